@@ -57,7 +57,7 @@ fn main() {
         let app = app.build().unwrap();
         app.migrate().await.unwrap();
         app.start().await.unwrap();
-        let (service, authenticator): (_, Authenticator) = (app.service(), app.ctx().get().unwrap());
+        let (service, authenticator): (_, Authenticator) = (app.service(), app.context().get().unwrap());
 
         let good: Arc<str> = token(&HmacKey::new(SECRET).unwrap(), "ada", 0).into();
         // The token is valid except for its signature, which is verified last before the database is read.
@@ -104,10 +104,10 @@ async fn passwords() -> (f64, f64) {
         ("HTTP_RATE_LIMIT", "1000000000/second"),
         ("AUTH_VERIFIED_EMAIL", "false"),
     ];
-    let app = App::builder(Config::from_pairs(settings)).with(Auth::accounts()).build().unwrap();
+    let app = App::builder(Config::from_pairs(settings)).with(Auth::built_in()).build().unwrap();
     app.migrate().await.unwrap();
     app.start().await.unwrap();
-    let (service, passwords): (_, Passwords) = (app.service(), app.ctx().get().unwrap());
+    let (service, passwords): (_, Passwords) = (app.service(), app.context().get().unwrap());
     let body = r#"{"email":"ada@example.com","password":"correct horse battery"}"#;
     call(&service, post("/api/v1/public/auth/register", body)).await;
     let password = Password::new("correct horse battery").unwrap();

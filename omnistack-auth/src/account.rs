@@ -24,9 +24,9 @@ mod second_factor;
 mod sms_code;
 
 pub use factor::{SecondFactorSource, SecondFactors};
-pub use login::{Challenge, SignedIn};
+pub use login::{MfaChallenge, SignInOutcome};
 pub(crate) use reset_factors::FactorsReset;
-pub(crate) use second_factor::CodeFactor;
+pub(crate) use second_factor::CodeKind;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -37,7 +37,7 @@ use omnistack_core::{
     crypto::KeyRing,
     db::{Db, Tx},
     events::Events,
-    http::{self, FieldProblem, RateLimiter, layer::RequestId},
+    http::{self, FieldError, RateLimiter, layer::RequestId},
     identity::{Identity, UserId},
     jobs::Jobs,
 };
@@ -46,25 +46,25 @@ use serde_json::Value;
 use crate::{
     Error,
     api_key::{
-        REVOKED,
-        left::{KeysLeft, keys_left},
+        API_KEY_REVOKED,
+        left::{RemainingKeys, remaining_keys},
     },
     config::AccountSettings,
-    cookie::Browser,
-    factor::Factors,
+    cookie::SessionCookies,
+    factor::TotpService,
     lockout::Lockout,
     mail::AccountMail,
     model::Device,
-    one_time::OneTime,
-    password::{self, Breaches, Password, Passwords, Problem},
-    session::{RECENT, Sessions},
+    one_time::OneTimeTokens,
+    password::{self, BreachedPasswordCheck, Password, PasswordProblem, Passwords},
+    session::{MAX_FRESH_SIGN_IN_AGE, Sessions},
     store::account::{self as store, Account},
     users::Users,
 };
 
 pub(crate) use deletion::AccountExport;
 pub(crate) use known_device::KNOWN_DEVICE_TTL;
-pub(crate) use owner::FirstOwner;
+pub(crate) use owner::InitialOperator;
 
 /// The service behind the built-in accounts. Cheap to clone.
 ///
@@ -100,23 +100,23 @@ pub(crate) struct Inner {
     pub(crate) users: Users,
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
-    pub(crate) breaches: Breaches,
+    pub(crate) breach_check: BreachedPasswordCheck,
     /// The second factors that the app's own modules provide.
-    pub(crate) factors: SecondFactors,
+    pub(crate) app_factors: SecondFactors,
     #[cfg(feature = "passkeys")]
     pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
-    pub(crate) codes: Factors,
+    pub(crate) totp: TotpService,
     /// The SMS code service, if SMS codes are enabled.
     #[cfg(feature = "sms")]
-    pub(crate) texts: Option<crate::sms_code::SmsCodes>,
+    pub(crate) sms_codes: Option<crate::sms_code::SmsCodes>,
     pub(crate) lockout: Lockout,
-    pub(crate) one_time: OneTime,
+    pub(crate) one_time: OneTimeTokens,
     pub(crate) jobs: Jobs,
     pub(crate) audit: AuditLog,
     pub(crate) events: Events,
-    pub(crate) browser: Browser,
+    pub(crate) browser: SessionCookies,
     /// Limits how many failed sign-ins this process writes to the audit log.
-    pub(crate) recorded: RateLimiter<()>,
+    pub(crate) failure_log_limit: RateLimiter<()>,
     pub(crate) settings: AccountSettings,
     /// The product name of the app.
     pub(crate) product: String,
@@ -144,7 +144,7 @@ pub(crate) struct Inner {
 /// assert_eq!(visitor(&request).device.address.as_deref(), Some("203.0.113.7"));
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Visitor {
+pub struct ClientInfo {
     /// The device, as the user sees it in the list of sessions.
     pub device: Device,
     /// The client's address, which lockout counts.
@@ -153,7 +153,7 @@ pub struct Visitor {
     /// known device are counted separately.
     pub known_device: Option<String>,
     /// The request's id, recorded in the audit log.
-    pub request: Option<RequestId>,
+    pub request_id: Option<RequestId>,
 }
 
 impl Accounts {
@@ -161,7 +161,7 @@ impl Accounts {
         Self(Arc::new(inner))
     }
 
-    pub(crate) fn browser(&self) -> &Browser {
+    pub(crate) fn browser(&self) -> &SessionCookies {
         &self.0.browser
     }
 
@@ -171,7 +171,7 @@ impl Accounts {
 
     /// Checks a password against the password policy and the list of breached passwords. Fails with 422 if the
     /// password is refused; `field` is the name of the password's field in the response.
-    async fn judge(
+    async fn validate_password(
         &self,
         field: &'static str,
         password: &Password,
@@ -185,12 +185,12 @@ impl Accounts {
         if let Some((local, domain)) = email.and_then(|email| email.split_once('@')) {
             words.extend([local.to_owned(), domain.to_owned(), format!("{local}@{domain}")]);
         }
-        let mut problem = password::problem(password.expose_secret(), least, &words);
-        if problem.is_none() && self.0.breaches.know(password).await {
-            problem = Some(Problem::Breached);
+        let mut problem = password::find_problem(password.expose_secret(), least, &words);
+        if problem.is_none() && self.0.breach_check.is_breached(password).await {
+            problem = Some(PasswordProblem::Breached);
         }
         match problem {
-            Some(problem) => Err(http::Error::invalid([FieldProblem::new(field, problem.message())]).into()),
+            Some(problem) => Err(http::Error::invalid([FieldError::new(field, problem.message())]).into()),
             None => Ok(()),
         }
     }
@@ -199,7 +199,7 @@ impl Accounts {
     ///
     /// # Errors
     /// 403 for API keys and during impersonation; 404 if the user does not exist.
-    async fn own(&self, caller: &Identity) -> Result<Account, Error> {
+    async fn own_account(&self, caller: &Identity) -> Result<Account, Error> {
         caller.require_in_person()?;
         Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("user"))?)
     }
@@ -217,22 +217,22 @@ impl Accounts {
         let mut entry = AuditEntry::new(action);
         entry.actor = by;
         entry.details = details;
-        self.record_of_in(tx, account, entry).await
+        self.record_entry_in(tx, account, entry).await
     }
 
     /// Records an audit entry about an account in the audit chain of the account's own tenant.
-    async fn record_of_in(&self, tx: &mut Tx, account: &Account, entry: AuditEntry) -> Result<(), Error> {
-        let mut entry = entry.on("user", account.id);
+    async fn record_entry_in(&self, tx: &mut Tx, account: &Account, entry: AuditEntry) -> Result<(), Error> {
+        let mut entry = entry.resource("user", account.id);
         entry.tenant = account.tenant_id;
         Ok(self.0.audit.record_in(tx, entry).await?)
     }
 
     /// Returns the API keys that remain after an account's sessions were revoked; revokes them first if `revoke` is
     /// set. The transaction spans all tenants.
-    async fn keys_left(&self, tx: &mut Tx, account: &Account, revoke: bool) -> Result<KeysLeft, Error> {
-        let mut entry = AuditEntry::new(REVOKED);
+    async fn remaining_keys(&self, tx: &mut Tx, account: &Account, revoke: bool) -> Result<RemainingKeys, Error> {
+        let mut entry = AuditEntry::new(API_KEY_REVOKED);
         entry.actor = Some(account.id);
-        keys_left(tx, &self.0.audit, account.id, revoke.then_some(entry), self.0.clock.now()).await
+        remaining_keys(tx, &self.0.audit, account.id, revoke.then_some(entry), self.0.clock.now()).await
     }
 
     async fn mail_in(&self, tx: &mut Tx, mail: AccountMail) -> Result<(), Error> {
@@ -246,7 +246,7 @@ impl Accounts {
         while self.0.one_time.sweep(limit).await? > 0 {}
         while self.0.lockout.sweep(limit).await? > 0 {}
         #[cfg(feature = "sms")]
-        if let Some(texts) = &self.0.texts {
+        if let Some(texts) = &self.0.sms_codes {
             while texts.sweep(limit).await? > 0 {}
         }
         self.delete_due(limit).await
@@ -255,10 +255,10 @@ impl Accounts {
 
 /// Adds the client's address, user agent and request id to an entry's details, under the names that
 /// [`AuditEntry::by`] uses.
-fn from(visitor: &Visitor, mut details: Value) -> Value {
+fn with_client_info(visitor: &ClientInfo, mut details: Value) -> Value {
     details["address"] = visitor.device.address.clone().into();
     details["user_agent"] = visitor.device.user_agent.clone().into();
-    details["request_id"] = visitor.request.as_ref().map(RequestId::as_str).into();
+    details["request_id"] = visitor.request_id.as_ref().map(RequestId::as_str).into();
     details
 }
 

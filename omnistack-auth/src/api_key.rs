@@ -15,8 +15,8 @@ use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
     db::Tx,
-    http::{self, FieldProblem, Page},
-    identity::{ApiKeyId, Identity, KnownPermissions, Permissions, TenantId},
+    http::{self, CursorPage, FieldError},
+    identity::{ApiKeyId, Identity, PermissionCatalog, Permissions, TenantId},
     jobs::Jobs,
 };
 use secrecy::SecretString;
@@ -28,16 +28,16 @@ use crate::{
     Error,
     mail::AccountMail,
     store::api_key as store,
-    tenant::{Rights, Tenants},
+    tenant::{TenantAccess, Tenants},
 };
-use secret::Secret;
+use secret::ApiKeySecret;
 
 /// The maximum number of API keys of a tenant.
 const MAX_KEYS_PER_TENANT: i64 = 200;
 /// The audit action of a revoked key.
-pub(crate) const REVOKED: &str = "api_key.revoked";
+pub(crate) const API_KEY_REVOKED: &str = "api_key.revoked";
 /// The maximum time for which a replaced secret stays valid.
-pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const MAX_ROTATION_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// An API key, without its secret.
 ///
@@ -189,21 +189,21 @@ impl ApiKeys {
         &self,
         caller: &Identity,
         new: NewApiKey,
-        known: &KnownPermissions,
+        known: &PermissionCatalog,
     ) -> Result<(ApiKey, SecretString), Error> {
         caller.require_in_person()?;
-        means_something(&new.scopes, known)?;
+        check_scopes(&new.scopes, known)?;
         let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
         if new.expires_at.is_some_and(|end| end <= now) {
-            return Err(http::Error::invalid([FieldProblem::new("expires_at", "must be in the future")]).into());
+            return Err(http::Error::invalid([FieldError::new("expires_at", "must be in the future")]).into());
         }
-        let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
-        self.tenants.may_grant(caller, &rights, &new.scopes)?;
+        let (mut tx, rights) = self.tenants.begin_change(caller, tenant, "api-keys:write").await?;
+        self.tenants.check_grant(caller, &rights, &new.scopes)?;
         if store::count(&mut tx, tenant).await? >= MAX_KEYS_PER_TENANT {
             let message = format!("a tenant has at most {MAX_KEYS_PER_TENANT} API keys; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_KEYS", message).into());
         }
-        let secret = Secret::random(new.test);
+        let secret = ApiKeySecret::random(new.test);
         let key = ApiKey {
             id: ApiKeyId::new(now),
             tenant_id: tenant,
@@ -218,9 +218,9 @@ impl ApiKeys {
             expires_at: new.expires_at,
         };
         store::insert(&mut tx, &key, secret.hash()).await?;
-        self.tell(&mut tx, &key, &rights, false).await?;
+        self.enqueue_mail_in(&mut tx, &key, &rights, false).await?;
         let details = json!({ "name": key.name, "scopes": key.scopes, "expires_at": key.expires_at });
-        self.tenants.done(tx, entry("api_key.created", caller, &key).with(details)).await?;
+        self.tenants.commit_with_audit(tx, entry("api_key.created", caller, &key).details(details)).await?;
         Ok((key, secret.into_text()))
     }
 
@@ -228,15 +228,20 @@ impl ApiKeys {
     ///
     /// # Errors
     /// 403 without `api-keys:read`.
-    pub async fn list(&self, caller: &Identity, after: Option<ApiKeyId>, limit: u32) -> Result<Page<ApiKey>, Error> {
+    pub async fn list(
+        &self,
+        caller: &Identity,
+        after: Option<ApiKeyId>,
+        limit: u32,
+    ) -> Result<CursorPage<ApiKey>, Error> {
         let tenant = caller.require_tenant()?;
-        let (mut tx, _) = self.tenants.read(caller, tenant, "api-keys:read").await?;
+        let (mut tx, _) = self.tenants.begin_read(caller, tenant, "api-keys:read").await?;
         let mut items = store::list(&mut tx, tenant, after, i64::from(limit) + 1).await?;
         tx.commit().await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-        Ok(Page { items, next_cursor })
+        Ok(CursorPage { items, next_cursor })
     }
 
     /// Returns a key of the caller's tenant.
@@ -245,8 +250,8 @@ impl ApiKeys {
     /// 403 without `api-keys:read`, 404 for an unknown key.
     pub async fn get(&self, caller: &Identity, id: ApiKeyId) -> Result<ApiKey, Error> {
         let tenant = caller.require_tenant()?;
-        let (mut tx, _) = self.tenants.read(caller, tenant, "api-keys:read").await?;
-        let found = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        let (mut tx, _) = self.tenants.begin_read(caller, tenant, "api-keys:read").await?;
+        let found = store::find(&mut tx, tenant, id).await?.ok_or_else(key_not_found)?;
         tx.commit().await?;
         Ok(found)
     }
@@ -266,19 +271,21 @@ impl ApiKeys {
     ) -> Result<(ApiKey, SecretString), Error> {
         caller.require_in_person()?;
         let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
-        let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
-        let before = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        let (mut tx, rights) = self.tenants.begin_change(caller, tenant, "api-keys:write").await?;
+        let before = store::find(&mut tx, tenant, id).await?.ok_or_else(key_not_found)?;
         if before.user_id != caller.user {
             return Err(http::Error::forbidden("only the user who created a key can rotate it").into());
         }
-        self.tenants.may_grant(caller, &rights, &before.scopes)?;
-        let secret = Secret::random(before.hint.starts_with("omni_test"));
-        let until = Some(now + grace.min(LONGEST_GRACE)).filter(|until| *until > now);
+        self.tenants.check_grant(caller, &rights, &before.scopes)?;
+        let secret = ApiKeySecret::random(before.hint.starts_with("omni_test"));
+        let until = Some(now + grace.min(MAX_ROTATION_GRACE)).filter(|until| *until > now);
         let key = ApiKey { hint: secret.hint(), rotated_at: now, previous_until: until, ..before };
         store::rotate(&mut tx, &key, secret.hash()).await?;
-        self.tell(&mut tx, &key, &rights, true).await?;
-        self.tenants.done(tx, entry("api_key.rotated", caller, &key).with(json!({ "previous_until": until }))).await?;
-        self.tenants.sessions.forget(key.user_id).await;
+        self.enqueue_mail_in(&mut tx, &key, &rights, true).await?;
+        self.tenants
+            .commit_with_audit(tx, entry("api_key.rotated", caller, &key).details(json!({ "previous_until": until })))
+            .await?;
+        self.tenants.sessions.invalidate_user(key.user_id).await;
         Ok((key, secret.into_text()))
     }
 
@@ -290,19 +297,27 @@ impl ApiKeys {
     pub async fn revoke(&self, caller: &Identity, id: ApiKeyId) -> Result<(), Error> {
         caller.require_in_person()?;
         let tenant = caller.require_tenant()?;
-        let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
-        let key = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        let (mut tx, rights) = self.tenants.begin_change(caller, tenant, "api-keys:write").await?;
+        let key = store::find(&mut tx, tenant, id).await?.ok_or_else(key_not_found)?;
         if key.user_id != caller.user {
-            rights.may_take(&key.scopes)?;
+            rights.require_all(&key.scopes)?;
         }
         store::delete(&mut tx, tenant, id).await?;
-        self.tenants.done(tx, entry(REVOKED, caller, &key).with(json!({ "name": key.name }))).await?;
-        self.tenants.sessions.forget(key.user_id).await;
+        self.tenants
+            .commit_with_audit(tx, entry(API_KEY_REVOKED, caller, &key).details(json!({ "name": key.name })))
+            .await?;
+        self.tenants.sessions.invalidate_user(key.user_id).await;
         Ok(())
     }
 
     /// Enqueues the email that notifies the key's creator of a new secret, sent when the transaction commits.
-    async fn tell(&self, tx: &mut Tx, key: &ApiKey, rights: &Rights, rotated: bool) -> Result<(), Error> {
+    async fn enqueue_mail_in(
+        &self,
+        tx: &mut Tx,
+        key: &ApiKey,
+        rights: &TenantAccess,
+        rotated: bool,
+    ) -> Result<(), Error> {
         let (user, at, name) = (key.user_id, key.rotated_at, key.name.clone());
         let mail = AccountMail::NewApiKey { user, name, tenant: rights.tenant.name.clone(), rotated, at };
         self.jobs.enqueue_in(tx, mail).await.map_err(http::Error::from)?;
@@ -314,7 +329,7 @@ impl ApiKeys {
         // The keys are those of all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let before = self.tenants.clock.now() - Duration::from_secs(30 * 24 * 60 * 60);
-        let deleted = store::sweep(&mut tx, before, limit).await?;
+        let deleted = store::delete_expired(&mut tx, before, limit).await?;
         tx.commit().await?;
         Ok(deleted)
     }
@@ -322,7 +337,7 @@ impl ApiKeys {
 
 /// Checks that each scope matches a permission of the app, because a scope that matches none is a mistake. Fails with
 /// 422.
-fn means_something(scopes: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
+fn check_scopes(scopes: &Permissions, known: &PermissionCatalog) -> Result<(), http::Error> {
     let empty = |scope: &str| {
         let one: Permissions = scope.parse().unwrap_or_default();
         !known.0.iter().any(|known| one.allows(known))
@@ -331,17 +346,17 @@ fn means_something(scopes: &Permissions, known: &KnownPermissions) -> Result<(),
         .iter()
         .enumerate()
         .filter(|(_, scope)| empty(scope))
-        .map(|(at, _)| FieldProblem::new(format!("scopes[{at}]"), "is not a permission of this app"))
+        .map(|(at, _)| FieldError::new(format!("scopes[{at}]"), "is not a permission of this app"))
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
 }
 
-fn missing() -> http::Error {
+fn key_not_found() -> http::Error {
     http::Error::not_found("API key")
 }
 
 fn entry(action: &'static str, caller: &Identity, key: &ApiKey) -> AuditEntry {
-    AuditEntry::new(action).by(caller).for_tenant(key.tenant_id).on("api_key", key.id)
+    AuditEntry::new(action).actor(caller).for_tenant(key.tenant_id).resource("api_key", key.id)
 }
 
 impl fmt::Debug for ApiKeys {

@@ -11,33 +11,35 @@ use ::http::request::Parts;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use omnistack_core::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
     crypto::Sha256,
     db::Db,
     http::Error,
-    identity::{Authenticate, Identity, Origin, Proof, SessionId, TenantId, UserId, bearer_token},
-    pubsub::Publisher,
+    identity::{
+        Authenticate, AuthenticationContext, Identity, RequestOrigin, SessionId, TenantId, UserId, bearer_token,
+    },
+    pubsub::PubSub,
 };
 use serde_json::json;
 
 use crate::{
-    api_key::recognize::{Keys, presented},
-    choice::{Chosen, TenantDomain, not_a_member},
-    cookie::{self, Browser},
+    api_key::recognize::{ApiKeyAuthenticator, api_key_header},
+    choice::{TenantDomain, TenantSelector, not_a_member},
+    cookie::{self, SessionCookies},
     issuer::{
-        Claims as Foreign, LONGEST, Presented,
-        sync::Sync,
+        Claims as Foreign, MAX_TOKEN_BYTES, ParsedToken,
+        sync::UserProvisioner,
         verify::{Issuers, Verifier},
     },
     role,
     store::{
-        identity::Standing as ForeignStanding,
-        tenant::{Standing, standing},
+        identity::ExternalAccessRow as ForeignStanding,
+        tenant::{SessionAccessRow, session_access},
     },
     tenant::suspended,
-    token::{AccessTokens, Claims, refused},
+    token::{AccessTokenClaims, AccessTokens, refused},
 };
 
 /// The time for which an identity is cached.
@@ -48,36 +50,36 @@ const MAX_CACHED_IDENTITIES: u64 = 100_000;
 const TOPIC: &str = "omnistack.auth";
 
 /// A cached identity, and the time until which it holds.
-struct Known {
+struct CachedIdentity {
     identity: Identity,
     until: Timestamp,
 }
 
 /// The authenticator of the app: accepts the app's own access tokens, tokens of external issuers, and API keys.
 #[derive(Clone)]
-pub(crate) struct Recognize {
+pub(crate) struct TokenAuthenticator {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) access: AccessTokens,
     pub(crate) issuers: Issuers,
-    pub(crate) sync: Sync,
-    pub(crate) known: Remembered,
-    pub(crate) browser: Browser,
+    pub(crate) sync: UserProvisioner,
+    pub(crate) known: IdentityCache,
+    pub(crate) browser: SessionCookies,
     pub(crate) domain: TenantDomain,
-    pub(crate) keys: Keys,
+    pub(crate) keys: ApiKeyAuthenticator,
     pub(crate) audit: AuditLog,
 }
 
-impl Recognize {
+impl TokenAuthenticator {
     /// Returns the identity of an access token, and the time until which it holds. Fails with 401 for an invalid
     /// token, and with 403 `TENANT_SUSPENDED`.
-    async fn recognize(&self, token: &str, tenant: Option<TenantId>) -> Result<(Identity, Timestamp), Error> {
-        if let Some((verifier, presented)) = self.issuers.of(token)? {
-            return self.recognize_foreign(verifier, presented, tenant).await;
+    async fn authenticate_token(&self, token: &str, tenant: Option<TenantId>) -> Result<(Identity, Timestamp), Error> {
+        if let Some((verifier, presented)) = self.issuers.verifier_for(token)? {
+            return self.authenticate_external(verifier, presented, tenant).await;
         }
         let claims = self.access.verify(token).await?;
         let tenant = tenant.or(claims.tenant);
-        let standing = standing(&self.db, claims.sid, tenant, self.clock.now()).await?.ok_or_else(refused)?;
+        let standing = session_access(&self.db, claims.sid, tenant, self.clock.now()).await?.ok_or_else(refused)?;
         if standing.suspended_at.is_some() && standing.role.is_some() {
             return Err(suspended());
         }
@@ -86,75 +88,78 @@ impl Recognize {
     }
 }
 
-impl Recognize {
+impl TokenAuthenticator {
     /// Returns the identity of an external issuer's token, and the time until which it holds. Fails with 401 for an
     /// invalid token or a disabled user, and with 403 `TENANT_SUSPENDED`.
-    async fn recognize_foreign(
+    async fn authenticate_external(
         &self,
         verifier: &Verifier,
-        presented: Presented<'_>,
+        presented: ParsedToken<'_>,
         tenant: Option<TenantId>,
     ) -> Result<(Identity, Timestamp), Error> {
         let claims = verifier.verify(presented, &self.clock).await?;
-        let standing = self.sync.standing(verifier, &claims, tenant).await?;
+        let standing = self.sync.access(verifier, &claims, tenant).await?;
         if standing.disabled_at.is_some() {
             return Err(refused());
         }
         if standing.suspended_at.is_some() {
             return Err(suspended());
         }
-        Ok((foreign(verifier, &claims, &standing), claims.good_until()))
+        Ok((external_identity(verifier, &claims, &standing), claims.accepted_until()))
     }
 }
 
 /// Returns the identity of an external issuer's user, with the user's permissions in the tenant. It has no session,
 /// because the issuer manages the session.
-fn foreign(verifier: &Verifier, claims: &Foreign, standing: &ForeignStanding) -> Identity {
+fn external_identity(verifier: &Verifier, claims: &Foreign, standing: &ForeignStanding) -> Identity {
     let mut identity = Identity::user(standing.user_id);
     if let Some(proof) = verifier.proof(claims) {
-        identity = identity.with_proof(proof);
+        identity = identity.with_authentication(proof);
     }
     if let (Some(tenant), Some(role)) = (standing.tenant_id, &standing.role) {
         identity =
             identity.for_tenant(tenant).with_permissions(role::permissions(role, standing.permissions.as_deref()));
     }
-    if standing.operator { identity.into_admin() } else { identity }
+    if standing.operator { identity.into_operator() } else { identity }
 }
 
 /// Returns the identity of an access token's user, with the user's permissions in the tenant.
-fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> Identity {
-    let mut identity = Identity::user(claims.sub)
-        .with_session(claims.sid)
-        .with_proof(Proof { at: standing.proof_at, second_factor: standing.second_factor });
+fn identity(claims: &AccessTokenClaims, standing: &SessionAccessRow, tenant: Option<TenantId>) -> Identity {
+    let mut identity = Identity::user(claims.sub).with_session(claims.sid).with_authentication(AuthenticationContext {
+        authenticated_at: standing.proof_at,
+        second_factor: standing.second_factor,
+    });
     if let (Some(tenant), Some(role)) = (tenant, &standing.role) {
         identity =
             identity.for_tenant(tenant).with_permissions(role::permissions(role, standing.permissions.as_deref()));
     }
     match standing.actor_id {
-        Some(actor) => identity.with_actor(actor),
-        None if standing.operator => identity.into_admin(),
+        Some(actor) => identity.with_impersonator(actor),
+        None if standing.operator => identity.into_operator(),
         None => identity,
     }
 }
 
 #[async_trait]
-impl Authenticate for Recognize {
+impl Authenticate for TokenAuthenticator {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let identity = self.identify(request).await?;
-        if let Some(caller) = identity.as_ref().filter(|caller| caller.actor.is_some() && !request.method.is_safe()) {
-            self.record_acting(caller, request).await?;
+        if let Some(caller) =
+            identity.as_ref().filter(|caller| caller.impersonator.is_some() && !request.method.is_safe())
+        {
+            self.record_impersonated_request(caller, request).await?;
         }
         Ok(identity)
     }
 }
 
-impl Recognize {
+impl TokenAuthenticator {
     /// Records a state-changing request during impersonation before it is executed, so that the audit log attributes
     /// all of its changes to both the operator and the user.
-    async fn record_acting(&self, caller: &Identity, request: &Parts) -> Result<(), Error> {
+    async fn record_impersonated_request(&self, caller: &Identity, request: &Parts) -> Result<(), Error> {
         let details = json!({ "method": request.method.as_str(), "path": request.uri.path() });
-        let mut entry = AuditEntry::new("impersonation.request").by(caller).with(details);
-        entry.origin = Origin::of(request);
+        let mut entry = AuditEntry::new("impersonation.request").actor(caller).details(details);
+        entry.origin = RequestOrigin::from_request(request);
         // The entry belongs to the tenant of the request, or else to the app.
         let mut tx = self.db.all_tenants().begin().await?;
         self.audit.record_in(&mut tx, entry).await?;
@@ -164,7 +169,8 @@ impl Recognize {
     /// Returns the caller's identity from the request's bearer token, API key or cookie, or `None` without any of
     /// them.
     async fn identify(&self, request: &Parts) -> Result<Option<Identity>, Error> {
-        let token = match (bearer_token(request).or_else(|| presented(request)), cookie::access(&request.headers)) {
+        let token = match (bearer_token(request).or_else(|| api_key_header(request)), cookie::access(&request.headers))
+        {
             (Some(token), _) => token,
             (None, Some(token)) => {
                 self.browser.check(&request.method, &request.headers)?;
@@ -172,10 +178,10 @@ impl Recognize {
             }
             (None, None) => return Ok(None),
         };
-        if token.len() > LONGEST {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(refused());
         }
-        let chosen = self.domain.chosen(request)?;
+        let chosen = self.domain.selected(request)?;
         let key = key(token, chosen.as_ref());
         if let Some(identity) = self.known.get(&key, self.clock.now()) {
             self.keys.admit(&identity).await?;
@@ -186,38 +192,38 @@ impl Recognize {
             Some(chosen) => Some(chosen.find(&self.db).await?),
             None => None,
         };
-        let (identity, until) = match self.keys.recognize(token).await {
+        let (identity, until) = match self.keys.authenticate(token).await {
             Some(program) => program?,
-            None => self.recognize(token, tenant).await?,
+            None => self.authenticate_token(token, tenant).await?,
         };
         self.keys.admit(&identity).await?;
         if tenant.is_some() && identity.tenant != tenant {
             return Err(not_a_member());
         }
-        self.known.remember(key, identity.clone(), until.min(self.clock.now() + IDENTITY_CACHE_TTL), generation);
+        self.known.insert(key, identity.clone(), until.min(self.clock.now() + IDENTITY_CACHE_TTL), generation);
         Ok(Some(identity))
     }
 }
 
 /// Returns the cache key of a token and the tenant that the request selects.
-fn key(token: &str, chosen: Option<&Chosen>) -> Sha256 {
+fn key(token: &str, chosen: Option<&TenantSelector>) -> Sha256 {
     // A token contains no spaces, so the keys cannot collide.
     match chosen {
-        Some(Chosen::Id(tenant)) => Sha256::of_parts([token.as_bytes(), b" ", tenant.uuid().as_bytes()]),
-        Some(Chosen::Slug(slug)) => Sha256::of_parts([token.as_bytes(), b" . ", slug.as_bytes()]),
-        None => Sha256::of(token),
+        Some(TenantSelector::Id(tenant)) => Sha256::digest_parts([token.as_bytes(), b" ", tenant.uuid().as_bytes()]),
+        Some(TenantSelector::Slug(slug)) => Sha256::digest_parts([token.as_bytes(), b" . ", slug.as_bytes()]),
+        None => Sha256::digest(token),
     }
 }
 
 /// The cache of identities, by the hash of the credential and the selected tenant.
 #[derive(Clone)]
-pub(crate) struct Remembered {
-    known: Cache<[u8; 32], Arc<Known>>,
+pub(crate) struct IdentityCache {
+    known: Cache<[u8; 32], Arc<CachedIdentity>>,
     /// Counts the invalidations, so that an identity read before an invalidation is not cached after it.
     generation: Arc<std::sync::atomic::AtomicU64>,
 }
 
-impl Default for Remembered {
+impl Default for IdentityCache {
     fn default() -> Self {
         let known = Cache::builder()
             .max_capacity(MAX_CACHED_IDENTITIES)
@@ -228,7 +234,7 @@ impl Default for Remembered {
     }
 }
 
-impl Remembered {
+impl IdentityCache {
     pub(crate) fn get(&self, key: &Sha256, now: Timestamp) -> Option<Identity> {
         self.known.get(key.as_bytes()).filter(|known| now < known.until).map(|known| known.identity.clone())
     }
@@ -238,9 +244,9 @@ impl Remembered {
     }
 
     /// Caches an identity, unless something was invalidated since `generation`.
-    pub(crate) fn remember(&self, key: Sha256, identity: Identity, until: Timestamp, generation: u64) {
+    pub(crate) fn insert(&self, key: Sha256, identity: Identity, until: Timestamp, generation: u64) {
         if self.generation() == generation {
-            self.known.insert(*key.as_bytes(), Arc::new(Known { identity, until }));
+            self.known.insert(*key.as_bytes(), Arc::new(CachedIdentity { identity, until }));
             if self.generation() != generation {
                 self.known.invalidate(key.as_bytes());
             }
@@ -248,16 +254,16 @@ impl Remembered {
     }
 
     /// Invalidates the identities in a scope.
-    fn forget(&self, whose: Whose) {
+    fn invalidate(&self, whose: InvalidationScope) {
         self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let matches = move |_: &[u8; 32], known: &Arc<Known>| whose.is(&known.identity);
+        let matches = move |_: &[u8; 32], known: &Arc<CachedIdentity>| whose.covers(&known.identity);
         if self.known.invalidate_entries_if(matches).is_err() {
             self.known.invalidate_all();
         }
     }
 
     /// Invalidates all identities.
-    fn forget_all(&self) {
+    fn invalidate_all(&self) {
         self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.known.invalidate_all();
     }
@@ -265,17 +271,17 @@ impl Remembered {
 
 /// The scope of an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum InvalidationScope {
     User(UserId),
     Session(SessionId),
     Tenant(TenantId),
 }
 
-impl Whose {
+impl InvalidationScope {
     /// Returns whether an identity is in the scope.
-    fn is(self, identity: &Identity) -> bool {
+    fn covers(self, identity: &Identity) -> bool {
         match self {
-            Self::User(user) => identity.user == user || identity.actor == Some(user),
+            Self::User(user) => identity.user == user || identity.impersonator == Some(user),
             Self::Session(session) => identity.session == Some(session),
             Self::Tenant(tenant) => identity.tenant == Some(tenant),
         }
@@ -293,7 +299,7 @@ impl Whose {
     }
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for InvalidationScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(id) => write!(f, "user {id}"),
@@ -305,37 +311,37 @@ impl fmt::Display for Whose {
 
 /// Invalidates cached identities on all replicas.
 #[derive(Clone)]
-pub(crate) struct Ended {
-    known: Remembered,
-    publisher: Publisher,
+pub(crate) struct CacheInvalidator {
+    known: IdentityCache,
+    publisher: PubSub,
 }
 
-impl Ended {
-    pub(crate) fn new(known: Remembered, publisher: Publisher) -> Self {
+impl CacheInvalidator {
+    pub(crate) fn new(known: IdentityCache, publisher: PubSub) -> Self {
         Self { known, publisher }
     }
 
     pub(crate) async fn user(&self, user: UserId) {
-        self.tell(Whose::User(user)).await;
+        self.publish(InvalidationScope::User(user)).await;
     }
 
     pub(crate) async fn session(&self, session: SessionId) {
-        self.tell(Whose::Session(session)).await;
+        self.publish(InvalidationScope::Session(session)).await;
     }
 
     pub(crate) async fn tenant(&self, tenant: TenantId) {
-        self.tell(Whose::Tenant(tenant)).await;
+        self.publish(InvalidationScope::Tenant(tenant)).await;
     }
 
     /// Invalidates the identities in a scope on this replica, and publishes the scope to the others.
-    async fn tell(&self, whose: Whose) {
-        self.known.forget(whose);
+    async fn publish(&self, whose: InvalidationScope) {
+        self.known.invalidate(whose);
         self.publisher.publish(TOPIC, whose.to_string()).await;
     }
 
     /// Applies the invalidations that other replicas publish, until the app shuts down. Fails if the subscription
     /// ends.
-    pub(crate) async fn listen(self, shutdown: Shutdown) -> Result<(), BoxError> {
+    pub(crate) async fn listen(self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         use tokio::sync::broadcast::error::RecvError;
         let mut told = self.publisher.subscribe(TOPIC).await;
         loop {
@@ -345,19 +351,19 @@ impl Ended {
             };
             match message {
                 Ok(message) => {
-                    if let Some(whose) = std::str::from_utf8(&message).ok().and_then(Whose::parse) {
-                        self.known.forget(whose);
+                    if let Some(whose) = std::str::from_utf8(&message).ok().and_then(InvalidationScope::parse) {
+                        self.known.invalidate(whose);
                     }
                 }
                 // Messages were lost, so all identities are invalidated.
-                Err(RecvError::Lagged(_)) => self.known.forget_all(),
+                Err(RecvError::Lagged(_)) => self.known.invalidate_all(),
                 Err(RecvError::Closed) => return Err("the invalidations of other replicas have ended".into()),
             }
         }
     }
 }
 
-impl fmt::Debug for Ended {
+impl fmt::Debug for CacheInvalidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ended")
     }

@@ -13,7 +13,7 @@ use utoipa::openapi::{
 use crate::{store::tenant, tenant::is_reserved};
 
 /// The header that selects a tenant for one request.
-pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
+pub(crate) const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 
 const UUID_PATTERN: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
 
@@ -32,18 +32,18 @@ pub(crate) fn tenant_parameter() -> Parameter {
 
 /// The tenant that a request selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Chosen {
+pub(crate) enum TenantSelector {
     Id(TenantId),
     /// The tenant's slug, in lower case.
     Slug(String),
 }
 
-impl Chosen {
+impl TenantSelector {
     /// Returns the tenant's id. Fails with 403 `NOT_A_MEMBER` for an unknown slug.
     pub(crate) async fn find(self, db: &Db) -> Result<TenantId, Error> {
         match self {
             Self::Id(id) => Ok(id),
-            Self::Slug(slug) => tenant::of_slug(db, &slug).await?.ok_or_else(not_a_member),
+            Self::Slug(slug) => tenant::find_by_slug(db, &slug).await?.ok_or_else(not_a_member),
         }
     }
 }
@@ -67,15 +67,15 @@ impl TenantDomain {
 
     /// Returns the tenant that a request selects, by the header or else by the subdomain; `None` if it selects none.
     /// Fails with 400 `TENANT_INVALID` or `HOST_INVALID`.
-    pub(crate) fn chosen(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
-        let Some(value) = request.headers.get(TENANT) else { return self.of_host(request) };
+    pub(crate) fn selected(&self, request: &Parts) -> Result<Option<TenantSelector>, Error> {
+        let Some(value) = request.headers.get(TENANT_HEADER) else { return self.from_host(request) };
         let id = value.to_str().ok().and_then(|text| text.parse().ok());
         let wrong = || Error::bad_request("TENANT_INVALID", "`X-Tenant-Id` is not the id of a tenant, which is a UUID");
-        id.map(|id| Some(Chosen::Id(id))).ok_or_else(wrong)
+        id.map(|id| Some(TenantSelector::Id(id))).ok_or_else(wrong)
     }
 
     /// Returns the tenant that the request's host selects.
-    fn of_host(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
+    fn from_host(&self, request: &Parts) -> Result<Option<TenantSelector>, Error> {
         let Some(domain) = self.0.as_deref() else { return Ok(None) };
         let header = request.headers.get(header::HOST).map(HeaderValue::to_str).transpose();
         let header =
@@ -86,7 +86,7 @@ impl TenantDomain {
         let host = host.split(':').next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
         let slug = host.strip_suffix(domain).unwrap_or_default();
         let is_tenant = !slug.is_empty() && !slug.contains('.') && !is_reserved(slug);
-        Ok(is_tenant.then(|| Chosen::Slug(slug.to_owned())))
+        Ok(is_tenant.then(|| TenantSelector::Slug(slug.to_owned())))
     }
 }
 
@@ -108,12 +108,12 @@ mod tests {
             ("acme.example.com.evil.org", None),
         ] {
             let (request, ()) = ::http::Request::builder().header("host", host).body(()).unwrap().into_parts();
-            let expected = slug.map(|slug| Chosen::Slug(slug.to_owned()));
-            assert_eq!(domain.chosen(&request).unwrap(), expected, "{host}");
-            assert_eq!(TenantDomain::default().chosen(&request).unwrap(), None, "{host}");
+            let expected = slug.map(|slug| TenantSelector::Slug(slug.to_owned()));
+            assert_eq!(domain.selected(&request).unwrap(), expected, "{host}");
+            assert_eq!(TenantDomain::default().selected(&request).unwrap(), None, "{host}");
         }
         let host = HeaderValue::from_bytes(b"acme\xf6.example.com").unwrap();
         let (request, ()) = ::http::Request::builder().header("host", host).body(()).unwrap().into_parts();
-        assert_eq!(domain.chosen(&request).unwrap_err().code(), "HOST_INVALID");
+        assert_eq!(domain.selected(&request).unwrap_err().code(), "HOST_INVALID");
     }
 }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::{issuer::Issuer, social::Provider};
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Accounts.
     ///
     /// ```
@@ -41,7 +41,7 @@ omnistack_core::section! {
     }
 }
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Identity providers.
     ///
     /// ```
@@ -80,7 +80,7 @@ impl IssuerSettings {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(crate) fn read(&self) -> Result<Vec<Issuer>, String> {
+    pub(crate) fn to_providers(&self) -> Result<Vec<Issuer>, String> {
         self.issuers.iter().map(|text| self.issuer(text)).collect()
     }
 
@@ -125,7 +125,7 @@ impl IssuerSettings {
     }
 }
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Built-in accounts.
     ///
     /// ```
@@ -144,7 +144,7 @@ omnistack_core::section! {
     /// ```
     pub struct AccountSettings {
         /// The email address of the first operator. The app creates the operator at start if it has none, and sends a new user a link to choose a password.
-        pub owner: Option<String> = "AUTH_OWNER_EMAIL";
+        pub operator_email: Option<String> = "AUTH_OWNER_EMAIL";
         /// Whether users may register themselves. If `false`, accounts are created by invitation only.
         pub registration: bool = "AUTH_REGISTRATION", default "true";
         /// Whether users must verify their email address before they can sign in.
@@ -160,16 +160,16 @@ omnistack_core::section! {
         /// The number of Argon2id lanes of that memory.
         pub argon2_lanes: u32 = "AUTH_ARGON2_LANES", default "1", range "1"..="64";
         /// The number of passwords hashed at the same time. If absent, the number of CPU cores.
-        pub hashing: Option<usize> = "AUTH_HASHING", range "1"..="1024";
+        pub password_hash_concurrency: Option<usize> = "AUTH_HASHING", range "1"..="1024";
         /// The number of passwords that may wait to be hashed; further requests get the response 503.
-        pub hashing_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
+        pub password_hash_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
         /// How long an account is kept after its user requested deletion. Signing in during this time keeps the account.
         pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d", range "0s"..="365d";
     }
 }
 
 #[cfg(feature = "passkeys")]
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Passkeys.
     ///
     /// ```
@@ -195,7 +195,7 @@ omnistack_core::section! {
 }
 
 #[cfg(feature = "sms")]
-omnistack_core::section! {
+omnistack_core::settings! {
     /// SMS codes.
     ///
     /// ```
@@ -219,7 +219,7 @@ omnistack_core::section! {
     }
 }
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Social sign-in, for `Auth::from_env`.
     ///
     /// ```
@@ -285,7 +285,7 @@ const OWASP_MINIMUM: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (
 
 impl AccountSettings {
     /// Returns whether password hashes cost at least as much as OWASP recommends.
-    pub(crate) fn is_costly(&self) -> bool {
+    pub(crate) fn meets_owasp_minimum(&self) -> bool {
         OWASP_MINIMUM.iter().any(|(memory, passes)| self.argon2_memory >= *memory && self.argon2_passes >= *passes)
     }
 }

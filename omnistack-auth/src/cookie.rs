@@ -14,13 +14,13 @@ use omnistack_core::{
     ExposeSecret as _,
     http::{
         CorsOrigin, Error, HttpSettings, Request, header_parts,
-        layer::{After, Step},
+        layer::{RequestHook, ResponseHook},
     },
 };
 
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
-use crate::{account::KNOWN_DEVICE_TTL, session::Tokens};
+use crate::{account::KNOWN_DEVICE_TTL, session::TokenPair};
 
 const ACCESS: &str = "__Host-omnistack-access";
 const REFRESH: &str = "__Host-omnistack-refresh";
@@ -52,14 +52,14 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 
 /// The app's own origins, and the lifetimes of its cookies.
 #[derive(Clone, Debug)]
-pub(crate) struct Browser {
+pub(crate) struct SessionCookies {
     /// The origins, such as `https://app.example.com`, in lower case.
     origins: Arc<[String]>,
     access: Duration,
     session: Duration,
 }
 
-impl Browser {
+impl SessionCookies {
     pub(crate) fn new(public_url: &str, http: Option<&HttpSettings>, access: Duration, session: Duration) -> Self {
         let others = http.into_iter().flat_map(|http| http.cors_origins.iter().map(CorsOrigin::as_str));
         // `*` is not an origin: it allows every page to read responses without cookies, and none to send cookies.
@@ -75,7 +75,7 @@ impl Browser {
         // A WebSocket starts with a GET request and can then change state.
         let upgrade = headers.contains_key(header::UPGRADE);
         let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !upgrade;
-        if safe || self.is_own(headers) {
+        if safe || self.is_same_origin(headers) {
             return Ok(());
         }
         let message = "with cookies, this is for the app's own pages: `Sec-Fetch-Site` or `Origin` must show that the \
@@ -84,7 +84,7 @@ impl Browser {
     }
 
     /// Returns whether `Sec-Fetch-Site` or `Origin` shows that the request comes from the app's own pages.
-    fn is_own(&self, headers: &HeaderMap) -> bool {
+    fn is_same_origin(&self, headers: &HeaderMap) -> bool {
         let mut sites = headers.get_all(FETCH_SITE).iter();
         let site = (sites.next().map(HeaderValue::as_bytes), sites.next());
         let by_site = matches!(site, (Some(b"same-origin" | b"none"), None));
@@ -97,24 +97,25 @@ impl Browser {
     }
 
     /// Sets the cookies with a session's tokens, and the known-device cookie.
-    pub(crate) fn give(&self, headers: &mut HeaderMap, tokens: &Tokens) {
-        let access = set(ACCESS, tokens.access.expose_secret(), self.access);
-        let refresh = set(REFRESH, tokens.refresh.expose_secret(), self.session);
-        let device = tokens.known_device.as_ref().map(|device| set(DEVICE, device.expose_secret(), KNOWN_DEVICE_TTL));
+    pub(crate) fn set(&self, headers: &mut HeaderMap, tokens: &TokenPair) {
+        let access = set_cookie(ACCESS, tokens.access.expose_secret(), self.access);
+        let refresh = set_cookie(REFRESH, tokens.refresh.expose_secret(), self.session);
+        let device =
+            tokens.known_device.as_ref().map(|device| set_cookie(DEVICE, device.expose_secret(), KNOWN_DEVICE_TTL));
         let cookies = [access, refresh, device.flatten()];
         headers.extend(cookies.into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));
     }
 
     /// Removes the cookies with the tokens. The known-device cookie stays.
-    pub(crate) fn take(headers: &mut HeaderMap) {
-        let gone = [ACCESS, REFRESH].map(|name| set(name, "", Duration::ZERO));
+    pub(crate) fn clear(headers: &mut HeaderMap) {
+        let gone = [ACCESS, REFRESH].map(|name| set_cookie(name, "", Duration::ZERO));
         headers.extend(gone.into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));
     }
 }
 
 /// Returns a `Set-Cookie` value for a cookie that scripts cannot read, or `None` if the value is not allowed in a
 /// header. The app's tokens always are.
-pub(crate) fn set(name: &str, value: &str, lasts: Duration) -> Option<HeaderValue> {
+pub(crate) fn set_cookie(name: &str, value: &str, lasts: Duration) -> Option<HeaderValue> {
     let seconds = lasts.as_secs();
     let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Lax");
     let mut cookie = HeaderValue::try_from(cookie).ok()?;
@@ -137,7 +138,7 @@ pub(crate) struct VaryByCookie;
 /// Whether the request had one of the app's cookies.
 pub(crate) struct HadCookie(bool);
 
-impl Step for VaryByCookie {
+impl RequestHook for VaryByCookie {
     type After = HadCookie;
 
     fn request(&self, request: &mut Request) -> Result<HadCookie, Response> {
@@ -145,7 +146,7 @@ impl Step for VaryByCookie {
     }
 }
 
-impl After for HadCookie {
+impl ResponseHook for HadCookie {
     fn response(self, response: &mut Response) {
         if self.0 {
             let vary = HeaderValue::from_static("Cookie, Sec-Fetch-Site, Origin");
@@ -169,9 +170,9 @@ mod tests {
     #[test]
     fn only_the_apps_own_pages_change_anything() {
         let pairs = [("CORS_ORIGINS", "https://admin.example.com,*")];
-        let http: HttpSettings = omnistack_core::config::Config::from_pairs(pairs).section().unwrap();
+        let http: HttpSettings = omnistack_core::config::Config::from_pairs(pairs).read_settings().unwrap();
         let day = Duration::from_secs(86_400);
-        let browser = Browser::new("https://App.example.com/start/", Some(&http), day, day);
+        let browser = SessionCookies::new("https://App.example.com/start/", Some(&http), day, day);
         let own = ("origin", "https://app.example.com");
         for (sent, expected) in [
             (vec![("sec-fetch-site", "same-origin")], true),

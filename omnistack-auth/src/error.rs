@@ -32,7 +32,7 @@ enum Cause {
     #[error("a signing key could not be created or read")]
     Key,
     #[error("concurrent changes prevented the operation repeatedly; try again")]
-    Outrun,
+    Conflict,
     #[error("the request was refused: {0:?}")]
     Refused(http::Error),
 }
@@ -85,7 +85,7 @@ impl Error {
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
-            Cause::Database(_) | Cause::Outrun => ErrorKind::Database,
+            Cause::Database(_) | Cause::Conflict => ErrorKind::Database,
             Cause::Secret(_) | Cause::Signing(_) | Cause::Key => ErrorKind::Secret,
             Cause::Refused(_) => ErrorKind::Refused,
         }
@@ -93,7 +93,7 @@ impl Error {
 
     /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(&*self.0, Cause::Outrun) || self.database().is_some_and(db::Error::is_retryable)
+        matches!(&*self.0, Cause::Conflict) || self.database().is_some_and(db::Error::is_retryable)
     }
 
     /// Returns the database error, if that is the cause.
@@ -105,8 +105,8 @@ impl Error {
     }
 
     /// Creates the error for concurrent changes that prevented an operation repeatedly.
-    pub(crate) fn outrun() -> Self {
-        Self(Box::new(Cause::Outrun))
+    pub(crate) fn conflict() -> Self {
+        Self(Box::new(Cause::Conflict))
     }
 
     /// Returns the kind of the database error, if that is the cause.
@@ -118,11 +118,11 @@ impl Error {
     }
 
     /// Returns whether the error is a response with this status.
-    pub(crate) fn is_refusal_of(&self, status: http::StatusCode) -> bool {
+    pub(crate) fn is_response_with_status(&self, status: http::StatusCode) -> bool {
         matches!(&*self.0, Cause::Refused(error) if error.status() == status)
     }
 
-    pub(crate) fn key() -> Self {
+    pub(crate) fn invalid_key() -> Self {
         Self(Box::new(Cause::Key))
     }
 }
@@ -157,7 +157,7 @@ impl From<Error> for http::Error {
         match *error.0 {
             Cause::Database(error) => error.into(),
             Cause::Refused(error) => error,
-            Cause::Outrun => Self::unavailable("TRY_AGAIN", "the same data was changed at the same time; try again"),
+            Cause::Conflict => Self::unavailable("TRY_AGAIN", "the same data was changed at the same time; try again"),
             cause => Self::internal(cause),
         }
     }

@@ -12,7 +12,7 @@ use std::{fmt, time::Duration};
 
 use omnistack_core::{
     clock::Clock,
-    crypto::{Context, KeyRing},
+    crypto::{KeyRing, SealContext},
     db::{Db, Tx},
     identity::UserId,
 };
@@ -28,7 +28,7 @@ pub(crate) const TOTP_CONFIRMATION_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// The service for TOTP and recovery codes. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Factors {
+pub(crate) struct TotpService {
     db: Db,
     clock: Clock,
     ring: KeyRing,
@@ -36,9 +36,9 @@ pub(crate) struct Factors {
 
 /// The result of a first code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Confirmed {
+pub(crate) enum CodeCheck {
     /// No secret waits for its first code.
-    Nothing,
+    NotPending,
     /// The code is wrong.
     Wrong,
     /// The code is right, and the secret is a second factor now.
@@ -47,17 +47,17 @@ pub(crate) enum Confirmed {
 
 /// The second factor that was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
+pub(crate) enum PresentedFactor {
     /// A TOTP code.
     Totp,
     /// A recovery code, and the number of codes left.
     RecoveryCode(i64),
     /// An SMS code.
     #[cfg(feature = "sms")]
-    TextMessage,
+    SmsCode,
 }
 
-impl Factors {
+impl TotpService {
     pub(crate) fn new(db: Db, clock: Clock, ring: KeyRing) -> Self {
         Self { db, clock, ring }
     }
@@ -69,42 +69,42 @@ impl Factors {
 
     /// Returns the names of the user's second factors. With the user's row locked, they cannot change until the
     /// transaction ends.
-    pub(crate) async fn of_in(&self, tx: &mut Tx, user: UserId) -> Result<Vec<String>, Error> {
-        Ok(ways(&store::state_in(tx, user).await?))
+    pub(crate) async fn names_in(&self, tx: &mut Tx, user: UserId) -> Result<Vec<String>, Error> {
+        Ok(names(&store::state_in(tx, user).await?))
     }
 
     /// Creates a secret that must be confirmed. Returns `None` if the user already has a confirmed one.
     pub(crate) async fn begin_in(&self, tx: &mut Tx, user: UserId) -> Result<Option<Totp>, Error> {
         let totp = Totp::random();
-        let sealed = self.ring.seal(totp.secret(), &place(user))?;
-        Ok(store::begin(tx, user, sealed, self.clock.now()).await?.then_some(totp))
+        let sealed = self.ring.seal(totp.secret(), &encryption_context(user))?;
+        Ok(store::insert_unconfirmed(tx, user, sealed, self.clock.now()).await?.then_some(totp))
     }
 
     /// Makes the unconfirmed secret a second factor if this is its code, and uses the code up.
-    pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Confirmed, Error> {
+    pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<CodeCheck, Error> {
         let now = self.clock.now();
         let waiting = store::totp(tx, user).await?.filter(|row| row.confirmed_at.is_none());
-        let Some(row) = waiting.filter(|row| now.since(row.created_at) <= TOTP_CONFIRMATION_TTL) else {
-            return Ok(Confirmed::Nothing);
+        let Some(row) = waiting.filter(|row| now.duration_since(row.created_at) <= TOTP_CONFIRMATION_TTL) else {
+            return Ok(CodeCheck::NotPending);
         };
-        let Some(step) = self.open(user, &row.secret)?.steps(&plain(code), now).pop() else {
-            return Ok(Confirmed::Wrong);
+        let Some(step) = self.open(user, &row.secret)?.steps(&without_white_space(code), now).pop() else {
+            return Ok(CodeCheck::Wrong);
         };
         let right = store::confirm(tx, user, &row.secret, step, now).await?;
-        Ok(if right { Confirmed::Right } else { Confirmed::Nothing })
+        Ok(if right { CodeCheck::Right } else { CodeCheck::NotPending })
     }
 
     /// Uses up a TOTP code or a recovery code. Returns `None` if the code is not valid.
-    pub(crate) async fn use_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn use_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<PresentedFactor>, Error> {
         let Some(row) = store::totp(tx, user).await?.filter(|row| row.confirmed_at.is_some()) else {
             return Ok(None);
         };
         if let Some(hash) = recovery::hash(code) {
-            return Ok(store::use_recovery_code(tx, user, hash).await?.map(Shown::RecoveryCode));
+            return Ok(store::consume_recovery_code(tx, user, hash).await?.map(PresentedFactor::RecoveryCode));
         }
-        for step in self.open(user, &row.secret)?.steps(&plain(code), self.clock.now()) {
-            if store::use_step(tx, user, &row.secret, step).await? {
-                return Ok(Some(Shown::Totp));
+        for step in self.open(user, &row.secret)?.steps(&without_white_space(code), self.clock.now()) {
+            if store::consume_step(tx, user, &row.secret, step).await? {
+                return Ok(Some(PresentedFactor::Totp));
             }
         }
         Ok(None)
@@ -129,12 +129,13 @@ impl Factors {
 
     /// Opens the sealed secret of a user. Fails if it was sealed with an unknown key or has a wrong length.
     fn open(&self, user: UserId, sealed: &str) -> Result<Totp, Error> {
-        Totp::from_secret(self.ring.open(sealed, &place(user))?.expose_secret()).ok_or_else(Error::key)
+        Totp::from_secret(self.ring.open(sealed, &encryption_context(user))?.expose_secret())
+            .ok_or_else(Error::invalid_key)
     }
 }
 
 /// Returns the names of the second factors in a state.
-fn ways(state: &SecondFactorState) -> Vec<String> {
+fn names(state: &SecondFactorState) -> Vec<String> {
     let mut ways = Vec::new();
     if state.totp_since.is_some() {
         ways.push("totp".to_owned());
@@ -145,16 +146,16 @@ fn ways(state: &SecondFactorState) -> Vec<String> {
     ways
 }
 
-fn place(user: UserId) -> Context {
-    Context::row("totp_secrets", "secret", user)
+fn encryption_context(user: UserId) -> SealContext {
+    SealContext::row("totp_secrets", "secret", user)
 }
 
 /// Removes white space from a code: authenticator apps show a code in two groups, and users type it so.
-pub(crate) fn plain(code: &str) -> String {
+pub(crate) fn without_white_space(code: &str) -> String {
     code.chars().filter(|letter| !letter.is_whitespace()).collect()
 }
 
-impl fmt::Debug for Factors {
+impl fmt::Debug for TotpService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Factors")
     }

@@ -10,10 +10,10 @@ use std::{fmt, time::Duration};
 
 use omnistack_core::{
     audit::AuditEntry,
-    crypto::{Context, KeyRing, Sha256, Token},
+    crypto::{KeyRing, SealContext, Sha256, Token},
     db::{self, Tx},
     email::RecipientLimit,
-    http::{self, HeaderValue, Page, StatusCode, header},
+    http::{self, CursorPage, HeaderValue, StatusCode, header},
     id::Id,
     identity::{Identity, TenantId, UserId},
     jobs::Jobs,
@@ -23,15 +23,15 @@ use serde_json::json;
 use crate::{
     Error,
     mail::AccountMail,
-    member::{no_role, role_of},
-    model::{Invitation, Invited},
+    member::{role_permissions, unknown_role},
+    model::{Invitation, InvitationMarker},
     store::{
-        invitation::{self as store, Shown},
+        invitation::{self as store, InvitationDetails},
         member, tenant,
     },
     team::MAX_TEAMS_PER_USER,
-    tenant::{Rights, Tenants, suspended},
-    users::checked_email,
+    tenant::{TenantAccess, Tenants, suspended},
+    users::parse_email,
 };
 
 /// The time for which an invitation is valid.
@@ -88,7 +88,7 @@ pub struct Invitations {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Joined {
+pub struct AcceptedInvitation {
     /// The tenant.
     pub tenant: TenantId,
     /// The role of the new member.
@@ -109,11 +109,11 @@ impl Invitations {
     /// that the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too
     /// many emails that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
-        let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
-        admits(&rights)?;
-        let permissions = role_of(&mut tx, id, role).await?.ok_or_else(|| no_role("role"))?;
-        self.tenants.may_grant(caller, &rights, &permissions)?;
-        let (email, now) = (checked_email(email)?, self.tenants.clock.now());
+        let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
+        require_joinable(&rights)?;
+        let permissions = role_permissions(&mut tx, id, role).await?.ok_or_else(|| unknown_role("role"))?;
+        self.tenants.check_grant(caller, &rights, &permissions)?;
+        let (email, now) = (parse_email(email)?, self.tenants.clock.now());
         if member::has_email(&mut tx, id, &email).await? {
             return Err(http::Error::conflict("ALREADY_MEMBER", "this address belongs to a member already").into());
         }
@@ -132,7 +132,7 @@ impl Invitations {
             created_at: now,
             expires_at: now + INVITATION_TTL,
         };
-        let inserted = store::insert(&mut tx, &new, self.token(new.id)?).await;
+        let inserted = store::insert(&mut tx, &new, self.new_token(new.id)?).await;
         inserted.map_err(|error| {
             if error.kind() != db::ErrorKind::Unique {
                 return Error::from(error);
@@ -141,8 +141,8 @@ impl Invitations {
             http::Error::conflict("ALREADY_INVITED", message).into()
         })?;
         self.send(&mut tx, &new).await?;
-        let entry = entry("invitation.created", caller, &new).with(json!({ "email": new.email, "role": role }));
-        self.tenants.done(tx, entry).await?;
+        let entry = entry("invitation.created", caller, &new).details(json!({ "email": new.email, "role": role }));
+        self.tenants.commit_with_audit(tx, entry).await?;
         Ok(new)
     }
 
@@ -155,33 +155,38 @@ impl Invitations {
         &self,
         caller: &Identity,
         id: TenantId,
-        after: Option<Id<Invited>>,
+        after: Option<Id<InvitationMarker>>,
         limit: u32,
-    ) -> Result<Page<Invitation>, Error> {
-        let (mut tx, _) = self.tenants.read(caller, id, "members:read").await?;
+    ) -> Result<CursorPage<Invitation>, Error> {
+        let (mut tx, _) = self.tenants.begin_read(caller, id, "members:read").await?;
         let mut items = store::list(&mut tx, id, after, i64::from(limit) + 1).await?;
         tx.commit().await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-        Ok(Page { items, next_cursor })
+        Ok(CursorPage { items, next_cursor })
     }
 
     /// Sends the email again, with a new link that is valid for seven days. The old link becomes invalid.
     ///
     /// # Errors
     /// Those of [`create`](Self::create); 404 for an unknown invitation.
-    pub async fn resend(&self, caller: &Identity, id: TenantId, invitation: Id<Invited>) -> Result<Invitation, Error> {
-        let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
-        admits(&rights)?;
+    pub async fn resend(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        invitation: Id<InvitationMarker>,
+    ) -> Result<Invitation, Error> {
+        let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
+        require_joinable(&rights)?;
         let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
-        let permissions = role_of(&mut tx, id, &before.role).await?.unwrap_or_default();
-        self.tenants.may_grant(caller, &rights, &permissions)?;
+        let permissions = role_permissions(&mut tx, id, &before.role).await?.unwrap_or_default();
+        self.tenants.check_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
         let renewed = Invitation { sent_at: now, expires_at: now + INVITATION_TTL, ..before };
-        store::renew(&mut tx, &renewed, self.token(renewed.id)?).await?;
+        store::renew(&mut tx, &renewed, self.new_token(renewed.id)?).await?;
         self.send(&mut tx, &renewed).await?;
-        self.tenants.done(tx, entry("invitation.resent", caller, &renewed)).await?;
+        self.tenants.commit_with_audit(tx, entry("invitation.resent", caller, &renewed)).await?;
         Ok(renewed)
     }
 
@@ -189,12 +194,12 @@ impl Invitations {
     ///
     /// # Errors
     /// Those of [`Tenants::rights`]; 403 without `members:manage`; 404 for an unknown invitation.
-    pub async fn revoke(&self, caller: &Identity, id: TenantId, invitation: Id<Invited>) -> Result<(), Error> {
-        let (mut tx, _) = self.tenants.change(caller, id, "members:manage").await?;
+    pub async fn revoke(&self, caller: &Identity, id: TenantId, invitation: Id<InvitationMarker>) -> Result<(), Error> {
+        let (mut tx, _) = self.tenants.begin_change(caller, id, "members:manage").await?;
         let found = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
         store::delete(&mut tx, id, invitation).await?;
-        let entry = entry("invitation.revoked", caller, &found).with(json!({ "email": found.email }));
-        self.tenants.done(tx, entry).await
+        let entry = entry("invitation.revoked", caller, &found).details(json!({ "email": found.email }));
+        self.tenants.commit_with_audit(tx, entry).await
     }
 
     /// Returns the invitation that a token belongs to, or `None` if the token is not valid. The holder of the token
@@ -202,10 +207,10 @@ impl Invitations {
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn of_token(&self, token: &str) -> Result<Option<Invitation>, Error> {
+    pub async fn find_by_token(&self, token: &str) -> Result<Option<Invitation>, Error> {
         // The tenant is not known before the token is found.
-        let mut tx = self.tenants.db.all_tenants().read().await?;
-        let found = store::of_token(&mut tx, Sha256::of(token), self.tenants.clock.now()).await?;
+        let mut tx = self.tenants.db.all_tenants().begin_read().await?;
+        let found = store::find_by_token(&mut tx, Sha256::digest(token), self.tenants.clock.now()).await?;
         tx.commit().await?;
         Ok(found)
     }
@@ -215,21 +220,21 @@ impl Invitations {
     ///
     /// # Errors
     /// 404 `INVITATION_INVALID`, and database errors.
-    pub(crate) async fn of_token_in(&self, tx: &mut Tx, token: &str) -> Result<Invitation, Error> {
-        let (hash, now) = (Sha256::of(token), self.tenants.clock.now());
-        let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
+    pub(crate) async fn find_by_token_in(&self, tx: &mut Tx, token: &str) -> Result<Invitation, Error> {
+        let (hash, now) = (Sha256::digest(token), self.tenants.clock.now());
+        let found = store::find_by_token(tx, hash, now).await?.ok_or_else(invalid)?;
         tenant::lock(tx, found.tenant_id).await?;
         // Another transaction may have accepted, revoked or renewed it while this one waited for the lock.
-        Ok(store::of_token(tx, hash, now).await?.ok_or_else(invalid)?)
+        Ok(store::find_by_token(tx, hash, now).await?.ok_or_else(invalid)?)
     }
 
     /// Returns the part of an invitation that the holder of its token may see before accepting it.
     ///
     /// # Errors
     /// 404 `INVITATION_INVALID`, and database errors.
-    pub(crate) async fn shown(&self, token: &str) -> Result<Shown, Error> {
-        let mut tx = self.tenants.db.all_tenants().read().await?;
-        let found = store::shown(&mut tx, Sha256::of(token), self.tenants.clock.now()).await?;
+    pub(crate) async fn preview(&self, token: &str) -> Result<InvitationDetails, Error> {
+        let mut tx = self.tenants.db.all_tenants().begin_read().await?;
+        let found = store::details(&mut tx, Sha256::digest(token), self.tenants.clock.now()).await?;
         tx.commit().await?;
         Ok(found.ok_or_else(invalid)?)
     }
@@ -238,13 +243,13 @@ impl Invitations {
     ///
     /// # Errors
     /// Those of [`accept_in`](Self::accept_in); 403 for API keys and during impersonation.
-    pub async fn accept(&self, caller: &Identity, token: &str) -> Result<Joined, Error> {
+    pub async fn accept(&self, caller: &Identity, token: &str) -> Result<AcceptedInvitation, Error> {
         caller.require_in_person()?;
         // The tenant is not known before the token is found.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        let joined = self.join_in(&mut tx, caller, token).await?;
+        let joined = self.accept_for_in(&mut tx, caller, token).await?;
         tx.commit().await?;
-        self.tenants.sessions.forget(caller.user).await;
+        self.tenants.sessions.invalidate_user(caller.user).await;
         Ok(joined)
     }
 
@@ -256,25 +261,25 @@ impl Invitations {
     /// 404 `INVITATION_INVALID` for an invalid token; 403 `INVITATION_OF_ANOTHER` if the user's verified address is
     /// not the invitation's; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403 `TENANT_SUSPENDED`; database
     /// errors.
-    pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<Joined, Error> {
-        self.join_in(tx, &Identity::user(user), token).await
+    pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<AcceptedInvitation, Error> {
+        self.accept_for_in(tx, &Identity::user(user), token).await
     }
 
-    async fn join_in(&self, tx: &mut Tx, caller: &Identity, token: &str) -> Result<Joined, Error> {
+    async fn accept_for_in(&self, tx: &mut Tx, caller: &Identity, token: &str) -> Result<AcceptedInvitation, Error> {
         let user = caller.user;
-        let (found, now) = (self.of_token_in(tx, token).await?, self.tenants.clock.now());
+        let (found, now) = (self.find_by_token_in(tx, token).await?, self.tenants.clock.now());
         if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
             let message = "this invitation was sent to another address; sign in with that address and verify it";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_OF_ANOTHER", message).into());
         }
-        let state = tenant::state(tx, found.tenant_id).await?.ok_or_else(invalid)?;
+        let state = tenant::find(tx, found.tenant_id).await?.ok_or_else(invalid)?;
         if state.suspended_at.is_some() {
             return Err(suspended().into());
         }
         if state.delete_at.is_some() {
-            return Err(ends().into());
+            return Err(team_scheduled_for_deletion().into());
         }
-        if tenant::is_in_most(tx, user).await? {
+        if tenant::has_max_memberships(tx, user).await? {
             let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
@@ -283,25 +288,26 @@ impl Invitations {
         }
         tenant::add_member(tx, found.tenant_id, user, &found.role, now).await?;
         store::delete(tx, found.tenant_id, found.id).await?;
-        let entry = AuditEntry::new("member.joined").by(caller).for_tenant(found.tenant_id);
+        let entry = AuditEntry::new("member.joined").actor(caller).for_tenant(found.tenant_id);
         let details = json!({ "after": found.role, "invitation": found.id, "invited_by": found.invited_by });
-        self.tenants.audit.record_in(tx, entry.on("user", user).with(details)).await?;
-        Ok(Joined { tenant: found.tenant_id, role: found.role })
+        self.tenants.audit.record_in(tx, entry.resource("user", user).details(details)).await?;
+        Ok(AcceptedInvitation { tenant: found.tenant_id, role: found.role })
     }
 
     /// Deletes invitations that expired more than four weeks ago, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         // The invitations are those of all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        let deleted = store::sweep(&mut tx, self.tenants.clock.now() - INVITATION_TTL * 4, limit).await?;
+        let deleted =
+            store::delete_expired_of_all(&mut tx, self.tenants.clock.now() - INVITATION_TTL * 4, limit).await?;
         tx.commit().await?;
         Ok(deleted)
     }
 
     /// Creates a token for an invitation, hashed and sealed for storage.
-    fn token(&self, id: Id<Invited>) -> Result<store::Kept, Error> {
+    fn new_token(&self, id: Id<InvitationMarker>) -> Result<store::StoredToken, Error> {
         let token = Token::with_prefix(PREFIX);
-        Ok(store::Kept { hash: token.hash(), sealed: self.ring.seal(token.expose(), &place(id))? })
+        Ok(store::StoredToken { hash: token.hash(), sealed: self.ring.seal(token.expose(), &encryption_context(id))? })
     }
 
     /// Enqueues the invitation's email, which is sent when the transaction commits.
@@ -311,7 +317,7 @@ impl Invitations {
     /// link stays valid.
     async fn send(&self, tx: &mut Tx, to: &Invitation) -> Result<(), Error> {
         let limit = RecipientLimit::new(self.tenants.clock.clone());
-        if let Some(wait) = limit.wait_in(tx, &to.email).await? {
+        if let Some(wait) = limit.count_in(tx, &to.email).await? {
             return Err(too_many_mails(wait).into());
         }
         self.jobs.enqueue_in(tx, AccountMail::Invitation { invitation: to.id }).await.map_err(http::Error::from)?;
@@ -320,12 +326,12 @@ impl Invitations {
 }
 
 /// Checks that users can join: the tenant is a team, and its deletion is not scheduled.
-fn admits(rights: &Rights) -> Result<(), http::Error> {
-    rights.team()?;
-    if rights.tenant.delete_at.is_some() { Err(ends()) } else { Ok(()) }
+fn require_joinable(rights: &TenantAccess) -> Result<(), http::Error> {
+    rights.require_team()?;
+    if rights.tenant.delete_at.is_some() { Err(team_scheduled_for_deletion()) } else { Ok(()) }
 }
 
-fn ends() -> http::Error {
+fn team_scheduled_for_deletion() -> http::Error {
     http::Error::conflict("TEAM_ENDS", "the team is scheduled for deletion; an owner can restore it")
 }
 
@@ -333,7 +339,7 @@ fn too_many_mails(wait: Duration) -> http::Error {
     let seconds = wait.as_secs().max(1);
     let message = format!("this address got too many emails; wait {seconds} seconds, then send the invitation again");
     let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MAILS", message);
-    error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
+    error.with_header(header::RETRY_AFTER, HeaderValue::from(seconds)).with_detail("retry_after", seconds)
 }
 
 pub(crate) fn invalid() -> http::Error {
@@ -342,12 +348,12 @@ pub(crate) fn invalid() -> http::Error {
 }
 
 /// Returns the encryption context of an invitation's sealed token.
-pub(crate) fn place(id: Id<Invited>) -> Context {
-    Context::row("invitations", "secret", id)
+pub(crate) fn encryption_context(id: Id<InvitationMarker>) -> SealContext {
+    SealContext::row("invitations", "secret", id)
 }
 
 fn entry(action: &'static str, caller: &Identity, invitation: &Invitation) -> AuditEntry {
-    AuditEntry::new(action).by(caller).for_tenant(invitation.tenant_id).on("invitation", invitation.id)
+    AuditEntry::new(action).actor(caller).for_tenant(invitation.tenant_id).resource("invitation", invitation.id)
 }
 
 impl fmt::Debug for Invitations {

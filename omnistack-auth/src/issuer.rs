@@ -37,18 +37,18 @@ pub(crate) mod sync;
 pub(crate) mod verify;
 pub(crate) mod webhook;
 
-pub(crate) use claims::{Claims, LONGEST, Presented};
+pub(crate) use claims::{Claims, MAX_TOKEN_BYTES, ParsedToken};
 
 use std::fmt;
 
-use omnistack_core::{ExposeSecret as _, app::Missing, clock::Clock, crypto::HmacKey, http::client::Client};
+use omnistack_core::{ExposeSecret as _, app::MissingDependency, clock::Clock, crypto::HmacKey, http::client::Client};
 use reqwest::Url;
 use secrecy::SecretString;
 
 use fetch::Fetch;
 use jwks::KeySet;
-use preset::Preset;
-use verify::{Keys, Verifier};
+use preset::Vendor;
+use verify::{VerificationKeys, Verifier};
 
 /// The minimum length of a shared secret that signs tokens, in bytes (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -64,22 +64,22 @@ const MIN_SECRET_BYTES: usize = 32;
 #[derive(Clone)]
 #[must_use]
 pub struct Issuer {
-    preset: Preset,
+    preset: Vendor,
     name: String,
-    source: Source,
+    source: KeySource,
     audiences: Vec<String>,
-    parties: Vec<String>,
-    link: bool,
+    authorized_parties: Vec<String>,
+    link_verified_emails: bool,
     trust_emails: bool,
     webhook_secrets: Vec<SecretString>,
 }
 
 /// The source of an issuer's keys.
 #[derive(Clone)]
-enum Source {
+enum KeySource {
     /// The `jwks_uri` of the issuer's OpenID configuration.
     Discovered,
-    At(String),
+    Url(String),
     Shared(SecretString),
 }
 
@@ -88,13 +88,13 @@ impl Issuer {
     /// OpenID configuration at `/.well-known/openid-configuration` below that URL. Tokens must be issued for one of the
     /// [audiences](Self::audience); by default, for `PUBLIC_URL`.
     pub fn jwks(issuer: impl Into<String>) -> Self {
-        Self::new(Preset::Plain, issuer, Source::Discovered)
+        Self::new(Vendor::Standard, issuer, KeySource::Discovered)
     }
 
     /// Creates an issuer that signs with a secret it shares with the app (HS256), of at least 32 bytes. Every party
     /// that can verify such tokens can also sign them, so prefer an issuer with published keys.
     pub fn hs256(issuer: impl Into<String>, secret: impl Into<SecretString>) -> Self {
-        Self::new(Preset::Plain, issuer, Source::Shared(secret.into()))
+        Self::new(Vendor::Standard, issuer, KeySource::Shared(secret.into()))
     }
 
     /// Creates an issuer for Clerk, from its frontend API (`https://clerk.example.com`) and the origins its sessions
@@ -103,7 +103,7 @@ impl Issuer {
     pub fn clerk(frontend_api: impl Into<String>, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let frontend_api = frontend_api.into();
         let keys = format!("{}/.well-known/jwks.json", frontend_api.trim_end_matches('/'));
-        Self::new(Preset::Clerk, frontend_api.trim_end_matches('/'), Source::At(keys)).authorized_parties(origins)
+        Self::new(Vendor::Clerk, frontend_api.trim_end_matches('/'), KeySource::Url(keys)).authorized_parties(origins)
     }
 
     /// Creates an issuer for Supabase, from the URL of the project (`https://REF.supabase.co`). Only tokens of
@@ -112,7 +112,7 @@ impl Issuer {
     pub fn supabase(project: impl Into<String>) -> Self {
         let issuer = format!("{}/auth/v1", project.into().trim_end_matches('/'));
         let keys = format!("{issuer}/.well-known/jwks.json");
-        Self::new(Preset::Supabase, issuer, Source::At(keys)).audience("authenticated")
+        Self::new(Vendor::Supabase, issuer, KeySource::Url(keys)).audience("authenticated")
     }
 
     /// Creates an issuer for Auth0, from the domain of the tenant (`example.eu.auth0.com`) and the identifier of the
@@ -123,7 +123,7 @@ impl Issuer {
         // Auth0's issuer ends with a slash.
         let issuer = format!("{}/", base.trim_end_matches('/'));
         let keys = format!("{issuer}.well-known/jwks.json");
-        Self::new(Preset::Auth0, issuer, Source::At(keys)).audience(audience)
+        Self::new(Vendor::Auth0, issuer, KeySource::Url(keys)).audience(audience)
     }
 
     /// Creates an issuer for Keycloak, from the URL of the realm (`https://id.example.com/realms/acme`) and the client
@@ -132,17 +132,17 @@ impl Issuer {
         let realm = realm.into();
         let issuer = realm.trim_end_matches('/');
         let keys = format!("{issuer}/protocol/openid-connect/certs");
-        Self::new(Preset::Keycloak, issuer, Source::At(keys)).authorized_parties([client.into()])
+        Self::new(Vendor::Keycloak, issuer, KeySource::Url(keys)).authorized_parties([client.into()])
     }
 
-    fn new(preset: Preset, name: impl Into<String>, source: Source) -> Self {
+    fn new(preset: Vendor, name: impl Into<String>, source: KeySource) -> Self {
         Self {
             preset,
             name: name.into(),
             source,
             audiences: Vec::new(),
-            parties: Vec::new(),
-            link: false,
+            authorized_parties: Vec::new(),
+            link_verified_emails: false,
             trust_emails: false,
             webhook_secrets: Vec::new(),
         }
@@ -150,13 +150,13 @@ impl Issuer {
 
     /// Sets the URL of the key set, instead of the one in the issuer's configuration.
     pub fn keys_at(mut self, url: impl Into<String>) -> Self {
-        self.source = Source::At(url.into());
+        self.source = KeySource::Url(url.into());
         self
     }
 
     /// Sets the secret that signs the tokens (HS256), as older projects of Supabase do.
     pub fn secret(mut self, secret: impl Into<SecretString>) -> Self {
-        self.source = Source::Shared(secret.into());
+        self.source = KeySource::Shared(secret.into());
         self
     }
 
@@ -168,7 +168,7 @@ impl Issuer {
 
     /// Adds authorized parties (`azp`). With any set, tokens issued to other parties are refused.
     pub fn authorized_parties(mut self, parties: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.parties.extend(parties.into_iter().map(Into::into));
+        self.authorized_parties.extend(parties.into_iter().map(Into::into));
         self
     }
 
@@ -176,7 +176,7 @@ impl Issuer {
     /// the app have verified the address. From then on, the person who controls the address at this issuer controls the
     /// account, and bypasses its second factor in this app. Set it only for issuers that you trust with that.
     pub fn link_verified_emails(mut self) -> Self {
-        self.link = true;
+        self.link_verified_emails = true;
         self
     }
 
@@ -198,23 +198,23 @@ impl Issuer {
     /// webhooks.
     pub(crate) fn webhook_path(&self) -> Option<&'static str> {
         let path = match self.preset {
-            Preset::Clerk => "/clerk",
-            Preset::Supabase => "/supabase",
+            Vendor::Clerk => "/clerk",
+            Vendor::Supabase => "/supabase",
             _ => return None,
         };
         (!self.webhook_secrets.is_empty()).then_some(path)
     }
 
     /// Returns whether the issuer's keys must be fetched.
-    pub(crate) fn publishes(&self) -> bool {
-        !matches!(self.source, Source::Shared(_))
+    pub(crate) fn has_published_keys(&self) -> bool {
+        !matches!(self.source, KeySource::Shared(_))
     }
 
     /// Validates the issuer, for an app whose own issuer is `own`.
     ///
     /// # Errors
     /// Returns the problem, and how to fix it.
-    pub(crate) fn check(&self, own: &str) -> Result<Checked, (String, String)> {
+    pub(crate) fn validate(&self, own: &str) -> Result<ValidatedIssuer, (String, String)> {
         let name = &self.name;
         let problem = |what: &str, fix: &str| Err((format!("trusts the issuer `{name}`, {what}"), fix.to_owned()));
         if name.is_empty() {
@@ -224,30 +224,30 @@ impl Issuer {
             return problem("which is the app itself", "remove it: the app accepts its own tokens already");
         }
         let keys = match &self.source {
-            Source::Shared(secret) if secret.expose_secret().len() < MIN_SECRET_BYTES => {
+            KeySource::Shared(secret) if secret.expose_secret().len() < MIN_SECRET_BYTES => {
                 return problem("with a secret of less than 32 bytes", "create one with `openssl rand -base64 48`");
             }
-            Source::Shared(secret) => match HmacKey::new(secret.expose_secret()) {
-                Ok(key) => Signed::Shared(key),
+            KeySource::Shared(secret) => match HmacKey::new(secret.expose_secret()) {
+                Ok(key) => IssuerKeys::Shared(key),
                 Err(error) => return problem(&error.to_string(), "set a secret"),
             },
-            Source::Discovered | Source::At(_) => {
+            KeySource::Discovered | KeySource::Url(_) => {
                 let at = match &self.source {
-                    Source::At(url) => fetch::source(url).map(Some),
-                    _ => fetch::source(name).map(|_| None),
+                    KeySource::Url(url) => fetch::parse_source_url(url).map(Some),
+                    _ => fetch::parse_source_url(name).map(|_| None),
                 };
                 match at {
-                    Ok(at) => Signed::Published(at),
+                    Ok(at) => IssuerKeys::Published(at),
                     Err(error) => return problem(&error, "set an https URL"),
                 }
             }
         };
-        if self.preset == Preset::Clerk && self.parties.is_empty() {
+        if self.preset == Vendor::Clerk && self.authorized_parties.is_empty() {
             return problem("without the origins of its sessions", "set them, such as `https://app.example.com`");
         }
         let mut webhook_keys = Vec::new();
         for secret in &self.webhook_secrets {
-            match webhook::key(secret) {
+            match webhook::decode_secret(secret) {
                 Some(_) if self.webhook_path().is_none() => {
                     return problem("which sends no webhooks that the app supports", "remove `webhook_secret`");
                 }
@@ -256,31 +256,31 @@ impl Issuer {
             }
         }
         let mut audiences = self.audiences.clone();
-        if audiences.is_empty() && self.preset == Preset::Plain {
+        if audiences.is_empty() && self.preset == Vendor::Standard {
             audiences.push(own.to_owned());
         }
-        Ok(Checked { issuer: self.clone(), keys, audiences, webhook_keys })
+        Ok(ValidatedIssuer { issuer: self.clone(), keys, audiences, webhook_keys })
     }
 }
 
 /// A validated issuer.
 #[derive(Clone)]
-pub(crate) struct Checked {
+pub(crate) struct ValidatedIssuer {
     issuer: Issuer,
-    keys: Signed,
+    keys: IssuerKeys,
     audiences: Vec<String>,
     webhook_keys: Vec<HmacKey>,
 }
 
 /// The key material of an issuer.
 #[derive(Clone)]
-enum Signed {
+enum IssuerKeys {
     Shared(HmacKey),
     /// Published keys, at this URL or at the one in the issuer's configuration.
     Published(Option<Url>),
 }
 
-impl Checked {
+impl ValidatedIssuer {
     pub(crate) fn name(&self) -> &str {
         &self.issuer.name
     }
@@ -289,15 +289,27 @@ impl Checked {
     pub(crate) fn verifier(
         self,
         clock: &Clock,
-        client: impl FnOnce() -> Result<Client, Missing>,
-    ) -> Result<Verifier, Missing> {
-        let Issuer { preset, name, parties, link, trust_emails, .. } = self.issuer;
+        client: impl FnOnce() -> Result<Client, MissingDependency>,
+    ) -> Result<Verifier, MissingDependency> {
+        let Issuer { preset, name, authorized_parties: parties, link_verified_emails: link, trust_emails, .. } =
+            self.issuer;
         let keys = match self.keys {
-            Signed::Shared(key) => Keys::Shared(key),
-            Signed::Published(at) => Keys::Published(KeySet::new(name.clone(), at, Fetch(client()?), clock.clone())),
+            IssuerKeys::Shared(key) => VerificationKeys::Shared(key),
+            IssuerKeys::Published(at) => {
+                VerificationKeys::Published(KeySet::new(name.clone(), at, Fetch(client()?), clock.clone()))
+            }
         };
         let (audiences, webhook_keys) = (self.audiences, self.webhook_keys);
-        Ok(Verifier { issuer: name, preset, keys, audiences, parties, link, trust_emails, webhook_keys })
+        Ok(Verifier {
+            issuer: name,
+            preset,
+            keys,
+            audiences,
+            authorized_parties: parties,
+            link_verified_emails: link,
+            trust_emails,
+            webhook_keys,
+        })
     }
 }
 

@@ -33,15 +33,15 @@ use omnistack_core::{
     identity::{SessionId, UserId},
 };
 
-use crate::{Error, one_time::Purpose, store::attempt};
+use crate::{Error, one_time::TokenPurpose, store::attempt};
 
 mod turns;
 
-use turns::{Turn, Turns};
+use turns::{AttemptLimiter, AttemptPermit};
 
 /// A kind of counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CounterKind {
     /// Wrong passwords, counted per account.
     Account,
     /// Wrong passwords from a source where the user is known, counted per [`Known`].
@@ -53,60 +53,90 @@ pub(crate) enum Kind {
     /// Emails, counted per recipient and purpose.
     Recipient,
     /// Requests that cause emails, counted per IP address.
-    Asking,
+    MailRequest,
 }
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
 /// The limits of a kind of counter; times in seconds.
-struct Limit {
+struct CounterLimit {
     /// The name in the counter's key.
     name: &'static str,
     /// The number of attempts without a wait.
-    free: u32,
+    free_attempts: u32,
     /// The first wait.
-    first: u64,
+    first_wait: u64,
     /// The maximum wait.
-    longest: u64,
+    max_wait: u64,
     /// The time without an attempt after which the count is reset.
-    forgotten: u64,
+    reset_after: u64,
 }
 
-impl Kind {
+impl CounterKind {
     /// Returns the limits of the kind.
-    const fn limit(self) -> Limit {
+    const fn limit(self) -> CounterLimit {
         match self {
-            Self::Account => Limit { name: "account", free: 5, first: 30, longest: 15 * MINUTE, forgotten: 24 * HOUR },
-            Self::Known => Limit { name: "known", free: 5, first: 30, longest: 15 * MINUTE, forgotten: 24 * HOUR },
-            Self::Address => Limit { name: "address", free: 30, first: MINUTE, longest: 15 * MINUTE, forgotten: HOUR },
-            Self::Code => Limit { name: "code", free: 5, first: 30, longest: HOUR, forgotten: 24 * HOUR },
-            Self::Recipient => {
-                Limit { name: "recipient", free: 5, first: 15 * MINUTE, longest: HOUR, forgotten: 2 * HOUR }
+            Self::Account => CounterLimit {
+                name: "account",
+                free_attempts: 5,
+                first_wait: 30,
+                max_wait: 15 * MINUTE,
+                reset_after: 24 * HOUR,
+            },
+            Self::Known => CounterLimit {
+                name: "known",
+                free_attempts: 5,
+                first_wait: 30,
+                max_wait: 15 * MINUTE,
+                reset_after: 24 * HOUR,
+            },
+            Self::Address => CounterLimit {
+                name: "address",
+                free_attempts: 30,
+                first_wait: MINUTE,
+                max_wait: 15 * MINUTE,
+                reset_after: HOUR,
+            },
+            Self::Code => {
+                CounterLimit { name: "code", free_attempts: 5, first_wait: 30, max_wait: HOUR, reset_after: 24 * HOUR }
             }
-            Self::Asking => Limit { name: "asking", free: 30, first: MINUTE, longest: 15 * MINUTE, forgotten: HOUR },
+            Self::Recipient => CounterLimit {
+                name: "recipient",
+                free_attempts: 5,
+                first_wait: 15 * MINUTE,
+                max_wait: HOUR,
+                reset_after: 2 * HOUR,
+            },
+            Self::MailRequest => CounterLimit {
+                name: "asking",
+                free_attempts: 30,
+                first_wait: MINUTE,
+                max_wait: 15 * MINUTE,
+                reset_after: HOUR,
+            },
         }
     }
 
     /// Returns how many attempts with the same key a process checks at the same time. Further ones wait for their
     /// turn, so that right attempts, which count until they are known to be right, do not use up each other's free
     /// attempts.
-    const fn at_once(self) -> usize {
+    const fn max_concurrent(self) -> usize {
         match self {
             Self::Address => 10,
-            Self::Account | Self::Known | Self::Code | Self::Recipient | Self::Asking => 1,
+            Self::Account | Self::Known | Self::Code | Self::Recipient | Self::MailRequest => 1,
         }
     }
 
     /// Returns the key of a counter.
     fn key(self, of: &str) -> Vec<u8> {
-        Sha256::of_parts([self.limit().name.as_bytes(), b" ", of.as_bytes()]).as_bytes().to_vec()
+        Sha256::digest_parts([self.limit().name.as_bytes(), b" ", of.as_bytes()]).as_bytes().to_vec()
     }
 }
 
 /// A source of attempts where the user is known before the password is checked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Known<'a> {
+pub(crate) enum KnownSource<'a> {
     /// A device that has signed in to the account before.
     Device(&'a str),
     /// A session of the account, or a token of an external identity provider, which has no session in the app.
@@ -115,9 +145,9 @@ pub(crate) enum Known<'a> {
     Link(UserId),
 }
 
-impl Known<'_> {
+impl KnownSource<'_> {
     fn key(self) -> Vec<u8> {
-        Kind::Known.key(&match self {
+        CounterKind::Known.key(&match self {
             Self::Device(id) => format!("device {id}"),
             Self::Session(_, Some(session)) => format!("session {session}"),
             Self::Session(user, None) => format!("token {user}"),
@@ -127,19 +157,20 @@ impl Known<'_> {
 }
 
 /// The links whose emails are counted separately.
-const COUNTED_LINKS: [Purpose; 3] = [Purpose::VerifyEmail, Purpose::ResetPassword, Purpose::MagicLink];
+const COUNTED_LINKS: [TokenPurpose; 3] =
+    [TokenPurpose::VerifyEmail, TokenPurpose::ResetPassword, TokenPurpose::MagicLink];
 
 /// Returns the key of the counter of emails to a recipient: of links for one purpose, or of all other emails.
-fn mails(link: Option<Purpose>, email: &str) -> Vec<u8> {
-    Kind::Recipient.key(&format!("{} {email}", link.map_or("other", Purpose::as_str)))
+fn mail_counter_key(link: Option<TokenPurpose>, email: &str) -> Vec<u8> {
+    CounterKind::Recipient.key(&format!("{} {email}", link.map_or("other", TokenPurpose::as_str)))
 }
 
-impl Limit {
+impl CounterLimit {
     /// Returns the wait after this number of attempts, or `None` if there is none.
     fn wait(&self, counted: i64) -> Option<Duration> {
-        let over = u32::try_from(counted - i64::from(self.free)).ok()?;
-        let seconds = self.first.saturating_mul(1_u64.checked_shl(over.min(20)).unwrap_or(1));
-        Some(Duration::from_secs(seconds.min(self.longest)))
+        let over = u32::try_from(counted - i64::from(self.free_attempts)).ok()?;
+        let seconds = self.first_wait.saturating_mul(1_u64.checked_shl(over.min(20)).unwrap_or(1));
+        Some(Duration::from_secs(seconds.min(self.max_wait)))
     }
 }
 
@@ -148,22 +179,22 @@ impl Limit {
 pub(crate) struct Lockout {
     db: Db,
     clock: Clock,
-    turns: Turns,
+    turns: AttemptLimiter,
 }
 
 /// An attempt that was counted and may proceed.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    keys: Vec<(Kind, Vec<u8>)>,
+    keys: Vec<(CounterKind, Vec<u8>)>,
     /// The number of attempts on the account or user, including this one.
     pub(crate) counted: i64,
     /// Held until the attempt is judged.
-    _turns: Vec<Turn>,
+    _turns: Vec<AttemptPermit>,
 }
 
 impl Lockout {
     pub(crate) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, turns: Turns::default() }
+        Self { db, clock, turns: AttemptLimiter::default() }
     }
 
     /// Counts an attempt to sign in with a password, per account and per client address.
@@ -171,26 +202,26 @@ impl Lockout {
     /// # Errors
     /// 429 `TOO_MANY_ATTEMPTS` with `Retry-After` if the account or the client must wait.
     pub(crate) async fn attempt(&self, email: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
-        self.attempt_of(Kind::Account, Kind::Account.key(email), from).await
+        self.attempt_of(CounterKind::Account, CounterKind::Account.key(email), from).await
     }
 
     /// Counts an attempt like [`attempt`](Self::attempt), from a source where the user is known. Attempts of
     /// strangers do not count there, even from the same IP address.
-    pub(crate) async fn attempt_known(&self, known: Known<'_>) -> Result<Attempt, Error> {
-        self.attempt_of(Kind::Known, known.key(), None).await
+    pub(crate) async fn attempt_known(&self, known: KnownSource<'_>) -> Result<Attempt, Error> {
+        self.attempt_of(CounterKind::Known, known.key(), None).await
     }
 
     /// Counts an attempt like [`attempt`](Self::attempt), with a code of a user.
     pub(crate) async fn attempt_code(&self, user: UserId, from: Option<IpAddr>) -> Result<Attempt, Error> {
-        self.attempt_of(Kind::Code, Kind::Code.key(&user.to_string()), from).await
+        self.attempt_of(CounterKind::Code, CounterKind::Code.key(&user.to_string()), from).await
     }
 
-    async fn attempt_of(&self, what: Kind, key: Vec<u8>, from: Option<IpAddr>) -> Result<Attempt, Error> {
+    async fn attempt_of(&self, what: CounterKind, key: Vec<u8>, from: Option<IpAddr>) -> Result<Attempt, Error> {
         let mut of = vec![(what, key)];
-        of.extend(from.map(|from| (Kind::Address, Kind::Address.key(&network(from)))));
+        of.extend(from.map(|from| (CounterKind::Address, CounterKind::Address.key(&network(from)))));
         let mut turns = Vec::new();
         for (kind, key) in &of {
-            turns.push(self.turns.wait(key, kind.at_once()).await);
+            turns.push(self.turns.acquire(key, kind.max_concurrent()).await);
         }
         let mut tx = self.db.begin().await?;
         let mut attempt = Attempt { keys: Vec::new(), counted: 0, _turns: turns };
@@ -210,45 +241,45 @@ impl Lockout {
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub(crate) async fn settle_in(&self, tx: &mut Tx, attempt: &Attempt, right: bool) -> Result<(), Error> {
+    pub(crate) async fn resolve_in(&self, tx: &mut Tx, attempt: &Attempt, right: bool) -> Result<(), Error> {
         for (kind, key) in &attempt.keys {
-            if right && *kind != Kind::Address {
+            if right && *kind != CounterKind::Address {
                 attempt::clear(tx, key).await?;
             } else {
-                attempt::take_back(tx, key).await?;
+                attempt::undo(tx, key).await?;
             }
         }
         Ok(())
     }
 
     /// Undoes the count of an attempt that could not be judged, like [`settle_in`](Self::settle_in).
-    pub(crate) async fn take_back(&self, attempt: &Attempt) -> Result<(), Error> {
+    pub(crate) async fn undo(&self, attempt: &Attempt) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        self.settle_in(&mut tx, attempt, false).await?;
+        self.resolve_in(&mut tx, attempt, false).await?;
         Ok(tx.commit().await?)
     }
 
     /// Resets an account's counters of wrong passwords and of links, after its user has used a link.
-    pub(crate) async fn clear_in(&self, tx: &mut Tx, email: &str) -> Result<(), Error> {
-        attempt::clear(tx, &Kind::Account.key(email)).await?;
+    pub(crate) async fn reset_in(&self, tx: &mut Tx, email: &str) -> Result<(), Error> {
+        attempt::clear(tx, &CounterKind::Account.key(email)).await?;
         for link in COUNTED_LINKS {
-            attempt::clear(tx, &mails(Some(link), email)).await?;
+            attempt::clear(tx, &mail_counter_key(Some(link), email)).await?;
         }
         Ok(())
     }
 
     /// Resets a user's counter of wrong codes, after the user's second factors were removed.
-    pub(crate) async fn forgive_codes_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
-        Ok(attempt::clear(tx, &Kind::Code.key(&user.to_string())).await?)
+    pub(crate) async fn reset_code_failures_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
+        Ok(attempt::clear(tx, &CounterKind::Code.key(&user.to_string())).await?)
     }
 
     /// Counts a request that causes an email, per client address.
     ///
     /// # Errors
     /// 429 `TOO_MANY_ATTEMPTS`, as for [`attempt`](Self::attempt).
-    pub(crate) async fn asking_in(&self, tx: &mut Tx, from: Option<IpAddr>) -> Result<(), Error> {
+    pub(crate) async fn count_mail_request_in(&self, tx: &mut Tx, from: Option<IpAddr>) -> Result<(), Error> {
         if let Some(from) = from {
-            self.count_in(tx, Kind::Asking, &Kind::Asking.key(&network(from))).await?;
+            self.count_in(tx, CounterKind::MailRequest, &CounterKind::MailRequest.key(&network(from))).await?;
         }
         Ok(())
     }
@@ -256,35 +287,39 @@ impl Lockout {
     /// Counts an email to an address and returns whether it may be sent. Callers must not reveal the result in a
     /// response.
     pub(crate) async fn may_mail_in(&self, tx: &mut Tx, email: &str) -> Result<bool, Error> {
-        Ok(self.try_count_in(tx, Kind::Recipient, &mails(None, email)).await?.is_ok())
+        Ok(self.try_count_in(tx, CounterKind::Recipient, &mail_counter_key(None, email)).await?.is_ok())
     }
 
     /// Counts an email like [`may_mail_in`](Self::may_mail_in), for an email with a link, which is counted
     /// separately, so that other emails cannot prevent it.
-    pub(crate) async fn may_mail_link_in(&self, tx: &mut Tx, link: Purpose, email: &str) -> Result<bool, Error> {
-        Ok(self.try_count_in(tx, Kind::Recipient, &mails(Some(link), email)).await?.is_ok())
+    pub(crate) async fn may_mail_link_in(&self, tx: &mut Tx, link: TokenPurpose, email: &str) -> Result<bool, Error> {
+        Ok(self.try_count_in(tx, CounterKind::Recipient, &mail_counter_key(Some(link), email)).await?.is_ok())
     }
 
     /// Counts an attempt and returns the new count. Fails with 429 `TOO_MANY_ATTEMPTS` during a wait.
-    async fn count_in(&self, tx: &mut Tx, kind: Kind, key: &[u8]) -> Result<i64, Error> {
+    async fn count_in(&self, tx: &mut Tx, kind: CounterKind, key: &[u8]) -> Result<i64, Error> {
         let wait = match self.try_count_in(tx, kind, key).await? {
             Ok(counted) => return Ok(counted),
             Err(wait) => wait.as_secs().max(1),
         };
-        let or = if matches!(kind, Kind::Code | Kind::Asking) { "" } else { ", or request a link by email" };
+        let or = if matches!(kind, CounterKind::Code | CounterKind::MailRequest) {
+            ""
+        } else {
+            ", or request a link by email"
+        };
         let message = format!("too many attempts; wait {wait} seconds{or}");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS", message);
-        Err(error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait).into())
+        Err(error.with_header(header::RETRY_AFTER, HeaderValue::from(wait)).with_detail("retry_after", wait).into())
     }
 
     /// Counts an attempt. Returns the new count, or the time to wait.
-    async fn try_count_in(&self, tx: &mut Tx, kind: Kind, key: &[u8]) -> Result<Result<i64, Duration>, Error> {
+    async fn try_count_in(&self, tx: &mut Tx, kind: CounterKind, key: &[u8]) -> Result<Result<i64, Duration>, Error> {
         let (now, limit) = (self.clock.now(), kind.limit());
-        let forgotten = now - Duration::from_secs(limit.forgotten);
+        let forgotten = now - Duration::from_secs(limit.reset_after);
         let Some(counted) = attempt::count(tx, key, now, forgotten).await? else {
             let until = attempt::blocked_until(tx, key).await?;
             // Rounded up, so that a client that waits this long succeeds.
-            let wait = until.map(|until| until.since(now) + Duration::from_millis(999));
+            let wait = until.map(|until| until.duration_since(now) + Duration::from_millis(999));
             return Ok(Err(wait.unwrap_or_default()));
         };
         if let Some(wait) = limit.wait(counted) {
@@ -295,8 +330,8 @@ impl Lockout {
 
     /// Deletes expired counters, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
-        let day = Duration::from_secs(Kind::Account.limit().forgotten);
-        Ok(attempt::sweep(&self.db, self.clock.now() - day, limit).await?)
+        let day = Duration::from_secs(CounterKind::Account.limit().reset_after);
+        Ok(attempt::delete_old(&self.db, self.clock.now() - day, limit).await?)
     }
 }
 
@@ -317,7 +352,7 @@ mod tests {
 
     #[test]
     fn waits_double_to_the_longest() {
-        let seconds = |kind: Kind, counted| kind.limit().wait(counted).map(|wait| wait.as_secs());
+        let seconds = |kind: CounterKind, counted| kind.limit().wait(counted).map(|wait| wait.as_secs());
         for (counted, account, address) in [
             (1, None, None),
             (4, None, None),
@@ -330,7 +365,7 @@ mod tests {
             (1_000_000, Some(900), Some(900)),
         ] {
             assert_eq!(
-                (seconds(Kind::Account, counted), seconds(Kind::Address, counted)),
+                (seconds(CounterKind::Account, counted), seconds(CounterKind::Address, counted)),
                 (account, address),
                 "{counted}"
             );
@@ -339,7 +374,12 @@ mod tests {
 
     #[test]
     fn a_day_of_guessing_is_about_a_hundred() {
-        for (kind, most) in [(Kind::Account, 110), (Kind::Known, 110), (Kind::Code, 36), (Kind::Address, 135)] {
+        for (kind, most) in [
+            (CounterKind::Account, 110),
+            (CounterKind::Known, 110),
+            (CounterKind::Code, 36),
+            (CounterKind::Address, 135),
+        ] {
             let (mut seconds, mut guesses) = (0, 0);
             while seconds < 24 * HOUR {
                 guesses += 1;
@@ -351,8 +391,8 @@ mod tests {
 
     #[test]
     fn a_good_link_that_resets_is_always_there_or_can_be_asked_for() {
-        assert!(Kind::Recipient.limit().longest <= Purpose::ResetPassword.lifetime().as_secs());
-        assert!(Kind::Recipient.limit().longest <= Purpose::VerifyEmail.lifetime().as_secs());
+        assert!(CounterKind::Recipient.limit().max_wait <= TokenPurpose::ResetPassword.lifetime().as_secs());
+        assert!(CounterKind::Recipient.limit().max_wait <= TokenPurpose::VerifyEmail.lifetime().as_secs());
     }
 
     #[test]

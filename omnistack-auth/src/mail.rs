@@ -26,15 +26,15 @@ use omnistack_core::{
     http,
     id::Id,
     identity::UserId,
-    jobs::{Job, JobCtx, JobError},
-    name::defused,
+    jobs::{Job, JobContext, JobError},
+    name::without_links,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error,
-    model::Invited,
-    one_time::{OneTime, Purpose},
+    model::InvitationMarker,
+    one_time::{OneTimeTokens, TokenPurpose},
     store::account::{self as store, Account},
 };
 
@@ -63,19 +63,19 @@ pub(crate) enum AccountMail {
     /// The notice of a sign-in from a new device.
     NewSignIn { user: UserId, user_agent: Option<String>, address: Option<String>, at: Timestamp },
     /// The notice of a second factor that was added, removed or used up.
-    SecondFactor { user: UserId, change: FactorChange },
+    SecondFactor { user: UserId, change: SecondFactorChange },
     /// The notice of a scheduled deletion, and how to cancel it.
     DeletionScheduled { user: UserId, at: Timestamp },
     /// An invitation to join a team, unless it was accepted, revoked or has expired. It contains the id and not the
     /// token, so that no queue stores tokens.
-    Invitation { invitation: Id<Invited> },
+    Invitation { invitation: Id<InvitationMarker> },
 }
 
 impl AccountMail {
     /// Returns whether a stranger can cause this mail without access to the account or the mailbox. Links that sign in
     /// or reset a password are not included, since they are needed to sign in and have counters of their own;
     /// invitations are counted when they are created.
-    const fn is_unasked(&self) -> bool {
+    const fn is_unsolicited(&self) -> bool {
         matches!(self, Self::Verify { .. } | Self::AlreadyRegistered { .. } | Self::ConfirmEmail { .. })
     }
 }
@@ -83,7 +83,7 @@ impl AccountMail {
 /// A change of a user's second factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum FactorChange {
+pub(crate) enum SecondFactorChange {
     TotpAdded,
     TotpRemoved,
     RecoveryCodesRenewed,
@@ -99,7 +99,7 @@ pub(crate) enum FactorChange {
     Reset,
 }
 
-impl FactorChange {
+impl SecondFactorChange {
     /// Returns the audit action.
     pub(crate) const fn action(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl FactorChange {
     }
 
     /// Returns the title and the text of the mail.
-    fn told(self, product: &str) -> (String, String) {
+    fn message(self, product: &str) -> (String, String) {
         let devices = "Other devices were signed out.";
         match self {
             Self::TotpAdded => (
@@ -179,18 +179,18 @@ impl FactorChange {
 #[async_trait]
 impl Job for AccountMail {
     const NAME: &'static str = "auth.mail";
-    type State = Mails;
+    type State = AccountMailer;
 
-    async fn run(self, mails: &Mails, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, mails: &AccountMailer, _: &JobContext) -> Result<(), JobError> {
         // The transaction is dropped without a commit if there is nothing to send.
         let mut tx = match &self {
             // The job knows the invitation but not its tenant.
             Self::Invitation { .. } => mails.db.all_tenants().begin().await?,
             _ => mails.db.begin().await?,
         };
-        let is_unasked = self.is_unasked();
-        let Some(email) = mails.write(&mut tx, self).await? else { return Ok(()) };
-        if is_unasked && mails.is_flooded(&mut tx, &email).await? {
+        let is_unasked = self.is_unsolicited();
+        let Some(email) = mails.compose_mail(&mut tx, self).await? else { return Ok(()) };
+        if is_unasked && mails.exceeds_recipient_limit(&mut tx, &email).await? {
             return Ok(());
         }
         match &mails.outbox {
@@ -211,16 +211,16 @@ impl Job for AccountMail {
 
 /// Composes and sends the mails.
 #[derive(Clone, Debug)]
-pub(crate) struct Mails {
+pub(crate) struct AccountMailer {
     pub(crate) mailer: Mailer,
     /// Set when all modules are wired.
     pub(crate) outbox: Option<Outbox>,
     /// Whether the app has built-in accounts, and so a page to end sessions at. Set when all modules are wired.
-    pub(crate) signs_in_here: bool,
+    pub(crate) has_built_in_accounts: bool,
     /// The templates to use without an outbox.
     pub(crate) templates: Templates,
     pub(crate) db: Db,
-    pub(crate) one_time: OneTime,
+    pub(crate) one_time: OneTimeTokens,
     /// Opens the sealed tokens of invitations.
     pub(crate) ring: KeyRing,
     pub(crate) clock: Clock,
@@ -229,11 +229,11 @@ pub(crate) struct Mails {
     pub(crate) product: String,
 }
 
-impl Mails {
+impl AccountMailer {
     /// Counts a mail that its recipient has not requested. Returns whether there were too many.
-    async fn is_flooded(&self, tx: &mut Tx, email: &Email) -> Result<bool, Error> {
+    async fn exceeds_recipient_limit(&self, tx: &mut Tx, email: &Email) -> Result<bool, Error> {
         let Some(to) = email.to.first() else { return Ok(false) };
-        let wait = RecipientLimit::new(self.clock.clone()).wait_in(tx, to.mailbox()).await?;
+        let wait = RecipientLimit::new(self.clock.clone()).count_in(tx, to.mailbox()).await?;
         if let Some(wait) = wait {
             let seconds = wait.as_secs();
             tracing::info!(target: "omnistack::auth", seconds, "a mail was not sent: its recipient got too many");
@@ -242,7 +242,7 @@ impl Mails {
     }
 
     /// Composes a mail. Returns `None` if there is no recipient or the occasion no longer applies.
-    async fn write(&self, tx: &mut Tx, mail: AccountMail) -> Result<Option<Email>, Error> {
+    async fn compose_mail(&self, tx: &mut Tx, mail: AccountMail) -> Result<Option<Email>, Error> {
         let product = &self.product;
         let mail = match mail {
             AccountMail::Verify { user } => {
@@ -250,9 +250,9 @@ impl Mails {
                 else {
                     return Ok(None);
                 };
-                let link = self.link(tx, Purpose::VerifyEmail, &account, None, "verify-email").await?;
-                let expires = Purpose::VerifyEmail.lifetime();
-                self.to(&account, &VerifyEmail { name: None, link, expires })?
+                let link = self.link(tx, TokenPurpose::VerifyEmail, &account, None, "verify-email").await?;
+                let expires = TokenPurpose::VerifyEmail.lifetime();
+                self.compose_to_account(&account, &VerifyEmail { name: None, link, expires })?
             }
             AccountMail::AlreadyRegistered { email } => {
                 let title = format!("You have an account at {product}");
@@ -270,24 +270,28 @@ impl Mails {
                 )?)
             }
             AccountMail::Reset { email } => {
-                let Some(account) = self.reader(tx, &email).await? else { return Ok(None) };
-                let link = self.link(tx, Purpose::ResetPassword, &account, None, "reset-password").await?;
-                let expires = Purpose::ResetPassword.lifetime();
-                self.to(&account, &ResetPassword { name: name(&account), link, expires })?
+                let Some(account) = self.account_by_email(tx, &email).await? else { return Ok(None) };
+                let link = self.link(tx, TokenPurpose::ResetPassword, &account, None, "reset-password").await?;
+                let expires = TokenPurpose::ResetPassword.lifetime();
+                self.compose_to_account(&account, &ResetPassword { name: verified_name(&account), link, expires })?
             }
             AccountMail::MagicLink { email } => {
-                let Some(account) = self.reader(tx, &email).await? else { return Ok(None) };
-                let link = self.link(tx, Purpose::MagicLink, &account, None, "magic-link").await?;
-                self.to(&account, &MagicLink { link, passcode: None, expires: Purpose::MagicLink.lifetime() })?
+                let Some(account) = self.account_by_email(tx, &email).await? else { return Ok(None) };
+                let link = self.link(tx, TokenPurpose::MagicLink, &account, None, "magic-link").await?;
+                self.compose_to_account(
+                    &account,
+                    &MagicLink { link, passcode: None, expires: TokenPurpose::MagicLink.lifetime() },
+                )?
             }
             AccountMail::ConfirmEmail { user, email } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let taken = store::lock_by_email(tx, &email).await?;
                 if taken.is_some_and(|other| other.id != user) {
-                    return Box::pin(self.write(tx, AccountMail::AlreadyRegistered { email })).await;
+                    return Box::pin(self.compose_mail(tx, AccountMail::AlreadyRegistered { email })).await;
                 }
-                let link = self.link(tx, Purpose::ChangeEmail, &account, Some(email.clone()), "change-email").await?;
-                let expires = Purpose::ChangeEmail.lifetime();
+                let link =
+                    self.link(tx, TokenPurpose::ChangeEmail, &account, Some(email.clone()), "change-email").await?;
+                let expires = TokenPurpose::ChangeEmail.lifetime();
                 let verify = VerifyEmail { name: None, link, expires };
                 Some(self.compose(&email, account.locale.as_deref(), &verify)?)
             }
@@ -304,7 +308,7 @@ impl Mails {
                 let changed = "Other devices were signed out.".to_owned();
                 let warning = "If that was not you, choose a new password immediately.".to_owned();
                 let action = ("Choose a new password", "forgot-password");
-                self.to(&account, &self.notification(title, [changed, warning], Some(action)))?
+                self.compose_to_account(&account, &self.notification(title, [changed, warning], Some(action)))?
             }
             AccountMail::IdentityChanged { user, issuer, linked } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -320,37 +324,43 @@ impl Mails {
                 let warning =
                     "If that was not you, sign in and check the identities that are linked with your account."
                         .to_owned();
-                self.to(
+                self.compose_to_account(
                     &account,
                     &self.notification(title, [changed, warning], Some(("Review your account", "security"))),
                 )?
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
-                let ((title, happened), (warning, action)) = (change.told(product), change.advice());
-                self.to(&account, &self.notification(title, [happened, warning.to_owned()], Some(action)))?
+                let ((title, happened), (warning, action)) = (change.message(product), change.advice());
+                self.compose_to_account(
+                    &account,
+                    &self.notification(title, [happened, warning.to_owned()], Some(action)),
+                )?
             }
             AccountMail::NewSignIn { user, user_agent, address, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let device = user_agent.as_deref().map(printable);
-                self.to(
+                self.compose_to_account(
                     &account,
-                    &NewSignIn { name: name(&account), at, device, address, link: self.page("security") },
+                    &NewSignIn { name: verified_name(&account), at, device, address, link: self.page("security") },
                 )?
             }
             AccountMail::NewApiKey { user, name: key, tenant, rotated, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let name = Some(account.name.clone());
                 let (key, tenant) = (printable(&key), printable(&tenant));
-                let link = self.signs_in_here.then(|| self.page("security"));
-                self.to(&account, &NewApiKey { name, key, tenant, rotated, at, link })?
+                let link = self.has_built_in_accounts.then(|| self.page("security"));
+                self.compose_to_account(&account, &NewApiKey { name, key, tenant, rotated, at, link })?
             }
             AccountMail::DeletionScheduled { user, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let title = format!("Your account at {product} will be deleted");
                 let when = format!("It will be deleted permanently on {}.", at.to_readable());
                 let stay = "To keep it, sign in before then.".to_owned();
-                self.to(&account, &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))))?
+                self.compose_to_account(
+                    &account,
+                    &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))),
+                )?
             }
             AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
         };
@@ -361,12 +371,12 @@ impl Mails {
         Ok(store::lock(tx, user).await?.filter(|account| account.disabled_at.is_none()))
     }
 
-    async fn reader(&self, tx: &mut Tx, email: &str) -> Result<Option<Account>, Error> {
+    async fn account_by_email(&self, tx: &mut Tx, email: &str) -> Result<Option<Account>, Error> {
         Ok(store::lock_by_email(tx, email).await?.filter(|account| account.disabled_at.is_none()))
     }
 
     /// Composes a mail to the stored email address, never to one from a request.
-    fn to<T: Template>(&self, account: &Account, template: &T) -> Result<Option<Email>, Error> {
+    fn compose_to_account<T: Template>(&self, account: &Account, template: &T) -> Result<Option<Email>, Error> {
         let email = account.email.as_deref();
         email.map(|email| self.compose(email, account.locale.as_deref(), template)).transpose()
     }
@@ -393,7 +403,7 @@ impl Mails {
     async fn link(
         &self,
         tx: &mut Tx,
-        purpose: Purpose,
+        purpose: TokenPurpose,
         account: &Account,
         data: Option<String>,
         page: &str,
@@ -409,12 +419,12 @@ impl Mails {
 
 /// Returns the user's name, or `None` if the email address is not verified, since another person may have chosen the
 /// name.
-fn name(account: &Account) -> Option<String> {
+fn verified_name(account: &Account) -> Option<String> {
     account.email_verified_at.map(|_| printable(&account.name))
 }
 
 /// Returns text of another user on one line, at most 200 characters long and changed so that mail programs find no
 /// links in it.
 fn printable(text: &str) -> String {
-    defused(text).chars().take(200).collect()
+    without_links(text).chars().take(200).collect()
 }

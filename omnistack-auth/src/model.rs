@@ -265,7 +265,7 @@ pub struct Member {
 /// A custom role of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 #[non_exhaustive]
-pub(crate) struct Role {
+pub(crate) struct CustomRole {
     /// The role's name.
     pub name: String,
     /// The permissions the role grants, separated by spaces.
@@ -293,7 +293,7 @@ pub(crate) struct Role {
 /// }
 /// ```
 #[derive(Debug)]
-pub enum Invited {}
+pub enum InvitationMarker {}
 
 /// An invitation: an offer of membership in a tenant, sent to an email address.
 ///
@@ -331,7 +331,7 @@ pub enum Invited {}
 pub struct Invitation {
     /// The invitation's id.
     #[schema(value_type = String, format = Uuid)]
-    pub id: Id<Invited>,
+    pub id: Id<InvitationMarker>,
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant_id: TenantId,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{BoxError, Ctx, Module, Mount, Registry},
+    app::{BoxError, Context, Module, Mount, Registry},
     crypto::KeyRing,
     db::Db,
     http::client::Client,
@@ -18,18 +18,18 @@ use omnistack_core::{
 use secrecy::SecretString;
 
 use crate::{
-    account::{Accounts, FirstOwner},
+    account::{Accounts, InitialOperator},
     api_key::recognize,
     choice,
     config::{AuthSettings, IssuerSettings},
     http,
-    issuer::{Checked, Issuer},
-    mail::{AccountMail, Mails},
-    password::{Breaches, PasswordCheck},
+    issuer::{Issuer, ValidatedIssuer},
+    mail::{AccountMail, AccountMailer},
+    password::{BreachedPasswordCheck, PasswordCheck},
     services::Services,
     signing::SigningKeys,
     social::Provider,
-    upkeep::Upkeep,
+    upkeep::AuthMaintenance,
     users::Users,
 };
 
@@ -49,15 +49,15 @@ pub struct Auth {
     built_in: bool,
     issuers: Vec<Issuer>,
     from_env: bool,
-    breaches: Breaches,
-    first_owner: FirstOwner,
+    breaches: BreachedPasswordCheck,
+    first_owner: InitialOperator,
     providers: Vec<Provider>,
     no_pages: bool,
 }
 
 impl Auth {
     /// Creates the module with built-in accounts.
-    pub fn accounts() -> Self {
+    pub fn built_in() -> Self {
         Self { built_in: true, ..Self::default() }
     }
 
@@ -69,36 +69,36 @@ impl Auth {
 
     /// Creates the module with the external issuer [`Issuer::jwks`].
     pub fn jwks(issuer: impl Into<String>) -> Self {
-        Self::default().and(Issuer::jwks(issuer))
+        Self::default().issuer(Issuer::jwks(issuer))
     }
 
     /// Creates the module with the external issuer [`Issuer::hs256`].
     pub fn hs256(issuer: impl Into<String>, secret: impl Into<SecretString>) -> Self {
-        Self::default().and(Issuer::hs256(issuer, secret))
+        Self::default().issuer(Issuer::hs256(issuer, secret))
     }
 
     /// Creates the module with the external issuer [`Issuer::clerk`].
     pub fn clerk(frontend_api: impl Into<String>, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self::default().and(Issuer::clerk(frontend_api, origins))
+        Self::default().issuer(Issuer::clerk(frontend_api, origins))
     }
 
     /// Creates the module with the external issuer [`Issuer::supabase`].
     pub fn supabase(project: impl Into<String>) -> Self {
-        Self::default().and(Issuer::supabase(project))
+        Self::default().issuer(Issuer::supabase(project))
     }
 
     /// Creates the module with the external issuer [`Issuer::auth0`].
     pub fn auth0(domain: impl Into<String>, audience: impl Into<String>) -> Self {
-        Self::default().and(Issuer::auth0(domain, audience))
+        Self::default().issuer(Issuer::auth0(domain, audience))
     }
 
     /// Creates the module with the external issuer [`Issuer::keycloak`].
     pub fn keycloak(realm: impl Into<String>, client: impl Into<String>) -> Self {
-        Self::default().and(Issuer::keycloak(realm, client))
+        Self::default().issuer(Issuer::keycloak(realm, client))
     }
 
     /// Adds an external issuer, whose tokens the app accepts.
-    pub fn and(mut self, issuer: Issuer) -> Self {
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
         self
     }
@@ -117,27 +117,29 @@ impl Auth {
     }
 
     /// Returns the validated external issuers, reports problems with them, and registers their webhooks.
-    fn issuers(&self, registry: &mut Registry) -> Vec<Checked> {
+    fn check_issuers(&self, registry: &mut Registry) -> Vec<ValidatedIssuer> {
         let own = registry.public_url();
         let mut issuers = self.issuers.clone();
         if let Some(settings) = registry.config::<IssuerSettings>().filter(|_| self.from_env) {
-            match settings.read() {
+            match settings.to_providers() {
                 Ok(more) => issuers.extend(more),
-                Err(error) => _ = registry.problem(format!("`AUTH_ISSUERS`: {error}"), "write `clerk=https://…`"),
+                Err(error) => {
+                    _ = registry.report_problem(format!("`AUTH_ISSUERS`: {error}"), "write `clerk=https://…`")
+                }
             }
         }
-        let mut trusted: Vec<Checked> = Vec::new();
+        let mut trusted: Vec<ValidatedIssuer> = Vec::new();
         for issuer in &issuers {
-            match issuer.check(own.as_str()) {
+            match issuer.validate(own.as_str()) {
                 Ok(checked) if trusted.iter().any(|other| other.name() == checked.name()) => {
                     let what = format!("trusts the issuer `{}` twice", checked.name());
-                    registry.problem(what, "list each issuer once, with all of its audiences");
+                    registry.report_problem(what, "list each issuer once, with all of its audiences");
                 }
                 Ok(checked) => trusted.push(checked),
-                Err((what, fix)) => _ = registry.problem(what, fix),
+                Err((what, fix)) => _ = registry.report_problem(what, fix),
             }
         }
-        if issuers.iter().any(Issuer::publishes) {
+        if issuers.iter().any(Issuer::has_published_keys) {
             registry.require::<Client>();
         }
         let mount = || Mount::public("/auth/webhooks").without_idempotency().body_limit(256 * 1024);
@@ -151,14 +153,14 @@ impl Auth {
 
     /// Adds a check of new passwords against breached ones.
     pub fn password_check(mut self, check: impl PasswordCheck) -> Self {
-        self.breaches = Breaches(Some(Arc::new(check)));
+        self.breaches = BreachedPasswordCheck(Some(Arc::new(check)));
         self
     }
 }
 
 /// Marks that the app has built-in accounts.
 #[derive(Clone, Copy)]
-struct SignsInHere;
+struct BuiltInAccounts;
 
 #[async_trait]
 impl Module for Auth {
@@ -177,40 +179,44 @@ impl Module for Auth {
             "0007_passkeys",
             "0008_sms_codes"
         ]);
-        registry.request_headers([choice::TENANT, recognize::HEADER]);
-        let issuers = self.issuers(registry);
-        let Some(parts) = self.accounts_of(registry) else { return };
+        registry.request_headers([choice::TENANT_HEADER, recognize::API_KEY_HEADER]);
+        let issuers = self.check_issuers(registry);
+        let Some(parts) = self.account_config(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
         let grace = settings.tenant_delete_grace;
         let lifetimes = (settings.signing_key, settings.access_token);
         registry
-            .provide_with({
+            .provide_from({
                 let parts = parts.clone();
                 move |ctx| Services::new(ctx, &settings, &issuers, &parts)
             })
-            .provide_with(|ctx| Ok(ctx.get::<Services>()?.sessions))
-            .provide_with(|ctx| Ok(ctx.get::<Services>()?.keys))
-            .provide_with(|ctx| Ok(ctx.get::<Services>()?.accounts))
-            .provide_with(|ctx| Ok(ctx.get::<Services>()?.passwords))
-            .provide_with(|ctx| Ok(Users::new(ctx.get::<Db>()?.main(), ctx.get()?, ctx.get()?)))
-            .provide_with(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.recognize)))
-            .service("auth", |ctx| {
-                let ended = ctx.get::<Services>()?.ended;
+            .provide_from(|ctx| Ok(ctx.get::<Services>()?.sessions))
+            .provide_from(|ctx| Ok(ctx.get::<Services>()?.keys))
+            .provide_from(|ctx| Ok(ctx.get::<Services>()?.accounts))
+            .provide_from(|ctx| Ok(ctx.get::<Services>()?.passwords))
+            .provide_from(|ctx| Ok(Users::new(ctx.get::<Db>()?.app_database(), ctx.get()?, ctx.get()?)))
+            .provide_from(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.authenticator)))
+            .background_service("auth", |ctx| {
+                let ended = ctx.get::<Services>()?.invalidator;
                 Ok(move |shutdown| ended.clone().listen(shutdown))
             })
             .job::<AccountMail>(|ctx| {
-                let mails = ctx.get::<Services>()?.mails;
-                Ok(Mails { outbox: ctx.get().ok(), signs_in_here: ctx.get::<SignsInHere>().is_ok(), ..mails })
+                let mails = ctx.get::<Services>()?.mailer;
+                Ok(AccountMailer {
+                    outbox: ctx.get().ok(),
+                    has_built_in_accounts: ctx.get::<BuiltInAccounts>().is_ok(),
+                    ..mails
+                })
             })
-            .job::<Upkeep>(move |ctx| Ok((ctx.get()?, lifetimes)))
-            .cron(Cron::new("17 * * * *", Upkeep {}))
-            .routes(Mount::app("/users/me"), http::me::api(), Ctx::get)
-            .routes(Mount::app("/users/me").v2(), http::me::v2(), Ctx::get)
-            .routes(Mount::app("/users/me").in_person(), http::me::profile(), Ctx::get)
-            .routes(Mount::app("/users/me").v2().in_person(), http::me::profile_v2(), Ctx::get);
-        let providers = self.sign_in_elsewhere(registry, built_in);
+            .job::<AuthMaintenance>(move |ctx| Ok((ctx.get()?, lifetimes)))
+            .cron(Cron::new("17 * * * *", AuthMaintenance {}))
+            .routes(Mount::app("/users/me"), http::me::api(), Context::get)
+            .routes(Mount::app("/users/me").v2(), http::me::v2(), Context::get)
+            .routes(Mount::app("/users/me").in_person(), http::me::profile(), Context::get)
+            .routes(Mount::app("/users/me").v2().in_person(), http::me::profile_v2(), Context::get);
+        let providers = self.register_social_providers(registry, built_in);
         if built_in {
-            self.sign_in_here(registry);
+            self.register_accounts(registry);
             #[cfg(feature = "passkeys")]
             if parts.passkeys.is_some() {
                 accounts::passkeys(registry);
@@ -219,16 +225,16 @@ impl Module for Auth {
             if parts.sms_codes {
                 accounts::sms_codes(registry, &parts.product);
             }
-            self.pages(registry, &parts, providers);
+            self.register_pages(registry, &parts, providers);
         }
         teams::teams(registry, grace);
         teams::operators(registry);
     }
 
-    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         ctx.get::<SigningKeys>()?.start().await?;
-        if ctx.get::<SignsInHere>().is_ok() {
-            ctx.get::<Accounts>()?.make_first_owner(ctx.get::<FirstOwner>().ok().as_ref()).await?;
+        if ctx.get::<BuiltInAccounts>().is_ok() {
+            ctx.get::<Accounts>()?.create_initial_operator(ctx.get::<InitialOperator>().ok().as_ref()).await?;
         }
         Ok(())
     }

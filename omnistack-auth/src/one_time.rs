@@ -16,12 +16,12 @@ use omnistack_core::{
 
 use crate::{Error, store::one_time as store};
 
-pub(crate) use store::Row;
+pub(crate) use store::OneTimeTokenRow;
 
 /// The purpose of a one-time token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "three are of passkeys"))]
-pub(crate) enum Purpose {
+pub(crate) enum TokenPurpose {
     /// Verifies the user's address.
     VerifyEmail,
     /// Verifies the user's new address, which the token carries.
@@ -37,14 +37,14 @@ pub(crate) enum Purpose {
     /// The creation of a passkey; carries the state of the ceremony.
     AddPasskey,
     /// The presentation of a passkey of a known user.
-    ShowPasskey,
+    VerifyPasskey,
     /// The sign-in with a passkey of any user.
-    Passkey,
+    PasskeySignIn,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl Purpose {
+impl TokenPurpose {
     /// Returns the purpose as stored in the database.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -55,8 +55,8 @@ impl Purpose {
             Self::SecondFactor => "second_factor",
             Self::Social => "social",
             Self::AddPasskey => "add_passkey",
-            Self::ShowPasskey => "show_passkey",
-            Self::Passkey => "passkey",
+            Self::VerifyPasskey => "show_passkey",
+            Self::PasskeySignIn => "passkey",
         }
     }
 
@@ -67,7 +67,9 @@ impl Purpose {
             Self::ResetPassword => HOUR,
             // The maximum that OWASP allows for a sign-in link (ASVS 5.0.0, 6.5.5).
             Self::MagicLink | Self::Social => Duration::from_secs(10 * 60),
-            Self::SecondFactor | Self::AddPasskey | Self::ShowPasskey | Self::Passkey => Duration::from_secs(5 * 60),
+            Self::SecondFactor | Self::AddPasskey | Self::VerifyPasskey | Self::PasskeySignIn => {
+                Duration::from_secs(5 * 60)
+            }
         }
     }
 }
@@ -77,12 +79,12 @@ const PREFIX: &str = "omo_";
 
 /// Creates one-time tokens and uses them up.
 #[derive(Clone, Debug)]
-pub(crate) struct OneTime {
+pub(crate) struct OneTimeTokens {
     db: Db,
     clock: Clock,
 }
 
-impl OneTime {
+impl OneTimeTokens {
     pub(crate) fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock }
     }
@@ -91,60 +93,65 @@ impl OneTime {
     pub(crate) async fn issue_in(
         &self,
         tx: &mut Tx,
-        purpose: Purpose,
+        purpose: TokenPurpose,
         user: UserId,
         data: Option<String>,
     ) -> Result<Token, Error> {
         let (token, now) = (Token::with_prefix(PREFIX), self.clock.now());
-        let row = Row { user_id: user, data };
+        let row = OneTimeTokenRow { user_id: user, data };
         store::replace(tx, token.hash(), purpose.as_str(), row, now, now + purpose.lifetime()).await?;
         Ok(token)
     }
 
     /// Creates a token that belongs to no user yet.
     #[cfg(feature = "passkeys")]
-    pub(crate) async fn issue_for_anybody_in(
+    pub(crate) async fn issue_anonymous_in(
         &self,
         tx: &mut Tx,
-        purpose: Purpose,
+        purpose: TokenPurpose,
         data: String,
     ) -> Result<Token, Error> {
         let (token, now) = (Token::with_prefix(PREFIX), self.clock.now());
-        store::insert_for_anybody(tx, token.hash(), purpose.as_str(), data, (now, now + purpose.lifetime())).await?;
+        store::insert_anonymous(tx, token.hash(), purpose.as_str(), data, (now, now + purpose.lifetime())).await?;
         Ok(token)
     }
 
     /// Uses up a token that belongs to no user. Returns its data, or `None` if the token is not valid.
     #[cfg(feature = "passkeys")]
-    pub(crate) async fn take_from_anybody_in(
+    pub(crate) async fn consume_anonymous_in(
         &self,
         tx: &mut Tx,
-        purpose: Purpose,
+        purpose: TokenPurpose,
         token: &str,
     ) -> Result<Option<String>, Error> {
-        Ok(store::take_from_anybody(tx, Sha256::of(token), purpose.as_str(), self.clock.now()).await?)
+        Ok(store::consume_anonymous(tx, Sha256::digest(token), purpose.as_str(), self.clock.now()).await?)
     }
 
     /// Returns a valid token's user and data, without using it up.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`.
-    pub(crate) async fn look(&self, purpose: Purpose, token: &str) -> Result<Row, Error> {
-        let row = store::look(&self.db, Sha256::of(token), purpose.as_str(), self.clock.now()).await?;
-        Ok(row.ok_or_else(invalid)?)
+    pub(crate) async fn peek(&self, purpose: TokenPurpose, token: &str) -> Result<OneTimeTokenRow, Error> {
+        let row = store::peek(&self.db, Sha256::digest(token), purpose.as_str(), self.clock.now()).await?;
+        Ok(row.ok_or_else(token_invalid)?)
     }
 
     /// Uses up a token. Returns its user and data, or `None` if the token is not valid.
-    pub(crate) async fn take_in(&self, tx: &mut Tx, purpose: Purpose, token: &str) -> Result<Option<Row>, Error> {
-        Ok(store::take(tx, Sha256::of(token), purpose.as_str(), self.clock.now()).await?)
+    pub(crate) async fn consume_in(
+        &self,
+        tx: &mut Tx,
+        purpose: TokenPurpose,
+        token: &str,
+    ) -> Result<Option<OneTimeTokenRow>, Error> {
+        Ok(store::consume(tx, Sha256::digest(token), purpose.as_str(), self.clock.now()).await?)
     }
 
     /// Returns whether a sealed token that is not stored is used for the first time, and stores its hash until an
     /// hour after its expiry.
-    pub(crate) async fn first(&self, purpose: Purpose, token: &str) -> Result<bool, Error> {
+    pub(crate) async fn mark_used(&self, purpose: TokenPurpose, token: &str) -> Result<bool, Error> {
         let now = self.clock.now();
         let until = now + purpose.lifetime() + HOUR;
-        Ok(store::first(&self.db, Sha256::of(token), purpose.as_str(), now, until).await?)
+        Ok(store::mark_used(&self.db, Sha256::digest(token), purpose.as_str(), now, until).await?)
     }
 
     /// Deletes all one-time tokens of a user.
@@ -154,10 +161,10 @@ impl OneTime {
 
     /// Deletes expired tokens, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
-        Ok(store::sweep(&self.db, self.clock.now(), limit).await?)
+        Ok(store::delete_expired(&self.db, self.clock.now(), limit).await?)
     }
 }
 
-pub(crate) fn invalid() -> http::Error {
+pub(crate) fn token_invalid() -> http::Error {
     http::Error::bad_request("TOKEN_INVALID", "the link is not valid, was used or has expired; ask for a new one")
 }

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use crate::{
     Error,
     api_key::{
-        REVOKED,
-        left::{KeysLeft, keys_left},
+        API_KEY_REVOKED,
+        left::{RemainingKeys, remaining_keys},
     },
     model::{Device, Membership, SessionInfo, Tenant, User},
-    session::{SignIn, Tokens},
+    session::{NewSession, TokenPair},
     store::{
-        admin::{self as store, TenantList, UserList},
+        admin::{self as store, TenantQuery, UserQuery},
         tenant,
     },
     tenant::{Tenants, check_slug},
@@ -61,19 +61,19 @@ impl Operators {
     }
 
     /// Returns a page of the users that match a filter.
-    pub(crate) async fn users(&self, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
+    pub(crate) async fn users(&self, wanted: &UserQuery) -> Result<NumberedPage<User>, Error> {
         Ok(store::users(&self.tenants.db, wanted).await?)
     }
 
     /// Returns a page of the tenants that match a filter.
-    pub(crate) async fn tenants(&self, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
+    pub(crate) async fn tenants(&self, wanted: &TenantQuery) -> Result<NumberedPage<Tenant>, Error> {
         Ok(store::tenants(&self.tenants.db, wanted).await?)
     }
 
     /// Returns a user and the user's memberships. Fails with 404 for an unknown user.
     pub(crate) async fn user(&self, id: UserId) -> Result<(User, Vec<Membership>), Error> {
         // Operators see the memberships of all tenants.
-        let mut tx = self.tenants.db.all_tenants().read().await?;
+        let mut tx = self.tenants.db.all_tenants().begin_read().await?;
         let user = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         let memberships = store::memberships(&mut tx, id).await?;
         tx.commit().await?;
@@ -87,13 +87,13 @@ impl Operators {
     /// 403 if the caller is not an operator any more; 404 for an unknown user; 409 `OWN_ACCOUNT` for the caller's own
     /// account, so that the app always keeps an operator; 409 `EMAIL_NOT_VERIFIED` for a new operator with an
     /// unverified address.
-    pub(crate) async fn change(&self, caller: &Identity, id: UserId, change: UserChange) -> Result<User, Error> {
+    pub(crate) async fn update_user(&self, caller: &Identity, id: UserId, change: UserChange) -> Result<User, Error> {
         let now = self.tenants.clock.now();
         // The user's memberships are in many tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         // If two operators revoke each other's rights at the same time, the later one is not an operator any more
         // here.
-        if !store::operators(&mut tx).await?.contains(&caller.user) {
+        if !store::lock_operators(&mut tx).await?.contains(&caller.user) {
             return Err(http::Error::forbidden("this is for operators of the app").into());
         }
         let before = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
@@ -114,22 +114,24 @@ impl Operators {
         };
         store::set_user(&mut tx, id, operator, disabled_at, now).await?;
         if disabled_at.is_some() {
-            self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
+            self.tenants.sessions.revoke_all_in(&mut tx, id, None).await?;
         } else if !operator {
-            store::end_acting(&mut tx, id, now).await?;
+            store::end_impersonations(&mut tx, id, now).await?;
         }
         let after = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         let shown = |user: &User| json!({ "operator": user.operator, "active": user.disabled_at.is_none() });
-        let entry = AuditEntry::new("user.changed").by(caller).for_app().on("user", id);
-        self.tenants.done(tx, entry.with(json!({ "before": shown(&before), "after": shown(&after) }))).await?;
-        self.tenants.sessions.forget(id).await;
+        let entry = AuditEntry::new("user.changed").actor(caller).for_app().resource("user", id);
+        self.tenants
+            .commit_with_audit(tx, entry.details(json!({ "before": shown(&before), "after": shown(&after) })))
+            .await?;
+        self.tenants.sessions.invalidate_user(id).await;
         Ok(after)
     }
 
     /// Returns the sessions of a user. Fails with 404 for an unknown user.
     pub(crate) async fn sessions(&self, id: UserId) -> Result<Vec<SessionInfo>, Error> {
         self.user(id).await?;
-        self.tenants.sessions.of(id).await
+        self.tenants.sessions.list(id).await
     }
 
     /// Revokes all sessions of a user. Returns their number, and the API keys that remain. Fails with 404 for an
@@ -139,17 +141,17 @@ impl Operators {
         caller: &Identity,
         id: UserId,
         revoke_keys: bool,
-    ) -> Result<(u64, KeysLeft), Error> {
+    ) -> Result<(u64, RemainingKeys), Error> {
         // The user's API keys are in many tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         store::user(&mut tx, id).await?.ok_or_else(no_user)?;
-        let ended = self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
-        let revoke = revoke_keys.then(|| AuditEntry::new(REVOKED).by(caller));
-        let left = keys_left(&mut tx, &self.tenants.audit, id, revoke, self.tenants.clock.now()).await?;
-        let entry = AuditEntry::new("user.signed_out").by(caller).for_app().on("user", id);
+        let ended = self.tenants.sessions.revoke_all_in(&mut tx, id, None).await?;
+        let revoke = revoke_keys.then(|| AuditEntry::new(API_KEY_REVOKED).actor(caller));
+        let left = remaining_keys(&mut tx, &self.tenants.audit, id, revoke, self.tenants.clock.now()).await?;
+        let entry = AuditEntry::new("user.signed_out").actor(caller).for_app().resource("user", id);
         let details = json!({ "sessions": ended, "api_keys": left.api_keys_revoked });
-        self.tenants.done(tx, entry.with(details)).await?;
-        self.tenants.sessions.forget(id).await;
+        self.tenants.commit_with_audit(tx, entry.details(details)).await?;
+        self.tenants.sessions.invalidate_user(id).await;
         Ok((ended, left))
     }
 
@@ -171,24 +173,29 @@ impl Operators {
         store::user(&mut tx, owner).await?.ok_or_else(no_user)?;
         let new = tenant::NewTenant { id, name, slug: &slug, owner, personal: false };
         tenant::insert(&mut tx, new, now).await.map_err(crate::team::slug_taken)?;
-        let made = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        let made = tenant::find(&mut tx, id).await?.ok_or_else(no_tenant)?;
         let details = json!({ "name": name, "slug": slug, "owner": owner });
-        let entry = AuditEntry::new("team.created").by(caller).for_tenant(id).on("tenant", id);
-        self.tenants.done(tx, entry.with(details)).await?;
-        self.tenants.sessions.forget(owner).await;
+        let entry = AuditEntry::new("team.created").actor(caller).for_tenant(id).resource("tenant", id);
+        self.tenants.commit_with_audit(tx, entry.details(details)).await?;
+        self.tenants.sessions.invalidate_user(owner).await;
         Ok(made)
     }
 
     /// Returns a tenant. Fails with 404 for an unknown tenant.
     pub(crate) async fn tenant(&self, id: TenantId) -> Result<Tenant, Error> {
-        let mut tx = self.tenants.db.tenant(id).read().await?;
-        let found = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        let mut tx = self.tenants.db.tenant(id).begin_read().await?;
+        let found = tenant::find(&mut tx, id).await?.ok_or_else(no_tenant)?;
         tx.commit().await?;
         Ok(found)
     }
 
     /// Suspends a tenant for a reason, or reactivates it if there is none. Fails with 404 for an unknown tenant.
-    pub(crate) async fn suspend(&self, caller: &Identity, id: TenantId, reason: Option<&str>) -> Result<Tenant, Error> {
+    pub(crate) async fn set_suspension(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        reason: Option<&str>,
+    ) -> Result<Tenant, Error> {
         let now = self.tenants.clock.now();
         let at = reason.map(|_| now);
         let action = if reason.is_some() { "team.suspended" } else { "team.reactivated" };
@@ -203,7 +210,7 @@ impl Operators {
 
     /// Schedules the deletion of a tenant after its grace period, or cancels it. Fails with 404 for an unknown
     /// tenant, and with 409 `PERSONAL_TENANT` for a deletion of a user's own tenant.
-    pub(crate) async fn delete(&self, caller: &Identity, id: TenantId, delete: bool) -> Result<Tenant, Error> {
+    pub(crate) async fn set_deletion(&self, caller: &Identity, id: TenantId, delete: bool) -> Result<Tenant, Error> {
         let now = self.tenants.clock.now();
         let at = delete.then_some(now + self.tenants.grace);
         let action = if delete { "team.deletion_requested" } else { "team.restored" };
@@ -211,7 +218,7 @@ impl Operators {
             if before.delete_at.is_some() == delete {
                 return Ok(());
             }
-            tenant::delete_at(tx, id, at, now).await
+            tenant::set_deletion(tx, id, at, now).await
         })
         .await
     }
@@ -228,16 +235,16 @@ impl Operators {
     ) -> Result<Tenant, Error> {
         let mut tx = self.tenants.db.tenant(id).begin().await?;
         tenant::lock(&mut tx, id).await?;
-        let before = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        let before = tenant::find(&mut tx, id).await?.ok_or_else(no_tenant)?;
         if before.personal_of.is_some() && action == "team.deletion_requested" {
             let message = "a user's own tenant is deleted with the account; delete the account instead";
             return Err(http::Error::conflict("PERSONAL_TENANT", message).into());
         }
         change(&mut tx, &before).await?;
-        let after = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
-        let entry = AuditEntry::new(action).by(caller).for_tenant(id).on("tenant", id);
-        self.tenants.done(tx, entry.with(details)).await?;
-        self.tenants.sessions.forget_tenant(id).await;
+        let after = tenant::find(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        let entry = AuditEntry::new(action).actor(caller).for_tenant(id).resource("tenant", id);
+        self.tenants.commit_with_audit(tx, entry.details(details)).await?;
+        self.tenants.sessions.invalidate_tenant(id).await;
         Ok(after)
     }
 
@@ -246,7 +253,7 @@ impl Operators {
     /// # Errors
     /// 404 for an unknown user, and for a tenant that the user is not a member of; 403 `IMPERSONATION_REFUSED` if the
     /// user is the caller, another operator or disabled; 403 for API keys and during impersonation.
-    pub(crate) async fn impersonate(&self, caller: &Identity, wanted: Impersonation) -> Result<Tokens, Error> {
+    pub(crate) async fn impersonate(&self, caller: &Identity, wanted: Impersonation) -> Result<TokenPair, Error> {
         caller.require_in_person()?;
         let Impersonation { user: id, tenant: chosen, reason, lifetime, device } = wanted;
         // The user's memberships are in many tenants.
@@ -257,23 +264,24 @@ impl Operators {
             return Err(http::Error::new(StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message).into());
         }
         let tenant = match chosen {
-            Some(chosen) => Some(tenant::place(&mut tx, chosen, id).await?.ok_or_else(no_tenant)?.tenant.id),
-            None => tenant::places(&mut tx, id, 1).await?.first().map(|place| place.tenant.id),
+            Some(chosen) => Some(tenant::find_membership(&mut tx, chosen, id).await?.ok_or_else(no_tenant)?.tenant.id),
+            None => tenant::list_memberships(&mut tx, id, 1).await?.first().map(|place| place.tenant.id),
         };
-        let mut sign_in = SignIn::new(id, device);
+        let mut sign_in = NewSession::new(id, device);
         sign_in.tenant = tenant;
         sign_in.actor = Some((caller.user, reason.clone()));
         sign_in.lifetime = Some(lifetime.min(MAX_IMPERSONATION));
-        let tokens = self.tenants.sessions.begin_in(&mut tx, sign_in).await?;
+        let tokens = self.tenants.sessions.create_in(&mut tx, sign_in).await?;
         let details =
             json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(MAX_IMPERSONATION).as_secs() });
-        let mut entry = AuditEntry::new("impersonation.began").by(caller).for_app().on("user", id).with(details);
+        let mut entry =
+            AuditEntry::new("impersonation.began").actor(caller).for_app().resource("user", id).details(details);
         entry.on_behalf_of = Some(id);
         if let Some(tenant) = tenant {
             // The entry is also in the audit log that the team can read.
             self.tenants.audit.record_in(&mut tx, entry.clone().for_tenant(tenant)).await?;
         }
-        self.tenants.done(tx, entry).await?;
+        self.tenants.commit_with_audit(tx, entry).await?;
         Ok(tokens)
     }
 
@@ -281,22 +289,22 @@ impl Operators {
     ///
     /// # Errors
     /// 409 `NOT_IMPERSONATING` if the caller does not impersonate a user.
-    pub(crate) async fn stop(&self, caller: &Identity) -> Result<(), Error> {
-        let (Some(_), Some(session)) = (caller.actor, caller.session) else {
+    pub(crate) async fn stop_impersonation(&self, caller: &Identity) -> Result<(), Error> {
+        let (Some(_), Some(session)) = (caller.impersonator, caller.session) else {
             return Err(http::Error::conflict("NOT_IMPERSONATING", "you do not impersonate a user").into());
         };
         self.end_acting(caller, session).await
     }
 
     async fn end_acting(&self, caller: &Identity, session: SessionId) -> Result<(), Error> {
-        self.tenants.sessions.end(caller.user, session).await?;
+        self.tenants.sessions.revoke(caller.user, session).await?;
         // The entry belongs to the app and, if a tenant was selected, also to that tenant.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        let entry = AuditEntry::new("impersonation.ended").by(caller).on("user", caller.user);
+        let entry = AuditEntry::new("impersonation.ended").actor(caller).resource("user", caller.user);
         if caller.tenant.is_some() {
             self.tenants.audit.record_in(&mut tx, entry.clone()).await?;
         }
-        self.tenants.done(tx, entry.for_app()).await
+        self.tenants.commit_with_audit(tx, entry.for_app()).await
     }
 }
 

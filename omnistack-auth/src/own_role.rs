@@ -3,8 +3,8 @@
 use omnistack_core::{
     audit::AuditEntry,
     db::ErrorKind,
-    http::{self, FieldProblem},
-    identity::{Identity, KnownPermissions, Permissions, TenantId},
+    http::{self, FieldError},
+    identity::{Identity, PermissionCatalog, Permissions, TenantId},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -47,11 +47,11 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RoleMatrix, description = "The roles of a team and the permissions of each.")]
 #[non_exhaustive]
-pub struct Matrix {
+pub struct PermissionMatrix {
     /// Every permission that a route of the app requires.
     pub permissions: Vec<String>,
     /// The roles, the built-in ones first.
-    pub roles: Vec<RoleRow>,
+    pub roles: Vec<RolePermissions>,
 }
 
 /// A role and its permissions.
@@ -78,7 +78,7 @@ pub struct Matrix {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(description = "A role and its permissions.")]
 #[non_exhaustive]
-pub struct RoleRow {
+pub struct RolePermissions {
     /// The name of the role.
     pub name: String,
     /// Whether the role is built in. Every team has the built-in roles, and they cannot be changed.
@@ -90,8 +90,8 @@ pub struct RoleRow {
     pub allowed: Vec<String>,
 }
 
-impl RoleRow {
-    fn new(name: &str, built_in: bool, permissions: Permissions, known: &KnownPermissions) -> Self {
+impl RolePermissions {
+    fn new(name: &str, built_in: bool, permissions: Permissions, known: &PermissionCatalog) -> Self {
         let allowed = known.0.iter().filter(|known| permissions.allows(known)).cloned().collect();
         Self { name: name.to_owned(), built_in, permissions, allowed }
     }
@@ -102,15 +102,20 @@ impl Tenants {
     ///
     /// # Errors
     /// Those of [`rights`](Self::rights); 403 without `roles:read`.
-    pub async fn matrix(&self, caller: &Identity, id: TenantId, known: &KnownPermissions) -> Result<Matrix, Error> {
-        let (mut tx, _) = self.read(caller, id, "roles:read").await?;
+    pub async fn permission_matrix(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        known: &PermissionCatalog,
+    ) -> Result<PermissionMatrix, Error> {
+        let (mut tx, _) = self.begin_read(caller, id, "roles:read").await?;
         let own = store::roles(&mut tx, id).await?;
         tx.commit().await?;
-        let built_in = ROLES.map(|(name, _)| RoleRow::new(name, true, role::permissions(name, None), known));
-        let own = own
-            .iter()
-            .map(|own| RoleRow::new(&own.name, false, role::permissions(&own.name, Some(&own.permissions)), known));
-        Ok(Matrix { permissions: known.0.to_vec(), roles: built_in.into_iter().chain(own).collect() })
+        let built_in = ROLES.map(|(name, _)| RolePermissions::new(name, true, role::permissions(name, None), known));
+        let own = own.iter().map(|own| {
+            RolePermissions::new(&own.name, false, role::permissions(&own.name, Some(&own.permissions)), known)
+        });
+        Ok(PermissionMatrix { permissions: known.0.to_vec(), roles: built_in.into_iter().chain(own).collect() })
     }
 
     /// Creates a custom role.
@@ -119,31 +124,31 @@ impl Tenants {
     /// Those of [`rights`](Self::rights); 403 without `roles:manage`, for permissions that the caller lacks, and
     /// during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to grant permissions of owners;
     /// 409 `ROLE_EXISTS`, `TOO_MANY_ROLES` and `PERSONAL_TENANT`; 422 for a permission that no route requires.
-    pub async fn add_role(
+    pub async fn create_role(
         &self,
         caller: &Identity,
         id: TenantId,
         name: &str,
         permissions: &Permissions,
-        known: &KnownPermissions,
-    ) -> Result<RoleRow, Error> {
-        by_name(permissions, known)?;
-        let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
-        rights.team()?;
-        self.may_grant(caller, &rights, permissions)?;
+        known: &PermissionCatalog,
+    ) -> Result<RolePermissions, Error> {
+        check_known(permissions, known)?;
+        let (mut tx, rights) = self.begin_change(caller, id, "roles:manage").await?;
+        rights.require_team()?;
+        self.check_grant(caller, &rights, permissions)?;
         if store::roles(&mut tx, id).await?.len() >= MAX_CUSTOM_ROLES_PER_TEAM {
             let message = format!("a team has at most {MAX_CUSTOM_ROLES_PER_TEAM} custom roles; delete one first");
             return Err(http::Error::conflict("TOO_MANY_ROLES", message).into());
         }
         let exists = || http::Error::conflict("ROLE_EXISTS", "the team has a role with this name; choose another name");
-        if role::built_in(name).is_some() {
+        if role::built_in_permissions(name).is_some() {
             return Err(exists().into());
         }
-        let added = store::add_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await;
+        let added = store::insert_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await;
         added.map_err(|error| if error.kind() == ErrorKind::Unique { exists().into() } else { Error::from(error) })?;
-        let entry = AuditEntry::new("role.created").by(caller).for_tenant(id).on("role", name);
-        self.done(tx, entry.with(json!({ "after": permissions }))).await?;
-        Ok(RoleRow::new(name, false, permissions.clone(), known))
+        let entry = AuditEntry::new("role.created").actor(caller).for_tenant(id).resource("role", name);
+        self.commit_with_audit(tx, entry.details(json!({ "after": permissions }))).await?;
+        Ok(RolePermissions::new(name, false, permissions.clone(), known))
     }
 
     /// Changes the permissions of a custom role. The change applies to all of its holders at once.
@@ -151,25 +156,25 @@ impl Tenants {
     /// # Errors
     /// Those of [`add_role`](Self::add_role), also for the permissions that the role had; 404 for an unknown custom
     /// role.
-    pub async fn change_role(
+    pub async fn update_role(
         &self,
         caller: &Identity,
         id: TenantId,
         name: &str,
         permissions: &Permissions,
-        known: &KnownPermissions,
-    ) -> Result<RoleRow, Error> {
-        by_name(permissions, known)?;
-        let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
+        known: &PermissionCatalog,
+    ) -> Result<RolePermissions, Error> {
+        check_known(permissions, known)?;
+        let (mut tx, rights) = self.begin_change(caller, id, "roles:manage").await?;
         let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
-        rights.may_take(&role::permissions(name, Some(&before.permissions)))?;
-        self.may_grant(caller, &rights, permissions)?;
-        store::change_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await?;
-        let entry = AuditEntry::new("role.changed").by(caller).for_tenant(id).on("role", name);
+        rights.require_all(&role::permissions(name, Some(&before.permissions)))?;
+        self.check_grant(caller, &rights, permissions)?;
+        store::update_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await?;
+        let entry = AuditEntry::new("role.changed").actor(caller).for_tenant(id).resource("role", name);
         let before: Vec<_> = before.permissions.split(' ').collect();
-        self.done(tx, entry.with(json!({ "before": before, "after": permissions }))).await?;
-        self.sessions.forget_tenant(id).await;
-        Ok(RoleRow::new(name, false, permissions.clone(), known))
+        self.commit_with_audit(tx, entry.details(json!({ "before": before, "after": permissions }))).await?;
+        self.sessions.invalidate_tenant(id).await;
+        Ok(RolePermissions::new(name, false, permissions.clone(), known))
     }
 
     /// Deletes a custom role that no member holds and no invitation offers.
@@ -177,29 +182,32 @@ impl Tenants {
     /// # Errors
     /// Those of [`change_role`](Self::change_role); 409 `ROLE_IN_USE`, with the numbers of members and invitations in
     /// its details.
-    pub async fn remove_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
-        let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
+    pub async fn delete_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
+        let (mut tx, rights) = self.begin_change(caller, id, "roles:manage").await?;
         let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
-        rights.may_take(&role::permissions(name, Some(&before.permissions)))?;
-        let (members, invited) = (store::holders(&mut tx, id, name).await?, store::invited(&mut tx, id, name).await?);
+        rights.require_all(&role::permissions(name, Some(&before.permissions)))?;
+        let (members, invited) = (
+            store::count_with_role(&mut tx, id, name).await?,
+            store::count_invited_with_role(&mut tx, id, name).await?,
+        );
         if members + invited > 0 {
             let message = "members or invitations use this role; give them another role first";
             let error = http::Error::conflict("ROLE_IN_USE", message);
-            return Err(error.detail("members", members).detail("invitations", invited).into());
+            return Err(error.with_detail("members", members).with_detail("invitations", invited).into());
         }
-        store::remove_role(&mut tx, id, name).await?;
-        let entry = AuditEntry::new("role.deleted").by(caller).for_tenant(id).on("role", name);
+        store::delete_role(&mut tx, id, name).await?;
+        let entry = AuditEntry::new("role.deleted").actor(caller).for_tenant(id).resource("role", name);
         let before: Vec<_> = before.permissions.split(' ').collect();
-        self.done(tx, entry.with(json!({ "before": before }))).await
+        self.commit_with_audit(tx, entry.details(json!({ "before": before }))).await
     }
 }
 
 /// Checks that each permission is one that the app knows, by its full name, so that no custom role gets permissions
 /// that the app adds later. Fails with 422.
-fn by_name(permissions: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
+fn check_known(permissions: &Permissions, known: &PermissionCatalog) -> Result<(), http::Error> {
     let unknown = permissions.iter().enumerate().filter(|(_, one)| !known.0.iter().any(|known| known == one));
     let problems: Vec<_> = unknown
-        .map(|(at, _)| FieldProblem::new(format!("permissions[{at}]"), "is not a permission of this app"))
+        .map(|(at, _)| FieldError::new(format!("permissions[{at}]"), "is not a permission of this app"))
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
 }

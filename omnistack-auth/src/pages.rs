@@ -22,9 +22,9 @@ use axum::{
 use http::{HeaderName, HeaderValue, header};
 use omnistack_core::app::Api;
 
-use crate::social::is_path;
+use crate::social::is_app_path;
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// The built-in pages of accounts.
     ///
     /// ```
@@ -47,32 +47,32 @@ omnistack_core::section! {
 
 impl PageSettings {
     /// Returns whether `after_sign_in` is a path of the app.
-    pub(crate) fn leads_somewhere(&self) -> bool {
-        is_path(&self.after_sign_in)
+    pub(crate) fn is_after_sign_in_valid(&self) -> bool {
+        is_app_path(&self.after_sign_in)
     }
 }
 
 /// The settings the pages are rendered from.
 #[derive(Clone, Debug)]
-pub(crate) struct Parts {
+pub(crate) struct PageContext {
     /// The app's name.
     pub(crate) product: String,
     /// Whether registration is open to the public.
     pub(crate) registration: bool,
     /// The shortest password in characters, without and with a second factor.
-    pub(crate) lengths: (usize, usize),
+    pub(crate) min_password_lengths: (usize, usize),
     /// Whether sign-in with passkeys is available.
     pub(crate) passkeys: bool,
     /// Whether codes are sent by SMS.
-    pub(crate) texts: bool,
+    pub(crate) sms_codes: bool,
     /// The names of the providers.
     pub(crate) providers: Vec<String>,
     /// The path to go to after sign-in.
-    pub(crate) after: String,
+    pub(crate) after_sign_in: String,
 }
 
 /// The content security policy: scripts and styles of this origin only, nothing inline, no native form submission.
-const POLICY: HeaderValue = HeaderValue::from_static(
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
 );
@@ -84,8 +84,8 @@ const STYLE: &str = include_str!("pages/pages.css");
 pub(crate) struct Pages(Arc<BTreeMap<&'static str, String>>);
 
 impl Pages {
-    pub(crate) fn new(parts: &Parts) -> Self {
-        Self(Arc::new(render::all(parts)))
+    pub(crate) fn new(parts: &PageContext) -> Self {
+        Self(Arc::new(render::render_all(parts)))
     }
 
     /// Returns a route for each page, and for the script and the stylesheet.
@@ -104,7 +104,7 @@ impl Pages {
         // The URL and its fragment hold secrets, so the browser must not send them as referrer.
         let headers: [(HeaderName, HeaderValue); 3] = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
             (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         ];
         (headers, html).into_response()

@@ -23,7 +23,7 @@ use webauthn_rs::prelude::{
     RegisterPublicKeyCredential, Webauthn, WebauthnBuilder, WebauthnError,
 };
 
-use crate::{Error, config::PasskeySettings, one_time::Purpose, store::account::Account};
+use crate::{Error, config::PasskeySettings, one_time::TokenPurpose, store::account::Account};
 
 /// The id of a passkey.
 pub(crate) type PasskeyId = Id<Passkey>;
@@ -55,7 +55,7 @@ pub(crate) struct Ceremony {
 
 /// A reason for which a signed credential is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum PasskeyRefusal {
     /// No user has the passkey.
     Unknown,
     /// The signature is missing or invalid, or the credential is for another site, another challenge, or without user
@@ -65,7 +65,7 @@ pub(crate) enum Refusal {
     Counter,
 }
 
-impl Refusal {
+impl PasskeyRefusal {
     /// Returns the reason as recorded in the audit log.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -107,7 +107,7 @@ impl RelyingParty {
             let what = format!("`AUTH_PASSKEY_DOMAIN` is `{domain}`, and `PUBLIC_URL` is not in that domain");
             (what, "set it to the host of `PUBLIC_URL`, or to a parent domain of it")
         })?;
-        let mut party = party.rp_name(product).timeout(Purpose::Passkey.lifetime());
+        let mut party = party.rp_name(product).timeout(TokenPurpose::PasskeySignIn.lifetime());
         for other in &settings.origins {
             party = party.append_allowed_origin(&address(other, "AUTH_PASSKEY_ORIGINS")?);
         }
@@ -119,7 +119,7 @@ impl RelyingParty {
 
     /// Returns the options for the creation of a passkey in addition to the `known` ones, and the state to store
     /// until it is created.
-    pub(crate) fn create(&self, account: &Account, known: &[String]) -> Result<(Value, String), Error> {
+    pub(crate) fn start_registration(&self, account: &Account, known: &[String]) -> Result<(Value, String), Error> {
         let known = read_all(known)?.iter().map(|passkey| passkey.cred_id().clone()).collect();
         let name = account.email.as_deref().filter(|email| !email.is_empty()).unwrap_or(&account.name);
         let name = if name.is_empty() { "user" } else { name };
@@ -136,11 +136,11 @@ impl RelyingParty {
     }
 
     /// Verifies a new passkey. Returns its credential id and the credential to store, or the reason for the refusal.
-    pub(crate) fn created(
+    pub(crate) fn finish_registration(
         &self,
         state: &str,
         made: &RegisterPublicKeyCredential,
-    ) -> Result<Result<(Vec<u8>, String), Refusal>, Error> {
+    ) -> Result<Result<(Vec<u8>, String), PasskeyRefusal>, Error> {
         let state: PasskeyRegistration = read(state)?;
         match self.0.finish_passkey_registration(made, &state) {
             Ok(passkey) => Ok(Ok((passkey.cred_id().clone(), write(&passkey)?))),
@@ -150,7 +150,7 @@ impl RelyingParty {
 
     /// Returns the options for presenting one of the `known` passkeys, or any passkey if there are none, and the
     /// state to store until it is presented.
-    pub(crate) fn ask(&self, known: &[String]) -> Result<(Value, String), Error> {
+    pub(crate) fn start_authentication(&self, known: &[String]) -> Result<(Value, String), Error> {
         let (options, state) = self.0.start_discoverable_authentication().map_err(http::Error::internal)?;
         let mut options = public_key(&options)?;
         if !known.is_empty() {
@@ -162,22 +162,22 @@ impl RelyingParty {
     }
 
     /// Returns the user handle and the credential id that a credential claims, or `None` if it has none.
-    pub(crate) fn whose<'a>(&self, shown: &'a PublicKeyCredential) -> Option<(uuid::Uuid, &'a [u8])> {
+    pub(crate) fn claimed_user<'a>(&self, shown: &'a PublicKeyCredential) -> Option<(uuid::Uuid, &'a [u8])> {
         self.0.identify_discoverable_authentication(shown).ok()
     }
 
     /// Verifies that the credential was signed by a passkey. Returns the updated credential to store, or the reason
     /// for the refusal.
-    pub(crate) fn shown(
+    pub(crate) fn finish_authentication(
         &self,
         state: &str,
         shown: &PublicKeyCredential,
         credential: &str,
-    ) -> Result<Result<String, Refusal>, Error> {
+    ) -> Result<Result<String, PasskeyRefusal>, Error> {
         let (state, mut passkey): (DiscoverableAuthentication, Credential) = (read(state)?, read(credential)?);
         match self.0.finish_discoverable_authentication_v2(shown, state, &passkey) {
             // User verification is required by the options, but the library does not check it here.
-            Ok(result) if !result.user_verified() => Ok(Err(Refusal::Invalid)),
+            Ok(result) if !result.user_verified() => Ok(Err(PasskeyRefusal::Invalid)),
             Ok(result) => {
                 _ = passkey.update_credential(&result);
                 Ok(Ok(write(&passkey)?))
@@ -191,9 +191,13 @@ impl RelyingParty {
 pub(crate) const MAX_CREDENTIAL_ID_BYTES: usize = 1023;
 
 /// Logs a refused credential and returns the reason.
-fn refusal(error: &WebauthnError) -> Refusal {
+fn refusal(error: &WebauthnError) -> PasskeyRefusal {
     tracing::debug!(target: "omnistack::auth", ?error, "a passkey is refused");
-    if matches!(error, WebauthnError::CredentialPossibleCompromise) { Refusal::Counter } else { Refusal::Invalid }
+    if matches!(error, WebauthnError::CredentialPossibleCompromise) {
+        PasskeyRefusal::Counter
+    } else {
+        PasskeyRefusal::Invalid
+    }
 }
 
 /// Returns the inner object that browsers take.

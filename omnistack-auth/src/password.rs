@@ -31,9 +31,9 @@ mod list;
 mod rules;
 
 pub(crate) use hash::Hashing;
-pub use hash::{Passwords, Verified};
+pub use hash::{Passwords, Verification};
 pub use rules::MAX_PASSWORD_CHARS;
-pub(crate) use rules::{Problem, problem};
+pub(crate) use rules::{PasswordProblem, find_problem};
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -151,12 +151,12 @@ pub trait PasswordCheck: Send + Sync + 'static {
 
 /// The app's [`PasswordCheck`], if it has one.
 #[derive(Clone, Default)]
-pub(crate) struct Breaches(pub(crate) Option<Arc<dyn PasswordCheck>>);
+pub(crate) struct BreachedPasswordCheck(pub(crate) Option<Arc<dyn PasswordCheck>>);
 
-impl Breaches {
+impl BreachedPasswordCheck {
     /// Returns whether the app's check reports the password as breached; `false` if the app has no check or the check
     /// fails.
-    pub(crate) async fn know(&self, password: &Password) -> bool {
+    pub(crate) async fn is_breached(&self, password: &Password) -> bool {
         let Some(check) = &self.0 else { return false };
         check.is_breached(password).await.unwrap_or_else(|error| {
             tracing::warn!(target: "omnistack::auth", %error,
@@ -166,7 +166,7 @@ impl Breaches {
     }
 }
 
-impl fmt::Debug for Breaches {
+impl fmt::Debug for BreachedPasswordCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Breaches").field(&self.0.is_some()).finish()
     }

@@ -14,15 +14,15 @@ pub const ROLES: [(&str, &str); 4] =
 pub const OWNER: &str = "owner";
 
 /// The permissions that are reserved for owners: to grant one of them is to grant ownership.
-pub(crate) const OWNERSHIP: [&str; 2] = ["tenant:transfer", "tenant:delete"];
+pub(crate) const OWNER_PERMISSIONS: [&str; 2] = ["tenant:transfer", "tenant:delete"];
 
 /// Returns the permissions of a built-in role, or `None` for any other name.
-pub fn built_in(role: &str) -> Option<Permissions> {
+pub fn built_in_permissions(role: &str) -> Option<Permissions> {
     ROLES.iter().find(|(name, _)| *name == role).and_then(|(_, permissions)| permissions.parse().ok())
 }
 
 /// The permissions that this module's routes require, from which custom roles can be made.
-pub(crate) const KNOWN: [&str; 9] = [
+pub(crate) const MODULE_PERMISSIONS: [&str; 9] = [
     "tenant:read",
     "tenant:manage",
     "tenant:delete",
@@ -37,7 +37,7 @@ pub(crate) const KNOWN: [&str; 9] = [
 /// Returns the permissions of a role: of a built-in role, or of a custom role from its stored list `own`. Returns no
 /// permissions for a role that does not exist any more.
 pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
-    built_in(role).or_else(|| own?.parse().ok()).unwrap_or_default()
+    built_in_permissions(role).or_else(|| own?.parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -52,9 +52,9 @@ mod tests {
             ("members:manage", [true, true, false, false]),
             ("tenant:transfer", [true, false, false, false]),
         ] {
-            let allowed = ROLES.map(|(role, _)| built_in(role).unwrap().allows(permission));
+            let allowed = ROLES.map(|(role, _)| built_in_permissions(role).unwrap().allows(permission));
             assert_eq!(allowed, expected, "{permission}");
         }
-        assert_eq!(built_in("root"), None);
+        assert_eq!(built_in_permissions("root"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Wiring: the services that the parts of the module share.
 
 use omnistack_core::{
-    app::{Ctx, Missing},
+    app::{Context, MissingDependency},
     clock::Clock,
     config::{Config, PublicUrl},
     crypto::KeyRing,
@@ -12,17 +12,17 @@ use omnistack_core::{
 
 use crate::{
     account::{self, Accounts, SecondFactors},
-    api_key::recognize::Keys,
-    authenticator::{Ended, Recognize, Remembered},
+    api_key::recognize::ApiKeyAuthenticator,
+    authenticator::{CacheInvalidator, IdentityCache, TokenAuthenticator},
     choice::TenantDomain,
     config::{AccountSettings, AuthSettings},
-    cookie::Browser,
-    factor::Factors,
-    issuer::{Checked, sync::Sync, verify::Issuers, webhook::Webhooks},
+    cookie::SessionCookies,
+    factor::TotpService,
+    issuer::{ValidatedIssuer, sync::UserProvisioner, verify::Issuers, webhook::IdentityProviderWebhooks},
     lockout::Lockout,
-    mail::Mails,
-    one_time::OneTime,
-    password::{Breaches, Passwords},
+    mail::AccountMailer,
+    one_time::OneTimeTokens,
+    password::{BreachedPasswordCheck, Passwords},
     session::Sessions,
     signing::SigningKeys,
     token::AccessTokens,
@@ -31,11 +31,11 @@ use crate::{
 
 /// The configuration of the built-in accounts.
 #[derive(Clone)]
-pub(crate) struct AccountParts {
+pub(crate) struct AccountConfig {
     pub(crate) settings: AccountSettings,
     pub(crate) product: String,
     pub(crate) passwords: Passwords,
-    pub(crate) breaches: Breaches,
+    pub(crate) breaches: BreachedPasswordCheck,
     #[cfg(feature = "passkeys")]
     pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
     /// Whether SMS codes are enabled.
@@ -48,40 +48,40 @@ pub(crate) struct AccountParts {
 pub(crate) struct Services {
     pub(crate) keys: SigningKeys,
     pub(crate) sessions: Sessions,
-    pub(crate) recognize: Recognize,
-    pub(crate) webhooks: Webhooks,
-    pub(crate) ended: Ended,
+    pub(crate) authenticator: TokenAuthenticator,
+    pub(crate) webhooks: IdentityProviderWebhooks,
+    pub(crate) invalidator: CacheInvalidator,
     pub(crate) accounts: Accounts,
     pub(crate) passwords: Passwords,
-    pub(crate) mails: Mails,
+    pub(crate) mailer: AccountMailer,
 }
 
 impl Services {
     pub(crate) fn new(
-        ctx: &Ctx,
+        ctx: &Context,
         settings: &AuthSettings,
-        issuers: &[Checked],
-        parts: &AccountParts,
-    ) -> Result<Self, Missing> {
+        issuers: &[ValidatedIssuer],
+        parts: &AccountConfig,
+    ) -> Result<Self, MissingDependency> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let public_url: PublicUrl = ctx.get()?;
         // Memberships and permissions are in the main database, even if tenants have separate databases.
-        let db = db.main();
-        let known = Remembered::default();
+        let db = db.app_database();
+        let known = IdentityCache::default();
         let rate = settings.api_key_rate_limit.0;
-        let programs = Keys::new(db.clone(), clock.clone(), rate, &ctx.get()?, ctx.get()?);
+        let programs = ApiKeyAuthenticator::new(db.clone(), clock.clone(), rate, &ctx.get()?, ctx.get()?);
         let domain = TenantDomain::new(settings.tenant_domain.as_deref());
-        let ended = Ended::new(known.clone(), ctx.get()?);
+        let ended = CacheInvalidator::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), public_url.to_string(), settings.access_token);
         let users = Users::new(db.clone(), clock.clone(), ctx.get()?);
         let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
         let issuers = Issuers::new(public_url.as_str(), verifiers.collect::<Result<_, _>>()?);
-        let sync = Sync::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
-        let http = ctx.get::<Config>()?.section::<HttpSettings>().ok();
+        let sync = UserProvisioner::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
+        let http = ctx.get::<Config>()?.read_settings::<HttpSettings>().ok();
         let browser =
-            Browser::new(public_url.as_str(), http.as_ref(), settings.access_token, settings.session_lifetime);
-        let recognize = Recognize {
+            SessionCookies::new(public_url.as_str(), http.as_ref(), settings.access_token, settings.session_lifetime);
+        let recognize = TokenAuthenticator {
             db: db.clone(),
             clock: clock.clone(),
             access: access.clone(),
@@ -93,7 +93,7 @@ impl Services {
             keys: programs,
             audit: ctx.get()?,
         };
-        let codes = Factors::new(db.clone(), clock.clone(), ring.clone());
+        let codes = TotpService::new(db.clone(), clock.clone(), ring.clone());
         #[cfg(feature = "sms")]
         let texts = ctx.get().ok().filter(|_| parts.sms_codes).map(|outbox| crate::sms_code::SmsCodes {
             db: db.clone(),
@@ -104,16 +104,16 @@ impl Services {
             host: public_url.host().to_owned(),
         });
         let sessions = Sessions::new(db.clone(), clock.clone(), ring.clone(), access, ended.clone(), settings);
-        let webhooks = Webhooks::new(issuers, sync, sessions.clone());
-        let one_time = OneTime::new(db.clone(), clock.clone());
-        let mails = Mails {
+        let webhooks = IdentityProviderWebhooks::new(issuers, sync, sessions.clone());
+        let one_time = OneTimeTokens::new(db.clone(), clock.clone());
+        let mails = AccountMailer {
             mailer: ctx.get()?,
             db: db.clone(),
             one_time: one_time.clone(),
             ring: ring.clone(),
             clock: clock.clone(),
             outbox: None,
-            signs_in_here: false,
+            has_built_in_accounts: false,
             templates: Templates::new(Brand::new(&parts.product)),
             public_url: public_url.to_string(),
             product: parts.product.clone(),
@@ -122,20 +122,20 @@ impl Services {
             users: users.clone(),
             sessions: sessions.clone(),
             passwords: parts.passwords.clone(),
-            breaches: parts.breaches.clone(),
-            factors: ctx.get::<SecondFactors>().unwrap_or_default(),
+            breach_check: parts.breaches.clone(),
+            app_factors: ctx.get::<SecondFactors>().unwrap_or_default(),
             #[cfg(feature = "passkeys")]
             passkeys: parts.passkeys.clone(),
-            codes,
+            totp: codes,
             #[cfg(feature = "sms")]
-            texts,
+            sms_codes: texts,
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,
             jobs: ctx.get()?,
             audit: ctx.get()?,
             events: ctx.get()?,
             browser,
-            recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
+            failure_log_limit: RateLimiter::new(Rate::per_minute(60), clock.clone()),
             settings: parts.settings.clone(),
             product: parts.product.clone(),
             host: public_url.host().to_owned(),
@@ -144,6 +144,15 @@ impl Services {
             ring,
         });
         let passwords = parts.passwords.clone();
-        Ok(Self { keys, sessions, recognize, webhooks, ended, accounts, passwords, mails })
+        Ok(Self {
+            keys,
+            sessions,
+            authenticator: recognize,
+            webhooks,
+            invalidator: ended,
+            accounts,
+            passwords,
+            mailer: mails,
+        })
     }
 }

@@ -6,26 +6,26 @@ use std::{fmt, time::Duration};
 
 use omnistack_core::{
     clock::Clock,
-    crypto::{Context, HmacKey, KeyRing},
+    crypto::{HmacKey, KeyRing, SealContext},
     db::{Db, Tx},
     http,
-    identity::{Proof, SessionId, TenantId, UserId},
+    identity::{AuthenticationContext, SessionId, TenantId, UserId},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     Error,
-    authenticator::Ended,
+    authenticator::CacheInvalidator,
     config::AuthSettings,
     model::{Device, SessionInfo},
-    store::session::{self as store, Row},
-    token::{AccessTokens, TokenOf},
+    store::session::{self as store, SessionRow},
+    token::{AccessTokenSubject, AccessTokens},
 };
-use refresh::{Issued, Presented};
+use refresh::{IssuedRefreshToken, PresentedRefreshToken};
 
 /// The maximum age of a fresh sign-in. A fresh sign-in stands in for the password of a user who has none, and is
 /// required to change credentials and to grant what outlives the session: an API key, an export, ownership of a team.
-pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
+pub(crate) const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// The access token and refresh token of a session.
 ///
@@ -54,7 +54,7 @@ pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Tokens {
+pub struct TokenPair {
     /// The access token, sent with each request as `Authorization: Bearer`.
     pub access: SecretString,
     /// The refresh token, used once for the next pair.
@@ -86,7 +86,7 @@ pub struct Tokens {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct SignIn {
+pub struct NewSession {
     /// The user.
     pub user: UserId,
     /// The tenant that the session selects.
@@ -101,7 +101,7 @@ pub struct SignIn {
     pub lifetime: Option<Duration>,
 }
 
-impl SignIn {
+impl NewSession {
     /// Creates the parameters for a user and a device, without a tenant or a second factor.
     pub fn new(user: UserId, device: Device) -> Self {
         Self { user, tenant: None, device, second_factor: false, actor: None, lifetime: None }
@@ -155,7 +155,7 @@ pub struct Sessions {
     clock: Clock,
     ring: KeyRing,
     access: AccessTokens,
-    ended: Ended,
+    invalidator: CacheInvalidator,
     idle: Duration,
     lifetime: Duration,
     grace: Duration,
@@ -167,7 +167,7 @@ impl Sessions {
         clock: Clock,
         ring: KeyRing,
         access: AccessTokens,
-        ended: Ended,
+        ended: CacheInvalidator,
         settings: &AuthSettings,
     ) -> Self {
         Self {
@@ -175,7 +175,7 @@ impl Sessions {
             clock,
             ring,
             access,
-            ended,
+            invalidator: ended,
             idle: settings.session_idle,
             lifetime: settings.session_lifetime,
             grace: settings.refresh_grace,
@@ -186,19 +186,19 @@ impl Sessions {
     ///
     /// # Errors
     /// Returns an error if the database or the encryption fails.
-    pub async fn begin_in(&self, tx: &mut Tx, sign_in: SignIn) -> Result<Tokens, Error> {
+    pub async fn create_in(&self, tx: &mut Tx, sign_in: NewSession) -> Result<TokenPair, Error> {
         let now = self.clock.now();
         let id = SessionId::new(now);
         let key: [u8; 32] = rand::random();
-        let refresh = Issued::first(&HmacKey::new(key)?, id);
-        let row = Row {
+        let refresh = IssuedRefreshToken::first(&HmacKey::new(key)?, id);
+        let row = SessionRow {
             id,
             user_id: sign_in.user,
             tenant_id: sign_in.tenant,
             actor_id: sign_in.actor.as_ref().map(|(actor, _)| *actor),
             proof_at: now,
             second_factor: sign_in.second_factor,
-            refresh_key: self.ring.seal(key, &place(id))?,
+            refresh_key: self.ring.seal(key, &encryption_context(id))?,
             refresh_hash: refresh.hash.as_bytes().to_vec(),
             previous_hash: None,
             rotated_at: now,
@@ -208,7 +208,7 @@ impl Sessions {
         };
         store::insert(tx, &row, &sign_in.device, sign_in.actor.as_ref().map(|(_, reason)| reason.as_str())).await?;
         self.access.keys().refresh_in(tx).await?;
-        self.tokens(&row, refresh)
+        self.issue_tokens(&row, refresh)
     }
 
     /// Exchanges a refresh token for the next pair of tokens. Simultaneous requests with the same token get the same
@@ -218,31 +218,32 @@ impl Sessions {
     /// 401 `REFRESH_TOKEN_INVALID` for an invalid token. Refresh token reuse, after the time set by
     /// `AUTH_REFRESH_GRACE`, also revokes the session, because another person may have the token (RFC 9700, section
     /// 4.14.2).
-    pub async fn refresh(&self, token: &str) -> Result<Tokens, Error> {
-        let presented = Presented::parse(token).ok_or_else(refused)?;
+    pub async fn refresh(&self, token: &str) -> Result<TokenPair, Error> {
+        let presented = PresentedRefreshToken::parse(token).ok_or_else(refused)?;
         self.access.keys().refresh().await;
         let now = self.clock.now();
         // The second round runs if another request has rotated the token in between.
         for _ in 0..2 {
             let row = store::find(&self.db, presented.session()).await?.ok_or_else(refused)?;
-            let key = HmacKey::new(self.ring.open(&row.refresh_key, &place(row.id))?.expose_secret())?;
-            let over = row.ended_at.is_some() || row.expires_at <= now || now.since(row.rotated_at) > self.idle;
-            if over || !presented.is_ours(&key) {
+            let key = HmacKey::new(self.ring.open(&row.refresh_key, &encryption_context(row.id))?.expose_secret())?;
+            let over =
+                row.ended_at.is_some() || row.expires_at <= now || now.duration_since(row.rotated_at) > self.idle;
+            if over || !presented.is_issued_with(&key) {
                 return Err(refused().into());
             }
             let (hash, next) = (presented.hash(), presented.next(&key));
             if row.refresh_hash == hash.as_bytes() {
                 if store::rotate(&self.db, row.id, hash, next.hash, now).await? {
-                    return self.tokens(&row, next);
+                    return self.issue_tokens(&row, next);
                 }
             } else if row.previous_hash.as_deref() == Some(hash.as_bytes().as_slice())
-                && now.since(row.rotated_at) <= self.grace
+                && now.duration_since(row.rotated_at) <= self.grace
             {
-                return self.tokens(&row, next);
+                return self.issue_tokens(&row, next);
             } else {
                 tracing::warn!(target: "omnistack::auth", session = %row.id, user = %row.user_id,
                     "a refresh token was reused; its session was revoked");
-                self.end(row.user_id, row.id).await?;
+                self.revoke(row.user_id, row.id).await?;
                 return Err(refused().into());
             }
         }
@@ -253,24 +254,24 @@ impl Sessions {
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn of(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
+    pub async fn list(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
         let now = self.clock.now();
-        Ok(store::of_user(&self.db, user, now, now - self.idle).await?)
+        Ok(store::list_for_user(&self.db, user, now, now - self.idle).await?)
     }
 
     /// Revokes a session of a user. Returns whether there was such a session.
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn end(&self, user: UserId, session: SessionId) -> Result<bool, Error> {
+    pub async fn revoke(&self, user: UserId, session: SessionId) -> Result<bool, Error> {
         let ended = store::end(&self.db, user, session, self.clock.now()).await?;
-        self.ended.session(session).await;
+        self.invalidator.session(session).await;
         Ok(ended)
     }
 
     /// Revokes a session like [`end`](Self::end), within a transaction; the caller calls [`forget`](Self::forget)
     /// once it is committed.
-    pub(crate) async fn end_in(&self, tx: &mut Tx, user: UserId, session: SessionId) -> Result<bool, Error> {
+    pub(crate) async fn revoke_in(&self, tx: &mut Tx, user: UserId, session: SessionId) -> Result<bool, Error> {
         Ok(store::end_in(tx, user, session, self.clock.now()).await?)
     }
 
@@ -279,12 +280,12 @@ impl Sessions {
     ///
     /// # Errors
     /// Returns an error if the database or the decryption fails.
-    pub(crate) async fn end_by_token(&self, token: &str) -> Result<(), Error> {
-        let Some(presented) = Presented::parse(token) else { return Ok(()) };
+    pub(crate) async fn revoke_by_token(&self, token: &str) -> Result<(), Error> {
+        let Some(presented) = PresentedRefreshToken::parse(token) else { return Ok(()) };
         let Some(row) = store::find(&self.db, presented.session()).await? else { return Ok(()) };
-        let key = HmacKey::new(self.ring.open(&row.refresh_key, &place(row.id))?.expose_secret())?;
-        if presented.is_ours(&key) {
-            self.end(row.user_id, row.id).await?;
+        let key = HmacKey::new(self.ring.open(&row.refresh_key, &encryption_context(row.id))?.expose_secret())?;
+        if presented.is_issued_with(&key) {
+            self.revoke(row.user_id, row.id).await?;
         }
         Ok(())
     }
@@ -295,28 +296,28 @@ impl Sessions {
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn end_all_in(&self, tx: &mut Tx, user: UserId, but: Option<SessionId>) -> Result<u64, Error> {
+    pub async fn revoke_all_in(&self, tx: &mut Tx, user: UserId, but: Option<SessionId>) -> Result<u64, Error> {
         Ok(store::end_all(tx, user, but, self.clock.now()).await?)
     }
 
     /// Invalidates what all replicas have cached about a user. Call it after the user's sessions, roles or
     /// permissions have changed.
-    pub async fn forget(&self, user: UserId) {
-        self.ended.user(user).await;
+    pub async fn invalidate_user(&self, user: UserId) {
+        self.invalidator.user(user).await;
     }
 
     /// Invalidates what all replicas have cached about a tenant's members.
-    pub async fn forget_tenant(&self, tenant: TenantId) {
-        self.ended.tenant(tenant).await;
+    pub async fn invalidate_tenant(&self, tenant: TenantId) {
+        self.invalidator.tenant(tenant).await;
     }
 
     /// Selects another tenant for a session; the next access token is for that tenant.
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn choose(&self, session: SessionId, tenant: TenantId) -> Result<(), Error> {
-        store::choose(&self.db, session, tenant).await?;
-        self.ended.session(session).await;
+    pub async fn switch_tenant(&self, session: SessionId, tenant: TenantId) -> Result<(), Error> {
+        store::set_tenant(&self.db, session, tenant).await?;
+        self.invalidator.session(session).await;
         Ok(())
     }
 
@@ -325,20 +326,24 @@ impl Sessions {
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn prove(&self, session: SessionId, second_factor: bool) -> Result<Proof, Error> {
-        let proof = Proof { at: self.clock.now(), second_factor };
-        store::prove(&self.db, session, proof).await?;
-        self.ended.session(session).await;
+    pub async fn record_reauthentication(
+        &self,
+        session: SessionId,
+        second_factor: bool,
+    ) -> Result<AuthenticationContext, Error> {
+        let proof = AuthenticationContext { authenticated_at: self.clock.now(), second_factor };
+        store::record_proof(&self.db, session, proof).await?;
+        self.invalidator.session(session).await;
         Ok(proof)
     }
 
     /// Deletes sessions that expired longer ago than the idle timeout, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
-        Ok(store::sweep(&self.db, self.clock.now() - self.idle, limit).await?)
+        Ok(store::delete_expired(&self.db, self.clock.now() - self.idle, limit).await?)
     }
 
-    fn tokens(&self, row: &Row, refresh: Issued) -> Result<Tokens, Error> {
-        let access = self.access.sign(&TokenOf {
+    fn issue_tokens(&self, row: &SessionRow, refresh: IssuedRefreshToken) -> Result<TokenPair, Error> {
+        let access = self.access.sign(&AccessTokenSubject {
             user: row.user_id,
             session: row.id,
             tenant: row.tenant_id,
@@ -346,7 +351,7 @@ impl Sessions {
             second_factor: row.second_factor,
             actor: row.actor_id,
         })?;
-        Ok(Tokens {
+        Ok(TokenPair {
             access: access.into(),
             refresh: refresh.text,
             expires_in: self.access.lifetime(),
@@ -357,8 +362,8 @@ impl Sessions {
     }
 }
 
-fn place(id: SessionId) -> Context {
-    Context::row("sessions", "refresh_key", id)
+fn encryption_context(id: SessionId) -> SealContext {
+    SealContext::row("sessions", "refresh_key", id)
 }
 
 fn refused() -> http::Error {

@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use omnistack_core::{
     ExposeSecret as _,
     clock::{Clock, Timestamp},
-    crypto::{Context, KeyRing, Sha256},
+    crypto::{KeyRing, SealContext, Sha256},
     db::{Db, Tx},
 };
 use serde::Serialize;
@@ -64,22 +64,22 @@ struct Inner {
     db: Db,
     ring: KeyRing,
     clock: Clock,
-    known: RwLock<Arc<Known>>,
+    known: RwLock<Arc<LoadedKeys>>,
     /// The time of the last attempt to read the keys. Locked while they are read.
     tried: Mutex<Option<Timestamp>>,
 }
 
 /// The keys as they were last read.
 #[derive(Default)]
-struct Known {
+struct LoadedKeys {
     /// The keys, the newest first.
-    keys: Vec<Key>,
+    keys: Vec<SigningKey>,
     by_id: HashMap<String, DecodingKey>,
     /// The time of the reading; `None` before the first one.
     read: Option<Timestamp>,
 }
 
-struct Key {
+struct SigningKey {
     id: String,
     signs_from: Timestamp,
     private: EncodingKey,
@@ -95,7 +95,7 @@ impl SigningKeys {
     pub(crate) async fn start(&self) -> Result<(), Error> {
         self.read().await?;
         if self.known().keys.is_empty() {
-            self.make_if(|newest| newest.is_none(), self.0.clock.now()).await?;
+            self.create_if(|newest| newest.is_none(), self.0.clock.now()).await?;
         }
         Ok(())
     }
@@ -105,15 +105,16 @@ impl SigningKeys {
     pub(crate) async fn rotate(&self, lifetime: Duration, keep: Duration) -> Result<(), Error> {
         self.read().await?;
         let (known, now) = (self.known(), self.0.clock.now());
-        let is_due = |newest: Option<Timestamp>| newest.is_none_or(|signs_from| now.since(signs_from) >= lifetime);
+        let is_due =
+            |newest: Option<Timestamp>| newest.is_none_or(|signs_from| now.duration_since(signs_from) >= lifetime);
         if is_due(known.keys.first().map(|newest| newest.signs_from)) {
-            self.make_if(is_due, now + PUBLISHED_BEFORE_USE).await?;
+            self.create_if(is_due, now + PUBLISHED_BEFORE_USE).await?;
         }
         // A key signs until its successor starts to sign.
         let signing = known.keys.iter().position(|key| key.signs_from <= now).unwrap_or_default();
         for pair in known.keys[signing..].windows(2) {
             if let [next, old] = pair
-                && now.since(next.signs_from) > keep
+                && now.duration_since(next.signs_from) > keep
             {
                 store::delete(&self.0.db, &old.id).await?;
             }
@@ -124,7 +125,8 @@ impl SigningKeys {
     /// Signs claims with the keys as last read; the caller calls [`refresh`](Self::refresh) before.
     pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let (known, now) = (self.known(), self.0.clock.now());
-        let key = known.keys.iter().find(|key| key.signs_from <= now).or(known.keys.last()).ok_or_else(Error::key)?;
+        let key =
+            known.keys.iter().find(|key| key.signs_from <= now).or(known.keys.last()).ok_or_else(Error::invalid_key)?;
         let header = Header { typ: Some(TYPE.into()), kid: Some(key.id.clone()), ..Header::new(Algorithm::ES256) };
         Ok(jsonwebtoken::encode(&header, claims, &key.private)?)
     }
@@ -137,7 +139,7 @@ impl SigningKeys {
         if let Some(key) = known.by_id.get(id) {
             return Ok(Some(key.clone()));
         }
-        if known.read.is_some_and(|read| self.0.clock.now().since(read) < MIN_READING_INTERVAL) {
+        if known.read.is_some_and(|read| self.0.clock.now().duration_since(read) < MIN_READING_INTERVAL) {
             return Ok(None);
         }
         self.read().await?;
@@ -158,7 +160,7 @@ impl SigningKeys {
         }
         let mut tried = self.0.tried.lock().await;
         let now = self.0.clock.now();
-        if self.is_old() && tried.is_none_or(|tried| now.since(tried) >= MIN_READING_INTERVAL) {
+        if self.is_old() && tried.is_none_or(|tried| now.duration_since(tried) >= MIN_READING_INTERVAL) {
             *tried = Some(now);
             if let Err(error) = self.read().await {
                 tracing::warn!(target: "omnistack::auth", %error, "the signing keys cannot be read; known ones stay in use");
@@ -168,30 +170,30 @@ impl SigningKeys {
 
     /// Reads the keys as [`refresh`](Self::refresh) does, on the connection of a transaction.
     pub(crate) async fn refresh_in(&self, tx: &mut Tx) -> Result<(), Error> {
-        if self.is_old() { self.take(store::all_in(tx).await?) } else { Ok(()) }
+        if self.is_old() { self.replace(store::all_in(tx).await?) } else { Ok(()) }
     }
 
     fn is_old(&self) -> bool {
-        self.known().read.is_none_or(|read| self.0.clock.now().since(read) >= MAX_READING_AGE)
+        self.known().read.is_none_or(|read| self.0.clock.now().duration_since(read) >= MAX_READING_AGE)
     }
 
-    fn known(&self) -> Arc<Known> {
+    fn known(&self) -> Arc<LoadedKeys> {
         self.0.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read(&self) -> Result<(), Error> {
-        self.take(store::all(&self.0.db).await?)
+        self.replace(store::all(&self.0.db).await?)
     }
 
-    fn take(&self, rows: Vec<store::Row>) -> Result<(), Error> {
-        let mut known = Known { read: Some(self.0.clock.now()), ..Known::default() };
+    fn replace(&self, rows: Vec<store::SigningKeyRow>) -> Result<(), Error> {
+        let mut known = LoadedKeys { read: Some(self.0.clock.now()), ..LoadedKeys::default() };
         for row in rows {
-            let private = self.0.ring.open(&row.private, &place(&row.id))?;
-            let public: Value = serde_json::from_str(&row.public).map_err(|_| Error::key())?;
+            let private = self.0.ring.open(&row.private, &encryption_context(&row.id))?;
+            let public: Value = serde_json::from_str(&row.public).map_err(|_| Error::invalid_key())?;
             let part = |name| public.get(name).and_then(Value::as_str).unwrap_or_default();
             known.by_id.insert(row.id.clone(), DecodingKey::from_ec_components(part("x"), part("y"))?);
             let private = EncodingKey::from_ec_der(private.expose_secret());
-            known.keys.push(Key { id: row.id, signs_from: row.signs_from, private, public });
+            known.keys.push(SigningKey { id: row.id, signs_from: row.signs_from, private, public });
         }
         *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         Ok(())
@@ -199,10 +201,10 @@ impl SigningKeys {
 
     /// Creates a key if the start time of the newest one requires it. The table is locked meanwhile, so only one of
     /// several processes creates it.
-    async fn make_if(&self, is_due: impl Fn(Option<Timestamp>) -> bool, signs_from: Timestamp) -> Result<(), Error> {
+    async fn create_if(&self, is_due: impl Fn(Option<Timestamp>) -> bool, signs_from: Timestamp) -> Result<(), Error> {
         let mut tx = self.0.db.begin().await?;
         store::lock(&mut tx).await?;
-        if is_due(store::newest(&mut tx).await?) {
+        if is_due(store::newest_signs_from(&mut tx).await?) {
             store::insert(&mut tx, generate(&self.0.ring, signs_from)?, self.0.clock.now()).await?;
         }
         tx.commit().await?;
@@ -211,36 +213,36 @@ impl SigningKeys {
 }
 
 /// Generates a key, sealed for its row.
-fn generate(ring: &KeyRing, signs_from: Timestamp) -> Result<store::Row, Error> {
-    let unusable = |_| Error::key();
+fn generate(ring: &KeyRing, signs_from: Timestamp) -> Result<store::SigningKeyRow, Error> {
+    let unusable = |_| Error::invalid_key();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
     let document = document.map_err(unusable)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref());
-    let pair = pair.map_err(|_| Error::key())?;
+    let pair = pair.map_err(|_| Error::invalid_key())?;
     let (x, y) = coordinates(&pair)?;
-    let thumbprint = Sha256::of(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
+    let thumbprint = Sha256::digest(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
     // The thumbprint is the key id (RFC 7638).
     let id = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
     let public = json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": x, "y": y });
-    let private = ring.seal(document.as_ref(), &place(&id))?;
-    Ok(store::Row { id, private, public: public.to_string(), signs_from })
+    let private = ring.seal(document.as_ref(), &encryption_context(&id))?;
+    Ok(store::SigningKeyRow { id, private, public: public.to_string(), signs_from })
 }
 
 /// Returns both coordinates of the public key, in base64url.
 fn coordinates(pair: &EcdsaKeyPair) -> Result<(String, String), Error> {
     let point: aws_lc_rs::encoding::EcPublicKeyUncompressedBin<'_> =
-        pair.public_key().as_be_bytes().map_err(|_| Error::key())?;
+        pair.public_key().as_be_bytes().map_err(|_| Error::invalid_key())?;
     match point.as_ref().split_first() {
         // An uncompressed point: the byte 4, then both coordinates (SEC 1, section 2.3.3).
         Some((4, both)) if both.len() == 64 => {
             Ok((URL_SAFE_NO_PAD.encode(&both[..32]), URL_SAFE_NO_PAD.encode(&both[32..])))
         }
-        _ => Err(Error::key()),
+        _ => Err(Error::invalid_key()),
     }
 }
 
-fn place(id: &str) -> Context {
-    Context::row("signing_keys", "private", id)
+fn encryption_context(id: &str) -> SealContext {
+    SealContext::row("signing_keys", "private", id)
 }
 
 impl fmt::Debug for SigningKeys {

@@ -13,7 +13,7 @@ use std::{fmt, time::Duration};
 use ::http::{HeaderValue, StatusCode, header};
 use omnistack_core::{
     clock::Clock,
-    crypto::{Context, HmacKey, KeyRing, Sha256},
+    crypto::{HmacKey, KeyRing, SealContext, Sha256},
     db::{Db, Tx},
     http,
     identity::UserId,
@@ -23,7 +23,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Error, factor::Confirmed, store::sms_code as store};
+use crate::{Error, factor::CodeCheck, store::sms_code as store};
 
 pub(crate) use store::Phone;
 
@@ -60,7 +60,7 @@ pub(crate) struct SmsCodes {
 impl SmsCodes {
     /// Returns the user's confirmed number as the API shows it, or `None` if there is none.
     pub(crate) async fn state(&self, user: UserId) -> Result<Option<PhoneState>, Error> {
-        let phone = store::look(&self.db, user).await?;
+        let phone = store::find(&self.db, user).await?;
         Ok(phone.and_then(|phone| Some(PhoneState { phone: masked(&phone.number), since: phone.confirmed_at? })))
     }
 
@@ -80,7 +80,7 @@ impl SmsCodes {
 
     /// Stores a number that must be confirmed. Returns `false` if the user already has a confirmed one.
     pub(crate) async fn begin_in(&self, tx: &mut Tx, user: UserId, number: &PhoneNumber) -> Result<bool, Error> {
-        Ok(store::begin(tx, user, number.as_str(), self.clock.now()).await?)
+        Ok(store::insert_unconfirmed(tx, user, number.as_str(), self.clock.now()).await?)
     }
 
     /// Sends a new code to the user's number; it replaces the code before. The caller holds the lock on the user's
@@ -91,12 +91,12 @@ impl SmsCodes {
     /// counted.
     pub(crate) async fn send_in(&self, tx: &mut Tx, user: UserId, number: &PhoneNumber) -> Result<(), Error> {
         self.count_in(tx, user, number).await?;
-        let (code, key): (String, [u8; 32]) = (random(), rand::random());
-        let hash = HmacKey::new(key)?.sign(hashed(user, number.as_str(), &code));
-        let sealed = self.ring.seal(key, &place(user))?;
+        let (code, key): (String, [u8; 32]) = (random_code(), rand::random());
+        let hash = HmacKey::new(key)?.sign(hmac_input(user, number.as_str(), &code));
+        let sealed = self.ring.seal(key, &encryption_context(user))?;
         let until = self.clock.now() + SMS_CODE_TTL;
         store::set_code(tx, user, (sealed, hash.as_bytes().to_vec()), until).await?;
-        let message = SmsMessage::new(number.clone(), text(&self.product, &self.host, &code));
+        let message = SmsMessage::new(number.clone(), message_text(&self.product, &self.host, &code));
         self.outbox.send_in(tx, &message).await.map_err(http::Error::from)?;
         Ok(())
     }
@@ -106,10 +106,10 @@ impl SmsCodes {
         let (now, mut wait) = (self.clock.now(), None);
         for whose in [user.to_string(), number.as_str().to_owned()] {
             for (name, most, within) in MESSAGE_LIMITS {
-                let key = Sha256::of_parts([name.as_bytes(), b" ", whose.as_bytes()]);
+                let key = Sha256::digest_parts([name.as_bytes(), b" ", whose.as_bytes()]);
                 if !store::count_send(tx, key, now, (now - within, most)).await? {
-                    let since = store::counted_since(tx, key).await?.unwrap_or(now);
-                    wait = wait.max(Some((since + within).since(now)));
+                    let since = store::count_started_at(tx, key).await?.unwrap_or(now);
+                    wait = wait.max(Some((since + within).duration_since(now)));
                 }
             }
         }
@@ -120,12 +120,12 @@ impl SmsCodes {
     }
 
     /// Makes the unconfirmed number a second factor if this is its code.
-    pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Confirmed, Error> {
+    pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<CodeCheck, Error> {
         let Some(phone) = store::phone(tx, user).await?.filter(|phone| phone.confirmed_at.is_none()) else {
-            return Ok(Confirmed::Nothing);
+            return Ok(CodeCheck::NotPending);
         };
-        let done = self.judge_in(tx, user, &phone, code).await?;
-        if done == Confirmed::Right {
+        let done = self.check_code_in(tx, user, &phone, code).await?;
+        if done == CodeCheck::Right {
             store::confirm(tx, user, self.clock.now()).await?;
         }
         Ok(done)
@@ -137,45 +137,45 @@ impl SmsCodes {
         let Some(phone) = store::phone(tx, user).await?.filter(|phone| phone.confirmed_at.is_some()) else {
             return Ok(false);
         };
-        Ok(self.judge_in(tx, user, &phone, code).await? == Confirmed::Right)
+        Ok(self.check_code_in(tx, user, &phone, code).await? == CodeCheck::Right)
     }
 
     /// Checks a code against the one that was sent. Uses up a right one and counts a wrong one.
-    async fn judge_in(&self, tx: &mut Tx, user: UserId, phone: &Phone, code: &str) -> Result<Confirmed, Error> {
-        let Some((sealed, hash)) = phone.code(self.clock.now()) else { return Ok(Confirmed::Nothing) };
-        let key = self.ring.open(sealed, &place(user))?;
-        let code = crate::factor::plain(code);
-        if !HmacKey::new(key.expose_secret())?.verify(hashed(user, &phone.number, &code), hash) {
-            store::count_wrong(tx, user, MAX_WRONG_GUESSES).await?;
-            return Ok(Confirmed::Wrong);
+    async fn check_code_in(&self, tx: &mut Tx, user: UserId, phone: &Phone, code: &str) -> Result<CodeCheck, Error> {
+        let Some((sealed, hash)) = phone.code(self.clock.now()) else { return Ok(CodeCheck::NotPending) };
+        let key = self.ring.open(sealed, &encryption_context(user))?;
+        let code = crate::factor::without_white_space(code);
+        if !HmacKey::new(key.expose_secret())?.verify(hmac_input(user, &phone.number, &code), hash) {
+            store::count_wrong_guess(tx, user, MAX_WRONG_GUESSES).await?;
+            return Ok(CodeCheck::Wrong);
         }
-        let used = store::use_code(tx, user, hash).await?;
-        Ok(if used { Confirmed::Right } else { Confirmed::Nothing })
+        let used = store::consume_code(tx, user, hash).await?;
+        Ok(if used { CodeCheck::Right } else { CodeCheck::NotPending })
     }
 
     /// Deletes expired counters and numbers that were never confirmed, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
-        Ok(store::sweep(&self.db, self.clock.now() - DAY, limit).await?)
+        Ok(store::delete_old(&self.db, self.clock.now() - DAY, limit).await?)
     }
 }
 
 /// Returns six random digits, uniformly distributed.
-fn random() -> String {
+fn random_code() -> String {
     format!("{:06}", rand::random_range(0..1_000_000_u32))
 }
 
 /// Returns the text that the HMAC covers. Only the code, at its end, comes from the client.
-fn hashed(user: UserId, number: &str, code: &str) -> String {
+fn hmac_input(user: UserId, number: &str, code: &str) -> String {
     format!("{user} {number} {code}")
 }
 
-fn place(user: UserId) -> Context {
-    Context::row("sms_code_phones", "code_key", user)
+fn encryption_context(user: UserId) -> SealContext {
+    SealContext::row("sms_code_phones", "code_key", user)
 }
 
 /// Returns the text of the message. The last line is for browsers, which offer the code only to the app's own pages
 /// (Origin-bound one-time codes delivered via SMS, WICG).
-pub(crate) fn text(product: &str, host: &str, code: &str) -> String {
+pub(crate) fn message_text(product: &str, host: &str, code: &str) -> String {
     format!(
         "{code} is your code for {product}, valid for 10 minutes. Do not share it. We never ask for it.\n\n\
          @{host} #{code}"
@@ -193,7 +193,7 @@ fn too_many(wait: Duration) -> http::Error {
     let wait = (wait + Duration::from_millis(999)).as_secs().max(1);
     let message = format!("too many messages were sent; wait {wait} seconds, or use another second factor");
     let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MESSAGES", message);
-    error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait)
+    error.with_header(header::RETRY_AFTER, HeaderValue::from(wait)).with_detail("retry_after", wait)
 }
 
 impl fmt::Debug for SmsCodes {
@@ -210,12 +210,12 @@ mod tests {
 
     #[test]
     fn a_code_has_six_digits_and_fits_one_part() {
-        let codes: HashSet<String> = (0..1000).map(|_| random()).collect();
+        let codes: HashSet<String> = (0..1000).map(|_| random_code()).collect();
         assert!(codes.len() > 990, "{}", codes.len());
         for code in &codes {
             assert!(code.len() == 6 && code.bytes().all(|digit| digit.is_ascii_digit()), "{code}");
         }
-        let text = text("Acme Projects", "app.example.com", "012345");
+        let text = message_text("Acme Projects", "app.example.com", "012345");
         assert!(text.starts_with("012345 is your code for Acme Projects") && text.contains("not share"), "{text}");
         assert!(text.ends_with("\n@app.example.com #012345"), "{text}");
         let message = SmsMessage::new("+491701234567".parse().unwrap(), text);
@@ -234,10 +234,10 @@ mod tests {
     fn a_hash_is_of_one_user_number_and_code() {
         let [ada, eve] = [1, 2].map(|number| UserId::from_uuid(uuid::Uuid::from_u128(number)));
         let hashes = [
-            hashed(ada, "+491701234567", "123456"),
-            hashed(eve, "+491701234567", "123456"),
-            hashed(ada, "+491701234568", "123456"),
-            hashed(ada, "+491701234567", "123457"),
+            hmac_input(ada, "+491701234567", "123456"),
+            hmac_input(eve, "+491701234567", "123456"),
+            hmac_input(ada, "+491701234568", "123456"),
+            hmac_input(ada, "+491701234567", "123457"),
         ];
         assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), hashes.len());
     }

@@ -29,9 +29,9 @@ mod oidc;
 mod return_to;
 mod service;
 
-pub(crate) use flow::COOKIE;
-pub(crate) use return_to::is_path;
-pub(crate) use service::{Back, Done, Social};
+pub(crate) use flow::STATE_COOKIE;
+pub(crate) use return_to::is_app_path;
+pub(crate) use service::{CallbackOutcome, CallbackQuery, Social};
 
 use std::fmt;
 
@@ -42,15 +42,15 @@ use uuid::Uuid;
 
 use crate::issuer::{
     fetch::{self, Fetch},
-    id_token::Speaker,
+    id_token::IssuerMatch,
 };
 use github::GitHub;
 use oidc::Oidc;
 
-const WELL_KNOWN: &str = "/.well-known/openid-configuration";
-const MICROSOFT: &str = "https://login.microsoftonline.com";
+const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
+const MICROSOFT_BASE_URL: &str = "https://login.microsoftonline.com";
 /// The id of Microsoft's tenant for personal accounts.
-const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+const CONSUMERS_TENANT_ID: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
 /// A provider that users can sign in with. The app is its client, with a client ID and a client secret.
 ///
@@ -69,16 +69,16 @@ const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 #[must_use]
 pub struct Provider {
     name: String,
-    kind: Kind,
+    kind: ProviderKind,
     client_id: String,
     client_secret: SecretString,
     scopes: Vec<String>,
-    link: bool,
+    link_verified_emails: bool,
     trust_emails: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum ProviderKind {
     Oidc(String),
     Microsoft(String),
     /// The URL of the site and the URL of its API.
@@ -94,7 +94,7 @@ impl Provider {
     /// Creates the provider for GitHub, named `github`. GitHub has no ID tokens, so the app requests the user's profile
     /// from its API. The primary email address is used if it is verified.
     pub fn github(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
-        let kind = Kind::GitHub("https://github.com".into(), "https://api.github.com".into());
+        let kind = ProviderKind::GitHub("https://github.com".into(), "https://api.github.com".into());
         Self::new("github", kind, ["read:user", "user:email"], client_id, client_secret)
     }
 
@@ -106,7 +106,7 @@ impl Provider {
     ) -> Self {
         let site = url.into().trim_end_matches('/').to_owned();
         let api = format!("{site}/api/v3");
-        Self { kind: Kind::GitHub(site, api), ..Self::github(client_id, client_secret) }
+        Self { kind: ProviderKind::GitHub(site, api), ..Self::github(client_id, client_secret) }
     }
 
     /// Creates the provider for Microsoft, named `microsoft`. The tenant is an id, or `common`, `organizations` or
@@ -117,7 +117,7 @@ impl Provider {
         client_id: impl Into<String>,
         client_secret: impl Into<SecretString>,
     ) -> Self {
-        let kind = Kind::Microsoft(tenant.into());
+        let kind = ProviderKind::Microsoft(tenant.into());
         Self::new("microsoft", kind, ["openid", "email", "profile"], client_id, client_secret)
     }
 
@@ -129,24 +129,24 @@ impl Provider {
         client_id: impl Into<String>,
         client_secret: impl Into<SecretString>,
     ) -> Self {
-        let kind = Kind::Oidc(discovery_url.into());
+        let kind = ProviderKind::Oidc(discovery_url.into());
         Self::new(name, kind, ["openid", "email", "profile"], client_id, client_secret)
     }
 
     fn new<const N: usize>(
         name: impl Into<String>,
-        kind: Kind,
+        kind: ProviderKind,
         scopes: [&str; N],
         client_id: impl Into<String>,
         client_secret: impl Into<SecretString>,
     ) -> Self {
         let (name, client_id, client_secret) = (name.into(), client_id.into(), client_secret.into());
         let scopes = scopes.map(str::to_owned).to_vec();
-        Self { name, kind, client_id, client_secret, scopes, link: false, trust_emails: false }
+        Self { name, kind, client_id, client_secret, scopes, link_verified_emails: false, trust_emails: false }
     }
 
     /// Sets the provider's name in the app's routes.
-    pub fn named(mut self, name: impl Into<String>) -> Self {
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
@@ -161,7 +161,7 @@ impl Provider {
     /// the app have verified the address. From then on, the person who controls the address at this provider controls
     /// the account, except that a second factor of the account is still required.
     pub fn link_verified_emails(mut self) -> Self {
-        self.link = true;
+        self.link_verified_emails = true;
         self
     }
 
@@ -181,7 +181,7 @@ impl Provider {
     ///
     /// # Errors
     /// Returns the problem, and how to fix it.
-    pub(crate) fn check(&self) -> Result<Checked, (String, String)> {
+    pub(crate) fn validate(&self) -> Result<ValidatedProvider, (String, String)> {
         let name = &self.name;
         let problem = |what: &str, fix: &str| (format!("signs in with `{name}`, {what}"), fix.to_owned());
         let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -196,19 +196,19 @@ impl Provider {
         }
         let https = |error: String| problem(&error, "set an https URL");
         let at = match &self.kind {
-            Kind::Oidc(url) => {
-                let issuer = url.strip_suffix(WELL_KNOWN).unwrap_or(url);
+            ProviderKind::Oidc(url) => {
+                let issuer = url.strip_suffix(DISCOVERY_PATH).unwrap_or(url);
                 let base = issuer.trim_end_matches('/');
-                let discovery = fetch::source(&format!("{base}{WELL_KNOWN}")).map_err(https)?;
-                let mut speakers = vec![Speaker::One(issuer.to_owned())];
+                let discovery = fetch::parse_source_url(&format!("{base}{DISCOVERY_PATH}")).map_err(https)?;
+                let mut speakers = vec![IssuerMatch::Exact(issuer.to_owned())];
                 if issuer.len() < url.len() {
                     // The URL of the configuration does not say whether the issuer ends with a slash.
-                    speakers.push(Speaker::One(format!("{base}/")));
+                    speakers.push(IssuerMatch::Exact(format!("{base}/")));
                 }
-                At::Discovery(discovery, speakers)
+                ProviderEndpoints::Discovery(discovery, speakers)
             }
-            Kind::Microsoft(tenant) => {
-                let tenant = if tenant == "consumers" { CONSUMERS } else { tenant };
+            ProviderKind::Microsoft(tenant) => {
+                let tenant = if tenant == "consumers" { CONSUMERS_TENANT_ID } else { tenant };
                 let any = matches!(tenant, "common" | "organizations");
                 if !any && Uuid::try_parse(tenant).is_err() {
                     let fix = "set the tenant's id, as the Azure portal shows it, or `common`";
@@ -218,21 +218,21 @@ impl Provider {
                     let fix = "remove `trust_emails`, or name the tenant";
                     return Err(problem("whose tenants can set unverified email addresses", fix));
                 }
-                let (before, after) = (format!("{MICROSOFT}/"), "/v2.0".to_owned());
+                let (before, after) = (format!("{MICROSOFT_BASE_URL}/"), "/v2.0".to_owned());
                 let speaker = if any {
-                    Speaker::AnyTenant(before, after)
+                    IssuerMatch::AnyTenant(before, after)
                 } else {
-                    Speaker::One(format!("{before}{tenant}{after}"))
+                    IssuerMatch::Exact(format!("{before}{tenant}{after}"))
                 };
-                let discovery = format!("{MICROSOFT}/{tenant}/v2.0{WELL_KNOWN}");
-                At::Discovery(fetch::source(&discovery).map_err(https)?, vec![speaker])
+                let discovery = format!("{MICROSOFT_BASE_URL}/{tenant}/v2.0{DISCOVERY_PATH}");
+                ProviderEndpoints::Discovery(fetch::parse_source_url(&discovery).map_err(https)?, vec![speaker])
             }
-            Kind::GitHub(site, api) => {
-                fetch::source(site).and_then(|_| fetch::source(api)).map_err(https)?;
-                At::GitHub(site.clone(), api.clone())
+            ProviderKind::GitHub(site, api) => {
+                fetch::parse_source_url(site).and_then(|_| fetch::parse_source_url(api)).map_err(https)?;
+                ProviderEndpoints::GitHub(site.clone(), api.clone())
             }
         };
-        Ok(Checked { provider: self.clone(), at })
+        Ok(ValidatedProvider { provider: self.clone(), at })
     }
 }
 
@@ -244,39 +244,42 @@ impl fmt::Debug for Provider {
 
 /// A validated provider.
 #[derive(Clone)]
-pub(crate) struct Checked {
+pub(crate) struct ValidatedProvider {
     provider: Provider,
-    at: At,
+    at: ProviderEndpoints,
 }
 
 #[derive(Clone)]
-enum At {
+enum ProviderEndpoints {
     /// The URL of the OpenID configuration, and the issuers it may name.
-    Discovery(Url, Vec<Speaker>),
+    Discovery(Url, Vec<IssuerMatch>),
     GitHub(String, String),
 }
 
-impl Checked {
+impl ValidatedProvider {
     pub(crate) fn name(&self) -> &str {
         &self.provider.name
     }
 
-    fn connect(self, client: &Client, clock: &Clock) -> Connected {
-        let Provider { name, client_id, client_secret, scopes, link, trust_emails, .. } = self.provider;
+    fn connect(self, client: &Client, clock: &Clock) -> ProviderClient {
+        let Provider { name, client_id, client_secret, scopes, link_verified_emails: link, trust_emails, .. } =
+            self.provider;
         let fetch = Fetch(client.clone());
-        let party = Party { client_id, client_secret, scopes: scopes.join(" ") };
+        let party = OAuthClient { client_id, client_secret, scopes: scopes.join(" ") };
         let protocol = match self.at {
-            At::Discovery(at, speakers) => {
+            ProviderEndpoints::Discovery(at, speakers) => {
                 Protocol::Oidc(Box::new(Oidc::new(party, at, speakers, trust_emails, fetch, clock.clone())))
             }
-            At::GitHub(site, api) => Protocol::GitHub(GitHub { party, site, api, client: client.clone() }),
+            ProviderEndpoints::GitHub(site, api) => {
+                Protocol::GitHub(GitHub { oauth_client: party, site, api, client: client.clone() })
+            }
         };
-        Connected { name, link, protocol }
+        ProviderClient { name, link, protocol }
     }
 }
 
 /// The app's registration as a client of a provider.
-struct Party {
+struct OAuthClient {
     client_id: String,
     client_secret: SecretString,
     /// The scopes, separated by spaces.
@@ -284,7 +287,7 @@ struct Party {
 }
 
 /// A provider with its protocol client.
-struct Connected {
+struct ProviderClient {
     name: String,
     link: bool,
     protocol: Protocol,
@@ -295,11 +298,11 @@ enum Protocol {
     GitHub(GitHub),
 }
 
-impl Connected {
+impl ProviderClient {
     /// Returns whether an issuer is this provider.
-    fn owns(&self, issuer: &str) -> bool {
+    fn is_issuer(&self, issuer: &str) -> bool {
         match &self.protocol {
-            Protocol::Oidc(oidc) => oidc.owns(issuer),
+            Protocol::Oidc(oidc) => oidc.is_issuer(issuer),
             Protocol::GitHub(github) => github.site == issuer,
         }
     }

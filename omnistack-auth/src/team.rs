@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     Error, role,
     store::{member, tenant as store},
-    tenant::{Rights, Tenants, check_slug},
+    tenant::{TenantAccess, Tenants, check_slug},
     users,
 };
 
@@ -25,13 +25,13 @@ impl Tenants {
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub async fn of(&self, caller: &Identity) -> Result<Vec<Rights>, Error> {
+    pub async fn list_for(&self, caller: &Identity) -> Result<Vec<TenantAccess>, Error> {
         // The user's memberships are in many tenants.
-        let mut tx = self.db.all_tenants().read().await?;
-        let places = store::places(&mut tx, caller.user, MAX_TEAMS_PER_USER).await?;
+        let mut tx = self.db.all_tenants().begin_read().await?;
+        let places = store::list_memberships(&mut tx, caller.user, MAX_TEAMS_PER_USER).await?;
         tx.commit().await?;
-        let all = places.into_iter().map(|place| Rights::of(place, caller));
-        Ok(all.filter(|rights| !caller.machine || caller.tenant == Some(rights.tenant.id)).collect())
+        let all = places.into_iter().map(|place| TenantAccess::new(place, caller));
+        Ok(all.filter(|rights| !caller.service_account || caller.tenant == Some(rights.tenant.id)).collect())
     }
 
     /// Creates a team with the caller as its owner.
@@ -39,7 +39,7 @@ impl Tenants {
     /// # Errors
     /// 403 for API keys and during impersonation; 409 `SLUG_TAKEN` and `TOO_MANY_TEAMS`; 422 for an invalid slug;
     /// database errors.
-    pub async fn create(&self, caller: &Identity, name: &str, slug: Option<&str>) -> Result<Rights, Error> {
+    pub async fn create(&self, caller: &Identity, name: &str, slug: Option<&str>) -> Result<TenantAccess, Error> {
         caller.require_in_person()?;
         slug.map(check_slug).transpose()?;
         let now = self.clock.now();
@@ -47,16 +47,16 @@ impl Tenants {
         let slug = slug.map_or_else(|| users::slug(name, id), str::to_owned);
         // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.db.all_tenants().begin().await?;
-        if store::is_in_most(&mut tx, caller.user).await? {
+        if store::has_max_memberships(&mut tx, caller.user).await? {
             let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
         let new = store::NewTenant { id, name, slug: &slug, owner: caller.user, personal: false };
         store::insert(&mut tx, new, now).await.map_err(slug_taken)?;
-        let place = store::place(&mut tx, id, caller.user).await?.ok_or_else(gone)?;
-        let entry = AuditEntry::new("team.created").by(caller).for_tenant(id).on("tenant", id);
-        self.done(tx, entry.with(json!({ "name": name, "slug": slug }))).await?;
-        Ok(Rights::of(place, caller))
+        let place = store::find_membership(&mut tx, id, caller.user).await?.ok_or_else(team_not_found)?;
+        let entry = AuditEntry::new("team.created").actor(caller).for_tenant(id).resource("tenant", id);
+        self.commit_with_audit(tx, entry.details(json!({ "name": name, "slug": slug }))).await?;
+        Ok(TenantAccess::new(place, caller))
     }
 
     /// Changes the name and the slug of a team; `None` keeps the current value.
@@ -69,23 +69,23 @@ impl Tenants {
         id: TenantId,
         name: Option<String>,
         slug: Option<String>,
-    ) -> Result<Rights, Error> {
+    ) -> Result<TenantAccess, Error> {
         slug.as_deref().map(check_slug).transpose()?;
-        let (mut tx, before) = self.change(caller, id, "tenant:manage").await?;
+        let (mut tx, before) = self.begin_change(caller, id, "tenant:manage").await?;
         let name = name.map(|name| name.trim().to_owned());
         store::rename(&mut tx, id, name, slug, self.clock.now()).await.map_err(slug_taken)?;
-        let place = store::place(&mut tx, id, caller.user).await?.ok_or_else(gone)?;
+        let place = store::find_membership(&mut tx, id, caller.user).await?.ok_or_else(team_not_found)?;
         let shown = |name: &str, slug: &str| json!({ "name": name, "slug": slug });
         let details = json!({
             "before": shown(&before.tenant.name, &before.tenant.slug),
             "after": shown(&place.tenant.name, &place.tenant.slug),
         });
-        self.done(tx, entry("team.changed", caller, id).with(details)).await?;
+        self.commit_with_audit(tx, entry("team.changed", caller, id).details(details)).await?;
         if before.tenant.slug != place.tenant.slug {
             // Another tenant may take the old slug, so cached identities must not use it.
-            self.sessions.forget_tenant(id).await;
+            self.sessions.invalidate_tenant(id).await;
         }
-        Ok(Rights::of(place, caller))
+        Ok(TenantAccess::new(place, caller))
     }
 
     /// Schedules the deletion of a team, after the time set by `TENANT_DELETE_GRACE`. Until then the team works as
@@ -94,7 +94,7 @@ impl Tenants {
     /// # Errors
     /// Those of [`rights`](Self::rights); 403 without `tenant:delete`, for API keys and during impersonation; 409
     /// `PERSONAL_TENANT`.
-    pub async fn delete(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
+    pub async fn delete(&self, caller: &Identity, id: TenantId) -> Result<TenantAccess, Error> {
         let at = self.clock.now() + self.grace;
         self.set_deletion(caller, id, Some(at), "team.deletion_requested").await
     }
@@ -103,7 +103,7 @@ impl Tenants {
     ///
     /// # Errors
     /// Those of [`delete`](Self::delete); 409 `NOT_DELETED` if no deletion is scheduled.
-    pub async fn restore(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
+    pub async fn restore(&self, caller: &Identity, id: TenantId) -> Result<TenantAccess, Error> {
         self.set_deletion(caller, id, None, "team.restored").await
     }
 
@@ -113,10 +113,10 @@ impl Tenants {
         id: TenantId,
         at: Option<Timestamp>,
         action: &'static str,
-    ) -> Result<Rights, Error> {
+    ) -> Result<TenantAccess, Error> {
         caller.require_in_person()?;
-        let (mut tx, rights) = self.change(caller, id, "tenant:delete").await?;
-        rights.team()?;
+        let (mut tx, rights) = self.begin_change(caller, id, "tenant:delete").await?;
+        rights.require_team()?;
         match (at, rights.tenant.delete_at) {
             (None, None) => {
                 return Err(http::Error::conflict("NOT_DELETED", "no deletion of the team is scheduled").into());
@@ -125,10 +125,10 @@ impl Tenants {
             (Some(_), Some(_)) => return Ok(rights),
             _ => {}
         }
-        store::delete_at(&mut tx, id, at, self.clock.now()).await?;
-        let place = store::place(&mut tx, id, caller.user).await?.ok_or_else(gone)?;
-        self.done(tx, entry(action, caller, id).with(json!({ "delete_at": at }))).await?;
-        Ok(Rights::of(place, caller))
+        store::set_deletion(&mut tx, id, at, self.clock.now()).await?;
+        let place = store::find_membership(&mut tx, id, caller.user).await?.ok_or_else(team_not_found)?;
+        self.commit_with_audit(tx, entry(action, caller, id).details(json!({ "delete_at": at }))).await?;
+        Ok(TenantAccess::new(place, caller))
     }
 
     /// Transfers the ownership of a team: makes another member its owner, and the caller an admin.
@@ -139,9 +139,9 @@ impl Tenants {
     /// `ALREADY_OWNER` for the caller, `PERSONAL_TENANT`.
     pub async fn transfer(&self, caller: &Identity, id: TenantId, to: UserId) -> Result<(), Error> {
         caller.require_in_person()?;
-        let (mut tx, rights) = self.change(caller, id, "tenant:transfer").await?;
-        rights.team()?;
-        self.may_grant(caller, &rights, &Permissions::all())?;
+        let (mut tx, rights) = self.begin_change(caller, id, "tenant:transfer").await?;
+        rights.require_team()?;
+        self.check_grant(caller, &rights, &Permissions::all())?;
         let other = member::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("member"))?;
         if other.user_id == caller.user {
             return Err(http::Error::conflict("ALREADY_OWNER", "you already own the team").into());
@@ -149,10 +149,10 @@ impl Tenants {
         member::set_role(&mut tx, id, to, role::OWNER).await?;
         member::set_role(&mut tx, id, caller.user, "admin").await?;
         let details = json!({ "before": other.role, "after": role::OWNER, "from": caller.user });
-        let entry = AuditEntry::new("team.transferred").by(caller).for_tenant(id).on("user", to);
-        self.done(tx, entry.with(details)).await?;
-        self.sessions.forget(to).await;
-        self.sessions.forget(caller.user).await;
+        let entry = AuditEntry::new("team.transferred").actor(caller).for_tenant(id).resource("user", to);
+        self.commit_with_audit(tx, entry.details(details)).await?;
+        self.sessions.invalidate_user(to).await;
+        self.sessions.invalidate_user(caller.user).await;
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Tenants {
         let gone = store::delete_due(&mut tx, self.clock.now(), limit).await?;
         for (id, name) in &gone {
             // Recorded in the app's chain, because the tenant's chain cannot be read any more.
-            let entry = AuditEntry::new("team.deleted").on("tenant", id).with(json!({ "name": name }));
+            let entry = AuditEntry::new("team.deleted").resource("tenant", id).details(json!({ "name": name }));
             self.audit.record_in(&mut tx, entry).await?;
             self.db.drop_tenant_in(&mut tx, *id).await?;
         }
@@ -171,14 +171,14 @@ impl Tenants {
         self.events.publish_all_in(&mut tx, &events).await.map_err(http::Error::from)?;
         tx.commit().await?;
         for (id, _) in &gone {
-            self.sessions.forget_tenant(*id).await;
+            self.sessions.invalidate_tenant(*id).await;
         }
         Ok(gone.len())
     }
 }
 
 fn entry(action: &'static str, caller: &Identity, id: TenantId) -> AuditEntry {
-    AuditEntry::new(action).by(caller).for_tenant(id).on("tenant", id)
+    AuditEntry::new(action).actor(caller).for_tenant(id).resource("tenant", id)
 }
 
 pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
@@ -188,6 +188,6 @@ pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
     error.into()
 }
 
-fn gone() -> http::Error {
+fn team_not_found() -> http::Error {
     http::Error::not_found("team")
 }

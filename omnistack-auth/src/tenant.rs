@@ -11,17 +11,17 @@ use omnistack_core::{
     clock::Clock,
     db::{Db, Tx},
     events::Events,
-    http::{self, FieldProblem, StatusCode},
+    http::{self, FieldError, StatusCode},
     identity::{Identity, Permissions, Require, TenantId},
 };
 
-pub use crate::own_role::{Matrix, RoleRow};
+pub use crate::own_role::{PermissionMatrix, RolePermissions};
 use crate::{
     Error,
     model::Tenant,
     role,
-    session::{RECENT, Sessions},
-    store::tenant::{self as store, Place},
+    session::{MAX_FRESH_SIGN_IN_AGE, Sessions},
+    store::tenant::{self as store, MembershipRow},
 };
 
 /// The service for the app's tenants, their members and their roles.
@@ -76,7 +76,7 @@ pub struct Tenants {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Rights {
+pub struct TenantAccess {
     /// The tenant.
     pub tenant: Tenant,
     /// The caller's role in the tenant.
@@ -86,11 +86,11 @@ pub struct Rights {
     pub permissions: Permissions,
 }
 
-impl Rights {
-    pub(crate) fn of(place: Place, caller: &Identity) -> Self {
-        let Place { tenant, role, permissions } = place;
+impl TenantAccess {
+    pub(crate) fn new(place: MembershipRow, caller: &Identity) -> Self {
+        let MembershipRow { tenant, role, permissions } = place;
         let own = role::permissions(&role, permissions.as_deref());
-        let permissions = if caller.machine { own.and(&caller.permissions) } else { own };
+        let permissions = if caller.service_account { own.intersection(&caller.permissions) } else { own };
         Self { tenant, role, permissions }
     }
 
@@ -103,13 +103,13 @@ impl Rights {
             return Ok(());
         }
         let message = format!("this needs the permission `{permission}`");
-        Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
+        Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).with_detail("permission", permission))
     }
 
     /// Checks that the caller has all of these permissions, because a caller can take from other members only what
     /// the caller has. Fails with 403 `PERMISSION_DENIED`.
-    pub(crate) fn may_take(&self, permissions: &Permissions) -> Result<(), http::Error> {
-        if self.permissions.covers(permissions) {
+    pub(crate) fn require_all(&self, permissions: &Permissions) -> Result<(), http::Error> {
+        if self.permissions.is_superset(permissions) {
             return Ok(());
         }
         let message = "this needs permissions that you do not have; ask an owner of the team";
@@ -117,7 +117,7 @@ impl Rights {
     }
 
     /// Checks that the tenant is a team, which can have several members. Fails with 409 `PERSONAL_TENANT`.
-    pub(crate) fn team(&self) -> Result<(), http::Error> {
+    pub(crate) fn require_team(&self) -> Result<(), http::Error> {
         match self.tenant.personal_of {
             None => Ok(()),
             Some(_) => {
@@ -142,78 +142,78 @@ impl Tenants {
     ///
     /// # Errors
     /// 404 if the caller is not a member, 403 `TENANT_SUSPENDED`, and database errors.
-    pub async fn rights(&self, caller: &Identity, tenant: TenantId) -> Result<Rights, Error> {
-        let mut tx = self.db.tenant(tenant).read().await?;
-        let rights = rights_in(&mut tx, caller, tenant).await?;
+    pub async fn access(&self, caller: &Identity, tenant: TenantId) -> Result<TenantAccess, Error> {
+        let mut tx = self.db.tenant(tenant).begin_read().await?;
+        let rights = access_in(&mut tx, caller, tenant).await?;
         tx.commit().await?;
         Ok(rights)
     }
 
     /// Begins a read-only transaction on a tenant, for a caller with a permission. Fails like
     /// [`rights`](Self::rights), and with 403 without the permission.
-    pub(crate) async fn read(
+    pub(crate) async fn begin_read(
         &self,
         caller: &Identity,
         tenant: TenantId,
         permission: &str,
-    ) -> Result<(Tx, Rights), Error> {
-        let mut tx = self.db.tenant(tenant).read().await?;
-        let rights = rights_in(&mut tx, caller, tenant).await?;
+    ) -> Result<(Tx, TenantAccess), Error> {
+        let mut tx = self.db.tenant(tenant).begin_read().await?;
+        let rights = access_in(&mut tx, caller, tenant).await?;
         rights.require(permission)?;
         Ok((tx, rights))
     }
 
     /// Begins a transaction that changes a tenant, for a caller with a permission. The tenant's row is locked, so
     /// changes run one after another and no member's permissions change between the check and the change.
-    pub(crate) async fn change(
+    pub(crate) async fn begin_change(
         &self,
         caller: &Identity,
         tenant: TenantId,
         permission: &str,
-    ) -> Result<(Tx, Rights), Error> {
-        let (tx, rights) = self.enter(caller, tenant).await?;
+    ) -> Result<(Tx, TenantAccess), Error> {
+        let (tx, rights) = self.begin_locked(caller, tenant).await?;
         rights.require(permission)?;
         Ok((tx, rights))
     }
 
     /// Begins a transaction like [`change`](Self::change), without a check of a permission.
-    pub(crate) async fn enter(&self, caller: &Identity, tenant: TenantId) -> Result<(Tx, Rights), Error> {
+    pub(crate) async fn begin_locked(&self, caller: &Identity, tenant: TenantId) -> Result<(Tx, TenantAccess), Error> {
         let mut tx = self.db.tenant(tenant).begin().await?;
         store::lock(&mut tx, tenant).await?;
-        let rights = rights_in(&mut tx, caller, tenant).await?;
+        let rights = access_in(&mut tx, caller, tenant).await?;
         Ok((tx, rights))
     }
 
     /// Checks that the caller may grant permissions, by a role, an invitation or an API key. Callers grant only
     /// permissions that they have. During impersonation nothing can be granted, because it would outlive the
     /// impersonation (403). To grant ownership, the caller needs a fresh sign-in (401 `REAUTHENTICATION_REQUIRED`).
-    pub(crate) fn may_grant(
+    pub(crate) fn check_grant(
         &self,
         caller: &Identity,
-        rights: &Rights,
+        rights: &TenantAccess,
         permissions: &Permissions,
     ) -> Result<(), http::Error> {
-        caller.refuse_impersonation()?;
-        rights.may_take(permissions)?;
-        if role::OWNERSHIP.iter().any(|owners| permissions.allows(owners)) {
-            Require::recent(RECENT).check(caller, &self.clock)?;
+        caller.deny_impersonation()?;
+        rights.require_all(permissions)?;
+        if role::OWNER_PERMISSIONS.iter().any(|owners| permissions.allows(owners)) {
+            Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE).check(caller, &self.clock)?;
         }
         Ok(())
     }
 
     /// Records an audit entry and commits.
-    pub(crate) async fn done(&self, mut tx: Tx, entry: AuditEntry) -> Result<(), Error> {
+    pub(crate) async fn commit_with_audit(&self, mut tx: Tx, entry: AuditEntry) -> Result<(), Error> {
         self.audit.record_in(&mut tx, entry).await?;
         Ok(tx.commit().await?)
     }
 }
 
 /// Returns a caller's permissions in a tenant: the only place that derives them from membership and role.
-pub(crate) async fn rights_in(tx: &mut Tx, caller: &Identity, tenant: TenantId) -> Result<Rights, Error> {
+pub(crate) async fn access_in(tx: &mut Tx, caller: &Identity, tenant: TenantId) -> Result<TenantAccess, Error> {
     // An API key is valid only in its own tenant.
-    let elsewhere = caller.machine && caller.tenant != Some(tenant);
-    let place = if elsewhere { None } else { store::place(tx, tenant, caller.user).await? };
-    let rights = Rights::of(place.ok_or_else(|| http::Error::not_found("team"))?, caller);
+    let elsewhere = caller.service_account && caller.tenant != Some(tenant);
+    let place = if elsewhere { None } else { store::find_membership(tx, tenant, caller.user).await? };
+    let rights = TenantAccess::new(place.ok_or_else(|| http::Error::not_found("team"))?, caller);
     match rights.tenant.suspended_at {
         None => Ok(rights),
         Some(_) => Err(suspended().into()),
@@ -251,7 +251,7 @@ pub(crate) fn is_reserved(slug: &str) -> bool {
 /// Checks a slug: 3 to 63 characters of `a-z 0-9 -`, as in a DNS label (RFC 1123, section 2.1), and not reserved.
 /// Fails with 422.
 pub(crate) fn check_slug(slug: &str) -> Result<(), http::Error> {
-    let wrong = |problem: &str| Err(http::Error::invalid([FieldProblem::new("slug", problem)]));
+    let wrong = |problem: &str| Err(http::Error::invalid([FieldError::new("slug", problem)]));
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !(3..=63).contains(&slug.len()) || !slug.bytes().all(allowed) || slug.starts_with('-') || slug.ends_with('-') {
         return wrong("must be 3 to 63 of a-z, 0-9 and -, with a letter or digit at both ends");

@@ -17,7 +17,7 @@ use crate::{
 
 /// The claims of an access token (RFC 9068, section 2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Claims {
+pub(crate) struct AccessTokenClaims {
     pub(crate) iss: String,
     pub(crate) aud: String,
     pub(crate) sub: UserId,
@@ -33,12 +33,12 @@ pub(crate) struct Claims {
     pub(crate) amr: Vec<String>,
     /// The operator who impersonates the subject (RFC 8693, section 4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) act: Option<Actor>,
+    pub(crate) act: Option<ActorClaim>,
 }
 
 /// The `act` claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Actor {
+pub(crate) struct ActorClaim {
     pub(crate) sub: UserId,
 }
 
@@ -62,9 +62,9 @@ impl AccessTokens {
     }
 
     /// Signs a token of a session. The caller refreshes the [`keys`](Self::keys) before.
-    pub(crate) fn sign(&self, of: &TokenOf) -> Result<String, Error> {
+    pub(crate) fn sign(&self, of: &AccessTokenSubject) -> Result<String, Error> {
         let now = self.clock.now();
-        self.keys.sign(&Claims {
+        self.keys.sign(&AccessTokenClaims {
             iss: self.issuer.clone(),
             aud: self.issuer.clone(),
             sub: of.user,
@@ -74,7 +74,7 @@ impl AccessTokens {
             tenant: of.tenant,
             auth_time: of.proof_at.as_seconds(),
             amr: of.second_factor.then(|| "mfa".to_owned()).into_iter().collect(),
-            act: of.actor.map(|sub| Actor { sub }),
+            act: of.actor.map(|sub| ActorClaim { sub }),
         })
     }
 
@@ -87,14 +87,15 @@ impl AccessTokens {
     ///
     /// # Errors
     /// 401 for an invalid or expired token, without details; a database error if the keys must be read and cannot be.
-    pub(crate) async fn verify(&self, token: &str) -> Result<Claims, Error> {
+    pub(crate) async fn verify(&self, token: &str) -> Result<AccessTokenClaims, Error> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
         if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(signing::TYPE) {
             return Err(refused().into());
         }
         let id = header.kid.ok_or_else(refused)?;
         let key = self.keys.find(&id).await?.ok_or_else(refused)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.rules()).map_err(|_| refused())?.claims;
+        let claims =
+            jsonwebtoken::decode::<AccessTokenClaims>(token, &key, &self.validation()).map_err(|_| refused())?.claims;
         let now = self.clock.now().as_seconds();
         if claims.exp <= now || claims.iat > now + MAX_CLOCK_SKEW_SECONDS {
             return Err(refused().into());
@@ -103,7 +104,7 @@ impl AccessTokens {
     }
 
     /// Expiry is not validated here but in `verify`, by the app's clock.
-    fn rules(&self) -> Validation {
+    fn validation(&self) -> Validation {
         let mut rules = Validation::new(Algorithm::ES256);
         rules.validate_exp = false;
         rules.set_issuer(&[&self.issuer]);
@@ -118,7 +119,7 @@ const MAX_CLOCK_SKEW_SECONDS: i64 = 30;
 
 /// The subject and the session of an access token to be signed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TokenOf {
+pub(crate) struct AccessTokenSubject {
     pub(crate) user: UserId,
     pub(crate) session: SessionId,
     pub(crate) tenant: Option<TenantId>,

@@ -7,9 +7,9 @@ use omnistack_core::{
     clock::Clock,
     db::{Db, Tx},
     email::Address,
-    http::{self, FieldProblem},
+    http::{self, FieldError},
     identity::{Identity, TenantId, UserId},
-    name::defused,
+    name::without_links,
 };
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::{
     model::User,
     store::{
         account, tenant,
-        user::{self, Profile},
+        user::{self, ProfileUpdate},
     },
 };
 
@@ -65,7 +65,7 @@ pub struct NewUser {
 
 impl NewUser {
     /// Creates the data of a user with an email address, which is not verified.
-    pub fn of_email(email: impl Into<String>) -> Self {
+    pub fn with_email(email: impl Into<String>) -> Self {
         Self { email: Some(email.into()), ..Self::default() }
     }
 }
@@ -121,7 +121,7 @@ pub struct Users {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct CreatedUser {
     /// The user.
     pub user: UserId,
     /// The user's own tenant.
@@ -138,7 +138,7 @@ impl Users {
     /// # Errors
     /// 422 for an invalid address; a unique violation of the database if the address belongs to another user; other
     /// database errors.
-    pub async fn create(&self, new: NewUser) -> Result<Made, Error> {
+    pub async fn create(&self, new: NewUser) -> Result<CreatedUser, Error> {
         // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.db.all_tenants().begin().await?;
         let made = self.create_in(&mut tx, new).await?;
@@ -150,15 +150,15 @@ impl Users {
     ///
     /// # Errors
     /// Those of [`create`](Self::create).
-    pub async fn create_in(&self, tx: &mut Tx, new: NewUser) -> Result<Made, Error> {
+    pub async fn create_in(&self, tx: &mut Tx, new: NewUser) -> Result<CreatedUser, Error> {
         let now = self.clock.now();
         let (id, own) = (UserId::new(now), TenantId::new(now));
-        let email = new.email.as_deref().map(checked_email).transpose()?;
+        let email = new.email.as_deref().map(parse_email).transpose()?;
         let before_at = email.as_deref().and_then(|email| email.split('@').next()).unwrap_or("user");
         // Dots are replaced, so that the name made from `ada.lovelace@…` cannot be read as a host.
         let name = match new.name.trim() {
             "" => before_at.replace('.', " "),
-            given => defused(given),
+            given => without_links(given),
         };
         let name = name.trim();
         let row = user::NewUser {
@@ -174,14 +174,14 @@ impl Users {
         user::insert(tx, row, now).await?;
         let slug = slug(name, own);
         tenant::insert(tx, tenant::NewTenant { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
-        Ok(Made { user: id, tenant: own })
+        Ok(CreatedUser { user: id, tenant: own })
     }
 
     /// Changes the caller's profile.
     ///
     /// # Errors
     /// 403 for API keys and during impersonation; 404 if the user does not exist any more; database errors.
-    pub(crate) async fn change(&self, caller: &Identity, profile: Profile) -> Result<User, Error> {
+    pub(crate) async fn update_profile(&self, caller: &Identity, profile: ProfileUpdate) -> Result<User, Error> {
         caller.require_in_person()?;
         let fields = [
             ("name", profile.name.is_some()),
@@ -191,11 +191,11 @@ impl Users {
         let changed: Vec<_> = fields.iter().filter(|(_, changed)| *changed).map(|(field, _)| *field).collect();
         // The entry belongs to the user's own tenant, whichever tenant is selected.
         let mut tx = self.db.all_tenants().begin().await?;
-        let user = user::change(&mut tx, caller.user, profile, self.clock.now()).await?;
+        let user = user::update(&mut tx, caller.user, profile, self.clock.now()).await?;
         let user = user.ok_or_else(|| http::Error::not_found("user"))?;
-        let mut entry = AuditEntry::new("account.profile_changed").by(caller).on("user", user.id);
-        entry.tenant = account::personal(&mut tx, user.id).await?.first().map(|(tenant,)| *tenant);
-        self.audit.record_in(&mut tx, entry.with(json!({ "fields": changed }))).await?;
+        let mut entry = AuditEntry::new("account.profile_changed").actor(caller).resource("user", user.id);
+        entry.tenant = account::personal_tenant(&mut tx, user.id).await?.first().map(|(tenant,)| *tenant);
+        self.audit.record_in(&mut tx, entry.details(json!({ "fields": changed }))).await?;
         tx.commit().await?;
         Ok(user)
     }
@@ -213,26 +213,26 @@ impl Users {
     /// # Errors
     /// Returns an error if the database fails.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>, Error> {
-        let Some(email) = normal_email(email) else { return Ok(None) };
+        let Some(email) = normalize_email(email) else { return Ok(None) };
         Ok(user::find_by_email(&self.db, &email).await?)
     }
 }
 
 /// Returns an email address in its normal form, in which addresses of accounts, invitations and identity providers
 /// are stored and compared. Returns `None` if the text is not the address of a mailbox at a domain.
-pub(crate) fn normal_email(text: &str) -> Option<String> {
+pub(crate) fn normalize_email(text: &str) -> Option<String> {
     let address = Address::new(text.trim()).ok()?;
     // Mail to `localhost` and to names of an internal network reaches no user's mailbox.
-    address.domain().contains('.').then(|| address.normal())
+    address.domain().contains('.').then(|| address.normalized())
 }
 
 /// Returns an email address in its normal form, like [`normal_email`].
 ///
 /// # Errors
 /// 422 that names the field `email`.
-pub(crate) fn checked_email(text: &str) -> Result<String, Error> {
-    let problem = || FieldProblem::new("email", "is not an address such as `ada@example.com`");
-    Ok(normal_email(text).ok_or_else(|| http::Error::invalid([problem()]))?)
+pub(crate) fn parse_email(text: &str) -> Result<String, Error> {
+    let problem = || FieldError::new("email", "is not an address such as `ada@example.com`");
+    Ok(normalize_email(text).ok_or_else(|| http::Error::invalid([problem()]))?)
 }
 
 /// Returns a slug for a tenant: up to 40 letters and digits of the name, and the end of the id, which makes it
@@ -262,7 +262,7 @@ impl fmt::Debug for Users {
 
 #[cfg(test)]
 mod tests {
-    use super::normal_email;
+    use super::normalize_email;
 
     #[test]
     fn a_mailbox_has_one_spelling() {
@@ -292,8 +292,8 @@ mod tests {
             ("\u{212a}elvin@example.com", None),
             ("\u{430}da@example.com", None),
         ] {
-            assert_eq!(normal_email(text).as_deref(), expected, "{text:?}");
+            assert_eq!(normalize_email(text).as_deref(), expected, "{text:?}");
         }
-        assert_eq!(normal_email(&format!("{}@example.com", "a".repeat(65))), None);
+        assert_eq!(normalize_email(&format!("{}@example.com", "a".repeat(65))), None);
     }
 }

@@ -37,7 +37,7 @@ fn main() {
 }
 
 async fn measure(database: &TestDatabase) {
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table items (id bigint primary key, name text not null, size bigint not null)")
         .execute()
         .await

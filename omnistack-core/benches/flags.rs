@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Instant};
 
 use omnistack_core::{
     clock::Clock,
-    flags::{Constraint, Context, Definition, FlagSet, Flags, Operator, Rule, UnleashImport},
+    flags::{Constraint, EvaluationContext, FlagDefinition, FlagRule, FlagSet, Flags, Operator, UnleashImport},
 };
 use serde_json::json;
 use unleash_yggdrasil::{EngineState, UpdateMessage};
@@ -39,11 +39,11 @@ fn main() {
             "constraints": [{ "contextName": "country", "operator": "IN", "values": ["NO", "SE", "DK"] }] }] },
     ]});
     // With as many other flags as a large app has.
-    let others = (0..500).map(|number| Definition::new(format!("other-{number}")).rule(Rule::percent(50.0)));
+    let others = (0..500).map(|number| FlagDefinition::new(format!("other-{number}")).rule(FlagRule::percent(50.0)));
     let ours = UnleashImport::read(&state).unwrap().flags.into_iter().chain(others);
     let more = [
-        Definition::new("users").rule(Rule::users((0..1000).map(|user| user.to_string()))),
-        Definition::new("version").rule(Rule::default().and(Constraint::new(
+        FlagDefinition::new("users").rule(FlagRule::users((0..1000).map(|user| user.to_string()))),
+        FlagDefinition::new("version").rule(FlagRule::default().constraint(Constraint::new(
             "version",
             Operator::VersionAtLeast,
             ["1.2.3"],
@@ -52,9 +52,10 @@ fn main() {
     let clock = Clock::system();
     let flags = Flags::fixed(FlagSet::new(ours.chain(more)), clock.clone());
     let user = (0..).map(|user: u32| user.to_string());
-    let user = user.filter(|user| flags.is_on("share", &Context::now(&clock).user(user.as_str()))).nth(6).unwrap();
+    let user =
+        user.filter(|user| flags.is_on("share", &EvaluationContext::now(&clock).user(user.as_str()))).nth(6).unwrap();
     let attributes = [("country", "DK"), ("version", "1.10.0")];
-    let context = Context::now(&clock).user(user.as_str()).attributes(&attributes);
+    let context = EvaluationContext::now(&clock).user(user.as_str()).attributes(&attributes);
     let own = |key: &str| least(|| flags.is_on(black_box(key), black_box(&context)), true);
 
     let engine = EngineState::default();
@@ -70,7 +71,7 @@ fn main() {
     println!("<!-- begin flags -->\n\n### Feature flags\n");
     println!(
         "Evaluation of a flag, one of {} in this process, in nanoseconds, least of {RUNS} runs of {TURNS}. The targets are 50 ns without rules and 120 ns for a rollout.\n",
-        flags.set().len()
+        flags.snapshot().len()
     );
     println!("| flag | OmniStack | unleash-yggdrasil 0.21.7 |\n|---|---:|---:|");
     for (what, key) in [

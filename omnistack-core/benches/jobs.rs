@@ -13,8 +13,8 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry, Shutdown},
-    jobs::{Job, JobCtx, JobError, JobFilter, JobState, Jobs, Queue},
+    app::{App, Module, Registry, ShutdownToken},
+    jobs::{Job, JobContext, JobError, JobFilter, JobState, Jobs, Queue},
 };
 use omnistack_testkit::TestDatabase;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ impl Job for Nothing {
     const NAME: &'static str = "nothing";
     type State = Counter;
 
-    async fn run(self, counter: &Counter, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, counter: &Counter, _: &JobContext) -> Result<(), JobError> {
         if counter.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             *counter.began.lock().unwrap() = Some(Instant::now());
             counter.none.notify_one();
@@ -100,7 +100,7 @@ const RUNS: usize = 5;
 /// has its own settings.
 async fn durability(database: &TestDatabase) -> &'static str {
     let off = "select 'off' in (current_setting('fsync'), current_setting('synchronous_commit'))";
-    let (off,): (bool,) = database.open().query(off).fetch_one().await.unwrap();
+    let (off,): (bool,) = database.open_db().query(off).fetch_one().await.unwrap();
     if off { "**does not**, by its own settings, so its figures are too high" } else { "does too" }
 }
 
@@ -111,7 +111,7 @@ async fn start(database: &TestDatabase) -> (App, Jobs, Counter) {
     let app = app.build().unwrap();
     app.migrate().await.unwrap();
     app.start().await.unwrap();
-    let jobs = app.ctx().get().unwrap();
+    let jobs = app.context().get().unwrap();
     (app, jobs, counter)
 }
 
@@ -130,9 +130,9 @@ async fn measure(empty: TestDatabase, crowded: TestDatabase) -> (Vec<String>, Op
     let mut rows = vec![format!("{enqueued:.0}"), format!("{alone:.0}")];
     rows.push(format!("{among:.0} ({:+.0} %)", 100.0 * (among / alone - 1.0)));
     let bound = bound(&app, &jobs, &counter).await;
-    jobs.discard(&JobFilter::default().state(JobState::Done)).await.unwrap();
+    jobs.delete(&JobFilter::default().state(JobState::Done)).await.unwrap();
 
-    let shutdown = Shutdown::new();
+    let shutdown = ShutdownToken::new();
     let runner = app.runner().clone();
     let worker = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -172,7 +172,7 @@ async fn burn_down(app: &App, jobs: &Jobs, counter: &Counter) -> (f64, f64) {
 
 /// Runs the enqueued jobs. Returns the rate in jobs per second until the last acknowledgement is stored.
 async fn run_all(app: &App, jobs: &Jobs, counter: &Counter) -> f64 {
-    let shutdown = Shutdown::new();
+    let shutdown = ShutdownToken::new();
     let runner = app.runner().clone();
     let before = Instant::now();
     let worker = tokio::spawn({

@@ -60,10 +60,10 @@ mod wired;
 
 pub use api::Api;
 pub use builder::AppBuilder;
-pub use ctx::{Ctx, Missing};
-pub use edge::Edge;
-pub use limit::RateLimit;
-pub use mount::{Audience, Mount};
+pub use ctx::{Context, MissingDependency};
+pub use edge::AppService;
+pub use limit::MountRateLimit;
+pub use mount::{AccessLevel, Mount};
 pub use problem::{BuildError, Problem};
 pub use registry::{Registry, Slot};
 pub use routing::RouteInfo;
@@ -83,16 +83,16 @@ use crate::{
     http::HttpSettings,
     identity::TenantId,
     jobs::Runner,
-    relay::Relay,
+    relay::OutboxRelay,
 };
 use banner::Banner;
-use services::Service;
+use services::BackgroundService;
 
 /// A boxed error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Token that asks background work to stop.
-pub type Shutdown = CancellationToken;
+pub type ShutdownToken = CancellationToken;
 
 /// A part of an app: what a library crate, or the app's own code, adds to it.
 #[async_trait]
@@ -110,7 +110,7 @@ pub trait Module: Send + Sync + 'static {
     ///
     /// # Errors
     /// An error keeps the app from starting.
-    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         let _ = ctx;
         Ok(())
     }
@@ -119,24 +119,24 @@ pub trait Module: Send + Sync + 'static {
 /// An app, built and ready to start.
 pub struct App {
     modules: Vec<Box<dyn Module>>,
-    ctx: Ctx,
+    ctx: Context,
     config: Config,
     db: Db,
     db_settings: DbSettings,
     http: HttpSettings,
     health: Health,
-    edge: Edge,
+    edge: AppService,
     title: String,
     version: String,
     openapi: Bytes,
     routes: Vec<RouteInfo>,
     migrations: Vec<(&'static str, Migrations)>,
-    services: Vec<Service>,
+    services: Vec<BackgroundService>,
     runner: Runner,
     jobs_in_serve: bool,
     dispatcher: Dispatcher,
     events_in_serve: bool,
-    relay: Option<Relay>,
+    relay: Option<OutboxRelay>,
     banner: Banner,
 }
 
@@ -152,7 +152,7 @@ impl App {
     }
 
     /// Returns the whole app as a tower service: the default layer stack around all routes. Cheap to clone.
-    pub fn service(&self) -> Edge {
+    pub fn service(&self) -> AppService {
         self.edge.clone()
     }
 
@@ -177,7 +177,7 @@ impl App {
     }
 
     /// Returns the values that modules provide.
-    pub fn ctx(&self) -> &Ctx {
+    pub fn context(&self) -> &Context {
         &self.ctx
     }
 
@@ -224,7 +224,7 @@ impl App {
     ///
     /// # Errors
     /// Fails if the app's database fails. A tenant database that is unavailable is skipped.
-    pub async fn carry(&self) -> Result<(), DbError> {
+    pub async fn relay_tenant_outboxes(&self) -> Result<(), DbError> {
         match &self.relay {
             Some(relay) => relay.sweep().await,
             None => Ok(()),
@@ -266,10 +266,10 @@ impl App {
     /// Serves HTTP and runs the background services until shutdown. Returns how many connections were closed with
     /// open requests. Requests finish first, since they may still need the background services; both share one grace
     /// period.
-    pub async fn serve(&self, server: Server, shutdown: Shutdown) -> usize {
+    pub async fn serve(&self, server: Server, shutdown: ShutdownToken) -> usize {
         let grace = self.http.shutdown_grace;
-        let mut services = self.background(self.jobs_in_serve, self.events_in_serve, &shutdown);
-        let over = Shutdown::new();
+        let mut services = self.spawn_background_services(self.jobs_in_serve, self.events_in_serve, &shutdown);
+        let over = ShutdownToken::new();
         tokio::spawn({
             let (asked, over) = (shutdown.clone(), over.clone());
             async move {
@@ -290,8 +290,8 @@ impl App {
     }
 
     /// Runs jobs, delivers events and runs the background services, without HTTP, until shutdown.
-    pub async fn work(&self, shutdown: Shutdown) {
-        let mut services = self.background(true, true, &shutdown);
+    pub async fn run_workers(&self, shutdown: ShutdownToken) {
+        let mut services = self.spawn_background_services(true, true, &shutdown);
         shutdown.cancelled().await;
         let ended = async { while services.join_next().await.is_some() {} };
         if tokio::time::timeout(self.http.shutdown_grace, ended).await.is_err() {
@@ -309,19 +309,24 @@ impl App {
         &self.dispatcher
     }
 
-    fn background(&self, jobs: bool, events: bool, shutdown: &Shutdown) -> tokio::task::JoinSet<()> {
+    fn spawn_background_services(
+        &self,
+        jobs: bool,
+        events: bool,
+        shutdown: &ShutdownToken,
+    ) -> tokio::task::JoinSet<()> {
         let runner = self.runner.clone();
-        let work = Service::new("jobs", move |shutdown| {
+        let work = BackgroundService::new("jobs", move |shutdown| {
             let runner = runner.clone();
             async move { runner.run(shutdown).await }
         });
         let dispatcher = self.dispatcher.clone();
-        let deliver = Service::new("events", move |shutdown| {
+        let deliver = BackgroundService::new("events", move |shutdown| {
             let dispatcher = dispatcher.clone();
             async move { dispatcher.run(shutdown).await }
         });
         let carry = self.relay.clone().map(|relay| {
-            Service::new("tenant-databases", move |shutdown| {
+            BackgroundService::new("tenant-databases", move |shutdown| {
                 let relay = relay.clone();
                 async move { relay.run(shutdown).await }
             })
@@ -363,7 +368,7 @@ impl<M: Module> Module for Arc<M> {
         self.as_ref().register(registry);
     }
 
-    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         self.as_ref().start(ctx).await
     }
 }

@@ -52,17 +52,17 @@ mod settings;
 mod store;
 mod verify;
 
-pub use chain::{Chain, Head, Verified};
+pub use chain::{AuditChain, ChainHead, VerificationReport};
 pub use chains::ChainState;
 pub use entry::{AuditEntry, AuditRecord};
-pub use error::{Break, Broken, Error, ErrorKind};
+pub use error::{ChainBreak, ChainBreakKind, Error, ErrorKind};
 pub use export::verify_export;
 pub use filter::AuditFilter;
 pub(crate) use nightly::register;
 pub use routes::AuditApi;
 pub use settings::AuditSettings;
 pub use store::AuditStore;
-pub(crate) use store::Carried;
+pub(crate) use store::QueuedAuditEntry;
 
 use std::{fmt, sync::Arc};
 
@@ -137,14 +137,14 @@ impl AuditLog {
 
     /// Creates a log that stores its entries in the database of the recording transaction, with the time of
     /// `clock`. [`AuditStore`] reads them.
-    pub fn stored(clock: Clock) -> Self {
-        Self::new(Stored(clock))
+    pub fn to_database(clock: Clock) -> Self {
+        Self::new(DatabaseSink(clock))
     }
 
     /// Creates a log that writes its entries only to the program's log, with the target `omnistack::audit`,
     /// whether or not the transaction commits. For programs whose database has no audit tables.
-    pub fn logged() -> Self {
-        Self::new(Logged)
+    pub fn to_log() -> Self {
+        Self::new(LogSink)
     }
 
     /// Records an entry in the transaction of the action that it records. The transaction must be one of the
@@ -162,7 +162,7 @@ impl AuditLog {
 /// A log in the database, with the system's clock.
 impl Default for AuditLog {
     fn default() -> Self {
-        Self::stored(Clock::system())
+        Self::to_database(Clock::system())
     }
 }
 
@@ -172,19 +172,19 @@ impl fmt::Debug for AuditLog {
     }
 }
 
-struct Stored(Clock);
+struct DatabaseSink(Clock);
 
 #[async_trait]
-impl AuditSink for Stored {
+impl AuditSink for DatabaseSink {
     async fn record(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         store::append(tx, self.0.now(), entry).await
     }
 }
 
-struct Logged;
+struct LogSink;
 
 #[async_trait]
-impl AuditSink for Logged {
+impl AuditSink for LogSink {
     async fn record(&self, _: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         let AuditEntry { action, actor, tenant, resource, .. } = entry;
         tracing::info!(target: "omnistack::audit", action, ?actor, ?tenant, resource);

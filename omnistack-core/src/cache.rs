@@ -63,9 +63,9 @@ mod store;
 
 pub use error::{Error, ErrorKind};
 pub use fill::GetOrInsert;
-pub use local::InProcess;
+pub use local::MemoryStore;
 pub use lock::Lock;
-pub use store::{CacheStore, Claim, Lease};
+pub use store::{CacheStore, ClaimKind, Lease};
 
 use std::{
     collections::{HashMap, HashSet},
@@ -81,9 +81,9 @@ use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::clock::Clock;
-use flight::Flights;
+use flight::SingleFlight;
 
-crate::section! {
+crate::settings! {
     /// Cache.
     pub struct CacheSettings {
         /// Approximate size of the cache in this process. Not used if `REDIS_URL` is set.
@@ -96,55 +96,55 @@ crate::section! {
 pub struct Cache {
     store: Arc<dyn CacheStore>,
     /// The same store, if it is in this process: reading it needs no boxed future.
-    own: Option<InProcess>,
-    flights: Arc<Flights>,
+    in_process: Option<MemoryStore>,
+    flights: Arc<SingleFlight>,
 }
 
 impl Cache {
     /// Creates a cache on a store. Clones share computations that are under way; separate caches on one store
     /// coordinate by the store's leases.
     pub fn new(store: impl CacheStore) -> Self {
-        Self { store: Arc::new(store), own: None, flights: Arc::default() }
+        Self { store: Arc::new(store), in_process: None, flights: Arc::default() }
     }
 
     /// Creates a cache within this process, of approximately this many bytes.
     pub fn in_process(size: u64, clock: Clock) -> Self {
-        let own = InProcess::new(size, clock);
-        Self { own: Some(own.clone()), ..Self::new(own) }
+        let own = MemoryStore::new(size, clock);
+        Self { in_process: Some(own.clone()), ..Self::new(own) }
     }
 
     /// Returns the value of a key, or `None` if there is none or the store is unavailable.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        if self.own.is_some() {
-            return self.get_own(key);
+        if self.in_process.is_some() {
+            return self.get_in_process(key);
         }
-        let bytes = report(key, self.store.get(key).await).flatten()?;
+        let bytes = log_error(key, self.store.get(key).await).flatten()?;
         decode(key, &bytes)
     }
 
     /// Returns the value of a key from the store in this process, or `None` if the cache has no such store.
-    fn get_own<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        report(key, self.own.as_ref()?.read(key, |bytes| decode(key, bytes))).flatten().flatten()
+    fn get_in_process<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        log_error(key, self.in_process.as_ref()?.read(key, |bytes| decode(key, bytes))).flatten().flatten()
     }
 
     /// Stores a value for `ttl`, replacing the key's content. The value is dropped if the store is unavailable.
-    pub fn set<'a, T: Serialize + ?Sized>(&'a self, key: &'a str, value: &T, ttl: Duration) -> Set<'a> {
-        Set { cache: self, key, value: encode(key, value), ttl: bounded(ttl), tags: Vec::new() }
+    pub fn set<'a, T: Serialize + ?Sized>(&'a self, key: &'a str, value: &T, ttl: Duration) -> SetBuilder<'a> {
+        SetBuilder { cache: self, key, value: encode(key, value), ttl: clamp_ttl(ttl), tags: Vec::new() }
     }
 
     /// Deletes the key, whatever it contains. Returns whether it existed.
     pub async fn delete(&self, key: &str) -> bool {
-        report(key, self.store.delete(key).await).unwrap_or_default()
+        log_error(key, self.store.delete(key).await).unwrap_or_default()
     }
 
     /// Returns the remaining time to live, or `None` if the key does not exist.
     pub async fn ttl(&self, key: &str) -> Option<Duration> {
-        report(key, self.store.ttl(key).await).flatten()
+        log_error(key, self.store.ttl(key).await).flatten()
     }
 
     /// Sets the remaining time to live. Returns whether the key exists.
     pub async fn expire(&self, key: &str, ttl: Duration) -> bool {
-        report(key, self.store.expire(key, bounded(ttl)).await).unwrap_or_default()
+        log_error(key, self.store.expire(key, clamp_ttl(ttl)).await).unwrap_or_default()
     }
 
     /// Adds 1 to a counter and returns its value. The counter starts at 0 and expires `ttl` after the first
@@ -154,8 +154,8 @@ impl Cache {
     ///
     /// Fails if the store is unavailable. If the store did not respond in time ([`ErrorKind::Unknown`]), the
     /// addition may have taken effect. Fails with [`ErrorKind::WrongType`] if the key contains something else.
-    pub async fn incr(&self, key: &str, ttl: Duration) -> Result<i64, Error> {
-        self.incr_by(key, 1, ttl).await
+    pub async fn increment(&self, key: &str, ttl: Duration) -> Result<i64, Error> {
+        self.increment_by(key, 1, ttl).await
     }
 
     /// Adds `by` to a counter and returns its value, like [`incr`](Self::incr).
@@ -163,58 +163,58 @@ impl Cache {
     /// # Errors
     ///
     /// Fails as [`incr`](Self::incr) does.
-    pub async fn incr_by(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
-        self.store.increment(key, by, bounded(ttl)).await
+    pub async fn increment_by(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
+        self.store.increment(key, by, clamp_ttl(ttl)).await
     }
 
     /// Returns a field of a hash.
-    pub async fn hget<T: DeserializeOwned>(&self, key: &str, field: &str) -> Option<T> {
-        let bytes = report(key, self.store.hash_get(key, field).await).flatten()?;
+    pub async fn hash_get<T: DeserializeOwned>(&self, key: &str, field: &str) -> Option<T> {
+        let bytes = log_error(key, self.store.hash_get(key, field).await).flatten()?;
         decode(key, &bytes)
     }
 
     /// Sets a field, and the time to live of the whole hash. The value is dropped if the store is unavailable.
-    pub async fn hset<T: Serialize + ?Sized>(&self, key: &str, field: &str, value: &T, ttl: Duration) {
+    pub async fn hash_set<T: Serialize + ?Sized>(&self, key: &str, field: &str, value: &T, ttl: Duration) {
         if let Some(value) = encode(key, value) {
-            report(key, self.store.hash_set(key, field, value, bounded(ttl)).await);
+            log_error(key, self.store.hash_set(key, field, value, clamp_ttl(ttl)).await);
         }
     }
 
     /// Returns all fields that can be read as a `T`; none if the key does not exist.
-    pub async fn hgetall<T: DeserializeOwned>(&self, key: &str) -> HashMap<String, T> {
-        let fields = report(key, self.store.hash_all(key).await).unwrap_or_default();
+    pub async fn hash_get_all<T: DeserializeOwned>(&self, key: &str) -> HashMap<String, T> {
+        let fields = log_error(key, self.store.hash_all(key).await).unwrap_or_default();
         fields.into_iter().filter_map(|(field, bytes)| Some((field, decode(key, &bytes)?))).collect()
     }
 
     /// Deletes a field. Returns whether it existed.
-    pub async fn hdel(&self, key: &str, field: &str) -> bool {
-        report(key, self.store.hash_delete(key, field).await).unwrap_or_default()
+    pub async fn hash_delete(&self, key: &str, field: &str) -> bool {
+        log_error(key, self.store.hash_delete(key, field).await).unwrap_or_default()
     }
 
     /// Adds a member to a set, and sets the time to live of the whole set. Returns whether the member is new.
     /// The member is dropped if the store is unavailable.
-    pub async fn sadd(&self, key: &str, member: &str, ttl: Duration) -> bool {
-        report(key, self.store.set_add(key, member, bounded(ttl)).await).unwrap_or_default()
+    pub async fn set_add(&self, key: &str, member: &str, ttl: Duration) -> bool {
+        log_error(key, self.store.set_add(key, member, clamp_ttl(ttl)).await).unwrap_or_default()
     }
 
     /// Removes a member. Returns whether it existed.
-    pub async fn srem(&self, key: &str, member: &str) -> bool {
-        report(key, self.store.set_remove(key, member).await).unwrap_or_default()
+    pub async fn set_remove(&self, key: &str, member: &str) -> bool {
+        log_error(key, self.store.set_remove(key, member).await).unwrap_or_default()
     }
 
     /// Returns all members; none if the key does not exist.
-    pub async fn smembers(&self, key: &str) -> HashSet<String> {
-        report(key, self.store.set_members(key).await).unwrap_or_default()
+    pub async fn set_members(&self, key: &str) -> HashSet<String> {
+        log_error(key, self.store.set_members(key).await).unwrap_or_default()
     }
 
     /// Returns whether the set contains a member.
-    pub async fn sismember(&self, key: &str, member: &str) -> bool {
-        report(key, self.store.set_contains(key, member).await).unwrap_or_default()
+    pub async fn set_contains(&self, key: &str, member: &str) -> bool {
+        log_error(key, self.store.set_contains(key, member).await).unwrap_or_default()
     }
 
     /// Drops all values stored with a tag, in all replicas. The cost does not depend on their number.
     pub async fn invalidate_tag(&self, tag: &str) {
-        report(tag, self.store.invalidate(tag).await);
+        log_error(tag, self.store.invalidate(tag).await);
     }
 
     /// Acquires a lock for `ttl`. Returns `None` if it is held already. The names of locks are separate from
@@ -226,10 +226,10 @@ impl Cache {
     /// ([`ErrorKind::Unknown`]), the lock may have been taken without a holder; it is free again after `ttl`.
     pub async fn lock(&self, key: &str, ttl: Duration) -> Result<Option<Lock>, Error> {
         let owner = owner();
-        let fence = self.store.lock(key, &owner, bounded(ttl)).await?;
+        let fence = self.store.lock(key, &owner, clamp_ttl(ttl)).await?;
         Ok(fence.map(|fence| {
             let (store, key) = (Arc::clone(&self.store), key.to_owned());
-            Lock::new(lock::Held { store, key, owner, lease: false, ended: false }, fence)
+            Lock::new(lock::HeldClaim { store, key, owner, lease: false, ended: false }, fence)
         }))
     }
 
@@ -252,7 +252,7 @@ impl Cache {
 
 /// Future that stores a value when it is awaited. Created by [`Cache::set`].
 #[must_use = "nothing is stored until it is awaited"]
-pub struct Set<'a> {
+pub struct SetBuilder<'a> {
     cache: &'a Cache,
     key: &'a str,
     value: Option<Bytes>,
@@ -260,7 +260,7 @@ pub struct Set<'a> {
     tags: Vec<String>,
 }
 
-impl Set<'_> {
+impl SetBuilder<'_> {
     /// Stores the value with tags: [`Cache::invalidate_tag`] of any of them drops it.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
@@ -268,14 +268,14 @@ impl Set<'_> {
     }
 }
 
-impl<'a> IntoFuture for Set<'a> {
+impl<'a> IntoFuture for SetBuilder<'a> {
     type Output = ();
     type IntoFuture = BoxFuture<'a, ()>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             if let Some(value) = self.value {
-                report(self.key, self.cache.store.set(self.key, value, self.ttl, &self.tags).await);
+                log_error(self.key, self.cache.store.set(self.key, value, self.ttl, &self.tags).await);
             }
         })
     }
@@ -283,7 +283,7 @@ impl<'a> IntoFuture for Set<'a> {
 
 /// Returns the store's result, or `None` if it failed. Failures other than an outage are logged here; outages
 /// are logged by the store.
-fn report<T>(key: &str, result: Result<T, Error>) -> Option<T> {
+fn log_error<T>(key: &str, result: Result<T, Error>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
@@ -295,7 +295,7 @@ fn report<T>(key: &str, result: Result<T, Error>) -> Option<T> {
     }
 }
 
-fn bounded(ttl: Duration) -> Duration {
+fn clamp_ttl(ttl: Duration) -> Duration {
     ttl.clamp(Duration::from_millis(1), Duration::from_secs(365 * 86_400))
 }
 
@@ -322,7 +322,7 @@ impl fmt::Debug for Cache {
     }
 }
 
-impl fmt::Debug for Set<'_> {
+impl fmt::Debug for SetBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set").field("key", &self.key).field("ttl", &self.ttl).finish_non_exhaustive()
     }

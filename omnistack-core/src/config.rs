@@ -42,11 +42,11 @@ mod reference;
 mod section;
 mod source;
 
-pub use form::Form;
+pub use form::SettingValue;
 pub use public_url::PublicUrl;
 pub use reference::reference;
-pub use section::{Reader, Section, Setting};
-pub use source::{Config, Origin};
+pub use section::{Setting, SettingsReader, SettingsSection};
+pub use source::{Config, SettingSource};
 
 use std::{fmt, str::FromStr};
 
@@ -99,7 +99,7 @@ pub struct ConfigProblem {
     /// The name of the setting or the file.
     pub name: String,
     /// The source of the value; `None` if the setting is absent.
-    pub origin: Option<Origin>,
+    pub origin: Option<SettingSource>,
     /// What is wrong and what a correct value is. Never contains the value of a secret.
     pub message: String,
 }
@@ -112,7 +112,7 @@ impl ConfigProblem {
 
     /// Returns whether the problem concerns a file as a whole instead of one setting.
     pub(crate) fn is_file(&self) -> bool {
-        [Origin::DotEnv, Origin::Toml].iter().any(|file| file.to_string() == self.name)
+        [SettingSource::DotEnv, SettingSource::Toml].iter().any(|file| file.to_string() == self.name)
     }
 }
 

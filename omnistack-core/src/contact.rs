@@ -43,8 +43,8 @@ mod token;
 mod webhook;
 
 pub use form::NewContactMessage;
-pub use inbox::Inbox;
+pub use inbox::ContactInbox;
 pub use message::{ContactMessage, ContactMessageId, ContactStatus};
 pub use module::Contact;
 pub use settings::ContactSettings;
-pub use webhook::{ForgetContacts, TellContact};
+pub use webhook::{ContactWebhookJob, PurgeContacts};

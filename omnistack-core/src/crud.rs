@@ -123,10 +123,10 @@ mod routes;
 mod search;
 mod store;
 
-pub use column::{Column, Kind};
-pub use fields::Fields;
-pub use list::{Deleted, ListRequest};
-pub use listing::Listing;
+pub use column::{Column, ColumnType};
+pub use fields::RowValues;
+pub use list::{DeletedFilter, ListRequest};
+pub use listing::SqlList;
 pub use resource::{Resource, Scope};
 pub use routes::routes;
 pub use search::Search;

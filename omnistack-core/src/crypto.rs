@@ -37,7 +37,7 @@ mod key_ring;
 mod settings;
 mod token;
 
-pub use context::Context;
+pub use context::SealContext;
 pub use error::{Error, ErrorKind};
 pub use hash::Sha256;
 pub use hmac::{HmacKey, Mac};
@@ -48,7 +48,7 @@ pub use token::Token;
 
 /// Returns whether two byte strings are equal, in a time that depends only on their lengths. Use it for all
 /// values that a caller must not be able to guess byte by byte.
-pub fn same(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> bool {
+pub fn constant_time_eq(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> bool {
     subtle::ConstantTimeEq::ct_eq(a.as_ref(), b.as_ref()).into()
 }
 

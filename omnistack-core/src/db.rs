@@ -60,17 +60,17 @@ pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
 pub use query::{IntoSql, Query, Sql};
 pub use settings::DbSettings;
-pub(crate) use tenants::Visit;
+pub(crate) use tenants::TemporaryPool;
 pub use tenants::{TenantDatabaseSettings, TenantDatabases};
-pub use tx::{TenantDb, Tx};
-pub use value::{Args, Record, Value};
+pub use tx::{TenantScope, Tx};
+pub use value::{Arguments, BindValue, Record};
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{clock::Clock, identity::TenantId};
 use driver::Pools;
 use observe::Observers;
-use tx::Scope;
+use tx::TenantVisibility;
 
 /// The app's database. Cheap to clone; all clones share the same pools.
 #[derive(Clone)]
@@ -100,7 +100,7 @@ impl Db {
     #[cfg(feature = "sqlite")]
     pub fn memory() -> Result<Self, Error> {
         let config = crate::config::Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-        let settings = config.section().map_err(|problems| Error::configuration(problems[0].to_string()))?;
+        let settings = config.read_settings().map_err(|problems| Error::configuration(problems[0].to_string()))?;
         Self::open(&settings, Clock::system())
     }
 
@@ -121,7 +121,7 @@ impl Db {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if no connection is available in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Tx::begin(self, Scope::Unset, true).await
+        Tx::begin(self, TenantVisibility::Unset, true).await
     }
 
     /// Begins a transaction that only reads. On SQLite it sees one state of the database throughout.
@@ -129,19 +129,19 @@ impl Db {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if no connection is available in time.
     pub async fn begin_read(&self) -> Result<Tx, Error> {
-        Tx::begin(self, Scope::Unset, false).await
+        Tx::begin(self, TenantVisibility::Unset, false).await
     }
 
     /// Returns the database as one tenant sees it. With tenant databases, it is the tenant's own.
-    pub fn tenant(&self, tenant: TenantId) -> TenantDb<'_> {
-        TenantDb::new(self, Scope::Tenant(tenant))
+    pub fn tenant(&self, tenant: TenantId) -> TenantScope<'_> {
+        TenantScope::new(self, TenantVisibility::Tenant(tenant))
     }
 
     /// Returns the database with the rows of all tenants visible, for billing runs, exports and operators. State
     /// the reason in a comment at the call. With tenant databases it has none of the rows in them: visit each
     /// through [`tenant_databases`](Self::tenant_databases).
-    pub fn all_tenants(&self) -> TenantDb<'_> {
-        TenantDb::new(self, Scope::All)
+    pub fn all_tenants(&self) -> TenantScope<'_> {
+        TenantScope::new(self, TenantVisibility::All)
     }
 
     /// Returns the pool of a PostgreSQL database, for what only PostgreSQL has (`LISTEN`, `COPY`), or `None` on

@@ -61,31 +61,31 @@ mod suppression;
 pub mod template;
 
 pub use address::{Address, AddressError};
-pub use console::Console;
-pub use error::{EmailError, ErrorKind, Invalid};
-pub use failover::Failover;
+pub use console::ConsoleProvider;
+pub use error::{EmailError, EmailErrorKind, InvalidEmail};
+pub use failover::FailoverProvider;
 #[cfg(feature = "email")]
-pub use mailbox::{Mailbox, Received};
+pub use mailbox::{DevMailbox, ReceivedMail};
 pub use mailer::Mailer;
-pub use memory::Memory;
-pub use message::{Attachment, Email, Header, MAX_SIZE, Tag, Unsubscribe};
+pub use memory::MemoryProvider;
+pub use message::{Attachment, Email, EmailHeader, EmailTag, MAX_EMAIL_BYTES, Unsubscribe};
 #[cfg(feature = "email")]
 pub use module::{Mail, MailSettings};
 #[cfg(feature = "email")]
-pub(crate) use outbox::carry_in;
+pub(crate) use outbox::insert_relayed;
 #[cfg(feature = "email")]
-pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail};
-pub use provider::{EmailProvider, Sent};
+pub use outbox::{MessageId, MessageInfo, MessageMarker, MessageState, Outbox, OutboxError, PurgeMail, SendMail};
+pub use provider::{EmailProvider, SentMail};
 #[cfg(feature = "email")]
 pub use recipients::RecipientLimit;
 #[cfg(feature = "email")]
 pub use resend::Resend;
 #[cfg(feature = "email")]
 pub use sendgrid::SendGrid;
-pub use settings::{EmailSettings, ProviderName};
+pub use settings::{EmailProviderName, EmailSettings};
 #[cfg(feature = "email")]
 pub use smtp::Smtp;
 #[cfg(feature = "email")]
-pub use suppression::{EmailApi, Reason, Suppression, Suppressions};
+pub use suppression::{EmailApi, Suppression, SuppressionReason, Suppressions};
 
 pub(crate) use settings::register;

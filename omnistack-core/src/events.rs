@@ -80,9 +80,9 @@ mod subscriber;
 pub use dispatcher::Dispatcher;
 pub use event::{Event, EventId};
 pub use handle::{Events, PublishError};
-pub use ready::{Enqueue, Forward};
+pub use ready::{EnqueueJob, ForwardToTopic};
 pub use settings::EventSettings;
 pub use store::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
 pub use subscriber::{Delivery, Subscriber};
 
-pub(crate) use subscriber::Handler;
+pub(crate) use subscriber::SubscriberHandler;

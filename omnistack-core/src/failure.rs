@@ -4,31 +4,31 @@ use std::{error::Error, fmt};
 
 /// The error that ended the program. `main` prints its error with `Debug`, so `Debug` writes text for people: the
 /// message and its causes.
-pub struct Failure(Box<dyn Error + Send + Sync>);
+pub struct RunError(Box<dyn Error + Send + Sync>);
 
 /// The result of `main` and of [`AppBuilder::run`](crate::app::AppBuilder::run).
-pub type Result<T, E = Failure> = std::result::Result<T, E>;
+pub type Result<T, E = RunError> = std::result::Result<T, E>;
 
-impl Failure {
+impl RunError {
     /// Creates an error with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into().into())
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for RunError {
     fn from(error: E) -> Self {
         Self(error.into())
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl fmt::Debug for Failure {
+impl fmt::Debug for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)?;
         let mut source = self.0.source();

@@ -62,20 +62,21 @@ mod unleash;
 
 pub use bucket::{Hashing, growthbook_hash, growthbook_ranges, unleash_share, unleash_variant};
 pub use caller::CallerFlags;
-pub use context::Context;
+pub use context::EvaluationContext;
 pub use definition::{
-    Constraint, Definition, Operator, Parent, Payload, PayloadKind, Rollout, Rule, Segment, Variant, VariantOverride,
+    Constraint, FlagDefinition, FlagRule, FlagVariant, Operator, Payload, PayloadKind, Prerequisite, Rollout, Segment,
+    VariantOverride,
 };
 pub use error::FlagError;
-pub use exposure::FlagExposed;
+pub use exposure::FlagExposure;
 pub use handle::Flags;
 pub use module::{FeatureFlags, FlagSettings};
 #[cfg(feature = "openfeature")]
 pub use openfeature::OpenFeatureProvider;
-pub(crate) use route::behind;
+pub(crate) use route::apply_flag_layers;
 pub use route::{FlagLayer, FlagService};
 pub use set::{Evaluation, FlagSet, TenantOverride};
-pub use store::{FlagChange, FlagRecord, OverrideRecord};
+pub use store::{FlagChange, FlagRecord, TenantOverrideRecord};
 pub use unleash::UnleashImport;
 
 use std::borrow::Cow;
@@ -98,7 +99,7 @@ pub fn flag(key: impl Into<Cow<'static, str>>) -> Require {
 #[schema(as = FlagReason)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Reason {
+pub enum FlagReason {
     /// The flag does not exist: off.
     Unknown,
     /// The flag can't be evaluated, for example because its prerequisites form a cycle: off.
@@ -112,9 +113,9 @@ pub enum Reason {
     /// The flag is not `enabled`: off.
     Off,
     /// The date in `from` has not been reached: off.
-    NotYet,
+    NotStarted,
     /// The date in `until` has passed: off.
-    Over,
+    Ended,
     /// A prerequisite is not met: off.
     Parent,
     /// The flag has no rules: on.

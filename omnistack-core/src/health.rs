@@ -25,13 +25,13 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A health check of something that the app needs.
 #[derive(Clone)]
-pub struct Check {
+pub struct HealthCheck {
     name: &'static str,
     required: bool,
     run: Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
 }
 
-impl Check {
+impl HealthCheck {
     /// Creates a required check. `name` is shown in the health report.
     pub fn new<F>(name: &'static str, run: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -47,7 +47,7 @@ impl Check {
     }
 }
 
-impl fmt::Debug for Check {
+impl fmt::Debug for HealthCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check").field("name", &self.name).finish_non_exhaustive()
     }
@@ -57,7 +57,7 @@ impl fmt::Debug for Check {
 #[derive(Clone)]
 pub struct Health {
     clock: Clock,
-    checks: Arc<std::sync::Mutex<Vec<Check>>>,
+    checks: Arc<std::sync::Mutex<Vec<HealthCheck>>>,
     last: Arc<Mutex<Option<(Duration, Vec<CheckResult>)>>>,
 }
 
@@ -66,7 +66,7 @@ impl Health {
         Self { clock, checks: Arc::default(), last: Arc::default() }
     }
 
-    pub(crate) fn add(&self, check: Check) {
+    pub(crate) fn add(&self, check: HealthCheck) {
         self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(check);
     }
 
@@ -88,7 +88,7 @@ impl Health {
             }
         };
         HealthReport {
-            status: checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok),
+            status: checks.iter().map(|check| check.status).max().unwrap_or(HealthStatus::Ok),
             uptime_seconds: self.uptime().as_secs(),
             age_ms: millis(now.saturating_sub(at)),
             checks,
@@ -100,7 +100,7 @@ impl Health {
         join_all(checks.into_iter().map(|check| self.run_one(check))).await
     }
 
-    async fn run_one(&self, check: Check) -> CheckResult {
+    async fn run_one(&self, check: HealthCheck) -> CheckResult {
         let began = self.clock.elapsed();
         let error = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
             Ok(Ok(())) => None,
@@ -113,9 +113,9 @@ impl Health {
         CheckResult {
             name: check.name.into(),
             status: match error {
-                None => Status::Ok,
-                Some(_) if check.required => Status::Failing,
-                Some(_) => Status::Degraded,
+                None => HealthStatus::Ok,
+                Some(_) if check.required => HealthStatus::Failing,
+                Some(_) => HealthStatus::Degraded,
             },
             latency_ms: millis(self.clock.elapsed().saturating_sub(began)),
         }
@@ -136,7 +136,7 @@ impl fmt::Debug for Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = HealthStatus)]
-pub enum Status {
+pub enum HealthStatus {
     /// The check passes.
     Ok,
     /// The check fails, and the app serves without what it checks.
@@ -149,7 +149,7 @@ pub enum Status {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealthReport {
     /// Status of the worst check.
-    pub status: Status,
+    pub status: HealthStatus,
     /// Seconds since the app started.
     pub uptime_seconds: u64,
     /// Milliseconds since the checks ran.
@@ -165,7 +165,7 @@ pub struct CheckResult {
     #[schema(examples("database"))]
     pub name: String,
     /// Whether the check passes.
-    pub status: Status,
+    pub status: HealthStatus,
     /// Duration of the check, in milliseconds.
     pub latency_ms: f64,
 }

@@ -53,25 +53,27 @@ mod version;
 pub use accept::prefers;
 pub use cors_origin::CorsOrigin;
 pub use envelope::{Envelope, Meta, MetaBody};
-pub use error::{Error, ErrorBody, ErrorEnvelope, FieldProblem};
+pub use error::{Error, ErrorBody, ErrorEnvelope, FieldError};
 pub use extract::{Path, Query};
 pub use fields::header_parts;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
-pub use page::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
+pub use page::{CursorPage, MAX_COUNTED_ROWS, MAX_PAGE_SIZE, NumberedPage, PageRequest};
 pub use preconditions::{Freshness, Preconditions, Validators};
-pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, SharedRateLimiter, Verdict};
+pub use rate::{
+    Algorithm, CheckFuture, Rate, RateLimitDecision, RateLimiter, RateLimits, RateSetting, SharedRateLimiter,
+};
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 
-pub(crate) use error::{ErrorForm, ProblemDetails, Rendered};
-pub(crate) use extract::readable;
+pub(crate) use error::{ErrorFormat, ProblemDetails, RenderableError};
+pub(crate) use extract::check_url_text;
 pub(crate) use json::too_large;
 #[cfg(feature = "redis")]
-pub(crate) use rate::{Counted, RateStore, Rule, State};
-pub(crate) use rate::{Terms, Tick};
+pub(crate) use rate::{CompiledAlgorithm, CountResult, RateState, RateStore};
+pub(crate) use rate::{CompiledRate, TimeUnit};
 
 /// A request, as the layers receive it.
 pub type Request = axum::extract::Request;

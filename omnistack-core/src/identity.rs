@@ -14,8 +14,8 @@ mod require;
 pub use deleted::{TenantDeleted, UserDeleted};
 pub use dev::{DevIdentity, DevIdentitySettings};
 pub use guard::{Guard, GuardLayer};
-pub use ids::{ApiKey, ApiKeyId, Session, SessionId, Tenant, TenantId, User, UserId};
-pub use permissions::{KnownPermissions, PermissionError, Permissions};
+pub use ids::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
+pub use permissions::{PermissionCatalog, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};
 pub use require::{Require, RequireLayer};
 
@@ -51,9 +51,9 @@ use crate::{
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proof {
+pub struct AuthenticationContext {
     /// When the user last signed in or re-authenticated in the session.
-    pub at: Timestamp,
+    pub authenticated_at: Timestamp,
     /// Whether a second factor was used.
     pub second_factor: bool,
 }
@@ -78,16 +78,16 @@ pub struct Proof {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Origin {
+pub struct RequestOrigin {
     /// The address of the client.
     pub address: Option<IpAddr>,
     /// The id of the request.
     pub request: Option<RequestId>,
 }
 
-impl Origin {
+impl RequestOrigin {
     /// Returns the origin of a request.
-    pub fn of(request: &Parts) -> Self {
+    pub fn from_request(request: &Parts) -> Self {
         let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
         Self { address, request: request.extensions.get::<RequestId>().cloned() }
     }
@@ -128,21 +128,21 @@ pub struct Identity {
     /// The tenant the request is for.
     pub tenant: Option<TenantId>,
     /// Whether the caller is an operator of the app.
-    pub admin: bool,
+    pub operator: bool,
     /// Whether the caller is a program with an API key.
-    pub machine: bool,
+    pub service_account: bool,
     /// The permissions of the caller in the tenant.
     pub permissions: Permissions,
     /// The session of the request.
     pub session: Option<SessionId>,
     /// The API key of a program.
-    pub key: Option<ApiKeyId>,
+    pub api_key: Option<ApiKeyId>,
     /// The operator who impersonates the user; `None` if the user signed in.
-    pub actor: Option<UserId>,
+    pub impersonator: Option<UserId>,
     /// When and how the caller signed in; `None` for programs.
-    pub proof: Option<Proof>,
+    pub authentication: Option<AuthenticationContext>,
     /// The origin of the request, set by the guard of the mount.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
 }
 
 impl Identity {
@@ -151,14 +151,14 @@ impl Identity {
         Self {
             user,
             tenant: None,
-            admin: false,
-            machine: false,
+            operator: false,
+            service_account: false,
             permissions: Permissions::none(),
             session: None,
-            key: None,
-            actor: None,
-            proof: None,
-            origin: Origin::default(),
+            api_key: None,
+            impersonator: None,
+            authentication: None,
+            origin: RequestOrigin::default(),
         }
     }
 
@@ -181,37 +181,37 @@ impl Identity {
     }
 
     /// Sets the API key.
-    pub fn with_key(mut self, key: ApiKeyId) -> Self {
-        self.key = Some(key);
+    pub fn with_api_key(mut self, key: ApiKeyId) -> Self {
+        self.api_key = Some(key);
         self
     }
 
     /// Sets the operator who impersonates the user.
-    pub fn with_actor(mut self, actor: UserId) -> Self {
-        self.actor = Some(actor);
+    pub fn with_impersonator(mut self, actor: UserId) -> Self {
+        self.impersonator = Some(actor);
         self
     }
 
     /// Sets when and how the caller signed in.
-    pub fn with_proof(mut self, proof: Proof) -> Self {
-        self.proof = Some(proof);
+    pub fn with_authentication(mut self, proof: AuthenticationContext) -> Self {
+        self.authentication = Some(proof);
         self
     }
 
     /// Makes the caller an operator of the app.
-    pub fn into_admin(mut self) -> Self {
-        self.admin = true;
+    pub fn into_operator(mut self) -> Self {
+        self.operator = true;
         self
     }
 
     /// Marks the caller as a program with an API key.
-    pub fn into_machine(mut self) -> Self {
-        self.machine = true;
+    pub fn into_service_account(mut self) -> Self {
+        self.service_account = true;
         self
     }
 
     /// Returns whether the caller has the permission in the tenant.
-    pub fn may(&self, permission: &str) -> bool {
+    pub fn can(&self, permission: &str) -> bool {
         self.permissions.allows(permission)
     }
 
@@ -220,11 +220,11 @@ impl Identity {
     /// # Errors
     /// 403 `PERMISSION_DENIED`, with the permission in its details.
     pub fn require(&self, permission: &str) -> Result<(), Error> {
-        if self.may(permission) {
+        if self.can(permission) {
             return Ok(());
         }
         let message = format!("this needs the permission `{permission}`");
-        Err(Error::new(http::StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
+        Err(Error::new(http::StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).with_detail("permission", permission))
     }
 
     /// Fails unless the user has signed in themselves. Use it for sessions, credentials, the profile, exports and
@@ -235,11 +235,11 @@ impl Identity {
     /// 403 `API_KEY_REFUSED` for an API key, 403 `IMPERSONATION_REFUSED` for an operator who impersonates the
     /// user.
     pub fn require_in_person(&self) -> Result<(), Error> {
-        if self.machine {
+        if self.service_account {
             let message = "an API key can't be used for this; sign in as the user";
             return Err(Error::new(http::StatusCode::FORBIDDEN, "API_KEY_REFUSED", message));
         }
-        self.refuse_impersonation()
+        self.deny_impersonation()
     }
 
     /// Fails if an operator impersonates the user. Use it for effects that outlast the impersonation, such as a
@@ -247,8 +247,8 @@ impl Identity {
     ///
     /// # Errors
     /// 403 `IMPERSONATION_REFUSED` for an operator who impersonates the user.
-    pub fn refuse_impersonation(&self) -> Result<(), Error> {
-        if self.actor.is_none() {
+    pub fn deny_impersonation(&self) -> Result<(), Error> {
+        if self.impersonator.is_none() {
             return Ok(());
         }
         let message = "an operator who impersonates a user can't do this; the user must sign in and do it";

@@ -66,9 +66,9 @@ mod service;
 mod settings;
 mod store;
 
-pub use context::JobCtx;
-pub use cron::{Cron, CronInfo, Missed};
-pub use draft::{Draft, LARGEST_PAYLOAD, Priority};
+pub use context::JobContext;
+pub use cron::{Cron, CronInfo, MissedTickBehavior};
+pub use draft::{MAX_PAYLOAD_BYTES, NewJob, Priority};
 pub use handle::{EnqueueError, Enqueued, Jobs};
 pub use job::{Job, JobError};
 pub use queue::Queue;
@@ -79,10 +79,10 @@ pub use store::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 
 pub(crate) use cron::CronSpec;
 pub(crate) use draft::MAX_KEY_BYTES;
-pub(crate) use job::{Kind, exponential};
+pub(crate) use job::{JobErrorKind, exponential_backoff};
 pub(crate) use listen::listen;
-pub(crate) use runner::{Trouble, is_due, storable};
-pub(crate) use service::{Handler, wait};
+pub(crate) use runner::{Outage, error_text, is_due};
+pub(crate) use service::{JobHandler, jittered_backoff};
 pub(crate) use store::{hex, json};
 
 use crate::id::Id;

@@ -83,5 +83,5 @@ mod relay;
 
 /// The attribute for `impl Module` and `impl Job`, whose methods are async.
 pub use async_trait::async_trait;
-pub use failure::{Failure, Result};
+pub use failure::{Result, RunError};
 pub use secrecy::{ExposeSecret, SecretString};

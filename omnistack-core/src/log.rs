@@ -17,12 +17,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::config::{Config, Form, Section as _};
-use line::Shape;
-use sink::Sink;
+use crate::config::{Config, SettingValue, SettingsSection as _};
+use line::LineFormat;
+use sink::LogWriter;
 use subscriber::LineLayer;
 
-crate::section! {
+crate::settings! {
     /// Logging.
     pub struct LogSettings {
         /// Log level, or levels by target as in `info,omnistack::db=debug`. `off` disables logging.
@@ -37,8 +37,8 @@ crate::section! {
 #[derive(Clone, Debug)]
 pub struct LogLevel(Targets);
 
-impl Form for LogLevel {
-    const FORM: &'static str = "off, error, warn, info, debug or trace, also by target";
+impl SettingValue for LogLevel {
+    const EXPECTED: &'static str = "off, error, warn, info, debug or trace, also by target";
 
     fn parse(text: &str) -> Result<Self, String> {
         // An unknown bare word would be parsed as a target, and would silence every other target.
@@ -65,8 +65,8 @@ pub enum LogFormat {
     Json,
 }
 
-impl Form for LogFormat {
-    const FORM: &'static str = "auto, text or json";
+impl SettingValue for LogFormat {
+    const EXPECTED: &'static str = "auto, text or json";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -81,32 +81,32 @@ impl Form for LogFormat {
 /// Starts logging to standard output, unless the program has set up a subscriber. Invalid settings are replaced by
 /// their defaults here; [`AppBuilder::build`](crate::app::AppBuilder::build) reports them. Keep the returned guard
 /// until the program ends: it writes the last lines when it is dropped.
-pub fn install(config: &Config) -> Logging {
+pub fn install(config: &Config) -> LogGuard {
     install_to(config, std::io::stdout())
 }
 
 /// Like [`install`], but writes to another writer.
-pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static) -> Logging {
+pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static) -> LogGuard {
     let settings = LogSettings::read(config).ok();
     let info = || Targets::new().with_default(LevelFilter::INFO);
     let targets = settings.as_ref().map_or_else(info, |settings| settings.level.0.clone());
     let shape = match settings.map_or(LogFormat::Auto, |settings| settings.format) {
-        LogFormat::Auto if config.environment().is_production() => Shape::Json,
-        LogFormat::Json => Shape::Json,
-        LogFormat::Auto | LogFormat::Text => Shape::Text,
+        LogFormat::Auto if config.environment().is_production() => LineFormat::Json,
+        LogFormat::Json => LineFormat::Json,
+        LogFormat::Auto | LogFormat::Text => LineFormat::Text,
     };
-    let sink = Sink::start(writer);
+    let sink = LogWriter::start(writer);
     // An error means that the program has set up a subscriber.
     _ = tracing_subscriber::registry().with(targets).with(LineLayer::new(shape, sink.clone())).try_init();
-    Logging(sink)
+    LogGuard(sink)
 }
 
 /// Guard that writes the last lines when it is dropped.
 #[derive(Debug)]
 #[must_use = "logging is flushed when the guard is dropped; keep it until the program ends"]
-pub struct Logging(Sink);
+pub struct LogGuard(LogWriter);
 
-impl Drop for Logging {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.0.flush();
     }

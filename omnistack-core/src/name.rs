@@ -29,9 +29,9 @@
 pub fn is_name(text: &str, (): &()) -> garde::Result {
     let problem = if text.trim().is_empty() {
         "must not be empty"
-    } else if text.chars().any(is_unwanted) {
+    } else if text.chars().any(is_unsafe_character) {
         "contains a line break, a control character or a character that changes the direction of text: remove it"
-    } else if text.contains("://") || text.split(|character| !is_of_host(character)).any(is_host) {
+    } else if text.contains("://") || text.split(|character| !is_host_character(character)).any(is_host) {
         "contains a link or a host such as `www.example.com`: remove it, or put a space after the dot"
     } else {
         return Ok(());
@@ -50,10 +50,11 @@ pub fn is_name_or_empty(text: &str, context: &()) -> garde::Result {
 
 /// Returns the text on one line, with a space after the `:` of `://` and after each dot of a host, so that mail
 /// programs find no link in it.
-pub fn defused(text: &str) -> String {
-    let plain: String = text.chars().map(|character| if is_unwanted(character) { ' ' } else { character }).collect();
+pub fn without_links(text: &str) -> String {
+    let plain: String =
+        text.chars().map(|character| if is_unsafe_character(character) { ' ' } else { character }).collect();
     let mut written = String::with_capacity(plain.len());
-    for (run, rest) in runs(&plain) {
+    for (run, rest) in host_candidates(&plain) {
         if is_host(run) {
             for character in run.chars() {
                 written.push(character);
@@ -71,19 +72,19 @@ pub fn defused(text: &str) -> String {
 
 /// Returns whether a character must not be in a line of text: a control character, a line break, or a character that
 /// changes the direction of the text after it, with which a name could hide the rest of its line.
-pub fn is_unwanted(character: char) -> bool {
+pub fn is_unsafe_character(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Splits a text into the longest parts that may be hosts, each with the separator after it.
-fn runs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split_inclusive(|character| !is_of_host(character)).map(|part| {
-        let run = part.trim_end_matches(|character| !is_of_host(character));
+fn host_candidates(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split_inclusive(|character| !is_host_character(character)).map(|part| {
+        let run = part.trim_end_matches(|character| !is_host_character(character));
         (run, &part[run.len()..])
     })
 }
 
-fn is_of_host(character: char) -> bool {
+fn is_host_character(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '-' | '_') || is_dot(character) || is_ignored(character)
 }
 
@@ -132,7 +133,7 @@ mod tests {
             "O'Neil & Søn (50%)",
         ] {
             assert!(is_name(name, &()).is_ok(), "{name:?}");
-            assert_eq!(defused(name), name);
+            assert_eq!(without_links(name), name);
         }
         for (text, shown) in [
             ("evil.example", "evil. example"),
@@ -153,8 +154,8 @@ mod tests {
             ("a\u{1b}[31m", "a [31m"),
         ] {
             assert!(is_name(text, &()).is_err(), "{text:?}");
-            assert_eq!(defused(text), shown);
-            assert!(is_name(defused(text).trim(), &()).is_ok(), "{text:?}");
+            assert_eq!(without_links(text), shown);
+            assert!(is_name(without_links(text).trim(), &()).is_ok(), "{text:?}");
         }
         assert!(is_name(" ", &()).is_err() && is_name_or_empty("", &()).is_ok());
     }

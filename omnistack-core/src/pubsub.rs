@@ -38,9 +38,9 @@ pub trait Broker: Send + Sync + 'static {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Publisher(Arc<dyn Broker>);
+pub struct PubSub(Arc<dyn Broker>);
 
-impl Publisher {
+impl PubSub {
     /// Creates a publisher that uses this broker.
     pub fn new(broker: impl Broker) -> Self {
         Self(Arc::new(broker))
@@ -58,46 +58,46 @@ impl Publisher {
     }
 }
 
-impl Default for Publisher {
+impl Default for PubSub {
     fn default() -> Self {
-        Self::new(InProcess::default())
+        Self::new(InProcessBroker::default())
     }
 }
 
-impl fmt::Debug for Publisher {
+impl fmt::Debug for PubSub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Publisher")
     }
 }
 
 #[derive(Default)]
-struct InProcess(Topics);
+struct InProcessBroker(Topics);
 
 #[async_trait]
-impl Broker for InProcess {
+impl Broker for InProcessBroker {
     async fn publish(&self, topic: &str, message: Bytes) {
         self.0.send(topic, message);
     }
 
     async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes> {
         self.0.sweep();
-        self.0.listen(topic).0
+        self.0.subscribe(topic).0
     }
 }
 
 /// Topics and their subscribers in this process.
 #[derive(Default)]
-pub(crate) struct Topics(Mutex<Table>);
+pub(crate) struct Topics(Mutex<TopicTable>);
 
 #[derive(Default)]
-struct Table {
+struct TopicTable {
     topics: HashMap<String, broadcast::Sender<Bytes>>,
     /// Number of topics from which on topics without subscribers are removed.
     sweep_at: usize,
 }
 
 impl Topics {
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, TopicTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,7 +109,7 @@ impl Topics {
     }
 
     /// Subscribes to a topic. Also returns the sender if the topic is new.
-    pub(crate) fn listen(&self, topic: &str) -> (broadcast::Receiver<Bytes>, Option<broadcast::Sender<Bytes>>) {
+    pub(crate) fn subscribe(&self, topic: &str) -> (broadcast::Receiver<Bytes>, Option<broadcast::Sender<Bytes>>) {
         let mut table = self.table();
         if let Some(sender) = table.topics.get(topic) {
             return (sender.subscribe(), None);
@@ -132,7 +132,7 @@ impl Topics {
 #[cfg(feature = "redis")]
 impl Topics {
     /// Removes a topic if it has no subscribers. Returns whether it has none.
-    pub(crate) fn forget(&self, topic: &str) -> bool {
+    pub(crate) fn remove_if_unused(&self, topic: &str) -> bool {
         let mut table = self.table();
         let silent = table.topics.get(topic).is_none_or(|sender| sender.receiver_count() == 0);
         if silent {
@@ -142,7 +142,7 @@ impl Topics {
     }
 
     /// Calls a function with all topics, while none can be added or removed.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&HashMap<String, broadcast::Sender<Bytes>>) -> T) -> T {
+    pub(crate) fn with_topics<T>(&self, look: impl FnOnce(&HashMap<String, broadcast::Sender<Bytes>>) -> T) -> T {
         look(&self.table().topics)
     }
 }

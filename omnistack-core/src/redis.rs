@@ -34,14 +34,14 @@ use crate::{
     cache::Cache,
     clock::Clock,
     http::RateLimits,
-    pubsub::Publisher,
+    pubsub::PubSub,
 };
 use broker::RedisBroker;
 use cache::RedisStore;
 use limits::RedisLimits;
-use link::Link;
+use link::RedisConnection;
 
-crate::section! {
+crate::settings! {
     /// Redis.
     pub struct RedisSettings {
         /// URL of Redis: `redis://host:6379`, or `rediss://…` for TLS. If unset, cache, messages and rate
@@ -68,10 +68,10 @@ crate::section! {
 /// # Ok::<(), omnistack_core::app::BoxError>(())
 /// ```
 #[derive(Clone)]
-pub struct Redis(Arc<Link>, Arc<Origin>);
+pub struct Redis(Arc<RedisConnection>, Arc<RedisConfig>);
 
 /// Configuration of the connections, and the prefix of names.
-struct Origin {
+struct RedisConfig {
     builder: Builder,
     prefix: String,
 }
@@ -110,8 +110,8 @@ impl Redis {
             })
             // Reconnects without a limit, with 100 ms to 2 s between attempts.
             .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2));
-        let link = Link::new(builder.build()?, command_timeout, clock);
-        Ok(Self(link, Arc::new(Origin { builder, prefix: prefix.into() })))
+        let link = RedisConnection::new(builder.build()?, command_timeout, clock);
+        Ok(Self(link, Arc::new(RedisConfig { builder, prefix: prefix.into() })))
     }
 
     /// Opens the connection now instead of at the first use.
@@ -146,8 +146,8 @@ impl Redis {
     /// # Errors
     ///
     /// Fails if the client can't be built from the URL.
-    pub fn publisher(&self) -> Result<Publisher, BoxError> {
-        Ok(Publisher::new(RedisBroker::new(self.clone(), self.1.builder.build_subscriber_client()?)))
+    pub fn publisher(&self) -> Result<PubSub, BoxError> {
+        Ok(PubSub::new(RedisBroker::new(self.clone(), self.1.builder.build_subscriber_client()?)))
     }
 
     /// Creates rate limits that are counted for all replicas, by the clock of Redis. If counting takes longer
@@ -158,7 +158,7 @@ impl Redis {
     }
 
     /// Returns the full name of a key or channel of a kind.
-    fn name(&self, kind: &str, name: &str) -> String {
+    fn full_name(&self, kind: &str, name: &str) -> String {
         let prefix = &self.1.prefix;
         let mut full = String::with_capacity(prefix.len() + kind.len() + name.len() + 2);
         for part in [prefix, ":", kind, ":", name] {
@@ -176,7 +176,7 @@ impl fmt::Debug for Redis {
 
 /// Provides the connection to all modules and adds a health check, if `REDIS_URL` is set. Returns the cache,
 /// publisher and rate limits of the app.
-pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
+pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, PubSub, RateLimits)> {
     let settings = registry.config::<RedisSettings>()?;
     let Some(url) = settings.url else {
         registry.banner("redis", || "none: one replica (set REDIS_URL to run several)".into());
@@ -189,7 +189,7 @@ pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher, Rat
     });
     match made {
         Err(error) => {
-            registry.problem(format!("`REDIS_URL`: {error}"), "set it to redis://host:6379, or unset it");
+            registry.report_problem(format!("`REDIS_URL`: {error}"), "set it to redis://host:6379, or unset it");
             None
         }
         Ok((redis, publisher)) => {
@@ -205,8 +205,8 @@ pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher, Rat
                     })
                 })
                 // Connects before the first request needs it. A failure is reported by the health check.
-                .service("redis", move |_| {
-                    Ok(move |_: crate::app::Shutdown| {
+                .background_service("redis", move |_| {
+                    Ok(move |_: crate::app::ShutdownToken| {
                         let redis = redis.clone();
                         async move {
                             _ = redis.connect().await;

@@ -14,14 +14,14 @@ use futures_util::StreamExt as _;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     clock::Clock,
-    db::{Db, Dialect, Error, ErrorKind, TenantDatabases, Visit},
+    db::{Db, Dialect, Error, ErrorKind, TemporaryPool, TenantDatabases},
     events::Events,
     identity::TenantId,
     jobs::Jobs,
 };
-pub(crate) use store::{Kind, deliver, put, received, unreadable, waits};
+pub(crate) use store::{OutboxKind, add_to_outbox, has_rows, mark_received, relay_audit_entries, unreadable_row};
 
 /// Tenants that are relayed concurrently.
 const MAX_CONCURRENT_TENANTS: usize = 4;
@@ -32,32 +32,32 @@ const INBOX_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The outbox relay of an app with tenant databases. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Relay {
+pub(crate) struct OutboxRelay {
     db: Db,
     databases: TenantDatabases,
     jobs: Jobs,
     events: Events,
     clock: Clock,
     /// Locks by a hash of the tenant: one task at a time relays for a tenant.
-    turns: Arc<[Mutex<()>; 64]>,
+    locks: Arc<[Mutex<()>; 64]>,
 }
 
-impl Relay {
+impl OutboxRelay {
     /// Creates a relay. Returns `None` if tenants share the app's database.
     pub(crate) fn new(db: &Db, clock: Clock, jobs: Jobs, events: Events) -> Option<Self> {
         let databases = db.tenant_databases()?.clone();
         let turns = Arc::new(std::array::from_fn(|_| Mutex::new(())));
-        Some(Self { db: db.clone(), databases, jobs, events, clock, turns })
+        Some(Self { db: db.clone(), databases, jobs, events, clock, locks: turns })
     }
 
     /// Relays until shutdown: at once after a commit in this process, and periodically for rows that other processes
     /// left.
-    pub(crate) async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
+    pub(crate) async fn run(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         let mut next = Instant::now();
         while !shutdown.is_cancelled() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                told = self.databases.told() => self.carry_all(told).await,
+                told = self.databases.outbox_notified() => self.relay_all(told).await,
                 () = tokio::time::sleep_until(next) => {
                     if let Err(error) = self.sweep().await {
                         tracing::warn!(target: "omnistack::db", %error, "the tenant databases could not be swept; the next sweep retries");
@@ -76,47 +76,47 @@ impl Relay {
     /// # Errors
     /// Fails if the app's database fails.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
-        self.databases.drop_gone().await?;
-        let waiting: BTreeSet<_> = store::waiting(self.databases.main()).await?.into_iter().collect();
+        self.databases.drop_deleted().await?;
+        let waiting: BTreeSet<_> = store::tenants_with_rows(self.databases.app_database()).await?.into_iter().collect();
         let all = self.databases.all().await?;
         futures_util::stream::iter(all.iter().copied())
             .for_each_concurrent(MAX_CONCURRENT_TENANTS, |tenant| {
                 let waits = waiting.contains(&tenant);
                 async move {
-                    self.carry_or_warn(tenant).await;
-                    if waits && let Err(error) = self.deliver(tenant).await {
+                    self.relay_or_warn(tenant).await;
+                    if waits && let Err(error) = self.relay_audit_entries(tenant).await {
                         tracing::warn!(target: "omnistack::db", %tenant, %error, "audit entries could not be relayed to a tenant database; the next sweep retries");
                     }
                 }
             })
             .await;
         for tenant in waiting.iter().filter(|tenant| !all.contains(tenant)) {
-            if self.databases.is_gone(*tenant).await? {
-                store::keep(self.databases.main(), *tenant).await?;
+            if self.databases.is_deleted(*tenant).await? {
+                store::keep_audit_entries(self.databases.app_database(), *tenant).await?;
             }
         }
         Ok(())
     }
 
-    async fn carry_all(&self, tenants: BTreeSet<TenantId>) {
-        let carry = |tenant| self.carry_or_warn(tenant);
+    async fn relay_all(&self, tenants: BTreeSet<TenantId>) {
+        let carry = |tenant| self.relay_or_warn(tenant);
         futures_util::stream::iter(tenants).for_each_concurrent(MAX_CONCURRENT_TENANTS, carry).await;
     }
 
-    async fn carry_or_warn(&self, tenant: TenantId) {
-        if let Err(error) = self.carry(tenant).await {
+    async fn relay_or_warn(&self, tenant: TenantId) {
+        if let Err(error) = self.relay_outbox(tenant).await {
             tracing::warn!(target: "omnistack::db", %tenant, %error, "the outbox of a tenant database could not be relayed; the next sweep retries");
         }
     }
 
     /// Relays the outbox of a tenant database to the app's database.
-    async fn carry(&self, tenant: TenantId) -> Result<(), Error> {
-        if self.databases.is_gone(tenant).await? {
-            return self.databases.drop_gone().await.map(drop);
+    async fn relay_outbox(&self, tenant: TenantId) -> Result<(), Error> {
+        if self.databases.is_deleted(tenant).await? {
+            return self.databases.drop_deleted().await.map(drop);
         }
-        let _turn = self.turn(tenant).lock().await;
-        let visit = self.databases.visit(tenant).await?;
-        let carried = self.carry_from(&visit).await;
+        let _turn = self.lock_of(tenant).lock().await;
+        let visit = self.databases.open_temporarily(tenant).await?;
+        let carried = self.relay_rows(&visit).await;
         visit.end().await;
         match carried {
             // A database that was never migrated has no rows.
@@ -125,32 +125,32 @@ impl Relay {
         }
     }
 
-    async fn carry_from(&self, visit: &Visit) -> Result<(), Error> {
+    async fn relay_rows(&self, visit: &TemporaryPool) -> Result<(), Error> {
         // One process at a time relays, so that rows stay in order.
         let mut turn = None;
         loop {
-            let rows = store::first(visit.db()).await?;
+            let rows = store::first_rows(visit.db()).await?;
             if rows.is_empty() {
                 break;
             }
             if turn.is_none() && visit.db().dialect() == Dialect::Postgres {
                 let mut tx = visit.db().begin().await?;
-                store::take_turn(&mut tx).await?;
+                store::lock_relay(&mut tx).await?;
                 turn = Some(tx);
                 // The process that held the lock may have relayed these rows.
                 continue;
             }
             // Rows may belong to the app as well as to the tenant.
-            let mut tx = self.databases.main().all_tenants().begin().await?;
+            let mut tx = self.databases.app_database().all_tenants().begin().await?;
             for row in &rows {
                 let content = row.content.as_str();
                 match row.kind()? {
-                    Kind::Jobs => self.jobs.carry_in(&mut tx, content).await?,
-                    Kind::Events => self.events.carry_in(&mut tx, content).await?,
+                    OutboxKind::Jobs => self.jobs.insert_relayed_in(&mut tx, content).await?,
+                    OutboxKind::Events => self.events.store_relayed_in(&mut tx, content).await?,
                     #[cfg(feature = "email")]
-                    Kind::Mail => crate::email::carry_in(&mut tx, content).await?,
-                    Kind::Audit => {
-                        return Err(unreadable("an audit entry must not be in the outbox of a tenant database"));
+                    OutboxKind::Mail => crate::email::insert_relayed(&mut tx, content).await?,
+                    OutboxKind::Audit => {
+                        return Err(unreadable_row("an audit entry must not be in the outbox of a tenant database"));
                     }
                 }
             }
@@ -163,24 +163,24 @@ impl Relay {
         if let Some(turn) = turn {
             turn.commit().await?;
         }
-        store::tidy(visit.db(), self.clock.now(), INBOX_RETENTION).await
+        store::delete_old_rows(visit.db(), self.clock.now(), INBOX_RETENTION).await
     }
 
     /// Relays audit entries that were recorded in the app's database into the tenant's audit chain.
     ///
     /// # Errors
     /// Fails if the app's or the tenant's database fails.
-    pub(crate) async fn deliver(&self, tenant: TenantId) -> Result<(), Error> {
-        let _turn = self.turn(tenant).lock().await;
-        deliver(&self.db, self.databases.main(), tenant, self.clock.now()).await
+    pub(crate) async fn relay_audit_entries(&self, tenant: TenantId) -> Result<(), Error> {
+        let _turn = self.lock_of(tenant).lock().await;
+        relay_audit_entries(&self.db, self.databases.app_database(), tenant, self.clock.now()).await
     }
 
-    fn turn(&self, tenant: TenantId) -> &Mutex<()> {
-        &self.turns[usize::from(tenant.uuid().as_bytes()[15]) % self.turns.len()]
+    fn lock_of(&self, tenant: TenantId) -> &Mutex<()> {
+        &self.locks[usize::from(tenant.uuid().as_bytes()[15]) % self.locks.len()]
     }
 }
 
-impl std::fmt::Debug for Relay {
+impl std::fmt::Debug for OutboxRelay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Relay").field("databases", &self.databases).finish_non_exhaustive()
     }

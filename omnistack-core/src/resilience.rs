@@ -81,11 +81,13 @@ mod response;
 mod retry;
 mod timeout;
 
-pub use breaker::{Breaker, BreakerFuture, BreakerService, BreakerSettings, Count, Permit, State};
-pub use bulkhead::{Bulkhead, BulkheadFuture, BulkheadService, Place};
+pub use breaker::{
+    Breaker, BreakerFuture, BreakerPermit, BreakerSample, BreakerService, BreakerSettings, BreakerState,
+};
+pub use bulkhead::{Bulkhead, BulkheadFuture, BulkheadPermit, BulkheadService};
 pub use error::{CallError, Error};
 pub use fallback::{Fallback, FallbackLayer, FallbackService};
-pub use outcome::{ByError, Class, Classifier, Classify, Outcome};
-pub use repeat::{Repeat, Repeatable, Repetition};
-pub use retry::{Budget, Jitter, Retry, RetryService};
+pub use outcome::{Classification, Classifier, Classify, ClassifyByError, Outcome};
+pub use repeat::{RepeatablePolicy, RequestRetrySafety, RetrySafety};
+pub use retry::{Jitter, Retry, RetryBudget, RetryService};
 pub use timeout::{Timeout, TimeoutFuture, TimeoutService};

@@ -49,10 +49,10 @@ tokio::task_local! {
 
 /// A position in a trace, as in [W3C Trace Context](https://www.w3.org/TR/trace-context). Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct TraceContext(Arc<Place>);
+pub struct TraceContext(Arc<TraceHeaders>);
 
 #[derive(PartialEq, Eq, Hash)]
-struct Place {
+struct TraceHeaders {
     parent: String,
     state: Option<String>,
 }
@@ -61,31 +61,31 @@ impl TraceContext {
     /// Parses a `traceparent` (section 3.2). Returns `None` if it is not valid. A version newer than `00` is reduced
     /// to the fields of version `00`.
     pub fn new(traceparent: &str) -> Option<Self> {
-        Some(Self(Arc::new(Place { parent: parent(traceparent)?, state: None })))
+        Some(Self(Arc::new(TraceHeaders { parent: parse_traceparent(traceparent)?, state: None })))
     }
 
     /// Sets the `tracestate` (section 3.3). An invalid one is left out. Of one longer than 512 bytes, entries longer
     /// than 128 bytes are dropped first, then the last entries.
     #[must_use]
     pub fn with_state(self, tracestate: &str) -> Self {
-        Self(Arc::new(Place { parent: self.0.parent.clone(), state: state::read([tracestate]) }))
+        Self(Arc::new(TraceHeaders { parent: self.0.parent.clone(), state: state::read([tracestate]) }))
     }
 
     /// Reads the trace context from the headers of a request. Returns `None` unless there is exactly one valid
     /// `traceparent`, whatever `tracestate` contains. Several `tracestate` headers are joined to one list.
-    pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(PARENT).iter();
         let given = parents.next()?;
         if parents.next().is_some() {
             return None;
         }
-        let parent = parent(given.to_str().ok()?)?;
+        let parent = parse_traceparent(given.to_str().ok()?)?;
         let states: Option<Vec<_>> = headers.get_all(STATE).iter().map(|state| state.to_str().ok()).collect();
-        Some(Self(Arc::new(Place { parent, state: state::read(states.unwrap_or_default()) })))
+        Some(Self(Arc::new(TraceHeaders { parent, state: state::read(states.unwrap_or_default()) })))
     }
 
     /// Restores a trace context that was stored. Returns `None` if `traceparent` is not valid.
-    pub(crate) fn stored(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
+    pub(crate) fn from_stored(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
         let trace = Self::new(traceparent)?;
         Some(match tracestate {
             Some(state) => trace.with_state(state),
@@ -116,13 +116,13 @@ impl TraceContext {
 
 impl fmt::Debug for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { parent, state } = &*self.0;
+        let TraceHeaders { parent, state } = &*self.0;
         f.debug_struct("TraceContext").field("traceparent", parent).field("tracestate", state).finish()
     }
 }
 
 /// Parses `00-` trace id `-` parent id `-` flags, and returns it in version `00`, or `None` if it is not valid.
-fn parent(text: &str) -> Option<String> {
+fn parse_traceparent(text: &str) -> Option<String> {
     const LENGTH: usize = 55;
     let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let zero = |text: &str| text.bytes().all(|byte| byte == b'0');
@@ -147,27 +147,27 @@ fn parent(text: &str) -> Option<String> {
 }
 
 /// Runs a future in a trace. Without a trace the future runs unchanged.
-pub fn within<F>(trace: Option<TraceContext>, future: F) -> Within<F> {
-    Within { future, trace }
+pub fn with_trace<F>(trace: Option<TraceContext>, future: F) -> WithTrace<F> {
+    WithTrace { future, trace }
 }
 
 /// Passes the current trace context to a future, for use with `tokio::spawn`.
-pub fn carry<F>(future: F) -> Within<F> {
-    within(TraceContext::current(), future)
+pub fn propagate<F>(future: F) -> WithTrace<F> {
+    with_trace(TraceContext::current(), future)
 }
 
 pin_project! {
     /// A future that runs in a trace. Created by [`within`] and [`carry`].
     #[derive(Debug)]
     #[must_use = "a future does nothing until it is awaited"]
-    pub struct Within<F> {
+    pub struct WithTrace<F> {
         #[pin]
         future: F,
         trace: Option<TraceContext>,
     }
 }
 
-impl<F: Future> Future for Within<F> {
+impl<F: Future> Future for WithTrace<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

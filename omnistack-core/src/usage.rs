@@ -29,7 +29,7 @@ impl UsageEvent {
     }
 
     /// Sets the idempotency key.
-    pub fn once(mut self, key: impl Into<String>) -> Self {
+    pub fn with_idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
@@ -60,7 +60,7 @@ impl UsageSink {
 
 impl Default for UsageSink {
     fn default() -> Self {
-        Self::new(Logged)
+        Self::new(LogMeter)
     }
 }
 
@@ -70,10 +70,10 @@ impl fmt::Debug for UsageSink {
     }
 }
 
-struct Logged;
+struct LogMeter;
 
 #[async_trait]
-impl Meter for Logged {
+impl Meter for LogMeter {
     async fn record(&self, event: UsageEvent) {
         let UsageEvent { tenant, meter, quantity, .. } = event;
         tracing::debug!(target: "omnistack::usage", %tenant, meter, quantity);

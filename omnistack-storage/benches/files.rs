@@ -14,14 +14,14 @@ use std::{
 };
 
 use omnistack_core::{
-    app::{App, Server, ServerSettings, Shutdown},
+    app::{App, Server, ServerSettings, ShutdownToken},
     clock::Clock,
     config::Config,
     crypto::KeyRing,
     http::client::ClientSettings,
     identity::DevIdentity,
 };
-use omnistack_storage::{Files, Links, Local, ObjectKey, S3Bucket, SignRequest, Storage};
+use omnistack_storage::{Files, Local, ObjectKey, PresignRequest, S3Builder, Storage, UrlSigner};
 
 /// The size of an upload in bytes; small without optimisations, where the run only checks that the benchmark
 /// works.
@@ -63,14 +63,14 @@ fn uploads(folder: &Path) {
     (0..SIZE / CHUNK).for_each(|_| file.write_all(&piece).unwrap());
     file.sync_all().unwrap();
     drop(file);
-    let server = Serving::start(&folder.join("files"));
+    let server = AppProcess::start(&folder.join("files"));
     // The first upload also pays for what is initialised once.
     server.upload(&piece, 1);
     let idle = server.memory("VmRSS");
     let (mut copied, mut uploaded, mut peak) = (Duration::MAX, Duration::MAX, 0);
     for _ in 0..RUNS {
         copied = copied.min(copy(&source, &folder.join("copy")));
-        server.forget_peak();
+        server.reset_peak();
         uploaded = uploaded.min(server.upload(&piece, SIZE / CHUNK));
         peak = peak.max(server.memory("VmHWM"));
         // Each run starts with the same amount of data on the disk.
@@ -108,12 +108,12 @@ fn copy(from: &Path, to: &Path) -> Duration {
 }
 
 /// The app in a separate process, so that its memory is measured separately.
-struct Serving {
+struct AppProcess {
     child: Child,
     address: SocketAddr,
 }
 
-impl Serving {
+impl AppProcess {
     fn start(folder: &Path) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program).arg("serve-files").arg(folder).stdout(Stdio::piped()).spawn().unwrap();
@@ -145,12 +145,12 @@ impl Serving {
         line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     }
 
-    fn forget_peak(&self) {
+    fn reset_peak(&self) {
         _ = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
     }
 }
 
-impl Drop for Serving {
+impl Drop for AppProcess {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
@@ -174,7 +174,7 @@ fn serve(folder: &Path) {
         let settings = ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(1) };
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), settings).await.unwrap();
         println!("{}", server.local_addr().unwrap());
-        server.run(app.service(), Shutdown::new()).await;
+        server.run(app.service(), ShutdownToken::new()).await;
     });
 }
 
@@ -183,24 +183,24 @@ fn links() {
     let key: ObjectKey =
         "files/01900000-0000-7000-8000-000000000000/01900000-0000-7000-8000-000000000001".parse().unwrap();
     let ring: KeyRing = KeyRing::new_key("bench").parse().unwrap();
-    let ours = Links::new(ring, Clock::system(), "https://app.example.com");
-    let bucket = S3Bucket::new("files", "us-east-1").credentials("id", "secret");
-    let s3 = bucket.open(ClientSettings::default().client().unwrap(), Clock::system()).unwrap();
+    let ours = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
+    let bucket = S3Builder::new("files", "us-east-1").credentials("id", "secret");
+    let s3 = bucket.build(ClientSettings::default().client().unwrap(), Clock::system()).unwrap();
     println!("\n### A signed URL\n\nThe fastest of {RUNS} runs of {LINKS}. The target is 50 µs.\n");
     println!("| provider | µs for reading | µs for storing |\n|---|---:|---:|");
     let made =
-        [("`local`, signed by the app", Storage::new(Local::new("none").links(ours))), ("`s3`", Storage::new(s3))];
+        [("`local`, signed by the app", Storage::new(Local::new("none").url_signer(ours))), ("`s3`", Storage::new(s3))];
     for (what, storage) in made {
         let minute = Duration::from_secs(60);
         let requests = [
-            SignRequest::get(key.clone(), minute).disposition("attachment; filename=\"report.pdf\""),
-            SignRequest::put(key.clone(), minute).content_type("application/pdf").size(1_000_000),
+            PresignRequest::get(key.clone(), minute).content_disposition("attachment; filename=\"report.pdf\""),
+            PresignRequest::put(key.clone(), minute).content_type("application/pdf").size(1_000_000),
         ];
         let [get, put] = requests.map(|request| {
             let run = || {
                 let before = Instant::now();
                 for _ in 0..LINKS {
-                    black_box(runtime.block_on(storage.sign(black_box(&request))).unwrap());
+                    black_box(runtime.block_on(storage.presign(black_box(&request))).unwrap());
                 }
                 before.elapsed().as_secs_f64() * 1e6 / f64::from(LINKS)
             };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use omnistack_core::{
     clock::Timestamp,
-    http::{self, FieldProblem},
+    http::{self, FieldError},
     jobs::Jobs,
 };
 use serde::Serialize;
@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 pub use rule::ArchiveRule;
 
 use crate::{
-    Archive, Error, ErrorKind, File, FileId, FileService, FileState, RestoreTier, config::ArchivalSettings,
+    Error, ErrorKind, File, FileId, FileService, FileState, RestoreStatus, RestoreTier, config::ArchivalSettings,
     model::EXTERNAL_ARCHIVE, store,
 };
 
@@ -79,7 +79,7 @@ pub enum ArchiveState {
 /// The archive state and the storage class of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
-pub struct ArchivedFile {
+pub struct FileArchiveState {
     /// The id of the file.
     #[schema(value_type = String, format = Uuid)]
     pub id: FileId,
@@ -97,7 +97,7 @@ pub struct ArchivedFile {
 /// The files and bytes in a storage class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
-pub struct ClassUsed {
+pub struct StorageClassUsage {
     /// The storage class, or `elsewhere` for the external archive; `null` for files that are not archived.
     #[schema(required)]
     pub storage_class: Option<String>,
@@ -114,8 +114,8 @@ impl Archival {
 
     /// Fails with [`ErrorKind::Unsupported`] if there is no external archive and the provider can't change
     /// storage classes.
-    fn able(&self) -> Result<(), Error> {
-        if self.files.0.archive.is_some() || self.files.0.storage.capabilities().change_class {
+    fn require_archive(&self) -> Result<(), Error> {
+        if self.files.0.archive.is_some() || self.files.0.storage.capabilities().change_storage_class {
             return Ok(());
         }
         Err(Error::unsupported("changing the storage class of an object"))
@@ -132,31 +132,31 @@ impl Archival {
     /// error is returned.
     pub async fn run(&self) -> Result<usize, Error> {
         if self.files.0.archive.is_some() {
-            self.send_back().await?;
+            self.delete_expired_copies().await?;
         }
         let now = self.files.0.clock.now();
         if let Some(retention) = self.settings.retention {
             // The job acts for all tenants.
             let mut tx = self.files.0.db.all_tenants().begin().await?;
-            let retired = store::archive::retire(&mut tx, now - retention, now).await?;
+            let retired = store::archive::delete_archived_before(&mut tx, now - retention, now).await?;
             tx.commit().await?;
             if retired > 0 {
                 tracing::info!(target: "omnistack::storage", files = retired, "files were deleted after their archive retention");
             }
         }
-        let Some(age) = self.rules.iter().map(ArchiveRule::age).min() else { return Ok(0) };
-        self.able()?;
+        let Some(age) = self.rules.iter().map(ArchiveRule::min_age).min() else { return Ok(0) };
+        self.require_archive()?;
         let before = now - age;
         let (mut moved, mut after, mut failed) = (0, None, None);
         loop {
             // The job acts for all tenants.
-            let mut tx = self.files.0.db.all_tenants().read().await?;
-            let files = store::archive::aged(&mut tx, before, after, FILES_PER_BATCH).await?;
+            let mut tx = self.files.0.db.all_tenants().begin_read().await?;
+            let files = store::archive::list_unarchived_before(&mut tx, before, after, FILES_PER_BATCH).await?;
             tx.commit().await?;
             let Some(last) = files.last() else { break };
             after = Some((last.created_at, last.id));
-            for file in files.iter().filter(|file| self.rules.iter().any(|rule| rule.takes(file, now))) {
-                match self.shift(file).await {
+            for file in files.iter().filter(|file| self.rules.iter().any(|rule| rule.matches(file, now))) {
+                match self.archive_file(file).await {
                     Ok(()) => moved += 1,
                     Err(error) => {
                         tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a file was not archived");
@@ -170,12 +170,12 @@ impl Archival {
 
     /// Archives one file. The row is updated last: after a crash in between, the next run archives the file
     /// again, which changes nothing.
-    async fn shift(&self, file: &File) -> Result<(), Error> {
+    async fn archive_file(&self, file: &File) -> Result<(), Error> {
         if let Some(archive) = &self.files.0.archive {
-            return self.send_away(file, archive).await;
+            return self.move_to_external(file, archive).await;
         }
         let (key, class) = (file.key()?, self.settings.class.as_str());
-        match self.files.0.storage.copy_to_class(&key, &key, class).await {
+        match self.files.0.storage.copy_to_storage_class(&key, &key, class).await {
             // The object is already archived.
             Err(error) if error.kind() == ErrorKind::Archived => {}
             copied => copied?,
@@ -187,8 +187,8 @@ impl Archival {
 
     async fn find(&self, id: FileId) -> Result<File, Error> {
         // Operators act for all tenants.
-        let mut tx = self.files.0.db.all_tenants().read().await?;
-        let found = store::archive::of_any_tenant(&mut tx, id).await?;
+        let mut tx = self.files.0.db.all_tenants().begin_read().await?;
+        let found = store::archive::find_in_any_tenant(&mut tx, id).await?;
         tx.commit().await?;
         let found = found.filter(|file| file.state == FileState::Stored);
         Ok(found.ok_or_else(|| http::Error::not_found("the file"))?)
@@ -199,11 +199,11 @@ impl Archival {
     /// # Errors
     /// 404 if there is no such file; [`ErrorKind::Unsupported`] if there is no external archive and the provider
     /// can't change storage classes.
-    pub async fn archive(&self, id: FileId) -> Result<ArchivedFile, Error> {
-        self.able()?;
+    pub async fn archive(&self, id: FileId) -> Result<FileArchiveState, Error> {
+        self.require_archive()?;
         let file = self.find(id).await?;
         if file.storage_class.is_none() {
-            self.shift(&file).await?;
+            self.archive_file(&file).await?;
         }
         self.state(id).await
     }
@@ -216,18 +216,18 @@ impl Archival {
     /// 404 if there is no such file; 409 `NOT_ARCHIVED` if it can be read without; 422 if the days are out of
     /// range; [`ErrorKind::Unavailable`] while its copy is being deleted; [`ErrorKind::Configuration`] if the
     /// external archive is no longer set.
-    pub async fn restore(&self, id: FileId, days: Option<u32>, tier: RestoreTier) -> Result<ArchivedFile, Error> {
+    pub async fn restore(&self, id: FileId, days: Option<u32>, tier: RestoreTier) -> Result<FileArchiveState, Error> {
         let days = days.unwrap_or(self.settings.restore_days);
         if !(1..=MAX_RESTORE_DAYS).contains(&days) {
             let message = format!("must be from 1 to {MAX_RESTORE_DAYS}");
-            return Err(http::Error::invalid([FieldProblem::new("days", message)]).into());
+            return Err(http::Error::invalid([FieldError::new("days", message)]).into());
         }
         let file = self.find(id).await?;
         if self.state(id).await?.state == ArchiveState::Available {
             return Err(http::Error::conflict("NOT_ARCHIVED", "the file can be read without being restored").into());
         }
         if file.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) {
-            self.ask_back(&file, days, tier).await?;
+            self.enqueue_restore(&file, days, tier).await?;
         } else {
             self.files.0.storage.restore(&file.key()?, days, tier).await?;
         }
@@ -238,40 +238,43 @@ impl Archival {
     ///
     /// # Errors
     /// 404 if there is no such file; errors of the provider.
-    pub async fn state(&self, id: FileId) -> Result<ArchivedFile, Error> {
+    pub async fn state(&self, id: FileId) -> Result<FileArchiveState, Error> {
         let file = self.find(id).await?;
         if file.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) {
-            return Ok(Self::away(&file, self.files.0.clock.now()));
+            return Ok(Self::external_state(&file, self.files.0.clock.now()));
         }
         let info = self.files.0.storage.head(&file.key()?).await?;
-        let (state, restored_until) = match info.archive {
-            Archive::None => (ArchiveState::Available, None),
-            Archive::Archived => (ArchiveState::Archived, None),
-            Archive::Restoring => (ArchiveState::Restoring, None),
+        let (state, restored_until) = match info.restore_status {
+            RestoreStatus::None => (ArchiveState::Available, None),
+            RestoreStatus::Archived => (ArchiveState::Archived, None),
+            RestoreStatus::Restoring => (ArchiveState::Restoring, None),
             // An expired restoration counts as none.
-            Archive::RestoredUntil(until) if until <= self.files.0.clock.now() => (ArchiveState::Archived, None),
-            Archive::RestoredUntil(until) => (ArchiveState::Restored, Some(until)),
+            RestoreStatus::RestoredUntil(until) if until <= self.files.0.clock.now() => (ArchiveState::Archived, None),
+            RestoreStatus::RestoredUntil(until) => (ArchiveState::Restored, Some(until)),
         };
-        Ok(ArchivedFile { id, state, storage_class: info.storage_class, restored_until })
+        Ok(FileArchiveState { id, state, storage_class: info.storage_class, restored_until })
     }
 
     /// Returns the number of files and bytes in each storage class, of all tenants.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn classes(&self) -> Result<Vec<ClassUsed>, Error> {
+    pub async fn usage_by_class(&self) -> Result<Vec<StorageClassUsage>, Error> {
         // Operators act for all tenants.
-        let mut tx = self.files.0.db.all_tenants().read().await?;
-        let classes = store::archive::classes(&mut tx).await?;
+        let mut tx = self.files.0.db.all_tenants().begin_read().await?;
+        let classes = store::archive::usage_by_class(&mut tx).await?;
         tx.commit().await?;
         let number = |count: i64| u64::try_from(count).unwrap_or(0);
-        let used =
-            |(storage_class, files, bytes)| ClassUsed { storage_class, files: number(files), bytes: number(bytes) };
+        let used = |(storage_class, files, bytes)| StorageClassUsage {
+            storage_class,
+            files: number(files),
+            bytes: number(bytes),
+        };
         Ok(classes.into_iter().map(used).collect())
     }
 
     /// Returns the smallest age at which a rule archives files, or `None` if there is no rule.
-    pub fn after(&self) -> Option<Duration> {
-        self.rules.iter().map(ArchiveRule::age).min()
+    pub fn min_age(&self) -> Option<Duration> {
+        self.rules.iter().map(ArchiveRule::min_age).min()
     }
 }

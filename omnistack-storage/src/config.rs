@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use secrecy::SecretString;
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Files.
     ///
     /// Limits of the files of tenants, read by [`Files`](crate::Files).
@@ -29,7 +29,7 @@ omnistack_core::section! {
     }
 }
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// File storage.
     ///
     /// The storage provider and its credentials, read by [`Files`](crate::Files).
@@ -56,7 +56,7 @@ omnistack_core::section! {
     }
 }
 
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Archived files.
     ///
     /// The rule that selects files to archive, and the archive they are moved to. Read by
@@ -86,7 +86,7 @@ omnistack_core::section! {
 }
 
 #[cfg(feature = "thumbnails")]
-omnistack_core::section! {
+omnistack_core::settings! {
     /// Thumbnails.
     ///
     /// Limits for the creation of thumbnails, read by [`Files`](crate::Files).

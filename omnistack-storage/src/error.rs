@@ -23,9 +23,9 @@ use crate::KeyError;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     source: Box<dyn StdError + Send + Sync>,
 }
@@ -39,7 +39,7 @@ pub enum ErrorKind {
     /// The object exists although it was to be created, or another object occupies the name as a folder.
     Exists,
     /// The object key is invalid.
-    Key,
+    InvalidKey,
     /// The range begins after the end of the object.
     Range,
     /// The bytes exceed the limit.
@@ -56,7 +56,7 @@ pub enum ErrorKind {
     /// later. The call can be retried.
     Unavailable,
     /// The storage has no space left.
-    Full,
+    StorageFull,
     /// The settings are wrong: the provider refuses the credentials, or the bucket does not exist.
     Configuration,
     /// A database error.
@@ -70,7 +70,7 @@ pub enum ErrorKind {
 impl Error {
     /// Creates an error with its cause, for implementations of [`StorageProvider`](crate::StorageProvider).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(Box::new(Inner { kind, source: source.into() }))
+        Self(Box::new(ErrorInner { kind, source: source.into() }))
     }
 
     /// Creates an error of the kind [`ErrorKind::Unsupported`] that names the unsupported feature.
@@ -102,7 +102,7 @@ impl fmt::Display for Error {
         let means = match self.kind() {
             ErrorKind::NotFound => "not found",
             ErrorKind::Exists => "already exists",
-            ErrorKind::Key => "invalid object key",
+            ErrorKind::InvalidKey => "invalid object key",
             ErrorKind::Range => "range not satisfiable",
             ErrorKind::TooLarge => "too large",
             ErrorKind::Mismatch => "content mismatch",
@@ -110,7 +110,7 @@ impl fmt::Display for Error {
             ErrorKind::Archived => "archived",
             ErrorKind::Unsupported => "not supported by the storage provider",
             ErrorKind::Unavailable => "storage provider unavailable",
-            ErrorKind::Full => "storage full",
+            ErrorKind::StorageFull => "storage full",
             ErrorKind::Configuration => "storage provider misconfigured",
             ErrorKind::Database => "database error",
             ErrorKind::Refused => "request refused",
@@ -134,7 +134,7 @@ impl StdError for Error {
 
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
-        Self::new(ErrorKind::Key, error)
+        Self::new(ErrorKind::InvalidKey, error)
     }
 }
 
@@ -163,9 +163,9 @@ impl From<std::io::Error> for Error {
         let kind = match error.kind() {
             Io::NotFound => ErrorKind::NotFound,
             Io::AlreadyExists | Io::NotADirectory | Io::IsADirectory | Io::DirectoryNotEmpty => ErrorKind::Exists,
-            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::Full,
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::StorageFull,
             Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Configuration,
-            Io::InvalidFilename => ErrorKind::Key,
+            Io::InvalidFilename => ErrorKind::InvalidKey,
             _ => ErrorKind::Other,
         };
         Self::new(kind, error)
@@ -175,7 +175,7 @@ impl From<std::io::Error> for Error {
 impl From<Error> for http::Error {
     fn from(error: Error) -> Self {
         use http::{Error as Answer, StatusCode};
-        let Inner { kind, source } = *error.0;
+        let ErrorInner { kind, source } = *error.0;
         let source = match (kind, source.downcast::<Answer>()) {
             (ErrorKind::Refused | ErrorKind::Interrupted, Ok(answer)) => return *answer,
             (_, Ok(answer)) => answer as Box<dyn StdError + Send + Sync>,
@@ -186,7 +186,7 @@ impl From<Error> for http::Error {
             ErrorKind::Exists => {
                 Answer::conflict("ALREADY_EXISTS", "an object with this name already exists: choose another name")
             }
-            ErrorKind::Key => Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_KEY", source.to_string()),
+            ErrorKind::InvalidKey => Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_KEY", source.to_string()),
             ErrorKind::Range => Answer::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "RANGE_NOT_SATISFIABLE",
@@ -208,7 +208,7 @@ impl From<Error> for http::Error {
             ErrorKind::Unavailable => {
                 Answer::unavailable("STORAGE_UNAVAILABLE", "the storage is not available: try again later")
             }
-            ErrorKind::Full => {
+            ErrorKind::StorageFull => {
                 Answer::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full: try again later")
             }
             ErrorKind::Database => match source.downcast::<db::Error>() {
@@ -217,6 +217,6 @@ impl From<Error> for http::Error {
             },
             ErrorKind::Configuration | ErrorKind::Refused | ErrorKind::Other => return Answer::internal(source),
         };
-        answer.cause(source)
+        answer.with_source(source)
     }
 }

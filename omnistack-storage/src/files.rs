@@ -17,15 +17,15 @@ use std::{sync::Arc, time::Duration};
 use omnistack_core::{
     clock::Clock,
     db::Db,
-    http::{self, FieldProblem, Page},
+    http::{self, CursorPage, FieldError},
     identity::{Entitlements, Identity, TenantId},
-    name::is_unwanted,
+    name::is_unsafe_character,
     usage::{UsageEvent, UsageSink},
 };
 
 use crate::{
-    ByteRange, Error, ErrorKind, File, FileId, FileState, Object, SignRequest, SignedRequest, Storage,
-    config::FileSettings, model::StorageUsed, scan::Scanner, sniff, store,
+    ByteRange, Error, ErrorKind, File, FileId, FileState, Object, PresignRequest, PresignedRequest, Storage,
+    config::FileSettings, model::StorageUsage, scan::SharedScanner, sniff, store,
 };
 
 /// The usage meter of stored bytes.
@@ -62,10 +62,10 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct FileService(pub(crate) Arc<Inner>);
+pub struct FileService(pub(crate) Arc<FileServiceInner>);
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct FileServiceInner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) storage: Storage,
@@ -73,16 +73,16 @@ pub(crate) struct Inner {
     pub(crate) archive: Option<Storage>,
     pub(crate) entitlements: Entitlements,
     pub(crate) usage: UsageSink,
-    pub(crate) scanner: Option<Scanner>,
+    pub(crate) scanner: Option<SharedScanner>,
     #[cfg(feature = "thumbnails")]
-    pub(crate) thumbnails: Option<crate::thumbnail::Thumbnails>,
+    pub(crate) thumbnails: Option<crate::thumbnail::ThumbnailEncoder>,
     pub(crate) settings: FileSettings,
     /// How long idempotency keys of uploads are kept.
     pub(crate) key_retention: Duration,
 }
 
 /// The storage quota of a tenant and what is left of it, in bytes.
-struct Room {
+struct QuotaState {
     limit: u64,
     left: u64,
 }
@@ -100,15 +100,15 @@ impl FileService {
         deleted: bool,
         after: Option<FileId>,
         limit: u32,
-    ) -> Result<Page<File>, Error> {
+    ) -> Result<CursorPage<File>, Error> {
         let tenant = caller.require_tenant()?;
-        let mut tx = self.0.db.tenant(tenant).read().await?;
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let mut items = store::list(&mut tx, tenant, deleted, after, i64::from(limit) + 1).await?;
         tx.commit().await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-        Ok(Page { items, next_cursor })
+        Ok(CursorPage { items, next_cursor })
     }
 
     /// Returns a file of the caller's tenant, including deleted files and direct uploads that are not complete.
@@ -121,7 +121,7 @@ impl FileService {
     }
 
     async fn find(&self, tenant: TenantId, id: FileId) -> Result<File, Error> {
-        let mut tx = self.0.db.tenant(tenant).read().await?;
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let found = store::find(&mut tx, tenant, id).await?;
         tx.commit().await?;
         Ok(found.ok_or_else(missing)?)
@@ -131,7 +131,7 @@ impl FileService {
     ///
     /// # Errors
     /// 404 if there is no such file, if it is deleted or if its upload is not complete.
-    pub async fn readable(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
+    pub async fn get_readable(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         if file.state == FileState::Stored && file.deleted_at.is_none() { Ok(file) } else { Err(missing().into()) }
     }
@@ -144,15 +144,15 @@ impl FileService {
     /// be restored first, [`ErrorKind::Unavailable`], [`ErrorKind::Other`] if the object has another size or
     /// checksum than the file.
     pub async fn open(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
-        let object = self.bytes_of(file, range).await?;
+        let object = self.open_object(file, range).await?;
         if object.range.start == 0 {
-            self.count(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
+            self.record_usage(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
         }
         Ok(object)
     }
 
-    async fn bytes_of(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
-        if file.is_away(self.0.clock.now()) {
+    async fn open_object(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
+        if file.is_only_in_external_archive(self.0.clock.now()) {
             return Err(Error::new(ErrorKind::Archived, format!("the file `{}`", file.id)));
         }
         let key = file.key()?;
@@ -161,14 +161,14 @@ impl FileService {
             None => self.0.storage.get(&key).await,
         };
         match object {
-            Ok(object) if differs(&object, file) => {
+            Ok(object) if is_other_content(&object, file) => {
                 let message =
                     format!("the object of the file `{}` has another size or checksum than the stored file", file.id);
                 Err(Error::new(ErrorKind::Other, message))
             }
             // The row names the main storage, or did so when it was read: the file may have been archived since.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let away = self.find(file.tenant_id, file.id).await?.is_away(self.0.clock.now());
+                let away = self.find(file.tenant_id, file.id).await?.is_only_in_external_archive(self.0.clock.now());
                 Err(Error::new(if away { ErrorKind::Archived } else { ErrorKind::Other }, error))
             }
             object => object,
@@ -183,29 +183,29 @@ impl FileService {
     /// As [`readable`](Self::readable); 403 `IMPERSONATION_REFUSED` if an operator impersonates the user, because
     /// the URL can't be revoked; [`ErrorKind::Archived`]; [`ErrorKind::Unsupported`] if the provider has no
     /// signed URLs.
-    pub async fn link(
+    pub async fn create_signed_url(
         &self,
         caller: &Identity,
         id: FileId,
         expires_in: Option<Duration>,
         shown: bool,
-    ) -> Result<SignedRequest, Error> {
-        caller.refuse_impersonation()?;
-        let file = self.readable(caller, id).await?;
-        if file.is_away(self.0.clock.now()) {
+    ) -> Result<PresignedRequest, Error> {
+        caller.deny_impersonation()?;
+        let file = self.get_readable(caller, id).await?;
+        if file.is_only_in_external_archive(self.0.clock.now()) {
             return Err(Error::new(ErrorKind::Archived, format!("the file `{}`", file.id)));
         }
         let expires_in = expires_in.unwrap_or(self.0.settings.link);
-        let shown = shown && sniff::may_be_shown(&file.content_type);
-        let plain = SignRequest::get(file.key()?, expires_in).content_type(&file.content_type);
-        let named = plain.clone().disposition(crate::http::disposition(&file.name, shown));
-        let signed = match self.0.storage.sign(&named).await {
+        let shown = shown && sniff::is_safe_inline(&file.content_type);
+        let plain = PresignRequest::get(file.key()?, expires_in).content_type(&file.content_type);
+        let named = plain.clone().content_disposition(crate::http::disposition(&file.name, shown));
+        let signed = match self.0.storage.presign(&named).await {
             // The provider can't set a file name in the response. The URL is not on the app's origin, so showing
             // the file is safe.
-            Err(error) if error.kind() == ErrorKind::Unsupported => self.0.storage.sign(&plain).await?,
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.0.storage.presign(&plain).await?,
             signed => signed?,
         };
-        self.count(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
+        self.record_usage(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
         Ok(signed)
     }
 
@@ -214,7 +214,7 @@ impl FileService {
     /// # Errors
     /// 404 if there is no such file, 422 for more than 10 tags or for tags that
     /// [`NewFile::tags`](crate::NewFile::tags) does not allow.
-    pub async fn tag(&self, caller: &Identity, id: FileId, tags: &[String]) -> Result<File, Error> {
+    pub async fn set_tags(&self, caller: &Identity, id: FileId, tags: &[String]) -> Result<File, Error> {
         let tenant = caller.require_tenant()?;
         check_tags(tags)?;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -266,28 +266,28 @@ impl FileService {
     ///
     /// # Errors
     /// 403 if the caller has no tenant, database errors.
-    pub async fn used(&self, caller: &Identity) -> Result<StorageUsed, Error> {
+    pub async fn usage(&self, caller: &Identity) -> Result<StorageUsage, Error> {
         let tenant = caller.require_tenant()?;
         let limit = self.0.entitlements.plan(tenant).await?.limits.get(STORAGE_BYTES).copied();
-        let mut tx = self.0.db.tenant(tenant).read().await?;
-        let bytes = store::used(&mut tx, tenant).await?;
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
+        let bytes = store::usage(&mut tx, tenant).await?;
         tx.commit().await?;
-        Ok(StorageUsed { bytes, limit })
+        Ok(StorageUsage { bytes, limit })
     }
 
-    async fn room(&self, tenant: TenantId) -> Result<Room, Error> {
+    async fn quota(&self, tenant: TenantId) -> Result<QuotaState, Error> {
         let limit = self.0.entitlements.plan(tenant).await?.limits.get(STORAGE_BYTES).copied();
-        let Some(limit) = limit else { return Ok(Room { limit: UNLIMITED, left: UNLIMITED }) };
-        let mut tx = self.0.db.tenant(tenant).read().await?;
-        let used = store::used(&mut tx, tenant).await?;
+        let Some(limit) = limit else { return Ok(QuotaState { limit: UNLIMITED, left: UNLIMITED }) };
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
+        let used = store::usage(&mut tx, tenant).await?;
         tx.commit().await?;
-        Ok(Room { limit, left: limit.saturating_sub(used) })
+        Ok(QuotaState { limit, left: limit.saturating_sub(used) })
     }
 
-    async fn count(&self, tenant: TenantId, meter: &'static str, quantity: i64, key: Option<String>) {
+    async fn record_usage(&self, tenant: TenantId, meter: &'static str, quantity: i64, key: Option<String>) {
         let event = UsageEvent::new(tenant, meter, quantity, self.0.clock.now());
         let event = match key {
-            Some(key) => event.once(key),
+            Some(key) => event.with_idempotency_key(key),
             None => event,
         };
         self.0.usage.record(event).await;
@@ -295,7 +295,7 @@ impl FileService {
 }
 
 /// Returns whether an object has another size or checksum than its file.
-fn differs(object: &Object, file: &File) -> bool {
+fn is_other_content(object: &Object, file: &File) -> bool {
     let other = object.info.sha256.zip(file.sha256).is_some_and(|(there, stored)| there != stored);
     object.info.size != file.size || other
 }
@@ -307,15 +307,15 @@ fn missing() -> http::Error {
     http::Error::not_found("the file")
 }
 
-fn full(room: &Room) -> http::Error {
+fn quota_exceeded(room: &QuotaState) -> http::Error {
     let message = "the storage quota of the plan is used up: delete files or choose a larger plan";
-    http::Error::conflict("STORAGE_QUOTA_EXCEEDED", message).detail("limit", room.limit)
+    http::Error::conflict("STORAGE_QUOTA_EXCEEDED", message).with_detail("limit", room.limit)
 }
 
 /// Fails with 422 if a text can't be the name of a file.
 fn check_name(name: &str) -> Result<(), http::Error> {
-    let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("name", message)]));
-    let odd = |character: char| is_unwanted(character) || matches!(character, '/' | '\\');
+    let wrong = |message: &str| Err(http::Error::invalid([FieldError::new("name", message)]));
+    let odd = |character: char| is_unsafe_character(character) || matches!(character, '/' | '\\');
     match name {
         name if name.trim().is_empty() => wrong("is required"),
         name if name.len() > 255 => wrong("must have at most 255 bytes"),
@@ -328,7 +328,7 @@ fn check_name(name: &str) -> Result<(), http::Error> {
 /// Fails with 422 if there are too many tags or one is invalid.
 fn check_tags(tags: &[String]) -> Result<(), http::Error> {
     let odd = |byte: u8| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte));
-    let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("tags", message)]));
+    let wrong = |message: &str| Err(http::Error::invalid([FieldError::new("tags", message)]));
     match () {
         () if tags.len() > 10 => wrong("must be at most 10 tags"),
         () if tags.iter().any(|tag| tag.is_empty() || tag.len() > 50) => wrong("must each have 1 to 50 bytes"),

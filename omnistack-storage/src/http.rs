@@ -66,7 +66,7 @@ const CACHE_CONTROL: &str = "private, no-cache";
 
 /// The pages that may embed a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShownBy {
+pub(crate) enum EmbeddedBy {
     /// Pages of the app.
     App,
     /// Pages of every origin, as with signed URLs of a bucket.
@@ -75,11 +75,11 @@ pub(crate) enum ShownBy {
 
 /// Returns the `Content-Security-Policy` of a file, which forbids scripts and all other active content. A PDF has
 /// no `sandbox`, because browsers do not show a PDF in one; their PDF viewers are sandboxed themselves.
-fn policy(content_type: &str, shown_by: ShownBy) -> String {
+fn policy(content_type: &str, shown_by: EmbeddedBy) -> String {
     let sandbox = if content_type == "application/pdf" { "" } else { "; sandbox" };
     let ancestors = match shown_by {
-        ShownBy::App => "'self'",
-        ShownBy::Everyone => "*",
+        EmbeddedBy::App => "'self'",
+        EmbeddedBy::Everyone => "*",
     };
     format!(
         "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; img-src 'self'; frame-ancestors {ancestors}{sandbox}"
@@ -93,7 +93,7 @@ pub(crate) fn content(
     validators: &Validators,
     disposition: &str,
     part: bool,
-    shown_by: ShownBy,
+    shown_by: EmbeddedBy,
 ) -> Response {
     let (range, size) = (object.range.clone(), object.info.size);
     let mut response = Response::new(Body::from_stream(object.body));
@@ -117,9 +117,9 @@ pub(crate) fn content(
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::CONTENT_SECURITY_POLICY, &policy(content_type, shown_by));
     match shown_by {
-        ShownBy::App => set(header::X_FRAME_OPTIONS, "SAMEORIGIN"),
+        EmbeddedBy::App => set(header::X_FRAME_OPTIONS, "SAMEORIGIN"),
         // Browsers ignore `X-Frame-Options` if the policy has `frame-ancestors`.
-        ShownBy::Everyone => set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+        EmbeddedBy::Everyone => set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
     }
     validators.add_to(headers);
     response

@@ -34,13 +34,13 @@ pub enum KeyError {
     EmptyPart,
     /// A part has more than 255 bytes, which file systems do not allow.
     #[error("a part of an object key must have at most {} bytes", ObjectKey::MAX_PART_BYTES)]
-    LongPart,
+    PartTooLong,
     /// A part is `.` or `..`.
     #[error("a part of an object key must not be `.` or `..`")]
-    Dots,
+    DotPart,
     /// The key has a character that is not allowed.
     #[error("an object key must not have control characters, backslashes or percent-encoded characters")]
-    Character,
+    InvalidCharacter,
 }
 
 impl ObjectKey {
@@ -78,13 +78,13 @@ fn check(text: &str) -> Result<(), KeyError> {
             || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if text.chars().any(refused) || has_escape(text.as_bytes()) {
-        return Err(KeyError::Character);
+        return Err(KeyError::InvalidCharacter);
     }
     for part in text.split('/') {
         match part {
             "" => return Err(KeyError::EmptyPart),
-            "." | ".." => return Err(KeyError::Dots),
-            part if part.len() > ObjectKey::MAX_PART_BYTES => return Err(KeyError::LongPart),
+            "." | ".." => return Err(KeyError::DotPart),
+            part if part.len() > ObjectKey::MAX_PART_BYTES => return Err(KeyError::PartTooLong),
             _ => {}
         }
     }
@@ -134,23 +134,23 @@ mod tests {
             ("/a", KeyError::EmptyPart),
             ("a/", KeyError::EmptyPart),
             ("a//b", KeyError::EmptyPart),
-            (".", KeyError::Dots),
-            ("..", KeyError::Dots),
-            ("../a", KeyError::Dots),
-            ("a/../b", KeyError::Dots),
-            ("a/./b", KeyError::Dots),
-            ("%2e%2e/a", KeyError::Character),
-            ("a/%2E./b", KeyError::Character),
-            ("a%2fb", KeyError::Character),
-            ("a%00", KeyError::Character),
-            ("a\0b", KeyError::Character),
-            ("a\nb", KeyError::Character),
-            ("a\u{7f}", KeyError::Character),
-            ("a\u{85}", KeyError::Character),
-            ("a\\..\\b", KeyError::Character),
-            ("a\u{202e}gpj.exe", KeyError::Character),
+            (".", KeyError::DotPart),
+            ("..", KeyError::DotPart),
+            ("../a", KeyError::DotPart),
+            ("a/../b", KeyError::DotPart),
+            ("a/./b", KeyError::DotPart),
+            ("%2e%2e/a", KeyError::InvalidCharacter),
+            ("a/%2E./b", KeyError::InvalidCharacter),
+            ("a%2fb", KeyError::InvalidCharacter),
+            ("a%00", KeyError::InvalidCharacter),
+            ("a\0b", KeyError::InvalidCharacter),
+            ("a\nb", KeyError::InvalidCharacter),
+            ("a\u{7f}", KeyError::InvalidCharacter),
+            ("a\u{85}", KeyError::InvalidCharacter),
+            ("a\\..\\b", KeyError::InvalidCharacter),
+            ("a\u{202e}gpj.exe", KeyError::InvalidCharacter),
             (long.as_str(), KeyError::TooLong),
-            (wide.as_str(), KeyError::LongPart),
+            (wide.as_str(), KeyError::PartTooLong),
         ] {
             assert_eq!(ObjectKey::new(bad), Err(why), "{bad:?}");
         }

@@ -73,19 +73,19 @@ mod store;
 #[cfg(feature = "thumbnails")]
 mod thumbnail;
 
-pub use archival::{Archival, ArchiveRule, ArchiveState, ArchivedFile, ClassUsed};
+pub use archival::{Archival, ArchiveRule, ArchiveState, FileArchiveState, StorageClassUsage};
 #[cfg(feature = "thumbnails")]
 pub use config::ThumbnailSettings;
 pub use config::{ArchivalSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
 pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
 pub use key::{KeyError, ObjectKey};
-pub use links::Links;
-pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsed, Uploaded};
+pub use links::UrlSigner;
+pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsage, UploadResult};
 pub use module::Files;
 pub use object::{
-    Archive, ByteRange, ByteStream, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier,
-    SignRequest, SignedRequest, Stored, Upload,
+    ByteRange, ByteStream, ListResult, Object, ObjectMetadata, PostForm, PostPolicy, PresignRequest, PresignedRequest,
+    PutOptions, PutResult, RestoreStatus, RestoreTier, UploadBody,
 };
 #[cfg(feature = "azure")]
 pub use provider::azure::Azure;
@@ -94,9 +94,9 @@ pub use provider::cloudinary::Cloudinary;
 #[cfg(feature = "gcs")]
 pub use provider::gcs::Gcs;
 #[cfg(feature = "s3")]
-pub use provider::s3::{S3, S3Bucket};
+pub use provider::s3::{S3, S3Builder};
 pub use provider::{Capabilities, StorageProvider, local::Local, memory::Memory};
-pub use scan::{Scan, Verdict};
+pub use scan::{FileScanner, ScanResult};
 pub use storage::Storage;
 #[cfg(feature = "thumbnails")]
 pub use thumbnail::Thumbnail;

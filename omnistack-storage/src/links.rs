@@ -3,18 +3,18 @@
 use omnistack_core::{
     ExposeSecret as _,
     clock::{Clock, Timestamp},
-    crypto::{Context, KeyRing},
+    crypto::{KeyRing, SealContext},
     http::Method,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, ErrorKind, ObjectKey,
-    object::{SignRequest, SignedRequest},
+    object::{PresignRequest, PresignedRequest},
 };
 
 /// The path under which signed URLs are served.
-pub(crate) const PATH: &str = "/api/v1/public/files/links";
+pub(crate) const SIGNED_URL_PATH: &str = "/api/v1/public/files/links";
 
 /// Creates and verifies signed URLs that the app serves itself. What a URL allows is encrypted and authenticated
 /// with the app's [`KeyRing`], so clients can neither read nor change it.
@@ -36,7 +36,7 @@ pub(crate) const PATH: &str = "/api/v1/public/files/links";
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Links {
+pub struct UrlSigner {
     ring: KeyRing,
     clock: Clock,
     base: String,
@@ -44,7 +44,7 @@ pub struct Links {
 
 /// The operation that a signed URL allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Allowed {
+pub(crate) struct SignedUrlClaims {
     #[serde(rename = "m")]
     method: String,
     #[serde(rename = "k")]
@@ -60,38 +60,38 @@ pub(crate) struct Allowed {
     pub(crate) disposition: Option<String>,
 }
 
-impl Allowed {
+impl SignedUrlClaims {
     pub(crate) fn key(&self) -> Result<ObjectKey, Error> {
         Ok(self.key.parse()?)
     }
 }
 
-fn place() -> Context {
-    Context::row("storage", "link", 1)
+fn seal_context() -> SealContext {
+    SealContext::row("storage", "link", 1)
 }
 
-impl Links {
+impl UrlSigner {
     /// Creates signed URLs that begin with the public URL of the app, such as `https://app.example.com`.
     pub fn new(ring: KeyRing, clock: Clock, public_url: &str) -> Self {
-        Self { ring, clock, base: format!("{}{PATH}", public_url.trim_end_matches('/')) }
+        Self { ring, clock, base: format!("{}{SIGNED_URL_PATH}", public_url.trim_end_matches('/')) }
     }
 
     /// Creates a signed URL. Fails if the duration is not 1 second to 7 days.
-    pub(crate) fn make(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+    pub(crate) fn sign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
         request.check()?;
         let expires = (self.clock.now() + request.expires_in).as_seconds();
-        let allowed = Allowed {
+        let allowed = SignedUrlClaims {
             method: request.method.to_string(),
             key: request.key.to_string(),
             expires,
             content_type: request.content_type.clone(),
             size: request.size,
-            disposition: request.disposition.clone(),
+            disposition: request.content_disposition.clone(),
         };
         let text = serde_json::to_vec(&allowed).map_err(|error| Error::new(ErrorKind::Other, error))?;
-        let url = format!("{}/{}", self.base, self.ring.seal(text, &place())?);
+        let url = format!("{}/{}", self.base, self.ring.seal(text, &seal_context())?);
         let expires_at = Timestamp::from_micros(expires.saturating_mul(1_000_000));
-        let signed = SignedRequest::new(request.method.clone(), url, expires_at);
+        let signed = PresignedRequest::new(request.method.clone(), url, expires_at);
         Ok(match &request.content_type {
             Some(content_type) if request.method == Method::PUT => signed.header("content-type", content_type.clone()),
             _ => signed,
@@ -99,9 +99,9 @@ impl Links {
     }
 
     /// Returns what a signed URL allows. Returns `None` if it is invalid, has expired or is for another method.
-    pub(crate) fn read(&self, token: &str, method: &Method) -> Option<Allowed> {
-        let opened = self.ring.open(token, &place()).ok()?;
-        let allowed: Allowed = serde_json::from_slice(opened.expose_secret()).ok()?;
+    pub(crate) fn verify(&self, token: &str, method: &Method) -> Option<SignedUrlClaims> {
+        let opened = self.ring.open(token, &seal_context()).ok()?;
+        let allowed: SignedUrlClaims = serde_json::from_slice(opened.expose_secret()).ok()?;
         (allowed.method == method.as_str() && self.clock.now().as_seconds() < allowed.expires).then_some(allowed)
     }
 }

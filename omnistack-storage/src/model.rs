@@ -75,18 +75,18 @@ impl File {
     }
 
     /// Returns whether the bytes are only in the external archive, and not in the main storage.
-    pub(crate) fn is_away(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_only_in_external_archive(&self, now: Timestamp) -> bool {
         self.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) && self.restored_until.is_none_or(|until| until <= now)
     }
 
     /// Returns the key of the object to which a direct upload is sent.
-    pub(crate) fn incoming(&self) -> Result<ObjectKey, KeyError> {
-        ObjectKey::new(format!("{INCOMING}{}/{}", self.tenant_id, self.id))
+    pub(crate) fn direct_upload_key(&self) -> Result<ObjectKey, KeyError> {
+        ObjectKey::new(format!("{DIRECT_UPLOAD_PREFIX}{}/{}", self.tenant_id, self.id))
     }
 
     /// Returns the tenant and the file of a direct upload, if this is the key of one.
-    pub(crate) fn of_incoming(key: &ObjectKey) -> Option<(TenantId, FileId)> {
-        let (tenant, file) = key.as_str().strip_prefix(INCOMING)?.split_once('/')?;
+    pub(crate) fn from_direct_upload_key(key: &ObjectKey) -> Option<(TenantId, FileId)> {
+        let (tenant, file) = key.as_str().strip_prefix(DIRECT_UPLOAD_PREFIX)?.split_once('/')?;
         Some((tenant.parse().ok()?, file.parse().ok()?))
     }
 }
@@ -94,7 +94,7 @@ impl File {
 /// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Uploaded {
+pub struct UploadResult {
     /// The file.
     pub file: File,
     /// Whether the file was stored by an earlier request with the same `Idempotency-Key`.
@@ -105,7 +105,7 @@ pub struct Uploaded {
 pub(crate) const EXTERNAL_ARCHIVE: &str = "elsewhere";
 
 /// The key prefix of the objects of direct uploads.
-pub(crate) const INCOMING: &str = "incoming/";
+pub(crate) const DIRECT_UPLOAD_PREFIX: &str = "incoming/";
 
 /// Whether the bytes of a file are stored or still expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -128,7 +128,7 @@ impl FileState {
         }
     }
 
-    pub(crate) fn read(text: &str) -> Self {
+    pub(crate) fn from_db(text: &str) -> Self {
         match text {
             "receiving" => Self::Receiving,
             "awaited" => Self::Awaited,
@@ -162,7 +162,7 @@ pub struct NewFile {
 
 impl NewFile {
     /// Creates a new file with a name.
-    pub fn named(name: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
@@ -197,7 +197,7 @@ impl NewFile {
 
 /// The storage usage of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct StorageUsed {
+pub struct StorageUsage {
     /// The bytes of all files, including deleted files that can still be restored and the reservations of
     /// unfinished uploads.
     pub bytes: u64,

@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use omnistack_core::{
-    app::{Ctx, Missing, Module, Mount, Registry},
+    app::{Context, MissingDependency, Module, Mount, Registry},
     clock::Clock,
     config::PublicUrl,
     crypto::KeyRing,
     db::Db,
-    events::Enqueue,
+    events::EnqueueJob,
     http::idempotency::IdempotencySettings,
     identity::TenantDeleted,
     jobs::Cron,
@@ -16,12 +16,12 @@ use omnistack_core::{
 };
 
 use crate::{
-    Archival, ArchiveRule, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
+    Archival, ArchiveRule, FileScanner, FileService, Local, Memory, Storage, StorageProvider, UrlSigner,
     config::{ArchivalSettings, FileSettings, StorageSettings},
-    files::Inner,
+    files::FileServiceInner,
     http,
-    jobs::{Archive, BringBack, ForgetTenant, Sweep},
-    scan::Scanner,
+    jobs::{ArchiveFiles, CleanUpFiles, DeleteTenantFiles, RestoreFromArchive},
+    scan::SharedScanner,
 };
 
 /// The bytes that a multipart form may have in addition to its file.
@@ -46,12 +46,12 @@ pub struct Files {
     storage: Option<Storage>,
     archive: Option<Storage>,
     rules: Vec<ArchiveRule>,
-    scanner: Option<Scanner>,
+    scanner: Option<SharedScanner>,
     #[cfg(feature = "thumbnails")]
     thumbnails: Vec<crate::Thumbnail>,
 }
 
-type Make = Box<dyn Fn(&Ctx, Links) -> Result<Storage, Missing> + Send>;
+type StorageFactory = Box<dyn Fn(&Context, UrlSigner) -> Result<Storage, MissingDependency> + Send>;
 
 impl Files {
     /// Creates the module with the provider that `STORAGE_PROVIDER` names; a directory of this machine by
@@ -74,14 +74,14 @@ impl Files {
 
     /// Adds a rule for the files that are archived every night. The settings `ARCHIVAL_…` and each call add a
     /// rule; a file is archived if one of them matches.
-    pub fn archive_when(mut self, rule: ArchiveRule) -> Self {
+    pub fn archive_rule(mut self, rule: ArchiveRule) -> Self {
         self.rules.push(rule);
         self
     }
 
     /// Sets a scanner that checks each file before it can be read.
-    pub fn scan(mut self, scanner: impl Scan) -> Self {
-        self.scanner = Some(Scanner(Arc::new(scanner)));
+    pub fn scanner(mut self, scanner: impl FileScanner) -> Self {
+        self.scanner = Some(SharedScanner(Arc::new(scanner)));
         self
     }
 
@@ -93,13 +93,13 @@ impl Files {
     }
 
     #[cfg(feature = "thumbnails")]
-    fn thumbnails(&self, registry: &mut Registry) -> Option<crate::thumbnail::Thumbnails> {
+    fn thumbnails(&self, registry: &mut Registry) -> Option<crate::thumbnail::ThumbnailEncoder> {
         let settings = registry.config::<crate::ThumbnailSettings>()?;
         let mut names = std::collections::BTreeSet::new();
         for size in &self.thumbnails {
             let twice = (!names.insert(&size.name)).then_some("the name is declared twice");
             if let Some(problem) = size.problem().or(twice) {
-                registry.problem(
+                registry.report_problem(
                     format!("the thumbnail `{}`: {problem}", size.name),
                     "correct the call of `Files::thumbnail`",
                 );
@@ -108,13 +108,13 @@ impl Files {
         if self.thumbnails.is_empty() {
             return None;
         }
-        registry.routes(Mount::app("/files").permissions("files"), http::thumbnail::api(), Ctx::get);
-        Some(crate::thumbnail::Thumbnails::new(&self.thumbnails, settings))
+        registry.routes(Mount::app("/files").permissions("files"), http::thumbnail::api(), Context::get);
+        Some(crate::thumbnail::ThumbnailEncoder::new(&self.thumbnails, settings))
     }
 
     /// Returns a closure that opens the storage of the settings. Reports problems of the settings and returns
     /// `None` if there are any.
-    fn provider(&self, registry: &mut Registry) -> Option<Make> {
+    fn provider(&self, registry: &mut Registry) -> Option<StorageFactory> {
         if let Some(storage) = self.storage.clone() {
             return Some(Box::new(move |_, _| Ok(storage.clone())));
         }
@@ -125,12 +125,12 @@ impl Files {
         match settings.provider.as_str() {
             "local" => {
                 let folder = settings.path();
-                Some(Box::new(move |_, links| Ok(Storage::new(Local::new(&folder).links(links)))))
+                Some(Box::new(move |_, links| Ok(Storage::new(Local::new(&folder).url_signer(links)))))
             }
             "memory" => {
                 // The closure runs more than once, and each call returns the same objects.
                 let memory = Memory::new(registry.clock());
-                Some(Box::new(move |_, links| Ok(Storage::new(memory.clone().links(links)))))
+                Some(Box::new(move |_, links| Ok(Storage::new(memory.clone().url_signer(links)))))
             }
             _ => buckets::provider(settings, registry),
         }
@@ -152,9 +152,10 @@ impl Module for Files {
         let thumbnails = self.thumbnails(registry);
         let archive = archives.directory.as_ref().map(|directory| Storage::new(Local::new(directory)));
         let archive = self.archive.clone().or(archive);
-        let rules: Vec<_> = ArchiveRule::of(&archives).into_iter().chain(self.rules.iter().cloned()).collect();
+        let rules: Vec<_> =
+            ArchiveRule::from_settings(&archives).into_iter().chain(self.rules.iter().cloned()).collect();
         if !rules.is_empty() || archives.retention.is_some() || archive.is_some() {
-            registry.cron(Cron::new("13 2 * * *", Archive {}));
+            registry.cron(Cron::new("13 2 * * *", ArchiveFiles {}));
         }
         let scanner = self.scanner.clone();
         let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
@@ -170,14 +171,14 @@ impl Module for Files {
         let (taking, writing) =
             (bytes(Mount::app("/files").permissions("files")), bytes(Mount::public("/files/links")));
         registry
-            .provide_with(move |ctx| {
-                Ok(Links::new(ctx.get::<KeyRing>()?, ctx.get::<Clock>()?, ctx.get::<PublicUrl>()?.as_str()))
+            .provide_from(move |ctx| {
+                Ok(UrlSigner::new(ctx.get::<KeyRing>()?, ctx.get::<Clock>()?, ctx.get::<PublicUrl>()?.as_str()))
             })
-            .provide_with(move |ctx| make(ctx, ctx.get()?))
-            .provide_with(move |ctx| {
-                Ok(FileService(Arc::new(Inner {
+            .provide_from(move |ctx| make(ctx, ctx.get()?))
+            .provide_from(move |ctx| {
+                Ok(FileService(Arc::new(FileServiceInner {
                     // The rows of files are in the main database for all tenants, so that the cleanup finds them.
-                    db: ctx.get::<Db>()?.main(),
+                    db: ctx.get::<Db>()?.app_database(),
                     clock: ctx.get()?,
                     storage: ctx.get()?,
                     archive: archive.clone(),
@@ -190,20 +191,20 @@ impl Module for Files {
                     key_retention: keys.retention,
                 })))
             })
-            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, ctx.get()?, archives.clone(), rules.clone())))
-            .job::<Sweep>(Ctx::get)
-            .job::<Archive>(Ctx::get)
-            .job::<ForgetTenant>(Ctx::get)
-            .on("forget-files", |ctx| {
-                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenant { tenant: gone.tenant }))
+            .provide_from(move |ctx| Ok(Archival::new(ctx.get()?, ctx.get()?, archives.clone(), rules.clone())))
+            .job::<CleanUpFiles>(Context::get)
+            .job::<ArchiveFiles>(Context::get)
+            .job::<DeleteTenantFiles>(Context::get)
+            .subscribe("forget-files", |ctx| {
+                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantFiles { tenant: gone.tenant }))
             })
-            .job::<BringBack>(Ctx::get)
-            .cron(Cron::new("47 * * * *", Sweep {}))
-            .routes(taking, http::files::bytes(), Ctx::get)
-            .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)
-            .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Ctx::get)
+            .job::<RestoreFromArchive>(Context::get)
+            .cron(Cron::new("47 * * * *", CleanUpFiles {}))
+            .routes(taking, http::files::transfer_api(), Context::get)
+            .routes(Mount::app("/files").permissions("files"), http::files::api(), Context::get)
+            .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Context::get)
             .routes(writing, http::links::api(), move |ctx| {
-                Ok(http::links::Served { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
+                Ok(http::links::SignedUrlRoutes { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
             });
     }
 }
@@ -220,10 +221,10 @@ impl fmt::Debug for Files {
 mod buckets {
     use omnistack_core::app::Registry;
 
-    use super::Make;
+    use super::StorageFactory;
     use crate::config::StorageSettings;
 
-    pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<Make> {
+    pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<StorageFactory> {
         let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
         registry.problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
         None
@@ -234,12 +235,12 @@ mod buckets {
 mod buckets {
     use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
 
-    use super::Make;
+    use super::StorageFactory;
     use crate::{Error, Storage, config::StorageSettings};
 
     /// Opens the storage once while the app is built, with a client of its own, to report problems of the
     /// settings. The closure opens it again with the client of the app.
-    pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<Make> {
+    pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<StorageFactory> {
         let client = registry.config::<omnistack_core::http::client::ClientSettings>()?.client();
         registry.require::<Client>();
         let opened = match client {
@@ -249,61 +250,64 @@ mod buckets {
         };
         match opened {
             Ok(_) => {}
-            Err(Wrong::Unknown) => {
+            Err(OpenError::Unknown) => {
                 let what =
                     format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-                registry.problem(
+                registry.report_problem(
                     what,
                     "set `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`, and enable its Cargo feature",
                 );
                 return None;
             }
-            Err(Wrong::Absent(name)) => {
-                registry.problem(
+            Err(OpenError::Absent(name)) => {
+                registry.report_problem(
                     format!("`{name}` is not set"),
                     format!("set it: the storage provider `{}` needs it", settings.provider),
                 );
                 return None;
             }
-            Err(Wrong::Refused(error)) => {
-                registry.problem(format!("the storage can't be opened: {error}"), "correct the `STORAGE_…` settings");
+            Err(OpenError::Refused(error)) => {
+                registry.report_problem(
+                    format!("the storage can't be opened: {error}"),
+                    "correct the `STORAGE_…` settings",
+                );
                 return None;
             }
         }
         Some(Box::new(move |ctx, _| {
             let storage = open(&settings, ctx.get::<Client>()?, ctx.get::<Clock>()?);
-            storage.map_err(|_| omnistack_core::app::Missing("Storage"))
+            storage.map_err(|_| omnistack_core::app::MissingDependency("Storage"))
         }))
     }
 
     #[derive(Debug)]
-    enum Wrong {
+    enum OpenError {
         Unknown,
         Absent(&'static str),
         Refused(Error),
     }
 
-    impl From<Error> for Wrong {
+    impl From<Error> for OpenError {
         fn from(error: Error) -> Self {
             Self::Refused(error)
         }
     }
 
-    fn need<'a>(value: Option<&'a str>, name: &'static str) -> Result<&'a str, Wrong> {
-        value.ok_or(Wrong::Absent(name))
+    fn require<'a>(value: Option<&'a str>, name: &'static str) -> Result<&'a str, OpenError> {
+        value.ok_or(OpenError::Absent(name))
     }
 
-    fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, Wrong> {
+    fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, OpenError> {
         match settings.provider.as_str() {
             #[cfg(feature = "s3")]
             kind @ ("s3" | "r2") => {
-                use crate::S3Bucket;
+                use crate::S3Builder;
                 let mut opened = match kind {
-                    "r2" => S3Bucket::r2(
-                        need(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
-                        need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                    "r2" => S3Builder::r2(
+                        require(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        require(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
                     ),
-                    _ => S3Bucket::new(need(settings.bucket.as_deref(), "STORAGE_BUCKET")?, &settings.region),
+                    _ => S3Builder::new(require(settings.bucket.as_deref(), "STORAGE_BUCKET")?, &settings.region),
                 };
                 if let Some(endpoint) = &settings.endpoint {
                     opened = opened.endpoint(endpoint);
@@ -311,37 +315,43 @@ mod buckets {
                 opened = match (&settings.key_id, &settings.key) {
                     (Some(id), Some(key)) => opened.credentials(id, key.clone()),
                     (None, None) if kind == "s3" => opened,
-                    (None, _) => return Err(Wrong::Absent("STORAGE_KEY_ID")),
-                    (_, None) => return Err(Wrong::Absent("STORAGE_KEY")),
+                    (None, _) => return Err(OpenError::Absent("STORAGE_KEY_ID")),
+                    (_, None) => return Err(OpenError::Absent("STORAGE_KEY")),
                 };
-                Ok(Storage::new(opened.open(client, clock)?))
+                Ok(Storage::new(opened.build(client, clock)?))
             }
             #[cfg(feature = "gcs")]
             "gcs" => {
                 use omnistack_core::ExposeSecret as _;
                 let key = settings.key.as_ref().map(|key| key.expose_secret());
                 Ok(Storage::new(match &settings.endpoint {
-                    Some(url) => {
-                        crate::Gcs::at(url, need(settings.bucket.as_deref(), "STORAGE_BUCKET")?, key, client, clock)?
+                    Some(url) => crate::Gcs::with_endpoint(
+                        url,
+                        require(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        key,
+                        client,
+                        clock,
+                    )?,
+                    None => {
+                        crate::Gcs::new(require(settings.bucket.as_deref(), "STORAGE_BUCKET")?, key, client, clock)?
                     }
-                    None => crate::Gcs::new(need(settings.bucket.as_deref(), "STORAGE_BUCKET")?, key, client, clock)?,
                 }))
             }
             #[cfg(feature = "azure")]
             "azure" => {
                 let key = settings.key.as_ref();
                 Ok(Storage::new(match &settings.endpoint {
-                    Some(url) => crate::Azure::at(
+                    Some(url) => crate::Azure::with_endpoint(
                         url,
-                        need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
-                        need(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        require(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                        require(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
                         key,
                         client,
                         clock,
                     )?,
                     None => crate::Azure::new(
-                        need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
-                        need(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        require(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                        require(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
                         key,
                         client,
                         clock,
@@ -350,17 +360,17 @@ mod buckets {
             }
             #[cfg(feature = "cloudinary")]
             "cloudinary" => {
-                let key_id = need(settings.key_id.as_deref(), "STORAGE_KEY_ID")?;
-                let key = settings.key.clone().ok_or(Wrong::Absent("STORAGE_KEY"))?;
+                let key_id = require(settings.key_id.as_deref(), "STORAGE_KEY_ID")?;
+                let key = settings.key.clone().ok_or(OpenError::Absent("STORAGE_KEY"))?;
                 Ok(Storage::new(crate::Cloudinary::new(
-                    need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                    require(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
                     key_id,
                     key,
                     client,
                     clock,
                 )?))
             }
-            _ => Err(Wrong::Unknown),
+            _ => Err(OpenError::Unknown),
         }
     }
 }

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream, stream::Bo
 use omnistack_core::{clock::Timestamp, crypto::Sha256};
 use sha2::Digest as _;
 
-pub use sign::{PostForm, PostPolicy, SignRequest, SignedRequest};
+pub use sign::{PostForm, PostPolicy, PresignRequest, PresignedRequest};
 
 use crate::{Error, ErrorKind, ObjectKey};
 
@@ -38,7 +38,7 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Upload {
+pub struct UploadBody {
     stream: ByteStream,
     size: Option<u64>,
     limit: u64,
@@ -51,16 +51,16 @@ pub struct Upload {
     done: Option<Sha256>,
 }
 
-impl Upload {
+impl UploadBody {
     /// Creates an upload of bytes in memory.
-    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let size = bytes.len() as u64;
-        Self::stream(stream::iter([Ok(bytes)]).boxed()).size(size)
+        Self::from_stream(stream::iter([Ok(bytes)]).boxed()).size(size)
     }
 
     /// Creates an upload of a stream of unknown size.
-    pub fn stream(stream: ByteStream) -> Self {
+    pub fn from_stream(stream: ByteStream) -> Self {
         let hash = sha2::Sha256::new();
         Self { stream, size: None, limit: u64::MAX, expected: None, hash, read: 0, rest: Bytes::new(), done: None }
     }
@@ -74,7 +74,7 @@ impl Upload {
 
     /// Sets the largest size. Reading fails with [`ErrorKind::TooLarge`] if there are more bytes.
     #[must_use]
-    pub fn at_most(mut self, bytes: u64) -> Self {
+    pub fn max_size(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
     }
@@ -87,17 +87,17 @@ impl Upload {
     }
 
     /// Returns the declared size in bytes, or `None` if it is unknown.
-    pub fn known_size(&self) -> Option<u64> {
+    pub fn declared_size(&self) -> Option<u64> {
         self.size
     }
 
     /// Returns the declared SHA-256, if any.
-    pub fn known_sha256(&self) -> Option<Sha256> {
+    pub fn expected_sha256(&self) -> Option<Sha256> {
         self.expected
     }
 
     /// Returns how many bytes were read so far.
-    pub fn passed(&self) -> u64 {
+    pub fn bytes_read(&self) -> u64 {
         self.read
     }
 
@@ -159,7 +159,7 @@ impl Upload {
     ///
     /// # Errors
     /// [`ErrorKind::Other`] before that.
-    pub fn finished(&self) -> Result<(u64, Sha256), Error> {
+    pub fn digest(&self) -> Result<(u64, Sha256), Error> {
         let hash = self.done.ok_or_else(|| Error::new(ErrorKind::Other, "the upload is not complete"))?;
         Ok((self.read, hash))
     }
@@ -168,7 +168,7 @@ impl Upload {
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    pub async fn part(&mut self, bytes: usize) -> Result<Vec<Bytes>, Error> {
+    pub async fn read_part(&mut self, bytes: usize) -> Result<Vec<Bytes>, Error> {
         let (mut part, mut wanted) = (Vec::new(), bytes);
         while wanted > 0 {
             let Some(mut more) = self.next().await? else { break };
@@ -186,25 +186,25 @@ fn mismatch(what: String) -> Error {
     Error::new(ErrorKind::Mismatch, what)
 }
 
-impl From<&'static str> for Upload {
+impl From<&'static str> for UploadBody {
     fn from(text: &'static str) -> Self {
-        Self::bytes(text)
+        Self::from_bytes(text)
     }
 }
 
-impl From<Vec<u8>> for Upload {
+impl From<Vec<u8>> for UploadBody {
     fn from(bytes: Vec<u8>) -> Self {
-        Self::bytes(bytes)
+        Self::from_bytes(bytes)
     }
 }
 
-impl From<Bytes> for Upload {
+impl From<Bytes> for UploadBody {
     fn from(bytes: Bytes) -> Self {
-        Self::bytes(bytes)
+        Self::from_bytes(bytes)
     }
 }
 
-impl fmt::Debug for Upload {
+impl fmt::Debug for UploadBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upload").field("size", &self.size).field("passed", &self.read).finish_non_exhaustive()
     }
@@ -233,7 +233,7 @@ pub struct PutOptions {
     /// The media type; `application/octet-stream` if `None`.
     pub content_type: Option<String>,
     /// Whether to fail with [`ErrorKind::Exists`] if the object exists, instead of replacing it.
-    pub if_absent: bool,
+    pub create_only: bool,
     /// The storage class, in the provider's terms, e.g. `STANDARD_IA` or `GLACIER`; the default class if `None`.
     pub storage_class: Option<String>,
 }
@@ -246,8 +246,8 @@ impl PutOptions {
 
     /// Makes the call fail with [`ErrorKind::Exists`] if the object exists.
     #[must_use]
-    pub fn if_absent(mut self) -> Self {
-        self.if_absent = true;
+    pub fn create_only(mut self) -> Self {
+        self.create_only = true;
         self
     }
 
@@ -262,7 +262,7 @@ impl PutOptions {
 /// The result of storing an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stored {
+pub struct PutResult {
     /// The size in bytes.
     pub size: u64,
     /// The SHA-256 of the bytes.
@@ -271,7 +271,7 @@ pub struct Stored {
     pub etag: Option<String>,
 }
 
-impl Stored {
+impl PutResult {
     /// Creates a result without an entity tag.
     pub fn new(size: u64, sha256: Sha256) -> Self {
         Self { size, sha256, etag: None }
@@ -288,7 +288,7 @@ impl Stored {
 /// The metadata of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ObjectInfo {
+pub struct ObjectMetadata {
     /// The key.
     pub key: ObjectKey,
     /// The size in bytes.
@@ -304,20 +304,20 @@ pub struct ObjectInfo {
     /// The storage class, in the provider's terms; `None` for the default class.
     pub storage_class: Option<String>,
     /// Whether the object is archived, is being restored, or is restored for a while.
-    pub archive: Archive,
+    pub restore_status: RestoreStatus,
 }
 
-impl ObjectInfo {
+impl ObjectMetadata {
     /// Creates metadata with a key, a size in bytes and a time; everything else is unset.
     pub fn new(key: ObjectKey, size: u64, modified_at: Timestamp) -> Self {
         let (etag, content_type, sha256, storage_class) = (None, None, None, None);
-        Self { key, size, etag, modified_at, content_type, sha256, storage_class, archive: Archive::None }
+        Self { key, size, etag, modified_at, content_type, sha256, storage_class, restore_status: RestoreStatus::None }
     }
 }
 
 /// The archive status of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Archive {
+pub enum RestoreStatus {
     /// The object can be read and is not archived.
     #[default]
     None,
@@ -368,7 +368,7 @@ impl ByteRange {
     ///
     /// # Errors
     /// [`ErrorKind::Range`] if the range contains no byte of the object.
-    pub fn of(self, size: u64) -> Result<Range<u64>, Error> {
+    pub fn resolve(self, size: u64) -> Result<Range<u64>, Error> {
         let range = match self {
             Self::Bounded(start, end) => start..end.min(size),
             Self::From(start) => start..size,
@@ -384,7 +384,7 @@ impl ByteRange {
 /// An object that is being read: its metadata and a stream of its bytes, or of a part of them.
 pub struct Object {
     /// The metadata. The size is that of the whole object.
-    pub info: ObjectInfo,
+    pub info: ObjectMetadata,
     /// The range of bytes that `body` contains.
     pub range: Range<u64>,
     /// The bytes.
@@ -396,7 +396,7 @@ impl Object {
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] if there are more than `limit` bytes; otherwise the error of the stream.
-    pub async fn bytes(self, limit: u64) -> Result<Bytes, Error> {
+    pub async fn read_all(self, limit: u64) -> Result<Bytes, Error> {
         if self.range.end - self.range.start > limit {
             return Err(Error::new(ErrorKind::TooLarge, format!("the object exceeds the limit of {limit} bytes")));
         }
@@ -417,19 +417,19 @@ impl fmt::Debug for Object {
 /// A page of a list of objects, in the byte order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Listing {
+pub struct ListResult {
     /// The objects.
-    pub objects: Vec<ObjectInfo>,
+    pub objects: Vec<ObjectMetadata>,
     /// Whether more objects follow after the last one.
-    pub more: bool,
+    pub has_more: bool,
 }
 
-impl Listing {
+impl ListResult {
     /// Creates a page of at most `limit` objects. The caller passes up to `limit + 1` objects; one beyond the
     /// limit sets `more`.
-    pub fn of(mut objects: Vec<ObjectInfo>, limit: usize) -> Self {
+    pub fn from_objects(mut objects: Vec<ObjectMetadata>, limit: usize) -> Self {
         let more = objects.len() > limit;
         objects.truncate(limit);
-        Self { objects, more }
+        Self { objects, has_more: more }
     }
 }

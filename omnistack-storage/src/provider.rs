@@ -23,8 +23,8 @@ use omnistack_core::clock::Timestamp;
 use crate::{
     Error, ObjectKey,
     object::{
-        ByteRange, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier, SignRequest,
-        SignedRequest, Stored, Upload,
+        ByteRange, ListResult, Object, ObjectMetadata, PostForm, PostPolicy, PresignRequest, PresignedRequest,
+        PutOptions, PutResult, RestoreTier, UploadBody,
     },
 };
 
@@ -108,7 +108,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     /// [`TooLarge`](crate::ErrorKind::TooLarge), [`Mismatch`](crate::ErrorKind::Mismatch) or
     /// [`Interrupted`](crate::ErrorKind::Interrupted) from the upload; [`Exists`](crate::ErrorKind::Exists),
     /// [`Full`](crate::ErrorKind::Full), or [`Unsupported`](crate::ErrorKind::Unsupported) for an option.
-    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error>;
+    async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error>;
 
     /// Returns an object, or a part of it, whose body is streamed.
     ///
@@ -121,7 +121,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if the object does not exist.
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error>;
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error>;
 
     /// Returns at most `limit` objects whose keys begin with `prefix` and come after `after`, in the byte order
     /// of the keys.
@@ -129,7 +129,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Configuration`](crate::ErrorKind::Configuration) if
     /// the storage can't be read.
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error>;
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error>;
 
     /// Copies an object within the storage, without its bytes passing through the app, into a storage class if
     /// one is given. If `from` and `to` are the same key, the storage class of the object changes.
@@ -153,7 +153,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Configuration`](crate::ErrorKind::Configuration) if
     /// the storage can't be changed.
-    async fn remove_unfinished(&self, _before: Timestamp) -> Result<usize, Error> {
+    async fn delete_unfinished_uploads(&self, _before: Timestamp) -> Result<usize, Error> {
         Ok(0)
     }
 
@@ -162,7 +162,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the provider has no signed URLs, as in the default
     /// implementation, can't enforce a condition of the request, or the duration is not 1 second to 7 days.
-    async fn sign(&self, _: &SignRequest) -> Result<SignedRequest, Error> {
+    async fn presign(&self, _: &PresignRequest) -> Result<PresignedRequest, Error> {
         Err(Error::unsupported("signed URLs"))
     }
 
@@ -198,21 +198,21 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
 #[expect(clippy::struct_excessive_bools, reason = "each capability is independent")]
 pub struct Capabilities {
     /// Whether it can refuse to replace an object: [`PutOptions::if_absent`].
-    pub if_absent: bool,
+    pub create_only: bool,
     /// Whether it stores the SHA-256 with the object if it is known before the first byte is sent.
     pub checksum: bool,
     /// Whether it has signed URLs for reading.
-    pub signed_get: bool,
+    pub presigned_get: bool,
     /// Whether it has signed URLs for storing.
-    pub signed_put: bool,
+    pub presigned_put: bool,
     /// Whether it enforces [`SignRequest::size`] on a signed URL for storing.
-    pub signed_size: bool,
+    pub presigned_put_size: bool,
     /// Whether it has upload forms for browsers with a size limit: [`PostPolicy`].
     pub post_form: bool,
     /// Whether it has storage classes: [`PutOptions::storage_class`].
     pub storage_classes: bool,
     /// Whether it can change the storage class of an existing object by copying it onto itself.
-    pub change_class: bool,
+    pub change_storage_class: bool,
     /// Whether it has archives and can restore objects from them.
     pub restore: bool,
 }
@@ -227,7 +227,7 @@ impl<P: StorageProvider + ?Sized> StorageProvider for Arc<P> {
         (**self).capabilities()
     }
 
-    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         (**self).put(key, upload, options).await
     }
 
@@ -235,11 +235,11 @@ impl<P: StorageProvider + ?Sized> StorageProvider for Arc<P> {
         (**self).get(key, range).await
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         (**self).head(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         (**self).list(prefix, after, limit).await
     }
 
@@ -251,12 +251,12 @@ impl<P: StorageProvider + ?Sized> StorageProvider for Arc<P> {
         (**self).delete(key).await
     }
 
-    async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
-        (**self).remove_unfinished(before).await
+    async fn delete_unfinished_uploads(&self, before: Timestamp) -> Result<usize, Error> {
+        (**self).delete_unfinished_uploads(before).await
     }
 
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        (**self).sign(request).await
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
+        (**self).presign(request).await
     }
 
     async fn post_form(&self, policy: &PostPolicy) -> Result<PostForm, Error> {

@@ -29,17 +29,17 @@ use crate::{File, ObjectKey, Storage};
 /// # let _ = files;
 /// ```
 #[async_trait]
-pub trait Scan: Send + Sync + 'static {
+pub trait FileScanner: Send + Sync + 'static {
     /// Returns whether the file may be stored. Its bytes are read with `storage.get(key)`.
     ///
     /// # Errors
     /// If the file can't be checked now. The upload fails with 503 `SCANNER_UNAVAILABLE` and nothing is stored.
-    async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<Verdict, BoxError>;
+    async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<ScanResult, BoxError>;
 }
 
 /// The result of a [`Scan`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ScanResult {
     /// The file may be stored.
     Clean,
     /// The file is deleted. The client gets 422 `FILE_REFUSED` with this reason.
@@ -48,9 +48,9 @@ pub enum Verdict {
 
 /// The scanner of the app.
 #[derive(Clone)]
-pub(crate) struct Scanner(pub(crate) Arc<dyn Scan>);
+pub(crate) struct SharedScanner(pub(crate) Arc<dyn FileScanner>);
 
-impl fmt::Debug for Scanner {
+impl fmt::Debug for SharedScanner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Scanner")
     }

@@ -3,7 +3,7 @@
 mod container;
 mod text;
 
-use text::Text;
+use text::TextEncoding;
 
 /// How many bytes of a file are examined.
 pub(crate) const SNIFFED_BYTES: usize = 8 * 1024;
@@ -22,14 +22,14 @@ pub(crate) fn media_type(first: &[u8], claimed: Option<&str>) -> Result<String, 
     let found = match infer::get(first).map(|kind| kind.mime_type()) {
         Some("text/html") => "text/html".into(),
         Some("text/xml") if is_svg(first) => "image/svg+xml".into(),
-        Some(found) => container::refined(found, first, claim.as_deref()),
+        Some(found) => container::refine(found, first, claim.as_deref()),
         None if is_svg(first) => "image/svg+xml".into(),
-        None => text::kind(first, claim.as_deref()).unwrap_or(BINARY).to_owned(),
+        None => text::text_type(first, claim.as_deref()).unwrap_or(BINARY).to_owned(),
     };
     if let Some(claim) = claim {
-        let known = found != BINARY || kind(&claim) == "image" || claim == "application/pdf";
-        let differs = match kind(&claim) {
-            "image" | "audio" | "video" => !alike(kind(&claim), kind(&found)),
+        let known = found != BINARY || top_level_type(&claim) == "image" || claim == "application/pdf";
+        let differs = match top_level_type(&claim) {
+            "image" | "audio" | "video" => !same_top_level_type(top_level_type(&claim), top_level_type(&found)),
             _ => claim == "application/pdf" && found != claim,
         };
         if differs && known {
@@ -39,13 +39,13 @@ pub(crate) fn media_type(first: &[u8], claimed: Option<&str>) -> Result<String, 
     Ok(text::with_charset(found, first, claimed))
 }
 
-fn kind(media_type: &str) -> &str {
+fn top_level_type(media_type: &str) -> &str {
     media_type.split('/').next().unwrap_or_default()
 }
 
 /// Returns whether two top-level types are equal. Audio and video count as equal, because they share container
 /// formats.
-fn alike(a: &str, b: &str) -> bool {
+fn same_top_level_type(a: &str, b: &str) -> bool {
     a == b || (matches!(a, "audio" | "video") && matches!(b, "audio" | "video"))
 }
 
@@ -65,15 +65,15 @@ pub(crate) fn is_media_type(text: &str) -> bool {
 }
 
 fn is_svg(first: &[u8]) -> bool {
-    Text::of(first).is_some() && first.windows(4).any(|four| four.eq_ignore_ascii_case(b"<svg"))
+    TextEncoding::detect(first).is_some() && first.windows(4).any(|four| four.eq_ignore_ascii_case(b"<svg"))
 }
 
 /// Returns whether a media type matches one of the patterns, such as `image/*` or `application/pdf`. Case does
 /// not matter. An empty list of patterns matches everything.
-pub(crate) fn is_taken(patterns: &[String], media_type: &str) -> bool {
+pub(crate) fn matches_any(patterns: &[String], media_type: &str) -> bool {
     let media_type = essence(media_type);
     let takes = |pattern: &String| match pattern.strip_suffix("/*") {
-        Some(wanted) => wanted.eq_ignore_ascii_case(kind(&media_type)),
+        Some(wanted) => wanted.eq_ignore_ascii_case(top_level_type(&media_type)),
         None => pattern.eq_ignore_ascii_case(&media_type) || pattern == "*",
     };
     patterns.is_empty() || patterns.iter().any(takes)
@@ -81,9 +81,9 @@ pub(crate) fn is_taken(patterns: &[String], media_type: &str) -> bool {
 
 /// Returns whether browsers may display a file of this type on the app's origin, because nothing in it is
 /// executed.
-pub(crate) fn may_be_shown(media_type: &str) -> bool {
+pub(crate) fn is_safe_inline(media_type: &str) -> bool {
     let media_type = essence(media_type);
-    (matches!(kind(&media_type), "image" | "audio" | "video") && media_type != "image/svg+xml")
+    (matches!(top_level_type(&media_type), "image" | "audio" | "video") && media_type != "image/svg+xml")
         || matches!(media_type.as_str(), "text/plain" | "application/pdf")
 }
 

@@ -8,8 +8,8 @@ use omnistack_core::clock::Timestamp;
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
     object::{
-        ByteRange, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier, SignRequest,
-        SignedRequest, Stored, Upload,
+        ByteRange, ListResult, Object, ObjectMetadata, PostForm, PostPolicy, PresignRequest, PresignedRequest,
+        PutOptions, PutResult, RestoreTier, UploadBody,
     },
 };
 
@@ -61,7 +61,7 @@ impl Storage {
     /// [`ErrorKind::TooLarge`], [`ErrorKind::Mismatch`] or [`ErrorKind::Interrupted`] if the upload is wrong or
     /// incomplete, [`ErrorKind::Exists`] if another object occupies the key as a folder, [`ErrorKind::Full`] if
     /// the storage has no space left. Nothing is stored then.
-    pub async fn put(&self, key: &ObjectKey, upload: impl Into<Upload>) -> Result<Stored, Error> {
+    pub async fn put(&self, key: &ObjectKey, upload: impl Into<UploadBody>) -> Result<PutResult, Error> {
         self.0.put(key, upload.into(), &PutOptions::default()).await
     }
 
@@ -74,9 +74,9 @@ impl Storage {
     pub async fn put_with(
         &self,
         key: &ObjectKey,
-        upload: impl Into<Upload>,
+        upload: impl Into<UploadBody>,
         options: &PutOptions,
-    ) -> Result<Stored, Error> {
+    ) -> Result<PutResult, Error> {
         self.0.put(key, upload.into(), options).await
     }
 
@@ -103,14 +103,14 @@ impl Storage {
     /// # Errors
     /// As [`get`](Self::get); also [`ErrorKind::TooLarge`] if the object has more than `limit` bytes.
     pub async fn read(&self, key: &ObjectKey, limit: u64) -> Result<Bytes, Error> {
-        self.get(key).await?.bytes(limit).await
+        self.get(key).await?.read_all(limit).await
     }
 
     /// Returns the metadata of an object.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the object does not exist.
-    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         self.0.head(key).await
     }
 
@@ -131,7 +131,7 @@ impl Storage {
     ///
     /// # Errors
     /// See [`Storage`](Self#errors).
-    pub async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    pub async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         self.0.list(prefix, after, limit).await
     }
 
@@ -150,7 +150,7 @@ impl Storage {
     /// # Errors
     /// As [`copy`](Self::copy); also [`ErrorKind::Unsupported`] if the provider can't change storage classes
     /// ([`Capabilities::change_class`]).
-    pub async fn copy_to_class(&self, from: &ObjectKey, to: &ObjectKey, class: &str) -> Result<(), Error> {
+    pub async fn copy_to_storage_class(&self, from: &ObjectKey, to: &ObjectKey, class: &str) -> Result<(), Error> {
         self.0.copy(from, to, Some(class)).await
     }
 
@@ -180,8 +180,8 @@ impl Storage {
     ///
     /// # Errors
     /// See [`Storage`](Self#errors).
-    pub async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
-        self.0.remove_unfinished(before).await
+    pub async fn delete_unfinished_uploads(&self, before: Timestamp) -> Result<usize, Error> {
+        self.0.delete_unfinished_uploads(before).await
     }
 
     /// Returns a signed URL with which any client can read an object until it expires. It is valid for 1 second
@@ -189,8 +189,8 @@ impl Storage {
     ///
     /// # Errors
     /// As [`sign`](Self::sign).
-    pub async fn signed_get(&self, key: &ObjectKey, expires_in: Duration) -> Result<SignedRequest, Error> {
-        self.sign(&SignRequest::get(key.clone(), expires_in)).await
+    pub async fn presign_get(&self, key: &ObjectKey, expires_in: Duration) -> Result<PresignedRequest, Error> {
+        self.presign(&PresignRequest::get(key.clone(), expires_in)).await
     }
 
     /// Returns a signed URL with which any client can store an object until it expires. It is valid for 1 second
@@ -198,8 +198,8 @@ impl Storage {
     ///
     /// # Errors
     /// As [`sign`](Self::sign).
-    pub async fn signed_put(&self, key: &ObjectKey, expires_in: Duration) -> Result<SignedRequest, Error> {
-        self.sign(&SignRequest::put(key.clone(), expires_in)).await
+    pub async fn presign_put(&self, key: &ObjectKey, expires_in: Duration) -> Result<PresignedRequest, Error> {
+        self.presign(&PresignRequest::put(key.clone(), expires_in)).await
     }
 
     /// Returns a presigned request, which a client can make without credentials.
@@ -207,8 +207,8 @@ impl Storage {
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the provider has no signed URLs, can't enforce a condition of the request,
     /// or the duration is not 1 second to 7 days.
-    pub async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        self.0.sign(request).await
+    pub async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
+        self.0.presign(request).await
     }
 
     /// Returns a form with which a browser can store an object without credentials.

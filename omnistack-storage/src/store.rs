@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::model::{File, FileId, FileState};
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct FileRow {
     id: FileId,
     tenant_id: TenantId,
     user_id: UserId,
@@ -38,9 +38,9 @@ struct Row {
     deleted_at: Option<Timestamp>,
 }
 
-impl From<Row> for File {
-    fn from(row: Row) -> Self {
-        let Row { id, tenant_id, user_id, name, content_type, created_at, storage_class, .. } = row;
+impl From<FileRow> for File {
+    fn from(row: FileRow) -> Self {
+        let FileRow { id, tenant_id, user_id, name, content_type, created_at, storage_class, .. } = row;
         Self {
             id,
             tenant_id,
@@ -49,7 +49,7 @@ impl From<Row> for File {
             content_type,
             size: u64::try_from(row.size).unwrap_or(0),
             sha256: row.sha256.and_then(|text| text.parse().ok()),
-            state: FileState::read(&row.state),
+            state: FileState::from_db(&row.state),
             created_at,
             // Written by `json` below, so it is always a JSON list.
             tags: serde_json::from_str(&row.tags).unwrap_or_default(),
@@ -89,7 +89,7 @@ pub(crate) async fn set_tags(tx: &mut Tx, tenant: TenantId, id: FileId, tags: &[
 /// Returns a file of a tenant in any state.
 pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: FileId) -> Result<Option<File>, Error> {
     let sql = concat!("select ", columns!(), " from files where tenant_id = $1 and id = $2");
-    let row: Option<Row> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
+    let row: Option<FileRow> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
     Ok(row.map(Into::into))
 }
 
@@ -114,19 +114,19 @@ pub(crate) async fn list(
     }
     let sql = if deleted { list!("deleted_at is not null") } else { list!("deleted_at is null") };
     let after = after.unwrap_or_else(|| FileId::from_uuid(Uuid::max()));
-    let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
+    let rows: Vec<FileRow> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Returns how many uploads of a tenant are unfinished and can still complete.
-pub(crate) async fn unfinished(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<i64, Error> {
+pub(crate) async fn count_unfinished(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<i64, Error> {
     let sql = "select count(*) from files where tenant_id = $1 and state <> 'stored' and pending_until > $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(now).fetch_one().await?;
     Ok(count)
 }
 
 /// Returns whether a direct upload was created and can still be completed.
-pub(crate) async fn awaits(tx: &mut Tx, tenant: TenantId, id: FileId, now: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn is_awaited(tx: &mut Tx, tenant: TenantId, id: FileId, now: Timestamp) -> Result<bool, Error> {
     let sql = "select 1 from files where tenant_id = $1 and id = $2 and state = 'awaited' and pending_until > $3";
     let row: Option<(i32,)> = tx.query(sql).bind(tenant).bind(id).bind(now).fetch_optional().await?;
     Ok(row.is_some())
@@ -134,14 +134,14 @@ pub(crate) async fn awaits(tx: &mut Tx, tenant: TenantId, id: FileId, now: Times
 
 /// Cancels an upload, so that it can't complete any more. Returns `false` if the file is stored or its row is
 /// gone.
-pub(crate) async fn give_up(tx: &mut Tx, file: &File) -> Result<bool, Error> {
+pub(crate) async fn cancel_upload(tx: &mut Tx, file: &File) -> Result<bool, Error> {
     let sql = "update files set pending_until = created_at where tenant_id = $1 and id = $2 and state <> 'stored'";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).execute().await? == 1)
 }
 
 /// Marks a file as stored, with its size, checksum and media type. Returns `false` if the upload was cancelled,
 /// has expired or is in another state.
-pub(crate) async fn stored(
+pub(crate) async fn set_stored(
     tx: &mut Tx,
     file: &File,
     size: u64,
@@ -171,7 +171,7 @@ pub(crate) async fn set_deleted(
 
 /// Deletes all files of a tenant: sets the deletion time of stored files and the deadline of unfinished uploads
 /// to `at`.
-pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: TenantId, at: Timestamp) -> Result<(), Error> {
+pub(crate) async fn delete_tenant(tx: &mut Tx, tenant: TenantId, at: Timestamp) -> Result<(), Error> {
     for sql in [
         "update files set deleted_at = $2 where tenant_id = $1 and state = 'stored'",
         "update files set pending_until = $2 where tenant_id = $1 and state <> 'stored'",
@@ -189,29 +189,29 @@ pub(crate) async fn remove(tx: &mut Tx, file: &File) -> Result<bool, Error> {
 }
 
 /// Returns unfinished uploads of all tenants whose deadline has passed.
-pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
+pub(crate) async fn list_expired_uploads(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
         columns!(),
         " from files where state <> 'stored' and pending_until <= $1 order by pending_until limit $2"
     );
-    let rows: Vec<Row> = tx.query(sql).bind(now).bind(limit).fetch_all().await?;
+    let rows: Vec<FileRow> = tx.query(sql).bind(now).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Returns files of all tenants that were deleted before `before`.
-pub(crate) async fn outlived(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
+pub(crate) async fn list_purgeable(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
         columns!(),
         " from files where deleted_at is not null and deleted_at < $1 order by deleted_at limit $2"
     );
-    let rows: Vec<Row> = tx.query(sql).bind(before).bind(limit).fetch_all().await?;
+    let rows: Vec<FileRow> = tx.query(sql).bind(before).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Returns the bytes that a tenant stores and has reserved.
-pub(crate) async fn used(tx: &mut Tx, tenant: TenantId) -> Result<u64, Error> {
+pub(crate) async fn usage(tx: &mut Tx, tenant: TenantId) -> Result<u64, Error> {
     let sql = "select bytes from file_usage where tenant_id = $1";
     let row: Option<(i64,)> = tx.query(sql).bind(tenant).fetch_optional().await?;
     Ok(row.map_or(0, |(bytes,)| u64::try_from(bytes).unwrap_or(0)))
@@ -219,7 +219,7 @@ pub(crate) async fn used(tx: &mut Tx, tenant: TenantId) -> Result<u64, Error> {
 
 /// Adds bytes to the usage of a tenant unless it would exceed `limit`, and returns whether it did. Concurrent
 /// transactions of the tenant wait for each other.
-pub(crate) async fn reserve(tx: &mut Tx, tenant: TenantId, bytes: u64, limit: u64) -> Result<bool, Error> {
+pub(crate) async fn reserve_bytes(tx: &mut Tx, tenant: TenantId, bytes: u64, limit: u64) -> Result<bool, Error> {
     if bytes > limit {
         return Ok(false);
     }
@@ -230,7 +230,7 @@ pub(crate) async fn reserve(tx: &mut Tx, tenant: TenantId, bytes: u64, limit: u6
 }
 
 /// Subtracts bytes from the usage of a tenant.
-pub(crate) async fn release(tx: &mut Tx, tenant: TenantId, bytes: u64) -> Result<(), Error> {
+pub(crate) async fn release_bytes(tx: &mut Tx, tenant: TenantId, bytes: u64) -> Result<(), Error> {
     let sql = "update file_usage set bytes = case when bytes > $2 then bytes - $2 else 0 end where tenant_id = $1";
     tx.query(sql).bind(tenant).bind(signed(bytes)).execute().await?;
     Ok(())

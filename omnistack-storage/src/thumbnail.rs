@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use crate::{Error, config::ThumbnailSettings};
 
 /// How long a request waits while the maximum number of images is being decoded.
-const MAX_TURN_WAIT: Duration = Duration::from_secs(15);
+const MAX_PERMIT_WAIT: Duration = Duration::from_secs(15);
 /// The JPEG quality, from 1 to 100.
 const JPEG_QUALITY: u8 = 82;
 /// The bytes that a decoder may allocate in addition to the pixels of the image.
@@ -62,14 +62,14 @@ impl Thumbnail {
     }
 
     /// Returns the last part of the thumbnail's key, which differs for each name and size.
-    pub(crate) fn mark(&self) -> String {
+    pub(crate) fn key_suffix(&self) -> String {
         format!("{}-{}x{}", self.name, self.width, self.height)
     }
 }
 
 /// Creates thumbnails, within the limits of [`ThumbnailSettings`].
 #[derive(Clone, Debug)]
-pub(crate) struct Thumbnails {
+pub(crate) struct ThumbnailEncoder {
     pub(crate) sizes: Arc<[Thumbnail]>,
     settings: ThumbnailSettings,
     at_once: Arc<Semaphore>,
@@ -77,7 +77,7 @@ pub(crate) struct Thumbnails {
 
 /// A thumbnail that was created.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct EncodedThumbnail {
     pub(crate) bytes: Bytes,
     pub(crate) content_type: &'static str,
 }
@@ -91,16 +91,16 @@ fn broken() -> http::Error {
 }
 
 /// A permit to decode one image.
-pub(crate) type Turn = tokio::sync::OwnedSemaphorePermit;
+pub(crate) type DecodePermit = tokio::sync::OwnedSemaphorePermit;
 
-impl Thumbnails {
+impl ThumbnailEncoder {
     pub(crate) fn new(sizes: &[Thumbnail], settings: ThumbnailSettings) -> Self {
         let at_once = Arc::new(Semaphore::new(settings.at_once.max(1) as usize));
         Self { sizes: sizes.into(), settings, at_once }
     }
 
     /// Returns the largest size in bytes of a file of which a thumbnail is created.
-    pub(crate) fn largest(&self) -> u64 {
+    pub(crate) fn max_size(&self) -> u64 {
         self.settings.max_size.as_u64()
     }
 
@@ -119,22 +119,22 @@ impl Thumbnails {
 
     /// Waits for a permit to decode an image, before the image is read into memory. Fails with 503 after 15
     /// seconds.
-    pub(crate) async fn turn(&self) -> Result<Turn, Error> {
+    pub(crate) async fn acquire_permit(&self) -> Result<DecodePermit, Error> {
         let busy =
             || http::Error::unavailable("THUMBNAILS_BUSY", "too many thumbnails are being created: try again later");
-        let turn = tokio::time::timeout(MAX_TURN_WAIT, Arc::clone(&self.at_once).acquire_owned()).await;
+        let turn = tokio::time::timeout(MAX_PERMIT_WAIT, Arc::clone(&self.at_once).acquire_owned()).await;
         Ok(turn.map_err(|_| busy())?.map_err(|_| busy())?)
     }
 
     /// Creates a thumbnail. If the caller stops waiting, the work continues and keeps its permit until it is
     /// done.
-    pub(crate) async fn make(
+    pub(crate) async fn create(
         &self,
-        turn: Turn,
+        turn: DecodePermit,
         format: ImageFormat,
         bytes: Bytes,
         size: Thumbnail,
-    ) -> Result<Made, Error> {
+    ) -> Result<EncodedThumbnail, Error> {
         let pixels = self.settings.pixels;
         let work = tokio::task::spawn_blocking(move || {
             let made = draw(format, &bytes, &size, pixels);
@@ -151,7 +151,7 @@ impl Thumbnails {
     }
 }
 
-fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Result<Made, http::Error> {
+fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Result<EncodedThumbnail, http::Error> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(pixels.saturating_mul(4).saturating_add(DECODER_OVERHEAD_BYTES));
@@ -175,19 +175,19 @@ fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Res
 fn wrong(error: ImageError) -> http::Error {
     match error {
         ImageError::Limits(_) => {
-            refused("IMAGE_TOO_LARGE", "the image needs too much memory: use a smaller one").cause(error)
+            refused("IMAGE_TOO_LARGE", "the image needs too much memory: use a smaller one").with_source(error)
         }
-        error => broken().cause(error),
+        error => broken().with_source(error),
     }
 }
 
 /// Encodes the image without metadata such as location, camera and color profile.
-fn write(image: &DynamicImage) -> Result<Made, ImageError> {
+fn write(image: &DynamicImage) -> Result<EncodedThumbnail, ImageError> {
     let mut bytes = Vec::new();
     if image.color().has_alpha() {
         image.to_rgba8().write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
-        return Ok(Made { bytes: bytes.into(), content_type: "image/png" });
+        return Ok(EncodedThumbnail { bytes: bytes.into(), content_type: "image/png" });
     }
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&image.to_rgb8())?;
-    Ok(Made { bytes: bytes.into(), content_type: "image/jpeg" })
+    Ok(EncodedThumbnail { bytes: bytes.into(), content_type: "image/jpeg" })
 }

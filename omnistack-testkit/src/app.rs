@@ -10,10 +10,10 @@ use std::{
 use async_trait::async_trait;
 use http::request::Parts;
 use omnistack_core::{
-    app::{App, AppBuilder, Server, ServerSettings, Shutdown},
+    app::{App, AppBuilder, Server, ServerSettings, ShutdownToken},
     clock::{MockClock, Timestamp},
     db::Db,
-    email::{Mailbox, Mailer, Memory},
+    email::{DevMailbox, Mailer, MemoryProvider},
     events::Events,
     http::Error,
     id::Id,
@@ -22,7 +22,7 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use crate::{Client, Mails, TestDatabase};
+use crate::{SentMails, TestClient, TestDatabase};
 
 /// An app on a fresh database, migrated and started, for one test.
 ///
@@ -33,8 +33,8 @@ use crate::{Client, Mails, TestDatabase};
 pub struct TestApp {
     app: App,
     clock: MockClock,
-    callers: Callers,
-    mailbox: Mailbox,
+    callers: TestAuthenticator,
+    mailbox: DevMailbox,
     // Declared last, so that the app's pools are dropped first.
     database: TestDatabase,
 }
@@ -46,7 +46,7 @@ impl TestApp {
     /// # Panics
     /// Panics if the app can't be built, migrated or started. The message lists every problem.
     pub async fn start(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
-        let callers = Callers::default();
+        let callers = TestAuthenticator::default();
         let made = callers.clone();
         Self::run(database, callers, |builder| assemble(builder).replace(Authenticator::new(made))).await
     }
@@ -57,18 +57,19 @@ impl TestApp {
     ///
     /// # Panics
     /// Panics if the app can't be built, migrated or started.
-    pub async fn start_with_own_identity(
-        database: TestDatabase,
-        assemble: impl FnOnce(AppBuilder) -> AppBuilder,
-    ) -> Self {
-        Self::run(database, Callers::default(), assemble).await
+    pub async fn start_with_auth(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
+        Self::run(database, TestAuthenticator::default(), assemble).await
     }
 
-    async fn run(database: TestDatabase, callers: Callers, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
+    async fn run(
+        database: TestDatabase,
+        callers: TestAuthenticator,
+        assemble: impl FnOnce(AppBuilder) -> AppBuilder,
+    ) -> Self {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
-        let mailbox = Mailbox::new(Memory::default(), clock.clock());
+        let mailbox = DevMailbox::new(MemoryProvider::default(), clock.clock());
         let mailer = match "Test App <app@test.example>".parse() {
-            Ok(from) => Mailer::new(mailbox.clone()).from(from),
+            Ok(from) => Mailer::new(mailbox.clone()).default_sender(from),
             Err(error) => panic!("{error}"),
         };
         let builder = App::builder(database.config()).clock(clock.clock()).replace(mailer).replace(mailbox.clone());
@@ -110,7 +111,7 @@ impl TestApp {
     /// # Panics
     /// Never panics, because every app has a job queue.
     pub fn jobs(&self) -> Jobs {
-        match self.app.ctx().get() {
+        match self.app.context().get() {
             Ok(jobs) => jobs,
             Err(missing) => panic!("{missing}"),
         }
@@ -133,7 +134,7 @@ impl TestApp {
     /// # Panics
     /// Never panics, because every app has events.
     pub fn events(&self) -> Events {
-        match self.app.ctx().get() {
+        match self.app.context().get() {
             Ok(events) => events,
             Err(missing) => panic!("{missing}"),
         }
@@ -152,15 +153,15 @@ impl TestApp {
     }
 
     /// Returns the mails sent so far. Mails in the outbox are sent by [`run_jobs`](Self::run_jobs).
-    pub fn mails(&self) -> Mails {
-        Mails::new(self.mailbox.mails().into_iter().map(|received| received.email).collect())
+    pub fn sent_mails(&self) -> SentMails {
+        SentMails::new(self.mailbox.mails().into_iter().map(|received| received.email).collect())
     }
 
     /// Returns the unfinished jobs of type `J` among the newest 100, oldest first.
     ///
     /// # Panics
     /// Panics if the database fails or a payload can't be read as `J`.
-    pub async fn enqueued<J: Job>(&self) -> Vec<J> {
+    pub async fn unfinished_jobs<J: Job>(&self) -> Vec<J> {
         let filter = JobFilter { name: Some(J::NAME.into()), ..JobFilter::default() };
         let jobs = match self.jobs().list(&filter, None, 100).await {
             Ok(jobs) => jobs,
@@ -175,62 +176,62 @@ impl TestApp {
     }
 
     /// Returns a client that sends no credentials.
-    pub fn anonymous(&self) -> Client {
-        Client::new(self.app.service(), None, None)
+    pub fn anonymous(&self) -> TestClient {
+        TestClient::new(self.app.service(), None, None)
     }
 
     /// Returns a client for a new user with all permissions in a new tenant.
-    pub fn user(&self) -> Client {
+    pub fn user(&self) -> TestClient {
         let user = Identity::user(Id::from_uuid(Uuid::new_v4())).with_permissions(Permissions::all());
-        self.caller(user.for_tenant(Id::from_uuid(Uuid::new_v4())))
+        self.client_as(user.for_tenant(Id::from_uuid(Uuid::new_v4())))
     }
 
     /// Returns a client for a new operator.
-    pub fn admin(&self) -> Client {
-        self.caller(Identity::user(Id::from_uuid(Uuid::new_v4())).into_admin())
+    pub fn operator(&self) -> TestClient {
+        self.client_as(Identity::user(Id::from_uuid(Uuid::new_v4())).into_operator())
     }
 
     /// Returns a client that sends `token` as its bearer token.
-    pub fn bearer(&self, token: impl Into<String>) -> Client {
-        Client::new(self.app.service(), Some(token.into()), None)
+    pub fn client_with_token(&self, token: impl Into<String>) -> TestClient {
+        TestClient::new(self.app.service(), Some(token.into()), None)
     }
 
     /// Returns a client for `identity`.
-    pub fn caller(&self, identity: Identity) -> Client {
+    pub fn client_as(&self, identity: Identity) -> TestClient {
         let token = Uuid::new_v4().simple().to_string();
-        self.callers.known().insert(token.clone(), identity.clone());
-        Client::new(self.app.service(), Some(token), Some(identity))
+        self.callers.identities().insert(token.clone(), identity.clone());
+        TestClient::new(self.app.service(), Some(token), Some(identity))
     }
 
     /// Serves the app on a free TCP port of 127.0.0.1, to test what is visible only on the connection.
-    pub async fn listen(&self, settings: ServerSettings) -> Listening {
+    pub async fn listen(&self, settings: ServerSettings) -> RunningServer {
         let server = match Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), settings).await {
             Ok(server) => server,
             Err(error) => panic!("can't listen: {error}"),
         };
         let Ok(address) = server.local_addr() else { panic!("a bound listener has an address") };
-        let shutdown = Shutdown::new();
+        let shutdown = ShutdownToken::new();
         let ended = tokio::spawn(server.run(self.app.service(), shutdown.clone()));
-        Listening { address, shutdown, ended }
+        RunningServer { address, shutdown, ended }
     }
 
     /// Serves the app like [`listen`](Self::listen), with the default settings: a header timeout of 75 s and 30 s for
     /// running requests at shutdown.
-    pub async fn listen_by_default(&self) -> Listening {
+    pub async fn listen_with_defaults(&self) -> RunningServer {
         self.listen(ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) }).await
     }
 }
 
 /// A test app that listens on a TCP port. Dropping it stops it from accepting connections.
 #[derive(Debug)]
-pub struct Listening {
+pub struct RunningServer {
     /// The address the app listens on.
     pub address: SocketAddr,
-    shutdown: Shutdown,
+    shutdown: ShutdownToken,
     ended: tokio::task::JoinHandle<usize>,
 }
 
-impl Listening {
+impl RunningServer {
     /// Shuts the server down gracefully and returns the number of connections that were closed with a request running.
     pub async fn shut_down(mut self) -> usize {
         self.shutdown.cancel();
@@ -241,7 +242,7 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
@@ -249,21 +250,21 @@ impl Drop for Listening {
 
 /// The callers created by the test, by bearer token.
 #[derive(Clone, Debug, Default)]
-struct Callers(Arc<Mutex<HashMap<String, Identity>>>);
+struct TestAuthenticator(Arc<Mutex<HashMap<String, Identity>>>);
 
-impl Callers {
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Identity>> {
+impl TestAuthenticator {
+    fn identities(&self) -> std::sync::MutexGuard<'_, HashMap<String, Identity>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
-impl Authenticate for Callers {
+impl Authenticate for TestAuthenticator {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let Some(token) = bearer_token(request) else {
             return Ok(None);
         };
-        let identity = self.known().get(token).cloned();
+        let identity = self.identities().get(token).cloned();
         identity.map(Some).ok_or_else(|| Error::unauthorized("the test has created no caller with this token"))
     }
 }

@@ -14,11 +14,11 @@ use crate::database::variable;
 /// An empty cache for one test, in the process or on the Redis server of `TEST_REDIS_URL`.
 #[derive(Debug)]
 pub struct TestCache {
-    kind: Kind,
+    kind: CacheBackend,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum CacheBackend {
     InProcess { cache: Cache, clock: MockClock },
     Redis { cache: Cache, prefix: String, url: String },
 }
@@ -27,7 +27,7 @@ impl TestCache {
     /// Creates an in-process cache of 16 MiB with a mock clock.
     pub fn in_process() -> Self {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
-        Self { kind: Kind::InProcess { cache: Cache::in_process(16 << 20, clock.clock()), clock } }
+        Self { kind: CacheBackend::InProcess { cache: Cache::in_process(16 << 20, clock.clock()), clock } }
     }
 
     /// Creates a cache on the Redis server of `TEST_REDIS_URL`, with a key prefix that no other test uses.
@@ -40,30 +40,30 @@ impl TestCache {
         };
         let prefix = format!("test-{}", Uuid::new_v4().simple());
         let cache = connect(&url, &prefix).cache();
-        Self { kind: Kind::Redis { cache, prefix, url } }
+        Self { kind: CacheBackend::Redis { cache, prefix, url } }
     }
 
     /// Returns the cache.
     pub fn cache(&self) -> &Cache {
         match &self.kind {
-            Kind::InProcess { cache, .. } | Kind::Redis { cache, .. } => cache,
+            CacheBackend::InProcess { cache, .. } | CacheBackend::Redis { cache, .. } => cache,
         }
     }
 
     /// Returns the cache as another replica sees it: with its own connection on Redis, the same cache in the process.
     pub fn replica(&self) -> Cache {
         match &self.kind {
-            Kind::InProcess { cache, .. } => cache.clone(),
-            Kind::Redis { prefix, url, .. } => connect(url, prefix).cache(),
+            CacheBackend::InProcess { cache, .. } => cache.clone(),
+            CacheBackend::Redis { prefix, url, .. } => connect(url, prefix).cache(),
         }
     }
 
     /// Advances time. Advances the mock clock in the process, and sleeps for `time` on Redis, which has its own
     /// clock: keep `time` short.
-    pub async fn pass(&self, time: Duration) {
+    pub async fn advance(&self, time: Duration) {
         match &self.kind {
-            Kind::InProcess { clock, .. } => clock.advance(time),
-            Kind::Redis { .. } => tokio::time::sleep(time + Duration::from_millis(2)).await,
+            CacheBackend::InProcess { clock, .. } => clock.advance(time),
+            CacheBackend::Redis { .. } => tokio::time::sleep(time + Duration::from_millis(2)).await,
         }
     }
 }

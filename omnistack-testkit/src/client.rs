@@ -6,21 +6,21 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use omnistack_core::{app::Edge, http::layer::PeerAddr, identity::Identity};
+use omnistack_core::{app::AppService, http::layer::PeerAddr, identity::Identity};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
 /// A client that sends requests as one caller through the whole middleware stack of the app, without a socket.
 #[derive(Clone)]
-pub struct Client {
-    service: Edge,
+pub struct TestClient {
+    service: AppService,
     token: Option<String>,
     identity: Option<Identity>,
 }
 
-impl Client {
-    pub(crate) fn new(service: Edge, token: Option<String>, identity: Option<Identity>) -> Self {
+impl TestClient {
+    pub(crate) fn new(service: AppService, token: Option<String>, identity: Option<Identity>) -> Self {
         Self { service, token, identity }
     }
 
@@ -31,22 +31,22 @@ impl Client {
     }
 
     /// Creates a GET request, which is sent when awaited.
-    pub fn get(&self, path: impl AsRef<str>) -> RequestBuilder {
+    pub fn get(&self, path: impl AsRef<str>) -> TestRequest {
         self.request(Method::GET, path)
     }
 
     /// Creates a POST request with a JSON body, which is sent when awaited.
-    pub fn post(&self, path: impl AsRef<str>, body: impl Serialize) -> RequestBuilder {
+    pub fn post(&self, path: impl AsRef<str>, body: impl Serialize) -> TestRequest {
         self.request(Method::POST, path).json(body)
     }
 
     /// Creates a PATCH request with a JSON body, which is sent when awaited.
-    pub fn patch(&self, path: impl AsRef<str>, body: impl Serialize) -> RequestBuilder {
+    pub fn patch(&self, path: impl AsRef<str>, body: impl Serialize) -> TestRequest {
         self.request(Method::PATCH, path).json(body)
     }
 
     /// Creates a DELETE request, which is sent when awaited.
-    pub fn delete(&self, path: impl AsRef<str>) -> RequestBuilder {
+    pub fn delete(&self, path: impl AsRef<str>) -> TestRequest {
         self.request(Method::DELETE, path)
     }
 
@@ -55,13 +55,13 @@ impl Client {
     /// # Panics
     /// Panics if `path` is not a valid URI.
     #[track_caller]
-    pub fn request(&self, method: Method, path: impl AsRef<str>) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: impl AsRef<str>) -> TestRequest {
         let path = path.as_ref();
         let request = match Request::builder().method(method).uri(path).body(Body::empty()) {
             Ok(request) => request,
             Err(error) => panic!("`{path}` is not a valid URI: {error}"),
         };
-        let mut builder = RequestBuilder { service: self.service.clone(), request };
+        let mut builder = TestRequest { service: self.service.clone(), request };
         builder.request.extensions_mut().insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
         match &self.token {
             Some(token) => builder.header("authorization", format!("Bearer {token}")),
@@ -70,7 +70,7 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for TestClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("identity", &self.identity).finish_non_exhaustive()
     }
@@ -79,12 +79,12 @@ impl fmt::Debug for Client {
 /// A request under construction. Awaiting it sends it and returns its [`Answer`].
 #[must_use = "a request is sent when awaited"]
 #[derive(Debug)]
-pub struct RequestBuilder {
-    service: Edge,
+pub struct TestRequest {
+    service: AppService,
     request: Request<Body>,
 }
 
-impl RequestBuilder {
+impl TestRequest {
     /// Sets a header.
     ///
     /// # Panics
@@ -118,15 +118,15 @@ impl RequestBuilder {
     }
 
     /// Sets the client's IP address. The default is 127.0.0.1.
-    pub fn peer(mut self, address: std::net::IpAddr) -> Self {
+    pub fn client_ip(mut self, address: std::net::IpAddr) -> Self {
         self.request.extensions_mut().insert(PeerAddr((address, 1).into()));
         self
     }
 }
 
-impl IntoFuture for RequestBuilder {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+impl IntoFuture for TestRequest {
+    type Output = TestResponse;
+    type IntoFuture = Pin<Box<dyn Future<Output = TestResponse> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
@@ -137,14 +137,14 @@ impl IntoFuture for RequestBuilder {
                 Ok(body) => body.to_bytes(),
                 Err(error) => panic!("{sent}: the response body failed: {error}"),
             };
-            Answer { sent, status: parts.status, headers: parts.headers, body }
+            TestResponse { sent, status: parts.status, headers: parts.headers, body }
         })
     }
 }
 
 /// A response, with its whole body.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct TestResponse {
     sent: String,
     /// The status code.
     pub status: StatusCode,
@@ -154,7 +154,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     /// Asserts that the status is `status`.
     #[track_caller]
     pub fn expect(self, status: impl TryInto<StatusCode>) -> Self {
@@ -194,12 +194,12 @@ impl Answer {
     /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        self.read()
+        self.json_as()
     }
 
     /// Deserializes the body from JSON.
     #[track_caller]
-    pub fn read<T: DeserializeOwned>(&self) -> T {
+    pub fn json_as<T: DeserializeOwned>(&self) -> T {
         match serde_json::from_slice(&self.body) {
             Ok(value) => value,
             Err(error) => panic!("{}: {} {error}: {}", self.sent, self.status, self.text()),

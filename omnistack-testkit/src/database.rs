@@ -15,12 +15,12 @@ use uuid::Uuid;
 pub struct TestDatabase {
     url: String,
     /// Whether each tenant has a database of its own.
-    tenants: bool,
-    kind: Kind,
+    has_tenant_databases: bool,
+    kind: DatabaseBackend,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum DatabaseBackend {
     Sqlite { folder: PathBuf },
     Postgres { server: Box<PgConnectOptions>, name: String },
 }
@@ -33,7 +33,11 @@ impl TestDatabase {
         if let Err(error) = std::fs::create_dir_all(&folder) {
             panic!("can't create {}: {error}", folder.display());
         }
-        Self { url: format!("sqlite:{}/test.db", folder.display()), tenants: false, kind: Kind::Sqlite { folder } }
+        Self {
+            url: format!("sqlite:{}/test.db", folder.display()),
+            has_tenant_databases: false,
+            kind: DatabaseBackend::Sqlite { folder },
+        }
     }
 
     /// Creates a database with a random name on the PostgreSQL server of `TEST_DATABASE_URL`.
@@ -51,7 +55,7 @@ impl TestDatabase {
             Err(error) => panic!("TEST_DATABASE_URL can't be read: {error}"),
         };
         let name = format!("omnistack_test_{:012x}", Uuid::new_v4().as_u128() & 0xffff_ffff_ffff);
-        if let Err(error) = on_server(&server, format!("create database {name}")).await {
+        if let Err(error) = execute_on_server(&server, format!("create database {name}")).await {
             panic!("can't create a database on the server of TEST_DATABASE_URL: {error}");
         }
         let url = match (url.rfind('/'), url.find('?')) {
@@ -59,21 +63,23 @@ impl TestDatabase {
             (Some(slash), None) => format!("{}/{name}", &url[..slash]),
             (None, _) => panic!("TEST_DATABASE_URL names no database"),
         };
-        Self { url, tenants: false, kind: Kind::Postgres { server: Box::new(server), name } }
+        Self { url, has_tenant_databases: false, kind: DatabaseBackend::Postgres { server: Box::new(server), name } }
     }
 
     /// Gives each tenant a tenant database, by setting `TENANT_DATABASE_URL`. Dropping the test database deletes them
     /// too.
     pub fn with_tenant_databases(mut self) -> Self {
-        self.tenants = true;
+        self.has_tenant_databases = true;
         self
     }
 
     /// Returns the `TENANT_DATABASE_URL` of this database, whether or not tenant databases are in use.
     pub fn tenant_url(&self) -> String {
         match &self.kind {
-            Kind::Sqlite { folder } => format!("sqlite:{}/tenants/{{tenant}}.db", folder.display()),
-            Kind::Postgres { name, .. } => self.url.replacen(name.as_str(), &format!("{name}_{{tenant}}"), 1),
+            DatabaseBackend::Sqlite { folder } => format!("sqlite:{}/tenants/{{tenant}}.db", folder.display()),
+            DatabaseBackend::Postgres { name, .. } => {
+                self.url.replacen(name.as_str(), &format!("{name}_{{tenant}}"), 1)
+            }
         }
     }
 
@@ -85,8 +91,8 @@ impl TestDatabase {
     /// Returns the SQL dialect of this database.
     pub fn dialect(&self) -> Dialect {
         match self.kind {
-            Kind::Sqlite { .. } => Dialect::Sqlite,
-            Kind::Postgres { .. } => Dialect::Postgres,
+            DatabaseBackend::Sqlite { .. } => Dialect::Sqlite,
+            DatabaseBackend::Postgres { .. } => Dialect::Postgres,
         }
     }
 
@@ -100,13 +106,13 @@ impl TestDatabase {
             ("DATABASE_SYNCHRONOUS", "off"),
             ("HTTP_RATE_LIMIT", "off"),
         ]);
-        if self.tenants { config.with("TENANT_DATABASE_URL", self.tenant_url()) } else { config }
+        if self.has_tenant_databases { config.with("TENANT_DATABASE_URL", self.tenant_url()) } else { config }
     }
 
     /// Opens a new database handle with its own pools, on the system clock.
     #[track_caller]
-    pub fn open(&self) -> Db {
-        let settings = match self.config().section() {
+    pub fn open_db(&self) -> Db {
+        let settings = match self.config().read_settings() {
             Ok(settings) => settings,
             Err(problems) => panic!("{problems:?}"),
         };
@@ -121,9 +127,9 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         match &self.kind {
-            Kind::Sqlite { folder } => _ = std::fs::remove_dir_all(folder),
-            Kind::Postgres { server, name } => {
-                let (server, name, tenants) = (server.clone(), name.clone(), self.tenants);
+            DatabaseBackend::Sqlite { folder } => _ = std::fs::remove_dir_all(folder),
+            DatabaseBackend::Postgres { server, name } => {
+                let (server, name, tenants) = (server.clone(), name.clone(), self.has_tenant_databases);
                 let dropped = std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                     runtime.map(|runtime| {
@@ -131,7 +137,7 @@ impl Drop for TestDatabase {
                             if tenants {
                                 drop_tenants(&server, &name).await?;
                             }
-                            on_server(&server, format!("drop database {name} with (force)")).await
+                            execute_on_server(&server, format!("drop database {name} with (force)")).await
                         })
                     })
                 });
@@ -151,7 +157,7 @@ async fn drop_tenants(server: &PgConnectOptions, name: &str) -> sqlx::Result<()>
     connection.close().await
 }
 
-async fn on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
+async fn execute_on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
     let mut connection = server.connect().await?;
     connection.execute(AssertSqlSafe(sql)).await?;
     connection.close().await

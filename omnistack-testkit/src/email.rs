@@ -5,88 +5,88 @@
 //!
 //! ```
 //! use omnistack_core::email::Memory;
-//! use omnistack_testkit::{email::Subject, email_conformance};
+//! use omnistack_testkit::{email::EmailProviderUnderTest, email_conformance};
 //!
-//! async fn memory() -> Subject {
-//!     Subject::new(Memory::default())
+//! async fn memory() -> EmailProviderUnderTest {
+//!     EmailProviderUnderTest::new(Memory::default())
 //! }
 //!
 //! email_conformance!(memory);
 //! # fn main() {}
 //! ```
 //!
-//! A provider that calls a server is also tested on the server's failures. Its function then takes the [`Day`] and
-//! sets up a server that behaves this way. Give the provider a short timeout for [`Day::Silent`], because the test
+//! A provider that calls a server is also tested on the server's failures. Its function then takes the [`EmailServerBehavior`] and
+//! sets up a server that behaves this way. Give the provider a short timeout for [`EmailServerBehavior::Hangs`], because the test
 //! waits for it:
 //!
 //! ```text
-//! async fn mine(day: Day) -> Subject { … }
+//! async fn mine(day: EmailServerBehavior) -> EmailProviderUnderTest { … }
 //!
-//! email_conformance!(mine, with bad days);
+//! email_conformance!(mine, with failures);
 //! ```
 
 use std::{any::Any, fmt};
 
 use omnistack_core::{
-    email::{Attachment, Email, EmailProvider, ErrorKind, Invalid, MAX_SIZE, Unsubscribe},
+    email::{Attachment, Email, EmailErrorKind, EmailProvider, InvalidEmail, MAX_EMAIL_BYTES, Unsubscribe},
     resilience::Outcome,
 };
 
 /// A provider under test and the server it calls.
-pub struct Subject {
+pub struct EmailProviderUnderTest {
     /// The provider.
     pub provider: Box<dyn EmailProvider>,
     /// Returns the number of connections or requests that the server has received so far.
-    pub heard: Box<dyn Fn() -> usize + Send + Sync>,
+    pub request_count: Box<dyn Fn() -> usize + Send + Sync>,
     server: Box<dyn Any + Send + Sync>,
 }
 
-impl Subject {
+impl EmailProviderUnderTest {
     /// Creates a provider under test that has no server.
     pub fn new(provider: impl EmailProvider) -> Self {
-        Self { provider: Box::new(provider), heard: Box::new(|| 0), server: Box::new(()) }
+        Self { provider: Box::new(provider), request_count: Box::new(|| 0), server: Box::new(()) }
     }
 
     /// Sets the function that returns the number of connections or requests the server has received so far.
     #[must_use]
-    pub fn heard(mut self, heard: impl Fn() -> usize + Send + Sync + 'static) -> Self {
-        self.heard = Box::new(heard);
+    pub fn with_request_count(mut self, heard: impl Fn() -> usize + Send + Sync + 'static) -> Self {
+        self.request_count = Box::new(heard);
         self
     }
 
     /// Keeps the server until the test ends.
     #[must_use]
-    pub fn keep(mut self, server: impl Any + Send + Sync) -> Self {
+    pub fn with_resource(mut self, server: impl Any + Send + Sync) -> Self {
         self.server = Box::new(server);
         self
     }
 }
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for EmailProviderUnderTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&self.provider).finish()
+        f.debug_tuple("EmailProviderUnderTest").field(&self.provider).finish()
     }
 }
 
 /// The behaviour of the server during a conformance test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Day {
+pub enum EmailServerBehavior {
     /// The server accepts every mail.
-    Good,
+    Accepts,
     /// The server rejects every mail with a temporary error.
-    Later,
+    Busy,
     /// The server rejects every mail with a permanent error.
-    No,
+    Rejects,
     /// The server receives the mail and never responds.
-    Silent,
+    Hangs,
     /// The server accepts no connections.
-    Away,
+    Down,
 }
 
 /// Returns a mail that uses every feature of [`Email`], for conformance tests and tests of one provider.
 pub fn full_email() -> Email {
     Email::to("Ada Lovelace <ada@example.com>")
-        .also_to("\"O'Brien, Chloë\" <chloe@example.com>")
+        .add_to("\"O'Brien, Chloë\" <chloe@example.com>")
         .cc("charles@example.com")
         .bcc("secret@example.com")
         .from("Köln Shop <shop@bücher.example>")
@@ -103,7 +103,7 @@ pub fn full_email() -> Email {
 }
 
 /// Tests that the provider sends [`full_email`] and returns its own name in the result.
-pub async fn takes_a_full_mail(subject: Subject) {
+pub async fn sends_full_mail(subject: EmailProviderUnderTest) {
     let sent = subject
         .provider
         .send(&full_email())
@@ -113,7 +113,7 @@ pub async fn takes_a_full_mail(subject: Subject) {
 }
 
 /// Tests that the provider sends mails with only a recipient, a sender, a subject and a text or an HTML body.
-pub async fn takes_a_small_mail(subject: Subject) {
+pub async fn sends_minimal_mail(subject: EmailProviderUnderTest) {
     let small = Email::to("ada@example.com").from("shop@example.com").subject("Hello");
     for email in [small.clone().text("Hello."), small.html("<p>Hello.</p>")] {
         subject
@@ -125,17 +125,17 @@ pub async fn takes_a_small_mail(subject: Subject) {
 }
 
 /// Tests that the provider rejects invalid mails with [`ErrorKind::Invalid`] before it contacts the server.
-pub async fn refuses_what_nobody_can_send(subject: Subject) {
+pub async fn rejects_invalid_mail(subject: EmailProviderUnderTest) {
     let good = || Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
     let large = Attachment::new(
         "large.bin",
         "application/octet-stream",
-        vec![0; usize::try_from(MAX_SIZE).unwrap_or(usize::MAX)],
+        vec![0; usize::try_from(MAX_EMAIL_BYTES).unwrap_or(usize::MAX)],
     );
     let table: Vec<(&str, Email)> = vec![
         ("no recipients", Email::default().from("shop@example.com").subject("Hello").text("Hello.")),
         ("no address", good().cc("not an address")),
-        ("an address with a header", good().also_to("ada@example.com\r\nBcc: eve@example.com")),
+        ("an address with a header", good().add_to("ada@example.com\r\nBcc: eve@example.com")),
         ("a name with a header", good().cc("Ada\r\nBcc: eve@example.com <ada@example.com>")),
         ("no sender", Email::to("ada@example.com").subject("Hello").text("Hello.")),
         ("no subject", good().subject(" ")),
@@ -161,42 +161,45 @@ pub async fn refuses_what_nobody_can_send(subject: Subject) {
             .await
             .err()
             .unwrap_or_else(|| panic!("{what}: the provider accepted an invalid mail"));
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
+        assert_eq!(error.kind(), EmailErrorKind::Invalid, "{what}: {error}");
         assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{what}: {error}");
-        assert!(error.invalid().is_some_and(|invalid: &Invalid| !invalid.to_string().is_empty()), "{what}: {error}");
+        assert!(
+            error.invalid().is_some_and(|invalid: &InvalidEmail| !invalid.to_string().is_empty()),
+            "{what}: {error}"
+        );
     }
-    assert_eq!((subject.heard)(), 0, "the provider contacted the server for an invalid mail");
+    assert_eq!((subject.request_count)(), 0, "the provider contacted the server for an invalid mail");
 }
 
 /// Tests that a temporary error is retryable and a known failure.
-pub async fn later_may_be_tried_again(subject: Subject) {
+pub async fn temporary_error_is_retryable(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::RateLimited), "{error}");
+    assert!(matches!(error.kind(), EmailErrorKind::Unavailable | EmailErrorKind::RateLimited), "{error}");
     assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
 /// Tests that a permanent error is not retryable and a known failure.
-pub async fn no_is_not_tried_again(subject: Subject) {
+pub async fn permanent_error_is_not_retryable(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind(), EmailErrorKind::Refused, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
 /// Tests that a missing response ends in a timeout with an unknown outcome, which is not retryable.
-pub async fn silence_is_unknown(subject: Subject) {
+pub async fn missing_response_is_unknown(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+    assert_eq!(error.kind(), EmailErrorKind::Unknown, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Unknown, "{error}");
 }
 
 /// Tests that a failed connection is retryable and a known failure.
-pub async fn away_may_be_tried_again(subject: Subject) {
+pub async fn connection_failure_is_retryable(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.kind(), EmailErrorKind::Unavailable, "{error}");
     assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-async fn failure(subject: &Subject) -> omnistack_core::email::EmailError {
+async fn failure(subject: &EmailProviderUnderTest) -> omnistack_core::email::EmailError {
     match subject.provider.send(&full_email()).await {
         Ok(sent) => panic!("the provider reported success: {sent:?}"),
         Err(error) => error,
@@ -204,32 +207,32 @@ async fn failure(subject: &Subject) -> omnistack_core::email::EmailError {
 }
 
 /// Generates a test for each requirement of [`email`](crate::email), in a module with the name of the function that
-/// creates the [`Subject`](crate::email::Subject). With `with bad days`, generates the tests of server failures too.
+/// creates the [`EmailProviderUnderTest`](crate::email::EmailProviderUnderTest). With `with failures`, generates the tests of server failures too.
 #[macro_export]
 macro_rules! email_conformance {
     ($make:ident) => {
         #[cfg(test)]
         mod $make {
             $crate::email_conformance! { @laws (super::$make)
-                takes_a_full_mail()
-                takes_a_small_mail()
-                refuses_what_nobody_can_send()
+                sends_full_mail()
+                sends_minimal_mail()
+                rejects_invalid_mail()
             }
         }
     };
-    ($make:ident, with bad days) => {
+    ($make:ident, with failures) => {
         #[cfg(test)]
         mod $make {
-            use $crate::email::Day;
+            use $crate::email::EmailServerBehavior;
 
             $crate::email_conformance! { @laws (super::$make)
-                takes_a_full_mail(Day::Good)
-                takes_a_small_mail(Day::Good)
-                refuses_what_nobody_can_send(Day::Good)
-                later_may_be_tried_again(Day::Later)
-                no_is_not_tried_again(Day::No)
-                silence_is_unknown(Day::Silent)
-                away_may_be_tried_again(Day::Away)
+                sends_full_mail(EmailServerBehavior::Accepts)
+                sends_minimal_mail(EmailServerBehavior::Accepts)
+                rejects_invalid_mail(EmailServerBehavior::Accepts)
+                temporary_error_is_retryable(EmailServerBehavior::Busy)
+                permanent_error_is_not_retryable(EmailServerBehavior::Rejects)
+                missing_response_is_unknown(EmailServerBehavior::Hangs)
+                connection_failure_is_retryable(EmailServerBehavior::Down)
             }
         }
     };

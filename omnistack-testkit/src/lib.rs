@@ -78,11 +78,11 @@ pub mod upstream;
 
 pub use app::TestApp;
 pub use cache::TestCache;
-pub use client::{Answer, Client, RequestBuilder};
+pub use client::{TestClient, TestRequest, TestResponse};
 pub use database::TestDatabase;
-pub use mails::Mails;
+pub use mails::SentMails;
 pub use postgres::TestPostgres;
-pub use redis::{Monitor, TestRedis};
+pub use redis::{CommandMonitor, TestRedis};
 
 /// Generates two tests from one body, `name::sqlite` and `name::postgres`, each on a fresh [`TestDatabase`].
 ///

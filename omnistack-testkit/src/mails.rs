@@ -22,9 +22,9 @@ use omnistack_core::email::Email;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Mails(Vec<Email>);
+pub struct SentMails(Vec<Email>);
 
-impl Mails {
+impl SentMails {
     pub(crate) fn new(mails: Vec<Email>) -> Self {
         Self(mails)
     }
@@ -88,7 +88,7 @@ impl Mails {
     }
 }
 
-impl<'a> IntoIterator for &'a Mails {
+impl<'a> IntoIterator for &'a SentMails {
     type Item = &'a Email;
     type IntoIter = std::slice::Iter<'a, Email>;
 

@@ -48,7 +48,7 @@ impl TestPostgres {
     pub async fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", Uuid::new_v4()));
         let password = folder.join("password");
-        done(
+        expect_ok(
             "creating its folder",
             std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&password, "secret")),
         );
@@ -56,12 +56,12 @@ impl TestPostgres {
             run(Command::new("chown").arg("-R").arg(user).arg(&folder)).await;
         }
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = done("finding a free port", free).port();
+        let port = expect_ok("finding a free port", free).port();
         let mut server = Self { folder, port, process: None };
         let mut initdb = server.program("initdb");
         initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C", "--pwfile"]);
         run(initdb.arg(password).arg("-D").arg(server.data())).await;
-        server.resume().await;
+        server.restart().await;
         server
     }
 
@@ -78,7 +78,7 @@ impl TestPostgres {
         let Some(mut process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
         let id = process.id().map(|id| id.to_string()).unwrap_or_default();
         run(Command::new("kill").args(["-INT", &id])).await;
-        done("waiting for its exit", process.wait().await);
+        expect_ok("waiting for its exit", process.wait().await);
     }
 
     /// Kills the server, as in a crash.
@@ -87,15 +87,15 @@ impl TestPostgres {
     /// Panics if the server is not running.
     pub async fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
-        done("killing it", process.kill().await);
+        expect_ok("killing it", process.kill().await);
     }
 
     /// Starts the server again and waits until it accepts connections.
     ///
     /// # Panics
     /// Panics if the server accepts no connections within 60 seconds.
-    pub async fn resume(&mut self) {
-        let started = timeout(START_TIMEOUT, self.answer()).await;
+    pub async fn restart(&mut self) {
+        let started = timeout(START_TIMEOUT, self.wait_until_ready()).await;
         assert!(
             started.is_ok(),
             "the PostgreSQL in {} did not accept connections within {START_TIMEOUT:?}",
@@ -103,7 +103,7 @@ impl TestPostgres {
         );
     }
 
-    async fn answer(&mut self) {
+    async fn wait_until_ready(&mut self) {
         let port = self.port.to_string();
         loop {
             // After a crash PostgreSQL refuses to start until all of its old processes have ended.
@@ -113,11 +113,11 @@ impl TestPostgres {
                 server.arg("-D").arg(self.data()).arg("-k").arg(&self.folder).args(["-p", &port]);
                 server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=30"]);
                 server.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-                self.process = Some(done("starting it", server.spawn()));
+                self.process = Some(expect_ok("starting it", server.spawn()));
             }
             let mut asking = self.program("pg_isready");
             let asking = asking.args(["-q", "-h", "127.0.0.1", "-p", &port]);
-            if done("running pg_isready", asking.status().await).success() {
+            if expect_ok("running pg_isready", asking.status().await).success() {
                 return;
             }
             sleep(Duration::from_millis(20)).await;
@@ -163,11 +163,11 @@ fn user() -> Option<String> {
 }
 
 async fn run(command: &mut Command) {
-    let output = done("starting a program", command.output().await);
+    let output = expect_ok("starting a program", command.output().await);
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn done<T, E: Display>(what: &str, result: Result<T, E>) -> T {
+fn expect_ok<T, E: Display>(what: &str, result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("a PostgreSQL server for a test: {what} failed: {error}"),

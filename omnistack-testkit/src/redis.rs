@@ -53,7 +53,7 @@ impl TestRedis {
             Err(error) => panic!("no free port on 127.0.0.1: {error}"),
         };
         let mut server = Self { folder, port, process: None };
-        server.resume().await;
+        server.restart().await;
         server
     }
 
@@ -88,7 +88,7 @@ impl TestRedis {
     ///
     /// # Panics
     /// Panics if `TEST_REDIS_BIN` is not set or the server doesn't reply within 20 seconds.
-    pub async fn resume(&mut self) {
+    pub async fn restart(&mut self) {
         let Some(program) = variable("TEST_REDIS_BIN") else {
             panic!("this test starts Redis: run `cargo xtask test`, or set TEST_REDIS_BIN to the path of redis-server");
         };
@@ -114,7 +114,7 @@ impl TestRedis {
     }
 
     /// Resumes the server's process (`SIGCONT`).
-    pub fn thaw(&self) {
+    pub fn unfreeze(&self) {
         self.signal("CONT");
     }
 
@@ -138,11 +138,11 @@ impl TestRedis {
     ///
     /// # Panics
     /// Panics if the server is not running.
-    pub async fn monitor(&self) -> Monitor {
+    pub async fn monitor(&self) -> CommandMonitor {
         let open = async {
             let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
             stream.write_all(b"MONITOR\r\n").await?;
-            let mut monitor = Monitor(BufReader::new(stream));
+            let mut monitor = CommandMonitor(BufReader::new(stream));
             monitor.line().await.map(|_| monitor)
         };
         match open.await {
@@ -160,15 +160,15 @@ impl TestRedis {
 
 /// The stream of commands that a [`TestRedis`] runs, from [`TestRedis::monitor`].
 #[derive(Debug)]
-pub struct Monitor(BufReader<tokio::net::TcpStream>);
+pub struct CommandMonitor(BufReader<tokio::net::TcpStream>);
 
-impl Monitor {
+impl CommandMonitor {
     /// Waits for a command whose line matches `like`, and returns that line, for example
     /// `1733.2 [0 lua] "PEXPIRE" "test:f:key" "90"`.
     ///
     /// # Panics
     /// Panics if there is no such command within 20 seconds, or if the connection is lost.
-    pub async fn until(&mut self, like: impl Fn(&str) -> bool) -> String {
+    pub async fn wait_for(&mut self, like: impl Fn(&str) -> bool) -> String {
         let heard = async {
             loop {
                 match self.line().await {

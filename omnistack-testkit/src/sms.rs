@@ -5,18 +5,18 @@
 //!
 //! ```
 //! use omnistack_core::sms::SmsMemory;
-//! use omnistack_testkit::{sms::Subject, sms_conformance};
+//! use omnistack_testkit::{sms::SmsProviderUnderTest, sms_conformance};
 //!
-//! async fn memory() -> Subject {
-//!     Subject::new(SmsMemory::default())
+//! async fn memory() -> SmsProviderUnderTest {
+//!     SmsProviderUnderTest::new(SmsMemory::default())
 //! }
 //!
 //! sms_conformance!(memory);
 //! # fn main() {}
 //! ```
 //!
-//! A provider that calls a server is also tested on the server's failures. Its function then takes the [`Day`] and
-//! sets up a server that behaves this way: `sms_conformance!(mine, with bad days)`.
+//! A provider that calls a server is also tested on the server's failures. Its function then takes the [`SmsServerBehavior`] and
+//! sets up a server that behaves this way: `sms_conformance!(mine, with failures)`.
 
 use std::{any::Any, fmt};
 
@@ -26,58 +26,58 @@ use omnistack_core::{
 };
 
 /// A provider under test and the server it calls.
-pub struct Subject {
+pub struct SmsProviderUnderTest {
     /// The provider.
     pub provider: Box<dyn SmsProvider>,
     /// Returns the number of requests that the server has received so far.
-    pub heard: Box<dyn Fn() -> usize + Send + Sync>,
+    pub request_count: Box<dyn Fn() -> usize + Send + Sync>,
     server: Box<dyn Any + Send + Sync>,
 }
 
-impl Subject {
+impl SmsProviderUnderTest {
     /// Creates a provider under test that has no server.
     pub fn new(provider: impl SmsProvider) -> Self {
-        Self { provider: Box::new(provider), heard: Box::new(|| 0), server: Box::new(()) }
+        Self { provider: Box::new(provider), request_count: Box::new(|| 0), server: Box::new(()) }
     }
 
     /// Sets the function that returns the number of requests the server has received so far.
     #[must_use]
-    pub fn heard(mut self, heard: impl Fn() -> usize + Send + Sync + 'static) -> Self {
-        self.heard = Box::new(heard);
+    pub fn with_request_count(mut self, heard: impl Fn() -> usize + Send + Sync + 'static) -> Self {
+        self.request_count = Box::new(heard);
         self
     }
 
     /// Keeps the server until the test ends.
     #[must_use]
-    pub fn keep(mut self, server: impl Any + Send + Sync) -> Self {
+    pub fn with_resource(mut self, server: impl Any + Send + Sync) -> Self {
         self.server = Box::new(server);
         self
     }
 }
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for SmsProviderUnderTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&self.provider).finish()
+        f.debug_tuple("SmsProviderUnderTest").field(&self.provider).finish()
     }
 }
 
 /// The behaviour of the server during a conformance test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Day {
+pub enum SmsServerBehavior {
     /// The server accepts every message.
-    Good,
+    Accepts,
     /// The server rejects every message with a temporary error.
-    Later,
+    Busy,
     /// The server rejects every message with a permanent error.
-    No,
+    Rejects,
     /// The server rejects every message because the recipient has opted out.
-    Unwanted,
+    OptedOut,
     /// The server receives the message and fails while it responds.
-    Broken,
+    BreaksResponse,
     /// The server receives the message and never responds.
-    Silent,
+    Hangs,
     /// The server accepts no connections.
-    Away,
+    Down,
 }
 
 /// Returns a message to a number reserved for tests.
@@ -93,7 +93,7 @@ pub fn message(text: &str) -> SmsMessage {
 
 /// Tests that the provider sends messages in any script and of up to [`MAX_SEGMENTS`] segments, and returns its own
 /// name in the result.
-pub async fn takes_messages(subject: Subject) {
+pub async fn sends_messages(subject: SmsProviderUnderTest) {
     let long = "a".repeat(153 * MAX_SEGMENTS);
     for text in ["Hello", "Grüße, 10 €\n^{}", "你好 🎉", long.as_str()] {
         let sent = subject
@@ -106,7 +106,7 @@ pub async fn takes_messages(subject: Subject) {
 }
 
 /// Tests that the provider rejects invalid messages with [`SmsErrorKind::Invalid`] before it contacts the server.
-pub async fn refuses_what_nobody_can_send(subject: Subject) {
+pub async fn rejects_invalid_message(subject: SmsProviderUnderTest) {
     let long = "a".repeat(153 * MAX_SEGMENTS + 1);
     for text in ["", " \n", "a\0b", "a\u{1b}[2J", long.as_str()] {
         let error = subject
@@ -119,25 +119,25 @@ pub async fn refuses_what_nobody_can_send(subject: Subject) {
         assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{text:?}: {error}");
         assert!(error.invalid().is_some(), "{text:?}: {error}");
     }
-    assert_eq!((subject.heard)(), 0, "the provider contacted the server for an invalid message");
+    assert_eq!((subject.request_count)(), 0, "the provider contacted the server for an invalid message");
 }
 
 /// Tests that a temporary error is retryable and a known failure.
-pub async fn later_may_be_tried_again(subject: Subject) {
+pub async fn temporary_error_is_retryable(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
     assert!(matches!(error.kind(), SmsErrorKind::Unavailable | SmsErrorKind::RateLimited), "{error}");
     assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
 /// Tests that a permanent error is not retryable and a known failure.
-pub async fn no_is_not_tried_again(subject: Subject) {
+pub async fn permanent_error_is_not_retryable(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::Refused, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
 /// Tests that the rejection for a recipient who has opted out is [`SmsErrorKind::OptedOut`], which is not retryable.
-pub async fn unwanted_is_told_apart(subject: Subject) {
+pub async fn opt_out_is_reported(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::OptedOut, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
@@ -145,21 +145,21 @@ pub async fn unwanted_is_told_apart(subject: Subject) {
 
 /// Tests that a missing or broken response ends with an unknown outcome, which is not retryable, after a single
 /// request.
-pub async fn silence_is_unknown(subject: Subject) {
+pub async fn missing_response_is_unknown(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::Unknown, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Unknown, "{error}");
-    assert!((subject.heard)() <= 1, "the message was sent more than once");
+    assert!((subject.request_count)() <= 1, "the message was sent more than once");
 }
 
 /// Tests that a failed connection is retryable and a known failure.
-pub async fn away_may_be_tried_again(subject: Subject) {
+pub async fn connection_failure_is_retryable(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::Unavailable, "{error}");
     assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-async fn failure(subject: &Subject) -> SmsError {
+async fn failure(subject: &SmsProviderUnderTest) -> SmsError {
     match subject.provider.send(&message("Hello")).await {
         Ok(sent) => panic!("the provider reported success: {sent:?}"),
         Err(error) => error,
@@ -167,32 +167,32 @@ async fn failure(subject: &Subject) -> SmsError {
 }
 
 /// Generates a test for each requirement of [`sms`](crate::sms), in a module with the name of the function that
-/// creates the [`Subject`](crate::sms::Subject). With `with bad days`, generates the tests of server failures too.
+/// creates the [`SmsProviderUnderTest`](crate::sms::SmsProviderUnderTest). With `with failures`, generates the tests of server failures too.
 #[macro_export]
 macro_rules! sms_conformance {
     ($make:ident) => {
         #[cfg(test)]
         mod $make {
             $crate::sms_conformance! { @laws (super::$make)
-                takes_messages: takes_messages()
-                refuses_what_nobody_can_send: refuses_what_nobody_can_send()
+                sends_messages: sends_messages()
+                rejects_invalid_message: rejects_invalid_message()
             }
         }
     };
-    ($make:ident, with bad days) => {
+    ($make:ident, with failures) => {
         #[cfg(test)]
         mod $make {
-            use $crate::sms::Day;
+            use $crate::sms::SmsServerBehavior;
 
             $crate::sms_conformance! { @laws (super::$make)
-                takes_messages: takes_messages(Day::Good)
-                refuses_what_nobody_can_send: refuses_what_nobody_can_send(Day::Good)
-                later_may_be_tried_again: later_may_be_tried_again(Day::Later)
-                no_is_not_tried_again: no_is_not_tried_again(Day::No)
-                unwanted_is_told_apart: unwanted_is_told_apart(Day::Unwanted)
-                silence_is_unknown: silence_is_unknown(Day::Silent)
-                a_broken_answer_is_unknown: silence_is_unknown(Day::Broken)
-                away_may_be_tried_again: away_may_be_tried_again(Day::Away)
+                sends_messages: sends_messages(SmsServerBehavior::Accepts)
+                rejects_invalid_message: rejects_invalid_message(SmsServerBehavior::Accepts)
+                temporary_error_is_retryable: temporary_error_is_retryable(SmsServerBehavior::Busy)
+                permanent_error_is_not_retryable: permanent_error_is_not_retryable(SmsServerBehavior::Rejects)
+                opt_out_is_reported: opt_out_is_reported(SmsServerBehavior::OptedOut)
+                missing_response_is_unknown: missing_response_is_unknown(SmsServerBehavior::Hangs)
+                broken_response_is_unknown: missing_response_is_unknown(SmsServerBehavior::BreaksResponse)
+                connection_failure_is_retryable: connection_failure_is_retryable(SmsServerBehavior::Down)
             }
         }
     };

@@ -38,22 +38,22 @@ use tokio::{
 #[derive(Debug)]
 pub struct SmtpServer {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<SmtpServerState>>,
     _server: JoinSet<()>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SmtpServerState {
     replies: HashMap<String, SmtpReply>,
     commands: Vec<String>,
-    delivered: Vec<Delivered>,
+    delivered: Vec<DeliveredMail>,
     connections: usize,
 }
 
 /// A mail that the server accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Delivered {
+pub struct DeliveredMail {
     /// The address of `MAIL FROM`.
     pub from: String,
     /// The accepted addresses of `RCPT TO`, in order.
@@ -64,10 +64,10 @@ pub struct Delivered {
 
 /// A scripted reaction to a command, in place of acceptance.
 #[derive(Clone, Debug)]
-pub struct SmtpReply(Kind);
+pub struct SmtpReply(SmtpReplyKind);
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum SmtpReplyKind {
     Text(String),
     Drip(String, Duration),
     Hang,
@@ -77,22 +77,22 @@ enum Kind {
 impl SmtpReply {
     /// Sends `line`, which may be several lines separated by CR LF.
     pub fn line(line: impl Into<String>) -> Self {
-        Self(Kind::Text(line.into()))
+        Self(SmtpReplyKind::Text(line.into()))
     }
 
     /// Sends `line` one byte at a time, with a pause before each byte.
     pub fn drip(line: impl Into<String>, pause: Duration) -> Self {
-        Self(Kind::Drip(line.into(), pause))
+        Self(SmtpReplyKind::Drip(line.into(), pause))
     }
 
     /// Sends nothing and keeps the connection open.
     pub fn hang() -> Self {
-        Self(Kind::Hang)
+        Self(SmtpReplyKind::Hang)
     }
 
     /// Closes the connection.
     pub fn close() -> Self {
-        Self(Kind::Close)
+        Self(SmtpReplyKind::Close)
     }
 }
 
@@ -106,7 +106,7 @@ impl SmtpServer {
         let (listener, address) = listener
             .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
             .unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}"));
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(SmtpServerState::default()));
         let mut server = JoinSet::new();
         let shared = state.clone();
         server.spawn(async move {
@@ -114,7 +114,7 @@ impl SmtpServer {
             while let Ok((stream, _)) = listener.accept().await {
                 lock(&shared).connections += 1;
                 let state = shared.clone();
-                conversations.spawn(async move { _ = converse(stream, &state).await });
+                conversations.spawn(async move { _ = serve_connection(stream, &state).await });
             }
         });
         Self { address, state, _server: server }
@@ -132,17 +132,17 @@ impl SmtpServer {
 
     /// Sets the reply to a command, such as `RCPT`, `DATA` or `AUTH`, from now on. `CONNECT` sets the greeting, and
     /// `.` the reply to the end of a mail's data.
-    pub fn answer(&self, command: &str, reply: SmtpReply) {
+    pub fn set_reply(&self, command: &str, reply: SmtpReply) {
         lock(&self.state).replies.insert(command.into(), reply);
     }
 
     /// Removes all scripted replies, so that every command is accepted from now on.
-    pub fn agree(&self) {
+    pub fn accept_all(&self) {
         lock(&self.state).replies.clear();
     }
 
     /// Returns the accepted mails, in order.
-    pub fn delivered(&self) -> Vec<Delivered> {
+    pub fn delivered(&self) -> Vec<DeliveredMail> {
         lock(&self.state).delivered.clone()
     }
 
@@ -157,13 +157,13 @@ impl SmtpServer {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<SmtpServerState>) -> MutexGuard<'_, SmtpServerState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn converse(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+async fn serve_connection(stream: TcpStream, state: &Mutex<SmtpServerState>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    if !say(&mut stream, state, "CONNECT", "220 testkit ESMTP").await? {
+    if !reply(&mut stream, state, "CONNECT", "220 testkit ESMTP").await? {
         return Ok(());
     }
     let (mut from, mut to) = (String::new(), Vec::new());
@@ -181,19 +181,19 @@ async fn converse(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()
             _ => "500 unknown command",
         };
         let scripted = lock(state).replies.contains_key(&verb);
-        if !say(&mut stream, state, &verb, agreed).await? {
+        if !reply(&mut stream, state, &verb, agreed).await? {
             return Ok(());
         }
         match verb.as_str() {
             "MAIL" => (from, to) = (address(&command), Vec::new()),
             "RCPT" if !scripted => to.push(address(&command)),
             "DATA" if !scripted => {
-                let text = text(&mut stream).await?;
+                let text = read_mail(&mut stream).await?;
                 let refused = lock(state).replies.contains_key(".");
                 if !refused {
-                    lock(state).delivered.push(Delivered { from: from.clone(), to: std::mem::take(&mut to), text });
+                    lock(state).delivered.push(DeliveredMail { from: from.clone(), to: std::mem::take(&mut to), text });
                 }
-                if !say(&mut stream, state, ".", "250 2.0.0 taken").await? {
+                if !reply(&mut stream, state, ".", "250 2.0.0 taken").await? {
                     return Ok(());
                 }
             }
@@ -211,7 +211,7 @@ fn address(command: &str) -> String {
 }
 
 /// Reads the lines of a mail up to the line that contains only a dot. Fails if the connection ends before that line.
-async fn text(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+async fn read_mail(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -227,23 +227,23 @@ async fn text(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
 }
 
 /// Sends the scripted reply to `verb`, or `agreed` if there is none. Returns `false` if the connection is to be closed.
-async fn say(
+async fn reply(
     stream: &mut BufReader<TcpStream>,
-    state: &Mutex<State>,
+    state: &Mutex<SmtpServerState>,
     verb: &str,
     agreed: &str,
 ) -> std::io::Result<bool> {
     let scripted = lock(state).replies.get(verb).cloned();
-    match scripted.map_or_else(|| Kind::Text(agreed.into()), |reply| reply.0) {
-        Kind::Text(text) => stream.write_all(format!("{text}\r\n").as_bytes()).await.map(|()| true),
-        Kind::Drip(text, pause) => {
+    match scripted.map_or_else(|| SmtpReplyKind::Text(agreed.into()), |reply| reply.0) {
+        SmtpReplyKind::Text(text) => stream.write_all(format!("{text}\r\n").as_bytes()).await.map(|()| true),
+        SmtpReplyKind::Drip(text, pause) => {
             for byte in format!("{text}\r\n").into_bytes() {
                 tokio::time::sleep(pause).await;
                 stream.write_all(&[byte]).await?;
             }
             Ok(true)
         }
-        Kind::Hang => std::future::pending().await,
-        Kind::Close => Ok(false),
+        SmtpReplyKind::Hang => std::future::pending().await,
+        SmtpReplyKind::Close => Ok(false),
     }
 }

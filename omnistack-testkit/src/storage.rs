@@ -5,10 +5,10 @@
 //!
 //! ```
 //! use omnistack_storage::Memory;
-//! use omnistack_testkit::{storage::Subject, storage_conformance};
+//! use omnistack_testkit::{storage::StorageProviderUnderTest, storage_conformance};
 //!
-//! async fn memory() -> Subject {
-//!     Subject::new(Memory::default())
+//! async fn memory() -> StorageProviderUnderTest {
+//!     StorageProviderUnderTest::new(Memory::default())
 //! }
 //!
 //! storage_conformance!(memory);
@@ -23,19 +23,19 @@ use std::{any::Any, fmt, future::poll_fn, task::Poll, time::Duration};
 use bytes::Bytes;
 use omnistack_core::{crypto::Sha256, http::Method};
 use omnistack_storage::{
-    ByteRange, ByteStream, Error, ErrorKind, ObjectKey, PostPolicy, PutOptions, RestoreTier, SignRequest,
-    StorageProvider, Upload,
+    ByteRange, ByteStream, Error, ErrorKind, ObjectKey, PostPolicy, PresignRequest, PutOptions, RestoreTier,
+    StorageProvider, UploadBody,
 };
 
 /// A provider under test and the server or folder it needs.
-pub struct Subject {
+pub struct StorageProviderUnderTest {
     /// The provider.
     pub provider: Box<dyn StorageProvider>,
     class: &'static str,
     kept: Box<dyn Any + Send + Sync>,
 }
 
-impl Subject {
+impl StorageProviderUnderTest {
     /// Creates a provider under test. Its bucket must be empty.
     pub fn new(provider: impl StorageProvider) -> Self {
         Self { provider: Box::new(provider), class: "STANDARD_IA", kept: Box::new(()) }
@@ -43,22 +43,22 @@ impl Subject {
 
     /// Sets the provider's storage class for rarely read objects. The default is `STANDARD_IA`.
     #[must_use]
-    pub fn class(mut self, class: &'static str) -> Self {
+    pub fn with_storage_class(mut self, class: &'static str) -> Self {
         self.class = class;
         self
     }
 
     /// Keeps a server or a folder until the test ends.
     #[must_use]
-    pub fn keep(mut self, kept: impl Any + Send + Sync) -> Self {
+    pub fn with_resource(mut self, kept: impl Any + Send + Sync) -> Self {
         self.kept = Box::new(kept);
         self
     }
 }
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for StorageProviderUnderTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&self.provider).finish()
+        f.debug_tuple("StorageProviderUnderTest").field(&self.provider).finish()
     }
 }
 
@@ -69,53 +69,53 @@ fn key(text: &str) -> ObjectKey {
     }
 }
 
-fn good<T>(result: Result<T, Error>) -> T {
+fn expect_ok<T>(result: Result<T, Error>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn refused<T: fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, what: &str) {
+fn expect_error<T: fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, what: &str) {
     match result {
         Ok(done) => panic!("{what}: {done:?}"),
         Err(error) => assert_eq!(error.kind(), kind, "{what}: {error}"),
     }
 }
 
-async fn put(subject: &Subject, name: &str, bytes: impl Into<Bytes>) {
-    good(subject.provider.put(&key(name), Upload::bytes(bytes), &PutOptions::default()).await);
+async fn put(subject: &StorageProviderUnderTest, name: &str, bytes: impl Into<Bytes>) {
+    expect_ok(subject.provider.put(&key(name), UploadBody::from_bytes(bytes), &PutOptions::default()).await);
 }
 
-async fn read(subject: &Subject, name: &str, range: Option<ByteRange>) -> Bytes {
-    let object = good(subject.provider.get(&key(name), range).await);
-    good(object.bytes(u64::MAX).await)
+async fn read(subject: &StorageProviderUnderTest, name: &str, range: Option<ByteRange>) -> Bytes {
+    let object = expect_ok(subject.provider.get(&key(name), range).await);
+    expect_ok(object.read_all(u64::MAX).await)
 }
 
-/// Returns a stream of the items of `pieces`.
-fn pieces(pieces: Vec<Result<Bytes, Error>>) -> ByteStream {
-    let mut pieces = pieces.into_iter();
-    Box::pin(futures_util::stream::poll_fn(move |_| Poll::Ready(pieces.next())))
+/// Returns a stream of the items of `stream_of`.
+fn stream_of(stream_of: Vec<Result<Bytes, Error>>) -> ByteStream {
+    let mut stream_of = stream_of.into_iter();
+    Box::pin(futures_util::stream::poll_fn(move |_| Poll::Ready(stream_of.next())))
 }
 
 /// Returns `length` bytes in a pattern that repeats every 251 bytes.
-fn many(length: usize) -> Bytes {
+fn sample_bytes(length: usize) -> Bytes {
     (0..length).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect::<Vec<_>>().into()
 }
 
 /// Tests that a stored object is read back byte for byte, with its size, content type, entity tag and, if supported,
 /// checksum.
-pub async fn keeps_what_is_stored(subject: Subject) {
+pub async fn stored_object_is_read_back(subject: StorageProviderUnderTest) {
     let provider = &subject.provider;
     for (name, bytes) in [
         ("empty", Bytes::new()),
         ("a.txt", Bytes::from_static(b"Hello.")),
-        ("deep/er/and deeper/Grüße 🎉.bin", many(300_000)),
+        ("deep/er/and deeper/Grüße 🎉.bin", sample_bytes(300_000)),
         ("odd/~(1)+[x]{y}#&=$,;:@!'.txt", Bytes::from_static(b"odd")),
         ("100% sure", Bytes::from_static(b"percent")),
     ] {
         let options = PutOptions::content_type("text/x-test");
-        let stored = good(provider.put(&key(name), Upload::bytes(bytes.clone()), &options).await);
-        assert_eq!((stored.size, stored.sha256), (bytes.len() as u64, Sha256::of(&bytes)), "{name}");
+        let stored = expect_ok(provider.put(&key(name), UploadBody::from_bytes(bytes.clone()), &options).await);
+        assert_eq!((stored.size, stored.sha256), (bytes.len() as u64, Sha256::digest(&bytes)), "{name}");
         assert_eq!(read(&subject, name, None).await, bytes, "{name}");
-        let info = good(provider.head(&key(name)).await);
+        let info = expect_ok(provider.head(&key(name)).await);
         assert_eq!((info.key.as_str(), info.size), (name, bytes.len() as u64));
         assert_eq!(info.content_type.as_deref(), Some("text/x-test"), "{name}");
         assert!(info.etag.is_some(), "{name}");
@@ -126,46 +126,47 @@ pub async fn keeps_what_is_stored(subject: Subject) {
 }
 
 /// Tests that a stream of unknown length, long enough for several parts, is stored completely.
-pub async fn keeps_a_long_stream(subject: Subject) {
-    let piece = many(1_000_003);
+pub async fn long_stream_is_stored(subject: StorageProviderUnderTest) {
+    let piece = sample_bytes(1_000_003);
     let all: Vec<_> = (0..18).map(|_| Ok(piece.clone())).collect();
     let whole: Bytes = (0..18).flat_map(|_| piece.to_vec()).collect::<Vec<_>>().into();
-    let stored = subject.provider.put(&key("long"), Upload::stream(pieces(all)), &PutOptions::default()).await;
-    assert_eq!(good(stored).sha256, Sha256::of(&whole));
+    let stored =
+        subject.provider.put(&key("long"), UploadBody::from_stream(stream_of(all)), &PutOptions::default()).await;
+    assert_eq!(expect_ok(stored).sha256, Sha256::digest(&whole));
     assert!(read(&subject, "long", None).await == whole, "other bytes came back");
     let middle = read(&subject, "long", Some(ByteRange::Bounded(8_388_600, 8_388_620))).await;
     assert_eq!(middle, whole.slice(8_388_600..8_388_620));
 }
 
-/// Tests that storing an object under an existing key replaces the object and changes its entity tag.
-pub async fn replaces(subject: Subject) {
+/// Tests that storing an object under an existing key put_replaces_object the object and changes its entity tag.
+pub async fn put_replaces_object(subject: StorageProviderUnderTest) {
     put(&subject, "a", "one").await;
-    let before = good(subject.provider.head(&key("a")).await).etag;
+    let before = expect_ok(subject.provider.head(&key("a")).await).etag;
     put(&subject, "a", "another").await;
     assert_eq!(read(&subject, "a", None).await, "another");
-    assert_ne!(good(subject.provider.head(&key("a")).await).etag, before);
+    assert_ne!(expect_ok(subject.provider.head(&key("a")).await).etag, before);
 }
 
 /// Tests that reading or copying a missing object fails with [`ErrorKind::NotFound`], and that deleting it succeeds.
-pub async fn says_what_is_not_there(subject: Subject) {
+pub async fn missing_object_is_not_found(subject: StorageProviderUnderTest) {
     let provider = &subject.provider;
     put(&subject, "folder/a", "a").await;
     for name in ["b", "folder", "folder/b", "folder/a/b"] {
-        refused(provider.get(&key(name), None).await, ErrorKind::NotFound, name);
-        refused(provider.get(&key(name), Some(ByteRange::From(1))).await, ErrorKind::NotFound, name);
-        refused(provider.head(&key(name)).await, ErrorKind::NotFound, name);
-        refused(provider.copy(&key(name), &key("c"), None).await, ErrorKind::NotFound, name);
-        good(provider.delete(&key(name)).await);
+        expect_error(provider.get(&key(name), None).await, ErrorKind::NotFound, name);
+        expect_error(provider.get(&key(name), Some(ByteRange::From(1))).await, ErrorKind::NotFound, name);
+        expect_error(provider.head(&key(name)).await, ErrorKind::NotFound, name);
+        expect_error(provider.copy(&key(name), &key("c"), None).await, ErrorKind::NotFound, name);
+        expect_ok(provider.delete(&key(name)).await);
     }
     assert_eq!(read(&subject, "folder/a", None).await, "a");
-    good(provider.delete(&key("folder/a")).await);
-    refused(provider.head(&key("folder/a")).await, ErrorKind::NotFound, "deleted");
-    assert!(good(provider.list("", None, 10).await).objects.is_empty());
+    expect_ok(provider.delete(&key("folder/a")).await);
+    expect_error(provider.head(&key("folder/a")).await, ErrorKind::NotFound, "deleted");
+    assert!(expect_ok(provider.list("", None, 10).await).objects.is_empty());
 }
 
 /// Tests that ranges of an object are read correctly, and that an empty range or one after the end fails with
 /// [`ErrorKind::Range`].
-pub async fn reads_ranges(subject: Subject) {
+pub async fn reads_ranges(subject: StorageProviderUnderTest) {
     put(&subject, "a", "0123456789").await;
     put(&subject, "empty", "").await;
     for (range, expected, at) in [
@@ -177,9 +178,9 @@ pub async fn reads_ranges(subject: Subject) {
         (ByteRange::Last(3), "789", 7..10),
         (ByteRange::Last(100), "0123456789", 0..10),
     ] {
-        let object = good(subject.provider.get(&key("a"), Some(range)).await);
+        let object = expect_ok(subject.provider.get(&key("a"), Some(range)).await);
         assert_eq!((object.range.clone(), object.info.size), (at, 10), "{range:?}");
-        assert_eq!(good(object.bytes(100).await), expected, "{range:?}");
+        assert_eq!(expect_ok(object.read_all(100).await), expected, "{range:?}");
     }
     for (name, range) in [
         ("a", ByteRange::Bounded(10, 11)),
@@ -191,12 +192,12 @@ pub async fn reads_ranges(subject: Subject) {
         ("empty", ByteRange::Last(1)),
     ] {
         let result = subject.provider.get(&key(name), Some(range)).await;
-        refused(result, ErrorKind::Range, &format!("{name} {range:?}"));
+        expect_error(result, ErrorKind::Range, &format!("{name} {range:?}"));
     }
 }
 
 /// Tests that lists are sorted by key, filtered by prefix, and continued after a key.
-pub async fn lists_in_order(subject: Subject) {
+pub async fn lists_in_order(subject: StorageProviderUnderTest) {
     let names = ["a", "b-c/1", "b/1", "b/2", "b/sub/3", "b/z", "ba", "c/1"];
     for name in names.iter().rev() {
         put(&subject, name, name.as_bytes().to_vec()).await;
@@ -204,10 +205,10 @@ pub async fn lists_in_order(subject: Subject) {
     let names_of = |prefix: &'static str, after: Option<&'static str>, limit: usize| {
         let provider = &subject.provider;
         async move {
-            let listing = good(provider.list(prefix, after.map(key).as_ref(), limit).await);
+            let listing = expect_ok(provider.list(prefix, after.map(key).as_ref(), limit).await);
             let names: Vec<_> = listing.objects.iter().map(|info| info.key.to_string()).collect();
             assert!(listing.objects.iter().all(|info| info.size == info.key.as_str().len() as u64));
-            (names.join(" "), listing.more)
+            (names.join(" "), listing.has_more)
         }
     };
     for (prefix, after, limit, expected, more) in [
@@ -228,34 +229,34 @@ pub async fn lists_in_order(subject: Subject) {
 
 /// Tests that a copy is independent of the original and has its content type, and that a copy onto an existing object
 /// or onto itself works.
-pub async fn copies(subject: Subject) {
+pub async fn copy_is_independent(subject: StorageProviderUnderTest) {
     let provider = &subject.provider;
-    good(provider.put(&key("a b"), Upload::bytes("one"), &PutOptions::content_type("text/x-test")).await);
-    good(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
+    expect_ok(provider.put(&key("a b"), UploadBody::from_bytes("one"), &PutOptions::content_type("text/x-test")).await);
+    expect_ok(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
     put(&subject, "a b", "two").await;
     assert_eq!(read(&subject, "folder/Grüße", None).await, "one");
-    let info = good(provider.head(&key("folder/Grüße")).await);
+    let info = expect_ok(provider.head(&key("folder/Grüße")).await);
     assert_eq!(info.content_type.as_deref(), Some("text/x-test"));
-    good(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
+    expect_ok(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
     assert_eq!(read(&subject, "folder/Grüße", None).await, "two");
-    good(provider.copy(&key("a b"), &key("a b"), None).await);
+    expect_ok(provider.copy(&key("a b"), &key("a b"), None).await);
     assert_eq!(read(&subject, "a b", None).await, "two");
 }
 
 /// Tests that [`PutOptions::if_absent`] fails with [`ErrorKind::Exists`] for an existing object, and that one of
 /// several concurrent uploads succeeds.
-pub async fn stores_only_if_absent(subject: Subject) {
+pub async fn create_only_rejects_existing_object(subject: StorageProviderUnderTest) {
     let provider = &subject.provider;
-    let options = PutOptions::default().if_absent();
-    if !provider.capabilities().if_absent {
-        return refused(provider.put(&key("a"), "a".into(), &options).await, ErrorKind::Unsupported, "if absent");
+    let options = PutOptions::default().create_only();
+    if !provider.capabilities().create_only {
+        return expect_error(provider.put(&key("a"), "a".into(), &options).await, ErrorKind::Unsupported, "if absent");
     }
-    good(provider.put(&key("a"), "first".into(), &options).await);
-    refused(provider.put(&key("a"), "second".into(), &options).await, ErrorKind::Exists, "a second");
+    expect_ok(provider.put(&key("a"), "first".into(), &options).await);
+    expect_error(provider.put(&key("a"), "second".into(), &options).await, ErrorKind::Exists, "a second");
     assert_eq!(read(&subject, "a", None).await, "first");
     let race = (0..8).map(|at| {
         let options = &options;
-        async move { provider.put(&key("race"), Upload::bytes(format!("from {at}")), options).await.is_ok() }
+        async move { provider.put(&key("race"), UploadBody::from_bytes(format!("from {at}")), options).await.is_ok() }
     });
     let won = futures_util::future::join_all(race).await;
     assert_eq!(won.iter().filter(|won| **won).count(), 1, "{won:?}");
@@ -265,55 +266,59 @@ pub async fn stores_only_if_absent(subject: Subject) {
 
 /// Tests that an upload with the wrong size or checksum, over its size limit, or with a failing stream stores nothing
 /// and keeps the existing object.
-pub async fn stores_nothing_by_half(subject: Subject) {
+pub async fn failed_upload_stores_nothing(subject: StorageProviderUnderTest) {
     let provider = &subject.provider;
     put(&subject, "there", "before").await;
     let broken = || Error::new(ErrorKind::Interrupted, "the sender left");
     for length in [3, 9_000_000] {
-        let bytes = many(length);
+        let bytes = sample_bytes(length);
         let size = length as u64;
-        let table: Vec<(&str, Box<dyn Fn() -> Upload + '_>, ErrorKind)> = vec![
-            ("fewer", Box::new(|| Upload::bytes(bytes.clone()).size(size + 1)), ErrorKind::Mismatch),
-            ("more", Box::new(|| Upload::bytes(bytes.clone()).size(size - 1)), ErrorKind::Mismatch),
-            ("others", Box::new(|| Upload::bytes(bytes.clone()).sha256(Sha256::of("x"))), ErrorKind::Mismatch),
-            ("too many", Box::new(|| Upload::bytes(bytes.clone()).at_most(size - 1)), ErrorKind::TooLarge),
+        let table: Vec<(&str, Box<dyn Fn() -> UploadBody + '_>, ErrorKind)> = vec![
+            ("fewer", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size + 1)), ErrorKind::Mismatch),
+            ("more", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size - 1)), ErrorKind::Mismatch),
+            (
+                "others",
+                Box::new(|| UploadBody::from_bytes(bytes.clone()).sha256(Sha256::digest("x"))),
+                ErrorKind::Mismatch,
+            ),
+            ("too sample_bytes", Box::new(|| UploadBody::from_bytes(bytes.clone()).max_size(size - 1)), ErrorKind::TooLarge),
             (
                 "broken off",
-                Box::new(|| Upload::stream(pieces(vec![Ok(bytes.clone()), Err(broken())]))),
+                Box::new(|| UploadBody::from_stream(stream_of(vec![Ok(bytes.clone()), Err(broken())]))),
                 ErrorKind::Interrupted,
             ),
         ];
         for (what, upload, kind) in table {
             for name in ["there", "new"] {
-                refused(provider.put(&key(name), upload(), &PutOptions::default()).await, kind, what);
+                expect_error(provider.put(&key(name), upload(), &PutOptions::default()).await, kind, what);
             }
             assert_eq!(read(&subject, "there", None).await, "before", "{what}");
-            refused(provider.head(&key("new")).await, ErrorKind::NotFound, what);
+            expect_error(provider.head(&key("new")).await, ErrorKind::NotFound, what);
         }
     }
-    let right = Upload::bytes("right").size(5).at_most(5).sha256(Sha256::of("right"));
-    good(provider.put(&key("new"), right, &PutOptions::default()).await);
-    assert_eq!(good(provider.list("", None, 10).await).objects.len(), 2);
+    let right = UploadBody::from_bytes("right").size(5).max_size(5).sha256(Sha256::digest("right"));
+    expect_ok(provider.put(&key("new"), right, &PutOptions::default()).await);
+    assert_eq!(expect_ok(provider.list("", None, 10).await).objects.len(), 2);
 }
 
 /// Tests that an upload whose future is dropped leaves no visible object.
-pub async fn a_dropped_upload_leaves_nothing(subject: Subject) {
+pub async fn dropped_upload_stores_nothing(subject: StorageProviderUnderTest) {
     let mut given = false;
     let stream = futures_util::stream::poll_fn(move |_| {
-        if std::mem::replace(&mut given, true) { Poll::Pending } else { Poll::Ready(Some(Ok(many(9_000_000)))) }
+        if std::mem::replace(&mut given, true) { Poll::Pending } else { Poll::Ready(Some(Ok(sample_bytes(9_000_000)))) }
     });
     {
         let (name, options) = (key("a"), PutOptions::default());
-        let mut put = Box::pin(subject.provider.put(&name, Upload::stream(Box::pin(stream)), &options));
+        let mut put = Box::pin(subject.provider.put(&name, UploadBody::from_stream(Box::pin(stream)), &options));
         let some = tokio::time::timeout(Duration::from_millis(300), poll_fn(|cx| put.as_mut().poll(cx))).await;
         assert!(some.is_err(), "it ended: {some:?}");
     }
-    refused(subject.provider.head(&key("a")).await, ErrorKind::NotFound, "dropped");
-    assert!(good(subject.provider.list("", None, 10).await).objects.is_empty());
+    expect_error(subject.provider.head(&key("a")).await, ErrorKind::NotFound, "dropped");
+    assert!(expect_ok(subject.provider.list("", None, 10).await).objects.is_empty());
 }
 
 /// Tests that a read during a replacement returns the old or the new object, never a mixture.
-pub async fn readers_see_one_of_two(subject: Subject) {
+pub async fn replacement_is_atomic(subject: StorageProviderUnderTest) {
     let (one, two) = (Bytes::from(vec![1; 200_000]), Bytes::from(vec![2; 300_000]));
     put(&subject, "a", one.clone()).await;
     let writer = async {
@@ -323,9 +328,9 @@ pub async fn readers_see_one_of_two(subject: Subject) {
     };
     let reader = async {
         for _ in 0..12 {
-            let object = good(subject.provider.get(&key("a"), None).await);
+            let object = expect_ok(subject.provider.get(&key("a"), None).await);
             let size = object.info.size;
-            let bytes = good(object.bytes(u64::MAX).await);
+            let bytes = expect_ok(object.read_all(u64::MAX).await);
             assert!(bytes == one || bytes == two, "a mixture of {} bytes", bytes.len());
             assert_eq!(bytes.len() as u64, size);
         }
@@ -335,23 +340,23 @@ pub async fn readers_see_one_of_two(subject: Subject) {
 
 /// Tests that the provider supports the operations in its [`Capabilities`](omnistack_storage::Capabilities), and
 /// rejects the others.
-pub async fn does_what_it_says(subject: Subject) {
+pub async fn capabilities_match_behaviour(subject: StorageProviderUnderTest) {
     let (provider, can) = (&subject.provider, subject.provider.capabilities());
     put(&subject, "a", "a").await;
     let minute = Duration::from_secs(60);
-    for (method, able) in [(Method::GET, can.signed_get), (Method::PUT, can.signed_put)] {
-        let mut request = SignRequest::get(key("a"), minute);
+    for (method, able) in [(Method::GET, can.presigned_get), (Method::PUT, can.presigned_put)] {
+        let mut request = PresignRequest::get(key("a"), minute);
         request.method = method.clone();
-        match provider.sign(&request).await {
+        match provider.presign(&request).await {
             Ok(signed) => {
                 assert!(able && signed.method == method && signed.url.contains("://"), "{signed:?}");
                 assert!(!format!("{signed:?}").contains("ignature="), "{signed:?}");
             }
             Err(error) => assert!(!able && error.kind() == ErrorKind::Unsupported, "{error}"),
         }
-        for wrong in [Duration::ZERO, SignRequest::MAX_EXPIRY + minute] {
+        for wrong in [Duration::ZERO, PresignRequest::MAX_EXPIRY + minute] {
             request.expires_in = wrong;
-            refused(provider.sign(&request).await, ErrorKind::Unsupported, "a link of another time");
+            expect_error(provider.presign(&request).await, ErrorKind::Unsupported, "a link of another time");
         }
     }
     let form = provider.post_form(&PostPolicy::new(key("a"), 10, minute)).await;
@@ -359,37 +364,37 @@ pub async fn does_what_it_says(subject: Subject) {
     let classed = provider.put(&key("b"), "b".into(), &PutOptions::default().storage_class(subject.class)).await;
     assert_eq!(classed.is_ok(), can.storage_classes, "{classed:?}");
     if can.storage_classes {
-        let class = good(provider.head(&key("b")).await).storage_class;
+        let class = expect_ok(provider.head(&key("b")).await).storage_class;
         assert!(class.is_none_or(|class| class == subject.class));
     }
     let changed = provider.copy(&key("a"), &key("a"), Some(subject.class)).await;
-    assert_eq!(changed.is_ok(), can.change_class, "{changed:?}");
+    assert_eq!(changed.is_ok(), can.change_storage_class, "{changed:?}");
     if !can.restore {
-        refused(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "restoring");
+        expect_error(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "restoring");
     }
     assert_eq!(read(&subject, "a", None).await, "a");
 }
 
 /// Generates a test for each requirement of [`storage`](crate::storage), in a module with the name of the function
-/// that creates the [`Subject`](crate::storage::Subject).
+/// that creates the [`StorageProviderUnderTest`](crate::storage::StorageProviderUnderTest).
 #[macro_export]
 macro_rules! storage_conformance {
     ($(#[$attribute:meta])* $make:ident) => {
         #[cfg(test)]
         mod $make {
             $crate::storage_conformance! { @laws [$(#[$attribute])*] (super::$make)
-                keeps_what_is_stored
-                keeps_a_long_stream
-                replaces
-                says_what_is_not_there
+                stored_object_is_read_back
+                long_stream_is_stored
+                put_replaces_object
+                missing_object_is_not_found
                 reads_ranges
                 lists_in_order
-                copies
-                stores_only_if_absent
-                stores_nothing_by_half
-                a_dropped_upload_leaves_nothing
-                readers_see_one_of_two
-                does_what_it_says
+                copy_is_independent
+                create_only_rejects_existing_object
+                failed_upload_stores_nothing
+                dropped_upload_stores_nothing
+                replacement_is_atomic
+                capabilities_match_behaviour
             }
         }
     };

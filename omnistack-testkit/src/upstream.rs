@@ -91,9 +91,9 @@ mod script;
 mod tests;
 
 pub use closed_port::ClosedPort;
-pub use expectation::{Expect, Times};
-pub use received::Received;
-pub use reply::{Event, Reply};
+pub use expectation::{ExpectationBuilder, ExpectedCount};
+pub use received::ReceivedRequest;
+pub use reply::{MockResponse, ServerSentEvent};
 
 use script::Script;
 use std::{
@@ -117,7 +117,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// Dropping it closes every connection and, unless the thread is already panicking, calls [`verify`](Self::verify).
 #[must_use = "a dropped upstream stops listening"]
-pub struct Upstream {
+pub struct MockServer {
     address: SocketAddr,
     url: String,
     script: Arc<watch::Sender<Script>>,
@@ -125,7 +125,7 @@ pub struct Upstream {
     _server: JoinSet<()>,
 }
 
-impl Upstream {
+impl MockServer {
     /// Starts a server without expectations on the current tokio runtime.
     ///
     /// # Panics
@@ -158,12 +158,12 @@ impl Upstream {
     /// # }
     /// ```
     #[track_caller]
-    pub fn script(replies: impl IntoIterator<Item = Reply>) -> impl Future<Output = Self> {
+    pub fn script(replies: impl IntoIterator<Item = MockResponse>) -> impl Future<Output = Self> {
         let declared = Location::caller();
         async move {
             let upstream = Self::start().await;
             for reply in replies {
-                Expect::any(&upstream.script, declared).reply(reply);
+                ExpectationBuilder::any(&upstream.script, declared).reply(reply);
             }
             upstream
         }
@@ -186,20 +186,20 @@ impl Upstream {
     /// [`Expect::query`] requires a parameter. A client that uses the server as a proxy sends a whole URL as the
     /// path.
     #[track_caller]
-    pub fn expect(&self, method: &str, path: &str) -> Expect<'_> {
-        Expect::request(&self.script, Location::caller(), method, path)
+    pub fn expect(&self, method: &str, path: &str) -> ExpectationBuilder<'_> {
+        ExpectationBuilder::request(&self.script, Location::caller(), method, path)
     }
 
     /// Expects a request of any method and path. The methods of [`Expect`] add conditions.
     #[track_caller]
-    pub fn expect_any(&self) -> Expect<'_> {
-        Expect::any(&self.script, Location::caller())
+    pub fn expect_any(&self) -> ExpectationBuilder<'_> {
+        ExpectationBuilder::any(&self.script, Location::caller())
     }
 
     /// Returns the requests received so far, in order of arrival, expected or not.
     ///
     /// A request is recorded once it is complete, before its reply begins.
-    pub fn requests(&self) -> Vec<Received> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.script.borrow().requests()
     }
 
@@ -209,8 +209,8 @@ impl Upstream {
     ///
     /// Panics if this takes more than 10 seconds of real time.
     #[track_caller]
-    pub fn received(&self, count: usize) -> impl Future<Output = Vec<Received>> + Send + use<> {
-        let until = self.until(Location::caller(), "received", count, Script::arrived, WAIT_TIMEOUT);
+    pub fn wait_for_requests(&self, count: usize) -> impl Future<Output = Vec<ReceivedRequest>> + Send + use<> {
+        let until = self.wait_until(Location::caller(), "received", count, Script::arrived, WAIT_TIMEOUT);
         let script = self.script.clone();
         async move {
             until.await;
@@ -247,8 +247,8 @@ impl Upstream {
     ///
     /// Panics if this takes more than 10 seconds of real time.
     #[track_caller]
-    pub fn abandoned(&self, count: usize) -> impl Future<Output = ()> + Send + use<> {
-        self.until(Location::caller(), "was abandoned by", count, Script::abandoned, WAIT_TIMEOUT)
+    pub fn wait_for_abandoned(&self, count: usize) -> impl Future<Output = ()> + Send + use<> {
+        self.wait_until(Location::caller(), "was abandoned by", count, Script::abandoned, WAIT_TIMEOUT)
     }
 
     /// Fails the test if an expectation was not met, an unexpected request came, or a client sent invalid HTTP.
@@ -267,7 +267,7 @@ impl Upstream {
         }
     }
 
-    fn until(
+    fn wait_until(
         &self,
         asked: &'static Location<'static>,
         verb: &'static str,
@@ -296,7 +296,7 @@ impl Upstream {
     }
 }
 
-impl Drop for Upstream {
+impl Drop for MockServer {
     fn drop(&mut self) {
         if !thread::panicking() {
             self.verify();
@@ -304,7 +304,7 @@ impl Drop for Upstream {
     }
 }
 
-impl fmt::Debug for Upstream {
+impl fmt::Debug for MockServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
             .field("url", &self.url)

@@ -40,16 +40,16 @@ pub use omnistack_storage as storage;
 /// The items that most files of an app need.
 pub mod prelude {
     pub use omnistack_core::{
-        app::{Api, App, Audience, Ctx, Missing, Module, Mount, Registry, Slot},
+        app::{AccessLevel, Api, App, Context, MissingDependency, Module, Mount, Registry, Slot},
         async_trait,
         clock::{Clock, Timestamp},
-        crud::{self, Column, Crud, Fields, Resource, Scope},
+        crud::{self, Column, Crud, Resource, RowValues, Scope},
         db::{Db, Tx},
         events::{Delivery, Event, Events, Subscriber},
         http::{Error, Idempotency, Json, Meta, Patch, Path, Query},
         id::Id,
         identity::{DevIdentity, Identity, TenantId, UserId},
-        jobs::{Cron, Job, JobCtx, JobError, Jobs},
+        jobs::{Cron, Job, JobContext, JobError, Jobs},
         migrations,
     };
 }

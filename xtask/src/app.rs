@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::{
     failure::{Failure, Result},
-    folder::Temporary,
+    folder::TempFolder,
     host,
     http::{self, Response},
-    supervise::{Recipe, Supervised},
+    supervise::{SupervisedCommand, SupervisedProcess},
 };
 
 /// A running app with accounts, in a temporary folder. Dropping it stops the app.
@@ -16,10 +16,10 @@ pub(crate) struct App {
     /// The port the app listens on, on 127.0.0.1.
     pub(crate) port: u16,
     /// The email address and password of the first operator.
-    pub(crate) owner: (String, String),
+    pub(crate) operator: (String, String),
     /// An access token of the first operator.
     token: String,
-    process: Supervised,
+    process: SupervisedProcess,
 }
 
 impl App {
@@ -27,13 +27,13 @@ impl App {
     /// SQLite unless `DATABASE_URL` is set, must have no operator yet.
     pub(crate) fn start(binary: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let (process, port) = serve(binary, settings)?;
-        let owner = owner(&process)?;
+        let owner = initial_operator(&process)?;
         let token = sign_in(port, &owner)?;
-        Ok(Self { port, owner, token, process })
+        Ok(Self { port, operator: owner, token, process })
     }
 
     /// Returns the app's process.
-    pub(crate) fn process(&self) -> &Supervised {
+    pub(crate) fn process(&self) -> &SupervisedProcess {
         &self.process
     }
 
@@ -43,20 +43,20 @@ impl App {
     }
 
     /// Returns the failure with the end of the app's log appended.
-    pub(crate) fn explain(&self, failure: &Failure) -> Failure {
+    pub(crate) fn with_log(&self, failure: &Failure) -> Failure {
         Failure::new(format!("{failure}\n\nThe end of the app's log:\n{}", self.process.log_tail()))
     }
 }
 
 /// Starts a process that runs jobs and serves nothing.
-pub(crate) fn work(binary: &Path, settings: &[(&str, &str)]) -> Result<Supervised> {
+pub(crate) fn work(binary: &Path, settings: &[(&str, &str)]) -> Result<SupervisedProcess> {
     let mut recipe = recipe(binary, settings)?;
     recipe.command.arg("worker");
     recipe.start()
 }
 
 /// Starts a replica on a free port and waits until it answers `GET /health`.
-pub(crate) fn serve(binary: &Path, settings: &[(&str, &str)]) -> Result<(Supervised, u16)> {
+pub(crate) fn serve(binary: &Path, settings: &[(&str, &str)]) -> Result<(SupervisedProcess, u16)> {
     let port = host::free_port()?;
     let mut recipe = recipe(binary, settings)?;
     recipe.command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
@@ -68,8 +68,8 @@ pub(crate) fn serve(binary: &Path, settings: &[(&str, &str)]) -> Result<(Supervi
     Ok((process, port))
 }
 
-fn recipe(binary: &Path, settings: &[(&str, &str)]) -> Result<Recipe> {
-    let mut recipe = Recipe::new(binary, Temporary::create("app")?, "TERM");
+fn recipe(binary: &Path, settings: &[(&str, &str)]) -> Result<SupervisedCommand> {
+    let mut recipe = SupervisedCommand::new(binary, TempFolder::create("app")?, "TERM");
     // Ignore the settings of the developer's shell, which are for another app.
     for name in ["APP_ENV", "DATABASE_URL", "REDIS_URL"] {
         recipe.command.env_remove(name);
@@ -82,7 +82,7 @@ fn recipe(binary: &Path, settings: &[(&str, &str)]) -> Result<Recipe> {
 
 /// Reads the email address and password of the first operator, which the app prints when it creates the account.
 /// Fails if the app prints none within 30 seconds.
-fn owner(process: &Supervised) -> Result<(String, String)> {
+fn initial_operator(process: &SupervisedProcess) -> Result<(String, String)> {
     process.wait_for("the app's first operator", || {
         let log = process.log_tail();
         let line = log.lines().find_map(|line| line.trim().strip_prefix("sign in as")?.split_once(", password "));

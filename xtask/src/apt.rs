@@ -7,7 +7,7 @@ use crate::{command, failure::Result, host};
 /// Installs packages with `apt-get`. Returns `false`, without installing, if this process is not root or there is no
 /// `apt-get`.
 pub(crate) fn install(packages: &[&str]) -> Result<bool> {
-    if !host::is_root() || host::program("apt-get").is_none() {
+    if !host::is_root() || host::find_program("apt-get").is_none() {
         return Ok(false);
     }
     command::run(Command::new("apt-get").args(["update", "--quiet"]))?;

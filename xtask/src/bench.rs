@@ -14,7 +14,7 @@ use crate::{
 
 /// A benchmark of the workspace. It prints each table between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 #[derive(Debug)]
-pub(crate) struct Bench {
+pub(crate) struct Benchmark {
     /// The arguments of `cargo bench`.
     arguments: &'static [&'static str],
     /// Whether it needs PostgreSQL and Redis.
@@ -25,55 +25,55 @@ pub(crate) struct Bench {
     dist: Option<&'static str>,
 }
 
-impl Bench {
-    const ALONE: Self = Self { arguments: &[], servers: false, peers: None, dist: None };
+impl Benchmark {
+    const DEFAULT: Self = Self { arguments: &[], servers: false, peers: None, dist: None };
 
     /// The HTTP stack compared with a bare axum handler, and the idle program.
     pub(crate) const HTTP: Self =
-        Self { arguments: &["-p", "saas", "--bench", "http"], dist: Some("saas"), ..Self::ALONE };
+        Self { arguments: &["-p", "saas", "--bench", "http"], dist: Some("saas"), ..Self::DEFAULT };
     /// `Db` compared with plain sqlx.
     pub(crate) const DB: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
         servers: true,
-        ..Self::ALONE
+        ..Self::DEFAULT
     };
     /// Lists with up to a million rows on both databases.
     pub(crate) const LISTS: Self =
-        Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::ALONE };
+        Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::DEFAULT };
     /// The job queue on both databases, and other job queues on PostgreSQL.
     pub(crate) const JOBS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
         servers: true,
         peers: Some(("jobs-peers", jobs::rows)),
-        ..Self::ALONE
+        ..Self::DEFAULT
     };
 
     /// Authentication of callers.
-    pub(crate) const AUTH: Self = Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::ALONE };
+    pub(crate) const AUTH: Self = Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::DEFAULT };
     /// The cache in the process and on Redis.
     pub(crate) const CACHE: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],
         servers: true,
-        ..Self::ALONE
+        ..Self::DEFAULT
     };
     /// Uploads compared with a plain copy, and signed URLs.
     pub(crate) const FILES: Self =
-        Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::ALONE };
+        Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::DEFAULT };
     /// Evaluating feature flags.
     pub(crate) const FLAGS: Self =
-        Self { arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"], ..Self::ALONE };
+        Self { arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"], ..Self::DEFAULT };
     /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
         servers: true,
-        ..Self::ALONE
+        ..Self::DEFAULT
     };
 
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();
         bench.arg("bench").args(self.arguments);
         if let Some(servers) = servers {
-            servers.tell(&mut bench);
+            servers.set_environment(&mut bench);
         }
         if let Some(program) = self.dist {
             command::run(command::cargo().args(["build", "--profile", "dist", "-p", program]))?;
@@ -85,7 +85,7 @@ impl Bench {
 
 /// Runs the benchmarks, prints their tables, and replaces the tables of the previous run in `docs/benchmarks.md`.
 /// Fails if a benchmark fails or prints no table.
-pub(crate) fn run(benches: &[Bench]) -> Result {
+pub(crate) fn run(benches: &[Benchmark]) -> Result {
     let mut report = Report::default();
     let servers = benches.iter().any(|bench| bench.servers).then(|| Servers::start(&mut report, true)).transpose()?;
     let mut fresh = vec![machine()?];
@@ -119,12 +119,12 @@ pub(crate) fn run(benches: &[Bench]) -> Result {
 
 /// A part of `docs/benchmarks.md` that a run replaces.
 #[derive(Debug, PartialEq)]
-struct Section {
+struct PageSection {
     name: String,
     body: String,
 }
 
-impl Section {
+impl PageSection {
     /// Returns the page with the section of this name replaced by this one, or with this one appended.
     fn replace_in(&self, page: &str) -> String {
         let (begin, end) = (format!("<!-- begin {} -->", self.name), format!("<!-- end {} -->", self.name));
@@ -138,26 +138,26 @@ impl Section {
 }
 
 /// Returns the sections in a benchmark's output.
-fn sections(printed: &str) -> Vec<Section> {
+fn sections(printed: &str) -> Vec<PageSection> {
     printed
         .split("<!-- begin ")
         .skip(1)
         .filter_map(|part| {
             let (name, rest) = part.split_once(" -->")?;
             let (body, _) = rest.split_once(&format!("<!-- end {name} -->"))?;
-            Some(Section { name: name.to_owned(), body: body.trim_matches('\n').to_owned() })
+            Some(PageSection { name: name.to_owned(), body: body.trim_matches('\n').to_owned() })
         })
         .collect()
 }
 
 /// Returns a section that describes the machine, the compiler and the profile.
-fn machine() -> Result<Section> {
+fn machine() -> Result<PageSection> {
     let cores = std::thread::available_parallelism().context("counting cores")?;
-    let rustc = command::quiet(Command::new("rustc").arg("--version"))?;
+    let rustc = command::output_of(Command::new("rustc").arg("--version"))?;
     let version = rustc.split_whitespace().nth(1).unwrap_or_default();
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
     let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, release profile.");
-    Ok(Section { name: "machine".to_owned(), body })
+    Ok(PageSection { name: "machine".to_owned(), body })
 }
 
 #[cfg(test)]

@@ -13,28 +13,28 @@ use crate::{
 };
 
 /// The name of a check, its description, and the function that runs it and returns a note for the table.
-struct Step(&'static str, &'static str, fn() -> Result<&'static str>);
+struct Check(&'static str, &'static str, fn() -> Result<&'static str>);
 
-const STEPS: &[Step] = &[
-    Step("fmt", "formatting", fmt),
-    Step("words", "plain words in docs, messages and names", words),
-    Step("clippy", "lints, as errors", clippy),
-    Step("deny", "forbidden crates, licences, sources, security advisories", deny),
-    Step("hack", "each library with each feature alone, and with all", hack),
-    Step("test", "the tests of `cargo xtask test`", || test::run(&[]).map(|()| "")),
-    Step("doc", "the API documentation, warnings as errors", doc),
-    Step("book", "the book under docs/", book),
-    Step("template", "the check of `cargo xtask template`", || template::run().map(|()| "")),
+const CHECKS: &[Check] = &[
+    Check("fmt", "formatting", fmt),
+    Check("words", "plain words in docs, messages and names", words),
+    Check("clippy", "lints, as errors", clippy),
+    Check("deny", "forbidden crates, licences, sources, security advisories", deny),
+    Check("hack", "each library with each feature alone, and with all", hack),
+    Check("test", "the tests of `cargo xtask test`", || test::run(&[]).map(|()| "")),
+    Check("doc", "the API documentation, warnings as errors", doc),
+    Check("book", "the book under docs/", book),
+    Check("template", "the check of `cargo xtask template`", || template::run().map(|()| "")),
 ];
 
 /// Returns the names that `--only` accepts.
 pub(crate) fn names() -> Vec<&'static str> {
-    STEPS.iter().map(|Step(name, ..)| *name).collect()
+    CHECKS.iter().map(|Check(name, ..)| *name).collect()
 }
 
 /// Prints the checks in order.
 pub(crate) fn list() {
-    for Step(name, about, _) in STEPS {
+    for Check(name, about, _) in CHECKS {
         println!("{name:9} {about}");
     }
 }
@@ -44,7 +44,7 @@ pub(crate) fn list() {
 pub(crate) fn run(only: &[String]) -> Result {
     let mut report = Report::default();
     let mut failed = Vec::new();
-    for Step(name, _, run) in STEPS {
+    for Check(name, _, run) in CHECKS {
         if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
             continue;
         }
@@ -84,7 +84,7 @@ fn deny() -> Result<&'static str> {
     deny("check --hide-inclusion-graph bans licenses sources")?;
     // The advisories come from a separate database, which may be unreachable.
     let fetched = deny("fetch db");
-    let allowed = host::variable(ALLOW_UNCHECKED).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    let allowed = host::env_var(ALLOW_UNCHECKED).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
     match (advisories(fetched.is_ok(), is_cached(), allowed), fetched) {
         (Advisories::Fetched, _) => deny("check advisories").map(|_| "with advisories"),
         (Advisories::Cached, _) => deny("check --disable-fetch advisories").map(|_| "with cached advisories"),
@@ -129,8 +129,8 @@ const fn advisories(is_fetched: bool, is_cached: bool, may_be_unchecked: bool) -
 
 /// Returns whether cargo-deny has downloaded a database before: a folder with a subfolder `crates` in Cargo's home.
 fn is_cached() -> bool {
-    let cargo = host::variable("CARGO_HOME").map(PathBuf::from);
-    let cargo = cargo.or_else(|| Some(PathBuf::from(host::variable("HOME")?).join(".cargo")));
+    let cargo = host::env_var("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(PathBuf::from(host::env_var("HOME")?).join(".cargo")));
     let databases = cargo.and_then(|cargo| cargo.join("advisory-dbs").read_dir().ok());
     databases.into_iter().flatten().flatten().any(|database| database.path().join("crates").is_dir())
 }

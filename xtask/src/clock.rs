@@ -21,7 +21,7 @@ impl Stopwatch {
 
 /// Waits 50 ms between two probes of a program that is starting.
 #[expect(clippy::disallowed_methods, reason = "xtask has no async runtime that this could block")]
-pub(crate) fn pause() {
+pub(crate) fn pause_between_probes() {
     std::thread::sleep(Duration::from_millis(50));
 }
 

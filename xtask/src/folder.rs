@@ -13,9 +13,9 @@ use crate::{
 
 /// A temporary folder outside the repository. Dropping it deletes the folder and its contents.
 #[derive(Debug)]
-pub(crate) struct Temporary(PathBuf);
+pub(crate) struct TempFolder(PathBuf);
 
-impl Temporary {
+impl TempFolder {
     /// Creates an empty folder that only the current user can read.
     pub(crate) fn create(purpose: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("omnistack-{purpose}-{}", host::random_hex()?));
@@ -30,7 +30,7 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         // Fails if a supervised process has already deleted the folder.
         let _ = fs::remove_dir_all(&self.0);

@@ -12,30 +12,30 @@ use crate::failure::{Context, Result};
 
 /// Returns an environment variable, or `None` if it is unset or empty.
 #[expect(clippy::disallowed_methods, reason = "the only function of xtask that reads environment variables")]
-pub(crate) fn variable(name: &str) -> Option<String> {
+pub(crate) fn env_var(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Returns the root of the repository that xtask was started from.
 pub(crate) fn root() -> PathBuf {
     // The run-time value comes first, because a shared target folder may hold an xtask built in another checkout.
-    let manifest = variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
+    let manifest = env_var("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
     Path::new(&manifest).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Returns Cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the repository.
 pub(crate) fn target() -> PathBuf {
-    let path = variable("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let path = env_var("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Returns the path of the first program with this name on the PATH.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    env::split_paths(&variable("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env_var("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Returns the folders `parent/prefix*`, highest version first.
-pub(crate) fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn versioned_folders(parent: &str, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();
     };

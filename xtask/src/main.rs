@@ -29,7 +29,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::{bench::Bench, failure::Result};
+use crate::{bench::Benchmark, failure::Result};
 
 fn main() -> ExitCode {
     match dispatch(&cli().get_matches()) {
@@ -57,25 +57,25 @@ fn dispatch(matches: &ArgMatches) -> Result {
             ci::run(&only)
         }
         Some(("bench", matches)) => match matches.get_one::<String>("which").map(String::as_str) {
-            Some("http") => bench::run(&[Bench::HTTP]),
-            Some("db") => bench::run(&[Bench::DB]),
-            Some("lists") => bench::run(&[Bench::LISTS]),
-            Some("jobs") => bench::run(&[Bench::JOBS]),
-            Some("cache") => bench::run(&[Bench::CACHE]),
-            Some("limit") => bench::run(&[Bench::LIMIT]),
-            Some("auth") => bench::run(&[Bench::AUTH]),
-            Some("flags") => bench::run(&[Bench::FLAGS]),
-            Some("files") => bench::run(&[Bench::FILES]),
+            Some("http") => bench::run(&[Benchmark::HTTP]),
+            Some("db") => bench::run(&[Benchmark::DB]),
+            Some("lists") => bench::run(&[Benchmark::LISTS]),
+            Some("jobs") => bench::run(&[Benchmark::JOBS]),
+            Some("cache") => bench::run(&[Benchmark::CACHE]),
+            Some("limit") => bench::run(&[Benchmark::LIMIT]),
+            Some("auth") => bench::run(&[Benchmark::AUTH]),
+            Some("flags") => bench::run(&[Benchmark::FLAGS]),
+            Some("files") => bench::run(&[Benchmark::FILES]),
             _ => bench::run(&[
-                Bench::HTTP,
-                Bench::DB,
-                Bench::LISTS,
-                Bench::JOBS,
-                Bench::CACHE,
-                Bench::LIMIT,
-                Bench::AUTH,
-                Bench::FLAGS,
-                Bench::FILES,
+                Benchmark::HTTP,
+                Benchmark::DB,
+                Benchmark::LISTS,
+                Benchmark::JOBS,
+                Benchmark::CACHE,
+                Benchmark::LIMIT,
+                Benchmark::AUTH,
+                Benchmark::FLAGS,
+                Benchmark::FILES,
             ]),
         },
         Some(("soak", matches)) => {

@@ -25,26 +25,26 @@ use crate::{
 /// An independent program to test against.
 struct Peer {
     name: &'static str,
-    ecosystem: Ecosystem,
-    run: fn(&Setting, &mut Report) -> Result,
+    ecosystem: PackageSet,
+    run: fn(&PeerContext, &mut Report) -> Result,
 }
 
 /// All peers. To add one, add a line here and a module beside `schemathesis.rs`.
 const PEERS: &[Peer] = &[
-    Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
-    Peer { name: "openapi-python-client", ecosystem: Ecosystem::Client, run: clients::run },
-    Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
-    Peer { name: "maildev", ecosystem: Ecosystem::Node, run: maildev::run },
-    Peer { name: "moto, botocore and cloudinary", ecosystem: Ecosystem::Python, run: buckets::run },
-    Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
-    Peer { name: "Twilio's SDK", ecosystem: Ecosystem::Python, run: twilio::run },
-    Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
-    Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },
+    Peer { name: "schemathesis", ecosystem: PackageSet::Python, run: schemathesis::run },
+    Peer { name: "openapi-python-client", ecosystem: PackageSet::Client, run: clients::run },
+    Peer { name: "aiosmtpd", ecosystem: PackageSet::Python, run: aiosmtpd::run },
+    Peer { name: "maildev", ecosystem: PackageSet::Node, run: maildev::run },
+    Peer { name: "moto, botocore and cloudinary", ecosystem: PackageSet::Python, run: buckets::run },
+    Peer { name: "jose, joserfc and oidc-provider", ecosystem: PackageSet::Python, run: tokens::run },
+    Peer { name: "Twilio's SDK", ecosystem: PackageSet::Python, run: twilio::run },
+    Peer { name: "soft-webauthn", ecosystem: PackageSet::Passkeys, run: passkeys::run },
+    Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
 ];
 
 /// The package set of a peer.
 #[derive(Debug, Clone, Copy)]
-enum Ecosystem {
+enum PackageSet {
     Python,
     /// A separate Python environment, because its packages conflict with those of other peers.
     Passkeys,
@@ -53,21 +53,21 @@ enum Ecosystem {
     Node,
 }
 
-impl Ecosystem {
+impl PackageSet {
     /// Installs the pinned packages under `target/peers` and returns the folder of their programs.
     fn install(self) -> Result<PathBuf> {
         match self {
             Self::Python => python::install(&python::PYTHON),
             Self::Passkeys => python::install(&python::PASSKEYS),
             Self::Client => python::install(&python::CLIENTS),
-            Self::Node => node::packages(),
+            Self::Node => node::install_common_packages(),
         }
     }
 }
 
 /// The inputs of a peer.
 #[derive(Debug)]
-struct Setting<'a> {
+struct PeerContext<'a> {
     /// The folder with the peer's programs.
     programs: &'a Path,
     /// The built `examples/saas`.
@@ -107,6 +107,6 @@ impl Peer {
         let programs = report.step_with_note(&format!("install {}", self.name), || {
             self.ecosystem.install().map(|folder| (folder.clone(), folder.display().to_string()))
         })?;
-        (self.run)(&Setting { programs: &programs, app, servers }, report)
+        (self.run)(&PeerContext { programs: &programs, app, servers }, report)
     }
 }

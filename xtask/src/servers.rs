@@ -13,7 +13,7 @@ use crate::{
     apt,
     failure::{Context, Failure, Result},
     report::Report,
-    supervise::Supervised,
+    supervise::SupervisedProcess,
 };
 
 pub(crate) use self::{postgres::URL as POSTGRES_URL, redis::URL as REDIS_URL};
@@ -24,10 +24,10 @@ pub(crate) struct Server {
     /// The URL with credentials.
     pub(crate) url: String,
     /// The version and origin, for the report.
-    about: String,
+    description: String,
     environment: Vec<(&'static str, String)>,
     /// The process of a temporary server, which is stopped when this is dropped. `None` for the user's own server.
-    _process: Option<Supervised>,
+    _process: Option<SupervisedProcess>,
 }
 
 /// The servers that the tests need.
@@ -46,7 +46,7 @@ impl Servers {
         let mut step = |name, start: &dyn Fn() -> Result<Server>| {
             report.step_with_note(name, || {
                 let server = start()?;
-                let about = server.about.clone();
+                let about = server.description.clone();
                 Ok((server, about))
             })
         };
@@ -57,7 +57,7 @@ impl Servers {
     }
 
     /// Sets the environment variables that tests find the servers by.
-    pub(crate) fn tell(&self, command: &mut Command) {
+    pub(crate) fn set_environment(&self, command: &mut Command) {
         for server in [&self.postgres, &self.redis] {
             command.envs(server.environment.iter().map(|(name, value)| (name, value)));
         }
@@ -66,22 +66,22 @@ impl Servers {
 
 /// The path of a program and how it was found.
 #[derive(Debug)]
-struct Found {
+struct FoundProgram {
     path: PathBuf,
     how: &'static str,
 }
 
 /// Finds a program with `look`. If there is none, installs `packages` and tries again. Fails if the program is still
 /// missing.
-fn find_or_install(what: &str, look: fn() -> Option<PathBuf>, packages: &[&str]) -> Result<Found> {
+fn find_or_install(what: &str, look: fn() -> Option<PathBuf>, packages: &[&str]) -> Result<FoundProgram> {
     if let Some(path) = look() {
-        return Ok(Found { path, how: "found" });
+        return Ok(FoundProgram { path, how: "found" });
     }
     eprintln!("{what} is not installed.");
     if apt::install(packages)?
         && let Some(path) = look()
     {
-        return Ok(Found { path, how: "installed" });
+        return Ok(FoundProgram { path, how: "installed" });
     }
     Err(Failure::new(format!(
         "{what} was not found and can't be installed automatically. Install it with the system's packages (on \

@@ -19,7 +19,7 @@ use crate::{
     host, http,
     report::Report,
     servers::Servers,
-    supervise::Supervised,
+    supervise::SupervisedProcess,
 };
 
 /// Requests under way at most.
@@ -113,7 +113,7 @@ impl Load<'_> {
         let authorization = self.app.authorization();
         let signed_in = [authorization.as_str()];
         let port = self.ports[(number / CONNECTIONS % 2) as usize];
-        let (email, password) = &self.app.owner;
+        let (email, password) = &self.app.operator;
         let (method, path, headers, body, expected): (_, _, &[&str], _, _) = match number % 40 {
             0 => {
                 let body = format!(r#"{{"email":"{email}","password":"{password}"}}"#);
@@ -141,7 +141,7 @@ impl Load<'_> {
 }
 
 /// The anonymous memory of a running program, in MiB.
-fn anonymous(process: &Supervised) -> Option<f64> {
+fn anonymous(process: &SupervisedProcess) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{}/status", process.program()?)).ok()?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"))?;
     kibibytes.parse::<f64>().ok().map(|kibibytes| kibibytes / 1024.0)

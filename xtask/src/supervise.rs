@@ -12,28 +12,28 @@ use std::{
 use crate::{
     clock::{self, Stopwatch},
     failure::{Context, Failure, Result},
-    folder::Temporary,
+    folder::TempFolder,
 };
 
 /// A running program with its own folder. When this is dropped, or this process is killed, the program is stopped and
 /// the folder is deleted: a shell script holds the other end of a pipe and cleans up when the pipe closes.
 #[derive(Debug)]
-pub(crate) struct Supervised {
+pub(crate) struct SupervisedProcess {
     shell: Child,
-    folder: Temporary,
+    folder: TempFolder,
 }
 
 /// A builder of a [`Supervised`] program.
 #[derive(Debug)]
-pub(crate) struct Recipe {
+pub(crate) struct SupervisedCommand {
     /// The command, to add arguments and environment variables to.
     pub(crate) command: Command,
-    folder: Temporary,
+    folder: TempFolder,
 }
 
-impl Recipe {
+impl SupervisedCommand {
     /// Creates a recipe that runs `program` in `folder` and stops it with `signal`, such as `TERM` or `INT`.
-    pub(crate) fn new(program: impl AsRef<OsStr>, folder: Temporary, signal: &str) -> Self {
+    pub(crate) fn new(program: impl AsRef<OsStr>, folder: TempFolder, signal: &str) -> Self {
         let mut command = Command::new("sh");
         command
             .args(["-c", include_str!("supervise.sh"), "supervise", signal])
@@ -44,7 +44,7 @@ impl Recipe {
     }
 
     /// Starts the program with its output in the file `log` of its folder.
-    pub(crate) fn start(mut self) -> Result<Supervised> {
+    pub(crate) fn start(mut self) -> Result<SupervisedProcess> {
         let path = self.folder.path().join("log");
         let log = fs::File::create(&path).and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.context(format_args!("creating {}", path.display()))?;
@@ -55,11 +55,11 @@ impl Recipe {
             // Ctrl-C is sent only to this process. The program then stops through the closed pipe, after this process.
             .process_group(0);
         let shell = self.command.spawn().context("starting sh")?;
-        Ok(Supervised { shell, folder: self.folder })
+        Ok(SupervisedProcess { shell, folder: self.folder })
     }
 }
 
-impl Supervised {
+impl SupervisedProcess {
     /// Calls `probe` until it succeeds and returns its value. Fails, with the end of the program's output, if the
     /// program ends or 30 seconds have passed.
     pub(crate) fn wait_for<T>(&self, what: &str, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
@@ -73,7 +73,7 @@ impl Supervised {
                 Ok(code) => format!("it exited with code {}", code.trim()),
                 Err(_) if watch.elapsed() > Duration::from_secs(30) => format!("not ready within 30 s: {failure}"),
                 Err(_) => {
-                    clock::pause();
+                    clock::pause_between_probes();
                     continue;
                 }
             };
@@ -102,7 +102,7 @@ impl Supervised {
     }
 }
 
-impl Drop for Supervised {
+impl Drop for SupervisedProcess {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     command,
     failure::{Context, Failure, Result},
-    folder::Temporary,
+    folder::TempFolder,
     host,
     http::{self, Response},
     report::Report,
@@ -30,11 +30,11 @@ pub(crate) fn run() -> Result {
 
 fn steps(report: &mut Report) -> Result {
     // Outside the repository, because the new app is not part of its workspace.
-    let folder = Temporary::create("template")?;
+    let folder = TempFolder::create("template")?;
     let app = folder.path().join("acme");
     report.step("generate from templates/saas", || generate(folder.path()))?;
     report.step_with_note("count its lines of Rust", || {
-        let lines = count(&app.join("src"))?;
+        let lines = count_lines(&app.join("src"))?;
         if lines > MAX_LINES {
             return Err(Failure::new(format!(
                 "the template has {lines} lines of Rust, more than the limit of {MAX_LINES}"
@@ -45,7 +45,7 @@ fn steps(report: &mut Report) -> Result {
     report.step("build it", || build(&app))?;
     report.step("send it requests", || {
         let app = App::start(&host::target().join("debug/acme"), &[])?;
-        speak(&app).map_err(|failure| app.explain(&failure))
+        send_requests(&app).map_err(|failure| app.with_log(&failure))
     })
 }
 
@@ -74,7 +74,7 @@ fn build(app: &Path) -> Result {
 }
 
 /// Sends the requests that the template's README shows. Fails if a response is not as expected.
-fn speak(app: &App) -> Result {
+fn send_requests(app: &App) -> Result {
     const PROJECTS: &str = "/api/v1/app/projects";
     let signed_in = app.authorization();
     let ask = |method, path, headers: &[&str], body, status, contains: &str| {
@@ -94,13 +94,13 @@ fn speak(app: &App) -> Result {
 }
 
 /// Returns the number of lines of Rust in a folder, without blank lines and comments.
-fn count(folder: &Path) -> Result<usize> {
+fn count_lines(folder: &Path) -> Result<usize> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let mut lines = 0;
     for entry in entries.context(format_args!("reading {}", folder.display()))? {
         let path: PathBuf = entry.path();
         if path.is_dir() {
-            lines += count(&path)?;
+            lines += count_lines(&path)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).context(format_args!("reading {}", path.display()))?;
             lines += text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();

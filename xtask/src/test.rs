@@ -18,7 +18,7 @@ fn steps(report: &mut Report, nextest: &[OsString]) -> Result {
 
     report.step("unit and integration tests", || {
         let mut tests = command::cargo();
-        if host::program("cargo-nextest").is_some() {
+        if host::find_program("cargo-nextest").is_some() {
             // Without `--package` this runs the whole workspace, because it is a virtual one.
             tests.args(["nextest", "run", "--all-features"]).args(nextest);
         } else {
@@ -27,7 +27,7 @@ fn steps(report: &mut Report, nextest: &[OsString]) -> Result {
             );
             tests.args(["test", "--all-features", "--lib", "--bins", "--tests"]).args(nextest);
         }
-        servers.tell(&mut tests);
+        servers.set_environment(&mut tests);
         command::run(&mut tests)
     })?;
 
@@ -38,7 +38,7 @@ fn steps(report: &mut Report, nextest: &[OsString]) -> Result {
     report.step("documentation tests", || {
         let mut tests = command::cargo();
         tests.args(["test", "--workspace", "--all-features", "--doc"]);
-        servers.tell(&mut tests);
+        servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

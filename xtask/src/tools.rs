@@ -35,7 +35,7 @@ impl Tool {
 
     /// Returns the path of the program, and installs it if it is missing. Fails if it can't be installed.
     pub(crate) fn program(&self) -> Result<PathBuf> {
-        if let Some(path) = host::program(self.name) {
+        if let Some(path) = host::find_program(self.name) {
             return Ok(path);
         }
         let crate_version = format!("{}@{}", self.name, self.version);

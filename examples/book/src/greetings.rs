@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{extract::State, middleware::Next};
 use garde::Validate;
 use omnistack::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     http::{Envelope, HeaderValue, Rate, Request, Response},
     prelude::*,
 };
@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 // ANCHOR: settings
-omnistack::section! {
+omnistack::settings! {
     /// Settings of the greetings module.
     pub struct GreetingSettings {
         /// The name to greet if the request has no `name`.
@@ -45,10 +45,10 @@ impl Module for Greetings {
             .routes(
                 Mount::public("/greetings").rate_limit(Rate::per_minute(60)),
                 Api::new().routes(routes!(greet)),
-                Ctx::get,
+                Context::get,
             )
-            .routes(Mount::public("/greetings").v2(), Api::new().routes(routes!(greet_v2)), Ctx::get)
-            .layer(Slot::Route, |_| Ok(axum::middleware::from_fn(in_english)))
+            .routes(Mount::public("/greetings").v2(), Api::new().routes(routes!(greet_v2)), Context::get)
+            .layer(Slot::Route, |_| Ok(axum::middleware::from_fn(set_content_language)))
             .health("greeter", |ctx| {
                 let greeter = ctx.get::<Greeter>()?;
                 Ok(move || {
@@ -56,9 +56,9 @@ impl Module for Greetings {
                     async move { greeter.check() }
                 })
             })
-            .service("greeter", move |ctx| {
+            .background_service("greeter", move |ctx| {
                 let greeter = ctx.get::<Greeter>()?;
-                Ok(move |shutdown| keep_greeting(greeter.clone(), every, shutdown))
+                Ok(move |shutdown| log_greetings(greeter.clone(), every, shutdown))
             })
             .banner("greets", || "GET /api/v1/public/greetings".into());
     }
@@ -74,7 +74,7 @@ pub struct Greeter {
 
 /// Query parameters of a greeting.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
-pub struct Whom {
+pub struct GreetingQuery {
     /// The name to greet.
     #[garde(inner(length(chars, min = 1, max = 100)))]
     #[param(min_length = 1, max_length = 100)]
@@ -89,16 +89,20 @@ pub struct Greeting {
 }
 
 /// Get a greeting
-#[utoipa::path(get, path = "/", operation_id = "get_greeting", params(Whom), responses((status = 200, body = Greeting)))]
-async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json<Greeting> {
+#[utoipa::path(get, path = "/", operation_id = "get_greeting", params(GreetingQuery), responses((status = 200, body = Greeting)))]
+async fn greet(State(greeter): State<Greeter>, Query(whom): Query<GreetingQuery>) -> Json<Greeting> {
     Json(greeter.greet(whom.name.as_deref()))
 }
 // ANCHOR_END: handler
 
 // ANCHOR: v2
 /// Get a greeting
-#[utoipa::path(get, path = "/", operation_id = "get_greeting", params(Whom), responses((status = 200, body = Envelope<Greeting>)))]
-async fn greet_v2(State(greeter): State<Greeter>, Query(whom): Query<Whom>, meta: Meta) -> Json<Envelope<Greeting>> {
+#[utoipa::path(get, path = "/", operation_id = "get_greeting", params(GreetingQuery), responses((status = 200, body = Envelope<Greeting>)))]
+async fn greet_v2(
+    State(greeter): State<Greeter>,
+    Query(whom): Query<GreetingQuery>,
+    meta: Meta,
+) -> Json<Envelope<Greeting>> {
     Json(meta.wrap(greeter.greet(whom.name.as_deref())))
 }
 // ANCHOR_END: v2
@@ -114,7 +118,7 @@ impl Greeter {
 }
 
 // ANCHOR: service
-async fn keep_greeting(greeter: Greeter, every: Duration, shutdown: Shutdown) -> Result<(), BoxError> {
+async fn log_greetings(greeter: Greeter, every: Duration, shutdown: ShutdownToken) -> Result<(), BoxError> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => tracing::info!(greeting = greeter.greet(None).text, "greeting"),
@@ -125,7 +129,7 @@ async fn keep_greeting(greeter: Greeter, every: Duration, shutdown: Shutdown) ->
 // ANCHOR_END: service
 
 // ANCHOR: layer
-async fn in_english(request: Request, next: Next) -> Response {
+async fn set_content_language(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert("content-language", HeaderValue::from_static("en"));
     response

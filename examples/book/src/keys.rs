@@ -8,7 +8,7 @@ use omnistack::{
     prelude::*,
 };
 
-omnistack::section! {
+omnistack::settings! {
     /// Settings of the keys module.
     pub struct KeySettings {
         /// The API key that the partner's program sends as a bearer token.
@@ -21,9 +21,9 @@ omnistack::section! {
 // ANCHOR: identity
 /// A module that authenticates a single program by its API key.
 #[derive(Debug)]
-pub struct Keys;
+pub struct PartnerKeys;
 
-impl Module for Keys {
+impl Module for PartnerKeys {
     fn name(&self) -> &'static str {
         "keys"
     }
@@ -33,27 +33,27 @@ impl Module for Keys {
             return;
         };
         let Ok(tenant) = settings.tenant.parse() else {
-            registry.problem("`PARTNER_TENANT` is not a UUID", "set it to the tenant's id");
+            registry.report_problem("`PARTNER_TENANT` is not a UUID", "set it to the tenant's id");
             return;
         };
         let key = settings.key;
-        registry.provide(Authenticator::new(ByKey { key, tenant }));
+        registry.provide(Authenticator::new(KeyAuthenticator { key, tenant }));
     }
 }
 
-struct ByKey {
+struct KeyAuthenticator {
     key: SecretString,
     tenant: TenantId,
 }
 
 #[async_trait]
-impl Authenticate for ByKey {
+impl Authenticate for KeyAuthenticator {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         match bearer_token(request) {
             None => Ok(None),
             Some(key) if key == self.key.expose_secret() => {
                 let user = UserId::from_uuid(self.tenant.uuid());
-                Ok(Some(Identity::user(user).for_tenant(self.tenant).into_machine()))
+                Ok(Some(Identity::user(user).for_tenant(self.tenant).into_service_account()))
             }
             Some(_) => Err(Error::unauthorized("the API key is not valid")),
         }

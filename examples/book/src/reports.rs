@@ -22,7 +22,7 @@ pub async fn prefix_all(db: &Db, audit: &AuditLog, caller: &Identity, prefix: St
         .bind(tenant)
         .execute()
         .await?;
-    audit.record_in(&mut tx, AuditEntry::new("projects.prefixed").by(caller)).await?;
+    audit.record_in(&mut tx, AuditEntry::new("projects.prefixed").actor(caller)).await?;
     tx.commit().await?;
     Ok(changed)
 }
@@ -39,7 +39,7 @@ const BY_DAY: Sql = Sql {
 
 /// The number of projects created on one day.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Day {
+pub struct ProjectsPerDay {
     /// The day in UTC, such as `2030-01-31`.
     pub day: String,
     /// The number of projects created on this day.
@@ -50,8 +50,8 @@ pub struct Day {
 ///
 /// # Errors
 /// Fails if the database fails.
-pub async fn by_day(db: &Db, tenant: TenantId) -> Result<Vec<Day>, Error> {
-    let mut tx = db.tenant(tenant).read().await?;
+pub async fn by_day(db: &Db, tenant: TenantId) -> Result<Vec<ProjectsPerDay>, Error> {
+    let mut tx = db.tenant(tenant).begin_read().await?;
     let days = tx.query(BY_DAY).bind(tenant).fetch_all().await?;
     tx.commit().await?;
     Ok(days)
@@ -69,12 +69,12 @@ pub async fn copy(
     caller: &Identity,
     id: Id<Project>,
 ) -> Result<Project, Error> {
-    let mut tx = crud.write(caller).await?;
+    let mut tx = crud.begin(caller).await?;
     let original = crud.get_in(&mut tx, caller, id).await?;
     let new =
         saas::projects::NewProject { name: format!("Copy of {}", original.name), description: original.description };
     let copy = crud.create_in(&mut tx, caller, new).await?;
-    audit.record_in(&mut tx, AuditEntry::new("project.copied").by(caller).on("project", id)).await?;
+    audit.record_in(&mut tx, AuditEntry::new("project.copied").actor(caller).resource("project", id)).await?;
     tx.commit().await?;
     Ok(copy)
 }

@@ -46,7 +46,7 @@ impl Module for Bench {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.routes(Mount::root("", Audience::Public), Api::new().hidden("/hello", get(hello)), |_| Ok(()));
+        registry.routes(Mount::root("", AccessLevel::Public), Api::new().hidden("/hello", get(hello)), |_| Ok(()));
     }
 }
 
@@ -61,6 +61,6 @@ fn saas_app() -> App {
 }
 
 /// Returns the smallest result of several runs, the one least disturbed by other processes.
-fn least<T: PartialOrd>(runs: impl IntoIterator<Item = T>) -> T {
+fn smallest<T: PartialOrd>(runs: impl IntoIterator<Item = T>) -> T {
     runs.into_iter().reduce(|least, run| if run < least { run } else { least }).unwrap()
 }

@@ -8,7 +8,7 @@ mod lists {
 
 use std::time::{Duration, Instant};
 
-use omnistack_testkit::{Client, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase};
 
 const SCALES: [i64; 3] = [10_000, 100_000, 1_000_000];
 const RUNS: usize = 15;
@@ -73,7 +73,7 @@ fn main() {
 /// Returns the median time of each list request, for each number of rows.
 async fn measure(database: TestDatabase) -> Vec<Vec<Duration>> {
     let app = TestApp::start(database, saas::app).await;
-    let (member, operator) = (app.user(), app.admin());
+    let (member, operator) = (app.user(), app.operator());
     let tenant = member.identity().unwrap().tenant.unwrap();
     let (mut all, mut rows) = (Vec::new(), 0);
     for scale in SCALES {
@@ -99,7 +99,7 @@ fn moment(second: i64) -> String {
     omnistack::clock::Timestamp::from_micros((1_893_456_000 + second) * 1_000_000).to_string()
 }
 
-async fn median(client: &Client, path: &str) -> Duration {
+async fn median(client: &TestClient, path: &str) -> Duration {
     let mut times = Vec::new();
     for _ in 0..RUNS {
         let before = Instant::now();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{Accounts, Visitor};
+use super::{Accounts, ClientInfo};
 use crate::{
     Error,
     factor::SecondFactorState,
@@ -20,7 +20,7 @@ use crate::{
     model::{SessionInfo, User},
     password::Password,
     store::{
-        account::{self as store, ElsewhereIdentity, ExportedMembership},
+        account::{self as store, ExportedIdentity, ExportedMembership},
         admin, user,
     },
 };
@@ -37,7 +37,7 @@ pub(crate) struct AccountExport {
     /// The user's sessions.
     sessions: Vec<SessionInfo>,
     /// The user's linked identities.
-    identities: Vec<ElsewhereIdentity>,
+    identities: Vec<ExportedIdentity>,
     /// The user's second factors.
     second_factors: SecondFactorState,
     /// The phone number that receives the user's codes, also if it is not confirmed yet.
@@ -53,19 +53,19 @@ pub(crate) struct AccountExport {
 impl Accounts {
     /// Collects the data stored about the caller, and records the export in the audit log.
     pub(crate) async fn export(&self, caller: &Identity) -> Result<AccountExport, Error> {
-        let account = self.own(caller).await?;
+        let account = self.own_account(caller).await?;
         let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let sessions = self.0.sessions.of(account.id).await?;
-        let second_factors = self.second_factors_as_shown(account.id).await?;
+        let sessions = self.0.sessions.list(account.id).await?;
+        let second_factors = self.second_factor_state(account.id).await?;
         #[cfg(feature = "sms")]
-        let phone = crate::store::sms_code::look(&self.0.db, account.id).await?.map(|phone| phone.number);
+        let phone = crate::store::sms_code::find(&self.0.db, account.id).await?.map(|phone| phone.number);
         #[cfg(feature = "passkeys")]
-        let passkeys = crate::store::passkey::of_user(&self.0.db, account.id).await?;
+        let passkeys = crate::store::passkey::list_for_user(&self.0.db, account.id).await?;
         // The memberships belong to many tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         let memberships = store::memberships(&mut tx, account.id).await?;
-        let identities = store::elsewhere(&mut tx, account.id).await?;
-        self.record_of_in(&mut tx, &account, AuditEntry::new("account.exported").by(caller)).await?;
+        let identities = store::linked_identities(&mut tx, account.id).await?;
+        self.record_entry_in(&mut tx, &account, AuditEntry::new("account.exported").actor(caller)).await?;
         tx.commit().await?;
         Ok(AccountExport {
             exported_at: self.0.clock.now(),
@@ -87,37 +87,39 @@ impl Accounts {
     /// # Errors
     /// 409 `LAST_OWNER` if a team would be left without an owner, `LAST_OPERATOR` if the app would be left without an
     /// operator; and like `confirm`.
-    pub(crate) async fn delete(
+    pub(crate) async fn schedule_deletion(
         &self,
         caller: &Identity,
         password: Option<&Password>,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<Timestamp, Error> {
-        let account = self.confirm(caller, "password", password, visitor).await?;
+        let account = self.reauthenticate(caller, "password", password, visitor).await?;
         let now = self.0.clock.now();
         let mut tx = self.0.db.all_tenants().begin().await?;
         // Operators are locked before users, as in all transactions, to avoid deadlocks.
-        if admin::operators(&mut tx).await? == [account.id] {
+        if admin::lock_operators(&mut tx).await? == [account.id] {
             let message = "you are the only operator of the app; make another user an operator first";
             return Err(http::Error::conflict("LAST_OPERATOR", message).into());
         }
         let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let owned = store::owned_alone(&mut tx, account.id, now).await?;
+        let owned = store::solely_owned_teams(&mut tx, account.id, now).await?;
         let go_on: Vec<TenantId> = owned.iter().filter(|team| team.delete_at.is_none()).map(|team| team.id).collect();
         if !go_on.is_empty() {
             let message = "you are the only owner of a team; make another member an owner or delete the team first";
-            return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message).detail("teams", go_on).into());
+            return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message)
+                .with_detail("teams", go_on)
+                .into());
         }
         let grace = now + self.0.settings.deletion_grace;
         let at = owned.iter().filter_map(|team| team.delete_at).fold(grace, Timestamp::max);
         store::set_deletion(&mut tx, account.id, Some(at), now).await?;
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
-        self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
-        let details = Some(super::from(visitor, json!({ "delete_at": at })));
+        self.0.sessions.revoke_all_in(&mut tx, account.id, None).await?;
+        let details = Some(super::with_client_info(visitor, json!({ "delete_at": at })));
         self.record_in(&mut tx, "account.deletion_asked", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::DeletionScheduled { user: account.id, at }).await?;
         tx.commit().await?;
-        self.0.sessions.forget(account.id).await;
+        self.0.sessions.invalidate_user(account.id).await;
         Ok(at)
     }
 
@@ -126,13 +128,13 @@ impl Accounts {
     pub(super) async fn delete_due(&self, limit: i64) -> Result<(), Error> {
         let now = self.0.clock.now();
         loop {
-            let due = store::due(&self.0.db, now, limit).await?;
+            let due = store::due_for_deletion(&self.0.db, now, limit).await?;
             let mut deleted = 0;
             for (user,) in &due {
                 let mut tx = self.0.db.all_tenants().begin().await?;
                 let stays = store::lock(&mut tx, *user).await?.is_none()
-                    || !store::owned_alone(&mut tx, *user, now).await?.is_empty();
-                let personal = store::personal(&mut tx, *user).await?;
+                    || !store::solely_owned_teams(&mut tx, *user, now).await?.is_empty();
+                let personal = store::personal_tenant(&mut tx, *user).await?;
                 if !stays && store::delete(&mut tx, *user, now).await? {
                     let events = &self.0.events;
                     for (tenant,) in personal {
@@ -141,13 +143,13 @@ impl Accounts {
                         events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
                     }
                     // Recorded in the app's chain, because the tenant is deleted with its user.
-                    self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").on("user", user)).await?;
+                    self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").resource("user", user)).await?;
                     let gone = UserDeleted::new(*user);
                     events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
                     deleted += 1;
                 }
                 tx.commit().await?;
-                self.0.sessions.forget(*user).await;
+                self.0.sessions.invalidate_user(*user).await;
             }
             if deleted == 0 {
                 return Ok(());

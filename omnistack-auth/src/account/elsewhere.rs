@@ -15,14 +15,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Accounts, SignedIn, Visitor, login};
+use super::{Accounts, ClientInfo, SignInOutcome, login};
 use crate::{
     Error,
-    issuer::profile::Profile,
+    issuer::profile::ExternalProfile,
     mail::AccountMail,
-    one_time::Purpose,
+    one_time::TokenPurpose,
     store::{
-        account::{self as store, ElsewhereIdentity},
+        account::{self as store, ExportedIdentity},
         identity,
     },
     users::NewUser,
@@ -33,33 +33,33 @@ const MAX_SIGN_IN_TRIES: usize = 4;
 
 /// An external identity: what a provider asserts about a user.
 #[derive(Clone, Debug)]
-pub(crate) struct Person {
+pub(crate) struct ExternalIdentity {
     pub(crate) issuer: String,
     pub(crate) subject: String,
-    pub(crate) profile: Profile,
+    pub(crate) profile: ExternalProfile,
 }
 
-impl Person {
+impl ExternalIdentity {
     /// Returns the issuer and the subject.
-    fn of(&self) -> (&str, &str) {
+    fn key(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }
 
     /// Returns the audit details of a change to the identity.
-    fn source(&self, visitor: &Visitor) -> Value {
-        super::from(visitor, json!({ "issuer": self.issuer, "subject": self.subject }))
+    fn audit_details(&self, visitor: &ClientInfo) -> Value {
+        super::with_client_info(visitor, json!({ "issuer": self.issuer, "subject": self.subject }))
     }
 }
 
 /// The account that an external identity belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meant {
+enum AccountMatch {
     /// The user who is linked with the identity.
-    Known(UserId),
+    Existing(UserId),
     /// The user who has the identity's verified address and is to be linked with it.
-    Linked(UserId),
+    LinkByEmail(UserId),
     /// No user; a new one is to be created.
-    New,
+    Create,
 }
 
 /// A provider that the account is linked with.
@@ -78,8 +78,8 @@ pub(crate) struct LinkedIdentity {
 
 impl Accounts {
     /// Returns whether the OAuth `state` has not been used before, and marks it as used.
-    pub(crate) async fn is_first(&self, state: &str) -> Result<bool, Error> {
-        self.0.one_time.first(Purpose::Social, state).await
+    pub(crate) async fn consume_oauth_state(&self, state: &str) -> Result<bool, Error> {
+        self.0.one_time.mark_used(TokenPurpose::Social, state).await
     }
 
     /// Signs in the user of an external identity. `link` allows the identity to be linked to the account with the
@@ -88,81 +88,86 @@ impl Accounts {
     /// # Errors
     /// 409 `ACCOUNT_EXISTS` if an account with the same address exists and may not be linked; 403 `ACCOUNT_DISABLED`,
     /// and 403 for an unknown identity if registration is closed.
-    pub(crate) async fn sign_in_elsewhere(
+    pub(crate) async fn sign_in_external(
         &self,
-        person: &Person,
+        person: &ExternalIdentity,
         link: bool,
-        visitor: &Visitor,
-    ) -> Result<SignedIn, Error> {
+        visitor: &ClientInfo,
+    ) -> Result<SignInOutcome, Error> {
         for last in (0..MAX_SIGN_IN_TRIES).rev() {
-            match self.try_elsewhere(person, link, visitor).await {
+            match self.try_sign_in_external(person, link, visitor).await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
-                Err(error) if last > 0 && outrun(&error) => {}
+                Err(error) if last > 0 && is_write_conflict(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::outrun())
+        Err(Error::conflict())
     }
 
     /// Tries to sign in once. Returns `None` if another transaction conflicts.
-    async fn try_elsewhere(&self, person: &Person, link: bool, visitor: &Visitor) -> Result<Option<SignedIn>, Error> {
-        let mut tx = self.0.db.all_tenants().read().await?;
-        let meant = self.meant(&mut tx, person, link).await?;
+    async fn try_sign_in_external(
+        &self,
+        person: &ExternalIdentity,
+        link: bool,
+        visitor: &ClientInfo,
+    ) -> Result<Option<SignInOutcome>, Error> {
+        let mut tx = self.0.db.all_tenants().begin_read().await?;
+        let meant = self.match_account(&mut tx, person, link).await?;
         tx.commit().await?;
         let own = match meant {
-            Meant::Known(user) | Meant::Linked(user) => self.0.factors.of(user).await?,
-            Meant::New => Vec::new(),
+            AccountMatch::Existing(user) | AccountMatch::LinkByEmail(user) => self.0.app_factors.of(user).await?,
+            AccountMatch::Create => Vec::new(),
         };
         let mut tx = self.0.db.all_tenants().begin().await?;
         let user = match meant {
-            Meant::Known(user) | Meant::Linked(user) => user,
-            Meant::New => self.0.users.create_in(&mut tx, new_user(&person.profile)).await?.user,
+            AccountMatch::Existing(user) | AccountMatch::LinkByEmail(user) => user,
+            AccountMatch::Create => self.0.users.create_in(&mut tx, new_user(&person.profile)).await?.user,
         };
         let Some(account) = store::lock(&mut tx, user).await? else { return Ok(None) };
         // Another transaction may have linked the identity; the lock on the row prevents that from here on.
-        if meant != Meant::New && self.meant(&mut tx, person, link).await? != meant {
+        if meant != AccountMatch::Create && self.match_account(&mut tx, person, link).await? != meant {
             return Ok(None);
         }
         let action = match meant {
-            Meant::Known(_) => None,
-            Meant::Linked(_) => Some("account.identity_linked"),
-            Meant::New => Some("account.registered"),
+            AccountMatch::Existing(_) => None,
+            AccountMatch::LinkByEmail(_) => Some("account.identity_linked"),
+            AccountMatch::Create => Some("account.registered"),
         };
         if let Some(action) = action {
-            login::enabled(&account)?;
+            login::require_enabled(&account)?;
             let now = self.0.clock.now();
-            if !identity::insert(&mut tx, person.of(), user, &person.profile.hash(), (now, now)).await? {
+            if !identity::insert(&mut tx, person.key(), user, &person.profile.hash(), (now, now)).await? {
                 return Ok(None);
             }
-            self.record_in(&mut tx, action, &account, Some(user), Some(person.source(visitor))).await?;
+            self.record_in(&mut tx, action, &account, Some(user), Some(person.audit_details(visitor))).await?;
         }
-        if matches!(meant, Meant::Linked(_)) {
-            self.mail_in(&mut tx, changed(user, &person.issuer, true)).await?;
+        if matches!(meant, AccountMatch::LinkByEmail(_)) {
+            self.mail_in(&mut tx, identity_changed_mail(user, &person.issuer, true)).await?;
         }
-        self.go_on(tx, account, own, login::How::Social, visitor).await.map(Some)
+        self.continue_sign_in(tx, account, own, login::SignInMethod::Social, visitor).await.map(Some)
     }
 
     /// Returns the account that an external identity belongs to. Fails with 403 if a new account would be needed and
     /// registration is closed, and with 409 `ACCOUNT_EXISTS` if an account with the same address may not be linked.
-    async fn meant(&self, tx: &mut Tx, person: &Person, link: bool) -> Result<Meant, Error> {
+    async fn match_account(&self, tx: &mut Tx, person: &ExternalIdentity, link: bool) -> Result<AccountMatch, Error> {
         if let Some(user) = identity::find(tx, &person.issuer, &person.subject).await? {
-            return Ok(Meant::Known(user));
+            return Ok(AccountMatch::Existing(user));
         }
         let holder = match &person.profile.email {
-            Some(email) => identity::holder(tx, email).await?,
+            Some(email) => identity::find_by_email(tx, email).await?,
             None => None,
         };
         let Some(holder) = holder else {
             if !self.0.settings.registration {
                 return Err(http::Error::forbidden("registration is closed; ask for an invitation").into());
             }
-            return Ok(Meant::New);
+            return Ok(AccountMatch::Create);
         };
-        let others = store::elsewhere(tx, holder.id).await?;
+        let others = store::linked_identities(tx, holder.id).await?;
         let another = others.iter().any(|other| other.issuer == person.issuer);
         if link && holder.email_verified_at.is_some() && holder.disabled_at.is_none() && !another {
-            return Ok(Meant::Linked(holder.id));
+            return Ok(AccountMatch::LinkByEmail(holder.id));
         }
         let message = "an account with your address exists; sign in to it as you did before, then link it with the \
                        provider";
@@ -177,11 +182,11 @@ impl Accounts {
     pub(crate) async fn link(
         &self,
         (user, session): (UserId, SessionId),
-        person: &Person,
+        person: &ExternalIdentity,
         owns: impl Fn(&str) -> bool,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
-        if !self.0.sessions.of(user).await?.iter().any(|known| known.id == session) {
+        if !self.0.sessions.list(user).await?.iter().any(|known| known.id == session) {
             return Err(http::Error::unauthorized("the session has ended; sign in, then link again").into());
         }
         let taken = || {
@@ -190,39 +195,39 @@ impl Accounts {
         };
         let mut tx = self.0.db.all_tenants().begin().await?;
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        login::enabled(&account)?;
+        login::require_enabled(&account)?;
         match identity::find(&mut tx, &person.issuer, &person.subject).await? {
             Some(holder) if holder == user => return Ok(tx.rollback().await?),
             Some(_) => return Err(taken().into()),
             None => {}
         }
-        if store::elsewhere(&mut tx, user).await?.iter().any(|other| owns(&other.issuer)) {
+        if store::linked_identities(&mut tx, user).await?.iter().any(|other| owns(&other.issuer)) {
             let message = "the account is linked to another identity of this provider; unlink that one first";
             return Err(http::Error::conflict("PROVIDER_LINKED", message).into());
         }
         let now = self.0.clock.now();
-        if !identity::insert(&mut tx, person.of(), user, &person.profile.hash(), (now, now)).await? {
+        if !identity::insert(&mut tx, person.key(), user, &person.profile.hash(), (now, now)).await? {
             return Err(taken().into());
         }
-        let source = Some(person.source(visitor));
+        let source = Some(person.audit_details(visitor));
         self.record_in(&mut tx, "account.identity_linked", &account, Some(user), source).await?;
-        self.mail_in(&mut tx, changed(user, &person.issuer, true)).await?;
+        self.mail_in(&mut tx, identity_changed_mail(user, &person.issuer, true)).await?;
         Ok(tx.commit().await?)
     }
 
     /// Returns the caller's account and session, to which an identity is to be linked. Fails with 403 for a caller
     /// without a session of this app.
-    pub(crate) async fn linking(&self, caller: &Identity) -> Result<(UserId, SessionId), Error> {
-        let account = self.own(caller).await?;
+    pub(crate) async fn account_and_session(&self, caller: &Identity) -> Result<(UserId, SessionId), Error> {
+        let account = self.own_account(caller).await?;
         let session =
             caller.session.ok_or_else(|| http::Error::forbidden("this needs a session of this app; sign in first"))?;
         Ok((account.id, session))
     }
 
     /// Returns the caller's linked identities.
-    pub(crate) async fn identities(&self, caller: &Identity) -> Result<Vec<ElsewhereIdentity>, Error> {
-        let mut tx = self.0.db.all_tenants().read().await?;
-        let all = store::elsewhere(&mut tx, caller.user).await?;
+    pub(crate) async fn identities(&self, caller: &Identity) -> Result<Vec<ExportedIdentity>, Error> {
+        let mut tx = self.0.db.all_tenants().begin_read().await?;
+        let all = store::linked_identities(&mut tx, caller.user).await?;
         tx.commit().await?;
         Ok(all)
     }
@@ -237,12 +242,12 @@ impl Accounts {
         caller: &Identity,
         owns: impl Fn(&str) -> bool,
         known: impl Fn(&str) -> bool,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
-        let user = self.own(caller).await?.id;
+        let user = self.own_account(caller).await?.id;
         let mut tx = self.0.db.all_tenants().begin().await?;
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let all = store::elsewhere(&mut tx, user).await?;
+        let all = store::linked_identities(&mut tx, user).await?;
         let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| owns(&one.issuer));
         if gone.is_empty() {
             return Err(http::Error::not_found("identity").into());
@@ -259,20 +264,20 @@ impl Accounts {
         }
         for one in &gone {
             identity::remove(&mut tx, (&one.issuer, &one.subject), user).await?;
-            let details = super::from(visitor, json!({ "issuer": one.issuer, "subject": one.subject }));
+            let details = super::with_client_info(visitor, json!({ "issuer": one.issuer, "subject": one.subject }));
             self.record_in(&mut tx, "account.identity_unlinked", &account, Some(user), Some(details)).await?;
-            self.mail_in(&mut tx, changed(user, &one.issuer, false)).await?;
+            self.mail_in(&mut tx, identity_changed_mail(user, &one.issuer, false)).await?;
         }
         self.0.one_time.revoke_all_in(&mut tx, user).await?;
-        self.0.sessions.end_all_in(&mut tx, user, caller.session).await?;
+        self.0.sessions.revoke_all_in(&mut tx, user, caller.session).await?;
         tx.commit().await?;
-        self.0.sessions.forget(user).await;
+        self.0.sessions.invalidate_user(user).await;
         Ok(())
     }
 }
 
-fn new_user(profile: &Profile) -> NewUser {
-    let Profile { email, name, picture, locale } = profile.clone();
+fn new_user(profile: &ExternalProfile) -> NewUser {
+    let ExternalProfile { email, name, picture, locale } = profile.clone();
     // A profile contains only verified addresses.
     NewUser {
         email_verified: email.is_some(),
@@ -285,11 +290,11 @@ fn new_user(profile: &Profile) -> NewUser {
 }
 
 /// Returns the email that notifies the user that an identity was linked or unlinked.
-fn changed(user: UserId, issuer: &str, linked: bool) -> AccountMail {
+fn identity_changed_mail(user: UserId, issuer: &str, linked: bool) -> AccountMail {
     AccountMail::IdentityChanged { user, issuer: issuer.to_owned(), linked }
 }
 
 /// Returns whether the error is a conflict with another transaction.
-fn outrun(error: &Error) -> bool {
+fn is_write_conflict(error: &Error) -> bool {
     matches!(error.database_kind(), Some(ErrorKind::Unique | ErrorKind::Conflict))
 }

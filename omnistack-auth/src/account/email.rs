@@ -4,32 +4,32 @@ use ::http::StatusCode;
 use omnistack_core::{http, identity::Identity};
 use serde_json::json;
 
-use super::{Accounts, Visitor};
+use super::{Accounts, ClientInfo};
 use crate::{
     Error,
     mail::AccountMail,
-    one_time::{self, Purpose},
+    one_time::{self, TokenPurpose},
     password::Password,
     store::account as store,
-    users::checked_email,
+    users::parse_email,
 };
 
 impl Accounts {
     /// Requests a change of the caller's email address and sends a verification link to the new address. The new
     /// address replaces the old one when it is verified; the old address is notified then. The response does not
     /// reveal whether another account has the new address; its owner gets an email.
-    pub(crate) async fn change_email(
+    pub(crate) async fn request_email_change(
         &self,
         caller: &Identity,
         email: &str,
         password: Option<&Password>,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
-        let email = checked_email(email)?;
-        let account = self.confirm(caller, "password", password, visitor).await?;
+        let email = parse_email(email)?;
+        let account = self.reauthenticate(caller, "password", password, visitor).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
-        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
-        let details = Some(super::from(visitor, json!({ "email": email })));
+        self.0.lockout.count_mail_request_in(&mut tx, visitor.address).await?;
+        let details = Some(super::with_client_info(visitor, json!({ "email": email })));
         self.record_in(&mut tx, "account.email_change_asked", &account, Some(account.id), details).await?;
         if self.0.lockout.may_mail_in(&mut tx, &email).await? {
             self.mail_in(&mut tx, AccountMail::ConfirmEmail { user: account.id, email }).await?;
@@ -44,16 +44,21 @@ impl Accounts {
     /// # Errors
     /// 400 `TOKEN_INVALID`; 403 `LINK_OF_ANOTHER` for a caller with another account, in which case the token stays
     /// valid; 409 `EMAIL_TAKEN`.
-    pub(crate) async fn confirm_new_email(&self, caller: &Identity, token: &str) -> Result<(), Error> {
-        let user = self.own(caller).await?.id;
-        if self.0.one_time.look(Purpose::ChangeEmail, token).await?.user_id != user {
+    pub(crate) async fn verify_new_email(&self, caller: &Identity, token: &str) -> Result<(), Error> {
+        let user = self.own_account(caller).await?.id;
+        if self.0.one_time.peek(TokenPurpose::ChangeEmail, token).await?.user_id != user {
             let message = "this link belongs to another account; sign in to the account whose address is to change";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "LINK_OF_ANOTHER", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let row = self.0.one_time.take_in(&mut tx, Purpose::ChangeEmail, token).await?.ok_or_else(one_time::invalid)?;
-        let account = store::lock(&mut tx, user).await?.ok_or_else(one_time::invalid)?;
-        let email = row.data.ok_or_else(one_time::invalid)?;
+        let row = self
+            .0
+            .one_time
+            .consume_in(&mut tx, TokenPurpose::ChangeEmail, token)
+            .await?
+            .ok_or_else(one_time::token_invalid)?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(one_time::token_invalid)?;
+        let email = row.data.ok_or_else(one_time::token_invalid)?;
         if store::lock_by_email(&mut tx, &email).await?.is_some_and(|other| other.id != user) {
             // The holder of the token reads this address's mail, so the response reveals nothing new.
             return Err(
@@ -61,7 +66,7 @@ impl Accounts {
             );
         }
         store::set_email(&mut tx, user, &email, self.0.clock.now()).await?;
-        self.0.lockout.clear_in(&mut tx, &email).await?;
+        self.0.lockout.reset_in(&mut tx, &email).await?;
         // Revokes the links in the old mailbox.
         self.0.one_time.revoke_all_in(&mut tx, user).await?;
         let details = json!({ "before": account.email, "after": email });

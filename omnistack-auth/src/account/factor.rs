@@ -83,12 +83,12 @@ pub struct SecondFactors(Vec<Arc<dyn SecondFactorSource>>);
 impl SecondFactors {
     /// Creates a set with one source.
     pub fn new(source: impl SecondFactorSource) -> Self {
-        Self::default().and(source)
+        Self::default().with_source(source)
     }
 
     /// Adds another source.
     #[must_use]
-    pub fn and(mut self, source: impl SecondFactorSource) -> Self {
+    pub fn with_source(mut self, source: impl SecondFactorSource) -> Self {
         self.0.push(Arc::new(source));
         self
     }
@@ -106,8 +106,8 @@ impl SecondFactors {
 impl Accounts {
     /// Returns the names of the second factors that a user has now.
     pub(super) async fn second_factors_of(&self, user: UserId) -> Result<Vec<String>, Error> {
-        let own = self.0.factors.of(user).await?;
-        let mut tx = self.0.db.all_tenants().read().await?;
+        let own = self.0.app_factors.of(user).await?;
+        let mut tx = self.0.db.all_tenants().begin_read().await?;
         let ways = self.second_factors_in(&mut tx, user, own).await?;
         tx.commit().await?;
         Ok(ways)
@@ -123,9 +123,9 @@ impl Accounts {
         own: Vec<String>,
     ) -> Result<Vec<String>, Error> {
         let mut ways = own;
-        ways.extend(self.0.codes.of_in(tx, user).await?);
+        ways.extend(self.0.totp.names_in(tx, user).await?);
         #[cfg(feature = "sms")]
-        if let Some(texts) = &self.0.texts
+        if let Some(texts) = &self.0.sms_codes
             && texts.is_factor_in(tx, user).await?
         {
             ways.push("sms".to_owned());

@@ -3,7 +3,7 @@
 use omnistack_core::{db::ErrorKind, http};
 use serde_json::Value;
 
-use super::{Accounts, SignedIn, Visitor, login::How};
+use super::{Accounts, ClientInfo, SignInOutcome, login::SignInMethod};
 use crate::{
     Error,
     invitation::{self, Invitations},
@@ -27,15 +27,15 @@ impl Accounts {
         invitations: &Invitations,
         token: &str,
         (name, password): (&str, &Password),
-        visitor: &Visitor,
-    ) -> Result<SignedIn, Error> {
+        visitor: &ClientInfo,
+    ) -> Result<SignInOutcome, Error> {
         // The token is checked before anything is hashed.
-        let invited = invitations.of_token(token).await?.ok_or_else(invitation::invalid)?;
+        let invited = invitations.find_by_token(token).await?.ok_or_else(invitation::invalid)?;
         let known = store::by_email(&self.0.db, &invited.email).await?;
         if known.is_some_and(|account| account.email_verified_at.is_some()) {
             return Err(exists().into());
         }
-        self.judge("password", password, Some(&invited.email), false).await?;
+        self.validate_password("password", password, Some(&invited.email), false).await?;
         let hash = self.0.passwords.hash(password).await?;
         match self.try_register_invited(invitations, token, (name, &hash), visitor).await {
             // Another transaction has registered the address and used up the invitation.
@@ -49,22 +49,22 @@ impl Accounts {
         invitations: &Invitations,
         token: &str,
         (name, hash): (&str, &str),
-        visitor: &Visitor,
-    ) -> Result<SignedIn, Error> {
+        visitor: &ClientInfo,
+    ) -> Result<SignInOutcome, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
-        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
-        let invited = invitations.of_token_in(&mut tx, token).await?;
+        self.0.lockout.count_mail_request_in(&mut tx, visitor.address).await?;
+        let invited = invitations.find_by_token_in(&mut tx, token).await?;
         let user = match store::lock_by_email(&mut tx, &invited.email).await? {
             Some(account) if account.email_verified_at.is_some() => return Err(exists().into()),
             Some(account) => {
                 let name = if name.trim().is_empty() { &account.name } else { name.trim() };
-                self.forget_registration_in(&mut tx, account.id).await?;
-                store::register_again(&mut tx, account.id, name, hash, self.0.clock.now()).await?;
+                self.delete_registration_credentials_in(&mut tx, account.id).await?;
+                store::replace_registration(&mut tx, account.id, name, hash, self.0.clock.now()).await?;
                 store::confirm_email(&mut tx, account.id, self.0.clock.now()).await?;
                 account.id
             }
             None => {
-                let mut new = NewUser::of_email(&invited.email);
+                let mut new = NewUser::with_email(&invited.email);
                 name.trim().clone_into(&mut new.name);
                 new.email_verified = true;
                 new.password_hash = Some(hash.to_owned());
@@ -72,12 +72,12 @@ impl Accounts {
             }
         };
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let details = super::from(visitor, Value::Null);
+        let details = super::with_client_info(visitor, Value::Null);
         self.record_in(&mut tx, "account.registered", &account, Some(user), Some(details)).await?;
         invitations.accept_in(&mut tx, user, token).await?;
-        let own = self.0.factors.of(user).await?;
-        let done = self.go_on(tx, account, own, How::Invitation, visitor).await?;
-        self.0.sessions.forget(user).await;
+        let own = self.0.app_factors.of(user).await?;
+        let done = self.continue_sign_in(tx, account, own, SignInMethod::Invitation, visitor).await?;
+        self.0.sessions.invalidate_user(user).await;
         Ok(done)
     }
 }

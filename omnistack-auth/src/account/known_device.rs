@@ -10,7 +10,7 @@ use std::time::Duration;
 use omnistack_core::{
     ExposeSecret as _,
     clock::Timestamp,
-    crypto::{Context, Token},
+    crypto::{SealContext, Token},
     http,
 };
 use secrecy::SecretString;
@@ -50,6 +50,6 @@ impl Accounts {
     }
 }
 
-fn place() -> Context {
-    Context::row("accounts", "known_device", "cookie")
+fn place() -> SealContext {
+    SealContext::row("accounts", "known_device", "cookie")
 }

@@ -8,16 +8,16 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Accounts, Visitor};
+use super::{Accounts, ClientInfo};
 use crate::{
     Error,
-    lockout::{Attempt, Known},
+    lockout::{Attempt, KnownSource},
     mail::AccountMail,
-    one_time::{self, Purpose},
+    one_time::{self, TokenPurpose},
     password::Password,
-    session::{SignIn, Tokens},
+    session::{NewSession, TokenPair},
     store::account::{self as store, Account},
-    users::{checked_email, normal_email},
+    users::{normalize_email, parse_email},
 };
 
 /// The outcome of a sign-in.
@@ -37,11 +37,11 @@ use crate::{
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub enum SignedIn {
+pub enum SignInOutcome {
     /// The session, if no second factor is needed.
-    Tokens(Tokens),
+    Authenticated(TokenPair),
     /// The challenge, if a second factor is required first.
-    SecondFactor(Challenge),
+    MfaRequired(MfaChallenge),
 }
 
 /// A sign-in that waits for its second factor; the first factor was right.
@@ -62,7 +62,7 @@ pub enum SignedIn {
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Challenge {
+pub struct MfaChallenge {
     /// The one-time token of the challenge, for [`finish`](Accounts::finish).
     pub token: SecretString,
     /// The second factors that the user can present, such as `totp`.
@@ -74,7 +74,7 @@ pub struct Challenge {
 /// The sign-in method that a user has used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum How {
+pub(super) enum SignInMethod {
     Password,
     MagicLink,
     /// An identity provider.
@@ -85,7 +85,7 @@ pub(super) enum How {
     Passkey,
 }
 
-impl How {
+impl SignInMethod {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -104,20 +104,26 @@ impl Accounts {
     /// # Errors
     /// 401 `CREDENTIALS_INVALID`, the same for a wrong password and an unknown account; 429 `TOO_MANY_ATTEMPTS`; 503
     /// `HASHING_BUSY`; and, only with the right password, 403 `EMAIL_NOT_VERIFIED` and `ACCOUNT_DISABLED`.
-    pub async fn sign_in(&self, email: &str, password: &Password, visitor: &Visitor) -> Result<SignedIn, Error> {
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: &Password,
+        visitor: &ClientInfo,
+    ) -> Result<SignInOutcome, Error> {
         // Malformed addresses are counted, and get the same response, as addresses without an account.
-        let email = normal_email(email).unwrap_or_else(|| email.trim().to_lowercase());
+        let email = normalize_email(email).unwrap_or_else(|| email.trim().to_lowercase());
         let device = visitor.known_device.as_deref().and_then(|device| self.open_known_device(device, &email));
         let attempt = match &device {
-            Some(device) => self.0.lockout.attempt_known(Known::Device(device)).await?,
+            Some(device) => self.0.lockout.attempt_known(KnownSource::Device(device)).await?,
             None => self.0.lockout.attempt(&email, visitor.address).await?,
         };
         match self.try_password(&email, password, visitor, &attempt).await {
             // The password was not checked, so the attempt does not count.
             Err(error)
-                if !error.is_refusal_of(StatusCode::UNAUTHORIZED) && !error.is_refusal_of(StatusCode::FORBIDDEN) =>
+                if !error.is_response_with_status(StatusCode::UNAUTHORIZED)
+                    && !error.is_response_with_status(StatusCode::FORBIDDEN) =>
             {
-                self.0.lockout.take_back(&attempt).await?;
+                self.0.lockout.undo(&attempt).await?;
                 Err(error)
             }
             done => done,
@@ -128,35 +134,35 @@ impl Accounts {
         &self,
         email: &str,
         password: &Password,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
         attempt: &Attempt,
-    ) -> Result<SignedIn, Error> {
+    ) -> Result<SignInOutcome, Error> {
         let account = store::by_email(&self.0.db, email).await?;
         let kept = account.as_ref().and_then(|account| account.password_hash.clone());
         let verified = self.0.passwords.verify(password, kept.as_deref()).await?;
-        let (Some(account), Some(kept), true) = (&account, &kept, verified.good) else {
+        let (Some(account), Some(kept), true) = (&account, &kept, verified.valid) else {
             self.record_failure(account.as_ref(), visitor, attempt).await?;
-            return Err(refused().into());
+            return Err(credentials_invalid().into());
         };
-        let own = self.0.factors.of(account.id).await?;
+        let own = self.0.app_factors.of(account.id).await?;
         let again = if verified.outdated { Some(self.0.passwords.hash(password).await?) } else { None };
         let mut tx = self.0.db.all_tenants().begin().await?;
         // Another transaction may have changed the password during verification.
         let now = store::lock(&mut tx, account.id).await?.filter(|now| now.password_hash.as_deref() == Some(kept));
-        let Some(account) = now else { return Err(refused().into()) };
-        self.0.lockout.settle_in(&mut tx, attempt, true).await?;
+        let Some(account) = now else { return Err(credentials_invalid().into()) };
+        self.0.lockout.resolve_in(&mut tx, attempt, true).await?;
         if let Some(hash) = &again {
             store::set_password(&mut tx, account.id, Some(hash), self.0.clock.now()).await?;
         }
         if account.email_verified_at.is_none() && self.0.settings.verified_email {
-            if self.0.lockout.may_mail_link_in(&mut tx, Purpose::VerifyEmail, email).await? {
+            if self.0.lockout.may_mail_link_in(&mut tx, TokenPurpose::VerifyEmail, email).await? {
                 self.mail_in(&mut tx, AccountMail::Verify { user: account.id }).await?;
             }
             tx.commit().await?;
             let message = "your email address is not verified; open the link in the email that we have sent you";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
-        self.go_on(tx, account, own, How::Password, visitor).await
+        self.continue_sign_in(tx, account, own, SignInMethod::Password, visitor).await
     }
 
     /// Signs a user in with the token of a magic link.
@@ -166,38 +172,44 @@ impl Accounts {
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 403 `ACCOUNT_DISABLED`.
-    pub async fn sign_in_by_link(&self, token: &str, visitor: &Visitor) -> Result<SignedIn, Error> {
-        let own = self.0.factors.of(self.0.one_time.look(Purpose::MagicLink, token).await?.user_id).await?;
+    pub async fn sign_in_with_magic_link(&self, token: &str, visitor: &ClientInfo) -> Result<SignInOutcome, Error> {
+        let own = self.0.app_factors.of(self.0.one_time.peek(TokenPurpose::MagicLink, token).await?.user_id).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let row = self.0.one_time.take_in(&mut tx, Purpose::MagicLink, token).await?.ok_or_else(one_time::invalid)?;
-        let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
+        let row = self
+            .0
+            .one_time
+            .consume_in(&mut tx, TokenPurpose::MagicLink, token)
+            .await?
+            .ok_or_else(one_time::token_invalid)?;
+        let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::token_invalid)?;
         if account.email_verified_at.is_none() {
-            self.forget_registration_in(&mut tx, account.id).await?;
+            self.delete_registration_credentials_in(&mut tx, account.id).await?;
             store::confirm_email(&mut tx, account.id, self.0.clock.now()).await?;
         }
         if let Some(email) = &account.email {
-            self.0.lockout.clear_in(&mut tx, email).await?;
+            self.0.lockout.reset_in(&mut tx, email).await?;
         }
-        self.go_on(tx, account, own, How::MagicLink, visitor).await
+        self.continue_sign_in(tx, account, own, SignInMethod::MagicLink, visitor).await
     }
 
     /// Requests a magic link by email. Succeeds alike whether or not the address has an account. Fails with 422 for a
     /// malformed address, and with 429 if the client's address has requested too many emails.
-    pub(crate) async fn ask_for_link(&self, email: &str, visitor: &Visitor) -> Result<(), Error> {
-        let email = checked_email(email)?;
-        self.ask_in(Purpose::MagicLink, AccountMail::MagicLink { email: email.clone() }, &email, visitor).await
+    pub(crate) async fn request_magic_link(&self, email: &str, visitor: &ClientInfo) -> Result<(), Error> {
+        let email = parse_email(email)?;
+        self.request_mail_in(TokenPurpose::MagicLink, AccountMail::MagicLink { email: email.clone() }, &email, visitor)
+            .await
     }
 
     /// Requests an email with a link. The work is the same whether or not the address has an account.
-    pub(super) async fn ask_in(
+    pub(super) async fn request_mail_in(
         &self,
-        link: Purpose,
+        link: TokenPurpose,
         mail: AccountMail,
         email: &str,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
         let mut tx = self.0.db.begin().await?;
-        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
+        self.0.lockout.count_mail_request_in(&mut tx, visitor.address).await?;
         if self.0.lockout.may_mail_link_in(&mut tx, link, email).await? {
             self.mail_in(&mut tx, mail).await?;
         }
@@ -210,22 +222,23 @@ impl Accounts {
     /// # Errors
     /// 400 `TOKEN_INVALID` for an invalid challenge; 401 `SECOND_FACTOR_INVALID` if `shown` returns `false`; 403
     /// `ACCOUNT_DISABLED`; any error that `shown` returns.
-    pub async fn finish<F: Future<Output = Result<bool, Error>>>(
+    pub async fn complete_mfa<F: Future<Output = Result<bool, Error>>>(
         &self,
         challenge: &str,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
         shown: impl FnOnce(UserId) -> F,
-    ) -> Result<Tokens, Error> {
+    ) -> Result<TokenPair, Error> {
         let mut tx = self.0.db.begin().await?;
-        let row = self.0.one_time.take_in(&mut tx, Purpose::SecondFactor, challenge).await?;
+        let row = self.0.one_time.consume_in(&mut tx, TokenPurpose::SecondFactor, challenge).await?;
         tx.commit().await?;
         let row = row.ok_or_else(challenge_invalid)?;
-        let how: How = row.data.and_then(|how| serde_json::from_str(&how).ok()).ok_or_else(challenge_invalid)?;
+        let how: SignInMethod =
+            row.data.and_then(|how| serde_json::from_str(&how).ok()).ok_or_else(challenge_invalid)?;
         if !shown(row.user_id).await? {
             let account = store::by_id(&self.0.db, row.user_id).await?;
             let mut tx = self.0.db.all_tenants().begin().await?;
             if let Some(account) = &account {
-                let details = super::from(visitor, json!({ "how": "second_factor" }));
+                let details = super::with_client_info(visitor, json!({ "how": "second_factor" }));
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
             tx.commit().await?;
@@ -234,65 +247,65 @@ impl Accounts {
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
         let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(challenge_invalid)?;
-        self.begin(tx, account, how, true, visitor).await
+        self.start_session(tx, account, how, true, visitor).await
     }
 
     /// Continues a sign-in whose first factor was right: starts a session, or returns a challenge if the user has a
     /// second factor. The account's row is locked, so a second factor that is added at the same time is either
     /// required here or revokes the session that starts here. `own` are the second factors that the app's modules
     /// provide.
-    pub(super) async fn go_on(
+    pub(super) async fn continue_sign_in(
         &self,
         mut tx: Tx,
         account: Account,
         own: Vec<String>,
-        how: How,
-        visitor: &Visitor,
-    ) -> Result<SignedIn, Error> {
+        how: SignInMethod,
+        visitor: &ClientInfo,
+    ) -> Result<SignInOutcome, Error> {
         let methods = self.second_factors_in(&mut tx, account.id, own).await?;
         if methods.is_empty() {
-            return self.begin(tx, account, how, false, visitor).await.map(SignedIn::Tokens);
+            return self.start_session(tx, account, how, false, visitor).await.map(SignInOutcome::Authenticated);
         }
-        enabled(&account)?;
+        require_enabled(&account)?;
         let data = serde_json::to_string(&how).map_err(http::Error::internal)?;
-        let token = self.0.one_time.issue_in(&mut tx, Purpose::SecondFactor, account.id, Some(data)).await?;
+        let token = self.0.one_time.issue_in(&mut tx, TokenPurpose::SecondFactor, account.id, Some(data)).await?;
         tx.commit().await?;
-        let expires_in = Purpose::SecondFactor.lifetime();
-        Ok(SignedIn::SecondFactor(Challenge { token: token.into_secret(), methods, expires_in }))
+        let expires_in = TokenPurpose::SecondFactor.lifetime();
+        Ok(SignInOutcome::MfaRequired(MfaChallenge { token: token.into_secret(), methods, expires_in }))
     }
 
     /// Starts a session for an account whose row is locked, and commits. Signing in cancels a scheduled deletion.
     /// Fails with 403 `ACCOUNT_DISABLED`.
-    pub(super) async fn begin(
+    pub(super) async fn start_session(
         &self,
         mut tx: Tx,
         account: Account,
-        how: How,
+        how: SignInMethod,
         second_factor: bool,
-        visitor: &Visitor,
-    ) -> Result<Tokens, Error> {
-        enabled(&account)?;
+        visitor: &ClientInfo,
+    ) -> Result<TokenPair, Error> {
+        require_enabled(&account)?;
         let (now, user) = (self.0.clock.now(), account.id);
         if account.delete_at.is_some() {
             store::set_deletion(&mut tx, user, None, now).await?;
-            let details = Some(super::from(visitor, Value::Null));
+            let details = Some(super::with_client_info(visitor, Value::Null));
             self.record_in(&mut tx, "account.deletion_cancelled", &account, Some(user), details).await?;
         }
-        let (before, from_there) = store::seen(&mut tx, user, &visitor.device).await?;
+        let (before, from_there) = store::has_signed_in(&mut tx, user, &visitor.device).await?;
         if before && !from_there {
             let crate::model::Device { user_agent, address } = visitor.device.clone();
             self.mail_in(&mut tx, AccountMail::NewSignIn { user, user_agent, address, at: now }).await?;
         }
-        let mut sign_in = SignIn::new(user, visitor.device.clone()).with_second_factor(second_factor);
+        let mut sign_in = NewSession::new(user, visitor.device.clone()).with_second_factor(second_factor);
         sign_in.tenant = account.tenant_id;
-        let mut tokens = self.0.sessions.begin_in(&mut tx, sign_in).await?;
+        let mut tokens = self.0.sessions.create_in(&mut tx, sign_in).await?;
         tokens.known_device = account.email.as_deref().map(|email| self.seal_known_device(email)).transpose()?;
         let details = json!({ "how": how.as_str(), "second_factor": second_factor, "session": tokens.session });
-        let details = super::from(visitor, details);
+        let details = super::with_client_info(visitor, details);
         self.record_in(&mut tx, "account.signed_in", &account, Some(user), Some(details)).await?;
         tx.commit().await?;
-        if how == How::MagicLink {
-            self.0.sessions.forget(user).await;
+        if how == SignInMethod::MagicLink {
+            self.0.sessions.invalidate_user(user).await;
         }
         Ok(tokens)
     }
@@ -302,15 +315,15 @@ impl Accounts {
     async fn record_failure(
         &self,
         account: Option<&Account>,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
         attempt: &Attempt,
     ) -> Result<(), Error> {
-        if !self.0.recorded.check(&(), 1).allowed {
+        if !self.0.failure_log_limit.check(&(), 1).allowed {
             tracing::warn!(target: "omnistack::auth", address = visitor.device.address,
                 "a sign-in failed; it is not in the audit log, because there were too many");
             return Ok(());
         }
-        let details = super::from(visitor, json!({ "tries": attempt.counted }));
+        let details = super::with_client_info(visitor, json!({ "tries": attempt.counted }));
         let mut tx = self.0.db.all_tenants().begin().await?;
         match account {
             Some(account) => {
@@ -318,7 +331,7 @@ impl Accounts {
             }
             // The typed address is not recorded, because users mistype passwords into that field.
             None => {
-                let entry = omnistack_core::audit::AuditEntry::new("account.sign_in_failed").with(details);
+                let entry = omnistack_core::audit::AuditEntry::new("account.sign_in_failed").details(details);
                 self.0.audit.record_in(&mut tx, entry).await?;
             }
         }
@@ -327,7 +340,7 @@ impl Accounts {
 }
 
 /// Fails with 403 `ACCOUNT_DISABLED` if an operator has disabled the account.
-pub(super) fn enabled(account: &Account) -> Result<(), Error> {
+pub(super) fn require_enabled(account: &Account) -> Result<(), Error> {
     if account.disabled_at.is_none() {
         return Ok(());
     }
@@ -340,7 +353,7 @@ pub(super) fn challenge_invalid() -> http::Error {
     http::Error::bad_request("TOKEN_INVALID", message)
 }
 
-fn refused() -> http::Error {
+fn credentials_invalid() -> http::Error {
     let message = "the email address or the password is wrong; try again or reset the password";
     http::Error::new(StatusCode::UNAUTHORIZED, "CREDENTIALS_INVALID", message)
 }

@@ -22,7 +22,7 @@ use crate::{
         account::{self as store, Account},
         admin,
     },
-    users::{NewUser, normal_email},
+    users::{NewUser, normalize_email},
 };
 
 /// The address of the first operator in development, if none is set.
@@ -30,18 +30,18 @@ const DEVELOPMENT_EMAIL: &str = "owner@example.com";
 
 /// The account that was created at this start, if any, and its password. Used in development only.
 #[derive(Clone, Default)]
-pub(crate) struct FirstOwner(Arc<OnceLock<(String, SecretString)>>);
+pub(crate) struct InitialOperator(Arc<OnceLock<(String, SecretString)>>);
 
-impl FirstOwner {
+impl InitialOperator {
     /// Returns the line that is printed at start; empty if no account was created.
-    pub(crate) fn line(&self) -> String {
+    pub(crate) fn banner(&self) -> String {
         let made = self.0.get();
         made.map(|(email, password)| format!("{email}, password {} (shown once)", password.expose_secret()))
             .unwrap_or_default()
     }
 }
 
-impl fmt::Debug for FirstOwner {
+impl fmt::Debug for InitialOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FirstOwner")
     }
@@ -53,12 +53,12 @@ impl Accounts {
     /// prove who owns the address: all of its credentials are deleted. A user created or taken over has no password
     /// and gets an email with a link to set one. In development, the address defaults to `owner@example.com` and the
     /// password is printed.
-    pub(crate) async fn make_first_owner(&self, shown: Option<&FirstOwner>) -> Result<(), Error> {
-        let wanted = self.0.settings.owner.as_deref().and_then(normal_email);
+    pub(crate) async fn create_initial_operator(&self, shown: Option<&InitialOperator>) -> Result<(), Error> {
+        let wanted = self.0.settings.operator_email.as_deref().and_then(normalize_email);
         let Some(email) = wanted.or_else(|| shown.map(|_| DEVELOPMENT_EMAIL.to_owned())) else { return Ok(()) };
         // The user's own tenant is created here, so the transaction spans all tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
-        if !admin::operators(&mut tx).await?.is_empty() {
+        if !admin::lock_operators(&mut tx).await?.is_empty() {
             return Ok(());
         }
         let known = store::lock_by_email(&mut tx, &email).await?;
@@ -75,14 +75,14 @@ impl Accounts {
         let user = match known {
             Some(account) => {
                 let now = self.0.clock.now();
-                self.forget_registration_in(&mut tx, account.id).await?;
+                self.delete_registration_credentials_in(&mut tx, account.id).await?;
                 store::set_password(&mut tx, account.id, hash.as_deref(), now).await?;
                 store::confirm_email(&mut tx, account.id, now).await?;
                 self.make_operator_in(&mut tx, &account).await?;
                 account.id
             }
             None => {
-                let mut new = NewUser::of_email(&email);
+                let mut new = NewUser::with_email(&email);
                 "Owner".clone_into(&mut new.name);
                 (new.email_verified, new.operator, new.password_hash) = (true, true, hash);
                 match self.0.users.create_in(&mut tx, new).await {
@@ -97,7 +97,7 @@ impl Accounts {
             self.mail_in(&mut tx, AccountMail::Reset { email: email.clone() }).await?;
         }
         tx.commit().await?;
-        self.0.sessions.forget(user).await;
+        self.0.sessions.invalidate_user(user).await;
         if let Some(shown) = shown {
             _ = shown.0.set((email, password));
         }

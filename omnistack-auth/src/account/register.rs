@@ -2,20 +2,20 @@
 
 use omnistack_core::{
     db::{ErrorKind, Tx},
-    http::{self, FieldProblem},
+    http::{self, FieldError},
     identity::UserId,
 };
 use serde_json::Value;
 
-use super::{Accounts, Visitor};
+use super::{Accounts, ClientInfo};
 use crate::{
     Error,
-    lockout::Known,
+    lockout::KnownSource,
     mail::AccountMail,
-    one_time::{self, Purpose},
+    one_time::{self, TokenPurpose},
     password::Password,
     store::account::{self as store, Account},
-    users::{NewUser, checked_email},
+    users::{NewUser, parse_email},
 };
 
 impl Accounts {
@@ -30,13 +30,13 @@ impl Accounts {
         email: &str,
         password: &Password,
         name: &str,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
         if !self.0.settings.registration {
             return Err(http::Error::forbidden("registration is closed; ask for an invitation").into());
         }
-        let email = checked_email(email)?;
-        self.judge("password", password, Some(&email), false).await?;
+        let email = parse_email(email)?;
+        self.validate_password("password", password, Some(&email), false).await?;
         let hash = self.0.passwords.hash(password).await?;
         match self.try_register(&email, &hash, name, visitor).await {
             // Of two simultaneous registrations the second finds the account of the first.
@@ -47,29 +47,29 @@ impl Accounts {
         }
     }
 
-    async fn try_register(&self, email: &str, hash: &str, name: &str, visitor: &Visitor) -> Result<(), Error> {
+    async fn try_register(&self, email: &str, hash: &str, name: &str, visitor: &ClientInfo) -> Result<(), Error> {
         // This creates the new user's tenant, so the transaction spans all tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
-        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
+        self.0.lockout.count_mail_request_in(&mut tx, visitor.address).await?;
         // The counters of emails are locked after the user's row, as at sign-in, to avoid deadlocks.
-        let from = Some(super::from(visitor, Value::Null));
+        let from = Some(super::with_client_info(visitor, Value::Null));
         let (mail, user) = match store::lock_by_email(&mut tx, email).await? {
             Some(account) if account.email_verified_at.is_some() => {
                 // Executes as many statements as for a new address, on a user that does not exist, so that the
                 // response time reveals nothing.
                 let nobody = UserId::new(self.0.clock.now());
-                self.register_again_in(&mut tx, nobody, name, hash).await?;
+                self.replace_registration_in(&mut tx, nobody, name, hash).await?;
                 self.record_in(&mut tx, "account.registered_again", &account, None, from).await?;
                 (AccountMail::AlreadyRegistered { email: email.to_owned() }, nobody)
             }
             Some(account) => {
                 let name = if name.trim().is_empty() { &account.name } else { name.trim() };
-                self.register_again_in(&mut tx, account.id, name, hash).await?;
+                self.replace_registration_in(&mut tx, account.id, name, hash).await?;
                 self.record_in(&mut tx, "account.registered_again", &account, None, from).await?;
                 (AccountMail::Verify { user: account.id }, account.id)
             }
             None => {
-                let mut new = NewUser::of_email(email);
+                let mut new = NewUser::with_email(email);
                 name.trim().clone_into(&mut new.name);
                 new.password_hash = Some(hash.to_owned());
                 let made = self.0.users.create_in(&mut tx, new).await?;
@@ -89,24 +89,26 @@ impl Accounts {
             }
         };
         // Runs in every case, so that the number of statements is the same.
-        store::forget_credentials(&mut tx, user).await?;
+        store::delete_credentials(&mut tx, user).await?;
         let may_mail = match &mail {
-            AccountMail::Verify { .. } => self.0.lockout.may_mail_link_in(&mut tx, Purpose::VerifyEmail, email).await?,
+            AccountMail::Verify { .. } => {
+                self.0.lockout.may_mail_link_in(&mut tx, TokenPurpose::VerifyEmail, email).await?
+            }
             _ => self.0.lockout.may_mail_in(&mut tx, email).await?,
         };
         if may_mail {
             self.mail_in(&mut tx, mail).await?;
         }
         tx.commit().await?;
-        self.0.sessions.forget(user).await;
+        self.0.sessions.invalidate_user(user).await;
         Ok(())
     }
 
     /// Replaces the password and revokes the user's sessions and one-time tokens.
-    async fn register_again_in(&self, tx: &mut Tx, user: UserId, name: &str, hash: &str) -> Result<(), Error> {
-        store::register_again(tx, user, name, hash, self.0.clock.now()).await?;
+    async fn replace_registration_in(&self, tx: &mut Tx, user: UserId, name: &str, hash: &str) -> Result<(), Error> {
+        store::replace_registration(tx, user, name, hash, self.0.clock.now()).await?;
         self.0.one_time.revoke_all_in(tx, user).await?;
-        self.0.sessions.end_all_in(tx, user, None).await?;
+        self.0.sessions.revoke_all_in(tx, user, None).await?;
         Ok(())
     }
 
@@ -114,11 +116,11 @@ impl Accounts {
     /// identities, passkeys, second factors, API keys, one-time tokens and sessions. The registration did not prove
     /// who reads the address's mail. The caller invalidates the user's cached sessions once the transaction is
     /// committed.
-    pub(super) async fn forget_registration_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
+    pub(super) async fn delete_registration_credentials_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
         store::set_password(tx, user, None, self.0.clock.now()).await?;
-        store::forget_credentials(tx, user).await?;
+        store::delete_credentials(tx, user).await?;
         self.0.one_time.revoke_all_in(tx, user).await?;
-        self.0.sessions.end_all_in(tx, user, None).await?;
+        self.0.sessions.revoke_all_in(tx, user, None).await?;
         Ok(())
     }
 
@@ -129,32 +131,37 @@ impl Accounts {
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 422 for a wrong password, in which case the token stays valid; 429 `TOO_MANY_ATTEMPTS`.
-    pub(crate) async fn verify_email(&self, token: &str, password: &Password, visitor: &Visitor) -> Result<(), Error> {
-        let user = self.0.one_time.look(Purpose::VerifyEmail, token).await?.user_id;
-        let account = store::by_id(&self.0.db, user).await?.ok_or_else(one_time::invalid)?;
-        let attempt = self.0.lockout.attempt_known(Known::Link(user)).await?;
+    pub(crate) async fn verify_email(
+        &self,
+        token: &str,
+        password: &Password,
+        visitor: &ClientInfo,
+    ) -> Result<(), Error> {
+        let user = self.0.one_time.peek(TokenPurpose::VerifyEmail, token).await?.user_id;
+        let account = store::by_id(&self.0.db, user).await?.ok_or_else(one_time::token_invalid)?;
+        let attempt = self.0.lockout.attempt_known(KnownSource::Link(user)).await?;
         let verified = self.0.passwords.verify(password, account.password_hash.as_deref()).await;
-        if !self.judged(&attempt, verified).await?.good {
+        if !self.undo_attempt_on_error(&attempt, verified).await?.valid {
             let mut tx = self.0.db.all_tenants().begin().await?;
-            let details = Some(super::from(visitor, Value::Null));
+            let details = Some(super::with_client_info(visitor, Value::Null));
             self.record_in(&mut tx, "account.password_refused", &account, None, details).await?;
             tx.commit().await?;
             let message = "is not the password of the registration; enter it again or set a new one";
-            return Err(http::Error::invalid([FieldProblem::new("password", message)]).into());
+            return Err(http::Error::invalid([FieldError::new("password", message)]).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
         let now = store::lock(&mut tx, user).await?;
         let same = now.is_some_and(|now| now.password_hash == account.password_hash);
-        let taken = self.0.one_time.take_in(&mut tx, Purpose::VerifyEmail, token).await?;
+        let taken = self.0.one_time.consume_in(&mut tx, TokenPurpose::VerifyEmail, token).await?;
         if !same || taken.is_none() {
-            return Err(one_time::invalid().into());
+            return Err(one_time::token_invalid().into());
         }
-        self.0.lockout.settle_in(&mut tx, &attempt, true).await?;
+        self.0.lockout.resolve_in(&mut tx, &attempt, true).await?;
         store::confirm_email(&mut tx, user, self.0.clock.now()).await?;
         if let Some(email) = &account.email {
-            self.0.lockout.clear_in(&mut tx, email).await?;
+            self.0.lockout.reset_in(&mut tx, email).await?;
         }
-        let details = Some(super::from(visitor, Value::Null));
+        let details = Some(super::with_client_info(visitor, Value::Null));
         self.record_in(&mut tx, "account.email_verified", &account, Some(user), details).await?;
         Ok(tx.commit().await?)
     }

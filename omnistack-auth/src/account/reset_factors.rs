@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Accounts;
 use crate::{
     Error,
-    mail::{AccountMail, FactorChange},
+    mail::{AccountMail, SecondFactorChange},
     store::{account as store, admin},
 };
 
@@ -39,7 +39,7 @@ impl Accounts {
     /// account, `NO_SECOND_FACTOR` if there is nothing to remove, `LAST_WAY_IN` if no sign-in method would be left.
     pub(crate) async fn reset_factors(&self, caller: &Identity, user: UserId) -> Result<FactorsReset, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
-        if !admin::operators(&mut tx).await?.contains(&caller.user) {
+        if !admin::lock_operators(&mut tx).await?.contains(&caller.user) {
             return Err(http::Error::forbidden("this is for operators of the app").into());
         }
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
@@ -47,7 +47,7 @@ impl Accounts {
             let message = "this is your own account; ask another operator";
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
         }
-        let mut reset = FactorsReset { totp: self.0.codes.remove_in(&mut tx, user).await?, ..FactorsReset::default() };
+        let mut reset = FactorsReset { totp: self.0.totp.remove_in(&mut tx, user).await?, ..FactorsReset::default() };
         #[cfg(feature = "passkeys")]
         {
             reset.passkeys = crate::store::passkey::remove_all(&mut tx, user).await?;
@@ -61,22 +61,22 @@ impl Accounts {
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         }
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
-        if reset.passkeys > 0 && !by_mail && store::elsewhere(&mut tx, user).await?.is_empty() {
+        if reset.passkeys > 0 && !by_mail && store::linked_identities(&mut tx, user).await?.is_empty() {
             let message = "the user would have no sign-in method left; the user must verify an email address first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         self.0.one_time.revoke_all_in(&mut tx, user).await?;
-        self.0.lockout.forgive_codes_in(&mut tx, user).await?;
-        reset.sessions = self.0.sessions.end_all_in(&mut tx, user, None).await?;
-        let change = FactorChange::Reset;
+        self.0.lockout.reset_code_failures_in(&mut tx, user).await?;
+        reset.sessions = self.0.sessions.revoke_all_in(&mut tx, user, None).await?;
+        let change = SecondFactorChange::Reset;
         let details = json!({
             "totp": reset.totp, "phone": reset.phone, "passkeys": reset.passkeys, "sessions": reset.sessions,
         });
-        let entry = AuditEntry::new(change.action()).by(caller).for_app().on("user", user).with(details);
+        let entry = AuditEntry::new(change.action()).actor(caller).for_app().resource("user", user).details(details);
         self.0.audit.record_in(&mut tx, entry).await?;
         self.mail_in(&mut tx, AccountMail::SecondFactor { user, change }).await?;
         tx.commit().await?;
-        self.0.sessions.forget(user).await;
+        self.0.sessions.invalidate_user(user).await;
         Ok(reset)
     }
 }

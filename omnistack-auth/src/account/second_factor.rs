@@ -5,38 +5,38 @@ use std::fmt;
 use ::http::StatusCode;
 use omnistack_core::{
     db::Tx,
-    http::{self, FieldProblem},
-    identity::{Identity, Proof, Require, UserId},
+    http::{self, FieldError},
+    identity::{AuthenticationContext, Identity, Require, UserId},
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{Accounts, RECENT, Visitor};
+use super::{Accounts, ClientInfo, MAX_FRESH_SIGN_IN_AGE};
 use crate::{
     Error,
-    factor::{Confirmed, SecondFactorState, Shown},
+    factor::{CodeCheck, PresentedFactor, SecondFactorState},
     lockout::Attempt,
-    mail::{AccountMail, FactorChange},
-    session::Tokens,
+    mail::{AccountMail, SecondFactorChange},
+    session::TokenPair,
     store::account::{self as store, Account},
 };
 
 /// The kinds of second factors that produce codes.
 #[derive(Clone, Copy)]
-pub(crate) enum CodeFactor {
+pub(crate) enum CodeKind {
     /// An authenticator app.
-    App,
+    Totp,
     #[cfg(feature = "sms")]
     /// A phone number that receives codes by SMS.
-    Phone,
+    Sms,
 }
 
-impl fmt::Display for CodeFactor {
+impl fmt::Display for CodeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::App => "authenticator app",
+            Self::Totp => "authenticator app",
             #[cfg(feature = "sms")]
-            Self::Phone => "phone number",
+            Self::Sms => "phone number",
         })
     }
 }
@@ -52,14 +52,14 @@ pub(crate) struct NewTotp {
 impl Accounts {
     /// Returns the caller's second factors.
     pub(crate) async fn second_factors(&self, caller: &Identity) -> Result<SecondFactorState, Error> {
-        self.second_factors_as_shown(self.own(caller).await?.id).await
+        self.second_factor_state(self.own_account(caller).await?.id).await
     }
 
     /// Returns a user's second factors as the API shows them.
-    pub(super) async fn second_factors_as_shown(&self, user: UserId) -> Result<SecondFactorState, Error> {
-        let state = self.0.codes.state(user).await?;
+    pub(super) async fn second_factor_state(&self, user: UserId) -> Result<SecondFactorState, Error> {
+        let state = self.0.totp.state(user).await?;
         #[cfg(feature = "sms")]
-        if let Some(texts) = &self.0.texts {
+        if let Some(texts) = &self.0.sms_codes {
             return Ok(SecondFactorState { sms: texts.state(user).await?, ..state });
         }
         Ok(state)
@@ -78,7 +78,7 @@ impl Accounts {
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
         if !self.second_factors_of(account.id).await?.is_empty() {
-            Require::recent(RECENT).second_factor().check(caller, &self.0.clock)?;
+            Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE).second_factor().check(caller, &self.0.clock)?;
         }
         Ok(())
     }
@@ -89,17 +89,17 @@ impl Accounts {
     /// # Errors
     /// Those of [`may_add_factor`](Self::may_add_factor), and 409 `TOTP_EXISTS`.
     pub(crate) async fn begin_totp(&self, caller: &Identity) -> Result<NewTotp, Error> {
-        let account = self.own(caller).await?;
+        let account = self.own_account(caller).await?;
         self.may_add_factor(caller, &account).await?;
         let mut tx = self.0.db.begin().await?;
-        let totp = self.0.codes.begin_in(&mut tx, account.id).await?;
+        let totp = self.0.totp.begin_in(&mut tx, account.id).await?;
         tx.commit().await?;
         let Some(totp) = totp else {
             let message = "you already have an authenticator app; remove it first";
             return Err(http::Error::new(StatusCode::CONFLICT, "TOTP_EXISTS", message).into());
         };
         let name = account.email.as_deref().unwrap_or(&account.name);
-        Ok(NewTotp { secret: totp.text(), url: totp.url(&self.0.product, name) })
+        Ok(NewTotp { secret: totp.base32(), url: totp.url(&self.0.product, name) })
     }
 
     /// Confirms a second factor with its first code and revokes every other session. The caller's session counts as
@@ -111,25 +111,25 @@ impl Accounts {
     pub(crate) async fn confirm_factor(
         &self,
         caller: &Identity,
-        factor: CodeFactor,
+        factor: CodeKind,
         code: &str,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
-        let account = self.own(caller).await?;
+        let account = self.own_account(caller).await?;
         let attempt = self.0.lockout.attempt_code(account.id, visitor.address).await?;
         let done = self.try_to_confirm(caller, &account, factor, code, &attempt, visitor).await;
-        match self.judged(&attempt, done).await? {
-            Confirmed::Right => {}
-            Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
-            Confirmed::Nothing => {
+        match self.undo_attempt_on_error(&attempt, done).await? {
+            CodeCheck::Right => {}
+            CodeCheck::Wrong => return self.refuse_code(&account, visitor).await,
+            CodeCheck::NotPending => {
                 let message =
                     format!("no {factor} is waiting for its first code, or its time has passed; add it again");
                 return Err(http::Error::conflict("NOTHING_TO_CONFIRM", message).into());
             }
         }
-        self.0.sessions.forget(account.id).await;
+        self.0.sessions.invalidate_user(account.id).await;
         if let Some(session) = caller.session {
-            self.0.sessions.prove(session, true).await?;
+            self.0.sessions.record_reauthentication(session, true).await?;
         }
         Ok(())
     }
@@ -138,26 +138,28 @@ impl Accounts {
         &self,
         caller: &Identity,
         account: &Account,
-        factor: CodeFactor,
+        factor: CodeKind,
         code: &str,
         attempt: &Attempt,
-        visitor: &Visitor,
-    ) -> Result<Confirmed, Error> {
+        visitor: &ClientInfo,
+    ) -> Result<CodeCheck, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
         let (done, added) = match factor {
-            CodeFactor::App => (self.0.codes.confirm_in(&mut tx, account.id, code).await?, FactorChange::TotpAdded),
+            CodeKind::Totp => (self.0.totp.confirm_in(&mut tx, account.id, code).await?, SecondFactorChange::TotpAdded),
             #[cfg(feature = "sms")]
-            CodeFactor::Phone => (self.texts()?.confirm_in(&mut tx, account.id, code).await?, FactorChange::PhoneAdded),
+            CodeKind::Sms => {
+                (self.sms_codes()?.confirm_in(&mut tx, account.id, code).await?, SecondFactorChange::PhoneAdded)
+            }
         };
         match done {
-            Confirmed::Right => {
-                self.0.lockout.settle_in(&mut tx, attempt, true).await?;
+            CodeCheck::Right => {
+                self.0.lockout.resolve_in(&mut tx, attempt, true).await?;
                 self.factor_changed_in(&mut tx, caller, account, added, visitor).await?;
             }
-            Confirmed::Nothing => self.0.lockout.settle_in(&mut tx, attempt, false).await?,
+            CodeCheck::NotPending => self.0.lockout.resolve_in(&mut tx, attempt, false).await?,
             // The attempt was counted when it began.
-            Confirmed::Wrong => {}
+            CodeCheck::Wrong => {}
         }
         tx.commit().await?;
         Ok(done)
@@ -168,17 +170,17 @@ impl Accounts {
     pub(crate) async fn remove_factor(
         &self,
         caller: &Identity,
-        factor: CodeFactor,
-        visitor: &Visitor,
+        factor: CodeKind,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
-        let account = self.own(caller).await?;
+        let account = self.own_account(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
         let (was_there, removed) = match factor {
-            CodeFactor::App => (self.0.codes.remove_in(&mut tx, account.id).await?, FactorChange::TotpRemoved),
+            CodeKind::Totp => (self.0.totp.remove_in(&mut tx, account.id).await?, SecondFactorChange::TotpRemoved),
             #[cfg(feature = "sms")]
-            CodeFactor::Phone => {
-                (crate::store::sms_code::remove(&mut tx, account.id).await?, FactorChange::PhoneRemoved)
+            CodeKind::Sms => {
+                (crate::store::sms_code::remove(&mut tx, account.id).await?, SecondFactorChange::PhoneRemoved)
             }
         };
         if !was_there {
@@ -186,7 +188,7 @@ impl Accounts {
         }
         self.factor_changed_in(&mut tx, caller, &account, removed, visitor).await?;
         tx.commit().await?;
-        self.0.sessions.forget(account.id).await;
+        self.0.sessions.invalidate_user(account.id).await;
         Ok(())
     }
 
@@ -195,18 +197,18 @@ impl Accounts {
     pub(crate) async fn renew_recovery_codes(
         &self,
         caller: &Identity,
-        visitor: &Visitor,
+        visitor: &ClientInfo,
     ) -> Result<Vec<SecretString>, Error> {
-        let account = self.own(caller).await?;
+        let account = self.own_account(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
-        let Some(codes) = self.0.codes.renew_in(&mut tx, account.id).await? else {
+        let Some(codes) = self.0.totp.renew_in(&mut tx, account.id).await? else {
             let message = "recovery codes need an authenticator app; add one first";
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         };
-        self.factor_changed_in(&mut tx, caller, &account, FactorChange::RecoveryCodesRenewed, visitor).await?;
+        self.factor_changed_in(&mut tx, caller, &account, SecondFactorChange::RecoveryCodesRenewed, visitor).await?;
         tx.commit().await?;
-        self.0.sessions.forget(account.id).await;
+        self.0.sessions.invalidate_user(account.id).await;
         Ok(codes)
     }
 
@@ -215,8 +217,13 @@ impl Accounts {
     /// # Errors
     /// 400 `TOKEN_INVALID` for an invalid challenge; 401 `SECOND_FACTOR_INVALID` for a wrong code; 429
     /// `TOO_MANY_ATTEMPTS`; 403 `ACCOUNT_DISABLED`.
-    pub async fn finish_with_code(&self, challenge: &str, code: &str, visitor: &Visitor) -> Result<Tokens, Error> {
-        self.finish(challenge, visitor, |user| self.shows(user, code, visitor)).await
+    pub async fn complete_mfa_with_code(
+        &self,
+        challenge: &str,
+        code: &str,
+        visitor: &ClientInfo,
+    ) -> Result<TokenPair, Error> {
+        self.complete_mfa(challenge, visitor, |user| self.verify_code(user, code, visitor)).await
     }
 
     /// Verifies a code and records that the caller's session has presented a second factor now (step-up
@@ -225,25 +232,30 @@ impl Accounts {
     /// # Errors
     /// 422 for a wrong code; 429 `TOO_MANY_ATTEMPTS`; 403 for API keys, during impersonation and for a caller without
     /// a session of this app.
-    pub async fn show_second_factor(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<Proof, Error> {
-        let account = self.own(caller).await?;
+    pub async fn step_up(
+        &self,
+        caller: &Identity,
+        code: &str,
+        visitor: &ClientInfo,
+    ) -> Result<AuthenticationContext, Error> {
+        let account = self.own_account(caller).await?;
         let session = caller
             .session
             .ok_or_else(|| http::Error::forbidden("a code needs a session of this app; sign in first"))?;
-        if !self.shows(account.id, code, visitor).await? {
+        if !self.verify_code(account.id, code, visitor).await? {
             return self.refuse_code(&account, visitor).await;
         }
-        self.0.sessions.prove(session, true).await
+        self.0.sessions.record_reauthentication(session, true).await
     }
 
     /// Returns whether the code is valid for the user, and uses it up.
-    async fn shows(&self, user: UserId, code: &str, visitor: &Visitor) -> Result<bool, Error> {
+    async fn verify_code(&self, user: UserId, code: &str, visitor: &ClientInfo) -> Result<bool, Error> {
         let attempt = self.0.lockout.attempt_code(user, visitor.address).await?;
         let shown = self.try_code(user, code, &attempt, visitor).await;
-        self.judged(&attempt, shown).await
+        self.undo_attempt_on_error(&attempt, shown).await
     }
 
-    async fn try_code(&self, user: UserId, code: &str, attempt: &Attempt, visitor: &Visitor) -> Result<bool, Error> {
+    async fn try_code(&self, user: UserId, code: &str, attempt: &Attempt, visitor: &ClientInfo) -> Result<bool, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let Some(account) = store::lock(&mut tx, user).await? else { return Ok(false) };
         let Some(shown) = self.use_code_in(&mut tx, user, code).await? else {
@@ -251,10 +263,10 @@ impl Accounts {
             tx.commit().await?;
             return Ok(false);
         };
-        self.0.lockout.settle_in(&mut tx, attempt, true).await?;
-        if let Shown::RecoveryCode(left) = shown {
-            let change = FactorChange::RecoveryCodeUsed { left };
-            let details = super::from(visitor, json!({ "left": left }));
+        self.0.lockout.resolve_in(&mut tx, attempt, true).await?;
+        if let PresentedFactor::RecoveryCode(left) = shown {
+            let change = SecondFactorChange::RecoveryCodeUsed { left };
+            let details = super::with_client_info(visitor, json!({ "left": left }));
             self.record_in(&mut tx, change.action(), &account, Some(user), Some(details)).await?;
             self.mail_in(&mut tx, AccountMail::SecondFactor { user, change }).await?;
         }
@@ -263,34 +275,34 @@ impl Accounts {
     }
 
     /// Uses up a TOTP code, a recovery code or an SMS code. Returns `None` if the code is none of them.
-    async fn use_code_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<Shown>, Error> {
-        let shown = self.0.codes.use_in(tx, user, code).await?;
+    async fn use_code_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<PresentedFactor>, Error> {
+        let shown = self.0.totp.use_in(tx, user, code).await?;
         #[cfg(feature = "sms")]
         if shown.is_none()
-            && let Some(texts) = &self.0.texts
+            && let Some(texts) = &self.0.sms_codes
             && texts.use_in(tx, user, code).await?
         {
-            return Ok(Some(Shown::TextMessage));
+            return Ok(Some(PresentedFactor::SmsCode));
         }
         Ok(shown)
     }
 
     /// Passes a result on. If it is an error, the attempt could not be judged and does not count towards the lockout.
-    pub(super) async fn judged<T>(&self, attempt: &Attempt, done: Result<T, Error>) -> Result<T, Error> {
+    pub(super) async fn undo_attempt_on_error<T>(&self, attempt: &Attempt, done: Result<T, Error>) -> Result<T, Error> {
         if done.is_err() {
-            self.0.lockout.take_back(attempt).await?;
+            self.0.lockout.undo(attempt).await?;
         }
         done
     }
 
     /// Records a wrong code and fails with 422.
-    pub(super) async fn refuse_code<T>(&self, account: &Account, visitor: &Visitor) -> Result<T, Error> {
+    pub(super) async fn refuse_code<T>(&self, account: &Account, visitor: &ClientInfo) -> Result<T, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let details = Some(super::from(visitor, Value::Null));
+        let details = Some(super::with_client_info(visitor, Value::Null));
         self.record_in(&mut tx, "account.code_refused", account, Some(account.id), details).await?;
         tx.commit().await?;
         let message = "is wrong or was used before; enter the next code";
-        Err(http::Error::invalid([FieldProblem::new("code", message)]).into())
+        Err(http::Error::invalid([FieldError::new("code", message)]).into())
     }
 
     /// Applies the consequences of every change to second factors: revokes the other sessions, records the change and
@@ -301,11 +313,11 @@ impl Accounts {
         tx: &mut Tx,
         caller: &Identity,
         account: &Account,
-        change: FactorChange,
-        visitor: &Visitor,
+        change: SecondFactorChange,
+        visitor: &ClientInfo,
     ) -> Result<(), Error> {
-        self.0.sessions.end_all_in(tx, account.id, caller.session).await?;
-        let details = Some(super::from(visitor, Value::Null));
+        self.0.sessions.revoke_all_in(tx, account.id, caller.session).await?;
+        let details = Some(super::with_client_info(visitor, Value::Null));
         self.record_in(tx, change.action(), account, Some(account.id), details).await?;
         self.mail_in(tx, AccountMail::SecondFactor { user: account.id, change }).await
     }

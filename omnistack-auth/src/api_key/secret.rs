@@ -17,15 +17,15 @@ const CHECKSUM_CHARS: usize = 6;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The text of a new API key.
-pub(crate) struct Secret(SecretString);
+pub(crate) struct ApiKeySecret(SecretString);
 
-impl Secret {
+impl ApiKeySecret {
     /// Creates a key from the operating system's random numbers.
     pub(crate) fn random(test: bool) -> Self {
-        Self::of(test, rand::random())
+        Self::with_random(test, rand::random())
     }
 
-    fn of(test: bool, random: [u8; 32]) -> Self {
+    fn with_random(test: bool, random: [u8; 32]) -> Self {
         let mut text = String::from(if test { TEST } else { LIVE });
         text.push_str(&base62(&random, RANDOM_CHARS));
         let checksum = base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM_CHARS);
@@ -42,18 +42,18 @@ impl Secret {
     }
 
     pub(crate) fn hash(&self) -> Sha256 {
-        Sha256::of(self.0.expose_secret())
+        Sha256::digest(self.0.expose_secret())
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for ApiKeySecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
 }
 
 /// Returns whether a text looks like an API key, valid or not.
-pub(crate) fn is_meant(text: &str) -> bool {
+pub(crate) fn looks_like_api_key(text: &str) -> bool {
     text.starts_with("omni_")
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn hash_of(text: &str) -> Option<Sha256> {
     }
     let (body, checksum) = text.split_at(text.len() - CHECKSUM_CHARS);
     let expected = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM_CHARS);
-    (checksum == expected).then(|| Sha256::of(text))
+    (checksum == expected).then(|| Sha256::digest(text))
 }
 
 /// Returns a big-endian number in base 62, with a fixed number of digits.
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_wrong_letter_is_seen() {
-        let secret = Secret::of(false, [7; 32]);
+        let secret = ApiKeySecret::with_random(false, [7; 32]);
         let text = secret.0.expose_secret().to_owned();
         assert_eq!(hash_of(&text), Some(secret.hash()));
         assert!(secret.hint().starts_with(LIVE) && secret.hint().len() == LIVE.len() + 4);

@@ -35,7 +35,7 @@ pub(crate) fn hash(typed: &str) -> Option<Sha256> {
     });
     let plain: String = read.take(CODE_CHARS + 1).collect();
     let is_one = plain.len() == CODE_CHARS && plain.bytes().all(|letter| ALPHABET.contains(&letter));
-    is_one.then(|| Sha256::of(plain))
+    is_one.then(|| Sha256::digest(plain))
 }
 
 #[cfg(test)]

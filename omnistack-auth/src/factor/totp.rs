@@ -51,7 +51,7 @@ impl Totp {
     }
 
     /// Returns the secret in base32, for typing into an authenticator app.
-    pub(crate) fn text(&self) -> SecretString {
+    pub(crate) fn base32(&self) -> SecretString {
         self.0.secret().to_base32().into()
     }
 
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn an_app_reads_the_address() {
         let totp = Totp::from_secret(b"12345678901234567890").unwrap();
-        assert_eq!(totp.text().expose_secret(), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
+        assert_eq!(totp.base32().expose_secret(), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
         assert_eq!(
             totp.url("Acme: Über & Co", "ada@example.com").expose_secret(),
             "otpauth://totp/Acme%20%20%C3%9Cber%20%26%20Co:ada%40example%2Ecom?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\

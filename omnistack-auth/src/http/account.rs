@@ -5,15 +5,15 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, FieldProblem, Json},
+    http::{Error, FieldError, Json},
     name::is_name_or_empty,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::visitor::Request;
-use crate::{account::Accounts, api_key::left::KeysLeft, one_time::Purpose, password::Password};
+use super::visitor::AccountRequest;
+use crate::{account::Accounts, api_key::left::RemainingKeys, one_time::TokenPurpose, password::Password};
 
 /// Returns the routes, which are public.
 pub(crate) fn api() -> Api<Accounts> {
@@ -34,7 +34,7 @@ pub(super) struct NextStep {
 }
 
 /// Returns the same 202 response for every email address, so that it doesn't reveal which addresses have an account.
-pub(super) fn look_into_your_mail() -> (StatusCode, Json<NextStep>) {
+pub(super) fn check_your_mail() -> (StatusCode, Json<NextStep>) {
     let message = "check your mail: if there is a next step, we have sent you a message that explains it";
     (StatusCode::ACCEPTED, Json(NextStep { message }))
 }
@@ -68,11 +68,11 @@ struct Registration {
     (status = 503, description = "Too many passwords are being checked; `Retry-After` says when to try again.")))]
 async fn register(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(Registration { email, password, name }): Json<Registration>,
 ) -> Result<(StatusCode, Json<NextStep>), Error> {
-    accounts.register(&email, &password, &name, &request.visitor).await?;
-    Ok(look_into_your_mail())
+    accounts.register(&email, &password, &name, &request.client_info).await?;
+    Ok(check_your_mail())
 }
 
 /// The token of a verification link, with either the password of the registration or a new one.
@@ -103,18 +103,18 @@ struct AddressConfirmation {
     (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn verify_email(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(AddressConfirmation { token, password, new_password }): Json<AddressConfirmation>,
 ) -> Result<StatusCode, Error> {
     match (password, new_password) {
-        (Some(password), None) => accounts.verify_email(&token, &password, &request.visitor).await?,
+        (Some(password), None) => accounts.verify_email(&token, &password, &request.client_info).await?,
         (None, Some(new)) => {
             let new = ("new_password", &new);
-            accounts.choose_password(Purpose::VerifyEmail, &token, new, false, &request.visitor).await?;
+            accounts.set_password_by_token(TokenPurpose::VerifyEmail, &token, new, false, &request.client_info).await?;
         }
         _ => {
             let message = "is required unless `new_password` is sent";
-            return Err(Error::invalid([FieldProblem::new("password", message)]));
+            return Err(Error::invalid([FieldError::new("password", message)]));
         }
     }
     Ok(StatusCode::NO_CONTENT)
@@ -138,11 +138,11 @@ struct EmailAddress {
     (status = 202, description = "A mail explains the next step.", body = NextStep)))]
 async fn forgot_password(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(EmailAddress { email }): Json<EmailAddress>,
 ) -> Result<(StatusCode, Json<NextStep>), Error> {
-    accounts.forgot_password(&email, &request.visitor).await?;
-    Ok(look_into_your_mail())
+    accounts.request_password_reset(&email, &request.client_info).await?;
+    Ok(check_your_mail())
 }
 
 /// A new password, with the token of a reset link.
@@ -167,16 +167,20 @@ struct NewPassword {
 /// Needs the token of a link that was sent by mail. Ends every session of the user, who then signs in with the new
 /// password. API keys stay valid unless they are revoked as well.
 #[utoipa::path(post, path = "/reset-password", request_body = NewPassword, responses(
-    (status = 200, description = "The password is changed. The body lists the API keys that are still valid.", body = KeysLeft),
+    (status = 200, description = "The password is changed. The body lists the API keys that are still valid.", body = RemainingKeys),
     (status = 400, description = "The link is not valid, was used or has expired."),
     (status = 422, description = "The password is too easy to guess. The link stays valid.")))]
 async fn reset_password(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(NewPassword { token, password, api_keys }): Json<NewPassword>,
-) -> Result<Json<KeysLeft>, Error> {
+) -> Result<Json<RemainingKeys>, Error> {
     let password = ("password", &password);
-    Ok(Json(accounts.choose_password(Purpose::ResetPassword, &token, password, api_keys, &request.visitor).await?))
+    Ok(Json(
+        accounts
+            .set_password_by_token(TokenPurpose::ResetPassword, &token, password, api_keys, &request.client_info)
+            .await?,
+    ))
 }
 
 /// Request a magic link
@@ -187,9 +191,9 @@ async fn reset_password(
     (status = 202, description = "A mail explains the next step.", body = NextStep)))]
 async fn magic_link(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(EmailAddress { email }): Json<EmailAddress>,
 ) -> Result<(StatusCode, Json<NextStep>), Error> {
-    accounts.ask_for_link(&email, &request.visitor).await?;
-    Ok(look_into_your_mail())
+    accounts.request_magic_link(&email, &request.client_info).await?;
+    Ok(check_your_mail())
 }

@@ -7,9 +7,9 @@ pub(crate) mod users;
 
 use omnistack_core::http::PageRequest;
 
-use crate::store::admin::Page;
+use crate::store::admin::PageNumber;
 
 /// Returns the page that a query requests: by default the first, of the default size.
-fn page(number: Option<u32>, size: Option<u32>) -> Page {
-    Page { number: number.unwrap_or(1), size: size.unwrap_or(PageRequest::DEFAULT_SIZE) }
+fn page(number: Option<u32>, size: Option<u32>) -> PageNumber {
+    PageNumber { number: number.unwrap_or(1), size: size.unwrap_or(PageRequest::DEFAULT_SIZE) }
 }

@@ -9,8 +9,8 @@ use omnistack_core::{
     ExposeSecret as _,
     app::Api,
     clock::Timestamp,
-    http::{Error, Json, Page, Path, Query},
-    identity::{ApiKeyId, Identity, KnownPermissions, Permissions, Require},
+    http::{CursorPage, Error, Json, Path, Query},
+    identity::{ApiKeyId, Identity, PermissionCatalog, Permissions, Require},
     name::is_name,
 };
 use secrecy::SecretString;
@@ -20,11 +20,11 @@ use utoipa_axum::routes;
 
 use super::member::ListQuery;
 use crate::{
-    api_key::{ApiKey, ApiKeys, LONGEST_GRACE, NewApiKey},
-    session::RECENT,
+    api_key::{ApiKey, ApiKeys, MAX_ROTATION_GRACE, NewApiKey},
+    session::MAX_FRESH_SIGN_IN_AGE,
 };
 
-type Keys = (ApiKeys, KnownPermissions);
+type ApiKeyState = (ApiKeys, PermissionCatalog);
 
 /// Returns the routes that read.
 pub(crate) fn reading() -> Api<ApiKeys> {
@@ -33,11 +33,11 @@ pub(crate) fn reading() -> Api<ApiKeys> {
 
 /// Returns the routes that only users call. A key outlives the session it is created in, so creating and rotating one
 /// need a fresh sign-in.
-pub(crate) fn changing() -> Api<Keys> {
+pub(crate) fn changing() -> Api<ApiKeyState> {
     Api::new()
-        .guarded(Require::recent(RECENT), routes!(create))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(create))
         .routes(routes!(revoke))
-        .guarded(Require::recent(RECENT), routes!(rotate))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(rotate))
 }
 
 /// An API key with its secret, which is shown only once.
@@ -59,12 +59,12 @@ impl From<(ApiKey, SecretString)> for SecretBody {
 ///
 /// Lists the API keys of the current tenant. Needs `api-keys:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_api_keys", params(ListQuery),
-    responses((status = 200, description = "The keys.", body = Page<ApiKey>)))]
+    responses((status = 200, description = "The keys.", body = CursorPage<ApiKey>)))]
 async fn list(
     State(keys): State<ApiKeys>,
     caller: Identity,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<ApiKey>>, Error> {
+) -> Result<Json<CursorPage<ApiKey>>, Error> {
     Ok(Json(keys.list(&caller, query.after()?, query.limit()).await?))
 }
 
@@ -77,7 +77,7 @@ struct NewKey {
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// The permissions the key is limited to, of those the caller has: `projects:write` or `*:read`.
-    #[garde(custom(super::role::some))]
+    #[garde(custom(super::role::permission_count))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     scopes: Permissions,
     /// The time at which the key expires. If absent, it does not expire.
@@ -98,7 +98,7 @@ struct NewKey {
     (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 403, description = "The caller lacks the permission of a scope, or the caller is an API key.")))]
 async fn create(
-    State((keys, known)): State<Keys>,
+    State((keys, known)): State<ApiKeyState>,
     caller: Identity,
     Json(new): Json<NewKey>,
 ) -> Result<(StatusCode, Json<SecretBody>), Error> {
@@ -123,9 +123,9 @@ async fn get(State(keys): State<ApiKeys>, caller: Identity, Path(id): Path<ApiKe
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ApiKeyRotation)]
-struct Rotate {
+struct ApiKeyRotation {
     /// The seconds during which the previous secret stays valid, at most seven days; 0 if the secret may have leaked.
-    #[garde(range(max = LONGEST_GRACE.as_secs()))]
+    #[garde(range(max = MAX_ROTATION_GRACE.as_secs()))]
     #[schema(maximum = 604_800)]
     grace_seconds: u64,
 }
@@ -134,16 +134,16 @@ struct Rotate {
 ///
 /// Returns a new secret and informs the key's creator by mail. The previous secret stays valid for the grace period.
 /// Only the user who created the key can rotate it, with a sign-in within the last 10 minutes.
-#[utoipa::path(post, path = "/{id}/rotate", operation_id = "rotate_api_key", request_body = Rotate,
+#[utoipa::path(post, path = "/{id}/rotate", operation_id = "rotate_api_key", request_body = ApiKeyRotation,
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 200, description = "The key, with its new secret.", body = SecretBody),
     (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "The tenant has no such key.")))]
 async fn rotate(
-    State(state): State<Keys>,
+    State(state): State<ApiKeyState>,
     caller: Identity,
     Path(id): Path<ApiKeyId>,
-    Json(Rotate { grace_seconds }): Json<Rotate>,
+    Json(ApiKeyRotation { grace_seconds }): Json<ApiKeyRotation>,
 ) -> Result<Json<SecretBody>, Error> {
     Ok(Json(state.0.rotate(&caller, id, Duration::from_secs(grace_seconds)).await?.into()))
 }
@@ -155,7 +155,11 @@ async fn rotate(
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 204, description = "Revoked."),
     (status = 404, description = "The tenant has no such key.")))]
-async fn revoke(State(state): State<Keys>, caller: Identity, Path(id): Path<ApiKeyId>) -> Result<StatusCode, Error> {
+async fn revoke(
+    State(state): State<ApiKeyState>,
+    caller: Identity,
+    Path(id): Path<ApiKeyId>,
+) -> Result<StatusCode, Error> {
     state.0.revoke(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,14 +14,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
-    account::{NextStep, look_into_your_mail},
-    visitor::Request,
+    account::{NextStep, check_your_mail},
+    visitor::AccountRequest,
 };
 use crate::{
     account::{AccountExport, Accounts},
-    api_key::left::KeysLeft,
+    api_key::left::RemainingKeys,
     password::Password,
-    session::RECENT,
+    session::MAX_FRESH_SIGN_IN_AGE,
 };
 
 /// Returns the routes under `/auth`.
@@ -35,12 +35,12 @@ pub(crate) fn api() -> Api<Accounts> {
 
 /// Returns the routes under `/users/me`.
 pub(crate) fn me() -> Api<Accounts> {
-    Api::new().routes(routes!(delete)).guarded(Require::recent(RECENT), routes!(export))
+    Api::new().routes(routes!(delete)).require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(export))
 }
 
 /// Returns the routes of [`me`] with responses in an envelope.
 pub(crate) fn me_v2() -> Api<Accounts> {
-    Api::new().routes(routes!(delete_v2)).guarded(Require::recent(RECENT), routes!(export_v2))
+    Api::new().routes(routes!(delete_v2)).require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(export_v2))
 }
 
 /// A change of the password.
@@ -63,17 +63,17 @@ struct PasswordChange {
 ///
 /// Ends every other session and informs the user by mail. API keys stay valid unless they are revoked as well.
 #[utoipa::path(post, path = "/password", request_body = PasswordChange, responses(
-    (status = 200, description = "The password is changed. The body lists the API keys that are still valid.", body = KeysLeft),
+    (status = 200, description = "The password is changed. The body lists the API keys that are still valid.", body = RemainingKeys),
     (status = 422, description = "The current password is wrong, or the new one is too easy to guess."),
     (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn change_password(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(PasswordChange { current_password, new_password, api_keys }): Json<PasswordChange>,
-) -> Result<Json<KeysLeft>, Error> {
+) -> Result<Json<RemainingKeys>, Error> {
     let current = current_password.as_ref();
-    Ok(Json(accounts.change_password(&caller, current, &new_password, api_keys, &request.visitor).await?))
+    Ok(Json(accounts.change_password(&caller, current, &new_password, api_keys, &request.client_info).await?))
 }
 
 /// A change of the email address.
@@ -100,11 +100,11 @@ struct EmailChange {
 async fn change_email(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(EmailChange { email, password }): Json<EmailChange>,
 ) -> Result<(StatusCode, Json<NextStep>), Error> {
-    accounts.change_email(&caller, &email, password.as_ref(), &request.visitor).await?;
-    Ok(look_into_your_mail())
+    accounts.request_email_change(&caller, &email, password.as_ref(), &request.client_info).await?;
+    Ok(check_your_mail())
 }
 
 /// The token of a link.
@@ -130,7 +130,7 @@ async fn confirm_email(
     caller: Identity,
     Json(LinkToken { token }): Json<LinkToken>,
 ) -> Result<StatusCode, Error> {
-    accounts.confirm_new_email(&caller, &token).await?;
+    accounts.verify_new_email(&caller, &token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -140,11 +140,11 @@ pub(crate) struct SessionsEnded {
     /// The number of sessions that were ended.
     ended: u64,
     #[serde(flatten)]
-    left: KeysLeft,
+    left: RemainingKeys,
 }
 
-impl From<(u64, KeysLeft)> for SessionsEnded {
-    fn from((ended, left): (u64, KeysLeft)) -> Self {
+impl From<(u64, RemainingKeys)> for SessionsEnded {
+    fn from((ended, left): (u64, RemainingKeys)) -> Self {
         Self { ended, left }
     }
 }
@@ -152,7 +152,7 @@ impl From<(u64, KeysLeft)> for SessionsEnded {
 /// Whether API keys are revoked too.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct EndingQuery {
+pub(crate) struct EndSessionsQuery {
     /// `true` revokes the user's API keys as well, in every tenant.
     #[garde(skip)]
     pub(crate) api_keys: Option<bool>,
@@ -162,21 +162,21 @@ pub(crate) struct EndingQuery {
 ///
 /// Signs out every other device, and ends the caller's impersonations of other users. API keys stay valid unless they
 /// are revoked as well.
-#[utoipa::path(delete, path = "/sessions", operation_id = "end_other_sessions", params(EndingQuery), responses(
+#[utoipa::path(delete, path = "/sessions", operation_id = "end_other_sessions", params(EndSessionsQuery), responses(
     (status = 200, description = "The number of sessions that were ended.", body = SessionsEnded)))]
 async fn end_others(
     State(accounts): State<Accounts>,
     caller: Identity,
-    Query(query): Query<EndingQuery>,
+    Query(query): Query<EndSessionsQuery>,
 ) -> Result<Json<SessionsEnded>, Error> {
-    Ok(Json(accounts.end_others(&caller, query.api_keys.unwrap_or(false)).await?.into()))
+    Ok(Json(accounts.revoke_other_sessions(&caller, query.api_keys.unwrap_or(false)).await?.into()))
 }
 
 /// A request to delete the account, with the password as proof.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AccountDeletion)]
-struct Leave {
+struct AccountDeletion {
     /// The password. Absent if the user has no password and has signed in within the last 10 minutes.
     #[garde(skip)]
     password: Option<Password>,
@@ -185,7 +185,7 @@ struct Leave {
 /// The time at which the account is deleted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccountLeaving)]
-struct Leaving {
+struct ScheduledDeletion {
     /// The time of permanent deletion. Signing in before it keeps the account.
     delete_at: Timestamp,
 }
@@ -194,19 +194,19 @@ struct Leaving {
 ///
 /// Ends every session. When the grace period is over, everything that belongs to the user alone is deleted. Signing in
 /// before that keeps the account.
-#[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
-    (status = 202, description = "The account will be deleted.", body = Leaving),
+#[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = AccountDeletion, responses(
+    (status = 202, description = "The account will be deleted.", body = ScheduledDeletion),
     (status = 409, description = "`LAST_OWNER`: the user is the only owner of a team. `LAST_OPERATOR`: the user is the only operator."),
     (status = 422, description = "The password is wrong."),
     (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn delete(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
-    Json(Leave { password }): Json<Leave>,
-) -> Result<(StatusCode, Json<Leaving>), Error> {
-    let delete_at = accounts.delete(&caller, password.as_ref(), &request.visitor).await?;
-    Ok((StatusCode::ACCEPTED, Json(Leaving { delete_at })))
+    request: AccountRequest,
+    Json(AccountDeletion { password }): Json<AccountDeletion>,
+) -> Result<(StatusCode, Json<ScheduledDeletion>), Error> {
+    let delete_at = accounts.schedule_deletion(&caller, password.as_ref(), &request.client_info).await?;
+    Ok((StatusCode::ACCEPTED, Json(ScheduledDeletion { delete_at })))
 }
 
 /// Export the account's data
@@ -220,18 +220,18 @@ async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Js
 }
 
 /// Delete the account
-#[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
-    (status = 202, description = "The account will be deleted.", body = Envelope<Leaving>),
+#[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = AccountDeletion, responses(
+    (status = 202, description = "The account will be deleted.", body = Envelope<ScheduledDeletion>),
     (status = 409, description = "`LAST_OWNER`: the user is the only owner of a team. `LAST_OPERATOR`: the user is the only operator."),
     (status = 422, description = "The password is wrong."),
     (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn delete_v2(
     state: State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     meta: Meta,
-    body: Json<Leave>,
-) -> Result<(StatusCode, Json<Envelope<Leaving>>), Error> {
+    body: Json<AccountDeletion>,
+) -> Result<(StatusCode, Json<Envelope<ScheduledDeletion>>), Error> {
     let (status, Json(leaving)) = delete(state, caller, request, body).await?;
     Ok((status, Json(meta.wrap(leaving))))
 }

@@ -14,13 +14,13 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{
-    login::{Mode, TokenBody, may_have_cookies, signed_in},
-    visitor::Request,
+    login::{TokenBody, TokenMode, require_own_page_for_cookies, sign_in_response},
+    visitor::AccountRequest,
 };
 use crate::{
-    account::{Accounts, CodeFactor, SignedIn},
+    account::{Accounts, CodeKind, SignInOutcome},
     factor::{SecondFactorState, TOTP_CONFIRMATION_TTL},
-    session::RECENT,
+    session::MAX_FRESH_SIGN_IN_AGE,
 };
 
 /// Returns the route for a sign-in that needs a second factor.
@@ -33,10 +33,10 @@ pub(crate) fn app() -> Api<Accounts> {
     Api::new()
         .routes(routes!(state))
         .routes(routes!(verify))
-        .guarded(Require::recent(RECENT), routes!(begin_totp))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(begin_totp))
         .routes(routes!(confirm_totp))
-        .guarded(Require::recent(RECENT).second_factor(), routes!(remove_totp))
-        .guarded(Require::recent(RECENT).second_factor(), routes!(renew_recovery_codes))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE).second_factor(), routes!(remove_totp))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE).second_factor(), routes!(renew_recovery_codes))
 }
 
 /// The challenge of a sign-in, and a code.
@@ -55,7 +55,7 @@ struct SecondFactorSignIn {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 /// Sign in with a second factor
@@ -68,12 +68,12 @@ struct SecondFactorSignIn {
     (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn finish(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(SecondFactorSignIn { challenge, code, mode }): Json<SecondFactorSignIn>,
 ) -> Result<Response, Error> {
-    may_have_cookies(&accounts, &request, mode)?;
-    let tokens = accounts.finish_with_code(&challenge, &code, &request.visitor).await?;
-    signed_in(&accounts, &request, SignedIn::Tokens(tokens), mode).await
+    require_own_page_for_cookies(&accounts, &request, mode)?;
+    let tokens = accounts.complete_mfa_with_code(&challenge, &code, &request.client_info).await?;
+    sign_in_response(&accounts, &request, SignInOutcome::Authenticated(tokens), mode).await
 }
 
 /// List second factors
@@ -103,10 +103,10 @@ struct SecondFactorCode {
 async fn verify(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(SecondFactorCode { code }): Json<SecondFactorCode>,
 ) -> Result<StatusCode, Error> {
-    accounts.show_second_factor(&caller, &code, &request.visitor).await?;
+    accounts.step_up(&caller, &code, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -149,10 +149,10 @@ async fn begin_totp(State(accounts): State<Accounts>, caller: Identity) -> Resul
 async fn confirm_totp(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(SecondFactorCode { code }): Json<SecondFactorCode>,
 ) -> Result<StatusCode, Error> {
-    accounts.confirm_factor(&caller, CodeFactor::App, &code, &request.visitor).await?;
+    accounts.confirm_factor(&caller, CodeKind::Totp, &code, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -166,9 +166,9 @@ async fn confirm_totp(
 async fn remove_totp(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
 ) -> Result<StatusCode, Error> {
-    accounts.remove_factor(&caller, CodeFactor::App, &request.visitor).await?;
+    accounts.remove_factor(&caller, CodeKind::Totp, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -189,8 +189,8 @@ struct RecoveryCodes {
 async fn renew_recovery_codes(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
 ) -> Result<Json<RecoveryCodes>, Error> {
-    let codes = accounts.renew_recovery_codes(&caller, &request.visitor).await?;
+    let codes = accounts.renew_recovery_codes(&caller, &request.client_info).await?;
     Ok(Json(RecoveryCodes { codes: codes.iter().map(|code| code.expose_secret().to_owned()).collect() }))
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, Json, Page, Path, Query},
+    http::{CursorPage, Error, Json, Path, Query},
     id::Id,
     identity::{Identity, TenantId},
 };
@@ -15,9 +15,9 @@ use utoipa_axum::routes;
 
 use super::member::ListQuery;
 use crate::{
-    invitation::{Invitations, Joined},
-    model::{Invitation, Invited},
-    users::normal_email,
+    invitation::{AcceptedInvitation, Invitations},
+    model::{Invitation, InvitationMarker},
+    users::normalize_email,
 };
 
 /// Returns the routes that send no mail.
@@ -40,13 +40,13 @@ pub(crate) fn accepting() -> Api<Invitations> {
 /// Lists the invitations that were neither accepted nor revoked. Needs `members:read`.
 #[utoipa::path(get, path = "/{id}/invitations", operation_id = "list_invitations",
     params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
-    responses((status = 200, description = "The invitations.", body = Page<Invitation>)))]
+    responses((status = 200, description = "The invitations.", body = CursorPage<Invitation>)))]
 async fn list(
     State(invitations): State<Invitations>,
     caller: Identity,
     Path(id): Path<TenantId>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<Invitation>>, Error> {
+) -> Result<Json<CursorPage<Invitation>>, Error> {
     Ok(Json(invitations.list(&caller, id, query.after()?, query.limit()).await?))
 }
 
@@ -55,7 +55,7 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewInvitation {
     /// The recipient's email address.
-    #[garde(length(max = 254), custom(address))]
+    #[garde(length(max = 254), custom(is_email_address))]
     #[schema(max_length = 254, format = "email")]
     email: String,
     /// The role of the new member: the name of a role of the team.
@@ -65,8 +65,8 @@ struct NewInvitation {
 }
 
 /// Fails unless the text has the form of an email address. Whether the mailbox exists is not checked.
-fn address(text: &str, (): &()) -> garde::Result {
-    normal_email(text).map(|_| ()).ok_or_else(|| garde::Error::new("is not an email address"))
+fn is_email_address(text: &str, (): &()) -> garde::Result {
+    normalize_email(text).map(|_| ()).ok_or_else(|| garde::Error::new("is not an email address"))
 }
 
 /// Invite a person
@@ -99,7 +99,7 @@ async fn create(
 async fn resend(
     State(invitations): State<Invitations>,
     caller: Identity,
-    Path((id, invitation)): Path<(TenantId, Id<Invited>)>,
+    Path((id, invitation)): Path<(TenantId, Id<InvitationMarker>)>,
 ) -> Result<Json<Invitation>, Error> {
     Ok(Json(invitations.resend(&caller, id, invitation).await?))
 }
@@ -115,7 +115,7 @@ async fn resend(
 async fn revoke(
     State(invitations): State<Invitations>,
     caller: Identity,
-    Path((id, invitation)): Path<(TenantId, Id<Invited>)>,
+    Path((id, invitation)): Path<(TenantId, Id<InvitationMarker>)>,
 ) -> Result<StatusCode, Error> {
     invitations.revoke(&caller, id, invitation).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -125,7 +125,7 @@ async fn revoke(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = InvitationAnswer)]
-struct Accept {
+struct AcceptInvitation {
     /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
@@ -145,15 +145,15 @@ struct JoinedBody {
 /// Accept an invitation
 ///
 /// The caller's verified email address must be the one the invitation was sent to.
-#[utoipa::path(post, path = "/accept", operation_id = "accept_invitation", request_body = Accept,
+#[utoipa::path(post, path = "/accept", operation_id = "accept_invitation", request_body = AcceptInvitation,
     responses((status = 200, description = "The caller is a member.", body = JoinedBody),
         (status = 403, description = "`INVITATION_OF_ANOTHER`: the invitation was sent to another email address."),
         (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid.")))]
 async fn accept(
     State(invitations): State<Invitations>,
     caller: Identity,
-    Json(Accept { token }): Json<Accept>,
+    Json(AcceptInvitation { token }): Json<AcceptInvitation>,
 ) -> Result<Json<JoinedBody>, Error> {
-    let Joined { tenant, role, .. } = invitations.accept(&caller, &token).await?;
+    let AcceptedInvitation { tenant, role, .. } = invitations.accept(&caller, &token).await?;
     Ok(Json(JoinedBody { tenant_id: tenant, role }))
 }

@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{
-    login::{Mode, TokenBody, may_have_cookies, signed_in},
-    visitor::Request,
+    login::{TokenBody, TokenMode, require_own_page_for_cookies, sign_in_response},
+    visitor::AccountRequest,
 };
-use crate::{account::Accounts, invitation::Invitations, password::Password, store::invitation::Shown};
+use crate::{account::Accounts, invitation::Invitations, password::Password, store::invitation::InvitationDetails};
 
 /// Returns the routes, which need the token of an invitation.
 pub(crate) fn api() -> Api<(Accounts, Invitations)> {
@@ -36,13 +36,13 @@ struct InvitationToken {
 ///
 /// Returns the team that invites, and whether the email address has an account. The invitation is not changed.
 #[utoipa::path(post, path = "/invitation", operation_id = "show_invitation", request_body = InvitationToken, responses(
-    (status = 200, description = "The invitation.", body = Shown),
+    (status = 200, description = "The invitation.", body = InvitationDetails),
     (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid.")))]
 async fn show(
     State(state): State<(Accounts, Invitations)>,
     Json(InvitationToken { token }): Json<InvitationToken>,
-) -> Result<Json<Shown>, Error> {
-    Ok(Json(state.1.shown(&token).await?))
+) -> Result<Json<InvitationDetails>, Error> {
+    Ok(Json(state.1.preview(&token).await?))
 }
 
 /// The registration of a user who was invited.
@@ -65,7 +65,7 @@ struct InvitedRegistration {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 /// Register with an invitation
@@ -82,11 +82,11 @@ struct InvitedRegistration {
     (status = 503, description = "Too many passwords are being checked; `Retry-After` says when to try again.")))]
 async fn register(
     State(state): State<(Accounts, Invitations)>,
-    request: Request,
+    request: AccountRequest,
     Json(InvitedRegistration { token, password, name, mode }): Json<InvitedRegistration>,
 ) -> Result<Response, Error> {
     let (accounts, invitations) = state;
-    may_have_cookies(&accounts, &request, mode)?;
-    let done = accounts.register_invited(&invitations, &token, (&name, &password), &request.visitor).await?;
-    signed_in(&accounts, &request, done, mode).await
+    require_own_page_for_cookies(&accounts, &request, mode)?;
+    let done = accounts.register_invited(&invitations, &token, (&name, &password), &request.client_info).await?;
+    sign_in_response(&accounts, &request, done, mode).await
 }

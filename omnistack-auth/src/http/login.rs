@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::visitor::Request;
+use super::visitor::AccountRequest;
 use crate::{
-    account::{Accounts, Challenge, SignedIn},
-    cookie::Browser,
+    account::{Accounts, MfaChallenge, SignInOutcome},
+    cookie::SessionCookies,
     password::Password,
-    session::Tokens,
+    session::TokenPair,
 };
 
 /// Returns the routes, which are public.
@@ -32,7 +32,7 @@ pub(crate) fn api() -> Api<Accounts> {
 /// The way the tokens are returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Mode {
+pub(super) enum TokenMode {
     /// In the body of the response, for native apps and programs.
     #[default]
     Token,
@@ -65,8 +65,8 @@ pub(crate) struct TokenBody {
     tenant_id: Option<TenantId>,
 }
 
-impl From<Tokens> for TokenBody {
-    fn from(tokens: Tokens) -> Self {
+impl From<TokenPair> for TokenBody {
+    fn from(tokens: TokenPair) -> Self {
         Self {
             access_token: Some(tokens.access.expose_secret().to_owned()),
             refresh_token: Some(tokens.refresh.expose_secret().to_owned()),
@@ -91,8 +91,8 @@ struct ChallengeBody {
     expires_in: u64,
 }
 
-impl From<Challenge> for ChallengeBody {
-    fn from(challenge: Challenge) -> Self {
+impl From<MfaChallenge> for ChallengeBody {
+    fn from(challenge: MfaChallenge) -> Self {
         Self {
             needed: "second_factor",
             challenge: challenge.token.expose_secret().to_owned(),
@@ -103,8 +103,8 @@ impl From<Challenge> for ChallengeBody {
 }
 
 /// Creates the response with the tokens, in its body or in cookies.
-fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
-    if mode == Mode::Token {
+fn token_response(browser: &SessionCookies, tokens: TokenPair, mode: TokenMode) -> Response {
+    if mode == TokenMode::Token {
         return Json(TokenBody::from(tokens)).into_response();
     }
     let kept = TokenBody {
@@ -116,26 +116,26 @@ fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
         tenant_id: tokens.tenant,
     };
     let mut response = Json(kept).into_response();
-    browser.give(response.headers_mut(), &tokens);
+    browser.set(response.headers_mut(), &tokens);
     response
 }
 
 /// Creates the response to a sign-in. In mode `cookie` it first ends the session that this browser had before, so that
 /// no earlier session outlives the new sign-in.
-pub(super) async fn signed_in(
+pub(super) async fn sign_in_response(
     accounts: &Accounts,
-    request: &Request,
-    signed_in: SignedIn,
-    mode: Mode,
+    request: &AccountRequest,
+    signed_in: SignInOutcome,
+    mode: TokenMode,
 ) -> Result<Response, Error> {
     match signed_in {
-        SignedIn::Tokens(tokens) => {
-            if let Some(before) = request.refresh_cookie().filter(|_| mode == Mode::Cookie) {
-                accounts.sessions().end_by_token(before).await?;
+        SignInOutcome::Authenticated(tokens) => {
+            if let Some(before) = request.refresh_cookie().filter(|_| mode == TokenMode::Cookie) {
+                accounts.sessions().revoke_by_token(before).await?;
             }
-            Ok(hand_over(accounts.browser(), tokens, mode))
+            Ok(token_response(accounts.browser(), tokens, mode))
         }
-        SignedIn::SecondFactor(challenge) => {
+        SignInOutcome::MfaRequired(challenge) => {
             Ok((StatusCode::ACCEPTED, Json(ChallengeBody::from(challenge))).into_response())
         }
     }
@@ -143,8 +143,12 @@ pub(super) async fn signed_in(
 
 /// Fails if mode `cookie` is requested by a page of another origin. Such a page could otherwise sign a user in to an
 /// attacker's account unnoticed.
-pub(super) fn may_have_cookies(accounts: &Accounts, request: &Request, mode: Mode) -> Result<(), Error> {
-    if mode == Mode::Cookie { request.check(accounts.browser()) } else { Ok(()) }
+pub(super) fn require_own_page_for_cookies(
+    accounts: &Accounts,
+    request: &AccountRequest,
+    mode: TokenMode,
+) -> Result<(), Error> {
+    if mode == TokenMode::Cookie { request.check(accounts.browser()) } else { Ok(()) }
 }
 
 /// An email address and a password.
@@ -163,7 +167,7 @@ struct Login {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 /// Sign in
@@ -178,12 +182,12 @@ struct Login {
     (status = 503, description = "Too many passwords are being checked; `Retry-After` says when to try again.")))]
 async fn login(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(Login { email, password, mode }): Json<Login>,
 ) -> Result<Response, Error> {
-    may_have_cookies(&accounts, &request, mode)?;
-    let done = accounts.sign_in(&email, &password, &request.visitor).await?;
-    signed_in(&accounts, &request, done, mode).await
+    require_own_page_for_cookies(&accounts, &request, mode)?;
+    let done = accounts.sign_in(&email, &password, &request.client_info).await?;
+    sign_in_response(&accounts, &request, done, mode).await
 }
 
 /// The token of a magic link.
@@ -198,7 +202,7 @@ struct LinkSignIn {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 /// Sign in with a magic link
@@ -210,12 +214,12 @@ struct LinkSignIn {
     (status = 400, description = "The link is not valid, was used or has expired.")))]
 async fn verify_link(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(LinkSignIn { token, mode }): Json<LinkSignIn>,
 ) -> Result<Response, Error> {
-    may_have_cookies(&accounts, &request, mode)?;
-    let done = accounts.sign_in_by_link(&token, &request.visitor).await?;
-    signed_in(&accounts, &request, done, mode).await
+    require_own_page_for_cookies(&accounts, &request, mode)?;
+    let done = accounts.sign_in_with_magic_link(&token, &request.client_info).await?;
+    sign_in_response(&accounts, &request, done, mode).await
 }
 
 /// A refresh token, or the mode that reads it from the browser's cookie.
@@ -231,17 +235,17 @@ struct Refresh {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 impl Refresh {
     /// Returns the refresh token, or an empty text if the request has none. Fails if cookies may not be used by this
     /// request.
-    fn token<'a>(&'a self, accounts: &Accounts, request: &'a Request) -> Result<&'a str, Error> {
-        may_have_cookies(accounts, request, self.mode)?;
+    fn token<'a>(&'a self, accounts: &Accounts, request: &'a AccountRequest) -> Result<&'a str, Error> {
+        require_own_page_for_cookies(accounts, request, self.mode)?;
         let token = match self.mode {
-            Mode::Token => self.refresh_token.as_deref(),
-            Mode::Cookie => request.refresh_cookie(),
+            TokenMode::Token => self.refresh_token.as_deref(),
+            TokenMode::Cookie => request.refresh_cookie(),
         };
         Ok(token.unwrap_or_default())
     }
@@ -256,11 +260,11 @@ impl Refresh {
     (status = 401, description = "The token is not valid, was used or has expired.")))]
 async fn refresh(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(body): Json<Refresh>,
 ) -> Result<Response, Error> {
     let tokens = accounts.sessions().refresh(body.token(&accounts, &request)?).await?;
-    Ok(hand_over(accounts.browser(), tokens, body.mode))
+    Ok(token_response(accounts.browser(), tokens, body.mode))
 }
 
 /// Sign out
@@ -270,13 +274,13 @@ async fn refresh(
     responses((status = 204, description = "The session is ended and its cookies are deleted.")))]
 async fn logout(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(body): Json<Refresh>,
 ) -> Result<Response, Error> {
-    accounts.sessions().end_by_token(body.token(&accounts, &request)?).await?;
+    accounts.sessions().revoke_by_token(body.token(&accounts, &request)?).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    if body.mode == Mode::Cookie {
-        Browser::take(response.headers_mut());
+    if body.mode == TokenMode::Cookie {
+        SessionCookies::clear(response.headers_mut());
     }
     Ok(response)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::{model::User, store::user::Profile, users::Users};
+use crate::{model::User, store::user::ProfileUpdate, users::Users};
 
 /// Returns the routes for every caller. API keys get their user; a page learns whether an operator impersonates the
 /// user.
@@ -74,7 +74,7 @@ pub(crate) struct Me {
 
 impl Me {
     fn of(user: User, caller: Identity) -> Self {
-        let Identity { tenant, permissions, actor, .. } = caller;
+        let Identity { tenant, permissions, impersonator: actor, .. } = caller;
         Self { user, tenant_id: tenant, permissions, impersonated_by: actor }
     }
 }
@@ -124,7 +124,11 @@ async fn change(
     caller: Identity,
     Json(change): Json<ProfileChange>,
 ) -> Result<Json<Me>, Error> {
-    let profile = Profile { name: change.name, picture: change.picture.change(), locale: change.locale.change() };
-    let user = users.change(&caller, profile).await?;
+    let profile = ProfileUpdate {
+        name: change.name,
+        picture: change.picture.into_nested_option(),
+        locale: change.locale.into_nested_option(),
+    };
+    let user = users.update_profile(&caller, profile).await?;
     Ok(Json(Me::of(user, caller)))
 }

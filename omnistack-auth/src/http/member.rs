@@ -5,7 +5,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, FieldProblem, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Query},
+    http::{CursorPage, Error, FieldError, Json, MAX_PAGE_SIZE, PageRequest, Path, Query},
     identity::{Identity, TenantId, UserId},
 };
 use serde::Deserialize;
@@ -47,7 +47,7 @@ impl ListQuery {
     /// Returns the id after which the page begins. Fails with 422 if the cursor is invalid.
     pub(crate) fn after<T: FromStr>(&self) -> Result<Option<T>, Error> {
         let wrong = || {
-            Error::invalid([FieldProblem::new(
+            Error::invalid([FieldError::new(
                 "cursor",
                 "is not a cursor of this list; send `next_cursor` of the previous page",
             )])
@@ -61,13 +61,13 @@ impl ListQuery {
 /// Needs `members:read`.
 #[utoipa::path(get, path = "/{id}/members", operation_id = "list_members",
     params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
-    responses((status = 200, description = "The members.", body = Page<Member>)))]
+    responses((status = 200, description = "The members.", body = CursorPage<Member>)))]
 async fn list(
     State(tenants): State<Tenants>,
     caller: Identity,
     Path(id): Path<TenantId>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<Member>>, Error> {
+) -> Result<Json<CursorPage<Member>>, Error> {
     Ok(Json(tenants.members(&caller, id, query.after()?, query.limit()).await?))
 }
 
@@ -112,7 +112,7 @@ async fn remove(
     caller: Identity,
     Path((id, user)): Path<(TenantId, UserId)>,
 ) -> Result<StatusCode, Error> {
-    tenants.remove(&caller, id, user).await?;
+    tenants.remove_member(&caller, id, user).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -17,14 +17,14 @@ use utoipa_axum::routes;
 use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 
 use super::{
-    login::{Mode, TokenBody, may_have_cookies, signed_in},
-    visitor::Request,
+    login::{TokenBody, TokenMode, require_own_page_for_cookies, sign_in_response},
+    visitor::AccountRequest,
 };
 use crate::{
-    account::{Accounts, SignedIn, passkey::Shown},
-    one_time::Purpose,
+    account::{Accounts, SignInOutcome, passkey::SignedCredential},
+    one_time::TokenPurpose,
     passkey::{Ceremony, Passkey, PasskeyId},
-    session::RECENT,
+    session::MAX_FRESH_SIGN_IN_AGE,
     social::Social,
 };
 
@@ -33,24 +33,24 @@ pub(crate) type Passkeys = (Accounts, Option<Social>);
 
 /// Returns the public routes.
 pub(crate) fn public() -> Api<Accounts> {
-    Api::new().routes(routes!(ask)).routes(routes!(sign_in))
+    Api::new().routes(routes!(begin_sign_in)).routes(routes!(sign_in))
 }
 
 /// Returns the routes for a sign-in that needs a second factor.
 pub(crate) fn second_factor() -> Api<Accounts> {
-    Api::new().routes(routes!(ask_for_second_factor)).routes(routes!(finish_with_passkey))
+    Api::new().routes(routes!(begin_second_factor)).routes(routes!(finish_with_passkey))
 }
 
 /// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Passkeys> {
     Api::new()
         .routes(routes!(list))
-        .guarded(Require::recent(RECENT), routes!(begin))
-        .guarded(Require::recent(RECENT), routes!(add))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(begin_registration))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(add))
         .routes(routes!(rename))
-        .guarded(Require::recent(RECENT), routes!(remove))
-        .routes(routes!(ask_caller))
-        .routes(routes!(show))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(remove))
+        .routes(routes!(begin_verification))
+        .routes(routes!(verify))
 }
 
 /// A WebAuthn ceremony, with the options for the browser.
@@ -70,7 +70,7 @@ impl From<Ceremony> for Json<CeremonyBody> {
         Self(CeremonyBody {
             ceremony: ceremony.token.expose_secret().to_owned(),
             options: ceremony.options,
-            expires_in: Purpose::Passkey.lifetime().as_secs(),
+            expires_in: TokenPurpose::PasskeySignIn.lifetime().as_secs(),
         })
     }
 }
@@ -80,8 +80,8 @@ impl From<Ceremony> for Json<CeremonyBody> {
 /// Needs no user name: the passkey names the user. The options are for `navigator.credentials.get`.
 #[utoipa::path(post, path = "/start", operation_id = "begin_passkey_sign_in", responses(
     (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody)))]
-async fn ask(State(accounts): State<Accounts>) -> Result<Json<CeremonyBody>, Error> {
-    Ok(accounts.ask_for_passkey().await?.into())
+async fn begin_sign_in(State(accounts): State<Accounts>) -> Result<Json<CeremonyBody>, Error> {
+    Ok(accounts.start_passkey_sign_in().await?.into())
 }
 
 /// The browser's response to a sign-in ceremony.
@@ -100,7 +100,7 @@ struct PasskeySignIn {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 /// Sign in with a passkey
@@ -114,12 +114,13 @@ struct PasskeySignIn {
     (status = 403, description = "The passkey is correct, but the account is disabled.")))]
 async fn sign_in(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(PasskeySignIn { ceremony, credential, mode }): Json<PasskeySignIn>,
 ) -> Result<Response, Error> {
-    may_have_cookies(&accounts, &request, mode)?;
-    let tokens = accounts.sign_in_by_passkey(&Shown { ceremony, credential }, &request.visitor).await?;
-    signed_in(&accounts, &request, SignedIn::Tokens(tokens), mode).await
+    require_own_page_for_cookies(&accounts, &request, mode)?;
+    let tokens =
+        accounts.sign_in_with_passkey(&SignedCredential { ceremony, credential }, &request.client_info).await?;
+    sign_in_response(&accounts, &request, SignInOutcome::Authenticated(tokens), mode).await
 }
 
 /// The challenge of a sign-in.
@@ -139,11 +140,11 @@ struct PasskeyChallenge {
     (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 409, description = "The user has no passkey.")))]
-async fn ask_for_second_factor(
+async fn begin_second_factor(
     State(accounts): State<Accounts>,
     Json(PasskeyChallenge { challenge }): Json<PasskeyChallenge>,
 ) -> Result<Json<CeremonyBody>, Error> {
-    Ok(accounts.ask_for_second_factor(&challenge).await?.into())
+    Ok(accounts.start_passkey_mfa(&challenge).await?.into())
 }
 
 /// The challenge of a sign-in, and the browser's response to a ceremony.
@@ -166,7 +167,7 @@ struct PasskeySecondFactor {
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
-    mode: Mode,
+    mode: TokenMode,
 }
 
 /// Sign in with a passkey as a second factor
@@ -178,13 +179,13 @@ struct PasskeySecondFactor {
     (status = 401, description = "The passkey does not belong to the user. Sign in again.")))]
 async fn finish_with_passkey(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(PasskeySecondFactor { challenge, ceremony, credential, mode }): Json<PasskeySecondFactor>,
 ) -> Result<Response, Error> {
-    may_have_cookies(&accounts, &request, mode)?;
-    let shown = Shown { ceremony, credential };
-    let tokens = accounts.finish_with_passkey(&challenge, &shown, &request.visitor).await?;
-    signed_in(&accounts, &request, SignedIn::Tokens(tokens), mode).await
+    require_own_page_for_cookies(&accounts, &request, mode)?;
+    let shown = SignedCredential { ceremony, credential };
+    let tokens = accounts.complete_mfa_with_passkey(&challenge, &shown, &request.client_info).await?;
+    sign_in_response(&accounts, &request, SignInOutcome::Authenticated(tokens), mode).await
 }
 
 /// The caller's passkeys.
@@ -209,7 +210,7 @@ async fn list(State(state): State<Passkeys>, caller: Identity) -> Result<Json<Pa
     (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody),
     (status = 401, description = "The sign-in is older than 10 minutes, or was without the second factor."),
     (status = 403, description = "The email address is not verified.")))]
-async fn begin(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
+async fn begin_registration(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
     Ok(state.0.begin_passkey(&caller).await?.into())
 }
 
@@ -226,13 +227,13 @@ struct NewPasskey {
     #[schema(value_type = Object)]
     credential: RegisterPublicKeyCredential,
     /// The name of the passkey, such as the place where it is stored.
-    #[serde(default = "unnamed")]
+    #[serde(default = "default_name")]
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
 }
 
-fn unnamed() -> String {
+fn default_name() -> String {
     "Passkey".to_owned()
 }
 
@@ -248,11 +249,11 @@ fn unnamed() -> String {
 async fn add(
     State(state): State<Passkeys>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(NewPasskey { ceremony, credential, name }): Json<NewPasskey>,
 ) -> Result<(StatusCode, Json<Passkey>), Error> {
     let name = name.trim().to_owned();
-    let passkey = state.0.add_passkey(&caller, &ceremony, &credential, name, &request.visitor).await?;
+    let passkey = state.0.add_passkey(&caller, &ceremony, &credential, name, &request.client_info).await?;
     Ok((StatusCode::CREATED, Json(passkey)))
 }
 
@@ -275,10 +276,10 @@ async fn rename(
     State(state): State<Passkeys>,
     caller: Identity,
     Path(id): Path<PasskeyId>,
-    request: Request,
+    request: AccountRequest,
     Json(PasskeyName { name }): Json<PasskeyName>,
 ) -> Result<Json<Passkey>, Error> {
-    Ok(Json(state.0.rename_passkey(&caller, id, name.trim(), &request.visitor).await?))
+    Ok(Json(state.0.rename_passkey(&caller, id, name.trim(), &request.client_info).await?))
 }
 
 /// Remove a passkey
@@ -295,10 +296,10 @@ async fn remove(
     State(state): State<Passkeys>,
     caller: Identity,
     Path(id): Path<PasskeyId>,
-    request: Request,
+    request: AccountRequest,
 ) -> Result<StatusCode, Error> {
-    let offered = |issuer: &str| state.1.as_ref().is_some_and(|social| social.knows(issuer));
-    state.0.remove_passkey(&caller, id, offered, &request.visitor).await?;
+    let offered = |issuer: &str| state.1.as_ref().is_some_and(|social| social.has_issuer(issuer));
+    state.0.remove_passkey(&caller, id, offered, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -308,14 +309,14 @@ async fn remove(
 #[utoipa::path(post, path = "/verify/start", operation_id = "begin_passkey_verification", responses(
     (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody),
     (status = 409, description = "The caller has no passkey.")))]
-async fn ask_caller(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
-    Ok(state.0.ask_caller(&caller).await?.into())
+async fn begin_verification(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
+    Ok(state.0.start_passkey_step_up(&caller).await?.into())
 }
 
 /// The browser's response to a verification ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ShownPasskey {
+struct PasskeyVerification {
     /// The ceremony as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
@@ -329,16 +330,16 @@ struct ShownPasskey {
 /// Verify a passkey
 ///
 /// From now on the session counts as signed in with a second factor.
-#[utoipa::path(post, path = "/verify/finish", operation_id = "verify_passkey", request_body = ShownPasskey, responses(
+#[utoipa::path(post, path = "/verify/finish", operation_id = "verify_passkey", request_body = PasskeyVerification, responses(
     (status = 204, description = "Verified."),
     (status = 400, description = "The ceremony was not begun by the caller, was used or has expired."),
     (status = 422, description = "The passkey does not belong to the caller.")))]
-async fn show(
+async fn verify(
     State(state): State<Passkeys>,
     caller: Identity,
-    request: Request,
-    Json(ShownPasskey { ceremony, credential }): Json<ShownPasskey>,
+    request: AccountRequest,
+    Json(PasskeyVerification { ceremony, credential }): Json<PasskeyVerification>,
 ) -> Result<StatusCode, Error> {
-    state.0.show_passkey(&caller, &Shown { ceremony, credential }, &request.visitor).await?;
+    state.0.step_up_with_passkey(&caller, &SignedCredential { ceremony, credential }, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }

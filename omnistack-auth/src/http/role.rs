@@ -6,22 +6,22 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     http::{Error, Json, Path},
-    identity::{Identity, KnownPermissions, Permissions, TenantId},
+    identity::{Identity, PermissionCatalog, Permissions, TenantId},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::{
-    own_role::{Matrix, RoleRow},
+    own_role::{PermissionMatrix, RolePermissions},
     tenant::Tenants,
 };
 
-type Roles = (Tenants, KnownPermissions);
+type Roles = (Tenants, PermissionCatalog);
 
 /// Returns the routes for users and API keys.
 pub(crate) fn api() -> Api<Roles> {
-    Api::new().routes(routes!(matrix, create)).routes(routes!(change, remove))
+    Api::new().routes(routes!(list, create)).routes(routes!(change, remove))
 }
 
 /// List roles
@@ -29,13 +29,13 @@ pub(crate) fn api() -> Api<Roles> {
 /// Returns every permission of the app, and each role with the permissions it grants. Needs `roles:read`.
 #[utoipa::path(get, path = "/{id}/roles", operation_id = "list_roles",
     params(("id" = String, Path, format = Uuid, description = "The team.")),
-    responses((status = 200, description = "The roles and the permissions they grant.", body = Matrix)))]
-async fn matrix(
+    responses((status = 200, description = "The roles and the permissions they grant.", body = PermissionMatrix)))]
+async fn list(
     State((tenants, known)): State<Roles>,
     caller: Identity,
     Path(id): Path<TenantId>,
-) -> Result<Json<Matrix>, Error> {
-    Ok(Json(tenants.matrix(&caller, id, &known).await?))
+) -> Result<Json<PermissionMatrix>, Error> {
+    Ok(Json(tenants.permission_matrix(&caller, id, &known).await?))
 }
 
 /// A custom role to create.
@@ -47,7 +47,7 @@ struct NewRole {
     #[schema(min_length = 2, max_length = 40, pattern = "^[a-z][a-z0-9-]*$")]
     name: String,
     /// The permissions it grants, by their names in the app.
-    #[garde(custom(some))]
+    #[garde(custom(permission_count))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     permissions: Permissions,
 }
@@ -59,7 +59,7 @@ fn role_name(name: &str, (): &()) -> garde::Result {
 }
 
 /// Fails unless there are 1 to 200 permissions.
-pub(crate) fn some(permissions: &Permissions, (): &()) -> garde::Result {
+pub(crate) fn permission_count(permissions: &Permissions, (): &()) -> garde::Result {
     match permissions.iter().count() {
         0 => Err(garde::Error::new("is empty; name at least one permission")),
         1..=200 => Ok(()),
@@ -73,15 +73,15 @@ pub(crate) fn some(permissions: &Permissions, (): &()) -> garde::Result {
 /// sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/roles", operation_id = "create_role", request_body = NewRole,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
-    responses((status = 201, description = "The role.", body = RoleRow),
+    responses((status = 201, description = "The role.", body = RolePermissions),
         (status = 409, description = "`ROLE_EXISTS`: the team has a role of this name.")))]
 async fn create(
     State((tenants, known)): State<Roles>,
     caller: Identity,
     Path(id): Path<TenantId>,
     Json(new): Json<NewRole>,
-) -> Result<(StatusCode, Json<RoleRow>), Error> {
-    let made = tenants.add_role(&caller, id, &new.name, &new.permissions, &known).await?;
+) -> Result<(StatusCode, Json<RolePermissions>), Error> {
+    let made = tenants.create_role(&caller, id, &new.name, &new.permissions, &known).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -90,7 +90,7 @@ async fn create(
 #[serde(deny_unknown_fields)]
 struct RoleChange {
     /// The permissions it grants from now on, by their names in the app.
-    #[garde(custom(some))]
+    #[garde(custom(permission_count))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     permissions: Permissions,
 }
@@ -102,15 +102,15 @@ struct RoleChange {
 #[utoipa::path(patch, path = "/{id}/roles/{name}", operation_id = "update_role", request_body = RoleChange,
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("name" = String, Path, description = "The role.")),
-    responses((status = 200, description = "The role.", body = RoleRow),
+    responses((status = 200, description = "The role.", body = RolePermissions),
         (status = 404, description = "The team has no custom role of this name.")))]
 async fn change(
     State((tenants, known)): State<Roles>,
     caller: Identity,
     Path((id, name)): Path<(TenantId, String)>,
     Json(change): Json<RoleChange>,
-) -> Result<Json<RoleRow>, Error> {
-    Ok(Json(tenants.change_role(&caller, id, &name, &change.permissions, &known).await?))
+) -> Result<Json<RolePermissions>, Error> {
+    Ok(Json(tenants.update_role(&caller, id, &name, &change.permissions, &known).await?))
 }
 
 /// Delete a role
@@ -126,6 +126,6 @@ async fn remove(
     caller: Identity,
     Path((id, name)): Path<(TenantId, String)>,
 ) -> Result<StatusCode, Error> {
-    state.0.remove_role(&caller, id, &name).await?;
+    state.0.delete_role(&caller, id, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -40,7 +40,7 @@ struct SessionList {
 #[utoipa::path(get, path = "/", operation_id = "list_sessions", responses((status = 200, description = "The sessions.", body = SessionList)))]
 async fn list(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SessionList>, Error> {
     let current = |session: SessionInfo| SessionBody { current: caller.session == Some(session.id), session };
-    let items = accounts.sessions().of(caller.user).await?.into_iter().map(current).collect();
+    let items = accounts.sessions().list(caller.user).await?.into_iter().map(current).collect();
     Ok(Json(SessionList { items }))
 }
 
@@ -54,5 +54,9 @@ async fn end(
     caller: Identity,
     Path(id): Path<SessionId>,
 ) -> Result<StatusCode, Error> {
-    if accounts.end_session(&caller, id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("session")) }
+    if accounts.revoke_session(&caller, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Error::not_found("session"))
+    }
 }

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::visitor::Request;
+use super::visitor::AccountRequest;
 use crate::{
-    account::{Accounts, CodeFactor},
-    session::RECENT,
+    account::{Accounts, CodeKind},
+    session::MAX_FRESH_SIGN_IN_AGE,
     sms_code::SMS_CODE_TTL,
 };
 
@@ -28,10 +28,10 @@ pub(crate) fn second_factor() -> Api<Accounts> {
 /// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Accounts> {
     Api::new()
-        .guarded(Require::recent(RECENT), routes!(begin))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(begin))
         .routes(routes!(confirm))
         .routes(routes!(send))
-        .guarded(Require::recent(RECENT).second_factor(), routes!(remove))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE).second_factor(), routes!(remove))
 }
 
 /// A code that was sent by SMS.
@@ -43,7 +43,7 @@ struct CodeSent {
     expires_in: u64,
 }
 
-fn sent(phone: String) -> (StatusCode, Json<CodeSent>) {
+fn code_sent(phone: String) -> (StatusCode, Json<CodeSent>) {
     (StatusCode::ACCEPTED, Json(CodeSent { phone, expires_in: SMS_CODE_TTL.as_secs() }))
 }
 
@@ -68,10 +68,10 @@ struct SmsChallenge {
     (status = 429, description = "Too many codes were sent; `Retry-After` says how long to wait.")))]
 async fn send_for_challenge(
     State(accounts): State<Accounts>,
-    request: Request,
+    request: AccountRequest,
     Json(SmsChallenge { challenge }): Json<SmsChallenge>,
 ) -> Result<(StatusCode, Json<CodeSent>), Error> {
-    Ok(sent(accounts.text_for_challenge(&challenge, &request.visitor).await?))
+    Ok(code_sent(accounts.send_code_for_challenge(&challenge, &request.client_info).await?))
 }
 
 /// A phone number to add.
@@ -79,13 +79,13 @@ async fn send_for_challenge(
 #[serde(deny_unknown_fields)]
 struct NewPhone {
     /// The phone number in international form: `+`, the country code, and digits.
-    #[garde(length(max = 40), custom(number))]
+    #[garde(length(max = 40), custom(is_phone_number))]
     #[schema(max_length = 40, example = "+491701234567")]
     phone: String,
 }
 
 /// Fails if the text is not a phone number. The message does not contain the text.
-fn number(text: &str, (): &()) -> garde::Result {
+fn is_phone_number(text: &str, (): &()) -> garde::Result {
     match text.parse::<PhoneNumber>() {
         Ok(_) => Ok(()),
         Err(error) => Err(garde::Error::new(format!("is not a phone number that messages can be sent to: {error}"))),
@@ -106,12 +106,12 @@ fn number(text: &str, (): &()) -> garde::Result {
 async fn begin(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(NewPhone { phone }): Json<NewPhone>,
 ) -> Result<(StatusCode, Json<CodeSent>), Error> {
     // The validation has parsed it before.
     let number: PhoneNumber = phone.parse().map_err(Error::internal)?;
-    Ok(sent(accounts.begin_phone(&caller, &number, &request.visitor).await?))
+    Ok(code_sent(accounts.add_phone(&caller, &number, &request.client_info).await?))
 }
 
 /// The code of an SMS.
@@ -135,10 +135,10 @@ struct SmsCode {
 async fn confirm(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
     Json(SmsCode { code }): Json<SmsCode>,
 ) -> Result<StatusCode, Error> {
-    accounts.confirm_factor(&caller, CodeFactor::Phone, &code, &request.visitor).await?;
+    accounts.confirm_factor(&caller, CodeKind::Sms, &code, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -153,9 +153,9 @@ async fn confirm(
 async fn send(
     State(accounts): State<Accounts>,
     caller: Identity,
-    request: Request,
+    request: AccountRequest,
 ) -> Result<(StatusCode, Json<CodeSent>), Error> {
-    Ok(sent(accounts.text_for_session(&caller, &request.visitor).await?))
+    Ok(code_sent(accounts.send_code_for_session(&caller, &request.client_info).await?))
 }
 
 /// Remove the number for codes
@@ -165,7 +165,11 @@ async fn send(
     (status = 204, description = "Removed."),
     (status = 401, description = "The session has not verified a second factor within the last 10 minutes."),
     (status = 404, description = "The user has no phone number for codes.")))]
-async fn remove(State(accounts): State<Accounts>, caller: Identity, request: Request) -> Result<StatusCode, Error> {
-    accounts.remove_factor(&caller, CodeFactor::Phone, &request.visitor).await?;
+async fn remove(
+    State(accounts): State<Accounts>,
+    caller: Identity,
+    request: AccountRequest,
+) -> Result<StatusCode, Error> {
+    accounts.remove_factor(&caller, CodeKind::Sms, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }

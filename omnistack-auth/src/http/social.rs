@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::visitor::Request;
+use super::visitor::AccountRequest;
 use crate::{
-    account::{Accounts, SignedIn, elsewhere::LinkedIdentity},
-    cookie::{self, Browser},
-    one_time::Purpose,
-    session::RECENT,
-    social::{Back, COOKIE, Done, Social},
+    account::{Accounts, SignInOutcome, elsewhere::LinkedIdentity},
+    cookie::{self, SessionCookies},
+    one_time::TokenPurpose,
+    session::MAX_FRESH_SIGN_IN_AGE,
+    social::{CallbackOutcome, CallbackQuery, STATE_COOKIE, Social},
 };
 
 /// Returns the public routes.
@@ -36,13 +36,13 @@ pub(crate) fn api() -> Api<Social> {
 pub(crate) fn app() -> Api<Social> {
     Api::new()
         .routes(routes!(list))
-        .guarded(Require::recent(RECENT), routes!(link))
-        .guarded(Require::recent(RECENT), routes!(unlink))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(link))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(unlink))
 }
 
 /// The query of a sign-in with a provider.
 #[derive(Deserialize, Validate)]
-struct Begin {
+struct StartSignIn {
     /// A path of the app to go to at the end: `/projects`. If absent, `/`.
     #[garde(skip)]
     return_to: Option<String>,
@@ -61,12 +61,12 @@ struct Begin {
 async fn start(
     State(social): State<Social>,
     Path(provider): Path<String>,
-    request: Request,
-    Query(Begin { return_to }): Query<Begin>,
+    request: AccountRequest,
+    Query(StartSignIn { return_to }): Query<StartSignIn>,
 ) -> Result<Response, Error> {
     match social.start(&provider, return_to, None).await {
-        Ok((url, flow)) => Ok(keep(to(StatusCode::FOUND, url.as_str())?, &flow)),
-        Err(error) => failed(&social, &request, error.into()),
+        Ok((url, flow)) => Ok(set_state_cookie(redirect(StatusCode::FOUND, url.as_str())?, &flow)),
+        Err(error) => error_response(&social, &request, error.into()),
     }
 }
 
@@ -90,20 +90,21 @@ async fn start(
 async fn callback(
     State(social): State<Social>,
     Path(provider): Path<String>,
-    request: Request,
+    request: AccountRequest,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Error> {
-    let back = Back::read(query.as_deref().unwrap_or_default());
-    match social.back(&provider, request.cookie(COOKIE), back, &request.visitor).await {
+    let back = CallbackQuery::read(query.as_deref().unwrap_or_default());
+    match social.handle_callback(&provider, request.cookie(STATE_COOKIE), back, &request.client_info).await {
         Ok(done) => {
-            let mut response = arrive(&social, &request, done).await?;
-            forget(&mut response);
+            let mut response = callback_response(&social, &request, done).await?;
+            clear_state_cookie(&mut response);
             Ok(response)
         }
         Err(late) => {
-            let mut response = failed(&social, &request, late.error.into()).unwrap_or_else(Error::into_response);
+            let mut response =
+                error_response(&social, &request, late.error.into()).unwrap_or_else(Error::into_response);
             if late.used_up {
-                forget(&mut response);
+                clear_state_cookie(&mut response);
             }
             Ok(response)
         }
@@ -111,20 +112,26 @@ async fn callback(
 }
 
 /// Creates the response to a completed sign-in or link.
-async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Response, Error> {
+async fn callback_response(
+    social: &Social,
+    request: &AccountRequest,
+    done: CallbackOutcome,
+) -> Result<Response, Error> {
     let accounts = social.accounts();
     match done {
-        Done::Linked(return_to) => to(StatusCode::SEE_OTHER, &social.url(return_to.as_deref().unwrap_or("/"))),
-        Done::SignedIn(SignedIn::Tokens(tokens), return_to) => {
-            end_before(accounts, request).await?;
-            let mut response = to(StatusCode::SEE_OTHER, &social.url(return_to.as_deref().unwrap_or("/")))?;
-            accounts.browser().give(response.headers_mut(), &tokens);
+        CallbackOutcome::Linked(return_to) => {
+            redirect(StatusCode::SEE_OTHER, &social.url(return_to.as_deref().unwrap_or("/")))
+        }
+        CallbackOutcome::SignedIn(SignInOutcome::Authenticated(tokens), return_to) => {
+            end_previous_session(accounts, request).await?;
+            let mut response = redirect(StatusCode::SEE_OTHER, &social.url(return_to.as_deref().unwrap_or("/")))?;
+            accounts.browser().set(response.headers_mut(), &tokens);
             Ok(response)
         }
-        Done::SignedIn(SignedIn::SecondFactor(challenge), return_to) => {
+        CallbackOutcome::SignedIn(SignInOutcome::MfaRequired(challenge), return_to) => {
             // The earlier session ends first, so the browser is not signed in as another user while the factor is
             // verified.
-            end_before(accounts, request).await?;
+            end_previous_session(accounts, request).await?;
             // The challenge is in the fragment, which is not sent to servers and not logged.
             let mut parts = form_urlencoded::Serializer::new(String::new());
             parts
@@ -135,55 +142,55 @@ async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Respon
                 parts.append_pair("return_to", return_to);
             }
             let mut response =
-                to(StatusCode::SEE_OTHER, &social.url(&format!("/auth/second-factor#{}", parts.finish())))?;
-            Browser::take(response.headers_mut());
+                redirect(StatusCode::SEE_OTHER, &social.url(&format!("/auth/second-factor#{}", parts.finish())))?;
+            SessionCookies::clear(response.headers_mut());
             Ok(response)
         }
     }
 }
 
 /// Ends the session that the browser had before, so that it does not outlive the new sign-in.
-async fn end_before(accounts: &Accounts, request: &Request) -> Result<(), Error> {
+async fn end_previous_session(accounts: &Accounts, request: &AccountRequest) -> Result<(), Error> {
     if let Some(before) = request.refresh_cookie() {
-        accounts.sessions().end_by_token(before).await?;
+        accounts.sessions().revoke_by_token(before).await?;
     }
     Ok(())
 }
 
 /// Returns the error, or a redirect to the error page if the client accepts HTML.
-fn failed(social: &Social, request: &Request, error: Error) -> Result<Response, Error> {
-    if !request.is_for_a_page() {
+fn error_response(social: &Social, request: &AccountRequest, error: Error) -> Result<Response, Error> {
+    if !request.prefers_html() {
         return Err(error);
     }
     let mut parts = form_urlencoded::Serializer::new(String::new());
     parts.append_pair("code", error.code());
     // Turning the error into a response logs it.
     drop(error.into_response());
-    to(StatusCode::SEE_OTHER, &social.url(&format!("/auth/error#{}", parts.finish())))
+    redirect(StatusCode::SEE_OTHER, &social.url(&format!("/auth/error#{}", parts.finish())))
 }
 
-fn to(status: StatusCode, url: &str) -> Result<Response, Error> {
+fn redirect(status: StatusCode, url: &str) -> Result<Response, Error> {
     let url = HeaderValue::try_from(url).map_err(Error::internal)?;
     let store = HeaderValue::from_static("no-store");
     Ok((status, [(header::LOCATION, url), (header::CACHE_CONTROL, store)]).into_response())
 }
 
 /// Sets the cookie that carries the state of the sign-in.
-fn keep(mut response: Response, flow: &str) -> Response {
-    response
-        .headers_mut()
-        .extend(cookie::set(COOKIE, flow, Purpose::Social.lifetime()).map(|it| (header::SET_COOKIE, it)));
+fn set_state_cookie(mut response: Response, flow: &str) -> Response {
+    response.headers_mut().extend(
+        cookie::set_cookie(STATE_COOKIE, flow, TokenPurpose::Social.lifetime()).map(|it| (header::SET_COOKIE, it)),
+    );
     response
 }
 
-fn forget(response: &mut Response) {
-    let gone = cookie::set(COOKIE, "", Duration::ZERO);
+fn clear_state_cookie(response: &mut Response) {
+    let gone = cookie::set_cookie(STATE_COOKIE, "", Duration::ZERO);
     response.headers_mut().extend(gone.map(|cookie| (header::SET_COOKIE, cookie)));
 }
 
 /// The page to open.
 #[derive(Serialize, ToSchema)]
-struct Departure {
+struct AuthorizationRedirect {
     /// The URL of the page at the provider that the browser opens.
     url: String,
 }
@@ -208,7 +215,7 @@ async fn list(State(social): State<Social>, caller: Identity) -> Result<Json<Ide
 #[utoipa::path(post, path = "/{provider}/start", operation_id = "link_identity",
     params(("provider" = String, Path, description = "The provider's name: `google`."),
     ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app to go to at the end: `/projects`. If absent, `/`.")), responses(
-    (status = 200, description = "The page to open.", body = Departure),
+    (status = 200, description = "The page to open.", body = AuthorizationRedirect),
     (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "There is no such provider."),
     (status = 422, description = "`return_to` is not a path of the app."),
@@ -217,11 +224,11 @@ async fn link(
     State(social): State<Social>,
     caller: Identity,
     Path(provider): Path<String>,
-    Query(Begin { return_to }): Query<Begin>,
+    Query(StartSignIn { return_to }): Query<StartSignIn>,
 ) -> Result<Response, Error> {
-    let who = social.accounts().linking(&caller).await?;
+    let who = social.accounts().account_and_session(&caller).await?;
     let (url, flow) = social.start(&provider, return_to, Some(who)).await?;
-    Ok(keep(Json(Departure { url: url.into() }).into_response(), &flow))
+    Ok(set_state_cookie(Json(AuthorizationRedirect { url: url.into() }).into_response(), &flow))
 }
 
 /// Unlink from a provider
@@ -237,8 +244,8 @@ async fn unlink(
     State(social): State<Social>,
     caller: Identity,
     Path(provider): Path<String>,
-    request: Request,
+    request: AccountRequest,
 ) -> Result<StatusCode, Error> {
-    social.unlink(&caller, &provider, &request.visitor).await?;
+    social.unlink(&caller, &provider, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,7 +6,7 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     audit::{AuditFilter, AuditRecord, AuditStore},
-    http::{Error, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Query},
+    http::{CursorPage, Error, Json, MAX_PAGE_SIZE, PageRequest, Path, Query},
     identity::{Identity, Permissions, Require, TenantId, UserId},
     name::is_name,
 };
@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use crate::{
     model::Tenant,
-    session::RECENT,
-    tenant::{Rights, Tenants},
+    session::MAX_FRESH_SIGN_IN_AGE,
+    tenant::{TenantAccess, Tenants},
 };
 
 /// Returns the routes for users and API keys.
@@ -29,9 +29,9 @@ pub(crate) fn api() -> Api<Tenants> {
 pub(crate) fn personal() -> Api<Tenants> {
     Api::new()
         .routes(routes!(create))
-        .guarded(Require::recent(RECENT), routes!(delete))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(delete))
         .routes(routes!(restore))
-        .guarded(Require::recent(RECENT), routes!(transfer))
+        .require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(transfer))
 }
 
 /// Returns the route of a team's audit entries.
@@ -51,8 +51,8 @@ pub(crate) struct TeamBody {
     permissions: Permissions,
 }
 
-impl From<Rights> for TeamBody {
-    fn from(Rights { tenant, role, permissions, .. }: Rights) -> Self {
+impl From<TenantAccess> for TeamBody {
+    fn from(TenantAccess { tenant, role, permissions, .. }: TenantAccess) -> Self {
         Self { tenant, role, permissions }
     }
 }
@@ -71,7 +71,7 @@ struct TeamList {
 #[utoipa::path(get, path = "/", operation_id = "list_teams",
     responses((status = 200, description = "The teams.", body = TeamList)))]
 async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamList>, Error> {
-    let items = tenants.of(&caller).await?.into_iter().map(Into::into).collect();
+    let items = tenants.list_for(&caller).await?.into_iter().map(Into::into).collect();
     Ok(Json(TeamList { items }))
 }
 
@@ -114,7 +114,7 @@ async fn get(
     caller: Identity,
     Path(id): Path<TenantId>,
 ) -> Result<Json<TeamBody>, Error> {
-    let rights = tenants.rights(&caller, id).await?;
+    let rights = tenants.access(&caller, id).await?;
     rights.require("tenant:read")?;
     Ok(Json(rights.into()))
 }
@@ -233,15 +233,15 @@ struct ActivityQuery {
 /// Lists the team's audit entries, newest first. Needs `activity:read`.
 #[utoipa::path(get, path = "/{id}/activity", operation_id = "list_team_activity",
     params(("id" = String, Path, format = Uuid, description = "The team."), ActivityQuery),
-    responses((status = 200, description = "The entries.", body = Page<AuditRecord>)))]
+    responses((status = 200, description = "The entries.", body = CursorPage<AuditRecord>)))]
 async fn list_activity(
     State((tenants, store)): State<(Tenants, AuditStore)>,
     caller: Identity,
     Path(id): Path<TenantId>,
     Query(query): Query<ActivityQuery>,
-) -> Result<Json<Page<AuditRecord>>, Error> {
-    tenants.rights(&caller, id).await?.require("activity:read")?;
-    let mut filter = AuditFilter::of(id);
+) -> Result<Json<CursorPage<AuditRecord>>, Error> {
+    tenants.access(&caller, id).await?.require("activity:read")?;
+    let mut filter = AuditFilter::for_chain(id);
     if let Some(actor) = query.actor {
         filter = filter.actor(actor);
     }

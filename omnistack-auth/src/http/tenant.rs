@@ -26,7 +26,7 @@ pub(crate) fn api() -> Api<Tenants> {
     (status = 200, description = "The tenant.", body = TeamBody),
     (status = 403, description = "`TENANT_REQUIRED`: no tenant is selected.")))]
 async fn get(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamBody>, Error> {
-    Ok(Json(tenants.rights(&caller, caller.require_tenant()?).await?.into()))
+    Ok(Json(tenants.access(&caller, caller.require_tenant()?).await?.into()))
 }
 
 /// The tenant to switch to.
@@ -55,7 +55,7 @@ async fn switch(
     let session = caller.session.ok_or_else(|| {
         Error::forbidden("only a session can switch tenants; an API key belongs to one, other tokens use `X-Tenant-Id`")
     })?;
-    let rights = tenants.rights(&caller, to.tenant_id).await?;
-    tenants.sessions.choose(session, to.tenant_id).await?;
+    let rights = tenants.access(&caller, to.tenant_id).await?;
+    tenants.sessions.switch_tenant(session, to.tenant_id).await?;
     Ok(Json(rights.into()))
 }

@@ -11,8 +11,8 @@ use omnistack_core::http::{
 };
 
 use crate::{
-    account::Visitor,
-    cookie::{self, Browser},
+    account::ClientInfo,
+    cookie::{self, SessionCookies},
     model::Device,
 };
 
@@ -26,13 +26,13 @@ pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The extractor of account routes: the client info, and the method and headers of the request.
-pub(super) struct Request {
-    pub(super) visitor: Visitor,
+pub(super) struct AccountRequest {
+    pub(super) client_info: ClientInfo,
     method: Method,
     headers: HeaderMap,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Request {
+impl<S: Send + Sync> FromRequestParts<S> for AccountRequest {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -41,12 +41,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Request {
             Device { user_agent: user_agent(&parts.headers), address: address.map(|address| address.to_string()) };
         let known_device = cookie::cookie(&parts.headers, cookie::DEVICE).map(str::to_owned);
         let request = parts.extensions.get::<RequestId>().cloned();
-        let visitor = Visitor { device, address, known_device, request };
-        Ok(Self { visitor, method: parts.method.clone(), headers: parts.headers.clone() })
+        let visitor = ClientInfo { device, address, known_device, request_id: request };
+        Ok(Self { client_info: visitor, method: parts.method.clone(), headers: parts.headers.clone() })
     }
 }
 
-impl Request {
+impl AccountRequest {
     /// Returns the refresh token from the browser's cookie.
     pub(super) fn refresh_cookie(&self) -> Option<&str> {
         cookie::refresh(&self.headers)
@@ -58,12 +58,12 @@ impl Request {
     }
 
     /// Returns whether the client prefers HTML to JSON, as browsers do.
-    pub(super) fn is_for_a_page(&self) -> bool {
+    pub(super) fn prefers_html(&self) -> bool {
         prefers(&self.headers, "text/html", "application/json")
     }
 
     /// Fails unless cookies may be read or set by this request (cross-site request forgery).
-    pub(super) fn check(&self, browser: &Browser) -> Result<(), Error> {
+    pub(super) fn check(&self, browser: &SessionCookies) -> Result<(), Error> {
         browser.check(&self.method, &self.headers)
     }
 }

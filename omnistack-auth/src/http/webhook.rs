@@ -8,15 +8,15 @@ use axum::{
 use omnistack_core::{app::Api, http::Error};
 use utoipa_axum::routes;
 
-use crate::issuer::webhook::{Delivery, Provider, Webhooks};
+use crate::issuer::webhook::{Delivery, IdentityProviderWebhooks, WebhookProvider};
 
 /// Returns the route for Clerk's webhooks.
-pub(crate) fn clerk() -> Api<Webhooks> {
+pub(crate) fn clerk() -> Api<IdentityProviderWebhooks> {
     Api::new().routes(routes!(from_clerk))
 }
 
 /// Returns the route for Supabase's webhooks.
-pub(crate) fn supabase() -> Api<Webhooks> {
+pub(crate) fn supabase() -> Api<IdentityProviderWebhooks> {
     Api::new().routes(routes!(from_supabase))
 }
 
@@ -26,11 +26,11 @@ pub(crate) fn supabase() -> Api<Webhooks> {
 #[utoipa::path(post, path = "/clerk", operation_id = "receive_clerk_events", request_body(content = Object, content_type = "application/json"),
     responses((status = 204, description = "The event was processed, now or at an earlier delivery.")))]
 async fn from_clerk(
-    State(webhooks): State<Webhooks>,
+    State(webhooks): State<IdentityProviderWebhooks>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Error> {
-    receive(webhooks, Provider::Clerk, &headers, body).await
+    receive(webhooks, WebhookProvider::Clerk, &headers, body).await
 }
 
 /// Receive a webhook of Supabase
@@ -40,16 +40,16 @@ async fn from_clerk(
 #[utoipa::path(post, path = "/supabase", operation_id = "receive_supabase_events", request_body(content = Object, content_type = "application/json"),
     responses((status = 204, description = "The event was processed, now or at an earlier delivery.")))]
 async fn from_supabase(
-    State(webhooks): State<Webhooks>,
+    State(webhooks): State<IdentityProviderWebhooks>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Error> {
-    receive(webhooks, Provider::Supabase, &headers, body).await
+    receive(webhooks, WebhookProvider::Supabase, &headers, body).await
 }
 
 async fn receive(
-    webhooks: Webhooks,
-    from: Provider,
+    webhooks: IdentityProviderWebhooks,
+    from: WebhookProvider,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Error> {

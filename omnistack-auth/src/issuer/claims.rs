@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use super::verify::{LEEWAY, Refusal};
 
 /// The maximum length of a token, in bytes.
-pub(crate) const LONGEST: usize = 16 * 1024;
+pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// The maximum length of `kid` and `sub`, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
 /// A parsed token. Its signature is not verified yet.
-pub(crate) struct Presented<'t> {
+pub(crate) struct ParsedToken<'t> {
     pub(super) header: Header,
     pub(crate) claims: Claims,
     /// The signed part: header and claims.
@@ -23,23 +23,23 @@ pub(crate) struct Presented<'t> {
     pub(super) signature: &'t str,
 }
 
-impl<'t> Presented<'t> {
+impl<'t> ParsedToken<'t> {
     /// Parses a token. Fails if it is too long or malformed, or has critical header extensions.
     pub(crate) fn parse(token: &'t str) -> Result<Self, Refusal> {
-        if token.len() > LONGEST {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err("too long");
         }
         let (message, signature) = token.rsplit_once('.').ok_or("not a token")?;
         let (header, claims) = message.split_once('.').ok_or("not a token")?;
-        let header: Header = part(header).ok_or("the header can't be parsed")?;
-        let claims: Claims = part(claims).ok_or("the claims can't be parsed, or iss, sub or exp is absent")?;
+        let header: Header = decode_part(header).ok_or("the header can't be parsed")?;
+        let claims: Claims = decode_part(claims).ok_or("the claims can't be parsed, or iss, sub or exp is absent")?;
         if header.crit.is_some() {
             return Err("critical extensions that are not supported");
         }
-        if header.kid.as_deref().is_some_and(|kid| !plain(kid)) {
+        if header.kid.as_deref().is_some_and(|kid| !is_plain_name(kid)) {
             return Err("an invalid key id");
         }
-        if !plain(&claims.sub) {
+        if !is_plain_name(&claims.sub) {
             return Err("an invalid subject");
         }
         Ok(Self { header, claims, message, signature })
@@ -47,12 +47,12 @@ impl<'t> Presented<'t> {
 }
 
 /// Decodes one base64url part of a token. Returns `None` if it is malformed.
-fn part<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
+fn decode_part<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
 /// Returns whether the text can be stored and shown: 1 to 255 bytes, without control characters.
-pub(crate) fn plain(name: &str) -> bool {
+pub(crate) fn is_plain_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
@@ -61,9 +61,9 @@ pub(crate) fn plain(name: &str) -> bool {
 #[derive(Deserialize)]
 pub(super) struct Header {
     pub(super) alg: String,
-    #[serde(default, deserialize_with = "told")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     pub(super) kid: Option<String>,
-    #[serde(default, deserialize_with = "told")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     pub(super) typ: Option<String>,
     #[serde(default)]
     crit: Option<IgnoredAny>,
@@ -76,57 +76,57 @@ pub(crate) struct Claims {
     pub(crate) sub: String,
     /// Seconds since 1970, as are `nbf` and `iat`.
     pub(crate) exp: i64,
-    #[serde(default, deserialize_with = "told")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     pub(super) nbf: Option<i64>,
-    #[serde(default, deserialize_with = "told")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     pub(super) iat: Option<i64>,
-    #[serde(default, deserialize_with = "told")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     pub(super) aud: Option<Audience>,
-    #[serde(default, deserialize_with = "told")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     pub(super) azp: Option<String>,
 
     // The user's profile.
     #[serde(default)]
-    pub(super) email: Loose<String>,
+    pub(super) email: LenientOption<String>,
     #[serde(default)]
-    pub(super) email_verified: Loose<Truth>,
+    pub(super) email_verified: LenientOption<LenientBool>,
     #[serde(default)]
-    pub(super) name: Loose<String>,
+    pub(super) name: LenientOption<String>,
     #[serde(default)]
-    pub(super) preferred_username: Loose<String>,
+    pub(super) preferred_username: LenientOption<String>,
     #[serde(default)]
-    pub(super) picture: Loose<String>,
+    pub(super) picture: LenientOption<String>,
     #[serde(default)]
-    pub(super) locale: Loose<String>,
+    pub(super) locale: LenientOption<String>,
     /// The profile at Supabase. Users can change it themselves, so it proves nothing.
     #[serde(default)]
-    pub(super) user_metadata: Loose<Metadata>,
+    pub(super) user_metadata: LenientOption<SupabaseUserProfile>,
 
     // The authentication of the user.
     #[serde(default)]
-    pub(super) auth_time: Loose<i64>,
+    pub(super) auth_time: LenientOption<i64>,
     #[serde(default)]
-    pub(super) amr: Loose<Vec<Method>>,
+    pub(super) amr: LenientOption<Vec<AuthenticationMethod>>,
     #[serde(default)]
-    pub(super) acr: Loose<String>,
+    pub(super) acr: LenientOption<String>,
     /// The authenticator assurance level at Supabase.
     #[serde(default)]
-    pub(super) aal: Loose<String>,
+    pub(super) aal: LenientOption<String>,
     /// The factor verification age at Clerk: minutes since the first and the second factor were verified, -1 for never.
     #[serde(default)]
-    pub(super) fva: Loose<(i64, i64)>,
+    pub(super) fva: LenientOption<(i64, i64)>,
 
     // The type of the token.
     #[serde(default)]
-    pub(super) typ: Loose<String>,
+    pub(super) typ: LenientOption<String>,
     #[serde(default)]
-    pub(super) role: Loose<String>,
+    pub(super) role: LenientOption<String>,
     #[serde(default)]
-    pub(super) sts: Loose<String>,
+    pub(super) sts: LenientOption<String>,
     #[serde(default)]
-    pub(super) gty: Loose<String>,
+    pub(super) gty: LenientOption<String>,
     #[serde(default)]
-    pub(super) client_id: Loose<String>,
+    pub(super) client_id: LenientOption<String>,
     #[serde(default)]
     pub(super) act: Option<IgnoredAny>,
     #[serde(default)]
@@ -141,12 +141,12 @@ pub(crate) struct Claims {
 
 impl Claims {
     /// Returns the expiry with the leeway.
-    pub(crate) fn good_until(&self) -> Timestamp {
+    pub(crate) fn accepted_until(&self) -> Timestamp {
         Timestamp::from_micros(self.exp.saturating_add(LEEWAY).saturating_mul(1_000_000))
     }
 
     /// Returns the time of issue, in seconds since 1970, if the token has it.
-    pub(super) fn made(&self) -> Option<i64> {
+    pub(super) fn issued_at(&self) -> Option<i64> {
         self.iat
     }
 }
@@ -160,7 +160,7 @@ pub(super) enum Audience {
 }
 
 impl Audience {
-    pub(super) fn has(&self, audience: &str) -> bool {
+    pub(super) fn contains(&self, audience: &str) -> bool {
         match self {
             Self::One(one) => one == audience,
             Self::Several(several) => several.iter().any(|one| one == audience),
@@ -171,7 +171,7 @@ impl Audience {
 /// An authentication method: a name (RFC 8176), or Supabase's name and time.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Method {
+pub(super) enum AuthenticationMethod {
     Named(String),
     Timed { timestamp: i64 },
     Other(IgnoredAny),
@@ -179,26 +179,26 @@ pub(super) enum Method {
 
 /// The profile that Supabase stores of a user who signed in with another provider.
 #[derive(Default, Deserialize)]
-pub(super) struct Metadata {
+pub(super) struct SupabaseUserProfile {
     #[serde(default)]
-    pub(super) full_name: Loose<String>,
+    pub(super) full_name: LenientOption<String>,
     #[serde(default)]
-    pub(super) name: Loose<String>,
+    pub(super) name: LenientOption<String>,
     #[serde(default)]
-    pub(super) avatar_url: Loose<String>,
+    pub(super) avatar_url: LenientOption<String>,
     #[serde(default)]
-    pub(super) picture: Loose<String>,
+    pub(super) picture: LenientOption<String>,
 }
 
 /// A boolean, which some issuers write as text.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Truth {
+pub(super) enum LenientBool {
     Plain(bool),
     Text(String),
 }
 
-impl Truth {
+impl LenientBool {
     pub(super) fn is(&self) -> bool {
         match self {
             Self::Plain(truth) => *truth,
@@ -208,31 +208,31 @@ impl Truth {
 }
 
 /// An optional value that counts as absent if its type is wrong.
-pub(super) struct Loose<T>(Option<T>);
+pub(super) struct LenientOption<T>(Option<T>);
 
-impl<T> Loose<T> {
+impl<T> LenientOption<T> {
     pub(super) fn get(&self) -> Option<&T> {
         self.0.as_ref()
     }
 }
 
-impl Loose<String> {
+impl LenientOption<String> {
     pub(super) fn is(&self, text: &str) -> bool {
         self.0.as_deref() == Some(text)
     }
 
-    pub(super) fn begins(&self, start: &str) -> bool {
+    pub(super) fn starts_with(&self, start: &str) -> bool {
         self.0.as_deref().is_some_and(|text| text.starts_with(start))
     }
 }
 
-impl<T> Default for Loose<T> {
+impl<T> Default for LenientOption<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Loose<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LenientOption<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -248,6 +248,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Loose<T> {
 }
 
 /// Deserialises a value that is present. `null` is a wrong type.
-fn told<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn deserialize_present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -17,28 +17,28 @@ pub(crate) struct Fetch(pub(crate) Client);
 impl Fetch {
     /// Returns the document. Fails with a message if the status is not 200, or the document is too large.
     pub(crate) async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
-        let answer = begin(self.0.get(url.clone()).header("accept", "application/json")).await?;
+        let answer = send_request(self.0.get(url.clone()).header("accept", "application/json")).await?;
         if answer.status() != 200 {
             return Err(format!("responded with status {}", answer.status().as_u16()));
         }
-        whole(answer).await
+        read_body(answer).await
     }
 }
 
 /// Sends a request and returns the status and the body of the response.
 pub(crate) async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), String> {
-    let answer = begin(request).await?;
+    let answer = send_request(request).await?;
     let status = answer.status().as_u16();
-    Ok((status, whole(answer).await?))
+    Ok((status, read_body(answer).await?))
 }
 
-async fn begin(request: RequestBuilder) -> Result<Response, String> {
-    request.timeout(REQUEST_TIMEOUT).send().await.map_err(|error| chain(&error))
+async fn send_request(request: RequestBuilder) -> Result<Response, String> {
+    request.timeout(REQUEST_TIMEOUT).send().await.map_err(|error| error_chain(&error))
 }
 
-async fn whole(mut answer: Response) -> Result<Vec<u8>, String> {
+async fn read_body(mut answer: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| error_chain(&error))? {
         if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
             return Err(format!("responded with more than {MAX_DOCUMENT_BYTES} bytes"));
         }
@@ -48,7 +48,7 @@ async fn whole(mut answer: Response) -> Result<Vec<u8>, String> {
 }
 
 /// Returns the message of an error and of its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -60,7 +60,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Parses a URL to fetch keys from: `https`, or `http` to this host, without credentials. Fails with a message
 /// otherwise.
-pub(crate) fn source(text: &str) -> Result<Url, String> {
+pub(crate) fn parse_source_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("`{text}` is not a URL: {error}"))?;
     let secure = url.scheme() == "https" || (url.scheme() == "http" && is_local(&url));
     if !secure || !url.username().is_empty() || url.password().is_some() {

@@ -5,36 +5,36 @@
 //! key set. The claims differ (section 3.1.3.7): the audience is the app as the provider's client, and the nonce is
 //! that of the sign-in.
 
-use omnistack_core::{clock::Clock, crypto::same, http};
+use omnistack_core::{clock::Clock, crypto::constant_time_eq, http};
 use reqwest::Url;
 use uuid::Uuid;
 
 use super::{
-    claims::{Audience, Claims, Presented},
+    claims::{Audience, Claims, ParsedToken},
     fetch::Fetch,
     jwks::KeySet,
-    profile::Profile,
+    profile::ExternalProfile,
     verify::{LEEWAY, Refusal},
 };
-use crate::{Error, account::elsewhere::Person};
+use crate::{Error, account::elsewhere::ExternalIdentity};
 
 /// The maximum age of an ID token in seconds: the maximum duration of a sign-in.
 const MAX_AGE_SECONDS: i64 = 10 * 60;
 
 /// The issuer that the tokens of a provider must name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Speaker {
+pub(crate) enum IssuerMatch {
     /// Exactly this issuer.
-    One(String),
+    Exact(String),
     /// Any tenant of Microsoft: the text before the tenant's id, and after it.
     AnyTenant(String, String),
 }
 
-impl Speaker {
+impl IssuerMatch {
     /// Returns whether an issuer matches exactly.
-    pub(crate) fn is(&self, issuer: &str) -> bool {
+    pub(crate) fn matches(&self, issuer: &str) -> bool {
         match self {
-            Self::One(name) => name == issuer,
+            Self::Exact(name) => name == issuer,
             Self::AnyTenant(before, after) => {
                 let tenant = issuer.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after.as_str()));
                 tenant.is_some_and(|tenant| tenant.len() == 36 && Uuid::try_parse(tenant).is_ok())
@@ -45,8 +45,8 @@ impl Speaker {
 
 /// Verifies the ID tokens of one provider for one client.
 #[derive(Clone, Debug)]
-pub(crate) struct IdTokens {
-    pub(crate) speaker: Speaker,
+pub(crate) struct IdTokenVerifier {
+    pub(crate) issuer: IssuerMatch,
     client: String,
     trust_emails: bool,
     keys_at: Url,
@@ -54,9 +54,9 @@ pub(crate) struct IdTokens {
     clock: Clock,
 }
 
-impl IdTokens {
+impl IdTokenVerifier {
     pub(crate) fn new(
-        speaker: Speaker,
+        speaker: IssuerMatch,
         client: String,
         trust_emails: bool,
         keys_at: Url,
@@ -64,39 +64,39 @@ impl IdTokens {
         clock: Clock,
     ) -> Self {
         let keys = KeySet::new(keys_at.to_string(), Some(keys_at.clone()), fetch, clock.clone());
-        Self { speaker, client, trust_emails, keys_at, keys, clock }
+        Self { issuer: speaker, client, trust_emails, keys_at, keys, clock }
     }
 
     /// Returns whether issuer and key set URL are the same, so that the cached keys can be kept.
-    pub(crate) fn is_of(&self, speaker: &Speaker, keys_at: &Url) -> bool {
-        self.speaker == *speaker && self.keys_at == *keys_at
+    pub(crate) fn has_configuration(&self, speaker: &IssuerMatch, keys_at: &Url) -> bool {
+        self.issuer == *speaker && self.keys_at == *keys_at
     }
 
     /// Returns the external identity, if the token is valid now and belongs to this sign-in.
     ///
     /// # Errors
     /// Returns 401 `ID_TOKEN_REFUSED` without the reason, or 503 if the provider's keys are not available.
-    pub(crate) async fn verify(&self, token: &str, nonce: &str) -> Result<Person, Error> {
-        let token = Presented::parse(token).map_err(refuse)?;
+    pub(crate) async fn verify(&self, token: &str, nonce: &str) -> Result<ExternalIdentity, Error> {
+        let token = ParsedToken::parse(token).map_err(refuse)?;
         self.check(&token, nonce, self.clock.now().as_seconds()).map_err(refuse)?;
         let key = self.keys.find(token.header.kid.as_deref(), &token.header.alg).await?;
         if !key.is_some_and(|key| key.verifies(token.message.as_bytes(), token.signature)) {
             return Err(refuse("a wrong signature or key"));
         }
-        Ok(self.person(token.claims))
+        Ok(self.external_identity(token.claims))
     }
 
     /// Checks everything but the signature. Fails with the reason.
-    fn check(&self, token: &Presented<'_>, nonce: &str, now: i64) -> Result<(), Refusal> {
+    fn check(&self, token: &ParsedToken<'_>, nonce: &str, now: i64) -> Result<(), Refusal> {
         let claims = &token.claims;
         if token.header.typ.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt")) {
             return Err("the type is not an ID token");
         }
-        if !self.speaker.is(&claims.iss) {
+        if !self.issuer.matches(&claims.iss) {
             return Err("issued by another issuer");
         }
         match &claims.aud {
-            Some(audience) if audience.has(&self.client) => {}
+            Some(audience) if audience.contains(&self.client) => {}
             _ => return Err("issued for another client"),
         }
         let several = matches!(&claims.aud, Some(Audience::Several(all)) if all.len() > 1);
@@ -115,19 +115,19 @@ impl IdTokens {
             return Err("not yet valid");
         }
         let said = claims.nonce.as_ref().and_then(|nonce| nonce.as_str()).unwrap_or_default();
-        if !same(said, nonce) {
+        if !constant_time_eq(said, nonce) {
             return Err("the nonce of another sign-in");
         }
         Ok(())
     }
 
-    fn person(&self, claims: Claims) -> Person {
-        let mut profile = Profile::of_claims(&claims, self.trust_emails);
-        if matches!(self.speaker, Speaker::AnyTenant(..)) {
+    fn external_identity(&self, claims: Claims) -> ExternalIdentity {
+        let mut profile = ExternalProfile::from_claims(&claims, self.trust_emails);
+        if matches!(self.issuer, IssuerMatch::AnyTenant(..)) {
             // The administrator of a tenant can set any address.
             profile.email = None;
         }
-        Person { issuer: claims.iss, subject: claims.sub, profile }
+        ExternalIdentity { issuer: claims.iss, subject: claims.sub, profile }
     }
 }
 
@@ -139,11 +139,11 @@ fn refuse(why: Refusal) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Speaker;
+    use super::IssuerMatch;
 
     #[test]
     fn any_tenant_of_microsofts_and_nobody_else() {
-        let any = Speaker::AnyTenant("https://login.microsoftonline.com/".into(), "/v2.0".into());
+        let any = IssuerMatch::AnyTenant("https://login.microsoftonline.com/".into(), "/v2.0".into());
         for (issuer, expected) in [
             ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", true),
             ("https://login.microsoftonline.com/{tenantid}/v2.0", false),
@@ -157,9 +157,9 @@ mod tests {
             ("https://login.microsoftonline.com/x/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
             ("", false),
         ] {
-            assert_eq!(any.is(issuer), expected, "{issuer}");
+            assert_eq!(any.matches(issuer), expected, "{issuer}");
         }
-        let one = Speaker::One("https://id.example.com".into());
-        assert!(one.is("https://id.example.com") && !one.is("https://id.example.com/"));
+        let one = IssuerMatch::Exact("https://id.example.com".into());
+        assert!(one.matches("https://id.example.com") && !one.matches("https://id.example.com/"));
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use super::{
     fetch::{self, Fetch},
-    key::{Key, read_set},
+    key::{Key, parse_key_set},
 };
 
 /// The age up to which keys are used without a fetch.
@@ -42,57 +42,57 @@ pub(super) struct KeySet(Arc<Inner>);
 struct Inner {
     issuer: String,
     /// The URL of the key set, unless it is discovered.
-    at: Option<Url>,
+    url: Option<Url>,
     fetch: Fetch,
     clock: Clock,
-    known: RwLock<Arc<Known>>,
+    cached: RwLock<Arc<CachedKeys>>,
     /// Held during a fetch, so that only one runs at a time.
-    flight: Mutex<()>,
-    nobody: Cache<String, Duration>,
+    fetch_lock: Mutex<()>,
+    unknown_key_ids: Cache<String, Duration>,
 }
 
 /// The cached keys. Times are those of the monotonic clock.
 #[derive(Clone, Default)]
-struct Known {
+struct CachedKeys {
     keys: Vec<Arc<Key>>,
-    fetched: Option<Duration>,
-    tried: Option<Duration>,
+    fetched_at: Option<Duration>,
+    attempted_at: Option<Duration>,
     /// The number of fetches. A task that has waited for another's fetch sees that it has changed and makes none.
-    tries: u64,
+    attempts: u64,
 }
 
 /// The result of looking up a token's key.
-enum Found {
+enum KeyLookup {
     Key(Arc<Key>),
     /// No key has this id.
-    Nobody,
+    UnknownId,
     /// The key has another algorithm; or the token names no key id and several keys match.
-    Unfit,
+    NoMatch,
 }
 
-impl Known {
-    fn find(&self, id: Option<&str>, algorithm: &str) -> Found {
-        let mut fit = self.keys.iter().filter(|key| key.is_for(algorithm));
+impl CachedKeys {
+    fn find(&self, id: Option<&str>, algorithm: &str) -> KeyLookup {
+        let mut fit = self.keys.iter().filter(|key| key.supports_algorithm(algorithm));
         let Some(id) = id else {
             return match (fit.next(), fit.next()) {
-                (Some(only), None) => Found::Key(only.clone()),
-                _ => Found::Unfit,
+                (Some(only), None) => KeyLookup::Key(only.clone()),
+                _ => KeyLookup::NoMatch,
             };
         };
         let is_it = |key: &&Arc<Key>| key.id.as_deref() == Some(id);
         match fit.find(is_it) {
-            Some(key) => Found::Key(key.clone()),
-            None if self.keys.iter().any(|key| is_it(&key)) => Found::Unfit,
-            None => Found::Nobody,
+            Some(key) => KeyLookup::Key(key.clone()),
+            None if self.keys.iter().any(|key| is_it(&key)) => KeyLookup::NoMatch,
+            None => KeyLookup::UnknownId,
         }
     }
 
     fn age(&self, now: Duration) -> Option<Duration> {
-        self.fetched.map(|fetched| now.saturating_sub(fetched)).filter(|age| *age < MAX_USABLE_AGE)
+        self.fetched_at.map(|fetched| now.saturating_sub(fetched)).filter(|age| *age < MAX_USABLE_AGE)
     }
 
-    fn rested(&self, now: Duration, pause: Duration) -> bool {
-        self.tried.is_none_or(|tried| now.saturating_sub(tried) >= pause)
+    fn may_fetch(&self, now: Duration, pause: Duration) -> bool {
+        self.attempted_at.is_none_or(|tried| now.saturating_sub(tried) >= pause)
     }
 }
 
@@ -100,7 +100,15 @@ impl KeySet {
     pub(super) fn new(issuer: String, at: Option<Url>, fetch: Fetch, clock: Clock) -> Self {
         let nobody = Cache::new(MAX_UNKNOWN_KEY_IDS);
         let (known, flight) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Inner { issuer, at, fetch, clock, known, flight, nobody }))
+        Self(Arc::new(Inner {
+            issuer,
+            url: at,
+            fetch,
+            clock,
+            cached: known,
+            fetch_lock: flight,
+            unknown_key_ids: nobody,
+        }))
     }
 
     /// Returns the key that a token's header names, or `None` if there is none.
@@ -110,31 +118,32 @@ impl KeySet {
     pub(super) async fn find(&self, id: Option<&str>, algorithm: &str) -> Result<Option<Arc<Key>>, Error> {
         let (known, now) = (self.0.known(), self.0.clock.elapsed());
         let Some(age) = known.age(now) else {
-            if known.rested(now, RETRY_INTERVAL) {
-                self.fetch(known.tries).await;
+            if known.may_fetch(now, RETRY_INTERVAL) {
+                self.fetch(known.attempts).await;
             }
             let known = self.0.known();
             return match known.age(self.0.clock.elapsed()) {
                 Some(_) => Ok(key(known.find(id, algorithm))),
-                None => Err(away()),
+                None => Err(keys_unavailable()),
             };
         };
         match (known.find(id, algorithm), id) {
-            (Found::Nobody, Some(id)) => {
-                let asked = self.0.nobody.get(id).is_some_and(|asked| now.saturating_sub(asked) < UNKNOWN_KEY_ID_TTL);
-                if asked || !known.rested(now, REFRESH_INTERVAL) {
+            (KeyLookup::UnknownId, Some(id)) => {
+                let asked =
+                    self.0.unknown_key_ids.get(id).is_some_and(|asked| now.saturating_sub(asked) < UNKNOWN_KEY_ID_TTL);
+                if asked || !known.may_fetch(now, REFRESH_INTERVAL) {
                     return Ok(None);
                 }
-                self.fetch(known.tries).await;
+                self.fetch(known.attempts).await;
                 let found = self.0.known().find(Some(id), algorithm);
-                if matches!(found, Found::Nobody) {
-                    self.0.nobody.insert(id.to_owned(), now);
+                if matches!(found, KeyLookup::UnknownId) {
+                    self.0.unknown_key_ids.insert(id.to_owned(), now);
                 }
                 Ok(key(found))
             }
             (found, _) => {
-                if age >= MAX_FRESH_AGE && known.rested(now, REFRESH_INTERVAL) {
-                    let tries = known.tries;
+                if age >= MAX_FRESH_AGE && known.may_fetch(now, REFRESH_INTERVAL) {
+                    let tries = known.attempts;
                     tokio::spawn(fetch_once(self.0.clone(), tries));
                 }
                 Ok(key(found))
@@ -153,18 +162,18 @@ impl KeySet {
 }
 
 async fn fetch_once(inner: Arc<Inner>, tries: u64) {
-    let _one = inner.flight.lock().await;
+    let _one = inner.fetch_lock.lock().await;
     let known = inner.known();
-    if known.tries != tries {
+    if known.attempts != tries {
         return;
     }
     let fetched = inner.keys().await;
     let now = inner.clock.elapsed();
-    let mut next = Known { tried: Some(now), tries: tries + 1, ..Known::clone(&known) };
+    let mut next = CachedKeys { attempted_at: Some(now), attempts: tries + 1, ..CachedKeys::clone(&known) };
     match fetched {
         Ok(keys) => {
             next.keys = keys.into_iter().map(Arc::new).collect();
-            next.fetched = Some(now);
+            next.fetched_at = Some(now);
         }
         Err(error) => {
             let usable = known.age(now).is_some();
@@ -172,21 +181,21 @@ async fn fetch_once(inner: Arc<Inner>, tries: u64) {
                 "the issuer's keys could not be fetched; `usable` says whether cached keys are used meanwhile");
         }
     }
-    *inner.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    *inner.cached.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
 }
 
 impl Inner {
-    fn known(&self) -> Arc<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn known(&self) -> Arc<CachedKeys> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn keys(&self) -> Result<Vec<Key>, String> {
-        let at = match &self.at {
+        let at = match &self.url {
             Some(at) => at.clone(),
             None => self.discover().await?,
         };
         let document = self.fetch.get(&at).await.map_err(|error| format!("{at}: {error}"))?;
-        read_set(&document).map_err(|error| format!("{at}: {error}"))
+        parse_key_set(&document).map_err(|error| format!("{at}: {error}"))
     }
 
     /// Returns the `jwks_uri` of the issuer's configuration (OpenID Connect Discovery 1.0, section 4). Fails with a
@@ -198,7 +207,7 @@ impl Inner {
             jwks_uri: String,
         }
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-        let url = fetch::source(&url)?;
+        let url = fetch::parse_source_url(&url)?;
         let document = self.fetch.get(&url).await.map_err(|error| format!("{url}: {error}"))?;
         let found: Configuration =
             serde_json::from_slice(&document).map_err(|_| format!("{url}: not an OpenID configuration"))?;
@@ -206,7 +215,7 @@ impl Inner {
         if found.issuer != self.issuer {
             return Err(format!("{url}: names another issuer"));
         }
-        let keys = fetch::source(&found.jwks_uri)?;
+        let keys = fetch::parse_source_url(&found.jwks_uri)?;
         // A remote issuer must not make the app send requests to its own host.
         if fetch::is_local(&keys) && !fetch::is_local(&url) {
             return Err(format!("{url}: names keys on this host"));
@@ -215,14 +224,14 @@ impl Inner {
     }
 }
 
-fn key(found: Found) -> Option<Arc<Key>> {
+fn key(found: KeyLookup) -> Option<Arc<Key>> {
     match found {
-        Found::Key(key) => Some(key),
-        Found::Nobody | Found::Unfit => None,
+        KeyLookup::Key(key) => Some(key),
+        KeyLookup::UnknownId | KeyLookup::NoMatch => None,
     }
 }
 
-fn away() -> Error {
+fn keys_unavailable() -> Error {
     let message = "the identity provider can't be reached to verify the access token; try again";
     Error::unavailable("IDENTITY_PROVIDER_UNAVAILABLE", message)
 }

@@ -16,7 +16,7 @@ pub(super) struct Key {
 
 impl Key {
     /// Returns whether this key verifies signatures of the algorithm that a header names.
-    pub(super) fn is_for(&self, algorithm: &str) -> bool {
+    pub(super) fn supports_algorithm(&self, algorithm: &str) -> bool {
         match self.algorithm {
             Algorithm::RS256 => algorithm == "RS256",
             Algorithm::ES256 => algorithm == "ES256",
@@ -36,7 +36,7 @@ impl Key {
 ///
 /// # Errors
 /// Returns a message if the document is not a key set or has more than 100 keys.
-pub(super) fn read_set(json: &[u8]) -> Result<Vec<Key>, &'static str> {
+pub(super) fn parse_key_set(json: &[u8]) -> Result<Vec<Key>, &'static str> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
@@ -45,12 +45,17 @@ pub(super) fn read_set(json: &[u8]) -> Result<Vec<Key>, &'static str> {
     if set.keys.len() > MAX_KEYS {
         return Err("a key set with more than 100 keys");
     }
-    Ok(set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).filter_map(Published::usable).collect())
+    Ok(set
+        .keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value(key).ok())
+        .filter_map(JsonWebKey::into_key)
+        .collect())
 }
 
 /// A JSON Web Key as it is published.
 #[derive(Deserialize)]
-struct Published {
+struct JsonWebKey {
     kty: String,
     kid: Option<String>,
     alg: Option<String>,
@@ -70,8 +75,8 @@ struct Published {
     d: Option<serde::de::IgnoredAny>,
 }
 
-impl Published {
-    fn usable(self) -> Option<Key> {
+impl JsonWebKey {
+    fn into_key(self) -> Option<Key> {
         let signs = self.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
             && self.key_ops.as_ref().is_none_or(|uses| uses.iter().any(|of| of == "verify"));
         // A published private key is not secret, so its signatures prove nothing. Symmetric keys (`oct`) are skipped
@@ -81,28 +86,28 @@ impl Published {
         }
         let (algorithm, public) = match (self.kty.as_str(), self.crv.as_deref()) {
             ("RSA", _) => {
-                let (n, e) = (bytes(&self.n)?, bytes(&self.e)?);
+                let (n, e) = (decode_base64url(&self.n)?, decode_base64url(&self.e)?);
                 let bits = n.iter().skip_while(|byte| **byte == 0).count() * 8;
                 let fits = (2048..=8192).contains(&bits) && e.len() <= 4;
                 (Algorithm::RS256, fits.then(|| DecodingKey::from_rsa_raw_components(&n, &e))?)
             }
             ("EC", Some("P-256")) => {
-                let fits = bytes(&self.x)?.len() == 32 && bytes(&self.y)?.len() == 32;
+                let fits = decode_base64url(&self.x)?.len() == 32 && decode_base64url(&self.y)?.len() == 32;
                 (Algorithm::ES256, fits.then(|| DecodingKey::from_ec_components(&self.x, &self.y).ok())??)
             }
             ("OKP", Some("Ed25519")) => {
-                let fits = bytes(&self.x)?.len() == 32;
+                let fits = decode_base64url(&self.x)?.len() == 32;
                 (Algorithm::EdDSA, fits.then(|| DecodingKey::from_ed_components(&self.x).ok())??)
             }
             _ => return None,
         };
         let key = Key { id: self.kid, algorithm, public };
         // A key for RS512 does not verify RS256.
-        self.alg.as_deref().is_none_or(|alg| key.is_for(alg)).then_some(key)
+        self.alg.as_deref().is_none_or(|alg| key.supports_algorithm(alg)).then_some(key)
     }
 }
 
-fn bytes(text: &str) -> Option<Vec<u8>> {
+fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.decode(text).ok()
 }

@@ -1,17 +1,17 @@
 //! The differences between identity providers.
 
-use omnistack_core::{clock::Timestamp, identity::Proof};
+use omnistack_core::{clock::Timestamp, identity::AuthenticationContext};
 
 use super::{
-    claims::{Claims, Method},
+    claims::{AuthenticationMethod, Claims},
     verify::Refusal,
 };
 
 /// The vendor of an identity provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Preset {
+pub(super) enum Vendor {
     /// Any provider that follows the standards.
-    Plain,
+    Standard,
     Clerk,
     Supabase,
     Auth0,
@@ -21,10 +21,10 @@ pub(super) enum Preset {
 /// The `acr` value of a sign-in with several factors (OpenID Provider Authentication Policy Extension).
 const SEVERAL_FACTORS: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
-impl Preset {
+impl Vendor {
     /// Returns whether `aud` is ignored if no audience is set. Keycloak names `account` and every client in which the
     /// user has roles; `azp` names the client the token is for.
-    pub(super) fn has_audiences_of_its_own(self) -> bool {
+    pub(super) fn ignores_audience(self) -> bool {
         self == Self::Keycloak
     }
 
@@ -42,7 +42,7 @@ impl Preset {
         match self {
             Self::Supabase if !claims.role.is("authenticated") => Err("a role other than `authenticated`"),
             Self::Keycloak if !claims.typ.is("Bearer") => Err("not an access token"),
-            Self::Keycloak if claims.preferred_username.begins("service-account-") => {
+            Self::Keycloak if claims.preferred_username.starts_with("service-account-") => {
                 Err("issued for a program, not a user")
             }
             // The user has signed in but has not completed the tasks that Clerk requires.
@@ -53,9 +53,9 @@ impl Preset {
 
     /// Returns the time of the sign-in, and whether it included a second factor. The token's time of issue is not used
     /// for it, since refreshes issue tokens too.
-    pub(super) fn proof(self, claims: &Claims) -> Option<Proof> {
+    pub(super) fn proof(self, claims: &Claims) -> Option<AuthenticationContext> {
         let methods = claims.amr.get().map(Vec::as_slice).unwrap_or_default();
-        let named = methods.iter().any(|method| matches!(method, Method::Named(name) if name == "mfa"));
+        let named = methods.iter().any(|method| matches!(method, AuthenticationMethod::Named(name) if name == "mfa"));
         let mut second_factor = named || claims.acr.is(SEVERAL_FACTORS);
         let mut seconds = claims.auth_time.get().copied();
         match (self, claims.fva.get()) {
@@ -66,9 +66,9 @@ impl Preset {
             }
             (Self::Supabase, _) => {
                 second_factor |= claims.aal.is("aal2");
-                let time = |method: &Method| match method {
-                    Method::Timed { timestamp } => Some(*timestamp),
-                    Method::Named(_) | Method::Other(_) => None,
+                let time = |method: &AuthenticationMethod| match method {
+                    AuthenticationMethod::Timed { timestamp } => Some(*timestamp),
+                    AuthenticationMethod::Named(_) | AuthenticationMethod::Other(_) => None,
                 };
                 seconds = methods.iter().filter_map(time).max().or(seconds);
             }
@@ -78,6 +78,7 @@ impl Preset {
         let seconds = seconds.map(|seconds| claims.iat.map_or(seconds, |made| seconds.min(made)));
         let at = seconds.map(|seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000)));
         // A second factor counts even if its time is unknown.
-        (at.is_some() || second_factor).then(|| Proof { at: at.unwrap_or_default(), second_factor })
+        (at.is_some() || second_factor)
+            .then(|| AuthenticationContext { authenticated_at: at.unwrap_or_default(), second_factor })
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use omnistack_core::{clock::Clock, crypto::HmacKey, http::Error, identity::Proof};
+use omnistack_core::{clock::Clock, crypto::HmacKey, http::Error, identity::AuthenticationContext};
 
 use super::{
-    claims::{Claims, Presented},
+    claims::{Claims, ParsedToken},
     jwks::KeySet,
-    preset::Preset,
-    profile::Profile,
+    preset::Vendor,
+    profile::ExternalProfile,
 };
 use crate::token::refused;
 
@@ -35,11 +35,11 @@ impl Issuers {
     ///
     /// # Errors
     /// Returns 401 if the text is not a token, or its issuer is not accepted.
-    pub(crate) fn of<'t>(&self, token: &'t str) -> Result<Option<(&Verifier, Presented<'t>)>, Error> {
+    pub(crate) fn verifier_for<'t>(&self, token: &'t str) -> Result<Option<(&Verifier, ParsedToken<'t>)>, Error> {
         if self.trusted.is_empty() {
             return Ok(None);
         }
-        let presented = Presented::parse(token).map_err(refuse)?;
+        let presented = ParsedToken::parse(token).map_err(refuse)?;
         // The unverified issuer only selects the verifier, which then accepts nothing but that issuer's signature.
         let issuer = presented.claims.iss.as_str();
         match self.trusted.iter().find(|verifier| verifier.issuer == issuer) {
@@ -57,17 +57,17 @@ impl Issuers {
 /// The verifier of one issuer's tokens.
 pub(crate) struct Verifier {
     pub(crate) issuer: String,
-    pub(super) preset: Preset,
-    pub(super) keys: Keys,
+    pub(super) preset: Vendor,
+    pub(super) keys: VerificationKeys,
     pub(super) audiences: Vec<String>,
-    pub(super) parties: Vec<String>,
-    pub(crate) link: bool,
+    pub(super) authorized_parties: Vec<String>,
+    pub(crate) link_verified_emails: bool,
     pub(super) trust_emails: bool,
     pub(super) webhook_keys: Vec<HmacKey>,
 }
 
 /// The keys that verify the signatures of an issuer.
-pub(super) enum Keys {
+pub(super) enum VerificationKeys {
     /// A shared secret, for HS256 only.
     Shared(HmacKey),
     /// The published keys, each with its own algorithm.
@@ -79,21 +79,21 @@ impl Verifier {
     ///
     /// # Errors
     /// Returns 401 without the reason if the token is not valid, or 503 if the issuer's keys are not available.
-    pub(crate) async fn verify(&self, presented: Presented<'_>, clock: &Clock) -> Result<Claims, Error> {
+    pub(crate) async fn verify(&self, presented: ParsedToken<'_>, clock: &Clock) -> Result<Claims, Error> {
         // The claims are checked first, so that an attacker can't trigger a fetch of keys with a token that is
         // invalid anyway.
         self.check(&presented, clock.now().as_seconds()).map_err(refuse)?;
         if self.is_signed(&presented).await? { Ok(presented.claims) } else { Err(refuse("a wrong signature or key")) }
     }
 
-    async fn is_signed(&self, token: &Presented<'_>) -> Result<bool, Error> {
+    async fn is_signed(&self, token: &ParsedToken<'_>) -> Result<bool, Error> {
         let (algorithm, message) = (token.header.alg.as_str(), token.message.as_bytes());
         match &self.keys {
-            Keys::Shared(key) => {
+            VerificationKeys::Shared(key) => {
                 let signature = URL_SAFE_NO_PAD.decode(token.signature);
                 Ok(algorithm == "HS256" && signature.is_ok_and(|signature| key.verify(message, signature)))
             }
-            Keys::Published(keys) => {
+            VerificationKeys::Published(keys) => {
                 let key = keys.find(token.header.kid.as_deref(), algorithm).await?;
                 Ok(key.is_some_and(|key| key.verifies(message, token.signature)))
             }
@@ -101,7 +101,7 @@ impl Verifier {
     }
 
     /// Checks everything but the signature. Fails with the reason.
-    fn check(&self, token: &Presented<'_>, now: i64) -> Result<(), Refusal> {
+    fn check(&self, token: &ParsedToken<'_>, now: i64) -> Result<(), Refusal> {
         let claims = &token.claims;
         if let Some(kind) = &token.header.typ {
             // RFC 8725, section 3.11, and RFC 9068, section 4. Without `typ`, the claims decide below.
@@ -119,13 +119,13 @@ impl Verifier {
         }
         match &claims.aud {
             // RFC 7519, section 4.1.3: a token with an audience is refused unless this app is configured as one.
-            Some(_) if self.audiences.is_empty() && self.preset.has_audiences_of_its_own() => {}
-            Some(audience) if self.audiences.iter().any(|ours| audience.has(ours)) => {}
+            Some(_) if self.audiences.is_empty() && self.preset.ignores_audience() => {}
+            Some(audience) if self.audiences.iter().any(|ours| audience.contains(ours)) => {}
             None if self.audiences.is_empty() => {}
             _ => return Err("issued for another audience"),
         }
-        let by_ours = || claims.azp.as_ref().is_some_and(|party| self.parties.contains(party));
-        if !self.parties.is_empty() && !by_ours() {
+        let by_ours = || claims.azp.as_ref().is_some_and(|party| self.authorized_parties.contains(party));
+        if !self.authorized_parties.is_empty() && !by_ours() {
             return Err("issued to another party");
         }
         if claims.act.is_some() {
@@ -135,12 +135,12 @@ impl Verifier {
     }
 
     /// Returns the profile that the token asserts.
-    pub(crate) fn profile(&self, claims: &Claims) -> Profile {
-        Profile::of_claims(claims, self.trust_emails)
+    pub(crate) fn profile(&self, claims: &Claims) -> ExternalProfile {
+        ExternalProfile::from_claims(claims, self.trust_emails)
     }
 
     /// Returns the proof of identity that the token asserts, if any.
-    pub(crate) fn proof(&self, claims: &Claims) -> Option<Proof> {
+    pub(crate) fn proof(&self, claims: &Claims) -> Option<AuthenticationContext> {
         self.preset.proof(claims)
     }
 }

@@ -13,13 +13,13 @@ use serde::Deserialize;
 use std::time::Duration;
 
 use super::{
-    claims::plain,
-    preset::Preset,
-    profile::{self, Profile},
-    sync::{Said, Sync, outrun},
+    claims::is_plain_name,
+    preset::Vendor,
+    profile::{self, ExternalProfile},
+    sync::{Updated, UserProvisioner, is_write_conflict},
     verify::{Issuers, Verifier},
 };
-use crate::{Error, session::Sessions, users::normal_email};
+use crate::{Error, session::Sessions, users::normalize_email};
 
 /// The maximum age of a message, and how far ahead of the app's clock it may be, in seconds.
 const TOLERANCE_SECONDS: i64 = 5 * 60;
@@ -32,7 +32,7 @@ const MAX_ATTEMPTS: usize = 4;
 
 /// Decodes a secret as providers show it: `whsec_` (after `v1,` at Supabase) and base64 of at least 24 bytes. Returns
 /// `None` if it has another form.
-pub(super) fn key(secret: &SecretString) -> Option<HmacKey> {
+pub(super) fn decode_secret(secret: &SecretString) -> Option<HmacKey> {
     let secret = secret.expose_secret();
     let secret = secret.strip_prefix("v1,").unwrap_or(secret);
     let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
@@ -54,11 +54,11 @@ impl Delivery<'_> {
         let expected = key.sign_parts(parts);
         let signatures = self.signature.split(' ').take(MAX_SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
         // All signatures are checked, so that the duration doesn't reveal which one is valid.
-        signatures.fold(false, |any, one| STANDARD.decode(one).is_ok_and(|one| expected.is(one)) | any)
+        signatures.fold(false, |any, one| STANDARD.decode(one).is_ok_and(|one| expected.verify(one)) | any)
     }
 
     /// Returns the time it was sent, or `None` if that is malformed or more than five minutes from now.
-    fn sent(&self, now: Timestamp) -> Option<Timestamp> {
+    fn sent_at(&self, now: Timestamp) -> Option<Timestamp> {
         let digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
         let seconds: i64 = digits.then(|| self.timestamp.parse().ok())??;
         ((now.as_seconds() - seconds).abs() <= TOLERANCE_SECONDS).then(|| Timestamp::from_micros(seconds * 1_000_000))
@@ -67,21 +67,21 @@ impl Delivery<'_> {
 
 /// Processes the webhooks of identity providers.
 #[derive(Clone)]
-pub(crate) struct Webhooks {
+pub(crate) struct IdentityProviderWebhooks {
     issuers: Issuers,
-    sync: Sync,
+    sync: UserProvisioner,
     sessions: Sessions,
 }
 
 /// The sender of a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Provider {
+pub(crate) enum WebhookProvider {
     Clerk,
     Supabase,
 }
 
-impl Webhooks {
-    pub(crate) fn new(issuers: Issuers, sync: Sync, sessions: Sessions) -> Self {
+impl IdentityProviderWebhooks {
+    pub(crate) fn new(issuers: Issuers, sync: UserProvisioner, sessions: Sessions) -> Self {
         Self { issuers, sync, sessions }
     }
 
@@ -90,85 +90,94 @@ impl Webhooks {
     /// # Errors
     /// Returns 401 if the message is not signed or its time is not near the current one, and 422 if its body is
     /// invalid.
-    pub(crate) async fn receive(&self, from: Provider, delivery: Delivery<'_>, body: &[u8]) -> Result<(), Error> {
+    pub(crate) async fn receive(
+        &self,
+        from: WebhookProvider,
+        delivery: Delivery<'_>,
+        body: &[u8],
+    ) -> Result<(), Error> {
         let now = self.sync.now();
-        let sent = delivery.sent(now).filter(|_| plain(delivery.id)).ok_or_else(unsigned)?;
+        let sent = delivery.sent_at(now).filter(|_| is_plain_name(delivery.id)).ok_or_else(unsigned)?;
         let preset = match from {
-            Provider::Clerk => Preset::Clerk,
-            Provider::Supabase => Preset::Supabase,
+            WebhookProvider::Clerk => Vendor::Clerk,
+            WebhookProvider::Supabase => Vendor::Supabase,
         };
         let mut ours = self.issuers.trusted().iter().filter(|verifier| verifier.preset == preset);
         let is_from = |verifier: &&Verifier| verifier.webhook_keys.iter().any(|key| delivery.is_signed(key, body));
         let verifier = ours.find(is_from).ok_or_else(unsigned)?;
-        let Some(event) = Event::read(from, body).ok_or_else(unreadable)? else { return Ok(()) };
-        let said =
-            Said { verifier, subject: &event.subject, profile: event.profile, at: event.at.unwrap_or(sent).min(now) };
-        let hash = Sha256::of_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", delivery.id.as_bytes()]);
+        let Some(event) = UserEvent::read(from, body).ok_or_else(unreadable)? else { return Ok(()) };
+        let said = Updated {
+            verifier,
+            subject: &event.subject,
+            profile: event.profile,
+            at: event.at.unwrap_or(sent).min(now),
+        };
+        let hash = Sha256::digest_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", delivery.id.as_bytes()]);
         for last in (0..MAX_ATTEMPTS).rev() {
             let mut tx = self.sync.db().all_tenants().begin().await?;
-            if !self.sync.is_new(&mut tx, &hash, now + DELIVERY_ID_TTL).await? {
+            if !self.sync.record_delivery_in(&mut tx, &hash, now + DELIVERY_ID_TTL).await? {
                 return Ok(tx.rollback().await?);
             }
             let done = match event.change {
-                Change::Gone => self.sync.remove_in(&mut tx, &self.sessions, &said).await,
-                Change::Said => self.sync.take_over_in(&mut tx, &said).await,
+                UserEventKind::Deleted => self.sync.disable_in(&mut tx, &self.sessions, &said).await,
+                UserEventKind::Said => self.sync.store_assertion_in(&mut tx, &said).await,
             };
             match done {
                 Ok(Some(user)) => {
                     tx.commit().await?;
-                    self.sessions.forget(user).await;
+                    self.sessions.invalidate_user(user).await;
                     return Ok(());
                 }
                 Ok(None) => tx.rollback().await?,
-                Err(error) if last > 0 && outrun(&error) => tx.rollback().await?,
+                Err(error) if last > 0 && is_write_conflict(&error) => tx.rollback().await?,
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::outrun())
+        Err(Error::conflict())
     }
 }
 
 /// A change of a user at the provider.
-struct Event {
+struct UserEvent {
     subject: String,
-    change: Change,
-    profile: Profile,
+    change: UserEventKind,
+    profile: ExternalProfile,
     /// The time of the change, if the message has it.
     at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum UserEventKind {
     Said,
-    Gone,
+    Deleted,
 }
 
-impl Event {
+impl UserEvent {
     /// Parses a message. Returns `None` if it is malformed, and `Some(None)` if it is about another subject than users.
-    fn read(from: Provider, body: &[u8]) -> Option<Option<Self>> {
-        let message: Message = serde_json::from_slice(body).ok()?;
+    fn read(from: WebhookProvider, body: &[u8]) -> Option<Option<Self>> {
+        let message: WebhookMessage = serde_json::from_slice(body).ok()?;
         let change = match (message.kind.as_str(), from) {
-            ("user.created" | "user.updated", _) => Change::Said,
-            ("user.deleted", _) => Change::Gone,
-            ("INSERT" | "UPDATE", Provider::Supabase) if message.is_of_users() => Change::Said,
-            ("DELETE", Provider::Supabase) if message.is_of_users() => Change::Gone,
+            ("user.created" | "user.updated", _) => UserEventKind::Said,
+            ("user.deleted", _) => UserEventKind::Deleted,
+            ("INSERT" | "UPDATE", WebhookProvider::Supabase) if message.is_of_users() => UserEventKind::Said,
+            ("DELETE", WebhookProvider::Supabase) if message.is_of_users() => UserEventKind::Deleted,
             _ => return Some(None),
         };
         let record = match change {
-            Change::Gone => message.data.or(message.old_record),
-            Change::Said => message.data.or(message.record),
+            UserEventKind::Deleted => message.data.or(message.old_record),
+            UserEventKind::Said => message.data.or(message.record),
         };
         let event = match from {
-            Provider::Clerk => serde_json::from_value::<ClerkUser>(record?).ok()?.into_event(change),
-            Provider::Supabase => serde_json::from_value::<SupabaseUser>(record?).ok()?.into_event(change),
+            WebhookProvider::Clerk => serde_json::from_value::<ClerkUser>(record?).ok()?.into_event(change),
+            WebhookProvider::Supabase => serde_json::from_value::<SupabaseUser>(record?).ok()?.into_event(change),
         };
-        plain(&event.subject).then_some(Some(event))
+        is_plain_name(&event.subject).then_some(Some(event))
     }
 }
 
 /// A message of Standard Webhooks, or of a Supabase database webhook.
 #[derive(Deserialize)]
-struct Message {
+struct WebhookMessage {
     #[serde(rename = "type")]
     kind: String,
     data: Option<serde_json::Value>,
@@ -178,7 +187,7 @@ struct Message {
     old_record: Option<serde_json::Value>,
 }
 
-impl Message {
+impl WebhookMessage {
     fn is_of_users(&self) -> bool {
         self.schema.as_deref() == Some("auth") && self.table.as_deref() == Some("users")
     }
@@ -212,7 +221,7 @@ struct ClerkVerification {
 }
 
 impl ClerkUser {
-    fn into_event(self, change: Change) -> Event {
+    fn into_event(self, change: UserEventKind) -> UserEvent {
         let verified = |email: &&ClerkEmail| {
             let status = email.verification.as_ref().and_then(|verification| verification.status.as_deref());
             Some(&email.id) == self.primary_email_address_id.as_ref() && status == Some("verified")
@@ -220,12 +229,12 @@ impl ClerkUser {
         let email = self.email_addresses.iter().find(verified);
         let names = [self.first_name, self.last_name].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let name = Some(names).filter(|names| !names.trim().is_empty()).or(self.username);
-        Event {
+        UserEvent {
             change,
-            profile: Profile {
-                email: email.and_then(|email| normal_email(&email.email_address)),
-                name: name.and_then(|name| profile::shown(&name, 100)),
-                picture: self.image_url.and_then(|url| profile::address(&url)),
+            profile: ExternalProfile {
+                email: email.and_then(|email| normalize_email(&email.email_address)),
+                name: name.and_then(|name| profile::display_text(&name, 100)),
+                picture: self.image_url.and_then(|url| profile::picture_url(&url)),
                 locale: None,
             },
             at: self.updated_at.map(|time| Timestamp::from_micros(time.saturating_mul(1000))),
@@ -256,17 +265,17 @@ struct SupabaseMetadata {
 }
 
 impl SupabaseUser {
-    fn into_event(self, change: Change) -> Event {
+    fn into_event(self, change: UserEventKind) -> UserEvent {
         let email = self.email.filter(|_| self.email_confirmed_at.is_some());
         let metadata = self.raw_user_meta_data.or(self.user_metadata);
         let (name, picture) =
             metadata.map(|data| (data.full_name.or(data.name), data.avatar_url.or(data.picture))).unwrap_or_default();
-        Event {
+        UserEvent {
             change,
-            profile: Profile {
-                email: email.and_then(|email| normal_email(&email)),
-                name: name.and_then(|name| profile::shown(&name, 100)),
-                picture: picture.and_then(|url| profile::address(&url)),
+            profile: ExternalProfile {
+                email: email.and_then(|email| normalize_email(&email)),
+                name: name.and_then(|name| profile::display_text(&name, 100)),
+                picture: picture.and_then(|url| profile::picture_url(&url)),
                 locale: None,
             },
             at: self.updated_at.and_then(|time| time.parse().ok()),

@@ -4,41 +4,41 @@ use omnistack_core::{app::App, config::Config};
 
 use super::*;
 use crate::{
-    account::{SignedIn, Visitor},
+    account::{ClientInfo, SignInOutcome},
     config::AccountSettings,
     password::Password,
 };
 
 #[tokio::test]
 async fn the_password_that_is_printed_at_the_first_start_signs_in() {
-    for auth in [Auth::accounts(), Auth::from_env()] {
+    for auth in [Auth::built_in(), Auth::from_env()] {
         let (owner, config) = (auth.first_owner.clone(), Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]));
         let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1")];
         let app = cheap.iter().fold(App::builder(config), |app, (name, value)| app.set(*name, *value));
         let app = app.with(auth).build().unwrap();
         app.migrate().await.unwrap();
-        assert_eq!(owner.line(), "");
+        assert_eq!(owner.banner(), "");
         app.start().await.unwrap();
-        let line = owner.line();
+        let line = owner.banner();
         let (email, rest) = line.split_once(", password ").unwrap();
         let password = Password::new(rest.split(' ').next().unwrap()).unwrap();
-        let accounts: Accounts = app.ctx().get().unwrap();
-        let done = accounts.sign_in(email, &password, &Visitor::default()).await.unwrap();
-        assert!(matches!(done, SignedIn::Tokens(_)));
+        let accounts: Accounts = app.context().get().unwrap();
+        let done = accounts.sign_in(email, &password, &ClientInfo::default()).await.unwrap();
+        assert!(matches!(done, SignInOutcome::Authenticated(_)));
     }
 }
 
 #[tokio::test]
 async fn production_asks_for_the_address_users_reach_it_at() {
     for (environment, auth, address, good) in [
-        ("production", Auth::accounts(), None, false),
+        ("production", Auth::built_in(), None, false),
         ("production", Auth::from_env(), None, false),
-        ("production", Auth::accounts(), Some("http://app.example.com"), false),
-        ("production", Auth::accounts(), Some("https://"), false),
-        ("production", Auth::accounts(), Some("https://app.example.com"), true),
+        ("production", Auth::built_in(), Some("http://app.example.com"), false),
+        ("production", Auth::built_in(), Some("https://"), false),
+        ("production", Auth::built_in(), Some("https://app.example.com"), true),
         // Without built-in accounts there are no password-reset links and no cookies.
         ("production", Auth::hs256("https://id.example.com", "s".repeat(32)), None, true),
-        ("development", Auth::accounts(), None, true),
+        ("development", Auth::built_in(), None, true),
     ] {
         let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", environment)]);
         let app = App::builder(config).with(auth);
@@ -55,7 +55,11 @@ fn production_asks_for_hashes_that_cost_enough() {
         [("19456", "2", true), ("19456", "1", false), ("47104", "1", true), ("7168", "5", true), ("64", "9", false)]
     {
         let config = Config::from_pairs([("AUTH_ARGON2_MEMORY", memory), ("AUTH_ARGON2_PASSES", passes)]);
-        assert_eq!(config.section::<AccountSettings>().unwrap().is_costly(), enough, "{memory} {passes}");
+        assert_eq!(
+            config.read_settings::<AccountSettings>().unwrap().meets_owasp_minimum(),
+            enough,
+            "{memory} {passes}"
+        );
     }
 }
 
@@ -72,7 +76,7 @@ async fn codes_by_text_message_need_what_sends_them() {
         ("true", true, long.as_str(), Some("`SMS_MAX_SEGMENTS`")),
     ] {
         let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("SMS_MAX_SEGMENTS", "2")]);
-        let app = App::builder(config).set("AUTH_SMS_CODES", on).set("EMAIL_PRODUCT", product).with(Auth::accounts());
+        let app = App::builder(config).set("AUTH_SMS_CODES", on).set("EMAIL_PRODUCT", product).with(Auth::built_in());
         let app = if sends { app.with(Sms::default()) } else { app };
         let problems = app.build().err().map(|problems| problems.to_string());
         match problem {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use omnistack_core::crypto::Sha256;
 
-use super::{Parts, SCRIPT, STYLE};
+use super::{PageContext, SCRIPT, STYLE};
 
 const LAYOUT: &str = include_str!("html/layout.html");
 const SECOND_FACTOR: &str = include_str!("html/second-factor.html");
@@ -32,18 +32,18 @@ const PAGES: [(&str, &str, &str); 11] = [
 ];
 
 /// Renders every page. Returns them by name.
-pub(super) fn all(parts: &Parts) -> BTreeMap<&'static str, String> {
+pub(super) fn render_all(parts: &PageContext) -> BTreeMap<&'static str, String> {
     let there = PAGES.iter().filter(|(name, ..)| parts.registration || *name != "register");
-    there.map(|(name, title, source)| (*name, one(parts, name, title, source))).collect()
+    there.map(|(name, title, source)| (*name, render_page(parts, name, title, source))).collect()
 }
 
-fn one(parts: &Parts, name: &str, title: &str, source: &str) -> String {
-    let second = filled(SECOND_FACTOR, &[("hidden", " hidden")]);
-    let (length, shorter) = (parts.lengths.0.to_string(), parts.lengths.1.to_string());
+fn render_page(parts: &PageContext, name: &str, title: &str, source: &str) -> String {
+    let second = fill_template(SECOND_FACTOR, &[("hidden", " hidden")]);
+    let (length, shorter) = (parts.min_password_lengths.0.to_string(), parts.min_password_lengths.1.to_string());
     let names = parts.providers.join(",");
-    let identities = filled(include_str!("html/identities.html"), &[("names", &text(&names))]);
-    let (product, after) = (text(&parts.product), text(&parts.after));
-    let body = filled(
+    let identities = fill_template(include_str!("html/identities.html"), &[("names", &escape(&names))]);
+    let (product, after) = (escape(&parts.product), escape(&parts.after_sign_in));
+    let body = fill_template(
         source,
         &[
             ("hidden", ""),
@@ -53,7 +53,7 @@ fn one(parts: &Parts, name: &str, title: &str, source: &str) -> String {
             ("providers", &providers(&parts.providers)),
             ("register", if parts.registration { REGISTER } else { "" }),
             ("passkeys", if parts.passkeys { include_str!("html/passkeys.html") } else { "" }),
-            ("phone", if parts.texts { include_str!("html/phone.html") } else { "" }),
+            ("phone", if parts.sms_codes { include_str!("html/phone.html") } else { "" }),
             ("identities", if parts.providers.is_empty() { "" } else { &identities }),
             ("length", &length),
             ("shorter", &shorter),
@@ -65,17 +65,17 @@ fn one(parts: &Parts, name: &str, title: &str, source: &str) -> String {
         .chars()
         .find(|letter| letter.is_alphanumeric())
         .map_or("·".into(), |letter| letter.to_uppercase().collect());
-    filled(
+    fill_template(
         LAYOUT,
         &[
             ("title", title),
             ("product", &product),
-            ("css", &version(STYLE)),
-            ("js", &version(SCRIPT)),
+            ("css", &content_hash(STYLE)),
+            ("js", &content_hash(SCRIPT)),
             ("class", if name == "security" { "wide" } else { "" }),
             ("page", name),
             ("after", &after),
-            ("mark", &text(&mark)),
+            ("mark", &escape(&mark)),
             ("body", &body),
         ],
     )
@@ -91,9 +91,9 @@ fn providers(names: &[String]) -> String {
             "google" => "Google".to_owned(),
             "github" => "GitHub".to_owned(),
             "microsoft" => "Microsoft".to_owned(),
-            other => text(other),
+            other => escape(other),
         };
-        let path = text(name);
+        let path = escape(name);
         _ = writeln!(
             html,
             "<a class=\"button plain\" href=\"/api/v1/public/auth/oauth/{path}/start\" data-provider=\"{path}\">\
@@ -104,7 +104,7 @@ fn providers(names: &[String]) -> String {
 }
 
 /// Replaces each `{{name}}` of a source with its value. Values are not searched for names again.
-fn filled(source: &str, values: &[(&str, &str)]) -> String {
+fn fill_template(source: &str, values: &[(&str, &str)]) -> String {
     let mut parts = source.split("{{");
     let mut html = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -116,15 +116,15 @@ fn filled(source: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// Returns a version for the URL of a cached asset: a hash of its content.
-fn version(content: &str) -> String {
-    Sha256::of(content).as_bytes()[..8].iter().fold(String::new(), |mut hex, byte| {
+fn content_hash(content: &str) -> String {
+    Sha256::digest(content).as_bytes()[..8].iter().fold(String::new(), |mut hex, byte| {
         _ = write!(hex, "{byte:02x}");
         hex
     })
 }
 
 /// Escapes text for an element or a quoted attribute.
-fn text(plain: &str) -> String {
+fn escape(plain: &str) -> String {
     let mut html = String::with_capacity(plain.len() + 8);
     for letter in plain.chars() {
         match letter {
@@ -145,16 +145,16 @@ mod tests {
 
     #[test]
     fn what_settings_say_is_text_and_no_markup() {
-        let parts = Parts {
+        let parts = PageContext {
             product: "<script>alert(1)</script> & \"Söhne\" {{body}}".into(),
             registration: true,
-            lengths: (15, 8),
+            min_password_lengths: (15, 8),
             passkeys: true,
-            texts: true,
+            sms_codes: true,
             providers: vec!["google".into(), "x\"><b>".into()],
-            after: "/a?b=\"&c".into(),
+            after_sign_in: "/a?b=\"&c".into(),
         };
-        for (name, html) in all(&parts) {
+        for (name, html) in render_all(&parts) {
             assert!(!html.contains("<script>") && !html.contains("x\"><b>"), "{name}: {html}");
             assert!(html.contains("&amp; &quot;Söhne&quot; {{body}}"), "{name}: {html}");
             assert!(html.contains("data-after=\"/a?b=&quot;&amp;c\""), "{name}: {html}");
@@ -163,16 +163,16 @@ mod tests {
 
     #[test]
     fn every_name_in_a_source_stands_for_something() {
-        let parts = Parts {
+        let parts = PageContext {
             product: "Shop".into(),
             registration: false,
-            lengths: (15, 8),
+            min_password_lengths: (15, 8),
             passkeys: false,
-            texts: false,
+            sms_codes: false,
             providers: Vec::new(),
-            after: "/".into(),
+            after_sign_in: "/".into(),
         };
-        let pages = all(&parts);
+        let pages = render_all(&parts);
         assert_eq!(pages.len(), PAGES.len() - 1, "registration is closed");
         for (name, html) in &pages {
             assert!(!html.contains("{{") && !html.contains("}}"), "{name}");

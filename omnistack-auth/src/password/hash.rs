@@ -60,17 +60,17 @@ struct Inner {
     nobody: String,
     running: Arc<Semaphore>,
     /// One permit for each hash that runs or waits.
-    places: Arc<Semaphore>,
-    memory: Memory,
+    queue: Arc<Semaphore>,
+    memory: HashMemory,
     operations: AtomicU64,
 }
 
 /// The memory in which hashes are computed, reused and wiped after each hash: memory allocated for each hash, 19 MiB
 /// at a time, would accumulate in the allocator. Holds one buffer for each hash that runs at the same time.
 #[derive(Default)]
-struct Memory(Mutex<Vec<Vec<Block>>>);
+struct HashMemory(Mutex<Vec<Vec<Block>>>);
 
-impl Memory {
+impl HashMemory {
     /// Computes a hash of the length of `out`. Fails if Argon2 fails, for example if the salt or the output is too
     /// short.
     fn hash(&self, argon2: &Argon2<'_>, password: &[u8], salt: &[u8], out: &mut [u8]) -> argon2::Result<()> {
@@ -123,9 +123,9 @@ impl Memory {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct Verification {
     /// Whether the password is right.
-    pub good: bool,
+    pub valid: bool,
     /// Whether the password is right and its stored hash has another cost than new hashes: store a new hash of it.
     pub outdated: bool,
 }
@@ -138,14 +138,14 @@ impl Passwords {
     pub(crate) fn new(hashing: Hashing) -> Result<Self, String> {
         let params =
             Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
-        let nobody = nobody(&params);
+        let nobody = dummy_hash(&params);
         let running = hashing.running.clamp(1, 1024);
         Ok(Self(Arc::new(Inner {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             nobody,
             running: Arc::new(Semaphore::new(running)),
-            places: Arc::new(Semaphore::new(running.saturating_add(hashing.waiting).min(100_000))),
-            memory: Memory::default(),
+            queue: Arc::new(Semaphore::new(running.saturating_add(hashing.waiting).min(100_000))),
+            memory: HashMemory::default(),
             operations: AtomicU64::new(0),
         })))
     }
@@ -161,30 +161,30 @@ impl Passwords {
             let hashed = memory.hash(argon2, password.expose_secret().as_bytes(), &salt, &mut hash);
             hashed.map(|()| phc(argon2.params(), &salt, &hash))
         });
-        hashed.await?.map_err(|_| Error::key())
+        hashed.await?.map_err(|_| Error::invalid_key())
     }
 
     /// Verifies a password against a stored hash. Takes the same time if there is no stored hash.
     ///
     /// # Errors
     /// 503 `HASHING_BUSY` if too many hashes are waiting.
-    pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verified, Error> {
+    pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verification, Error> {
         let (password, somebody) = (password.clone(), kept.is_some());
         let kept = kept.unwrap_or(&self.0.nobody).to_owned();
         self.run(move |argon2, memory| {
-            let Some(kept) = Kept::read(&kept) else { return Verified { good: false, outdated: false } };
+            let Some(kept) = ParsedHash::read(&kept) else { return Verification { valid: false, outdated: false } };
             let mut hash = vec![0; kept.hash.len()];
             let hashed = memory.hash(&kept.argon2, password.expose_secret().as_bytes(), &kept.salt, &mut hash);
             let same = constant_time::verify_slices_are_equal(&hash, &kept.hash).is_ok();
             let good = hashed.is_ok() && same && somebody;
             let cost = |of: &Params| (of.m_cost(), of.t_cost(), of.p_cost());
-            Verified { good, outdated: good && cost(kept.argon2.params()) != cost(argon2.params()) }
+            Verification { valid: good, outdated: good && cost(kept.argon2.params()) != cost(argon2.params()) }
         })
         .await
     }
 
     /// Returns the number of hashes computed since the app started, for metrics and tests.
-    pub fn operations(&self) -> u64 {
+    pub fn hash_count(&self) -> u64 {
         self.0.operations.load(Ordering::Relaxed)
     }
 
@@ -192,19 +192,19 @@ impl Passwords {
     ///
     /// # Errors
     /// 503 `HASHING_BUSY` if too many hashes are waiting.
-    pub fn occupy(&self) -> Result<Occupied, Error> {
-        let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| busy())?;
-        Ok(Occupied { _place: place })
+    pub fn reserve_slot(&self) -> Result<SlotGuard, Error> {
+        let place = Arc::clone(&self.0.queue).try_acquire_owned().map_err(|_| busy())?;
+        Ok(SlotGuard { _place: place })
     }
 
     /// Runs work on a blocking thread, within the limits. If the caller is cancelled, the work still finishes and
     /// occupies its place until then. Fails with 503 `HASHING_BUSY`.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Argon2<'static>, &Memory) -> T + Send + 'static,
+        work: impl FnOnce(&Argon2<'static>, &HashMemory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
-        let place = Arc::clone(&inner.places).try_acquire_owned().map_err(|_| busy())?;
+        let place = Arc::clone(&inner.queue).try_acquire_owned().map_err(|_| busy())?;
         let turn = Arc::clone(&inner.running).acquire_owned().await.map_err(|_| busy())?;
         let done = tokio::task::spawn_blocking(move || {
             let _held: [OwnedSemaphorePermit; 2] = [place, turn];
@@ -218,7 +218,7 @@ impl Passwords {
 /// An occupied place in the queue of hashes.
 #[derive(Debug)]
 #[must_use = "the place is released when this is dropped"]
-pub struct Occupied {
+pub struct SlotGuard {
     _place: OwnedSemaphorePermit,
 }
 
@@ -230,14 +230,14 @@ fn busy() -> http::Error {
 const HASH_BYTES: usize = 32;
 
 /// The content of a PHC string.
-struct Kept {
+struct ParsedHash {
     /// Argon2 with the cost at which the hash was computed.
     argon2: Argon2<'static>,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
 
-impl Kept {
+impl ParsedHash {
     /// Reads a PHC string. Returns `None` if the text is not a PHC string of Argon2.
     fn read(text: &str) -> Option<Self> {
         let read = PasswordHash::new(text).ok()?;
@@ -253,7 +253,7 @@ impl Kept {
 }
 
 /// Returns a PHC string that no password matches: its salt and its hash are random.
-fn nobody(params: &Params) -> String {
+fn dummy_hash(params: &Params) -> String {
     let (salt, hash): ([u8; 16], [u8; HASH_BYTES]) = (rand::random(), rand::random());
     phc(params, &salt, &hash)
 }
@@ -286,17 +286,17 @@ mod tests {
         let kept = passwords.hash(&composed).await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{kept}");
         assert_ne!(kept, passwords.hash(&composed).await.unwrap(), "each has a salt of its own");
-        let (good, outdated) = (true, true);
+        let (valid, outdated) = (true, true);
         for (passwords, typed, expected) in [
-            (&passwords, &composed, Verified { good, outdated: false }),
-            (&passwords, &decomposed, Verified { good, outdated: false }),
-            (&costlier, &composed, Verified { good, outdated }),
-            (&passwords, &Password::new("cafe").unwrap(), Verified { good: false, outdated: false }),
+            (&passwords, &composed, Verification { valid, outdated: false }),
+            (&passwords, &decomposed, Verification { valid, outdated: false }),
+            (&costlier, &composed, Verification { valid, outdated }),
+            (&passwords, &Password::new("cafe").unwrap(), Verification { valid: false, outdated: false }),
         ] {
             assert_eq!(passwords.verify(typed, Some(&kept)).await.unwrap(), expected);
         }
         for kept in [None, Some(""), Some("$argon2id$"), Some("plain")] {
-            assert!(!passwords.verify(&composed, kept).await.unwrap().good, "{kept:?}");
+            assert!(!passwords.verify(&composed, kept).await.unwrap().valid, "{kept:?}");
         }
     }
 
@@ -305,10 +305,10 @@ mod tests {
         let passwords = passwords(1);
         let password = Password::new("x").unwrap();
         passwords.verify(&password, None).await.unwrap();
-        assert_eq!(passwords.operations(), 1);
-        let (_one, _two) = (passwords.occupy().unwrap(), passwords.occupy().unwrap());
+        assert_eq!(passwords.hash_count(), 1);
+        let (_one, _two) = (passwords.reserve_slot().unwrap(), passwords.reserve_slot().unwrap());
         let refused = http::Error::from(passwords.hash(&password).await.unwrap_err());
         assert_eq!((refused.status().as_u16(), refused.code()), (503, "HASHING_BUSY"));
-        assert_eq!(passwords.operations(), 1);
+        assert_eq!(passwords.hash_count(), 1);
     }
 }

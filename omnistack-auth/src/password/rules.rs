@@ -14,7 +14,7 @@ const MIN_WORD_CHARS: usize = 4;
 
 /// A reason for which a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub(crate) enum PasswordProblem {
     /// It has fewer characters than this minimum.
     Short(usize),
     /// It has more than [`MAX_PASSWORD_CHARS`] characters.
@@ -22,14 +22,14 @@ pub(crate) enum Problem {
     /// It is a common password.
     Common,
     /// It is little more than the user's address or the app's name.
-    Known,
+    Guessable,
     /// It is a repetition or a sequence.
     Repetitive,
     /// It is known from a data breach.
     Breached,
 }
 
-impl Problem {
+impl PasswordProblem {
     /// Returns the message, to be read after the name of the field.
     pub(crate) fn message(self) -> String {
         match self {
@@ -38,7 +38,9 @@ impl Problem {
             }
             Self::Long => format!("must have at most {MAX_PASSWORD_CHARS} characters"),
             Self::Common => "is a common password; choose another one".into(),
-            Self::Known => "is little more than your email address or the name of this app; choose another one".into(),
+            Self::Guessable => {
+                "is little more than your email address or the name of this app; choose another one".into()
+            }
             Self::Repetitive => "is a repetition or a sequence; choose another one".into(),
             Self::Breached => "is known from a data breach; choose another one".into(),
         }
@@ -47,15 +49,15 @@ impl Problem {
 
 /// Returns the first problem of a password with a minimum length of `least` characters, or `None` if it is accepted.
 /// `words` are words that an attacker would guess for this user.
-pub(crate) fn problem(password: &str, least: usize, words: &[String]) -> Option<Problem> {
+pub(crate) fn find_problem(password: &str, least: usize, words: &[String]) -> Option<PasswordProblem> {
     let letters: Vec<char> = password.to_lowercase().chars().collect();
     let lower: String = letters.iter().collect();
     let length = password.chars().count();
     if length < least {
-        return Some(Problem::Short(least));
+        return Some(PasswordProblem::Short(least));
     }
     if length > MAX_PASSWORD_CHARS {
-        return Some(Problem::Long);
+        return Some(PasswordProblem::Long);
     }
     let unit = &letters[..period(&letters)];
     let word = lower.trim_matches(|letter: char| !letter.is_alphabetic());
@@ -64,15 +66,15 @@ pub(crate) fn problem(password: &str, least: usize, words: &[String]) -> Option<
         || list::contains(&unit.iter().collect::<String>())
         || (little_else && list::contains(word))
     {
-        return Some(Problem::Common);
+        return Some(PasswordProblem::Common);
     }
     if (unit.len() < MIN_OTHER_CHARS && unit.len() < letters.len()) || is_run(&letters) {
-        return Some(Problem::Repetitive);
+        return Some(PasswordProblem::Repetitive);
     }
     let mut known = words.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= MIN_WORD_CHARS);
     known
         .any(|word| lower.contains(&word) && lower.replace(&word, "").chars().count() < MIN_OTHER_CHARS)
-        .then_some(Problem::Known)
+        .then_some(PasswordProblem::Guessable)
 }
 
 /// Returns the length of the shortest prefix whose repetition makes the whole text; the last repetition may be cut
@@ -103,25 +105,25 @@ mod tests {
             ("correct horse battery", 15, None),
             ("ein Fisch fährt Rad", 15, None),
             ("密码密碼パスワード比較的長い", 8, None),
-            ("fourteen chars", 15, Some(Problem::Short(15))),
+            ("fourteen chars", 15, Some(PasswordProblem::Short(15))),
             ("fourteen chars", 8, None),
             ("ñandú äöü", 9, None),
-            (&long, 15, Some(Problem::Long)),
+            (&long, 15, Some(PasswordProblem::Long)),
             (&long[1..], 15, None),
-            ("PassWord", 8, Some(Problem::Common)),
-            ("passwordPASSWORD", 15, Some(Problem::Common)),
-            ("Password1234567", 15, Some(Problem::Common)),
+            ("PassWord", 8, Some(PasswordProblem::Common)),
+            ("passwordPASSWORD", 15, Some(PasswordProblem::Common)),
+            ("Password1234567", 15, Some(PasswordProblem::Common)),
             ("password of a giraffe", 15, None),
-            ("aaaaaaaaaaaaaaaaaaa", 15, Some(Problem::Repetitive)),
-            ("abcabcabcabcabcab", 15, Some(Problem::Repetitive)),
-            ("7890123456789012", 15, Some(Problem::Repetitive)),
-            ("zyxwvutsrqponmlk", 15, Some(Problem::Repetitive)),
-            ("Ada.Lovelace1815", 15, Some(Problem::Known)),
-            ("plotterplotter!", 15, Some(Problem::Known)),
+            ("aaaaaaaaaaaaaaaaaaa", 15, Some(PasswordProblem::Repetitive)),
+            ("abcabcabcabcabcab", 15, Some(PasswordProblem::Repetitive)),
+            ("7890123456789012", 15, Some(PasswordProblem::Repetitive)),
+            ("zyxwvutsrqponmlk", 15, Some(PasswordProblem::Repetitive)),
+            ("Ada.Lovelace1815", 15, Some(PasswordProblem::Guessable)),
+            ("plotterplotter!", 15, Some(PasswordProblem::Guessable)),
             ("ada.lovelace liked gambling", 15, None),
             ("ada was no typist", 15, None),
         ] {
-            assert_eq!(problem(password, least, &words), expected, "{password}");
+            assert_eq!(find_problem(password, least, &words), expected, "{password}");
         }
     }
 }

@@ -21,13 +21,13 @@ const SECRET_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 
 /// A refresh token from a request. Only its form has been checked.
-pub(crate) struct Presented {
+pub(crate) struct PresentedRefreshToken {
     session: SessionId,
     secret: [u8; SECRET_BYTES],
     tag: [u8; TAG_BYTES],
 }
 
-impl Presented {
+impl PresentedRefreshToken {
     /// Parses a token. Returns `None` if its form is wrong.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
@@ -45,37 +45,37 @@ impl Presented {
     }
 
     /// Returns whether the token was issued for its session, whose key is `key`.
-    pub(crate) fn is_ours(&self, key: &HmacKey) -> bool {
-        omnistack_core::crypto::same(tag(key, self.session, &self.secret), self.tag)
+    pub(crate) fn is_issued_with(&self, key: &HmacKey) -> bool {
+        omnistack_core::crypto::constant_time_eq(tag(key, self.session, &self.secret), self.tag)
     }
 
     /// Returns the hash that is stored for the token.
     pub(crate) fn hash(&self) -> Sha256 {
-        Sha256::of(self.secret)
+        Sha256::digest(self.secret)
     }
 
     /// Returns the token that follows this one.
-    pub(crate) fn next(&self, key: &HmacKey) -> Issued {
+    pub(crate) fn next(&self, key: &HmacKey) -> IssuedRefreshToken {
         let secret = *key.sign_parts([b"next".as_slice(), &self.secret]).as_bytes();
-        Issued::of(key, self.session, secret)
+        IssuedRefreshToken::with_secret(key, self.session, secret)
     }
 }
 
 /// A token to be issued, and the hash to be stored for it.
-pub(crate) struct Issued {
+pub(crate) struct IssuedRefreshToken {
     pub(crate) text: SecretString,
     pub(crate) hash: Sha256,
 }
 
-impl Issued {
+impl IssuedRefreshToken {
     /// Creates the first token of a session.
     pub(crate) fn first(key: &HmacKey, session: SessionId) -> Self {
-        Self::of(key, session, rand::random())
+        Self::with_secret(key, session, rand::random())
     }
 
-    fn of(key: &HmacKey, session: SessionId, secret: [u8; SECRET_BYTES]) -> Self {
+    fn with_secret(key: &HmacKey, session: SessionId, secret: [u8; SECRET_BYTES]) -> Self {
         let bytes = [session.uuid().as_bytes().as_slice(), &secret, &tag(key, session, &secret)].concat();
-        Self { text: format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into(), hash: Sha256::of(secret) }
+        Self { text: format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into(), hash: Sha256::digest(secret) }
     }
 }
 
@@ -97,26 +97,29 @@ mod tests {
     fn each_follows_from_the_one_before() {
         let (key, other) = (HmacKey::new([1; 32]).unwrap(), HmacKey::new([2; 32]).unwrap());
         let session = SessionId::from_uuid(Uuid::from_u128(7));
-        let first = Issued::first(&key, session);
-        let presented = Presented::parse(first.text.expose_secret()).unwrap();
-        assert!(presented.is_ours(&key) && !presented.is_ours(&other));
+        let first = IssuedRefreshToken::first(&key, session);
+        let presented = PresentedRefreshToken::parse(first.text.expose_secret()).unwrap();
+        assert!(presented.is_issued_with(&key) && !presented.is_issued_with(&other));
         assert_eq!((presented.session(), presented.hash()), (session, first.hash));
 
         let next = presented.next(&key);
         assert_eq!(next.text.expose_secret(), presented.next(&key).text.expose_secret());
         assert_ne!(next.hash, first.hash);
-        assert!(Presented::parse(next.text.expose_secret()).unwrap().is_ours(&key));
+        assert!(PresentedRefreshToken::parse(next.text.expose_secret()).unwrap().is_issued_with(&key));
     }
 
     #[test]
     fn what_is_no_token() {
         let key = HmacKey::new([1; 32]).unwrap();
-        let text = Issued::first(&key, SessionId::from_uuid(Uuid::from_u128(7))).text;
+        let text = IssuedRefreshToken::first(&key, SessionId::from_uuid(Uuid::from_u128(7))).text;
         let text = text.expose_secret();
         for wrong in
             ["", "omr_", &text[4..], &text[..text.len() - 1], &format!("{text}A"), &text.replace("omr_", "oms_")]
         {
-            assert!(Presented::parse(wrong).is_none_or(|presented| !presented.is_ours(&key)), "{wrong}");
+            assert!(
+                PresentedRefreshToken::parse(wrong).is_none_or(|presented| !presented.is_issued_with(&key)),
+                "{wrong}"
+            );
         }
     }
 }

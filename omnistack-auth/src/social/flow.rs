@@ -5,20 +5,20 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{
     ExposeSecret as _,
     clock::Timestamp,
-    crypto::{Context, KeyRing, Sha256, Token, same},
+    crypto::{KeyRing, SealContext, Sha256, Token, constant_time_eq},
     identity::{SessionId, UserId},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, one_time::Purpose};
+use crate::{Error, one_time::TokenPurpose};
 
 /// The name of the cookie. There is one, so if two sign-ins are begun in a browser, only the later one can be
 /// completed.
-pub(crate) const COOKIE: &str = "__Host-omnistack-social";
+pub(crate) const STATE_COOKIE: &str = "__Host-omnistack-social";
 
 /// The state of a sign-in in progress. It has no `Debug`, since it contains secrets of the browser and the app.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Flow {
+pub(super) struct AuthorizationState {
     /// The provider's name.
     pub(super) provider: String,
     /// The state parameter, which the provider returns (RFC 6749, section 10.12).
@@ -34,7 +34,7 @@ pub(super) struct Flow {
     expires: Timestamp,
 }
 
-impl Flow {
+impl AuthorizationState {
     pub(super) fn new(
         provider: &str,
         return_to: Option<String>,
@@ -49,29 +49,29 @@ impl Flow {
             verifier: random(),
             return_to,
             link,
-            expires: now + Purpose::Social.lifetime(),
+            expires: now + TokenPurpose::Social.lifetime(),
         }
     }
 
     /// Returns the PKCE code challenge: the hash of the verifier (RFC 7636, section 4.2).
     pub(super) fn challenge(&self) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::of(&self.verifier).as_bytes())
+        URL_SAFE_NO_PAD.encode(Sha256::digest(&self.verifier).as_bytes())
     }
 
     /// Returns the sealed value for the cookie.
     pub(super) fn seal(&self, ring: &KeyRing) -> Result<String, Error> {
         let text = serde_json::to_vec(self).map_err(omnistack_core::http::Error::internal)?;
-        Ok(ring.seal(text, &place(&self.provider))?)
+        Ok(ring.seal(text, &seal_context(&self.provider))?)
     }
 
     /// Opens a cookie. Returns `None` unless it is a sign-in with this provider and this state that has not expired.
     pub(super) fn open(ring: &KeyRing, cookie: &str, provider: &str, state: &str, now: Timestamp) -> Option<Self> {
-        let text = ring.open_text(cookie, &place(provider)).ok()?;
+        let text = ring.open_text(cookie, &seal_context(provider)).ok()?;
         let flow: Self = serde_json::from_str(text.expose_secret()).ok()?;
-        (flow.provider == provider && flow.expires > now && same(&flow.state, state)).then_some(flow)
+        (flow.provider == provider && flow.expires > now && constant_time_eq(&flow.state, state)).then_some(flow)
     }
 }
 
-fn place(provider: &str) -> Context {
-    Context::row("social", "flow", provider)
+fn seal_context(provider: &str) -> SealContext {
+    SealContext::row("social", "flow", provider)
 }

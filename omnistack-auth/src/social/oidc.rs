@@ -15,16 +15,16 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{
-    Party,
-    flow::Flow,
-    service::{away, code_refused, garbled, misconfigured},
+    OAuthClient,
+    flow::AuthorizationState,
+    service::{code_refused, invalid_response, misconfigured, provider_unreachable},
 };
 use crate::{
     Error,
-    account::elsewhere::Person,
+    account::elsewhere::ExternalIdentity,
     issuer::{
         fetch::{self, Fetch},
-        id_token::{IdTokens, Speaker},
+        id_token::{IdTokenVerifier, IssuerMatch},
     },
 };
 
@@ -36,32 +36,32 @@ const MAX_USABLE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Oidc {
-    party: Party,
-    at: Url,
-    speakers: Vec<Speaker>,
+    oauth_client: OAuthClient,
+    discovery_url: Url,
+    issuers: Vec<IssuerMatch>,
     trust_emails: bool,
     fetch: Fetch,
     clock: Clock,
-    known: RwLock<Option<Arc<Known>>>,
+    known: RwLock<Option<Arc<ProviderMetadata>>>,
     /// Held during a fetch, so that only one runs at a time. It contains the time of the last failure.
-    flight: Mutex<Option<Duration>>,
+    fetch_lock: Mutex<Option<Duration>>,
 }
 
 /// The provider's configuration. Times are those of the monotonic clock.
-struct Known {
+struct ProviderMetadata {
     authorization: Url,
     token: Url,
     /// Whether the client secret is sent in the body instead of the `Authorization` header.
-    by_post: bool,
+    secret_in_body: bool,
     /// Whether the provider names itself in the authorization response (RFC 9207).
-    tells_issuer: bool,
-    id_tokens: IdTokens,
+    sends_issuer: bool,
+    id_tokens: IdTokenVerifier,
     fetched: Duration,
 }
 
 /// The provider's metadata (OpenID Connect Discovery 1.0, section 3).
 #[derive(Deserialize)]
-struct Configuration {
+struct DiscoveryDocument {
     issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
@@ -73,35 +73,44 @@ struct Configuration {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     id_token: String,
 }
 
 impl Oidc {
     pub(super) fn new(
-        party: Party,
+        party: OAuthClient,
         at: Url,
-        speakers: Vec<Speaker>,
+        speakers: Vec<IssuerMatch>,
         trust_emails: bool,
         fetch: Fetch,
         clock: Clock,
     ) -> Self {
         let (known, flight) = (RwLock::default(), Mutex::default());
-        Self { party, at, speakers, trust_emails, fetch, clock, known, flight }
+        Self {
+            oauth_client: party,
+            discovery_url: at,
+            issuers: speakers,
+            trust_emails,
+            fetch,
+            clock,
+            known,
+            fetch_lock: flight,
+        }
     }
 
-    pub(super) fn owns(&self, issuer: &str) -> bool {
-        self.speakers.iter().any(|speaker| speaker.is(issuer))
+    pub(super) fn is_issuer(&self, issuer: &str) -> bool {
+        self.issuers.iter().any(|speaker| speaker.matches(issuer))
     }
 
     /// Returns the URL to redirect the browser to.
-    pub(super) async fn authorization(&self, flow: &Flow, callback: &str) -> Result<Url, Error> {
-        let mut url = self.known().await?.authorization.clone();
+    pub(super) async fn authorization_url(&self, flow: &AuthorizationState, callback: &str) -> Result<Url, Error> {
+        let mut url = self.metadata().await?.authorization.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
-            .append_pair("client_id", &self.party.client_id)
+            .append_pair("client_id", &self.oauth_client.client_id)
             .append_pair("redirect_uri", callback)
-            .append_pair("scope", &self.party.scopes)
+            .append_pair("scope", &self.oauth_client.scopes)
             .append_pair("state", &flow.state)
             .append_pair("nonce", &flow.nonce)
             .append_pair("code_challenge", &flow.challenge())
@@ -111,33 +120,44 @@ impl Oidc {
 
     /// Returns whether an authorization response with this `iss`, or without one, is this provider's (RFC 9207, section
     /// 2.4).
-    pub(super) async fn is_speaking(&self, issuer: Option<&str>) -> Result<bool, Error> {
-        let known = self.known().await?;
-        Ok(issuer.map_or(!known.tells_issuer, |issuer| known.id_tokens.speaker.is(issuer)))
+    pub(super) async fn matches_issuer(&self, issuer: Option<&str>) -> Result<bool, Error> {
+        let known = self.metadata().await?;
+        Ok(issuer.map_or(!known.sends_issuer, |issuer| known.id_tokens.issuer.matches(issuer)))
     }
 
     /// Exchanges a code and returns the external identity of the user.
-    pub(super) async fn person(&self, flow: &Flow, code: &str, callback: &str) -> Result<Person, Error> {
-        let known = self.known().await?;
-        let request = self.exchange(&known, flow, code, callback);
-        let (status, body) = fetch::send(request).await.map_err(|error| away(&known.token, error))?;
+    pub(super) async fn exchange_code(
+        &self,
+        flow: &AuthorizationState,
+        code: &str,
+        callback: &str,
+    ) -> Result<ExternalIdentity, Error> {
+        let known = self.metadata().await?;
+        let request = self.token_request(&known, flow, code, callback);
+        let (status, body) = fetch::send(request).await.map_err(|error| provider_unreachable(&known.token, error))?;
         if status != 200 {
-            return Err(refusal(&known.token, status, &body));
+            return Err(token_error(&known.token, status, &body));
         }
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| garbled("no ID token"))?;
+        let answer: TokenResponse = serde_json::from_slice(&body).map_err(|_| invalid_response("no ID token"))?;
         known.id_tokens.verify(&answer.id_token, &flow.nonce).await
     }
 
     /// Creates the token request (RFC 6749, section 4.1.3, and RFC 7636, section 4.5).
-    fn exchange(&self, known: &Known, flow: &Flow, code: &str, callback: &str) -> RequestBuilder {
-        let (id, secret) = (self.party.client_id.as_str(), self.party.client_secret.expose_secret());
+    fn token_request(
+        &self,
+        known: &ProviderMetadata,
+        flow: &AuthorizationState,
+        code: &str,
+        callback: &str,
+    ) -> RequestBuilder {
+        let (id, secret) = (self.oauth_client.client_id.as_str(), self.oauth_client.client_secret.expose_secret());
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code")
             .append_pair("code", code)
             .append_pair("redirect_uri", callback)
             .append_pair("code_verifier", &flow.verifier);
         let mut request = self.fetch.0.post(known.token.clone());
-        if known.by_post {
+        if known.secret_in_body {
             form.append_pair("client_id", id).append_pair("client_secret", secret);
         } else {
             // RFC 6749, section 2.3.1: both are form-encoded first.
@@ -152,20 +172,20 @@ impl Oidc {
     }
 
     /// Returns the configuration, cached or fetched. Fails with 503 if there is none and the provider can't be reached.
-    async fn known(&self) -> Result<Arc<Known>, Error> {
+    async fn metadata(&self) -> Result<Arc<ProviderMetadata>, Error> {
         let now = self.clock.elapsed();
-        let age = |known: &Arc<Known>| now.saturating_sub(known.fetched);
-        let usable = self.kept().filter(|known| age(known) < MAX_USABLE_AGE);
+        let age = |known: &Arc<ProviderMetadata>| now.saturating_sub(known.fetched);
+        let usable = self.cached_metadata().filter(|known| age(known) < MAX_USABLE_AGE);
         if let Some(known) = usable.as_ref().filter(|known| age(known) < MAX_FRESH_AGE) {
             return Ok(known.clone());
         }
-        let mut failed = match (&usable, self.flight.try_lock()) {
+        let mut failed = match (&usable, self.fetch_lock.try_lock()) {
             (_, Ok(flight)) => flight,
             // Another request is fetching it.
             (Some(known), Err(_)) => return Ok(known.clone()),
-            (None, Err(_)) => self.flight.lock().await,
+            (None, Err(_)) => self.fetch_lock.lock().await,
         };
-        if let Some(known) = self.kept().filter(|known| age(known) < MAX_FRESH_AGE) {
+        if let Some(known) = self.cached_metadata().filter(|known| age(known) < MAX_FRESH_AGE) {
             return Ok(known);
         }
         let error = match *failed {
@@ -185,35 +205,35 @@ impl Oidc {
                 }
             },
         };
-        usable.ok_or_else(|| away(&self.at, error))
+        usable.ok_or_else(|| provider_unreachable(&self.discovery_url, error))
     }
 
-    fn kept(&self) -> Option<Arc<Known>> {
+    fn cached_metadata(&self) -> Option<Arc<ProviderMetadata>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn discover(&self, before: Option<&Known>) -> Result<Known, String> {
-        let document = self.fetch.get(&self.at).await?;
-        let found: Configuration = serde_json::from_slice(&document).map_err(|_| "not an OpenID configuration")?;
+    async fn discover(&self, before: Option<&ProviderMetadata>) -> Result<ProviderMetadata, String> {
+        let document = self.fetch.get(&self.discovery_url).await?;
+        let found: DiscoveryDocument = serde_json::from_slice(&document).map_err(|_| "not an OpenID configuration")?;
         // Section 4.3: the issuer must match exactly. Microsoft's configuration for all tenants has a placeholder in
         // it.
-        let is_it = |speaker: &&Speaker| match speaker {
-            Speaker::One(name) => *name == found.issuer,
-            Speaker::AnyTenant(before, after) => found.issuer == format!("{before}{{tenantid}}{after}"),
+        let is_it = |speaker: &&IssuerMatch| match speaker {
+            IssuerMatch::Exact(name) => *name == found.issuer,
+            IssuerMatch::AnyTenant(before, after) => found.issuer == format!("{before}{{tenantid}}{after}"),
         };
-        let speaker = self.speakers.iter().find(is_it).ok_or("it names another issuer")?.clone();
+        let speaker = self.issuers.iter().find(is_it).ok_or("it names another issuer")?.clone();
         let url = |text: &str| {
-            let url = fetch::source(text)?;
+            let url = fetch::parse_source_url(text)?;
             // A remote provider must not make the app send requests to its own host.
-            let inside = fetch::is_local(&url) && !fetch::is_local(&self.at);
+            let inside = fetch::is_local(&url) && !fetch::is_local(&self.discovery_url);
             if inside { Err(format!("{text} is on this host")) } else { Ok(url) }
         };
         let keys_at = url(&found.jwks_uri)?;
-        let id_tokens = match before.filter(|before| before.id_tokens.is_of(&speaker, &keys_at)) {
+        let id_tokens = match before.filter(|before| before.id_tokens.has_configuration(&speaker, &keys_at)) {
             Some(before) => before.id_tokens.clone(),
-            None => IdTokens::new(
+            None => IdTokenVerifier::new(
                 speaker,
-                self.party.client_id.clone(),
+                self.oauth_client.client_id.clone(),
                 self.trust_emails,
                 keys_at,
                 self.fetch.clone(),
@@ -222,11 +242,11 @@ impl Oidc {
         };
         let methods = found.token_endpoint_auth_methods_supported.unwrap_or_default();
         let has = |method: &str| methods.iter().any(|known| known == method);
-        Ok(Known {
+        Ok(ProviderMetadata {
             authorization: url(&found.authorization_endpoint)?,
             token: url(&found.token_endpoint)?,
-            by_post: !has("client_secret_basic") && has("client_secret_post"),
-            tells_issuer: found.authorization_response_iss_parameter_supported,
+            secret_in_body: !has("client_secret_basic") && has("client_secret_post"),
+            sends_issuer: found.authorization_response_iss_parameter_supported,
             id_tokens,
             fetched: self.clock.elapsed(),
         })
@@ -234,7 +254,7 @@ impl Oidc {
 }
 
 /// Returns the error for a code that was not exchanged (RFC 6749, section 5.2).
-pub(super) fn refusal(at: &Url, status: u16, body: &[u8]) -> Error {
+pub(super) fn token_error(at: &Url, status: u16, body: &[u8]) -> Error {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
@@ -251,7 +271,7 @@ pub(super) fn refusal(at: &Url, status: u16, body: &[u8]) -> Error {
             | "unsupported_grant_type"
             | "invalid_request"),
         ) => misconfigured(at, code),
-        _ if status >= 500 || status == 429 => away(at, format!("responded with status {status}")),
-        _ => garbled("an unexpected response"),
+        _ if status >= 500 || status == 429 => provider_unreachable(at, format!("responded with status {status}")),
+        _ => invalid_response("an unexpected response"),
     }
 }

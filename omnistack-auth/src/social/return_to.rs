@@ -9,7 +9,7 @@ const MAX_DECODINGS: usize = 3;
 
 /// Returns whether the text is a path of the app, even after repeated percent-decoding. Browsers treat `\` as `/` and
 /// skip tabs and newlines, and `//host` leads to another host.
-pub(crate) fn is_path(text: &str) -> bool {
+pub(crate) fn is_app_path(text: &str) -> bool {
     if text.len() > MAX_PATH_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return false;
     }
@@ -33,7 +33,7 @@ pub(crate) fn is_path(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_path;
+    use super::is_app_path;
 
     #[test]
     fn paths_and_what_leads_elsewhere() {
@@ -71,8 +71,8 @@ mod tests {
             ("@evil.example", false),
             (".evil.example", false),
         ] {
-            assert_eq!(is_path(text), expected, "{text:?}");
+            assert_eq!(is_app_path(text), expected, "{text:?}");
         }
-        assert!(!is_path(&format!("/{}", "a".repeat(1000))));
+        assert!(!is_app_path(&format!("/{}", "a".repeat(1000))));
     }
 }

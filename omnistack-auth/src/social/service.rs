@@ -5,17 +5,17 @@ use std::{fmt, sync::Arc};
 use omnistack_core::{
     clock::Clock,
     crypto::KeyRing,
-    http::{self, FieldProblem, StatusCode, client::Client},
+    http::{self, FieldError, StatusCode, client::Client},
     identity::{Identity, SessionId, UserId},
 };
 use reqwest::Url;
 
-use super::{Checked, Connected, Protocol, flow::Flow, return_to};
+use super::{Protocol, ProviderClient, ValidatedProvider, flow::AuthorizationState, return_to};
 use crate::{
     Error,
     account::{
-        Accounts, SignedIn, Visitor,
-        elsewhere::{LinkedIdentity, Person},
+        Accounts, ClientInfo, SignInOutcome,
+        elsewhere::{ExternalIdentity, LinkedIdentity},
     },
 };
 
@@ -32,19 +32,19 @@ struct Inner {
     ring: KeyRing,
     /// The app's public URL without a trailing slash.
     public_url: String,
-    providers: Vec<Connected>,
+    providers: Vec<ProviderClient>,
 }
 
 /// The parameters of an authorization response.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Back {
+pub(crate) struct CallbackQuery {
     state: Option<String>,
     code: Option<String>,
     error: Option<String>,
     issuer: Option<String>,
 }
 
-impl Back {
+impl CallbackQuery {
     /// Parses the query of a callback. Unknown parameters are ignored. Returns `None` if one of the parameters occurs
     /// twice, since readers could differ in which one they use.
     pub(crate) fn read(query: &str) -> Option<Self> {
@@ -66,13 +66,13 @@ impl Back {
 }
 
 /// The result of a callback, with the path of the app to go to, or `None` for `/`.
-pub(crate) enum Done {
-    SignedIn(SignedIn, Option<String>),
+pub(crate) enum CallbackOutcome {
+    SignedIn(SignInOutcome, Option<String>),
     Linked(Option<String>),
 }
 
 /// The error of a callback, and whether the state of the sign-in is used up.
-pub(crate) struct Failed {
+pub(crate) struct CallbackError {
     pub(crate) error: Error,
     pub(crate) used_up: bool,
 }
@@ -83,7 +83,7 @@ impl Social {
         clock: Clock,
         ring: KeyRing,
         public_url: String,
-        providers: Vec<Checked>,
+        providers: Vec<ValidatedProvider>,
         client: &Client,
     ) -> Self {
         let providers = providers.into_iter().map(|provider| provider.connect(client, &clock)).collect();
@@ -111,81 +111,92 @@ impl Social {
         link: Option<(UserId, SessionId)>,
     ) -> Result<(Url, String), Error> {
         let provider = self.provider(provider)?;
-        if return_to.as_deref().is_some_and(|path| !return_to::is_path(path)) {
-            return Err(http::Error::invalid([FieldProblem::new(
+        if return_to.as_deref().is_some_and(|path| !return_to::is_app_path(path)) {
+            return Err(http::Error::invalid([FieldError::new(
                 "return_to",
                 "is not a path of this app, such as `/projects`",
             )])
             .into());
         }
-        let flow = Flow::new(&provider.name, return_to, link, self.0.clock.now());
-        let callback = self.callback(provider);
+        let flow = AuthorizationState::new(&provider.name, return_to, link, self.0.clock.now());
+        let callback = self.callback_url(provider);
         let url = match &provider.protocol {
-            Protocol::Oidc(oidc) => oidc.authorization(&flow, &callback).await?,
-            Protocol::GitHub(github) => github.authorization(&flow, &callback)?,
+            Protocol::Oidc(oidc) => oidc.authorization_url(&flow, &callback).await?,
+            Protocol::GitHub(github) => github.authorization_url(&flow, &callback)?,
         };
         Ok((url, flow.seal(&self.0.ring)?))
     }
 
     /// Completes a sign-in or a link, from the callback's query and the cookie. Fails if they don't match or were used
     /// before.
-    pub(crate) async fn back(
+    pub(crate) async fn handle_callback(
         &self,
         provider: &str,
         cookie: Option<&str>,
-        back: Option<Back>,
-        visitor: &Visitor,
-    ) -> Result<Done, Failed> {
-        let early = |error: Error| Failed { error, used_up: false };
+        back: Option<CallbackQuery>,
+        visitor: &ClientInfo,
+    ) -> Result<CallbackOutcome, CallbackError> {
+        let early = |error: Error| CallbackError { error, used_up: false };
         let provider = self.provider(provider).map_err(early)?;
-        let back = back.ok_or_else(|| early(lost()))?;
-        let (Some(cookie), Some(state)) = (cookie, &back.state) else { return Err(early(lost())) };
-        let flow = Flow::open(&self.0.ring, cookie, &provider.name, state, self.0.clock.now());
-        let flow = flow.ok_or_else(|| early(lost()))?;
-        if !self.0.accounts.is_first(&flow.state).await.map_err(early)? {
-            return Err(Failed { error: lost(), used_up: true });
+        let back = back.ok_or_else(|| early(sign_in_lost()))?;
+        let (Some(cookie), Some(state)) = (cookie, &back.state) else { return Err(early(sign_in_lost())) };
+        let flow = AuthorizationState::open(&self.0.ring, cookie, &provider.name, state, self.0.clock.now());
+        let flow = flow.ok_or_else(|| early(sign_in_lost()))?;
+        if !self.0.accounts.consume_oauth_state(&flow.state).await.map_err(early)? {
+            return Err(CallbackError { error: sign_in_lost(), used_up: true });
         }
-        self.finish(provider, flow, back, visitor).await.map_err(|error| Failed { error, used_up: true })
+        self.complete(provider, flow, back, visitor).await.map_err(|error| CallbackError { error, used_up: true })
     }
 
-    async fn finish(&self, provider: &Connected, flow: Flow, back: Back, visitor: &Visitor) -> Result<Done, Error> {
-        let person = self.person(provider, &flow, back).await?;
+    async fn complete(
+        &self,
+        provider: &ProviderClient,
+        flow: AuthorizationState,
+        back: CallbackQuery,
+        visitor: &ClientInfo,
+    ) -> Result<CallbackOutcome, Error> {
+        let person = self.authenticate(provider, &flow, back).await?;
         let accounts = &self.0.accounts;
         match flow.link {
             Some(who) => {
-                accounts.link(who, &person, |issuer| provider.owns(issuer), visitor).await?;
-                Ok(Done::Linked(flow.return_to))
+                accounts.link(who, &person, |issuer| provider.is_issuer(issuer), visitor).await?;
+                Ok(CallbackOutcome::Linked(flow.return_to))
             }
             None => {
-                let done = accounts.sign_in_elsewhere(&person, provider.link, visitor).await?;
-                Ok(Done::SignedIn(done, flow.return_to))
+                let done = accounts.sign_in_external(&person, provider.link, visitor).await?;
+                Ok(CallbackOutcome::SignedIn(done, flow.return_to))
             }
         }
     }
 
-    async fn person(&self, provider: &Connected, flow: &Flow, back: Back) -> Result<Person, Error> {
+    async fn authenticate(
+        &self,
+        provider: &ProviderClient,
+        flow: &AuthorizationState,
+        back: CallbackQuery,
+    ) -> Result<ExternalIdentity, Error> {
         if let Protocol::Oidc(oidc) = &provider.protocol
-            && !oidc.is_speaking(back.issuer.as_deref()).await?
+            && !oidc.matches_issuer(back.issuer.as_deref()).await?
         {
             let provider = &provider.name;
             tracing::warn!(target: "omnistack::auth", provider, "the authorization response names another issuer");
-            return Err(lost());
+            return Err(sign_in_lost());
         }
         if let Some(error) = back.error {
-            return Err(declined(&provider.name, &error));
+            return Err(authorization_error(&provider.name, &error));
         }
-        let code = back.code.filter(|code| (1..=MAX_CODE_BYTES).contains(&code.len())).ok_or_else(lost)?;
-        let callback = self.callback(provider);
+        let code = back.code.filter(|code| (1..=MAX_CODE_BYTES).contains(&code.len())).ok_or_else(sign_in_lost)?;
+        let callback = self.callback_url(provider);
         match &provider.protocol {
-            Protocol::Oidc(oidc) => oidc.person(flow, &code, &callback).await,
-            Protocol::GitHub(github) => github.person(flow, &code, &callback).await,
+            Protocol::Oidc(oidc) => oidc.exchange_code(flow, &code, &callback).await,
+            Protocol::GitHub(github) => github.exchange_code(flow, &code, &callback).await,
         }
     }
 
     /// Returns the caller's linked identities.
     pub(crate) async fn identities(&self, caller: &Identity) -> Result<Vec<LinkedIdentity>, Error> {
         let shown = |issuer: String, subject, created_at| {
-            let provider = self.0.providers.iter().find(|provider| provider.owns(&issuer));
+            let provider = self.0.providers.iter().find(|provider| provider.is_issuer(&issuer));
             LinkedIdentity { provider: provider.map(|provider| provider.name.clone()), issuer, subject, created_at }
         };
         let all = self.0.accounts.identities(caller).await?;
@@ -193,26 +204,26 @@ impl Social {
     }
 
     /// Unlinks the caller's account from a provider.
-    pub(crate) async fn unlink(&self, caller: &Identity, provider: &str, visitor: &Visitor) -> Result<(), Error> {
+    pub(crate) async fn unlink(&self, caller: &Identity, provider: &str, visitor: &ClientInfo) -> Result<(), Error> {
         let provider = self.provider(provider)?;
-        let known = |issuer: &str| self.0.providers.iter().any(|provider| provider.owns(issuer));
-        self.0.accounts.unlink(caller, |issuer| provider.owns(issuer), known, visitor).await
+        let known = |issuer: &str| self.0.providers.iter().any(|provider| provider.is_issuer(issuer));
+        self.0.accounts.unlink(caller, |issuer| provider.is_issuer(issuer), known, visitor).await
     }
 
     /// Returns whether one of the providers is the issuer.
     #[cfg(feature = "passkeys")]
-    pub(crate) fn knows(&self, issuer: &str) -> bool {
-        self.0.providers.iter().any(|provider| provider.owns(issuer))
+    pub(crate) fn has_issuer(&self, issuer: &str) -> bool {
+        self.0.providers.iter().any(|provider| provider.is_issuer(issuer))
     }
 
-    fn provider(&self, name: &str) -> Result<&Connected, Error> {
+    fn provider(&self, name: &str) -> Result<&ProviderClient, Error> {
         let provider = self.0.providers.iter().find(|provider| provider.name == name);
         Ok(provider.ok_or_else(|| http::Error::not_found("provider"))?)
     }
 
     /// Returns the redirect URI of a provider. Each has its own, so that one provider's response can't pass for
     /// another's.
-    fn callback(&self, provider: &Connected) -> String {
+    fn callback_url(&self, provider: &ProviderClient) -> String {
         self.url(&format!("/api/v1/public/auth/oauth/{}/callback", provider.name))
     }
 }
@@ -224,14 +235,14 @@ impl fmt::Debug for Social {
 }
 
 /// Returns the error for a callback without a matching sign-in: begun in another browser, expired, or completed before.
-fn lost() -> Error {
+fn sign_in_lost() -> Error {
     let message = "the sign-in was not begun in this browser, has expired or was completed; begin again";
     http::Error::bad_request("SIGN_IN_LOST", message).into()
 }
 
 /// Returns the error for an error response of the provider (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, section
 /// 3.1.2.6).
-fn declined(provider: &str, code: &str) -> Error {
+fn authorization_error(provider: &str, code: &str) -> Error {
     let code: String = code.chars().filter(char::is_ascii_graphic).take(100).collect();
     match code.as_str() {
         "access_denied"
@@ -263,7 +274,7 @@ pub(super) fn misconfigured(at: &Url, code: &str) -> Error {
 }
 
 /// Logs that the provider can't be reached, and returns the error.
-pub(super) fn away(at: &Url, error: String) -> Error {
+pub(super) fn provider_unreachable(at: &Url, error: String) -> Error {
     tracing::warn!(target: "omnistack::auth", %at, error, "a provider can't be reached");
     unavailable()
 }
@@ -274,7 +285,7 @@ fn unavailable() -> Error {
 }
 
 /// Logs that the provider's response is invalid, and returns the error.
-pub(super) fn garbled(what: &'static str) -> Error {
+pub(super) fn invalid_response(what: &'static str) -> Error {
     tracing::warn!(target: "omnistack::auth", what, "a provider's response is invalid");
     let message = "the identity provider's response is invalid; try again";
     http::Error::new(StatusCode::BAD_GATEWAY, "IDENTITY_PROVIDER_GARBLED", message).into()
@@ -287,16 +298,17 @@ pub(super) fn code_refused() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Back;
+    use super::CallbackQuery;
 
     #[test]
     fn what_comes_twice_is_not_read() {
-        let back = Back::read("state=s&code=a%2Bb&session_state=x&scope=openid&iss=https%3A%2F%2Fid.example").unwrap();
+        let back = CallbackQuery::read("state=s&code=a%2Bb&session_state=x&scope=openid&iss=https%3A%2F%2Fid.example")
+            .unwrap();
         assert_eq!((back.state.as_deref(), back.code.as_deref()), (Some("s"), Some("a+b")));
         assert_eq!((back.issuer.as_deref(), back.error), (Some("https://id.example"), None));
         for query in ["state=a&state=b", "code=a&code=a", "iss=a&iss=b", "error=a&error=b", "st%61te=a&state=a"] {
-            assert_eq!(Back::read(query), None, "{query}");
+            assert_eq!(CallbackQuery::read(query), None, "{query}");
         }
-        assert_eq!(Back::read(""), Some(Back::default()));
+        assert_eq!(CallbackQuery::read(""), Some(CallbackQuery::default()));
     }
 }

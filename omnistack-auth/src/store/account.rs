@@ -62,7 +62,7 @@ pub(crate) async fn set_password(tx: &mut Tx, id: UserId, hash: Option<&str>, no
 }
 
 /// Replaces a registration whose email address was never verified.
-pub(crate) async fn register_again(
+pub(crate) async fn replace_registration(
     tx: &mut Tx,
     id: UserId,
     name: &str,
@@ -77,7 +77,7 @@ pub(crate) async fn register_again(
 
 /// Deletes every credential except the password: linked identities, passkeys, second factors and API keys. The
 /// transaction must be one of all tenants.
-pub(crate) async fn forget_credentials(tx: &mut Tx, id: UserId) -> Result<(), Error> {
+pub(crate) async fn delete_credentials(tx: &mut Tx, id: UserId) -> Result<(), Error> {
     for sql in [
         "delete from identities where user_id = $1",
         "delete from passkeys where user_id = $1",
@@ -111,13 +111,13 @@ pub(crate) async fn set_deletion(tx: &mut Tx, id: UserId, at: Option<Timestamp>,
 
 /// Returns the users whose deletion is due, except those who are the only owner of a team that is not due for deletion
 /// itself.
-pub(crate) async fn due(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<(UserId,)>, Error> {
+pub(crate) async fn due_for_deletion(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<(UserId,)>, Error> {
     let sql = "select u.id from users u where u.delete_at <= $1 and not exists (select 1 from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = u.id and m.role = $2 and t.personal_of is null \
                and (t.delete_at is null or t.delete_at > $1) and not exists (select 1 from members o \
                where o.tenant_id = m.tenant_id and o.role = $2 and o.user_id <> m.user_id)) order by u.delete_at limit $3";
     // The query reads the members of every team.
-    let mut tx = db.all_tenants().read().await?;
+    let mut tx = db.all_tenants().begin_read().await?;
     let due = tx.query(sql).bind(now).bind(role::OWNER).bind(limit).fetch_all().await?;
     tx.commit().await?;
     Ok(due)
@@ -129,20 +129,20 @@ pub(crate) async fn delete(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bo
 }
 
 /// Returns the user's personal tenant, which is deleted with the user.
-pub(crate) async fn personal(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
+pub(crate) async fn personal_tenant(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
     tx.query("select id from tenants where personal_of = $1").bind(id).fetch_all().await
 }
 
 /// A team with a single owner.
 #[derive(sqlx::FromRow)]
-pub(crate) struct OwnedAlone {
+pub(crate) struct SoleOwnedTeam {
     pub(crate) id: TenantId,
     pub(crate) delete_at: Option<Timestamp>,
 }
 
 /// Returns the teams of which a user is the only owner, except those whose deletion is due; teams without a pending
 /// deletion come first. The transaction must be one of all tenants.
-pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<Vec<OwnedAlone>, Error> {
+pub(crate) async fn solely_owned_teams(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<Vec<SoleOwnedTeam>, Error> {
     let sql = "select t.id, t.delete_at from members m join tenants t on t.id = m.tenant_id where m.user_id = $1 \
                and m.role = $2 and t.personal_of is null and (t.delete_at is null or t.delete_at > $3) \
                and not exists (select 1 from members o where o.tenant_id = m.tenant_id and o.role = $2 \
@@ -151,7 +151,7 @@ pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId, now: Timestamp) -> Resu
 }
 
 /// Returns whether the user has signed in before, and whether from this device.
-pub(crate) async fn seen(tx: &mut Tx, id: UserId, device: &Device) -> Result<(bool, bool), Error> {
+pub(crate) async fn has_signed_in(tx: &mut Tx, id: UserId, device: &Device) -> Result<(bool, bool), Error> {
     let sql = "select exists (select 1 from sessions where user_id = $1 and actor_id is null), \
                exists (select 1 from sessions where user_id = $1 and actor_id is null \
                and user_agent is not distinct from $2 and address is not distinct from $3)";
@@ -174,7 +174,7 @@ pub(crate) struct ExportedMembership {
 
 /// A linked identity in the data export.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
-pub(crate) struct ElsewhereIdentity {
+pub(crate) struct ExportedIdentity {
     /// The issuer.
     pub(crate) issuer: String,
     /// The subject: the user's identifier at the issuer.
@@ -190,7 +190,7 @@ pub(crate) async fn memberships(tx: &mut Tx, id: UserId) -> Result<Vec<ExportedM
     tx.query(sql).bind(id).fetch_all().await
 }
 
-pub(crate) async fn elsewhere(tx: &mut Tx, id: UserId) -> Result<Vec<ElsewhereIdentity>, Error> {
+pub(crate) async fn linked_identities(tx: &mut Tx, id: UserId) -> Result<Vec<ExportedIdentity>, Error> {
     let sql = "select issuer, subject, created_at from identities where user_id = $1 order by created_at, issuer";
     tx.query(sql).bind(id).fetch_all().await
 }

@@ -2,8 +2,8 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    crud::{Listing, Search},
-    db::{self, Args, Db, Record, Sql, Tx},
+    crud::{Search, SqlList},
+    db::{self, Arguments, Db, Record, Sql, Tx},
     http::{Error, NumberedPage},
     identity::{TenantId, UserId},
 };
@@ -14,29 +14,29 @@ use crate::model::{Membership, Tenant, User, user_columns};
 
 /// A query of all users.
 #[derive(Clone, Debug)]
-pub(crate) struct UserList {
+pub(crate) struct UserQuery {
     /// The text to search in names and email addresses, ignoring case.
     pub(crate) text: Option<String>,
     pub(crate) operator: Option<bool>,
     pub(crate) active: Option<bool>,
     pub(crate) sort: UserSort,
-    pub(crate) page: Page,
+    pub(crate) page: PageNumber,
 }
 
 /// A query of all tenants.
 #[derive(Clone, Debug)]
-pub(crate) struct TenantList {
+pub(crate) struct TenantQuery {
     /// The text to search in names and slugs, ignoring case.
     pub(crate) text: Option<String>,
     pub(crate) personal: Option<bool>,
     pub(crate) suspended: Option<bool>,
     pub(crate) sort: TenantSort,
-    pub(crate) page: Page,
+    pub(crate) page: PageNumber,
 }
 
 /// A numbered page: the number, beginning with 1, and the number of rows per page.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Page {
+pub(crate) struct PageNumber {
     pub(crate) number: u32,
     pub(crate) size: u32,
 }
@@ -74,7 +74,7 @@ pub(crate) enum TenantSort {
 }
 
 /// The parts of the list query that differ between users and tenants.
-struct List<'a> {
+struct ListSql<'a> {
     columns: &'static str,
     table: &'static str,
     searched: [&'static str; 2],
@@ -83,24 +83,24 @@ struct List<'a> {
     order: &'static str,
 }
 
-impl List<'_> {
-    async fn page<T: Record>(self, db: &Db, page: Page) -> Result<NumberedPage<T>, Error> {
+impl ListSql<'_> {
+    async fn page<T: Record>(self, db: &Db, page: PageNumber) -> Result<NumberedPage<T>, Error> {
         let Self { columns, table, searched, text, conditions, order } = self;
-        let conditions = |_: &mut Args| Ok(conditions.iter().map(|&condition| condition.to_owned()).collect());
+        let conditions = |_: &mut Arguments| Ok(conditions.iter().map(|&condition| condition.to_owned()).collect());
         let search = text.and_then(|text| Search::new(table, searched, text));
-        let listing = Listing::new(table, order, conditions).search(search);
-        let mut tx = db.all_tenants().read().await?;
-        let page = listing.numbered(&mut tx, columns, page.number, page.size).await?;
+        let listing = SqlList::new(table, order, conditions).search(search);
+        let mut tx = db.all_tenants().begin_read().await?;
+        let page = listing.page(&mut tx, columns, page.number, page.size).await?;
         tx.commit().await?;
         Ok(page)
     }
 }
 
 /// Returns a page of users.
-pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
+pub(crate) async fn users(db: &Db, wanted: &UserQuery) -> Result<NumberedPage<User>, Error> {
     let operator = wanted.operator.map(|yes| if yes { "operator" } else { "not operator" });
     let active = wanted.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" });
-    let list = List {
+    let list = ListSql {
         columns: user_columns!(),
         table: "users",
         searched: ["name", "email"],
@@ -119,10 +119,10 @@ pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<NumberedPage<Use
 }
 
 /// Returns a page of tenants.
-pub(crate) async fn tenants(db: &Db, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
+pub(crate) async fn tenants(db: &Db, wanted: &TenantQuery) -> Result<NumberedPage<Tenant>, Error> {
     let personal = wanted.personal.map(|yes| if yes { "personal_of is not null" } else { "personal_of is null" });
     let suspended = wanted.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" });
-    let list = List {
+    let list = ListSql {
         columns: "id, name, slug, personal_of, suspended_at, delete_at, created_at, updated_at",
         table: "tenants",
         searched: ["name", "slug"],
@@ -151,7 +151,7 @@ pub(crate) async fn memberships(tx: &mut Tx, user: UserId) -> Result<Vec<Members
 
 /// Returns the operators and locks their rows, so that transactions that change operators or delete an operator's
 /// account run one after another. Operators who are disabled or about to be deleted are not included.
-pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<UserId>, db::Error> {
+pub(crate) async fn lock_operators(tx: &mut Tx) -> Result<Vec<UserId>, db::Error> {
     let sql = Sql {
         postgres: "select id from users where operator and disabled_at is null and delete_at is null \
                    order by id for no key update",
@@ -174,7 +174,7 @@ pub(crate) async fn set_user(
 }
 
 /// Ends an operator's impersonations.
-pub(crate) async fn end_acting(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<(), db::Error> {
+pub(crate) async fn end_impersonations(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<(), db::Error> {
     let sql = "update sessions set ended_at = $2 where actor_id = $1 and ended_at is null";
     tx.query(sql).bind(actor).bind(now).execute().await?;
     Ok(())

@@ -18,7 +18,7 @@ macro_rules! columns {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct StoredApiKey {
     id: ApiKeyId,
     tenant_id: TenantId,
     user_id: UserId,
@@ -32,9 +32,9 @@ struct Row {
     expires_at: Option<Timestamp>,
 }
 
-impl From<Row> for ApiKey {
-    fn from(row: Row) -> Self {
-        let Row { id, tenant_id, user_id, name, hint, scopes, .. } = row;
+impl From<StoredApiKey> for ApiKey {
+    fn from(row: StoredApiKey) -> Self {
+        let StoredApiKey { id, tenant_id, user_id, name, hint, scopes, .. } = row;
         Self {
             id,
             tenant_id,
@@ -75,13 +75,13 @@ pub(crate) async fn list(
 ) -> Result<Vec<ApiKey>, Error> {
     let sql = concat!("select ", columns!(), " from api_keys where tenant_id = $1 and id > $2 order by id limit $3");
     let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
-    let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
+    let rows: Vec<StoredApiKey> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
     let sql = concat!("select ", columns!(), " from api_keys where tenant_id = $1 and id = $2");
-    let row: Option<Row> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
+    let row: Option<StoredApiKey> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
     Ok(row.map(Into::into))
 }
 
@@ -103,27 +103,27 @@ pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Resul
 
 /// Returns the user's keys that have not expired, newest first, at most 200. The transaction must be one of all
 /// tenants.
-pub(crate) async fn of_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<ApiKey>, Error> {
+pub(crate) async fn list_for_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<ApiKey>, Error> {
     let sql = concat!(
         "select ",
         columns!(),
         " from api_keys where user_id = $1 and (expires_at is null or expires_at > $2) ",
         "order by created_at desc, id desc limit 200"
     );
-    let rows: Vec<Row> = tx.query(sql).bind(user).bind(now).fetch_all().await?;
+    let rows: Vec<StoredApiKey> = tx.query(sql).bind(user).bind(now).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Deletes the user's keys and returns them in the order of tenants. The transaction must be one of all tenants.
-pub(crate) async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<ApiKey>, Error> {
+pub(crate) async fn delete_for_user(tx: &mut Tx, user: UserId) -> Result<Vec<ApiKey>, Error> {
     let sql = concat!("delete from api_keys where user_id = $1 returning ", columns!());
-    let mut rows: Vec<Row> = tx.query(sql).bind(user).fetch_all().await?;
+    let mut rows: Vec<StoredApiKey> = tx.query(sql).bind(user).fetch_all().await?;
     rows.sort_by_key(|row| (row.tenant_id, row.id));
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Deletes keys of all tenants that expired before `before`, at most `limit`. Returns their number.
-pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_expired(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from api_keys where id in (select id from api_keys where expires_at < $1 \
                order by expires_at limit $2)";
     tx.query(sql).bind(before).bind(limit).execute().await
@@ -131,7 +131,7 @@ pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<
 
 /// The data that authorises each request with a key.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Holder {
+pub(crate) struct ApiKeyRow {
     pub(crate) id: ApiKeyId,
     pub(crate) tenant_id: TenantId,
     pub(crate) user_id: UserId,
@@ -139,7 +139,7 @@ pub(crate) struct Holder {
     pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
     /// The end of the grace period, if the secret is the previous one.
-    pub(crate) until: Option<Timestamp>,
+    pub(crate) previous_until: Option<Timestamp>,
     pub(crate) role: String,
     /// The permissions of the role, if it is a custom role.
     pub(crate) permissions: Option<String>,
@@ -147,7 +147,7 @@ pub(crate) struct Holder {
 }
 
 /// Returns the key with this valid secret, or `None` if its user is disabled or no longer a member.
-pub(crate) async fn holder(db: &Db, hash: Sha256, now: Timestamp) -> Result<Option<Holder>, Error> {
+pub(crate) async fn find_by_secret(db: &Db, hash: Sha256, now: Timestamp) -> Result<Option<ApiKeyRow>, Error> {
     let sql = "select k.id, k.tenant_id, k.user_id, k.scopes, k.last_used_at, k.expires_at, \
                case when k.hash = $1 then null else k.previous_until end as until, \
                m.role, r.permissions, t.suspended_at \
@@ -157,14 +157,14 @@ pub(crate) async fn holder(db: &Db, hash: Sha256, now: Timestamp) -> Result<Opti
                where (k.hash = $1 or (k.previous_hash = $1 and k.previous_until > $2)) \
                and (k.expires_at is null or k.expires_at > $2) and u.disabled_at is null";
     // The tenant is not known before the row is read.
-    let mut tx = db.all_tenants().read().await?;
+    let mut tx = db.all_tenants().begin_read().await?;
     let holder = tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await?;
     tx.commit().await?;
     Ok(holder)
 }
 
 /// Stores the time of use, unless another replica has done so in the last minute.
-pub(crate) async fn used(db: &Db, key: &Holder, now: Timestamp, before: Timestamp) -> Result<(), Error> {
+pub(crate) async fn record_use(db: &Db, key: &ApiKeyRow, now: Timestamp, before: Timestamp) -> Result<(), Error> {
     let mut tx = db.tenant(key.tenant_id).begin().await?;
     let sql = "update api_keys set last_used_at = $3 where tenant_id = $1 and id = $2 \
                and (last_used_at is null or last_used_at <= $4)";

@@ -27,7 +27,7 @@ pub(crate) async fn blocked_until(tx: &mut Tx, key: &[u8]) -> Result<Option<Time
     Ok(row.and_then(|(until,)| until))
 }
 
-pub(crate) async fn take_back(tx: &mut Tx, key: &[u8]) -> Result<(), Error> {
+pub(crate) async fn undo(tx: &mut Tx, key: &[u8]) -> Result<(), Error> {
     let sql = "update attempts set failures = failures - 1, blocked_until = null where key = $1 and failures > 0";
     tx.query(sql).bind(key.to_vec()).execute().await?;
     Ok(())
@@ -38,7 +38,7 @@ pub(crate) async fn clear(tx: &mut Tx, key: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) async fn sweep(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_old(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql =
         "delete from attempts where key in (select key from attempts where last_at < $1 order by last_at limit $2)";
     db.query(sql).bind(before).bind(limit).execute().await

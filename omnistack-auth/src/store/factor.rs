@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 /// A user's TOTP secret.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Totp {
+pub(crate) struct TotpRow {
     /// The secret, sealed.
     pub(crate) secret: String,
     pub(crate) confirmed_at: Option<Timestamp>,
@@ -55,13 +55,18 @@ pub(crate) async fn state_in(tx: &mut Tx, user: UserId) -> Result<SecondFactorSt
 
 /// Stores an unconfirmed secret in place of an earlier unconfirmed one. Returns `false` if the user has a confirmed
 /// secret.
-pub(crate) async fn begin(tx: &mut Tx, user: UserId, secret: String, now: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn insert_unconfirmed(
+    tx: &mut Tx,
+    user: UserId,
+    secret: String,
+    now: Timestamp,
+) -> Result<bool, Error> {
     let sql = "insert into totp_secrets as t (user_id, secret, created_at) values ($1, $2, $3) \
                on conflict (user_id) do update set secret = $2, created_at = $3 where t.confirmed_at is null";
     Ok(tx.query(sql).bind(user).bind(secret).bind(now).execute().await? > 0)
 }
 
-pub(crate) async fn totp(tx: &mut Tx, user: UserId) -> Result<Option<Totp>, Error> {
+pub(crate) async fn totp(tx: &mut Tx, user: UserId) -> Result<Option<TotpRow>, Error> {
     let sql = "select secret, confirmed_at, created_at from totp_secrets where user_id = $1";
     tx.query(sql).bind(user).fetch_optional().await
 }
@@ -75,14 +80,14 @@ pub(crate) async fn confirm(tx: &mut Tx, user: UserId, secret: &str, step: i64, 
 
 /// Uses up a time step and all earlier ones. Returns `true` to only one of several concurrent requests with the same
 /// code.
-pub(crate) async fn use_step(tx: &mut Tx, user: UserId, secret: &str, step: i64) -> Result<bool, Error> {
+pub(crate) async fn consume_step(tx: &mut Tx, user: UserId, secret: &str, step: i64) -> Result<bool, Error> {
     let sql = "update totp_secrets set last_step = $3 \
                where user_id = $1 and secret = $2 and confirmed_at is not null and last_step < $3";
     Ok(tx.query(sql).bind(user).bind(secret.to_owned()).bind(step).execute().await? == 1)
 }
 
 /// Uses up a recovery code. Returns the number of codes left, or `None` if the user has no such code.
-pub(crate) async fn use_recovery_code(tx: &mut Tx, user: UserId, hash: Sha256) -> Result<Option<i64>, Error> {
+pub(crate) async fn consume_recovery_code(tx: &mut Tx, user: UserId, hash: Sha256) -> Result<Option<i64>, Error> {
     let used = tx.query("delete from recovery_codes where hash = $1 and user_id = $2");
     if used.bind(hash.as_bytes().to_vec()).bind(user).execute().await? != 1 {
         return Ok(None);

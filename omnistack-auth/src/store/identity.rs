@@ -9,7 +9,7 @@ use omnistack_core::{
 
 /// The data that authorises each request with an external access token.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Standing {
+pub(crate) struct ExternalAccessRow {
     pub(crate) user_id: UserId,
     /// The hash of the claims stored last, and their time.
     pub(crate) claims: Vec<u8>,
@@ -25,12 +25,12 @@ pub(crate) struct Standing {
 }
 
 /// Returns the access of a subject of an issuer, in this tenant or else in the personal tenant.
-pub(crate) async fn standing(
+pub(crate) async fn access(
     db: &Db,
     issuer: &str,
     subject: &str,
     tenant: Option<TenantId>,
-) -> Result<Option<Standing>, Error> {
+) -> Result<Option<ExternalAccessRow>, Error> {
     let sql = "select i.user_id, i.claims, i.updated_at, u.operator, u.disabled_at, m.tenant_id, m.role, r.permissions, \
                t.suspended_at \
                from identities i join users u on u.id = i.user_id \
@@ -40,7 +40,7 @@ pub(crate) async fn standing(
                left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
                where i.issuer = $1 and i.subject = $2";
     // The tenant is not known yet, so the transaction is of all tenants; the query restricts itself to one.
-    let mut tx = db.all_tenants().read().await?;
+    let mut tx = db.all_tenants().begin_read().await?;
     let standing = tx.query(sql).bind(issuer.to_owned()).bind(subject.to_owned()).bind(tenant).fetch_optional().await?;
     tx.commit().await?;
     Ok(standing)
@@ -74,7 +74,7 @@ pub(crate) async fn remove(tx: &mut Tx, (issuer, subject): (&str, &str), user: U
 }
 
 /// Stores the hash and the time of claims. Returns `false` if they are unchanged or older than the stored ones.
-pub(crate) async fn take(
+pub(crate) async fn record_claims(
     tx: &mut Tx,
     (issuer, subject): (&str, &str),
     claims: &Sha256,
@@ -88,7 +88,7 @@ pub(crate) async fn take(
 
 /// The account data that decides whether an email address may be taken or linked.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Holder {
+pub(crate) struct EmailOwnerRow {
     pub(crate) id: UserId,
     pub(crate) email: Option<String>,
     pub(crate) email_verified_at: Option<Timestamp>,
@@ -107,17 +107,17 @@ macro_rules! holder {
 }
 
 /// Returns the user with this email address.
-pub(crate) async fn holder(tx: &mut Tx, email: &str) -> Result<Option<Holder>, Error> {
+pub(crate) async fn find_by_email(tx: &mut Tx, email: &str) -> Result<Option<EmailOwnerRow>, Error> {
     tx.query(holder!("email = $1")).bind(email.to_owned()).fetch_optional().await
 }
 
 /// Returns the user with this id.
-pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<Holder>, Error> {
+pub(crate) async fn find_by_id(tx: &mut Tx, id: UserId) -> Result<Option<EmailOwnerRow>, Error> {
     tx.query(holder!("id = $1")).bind(id).fetch_optional().await
 }
 
 /// Stores the profile fields that are present; the others stay unchanged.
-pub(crate) async fn change(
+pub(crate) async fn update_profile(
     tx: &mut Tx,
     id: UserId,
     (name, picture, locale): (Option<&str>, Option<&str>, Option<&str>),
@@ -131,7 +131,7 @@ pub(crate) async fn change(
 }
 
 /// Sets a user's email address, verified.
-pub(crate) async fn readdress(tx: &mut Tx, id: UserId, email: &str, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn set_verified_email(tx: &mut Tx, id: UserId, email: &str, now: Timestamp) -> Result<(), Error> {
     let sql = "update users set email = $2, email_verified_at = $3, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(email.to_owned()).bind(now).execute().await?;
     Ok(())
@@ -144,14 +144,19 @@ pub(crate) async fn disable(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<b
 }
 
 /// Stores the id of a webhook delivery. Returns whether it is new.
-pub(crate) async fn deliver(tx: &mut Tx, delivery: &Sha256, now: Timestamp, until: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn record_delivery(
+    tx: &mut Tx,
+    delivery: &Sha256,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<bool, Error> {
     let sql = "insert into one_time_tokens (hash, purpose, created_at, expires_at) values ($1, 'webhook', $2, $3) \
                on conflict do nothing";
     Ok(tx.query(sql).bind(delivery.as_bytes().to_vec()).bind(now).bind(until).execute().await? > 0)
 }
 
 /// Deletes expired delivery ids, at most `limit`. Returns their number.
-pub(crate) async fn forget_deliveries(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_expired_deliveries(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from one_time_tokens where hash in (select hash from one_time_tokens \
                where purpose = 'webhook' and expires_at <= $1 order by expires_at limit $2)";
     db.query(sql).bind(now).bind(limit).execute().await

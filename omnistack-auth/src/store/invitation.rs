@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::model::{Invitation, Invited};
+use crate::model::{Invitation, InvitationMarker};
 
 macro_rules! columns {
     () => {
@@ -20,12 +20,12 @@ macro_rules! columns {
 }
 
 /// A token as it is stored.
-pub(crate) struct Kept {
+pub(crate) struct StoredToken {
     pub(crate) hash: Sha256,
     pub(crate) sealed: String,
 }
 
-pub(crate) async fn insert(tx: &mut Tx, new: &Invitation, token: Kept) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &mut Tx, new: &Invitation, token: StoredToken) -> Result<(), Error> {
     let sql = "insert into invitations (id, tenant_id, email, role, hash, secret, invited_by, sent_at, created_at, \
                expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let insert = tx.query(sql).bind(new.id).bind(new.tenant_id).bind(new.email.clone()).bind(new.role.clone());
@@ -38,7 +38,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &Invitation, token: Kept) -> Result
 pub(crate) async fn list(
     tx: &mut Tx,
     tenant: TenantId,
-    after: Option<Id<Invited>>,
+    after: Option<Id<InvitationMarker>>,
     limit: i64,
 ) -> Result<Vec<Invitation>, Error> {
     let sql = concat!("select ", columns!(), " from invitations where tenant_id = $1 and id > $2 order by id limit $3");
@@ -52,13 +52,13 @@ pub(crate) async fn count(tx: &mut Tx, tenant: TenantId) -> Result<i64, Error> {
     Ok(count)
 }
 
-pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: Id<Invited>) -> Result<Option<Invitation>, Error> {
+pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: Id<InvitationMarker>) -> Result<Option<Invitation>, Error> {
     let sql = concat!("select ", columns!(), " from invitations where tenant_id = $1 and id = $2");
     tx.query(sql).bind(tenant).bind(id).fetch_optional().await
 }
 
 /// Returns the invitation with this token, unless it has expired.
-pub(crate) async fn of_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<Invitation>, Error> {
+pub(crate) async fn find_by_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<Invitation>, Error> {
     let sql = concat!("select ", columns!(), " from invitations where hash = $1 and expires_at > $2");
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await
 }
@@ -66,7 +66,7 @@ pub(crate) async fn of_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Resul
 /// The data of an invitation mail: the recipient, the sealed token, the tenant's name, the inviter and the role. The
 /// locale is that of the recipient's account, or else the inviter's.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Letter {
+pub(crate) struct InvitationMail {
     pub(crate) tenant_id: TenantId,
     pub(crate) email: String,
     pub(crate) secret: String,
@@ -77,7 +77,11 @@ pub(crate) struct Letter {
     pub(crate) expires_at: Timestamp,
 }
 
-pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Result<Option<Letter>, Error> {
+pub(crate) async fn mail_data(
+    tx: &mut Tx,
+    id: Id<InvitationMarker>,
+    now: Timestamp,
+) -> Result<Option<InvitationMail>, Error> {
     let sql = "select i.tenant_id, i.email, i.secret, t.name as team, i.role, u.name as inviter, \
                coalesce(r.locale, u.locale) as locale, i.expires_at from invitations i \
                join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
@@ -88,7 +92,7 @@ pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Resu
 /// An invitation as it is shown to its recipient.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
 #[schema(as = InvitationDetails)]
-pub(crate) struct Shown {
+pub(crate) struct InvitationDetails {
     /// The email address it was sent to.
     email: String,
     /// The team's display name.
@@ -104,7 +108,7 @@ pub(crate) struct Shown {
     registered: bool,
 }
 
-pub(crate) async fn shown(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<Shown>, Error> {
+pub(crate) async fn details(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<InvitationDetails>, Error> {
     let sql = "select i.email, t.name as tenant, i.role, u.name as inviter, i.expires_at, \
                exists (select 1 from users r where r.email = i.email and r.email_verified_at is not null) as registered \
                from invitations i join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
@@ -113,7 +117,7 @@ pub(crate) async fn shown(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<O
 }
 
 /// Replaces the token and the expiry.
-pub(crate) async fn renew(tx: &mut Tx, renewed: &Invitation, token: Kept) -> Result<(), Error> {
+pub(crate) async fn renew(tx: &mut Tx, renewed: &Invitation, token: StoredToken) -> Result<(), Error> {
     let sql = "update invitations set hash = $3, secret = $4, sent_at = $5, expires_at = $6 \
                where tenant_id = $1 and id = $2";
     let update = tx.query(sql).bind(renewed.tenant_id).bind(renewed.id).bind(token.hash.as_bytes().to_vec());
@@ -122,7 +126,7 @@ pub(crate) async fn renew(tx: &mut Tx, renewed: &Invitation, token: Kept) -> Res
 }
 
 /// Deletes an invitation. Returns whether it existed.
-pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: Id<Invited>) -> Result<bool, Error> {
+pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: Id<InvitationMarker>) -> Result<bool, Error> {
     let sql = "delete from invitations where tenant_id = $1 and id = $2";
     Ok(tx.query(sql).bind(tenant).bind(id).execute().await? == 1)
 }
@@ -135,7 +139,7 @@ pub(crate) async fn delete_expired(tx: &mut Tx, tenant: TenantId, email: &str, n
 }
 
 /// Deletes invitations of all tenants that expired before `before`, at most `limit`. Returns their number.
-pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_expired_of_all(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from invitations where id in (select id from invitations where expires_at < $1 \
                order by expires_at limit $2)";
     tx.query(sql).bind(before).bind(limit).execute().await

@@ -7,7 +7,7 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use crate::model::{Member, Role};
+use crate::model::{CustomRole, Member};
 
 /// Returns the members with a user id greater than `after`, in the order of user ids.
 pub(crate) async fn list(
@@ -42,38 +42,38 @@ pub(crate) async fn set_role(tx: &mut Tx, tenant: TenantId, user: UserId, role: 
     Ok(())
 }
 
-pub(crate) async fn remove(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<(), Error> {
+pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<(), Error> {
     let sql = "delete from members where tenant_id = $1 and user_id = $2";
     tx.query(sql).bind(tenant).bind(user).execute().await?;
     Ok(())
 }
 
 /// Returns the number of members with a role.
-pub(crate) async fn holders(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
+pub(crate) async fn count_with_role(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
     let sql = "select count(*) from members where tenant_id = $1 and role = $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(role.to_owned()).fetch_one().await?;
     Ok(count)
 }
 
 /// Returns the number of invitations with a role.
-pub(crate) async fn invited(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
+pub(crate) async fn count_invited_with_role(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
     let sql = "select count(*) from invitations where tenant_id = $1 and role = $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(role.to_owned()).fetch_one().await?;
     Ok(count)
 }
 
 /// Returns the custom roles of a tenant, by name.
-pub(crate) async fn roles(tx: &mut Tx, tenant: TenantId) -> Result<Vec<Role>, Error> {
+pub(crate) async fn roles(tx: &mut Tx, tenant: TenantId) -> Result<Vec<CustomRole>, Error> {
     let sql = "select name, permissions, created_at, updated_at from roles where tenant_id = $1 order by name";
     tx.query(sql).bind(tenant).fetch_all().await
 }
 
-pub(crate) async fn role(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<Option<Role>, Error> {
+pub(crate) async fn role(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<Option<CustomRole>, Error> {
     let sql = "select name, permissions, created_at, updated_at from roles where tenant_id = $1 and name = $2";
     tx.query(sql).bind(tenant).bind(name.to_owned()).fetch_optional().await
 }
 
-pub(crate) async fn add_role(
+pub(crate) async fn insert_role(
     tx: &mut Tx,
     tenant: TenantId,
     name: &str,
@@ -86,7 +86,7 @@ pub(crate) async fn add_role(
     Ok(())
 }
 
-pub(crate) async fn change_role(
+pub(crate) async fn update_role(
     tx: &mut Tx,
     tenant: TenantId,
     name: &str,
@@ -99,7 +99,7 @@ pub(crate) async fn change_role(
     Ok(())
 }
 
-pub(crate) async fn remove_role(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<(), Error> {
+pub(crate) async fn delete_role(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<(), Error> {
     let sql = "delete from roles where tenant_id = $1 and name = $2";
     tx.query(sql).bind(tenant).bind(name.to_owned()).execute().await?;
     Ok(())

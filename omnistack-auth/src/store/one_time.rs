@@ -9,7 +9,7 @@ use omnistack_core::{
 
 /// The user and the data of a token.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Row {
+pub(crate) struct OneTimeTokenRow {
     pub(crate) user_id: UserId,
     pub(crate) data: Option<String>,
 }
@@ -19,7 +19,7 @@ pub(crate) async fn replace(
     tx: &mut Tx,
     hash: Sha256,
     purpose: &'static str,
-    row: Row,
+    row: OneTimeTokenRow,
     now: Timestamp,
     expires: Timestamp,
 ) -> Result<(), Error> {
@@ -34,7 +34,7 @@ pub(crate) async fn replace(
 
 /// Stores a token that belongs to no user.
 #[cfg(feature = "passkeys")]
-pub(crate) async fn insert_for_anybody(
+pub(crate) async fn insert_anonymous(
     tx: &mut Tx,
     hash: Sha256,
     purpose: &'static str,
@@ -49,7 +49,7 @@ pub(crate) async fn insert_for_anybody(
 
 /// Uses up a token that belongs to no user, and returns its data. Returns `None` if it is unknown or expired.
 #[cfg(feature = "passkeys")]
-pub(crate) async fn take_from_anybody(
+pub(crate) async fn consume_anonymous(
     tx: &mut Tx,
     hash: Sha256,
     purpose: &'static str,
@@ -63,26 +63,31 @@ pub(crate) async fn take_from_anybody(
 }
 
 /// Returns a valid token without using it up.
-pub(crate) async fn look(db: &Db, hash: Sha256, purpose: &'static str, now: Timestamp) -> Result<Option<Row>, Error> {
+pub(crate) async fn peek(
+    db: &Db,
+    hash: Sha256,
+    purpose: &'static str,
+    now: Timestamp,
+) -> Result<Option<OneTimeTokenRow>, Error> {
     let sql = "select user_id, data from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
                and user_id is not null";
     db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
 
 /// Uses up a token and returns it. Only one of several concurrent requests gets it.
-pub(crate) async fn take(
+pub(crate) async fn consume(
     tx: &mut Tx,
     hash: Sha256,
     purpose: &'static str,
     now: Timestamp,
-) -> Result<Option<Row>, Error> {
+) -> Result<Option<OneTimeTokenRow>, Error> {
     let sql = "delete from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
                and user_id is not null returning user_id, data";
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
 
 /// Marks a value as used that was not stored before. Returns whether it is the first use.
-pub(crate) async fn first(
+pub(crate) async fn mark_used(
     db: &Db,
     hash: Sha256,
     purpose: &'static str,
@@ -103,7 +108,7 @@ pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) async fn sweep(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_expired(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from one_time_tokens where hash in (select hash from one_time_tokens where expires_at < $1 \
                order by expires_at limit $2)";
     db.query(sql).bind(now).bind(limit).execute().await

@@ -10,20 +10,20 @@ use crate::passkey::{Passkey, PasskeyId};
 
 /// A passkey as it is stored.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Row {
+pub(crate) struct PasskeyRow {
     pub(crate) id: PasskeyId,
     /// The credential, as the WebAuthn library serialises it.
     pub(crate) credential: String,
 }
 
 /// Returns the user's passkeys, oldest first.
-pub(crate) async fn of_user(db: &Db, user: UserId) -> Result<Vec<Passkey>, Error> {
+pub(crate) async fn list_for_user(db: &Db, user: UserId) -> Result<Vec<Passkey>, Error> {
     let sql = "select id, name, created_at, last_used_at from passkeys where user_id = $1 order by id";
     db.query(sql).bind(user).fetch_all().await
 }
 
 /// Returns the credentials of the user's passkeys, oldest first.
-pub(crate) async fn credentials(db: &Db, user: UserId) -> Result<Vec<Row>, Error> {
+pub(crate) async fn credentials(db: &Db, user: UserId) -> Result<Vec<PasskeyRow>, Error> {
     let sql = "select id, credential from passkeys where user_id = $1 order by id";
     db.query(sql).bind(user).fetch_all().await
 }
@@ -47,14 +47,14 @@ pub(crate) async fn insert(
 }
 
 /// Returns the user's passkey with this credential id.
-pub(crate) async fn find(tx: &mut Tx, user: UserId, credential_id: &[u8]) -> Result<Option<Row>, Error> {
+pub(crate) async fn find(tx: &mut Tx, user: UserId, credential_id: &[u8]) -> Result<Option<PasskeyRow>, Error> {
     let sql = "select id, credential from passkeys where credential_id = $1 and user_id = $2";
     tx.query(sql).bind(credential_id.to_vec()).bind(user).fetch_optional().await
 }
 
 /// Stores the time of use and the credential with its new signature counter. The caller must have locked the user's
 /// row.
-pub(crate) async fn used(tx: &mut Tx, id: PasskeyId, credential: String, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn record_use(tx: &mut Tx, id: PasskeyId, credential: String, now: Timestamp) -> Result<(), Error> {
     let sql = "update passkeys set credential = $2, last_used_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(credential).bind(now).execute().await?;
     Ok(())

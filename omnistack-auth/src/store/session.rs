@@ -4,14 +4,14 @@ use omnistack_core::{
     clock::Timestamp,
     crypto::Sha256,
     db::{Db, Error, Tx},
-    identity::{Proof, SessionId, TenantId, UserId},
+    identity::{AuthenticationContext, SessionId, TenantId, UserId},
 };
 
 use crate::model::{Device, SessionInfo};
 
 /// A session as it is stored.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Row {
+pub(crate) struct SessionRow {
     pub(crate) id: SessionId,
     pub(crate) user_id: UserId,
     pub(crate) tenant_id: Option<TenantId>,
@@ -27,7 +27,7 @@ pub(crate) struct Row {
     pub(crate) ended_at: Option<Timestamp>,
 }
 
-pub(crate) async fn insert(tx: &mut Tx, row: &Row, device: &Device, reason: Option<&str>) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &mut Tx, row: &SessionRow, device: &Device, reason: Option<&str>) -> Result<(), Error> {
     let sql = "insert into sessions (id, user_id, tenant_id, actor_id, reason, user_agent, address, proof_at, \
                second_factor, refresh_key, refresh_hash, rotated_at, created_at, expires_at) \
                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
@@ -51,7 +51,7 @@ pub(crate) async fn insert(tx: &mut Tx, row: &Row, device: &Device, reason: Opti
     Ok(())
 }
 
-pub(crate) async fn find(db: &Db, id: SessionId) -> Result<Option<Row>, Error> {
+pub(crate) async fn find(db: &Db, id: SessionId) -> Result<Option<SessionRow>, Error> {
     let sql = "select s.id, user_id, tenant_id, actor_id, proof_at, second_factor, refresh_key, refresh_hash, \
                previous_hash, rotated_at, s.created_at, expires_at, ended_at \
                from sessions s join users u on u.id = s.user_id \
@@ -67,7 +67,7 @@ pub(crate) async fn rotate(db: &Db, id: SessionId, from: Sha256, to: Sha256, now
     Ok(query.bind(now).execute().await? == 1)
 }
 
-pub(crate) async fn of_user(
+pub(crate) async fn list_for_user(
     db: &Db,
     user: UserId,
     now: Timestamp,
@@ -96,18 +96,18 @@ pub(crate) async fn end_all(tx: &mut Tx, user: UserId, but: Option<SessionId>, n
     tx.query(sql).bind(user).bind(now).bind(but).execute().await
 }
 
-pub(crate) async fn choose(db: &Db, id: SessionId, tenant: TenantId) -> Result<(), Error> {
+pub(crate) async fn set_tenant(db: &Db, id: SessionId, tenant: TenantId) -> Result<(), Error> {
     db.query("update sessions set tenant_id = $2 where id = $1").bind(id).bind(tenant).execute().await?;
     Ok(())
 }
 
-pub(crate) async fn prove(db: &Db, id: SessionId, proof: Proof) -> Result<(), Error> {
+pub(crate) async fn record_proof(db: &Db, id: SessionId, proof: AuthenticationContext) -> Result<(), Error> {
     let sql = "update sessions set proof_at = $2, second_factor = $3 where id = $1";
-    db.query(sql).bind(id).bind(proof.at).bind(proof.second_factor).execute().await?;
+    db.query(sql).bind(id).bind(proof.authenticated_at).bind(proof.second_factor).execute().await?;
     Ok(())
 }
 
-pub(crate) async fn sweep(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_expired(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from sessions where id in (select id from sessions where expires_at < $1 order by expires_at \
                limit $2)";
     db.query(sql).bind(before).bind(limit).execute().await

@@ -6,7 +6,7 @@ use omnistack_core::{
 };
 
 #[derive(sqlx::FromRow)]
-pub(crate) struct Row {
+pub(crate) struct SigningKeyRow {
     pub(crate) id: String,
     /// The private key, sealed.
     pub(crate) private: String,
@@ -18,12 +18,12 @@ pub(crate) struct Row {
 const ALL: &str = "select id, private, public, signs_from from signing_keys order by signs_from desc, id desc";
 
 /// Returns every key, the newest first.
-pub(crate) async fn all(db: &Db) -> Result<Vec<Row>, Error> {
+pub(crate) async fn all(db: &Db) -> Result<Vec<SigningKeyRow>, Error> {
     db.query(ALL).fetch_all().await
 }
 
 /// Returns every key as [`all`] does, within a transaction.
-pub(crate) async fn all_in(tx: &mut Tx) -> Result<Vec<Row>, Error> {
+pub(crate) async fn all_in(tx: &mut Tx) -> Result<Vec<SigningKeyRow>, Error> {
     tx.query(ALL).fetch_all().await
 }
 
@@ -37,12 +37,12 @@ pub(crate) async fn lock(tx: &mut Tx) -> Result<(), Error> {
 }
 
 /// Returns the time from which the newest key signs, in the past or the future, or `None` if there is no key.
-pub(crate) async fn newest(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
+pub(crate) async fn newest_signs_from(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     let (newest,): (Option<Timestamp>,) = tx.query("select max(signs_from) from signing_keys").fetch_one().await?;
     Ok(newest)
 }
 
-pub(crate) async fn insert(tx: &mut Tx, key: Row, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &mut Tx, key: SigningKeyRow, now: Timestamp) -> Result<(), Error> {
     let sql = "insert into signing_keys (id, private, public, signs_from, created_at) values ($1, $2, $3, $4, $5)";
     let insert = tx.query(sql).bind(key.id).bind(key.private).bind(key.public).bind(key.signs_from);
     insert.bind(now).execute().await?;

@@ -34,13 +34,13 @@ pub(crate) async fn phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, Er
 }
 
 /// Returns the phone number like [`phone`], outside of a transaction.
-pub(crate) async fn look(db: &Db, user: UserId) -> Result<Option<Phone>, Error> {
+pub(crate) async fn find(db: &Db, user: UserId) -> Result<Option<Phone>, Error> {
     db.query(PHONE).bind(user).fetch_optional().await
 }
 
 /// Stores an unconfirmed number without a code, in place of an earlier unconfirmed one. Returns `false` if the user has
 /// a confirmed number.
-pub(crate) async fn begin(tx: &mut Tx, user: UserId, number: &str, now: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn insert_unconfirmed(tx: &mut Tx, user: UserId, number: &str, now: Timestamp) -> Result<bool, Error> {
     let sql = "insert into sms_code_phones as p (user_id, number, created_at) values ($1, $2, $3) \
                on conflict (user_id) do update set number = $2, created_at = $3, \
                code_key = null, code_hash = null, code_until = null, code_tries = 0 where p.confirmed_at is null";
@@ -61,14 +61,14 @@ pub(crate) async fn set_code(
 }
 
 /// Uses up a code, if it is still the stored one. Returns `true` to only one of several concurrent requests.
-pub(crate) async fn use_code(tx: &mut Tx, user: UserId, hash: &[u8]) -> Result<bool, Error> {
+pub(crate) async fn consume_code(tx: &mut Tx, user: UserId, hash: &[u8]) -> Result<bool, Error> {
     let sql = "update sms_code_phones set code_key = null, code_hash = null, code_until = null \
                where user_id = $1 and code_hash = $2";
     Ok(tx.query(sql).bind(user).bind(hash.to_vec()).execute().await? == 1)
 }
 
 /// Counts a wrong guess. After `most` wrong guesses the code is invalid.
-pub(crate) async fn count_wrong(tx: &mut Tx, user: UserId, most: i64) -> Result<(), Error> {
+pub(crate) async fn count_wrong_guess(tx: &mut Tx, user: UserId, most: i64) -> Result<(), Error> {
     let sql = "update sms_code_phones set code_tries = code_tries + 1, \
                code_until = case when code_tries + 1 >= $2 then null else code_until end where user_id = $1";
     tx.query(sql).bind(user).bind(most).execute().await?;
@@ -104,14 +104,14 @@ pub(crate) async fn count_send(
 }
 
 /// Returns the time at which a count began.
-pub(crate) async fn counted_since(tx: &mut Tx, key: Sha256) -> Result<Option<Timestamp>, Error> {
+pub(crate) async fn count_started_at(tx: &mut Tx, key: Sha256) -> Result<Option<Timestamp>, Error> {
     let sql = "select since from sms_code_sends where key = $1";
     let since: Option<(Timestamp,)> = tx.query(sql).bind(key.as_bytes().to_vec()).fetch_optional().await?;
     Ok(since.map(|(since,)| since))
 }
 
 /// Deletes counts and unconfirmed numbers that are older than `before`, at most `limit` of each. Returns their number.
-pub(crate) async fn sweep(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+pub(crate) async fn delete_old(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sends = "delete from sms_code_sends where key in \
                  (select key from sms_code_sends where since < $1 order by since limit $2)";
     let phones = "delete from sms_code_phones where confirmed_at is null and user_id in \

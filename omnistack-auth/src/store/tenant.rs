@@ -41,7 +41,7 @@ pub(crate) async fn add_member(
 
 /// The data that authorises each request of a session.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Standing {
+pub(crate) struct SessionAccessRow {
     pub(crate) operator: bool,
     pub(crate) actor_id: Option<UserId>,
     pub(crate) proof_at: Timestamp,
@@ -54,12 +54,12 @@ pub(crate) struct Standing {
 }
 
 /// Returns the access of a session's user in a tenant, or `None` if the session has ended or the user is disabled.
-pub(crate) async fn standing(
+pub(crate) async fn session_access(
     db: &Db,
     session: SessionId,
     tenant: Option<TenantId>,
     now: Timestamp,
-) -> Result<Option<Standing>, Error> {
+) -> Result<Option<SessionAccessRow>, Error> {
     let sql = "select u.operator, s.actor_id, s.proof_at, s.second_factor, s.expires_at, m.role, r.permissions, \
                t.suspended_at \
                from sessions s join users u on u.id = s.user_id \
@@ -70,7 +70,7 @@ pub(crate) async fn standing(
                and (s.actor_id is null or (not u.operator and exists (select 1 from users a \
                where a.id = s.actor_id and a.operator and a.disabled_at is null)))";
     // The tenant is not known yet, so the transaction is of all tenants; the query restricts itself to one.
-    let mut tx = db.all_tenants().read().await?;
+    let mut tx = db.all_tenants().begin_read().await?;
     let standing = tx.query(sql).bind(session).bind(tenant).bind(now).fetch_optional().await?;
     tx.commit().await?;
     Ok(standing)
@@ -85,7 +85,7 @@ macro_rules! tenant_columns {
 
 /// A tenant with a user's role in it.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Place {
+pub(crate) struct MembershipRow {
     #[sqlx(flatten)]
     pub(crate) tenant: Tenant,
     pub(crate) role: String,
@@ -93,7 +93,7 @@ pub(crate) struct Place {
     pub(crate) permissions: Option<String>,
 }
 
-const PLACES: &str = concat!(
+const MEMBERSHIPS: &str = concat!(
     "select ",
     tenant_columns!(),
     ", m.role, r.permissions from tenants t join members m on m.tenant_id = t.id \
@@ -101,19 +101,23 @@ const PLACES: &str = concat!(
 );
 
 /// Returns a tenant with a user's role in it, or `None` if the user is not a member.
-pub(crate) async fn place(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<Option<Place>, Error> {
-    let sql = AssertSqlSafe(format!("{PLACES} where t.id = $1 and m.user_id = $2"));
+pub(crate) async fn find_membership(
+    tx: &mut Tx,
+    tenant: TenantId,
+    user: UserId,
+) -> Result<Option<MembershipRow>, Error> {
+    let sql = AssertSqlSafe(format!("{MEMBERSHIPS} where t.id = $1 and m.user_id = $2"));
     tx.query(sql).bind(tenant).bind(user).fetch_optional().await
 }
 
 /// Returns all tenants of a user, in the order of joining. The transaction must be one of all tenants.
-pub(crate) async fn places(tx: &mut Tx, user: UserId, limit: i64) -> Result<Vec<Place>, Error> {
-    let sql = AssertSqlSafe(format!("{PLACES} where m.user_id = $1 order by m.created_at, t.id limit $2"));
+pub(crate) async fn list_memberships(tx: &mut Tx, user: UserId, limit: i64) -> Result<Vec<MembershipRow>, Error> {
+    let sql = AssertSqlSafe(format!("{MEMBERSHIPS} where m.user_id = $1 order by m.created_at, t.id limit $2"));
     tx.query(sql).bind(user).bind(limit).fetch_all().await
 }
 
 /// Returns whether a user is a member of the maximum number of tenants.
-pub(crate) async fn is_in_most(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
+pub(crate) async fn has_max_memberships(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
     let sql = "select count(*) from members where user_id = $1";
     let (count,): (i64,) = tx.query(sql).bind(user).fetch_one().await?;
     Ok(count >= crate::team::MAX_TEAMS_PER_USER)
@@ -131,7 +135,7 @@ pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
 }
 
 /// Returns the tenant with this slug. The caller checks the membership afterwards.
-pub(crate) async fn of_slug(db: &Db, slug: &str) -> Result<Option<TenantId>, Error> {
+pub(crate) async fn find_by_slug(db: &Db, slug: &str) -> Result<Option<TenantId>, Error> {
     let found: Option<(TenantId,)> =
         db.query("select id from tenants where slug = $1").bind(slug.to_owned()).fetch_optional().await?;
     Ok(found.map(|(id,)| id))
@@ -151,7 +155,12 @@ pub(crate) async fn rename(
 }
 
 /// Sets or clears the time of permanent deletion.
-pub(crate) async fn delete_at(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn set_deletion(
+    tx: &mut Tx,
+    id: TenantId,
+    at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Error> {
     let sql = "update tenants set delete_at = $2, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
     Ok(())
@@ -170,7 +179,7 @@ pub(crate) async fn delete_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Resul
 }
 
 /// Returns a tenant.
-pub(crate) async fn state(tx: &mut Tx, id: TenantId) -> Result<Option<Tenant>, Error> {
+pub(crate) async fn find(tx: &mut Tx, id: TenantId) -> Result<Option<Tenant>, Error> {
     let sql = concat!("select ", tenant_columns!(), " from tenants t where t.id = $1");
     tx.query(sql).bind(id).fetch_optional().await
 }

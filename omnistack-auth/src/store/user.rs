@@ -49,13 +49,18 @@ pub(crate) async fn find_by_email(db: &Db, email: &str) -> Result<Option<User>, 
 }
 
 /// The changes to a profile. Absent fields stay unchanged.
-pub(crate) struct Profile {
+pub(crate) struct ProfileUpdate {
     pub(crate) name: Option<String>,
     pub(crate) picture: Option<Option<String>>,
     pub(crate) locale: Option<Option<String>>,
 }
 
-pub(crate) async fn change(tx: &mut Tx, id: UserId, profile: Profile, now: Timestamp) -> Result<Option<User>, Error> {
+pub(crate) async fn update(
+    tx: &mut Tx,
+    id: UserId,
+    profile: ProfileUpdate,
+    now: Timestamp,
+) -> Result<Option<User>, Error> {
     let sql = concat!(
         "update users set name = coalesce($2, name), picture = case when $3 then $4 else picture end, ",
         "locale = case when $5 then $6 else locale end, updated_at = $7 where id = $1 returning ",

@@ -5,9 +5,9 @@ use std::time::Duration;
 use omnistack_auth::{Auth, password::Passwords};
 use omnistack_core::{
     app::AppBuilder,
-    email::{Email, Mail, Mailer, Memory},
+    email::{Email, Mail, Mailer, MemoryProvider},
 };
-use omnistack_testkit::{Answer, Client, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse};
 use serde_json::{Value, json};
 
 mod attacks;
@@ -37,50 +37,50 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// An app, and the mails it has sent.
-struct Post {
+struct AccountsApp {
     app: TestApp,
-    sent: Memory,
+    sent: MemoryProvider,
 }
 
-async fn start(database: TestDatabase) -> Post {
+async fn start(database: TestDatabase) -> AccountsApp {
     start_with(database, |app| app).await
 }
 
-fn memory() -> (Memory, Mailer) {
-    let sent = Memory::default();
-    let mailer = Mailer::new(sent.clone()).from("app@example.com".parse().unwrap());
+fn memory() -> (MemoryProvider, Mailer) {
+    let sent = MemoryProvider::default();
+    let mailer = Mailer::new(sent.clone()).default_sender("app@example.com".parse().unwrap());
     (sent, mailer)
 }
 
 /// Starts an app with cheap password hashes.
-async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> Post {
+async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> AccountsApp {
     let (sent, mailer) = memory();
     let assemble = |app: AppBuilder| {
         let app = app
-            .with(Auth::accounts())
+            .with(Auth::built_in())
             .with(Mail::default())
             .replace(mailer)
             .set("PUBLIC_URL", "https://app.example.com");
         more(app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_ARGON2_PASSES", "1"))
     };
-    Post { app: TestApp::start_with_own_identity(database, assemble).await, sent }
+    AccountsApp { app: TestApp::start_with_auth(database, assemble).await, sent }
 }
 
-impl Post {
+impl AccountsApp {
     /// Posts to a public route of accounts.
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    async fn post(&self, path: &str, body: Value) -> TestResponse {
         self.app.anonymous().post(format!("{PUBLIC}/{path}"), body).await
     }
 
     /// Runs the jobs, and removes and returns the mails they have sent.
-    async fn mails(&self) -> Vec<Email> {
+    async fn take_mails(&self) -> Vec<Email> {
         self.app.run_jobs().await;
         self.sent.take()
     }
 
     /// Returns the token in the only mail.
     async fn token(&self) -> String {
-        let mails = self.mails().await;
+        let mails = self.take_mails().await;
         assert_eq!(mails.len(), 1, "{mails:?}");
         token_of(&mails[0])
     }
@@ -93,34 +93,34 @@ impl Post {
     }
 
     /// Verifies an address with the password of the registration.
-    async fn confirm(&self, token: &str, password: &str) -> Answer {
+    async fn confirm(&self, token: &str, password: &str) -> TestResponse {
         self.post("verify-email", json!({ "token": token, "password": password })).await
     }
 
-    async fn login(&self, email: &str, password: &str) -> Answer {
+    async fn login(&self, email: &str, password: &str) -> TestResponse {
         self.post("login", json!({ "email": email, "password": password })).await
     }
 
     /// Signs in with [`PASSWORD`].
-    async fn signed_in(&self, email: &str) -> Signed {
-        Signed::of(self.login(email, PASSWORD).await)
+    async fn signed_in(&self, email: &str) -> SignedInUser {
+        SignedInUser::of(self.login(email, PASSWORD).await)
     }
 
-    fn client(&self, signed: &Signed) -> Client {
-        self.app.bearer(&signed.access)
+    fn client(&self, signed: &SignedInUser) -> TestClient {
+        self.app.client_with_token(&signed.access)
     }
 
-    async fn refresh(&self, signed: &Signed) -> Answer {
+    async fn refresh(&self, signed: &SignedInUser) -> TestResponse {
         self.post("refresh", json!({ "refresh_token": signed.refresh })).await
     }
 
     fn hashes(&self) -> u64 {
-        self.app.app().ctx().get::<Passwords>().unwrap().operations()
+        self.app.app().context().get::<Passwords>().unwrap().hash_count()
     }
 
     /// Returns all audit actions, oldest first.
-    async fn audited(&self) -> Vec<String> {
-        let mut tx = self.app.db().all_tenants().read().await.unwrap();
+    async fn audit_actions(&self) -> Vec<String> {
+        let mut tx = self.app.db().all_tenants().begin_read().await.unwrap();
         let rows: Vec<(String,)> =
             tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
         tx.commit().await.unwrap();
@@ -129,15 +129,15 @@ impl Post {
 }
 
 /// The result of a sign-in.
-struct Signed {
+struct SignedInUser {
     access: String,
     refresh: String,
     session: String,
 }
 
-impl Signed {
+impl SignedInUser {
     #[track_caller]
-    fn of(answer: Answer) -> Self {
+    fn of(answer: TestResponse) -> Self {
         let body = answer.expect(200).json();
         let text = |name: &str| body[name].as_str().unwrap().to_owned();
         Self { access: text("access_token"), refresh: text("refresh_token"), session: text("session_id") }
@@ -163,7 +163,7 @@ fn template(mail: &Email) -> &str {
 }
 
 /// Returns the status and body of a response, without the fields that differ each time.
-fn told(answer: &Answer) -> (u16, Value) {
+fn comparable(answer: &TestResponse) -> (u16, Value) {
     let mut body = answer.json();
     if let Some(error) = body.get_mut("error").and_then(Value::as_object_mut) {
         error.remove("request_id");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use omnistack_auth::users::{Made, NewUser, Users};
-use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use omnistack_auth::users::{CreatedUser, NewUser, Users};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,9 +18,9 @@ const LOGS: &str = "/api/v1/admin/audit-logs";
 const ME: &str = "/api/v1/app/users/me";
 const REASON: &str = "asked for help in ticket 4711";
 
-pub(crate) async fn operator(app: &TestApp, email: &str) -> (Made, Client) {
-    let users: Users = app.app().ctx().get().unwrap();
-    let mut new = NewUser::of_email(email);
+pub(crate) async fn operator(app: &TestApp, email: &str) -> (CreatedUser, TestClient) {
+    let users: Users = app.app().context().get().unwrap();
+    let mut new = NewUser::with_email(email);
     new.operator = true;
     let made = users.create(new).await.unwrap();
     (made, client(app, &sign_in(app, made).await))
@@ -31,10 +31,10 @@ fn names(page: &Value, name: &str) -> Vec<String> {
 }
 
 /// Impersonates a user.
-async fn act(app: &TestApp, operator: &Client, user: impl serde::Serialize) -> Client {
+async fn impersonate(app: &TestApp, operator: &TestClient, user: impl serde::Serialize) -> TestClient {
     let body = json!({ "user_id": user, "reason": REASON });
     let tokens = operator.post(IMPERSONATE, body).await.expect(201).json();
-    app.bearer(tokens["access_token"].as_str().unwrap())
+    app.client_with_token(tokens["access_token"].as_str().unwrap())
 }
 
 on_each_database! {
@@ -140,7 +140,7 @@ on_each_database! {
         let (path, tenant) = (format!("{TENANTS}/{}", team.id), team.id.to_string());
         let key = json!({ "name": "robot", "scopes": ["*:read"] });
         let key = team.owner().post("/api/v1/app/api-keys", key).header("x-tenant-id", &tenant).await.expect(201).json();
-        let robot = team.app.bearer(key["secret"].as_str().unwrap());
+        let robot = team.app.client_with_token(key["secret"].as_str().unwrap());
         let statuses = async || {
             let (people, there) = (team.viewer().get(ME).header("x-tenant-id", &tenant).await, team.viewer().get(team.path("")).await);
             [people.status.as_u16(), there.status.as_u16(), robot.get(ME).await.status.as_u16()]
@@ -180,7 +180,7 @@ on_each_database! {
         }
         let body = json!({ "user_id": viewer, "reason": REASON, "tenant_id": team.id });
         let tokens = operator.post(IMPERSONATE, body).await.expect(201).json();
-        let acting = team.app.bearer(tokens["access_token"].as_str().unwrap());
+        let acting = team.app.client_with_token(tokens["access_token"].as_str().unwrap());
         let me = acting.get(ME).await.expect(200).json();
         assert_eq!((&me["id"], &me["impersonated_by"]), (&json!(viewer), &json!(boss.user)));
         assert_eq!(me["permissions"], json!(["*:read"]), "the rights of the user and no more");
@@ -206,7 +206,7 @@ on_each_database! {
             let body = json!({ "user_id": user, "reason": REASON });
             first.post(IMPERSONATE, body).await.expect_error(403, "IMPERSONATION_REFUSED");
         }
-        let acting = act(&team.app, &first, team.members[0].0).await;
+        let acting = impersonate(&team.app, &first, team.members[0].0).await;
         let key = json!({ "name": "robot", "scopes": ["*:read"] });
         acting.post("/api/v1/app/api-keys", key).await.expect_error(403, "IMPERSONATION_REFUSED");
         acting.delete(team.path("")).await.expect_error(403, "IMPERSONATION_REFUSED");
@@ -228,7 +228,7 @@ on_each_database! {
         // An impersonation ends when the operator is demoted, or when the user becomes an operator.
         second.patch(format!("{USERS}/{}", boss.user), json!({ "operator": false })).await.expect(200);
         acting.get(ME).await.expect(401);
-        let acting = act(&team.app, &second, team.members[3].0).await;
+        let acting = impersonate(&team.app, &second, team.members[3].0).await;
         acting.get(ME).await.expect(200);
         second.patch(format!("{USERS}/{}", team.members[3].0), json!({ "operator": true })).await.expect(200);
         acting.get(ME).await.expect(401);
@@ -239,7 +239,7 @@ on_each_database! {
         let (_, operator) = operator(&team.app, "boss@example.com").await;
         let body = json!({ "user_id": team.members[3].0, "reason": REASON, "minutes": 5 });
         let tokens = operator.post(IMPERSONATE, body).await.expect(201).json();
-        let acting = team.app.bearer(tokens["access_token"].as_str().unwrap());
+        let acting = team.app.client_with_token(tokens["access_token"].as_str().unwrap());
         team.app.clock().advance(Duration::from_secs(5 * 60 - 1));
         acting.get(ME).await.expect(200);
         team.app.clock().advance(Duration::from_secs(1));
@@ -262,7 +262,7 @@ on_each_database! {
         post("login", json!({ "email": email, "password": "wrong donkey accumulator" })).await.expect(401);
         post("login", json!({ "email": "nobody@example.com", "password": password })).await.expect(401);
         let tokens = post("login", json!({ "email": email, "password": password })).await.expect(200).json();
-        let ada = team.app.bearer(tokens["access_token"].as_str().unwrap());
+        let ada = team.app.client_with_token(tokens["access_token"].as_str().unwrap());
         ada.post(format!("{ME}/export"), json!({})).header("x-request-id", "request-of-export").await.expect(200);
         ada.delete("/api/v1/app/auth/sessions").header("x-request-id", "request-of-sessions").await.expect_ok();
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use omnistack_auth::{Auth, users::Made};
+use omnistack_auth::{Auth, users::CreatedUser};
 use omnistack_core::{
     ExposeSecret as _,
     app::App,
@@ -14,7 +14,7 @@ use omnistack_core::{
     identity::Authenticator,
     usage::{Meter, UsageEvent, UsageSink},
 };
-use omnistack_testkit::{Answer, Client, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
@@ -27,7 +27,7 @@ const ME: &str = "/api/v1/app/users/me";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Creates an API key in the team.
-async fn make(team: &Team, maker: &Client, body: Value) -> Answer {
+async fn make(team: &Team, maker: &TestClient, body: Value) -> TestResponse {
     maker.post(KEYS, body).header("x-tenant-id", team.id.to_string()).await
 }
 
@@ -36,8 +36,8 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 /// Returns the permissions of an API key, or the status of the response.
-async fn rights(app: &TestApp, secret: &str) -> Value {
-    let me = app.bearer(secret).get(ME).await;
+async fn permissions_of_key(app: &TestApp, secret: &str) -> Value {
+    let me = app.client_with_token(secret).get(ME).await;
     if me.status == 200 { me.json()["permissions"].clone() } else { json!(me.status.as_u16()) }
 }
 
@@ -61,31 +61,31 @@ on_each_database! {
         let made = make(&team, &developer.1, json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
         let secret = text(&made, "secret");
         assert!(secret.starts_with("omni_live_") && secret.starts_with(&text(&made, "hint")) && secret.len() == 59);
-        let me = team.app.bearer(&secret).get(ME).await.expect(200).json();
+        let me = team.app.client_with_token(&secret).get(ME).await.expect(200).json();
         assert_eq!((&me["id"], &me["tenant_id"]), (&json!(developer.0), &json!(team.id)));
         assert_eq!(me["permissions"], json!(["*:read"]));
         let by_header = team.app.anonymous().get(ME).header("x-api-key", &secret).await;
         assert_eq!(by_header.expect(200).json()["id"], json!(developer.0));
 
         // The secret is shown once.
-        let list = team.app.bearer(&secret).get(KEYS).await.expect(200).json();
+        let list = team.app.client_with_token(&secret).get(KEYS).await.expect(200).json();
         assert_eq!(list["items"].as_array().unwrap().len(), 1);
         assert!(list["items"][0].get("secret").is_none() && list["items"][0].get("hash").is_none());
         assert_eq!(list["items"][0]["last_used_at"], "2030-01-01T00:00:00Z");
         // The key sees only its own team, can't create lasting resources, and works in one tenant.
-        let teams = team.app.bearer(&secret).get(crate::teams::TEAMS).await.expect(200).json();
+        let teams = team.app.client_with_token(&secret).get(crate::teams::TEAMS).await.expect(200).json();
         assert_eq!(teams["items"].as_array().unwrap().len(), 1);
-        team.app.bearer(&secret).get(team.path("/members")).await.expect(200);
+        team.app.client_with_token(&secret).get(team.path("/members")).await.expect(200);
         let own = developer.1.get("/api/v1/app/tenants/current").await.expect(200).json();
-        let elsewhere = team.app.bearer(&secret).get(ME).header("x-tenant-id", text(&own, "id")).await;
+        let elsewhere = team.app.client_with_token(&secret).get(ME).header("x-tenant-id", text(&own, "id")).await;
         elsewhere.expect_error(403, "NOT_A_MEMBER");
-        team.app.bearer(&secret).get(format!("{}/{}", crate::teams::TEAMS, text(&own, "id"))).await.expect(404);
+        team.app.client_with_token(&secret).get(format!("{}/{}", crate::teams::TEAMS, text(&own, "id"))).await.expect(404);
         for (path, body) in [
             (KEYS.to_owned(), json!({ "name": "more", "scopes": ["*:read"] })),
             (crate::teams::TEAMS.to_owned(), json!({ "name": "Mine" })),
             (team.path("/leave"), Value::Null),
         ] {
-            team.app.bearer(&secret).post(path, body).await.expect(403);
+            team.app.client_with_token(&secret).post(path, body).await.expect(403);
         }
     }
 
@@ -106,7 +106,7 @@ on_each_database! {
         let made = make(&team, &admin.1, json!({ "name": "robot", "scopes": ["*:read", "members:manage"] })).await;
         let made = made.expect(201).json();
         let (secret, id) = (text(&made, "secret"), text(&made, "id"));
-        assert_eq!(rights(&team.app, &secret).await, json!(["*:read", "members:manage"]));
+        assert_eq!(permissions_of_key(&team.app, &secret).await, json!(["*:read", "members:manage"]));
         // The owner can't rotate a key in its creator's name, and a member can't revoke a key with more permissions.
         let rotate = format!("{KEYS}/{id}/rotate");
         let of_team = team.id.to_string();
@@ -115,9 +115,9 @@ on_each_database! {
         developer.1.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(403);
         // The key loses the permissions its creator loses.
         team.owner().patch(team.path(&format!("/members/{}", admin.0)), json!({ "role": "viewer" })).await.expect(200);
-        assert_eq!(rights(&team.app, &secret).await, json!(["*:read"]));
+        assert_eq!(permissions_of_key(&team.app, &secret).await, json!(["*:read"]));
         team.owner().delete(team.path(&format!("/members/{}", admin.0))).await.expect(204);
-        assert_eq!(rights(&team.app, &secret).await, json!(401));
+        assert_eq!(permissions_of_key(&team.app, &secret).await, json!(401));
     }
 
     async fn what_outlives_a_session_asks_for_a_recent_sign_in(database: TestDatabase) {
@@ -133,7 +133,7 @@ on_each_database! {
         team.owner().post(team.path("/roles"), role("auditor", "activity:read")).await.expect(201);
 
         // A stolen token of an active session.
-        let tokens = sign_in(&team.app, Made { user: owner, tenant: team.id }).await;
+        let tokens = sign_in(&team.app, CreatedUser { user: owner, tenant: team.id }).await;
         team.app.clock().advance(Duration::from_secs(10 * 60 + 1));
         let tokens = sessions(&team.app).refresh(tokens.refresh.expose_secret()).await.unwrap();
         let stolen = client(&team.app, &tokens);
@@ -159,9 +159,9 @@ on_each_database! {
         assert_eq!(team.owners().await, 1);
 
         // An API key has no sign-in at all.
-        let again = client(&team.app, &sign_in(&team.app, Made { user: owner, tenant: team.id }).await);
+        let again = client(&team.app, &sign_in(&team.app, CreatedUser { user: owner, tenant: team.id }).await);
         let all = make(&team, &again, json!({ "name": "all", "scopes": ["*"] })).await.expect(201).json();
-        let robot = team.app.bearer(text(&all, "secret"));
+        let robot = team.app.client_with_token(text(&all, "secret"));
         robot.patch(&member, json!({ "role": "owner" })).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
         robot.patch(&member, json!({ "role": "viewer" })).await.expect(200);
     }
@@ -199,9 +199,9 @@ on_each_database! {
         let made = made.expect(201).json();
         let (first, id) = (text(&made, "secret"), text(&made, "id"));
         assert!(first.starts_with("omni_test_"));
-        let replica = App::builder(team.app.database().config()).clock(team.app.clock().clock()).with(Auth::accounts());
+        let replica = App::builder(team.app.database().config()).clock(team.app.clock().clock()).with(Auth::built_in());
         let replica = replica.build().unwrap();
-        let there: Authenticator = replica.ctx().get().unwrap();
+        let there: Authenticator = replica.context().get().unwrap();
         let known = async |secret: &str| {
             let request = http::Request::builder().header("x-api-key", secret).body(()).unwrap();
             there.authenticate(&request.into_parts().0).await.is_ok()
@@ -214,14 +214,14 @@ on_each_database! {
         };
         let second = rotate(300).await;
         assert_ne!(first, second);
-        assert!(rights(&team.app, &first).await.is_array() && rights(&team.app, &second).await.is_array());
+        assert!(permissions_of_key(&team.app, &first).await.is_array() && permissions_of_key(&team.app, &second).await.is_array());
         team.app.clock().advance(Duration::from_secs(300));
-        assert_eq!(rights(&team.app, &first).await, json!(401), "the grace is over");
+        assert_eq!(permissions_of_key(&team.app, &first).await, json!(401), "the grace is over");
         let third = rotate(0).await;
-        assert_eq!(rights(&team.app, &second).await, json!(401), "it may be known to others");
-        assert!(rights(&team.app, &third).await.is_array());
+        assert_eq!(permissions_of_key(&team.app, &second).await, json!(401), "it may be known to others");
+        assert!(permissions_of_key(&team.app, &third).await.is_array());
         developer.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(204);
-        assert_eq!(rights(&team.app, &third).await, json!(401));
+        assert_eq!(permissions_of_key(&team.app, &third).await, json!(401));
         assert!(!known(&third).await && !known(&first).await);
         developer.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(404);
     }
@@ -232,11 +232,11 @@ on_each_database! {
         make(&team, team.owner(), body("2029-12-31T00:00:00Z")).await.expect_error(422, "VALIDATION_FAILED");
         let made = make(&team, team.owner(), body("2030-01-03T00:00:00Z")).await.expect(201).json();
         let secret = text(&made, "secret");
-        assert!(rights(&team.app, &secret).await.is_array());
+        assert!(permissions_of_key(&team.app, &secret).await.is_array());
         team.app.clock().advance(DAY);
-        assert!(rights(&team.app, &secret).await.is_array());
+        assert!(permissions_of_key(&team.app, &secret).await.is_array());
         team.app.clock().advance(DAY);
-        assert_eq!(rights(&team.app, &secret).await, json!(401));
+        assert_eq!(permissions_of_key(&team.app, &secret).await, json!(401));
     }
 
     async fn what_is_no_key(database: TestDatabase) {
@@ -245,7 +245,7 @@ on_each_database! {
         let secret = text(&made, "secret");
         let mistyped = secret.replacen(&secret[20..21], if &secret[20..21] == "x" { "y" } else { "x" }, 1);
         for wrong in ["omni_", "omni_live_", &mistyped, &secret[..secret.len() - 1], "omni_live_\u{e9}"] {
-            team.app.bearer(wrong).get(ME).await.expect_error(401, "UNAUTHORIZED");
+            team.app.client_with_token(wrong).get(ME).await.expect_error(401, "UNAUTHORIZED");
         }
         for body in [
             json!({ "name": "robot", "scopes": [] }),
@@ -263,13 +263,13 @@ on_each_database! {
     async fn each_key_has_a_rate_and_is_counted(database: TestDatabase) {
         let counted = Counted::default();
         let sink = UsageSink::new(counted.clone());
-        let app = TestApp::start_with_own_identity(database, |app| {
-            app.set("API_KEY_RATE_LIMIT", "3/minute").set("HTTP_RATE_LIMIT", "1000/minute").with(Auth::accounts()).replace(sink)
+        let app = TestApp::start_with_auth(database, |app| {
+            app.set("API_KEY_RATE_LIMIT", "3/minute").set("HTTP_RATE_LIMIT", "1000/minute").with(Auth::built_in()).replace(sink)
         }).await;
         let (ada, owner) = verified(&app, "ada@example.com").await;
         let make = async || {
             let body = json!({ "name": "robot", "scopes": ["*:read"] });
-            app.bearer(text(&owner.post(KEYS, body).await.expect(201).json(), "secret"))
+            app.client_with_token(text(&owner.post(KEYS, body).await.expect(201).json(), "secret"))
         };
         let (one, other) = (make().await, make().await);
         for _ in 0..3 {
@@ -297,10 +297,10 @@ on_each_database! {
         let team = Team::start(database).await;
         let made = make(&team, team.owner(), json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
         let secret = text(&made, "secret");
-        assert!(rights(&team.app, &secret).await.is_array());
+        assert!(permissions_of_key(&team.app, &secret).await.is_array());
         let lock = "update users set disabled_at = created_at where id = $1";
         team.app.db().query(lock).bind(team.members[0].0).execute().await.unwrap();
-        sessions(&team.app).forget(team.members[0].0).await;
-        assert_eq!(rights(&team.app, &secret).await, json!(401));
+        sessions(&team.app).invalidate_user(team.members[0].0).await;
+        assert_eq!(permissions_of_key(&team.app, &secret).await, json!(401));
     }
 }

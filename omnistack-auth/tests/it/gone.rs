@@ -10,10 +10,10 @@ use omnistack_core::{
     app::{Module, Registry},
     async_trait,
     db::Db,
-    email::{Email, Mail, Outbox, template::Overrides},
-    events::{Delivery, Enqueue, Subscriber},
+    email::{Email, Mail, Outbox, template::TemplateOverrides},
+    events::{Delivery, EnqueueJob, Subscriber},
     identity::{TenantDeleted, TenantId, UserDeleted, UserId},
-    jobs::{Job, JobCtx, JobError},
+    jobs::{Job, JobContext, JobError},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -29,9 +29,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A module of the app that stores data of tenants.
 #[derive(Clone, Default)]
-struct Keeper(Arc<Mutex<Vec<UserId>>>);
+struct TenantDataModule(Arc<Mutex<Vec<UserId>>>);
 
-impl Module for Keeper {
+impl Module for TenantDataModule {
     fn name(&self) -> &'static str {
         "keeper"
     }
@@ -40,10 +40,10 @@ impl Module for Keeper {
         let told = self.clone();
         registry
             .job::<ForgetNotes>(|ctx| ctx.get())
-            .on("forget-notes", |ctx| {
-                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetNotes { tenant: gone.tenant }))
+            .subscribe("forget-notes", |ctx| {
+                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| ForgetNotes { tenant: gone.tenant }))
             })
-            .on("forget-user", move |_| Ok(told));
+            .subscribe("forget-user", move |_| Ok(told));
     }
 }
 
@@ -57,7 +57,7 @@ impl Job for ForgetNotes {
     const NAME: &'static str = "notes.forget";
     type State = Db;
 
-    async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, db: &Db, _: &JobContext) -> Result<(), JobError> {
         let mut tx = db.tenant(self.tenant).begin().await?;
         tx.query("delete from notes where tenant_id = $1").bind(self.tenant).execute().await?;
         Ok(tx.commit().await?)
@@ -65,7 +65,7 @@ impl Job for ForgetNotes {
 }
 
 #[async_trait]
-impl Subscriber for Keeper {
+impl Subscriber for TenantDataModule {
     type Event = UserDeleted;
 
     async fn handle(&self, gone: UserDeleted, _: &mut Delivery) -> Result<(), JobError> {
@@ -76,14 +76,14 @@ impl Subscriber for Keeper {
 
 /// The module's own jobs, as their crons enqueue them.
 #[derive(Serialize, Deserialize)]
-struct TeamUpkeep {}
+struct TeamMaintenanceJob {}
 
 #[async_trait]
-impl Job for TeamUpkeep {
+impl Job for TeamMaintenanceJob {
     const NAME: &'static str = "auth.team_upkeep";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
@@ -96,21 +96,21 @@ impl Job for Upkeep {
     const NAME: &'static str = "auth.upkeep";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
 
-async fn team(database: TestDatabase) -> (Team, Keeper) {
-    let keeper = Keeper::default();
+async fn team(database: TestDatabase) -> (Team, TenantDataModule) {
+    let keeper = TenantDataModule::default();
     let told = keeper.clone();
     let (app, outbox) =
-        start_app(database, |app| app.with(Auth::accounts()).with(Mail::default()).with(Notes).with(keeper)).await;
-    (Team::of(app, outbox).await, told)
+        start_app(database, |app| app.with(Auth::built_in()).with(Mail::default()).with(Notes).with(keeper)).await;
+    (Team::in_app(app, outbox).await, told)
 }
 
 async fn settle(team: &Team) {
-    team.app.jobs().enqueue(TeamUpkeep {}).await.unwrap();
+    team.app.jobs().enqueue(TeamMaintenanceJob {}).await.unwrap();
     team.app.jobs().enqueue(Upkeep {}).await.unwrap();
     team.app.run_jobs().await;
     team.app.run_events().await;
@@ -119,7 +119,7 @@ async fn settle(team: &Team) {
 
 /// Returns the number of rows of a tenant in three tables.
 async fn rows(team: &Team, tenant: TenantId) -> [i64; 3] {
-    let mut tx = team.app.db().all_tenants().read().await.unwrap();
+    let mut tx = team.app.db().all_tenants().begin_read().await.unwrap();
     let mut found = [0; 3];
     for (sql, count) in [
         "select count(*) from notes where tenant_id = $1",
@@ -139,8 +139,8 @@ async fn rows(team: &Team, tenant: TenantId) -> [i64; 3] {
 async fn fill(team: &Team, tenant: TenantId) {
     let note = team.owner().post(NOTES, json!({ "title": "kept" })).header("x-tenant-id", tenant.to_string());
     note.await.expect(201);
-    let (outbox, overrides): (Outbox, Overrides) =
-        (team.app.app().ctx().get().unwrap(), team.app.app().ctx().get().unwrap());
+    let (outbox, overrides): (Outbox, TemplateOverrides) =
+        (team.app.app().context().get().unwrap(), team.app.app().context().get().unwrap());
     let mail = Email::to("ada@example.com").subject("Hello").text("Hello").for_tenant(tenant);
     outbox.send(&mail).await.unwrap();
     overrides.save(tenant, "welcome", "en", "subject: Hi\n---\nHi\n").await.unwrap();

@@ -14,7 +14,7 @@ const ME: &str = "/api/v1/app/users/me";
 
 on_each_database! {
     async fn browsers_of_other_origins_may_send_them(database: TestDatabase) {
-        let (app, _) = start_app(database, |app| app.with(Auth::accounts()).set("CORS_ORIGINS", "https://app.example.com")).await;
+        let (app, _) = start_app(database, |app| app.with(Auth::built_in()).set("CORS_ORIGINS", "https://app.example.com")).await;
         let request = app.anonymous().request(Method::OPTIONS, ME).header("origin", "https://app.example.com");
         let answer = request.header("access-control-request-method", "GET").await.expect(200);
         let allowed = answer.header("access-control-allow-headers").unwrap_or_default();
@@ -24,7 +24,7 @@ on_each_database! {
     }
 
     async fn two_of_them_are_refused(database: TestDatabase) {
-        let (app, _) = start_app(database, |app| app.with(Auth::accounts())).await;
+        let (app, _) = start_app(database, |app| app.with(Auth::built_in())).await;
         let timeouts = ServerSettings {
             header_timeout: std::time::Duration::from_mins(1),
             grace: std::time::Duration::from_secs(1),

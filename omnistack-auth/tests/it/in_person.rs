@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use omnistack_core::http::Method;
-use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
     admin::operator,
-    isolation::{NOBODY, Operation, document, everything, operations, things},
+    isolation::{Operation, UNKNOWN_ID, document, everything, existing_ids, operations},
     teams::Team,
 };
 
@@ -17,7 +17,7 @@ use super::{
 type Allowed = (&'static str, &'static str, &'static str);
 
 /// The operations that an API key without scopes can call.
-const WITH_A_KEY: [Allowed; 4] = [
+const ALLOWED_FOR_API_KEYS: [Allowed; 4] = [
     ("GET", "/api/v1/app/users/me", "a program learns in whose name and where it calls"),
     ("GET", "/api/v2/app/users/me", "the same in version 2"),
     ("GET", "/api/v1/app/teams", "of the teams, the one the key is for"),
@@ -25,7 +25,7 @@ const WITH_A_KEY: [Allowed; 4] = [
 ];
 
 /// The operations that an operator can call while impersonating a team's owner.
-const WHILE_ACTING: [Allowed; 23] = [
+const ALLOWED_WHILE_IMPERSONATING: [Allowed; 23] = [
     ("GET", "/api/v1/app/users/me", "says that an operator acts as the user"),
     ("GET", "/api/v2/app/users/me", "the same in version 2"),
     ("DELETE", "/api/v1/app/impersonation", "ends it"),
@@ -52,12 +52,13 @@ const WHILE_ACTING: [Allowed; 23] = [
 ];
 
 /// The path prefixes of operations that don't authenticate the caller.
-const OPEN: [&str; 6] = ["/api/v1/public/", "/api/v2/public/", "/.well-known/", "/health", "/openapi", "/docs"];
+const UNAUTHENTICATED_PREFIXES: [&str; 6] =
+    ["/api/v1/public/", "/api/v2/public/", "/.well-known/", "/health", "/openapi", "/docs"];
 
 const REFUSALS: [&str; 5] =
     ["API_KEY_REFUSED", "IMPERSONATION_REFUSED", "PERMISSION_DENIED", "FORBIDDEN", "NOT_IMPERSONATING"];
 
-fn is_refused(answer: &Answer) -> bool {
+fn is_refused(answer: &TestResponse) -> bool {
     let code = || answer.json()["error"]["code"].as_str().map(str::to_owned);
     matches!(answer.status.as_u16(), 403 | 409) && code().is_some_and(|code| REFUSALS.contains(&code.as_str()))
 }
@@ -67,7 +68,7 @@ fn is_refused(answer: &Answer) -> bool {
 fn guarded(document: &Value, id: &str) -> Vec<Operation> {
     let all = operations(document, "/", id);
     let mut guarded: Vec<_> =
-        all.into_iter().filter(|one| !OPEN.iter().any(|open| one.path.starts_with(open))).collect();
+        all.into_iter().filter(|one| !UNAUTHENTICATED_PREFIXES.iter().any(|open| one.path.starts_with(open))).collect();
     let rank = |one: &Operation| match one.method {
         _ if one.path.ends_with("/impersonation") => 4,
         _ if one.path.ends_with("/restore") => 3,
@@ -82,7 +83,7 @@ fn guarded(document: &Value, id: &str) -> Vec<Operation> {
 /// Tries every operation and returns those that were not rejected, each with the path of its request.
 async fn tried(
     team: &Team,
-    client: &Client,
+    client: &TestClient,
     things: &BTreeMap<&str, String>,
     allowed: &[Allowed],
 ) -> Vec<(Method, String)> {
@@ -108,9 +109,9 @@ async fn tried(
 
 /// Returns a value for every parameter, including those of operators.
 async fn all_things(team: &Team) -> BTreeMap<&'static str, String> {
-    let mut things = things(team).await;
+    let mut things = existing_ids(team).await;
     for name in ["users", "tenants", "jobs", "queues", "events", "suppressions"] {
-        things.entry(name).or_insert_with(|| NOBODY.to_owned());
+        things.entry(name).or_insert_with(|| UNKNOWN_ID.to_owned());
     }
     things
 }
@@ -125,9 +126,9 @@ on_each_database! {
         let mut tx = team.app.db().all_tenants().begin().await.unwrap();
         tx.query("update api_keys set scopes = '' where name = 'idle'").execute().await.unwrap();
         tx.commit().await.unwrap();
-        let robot = team.app.bearer(key["secret"].as_str().unwrap());
+        let robot = team.app.client_with_token(key["secret"].as_str().unwrap());
         let before = team.owner().get("/api/v1/app/auth/sessions").await.expect(200).json();
-        let reached = tried(&team, &robot, &things, &WITH_A_KEY).await;
+        let reached = tried(&team, &robot, &things, &ALLOWED_FOR_API_KEYS).await;
         assert!(reached.iter().all(|(method, _)| *method == Method::GET), "it changes nothing: {reached:?}");
         assert_eq!(team.owner().get("/api/v1/app/auth/sessions").await.expect(200).json(), before);
     }
@@ -138,8 +139,8 @@ on_each_database! {
         let (boss, operator) = operator(&team.app, "boss@example.com").await;
         let body = json!({ "user_id": team.members[0].0, "tenant_id": team.id, "reason": "asked for help in ticket 4711" });
         let tokens = operator.post("/api/v1/admin/impersonate", body).await.expect(201).json();
-        let acting = team.app.bearer(tokens["access_token"].as_str().unwrap());
-        let reached = tried(&team, &acting, &things, &WHILE_ACTING).await;
+        let acting = team.app.client_with_token(tokens["access_token"].as_str().unwrap());
+        let reached = tried(&team, &acting, &things, &ALLOWED_WHILE_IMPERSONATING).await;
 
         // Every change is recorded under both names.
         let (mut recorded, mut cursor) = (Vec::new(), String::new());

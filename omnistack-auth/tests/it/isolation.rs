@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use omnistack_auth::{Auth, social::Provider};
 use omnistack_core::{app::AppBuilder, db::Dialect, http::Method};
-use omnistack_testkit::{Client, RequestBuilder, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestRequest, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
@@ -81,7 +81,7 @@ impl Operation {
         filled.join("/")
     }
 
-    pub(crate) fn send(&self, client: &Client, path: &str) -> RequestBuilder {
+    pub(crate) fn send(&self, client: &TestClient, path: &str) -> TestRequest {
         let request = client.request(self.method.clone(), path);
         if self.body.is_null() { request } else { request.json(&self.body) }
     }
@@ -125,13 +125,13 @@ fn resolved(document: &Value, schema: &Value) -> Value {
 pub(crate) async fn everything(database: TestDatabase) -> Team {
     let provider = Provider::oidc("acme", "https://id.example.com", "client", "secret");
     let assemble = |app: AppBuilder| {
-        let app = app.with(Auth::accounts().sign_in_with(provider)).with(Notes);
+        let app = app.with(Auth::built_in().sign_in_with(provider)).with(Notes);
         #[cfg(feature = "sms")]
         let app = app.with(omnistack_core::sms::Sms::default()).set("AUTH_SMS_CODES", "true");
         app.set("PUBLIC_URL", "https://app.example.com").set("TENANT_DOMAIN", "example.com")
     };
     let (app, outbox) = start_app(database, assemble).await;
-    Team::of(app, outbox).await
+    Team::in_app(app, outbox).await
 }
 
 /// Returns the app's OpenAPI document.
@@ -140,7 +140,7 @@ pub(crate) async fn document(team: &Team) -> Value {
 }
 
 /// Returns ids of existing things of the team or its owner, by the path before their parameter.
-pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
+pub(crate) async fn existing_ids(team: &Team) -> BTreeMap<&'static str, String> {
     let (owner, tenant) = (team.owner(), team.id.to_string());
     let id = |answer: &Value| answer["id"].as_str().unwrap().to_owned();
     let made =
@@ -172,7 +172,7 @@ pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
 /// Returns the responses of every reading operation to the team's owner.
 async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) -> BTreeMap<String, Value> {
     let mut seen = BTreeMap::new();
-    for operation in operations(document, "/app/", NOBODY) {
+    for operation in operations(document, "/app/", UNKNOWN_ID) {
         if operation.method == Method::GET {
             let path = operation.filled(things);
             let answer = team.owner().get(&path).header("x-tenant-id", team.id.to_string()).await.expect(200);
@@ -186,10 +186,10 @@ async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) ->
 }
 
 /// An id of nothing.
-pub(crate) const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
+pub(crate) const UNKNOWN_ID: &str = "01900000-0000-7000-8000-000000000000";
 
 /// Parameters that identify nothing of a tenant or a user, with the reason. All other routes with parameters are tried.
-const SHARED: [(&str, &str); 1] =
+const SHARED_PARAMETERS: [(&str, &str); 1] =
     [("/identities/{provider}", "a provider is the app's; what is linked is the caller's own")];
 
 /// Tables with a tenant column but without a policy, with the reason. All others have one.
@@ -204,13 +204,13 @@ on_each_database! {
     async fn no_route_lets_a_stranger_into_a_tenant(database: TestDatabase) {
         let team = everything(database).await;
         let document = document(&team).await;
-        let things = things(&team).await;
+        let things = existing_ids(&team).await;
         let before = seen(&team, &document, &things).await;
         let tenant = team.id.to_string();
         let stranger = &team.stranger.1;
         let key = json!({ "name": "robot", "scopes": ["*:read", "*:write"] });
         let key = stranger.post("/api/v1/app/api-keys", key).await.expect(201).json();
-        let robot = team.app.bearer(key["secret"].as_str().unwrap());
+        let robot = team.app.client_with_token(key["secret"].as_str().unwrap());
         let (mut by_id, mut by_body, mut by_tenant) = (0, 0, 0);
         for operation in operations(&document, "/app/", &tenant) {
             let path = operation.filled(&things);
@@ -222,7 +222,7 @@ on_each_database! {
             assert_eq!(answer.status.as_u16(), 403, "{what}: {}", answer.text());
             by_tenant += 1;
             // And for the caller's own tenant, with ids of another tenant.
-            let named = operation.path.contains('{') && !SHARED.iter().any(|(path, _)| operation.path.contains(path));
+            let named = operation.path.contains('{') && !SHARED_PARAMETERS.iter().any(|(path, _)| operation.path.contains(path));
             let told = operation.body.to_string().contains(&tenant);
             if named || told {
                 let answer = operation.send(stranger, &path).await;
@@ -275,7 +275,7 @@ on_each_database! {
 
     async fn a_query_that_forgets_its_where_returns_nothing_of_others(database: TestDatabase) {
         let team = everything(database).await;
-        things(&team).await;
+        existing_ids(&team).await;
         team.app.run_jobs().await;
         if team.app.db().dialect() != Dialect::Postgres {
             // On SQLite only the `where` clause isolates tenants.
@@ -291,7 +291,7 @@ on_each_database! {
             ("select count(*) from notes", 0),
             ("select count(*) from email_messages", 0),
         ] {
-            let mut tx = team.app.db().tenant(other).read().await.unwrap();
+            let mut tx = team.app.db().tenant(other).begin_read().await.unwrap();
             let (seen,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
             assert_eq!(seen, own, "{sql}");
             let (seen,): (i64,) = team.app.db().query(sql).fetch_one().await.unwrap();

@@ -22,8 +22,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_auth::Auth;
 use omnistack_core::crypto::HmacKey;
 use omnistack_testkit::{
-    Answer, TestApp, TestDatabase,
-    upstream::{Reply, Upstream},
+    TestApp, TestDatabase, TestResponse,
+    upstream::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 
@@ -38,13 +38,13 @@ pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// A key pair of an issuer, generated for the test.
-pub(crate) enum Pair {
+pub(crate) enum TestKeyPair {
     Rsa(Box<RsaKeyPair>),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
 }
 
-impl Pair {
+impl TestKeyPair {
     pub(crate) fn rsa() -> Self {
         Self::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))
     }
@@ -139,42 +139,42 @@ pub(crate) fn with(mut claims: Value, changes: Value) -> Value {
     claims
 }
 
-pub(crate) fn key_set(keys: &[Value]) -> Reply {
-    Reply::json(200, json!({ "keys": keys }).to_string())
+pub(crate) fn key_set(keys: &[Value]) -> MockResponse {
+    MockResponse::json(200, json!({ "keys": keys }).to_string())
 }
 
 /// Serves the configuration with the URL of the keys.
-pub(crate) fn serve_configuration(upstream: &Upstream) {
+pub(crate) fn serve_configuration(upstream: &MockServer) {
     let configuration = json!({ "issuer": upstream.url(), "jwks_uri": format!("{}/keys", upstream.url()) });
-    let reply = Reply::json(200, configuration.to_string());
+    let reply = MockResponse::json(200, configuration.to_string());
     upstream.expect("GET", "/.well-known/openid-configuration").times(..).reply(reply);
 }
 
 /// Starts an issuer with these keys.
-pub(crate) async fn issuer(keys: &[Value]) -> Upstream {
-    let upstream = Upstream::start().await;
+pub(crate) async fn issuer(keys: &[Value]) -> MockServer {
+    let upstream = MockServer::start().await;
     serve_configuration(&upstream);
     upstream.expect("GET", "/keys").times(..).reply(key_set(keys));
     upstream
 }
 
 /// Returns the number of requests for the keys.
-pub(crate) fn fetches(upstream: &Upstream) -> usize {
+pub(crate) fn fetches(upstream: &MockServer) -> usize {
     upstream.requests().iter().filter(|request| request.path == "/keys").count()
 }
 
 pub(crate) async fn start(database: TestDatabase, auth: Auth) -> TestApp {
-    TestApp::start_with_own_identity(database, |app| app.with(auth)).await
+    TestApp::start_with_auth(database, |app| app.with(auth)).await
 }
 
-pub(crate) async fn me(app: &TestApp, token: &str) -> Answer {
-    app.bearer(token).get(ME).await
+pub(crate) async fn me(app: &TestApp, token: &str) -> TestResponse {
+    app.client_with_token(token).get(ME).await
 }
 
 #[test]
 fn the_tests_keys_sign_what_others_verify() {
-    let pair = Pair::rsa();
-    let Pair::Rsa(rsa) = &pair else { unreachable!() };
+    let pair = TestKeyPair::rsa();
+    let TestKeyPair::Rsa(rsa) = &pair else { unreachable!() };
     let public = UnparsedPublicKey::new(&aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256, rsa.public_key());
     public.verify(b"message", &pair.sign(b"message")).unwrap();
 }

@@ -4,7 +4,7 @@ use garde::Validate;
 use omnistack_core::{
     app::{Module, Mount, Registry},
     clock::Timestamp,
-    crud::{self, Column, Crud, Fields, Resource},
+    crud::{self, Column, Crud, Resource, RowValues},
     db::Migration,
     id::Id,
 };
@@ -72,7 +72,7 @@ struct NoteChange {
 impl Resource for Note {
     const NAME: &'static str = "note";
     const TABLE: &'static str = "notes";
-    const COLUMNS: &'static [Column] = &[Column::text("title").sorts().filters().searches()];
+    const COLUMNS: &'static [Column] = &[Column::text("title").sortable().filterable().searchable()];
     type Create = NewNote;
     type Update = NoteChange;
 
@@ -80,11 +80,11 @@ impl Resource for Note {
         self.id
     }
 
-    fn create(new: NewNote, fields: &mut Fields) {
+    fn create(new: NewNote, fields: &mut RowValues) {
         fields.set("title", new.title);
     }
 
-    fn update(change: NoteChange, fields: &mut Fields) {
-        fields.change("title", change.title);
+    fn update(change: NoteChange, fields: &mut RowValues) {
+        fields.set_if_some("title", change.title);
     }
 }

@@ -7,7 +7,7 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
-    issuers::{ME, NOW, Pair, base64, me, shared, with},
+    issuers::{ME, NOW, TestKeyPair, base64, me, shared, with},
     support::{client, sessions, sign_in, start, user},
 };
 
@@ -70,7 +70,7 @@ on_each_database! {
             }
         }
         // Other keys, of the right and of other types, with any key id.
-        for pair in [Pair::ec(), Pair::ed(), Pair::rsa()] {
+        for pair in [TestKeyPair::ec(), TestKeyPair::ed(), TestKeyPair::rsa()] {
             let kid = header["kid"].as_str().unwrap();
             attacks.push(("another's key".into(), pair.token(kid, &claims)));
             let own = with(header.clone(), json!({ "alg": pair.algorithm(), "jwk": pair.jwk(kid) }));

@@ -4,10 +4,10 @@ use omnistack_auth::Auth;
 use omnistack_core::{
     app::App,
     config::Config,
-    email::{Email, Mail, template::Overrides},
+    email::{Email, Mail, template::TemplateOverrides},
     http::Method,
 };
-use omnistack_testkit::{Answer, TestDatabase, on_each_database};
+use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
 use serde_json::json;
 
 use super::{
@@ -37,7 +37,7 @@ fn loads(html: &str) -> Vec<&str> {
     after("rel=\"stylesheet\" href=\"").chain(after("<script src=\"")).collect()
 }
 
-fn checked(answer: &Answer) {
+fn checked(answer: &TestResponse) {
     let policy = answer.header("content-security-policy").unwrap();
     for part in
         ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
@@ -144,7 +144,7 @@ on_each_database! {
     }
 
     async fn an_app_brings_pages_of_its_own(database: TestDatabase) {
-        let (app, _) = start_app(database, |app| app.with(Auth::accounts().without_pages())).await;
+        let (app, _) = start_app(database, |app| app.with(Auth::built_in().without_pages())).await;
         app.anonymous().get("/auth/sign-in").await.expect(404);
     }
 
@@ -158,7 +158,7 @@ on_each_database! {
     async fn who_was_invited_registers_and_is_in(database: TestDatabase) {
         let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1"), ("AUTH_REGISTRATION", "false")];
         let (app, outbox) = start_with(database, &cheap).await;
-        let team = Team::of(app, outbox).await;
+        let team = Team::in_app(app, outbox).await;
         let anonymous = team.app.anonymous();
         let invite = async |email: &str| {
             let body = json!({ "email": email, "role": "developer" });
@@ -166,7 +166,7 @@ on_each_database! {
             team.token().await
         };
         let path = |rest: &str| format!("{PUBLIC}/invitation{rest}");
-        let own = |request: omnistack_testkit::RequestBuilder| request.header("sec-fetch-site", "same-origin");
+        let own = |request: omnistack_testkit::TestRequest| request.header("sec-fetch-site", "same-origin");
 
         let token = invite("ada@example.com").await;
         for _ in 0..2 {
@@ -213,7 +213,7 @@ on_each_database! {
     async fn what_a_stranger_registered_is_the_invited_ones(database: TestDatabase) {
         let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1"), ("AUTH_VERIFIED_EMAIL", "false")];
         let (app, outbox) = start_with(database, &cheap).await;
-        let team = Team::of(app, outbox).await;
+        let team = Team::in_app(app, outbox).await;
         let anonymous = team.app.anonymous();
         let stranger = json!({ "email": "ada@example.com", "password": "the stranger's own one" });
         anonymous.post(format!("{PUBLIC}/register"), &stranger).await.expect(202);
@@ -231,15 +231,15 @@ on_each_database! {
         assert_eq!(statuses[0], 200, "{statuses:?}");
         assert!(matches!(statuses[1], 404 | 409), "{statuses:?}");
         anonymous.post(format!("{PUBLIC}/login"), &stranger).await.expect_error(401, "CREDENTIALS_INVALID");
-        let before = team.app.bearer(signed_in["access_token"].as_str().unwrap());
+        let before = team.app.client_with_token(signed_in["access_token"].as_str().unwrap());
         before.get("/api/v1/app/users/me").await.expect(401);
         let body = json!({ "email": "ada@example.com", "password": PASSWORD });
         anonymous.post(format!("{PUBLIC}/login"), body).await.expect(200);
     }
 
     async fn an_invitation_is_in_the_teams_own_words(database: TestDatabase) {
-        let (app, outbox) = start_app(database, |app| app.named("Shop", "1").with(Auth::accounts()).with(Mail::default())).await;
-        let team = Team::of(app, outbox).await;
+        let (app, outbox) = start_app(database, |app| app.named("Shop", "1").with(Auth::built_in()).with(Mail::default())).await;
+        let team = Team::in_app(app, outbox).await;
         let invite = async |email: &str| {
             team.owner().post(team.path("/invitations"), json!({ "email": email, "role": "viewer" })).await.expect(201);
             team.app.run_jobs().await;
@@ -252,7 +252,7 @@ on_each_database! {
             // The mail uses the app's name.
             assert!(body.contains("Shop") && body.contains("/auth/invitation#token=omi_"), "{body}");
         }
-        let overrides: Overrides = team.app.app().ctx().get().unwrap();
+        let overrides: TemplateOverrides = team.app.app().context().get().unwrap();
         let source = "subject: Come to {{ tenant }}\n---\n{{ button(link, 'Come') }}\n";
         overrides.save(team.id, "invitation", "en", source).await.unwrap();
         assert_eq!(invite("eve@example.com").await.subject, "Come to Acme");
@@ -267,7 +267,7 @@ fn nobody_is_sent_elsewhere_by_a_setting() {
         let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_AFTER_SIGN_IN", path)]);
         let built = tokio::runtime::Runtime::new()
             .unwrap()
-            .block_on(async { App::builder(config).with(Auth::accounts()).build() });
+            .block_on(async { App::builder(config).with(Auth::built_in()).build() });
         let problems = built.err().map(|problems| problems.to_string()).unwrap_or_default();
         assert_eq!(!problems.contains("AUTH_AFTER_SIGN_IN"), good, "{path}: {problems}");
     }

@@ -1,12 +1,12 @@
 //! Tests of rules for every route: routes are read from the OpenAPI document, so that new ones are tested too.
 
 use omnistack_core::{ExposeSecret as _, http::Method};
-use omnistack_testkit::{Client, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
     admin::operator,
-    isolation::{NOBODY, document, everything, operations, things},
+    isolation::{UNKNOWN_ID, document, everything, existing_ids, operations},
     support::{sign_in, user},
 };
 
@@ -34,11 +34,11 @@ fn changes(method: &Method) -> bool {
 on_each_database! {
     async fn nobody_comes_in_without_being_somebody(database: TestDatabase) {
         let team = everything(database).await;
-        let mut things = things(&team).await;
-        things.extend([("users", NOBODY.to_owned()), ("tenants", NOBODY.to_owned()), ("jobs", NOBODY.to_owned())]);
+        let mut things = existing_ids(&team).await;
+        things.extend([("users", UNKNOWN_ID.to_owned()), ("tenants", UNKNOWN_ID.to_owned()), ("jobs", UNKNOWN_ID.to_owned())]);
         let document = document(&team).await;
-        let (mut tried, forged) = (0, team.app.bearer("eyJhbGciOiJub25lIn0.e30."));
-        for operation in operations(&document, "/app/", NOBODY) {
+        let (mut tried, forged) = (0, team.app.client_with_token("eyJhbGciOiJub25lIn0.e30."));
+        for operation in operations(&document, "/app/", UNKNOWN_ID) {
             let path = operation.filled(&things);
             operation.send(&team.app.anonymous(), &path).await.expect_error(401, "UNAUTHORIZED");
             operation.send(&forged, &path).await.expect_error(401, "UNAUTHORIZED");
@@ -49,7 +49,7 @@ on_each_database! {
 
     async fn somebody_elses_page_changes_nothing_by_a_browsers_cookies(database: TestDatabase) {
         let team = everything(database).await;
-        let (things, document) = (things(&team).await, document(&team).await);
+        let (things, document) = (existing_ids(&team).await, document(&team).await);
         let eve = user(&team.app, "eve@example.com").await;
         let tokens = sign_in(&team.app, eve).await;
         let cookie = format!(
@@ -60,7 +60,7 @@ on_each_database! {
         let anonymous = team.app.anonymous();
         anonymous.get(crate::issuers::ME).header("cookie", &cookie).await.expect(200);
         let mut tried = 0;
-        for operation in operations(&document, "/app/", NOBODY) {
+        for operation in operations(&document, "/app/", UNKNOWN_ID) {
             if !changes(&operation.method) {
                 continue;
             }
@@ -80,13 +80,13 @@ on_each_database! {
 
     async fn no_route_takes_a_field_nobody_asked_for(database: TestDatabase) {
         let team = everything(database).await;
-        let mut things = things(&team).await;
+        let mut things = existing_ids(&team).await;
         let (boss, operator) = operator(&team.app, "boss@example.com").await;
-        things.extend([("users", boss.user.to_string()), ("tenants", team.id.to_string()), ("jobs", NOBODY.to_owned())]);
+        things.extend([("users", boss.user.to_string()), ("tenants", team.id.to_string()), ("jobs", UNKNOWN_ID.to_owned())]);
         let (document, tenant, mut tried) = (document(&team).await, team.id.to_string(), 0);
         let anonymous = team.app.anonymous();
         for (part, client) in [("/app/", team.owner()), ("/admin/", &operator), ("/public/", &anonymous)] {
-            for operation in operations(&document, part, NOBODY) {
+            for operation in operations(&document, part, UNKNOWN_ID) {
                 if operation.schema.is_null() {
                     continue;
                 }
@@ -96,7 +96,7 @@ on_each_database! {
                 for field in FIELDS.iter().filter(|field| operation.schema["properties"].get(field).is_none()) {
                     let mut body = operation.body.clone();
                     body[field] = Value::from("https://evil.example");
-                    let send = |client: &Client| client.request(operation.method.clone(), &path).json(&body);
+                    let send = |client: &TestClient| client.request(operation.method.clone(), &path).json(&body);
                     let request = send(client);
                     let request = if part == "/app/" { request.header("x-tenant-id", &tenant) } else { request };
                     let answer = request.await;

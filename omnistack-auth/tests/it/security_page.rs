@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 
 /// Returns the file and name of a test: `auth::accounts::lockout::name` is in `omnistack-auth/tests/it`, and
 /// `auth::src::lockout::name` is beside its code in `src`.
-fn place(reference: &str) -> (PathBuf, String) {
+fn locate(reference: &str) -> (PathBuf, String) {
     let mut parts: Vec<_> = reference.split("::").collect();
     let name = parts.pop().unwrap().to_owned();
     let mut file = root().join(format!("omnistack-{}", parts.remove(0)));
@@ -40,7 +40,7 @@ fn every_test_it_names_is_there() {
     let mut missing = Vec::new();
     let mut named = BTreeSet::new();
     for reference in references(&page) {
-        let (file, name) = place(reference);
+        let (file, name) = locate(reference);
         let source = files.entry(file.clone()).or_insert_with(|| fs::read_to_string(&file).unwrap_or_default());
         if !source.contains(&format!("fn {name}(")) {
             missing.push(format!("{reference}, in {}", file.display()));

@@ -6,14 +6,14 @@ use futures_util::future::join_all;
 use omnistack_auth::{
     Auth,
     model::Device,
-    session::{Sessions, SignIn},
+    session::{NewSession, Sessions},
 };
 use omnistack_core::{
     ExposeSecret as _,
     app::App,
     async_trait,
     identity::Authenticator,
-    jobs::{Job, JobCtx, JobError},
+    jobs::{Job, JobContext, JobError},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -37,14 +37,14 @@ async fn refresh(app: &TestApp, token: &str) -> Result<(String, String), u16> {
 
 /// The module's own job, as its cron enqueues it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Upkeep {}
+pub(crate) struct MaintenanceJob {}
 
 #[async_trait]
-impl Job for Upkeep {
+impl Job for MaintenanceJob {
     const NAME: &'static str = "auth.upkeep";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
@@ -74,7 +74,7 @@ on_each_database! {
         app.clock().advance(Duration::from_secs(10 * 60));
         client(&app, &tokens).get(ME).await.expect(401);
         let (access, next) = refresh(&app, tokens.refresh.expose_secret()).await.unwrap();
-        app.bearer(&access).get(ME).await.expect(200);
+        app.client_with_token(&access).get(ME).await.expect(200);
         assert_ne!(next, tokens.refresh.expose_secret());
     }
 
@@ -85,13 +85,13 @@ on_each_database! {
         let (one, two) = tokio::join!(refresh(&app, first), refresh(&app, first));
         let ((_, one), (access, two)) = (one.unwrap(), two.unwrap());
         assert_eq!(one, two);
-        app.bearer(&access).get(ME).await.expect(200);
+        app.client_with_token(&access).get(ME).await.expect(200);
 
         // After the grace period, use of the old token is refresh token reuse.
         app.clock().advance(Duration::from_secs(21));
         assert_eq!(refresh(&app, first).await, Err(401));
         assert_eq!(refresh(&app, &one).await, Err(401), "the family is revoked");
-        app.bearer(&access).get(ME).await.expect(401);
+        app.client_with_token(&access).get(ME).await.expect(401);
     }
 
     async fn however_many_come_with_one_token_there_is_one_successor(database: TestDatabase) {
@@ -110,7 +110,7 @@ on_each_database! {
             let (stolen, owners) = tokio::join!(refresh(&app, tokens.refresh.expose_secret()), refresh(&app, &own));
             assert_eq!(stolen, Err(401));
             if let Ok((access, next)) = &owners {
-                app.bearer(access).get(ME).await.expect(401);
+                app.client_with_token(access).get(ME).await.expect(401);
                 assert_eq!(refresh(&app, next).await, Err(401));
             }
             assert_eq!(refresh(&app, &own).await, Err(401));
@@ -141,7 +141,7 @@ on_each_database! {
 
         // The phone's session is cached now.
         client(&app, &phone).get(ME).await.expect(200);
-        let path = |tokens: &omnistack_auth::session::Tokens| format!("/api/v1/app/auth/sessions/{}", tokens.session);
+        let path = |tokens: &omnistack_auth::session::TokenPair| format!("/api/v1/app/auth/sessions/{}", tokens.session);
         client(&app, &laptop).delete(path(&other)).await.expect(404);
         client(&app, &laptop).delete(path(&phone)).await.expect(204);
         client(&app, &laptop).delete(path(&phone)).await.expect(404);
@@ -162,7 +162,7 @@ on_each_database! {
         assert_eq!(refresh(&app, resting.refresh.expose_secret()).await, Err(401), "30 days idle");
         app.clock().advance(Duration::from_secs(3 * 24 * 60 * 60));
         assert_eq!(refresh(&app, &token).await, Err(401), "90 days in all");
-        assert!(sessions(&app).of(ada.user).await.unwrap().is_empty());
+        assert!(sessions(&app).list(ada.user).await.unwrap().is_empty());
     }
 
     async fn a_tenant_is_chosen_by_header_among_ones_own(database: TestDatabase) {
@@ -192,13 +192,13 @@ on_each_database! {
         let replica = replica(&app).await;
         let token = format!("Bearer {}", tokens.access.expose_secret());
         let (request, ()) = http::Request::builder().header("authorization", token).body(()).unwrap().into_parts();
-        let authenticator: Authenticator = replica.ctx().get().unwrap();
+        let authenticator: Authenticator = replica.context().get().unwrap();
         assert!(authenticator.authenticate(&request).await.unwrap().is_some());
 
         // The next key is published before it signs, and the old one stays published for the tokens it has signed.
         for (days, published) in [(91, 2), (0, 2), (1, 1)] {
             app.clock().advance(Duration::from_secs(days * 24 * 60 * 60));
-            app.jobs().enqueue(Upkeep {}).await.unwrap();
+            app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
             app.run_jobs().await;
             let keys = app.anonymous().get("/.well-known/jwks.json").await.json();
             assert_eq!(keys["keys"].as_array().unwrap().len(), published, "after {days} days more");
@@ -212,16 +212,16 @@ on_each_database! {
         let (one, two) = (replica(&app).await, replica(&app).await);
         let signing_key = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
         let sign_in_at = async |replica: &App| {
-            let sessions: Sessions = replica.ctx().get().unwrap();
+            let sessions: Sessions = replica.context().get().unwrap();
             let mut tx = replica.db().begin().await.unwrap();
-            let tokens = sessions.begin_in(&mut tx, SignIn::new(ada.user, Device::default())).await.unwrap();
+            let tokens = sessions.create_in(&mut tx, NewSession::new(ada.user, Device::default())).await.unwrap();
             tx.commit().await.unwrap();
             tokens.access.expose_secret().to_owned()
         };
         let is_good_at = async |replica: &App, token: &str| {
             let bearer = format!("Bearer {token}");
             let (request, ()) = http::Request::builder().header("authorization", bearer).body(()).unwrap().into_parts();
-            let authenticator: Authenticator = replica.ctx().get().unwrap();
+            let authenticator: Authenticator = replica.context().get().unwrap();
             authenticator.authenticate(&request).await.is_ok_and(|caller| caller.is_some())
         };
         let first = signing_key(&sign_in_at(&one).await);
@@ -229,7 +229,7 @@ on_each_database! {
         // lifetime after that the first key is deleted. A process that starts then has only the next key.
         for hours in [91 * 24, 2, 2] {
             app.clock().advance(Duration::from_secs(hours * 60 * 60));
-            app.jobs().enqueue(Upkeep {}).await.unwrap();
+            app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
             app.run_jobs().await;
         }
         let late = replica(&app).await;
@@ -255,7 +255,7 @@ on_each_database! {
 
 /// Starts another process of the app, which runs no jobs.
 async fn replica(app: &TestApp) -> App {
-    let replica = App::builder(app.database().config()).clock(app.clock().clock()).with(Auth::accounts()).build();
+    let replica = App::builder(app.database().config()).clock(app.clock().clock()).with(Auth::built_in()).build();
     let replica = replica.unwrap();
     replica.start().await.unwrap();
     replica

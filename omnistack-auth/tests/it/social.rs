@@ -6,17 +6,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_auth::{
     Auth,
     social::Provider,
-    users::{Made, NewUser, Users},
+    users::{CreatedUser, NewUser, Users},
 };
 use omnistack_core::{app::AppBuilder, crypto::Sha256};
 use omnistack_testkit::{
-    Answer, TestApp, TestDatabase,
-    upstream::{Received, Reply, Upstream},
+    TestApp, TestDatabase, TestResponse,
+    upstream::{MockResponse, MockServer, ReceivedRequest},
 };
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use crate::issuers::{ME, NOW, Pair, base64, key_set, with};
+use crate::issuers::{ME, NOW, TestKeyPair, base64, key_set, with};
 
 mod attacks;
 mod bad_days;
@@ -41,46 +41,50 @@ async fn start_with(database: TestDatabase, auth: Auth, more: impl FnOnce(AppBui
         let app = app.with(auth).set("PUBLIC_URL", HOME);
         more(app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_ARGON2_PASSES", "1"))
     };
-    TestApp::start_with_own_identity(database, assemble).await
+    TestApp::start_with_auth(database, assemble).await
 }
 
 /// A scripted OpenID Connect provider.
-struct Oidc {
-    upstream: Upstream,
-    pair: Pair,
+struct MockOidcProvider {
+    upstream: MockServer,
+    pair: TestKeyPair,
     /// The PKCE challenge of the next code, and the token response to it.
     next: Arc<Mutex<(String, Value)>>,
 }
 
-impl Oidc {
+impl MockOidcProvider {
     async fn start() -> Self {
         Self::start_with(json!({})).await
     }
 
     /// Starts a provider with changes to its configuration.
     async fn start_with(changes: Value) -> Self {
-        let upstream = Upstream::start().await;
-        let (pair, url) = (Pair::ec(), upstream.url().to_owned());
+        let upstream = MockServer::start().await;
+        let (pair, url) = (TestKeyPair::ec(), upstream.url().to_owned());
         let configuration = json!({
             "issuer": url, "authorization_endpoint": format!("{url}/authorize?tenant=7"),
             "token_endpoint": format!("{url}/token"), "jwks_uri": format!("{url}/keys"),
         });
         let configuration = with(configuration, changes).to_string();
         let path = "/.well-known/openid-configuration";
-        upstream.expect("GET", path).times(..).reply(Reply::json(200, configuration));
+        upstream.expect("GET", path).times(..).reply(MockResponse::json(200, configuration));
         upstream.expect("GET", "/keys").times(..).reply(key_set(&[pair.jwk("k")]));
         let next: Arc<Mutex<(String, Value)>> = Arc::default();
         let scripted = next.clone();
         upstream.expect("POST", "/token").times(..).reply_with(move |request| {
             let (challenge, answer) = scripted.lock().unwrap().clone();
             let (verifier, code) = (field(request, "code_verifier"), field(request, "code"));
-            let proven = base64(Sha256::of(verifier.unwrap_or_default()).as_bytes()) == challenge;
+            let proven = base64(Sha256::digest(verifier.unwrap_or_default()).as_bytes()) == challenge;
             let good = proven
                 && is_client(request)
                 && code.as_deref() == Some("good code")
                 && field(request, "grant_type").as_deref() == Some("authorization_code")
                 && field(request, "redirect_uri").as_deref() == Some(&callback("acme"));
-            if good { Reply::json(200, answer.to_string()) } else { Reply::json(400, r#"{"error":"invalid_grant"}"#) }
+            if good {
+                MockResponse::json(200, answer.to_string())
+            } else {
+                MockResponse::json(400, r#"{"error":"invalid_grant"}"#)
+            }
         });
         Self { upstream, pair, next }
     }
@@ -90,11 +94,11 @@ impl Oidc {
     }
 
     fn auth(&self) -> Auth {
-        Auth::accounts().sign_in_with(self.provider())
+        Auth::built_in().sign_in_with(self.provider())
     }
 
     /// Returns the claims about Ada, with changes.
-    fn claims(&self, away: &Away, changes: Value) -> Value {
+    fn claims(&self, away: &OAuthFlow, changes: Value) -> Value {
         let claims = json!({
             "iss": self.upstream.url(), "sub": "ada", "aud": CLIENT, "iat": NOW, "exp": NOW + 300, "nonce": away.get("nonce"),
             "email": "Ada@example.com", "email_verified": true, "name": "Ada Lovelace", "at_hash": "x",
@@ -103,25 +107,25 @@ impl Oidc {
     }
 
     /// Makes the next code valid for this token.
-    fn says(&self, away: &Away, token: &str) {
+    fn set_token(&self, away: &OAuthFlow, token: &str) {
         let answer = json!({ "access_token": "a", "token_type": "Bearer", "id_token": token });
         *self.next.lock().unwrap() = (away.get("code_challenge"), answer);
     }
 
     /// Runs the whole flow as Ada, with changes to the claims.
-    async fn sign_in(&self, app: &TestApp, changes: Value) -> Answer {
-        let away = depart(app, "acme").await;
-        self.says(&away, &self.pair.token("k", &self.claims(&away, changes)));
-        away.back(app, "code=good%20code").await
+    async fn sign_in(&self, app: &TestApp, changes: Value) -> TestResponse {
+        let away = start_flow(app, "acme").await;
+        self.set_token(&away, &self.pair.token("k", &self.claims(&away, changes)));
+        away.callback(app, "code=good%20code").await
     }
 }
 
-fn field(request: &Received, name: &str) -> Option<String> {
+fn field(request: &ReceivedRequest, name: &str) -> Option<String> {
     form_urlencoded::parse(&request.body).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
 }
 
 /// Returns whether the request has the client's credentials (RFC 6749, section 2.3.1).
-fn is_client(request: &Received) -> bool {
+fn is_client(request: &ReceivedRequest) -> bool {
     let expected = STANDARD.encode("client%3A1:secret+%26%2B%25");
     request.header("authorization") == Some(&format!("Basic {expected}"))
 }
@@ -132,14 +136,14 @@ fn callback(provider: &str) -> String {
 
 /// A browser that was redirected to the provider.
 #[derive(Clone)]
-struct Away {
+struct OAuthFlow {
     provider: String,
     url: Url,
     cookie: String,
 }
 
-impl Away {
-    fn of(provider: &str, url: &str, answer: &Answer) -> Self {
+impl OAuthFlow {
+    fn of(provider: &str, url: &str, answer: &TestResponse) -> Self {
         Self { provider: provider.into(), url: url.parse().unwrap(), cookie: jar(answer) }
     }
 
@@ -151,57 +155,57 @@ impl Away {
     }
 
     /// Calls the callback with the right state and these parameters.
-    async fn back(&self, app: &TestApp, more: &str) -> Answer {
+    async fn callback(&self, app: &TestApp, more: &str) -> TestResponse {
         self.back_with(app, &format!("state={}&{more}", self.get("state")), &self.cookie).await
     }
 
-    async fn back_with(&self, app: &TestApp, query: &str, cookie: &str) -> Answer {
+    async fn back_with(&self, app: &TestApp, query: &str, cookie: &str) -> TestResponse {
         let request = app.anonymous().get(format!("{OAUTH}/{}/callback?{query}", self.provider));
         if cookie.is_empty() { request.await } else { request.header("cookie", cookie).await }
     }
 }
 
-async fn depart(app: &TestApp, provider: &str) -> Away {
+async fn start_flow(app: &TestApp, provider: &str) -> OAuthFlow {
     depart_to(app, provider, "").await
 }
 
-async fn depart_to(app: &TestApp, provider: &str, query: &str) -> Away {
+async fn depart_to(app: &TestApp, provider: &str, query: &str) -> OAuthFlow {
     let answer = app.anonymous().get(format!("{OAUTH}/{provider}/start{query}")).await.expect(302);
-    Away::of(provider, answer.header("location").unwrap(), &answer)
+    OAuthFlow::of(provider, answer.header("location").unwrap(), &answer)
 }
 
 /// Returns the `Cookie` header that a browser sends after this response, without deleted cookies.
-fn jar(answer: &Answer) -> String {
+fn jar(answer: &TestResponse) -> String {
     let all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
     let kept = all.filter(|cookie| !cookie.contains("Max-Age=0")).map(|cookie| cookie.split(';').next().unwrap());
     kept.collect::<Vec<_>>().join("; ")
 }
 
-fn location(answer: &Answer) -> &str {
+fn location(answer: &TestResponse) -> &str {
     answer.header("location").unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()))
 }
 
 /// Returns whether the response deletes the cookie of the flow.
-fn is_over(answer: &Answer) -> bool {
+fn clears_flow_cookie(answer: &TestResponse) -> bool {
     let mut all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
     all.any(|cookie| cookie.starts_with("__Host-omnistack-social=;") && cookie.contains("Max-Age=0"))
 }
 
 /// Returns the user that a browser is signed in as.
-async fn who(app: &TestApp, answer: &Answer) -> Value {
+async fn signed_in_user(app: &TestApp, answer: &TestResponse) -> Value {
     app.anonymous().get(ME).header("cookie", jar(answer)).await.expect(200).json()
 }
 
 /// Creates a user with a verified address.
-async fn confirmed(app: &TestApp, email: &str) -> Made {
-    let users: Users = app.app().ctx().get().unwrap();
-    let mut new = NewUser::of_email(email);
+async fn verified_user(app: &TestApp, email: &str) -> CreatedUser {
+    let users: Users = app.app().context().get().unwrap();
+    let mut new = NewUser::with_email(email);
     new.email_verified = true;
     users.create(new).await.unwrap()
 }
 
 async fn count(app: &TestApp, sql: &'static str) -> i64 {
-    let mut tx = app.db().all_tenants().read().await.unwrap();
+    let mut tx = app.db().all_tenants().begin_read().await.unwrap();
     let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
     tx.commit().await.unwrap();
     count
@@ -209,7 +213,7 @@ async fn count(app: &TestApp, sql: &'static str) -> i64 {
 
 /// Returns all audit actions, oldest first.
 async fn audited(app: &TestApp) -> Vec<String> {
-    let mut tx = app.db().all_tenants().read().await.unwrap();
+    let mut tx = app.db().all_tenants().begin_read().await.unwrap();
     let rows: Vec<(String,)> =
         tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
     tx.commit().await.unwrap();

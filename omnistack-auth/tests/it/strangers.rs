@@ -18,7 +18,7 @@ const VICTIM: &str = "victim@example.com";
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Texts that are not valid names.
-const NO_NAMES: &[&str] = &[
+const INVALID_NAMES: &[&str] = &[
     "You won! Claim at http://evil.example/prize now",
     "evil.example/prize",
     "www.evil.example",
@@ -52,7 +52,7 @@ on_each_database! {
         let team = Team::start(database).await;
         let (_, boss) = operator(&team.app, "boss@example.com").await;
         let owner = team.owner();
-        for name in NO_NAMES.iter().copied().chain(["Acme, Inc. 2.0"]) {
+        for name in INVALID_NAMES.iter().copied().chain(["Acme, Inc. 2.0"]) {
             let is_name = name.starts_with("Acme");
             let register = json!({ "email": "new@example.com", "password": "correct horse battery", "name": name });
             let invited = json!({ "token": "omi_", "password": "correct horse battery", "name": name });
@@ -85,7 +85,7 @@ on_each_database! {
         let team = Team::start(database).await;
         // A name as an identity provider or an older version may have stored it.
         let evil = "Win evil.example/prize www.evil.example http://evil.example";
-        let mut tx = team.app.db().main().all_tenants().begin().await.unwrap();
+        let mut tx = team.app.db().app_database().all_tenants().begin().await.unwrap();
         for sql in ["update users set name = $1", "update tenants set name = $1"] {
             tx.query(sql).bind(evil.to_owned()).execute().await.unwrap();
         }

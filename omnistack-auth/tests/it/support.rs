@@ -5,51 +5,51 @@ use std::sync::{Arc, Mutex};
 use omnistack_auth::{
     Auth,
     model::Device,
-    session::{Sessions, SignIn, Tokens},
-    users::{Made, NewUser, Users},
+    session::{NewSession, Sessions, TokenPair},
+    users::{CreatedUser, NewUser, Users},
 };
 use omnistack_core::{
     ExposeSecret as _,
     app::AppBuilder,
     db::{QueryEvent, QueryObserver},
-    email::{Mailer, Memory},
+    email::{Mailer, MemoryProvider},
 };
-use omnistack_testkit::{Client, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase};
 
 /// Starts an app with built-in accounts.
 pub(crate) async fn start(database: TestDatabase) -> TestApp {
-    TestApp::start_with_own_identity(database, |app| app.with(Auth::accounts())).await
+    TestApp::start_with_auth(database, |app| app.with(Auth::built_in())).await
 }
 
 pub(crate) fn sessions(app: &TestApp) -> Sessions {
-    app.app().ctx().get().unwrap()
+    app.app().context().get().unwrap()
 }
 
 /// Creates a user with this address.
-pub(crate) async fn user(app: &TestApp, email: &str) -> Made {
-    let users: Users = app.app().ctx().get().unwrap();
-    users.create(NewUser::of_email(email)).await.unwrap()
+pub(crate) async fn user(app: &TestApp, email: &str) -> CreatedUser {
+    let users: Users = app.app().context().get().unwrap();
+    users.create(NewUser::with_email(email)).await.unwrap()
 }
 
 /// Signs a user in, in their own tenant.
-pub(crate) async fn sign_in(app: &TestApp, made: Made) -> Tokens {
+pub(crate) async fn sign_in(app: &TestApp, made: CreatedUser) -> TokenPair {
     let mut tx = app.db().begin().await.unwrap();
-    let sign_in = SignIn::new(made.user, Device::default()).for_tenant(made.tenant);
-    let tokens = sessions(app).begin_in(&mut tx, sign_in).await.unwrap();
+    let sign_in = NewSession::new(made.user, Device::default()).for_tenant(made.tenant);
+    let tokens = sessions(app).create_in(&mut tx, sign_in).await.unwrap();
     tx.commit().await.unwrap();
     tokens
 }
 
 /// Returns a client with an access token.
-pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
-    app.bearer(tokens.access.expose_secret())
+pub(crate) fn client(app: &TestApp, tokens: &TokenPair) -> TestClient {
+    app.client_with_token(tokens.access.expose_secret())
 }
 
 /// Starts an app like [`start`], with further settings. Returns it with the mails it sends.
-pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Memory) {
+pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, MemoryProvider) {
     let config = settings.to_vec();
     start_app(database, |app| {
-        config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts())
+        config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::built_in())
     })
     .await
 }
@@ -58,10 +58,10 @@ pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]
 pub(crate) async fn start_app(
     database: TestDatabase,
     assemble: impl FnOnce(AppBuilder) -> AppBuilder,
-) -> (TestApp, Memory) {
-    let outbox = Memory::default();
-    let mailer = Mailer::new(outbox.clone()).from("Shop <shop@example.com>".parse().unwrap());
-    let app = TestApp::start_with_own_identity(database, |app| assemble(app).replace(mailer));
+) -> (TestApp, MemoryProvider) {
+    let outbox = MemoryProvider::default();
+    let mailer = Mailer::new(outbox.clone()).default_sender("Shop <shop@example.com>".parse().unwrap());
+    let app = TestApp::start_with_auth(database, |app| assemble(app).replace(mailer));
     (app.await, outbox)
 }
 
@@ -89,9 +89,9 @@ impl QueryObserver for Statements {
 }
 
 /// Creates a signed-in user with a verified address.
-pub(crate) async fn verified(app: &TestApp, email: &str) -> (Made, Client) {
-    let users: Users = app.app().ctx().get().unwrap();
-    let mut new = NewUser::of_email(email);
+pub(crate) async fn verified(app: &TestApp, email: &str) -> (CreatedUser, TestClient) {
+    let users: Users = app.app().context().get().unwrap();
+    let mut new = NewUser::with_email(email);
     new.email_verified = true;
     let made = users.create(new).await.unwrap();
     let tokens = sign_in(app, made).await;

@@ -6,10 +6,10 @@ mod roles;
 mod table;
 
 use omnistack_core::{
-    email::{Email, Memory},
+    email::{Email, MemoryProvider},
     identity::{TenantId, UserId},
 };
-use omnistack_testkit::{Client, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase};
 use serde_json::json;
 
 use super::support::{start_with, verified};
@@ -19,11 +19,11 @@ pub(crate) const TEAMS: &str = "/api/v1/app/teams";
 /// A team with a member of each role, and a stranger with their own team.
 pub(crate) struct Team {
     pub(crate) app: TestApp,
-    pub(crate) outbox: Memory,
+    pub(crate) outbox: MemoryProvider,
     pub(crate) id: TenantId,
     /// The owner, admin, developer and viewer, in this order.
-    pub(crate) members: [(UserId, Client); 4],
-    pub(crate) stranger: (UserId, Client),
+    pub(crate) members: [(UserId, TestClient); 4],
+    pub(crate) stranger: (UserId, TestClient),
 }
 
 /// Returns the token of the link in a mail.
@@ -37,23 +37,23 @@ pub(crate) const ROLES: [&str; 4] = ["owner", "admin", "developer", "viewer"];
 impl Team {
     pub(crate) async fn start(database: TestDatabase) -> Self {
         let (app, outbox) = start_with(database, &[]).await;
-        Self::of(app, outbox).await
+        Self::in_app(app, outbox).await
     }
 
     /// Creates the team in a running app.
-    pub(crate) async fn of(app: TestApp, outbox: Memory) -> Self {
+    pub(crate) async fn in_app(app: TestApp, outbox: MemoryProvider) -> Self {
         let mut members = Vec::new();
         for role in ROLES {
             let (made, client) = verified(&app, &format!("{role}@example.com")).await;
             members.push((made.user, client));
         }
-        let Ok(members) = <[(UserId, Client); 4]>::try_from(members) else { panic!("four roles") };
+        let Ok(members) = <[(UserId, TestClient); 4]>::try_from(members) else { panic!("four roles") };
         let (stranger, client) = verified(&app, "stranger@example.com").await;
         let made = members[0].1.post(TEAMS, json!({ "name": "Acme", "slug": "acme" })).await.expect(201).json();
         let id = made["id"].as_str().unwrap().parse().unwrap();
         let team = Self { app, outbox, id, members, stranger: (stranger.user, client) };
         for (at, role) in ROLES.iter().enumerate().skip(1) {
-            team.put(team.members[at].0, role).await;
+            team.set_role(team.members[at].0, role).await;
         }
         team
     }
@@ -62,21 +62,21 @@ impl Team {
         format!("{TEAMS}/{}{rest}", self.id)
     }
 
-    pub(crate) fn owner(&self) -> &Client {
+    pub(crate) fn owner(&self) -> &TestClient {
         &self.members[0].1
     }
 
-    pub(crate) fn admin(&self) -> &Client {
+    pub(crate) fn admin(&self) -> &TestClient {
         &self.members[1].1
     }
 
-    pub(crate) fn viewer(&self) -> &Client {
+    pub(crate) fn viewer(&self) -> &TestClient {
         &self.members[3].1
     }
 
     /// Sets the membership of a user to this role.
-    pub(crate) async fn put(&self, user: UserId, role: &str) {
-        let mut tx = self.app.db().main().tenant(self.id).begin().await.unwrap();
+    pub(crate) async fn set_role(&self, user: UserId, role: &str) {
+        let mut tx = self.app.db().app_database().tenant(self.id).begin().await.unwrap();
         let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4) \
                    on conflict (tenant_id, user_id) do update set role = excluded.role";
         let insert = tx.query(sql).bind(self.id).bind(user).bind(role.to_owned());
@@ -85,9 +85,9 @@ impl Team {
     }
 
     /// Adds a new user as a member with this role.
-    pub(crate) async fn join(&self, email: &str, role: &str) -> (UserId, Client) {
+    pub(crate) async fn join(&self, email: &str, role: &str) -> (UserId, TestClient) {
         let (made, client) = verified(&self.app, email).await;
-        self.put(made.user, role).await;
+        self.set_role(made.user, role).await;
         (made.user, client)
     }
 
@@ -100,7 +100,7 @@ impl Team {
 
     /// Returns the number of owners.
     pub(crate) async fn owners(&self) -> i64 {
-        let mut tx = self.app.db().main().tenant(self.id).read().await.unwrap();
+        let mut tx = self.app.db().app_database().tenant(self.id).begin_read().await.unwrap();
         let sql = "select count(*) from members where tenant_id = $1 and role = 'owner'";
         let (count,): (i64,) = tx.query(sql).bind(self.id).fetch_one().await.unwrap();
         count

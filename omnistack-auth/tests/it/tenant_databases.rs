@@ -6,28 +6,28 @@ use omnistack_core::{
     audit::{AuditEntry, AuditLog},
     db::{Db, ErrorKind},
     identity::TenantId,
-    jobs::{Job, JobCtx, JobError},
+    jobs::{Job, JobContext, JobError},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
     support,
-    teams::{Team, members::TeamUpkeep},
+    teams::{Team, members::TeamMaintenanceJob},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The module's own job, as its cron enqueues it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Upkeep {}
+struct MaintenanceJob {}
 
 #[omnistack_core::async_trait]
-impl Job for Upkeep {
+impl Job for MaintenanceJob {
     const NAME: &'static str = "auth.upkeep";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
@@ -37,7 +37,7 @@ async fn all(db: &Db) -> Vec<TenantId> {
 }
 
 async fn open(db: &Db, tenant: TenantId) -> Result<(), ErrorKind> {
-    db.tenant(tenant).read().await.map(drop).map_err(|error| error.kind())
+    db.tenant(tenant).begin_read().await.map(drop).map_err(|error| error.kind())
 }
 
 on_each_database! {
@@ -52,7 +52,7 @@ on_each_database! {
         team.owner().patch(team.path(""), json!({ "name": "Acme & Sons" })).await.expect(200);
         team.viewer().get(team.path("/members")).await.expect(200);
         team.stranger.1.get(team.path("")).await.expect(404);
-        let log: AuditLog = team.app.app().ctx().get().unwrap();
+        let log: AuditLog = team.app.app().context().get().unwrap();
         let mut tx = db.tenant(team.id).begin().await.unwrap();
         log.record_in(&mut tx, AuditEntry::new("thing.made").for_tenant(team.id)).await.unwrap();
         tx.commit().await.unwrap();
@@ -69,7 +69,7 @@ on_each_database! {
         team.owner().delete(team.path("")).await.expect(200);
         for (days, there) in [(29, true), (2, false)] {
             team.app.clock().advance(DAY * days);
-            team.app.jobs().enqueue(TeamUpkeep {}).await.unwrap();
+            team.app.jobs().enqueue(TeamMaintenanceJob {}).await.unwrap();
             team.app.run_jobs().await;
             assert_eq!(open(db, team.id).await.is_ok(), there, "after {days} days more");
         }
@@ -85,7 +85,7 @@ on_each_database! {
         }
         let leave = app.db().query("update users set delete_at = $2 where id = $1").bind(ada.user);
         leave.bind(app.clock().clock().now()).execute().await.unwrap();
-        app.jobs().enqueue(Upkeep {}).await.unwrap();
+        app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
         app.run_jobs().await;
         assert_eq!(open(app.db(), ada.tenant).await, Err(ErrorKind::NotFound));
         assert_eq!(all(app.db()).await, [bob.tenant]);

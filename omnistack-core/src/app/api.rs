@@ -40,7 +40,7 @@ impl<S> Api<S> {
     /// Adds the handlers of one path, such as `routes!(get_it, change_it)`.
     pub fn routes(mut self, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
         self.routes.push((paths, router, None));
-        self.refer_to(schemas);
+        self.add_schemas(schemas);
         self
     }
 
@@ -54,9 +54,9 @@ impl<S> Api<S> {
     /// # async fn remove() {}
     /// let api: Api<()> = Api::new().guarded(Require::permission("members:remove"), routes!(remove));
     /// ```
-    pub fn guarded(mut self, require: Require, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
+    pub fn require(mut self, require: Require, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
         self.routes.push((paths, router, Some(require)));
-        self.refer_to(schemas);
+        self.add_schemas(schemas);
         self
     }
 
@@ -89,11 +89,11 @@ impl<S> Api<S> {
             .routes
             .into_iter()
             .map(|(mut paths, router, require)| {
-                envelope::describe(&mut paths);
-                (paths, router.layer(axum::middleware::from_fn(envelope::wrap)), require)
+                envelope::wrap_schemas(&mut paths);
+                (paths, router.layer(axum::middleware::from_fn(envelope::wrap_responses)), require)
             })
             .collect();
-        self.refer_to(envelope::schemas());
+        self.add_schemas(envelope::schemas());
         self
     }
 
@@ -101,12 +101,12 @@ impl<S> Api<S> {
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         self.hidden.extend(other.hidden);
-        self.refer_to(other.schemas);
+        self.add_schemas(other.schemas);
         self
     }
 
     /// Adds schemas, each once: every route lists all schemas that it refers to, including nested ones.
-    fn refer_to(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+    fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
         for schema in schemas {
             if !self.schemas.contains(&schema) {
                 self.schemas.push(schema);

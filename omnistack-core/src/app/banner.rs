@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-type Text = Box<dyn Fn() -> String + Send + Sync>;
+type LineText = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Lines of labels and texts, in columns.
 #[derive(Default)]
 pub(super) struct Banner {
-    lines: Vec<(&'static str, Text)>,
+    lines: Vec<(&'static str, LineText)>,
 }
 
 impl Banner {

@@ -5,13 +5,13 @@ use std::{any::TypeId, fmt};
 use tower::Layer as _;
 
 use super::{
-    App, Ctx, Edge, Module, Registry,
+    App, AppService, Context, Module, Registry,
     banner::Banner,
     core_routes, edge,
     problem::{BuildError, Problem},
     registry::Slot,
     routing,
-    wired::Wired,
+    wired::ResolvedModules,
 };
 use crate::{
     audit::{AuditLog, AuditStore},
@@ -24,12 +24,12 @@ use crate::{
     health::Health,
     http::{
         HttpSettings, RateLimits, VersionPolicy,
-        layer::{RouteLayer, RouteLimits, no_such_route},
+        layer::{RouteLimits, RouteLimitsLayer, no_such_route},
     },
-    identity::{Authenticator, Entitlements, KnownPermissions},
+    identity::{Authenticator, Entitlements, PermissionCatalog},
     jobs::{JobSettings, Jobs, Runner},
-    pubsub::Publisher,
-    relay::Relay,
+    pubsub::PubSub,
+    relay::OutboxRelay,
     usage::UsageSink,
 };
 
@@ -43,12 +43,12 @@ pub struct AppBuilder {
     title: String,
     version: String,
     policies: Vec<VersionPolicy>,
-    replaced: Vec<Replace>,
+    replaced: Vec<OverrideFn>,
 }
 
-type Replace = Box<dyn FnOnce(&mut Ctx) + Send>;
+type OverrideFn = Box<dyn FnOnce(&mut Context) + Send>;
 
-crate::section! {
+crate::settings! {
     /// The app.
     pub(super) struct AppSettings {
         /// Environment in which the app runs. In production, development secrets are rejected, migrations do not run
@@ -90,7 +90,7 @@ impl AppBuilder {
     }
 
     /// Sets the policy of an API version, such as its deprecation.
-    pub fn version(mut self, policy: VersionPolicy) -> Self {
+    pub fn version_policy(mut self, policy: VersionPolicy) -> Self {
         self.policies.push(policy);
         self
     }
@@ -139,9 +139,9 @@ impl AppBuilder {
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let tenants = registry.config::<TenantDatabaseSettings>();
-        let db = self.db.or_else(|| open(db_settings.as_ref()?, &mut registry));
+        let db = self.db.or_else(|| open_database(db_settings.as_ref()?, &mut registry));
         let db = db.map(|db| match (&db_settings, &tenants) {
-            (Some(own), Some(tenants)) => apart(db, own, tenants, &mut registry),
+            (Some(own), Some(tenants)) => with_tenant_databases(db, own, tenants, &mut registry),
             _ => db,
         });
         let health = Health::new(registry.clock());
@@ -157,11 +157,12 @@ impl AppBuilder {
             crate::audit::register(&mut registry);
         }
         let cache_settings = registry.config::<CacheSettings>();
-        let shared = shared(&mut registry);
+        let shared = shared_services(&mut registry);
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
-                registry.problem("was added twice", format!("remove one `.with(…)` of module `{}`", module.name()));
+                registry
+                    .report_problem("was added twice", format!("remove one `.with(…)` of module `{}`", module.name()));
                 continue;
             }
             module.register(&mut registry);
@@ -175,37 +176,37 @@ impl AppBuilder {
         }
         let clock = registry.clock();
         if let Some(db) = &db {
-            registry.default(AuditStore::new(db.clone(), registry.clock()));
+            registry.provide_default(AuditStore::new(db.clone(), registry.clock()));
         }
         let (cache, publisher, mut limits) = shared.unwrap_or_else(|| {
             let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
             let limits = RateLimits::in_process(registry.clock());
-            (Cache::in_process(size, registry.clock()), Publisher::default(), limits)
+            (Cache::in_process(size, registry.clock()), PubSub::default(), limits)
         });
         if let Some(http) = &http {
-            limits = limits.legacy_fields(http.rate_limit_legacy);
+            limits = limits.legacy_headers(http.rate_limit_legacy);
         }
         #[cfg(feature = "http-client")]
         crate::http::client::register(&mut registry);
         let mailer = crate::email::register(&mut registry).unwrap_or_default();
         registry
-            .default(cache)
-            .default(Entitlements::default())
-            .default(UsageSink::default())
-            .default(AuditLog::stored(clock.clone()))
-            .default(mailer)
-            .default(publisher)
-            .default(limits);
-        registry.provide_later();
+            .provide_default(cache)
+            .provide_default(Entitlements::default())
+            .provide_default(UsageSink::default())
+            .provide_default(AuditLog::to_database(clock.clone()))
+            .provide_default(mailer)
+            .provide_default(publisher)
+            .provide_default(limits);
+        registry.resolve_provided();
         // Routes for operators, if the app has an authenticator.
         if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
             crate::jobs::http::register(&mut registry);
             crate::events::http::register(&mut registry);
         }
-        registry.ctx.insert(KnownPermissions(registry.permissions.iter().cloned().collect()));
-        unmet(&mut registry);
+        registry.ctx.insert(PermissionCatalog(registry.permissions.iter().cloned().collect()));
+        report_missing_requirements(&mut registry);
         for problem in registry.config.problems() {
-            registry.problems.push(Problem::setting("core", &problem));
+            registry.problems.push(Problem::from_setting("core", &problem));
         }
         routing::conflicts(&mut registry);
 
@@ -223,7 +224,7 @@ impl AppBuilder {
         let openapi = description.document(&self.title, &self.version, server);
         let versions = description.versions();
         drop(description);
-        let wired = Wired::new(&mut registry);
+        let wired = ResolvedModules::new(&mut registry);
         let (Some(wired), true) = (wired, registry.problems.is_empty()) else {
             return Err(BuildError(registry.problems));
         };
@@ -232,32 +233,32 @@ impl AppBuilder {
         }
         let elsewhere = RouteLimits { body: http.body_limit.as_u64(), timeout: Some(http.timeout) };
         let limits = routing::limits(&wired.routes, elsewhere);
-        let keys = registry.ctx.get().ok().map(|layer| routing::Keys::new(layer, &routes, &limits));
-        let limits = match RouteLayer::new(limits, elsewhere) {
+        let keys = registry.ctx.get().ok().map(|layer| routing::IdempotencyLayers::new(layer, &routes, &limits));
+        let limits = match RouteLimitsLayer::new(limits, elsewhere) {
             Ok(limits) => limits,
             Err(error) => {
-                registry.problem(format!("routes conflict: {error}"), "mount one of them at another path");
+                registry.report_problem(format!("routes conflict: {error}"), "mount one of them at another path");
                 return Err(BuildError(registry.problems));
             }
         };
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
-        let router = core_routes::documents(router, &openapi, &versions, &self.title, &routes);
+        let router = core_routes::add_documents(router, &openapi, &versions, &self.title, &routes);
         let router = router.fallback(no_such_route);
         let router = wired
             .layers
             .iter()
-            .filter(|(slot, _)| *slot == Slot::Edge)
+            .filter(|(slot, _)| *slot == Slot::Outermost)
             .fold(router, |router, (_, layer)| (layer.router)(router));
-        let edge: Edge = edge::around(limits.layer(router), &http, &registry, versions, &self.policies);
+        let edge: AppService = edge::build_stack(limits.layer(router), &http, &registry, versions, &self.policies);
         let jobs_in_serve = jobs.serve;
         let queue = registry.ctx.get::<Jobs>().unwrap_or_else(|_| Jobs::new(db.clone(), registry.clock()));
         let events_in_serve = events.serve;
         let told = registry.ctx.get::<Events>().unwrap_or_else(|_| Events::new(db.clone(), registry.clock()));
         let dispatcher = Dispatcher::new(told.clone(), wired.subscribers, events);
         if let Some(databases) = db.tenant_databases() {
-            databases.know(&registry.migrations);
+            databases.set_migrations(&registry.migrations);
         }
-        let relay = Relay::new(&db, registry.clock(), queue.clone(), told);
+        let relay = OutboxRelay::new(&db, registry.clock(), queue.clone(), told);
         let dispatcher = dispatcher.relayed_by(relay.clone());
         let runner =
             Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs).relayed_by(relay.clone());
@@ -296,26 +297,27 @@ impl AppBuilder {
     }
 }
 
-fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
+fn open_database(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
     Db::open(settings, registry.clock())
         .map_err(|error| {
-            registry.problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
+            registry
+                .report_problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
         })
         .ok()
 }
 
 /// Gives each tenant a database, if the settings say so.
-fn apart(db: Db, own: &DbSettings, settings: &TenantDatabaseSettings, registry: &mut Registry) -> Db {
+fn with_tenant_databases(db: Db, own: &DbSettings, settings: &TenantDatabaseSettings, registry: &mut Registry) -> Db {
     let shared = db.clone();
     db.with_tenant_databases(own, settings).unwrap_or_else(|error| {
         let fix = "set it to postgres://…/app_{tenant} or sqlite:data/tenants/{tenant}.db, or unset it";
-        registry.problem(format!("`TENANT_DATABASE_URL`: {error}"), fix);
+        registry.report_problem(format!("`TENANT_DATABASE_URL`: {error}"), fix);
         shared
     })
 }
 
 /// Returns the cache, the pub/sub and the rate limits that all replicas share, if `REDIS_URL` is set.
-fn shared(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
+fn shared_services(registry: &mut Registry) -> Option<(Cache, PubSub, RateLimits)> {
     #[cfg(feature = "redis")]
     return crate::redis::register(registry);
     #[cfg(not(feature = "redis"))]
@@ -325,8 +327,8 @@ fn shared(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
     }
 }
 
-fn unmet(registry: &mut Registry) {
-    let guarded = registry.routes.iter().find(|routes| routes.mount.audience() != super::Audience::Public);
+fn report_missing_requirements(registry: &mut Registry) {
+    let guarded = registry.routes.iter().find(|routes| routes.mount.access_level() != super::AccessLevel::Public);
     if let Some(routes) = guarded.filter(|_| registry.ctx.get::<Authenticator>().is_err()) {
         registry.problems.push(Problem {
             module: routes.module,

@@ -15,7 +15,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let app = builder.build()?;
     match matches.subcommand() {
         Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
-        Some(("worker", _)) => commands::work(app).await,
+        Some(("worker", _)) => commands::worker(app).await,
         Some(("openapi", _)) => commands::openapi(&app),
         Some(("routes", _)) => commands::routes(&app),
         Some(("config", matches)) => commands::config(&app, matches.get_flag("reference")),

@@ -2,21 +2,21 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use super::{App, Server, Shutdown, output::print_line, signal::asked_to_end};
-use crate::{Failure, config};
+use super::{App, Server, ShutdownToken, output::print_line, signal::shutdown_signal};
+use crate::{RunError, config};
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn serve(app: App) -> crate::Result<()> {
-    migrate_or_refuse(&app).await?;
+    migrate_or_fail(&app).await?;
     app.start().await?;
     let address = SocketAddr::new(app.http.host, app.http.port);
     let server = Server::bind(address, app.server_settings()).await.map_err(|error| cannot_listen(address, &error))?;
     let address = server.local_addr()?;
     // An error, such as a full disk, must not keep the app from serving.
-    _ = print_line(format_args!("{}", screen(&app, address)));
+    _ = print_line(format_args!("{}", startup_text(&app, address)));
 
-    let shutdown = Shutdown::new();
-    tokio::spawn(end_when_asked(shutdown.clone()));
+    let shutdown = ShutdownToken::new();
+    tokio::spawn(shut_down_on_signal(shutdown.clone()));
     app.serve(server, shutdown).await;
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
     tracing::info!(target: "omnistack", "stopped");
@@ -24,29 +24,29 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
 }
 
 /// Runs background work, without HTTP, until SIGTERM or SIGINT.
-pub(super) async fn work(app: App) -> crate::Result<()> {
-    migrate_or_refuse(&app).await?;
+pub(super) async fn worker(app: App) -> crate::Result<()> {
+    migrate_or_fail(&app).await?;
     app.start().await?;
     _ = print_line(format_args!("{} runs background work; jobs: {:?}", app.title, app.runner));
-    let shutdown = Shutdown::new();
-    tokio::spawn(end_when_asked(shutdown.clone()));
-    app.work(shutdown).await;
+    let shutdown = ShutdownToken::new();
+    tokio::spawn(shut_down_on_signal(shutdown.clone()));
+    app.run_workers(shutdown).await;
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
     tracing::info!(target: "omnistack", "stopped");
     Ok(())
 }
 
 /// Begins a graceful shutdown at the first signal, and exits at the second.
-async fn end_when_asked(shutdown: Shutdown) {
-    asked_to_end().await;
+async fn shut_down_on_signal(shutdown: ShutdownToken) {
+    shutdown_signal().await;
     tracing::info!(target: "omnistack", "shutdown requested; waiting for open requests");
     shutdown.cancel();
-    asked_to_end().await;
+    shutdown_signal().await;
     std::process::exit(130);
 }
 
 /// Runs pending migrations, or in production fails and names them.
-async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
+async fn migrate_or_fail(app: &App) -> crate::Result<()> {
     if !app.environment().is_production() {
         app.migrate().await?;
         return Ok(());
@@ -57,12 +57,12 @@ async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
     }
     let names: Vec<_> = missing.iter().map(|state| format!("{}/{}", state.module, state.name)).collect();
     let message = format!("{} migrations are pending ({}): run `migrate` first", names.len(), names.join(", "));
-    Err(Failure::new(message))
+    Err(RunError::new(message))
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> RunError {
     let port = address.port();
-    Failure::new(match error.kind() {
+    RunError::new(match error.kind() {
         io::ErrorKind::AddrInUse => format!("port {port} is in use: set PORT to another port, or to 0 for a free one"),
         io::ErrorKind::PermissionDenied => {
             format!("no permission to listen on port {port}: set PORT to a port above 1023")
@@ -74,7 +74,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     })
 }
 
-fn screen(app: &App, address: SocketAddr) -> String {
+fn startup_text(app: &App, address: SocketAddr) -> String {
     let mut banner = super::banner::Banner::default();
     let shown =
         if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
@@ -134,7 +134,7 @@ async fn migrate_tenants(app: &App) -> crate::Result<()> {
     }
     let text =
         format!("{} of {} tenant databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
-    Err(Failure::new(text))
+    Err(RunError::new(text))
 }
 
 /// Prints how many migrations each tenant database has and lacks.
@@ -158,7 +158,7 @@ async fn list_tenants(app: &App) -> crate::Result<()> {
 pub(super) fn openapi(app: &App) -> crate::Result<()> {
     let mut document = serde_json::Deserializer::from_slice(app.openapi());
     let mut pretty = serde_json::Serializer::pretty(Vec::new());
-    serde_transcode::transcode(&mut document, &mut pretty).map_err(|error| Failure::new(error.to_string()))?;
+    serde_transcode::transcode(&mut document, &mut pretty).map_err(|error| RunError::new(error.to_string()))?;
     print_line(format_args!("{}", String::from_utf8_lossy(&pretty.into_inner())))?;
     Ok(())
 }
@@ -262,10 +262,10 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     }
     let report = app.health.report().await;
     for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
-        say(check.status != crate::health::Status::Failing, "check", check.name.clone())?;
+        say(check.status != crate::health::HealthStatus::Failing, "check", check.name.clone())?;
     }
     if wrong > 0 {
-        return Err(Failure::new(format!("{wrong} problem{} to fix", if wrong == 1 { "" } else { "s" })));
+        return Err(RunError::new(format!("{wrong} problem{} to fix", if wrong == 1 { "" } else { "s" })));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
-use super::Shutdown;
+use super::ShutdownToken;
 use crate::http::Response;
 
 /// Idle checks per idle timeout. More checks make the timeout more exact.
@@ -53,13 +53,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Records activity.
-    pub(super) fn touch(&self) {
+    pub(super) fn record_activity(&self) {
         self.idle.store(0, Ordering::Relaxed);
         self.blocked.store(false, Ordering::Relaxed);
     }
 
     /// Records that a write is blocked because the client does not read.
-    pub(super) fn block(&self) {
+    pub(super) fn record_blocked_write(&self) {
         self.blocked.store(true, Ordering::Relaxed);
     }
 
@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    fn tell(&self, order: Order) {
+    fn send_order(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::Release);
         self.waker.wake();
     }
@@ -81,39 +81,39 @@ impl Connection {
 
 /// Guard of an open request: its connection is not idle.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Connection>);
+pub(super) struct RequestGuard(Arc<Connection>);
 
-impl Busy {
+impl RequestGuard {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
         connection.requests.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(connection))
     }
 
     /// Keeps the guard until the last byte of the response is sent, if the length of the body is not known.
-    pub(super) fn until_sent(self, response: Response) -> Response {
+    pub(super) fn hold_until_sent(self, response: Response) -> Response {
         if response.body().size_hint().exact().is_some() {
             return response;
         }
-        response.map(|inner| Body::new(Streaming { inner, _busy: self }))
+        response.map(|inner| Body::new(GuardedBody { inner, _busy: self }))
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.touch();
+        self.0.record_activity();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 pin_project! {
-    struct Streaming {
+    struct GuardedBody {
         #[pin]
         inner: Body,
-        _busy: Busy,
+        _busy: RequestGuard,
     }
 }
 
-impl http_body::Body for Streaming {
+impl http_body::Body for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -144,23 +144,23 @@ impl Connections {
     }
 
     /// Adds a connection. It is removed when the returned [`Place`] is dropped.
-    pub(super) fn enter(self: &Arc<Self>) -> (Arc<Connection>, Place) {
+    pub(super) fn add(self: &Arc<Self>) -> (Arc<Connection>, ConnectionGuard) {
         let connection = Arc::new(Connection::default());
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(key, Arc::clone(&connection));
-        (connection, Place { connections: Arc::clone(self), key })
+        (connection, ConnectionGuard { connections: Arc::clone(self), key })
     }
 
     pub(super) fn len(&self) -> usize {
         self.open().len()
     }
 
-    pub(super) fn tell_all(&self, order: Order) {
-        self.open().values().for_each(|connection| connection.tell(order));
+    pub(super) fn send_order_to_all(&self, order: Order) {
+        self.open().values().for_each(|connection| connection.send_order(order));
     }
 
     /// Closes connections that are idle for longer than `after`, until `stop` is cancelled.
-    pub(super) async fn cut_idle(&self, after: Duration, stop: Shutdown) {
+    pub(super) async fn cut_idle(&self, after: Duration, stop: ShutdownToken) {
         let mut looks =
             tokio::time::interval((after / u32::from(CHECKS_PER_IDLE_TIMEOUT)).max(Duration::from_millis(1)));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -170,7 +170,7 @@ impl Connections {
                     continue;
                 }
                 if connection.idle.fetch_add(1, Ordering::Relaxed) >= CHECKS_PER_IDLE_TIMEOUT {
-                    connection.tell(Order::Cut);
+                    connection.send_order(Order::Cut);
                 }
             }
         }
@@ -190,12 +190,12 @@ impl Connections {
 
 /// Guard that removes a connection from the table when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionGuard {
     connections: Arc<Connections>,
     key: u64,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.connections.open().remove(&self.key);
         self.connections.closed.notify_waiters();

@@ -14,10 +14,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Api, Audience, Mount, Registry, RouteInfo, docs, openapi};
+use super::{AccessLevel, Api, Mount, Registry, RouteInfo, docs, openapi};
 use crate::{
     db::{Db, DbSettings},
-    health::{Health, HealthReport, Status},
+    health::{Health, HealthReport, HealthStatus},
     http::{ApiVersion, Envelope, Error, Json, Meta},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0011_contact",
             "0012_sms"
         ])
-        .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
+        .routes(Mount::root("", AccessLevel::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()
         })
         .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
@@ -54,7 +54,7 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
         // An unavailable tenant database affects only that tenant: the app stays ready.
         registry.health_optional("tenant-databases", move |_| {
             Ok(move || {
-                let away = databases.away().len();
+                let away = databases.unavailable().len();
                 async move {
                     if away == 0 { Ok(()) } else { Err(format!("{away} tenant databases are unavailable").into()) }
                 }
@@ -82,7 +82,7 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
 #[derive(Serialize, ToSchema)]
 struct Liveness {
     /// Always `ok`.
-    status: Status,
+    status: HealthStatus,
 }
 
 /// Get the liveness of the process
@@ -90,7 +90,7 @@ struct Liveness {
 /// Responds as long as the process runs. Checks nothing.
 #[utoipa::path(get, path = "/health", operation_id = "get_liveness", responses((status = 200, body = Liveness)))]
 async fn live() -> Json<Liveness> {
-    Json(Liveness { status: Status::Ok })
+    Json(Liveness { status: HealthStatus::Ok })
 }
 
 /// Get the readiness of the app
@@ -102,7 +102,7 @@ async fn live() -> Json<Liveness> {
 ))]
 async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
     let report = health.report().await;
-    let status = if report.status == Status::Failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let status = if report.status == HealthStatus::Failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(report))
 }
 
@@ -128,7 +128,7 @@ struct Index {
 }
 
 /// Adds the OpenAPI document, the document of each version, and an index at `/` unless a module serves that path.
-pub(super) fn documents(
+pub(super) fn add_documents(
     router: Router,
     document: &Bytes,
     versions: &BTreeSet<ApiVersion>,
@@ -139,7 +139,7 @@ pub(super) fn documents(
     let mut router = router.route("/openapi.json", get(|| async { json(whole) }));
     for version in versions.iter().copied() {
         let document = document.clone();
-        let alone = async move || openapi::of_version(&document, version).map(json).map_err(Error::internal);
+        let alone = async move || openapi::for_version(&document, version).map(json).map_err(Error::internal);
         router = router.route(&format!("/openapi/{version}.json"), get(alone));
     }
     if routes.iter().any(|route| route.path == "/" && route.module == "core") {

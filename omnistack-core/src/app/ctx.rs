@@ -10,11 +10,11 @@ use std::{
 /// Values by type. They are read while the app is built and in [`Module::start`](super::Module::start), never in a
 /// handler: each handler has a small state of its own.
 #[derive(Clone, Default)]
-pub struct Ctx {
+pub struct Context {
     values: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
 }
 
-impl Ctx {
+impl Context {
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         self.values.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
     }
@@ -23,9 +23,9 @@ impl Ctx {
     ///
     /// # Errors
     /// Returns [`Missing`] if no module provides one.
-    pub fn get<T: Clone + 'static>(&self) -> Result<T, Missing> {
+    pub fn get<T: Clone + 'static>(&self) -> Result<T, MissingDependency> {
         let value = self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>());
-        value.cloned().ok_or(Missing(type_name::<T>()))
+        value.cloned().ok_or(MissingDependency(type_name::<T>()))
     }
 
     pub(super) fn has(&self, id: TypeId) -> bool {
@@ -33,7 +33,7 @@ impl Ctx {
     }
 }
 
-impl fmt::Debug for Ctx {
+impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.values.values().map(|(name, _)| name)).finish()
     }
@@ -42,4 +42,4 @@ impl fmt::Debug for Ctx {
 /// Error: no module provides a value of this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no module provides `{0}`")]
-pub struct Missing(pub &'static str);
+pub struct MissingDependency(pub &'static str);

@@ -20,44 +20,45 @@ use crate::http::{
     ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-        CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RateLimited, RequestIdLayer,
-        SecurityHeadersLayer, SingletonsLayer, StepLayer, Stepped, TraceContextLayer, Traced,
+        CompressionLayer, ErrorLayer, HookLayer, HookService, RateLimitKey, RateLimitLayer, RateLimitService,
+        RequestIdLayer, RouteLimitsService, SecurityHeadersLayer, SingletonHeadersLayer, TraceContextLayer,
+        TraceContextService,
     },
 };
 
 /// The stack, from the outside in. The order of the layers has these reasons: the access log sees the response that
 /// is sent, errors are rendered before they are compressed, the version is known before the router matches the path,
 /// and a panic in a route or a module's layer becomes an error with the same headers as any other.
-type Stack = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
+type Stack = HookService<AccessLog<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<Stepped<WithRate, (ErrorLayer, SingletonsLayer, ApiVersionLayer)>>;
-type WithRate = Either<RateLimited<Routes>, Routes>;
-type Routes = CatchPanic<Traced<PerRoute<Router>>>;
+type Inner = Compress<HookService<WithRate, (ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
+type WithRate = Either<RateLimitService<Routes>, Routes>;
+type Routes = CatchPanic<TraceContextService<RouteLimitsService<Router>>>;
 
 /// Paths that load balancers probe often from one address: they are exempt from the rate limit.
 const PROBES: &[&str] = &["/health", "/health/ready"];
 
 /// The whole app as a tower service: the default layer stack around all routes. Cheap to clone.
 #[derive(Clone)]
-pub struct Edge(Stack);
+pub struct AppService(Stack);
 
-pub(super) fn around(
-    router: PerRoute<Router>,
+pub(super) fn build_stack(
+    router: RouteLimitsService<Router>,
     settings: &HttpSettings,
     registry: &Registry,
     versions: BTreeSet<ApiVersion>,
     policies: &[VersionPolicy],
-) -> Edge {
+) -> AppService {
     let clock = &registry.clock;
     let limits = registry.ctx.get::<RateLimits>().unwrap_or_else(|_| RateLimits::in_process(clock.clone()));
     let rate = settings
         .rate_limit
         .0
-        .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).except(PROBES));
+        .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).exempt(PROBES));
     let service: WithRate = option_layer(rate).layer(CatchPanicLayer.layer(TraceContextLayer.layer(router)));
-    let singletons = SingletonsLayer::new(registry.headers.request.iter().cloned());
+    let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let steps = (ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
-    let service = StepLayer(steps).layer(service);
+    let service = HookLayer(steps).layer(service);
     let service: Inner = CompressionLayer.layer(service);
     let service: WithCors = match cors(settings, registry) {
         Some(cors) => Either::Left(cors.layer(service)),
@@ -67,7 +68,7 @@ pub(super) fn around(
     let service = SecurityHeadersLayer::default().https(https).layer(service);
     let service = AccessLogLayer::new(clock.clone()).layer(service);
     let client = ClientAddrLayer::new(settings.trusted_proxies.iter().copied());
-    Edge(StepLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
+    AppService(HookLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
 }
 
 /// Request headers that core reads and that browsers must ask for.
@@ -136,7 +137,7 @@ fn cors(settings: &HttpSettings, registry: &Registry) -> Option<CorsLayer> {
     Some(cors.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
 }
 
-impl Service<Request> for Edge {
+impl Service<Request> for AppService {
     type Response = Response;
     type Error = Infallible;
     type Future = <Stack as Service<Request>>::Future;
@@ -150,7 +151,7 @@ impl Service<Request> for Edge {
     }
 }
 
-impl fmt::Debug for Edge {
+impl fmt::Debug for AppService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Edge").finish_non_exhaustive()
     }

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Uri, Version, header};
 
-use crate::http::{Request, layer::Unreadable};
+use crate::http::{Request, layer::MalformedRequest};
 
 /// Marks a request as [`Unreadable`] if its `Host` is not valid as in RFC 9112, section 3.2: it must be well-formed,
 /// and HTTP/1.1 requires it. [`SingletonsLayer`](crate::http::layer::SingletonsLayer) checks that it is not repeated.
@@ -13,7 +13,7 @@ pub(super) fn check(request: &mut Request) {
     };
     if !good {
         *request.uri_mut() = Uri::from_static("*");
-        request.extensions_mut().insert(Unreadable::Host);
+        request.extensions_mut().insert(MalformedRequest::Host);
     }
 }
 

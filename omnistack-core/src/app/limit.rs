@@ -16,14 +16,14 @@ use crate::http::{Rate, layer::RateLimitKey};
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct RateLimit {
+pub struct MountRateLimit {
     pub(super) rate: Rate,
     pub(super) by: RateLimitKey,
     pub(super) each_route: bool,
     costs: Vec<(String, u32)>,
 }
 
-impl RateLimit {
+impl MountRateLimit {
     /// Creates a limit with this rate per signed-in caller, or per address if the caller is not signed in.
     pub fn new(rate: Rate) -> Self {
         Self { rate, by: RateLimitKey::Identity, each_route: false, costs: Vec::new() }
@@ -54,7 +54,7 @@ impl RateLimit {
     }
 }
 
-impl From<Rate> for RateLimit {
+impl From<Rate> for MountRateLimit {
     fn from(rate: Rate) -> Self {
         Self::new(rate)
     }

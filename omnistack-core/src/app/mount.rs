@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use super::RateLimit;
+use super::MountRateLimit;
 use crate::http::ApiVersion;
 
 /// Access level: who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Audience {
+pub enum AccessLevel {
     /// Everyone, without signing in.
     Public,
     /// Signed-in callers.
@@ -18,7 +18,7 @@ pub enum Audience {
     Machine,
 }
 
-impl Audience {
+impl AccessLevel {
     /// Returns the name as in the path: `app` in `/api/v1/app`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Audience {
     }
 }
 
-impl fmt::Display for Audience {
+impl fmt::Display for AccessLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -50,14 +50,14 @@ impl fmt::Display for Audience {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Mount {
-    pub(super) audience: Audience,
+    pub(super) audience: AccessLevel,
     path: String,
     /// `None` for a root mount.
     pub(super) version: Option<ApiVersion>,
     pub(super) body_limit: Option<u64>,
     pub(super) timeout: Option<Option<Duration>>,
-    pub(super) rate_limit: Option<RateLimit>,
-    pub(super) keys: Keys,
+    pub(super) rate_limit: Option<MountRateLimit>,
+    pub(super) keys: IdempotencyPolicy,
     pub(super) resource: Option<Cow<'static, str>>,
     /// Prefix of the operation ids.
     pub(super) operation_prefix: Cow<'static, str>,
@@ -66,9 +66,9 @@ pub struct Mount {
 
 /// How a mount's POST and PATCH routes treat `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keys {
+pub(super) enum IdempotencyPolicy {
     /// A request with a key is carried out once.
-    Heeded,
+    Accepted,
     /// A request without a key is rejected.
     Required,
     /// The header is ignored.
@@ -78,31 +78,31 @@ pub(super) enum Keys {
 impl Mount {
     /// Creates a mount for everyone, under `/api/v1/public`.
     pub fn public(path: impl Into<String>) -> Self {
-        Self::new(Audience::Public, path, Some(ApiVersion(1)))
+        Self::new(AccessLevel::Public, path, Some(ApiVersion(1)))
     }
 
     /// Creates a mount for signed-in callers, under `/api/v1/app`.
     pub fn app(path: impl Into<String>) -> Self {
-        Self::new(Audience::App, path, Some(ApiVersion(1)))
+        Self::new(AccessLevel::App, path, Some(ApiVersion(1)))
     }
 
     /// Creates a mount for operators of the app, under `/api/v1/admin`.
     pub fn admin(path: impl Into<String>) -> Self {
-        Self::new(Audience::Admin, path, Some(ApiVersion(1)))
+        Self::new(AccessLevel::Admin, path, Some(ApiVersion(1)))
     }
 
     /// Creates a mount for programs with an API key, under `/api/v1/machine`.
     pub fn machine(path: impl Into<String>) -> Self {
-        Self::new(Audience::Machine, path, Some(ApiVersion(1)))
+        Self::new(AccessLevel::Machine, path, Some(ApiVersion(1)))
     }
 
     /// Creates a mount at exactly this path, for paths that a protocol fixes: `Mount::root("/v1",
     /// Audience::Machine)`.
-    pub fn root(path: impl Into<String>, audience: Audience) -> Self {
+    pub fn root(path: impl Into<String>, audience: AccessLevel) -> Self {
         Self::new(audience, path, None)
     }
 
-    fn new(audience: Audience, path: impl Into<String>, version: Option<ApiVersion>) -> Self {
+    fn new(audience: AccessLevel, path: impl Into<String>, version: Option<ApiVersion>) -> Self {
         let path = path.into();
         let path = match path.trim_matches('/') {
             "" => String::new(),
@@ -115,9 +115,9 @@ impl Mount {
             body_limit: None,
             timeout: None,
             rate_limit: None,
-            keys: Keys::Heeded,
+            keys: IdempotencyPolicy::Accepted,
             resource: None,
-            operation_prefix: if audience == Audience::Admin { "admin" } else { "" }.into(),
+            operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
             in_person: false,
         }
     }
@@ -154,7 +154,7 @@ impl Mount {
 
     /// Limits the rate of requests to these routes: with a [`Rate`](crate::http::Rate), per caller (or per address,
     /// if the caller is not signed in) for all routes together; with a [`RateLimit`], by its key and costs.
-    pub fn rate_limit(mut self, limit: impl Into<RateLimit>) -> Self {
+    pub fn rate_limit(mut self, limit: impl Into<MountRateLimit>) -> Self {
         self.rate_limit = Some(limit.into());
         self
     }
@@ -185,19 +185,19 @@ impl Mount {
 
     /// Rejects a POST or PATCH without an `Idempotency-Key`: for requests that charge money or can't be undone.
     pub fn require_idempotency_key(mut self) -> Self {
-        self.keys = Keys::Required;
+        self.keys = IdempotencyPolicy::Required;
         self
     }
 
     /// Ignores `Idempotency-Key`: for uploads too large for memory, streaming responses, and responses with secrets
     /// that must not be stored.
     pub fn without_idempotency(mut self) -> Self {
-        self.keys = Keys::Ignored;
+        self.keys = IdempotencyPolicy::Ignored;
         self
     }
 
     /// Returns the access level.
-    pub fn audience(&self) -> Audience {
+    pub fn access_level(&self) -> AccessLevel {
         self.audience
     }
 

@@ -20,7 +20,7 @@ use utoipa::{
     },
 };
 
-use super::{Audience, Mount, routing::name};
+use super::{AccessLevel, Mount, routing::method_name};
 use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope, ProblemDetails};
 
 pub(super) use operation::operations;
@@ -32,7 +32,7 @@ type Operations = BTreeMap<String, Box<RawValue>>;
 
 /// A path of the document.
 #[derive(Default)]
-struct Path {
+struct PathEntry {
     /// Whether its callers are signed in, so that the caller parameters apply.
     takes_parameters: bool,
     operations: Operations,
@@ -40,8 +40,8 @@ struct Path {
 
 /// The document under construction, as JSON: as utoipa values it would take megabytes, mostly of repeated text.
 #[derive(Default)]
-pub(super) struct Description {
-    paths: BTreeMap<String, Path>,
+pub(super) struct OpenApiBuilder {
+    paths: BTreeMap<String, PathEntry>,
     /// Schemas by name, with the module that added them first.
     schemas: BTreeMap<String, (&'static str, Box<RawValue>)>,
     tags: BTreeSet<&'static str>,
@@ -53,7 +53,7 @@ pub(super) struct Description {
     parameters: BTreeMap<&'static str, Parameter>,
 }
 
-impl Description {
+impl OpenApiBuilder {
     /// Creates a document without routes. It contains the schemas of errors.
     pub(super) fn new() -> Self {
         let mut description = Self::default();
@@ -74,14 +74,14 @@ impl Description {
         let mut taken = Vec::new();
         for (path, item) in paths.paths {
             let full = mount.join(&path);
-            let item = operation::described(item, module, mount, &path);
+            let item = operation::describe_operations(item, module, mount, &path);
             taken.extend(self.claim_ids(&full, &item));
             let known = self.paths.entry(full).or_default();
-            known.takes_parameters = matches!(mount.audience(), Audience::App | Audience::Machine);
+            known.takes_parameters = matches!(mount.access_level(), AccessLevel::App | AccessLevel::Machine);
             known.operations.extend(
                 operations(&item)
                     .into_iter()
-                    .map(|(method, operation)| (name(&method).to_ascii_lowercase(), json(operation))),
+                    .map(|(method, operation)| (method_name(&method).to_ascii_lowercase(), json(operation))),
             );
         }
         taken
@@ -90,7 +90,8 @@ impl Description {
     fn claim_ids(&mut self, path: &str, item: &PathItem) -> Vec<(String, [String; 2])> {
         let mut taken = Vec::new();
         for (method, operation) in operations(item) {
-            let (id, own) = (operation.operation_id.clone().unwrap_or_default(), format!("{} {path}", name(&method)));
+            let (id, own) =
+                (operation.operation_id.clone().unwrap_or_default(), format!("{} {path}", method_name(&method)));
             match self.ids.get(&id) {
                 // Two operations with the same method and path are reported elsewhere.
                 Some(other) if *other != own => taken.push((id, [own, other.clone()])),
@@ -157,7 +158,7 @@ impl Description {
             paths: paths.collect(),
             components: Components {
                 schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
-                responses: [(answer::ERROR, answer::error_component())].into(),
+                responses: [(answer::ERROR_RESPONSE, answer::error_component())].into(),
                 parameters: &self.parameters,
                 security_schemes,
             },
@@ -196,15 +197,15 @@ struct Components<'a> {
 /// Returns the document of one version: without the routes of other versions.
 ///
 /// It is built per request, since it is rarely requested and takes as much memory as the whole document.
-pub(super) fn of_version(document: &[u8], version: ApiVersion) -> Result<Vec<u8>, serde_json::Error> {
-    let mut document: Written<'_> = serde_json::from_slice(document)?;
+pub(super) fn for_version(document: &[u8], version: ApiVersion) -> Result<Vec<u8>, serde_json::Error> {
+    let mut document: SerializedDocument<'_> = serde_json::from_slice(document)?;
     document.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
     serde_json::to_vec(&document)
 }
 
 /// A [`Document`] that has been serialized.
 #[derive(Serialize, Deserialize)]
-struct Written<'a> {
+struct SerializedDocument<'a> {
     #[serde(borrow)]
     openapi: &'a RawValue,
     info: &'a RawValue,

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write as _},
 };
 
-use crate::Failure;
+use crate::RunError;
 
 /// Writes one line to standard output. Ignores a closed pipe, such as that of `head`: the command runs to its end,
 /// and its exit status stays correct.
@@ -15,7 +15,7 @@ use crate::Failure;
 pub(super) fn print_line(text: fmt::Arguments<'_>) -> crate::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("can't write to standard output: {error}")))
+            Err(RunError::new(format!("can't write to standard output: {error}")))
         }
         _ => Ok(()),
     }

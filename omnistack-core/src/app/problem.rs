@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Missing;
+use super::MissingDependency;
 use crate::config::ConfigProblem;
 
 /// A problem that keeps the app from being built, and its fix.
@@ -17,7 +17,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn setting(module: &'static str, problem: &ConfigProblem) -> Self {
+    pub(super) fn from_setting(module: &'static str, problem: &ConfigProblem) -> Self {
         let fix = if problem.is_file() {
             format!("correct {}, or remove it", problem.name)
         } else {
@@ -26,7 +26,7 @@ impl Problem {
         Self { module, what: problem.to_string(), fix }
     }
 
-    pub(super) fn missing(module: &'static str, missing: Missing) -> Self {
+    pub(super) fn from_missing(module: &'static str, missing: MissingDependency) -> Self {
         let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
         Self { module, what: missing.to_string(), fix }
     }

@@ -23,20 +23,20 @@ use tower::{Service, ServiceExt as _};
 use super::connections::Connection;
 use crate::http::{
     Request, Response,
-    layer::{PeerAddr, Unreadable},
+    layer::{MalformedRequest, PeerAddr},
 };
 
 /// The stream of a connection. It records when the client reads the response, and replaces hyper's error responses by
 /// the app's.
-pub(super) struct Stream<S> {
+pub(super) struct ConnectionStream<S> {
     inner: TokioIo<TcpStream>,
     connection: Arc<Connection>,
     service: S,
     peer: PeerAddr,
-    refusal: Refusal,
+    refusal: ErrorReplacement,
 }
 
-enum Refusal {
+enum ErrorReplacement {
     /// No request was rejected.
     None,
     /// The app is creating its response.
@@ -47,40 +47,44 @@ enum Refusal {
     Bare,
 }
 
-impl<S> Stream<S> {
+impl<S> ConnectionStream<S> {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, service: S, peer: PeerAddr) -> Self {
-        Self { inner: TokioIo::new(stream), connection, service, peer, refusal: Refusal::None }
+        Self { inner: TokioIo::new(stream), connection, service, peer, refusal: ErrorReplacement::None }
     }
 
-    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
-            Poll::Ready(_) => self.connection.touch(),
-            Poll::Pending => self.connection.block(),
+            Poll::Ready(_) => self.connection.record_activity(),
+            Poll::Pending => self.connection.record_blocked_write(),
         }
         written
     }
 }
 
-impl<S> Stream<S>
+impl<S> ConnectionStream<S>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
     S::Future: Send,
 {
     /// Writes the app's response if `head` is an error response of hyper. Returns `None` if it is not.
-    fn poll_refuse(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<Option<io::Result<()>>> {
+    fn poll_replace_error(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<Option<io::Result<()>>> {
         loop {
             match &mut self.refusal {
-                Refusal::None => {
-                    let Some(unreadable) = refused(head) else { return Poll::Ready(None) };
-                    self.refusal = Refusal::Asked(Box::pin(ask(self.service.clone(), self.peer, unreadable)));
+                ErrorReplacement::None => {
+                    let Some(unreadable) = hyper_error(head) else { return Poll::Ready(None) };
+                    self.refusal = ErrorReplacement::Asked(Box::pin(app_error_response(
+                        self.service.clone(),
+                        self.peer,
+                        unreadable,
+                    )));
                 }
-                Refusal::Asked(answer) => {
+                ErrorReplacement::Asked(answer) => {
                     self.refusal = match ready!(answer.as_mut().poll(cx)) {
-                        Some(bytes) => Refusal::Writing(bytes, 0),
-                        None => Refusal::Bare,
+                        Some(bytes) => ErrorReplacement::Writing(bytes, 0),
+                        None => ErrorReplacement::Bare,
                     };
                 }
-                Refusal::Writing(bytes, at) if *at < bytes.len() => {
+                ErrorReplacement::Writing(bytes, at) if *at < bytes.len() => {
                     match ready!(Pin::new(&mut self.inner).poll_write(cx, &bytes[*at..])) {
                         Ok(0) => return Poll::Ready(Some(Err(io::ErrorKind::WriteZero.into()))),
                         Ok(written) => *at += written,
@@ -88,8 +92,8 @@ where
                     }
                 }
                 // The connection ends with this response: nothing else is written.
-                Refusal::Writing(..) => return Poll::Ready(Some(Ok(()))),
-                Refusal::Bare => return Poll::Ready(None),
+                ErrorReplacement::Writing(..) => return Poll::Ready(Some(Ok(()))),
+                ErrorReplacement::Bare => return Poll::Ready(None),
             }
         }
     }
@@ -97,12 +101,12 @@ where
 
 /// Returns the reason if these are the bytes of an error response of hyper: one of three statuses, and no headers but
 /// its own three.
-fn refused(head: &[u8]) -> Option<Unreadable> {
+fn hyper_error(head: &[u8]) -> Option<MalformedRequest> {
     let rest = head.strip_prefix(b"HTTP/1.1 4").or_else(|| head.strip_prefix(b"HTTP/1.0 4"))?;
     let unreadable = match rest.first_chunk()? {
-        b"00" => Unreadable::NoHttp,
-        b"14" => Unreadable::PathTooLong,
-        b"31" => Unreadable::HeadersTooLarge,
+        b"00" => MalformedRequest::NotHttp,
+        b"14" => MalformedRequest::PathTooLong,
+        b"31" => MalformedRequest::HeadersTooLarge,
         _ => return None,
     };
     let mut headers = head.split(|byte| *byte == b'\n').skip(1).take_while(|line| line.len() > 1);
@@ -111,7 +115,7 @@ fn refused(head: &[u8]) -> Option<Unreadable> {
 }
 
 /// Returns the app's response as bytes, or `None` if the app has no response for this error.
-async fn ask<S>(service: S, peer: PeerAddr, unreadable: Unreadable) -> Option<Vec<u8>>
+async fn app_error_response<S>(service: S, peer: PeerAddr, unreadable: MalformedRequest) -> Option<Vec<u8>>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
@@ -133,24 +137,24 @@ where
     Some(bytes)
 }
 
-impl<S: Unpin> Read for Stream<S> {
+impl<S: Unpin> Read for ConnectionStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
 
-impl<S> Write for Stream<S>
+impl<S> Write for ConnectionStream<S>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
     S::Future: Send,
 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match self.poll_refuse(cx, bytes) {
+        let written = match self.poll_replace_error(cx, bytes) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| bytes.len())),
             Poll::Ready(None) => Pin::new(&mut self.inner).poll_write(cx, bytes),
         };
-        self.wrote(written)
+        self.record_write(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -170,11 +174,11 @@ where
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match self.poll_refuse(cx, slices.first().map_or(&[], |slice| slice)) {
+        let written = match self.poll_replace_error(cx, slices.first().map_or(&[], |slice| slice)) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| slices.iter().map(|slice| slice.len()).sum())),
             Poll::Ready(None) => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
         };
-        self.wrote(written)
+        self.record_write(written)
     }
 }

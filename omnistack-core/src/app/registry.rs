@@ -20,28 +20,28 @@ use tower::{Layer, Service};
 use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
 
 use super::{
-    Api, Audience, BoxError, Ctx, Missing, Mount, Problem,
+    AccessLevel, Api, BoxError, Context, MissingDependency, Mount, Problem,
     banner::Banner,
     builder::AppSettings,
-    openapi::Description,
+    openapi::OpenApiBuilder,
     routing::{self, RouteInfo},
-    services::Service as Background,
+    services::BackgroundService as Background,
 };
 use crate::{
     clock::Clock,
-    config::{Config, Environment, PublicUrl, Section},
+    config::{Config, Environment, PublicUrl, SettingsSection},
     db::Migrations,
-    events::Handler as EventHandler,
-    health::Check,
+    events::SubscriberHandler as EventHandler,
+    health::HealthCheck,
     identity::{Require, RequireLayer},
-    jobs::{CronSpec, Handler, JobService, Queue},
+    jobs::{CronSpec, JobHandler, JobService, Queue},
 };
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
     /// Outermost: around all requests, including those that match no route.
-    Edge,
+    Outermost,
     /// Outside the guard of a matched route: the caller is not known yet.
     Identity,
     /// Inside the guard: the caller and the tenant are known.
@@ -51,15 +51,15 @@ pub enum Slot {
 }
 
 /// Creates a value from other provided values, or returns what is missing.
-pub(super) type Provide = Box<dyn Fn(&mut Ctx) -> Result<(), Missing> + Send>;
-type WireRoutes = Box<dyn FnOnce(&Ctx) -> Result<Vec<(String, MethodRouter)>, Missing> + Send>;
-type WireLayer = Box<dyn FnOnce(&Ctx) -> Result<Applied, Missing> + Send>;
-type WireHandler = Box<dyn FnOnce(&Ctx) -> Result<Handler, Missing> + Send>;
-type WireJobLayer = Box<dyn FnOnce(&Ctx) -> Result<JobLayer, Missing> + Send>;
-type WireSubscriber = Box<dyn FnOnce(&Ctx) -> Result<EventHandler, Missing> + Send>;
-type WireService = Box<dyn FnOnce(&Ctx) -> Result<Background, Missing> + Send>;
+pub(super) type ProvideFn = Box<dyn Fn(&mut Context) -> Result<(), MissingDependency> + Send>;
+type WireRoutes = Box<dyn FnOnce(&Context) -> Result<Vec<(String, MethodRouter)>, MissingDependency> + Send>;
+type WireLayer = Box<dyn FnOnce(&Context) -> Result<ResolvedLayer, MissingDependency> + Send>;
+type WireHandler = Box<dyn FnOnce(&Context) -> Result<JobHandler, MissingDependency> + Send>;
+type WireJobLayer = Box<dyn FnOnce(&Context) -> Result<JobLayer, MissingDependency> + Send>;
+type WireSubscriber = Box<dyn FnOnce(&Context) -> Result<EventHandler, MissingDependency> + Send>;
+type WireService = Box<dyn FnOnce(&Context) -> Result<Background, MissingDependency> + Send>;
 
-pub(super) struct Routes {
+pub(super) struct ModuleRoutes {
     pub(super) module: &'static str,
     pub(super) mount: Mount,
     pub(super) infos: Vec<RouteInfo>,
@@ -67,7 +67,7 @@ pub(super) struct Routes {
 }
 
 /// A layer that can be put around one route or around the whole router.
-pub(super) struct Applied {
+pub(super) struct ResolvedLayer {
     pub(super) route: Arc<dyn Fn(MethodRouter) -> MethodRouter + Send + Sync>,
     pub(super) router: Arc<dyn Fn(Router) -> Router + Send + Sync>,
 }
@@ -100,15 +100,16 @@ pub struct Registry {
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) title: String,
-    pub(crate) ctx: Ctx,
-    pub(super) routes: Vec<Routes>,
-    pub(super) description: Description,
+    pub(crate) ctx: Context,
+    pub(super) routes: Vec<ModuleRoutes>,
+    pub(super) description: OpenApiBuilder,
     /// Permissions that some route requires.
     pub(super) permissions: BTreeSet<String>,
     pub(super) headers: headers::DeclaredHeaders,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(super) migrations: Vec<(&'static str, Migrations)>,
-    pub(super) checks: Vec<(&'static str, &'static str, Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>)>,
+    pub(super) checks:
+        Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
     pub(super) services: Vec<(&'static str, WireService)>,
     pub(super) handlers: Vec<(&'static str, &'static str, WireHandler)>,
     pub(super) job_layers: Vec<(&'static str, WireJobLayer)>,
@@ -116,7 +117,7 @@ pub struct Registry {
     pub(super) subscribers: Vec<(&'static str, &'static str, WireSubscriber)>,
     pub(super) crons: Vec<CronSpec>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
-    pub(super) provided_later: Vec<(&'static str, Provide)>,
+    pub(super) provided_later: Vec<(&'static str, ProvideFn)>,
     /// Required types, and the problem to report if one is missing.
     pub(super) requirements: Vec<(TypeId, Problem)>,
     pub(super) banner: Banner,
@@ -130,9 +131,9 @@ impl Registry {
             config,
             clock,
             title,
-            ctx: Ctx::default(),
+            ctx: Context::default(),
             routes: Vec::new(),
-            description: Description::new(),
+            description: OpenApiBuilder::new(),
             permissions: BTreeSet::new(),
             headers: headers::DeclaredHeaders::default(),
             layers: Vec::new(),
@@ -164,7 +165,7 @@ impl Registry {
         &mut self,
         mount: Mount,
         api: Api<S>,
-        state: impl FnOnce(&Ctx) -> Result<S, Missing> + Send + 'static,
+        state: impl FnOnce(&Context) -> Result<S, MissingDependency> + Send + 'static,
     ) -> &mut Self {
         let (mut at, mut infos) = (Vec::with_capacity(api.routes.len()), Vec::new());
         let mut routers = Vec::with_capacity(api.routes.len());
@@ -172,18 +173,20 @@ impl Registry {
         #[cfg(feature = "flags")]
         let mut flags = Vec::with_capacity(api.routes.len());
         for (described, router, require) in api.routes {
-            permissions.extend(require.as_ref().and_then(Require::asked).map(str::to_owned));
+            permissions.extend(require.as_ref().and_then(Require::required_permission).map(str::to_owned));
             #[cfg(feature = "flags")]
-            flags.push(require.as_ref().and_then(Require::asked_flag));
+            flags.push(require.as_ref().and_then(Require::required_flag));
             routers.push(match require {
-                Some(require) if require.asks_of_caller() => router.layer(RequireLayer::new(require, self.clock())),
+                Some(require) if require.has_caller_requirements() => {
+                    router.layer(RequireLayer::new(require, self.clock()))
+                }
                 _ => router,
             });
             at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
-            infos.extend(routing::infos(self.module, &mount, &described));
+            infos.extend(routing::route_infos(self.module, &mount, &described));
             for (id, [one, other]) in self.description.add(self.module, &mount, described) {
                 let what = format!("has two operations with the id `{id}`: {one} and {other}");
-                self.problem(
+                self.report_problem(
                     what,
                     "rename one with `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`",
                 );
@@ -199,7 +202,7 @@ impl Registry {
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
             #[cfg(feature = "flags")]
-            let routers = crate::flags::behind(routers, flags, ctx)?;
+            let routers = crate::flags::apply_flag_layers(routers, flags, ctx)?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
             // The last path takes the router itself; most routers have one path.
@@ -209,26 +212,26 @@ impl Registry {
             };
             Ok(routes.flat_map(each).collect())
         });
-        self.costs(&mount, &known);
-        if mount.in_person && matches!(mount.audience(), Audience::Public | Audience::Machine) {
+        self.check_costs(&mount, &known);
+        if mount.in_person && matches!(mount.access_level(), AccessLevel::Public | AccessLevel::Machine) {
             let what = format!(
                 "{} is a mount with `in_person`, which its access level `{}` does not support",
                 mount.prefix(),
-                mount.audience()
+                mount.access_level()
             );
-            self.problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
+            self.report_problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
         }
-        self.routes.push(Routes { module: self.module, mount, infos, wire });
-        self.schemas(api.schemas);
+        self.routes.push(ModuleRoutes { module: self.module, mount, infos, wire });
+        self.add_schemas(api.schemas);
         self
     }
 
     /// Adds schemas to the OpenAPI document.
-    fn schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+    fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
         for (name, other) in self.description.add_schemas(self.module, schemas) {
             let what =
                 format!("has a schema named `{name}`, which differs from the schema of that name of module `{other}`");
-            self.problem(what, "give one of them another name: `#[schema(as = …)]`");
+            self.report_problem(what, "give one of them another name: `#[schema(as = …)]`");
         }
     }
 
@@ -245,24 +248,28 @@ impl Registry {
     }
 
     /// Reports invalid costs of a rate limit.
-    fn costs(&mut self, mount: &Mount, routes: &[String]) {
+    fn check_costs(&mut self, mount: &Mount, routes: &[String]) {
         let Some(limit) = &mount.rate_limit else { return };
         for (path, cost) in limit.costs(|path| mount.join(path)) {
             if !routes.contains(&path) {
-                self.problem(
+                self.report_problem(
                     format!("sets a rate limit cost for {path}, but mounts no such route"),
                     "use a path of the same `Api`",
                 );
-            } else if cost > limit.rate.largest() {
+            } else if cost > limit.rate.max_cost() {
                 let what =
                     format!("{path} costs {cost}, which is more than the rate limit of {} ever allows", limit.rate);
-                self.problem(what, "lower the cost, or raise the burst of the rate limit");
+                self.report_problem(what, "lower the cost, or raise the burst of the rate limit");
             }
         }
     }
 
     /// Puts a tower layer around every route.
-    pub fn layer<L>(&mut self, slot: Slot, layer: impl FnOnce(&Ctx) -> Result<L, Missing> + Send + 'static) -> &mut Self
+    pub fn layer<L>(
+        &mut self,
+        slot: Slot,
+        layer: impl FnOnce(&Context) -> Result<L, MissingDependency> + Send + 'static,
+    ) -> &mut Self
     where
         L: Layer<Route> + Clone + Send + Sync + 'static,
         L::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -272,7 +279,7 @@ impl Registry {
         let wire: WireLayer = Box::new(move |ctx| {
             let layer = layer(ctx)?;
             let same = layer.clone();
-            Ok(Applied {
+            Ok(ResolvedLayer {
                 route: Arc::new(move |router| router.layer(layer.clone())),
                 router: Arc::new(move |router| router.layer(same.clone())),
             })
@@ -287,7 +294,7 @@ impl Registry {
         for migration in migrations {
             let version = crate::db::migration_version(migration.name);
             if version <= last {
-                self.problem(
+                self.report_problem(
                     format!("migration `{}` must have a number larger than {last}", migration.name),
                     "begin each migration's name with a number larger than the previous one: `0002_archive`",
                 );
@@ -302,13 +309,13 @@ impl Registry {
     pub fn health<C, F>(
         &mut self,
         name: &'static str,
-        check: impl FnOnce(&Ctx) -> Result<C, Missing> + Send + 'static,
+        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
     ) -> &mut Self
     where
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        self.check(name, move |ctx| check(ctx).map(|check| Check::new(name, check)))
+        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check)))
     }
 
     /// Like [`health`](Self::health), for something that the app can serve without: if the check fails, the status is
@@ -316,19 +323,19 @@ impl Registry {
     pub fn health_optional<C, F>(
         &mut self,
         name: &'static str,
-        check: impl FnOnce(&Ctx) -> Result<C, Missing> + Send + 'static,
+        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
     ) -> &mut Self
     where
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        self.check(name, move |ctx| check(ctx).map(|check| Check::new(name, check).optional()))
+        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check).optional()))
     }
 
     fn check(
         &mut self,
         name: &'static str,
-        wire: impl FnOnce(&Ctx) -> Result<Check, Missing> + Send + 'static,
+        wire: impl FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send + 'static,
     ) -> &mut Self {
         self.checks.push((name, self.module, Box::new(wire)));
         self
@@ -336,19 +343,19 @@ impl Registry {
 
     /// Provides a value to all modules.
     pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
-        self.claim::<T>();
+        self.claim_type::<T>();
         self.ctx.insert(value);
         self
     }
 
     /// Like [`provide`](Self::provide), but creates the value from other provided values. The order in which modules
     /// register has no effect.
-    pub fn provide_with<T: Clone + Send + Sync + 'static>(
+    pub fn provide_from<T: Clone + Send + Sync + 'static>(
         &mut self,
-        value: impl Fn(&Ctx) -> Result<T, Missing> + Send + 'static,
+        value: impl Fn(&Context) -> Result<T, MissingDependency> + Send + 'static,
     ) -> &mut Self {
-        self.claim::<T>();
-        let provide: Provide = Box::new(move |ctx| {
+        self.claim_type::<T>();
+        let provide: ProvideFn = Box::new(move |ctx| {
             // A test may have replaced the value.
             if !ctx.has(TypeId::of::<T>()) {
                 let value = value(ctx)?;
@@ -361,17 +368,17 @@ impl Registry {
     }
 
     /// Records that the module provides a `T`. Only one module may.
-    fn claim<T: 'static>(&mut self) {
+    fn claim_type<T: 'static>(&mut self) {
         let id = TypeId::of::<T>();
         if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
             let what = format!("provides `{}`, which module `{other}` also provides", type_name::<T>());
-            self.problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
+            self.report_problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
         }
         self.providers.push((id, self.module));
     }
 
     /// Creates the values of [`provide_with`](Self::provide_with) in the order of their dependencies.
-    pub(super) fn provide_later(&mut self) {
+    pub(super) fn resolve_provided(&mut self) {
         let mut waiting = std::mem::take(&mut self.provided_later);
         loop {
             let before = waiting.len();
@@ -386,7 +393,7 @@ impl Registry {
             if waiting.is_empty() || waiting.len() == before {
                 // Without a database or keys, the problems already include their settings.
                 if self.problems.is_empty() {
-                    self.problems.extend(missing.into_iter().map(|(module, what)| Problem::missing(module, what)));
+                    self.problems.extend(missing.into_iter().map(|(module, what)| Problem::from_missing(module, what)));
                 }
                 return;
             }
@@ -394,7 +401,7 @@ impl Registry {
     }
 
     /// Provides a default value, unless a module provides a value of its type.
-    pub(super) fn default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
+    pub(super) fn provide_default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
         if !self.ctx.has(TypeId::of::<T>()) {
             self.ctx.insert(value);
         }
@@ -410,11 +417,11 @@ impl Registry {
     pub fn require<T: 'static>(&mut self) -> &mut Self {
         let name = type_name::<T>();
         let fix = format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`");
-        self.require_or::<T>(format!("needs `{name}`, which no module provides"), fix)
+        self.require_with_message::<T>(format!("needs `{name}`, which no module provides"), fix)
     }
 
     /// Like [`require`](Self::require), with messages of the module: what is wrong without a `T`, and what to do.
-    pub fn require_or<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
+    pub fn require_with_message<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
         let problem = Problem { module: self.module, what: what.into(), fix: fix.into() };
         self.requirements.push((TypeId::of::<T>(), problem));
         self
@@ -422,12 +429,12 @@ impl Registry {
 
     /// Reads the module's settings. Returns `None` if they are invalid; the build then fails and reports the
     /// problems.
-    pub fn config<S: Section>(&mut self) -> Option<S> {
+    pub fn config<S: SettingsSection>(&mut self) -> Option<S> {
         self.config
-            .section()
+            .read_settings()
             .map_err(|problems| {
                 let module = self.module;
-                self.problems.extend(problems.into_iter().map(|problem| Problem::setting(module, &problem)));
+                self.problems.extend(problems.into_iter().map(|problem| Problem::from_setting(module, &problem)));
             })
             .ok()
     }
@@ -440,7 +447,7 @@ impl Registry {
     /// Returns the address at which users reach the app. It is in the [`Ctx`] as well.
     pub fn public_url(&self) -> PublicUrl {
         // An invalid address was reported when the app's settings were read.
-        self.config.section::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
+        self.config.read_settings::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
     }
 
     /// Requires in production that [`public_url`](Self::public_url) begins with `https://`. `what` names what needs
@@ -455,7 +462,7 @@ impl Registry {
     pub fn require_public_url(&mut self, what: &str) -> &mut Self {
         if self.environment().is_production() && !self.public_url().is_https() {
             let what = format!("{what} need the public address of the app: `PUBLIC_URL`");
-            self.problem(
+            self.report_problem(
                 what,
                 "set it to an address that begins with https://, such as PUBLIC_URL=https://app.example.com",
             );
@@ -474,7 +481,7 @@ impl Registry {
     }
 
     /// Reports a problem, which makes the build fail: what is wrong, and what to do.
-    pub fn problem(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
+    pub fn report_problem(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
         self.problems.push(Problem { module: self.module, what: what.into(), fix: fix.into() });
         self
     }

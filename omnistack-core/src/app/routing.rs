@@ -11,9 +11,9 @@ use tower::layer::util::Stack;
 use utoipa::openapi::{HttpMethod, Paths};
 
 use super::{
-    Audience, Ctx, Mount, Registry, mount,
+    AccessLevel, Context, Mount, Registry, mount,
     openapi::{operations, version_of},
-    registry::{Applied, Slot},
+    registry::{ResolvedLayer, Slot},
 };
 use crate::{
     clock::Clock,
@@ -33,19 +33,19 @@ pub struct RouteInfo {
     /// Method such as `GET`, or `ANY` for a route that the OpenAPI document leaves out.
     pub method: String,
     /// Access level.
-    pub audience: Audience,
+    pub audience: AccessLevel,
     /// Name of the module that mounts it.
     pub module: &'static str,
 }
 
 impl RouteInfo {
     pub(super) fn new(module: &'static str, mount: &Mount, path: String, method: &str) -> Self {
-        Self { path, method: method.into(), audience: mount.audience(), module }
+        Self { path, method: method.into(), audience: mount.access_level(), module }
     }
 }
 
 /// The routers of one mount, by full path.
-pub(super) struct Wired {
+pub(super) struct ResolvedMount {
     pub(super) mount: Mount,
     pub(super) routers: Vec<(String, MethodRouter)>,
 }
@@ -56,22 +56,22 @@ pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     let index = (!list.iter().any(|info| info.path == "/")).then_some("/");
     let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"].into_iter().chain(index).map(Into::into);
     let pages: Vec<String> = pages.chain(versions.iter().map(|version| format!("/openapi/{version}.json"))).collect();
-    let page = |path| RouteInfo { path, method: "GET".into(), audience: Audience::Public, module: "core" };
+    let page = |path| RouteInfo { path, method: "GET".into(), audience: AccessLevel::Public, module: "core" };
     list.extend(pages.into_iter().map(page));
     list.sort();
     list
 }
 
 /// Returns the routes of a mount.
-pub(super) fn infos(module: &'static str, mount: &Mount, paths: &Paths) -> Vec<RouteInfo> {
+pub(super) fn route_infos(module: &'static str, mount: &Mount, paths: &Paths) -> Vec<RouteInfo> {
     let info = |path: &str, item| {
-        let methods = operations(item).into_iter().map(|(method, _)| name(&method));
+        let methods = operations(item).into_iter().map(|(method, _)| method_name(&method));
         methods.map(|method| RouteInfo::new(module, mount, mount.join(path), method)).collect::<Vec<_>>()
     };
     paths.paths.iter().flat_map(|(path, item)| info(path, item)).collect()
 }
 
-pub(super) fn name(method: &HttpMethod) -> &'static str {
+pub(super) fn method_name(method: &HttpMethod) -> &'static str {
     match method {
         HttpMethod::Get => "GET",
         HttpMethod::Post => "POST",
@@ -116,33 +116,33 @@ pub(super) fn conflicts(registry: &mut Registry) {
     }
     for (module, what, fix) in problems {
         registry.module = module;
-        registry.problem(what, fix);
+        registry.report_problem(what, fix);
     }
 }
 
 /// Returns the limits of each path. Where mounts share a path, each for its own methods, the larger limits apply.
-pub(super) fn limits(mounts: &[Wired], elsewhere: RouteLimits) -> BTreeMap<String, RouteLimits> {
+pub(super) fn limits(mounts: &[ResolvedMount], elsewhere: RouteLimits) -> BTreeMap<String, RouteLimits> {
     let mut all = BTreeMap::new();
-    for Wired { mount, routers } in mounts {
+    for ResolvedMount { mount, routers } in mounts {
         let own = RouteLimits {
             body: mount.body_limit.unwrap_or(elsewhere.body),
             timeout: mount.timeout.unwrap_or(elsewhere.timeout),
         };
         for (path, _) in routers {
-            all.entry(path.clone()).and_modify(|limits: &mut RouteLimits| *limits = limits.widest(own)).or_insert(own);
+            all.entry(path.clone()).and_modify(|limits: &mut RouteLimits| *limits = limits.union(own)).or_insert(own);
         }
     }
     all
 }
 
 /// The idempotency layers of the paths that read `Idempotency-Key`.
-pub(super) struct Keys {
+pub(super) struct IdempotencyLayers {
     layer: IdempotencyLayer,
     /// Timeout by path, for each path with a POST or PATCH.
     paths: BTreeMap<String, Option<Duration>>,
 }
 
-impl Keys {
+impl IdempotencyLayers {
     pub(super) fn new(layer: IdempotencyLayer, routes: &[RouteInfo], limits: &BTreeMap<String, RouteLimits>) -> Self {
         let changes = routes.iter().filter(|route| ["POST", "PATCH", "ANY"].contains(&route.method.as_str()));
         let paths =
@@ -151,21 +151,21 @@ impl Keys {
     }
 
     /// Returns the layer of a path. Its lease is at least as long as the timeout of the path.
-    fn of(&self, mount: &Mount, path: &str) -> Option<IdempotencyLayer> {
-        let timeout = self.paths.get(path).filter(|_| mount.keys != mount::Keys::Ignored)?;
+    fn layer_for(&self, mount: &Mount, path: &str) -> Option<IdempotencyLayer> {
+        let timeout = self.paths.get(path).filter(|_| mount.keys != mount::IdempotencyPolicy::Ignored)?;
         let layer = self.layer.clone().lease_at_least(timeout.unwrap_or_default());
-        Some(if mount.keys == mount::Keys::Required { layer.required() } else { layer })
+        Some(if mount.keys == mount::IdempotencyPolicy::Required { layer.required() } else { layer })
     }
 }
 
 /// Puts each mount's rate limit and guard around its routes, and around their fallbacks too (`any(…)`,
 /// `.fallback(…)`, the 405 response): `route_layer` would leave those unguarded.
 pub(super) fn router(
-    mounts: Vec<Wired>,
-    layers: &[(Slot, Applied)],
-    keys: Option<&Keys>,
+    mounts: Vec<ResolvedMount>,
+    layers: &[(Slot, ResolvedLayer)],
+    keys: Option<&IdempotencyLayers>,
     clock: &Clock,
-    ctx: &Ctx,
+    ctx: &Context,
 ) -> Router {
     let authenticator = ctx.get::<Authenticator>().ok();
     let limits = ctx.get::<RateLimits>().unwrap_or_else(|_| RateLimits::in_process(clock.clone()));
@@ -175,7 +175,7 @@ pub(super) fn router(
         layers.fold(router, |router, (_, layer)| (layer.route)(router))
     };
     let mut all = Router::new();
-    for Wired { mount, routers } in mounts {
+    for ResolvedMount { mount, routers } in mounts {
         // Mounts that share a prefix, each for its own routes, have separate counters.
         let turn = prefixes.entry(mount.prefix()).or_default();
         *turn += 1;
@@ -193,14 +193,14 @@ pub(super) fn router(
                 layer.cost(costs.iter().rev().find(|(at, _)| *at == path).map_or(1, |(_, cost)| *cost))
             });
             let router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
-            let guard = authenticator.clone().filter(|_| mount.audience != Audience::Public);
+            let guard = authenticator.clone().filter(|_| mount.audience != AccessLevel::Public);
             let guard = guard.map(|authenticator| {
                 let guard = GuardLayer::new(mount.audience, authenticator);
                 let guard = if mount.in_person { guard.in_person() } else { guard };
                 mount.resource.as_deref().map_or(guard.clone(), |resource| guard.permissions(resource))
             });
-            let key = keys.and_then(|keys| keys.of(&mount, &path));
-            let router = around(router, key, limit, guard);
+            let key = keys.and_then(|keys| keys.layer_for(&mount, &path));
+            let router = with_layers(router, key, limit, guard);
             all = all.route(&path, in_slot(router, Slot::Identity));
         }
     }
@@ -209,7 +209,7 @@ pub(super) fn router(
 
 /// Puts the layers around a router: the caller is authenticated first, then counted, then the idempotency key is
 /// read. Each layer of a router boxes everything inside it, so the layers are added as one.
-fn around(
+fn with_layers(
     router: MethodRouter,
     key: Option<IdempotencyLayer>,
     limit: Option<RateLimitLayer>,

@@ -21,11 +21,11 @@ use tokio::net::TcpListener;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
 use super::{
-    Shutdown,
-    connections::{Busy, Connection, Connections, Order},
+    ShutdownToken,
+    connections::{Connection, Connections, Order, RequestGuard},
     host,
-    refusal::Stream,
-    unread::{self, Unread},
+    refusal::ConnectionStream,
+    unread::{self, UnreadBody},
 };
 use crate::http::{Request, Response, layer::PeerAddr};
 
@@ -69,7 +69,7 @@ impl Server {
 
     /// Serves until shutdown. Then it accepts no more connections, waits for open requests until the grace period
     /// ends, and returns how many connections were closed with open requests.
-    pub async fn run<S>(self, service: S, shutdown: Shutdown) -> usize
+    pub async fn run<S>(self, service: S, shutdown: ShutdownToken) -> usize
     where
         S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
         S::Future: Send,
@@ -78,7 +78,7 @@ impl Server {
         builder.http1().header_read_timeout(None);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let connections = Arc::new(Connections::default());
-        let ended = Shutdown::new();
+        let ended = ShutdownToken::new();
         let _ended = ended.clone().drop_guard();
         tokio::spawn({
             let (connections, after) = (Arc::clone(&connections), self.settings.header_timeout);
@@ -93,10 +93,11 @@ impl Server {
                 }
             };
             _ = stream.set_nodelay(true);
-            let (connection, place) = connections.enter();
+            let (connection, place) = connections.add();
             let peer = PeerAddr(peer);
-            let io = Stream::new(stream, Arc::clone(&connection), service.clone(), peer);
-            let adapter = Adapter { service: RefCell::new(service.clone()), peer, connection: Arc::clone(&connection) };
+            let io = ConnectionStream::new(stream, Arc::clone(&connection), service.clone(), peer);
+            let adapter =
+                HyperService { service: RefCell::new(service.clone()), peer, connection: Arc::clone(&connection) };
             let serving = builder.serve_connection_with_upgrades(io, adapter).into_owned();
             tokio::spawn(async move {
                 let mut serving = std::pin::pin!(serving);
@@ -120,12 +121,12 @@ impl Server {
             });
         }
         drop(self.listener);
-        connections.tell_all(Order::Finish);
+        connections.send_order_to_all(Order::Finish);
         if tokio::time::timeout(self.settings.grace, connections.all_closed()).await.is_ok() {
             return 0;
         }
         let open = connections.len();
-        connections.tell_all(Order::Cut);
+        connections.send_order_to_all(Order::Cut);
         open
     }
 }
@@ -141,56 +142,56 @@ async fn pause_after(error: &io::Error) {
 }
 
 /// hyper's view of a tower service: one clone per connection, and another only for a request that finds it not ready.
-struct Adapter<S> {
+struct HyperService<S> {
     service: RefCell<S>,
     peer: PeerAddr,
     connection: Arc<Connection>,
 }
 
-impl<S> hyper::service::Service<hyper::Request<Incoming>> for Adapter<S>
+impl<S> hyper::service::Service<hyper::Request<Incoming>> for HyperService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering<S>;
+    type Future = ServeFuture<S>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let busy = Some(Busy::new(&self.connection));
-        let (mut request, unread) = unread::follow(request);
+        let busy = Some(RequestGuard::new(&self.connection));
+        let (mut request, unread) = unread::track_body(request);
         host::check(&mut request);
         request.extensions_mut().insert(self.peer);
         let mut service = self.service.borrow_mut();
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(_) => Answering::Called { future: service.call(request), busy, unread },
-            Poll::Pending => Answering::Waiting { future: service.clone().oneshot(request), busy, unread },
+            Poll::Ready(_) => ServeFuture::Called { future: service.call(request), busy, unread },
+            Poll::Pending => ServeFuture::Waiting { future: service.clone().oneshot(request), busy, unread },
         }
     }
 }
 
 pin_project! {
     #[project = AnsweringProjection]
-    enum Answering<S: Service<Request>> {
+    enum ServeFuture<S: Service<Request>> {
         Called {
             #[pin]
             future: S::Future,
-            busy: Option<Busy>,
-            unread: Option<Unread>,
+            busy: Option<RequestGuard>,
+            unread: Option<UnreadBody>,
         },
         Waiting {
             #[pin]
             future: Oneshot<S, Request>,
-            busy: Option<Busy>,
-            unread: Option<Unread>,
+            busy: Option<RequestGuard>,
+            unread: Option<UnreadBody>,
         },
         Draining {
             future: Pin<Box<dyn Future<Output = Response> + Send>>,
-            busy: Option<Busy>,
+            busy: Option<RequestGuard>,
         },
     }
 }
 
-impl<S: Service<Request, Response = Response, Error = Infallible>> Future for Answering<S> {
+impl<S: Service<Request, Response = Response, Error = Infallible>> Future for ServeFuture<S> {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -208,11 +209,11 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Future for An
         if let Some(mut unread) = unread
             && !unread.is_read()
         {
-            self.set(Answering::Draining { future: Box::pin(unread.drain(response)), busy });
+            self.set(ServeFuture::Draining { future: Box::pin(unread.drain(response)), busy });
             return self.poll(cx);
         }
         Poll::Ready(Ok(match busy {
-            Some(busy) => busy.until_sent(response),
+            Some(busy) => busy.hold_until_sent(response),
             None => response,
         }))
     }

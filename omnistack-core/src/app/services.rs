@@ -5,28 +5,28 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::task::JoinSet;
 
-use super::{BoxError, Shutdown};
+use super::{BoxError, ShutdownToken};
 
-type Run = Arc<dyn Fn(Shutdown) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
+type Run = Arc<dyn Fn(ShutdownToken) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
 
 /// A named future that is restarted if it fails.
 #[derive(Clone)]
-pub(super) struct Service {
+pub(super) struct BackgroundService {
     name: &'static str,
     run: Run,
 }
 
 const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
 
-impl Service {
-    pub(super) fn new<F>(name: &'static str, run: impl Fn(Shutdown) -> F + Send + Sync + 'static) -> Self
+impl BackgroundService {
+    pub(super) fn new<F>(name: &'static str, run: impl Fn(ShutdownToken) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         Self { name, run: Arc::new(move |shutdown| Box::pin(run(shutdown))) }
     }
 
-    async fn keep_running(self, shutdown: Shutdown) {
+    async fn run_with_restarts(self, shutdown: ShutdownToken) {
         let mut pause = Duration::from_secs(1);
         while !shutdown.is_cancelled() {
             let run = AssertUnwindSafe((self.run)(shutdown.clone())).catch_unwind();
@@ -48,6 +48,6 @@ impl Service {
 }
 
 /// Starts every service. The set ends when all services have ended.
-pub(super) fn spawn(services: &[Service], shutdown: &Shutdown) -> JoinSet<()> {
-    services.iter().map(|service| service.clone().keep_running(shutdown.clone())).collect()
+pub(super) fn spawn(services: &[BackgroundService], shutdown: &ShutdownToken) -> JoinSet<()> {
+    services.iter().map(|service| service.clone().run_with_restarts(shutdown.clone())).collect()
 }

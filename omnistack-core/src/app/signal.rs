@@ -1,7 +1,7 @@
 //! Shutdown signals of the process.
 
 /// Waits for SIGTERM or SIGINT (Ctrl-C).
-pub(super) async fn asked_to_end() {
+pub(super) async fn shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

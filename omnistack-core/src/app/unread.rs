@@ -26,7 +26,7 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// The rest of the body of an HTTP/1 request, after the handler has dropped the body before its end.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct UnreadBody {
     dropped: oneshot::Receiver<Incoming>,
     body: Option<Incoming>,
     /// Whether the client waits for `100 Continue` before it sends the body (`Expect: 100-continue`).
@@ -34,17 +34,17 @@ pub(super) struct Unread {
 }
 
 /// Wraps the body of a request. Returns `None` if there is no body, and on HTTP/2.
-pub(super) fn follow(request: hyper::Request<Incoming>) -> (Request, Option<Unread>) {
+pub(super) fn track_body(request: hyper::Request<Incoming>) -> (Request, Option<UnreadBody>) {
     if request.body().is_end_stream() || request.version() > Version::HTTP_11 {
         return (request.map(Body::new), None);
     }
     let waits = request.headers().contains_key(header::EXPECT);
     let (sender, dropped) = oneshot::channel();
-    let request = request.map(|body| Body::new(Followed(Some((body, sender)))));
-    (request, Some(Unread { dropped, body: None, waits }))
+    let request = request.map(|body| Body::new(TrackedBody(Some((body, sender)))));
+    (request, Some(UnreadBody { dropped, body: None, waits }))
 }
 
-impl Unread {
+impl UnreadBody {
     /// Returns whether the body was read to its end.
     pub(super) fn is_read(&mut self) -> bool {
         match self.dropped.try_recv() {
@@ -90,9 +90,9 @@ async fn read(mut body: Incoming) -> bool {
 }
 
 /// A body that is sent to [`Unread`] if it is dropped before its end.
-struct Followed(Option<(Incoming, oneshot::Sender<Incoming>)>);
+struct TrackedBody(Option<(Incoming, oneshot::Sender<Incoming>)>);
 
-impl http_body::Body for Followed {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -115,7 +115,7 @@ impl http_body::Body for Followed {
     }
 }
 
-impl Drop for Followed {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         if let Some((body, unread)) = self.0.take() {
             // Without a receiver the connection has ended.

@@ -1,28 +1,28 @@
 //! Resolution of what modules contribute.
 
 use super::{
-    Missing, Problem, Registry,
-    registry::{Applied, Slot},
+    MissingDependency, Problem, Registry,
+    registry::{ResolvedLayer, Slot},
     routing, services,
 };
-use crate::{events::Handler as EventHandler, health::Check, jobs::Handler};
+use crate::{events::SubscriberHandler as EventHandler, health::HealthCheck, jobs::JobHandler};
 
 /// The resolved contributions of all modules.
-pub(super) struct Wired {
-    pub(super) routes: Vec<routing::Wired>,
-    pub(super) layers: Vec<(Slot, Applied)>,
-    pub(super) checks: Vec<Check>,
-    pub(super) services: Vec<services::Service>,
-    pub(super) handlers: Vec<Handler>,
+pub(super) struct ResolvedModules {
+    pub(super) routes: Vec<routing::ResolvedMount>,
+    pub(super) layers: Vec<(Slot, ResolvedLayer)>,
+    pub(super) checks: Vec<HealthCheck>,
+    pub(super) services: Vec<services::BackgroundService>,
+    pub(super) handlers: Vec<JobHandler>,
     pub(super) subscribers: Vec<EventHandler>,
 }
 
-impl Wired {
+impl ResolvedModules {
     /// Resolves the contributions. Returns `None` if a value is missing, after reporting it.
     pub(super) fn new(registry: &mut Registry) -> Option<Self> {
         let ctx = registry.ctx.clone();
         let mut problems = Vec::new();
-        let mut keep = |module, missing: Missing| problems.push(Problem::missing(module, missing));
+        let mut keep = |module, missing: MissingDependency| problems.push(Problem::from_missing(module, missing));
         let mut wired = Self {
             routes: Vec::new(),
             layers: Vec::new(),
@@ -33,7 +33,7 @@ impl Wired {
         };
         for routes in registry.routes.drain(..) {
             match (routes.wire)(&ctx) {
-                Ok(routers) => wired.routes.push(routing::Wired { mount: routes.mount, routers }),
+                Ok(routers) => wired.routes.push(routing::ResolvedMount { mount: routes.mount, routers }),
                 Err(missing) => keep(routes.module, missing),
             }
         }

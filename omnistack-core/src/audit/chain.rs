@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Break, Broken, encoding::Link};
+use super::{ChainBreak, ChainBreakKind, encoding::ChainedEntry};
 use crate::{crypto::Sha256, id::Id, identity::TenantId};
 
 /// Action of the entry that records a deletion by retention.
@@ -25,14 +25,14 @@ pub(super) const RETAINED_ACTION: &str = "audit.retained";
 /// assert_eq!(Chain::from(entry.tenant), Chain::App);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Chain {
+pub enum AuditChain {
     /// The app's chain, for entries that belong to no tenant.
     App,
     /// A tenant's chain.
     Tenant(TenantId),
 }
 
-impl Chain {
+impl AuditChain {
     /// Returns the chain's id in the tables; that of the app's chain is the nil id.
     pub(super) fn id(self) -> Uuid {
         match self {
@@ -41,7 +41,7 @@ impl Chain {
         }
     }
 
-    pub(super) fn of_id(id: Uuid) -> Self {
+    pub(super) fn from_id(id: Uuid) -> Self {
         if id.is_nil() { Self::App } else { Self::Tenant(Id::from_uuid(id)) }
     }
 
@@ -53,24 +53,24 @@ impl Chain {
         }
     }
 
-    pub(super) fn broken(self, sequence: i64, why: Break) -> Broken {
-        Broken { chain: self, sequence, why }
+    pub(super) fn break_at(self, sequence: i64, why: ChainBreakKind) -> ChainBreak {
+        ChainBreak { chain: self, sequence, kind: why }
     }
 }
 
-impl From<TenantId> for Chain {
+impl From<TenantId> for AuditChain {
     fn from(tenant: TenantId) -> Self {
         Self::Tenant(tenant)
     }
 }
 
-impl From<Option<TenantId>> for Chain {
+impl From<Option<TenantId>> for AuditChain {
     fn from(tenant: Option<TenantId>) -> Self {
         tenant.map_or(Self::App, Self::Tenant)
     }
 }
 
-impl fmt::Display for Chain {
+impl fmt::Display for AuditChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::App => f.write_str("app"),
@@ -98,14 +98,14 @@ impl fmt::Display for Chain {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Head {
+pub struct ChainHead {
     /// Number of the last entry; 0 before the first entry.
     pub sequence: i64,
     /// Hash of the last entry; zeros before the first entry.
     pub hash: Sha256,
 }
 
-impl Head {
+impl ChainHead {
     /// Head of an empty chain.
     pub(super) const START: Self = Self { sequence: 0, hash: Sha256::ZERO };
 }
@@ -133,69 +133,70 @@ impl Head {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Verified {
+pub struct VerificationReport {
     /// Number of verified entries: all that retention has not deleted.
     pub entries: u64,
     /// Head of the chain. Keep it outside the database: if a later chain has another hash for this number, the
     /// chain was rewritten.
-    pub head: Head,
+    pub head: ChainHead,
 }
 
 /// Verification of a chain, entry by entry.
-pub(super) struct Walk {
-    chain: Chain,
-    start: Head,
-    last: Head,
+pub(super) struct ChainVerifier {
+    chain: AuditChain,
+    start: ChainHead,
+    last: ChainHead,
     entries: u64,
     /// Whether an entry records that retention deleted everything up to the start.
-    explained: bool,
+    start_is_recorded: bool,
 }
 
-impl Walk {
+impl ChainVerifier {
     /// Starts after `start`, the last deleted entry.
-    pub(super) fn after(chain: Chain, start: Head) -> Self {
-        Self { chain, start, last: start, entries: 0, explained: start == Head::START }
+    pub(super) fn after(chain: AuditChain, start: ChainHead) -> Self {
+        Self { chain, start, last: start, entries: 0, start_is_recorded: start == ChainHead::START }
     }
 
-    pub(super) fn last(&self) -> Head {
+    pub(super) fn last(&self) -> ChainHead {
         self.last
     }
 
-    pub(super) fn step(&mut self, link: &Link) -> Result<(), Broken> {
+    pub(super) fn step(&mut self, link: &ChainedEntry) -> Result<(), ChainBreak> {
         let expected = self.last.sequence + 1;
         if link.sequence != expected {
             let unexpected = link.sequence < expected;
-            let (sequence, why) = if unexpected { (link.sequence, Break::Unexpected) } else { (expected, Break::Gap) };
-            return Err(self.chain.broken(sequence, why));
+            let (sequence, why) =
+                if unexpected { (link.sequence, ChainBreakKind::Unexpected) } else { (expected, ChainBreakKind::Gap) };
+            return Err(self.chain.break_at(sequence, why));
         }
         if link.previous != self.last.hash {
-            return Err(self.chain.broken(expected, Break::Previous));
+            return Err(self.chain.break_at(expected, ChainBreakKind::Previous));
         }
         if link.hash != link.computed(self.chain) {
-            return Err(self.chain.broken(expected, Break::Changed));
+            return Err(self.chain.break_at(expected, ChainBreakKind::Changed));
         }
-        self.explained |= link.action == RETAINED_ACTION && link.explains(self.start);
-        self.last = Head { sequence: expected, hash: link.hash };
+        self.start_is_recorded |= link.action == RETAINED_ACTION && link.records_deletion_up_to(self.start);
+        self.last = ChainHead { sequence: expected, hash: link.hash };
         self.entries += 1;
         Ok(())
     }
 
     /// Ends the verification. Fails if the last entry is not the chain's head, or the deletion of earlier
     /// entries is not recorded.
-    pub(super) fn end(self, head: Head) -> Result<Verified, Broken> {
+    pub(super) fn end(self, head: ChainHead) -> Result<VerificationReport, ChainBreak> {
         let last = self.last;
         if last.sequence < head.sequence {
-            return Err(self.chain.broken(last.sequence + 1, Break::Truncated));
+            return Err(self.chain.break_at(last.sequence + 1, ChainBreakKind::Truncated));
         }
         if last.sequence > head.sequence {
-            return Err(self.chain.broken(head.sequence + 1, Break::Unexpected));
+            return Err(self.chain.break_at(head.sequence + 1, ChainBreakKind::Unexpected));
         }
         if last.hash != head.hash {
-            return Err(self.chain.broken(last.sequence, Break::Head));
+            return Err(self.chain.break_at(last.sequence, ChainBreakKind::Head));
         }
-        if !self.explained {
-            return Err(self.chain.broken(self.start.sequence, Break::Checkpoint));
+        if !self.start_is_recorded {
+            return Err(self.chain.break_at(self.start.sequence, ChainBreakKind::Checkpoint));
         }
-        Ok(Verified { entries: self.entries, head })
+        Ok(VerificationReport { entries: self.entries, head })
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AuditStore, Chain, Error};
+use super::{AuditChain, AuditStore, Error};
 use crate::{crypto::Sha256, identity::TenantId};
 
 /// State of a chain: whether it is intact.
@@ -59,7 +59,7 @@ pub struct ChainState {
 
 impl ChainState {
     /// Returns the chain.
-    pub fn chain(&self) -> Chain {
+    pub fn chain(&self) -> AuditChain {
         self.tenant.into()
     }
 }
@@ -71,16 +71,17 @@ impl AuditStore {
     /// # Errors
     ///
     /// Fails with [`Error::Database`].
-    pub async fn chains(&self) -> Result<Vec<Chain>, Error> {
-        let mut tx = self.db.all_tenants().read().await?;
+    pub async fn chains(&self) -> Result<Vec<AuditChain>, Error> {
+        let mut tx = self.db.all_tenants().begin_read().await?;
         // A chain whose head was deleted still has entries.
         let sql = "select tenant_id from audit_chains union select tenant_id from audit_entries order by 1";
         let chains: Vec<(Uuid,)> = tx.query(sql).fetch_all().await?;
         tx.commit().await?;
-        let of_tenants = chains.into_iter().map(|(id,)| Chain::of_id(id)).filter(|chain| *chain != Chain::App);
-        let mut chains: Vec<_> = std::iter::once(Chain::App).chain(of_tenants).collect();
+        let of_tenants =
+            chains.into_iter().map(|(id,)| AuditChain::from_id(id)).filter(|chain| *chain != AuditChain::App);
+        let mut chains: Vec<_> = std::iter::once(AuditChain::App).chain(of_tenants).collect();
         if let Some(databases) = self.db.tenant_databases() {
-            for tenant in databases.all().await?.into_iter().map(Chain::Tenant) {
+            for tenant in databases.all().await?.into_iter().map(AuditChain::Tenant) {
                 if !chains.contains(&tenant) {
                     chains.push(tenant);
                 }
@@ -94,7 +95,7 @@ impl AuditStore {
     /// # Errors
     ///
     /// Fails with [`Error::Database`].
-    pub async fn state(&self, chain: impl Into<Chain>) -> Result<ChainState, Error> {
+    pub async fn chain_state(&self, chain: impl Into<AuditChain>) -> Result<ChainState, Error> {
         let chain = chain.into();
         let (tenant, unknown) = (chain.tenant(), (None, None));
         let ((entries, head), problem) = match self.verify(chain).await {

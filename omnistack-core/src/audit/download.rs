@@ -8,7 +8,7 @@ use crate::http::MAX_PAGE_SIZE;
 
 /// Format of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum DownloadFormat {
     Csv,
     JsonLines,
 }
@@ -21,10 +21,10 @@ impl AuditStore {
     pub(super) fn download(
         &self,
         filter: AuditFilter,
-        form: Form,
+        form: DownloadFormat,
     ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         let store = self.clone();
-        let first = (form == Form::Csv).then(|| Bytes::from_static(HEADER.as_bytes()));
+        let first = (form == DownloadFormat::Csv).then(|| Bytes::from_static(HEADER.as_bytes()));
         // `Some(None)` is the start, `None` the end.
         let portions = stream::try_unfold(Some(None::<String>), move |after| {
             let (store, filter) = (store.clone(), filter.clone());
@@ -39,10 +39,10 @@ impl AuditStore {
     }
 }
 
-fn line(record: &AuditRecord, form: Form) -> String {
+fn line(record: &AuditRecord, form: DownloadFormat) -> String {
     match form {
-        Form::JsonLines => serde_json::to_string(record).unwrap_or_default() + "\n",
-        Form::Csv => {
+        DownloadFormat::JsonLines => serde_json::to_string(record).unwrap_or_default() + "\n",
+        DownloadFormat::Csv => {
             let mut details = record.details.clone();
             let mut taken = |name: &str| {
                 let taken = details.as_mut().and_then(|details| details.as_object_mut()?.remove(name));

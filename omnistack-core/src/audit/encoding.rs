@@ -11,13 +11,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{AuditRecord, Chain, Head};
+use super::{AuditChain, AuditRecord, ChainHead};
 use crate::{clock::Timestamp, crypto::Sha256, id::Id, identity::UserId};
 
 /// Entry as it is hashed and exported, without its chain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Link {
+pub(super) struct ChainedEntry {
     pub(super) sequence: i64,
     pub(super) id: Id<AuditRecord>,
     pub(super) at: Timestamp,
@@ -30,8 +30,8 @@ pub(super) struct Link {
     pub(super) hash: Sha256,
 }
 
-impl Link {
-    pub(super) fn content(&self, chain: Chain) -> Vec<u8> {
+impl ChainedEntry {
+    pub(super) fn content(&self, chain: AuditChain) -> Vec<u8> {
         let mut bytes = b"omnistack.audit.1".to_vec();
         let tenant = chain.tenant().map(|tenant| tenant.uuid().into_bytes());
         let actor = self.actor.map(|actor| actor.uuid().into_bytes());
@@ -46,19 +46,19 @@ impl Link {
     }
 
     /// Returns the hash computed from the entry's content.
-    pub(super) fn computed(&self, chain: Chain) -> Sha256 {
+    pub(super) fn computed(&self, chain: AuditChain) -> Sha256 {
         hash(self.previous, self.sequence, &self.content(chain))
     }
 
     /// Returns whether the entry records that retention deleted everything up to the checkpoint.
-    pub(super) fn explains(&self, checkpoint: Head) -> bool {
+    pub(super) fn records_deletion_up_to(&self, checkpoint: ChainHead) -> bool {
         let details = self.details.as_deref().and_then(|details| serde_json::from_str::<Value>(details).ok());
         details.is_some_and(|details| {
             details["through"] == checkpoint.sequence && details["hash"] == checkpoint.hash.to_string()
         })
     }
 
-    pub(super) fn into_record(self, chain: Chain) -> AuditRecord {
+    pub(super) fn into_record(self, chain: AuditChain) -> AuditRecord {
         let Self { sequence, id, at, actor, action, resource, details, previous, hash } = self;
         // Text that is not JSON was not written by this module; it is returned as a string.
         let details = details.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
@@ -67,12 +67,12 @@ impl Link {
 }
 
 /// Returns the details of an entry that [explains](Link::explains) a checkpoint.
-pub(super) fn explanation(checkpoint: Head, before: Timestamp) -> Value {
+pub(super) fn deletion_details(checkpoint: ChainHead, before: Timestamp) -> Value {
     json!({ "through": checkpoint.sequence, "hash": checkpoint.hash, "before": before })
 }
 
 pub(super) fn hash(previous: Sha256, sequence: i64, content: &[u8]) -> Sha256 {
-    Sha256::of_parts([previous.as_bytes().as_slice(), &sequence.to_be_bytes(), content])
+    Sha256::digest_parts([previous.as_bytes().as_slice(), &sequence.to_be_bytes(), content])
 }
 
 fn add(bytes: &mut Vec<u8>, field: Option<&[u8]>) {

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     crypto::Sha256,
     id::Id,
-    identity::{Origin, TenantId, UserId},
+    identity::{RequestOrigin, TenantId, UserId},
 };
 
 /// Audit entry to record: an action, with its actor, tenant and resource.
@@ -44,7 +44,7 @@ pub struct AuditEntry {
     /// Further details. Must not contain secrets.
     pub details: Option<Value>,
     /// Origin of the request. Stored as `address` and `request_id` in the details.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
 }
 
 impl AuditEntry {
@@ -57,15 +57,15 @@ impl AuditEntry {
             tenant: None,
             resource: None,
             details: None,
-            origin: Origin::default(),
+            origin: RequestOrigin::default(),
         }
     }
 
     /// Sets the caller as the actor, with the caller's tenant and origin. During an impersonation, the operator
     /// is the actor and the user is recorded as well.
-    pub fn by(mut self, caller: &crate::identity::Identity) -> Self {
-        self.actor = Some(caller.actor.unwrap_or(caller.user));
-        self.on_behalf_of = caller.actor.map(|_| caller.user);
+    pub fn actor(mut self, caller: &crate::identity::Identity) -> Self {
+        self.actor = Some(caller.impersonator.unwrap_or(caller.user));
+        self.on_behalf_of = caller.impersonator.map(|_| caller.user);
         self.tenant = caller.tenant;
         self.origin = caller.origin.clone();
         self
@@ -84,7 +84,7 @@ impl AuditEntry {
     }
 
     /// Sets the resource, from its kind and id.
-    pub fn on(mut self, kind: &str, id: impl fmt::Display) -> Self {
+    pub fn resource(mut self, kind: &str, id: impl fmt::Display) -> Self {
         self.resource = Some(format!("{kind}:{id}"));
         self
     }
@@ -114,7 +114,7 @@ impl AuditEntry {
     }
 
     /// Sets further details.
-    pub fn with(mut self, details: Value) -> Self {
+    pub fn details(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
     }

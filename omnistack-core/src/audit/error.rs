@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::Chain;
+use super::AuditChain;
 use crate::{
     db,
-    http::{self, FieldProblem},
+    http::{self, FieldError},
 };
 
 /// Error of listing, verifying, exporting or deleting audit entries.
@@ -32,7 +32,7 @@ use crate::{
 pub enum Error {
     /// The chain was tampered with.
     #[error(transparent)]
-    Broken(#[from] Broken),
+    Broken(#[from] ChainBreak),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
@@ -41,7 +41,7 @@ pub enum Error {
     Cursor,
     /// Retention deleted entries while they were exported; export again.
     #[error("retention deleted entries of the {0} during the export: export again")]
-    Retained(Chain),
+    DeletedDuringExport(AuditChain),
     /// The text is not a complete export.
     #[error("line {line} of the export {problem}")]
     Export {
@@ -90,7 +90,7 @@ impl Error {
             Self::Broken(_) => ErrorKind::Broken,
             Self::Database(error) => ErrorKind::Database(error.kind()),
             Self::Cursor => ErrorKind::Cursor,
-            Self::Retained(_) => ErrorKind::Retained,
+            Self::DeletedDuringExport(_) => ErrorKind::Retained,
             Self::Export { .. } => ErrorKind::Export,
         }
     }
@@ -99,7 +99,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_retryable(),
-            Self::Retained(_) => true,
+            Self::DeletedDuringExport(_) => true,
             Self::Broken(_) | Self::Cursor | Self::Export { .. } => false,
         }
     }
@@ -108,13 +108,11 @@ impl Error {
 impl From<Error> for http::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::Cursor => {
-                Self::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")])
-            }
+            Error::Cursor => Self::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]),
             Error::Database(error) => error.into(),
-            Error::Retained(_) => {
+            Error::DeletedDuringExport(_) => {
                 Self::unavailable("CONCURRENT_UPDATE", "old entries were deleted at the same time: try again")
-                    .cause(error)
+                    .with_source(error)
             }
             Error::Broken(_) | Error::Export { .. } => Self::internal(error),
         }
@@ -150,15 +148,15 @@ impl From<Error> for http::Error {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the audit chain of the {chain} is broken at entry {sequence}: {why}")]
+#[error("the audit chain of the {chain} is broken at entry {sequence}: {kind}")]
 #[non_exhaustive]
-pub struct Broken {
+pub struct ChainBreak {
     /// The chain.
-    pub chain: Chain,
+    pub chain: AuditChain,
     /// Number of the entry.
     pub sequence: i64,
     /// Kind of the break.
-    pub why: Break,
+    pub kind: ChainBreakKind,
 }
 
 /// Kind of the first break of a chain.
@@ -194,7 +192,7 @@ pub struct Broken {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Break {
+pub enum ChainBreakKind {
     /// The entry is missing, and later entries exist.
     Gap,
     /// The entry's hash does not match its columns: one of them was changed.
@@ -213,7 +211,7 @@ pub enum Break {
     Checkpoint,
 }
 
-impl fmt::Display for Break {
+impl fmt::Display for ChainBreakKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Gap => "it is missing",

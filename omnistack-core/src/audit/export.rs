@@ -4,10 +4,10 @@ use futures_util::{Stream, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditStore, Chain, Error, Head, Verified,
-    chain::Walk,
-    encoding::Link,
-    store::{self, Ends},
+    AuditChain, AuditStore, ChainHead, Error, VerificationReport,
+    chain::ChainVerifier,
+    encoding::ChainedEntry,
+    store::{self, ChainEnds},
     verify::{ENTRIES_PER_PAGE, link},
 };
 use crate::identity::TenantId;
@@ -15,21 +15,21 @@ use crate::identity::TenantId;
 /// Line of an export.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
+enum ExportLine {
     /// First line: the chain, and the last entry that retention deleted.
-    Chain { version: u32, tenant: Option<TenantId>, after: Head },
+    Chain { version: u32, tenant: Option<TenantId>, after: ChainHead },
     /// Audit entry.
-    Entry(Link),
+    Entry(ChainedEntry),
     /// Last line: the head of the chain when the export began.
-    Head(Head),
+    Head(ChainHead),
 }
 
 const VERSION: u32 = 1;
 
-enum State {
+enum ExportState {
     Begin,
     /// Entries after this number follow, up to the head.
-    Entries(Ends, i64),
+    Entries(ChainEnds, i64),
     Done,
 }
 
@@ -46,9 +46,9 @@ impl AuditStore {
     ///
     /// Fails with [`Error::Retained`] if retention deletes entries that were not exported yet, or with
     /// [`Error::Database`].
-    pub fn export(&self, chain: impl Into<Chain>) -> impl Stream<Item = Result<String, Error>> + Send + 'static {
+    pub fn export(&self, chain: impl Into<AuditChain>) -> impl Stream<Item = Result<String, Error>> + Send + 'static {
         let (store, chain) = (self.clone(), chain.into());
-        let portions = stream::try_unfold(State::Begin, move |state| {
+        let portions = stream::try_unfold(ExportState::Begin, move |state| {
             let store = store.clone();
             async move {
                 let portion = store.portion(chain, state).await?;
@@ -58,29 +58,35 @@ impl AuditStore {
         portions.try_flatten()
     }
 
-    async fn portion(&self, chain: Chain, state: State) -> Result<Option<(Vec<String>, State)>, Error> {
+    async fn portion(
+        &self,
+        chain: AuditChain,
+        state: ExportState,
+    ) -> Result<Option<(Vec<String>, ExportState)>, Error> {
         let mut tx = self.read(Some(chain)).await?;
-        let now = store::ends(&mut tx, chain).await?.unwrap_or(Ends { head: Head::START, checkpoint: Head::START });
+        let now = store::ends(&mut tx, chain)
+            .await?
+            .unwrap_or(ChainEnds { head: ChainHead::START, checkpoint: ChainHead::START });
         let (ends, after) = match state {
-            State::Done => return Ok(None),
-            State::Begin => {
-                let first = Line::Chain { version: VERSION, tenant: chain.tenant(), after: now.checkpoint };
-                return Ok(Some((vec![text(&first)?], State::Entries(now, now.checkpoint.sequence))));
+            ExportState::Done => return Ok(None),
+            ExportState::Begin => {
+                let first = ExportLine::Chain { version: VERSION, tenant: chain.tenant(), after: now.checkpoint };
+                return Ok(Some((vec![text(&first)?], ExportState::Entries(now, now.checkpoint.sequence))));
             }
-            State::Entries(ends, after) => (ends, after),
+            ExportState::Entries(ends, after) => (ends, after),
         };
         let rows = store::page(&mut tx, chain, after, ends.head.sequence, ENTRIES_PER_PAGE).await?;
         // Read again, because retention may have run between the two statements.
         let now = store::ends(&mut tx, chain).await?.unwrap_or(now);
         tx.commit().await?;
         if now.checkpoint.sequence > after {
-            return Err(Error::Retained(chain));
+            return Err(Error::DeletedDuringExport(chain));
         }
         let Some(last) = rows.last().map(|row| row.sequence) else {
-            return Ok(Some((vec![text(&Line::Head(ends.head))?], State::Done)));
+            return Ok(Some((vec![text(&ExportLine::Head(ends.head))?], ExportState::Done)));
         };
-        let lines = rows.into_iter().map(|row| text(&Line::Entry(link(chain, row)?)));
-        Ok(Some((lines.collect::<Result<_, _>>()?, State::Entries(ends, last))))
+        let lines = rows.into_iter().map(|row| text(&ExportLine::Entry(link(chain, row)?)));
+        Ok(Some((lines.collect::<Result<_, _>>()?, ExportState::Entries(ends, last))))
     }
 }
 
@@ -99,8 +105,8 @@ impl AuditStore {
 ///
 /// Fails with [`Error::Broken`] for the first entry that differs from what was recorded, and with
 /// [`Error::Export`] if the text is not a complete export.
-pub fn verify_export<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<Verified, Error> {
-    let mut walk: Option<Walk> = None;
+pub fn verify_export<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<VerificationReport, Error> {
+    let mut walk: Option<ChainVerifier> = None;
     let mut head = None;
     let mut number = 0;
     for line in lines {
@@ -113,16 +119,16 @@ pub fn verify_export<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Resul
         let parsed = serde_json::from_str(line).map_err(|error| refused(&format!("can't be read: {error}")))?;
         match (parsed, &mut walk) {
             _ if head.is_some() => return Err(refused("follows the last line of the export")),
-            (Line::Chain { version: VERSION, tenant, after }, None) => {
-                walk = Some(Walk::after(Chain::from(tenant), after));
+            (ExportLine::Chain { version: VERSION, tenant, after }, None) => {
+                walk = Some(ChainVerifier::after(AuditChain::from(tenant), after));
             }
-            (Line::Chain { version, .. }, None) => {
+            (ExportLine::Chain { version, .. }, None) => {
                 return Err(refused(&format!("has version {version}; only version {VERSION} is supported")));
             }
-            (Line::Chain { .. }, Some(_)) => return Err(refused("starts a second chain")),
+            (ExportLine::Chain { .. }, Some(_)) => return Err(refused("starts a second chain")),
             (_, None) => return Err(refused("comes before the first line of an export")),
-            (Line::Entry(link), Some(walk)) => walk.step(&link)?,
-            (Line::Head(last), Some(_)) => head = Some(last),
+            (ExportLine::Entry(link), Some(walk)) => walk.step(&link)?,
+            (ExportLine::Head(last), Some(_)) => head = Some(last),
         }
     }
     let missing = |problem: &str| Error::Export { line: number + 1, problem: problem.into() };
@@ -130,7 +136,7 @@ pub fn verify_export<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Resul
     Ok(walk.end(head.ok_or_else(|| missing("is missing: it contains the head"))?)?)
 }
 
-fn text(line: &Line) -> Result<String, Error> {
+fn text(line: &ExportLine) -> Result<String, Error> {
     let mut text = serde_json::to_string(line)
         .map_err(|error| crate::db::Error::new(crate::db::ErrorKind::Other, Box::new(error)))?;
     text.push('\n');

@@ -3,8 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-use super::{Chain, Error};
-use crate::{clock::Timestamp, db::Args, identity::UserId};
+use super::{AuditChain, Error};
+use crate::{clock::Timestamp, db::Arguments, identity::UserId};
 
 /// Filter for audit entries, of one chain or of all chains.
 ///
@@ -25,7 +25,7 @@ use crate::{clock::Timestamp, db::Args, identity::UserId};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuditFilter {
-    pub(super) chain: Option<Chain>,
+    pub(super) chain: Option<AuditChain>,
     actor: Option<UserId>,
     action: Option<String>,
     resource: Option<String>,
@@ -35,7 +35,7 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     /// Creates a filter for the chain of a tenant or of the app.
-    pub fn of(chain: impl Into<Chain>) -> Self {
+    pub fn for_chain(chain: impl Into<AuditChain>) -> Self {
         Self { chain: Some(chain.into()), ..Self::all_chains() }
     }
 
@@ -76,7 +76,7 @@ impl AuditFilter {
 
     /// Returns the condition on the prefix of the action, or `None` if the filter has none. It does not use
     /// `like`, which ignores case in SQLite.
-    pub(super) fn begins(&self, args: &mut Args) -> Option<String> {
+    pub(super) fn action_condition(&self, args: &mut Arguments) -> Option<String> {
         let prefix = self.action.as_ref()?;
         let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
         let (length, prefix) = (args.push(length), args.push(prefix.clone()));
@@ -84,7 +84,7 @@ impl AuditFilter {
     }
 
     /// Returns all conditions except that on the action, and adds their values to `args`.
-    pub(super) fn conditions(&self, after: Option<&Place>, args: &mut Args) -> String {
+    pub(super) fn conditions(&self, after: Option<&ListPosition>, args: &mut Arguments) -> String {
         let mut conditions = Vec::new();
         if let Some(chain) = self.chain {
             conditions.push(format!("tenant_id = ${}", args.push(chain.id())));
@@ -101,7 +101,7 @@ impl AuditFilter {
         if let Some(until) = self.until {
             conditions.push(format!("at < ${}", args.push(until)));
         }
-        if let Some(Place(at, chain, sequence)) = after {
+        if let Some(ListPosition(at, chain, sequence)) = after {
             let (at, chain, sequence) = (args.push(*at), args.push(*chain), args.push(*sequence));
             conditions.push(format!("(at, tenant_id, sequence) < (${at}, ${chain}, ${sequence})"));
         }
@@ -111,9 +111,9 @@ impl AuditFilter {
 
 /// Position of an entry in a list, newest first. A cursor is neither secret nor signed: the filter decides
 /// which entries are visible, whatever the cursor contains.
-pub(super) struct Place(pub(super) Timestamp, pub(super) Uuid, pub(super) i64);
+pub(super) struct ListPosition(pub(super) Timestamp, pub(super) Uuid, pub(super) i64);
 
-impl Place {
+impl ListPosition {
     pub(super) fn encode(&self) -> String {
         let parts = (self.0.as_micros(), self.1, self.2);
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&parts).unwrap_or_default())

@@ -1,10 +1,10 @@
 //! Deletion of old entries.
 
 use super::{
-    AuditEntry, AuditStore, Chain, Error,
-    chain::{RETAINED_ACTION, Walk},
+    AuditChain, AuditEntry, AuditStore, Error,
+    chain::{ChainVerifier, RETAINED_ACTION},
     encoding,
-    store::{self, Ends, RawEnds},
+    store::{self, ChainEnds, RawEnds},
     verify::{ENTRIES_PER_PAGE, link},
 };
 use crate::{clock::Timestamp, db::Tx};
@@ -21,18 +21,18 @@ impl AuditStore {
     ///
     /// Fails with [`Error::Broken`] for the first chain that was tampered with, after all other chains are
     /// processed, and immediately with [`Error::Database`].
-    pub async fn retain(&self, before: Timestamp) -> Result<u64, Error> {
+    pub async fn delete_before(&self, before: Timestamp) -> Result<u64, Error> {
         let mut tx = self.read(None).await?;
         let chains = tx.query("select distinct tenant_id from audit_entries where at < $1").bind(before);
         let chains: Vec<(uuid::Uuid,)> = chains.fetch_all().await?;
         tx.commit().await?;
-        let mut chains: Vec<_> = chains.into_iter().map(|(id,)| Chain::of_id(id)).collect();
+        let mut chains: Vec<_> = chains.into_iter().map(|(id,)| AuditChain::from_id(id)).collect();
         if let Some(databases) = self.db.tenant_databases() {
-            chains.extend(databases.all().await?.into_iter().map(Chain::Tenant));
+            chains.extend(databases.all().await?.into_iter().map(AuditChain::Tenant));
         }
         let (mut removed, mut broken) = (0, None);
         for chain in chains {
-            match self.retain_chain(chain, before).await {
+            match self.delete_before_in_chain(chain, before).await {
                 Ok(count) => removed += count,
                 Err(Error::Broken(first)) => {
                     tracing::error!(target: "omnistack::audit", error = %first, "kept old entries of a broken chain");
@@ -58,12 +58,12 @@ impl AuditStore {
     ///
     /// Fails with [`Error::Broken`] if entries to delete were tampered with; they are kept as evidence. Fails
     /// with [`Error::Database`] if the database fails.
-    pub async fn retain_chain(&self, chain: impl Into<Chain>, before: Timestamp) -> Result<u64, Error> {
+    pub async fn delete_before_in_chain(&self, chain: impl Into<AuditChain>, before: Timestamp) -> Result<u64, Error> {
         let (chain, mut removed) = (chain.into(), 0);
         // Entries recorded from now on, including those of this method, are kept.
         let before = before.min(self.clock.now());
         loop {
-            let count = self.retain_some(chain, before).await?;
+            let count = self.delete_batch(chain, before).await?;
             removed += count;
             if count < MAX_DELETIONS_PER_TRANSACTION {
                 return Ok(removed);
@@ -71,14 +71,14 @@ impl AuditStore {
         }
     }
 
-    async fn retain_some(&self, chain: Chain, before: Timestamp) -> Result<u64, Error> {
+    async fn delete_batch(&self, chain: AuditChain, before: Timestamp) -> Result<u64, Error> {
         let mut tx = match chain.tenant() {
-            Some(tenant) => self.of(tenant).await?.tenant(tenant).begin().await?,
+            Some(tenant) => self.chain_database(tenant).await?.tenant(tenant).begin().await?,
             // The app's chain belongs to no tenant.
             None => self.db.all_tenants().begin().await?,
         };
         let Some(ends) = lock(&mut tx, chain).await? else { return Ok(0) };
-        let mut walk = Walk::after(chain, ends.checkpoint);
+        let mut walk = ChainVerifier::after(chain, ends.checkpoint);
         let mut count: u64 = 0;
         'pages: while count < MAX_DELETIONS_PER_TRANSACTION {
             let after = walk.last().sequence;
@@ -108,7 +108,7 @@ impl AuditStore {
             .bind(checkpoint.sequence)
             .execute()
             .await?;
-        let mut entry = AuditEntry::new(RETAINED_ACTION).with(encoding::explanation(checkpoint, before));
+        let mut entry = AuditEntry::new(RETAINED_ACTION).details(encoding::deletion_details(checkpoint, before));
         entry.tenant = chain.tenant();
         store::append(&mut tx, self.clock.now(), entry).await?;
         tx.commit().await?;
@@ -118,7 +118,7 @@ impl AuditStore {
 
 /// Returns the ends of a chain, which stays locked until this transaction ends: no other transaction records in
 /// it.
-async fn lock(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Error> {
+async fn lock(tx: &mut Tx, chain: AuditChain) -> Result<Option<ChainEnds>, Error> {
     let ends = tx
         .query(
             "update audit_chains set sequence = sequence where tenant_id = $1
@@ -127,5 +127,5 @@ async fn lock(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Error> {
         .bind(chain.id())
         .fetch_optional::<RawEnds>()
         .await?;
-    ends.map(|ends| Ends::of(chain, ends)).transpose()
+    ends.map(|ends| ChainEnds::from_row(chain, ends)).transpose()
 }

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{AuditFilter, AuditRecord, AuditStore, Chain, ChainState, download::Form};
+use super::{AuditChain, AuditFilter, AuditRecord, AuditStore, ChainState, download::DownloadFormat};
 use crate::{
     app::{Api, Module, Mount, Registry},
     clock::Timestamp,
-    http::{Error, ErrorEnvelope, FieldProblem, Json, MAX_PAGE_SIZE, Page, PageRequest, Query, Response, header},
+    http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, MAX_PAGE_SIZE, PageRequest, Query, Response, header},
     identity::UserId,
 };
 
@@ -97,12 +97,12 @@ struct ChainStates {
 }
 
 /// Parses a chain: `app`, or a tenant's id.
-fn chain_of(text: &str) -> Result<Chain, Error> {
+fn chain_of(text: &str) -> Result<AuditChain, Error> {
     if text == "app" {
-        return Ok(Chain::App);
+        return Ok(AuditChain::App);
     }
-    let wrong = |_| Error::invalid([FieldProblem::new("tenant", "must be a UUID or `app`")]);
-    text.parse().map(Chain::Tenant).map_err(wrong)
+    let wrong = |_| Error::invalid([FieldError::new("tenant", "must be a UUID or `app`")]);
+    text.parse().map(AuditChain::Tenant).map_err(wrong)
 }
 
 #[derive(Deserialize, Validate, IntoParams)]
@@ -140,7 +140,7 @@ impl ListQuery {
     fn filter(&self) -> Result<AuditFilter, Error> {
         let mut filter = match self.tenant.as_deref() {
             None => AuditFilter::all_chains(),
-            Some(text) => AuditFilter::of(chain_of(text)?),
+            Some(text) => AuditFilter::for_chain(chain_of(text)?),
         };
         if let Some(actor) = self.actor {
             filter = filter.actor(actor);
@@ -165,13 +165,13 @@ impl ListQuery {
 ///
 /// Newest first.
 #[utoipa::path(get, path = "/", operation_id = "list_audit_entries", params(ListQuery), responses(
-    (status = 200, body = Page<AuditRecord>),
+    (status = 200, body = CursorPage<AuditRecord>),
     (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or invalid."),
 ))]
 async fn list(
     State(store): State<AuditStore>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<AuditRecord>>, Error> {
+) -> Result<Json<CursorPage<AuditRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     Ok(Json(store.list(&query.filter()?, limit, query.cursor.as_deref()).await?))
 }
@@ -185,9 +185,9 @@ async fn list(
 ))]
 async fn export(State(store): State<AuditStore>, Query(query): Query<ExportQuery>) -> Result<Response, Error> {
     let (form, kind, name) = match query.format.as_str() {
-        "csv" => (Form::Csv, "text/csv; charset=utf-8", "audit.csv"),
-        "jsonl" => (Form::JsonLines, "application/jsonl; charset=utf-8", "audit.jsonl"),
-        _ => return Err(Error::invalid([FieldProblem::new("format", "must be `csv` or `jsonl`")])),
+        "csv" => (DownloadFormat::Csv, "text/csv; charset=utf-8", "audit.csv"),
+        "jsonl" => (DownloadFormat::JsonLines, "application/jsonl; charset=utf-8", "audit.jsonl"),
+        _ => return Err(Error::invalid([FieldError::new("format", "must be `csv` or `jsonl`")])),
     };
     let ExportQuery { tenant, actor, action, resource, since, until, .. } = query;
     let filter = ListQuery { tenant, actor, action, resource, since, until, limit: None, cursor: None }.filter()?;
@@ -210,7 +210,7 @@ async fn verify(State(store): State<AuditStore>, Query(query): Query<VerifyQuery
     };
     let mut items = Vec::with_capacity(chains.len());
     for chain in chains {
-        items.push(store.state(chain).await?);
+        items.push(store.chain_state(chain).await?);
     }
     Ok(Json(ChainStates { intact: items.iter().all(|state| state.intact), items }))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-crate::section! {
+crate::settings! {
     /// The audit log.
     ///
     /// ```

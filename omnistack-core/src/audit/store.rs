@@ -5,15 +5,15 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
-    AuditEntry, AuditFilter, AuditRecord, Break, Chain, Error, Head,
-    encoding::{self, Link},
-    filter::Place,
+    AuditChain, AuditEntry, AuditFilter, AuditRecord, ChainBreakKind, ChainHead, Error,
+    encoding::{self, ChainedEntry},
+    filter::ListPosition,
 };
 use crate::{
     clock::{Clock, Timestamp},
     crypto::Sha256,
-    db::{self, Args, Db, Dialect, Tx},
-    http::{MAX_PAGE_SIZE, Page},
+    db::{self, Arguments, Db, Dialect, Tx},
+    http::{CursorPage, MAX_PAGE_SIZE},
     id::Id,
     identity::{TenantId, UserId},
     relay,
@@ -51,13 +51,13 @@ const BEGIN_SQLITE: &str = "insert into audit_chains (tenant_id, sequence, previ
 pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -> Result<(), db::Error> {
     let details = entry.take_details();
     let AuditEntry { action, actor, tenant, resource, .. } = entry;
-    let chain = Chain::from(tenant);
+    let chain = AuditChain::from(tenant);
     if tenant.is_some_and(|tenant| tenant.uuid().is_nil()) {
         let refused = "the nil id is not a tenant's id: it stands for the app's chain";
         return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()));
     }
     let details = details.map(|details| details.to_string());
-    let link = Link {
+    let link = ChainedEntry {
         sequence: 0,
         id: Id::new(now),
         at: now,
@@ -69,28 +69,28 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
         hash: Sha256::ZERO,
     };
     match tenant {
-        Some(tenant) if tx.is_main() => {
-            relay::put(tx, tenant, relay::Kind::Audit, &Carried { tenant, link }, now).await
+        Some(tenant) if tx.in_app_database() => {
+            relay::add_to_outbox(tx, tenant, relay::OutboxKind::Audit, &QueuedAuditEntry { tenant, link }, now).await
         }
-        _ if tx.is_apart() && tx.tenant() != tenant => {
+        _ if tx.in_tenant_database() && tx.tenant() != tenant => {
             let refused = "a transaction of a tenant database records entries of that tenant only: record entries of \
                            the app and of other tenants in a transaction of `db.main()`";
             Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()))
         }
-        _ => chain_on(tx, chain, link).await,
+        _ => append_to_chain(tx, chain, link).await,
     }
 }
 
 /// Entry recorded in the app's database that is to be appended to the chain in a tenant database.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Carried {
+pub(crate) struct QueuedAuditEntry {
     tenant: TenantId,
-    link: Link,
+    link: ChainedEntry,
 }
 
-impl Carried {
+impl QueuedAuditEntry {
     pub(crate) fn read(content: &str) -> Result<Self, db::Error> {
-        serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))
+        serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))
     }
 
     pub(crate) fn id(&self) -> Uuid {
@@ -98,11 +98,11 @@ impl Carried {
     }
 
     pub(crate) async fn append(self, tx: &mut Tx) -> Result<(), db::Error> {
-        chain_on(tx, Chain::Tenant(self.tenant), self.link).await
+        append_to_chain(tx, AuditChain::Tenant(self.tenant), self.link).await
     }
 }
 
-async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::Error> {
+async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry) -> Result<(), db::Error> {
     let (content, zero) = (link.content(chain), Sha256::ZERO.as_bytes().to_vec());
     if tx.dialect() == Dialect::Postgres {
         let append = tx.query(APPEND_POSTGRES).bind(chain.id()).bind(zero).bind(content);
@@ -184,12 +184,12 @@ impl AuditStore {
         filter: &AuditFilter,
         limit: u32,
         cursor: Option<&str>,
-    ) -> Result<Page<AuditRecord>, Error> {
+    ) -> Result<CursorPage<AuditRecord>, Error> {
         let limit = limit.clamp(1, MAX_PAGE_SIZE) as usize;
-        let after = cursor.map(Place::decode).transpose()?;
+        let after = cursor.map(ListPosition::decode).transpose()?;
         let mut tx = self.read(filter.chain).await?;
         let actions = actions(&mut tx, filter).await?;
-        let mut args = Args::new(self.db.dialect());
+        let mut args = Arguments::new(self.db.dialect());
         let conditions = filter.conditions(after.as_ref(), &mut args);
         let number = args.push(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let newest = |action: &str| {
@@ -210,21 +210,27 @@ impl AuditStore {
                 format!("{} {NEWEST_FIRST} limit ${number}", each.collect::<Vec<_>>().join(" union all "))
             }
             Some(_) => {
-                let begins = filter.begins(&mut args).unwrap_or_default();
+                let begins = filter.action_condition(&mut args).unwrap_or_default();
                 newest(&format!(" and {begins}"))
             }
         };
         // The SQL consists of column names and parameter numbers only.
         let sql = AssertSqlSafe(sql);
-        let mut rows: Vec<(Uuid, Row)> =
-            tx.query(sql).args(args).fetch_all::<Listed>().await?.into_iter().map(Listed::split).collect();
+        let mut rows: Vec<(Uuid, EntryRow)> = tx
+            .query(sql)
+            .args(args)
+            .fetch_all::<ListedEntryRow>()
+            .await?
+            .into_iter()
+            .map(ListedEntryRow::split)
+            .collect();
         tx.commit().await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let last = rows.last().filter(|_| more);
-        let next_cursor = last.map(|(chain, row)| Place(row.at, *chain, row.sequence).encode());
-        let items = rows.into_iter().map(|(chain, row)| row.shown().into_record(Chain::of_id(chain)));
-        Ok(Page { items: items.collect(), next_cursor })
+        let next_cursor = last.map(|(chain, row)| ListPosition(row.at, *chain, row.sequence).encode());
+        let items = rows.into_iter().map(|(chain, row)| row.into_entry_lossy().into_record(AuditChain::from_id(chain)));
+        Ok(CursorPage { items: items.collect(), next_cursor })
     }
 
     /// Returns an entry by its number, or `None` if it was never recorded or has been deleted.
@@ -232,17 +238,17 @@ impl AuditStore {
     /// # Errors
     ///
     /// Fails with [`Error::Database`].
-    pub async fn get(&self, chain: impl Into<Chain>, sequence: i64) -> Result<Option<AuditRecord>, Error> {
+    pub async fn get(&self, chain: impl Into<AuditChain>, sequence: i64) -> Result<Option<AuditRecord>, Error> {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
         let row = tx
             .query(AssertSqlSafe(format!("select {COLUMNS} from audit_entries where tenant_id = $1 and sequence = $2")))
             .bind(chain.id())
             .bind(sequence)
-            .fetch_optional::<Row>()
+            .fetch_optional::<EntryRow>()
             .await?;
         tx.commit().await?;
-        Ok(row.map(|row| row.shown().into_record(chain)))
+        Ok(row.map(|row| row.into_entry_lossy().into_record(chain)))
     }
 
     /// Returns the head of a chain, or `None` before its first entry. Keep it in a place that no user with access to
@@ -251,62 +257,66 @@ impl AuditStore {
     /// # Errors
     ///
     /// Fails with [`Error::Broken`] if the stored head is not readable, or with [`Error::Database`].
-    pub async fn head(&self, chain: impl Into<Chain>) -> Result<Option<Head>, Error> {
+    pub async fn head(&self, chain: impl Into<AuditChain>) -> Result<Option<ChainHead>, Error> {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
         let ends = ends(&mut tx, chain).await?;
         tx.commit().await?;
-        Ok(ends.map(|ends| ends.head).filter(|head| *head != Head::START))
+        Ok(ends.map(|ends| ends.head).filter(|head| *head != ChainHead::START))
     }
 
     /// Returns the database that holds a tenant's chain, after delivering the entries that wait for it. Does
     /// not create a tenant database for a tenant that has none and for which nothing is recorded.
-    pub(super) async fn of(&self, tenant: TenantId) -> Result<Db, db::Error> {
+    pub(super) async fn chain_database(&self, tenant: TenantId) -> Result<Db, db::Error> {
         let Some(databases) = self.db.tenant_databases() else { return Ok(self.db.clone()) };
-        let waits = relay::waits(databases.main(), tenant).await?;
-        if databases.is_gone(tenant).await? || !(waits || databases.has(tenant).await?) {
-            return Ok(self.db.main());
+        let waits = relay::has_rows(databases.app_database(), tenant).await?;
+        if databases.is_deleted(tenant).await? || !(waits || databases.has(tenant).await?) {
+            return Ok(self.db.app_database());
         }
         if waits {
-            relay::deliver(&self.db, databases.main(), tenant, self.clock.now()).await?;
+            relay::relay_audit_entries(&self.db, databases.app_database(), tenant, self.clock.now()).await?;
         }
         Ok(self.db.clone())
     }
 
     /// Begins a read transaction for one chain, or for all.
-    pub(super) async fn read(&self, chain: Option<Chain>) -> Result<Tx, db::Error> {
-        match chain.and_then(Chain::tenant) {
-            Some(tenant) => self.of(tenant).await?.tenant(tenant).read().await,
+    pub(super) async fn read(&self, chain: Option<AuditChain>) -> Result<Tx, db::Error> {
+        match chain.and_then(AuditChain::tenant) {
+            Some(tenant) => self.chain_database(tenant).await?.tenant(tenant).begin_read().await,
             // The app's entries belong to no tenant, and operators see the entries of all tenants.
-            None => self.db.all_tenants().read().await,
+            None => self.db.all_tenants().begin_read().await,
         }
     }
 }
 
 /// Head and checkpoint of a chain: its last entry, and the last entry that retention deleted.
 #[derive(Clone, Copy)]
-pub(super) struct Ends {
-    pub(super) head: Head,
-    pub(super) checkpoint: Head,
+pub(super) struct ChainEnds {
+    pub(super) head: ChainHead,
+    pub(super) checkpoint: ChainHead,
 }
 
 pub(super) type RawEnds = (i64, Vec<u8>, i64, Vec<u8>);
 
-impl Ends {
+impl ChainEnds {
     /// Converts a row. Fails if a hash is not 32 bytes long.
-    pub(super) fn of(chain: Chain, (sequence, hash, checkpoint, checkpoint_hash): RawEnds) -> Result<Self, Error> {
-        let hash = Sha256::from_bytes(&hash).ok_or_else(|| chain.broken(sequence, Break::Head))?;
-        let head = Head { sequence, hash };
-        let hash = Sha256::from_bytes(&checkpoint_hash).ok_or_else(|| chain.broken(checkpoint, Break::Checkpoint))?;
-        Ok(Self { head, checkpoint: Head { sequence: checkpoint, hash } })
+    pub(super) fn from_row(
+        chain: AuditChain,
+        (sequence, hash, checkpoint, checkpoint_hash): RawEnds,
+    ) -> Result<Self, Error> {
+        let hash = Sha256::from_bytes(&hash).ok_or_else(|| chain.break_at(sequence, ChainBreakKind::Head))?;
+        let head = ChainHead { sequence, hash };
+        let hash = Sha256::from_bytes(&checkpoint_hash)
+            .ok_or_else(|| chain.break_at(checkpoint, ChainBreakKind::Checkpoint))?;
+        Ok(Self { head, checkpoint: ChainHead { sequence: checkpoint, hash } })
     }
 }
 
 /// Returns the actions with the filter's prefix, or `None` if the filter has no prefix. It takes one index
 /// lookup per existing action.
 async fn actions(tx: &mut Tx, filter: &AuditFilter) -> Result<Option<Vec<String>>, db::Error> {
-    let mut args = Args::new(tx.dialect());
-    let Some(begins) = filter.begins(&mut args) else { return Ok(None) };
+    let mut args = Arguments::new(tx.dialect());
+    let Some(begins) = filter.action_condition(&mut args) else { return Ok(None) };
     let chain = filter.chain.map(|chain| format!("entry.tenant_id = ${}", args.push(chain.id())));
     let chain = chain.unwrap_or_else(|| "1 = 1".into());
     let sql = format!(
@@ -321,23 +331,23 @@ async fn actions(tx: &mut Tx, filter: &AuditFilter) -> Result<Option<Vec<String>
     Ok(Some(actions.into_iter().map(|(action,)| action).collect()))
 }
 
-pub(super) async fn ends(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Error> {
+pub(super) async fn ends(tx: &mut Tx, chain: AuditChain) -> Result<Option<ChainEnds>, Error> {
     let ends = tx
         .query("select sequence, hash, checkpoint, checkpoint_hash from audit_chains where tenant_id = $1")
         .bind(chain.id())
         .fetch_optional::<RawEnds>()
         .await?;
-    ends.map(|ends| Ends::of(chain, ends)).transpose()
+    ends.map(|ends| ChainEnds::from_row(chain, ends)).transpose()
 }
 
 /// Returns at most `limit` entries after one number, up to and including another.
 pub(super) async fn page(
     tx: &mut Tx,
-    chain: Chain,
+    chain: AuditChain,
     after: i64,
     through: i64,
     limit: i64,
-) -> Result<Vec<Row>, db::Error> {
+) -> Result<Vec<EntryRow>, db::Error> {
     tx.query(AssertSqlSafe(format!(
         "select {COLUMNS} from audit_entries where tenant_id = $1 and sequence > $2 and sequence <= $3
          order by sequence limit $4"
@@ -351,7 +361,7 @@ pub(super) async fn page(
 }
 
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
+pub(super) struct EntryRow {
     pub(super) sequence: i64,
     id: Id<AuditRecord>,
     pub(super) at: Timestamp,
@@ -363,35 +373,35 @@ pub(super) struct Row {
     hash: Vec<u8>,
 }
 
-impl Row {
+impl EntryRow {
     /// Converts the row to a link. Returns `None` if a hash is not 32 bytes long.
-    pub(super) fn link(self) -> Option<Link> {
+    pub(super) fn into_entry(self) -> Option<ChainedEntry> {
         let hashes = (Sha256::from_bytes(&self.previous)?, Sha256::from_bytes(&self.hash)?);
         Some(self.with(hashes))
     }
 
     /// Converts the row to a link, with zeros in place of a hash that is not 32 bytes long.
-    pub(super) fn shown(self) -> Link {
+    pub(super) fn into_entry_lossy(self) -> ChainedEntry {
         let hash = |bytes: &[u8]| Sha256::from_bytes(bytes).unwrap_or(Sha256::ZERO);
         let hashes = (hash(&self.previous), hash(&self.hash));
         self.with(hashes)
     }
 
-    fn with(self, (previous, hash): (Sha256, Sha256)) -> Link {
+    fn with(self, (previous, hash): (Sha256, Sha256)) -> ChainedEntry {
         let Self { sequence, id, at, actor, action, resource, details, .. } = self;
-        Link { sequence, id, at, actor, action, resource, details, previous, hash }
+        ChainedEntry { sequence, id, at, actor, action, resource, details, previous, hash }
     }
 }
 
 #[derive(sqlx::FromRow)]
-struct Listed {
+struct ListedEntryRow {
     tenant_id: Uuid,
     #[sqlx(flatten)]
-    row: Row,
+    row: EntryRow,
 }
 
-impl Listed {
-    fn split(self) -> (Uuid, Row) {
+impl ListedEntryRow {
+    fn split(self) -> (Uuid, EntryRow) {
         (self.tenant_id, self.row)
     }
 }

@@ -1,10 +1,10 @@
 //! Verification of a chain in the database.
 
 use super::{
-    AuditStore, Break, Chain, Error, Head, Verified,
-    chain::Walk,
-    encoding::Link,
-    store::{self, Row},
+    AuditChain, AuditStore, ChainBreakKind, ChainHead, Error, VerificationReport,
+    chain::ChainVerifier,
+    encoding::ChainedEntry,
+    store::{self, EntryRow},
 };
 use crate::db::{self, Sql, Tx};
 
@@ -25,42 +25,42 @@ impl AuditStore {
     ///
     /// Fails with [`Error::Broken`] for the first entry that differs from what was recorded, or with
     /// [`Error::Database`].
-    pub async fn verify(&self, chain: impl Into<Chain>) -> Result<Verified, Error> {
+    pub async fn verify(&self, chain: impl Into<AuditChain>) -> Result<VerificationReport, Error> {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
         tx.query(ONE_STATE).execute().await?;
         let ends = store::ends(&mut tx, chain).await?;
-        let (start, head) = ends.map_or((Head::START, Head::START), |ends| (ends.checkpoint, ends.head));
-        let mut walk = Walk::after(chain, start);
+        let (start, head) = ends.map_or((ChainHead::START, ChainHead::START), |ends| (ends.checkpoint, ends.head));
+        let mut walk = ChainVerifier::after(chain, start);
         let mut after = i64::MIN;
         loop {
             let rows = readable(&mut tx, chain, after).await?;
             let Some(last) = rows.last() else { break };
             after = last.sequence;
             if ends.is_none() {
-                return Err(chain.broken(rows[0].sequence, Break::Head).into());
+                return Err(chain.break_at(rows[0].sequence, ChainBreakKind::Head).into());
             }
             for row in rows {
                 walk.step(&link(chain, row)?)?;
             }
         }
         tx.commit().await?;
-        if ends.is_none() && chain == Chain::App {
-            return Err(chain.broken(1, Break::Head).into());
+        if ends.is_none() && chain == AuditChain::App {
+            return Err(chain.break_at(1, ChainBreakKind::Head).into());
         }
         Ok(walk.end(head)?)
     }
 }
 
 /// Converts a row to a link. Fails if a hash is not 32 bytes long.
-pub(super) fn link(chain: Chain, row: Row) -> Result<Link, Error> {
+pub(super) fn link(chain: AuditChain, row: EntryRow) -> Result<ChainedEntry, Error> {
     let sequence = row.sequence;
-    row.link().ok_or_else(|| chain.broken(sequence, Break::Changed).into())
+    row.into_entry().ok_or_else(|| chain.break_at(sequence, ChainBreakKind::Changed).into())
 }
 
 /// Returns the next rows. If a value can't be read as the type of its column, fails for the entry that holds
 /// it.
-async fn readable(tx: &mut Tx, chain: Chain, after: i64) -> Result<Vec<Row>, Error> {
+async fn readable(tx: &mut Tx, chain: AuditChain, after: i64) -> Result<Vec<EntryRow>, Error> {
     let unreadable = match store::page(tx, chain, after, i64::MAX, ENTRIES_PER_PAGE).await {
         Err(error) if error.kind() == db::ErrorKind::Other => error,
         rows => return Ok(rows?),
@@ -78,7 +78,7 @@ async fn readable(tx: &mut Tx, chain: Chain, after: i64) -> Result<Vec<Row>, Err
             Ok(row) => before.extend(row),
             // Entries before the unreadable one are verified first.
             Err(_) if !before.is_empty() => return Ok(before),
-            Err(_) => return Err(chain.broken(sequence, Break::Unreadable).into()),
+            Err(_) => return Err(chain.break_at(sequence, ChainBreakKind::Unreadable).into()),
         }
     }
     Err(unreadable.into())

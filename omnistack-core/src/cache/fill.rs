@@ -12,10 +12,10 @@ use futures_util::future::{BoxFuture, Either};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Cache, Claim, Lease, bounded, decode, encode,
-    flight::{Flight, Outcome, Seat, outcome},
-    lock::Held,
-    report,
+    Cache, ClaimKind, Lease, clamp_ttl, decode, encode,
+    flight::{Computation, ComputationResult, FlightRole, wait_for_result},
+    lock::HeldClaim,
+    log_error,
 };
 
 /// Default of [`GetOrInsert::lease`].
@@ -26,11 +26,11 @@ const POLL_DELAYS: (Duration, Duration) = (Duration::from_millis(4), Duration::f
 /// Future that reads a value, or computes and stores it. Created by [`Cache::get_or_insert_with`].
 #[must_use = "nothing is read until it is awaited"]
 pub struct GetOrInsert<'a, F> {
-    wanted: Wanted<'a>,
+    wanted: GetOrInsertRequest<'a>,
     compute: F,
 }
 
-struct Wanted<'a> {
+struct GetOrInsertRequest<'a> {
     cache: &'a Cache,
     key: &'a str,
     ttl: Duration,
@@ -40,7 +40,10 @@ struct Wanted<'a> {
 
 impl<'a, F> GetOrInsert<'a, F> {
     pub(super) fn new(cache: &'a Cache, key: &'a str, ttl: Duration, compute: F) -> Self {
-        Self { wanted: Wanted { cache, key, ttl: bounded(ttl), lease: DEFAULT_LEASE, tags: Vec::new() }, compute }
+        Self {
+            wanted: GetOrInsertRequest { cache, key, ttl: clamp_ttl(ttl), lease: DEFAULT_LEASE, tags: Vec::new() },
+            compute,
+        }
     }
 
     /// Stores the value with tags. If one of them is invalidated during the computation, the value is not
@@ -53,7 +56,7 @@ impl<'a, F> GetOrInsert<'a, F> {
     /// Sets how long other replicas wait for a replica that began to compute and then ended. Default: 5
     /// seconds. The lease is renewed while the computation runs, so it does not limit its duration.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.wanted.lease = bounded(lease);
+        self.wanted.lease = clamp_ttl(lease);
         self
     }
 }
@@ -70,7 +73,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         // A value in this process needs no boxed future.
-        match self.wanted.cache.get_own(self.wanted.key) {
+        match self.wanted.cache.get_in_process(self.wanted.key) {
             Some(value) => Either::Left(ready(Ok(value))),
             None => Either::Right(Box::pin(self.run())),
         }
@@ -85,29 +88,29 @@ impl<F> GetOrInsert<'_, F> {
         T: Serialize + DeserializeOwned + Send,
         E: Send + Sync + 'static,
     {
-        let Wanted { cache, key, .. } = self.wanted;
-        if cache.own.is_none()
+        let GetOrInsertRequest { cache, key, .. } = self.wanted;
+        if cache.in_process.is_none()
             && let Some(value) = cache.get(key).await
         {
             return Ok(value);
         }
         loop {
             let result = match cache.flights.join(key) {
-                Seat::Lead(flight) => return self.lead(flight).await,
-                Seat::Follow(result) => result,
+                FlightRole::Compute(flight) => return self.compute_and_share(flight).await,
+                FlightRole::Wait(result) => result,
             };
-            match outcome(result).await {
+            match wait_for_result(result).await {
                 // The caller that computed was dropped: this or another caller takes over.
                 None => {}
-                Some(Outcome::Value(bytes)) => match decode(key, &bytes) {
+                Some(ComputationResult::Value(bytes)) => match decode(key, &bytes) {
                     Some(value) => return Ok(value),
                     None => break,
                 },
-                Some(Outcome::Failed(error)) => match error.downcast::<E>() {
+                Some(ComputationResult::Failed(error)) => match error.downcast::<E>() {
                     Ok(error) => return Err(error),
                     Err(_) => break,
                 },
-                Some(Outcome::Unshared) => break,
+                Some(ComputationResult::Unshared) => break,
             }
         }
         // The computation of another caller has another type, so its result can't be shared.
@@ -115,7 +118,7 @@ impl<F> GetOrInsert<'_, F> {
     }
 
     /// Computes the value for all callers in this process and in other replicas.
-    async fn lead<Computing, T, E>(self, flight: Flight) -> Result<T, Arc<E>>
+    async fn compute_and_share<Computing, T, E>(self, flight: Computation) -> Result<T, Arc<E>>
     where
         F: FnOnce() -> Computing + Send,
         Computing: Future<Output = Result<T, E>> + Send,
@@ -124,12 +127,12 @@ impl<F> GetOrInsert<'_, F> {
     {
         let Self { wanted, compute } = self;
         let held = match wanted.value_or_lease().await {
-            Right::Known(bytes, value) => {
-                flight.land(Outcome::Value(bytes));
+            ValueOrLease::Stored(bytes, value) => {
+                flight.complete(ComputationResult::Value(bytes));
                 return Ok(value);
             }
-            Right::Leased(held) => Some(held),
-            Right::Alone => None,
+            ValueOrLease::Leased(held) => Some(held),
+            ValueOrLease::WithoutStore => None,
         };
         let computed = {
             let mut computing = std::pin::pin!(compute());
@@ -143,7 +146,7 @@ impl<F> GetOrInsert<'_, F> {
                         if let Some(held) = &held {
                             let (store, key, owner) = (Arc::clone(&held.store), held.key.clone(), held.owner.clone());
                             let lease = wanted.lease;
-                            tokio::spawn(async move { _ = store.extend(Claim::Lease(&key), &owner, lease).await });
+                            tokio::spawn(async move { _ = store.extend(ClaimKind::Lease(&key), &owner, lease).await });
                         }
                     }
                 }
@@ -152,28 +155,31 @@ impl<F> GetOrInsert<'_, F> {
         match computed {
             Ok(value) => {
                 let Some(bytes) = encode(wanted.key, &value) else {
-                    flight.land(Outcome::Unshared);
+                    flight.complete(ComputationResult::Unshared);
                     return Ok(value);
                 };
-                flight.land(Outcome::Value(bytes.clone()));
+                flight.complete(ComputationResult::Value(bytes.clone()));
                 if let Some(mut held) = held {
                     held.ended = true;
-                    report(wanted.key, wanted.cache.store.fill(wanted.key, &held.owner, bytes, wanted.ttl).await);
+                    log_error(
+                        wanted.key,
+                        wanted.cache.store.store_leased(wanted.key, &held.owner, bytes, wanted.ttl).await,
+                    );
                 }
                 Ok(value)
             }
             Err(error) => {
                 let error = Arc::new(error);
-                flight.land(Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+                flight.complete(ComputationResult::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
                 Err(error)
             }
         }
     }
 }
 
-impl Wanted<'_> {
+impl GetOrInsertRequest<'_> {
     /// Waits until the value is stored or this process gets the lease to compute it.
-    async fn value_or_lease<T: DeserializeOwned>(&self) -> Right<T> {
+    async fn value_or_lease<T: DeserializeOwned>(&self) -> ValueOrLease<T> {
         let owner = super::owner();
         let store = &self.cache.store;
         let (mut pause, longest) = POLL_DELAYS;
@@ -181,36 +187,36 @@ impl Wanted<'_> {
         loop {
             match store.lease(self.key, &owner, self.lease, self.ttl, &self.tags).await {
                 Ok(Lease::Value(bytes)) => match decode(self.key, &bytes) {
-                    Some(value) => return Right::Known(bytes, value),
-                    None if unreadable => return Right::Alone,
+                    Some(value) => return ValueOrLease::Stored(bytes, value),
+                    None if unreadable => return ValueOrLease::WithoutStore,
                     // For example a value of another version of the app.
                     None => {
                         unreadable = true;
-                        report(self.key, store.delete(self.key).await);
+                        log_error(self.key, store.delete(self.key).await);
                     }
                 },
                 Ok(Lease::Granted) => {
                     let (store, key) = (Arc::clone(store), self.key.to_owned());
-                    return Right::Leased(Held { store, key, owner, lease: true, ended: false });
+                    return ValueOrLease::Leased(HeldClaim { store, key, owner, lease: true, ended: false });
                 }
                 Ok(Lease::Busy) => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(longest);
                 }
                 Err(error) => {
-                    report::<()>(self.key, Err(error));
-                    return Right::Alone;
+                    log_error::<()>(self.key, Err(error));
+                    return ValueOrLease::WithoutStore;
                 }
             }
         }
     }
 }
 
-enum Right<T> {
-    Known(Bytes, T),
-    Leased(Held),
+enum ValueOrLease<T> {
+    Stored(Bytes, T),
+    Leased(HeldClaim),
     /// The store is unavailable: compute without a lease.
-    Alone,
+    WithoutStore,
 }
 
 impl<F> std::fmt::Debug for GetOrInsert<'_, F> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// Result of a computation.
 #[derive(Clone)]
-pub(super) enum Outcome {
+pub(super) enum ComputationResult {
     /// The encoded value.
     Value(Bytes),
     /// The shared error.
@@ -20,55 +20,55 @@ pub(super) enum Outcome {
     Unshared,
 }
 
-type Result = watch::Receiver<Option<Outcome>>;
+type Result = watch::Receiver<Option<ComputationResult>>;
 
 /// Computations under way, by key.
 #[derive(Default)]
-pub(super) struct Flights(Mutex<HashMap<String, Result>>);
+pub(super) struct SingleFlight(Mutex<HashMap<String, Result>>);
 
 /// Role of a caller: computing, or waiting for the result.
-pub(super) enum Seat {
-    Lead(Flight),
-    Follow(Result),
+pub(super) enum FlightRole {
+    Compute(Computation),
+    Wait(Result),
 }
 
-impl Flights {
+impl SingleFlight {
     fn open(&self) -> MutexGuard<'_, HashMap<String, Result>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn join(self: &Arc<Self>, key: &str) -> Seat {
+    pub(super) fn join(self: &Arc<Self>, key: &str) -> FlightRole {
         let mut open = self.open();
         if let Some(result) = open.get(key) {
-            return Seat::Follow(result.clone());
+            return FlightRole::Wait(result.clone());
         }
         let (sender, result) = watch::channel(None);
         open.insert(key.to_owned(), result);
-        Seat::Lead(Flight { flights: Arc::clone(self), key: key.to_owned(), sender })
+        FlightRole::Compute(Computation { flights: Arc::clone(self), key: key.to_owned(), sender })
     }
 }
 
 /// Computation under way; it ends when this is dropped.
-pub(super) struct Flight {
-    flights: Arc<Flights>,
+pub(super) struct Computation {
+    flights: Arc<SingleFlight>,
     key: String,
-    sender: watch::Sender<Option<Outcome>>,
+    sender: watch::Sender<Option<ComputationResult>>,
 }
 
-impl Flight {
+impl Computation {
     /// Sends the result to the waiting callers.
-    pub(super) fn land(&self, outcome: Outcome) {
+    pub(super) fn complete(&self, outcome: ComputationResult) {
         self.sender.send_replace(Some(outcome));
     }
 }
 
-impl Drop for Flight {
+impl Drop for Computation {
     fn drop(&mut self) {
         self.flights.open().remove(&self.key);
     }
 }
 
 /// Waits for the result. Returns `None` if the computation was dropped before it ended.
-pub(super) async fn outcome(mut result: Result) -> Option<Outcome> {
+pub(super) async fn wait_for_result(mut result: Result) -> Option<ComputationResult> {
     result.wait_for(Option::is_some).await.ok()?.clone()
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use moka::{ops::compute::Op, policy::EvictionPolicy};
 
-use super::{CacheStore, Claim, Error, ErrorKind, Lease};
+use super::{CacheStore, ClaimKind, Error, ErrorKind, Lease};
 use crate::clock::Clock;
 use claims::Claims;
 use tags::{TagTable, Tags};
@@ -31,10 +31,10 @@ const ITEM_OVERHEAD_BYTES: usize = 48;
 /// Cache store in this process, limited in size. The least recently used entries are evicted first; the
 /// frequency of use is not considered, so that a value that was just stored is not evicted.
 #[derive(Clone)]
-pub struct InProcess(Arc<Inner>);
+pub struct MemoryStore(Arc<Inner>);
 
 struct Inner {
-    entries: moka::sync::Cache<String, Arc<Entry>, RandomState>,
+    entries: moka::sync::Cache<String, Arc<CacheEntry>, RandomState>,
     tags: TagTable,
     locks: Claims,
     leases: Claims,
@@ -43,36 +43,36 @@ struct Inner {
 }
 
 #[derive(Clone)]
-struct Entry {
-    value: Value,
+struct CacheEntry {
+    value: CacheValue,
     until: Duration,
     tags: Tags,
 }
 
 #[derive(Clone)]
-enum Value {
+enum CacheValue {
     Bytes(Bytes),
     Number(i64),
-    Hash(Arc<Mutex<Items<HashMap<String, Bytes>>>>),
-    Set(Arc<Mutex<Items<HashSet<String>>>>),
+    Hash(Arc<Mutex<SizedCollection<HashMap<String, Bytes>>>>),
+    Set(Arc<Mutex<SizedCollection<HashSet<String>>>>),
 }
 
 #[derive(Default)]
-struct Items<T> {
+struct SizedCollection<T> {
     items: T,
     bytes: usize,
 }
 
 /// Operation on an entry, and the result to return.
-type Change<T> = (Op<Entry>, Result<T, Error>);
+type EntryChange<T> = (Op<CacheEntry>, Result<T, Error>);
 
-impl InProcess {
+impl MemoryStore {
     /// Creates an empty store of approximately this many bytes.
     pub fn new(size: u64, clock: Clock) -> Self {
         let entries = moka::sync::Cache::builder()
             .max_capacity(size)
             .eviction_policy(EvictionPolicy::lru())
-            .weigher(|key: &String, entry: &Arc<Entry>| {
+            .weigher(|key: &String, entry: &Arc<CacheEntry>| {
                 u32::try_from(key.len() + entry.value.size() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
             })
             .build_with_hasher(RandomState::default());
@@ -82,14 +82,14 @@ impl InProcess {
 
     /// Reads the value of a key without copying it.
     pub(super) fn read<T>(&self, key: &str, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Error> {
-        match self.live(key).as_deref() {
+        match self.get_live(key).as_deref() {
             None => Ok(None),
-            Some(Entry { value: Value::Bytes(bytes), .. }) => Ok(Some(read(bytes))),
-            Some(Entry { value, .. }) => value.to_bytes().map(|bytes| Some(read(&bytes))),
+            Some(CacheEntry { value: CacheValue::Bytes(bytes), .. }) => Ok(Some(read(bytes))),
+            Some(CacheEntry { value, .. }) => value.to_bytes().map(|bytes| Some(read(&bytes))),
         }
     }
 
-    fn live(&self, key: &str) -> Option<Arc<Entry>> {
+    fn get_live(&self, key: &str) -> Option<Arc<CacheEntry>> {
         let entry = self.0.entries.get(key)?;
         if entry.is_live(self.0.clock.elapsed()) {
             return Some(entry);
@@ -101,7 +101,11 @@ impl InProcess {
 
     /// Changes an entry; changes of one key run one after another. The closure gets only entries that are not
     /// expired.
-    fn change<T>(&self, key: &str, change: impl FnOnce(Option<Entry>, Duration) -> Change<T>) -> Result<T, Error> {
+    fn change<T>(
+        &self,
+        key: &str,
+        change: impl FnOnce(Option<CacheEntry>, Duration) -> EntryChange<T>,
+    ) -> Result<T, Error> {
         let mut answer = None;
         self.0.entries.entry_by_ref(key).and_compute_with(|entry| {
             let now = self.0.clock.elapsed();
@@ -117,40 +121,40 @@ impl InProcess {
         answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "the entry was not changed")))
     }
 
-    fn hash(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashMap<String, Bytes>>>>>, Error> {
-        match self.live(key).as_deref().map(|entry| &entry.value) {
+    fn hash(&self, key: &str) -> Result<Option<Arc<Mutex<SizedCollection<HashMap<String, Bytes>>>>>, Error> {
+        match self.get_live(key).as_deref().map(|entry| &entry.value) {
             None => Ok(None),
-            Some(Value::Hash(hash)) => Ok(Some(Arc::clone(hash))),
+            Some(CacheValue::Hash(hash)) => Ok(Some(Arc::clone(hash))),
             Some(_) => Err(wrong_type("not a hash")),
         }
     }
 
-    fn members(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashSet<String>>>>>, Error> {
-        match self.live(key).as_deref().map(|entry| &entry.value) {
+    fn members(&self, key: &str) -> Result<Option<Arc<Mutex<SizedCollection<HashSet<String>>>>>, Error> {
+        match self.get_live(key).as_deref().map(|entry| &entry.value) {
             None => Ok(None),
-            Some(Value::Set(set)) => Ok(Some(Arc::clone(set))),
+            Some(CacheValue::Set(set)) => Ok(Some(Arc::clone(set))),
             Some(_) => Err(wrong_type("not a set")),
         }
     }
 
-    fn claims<'a>(&self, claim: Claim<'a>) -> (&Claims, &'a str) {
+    fn claims<'a>(&self, claim: ClaimKind<'a>) -> (&Claims, &'a str) {
         match claim {
-            Claim::Lock(key) => (&self.0.locks, key),
-            Claim::Lease(key) => (&self.0.leases, key),
+            ClaimKind::Lock(key) => (&self.0.locks, key),
+            ClaimKind::Lease(key) => (&self.0.leases, key),
         }
     }
 }
 
 #[async_trait]
-impl CacheStore for InProcess {
+impl CacheStore for MemoryStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        self.live(key).map(|entry| entry.value.to_bytes()).transpose()
+        self.get_live(key).map(|entry| entry.value.to_bytes()).transpose()
     }
 
     async fn set(&self, key: &str, value: Bytes, ttl: Duration, tags: &[String]) -> Result<(), Error> {
         self.0.leases.end(key);
-        let (value, until) = (Value::Bytes(value), self.0.clock.elapsed() + ttl);
-        self.0.entries.insert(key.to_owned(), Arc::new(Entry { value, until, tags: self.0.tags.get(tags) }));
+        let (value, until) = (CacheValue::Bytes(value), self.0.clock.elapsed() + ttl);
+        self.0.entries.insert(key.to_owned(), Arc::new(CacheEntry { value, until, tags: self.0.tags.get(tags) }));
         Ok(())
     }
 
@@ -160,13 +164,13 @@ impl CacheStore for InProcess {
     }
 
     async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
-        Ok(self.live(key).map(|entry| entry.until.saturating_sub(self.0.clock.elapsed())))
+        Ok(self.get_live(key).map(|entry| entry.until.saturating_sub(self.0.clock.elapsed())))
     }
 
     async fn expire(&self, key: &str, ttl: Duration) -> Result<bool, Error> {
         self.change(key, |entry, now| match entry {
             None => (Op::Nop, Ok(false)),
-            Some(entry) => (Op::Put(Entry { until: now + ttl, ..entry }), Ok(true)),
+            Some(entry) => (Op::Put(CacheEntry { until: now + ttl, ..entry }), Ok(true)),
         })
     }
 
@@ -174,12 +178,12 @@ impl CacheStore for InProcess {
         self.change(key, |entry, now| {
             let (before, until, tags) = match entry {
                 None => (0, now + ttl, Tags::default()),
-                Some(Entry { value: Value::Number(number), until, tags }) => (number, until, tags),
+                Some(CacheEntry { value: CacheValue::Number(number), until, tags }) => (number, until, tags),
                 Some(_) => return (Op::Nop, Err(wrong_type("not a number"))),
             };
             match before.checked_add(by) {
                 None => (Op::Nop, Err(wrong_type("the sum is out of range"))),
-                Some(sum) => (Op::Put(Entry { value: Value::Number(sum), until, tags }), Ok(sum)),
+                Some(sum) => (Op::Put(CacheEntry { value: CacheValue::Number(sum), until, tags }), Ok(sum)),
             }
         })
     }
@@ -192,7 +196,7 @@ impl CacheStore for InProcess {
         self.change(key, |entry, now| {
             let hash = match entry.map(|entry| entry.value) {
                 None => Arc::default(),
-                Some(Value::Hash(hash)) => hash,
+                Some(CacheValue::Hash(hash)) => hash,
                 Some(_) => return (Op::Nop, Err(wrong_type("not a hash"))),
             };
             let mut items = open(&hash);
@@ -202,7 +206,7 @@ impl CacheStore for InProcess {
                 None => items.bytes += field.len() + ITEM_OVERHEAD_BYTES,
             }
             drop(items);
-            (Op::Put(Entry { value: Value::Hash(hash), until: now + ttl, tags: Tags::default() }), Ok(()))
+            (Op::Put(CacheEntry { value: CacheValue::Hash(hash), until: now + ttl, tags: Tags::default() }), Ok(()))
         })
     }
 
@@ -213,7 +217,7 @@ impl CacheStore for InProcess {
     async fn hash_delete(&self, key: &str, field: &str) -> Result<bool, Error> {
         self.change(key, |entry, _| {
             let Some(entry) = entry else { return (Op::Nop, Ok(false)) };
-            let Value::Hash(hash) = &entry.value else { return (Op::Nop, Err(wrong_type("not a hash"))) };
+            let CacheValue::Hash(hash) = &entry.value else { return (Op::Nop, Err(wrong_type("not a hash"))) };
             let mut items = open(hash);
             let Some(before) = items.items.remove(field) else { return (Op::Nop, Ok(false)) };
             items.bytes -= before.len() + field.len() + ITEM_OVERHEAD_BYTES;
@@ -227,7 +231,7 @@ impl CacheStore for InProcess {
         self.change(key, |entry, now| {
             let set = match entry.map(|entry| entry.value) {
                 None => Arc::default(),
-                Some(Value::Set(set)) => set,
+                Some(CacheValue::Set(set)) => set,
                 Some(_) => return (Op::Nop, Err(wrong_type("not a set"))),
             };
             let mut items = open(&set);
@@ -236,14 +240,14 @@ impl CacheStore for InProcess {
                 items.bytes += member.len() + ITEM_OVERHEAD_BYTES;
             }
             drop(items);
-            (Op::Put(Entry { value: Value::Set(set), until: now + ttl, tags: Tags::default() }), Ok(new))
+            (Op::Put(CacheEntry { value: CacheValue::Set(set), until: now + ttl, tags: Tags::default() }), Ok(new))
         })
     }
 
     async fn set_remove(&self, key: &str, member: &str) -> Result<bool, Error> {
         self.change(key, |entry, _| {
             let Some(entry) = entry else { return (Op::Nop, Ok(false)) };
-            let Value::Set(set) = &entry.value else { return (Op::Nop, Err(wrong_type("not a set"))) };
+            let CacheValue::Set(set) = &entry.value else { return (Op::Nop, Err(wrong_type("not a set"))) };
             let mut items = open(set);
             if !items.items.remove(member) {
                 return (Op::Nop, Ok(false));
@@ -269,7 +273,7 @@ impl CacheStore for InProcess {
     }
 
     async fn lock(&self, key: &str, owner: &str, ttl: Duration) -> Result<Option<u64>, Error> {
-        if !self.0.locks.take(key, owner, self.0.clock.elapsed(), ttl, Tags::default()) {
+        if !self.0.locks.acquire(key, owner, self.0.clock.elapsed(), ttl, Tags::default()) {
             return Ok(None);
         }
         // At least the number of microseconds since 1970, so that tokens also grow across restarts.
@@ -293,40 +297,40 @@ impl CacheStore for InProcess {
         if let Some(value) = self.get(key).await? {
             return Ok(Lease::Value(value));
         }
-        Ok(if self.0.leases.take(key, owner, self.0.clock.elapsed(), lease, tags) {
+        Ok(if self.0.leases.acquire(key, owner, self.0.clock.elapsed(), lease, tags) {
             Lease::Granted
         } else {
             Lease::Busy
         })
     }
 
-    async fn fill(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error> {
+    async fn store_leased(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error> {
         let now = self.0.clock.elapsed();
         let filled = self.0.leases.release_then(key, owner, now, |tags| {
-            let entry = Entry { value: Value::Bytes(value), until: now + ttl, tags };
+            let entry = CacheEntry { value: CacheValue::Bytes(value), until: now + ttl, tags };
             self.0.entries.insert(key.to_owned(), Arc::new(entry));
         });
         Ok(filled.is_some())
     }
 
-    async fn extend(&self, claim: Claim<'_>, owner: &str, ttl: Duration) -> Result<bool, Error> {
+    async fn extend(&self, claim: ClaimKind<'_>, owner: &str, ttl: Duration) -> Result<bool, Error> {
         let (claims, key) = self.claims(claim);
         Ok(claims.extend(key, owner, self.0.clock.elapsed(), ttl))
     }
 
-    async fn release(&self, claim: Claim<'_>, owner: &str) -> Result<bool, Error> {
+    async fn release(&self, claim: ClaimKind<'_>, owner: &str) -> Result<bool, Error> {
         let (claims, key) = self.claims(claim);
         Ok(claims.release(key, owner, self.0.clock.elapsed()))
     }
 }
 
-impl Entry {
+impl CacheEntry {
     fn is_live(&self, now: Duration) -> bool {
         self.until > now && self.tags.are_valid()
     }
 }
 
-impl Value {
+impl CacheValue {
     fn to_bytes(&self) -> Result<Bytes, Error> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.clone()),
@@ -353,7 +357,7 @@ fn wrong_type(what: &'static str) -> Error {
     Error::new(ErrorKind::WrongType, what)
 }
 
-impl fmt::Debug for InProcess {
+impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InProcess").field("bytes", &self.0.entries.weighted_size()).finish_non_exhaustive()
     }

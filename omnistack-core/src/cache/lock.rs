@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{CacheStore, Claim, Error, bounded};
+use super::{CacheStore, ClaimKind, Error, clamp_ttl};
 
 /// Lock that is held until it is released or its time has passed. If it is dropped, it is released in the
 /// background.
@@ -12,17 +12,17 @@ use super::{CacheStore, Claim, Error, bounded};
 /// seen: `update jobs set …, fence = $1 where id = $2 and fence < $1`.
 #[must_use = "a lock that is dropped is released"]
 pub struct Lock {
-    claim: Held,
+    claim: HeldClaim,
     fence: u64,
 }
 
 impl Lock {
-    pub(super) fn new(claim: Held, fence: u64) -> Self {
+    pub(super) fn new(claim: HeldClaim, fence: u64) -> Self {
         Self { claim, fence }
     }
 
     /// Returns the fencing token: a number larger than that of all locks acquired before, of any key.
-    pub fn fence(&self) -> u64 {
+    pub fn fencing_token(&self) -> u64 {
         self.fence
     }
 
@@ -32,7 +32,7 @@ impl Lock {
     ///
     /// Fails if the store is unavailable; it is then unknown whether the lock was extended.
     pub async fn extend(&self, ttl: Duration) -> Result<bool, Error> {
-        self.claim.store.extend(Claim::Lock(&self.claim.key), &self.claim.owner, bounded(ttl)).await
+        self.claim.store.extend(ClaimKind::Lock(&self.claim.key), &self.claim.owner, clamp_ttl(ttl)).await
     }
 
     /// Releases the lock. Returns `false` if it was lost before.
@@ -42,7 +42,7 @@ impl Lock {
     /// Fails if the store is unavailable; the lock then ends when its time has passed.
     pub async fn release(mut self) -> Result<bool, Error> {
         self.claim.ended = true;
-        self.claim.store.release(Claim::Lock(&self.claim.key), &self.claim.owner).await
+        self.claim.store.release(ClaimKind::Lock(&self.claim.key), &self.claim.owner).await
     }
 }
 
@@ -53,7 +53,7 @@ impl fmt::Debug for Lock {
 }
 
 /// Lock or lease that is released when dropped.
-pub(super) struct Held {
+pub(super) struct HeldClaim {
     pub(super) store: Arc<dyn CacheStore>,
     pub(super) key: String,
     pub(super) owner: String,
@@ -62,7 +62,7 @@ pub(super) struct Held {
     pub(super) ended: bool,
 }
 
-impl Drop for Held {
+impl Drop for HeldClaim {
     fn drop(&mut self) {
         // Without a runtime, it ends when its time has passed.
         let (false, Ok(runtime)) = (self.ended, tokio::runtime::Handle::try_current()) else {
@@ -71,7 +71,7 @@ impl Drop for Held {
         let (store, lease) = (Arc::clone(&self.store), self.lease);
         let (key, owner) = (std::mem::take(&mut self.key), std::mem::take(&mut self.owner));
         runtime.spawn(async move {
-            let claim = if lease { Claim::Lease(&key) } else { Claim::Lock(&key) };
+            let claim = if lease { ClaimKind::Lease(&key) } else { ClaimKind::Lock(&key) };
             _ = store.release(claim, &owner).await;
         });
     }

@@ -90,13 +90,13 @@ pub trait CacheStore: Send + Sync + 'static {
 
     /// Ends the owner's lease and stores the computed value, unless the lease had ended before. Returns whether
     /// the lease was held.
-    async fn fill(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error>;
+    async fn store_leased(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error>;
 
     /// Sets the remaining time of the owner's lock or lease. Returns `false` if the owner no longer holds it.
-    async fn extend(&self, claim: Claim<'_>, owner: &str, ttl: Duration) -> Result<bool, Error>;
+    async fn extend(&self, claim: ClaimKind<'_>, owner: &str, ttl: Duration) -> Result<bool, Error>;
 
     /// Ends the owner's lock or lease. Returns `false` if the owner no longer holds it.
-    async fn release(&self, claim: Claim<'_>, owner: &str) -> Result<bool, Error>;
+    async fn release(&self, claim: ClaimKind<'_>, owner: &str) -> Result<bool, Error>;
 }
 
 /// Result of requesting a value.
@@ -112,7 +112,7 @@ pub enum Lease {
 
 /// Kind and key of a time-limited claim of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim<'a> {
+pub enum ClaimKind<'a> {
     /// The lock with this name.
     Lock(&'a str),
     /// The lease to compute the value of this key.

@@ -40,7 +40,7 @@ impl Timestamp {
     }
 
     /// Returns the time passed since `earlier`, or zero if `earlier` is later.
-    pub fn since(self, earlier: Self) -> Duration {
+    pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 

@@ -14,9 +14,9 @@ use secrecy::SecretString;
 use super::Environment;
 
 /// A type that a setting can have.
-pub trait Form: Sized {
+pub trait SettingValue: Sized {
     /// The expected text, for messages and the reference: `duration, e.g. 30s`.
-    const FORM: &'static str;
+    const EXPECTED: &'static str;
     /// Whether the value must never be shown.
     const SECRET: bool = false;
     /// Whether values are ordered. A setting of such a type must declare its least and greatest value.
@@ -29,7 +29,7 @@ pub trait Form: Sized {
     fn parse(text: &str) -> Result<Self, String>;
 
     /// Returns the value of an absent setting that has no default, or `None` if the type has no such value.
-    fn absent() -> Option<Self> {
+    fn when_unset() -> Option<Self> {
         None
     }
 
@@ -52,12 +52,12 @@ macro_rules! ordered {
 
 macro_rules! from_str {
     ($($ty:ty = $form:literal $($ordered:ident)?;)*) => {$(
-        impl Form for $ty {
-            const FORM: &'static str = $form;
+        impl SettingValue for $ty {
+            const EXPECTED: &'static str = $form;
             $($ordered!();)?
 
             fn parse(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|_| format!("`{text}` is not a {}", Self::FORM))
+                text.parse().map_err(|_| format!("`{text}` is not a {}", Self::EXPECTED))
             }
         }
     )*};
@@ -76,24 +76,24 @@ from_str! {
     HeaderName = "header name, e.g. x-workspace";
 }
 
-impl Form for String {
-    const FORM: &'static str = "text";
+impl SettingValue for String {
+    const EXPECTED: &'static str = "text";
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.into())
     }
 }
 
-impl Form for PathBuf {
-    const FORM: &'static str = "path";
+impl SettingValue for PathBuf {
+    const EXPECTED: &'static str = "path";
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.into())
     }
 }
 
-impl Form for SecretString {
-    const FORM: &'static str = "secret";
+impl SettingValue for SecretString {
+    const EXPECTED: &'static str = "secret";
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -101,8 +101,8 @@ impl Form for SecretString {
     }
 }
 
-impl Form for bool {
-    const FORM: &'static str = "true or false";
+impl SettingValue for bool {
+    const EXPECTED: &'static str = "true or false";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -113,16 +113,16 @@ impl Form for bool {
     }
 }
 
-impl Form for Environment {
-    const FORM: &'static str = "development, test or production";
+impl SettingValue for Environment {
+    const EXPECTED: &'static str = "development, test or production";
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()
     }
 }
 
-impl Form for Duration {
-    const FORM: &'static str = "duration, e.g. 30s, 5m, 1h 30m";
+impl SettingValue for Duration {
+    const EXPECTED: &'static str = "duration, e.g. 30s, 5m, 1h 30m";
     ordered!();
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -133,8 +133,8 @@ impl Form for Duration {
     }
 }
 
-impl Form for ByteSize {
-    const FORM: &'static str = "size, e.g. 512KiB, 10MiB";
+impl SettingValue for ByteSize {
+    const EXPECTED: &'static str = "size, e.g. 512KiB, 10MiB";
     ordered!();
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -143,8 +143,8 @@ impl Form for ByteSize {
     }
 }
 
-impl<T: Form> Form for Option<T> {
-    const FORM: &'static str = T::FORM;
+impl<T: SettingValue> SettingValue for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
     const SECRET: bool = T::SECRET;
 
     const ORDERED: bool = T::ORDERED;
@@ -153,7 +153,7 @@ impl<T: Form> Form for Option<T> {
         T::parse(text).map(Some)
     }
 
-    fn absent() -> Option<Self> {
+    fn when_unset() -> Option<Self> {
         Some(None)
     }
 
@@ -166,15 +166,15 @@ impl<T: Form> Form for Option<T> {
 }
 
 /// A comma-separated list. An absent setting is an empty list.
-impl<T: Form> Form for Vec<T> {
-    const FORM: &'static str = T::FORM;
+impl<T: SettingValue> SettingValue for Vec<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
     const SECRET: bool = T::SECRET;
 
     fn parse(text: &str) -> Result<Self, String> {
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
     }
 
-    fn absent() -> Option<Self> {
+    fn when_unset() -> Option<Self> {
         Some(Vec::new())
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{Uri, uri::Scheme};
 
-use super::Form;
+use super::SettingValue;
 
 /// The address at which users reach the app, `PUBLIC_URL`. Links in emails and to files start with it. It has no
 /// path and no trailing slash: the app is served at the root of its host.
@@ -44,8 +44,8 @@ impl PublicUrl {
     }
 }
 
-impl Form for PublicUrl {
-    const FORM: &'static str = "address, e.g. https://app.example.com";
+impl SettingValue for PublicUrl {
+    const EXPECTED: &'static str = "address, e.g. https://app.example.com";
 
     fn parse(text: &str) -> Result<Self, String> {
         let root = |uri: &Uri| {
@@ -56,7 +56,7 @@ impl Form for PublicUrl {
         let uri = text.parse::<Uri>().ok();
         let read = uri.as_ref().and_then(|uri| Some((root(uri)?, uri.host()?, uri.path().trim_end_matches('/'))));
         match read {
-            None => Err(format!("`{text}` is not an {}", Self::FORM)),
+            None => Err(format!("`{text}` is not an {}", Self::EXPECTED)),
             Some((root, host, "")) => Ok(Self { text: root, host: host.to_owned() }),
             Some((root, _, path)) => Err(format!(
                 "`{text}` has the path `{path}`, and the app is served at the root of its host; use `{root}`, or another host"

@@ -23,7 +23,7 @@ pub fn reference(sections: &[(&'static str, Vec<Setting>)]) -> String {
             };
             let range = setting.range.map_or_else(String::new, |(least, most)| format!("`{least}`, `{most}`"));
             let doc = setting.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
-            _ = writeln!(text, "| `{}` | {} | {default} | {range} | {doc} |", setting.name, setting.form);
+            _ = writeln!(text, "| `{}` | {} | {default} | {range} | {doc} |", setting.name, setting.expected);
         }
         text.push('\n');
     }

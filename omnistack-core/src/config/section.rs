@@ -1,6 +1,6 @@
 //! The `section!` macro: declares a struct of settings and their documentation.
 
-use super::{Config, ConfigProblem, Form};
+use super::{Config, ConfigProblem, SettingValue};
 
 /// The declaration of one setting, for the reference and error messages.
 #[derive(Clone, Copy, Debug)]
@@ -8,7 +8,7 @@ pub struct Setting {
     /// Name of the environment variable.
     pub name: &'static str,
     /// Expected text, such as `duration, e.g. 30s`.
-    pub form: &'static str,
+    pub expected: &'static str,
     /// Description.
     pub doc: &'static str,
     /// Value if the setting is absent.
@@ -25,7 +25,7 @@ pub struct Setting {
 }
 
 /// A group of settings that one module owns. Implemented by [`section!`](crate::section).
-pub trait Section: Sized {
+pub trait SettingsSection: Sized {
     /// Heading in the reference.
     const TITLE: &'static str;
 
@@ -41,19 +41,19 @@ pub trait Section: Sized {
 
 /// A reader of the settings of one section. It collects their problems.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct SettingsReader<'a> {
     config: &'a Config,
     problems: Vec<ConfigProblem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SettingsReader<'a> {
     /// Creates a reader without problems.
     pub fn new(config: &'a Config) -> Self {
         Self { config, problems: Vec::new() }
     }
 
     /// Reads the value of a setting. If the setting is missing or invalid, adds a problem and returns `None`.
-    pub fn read<T: Form>(&mut self, setting: Setting) -> Option<T> {
+    pub fn read<T: SettingValue>(&mut self, setting: Setting) -> Option<T> {
         let found = self.config.get(setting.name);
         let production = self.config.environment().is_production();
         let (text, origin) = match (found, setting.default, setting.development) {
@@ -66,16 +66,16 @@ impl<'a> Reader<'a> {
             (None, Some(default), _) => (default, None),
             (None, None, Some(development)) if !production => (development, None),
             (None, ..) => {
-                let absent = T::absent().filter(|_| setting.development.is_none());
+                let absent = T::when_unset().filter(|_| setting.development.is_none());
                 if absent.is_none() {
-                    let message = format!("must be set ({}). {}", setting.form, setting.doc.trim());
+                    let message = format!("must be set ({}). {}", setting.expected, setting.doc.trim());
                     self.problems.push(ConfigProblem::new(setting.name, message));
                 }
                 return absent;
             }
         };
         T::parse(text)
-            .map_err(|wrong| if T::SECRET { format!("is not a {}", setting.form) } else { wrong })
+            .map_err(|wrong| if T::SECRET { format!("is not a {}", setting.expected) } else { wrong })
             .and_then(|value| in_range(value, setting))
             .map_err(|message| self.problems.push(ConfigProblem { name: setting.name.into(), origin, message }))
             .ok()
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Returns the value if it is within the range its setting declares, otherwise a message.
-fn in_range<T: Form>(value: T, setting: Setting) -> Result<T, String> {
+fn in_range<T: SettingValue>(value: T, setting: Setting) -> Result<T, String> {
     let Some((least, most)) = setting.range else { return Ok(value) };
     if value.between(&T::parse(least)?, &T::parse(most)?) {
         Ok(value)
@@ -112,7 +112,7 @@ fn in_range<T: Form>(value: T, setting: Setting) -> Result<T, String> {
 ///
 /// See [`config`](crate::config) for an example.
 #[macro_export]
-macro_rules! section {
+macro_rules! settings {
     (
         $(#[doc = $title:literal] $(#[doc = $more:literal])*)?
         $vis:vis struct $name:ident {
@@ -130,13 +130,13 @@ macro_rules! section {
             $( $(#[doc = $doc])* #[doc = concat!("\n\nSetting: `", $key, "`.")] $field_vis $field: $ty, )*
         }
 
-        impl $crate::config::Section for $name {
+        impl $crate::config::SettingsSection for $name {
             const TITLE: &'static str = concat!($($title)?);
 
             fn settings() -> Vec<$crate::config::Setting> {
                 $(
                     const _: () = assert!(
-                        !<$ty as $crate::config::Form>::ORDERED || !<[&str]>::is_empty(&[$($least)?]),
+                        !<$ty as $crate::config::SettingValue>::ORDERED || !<[&str]>::is_empty(&[$($least)?]),
                         concat!("`", $key, "` needs its least and most value: add `, range \"1\"..=\"100\"`"),
                     );
                 )*
@@ -145,20 +145,20 @@ macro_rules! section {
                     let development: Option<&'static str> = None $(.or(Some($development)))?;
                     $crate::config::Setting {
                         name: $key,
-                        form: <$ty as $crate::config::Form>::FORM,
+                        expected: <$ty as $crate::config::SettingValue>::EXPECTED,
                         doc: concat!($($doc, "\n"),*),
                         default,
                         development,
                         range: None $(.or(Some(($least, $most))))?,
-                        secret: <$ty as $crate::config::Form>::SECRET,
-                        required: default.is_none() && <$ty as $crate::config::Form>::absent().is_none(),
+                        secret: <$ty as $crate::config::SettingValue>::SECRET,
+                        required: default.is_none() && <$ty as $crate::config::SettingValue>::when_unset().is_none(),
                     }
                 }),*]
             }
 
             fn read(config: &$crate::config::Config) -> Result<Self, Vec<$crate::config::ConfigProblem>> {
-                let mut reader = $crate::config::Reader::new(config);
-                let mut settings = <Self as $crate::config::Section>::settings().into_iter();
+                let mut reader = $crate::config::SettingsReader::new(config);
+                let mut settings = <Self as $crate::config::SettingsSection>::settings().into_iter();
                 $( let $field: Option<$ty> = settings.next().and_then(|setting| reader.read(setting)); )*
                 let section = (|| Some(Self { $($field: $field?),* }))();
                 reader.finish(section)

@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{ConfigProblem, Environment, Section, Setting};
+use super::{ConfigProblem, Environment, Setting, SettingsSection};
 
 /// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingSource {
     /// The file `.env` in the working directory.
     DotEnv,
     /// The file `omnistack.toml` in the working directory.
@@ -22,7 +22,7 @@ pub enum Origin {
     Code,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DotEnv => ".env",
@@ -38,7 +38,7 @@ impl fmt::Display for Origin {
 /// Cheap to clone. Its `Debug` output shows names only, never values.
 #[derive(Clone, Default)]
 pub struct Config {
-    values: Arc<BTreeMap<String, (String, Origin)>>,
+    values: Arc<BTreeMap<String, (String, SettingSource)>>,
     problems: Arc<Vec<ConfigProblem>>,
     sections: Arc<Mutex<Vec<(&'static str, Vec<Setting>)>>>,
 }
@@ -53,7 +53,7 @@ impl Config {
     /// Creates a configuration with exactly these values, for tests and for programs that store their settings
     /// differently.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        let values = pairs.into_iter().map(|(name, text)| (name.into(), (text.into(), Origin::Code)));
+        let values = pairs.into_iter().map(|(name, text)| (name.into(), (text.into(), SettingSource::Code)));
         Self { values: Arc::new(values.collect()), ..Self::default() }
     }
 
@@ -66,19 +66,19 @@ impl Config {
         if let Err(problem) = toml_file(&folder.join("omnistack.toml"), &mut values) {
             problems.push(problem);
         }
-        values.extend(environment.into_iter().map(|(name, text)| (name, (text, Origin::Environment))));
+        values.extend(environment.into_iter().map(|(name, text)| (name, (text, SettingSource::Environment))));
         Self { values: Arc::new(values), problems: Arc::new(problems), sections: Arc::default() }
     }
 
     /// Sets one setting.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.values).insert(name.into(), (value.into(), Origin::Code));
+        Arc::make_mut(&mut self.values).insert(name.into(), (value.into(), SettingSource::Code));
         self
     }
 
     /// Returns the text of a setting and its source, or `None` if it is absent or empty.
-    pub fn get(&self, name: &str) -> Option<(&str, Origin)> {
+    pub fn get(&self, name: &str) -> Option<(&str, SettingSource)> {
         self.values.get(name).map(|(text, origin)| (text.as_str(), *origin)).filter(|(text, _)| !text.is_empty())
     }
 
@@ -96,7 +96,7 @@ impl Config {
     ///
     /// # Errors
     /// All problems found in the section.
-    pub fn section<S: Section>(&self) -> Result<S, Vec<ConfigProblem>> {
+    pub fn read_settings<S: SettingsSection>(&self) -> Result<S, Vec<ConfigProblem>> {
         let mut sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
         if !sections.iter().any(|(title, _)| *title == S::TITLE) {
             sections.push((S::TITLE, S::settings()));
@@ -116,8 +116,10 @@ impl Config {
         let sections = self.sections();
         let known: BTreeSet<&str> =
             sections.iter().flat_map(|(_, settings)| settings).map(|setting| setting.name).collect();
-        let unknown =
-            self.values.iter().filter(|(name, (_, origin))| *origin == Origin::Toml && !known.contains(name.as_str()));
+        let unknown = self
+            .values
+            .iter()
+            .filter(|(name, (_, origin))| *origin == SettingSource::Toml && !known.contains(name.as_str()));
         let unknown = unknown.map(|(name, (_, origin))| {
             let near =
                 known.iter().filter(|other| distance(name, other) <= 3).min_by_key(|other| distance(name, other));
@@ -142,25 +144,28 @@ fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
-fn dot_env(path: &Path, values: &mut BTreeMap<String, (String, Origin)>) -> Result<(), ConfigProblem> {
+fn dot_env(path: &Path, values: &mut BTreeMap<String, (String, SettingSource)>) -> Result<(), ConfigProblem> {
     let Some(text) = read_file(path, ".env")? else { return Ok(()) };
     for pair in dotenvy::from_read_iter(text.as_bytes()) {
         let (name, value) = pair.map_err(|error| match error {
-            dotenvy::Error::LineParse(line, _) => {
-                unreadable_line(".env", &text, start_of(&text, &line), "put a value with spaces, quotes or # in quotes")
-            }
+            dotenvy::Error::LineParse(line, _) => parse_problem(
+                ".env",
+                &text,
+                offset_of_refused_line(&text, &line),
+                "put a value with spaces, quotes or # in quotes",
+            ),
             _ => ConfigProblem::new(".env", "can't be read"),
         })?;
-        values.insert(name, (value, Origin::DotEnv));
+        values.insert(name, (value, SettingSource::DotEnv));
     }
     Ok(())
 }
 
-fn toml_file(path: &Path, values: &mut BTreeMap<String, (String, Origin)>) -> Result<(), ConfigProblem> {
+fn toml_file(path: &Path, values: &mut BTreeMap<String, (String, SettingSource)>) -> Result<(), ConfigProblem> {
     let Some(text) = read_file(path, "omnistack.toml")? else { return Ok(()) };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let fix = "write it as TOML: text in quotes, each name once";
-        unreadable_line("omnistack.toml", &text, error.span().map(|span| span.start), fix)
+        parse_problem("omnistack.toml", &text, error.span().map(|span| span.start), fix)
     })?;
     flatten("", &toml::Value::Table(table), values);
     Ok(())
@@ -177,7 +182,7 @@ fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
 
 /// Returns the offset of the line in `.env` that dotenvy refused. Its error contains the whole line or the part
 /// after `=`.
-fn start_of(text: &str, refused: &str) -> Option<usize> {
+fn offset_of_refused_line(text: &str, refused: &str) -> Option<usize> {
     let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1));
     starts.into_iter().find(|start| {
         let rest = &text[*start..];
@@ -191,7 +196,7 @@ fn start_of(text: &str, refused: &str) -> Option<usize> {
 
 /// Creates a problem that names the file, the line and the setting that could not be parsed. The parser's own
 /// message is left out: it quotes the line, which may contain a secret.
-fn unreadable_line(file: &str, text: &str, at: Option<usize>, fix: &str) -> ConfigProblem {
+fn parse_problem(file: &str, text: &str, at: Option<usize>, fix: &str) -> ConfigProblem {
     let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
     let line = text[before.rfind('\n').map_or(0, |end| end + 1)..].lines().next().unwrap_or_default();
     // Base64 that lost its quotes also contains `=`, followed by nothing or by another `=`.
@@ -211,7 +216,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Converts `[http] body_limit = "1MiB"` to `HTTP_BODY_LIMIT`, and a list to comma-separated text.
-fn flatten(name: &str, value: &toml::Value, values: &mut BTreeMap<String, (String, Origin)>) {
+fn flatten(name: &str, value: &toml::Value, values: &mut BTreeMap<String, (String, SettingSource)>) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
@@ -219,7 +224,7 @@ fn flatten(name: &str, value: &toml::Value, values: &mut BTreeMap<String, (Strin
                 flatten(&if name.is_empty() { key } else { format!("{name}_{key}") }, value, values);
             }
         }
-        other => _ = values.insert(name.into(), (scalar(other), Origin::Toml)),
+        other => _ = values.insert(name.into(), (scalar(other), SettingSource::Toml)),
     }
 }
 

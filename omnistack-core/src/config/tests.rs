@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::*;
 
-crate::section! {
+crate::settings! {
     /// Test settings.
     ///
     /// This text is not part of the title.
@@ -49,7 +49,7 @@ fn later_sources_win_and_toml_paths_are_names() {
     let toml = "[sample]\nport = 2\nnames = [\"a\", \"b\"]\nwiat = \"3s\"\n";
     let config = read(dot_env, toml, &[("SAMPLE_SIZE", "1KiB")]);
 
-    let sample: Sample = config.section().unwrap();
+    let sample: Sample = config.read_settings().unwrap();
     assert_eq!((sample.port, sample.needed.as_str()), (2, "env-file"));
     assert_eq!(sample.names, ["a", "b"]);
     assert_eq!(sample.size, ByteSize::kib(1));
@@ -65,7 +65,7 @@ fn later_sources_win_and_toml_paths_are_names() {
 #[test]
 fn every_problem_is_reported_at_once_and_names_its_setting() {
     let config = Config::from_pairs([("SAMPLE_PORT", "70000"), ("SAMPLE_WAIT", "30"), ("SAMPLE_SIZE", "big")]);
-    let problems = config.section::<Sample>().unwrap_err();
+    let problems = config.read_settings::<Sample>().unwrap_err();
     let named: Vec<_> = problems.iter().map(|problem| problem.name.as_str()).collect();
     assert_eq!(named, ["SAMPLE_PORT", "SAMPLE_WAIT", "SAMPLE_SIZE", "SAMPLE_NEEDED"]);
     assert!(problems[1].message.contains("30s"), "{}", problems[1]);
@@ -73,14 +73,14 @@ fn every_problem_is_reported_at_once_and_names_its_setting() {
 
 #[test]
 fn production_refuses_development_secrets() {
-    let development = Config::from_pairs([("SAMPLE_NEEDED", "x")]).section::<Sample>().unwrap();
+    let development = Config::from_pairs([("SAMPLE_NEEDED", "x")]).read_settings::<Sample>().unwrap();
     assert_eq!(development.secret.expose_secret(), "dev-secret");
     for secret in [None, Some("dev-secret")] {
         let mut config = Config::from_pairs([("SAMPLE_NEEDED", "x"), ("APP_ENV", "production")]);
         if let Some(secret) = secret {
             config = config.with("SAMPLE_SECRET", secret);
         }
-        let problems = config.section::<Sample>().unwrap_err();
+        let problems = config.read_settings::<Sample>().unwrap_err();
         assert_eq!(problems[0].name, "SAMPLE_SECRET");
         assert!(!problems[0].to_string().contains("dev-secret"));
     }
@@ -89,7 +89,7 @@ fn production_refuses_development_secrets() {
 #[test]
 fn the_title_is_the_first_line() {
     let config = Config::default();
-    _ = config.section::<Sample>();
+    _ = config.read_settings::<Sample>();
     let reference = reference(&config.sections());
     assert!(reference.starts_with("## Test settings\n\n| setting |"), "{reference}");
 }
@@ -120,7 +120,7 @@ fn a_broken_file_is_named_by_file_line_and_setting_without_its_text() {
 #[test]
 fn a_byte_order_mark_is_no_part_of_a_file() {
     let config = read("\u{feff}SAMPLE_NEEDED=x\n", "\u{feff}[sample]\nport = 7\n", &[]);
-    assert!(config.section::<Sample>().is_ok_and(|sample| sample.needed == "x" && sample.port == 7));
+    assert!(config.read_settings::<Sample>().is_ok_and(|sample| sample.needed == "x" && sample.port == 7));
     assert_eq!(config.problems(), []);
 }
 
@@ -134,12 +134,12 @@ fn a_value_outside_its_range_is_refused_and_the_reference_names_the_range() {
         ("SAMPLE_WAIT", "25h", Some("`SAMPLE_WAIT` (from the program): must be from 1s to 1d")),
         ("SAMPLE_SIZE", "2GiB", Some("`SAMPLE_SIZE` (from the program): must be from 1KiB to 1GiB")),
     ] {
-        let problems = Config::from_pairs([("SAMPLE_NEEDED", "x"), (name, text)]).section::<Sample>().err();
+        let problems = Config::from_pairs([("SAMPLE_NEEDED", "x"), (name, text)]).read_settings::<Sample>().err();
         let problem = problems.map(|problems| problems[0].to_string());
         assert_eq!(problem.as_deref(), expected, "{name}={text}");
     }
     let config = Config::default();
-    _ = config.section::<Sample>();
+    _ = config.read_settings::<Sample>();
     assert!(
         reference(&config.sections())
             .contains("| `SAMPLE_WAIT` | duration, e.g. 30s, 5m, 1h 30m | `1h 30m` | `1s`, `1d` |")

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::ContactSettings;
 use crate::{
     email::Address,
-    http::{Error, FieldProblem},
-    name::is_unwanted,
+    http::{Error, FieldError},
+    name::is_unsafe_character,
 };
 
 /// Largest number of extra fields of a message.
@@ -74,7 +74,7 @@ pub struct NewContactMessage {
 
 /// A validated message.
 #[derive(Clone, Debug)]
-pub(super) struct Accepted {
+pub(super) struct ValidatedContactMessage {
     pub(super) name: String,
     pub(super) email: Address,
     pub(super) message: String,
@@ -104,53 +104,53 @@ impl NewContactMessage {
     }
 
     /// Returns whether the hidden field `website` is filled in.
-    pub(super) fn fell_for_it(&self) -> bool {
+    pub(super) fn has_filled_hidden_field(&self) -> bool {
         self.website.as_ref().is_some_and(|website| !website.trim().is_empty())
     }
 
     /// Validates the message. Fails with all problems at once, each of which names a field.
-    pub(super) fn check(&self, settings: &ContactSettings) -> Result<Accepted, Error> {
+    pub(super) fn check(&self, settings: &ContactSettings) -> Result<ValidatedContactMessage, Error> {
         let mut problems = Vec::new();
-        let name = line(&mut problems, "name", Some(&self.name), true);
-        let subject = line(&mut problems, "subject", self.subject.as_deref(), settings.require_subject);
-        let phone = line(&mut problems, "phone", self.phone.as_deref(), settings.require_phone);
-        let company = line(&mut problems, "company", self.company.as_deref(), settings.require_company);
-        let source = line(&mut problems, "source", self.source.as_deref(), false);
+        let name = check_line(&mut problems, "name", Some(&self.name), true);
+        let subject = check_line(&mut problems, "subject", self.subject.as_deref(), settings.require_subject);
+        let phone = check_line(&mut problems, "phone", self.phone.as_deref(), settings.require_phone);
+        let company = check_line(&mut problems, "company", self.company.as_deref(), settings.require_company);
+        let source = check_line(&mut problems, "source", self.source.as_deref(), false);
         let message = self.message.trim();
         if message.is_empty() {
-            problems.push(FieldProblem::new("message", "is required"));
+            problems.push(FieldError::new("message", "is required"));
         }
         if phone.as_deref().is_some_and(|phone| !is_phone(phone)) {
-            problems.push(FieldProblem::new("phone", "is not a phone number"));
+            problems.push(FieldError::new("phone", "is not a phone number"));
         }
         let email = Address::new(self.email.trim());
         if let Err(error) = &email {
-            problems.push(FieldProblem::new("email", error.to_string()));
+            problems.push(FieldError::new("email", error.to_string()));
         }
-        extra(&mut problems, &self.extra_fields);
+        check_extra_fields(&mut problems, &self.extra_fields);
         let (true, Some(name), Ok(email)) = (problems.is_empty(), name, email) else {
             return Err(Error::invalid(problems));
         };
         let (message, extra_fields) = (message.to_owned(), self.extra_fields.clone());
-        Ok(Accepted { name, email, message, subject, phone, company, extra_fields, source })
+        Ok(ValidatedContactMessage { name, email, message, subject, phone, company, extra_fields, source })
     }
 }
 
-impl Accepted {
+impl ValidatedContactMessage {
     /// Returns the sender's address with the sender's name. A name that is not valid in an address is left out.
     pub(super) fn sender(&self) -> Address {
-        self.email.clone().named(&self.name).unwrap_or_else(|_| self.email.clone())
+        self.email.clone().with_name(&self.name).unwrap_or_else(|_| self.email.clone())
     }
 }
 
 /// Returns a field as trimmed text on one line. Returns `None` if it is blank. Adds a problem if it is blank and
 /// required, or has a character that is not allowed.
-fn line(problems: &mut Vec<FieldProblem>, field: &str, text: Option<&str>, required: bool) -> Option<String> {
+fn check_line(problems: &mut Vec<FieldError>, field: &str, text: Option<&str>, required: bool) -> Option<String> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     match text {
-        None if required => problems.push(FieldProblem::new(field, "is required")),
-        Some(text) if text.chars().any(is_unwanted) => {
-            problems.push(FieldProblem::new(
+        None if required => problems.push(FieldError::new(field, "is required")),
+        Some(text) if text.chars().any(is_unsafe_character) => {
+            problems.push(FieldError::new(
                 field,
                 "must not have a line break, a control character or a character that changes the text direction",
             ));
@@ -167,8 +167,8 @@ fn is_phone(text: &str) -> bool {
         && text.chars().all(|character| character.is_ascii_alphanumeric() || " +-./()#,;:".contains(character))
 }
 
-fn extra(problems: &mut Vec<FieldProblem>, fields: &BTreeMap<String, Value>) {
-    let mut wrong = |message: &str| problems.push(FieldProblem::new("extra_fields", message));
+fn check_extra_fields(problems: &mut Vec<FieldError>, fields: &BTreeMap<String, Value>) {
+    let mut wrong = |message: &str| problems.push(FieldError::new("extra_fields", message));
     if fields.len() > MAX_EXTRA_FIELDS {
         return wrong("must have at most 20 fields");
     }

@@ -15,32 +15,32 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{ContactMessage, ContactMessageId, ContactStatus, Inbox, NewContactMessage, inbox::Judged};
+use super::{ContactInbox, ContactMessage, ContactMessageId, ContactStatus, NewContactMessage, inbox::SpamCheck};
 use crate::{
     app::Api,
     http::{
-        Error, ErrorEnvelope, FieldProblem, Idempotency, Json, Page, PageRequest, Path, Query, Response, header_parts,
-        layer::ClientAddr,
+        CursorPage, Error, ErrorEnvelope, FieldError, Idempotency, Json, PageRequest, Path, Query, Response,
+        header_parts, layer::ClientAddr,
     },
     identity::Identity,
 };
 
-pub(super) fn public() -> Api<Inbox> {
+pub(super) fn public() -> Api<ContactInbox> {
     Api::new().routes(routes!(send)).routes(routes!(status))
 }
 
-pub(super) fn admin() -> Api<Inbox> {
+pub(super) fn admin() -> Api<ContactInbox> {
     Api::new().routes(routes!(list)).routes(routes!(get, change, remove))
 }
 
 /// The IP address and language of the client that sends a message.
 #[derive(Clone, Debug)]
-pub(super) struct Visitor {
+pub(super) struct ContactClient {
     pub(super) address: Option<IpAddr>,
     pub(super) locale: Option<String>,
 }
 
-impl Visitor {
+impl ContactClient {
     /// Returns the network whose messages share one rate limit: the IPv4 address, or the /64 network of an IPv6
     /// address, which belongs to one customer.
     pub(super) fn network(&self) -> IpAddr {
@@ -51,7 +51,7 @@ impl Visitor {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+impl<S: Send + Sync> FromRequestParts<S> for ContactClient {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -83,17 +83,17 @@ struct ContactReceipt {
     (status = 429, body = ErrorEnvelope, description = "Too many messages were sent from this address."),
 ))]
 async fn send(
-    State(inbox): State<Inbox>,
-    visitor: Visitor,
+    State(inbox): State<ContactInbox>,
+    visitor: ContactClient,
     idempotency: Idempotency,
     Json(new): Json<NewContactMessage>,
 ) -> Result<Response, Error> {
     let answer = |reference| (StatusCode::ACCEPTED, Json(ContactReceipt { reference }));
-    match inbox.judge(&new, &visitor).await? {
-        Judged::Bot(reference) => Ok(answer(reference).into_response()),
-        Judged::Message(prepared) => {
+    match inbox.prepare(&new, &visitor).await? {
+        SpamCheck::Bot(reference) => Ok(answer(reference).into_response()),
+        SpamCheck::Accepted(prepared) => {
             let mut tx = inbox.db().begin().await?;
-            inbox.keep_in(&mut tx, &prepared).await?;
+            inbox.store_in(&mut tx, &prepared).await?;
             idempotency.commit(tx, answer(prepared.message.reference)).await
         }
     }
@@ -120,7 +120,7 @@ struct ContactForm {
 ///
 /// Request it when the form is shown: the response has the form's fields and the token to be sent with the message.
 #[utoipa::path(get, path = "/status", operation_id = "get_contact_status", responses((status = 200, body = ContactForm)))]
-async fn status(State(inbox): State<Inbox>) -> Result<Response, Error> {
+async fn status(State(inbox): State<ContactInbox>) -> Result<Response, Error> {
     let settings = inbox.settings();
     let asked = [
         ("subject", settings.require_subject),
@@ -164,17 +164,20 @@ struct ListQuery {
 ///
 /// The newest come first.
 #[utoipa::path(get, path = "/", operation_id = "list_contact_messages", params(ListQuery),
-    responses((status = 200, body = Page<ContactMessage>)))]
-async fn list(State(inbox): State<Inbox>, Query(query): Query<ListQuery>) -> Result<Json<Page<ContactMessage>>, Error> {
+    responses((status = 200, body = CursorPage<ContactMessage>)))]
+async fn list(
+    State(inbox): State<ContactInbox>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<CursorPage<ContactMessage>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let before = query.cursor.as_deref().map(str::parse::<ContactMessageId>).transpose();
-    let before = before.map_err(|_| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))?;
+    let before = before.map_err(|_| Error::invalid([FieldError::new("cursor", "must be a `next_cursor` value")]))?;
     let mut items = inbox.list(query.status, before, limit + 1).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = items.len() > most;
     items.truncate(most);
     let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(Json(Page { items, next_cursor }))
+    Ok(Json(CursorPage { items, next_cursor }))
 }
 
 fn no_message() -> Error {
@@ -184,7 +187,10 @@ fn no_message() -> Error {
 /// Get a message
 #[utoipa::path(get, path = "/{id}", operation_id = "get_contact_message", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = ContactMessage), (status = 404, body = ErrorEnvelope)))]
-async fn get(State(inbox): State<Inbox>, Path(id): Path<ContactMessageId>) -> Result<Json<ContactMessage>, Error> {
+async fn get(
+    State(inbox): State<ContactInbox>,
+    Path(id): Path<ContactMessageId>,
+) -> Result<Json<ContactMessage>, Error> {
     inbox.get(id).await?.map(Json).ok_or_else(no_message)
 }
 
@@ -205,7 +211,7 @@ struct ContactChange {
     (status = 409, body = ErrorEnvelope, description = "Another request has just changed the message."),
 ))]
 async fn change(
-    State(inbox): State<Inbox>,
+    State(inbox): State<ContactInbox>,
     caller: Identity,
     Path(id): Path<ContactMessageId>,
     Json(change): Json<ContactChange>,
@@ -217,7 +223,7 @@ async fn change(
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_contact_message",
     params(("id" = String, Path, format = Uuid)), responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 async fn remove(
-    State(inbox): State<Inbox>,
+    State(inbox): State<ContactInbox>,
     caller: Identity,
     Path(id): Path<ContactMessageId>,
 ) -> Result<StatusCode, Error> {

@@ -3,11 +3,11 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{
-    ContactMessage, ContactMessageId, ContactSettings, ContactStatus, NewContactMessage, TellContact,
-    form::Accepted,
-    http::Visitor,
+    ContactMessage, ContactMessageId, ContactSettings, ContactStatus, ContactWebhookJob, NewContactMessage,
+    form::ValidatedContactMessage,
+    http::ContactClient,
     store,
-    token::{Opened, Tokens},
+    token::{FormOpened, FormTokens},
 };
 use crate::{
     audit::{AuditEntry, AuditLog},
@@ -15,9 +15,9 @@ use crate::{
     db::{self, Db, Tx},
     email::{
         Address, Email, Outbox, RecipientLimit,
-        template::{ContactConfirmation, ContactNotification, FALLBACK},
+        template::{ContactConfirmation, ContactNotification, FALLBACK_LOCALE},
     },
-    http::{Error, FieldProblem, RateLimits, SharedRateLimiter, StatusCode},
+    http::{Error, FieldError, RateLimits, SharedRateLimiter, StatusCode},
     id::Id,
     identity::Identity,
     jobs::Jobs,
@@ -28,44 +28,44 @@ const EXCERPT_CHARS: usize = 500;
 
 /// The messages of the contact form. The module [`Contact`](super::Contact) provides it. It is cheap to clone.
 #[derive(Clone)]
-pub struct Inbox(Arc<Parts>);
+pub struct ContactInbox(Arc<InboxParts>);
 
-pub(super) struct Parts {
+pub(super) struct InboxParts {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) jobs: Jobs,
     pub(super) outbox: Outbox,
     pub(super) log: AuditLog,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: FormTokens,
     pub(super) settings: ContactSettings,
     pub(super) limit: Option<SharedRateLimiter<IpAddr>>,
     pub(super) recipients: RecipientLimit,
 }
 
 /// The result of the spam check.
-pub(super) enum Judged {
+pub(super) enum SpamCheck {
     /// The message comes from a bot. The reference number in the response belongs to no message.
     Bot(String),
     /// The message is to be stored.
-    Message(Box<Prepared>),
+    Accepted(Box<PreparedMessage>),
 }
 
 /// A message and its mails, ready to be stored.
-pub(super) struct Prepared {
+pub(super) struct PreparedMessage {
     pub(super) message: ContactMessage,
     mails: Vec<Email>,
     confirmation: Option<Email>,
 }
 
-impl Parts {
+impl InboxParts {
     /// Returns the rate limiter of the contact form, if a limit is set.
     pub(super) fn limit(limits: &RateLimits, settings: &ContactSettings) -> Option<SharedRateLimiter<IpAddr>> {
         settings.rate_limit.0.map(|rate| limits.limiter("contact:address", rate))
     }
 }
 
-impl Inbox {
-    pub(super) fn new(parts: Parts) -> Self {
+impl ContactInbox {
+    pub(super) fn new(parts: InboxParts) -> Self {
         Self(Arc::new(parts))
     }
 
@@ -73,7 +73,7 @@ impl Inbox {
         &self.0.settings
     }
 
-    pub(super) fn tokens(&self) -> &Tokens {
+    pub(super) fn tokens(&self) -> &FormTokens {
         &self.0.tokens
     }
 
@@ -83,53 +83,60 @@ impl Inbox {
 
     /// Validates a message, checks its token, the rate limit and the signs of a bot, and composes its mails. Fails
     /// with 403 `CONTACT_CLOSED`, 422, or 429 `RATE_LIMIT_EXCEEDED`.
-    pub(super) async fn judge(&self, new: &NewContactMessage, visitor: &Visitor) -> Result<Judged, Error> {
+    pub(super) async fn prepare(&self, new: &NewContactMessage, visitor: &ContactClient) -> Result<SpamCheck, Error> {
         let settings = &self.0.settings;
         if !settings.open {
             return Err(Error::new(StatusCode::FORBIDDEN, "CONTACT_CLOSED", "the contact form is closed"));
         }
         let accepted = new.check(settings)?;
-        let too_soon = self.opened(new.token.as_deref())?;
+        let too_soon = self.is_too_soon(new.token.as_deref())?;
         if let Some(limit) = &self.0.limit {
             let verdict = limit.check(&visitor.network(), 1).await;
             if !verdict.allowed {
-                return Err(limit.refusal("contact", "messages", verdict));
+                return Err(limit.too_many_requests("contact", "messages", verdict));
             }
         }
         let reference = reference();
-        if too_soon || new.fell_for_it() {
-            tracing::info!(target: "omnistack::contact", too_soon, filled = new.fell_for_it(), "a message of a bot was discarded; its response is that of an accepted message");
-            return Ok(Judged::Bot(reference));
+        if too_soon || new.has_filled_hidden_field() {
+            tracing::info!(target: "omnistack::contact", too_soon, filled = new.has_filled_hidden_field(), "a message of a bot was discarded; its response is that of an accepted message");
+            return Ok(SpamCheck::Bot(reference));
         }
-        let locale = new.locale.as_deref().or(visitor.locale.as_deref()).unwrap_or(FALLBACK).to_owned();
+        let locale = new.locale.as_deref().or(visitor.locale.as_deref()).unwrap_or(FALLBACK_LOCALE).to_owned();
         let message = self.message(&accepted, reference, locale, visitor);
         let mut mails = Vec::new();
         for to in &settings.to {
             mails.push(self.notification(&message, &accepted, to)?);
         }
         let confirmation = settings.send_confirmation.then(|| self.confirmation(&message, &accepted)).transpose()?;
-        Ok(Judged::Message(Box::new(Prepared { message, mails, confirmation })))
+        Ok(SpamCheck::Accepted(Box::new(PreparedMessage { message, mails, confirmation })))
     }
 
     /// Returns whether the form was sent sooner than a person could. Fails with 422 if the token is missing, not
     /// valid or too old.
-    fn opened(&self, token: Option<&str>) -> Result<bool, Error> {
+    fn is_too_soon(&self, token: Option<&str>) -> Result<bool, Error> {
         let settings = &self.0.settings;
         if settings.min_time.is_zero() {
             return Ok(false);
         }
-        let problem = |what: &str| Error::invalid([FieldProblem::new("token", what)]);
+        let problem = |what: &str| Error::invalid([FieldError::new("token", what)]);
         match token.filter(|token| !token.is_empty()).map(|token| self.0.tokens.read(token)) {
             None => Err(problem("is required: request one when the form is opened")),
-            Some(Opened::Never) => Err(problem("is not valid: open the form again")),
-            Some(Opened::Ago(time)) if time > settings.max_time => Err(problem("is too old: open the form again")),
-            Some(Opened::Ago(time)) => Ok(time < settings.min_time),
+            Some(FormOpened::InvalidToken) => Err(problem("is not valid: open the form again")),
+            Some(FormOpened::Ago(time)) if time > settings.max_time => Err(problem("is too old: open the form again")),
+            Some(FormOpened::Ago(time)) => Ok(time < settings.min_time),
         }
     }
 
-    fn message(&self, accepted: &Accepted, reference: String, locale: String, visitor: &Visitor) -> ContactMessage {
+    fn message(
+        &self,
+        accepted: &ValidatedContactMessage,
+        reference: String,
+        locale: String,
+        visitor: &ContactClient,
+    ) -> ContactMessage {
         let now = self.0.clock.now();
-        let Accepted { name, email, message, subject, phone, company, extra_fields, source } = accepted.clone();
+        let ValidatedContactMessage { name, email, message, subject, phone, company, extra_fields, source } =
+            accepted.clone();
         ContactMessage {
             id: Id::new(now),
             reference,
@@ -149,7 +156,12 @@ impl Inbox {
         }
     }
 
-    fn notification(&self, message: &ContactMessage, accepted: &Accepted, to: &Address) -> Result<Email, Error> {
+    fn notification(
+        &self,
+        message: &ContactMessage,
+        accepted: &ValidatedContactMessage,
+        to: &Address,
+    ) -> Result<Email, Error> {
         let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let fields = message.extra_fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
         let template = |text: &str, fields| ContactNotification {
@@ -165,12 +177,12 @@ impl Inbox {
         };
         let outbox = &self.0.outbox;
         let mail = outbox
-            .compose(to, &template(&message.message, fields), FALLBACK)
-            .or_else(|_| outbox.compose(to, &template(&excerpt(&message.message), Vec::new()), FALLBACK))?;
+            .compose(to, &template(&message.message, fields), FALLBACK_LOCALE)
+            .or_else(|_| outbox.compose(to, &template(&excerpt(&message.message), Vec::new()), FALLBACK_LOCALE))?;
         Ok(mail.reply_to(accepted.sender()))
     }
 
-    fn confirmation(&self, message: &ContactMessage, accepted: &Accepted) -> Result<Email, Error> {
+    fn confirmation(&self, message: &ContactMessage, accepted: &ValidatedContactMessage) -> Result<Email, Error> {
         let template = ContactConfirmation { reference: Some(message.reference.clone()) };
         let mail = self.0.outbox.compose(&accepted.email, &template, &message.locale)?;
         // RFC 3834, section 5: automatic responders do not reply to it.
@@ -179,18 +191,18 @@ impl Inbox {
 
     /// Stores a message and its mails, and enqueues its webhook. The confirmation is left out if too many mails
     /// were sent to the sender's address.
-    pub(super) async fn keep_in(&self, tx: &mut Tx, prepared: &Prepared) -> Result<(), Error> {
+    pub(super) async fn store_in(&self, tx: &mut Tx, prepared: &PreparedMessage) -> Result<(), Error> {
         store::insert(tx, &prepared.message).await?;
         for mail in &prepared.mails {
             self.0.outbox.send_in(tx, mail).await?;
         }
         if let Some(confirmation) = &prepared.confirmation
-            && self.0.recipients.wait_in(tx, &prepared.message.email).await?.is_none()
+            && self.0.recipients.count_in(tx, &prepared.message.email).await?.is_none()
         {
             self.0.outbox.send_in(tx, confirmation).await?;
         }
         if self.0.settings.webhook_url.is_some() {
-            self.0.jobs.enqueue_in(tx, TellContact { message: prepared.message.id }).await?;
+            self.0.jobs.enqueue_in(tx, ContactWebhookJob { message: prepared.message.id }).await?;
         }
         Ok(())
     }
@@ -242,7 +254,11 @@ impl Inbox {
             ));
         }
         let details = serde_json::json!({ "from": from, "to": to });
-        let entry = AuditEntry::new("contact.status_changed").by(by).for_app().on("contact_message", id).with(details);
+        let entry = AuditEntry::new("contact.status_changed")
+            .actor(by)
+            .for_app()
+            .resource("contact_message", id)
+            .details(details);
         self.0.log.record_in(&mut tx, entry).await?;
         tx.commit().await?;
         (message.status, message.updated_at) = (to, now);
@@ -259,14 +275,14 @@ impl Inbox {
         if !store::remove(&mut tx, id).await? {
             return Ok(false);
         }
-        let entry = AuditEntry::new("contact.removed").by(by).for_app().on("contact_message", id);
+        let entry = AuditEntry::new("contact.removed").actor(by).for_app().resource("contact_message", id);
         self.0.log.record_in(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(true)
     }
 }
 
-impl fmt::Debug for Inbox {
+impl fmt::Debug for ContactInbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox").finish_non_exhaustive()
     }

@@ -42,7 +42,7 @@ impl ContactStatus {
         }
     }
 
-    pub(super) fn of(text: &str) -> Self {
+    pub(super) fn from_stored(text: &str) -> Self {
         Self::ALL.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::New)
     }
 }

@@ -3,13 +3,13 @@
 use secrecy::ExposeSecret as _;
 
 use super::{
-    ContactSettings, ForgetContacts, Inbox, TellContact, http,
-    inbox::Parts,
-    token::Tokens,
-    webhook::{self, Target, Teller},
+    ContactInbox, ContactSettings, ContactWebhookJob, PurgeContacts, http,
+    inbox::InboxParts,
+    token::FormTokens,
+    webhook::{self, ContactJobState, ContactWebhookTarget},
 };
 use crate::{
-    app::{Ctx, Module, Mount, Registry},
+    app::{Context, Module, Mount, Registry},
     audit::AuditLog,
     crypto::KeyRing,
     email::{Outbox, RecipientLimit},
@@ -24,13 +24,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Contact {
-    without_operators: bool,
+    without_admin_routes: bool,
 }
 
 impl Contact {
     /// Leaves out the routes for operators, for an app without operators whose messages are read by mail.
-    pub fn without_operators(mut self) -> Self {
-        self.without_operators = true;
+    pub fn without_admin_routes(mut self) -> Self {
+        self.without_admin_routes = true;
         self
     }
 }
@@ -39,24 +39,24 @@ impl Contact {
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
 /// Returns the webhook's target, if the settings have one. Reports problems with the settings.
-fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Target> {
+fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<ContactWebhookTarget> {
     let url = match webhook::url(settings.webhook_url.as_ref()?.expose_secret()) {
         Ok(url) => Some(url),
         Err(error) => {
             // The URL may contain a secret; the parser's error does not repeat it.
-            registry.problem(format!("`CONTACT_WEBHOOK_URL`: {error}"), "set it to https://…, or unset it");
+            registry.report_problem(format!("`CONTACT_WEBHOOK_URL`: {error}"), "set it to https://…, or unset it");
             None
         }
     };
     let key = settings.webhook_secret.as_ref().and_then(|secret| webhook::key(secret.expose_secret()));
     if key.is_none() {
-        registry.problem(
+        registry.report_problem(
             "`CONTACT_WEBHOOK_SECRET` is missing or not valid, and the webhook is signed with it",
             "set it to `whsec_` and the output of `openssl rand -base64 32`",
         );
     }
-    let client = crate::http::client::shared(registry)?;
-    Some(Target { client, url: url?, key: key?, timeout: settings.webhook_timeout })
+    let client = crate::http::client::app_client(registry)?;
+    Some(ContactWebhookTarget { client, url: url?, key: key?, timeout: settings.webhook_timeout })
 }
 
 impl Module for Contact {
@@ -67,7 +67,7 @@ impl Module for Contact {
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<ContactSettings>() else { return };
         if settings.max_time <= settings.min_time {
-            registry.problem(
+            registry.report_problem(
                 "`CONTACT_MAX_TIME` must be longer than `CONTACT_MIN_TIME`",
                 "set CONTACT_MAX_TIME to a longer time, such as 24h",
             );
@@ -80,29 +80,33 @@ impl Module for Contact {
         let clock = registry.clock();
         let teller = {
             let (clock, keep) = (clock.clone(), settings.keep);
-            move |ctx: &Ctx| Ok(Teller { db: ctx.get()?, clock: clock.clone(), keep, target: target.clone() })
+            move |ctx: &Context| {
+                Ok(ContactJobState { db: ctx.get()?, clock: clock.clone(), keep, target: target.clone() })
+            }
         };
         registry
-            .provide_with(move |ctx| {
-                let limit = Parts::limit(&ctx.get::<RateLimits>()?, &settings);
-                Ok(Inbox::new(Parts {
+            .provide_from(move |ctx| {
+                let limit = InboxParts::limit(&ctx.get::<RateLimits>()?, &settings);
+                Ok(ContactInbox::new(InboxParts {
                     db: ctx.get()?,
                     clock: clock.clone(),
                     jobs: ctx.get()?,
                     outbox: ctx.get()?,
                     log: ctx.get::<AuditLog>()?,
-                    tokens: Tokens::new(ctx.get::<KeyRing>()?, clock.clone()),
+                    tokens: FormTokens::new(ctx.get::<KeyRing>()?, clock.clone()),
                     settings: settings.clone(),
                     limit,
                     recipients: RecipientLimit::new(clock.clone()),
                 }))
             })
-            .job::<TellContact>(teller.clone())
-            .job::<ForgetContacts>(teller)
-            .cron(Cron::new("41 4 * * *", ForgetContacts {}))
-            .routes(Mount::public("/contact").body_limit(MAX_BODY_BYTES), http::public(), |ctx| ctx.get::<Inbox>());
-        if !self.without_operators {
-            registry.routes(Mount::admin("/contact"), http::admin(), |ctx| ctx.get::<Inbox>());
+            .job::<ContactWebhookJob>(teller.clone())
+            .job::<PurgeContacts>(teller)
+            .cron(Cron::new("41 4 * * *", PurgeContacts {}))
+            .routes(Mount::public("/contact").body_limit(MAX_BODY_BYTES), http::public(), |ctx| {
+                ctx.get::<ContactInbox>()
+            });
+        if !self.without_admin_routes {
+            registry.routes(Mount::admin("/contact"), http::admin(), |ctx| ctx.get::<ContactInbox>());
         }
     }
 }

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use crate::{email::Address, http::RateSetting};
 
-crate::section! {
+crate::settings! {
     /// Contact form.
     pub struct ContactSettings {
         /// Whether the form accepts messages.

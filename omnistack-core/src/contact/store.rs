@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct ContactMessageRow {
     id: ContactMessageId,
     reference: String,
     name: String,
@@ -30,7 +30,7 @@ struct Row {
     updated_at: Timestamp,
 }
 
-impl Row {
+impl ContactMessageRow {
     fn read(self) -> ContactMessage {
         ContactMessage {
             id: self.id,
@@ -45,7 +45,7 @@ impl Row {
             source: self.source,
             locale: self.locale,
             address: self.address,
-            status: ContactStatus::of(&self.status),
+            status: ContactStatus::from_stored(&self.status),
             created_at: self.created_at,
             updated_at: self.updated_at,
         }
@@ -90,7 +90,7 @@ pub(super) async fn list(
 ) -> Result<Vec<ContactMessage>, db::Error> {
     // Larger than every id.
     let before = before.unwrap_or_else(|| Id::from_uuid(Uuid::max()));
-    let rows: Vec<Row> = match status {
+    let rows: Vec<ContactMessageRow> = match status {
         None => {
             db.query(
                 "select id, reference, name, email, subject, phone, company, message, extra_fields, source, locale, address,
@@ -114,11 +114,11 @@ pub(super) async fn list(
             .await?
         }
     };
-    Ok(rows.into_iter().map(Row::read).collect())
+    Ok(rows.into_iter().map(ContactMessageRow::read).collect())
 }
 
 pub(super) async fn get(db: &Db, id: ContactMessageId) -> Result<Option<ContactMessage>, db::Error> {
-    let row: Option<Row> = db
+    let row: Option<ContactMessageRow> = db
         .query(
             "select id, reference, name, email, subject, phone, company, message, extra_fields, source, locale, address,
              status, created_at, updated_at from contact_messages where id = $1",
@@ -126,7 +126,7 @@ pub(super) async fn get(db: &Db, id: ContactMessageId) -> Result<Option<ContactM
         .bind(id)
         .fetch_optional()
         .await?;
-    Ok(row.map(Row::read))
+    Ok(row.map(ContactMessageRow::read))
 }
 
 /// Sets the status if it is still `from`. Returns whether it was changed.
@@ -153,6 +153,6 @@ pub(super) async fn remove(tx: &mut Tx, id: ContactMessageId) -> Result<bool, db
 }
 
 /// Deletes messages that were sent longer ago than `keep`. Returns how many.
-pub(super) async fn forget(db: &Db, keep: Duration, now: Timestamp) -> Result<u64, db::Error> {
+pub(super) async fn purge(db: &Db, keep: Duration, now: Timestamp) -> Result<u64, db::Error> {
     db.query("delete from contact_messages where created_at < $1").bind(now - keep).execute().await
 }

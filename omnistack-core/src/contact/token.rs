@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::{
     clock::{Clock, Timestamp},
-    crypto::{self, Context, KeyRing},
+    crypto::{self, KeyRing, SealContext},
 };
 
 /// Largest difference between the clocks of two replicas, in seconds.
@@ -18,23 +18,23 @@ const MAX_CLOCK_SKEW_SECS: i64 = 60;
 
 /// The content of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
+pub(super) enum FormOpened {
     /// The form was opened this long ago.
     Ago(Duration),
     /// The token is not one of this app, or was changed.
-    Never,
+    InvalidToken,
 }
 
 /// Issues and reads tokens. All requests in the same second get the same token, so that many requests do not use
 /// the key more often than few.
 #[derive(Clone)]
-pub(super) struct Tokens {
+pub(super) struct FormTokens {
     keys: KeyRing,
     clock: Clock,
     last: Arc<Mutex<Option<(i64, String)>>>,
 }
 
-impl Tokens {
+impl FormTokens {
     pub(super) fn new(keys: KeyRing, clock: Clock) -> Self {
         Self { keys, clock, last: Arc::default() }
     }
@@ -46,30 +46,30 @@ impl Tokens {
         if let Some((_, token)) = last.as_ref().filter(|(second, _)| *second == now) {
             return Ok(token.clone());
         }
-        let token = self.keys.seal(now.to_string(), &place())?;
+        let token = self.keys.seal(now.to_string(), &seal_context())?;
         *last = Some((now, token.clone()));
         Ok(token)
     }
 
-    pub(super) fn read(&self, token: &str) -> Opened {
-        let opened = self.keys.open_text(token, &place()).ok();
+    pub(super) fn read(&self, token: &str) -> FormOpened {
+        let opened = self.keys.open_text(token, &seal_context()).ok();
         let Some(second) = opened.and_then(|text| text.expose_secret().parse::<i64>().ok()) else {
-            return Opened::Never;
+            return FormOpened::InvalidToken;
         };
         let now = self.clock.now();
         let Some(micros) = second.checked_mul(1_000_000).filter(|_| second <= now.as_seconds() + MAX_CLOCK_SKEW_SECS)
         else {
-            return Opened::Never;
+            return FormOpened::InvalidToken;
         };
-        Opened::Ago(now.since(Timestamp::from_micros(micros)))
+        FormOpened::Ago(now.duration_since(Timestamp::from_micros(micros)))
     }
 }
 
-fn place() -> Context {
-    Context::row("contact", "form", "opened")
+fn seal_context() -> SealContext {
+    SealContext::row("contact", "form", "opened")
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for FormTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tokens")
     }

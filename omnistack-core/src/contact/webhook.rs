@@ -15,22 +15,22 @@ use crate::{
     crypto::HmacKey,
     db::Db,
     http::{StatusCode, client::base_url, header},
-    jobs::{Job, JobCtx, JobError},
-    resilience::Class,
+    jobs::{Job, JobContext, JobError},
+    resilience::Classification,
 };
 
 /// The job that posts a message to `CONTACT_WEBHOOK_URL`, signed as [Standard
 /// Webhooks](https://www.standardwebhooks.com) specifies, with the same id for all attempts. It makes up to ten
 /// attempts in four days, until the receiver responds with 2xx or 410.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TellContact {
+pub struct ContactWebhookJob {
     /// The id of the message.
     pub message: ContactMessageId,
 }
 
 /// The receiver of the webhook.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(super) struct ContactWebhookTarget {
     pub(super) client: Client,
     pub(super) url: Url,
     pub(super) key: HmacKey,
@@ -39,11 +39,11 @@ pub(super) struct Target {
 
 /// State of the jobs of the contact form.
 #[derive(Clone, Debug)]
-pub struct Teller {
+pub struct ContactJobState {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) keep: Duration,
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<ContactWebhookTarget>,
 }
 
 /// The pauses between attempts, as Standard Webhooks recommends.
@@ -72,15 +72,15 @@ const RETRY_PERIOD: Duration = Duration::from_hours(4 * 24);
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 #[async_trait]
-impl Job for TellContact {
+impl Job for ContactWebhookJob {
     const NAME: &'static str = "tell_contact_webhook";
     const QUEUE: &'static str = "webhooks";
     const MAX_ATTEMPTS: u32 = 10;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
-    type State = Teller;
+    type State = ContactJobState;
 
-    async fn run(self, teller: &Teller, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, teller: &ContactJobState, _: &JobContext) -> Result<(), JobError> {
         let Some(target) = &teller.target else {
             tracing::warn!(target: "omnistack::contact", "CONTACT_WEBHOOK_URL is no longer set; a message is not posted");
             return Ok(());
@@ -108,8 +108,8 @@ impl Job for TellContact {
         if status == StatusCode::GONE {
             return Err(JobError::fatal(failed));
         }
-        match Class::of_response(status, headers, teller.clock.now()).wait() {
-            Some(wait) if teller.clock.now().since(message.created_at) < RETRY_PERIOD => {
+        match Classification::from_response(status, headers, teller.clock.now()).retry_delay() {
+            Some(wait) if teller.clock.now().duration_since(message.created_at) < RETRY_PERIOD => {
                 Err(JobError::snooze(wait.clamp(Duration::from_secs(1), MAX_RETRY_AFTER)))
             }
             _ => Err(JobError::retry(failed)),
@@ -137,7 +137,7 @@ pub(super) fn key(secret: &str) -> Option<HmacKey> {
     if (24..=64).contains(&bytes.len()) { HmacKey::new(bytes).ok() } else { None }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for ContactWebhookTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").field("host", &self.url.host_str()).finish_non_exhaustive()
     }
@@ -145,16 +145,16 @@ impl fmt::Debug for Target {
 
 /// The job that deletes messages that were sent longer ago than `CONTACT_KEEP`. It runs every night.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ForgetContacts {}
+pub struct PurgeContacts {}
 
 #[async_trait]
-impl Job for ForgetContacts {
+impl Job for PurgeContacts {
     const NAME: &'static str = "forget_contacts";
 
-    type State = Teller;
+    type State = ContactJobState;
 
-    async fn run(self, teller: &Teller, _: &JobCtx) -> Result<(), JobError> {
-        let forgotten = store::forget(&teller.db, teller.keep, teller.clock.now()).await?;
+    async fn run(self, teller: &ContactJobState, _: &JobContext) -> Result<(), JobError> {
+        let forgotten = store::purge(&teller.db, teller.keep, teller.clock.now()).await?;
         tracing::debug!(target: "omnistack::contact", forgotten, "old messages were deleted");
         Ok(())
     }

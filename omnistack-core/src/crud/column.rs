@@ -2,11 +2,11 @@
 
 use serde_json::Value as Json;
 
-use crate::{clock::Timestamp, db::Args};
+use crate::{clock::Timestamp, db::Arguments};
 
 /// The type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     /// Text.
     Text,
     /// Whole numbers.
@@ -26,7 +26,7 @@ pub enum Kind {
 #[must_use]
 pub struct Column {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) column_type: ColumnType,
     pub(super) sorts: bool,
     pub(super) filters: bool,
     pub(super) searches: bool,
@@ -36,7 +36,7 @@ macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $kind:ident;)*) => {$(
         $(#[doc = $doc])*
         pub const fn $name(name: &'static str) -> Self {
-            Self { name, kind: Kind::$kind, sorts: false, filters: false, searches: false }
+            Self { name, column_type: ColumnType::$kind, sorts: false, filters: false, searches: false }
         }
     )*};
 }
@@ -58,7 +58,7 @@ impl Column {
     }
 
     /// Allows `?sort=name` and `?sort=-name`. The column must be `not null` and have an [index](super#indexes).
-    pub const fn sorts(mut self) -> Self {
+    pub const fn sortable(mut self) -> Self {
         self.sorts = true;
         self
     }
@@ -66,26 +66,26 @@ impl Column {
     /// Allows `?status=open`, and several values as `?status=open&status=closed` or `?status=open,closed`.
     /// Columns of numbers and moments also allow `?size_gte=10`, `_gt`, `_lte` and `_lt`. The column needs an
     /// [index](super#indexes).
-    pub const fn filters(mut self) -> Self {
+    pub const fn filterable(mut self) -> Self {
         self.filters = true;
         self
     }
 
     /// Includes the column in the search with `?q=words`, which ignores the case of letters (on SQLite, of ASCII
     /// letters). The table needs a search [index](super#indexes) of all searched columns.
-    pub const fn searches(mut self) -> Self {
+    pub const fn searchable(mut self) -> Self {
         self.searches = true;
         self
     }
 }
 
-impl Kind {
+impl ColumnType {
     pub(super) fn has_order(self) -> bool {
         matches!(self, Self::Integer | Self::Real | Self::Timestamp)
     }
 
     /// Returns a description of the expected text that fits after "must be".
-    pub(super) fn form(self) -> &'static str {
+    pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Integer => "a whole number",
@@ -97,7 +97,7 @@ impl Kind {
     }
 
     /// Returns whether the text of a parameter is a value of this type.
-    pub(super) fn reads(self, text: &str) -> bool {
+    pub(super) fn is_valid(self, text: &str) -> bool {
         match self {
             Self::Text => true,
             Self::Integer => text.parse::<i64>().is_ok(),
@@ -109,7 +109,7 @@ impl Kind {
     }
 
     /// Binds the text of a parameter. Returns `None` if it is not a value of this type.
-    pub(super) fn bind_text(self, text: &str, args: &mut Args) -> Option<usize> {
+    pub(super) fn bind_text(self, text: &str, args: &mut Arguments) -> Option<usize> {
         Some(match self {
             Self::Text => args.push(text.to_owned()),
             Self::Integer => args.push(text.parse::<i64>().ok()?),
@@ -122,7 +122,7 @@ impl Kind {
 
     /// Binds a value from a cursor. Returns `None` if it is not a value of this type or contains NUL, which
     /// PostgreSQL can't store.
-    pub(super) fn bind_json(self, value: &Json, args: &mut Args) -> Option<usize> {
+    pub(super) fn bind_json(self, value: &Json, args: &mut Arguments) -> Option<usize> {
         match (self, value) {
             (Self::Integer, Json::Number(number)) => Some(args.push(number.as_i64()?)),
             (Self::Real, Json::Number(number)) => Some(args.push(number.as_f64()?)),

@@ -11,7 +11,7 @@ use utoipa::{
     },
 };
 
-use super::{Kind, Resource, list::MAX_FILTER_VALUES, resource::columns};
+use super::{ColumnType, Resource, list::MAX_FILTER_VALUES, resource::columns};
 use crate::http::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest};
 
 pub(super) fn collection<R: Resource>() -> Paths {
@@ -28,20 +28,21 @@ pub(super) fn collection<R: Resource>() -> Paths {
 }
 
 pub(super) fn item<R: Resource>() -> Paths {
-    let get = one::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("Found.", reference::<R>()));
-    let update = one::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
+    let get =
+        item_operation::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("Found.", reference::<R>()));
+    let update = item_operation::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
         .request_body(Some(body::<R::Update>()))
         .response("200", json("The updated state.", reference::<R>()))
         .response("409", error("A value that must be unique is already in use."));
     let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
-    let delete = one::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
+    let delete = item_operation::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
         .response("204", ResponseBuilder::new().description("Deleted."));
     let operations = [(HttpMethod::Get, get), (HttpMethod::Patch, update), (HttpMethod::Delete, delete)];
     path("/{id}", operations.map(|(method, operation)| (method, operation.build())))
 }
 
 pub(super) fn restore<R: Resource>() -> Paths {
-    let restore = one::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
+    let restore = item_operation::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
         .response("200", json("The restored state.", reference::<R>()))
         .response("409", error("A value that must be unique is already in use."));
     path("/{id}/restore", [(HttpMethod::Post, restore.build())])
@@ -77,13 +78,13 @@ fn operation(id: &str, summary: &str) -> OperationBuilder {
 }
 
 /// Returns the builder of an operation on one row.
-fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
+fn item_operation<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
     let id = ParameterBuilder::new()
         .name("id")
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .description(Some(format!("The {}'s id.", R::NAME)))
-        .schema(Some(of_kind(Kind::Id)));
+        .schema(Some(schema_of(ColumnType::Id)));
     operation(&format!("{verb}_{}", R::NAME), summary)
         .parameter(id)
         .response("404", error("Not found, or not visible to the caller."))
@@ -133,12 +134,12 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
     }
     for column in columns.iter().filter(|column| column.filters) {
         let doc = format!("Only items with one of these values of `{}`.", column.name);
-        let values = Array::builder().items(of_filter(column.kind)).max_items(Some(MAX_FILTER_VALUES));
+        let values = Array::builder().items(filter_schema(column.column_type)).max_items(Some(MAX_FILTER_VALUES));
         parameters.push(query(column.name, &doc, values));
-        if column.kind.has_order() {
+        if column.column_type.has_order() {
             for (operator, words) in [("gte", "at least"), ("gt", "above"), ("lte", "at most"), ("lt", "below")] {
                 let doc = format!("Only items with `{}` {words} this value.", column.name);
-                parameters.push(query(&format!("{}_{operator}", column.name), &doc, of_kind(column.kind)));
+                parameters.push(query(&format!("{}_{operator}", column.name), &doc, schema_of(column.column_type)));
             }
         }
     }
@@ -161,19 +162,19 @@ fn text() -> ObjectBuilder {
 }
 
 /// Returns the schema of one value of a filter. Commas separate several values.
-fn of_filter(kind: Kind) -> ObjectBuilder {
-    if kind == Kind::Text { text().pattern(Some("^[^\\x00,]*$")) } else { of_kind(kind) }
+fn filter_schema(kind: ColumnType) -> ObjectBuilder {
+    if kind == ColumnType::Text { text().pattern(Some("^[^\\x00,]*$")) } else { schema_of(kind) }
 }
 
-fn of_kind(kind: Kind) -> ObjectBuilder {
+fn schema_of(kind: ColumnType) -> ObjectBuilder {
     let format = |format| Some(SchemaFormat::KnownFormat(format));
     match kind {
-        Kind::Text => text().pattern(Some(WITHOUT_NUL)),
-        Kind::Integer => ObjectBuilder::new().schema_type(Type::Integer).format(format(KnownFormat::Int64)),
-        Kind::Real => ObjectBuilder::new().schema_type(Type::Number).format(format(KnownFormat::Double)),
-        Kind::Boolean => ObjectBuilder::new().schema_type(Type::Boolean),
-        Kind::Timestamp => text().format(format(KnownFormat::DateTime)),
-        Kind::Id => text().format(format(KnownFormat::Uuid)),
+        ColumnType::Text => text().pattern(Some(WITHOUT_NUL)),
+        ColumnType::Integer => ObjectBuilder::new().schema_type(Type::Integer).format(format(KnownFormat::Int64)),
+        ColumnType::Real => ObjectBuilder::new().schema_type(Type::Number).format(format(KnownFormat::Double)),
+        ColumnType::Boolean => ObjectBuilder::new().schema_type(Type::Boolean),
+        ColumnType::Timestamp => text().format(format(KnownFormat::DateTime)),
+        ColumnType::Id => text().format(format(KnownFormat::Uuid)),
     }
 }
 

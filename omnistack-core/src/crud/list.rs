@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{Column, Resource, resource::columns};
 use crate::{
-    db::Args,
-    http::{Error, FieldProblem, PageRequest, readable},
+    db::Arguments,
+    http::{Error, FieldError, PageRequest, check_url_text},
 };
 
 /// The rows that a list includes, for resources with soft delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Deleted {
+pub enum DeletedFilter {
     /// Rows that are not deleted.
     #[default]
     Exclude,
@@ -28,7 +28,7 @@ pub(super) struct SortKey {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Filter {
+pub(super) struct ColumnFilter {
     column: Column,
     operator: &'static str,
     values: Vec<String>,
@@ -39,9 +39,9 @@ pub(super) struct Filter {
 pub struct ListRequest {
     pub(super) page: PageRequest,
     pub(super) sort: Vec<SortKey>,
-    pub(super) filters: Vec<Filter>,
+    pub(super) filters: Vec<ColumnFilter>,
     pub(super) search: Option<String>,
-    pub(super) deleted: Deleted,
+    pub(super) deleted: DeletedFilter,
 }
 
 const OPERATORS: [(&str, &str); 4] = [("_gte", ">="), ("_gt", ">"), ("_lte", "<="), ("_lt", "<")];
@@ -55,7 +55,7 @@ impl ListRequest {
     /// # Errors
     /// 422 with a problem for each parameter that is unknown, repeated or invalid.
     pub fn parse<R: Resource>(query: &str) -> Result<Self, Error> {
-        readable(query)?;
+        check_url_text(query)?;
         let columns = columns::<R>();
         let mut given = BTreeMap::new();
         let mut problems = Vec::new();
@@ -66,7 +66,7 @@ impl ListRequest {
                 Entry::Occupied(mut values) if columns.iter().any(|column| column.filters && column.name == name) => {
                     values.get_mut().extend([",", &text]);
                 }
-                Entry::Occupied(_) => problems.push(FieldProblem::new(name, "is given more than once")),
+                Entry::Occupied(_) => problems.push(FieldError::new(name, "is given more than once")),
             }
         }
         let mut take = |name: &str| given.remove(name);
@@ -83,11 +83,11 @@ impl ListRequest {
             Vec::new()
         });
         if search.is_some() && !columns.iter().any(|column| column.searches) {
-            problems.push(FieldProblem::new("q", "is not a parameter of this route"));
+            problems.push(FieldError::new("q", "is not a parameter of this route"));
         }
         let deleted = read_deleted::<R>(deleted.as_deref()).unwrap_or_else(|problem| {
             problems.push(problem);
-            Deleted::Exclude
+            DeletedFilter::Exclude
         });
         let mut filters = Vec::new();
         for (name, text) in given {
@@ -103,24 +103,25 @@ impl ListRequest {
     }
 
     /// Returns the conditions of the filters and binds their values.
-    pub(super) fn conditions(&self, columns: &[Column], args: &mut Args) -> Vec<String> {
+    pub(super) fn conditions(&self, columns: &[Column], args: &mut Arguments) -> Vec<String> {
         let mut conditions: Vec<_> = self.filters.iter().map(|filter| filter.condition(args)).collect();
         match self.deleted {
-            Deleted::Exclude if columns.iter().any(|column| column.name == "deleted_at") => {
+            DeletedFilter::Exclude if columns.iter().any(|column| column.name == "deleted_at") => {
                 conditions.push("deleted_at is null".into());
             }
-            Deleted::Only => conditions.push("deleted_at is not null".into()),
+            DeletedFilter::Only => conditions.push("deleted_at is not null".into()),
             _ => {}
         }
         conditions
     }
 }
 
-impl Filter {
-    fn condition(&self, args: &mut Args) -> String {
+impl ColumnFilter {
+    fn condition(&self, args: &mut Arguments) -> String {
         let name = self.column.name;
         // All values were checked when the request was parsed.
-        let numbers: Vec<_> = self.values.iter().filter_map(|text| self.column.kind.bind_text(text, args)).collect();
+        let numbers: Vec<_> =
+            self.values.iter().filter_map(|text| self.column.column_type.bind_text(text, args)).collect();
         match numbers.as_slice() {
             [number] => format!("{name} {} ${number}", self.operator),
             many => {
@@ -130,52 +131,53 @@ impl Filter {
     }
 }
 
-fn read_sort(text: &str, columns: &[Column]) -> Result<Vec<SortKey>, FieldProblem> {
+fn read_sort(text: &str, columns: &[Column]) -> Result<Vec<SortKey>, FieldError> {
     let mut sort: Vec<SortKey> = Vec::new();
     for key in text.split(',') {
         let (descending, name) = key.strip_prefix('-').map_or((false, key), |name| (true, name));
         let Some(column) = columns.iter().find(|column| column.sorts && column.name == name) else {
             let known: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
-            return Err(FieldProblem::new(
+            return Err(FieldError::new(
                 "sort",
                 format!("must be one of {}, with `-` for descending", known.join(", ")),
             ));
         };
         if sort.iter().any(|other| other.column.name == name) || sort.len() == MAX_SORT_KEYS {
-            return Err(FieldProblem::new("sort", format!("names at most {MAX_SORT_KEYS} columns, each once")));
+            return Err(FieldError::new("sort", format!("names at most {MAX_SORT_KEYS} columns, each once")));
         }
         sort.push(SortKey { column: *column, descending });
     }
     Ok(sort)
 }
 
-fn read_deleted<R: Resource>(text: Option<&str>) -> Result<Deleted, FieldProblem> {
+fn read_deleted<R: Resource>(text: Option<&str>) -> Result<DeletedFilter, FieldError> {
     match text {
-        None => Ok(Deleted::Exclude),
-        Some(_) if !R::SOFT_DELETE => Err(FieldProblem::new("deleted", "is not a parameter of this route")),
-        Some("exclude") => Ok(Deleted::Exclude),
-        Some("include") => Ok(Deleted::Include),
-        Some("only") => Ok(Deleted::Only),
-        Some(_) => Err(FieldProblem::new("deleted", "must be exclude, include or only")),
+        None => Ok(DeletedFilter::Exclude),
+        Some(_) if !R::SOFT_DELETE => Err(FieldError::new("deleted", "is not a parameter of this route")),
+        Some("exclude") => Ok(DeletedFilter::Exclude),
+        Some("include") => Ok(DeletedFilter::Include),
+        Some("only") => Ok(DeletedFilter::Only),
+        Some(_) => Err(FieldError::new("deleted", "must be exclude, include or only")),
     }
 }
 
-fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, FieldProblem> {
+fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<ColumnFilter, FieldError> {
     let declared = |name: &str| columns.iter().find(|column| column.filters && column.name == name);
     let range = |(suffix, operator): &(&str, &'static str)| Some((declared(name.strip_suffix(suffix)?)?, *operator));
     // A column whose name looks like a range of another column takes precedence.
     let known = declared(name).map(|column| (column, "=")).or_else(|| OPERATORS.iter().find_map(range));
-    let Some((column, operator)) = known.filter(|(column, operator)| *operator == "=" || column.kind.has_order())
+    let Some((column, operator)) =
+        known.filter(|(column, operator)| *operator == "=" || column.column_type.has_order())
     else {
-        return Err(FieldProblem::new(name, "is not a parameter of this route"));
+        return Err(FieldError::new(name, "is not a parameter of this route"));
     };
     let values: Vec<String> =
         if operator == "=" { text.split(',').map(Into::into).collect() } else { vec![text.into()] };
     if values.len() > MAX_FILTER_VALUES {
-        return Err(FieldProblem::new(name, format!("takes at most {MAX_FILTER_VALUES} values")));
+        return Err(FieldError::new(name, format!("takes at most {MAX_FILTER_VALUES} values")));
     }
-    if !values.iter().all(|text| column.kind.reads(text)) {
-        return Err(FieldProblem::new(name, format!("must be {}", column.kind.form())));
+    if !values.iter().all(|text| column.column_type.is_valid(text)) {
+        return Err(FieldError::new(name, format!("must be {}", column.column_type.expected())));
     }
-    Ok(Filter { column: *column, operator, values })
+    Ok(ColumnFilter { column: *column, operator, values })
 }

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Search;
 use crate::{
-    db::{self, Args, Record, Tx},
+    db::{self, Arguments, Record, Tx},
     http::{Error, MAX_COUNTED_ROWS, NumberedPage},
 };
 
@@ -16,7 +16,7 @@ const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// is found among these rows, and the index would return too many rows to sort.
 const MAX_PROBED_ROWS: u32 = 2_000;
 
-type Conditions<'a> = Box<dyn Fn(&mut Args) -> Result<Vec<String>, Error> + Send + Sync + 'a>;
+type Conditions<'a> = Box<dyn Fn(&mut Arguments) -> Result<Vec<String>, Error> + Send + Sync + 'a>;
 
 /// An SQL list that reads a bounded number of rows however many the table has, if there is an index on the
 /// columns of its conditions and order, and an index for its [`Search`]. [`Crud`](super::Crud) uses it for its
@@ -25,20 +25,20 @@ type Conditions<'a> = Box<dyn Fn(&mut Args) -> Result<Vec<String>, Error> + Send
 /// The table must have a column `id`. The SQL parts must come from the program; values from callers go into
 /// [`Args`].
 #[must_use]
-pub struct Listing<'a> {
+pub struct SqlList<'a> {
     table: &'a str,
     order: &'a str,
     conditions: Conditions<'a>,
     search: Option<Search<'a>>,
 }
 
-impl<'a> Listing<'a> {
+impl<'a> SqlList<'a> {
     /// Creates a list of the rows of a table that meet the conditions, in an order such as
     /// `created_at desc, id desc`. The function `conditions` is called once for each statement.
     pub fn new(
         table: &'a str,
         order: &'a str,
-        conditions: impl Fn(&mut Args) -> Result<Vec<String>, Error> + Send + Sync + 'a,
+        conditions: impl Fn(&mut Arguments) -> Result<Vec<String>, Error> + Send + Sync + 'a,
     ) -> Self {
         Self { table, order, conditions: Box::new(conditions), search: None }
     }
@@ -54,7 +54,7 @@ impl<'a> Listing<'a> {
     /// # Errors
     /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds; the errors of the database.
     pub async fn first<T: Record>(&self, tx: &mut Tx, columns: &str, limit: u32) -> Result<Vec<T>, Error> {
-        let by_index = self.by_index(tx, MAX_PROBED_ROWS, limit).await?;
+        let by_index = self.uses_search_index(tx, MAX_PROBED_ROWS, limit).await?;
         self.rows(tx, by_index, columns, limit, 0).await
     }
 
@@ -63,7 +63,7 @@ impl<'a> Listing<'a> {
     ///
     /// # Errors
     /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds; the errors of the database.
-    pub async fn numbered<T: Record>(
+    pub async fn page<T: Record>(
         &self,
         tx: &mut Tx,
         columns: &str,
@@ -71,24 +71,24 @@ impl<'a> Listing<'a> {
         page_size: u32,
     ) -> Result<NumberedPage<T>, Error> {
         // If one row in three matches, all rows that are counted are among the first 30,000.
-        let by_index = self.by_index(tx, MAX_COUNTED_ROWS, MAX_COUNTED_ROWS / 3).await?;
-        let mut args = Args::new(tx.dialect());
+        let by_index = self.uses_search_index(tx, MAX_COUNTED_ROWS, MAX_COUNTED_ROWS / 3).await?;
+        let mut args = Arguments::new(tx.dialect());
         let counted = self.select(tx, by_index, "1", &mut args)?;
         let count = format!("select count(*) from ({counted} limit {}) as counted", MAX_COUNTED_ROWS + 1);
-        let (counted,): (i64,) = self.ask(tx.query(AssertSqlSafe(count)).args(args).fetch_one().await)?;
+        let (counted,): (i64,) = self.map_timeout(tx.query(AssertSqlSafe(count)).args(args).fetch_one().await)?;
         let items = self.rows(tx, by_index, columns, page_size, (page - 1).saturating_mul(page_size)).await?;
         Ok(NumberedPage::new(items, page, page_size, counted.unsigned_abs()))
     }
 
     /// Returns whether to find rows by the search index: the text is too rare to be found by reading the rows in
     /// order.
-    async fn by_index(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<bool, Error> {
+    async fn uses_search_index(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<bool, Error> {
         let Some(search) = &self.search else { return Ok(false) };
         tx.set_statement_timeout(SEARCH_TIMEOUT).await?;
         if !search.is_indexed() {
             return Ok(false);
         }
-        let mut args = Args::new(tx.dialect());
+        let mut args = Arguments::new(tx.dialect());
         let conditions = (self.conditions)(&mut args)?;
         let (columns, contains) = (search.columns(), search.contains(tx.dialect(), &mut args));
         let Self { table, order, .. } = self;
@@ -97,7 +97,7 @@ impl<'a> Listing<'a> {
              (select {columns} from {table}{} order by {order} limit {probed}) as probed",
             filter(&conditions)
         );
-        let (seen, found): (i64, i64) = self.ask(tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await)?;
+        let (seen, found): (i64, i64) = self.map_timeout(tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await)?;
         Ok(seen >= i64::from(probed) && found < i64::from(enough))
     }
 
@@ -109,7 +109,7 @@ impl<'a> Listing<'a> {
         limit: u32,
         offset: u32,
     ) -> Result<Vec<T>, Error> {
-        let mut args = Args::new(tx.dialect());
+        let mut args = Arguments::new(tx.dialect());
         let Self { table, order, .. } = self;
         // Rows before the offset are read from the index alone, if it has all columns of the conditions.
         let passes_over = offset > 0;
@@ -120,10 +120,10 @@ impl<'a> Listing<'a> {
             let offset = args.push(i64::from(offset));
             sql = format!("select {columns} from {table} where id in ({sql} offset ${offset}) order by {order}");
         }
-        self.ask(tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await)
+        self.map_timeout(tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await)
     }
 
-    fn select(&self, tx: &Tx, by_index: bool, columns: &str, args: &mut Args) -> Result<String, Error> {
+    fn select(&self, tx: &Tx, by_index: bool, columns: &str, args: &mut Arguments) -> Result<String, Error> {
         let (mut from, mut conditions) = (self.table.to_owned(), (self.conditions)(args)?);
         if let Some(search) = &self.search {
             conditions.push(search.contains(tx.dialect(), args));
@@ -135,11 +135,11 @@ impl<'a> Listing<'a> {
     }
 
     /// Converts a database error. A timeout of a search becomes 503 `SEARCH_TIMEOUT`.
-    fn ask<T>(&self, answer: Result<T, db::Error>) -> Result<T, Error> {
+    fn map_timeout<T>(&self, answer: Result<T, db::Error>) -> Result<T, Error> {
         answer.map_err(|error| match error.kind() {
             db::ErrorKind::Timeout if self.search.is_some() => {
                 let message = "the search took too long; search for more characters or add a filter";
-                Error::unavailable("SEARCH_TIMEOUT", message).cause(error)
+                Error::unavailable("SEARCH_TIMEOUT", message).with_source(error)
             }
             _ => error.into(),
         })
@@ -150,7 +150,7 @@ fn filter(conditions: &[String]) -> String {
     if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) }
 }
 
-impl fmt::Debug for Listing<'_> {
+impl fmt::Debug for SqlList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, order, search, .. } = self;
         f.debug_struct("Listing")

@@ -4,14 +4,14 @@ use garde::Validate;
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-use super::{Column, Fields};
+use super::{Column, RowValues};
 use crate::{db::Record, id::Id};
 
 /// The scope of a resource: the callers that share its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All callers. No column.
-    Everyone,
+    Global,
     /// The members of a tenant. Column `tenant_id`.
     Tenant,
     /// One user within a tenant. Columns `tenant_id` and `owner_id`.
@@ -43,17 +43,17 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     fn id(&self) -> Id<Self>;
 
     /// Sets the columns of a new row.
-    fn create(new: Self::Create, fields: &mut Fields);
+    fn create(new: Self::Create, fields: &mut RowValues);
 
     /// Sets the columns that an update changes.
-    fn update(change: Self::Update, fields: &mut Fields);
+    fn update(change: Self::Update, fields: &mut RowValues);
 }
 
 /// Returns the columns that callers see, in the order they are selected.
 pub(super) fn columns<R: Resource>() -> Vec<Column> {
     let own = R::COLUMNS.iter().copied();
     let declared = R::COLUMNS.iter().any(|column| column.name == "updated_at");
-    let created = Column::timestamp("created_at").sorts().filters();
+    let created = Column::timestamp("created_at").sortable().filterable();
     let updated = (!declared).then_some(Column::timestamp("updated_at"));
     let deleted = R::SOFT_DELETE.then_some(Column::timestamp("deleted_at"));
     std::iter::once(Column::id("id")).chain(own).chain([created]).chain(updated).chain(deleted).collect()

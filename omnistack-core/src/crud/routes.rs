@@ -46,7 +46,7 @@ async fn list<R: Resource>(
 ) -> Result<Response, Error> {
     let request = ListRequest::parse::<R>(query.as_deref().unwrap_or_default())?;
     if let PageRequest::Numbered { .. } = request.page {
-        return Ok(Json(crud.numbered(&caller, &request).await?).into_response());
+        return Ok(Json(crud.list_page(&caller, &request).await?).into_response());
     }
     let page = crud.list(&caller, &request).await?;
     let link = page.next_cursor.as_deref().and_then(|cursor| next_link(&uri.0, cursor));
@@ -72,7 +72,7 @@ async fn create<R: Resource>(
     idempotency: Idempotency,
     Json(new): Json<R::Create>,
 ) -> Result<Response, Error> {
-    let mut tx = crud.write(&caller).await?;
+    let mut tx = crud.begin(&caller).await?;
     let item = crud.create_in(&mut tx, &caller, new).await?;
     let location = HeaderValue::try_from(format!("{}/{}", uri.0.path(), item.id())).ok();
     let mut response = (StatusCode::CREATED, Json(item)).into_response();
@@ -97,7 +97,7 @@ async fn update<R: Resource>(
     idempotency: Idempotency,
     Json(change): Json<R::Update>,
 ) -> Result<Response, Error> {
-    let mut tx = crud.write(&caller).await?;
+    let mut tx = crud.begin(&caller).await?;
     let item = crud.update_in(&mut tx, &caller, id, change).await?;
     idempotency.commit(tx, Json(item)).await
 }
@@ -116,7 +116,7 @@ async fn restore<R: Resource>(
     Path(id): Path<Id<R>>,
     idempotency: Idempotency,
 ) -> Result<Response, Error> {
-    let mut tx = crud.write(&caller).await?;
+    let mut tx = crud.begin(&caller).await?;
     let item = crud.restore_in(&mut tx, &caller, id).await?;
     idempotency.commit(tx, Json(item)).await
 }

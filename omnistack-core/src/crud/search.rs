@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    db::{Args, Dialect},
+    db::{Arguments, Dialect},
     identity::TenantId,
 };
 
@@ -33,7 +33,7 @@ impl<'a> Search<'a> {
     }
 
     /// Limits the search to rows of one tenant. The table must have a column `tenant_id`.
-    pub fn of_tenant(mut self, tenant: TenantId) -> Self {
+    pub fn in_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
@@ -48,7 +48,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the condition that a column contains the text. No character of the text is a wildcard.
-    pub(super) fn contains(&self, dialect: Dialect, args: &mut Args) -> String {
+    pub(super) fn contains(&self, dialect: Dialect, args: &mut Arguments) -> String {
         let escaped = self.text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let number = args.push(format!("%{escaped}%"));
         let like = if dialect == Dialect::Postgres { "ilike" } else { "like" };
@@ -62,7 +62,13 @@ impl<'a> Search<'a> {
     /// With row-level security PostgreSQL evaluates an operator in an index condition only if the operator is
     /// `leakproof`, and the operators of trigrams are not. So the index is on a separate table, and its ids are
     /// looked up before the rows.
-    pub(super) fn narrow(&self, dialect: Dialect, from: &mut String, conditions: &mut Vec<String>, args: &mut Args) {
+    pub(super) fn narrow(
+        &self,
+        dialect: Dialect,
+        from: &mut String,
+        conditions: &mut Vec<String>,
+        args: &mut Arguments,
+    ) {
         let table = self.table;
         match dialect {
             Dialect::Postgres => {

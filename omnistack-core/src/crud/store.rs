@@ -5,19 +5,19 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Column, Fields, ListRequest, Listing, Resource, Scope, Search,
-    cursor::{Cursor, ID, refused},
+    Column, ListRequest, Resource, RowValues, Scope, Search, SqlList,
+    cursor::{ID, ListCursor, invalid_cursor},
     list::SortKey,
     resource::columns,
 };
 use crate::{
-    app::{Ctx, Missing},
+    app::{Context, MissingDependency},
     clock::Clock,
-    db::{self, Args, Db, Tx},
-    http::{Error, FieldProblem, NumberedPage, Page, PageRequest, StatusCode},
+    db::{self, Arguments, Db, Tx},
+    http::{CursorPage, Error, FieldError, NumberedPage, PageRequest, StatusCode},
     id::Id,
     identity::Identity,
-    jobs::{Draft, Job, Jobs},
+    jobs::{Job, Jobs, NewJob},
 };
 
 /// The rows of a resource, read and written for one caller at a time. Cheap to clone.
@@ -27,12 +27,12 @@ use crate::{
 pub struct Crud<R> {
     db: Db,
     clock: Clock,
-    on_create: Option<OnCreate<R>>,
+    on_create: Option<CreationJob<R>>,
     resource: PhantomData<fn() -> R>,
 }
 
 /// Creates the job that is enqueued with a new row.
-type OnCreate<R> = (Jobs, Arc<dyn Fn(&R) -> Draft + Send + Sync>);
+type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
@@ -44,7 +44,7 @@ impl<R: Resource> Crud<R> {
     ///
     /// # Errors
     /// [`Missing`] if the app provides no database or no clock.
-    pub fn from_ctx(ctx: &Ctx) -> Result<Self, Missing> {
+    pub fn from_ctx(ctx: &Context) -> Result<Self, MissingDependency> {
         Ok(Self::new(ctx.get()?, ctx.get()?))
     }
 
@@ -52,7 +52,7 @@ impl<R: Resource> Crud<R> {
     /// belongs to the caller's tenant.
     #[must_use]
     pub fn enqueue_on_create<J: Job>(mut self, jobs: Jobs, job: impl Fn(&R) -> J + Send + Sync + 'static) -> Self {
-        self.on_create = Some((jobs, Arc::new(move |row| Draft::new(job(row)))));
+        self.on_create = Some((jobs, Arc::new(move |row| NewJob::new(job(row)))));
         self
     }
 
@@ -73,7 +73,7 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`get`](Self::get).
     pub async fn get_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
-        let mut args = Args::new(tx.dialect());
+        let mut args = Arguments::new(tx.dialect());
         let mut conditions = scope::<R>(caller, &mut args)?;
         conditions.push(format!("id = ${}", args.push(id)));
         if R::SOFT_DELETE {
@@ -89,11 +89,11 @@ impl<R: Resource> Crud<R> {
     /// 422 if the cursor is invalid, 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 500 if the
     /// request is for a numbered page, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
     /// database.
-    pub async fn list(&self, caller: &Identity, request: &ListRequest) -> Result<Page<R>, Error> {
+    pub async fn list(&self, caller: &Identity, request: &ListRequest) -> Result<CursorPage<R>, Error> {
         let PageRequest::Cursor { limit, cursor } = &request.page else {
             return Err(Error::internal("`list` can't return a numbered page; use `numbered`"));
         };
-        let cursor = cursor.as_deref().map(|cursor| Cursor::decode(cursor, &request.sort)).transpose()?;
+        let cursor = cursor.as_deref().map(|cursor| ListCursor::decode(cursor, &request.sort)).transpose()?;
         let mut tx = self.read(caller).await?;
         let order = order(&request.sort);
         // One row more than requested shows whether there is a next page.
@@ -106,7 +106,7 @@ impl<R: Resource> Crud<R> {
         let next_cursor = match items.last().filter(|_| more) {
             Some(last) => {
                 let last = serde_json::to_value(last).map_err(Error::internal)?;
-                let cursor = Cursor::after(&last, &request.sort);
+                let cursor = ListCursor::after(&last, &request.sort);
                 Some(
                     cursor
                         .ok_or_else(|| Error::internal("a field of the resource does not have its column's name"))?
@@ -115,7 +115,7 @@ impl<R: Resource> Crud<R> {
             }
             None => None,
         };
-        Ok(Page { items, next_cursor })
+        Ok(CursorPage { items, next_cursor })
     }
 
     /// Returns a numbered page of the list, with the total.
@@ -123,14 +123,14 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 500 if the request is for a cursor page,
     /// 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
-    pub async fn numbered(&self, caller: &Identity, request: &ListRequest) -> Result<NumberedPage<R>, Error> {
+    pub async fn list_page(&self, caller: &Identity, request: &ListRequest) -> Result<NumberedPage<R>, Error> {
         let PageRequest::Numbered { page, page_size } = request.page else {
             return Err(Error::internal("`numbered` can't return a cursor page; use `list`"));
         };
         let mut tx = self.read(caller).await?;
         let order = order(&request.sort);
         let listing = listing::<R>(caller, request, None, &order);
-        let page = listing.numbered(&mut tx, &names::<R>(), page, page_size).await?;
+        let page = listing.page(&mut tx, &names::<R>(), page, page_size).await?;
         tx.commit().await?;
         Ok(page)
     }
@@ -141,7 +141,7 @@ impl<R: Resource> Crud<R> {
     /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 403 `TENANT_REQUIRED` as for
     /// [`get`](Self::get), and the errors of the database.
     pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
-        let mut tx = self.write(caller).await?;
+        let mut tx = self.begin(caller).await?;
         let item = self.create_in(&mut tx, caller, new).await?;
         tx.commit().await?;
         Ok(item)
@@ -153,9 +153,9 @@ impl<R: Resource> Crud<R> {
     /// The errors of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let now = self.clock.now();
-        let mut fields = Fields::new(tx.dialect());
+        let mut fields = RowValues::new(tx.dialect());
         fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
-        if R::SCOPE != Scope::Everyone {
+        if R::SCOPE != Scope::Global {
             fields.set("tenant_id", caller.require_tenant()?);
         }
         if R::SCOPE == Scope::Owner {
@@ -165,9 +165,9 @@ impl<R: Resource> Crud<R> {
         let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
         let (into, values) = (fields.columns.join(", "), numbers.join(", "));
         let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
-        let row = tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(refusal::<R>)?;
+        let row = tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(map_database_error::<R>)?;
         if let Some((jobs, job)) = &self.on_create {
-            let job = caller.tenant.into_iter().fold(job(&row), Draft::tenant);
+            let job = caller.tenant.into_iter().fold(job(&row), NewJob::tenant);
             jobs.enqueue_in(tx, job).await?;
         }
         Ok(row)
@@ -179,7 +179,7 @@ impl<R: Resource> Crud<R> {
     /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be
     /// unique is in use, and the errors of the database.
     pub async fn update(&self, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
-        let mut tx = self.write(caller).await?;
+        let mut tx = self.begin(caller).await?;
         let item = self.update_in(&mut tx, caller, id, change).await?;
         tx.commit().await?;
         Ok(item)
@@ -190,7 +190,7 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`update`](Self::update).
     pub async fn update_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
-        let mut fields = Fields::new(tx.dialect());
+        let mut fields = RowValues::new(tx.dialect());
         R::update(change, &mut fields);
         if fields.columns.is_empty() {
             return self.get_in(tx, caller, id).await;
@@ -204,7 +204,7 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
     pub async fn delete(&self, caller: &Identity, id: Id<R>) -> Result<(), Error> {
-        let mut tx = self.write(caller).await?;
+        let mut tx = self.begin(caller).await?;
         self.delete_in(&mut tx, caller, id).await?;
         Ok(tx.commit().await?)
     }
@@ -216,15 +216,15 @@ impl<R: Resource> Crud<R> {
     pub async fn delete_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<(), Error> {
         if R::SOFT_DELETE {
             let now = self.clock.now();
-            let mut fields = Fields::new(tx.dialect());
+            let mut fields = RowValues::new(tx.dialect());
             fields.set("deleted_at", now).set("updated_at", now);
             return self.set(tx, caller, id, fields, Some("deleted_at is null")).await.map(drop);
         }
-        let mut args = Args::new(tx.dialect());
+        let mut args = Arguments::new(tx.dialect());
         let mut conditions = scope::<R>(caller, &mut args)?;
         conditions.push(format!("id = ${}", args.push(id)));
         let sql = format!("delete from {} where {}", R::TABLE, conditions.join(" and "));
-        match tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(refusal::<R>)? {
+        match tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(map_database_error::<R>)? {
             0 => Err(not_found::<R>()),
             _ => Ok(()),
         }
@@ -237,7 +237,7 @@ impl<R: Resource> Crud<R> {
     /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, and the errors of the
     /// database.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
-        let mut tx = self.write(caller).await?;
+        let mut tx = self.begin(caller).await?;
         let item = self.restore_in(&mut tx, caller, id).await?;
         tx.commit().await?;
         Ok(item)
@@ -248,7 +248,7 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`restore`](Self::restore).
     pub async fn restore_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
-        let mut fields = Fields::new(tx.dialect());
+        let mut fields = RowValues::new(tx.dialect());
         fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
         match self.set(tx, caller, id, fields, Some("deleted_at is not null")).await {
             Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(tx, caller, id).await,
@@ -261,24 +261,24 @@ impl<R: Resource> Crud<R> {
         tx: &mut Tx,
         caller: &Identity,
         id: Id<R>,
-        fields: Fields,
+        fields: RowValues,
         only: Option<&str>,
     ) -> Result<R, Error> {
-        let Fields { columns, mut args } = fields;
+        let RowValues { columns, mut args } = fields;
         let set: Vec<_> = columns.iter().zip(1..).map(|(column, number)| format!("{column} = ${number}")).collect();
         let mut conditions = scope::<R>(caller, &mut args)?;
         conditions.push(format!("id = ${}", args.push(id)));
         conditions.extend(only.map(Into::into));
         let (set, conditions) = (set.join(", "), conditions.join(" and "));
         let sql = format!("update {} set {set} where {conditions} returning {}", R::TABLE, names::<R>());
-        let item = tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await.map_err(refusal::<R>)?;
+        let item = tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await.map_err(map_database_error::<R>)?;
         item.ok_or_else(not_found::<R>)
     }
 
     async fn read(&self, caller: &Identity) -> Result<Tx, Error> {
         Ok(match R::SCOPE {
-            Scope::Everyone => self.db.begin_read().await?,
-            Scope::Tenant | Scope::Owner => self.db.tenant(caller.require_tenant()?).read().await?,
+            Scope::Global => self.db.begin_read().await?,
+            Scope::Tenant | Scope::Owner => self.db.tenant(caller.require_tenant()?).begin_read().await?,
         })
     }
 
@@ -286,9 +286,9 @@ impl<R: Resource> Crud<R> {
     ///
     /// # Errors
     /// 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
-    pub async fn write(&self, caller: &Identity) -> Result<Tx, Error> {
+    pub async fn begin(&self, caller: &Identity) -> Result<Tx, Error> {
         Ok(match R::SCOPE {
-            Scope::Everyone => self.db.begin().await?,
+            Scope::Global => self.db.begin().await?,
             Scope::Tenant | Scope::Owner => self.db.tenant(caller.require_tenant()?).begin().await?,
         })
     }
@@ -296,9 +296,9 @@ impl<R: Resource> Crud<R> {
 
 /// Returns the conditions for the rows in the caller's scope. They are part of every statement, since SQLite has
 /// no row-level security.
-fn scope<R: Resource>(caller: &Identity, args: &mut Args) -> Result<Vec<String>, Error> {
+fn scope<R: Resource>(caller: &Identity, args: &mut Arguments) -> Result<Vec<String>, Error> {
     let mut conditions = Vec::new();
-    if R::SCOPE != Scope::Everyone {
+    if R::SCOPE != Scope::Global {
         conditions.push(format!("tenant_id = ${}", args.push(caller.require_tenant()?)));
     }
     if R::SCOPE == Scope::Owner {
@@ -314,10 +314,10 @@ fn names<R: Resource>() -> String {
 fn listing<'a, R: Resource>(
     caller: &'a Identity,
     request: &'a ListRequest,
-    cursor: Option<&'a Cursor>,
+    cursor: Option<&'a ListCursor>,
     order: &'a str,
-) -> Listing<'a> {
-    let conditions = move |args: &mut Args| {
+) -> SqlList<'a> {
+    let conditions = move |args: &mut Arguments| {
         let mut conditions = scope::<R>(caller, args)?;
         conditions.extend(request.conditions(&columns::<R>(), args));
         if let Some(cursor) = cursor {
@@ -327,9 +327,9 @@ fn listing<'a, R: Resource>(
     };
     let searched = R::COLUMNS.iter().filter(|column| column.searches).map(|column| column.name);
     let search = request.search.as_deref().and_then(|text| Search::new(R::TABLE, searched, text));
-    let tenant = caller.tenant.filter(|_| R::SCOPE != Scope::Everyone);
-    let search = search.map(|search| tenant.into_iter().fold(search, Search::of_tenant));
-    Listing::new(R::TABLE, order, conditions).search(search)
+    let tenant = caller.tenant.filter(|_| R::SCOPE != Scope::Global);
+    let search = search.map(|search| tenant.into_iter().fold(search, Search::in_tenant));
+    SqlList::new(R::TABLE, order, conditions).search(search)
 }
 
 /// Returns the sort keys with the id as the last one, which makes the order total. The id has the direction of
@@ -347,11 +347,11 @@ fn order(sort: &[SortKey]) -> String {
 /// Returns the condition for the rows after a cursor. If all keys have the same direction it is a row comparison,
 /// which an index serves. Otherwise it is one alternative for each key, and a bound on the first key, from which
 /// the index is read.
-fn after(cursor: &Cursor, sort: &[SortKey], args: &mut Args) -> Result<String, Error> {
+fn after(cursor: &ListCursor, sort: &[SortKey], args: &mut Arguments) -> Result<String, Error> {
     let keys = keys(sort);
     let mut numbers = Vec::new();
     for (key, value) in keys.iter().zip(&cursor.k) {
-        numbers.push(key.column.kind.bind_json(value, args).ok_or_else(refused)?);
+        numbers.push(key.column.column_type.bind_json(value, args).ok_or_else(invalid_cursor)?);
     }
     let compare = |key: &SortKey| if key.descending { "<" } else { ">" };
     if keys.iter().all(|key| key.descending == keys[0].descending) {
@@ -375,17 +375,17 @@ fn not_found<R: Resource>() -> Error {
 }
 
 /// Converts a database error. A violated unique constraint becomes 409 `ALREADY_EXISTS` that names the columns.
-fn refusal<R: Resource>(error: db::Error) -> Error {
+fn map_database_error<R: Resource>(error: db::Error) -> Error {
     if error.kind() != db::ErrorKind::Unique {
         return error.into();
     }
     let constraint = error.constraint().unwrap_or_default().to_owned();
     let named = |column: &&Column| constraint.contains(&format!("_{}_", column.name));
     let taken: Vec<_> =
-        R::COLUMNS.iter().filter(named).map(|column| FieldProblem::new(column.name, "is taken")).collect();
+        R::COLUMNS.iter().filter(named).map(|column| FieldError::new(column.name, "is taken")).collect();
     let error =
-        Error::conflict("ALREADY_EXISTS", format!("another {} with the same value exists", R::NAME)).cause(error);
-    if taken.is_empty() { error } else { error.detail("fields", taken) }
+        Error::conflict("ALREADY_EXISTS", format!("another {} with the same value exists", R::NAME)).with_source(error);
+    if taken.is_empty() { error } else { error.with_detail("fields", taken) }
 }
 
 impl<R> Clone for Crud<R> {

@@ -12,9 +12,9 @@ use std::fmt;
 /// let place = Context::row("users", "totp_secret", 17).and("tenant", 4);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Context(Vec<u8>);
+pub struct SealContext(Vec<u8>);
 
-impl Context {
+impl SealContext {
     /// Creates the context of a column of one row. Keep the names even if the table is renamed, because they
     /// are part of the sealed value.
     pub fn row(table: &str, column: &str, row: impl fmt::Display) -> Self {
@@ -22,7 +22,7 @@ impl Context {
     }
 
     /// Adds a further name and value, such as the tenant.
-    pub fn and(self, name: &str, value: impl fmt::Display) -> Self {
+    pub fn with(self, name: &str, value: impl fmt::Display) -> Self {
         self.part(name).part(&value.to_string())
     }
 
@@ -34,7 +34,7 @@ impl Context {
     }
 
     /// Returns the additional authenticated data for AES-GCM: version, key id and context.
-    pub(super) fn authenticated(&self, version: &str, key_id: &str) -> Vec<u8> {
+    pub(super) fn additional_data(&self, version: &str, key_id: &str) -> Vec<u8> {
         let mut bytes = Self(Vec::new()).part("omnistack.sealed").part(version).part(key_id).0;
         bytes.extend_from_slice(&self.0);
         bytes

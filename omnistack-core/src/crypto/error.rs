@@ -17,7 +17,7 @@ pub enum Error {
     /// The value can't be opened: it was changed, moved to another context, or sealed with another key of the
     /// same id.
     #[error("the value can't be opened: it was changed, moved, or sealed with another key of the same id")]
-    Refused,
+    CannotOpen,
     /// The opened secret is not UTF-8.
     #[error("the sealed secret is not text")]
     NotText,
@@ -26,7 +26,7 @@ pub enum Error {
     TooLarge,
     /// The keys of a ring, or a signing key, are unusable. The message contains no key.
     #[error("{0}")]
-    Keys(String),
+    InvalidKeys(String),
 }
 
 /// Kind of an [`Error`].
@@ -45,9 +45,9 @@ impl Error {
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed | Self::Refused | Self::NotText | Self::TooLarge => ErrorKind::Value,
+            Self::Malformed | Self::CannotOpen | Self::NotText | Self::TooLarge => ErrorKind::Value,
             Self::UnknownKey(_) => ErrorKind::UnknownKey,
-            Self::Keys(_) => ErrorKind::Configuration,
+            Self::InvalidKeys(_) => ErrorKind::Configuration,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::Digest as _;
 
-use super::{Error, same};
+use super::{Error, constant_time_eq};
 
 /// SHA-256 hash (FIPS 180-4). In text and JSON it is 64 hexadecimal digits, in the database its 32 bytes
 /// (`as_bytes().to_vec()`) or that text.
@@ -16,13 +16,13 @@ pub struct Sha256([u8; 32]);
 
 impl Sha256 {
     /// Returns the hash of a byte string.
-    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
-        Self::of_parts([bytes.as_ref()])
+    pub fn digest(bytes: impl AsRef<[u8]>) -> Self {
+        Self::digest_parts([bytes.as_ref()])
     }
 
     /// Returns the hash of the concatenation of several byte strings. There are no separators: `["ab", "c"]`
     /// has the same hash as `["a", "bc"]`.
-    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn digest_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = sha2::Sha256::new();
         parts.into_iter().for_each(|part| hash.update(part));
         Self(hash.finalize().into())
@@ -30,7 +30,7 @@ impl Sha256 {
 
     /// Returns the hash of a list. Each part is preceded by its length, so that different lists have different
     /// bytes.
-    pub(crate) fn of_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn digest_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = sha2::Sha256::new();
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());
@@ -50,8 +50,8 @@ impl Sha256 {
     }
 
     /// Returns whether this is the hash of `bytes`, such as a presented token, in constant time.
-    pub fn is_of(&self, bytes: impl AsRef<[u8]>) -> bool {
-        *self == Self::of(bytes)
+    pub fn matches(&self, bytes: impl AsRef<[u8]>) -> bool {
+        *self == Self::digest(bytes)
     }
 
     /// 32 zero bytes, with which an audit chain begins.
@@ -60,7 +60,7 @@ impl Sha256 {
 
 impl PartialEq for Sha256 {
     fn eq(&self, other: &Self) -> bool {
-        same(self.0, other.0)
+        constant_time_eq(self.0, other.0)
     }
 }
 

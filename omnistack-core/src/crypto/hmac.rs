@@ -9,7 +9,7 @@ use base64::{
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 
-use super::{Error, same};
+use super::{Error, constant_time_eq};
 
 /// Key for HMAC-SHA-256 (RFC 2104, FIPS 198-1), which signs messages and verifies signatures.
 ///
@@ -35,7 +35,7 @@ impl HmacKey {
     ///
     /// Fails with [`Error::Keys`] if the key is empty.
     pub fn new(key: impl AsRef<[u8]>) -> Result<Self, Error> {
-        let empty = || Error::Keys("a key for signing is empty".into());
+        let empty = || Error::InvalidKeys("a key for signing is empty".into());
         let key = Some(key.as_ref()).filter(|key| !key.is_empty()).ok_or_else(empty)?;
         // Keys of any length are accepted: RFC 2104 hashes a long key.
         Hmac::new_from_slice(key).map(Self).map_err(|_| empty())
@@ -56,7 +56,7 @@ impl HmacKey {
     /// Returns whether `signature` is the signature of the message, in constant time. It must have all 32
     /// bytes.
     pub fn verify(&self, message: impl AsRef<[u8]>, signature: impl AsRef<[u8]>) -> bool {
-        self.sign(message).is(signature)
+        self.sign(message).verify(signature)
     }
 
     /// Verifies a signature in hexadecimal digits of either case, like [`verify`](Self::verify).
@@ -104,8 +104,8 @@ impl Mac {
     }
 
     /// Returns whether the presented signature equals this one, in constant time.
-    pub fn is(&self, presented: impl AsRef<[u8]>) -> bool {
-        same(self.0, presented)
+    pub fn verify(&self, presented: impl AsRef<[u8]>) -> bool {
+        constant_time_eq(self.0, presented)
     }
 }
 

@@ -13,7 +13,7 @@ use base64::{
 };
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
-use super::{Context, Error, random, same, settings::DEVELOPMENT_KEY};
+use super::{Error, SealContext, constant_time_eq, random, settings::DEVELOPMENT_KEY};
 
 /// Version of the format in which values are sealed. No other version can be opened.
 const VERSION: &str = "v1";
@@ -47,9 +47,9 @@ const MAX_KEY_ID_BYTES: usize = 32;
 /// # Ok::<_, omnistack_core::crypto::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct KeyRing(Arc<[Key]>);
+pub struct KeyRing(Arc<[SealingKey]>);
 
-struct Key {
+struct SealingKey {
     id: String,
     cipher: Aes256Gcm,
     /// Reason why the key could be guessed, if it could.
@@ -77,10 +77,10 @@ impl KeyRing {
     /// # Errors
     ///
     /// Fails with [`Error::TooLarge`] for more than 64 GiB.
-    pub fn seal(&self, secret: impl AsRef<[u8]>, place: &Context) -> Result<String, Error> {
+    pub fn seal(&self, secret: impl AsRef<[u8]>, place: &SealContext) -> Result<String, Error> {
         let primary = self.0.first().ok_or_else(no_key)?;
         let nonce = random::<NONCE_LENGTH>();
-        let payload = Payload { msg: secret.as_ref(), aad: &place.authenticated(VERSION, &primary.id) };
+        let payload = Payload { msg: secret.as_ref(), aad: &place.additional_data(VERSION, &primary.id) };
         let sealed = primary.cipher.encrypt(&nonce.into(), payload).map_err(|_| Error::TooLarge)?;
         let data = [nonce.as_slice(), &sealed].concat();
         Ok(format!("{VERSION}.{}.{}", primary.id, URL_SAFE_NO_PAD.encode(data)))
@@ -92,8 +92,8 @@ impl KeyRing {
     ///
     /// Fails with [`Error::Malformed`] if the text is not a sealed value, [`Error::UnknownKey`] if its key is
     /// not in the ring, and [`Error::Refused`] if the value was changed or belongs to another context.
-    pub fn open(&self, sealed: &str, place: &Context) -> Result<SecretSlice<u8>, Error> {
-        self.opened(sealed, place).map(SecretSlice::from)
+    pub fn open(&self, sealed: &str, place: &SealContext) -> Result<SecretSlice<u8>, Error> {
+        self.open_bytes(sealed, place).map(SecretSlice::from)
     }
 
     /// Opens a sealed text in its context.
@@ -101,14 +101,14 @@ impl KeyRing {
     /// # Errors
     ///
     /// Fails as [`open`](Self::open) does, and with [`Error::NotText`] if the secret is not UTF-8.
-    pub fn open_text(&self, sealed: &str, place: &Context) -> Result<SecretString, Error> {
-        String::from_utf8(self.opened(sealed, place)?).map(SecretString::from).map_err(|_| Error::NotText)
+    pub fn open_text(&self, sealed: &str, place: &SealContext) -> Result<SecretString, Error> {
+        String::from_utf8(self.open_bytes(sealed, place)?).map(SecretString::from).map_err(|_| Error::NotText)
     }
 
     /// Returns whether a value is not sealed with the primary key in the current format. The value is not
     /// opened.
     pub fn needs_reseal(&self, sealed: &str) -> bool {
-        !Parts::of(sealed).is_ok_and(|parts| parts.key_id == self.primary())
+        !SealedParts::parse(sealed).is_ok_and(|parts| parts.key_id == self.primary())
     }
 
     /// Seals a value again with the primary key. Returns `None` if it is sealed with it already.
@@ -116,7 +116,7 @@ impl KeyRing {
     /// # Errors
     ///
     /// Fails as [`open`](Self::open) does.
-    pub fn reseal(&self, sealed: &str, place: &Context) -> Result<Option<String>, Error> {
+    pub fn reseal(&self, sealed: &str, place: &SealContext) -> Result<Option<String>, Error> {
         if !self.needs_reseal(sealed) {
             return Ok(None);
         }
@@ -128,11 +128,11 @@ impl KeyRing {
         self.0.iter().find_map(|key| Some((key.id.as_str(), key.weakness?)))
     }
 
-    fn opened(&self, sealed: &str, place: &Context) -> Result<Vec<u8>, Error> {
-        let parts = Parts::of(sealed)?;
+    fn open_bytes(&self, sealed: &str, place: &SealContext) -> Result<Vec<u8>, Error> {
+        let parts = SealedParts::parse(sealed)?;
         let key = self.0.iter().find(|key| key.id == parts.key_id);
         let key = key.ok_or_else(|| Error::UnknownKey(parts.key_id.into()))?;
-        open(&key.cipher, parts.nonce, &place.authenticated(VERSION, &key.id), &parts.data)
+        open(&key.cipher, parts.nonce, &place.additional_data(VERSION, &key.id), &parts.data)
     }
 }
 
@@ -143,18 +143,18 @@ pub(super) fn open(
     authenticated: &[u8],
     data: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    cipher.decrypt(&nonce.into(), Payload { msg: data, aad: authenticated }).map_err(|_| Error::Refused)
+    cipher.decrypt(&nonce.into(), Payload { msg: data, aad: authenticated }).map_err(|_| Error::CannotOpen)
 }
 
 /// Parts of a sealed text.
-struct Parts<'a> {
+struct SealedParts<'a> {
     key_id: &'a str,
     nonce: [u8; NONCE_LENGTH],
     data: Vec<u8>,
 }
 
-impl<'a> Parts<'a> {
-    fn of(sealed: &'a str) -> Result<Self, Error> {
+impl<'a> SealedParts<'a> {
+    fn parse(sealed: &'a str) -> Result<Self, Error> {
         let (version, rest) = sealed.split_once('.').ok_or(Error::Malformed)?;
         let (key_id, data) = rest.split_once('.').ok_or(Error::Malformed)?;
         if version != VERSION || !is_id(key_id) {
@@ -174,9 +174,9 @@ impl FromStr for KeyRing {
 
     /// Parses `id:base64key,id2:base64key2`; the first key is the primary one.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<SealingKey> = Vec::new();
         for (index, item) in text.split(',').map(str::trim).filter(|item| !item.is_empty()).enumerate() {
-            let wrong = |what: &str| Error::Keys(format!("key {} {what}", index + 1));
+            let wrong = |what: &str| Error::InvalidKeys(format!("key {} {what}", index + 1));
             let (id, key) = item.split_once(':').ok_or_else(|| wrong("is not of the form `id:base64`"))?;
             if !is_id(id) {
                 return Err(wrong("has an invalid id: it must be 1 to 32 of the characters a-z A-Z 0-9 - _"));
@@ -188,7 +188,7 @@ impl FromStr for KeyRing {
             let bytes = key.expose_secret();
             let length = || wrong(&format!("has {} bytes: it must have {KEY_LENGTH}", bytes.len()));
             let cipher = Aes256Gcm::new_from_slice(bytes).map_err(|_| length())?;
-            keys.push(Key { id: id.into(), cipher, weakness: weakness(bytes) });
+            keys.push(SealingKey { id: id.into(), cipher, weakness: weakness(bytes) });
         }
         if keys.is_empty() { Err(no_key()) } else { Ok(Self(keys.into())) }
     }
@@ -202,7 +202,7 @@ impl fmt::Debug for KeyRing {
 }
 
 fn no_key() -> Error {
-    Error::Keys("no key is given".into())
+    Error::InvalidKeys("no key is given".into())
 }
 
 /// Returns whether an id has a valid length and no characters that are separators in a sealed text or in
@@ -219,7 +219,7 @@ fn weakness(bytes: &[u8]) -> Option<&'static str> {
     let different: BTreeSet<u8> = bytes.iter().copied().collect();
     let step = |pair: &[u8]| pair[1].wrapping_sub(pair[0]);
     let is_repeated = (1..=bytes.len() / 2).any(|length| bytes[length..] == bytes[..bytes.len() - length]);
-    if same(bytes, DEVELOPMENT_KEY) {
+    if constant_time_eq(bytes, DEVELOPMENT_KEY) {
         Some("is the development key, which is public")
     } else if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         Some("is not random: it is a text")

@@ -8,7 +8,7 @@ use crate::app::Registry;
 /// Key for development. It is public, so it is rejected in production under any id.
 pub(super) const DEVELOPMENT_KEY: &[u8; 32] = b"omnistack development key: weak!";
 
-crate::section! {
+crate::settings! {
     /// Secrets at rest.
     pub struct SecretSettings {
         /// Keys that seal secrets at rest, as `id:base64,id2:base64`, each with 32 random bytes (`openssl rand
@@ -34,13 +34,13 @@ pub(crate) fn register(registry: &mut Registry) {
     match settings.key_ring() {
         Err(error) => {
             let fix = "set it to `id:base64` with the output of `openssl rand -base64 32`, several separated by commas";
-            registry.problem(format!("`SECRET_KEYS`: {error}"), fix);
+            registry.report_problem(format!("`SECRET_KEYS`: {error}"), fix);
         }
         Ok(keys) => match keys.weak_key().filter(|_| registry.environment().is_production()) {
             Some((id, weakness)) => {
                 let fix = "replace it by the output of `openssl rand -base64 32`; the values that it sealed are no \
                            longer secret: enter them again";
-                registry.problem(format!("`SECRET_KEYS`: the key `{id}` {weakness}"), fix);
+                registry.report_problem(format!("`SECRET_KEYS`: the key `{id}` {weakness}"), fix);
             }
             None => _ = registry.provide(keys),
         },

@@ -63,7 +63,7 @@ impl Token {
 
     /// Returns the hash to store in place of the token.
     pub fn hash(&self) -> Sha256 {
-        Sha256::of(self.expose())
+        Sha256::digest(self.expose())
     }
 }
 

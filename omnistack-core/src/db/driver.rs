@@ -45,7 +45,7 @@ pub(super) enum Pools {
 }
 
 /// An open transaction.
-pub(super) enum Open {
+pub(super) enum OpenTransaction {
     #[cfg(feature = "postgres")]
     Postgres(PgLease),
     #[cfg(feature = "sqlite")]
@@ -55,18 +55,18 @@ pub(super) enum Open {
 /// A statement timeout that is in force until it is dropped. SQLite stores it with the connection, which outlives
 /// the transaction.
 #[derive(Default)]
-pub(super) struct Limit {
-    over: Arc<AtomicBool>,
+pub(super) struct StatementTimeoutGuard {
+    is_over: Arc<AtomicBool>,
 }
 
-impl Drop for Limit {
+impl Drop for StatementTimeoutGuard {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
 /// The pool or connection a statement runs on, with its arguments in the form of that database.
-pub(super) enum Bound<'a> {
+pub(super) enum BoundStatement<'a> {
     #[cfg(feature = "postgres")]
     PostgresPool(&'a PgDatabase, PgArguments),
     #[cfg(feature = "postgres")]
@@ -82,13 +82,13 @@ macro_rules! arguments {
     ($bound:expr, |$args:ident| $run:expr) => {
         match $bound {
             #[cfg(feature = "postgres")]
-            $crate::db::driver::Bound::PostgresPool(_, $args) => $run,
+            $crate::db::driver::BoundStatement::PostgresPool(_, $args) => $run,
             #[cfg(feature = "postgres")]
-            $crate::db::driver::Bound::PostgresConnection(_, $args) => $run,
+            $crate::db::driver::BoundStatement::PostgresConnection(_, $args) => $run,
             #[cfg(feature = "sqlite")]
-            $crate::db::driver::Bound::SqlitePool(_, _, $args) => $run,
+            $crate::db::driver::BoundStatement::SqlitePool(_, _, $args) => $run,
             #[cfg(feature = "sqlite")]
-            $crate::db::driver::Bound::SqliteConnection(_, $args) => $run,
+            $crate::db::driver::BoundStatement::SqliteConnection(_, $args) => $run,
         }
     };
 }
@@ -100,21 +100,21 @@ macro_rules! run {
     ($bound:expr, |$executor:ident, $args:ident| $run:expr) => {
         match $bound {
             #[cfg(feature = "postgres")]
-            $crate::db::driver::Bound::PostgresPool(database, $args) => match database.acquire().await {
-                Ok(mut lease) => $crate::db::postgres::answer!(lease, |$executor| $run),
+            $crate::db::driver::BoundStatement::PostgresPool(database, $args) => match database.acquire().await {
+                Ok(mut lease) => $crate::db::postgres::await_response!(lease, |$executor| $run),
                 Err(error) => Err(error),
             },
             #[cfg(feature = "postgres")]
-            $crate::db::driver::Bound::PostgresConnection(lease, $args) => {
-                $crate::db::postgres::answer!(lease, |$executor| $run)
+            $crate::db::driver::BoundStatement::PostgresConnection(lease, $args) => {
+                $crate::db::postgres::await_response!(lease, |$executor| $run)
             }
             #[cfg(feature = "sqlite")]
-            $crate::db::driver::Bound::SqlitePool(database, $executor, $args) => match database.ready().await {
+            $crate::db::driver::BoundStatement::SqlitePool(database, $executor, $args) => match database.check_file().await {
                 Ok(()) => $run.await,
                 Err(error) => Err(error),
             },
             #[cfg(feature = "sqlite")]
-            $crate::db::driver::Bound::SqliteConnection($executor, $args) => $run.await,
+            $crate::db::driver::BoundStatement::SqliteConnection($executor, $args) => $run.await,
         }
     };
 }
@@ -172,30 +172,30 @@ impl Pools {
     }
 
     /// Returns the pool a statement runs on, without arguments.
-    pub(super) fn bound(&self, sql: &str) -> Bound<'_> {
+    pub(super) fn bound(&self, sql: &str) -> BoundStatement<'_> {
         #[cfg(not(feature = "sqlite"))]
         let _ = sql;
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(database) => Bound::PostgresPool(database, PgArguments::default()),
+            Self::Postgres(database) => BoundStatement::PostgresPool(database, PgArguments::default()),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(database) => {
                 let reads = sql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"));
                 let pool = if reads { &database.read } else { &database.write };
-                Bound::SqlitePool(database, pool, SqliteArguments::default())
+                BoundStatement::SqlitePool(database, pool, SqliteArguments::default())
             }
         }
     }
 
     /// Begins a transaction. PostgreSQL runs the SQL of `settings` in the same round trip.
-    pub(super) async fn begin(&self, writes: bool, settings: &str) -> Result<Open, Error> {
+    pub(super) async fn begin(&self, writes: bool, settings: &str) -> Result<OpenTransaction, Error> {
         #[cfg(not(feature = "postgres"))]
         let _ = settings;
         Ok(match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(database) => Open::Postgres(database.begin(writes, settings).await?),
+            Self::Postgres(database) => OpenTransaction::Postgres(database.begin(writes, settings).await?),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(database) => Open::Sqlite(database.begin(writes).await?),
+            Self::Sqlite(database) => OpenTransaction::Sqlite(database.begin(writes).await?),
         })
     }
 
@@ -209,7 +209,7 @@ impl Pools {
     }
 }
 
-impl Open {
+impl OpenTransaction {
     pub(super) fn dialect(&self) -> Dialect {
         match self {
             #[cfg(feature = "postgres")]
@@ -219,24 +219,24 @@ impl Open {
         }
     }
 
-    pub(super) fn bound(&mut self) -> Bound<'_> {
+    pub(super) fn bound(&mut self) -> BoundStatement<'_> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(lease) => Bound::PostgresConnection(lease, PgArguments::default()),
+            Self::Postgres(lease) => BoundStatement::PostgresConnection(lease, PgArguments::default()),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(tx) => Bound::SqliteConnection(tx, SqliteArguments::default()),
+            Self::Sqlite(tx) => BoundStatement::SqliteConnection(tx, SqliteArguments::default()),
         }
     }
 
     /// Limits the duration of statements until the transaction ends. Zero means no limit.
-    pub(super) async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<Limit, Error> {
-        let limit = Limit::default();
+    pub(super) async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<StatementTimeoutGuard, Error> {
+        let limit = StatementTimeoutGuard::default();
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(lease) => lease.set_statement_timeout(timeout).await?,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
-                let over = Arc::clone(&limit.over);
+                let over = Arc::clone(&limit.is_over);
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "SQLite's thread is stopped in real time, as PostgreSQL is"

@@ -3,9 +3,9 @@
 use std::{error::Error as StdError, fmt};
 
 /// The error of a statement or a connection.
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorDetails>);
 
-struct Inner {
+struct ErrorDetails {
     kind: ErrorKind,
     constraint: Option<String>,
     source: Box<dyn StdError + Send + Sync>,
@@ -47,14 +47,14 @@ impl Error {
     }
 
     /// Returns the error for a URL that sqlx refuses. sqlx's own message is left out because it quotes the URL.
-    pub(crate) fn unreadable_url(_: sqlx::Error) -> Self {
+    pub(crate) fn invalid_url(_: sqlx::Error) -> Self {
         Self::configuration(
             "is not a valid URL; percent-encode special characters in the password, and check the parameters after `?`",
         )
     }
 
     pub(crate) fn new(kind: ErrorKind, source: Box<dyn StdError + Send + Sync>) -> Self {
-        Self(Box::new(Inner { kind, constraint: None, source }))
+        Self(Box::new(ErrorDetails { kind, constraint: None, source }))
     }
 
     /// Returns the kind of the error.
@@ -79,7 +79,7 @@ impl From<sqlx::Error> for Error {
         use sqlx::Error as E;
         let kind = match &error {
             E::RowNotFound => ErrorKind::NotFound,
-            E::Database(error) => of_database(error.as_ref()),
+            E::Database(error) => kind_of(error.as_ref()),
             E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
                 ErrorKind::Unavailable
             }
@@ -93,11 +93,11 @@ impl From<sqlx::Error> for Error {
             E::Database(error) => constraint(error.as_ref()),
             _ => None,
         };
-        Self(Box::new(Inner { kind, constraint, source: Box::new(error) }))
+        Self(Box::new(ErrorDetails { kind, constraint, source: Box::new(error) }))
     }
 }
 
-fn of_database(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
+fn kind_of(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
     use sqlx::error::ErrorKind as K;
     match error.kind() {
         K::UniqueViolation => return ErrorKind::Unique,
@@ -109,13 +109,13 @@ fn of_database(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
     let code = error.code().unwrap_or_default();
     #[cfg(feature = "sqlite")]
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-        return of_sqlite(code.parse().unwrap_or(0), error.message());
+        return kind_of_sqlite(code.parse().unwrap_or(0), error.message());
     }
-    of_postgres(&code)
+    kind_of_postgres(&code)
 }
 
 /// Maps an SQLSTATE code (PostgreSQL manual, appendix A).
-fn of_postgres(code: &str) -> ErrorKind {
+fn kind_of_postgres(code: &str) -> ErrorKind {
     match code {
         "57014" => ErrorKind::Timeout,
         // The number of values differs from that of the placeholders.
@@ -135,7 +135,7 @@ fn of_postgres(code: &str) -> ErrorKind {
 
 /// Maps a result code (<https://www.sqlite.org/rescode.html>). The low byte is the primary code.
 #[cfg(feature = "sqlite")]
-fn of_sqlite(code: i32, message: &str) -> ErrorKind {
+fn kind_of_sqlite(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {
         // BUSY, LOCKED
         5 | 6 => ErrorKind::Conflict,

@@ -45,20 +45,20 @@ impl Observers {
     }
 
     /// Starts to measure a statement.
-    pub(super) fn watch(&self) -> Watch<'_> {
-        Watch { observers: self, before: self.clock.elapsed() }
+    pub(super) fn start(&self) -> QueryTimer<'_> {
+        QueryTimer { observers: self, before: self.clock.elapsed() }
     }
 }
 
 /// A statement whose duration is measured.
-pub(super) struct Watch<'a> {
+pub(super) struct QueryTimer<'a> {
     observers: &'a Observers,
     before: Duration,
 }
 
-impl Watch<'_> {
+impl QueryTimer<'_> {
     /// Logs the statement if it was slow, and calls the observers.
-    pub(super) fn ended<T>(self, sql: &str, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn finish<T>(self, sql: &str, result: Result<T, Error>) -> Result<T, Error> {
         let Self { observers, before } = self;
         let elapsed = observers.clock.elapsed().saturating_sub(before);
         if elapsed >= observers.slow {

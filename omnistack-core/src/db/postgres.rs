@@ -31,20 +31,20 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 const RESPONSE_GRACE: Duration = Duration::from_secs(2);
 /// How long a dropped connection may take to finish: the rest of its statement, and the rollback of its
 /// transaction.
-const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Awaits the future that an expression creates from the connection of a [`PgLease`], within its limit.
-macro_rules! answer {
+macro_rules! await_response {
     ($lease:expr, |$executor:ident| $run:expr) => {{
         let limit = $lease.limit();
         let answer = match $lease.connection() {
-            Ok($executor) => $crate::db::query::within(limit, $run).await,
+            Ok($executor) => $crate::db::query::with_limit(limit, $run).await,
             Err(error) => Err(error),
         };
-        $lease.note(answer)
+        $lease.record_outcome(answer)
     }};
 }
-pub(super) use answer;
+pub(super) use await_response;
 
 /// The pool of one database. Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub(super) struct PgDatabase {
 
 impl PgDatabase {
     pub(super) fn open(url: &str, settings: &DbSettings) -> Result<Self, Error> {
-        let options: PgConnectOptions = url.parse().map_err(Error::unreadable_url)?;
+        let options: PgConnectOptions = url.parse().map_err(Error::invalid_url)?;
         let statement_timeout = settings.statement_timeout;
         let timeout_ms = statement_timeout.as_millis().to_string();
         let options = options
@@ -93,7 +93,7 @@ impl PgDatabase {
     /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`.
     pub(super) async fn acquire(&self) -> sqlx::Result<PgLease> {
         let connection = self.pool.acquire().await?;
-        let limit = answer_limit(self.statement_timeout);
+        let limit = response_limit(self.statement_timeout);
         Ok(PgLease { connection: Some(connection), limit, is_in_transaction: false, is_broken: false })
     }
 
@@ -109,7 +109,7 @@ impl PgDatabase {
 }
 
 /// Returns how long a response may take, or `None` if the server lets statements run without a limit.
-fn answer_limit(statement_timeout: Duration) -> Option<Duration> {
+fn response_limit(statement_timeout: Duration) -> Option<Duration> {
     (!statement_timeout.is_zero()).then(|| statement_timeout + RESPONSE_GRACE)
 }
 
@@ -137,7 +137,7 @@ impl PgLease {
     }
 
     /// Marks the connection as broken if the result says so, and returns the result.
-    pub(super) fn note<T>(&mut self, result: sqlx::Result<T>) -> sqlx::Result<T> {
+    pub(super) fn record_outcome<T>(&mut self, result: sqlx::Result<T>) -> sqlx::Result<T> {
         use sqlx::Error as E;
         self.is_broken |= matches!(result, Err(E::Io(_) | E::Tls(_) | E::Protocol(_)));
         result
@@ -153,7 +153,7 @@ impl PgLease {
     /// Sets the timeout of the transaction's statements. Zero means no limit.
     pub(super) async fn set_statement_timeout(&mut self, limit: Duration) -> sqlx::Result<()> {
         self.run(AssertSqlSafe(format!("set local statement_timeout = {}", limit.as_millis()))).await?;
-        self.limit = answer_limit(limit);
+        self.limit = response_limit(limit);
         Ok(())
     }
 
@@ -166,11 +166,11 @@ impl PgLease {
     ) -> sqlx::Result<()> {
         let limit = self.limit;
         let read = send(sqlx::query_as_with(sql, args).fetch(self.connection()?), limit, rows).await;
-        self.note(read)
+        self.record_outcome(read)
     }
 
     async fn run(&mut self, sql: impl SqlSafeStr) -> sqlx::Result<()> {
-        answer!(self, |connection| sqlx::raw_sql(sql).execute(connection)).map(drop)
+        await_response!(self, |connection| sqlx::raw_sql(sql).execute(connection)).map(drop)
     }
 }
 
@@ -187,7 +187,7 @@ impl Drop for PgLease {
 /// Returns a connection to its pool. sqlx waits for the connection without a limit, and rolls back only
 /// transactions it knows of: not one whose `begin` was dropped before its response arrived.
 async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bool) {
-    let deadline = Instant::now() + RELEASE_LIMIT;
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
     if is_in_transaction {
         let rollback = timeout_at(deadline, sqlx::raw_sql("rollback").execute(&mut *connection)).await;
         if !matches!(rollback, Ok(Ok(_))) {
@@ -196,7 +196,7 @@ async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bo
     }
     // On a timeout the connection is closed together with the dropped future.
     if timeout_at(deadline, connection.return_to_pool()).await.is_err() {
-        tracing::warn!(target: "omnistack::db", limit = ?RELEASE_LIMIT,
+        tracing::warn!(target: "omnistack::db", limit = ?RELEASE_TIMEOUT,
             "a connection was closed because it was not ready in time after its statement was dropped");
     }
 }

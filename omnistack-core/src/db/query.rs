@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Args, Dialect, Error, ErrorKind, Record, Value,
-    driver::{Bound, arguments, run},
+    Arguments, BindValue, Dialect, Error, ErrorKind, Record,
+    driver::{BoundStatement, arguments, run},
     observe::Observers,
 };
 
@@ -53,30 +53,30 @@ impl IntoSql for AssertSqlSafe<String> {
 #[must_use = "a query does nothing until it is run"]
 pub struct Query<'a> {
     sql: SqlStr,
-    bound: Bound<'a>,
+    bound: BoundStatement<'a>,
     observers: &'a Arc<Observers>,
-    refused: Option<Error>,
+    encoding_error: Option<Error>,
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn new(sql: SqlStr, bound: Bound<'a>, observers: &'a Arc<Observers>) -> Self {
-        Self { sql, bound, observers, refused: None }
+    pub(super) fn new(sql: SqlStr, bound: BoundStatement<'a>, observers: &'a Arc<Observers>) -> Self {
+        Self { sql, bound, observers, encoding_error: None }
     }
 
     /// Binds the value of the next placeholder. A value that can't be encoded makes the statement fail when it
     /// runs.
-    pub fn bind<T: Value>(mut self, value: T) -> Self {
+    pub fn bind<T: BindValue>(mut self, value: T) -> Self {
         let added = arguments!(&mut self.bound, |args| sqlx::Arguments::add(args, value));
         if let Err(error) = added {
-            self.refused.get_or_insert_with(|| sqlx::Error::Encode(error).into());
+            self.encoding_error.get_or_insert_with(|| sqlx::Error::Encode(error).into());
         }
         self
     }
 
     /// Sets all values at once, replacing those bound so far.
-    pub fn args(mut self, args: Args) -> Self {
-        if let Some(error) = args.give_to(&mut self.bound) {
-            self.refused.get_or_insert(error);
+    pub fn args(mut self, args: Arguments) -> Self {
+        if let Some(error) = args.set_on(&mut self.bound) {
+            self.encoding_error.get_or_insert(error);
         }
         self
     }
@@ -86,13 +86,13 @@ impl<'a> Query<'a> {
     /// # Errors
     /// The error of the database, by [`ErrorKind`]; [`ErrorKind::InvalidValue`] if a value can't be encoded.
     pub async fn execute(self) -> Result<u64, Error> {
-        let Self { sql, bound, observers, refused } = self;
-        complete(&sql, &bound, refused)?;
-        let (text, watch) = (sql.clone(), observers.watch());
+        let Self { sql, bound, observers, encoding_error: refused } = self;
+        check_values(&sql, &bound, refused)?;
+        let (text, watch) = (sql.clone(), observers.start());
         let result = run!(bound, |executor, args| async {
             sqlx::query_with(sql, args).execute(executor).await.map(|done| done.rows_affected())
         });
-        watch.ended(text.as_str(), result.map_err(Error::from))
+        watch.finish(text.as_str(), result.map_err(Error::from))
     }
 
     /// Returns all rows.
@@ -100,11 +100,11 @@ impl<'a> Query<'a> {
     /// # Errors
     /// The error of the database, by [`ErrorKind`]; [`ErrorKind::InvalidValue`] if a value can't be encoded.
     pub async fn fetch_all<T: Record>(self) -> Result<Vec<T>, Error> {
-        let Self { sql, bound, observers, refused } = self;
-        complete(&sql, &bound, refused)?;
-        let (text, watch) = (sql.clone(), observers.watch());
+        let Self { sql, bound, observers, encoding_error: refused } = self;
+        check_values(&sql, &bound, refused)?;
+        let (text, watch) = (sql.clone(), observers.start());
         let result = run!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_all(executor));
-        watch.ended(text.as_str(), result.map_err(Error::from))
+        watch.finish(text.as_str(), result.map_err(Error::from))
     }
 
     /// Returns the first row, or `None` if there is no row.
@@ -112,11 +112,11 @@ impl<'a> Query<'a> {
     /// # Errors
     /// The error of the database, by [`ErrorKind`]; [`ErrorKind::InvalidValue`] if a value can't be encoded.
     pub async fn fetch_optional<T: Record>(self) -> Result<Option<T>, Error> {
-        let Self { sql, bound, observers, refused } = self;
-        complete(&sql, &bound, refused)?;
-        let (text, watch) = (sql.clone(), observers.watch());
+        let Self { sql, bound, observers, encoding_error: refused } = self;
+        check_values(&sql, &bound, refused)?;
+        let (text, watch) = (sql.clone(), observers.start());
         let result = run!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_optional(executor));
-        watch.ended(text.as_str(), result.map_err(Error::from))
+        watch.finish(text.as_str(), result.map_err(Error::from))
     }
 
     /// Returns the first row.
@@ -131,27 +131,27 @@ impl<'a> Query<'a> {
     /// Returns a stream of the rows as they arrive, for results too large for memory. Observers don't receive it,
     /// since its duration depends on the reader.
     pub fn stream<T: Record + 'a>(self) -> impl Stream<Item = Result<T, Error>> + Send + 'a {
-        let Self { sql, bound, refused, .. } = self;
-        if let Err(refused) = complete(&sql, &bound, refused) {
+        let Self { sql, bound, encoding_error: refused, .. } = self;
+        if let Err(refused) = check_values(&sql, &bound, refused) {
             return stream::iter([Err(refused)]).boxed();
         }
         let (rows, mut received) = mpsc::channel(1);
         let read = async move {
             let read = match bound {
                 #[cfg(feature = "postgres")]
-                Bound::PostgresPool(database, args) => match database.acquire().await {
+                BoundStatement::PostgresPool(database, args) => match database.acquire().await {
                     Ok(mut lease) => lease.stream(sql, args, &rows).await,
                     Err(error) => Err(error),
                 },
                 #[cfg(feature = "postgres")]
-                Bound::PostgresConnection(lease, args) => lease.stream(sql, args, &rows).await,
+                BoundStatement::PostgresConnection(lease, args) => lease.stream(sql, args, &rows).await,
                 #[cfg(feature = "sqlite")]
-                Bound::SqlitePool(database, pool, args) => match database.ready().await {
+                BoundStatement::SqlitePool(database, pool, args) => match database.check_file().await {
                     Ok(()) => send(sqlx::query_as_with(sql, args).fetch(pool), None, &rows).await,
                     Err(error) => Err(error),
                 },
                 #[cfg(feature = "sqlite")]
-                Bound::SqliteConnection(connection, args) => {
+                BoundStatement::SqliteConnection(connection, args) => {
                     send(sqlx::query_as_with(sql, args).fetch(connection), None, &rows).await
                 }
             };
@@ -171,7 +171,7 @@ pub(super) async fn send<T>(
     limit: Option<Duration>,
     rows: &mpsc::Sender<sqlx::Result<T>>,
 ) -> sqlx::Result<()> {
-    while let Some(row) = within(limit, found.try_next()).await? {
+    while let Some(row) = with_limit(limit, found.try_next()).await? {
         if rows.send(Ok(row)).await.is_err() {
             break;
         }
@@ -180,7 +180,7 @@ pub(super) async fn send<T>(
 }
 
 /// Waits for a response within a limit.
-pub(super) async fn within<T>(
+pub(super) async fn with_limit<T>(
     limit: Option<Duration>,
     answer: impl Future<Output = sqlx::Result<T>>,
 ) -> sqlx::Result<T> {
@@ -193,7 +193,7 @@ pub(super) async fn within<T>(
 
 /// Returns an error if a value could not be encoded, or if the number of values differs from that of the
 /// placeholders. SQLite would treat missing values as null and ignore superfluous ones.
-fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(), Error> {
+fn check_values(sql: &SqlStr, bound: &BoundStatement<'_>, refused: Option<Error>) -> Result<(), Error> {
     let given = arguments!(bound, |args| sqlx::Arguments::len(args));
     match refused {
         Some(error) => Err(error),

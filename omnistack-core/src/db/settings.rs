@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
 
-crate::section! {
+crate::settings! {
     /// Database.
     pub struct DbSettings {
         /// `postgres://user:password@host/name` or `sqlite:path/to/file.db`. A SQLite file that does not exist is

@@ -32,7 +32,7 @@ impl SqliteDatabase {
             }
         };
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(Error::unreadable_url)?
+            .map_err(Error::invalid_url)?
             .create_if_missing(true)
             .foreign_keys(true)
             .synchronous(synchronous)
@@ -55,7 +55,7 @@ impl SqliteDatabase {
             .before_acquire(move |connection, _| {
                 Box::pin(async move { Ok(in_memory || !connection.is_in_transaction()) })
             })
-            .after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
+            .after_connect(|connection, _| Box::pin(enable_wal(connection, "off")));
         // A negative size is in KiB. Memory is allocated as pages are read. With SQLite's default of 2 MiB, the
         // indexes of a large table would be read from the file again for each batch of writes.
         let write = writer.connect_lazy_with(options.clone().pragma("cache_size", "-16384"));
@@ -65,14 +65,14 @@ impl SqliteDatabase {
             // Not opened read-only: a reader may be the first to find the WAL files of a crash, and must recover
             // them.
             let readers = pool.max_connections(settings.max_connections.max(1)).max_lifetime(None);
-            let readers = readers.after_connect(|connection, _| Box::pin(write_ahead(connection, "on")));
+            let readers = readers.after_connect(|connection, _| Box::pin(enable_wal(connection, "on")));
             readers.idle_timeout(Duration::from_mins(10)).connect_lazy_with(options)
         };
         Ok(Self { read, write, path, opened: Arc::default() })
     }
 
     pub(super) async fn begin(&self, writes: bool) -> sqlx::Result<Transaction<'static, Sqlite>> {
-        self.ready().await?;
+        self.check_file().await?;
         if writes { self.write.begin_with("begin immediate").await } else { self.read.begin().await }
     }
 
@@ -83,7 +83,7 @@ impl SqliteDatabase {
 
     /// Opens the file on first use. Later calls fail if the file at the path was deleted or replaced: writes to a
     /// deleted file would be lost when the process ends, and a new connection would create an empty file.
-    pub(super) async fn ready(&self) -> sqlx::Result<()> {
+    pub(super) async fn check_file(&self) -> sqlx::Result<()> {
         let opened = self.opened.get_or_try_init(|| self.open_file()).await?;
         let Some(path) = &self.path else { return Ok(()) };
         if FileIdentity::of(path) == *opened {
@@ -103,7 +103,7 @@ impl SqliteDatabase {
                 for pool in [&self.read, &self.write] {
                     pool.set_connect_options(pool.connect_options().as_ref().clone().vfs("unix-excl"));
                 }
-                self.open_alone().await?;
+                self.open_exclusively().await?;
             }
             opened => drop(opened?),
         }
@@ -112,7 +112,7 @@ impl SqliteDatabase {
 
     /// Opens the file without a `-shm` file. Retries until the connection that could not create one is closed,
     /// which happens on its own thread.
-    async fn open_alone(&self) -> sqlx::Result<()> {
+    async fn open_exclusively(&self) -> sqlx::Result<()> {
         for attempt in 1.. {
             match self.read.acquire().await {
                 Err(sqlx::Error::Database(error)) if attempt < 100 && lacks_shared_memory(error.as_ref()) => {
@@ -155,7 +155,7 @@ fn lacks_shared_memory(error: &dyn sqlx::error::DatabaseError) -> bool {
 
 /// Switches to WAL mode. SQLite needs exclusive access for that and doesn't wait: if two connections open a new
 /// database at once, one is refused and must retry.
-async fn write_ahead(connection: &mut SqliteConnection, query_only: &'static str) -> sqlx::Result<()> {
+async fn enable_wal(connection: &mut SqliteConnection, query_only: &'static str) -> sqlx::Result<()> {
     for attempt in 1.. {
         match sqlx::query("pragma journal_mode = wal").execute(&mut *connection).await {
             Err(sqlx::Error::Database(error)) if attempt < 500 && error.code().as_deref() == Some("5") => {

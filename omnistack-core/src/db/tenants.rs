@@ -9,7 +9,7 @@ mod open;
 mod place;
 mod settings;
 
-pub(crate) use open::{Lease, Visit};
+pub(crate) use open::{PoolLease, TemporaryPool};
 pub use settings::TenantDatabaseSettings;
 
 use std::{
@@ -23,31 +23,31 @@ use tokio::sync::Notify;
 
 use super::{Db, DbSettings, Error, ErrorKind, MigrationState, Migrations, Tx};
 use crate::identity::TenantId;
-use names::Standing;
-use place::Place;
+use names::CatalogState;
+use place::Provisioner;
 
 /// The databases of the tenants. Returned by [`Db::tenant_databases`]. Cheap to clone.
 #[derive(Clone)]
-pub struct TenantDatabases(Arc<Inner>);
+pub struct TenantDatabases(Arc<TenantDatabasesInner>);
 
-struct Inner {
+struct TenantDatabasesInner {
     /// The app's own database, which has the catalog of tenant databases. Not routed.
-    main: Db,
-    place: Place,
+    app_database: Db,
+    provisioner: Provisioner,
     /// Settings of each tenant database.
     database: DbSettings,
-    most: usize,
+    max_open: usize,
     idle: Duration,
     sweep: Duration,
     migrations: OnceLock<Vec<(&'static str, Migrations)>>,
-    open: Mutex<HashMap<TenantId, Arc<open::Home>>>,
+    cached: Mutex<HashMap<TenantId, Arc<open::CachedPool>>>,
     /// Notified when an open database is no longer in use.
     freed: Notify,
     /// Tenants whose outbox has rows to relay.
-    waiting: Mutex<BTreeSet<TenantId>>,
-    told: Notify,
+    tenants_to_relay: Mutex<BTreeSet<TenantId>>,
+    outbox_notify: Notify,
     /// Tenants whose database could not be used at the last attempt.
-    away: Mutex<BTreeSet<TenantId>>,
+    unavailable: Mutex<BTreeSet<TenantId>>,
 }
 
 impl Db {
@@ -66,7 +66,7 @@ impl Db {
     /// Returns the app's own database without routing: [`tenant`](Self::tenant) then begins transactions in it,
     /// even if there are tenant databases. Use it for data about tenants that belongs to the app, such as
     /// memberships.
-    pub fn main(&self) -> Self {
+    pub fn app_database(&self) -> Self {
         Self { routed: false, ..self.clone() }
     }
 
@@ -85,10 +85,10 @@ impl Db {
     /// The errors of the database.
     pub async fn drop_tenant_in(&self, tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
         let Some(databases) = self.tenants.clone() else { return Ok(()) };
-        names::drop_in(tx, tenant, self.observers.clock.now()).await?;
+        names::mark_deleted_in(tx, tenant, self.observers.clock.now()).await?;
         tx.on_commit(move || {
-            databases.forget(tenant);
-            databases.tell(tenant);
+            databases.evict(tenant);
+            databases.notify_outbox(tenant);
         });
         Ok(())
     }
@@ -96,28 +96,28 @@ impl Db {
 
 impl TenantDatabases {
     fn new(main: Db, own: &DbSettings, settings: &TenantDatabaseSettings) -> Result<Option<Self>, Error> {
-        let Some(place) = Place::new(main.dialect(), own, settings)? else { return Ok(None) };
+        let Some(place) = Provisioner::new(main.dialect(), own, settings)? else { return Ok(None) };
         let mut database = own.clone();
         // One connection relays the outbox, besides that of a request.
         database.max_connections = settings.max_connections.max(2);
-        Ok(Some(Self(Arc::new(Inner {
-            main,
-            place,
+        Ok(Some(Self(Arc::new(TenantDatabasesInner {
+            app_database: main,
+            provisioner: place,
             database,
-            most: usize::try_from(settings.open).unwrap_or(usize::MAX).max(1),
+            max_open: usize::try_from(settings.open).unwrap_or(usize::MAX).max(1),
             idle: settings.idle,
             sweep: settings.sweep,
             migrations: OnceLock::new(),
-            open: Mutex::default(),
+            cached: Mutex::default(),
             freed: Notify::new(),
-            waiting: Mutex::default(),
-            told: Notify::new(),
-            away: Mutex::default(),
+            tenants_to_relay: Mutex::default(),
+            outbox_notify: Notify::new(),
+            unavailable: Mutex::default(),
         }))))
     }
 
     /// Sets the migrations of all modules. Called once, after all modules have registered.
-    pub(crate) fn know(&self, migrations: &[(&'static str, Migrations)]) {
+    pub(crate) fn set_migrations(&self, migrations: &[(&'static str, Migrations)]) {
         _ = self.0.migrations.set(migrations.to_vec());
     }
 
@@ -126,7 +126,7 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the app's database.
     pub async fn all(&self) -> Result<Vec<TenantId>, Error> {
-        names::all(&self.0.main).await
+        names::all(&self.0.app_database).await
     }
 
     /// Returns the number of databases that are open in this process.
@@ -135,13 +135,13 @@ impl TenantDatabases {
     }
 
     /// Returns the tenants whose database could not be used by this process at the last attempt.
-    pub fn away(&self) -> Vec<TenantId> {
-        lock(&self.0.away).iter().copied().collect()
+    pub fn unavailable(&self) -> Vec<TenantId> {
+        lock(&self.0.unavailable).iter().copied().collect()
     }
 
     /// Returns the URL template without its password: `postgres://app:…@host/app_{tenant}`.
     pub fn display_url(&self) -> String {
-        self.0.place.display_url()
+        self.0.provisioner.display_url()
     }
 
     /// Returns whether a tenant has a database.
@@ -149,12 +149,12 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the app's database.
     pub async fn has(&self, tenant: TenantId) -> Result<bool, Error> {
-        Ok(names::standing(&self.0.main, tenant).await? == Standing::Known)
+        Ok(names::state(&self.0.app_database, tenant).await? == CatalogState::Present)
     }
 
     /// Returns whether a tenant was deleted, so that no database is created for it any more.
-    pub(crate) async fn is_gone(&self, tenant: TenantId) -> Result<bool, Error> {
-        Ok(names::standing(&self.0.main, tenant).await? == Standing::Gone)
+    pub(crate) async fn is_deleted(&self, tenant: TenantId) -> Result<bool, Error> {
+        Ok(names::state(&self.0.app_database, tenant).await? == CatalogState::Deleted)
     }
 
     /// Runs the missing migrations of all modules in a tenant's database and returns their number. Opening the
@@ -163,7 +163,7 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the database.
     pub async fn migrate(&self, tenant: TenantId) -> Result<usize, Error> {
-        let visit = self.visit(tenant).await?;
+        let visit = self.open_temporarily(tenant).await?;
         let ran = self.migrate_in(visit.db()).await;
         visit.end().await;
         ran
@@ -174,7 +174,7 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the database.
     pub async fn migration_states(&self, tenant: TenantId) -> Result<Vec<MigrationState>, Error> {
-        let visit = self.visit(tenant).await?;
+        let visit = self.open_temporarily(tenant).await?;
         let mut states = Vec::new();
         let mut failed = None;
         for (module, migrations) in self.0.migrations.get().into_iter().flatten() {
@@ -196,13 +196,14 @@ impl TenantDatabases {
     }
 
     /// Removes the databases of deleted tenants and returns their number.
-    pub(crate) async fn drop_gone(&self) -> Result<usize, Error> {
+    pub(crate) async fn drop_deleted(&self) -> Result<usize, Error> {
         let mut dropped = 0;
-        for tenant in names::leaving(&self.0.main).await? {
-            self.forget(tenant);
-            match self.0.place.drop(tenant).await {
+        for tenant in names::to_remove(&self.0.app_database).await? {
+            self.evict(tenant);
+            match self.0.provisioner.drop(tenant).await {
                 Ok(()) => {
-                    names::left(&self.0.main, tenant, self.0.main.observers.clock.now()).await?;
+                    names::mark_removed(&self.0.app_database, tenant, self.0.app_database.observers.clock.now())
+                        .await?;
                     dropped += 1;
                     tracing::info!(target: "omnistack::db", %tenant, "removed a tenant's database");
                 }
@@ -216,16 +217,16 @@ impl TenantDatabases {
     }
 
     /// Marks a tenant's outbox as having rows to relay.
-    pub(crate) fn tell(&self, tenant: TenantId) {
-        lock(&self.0.waiting).insert(tenant);
-        self.0.told.notify_one();
+    pub(crate) fn notify_outbox(&self, tenant: TenantId) {
+        lock(&self.0.tenants_to_relay).insert(tenant);
+        self.0.outbox_notify.notify_one();
     }
 
     /// Waits for and returns the tenants whose outbox has rows to relay.
-    pub(crate) async fn told(&self) -> BTreeSet<TenantId> {
+    pub(crate) async fn outbox_notified(&self) -> BTreeSet<TenantId> {
         loop {
-            let told = self.0.told.notified();
-            let waiting = std::mem::take(&mut *lock(&self.0.waiting));
+            let told = self.0.outbox_notify.notified();
+            let waiting = std::mem::take(&mut *lock(&self.0.tenants_to_relay));
             if !waiting.is_empty() {
                 return waiting;
             }
@@ -233,8 +234,8 @@ impl TenantDatabases {
         }
     }
 
-    pub(crate) fn main(&self) -> &Db {
-        &self.0.main
+    pub(crate) fn app_database(&self) -> &Db {
+        &self.0.app_database
     }
 
     pub(crate) fn sweep(&self) -> Duration {
@@ -242,7 +243,7 @@ impl TenantDatabases {
     }
 
     fn now(&self) -> u64 {
-        millis(self.0.main.observers.clock.elapsed())
+        millis(self.0.app_database.observers.clock.elapsed())
     }
 }
 
@@ -264,6 +265,6 @@ fn unavailable(tenant: TenantId, what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the database of tenant {tenant} {what}").into())
 }
 
-fn gone(tenant: TenantId) -> Error {
+fn tenant_deleted(tenant: TenantId) -> Error {
     Error::new(ErrorKind::NotFound, format!("tenant {tenant} was deleted, and so was its database").into())
 }

@@ -4,15 +4,15 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Db, Dialect, Error, ErrorKind, IntoSql, Query,
-    driver::{Limit, Open},
+    driver::{OpenTransaction, StatementTimeoutGuard},
     observe::Observers,
-    tenants::Lease,
+    tenants::PoolLease,
 };
 use crate::identity::TenantId;
 
 /// The rows a transaction sees.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Scope {
+pub(super) enum TenantVisibility {
     /// Only tables without tenants.
     Unset,
     Tenant(TenantId),
@@ -21,46 +21,55 @@ pub(super) enum Scope {
 
 /// A transaction. It is rolled back if it is dropped without [`commit`](Self::commit).
 pub struct Tx {
-    open: Open,
+    open: OpenTransaction,
     observers: Arc<Observers>,
     tenant: Option<TenantId>,
-    committed: Vec<Box<dyn FnOnce() + Send>>,
+    commit_hooks: Vec<Box<dyn FnOnce() + Send>>,
     /// The reason why it must not commit.
-    doomed: Option<&'static str>,
+    rollback_only: Option<&'static str>,
     /// Whether there are tenant databases.
-    split: bool,
+    has_tenant_databases: bool,
     /// The tenant database the transaction is in, if any; kept open until the transaction ends.
-    lease: Option<Lease>,
+    lease: Option<PoolLease>,
     /// Ends with the transaction, before the connection is used again.
-    limit: Option<Limit>,
+    limit: Option<StatementTimeoutGuard>,
 }
 
 impl Tx {
-    pub(super) async fn begin(db: &Db, scope: Scope, writes: bool) -> Result<Self, Error> {
+    pub(super) async fn begin(db: &Db, scope: TenantVisibility, writes: bool) -> Result<Self, Error> {
         let lease = match (scope, &db.tenants) {
-            (Scope::Tenant(tenant), Some(tenants)) if db.routed => tenants.lease(tenant).await?,
+            (TenantVisibility::Tenant(tenant), Some(tenants)) if db.routed => tenants.lease(tenant).await?,
             _ => return Self::begin_here(db, scope, writes).await,
         };
         let tx = Self::begin_here(lease.db(), scope, writes).await?;
-        Ok(Self { split: true, lease: Some(lease), ..tx })
+        Ok(Self { has_tenant_databases: true, lease: Some(lease), ..tx })
     }
 
-    async fn begin_here(db: &Db, scope: Scope, writes: bool) -> Result<Self, Error> {
+    async fn begin_here(db: &Db, scope: TenantVisibility, writes: bool) -> Result<Self, Error> {
         let settings = match scope {
-            Scope::Unset => String::new(),
+            TenantVisibility::Unset => String::new(),
             // The text of a UUID needs no quoting.
-            Scope::Tenant(tenant) => format!("set local omnistack.tenant = '{tenant}'"),
-            Scope::All => "set local omnistack.tenant = '*'".into(),
+            TenantVisibility::Tenant(tenant) => format!("set local omnistack.tenant = '{tenant}'"),
+            TenantVisibility::All => "set local omnistack.tenant = '*'".into(),
         };
         let tenant = match scope {
-            Scope::Tenant(tenant) => Some(tenant),
-            Scope::Unset | Scope::All => None,
+            TenantVisibility::Tenant(tenant) => Some(tenant),
+            TenantVisibility::Unset | TenantVisibility::All => None,
         };
         let observers = Arc::clone(&db.observers);
-        let watch = observers.watch();
-        let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
+        let watch = observers.start();
+        let open = watch.finish("begin", db.pools.begin(writes, &settings).await)?;
         let split = db.tenants.is_some();
-        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None, limit: None })
+        Ok(Self {
+            open,
+            observers,
+            tenant,
+            commit_hooks: Vec::new(),
+            rollback_only: None,
+            has_tenant_databases: split,
+            lease: None,
+            limit: None,
+        })
     }
 
     /// Returns the SQL dialect of the database.
@@ -96,45 +105,45 @@ impl Tx {
     /// [`ErrorKind::Conflict`] if the transaction is marked as rollback-only or conflicts with another
     /// transaction; the errors of the database.
     pub async fn commit(self) -> Result<(), Error> {
-        if let Some(reason) = self.doomed {
+        if let Some(reason) = self.rollback_only {
             self.rollback().await?;
             return Err(Error::new(ErrorKind::Conflict, format!("not committed: {reason}").into()));
         }
-        let watch = self.observers.watch();
-        watch.ended("commit", self.open.commit().await)?;
-        self.committed.into_iter().for_each(|then| then());
+        let watch = self.observers.start();
+        watch.finish("commit", self.open.commit().await)?;
+        self.commit_hooks.into_iter().for_each(|then| then());
         Ok(())
     }
 
     /// Registers a function that is called after the changes are durable and visible, and never otherwise. Use it
     /// to notify tasks that wait for the changes.
     pub fn on_commit(&mut self, then: impl FnOnce() + Send + 'static) {
-        self.committed.push(Box::new(then));
+        self.commit_hooks.push(Box::new(then));
     }
 
     /// Returns whether the transaction is in a tenant database. Rows that belong to the app are then written to
     /// that database's outbox, and relayed.
-    pub(crate) fn is_apart(&self) -> bool {
+    pub(crate) fn in_tenant_database(&self) -> bool {
         self.lease.is_some()
     }
 
     /// Returns whether the transaction is in the app's own database while there are tenant databases.
-    pub(crate) fn is_main(&self) -> bool {
-        self.split && self.lease.is_none()
+    pub(crate) fn in_app_database(&self) -> bool {
+        self.has_tenant_databases && self.lease.is_none()
     }
 
     /// Relays the tenant's outbox after the commit.
-    pub(crate) fn carry_on_commit(&mut self) {
+    pub(crate) fn relay_on_commit(&mut self) {
         if let (Some(lease), Some(tenant)) = (&self.lease, self.tenant) {
             let databases = lease.databases().clone();
-            self.on_commit(move || databases.tell(tenant));
+            self.on_commit(move || databases.notify_outbox(tenant));
         }
     }
 
     /// Marks the transaction as rollback-only: [`commit`](Self::commit) rolls it back and fails. Use it for
     /// changes that must not become durable even if a caller ignores the error.
-    pub(crate) fn doom(&mut self, reason: &'static str) {
-        self.doomed = Some(reason);
+    pub(crate) fn mark_rollback_only(&mut self, reason: &'static str) {
+        self.rollback_only = Some(reason);
     }
 
     /// Rolls back the changes.
@@ -142,8 +151,8 @@ impl Tx {
     /// # Errors
     /// The errors of the database.
     pub async fn rollback(self) -> Result<(), Error> {
-        let watch = self.observers.watch();
-        watch.ended("rollback", self.open.rollback().await)
+        let watch = self.observers.start();
+        watch.finish("rollback", self.open.rollback().await)
     }
 }
 
@@ -160,13 +169,13 @@ impl fmt::Debug for Tx {
 /// tenants. SQLite has no policies: only the `where` clause isolates tenants there, which is why every query has
 /// one. With tenant databases the transaction is in the tenant's database, which has no rows of other tenants.
 #[derive(Debug)]
-pub struct TenantDb<'a> {
+pub struct TenantScope<'a> {
     db: &'a Db,
-    scope: Scope,
+    scope: TenantVisibility,
 }
 
-impl<'a> TenantDb<'a> {
-    pub(super) fn new(db: &'a Db, scope: Scope) -> Self {
+impl<'a> TenantScope<'a> {
+    pub(super) fn new(db: &'a Db, scope: TenantVisibility) -> Self {
         Self { db, scope }
     }
 
@@ -183,7 +192,7 @@ impl<'a> TenantDb<'a> {
     ///
     /// # Errors
     /// Those of [`begin`](Self::begin).
-    pub async fn read(&self) -> Result<Tx, Error> {
+    pub async fn begin_read(&self) -> Result<Tx, Error> {
         Tx::begin(self.db, self.scope, false).await
     }
 }

@@ -8,14 +8,14 @@ use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 
-use super::{Dialect, Error, driver::Bound};
+use super::{Dialect, Error, driver::BoundStatement};
 use crate::{clock::Timestamp, id::Id};
 
 /// A value that can be bound: text, numbers, booleans, bytes, [`Timestamp`], [`Id`], `sqlx::types::Json`, and an
 /// `Option` of each. Implemented for all types that both drivers can encode.
-pub trait Value: driver::PostgresValue + driver::SqliteValue + Send {}
+pub trait BindValue: driver::PostgresValue + driver::SqliteValue + Send {}
 
-impl<T: driver::PostgresValue + driver::SqliteValue + Send> Value for T {}
+impl<T: driver::PostgresValue + driver::SqliteValue + Send> BindValue for T {}
 
 /// A row: a `#[derive(sqlx::FromRow)]` struct or a tuple.
 pub trait Record: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin {}
@@ -47,20 +47,20 @@ mod driver {
 }
 
 /// Values that are collected before the statement is complete, for composed SQL.
-pub struct Args {
-    inner: Inner,
+pub struct Arguments {
+    inner: DriverArguments,
     count: usize,
     refused: Option<Error>,
 }
 
-enum Inner {
+enum DriverArguments {
     #[cfg(feature = "postgres")]
     Postgres(PgArguments),
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteArguments),
 }
 
-impl Args {
+impl Arguments {
     /// Creates an empty list of values.
     ///
     /// # Panics
@@ -68,9 +68,9 @@ impl Args {
     pub fn new(dialect: Dialect) -> Self {
         let inner = match dialect {
             #[cfg(feature = "postgres")]
-            Dialect::Postgres => Inner::Postgres(PgArguments::default()),
+            Dialect::Postgres => DriverArguments::Postgres(PgArguments::default()),
             #[cfg(feature = "sqlite")]
-            Dialect::Sqlite => Inner::Sqlite(SqliteArguments::default()),
+            Dialect::Sqlite => DriverArguments::Sqlite(SqliteArguments::default()),
             #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
             other => unreachable!("{other:?} is not compiled in"),
         };
@@ -78,12 +78,12 @@ impl Args {
     }
 
     /// Adds a value and returns the number of its placeholder, counted from 1.
-    pub fn push<T: Value>(&mut self, value: T) -> usize {
+    pub fn push<T: BindValue>(&mut self, value: T) -> usize {
         let added = match &mut self.inner {
             #[cfg(feature = "postgres")]
-            Inner::Postgres(args) => sqlx::Arguments::add(args, value),
+            DriverArguments::Postgres(args) => sqlx::Arguments::add(args, value),
             #[cfg(feature = "sqlite")]
-            Inner::Sqlite(args) => sqlx::Arguments::add(args, value),
+            DriverArguments::Sqlite(args) => sqlx::Arguments::add(args, value),
         };
         if let Err(error) = added {
             self.refused.get_or_insert_with(|| sqlx::Error::Encode(error).into());
@@ -93,12 +93,18 @@ impl Args {
     }
 
     /// Sets the values as the arguments of a statement. Returns the error of a value that could not be encoded.
-    pub(super) fn give_to(self, bound: &mut Bound<'_>) -> Option<Error> {
+    pub(super) fn set_on(self, bound: &mut BoundStatement<'_>) -> Option<Error> {
         match (self.inner, bound) {
             #[cfg(feature = "postgres")]
-            (Inner::Postgres(from), Bound::PostgresPool(_, to) | Bound::PostgresConnection(_, to)) => *to = from,
+            (
+                DriverArguments::Postgres(from),
+                BoundStatement::PostgresPool(_, to) | BoundStatement::PostgresConnection(_, to),
+            ) => *to = from,
             #[cfg(feature = "sqlite")]
-            (Inner::Sqlite(from), Bound::SqlitePool(_, _, to) | Bound::SqliteConnection(_, to)) => *to = from,
+            (
+                DriverArguments::Sqlite(from),
+                BoundStatement::SqlitePool(_, _, to) | BoundStatement::SqliteConnection(_, to),
+            ) => *to = from,
             #[cfg(all(feature = "postgres", feature = "sqlite"))]
             _ => return Some(Error::configuration("these arguments were made for the other database")),
         }
@@ -106,7 +112,7 @@ impl Args {
     }
 }
 
-impl fmt::Debug for Args {
+impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Args").field("count", &self.count).finish_non_exhaustive()
     }

@@ -41,7 +41,7 @@ impl Address {
     /// # Errors
     /// Returns an [`AddressError`] if the text is not a valid mailbox.
     pub fn new(mailbox: &str) -> Result<Self, AddressError> {
-        let (local, domain) = mailbox.rsplit_once('@').ok_or(AddressError::Form)?;
+        let (local, domain) = mailbox.rsplit_once('@').ok_or(AddressError::Syntax)?;
         if local.len() > 64 {
             return Err(AddressError::LocalTooLong);
         }
@@ -62,7 +62,7 @@ impl Address {
     /// # Errors
     /// Returns [`AddressError::NameControlCharacter`] if the name has a control character, and
     /// [`AddressError::NameTooLong`] if it has more than 255 bytes.
-    pub fn named(mut self, name: &str) -> Result<Self, AddressError> {
+    pub fn with_name(mut self, name: &str) -> Result<Self, AddressError> {
         let name = name.trim();
         if name.chars().any(char::is_control) {
             return Err(AddressError::NameControlCharacter);
@@ -92,7 +92,7 @@ impl Address {
     /// }
     /// # Ok::<(), omnistack_core::email::AddressError>(())
     /// ```
-    pub fn normal(&self) -> String {
+    pub fn normalized(&self) -> String {
         self.mailbox.to_ascii_lowercase()
     }
 
@@ -131,14 +131,14 @@ fn is_phrase(name: &str) -> bool {
 /// needs quotes.
 fn unquoted(name: &str) -> Result<Cow<'_, str>, AddressError> {
     let Some(inner) = name.strip_prefix('"') else {
-        return if is_phrase(name) { Ok(name.into()) } else { Err(AddressError::Form) };
+        return if is_phrase(name) { Ok(name.into()) } else { Err(AddressError::Syntax) };
     };
-    let inner = inner.strip_suffix('"').ok_or(AddressError::Form)?;
+    let inner = inner.strip_suffix('"').ok_or(AddressError::Syntax)?;
     let (mut plain, mut characters) = (String::with_capacity(inner.len()), inner.chars());
     while let Some(character) = characters.next() {
         plain.push(match character {
-            '"' => return Err(AddressError::Form),
-            '\\' => characters.next().ok_or(AddressError::Form)?,
+            '"' => return Err(AddressError::Syntax),
+            '\\' => characters.next().ok_or(AddressError::Syntax)?,
             other => other,
         });
     }
@@ -150,9 +150,9 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let text = text.trim_matches(' ');
-        match text.strip_suffix('>').map(|rest| rest.rsplit_once('<').ok_or(AddressError::Form)).transpose()? {
+        match text.strip_suffix('>').map(|rest| rest.rsplit_once('<').ok_or(AddressError::Syntax)).transpose()? {
             None => Self::new(text),
-            Some((name, mailbox)) => Self::new(mailbox)?.named(&unquoted(name.trim_matches(' '))?),
+            Some((name, mailbox)) => Self::new(mailbox)?.with_name(&unquoted(name.trim_matches(' '))?),
         }
     }
 }
@@ -237,7 +237,7 @@ impl<'de> Deserialize<'de> for Address {
 pub enum AddressError {
     /// The text is neither `ada@example.com` nor `Ada Lovelace <ada@example.com>`, or is more than one address.
     #[error("expected `ada@example.com` or `Ada Lovelace <ada@example.com>`")]
-    Form,
+    Syntax,
     /// The local part is empty or has characters that are not allowed.
     #[error("the part before the @ must consist of ASCII letters, digits, dots between them, or !#$%&'*+/=?^_`{{|}}~-")]
     Local,

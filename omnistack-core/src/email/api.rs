@@ -5,11 +5,11 @@ use std::time::Duration;
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{EmailError, ErrorKind};
+use super::{EmailError, EmailErrorKind};
 use crate::{
     clock::Clock,
     http::{HeaderMap, HeaderValue, StatusCode, client::base_url, header},
-    resilience::{Class, Outcome},
+    resilience::{Classification, Outcome},
 };
 
 /// Largest part of a response body that is read, in bytes.
@@ -17,7 +17,7 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// An HTTP endpoint that accepts a mail as JSON.
 #[derive(Clone, Debug)]
-pub(super) struct Api {
+pub(super) struct HttpApi {
     client: Client,
     url: Url,
     /// Marked as sensitive, so that it is never logged.
@@ -26,12 +26,12 @@ pub(super) struct Api {
 }
 
 /// A response with a success status: the provider accepted the mail.
-pub(super) struct Taken {
+pub(super) struct AcceptedResponse {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Api {
+impl HttpApi {
     pub(super) fn new(
         client: Client,
         base: &str,
@@ -39,7 +39,7 @@ impl Api {
         key: &SecretString,
         clock: Clock,
     ) -> Result<Self, EmailError> {
-        let configuration = |message: String| EmailError::new(ErrorKind::Configuration, message);
+        let configuration = |message: String| EmailError::new(EmailErrorKind::Configuration, message);
         let mut url = base_url(base).map_err(|error| configuration(format!("the API's URL: {error}")))?;
         let joined = format!("{}{path}", url.path().trim_end_matches('/'));
         url.set_path(&joined);
@@ -50,7 +50,7 @@ impl Api {
     }
 
     /// Posts a mail. Fails with the [`ErrorKind`] that matches the response, or the connection error.
-    pub(super) async fn post(&self, body: Vec<u8>, headers: HeaderMap) -> Result<Taken, EmailError> {
+    pub(super) async fn post(&self, body: Vec<u8>, headers: HeaderMap) -> Result<AcceptedResponse, EmailError> {
         let request = self
             .client
             .post(self.url.clone())
@@ -61,35 +61,35 @@ impl Api {
         let answer = request.send().await.map_err(|error| {
             // Without a connection, nothing was sent.
             let kind = match () {
-                () if error.is_connect() => ErrorKind::Unavailable,
-                () if error.is_builder() => ErrorKind::Configuration,
-                () => ErrorKind::Unknown,
+                () if error.is_connect() => EmailErrorKind::Unavailable,
+                () if error.is_builder() => EmailErrorKind::Configuration,
+                () => EmailErrorKind::Unknown,
             };
             EmailError::new(kind, error.without_url())
         })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = read(answer).await;
+        let body = read_body(answer).await;
         if status.is_success() {
-            return Ok(Taken { headers, body });
+            return Ok(AcceptedResponse { headers, body });
         }
-        Err(self.refusal(status, &headers, &body))
+        Err(self.error_from_response(status, &headers, &body))
     }
 
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> EmailError {
-        let class = Class::of_response(status, headers, self.clock.now());
+    fn error_from_response(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> EmailError {
+        let class = Classification::from_response(status, headers, self.clock.now());
         let kind = match (status.as_u16(), class.outcome()) {
             // A redirect is not followed: the URL is not that of the API.
-            (..=399, _) => ErrorKind::Configuration,
-            (401 | 403 | 404, _) => ErrorKind::Configuration,
-            (429, _) => ErrorKind::RateLimited,
-            (_, Outcome::Unknown | Outcome::Success) => ErrorKind::Unknown,
-            (_, Outcome::Failed) if class.is_transient() => ErrorKind::Unavailable,
-            (_, Outcome::Failed) => ErrorKind::Refused,
+            (..=399, _) => EmailErrorKind::Configuration,
+            (401 | 403 | 404, _) => EmailErrorKind::Configuration,
+            (429, _) => EmailErrorKind::RateLimited,
+            (_, Outcome::Unknown | Outcome::Success) => EmailErrorKind::Unknown,
+            (_, Outcome::Failed) if class.is_transient() => EmailErrorKind::Unavailable,
+            (_, Outcome::Failed) => EmailErrorKind::Refused,
         };
-        let error = EmailError::new(kind, Answered { status, text: shown(body) });
-        match class.wait() {
+        let error = EmailError::new(kind, RejectedResponse { status, text: body_excerpt(body) });
+        match class.retry_delay() {
             // Longer waits than a day are not plausible.
-            Some(wait) => error.after(wait.min(Duration::from_hours(24))),
+            Some(wait) => error.with_retry_after(wait.min(Duration::from_hours(24))),
             None => error,
         }
     }
@@ -97,7 +97,7 @@ impl Api {
 
 /// Reads the response body until it ends, the connection breaks or the limit is reached. An incomplete body is no
 /// error: the status alone decides whether the mail was accepted.
-async fn read(mut answer: reqwest::Response) -> Vec<u8> {
+async fn read_body(mut answer: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         body.extend_from_slice(&chunk);
@@ -109,7 +109,7 @@ async fn read(mut answer: reqwest::Response) -> Vec<u8> {
 }
 
 /// Returns the first 500 characters of a response body, with control characters replaced by spaces.
-fn shown(body: &[u8]) -> String {
+fn body_excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(500).collect()
 }
@@ -117,7 +117,7 @@ fn shown(body: &[u8]) -> String {
 /// A response with an error status.
 #[derive(Debug, thiserror::Error)]
 #[error("{status}: {text}")]
-struct Answered {
+struct RejectedResponse {
     status: StatusCode,
     text: String,
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Email, EmailError, EmailProvider, Sent};
+use super::{Email, EmailError, EmailProvider, SentMail};
 
 /// A provider for development that writes mails to the log, with the target `omnistack::email`, and delivers none.
 /// Attachments are listed by name only.
@@ -19,15 +19,15 @@ use super::{Email, EmailError, EmailProvider, Sent};
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Console(());
+pub struct ConsoleProvider(());
 
 #[async_trait]
-impl EmailProvider for Console {
+impl EmailProvider for ConsoleProvider {
     fn name(&self) -> &'static str {
         "console"
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         email.check()?;
         let Email { subject, .. } = email;
         let list =
@@ -40,6 +40,6 @@ impl EmailProvider for Console {
             to, cc, bcc, subject, text, attachments,
             "no mail provider is configured: the mail is only written to the log"
         );
-        Ok(Sent::by(self.name()))
+        Ok(SentMail::new(self.name()))
     }
 }

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::AddressError;
-use crate::resilience::{Class, Classify, Outcome};
+use crate::resilience::{Classification, Classify, Outcome};
 
 /// An error of sending a mail: the mail was not accepted by the provider, or it is unknown whether it was.
 ///
@@ -19,10 +19,10 @@ use crate::resilience::{Class, Classify, Outcome};
 /// // The mail may have arrived: sending it again may deliver it twice.
 /// assert!(!EmailError::new(ErrorKind::Unknown, "no response").is_retryable());
 /// ```
-pub struct EmailError(Box<Inner>);
+pub struct EmailError(Box<EmailErrorInner>);
 
-struct Inner {
-    kind: ErrorKind,
+struct EmailErrorInner {
+    kind: EmailErrorKind,
     retry_after: Option<Duration>,
     source: Box<dyn StdError + Send + Sync>,
 }
@@ -50,7 +50,7 @@ struct Inner {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ErrorKind {
+pub enum EmailErrorKind {
     /// The mail is not valid: see [`Invalid`]. Nothing was sent.
     Invalid,
     /// The provider refuses this mail permanently: the recipient is unknown, the sender is not allowed, or the mail
@@ -68,7 +68,7 @@ pub enum ErrorKind {
     Configuration,
 }
 
-impl ErrorKind {
+impl EmailErrorKind {
     /// Returns the name for logs and metrics: `invalid`, `refused`, `rate_limited`, `unavailable`, `unknown` or
     /// `configuration`.
     pub const fn as_str(self) -> &'static str {
@@ -86,26 +86,26 @@ impl ErrorKind {
 impl EmailError {
     /// Creates an error of a kind, with its cause. It is for implementors of
     /// [`EmailProvider`](super::EmailProvider).
-    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(Box::new(Inner { kind, retry_after: None, source: source.into() }))
+    pub fn new(kind: EmailErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(Box::new(EmailErrorInner { kind, retry_after: None, source: source.into() }))
     }
 
     /// Sets how long the provider asks to wait before the next attempt.
     #[must_use]
-    pub fn after(mut self, wait: Duration) -> Self {
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
     /// Changes the kind.
     #[cfg(feature = "email")]
-    pub(super) fn of_kind(mut self, kind: ErrorKind) -> Self {
+    pub(super) fn with_kind(mut self, kind: EmailErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
 
     /// Returns the kind.
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> EmailErrorKind {
         self.0.kind
     }
 
@@ -113,7 +113,7 @@ impl EmailError {
     /// [unknown](ErrorKind::Unknown) outcome, send it again only if a duplicate is acceptable, or if it has an
     /// [idempotency key](super::Email::idempotency_key) and the provider supports them.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable)
+        matches!(self.kind(), EmailErrorKind::RateLimited | EmailErrorKind::Unavailable)
     }
 
     /// Returns how long the provider asks to wait, if it does.
@@ -128,17 +128,19 @@ impl EmailError {
     }
 
     /// Returns what is wrong with the mail, if the kind is [`Invalid`](ErrorKind::Invalid).
-    pub fn invalid(&self) -> Option<&Invalid> {
+    pub fn invalid(&self) -> Option<&InvalidEmail> {
         self.0.source.downcast_ref()
     }
 }
 
 impl Classify for EmailError {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         let class = match self.kind() {
-            ErrorKind::Unknown => Class::unknown().retryable(),
-            ErrorKind::RateLimited | ErrorKind::Unavailable => Class::failed().retryable(),
-            ErrorKind::Invalid | ErrorKind::Refused | ErrorKind::Configuration => Class::failed(),
+            EmailErrorKind::Unknown => Classification::unknown().retryable(),
+            EmailErrorKind::RateLimited | EmailErrorKind::Unavailable => Classification::failed().retryable(),
+            EmailErrorKind::Invalid | EmailErrorKind::Refused | EmailErrorKind::Configuration => {
+                Classification::failed()
+            }
         };
         match self.retry_after() {
             Some(wait) => class.retry_after(wait),
@@ -150,12 +152,12 @@ impl Classify for EmailError {
 impl fmt::Display for EmailError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let means = match self.kind() {
-            ErrorKind::Invalid => "the mail can't be sent",
-            ErrorKind::Refused => "the mail was refused",
-            ErrorKind::RateLimited => "too many mails were sent",
-            ErrorKind::Unavailable => "the mail provider is not available",
-            ErrorKind::Unknown => "the mail provider did not respond, so the mail may have been sent",
-            ErrorKind::Configuration => "the mail provider is not configured correctly",
+            EmailErrorKind::Invalid => "the mail can't be sent",
+            EmailErrorKind::Refused => "the mail was refused",
+            EmailErrorKind::RateLimited => "too many mails were sent",
+            EmailErrorKind::Unavailable => "the mail provider is not available",
+            EmailErrorKind::Unknown => "the mail provider did not respond, so the mail may have been sent",
+            EmailErrorKind::Configuration => "the mail provider is not configured correctly",
         };
         write!(f, "{means}: {}", self.0.source)
     }
@@ -173,15 +175,15 @@ impl StdError for EmailError {
     }
 }
 
-impl From<Invalid> for EmailError {
-    fn from(invalid: Invalid) -> Self {
-        Self::new(ErrorKind::Invalid, invalid)
+impl From<InvalidEmail> for EmailError {
+    fn from(invalid: InvalidEmail) -> Self {
+        Self::new(EmailErrorKind::Invalid, invalid)
     }
 }
 
 impl From<AddressError> for EmailError {
     fn from(error: AddressError) -> Self {
-        Invalid::Address(error).into()
+        InvalidEmail::Address(error).into()
     }
 }
 
@@ -205,7 +207,7 @@ impl From<AddressError> for EmailError {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Invalid {
+pub enum InvalidEmail {
     /// An address is not valid.
     #[error("an address is not valid: {0}")]
     Address(#[from] AddressError),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
+use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
 
 /// A provider that sends a mail through the second provider if the first has certainly not accepted it: the first
 /// is [unavailable](ErrorKind::Unavailable) or [rate limited](ErrorKind::RateLimited).
@@ -43,12 +43,12 @@ use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Failover {
+pub struct FailoverProvider {
     first: Arc<dyn EmailProvider>,
     second: Arc<dyn EmailProvider>,
 }
 
-impl Failover {
+impl FailoverProvider {
     /// Creates a failover from `first` to `second`.
     pub fn new(first: impl EmailProvider, second: impl EmailProvider) -> Self {
         Self { first: Arc::new(first), second: Arc::new(second) }
@@ -56,12 +56,12 @@ impl Failover {
 }
 
 #[async_trait]
-impl EmailProvider for Failover {
+impl EmailProvider for FailoverProvider {
     fn name(&self) -> &'static str {
         "failover"
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         let away = match self.first.send(email).await {
             Err(error) if error.is_retryable() => error,
             other => return other,
@@ -71,7 +71,7 @@ impl EmailProvider for Failover {
         match self.second.send(email).await {
             // A mail that the second provider refuses may still be accepted by the first, once it is available
             // again.
-            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Configuration) => {
+            Err(error) if matches!(error.kind(), EmailErrorKind::Refused | EmailErrorKind::Configuration) => {
                 tracing::warn!(target: "omnistack::email", second, %error, "the second mail provider did not accept the mail either");
                 Err(away)
             }

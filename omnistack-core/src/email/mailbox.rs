@@ -3,7 +3,7 @@
 mod page;
 mod routes;
 
-pub(super) use routes::{Pages, routes};
+pub(super) use routes::{DevMailboxState, routes};
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Email, EmailError, EmailProvider, Sent};
+use super::{Email, EmailError, EmailProvider, SentMail};
 use crate::clock::{Clock, Timestamp};
 
 /// Number of mails kept; older ones are dropped.
@@ -38,15 +38,15 @@ const MAX_MAILS: usize = 200;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Mailbox {
+pub struct DevMailbox {
     inner: Arc<dyn EmailProvider>,
     clock: Clock,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<KeptMails>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    mails: VecDeque<Received>,
+struct KeptMails {
+    mails: VecDeque<ReceivedMail>,
     last: u64,
 }
 
@@ -69,7 +69,7 @@ struct Kept {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Received {
+pub struct ReceivedMail {
     /// The mail's number, counted from 1.
     pub id: u64,
     /// The time at which the mail was sent.
@@ -78,19 +78,19 @@ pub struct Received {
     pub email: Email,
 }
 
-impl Mailbox {
+impl DevMailbox {
     /// Creates a dev mailbox that passes mails to `inner`. A mail that `inner` does not accept is not kept.
     pub fn new(inner: impl EmailProvider, clock: Clock) -> Self {
         Self { inner: Arc::new(inner), clock, kept: Arc::default() }
     }
 
     /// Returns the kept mails, the oldest first.
-    pub fn mails(&self) -> Vec<Received> {
+    pub fn mails(&self) -> Vec<ReceivedMail> {
         self.kept().mails.iter().cloned().collect()
     }
 
     /// Returns the mail with this number. Returns `None` if there is none, or if it was dropped.
-    pub fn get(&self, id: u64) -> Option<Received> {
+    pub fn get(&self, id: u64) -> Option<ReceivedMail> {
         self.kept().mails.iter().find(|received| received.id == id).cloned()
     }
 
@@ -99,22 +99,22 @@ impl Mailbox {
         self.kept().mails.clear();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, KeptMails> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
-impl EmailProvider for Mailbox {
+impl EmailProvider for DevMailbox {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
 
-    fn knows_keys(&self) -> bool {
-        self.inner.knows_keys()
+    fn supports_idempotency_keys(&self) -> bool {
+        self.inner.supports_idempotency_keys()
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         let sent = self.inner.send(email).await?;
         let at = self.clock.now();
         let mut kept = self.kept();
@@ -123,7 +123,7 @@ impl EmailProvider for Mailbox {
         if kept.mails.len() >= MAX_MAILS {
             kept.mails.pop_front();
         }
-        kept.mails.push_back(Received { id, at, email: email.clone() });
+        kept.mails.push_back(ReceivedMail { id, at, email: email.clone() });
         Ok(sent)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{Address, Console, Email, EmailError, EmailProvider, Invalid, MAX_SIZE, Sent};
+use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidEmail, MAX_EMAIL_BYTES, SentMail};
 
 /// The handle by which the app sends mail. It is cheap to clone.
 ///
@@ -53,10 +53,10 @@ use super::{Address, Console, Email, EmailError, EmailProvider, Invalid, MAX_SIZ
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Mailer(Arc<Inner>);
+pub struct Mailer(Arc<MailerInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct MailerInner {
     provider: Arc<dyn EmailProvider>,
     from: Option<Address>,
     limit: u64,
@@ -65,26 +65,26 @@ struct Inner {
 impl Mailer {
     /// Creates a mailer that sends through this provider, with no default sender and a size limit of 40 MiB.
     pub fn new(provider: impl EmailProvider) -> Self {
-        Self(Arc::new(Inner { provider: Arc::new(provider), from: None, limit: MAX_SIZE }))
+        Self(Arc::new(MailerInner { provider: Arc::new(provider), from: None, limit: MAX_EMAIL_BYTES }))
     }
 
     /// Sets the sender of mails that have none of their own.
     #[must_use]
-    pub fn from(mut self, from: Address) -> Self {
+    pub fn default_sender(mut self, from: Address) -> Self {
         Arc::make_mut(&mut self.0).from = Some(from);
         self
     }
 
     /// Sets the largest size of a mail, in bytes, at most 40 MiB: text, HTML, and attachments as base64.
     #[must_use]
-    pub fn limit(mut self, bytes: u64) -> Self {
-        Arc::make_mut(&mut self.0).limit = bytes.min(MAX_SIZE);
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        Arc::make_mut(&mut self.0).limit = bytes.min(MAX_EMAIL_BYTES);
         self
     }
 
     /// Replaces the provider.
     #[cfg(feature = "email")]
-    pub(super) fn through(mut self, provider: impl EmailProvider) -> Self {
+    pub(super) fn with_provider(mut self, provider: impl EmailProvider) -> Self {
         Arc::make_mut(&mut self.0).provider = Arc::new(provider);
         self
     }
@@ -98,7 +98,7 @@ impl Mailer {
     ///
     /// # Errors
     /// Returns [`Invalid`] if the mail is not valid or is larger than the limit.
-    pub fn prepare<'a>(&self, email: &'a Email) -> Result<Cow<'a, Email>, Invalid> {
+    pub fn prepare<'a>(&self, email: &'a Email) -> Result<Cow<'a, Email>, InvalidEmail> {
         let email = match (&email.from, &self.0.from) {
             (None, Some(from)) => Cow::Owned(email.clone().from(from)),
             _ => Cow::Borrowed(email),
@@ -106,7 +106,7 @@ impl Mailer {
         email.check()?;
         let size = email.size();
         if size > self.0.limit {
-            return Err(Invalid::TooLarge { size, limit: self.0.limit });
+            return Err(InvalidEmail::TooLarge { size, limit: self.0.limit });
         }
         Ok(email)
     }
@@ -116,7 +116,7 @@ impl Mailer {
     /// # Errors
     /// Returns an [`EmailError`] if the mail is not valid, was not accepted, or if it is unknown whether it was:
     /// see [`ErrorKind`](super::ErrorKind).
-    pub async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    pub async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         self.0.provider.send(&*self.prepare(email)?).await
     }
 }
@@ -125,9 +125,9 @@ impl Default for Mailer {
     /// Creates a mailer for development: it writes mails to the log, from `app@localhost` unless the mail has a
     /// sender.
     fn default() -> Self {
-        let mailer = Self::new(Console::default());
+        let mailer = Self::new(ConsoleProvider::default());
         match Address::new("app@localhost") {
-            Ok(from) => mailer.from(from),
+            Ok(from) => mailer.default_sender(from),
             Err(_) => mailer,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Email, EmailError, EmailProvider, Sent};
+use super::{Email, EmailError, EmailProvider, SentMail};
 
 /// A provider for tests that keeps every mail and delivers none. Clones share the kept mails.
 ///
@@ -28,9 +28,9 @@ use super::{Email, EmailError, EmailProvider, Sent};
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<Vec<Email>>>);
+pub struct MemoryProvider(Arc<Mutex<Vec<Email>>>);
 
-impl Memory {
+impl MemoryProvider {
     /// Returns all mails sent so far, the oldest first.
     pub fn sent(&self) -> Vec<Email> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -43,15 +43,15 @@ impl Memory {
 }
 
 #[async_trait]
-impl EmailProvider for Memory {
+impl EmailProvider for MemoryProvider {
     fn name(&self) -> &'static str {
         "memory"
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         email.check()?;
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sent.push(email.clone());
-        Ok(Sent::by(self.name()).with_id(sent.len().to_string()))
+        Ok(SentMail::new(self.name()).with_provider_id(sent.len().to_string()))
     }
 }

@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 
-use super::{Address, AddressError, Invalid};
+use super::{Address, AddressError, InvalidEmail};
 use crate::identity::TenantId;
 
 /// Largest size of a mail, in bytes: no provider accepts more. See [`Email::size`].
-pub const MAX_SIZE: u64 = 40 * 1024 * 1024;
+pub const MAX_EMAIL_BYTES: u64 = 40 * 1024 * 1024;
 
 /// A mail, as plain data: a [`Mailer`](super::Mailer) sends it directly, or a job sends it later.
 ///
@@ -71,10 +71,10 @@ pub struct Email {
     pub attachments: Vec<Attachment>,
     /// Extra headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub headers: Vec<Header>,
+    pub headers: Vec<EmailHeader>,
     /// Tags, by which the provider's statistics and events distinguish mails. SMTP does not transmit them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<Tag>,
+    pub tags: Vec<EmailTag>,
     /// The unsubscribe headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<Unsubscribe>,
@@ -86,14 +86,14 @@ pub struct Email {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
     /// The error of the first text that was not a valid address.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "refuse", skip_deserializing)]
-    fault: Option<AddressError>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "fail_to_serialize", skip_deserializing)]
+    address_error: Option<AddressError>,
 }
 
 /// Fails: a mail with an invalid address is not stored, because its fields do not show the error.
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
-fn refuse<S: Serializer>(fault: &Option<AddressError>, _: S) -> Result<S::Ok, S::Error> {
-    Err(S::Error::custom(fault.map_or(Invalid::NoRecipients, Invalid::Address)))
+fn fail_to_serialize<S: Serializer>(fault: &Option<AddressError>, _: S) -> Result<S::Ok, S::Error> {
+    Err(S::Error::custom(fault.map_or(InvalidEmail::NoRecipients, InvalidEmail::Address)))
 }
 
 impl Email {
@@ -102,7 +102,7 @@ impl Email {
 
     /// Creates a mail to an address. [`also_to`](Self::also_to) adds more.
     pub fn to(address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
-        Self::default().also_to(address)
+        Self::default().add_to(address)
     }
 
     fn address(
@@ -112,7 +112,7 @@ impl Email {
     ) -> Self {
         match address.try_into() {
             Ok(address) => put(&mut self, address),
-            Err(error) => _ = self.fault.get_or_insert(error.into()),
+            Err(error) => _ = self.address_error.get_or_insert(error.into()),
         }
         self
     }
@@ -125,7 +125,7 @@ impl Email {
 
     /// Adds a recipient to `To`.
     #[must_use]
-    pub fn also_to(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+    pub fn add_to(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         self.address(address, |email, address| email.to.push(address))
     }
 
@@ -178,14 +178,14 @@ impl Email {
     /// Adds an extra header. Headers that the message sets itself, such as `Subject`, are not allowed.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push(Header { name: name.into(), value: value.into() });
+        self.headers.push(EmailHeader { name: name.into(), value: value.into() });
         self
     }
 
     /// Adds a tag, by which the provider's statistics and events distinguish mails.
     #[must_use]
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.tags.push(Tag { name: name.into(), value: value.into() });
+        self.tags.push(EmailTag { name: name.into(), value: value.into() });
         self
     }
 
@@ -245,54 +245,54 @@ impl Email {
     ///
     /// # Errors
     /// Returns the first reason why the mail is not valid.
-    pub fn check(&self) -> Result<(), Invalid> {
-        if let Some(fault) = self.fault {
+    pub fn check(&self) -> Result<(), InvalidEmail> {
+        if let Some(fault) = self.address_error {
             return Err(fault.into());
         }
         match self.recipients().count() {
-            _ if self.to.is_empty() => return Err(Invalid::NoRecipients),
-            many if many > Self::MAX_RECIPIENTS => return Err(Invalid::TooManyRecipients(many)),
+            _ if self.to.is_empty() => return Err(InvalidEmail::NoRecipients),
+            many if many > Self::MAX_RECIPIENTS => return Err(InvalidEmail::TooManyRecipients(many)),
             _ => {}
         }
         if self.from.is_none() {
-            return Err(Invalid::NoSender);
+            return Err(InvalidEmail::NoSender);
         }
         if self.subject.trim().is_empty() {
-            return Err(Invalid::NoSubject);
+            return Err(InvalidEmail::NoSubject);
         }
-        one_line("the subject", &self.subject, 998)?;
+        check_header_text("the subject", &self.subject, 998)?;
         if self.written_text().is_none() && self.written_html().is_none() {
-            return Err(Invalid::NoBody);
+            return Err(InvalidEmail::NoBody);
         }
         self.attachments.iter().try_for_each(Attachment::check)?;
-        self.headers.iter().try_for_each(Header::check)?;
+        self.headers.iter().try_for_each(EmailHeader::check)?;
         let mut names = BTreeSet::new();
         for tag in &self.tags {
             if !tag.is_valid() || !names.insert(&tag.name) {
-                return Err(Invalid::Tag(tag.name.clone()));
+                return Err(InvalidEmail::Tag(tag.name.clone()));
             }
         }
         self.unsubscribe.as_ref().map_or(Ok(()), Unsubscribe::check)?;
         match &self.idempotency_key {
             Some(key) if !matches!(key.len(), 1..=256) || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                return Err(Invalid::IdempotencyKey);
+                return Err(InvalidEmail::IdempotencyKey);
             }
             _ => {}
         }
         match self.size() {
-            size if size > MAX_SIZE => Err(Invalid::TooLarge { size, limit: MAX_SIZE }),
+            size if size > MAX_EMAIL_BYTES => Err(InvalidEmail::TooLarge { size, limit: MAX_EMAIL_BYTES }),
             _ => Ok(()),
         }
     }
 }
 
 /// Checks that a header value has no control characters, which could end the header, and at most `limit` bytes.
-fn one_line(field: &'static str, text: &str, limit: usize) -> Result<(), Invalid> {
+fn check_header_text(field: &'static str, text: &str, limit: usize) -> Result<(), InvalidEmail> {
     if text.chars().any(char::is_control) {
-        return Err(Invalid::ControlCharacter(field));
+        return Err(InvalidEmail::ControlCharacter(field));
     }
     if text.len() > limit {
-        return Err(Invalid::TooLong { field, limit });
+        return Err(InvalidEmail::TooLong { field, limit });
     }
     Ok(())
 }
@@ -317,7 +317,7 @@ fn is_token(text: &str) -> bool {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Header {
+pub struct EmailHeader {
     /// The header's name, at most 76 ASCII characters.
     pub name: String,
     /// The header's value, one line of at most 998 bytes.
@@ -345,17 +345,17 @@ const RESERVED_HEADERS: [&str; 16] = [
     "x-smtpapi",
 ];
 
-impl Header {
-    fn check(&self) -> Result<(), Invalid> {
+impl EmailHeader {
+    fn check(&self) -> Result<(), InvalidEmail> {
         let lower = self.name.to_ascii_lowercase();
         if !is_token(&self.name)
             || self.name.len() > 76
             || RESERVED_HEADERS.contains(&&*lower)
             || lower.starts_with("content-")
         {
-            return Err(Invalid::Header(self.name.clone()));
+            return Err(InvalidEmail::Header(self.name.clone()));
         }
-        one_line("the value of a header", &self.value, 998)
+        check_header_text("the value of a header", &self.value, 998)
     }
 }
 
@@ -371,14 +371,14 @@ impl Header {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Tag {
+pub struct EmailTag {
     /// The tag's name, such as `template`.
     pub name: String,
     /// The tag's value, such as `welcome`.
     pub value: String,
 }
 
-impl Tag {
+impl EmailTag {
     fn is_valid(&self) -> bool {
         [&self.name, &self.value].iter().all(|text| {
             matches!(text.len(), 1..=256)

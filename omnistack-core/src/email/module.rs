@@ -5,20 +5,20 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Address, Console, Mailbox, Mailer, Outbox, Suppressions, mailbox,
-    outbox::{ForgetMail, ForgetTenantMail, SendMail, Sender, Store},
-    suppression::{self, Keys, Webhooks},
-    template::{Brand, Overrides, Template, TemplateError, Templates},
+    Address, ConsoleProvider, DevMailbox, Mailer, Outbox, Suppressions, mailbox,
+    outbox::{MailStore, PurgeMail, PurgeTenantMail, SendMail, SendMailState},
+    suppression::{self, WebhookKeys, WebhookState},
+    template::{Brand, Template, TemplateError, TemplateOverrides, Templates},
 };
 use crate::{
-    app::{Audience, Module, Mount, Registry},
+    app::{AccessLevel, Module, Mount, Registry},
     db::Db,
-    events::Enqueue,
+    events::EnqueueJob,
     identity::TenantDeleted,
     jobs::{Cron, Jobs, Queue},
 };
 
-crate::section! {
+crate::settings! {
     /// Mail templates and outbox.
     ///
     /// ```
@@ -101,8 +101,11 @@ impl Mail {
         let mut brand = Brand::new(settings.product.as_deref().unwrap_or(registry.app_name()));
         brand.support = settings.support.as_ref().map(|address| address.mailbox().to_owned());
         if let Some(url) = &settings.url {
-            if super::template::link(url).is_err() {
-                registry.problem("`EMAIL_PRODUCT_URL` is not an http or https URL", "set it to https://…, or unset it");
+            if super::template::check_link(url).is_err() {
+                registry.report_problem(
+                    "`EMAIL_PRODUCT_URL` is not an http or https URL",
+                    "set it to https://…, or unset it",
+                );
             }
             brand = brand.url(url);
         }
@@ -110,7 +113,9 @@ impl Mail {
         for add in &self.templates {
             match add(templates.clone()) {
                 Ok(more) => templates = more,
-                Err(error) => _ = registry.problem(error.to_string(), "correct the template's source or its sample"),
+                Err(error) => {
+                    _ = registry.report_problem(error.to_string(), "correct the template's source or its sample")
+                }
             }
         }
         templates
@@ -123,14 +128,14 @@ impl fmt::Debug for Mail {
     }
 }
 
-fn keys(registry: &mut Registry, settings: &MailSettings) -> Keys {
-    let mut keys = Keys::default();
+fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
+    let mut keys = WebhookKeys::default();
     if let Some(secret) = &settings.resend_webhook_secret {
         match keys.clone().resend(secret.expose_secret()) {
             Some(more) => keys = more,
             None => {
                 let fix = "copy the signing secret `whsec_…` from the webhook's page at Resend";
-                registry.problem("`RESEND_WEBHOOK_SECRET` is not a webhook signing secret", fix);
+                registry.report_problem("`RESEND_WEBHOOK_SECRET` is not a webhook signing secret", fix);
             }
         }
     }
@@ -139,7 +144,7 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> Keys {
             Some(more) => keys = more,
             None => {
                 let fix = "copy the verification key from SendGrid's settings of the event webhook";
-                registry.problem("`SENDGRID_WEBHOOK_KEY` is not a P-256 public key", fix);
+                registry.report_problem("`SENDGRID_WEBHOOK_KEY` is not a P-256 public key", fix);
             }
         }
     }
@@ -164,18 +169,18 @@ impl Module for Mail {
         // Without a database, the missing settings are reported already.
         let (Ok(db), Ok(jobs)) = (registry.ctx.get::<Db>(), registry.ctx.get::<Jobs>()) else { return };
         let suppressions = Suppressions::new(db.clone(), clock.clone());
-        let store = Store { db: db.clone(), clock: clock.clone() };
+        let store = MailStore { db: db.clone(), clock: clock.clone() };
         registry
             .provide(Outbox::new(db.clone(), clock.clone(), jobs, templates.clone()))
-            .provide(Overrides::new(db, clock.clone(), templates.clone()))
+            .provide(TemplateOverrides::new(db, clock.clone(), templates.clone()))
             .provide(suppressions.clone())
             .provide(templates.clone())
             .queue(Queue::new(<SendMail as crate::jobs::Job>::QUEUE))
-            .cron(Cron::new("17 4 * * *", ForgetMail {}));
+            .cron(Cron::new("17 4 * * *", PurgeMail {}));
         let sender = {
             let suppressions = suppressions.clone();
-            move |ctx: &crate::app::Ctx| {
-                Ok(Sender {
+            move |ctx: &crate::app::Context| {
+                Ok(SendMailState {
                     mailer: ctx.get()?,
                     store,
                     suppressions,
@@ -186,26 +191,26 @@ impl Module for Mail {
         };
         registry
             .job::<SendMail>(sender.clone())
-            .job::<ForgetMail>(sender.clone())
-            .job::<ForgetTenantMail>(sender)
-            .on("forget-mail", |ctx| {
-                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenantMail { tenant: gone.tenant }))
+            .job::<PurgeMail>(sender.clone())
+            .job::<PurgeTenantMail>(sender)
+            .subscribe("forget-mail", |ctx| {
+                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| PurgeTenantMail { tenant: gone.tenant }))
             });
         if let Some(api) = suppression::routes(&keys) {
             let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
-            let webhooks = Webhooks { keys, suppressions, clock: clock.clone() };
+            let webhooks = WebhookState { keys, suppressions, clock: clock.clone() };
             registry.routes(mount, api, |_| Ok(webhooks));
         }
         if !registry.environment().is_production() {
             // Mails of `EMAIL_PROVIDER=console` go through the dev mailbox.
             registry
-                .provide(Mailbox::new(Console::default(), clock))
-                .routes(Mount::root("", Audience::Public), mailbox::routes(), move |ctx| {
-                    Ok(mailbox::Pages {
+                .provide(DevMailbox::new(ConsoleProvider::default(), clock))
+                .routes(Mount::root("", AccessLevel::Public), mailbox::routes(), move |ctx| {
+                    Ok(mailbox::DevMailboxState {
                         mailbox: ctx.get()?,
                         templates,
                         #[cfg(feature = "sms")]
-                        texts: ctx.get().ok(),
+                        sms_mailbox: ctx.get().ok(),
                     })
                 })
                 .banner("mail", || "/dev/mailbox".into());

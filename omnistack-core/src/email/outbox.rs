@@ -3,24 +3,24 @@
 mod job;
 mod store;
 
-pub(super) use job::ForgetTenantMail;
-pub(super) use job::Sender;
-pub use job::{ForgetMail, SendMail};
+pub(super) use job::PurgeTenantMail;
+pub(super) use job::SendMailState;
+pub use job::{PurgeMail, SendMail};
 pub use store::{MessageInfo, MessageState};
 
-pub(super) use store::Store;
-pub(crate) use store::carry_in;
+pub(super) use store::MailStore;
+pub(crate) use store::insert_relayed;
 
 use super::{
-    Address, AddressError, Email, Invalid,
-    template::{OverrideError, Overrides, Rendered, Template, TemplateError, Templates},
+    Address, AddressError, Email, InvalidEmail,
+    template::{RenderedTemplate, Template, TemplateError, TemplateOverrideError, TemplateOverrides, Templates},
 };
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
     id::Id,
     identity::TenantId,
-    jobs::{Draft, EnqueueError, Jobs},
+    jobs::{EnqueueError, Jobs, NewJob},
 };
 
 /// Marker type of mail ids ([`MessageId`]).
@@ -37,7 +37,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub enum Message {}
+pub enum MessageMarker {}
 
 /// The id of a mail in the outbox.
 ///
@@ -63,7 +63,7 @@ pub enum Message {}
 /// # Ok(())
 /// # }
 /// ```
-pub type MessageId = Id<Message>;
+pub type MessageId = Id<MessageMarker>;
 
 /// The reason why a mail was not put into the outbox.
 ///
@@ -96,7 +96,7 @@ pub type MessageId = Id<Message>;
 pub enum OutboxError {
     /// The mail is not valid.
     #[error("the mail can't be sent: {0}")]
-    Invalid(#[from] Invalid),
+    Invalid(#[from] InvalidEmail),
     /// The template can't be rendered with these values.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -119,11 +119,11 @@ impl OutboxError {
     }
 }
 
-impl From<OverrideError> for OutboxError {
-    fn from(error: OverrideError) -> Self {
+impl From<TemplateOverrideError> for OutboxError {
+    fn from(error: TemplateOverrideError) -> Self {
         match error {
-            OverrideError::Template(error) => Self::Template(error),
-            OverrideError::Database(error) => Self::Database(error),
+            TemplateOverrideError::Template(error) => Self::Template(error),
+            TemplateOverrideError::Database(error) => Self::Database(error),
         }
     }
 }
@@ -179,15 +179,15 @@ impl From<OutboxError> for crate::http::Error {
 #[derive(Clone, Debug)]
 pub struct Outbox {
     jobs: Jobs,
-    store: Store,
-    overrides: Overrides,
+    store: MailStore,
+    overrides: TemplateOverrides,
 }
 
 impl Outbox {
     /// Creates an outbox in this database, with these templates.
     pub fn new(db: Db, clock: Clock, jobs: Jobs, templates: Templates) -> Self {
-        let overrides = Overrides::new(db.clone(), clock.clone(), templates);
-        Self { jobs, store: Store { db, clock }, overrides }
+        let overrides = TemplateOverrides::new(db.clone(), clock.clone(), templates);
+        Self { jobs, store: MailStore { db, clock }, overrides }
     }
 
     /// Returns the app's templates.
@@ -206,7 +206,7 @@ impl Outbox {
         template: &T,
         locale: &str,
     ) -> Result<Email, OutboxError> {
-        Ok(fill::<T>(Email::to(to), self.templates().render(template, locale)?))
+        Ok(with_rendered::<T>(Email::to(to), self.templates().render(template, locale)?))
     }
 
     /// Like [`compose`](Self::compose), but uses the tenant's override of the template, if there is one.
@@ -222,7 +222,7 @@ impl Outbox {
         locale: &str,
     ) -> Result<Email, OutboxError> {
         let email = Email::to(to).for_tenant(tenant);
-        Ok(fill::<T>(email, self.overrides.render(tenant, template, locale).await?))
+        Ok(with_rendered::<T>(email, self.overrides.render(tenant, template, locale).await?))
     }
 
     /// Stores a mail in the caller's transaction. It is sent if that transaction commits.
@@ -232,7 +232,7 @@ impl Outbox {
     pub async fn send_in(&self, tx: &mut Tx, email: &Email) -> Result<MessageId, OutboxError> {
         check(email)?;
         let id = self.store.add(tx, email).await?;
-        let mut job = Draft::new(SendMail { message: id });
+        let mut job = NewJob::new(SendMail { message: id });
         if let Some(tenant) = email.tenant {
             job = job.tenant(tenant);
         }
@@ -262,14 +262,14 @@ impl Outbox {
     }
 }
 
-fn fill<T: Template>(email: Email, rendered: Rendered) -> Email {
+fn with_rendered<T: Template>(email: Email, rendered: RenderedTemplate) -> Email {
     email.subject(rendered.subject).html(rendered.html).text(rendered.text).tag("template", T::NAME)
 }
 
 /// Validates a mail. A missing sender is no error, because the mailer adds the default sender later.
-fn check(email: &Email) -> Result<(), Invalid> {
+fn check(email: &Email) -> Result<(), InvalidEmail> {
     match email.check() {
-        Err(Invalid::NoSender) => email.clone().from("somebody@example.com").check(),
+        Err(InvalidEmail::NoSender) => email.clone().from("somebody@example.com").check(),
         checked => checked,
     }
 }

@@ -54,7 +54,7 @@ pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
     /// Returns whether the provider supports idempotency keys: it delivers once what is sent twice with the same
     /// [idempotency key](Email::idempotency_key), so that a mail with a key may be sent again after any outcome.
     /// The default is `false`.
-    fn knows_keys(&self) -> bool {
+    fn supports_idempotency_keys(&self) -> bool {
         false
     }
 
@@ -62,7 +62,7 @@ pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns an [`EmailError`] with the [`ErrorKind`](super::ErrorKind) that says what is certain.
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError>;
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError>;
 }
 
 #[async_trait]
@@ -71,11 +71,11 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
         (**self).name()
     }
 
-    fn knows_keys(&self) -> bool {
-        (**self).knows_keys()
+    fn supports_idempotency_keys(&self) -> bool {
+        (**self).supports_idempotency_keys()
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         (**self).send(email).await
     }
 }
@@ -99,22 +99,22 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Sent {
+pub struct SentMail {
     /// The [name](EmailProvider::name) of the provider.
     pub provider: &'static str,
     /// The provider's id of the mail, as its events and its support use it. For SMTP, the `Message-ID`.
     pub id: Option<String>,
 }
 
-impl Sent {
+impl SentMail {
     /// Creates a receipt of this provider, without an id.
-    pub fn by(provider: &'static str) -> Self {
+    pub fn new(provider: &'static str) -> Self {
         Self { provider, id: None }
     }
 
     /// Sets the provider's id of the mail.
     #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+    pub fn with_provider_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }

@@ -62,7 +62,7 @@ impl RecipientLimit {
     ///
     /// # Errors
     /// Fails if the database fails.
-    pub async fn wait_in(&self, tx: &mut Tx, address: &str) -> Result<Option<Duration>, db::Error> {
+    pub async fn count_in(&self, tx: &mut Tx, address: &str) -> Result<Option<Duration>, db::Error> {
         let (now, key) = (self.clock.now(), key(address));
         let sql = "insert into email_recipients as known (recipient, mails, last_at) values ($1, 1, $2)
             on conflict (recipient) do update set last_at = $2,
@@ -76,7 +76,7 @@ impl RecipientLimit {
         }
         let last = tx.query("select last_at from email_recipients where recipient = $1").bind(key);
         let (last,) = last.fetch_one::<(crate::clock::Timestamp,)>().await?;
-        Ok(Some((last + MAIL_INTERVAL).since(now)))
+        Ok(Some((last + MAIL_INTERVAL).duration_since(now)))
     }
 }
 
@@ -88,7 +88,7 @@ fn key(address: &str) -> Vec<u8> {
     let mailbox = mailbox.to_lowercase();
     let (local, domain) = mailbox.rsplit_once('@').unwrap_or((&mailbox, ""));
     let local = local.split('+').next().filter(|local| !local.is_empty()).unwrap_or(local);
-    Sha256::of_list([local.as_bytes(), domain.as_bytes()]).as_bytes().to_vec()
+    Sha256::digest_list([local.as_bytes(), domain.as_bytes()]).as_bytes().to_vec()
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{Email, EmailError, EmailProvider, ErrorKind, Invalid, Sent, api::Api, message::Tag};
+use super::{
+    Email, EmailError, EmailErrorKind, EmailProvider, InvalidEmail, SentMail, api::HttpApi, message::EmailTag,
+};
 use crate::{
     clock::Clock,
     http::{HeaderMap, HeaderName, HeaderValue},
@@ -25,7 +27,7 @@ use crate::{
 /// # Ok::<(), omnistack_core::app::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Resend(Api);
+pub struct Resend(HttpApi);
 
 impl Resend {
     /// Base URL of Resend's API.
@@ -37,7 +39,7 @@ impl Resend {
     /// Returns [`ErrorKind::Configuration`] if the URL is neither `https` nor on this machine, or if the key has
     /// characters that are not allowed in a header.
     pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
-        Api::new(client, base, "/emails", key, clock).map(Self)
+        HttpApi::new(client, base, "/emails", key, clock).map(Self)
     }
 }
 
@@ -47,22 +49,23 @@ impl EmailProvider for Resend {
         "resend"
     }
 
-    fn knows_keys(&self) -> bool {
+    fn supports_idempotency_keys(&self) -> bool {
         true
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         email.check()?;
         let mut headers = HeaderMap::new();
         if let Some(key) = &email.idempotency_key {
-            let key = HeaderValue::from_str(key).map_err(|_| Invalid::IdempotencyKey)?;
+            let key = HeaderValue::from_str(key).map_err(|_| InvalidEmail::IdempotencyKey)?;
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
-        let body = serde_json::to_vec(&Body::of(email)).map_err(|error| EmailError::new(ErrorKind::Invalid, error))?;
+        let body = serde_json::to_vec(&ResendRequest::of(email))
+            .map_err(|error| EmailError::new(EmailErrorKind::Invalid, error))?;
         let taken = self.0.post(body, headers).await.map_err(in_progress)?;
-        let sent = Sent::by(self.name());
-        Ok(match serde_json::from_slice::<Answer>(&taken.body) {
-            Ok(answer) => sent.with_id(answer.id),
+        let sent = SentMail::new(self.name());
+        Ok(match serde_json::from_slice::<ResendResponse>(&taken.body) {
+            Ok(answer) => sent.with_provider_id(answer.id),
             // The status says that the mail was accepted, even if the body can't be read.
             Err(_) => sent,
         })
@@ -71,20 +74,20 @@ impl EmailProvider for Resend {
 
 /// Resend is still processing an earlier request with the same key, so the outcome is unknown.
 fn in_progress(error: EmailError) -> EmailError {
-    if error.kind() == ErrorKind::Refused && error.to_string().contains("concurrent_idempotent_requests") {
-        return error.of_kind(ErrorKind::Unknown);
+    if error.kind() == EmailErrorKind::Refused && error.to_string().contains("concurrent_idempotent_requests") {
+        return error.with_kind(EmailErrorKind::Unknown);
     }
     error
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ResendResponse {
     id: String,
 }
 
 /// The schema `SendEmailRequest` of Resend's API description.
 #[derive(Serialize)]
-struct Body<'a> {
+struct ResendRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     to: Vec<String>,
@@ -102,13 +105,13 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     headers: serde_json::Map<String, serde_json::Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    attachments: Vec<File<'a>>,
-    #[serde(skip_serializing_if = "<[Tag]>::is_empty")]
-    tags: &'a [Tag],
+    attachments: Vec<ResendAttachment<'a>>,
+    #[serde(skip_serializing_if = "<[EmailTag]>::is_empty")]
+    tags: &'a [EmailTag],
 }
 
 #[derive(Serialize)]
-struct File<'a> {
+struct ResendAttachment<'a> {
     filename: &'a str,
     content: String,
     content_type: &'a str,
@@ -116,10 +119,10 @@ struct File<'a> {
     content_id: Option<&'a str>,
 }
 
-impl<'a> Body<'a> {
+impl<'a> ResendRequest<'a> {
     fn of(email: &'a Email) -> Self {
         let list = |addresses: &[super::Address]| addresses.iter().map(ToString::to_string).collect();
-        let file = |file: &'a super::Attachment| File {
+        let file = |file: &'a super::Attachment| ResendAttachment {
             filename: &file.name,
             content: STANDARD.encode(&file.content),
             content_type: &file.content_type,

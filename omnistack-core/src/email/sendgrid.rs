@@ -8,7 +8,7 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::{Address, Email, EmailError, EmailProvider, ErrorKind, Invalid, Sent, api::Api};
+use super::{Address, Email, EmailError, EmailErrorKind, EmailProvider, InvalidEmail, SentMail, api::HttpApi};
 use crate::{clock::Clock, http::HeaderMap};
 
 /// A provider that sends mails by SendGrid's [v3
@@ -26,7 +26,7 @@ use crate::{clock::Clock, http::HeaderMap};
 /// # Ok::<(), omnistack_core::app::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SendGrid(Api);
+pub struct SendGrid(HttpApi);
 
 /// Largest mail that SendGrid accepts, in bytes.
 const MAX_MAIL_BYTES: u64 = 30 * 1024 * 1024;
@@ -41,7 +41,7 @@ impl SendGrid {
     /// Returns [`ErrorKind::Configuration`] if the URL is neither `https` nor on this machine, or if the key has
     /// characters that are not allowed in a header.
     pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
-        Api::new(client, base, "/v3/mail/send", key, clock).map(Self)
+        HttpApi::new(client, base, "/v3/mail/send", key, clock).map(Self)
     }
 }
 
@@ -51,31 +51,32 @@ impl EmailProvider for SendGrid {
         "sendgrid"
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         email.check()?;
         if email.size() > MAX_MAIL_BYTES {
-            return Err(Invalid::TooLarge { size: email.size(), limit: MAX_MAIL_BYTES }.into());
+            return Err(InvalidEmail::TooLarge { size: email.size(), limit: MAX_MAIL_BYTES }.into());
         }
-        let body = serde_json::to_vec(&Body::of(email)?).map_err(|error| EmailError::new(ErrorKind::Invalid, error))?;
+        let body = serde_json::to_vec(&SendGridRequest::of(email)?)
+            .map_err(|error| EmailError::new(EmailErrorKind::Invalid, error))?;
         let taken = self.0.post(body, HeaderMap::new()).await?;
-        let sent = Sent::by(self.name());
+        let sent = SentMail::new(self.name());
         Ok(match taken.headers.get("x-message-id").and_then(|id| id.to_str().ok()) {
-            Some(id) => sent.with_id(id),
+            Some(id) => sent.with_provider_id(id),
             None => sent,
         })
     }
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
-    personalizations: [Recipients<'a>; 1],
-    from: Person<'a>,
+struct SendGridRequest<'a> {
+    personalizations: [SendGridPersonalization<'a>; 1],
+    from: SendGridAddress<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    reply_to_list: Vec<Person<'a>>,
+    reply_to_list: Vec<SendGridAddress<'a>>,
     subject: &'a str,
-    content: Vec<Content<'a>>,
+    content: Vec<SendGridContent<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    attachments: Vec<File<'a>>,
+    attachments: Vec<SendGridAttachment<'a>>,
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     headers: serde_json::Map<String, serde_json::Value>,
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
@@ -83,29 +84,29 @@ struct Body<'a> {
 }
 
 #[derive(Serialize)]
-struct Recipients<'a> {
-    to: Vec<Person<'a>>,
+struct SendGridPersonalization<'a> {
+    to: Vec<SendGridAddress<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    cc: Vec<Person<'a>>,
+    cc: Vec<SendGridAddress<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    bcc: Vec<Person<'a>>,
+    bcc: Vec<SendGridAddress<'a>>,
 }
 
 #[derive(Serialize)]
-struct Person<'a> {
+struct SendGridAddress<'a> {
     email: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Content<'a> {
+struct SendGridContent<'a> {
     r#type: &'static str,
     value: &'a str,
 }
 
 #[derive(Serialize)]
-struct File<'a> {
+struct SendGridAttachment<'a> {
     content: String,
     r#type: &'a str,
     filename: &'a str,
@@ -114,27 +115,27 @@ struct File<'a> {
     content_id: Option<&'a str>,
 }
 
-impl<'a> Person<'a> {
+impl<'a> SendGridAddress<'a> {
     fn of(address: &'a Address) -> Self {
         Self { email: address.mailbox(), name: address.name() }
     }
 }
 
-impl<'a> Body<'a> {
-    fn of(email: &'a Email) -> Result<Self, Invalid> {
+impl<'a> SendGridRequest<'a> {
+    fn of(email: &'a Email) -> Result<Self, InvalidEmail> {
         let mut seen = HashSet::new();
         // SendGrid refuses a mail with a duplicate recipient.
-        let mut once = |addresses: &'a [Address]| -> Vec<Person<'a>> {
-            let fresh = addresses.iter().filter(|address| seen.insert(address.normal()));
-            fresh.map(Person::of).collect()
+        let mut once = |addresses: &'a [Address]| -> Vec<SendGridAddress<'a>> {
+            let fresh = addresses.iter().filter(|address| seen.insert(address.normalized()));
+            fresh.map(SendGridAddress::of).collect()
         };
-        let recipients = Recipients { to: once(&email.to), cc: once(&email.cc), bcc: once(&email.bcc) };
+        let recipients = SendGridPersonalization { to: once(&email.to), cc: once(&email.cc), bcc: once(&email.bcc) };
         let mut replies = HashSet::new();
-        let reply_to = email.reply_to.iter().filter(|address| replies.insert(address.normal()));
+        let reply_to = email.reply_to.iter().filter(|address| replies.insert(address.normalized()));
         // SendGrid requires this order.
         let content = [("text/plain", email.written_text()), ("text/html", email.written_html())];
-        let content = content.into_iter().filter_map(|(r#type, value)| Some(Content { r#type, value: value? }));
-        let file = |file: &'a super::Attachment| File {
+        let content = content.into_iter().filter_map(|(r#type, value)| Some(SendGridContent { r#type, value: value? }));
+        let file = |file: &'a super::Attachment| SendGridAttachment {
             content: STANDARD.encode(&file.content),
             r#type: &file.content_type,
             filename: &file.name,
@@ -143,8 +144,8 @@ impl<'a> Body<'a> {
         };
         Ok(Self {
             personalizations: [recipients],
-            from: email.from.as_ref().map(Person::of).ok_or(Invalid::NoSender)?,
-            reply_to_list: reply_to.map(Person::of).collect(),
+            from: email.from.as_ref().map(SendGridAddress::of).ok_or(InvalidEmail::NoSender)?,
+            reply_to_list: reply_to.map(SendGridAddress::of).collect(),
             subject: &email.subject,
             content: content.collect(),
             attachments: email.attachments.iter().map(file).collect(),

@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use bytesize::ByteSize;
 use secrecy::SecretString;
 
-use super::{Address, Console, Email, EmailError, EmailProvider, ErrorKind, Failover, Mailer, Sent};
-use crate::{app::Registry, config::Form};
+use super::{
+    Address, ConsoleProvider, Email, EmailError, EmailErrorKind, EmailProvider, FailoverProvider, Mailer, SentMail,
+};
+use crate::{app::Registry, config::SettingValue};
 
-crate::section! {
+crate::settings! {
     /// Mail.
     ///
     /// ```
@@ -30,12 +32,12 @@ crate::section! {
     pub struct EmailSettings {
         /// The mail provider. `console` writes mails to the log and delivers none; in production it is an error if
         /// a module sends mail.
-        pub provider: ProviderName = "EMAIL_PROVIDER", default "console";
+        pub provider: EmailProviderName = "EMAIL_PROVIDER", default "console";
         /// The sender of mails that have no sender of their own.
         pub from: Option<Address> = "EMAIL_FROM";
         /// A second provider, for mails that the first has certainly not accepted because it is unavailable or rate
         /// limited.
-        pub fallback: Option<ProviderName> = "EMAIL_FALLBACK";
+        pub fallback: Option<EmailProviderName> = "EMAIL_FALLBACK";
         /// The largest mail: text, HTML, and attachments as base64. At most 40 MiB.
         pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB", range "1KiB"..="100MiB";
         /// The URL of the mail server: `smtps://user:password@host`, or
@@ -71,7 +73,7 @@ crate::section! {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ProviderName {
+pub enum EmailProviderName {
     /// The log: [`Console`].
     Console,
     /// A mail server, by SMTP.
@@ -82,8 +84,8 @@ pub enum ProviderName {
     SendGrid,
 }
 
-impl Form for ProviderName {
-    const FORM: &'static str = "console, smtp, resend or sendgrid";
+impl SettingValue for EmailProviderName {
+    const EXPECTED: &'static str = "console, smtp, resend or sendgrid";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -91,13 +93,13 @@ impl Form for ProviderName {
             "smtp" => Ok(Self::Smtp),
             "resend" => Ok(Self::Resend),
             "sendgrid" => Ok(Self::SendGrid),
-            _ => Err(format!("`{text}` is not one of {}", Self::FORM)),
+            _ => Err(format!("`{text}` is not one of {}", Self::EXPECTED)),
         }
     }
 }
 
-impl Form for Address {
-    const FORM: &'static str = "mail address, e.g. Shop <shop@example.com>";
+impl SettingValue for Address {
+    const EXPECTED: &'static str = "mail address, e.g. Shop <shop@example.com>";
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|error| format!("is not a mail address: {error}"))
@@ -113,63 +115,68 @@ pub(crate) fn register(registry: &mut Registry) -> Option<Mailer> {
     }
     let (production, needed) = (registry.environment().is_production(), registry.requires::<Mailer>());
     if production && needed {
-        if settings.provider == ProviderName::Console {
+        if settings.provider == EmailProviderName::Console {
             let what = "`EMAIL_PROVIDER` is `console`, which delivers no mail, and a module sends mail";
-            registry.problem(what, "set EMAIL_PROVIDER to smtp, resend or sendgrid");
+            registry.report_problem(what, "set EMAIL_PROVIDER to smtp, resend or sendgrid");
         }
         if settings.from.is_none() {
             let what = "`EMAIL_FROM` is not set, and a module sends mail";
-            registry.problem(what, "set EMAIL_FROM to an address the provider lets the app send from");
+            registry.report_problem(what, "set EMAIL_FROM to an address the provider lets the app send from");
         }
     }
-    if settings.provider == ProviderName::Console && settings.fallback.is_none() {
-        let mailer = if production { Mailer::new(Unset) } else { Mailer::default() };
+    if settings.provider == EmailProviderName::Console && settings.fallback.is_none() {
+        let mailer = if production { Mailer::new(UnconfiguredProvider) } else { Mailer::default() };
         // The dev mailbox keeps the mails, and they are written to the log as well.
         #[cfg(feature = "email")]
-        let mailer = match registry.ctx.get::<super::Mailbox>() {
-            Ok(mailbox) => mailer.through(mailbox),
+        let mailer = match registry.ctx.get::<super::DevMailbox>() {
+            Ok(mailbox) => mailer.with_provider(mailbox),
             Err(_) => mailer,
         };
-        let mailer = mailer.limit(settings.size_limit.as_u64());
+        let mailer = mailer.max_size(settings.size_limit.as_u64());
         return Some(match settings.from {
-            Some(from) => mailer.from(from),
+            Some(from) => mailer.default_sender(from),
             None => mailer,
         });
     }
     let first = provider(registry, &settings, settings.provider)?;
     let provider: Arc<dyn EmailProvider> = match settings.fallback {
         None => first,
-        Some(second) if second == settings.provider || second == ProviderName::Console => {
+        Some(second) if second == settings.provider || second == EmailProviderName::Console => {
             let fix = "set it to another provider that delivers, or unset it";
-            registry.problem("`EMAIL_FALLBACK` is `console` or the same provider as `EMAIL_PROVIDER`", fix);
+            registry.report_problem("`EMAIL_FALLBACK` is `console` or the same provider as `EMAIL_PROVIDER`", fix);
             return None;
         }
-        Some(second) => Arc::new(Failover::new(first, provider(registry, &settings, second)?)),
+        Some(second) => Arc::new(FailoverProvider::new(first, provider(registry, &settings, second)?)),
     };
-    let mailer = Mailer::new(provider).limit(settings.size_limit.as_u64());
+    let mailer = Mailer::new(provider).max_size(settings.size_limit.as_u64());
     Some(match settings.from {
-        Some(from) => mailer.from(from),
+        Some(from) => mailer.default_sender(from),
         None => mailer,
     })
 }
 
 #[cfg(feature = "email")]
-fn provider(registry: &mut Registry, settings: &EmailSettings, name: ProviderName) -> Option<Arc<dyn EmailProvider>> {
+fn provider(
+    registry: &mut Registry,
+    settings: &EmailSettings,
+    name: EmailProviderName,
+) -> Option<Arc<dyn EmailProvider>> {
     use secrecy::ExposeSecret as _;
 
     use super::{Resend, SendGrid, Smtp};
 
-    fn wanted<T>(registry: &mut Registry, name: &str, value: Option<T>) -> Option<T> {
+    fn required_setting<T>(registry: &mut Registry, name: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
-            registry.problem(format!("`{name}` is not set, and the mail provider needs it"), format!("set {name}"));
+            registry
+                .report_problem(format!("`{name}` is not set, and the mail provider needs it"), format!("set {name}"));
         }
         value
     }
     let clock = registry.clock();
     let (setting, made): (_, Result<Arc<dyn EmailProvider>, EmailError>) = match name {
-        ProviderName::Console => ("EMAIL_PROVIDER", Ok(Arc::new(Console::default()))),
-        ProviderName::Smtp => {
-            let url = wanted(registry, "SMTP_URL", settings.smtp_url.as_ref())?;
+        EmailProviderName::Console => ("EMAIL_PROVIDER", Ok(Arc::new(ConsoleProvider::default()))),
+        EmailProviderName::Smtp => {
+            let url = required_setting(registry, "SMTP_URL", settings.smtp_url.as_ref())?;
             let smtp = Smtp::new(url.expose_secret(), clock);
             (
                 "SMTP_URL",
@@ -178,28 +185,28 @@ fn provider(registry: &mut Registry, settings: &EmailSettings, name: ProviderNam
                 }),
             )
         }
-        ProviderName::Resend => {
-            let key = wanted(registry, "RESEND_API_KEY", settings.resend_api_key.as_ref())?;
-            let client = crate::http::client::shared(registry)?;
+        EmailProviderName::Resend => {
+            let key = required_setting(registry, "RESEND_API_KEY", settings.resend_api_key.as_ref())?;
+            let client = crate::http::client::app_client(registry)?;
             ("RESEND_URL", Resend::new(client, &settings.resend_url, key, clock).map(|resend| Arc::new(resend) as _))
         }
-        ProviderName::SendGrid => {
-            let key = wanted(registry, "SENDGRID_API_KEY", settings.sendgrid_api_key.as_ref())?;
-            let client = crate::http::client::shared(registry)?;
+        EmailProviderName::SendGrid => {
+            let key = required_setting(registry, "SENDGRID_API_KEY", settings.sendgrid_api_key.as_ref())?;
+            let client = crate::http::client::app_client(registry)?;
             let sendgrid = SendGrid::new(client, &settings.sendgrid_url, key, clock);
             ("SENDGRID_URL", sendgrid.map(|sendgrid| Arc::new(sendgrid) as _))
         }
     };
     made.map_err(|error| {
-        registry.problem(format!("`{setting}`: {error}"), format!("correct {setting}"));
+        registry.report_problem(format!("`{setting}`: {error}"), format!("correct {setting}"));
     })
     .ok()
 }
 
 #[cfg(not(feature = "email"))]
-fn provider(registry: &mut Registry, _: &EmailSettings, name: ProviderName) -> Option<Arc<dyn EmailProvider>> {
-    if name == ProviderName::Console {
-        return Some(Arc::new(Console::default()));
+fn provider(registry: &mut Registry, _: &EmailSettings, name: EmailProviderName) -> Option<Arc<dyn EmailProvider>> {
+    if name == EmailProviderName::Console {
+        return Some(Arc::new(ConsoleProvider::default()));
     }
     registry.problem(
         "`EMAIL_PROVIDER` names a provider that is not compiled in",
@@ -210,17 +217,17 @@ fn provider(registry: &mut Registry, _: &EmailSettings, name: ProviderName) -> O
 
 /// The provider in production while `EMAIL_PROVIDER` is `console`: every mail fails, so that none is lost silently.
 #[derive(Debug)]
-struct Unset;
+struct UnconfiguredProvider;
 
 #[async_trait]
-impl EmailProvider for Unset {
+impl EmailProvider for UnconfiguredProvider {
     fn name(&self) -> &'static str {
         "unset"
     }
 
-    async fn send(&self, _: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, _: &Email) -> Result<SentMail, EmailError> {
         Err(EmailError::new(
-            ErrorKind::Configuration,
+            EmailErrorKind::Configuration,
             "EMAIL_PROVIDER is `console`, which delivers no mail; set it to smtp, resend or sendgrid",
         ))
     }

@@ -13,9 +13,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use lettre::transport::smtp::client::Certificate;
 
-use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
+use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
 use crate::clock::Clock;
-use connection::Server;
+use connection::SmtpServer;
 
 /// A provider that sends mails to a mail server, by SMTP (RFC 5321) with the rules of message submission (RFC
 /// 6409).
@@ -46,7 +46,7 @@ use connection::Server;
 /// recipient's mail program can recognise a mail that was sent twice. Tags are not sent.
 #[derive(Clone)]
 pub struct Smtp {
-    server: Arc<Server>,
+    server: Arc<SmtpServer>,
     clock: Clock,
 }
 
@@ -56,21 +56,21 @@ impl Smtp {
     /// # Errors
     /// Returns [`ErrorKind::Configuration`] with the reason if the URL is not valid.
     pub fn new(url: &str, clock: Clock) -> Result<Self, EmailError> {
-        let target = url::parse(url).map_err(|error| EmailError::new(ErrorKind::Configuration, error))?;
-        Ok(Self { server: Arc::new(Server::new(target, clock.clone())?), clock })
+        let target = url::parse(url).map_err(|error| EmailError::new(EmailErrorKind::Configuration, error))?;
+        Ok(Self { server: Arc::new(SmtpServer::new(target, clock.clone())?), clock })
     }
 
     /// Sets how long sending one mail may take in all, with the wait for a connection. Default: 30 s.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.changed(|server| server.timeout = timeout)
+        self.with_server(|server| server.timeout = timeout)
     }
 
     /// Sets the largest number of concurrent connections, and so of mails sent at the same time. Default: 4; at
     /// least 1.
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
-        self.changed(|server| server.allow(connections))
+        self.with_server(|server| server.set_max_connections(connections))
     }
 
     /// Trusts this certificate, in PEM, in addition to those that the system trusts.
@@ -78,15 +78,15 @@ impl Smtp {
     /// # Errors
     /// Returns [`ErrorKind::Configuration`] if the text is not a PEM certificate.
     pub fn trust(self, pem: &[u8]) -> Result<Self, EmailError> {
-        let configuration = |error| EmailError::new(ErrorKind::Configuration, error);
+        let configuration = |error| EmailError::new(EmailErrorKind::Configuration, error);
         let certificate = Certificate::from_pem(pem).map_err(configuration)?;
-        let mut server = self.server.again();
+        let mut server = self.server.clone_without_connections();
         server.trust(certificate).map_err(configuration)?;
         Ok(Self { server: Arc::new(server), ..self })
     }
 
-    fn changed(self, change: impl FnOnce(&mut Server)) -> Self {
-        let mut server = self.server.again();
+    fn with_server(self, change: impl FnOnce(&mut SmtpServer)) -> Self {
+        let mut server = self.server.clone_without_connections();
         change(&mut server);
         Self { server: Arc::new(server), ..self }
     }
@@ -98,11 +98,11 @@ impl EmailProvider for Smtp {
         "smtp"
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         email.check()?;
         let message = compose::message(email, self.clock.now())?;
         self.server.deliver(&message.envelope, &message.text).await?;
-        Ok(Sent::by(self.name()).with_id(message.id))
+        Ok(SentMail::new(self.name()).with_provider_id(message.id))
     }
 }
 

@@ -12,7 +12,7 @@ mod webhook;
 
 pub use admin::EmailApi;
 
-pub(super) use webhook::{Keys, Webhooks, routes};
+pub(super) use webhook::{WebhookKeys, WebhookState, routes};
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ use crate::{
     clock::{Clock, Timestamp},
     db::{self, Db, Sql, Tx},
 };
-use event::Event;
+use event::SuppressionEvent;
 
 /// The reason for a mail suppression.
 ///
@@ -47,7 +47,7 @@ use event::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Reason {
+pub enum SuppressionReason {
     /// The mailbox does not exist, or refused mail permanently.
     Bounce,
     /// The owner of the address reported a mail as spam.
@@ -56,7 +56,7 @@ pub enum Reason {
     Manual,
 }
 
-impl Reason {
+impl SuppressionReason {
     fn as_str(self) -> &'static str {
         match self {
             Self::Bounce => "bounce",
@@ -66,7 +66,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for SuppressionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -99,7 +99,7 @@ pub struct Suppression {
     /// The suppressed mailbox, in lower case.
     pub address: String,
     /// The reason for the suppression.
-    pub reason: Reason,
+    pub reason: SuppressionReason,
     /// Details from the provider or the operator.
     #[schema(required)]
     pub detail: Option<String>,
@@ -108,23 +108,24 @@ pub struct Suppression {
 }
 
 impl Suppression {
-    pub(super) fn is_of(&self, address: &Address) -> bool {
-        self.address == address.normal()
+    pub(super) fn matches(&self, address: &Address) -> bool {
+        self.address == address.normalized()
     }
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct SuppressionRow {
     address: String,
     reason: String,
     detail: Option<String>,
     created_at: Timestamp,
 }
 
-impl Row {
+impl SuppressionRow {
     fn read(self) -> Suppression {
-        let reasons = [Reason::Bounce, Reason::Complaint];
-        let reason = reasons.into_iter().find(|reason| reason.as_str() == self.reason).unwrap_or(Reason::Manual);
+        let reasons = [SuppressionReason::Bounce, SuppressionReason::Complaint];
+        let reason =
+            reasons.into_iter().find(|reason| reason.as_str() == self.reason).unwrap_or(SuppressionReason::Manual);
         Suppression { address: self.address, reason, detail: self.detail, created_at: self.created_at }
     }
 }
@@ -165,7 +166,12 @@ impl Suppressions {
     ///
     /// # Errors
     /// Fails if the database fails.
-    pub async fn add(&self, address: &Address, reason: Reason, detail: Option<&str>) -> Result<bool, db::Error> {
+    pub async fn add(
+        &self,
+        address: &Address,
+        reason: SuppressionReason,
+        detail: Option<&str>,
+    ) -> Result<bool, db::Error> {
         let mut tx = self.db.begin().await?;
         let added = self.add_in(&mut tx, address, reason, detail).await?;
         tx.commit().await?;
@@ -176,7 +182,7 @@ impl Suppressions {
         &self,
         tx: &mut Tx,
         address: &Address,
-        reason: Reason,
+        reason: SuppressionReason,
         detail: Option<&str>,
     ) -> Result<bool, db::Error> {
         let detail = detail.map(|detail| detail.replace('\0', "\u{fffd}").chars().take(500).collect::<String>());
@@ -185,7 +191,7 @@ impl Suppressions {
                 "insert into email_suppressions (address, reason, detail, created_at) values ($1, $2, $3, $4)
                  on conflict (address) do nothing",
             )
-            .bind(address.normal())
+            .bind(address.normalized())
             .bind(reason.as_str())
             .bind(detail)
             .bind(self.clock.now())
@@ -199,7 +205,7 @@ impl Suppressions {
     /// # Errors
     /// Fails if the database fails.
     pub async fn remove(&self, address: &Address) -> Result<bool, db::Error> {
-        let removed = self.db.query("delete from email_suppressions where address = $1").bind(address.normal());
+        let removed = self.db.query("delete from email_suppressions where address = $1").bind(address.normalized());
         Ok(removed.execute().await? > 0)
     }
 
@@ -207,7 +213,7 @@ impl Suppressions {
     ///
     /// # Errors
     /// Fails if the database fails.
-    pub async fn among<'a>(
+    pub async fn suppressed_among<'a>(
         &self,
         addresses: impl IntoIterator<Item = &'a Address>,
     ) -> Result<Vec<Suppression>, db::Error> {
@@ -217,12 +223,12 @@ impl Suppressions {
             sqlite: "select address, reason, detail, created_at from email_suppressions
                      where address in (select value from json_each($1)) order by address",
         };
-        let keys: Vec<_> = addresses.into_iter().map(Address::normal).collect();
+        let keys: Vec<_> = addresses.into_iter().map(Address::normalized).collect();
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<Row> = self.db.query(AMONG).bind(Json(keys)).fetch_all().await?;
-        Ok(rows.into_iter().map(Row::read).collect())
+        let rows: Vec<SuppressionRow> = self.db.query(AMONG).bind(Json(keys)).fetch_all().await?;
+        Ok(rows.into_iter().map(SuppressionRow::read).collect())
     }
 
     /// Returns at most `limit` suppressions, the newest first. With `before`, the time and the address of the last
@@ -231,7 +237,7 @@ impl Suppressions {
     /// # Errors
     /// Fails if the database fails.
     pub async fn list(&self, before: Option<(Timestamp, &str)>, limit: u32) -> Result<Vec<Suppression>, db::Error> {
-        let rows: Vec<Row> = match before {
+        let rows: Vec<SuppressionRow> = match before {
             None => {
                 self.db
                     .query(
@@ -255,12 +261,12 @@ impl Suppressions {
                     .await?
             }
         };
-        Ok(rows.into_iter().map(Row::read).collect())
+        Ok(rows.into_iter().map(SuppressionRow::read).collect())
     }
 
     /// Applies the events of a provider, all of them or none. Returns the number of suppressed addresses that were
     /// added. An event that was applied before is skipped, because an operator may have removed the address since.
-    async fn heed(&self, provider: &'static str, events: &[Event]) -> Result<u64, db::Error> {
+    async fn apply_events(&self, provider: &'static str, events: &[SuppressionEvent]) -> Result<u64, db::Error> {
         let mut tx = self.db.begin().await?;
         let mut added = 0;
         for event in events {

@@ -70,23 +70,23 @@ mod shipped;
 mod source;
 mod store;
 
-pub(super) use markup::{html_text, link};
+pub(super) use markup::{check_link, html_text};
 pub use shipped::{
     ContactConfirmation, ContactNotification, Invitation, MagicLink, NewApiKey, NewSignIn, Notification, Receipt,
     ReceiptLine, ResetPassword, VerifyEmail, Welcome,
 };
 pub use source::MAX_SOURCE_BYTES;
-pub use store::{Override, OverrideError, Overrides};
+pub use store::{TemplateOverride, TemplateOverrideError, TemplateOverrides};
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use minijinja::{Value, value::Serde};
 use serde::Serialize;
 
-use source::Source;
+use source::TemplateSource;
 
 /// The fallback locale: every template has a source in it, and it is tried last.
-pub const FALLBACK: &str = "en";
+pub const FALLBACK_LOCALE: &str = "en";
 
 /// A mail template: the fields of the struct are the values that its sources can use.
 ///
@@ -182,7 +182,7 @@ impl Brand {
 /// # Ok::<_, omnistack_core::email::template::TemplateError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
+pub struct RenderedTemplate {
     /// The subject: one line of at most 200 characters.
     pub subject: String,
     /// A complete HTML document that loads nothing from other servers.
@@ -204,19 +204,19 @@ pub struct Rendered {
 /// assert!(error.what.starts_with("line 3:"));
 /// ```
 #[derive(Debug, thiserror::Error)]
-#[error("template `{name}`{}: {what}", .locale.as_ref().map(|locale| format!(" ({locale})")).unwrap_or_default())]
+#[error("template `{name}`{}: {message}", .locale.as_ref().map(|locale| format!(" ({locale})")).unwrap_or_default())]
 pub struct TemplateError {
     /// The name of the template.
     pub name: String,
     /// The locale of the source, if it is known.
     pub locale: Option<String>,
     /// A description of the error, for the author of the source.
-    pub what: String,
+    pub message: String,
 }
 
 impl TemplateError {
     fn new(name: &str, locale: Option<&str>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), locale: locale.map(Into::into), what: what.into() }
+        Self { name: name.into(), locale: locale.map(Into::into), message: what.into() }
     }
 
     /// Returns `false`: the same values cause the same error again.
@@ -234,7 +234,7 @@ impl From<TemplateError> for crate::http::Error {
 
 /// A template without its type, found by its name.
 #[derive(Clone)]
-struct Known {
+struct TemplateEntry {
     sources: &'static [(&'static str, &'static str)],
     sample: fn() -> Value,
 }
@@ -256,14 +256,14 @@ struct Known {
 #[derive(Clone)]
 pub struct Templates {
     brand: Arc<Brand>,
-    known: Arc<BTreeMap<&'static str, Known>>,
+    entries: Arc<BTreeMap<&'static str, TemplateEntry>>,
 }
 
 /// The source in which the footer alone is previewed.
 const FOOTER_PREVIEW: &str = "subject: Footer\n---\n";
 
 /// A source of a template: its locale and its text.
-type Version<'a> = (&'a str, &'a str);
+type LocalizedSource<'a> = (&'a str, &'a str);
 
 impl Templates {
     /// Creates the templates with the built-in ones: `welcome`, `verify`, `reset`, `magic_link`, `invitation`,
@@ -272,7 +272,7 @@ impl Templates {
     pub fn new(brand: Brand) -> Self {
         let mut known = BTreeMap::new();
         shipped::add(&mut known);
-        Self { brand: Arc::new(brand), known: Arc::new(known) }
+        Self { brand: Arc::new(brand), entries: Arc::new(known) }
     }
 
     /// Adds a template, or replaces the sources of one with the same name.
@@ -281,10 +281,14 @@ impl Templates {
     /// Returns a [`TemplateError`] if a source does not render with [`Template::sample`], or if there is no source
     /// for [`FALLBACK`].
     pub fn with<T: Template>(mut self) -> Result<Self, TemplateError> {
-        if !T::SOURCES.iter().any(|(locale, _)| *locale == FALLBACK) {
-            return Err(TemplateError::new(T::NAME, None, format!("needs a source for the locale `{FALLBACK}`")));
+        if !T::SOURCES.iter().any(|(locale, _)| *locale == FALLBACK_LOCALE) {
+            return Err(TemplateError::new(
+                T::NAME,
+                None,
+                format!("needs a source for the locale `{FALLBACK_LOCALE}`"),
+            ));
         }
-        Arc::make_mut(&mut self.known).insert(T::NAME, Known::of::<T>());
+        Arc::make_mut(&mut self.entries).insert(T::NAME, TemplateEntry::new::<T>());
         for (locale, source) in T::SOURCES {
             self.check(T::NAME, locale, source)?;
         }
@@ -293,7 +297,7 @@ impl Templates {
 
     /// Returns the name of every template and the locales of its sources, ordered by name.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-        self.known.iter().map(|(name, known)| (*name, known.sources.iter().map(|(locale, _)| *locale).collect()))
+        self.entries.iter().map(|(name, known)| (*name, known.sources.iter().map(|(locale, _)| *locale).collect()))
     }
 
     /// Renders a template with these values. For the locale `de-AT`, it uses the first source that exists for
@@ -302,7 +306,7 @@ impl Templates {
     /// # Errors
     /// Returns a [`TemplateError`] if the source can't be rendered with these values, such as a link that is not a
     /// URL or a list that is too long.
-    pub fn render<T: Template>(&self, template: &T, locale: &str) -> Result<Rendered, TemplateError> {
+    pub fn render<T: Template>(&self, template: &T, locale: &str) -> Result<RenderedTemplate, TemplateError> {
         self.render_with(T::NAME, T::SOURCES, Value::from(Serde(template)), locale, &[], &[])
     }
 
@@ -310,7 +314,7 @@ impl Templates {
     ///
     /// # Errors
     /// Returns a [`TemplateError`] if there is no template of this name, or if it can't be rendered.
-    pub fn preview(&self, name: &str, locale: &str) -> Result<Rendered, TemplateError> {
+    pub fn preview(&self, name: &str, locale: &str) -> Result<RenderedTemplate, TemplateError> {
         let known = self.known(name)?;
         let footer = [(locale, FOOTER_PREVIEW)];
         let sources = if name == shipped::FOOTER { &footer } else { known.sources };
@@ -321,7 +325,7 @@ impl Templates {
     ///
     /// # Errors
     /// Returns a [`TemplateError`] that describes the error for the author of the source.
-    pub fn check(&self, name: &str, locale: &str, source: &str) -> Result<Rendered, TemplateError> {
+    pub fn check(&self, name: &str, locale: &str, source: &str) -> Result<RenderedTemplate, TemplateError> {
         if !is_locale(locale) {
             return Err(TemplateError::new(name, None, "the locale must be written like `de` or `de-AT`"));
         }
@@ -339,8 +343,8 @@ impl Templates {
         self.render_with(name, &[], (known.sample)(), locale, &[(locale, source)], &[])
     }
 
-    fn known(&self, name: &str) -> Result<&Known, TemplateError> {
-        self.known.get(name).ok_or_else(|| TemplateError::new(name, None, "there is no template of this name"))
+    fn known(&self, name: &str) -> Result<&TemplateEntry, TemplateError> {
+        self.entries.get(name).ok_or_else(|| TemplateError::new(name, None, "there is no template of this name"))
     }
 
     /// Renders a source. In each locale, the overrides in `own` and `own_footer` take precedence over the app's
@@ -348,17 +352,17 @@ impl Templates {
     fn render_with(
         &self,
         name: &str,
-        sources: &[Version<'_>],
+        sources: &[LocalizedSource<'_>],
         values: Value,
         locale: &str,
-        own: &[Version<'_>],
-        own_footer: &[Version<'_>],
-    ) -> Result<Rendered, TemplateError> {
-        let (used, source) = choose(locale, own, sources)
+        own: &[LocalizedSource<'_>],
+        own_footer: &[LocalizedSource<'_>],
+    ) -> Result<RenderedTemplate, TemplateError> {
+        let (used, source) = select_source(locale, own, sources)
             .ok_or_else(|| TemplateError::new(name, Some(locale), "there is no source for this locale"))?;
         let wrong = |what: String| TemplateError::new(name, Some(used), what);
-        let parsed = Source::parse(source).map_err(wrong)?;
-        let engine = engine::Engine::new(&self.brand, used);
+        let parsed = TemplateSource::parse(source).map_err(wrong)?;
+        let engine = engine::TemplateEngine::new(&self.brand, used);
         if parsed.subject.is_empty() {
             return Err(wrong("must begin with `subject: …`, followed by `---` and the body".into()));
         }
@@ -370,13 +374,13 @@ impl Templates {
         let body = engine.body(&parsed, &values).map_err(wrong)?;
 
         let shipped = self.known(shipped::FOOTER)?.sources;
-        let footer = choose(locale, own_footer, shipped);
+        let footer = select_source(locale, own_footer, shipped);
         let wrong_footer = |what: String| TemplateError::new(shipped::FOOTER, footer.map(|(locale, _)| locale), what);
-        let footer = Source::parse(footer.map_or("", |(_, source)| source)).map_err(wrong_footer)?;
+        let footer = TemplateSource::parse(footer.map_or("", |(_, source)| source)).map_err(wrong_footer)?;
         let footer = engine.body(&footer, &Value::from(())).map_err(wrong_footer)?;
-        let (body_html, body_text) = markup::both(&body).map_err(wrong)?;
-        let (footer_html, footer_text) = markup::both(&footer).map_err(wrong_footer)?;
-        let html = layout::html(&layout::Parts {
+        let (body_html, body_text) = markup::render_html_and_text(&body).map_err(wrong)?;
+        let (footer_html, footer_text) = markup::render_html_and_text(&footer).map_err(wrong_footer)?;
+        let html = layout::html(&layout::LayoutParts {
             brand: &self.brand,
             locale: used,
             subject: &subject,
@@ -388,7 +392,7 @@ impl Templates {
         if html.len() > engine::MAX_HTML_BYTES {
             return Err(wrong(format!("renders to more than {} KiB of HTML", engine::MAX_HTML_BYTES / 1024)));
         }
-        Ok(Rendered { subject, html, text, locale: used.to_owned() })
+        Ok(RenderedTemplate { subject, html, text, locale: used.to_owned() })
     }
 }
 
@@ -400,21 +404,25 @@ impl Default for Templates {
 
 impl fmt::Debug for Templates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Templates").field("brand", &self.brand).field("names", &self.known.keys()).finish()
+        f.debug_struct("Templates").field("brand", &self.brand).field("names", &self.entries.keys()).finish()
     }
 }
 
-impl Known {
-    fn of<T: Template>() -> Self {
+impl TemplateEntry {
+    fn new<T: Template>() -> Self {
         Self { sources: T::SOURCES, sample: || Value::from(Serde(T::sample())) }
     }
 }
 
 /// Returns the first source that exists for the locale, its language or [`FALLBACK`]. In each, overrides take
 /// precedence over the app's sources.
-fn choose<'a>(locale: &str, own: &[Version<'a>], sources: &[Version<'a>]) -> Option<Version<'a>> {
+fn select_source<'a>(
+    locale: &str,
+    own: &[LocalizedSource<'a>],
+    sources: &[LocalizedSource<'a>],
+) -> Option<LocalizedSource<'a>> {
     let language = locale.split(['-', '_']).next().unwrap_or_default();
-    let wanted = [locale.replace('_', "-"), language.to_owned(), FALLBACK.to_owned()];
+    let wanted = [locale.replace('_', "-"), language.to_owned(), FALLBACK_LOCALE.to_owned()];
     let find = |wanted: &str| {
         let all = own.iter().chain(sources);
         all.copied().find(|(locale, _)| locale.eq_ignore_ascii_case(wanted))

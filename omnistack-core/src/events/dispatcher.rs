@@ -18,15 +18,15 @@ use tokio::{
 };
 
 use super::{
-    EventSettings, Events, Handler,
+    EventSettings, Events, SubscriberHandler,
     handle::Subscriptions,
-    store::{Claim, Claimed, Outcome},
+    store::{ClaimedDelivery, DeliveryClaim, FailedDelivery},
 };
 use crate::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     db::Error,
-    jobs::{Trouble, is_due, json, listen},
-    relay::Relay,
+    jobs::{Outage, is_due, json, listen},
+    relay::OutboxRelay,
 };
 use attempt::attempt;
 
@@ -43,26 +43,26 @@ const LEASE_MARGIN: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Dispatcher {
     events: Events,
-    handlers: Arc<BTreeMap<&'static str, Handler>>,
+    handlers: Arc<BTreeMap<&'static str, SubscriberHandler>>,
     names: Arc<str>,
     settings: Arc<EventSettings>,
-    relay: Option<Relay>,
+    relay: Option<OutboxRelay>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(events: Events, handlers: Vec<Handler>, settings: EventSettings) -> Self {
+    pub(crate) fn new(events: Events, handlers: Vec<SubscriberHandler>, settings: EventSettings) -> Self {
         let mut subscriptions = Subscriptions::new();
         for handler in &handlers {
             subscriptions.entry(handler.event).or_default().push(handler.name);
         }
-        events.know(subscriptions);
+        events.set_subscriptions(subscriptions);
         let handlers: BTreeMap<_, _> = handlers.into_iter().map(|handler| (handler.name, handler)).collect();
         let names = json(&handlers.keys().collect::<Vec<_>>()).into();
         Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings), relay: None }
     }
 
     /// Sets the relay that moves events from tenant databases to the app's database.
-    pub(crate) fn relayed_by(mut self, relay: Option<Relay>) -> Self {
+    pub(crate) fn relayed_by(mut self, relay: Option<OutboxRelay>) -> Self {
         self.relay = relay;
         self
     }
@@ -72,16 +72,16 @@ impl Dispatcher {
     ///
     /// # Errors
     /// None: while the database is unavailable, the dispatcher waits.
-    pub async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
+    pub async fn run(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         if self.handlers.is_empty() {
             shutdown.cancelled().await;
             return Ok(());
         }
-        let ended = Shutdown::new();
+        let ended = ShutdownToken::new();
         let _ended = ended.clone().drop_guard();
         let (db, wake) = (self.events.store.db.clone(), Arc::clone(&self.events.wake));
         tokio::spawn(listen(db, CHANNEL, wake, ended));
-        Round::new(self).run(shutdown).await;
+        DispatcherRun::new(self).run(shutdown).await;
         Ok(())
     }
 
@@ -91,13 +91,13 @@ impl Dispatcher {
     /// # Errors
     /// The errors of the database.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
-        let mut round = Round::new(self);
+        let mut round = DispatcherRun::new(self);
         let mut attempts = 0;
         loop {
             if let Some(relay) = &self.relay {
                 relay.sweep().await?;
             }
-            let look = round.look().await?;
+            let look = round.claim_due().await?;
             if round.running.is_empty() && !look.is_zero() {
                 return Ok(attempts);
             }
@@ -113,8 +113,8 @@ impl Dispatcher {
     ///
     /// # Errors
     /// The errors of the database.
-    pub async fn forget(&self) -> Result<u64, Error> {
-        self.events.store.forget(self.settings.keep).await
+    pub async fn purge(&self) -> Result<u64, Error> {
+        self.events.store.purge(self.settings.keep).await
     }
 }
 
@@ -125,49 +125,49 @@ impl std::fmt::Debug for Dispatcher {
 }
 
 /// A delivery that is being made.
-struct Running {
-    claimed: Claimed,
+struct RunningDelivery {
+    claimed: ClaimedDelivery,
     task: AbortHandle,
 }
 
 /// One run of the dispatcher.
-struct Round {
+struct DispatcherRun {
     dispatcher: Dispatcher,
     running: JoinSet<()>,
-    known: HashMap<tokio::task::Id, Running>,
+    running_by_task: HashMap<tokio::task::Id, RunningDelivery>,
     /// Number of running deliveries by subscriber.
     load: HashMap<&'static str, usize>,
-    trouble: Trouble,
-    forgot: Option<Instant>,
+    outage: Outage,
+    last_purge: Option<Instant>,
 }
 
-impl Round {
+impl DispatcherRun {
     fn new(dispatcher: &Dispatcher) -> Self {
         Self {
             dispatcher: dispatcher.clone(),
             running: JoinSet::new(),
-            known: HashMap::new(),
+            running_by_task: HashMap::new(),
             load: HashMap::new(),
-            trouble: Trouble::default(),
-            forgot: None,
+            outage: Outage::default(),
+            last_purge: None,
         }
     }
 
-    async fn run(mut self, shutdown: Shutdown) {
+    async fn run(mut self, shutdown: ShutdownToken) {
         let wake = Arc::clone(&self.dispatcher.events.wake);
         let poll = self.dispatcher.settings.poll;
         while !shutdown.is_cancelled() {
-            let wait = match self.keep().await {
+            let wait = match self.poll().await {
                 // During an outage it waits, regardless of ended deliveries and notifications.
                 None => poll,
                 Some(Ok(wait)) => {
-                    if self.trouble.end() {
+                    if self.outage.record_success() {
                         tracing::info!(target: "omnistack::events", "the dispatcher can reach its database again");
                     }
                     wait.min(poll)
                 }
                 Some(Err(error)) => {
-                    if self.trouble.begin() {
+                    if self.outage.record_failure() {
                         tracing::error!(target: "omnistack::events", %error,
                             "the dispatcher can't reach its database; will retry");
                     }
@@ -175,9 +175,9 @@ impl Round {
                 }
             };
             tokio::select! {
-                () = self.trouble.over(), if self.trouble.holds() => {}
-                () = wake.notified(), if !self.trouble.holds() => {}
-                () = sleep(wait), if !self.trouble.holds() => {}
+                () = self.outage.pause_over(), if self.outage.is_paused() => {}
+                () = wake.notified(), if !self.outage.is_paused() => {}
+                () = sleep(wait), if !self.outage.is_paused() => {}
                 Some(ended) = self.running.join_next_with_id() => {
                     self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
                 }
@@ -192,14 +192,14 @@ impl Round {
 
     /// Looks for due deliveries, and once a minute deletes finished ones. Returns `None` during a pause of an
     /// outage.
-    async fn keep(&mut self) -> Option<Result<Duration, Error>> {
-        if self.trouble.holds() {
+    async fn poll(&mut self) -> Option<Result<Duration, Error>> {
+        if self.outage.is_paused() {
             return None;
         }
-        let wait = self.look().await;
+        let wait = self.claim_due().await;
         if wait.is_ok()
-            && is_due(&mut self.forgot, PURGE_INTERVAL)
-            && let Err(error) = self.dispatcher.forget().await
+            && is_due(&mut self.last_purge, PURGE_INTERVAL)
+            && let Err(error) = self.dispatcher.purge().await
         {
             return Some(Err(error));
         }
@@ -207,7 +207,7 @@ impl Round {
     }
 
     /// Claims due deliveries for the free places. Returns the time until there may be more.
-    async fn look(&mut self) -> Result<Duration, Error> {
+    async fn claim_due(&mut self) -> Result<Duration, Error> {
         let Dispatcher { events, handlers, names, settings, .. } = self.dispatcher.clone();
         let places = usize::try_from(settings.concurrency).unwrap_or(usize::MAX).max(1);
         // Leaves places for the other subscribers if one is slow.
@@ -231,13 +231,13 @@ impl Round {
                 continue;
             }
             let lease = handler.timeout.saturating_add(LEASE_MARGIN);
-            let claim = Claim { subscriber: handler.name, event: handler.event, limit, lease };
+            let claim = DeliveryClaim { subscriber: handler.name, event: handler.event, limit, lease };
             let found = events.store.claim(claim).await?;
             if found.claimed.len() < limit && found.lanes == limit {
                 // Some lanes had no delivery to make: there may be more lanes behind them.
                 wait = Duration::ZERO;
             }
-            wait = found.again.map_or(wait, |again| wait.min(again));
+            wait = found.recheck_after.map_or(wait, |again| wait.min(again));
             for delivery in found.claimed {
                 self.start(handler, delivery);
             }
@@ -245,15 +245,15 @@ impl Round {
         Ok(wait)
     }
 
-    fn start(&mut self, handler: &Handler, claimed: Claimed) {
+    fn start(&mut self, handler: &SubscriberHandler, claimed: ClaimedDelivery) {
         let attempt = attempt(handler.clone(), claimed.clone(), self.dispatcher.events.store.clone());
         let task = self.running.spawn(attempt);
         *self.load.entry(handler.name).or_default() += 1;
-        self.known.insert(task.id(), Running { claimed, task });
+        self.running_by_task.insert(task.id(), RunningDelivery { claimed, task });
     }
 
     fn ended(&mut self, task: tokio::task::Id) {
-        let Some(running) = self.known.remove(&task) else { return };
+        let Some(running) = self.running_by_task.remove(&task) else { return };
         if let Some(load) = self.load.get_mut(running.claimed.subscriber.as_str()) {
             *load -= 1;
         }
@@ -266,17 +266,17 @@ impl Round {
             self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
         }
         let store = &self.dispatcher.events.store;
-        for running in self.known.values() {
+        for running in self.running_by_task.values() {
             running.task.abort();
         }
         while self.running.join_next().await.is_some() {}
-        if !self.known.is_empty() {
-            tracing::warn!(target: "omnistack::events", deliveries = self.known.len(),
+        if !self.running_by_task.is_empty() {
+            tracing::warn!(target: "omnistack::events", deliveries = self.running_by_task.len(),
                 "released because the app is shutting down");
         }
-        for Running { claimed, .. } in self.known.values() {
+        for RunningDelivery { claimed, .. } in self.running_by_task.values() {
             let at = store.clock.now().as_micros();
-            if let Err(error) = store.not_done(claimed, &Outcome::Again { at }).await {
+            if let Err(error) = store.store_failure(claimed, &FailedDelivery::Postpone { at }).await {
                 tracing::warn!(target: "omnistack::events", %error,
                     "a delivery could not be released; it will be retried after its lease expires");
             }

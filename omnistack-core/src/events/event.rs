@@ -6,10 +6,10 @@ use crate::id::Id;
 
 /// Marker type of event ids: see [`EventId`].
 #[derive(Clone, Copy, Debug)]
-pub enum Published {}
+pub enum EventMarker {}
 
 /// The id of a published event. It is the same for all subscribers and in all attempts.
-pub type EventId = Id<Published>;
+pub type EventId = Id<EventMarker>;
 
 /// A fact, as a serde struct or enum, named in the past tense.
 ///

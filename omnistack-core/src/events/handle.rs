@@ -11,12 +11,12 @@ use tokio::sync::{Notify, broadcast};
 use super::{
     DeliveryFilter, DeliveryInfo, Event, EventId, SubscriberInfo,
     listeners::Listeners,
-    store::{self, Row, Store},
+    store::{self, EventRow, EventStore},
 };
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
-    jobs::{LARGEST_PAYLOAD, MAX_KEY_BYTES, hex, json},
+    jobs::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, hex, json},
     relay,
     trace::TraceContext,
 };
@@ -30,7 +30,7 @@ pub enum PublishError {
     Payload(#[source] serde_json::Error),
     /// The payload is too large.
     #[error(
-        "the payload of event `{name}` has {bytes} bytes, more than the limit of {LARGEST_PAYLOAD}; store large data \
+        "the payload of event `{name}` has {bytes} bytes, more than the limit of {MAX_PAYLOAD_BYTES}; store large data \
          in a table and its id in the event"
     )]
     TooLarge {
@@ -74,7 +74,7 @@ pub(crate) type Subscriptions = HashMap<&'static str, Vec<&'static str>>;
 /// The events of the app. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
-    pub(super) store: Store,
+    pub(super) store: EventStore,
     /// Notifies the dispatcher of this process.
     pub(super) wake: Arc<Notify>,
     listeners: Arc<Listeners>,
@@ -85,10 +85,10 @@ pub struct Events {
 impl Events {
     pub(crate) fn new(db: Db, clock: Clock) -> Self {
         let (wake, listeners, subscriptions) = (Arc::default(), Arc::default(), Arc::default());
-        Self { store: Store { db, clock }, wake, listeners, subscriptions }
+        Self { store: EventStore { db, clock }, wake, listeners, subscriptions }
     }
 
-    pub(crate) fn know(&self, subscriptions: Subscriptions) {
+    pub(crate) fn set_subscriptions(&self, subscriptions: Subscriptions) {
         _ = self.subscriptions.set(subscriptions);
     }
 
@@ -136,7 +136,7 @@ impl Events {
         for event in events {
             let payload = serde_json::to_string(event).map_err(PublishError::Payload)?;
             let (name, key) = (E::NAME, event.key());
-            if payload.len() > LARGEST_PAYLOAD {
+            if payload.len() > MAX_PAYLOAD_BYTES {
                 return Err(PublishError::TooLarge { name, bytes: payload.len() });
             }
             if key.len() > MAX_KEY_BYTES {
@@ -144,12 +144,12 @@ impl Events {
             }
             let id = EventId::new(now);
             ids.push(id);
-            rows.push(Row { id: hex(id.uuid()), lock: store::lock(name, &key), key, payload });
+            rows.push(EventRow { id: hex(id.uuid()), lock: store::lock_number(name, &key), key, payload });
         }
         let subscribers = self.subscriptions.get().and_then(|known| known.get(E::NAME));
         if let (Some(subscribers), false) = (subscribers, rows.is_empty()) {
             let trace = TraceContext::current();
-            let publish = store::Publish {
+            let publish = store::PublishBatch {
                 name: E::NAME.to_owned(),
                 rows,
                 subscribers: json(subscribers),
@@ -158,17 +158,17 @@ impl Events {
                 tenant: tx.tenant(),
                 now: now.as_micros(),
             };
-            match tx.tenant().filter(|_| tx.is_apart()) {
+            match tx.tenant().filter(|_| tx.in_tenant_database()) {
                 None => self.store_in(tx, &publish).await?,
                 Some(tenant) => {
                     // So that the order in the outbox is the order of the commits.
                     store::lock_keys(tx, &publish.rows).await?;
-                    relay::put(tx, tenant, relay::Kind::Events, &publish, now).await?;
+                    relay::add_to_outbox(tx, tenant, relay::OutboxKind::Events, &publish, now).await?;
                 }
             }
             rows = publish.rows;
         }
-        if let Some(listeners) = self.listeners.of::<E>() {
+        if let Some(listeners) = self.listeners.sender::<E>() {
             tx.on_commit(move || {
                 for row in rows {
                     // Parsed as a subscriber would parse it. An error means that there are no listeners any more.
@@ -179,7 +179,7 @@ impl Events {
         Ok(ids)
     }
 
-    async fn store_in(&self, tx: &mut Tx, publish: &store::Publish) -> Result<(), db::Error> {
+    async fn store_in(&self, tx: &mut Tx, publish: &store::PublishBatch) -> Result<(), db::Error> {
         store::publish(tx, publish).await?;
         let wake = Arc::clone(&self.wake);
         tx.on_commit(move || wake.notify_one());
@@ -187,11 +187,11 @@ impl Events {
     }
 
     /// Stores events from the outbox of a tenant database, unless they were stored before.
-    pub(crate) async fn carry_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
-        let mut publish: store::Publish =
-            serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
+    pub(crate) async fn store_relayed_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let mut publish: store::PublishBatch =
+            serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))?;
         for row in &mut publish.rows {
-            row.lock = store::lock(&publish.name, &row.key);
+            row.lock = store::lock_number(&publish.name, &row.key);
         }
         self.store_in(tx, &publish).await
     }

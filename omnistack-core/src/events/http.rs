@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::{DeliveryFilter, DeliveryInfo, DeliveryState, EventId, Events, SubscriberInfo};
 use crate::{
     app::{Api, Mount, Registry},
-    http::{Error, FieldProblem, Json, Page, Query},
+    http::{CursorPage, Error, FieldError, Json, Query},
 };
 
 pub(crate) fn register(registry: &mut Registry) {
@@ -24,7 +24,7 @@ pub(crate) fn register(registry: &mut Registry) {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct DeliveryListQuery {
     /// Id of the event.
     #[garde(skip)]
     #[param(value_type = Option<String>, format = "uuid")]
@@ -48,10 +48,13 @@ struct ListQuery {
 }
 
 /// Lists deliveries, newest events first.
-#[utoipa::path(get, path = "/deliveries", operation_id = "list_event_deliveries", params(ListQuery),
-    responses((status = 200, body = Page<DeliveryInfo>)))]
-async fn list(State(events): State<Events>, Query(query): Query<ListQuery>) -> Result<Json<Page<DeliveryInfo>>, Error> {
-    let ListQuery { id, subscriber, key, state, limit, cursor } = query;
+#[utoipa::path(get, path = "/deliveries", operation_id = "list_event_deliveries", params(DeliveryListQuery),
+    responses((status = 200, body = CursorPage<DeliveryInfo>)))]
+async fn list(
+    State(events): State<Events>,
+    Query(query): Query<DeliveryListQuery>,
+) -> Result<Json<CursorPage<DeliveryInfo>>, Error> {
+    let DeliveryListQuery { id, subscriber, key, state, limit, cursor } = query;
     let limit = limit.unwrap_or(20);
     let filter = DeliveryFilter { id, subscriber, key, state };
     let before = cursor.as_deref().map(read_cursor).transpose()?;
@@ -59,13 +62,13 @@ async fn list(State(events): State<Events>, Query(query): Query<ListQuery>) -> R
     let more = items.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next_cursor = items.last().filter(|_| more).map(|last| format!("{}.{}", last.sequence, last.subscriber));
-    Ok(Json(Page { items, next_cursor }))
+    Ok(Json(CursorPage { items, next_cursor }))
 }
 
 fn read_cursor(cursor: &str) -> Result<(i64, &str), Error> {
     let read = cursor.split_once('.').and_then(|(sequence, subscriber)| Some((sequence.parse().ok()?, subscriber)));
     read.ok_or_else(|| {
-        Error::invalid([FieldProblem::new("cursor", "is not a cursor of this list; use `next_cursor` unchanged")])
+        Error::invalid([FieldError::new("cursor", "is not a cursor of this list; use `next_cursor` unchanged")])
     })
 }
 
@@ -104,7 +107,7 @@ impl DeliverySelection {
     fn filter(self) -> Result<DeliveryFilter, Error> {
         let Self { subscriber, id, key, all } = self;
         if id.is_none() && key.is_none() && !all {
-            return Err(Error::invalid([FieldProblem::new("all", "must be true if neither `id` nor `key` is set")]));
+            return Err(Error::invalid([FieldError::new("all", "must be true if neither `id` nor `key` is set")]));
         }
         Ok(DeliveryFilter { id, subscriber: Some(subscriber), key, state: None })
     }

@@ -13,14 +13,14 @@ use super::Event;
 /// Most events that a listener may fall behind before it misses some.
 const MAX_LAG: usize = 1024;
 
-type Sender = Box<dyn Any + Send + Sync>;
+type AnySender = Box<dyn Any + Send + Sync>;
 
 /// The listeners by type of event. Each value is a `broadcast::Sender<Arc<E>>`.
 #[derive(Default)]
-pub(super) struct Listeners(Mutex<HashMap<TypeId, Sender>>);
+pub(super) struct Listeners(Mutex<HashMap<TypeId, AnySender>>);
 
 impl Listeners {
-    fn senders(&self) -> MutexGuard<'_, HashMap<TypeId, Sender>> {
+    fn senders(&self) -> MutexGuard<'_, HashMap<TypeId, AnySender>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -36,7 +36,7 @@ impl Listeners {
     }
 
     /// Returns the sender to the listeners of a type of event, or `None` if there are none.
-    pub(super) fn of<E: Event>(&self) -> Option<broadcast::Sender<Arc<E>>> {
+    pub(super) fn sender<E: Event>(&self) -> Option<broadcast::Sender<Arc<E>>> {
         let senders = self.senders();
         let sender = senders.get(&TypeId::of::<E>())?.downcast_ref::<broadcast::Sender<Arc<E>>>()?;
         (sender.receiver_count() > 0).then(|| sender.clone())

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Delivery, Event, EventId, Subscriber};
 use crate::{
     clock::Timestamp,
-    jobs::{Draft, JobError, Jobs},
-    pubsub::Publisher,
+    jobs::{JobError, Jobs, NewJob},
+    pubsub::PubSub,
 };
 
 /// A subscriber that enqueues a job for each event, exactly once: in the transaction that acknowledges the event.
@@ -38,13 +38,13 @@ use crate::{
 /// });
 /// # }
 /// ```
-pub struct Enqueue<E, F> {
+pub struct EnqueueJob<E, F> {
     jobs: Jobs,
     make: F,
     event: PhantomData<fn(E)>,
 }
 
-impl<E: Event, F, D: Into<Draft>> Enqueue<E, F>
+impl<E: Event, F, D: Into<NewJob>> EnqueueJob<E, F>
 where
     F: Fn(E) -> D + Send + Sync + 'static,
 {
@@ -55,7 +55,7 @@ where
 }
 
 #[async_trait]
-impl<E: Event, F, D: Into<Draft>> Subscriber for Enqueue<E, F>
+impl<E: Event, F, D: Into<NewJob>> Subscriber for EnqueueJob<E, F>
 where
     F: Fn(E) -> D + Send + Sync + 'static,
 {
@@ -70,7 +70,7 @@ where
     }
 }
 
-impl<E, F> fmt::Debug for Enqueue<E, F> {
+impl<E, F> fmt::Debug for EnqueueJob<E, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Enqueue")
     }
@@ -91,21 +91,21 @@ impl<E, F> fmt::Debug for Enqueue<E, F> {
 /// registry.on("notify-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
 /// # }
 /// ```
-pub struct Forward<E> {
-    publisher: Publisher,
+pub struct ForwardToTopic<E> {
+    publisher: PubSub,
     topic: String,
     event: PhantomData<fn(E)>,
 }
 
-impl<E: Event> Forward<E> {
+impl<E: Event> ForwardToTopic<E> {
     /// Creates a subscriber that publishes to a topic.
-    pub fn to(publisher: Publisher, topic: impl Into<String>) -> Self {
+    pub fn new(publisher: PubSub, topic: impl Into<String>) -> Self {
         Self { publisher, topic: topic.into(), event: PhantomData }
     }
 }
 
 #[async_trait]
-impl<E: Event> Subscriber for Forward<E> {
+impl<E: Event> Subscriber for ForwardToTopic<E> {
     type Event = E;
 
     async fn handle(&self, event: E, delivery: &mut Delivery) -> Result<(), JobError> {
@@ -132,7 +132,7 @@ impl<E: Event> Subscriber for Forward<E> {
     }
 }
 
-impl<E> fmt::Debug for Forward<E> {
+impl<E> fmt::Debug for ForwardToTopic<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Forward").field("topic", &self.topic).finish_non_exhaustive()
     }

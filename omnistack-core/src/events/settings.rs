@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-crate::section! {
+crate::settings! {
     /// Events.
     pub struct EventSettings {
         /// Whether `serve` also delivers events. Turn it off if there are `worker` processes.

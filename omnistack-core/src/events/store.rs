@@ -12,16 +12,16 @@ mod finish;
 mod inspect;
 mod publish;
 
-pub(super) use claim::{Claim, Claimed};
-pub(super) use finish::Outcome;
+pub(super) use claim::{ClaimedDelivery, DeliveryClaim};
+pub(super) use finish::FailedDelivery;
 pub use inspect::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
-pub(super) use publish::{Publish, Row, lock, lock_keys, publish};
+pub(super) use publish::{EventRow, PublishBatch, lock_keys, lock_number, publish};
 
 use crate::{clock::Clock, db::Db};
 
 /// The tables of events.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct EventStore {
     pub(super) db: Db,
     pub(super) clock: Clock,
 }

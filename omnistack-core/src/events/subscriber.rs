@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::{
     Event, EventId,
-    store::{Claimed, Store},
+    store::{ClaimedDelivery, EventStore},
 };
 use crate::{
     clock::Timestamp,
     db::{self, ErrorKind, Tx},
     identity::TenantId,
-    jobs::{JobError, exponential},
+    jobs::{JobError, exponential_backoff},
     relay,
     trace::TraceContext,
 };
@@ -70,21 +70,21 @@ pub trait Subscriber: Send + Sync + 'static {
     /// Returns the delay after a failed attempt, counted from 1. Up to a fifth is added or subtracted. The
     /// default is 2 s, 4 s, 8 s and so on, up to an hour.
     fn backoff(attempt: u32) -> Duration {
-        exponential(attempt)
+        exponential_backoff(attempt)
     }
 }
 
 /// The delivery of an event to a subscriber.
 pub struct Delivery {
-    claimed: Claimed,
-    store: Store,
+    claimed: ClaimedDelivery,
+    store: EventStore,
     tx: Option<Tx>,
-    pub(super) standing: Standing,
+    pub(super) status: DeliveryStatus,
 }
 
 /// The state of a delivery during an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum DeliveryStatus {
     Open,
     /// The database could not be reached.
     Unknown,
@@ -95,8 +95,8 @@ pub(super) enum Standing {
 }
 
 impl Delivery {
-    pub(super) fn new(claimed: Claimed, store: Store) -> Self {
-        Self { claimed, store, tx: None, standing: Standing::Open }
+    pub(super) fn new(claimed: ClaimedDelivery, store: EventStore) -> Self {
+        Self { claimed, store, tx: None, status: DeliveryStatus::Open }
     }
 
     /// Returns the id of the event. It is the same in all attempts, so it can serve as an idempotency key for
@@ -156,43 +156,43 @@ impl Delivery {
             self.tx = Some(self.begin().await?);
         }
         // `tx` is always set here.
-        self.tx.as_mut().ok_or_else(|| lost(&self.claimed))
+        self.tx.as_mut().ok_or_else(|| taken_over(&self.claimed))
     }
 
     async fn begin(&mut self) -> Result<Tx, db::Error> {
-        self.standing = Standing::Unknown;
+        self.status = DeliveryStatus::Unknown;
         let db = &self.store.db;
         if let (Some(tenant), Some(_)) = (self.claimed.tenant, db.tenant_databases()) {
-            return self.begin_apart(tenant).await;
+            return self.begin_in_tenant_database(tenant).await;
         }
         let mut tx = match self.claimed.tenant {
             Some(tenant) => db.tenant(tenant).begin().await?,
             None => db.begin().await?,
         };
         // Acknowledges first, so that of two concurrent attempts only one continues.
-        if self.store.done(&mut tx, &self.claimed).await? {
-            self.standing = Standing::Open;
+        if self.store.acknowledge_in(&mut tx, &self.claimed).await? {
+            self.status = DeliveryStatus::Open;
             return Ok(tx);
         }
-        self.standing = Standing::Lost;
+        self.status = DeliveryStatus::Lost;
         tx.rollback().await?;
-        Err(lost(&self.claimed))
+        Err(taken_over(&self.claimed))
     }
 
     /// Begins the transaction in the tenant database, which records the event's id.
-    async fn begin_apart(&mut self, tenant: TenantId) -> Result<Tx, db::Error> {
-        if !self.store.holds(&self.claimed).await? {
-            self.standing = Standing::Lost;
-            return Err(lost(&self.claimed));
+    async fn begin_in_tenant_database(&mut self, tenant: TenantId) -> Result<Tx, db::Error> {
+        if !self.store.is_leased(&self.claimed).await? {
+            self.status = DeliveryStatus::Lost;
+            return Err(taken_over(&self.claimed));
         }
         let mut tx = self.store.db.tenant(tenant).begin().await?;
         let (id, subscriber) = (self.claimed.id.uuid(), &self.claimed.subscriber);
         // Records it first, so that of two concurrent attempts only one continues.
-        if relay::received(&mut tx, id, subscriber, self.store.clock.now()).await? {
-            self.standing = Standing::Open;
+        if relay::mark_received(&mut tx, id, subscriber, self.store.clock.now()).await? {
+            self.status = DeliveryStatus::Open;
             return Ok(tx);
         }
-        self.standing = Standing::Handled;
+        self.status = DeliveryStatus::Handled;
         tx.rollback().await?;
         let message = format!("event {id} was handled by `{subscriber}` before; it is acknowledged now");
         Err(db::Error::new(ErrorKind::Conflict, message.into()))
@@ -208,7 +208,7 @@ impl Delivery {
         }
         self.tx().await?;
         if let Some(mut tx) = self.tx.take() {
-            self.store.free(&mut tx, &self.claimed).await?;
+            self.store.release_lane(&mut tx, &self.claimed).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -219,23 +219,23 @@ impl Delivery {
     /// Acknowledges the delivery only; the subscriber's rows are already committed.
     pub(super) async fn acknowledge(self) -> Result<(), db::Error> {
         let mut tx = self.store.db.begin().await?;
-        if self.store.done(&mut tx, &self.claimed).await? {
-            self.store.free(&mut tx, &self.claimed).await?;
+        if self.store.acknowledge_in(&mut tx, &self.claimed).await? {
+            self.store.release_lane(&mut tx, &self.claimed).await?;
         }
         // Otherwise another process has taken over the delivery. It will find that it was handled.
         tx.commit().await
     }
 }
 
-fn lost(delivery: &Claimed) -> db::Error {
-    let Claimed { id, subscriber, .. } = delivery;
+fn taken_over(delivery: &ClaimedDelivery) -> db::Error {
+    let ClaimedDelivery { id, subscriber, .. } = delivery;
     let message = format!("the delivery of event {id} to `{subscriber}` was taken over by another process or skipped");
     db::Error::new(ErrorKind::Conflict, message.into())
 }
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Claimed { id, subscriber, key, attempt, .. } = &self.claimed;
+        let ClaimedDelivery { id, subscriber, key, attempt, .. } = &self.claimed;
         f.debug_struct("Delivery")
             .field("id", id)
             .field("subscriber", subscriber)
@@ -247,16 +247,16 @@ impl fmt::Debug for Delivery {
 
 /// The registered handler of a subscriber.
 #[derive(Clone)]
-pub(crate) struct Handler {
+pub(crate) struct SubscriberHandler {
     pub(crate) name: &'static str,
     pub(super) event: &'static str,
     pub(super) max_attempts: u32,
     pub(super) timeout: Duration,
     pub(super) backoff: fn(u32) -> Duration,
-    pub(super) handle: Arc<dyn Handle>,
+    pub(super) handle: Arc<dyn ErasedSubscriber>,
 }
 
-impl Handler {
+impl SubscriberHandler {
     pub(crate) fn new<S: Subscriber>(name: &'static str, subscriber: S) -> Self {
         Self {
             name,
@@ -264,22 +264,22 @@ impl Handler {
             max_attempts: S::MAX_ATTEMPTS,
             timeout: S::TIMEOUT,
             backoff: S::backoff,
-            handle: Arc::new(Typed(subscriber)),
+            handle: Arc::new(TypedSubscriber(subscriber)),
         }
     }
 }
 
 /// A subscriber without its event type.
 #[async_trait]
-pub(super) trait Handle: Send + Sync {
+pub(super) trait ErasedSubscriber: Send + Sync {
     /// Deserializes the event and handles it.
     async fn handle(&self, payload: &str, delivery: &mut Delivery) -> Result<(), JobError>;
 }
 
-struct Typed<S>(S);
+struct TypedSubscriber<S>(S);
 
 #[async_trait]
-impl<S: Subscriber> Handle for Typed<S> {
+impl<S: Subscriber> ErasedSubscriber for TypedSubscriber<S> {
     async fn handle(&self, payload: &str, delivery: &mut Delivery) -> Result<(), JobError> {
         let event = serde_json::from_str(payload)
             .map_err(|error| JobError::fatal(format!("the payload can't be read as `{}`: {error}", S::Event::NAME)))?;

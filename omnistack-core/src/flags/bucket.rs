@@ -56,7 +56,7 @@ impl Murmur3 {
     }
 
     fn of_group(group: &str, seed: u32) -> Self {
-        Self::new(seed).and(group.as_bytes()).and(b":")
+        Self::new(seed).update(group.as_bytes()).update(b":")
     }
 
     /// Creates a hasher for the position of ids in the rollouts of a group.
@@ -75,7 +75,7 @@ impl Murmur3 {
     }
 
     #[inline]
-    fn and(mut self, mut bytes: &[u8]) -> Self {
+    fn update(mut self, mut bytes: &[u8]) -> Self {
         while let (Some((&byte, others)), true) = (bytes.split_first(), !self.length.is_multiple_of(4)) {
             self.byte(byte);
             bytes = others;
@@ -100,7 +100,7 @@ impl Murmur3 {
         }
     }
 
-    fn end(self) -> u32 {
+    fn finish(self) -> u32 {
         let mut hash = self.hash;
         if !self.length.is_multiple_of(4) {
             hash ^= self.rest.wrapping_mul(Self::ONE).rotate_left(15).wrapping_mul(Self::TWO);
@@ -114,7 +114,7 @@ impl Murmur3 {
     /// Returns a position from 1 to `most`, or 0 if `most` is 0.
     #[inline]
     pub(super) fn position(self, id: &str, most: u32) -> u32 {
-        self.and(id.as_bytes()).end().checked_rem(most).map_or(0, |rest| rest + 1)
+        self.update(id.as_bytes()).finish().checked_rem(most).map_or(0, |rest| rest + 1)
     }
 }
 
@@ -180,10 +180,10 @@ mod tests {
             ("Hello, world!", 0x9747_b28c, 0x2488_4cba),
             ("The quick brown fox jumps over the lazy dog", 0x9747_b28c, 0x2fa8_26cd),
         ] {
-            assert_eq!(Murmur3::new(seed).and(text.as_bytes()).end(), hash, "{text}");
+            assert_eq!(Murmur3::new(seed).update(text.as_bytes()).finish(), hash, "{text}");
             for split in 0..text.len() {
                 let (one, other) = text.as_bytes().split_at(split);
-                assert_eq!(Murmur3::new(seed).and(one).and(other).end(), hash, "{text} at {split}");
+                assert_eq!(Murmur3::new(seed).update(one).update(other).finish(), hash, "{text} at {split}");
             }
         }
         assert_eq!((unleash_share("gr1", "123"), unleash_share("groupX", "999")), (73, 25));

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 
-use super::{Context, Evaluation, FlagSet, Flags};
+use super::{Evaluation, EvaluationContext, FlagSet, Flags};
 use crate::{
     http::{Error, layer::ClientAddr},
     identity::{Identity, Plan},
 };
 
 /// Function that reads the app's attributes from a request.
-pub(super) type Attributes = Arc<dyn Fn(&Parts) -> Vec<(String, String)> + Send + Sync>;
+pub(super) type AttributeReader = Arc<dyn Fn(&Parts) -> Vec<(String, String)> + Send + Sync>;
 
 /// The app's flags, evaluated for the caller of a request: its user, session, tenant, the tenant's plan, the
 /// client's address and the app's attributes. On public mounts only the address is set.
@@ -43,13 +43,13 @@ pub struct CallerFlags {
 impl CallerFlags {
     /// Creates the caller's flags of a request. The tenant's plan is read only if some rule depends on it; if
     /// reading it fails, flags are evaluated without a plan.
-    pub async fn of(flags: &Flags, request: &Parts) -> Self {
+    pub async fn for_request(flags: &Flags, request: &Parts) -> Self {
         let attributes = flags.attributes().map(|read| read(request).into_iter().collect()).unwrap_or_default();
         let identity = request.extensions.get::<Identity>().cloned();
         let address = request.extensions.get::<ClientAddr>().map(|client| client.0.to_string());
-        let set = flags.set();
+        let set = flags.snapshot();
         let tenant = identity.as_ref().and_then(|caller| caller.tenant);
-        let plan = match tenant.filter(|_| set.asks_for_plan()) {
+        let plan = match tenant.filter(|_| set.depends_on_plan()) {
             None => None,
             Some(tenant) => match flags.entitlements().plan(tenant).await {
                 Ok(plan) => Some(plan),
@@ -74,15 +74,15 @@ impl CallerFlags {
 
     /// Sets an attribute of the app.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.insert(name.into(), value.into());
         self
     }
 
     /// Returns the caller's evaluation context.
-    pub fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> EvaluationContext<'_> {
         let environment = self.flags.environment();
-        Context::now(self.flags.clock())
+        EvaluationContext::now(self.flags.clock())
             .user(self.user.as_deref())
             .session(self.session.as_deref())
             .tenant(self.tenant.as_deref())
@@ -94,7 +94,7 @@ impl CallerFlags {
 
     /// Returns whether a flag is on; an unknown flag is off.
     pub fn is_on(&self, key: &str) -> bool {
-        if self.set.noted(key).is_some() {
+        if self.set.exposure_key(key).is_some() {
             return self.evaluate(key).enabled;
         }
         self.set.is_on(key, &self.context())
@@ -103,8 +103,8 @@ impl CallerFlags {
     /// Returns whether a flag is on, which variant the caller gets, and why.
     pub fn evaluate(&self, key: &str) -> Evaluation {
         let evaluation = self.set.evaluate(key, &self.context());
-        if let Some(key) = self.set.noted(key) {
-            self.flags.recorder().note(key, &evaluation, self.identity.as_ref(), self.flags.clock());
+        if let Some(key) = self.set.exposure_key(key) {
+            self.flags.recorder().record(key, &evaluation, self.identity.as_ref(), self.flags.clock());
         }
         evaluation
     }
@@ -112,12 +112,12 @@ impl CallerFlags {
     /// Evaluates every flag that is visible to callers, without recording exposures.
     pub(super) fn all(&self) -> Vec<(String, Evaluation)> {
         let context = self.context();
-        let told = self.set.keys().filter(|key| self.set.is_told(key));
+        let told = self.set.keys().filter(|key| self.set.is_visible(key));
         told.map(|key| (key.to_owned(), self.set.evaluate(key, &context))).collect()
     }
 
-    pub(super) fn is_told(&self, key: &str) -> bool {
-        self.set.is_told(key)
+    pub(super) fn is_visible(&self, key: &str) -> bool {
+        self.set.is_visible(key)
     }
 }
 
@@ -129,7 +129,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Ok(Self::of(&Flags::from_ref(state), parts).await)
+        Ok(Self::for_request(&Flags::from_ref(state), parts).await)
     }
 }
 

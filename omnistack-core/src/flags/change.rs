@@ -4,30 +4,30 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{Definition, FlagError, Segment, TenantOverride, UnleashImport, check, references::References};
-use crate::{http::FieldProblem, identity::TenantId};
+use super::{FlagDefinition, FlagError, Segment, TenantOverride, UnleashImport, check, references::References};
+use crate::{http::FieldError, identity::TenantId};
 
 /// Current flags, segments, overrides and revisions.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) flags: Vec<Definition>,
+pub(super) struct CurrentFlags {
+    pub(super) flags: Vec<FlagDefinition>,
     pub(super) segments: Vec<Segment>,
     pub(super) overrides: Vec<(String, TenantId, TenantOverride)>,
     pub(super) revisions: BTreeMap<String, i64>,
 }
 
-impl Known {
-    fn flag(&self, key: &str) -> Option<&Definition> {
+impl CurrentFlags {
+    fn flag(&self, key: &str) -> Option<&FlagDefinition> {
         self.flags.iter().find(|flag| flag.key == key)
     }
 }
 
 /// Change requested by an operator.
 #[derive(Debug)]
-pub(super) enum Change {
-    Create(Box<Definition>),
+pub(super) enum ChangeRequest {
+    Create(Box<FlagDefinition>),
     /// The definition, and the revision that the flag must still have.
-    Replace(Box<Definition>, Option<i64>),
+    Replace(Box<FlagDefinition>, Option<i64>),
     Remove(String),
     Kill(String, bool),
     Override(String, TenantId, Option<TenantOverride>),
@@ -38,15 +38,15 @@ pub(super) enum Change {
 
 /// Write that is part of a change.
 #[derive(Debug)]
-pub(super) enum Step {
-    Save { flag: Box<Definition>, action: &'static str },
+pub(super) enum ChangeStep {
+    Save { flag: Box<FlagDefinition>, action: &'static str },
     Remove(String),
     Override { key: String, tenant: TenantId, given: Option<TenantOverride> },
     SaveSegment(Segment),
     RemoveSegment(String),
 }
 
-impl Change {
+impl ChangeRequest {
     /// Validates each flag and segment on its own. This compiles every pattern, so it is done before the
     /// transaction begins.
     ///
@@ -58,16 +58,17 @@ impl Change {
         let mut problems: Vec<_> = segments.iter().flat_map(check::segment).collect();
         let (mut names, mut keys) = (HashSet::new(), HashSet::new());
         let twice = segments.iter().filter(|segment| !names.insert(&segment.name));
-        problems.extend(twice.map(|segment| FieldProblem::new("segments", format!("repeats `{}`", segment.name))));
+        problems.extend(twice.map(|segment| FieldError::new("segments", format!("repeats `{}`", segment.name))));
         for flag in flags {
-            let twice = (!keys.insert(&flag.key)).then(|| FieldProblem::new("key", "must occur only once"));
-            problems.extend(check::definition(flag).into_iter().chain(twice).map(|one| self.placed(flag, one)));
+            let twice = (!keys.insert(&flag.key)).then(|| FieldError::new("key", "must occur only once"));
+            problems
+                .extend(check::definition(flag).into_iter().chain(twice).map(|one| self.with_request_path(flag, one)));
         }
-        acceptable(problems)
+        reject_problems(problems)
     }
 
     /// Returns the flags and segments that the change writes as a whole.
-    fn saved(&self) -> (&[Definition], &[Segment]) {
+    fn saved(&self) -> (&[FlagDefinition], &[Segment]) {
         match self {
             Self::Create(flag) | Self::Replace(flag, _) => (std::slice::from_ref(flag), &[]),
             Self::SaveSegment(segment) => (&[], std::slice::from_ref(segment)),
@@ -77,35 +78,35 @@ impl Change {
     }
 
     /// Prefixes a problem of a flag with the flag's position in the request.
-    fn placed(&self, flag: &Definition, problem: FieldProblem) -> FieldProblem {
+    fn with_request_path(&self, flag: &FlagDefinition, problem: FieldError) -> FieldError {
         match self {
-            Self::Import(_) => FieldProblem::new(format!("features.{}.{}", flag.key, problem.field), problem.message),
+            Self::Import(_) => FieldError::new(format!("features.{}.{}", flag.key, problem.field), problem.message),
             _ => problem,
         }
     }
 
     /// Checks that the prerequisites and segments of the flags to write exist, either stored or as part of the
     /// change.
-    fn refer(&self, known: &Known) -> Result<(), FlagError> {
+    fn check_references(&self, known: &CurrentFlags) -> Result<(), FlagError> {
         let (flags, segments) = self.saved();
         let written: HashSet<_> = flags.iter().map(|flag| flag.key.as_str()).collect();
         let kept = known.flags.iter().filter(|flag| !written.contains(flag.key.as_str()));
         let references = References::new(kept.chain(flags), known.segments.iter().chain(segments));
-        let problems = |flag| references.problems(flag).into_iter().map(|one| self.placed(flag, one));
-        acceptable(flags.iter().flat_map(problems).collect())
+        let problems = |flag| references.problems(flag).into_iter().map(|one| self.with_request_path(flag, one));
+        reject_problems(flags.iter().flat_map(problems).collect())
     }
 
     /// Returns the steps of the change. Fails if the change conflicts with the current state. The change must
     /// have been [checked](Self::check).
-    pub(super) fn steps(self, known: &Known) -> Result<Vec<Step>, FlagError> {
-        self.refer(known)?;
+    pub(super) fn steps(self, known: &CurrentFlags) -> Result<Vec<ChangeStep>, FlagError> {
+        self.check_references(known)?;
         let there = |key: &str| known.flag(key).ok_or_else(|| FlagError::NotFound(format!("the flag `{key}`")));
         match self {
             Self::Create(flag) => {
                 if known.flag(&flag.key).is_some() {
                     return Err(FlagError::Exists(flag.key));
                 }
-                Ok(vec![Step::Save { flag, action: "created" }])
+                Ok(vec![ChangeStep::Save { flag, action: "created" }])
             }
             Self::Replace(flag, expected) => {
                 there(&flag.key)?;
@@ -113,20 +114,20 @@ impl Change {
                 if expected.is_some_and(|expected| expected != found) {
                     return Err(FlagError::Changed { key: flag.key, revision: found });
                 }
-                Ok(vec![Step::Save { flag, action: "updated" }])
+                Ok(vec![ChangeStep::Save { flag, action: "updated" }])
             }
             Self::Remove(key) => {
                 there(&key)?;
                 let depends =
-                    |flag: &&Definition| flag.parents.iter().any(|parent| parent.key == key) && flag.key != key;
+                    |flag: &&FlagDefinition| flag.parents.iter().any(|parent| parent.key == key) && flag.key != key;
                 let by: Vec<_> = known.flags.iter().filter(depends).map(|flag| flag.key.clone()).collect();
-                if by.is_empty() { Ok(vec![Step::Remove(key)]) } else { Err(FlagError::InUse { what: key, by }) }
+                if by.is_empty() { Ok(vec![ChangeStep::Remove(key)]) } else { Err(FlagError::InUse { what: key, by }) }
             }
             Self::Kill(key, killed) => {
                 let mut flag = there(&key)?.clone();
                 flag.killed = killed;
                 // The definition is not checked, so that a flag that this release would reject can be killed.
-                Ok(vec![Step::Save { flag: Box::new(flag), action: if killed { "killed" } else { "revived" } }])
+                Ok(vec![ChangeStep::Save { flag: Box::new(flag), action: if killed { "killed" } else { "revived" } }])
             }
             Self::Override(key, tenant, given) => {
                 let flag = there(&key)?;
@@ -137,41 +138,41 @@ impl Change {
                 if let Some(name) = given.as_ref().and_then(|given| given.variant.as_ref())
                     && !flag.variants.iter().any(|variant| variant.name == *name)
                 {
-                    return Err(FlagError::Invalid(vec![FieldProblem::new(
+                    return Err(FlagError::Invalid(vec![FieldError::new(
                         "variant",
                         "must be one of the flag's variants",
                     )]));
                 }
-                Ok(vec![Step::Override { key, tenant, given }])
+                Ok(vec![ChangeStep::Override { key, tenant, given }])
             }
-            Self::SaveSegment(segment) => Ok(vec![Step::SaveSegment(segment)]),
+            Self::SaveSegment(segment) => Ok(vec![ChangeStep::SaveSegment(segment)]),
             Self::RemoveSegment(name) => {
                 if !known.segments.iter().any(|segment| segment.name == name) {
                     return Err(FlagError::NotFound(format!("the segment `{name}`")));
                 }
-                let names = |flag: &&Definition| flag.rules.iter().any(|rule| rule.segments.contains(&name));
+                let names = |flag: &&FlagDefinition| flag.rules.iter().any(|rule| rule.segments.contains(&name));
                 let by: Vec<_> = known.flags.iter().filter(names).map(|flag| flag.key.clone()).collect();
                 if by.is_empty() {
-                    Ok(vec![Step::RemoveSegment(name)])
+                    Ok(vec![ChangeStep::RemoveSegment(name)])
                 } else {
                     Err(FlagError::InUse { what: name, by })
                 }
             }
             Self::Import(import) => {
                 let UnleashImport { flags, segments, .. } = *import;
-                let segments = segments.into_iter().map(Step::SaveSegment);
-                let flags = flags.into_iter().map(|flag| Step::Save { flag: Box::new(flag), action: "imported" });
+                let segments = segments.into_iter().map(ChangeStep::SaveSegment);
+                let flags = flags.into_iter().map(|flag| ChangeStep::Save { flag: Box::new(flag), action: "imported" });
                 Ok(segments.chain(flags).collect())
             }
         }
     }
 }
 
-fn acceptable(problems: Vec<FieldProblem>) -> Result<(), FlagError> {
+fn reject_problems(problems: Vec<FieldError>) -> Result<(), FlagError> {
     if problems.is_empty() { Ok(()) } else { Err(FlagError::Invalid(problems)) }
 }
 
-impl Step {
+impl ChangeStep {
     /// Returns the action as it is stored in the history.
     pub(super) fn action(&self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! Validation of definitions, field by field.
 
-use super::{Constraint, Definition, Hashing, Rollout, Segment, Variant, matcher::Matcher};
-use crate::http::FieldProblem;
+use super::{Constraint, FlagDefinition, FlagVariant, Hashing, Rollout, Segment, matcher::Matcher};
+use crate::http::FieldError;
 
 /// Keys that would collide with paths of the operator routes.
 const RESERVED: [&str; 2] = ["import", "segments"];
@@ -15,11 +15,11 @@ const MAX_VALUE_BYTES: usize = 1000;
 /// Largest payload of a variant, in bytes.
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
-struct Problems(Vec<FieldProblem>);
+struct FieldProblems(Vec<FieldError>);
 
-impl Problems {
+impl FieldProblems {
     fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.0.push(FieldProblem::new(field, message));
+        self.0.push(FieldError::new(field, message));
     }
 
     fn at_most(&mut self, field: &str, count: usize, most: usize) {
@@ -71,7 +71,7 @@ impl Problems {
         }
     }
 
-    fn variants(&mut self, at: &str, variants: &[Variant]) {
+    fn variants(&mut self, at: &str, variants: &[FlagVariant]) {
         let variants = self.parts(at, variants);
         let total: u64 = variants.iter().map(|variant| u64::from(variant.weight)).sum();
         if total > u64::from(u32::MAX) {
@@ -108,9 +108,9 @@ impl Problems {
 }
 
 /// Returns the problems of a definition on its own.
-pub(super) fn definition(definition: &Definition) -> Vec<FieldProblem> {
-    let mut problems = Problems(Vec::new());
-    let Definition { key, description, from, until, parents, rules, variants, hashing, .. } = definition;
+pub(super) fn definition(definition: &FlagDefinition) -> Vec<FieldError> {
+    let mut problems = FieldProblems(Vec::new());
+    let FlagDefinition { key, description, from, until, parents, rules, variants, hashing, .. } = definition;
     if key.is_empty() || key.chars().count() > 100 || key.len() > 400 {
         problems.add("key", "must be 1 to 100 characters");
     } else if key.chars().any(|char| char.is_whitespace() || char.is_control() || char == '/') || key.starts_with('.') {
@@ -154,8 +154,8 @@ pub(super) fn definition(definition: &Definition) -> Vec<FieldProblem> {
 }
 
 /// Returns the problems of a segment.
-pub(super) fn segment(segment: &Segment) -> Vec<FieldProblem> {
-    let mut problems = Problems(Vec::new());
+pub(super) fn segment(segment: &Segment) -> Vec<FieldError> {
+    let mut problems = FieldProblems(Vec::new());
     let bad = |char: char| char.is_whitespace() || char.is_control() || char == '/';
     if segment.name.is_empty() || segment.name.len() > 100 || segment.name.contains(bad) {
         problems.add("name", "must be 1 to 100 bytes without spaces, control characters and slashes");

@@ -18,7 +18,7 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct Context<'a> {
+pub struct EvaluationContext<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) session: Option<&'a str>,
     pub(super) tenant: Option<&'a str>,
@@ -26,36 +26,36 @@ pub struct Context<'a> {
     pub(in crate::flags) environment: Option<&'a str>,
     pub(super) app: Option<&'a str>,
     pub(super) plan: Option<&'a Plan>,
-    attributes: Attributes<'a>,
-    moment: Moment<'a>,
+    attributes: AttributeSource<'a>,
+    moment: EvaluationTime<'a>,
     draw: fn() -> u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Attributes<'a> {
+enum AttributeSource<'a> {
     Pairs(&'a [(&'a str, &'a str)]),
     Map(&'a BTreeMap<String, String>),
 }
 
 /// Time of the evaluation; the clock is read only if the flag depends on it.
 #[derive(Clone, Copy, Debug)]
-enum Moment<'a> {
+enum EvaluationTime<'a> {
     Fixed(Timestamp),
     Clock(&'a Clock),
 }
 
-impl<'a> Context<'a> {
+impl<'a> EvaluationContext<'a> {
     /// Creates a context without a user, at the clock's time.
     pub fn now(clock: &'a Clock) -> Self {
-        Self::new(Moment::Clock(clock))
+        Self::new(EvaluationTime::Clock(clock))
     }
 
     /// Creates a context without a user, at a fixed time.
     pub fn at(moment: Timestamp) -> Self {
-        Self::new(Moment::Fixed(moment))
+        Self::new(EvaluationTime::Fixed(moment))
     }
 
-    fn new(moment: Moment<'a>) -> Self {
+    fn new(moment: EvaluationTime<'a>) -> Self {
         Self {
             user: None,
             session: None,
@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
             environment: None,
             app: None,
             plan: None,
-            attributes: Attributes::Pairs(&[]),
+            attributes: AttributeSource::Pairs(&[]),
             moment,
             draw: rand::random,
         }
@@ -114,60 +114,60 @@ impl<'a> Context<'a> {
 
     /// Sets the app's attributes, replacing those set before.
     pub fn attributes(mut self, attributes: &'a [(&'a str, &'a str)]) -> Self {
-        self.attributes = Attributes::Pairs(attributes);
+        self.attributes = AttributeSource::Pairs(attributes);
         self
     }
 
     /// Sets the app's attributes from a map, replacing those set before.
     pub fn attribute_map(mut self, attributes: &'a BTreeMap<String, String>) -> Self {
-        self.attributes = Attributes::Map(attributes);
+        self.attributes = AttributeSource::Map(attributes);
         self
     }
 
     /// Sets the source of random numbers, used where no id assigns the caller.
-    pub fn draw(mut self, draw: fn() -> u32) -> Self {
+    pub fn random_source(mut self, draw: fn() -> u32) -> Self {
         self.draw = draw;
         self
     }
 
     pub(super) fn moment(&self) -> Timestamp {
         match self.moment {
-            Moment::Fixed(moment) => moment,
-            Moment::Clock(clock) => clock.now(),
+            EvaluationTime::Fixed(moment) => moment,
+            EvaluationTime::Clock(clock) => clock.now(),
         }
     }
 
-    pub(super) fn chance(&self) -> u32 {
+    pub(super) fn random(&self) -> u32 {
         (self.draw)()
     }
 
     pub(super) fn attribute(&self, name: &str) -> Option<&'a str> {
         match self.attributes {
-            Attributes::Pairs(pairs) => pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value),
-            Attributes::Map(map) => map.get(name).map(String::as_str),
+            AttributeSource::Pairs(pairs) => pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value),
+            AttributeSource::Map(map) => map.get(name).map(String::as_str),
         }
     }
 
     /// Returns the value of an attribute. The current time has no text, so it is `None`.
     #[inline]
-    pub(super) fn value(&self, field: &Field) -> Option<&'a str> {
+    pub(super) fn value(&self, field: &ContextField) -> Option<&'a str> {
         match field {
-            Field::User => self.user,
-            Field::Session => self.session,
-            Field::Tenant => self.tenant,
-            Field::Address => self.address,
-            Field::Environment => self.environment,
-            Field::App => self.app,
-            Field::Plan => self.plan.map(|plan| plan.key.as_str()),
-            Field::Time => None,
-            Field::Own(name) => self.attribute(name),
+            ContextField::User => self.user,
+            ContextField::Session => self.session,
+            ContextField::Tenant => self.tenant,
+            ContextField::Address => self.address,
+            ContextField::Environment => self.environment,
+            ContextField::App => self.app,
+            ContextField::Plan => self.plan.map(|plan| plan.key.as_str()),
+            ContextField::Time => None,
+            ContextField::Own(name) => self.attribute(name),
         }
     }
 }
 
 /// Attribute of a context. Built-in attributes are resolved once, so that evaluation compares no names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum ContextField {
     User,
     Session,
     Tenant,
@@ -179,7 +179,7 @@ pub(super) enum Field {
     Own(Box<str>),
 }
 
-impl Field {
+impl ContextField {
     pub(super) fn new(name: &str) -> Self {
         match name {
             "userId" => Self::User,

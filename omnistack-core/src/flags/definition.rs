@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub struct Definition {
+pub struct FlagDefinition {
     /// Key of the flag in code: 1 to 100 characters, without whitespace, control characters and slashes, and
     /// not starting with a dot.
     pub key: String,
@@ -24,7 +24,7 @@ pub struct Definition {
     #[serde(default)]
     pub description: String,
     /// The switch. If `false`, the flag is off for every caller, except in tenants with an override.
-    #[serde(default = "on")]
+    #[serde(default = "default_true")]
     pub enabled: bool,
     /// The kill switch. If `true`, the flag is off for every caller, including tenants with an override.
     #[serde(default)]
@@ -47,45 +47,45 @@ pub struct Definition {
     /// Prerequisites: flags that must have a given state for this flag to be on. All of them must be met. At
     /// most 100.
     #[serde(default)]
-    pub parents: Vec<Parent>,
+    pub parents: Vec<Prerequisite>,
     /// Rules that select callers. One that matches is enough; without rules the flag is on for every caller. At
     /// most 100.
     #[serde(default)]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<FlagRule>,
     /// Variants that callers get, unless the rule that matches has variants of its own. At most 100.
     #[serde(default)]
-    pub variants: Vec<Variant>,
+    pub variants: Vec<FlagVariant>,
     /// Hash that assigns callers to rollouts and variants.
     #[serde(default)]
     pub hashing: Hashing,
 }
 
-impl Definition {
+impl FlagDefinition {
     /// Creates a definition that is on for every caller.
     pub fn new(key: impl Into<String>) -> Self {
         Self { key: key.into(), enabled: true, ..Self::default() }
     }
 
     /// Adds a rule: the flag is also on for callers whom the rule matches.
-    pub fn rule(mut self, rule: Rule) -> Self {
+    pub fn rule(mut self, rule: FlagRule) -> Self {
         self.rules.push(rule);
         self
     }
 
     /// Adds a variant.
-    pub fn variant(mut self, variant: Variant) -> Self {
+    pub fn variant(mut self, variant: FlagVariant) -> Self {
         self.variants.push(variant);
         self
     }
 
     /// Adds a prerequisite: the flag is on only where the flag `key` is on.
-    pub fn parent(mut self, key: impl Into<String>) -> Self {
-        self.parents.push(Parent { key: key.into(), enabled: true, variants: Vec::new() });
+    pub fn prerequisite(mut self, key: impl Into<String>) -> Self {
+        self.parents.push(Prerequisite { key: key.into(), enabled: true, variants: Vec::new() });
         self
     }
 }
 
-fn on() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -93,11 +93,11 @@ fn on() -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagParent)]
 #[serde(deny_unknown_fields)]
-pub struct Parent {
+pub struct Prerequisite {
     /// Key of the other flag.
     pub key: String,
     /// Whether the other flag must be on (`true`) or off (`false`).
-    #[serde(default = "on")]
+    #[serde(default = "default_true")]
     pub enabled: bool,
     /// Variants of the other flag, one of which the caller must get; `disabled` stands for no variant. If
     /// empty, any variant will do.
@@ -109,7 +109,7 @@ pub struct Parent {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagRule)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct FlagRule {
     /// Name of the rule, for operators.
     #[serde(default)]
     pub name: String,
@@ -136,13 +136,13 @@ pub struct Rule {
     pub rollout: Option<Rollout>,
     /// Variants that callers get in place of the flag's variants. At most 100.
     #[serde(default)]
-    pub variants: Vec<Variant>,
+    pub variants: Vec<FlagVariant>,
     /// Reason why the rule matches no caller: an import found a part that OmniStack does not support.
     #[serde(default)]
     pub unsupported: Option<String>,
 }
 
-impl Rule {
+impl FlagRule {
     /// Creates a rule that matches these users, by id.
     pub fn users<T: Into<String>>(users: impl IntoIterator<Item = T>) -> Self {
         Self { users: users.into_iter().map(Into::into).collect(), ..Self::default() }
@@ -165,7 +165,7 @@ impl Rule {
     }
 
     /// Adds a constraint that must hold too.
-    pub fn and(mut self, constraint: Constraint) -> Self {
+    pub fn constraint(mut self, constraint: Constraint) -> Self {
         self.constraints.push(constraint);
         self
     }
@@ -181,7 +181,7 @@ pub struct Rollout {
     /// Attribute that assigns a caller to the rollout: `default` (the user, otherwise the session, otherwise at
     /// random), `random`, or the name of an attribute such as `tenantId`. A caller without that attribute is
     /// not in the rollout.
-    #[serde(default = "by_default")]
+    #[serde(default = "default_stickiness")]
     pub stickiness: String,
     /// Group of the rollout: in all rollouts of the same group, a caller has the same position. Defaults to the
     /// flag's key.
@@ -192,11 +192,11 @@ pub struct Rollout {
 impl Rollout {
     /// Creates a rollout to a share of users, from 0 to 100 percent.
     pub fn percent(percent: f64) -> Self {
-        Self { percent, stickiness: by_default(), group: None }
+        Self { percent, stickiness: default_stickiness(), group: None }
     }
 }
 
-fn by_default() -> String {
+fn default_stickiness() -> String {
     "default".into()
 }
 
@@ -204,7 +204,7 @@ fn by_default() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagVariant)]
 #[serde(deny_unknown_fields)]
-pub struct Variant {
+pub struct FlagVariant {
     /// Name of the variant, unique within its list: 1 to 100 bytes, other than `disabled`.
     pub name: String,
     /// Weight of the variant, relative to the sum of all weights.
@@ -221,7 +221,7 @@ pub struct Variant {
     pub overrides: Vec<VariantOverride>,
 }
 
-impl Variant {
+impl FlagVariant {
     /// Creates a variant with a weight.
     pub fn new(name: impl Into<String>, weight: u32) -> Self {
         Self { name: name.into(), weight, payload: None, stickiness: None, overrides: Vec::new() }

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::{
     db,
-    http::{Error, FieldProblem},
+    http::{Error, FieldError},
 };
 
 /// Error of changing or reading flags. Evaluating a flag never fails.
@@ -13,7 +13,7 @@ use crate::{
 pub enum FlagError {
     /// The definition is invalid; each problem names a field.
     #[error("the definition is invalid: {}", described(.0))]
-    Invalid(Vec<FieldProblem>),
+    Invalid(Vec<FieldError>),
     /// The flag, segment or override does not exist.
     #[error("{0} was not found")]
     NotFound(String),
@@ -41,13 +41,13 @@ pub enum FlagError {
     Fixed,
     /// The definition can't be serialized as JSON.
     #[error("the definition can't be serialized as JSON")]
-    Written(#[source] serde_json::Error),
+    Serialize(#[source] serde_json::Error),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
-fn described(problems: &[FieldProblem]) -> String {
+fn described(problems: &[FieldError]) -> String {
     problems.iter().map(|problem| format!("`{}` {}", problem.field, problem.message)).collect::<Vec<_>>().join("; ")
 }
 
@@ -66,15 +66,15 @@ impl From<FlagError> for Error {
             FlagError::Exists(key) => Self::conflict("ALREADY_EXISTS", format!("a flag `{key}` already exists")),
             FlagError::Changed { key, revision } => {
                 let message = format!("the flag `{key}` was changed since it was read: read it again");
-                Self::new(StatusCode::CONFLICT, "FLAG_CHANGED", message).detail("revision", revision)
+                Self::new(StatusCode::CONFLICT, "FLAG_CHANGED", message).with_detail("revision", revision)
             }
             FlagError::InUse { what, by } => {
                 let message = format!("other flags use `{what}`: change those flags first");
-                Self::conflict("FLAG_IN_USE", message).detail("used_by", by)
+                Self::conflict("FLAG_IN_USE", message).with_detail("used_by", by)
             }
             FlagError::Fixed => Self::conflict("FLAGS_FIXED", "these flags are fixed and can't be changed"),
             FlagError::Database(error) => error.into(),
-            FlagError::Written(error) => Self::internal(error),
+            FlagError::Serialize(error) => Self::internal(error),
         }
     }
 }

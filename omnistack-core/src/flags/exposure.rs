@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{Evaluation, unleash_share};
 use crate::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     clock::{Clock, Timestamp},
     db::Db,
     events::{Event, Events, PublishError},
@@ -39,7 +39,7 @@ const MAX_RECENT_EXPOSURES: usize = 100_000;
 /// is full, and those still queued when the process ends may be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct FlagExposed {
+pub struct FlagExposure {
     /// Key of the flag.
     pub flag: String,
     /// Whether the flag was on.
@@ -54,7 +54,7 @@ pub struct FlagExposed {
     pub at: Timestamp,
 }
 
-impl Event for FlagExposed {
+impl Event for FlagExposure {
     const NAME: &'static str = "flag.exposed";
 
     fn key(&self) -> String {
@@ -64,10 +64,10 @@ impl Event for FlagExposed {
 
 /// Queued form of an exposure. Creating it copies no text.
 #[derive(Debug)]
-struct Seen {
+struct QueuedExposure {
     flag: Arc<str>,
     enabled: bool,
-    variant: Option<Arc<super::Variant>>,
+    variant: Option<Arc<super::FlagVariant>>,
     user: UserId,
     tenant: Option<TenantId>,
     at: Timestamp,
@@ -75,39 +75,39 @@ struct Seen {
 
 /// Records exposures where flags are evaluated, and publishes them in the background.
 #[derive(Clone, Default)]
-pub(super) struct Recorder(Option<Arc<Queue>>);
+pub(super) struct ExposureRecorder(Option<Arc<ExposureQueue>>);
 
-struct Queue {
-    sender: mpsc::Sender<Seen>,
-    receiver: Mutex<mpsc::Receiver<Seen>>,
-    left_out: AtomicU64,
+struct ExposureQueue {
+    sender: mpsc::Sender<QueuedExposure>,
+    receiver: Mutex<mpsc::Receiver<QueuedExposure>>,
+    dropped: AtomicU64,
     window: Duration,
     sample: u32,
 }
 
-impl Recorder {
+impl ExposureRecorder {
     /// Creates a recorder that publishes each exposure once per window, for a sample of users in percent.
     pub(super) fn new(window: Duration, sample: u32) -> Self {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_EXPOSURES);
         let receiver = Mutex::new(receiver);
-        Self(Some(Arc::new(Queue { sender, receiver, left_out: AtomicU64::new(0), window, sample })))
+        Self(Some(Arc::new(ExposureQueue { sender, receiver, dropped: AtomicU64::new(0), window, sample })))
     }
 
-    pub(super) fn note(&self, flag: Arc<str>, shown: &Evaluation, caller: Option<&Identity>, clock: &Clock) {
+    pub(super) fn record(&self, flag: Arc<str>, shown: &Evaluation, caller: Option<&Identity>, clock: &Clock) {
         let (Some(queue), Some(caller)) = (&self.0, caller) else { return };
         let (user, tenant) = (caller.user, caller.tenant);
         let variant = shown.variant.clone();
-        let seen = Seen { flag, enabled: shown.enabled, variant, user, tenant, at: clock.now() };
+        let seen = QueuedExposure { flag, enabled: shown.enabled, variant, user, tenant, at: clock.now() };
         if queue.sender.try_send(seen).is_err() {
-            queue.left_out.fetch_add(1, Ordering::Relaxed);
+            queue.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Publishes recorded exposures until `shutdown` is cancelled.
-    pub(super) async fn publish(&self, db: &Db, events: &Events, shutdown: Shutdown) -> Result<(), BoxError> {
+    pub(super) async fn publish(&self, db: &Db, events: &Events, shutdown: ShutdownToken) -> Result<(), BoxError> {
         let Some(queue) = &self.0 else { return Ok(()) };
         let mut receiver = queue.receiver.lock().await;
-        let mut recent = Recent::default();
+        let mut recent = RecentExposures::default();
         let mut batch = Vec::with_capacity(MAX_EXPOSURES_PER_BATCH);
         loop {
             let ending = tokio::select! {
@@ -119,14 +119,14 @@ impl Recorder {
                 return Ok(());
             }
             let fresh: Vec<_> =
-                batch.drain(..).filter(|seen| queue.wants(seen) && recent.is_new(seen, queue.window)).collect();
-            let told: Vec<_> = fresh.into_iter().map(Seen::told).collect();
+                batch.drain(..).filter(|seen| queue.is_sampled(seen) && recent.is_new(seen, queue.window)).collect();
+            let told: Vec<_> = fresh.into_iter().map(QueuedExposure::into_event).collect();
             if !told.is_empty()
                 && let Err(error) = publish(db, events, &told).await
             {
                 tracing::warn!(target: "omnistack::flags", %error, exposures = told.len(), "exposures can't be stored");
             }
-            let left_out = queue.left_out.swap(0, Ordering::Relaxed);
+            let left_out = queue.dropped.swap(0, Ordering::Relaxed);
             if left_out > 0 {
                 tracing::warn!(target: "omnistack::flags", left_out, "exposures were dropped: the queue was full");
             }
@@ -134,37 +134,37 @@ impl Recorder {
     }
 }
 
-async fn publish(db: &Db, events: &Events, told: &[FlagExposed]) -> Result<(), PublishError> {
+async fn publish(db: &Db, events: &Events, told: &[FlagExposure]) -> Result<(), PublishError> {
     let mut tx = db.begin().await?;
     events.publish_all_in(&mut tx, told).await?;
     Ok(tx.commit().await?)
 }
 
-impl Queue {
-    fn wants(&self, seen: &Seen) -> bool {
+impl ExposureQueue {
+    fn is_sampled(&self, seen: &QueuedExposure) -> bool {
         self.sample >= 100 || unleash_share("flag.exposed", &seen.user.to_string()) <= self.sample
     }
 }
 
-impl Seen {
-    fn told(self) -> FlagExposed {
+impl QueuedExposure {
+    fn into_event(self) -> FlagExposure {
         let Self { flag, enabled, variant, user, tenant, at } = self;
         let variant = variant.map(|variant| variant.name.clone());
-        FlagExposed { flag: flag.to_string(), enabled, variant, user, tenant, at }
+        FlagExposure { flag: flag.to_string(), enabled, variant, user, tenant, at }
     }
 }
 
 /// Exposures published in the current window.
 #[derive(Default)]
-struct Recent {
+struct RecentExposures {
     told: HashSet<u64>,
     hasher: RandomState,
     began: Timestamp,
 }
 
-impl Recent {
-    fn is_new(&mut self, seen: &Seen, window: Duration) -> bool {
-        if seen.at.since(self.began) >= window || self.told.len() >= MAX_RECENT_EXPOSURES {
+impl RecentExposures {
+    fn is_new(&mut self, seen: &QueuedExposure, window: Duration) -> bool {
+        if seen.at.duration_since(self.began) >= window || self.told.len() >= MAX_RECENT_EXPOSURES {
             self.told.clear();
             self.began = seen.at;
         }
@@ -173,7 +173,7 @@ impl Recent {
     }
 }
 
-impl fmt::Debug for Recorder {
+impl fmt::Debug for ExposureRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Recorder")
     }

@@ -6,15 +6,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, broadcast::error::RecvError, watch};
 
 use super::{
-    Context, Definition, Evaluation, FlagChange, FlagError, FlagRecord, FlagSet, OverrideRecord, Segment,
-    TenantOverride, UnleashImport, caller::Attributes, change::Change, exposure::Recorder, store::Store,
+    Evaluation, EvaluationContext, FlagChange, FlagDefinition, FlagError, FlagRecord, FlagSet, Segment, TenantOverride,
+    TenantOverrideRecord, UnleashImport, caller::AttributeReader, change::ChangeRequest, exposure::ExposureRecorder,
+    store::FlagStore,
 };
 use crate::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     clock::Clock,
     db,
     identity::{Entitlements, Identity, TenantId},
-    pubsub::Publisher,
+    pubsub::PubSub,
 };
 
 /// Topic on which replicas announce changes of flags; the message is the revision.
@@ -30,34 +31,34 @@ pub struct Flags(Arc<Inner>);
 struct Inner {
     current: ArcSwap<FlagSet>,
     /// `None` if the flags are fixed.
-    store: Option<Store>,
+    store: Option<FlagStore>,
     /// Held while flags are read, so that an older state does not replace a newer one.
     reading: Mutex<()>,
     revision: watch::Sender<i64>,
-    publisher: Publisher,
+    publisher: PubSub,
     clock: Clock,
     poll: Duration,
     entitlements: Entitlements,
     environment: String,
-    attributes: Option<Attributes>,
-    recorder: Recorder,
+    attributes: Option<AttributeReader>,
+    recorder: ExposureRecorder,
 }
 
 /// Parts that a handle is created from.
-pub(super) struct Parts {
-    pub(super) store: Option<Store>,
-    pub(super) publisher: Publisher,
+pub(super) struct FlagsParts {
+    pub(super) store: Option<FlagStore>,
+    pub(super) publisher: PubSub,
     pub(super) clock: Clock,
     pub(super) poll: Duration,
     pub(super) entitlements: Entitlements,
     pub(super) environment: String,
-    pub(super) attributes: Option<Attributes>,
-    pub(super) recorder: Recorder,
+    pub(super) attributes: Option<AttributeReader>,
+    pub(super) recorder: ExposureRecorder,
 }
 
 impl Flags {
-    pub(super) fn new(parts: Parts, set: FlagSet) -> Self {
-        let Parts { store, publisher, clock, poll, entitlements, environment, attributes, recorder } = parts;
+    pub(super) fn new(parts: FlagsParts, set: FlagSet) -> Self {
+        let FlagsParts { store, publisher, clock, poll, entitlements, environment, attributes, recorder } = parts;
         let revision = watch::Sender::new(set.revision());
         Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(set),
@@ -77,44 +78,44 @@ impl Flags {
     /// Creates flags that are not stored and can't be changed, for tests: they replace the app's flags with
     /// [`replace`](crate::app::AppBuilder::replace).
     pub fn fixed(set: FlagSet, clock: Clock) -> Self {
-        let parts = Parts {
+        let parts = FlagsParts {
             store: None,
-            publisher: Publisher::default(),
+            publisher: PubSub::default(),
             clock,
             poll: RETRY_DELAY,
             entitlements: Entitlements::default(),
             environment: String::new(),
             attributes: None,
-            recorder: Recorder::default(),
+            recorder: ExposureRecorder::default(),
         };
         Self::new(parts, set)
     }
 
     /// Returns whether a flag is on for a context; an unknown flag is off.
     #[inline]
-    pub fn is_on(&self, key: &str, context: &Context<'_>) -> bool {
+    pub fn is_on(&self, key: &str, context: &EvaluationContext<'_>) -> bool {
         self.0.current.load().is_on(key, context)
     }
 
     /// Returns whether a flag is on for a context, which variant it gives, and why.
-    pub fn evaluate(&self, key: &str, context: &Context<'_>) -> Evaluation {
+    pub fn evaluate(&self, key: &str, context: &EvaluationContext<'_>) -> Evaluation {
         self.0.current.load().evaluate(key, context)
     }
 
     /// Returns all flags as of now, for several evaluations of the same state.
-    pub fn set(&self) -> Arc<FlagSet> {
+    pub fn snapshot(&self) -> Arc<FlagSet> {
         self.0.current.load_full()
     }
 
     /// Returns an evaluation context with the current time and the app's environment, and without a user: the
     /// base of contexts outside of requests, such as in jobs.
-    pub fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> EvaluationContext<'_> {
         let environment = self.0.environment.as_str();
-        Context::now(&self.0.clock).environment((!environment.is_empty()).then_some(environment))
+        EvaluationContext::now(&self.0.clock).environment((!environment.is_empty()).then_some(environment))
     }
 
     /// Returns a receiver of the revision in force, notified whenever it changes.
-    pub fn revisions(&self) -> watch::Receiver<i64> {
+    pub fn subscribe_revisions(&self) -> watch::Receiver<i64> {
         self.0.revision.subscribe()
     }
 
@@ -130,11 +131,11 @@ impl Flags {
         &self.0.environment
     }
 
-    pub(super) fn attributes(&self) -> Option<&Attributes> {
+    pub(super) fn attributes(&self) -> Option<&AttributeReader> {
         self.0.attributes.as_ref()
     }
 
-    pub(super) fn recorder(&self) -> &Recorder {
+    pub(super) fn recorder(&self) -> &ExposureRecorder {
         &self.0.recorder
     }
 
@@ -165,7 +166,7 @@ impl Flags {
     ///
     /// Never fails: if flags can't be read, they are read again after one second, and the state in force is
     /// kept.
-    pub async fn follow(&self, shutdown: Shutdown) -> Result<(), BoxError> {
+    pub async fn follow(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         if self.0.store.is_none() {
             shutdown.cancelled().await;
             return Ok(());
@@ -192,7 +193,7 @@ impl Flags {
                     () = shutdown.cancelled() => return Ok(()),
                     () = &mut pause => break,
                     change = changes.recv() => match change {
-                        Ok(number) if self.has(&number) => {}
+                        Ok(number) if self.is_current(&number) => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => {
                             changes = self.0.publisher.subscribe(TOPIC).await;
@@ -205,16 +206,16 @@ impl Flags {
     }
 
     /// Returns whether the state in force is that of the revision.
-    fn has(&self, number: &[u8]) -> bool {
+    fn is_current(&self, number: &[u8]) -> bool {
         let number = std::str::from_utf8(number).ok().and_then(|number| number.parse::<i64>().ok());
         number == Some(self.0.current.load().revision())
     }
 
-    fn store(&self) -> Result<&Store, FlagError> {
+    fn store(&self) -> Result<&FlagStore, FlagError> {
         self.0.store.as_ref().ok_or(FlagError::Fixed)
     }
 
-    async fn change(&self, change: Change, caller: &Identity) -> Result<i64, FlagError> {
+    async fn change(&self, change: ChangeRequest, caller: &Identity) -> Result<i64, FlagError> {
         let revision = self.store()?.apply(change, caller).await?;
         if let Err(error) = self.refresh().await {
             // The change is committed, and the next poll reads it.
@@ -225,7 +226,12 @@ impl Flags {
     }
 
     /// Makes a change and returns the flag as stored afterwards.
-    async fn after(&self, change: Change, key: &str, caller: &Identity) -> Result<FlagRecord, FlagError> {
+    async fn change_and_get(
+        &self,
+        change: ChangeRequest,
+        key: &str,
+        caller: &Identity,
+    ) -> Result<FlagRecord, FlagError> {
         self.change(change, caller).await?;
         self.get(key).await
     }
@@ -239,9 +245,9 @@ impl Flags {
     ///
     /// Fails with [`FlagError::Invalid`], [`FlagError::Exists`], [`FlagError::Fixed`] or
     /// [`FlagError::Database`]; nothing is changed then.
-    pub async fn create(&self, flag: Definition, caller: &Identity) -> Result<FlagRecord, FlagError> {
+    pub async fn create(&self, flag: FlagDefinition, caller: &Identity) -> Result<FlagRecord, FlagError> {
         let key = flag.key.clone();
-        self.after(Change::Create(Box::new(flag)), &key, caller).await
+        self.change_and_get(ChangeRequest::Create(Box::new(flag)), &key, caller).await
     }
 
     /// Replaces a flag. If a `revision` is given, the flag must still have that revision.
@@ -252,12 +258,12 @@ impl Flags {
     /// [`FlagError::Invalid`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn replace(
         &self,
-        flag: Definition,
+        flag: FlagDefinition,
         revision: Option<i64>,
         caller: &Identity,
     ) -> Result<FlagRecord, FlagError> {
         let key = flag.key.clone();
-        self.after(Change::Replace(Box::new(flag), revision), &key, caller).await
+        self.change_and_get(ChangeRequest::Replace(Box::new(flag), revision), &key, caller).await
     }
 
     /// Deletes a flag with its overrides. Its history is kept.
@@ -266,8 +272,8 @@ impl Flags {
     ///
     /// Fails with [`FlagError::InUse`] while other flags depend on it, and with [`FlagError::NotFound`],
     /// [`FlagError::Fixed`] or [`FlagError::Database`].
-    pub async fn remove(&self, key: &str, caller: &Identity) -> Result<(), FlagError> {
-        self.change(Change::Remove(key.into()), caller).await.map(drop)
+    pub async fn delete(&self, key: &str, caller: &Identity) -> Result<(), FlagError> {
+        self.change(ChangeRequest::Remove(key.into()), caller).await.map(drop)
     }
 
     /// Sets a flag's kill switch: off for every caller if `killed`, otherwise as defined.
@@ -275,8 +281,8 @@ impl Flags {
     /// # Errors
     ///
     /// Fails with [`FlagError::NotFound`], [`FlagError::Fixed`] or [`FlagError::Database`].
-    pub async fn kill(&self, key: &str, killed: bool, caller: &Identity) -> Result<FlagRecord, FlagError> {
-        self.after(Change::Kill(key.into(), killed), key, caller).await
+    pub async fn set_kill_switch(&self, key: &str, killed: bool, caller: &Identity) -> Result<FlagRecord, FlagError> {
+        self.change_and_get(ChangeRequest::Kill(key.into(), killed), key, caller).await
     }
 
     /// Sets a flag's override for a tenant, or deletes it if `given` is `None`.
@@ -286,14 +292,14 @@ impl Flags {
     /// Fails with [`FlagError::NotFound`] if the flag, or the override to delete, does not exist, with
     /// [`FlagError::Invalid`] if the variant is not one of the flag's, and with [`FlagError::Fixed`] or
     /// [`FlagError::Database`].
-    pub async fn override_for(
+    pub async fn set_tenant_override(
         &self,
         key: &str,
         tenant: TenantId,
         given: Option<TenantOverride>,
         caller: &Identity,
     ) -> Result<(), FlagError> {
-        self.change(Change::Override(key.into(), tenant, given), caller).await.map(drop)
+        self.change(ChangeRequest::Override(key.into(), tenant, given), caller).await.map(drop)
     }
 
     /// Creates or replaces a segment.
@@ -302,7 +308,7 @@ impl Flags {
     ///
     /// Fails with [`FlagError::Invalid`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn save_segment(&self, segment: Segment, caller: &Identity) -> Result<(), FlagError> {
-        self.change(Change::SaveSegment(segment), caller).await.map(drop)
+        self.change(ChangeRequest::SaveSegment(segment), caller).await.map(drop)
     }
 
     /// Deletes a segment.
@@ -311,8 +317,8 @@ impl Flags {
     ///
     /// Fails with [`FlagError::InUse`] while rules name it, and with [`FlagError::NotFound`],
     /// [`FlagError::Fixed`] or [`FlagError::Database`].
-    pub async fn remove_segment(&self, name: &str, caller: &Identity) -> Result<(), FlagError> {
-        self.change(Change::RemoveSegment(name.into()), caller).await.map(drop)
+    pub async fn delete_segment(&self, name: &str, caller: &Identity) -> Result<(), FlagError> {
+        self.change(ChangeRequest::RemoveSegment(name.into()), caller).await.map(drop)
     }
 
     /// Imports flags and segments. They replace those with the same names; either all are imported or none.
@@ -321,7 +327,7 @@ impl Flags {
     ///
     /// Fails with [`FlagError::Invalid`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn import(&self, import: UnleashImport, caller: &Identity) -> Result<(), FlagError> {
-        self.change(Change::Import(Box::new(import)), caller).await.map(drop)
+        self.change(ChangeRequest::Import(Box::new(import)), caller).await.map(drop)
     }
 
     /// Returns a flag as it is stored.
@@ -358,7 +364,7 @@ impl Flags {
     /// # Errors
     ///
     /// Fails with [`FlagError::Fixed`] or [`FlagError::Database`].
-    pub async fn overrides(&self, key: &str) -> Result<Vec<OverrideRecord>, FlagError> {
+    pub async fn overrides(&self, key: &str) -> Result<Vec<TenantOverrideRecord>, FlagError> {
         Ok(self.store()?.overrides(key).await?)
     }
 

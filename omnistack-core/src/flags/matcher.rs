@@ -9,7 +9,7 @@ use semver::Version;
 
 use super::{
     Constraint, Operator,
-    context::{Context, Field},
+    context::{ContextField, EvaluationContext},
 };
 use crate::clock::Timestamp;
 
@@ -23,12 +23,12 @@ const MAX_SCANNED_VALUES: usize = 8;
 
 /// Problem of a constraint: the field, relative to the constraint, and the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct ConstraintProblem {
     pub(super) field: String,
     pub(super) message: String,
 }
 
-impl Wrong {
+impl ConstraintProblem {
     fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
@@ -37,25 +37,25 @@ impl Wrong {
 /// A compiled constraint.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    field: Field,
-    test: Test,
+    field: ContextField,
+    test: Comparison,
     inverted: bool,
 }
 
 #[derive(Debug)]
-enum Test {
-    In(Values),
-    NotIn(Values),
-    Text { part: Part, values: Box<[Box<str>]>, fold: bool },
+enum Comparison {
+    In(ValueSet),
+    NotIn(ValueSet),
+    Text { part: TextPosition, values: Box<[Box<str>]>, fold: bool },
     Matches(Box<Regex>),
-    Number(Order, f64),
-    Date(Order, Timestamp),
-    Version(Order, Box<Version>),
+    Number(OrderComparison, f64),
+    Date(OrderComparison, Timestamp),
+    Version(OrderComparison, Box<Version>),
     Network(Box<[IpNet]>),
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Part {
+enum TextPosition {
     Any,
     Start,
     End,
@@ -63,7 +63,7 @@ enum Part {
 
 /// Comparison of the caller's value with the given value.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+enum OrderComparison {
     Equal,
     Greater,
     AtLeast,
@@ -71,7 +71,7 @@ enum Order {
     AtMost,
 }
 
-impl Order {
+impl OrderComparison {
     fn holds(self, ordering: Ordering) -> bool {
         match self {
             Self::Equal => ordering.is_eq(),
@@ -85,12 +85,12 @@ impl Order {
 
 /// List of values to be equal to one of.
 #[derive(Debug)]
-pub(super) enum Values {
+pub(super) enum ValueSet {
     Few(Box<[Box<str>]>),
     Many(HashSet<Box<str>, RandomState>),
 }
 
-impl Values {
+impl ValueSet {
     pub(super) fn new(values: &[String]) -> Self {
         let values = values.iter().map(|value| value.as_str().into());
         if values.len() <= MAX_SCANNED_VALUES { Self::Few(values.collect()) } else { Self::Many(values.collect()) }
@@ -106,69 +106,69 @@ impl Values {
 
 impl Matcher {
     /// Compiles a constraint. Fails if a value can't be parsed, or the operator does not support it.
-    pub(super) fn new(constraint: &Constraint) -> Result<Self, Wrong> {
+    pub(super) fn new(constraint: &Constraint) -> Result<Self, ConstraintProblem> {
         use Operator as O;
         let Constraint { attribute, operator, values, case_insensitive, inverted } = constraint;
         if attribute.is_empty() {
-            return Err(Wrong::new("attribute", "must name an attribute"));
+            return Err(ConstraintProblem::new("attribute", "must name an attribute"));
         }
         let text = |part| {
             let lower = |value: &String| if *case_insensitive { value.to_lowercase() } else { value.clone() };
             let values = values.iter().map(|value| lower(value).into()).collect();
-            Test::Text { part, values, fold: *case_insensitive }
+            Comparison::Text { part, values, fold: *case_insensitive }
         };
         let test = match operator {
-            O::In => Test::In(Values::new(values)),
-            O::NotIn => Test::NotIn(Values::new(values)),
-            O::Contains => text(Part::Any),
-            O::StartsWith => text(Part::Start),
-            O::EndsWith => text(Part::End),
-            O::Matches => Test::Matches(Box::new(pattern(only(values)?, *case_insensitive)?)),
-            O::NumberEquals => Test::Number(Order::Equal, number(only(values)?)?),
-            O::NumberGreater => Test::Number(Order::Greater, number(only(values)?)?),
-            O::NumberAtLeast => Test::Number(Order::AtLeast, number(only(values)?)?),
-            O::NumberLess => Test::Number(Order::Less, number(only(values)?)?),
-            O::NumberAtMost => Test::Number(Order::AtMost, number(only(values)?)?),
-            O::DateAfter => Test::Date(Order::Greater, date(only(values)?)?),
-            O::DateBefore => Test::Date(Order::Less, date(only(values)?)?),
-            O::VersionEquals => Test::Version(Order::Equal, version(only(values)?)?),
-            O::VersionGreater => Test::Version(Order::Greater, version(only(values)?)?),
-            O::VersionAtLeast => Test::Version(Order::AtLeast, version(only(values)?)?),
-            O::VersionLess => Test::Version(Order::Less, version(only(values)?)?),
-            O::VersionAtMost => Test::Version(Order::AtMost, version(only(values)?)?),
-            O::InNetwork => Test::Network(networks(values)?),
+            O::In => Comparison::In(ValueSet::new(values)),
+            O::NotIn => Comparison::NotIn(ValueSet::new(values)),
+            O::Contains => text(TextPosition::Any),
+            O::StartsWith => text(TextPosition::Start),
+            O::EndsWith => text(TextPosition::End),
+            O::Matches => Comparison::Matches(Box::new(pattern(only(values)?, *case_insensitive)?)),
+            O::NumberEquals => Comparison::Number(OrderComparison::Equal, number(only(values)?)?),
+            O::NumberGreater => Comparison::Number(OrderComparison::Greater, number(only(values)?)?),
+            O::NumberAtLeast => Comparison::Number(OrderComparison::AtLeast, number(only(values)?)?),
+            O::NumberLess => Comparison::Number(OrderComparison::Less, number(only(values)?)?),
+            O::NumberAtMost => Comparison::Number(OrderComparison::AtMost, number(only(values)?)?),
+            O::DateAfter => Comparison::Date(OrderComparison::Greater, date(only(values)?)?),
+            O::DateBefore => Comparison::Date(OrderComparison::Less, date(only(values)?)?),
+            O::VersionEquals => Comparison::Version(OrderComparison::Equal, version(only(values)?)?),
+            O::VersionGreater => Comparison::Version(OrderComparison::Greater, version(only(values)?)?),
+            O::VersionAtLeast => Comparison::Version(OrderComparison::AtLeast, version(only(values)?)?),
+            O::VersionLess => Comparison::Version(OrderComparison::Less, version(only(values)?)?),
+            O::VersionAtMost => Comparison::Version(OrderComparison::AtMost, version(only(values)?)?),
+            O::InNetwork => Comparison::Network(networks(values)?),
         };
-        if *case_insensitive && !matches!(test, Test::Text { .. } | Test::Matches(_)) {
-            return Err(Wrong::new("case_insensitive", "is supported only for operators on text"));
+        if *case_insensitive && !matches!(test, Comparison::Text { .. } | Comparison::Matches(_)) {
+            return Err(ConstraintProblem::new("case_insensitive", "is supported only for operators on text"));
         }
-        Ok(Self { field: Field::new(attribute), test, inverted: *inverted })
+        Ok(Self { field: ContextField::new(attribute), test, inverted: *inverted })
     }
 
     /// Returns whether the constraint holds for a context.
-    pub(super) fn holds(&self, context: &Context<'_>) -> bool {
+    pub(super) fn holds(&self, context: &EvaluationContext<'_>) -> bool {
         self.meets(context) != self.inverted
     }
 
-    fn meets(&self, context: &Context<'_>) -> bool {
-        if let (Field::Time, Test::Date(order, date)) = (&self.field, &self.test) {
+    fn meets(&self, context: &EvaluationContext<'_>) -> bool {
+        if let (ContextField::Time, Comparison::Date(order, date)) = (&self.field, &self.test) {
             return order.holds(context.moment().cmp(date));
         }
-        let Some(value) = context.value(&self.field) else { return matches!(self.test, Test::NotIn(_)) };
+        let Some(value) = context.value(&self.field) else { return matches!(self.test, Comparison::NotIn(_)) };
         match &self.test {
-            Test::In(values) => values.has(value),
-            Test::NotIn(values) => !values.has(value),
-            Test::Text { part, values, fold: true } => any(*part, values, &value.to_lowercase()),
-            Test::Text { part, values, fold: false } => any(*part, values, value),
-            Test::Matches(pattern) => pattern.is_match(value),
-            Test::Number(order, number) => {
+            Comparison::In(values) => values.has(value),
+            Comparison::NotIn(values) => !values.has(value),
+            Comparison::Text { part, values, fold: true } => any(*part, values, &value.to_lowercase()),
+            Comparison::Text { part, values, fold: false } => any(*part, values, value),
+            Comparison::Matches(pattern) => pattern.is_match(value),
+            Comparison::Number(order, number) => {
                 let own = value.trim().parse::<f64>().ok().and_then(|own| own.partial_cmp(number));
                 own.is_some_and(|ordering| order.holds(ordering))
             }
-            Test::Date(order, date) => value.parse::<Timestamp>().is_ok_and(|own| order.holds(own.cmp(date))),
-            Test::Version(order, version) => {
+            Comparison::Date(order, date) => value.parse::<Timestamp>().is_ok_and(|own| order.holds(own.cmp(date))),
+            Comparison::Version(order, version) => {
                 Version::parse(value).is_ok_and(|own| order.holds(own.cmp_precedence(version)))
             }
-            Test::Network(networks) => {
+            Comparison::Network(networks) => {
                 let own = value.trim().parse::<IpAddr>();
                 own.is_ok_and(|own| networks.iter().any(|network| network.contains(&own.to_canonical())))
             }
@@ -176,38 +176,38 @@ impl Matcher {
     }
 }
 
-fn any(part: Part, values: &[Box<str>], own: &str) -> bool {
+fn any(part: TextPosition, values: &[Box<str>], own: &str) -> bool {
     values.iter().any(|value| match part {
-        Part::Any => own.contains(&**value),
-        Part::Start => own.starts_with(&**value),
-        Part::End => own.ends_with(&**value),
+        TextPosition::Any => own.contains(&**value),
+        TextPosition::Start => own.starts_with(&**value),
+        TextPosition::End => own.ends_with(&**value),
     })
 }
 
-fn only(values: &[String]) -> Result<&str, Wrong> {
+fn only(values: &[String]) -> Result<&str, ConstraintProblem> {
     match values {
         [value] => Ok(value),
-        _ => Err(Wrong::new("values", "must have exactly one entry for this operator")),
+        _ => Err(ConstraintProblem::new("values", "must have exactly one entry for this operator")),
     }
 }
 
-fn number(value: &str) -> Result<f64, Wrong> {
+fn number(value: &str) -> Result<f64, ConstraintProblem> {
     let number = value.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-    number.ok_or_else(|| Wrong::new("values[0]", "must be a number"))
+    number.ok_or_else(|| ConstraintProblem::new("values[0]", "must be a number"))
 }
 
-fn date(value: &str) -> Result<Timestamp, Wrong> {
-    value.parse().map_err(|_| Wrong::new("values[0]", "must be a time such as `2030-01-01T00:00:00Z`"))
+fn date(value: &str) -> Result<Timestamp, ConstraintProblem> {
+    value.parse().map_err(|_| ConstraintProblem::new("values[0]", "must be a time such as `2030-01-01T00:00:00Z`"))
 }
 
-fn version(value: &str) -> Result<Box<Version>, Wrong> {
-    let wrong = |error| Wrong::new("values[0]", format!("must be a version such as `1.2.3`: {error}"));
+fn version(value: &str) -> Result<Box<Version>, ConstraintProblem> {
+    let wrong = |error| ConstraintProblem::new("values[0]", format!("must be a version such as `1.2.3`: {error}"));
     Version::parse(value).map(Box::new).map_err(wrong)
 }
 
-fn pattern(value: &str, fold: bool) -> Result<Regex, Wrong> {
+fn pattern(value: &str, fold: bool) -> Result<Regex, ConstraintProblem> {
     if value.len() > MAX_PATTERN_BYTES {
-        return Err(Wrong::new("values[0]", format!("must be at most {MAX_PATTERN_BYTES} bytes")));
+        return Err(ConstraintProblem::new("values[0]", format!("must be at most {MAX_PATTERN_BYTES} bytes")));
     }
     let built = RegexBuilder::new(value)
         .case_insensitive(fold)
@@ -221,7 +221,7 @@ fn pattern(value: &str, fold: bool) -> Result<Regex, Wrong> {
             // The first lines of the message show the position; the last line says what is wrong.
             error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
         };
-        Wrong::new("values[0]", format!("must be a valid regular expression: {why}"))
+        ConstraintProblem::new("values[0]", format!("must be a valid regular expression: {why}"))
     })
 }
 
@@ -232,9 +232,9 @@ pub(super) fn network(value: &str) -> Option<IpNet> {
     value.parse::<IpNet>().ok().or_else(address)
 }
 
-fn networks(values: &[String]) -> Result<Box<[IpNet]>, Wrong> {
+fn networks(values: &[String]) -> Result<Box<[IpNet]>, ConstraintProblem> {
     let read = |(index, value): (usize, &String)| {
-        let wrong = || Wrong::new(format!("values[{index}]"), "must be a network such as `10.0.0.0/8`");
+        let wrong = || ConstraintProblem::new(format!("values[{index}]"), "must be a network such as `10.0.0.0/8`");
         network(value).ok_or_else(wrong)
     };
     values.iter().enumerate().map(read).collect()

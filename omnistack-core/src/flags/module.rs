@@ -5,14 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use ::http::request::Parts as RequestParts;
 use async_trait::async_trait;
 
-use super::{FlagSet, Flags, caller::Attributes, exposure::Recorder, handle::Parts, http, store::Store};
+use super::{
+    FlagSet, Flags, caller::AttributeReader, exposure::ExposureRecorder, handle::FlagsParts, http, store::FlagStore,
+};
 use crate::{
-    app::{BoxError, Ctx, Module, Registry},
+    app::{BoxError, Context, Module, Registry},
     db::Db,
     events::Events,
 };
 
-crate::section! {
+crate::settings! {
     /// Feature flags.
     pub struct FlagSettings {
         /// Interval at which a replica checks the database for changes of which it received no message.
@@ -40,7 +42,7 @@ crate::section! {
 #[derive(Clone, Default)]
 #[must_use]
 pub struct FeatureFlags {
-    attributes: Option<Attributes>,
+    attributes: Option<AttributeReader>,
 }
 
 impl FeatureFlags {
@@ -68,12 +70,12 @@ impl Module for FeatureFlags {
         let Some(settings) = registry.config::<FlagSettings>() else { return };
         let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
         let clock = registry.clock();
-        let recorder = Recorder::new(settings.exposure_window, settings.exposure_sample);
+        let recorder = ExposureRecorder::new(settings.exposure_window, settings.exposure_sample);
         let noted = recorder.clone();
         registry
-            .provide_with(move |ctx| {
-                let parts = Parts {
-                    store: Some(Store { db: ctx.get()?, clock: clock.clone(), log: ctx.get()? }),
+            .provide_from(move |ctx| {
+                let parts = FlagsParts {
+                    store: Some(FlagStore { db: ctx.get()?, clock: clock.clone(), log: ctx.get()? }),
                     publisher: ctx.get()?,
                     clock: clock.clone(),
                     poll: settings.poll,
@@ -84,14 +86,14 @@ impl Module for FeatureFlags {
                 };
                 Ok(Flags::new(parts, FlagSet::default()))
             })
-            .service("flags", |ctx| {
+            .background_service("flags", |ctx| {
                 let flags = ctx.get::<Flags>()?;
                 Ok(move |shutdown| {
                     let flags = flags.clone();
                     async move { flags.follow(shutdown).await }
                 })
             })
-            .service("flag exposures", move |ctx| {
+            .background_service("flag exposures", move |ctx| {
                 let (db, events) = (ctx.get::<Db>()?, ctx.get::<Events>()?);
                 Ok(move |shutdown| {
                     let (noted, db, events) = (noted.clone(), db.clone(), events.clone());
@@ -102,7 +104,7 @@ impl Module for FeatureFlags {
     }
 
     /// Reads all flags. Fails if they can't be read: an app without its flags must not serve.
-    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         ctx.get::<Flags>()?.refresh().await?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use open_feature::{
     provider::{FeatureProvider, ProviderMetadata, ProviderStatus, ResolutionDetails},
 };
 
-use super::{Evaluation, Flags, Reason};
+use super::{Evaluation, FlagReason, Flags};
 
 /// OpenFeature provider of the app's flags.
 ///
@@ -60,8 +60,8 @@ impl OpenFeatureProvider {
         }
         let evaluation = self.flags.evaluate(key, &of);
         match evaluation.reason {
-            Reason::Unknown => Err(error(EvaluationErrorCode::FlagNotFound, format!("unknown flag `{key}`"))),
-            Reason::Broken => {
+            FlagReason::Unknown => Err(error(EvaluationErrorCode::FlagNotFound, format!("unknown flag `{key}`"))),
+            FlagReason::Broken => {
                 Err(error(EvaluationErrorCode::ParseError, format!("the flag `{key}` can't be evaluated")))
             }
             _ => Ok(evaluation),
@@ -108,11 +108,13 @@ fn text(value: &EvaluationContextFieldValue) -> Option<String> {
 
 fn details<T>(value: T, evaluation: &Evaluation) -> ResolutionDetails<T> {
     let reason = match evaluation.reason {
-        Reason::On => EvaluationReason::Static,
-        Reason::Rule | Reason::Override => EvaluationReason::TargetingMatch,
-        Reason::NoRule | Reason::Parent => EvaluationReason::Default,
-        Reason::Killed | Reason::Expired | Reason::Off | Reason::NotYet | Reason::Over => EvaluationReason::Disabled,
-        Reason::Unknown | Reason::Broken => EvaluationReason::Error,
+        FlagReason::On => EvaluationReason::Static,
+        FlagReason::Rule | FlagReason::Override => EvaluationReason::TargetingMatch,
+        FlagReason::NoRule | FlagReason::Parent => EvaluationReason::Default,
+        FlagReason::Killed | FlagReason::Expired | FlagReason::Off | FlagReason::NotStarted | FlagReason::Ended => {
+            EvaluationReason::Disabled
+        }
+        FlagReason::Unknown | FlagReason::Broken => EvaluationReason::Error,
     };
     let variant = evaluation.variant.as_ref().map(|variant| variant.name.clone());
     ResolutionDetails { value, variant, reason: Some(reason), flag_metadata: None }

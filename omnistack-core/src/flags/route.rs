@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     convert::Infallible,
-    task::{Context, Poll},
+    task::{self, Poll},
 };
 
 use axum::{response::IntoResponse, routing::MethodRouter};
@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use super::{CallerFlags, Flags};
 use crate::{
-    app::{Ctx, Missing},
+    app::{Context, MissingDependency},
     http::{Error, Request, Response},
 };
 
@@ -57,7 +57,7 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
@@ -67,7 +67,7 @@ where
         let FlagLayer { flags, key } = self.layer.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            if !CallerFlags::of(&flags, &parts).await.is_on(&key) {
+            if !CallerFlags::for_request(&flags, &parts).await.is_on(&key) {
                 // The same response as for an unknown path.
                 let message = format!("no route matches {}", parts.uri.path());
                 return Ok(Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", message).into_response());
@@ -78,11 +78,11 @@ where
 }
 
 /// Applies [`FlagLayer`] to the routes that require a flag. Fails if the app has no flags.
-pub(crate) fn behind<S: Clone + Send + Sync + 'static>(
+pub(crate) fn apply_flag_layers<S: Clone + Send + Sync + 'static>(
     routers: Vec<MethodRouter<S>>,
     flags: Vec<Option<Cow<'static, str>>>,
-    ctx: &Ctx,
-) -> Result<Vec<MethodRouter<S>>, Missing> {
+    ctx: &Context,
+) -> Result<Vec<MethodRouter<S>>, MissingDependency> {
     let behind = |(router, flag): (MethodRouter<S>, Option<Cow<'static, str>>)| match flag {
         Some(key) => Ok(router.layer(FlagLayer::new(ctx.get()?, key))),
         None => Ok(router),

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Context, Definition, Parent, Reason, Segment, Variant,
+    EvaluationContext, FlagDefinition, FlagReason, FlagVariant, Prerequisite, Segment,
     references::References,
-    rule::{Choice, CompiledRule},
+    rule::{CompiledRule, CompiledVariants},
 };
 use crate::clock::Timestamp;
 
@@ -37,9 +37,9 @@ pub struct Evaluation {
     /// Whether the flag is on.
     pub enabled: bool,
     /// Variant that the caller gets; `None` if the flag is off or has no variants.
-    pub variant: Option<Arc<Variant>>,
+    pub variant: Option<Arc<FlagVariant>>,
     /// Reason why the flag is on or off.
-    pub reason: Reason,
+    pub reason: FlagReason,
     /// Index of the rule that matched, counted from 0; `None` if no rule decided.
     pub rule: Option<usize>,
 }
@@ -60,7 +60,7 @@ pub struct Evaluation {
 /// ```
 #[derive(Debug, Default)]
 pub struct FlagSet {
-    flags: Vec<Flag>,
+    flags: Vec<CompiledFlag>,
     index: HashMap<Box<str>, usize, RandomState>,
     revision: i64,
     plans: bool,
@@ -68,7 +68,7 @@ pub struct FlagSet {
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-struct Flag {
+struct CompiledFlag {
     key: Arc<str>,
     /// Whether the flag is on for every caller, so that nothing needs to be evaluated.
     plain: bool,
@@ -80,15 +80,15 @@ struct Flag {
     from: Option<Timestamp>,
     until: Option<Timestamp>,
     expires_at: Option<Timestamp>,
-    parents: Box<[Depends]>,
+    parents: Box<[CompiledPrerequisite]>,
     rules: Box<[CompiledRule]>,
-    variants: Option<Choice>,
+    variants: Option<CompiledVariants>,
     overrides: HashMap<Box<str>, TenantOverride, RandomState>,
 }
 
 /// Prerequisite with the index of its flag, which is `None` if there is no such flag.
 #[derive(Debug)]
-struct Depends {
+struct CompiledPrerequisite {
     on: Option<usize>,
     enabled: bool,
     variants: Box<[Box<str>]>,
@@ -98,36 +98,36 @@ struct Depends {
 #[derive(Clone, Copy)]
 struct Decision<'a> {
     enabled: bool,
-    reason: Reason,
+    reason: FlagReason,
     rule: Option<usize>,
     /// Tenant's override, if it decided.
     given: Option<&'a TenantOverride>,
 }
 
 impl Decision<'_> {
-    fn off(reason: Reason) -> Self {
+    fn off(reason: FlagReason) -> Self {
         Self { enabled: false, reason, rule: None, given: None }
     }
 
-    fn on(reason: Reason, rule: Option<usize>) -> Self {
+    fn on(reason: FlagReason, rule: Option<usize>) -> Self {
         Self { enabled: true, reason, rule, given: None }
     }
 }
 
 impl FlagSet {
     /// Compiles flags. A flag that can't be evaluated is off with [`Broken`](Reason::Broken).
-    pub fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
+    pub fn new(definitions: impl IntoIterator<Item = FlagDefinition>) -> Self {
         Self::with_segments(definitions, &[])
     }
 
     /// Compiles flags whose rules use these segments.
-    pub fn with_segments(definitions: impl IntoIterator<Item = Definition>, segments: &[Segment]) -> Self {
+    pub fn with_segments(definitions: impl IntoIterator<Item = FlagDefinition>, segments: &[Segment]) -> Self {
         let definitions: Vec<_> = definitions.into_iter().collect();
         Self::build(&definitions, segments, &BTreeMap::new(), 0)
     }
 
     pub(super) fn build(
-        definitions: &[Definition],
+        definitions: &[FlagDefinition],
         segments: &[Segment],
         overrides: &BTreeMap<String, Vec<(String, TenantOverride)>>,
         revision: i64,
@@ -138,16 +138,16 @@ impl FlagSet {
         for (at, definition) in definitions.iter().enumerate() {
             let rules = definition.rules.iter().map(|rule| CompiledRule::new(definition, rule, &references));
             let rules: Result<Box<[_]>, ()> = rules.collect();
-            plans |= definition.rules.iter().any(|rule| rule.looks_at_plan(&references));
+            plans |= definition.rules.iter().any(|rule| rule.depends_on_plan(&references));
             let given = overrides.get(&definition.key).into_iter().flatten();
             let overrides: HashMap<_, _, _> =
                 given.map(|(tenant, given)| (tenant.as_str().into(), given.clone())).collect();
-            let broken = rules.is_err() || references.circles(at);
+            let broken = rules.is_err() || references.is_in_cycle(at);
             let rules = rules.unwrap_or_default();
-            let Definition { enabled, killed, server_only, exposures, from, until, expires_at, .. } = *definition;
+            let FlagDefinition { enabled, killed, server_only, exposures, from, until, expires_at, .. } = *definition;
             let free = !killed && from.is_none() && until.is_none() && expires_at.is_none();
             let bare = overrides.is_empty() && definition.parents.is_empty() && rules.is_empty();
-            flags.push(Flag {
+            flags.push(CompiledFlag {
                 key: definition.key.as_str().into(),
                 plain: enabled && !broken && free && bare,
                 enabled,
@@ -158,9 +158,13 @@ impl FlagSet {
                 from,
                 until,
                 expires_at,
-                parents: definition.parents.iter().map(|parent| Depends::new(parent, &references)).collect(),
+                parents: definition
+                    .parents
+                    .iter()
+                    .map(|parent| CompiledPrerequisite::new(parent, &references))
+                    .collect(),
                 rules,
-                variants: Choice::of_flag(definition),
+                variants: CompiledVariants::of_flag(definition),
                 overrides,
             });
         }
@@ -189,28 +193,28 @@ impl FlagSet {
     }
 
     /// Returns whether some rule depends on the tenant's plan.
-    pub(super) fn asks_for_plan(&self) -> bool {
+    pub(super) fn depends_on_plan(&self) -> bool {
         self.plans
     }
 
     /// Returns whether a flag exists and is visible to callers.
-    pub(super) fn is_told(&self, key: &str) -> bool {
+    pub(super) fn is_visible(&self, key: &str) -> bool {
         self.find(key).is_some_and(|flag| !flag.server_only)
     }
 
     /// Returns the flag's key if its exposures are recorded.
-    pub(super) fn noted(&self, key: &str) -> Option<Arc<str>> {
+    pub(super) fn exposure_key(&self, key: &str) -> Option<Arc<str>> {
         self.find(key).filter(|flag| flag.exposures).map(|flag| Arc::clone(&flag.key))
     }
 
     #[inline]
-    fn find(&self, key: &str) -> Option<&Flag> {
+    fn find(&self, key: &str) -> Option<&CompiledFlag> {
         self.index.get(key).map(|at| &self.flags[*at])
     }
 
     /// Returns whether a flag is on for a context; an unknown flag is off.
     #[inline]
-    pub fn is_on(&self, key: &str, context: &Context<'_>) -> bool {
+    pub fn is_on(&self, key: &str, context: &EvaluationContext<'_>) -> bool {
         match self.find(key) {
             Some(flag) => flag.plain || self.decide(flag, context).enabled,
             None => false,
@@ -218,59 +222,59 @@ impl FlagSet {
     }
 
     /// Returns whether a flag is on for a context, which variant it gives, and why.
-    pub fn evaluate(&self, key: &str, context: &Context<'_>) -> Evaluation {
+    pub fn evaluate(&self, key: &str, context: &EvaluationContext<'_>) -> Evaluation {
         let Some(flag) = self.find(key) else {
-            return Evaluation { enabled: false, variant: None, reason: Reason::Unknown, rule: None };
+            return Evaluation { enabled: false, variant: None, reason: FlagReason::Unknown, rule: None };
         };
         let decision = self.decide(flag, context);
         let variant = flag.variant(&decision, context).map(Arc::clone);
         Evaluation { enabled: decision.enabled, variant, reason: decision.reason, rule: decision.rule }
     }
 
-    fn decide<'a>(&self, flag: &'a Flag, context: &Context<'_>) -> Decision<'a> {
+    fn decide<'a>(&self, flag: &'a CompiledFlag, context: &EvaluationContext<'_>) -> Decision<'a> {
         if flag.plain {
-            return Decision::on(Reason::On, None);
+            return Decision::on(FlagReason::On, None);
         }
         if flag.broken {
-            return Decision::off(Reason::Broken);
+            return Decision::off(FlagReason::Broken);
         }
         if flag.killed {
-            return Decision::off(Reason::Killed);
+            return Decision::off(FlagReason::Killed);
         }
         let now = (flag.expires_at.is_some() || flag.from.is_some() || flag.until.is_some()).then(|| context.moment());
         let reached = |moment: Option<Timestamp>| moment.zip(now).is_some_and(|(moment, now)| now >= moment);
         if reached(flag.expires_at) {
-            return Decision::off(Reason::Expired);
+            return Decision::off(FlagReason::Expired);
         }
         if !flag.overrides.is_empty()
             && let Some(given) = context.tenant.and_then(|tenant| flag.overrides.get(tenant))
         {
-            return Decision { enabled: given.enabled, reason: Reason::Override, rule: None, given: Some(given) };
+            return Decision { enabled: given.enabled, reason: FlagReason::Override, rule: None, given: Some(given) };
         }
         if !flag.enabled {
-            return Decision::off(Reason::Off);
+            return Decision::off(FlagReason::Off);
         }
         if flag.from.is_some() && !reached(flag.from) {
-            return Decision::off(Reason::NotYet);
+            return Decision::off(FlagReason::NotStarted);
         }
         if reached(flag.until) {
-            return Decision::off(Reason::Over);
+            return Decision::off(FlagReason::Ended);
         }
-        if !flag.parents.iter().all(|parent| self.met(parent, context)) {
-            return Decision::off(Reason::Parent);
+        if !flag.parents.iter().all(|parent| self.is_prerequisite_met(parent, context)) {
+            return Decision::off(FlagReason::Parent);
         }
         if flag.rules.is_empty() {
-            return Decision::on(Reason::On, None);
+            return Decision::on(FlagReason::On, None);
         }
         match flag.rules.iter().position(|rule| rule.holds(context)) {
-            Some(rule) => Decision::on(Reason::Rule, Some(rule)),
-            None => Decision::off(Reason::NoRule),
+            Some(rule) => Decision::on(FlagReason::Rule, Some(rule)),
+            None => Decision::off(FlagReason::NoRule),
         }
     }
 
     /// Returns whether a prerequisite is met. The recursion ends, because flags whose prerequisites form a
     /// cycle are broken.
-    fn met(&self, parent: &Depends, context: &Context<'_>) -> bool {
+    fn is_prerequisite_met(&self, parent: &CompiledPrerequisite, context: &EvaluationContext<'_>) -> bool {
         let Some(flag) = parent.on.map(|at| &self.flags[at]) else { return false };
         let decision = self.decide(flag, context);
         if decision.enabled != parent.enabled {
@@ -284,8 +288,8 @@ impl FlagSet {
     }
 }
 
-impl Flag {
-    fn variant(&self, decision: &Decision<'_>, context: &Context<'_>) -> Option<&Arc<Variant>> {
+impl CompiledFlag {
+    fn variant(&self, decision: &Decision<'_>, context: &EvaluationContext<'_>) -> Option<&Arc<FlagVariant>> {
         if !decision.enabled {
             return None;
         }
@@ -296,8 +300,8 @@ impl Flag {
     }
 }
 
-impl Depends {
-    fn new(parent: &Parent, references: &References<'_>) -> Self {
+impl CompiledPrerequisite {
+    fn new(parent: &Prerequisite, references: &References<'_>) -> Self {
         let variants = parent.variants.iter().map(|name| name.as_str().into()).collect();
         Self { on: references.flag(&parent.key), enabled: parent.enabled, variants }
     }

@@ -7,8 +7,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
-    Definition, FlagError, FlagSet, Segment, TenantOverride,
-    change::{Change, Known, Step},
+    FlagDefinition, FlagError, FlagSet, Segment, TenantOverride,
+    change::{ChangeRequest, ChangeStep, CurrentFlags},
 };
 use crate::{
     audit::{AuditEntry, AuditLog},
@@ -31,7 +31,7 @@ pub struct FlagRecord {
     /// Time of the last change.
     pub updated_at: Timestamp,
     /// Definition of the flag.
-    pub definition: Definition,
+    pub definition: FlagDefinition,
 }
 
 /// One change of a flag.
@@ -44,7 +44,7 @@ pub struct FlagChange {
     pub action: String,
     /// Definition after the change; `null` if the flag was deleted, or only a tenant's override changed.
     #[schema(required)]
-    pub definition: Option<Definition>,
+    pub definition: Option<FlagDefinition>,
     /// Tenant whose override changed; `null` for a change of the flag itself.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
@@ -58,7 +58,7 @@ pub struct FlagChange {
 /// Override of a flag for one tenant, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
-pub struct OverrideRecord {
+pub struct TenantOverrideRecord {
     /// Id of the tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant: TenantId,
@@ -66,11 +66,11 @@ pub struct OverrideRecord {
     pub updated_at: Timestamp,
     /// The override.
     #[serde(rename = "override")]
-    pub given: TenantOverride,
+    pub value: TenantOverride,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct FlagStore {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) log: AuditLog,
@@ -119,15 +119,18 @@ fn read<T: DeserializeOwned>(what: &str, name: &str, text: &str) -> Option<T> {
 }
 
 /// Returns a placeholder for a flag that another release wrote: it depends on itself, so it is broken and off.
-fn unreadable(key: &str) -> Definition {
-    Definition { description: "This release can't read this flag.".into(), ..Definition::new(key).parent(key) }
+fn unreadable(key: &str) -> FlagDefinition {
+    FlagDefinition {
+        description: "This release can't read this flag.".into(),
+        ..FlagDefinition::new(key).prerequisite(key)
+    }
 }
 
-fn written(value: &impl Serialize) -> Result<String, FlagError> {
-    serde_json::to_string(value).map_err(FlagError::Written)
+fn to_json(value: &impl Serialize) -> Result<String, FlagError> {
+    serde_json::to_string(value).map_err(FlagError::Serialize)
 }
 
-impl Store {
+impl FlagStore {
     /// Returns the revision: the number of the last change.
     pub(super) async fn revision(&self) -> Result<i64, db::Error> {
         let (revision,): (i64,) = self.db.query("select revision from flag_state where id = 1").fetch_one().await?;
@@ -138,9 +141,9 @@ impl Store {
     /// and maybe later ones that are committed meanwhile.
     pub(super) async fn load(&self) -> Result<FlagSet, db::Error> {
         // Overrides of all tenants: every replica evaluates flags for each of them.
-        let mut tx = self.db.all_tenants().read().await?;
+        let mut tx = self.db.all_tenants().begin_read().await?;
         let (revision,): (i64,) = tx.query("select revision from flag_state where id = 1").fetch_one().await?;
-        let known = known(&mut tx).await?;
+        let known = load_current(&mut tx).await?;
         tx.rollback().await?;
         let mut overrides: BTreeMap<String, Vec<(String, TenantOverride)>> = BTreeMap::new();
         for (key, tenant, given) in known.overrides {
@@ -151,7 +154,7 @@ impl Store {
     }
 
     /// Makes a change in one transaction: its rows, its history and its audit entries. Returns its revision.
-    pub(super) async fn apply(&self, change: Change, caller: &Identity) -> Result<i64, FlagError> {
+    pub(super) async fn apply(&self, change: ChangeRequest, caller: &Identity) -> Result<i64, FlagError> {
         let change = off_runtime(move || change.check().map(|()| change)).await??;
         // An override belongs to one tenant, but checking it reads the flags of the whole app.
         let mut tx = self.db.all_tenants().begin().await?;
@@ -160,9 +163,9 @@ impl Store {
             .fetch_one()
             .await?;
         let revisions: Vec<(String, i64)> = tx.query("select key, revision from flags").fetch_all().await?;
-        let mut known = known(&mut tx).await?;
+        let mut known = load_current(&mut tx).await?;
         known.revisions = revisions.into_iter().collect();
-        let is_import = matches!(change, Change::Import(_));
+        let is_import = matches!(change, ChangeRequest::Import(_));
         let steps = change.steps(&known)?;
         let now = self.clock.now();
         save(&mut tx, &steps, revision, now, caller).await?;
@@ -172,14 +175,15 @@ impl Store {
         // Audit entries come last: until the commit, other transactions that append to the same audit chain
         // wait.
         if is_import {
-            let flags = steps.iter().filter(|step| matches!(step, Step::Save { .. })).count();
+            let flags = steps.iter().filter(|step| matches!(step, ChangeStep::Save { .. })).count();
             let details = json!({ "revision": revision, "flags": flags, "segments": steps.len() - flags });
-            let entry = AuditEntry::new("flag.imported").by(caller).for_app().with(details);
+            let entry = AuditEntry::new("flag.imported").actor(caller).for_app().details(details);
             self.log.record_in(&mut tx, entry).await?;
         } else {
             for step in steps {
-                let entry = AuditEntry::new(step.audit_action()).by(caller).for_app().on(step.kind(), step.subject());
-                self.log.record_in(&mut tx, entry.with(step.details(revision))).await?;
+                let entry =
+                    AuditEntry::new(step.audit_action()).actor(caller).for_app().resource(step.kind(), step.subject());
+                self.log.record_in(&mut tx, entry.details(step.details(revision))).await?;
             }
         }
         tx.commit().await?;
@@ -232,9 +236,9 @@ impl Store {
         Ok(rows.into_iter().map(change).collect())
     }
 
-    pub(super) async fn overrides(&self, key: &str) -> Result<Vec<OverrideRecord>, db::Error> {
+    pub(super) async fn overrides(&self, key: &str) -> Result<Vec<TenantOverrideRecord>, db::Error> {
         // Operators see the overrides of all tenants.
-        let mut tx = self.db.all_tenants().read().await?;
+        let mut tx = self.db.all_tenants().begin_read().await?;
         let rows: Vec<(TenantId, String, Timestamp)> = tx
             .query("select tenant_id, definition, updated_at from flag_overrides where key = $1 order by tenant_id")
             .bind(key)
@@ -242,7 +246,7 @@ impl Store {
             .await?;
         tx.rollback().await?;
         let record = |(tenant, text, updated_at): (TenantId, String, Timestamp)| {
-            Some(OverrideRecord { tenant, updated_at, given: read("override", key, &text)? })
+            Some(TenantOverrideRecord { tenant, updated_at, value: read("override", key, &text)? })
         };
         Ok(rows.into_iter().filter_map(record).collect())
     }
@@ -256,7 +260,7 @@ impl Store {
 
 /// Row of a flag or segment to write; all rows of a change are written in one statement.
 #[derive(Serialize)]
-struct Saved<'a> {
+struct SavedRow<'a> {
     name: &'a str,
     definition: String,
     action: &'a str,
@@ -289,51 +293,63 @@ const SAVE_SEGMENTS: Sql = Sql {
 };
 
 /// Writes the flags and segments of all steps and the flags' history, in at most three statements.
-async fn save(tx: &mut Tx, steps: &[Step], revision: i64, now: Timestamp, caller: &Identity) -> Result<(), FlagError> {
+async fn save(
+    tx: &mut Tx,
+    steps: &[ChangeStep],
+    revision: i64,
+    now: Timestamp,
+    caller: &Identity,
+) -> Result<(), FlagError> {
     let (mut flags, mut segments) = (Vec::new(), Vec::new());
     for step in steps {
         let (to, definition) = match step {
-            Step::Save { flag, .. } => (&mut flags, written(flag)?),
-            Step::SaveSegment(segment) => (&mut segments, written(segment)?),
+            ChangeStep::Save { flag, .. } => (&mut flags, to_json(flag)?),
+            ChangeStep::SaveSegment(segment) => (&mut segments, to_json(segment)?),
             _ => continue,
         };
-        to.push(Saved { name: step.subject(), definition, action: step.action() });
+        to.push(SavedRow { name: step.subject(), definition, action: step.action() });
     }
     if !flags.is_empty() {
-        let flags = written(&flags)?;
+        let flags = to_json(&flags)?;
         tx.query(SAVE_FLAGS).bind(flags.as_str()).bind(revision).bind(now).execute().await?;
-        let actor = caller.actor.unwrap_or(caller.user);
+        let actor = caller.impersonator.unwrap_or(caller.user);
         tx.query(SAVE_HISTORY).bind(flags).bind(revision).bind(actor).bind(now).execute().await?;
     }
     if !segments.is_empty() {
-        tx.query(SAVE_SEGMENTS).bind(written(&segments)?).bind(revision).bind(now).execute().await?;
+        tx.query(SAVE_SEGMENTS).bind(to_json(&segments)?).bind(revision).bind(now).execute().await?;
     }
     Ok(())
 }
 
 /// Writes the rows of a step other than a flag or segment to save, with its history.
-async fn write(tx: &mut Tx, step: &Step, revision: i64, now: Timestamp, caller: &Identity) -> Result<(), FlagError> {
+async fn write(
+    tx: &mut Tx,
+    step: &ChangeStep,
+    revision: i64,
+    now: Timestamp,
+    caller: &Identity,
+) -> Result<(), FlagError> {
     let (mut key, mut tenant) = (None, None);
     match step {
-        Step::Save { .. } | Step::SaveSegment(_) => return Ok(()),
-        Step::Remove(removed) => {
+        ChangeStep::Save { .. } | ChangeStep::SaveSegment(_) => return Ok(()),
+        ChangeStep::Remove(removed) => {
             tx.query("delete from flags where key = $1").bind(removed.as_str()).execute().await?;
             key = Some(removed.as_str());
         }
-        Step::Override { key: of, tenant: whose, given: Some(given) } => {
+        ChangeStep::Override { key: of, tenant: whose, given: Some(given) } => {
             tx.query(
                 "insert into flag_overrides (key, tenant_id, definition, updated_at) values ($1, $2, $3, $4)
                  on conflict (key, tenant_id) do update set definition = $3, updated_at = $4",
             )
             .bind(of.as_str())
             .bind(*whose)
-            .bind(written(given)?)
+            .bind(to_json(given)?)
             .bind(now)
             .execute()
             .await?;
             (key, tenant) = (Some(of.as_str()), Some(*whose));
         }
-        Step::Override { key: of, tenant: whose, given: None } => {
+        ChangeStep::Override { key: of, tenant: whose, given: None } => {
             tx.query("delete from flag_overrides where key = $1 and tenant_id = $2")
                 .bind(of.as_str())
                 .bind(*whose)
@@ -341,7 +357,7 @@ async fn write(tx: &mut Tx, step: &Step, revision: i64, now: Timestamp, caller: 
                 .await?;
             (key, tenant) = (Some(of.as_str()), Some(*whose));
         }
-        Step::RemoveSegment(name) => {
+        ChangeStep::RemoveSegment(name) => {
             tx.query("delete from flag_segments where name = $1").bind(name.as_str()).execute().await?;
         }
     }
@@ -351,21 +367,21 @@ async fn write(tx: &mut Tx, step: &Step, revision: i64, now: Timestamp, caller: 
         .bind(key)
         .bind(step.action())
         .bind(tenant)
-        .bind(caller.actor.unwrap_or(caller.user))
+        .bind(caller.impersonator.unwrap_or(caller.user))
         .bind(now)
         .execute()
         .await?;
     Ok(())
 }
 
-async fn known(tx: &mut Tx) -> Result<Known, db::Error> {
+async fn load_current(tx: &mut Tx) -> Result<CurrentFlags, db::Error> {
     let flags: Vec<(String, String)> = tx.query("select key, definition from flags order by key").fetch_all().await?;
     let segments: Vec<(String, String)> =
         tx.query("select name, definition from flag_segments order by name").fetch_all().await?;
     let overrides: Vec<(String, TenantId, String)> =
         tx.query("select key, tenant_id, definition from flag_overrides order by key, tenant_id").fetch_all().await?;
     let flag = |(key, text): (String, String)| read("flag", &key, &text).unwrap_or_else(|| unreadable(&key));
-    Ok(Known {
+    Ok(CurrentFlags {
         flags: flags.into_iter().map(flag).collect(),
         segments: segments.into_iter().filter_map(|(name, text)| read("segment", &name, &text)).collect(),
         overrides: overrides

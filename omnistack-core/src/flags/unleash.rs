@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use super::{
-    Constraint, Definition, FlagSet, Operator, Parent, Payload, PayloadKind, Rollout, Rule, Segment, Variant,
-    VariantOverride,
+    Constraint, FlagDefinition, FlagRule, FlagSet, FlagVariant, Operator, Payload, PayloadKind, Prerequisite, Rollout,
+    Segment, VariantOverride,
     matcher::{Matcher, network},
 };
-use crate::http::FieldProblem;
+use crate::http::FieldError;
 use state::{
-    Dependency, Feature, State, Strategy, UnleashConstraint, UnleashOverride, UnleashPayload, UnleashVariant,
+    ClientFeatures, Dependency, Feature, Strategy, UnleashConstraint, UnleashOverride, UnleashPayload, UnleashVariant,
     within_limit,
 };
 
@@ -37,7 +37,7 @@ use state::{
 #[non_exhaustive]
 pub struct UnleashImport {
     /// The flags, in the order in which they were read.
-    pub flags: Vec<Definition>,
+    pub flags: Vec<FlagDefinition>,
     /// The segments, named `unleash-` and their number.
     pub segments: Vec<Segment>,
     /// Parts that could not be imported, with their place.
@@ -51,14 +51,14 @@ impl UnleashImport {
     ///
     /// Fails with the field that is not in Unleash's format, or that is a list of more than 100 strategies or
     /// constraints.
-    pub fn read(state: &Value) -> Result<Self, FieldProblem> {
+    pub fn read(state: &Value) -> Result<Self, FieldError> {
         // serde would also accept a list for the fields of a struct.
         if !state.is_object() {
-            return Err(FieldProblem::new("body", "must be an object with `features`"));
+            return Err(FieldError::new("body", "must be an object with `features`"));
         }
-        let state: State = serde_path_to_error::deserialize(state)
-            .map_err(|error| FieldProblem::new(error.path().to_string(), error.inner().to_string()))?;
-        let (features, segments) = state.now();
+        let state: ClientFeatures = serde_path_to_error::deserialize(state)
+            .map_err(|error| FieldError::new(error.path().to_string(), error.inner().to_string()))?;
+        let (features, segments) = state.apply_events();
         features.iter().try_for_each(Feature::is_within_limits)?;
         segments.values().try_for_each(|segment| {
             within_limit(|| format!("segments.{}.constraints", segment.id), &segment.constraints)
@@ -84,7 +84,7 @@ impl UnleashImport {
             let deep = deep.map(|parent| format!("`{}` itself depends on another flag", parent.feature));
             import.flag(feature, &usable, deep);
         }
-        import.drop_missing_parents();
+        import.replace_rules_with_missing_parents();
         Ok(import)
     }
 
@@ -95,7 +95,7 @@ impl UnleashImport {
 
     fn flag(&mut self, feature: Feature, segments: &BTreeMap<i64, String>, deep: Option<String>) {
         let Feature { name, description, enabled, strategies, variants, dependencies, impression_data } = feature;
-        let mut flag = Definition::new(name);
+        let mut flag = FlagDefinition::new(name);
         flag.enabled = enabled;
         flag.description = description.unwrap_or_default();
         flag.exposures = impression_data;
@@ -105,9 +105,9 @@ impl UnleashImport {
             flag.rules.push(rule);
         }
         match deep {
-            Some(why) => flag.rules = vec![Rule { unsupported: Some(why), ..Rule::default() }],
+            Some(why) => flag.rules = vec![FlagRule { unsupported: Some(why), ..FlagRule::default() }],
             None => {
-                let parent = |parent: Dependency| Parent {
+                let parent = |parent: Dependency| Prerequisite {
                     key: parent.feature,
                     enabled: parent.enabled.unwrap_or(true),
                     variants: parent.variants.unwrap_or_default(),
@@ -123,19 +123,19 @@ impl UnleashImport {
 
     /// Replaces the rules of flags with a missing parent by one that matches no caller, because such a parent
     /// is never met.
-    fn drop_missing_parents(&mut self) {
+    fn replace_rules_with_missing_parents(&mut self) {
         let known: HashSet<String> = self.flags.iter().map(|flag| flag.key.clone()).collect();
         for flag in &mut self.flags {
             let Some(missing) = flag.parents.iter().find(|parent| !known.contains(&parent.key)) else { continue };
             let why = format!("depends on `{}`, which does not exist", missing.key);
             self.notes.push(format!("{}: {why}", flag.key));
             flag.parents.clear();
-            flag.rules = vec![Rule { unsupported: Some(why), ..Rule::default() }];
+            flag.rules = vec![FlagRule { unsupported: Some(why), ..FlagRule::default() }];
         }
     }
 }
 
-fn variant(from: UnleashVariant) -> Variant {
+fn variant(from: UnleashVariant) -> FlagVariant {
     let payload = from.payload.map(|UnleashPayload { kind, value }| {
         let kind = match kind.as_str() {
             "json" if serde_json::from_str::<Value>(&value).is_ok() => PayloadKind::Json,
@@ -146,7 +146,7 @@ fn variant(from: UnleashVariant) -> Variant {
         Payload { kind, value }
     });
     let given = |given: UnleashOverride| VariantOverride { attribute: given.context_name, values: given.values };
-    Variant {
+    FlagVariant {
         name: from.name,
         weight: from.weight,
         payload,
@@ -155,10 +155,10 @@ fn variant(from: UnleashVariant) -> Variant {
     }
 }
 
-fn strategy_rule(strategy: Strategy, segments: &BTreeMap<i64, String>) -> Rule {
+fn strategy_rule(strategy: Strategy, segments: &BTreeMap<i64, String>) -> FlagRule {
     let Strategy { name, parameters, constraints, segments: named, variants } = strategy;
     let parameters = parameters.unwrap_or_default();
-    let mut rule = Rule { name: name.clone(), ..Rule::default() };
+    let mut rule = FlagRule { name: name.clone(), ..FlagRule::default() };
     rule.variants = variants.unwrap_or_default().into_iter().map(variant).collect();
     let mut refuse = |why: String| _ = rule.unsupported.get_or_insert(why);
     for from in constraints.unwrap_or_default() {

@@ -34,7 +34,7 @@ use crate::app::{BoxError, Registry};
 
 pub use reqwest::Client;
 
-crate::section! {
+crate::settings! {
     /// Calls to providers.
     pub struct ClientSettings {
         /// Timeout for opening a connection to a provider, TLS included.
@@ -94,13 +94,13 @@ pub fn base_url(text: &str) -> Result<Url, BoxError> {
 pub(crate) fn register(registry: &mut Registry) {
     // Read to report invalid settings, and to list them.
     if registry.config::<ClientSettings>().is_some() && registry.requires::<Client>() {
-        _ = shared(registry);
+        _ = app_client(registry);
     }
 }
 
 /// Returns the app's client, and creates it at the first call. Returns `None` after reporting a problem if it can't
 /// be created.
-pub(crate) fn shared(registry: &mut Registry) -> Option<Client> {
+pub(crate) fn app_client(registry: &mut Registry) -> Option<Client> {
     if let Ok(client) = registry.ctx.get::<Client>() {
         return Some(client);
     }
@@ -111,7 +111,7 @@ pub(crate) fn shared(registry: &mut Registry) -> Option<Client> {
         }
         Err(error) => {
             let fix = "install the certificates of the operating system (`ca-certificates`)";
-            registry.problem(format!("the HTTP client can't be created: {error}"), fix);
+            registry.report_problem(format!("the HTTP client can't be created: {error}"), fix);
             None
         }
     }

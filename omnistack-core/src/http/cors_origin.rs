@@ -2,7 +2,7 @@
 
 use http::{Uri, uri::Scheme};
 
-use crate::config::Form;
+use crate::config::SettingValue;
 
 /// An entry of `CORS_ORIGINS`: the origin of a web page as browsers send it (RFC 6454, section 6.2), or `*` for all
 /// origins.
@@ -31,8 +31,8 @@ impl CorsOrigin {
     }
 }
 
-impl Form for CorsOrigin {
-    const FORM: &'static str = "origin, e.g. https://app.example.com, or *";
+impl SettingValue for CorsOrigin {
+    const EXPECTED: &'static str = "origin, e.g. https://app.example.com, or *";
 
     fn parse(text: &str) -> Result<Self, String> {
         if text == "*" {

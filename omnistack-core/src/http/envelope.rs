@@ -69,7 +69,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Meta {
 const JSON: &str = "application/json";
 
 /// Wraps successful JSON responses in the envelope.
-pub(crate) async fn wrap(request: Request, next: Next) -> Response {
+pub(crate) async fn wrap_responses(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(meta) = Meta::from_request_parts(&mut parts, &()).await;
     let response = next.run(Request::from_parts(parts, body)).await;
@@ -92,7 +92,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Wraps the schemas of successful JSON responses in the OpenAPI description.
-pub(crate) fn describe(paths: &mut Paths) {
+pub(crate) fn wrap_schemas(paths: &mut Paths) {
     for item in paths.paths.values_mut() {
         let all = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in all.into_iter().flatten() {

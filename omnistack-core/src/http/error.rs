@@ -9,12 +9,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{cache, clock::Timestamp, db};
-use repeats::Repeats;
+use repeats::LogThrottle;
 
 mod repeats;
 
 /// Per process, as the log is.
-static REPEATS: Repeats = Repeats::new();
+static REPEATS: LogThrottle = LogThrottle::new();
 
 /// The error of a handler: a status, a stable error code for programs, and a message for people. The cause, if any,
 /// is logged once and never sent.
@@ -60,7 +60,7 @@ impl Error {
     /// Creates a 401 `UNAUTHORIZED` error: the caller is not signed in.
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
-            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
     /// Creates a 403 `FORBIDDEN` error: the caller is signed in, but not allowed.
@@ -80,41 +80,41 @@ impl Error {
 
     /// Creates a 422 `VALIDATION_FAILED` error: the request can be read, but has invalid values. Each problem names
     /// its field.
-    pub fn invalid(problems: impl IntoIterator<Item = FieldProblem>) -> Self {
+    pub fn invalid(problems: impl IntoIterator<Item = FieldError>) -> Self {
         let problems: Vec<_> = problems.into_iter().collect();
         let message = match problems.as_slice() {
             [only] => format!("`{}` {}", only.field, only.message),
             many => format!("{} values are invalid", many.len()),
         };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message).detail("fields", problems)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message).with_detail("fields", problems)
     }
 
     /// Creates a 503 error with `Retry-After: 1`: the service is temporarily unavailable.
     pub fn unavailable(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
-            .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// Creates a 500 `INTERNAL_ERROR` error. The cause is logged; the client gets only the request id.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "an internal error occurred").cause(source)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "an internal error occurred").with_source(source)
     }
 
     /// Adds an entry to `details`.
-    pub fn detail(mut self, key: &str, value: impl Serialize) -> Self {
+    pub fn with_detail(mut self, key: &str, value: impl Serialize) -> Self {
         let details = self.0.details.get_or_insert_with(|| Value::Object(serde_json::Map::default()));
         details[key] = serde_json::to_value(value).unwrap_or(Value::Null);
         self
     }
 
     /// Adds a response header.
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.insert(name, value);
         self
     }
 
     /// Sets the cause, which is logged and never sent.
-    pub fn cause(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
     }
@@ -133,7 +133,7 @@ impl Error {
     /// logged, with the number of errors that were not logged. Errors with status 500 are all logged.
     fn log(&self) {
         let is_passing = self.0.status != StatusCode::INTERNAL_SERVER_ERROR;
-        let alike = if is_passing { REPEATS.admit(&self.0.code) } else { Some(0) };
+        let alike = if is_passing { REPEATS.should_log(&self.0.code) } else { Some(0) };
         let Some(alike) = alike else { return };
         let source = self.0.source.as_deref().map(tracing::field::display);
         let caused_by = self.0.source.as_deref().and_then(StdError::source).map(tracing::field::display);
@@ -142,10 +142,10 @@ impl Error {
     }
 
     /// Returns the response, with the request id and the time.
-    pub(crate) fn render(&self, form: ErrorForm, request_id: Option<&str>, now: Option<Timestamp>) -> Response {
+    pub(crate) fn render(&self, form: ErrorFormat, request_id: Option<&str>, now: Option<Timestamp>) -> Response {
         let parts = &self.0;
         let (body, content_type) = match form {
-            ErrorForm::Envelope => {
+            ErrorFormat::Envelope => {
                 let body = ErrorBody {
                     code: parts.code.to_string(),
                     message: parts.message.to_string(),
@@ -155,7 +155,7 @@ impl Error {
                 };
                 (serde_json::to_vec(&ErrorEnvelope { error: body }), "application/json")
             }
-            ErrorForm::Problem => {
+            ErrorFormat::Problem => {
                 let problem = ProblemDetails {
                     kind: "about:blank".into(),
                     title: parts.status.canonical_reason().map(Into::into),
@@ -179,7 +179,7 @@ impl Error {
 
 /// Format of an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ErrorForm {
+pub(crate) enum ErrorFormat {
     /// JSON with the member `error`.
     Envelope,
     /// Problem details (RFC 9457).
@@ -188,14 +188,14 @@ pub(crate) enum ErrorForm {
 
 /// A field with an invalid value, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FieldProblem {
+pub struct FieldError {
     /// Path of the field: `address.city`, `items[2].name`.
     pub field: String,
     /// What is wrong. It is read after the field's name.
     pub message: String,
 }
 
-impl FieldProblem {
+impl FieldError {
     /// Creates a problem of a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
@@ -262,29 +262,29 @@ pub(crate) struct ProblemDetails {
 /// The error in the extensions of its response, so that [`ErrorLayer`](super::layer::ErrorLayer) can render it for
 /// the request.
 #[derive(Clone)]
-pub(crate) struct Rendered(pub(crate) Arc<Error>);
+pub(crate) struct RenderableError(pub(crate) Arc<Error>);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.0.status.is_server_error() {
             self.log();
         }
-        let mut response = self.render(ErrorForm::Envelope, None, None);
-        response.extensions_mut().insert(Rendered(Arc::new(self)));
+        let mut response = self.render(ErrorFormat::Envelope, None, None);
+        response.extensions_mut().insert(RenderableError(Arc::new(self)));
         response
     }
 }
 
 impl From<db::Error> for Error {
     fn from(error: db::Error) -> Self {
-        of_database(error.kind(), error)
+        from_database_error(error.kind(), error)
     }
 }
 
 /// Converts the error for a caller that waited for a shared computation, which failed.
 impl From<Arc<db::Error>> for Error {
     fn from(error: Arc<db::Error>) -> Self {
-        of_database(error.kind(), error)
+        from_database_error(error.kind(), error)
     }
 }
 
@@ -300,14 +300,14 @@ impl From<cache::Error> for Error {
         use cache::ErrorKind as K;
         match error.kind() {
             K::Unavailable | K::Unknown => {
-                Self::unavailable("CACHE_UNAVAILABLE", "the cache is not available; try again").cause(error)
+                Self::unavailable("CACHE_UNAVAILABLE", "the cache is not available; try again").with_source(error)
             }
             K::WrongType | K::Other => Self::internal(error),
         }
     }
 }
 
-fn of_database(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+fn from_database_error(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     use db::ErrorKind as K;
     match kind {
         K::NotFound => Error::not_found("the record"),
@@ -326,7 +326,7 @@ fn of_database(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + Send + S
         K::Unavailable => Error::unavailable("DATABASE_UNAVAILABLE", "the database is not available; try again"),
         K::Schema | K::Configuration | K::Other => return Error::internal(error),
     }
-    .cause(error)
+    .with_source(error)
 }
 
 impl fmt::Display for Error {

@@ -12,7 +12,7 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::{Error, FieldProblem, json::validate};
+use super::{Error, FieldError, json::validate};
 
 /// Extractor of the query string, which validates the value and rejects unknown parameters.
 ///
@@ -31,7 +31,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        readable(query)?;
+        check_url_text(query)?;
         let mut unknown = BTreeSet::new();
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         let mut track = serde_path_to_error::Track::new();
@@ -41,7 +41,7 @@ where
             Error::invalid([field_problem("query", &track.path().to_string(), error.to_string().trim_end())])
         })?;
         if !unknown.is_empty() {
-            let problems = unknown.into_iter().map(|name| FieldProblem::new(name, "is not a parameter of this route"));
+            let problems = unknown.into_iter().map(|name| FieldError::new(name, "is not a parameter of this route"));
             return Err(Error::invalid(problems));
         }
         validate(&value)?;
@@ -64,7 +64,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        readable(parts.uri.path())?;
+        check_url_text(parts.uri.path())?;
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(rejection)) if rejection.status().is_client_error() => {
@@ -76,18 +76,18 @@ where
 }
 
 /// Returns the problem, with the name of the parameter if axum provides it.
-fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldProblem {
+fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldError {
     match rejection.kind() {
-        PathError::DeserializeError { key, message, .. } => FieldProblem::new(key, message),
+        PathError::DeserializeError { key, message, .. } => FieldError::new(key, message),
         PathError::ParseErrorAtKey { key, expected_type, .. } => {
-            FieldProblem::new(key, format!("must be a {expected_type}"))
+            FieldError::new(key, format!("must be a {expected_type}"))
         }
-        _ => FieldProblem::new("path", rejection.body_text()),
+        _ => FieldError::new("path", rejection.body_text()),
     }
 }
 
 /// Checks that a URL's text decodes to UTF-8 without NUL, which PostgreSQL can't store.
-pub(crate) fn readable(text: &str) -> Result<(), Error> {
+pub(crate) fn check_url_text(text: &str) -> Result<(), Error> {
     match percent_decode_str(text).decode_utf8() {
         Ok(decoded) if !decoded.contains('\0') => Ok(()),
         Ok(_) => Err(Error::bad_request("MALFORMED_URL", "the URL contains the character NUL (%00)")),
@@ -98,14 +98,14 @@ pub(crate) fn readable(text: &str) -> Result<(), Error> {
 /// Returns the problem of a serde error. In the messages ``missing field `name` `` and ``duplicate field `name` ``
 /// serde names a field of the value at `path`; other messages are about the value at `path`, which is `.` for
 /// `whole`.
-pub(super) fn field_problem(whole: &str, path: &str, message: &str) -> FieldProblem {
+pub(super) fn field_problem(whole: &str, path: &str, message: &str) -> FieldError {
     let within = |name: &str| {
         if path == "." { name.to_owned() } else { format!("{path}.{name}") }
     };
     let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
     match named {
-        Some(name) if message.starts_with("missing") => FieldProblem::new(within(name), "is required"),
-        Some(name) if message.starts_with("duplicate") => FieldProblem::new(within(name), "is given more than once"),
-        _ => FieldProblem::new(if path == "." { whole } else { path }, message),
+        Some(name) if message.starts_with("missing") => FieldError::new(within(name), "is required"),
+        Some(name) if message.starts_with("duplicate") => FieldError::new(within(name), "is given more than once"),
+        _ => FieldError::new(if path == "." { whole } else { path }, message),
     }
 }

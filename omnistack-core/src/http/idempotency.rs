@@ -80,7 +80,7 @@ mod store;
 mod sweep;
 
 pub use handle::Idempotency;
-pub use layer::{IdempotencyLayer, Idempotent, IdempotentFuture};
+pub use layer::{IdempotencyFuture, IdempotencyLayer, IdempotencyService};
 pub use settings::IdempotencySettings;
 
 use std::time::Duration;
@@ -89,7 +89,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::Error;
 use crate::{
-    app::{Registry, Shutdown},
+    app::{Registry, ShutdownToken},
     db::{Db, Migrations},
 };
 
@@ -102,12 +102,12 @@ pub(crate) fn register(registry: &mut Registry, db: &Db) {
         return;
     };
     let layer = IdempotencyLayer::new(db.clone(), registry.clock(), settings);
-    registry.service("idempotency", {
+    registry.background_service("idempotency", {
         let layer = layer.clone();
         move |_| {
-            Ok(move |shutdown: Shutdown| {
+            Ok(move |shutdown: ShutdownToken| {
                 let layer = layer.clone();
-                async move { Ok(layer.keep(shutdown).await?) }
+                async move { Ok(layer.run_sweeper(shutdown).await?) }
             })
         }
     });
@@ -120,7 +120,7 @@ pub(crate) fn register(registry: &mut Registry, db: &Db) {
 ///
 /// # Errors
 /// Fails with 400 `IDEMPOTENCY_KEY_INVALID` if the key is malformed or sent twice.
-pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Error> {
+pub fn read_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     if headers.contains_key(key::HEADER) { key::read(headers).map(Some) } else { Ok(None) }
 }
 
@@ -130,5 +130,5 @@ fn in_progress(left: Duration) -> Error {
     let seconds = (left + Duration::from_millis(999)).as_secs().max(1);
     let message = format!("a request with this Idempotency-Key is in progress; try again in {seconds} seconds");
     let error = Error::conflict("IDEMPOTENCY_IN_PROGRESS", message);
-    error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
+    error.with_header(header::RETRY_AFTER, HeaderValue::from(seconds)).with_detail("retry_after", seconds)
 }

@@ -17,7 +17,7 @@ use utoipa::{
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 
-use super::{Error, FieldProblem, extract::field_problem, header_parts};
+use super::{Error, FieldError, extract::field_problem, header_parts};
 
 /// A JSON body. As an extractor, it validates the value; as a response, it serializes the value.
 ///
@@ -80,19 +80,19 @@ fn is_json(request: &Request) -> bool {
 
 /// Returns the error for a body that ended early, arrived too slowly or is too large.
 pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejection) -> Error {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { broken_body(rejection) }
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { body_error(rejection) }
 }
 
 /// Returns the error for a body that could not be read: 413 if a limit cut it, else 400.
-pub(super) fn broken_body(error: &(dyn std::error::Error + 'static)) -> Error {
-    if beyond_limit(error) {
+pub(super) fn body_error(error: &(dyn std::error::Error + 'static)) -> Error {
+    if is_too_large(error) {
         return too_large();
     }
     Error::bad_request("INCOMPLETE_BODY", "the body ended before it was complete")
 }
 
 /// Returns whether a limit cut the body, at any depth of the error's sources.
-pub(super) fn beyond_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(super) fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
@@ -103,25 +103,25 @@ pub(crate) fn too_large() -> Error {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    if holds_nul(body) {
-        return Err(Error::invalid([FieldProblem::new(
+    if contains_nul(body) {
+        return Err(Error::invalid([FieldError::new(
             "body",
             "contains the character NUL (\\u0000), which can't be stored",
         )]));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(Named(&mut reader)).map_err(|error| {
+    let value = serde_path_to_error::deserialize(ObjectOnly(&mut reader)).map_err(|error| {
         let path = error.path().to_string();
-        refusal(&path, error.inner())
+        json_error(&path, error.inner())
     })?;
-    reader.end().map_err(|error| refusal(".", &error))?;
+    reader.end().map_err(|error| json_error(".", &error))?;
     Ok(value)
 }
 
 /// Deserializes a struct from an object only: serde would also accept an array of its fields in order.
-struct Named<D>(D);
+struct ObjectOnly<D>(D);
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -160,7 +160,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<D> {
     }
 }
 
-fn refusal(path: &str, error: &serde_json::Error) -> Error {
+fn json_error(path: &str, error: &serde_json::Error) -> Error {
     if error.is_data() {
         return Error::invalid([field_problem("body", path, &without_position(error))]);
     }
@@ -175,7 +175,7 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 /// Returns whether a JSON text contains the escape `\u0000`. The parser rejects a raw NUL.
-fn holds_nul(body: &[u8]) -> bool {
+fn contains_nul(body: &[u8]) -> bool {
     let mut at = 0;
     while let Some(found) = body[at..].iter().position(|byte| *byte == b'\\') {
         let escape = &body[at + found + 1..];
@@ -196,7 +196,7 @@ pub(crate) fn validate<T: Validate<Context: Default>>(value: &T) -> Result<(), E
     value.validate().map_err(|report| {
         Error::invalid(report.iter().map(|(path, error)| {
             let field = path.to_string();
-            FieldProblem::new(if field.is_empty() { "body" } else { &field }, error.to_string())
+            FieldError::new(if field.is_empty() { "body" } else { &field }, error.to_string())
         }))
     })
 }
@@ -230,7 +230,7 @@ pub enum Patch<T> {
 
 impl<T> Patch<T> {
     /// Returns `None` if the field is absent, else the value to store.
-    pub fn change(self) -> Option<Option<T>> {
+    pub fn into_nested_option(self) -> Option<Option<T>> {
         match self {
             Self::Absent => None,
             Self::Null => Some(None),
@@ -288,7 +288,7 @@ impl<T: ToSchema> ToSchema for Patch<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::holds_nul;
+    use super::contains_nul;
 
     #[test]
     fn nul_is_found_only_as_an_escape_of_its_own() {
@@ -300,7 +300,7 @@ mod tests {
             (r#"{"a":"\\"#, false),
             (r#"{"a":"u0000"}"#, false),
         ] {
-            assert_eq!(holds_nul(text.as_bytes()), expected, "{text}");
+            assert_eq!(contains_nul(text.as_bytes()), expected, "{text}");
         }
     }
 }

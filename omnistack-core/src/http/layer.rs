@@ -43,14 +43,14 @@ pub use content_encoding::ContentEncodingLayer;
 pub use errors::ErrorLayer;
 pub(crate) use errors::no_such_route;
 pub use panic::{CatchPanic, CatchPanicLayer};
-pub use rate_limit::{RateLimitFuture, RateLimitKey, RateLimitLayer, RateLimited};
+pub use rate_limit::{RateLimitFuture, RateLimitKey, RateLimitLayer, RateLimitService};
 pub use request_id::{RequestId, RequestIdLayer};
-pub use route::{MatchedRoute, PerRoute, RouteLayer, RouteLimits};
+pub use route::{MatchedRoute, RouteLimits, RouteLimitsLayer, RouteLimitsService};
 pub use security_headers::SecurityHeadersLayer;
-pub use singletons::SingletonsLayer;
+pub use singletons::SingletonHeadersLayer;
 pub use timeout::{Timeout, TimeoutLayer};
-pub use trace_context::{TraceContextLayer, Traced};
-pub use unreadable::Unreadable;
+pub use trace_context::{TraceContextLayer, TraceContextService};
+pub use unreadable::MalformedRequest;
 
 use std::{
     convert::Infallible,
@@ -67,9 +67,9 @@ use super::{Request, Response};
 ///
 /// The two parts share only that value, so a request copies no settings and touches no counter that another CPU core
 /// uses.
-pub trait Step: Clone + Send + Sync + 'static {
+pub trait RequestHook: Clone + Send + Sync + 'static {
     /// The part that runs after the inner service.
-    type After: After;
+    type After: ResponseHook;
 
     /// Processes the request. It may return a response in place of the inner service.
     ///
@@ -83,18 +83,18 @@ pub trait Step: Clone + Send + Sync + 'static {
 }
 
 /// The part of a layer that runs after the inner service.
-pub trait After: Send + 'static {
+pub trait ResponseHook: Send + 'static {
     /// Processes the response.
     fn response(self, response: &mut Response);
 }
 
 /// Does nothing.
-impl After for () {
+impl ResponseHook for () {
     fn response(self, _: &mut Response) {}
 }
 
 /// `None` turns the layer off.
-impl<T: Step> Step for Option<T> {
+impl<T: RequestHook> RequestHook for Option<T> {
     type After = Option<T::After>;
 
     fn request(&self, request: &mut Request) -> Result<Self::After, Response> {
@@ -105,7 +105,7 @@ impl<T: Step> Step for Option<T> {
     }
 }
 
-impl<T: After> After for Option<T> {
+impl<T: ResponseHook> ResponseHook for Option<T> {
     fn response(self, response: &mut Response) {
         if let Some(after) = self {
             after.response(response);
@@ -118,7 +118,7 @@ impl<T: After> After for Option<T> {
 /// A tuple of steps is one layer with one future, which is moved and polled once for all of them.
 macro_rules! steps {
     ($($step:ident $at:tt),+) => {
-        impl<$($step: Step),+> Step for ($($step,)+) {
+        impl<$($step: RequestHook),+> RequestHook for ($($step,)+) {
             type After = ($(Option<$step::After>,)+);
 
             fn request(&self, request: &mut Request) -> Result<Self::After, Response> {
@@ -138,14 +138,14 @@ macro_rules! steps {
 steps!(A 0, B 1);
 steps!(A 0, B 1, C 2);
 
-impl<A: After, B: After> After for (A, B) {
+impl<A: ResponseHook, B: ResponseHook> ResponseHook for (A, B) {
     fn response(self, response: &mut Response) {
         self.1.response(response);
         self.0.response(response);
     }
 }
 
-impl<A: After, B: After, C: After> After for (A, B, C) {
+impl<A: ResponseHook, B: ResponseHook, C: ResponseHook> ResponseHook for (A, B, C) {
     fn response(self, response: &mut Response) {
         self.2.response(response);
         self.1.response(response);
@@ -155,31 +155,31 @@ impl<A: After, B: After, C: After> After for (A, B, C) {
 
 /// Layer that puts a [`Step`] around a service.
 #[derive(Clone, Copy, Debug)]
-pub struct StepLayer<T>(pub T);
+pub struct HookLayer<T>(pub T);
 
-impl<S, T: Clone> Layer<S> for StepLayer<T> {
-    type Service = Stepped<S, T>;
+impl<S, T: Clone> Layer<S> for HookLayer<T> {
+    type Service = HookService<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Stepped { inner, step: self.0.clone() }
+        HookService { inner, step: self.0.clone() }
     }
 }
 
 /// Service of [`StepLayer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Stepped<S, T> {
+pub struct HookService<S, T> {
     inner: S,
     step: T,
 }
 
-impl<S, T> Service<Request> for Stepped<S, T>
+impl<S, T> Service<Request> for HookService<S, T>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    T: Step,
+    T: RequestHook,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = SteppedFuture<S::Future, T::After>;
+    type Future = HookFuture<S::Future, T::After>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -187,8 +187,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         match self.step.request(&mut request) {
-            Ok(after) => SteppedFuture::Inner { future: self.inner.call(request), after: Some(after) },
-            Err(response) => SteppedFuture::Answered { response: Some(response) },
+            Ok(after) => HookFuture::Inner { future: self.inner.call(request), after: Some(after) },
+            Err(response) => HookFuture::Answered { response: Some(response) },
         }
     }
 }
@@ -197,7 +197,7 @@ pin_project! {
     /// Future of [`Stepped`].
     #[project = SteppedProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
-    pub enum SteppedFuture<F, A> {
+    pub enum HookFuture<F, A> {
         Inner {
             #[pin]
             future: F,
@@ -207,16 +207,16 @@ pin_project! {
     }
 }
 
-impl<F, A> std::fmt::Debug for SteppedFuture<F, A> {
+impl<F, A> std::fmt::Debug for HookFuture<F, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SteppedFuture").finish_non_exhaustive()
     }
 }
 
-impl<F, A> Future for SteppedFuture<F, A>
+impl<F, A> Future for HookFuture<F, A>
 where
     F: Future<Output = Result<Response, Infallible>>,
-    A: After,
+    A: ResponseHook,
 {
     type Output = Result<Response, Infallible>;
 
@@ -239,10 +239,10 @@ where
 macro_rules! step_layer {
     ($layer:ident) => {
         impl<S> tower::Layer<S> for $layer {
-            type Service = $crate::http::layer::Stepped<S, Self>;
+            type Service = $crate::http::layer::HookService<S, Self>;
 
             fn layer(&self, inner: S) -> Self::Service {
-                tower::Layer::layer(&$crate::http::layer::StepLayer(self.clone()), inner)
+                tower::Layer::layer(&$crate::http::layer::HookLayer(self.clone()), inner)
             }
         }
     };

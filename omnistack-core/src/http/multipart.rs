@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::{
     Error,
-    json::{beyond_limit, too_large},
+    json::{is_too_large, too_large},
 };
 
 /// Extractor of a form with files, which are read field by field as they arrive.
@@ -86,13 +86,13 @@ impl Field<'_> {
         let bytes = self.bytes().await?;
         match String::from_utf8(bytes.into()) {
             Ok(text) if !text.contains('\0') => Ok(text),
-            _ => Err(Error::invalid([super::FieldProblem::new(name, "must be UTF-8 text without NUL")])),
+            _ => Err(Error::invalid([super::FieldError::new(name, "must be UTF-8 text without NUL")])),
         }
     }
 }
 
 fn unreadable(error: &inner::MultipartError) -> Error {
-    if beyond_limit(error) {
+    if is_too_large(error) {
         return too_large();
     }
     Error::bad_request("MALFORMED_MULTIPART", format!("the form can't be read: {}", error.body_text()))

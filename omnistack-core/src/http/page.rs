@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{FieldProblem, schema::ByName};
+use super::{FieldError, schema::ByName};
 
 /// Largest number of items in a response.
 pub const MAX_PAGE_SIZE: u32 = 100;
@@ -13,7 +13,7 @@ pub const MAX_COUNTED_ROWS: u32 = 10_000;
 
 /// A page of a list that is continued by a cursor.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Page<T> {
+pub struct CursorPage<T> {
     /// The items, in the requested order.
     #[schema(inline, value_type = Vec<ByName<T>>)]
     pub items: Vec<T>,
@@ -80,14 +80,14 @@ impl PageRequest {
         cursor: Option<&str>,
         page: Option<&str>,
         page_size: Option<&str>,
-    ) -> Result<Self, FieldProblem> {
+    ) -> Result<Self, FieldError> {
         if page.is_none() && page_size.is_none() {
             let limit = number("limit", limit, Self::DEFAULT_SIZE, MAX_PAGE_SIZE)?;
             return Ok(Self::Cursor { limit, cursor: cursor.map(Into::into) });
         }
         if limit.is_some() || cursor.is_some() {
             let message = "can't be combined with `limit` or `cursor`";
-            return Err(FieldProblem::new("page", message));
+            return Err(FieldError::new("page", message));
         }
         let page_size = number("page_size", page_size, Self::DEFAULT_SIZE, MAX_PAGE_SIZE)?;
         Self::numbered(number("page", page, 1, MAX_COUNTED_ROWS)?, page_size)
@@ -97,19 +97,19 @@ impl PageRequest {
     ///
     /// # Errors
     /// Fails for a page whose last row is beyond [`MAX_COUNTED_ROWS`].
-    pub fn numbered(page: u32, page_size: u32) -> Result<Self, FieldProblem> {
+    pub fn numbered(page: u32, page_size: u32) -> Result<Self, FieldError> {
         if u64::from(page) * u64::from(page_size) > u64::from(MAX_COUNTED_ROWS) {
             let message = "can only reach the first 10,000 rows: use `cursor`, or a filter";
-            return Err(FieldProblem::new("page", message));
+            return Err(FieldError::new("page", message));
         }
         Ok(Self::Numbered { page, page_size })
     }
 }
 
-fn number(name: &str, text: Option<&str>, default: u32, most: u32) -> Result<u32, FieldProblem> {
+fn number(name: &str, text: Option<&str>, default: u32, most: u32) -> Result<u32, FieldError> {
     let Some(text) = text else { return Ok(default) };
     match text.parse() {
         Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(FieldProblem::new(name, format!("must be a number from 1 to {most}"))),
+        _ => Err(FieldError::new(name, format!("must be a number from 1 to {most}"))),
     }
 }

@@ -42,12 +42,12 @@ impl Validators {
     }
 
     /// Compares strongly (section 8.8.3.2).
-    fn is(&self, tag: &Tag) -> bool {
+    fn matches_strongly(&self, tag: &Tag) -> bool {
         !tag.weak && self.etag.as_deref().is_some_and(|etag| etag.as_bytes() == tag.opaque)
     }
 
     /// Compares weakly.
-    fn is_like(&self, tag: &Tag) -> bool {
+    fn matches_weakly(&self, tag: &Tag) -> bool {
         self.etag.as_deref().is_some_and(|etag| etag.strip_prefix("W/").unwrap_or(etag).as_bytes() == tag.opaque)
     }
 
@@ -105,18 +105,18 @@ impl Preconditions {
     /// Fails with 412 `PRECONDITION_FAILED`.
     pub fn check(&self, current: &Validators) -> Result<Freshness, Error> {
         if self.headers.contains_key(header::IF_MATCH) {
-            if !self.any(header::IF_MATCH, |tag| current.is(tag)) {
-                return Err(failed("If-Match"));
+            if !self.any(header::IF_MATCH, |tag| current.matches_strongly(tag)) {
+                return Err(precondition_failed("If-Match"));
             }
         } else if self.date(header::IF_UNMODIFIED_SINCE).is_some_and(|second| current.changed_after(second)) {
-            return Err(failed("If-Unmodified-Since"));
+            return Err(precondition_failed("If-Unmodified-Since"));
         }
         if self.headers.contains_key(header::IF_NONE_MATCH) {
-            let known = self.any(header::IF_NONE_MATCH, |tag| current.is_like(tag));
+            let known = self.any(header::IF_NONE_MATCH, |tag| current.matches_weakly(tag));
             return match (known, self.reads) {
                 (false, _) => Ok(Freshness::Changed),
                 (true, true) => Ok(Freshness::NotModified),
-                (true, false) => Err(failed("If-None-Match")),
+                (true, false) => Err(precondition_failed("If-None-Match")),
             };
         }
         let since = self.date(header::IF_MODIFIED_SINCE).filter(|_| self.reads && current.last_modified.is_some());
@@ -130,7 +130,7 @@ impl Preconditions {
     pub fn allow_range(&self, current: &Validators) -> bool {
         let Some(value) = self.headers.get(header::IF_RANGE) else { return true };
         match tags(value.as_bytes()).next() {
-            Some(tag) => current.is(&tag),
+            Some(tag) => current.matches_strongly(&tag),
             None => current.last_modified.map(|at| http_date(at).into_bytes()).as_deref() == Some(value.as_bytes()),
         }
     }
@@ -188,7 +188,7 @@ fn http_date(at: Timestamp) -> String {
     at.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-fn failed(name: &str) -> Error {
+fn precondition_failed(name: &str) -> Error {
     let message = format!("the resource does not match `{name}`; read it again, then retry the request");
     Error::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message)
 }

@@ -5,17 +5,17 @@ mod limiter;
 mod rule;
 mod shared;
 
-pub(crate) use fields::{Fields, Tell};
+pub(crate) use fields::{RateLimitHeaderTemplate, RateLimitHeaders};
 pub use limiter::RateLimiter;
-pub use rule::Verdict;
-pub(crate) use rule::{Counted, State, Terms, Tick};
-pub use shared::{Checking, RateLimits, SharedRateLimiter};
+pub use rule::RateLimitDecision;
+pub(crate) use rule::{CompiledRate, CountResult, RateState, TimeUnit};
+pub use shared::{CheckFuture, RateLimits, SharedRateLimiter};
 #[cfg(feature = "redis")]
-pub(crate) use {rule::Rule, shared::RateStore};
+pub(crate) use {rule::CompiledAlgorithm, shared::RateStore};
 
 use std::{fmt, time::Duration};
 
-use crate::config::Form;
+use crate::config::SettingValue;
 
 /// A number of requests per period, counted by one of two algorithms.
 ///
@@ -86,13 +86,13 @@ impl Rate {
     }
 
     /// Returns the same rate as a token bucket.
-    pub(crate) const fn bucket(mut self) -> Self {
+    pub(crate) const fn token_bucket(mut self) -> Self {
         self.algorithm = Algorithm::TokenBucket;
         self
     }
 
     /// Returns the largest cost of a request that can be allowed at all.
-    pub(crate) fn largest(self) -> u32 {
+    pub(crate) fn max_cost(self) -> u32 {
         match self.algorithm {
             Algorithm::TokenBucket => self.burst,
             Algorithm::SlidingWindow => self.quota,
@@ -122,8 +122,8 @@ impl fmt::Display for Rate {
 /// Longest period of a rate.
 const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
-impl Form for Rate {
-    const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding";
+impl SettingValue for Rate {
+    const EXPECTED: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding";
 
     fn parse(text: &str) -> Result<Self, String> {
         let wrong =
@@ -155,8 +155,8 @@ impl Form for Rate {
 }
 
 /// A rate, or `off`.
-impl Form for RateSetting {
-    const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding, or off";
+impl SettingValue for RateSetting {
+    const EXPECTED: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding, or off";
 
     fn parse(text: &str) -> Result<Self, String> {
         if matches!(text, "off" | "none" | "0") {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{CorsOrigin, rate::RateSetting};
 
-crate::section! {
+crate::settings! {
     /// HTTP server.
     pub struct HttpSettings {
         /// Address to listen on. Use `0.0.0.0` or `::` in a container.

@@ -79,7 +79,7 @@ impl VersionPolicy {
     }
 
     /// Sets the address of the documentation, sent as the header `Link` with `rel="deprecation"`.
-    pub fn see(mut self, url: impl Into<String>) -> Self {
+    pub fn documentation_url(mut self, url: impl Into<String>) -> Self {
         self.link = Some(url.into());
         self
     }

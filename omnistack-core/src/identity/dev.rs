@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::{Authenticate, Authenticator, Identity, Permissions, bearer_token};
 use crate::{
-    app::{BoxError, Ctx, Module, Registry},
-    crypto::same,
+    app::{BoxError, Context, Module, Registry},
+    crypto::constant_time_eq,
     http::Error,
     id::Id,
 };
@@ -41,10 +41,10 @@ use crate::{
 /// ```
 #[derive(Debug, Default)]
 pub struct DevIdentity {
-    token: Token,
+    token: DevToken,
 }
 
-crate::section! {
+crate::settings! {
     /// Development identity.
     ///
     /// ```
@@ -71,7 +71,7 @@ impl Module for DevIdentity {
     fn register(&self, registry: &mut Registry) {
         let settings = registry.config::<DevIdentitySettings>();
         if registry.environment().is_production() {
-            registry.problem(
+            registry.report_problem(
                 "`APP_ENV` is production, and the development identity admits every caller who has its token",
                 "replace `DevIdentity` with a module that authenticates your users, or unset `APP_ENV`",
             );
@@ -86,9 +86,9 @@ impl Module for DevIdentity {
         });
     }
 
-    async fn start(&self, _: &Ctx) -> Result<(), BoxError> {
+    async fn start(&self, _: &Context) -> Result<(), BoxError> {
         if self.token.0.get().is_none() {
-            let kept = kept_token(Path::new("data/dev-token"));
+            let kept = read_or_create_token(Path::new("data/dev-token"));
             _ = self
                 .token
                 .0
@@ -104,16 +104,16 @@ impl DevIdentity {
     pub fn identity() -> Identity {
         let user = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
         let tenant = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));
-        Identity::user(user).for_tenant(tenant).with_permissions(Permissions::all()).into_admin()
+        Identity::user(user).for_tenant(tenant).with_permissions(Permissions::all()).into_operator()
     }
 }
 
 /// The development token; set once the module has started.
 #[derive(Clone, Default)]
-struct Token(Arc<OnceLock<SecretString>>);
+struct DevToken(Arc<OnceLock<SecretString>>);
 
 /// Reads the token from the file. Generates and stores a token if the file does not exist or is empty.
-fn kept_token(path: &Path) -> std::io::Result<SecretString> {
+fn read_or_create_token(path: &Path) -> std::io::Result<SecretString> {
     match std::fs::read_to_string(path) {
         Ok(token) if !token.trim().is_empty() => return Ok(token.trim().into()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -140,19 +140,19 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for DevToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
     }
 }
 
 #[async_trait]
-impl Authenticate for Token {
+impl Authenticate for DevToken {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let own = self.0.get().map(ExposeSecret::expose_secret).unwrap_or_default();
         match bearer_token(request) {
             None => Ok(None),
-            Some(token) if !own.is_empty() && same(token, own) => Ok(Some(DevIdentity::identity())),
+            Some(token) if !own.is_empty() && constant_time_eq(token, own) => Ok(Some(DevIdentity::identity())),
             Some(_) => {
                 Err(Error::unauthorized("this is not the development token; use the one printed when the app started"))
             }

@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use http::Method;
 use tower::{Layer, Service};
 
-use super::{Authenticator, Identity, Origin};
+use super::{Authenticator, Identity, RequestOrigin};
 use crate::{
-    app::Audience,
+    app::AccessLevel,
     http::{Error, Request, Response},
 };
 
@@ -52,30 +52,32 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
-    audience: Audience,
+    audience: AccessLevel,
     authenticator: Authenticator,
-    permissions: Option<Arc<Needed>>,
+    permissions: Option<Arc<RequiredPermissions>>,
     in_person: bool,
 }
 
 /// The permissions for reading and for writing.
 #[derive(Debug)]
-struct Needed {
+struct RequiredPermissions {
     read: String,
     write: String,
 }
 
 impl GuardLayer {
     /// Creates a guard for an access level. A public guard does not require an identity.
-    pub fn new(audience: Audience, authenticator: Authenticator) -> Self {
+    pub fn new(audience: AccessLevel, authenticator: Authenticator) -> Self {
         Self { audience, authenticator, permissions: None, in_person: false }
     }
 
     /// Requires `RESOURCE:read` for GET and HEAD and `RESOURCE:write` for all other methods.
     #[must_use]
     pub fn permissions(mut self, resource: &str) -> Self {
-        self.permissions =
-            Some(Arc::new(Needed { read: format!("{resource}:read"), write: format!("{resource}:write") }));
+        self.permissions = Some(Arc::new(RequiredPermissions {
+            read: format!("{resource}:read"),
+            write: format!("{resource}:write"),
+        }));
         self
     }
 
@@ -148,10 +150,10 @@ where
                 Ok(identity) => identity,
                 Err(error) => return Ok(error.into_response()),
             };
-            let needed = permissions.as_deref().map(|needed| needed.of(&parts.method));
-            match admit(audience, identity, needed, in_person) {
+            let needed = permissions.as_deref().map(|needed| needed.for_method(&parts.method));
+            match check_access(audience, identity, needed, in_person) {
                 Ok(Some(mut identity)) => {
-                    identity.origin = Origin::of(&parts);
+                    identity.origin = RequestOrigin::from_request(&parts);
                     parts.extensions.insert(identity);
                 }
                 Ok(None) => {}
@@ -163,21 +165,21 @@ where
     }
 }
 
-impl Needed {
-    fn of(&self, method: &Method) -> &str {
+impl RequiredPermissions {
+    fn for_method(&self, method: &Method) -> &str {
         if matches!(*method, Method::GET | Method::HEAD) { &self.read } else { &self.write }
     }
 }
 
 /// Returns the identity if the access level and the permissions allow it. Fails with 401 without an identity, and
 /// with 403 for an identity that is not allowed.
-fn admit(
-    audience: Audience,
+fn check_access(
+    audience: AccessLevel,
     identity: Option<Identity>,
     needed: Option<&str>,
     in_person: bool,
 ) -> Result<Option<Identity>, Error> {
-    if let Some(identity) = identity.as_ref().filter(|_| audience != Audience::Public) {
+    if let Some(identity) = identity.as_ref().filter(|_| audience != AccessLevel::Public) {
         if in_person {
             identity.require_in_person()?;
         }
@@ -186,13 +188,13 @@ fn admit(
         }
     }
     match (audience, identity) {
-        (Audience::Public, identity) => Ok(identity),
+        (AccessLevel::Public, identity) => Ok(identity),
         (_, None) => Err(Error::unauthorized("sign in first: send `Authorization: Bearer …`")),
-        (Audience::App, Some(identity)) => Ok(Some(identity)),
-        (Audience::Admin, Some(identity)) if identity.admin => Ok(Some(identity)),
-        (Audience::Admin, Some(_)) => Err(Error::forbidden("this is for operators of the app")),
-        (Audience::Machine, Some(identity)) if identity.machine => Ok(Some(identity)),
-        (Audience::Machine, Some(_)) => Err(Error::forbidden("this is for programs: use an API key")),
+        (AccessLevel::App, Some(identity)) => Ok(Some(identity)),
+        (AccessLevel::Admin, Some(identity)) if identity.operator => Ok(Some(identity)),
+        (AccessLevel::Admin, Some(_)) => Err(Error::forbidden("this is for operators of the app")),
+        (AccessLevel::Machine, Some(identity)) if identity.service_account => Ok(Some(identity)),
+        (AccessLevel::Machine, Some(_)) => Err(Error::forbidden("this is for programs: use an API key")),
     }
 }
 
@@ -204,31 +206,31 @@ mod tests {
     #[test]
     fn each_audience_admits_its_own() {
         let user = Identity::user(Id::from_uuid(uuid::Uuid::nil()));
-        let (admin, machine) = (user.clone().into_admin(), user.clone().into_machine());
+        let (admin, machine) = (user.clone().into_operator(), user.clone().into_service_account());
         let callers = [None, Some(user), Some(admin), Some(machine)];
         let status = |audience| {
             callers.clone().map(|caller| {
-                admit(audience, caller, None, false).map_or_else(|error| error.status().as_u16(), |_| 200)
+                check_access(audience, caller, None, false).map_or_else(|error| error.status().as_u16(), |_| 200)
             })
         };
-        assert_eq!(status(Audience::Public), [200, 200, 200, 200]);
-        assert_eq!(status(Audience::App), [401, 200, 200, 200]);
-        assert_eq!(status(Audience::Admin), [401, 403, 200, 403]);
-        assert_eq!(status(Audience::Machine), [401, 403, 403, 200]);
+        assert_eq!(status(AccessLevel::Public), [200, 200, 200, 200]);
+        assert_eq!(status(AccessLevel::App), [401, 200, 200, 200]);
+        assert_eq!(status(AccessLevel::Admin), [401, 403, 200, 403]);
+        assert_eq!(status(AccessLevel::Machine), [401, 403, 403, 200]);
     }
 
     #[test]
     fn only_the_user_is_there_in_person() {
         let user = Identity::user(Id::from_uuid(uuid::Uuid::nil()));
-        let operator = user.clone().with_actor(Id::from_uuid(uuid::Uuid::max()));
+        let operator = user.clone().with_impersonator(Id::from_uuid(uuid::Uuid::max()));
         for (caller, refused) in [
             (user.clone(), None),
-            (user.clone().into_admin(), None),
-            (user.into_machine(), Some("API_KEY_REFUSED")),
+            (user.clone().into_operator(), None),
+            (user.into_service_account(), Some("API_KEY_REFUSED")),
             (operator.clone(), Some("IMPERSONATION_REFUSED")),
-            (operator.into_admin(), Some("IMPERSONATION_REFUSED")),
+            (operator.into_operator(), Some("IMPERSONATION_REFUSED")),
         ] {
-            let admitted = admit(Audience::App, Some(caller), None, true);
+            let admitted = check_access(AccessLevel::App, Some(caller), None, true);
             assert_eq!(admitted.err().map(|error| error.code().to_owned()).as_deref(), refused);
         }
     }

@@ -11,7 +11,7 @@ use crate::id::Id;
 /// assert_eq!(id.to_string().parse(), Ok(id));
 /// ```
 #[derive(Debug)]
-pub enum User {}
+pub enum UserMarker {}
 
 /// Marker type of tenant ids: see [`TenantId`].
 ///
@@ -23,7 +23,7 @@ pub enum User {}
 /// # Ok::<_, uuid::Error>(())
 /// ```
 #[derive(Debug)]
-pub enum Tenant {}
+pub enum TenantMarker {}
 
 /// Marker type of session ids: see [`SessionId`].
 ///
@@ -37,7 +37,7 @@ pub enum Tenant {}
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub enum Session {}
+pub enum SessionMarker {}
 
 /// Marker type of API key ids: see [`ApiKeyId`].
 ///
@@ -49,7 +49,7 @@ pub enum Session {}
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug)]
-pub enum ApiKey {}
+pub enum ApiKeyMarker {}
 
 /// The id of a user.
 ///
@@ -65,7 +65,7 @@ pub enum ApiKey {}
 /// assert!(serde_json::from_str::<Assign>(r#"{"to": "me"}"#).is_err());
 /// # Ok::<_, serde_json::Error>(())
 /// ```
-pub type UserId = Id<User>;
+pub type UserId = Id<UserMarker>;
 
 /// The id of a tenant. A tenant owns data, is isolated from other tenants, and is billed.
 ///
@@ -80,7 +80,7 @@ pub type UserId = Id<User>;
 ///     Ok(count)
 /// }
 /// ```
-pub type TenantId = Id<Tenant>;
+pub type TenantId = Id<TenantMarker>;
 
 /// The id of a session: one sign-in of a user on one device.
 ///
@@ -101,7 +101,7 @@ pub type TenantId = Id<Tenant>;
 /// assert!(may_end(&caller, other).is_ok());
 /// assert_eq!(may_end(&caller, own).unwrap_err().code(), "SESSION_IN_USE");
 /// ```
-pub type SessionId = Id<Session>;
+pub type SessionId = Id<SessionMarker>;
 
 /// The id of an API key.
 ///
@@ -119,4 +119,4 @@ pub type SessionId = Id<Session>;
 /// }
 /// assert_eq!(calls[&key], 1);
 /// ```
-pub type ApiKeyId = Id<ApiKey>;
+pub type ApiKeyId = Id<ApiKeyMarker>;

@@ -48,7 +48,7 @@ pub struct Permissions(Arc<[Cow<'static, str>]>);
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownPermissions(pub Arc<[String]>);
+pub struct PermissionCatalog(pub Arc<[String]>);
 
 /// An error for text that is not a permission. Contains the text.
 ///
@@ -83,7 +83,7 @@ impl Permissions {
     ///
     /// # Errors
     /// [`PermissionError`] with the first text that is not a permission.
-    pub fn of<T: Into<Cow<'static, str>>>(permissions: impl IntoIterator<Item = T>) -> Result<Self, PermissionError> {
+    pub fn new<T: Into<Cow<'static, str>>>(permissions: impl IntoIterator<Item = T>) -> Result<Self, PermissionError> {
         let checked = |permission: T| {
             let permission = permission.into();
             if is_permission(&permission) { Ok(permission) } else { Err(PermissionError(permission.into_owned())) }
@@ -93,24 +93,24 @@ impl Permissions {
 
     /// Returns whether the set includes a permission.
     pub fn allows(&self, permission: &str) -> bool {
-        let (resource, action) = halves(permission);
+        let (resource, action) = resource_and_action(permission);
         self.0
             .iter()
-            .map(|own| halves(own))
+            .map(|own| resource_and_action(own))
             .any(|(on, may)| (on == "*" || on == resource) && (may == "*" || may == action))
     }
 
     /// Returns whether the set includes every permission of the other set.
-    pub fn covers(&self, others: &Self) -> bool {
+    pub fn is_superset(&self, others: &Self) -> bool {
         others.0.iter().all(|other| self.allows(other))
     }
 
     /// Returns the permissions that both sets include. An API key with scopes has the intersection of its scopes
     /// and its owner's permissions.
     #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
+    pub fn intersection(&self, other: &Self) -> Self {
         let narrower = |(one, two): (&Cow<'static, str>, &Cow<'static, str>)| {
-            let ((one_on, one_may), (two_on, two_may)) = (halves(one), halves(two));
+            let ((one_on, one_may), (two_on, two_may)) = (resource_and_action(one), resource_and_action(two));
             let meet = |one, two| match (one, two) {
                 ("*", other) | (other, "*") => Some(other),
                 (one, two) => (one == two).then_some(one),
@@ -134,7 +134,7 @@ impl Permissions {
 }
 
 /// Splits a permission into resource and action. `*` is the same as `*:*`.
-fn halves(permission: &str) -> (&str, &str) {
+fn resource_and_action(permission: &str) -> (&str, &str) {
     permission.split_once(':').unwrap_or((permission, permission))
 }
 
@@ -151,7 +151,7 @@ impl FromStr for Permissions {
     type Err = PermissionError;
 
     fn from_str(text: &str) -> Result<Self, PermissionError> {
-        Self::of(text.split_ascii_whitespace().map(str::to_owned))
+        Self::new(text.split_ascii_whitespace().map(str::to_owned))
     }
 }
 
@@ -176,7 +176,7 @@ impl Serialize for Permissions {
 
 impl<'de> Deserialize<'de> for Permissions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::of(Vec::<String>::deserialize(deserializer)?).map_err(D::Error::custom)
+        Self::new(Vec::<String>::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -220,8 +220,8 @@ mod tests {
             ("*", "*", "*"),
             ("*:read projects:*", "projects:write members:read", "members:read projects:write"),
         ] {
-            assert_eq!(set(one).and(&set(two)), set(both), "{one} and {two}");
-            assert_eq!(set(two).and(&set(one)), set(both), "{two} and {one}");
+            assert_eq!(set(one).intersection(&set(two)), set(both), "{one} and {two}");
+            assert_eq!(set(two).intersection(&set(one)), set(both), "{two} and {one}");
         }
     }
 

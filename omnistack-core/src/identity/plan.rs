@@ -47,7 +47,7 @@ impl Plan {
     }
 
     /// Returns whether the plan includes a feature.
-    pub fn has(&self, feature: &str) -> bool {
+    pub fn has_feature(&self, feature: &str) -> bool {
         self.features.iter().any(|included| included == feature || included == "*")
     }
 }
@@ -132,7 +132,7 @@ impl Entitlements {
 
 impl Default for Entitlements {
     fn default() -> Self {
-        Self::new(Unlimited)
+        Self::new(UnlimitedPlans)
     }
 }
 
@@ -142,10 +142,10 @@ impl fmt::Debug for Entitlements {
     }
 }
 
-struct Unlimited;
+struct UnlimitedPlans;
 
 #[async_trait]
-impl PlanSource for Unlimited {
+impl PlanSource for UnlimitedPlans {
     async fn plan(&self, _: TenantId) -> Result<Plan, Error> {
         Ok(Plan::new("unlimited").feature("*"))
     }

@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     http::{
         Error, Request, Response,
-        layer::{Step, step_layer},
+        layer::{RequestHook, step_layer},
     },
 };
 
@@ -52,7 +52,7 @@ impl Require {
     }
 
     /// Requires a sign-in no older than `within`.
-    pub fn recent(within: Duration) -> Self {
+    pub fn fresh_sign_in(within: Duration) -> Self {
         Self::default().signed_in_within(within)
     }
 
@@ -69,18 +69,18 @@ impl Require {
     }
 
     /// Returns whether there are requirements besides a flag. The flag is checked by a separate layer.
-    pub(crate) fn asks_of_caller(&self) -> bool {
+    pub(crate) fn has_caller_requirements(&self) -> bool {
         self.permission.is_some() || self.within.is_some() || self.second_factor
     }
 
     /// Returns the required flag.
     #[cfg(feature = "flags")]
-    pub(crate) fn asked_flag(&self) -> Option<Cow<'static, str>> {
+    pub(crate) fn required_flag(&self) -> Option<Cow<'static, str>> {
         self.flag.clone()
     }
 
     /// Returns the required permission.
-    pub fn asked(&self) -> Option<&str> {
+    pub fn required_permission(&self) -> Option<&str> {
         self.permission.as_deref()
     }
 
@@ -93,12 +93,13 @@ impl Require {
         if let Some(permission) = &self.permission {
             caller.require(permission)?;
         }
-        if self.second_factor && !caller.proof.is_some_and(|proof| proof.second_factor) {
+        if self.second_factor && !caller.authentication.is_some_and(|proof| proof.second_factor) {
             let message = "sign in with a second factor";
             return Err(step_up("SECOND_FACTOR_REQUIRED", message.into(), "acr_values=\"mfa\""));
         }
         if let Some(within) = self.within {
-            let old = caller.proof.is_none_or(|proof| clock.now().since(proof.at) > within);
+            let old =
+                caller.authentication.is_none_or(|proof| clock.now().duration_since(proof.authenticated_at) > within);
             if old {
                 let seconds = within.as_secs();
                 let message = format!("the sign-in is older than {seconds} seconds; sign in again");
@@ -114,7 +115,7 @@ fn step_up(code: &'static str, message: String, how: &str) -> Error {
         format!("Bearer error=\"insufficient_user_authentication\", error_description=\"{message}\", {how}");
     let error = Error::new(StatusCode::UNAUTHORIZED, code, message);
     match HeaderValue::try_from(challenge) {
-        Ok(challenge) => error.header(header::WWW_AUTHENTICATE, challenge),
+        Ok(challenge) => error.with_header(header::WWW_AUTHENTICATE, challenge),
         Err(_) => error,
     }
 }
@@ -159,7 +160,7 @@ impl RequireLayer {
 
 step_layer!(RequireLayer);
 
-impl Step for RequireLayer {
+impl RequestHook for RequireLayer {
     type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {

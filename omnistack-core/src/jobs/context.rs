@@ -1,11 +1,11 @@
 //! The context of a running job.
 
-use super::{JobId, store::Store};
+use super::{JobId, store::JobStore};
 use crate::{identity::TenantId, trace::TraceContext};
 
 /// The current attempt of a job.
 #[derive(Clone, Debug)]
-pub struct JobCtx {
+pub struct JobContext {
     pub(super) id: JobId,
     pub(super) name: String,
     pub(super) attempt: u32,
@@ -13,10 +13,10 @@ pub struct JobCtx {
     pub(super) lease: i32,
     pub(super) tenant: Option<TenantId>,
     pub(super) trace: Option<TraceContext>,
-    pub(super) store: Store,
+    pub(super) store: JobStore,
 }
 
-impl JobCtx {
+impl JobContext {
     /// Returns the id of the job. It is the same in all attempts, so it can serve as an idempotency key for calls
     /// to providers.
     pub fn id(&self) -> JobId {

@@ -4,17 +4,17 @@ use std::{str::FromStr as _, sync::Arc};
 
 use jiff::tz::TimeZone;
 
-use super::{Draft, Job, Jobs, store::Store};
+use super::{Job, Jobs, NewJob, store::JobStore};
 use crate::{clock::Timestamp, db};
 
 /// What happens to ticks that no worker was running for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Missed {
+pub enum MissedTickBehavior {
     /// Missed ticks are skipped.
     #[default]
     Skip,
     /// A worker makes up for the last missed tick, once, when it starts.
-    RunOnce,
+    CatchUp,
 }
 
 /// A schedule that enqueues a job at each tick, once for all replicas together.
@@ -23,16 +23,16 @@ pub enum Missed {
 pub struct Cron {
     pattern: String,
     zone: String,
-    missed: Missed,
+    missed: MissedTickBehavior,
     name: &'static str,
-    draft: Result<Make, serde_json::Error>,
+    draft: Result<JobFactory, serde_json::Error>,
 }
 
 /// Creates the job of a tick.
 #[derive(Clone)]
-struct Make(Arc<dyn Fn() -> Draft + Send + Sync>);
+struct JobFactory(Arc<dyn Fn() -> NewJob + Send + Sync>);
 
-impl std::fmt::Debug for Make {
+impl std::fmt::Debug for JobFactory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Make")
     }
@@ -42,21 +42,27 @@ impl Cron {
     /// Creates a schedule in UTC. The pattern has minute, hour, day of month, month and day of week
     /// (`0 3 * * *`); with six fields, the first one is seconds.
     pub fn new<J: Job + Clone>(pattern: impl Into<String>, job: J) -> Self {
-        let draft = serde_json::to_string(&job).map(|_| Make(Arc::new(move || Draft::new(job.clone()))));
-        Self { pattern: pattern.into(), zone: "UTC".into(), missed: Missed::default(), name: J::NAME, draft }
+        let draft = serde_json::to_string(&job).map(|_| JobFactory(Arc::new(move || NewJob::new(job.clone()))));
+        Self {
+            pattern: pattern.into(),
+            zone: "UTC".into(),
+            missed: MissedTickBehavior::default(),
+            name: J::NAME,
+            draft,
+        }
     }
 
     /// Sets the time zone, e.g. `Europe/Berlin`. A pattern with one minute and one hour is due once a day: if
     /// daylight saving skips that time, at the moment of the change; if it repeats that time, only the first
     /// time. Any other pattern, such as `*/30 * * * *` or `15,45 2 * * *`, follows the clock: it is not due in a
     /// skipped hour, and due twice in a repeated one.
-    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+    pub fn time_zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = zone.into();
         self
     }
 
     /// Sets what happens to missed ticks.
-    pub fn missed(mut self, missed: Missed) -> Self {
+    pub fn missed_ticks(mut self, missed: MissedTickBehavior) -> Self {
         self.missed = missed;
         self
     }
@@ -67,7 +73,7 @@ impl Cron {
         let pattern = pattern.map_err(|error| format!("cron `{}` of `{}`: {error}", self.pattern, self.name))?;
         let zone = TimeZone::get(&self.zone);
         let zone = zone.map_err(|_| format!("cron of `{}`: the time zone `{}` is unknown", self.name, self.zone))?;
-        let Make(make) = self.draft.map_err(|error| format!("cron of `{}`: {error}", self.name))?;
+        let JobFactory(make) = self.draft.map_err(|error| format!("cron of `{}`: {error}", self.name))?;
         let id = format!("{} {} {}", self.name, self.pattern, self.zone);
         Ok(CronSpec { id, name: self.name, pattern, zone, missed: self.missed, make })
     }
@@ -81,7 +87,7 @@ pub struct CronInfo {
     /// Cron pattern.
     pub pattern: String,
     /// Time zone.
-    pub zone: String,
+    pub time_zone: String,
     /// Time of the next tick; `None` if there is none.
     pub next: Option<Timestamp>,
 }
@@ -94,14 +100,14 @@ pub(crate) struct CronSpec {
     name: &'static str,
     pattern: croner::Cron,
     zone: TimeZone,
-    missed: Missed,
-    make: Arc<dyn Fn() -> Draft + Send + Sync>,
+    missed: MissedTickBehavior,
+    make: Arc<dyn Fn() -> NewJob + Send + Sync>,
 }
 
 impl CronSpec {
     pub(super) fn info(&self, now: Timestamp) -> CronInfo {
         let zone = self.zone.iana_name().unwrap_or("UTC").to_owned();
-        CronInfo { name: self.name, pattern: self.pattern.as_str().to_owned(), zone, next: self.after(now) }
+        CronInfo { name: self.name, pattern: self.pattern.as_str().to_owned(), time_zone: zone, next: self.after(now) }
     }
 
     /// Returns the first tick after a moment, or `None` if there is none.
@@ -112,11 +118,11 @@ impl CronSpec {
 
     /// Returns the moment after which ticks are due at start: now, or with [`Missed::RunOnce`] the last tick
     /// claimed by any replica (for a new schedule, the time it was first stored).
-    pub(super) async fn begin(&self, store: &Store) -> Result<Timestamp, db::Error> {
+    pub(super) async fn begin(&self, store: &JobStore) -> Result<Timestamp, db::Error> {
         let now = store.clock.now();
         Ok(match self.missed {
-            Missed::Skip => now,
-            Missed::RunOnce => Timestamp::from_micros(store.last_tick(&self.id).await?).min(now),
+            MissedTickBehavior::Skip => now,
+            MissedTickBehavior::CatchUp => Timestamp::from_micros(store.last_tick(&self.id).await?).min(now),
         })
     }
 
@@ -130,7 +136,7 @@ impl CronSpec {
             return Ok(since);
         }
         let mut tx = jobs.store.db.begin().await?;
-        if Store::claim_tick(&mut tx, &self.id, due.as_micros()).await? {
+        if JobStore::claim_tick(&mut tx, &self.id, due.as_micros()).await? {
             match jobs.enqueue_in(&mut tx, (self.make)()).await {
                 Ok(_) => tx.commit().await?,
                 Err(super::EnqueueError::Database(error)) => return Err(error),

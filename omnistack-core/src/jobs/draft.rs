@@ -35,7 +35,7 @@ impl Priority {
 
 /// When a job is due.
 #[derive(Clone, Copy, Debug)]
-enum Due {
+enum DueTime {
     Now,
     At(Timestamp),
     After(Duration),
@@ -62,11 +62,11 @@ enum Due {
 /// ```
 #[derive(Debug)]
 #[must_use = "a draft does nothing until it is enqueued"]
-pub struct Draft {
+pub struct NewJob {
     name: &'static str,
     queue: String,
     payload: Result<String, serde_json::Error>,
-    due: Due,
+    due: DueTime,
     priority: Priority,
     max_attempts: u32,
     timeout: Option<Duration>,
@@ -75,14 +75,14 @@ pub struct Draft {
     trace: Option<TraceContext>,
 }
 
-impl Draft {
+impl NewJob {
     /// Creates a job that is due now, in the queue of its type.
     pub fn new<J: Job>(job: J) -> Self {
         Self {
             name: J::NAME,
             queue: J::QUEUE.into(),
             payload: serde_json::to_string(&job),
-            due: Due::Now,
+            due: DueTime::Now,
             priority: Priority::default(),
             max_attempts: J::MAX_ATTEMPTS,
             timeout: None,
@@ -99,14 +99,14 @@ impl Draft {
     }
 
     /// Sets the earliest time at which the job starts.
-    pub fn at(mut self, due: Timestamp) -> Self {
-        self.due = Due::At(due);
+    pub fn run_at(mut self, due: Timestamp) -> Self {
+        self.due = DueTime::At(due);
         self
     }
 
     /// Sets the delay after which the job starts, counted from when it is enqueued.
-    pub fn after(mut self, delay: Duration) -> Self {
-        self.due = Due::After(delay);
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.due = DueTime::After(delay);
         self
     }
 
@@ -161,9 +161,9 @@ impl Draft {
 
     /// Returns the row to store. Fails if the payload, the queue's name or the unique key is too long, or the
     /// payload can't be serialized.
-    pub(super) fn into_row(self, now: Timestamp, batch: Option<BatchId>) -> Result<Row, EnqueueError> {
+    pub(super) fn into_row(self, now: Timestamp, batch: Option<BatchId>) -> Result<JobRow, EnqueueError> {
         let payload = self.payload.map_err(EnqueueError::Payload)?;
-        if payload.len() > LARGEST_PAYLOAD {
+        if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(EnqueueError::TooLarge { name: self.name, bytes: payload.len() });
         }
         let unique = self.unique.as_ref().map_or("", |(key, _)| key);
@@ -173,14 +173,14 @@ impl Draft {
         let micros = |wait: Duration| i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
         let now = now.as_micros();
         let run_at = match self.due {
-            Due::Now => now,
-            Due::At(due) => due.as_micros(),
-            Due::After(delay) => now.saturating_add(micros(delay)),
+            DueTime::Now => now,
+            DueTime::At(due) => due.as_micros(),
+            DueTime::After(delay) => now.saturating_add(micros(delay)),
         };
         let (unique_key, window) = self.unique.unzip();
         let id = JobId::new(Timestamp::from_micros(now));
         let trace = self.trace.or_else(TraceContext::current);
-        Ok(Row {
+        Ok(JobRow {
             id: hex(id.uuid()),
             job: id,
             name: self.name.into(),
@@ -202,14 +202,14 @@ impl Draft {
     }
 }
 
-impl<J: Job> From<J> for Draft {
+impl<J: Job> From<J> for NewJob {
     fn from(job: J) -> Self {
         Self::new(job)
     }
 }
 
 /// Most bytes of a payload. Store larger data in a file or a table, and its id in the job.
-pub const LARGEST_PAYLOAD: usize = 256 * 1024;
+pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 
 /// Most bytes of a queue's name or a unique key, which are indexed.
 pub(crate) const MAX_KEY_BYTES: usize = 500;
@@ -217,8 +217,8 @@ pub(crate) const MAX_KEY_BYTES: usize = 500;
 /// The first row of a job, in the JSON that both databases insert from. Ids are 32 hex digits, which both
 /// databases can read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Row {
-    #[serde(skip, default = "nobody")]
+pub(super) struct JobRow {
+    #[serde(skip, default = "nil_id")]
     pub(super) job: JobId,
     pub(super) id: String,
     pub(super) name: String,
@@ -238,11 +238,11 @@ pub(super) struct Row {
     created_at: i64,
 }
 
-fn nobody() -> JobId {
+fn nil_id() -> JobId {
     Id::from_uuid(uuid::Uuid::nil())
 }
 
-impl Row {
+impl JobRow {
     /// Makes the job due now, for the callback of a batch.
     pub(super) fn due(mut self, now: Timestamp) -> Self {
         let now = now.as_micros();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{
-    BatchId, Draft, FailureInfo, JobFilter, JobId, JobInfo, QueueInfo,
-    draft::Row,
-    store::{self, Store},
+    BatchId, FailureInfo, JobFilter, JobId, JobInfo, NewJob, QueueInfo,
+    draft::JobRow,
+    store::{self, JobStore},
 };
 use crate::{
     clock::Clock,
@@ -35,7 +35,7 @@ pub enum EnqueueError {
     #[error(
         "the payload of `{name}` has {bytes} bytes, more than the limit of {}; store large data in a file or a table \
          and its id in the job",
-        super::LARGEST_PAYLOAD
+        super::MAX_PAYLOAD_BYTES
     )]
     TooLarge {
         /// Name of the job.
@@ -56,7 +56,7 @@ pub enum EnqueueError {
     },
     /// A batch can't be enqueued in a transaction of a tenant database.
     #[error("a batch can't be enqueued in a transaction of a tenant database; enqueue a job that enqueues the batch")]
-    BatchElsewhere,
+    BatchInTenantDatabase,
     /// The error of the database.
     #[error(transparent)]
     Database(#[from] db::Error),
@@ -81,7 +81,7 @@ impl From<EnqueueError> for crate::http::Error {
 /// The job queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Jobs {
-    pub(super) store: Store,
+    pub(super) store: JobStore,
     /// Notifies the worker of this process.
     pub(super) wake: Arc<Notify>,
 }
@@ -89,14 +89,14 @@ pub struct Jobs {
 impl Jobs {
     /// Creates the queue in a database in which core's migrations have run.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { store: Store { db, clock }, wake: Arc::default() }
+        Self { store: JobStore { db, clock }, wake: Arc::default() }
     }
 
     /// Enqueues a job or a [`Draft`].
     ///
     /// # Errors
     /// See [`EnqueueError`]. Nothing is enqueued then.
-    pub async fn enqueue(&self, job: impl Into<Draft>) -> Result<Enqueued, EnqueueError> {
+    pub async fn enqueue(&self, job: impl Into<NewJob>) -> Result<Enqueued, EnqueueError> {
         let mut all = self.enqueue_all([job]).await?;
         Ok(all.swap_remove(0))
     }
@@ -108,7 +108,7 @@ impl Jobs {
     ///
     /// # Errors
     /// See [`EnqueueError`]. Roll back the transaction after a database error.
-    pub async fn enqueue_in(&self, tx: &mut Tx, job: impl Into<Draft>) -> Result<Enqueued, EnqueueError> {
+    pub async fn enqueue_in(&self, tx: &mut Tx, job: impl Into<NewJob>) -> Result<Enqueued, EnqueueError> {
         let mut all = self.enqueue_all_in(tx, [job]).await?;
         Ok(all.swap_remove(0))
     }
@@ -117,7 +117,7 @@ impl Jobs {
     ///
     /// # Errors
     /// See [`EnqueueError`].
-    pub async fn enqueue_all<D: Into<Draft>>(
+    pub async fn enqueue_all<D: Into<NewJob>>(
         &self,
         jobs: impl IntoIterator<Item = D>,
     ) -> Result<Vec<Enqueued>, EnqueueError> {
@@ -132,7 +132,7 @@ impl Jobs {
     ///
     /// # Errors
     /// See [`EnqueueError`].
-    pub async fn enqueue_all_in<D: Into<Draft>>(
+    pub async fn enqueue_all_in<D: Into<NewJob>>(
         &self,
         tx: &mut Tx,
         jobs: impl IntoIterator<Item = D>,
@@ -146,14 +146,14 @@ impl Jobs {
     ///
     /// # Errors
     /// See [`EnqueueError`]. [`EnqueueError::BatchElsewhere`] in a transaction of a tenant database.
-    pub async fn enqueue_batch_in<D: Into<Draft>>(
+    pub async fn enqueue_batch_in<D: Into<NewJob>>(
         &self,
         tx: &mut Tx,
         jobs: impl IntoIterator<Item = D>,
-        then: impl Into<Draft>,
+        then: impl Into<NewJob>,
     ) -> Result<BatchId, EnqueueError> {
-        if tx.is_apart() {
-            return Err(EnqueueError::BatchElsewhere);
+        if tx.in_tenant_database() {
+            return Err(EnqueueError::BatchInTenantDatabase);
         }
         let now = self.store.clock.now();
         let batch = BatchId::new(now);
@@ -169,22 +169,22 @@ impl Jobs {
             return Ok(batch);
         }
         let callback = serde_json::to_string(&then).map_err(EnqueueError::Payload)?;
-        Store::open_batch(tx, batch, added, Some(callback)).await?;
+        JobStore::open_batch(tx, batch, added, Some(callback)).await?;
         Ok(batch)
     }
 
-    fn rows<D: Into<Draft>>(
+    fn rows<D: Into<NewJob>>(
         &self,
         jobs: impl IntoIterator<Item = D>,
         batch: Option<BatchId>,
-    ) -> Result<Vec<Row>, EnqueueError> {
+    ) -> Result<Vec<JobRow>, EnqueueError> {
         let now = self.store.clock.now();
         jobs.into_iter().map(|job| job.into().into_row(now, batch)).collect()
     }
 
-    async fn insert(&self, tx: &mut Tx, rows: &[Row]) -> Result<Vec<Enqueued>, EnqueueError> {
-        if let Some(tenant) = tx.tenant().filter(|_| tx.is_apart() && !rows.is_empty()) {
-            relay::put(tx, tenant, relay::Kind::Jobs, rows, self.store.clock.now()).await?;
+    async fn insert(&self, tx: &mut Tx, rows: &[JobRow]) -> Result<Vec<Enqueued>, EnqueueError> {
+        if let Some(tenant) = tx.tenant().filter(|_| tx.in_tenant_database() && !rows.is_empty()) {
+            relay::add_to_outbox(tx, tenant, relay::OutboxKind::Jobs, rows, self.store.clock.now()).await?;
             return Ok(rows.iter().map(|row| Enqueued { id: row.job, duplicate: false }).collect());
         }
         let enqueued = store::insert(tx, rows, self.store.clock.now().as_micros()).await?;
@@ -194,9 +194,10 @@ impl Jobs {
     }
 
     /// Inserts jobs from the outbox of a tenant database, unless they were inserted before.
-    pub(crate) async fn carry_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
-        let rows: Vec<Row> = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
-        store::carry(tx, &rows, self.store.clock.now().as_micros()).await?;
+    pub(crate) async fn insert_relayed_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let rows: Vec<JobRow> =
+            serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))?;
+        store::insert_relayed(tx, &rows, self.store.clock.now().as_micros()).await?;
         let wake = Arc::clone(&self.wake);
         tx.on_commit(move || wake.notify_one());
         Ok(())
@@ -272,7 +273,7 @@ impl Jobs {
     ///
     /// # Errors
     /// The errors of the database.
-    pub async fn discard(&self, filter: &JobFilter) -> Result<u64, db::Error> {
+    pub async fn delete(&self, filter: &JobFilter) -> Result<u64, db::Error> {
         self.store.discard(filter).await
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, draft::MAX_KEY_BYTES};
 use crate::{
     app::{Api, Mount, Registry},
-    http::{Error, FieldProblem, Json, Page, Path, Query},
+    http::{CursorPage, Error, FieldError, Json, Path, Query},
     identity::TenantId,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn register(registry: &mut Registry) {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct JobListQuery {
     /// State of the jobs.
     #[garde(skip)]
     state: Option<JobState>,
@@ -59,16 +59,16 @@ struct ListQuery {
 }
 
 /// Lists jobs, newest first.
-#[utoipa::path(get, path = "/", operation_id = "list_jobs", params(ListQuery), responses((status = 200, body = Page<JobInfo>)))]
-async fn list(State(jobs): State<Jobs>, Query(query): Query<ListQuery>) -> Result<Json<Page<JobInfo>>, Error> {
-    let ListQuery { state, queue, name, tenant, limit, cursor } = query;
+#[utoipa::path(get, path = "/", operation_id = "list_jobs", params(JobListQuery), responses((status = 200, body = CursorPage<JobInfo>)))]
+async fn list(State(jobs): State<Jobs>, Query(query): Query<JobListQuery>) -> Result<Json<CursorPage<JobInfo>>, Error> {
+    let JobListQuery { state, queue, name, tenant, limit, cursor } = query;
     let limit = limit.unwrap_or(20);
     let filter = JobFilter { state, queue, name, tenant, id: None };
     let mut items = jobs.list(&filter, cursor, limit + 1).await?;
     let more = items.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(Json(Page { items, next_cursor }))
+    Ok(Json(CursorPage { items, next_cursor }))
 }
 
 /// Counts the jobs of each queue by state, each state up to 10,000.
@@ -97,14 +97,14 @@ async fn get(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<Job
 /// The number of changed jobs.
 #[derive(Serialize, ToSchema)]
 #[schema(as = JobsChanged)]
-struct Changed {
+struct ChangedJobs {
     /// Number of changed jobs.
     changed: u64,
 }
 
-async fn one(jobs: &Jobs, id: JobId, changed: u64, refused: &str) -> Result<Json<Changed>, Error> {
+async fn changed_or_conflict(jobs: &Jobs, id: JobId, changed: u64, refused: &str) -> Result<Json<ChangedJobs>, Error> {
     if changed > 0 {
-        return Ok(Json(Changed { changed }));
+        return Ok(Json(ChangedJobs { changed }));
     }
     match jobs.get(id).await? {
         None => Err(Error::not_found("the job")),
@@ -114,25 +114,25 @@ async fn one(jobs: &Jobs, id: JobId, changed: u64, refused: &str) -> Result<Json
 
 /// Retries a dead, cancelled or scheduled job now.
 #[utoipa::path(post, path = "/{id}/retry", operation_id = "retry_job", params(("id" = String, Path, format = "uuid")),
-    responses((status = 200, body = Changed)))]
-async fn retry(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<Changed>, Error> {
+    responses((status = 200, body = ChangedJobs)))]
+async fn retry(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<ChangedJobs>, Error> {
     let changed = jobs.retry(&JobFilter::id(id)).await?;
-    one(&jobs, id, changed, "only dead, cancelled and scheduled jobs can be retried").await
+    changed_or_conflict(&jobs, id, changed, "only dead, cancelled and scheduled jobs can be retried").await
 }
 
 /// Cancels a job.
 #[utoipa::path(post, path = "/{id}/cancel", operation_id = "cancel_job", params(("id" = String, Path, format = "uuid")),
-    responses((status = 200, body = Changed)))]
-async fn cancel(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<Changed>, Error> {
+    responses((status = 200, body = ChangedJobs)))]
+async fn cancel(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<ChangedJobs>, Error> {
     let changed = jobs.cancel(&JobFilter::id(id)).await?;
-    one(&jobs, id, changed, "finished jobs can't be cancelled").await
+    changed_or_conflict(&jobs, id, changed, "finished jobs can't be cancelled").await
 }
 
 /// The jobs to change: those that match all fields that are set.
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = JobSelection)]
-struct Selection {
+struct JobSelection {
     /// State of the jobs.
     #[garde(skip)]
     state: Option<JobState>,
@@ -153,40 +153,43 @@ struct Selection {
     all: bool,
 }
 
-impl Selection {
+impl JobSelection {
     fn filter(self) -> Result<JobFilter, Error> {
         let Self { state, queue, name, tenant, all } = self;
         let some = state.is_some() || queue.is_some() || name.is_some() || tenant.is_some();
         if !some && !all {
-            return Err(Error::invalid([FieldProblem::new("all", "must be true if no other field is set")]));
+            return Err(Error::invalid([FieldError::new("all", "must be true if no other field is set")]));
         }
         Ok(JobFilter { state, queue, name, tenant, id: None })
     }
 }
 
 /// Retries all dead, cancelled and scheduled jobs that match now.
-#[utoipa::path(post, path = "/retry", operation_id = "retry_jobs", request_body = Selection,
-    responses((status = 200, body = Changed)))]
-async fn retry_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>) -> Result<Json<Changed>, Error> {
-    Ok(Json(Changed { changed: jobs.retry(&selection.filter()?).await? }))
+#[utoipa::path(post, path = "/retry", operation_id = "retry_jobs", request_body = JobSelection,
+    responses((status = 200, body = ChangedJobs)))]
+async fn retry_all(State(jobs): State<Jobs>, Json(selection): Json<JobSelection>) -> Result<Json<ChangedJobs>, Error> {
+    Ok(Json(ChangedJobs { changed: jobs.retry(&selection.filter()?).await? }))
 }
 
 /// Cancels all jobs that match and are not finished.
-#[utoipa::path(post, path = "/cancel", operation_id = "cancel_jobs", request_body = Selection,
-    responses((status = 200, body = Changed)))]
-async fn cancel_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>) -> Result<Json<Changed>, Error> {
-    Ok(Json(Changed { changed: jobs.cancel(&selection.filter()?).await? }))
+#[utoipa::path(post, path = "/cancel", operation_id = "cancel_jobs", request_body = JobSelection,
+    responses((status = 200, body = ChangedJobs)))]
+async fn cancel_all(State(jobs): State<Jobs>, Json(selection): Json<JobSelection>) -> Result<Json<ChangedJobs>, Error> {
+    Ok(Json(ChangedJobs { changed: jobs.cancel(&selection.filter()?).await? }))
 }
 
 /// Deletes all finished jobs that match, including dead letters.
-#[utoipa::path(post, path = "/discard", operation_id = "discard_jobs", request_body = Selection,
-    responses((status = 200, body = Changed)))]
-async fn discard_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>) -> Result<Json<Changed>, Error> {
-    Ok(Json(Changed { changed: jobs.discard(&selection.filter()?).await? }))
+#[utoipa::path(post, path = "/discard", operation_id = "discard_jobs", request_body = JobSelection,
+    responses((status = 200, body = ChangedJobs)))]
+async fn discard_all(
+    State(jobs): State<Jobs>,
+    Json(selection): Json<JobSelection>,
+) -> Result<Json<ChangedJobs>, Error> {
+    Ok(Json(ChangedJobs { changed: jobs.delete(&selection.filter()?).await? }))
 }
 
 /// Fails with 404 for a name that is too long for a queue.
-fn known(queue: &str) -> Result<(), Error> {
+fn check_queue_name(queue: &str) -> Result<(), Error> {
     if queue.len() > MAX_KEY_BYTES { Err(Error::not_found("the queue")) } else { Ok(()) }
 }
 
@@ -194,7 +197,7 @@ fn known(queue: &str) -> Result<(), Error> {
 #[utoipa::path(post, path = "/queues/{queue}/pause", operation_id = "pause_job_queue", params(("queue" = String, Path)),
     responses((status = 204)))]
 async fn pause(State(jobs): State<Jobs>, Path(queue): Path<String>) -> Result<StatusCode, Error> {
-    known(&queue)?;
+    check_queue_name(&queue)?;
     jobs.pause(&queue).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -203,7 +206,7 @@ async fn pause(State(jobs): State<Jobs>, Path(queue): Path<String>) -> Result<St
 #[utoipa::path(post, path = "/queues/{queue}/resume", operation_id = "resume_job_queue", params(("queue" = String, Path)),
     responses((status = 204)))]
 async fn resume(State(jobs): State<Jobs>, Path(queue): Path<String>) -> Result<StatusCode, Error> {
-    known(&queue)?;
+    check_queue_name(&queue)?;
     jobs.resume(&queue).await?;
     Ok(StatusCode::NO_CONTENT)
 }

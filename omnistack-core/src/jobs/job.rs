@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::JobCtx;
+use super::JobContext;
 use crate::app::BoxError;
 
 /// Work that runs in the background: a serde struct that is stored in the database until it is done.
@@ -50,29 +50,29 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// After any error the job is retried, after the [`backoff`](Self::backoff), until its attempts are used up.
     /// After [`JobError::fatal`] it is not retried.
-    async fn run(self, state: &Self::State, ctx: &JobCtx) -> Result<(), JobError>;
+    async fn run(self, state: &Self::State, ctx: &JobContext) -> Result<(), JobError>;
 
     /// Returns the delay after a failed attempt, counted from 1. Up to a fifth is added or subtracted, so that
     /// jobs that failed together are not retried together.
     fn backoff(attempt: u32) -> Duration {
-        exponential(attempt)
+        exponential_backoff(attempt)
     }
 }
 
 /// Returns 2 s, 4 s, 8 s and so on, up to an hour.
-pub(crate) fn exponential(attempt: u32) -> Duration {
+pub(crate) fn exponential_backoff(attempt: u32) -> Duration {
     Duration::from_secs(1 << attempt.min(12)).min(Duration::from_hours(1))
 }
 
 /// The error of an attempt, and whether the job is retried.
 #[derive(Debug)]
 pub struct JobError {
-    pub(crate) kind: Kind,
+    pub(crate) kind: JobErrorKind,
     source: BoxError,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JobErrorKind {
     Retry,
     Fatal,
     Snooze(Duration),
@@ -81,22 +81,22 @@ pub(crate) enum Kind {
 impl JobError {
     /// Creates an error after which the job is retried, like any other error.
     pub fn retry(error: impl Into<BoxError>) -> Self {
-        Self { kind: Kind::Retry, source: error.into() }
+        Self { kind: JobErrorKind::Retry, source: error.into() }
     }
 
     /// Creates an error after which the job is not retried: it becomes a dead letter.
     pub fn fatal(error: impl Into<BoxError>) -> Self {
-        Self { kind: Kind::Fatal, source: error.into() }
+        Self { kind: JobErrorKind::Fatal, source: error.into() }
     }
 
     /// Postpones the job without failing: it runs again after this time, and the attempt is not counted.
     pub fn snooze(after: Duration) -> Self {
-        Self { kind: Kind::Snooze(after), source: "too early".into() }
+        Self { kind: JobErrorKind::Snooze(after), source: "too early".into() }
     }
 
     /// Returns whether the job is retried.
     pub fn is_retryable(&self) -> bool {
-        self.kind != Kind::Fatal
+        self.kind != JobErrorKind::Fatal
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 #[cfg(feature = "postgres")]
 use tokio::time::timeout;
 
-use crate::{app::Shutdown, db::Db};
+use crate::{app::ShutdownToken, db::Db};
 
 /// How often a connection without notifications is tested: a lost connection would stay silent forever.
 #[cfg(feature = "postgres")]
@@ -22,13 +22,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Wakes a worker whenever its channel is notified. Without PostgreSQL, and while the database is unavailable,
 /// the worker polls.
 #[cfg(feature = "postgres")]
-pub(crate) async fn listen(db: Db, channel: &'static str, wake: Arc<Notify>, shutdown: Shutdown) {
+pub(crate) async fn listen(db: Db, channel: &'static str, wake: Arc<Notify>, shutdown: ShutdownToken) {
     let Some(pool) = db.postgres() else { return };
     while !shutdown.is_cancelled() {
         if let Ok(mut listener) = PgListener::connect_with(pool).await {
             listener.eager_reconnect(false);
-            let heard = shutdown.run_until_cancelled(hear(&mut listener, channel, &wake));
-            if let Some(Heard::NoAnswer) = heard.await {
+            let heard = shutdown.run_until_cancelled(receive(&mut listener, channel, &wake));
+            if let Some(ListenEnd::Unresponsive) = heard.await {
                 _ = shutdown.run_until_cancelled(replace(&mut listener, pool)).await;
             }
         }
@@ -38,29 +38,29 @@ pub(crate) async fn listen(db: Db, channel: &'static str, wake: Arc<Notify>, shu
 
 /// Why listening on a connection ended.
 #[cfg(feature = "postgres")]
-enum Heard {
+enum ListenEnd {
     Closed,
-    NoAnswer,
+    Unresponsive,
 }
 
 /// Wakes the worker on each notification, until the connection is lost.
 #[cfg(feature = "postgres")]
-async fn hear(listener: &mut PgListener, channel: &str, wake: &Notify) -> Heard {
+async fn receive(listener: &mut PgListener, channel: &str, wake: &Notify) -> ListenEnd {
     match timeout(PING_TIMEOUT, listener.listen(channel)).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Heard::Closed,
-        Err(_) => return Heard::NoAnswer,
+        Ok(Err(_)) => return ListenEnd::Closed,
+        Err(_) => return ListenEnd::Unresponsive,
     }
     // There may have been notifications before the connection listened.
     wake.notify_one();
     loop {
         match timeout(PING_INTERVAL, listener.try_recv()).await {
             Ok(Ok(Some(_))) => wake.notify_one(),
-            Ok(Ok(None) | Err(_)) => return Heard::Closed,
+            Ok(Ok(None) | Err(_)) => return ListenEnd::Closed,
             Err(_) => match timeout(PING_TIMEOUT, listener.execute("select 1")).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Heard::Closed,
-                Err(_) => return Heard::NoAnswer,
+                Ok(Err(_)) => return ListenEnd::Closed,
+                Err(_) => return ListenEnd::Unresponsive,
             },
         }
     }
@@ -85,4 +85,4 @@ async fn replace(listener: &mut PgListener, pool: &PgPool) {
 
 /// Does nothing: SQLite has no notifications.
 #[cfg(not(feature = "postgres"))]
-pub(crate) async fn listen(_: Db, _: &'static str, _: Arc<Notify>, _: Shutdown) {}
+pub(crate) async fn listen(_: Db, _: &'static str, _: Arc<Notify>, _: ShutdownToken) {}

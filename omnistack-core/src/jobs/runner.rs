@@ -11,16 +11,17 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    CronInfo, CronSpec, Handler, JobId, JobSettings, Jobs, Queue, listen::listen, service::Handlers, store::Silent,
+    CronInfo, CronSpec, JobHandler, JobId, JobSettings, Jobs, Queue, listen::listen, service::Handlers,
+    store::StalledLease,
 };
 use crate::{
-    app::{BoxError, Shutdown},
+    app::{BoxError, ShutdownToken},
     db::Error,
     http::Rate,
-    relay::Relay,
+    relay::OutboxRelay,
 };
-pub(crate) use attempt::storable;
-pub(crate) use wake::{Trouble, is_due};
+pub(crate) use attempt::error_text;
+pub(crate) use wake::{Outage, is_due};
 use worker::{MAX_BATCH, Worker};
 
 /// The channel on which the statement that inserts jobs announces their queues.
@@ -32,15 +33,15 @@ pub struct Runner {
     jobs: Jobs,
     handlers: Arc<Handlers>,
     names: Arc<str>,
-    lanes: Arc<[Lane]>,
+    lanes: Arc<[ServedQueue]>,
     crons: Arc<[CronSpec]>,
     settings: Arc<JobSettings>,
-    relay: Option<Relay>,
+    relay: Option<OutboxRelay>,
 }
 
 /// A queue this worker serves, with its limits.
 #[derive(Clone, Debug)]
-struct Lane {
+struct ServedQueue {
     queue: String,
     concurrency: usize,
     rate: Option<Rate>,
@@ -49,7 +50,7 @@ struct Lane {
 impl Runner {
     pub(crate) fn new(
         jobs: Jobs,
-        handlers: Vec<Handler>,
+        handlers: Vec<JobHandler>,
         queues: &[Queue],
         crons: Vec<CronSpec>,
         settings: JobSettings,
@@ -65,7 +66,7 @@ impl Runner {
             let known = queues.iter().find(|known| known.name == queue);
             let concurrency = known.and_then(|known| known.concurrency).unwrap_or(settings.concurrency);
             let concurrency = usize::try_from(concurrency).unwrap_or(usize::MAX).max(1);
-            Lane { queue, concurrency, rate: known.and_then(|known| known.rate) }
+            ServedQueue { queue, concurrency, rate: known.and_then(|known| known.rate) }
         };
         Self {
             jobs,
@@ -79,7 +80,7 @@ impl Runner {
     }
 
     /// Sets the relay that moves jobs from tenant databases to the queue.
-    pub(crate) fn relayed_by(mut self, relay: Option<Relay>) -> Self {
+    pub(crate) fn relayed_by(mut self, relay: Option<OutboxRelay>) -> Self {
         self.relay = relay;
         self
     }
@@ -89,12 +90,12 @@ impl Runner {
     ///
     /// # Errors
     /// None: while the database is unavailable, the runner waits.
-    pub async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
+    pub async fn run(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         if self.handlers.is_empty() && self.crons.is_empty() {
             shutdown.cancelled().await;
             return Ok(());
         }
-        let ended = Shutdown::new();
+        let ended = ShutdownToken::new();
         let _ended = ended.clone().drop_guard();
         tokio::spawn(listen(self.jobs.store.db.clone(), CHANNEL, Arc::clone(&self.jobs.wake), ended));
         Worker::new(self).run(shutdown).await;
@@ -109,7 +110,7 @@ impl Runner {
     /// The errors of the database.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
         let mut attempts = 0;
-        let silent = self.jobs.store.silent(Duration::ZERO).await?;
+        let silent = self.jobs.store.stalled_leases(Duration::ZERO).await?;
         self.rescue(&silent).await?;
         loop {
             if let Some(relay) = &self.relay {
@@ -140,7 +141,7 @@ impl Runner {
     }
 
     /// Takes over jobs whose leases were stalled at the last check and still are.
-    async fn rescue(&self, silent: &[Silent]) -> Result<usize, Error> {
+    async fn rescue(&self, silent: &[StalledLease]) -> Result<usize, Error> {
         self.jobs.store.rescue(silent, |name, attempt, id| self.wait(name, attempt, id)).await
     }
 

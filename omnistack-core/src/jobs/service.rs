@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tower::{Service, util::BoxCloneSyncService};
 
-use super::{Job, JobCtx, JobError, JobId};
+use super::{Job, JobContext, JobError, JobId};
 
 /// A leased job, as passed to its handler.
 #[derive(Clone, Debug)]
@@ -17,24 +17,24 @@ pub struct JobRequest {
     /// Payload as JSON.
     pub payload: String,
     /// Context of the attempt.
-    pub ctx: JobCtx,
+    pub ctx: JobContext,
 }
 
 /// The handler of one type of job, which layers wrap.
 pub type JobService = BoxCloneSyncService<JobRequest, (), JobError>;
 
 /// The service that deserializes the payload of a job and runs the job.
-struct Run<J: Job> {
+struct JobHandlerService<J: Job> {
     state: J::State,
 }
 
-impl<J: Job> Clone for Run<J> {
+impl<J: Job> Clone for JobHandlerService<J> {
     fn clone(&self) -> Self {
         Self { state: self.state.clone() }
     }
 }
 
-impl<J: Job> Service<JobRequest> for Run<J> {
+impl<J: Job> Service<JobRequest> for JobHandlerService<J> {
     type Response = ();
     type Error = JobError;
     type Future = BoxFuture<'static, Result<(), JobError>>;
@@ -55,7 +55,7 @@ impl<J: Job> Service<JobRequest> for Run<J> {
 
 /// The registered handler of one type of job.
 #[derive(Clone)]
-pub(crate) struct Handler {
+pub(crate) struct JobHandler {
     pub(crate) name: &'static str,
     pub(super) queue: &'static str,
     pub(super) timeout: Duration,
@@ -63,28 +63,28 @@ pub(crate) struct Handler {
     pub(crate) service: JobService,
 }
 
-impl Handler {
+impl JobHandler {
     pub(crate) fn new<J: Job>(state: J::State) -> Self {
         Self {
             name: J::NAME,
             queue: J::QUEUE,
             timeout: J::TIMEOUT,
             backoff: J::backoff,
-            service: BoxCloneSyncService::new(Run::<J> { state }),
+            service: BoxCloneSyncService::new(JobHandlerService::<J> { state }),
         }
     }
 }
 
-impl Handler {
+impl JobHandler {
     /// Returns the delay after a failed attempt, with jitter.
     pub(super) fn wait(&self, attempt: u32, id: JobId) -> Duration {
-        wait(self.backoff, attempt, id.uuid().as_u128())
+        jittered_backoff(self.backoff, attempt, id.uuid().as_u128())
     }
 }
 
 /// Returns the delay after a failed attempt, with jitter: that of `backoff`, at most a year. If `backoff` panics,
 /// it is 60 seconds.
-pub(crate) fn wait(backoff: fn(u32) -> Duration, attempt: u32, seed: u128) -> Duration {
+pub(crate) fn jittered_backoff(backoff: fn(u32) -> Duration, attempt: u32, seed: u128) -> Duration {
     const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let wait = std::panic::catch_unwind(move || backoff(attempt)).unwrap_or(Duration::from_secs(60));
     jittered(wait.min(MAX_WAIT), seed, attempt)
@@ -97,4 +97,4 @@ fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
 }
 
 /// Handlers by name.
-pub(super) type Handlers = HashMap<&'static str, Handler>;
+pub(super) type Handlers = HashMap<&'static str, JobHandler>;

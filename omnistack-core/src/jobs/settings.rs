@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-crate::section! {
+crate::settings! {
     /// Background jobs.
     pub struct JobSettings {
         /// Whether `serve` also runs jobs. Turn it off if there are `worker` processes.

@@ -8,17 +8,17 @@ mod inspect;
 mod maintain;
 mod tick;
 
-pub(super) use claim::{Claim, Claimed};
-pub(super) use finish::{Finished, Lost, Outcome};
-pub(super) use insert::{carry, insert};
+pub(super) use claim::{JobClaim, LeasedJob};
+pub(super) use finish::{AttemptResult, FinishedAttempt, LostLeases};
+pub(super) use insert::{insert, insert_relayed};
 pub use inspect::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
-pub(super) use maintain::Silent;
+pub(super) use maintain::StalledLease;
 
 use crate::{clock::Clock, db::Db};
 
 /// The tables of the queue.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct JobStore {
     pub(super) db: Db,
     pub(super) clock: Clock,
 }

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 
 /// Format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum LineFormat {
     /// `time level target message key=value`
     Text,
     /// One JSON object.
@@ -16,23 +16,23 @@ pub(super) enum Shape {
 }
 
 /// A log line, or a part of one, that is being written field by field.
-pub(super) struct Line<'a> {
-    pub(super) shape: Shape,
+pub(super) struct LogLine<'a> {
+    pub(super) shape: LineFormat,
     pub(super) text: &'a mut String,
 }
 
-impl Line<'_> {
+impl LogLine<'_> {
     /// Writes the timestamp, the level and the target.
     pub(super) fn begin(&mut self, now: Timestamp, level: &str, target: &str) {
         match self.shape {
-            Shape::Text => {
+            LineFormat::Text => {
                 timestamp(self.text, now);
                 self.text.push_str(if level.len() == 4 { "  " } else { " " });
                 for part in [level, " ", target] {
                     self.text.push_str(part);
                 }
             }
-            Shape::Json => {
+            LineFormat::Json => {
                 self.text.push_str("{\"timestamp\":\"");
                 timestamp(self.text, now);
                 self.text.push_str("\",\"level\":\"");
@@ -50,19 +50,19 @@ impl Line<'_> {
     }
 
     pub(super) fn end(&mut self) {
-        self.text.push_str(if self.shape == Shape::Json { "}\n" } else { "\n" });
+        self.text.push_str(if self.shape == LineFormat::Json { "}\n" } else { "\n" });
     }
 
     fn name(&mut self, field: &Field) {
         match self.shape {
-            Shape::Text => {
+            LineFormat::Text => {
                 self.text.push(' ');
                 if field.name() != "message" {
                     self.text.push_str(field.name());
                     self.text.push('=');
                 }
             }
-            Shape::Json => {
+            LineFormat::Json => {
                 self.text.push_str(",\"");
                 self.text.push_str(field.name());
                 self.text.push_str("\":");
@@ -72,7 +72,7 @@ impl Line<'_> {
 
     /// Writes untrusted text: quoted if it could be mistaken for another part of the line, and without line breaks.
     fn value(&mut self, field: &Field, value: &str) {
-        if self.shape == Shape::Text && is_plain(field, value) {
+        if self.shape == LineFormat::Text && is_plain(field, value) {
             self.text.push_str(value);
         } else {
             quoted(self.text, value);
@@ -85,7 +85,7 @@ impl Line<'_> {
     }
 }
 
-impl Visit for Line<'_> {
+impl Visit for LogLine<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
         self.value(field, value);
@@ -107,7 +107,7 @@ impl Visit for Line<'_> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         match self.shape {
-            Shape::Json if !value.is_finite() => self.unquoted(field, "null"),
+            LineFormat::Json if !value.is_finite() => self.unquoted(field, "null"),
             _ => self.unquoted(field, value),
         }
     }
@@ -116,7 +116,7 @@ impl Visit for Line<'_> {
         self.name(field);
         let start = self.text.len();
         _ = write!(self.text, "{value:?}");
-        if self.shape == Shape::Json || !is_plain(field, &self.text[start..]) {
+        if self.shape == LineFormat::Json || !is_plain(field, &self.text[start..]) {
             let value = self.text.split_off(start);
             quoted(self.text, &value);
         }

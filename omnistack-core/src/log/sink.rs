@@ -15,23 +15,24 @@ const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
 /// Buffers lines for a thread that writes them in batches.
 #[derive(Clone)]
-pub(super) struct Sink(Arc<Shared>);
+pub(super) struct LogWriter(Arc<WriterState>);
 
-struct Shared {
+struct WriterState {
     lines: Mutex<Vec<u8>>,
     came: Condvar,
     writer: Mutex<Box<dyn Write + Send>>,
 }
 
-impl Sink {
+impl LogWriter {
     pub(super) fn start(writer: impl Write + Send + 'static) -> Self {
-        let shared = Shared { lines: Mutex::default(), came: Condvar::new(), writer: Mutex::new(Box::new(writer)) };
+        let shared =
+            WriterState { lines: Mutex::default(), came: Condvar::new(), writer: Mutex::new(Box::new(writer)) };
         let sink = Self(Arc::new(shared));
         let writing = sink.clone();
         // Without the thread, lines are written when the buffer is full, or at once if they are warnings or errors.
         _ = std::thread::Builder::new().name("log".into()).spawn(move || {
             loop {
-                let lines = guard(&writing.0.lines);
+                let lines = lock(&writing.0.lines);
                 let lines =
                     writing.0.came.wait_while(lines, |lines| lines.is_empty()).unwrap_or_else(PoisonError::into_inner);
                 // Nothing notifies at the end of the pause, so that more lines are batched meanwhile.
@@ -44,7 +45,7 @@ impl Sink {
 
     /// Adds a line. With `now` it is written at once.
     pub(super) fn write(&self, line: &[u8], now: bool) {
-        let mut lines = guard(&self.0.lines);
+        let mut lines = lock(&self.0.lines);
         if lines.is_empty() && !now {
             self.0.came.notify_one();
         }
@@ -58,18 +59,18 @@ impl Sink {
 
     /// Writes the buffered lines. The writer is locked first, so that lines keep their order.
     pub(super) fn flush(&self) {
-        let mut writer = guard(&self.0.writer);
-        let lines = std::mem::take(&mut *guard(&self.0.lines));
+        let mut writer = lock(&self.0.writer);
+        let lines = std::mem::take(&mut *lock(&self.0.lines));
         // An error of the log itself can't be logged.
         _ = writer.write_all(&lines).and_then(|()| writer.flush());
     }
 }
 
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for Sink {
+impl fmt::Debug for LogWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sink")
     }

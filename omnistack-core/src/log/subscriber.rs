@@ -12,26 +12,26 @@ use tracing_subscriber::{
 };
 
 use super::{
-    line::{Line, Shape},
-    sink::Sink,
+    line::{LineFormat, LogLine},
+    sink::LogWriter,
 };
 use crate::clock::Clock;
 
 /// Writes each event as a line, with the fields of the spans around it.
 pub(super) struct LineLayer {
-    shape: Shape,
-    sink: Sink,
+    shape: LineFormat,
+    sink: LogWriter,
     clock: Clock,
 }
 
 impl LineLayer {
-    pub(super) fn new(shape: Shape, sink: Sink) -> Self {
+    pub(super) fn new(shape: LineFormat, sink: LogWriter) -> Self {
         Self { shape, sink, clock: Clock::system() }
     }
 }
 
 /// The fields of a span, formatted once when the span is created.
-struct Fields(String);
+struct SpanFields(String);
 
 thread_local! {
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
@@ -41,14 +41,14 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut text = String::with_capacity(128);
-        attributes.record(&mut Line { shape: self.shape, text: &mut text });
-        span.extensions_mut().insert(Fields(text));
+        attributes.record(&mut LogLine { shape: self.shape, text: &mut text });
+        span.extensions_mut().insert(SpanFields(text));
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(Fields(text)) = span.extensions_mut().get_mut() {
-            record.record(&mut Line { shape: self.shape, text });
+        if let Some(SpanFields(text)) = span.extensions_mut().get_mut() {
+            record.record(&mut LogLine { shape: self.shape, text });
         }
     }
 
@@ -60,11 +60,11 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
             let mut kept = line.try_borrow_mut();
             let text = kept.as_deref_mut().unwrap_or(&mut own);
             text.clear();
-            let mut line = Line { shape: self.shape, text };
+            let mut line = LogLine { shape: self.shape, text };
             line.begin(self.clock.now(), metadata.level().as_str(), metadata.target());
             event.record(&mut line);
             for span in context.event_scope(event).into_iter().flatten() {
-                if let Some(Fields(fields)) = span.extensions().get() {
+                if let Some(SpanFields(fields)) = span.extensions().get() {
                     line.append(fields);
                 }
             }

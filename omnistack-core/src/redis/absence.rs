@@ -20,30 +20,30 @@ const UNSTABLE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_
 
 /// State of an outage. While it lasts, no caller waits for the service; one task checks whether it is available
 /// again.
-pub(super) struct Absence {
+pub(super) struct Availability {
     clock: Clock,
     away: AtomicBool,
-    times: Mutex<Times>,
+    times: Mutex<OutageTimes>,
 }
 
-struct Times {
+struct OutageTimes {
     went: Duration,
     came: Option<Duration>,
     look: Duration,
 }
 
-impl Absence {
+impl Availability {
     pub(super) fn new(clock: Clock) -> Self {
-        let times = Mutex::new(Times { went: Duration::ZERO, came: None, look: CHECK_DELAYS.0 });
+        let times = Mutex::new(OutageTimes { went: Duration::ZERO, came: None, look: CHECK_DELAYS.0 });
         Self { clock, away: AtomicBool::new(false), times }
     }
 
-    pub(super) fn is_away(&self) -> bool {
+    pub(super) fn is_unavailable(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }
 
     /// Begins an outage. Returns the delay before the first check, or `None` if the outage had begun already.
-    pub(super) fn begin(&self) -> Option<Duration> {
+    pub(super) fn begin_outage(&self) -> Option<Duration> {
         if self.away.swap(true, Ordering::SeqCst) {
             return None;
         }
@@ -56,7 +56,7 @@ impl Absence {
     }
 
     /// Ends the outage and returns its duration.
-    pub(super) fn end(&self) -> Duration {
+    pub(super) fn end_outage(&self) -> Duration {
         let now = self.clock.elapsed();
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         times.came = Some(now);
@@ -68,7 +68,7 @@ impl Absence {
 }
 
 /// Checks with growing delays, until the service is available again or `of` is dropped.
-pub(super) async fn look<T>(of: Weak<T>, mut pause: Duration, is_back: impl AsyncFn(&T) -> bool) {
+pub(super) async fn check_until_available<T>(of: Weak<T>, mut pause: Duration, is_back: impl AsyncFn(&T) -> bool) {
     loop {
         sleep(pause).await;
         pause = (pause * 2).min(CHECK_DELAYS.1.max(pause));

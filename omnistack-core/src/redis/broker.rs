@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Redis, link::Opened};
+use super::{Redis, link::ConnectionTask};
 use crate::pubsub::{Broker, Topics};
 
 /// Delay before a failed subscription is tried again.
@@ -30,7 +30,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_TOPICS_PER_COMMAND: usize = 500;
 
 /// Id of the sending process, with which every message begins.
-type Origin = [u8; 16];
+type SenderId = [u8; 16];
 
 /// Broker that exchanges messages with other replicas through Redis.
 ///
@@ -39,9 +39,9 @@ type Origin = [u8; 16];
 /// kept here, and one task updates the subscriptions in Redis, in order, and again for every new connection.
 pub(super) struct RedisBroker {
     redis: Redis,
-    origin: Origin,
+    origin: SenderId,
     shared: Arc<Shared>,
-    running: OnceLock<Running>,
+    running: OnceLock<BrokerTasks>,
 }
 
 struct Shared {
@@ -54,25 +54,25 @@ struct Shared {
     changed: Notify,
 }
 
-struct Running {
-    opened: Opened,
+struct BrokerTasks {
+    opened: ConnectionTask,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl RedisBroker {
     pub(super) fn new(redis: Redis, subscriber: SubscriberClient) -> Self {
-        let prefix = redis.name("c", "");
+        let prefix = redis.full_name("c", "");
         let (confirmed, changed) = (watch::Sender::new(HashSet::new()), Notify::new());
         let shared = Arc::new(Shared { subscriber, topics: Arc::default(), prefix, confirmed, changed });
         Self { redis, origin: rand::random(), shared, running: OnceLock::new() }
     }
 
-    fn run(&self) -> Running {
+    fn run(&self) -> BrokerTasks {
         // Subscribed before there is a connection, so that no message is missed.
         let (messages, connections) = (self.shared.subscriber.message_rx(), self.shared.subscriber.reconnect_rx());
-        let hearing = tokio::spawn(hear(Arc::clone(&self.shared), messages, self.origin));
-        let agreeing = tokio::spawn(agree(Arc::clone(&self.shared), connections));
-        Running { opened: Opened::new(&self.shared.subscriber), tasks: [hearing, agreeing] }
+        let hearing = tokio::spawn(receive_messages(Arc::clone(&self.shared), messages, self.origin));
+        let agreeing = tokio::spawn(keep_subscriptions_in_sync(Arc::clone(&self.shared), connections));
+        BrokerTasks { opened: ConnectionTask::new(&self.shared.subscriber), tasks: [hearing, agreeing] }
     }
 }
 
@@ -91,17 +91,17 @@ impl Broker for RedisBroker {
     }
 
     async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes> {
-        let (receiver, new) = self.shared.topics.listen(topic);
+        let (receiver, new) = self.shared.topics.subscribe(topic);
         self.running.get_or_init(|| self.run());
         if let Some(sender) = new {
             self.shared.changed.notify_one();
-            tokio::spawn(until_silent(Arc::downgrade(&self.shared), topic.to_owned(), sender));
+            tokio::spawn(remove_when_unused(Arc::downgrade(&self.shared), topic.to_owned(), sender));
         }
-        if !self.redis.0.is_away() {
+        if !self.redis.0.is_unavailable() {
             let mut confirmed = self.shared.confirmed.subscribe();
             let there = confirmed.wait_for(|topics| topics.contains(topic));
             if timeout(self.redis.0.timeout, there).await.is_err() {
-                self.redis.0.gone("a subscription was not confirmed in time");
+                self.redis.0.mark_unavailable("a subscription was not confirmed in time");
             }
         }
         receiver
@@ -118,11 +118,11 @@ impl Drop for RedisBroker {
 }
 
 /// Removes a topic when its last subscriber is gone.
-async fn until_silent(shared: Weak<Shared>, topic: String, sender: broadcast::Sender<Bytes>) {
+async fn remove_when_unused(shared: Weak<Shared>, topic: String, sender: broadcast::Sender<Bytes>) {
     loop {
         sender.closed().await;
         let Some(shared) = shared.upgrade() else { return };
-        if shared.topics.forget(&topic) {
+        if shared.topics.remove_if_unused(&topic) {
             shared.changed.notify_one();
             return;
         }
@@ -130,7 +130,7 @@ async fn until_silent(shared: Weak<Shared>, topic: String, sender: broadcast::Se
 }
 
 /// Passes messages of other replicas to the subscribers in this process.
-async fn hear(shared: Arc<Shared>, mut messages: broadcast::Receiver<fred::types::Message>, own: Origin) {
+async fn receive_messages(shared: Arc<Shared>, mut messages: broadcast::Receiver<fred::types::Message>, own: SenderId) {
     loop {
         match messages.recv().await {
             Ok(message) => {
@@ -152,7 +152,7 @@ async fn hear(shared: Arc<Shared>, mut messages: broadcast::Receiver<fred::types
 }
 
 /// Updates the subscriptions in Redis whenever the wanted topics or the connection change.
-async fn agree<T: Clone>(shared: Arc<Shared>, mut connections: broadcast::Receiver<T>) {
+async fn keep_subscriptions_in_sync<T: Clone>(shared: Arc<Shared>, mut connections: broadcast::Receiver<T>) {
     let (mut pause, mut surplus) = (HEARTBEAT_INTERVAL, HashSet::new());
     loop {
         tokio::select! {
@@ -173,19 +173,19 @@ async fn agree<T: Clone>(shared: Arc<Shared>, mut connections: broadcast::Receiv
                 }
             }
         }
-        pause = if shared.settle(&mut surplus).await { HEARTBEAT_INTERVAL } else { RETRY_DELAY };
+        pause = if shared.sync_subscriptions(&mut surplus).await { HEARTBEAT_INTERVAL } else { RETRY_DELAY };
     }
 }
 
 impl Shared {
     /// Updates the subscriptions. Returns whether nothing is left to do on this connection. `surplus` are the
     /// topics to unsubscribe from.
-    async fn settle(&self, surplus: &mut HashSet<String>) -> bool {
+    async fn sync_subscriptions(&self, surplus: &mut HashSet<String>) -> bool {
         if !self.subscriber.is_connected() {
             return true;
         }
         // No topic can be added meanwhile: a later subscriber finds its topic unconfirmed, and waits.
-        let missing = self.topics.look(|wanted| {
+        let missing = self.topics.with_topics(|wanted| {
             surplus.retain(|topic| !wanted.contains_key(topic));
             self.confirmed
                 .send_modify(|confirmed| surplus.extend(confirmed.extract_if(|topic| !wanted.contains_key(topic))));

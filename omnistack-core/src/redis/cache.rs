@@ -17,7 +17,7 @@ use super::{
     Redis,
     script::{Script, Scripts},
 };
-use crate::cache::{CacheStore, Claim, Error, ErrorKind, Lease};
+use crate::cache::{CacheStore, ClaimKind, Error, ErrorKind, Lease};
 
 /// Cache store in Redis. Each method is one command or one script, and therefore one round trip.
 pub(super) struct RedisStore {
@@ -31,24 +31,24 @@ impl RedisStore {
     }
 
     fn key(&self, key: &str) -> String {
-        self.redis.name("v", key)
+        self.redis.full_name("v", key)
     }
 
     fn lease_key(&self, key: &str) -> String {
-        self.redis.name("f", key)
+        self.redis.full_name("f", key)
     }
 
-    fn claim(&self, claim: Claim<'_>) -> String {
+    fn claim(&self, claim: ClaimKind<'_>) -> String {
         match claim {
-            Claim::Lock(key) => self.redis.name("l", key),
-            Claim::Lease(key) => self.lease_key(key),
+            ClaimKind::Lock(key) => self.redis.full_name("l", key),
+            ClaimKind::Lease(key) => self.lease_key(key),
         }
     }
 
     /// Returns the names of the key, of its lease, of the counter of tag versions, and of the tags.
     fn with_tags(&self, key: &str, tags: &[String]) -> Vec<String> {
-        let mut keys = vec![self.key(key), self.lease_key(key), self.redis.name("n", "tags")];
-        keys.extend(tags.iter().map(|tag| self.redis.name("t", tag)));
+        let mut keys = vec![self.key(key), self.lease_key(key), self.redis.full_name("n", "tags")];
+        keys.extend(tags.iter().map(|tag| self.redis.full_name("t", tag)));
         keys
     }
 
@@ -57,7 +57,7 @@ impl RedisStore {
         self.redis.0.run(script.call(commands, keys.into(), values)).await
     }
 
-    async fn yes(&self, script: &Script, keys: Vec<String>, values: Vec<Value>) -> Result<bool, Error> {
+    async fn call_bool(&self, script: &Script, keys: Vec<String>, values: Vec<Value>) -> Result<bool, Error> {
         number(&self.call(script, keys, values).await?).map(|number| number != 0)
     }
 }
@@ -65,7 +65,7 @@ impl RedisStore {
 #[async_trait]
 impl CacheStore for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        Ok(content(self.call(&self.scripts.get, vec![self.key(key)], Vec::new()).await?))
+        Ok(strip_header(self.call(&self.scripts.get, vec![self.key(key)], Vec::new()).await?))
     }
 
     async fn set(&self, key: &str, value: Bytes, ttl: Duration, tags: &[String]) -> Result<(), Error> {
@@ -74,7 +74,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn delete(&self, key: &str) -> Result<bool, Error> {
-        self.yes(&self.scripts.delete, vec![self.key(key), self.lease_key(key)], Vec::new()).await
+        self.call_bool(&self.scripts.delete, vec![self.key(key), self.lease_key(key)], Vec::new()).await
     }
 
     async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
@@ -83,7 +83,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn expire(&self, key: &str, ttl: Duration) -> Result<bool, Error> {
-        self.yes(&self.scripts.expire, vec![self.key(key)], vec![millis(ttl)]).await
+        self.call_bool(&self.scripts.expire, vec![self.key(key)], vec![millis(ttl)]).await
     }
 
     async fn increment(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
@@ -109,7 +109,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn set_add(&self, key: &str, member: &str, ttl: Duration) -> Result<bool, Error> {
-        self.yes(&self.scripts.set_add, vec![self.key(key)], vec![member.into(), millis(ttl)]).await
+        self.call_bool(&self.scripts.set_add, vec![self.key(key)], vec![member.into(), millis(ttl)]).await
     }
 
     async fn set_remove(&self, key: &str, member: &str) -> Result<bool, Error> {
@@ -127,11 +127,11 @@ impl CacheStore for RedisStore {
 
     async fn invalidate(&self, tag: &str) -> Result<(), Error> {
         use fred::interfaces::KeysInterface as _;
-        self.redis.0.run(self.redis.0.commands().unlink(self.redis.name("t", tag))).await
+        self.redis.0.run(self.redis.0.commands().unlink(self.redis.full_name("t", tag))).await
     }
 
     async fn lock(&self, key: &str, owner: &str, ttl: Duration) -> Result<Option<u64>, Error> {
-        let keys = vec![self.claim(Claim::Lock(key)), self.redis.name("n", "fence")];
+        let keys = vec![self.claim(ClaimKind::Lock(key)), self.redis.full_name("n", "fence")];
         match self.call(&self.scripts.lock, keys, vec![owner.into(), millis(ttl)]).await? {
             Value::Null => Ok(None),
             fence => number(&fence).map(|fence| u64::try_from(fence).ok()),
@@ -150,26 +150,28 @@ impl CacheStore for RedisStore {
         match self.call(&self.scripts.lease, self.with_tags(key, tags), values).await? {
             Value::Integer(0) => Ok(Lease::Busy),
             Value::Integer(_) => Ok(Lease::Granted),
-            value => content(value).map(Lease::Value).ok_or_else(|| Error::new(ErrorKind::Other, "empty response")),
+            value => {
+                strip_header(value).map(Lease::Value).ok_or_else(|| Error::new(ErrorKind::Other, "empty response"))
+            }
         }
     }
 
-    async fn fill(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error> {
+    async fn store_leased(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error> {
         let values = vec![owner.into(), Value::Bytes(value), millis(ttl)];
-        self.yes(&self.scripts.fill, vec![self.key(key), self.lease_key(key)], values).await
+        self.call_bool(&self.scripts.fill, vec![self.key(key), self.lease_key(key)], values).await
     }
 
-    async fn extend(&self, claim: Claim<'_>, owner: &str, ttl: Duration) -> Result<bool, Error> {
-        self.yes(&self.scripts.extend, vec![self.claim(claim)], vec![owner.into(), millis(ttl)]).await
+    async fn extend(&self, claim: ClaimKind<'_>, owner: &str, ttl: Duration) -> Result<bool, Error> {
+        self.call_bool(&self.scripts.extend, vec![self.claim(claim)], vec![owner.into(), millis(ttl)]).await
     }
 
-    async fn release(&self, claim: Claim<'_>, owner: &str) -> Result<bool, Error> {
-        self.yes(&self.scripts.release, vec![self.claim(claim)], vec![owner.into()]).await
+    async fn release(&self, claim: ClaimKind<'_>, owner: &str) -> Result<bool, Error> {
+        self.call_bool(&self.scripts.release, vec![self.claim(claim)], vec![owner.into()]).await
     }
 }
 
 /// Returns the value without the header that `prelude.lua` adds.
-fn content(value: Value) -> Option<Bytes> {
+fn strip_header(value: Value) -> Option<Bytes> {
     let mut bytes = value.into_bytes()?;
     match bytes.first() {
         Some(0) => Some(bytes.split_off(1)),

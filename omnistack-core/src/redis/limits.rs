@@ -8,12 +8,12 @@ use tokio::time::timeout;
 
 use super::{
     Redis,
-    absence::{Absence, look},
+    absence::{Availability, check_until_available},
     script::Script,
 };
 use crate::{
     cache::ErrorKind,
-    http::{Counted, RateStore, Rule, State, Terms},
+    http::{CompiledAlgorithm, CompiledRate, CountResult, RateState, RateStore},
 };
 
 /// Rate limits counted by one script per request. Requests wait for a much shorter time than commands, so a
@@ -21,66 +21,66 @@ use crate::{
 pub(super) struct RedisLimits {
     redis: Redis,
     script: Script,
-    patience: Duration,
-    slow: Absence,
+    timeout: Duration,
+    slowness: Availability,
 }
 
 impl RedisLimits {
     pub(super) fn new(redis: Redis, patience: Duration) -> Arc<Self> {
-        let slow = Absence::new(redis.0.clock().clone());
-        Arc::new(Self { redis, script: Script::new(include_str!("lua/rate.lua")), patience, slow })
+        let slow = Availability::new(redis.0.clock().clone());
+        Arc::new(Self { redis, script: Script::new(include_str!("lua/rate.lua")), timeout: patience, slowness: slow })
     }
 
-    async fn ask(self: &Arc<Self>, key: String, terms: Terms, cost: u32) -> Option<Counted> {
-        let keys = vec![self.redis.name("r", &key)].into();
+    async fn count_in_redis(self: &Arc<Self>, key: String, terms: CompiledRate, cost: u32) -> Option<CountResult> {
+        let keys = vec![self.redis.full_name("r", &key)].into();
         let link = &self.redis.0;
         let asked = link.run(self.script.call(link.commands(), keys, self.values(terms, cost)));
-        match timeout(self.patience, asked).await {
+        match timeout(self.timeout, asked).await {
             Ok(Ok(answer)) => {
                 let counted = read(&answer);
                 if counted.is_none() {
-                    link.complain("the script of rate limits returned an unexpected response");
+                    link.log_rejection("the script of rate limits returned an unexpected response");
                 }
                 counted
             }
             Ok(Err(error)) => {
                 // The link has logged an outage.
                 if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) {
-                    link.complain(&error.to_string());
+                    link.log_rejection(&error.to_string());
                 }
                 None
             }
             Err(_) => {
-                self.go_on_without();
+                self.count_in_process();
                 None
             }
         }
     }
 
-    fn values(&self, terms: Terms, cost: u32) -> Vec<Value> {
+    fn values(&self, terms: CompiledRate, cost: u32) -> Vec<Value> {
         let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
         let mut values = Vec::with_capacity(6);
         match terms.rule {
-            Rule::Bucket { capacity, .. } => {
+            CompiledAlgorithm::Bucket { capacity, .. } => {
                 values.extend(["b".into(), number(terms.charge(cost)), number(capacity)]);
             }
-            Rule::Sliding { quota, unit, span } => {
+            CompiledAlgorithm::Sliding { quota, unit, span } => {
                 values.extend(["w".into(), number(cost.into()), number(quota), number(unit), number(span)]);
             }
         }
-        values.extend(self.redis.0.clock().by_hand().map(|now| Value::Integer(now.as_micros())));
+        values.extend(self.redis.0.clock().mock_time().map(|now| Value::Integer(now.as_micros())));
         values
     }
 
     /// Counts in this process until Redis responds in time again.
-    fn go_on_without(self: &Arc<Self>) {
-        let Some(pause) = self.slow.begin() else { return };
-        let patience = self.patience;
+    fn count_in_process(self: &Arc<Self>) {
+        let Some(pause) = self.slowness.begin_outage() else { return };
+        let patience = self.timeout;
         tracing::warn!(target: "omnistack::redis", ?patience, "Redis is slow; rate limits are counted in this process");
-        tokio::spawn(look(Arc::downgrade(self), pause, async |limits: &Self| {
-            let answers = timeout(limits.patience, limits.redis.0.answers()).await == Ok(true);
+        tokio::spawn(check_until_available(Arc::downgrade(self), pause, async |limits: &Self| {
+            let answers = timeout(limits.timeout, limits.redis.0.responds()).await == Ok(true);
             if answers {
-                let after = limits.slow.end();
+                let after = limits.slowness.end_outage();
                 tracing::info!(target: "omnistack::redis", ?after, "rate limits are counted by Redis again");
             }
             answers
@@ -89,20 +89,20 @@ impl RedisLimits {
 }
 
 impl RateStore for RedisLimits {
-    fn is_away(&self) -> bool {
-        self.slow.is_away() || self.redis.0.is_away()
+    fn is_unavailable(&self) -> bool {
+        self.slowness.is_unavailable() || self.redis.0.is_unavailable()
     }
 
-    fn count(self: Arc<Self>, key: String, terms: Terms, cost: u32) -> BoxFuture<'static, Option<Counted>> {
-        Box::pin(async move { self.ask(key, terms, cost).await })
+    fn count(self: Arc<Self>, key: String, terms: CompiledRate, cost: u32) -> BoxFuture<'static, Option<CountResult>> {
+        Box::pin(async move { self.count_in_redis(key, terms, cost).await })
     }
 }
 
-fn read(answer: &Value) -> Option<Counted> {
+fn read(answer: &Value) -> Option<CountResult> {
     let Value::Array(numbers) = answer else { return None };
     let mut numbers = numbers.iter().map(|number| number.as_u64());
     let mut next = || numbers.next().flatten();
     let (now, allowed) = (next()?, next()? != 0);
-    let state = State { at: next()?, used: u32::try_from(next()?).ok()?, before: u32::try_from(next()?).ok()? };
-    Some(Counted { now, allowed, state })
+    let state = RateState { at: next()?, used: u32::try_from(next()?).ok()?, before: u32::try_from(next()?).ok()? };
+    Some(CountResult { now, allowed, state })
 }

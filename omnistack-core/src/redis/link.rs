@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::absence::{Absence, look};
+use super::absence::{Availability, check_until_available};
 use crate::{
     cache::{Error, ErrorKind},
     clock::Clock,
@@ -27,19 +27,19 @@ const MIN_REJECTION_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Connection to Redis. While Redis is unavailable, no caller waits for it: one task checks whether it is
 /// available again, and all other uses fail immediately.
-pub(super) struct Link {
+pub(super) struct RedisConnection {
     client: Client,
     pub(super) timeout: Duration,
     clock: Clock,
-    opened: OnceLock<Opened>,
-    absence: Absence,
-    complained: Mutex<Option<Duration>>,
+    opened: OnceLock<ConnectionTask>,
+    absence: Availability,
+    last_rejection_logged: Mutex<Option<Duration>>,
 }
 
-impl Link {
+impl RedisConnection {
     pub(super) fn new(client: Client, timeout: Duration, clock: Clock) -> Arc<Self> {
-        let (opened, absence, complained) = (OnceLock::new(), Absence::new(clock.clone()), Mutex::new(None));
-        Arc::new(Self { client, timeout, clock, opened, absence, complained })
+        let (opened, absence, complained) = (OnceLock::new(), Availability::new(clock.clone()), Mutex::new(None));
+        Arc::new(Self { client, timeout, clock, opened, absence, last_rejection_logged: complained })
     }
 
     pub(super) fn commands(&self) -> &Client {
@@ -50,19 +50,19 @@ impl Link {
         &self.clock
     }
 
-    pub(super) fn is_away(&self) -> bool {
-        self.absence.is_away()
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.absence.is_unavailable()
     }
 
     /// Opens the connection if it was never opened. Fails immediately while Redis is unavailable.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), Error> {
-        if self.is_away() {
+        if self.is_unavailable() {
             return Err(unavailable());
         }
         if !self.client.is_connected() {
-            self.opened.get_or_init(|| Opened::new(&self.client)).tried(self.timeout).await;
+            self.opened.get_or_init(|| ConnectionTask::new(&self.client)).wait_for_first_attempt(self.timeout).await;
             if !self.client.is_connected() {
-                self.gone("not connected");
+                self.mark_unavailable("not connected");
                 return Err(unavailable());
             }
         }
@@ -75,22 +75,22 @@ impl Link {
         command: impl Future<Output = Result<T, FredError>> + Send,
     ) -> Result<T, Error> {
         self.ready().await?;
-        command.await.map_err(|error| self.judge(error))
+        command.await.map_err(|error| self.classify_error(error))
     }
 
-    fn judge(self: &Arc<Self>, error: FredError) -> Error {
+    fn classify_error(self: &Arc<Self>, error: FredError) -> Error {
         use FredKind as K;
         let says = |words: &[&str]| words.iter().any(|word| error.details().contains(word));
         let kind = if says(&["WRONGTYPE", "is not an integer", "would overflow"]) {
             ErrorKind::WrongType
         } else if says(&["LOADING", "MASTERDOWN", "BUSY", "OOM", "READONLY", "MISCONF", "NOAUTH", "NOPERM"]) {
-            self.complain(error.details());
+            self.log_rejection(error.details());
             ErrorKind::Unavailable
         } else {
             match error.kind() {
                 K::Unknown if error.details().starts_with("ERR") => ErrorKind::Other,
                 K::Timeout | K::IO | K::Canceled | K::Routing | K::Backpressure | K::Protocol | K::Tls | K::Unknown => {
-                    self.gone(error.details());
+                    self.mark_unavailable(error.details());
                     ErrorKind::Unknown
                 }
                 _ => ErrorKind::Other,
@@ -100,13 +100,13 @@ impl Link {
     }
 
     /// Begins an outage: all uses fail until Redis responds again.
-    pub(super) fn gone(self: &Arc<Self>, reason: &str) {
-        let Some(pause) = self.absence.begin() else { return };
+    pub(super) fn mark_unavailable(self: &Arc<Self>, reason: &str) {
+        let Some(pause) = self.absence.begin_outage() else { return };
         tracing::warn!(target: "omnistack::redis", reason, "Redis is unavailable; continuing without it");
-        tokio::spawn(look(Arc::downgrade(self), pause, async |link: &Self| {
-            let answers = link.answers().await;
+        tokio::spawn(check_until_available(Arc::downgrade(self), pause, async |link: &Self| {
+            let answers = link.responds().await;
             if answers {
-                let after = link.absence.end();
+                let after = link.absence.end_outage();
                 tracing::info!(target: "omnistack::redis", ?after, "Redis is available again");
             }
             answers
@@ -114,21 +114,21 @@ impl Link {
     }
 
     /// Logs that Redis is reachable but rejects commands, because it is full, read-only or denies access.
-    pub(super) fn complain(&self, reason: &str) {
+    pub(super) fn log_rejection(&self, reason: &str) {
         let now = self.clock.elapsed();
-        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut complained = self.last_rejection_logged.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|last| now.saturating_sub(last) >= MIN_REJECTION_LOG_INTERVAL) {
             *complained = Some(now);
             tracing::error!(target: "omnistack::redis", reason, "Redis rejects commands");
         }
     }
 
-    pub(super) async fn answers(&self) -> bool {
+    pub(super) async fn responds(&self) -> bool {
         self.client.is_connected() && self.client.ping::<()>(None).await.is_ok()
     }
 }
 
-impl Drop for Link {
+impl Drop for RedisConnection {
     fn drop(&mut self) {
         if let Some(opened) = self.opened.get() {
             opened.close(&self.client);
@@ -137,12 +137,12 @@ impl Drop for Link {
 }
 
 /// Connection that a task of its own keeps open, so that callers that wait for it do not block each other.
-pub(super) struct Opened {
+pub(super) struct ConnectionTask {
     keeping: JoinHandle<()>,
     tried: watch::Receiver<bool>,
 }
 
-impl Opened {
+impl ConnectionTask {
     /// Connects, and connects again whenever the client gives up.
     pub(super) fn new<C: ClientLike + 'static>(client: &C) -> Self {
         let client = client.clone();
@@ -164,7 +164,7 @@ impl Opened {
     }
 
     /// Waits until the first attempt to connect has ended.
-    async fn tried(&self, patience: Duration) {
+    async fn wait_for_first_attempt(&self, patience: Duration) {
         _ = timeout(patience, self.tried.clone().wait_for(|tried| *tried)).await;
     }
 

@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use super::{ByError, Class, Classifier, Error, Outcome};
+use super::{Classification, Classifier, ClassifyByError, Error, Outcome};
 use crate::{clock::Clock, failure::panic_text};
-use machine::{Change, Machine, Ticket};
+use machine::{AdmittedCall, BreakerMachine, StateChange};
 
 /// State of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum BreakerState {
     /// Calls are admitted, and their results are counted.
     Closed,
     /// Calls are rejected.
@@ -27,7 +27,7 @@ pub enum State {
     HalfOpen,
 }
 
-impl State {
+impl BreakerState {
     /// Returns the state as it appears in the log: `closed`, `open` or `half_open`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for BreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -46,7 +46,7 @@ impl fmt::Display for State {
 
 /// Effect of a result on the measured health of the called service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
+pub enum BreakerSample {
     /// The service is healthy.
     Success,
     /// The service is not healthy.
@@ -55,13 +55,13 @@ pub enum Count {
     Ignored,
 }
 
-impl Count {
+impl BreakerSample {
     /// Returns the default count of a class. Unknown outcomes and transient failures are failures. A permanent
     /// failure is a success, because a service that rejects an invalid request is healthy. A rejection on our
     /// side is ignored.
-    pub fn of(class: &Class) -> Self {
+    pub fn from_class(class: &Classification) -> Self {
         match class.outcome() {
-            _ if class.is_refused() => Self::Ignored,
+            _ if class.is_rejected_locally() => Self::Ignored,
             Outcome::Success => Self::Success,
             Outcome::Failed if !class.is_transient() => Self::Success,
             Outcome::Failed | Outcome::Unknown => Self::Failure,
@@ -87,7 +87,7 @@ pub struct BreakerSettings {
     /// Number of successes that close a half-open breaker, at least 1. Default: 1.
     pub close_after: u32,
     /// Function that counts a class. Default: [`Count::of`].
-    pub counts: fn(&Class) -> Count,
+    pub sample: fn(&Classification) -> BreakerSample,
 }
 
 impl Default for BreakerSettings {
@@ -99,7 +99,7 @@ impl Default for BreakerSettings {
             open_for: Duration::from_secs(30),
             probes: 1,
             close_after: 1,
-            counts: Count::of,
+            sample: BreakerSample::from_class,
         }
     }
 }
@@ -138,20 +138,20 @@ impl Default for BreakerSettings {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Breaker<C = ByError> {
-    shared: Arc<Shared>,
+pub struct Breaker<C = ClassifyByError> {
+    shared: Arc<BreakerShared>,
     classifier: C,
 }
 
 /// Function called after each change of state.
-type Hook = Arc<dyn Fn(State, State) + Send + Sync>;
+type StateChangeHook = Arc<dyn Fn(BreakerState, BreakerState) + Send + Sync>;
 
-struct Shared {
+struct BreakerShared {
     name: Arc<str>,
-    hooks: RwLock<Vec<Hook>>,
+    hooks: RwLock<Vec<StateChangeHook>>,
     clock: Clock,
-    counts: fn(&Class) -> Count,
-    machine: Mutex<Machine>,
+    counts: fn(&Classification) -> BreakerSample,
+    machine: Mutex<BreakerMachine>,
 }
 
 impl Breaker {
@@ -166,10 +166,10 @@ impl Breaker {
             if settings.failure_ratio.is_nan() { 1.0 } else { settings.failure_ratio.clamp(0.0, 1.0) };
         // 100 years, so that no sum overflows.
         settings.open_for = settings.open_for.min(Duration::from_secs(3_155_760_000));
-        let (counts, machine) = (settings.counts, Mutex::new(Machine::new(settings)));
+        let (counts, machine) = (settings.sample, Mutex::new(BreakerMachine::new(settings)));
         Self {
-            shared: Arc::new(Shared { name: name.into(), hooks: RwLock::default(), clock, counts, machine }),
-            classifier: ByError,
+            shared: Arc::new(BreakerShared { name: name.into(), hooks: RwLock::default(), clock, counts, machine }),
+            classifier: ClassifyByError,
         }
     }
 }
@@ -177,12 +177,12 @@ impl Breaker {
 impl<C> Breaker<C> {
     /// Returns the same breaker, for calls whose results the closure classifies: `|result: Result<&T, &E>|
     /// Class`.
-    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Breaker<F> {
+    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Classification>(&self, classifier: F) -> Breaker<F> {
         Breaker { shared: Arc::clone(&self.shared), classifier }
     }
 
     /// Returns the state. An open breaker becomes half-open only when a call arrives after `open_for`.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> BreakerState {
         self.shared.machine.lock().unwrap_or_else(PoisonError::into_inner).state()
     }
 
@@ -204,7 +204,7 @@ impl<C> Breaker<C> {
     /// # let _ = breaker;
     /// ```
     #[must_use]
-    pub fn on_change(self, hook: impl Fn(State, State) + Send + Sync + 'static) -> Self {
+    pub fn on_change(self, hook: impl Fn(BreakerState, BreakerState) + Send + Sync + 'static) -> Self {
         self.shared.hooks.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(hook));
         self
     }
@@ -214,15 +214,15 @@ impl<C> Breaker<C> {
     /// # Errors
     ///
     /// Fails with [`Error::CircuitOpen`] if the breaker rejects the call.
-    pub fn admit(&self) -> Result<Permit, Error> {
+    pub fn acquire(&self) -> Result<BreakerPermit, Error> {
         let shared = &self.shared;
         let (admitted, change) = {
             let mut machine = shared.machine.lock().unwrap_or_else(PoisonError::into_inner);
             machine.admit(shared.clock.elapsed())
         };
-        shared.tell(change);
+        shared.notify(change);
         match admitted {
-            Ok(ticket) => Ok(Permit { shared: Arc::clone(shared), ticket: Some(ticket) }),
+            Ok(ticket) => Ok(BreakerPermit { shared: Arc::clone(shared), ticket: Some(ticket) }),
             Err(retry_after) => Err(Error::CircuitOpen { name: Arc::clone(&shared.name), retry_after }),
         }
     }
@@ -237,24 +237,24 @@ impl<C> Breaker<C> {
         C: Classifier<T, E>,
         E: From<Error>,
     {
-        let permit = self.admit()?;
+        let permit = self.acquire()?;
         let result = call.await;
         permit.finish(&self.classifier.classify(result.as_ref()));
         result
     }
 }
 
-impl Shared {
-    fn settle(&self, ticket: Ticket, count: Count) {
+impl BreakerShared {
+    fn record(&self, ticket: AdmittedCall, count: BreakerSample) {
         let change = {
             let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-            machine.settle(ticket, count, self.clock.elapsed())
+            machine.record(ticket, count, self.clock.elapsed())
         };
-        self.tell(change);
+        self.notify(change);
     }
 
     /// Logs a change and calls the hooks. No lock may be held: hooks may use the breaker.
-    fn tell(&self, change: Option<Change>) {
+    fn notify(&self, change: Option<StateChange>) {
         let Some(change) = change else { return };
         self.log(&change);
         let hooks = self.hooks.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -268,12 +268,12 @@ impl Shared {
         }
     }
 
-    fn log(&self, Change { from, to, calls, failures }: &Change) {
+    fn log(&self, StateChange { from, to, calls, failures }: &StateChange) {
         let (breaker, from) = (&*self.name, from.as_str());
         match to {
-            State::Open => tracing::warn!(breaker, from, calls, failures, "the circuit breaker opened"),
-            State::HalfOpen => tracing::info!(breaker, from, "the circuit breaker admits a probe"),
-            State::Closed => tracing::info!(breaker, from, "the circuit breaker closed"),
+            BreakerState::Open => tracing::warn!(breaker, from, calls, failures, "the circuit breaker opened"),
+            BreakerState::HalfOpen => tracing::info!(breaker, from, "the circuit breaker admits a probe"),
+            BreakerState::Closed => tracing::info!(breaker, from, "the circuit breaker closed"),
         }
     }
 }
@@ -281,30 +281,30 @@ impl Shared {
 /// Permission for one call. If it is dropped without [`finish`](Self::finish), the call is not counted, and a
 /// probe makes room for the next one.
 #[must_use = "a call that is not finished is not counted"]
-pub struct Permit {
-    shared: Arc<Shared>,
-    ticket: Option<Ticket>,
+pub struct BreakerPermit {
+    shared: Arc<BreakerShared>,
+    ticket: Option<AdmittedCall>,
 }
 
-impl Permit {
+impl BreakerPermit {
     /// Counts the result of the call.
-    pub fn finish(mut self, class: &Class) {
+    pub fn finish(mut self, class: &Classification) {
         let count = (self.shared.counts)(class);
         if let Some(ticket) = self.ticket.take() {
-            self.shared.settle(ticket, count);
+            self.shared.record(ticket, count);
         }
     }
 }
 
-impl Drop for Permit {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.shared.settle(ticket, Count::Ignored);
+            self.shared.record(ticket, BreakerSample::Ignored);
         }
     }
 }
 
-impl fmt::Debug for Permit {
+impl fmt::Debug for BreakerPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("breaker", &self.shared.name).finish_non_exhaustive()
     }

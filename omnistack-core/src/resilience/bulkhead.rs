@@ -39,12 +39,12 @@ use super::Error;
 /// ```
 #[derive(Clone)]
 pub struct Bulkhead {
-    shared: Arc<Shared>,
+    shared: Arc<BulkheadState>,
     max_waiting: usize,
     max_wait: Duration,
 }
 
-struct Shared {
+struct BulkheadState {
     name: Arc<str>,
     places: Arc<Semaphore>,
     size: usize,
@@ -57,7 +57,7 @@ impl Bulkhead {
     pub fn new(name: &str, places: usize) -> Self {
         let size = places.clamp(1, Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(size));
-        let shared = Arc::new(Shared { name: name.into(), places, size, waiting: AtomicUsize::new(0) });
+        let shared = Arc::new(BulkheadState { name: name.into(), places, size, waiting: AtomicUsize::new(0) });
         Self { shared, max_waiting: 0, max_wait: Duration::ZERO }
     }
 
@@ -76,7 +76,7 @@ impl Bulkhead {
     /// Fails immediately with [`Error::Full`] if the queue is full, and with [`Error::NoPlace`] if no permit
     /// became free in time. Otherwise fails as the call does.
     pub async fn run<T, E: From<Error>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let _place = self.enter().await?;
+        let _place = self.acquire().await?;
         call.await
     }
 
@@ -87,8 +87,8 @@ impl Bulkhead {
     ///
     /// Fails immediately with [`Error::Full`] if the queue is full, and with [`Error::NoPlace`] if no permit
     /// became free in time.
-    pub async fn enter(&self) -> Result<Place, Error> {
-        if let Some(place) = self.try_enter() {
+    pub async fn acquire(&self) -> Result<BulkheadPermit, Error> {
+        if let Some(place) = self.try_acquire() {
             return Ok(place);
         }
         let shared = &self.shared;
@@ -96,22 +96,22 @@ impl Bulkhead {
             (waiting < self.max_waiting).then_some(waiting + 1)
         });
         if queued.is_err() {
-            return Err(Error::Full { name: Arc::clone(&shared.name), waiting: self.max_waiting });
+            return Err(Error::QueueFull { name: Arc::clone(&shared.name), waiting: self.max_waiting });
         }
         // Created before waiting, so that a call that is dropped while it waits frees its position in the
         // queue.
-        let _queued = Queued(shared);
+        let _queued = QueuePosition(shared);
         match tokio::time::timeout(self.max_wait, Arc::clone(&shared.places).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Ok(permit)) => Ok(BulkheadPermit { _permit: permit }),
             // The semaphore is never closed, so only the time limit can end the wait.
-            Ok(Err(_)) | Err(_) => Err(Error::NoPlace { name: Arc::clone(&shared.name), waited: self.max_wait }),
+            Ok(Err(_)) | Err(_) => Err(Error::PermitTimeout { name: Arc::clone(&shared.name), waited: self.max_wait }),
         }
     }
 
     /// Returns a permit if one is free and no call waits for it.
-    fn try_enter(&self) -> Option<Place> {
+    fn try_acquire(&self) -> Option<BulkheadPermit> {
         match Arc::clone(&self.shared.places).try_acquire_owned() {
-            Ok(permit) => Some(Place { _permit: permit }),
+            Ok(permit) => Some(BulkheadPermit { _permit: permit }),
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
         }
     }
@@ -138,9 +138,9 @@ impl fmt::Debug for Bulkhead {
     }
 }
 
-struct Queued<'a>(&'a Shared);
+struct QueuePosition<'a>(&'a BulkheadState);
 
-impl Drop for Queued<'_> {
+impl Drop for QueuePosition<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -149,7 +149,7 @@ impl Drop for Queued<'_> {
 /// Permit of a [`Bulkhead`], released when it is dropped.
 #[derive(Debug)]
 #[must_use = "the permit is released when this is dropped"]
-pub struct Place {
+pub struct BulkheadPermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -182,15 +182,15 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        if let Some(place) = self.bulkhead.try_enter() {
-            return BulkheadFuture { step: Step::Running { call: self.inner.call(request), _place: place } };
+        if let Some(place) = self.bulkhead.try_acquire() {
+            return BulkheadFuture { step: BulkheadStep::Running { call: self.inner.call(request), _place: place } };
         }
         // The call must use the service that was polled ready.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
         let bulkhead = self.bulkhead.clone();
-        let entering: BoxFuture<'static, _> = Box::pin(async move { bulkhead.enter().await });
-        BulkheadFuture { step: Step::Waiting { entering, call: Some((service, request)) } }
+        let entering: BoxFuture<'static, _> = Box::pin(async move { bulkhead.acquire().await });
+        BulkheadFuture { step: BulkheadStep::Waiting { entering, call: Some((service, request)) } }
     }
 }
 
@@ -201,15 +201,15 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        step: Step<S, R, S::Future>,
+        step: BulkheadStep<S, R, S::Future>,
     }
 }
 
 pin_project! {
     #[project = StepProjection]
-    enum Step<S, R, F> {
-        Waiting { entering: BoxFuture<'static, Result<Place, Error>>, call: Option<(S, R)> },
-        Running { #[pin] call: F, _place: Place },
+    enum BulkheadStep<S, R, F> {
+        Waiting { entering: BoxFuture<'static, Result<BulkheadPermit, Error>>, call: Option<(S, R)> },
+        Running { #[pin] call: F, _place: BulkheadPermit },
     }
 }
 
@@ -229,7 +229,7 @@ where
                     let place = ready!(entering.as_mut().poll(cx))?;
                     let Some((mut service, request)) = call.take() else { return Poll::Pending };
                     let call = service.call(request);
-                    step.set(Step::Running { call, _place: place });
+                    step.set(BulkheadStep::Running { call, _place: place });
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::{Class, Classify, Outcome};
+use super::{Classification, Classify, Outcome};
 use crate::http::Error as HttpError;
 
 /// Error of a policy, returned in place of the call's result. The variants are the kinds.
@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// The maximum numbers of calls already run and wait. Nothing was sent.
     #[error("the bulkhead `{name}` is full: all permits are taken, and {waiting} calls wait")]
-    Full {
+    QueueFull {
         /// Name of the bulkhead.
         name: Arc<str>,
         /// Number of calls that may wait.
@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// No permit became free in time. Nothing was sent.
     #[error("the bulkhead `{name}` had no free permit within {waited:?}")]
-    NoPlace {
+    PermitTimeout {
         /// Name of the bulkhead.
         name: Arc<str>,
         /// Time that the call waited.
@@ -60,11 +60,13 @@ impl Error {
 }
 
 impl Classify for Error {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         match self {
-            Self::Timeout { .. } => Class::unknown().retryable(),
-            Self::CircuitOpen { retry_after: Some(wait), .. } => Class::refused().retry_after(*wait),
-            Self::CircuitOpen { .. } | Self::Full { .. } | Self::NoPlace { .. } => Class::refused(),
+            Self::Timeout { .. } => Classification::unknown().retryable(),
+            Self::CircuitOpen { retry_after: Some(wait), .. } => Classification::rejected_locally().retry_after(*wait),
+            Self::CircuitOpen { .. } | Self::QueueFull { .. } | Self::PermitTimeout { .. } => {
+                Classification::rejected_locally()
+            }
         }
     }
 }
@@ -74,13 +76,13 @@ impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         if matches!(error, Error::Timeout { .. }) {
             let message = "an upstream service did not respond in time";
-            return Self::new(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", message).cause(error);
+            return Self::new(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", message).with_source(error);
         }
-        let wait = error.class().wait().unwrap_or_default();
+        let wait = error.class().retry_delay().unwrap_or_default();
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Self::unavailable("UPSTREAM_UNAVAILABLE", "an upstream service is unavailable: try again later")
-            .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
-            .cause(error)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+            .with_source(error)
     }
 }
 
@@ -109,7 +111,7 @@ pub enum CallError<E> {
 }
 
 impl<E: Classify> Classify for CallError<E> {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         match self {
             Self::Call(error) => error.class(),
             Self::Policy(error) => error.class(),

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt as _};
 
 use super::{
-    ByError, Class, Classifier, Outcome, Repeat, Repeatable,
-    outcome::amount,
-    repeat::{Repetition, repeatable},
+    Classification, Classifier, ClassifyByError, Outcome, RepeatablePolicy, RetrySafety,
+    outcome::combine_results,
+    repeat::{RequestRetrySafety, repeatable},
 };
 
 /// Fallback policy: makes another call if the first one failed.
@@ -48,7 +48,7 @@ use super::{
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Fallback<C = ByError> {
+pub struct Fallback<C = ClassifyByError> {
     classifier: C,
     only_transient: bool,
 }
@@ -63,7 +63,7 @@ impl Fallback {
     /// Creates a policy that falls back after any failure. Results are classified by their errors, which
     /// implement [`Classify`](super::Classify); [`classify`](Self::classify) uses a closure instead.
     pub const fn new() -> Self {
-        Self { classifier: ByError, only_transient: false }
+        Self { classifier: ClassifyByError, only_transient: false }
     }
 }
 
@@ -78,7 +78,7 @@ impl<C> Fallback<C> {
     /// Returns the same policy, for calls whose results the closure classifies: `|result: Result<&T, &E>|
     /// Class`.
     #[must_use]
-    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Fallback<F> {
+    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Classification>(&self, classifier: F) -> Fallback<F> {
         Fallback { classifier, only_transient: self.only_transient }
     }
 
@@ -96,17 +96,17 @@ impl<C> Fallback<C> {
         F: Future<Output = Result<T, E>>,
         C: Classifier<T, E>,
     {
-        self.failover(Repeat::Never, first, other).await
+        self.run_with_fallback(RetrySafety::Never, first, other).await
     }
 
     /// Returns a layer that sends failed requests to this service.
     pub fn to<F>(self, other: F) -> FallbackLayer<C, F> {
-        FallbackLayer { fallback: self, other, repeat: Repeat::Never }
+        FallbackLayer { fallback: self, other, repeat: RetrySafety::Never }
     }
 
-    async fn failover<T, E, F>(
+    async fn run_with_fallback<T, E, F>(
         &self,
-        repeat: Repeat,
+        repeat: RetrySafety,
         first: impl Future<Output = Result<T, E>>,
         other: impl FnOnce() -> F,
     ) -> Result<T, E>
@@ -119,7 +119,7 @@ impl<C> Fallback<C> {
         let elsewhere = match class.outcome() {
             Outcome::Success => false,
             Outcome::Failed => class.is_transient() || !self.only_transient,
-            Outcome::Unknown => repeat != Repeat::Never,
+            Outcome::Unknown => repeat != RetrySafety::Never,
         };
         if !elsewhere {
             return result;
@@ -128,13 +128,13 @@ impl<C> Fallback<C> {
         let unknown = (class.outcome() == Outcome::Unknown).then_some(result);
         let result = other().await;
         let class = self.classifier.classify(result.as_ref());
-        amount(unknown, result, &class, repeat)
+        combine_results(unknown, result, &class, repeat)
     }
 }
 
 repeatable!(Fallback);
 
-impl<C> Repeatable<Fallback<C>> {
+impl<C> RepeatablePolicy<Fallback<C>> {
     /// Makes the calls like [`Fallback::run`], and the other call also after an unknown outcome if the caller
     /// allows it.
     ///
@@ -150,11 +150,11 @@ impl<C> Repeatable<Fallback<C>> {
         F: Future<Output = Result<T, E>>,
         C: Classifier<T, E>,
     {
-        self.policy.failover(self.repeat, first, other).await
+        self.policy.run_with_fallback(self.repeat, first, other).await
     }
 }
 
-impl<C, R> Repeatable<Fallback<C>, R> {
+impl<C, R> RepeatablePolicy<Fallback<C>, R> {
     /// Returns a layer that sends failed requests, and those of unknown outcome if allowed, to this service.
     pub fn to<F>(self, other: F) -> FallbackLayer<C, F, R> {
         FallbackLayer { fallback: self.policy, other, repeat: self.repeat }
@@ -164,7 +164,7 @@ impl<C, R> Repeatable<Fallback<C>, R> {
 /// Layer that sends failed requests to another service. Created by [`Fallback::to`].
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing unless it wraps a service"]
-pub struct FallbackLayer<C, F, R = Repeat> {
+pub struct FallbackLayer<C, F, R = RetrySafety> {
     fallback: Fallback<C>,
     other: F,
     repeat: R,
@@ -180,7 +180,7 @@ impl<S, C: Clone, F: Clone, R: Clone> Layer<S> for FallbackLayer<C, F, R> {
 
 /// Service created by [`FallbackLayer`]. Requests are cloned.
 #[derive(Clone, Debug)]
-pub struct FallbackService<S, C, F, R = Repeat> {
+pub struct FallbackService<S, C, F, R = RetrySafety> {
     inner: S,
     layer: FallbackLayer<C, F, R>,
 }
@@ -194,7 +194,7 @@ where
     C: Classifier<S::Response, S::Error> + Clone + Send + Sync + 'static,
     F: Service<R, Response = S::Response, Error = S::Error> + Clone + Send + 'static,
     F::Future: Send,
-    P: Repetition<R>,
+    P: RequestRetrySafety<R>,
     R: Clone + Send + 'static,
 {
     type Response = S::Response;
@@ -206,10 +206,10 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let repeat = self.layer.repeat.repeat(&request);
+        let repeat = self.layer.repeat.retry_safety(&request);
         let fallback = self.layer.fallback.clone();
         let other = self.layer.other.clone();
         let first = self.inner.call(request.clone());
-        Box::pin(async move { fallback.failover(repeat, first, || other.oneshot(request)).await })
+        Box::pin(async move { fallback.run_with_fallback(repeat, first, || other.oneshot(request)).await })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use super::{Error, Repeat};
+use super::{Error, RetrySafety};
 
 /// Outcome of a call: whether it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ impl fmt::Display for Outcome {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Class {
+pub struct Classification {
     outcome: Outcome,
     retryable: bool,
     refused: bool,
@@ -58,7 +58,7 @@ pub struct Class {
     retry_after: Option<Duration>,
 }
 
-impl Class {
+impl Classification {
     const fn new(outcome: Outcome) -> Self {
         Self { outcome, retryable: false, refused: false, settled: false, retry_after: None }
     }
@@ -82,7 +82,7 @@ impl Class {
 
     /// Creates the class of a call that was rejected on our side before anything was sent, so that the result
     /// says nothing about the health of the called service. Failed and retryable.
-    pub const fn refused() -> Self {
+    pub const fn rejected_locally() -> Self {
         Self { retryable: true, refused: true, ..Self::new(Outcome::Failed) }
     }
 
@@ -113,7 +113,7 @@ impl Class {
     }
 
     /// Returns whether the call was rejected on our side before anything was sent.
-    pub const fn is_refused(&self) -> bool {
+    pub const fn is_rejected_locally(&self) -> bool {
         self.refused
     }
 
@@ -123,32 +123,32 @@ impl Class {
     }
 
     /// Returns how long the called service asks to wait.
-    pub const fn wait(&self) -> Option<Duration> {
+    pub const fn retry_delay(&self) -> Option<Duration> {
         self.retry_after
     }
 
     /// Returns whether another attempt is allowed and may help.
-    pub const fn may_repeat(&self, repeat: Repeat) -> bool {
+    pub const fn may_retry(&self, repeat: RetrySafety) -> bool {
         match self.outcome {
             Outcome::Success => false,
             Outcome::Failed => self.retryable,
-            Outcome::Unknown => self.retryable && !matches!(repeat, Repeat::Never),
+            Outcome::Unknown => self.retryable && !matches!(repeat, RetrySafety::Never),
         }
     }
 
     /// Returns whether this result, of the last attempt, is the result of the call even if an earlier attempt
     /// has an unknown outcome.
-    const fn settles(&self, repeat: Repeat) -> bool {
+    const fn settles(&self, repeat: RetrySafety) -> bool {
         match self.outcome {
             Outcome::Success | Outcome::Unknown => true,
-            Outcome::Failed => self.settled || matches!(repeat, Repeat::ReadOnly),
+            Outcome::Failed => self.settled || matches!(repeat, RetrySafety::ReadOnly),
         }
     }
 }
 
 /// Returns the result of several attempts: the last one, unless it is a failure and an earlier attempt may have
 /// taken effect.
-pub(super) fn amount<R>(unknown: Option<R>, last: R, class: &Class, repeat: Repeat) -> R {
+pub(super) fn combine_results<R>(unknown: Option<R>, last: R, class: &Classification, repeat: RetrySafety) -> R {
     match unknown {
         Some(unknown) if !class.settles(repeat) => unknown,
         _ => last,
@@ -158,11 +158,11 @@ pub(super) fn amount<R>(unknown: Option<R>, last: R, class: &Class, repeat: Repe
 /// Error that can be classified. Errors of providers implement it, so that every policy treats them alike.
 pub trait Classify {
     /// Returns the class of the error.
-    fn class(&self) -> Class;
+    fn class(&self) -> Classification;
 }
 
 impl<E: Classify + ?Sized> Classify for &E {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         (**self).class()
     }
 }
@@ -170,7 +170,7 @@ impl<E: Classify + ?Sized> Classify for &E {
 /// Class of the first [`Error`] of this module in the chain of sources. All other errors are
 /// [`Class::unknown`], which is always safe.
 impl Classify for Box<dyn StdError + Send + Sync> {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self.as_ref());
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<Error>() {
@@ -178,30 +178,30 @@ impl Classify for Box<dyn StdError + Send + Sync> {
             }
             cause = error.source();
         }
-        Class::unknown()
+        Classification::unknown()
     }
 }
 
 /// Classifier of results. Closures implement it: `|result: Result<&T, &E>| Class`.
 pub trait Classifier<T, E> {
     /// Returns the class of the result.
-    fn classify(&self, result: Result<&T, &E>) -> Class;
+    fn classify(&self, result: Result<&T, &E>) -> Classification;
 }
 
-impl<T, E, F: Fn(Result<&T, &E>) -> Class> Classifier<T, E> for F {
-    fn classify(&self, result: Result<&T, &E>) -> Class {
+impl<T, E, F: Fn(Result<&T, &E>) -> Classification> Classifier<T, E> for F {
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
         self(result)
     }
 }
 
 /// Classifier for which every `Ok` is a success, and errors provide their class.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ByError;
+pub struct ClassifyByError;
 
-impl<T, E: Classify> Classifier<T, E> for ByError {
-    fn classify(&self, result: Result<&T, &E>) -> Class {
+impl<T, E: Classify> Classifier<T, E> for ClassifyByError {
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
         match result {
-            Ok(_) => Class::success(),
+            Ok(_) => Classification::success(),
             Err(error) => error.class(),
         }
     }

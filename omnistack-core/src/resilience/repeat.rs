@@ -4,7 +4,7 @@ use http::{Method, Request};
 
 /// Whether a call may be repeated. Only the caller knows, so no policy decides it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Repeat {
+pub enum RetrySafety {
     /// A repetition has a further effect, such as a second charge or mail. A call of unknown outcome is not
     /// repeated.
     #[default]
@@ -17,13 +17,13 @@ pub enum Repeat {
     ReadOnly,
 }
 
-impl Repeat {
+impl RetrySafety {
     /// Decides by the method (RFC 9110, sections 9.2.1 and 9.2.2) and `Idempotency-Key`: `GET`, `HEAD`,
     /// `OPTIONS` and `TRACE` are read-only; `PUT`, `DELETE` and all requests with a key are idempotent; other
     /// requests are neither.
     ///
     /// The key is trusted: send it only to a server that honors it.
-    pub fn of_request<B>(request: &Request<B>) -> Self {
+    pub fn from_request<B>(request: &Request<B>) -> Self {
         match *request.method() {
             Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Self::ReadOnly,
             Method::PUT | Method::DELETE => Self::Idempotent,
@@ -35,19 +35,19 @@ impl Repeat {
 
 /// Decides for each request of a service whether it may be repeated. A [`Repeat`] decides the same for all
 /// requests, a closure `|request: &R| Repeat` for each.
-pub trait Repetition<R> {
+pub trait RequestRetrySafety<R> {
     /// Returns whether the request may be repeated.
-    fn repeat(&self, request: &R) -> Repeat;
+    fn retry_safety(&self, request: &R) -> RetrySafety;
 }
 
-impl<R> Repetition<R> for Repeat {
-    fn repeat(&self, _: &R) -> Repeat {
+impl<R> RequestRetrySafety<R> for RetrySafety {
+    fn retry_safety(&self, _: &R) -> RetrySafety {
         *self
     }
 }
 
-impl<R, F: Fn(&R) -> Repeat> Repetition<R> for F {
-    fn repeat(&self, request: &R) -> Repeat {
+impl<R, F: Fn(&R) -> RetrySafety> RequestRetrySafety<R> for F {
+    fn retry_safety(&self, request: &R) -> RetrySafety {
         self(request)
     }
 }
@@ -65,7 +65,7 @@ impl<R, F: Fn(&R) -> Repeat> Repetition<R> for F {
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use = "does nothing unless it is run or used as a layer"]
-pub struct Repeatable<P, R = Repeat> {
+pub struct RepeatablePolicy<P, R = RetrySafety> {
     pub(super) policy: P,
     pub(super) repeat: R,
 }
@@ -78,25 +78,25 @@ macro_rules! repeatable {
             /// Allows repetition for calls that have the same effect when made twice, because the called
             /// service honors an idempotency key, or because they set rather than add. A call of unknown
             /// outcome is repeated too.
-            pub fn idempotent(&self) -> Repeatable<Self> {
-                self.repeating(Repeat::Idempotent)
+            pub fn idempotent(&self) -> RepeatablePolicy<Self> {
+                self.repeating(RetrySafety::Idempotent)
             }
 
             /// Allows repetition for calls that change nothing. A call of unknown outcome is repeated too, and
             /// the result of the last attempt is returned.
-            pub fn read_only(&self) -> Repeatable<Self> {
-                self.repeating(Repeat::ReadOnly)
+            pub fn read_only(&self) -> RepeatablePolicy<Self> {
+                self.repeating(RetrySafety::ReadOnly)
             }
 
             /// Allows repetition as `repeat` says, for calls that are decided at run time.
-            pub fn repeating(&self, repeat: Repeat) -> Repeatable<Self> {
-                Repeatable { policy: self.clone(), repeat }
+            pub fn repeating(&self, repeat: RetrySafety) -> RepeatablePolicy<Self> {
+                RepeatablePolicy { policy: self.clone(), repeat }
             }
 
             /// Decides for each request of a layer whether it may be repeated: with [`Repeat::of_request`], or
             /// with a closure.
-            pub fn by_request<R, F: Fn(&R) -> Repeat>(&self, repeat: F) -> Repeatable<Self, F> {
-                Repeatable { policy: self.clone(), repeat }
+            pub fn by_request<R, F: Fn(&R) -> RetrySafety>(&self, repeat: F) -> RepeatablePolicy<Self, F> {
+                RepeatablePolicy { policy: self.clone(), repeat }
             }
         }
     };

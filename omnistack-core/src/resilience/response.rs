@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::Class;
+use super::Classification;
 use crate::clock::Timestamp;
 
-impl Class {
+impl Classification {
     /// Returns the class of a response with this status, if nothing else is known about the server.
     ///
     /// | status | outcome | retryable |
@@ -18,7 +18,7 @@ impl Class {
     /// | other 5xx | unknown: the request may have taken effect before the failure, or a proxy responds for a server that it lost | yes, if the caller allows it |
     ///
     /// `Retry-After` (RFC 9110, section 10.2.3) is read in both forms; `now` is needed for dates.
-    pub fn of_response(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
+    pub fn from_response(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
         let class = match status.as_u16() {
             ..=399 => return Self::success(),
             408 | 425 | 429 => Self::failed().retryable(),

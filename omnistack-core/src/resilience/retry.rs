@@ -4,7 +4,7 @@ mod budget;
 mod jitter;
 mod layer;
 
-pub use budget::Budget;
+pub use budget::RetryBudget;
 pub use jitter::Jitter;
 pub use layer::RetryService;
 
@@ -14,7 +14,8 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::{
-    ByError, Class, Classifier, Classify as _, Error, Outcome, Repeat, Repeatable, outcome::amount, repeat::repeatable,
+    Classification, Classifier, Classify as _, ClassifyByError, Error, Outcome, RepeatablePolicy, RetrySafety,
+    outcome::combine_results, repeat::repeatable,
 };
 
 /// Retry policy: repeats a call if that is safe and may help.
@@ -73,19 +74,19 @@ use super::{
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Retry<C = ByError> {
-    settings: Arc<Settings>,
+pub struct Retry<C = ClassifyByError> {
+    settings: Arc<RetrySettings>,
     classifier: C,
 }
 
 #[derive(Clone, Debug)]
-struct Settings {
+struct RetrySettings {
     attempts: u32,
     deadline: Duration,
     first_delay: Duration,
     max_delay: Duration,
     jitter: Jitter,
-    budget: Budget,
+    budget: RetryBudget,
 }
 
 impl Retry {
@@ -93,15 +94,15 @@ impl Retry {
     /// deadline for all attempts together. Results are classified by their errors, which implement
     /// [`Classify`](super::Classify); [`classify`](Self::classify) uses a closure instead.
     pub fn new(attempts: u32, deadline: Duration) -> Self {
-        let settings = Settings {
+        let settings = RetrySettings {
             attempts: attempts.max(1),
             deadline,
             first_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(10),
             jitter: Jitter::full(),
-            budget: Budget::default(),
+            budget: RetryBudget::default(),
         };
-        Self { settings: Arc::new(settings), classifier: ByError }
+        Self { settings: Arc::new(settings), classifier: ClassifyByError }
     }
 }
 
@@ -121,11 +122,11 @@ impl<C> Retry<C> {
 
     /// Takes retries from this budget, which can be shared with other policies.
     #[must_use]
-    pub fn budget(self, budget: Budget) -> Self {
+    pub fn budget(self, budget: RetryBudget) -> Self {
         self.with(|settings| settings.budget = budget)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut RetrySettings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
     }
@@ -133,7 +134,7 @@ impl<C> Retry<C> {
     /// Returns the same policy with the same budget, for calls whose results the closure classifies: `|result:
     /// Result<&T, &E>| Class`.
     #[must_use]
-    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Retry<F> {
+    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Classification>(&self, classifier: F) -> Retry<F> {
         Retry { settings: Arc::clone(&self.settings), classifier }
     }
 
@@ -148,10 +149,10 @@ impl<C> Retry<C> {
         C: Classifier<T, E>,
         E: From<Error>,
     {
-        self.attempts(Repeat::Never, call).await
+        self.run_attempts(RetrySafety::Never, call).await
     }
 
-    async fn attempts<T, E, F>(&self, repeat: Repeat, mut call: impl FnMut() -> F) -> Result<T, E>
+    async fn run_attempts<T, E, F>(&self, repeat: RetrySafety, mut call: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
         C: Classifier<T, E>,
@@ -162,7 +163,7 @@ impl<C> Retry<C> {
         let mut delays = settings.delays();
         let mut unknown = None;
         let mut attempt = 1;
-        settings.budget.put();
+        settings.budget.deposit();
         loop {
             let left = settings.deadline.saturating_sub(started.elapsed());
             let (result, class) = match tokio::time::timeout(left, call()).await {
@@ -179,8 +180,8 @@ impl<C> Retry<C> {
             let left = settings.deadline.saturating_sub(started.elapsed());
             let next = settings.next(&class, repeat, attempt, left, &mut delays);
             log(attempt, &class, next);
-            let Next::Wait(delay) = next else {
-                return amount(unknown, result, &class, repeat);
+            let RetryDecision::Wait(delay) = next else {
+                return combine_results(unknown, result, &class, repeat);
             };
             if class.outcome() == Outcome::Unknown {
                 unknown = Some(result);
@@ -193,14 +194,14 @@ impl<C> Retry<C> {
 
 /// Decision after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum RetryDecision {
     /// Another attempt after a delay.
     Wait(Duration),
     /// No further attempt, for a reason.
     Stop(&'static str),
 }
 
-impl Settings {
+impl RetrySettings {
     /// Returns the upper limits of the delays.
     fn delays(&self) -> impl Iterator<Item = Duration> + use<> {
         let exponential = ExponentialBuilder::new().with_min_delay(self.first_delay).with_max_delay(self.max_delay);
@@ -209,44 +210,50 @@ impl Settings {
 
     fn next(
         &self,
-        class: &Class,
-        repeat: Repeat,
+        class: &Classification,
+        repeat: RetrySafety,
         attempt: u32,
         left: Duration,
         delays: &mut impl Iterator<Item = Duration>,
-    ) -> Next {
+    ) -> RetryDecision {
         match class.outcome() {
-            Outcome::Success => return Next::Stop("it succeeded"),
-            Outcome::Unknown if repeat == Repeat::Never => return Next::Stop("the outcome is unknown"),
-            _ if !class.may_repeat(repeat) => return Next::Stop("trying again would not help"),
-            _ if attempt >= self.attempts => return Next::Stop("no attempts are left"),
+            Outcome::Success => return RetryDecision::Stop("it succeeded"),
+            Outcome::Unknown if repeat == RetrySafety::Never => return RetryDecision::Stop("the outcome is unknown"),
+            _ if !class.may_retry(repeat) => return RetryDecision::Stop("trying again would not help"),
+            _ if attempt >= self.attempts => return RetryDecision::Stop("no attempts are left"),
             Outcome::Failed | Outcome::Unknown => {}
         }
         let seconds = delays.next().unwrap_or(self.max_delay).as_secs_f64() * self.jitter.share();
         let backoff = Duration::try_from_secs_f64(seconds).unwrap_or(self.max_delay);
-        let delay = backoff.saturating_add(class.wait().unwrap_or_default());
+        let delay = backoff.saturating_add(class.retry_delay().unwrap_or_default());
         if delay >= left {
-            return Next::Stop("the deadline is too near");
+            return RetryDecision::Stop("the deadline is too near");
         }
         // Last, so that the budget is charged only for retries that are made.
-        if self.budget.take() { Next::Wait(delay) } else { Next::Stop("the retry budget is spent") }
+        if self.budget.withdraw() {
+            RetryDecision::Wait(delay)
+        } else {
+            RetryDecision::Stop("the retry budget is spent")
+        }
     }
 }
 
-fn log(attempt: u32, class: &Class, next: Next) {
+fn log(attempt: u32, class: &Classification, next: RetryDecision) {
     let outcome = class.outcome().as_str();
     match next {
-        Next::Wait(delay) => {
+        RetryDecision::Wait(delay) => {
             let wait_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::debug!(attempt, outcome, wait_ms, "the attempt ended and is retried");
         }
-        Next::Stop(reason) => tracing::debug!(attempt, outcome, reason, "the attempt ended and is not retried"),
+        RetryDecision::Stop(reason) => {
+            tracing::debug!(attempt, outcome, reason, "the attempt ended and is not retried")
+        }
     }
 }
 
 repeatable!(Retry);
 
-impl<C> Repeatable<Retry<C>> {
+impl<C> RepeatablePolicy<Retry<C>> {
     /// Makes the call and retries it like [`Retry::run`], and also after an unknown outcome if the caller
     /// allows it.
     ///
@@ -260,6 +267,6 @@ impl<C> Repeatable<Retry<C>> {
         C: Classifier<T, E>,
         E: From<Error>,
     {
-        self.policy.attempts(self.repeat, call).await
+        self.policy.run_attempts(self.repeat, call).await
     }
 }

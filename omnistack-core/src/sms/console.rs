@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{MAX_SEGMENTS, SmsError, SmsMessage, SmsProvider, SmsSent};
+use super::{MAX_SEGMENTS, SentSms, SmsError, SmsMessage, SmsProvider};
 
 /// A provider for development that writes messages to the log, with the target `omnistack::sms`, and delivers none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,10 +14,10 @@ impl SmsProvider for SmsConsole {
         "console"
     }
 
-    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+    async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         message.check(MAX_SEGMENTS)?;
         let (to, text) = (message.to.as_str(), message.text.as_str());
         tracing::info!(target: "omnistack::sms", to, text, "no SMS provider is configured: the message is only written to the log");
-        Ok(SmsSent::by(self.name()))
+        Ok(SentSms::new(self.name()))
     }
 }

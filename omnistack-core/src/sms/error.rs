@@ -3,13 +3,13 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::PhoneNumberError;
-use crate::resilience::{Class, Classify, Outcome};
+use crate::resilience::{Classification, Classify, Outcome};
 
 /// An error of sending a text message: the message was not accepted by the provider, or it is unknown whether it
 /// was.
-pub struct SmsError(Box<Inner>);
+pub struct SmsError(Box<SmsErrorInner>);
 
-struct Inner {
+struct SmsErrorInner {
     kind: SmsErrorKind,
     retry_after: Option<Duration>,
     source: Box<dyn StdError + Send + Sync>,
@@ -58,12 +58,12 @@ impl SmsErrorKind {
 impl SmsError {
     /// Creates an error of a kind, with its cause. It is for implementors of [`SmsProvider`](super::SmsProvider).
     pub fn new(kind: SmsErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(Box::new(Inner { kind, retry_after: None, source: source.into() }))
+        Self(Box::new(SmsErrorInner { kind, retry_after: None, source: source.into() }))
     }
 
     /// Sets how long the provider asks to wait before the next attempt.
     #[must_use]
-    pub fn after(mut self, wait: Duration) -> Self {
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
@@ -90,17 +90,17 @@ impl SmsError {
     }
 
     /// Returns what is wrong with the message, if the kind is [`Invalid`](SmsErrorKind::Invalid).
-    pub fn invalid(&self) -> Option<&SmsInvalid> {
+    pub fn invalid(&self) -> Option<&InvalidSms> {
         self.0.source.downcast_ref()
     }
 }
 
 impl Classify for SmsError {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         let class = match self.kind() {
-            SmsErrorKind::Unknown => Class::unknown(),
-            SmsErrorKind::RateLimited | SmsErrorKind::Unavailable => Class::failed().retryable(),
-            _ => Class::failed(),
+            SmsErrorKind::Unknown => Classification::unknown(),
+            SmsErrorKind::RateLimited | SmsErrorKind::Unavailable => Classification::failed().retryable(),
+            _ => Classification::failed(),
         };
         match self.retry_after() {
             Some(wait) => class.retry_after(wait),
@@ -136,22 +136,22 @@ impl StdError for SmsError {
     }
 }
 
-impl From<SmsInvalid> for SmsError {
-    fn from(invalid: SmsInvalid) -> Self {
+impl From<InvalidSms> for SmsError {
+    fn from(invalid: InvalidSms) -> Self {
         Self::new(SmsErrorKind::Invalid, invalid)
     }
 }
 
 impl From<PhoneNumberError> for SmsError {
     fn from(error: PhoneNumberError) -> Self {
-        SmsInvalid::Number(error).into()
+        InvalidSms::Number(error).into()
     }
 }
 
 /// The reason why a text message is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SmsInvalid {
+pub enum InvalidSms {
     /// The number is not valid.
     #[error("the number is not valid: {0}")]
     Number(#[from] PhoneNumberError),

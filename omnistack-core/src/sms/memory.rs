@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{MAX_SEGMENTS, SmsError, SmsMessage, SmsProvider, SmsSent};
+use super::{MAX_SEGMENTS, SentSms, SmsError, SmsMessage, SmsProvider};
 
 /// A provider for tests that keeps every message and delivers none. Clones share the kept messages.
 ///
@@ -30,10 +30,10 @@ impl SmsProvider for SmsMemory {
         "memory"
     }
 
-    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+    async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         message.check(MAX_SEGMENTS)?;
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sent.push(message.clone());
-        Ok(SmsSent::by(self.name()).with_id(sent.len().to_string()))
+        Ok(SentSms::new(self.name()).with_provider_id(sent.len().to_string()))
     }
 }

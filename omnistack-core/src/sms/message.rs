@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PhoneNumber, SmsInvalid, SmsSegments};
+use super::{InvalidSms, PhoneNumber, SmsSegments};
 use crate::identity::TenantId;
 
 /// Largest number of segments of a message, whatever the settings say: providers accept at most 1,600 characters.
@@ -44,16 +44,16 @@ impl SmsMessage {
     ///
     /// # Errors
     /// Returns the first reason why the message is not valid.
-    pub fn check(&self, most: usize) -> Result<(), SmsInvalid> {
+    pub fn check(&self, max_segments: usize) -> Result<(), InvalidSms> {
         if self.text.trim().is_empty() {
-            return Err(SmsInvalid::NoText);
+            return Err(InvalidSms::NoText);
         }
         if self.text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\u{c}')) {
-            return Err(SmsInvalid::ControlCharacter);
+            return Err(InvalidSms::ControlCharacter);
         }
-        let (count, limit) = (self.segments().count, most.min(MAX_SEGMENTS));
+        let (count, limit) = (self.segments().count, max_segments.min(MAX_SEGMENTS));
         if count > limit {
-            return Err(SmsInvalid::TooLong { count, limit });
+            return Err(InvalidSms::TooLong { count, limit });
         }
         Ok(())
     }

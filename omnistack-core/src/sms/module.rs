@@ -1,13 +1,13 @@
 //! The module [`Sms`].
 
 use super::{
-    SmsMailbox, SmsOutbox, SmsProviderName, SmsSettings, SmsSuppressions, Texter, mailbox,
-    outbox::{ForgetSms, SendSms, SmsSender, Store},
+    DevSmsMailbox, SmsOutbox, SmsProviderName, SmsSender, SmsSettings, SmsSuppressions, mailbox,
+    outbox::{PurgeSms, SendSms, SendSmsState, SmsStore},
     settings,
-    webhook::{self, Webhook},
+    webhook::{self, TwilioWebhookState},
 };
 use crate::{
-    app::{Audience, Ctx, Module, Mount, Registry},
+    app::{AccessLevel, Context, Module, Mount, Registry},
     db::Db,
     http::client::base_url,
     jobs::{Cron, Job, Jobs, Queue},
@@ -37,32 +37,32 @@ impl Module for Sms {
         // Without a database, the missing settings are reported already.
         let (Ok(db), Ok(jobs)) = (registry.ctx.get::<Db>(), registry.ctx.get::<Jobs>()) else { return };
         let suppressions = SmsSuppressions::new(db.clone(), clock.clone());
-        let store = Store { db: db.clone(), clock: clock.clone() };
+        let store = SmsStore { db: db.clone(), clock: clock.clone() };
         let shown = settings.provider == SmsProviderName::Console && !registry.environment().is_production();
         if shown {
-            let mailbox = SmsMailbox::new(provider, clock.clone());
+            let mailbox = DevSmsMailbox::new(provider, clock.clone());
             registry
                 .provide(mailbox.clone())
-                .routes(Mount::root("", Audience::Public), mailbox::routes(), |ctx| ctx.get::<SmsMailbox>())
-                .provide(settings::texter(std::sync::Arc::new(mailbox), &settings));
+                .routes(Mount::root("", AccessLevel::Public), mailbox::routes(), |ctx| ctx.get::<DevSmsMailbox>())
+                .provide(settings::sms_sender(std::sync::Arc::new(mailbox), &settings));
         } else {
-            registry.provide(settings::texter(provider, &settings));
+            registry.provide(settings::sms_sender(provider, &settings));
         }
         let webhook = webhook_url(registry, &settings);
         registry
             .provide(SmsOutbox::new(db, clock, jobs, settings.max_segments))
             .provide(suppressions.clone())
             .queue(Queue::new(<SendSms as Job>::QUEUE))
-            .cron(Cron::new("23 4 * * *", ForgetSms {}));
+            .cron(Cron::new("23 4 * * *", PurgeSms {}));
         if let (Some(url), Some(token)) = (webhook.clone(), settings.twilio_token.clone()) {
-            let webhook = Webhook { token, url, store: store.clone(), suppressions: suppressions.clone() };
+            let webhook = TwilioWebhookState { token, url, store: store.clone(), suppressions: suppressions.clone() };
             let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
             registry.routes(mount, webhook::routes(), |_| Ok(webhook));
         }
         let status_url = webhook.map(String::from);
-        let sender = move |ctx: &Ctx| {
-            Ok(SmsSender {
-                texter: ctx.get::<Texter>()?,
+        let sender = move |ctx: &Context| {
+            Ok(SendSmsState {
+                sender: ctx.get::<SmsSender>()?,
                 store: store.clone(),
                 suppressions: suppressions.clone(),
                 status_url: status_url.clone(),
@@ -70,7 +70,7 @@ impl Module for Sms {
                 keep: settings.keep,
             })
         };
-        registry.job::<SendSms>(sender.clone()).job::<ForgetSms>(sender);
+        registry.job::<SendSms>(sender.clone()).job::<PurgeSms>(sender);
     }
 }
 
@@ -79,13 +79,13 @@ fn webhook_url(registry: &mut Registry, settings: &SmsSettings) -> Option<reqwes
     let text = settings.twilio_webhook_url.as_ref()?;
     if settings.twilio_token.is_none() {
         let what = "`TWILIO_AUTH_TOKEN` is not set, and Twilio's webhook requests are signed with it";
-        registry.problem(what, "set TWILIO_AUTH_TOKEN, or unset TWILIO_WEBHOOK_URL");
+        registry.report_problem(what, "set TWILIO_AUTH_TOKEN, or unset TWILIO_WEBHOOK_URL");
     }
     match base_url(text) {
         Ok(url) => Some(url),
         Err(error) => {
             let fix = "set it to https://…/api/v1/public/sms/webhooks/twilio, or unset it";
-            registry.problem(format!("`TWILIO_WEBHOOK_URL`: {error}"), fix);
+            registry.report_problem(format!("`TWILIO_WEBHOOK_URL`: {error}"), fix);
             None
         }
     }

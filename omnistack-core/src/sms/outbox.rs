@@ -3,17 +3,17 @@
 mod job;
 mod store;
 
-pub use job::{ForgetSms, SendSms, SmsSender};
+pub use job::{PurgeSms, SendSms, SendSmsState};
 pub use store::{SmsInfo, SmsState};
 
-pub(super) use store::{Store, Told};
+pub(super) use store::{DeliveryReport, SmsStore};
 
-use super::{SmsInvalid, SmsMessage};
+use super::{InvalidSms, SmsMessage};
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
     id::Id,
-    jobs::{Draft, EnqueueError, Jobs},
+    jobs::{EnqueueError, Jobs, NewJob},
 };
 
 /// The id of a text message in the outbox.
@@ -25,7 +25,7 @@ pub type SmsId = Id<SmsMessage>;
 pub enum SmsOutboxError {
     /// The message is not valid.
     #[error("the message can't be sent: {0}")]
-    Invalid(#[from] SmsInvalid),
+    Invalid(#[from] InvalidSms),
     /// The job could not be enqueued.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
@@ -87,14 +87,14 @@ impl From<SmsOutboxError> for crate::http::Error {
 #[derive(Clone, Debug)]
 pub struct SmsOutbox {
     jobs: Jobs,
-    store: Store,
+    store: SmsStore,
     limit: usize,
 }
 
 impl SmsOutbox {
     /// Creates an outbox in this database, for messages of at most `limit` segments.
     pub fn new(db: Db, clock: Clock, jobs: Jobs, limit: usize) -> Self {
-        Self { jobs, store: Store { db, clock }, limit }
+        Self { jobs, store: SmsStore { db, clock }, limit }
     }
 
     /// Stores a message in the caller's transaction. It is sent if that transaction commits.
@@ -104,7 +104,7 @@ impl SmsOutbox {
     pub async fn send_in(&self, tx: &mut Tx, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
         message.check(self.limit)?;
         let id = self.store.add(tx, message).await?;
-        let mut job = Draft::new(SendSms { message: id });
+        let mut job = NewJob::new(SendSms { message: id });
         if let Some(tenant) = message.tenant {
             job = job.tenant(tenant);
         }

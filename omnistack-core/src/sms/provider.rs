@@ -23,7 +23,7 @@ pub trait SmsProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns an [`SmsError`] with the [`SmsErrorKind`](super::SmsErrorKind) that says what is certain.
-    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError>;
+    async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError>;
 }
 
 #[async_trait]
@@ -32,7 +32,7 @@ impl<P: SmsProvider + ?Sized> SmsProvider for Arc<P> {
         (**self).name()
     }
 
-    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+    async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         (**self).send(message).await
     }
 }
@@ -40,22 +40,22 @@ impl<P: SmsProvider + ?Sized> SmsProvider for Arc<P> {
 /// The receipt for a text message that a provider accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SmsSent {
+pub struct SentSms {
     /// The [name](SmsProvider::name) of the provider.
     pub provider: &'static str,
     /// The provider's id of the message, as its webhooks use it.
     pub id: Option<String>,
 }
 
-impl SmsSent {
+impl SentSms {
     /// Creates a receipt of this provider, without an id.
-    pub fn by(provider: &'static str) -> Self {
+    pub fn new(provider: &'static str) -> Self {
         Self { provider, id: None }
     }
 
     /// Sets the provider's id of the message.
     #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+    pub fn with_provider_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }

@@ -1,10 +1,10 @@
 //! The encoding of a text message, and the number of its segments, each of which is billed.
 
 /// The characters of the GSM 7-bit default alphabet (3GPP TS 23.038, section 6.2.1).
-const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
+const GSM7_ALPHABET: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
                      ¿abcdefghijklmnopqrstuvwxyzäöñüà";
 /// The characters of its extension table, which take two septets (section 6.2.1.1).
-const EXTENDED: &str = "^{}\\[~]|€\u{c}";
+const GSM7_EXTENSION: &str = "^{}\\[~]|€\u{c}";
 
 /// The encoding of a text message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ impl SmsSegments {
 }
 
 fn septets(character: char) -> Option<usize> {
-    if BASIC.contains(character) {
+    if GSM7_ALPHABET.contains(character) {
         return Some(1);
     }
-    EXTENDED.contains(character).then_some(2)
+    GSM7_EXTENSION.contains(character).then_some(2)
 }

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{PhoneNumber, SmsConsole, SmsProvider, Texter, Twilio, TwilioCredentials, TwilioFrom};
-use crate::{app::Registry, config::Form};
+use super::{PhoneNumber, SmsConsole, SmsProvider, SmsSender, Twilio, TwilioCredentials, TwilioFrom};
+use crate::{app::Registry, config::SettingValue};
 
-crate::section! {
+crate::settings! {
     /// Text messages.
     pub struct SmsSettings {
         /// The SMS provider. `console` writes messages to the log and delivers none; in production it is an error.
@@ -52,14 +52,14 @@ pub enum SmsProviderName {
     Twilio,
 }
 
-impl Form for SmsProviderName {
-    const FORM: &'static str = "console or twilio";
+impl SettingValue for SmsProviderName {
+    const EXPECTED: &'static str = "console or twilio";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "console" => Ok(Self::Console),
             "twilio" => Ok(Self::Twilio),
-            _ => Err(format!("`{text}` is not one of {}", Self::FORM)),
+            _ => Err(format!("`{text}` is not one of {}", Self::EXPECTED)),
         }
     }
 }
@@ -69,41 +69,43 @@ pub(super) fn provider(registry: &mut Registry, settings: &SmsSettings) -> Optio
     if settings.provider == SmsProviderName::Console {
         if registry.environment().is_production() {
             let what = "`SMS_PROVIDER` is `console`, which delivers no messages, and the app sends text messages";
-            registry.problem(what, "set SMS_PROVIDER to twilio");
+            registry.report_problem(what, "set SMS_PROVIDER to twilio");
         }
         return Some(Arc::new(SmsConsole::default()));
     }
-    let account = wanted(registry, "TWILIO_ACCOUNT_SID", settings.twilio_account.as_ref());
+    let account = required_setting(registry, "TWILIO_ACCOUNT_SID", settings.twilio_account.as_ref());
     let credentials = match &settings.twilio_key {
-        Some(key) => wanted(registry, "TWILIO_API_SECRET", settings.twilio_key_secret.as_ref())
+        Some(key) => required_setting(registry, "TWILIO_API_SECRET", settings.twilio_key_secret.as_ref())
             .map(|secret| TwilioCredentials::Key(key.clone(), secret)),
-        None => wanted(registry, "TWILIO_AUTH_TOKEN", settings.twilio_token.as_ref()).map(TwilioCredentials::Token),
+        None => required_setting(registry, "TWILIO_AUTH_TOKEN", settings.twilio_token.as_ref())
+            .map(TwilioCredentials::Token),
     };
     let from = match &settings.twilio_service {
         Some(service) => Some(TwilioFrom::Service(service.clone())),
-        None => wanted(registry, "SMS_FROM", settings.from.as_ref()).and_then(|from| sender(registry, &from)),
+        None => required_setting(registry, "SMS_FROM", settings.from.as_ref())
+            .and_then(|from| parse_sender(registry, &from)),
     };
-    let client = crate::http::client::shared(registry)?;
+    let client = crate::http::client::app_client(registry)?;
     let twilio = Twilio::new(client, &settings.twilio_url, &account?, &credentials?, from?, registry.clock());
     twilio
         .map(|twilio| Arc::new(twilio.timeout(settings.timeout)) as _)
         .map_err(|error| {
-            registry.problem(error.to_string(), "correct TWILIO_URL, TWILIO_ACCOUNT_SID or the key");
+            registry.report_problem(error.to_string(), "correct TWILIO_URL, TWILIO_ACCOUNT_SID or the key");
         })
         .ok()
 }
 
 /// Returns a setting that Twilio needs, and reports a problem if it is not set.
-fn wanted<T: Clone>(registry: &mut Registry, name: &str, value: Option<&T>) -> Option<T> {
+fn required_setting<T: Clone>(registry: &mut Registry, name: &str, value: Option<&T>) -> Option<T> {
     if value.is_none() {
-        registry.problem(format!("`{name}` is not set, and Twilio needs it"), format!("set {name}"));
+        registry.report_problem(format!("`{name}` is not set, and Twilio needs it"), format!("set {name}"));
     }
     value.cloned()
 }
 
 /// Parses `SMS_FROM`: a number, or an alphanumeric sender of up to 11 letters, digits and spaces with at least one
 /// letter. Returns `None` after reporting a problem.
-fn sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
+fn parse_sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
     if let Ok(number) = from.parse::<PhoneNumber>() {
         return Some(TwilioFrom::Sender(number.as_str().into()));
     }
@@ -112,12 +114,12 @@ fn sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
         && from.bytes().any(|byte| byte.is_ascii_alphabetic());
     if !is_name {
         let fix = "set it to a number, +15005550006, or to a name of up to 11 letters and digits";
-        registry.problem("`SMS_FROM` is neither a number nor a name", fix);
+        registry.report_problem("`SMS_FROM` is neither a number nor a name", fix);
     }
     is_name.then(|| TwilioFrom::Sender(from.into()))
 }
 
 /// Creates the texter for a provider.
-pub(super) fn texter(provider: Arc<dyn SmsProvider>, settings: &SmsSettings) -> Texter {
-    Texter::new(provider).limit(settings.max_segments)
+pub(super) fn sms_sender(provider: Arc<dyn SmsProvider>, settings: &SmsSettings) -> SmsSender {
+    SmsSender::new(provider).max_segments(settings.max_segments)
 }

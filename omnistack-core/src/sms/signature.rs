@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::crypto::same;
+use crate::crypto::constant_time_eq;
 
 /// Returns the signature that Twilio sends in `X-Twilio-Signature`: base64 of HMAC-SHA-1, with the account's auth
 /// token as key, over the URL and the names and values of the form's parameters, sorted.
@@ -59,6 +59,6 @@ pub(super) fn is_signed(
     [port.as_str(), ""].into_iter().fold(false, |found, port| {
         let url = format!("{}://{host}{port}{}{query}", url.scheme(), url.path());
         let signature = twilio_signature(token, &url, parameters);
-        found | signature.is_some_and(|signature| same(signature, given))
+        found | signature.is_some_and(|signature| constant_time_eq(signature, given))
     })
 }

@@ -19,14 +19,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum SmsReason {
+pub enum SmsSuppressionReason {
     /// The owner of the number replied STOP.
     OptOut,
     /// An operator added the number.
     Manual,
 }
 
-impl SmsReason {
+impl SmsSuppressionReason {
     fn as_str(self) -> &'static str {
         match self {
             Self::OptOut => "opt_out",
@@ -35,7 +35,7 @@ impl SmsReason {
     }
 }
 
-impl fmt::Display for SmsReason {
+impl fmt::Display for SmsSuppressionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -48,7 +48,7 @@ pub struct SmsSuppression {
     /// The suppressed number, such as `+491701234567`.
     pub number: String,
     /// The reason for the suppression.
-    pub reason: SmsReason,
+    pub reason: SmsSuppressionReason,
     /// Details from the provider or the operator.
     #[schema(required)]
     pub detail: Option<String>,
@@ -57,16 +57,16 @@ pub struct SmsSuppression {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct SmsSuppressionRow {
     number: String,
     reason: String,
     detail: Option<String>,
     created_at: Timestamp,
 }
 
-impl Row {
+impl SmsSuppressionRow {
     fn read(self) -> SmsSuppression {
-        let reason = if self.reason == "opt_out" { SmsReason::OptOut } else { SmsReason::Manual };
+        let reason = if self.reason == "opt_out" { SmsSuppressionReason::OptOut } else { SmsSuppressionReason::Manual };
         SmsSuppression { number: self.number, reason, detail: self.detail, created_at: self.created_at }
     }
 }
@@ -88,7 +88,12 @@ impl SmsSuppressions {
     ///
     /// # Errors
     /// Fails if the database fails.
-    pub async fn add(&self, number: &PhoneNumber, reason: SmsReason, detail: Option<&str>) -> Result<bool, db::Error> {
+    pub async fn add(
+        &self,
+        number: &PhoneNumber,
+        reason: SmsSuppressionReason,
+        detail: Option<&str>,
+    ) -> Result<bool, db::Error> {
         let mut tx = self.db.begin().await?;
         let added = self.add_in(&mut tx, number, reason, detail).await?;
         tx.commit().await?;
@@ -99,7 +104,7 @@ impl SmsSuppressions {
         &self,
         tx: &mut Tx,
         number: &PhoneNumber,
-        reason: SmsReason,
+        reason: SmsSuppressionReason,
         detail: Option<&str>,
     ) -> Result<bool, db::Error> {
         let detail = detail.map(|detail| detail.replace('\0', "\u{fffd}").chars().take(500).collect::<String>());
@@ -139,13 +144,13 @@ impl SmsSuppressions {
     /// # Errors
     /// Fails if the database fails.
     pub async fn get(&self, number: &PhoneNumber) -> Result<Option<SmsSuppression>, db::Error> {
-        let row: Option<Row> = self
+        let row: Option<SmsSuppressionRow> = self
             .db
             .query("select number, reason, detail, created_at from sms_suppressions where number = $1")
             .bind(number.as_str())
             .fetch_optional()
             .await?;
-        Ok(row.map(Row::read))
+        Ok(row.map(SmsSuppressionRow::read))
     }
 
     /// Returns at most `limit` suppressions with numbers after `after`, ordered by number.
@@ -153,7 +158,7 @@ impl SmsSuppressions {
     /// # Errors
     /// Fails if the database fails.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<SmsSuppression>, db::Error> {
-        let rows: Vec<Row> = self
+        let rows: Vec<SmsSuppressionRow> = self
             .db
             .query(
                 "select number, reason, detail, created_at from sms_suppressions where number > $1
@@ -163,6 +168,6 @@ impl SmsSuppressions {
             .bind(i64::from(limit))
             .fetch_all()
             .await?;
-        Ok(rows.into_iter().map(Row::read).collect())
+        Ok(rows.into_iter().map(SmsSuppressionRow::read).collect())
     }
 }

@@ -2,19 +2,19 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{MAX_SEGMENTS, SmsError, SmsMessage, SmsProvider, SmsSent};
+use super::{MAX_SEGMENTS, SentSms, SmsError, SmsMessage, SmsProvider};
 
 /// The handle by which the app sends text messages. It is cheap to clone.
 ///
 /// [`send`](Self::send) calls the provider directly, and so takes as long as the provider does. Call it in jobs; in
 /// requests, use the [`SmsOutbox`](super::SmsOutbox).
 #[derive(Clone)]
-pub struct Texter {
+pub struct SmsSender {
     provider: Arc<dyn SmsProvider>,
     limit: usize,
 }
 
-impl Texter {
+impl SmsSender {
     /// Creates a texter that sends through this provider, with a limit of [`MAX_SEGMENTS`] segments.
     pub fn new(provider: impl SmsProvider) -> Self {
         Self { provider: Arc::new(provider), limit: MAX_SEGMENTS }
@@ -22,7 +22,7 @@ impl Texter {
 
     /// Sets the largest number of segments of a message, at most [`MAX_SEGMENTS`].
     #[must_use]
-    pub fn limit(mut self, segments: usize) -> Self {
+    pub fn max_segments(mut self, segments: usize) -> Self {
         self.limit = segments.min(MAX_SEGMENTS);
         self
     }
@@ -37,13 +37,13 @@ impl Texter {
     /// # Errors
     /// Returns an [`SmsError`] if the message is not valid, was not accepted, or if it is unknown whether it was:
     /// see [`SmsErrorKind`](super::SmsErrorKind).
-    pub async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+    pub async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         message.check(self.limit)?;
         self.provider.send(message).await
     }
 }
 
-impl fmt::Debug for Texter {
+impl fmt::Debug for SmsSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Texter").field(&self.provider).finish()
     }

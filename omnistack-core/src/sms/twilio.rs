@@ -9,11 +9,11 @@ use reqwest::{Client, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::{MAX_SEGMENTS, SmsError, SmsErrorKind, SmsMessage, SmsProvider, SmsSent};
+use super::{MAX_SEGMENTS, SentSms, SmsError, SmsErrorKind, SmsMessage, SmsProvider};
 use crate::{
     clock::Clock,
     http::{HeaderMap, HeaderValue, StatusCode, client::base_url, header},
-    resilience::{Class, Outcome},
+    resilience::{Classification, Outcome},
 };
 
 /// Largest part of a response body that is read, in bytes.
@@ -114,9 +114,9 @@ impl Twilio {
         form.finish()
     }
 
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> SmsError {
-        let class = Class::of_response(status, headers, self.clock.now());
-        let refused: Refused = serde_json::from_slice(body).unwrap_or_default();
+    fn error_from_response(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> SmsError {
+        let class = Classification::from_response(status, headers, self.clock.now());
+        let refused: TwilioErrorBody = serde_json::from_slice(body).unwrap_or_default();
         let kind = match (status.as_u16(), refused.code, class.outcome()) {
             // A redirect is not followed: the URL is not that of the API.
             (..=399 | 401 | 403 | 404, ..) => SmsErrorKind::Configuration,
@@ -128,10 +128,10 @@ impl Twilio {
             (_, _, Outcome::Failed) if class.is_transient() => SmsErrorKind::Unavailable,
             (_, _, Outcome::Failed) => SmsErrorKind::Refused,
         };
-        let error = SmsError::new(kind, Answered { status, refused });
-        match class.wait() {
+        let error = SmsError::new(kind, TwilioRejection { status, refused });
+        match class.retry_delay() {
             // Longer waits than a day are not plausible.
-            Some(wait) => error.after(wait.min(Duration::from_hours(24))),
+            Some(wait) => error.with_retry_after(wait.min(Duration::from_hours(24))),
             None => error,
         }
     }
@@ -143,7 +143,7 @@ impl SmsProvider for Twilio {
         "twilio"
     }
 
-    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+    async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         message.check(MAX_SEGMENTS)?;
         let request = self
             .client
@@ -173,11 +173,11 @@ impl SmsProvider for Twilio {
             }
         }
         if !status.is_success() {
-            return Err(self.refusal(status, &headers, &body));
+            return Err(self.error_from_response(status, &headers, &body));
         }
-        let sent = SmsSent::by(self.name());
-        Ok(match serde_json::from_slice::<Taken>(&body) {
-            Ok(Taken { sid }) if sid.len() <= 64 => sent.with_id(sid),
+        let sent = SentSms::new(self.name());
+        Ok(match serde_json::from_slice::<TwilioAccepted>(&body) {
+            Ok(TwilioAccepted { sid }) if sid.len() <= 64 => sent.with_provider_id(sid),
             _ => sent,
         })
     }
@@ -190,25 +190,25 @@ impl fmt::Debug for Twilio {
 }
 
 #[derive(Deserialize)]
-struct Taken {
+struct TwilioAccepted {
     sid: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Refused {
+struct TwilioErrorBody {
     code: Option<u32>,
     message: Option<String>,
 }
 
 /// A response with an error status.
 #[derive(Debug)]
-struct Answered {
+struct TwilioRejection {
     status: StatusCode,
-    refused: Refused,
+    refused: TwilioErrorBody,
 }
 
-impl fmt::Display for Answered {
+impl fmt::Display for TwilioRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
         if let Some(code) = self.refused.code {
@@ -221,4 +221,4 @@ impl fmt::Display for Answered {
     }
 }
 
-impl std::error::Error for Answered {}
+impl std::error::Error for TwilioRejection {}

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use utoipa_axum::routes;
 
 use super::{
-    PhoneNumber, SmsId, SmsReason, SmsState, SmsSuppressions,
-    outbox::{Store, Told},
+    PhoneNumber, SmsId, SmsState, SmsSuppressionReason, SmsSuppressions,
+    outbox::{DeliveryReport, SmsStore},
     signature::is_signed,
 };
 use crate::{
@@ -21,15 +21,15 @@ use crate::{
 
 /// State of the webhook route.
 #[derive(Clone, Debug)]
-pub(super) struct Webhook {
+pub(super) struct TwilioWebhookState {
     pub(super) token: SecretString,
     /// The webhook's URL as Twilio uses it.
     pub(super) url: Url,
-    pub(super) store: Store,
+    pub(super) store: SmsStore,
     pub(super) suppressions: SmsSuppressions,
 }
 
-pub(super) fn routes() -> Api<Webhook> {
+pub(super) fn routes() -> Api<TwilioWebhookState> {
     Api::new().routes(routes!(twilio))
 }
 
@@ -41,7 +41,7 @@ pub(super) fn routes() -> Api<Webhook> {
     (status = 401, body = ErrorEnvelope, description = "The signature is missing or wrong."),
 ))]
 async fn twilio(
-    State(webhook): State<Webhook>,
+    State(webhook): State<TwilioWebhookState>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
@@ -56,32 +56,34 @@ async fn twilio(
         let found = parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         found.filter(|value| !value.is_empty() && !value.contains('\0'))
     };
-    let mut tx = webhook.store.everybodys().begin().await?;
+    let mut tx = webhook.store.all_tenants().begin().await?;
     if let (Some(wish), Some(from)) = (value("OptOutType"), number(value("From"))) {
         match wish {
-            "STOP" => _ = webhook.suppressions.add_in(&mut tx, &from, SmsReason::OptOut, Some("STOP")).await?,
+            "STOP" => {
+                _ = webhook.suppressions.add_in(&mut tx, &from, SmsSuppressionReason::OptOut, Some("STOP")).await?
+            }
             "START" => _ = webhook.suppressions.remove_in(&mut tx, &from).await?,
             _ => {}
         }
     }
-    let message = uri.query().and_then(message_of);
+    let message = uri.query().and_then(message_id_from_query);
     if let (Some(sid), Some(state)) = (value("MessageSid"), value("MessageStatus").and_then(state)) {
         let code = value("ErrorCode").filter(|code| *code != "0" && code.len() <= 10);
-        let told = Told {
+        let told = DeliveryReport {
             message,
             provider: "twilio",
             provider_id: sid.chars().take(64).collect(),
             state,
             reason: code.map(|code| format!("Twilio error code {code}")),
         };
-        let known = webhook.store.tell_in(&mut tx, &told).await?;
+        let known = webhook.store.apply_report_in(&mut tx, &told).await?;
         if code == Some("21610") {
             let to = match message {
                 Some(id) => webhook.store.recipient_in(&mut tx, id).await?,
                 None => number(value("To")),
             };
             if let Some(to) = to {
-                webhook.suppressions.add_in(&mut tx, &to, SmsReason::OptOut, told.reason.as_deref()).await?;
+                webhook.suppressions.add_in(&mut tx, &to, SmsSuppressionReason::OptOut, told.reason.as_deref()).await?;
             }
         }
         tracing::debug!(target: "omnistack::sms", %state, known, "Twilio sent a delivery report");
@@ -95,7 +97,7 @@ fn number(text: Option<&str>) -> Option<PhoneNumber> {
 }
 
 /// Returns the outbox's id of the message, which is in the query of the URL given to Twilio.
-fn message_of(query: &str) -> Option<SmsId> {
+fn message_id_from_query(query: &str) -> Option<SmsId> {
     let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "message");
     found.and_then(|(_, id)| id.parse().ok())
 }

@@ -14,7 +14,7 @@ mod tenants;
 use std::time::Duration;
 
 use omnistack_core::{
-    audit::{AuditEntry, AuditLog, AuditStore, Break, Chain, Error, Verified},
+    audit::{AuditChain, AuditEntry, AuditLog, AuditStore, ChainBreakKind, Error, VerificationReport},
     clock::Clock,
     db::{Db, Dialect},
     id::Id,
@@ -33,7 +33,7 @@ struct Audited {
 impl Audited {
     async fn start(database: TestDatabase) -> Self {
         let app = TestApp::start(database, |app| app).await;
-        let (log, store) = (app.app().ctx().get().unwrap(), app.app().ctx().get().unwrap());
+        let (log, store) = (app.app().context().get().unwrap(), app.app().context().get().unwrap());
         Self { app, log, store }
     }
 
@@ -51,10 +51,10 @@ impl Audited {
     async fn add(&self, tenant: TenantId, entries: i64) {
         for number in 1..=entries {
             self.app.clock().advance(Duration::from_secs(1));
-            let mut entry = AuditEntry::new(format!("thing.done{number}")).for_tenant(tenant).on("thing", number);
+            let mut entry = AuditEntry::new(format!("thing.done{number}")).for_tenant(tenant).resource("thing", number);
             entry.actor = Some(Id::new(Clock::system().now()));
             let mut tx = self.db().tenant(tenant).begin().await.unwrap();
-            self.log.record_in(&mut tx, entry.with(json!({"number": number, "a": [1.5, null, "é"]}))).await.unwrap();
+            self.log.record_in(&mut tx, entry.details(json!({"number": number, "a": [1.5, null, "é"]}))).await.unwrap();
             tx.commit().await.unwrap();
         }
     }
@@ -90,11 +90,11 @@ fn tenant() -> TenantId {
 }
 
 /// Returns the sequence number and the kind of the first broken entry.
-fn broken(verified: Result<Verified, Error>, chain: impl Into<Chain>) -> (i64, Break) {
+fn broken(verified: Result<VerificationReport, Error>, chain: impl Into<AuditChain>) -> (i64, ChainBreakKind) {
     match verified {
         Err(Error::Broken(broken)) => {
             assert_eq!(broken.chain, chain.into());
-            (broken.sequence, broken.why)
+            (broken.sequence, broken.kind)
         }
         other => panic!("{other:?}"),
     }

@@ -61,9 +61,9 @@ on_each_cache! {
 
         cache.set("value", &1, MINUTE).await;
         cache.set("tagged", &1, MINUTE).tags(["a", "b"]).await;
-        cache.incr("count", MINUTE).await.unwrap();
-        cache.hset("hash", "field", &1, MINUTE).await;
-        cache.sadd("set", "member", MINUTE).await;
+        cache.increment("count", MINUTE).await.unwrap();
+        cache.hash_set("hash", "field", &1, MINUTE).await;
+        cache.set_add("set", "member", MINUTE).await;
         for key in ["value", "tagged", "count", "hash", "set"] {
             about(cache.ttl(key).await, MINUTE);
             assert!(cache.expire(key, 2 * MINUTE).await, "{key}");
@@ -76,21 +76,21 @@ on_each_cache! {
         for key in ["value", "tagged", "count", "hash", "set"] {
             assert!(cache.expire(key, Duration::from_millis(20)).await, "{key}");
         }
-        test.pass(Duration::from_millis(20)).await;
+        test.advance(Duration::from_millis(20)).await;
         for key in ["value", "tagged", "count"] {
             assert_eq!(cache.get::<i64>(key).await, None, "{key}");
             assert_eq!(cache.ttl(key).await, None, "{key}");
         }
-        assert_eq!(cache.hget::<i64>("hash", "field").await, None);
-        assert!(cache.smembers("set").await.is_empty());
-        assert_eq!(cache.incr("count", MINUTE).await.unwrap(), 1, "counts anew");
+        assert_eq!(cache.hash_get::<i64>("hash", "field").await, None);
+        assert!(cache.set_members("set").await.is_empty());
+        assert_eq!(cache.increment("count", MINUTE).await.unwrap(), 1, "counts anew");
     }
 
     async fn a_count_is_exact_and_ends_a_time_after_its_first(test: TestCache) {
         let (cache, replica) = (test.cache().clone(), test.replica());
         let counting = (0..50).map(|turn| {
             let cache = if turn % 2 == 0 { cache.clone() } else { replica.clone() };
-            tokio::spawn(async move { cache.incr("count", MINUTE).await.unwrap() })
+            tokio::spawn(async move { cache.increment("count", MINUTE).await.unwrap() })
         });
         let mut counts = Vec::new();
         for counting in counting.collect::<Vec<_>>() {
@@ -100,61 +100,61 @@ on_each_cache! {
         assert_eq!(counts, (1..=50).collect::<Vec<_>>());
 
         let before = cache.ttl("count").await.unwrap();
-        assert_eq!(cache.incr_by("count", -8, 10 * MINUTE).await.unwrap(), 42);
+        assert_eq!(cache.increment_by("count", -8, 10 * MINUTE).await.unwrap(), 42);
         assert!(cache.ttl("count").await.unwrap() <= before, "only the first sets the time");
         assert_eq!(cache.get::<i64>("count").await, Some(42));
 
         let large = 9_007_199_254_740_993;
-        assert_eq!(cache.incr_by("large", large, MINUTE).await.unwrap(), large);
-        assert_eq!(cache.incr_by("large", i64::MAX, MINUTE).await.unwrap_err().kind(), ErrorKind::WrongType);
+        assert_eq!(cache.increment_by("large", large, MINUTE).await.unwrap(), large);
+        assert_eq!(cache.increment_by("large", i64::MAX, MINUTE).await.unwrap_err().kind(), ErrorKind::WrongType);
         assert_eq!(cache.get::<i64>("large").await, Some(large));
     }
 
     async fn hashes(test: TestCache) {
         let cache = test.cache();
-        assert!(cache.hgetall::<Planet>("planets").await.is_empty());
-        assert!(!cache.hdel("planets", "Mars").await);
-        cache.hset("planets", "Mars", &mars(), MINUTE).await;
-        cache.hset("planets", "Venus", &Planet { name: "Venus".into(), moons: 0 }, MINUTE).await;
-        cache.hset("planets", "Mars", &Planet { moons: 3, ..mars() }, MINUTE).await;
-        assert_eq!(test.replica().hget::<Planet>("planets", "Mars").await.unwrap().moons, 3);
-        assert_eq!(cache.hget::<Planet>("planets", "Pluto").await, None);
-        let all: HashMap<String, Planet> = cache.hgetall("planets").await;
+        assert!(cache.hash_get_all::<Planet>("planets").await.is_empty());
+        assert!(!cache.hash_delete("planets", "Mars").await);
+        cache.hash_set("planets", "Mars", &mars(), MINUTE).await;
+        cache.hash_set("planets", "Venus", &Planet { name: "Venus".into(), moons: 0 }, MINUTE).await;
+        cache.hash_set("planets", "Mars", &Planet { moons: 3, ..mars() }, MINUTE).await;
+        assert_eq!(test.replica().hash_get::<Planet>("planets", "Mars").await.unwrap().moons, 3);
+        assert_eq!(cache.hash_get::<Planet>("planets", "Pluto").await, None);
+        let all: HashMap<String, Planet> = cache.hash_get_all("planets").await;
         assert_eq!(all.len(), 2);
-        assert!(cache.hdel("planets", "Mars").await);
-        assert!(cache.hdel("planets", "Venus").await);
+        assert!(cache.hash_delete("planets", "Mars").await);
+        assert!(cache.hash_delete("planets", "Venus").await);
         assert_eq!(cache.ttl("planets").await, None, "without a field there is no hash");
     }
 
     async fn sets(test: TestCache) {
         let cache = test.cache();
-        assert!(cache.sadd("online", "alice", MINUTE).await);
-        assert!(!cache.sadd("online", "alice", MINUTE).await);
-        assert!(test.replica().sadd("online", "böb", MINUTE).await);
-        assert!(cache.sismember("online", "böb").await);
-        let mut members: Vec<_> = cache.smembers("online").await.into_iter().collect();
+        assert!(cache.set_add("online", "alice", MINUTE).await);
+        assert!(!cache.set_add("online", "alice", MINUTE).await);
+        assert!(test.replica().set_add("online", "böb", MINUTE).await);
+        assert!(cache.set_contains("online", "böb").await);
+        let mut members: Vec<_> = cache.set_members("online").await.into_iter().collect();
         members.sort_unstable();
         assert_eq!(members, ["alice", "böb"]);
-        assert!(cache.srem("online", "alice").await);
-        assert!(!cache.srem("online", "alice").await);
-        assert!(!cache.sismember("online", "alice").await);
+        assert!(cache.set_remove("online", "alice").await);
+        assert!(!cache.set_remove("online", "alice").await);
+        assert!(!cache.set_contains("online", "alice").await);
         assert!(cache.delete("online").await);
-        assert!(cache.smembers("online").await.is_empty());
+        assert!(cache.set_members("online").await.is_empty());
     }
 
     async fn one_kind_is_not_used_as_another(test: TestCache) {
         let cache = test.cache();
         cache.set("text", "a", MINUTE).await;
-        cache.hset("hash", "field", "a", MINUTE).await;
-        cache.sadd("set", "a", MINUTE).await;
+        cache.hash_set("hash", "field", "a", MINUTE).await;
+        cache.set_add("set", "a", MINUTE).await;
         for key in ["text", "hash", "set"] {
-            assert_eq!(cache.incr(key, MINUTE).await.unwrap_err().kind(), ErrorKind::WrongType, "{key}");
+            assert_eq!(cache.increment(key, MINUTE).await.unwrap_err().kind(), ErrorKind::WrongType, "{key}");
         }
         for key in ["hash", "set"] {
             assert_eq!(cache.get::<String>(key).await, None, "{key}");
         }
-        assert_eq!(cache.hget::<String>("set", "a").await, None);
-        assert!(!cache.sismember("hash", "a").await);
+        assert_eq!(cache.hash_get::<String>("set", "a").await, None);
+        assert!(!cache.set_contains("hash", "a").await);
         // `set` replaces a value of any type.
         cache.set("hash", "b", MINUTE).await;
         assert_eq!(cache.get::<String>("hash").await.as_deref(), Some("b"));
@@ -173,7 +173,7 @@ on_each_cache! {
         // Extending the lifetime of a value extends that of its tag too.
         cache.set("f", &7, Duration::from_millis(20)).tags(["short"]).await;
         assert!(cache.expire("f", MINUTE).await);
-        test.pass(Duration::from_millis(20)).await;
+        test.advance(Duration::from_millis(20)).await;
         assert_eq!(cache.get::<i32>("f").await, Some(7));
 
         replica.invalidate_tag("user:1").await;
@@ -241,7 +241,7 @@ fn what_is_no_redis_is_refused() {
 #[tokio::test]
 async fn every_app_has_a_cache_that_follows_its_clock() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| app).await;
-    let cache: Cache = app.app().ctx().get().unwrap();
+    let cache: Cache = app.app().context().get().unwrap();
     cache.set("key", &1, MINUTE).await;
     assert_eq!(cache.get::<i32>("key").await, Some(1));
     app.clock().advance(MINUTE);
@@ -256,9 +256,9 @@ async fn with_a_redis_replicas_share_their_cache() {
         TestApp::start(TestDatabase::sqlite(), move |app| app.set("REDIS_URL", url))
     });
     let (one, other) = (one.await, other.await);
-    let cache: Cache = one.app().ctx().get().unwrap();
+    let cache: Cache = one.app().context().get().unwrap();
     cache.set("key", &1, MINUTE).await;
-    let cache: Cache = other.app().ctx().get().unwrap();
+    let cache: Cache = other.app().context().get().unwrap();
     assert_eq!(cache.get::<i32>("key").await, Some(1));
     assert_eq!(server.command("EXISTS omnistack:v:key").unwrap(), ":1");
 }

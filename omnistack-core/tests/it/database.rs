@@ -30,13 +30,13 @@ fn open_with<const N: usize>(database: &TestDatabase, settings: [(&str, &str); N
 }
 
 fn open(config: Config) -> Db {
-    Db::open(&config.section().unwrap(), Clock::system()).unwrap()
+    Db::open(&config.read_settings().unwrap(), Clock::system()).unwrap()
 }
 
 /// A random generator with a fixed seed, so that every run is the same.
-struct Dice(u64);
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     /// Returns a number from 0 to `sides`, exclusive.
     fn roll(&mut self, sides: u64) -> u64 {
         // The SplitMix64 generator.

@@ -28,18 +28,18 @@ pub(crate) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba9
 
 /// An event with a key and a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Noted {
+pub(crate) struct NoteEvent {
     pub(crate) key: String,
     pub(crate) text: String,
 }
 
-impl Noted {
+impl NoteEvent {
     pub(crate) fn new(key: &str, text: impl Into<String>) -> Self {
         Self { key: key.into(), text: text.into() }
     }
 }
 
-impl Event for Noted {
+impl Event for NoteEvent {
     const NAME: &'static str = "noted";
 
     fn key(&self) -> String {
@@ -61,11 +61,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self::deciding(name, |_, _| Ok(()))
+        Self::with_decision(name, |_, _| Ok(()))
     }
 
     /// Creates a writer whose result for each text and attempt is decided by a function.
-    pub(crate) fn deciding(
+    pub(crate) fn with_decision(
         name: &'static str,
         decide: impl Fn(&str, u32) -> Result<(), JobError> + Send + Sync + 'static,
     ) -> Self {
@@ -73,18 +73,18 @@ impl Writer {
     }
 
     /// Removes and returns the texts of all attempts so far.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn take_texts(&self) -> Vec<String> {
         std::mem::take(&mut self.told.lock().unwrap())
     }
 }
 
 #[async_trait]
 impl Subscriber for Writer {
-    type Event = Noted;
+    type Event = NoteEvent;
     const MAX_ATTEMPTS: u32 = 3;
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+    async fn handle(&self, event: NoteEvent, delivery: &mut Delivery) -> Result<(), JobError> {
         self.told.lock().unwrap().push(event.text.clone());
         let (attempt, sequence) = (delivery.attempt(), delivery.sequence());
         let tx = delivery.tx().await?;
@@ -106,7 +106,7 @@ impl Module for Writer {
 
     fn register(&self, registry: &mut Registry) {
         let writer = self.clone();
-        registry.on(self.name, move |_| Ok(writer));
+        registry.subscribe(self.name, move |_| Ok(writer));
     }
 }
 
@@ -142,6 +142,6 @@ pub(crate) async fn written(app: &TestApp, subscriber: &str, key: &str) -> Vec<S
 }
 
 /// Waits for a future. Panics if it takes longer than the lease of a delivery whose end could not be stored.
-pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
+pub(crate) async fn expect_soon<T>(what: &str, done: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(90), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }

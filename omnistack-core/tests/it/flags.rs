@@ -10,7 +10,7 @@ mod specification;
 
 use omnistack_core::{
     app::AppBuilder,
-    flags::{Definition, FeatureFlags, Flags},
+    flags::{FeatureFlags, FlagDefinition, Flags},
     id::Id,
     identity::Identity,
 };
@@ -26,13 +26,13 @@ pub(crate) async fn app(database: TestDatabase, more: impl FnOnce(AppBuilder) ->
 }
 
 pub(crate) fn flags(app: &TestApp) -> Flags {
-    app.app().ctx().get().unwrap()
+    app.app().context().get().unwrap()
 }
 
 pub(crate) fn operator() -> Identity {
-    Identity::user(Id::from_uuid(Uuid::new_v4())).into_admin()
+    Identity::user(Id::from_uuid(Uuid::new_v4())).into_operator()
 }
 
-pub(crate) async fn make(app: &TestApp, flag: Definition) {
+pub(crate) async fn make(app: &TestApp, flag: FlagDefinition) {
     flags(app).create(flag, &operator()).await.unwrap();
 }

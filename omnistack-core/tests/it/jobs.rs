@@ -20,16 +20,16 @@ use std::{
 use async_trait::async_trait;
 use omnistack_core::{
     app::{Module, Registry},
-    jobs::{Job, JobCtx, JobError, Jobs, Queue},
+    jobs::{Job, JobContext, JobError, Jobs, Queue},
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde::{Deserialize, Serialize};
 
 /// The jobs that ran, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Ran(Arc<Mutex<Vec<String>>>);
+pub(crate) struct RunLog(Arc<Mutex<Vec<String>>>);
 
-impl Ran {
+impl RunLog {
     pub(crate) fn add(&self, what: impl Into<String>) {
         self.0.lock().unwrap().push(what.into());
     }
@@ -41,13 +41,13 @@ impl Ran {
 
 /// A job that ends as its payload says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Act {
+pub(crate) struct ScriptedJob {
     pub(crate) name: String,
-    pub(crate) how: How,
+    pub(crate) how: JobBehavior,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum How {
+pub(crate) enum JobBehavior {
     Succeed,
     Fail,
     FailBefore(u32),
@@ -59,31 +59,31 @@ pub(crate) enum How {
     Odd,
 }
 
-impl Act {
-    pub(crate) fn new(name: &str, how: How) -> Self {
+impl ScriptedJob {
+    pub(crate) fn new(name: &str, how: JobBehavior) -> Self {
         Self { name: name.into(), how }
     }
 }
 
 #[async_trait]
-impl Job for Act {
+impl Job for ScriptedJob {
     const NAME: &'static str = "act";
     const MAX_ATTEMPTS: u32 = 3;
     const TIMEOUT: Duration = Duration::from_millis(200);
 
-    type State = Ran;
+    type State = RunLog;
 
-    async fn run(self, ran: &Ran, ctx: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, ran: &RunLog, ctx: &JobContext) -> Result<(), JobError> {
         ran.add(format!("{}#{}", self.name, ctx.attempt()));
         match self.how {
-            How::Succeed => Ok(()),
-            How::FailBefore(attempt) if ctx.attempt() >= attempt => Ok(()),
-            How::Fail | How::FailBefore(_) => Err(JobError::retry("no luck")),
-            How::Fatal => Err(JobError::fatal("no hope")),
-            How::Panic => panic!("no manners"),
-            How::Snooze => Err(JobError::snooze(Duration::from_secs(60))),
-            How::Odd => Err(JobError::retry(format!("a NUL: \0{}", "x".repeat(10_000)))),
-            How::Hang => std::future::pending().await,
+            JobBehavior::Succeed => Ok(()),
+            JobBehavior::FailBefore(attempt) if ctx.attempt() >= attempt => Ok(()),
+            JobBehavior::Fail | JobBehavior::FailBefore(_) => Err(JobError::retry("no luck")),
+            JobBehavior::Fatal => Err(JobError::fatal("no hope")),
+            JobBehavior::Panic => panic!("no manners"),
+            JobBehavior::Snooze => Err(JobError::snooze(Duration::from_secs(60))),
+            JobBehavior::Odd => Err(JobError::retry(format!("a NUL: \0{}", "x".repeat(10_000)))),
+            JobBehavior::Hang => std::future::pending().await,
         }
     }
 
@@ -92,7 +92,7 @@ impl Job for Act {
     }
 }
 
-pub(crate) struct Acting(pub(crate) Ran);
+pub(crate) struct Acting(pub(crate) RunLog);
 
 impl Module for Acting {
     fn name(&self) -> &'static str {
@@ -101,12 +101,12 @@ impl Module for Acting {
 
     fn register(&self, registry: &mut Registry) {
         let ran = self.0.clone();
-        registry.job::<Act>(move |_| Ok(ran)).queue(Queue::new("slow").concurrency(1));
+        registry.job::<ScriptedJob>(move |_| Ok(ran)).queue(Queue::new("slow").concurrency(1));
     }
 }
 
-pub(crate) async fn acting(database: TestDatabase) -> (TestApp, Jobs, Ran) {
-    let ran = Ran::default();
+pub(crate) async fn acting(database: TestDatabase) -> (TestApp, Jobs, RunLog) {
+    let ran = RunLog::default();
     let app = TestApp::start(database, |app| app.with(Acting(ran.clone()))).await;
     let jobs = app.jobs();
     (app, jobs, ran)

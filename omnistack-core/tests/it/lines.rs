@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 
 /// The log lines of `omnistack` on this thread, at level info and above.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Heard>);
+pub(crate) struct CapturedLog(Arc<Heard>);
 
 #[derive(Default)]
 struct Heard {
@@ -21,9 +21,9 @@ struct Heard {
     more: Notify,
 }
 
-impl Lines {
+impl CapturedLog {
     /// Captures log lines until the guard is dropped.
-    pub(crate) fn hear() -> (Self, DefaultGuard) {
+    pub(crate) fn capture() -> (Self, DefaultGuard) {
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
         (lines, guard)
@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// Waits for a line. Panics if it does not come in time.
-    pub(crate) async fn until(&self, line: &str) {
+    pub(crate) async fn wait_for(&self, line: &str) {
         let heard = async {
             loop {
                 let more = self.0.more.notified();
@@ -50,7 +50,7 @@ impl Lines {
     }
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Lines {
+impl<S: tracing::Subscriber> Layer<S> for CapturedLog {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         struct Message(String);
         impl tracing::field::Visit for Message {

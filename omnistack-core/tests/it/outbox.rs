@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use omnistack_core::{
     app::AppBuilder,
-    email::{Email, EmailError, EmailProvider, ErrorKind, Mail, Mailer, Outbox, Sent},
+    email::{Email, EmailError, EmailErrorKind, EmailProvider, Mail, Mailer, Outbox, SentMail},
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 
@@ -26,7 +26,7 @@ pub(crate) struct Scripted(Arc<Mutex<Script>>);
 #[derive(Debug, Default)]
 struct Script {
     /// The next results. If there is none, the mail is accepted.
-    next: VecDeque<Answer>,
+    next: VecDeque<SendResult>,
     /// Whether every mail is rejected.
     down: bool,
     offered: Vec<Email>,
@@ -34,15 +34,15 @@ struct Script {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
-    Fail(ErrorKind),
+pub(crate) enum SendResult {
+    Fail(EmailErrorKind),
     RateLimited(u64),
     /// The provider accepts the mail, but its response is lost.
-    TakenUnheard,
+    AcceptedWithoutResponse,
 }
 
 impl Scripted {
-    pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn then(&self, answers: impl IntoIterator<Item = SendResult>) {
         self.0.lock().unwrap().next.extend(answers);
     }
 
@@ -65,25 +65,25 @@ impl EmailProvider for Scripted {
         "scripted"
     }
 
-    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         let mut script = self.0.lock().unwrap();
         script.offered.push(email.clone());
         if script.down {
-            return Err(EmailError::new(ErrorKind::Unavailable, "connection refused"));
+            return Err(EmailError::new(EmailErrorKind::Unavailable, "connection refused"));
         }
         match script.next.pop_front() {
             None => script.taken.push(email.clone()),
-            Some(Answer::Fail(kind)) => return Err(EmailError::new(kind, "as told")),
-            Some(Answer::RateLimited(seconds)) => {
-                let error = EmailError::new(ErrorKind::RateLimited, "slow down");
-                return Err(error.after(std::time::Duration::from_secs(seconds)));
+            Some(SendResult::Fail(kind)) => return Err(EmailError::new(kind, "as told")),
+            Some(SendResult::RateLimited(seconds)) => {
+                let error = EmailError::new(EmailErrorKind::RateLimited, "slow down");
+                return Err(error.with_retry_after(std::time::Duration::from_secs(seconds)));
             }
-            Some(Answer::TakenUnheard) => {
+            Some(SendResult::AcceptedWithoutResponse) => {
                 script.taken.push(email.clone());
-                return Err(EmailError::new(ErrorKind::Unknown, "the answer did not come"));
+                return Err(EmailError::new(EmailErrorKind::Unknown, "the answer did not come"));
             }
         }
-        Ok(Sent::by("scripted").with_id(script.taken.len().to_string()))
+        Ok(SentMail::new("scripted").with_provider_id(script.taken.len().to_string()))
     }
 }
 
@@ -93,9 +93,9 @@ pub(crate) async fn scripted(
     more: impl FnOnce(AppBuilder) -> AppBuilder,
 ) -> (TestApp, Outbox, Scripted) {
     let provider = Scripted::default();
-    let mailer = Mailer::new(provider.clone()).from("shop@example.com".parse().unwrap());
+    let mailer = Mailer::new(provider.clone()).default_sender("shop@example.com".parse().unwrap());
     let app = TestApp::start(database, |app| more(app.with(Mail::default()).replace(mailer))).await;
-    let outbox = app.app().ctx().get().unwrap();
+    let outbox = app.app().context().get().unwrap();
     (app, outbox, provider)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use omnistack_core::pubsub::Publisher;
+use omnistack_core::pubsub::PubSub;
 use omnistack_testkit::{TestApp, TestDatabase, TestRedis};
 use tokio::{
     sync::broadcast::{Receiver, error::TryRecvError},
@@ -18,7 +18,7 @@ async fn next(receiver: &mut Receiver<Bytes>) -> Bytes {
 }
 
 /// Waits until Redis has this many subscribers of a topic.
-async fn known(server: &TestRedis, topic: &str, count: usize) {
+async fn wait_for_subscribers(server: &TestRedis, topic: &str, count: usize) {
     let mut monitor = server.monitor().await;
     loop {
         let answer = server.command(&format!("PUBSUB NUMSUB test:c:{topic}")).unwrap();
@@ -26,12 +26,12 @@ async fn known(server: &TestRedis, topic: &str, count: usize) {
             return;
         }
         let channel = format!("\"test:c:{topic}\"");
-        monitor.until(|command| command.contains("SUBSCRIBE") && command.contains(&channel)).await;
+        monitor.wait_for(|command| command.contains("SUBSCRIBE") && command.contains(&channel)).await;
     }
 }
 
 /// Publishes until the message arrives, since nothing signals that Redis is subscribed to again.
-async fn arrives(publisher: &Publisher, receiver: &mut Receiver<Bytes>) {
+async fn publish_until_received(publisher: &PubSub, receiver: &mut Receiver<Bytes>) {
     let arrives = async {
         loop {
             publisher.publish("news", "ping").await;
@@ -47,7 +47,7 @@ async fn arrives(publisher: &Publisher, receiver: &mut Receiver<Bytes>) {
 
 #[tokio::test]
 async fn in_the_process_topics_are_apart_and_forgotten() {
-    let publisher = Publisher::default();
+    let publisher = PubSub::default();
     publisher.publish("news", "to nobody").await;
     let (mut news, mut more) = (publisher.subscribe("news").await, publisher.subscribe("news").await);
     let mut other = publisher.subscribe("other").await;
@@ -93,10 +93,10 @@ async fn a_process_subscribes_once_and_until_nobody_listens() {
     let first = publisher.subscribe("news").await;
     let second = publisher.subscribe("news").await;
     let mut third = replica.subscribe("news").await;
-    known(&server, "news", 2).await;
+    wait_for_subscribers(&server, "news", 2).await;
     drop(first);
     drop(second);
-    known(&server, "news", 1).await;
+    wait_for_subscribers(&server, "news", 1).await;
     publisher.publish("news", "still sent").await;
     assert_eq!(next(&mut third).await, "still sent");
     // Subscribing again after the last subscriber was dropped works every time.
@@ -105,7 +105,7 @@ async fn a_process_subscribes_once_and_until_nobody_listens() {
         replica.publish("news", format!("{turn}")).await;
         assert_eq!(next(&mut again).await, format!("{turn}"));
     }
-    known(&server, "news", 1).await;
+    wait_for_subscribers(&server, "news", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,7 +120,7 @@ async fn many_topics() {
     }
     drop(listening);
     for topic in [&topics[0], &topics[600], &topics[1199]] {
-        known(&server, topic, 0).await;
+        wait_for_subscribers(&server, topic, 0).await;
     }
 }
 
@@ -129,7 +129,7 @@ async fn with_redis_away_this_process_hears_itself_and_others_again_after() {
     let mut server = TestRedis::start().await;
     let (publisher, replica) = (server.redis().publisher().unwrap(), server.redis().publisher().unwrap());
     let mut before = publisher.subscribe("news").await;
-    arrives(&replica, &mut before).await;
+    publish_until_received(&replica, &mut before).await;
     for outage in ["killed", "frozen"] {
         if outage == "killed" {
             server.kill();
@@ -150,18 +150,18 @@ async fn with_redis_away_this_process_hears_itself_and_others_again_after() {
         .await
         .expect(outage);
         if outage == "killed" {
-            server.resume().await;
+            server.restart().await;
         } else {
-            server.thaw();
+            server.unfreeze();
         }
-        arrives(&replica, &mut before).await;
-        known(&server, "more", 1).await;
+        publish_until_received(&replica, &mut before).await;
+        wait_for_subscribers(&server, "more", 1).await;
         replica.publish("more", "also what was asked for meanwhile").await;
         next(&mut meanwhile).await;
         drop(meanwhile);
-        known(&server, "more", 0).await;
+        wait_for_subscribers(&server, "more", 0).await;
         // Redis's replies come in order, so once this message arrives, the client has processed the earlier ones.
-        arrives(&replica, &mut before).await;
+        publish_until_received(&replica, &mut before).await;
     }
 }
 
@@ -173,7 +173,7 @@ async fn with_a_redis_replicas_hear_each_other() {
         TestApp::start(TestDatabase::sqlite(), move |app| app.set("REDIS_URL", url).set("REDIS_PREFIX", "shop"))
     });
     let (one, other) = (one.await, other.await);
-    let mut listening = one.app().ctx().get::<Publisher>().unwrap().subscribe("news").await;
-    other.app().ctx().get::<Publisher>().unwrap().publish("news", "hello").await;
+    let mut listening = one.app().context().get::<PubSub>().unwrap().subscribe("news").await;
+    other.app().context().get::<PubSub>().unwrap().publish("news", "hello").await;
     assert_eq!(next(&mut listening).await, "hello");
 }

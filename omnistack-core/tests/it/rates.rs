@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::routing::get;
 use futures_util::future::join_all;
 use omnistack_core::{
-    app::{Api, Module, Mount, RateLimit, Registry},
+    app::{Api, Module, Mount, MountRateLimit, Registry},
     clock::{Clock, MockClock, Timestamp},
     http::{Rate, RateLimits, SharedRateLimiter, layer::RateLimitKey},
     redis::Redis,
@@ -15,7 +15,7 @@ use omnistack_core::{
 use omnistack_testkit::{TestApp, TestDatabase, TestRedis};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::lines::Lines;
+use crate::lines::CapturedLog;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A Redis timeout that no working machine exceeds.
@@ -132,7 +132,7 @@ async fn a_check_is_one_round_trip_and_its_key_goes_away() {
 #[tokio::test]
 async fn with_redis_killed_or_frozen_each_process_counts_at_once() {
     const REDIS_TIMEOUT: Duration = Duration::from_millis(100);
-    let (lines, _guard) = Lines::hear();
+    let (lines, _guard) = CapturedLog::capture();
     let clock = Clock::system();
     let mut server = TestRedis::start().await;
     let redis = server.redis();
@@ -171,11 +171,11 @@ async fn with_redis_killed_or_frozen_each_process_counts_at_once() {
         assert_eq!(lines.take(), [away], "{outage}");
 
         if outage == "killed" {
-            server.resume().await;
+            server.restart().await;
         } else {
-            server.thaw();
+            server.unfreeze();
         }
-        lines.until(back).await;
+        lines.wait_for(back).await;
         assert_eq!(lines.take(), [back], "{outage}");
         let after = limiter.check(&key("after"), 1).await;
         assert_eq!((after.allowed, after.remaining), (true, 9));
@@ -206,7 +206,7 @@ impl Module for Routes {
 
     fn register(&self, registry: &mut Registry) {
         let api = || Api::new().hidden("/hello", get(|| async {})).hidden("/other", get(|| async {}));
-        let all = |rate| RateLimit::new(rate).by(RateLimitKey::Everybody);
+        let all = |rate| MountRateLimit::new(rate).by(RateLimitKey::Global);
         registry
             .routes(Mount::public("/bucket").rate_limit(all(Rate::new(30, DAY))), api(), |_| Ok(()))
             .routes(Mount::public("/window").rate_limit(all(Rate::new(30, DAY).sliding())), api(), |_| Ok(()))

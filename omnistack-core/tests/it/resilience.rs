@@ -20,21 +20,21 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, lazy};
-use omnistack_core::resilience::{Class, Classify, Error, Outcome};
+use omnistack_core::resilience::{Classification, Classify, Error, Outcome};
 use tokio::time::Instant;
 use tower::Service;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// The error of the calls in these tests.
 #[derive(Clone, Debug, PartialEq)]
-enum Fault {
+enum CallError {
     /// An error response of the peer: its text and its classification.
-    Answer(&'static str, Class),
+    Answer(&'static str, Classification),
     Policy(Error),
 }
 
-impl Classify for Fault {
-    fn class(&self) -> Class {
+impl Classify for CallError {
+    fn class(&self) -> Classification {
         match self {
             Self::Answer(_, class) => *class,
             Self::Policy(error) => error.class(),
@@ -42,54 +42,54 @@ impl Classify for Fault {
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         Self::Policy(error)
     }
 }
 
-type Said = Result<&'static str, Fault>;
+type CallResult = Result<&'static str, CallError>;
 
-const BUSY: Class = Class::failed().retryable();
-const DECLINED: Class = Class::failed();
-const LOST: Class = Class::unknown().retryable();
+const BUSY: Classification = Classification::failed().retryable();
+const DECLINED: Classification = Classification::failed();
+const LOST: Classification = Classification::unknown().retryable();
 
 #[expect(clippy::unnecessary_wraps, reason = "the counterpart of `err`")]
-fn ok(says: &'static str) -> Said {
+fn ok(says: &'static str) -> CallResult {
     Ok(says)
 }
 
-fn err(says: &'static str, class: Class) -> Said {
-    Err(Fault::Answer(says, class))
+fn err(says: &'static str, class: Classification) -> CallResult {
+    Err(CallError::Answer(says, class))
 }
 
 /// Returns the text of the result, or the name of the policy that failed the call.
-fn word(said: &Said) -> &'static str {
+fn label(said: &CallResult) -> &'static str {
     match said {
-        Ok(says) | Err(Fault::Answer(says, _)) => says,
-        Err(Fault::Policy(Error::Timeout { .. })) => "timeout",
-        Err(Fault::Policy(Error::CircuitOpen { .. })) => "open",
-        Err(Fault::Policy(Error::Full { .. })) => "full",
-        Err(Fault::Policy(Error::NoPlace { .. })) => "no place",
-        Err(Fault::Policy(other)) => panic!("{other}"),
+        Ok(says) | Err(CallError::Answer(says, _)) => says,
+        Err(CallError::Policy(Error::Timeout { .. })) => "timeout",
+        Err(CallError::Policy(Error::CircuitOpen { .. })) => "open",
+        Err(CallError::Policy(Error::QueueFull { .. })) => "full",
+        Err(CallError::Policy(Error::PermitTimeout { .. })) => "no place",
+        Err(CallError::Policy(other)) => panic!("{other}"),
     }
 }
 
-fn outcome(said: &Said) -> Outcome {
+fn outcome(said: &CallResult) -> Outcome {
     said.as_ref().map_or_else(|fault| fault.class().outcome(), |_| Outcome::Success)
 }
 
 /// A peer that returns scripted results, repeats the last one, and records the time of each call.
 #[derive(Clone)]
-struct Peer(Arc<Mutex<(VecDeque<Said>, Vec<Instant>)>>);
+struct Peer(Arc<Mutex<(VecDeque<CallResult>, Vec<Instant>)>>);
 
 impl Peer {
-    fn new(answers: impl IntoIterator<Item = Said>) -> Self {
+    fn new(answers: impl IntoIterator<Item = CallResult>) -> Self {
         Self(Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new()))))
     }
 
     /// Makes one call when the future is polled.
-    fn call(&self) -> impl Future<Output = Said> + Send + use<> {
+    fn call(&self) -> impl Future<Output = CallResult> + Send + use<> {
         let peer = self.clone();
         lazy(move |_| {
             let mut peer = peer.0.lock().unwrap();
@@ -99,8 +99,8 @@ impl Peer {
     }
 
     /// Returns the peer as a tower service of any request.
-    fn service<R>(&self) -> Served<R> {
-        Served(self.clone(), false, PhantomData)
+    fn service<R>(&self) -> PeerService<R> {
+        PeerService(self.clone(), false, PhantomData)
     }
 
     fn calls(&self) -> usize {
@@ -114,20 +114,20 @@ impl Peer {
 }
 
 /// A service that panics, like tower's own, if it is called before it was polled ready.
-struct Served<R>(Peer, bool, PhantomData<fn(R)>);
+struct PeerService<R>(Peer, bool, PhantomData<fn(R)>);
 
-impl<R> Clone for Served<R> {
+impl<R> Clone for PeerService<R> {
     fn clone(&self) -> Self {
         self.0.service()
     }
 }
 
-impl<R> Service<R> for Served<R> {
+impl<R> Service<R> for PeerService<R> {
     type Response = &'static str;
-    type Error = Fault;
-    type Future = BoxFuture<'static, Said>;
+    type Error = CallError;
+    type Future = BoxFuture<'static, CallResult>;
 
-    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), CallError>> {
         self.1 = true;
         Poll::Ready(Ok(()))
     }
@@ -144,9 +144,9 @@ fn seconds(seconds: u64) -> Duration {
 
 /// The log lines of this thread while the guard lives: `LEVEL message field=value …`.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct ResilienceLog(Arc<Mutex<Vec<String>>>);
 
-impl Lines {
+impl ResilienceLog {
     fn keep() -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
@@ -158,7 +158,7 @@ impl Lines {
     }
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Lines {
+impl<S: tracing::Subscriber> Layer<S> for ResilienceLog {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         if !event.metadata().target().starts_with("omnistack_core::resilience") {
             return;

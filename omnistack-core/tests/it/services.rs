@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use omnistack_core::app::{Module, Registry, Server, Shutdown};
+use omnistack_core::app::{Module, Registry, Server, ShutdownToken};
 use omnistack_testkit::{TestApp, TestDatabase};
 use tokio::sync::Notify;
 
@@ -24,8 +24,8 @@ impl Module for Worker {
 
     fn register(&self, registry: &mut Registry) {
         let worker = self.clone();
-        registry.service("worker", move |_| {
-            Ok(move |shutdown: Shutdown| {
+        registry.background_service("worker", move |_| {
+            Ok(move |shutdown: ShutdownToken| {
                 let worker = worker.clone();
                 async move {
                     match worker.starts.fetch_add(1, Ordering::SeqCst) {
@@ -49,7 +49,7 @@ async fn a_service_is_started_again_until_told_to_end() {
     let server = Server::bind(([127, 0, 0, 1], 0).into(), app.app().server_settings()).await.unwrap();
     // With paused time, the delay before a restart takes no time.
     tokio::time::pause();
-    let shutdown = Shutdown::new();
+    let shutdown = ShutdownToken::new();
     let serving = app.app().serve(server, shutdown.clone());
     let ((), cut) = tokio::join!(
         async {

@@ -22,7 +22,7 @@ use omnistack_core::{
     app::AppBuilder,
     clock::{Clock, MockClock},
     http::client::{Client, ClientSettings},
-    sms::{Sms, SmsError, SmsErrorKind, SmsMessage, SmsOutbox, SmsProvider, SmsSent, Texter},
+    sms::{SentSms, Sms, SmsError, SmsErrorKind, SmsMessage, SmsOutbox, SmsProvider, SmsSender},
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 
@@ -43,12 +43,12 @@ pub(crate) fn clock() -> Clock {
 /// An SMS provider that returns scripted results and records the offered messages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scripted {
-    next: Arc<Mutex<VecDeque<Answer>>>,
+    next: Arc<Mutex<VecDeque<SmsSendResult>>>,
     offered: Arc<Mutex<Vec<SmsMessage>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum SmsSendResult {
     Fail(SmsErrorKind),
     RateLimited(u64),
     /// Never returns, as if the process died during the call.
@@ -56,7 +56,7 @@ pub(crate) enum Answer {
 }
 
 impl Scripted {
-    pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn then(&self, answers: impl IntoIterator<Item = SmsSendResult>) {
         self.next.lock().unwrap().extend(answers);
     }
 
@@ -71,7 +71,7 @@ impl SmsProvider for Scripted {
         "scripted"
     }
 
-    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+    async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         let count = {
             let mut offered = self.offered.lock().unwrap();
             offered.push(message.clone());
@@ -79,12 +79,13 @@ impl SmsProvider for Scripted {
         };
         let answer = self.next.lock().unwrap().pop_front();
         match answer {
-            None => Ok(SmsSent::by("scripted").with_id(count.to_string())),
-            Some(Answer::Fail(kind)) => Err(SmsError::new(kind, "as told")),
-            Some(Answer::RateLimited(seconds)) => {
-                Err(SmsError::new(SmsErrorKind::RateLimited, "slow down").after(Duration::from_secs(seconds)))
+            None => Ok(SentSms::new("scripted").with_provider_id(count.to_string())),
+            Some(SmsSendResult::Fail(kind)) => Err(SmsError::new(kind, "as told")),
+            Some(SmsSendResult::RateLimited(seconds)) => {
+                Err(SmsError::new(SmsErrorKind::RateLimited, "slow down")
+                    .with_retry_after(Duration::from_secs(seconds)))
             }
-            Some(Answer::Hang) => std::future::pending().await,
+            Some(SmsSendResult::Hang) => std::future::pending().await,
         }
     }
 }
@@ -95,8 +96,8 @@ pub(crate) async fn scripted(
     more: impl FnOnce(AppBuilder) -> AppBuilder,
 ) -> (TestApp, SmsOutbox, Scripted) {
     let provider = Scripted::default();
-    let texter = Texter::new(provider.clone());
+    let texter = SmsSender::new(provider.clone());
     let app = TestApp::start(database, |app| more(app.with(Sms::default()).replace(texter))).await;
-    let outbox = app.app().ctx().get().unwrap();
+    let outbox = app.app().context().get().unwrap();
     (app, outbox, provider)
 }

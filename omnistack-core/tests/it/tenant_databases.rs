@@ -15,10 +15,10 @@ use omnistack_core::{
     db::ErrorKind,
     identity::TenantId,
 };
-use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::json;
 
-use notes::{NOTES, Notes, Told};
+use notes::{NOTES, Notes, Records};
 
 /// Starts an app with notes in which each tenant has a database.
 async fn start(database: TestDatabase) -> TestApp {
@@ -27,27 +27,27 @@ async fn start(database: TestDatabase) -> TestApp {
 
 async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
     let database = database.with_tenant_databases();
-    TestApp::start(database, |app| more(app.with(Notes::new(Told::default())))).await
+    TestApp::start(database, |app| more(app.with(Notes::new(Records::default())))).await
 }
 
 /// Starts another process of the app, which shares no state with the first. Its jobs and subscribers record into the
 /// returned `Told`.
-fn another(app: &TestApp) -> (App, Told) {
-    let told = Told::default();
+fn second_process(app: &TestApp) -> (App, Records) {
+    let told = Records::default();
     let builder = App::builder(app.database().config()).clock(app.clock().clock());
     let builder = builder.with(Notes::new(told.clone())).with(omnistack_core::identity::DevIdentity::default());
     (builder.build().unwrap(), told)
 }
 
-fn tenant_of(client: &Client) -> TenantId {
+fn tenant_of(client: &TestClient) -> TenantId {
     client.identity().unwrap().tenant.unwrap()
 }
 
 /// Returns the number of rows that a tenant's transaction finds in a table, or the app's own without a tenant.
 async fn count(app: &TestApp, tenant: Option<TenantId>, table: &str) -> i64 {
     let mut tx = match tenant {
-        Some(tenant) => app.db().tenant(tenant).read().await.unwrap(),
-        None => app.db().all_tenants().read().await.unwrap(),
+        Some(tenant) => app.db().tenant(tenant).begin_read().await.unwrap(),
+        None => app.db().all_tenants().begin_read().await.unwrap(),
     };
     let (count,): (i64,) =
         tx.query(sqlx::AssertSqlSafe(format!("select count(*) from {table}"))).fetch_one().await.unwrap();
@@ -66,7 +66,7 @@ on_each_database! {
             assert_eq!(items[0]["title"], title);
         }
         // Without a `where` clause on purpose.
-        let mut tx = app.db().tenant(tenant_of(&ada)).read().await.unwrap();
+        let mut tx = app.db().tenant(tenant_of(&ada)).begin_read().await.unwrap();
         let titles: Vec<(String,)> = tx.query("select title from notes").fetch_all().await.unwrap();
         assert_eq!(titles, [("Ada's".to_owned(),)]);
         drop(tx);
@@ -82,7 +82,7 @@ on_each_database! {
         all.sort_by_key(|tenant| tenant.uuid());
         assert_eq!(databases.all().await.unwrap(), all);
         // A query without `where` in the app's database finds no notes, because they are in the tenants' databases.
-        let mut tx = app.db().main().tenant(tenant_of(&ada)).read().await.unwrap();
+        let mut tx = app.db().app_database().tenant(tenant_of(&ada)).begin_read().await.unwrap();
         assert!(tx.query("select title from notes").fetch_all::<(String,)>().await.unwrap().is_empty());
     }
 
@@ -92,7 +92,7 @@ on_each_database! {
         let tenant = tenant_of(&app.user());
         let opened = (0..20).map(|_| {
             let db = app.db().clone();
-            tokio::spawn(async move { db.tenant(tenant).read().await.map(drop).map_err(|error| error.kind()) })
+            tokio::spawn(async move { db.tenant(tenant).begin_read().await.map(drop).map_err(|error| error.kind()) })
         });
         for opened in opened.collect::<Vec<_>>() {
             assert_eq!(opened.await.unwrap(), Ok(()));
@@ -119,7 +119,7 @@ on_each_database! {
     }
 
     async fn unset_all_is_as_it_was(database: TestDatabase) {
-        let app = TestApp::start(database, |app| app.with(Notes::new(Told::default()))).await;
+        let app = TestApp::start(database, |app| app.with(Notes::new(Records::default()))).await;
         assert!(app.db().tenant_databases().is_none());
         let ada = app.user();
         ada.post(NOTES, json!({ "title": "shared" })).await.expect(201);
@@ -129,10 +129,10 @@ on_each_database! {
         let mut tx = app.db().begin().await.unwrap();
         app.db().drop_tenant_in(&mut tx, tenant_of(&ada)).await.unwrap();
         tx.commit().await.unwrap();
-        app.app().carry().await.unwrap();
+        app.app().relay_tenant_outboxes().await.unwrap();
         assert_eq!(count(&app, None, "notes").await, 1);
     }
 }
 
 /// A time longer than any lease and timeout in these tests.
-const LONG: Duration = Duration::from_secs(20 * 60);
+const BEYOND_ALL_TIMEOUTS: Duration = Duration::from_secs(20 * 60);

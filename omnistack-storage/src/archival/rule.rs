@@ -19,7 +19,7 @@ pub struct ArchiveRule {
 
 impl ArchiveRule {
     /// Creates a rule for files older than an age.
-    pub fn after(age: Duration) -> Self {
+    pub fn older_than(age: Duration) -> Self {
         Self { after: age, ..Self::default() }
     }
 
@@ -42,22 +42,22 @@ impl ArchiveRule {
     }
 
     /// Returns the age above which files match.
-    pub fn age(&self) -> Duration {
+    pub fn min_age(&self) -> Duration {
         self.after
     }
 
     /// Returns the rule of the settings, if they set an age, a prefix or a tag.
-    pub(crate) fn of(settings: &ArchivalSettings) -> Option<Self> {
+    pub(crate) fn from_settings(settings: &ArchivalSettings) -> Option<Self> {
         let ArchivalSettings { after, types, prefixes, tags, .. } = settings.clone();
         let said = after.is_some() || !prefixes.is_empty() || !tags.is_empty();
         said.then(|| Self { after: after.unwrap_or_default(), types, prefixes, tags })
     }
 
     /// Returns whether a file matches the rule.
-    pub(crate) fn takes(&self, file: &File, now: Timestamp) -> bool {
+    pub(crate) fn matches(&self, file: &File, now: Timestamp) -> bool {
         let one = |list: &[String], is: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(is);
         file.created_at < now - self.after
-            && sniff::is_taken(&self.types, &file.content_type)
+            && sniff::matches_any(&self.types, &file.content_type)
             && one(&self.prefixes, &|prefix| file.name.starts_with(prefix.as_str()))
             && one(&self.tags, &|tag| file.tags.contains(tag))
     }

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use omnistack_core::{
     crypto::Sha256,
-    http::{self, FieldProblem},
+    http::{self, FieldError},
     identity::Identity,
 };
 use sha2::Digest as _;
 
 use super::{FileService, missing};
 use crate::{
-    ByteRange, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, SignRequest, SignedRequest,
+    ByteRange, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PresignRequest, PresignedRequest,
     sniff::SNIFFED_BYTES, store,
 };
 
@@ -30,19 +30,23 @@ impl FileService {
     /// # Errors
     /// 422 if the size is not declared; [`ErrorKind::Unsupported`] if the provider has no signed URLs for
     /// storing; otherwise as [`upload`](Self::upload).
-    pub async fn announce(&self, caller: &Identity, new: NewFile) -> Result<(File, SignedRequest), Error> {
+    pub async fn create_direct_upload(
+        &self,
+        caller: &Identity,
+        new: NewFile,
+    ) -> Result<(File, PresignedRequest), Error> {
         let can = self.0.storage.capabilities();
-        if !can.signed_put {
+        if !can.presigned_put {
             return Err(Error::unsupported("signed URLs"));
         }
-        let required = || http::Error::invalid([FieldProblem::new("size", "is required")]);
+        let required = || http::Error::invalid([FieldError::new("size", "is required")]);
         let size = new.size.ok_or_else(required)?;
-        let (file, _) = self.begin(caller, &new, FileState::Awaited, size, ANNOUNCED_TTL).await?;
-        let mut request = SignRequest::put(file.incoming()?, LINK_TTL).content_type(&file.content_type);
-        if can.signed_size {
+        let (file, _) = self.begin_upload(caller, &new, FileState::Awaited, size, ANNOUNCED_TTL).await?;
+        let mut request = PresignRequest::put(file.direct_upload_key()?, LINK_TTL).content_type(&file.content_type);
+        if can.presigned_put_size {
             request = request.size(size);
         }
-        match self.0.storage.sign(&request).await {
+        match self.0.storage.presign(&request).await {
             Ok(signed) => Ok((file, signed)),
             Err(error) => {
                 self.discard(&file).await;
@@ -58,7 +62,7 @@ impl FileService {
     /// 404 if there is no such direct upload; 409 `NOT_UPLOADED` if no bytes have arrived; otherwise as
     /// [`upload`](Self::upload). The direct upload is discarded if the error is not
     /// [retryable](Error::is_retryable).
-    pub async fn confirm(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
+    pub async fn complete_direct_upload(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         match file.state {
             // The upload was completed before.
@@ -66,16 +70,16 @@ impl FileService {
             FileState::Awaited => {}
             FileState::Stored | FileState::Receiving => return Err(missing().into()),
         }
-        match self.0.storage.copy(&file.incoming()?, &file.key()?).await {
+        match self.0.storage.copy(&file.direct_upload_key()?, &file.key()?).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let message = "no bytes have arrived: send them to the upload URL first";
                 return Err(http::Error::conflict("NOT_UPLOADED", message).into());
             }
             copied => copied?,
         }
-        match self.accept(file.clone()).await {
+        match self.check_direct_upload(file.clone()).await {
             Ok(stored) => {
-                if let Err(error) = self.0.storage.delete(&file.incoming()?).await {
+                if let Err(error) = self.0.storage.delete(&file.direct_upload_key()?).await {
                     tracing::warn!(target: "omnistack::storage", file = %id, %error, "a completed direct upload was not deleted; the cleanup deletes it");
                 }
                 Ok(stored)
@@ -94,7 +98,7 @@ impl FileService {
     }
 
     /// Checks the copy of a direct upload, which the signed URL can't change, and marks the file as stored.
-    async fn accept(&self, mut file: File) -> Result<File, Error> {
+    async fn check_direct_upload(&self, mut file: File) -> Result<File, Error> {
         let key = file.key()?;
         let info = self.0.storage.head(&key).await?;
         if info.size != file.size {
@@ -105,10 +109,10 @@ impl FileService {
             0 => Bytes::new(),
             _ => {
                 let part = ByteRange::Bounded(0, SNIFFED_BYTES as u64);
-                self.0.storage.get_range(&key, part).await?.bytes(SNIFFED_BYTES as u64).await?
+                self.0.storage.get_range(&key, part).await?.read_all(SNIFFED_BYTES as u64).await?
             }
         };
-        file.content_type = self.admit(&first, Some(&file.content_type))?;
+        file.content_type = self.check_media_type(&first, Some(&file.content_type))?;
         let sha256 = match file.sha256 {
             Some(expected) => {
                 if self.hash(&key).await? != expected {
@@ -121,9 +125,9 @@ impl FileService {
             }
             None => info.sha256,
         };
-        let room = self.room(file.tenant_id).await?;
+        let room = self.quota(file.tenant_id).await?;
         let size = file.size;
-        Ok(self.finish(file, &key, size, sha256, &room, None).await?.file)
+        Ok(self.finish_upload(file, &key, size, sha256, &room, None).await?.file)
     }
 
     /// Returns whether bytes may be stored under a key: it is not the key of a direct upload, or the direct
@@ -131,10 +135,10 @@ impl FileService {
     ///
     /// # Errors
     /// Database errors.
-    pub(crate) async fn awaits(&self, key: &ObjectKey) -> Result<bool, Error> {
-        let Some((tenant, id)) = File::of_incoming(key) else { return Ok(true) };
-        let mut tx = self.0.db.tenant(tenant).read().await?;
-        let awaits = store::awaits(&mut tx, tenant, id, self.0.clock.now()).await?;
+    pub(crate) async fn accepts_bytes(&self, key: &ObjectKey) -> Result<bool, Error> {
+        let Some((tenant, id)) = File::from_direct_upload_key(key) else { return Ok(true) };
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
+        let awaits = store::is_awaited(&mut tx, tenant, id, self.0.clock.now()).await?;
         tx.commit().await?;
         Ok(awaits)
     }

@@ -6,30 +6,33 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use omnistack_core::{
     crypto::Sha256,
-    http::{self, FieldProblem, HeaderValue, StatusCode, header},
+    http::{self, FieldError, HeaderValue, StatusCode, header},
     identity::Identity,
 };
 
-use super::{FILE_UPLOADS, FileService, Room, STORAGE_BYTES, check_name, check_tags, full, missing, once::Once};
+use super::{
+    FILE_UPLOADS, FileService, QuotaState, STORAGE_BYTES, check_name, check_tags, missing, once::IdempotentUpload,
+    quota_exceeded,
+};
 use crate::{
-    ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, Upload, Uploaded,
+    ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, UploadBody, UploadResult,
     config::FileSettings,
-    scan::Verdict,
+    scan::ScanResult,
     sniff::{self, SNIFFED_BYTES},
     store,
 };
 
 /// An upload in progress. If it is dropped before it is over, because the client disconnected, its row and bytes
 /// are deleted.
-struct Unfinished(Option<(FileService, File)>);
+struct DiscardOnDrop(Option<(FileService, File)>);
 
-impl Unfinished {
-    fn over(mut self) {
+impl DiscardOnDrop {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for DiscardOnDrop {
     fn drop(&mut self) {
         // Without a runtime, the process is ending; the cleanup deletes them.
         if let (Some((files, file)), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
@@ -38,7 +41,7 @@ impl Drop for Unfinished {
     }
 }
 
-fn too_slow(timeout: Duration) -> Error {
+fn upload_timeout(timeout: Duration) -> Error {
     let message = format!(
         "the upload took longer than {} seconds: send the file again on a faster connection",
         timeout.as_secs()
@@ -64,60 +67,62 @@ impl FileService {
         caller: &Identity,
         new: NewFile,
         body: ByteStream,
-        once: Option<&Once>,
-    ) -> Result<Uploaded, Error> {
+        once: Option<&IdempotentUpload>,
+    ) -> Result<UploadResult, Error> {
         let known = new.size;
         let timeout = self.0.settings.upload_timeout;
         let ttl = timeout + self.0.settings.upload_idle;
-        let (file, room) = self.begin(caller, &new, FileState::Receiving, known.unwrap_or(0), ttl).await?;
-        let unfinished = Unfinished(Some((self.clone(), file.clone())));
-        let limit = known.unwrap_or_else(|| room.left.min(self.largest()));
+        let (file, room) = self.begin_upload(caller, &new, FileState::Receiving, known.unwrap_or(0), ttl).await?;
+        let unfinished = DiscardOnDrop(Some((self.clone(), file.clone())));
+        let limit = known.unwrap_or_else(|| room.left.min(self.max_size()));
         let receiving = self.receive(file.clone(), &new, body, &room, limit, once);
-        let received = tokio::time::timeout(timeout, receiving).await.unwrap_or_else(|_| Err(too_slow(timeout)));
-        if !matches!(received, Ok(Uploaded { replayed: false, .. })) {
+        let received = tokio::time::timeout(timeout, receiving).await.unwrap_or_else(|_| Err(upload_timeout(timeout)));
+        if !matches!(received, Ok(UploadResult { replayed: false, .. })) {
             self.discard(&file).await;
         }
-        unfinished.over();
+        unfinished.disarm();
         // The file exceeded what is left of the quota, not the largest size of a file.
-        let short = room.left < self.largest() && known.is_none();
-        received.map_err(|error| if short && error.kind() == ErrorKind::TooLarge { full(&room).into() } else { error })
+        let short = room.left < self.max_size() && known.is_none();
+        received.map_err(|error| {
+            if short && error.kind() == ErrorKind::TooLarge { quota_exceeded(&room).into() } else { error }
+        })
     }
 
     /// Returns how long an upload may send no bytes before it fails.
-    pub(crate) fn idle(&self) -> Duration {
+    pub(crate) fn idle_timeout(&self) -> Duration {
         self.0.settings.upload_idle
     }
 
     /// Returns the largest size of a file in bytes.
-    fn largest(&self) -> u64 {
+    fn max_size(&self) -> u64 {
         self.0.settings.max_size.as_u64()
     }
 
     /// Inserts the row of a file whose upload must complete within `ttl`, and reserves bytes of the quota. Fails
     /// if the name, type or tags are invalid, the size or the quota is exceeded, or the tenant has too many
     /// unfinished uploads.
-    pub(super) async fn begin(
+    pub(super) async fn begin_upload(
         &self,
         caller: &Identity,
         new: &NewFile,
         state: FileState,
         reserved: u64,
         ttl: Duration,
-    ) -> Result<(File, Room), Error> {
+    ) -> Result<(File, QuotaState), Error> {
         let tenant = caller.require_tenant()?;
         check_name(&new.name)?;
         check_tags(&new.tags)?;
         if let Some(claimed) = new.content_type.as_deref().filter(|claimed| !sniff::is_media_type(claimed)) {
             let message = format!("`{}` is not a media type", claimed.escape_debug());
-            return Err(http::Error::invalid([FieldProblem::new("content_type", message)]).into());
+            return Err(http::Error::invalid([FieldError::new("content_type", message)]).into());
         }
-        if reserved > self.largest() {
+        if reserved > self.max_size() {
             return Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("the file exceeds the limit of {} bytes", self.largest()),
+                format!("the file exceeds the limit of {} bytes", self.max_size()),
             ));
         }
-        let room = self.room(tenant).await?;
+        let room = self.quota(tenant).await?;
         let now = self.0.clock.now();
         let content_type = new.content_type.clone().unwrap_or_else(|| "application/octet-stream".into());
         let file = File {
@@ -137,11 +142,11 @@ impl FileService {
             deleted_at: None,
         };
         let mut tx = self.0.db.tenant(tenant).begin().await?;
-        if !store::reserve(&mut tx, tenant, reserved, room.limit).await? {
-            return Err(full(&room).into());
+        if !store::reserve_bytes(&mut tx, tenant, reserved, room.limit).await? {
+            return Err(quota_exceeded(&room).into());
         }
         // After the reservation, for which concurrent uploads of the tenant wait.
-        if store::unfinished(&mut tx, tenant, now).await? >= i64::from(self.0.settings.open_uploads) {
+        if store::count_unfinished(&mut tx, tenant, now).await? >= i64::from(self.0.settings.open_uploads) {
             return Err(self.too_many());
         }
         store::insert(&mut tx, &file, now + ttl).await?;
@@ -154,7 +159,7 @@ impl FileService {
         let message =
             format!("this tenant has {open_uploads} unfinished uploads: complete or delete one, or try again later");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_UPLOADS", message);
-        error.header(header::RETRY_AFTER, HeaderValue::from(upload_idle.as_secs().max(1))).into()
+        error.with_header(header::RETRY_AFTER, HeaderValue::from(upload_idle.as_secs().max(1))).into()
     }
 
     async fn receive(
@@ -162,10 +167,10 @@ impl FileService {
         mut file: File,
         new: &NewFile,
         body: ByteStream,
-        room: &Room,
+        room: &QuotaState,
         limit: u64,
-        once: Option<&Once>,
-    ) -> Result<Uploaded, Error> {
+        once: Option<&IdempotentUpload>,
+    ) -> Result<UploadResult, Error> {
         let mut body = body.fuse();
         // Reads the first bytes to detect the media type before anything is stored.
         let (mut first, mut seen) = (Vec::new(), Vec::<u8>::new());
@@ -174,8 +179,8 @@ impl FileService {
             seen.extend_from_slice(&bytes[..bytes.len().min(SNIFFED_BYTES - seen.len())]);
             first.push(Ok::<Bytes, Error>(bytes));
         }
-        file.content_type = self.admit(&seen, new.content_type.as_deref())?;
-        let mut upload = Upload::stream(stream::iter(first).chain(body).boxed()).at_most(limit);
+        file.content_type = self.check_media_type(&seen, new.content_type.as_deref())?;
+        let mut upload = UploadBody::from_stream(stream::iter(first).chain(body).boxed()).max_size(limit);
         if let Some(size) = new.size {
             upload = upload.size(size);
         }
@@ -184,43 +189,43 @@ impl FileService {
         }
         let (key, options) = (file.key()?, PutOptions::content_type(&file.content_type));
         let stored = self.0.storage.put_with(&key, upload, &options).await?;
-        self.finish(file, &key, stored.size, Some(stored.sha256), room, once).await
+        self.finish_upload(file, &key, stored.size, Some(stored.sha256), room, once).await
     }
 
     /// Returns the media type of a file that begins with these bytes. Fails with 415 if it contradicts the
     /// claimed type or is not accepted.
-    pub(super) fn admit(&self, first: &[u8], claimed: Option<&str>) -> Result<String, Error> {
+    pub(super) fn check_media_type(&self, first: &[u8], claimed: Option<&str>) -> Result<String, Error> {
         let refused =
             |code: &'static str, message: String| http::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message);
         let media_type = sniff::media_type(first, claimed).map_err(|found| {
             let message =
                 format!("the file is of the type `{found}`, not of the declared type: declare the right type");
-            refused("FILE_TYPE_MISMATCH", message).detail("found", found)
+            refused("FILE_TYPE_MISMATCH", message).with_detail("found", found)
         })?;
-        if !sniff::is_taken(&self.0.settings.types, &media_type) {
+        if !sniff::matches_any(&self.0.settings.types, &media_type) {
             let message = format!("files of the type `{media_type}` are not accepted: send a file of another type");
-            let error = refused("FILE_TYPE_REFUSED", message).detail("found", &media_type);
-            return Err(error.detail("taken", &self.0.settings.types).into());
+            let error = refused("FILE_TYPE_REFUSED", message).with_detail("found", &media_type);
+            return Err(error.with_detail("taken", &self.0.settings.types).into());
         }
         Ok(media_type)
     }
 
     /// Scans a file whose bytes are stored and marks it as stored. Returns the other file if a concurrent upload
     /// with the same key was stored first.
-    pub(super) async fn finish(
+    pub(super) async fn finish_upload(
         &self,
         file: File,
         key: &ObjectKey,
         size: u64,
         sha256: Option<Sha256>,
-        room: &Room,
-        once: Option<&Once>,
-    ) -> Result<Uploaded, Error> {
+        room: &QuotaState,
+        once: Option<&IdempotentUpload>,
+    ) -> Result<UploadResult, Error> {
         if let Some(scanner) = &self.0.scanner {
             let shown = File { size, sha256, ..file.clone() };
             match scanner.0.scan(&shown, key, &self.0.storage).await {
-                Ok(Verdict::Clean) => {}
-                Ok(Verdict::Refused(reason)) => {
+                Ok(ScanResult::Clean) => {}
+                Ok(ScanResult::Refused(reason)) => {
                     return Err(http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "FILE_REFUSED", reason).into());
                 }
                 Err(error) => {
@@ -228,33 +233,33 @@ impl FileService {
                         "SCANNER_UNAVAILABLE",
                         "the file can't be scanned now: try again later",
                     );
-                    return Err(answer.cause(error).into());
+                    return Err(answer.with_source(error).into());
                 }
             }
         }
         let (tenant, now) = (file.tenant_id, self.0.clock.now());
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if size > file.size {
-            if !store::reserve(&mut tx, tenant, size - file.size, room.limit).await? {
-                return Err(full(room).into());
+            if !store::reserve_bytes(&mut tx, tenant, size - file.size, room.limit).await? {
+                return Err(quota_exceeded(room).into());
             }
         } else {
-            store::release(&mut tx, tenant, file.size - size).await?;
+            store::release_bytes(&mut tx, tenant, file.size - size).await?;
         }
-        if !store::stored(&mut tx, &file, size, sha256, now).await? {
+        if !store::set_stored(&mut tx, &file, size, sha256, now).await? {
             return Err(missing().into());
         }
         if let (Some(once), Some(sha256)) = (once, sha256)
-            && !self.keep_key_in(&mut tx, &file, once, sha256).await?
+            && !self.bind_key_in(&mut tx, &file, once, sha256).await?
         {
             drop(tx);
-            return self.first(tenant, once, sha256).await;
+            return self.first_upload(tenant, once, sha256).await;
         }
         tx.commit().await?;
         let bytes = i64::try_from(size).unwrap_or(i64::MAX);
-        self.count(tenant, STORAGE_BYTES, bytes, Some(format!("file/{}/stored", file.id))).await;
-        self.count(tenant, FILE_UPLOADS, 1, Some(format!("file/{}/uploaded", file.id))).await;
-        Ok(Uploaded { file: File { size, sha256, state: FileState::Stored, ..file }, replayed: false })
+        self.record_usage(tenant, STORAGE_BYTES, bytes, Some(format!("file/{}/stored", file.id))).await;
+        self.record_usage(tenant, FILE_UPLOADS, 1, Some(format!("file/{}/uploaded", file.id))).await;
+        Ok(UploadResult { file: File { size, sha256, state: FileState::Stored, ..file }, replayed: false })
     }
 
     /// Deletes the row and the bytes of an upload that failed. If that fails too, the cleanup deletes them.
@@ -270,7 +275,7 @@ impl FileService {
     pub(super) async fn remove(&self, file: &File) -> Result<bool, Error> {
         if file.state != FileState::Stored {
             let mut tx = self.0.db.tenant(file.tenant_id).begin().await?;
-            let given_up = store::give_up(&mut tx, file).await?;
+            let given_up = store::cancel_upload(&mut tx, file).await?;
             tx.commit().await?;
             if !given_up {
                 return Ok(false);
@@ -283,12 +288,12 @@ impl FileService {
             archive.delete(&file.key()?).await?;
         }
         if file.state != FileState::Stored {
-            self.0.storage.delete(&file.incoming()?).await?;
+            self.0.storage.delete(&file.direct_upload_key()?).await?;
         }
         let mut tx = self.0.db.tenant(file.tenant_id).begin().await?;
         let removed = store::remove(&mut tx, file).await?;
         if removed {
-            store::release(&mut tx, file.tenant_id, file.size).await?;
+            store::release_bytes(&mut tx, file.tenant_id, file.size).await?;
         }
         tx.commit().await?;
         Ok(removed)

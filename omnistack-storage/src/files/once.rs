@@ -14,28 +14,28 @@ use serde_json::{Value, json};
 
 use super::FileService;
 use crate::{
-    ByteStream, Error, ErrorKind, File, NewFile, Upload, Uploaded,
-    store::upload_key::{self, Bound},
+    ByteStream, Error, ErrorKind, File, NewFile, UploadBody, UploadResult,
+    store::upload_key::{self, UploadKeyRow},
 };
 
 /// The idempotency key of a request, and the declared properties of its file.
-pub(super) struct Once {
+pub(super) struct IdempotentUpload {
     scope: Sha256,
-    said: Value,
+    declared: Value,
 }
 
-impl Once {
+impl IdempotentUpload {
     fn new(caller: &Identity, key: &str, new: &NewFile) -> Self {
-        let scope = Sha256::of(json!([caller.user, key]).to_string());
-        Self { scope, said: json!([new.name, new.content_type, new.tags]) }
+        let scope = Sha256::digest(json!([caller.user, key]).to_string());
+        Self { scope, declared: json!([new.name, new.content_type, new.tags]) }
     }
 
     fn fingerprint(&self, bytes: Sha256) -> Sha256 {
-        Sha256::of(json!([self.said, bytes]).to_string())
+        Sha256::digest(json!([self.declared, bytes]).to_string())
     }
 }
 
-fn reused() -> Error {
+fn key_reused() -> Error {
     let message = "this Idempotency-Key was used for another file: use a new key for a new file";
     http::Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into()
 }
@@ -48,67 +48,72 @@ impl FileService {
     ///
     /// # Errors
     /// 409 `IDEMPOTENCY_KEY_REUSED` if the key was used for another file; otherwise as [`upload`](Self::upload).
-    pub async fn upload_once(
+    pub async fn upload_idempotent(
         &self,
         caller: &Identity,
         key: &str,
         new: NewFile,
         body: ByteStream,
-    ) -> Result<Uploaded, Error> {
+    ) -> Result<UploadResult, Error> {
         let tenant = caller.require_tenant()?;
-        let once = Once::new(caller, key, &new);
-        let Some((file, _)) = self.bound(tenant, &once).await? else {
+        let once = IdempotentUpload::new(caller, key, &new);
+        let Some((file, _)) = self.find_by_key(tenant, &once).await? else {
             return self.upload_with(caller, new, body, Some(&once)).await;
         };
         if new.size.is_some_and(|size| size != file.size) {
-            return Err(reused());
+            return Err(key_reused());
         }
         // The bytes are compared by their SHA-256 and not stored.
-        let mut upload = Upload::stream(body).at_most(file.size);
+        let mut upload = UploadBody::from_stream(body).max_size(file.size);
         loop {
             match upload.next().await {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(error) if error.kind() == ErrorKind::TooLarge => return Err(reused()),
+                Err(error) if error.kind() == ErrorKind::TooLarge => return Err(key_reused()),
                 Err(error) => return Err(error),
             }
         }
-        let (_, sha256) = upload.finished()?;
-        self.first(tenant, &once, sha256).await
+        let (_, sha256) = upload.digest()?;
+        self.first_upload(tenant, &once, sha256).await
     }
 
     /// Binds a key to a file in the transaction that stores it. Returns `false` if the key is bound to another
     /// file.
-    pub(super) async fn keep_key_in(
+    pub(super) async fn bind_key_in(
         &self,
         tx: &mut Tx,
         file: &File,
-        once: &Once,
+        once: &IdempotentUpload,
         sha256: Sha256,
     ) -> Result<bool, Error> {
         let now = self.0.clock.now();
-        let bound = Bound { file_id: file.id, fingerprint: once.fingerprint(sha256) };
+        let bound = UploadKeyRow { file_id: file.id, fingerprint: once.fingerprint(sha256) };
         let expires_at = now + self.0.key_retention;
         Ok(upload_key::bind(tx, file.tenant_id, once.scope, bound, expires_at, now).await?)
     }
 
     /// Returns the file that a key is bound to. Fails with 409 if the fingerprint of this upload differs.
-    pub(super) async fn first(&self, tenant: TenantId, once: &Once, sha256: Sha256) -> Result<Uploaded, Error> {
-        match self.bound(tenant, once).await? {
+    pub(super) async fn first_upload(
+        &self,
+        tenant: TenantId,
+        once: &IdempotentUpload,
+        sha256: Sha256,
+    ) -> Result<UploadResult, Error> {
+        match self.find_by_key(tenant, once).await? {
             Some((file, fingerprint)) if fingerprint == once.fingerprint(sha256) => {
-                Ok(Uploaded { file, replayed: true })
+                Ok(UploadResult { file, replayed: true })
             }
-            _ => Err(reused()),
+            _ => Err(key_reused()),
         }
     }
 
     /// Returns the file that a key is bound to and the fingerprint of its upload, if the key is in use.
-    async fn bound(&self, tenant: TenantId, once: &Once) -> Result<Option<(File, Sha256)>, Error> {
-        let mut tx = self.0.db.tenant(tenant).read().await?;
+    async fn find_by_key(&self, tenant: TenantId, once: &IdempotentUpload) -> Result<Option<(File, Sha256)>, Error> {
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let bound = upload_key::find(&mut tx, tenant, once.scope, self.0.clock.now()).await?;
         tx.commit().await?;
         match bound {
-            Some(Bound { file_id, fingerprint }) => Ok(Some((self.find(tenant, file_id).await?, fingerprint))),
+            Some(UploadKeyRow { file_id, fingerprint }) => Ok(Some((self.find(tenant, file_id).await?, fingerprint))),
             None => Ok(None),
         }
     }

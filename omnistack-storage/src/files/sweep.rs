@@ -7,7 +7,7 @@ use omnistack_core::{clock::Timestamp, identity::TenantId};
 use super::{FileService, STORAGE_BYTES, announced::ANNOUNCED_TTL};
 use crate::{
     Error,
-    model::INCOMING,
+    model::DIRECT_UPLOAD_PREFIX,
     store::{self, upload_key},
 };
 
@@ -25,10 +25,10 @@ impl FileService {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), Error> {
+    pub async fn delete_tenant(&self, tenant: TenantId) -> Result<(), Error> {
         let long_ago = self.0.clock.now() - self.0.settings.delete_grace - UNFINISHED_TTL;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
-        store::forget_tenant(&mut tx, tenant, long_ago).await?;
+        store::delete_tenant(&mut tx, tenant, long_ago).await?;
         Ok(tx.commit().await?)
     }
 
@@ -39,14 +39,14 @@ impl FileService {
     ///
     /// # Errors
     /// Errors of the database and of the provider. What was not deleted is deleted by the next run.
-    pub async fn sweep(&self) -> Result<usize, Error> {
+    pub async fn clean_up(&self) -> Result<usize, Error> {
         let now = self.0.clock.now();
         let mut removed = 0;
         loop {
             // The job acts for all tenants.
-            let mut tx = self.0.db.all_tenants().read().await?;
-            let mut files = store::overdue(&mut tx, now, ROWS_PER_BATCH).await?;
-            files.extend(store::outlived(&mut tx, now - self.0.settings.delete_grace, ROWS_PER_BATCH).await?);
+            let mut tx = self.0.db.all_tenants().begin_read().await?;
+            let mut files = store::list_expired_uploads(&mut tx, now, ROWS_PER_BATCH).await?;
+            files.extend(store::list_purgeable(&mut tx, now - self.0.settings.delete_grace, ROWS_PER_BATCH).await?);
             tx.commit().await?;
             if files.is_empty() {
                 break;
@@ -55,7 +55,8 @@ impl FileService {
                 if file.deleted_at.is_some() {
                     // Recorded before the row is deleted, with a key: repeated runs count it once.
                     let bytes = i64::try_from(file.size).unwrap_or(i64::MAX);
-                    self.count(file.tenant_id, STORAGE_BYTES, -bytes, Some(format!("file/{}/removed", file.id))).await;
+                    self.record_usage(file.tenant_id, STORAGE_BYTES, -bytes, Some(format!("file/{}/removed", file.id)))
+                        .await;
                 }
                 removed += usize::from(self.remove(file).await?);
             }
@@ -63,7 +64,7 @@ impl FileService {
         // A direct upload is created before its bytes arrive, so one as old as this can't be completed any more.
         removed += self.sweep_incoming(now - ANNOUNCED_TTL).await?;
         for storage in self.0.archive.iter().chain([&self.0.storage]) {
-            removed += storage.remove_unfinished(now - UNFINISHED_TTL).await?;
+            removed += storage.delete_unfinished_uploads(now - UNFINISHED_TTL).await?;
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
         upload_key::remove_expired(&mut tx, now).await?;
@@ -75,7 +76,7 @@ impl FileService {
     async fn sweep_incoming(&self, before: Timestamp) -> Result<usize, Error> {
         let (mut after, mut removed) = (None, 0);
         loop {
-            let listing = self.0.storage.list(INCOMING, after.as_ref(), OBJECTS_PER_PAGE).await?;
+            let listing = self.0.storage.list(DIRECT_UPLOAD_PREFIX, after.as_ref(), OBJECTS_PER_PAGE).await?;
             for object in &listing.objects {
                 if object.modified_at < before {
                     self.0.storage.delete(&object.key).await?;
@@ -83,7 +84,7 @@ impl FileService {
                 }
             }
             after = listing.objects.last().map(|last| last.key.clone());
-            if !listing.more {
+            if !listing.has_more {
                 return Ok(removed);
             }
         }

@@ -2,14 +2,14 @@
 
 use futures_util::{StreamExt as _, stream};
 use omnistack_core::{
-    http::{self, FieldProblem},
+    http::{self, FieldError},
     identity::Identity,
 };
 
 use super::FileService;
 use crate::{
-    Error, ErrorKind, File, FileId, KeyError, Object, ObjectInfo, ObjectKey, PutOptions,
-    thumbnail::{Thumbnail, Thumbnails},
+    Error, ErrorKind, File, FileId, KeyError, Object, ObjectKey, ObjectMetadata, PutOptions,
+    thumbnail::{Thumbnail, ThumbnailEncoder},
 };
 
 /// The key prefix of thumbnails.
@@ -22,7 +22,7 @@ fn folder(file: &File) -> String {
 }
 
 fn key(file: &File, size: &Thumbnail) -> Result<ObjectKey, KeyError> {
-    ObjectKey::new(format!("{}{}", folder(file), size.mark()))
+    ObjectKey::new(format!("{}{}", folder(file), size.key_suffix()))
 }
 
 impl FileService {
@@ -41,11 +41,11 @@ impl FileService {
     ) -> Result<(Object, String), Error> {
         let missing = || http::Error::not_found("the thumbnail");
         let thumbnails = self.0.thumbnails.as_ref().ok_or_else(missing)?;
-        let unknown = || http::Error::invalid([FieldProblem::new("size", "must be a declared size")]);
+        let unknown = || http::Error::invalid([FieldError::new("size", "must be a declared size")]);
         let mut sizes = thumbnails.sizes.iter();
         let size = sizes.find(|size| name.is_none_or(|name| name == size.name)).ok_or_else(unknown)?;
-        let file = self.readable(caller, id).await?;
-        let etag = format!("\"{}-{}\"", file.id, size.mark());
+        let file = self.get_readable(caller, id).await?;
+        let etag = format!("\"{}-{}\"", file.id, size.key_suffix());
         let key = key(&file, size)?;
         match self.0.storage.get(&key).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -56,32 +56,33 @@ impl FileService {
 
     async fn draw(
         &self,
-        thumbnails: &Thumbnails,
+        thumbnails: &ThumbnailEncoder,
         file: &File,
         size: &Thumbnail,
         key: ObjectKey,
     ) -> Result<Object, Error> {
-        let format = Thumbnails::format(&file.content_type)?;
-        if file.size > thumbnails.largest() {
-            let message = format!("the file is too large for a thumbnail: the limit is {} bytes", thumbnails.largest());
+        let format = ThumbnailEncoder::format(&file.content_type)?;
+        if file.size > thumbnails.max_size() {
+            let message =
+                format!("the file is too large for a thumbnail: the limit is {} bytes", thumbnails.max_size());
             return Err(http::Error::new(http::StatusCode::UNPROCESSABLE_ENTITY, "IMAGE_TOO_LARGE", message).into());
         }
-        let turn = thumbnails.turn().await?;
-        let picture = self.bytes_of(file, None).await?.bytes(thumbnails.largest()).await?;
-        let made = thumbnails.make(turn, format, picture, size.clone()).await?;
+        let turn = thumbnails.acquire_permit().await?;
+        let picture = self.open_object(file, None).await?.read_all(thumbnails.max_size()).await?;
+        let made = thumbnails.create(turn, format, picture, size.clone()).await?;
         let options = PutOptions::content_type(made.content_type);
         if let Err(error) = self.0.storage.put_with(&key, made.bytes.clone(), &options).await {
             tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a thumbnail was not stored; the next request creates it again");
         }
         let length = made.bytes.len() as u64;
-        let mut info = ObjectInfo::new(key, length, self.0.clock.now());
+        let mut info = ObjectMetadata::new(key, length, self.0.clock.now());
         info.content_type = Some(made.content_type.into());
         Ok(Object { info, range: 0..length, body: stream::iter([Ok(made.bytes)]).boxed() })
     }
 
     /// Deletes all thumbnails of a file, including those in sizes that are no longer declared.
     pub(super) async fn remove_thumbnails(&self, file: &File) -> Result<(), Error> {
-        if Thumbnails::format(&file.content_type).is_err() {
+        if ThumbnailEncoder::format(&file.content_type).is_err() {
             return Ok(());
         }
         loop {
@@ -89,7 +90,7 @@ impl FileService {
             for object in &listing.objects {
                 self.0.storage.delete(&object.key).await?;
             }
-            if !listing.more {
+            if !listing.has_more {
                 return Ok(());
             }
         }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, FieldProblem, Json, Query},
+    http::{Error, FieldError, Json, Query},
     identity::Identity,
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::{
     FileId, RestoreTier,
-    archival::{Archival, ArchivedFile, ClassUsed},
+    archival::{Archival, FileArchiveState, StorageClassUsage},
 };
 
 pub(crate) fn api() -> Api<Archival> {
@@ -23,7 +23,7 @@ pub(crate) fn api() -> Api<Archival> {
 /// The files to archive.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ToArchive {
+struct ArchiveRequest {
     /// The file; without it, all files that match a rule.
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -33,36 +33,36 @@ struct ToArchive {
 /// The result of archiving.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FilesMoved)]
-struct Moved {
+struct ArchiveResult {
     /// The number of files that were archived.
     moved: usize,
     /// The archive state of the file in the request; `null` if the request names none.
     #[schema(required)]
-    file: Option<ArchivedFile>,
+    file: Option<FileArchiveState>,
 }
 
 /// Archive files
 ///
 /// Archives one file, or all files that match a rule. The latter may take long; a job also does it every night.
-#[utoipa::path(post, path = "/archive", operation_id = "archive_files", request_body = ToArchive, responses(
-    (status = 200, description = "The number of archived files, and the state of the requested one.", body = Moved),
+#[utoipa::path(post, path = "/archive", operation_id = "archive_files", request_body = ArchiveRequest, responses(
+    (status = 200, description = "The number of archived files, and the state of the requested one.", body = ArchiveResult),
     (status = 404, description = "`NOT_FOUND`: there is no such file."),
     (status = 409, description = "`UNSUPPORTED`: the storage of this app can't change storage classes.")))]
 async fn archive(
     State(archival): State<Archival>,
     _: Identity,
-    Json(what): Json<ToArchive>,
-) -> Result<Json<Moved>, Error> {
+    Json(what): Json<ArchiveRequest>,
+) -> Result<Json<ArchiveResult>, Error> {
     Ok(Json(match what.file_id {
-        Some(id) => Moved { file: Some(archival.archive(id).await?), moved: 1 },
-        None => Moved { moved: archival.run().await?, file: None },
+        Some(id) => ArchiveResult { file: Some(archival.archive(id).await?), moved: 1 },
+        None => ArchiveResult { moved: archival.run().await?, file: None },
     }))
 }
 
 /// The file to restore, and for how long.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ToRestore {
+struct RestoreRequest {
     /// The file.
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
@@ -80,15 +80,15 @@ struct ToRestore {
 /// Restore an archived file
 ///
 /// The file can be read once its state is `restored`, for the requested number of days.
-#[utoipa::path(post, path = "/restore", operation_id = "restore_archived_file", request_body = ToRestore, responses(
-    (status = 200, description = "The archive state of the file.", body = ArchivedFile),
+#[utoipa::path(post, path = "/restore", operation_id = "restore_archived_file", request_body = RestoreRequest, responses(
+    (status = 200, description = "The archive state of the file.", body = FileArchiveState),
     (status = 404, description = "`NOT_FOUND`: there is no such file."),
     (status = 409, description = "`NOT_ARCHIVED`: the file can be read without being restored.")))]
 async fn restore(
     State(archival): State<Archival>,
     _: Identity,
-    Json(what): Json<ToRestore>,
-) -> Result<Json<ArchivedFile>, Error> {
+    Json(what): Json<RestoreRequest>,
+) -> Result<Json<FileArchiveState>, Error> {
     Ok(Json(archival.restore(what.file_id, what.days, what.tier).await?))
 }
 
@@ -109,10 +109,10 @@ struct ArchivalStatus {
     #[schema(required)]
     after_seconds: Option<u64>,
     /// The number of files and bytes in each storage class.
-    classes: Vec<ClassUsed>,
+    classes: Vec<StorageClassUsage>,
     /// The archive state of the file in the request; `null` if the request names none.
     #[schema(required)]
-    file: Option<ArchivedFile>,
+    file: Option<FileArchiveState>,
 }
 
 /// Get the archive status
@@ -127,12 +127,12 @@ async fn status(
     _: Identity,
     Query(query): Query<StatusQuery>,
 ) -> Result<Json<ArchivalStatus>, Error> {
-    let wrong = |_| Error::invalid([FieldProblem::new("file_id", "must be the id of a file")]);
+    let wrong = |_| Error::invalid([FieldError::new("file_id", "must be the id of a file")]);
     let id = query.file_id.as_deref().map(|id| id.parse().map_err(wrong)).transpose()?;
     let file = match id {
         Some(id) => Some(archival.state(id).await?),
         None => None,
     };
-    let after_seconds = archival.after().map(|after| after.as_secs());
-    Ok(Json(ArchivalStatus { after_seconds, classes: archival.classes().await?, file }))
+    let after_seconds = archival.min_age().map(|after| after.as_secs());
+    Ok(Json(ArchivalStatus { after_seconds, classes: archival.usage_by_class().await?, file }))
 }

@@ -13,7 +13,7 @@ use omnistack_core::{
     clock::Timestamp,
     crypto::Sha256,
     http::{
-        Error, FieldProblem, Freshness, HeaderValue, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Preconditions,
+        CursorPage, Error, FieldError, Freshness, HeaderValue, Json, MAX_PAGE_SIZE, PageRequest, Path, Preconditions,
         Query, Validators, header,
     },
     identity::Identity,
@@ -22,11 +22,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{ShownBy, content, disposition, not_modified, range, upload};
-use crate::{ErrorKind, File, FileId, FileService, NewFile, SignRequest, SignedRequest, StorageUsed, Uploaded, sniff};
+use super::{EmbeddedBy, content, disposition, not_modified, range, upload};
+use crate::{
+    ErrorKind, File, FileId, FileService, NewFile, PresignRequest, PresignedRequest, StorageUsage, UploadResult, sniff,
+};
 
 /// Returns the routes that transfer bytes. They have longer timeouts and larger bodies.
-pub(crate) fn bytes() -> Api<FileService> {
+pub(crate) fn transfer_api() -> Api<FileService> {
     Api::new().routes(routes!(upload_file)).routes(routes!(download))
 }
 
@@ -34,10 +36,10 @@ pub(crate) fn bytes() -> Api<FileService> {
 pub(crate) fn api() -> Api<FileService> {
     Api::new()
         .routes(routes!(list))
-        .routes(routes!(used))
-        .routes(routes!(announce))
+        .routes(routes!(usage))
+        .routes(routes!(create_direct_upload))
         .routes(routes!(get, delete))
-        .routes(routes!(confirm))
+        .routes(routes!(complete_direct_upload))
         .routes(routes!(restore))
         .routes(routes!(link))
         .routes(routes!(tag))
@@ -72,7 +74,7 @@ struct UploadForm {
 }
 
 fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
-    let wrong = |_| Error::invalid([FieldProblem::new("sha256", "must be 64 hexadecimal digits")]);
+    let wrong = |_| Error::invalid([FieldError::new("sha256", "must be 64 hexadecimal digits")]);
     text.map(|text| text.parse().map_err(wrong)).transpose()
 }
 
@@ -105,8 +107,8 @@ async fn upload_file(
 ) -> Result<Response, Error> {
     let sha256 = checksum(query.sha256.as_deref())?;
     let tags = query.tags.as_deref().filter(|tags| !tags.is_empty()).map(|tags| tags.split(',').map(str::trim));
-    let said = NewFile { sha256, ..NewFile::named(query.name.unwrap_or_default()).tags(tags.into_iter().flatten()) };
-    let Uploaded { file, replayed, .. } = upload::take(&files, &caller, said, request).await?;
+    let said = NewFile { sha256, ..NewFile::new(query.name.unwrap_or_default()).tags(tags.into_iter().flatten()) };
+    let UploadResult { file, replayed, .. } = upload::store_request_body(&files, &caller, said, request).await?;
     let mut response = (StatusCode::CREATED, Json(file)).into_response();
     if replayed {
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -120,9 +122,14 @@ fn validators(file: &File) -> Validators {
 }
 
 /// Checks the preconditions of a request that changes a file. Fails with 412 if they do not hold.
-async fn check(files: &FileService, caller: &Identity, id: FileId, preconditions: &Preconditions) -> Result<(), Error> {
+async fn check_preconditions(
+    files: &FileService,
+    caller: &Identity,
+    id: FileId,
+    preconditions: &Preconditions,
+) -> Result<(), Error> {
     if !preconditions.is_empty() {
-        preconditions.check(&validators(&files.readable(caller, id).await?))?;
+        preconditions.check(&validators(&files.get_readable(caller, id).await?))?;
     }
     Ok(())
 }
@@ -157,7 +164,7 @@ async fn download(
     preconditions: Preconditions,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let file = files.readable(&caller, id).await?;
+    let file = files.get_readable(&caller, id).await?;
     let validators = validators(&file);
     if preconditions.check(&validators)? == Freshness::NotModified {
         return Ok(not_modified(&validators));
@@ -166,12 +173,12 @@ async fn download(
     let object = match files.open(&file, range).await {
         Err(error) if error.kind() == ErrorKind::Range => {
             let all = HeaderValue::from_str(&format!("bytes */{}", file.size)).map_err(Error::internal)?;
-            return Err(Error::from(error).header(header::CONTENT_RANGE, all));
+            return Err(Error::from(error).with_header(header::CONTENT_RANGE, all));
         }
         object => object?,
     };
-    let named = disposition(&file.name, query.inline && sniff::may_be_shown(&file.content_type));
-    Ok(content(object, &file.content_type, &validators, &named, range.is_some(), ShownBy::App))
+    let named = disposition(&file.name, query.inline && sniff::is_safe_inline(&file.content_type));
+    Ok(content(object, &file.content_type, &validators, &named, range.is_some(), EmbeddedBy::App))
 }
 
 /// The filter and the page of a list of files.
@@ -195,13 +202,13 @@ struct FileQuery {
 ///
 /// Returns the files of the tenant, newest first. Needs `files:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_files", params(FileQuery),
-    responses((status = 200, description = "The files.", body = Page<File>)))]
+    responses((status = 200, description = "The files.", body = CursorPage<File>)))]
 async fn list(
     State(files): State<FileService>,
     caller: Identity,
     Query(query): Query<FileQuery>,
-) -> Result<Json<Page<File>>, Error> {
-    let wrong = |_| Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a page of this list")]);
+) -> Result<Json<CursorPage<File>>, Error> {
+    let wrong = |_| Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a page of this list")]);
     let after = query.cursor.as_deref().map(|cursor| cursor.parse().map_err(wrong)).transpose()?;
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     Ok(Json(files.list(&caller, query.deleted, after, limit).await?))
@@ -212,16 +219,16 @@ async fn list(
 /// Returns how many bytes the tenant stores and how many its plan allows. Deleted files count until they are
 /// purged. Needs `files:read`.
 #[utoipa::path(get, path = "/usage", operation_id = "get_storage_usage",
-    responses((status = 200, description = "The storage usage.", body = StorageUsed)))]
-async fn used(State(files): State<FileService>, caller: Identity) -> Result<Json<StorageUsed>, Error> {
-    Ok(Json(files.used(&caller).await?))
+    responses((status = 200, description = "The storage usage.", body = StorageUsage)))]
+async fn usage(State(files): State<FileService>, caller: Identity) -> Result<Json<StorageUsage>, Error> {
+    Ok(Json(files.usage(&caller).await?))
 }
 
 /// The declared properties of a file that the client sends by a direct upload.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewFile)]
-struct Announced {
+struct CreateDirectUpload {
     /// The name of the file: 1 to 255 bytes, without slashes, backslashes and control characters.
     #[garde(length(bytes, min = 1, max = 255))]
     #[schema(min_length = 1, max_length = 255)]
@@ -247,7 +254,7 @@ struct Announced {
 /// A presigned request. The client sends it as it is, without the credentials of the app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FileLink)]
-struct Signed {
+struct SignedUrl {
     /// The method.
     method: String,
     /// The signed URL. Every client that has it can use it until it expires, so keep it secret.
@@ -258,9 +265,9 @@ struct Signed {
     expires_at: Timestamp,
 }
 
-impl From<SignedRequest> for Signed {
-    fn from(signed: SignedRequest) -> Self {
-        let SignedRequest { method, url, headers, expires_at } = signed;
+impl From<PresignedRequest> for SignedUrl {
+    fn from(signed: PresignedRequest) -> Self {
+        let PresignedRequest { method, url, headers, expires_at } = signed;
         Self { method: method.to_string(), url, headers, expires_at }
     }
 }
@@ -268,33 +275,33 @@ impl From<SignedRequest> for Signed {
 /// A direct upload that was created.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FileAwaited)]
-struct Awaited {
+struct DirectUpload {
     /// The file. Its state is `awaited` until the upload is completed.
     file: File,
     /// The request with which the client sends the bytes.
-    upload: Signed,
+    upload: SignedUrl,
 }
 
 /// Create a direct upload
 ///
 /// The bytes go from the client to the storage without passing through the app: send them with the request in
 /// `upload` within an hour, then complete the upload within two hours. Needs `files:write`.
-#[utoipa::path(post, path = "/uploads", operation_id = "announce_upload", request_body = Announced, responses(
-    (status = 201, description = "The file, and the request with which the client sends it.", body = Awaited),
+#[utoipa::path(post, path = "/uploads", operation_id = "announce_upload", request_body = CreateDirectUpload, responses(
+    (status = 201, description = "The file, and the request with which the client sends it.", body = DirectUpload),
     (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
         `UNSUPPORTED`: the storage of this app has no direct uploads."),
     (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
     (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
-async fn announce(
+async fn create_direct_upload(
     State(files): State<FileService>,
     caller: Identity,
-    Json(new): Json<Announced>,
-) -> Result<(StatusCode, Json<Awaited>), Error> {
+    Json(new): Json<CreateDirectUpload>,
+) -> Result<(StatusCode, Json<DirectUpload>), Error> {
     let sha256 = checksum(new.sha256.as_deref())?;
-    let Announced { name, content_type, size, tags, .. } = new;
+    let CreateDirectUpload { name, content_type, size, tags, .. } = new;
     let new = NewFile { name, content_type: Some(content_type), size: Some(size), sha256, tags };
-    let (file, signed) = files.announce(&caller, new).await?;
-    Ok((StatusCode::CREATED, Json(Awaited { file, upload: signed.into() })))
+    let (file, signed) = files.create_direct_upload(&caller, new).await?;
+    Ok((StatusCode::CREATED, Json(DirectUpload { file, upload: signed.into() })))
 }
 
 /// Complete a direct upload
@@ -309,12 +316,12 @@ async fn announce(
         the file is not of the declared type."),
     (status = 422, description = "`CONTENT_MISMATCH`: the size or checksum differs from the declared one; or \
         `FILE_REFUSED`: the scanner refuses the file.")))]
-async fn confirm(
+async fn complete_direct_upload(
     State(files): State<FileService>,
     caller: Identity,
     Path(id): Path<FileId>,
 ) -> Result<Json<File>, Error> {
-    Ok(Json(files.confirm(&caller, id).await?))
+    Ok(Json(files.complete_direct_upload(&caller, id).await?))
 }
 
 /// Get a file
@@ -343,7 +350,7 @@ async fn delete(
     Path(id): Path<FileId>,
     preconditions: Preconditions,
 ) -> Result<StatusCode, Error> {
-    check(&files, &caller, id, &preconditions).await?;
+    check_preconditions(&files, &caller, id, &preconditions).await?;
     files.delete(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -367,7 +374,7 @@ async fn restore(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FileTags)]
-struct Tags {
+struct SetTags {
     /// The tags: at most 10, each of 1 to 50 characters of `a-z`, `0-9`, `-`, `_` and `.`.
     #[garde(skip)]
     #[schema(max_items = 10)]
@@ -377,7 +384,7 @@ struct Tags {
 /// Set the tags of a file
 ///
 /// Replaces the tags. Needs `files:write`.
-#[utoipa::path(put, path = "/{id}/tags", operation_id = "set_file_tags", request_body = Tags,
+#[utoipa::path(put, path = "/{id}/tags", operation_id = "set_file_tags", request_body = SetTags,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
@@ -387,10 +394,10 @@ async fn tag(
     caller: Identity,
     Path(id): Path<FileId>,
     preconditions: Preconditions,
-    Json(new): Json<Tags>,
+    Json(new): Json<SetTags>,
 ) -> Result<Json<File>, Error> {
-    check(&files, &caller, id, &preconditions).await?;
-    Ok(Json(files.tag(&caller, id, &new.tags).await?))
+    check_preconditions(&files, &caller, id, &preconditions).await?;
+    Ok(Json(files.set_tags(&caller, id, &new.tags).await?))
 }
 
 /// Options of a signed URL.
@@ -398,7 +405,7 @@ async fn tag(
 #[serde(deny_unknown_fields)]
 struct NewLink {
     /// How many seconds the signed URL is valid: 1 to 604,800 (7 days). The app's setting by default.
-    #[garde(inner(range(min = 1, max = SignRequest::MAX_EXPIRY.as_secs())))]
+    #[garde(inner(range(min = 1, max = PresignRequest::MAX_EXPIRY.as_secs())))]
     #[schema(minimum = 1, maximum = 604_800)]
     expires_in_seconds: Option<u64>,
     /// Whether browsers display the file instead of saving it. Applies to images, audio, video, plain text and
@@ -414,7 +421,7 @@ struct NewLink {
 /// `files:write`.
 #[utoipa::path(post, path = "/{id}/link", operation_id = "create_file_link", request_body = NewLink,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
-    (status = 200, description = "The signed URL.", body = Signed),
+    (status = 200, description = "The signed URL.", body = SignedUrl),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
     (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first; or `UNSUPPORTED`: \
         the storage of this app has no signed URLs.")))]
@@ -423,7 +430,7 @@ async fn link(
     caller: Identity,
     Path(id): Path<FileId>,
     Json(new): Json<NewLink>,
-) -> Result<Json<Signed>, Error> {
+) -> Result<Json<SignedUrl>, Error> {
     let expires_in = new.expires_in_seconds.map(Duration::from_secs);
-    Ok(Json(files.link(&caller, id, expires_in, new.inline).await?.into()))
+    Ok(Json(files.create_signed_url(&caller, id, expires_in, new.inline).await?.into()))
 }

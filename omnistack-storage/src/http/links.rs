@@ -13,26 +13,26 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
-use super::{ShownBy, content, disposition, not_modified, range, upload};
-use crate::{FileService, Links, PutOptions, Storage, Upload};
+use super::{EmbeddedBy, content, disposition, not_modified, range, upload};
+use crate::{FileService, PutOptions, Storage, UploadBody, UrlSigner};
 
 /// The state of the routes.
 #[derive(Clone, Debug)]
-pub(crate) struct Served {
-    pub(crate) links: Links,
+pub(crate) struct SignedUrlRoutes {
+    pub(crate) links: UrlSigner,
     pub(crate) storage: Storage,
     pub(crate) files: FileService,
     /// How long an upload may send no bytes before it fails.
     pub(crate) idle: Duration,
 }
 
-pub(crate) fn api() -> Api<Served> {
+pub(crate) fn api() -> Api<SignedUrlRoutes> {
     Api::new().routes(routes!(read, write))
 }
 
 /// The same error for a URL that was changed, has expired or is for another method, and for a file that was
 /// completed or deleted, so that a client can't tell these apart.
-fn refused() -> Error {
+fn link_refused() -> Error {
     Error::new(StatusCode::FORBIDDEN, "LINK_REFUSED", "the link is invalid or has expired: request a new one")
 }
 
@@ -49,12 +49,12 @@ fn refused() -> Error {
     (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
     (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file.")))]
 async fn read(
-    State(served): State<Served>,
+    State(served): State<SignedUrlRoutes>,
     Path(link): Path<String>,
     preconditions: Preconditions,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let allowed = served.links.read(&link, &Method::GET).ok_or_else(refused)?;
+    let allowed = served.links.verify(&link, &Method::GET).ok_or_else(link_refused)?;
     let key = allowed.key()?;
     let info = served.storage.head(&key).await?;
     let validators = info.etag.map_or_else(Validators::default, Validators::etag).last_modified(info.modified_at);
@@ -70,7 +70,7 @@ async fn read(
     let named = allowed.disposition.unwrap_or_else(|| disposition(name, false));
     let content_type = allowed.content_type.or_else(|| object.info.content_type.clone());
     let content_type = content_type.unwrap_or_else(|| "application/octet-stream".into());
-    Ok(content(object, &content_type, &validators, &named, range.is_some(), ShownBy::Everyone))
+    Ok(content(object, &content_type, &validators, &named, range.is_some(), EmbeddedBy::Everyone))
 }
 
 /// Upload a file by a signed URL
@@ -82,27 +82,31 @@ async fn read(
         or the upload was completed or deleted."),
     (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while."),
     (status = 422, description = "`CONTENT_MISMATCH`: the size differs from the declared one.")))]
-async fn write(State(served): State<Served>, Path(link): Path<String>, request: Request) -> Result<StatusCode, Error> {
-    let allowed = served.links.read(&link, &Method::PUT).ok_or_else(refused)?;
+async fn write(
+    State(served): State<SignedUrlRoutes>,
+    Path(link): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Error> {
+    let allowed = served.links.verify(&link, &Method::PUT).ok_or_else(link_refused)?;
     let content_type = upload::content_type(request.headers())?;
     if allowed.content_type.is_some() && allowed.content_type != content_type {
-        return Err(refused());
+        return Err(link_refused());
     }
     let key = allowed.key()?;
-    if !served.files.awaits(&key).await? {
-        return Err(refused());
+    if !served.files.accepts_bytes(&key).await? {
+        return Err(link_refused());
     }
     let said = upload::length(request.headers());
-    let mut upload = Upload::stream(upload::bytes_of(request.into_body(), served.idle));
+    let mut upload = UploadBody::from_stream(upload::body_stream(request.into_body(), served.idle));
     if let Some(size) = allowed.size.or(said) {
-        upload = upload.size(size).at_most(size);
+        upload = upload.size(size).max_size(size);
     }
     let options = PutOptions { content_type, ..PutOptions::default() };
     served.storage.put_with(&key, upload, &options).await?;
     // The file may have been completed or deleted while its bytes arrived.
-    if !served.files.awaits(&key).await? {
+    if !served.files.accepts_bytes(&key).await? {
         served.storage.delete(&key).await?;
-        return Err(refused());
+        return Err(link_refused());
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::{ShownBy, content, not_modified};
+use super::{EmbeddedBy, content, not_modified};
 use crate::{FileId, FileService};
 
 pub(crate) fn api() -> Api<FileService> {
@@ -57,5 +57,5 @@ async fn thumbnail(
         return Ok(not_modified(&validators));
     }
     let content_type = object.info.content_type.clone().unwrap_or_else(|| "image/jpeg".into());
-    Ok(content(object, &content_type, &validators, "inline", false, ShownBy::App))
+    Ok(content(object, &content_type, &validators, "inline", false, EmbeddedBy::App))
 }

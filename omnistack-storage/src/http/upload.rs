@@ -13,7 +13,7 @@ use futures_util::{
     stream,
 };
 use omnistack_core::{
-    http::{self, FieldProblem, Multipart, StatusCode, header, idempotency},
+    http::{self, FieldError, Multipart, StatusCode, header, idempotency},
     identity::Identity,
 };
 use tokio::{
@@ -21,31 +21,31 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{ByteStream, Error, ErrorKind, FileService, NewFile, Uploaded};
+use crate::{ByteStream, Error, ErrorKind, FileService, NewFile, UploadResult};
 
 /// Returns the bytes of a body as a stream. It fails with 408 `UPLOAD_STALLED` if no bytes arrive for the
 /// duration `idle`.
-pub(super) fn bytes_of(body: Body, idle: Duration) -> ByteStream {
+pub(super) fn body_stream(body: Body, idle: Duration) -> ByteStream {
     let broken = |error: axum::Error| {
-        let answer =
-            http::Error::bad_request("UPLOAD_INTERRUPTED", "the upload ended early: send the file again").cause(error);
+        let answer = http::Error::bad_request("UPLOAD_INTERRUPTED", "the upload ended early: send the file again")
+            .with_source(error);
         Error::new(ErrorKind::Interrupted, answer)
     };
-    not_idle(body.into_data_stream().map_err(broken).boxed(), idle)
+    with_idle_timeout(body.into_data_stream().map_err(broken).boxed(), idle)
 }
 
-fn not_idle(stream: ByteStream, idle: Duration) -> ByteStream {
+fn with_idle_timeout(stream: ByteStream, idle: Duration) -> ByteStream {
     let next = move |stream: Option<ByteStream>| async move {
         let mut stream = stream?;
         match timeout(idle, stream.next()).await {
             Ok(next) => next.map(|next| (next, Some(stream))),
-            Err(_) => Some((Err(stalled(idle)), None)),
+            Err(_) => Some((Err(upload_stalled(idle)), None)),
         }
     };
     stream::unfold(Some(stream), next).boxed()
 }
 
-fn stalled(idle: Duration) -> Error {
+fn upload_stalled(idle: Duration) -> Error {
     let message = format!("no bytes arrived for {} seconds: send the file again", idle.as_secs());
     Error::new(ErrorKind::Interrupted, http::Error::new(StatusCode::REQUEST_TIMEOUT, "UPLOAD_STALLED", message))
 }
@@ -65,28 +65,28 @@ pub(super) fn content_type(headers: &http::HeaderMap) -> Result<Option<String>, 
 }
 
 fn wrong(field: &str, message: &str) -> http::Error {
-    http::Error::invalid([FieldProblem::new(field, message)])
+    http::Error::invalid([FieldError::new(field, message)])
 }
 
 /// Stores the file of a request: the body, or the file in a form. Without a name in the query, a form's file has
 /// the name that the form gives.
-pub(super) async fn take(
+pub(super) async fn store_request_body(
     files: &FileService,
     caller: &Identity,
     said: NewFile,
     request: Request,
-) -> Result<Uploaded, Error> {
+) -> Result<UploadResult, Error> {
     let headers = request.headers();
-    let key = idempotency::key_of(headers)?;
+    let key = idempotency::read_key(headers)?;
     let content_type = content_type(headers)?;
     if content_type.as_deref().is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
-        return form(files, caller, said, key, request).await;
+        return store_form_file(files, caller, said, key, request).await;
     }
     if said.name.is_empty() {
         return Err(wrong("name", "is required").into());
     }
     let new = NewFile { content_type, size: length(headers), ..said };
-    let body = bytes_of(request.into_body(), files.idle());
+    let body = body_stream(request.into_body(), files.idle_timeout());
     store(files, caller, key, new, body).await
 }
 
@@ -96,33 +96,34 @@ async fn store(
     key: Option<String>,
     new: NewFile,
     body: ByteStream,
-) -> Result<Uploaded, Error> {
+) -> Result<UploadResult, Error> {
     match key {
-        Some(key) => files.upload_once(caller, &key, new, body).await,
-        None => Ok(Uploaded { file: files.upload(caller, new, body).await?, replayed: false }),
+        Some(key) => files.upload_idempotent(caller, &key, new, body).await,
+        None => Ok(UploadResult { file: files.upload(caller, new, body).await?, replayed: false }),
     }
 }
 
 /// Stores the file of a form, in its only field `file`.
-async fn form(
+async fn store_form_file(
     files: &FileService,
     caller: &Identity,
     said: NewFile,
     key: Option<String>,
     request: Request,
-) -> Result<Uploaded, Error> {
+) -> Result<UploadResult, Error> {
     let form = Multipart::from_request(request, &()).await?;
     let (tell, heard) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(2);
     let reading = async move {
-        if let Err(error) = read(form, tell, &sender).await {
+        if let Err(error) = read_form(form, tell, &sender).await {
             _ = sender.send(Err(Error::new(ErrorKind::Interrupted, error))).await;
         }
     };
     let body = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) });
-    let mut body = not_idle(body.boxed(), files.idle());
+    let mut body = with_idle_timeout(body.boxed(), files.idle_timeout());
     let taking = async {
-        let Ok(part) = timeout(files.idle(), heard).await.map_err(|_| stalled(files.idle()))? else {
+        let Ok(part) = timeout(files.idle_timeout(), heard).await.map_err(|_| upload_stalled(files.idle_timeout()))?
+        else {
             // The form has no file; the channel holds the error instead of bytes.
             let reason = body.next().await.and_then(Result::err);
             return Err(reason.unwrap_or_else(|| wrong("file", "is required").into()));
@@ -140,15 +141,15 @@ async fn form(
 }
 
 /// The name and media type of the file in a form.
-struct Part {
+struct FormFile {
     file_name: Option<String>,
     content_type: Option<String>,
 }
 
 /// Reads a form to its end. A form that ends early has no file, even if all bytes of the file arrived.
-async fn read(
+async fn read_form(
     mut form: Multipart,
-    tell: oneshot::Sender<Part>,
+    tell: oneshot::Sender<FormFile>,
     sender: &mpsc::Sender<Result<Bytes, Error>>,
 ) -> Result<(), http::Error> {
     let Some(mut field) = form.next_field().await? else { return Err(wrong("file", "is required")) };
@@ -156,7 +157,7 @@ async fn read(
         return Err(wrong("file", "must be the only field of the form"));
     }
     let part =
-        Part { file_name: field.file_name().map(Into::into), content_type: field.content_type().map(Into::into) };
+        FormFile { file_name: field.file_name().map(Into::into), content_type: field.content_type().map(Into::into) };
     if tell.send(part).is_err() {
         return Ok(());
     }

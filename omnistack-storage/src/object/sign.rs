@@ -28,7 +28,7 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SignRequest {
+pub struct PresignRequest {
     /// The method: GET to read the object, PUT to store it.
     pub method: Method,
     /// The key of the object.
@@ -41,13 +41,13 @@ pub struct SignRequest {
     /// For a PUT, the size in bytes the body must have.
     pub size: Option<u64>,
     /// For a GET, the `Content-Disposition` of the response.
-    pub disposition: Option<String>,
+    pub content_disposition: Option<String>,
 }
 
-impl SignRequest {
+impl PresignRequest {
     /// Creates a request to read an object.
     pub fn get(key: ObjectKey, expires_in: Duration) -> Self {
-        Self { method: Method::GET, key, expires_in, content_type: None, size: None, disposition: None }
+        Self { method: Method::GET, key, expires_in, content_type: None, size: None, content_disposition: None }
     }
 
     /// Creates a request to store an object.
@@ -71,8 +71,8 @@ impl SignRequest {
 
     /// Sets the `Content-Disposition` of the response to a GET.
     #[must_use]
-    pub fn disposition(mut self, disposition: impl Into<String>) -> Self {
-        self.disposition = Some(disposition.into());
+    pub fn content_disposition(mut self, disposition: impl Into<String>) -> Self {
+        self.content_disposition = Some(disposition.into());
         self
     }
 
@@ -91,7 +91,7 @@ impl SignRequest {
 /// A presigned request, which a client can make without credentials until it expires.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SignedRequest {
+pub struct PresignedRequest {
     /// The method.
     pub method: Method,
     /// The signed URL. Every client that has it can use it until it expires, so keep it secret.
@@ -102,7 +102,7 @@ pub struct SignedRequest {
     pub expires_at: Timestamp,
 }
 
-impl SignedRequest {
+impl PresignedRequest {
     /// Creates a presigned request without headers.
     pub fn new(method: Method, url: String, expires_at: Timestamp) -> Self {
         Self { method, url, headers: BTreeMap::new(), expires_at }
@@ -117,7 +117,7 @@ impl SignedRequest {
 }
 
 /// Omits the query, which contains the signature.
-impl fmt::Debug for SignedRequest {
+impl fmt::Debug for PresignedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.url.split('?').next().unwrap_or_default();
         f.debug_struct("SignedRequest").field("method", &self.method).field("url", &place).finish_non_exhaustive()

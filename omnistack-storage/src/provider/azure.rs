@@ -18,10 +18,13 @@ use omnistack_core::{
     },
 };
 
-use super::bucket::{Bucket, Connector, path};
+use super::bucket::{AppHttpClient, Bucket, path};
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
-    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+    object::{
+        ByteRange, ListResult, Object, ObjectMetadata, PresignRequest, PresignedRequest, PutOptions, PutResult,
+        UploadBody,
+    },
 };
 
 /// Stores objects in a container of Azure Blob Storage.
@@ -73,7 +76,7 @@ impl Azure {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the URL, the key or a name is invalid.
-    pub fn at(
+    pub fn with_endpoint(
         url: &str,
         account: &str,
         container: &str,
@@ -92,7 +95,7 @@ impl Azure {
         client: Client,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let connector = Connector { client, patience: Duration::from_secs(60) };
+        let connector = AppHttpClient { client, idle_timeout: Duration::from_secs(60) };
         let mut builder = MicrosoftAzureBuilder::new()
             .with_account(account)
             .with_container_name(container)
@@ -123,16 +126,16 @@ impl StorageProvider for Azure {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            if_absent: true,
+            create_only: true,
             checksum: true,
-            signed_get: true,
-            signed_put: true,
+            presigned_get: true,
+            presigned_put: true,
             storage_classes: true,
             ..Capabilities::default()
         }
     }
 
-    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         self.bucket.put(key, upload, options).await
     }
 
@@ -140,11 +143,11 @@ impl StorageProvider for Azure {
         self.bucket.get(key, range).await
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         self.bucket.head(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         self.bucket.list(prefix, after, limit).await
     }
 
@@ -159,14 +162,14 @@ impl StorageProvider for Azure {
         self.bucket.delete(key).await
     }
 
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
         request.check()?;
         if request.size.is_some() {
             return Err(Error::unsupported("signed URLs that enforce a size"));
         }
         let (method, until) = (request.method.clone(), self.clock.now() + request.expires_in);
         let url = match &self.key {
-            Some(key) => sas::Link {
+            Some(key) => sas::SasUrl {
                 base: &self.base,
                 account: &self.account,
                 container: &self.container,
@@ -174,11 +177,11 @@ impl StorageProvider for Azure {
                 blob: &request.key,
                 method: &method,
                 until,
-                disposition: request.disposition.as_deref(),
+                disposition: request.content_disposition.as_deref(),
                 content_type: request.content_type.as_deref().filter(|_| method == Method::GET),
             }
             .url()?,
-            None if request.disposition.is_some() => {
+            None if request.content_disposition.is_some() => {
                 return Err(Error::unsupported("signed URLs that set a file name"));
             }
             None => {
@@ -186,7 +189,7 @@ impl StorageProvider for Azure {
                 self.bucket.store.signed_url(method.clone(), &path, request.expires_in).await?.into()
             }
         };
-        let signed = SignedRequest::new(method.clone(), url, until);
+        let signed = PresignedRequest::new(method.clone(), url, until);
         Ok(match &request.content_type {
             _ if method != Method::PUT => signed,
             Some(content_type) => {

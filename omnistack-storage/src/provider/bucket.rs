@@ -12,11 +12,11 @@ use object_store::{
 };
 use omnistack_core::{clock::Timestamp, crypto::Sha256};
 
-pub(crate) use client::Connector;
+pub(crate) use client::AppHttpClient;
 
 use crate::{
     Error, ErrorKind, ObjectKey,
-    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, Stored, Upload},
+    object::{ByteRange, ListResult, Object, ObjectMetadata, PutOptions, PutResult, UploadBody},
 };
 
 /// The smallest size of a part in bytes. Two parts are in memory at the same time.
@@ -37,52 +37,57 @@ impl<S: ObjectStore> Bucket<S> {
         Self { store: Arc::new(store) }
     }
 
-    pub(crate) async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    pub(crate) async fn put(
+        &self,
+        key: &ObjectKey,
+        mut upload: UploadBody,
+        options: &PutOptions,
+    ) -> Result<PutResult, Error> {
         let path = path(key)?;
-        let size = part_size(upload.known_size());
-        let first = upload.part(size).await?;
+        let size = part_size(upload.declared_size());
+        let first = upload.read_part(size).await?;
         if length(&first) == size {
             return self.put_parts(key, &path, upload, first, size, options).await;
         }
-        let (bytes, sha256) = upload.finished()?;
-        let mode = if options.if_absent { PutMode::Create } else { PutMode::Overwrite };
+        let (bytes, sha256) = upload.digest()?;
+        let mode = if options.create_only { PutMode::Create } else { PutMode::Overwrite };
         let put = Put { mode, attributes: attributes(options, Some(sha256)), ..Put::default() };
-        let done = self.store.put_opts(&path, payload(first), put).await.map_err(storing)?;
-        Ok(Stored::new(bytes, sha256).etag(done.e_tag))
+        let done = self.store.put_opts(&path, payload(first), put).await.map_err(put_error)?;
+        Ok(PutResult::new(bytes, sha256).etag(done.e_tag))
     }
 
     async fn put_parts(
         &self,
         key: &ObjectKey,
         path: &Path,
-        mut upload: Upload,
+        mut upload: UploadBody,
         first: Vec<Bytes>,
         size: usize,
         options: &PutOptions,
-    ) -> Result<Stored, Error> {
-        self.absent(path, key, options).await?;
-        let attributes = attributes(options, upload.known_sha256());
+    ) -> Result<PutResult, Error> {
+        self.check_absent(path, key, options).await?;
+        let attributes = attributes(options, upload.expected_sha256());
         let put = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
-        let begun = self.store.put_multipart_opts(path, put).await.map_err(storing)?;
-        let mut parts = Parts(Some(begun));
+        let begun = self.store.put_multipart_opts(path, put).await.map_err(put_error)?;
+        let mut parts = AbortOnDrop(Some(begun));
         let mut part = first;
         while !part.is_empty() {
             let sent = parts.upload()?.put_part(payload(part));
-            let sent = async { sent.await.map_err(storing) };
+            let sent = async { sent.await.map_err(put_error) };
             // The next part is read while this one is sent.
-            ((), part) = tokio::try_join!(sent, upload.part(size))?;
+            ((), part) = tokio::try_join!(sent, upload.read_part(size))?;
         }
-        let (bytes, sha256) = upload.finished()?;
-        self.absent(path, key, options).await?;
-        let done = parts.upload()?.complete().await.map_err(storing)?;
+        let (bytes, sha256) = upload.digest()?;
+        self.check_absent(path, key, options).await?;
+        let done = parts.upload()?.complete().await.map_err(put_error)?;
         parts.0 = None;
-        Ok(Stored::new(bytes, sha256).etag(done.e_tag))
+        Ok(PutResult::new(bytes, sha256).etag(done.e_tag))
     }
 
     /// Fails with [`ErrorKind::Exists`] if the object exists and the options forbid to replace it. An object in
     /// several parts can't be created conditionally, so this is checked before and after the parts are sent.
-    async fn absent(&self, path: &Path, key: &ObjectKey, options: &PutOptions) -> Result<(), Error> {
-        if !options.if_absent {
+    async fn check_absent(&self, path: &Path, key: &ObjectKey, options: &PutOptions) -> Result<(), Error> {
+        if !options.create_only {
             return Ok(());
         }
         match self.store.head(path).await {
@@ -100,7 +105,7 @@ impl<S: ObjectStore> Bucket<S> {
             Some(ByteRange::From(start)) => Some(GetRange::Offset(start)),
             // An empty range is never satisfiable, and not all services support ranges that count from the end.
             Some(range) => {
-                let range = range.of(self.head(key).await?.size)?;
+                let range = range.resolve(self.head(key).await?.size)?;
                 Some(GetRange::Bounded(range))
             }
         };
@@ -113,7 +118,7 @@ impl<S: ObjectStore> Bucket<S> {
                 if let (Some(range), ErrorKind::Range | ErrorKind::Other | ErrorKind::Unavailable) =
                     (range, error.kind())
                 {
-                    range.of(self.head(key).await?.size)?;
+                    range.resolve(self.head(key).await?.size)?;
                 }
                 return Err(error);
             }
@@ -122,18 +127,23 @@ impl<S: ObjectStore> Bucket<S> {
         Ok(Object { info, range, body: GetResult::into_stream(result).map_err(Error::from).boxed() })
     }
 
-    pub(crate) async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    pub(crate) async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         let result = self.store.get_opts(&path(key)?, options).await?;
         Ok(info(key.clone(), &result.meta, &result.attributes))
     }
 
-    pub(crate) async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    pub(crate) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<ListResult, Error> {
         // Prefixes of `object_store` are folders.
         let folder = match prefix.rsplit_once('/') {
             Some((folder, _)) => match Path::parse(folder) {
                 Ok(folder) => Some(folder),
-                Err(_) => return Ok(Listing::default()),
+                Err(_) => return Ok(ListResult::default()),
             },
             None => None,
         };
@@ -150,7 +160,7 @@ impl<S: ObjectStore> Bucket<S> {
             })
             .take(limit.saturating_add(1))
             .try_collect();
-        Ok(Listing::of(objects.await?, limit))
+        Ok(ListResult::from_objects(objects.await?, limit))
     }
 
     pub(crate) async fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
@@ -166,15 +176,15 @@ impl<S: ObjectStore> Bucket<S> {
 }
 
 /// A multipart upload that is not complete. Dropping it aborts the upload, which deletes its parts.
-struct Parts(Option<Box<dyn MultipartUpload>>);
+struct AbortOnDrop(Option<Box<dyn MultipartUpload>>);
 
-impl Parts {
+impl AbortOnDrop {
     fn upload(&mut self) -> Result<&mut Box<dyn MultipartUpload>, Error> {
         self.0.as_mut().ok_or_else(|| Error::new(ErrorKind::Other, "the multipart upload is complete"))
     }
 }
 
-impl Drop for Parts {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         let (Some(mut upload), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
         runtime.spawn(async move {
@@ -200,7 +210,7 @@ fn payload(part: Vec<Bytes>) -> PutPayload {
 }
 
 pub(crate) fn path(key: &ObjectKey) -> Result<Path, Error> {
-    Path::parse(key.as_str()).map_err(|error| Error::new(ErrorKind::Key, error))
+    Path::parse(key.as_str()).map_err(|error| Error::new(ErrorKind::InvalidKey, error))
 }
 
 fn attributes(options: &PutOptions, sha256: Option<Sha256>) -> Attributes {
@@ -216,10 +226,10 @@ fn attributes(options: &PutOptions, sha256: Option<Sha256>) -> Attributes {
     attributes
 }
 
-fn info(key: ObjectKey, meta: &ObjectMeta, attributes: &Attributes) -> ObjectInfo {
+fn info(key: ObjectKey, meta: &ObjectMeta, attributes: &Attributes) -> ObjectMetadata {
     let value = |attribute: Attribute| attributes.get(&attribute).map(|value| value.as_ref().to_owned());
     let modified = Timestamp::from_micros(meta.last_modified.timestamp_micros());
-    let mut info = ObjectInfo::new(key, meta.size, modified);
+    let mut info = ObjectMetadata::new(key, meta.size, modified);
     info.etag.clone_from(&meta.e_tag);
     info.content_type = value(Attribute::ContentType);
     info.storage_class = value(Attribute::StorageClass);
@@ -228,7 +238,7 @@ fn info(key: ObjectKey, meta: &ObjectMeta, attributes: &Attributes) -> ObjectInf
 }
 
 /// When an object is stored, "not found" means that the bucket does not exist.
-fn storing(error: object_store::Error) -> Error {
+fn put_error(error: object_store::Error) -> Error {
     match Error::from(error) {
         error if error.kind() == ErrorKind::NotFound => Error::new(ErrorKind::Configuration, error),
         error => error,
@@ -241,20 +251,22 @@ impl From<object_store::Error> for Error {
         let kind = match &error {
             Cause::NotFound { .. } => ErrorKind::NotFound,
             Cause::AlreadyExists { .. } | Cause::Precondition { .. } | Cause::NotModified { .. } => ErrorKind::Exists,
-            Cause::InvalidPath { .. } => ErrorKind::Key,
+            Cause::InvalidPath { .. } => ErrorKind::InvalidKey,
             Cause::NotSupported { .. } | Cause::NotImplemented { .. } => ErrorKind::Unsupported,
-            Cause::PermissionDenied { .. } if told(&error).contains("InvalidObjectState") => ErrorKind::Archived,
+            Cause::PermissionDenied { .. } if error_chain_text(&error).contains("InvalidObjectState") => {
+                ErrorKind::Archived
+            }
             Cause::PermissionDenied { .. } | Cause::Unauthenticated { .. } | Cause::UnknownConfigurationKey { .. } => {
                 ErrorKind::Configuration
             }
-            _ => of_text(&told(&error)),
+            _ => kind_from_text(&error_chain_text(&error)),
         };
         Self::new(kind, error)
     }
 }
 
 /// Returns the messages of an error and its causes. Only these contain the status code.
-fn told(error: &object_store::Error) -> String {
+fn error_chain_text(error: &object_store::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -264,12 +276,12 @@ fn told(error: &object_store::Error) -> String {
     text
 }
 
-fn of_text(text: &str) -> ErrorKind {
+fn kind_from_text(text: &str) -> ErrorKind {
     let status = text.split("status code: ").nth(1).and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     match status {
         Some(416) => ErrorKind::Range,
         Some(408 | 429) => ErrorKind::Unavailable,
-        Some(507) => ErrorKind::Full,
+        Some(507) => ErrorKind::StorageFull,
         Some(300..=399) => ErrorKind::Configuration,
         Some(400..=499_u16) => ErrorKind::Other,
         // A 5xx response, or no response at all.

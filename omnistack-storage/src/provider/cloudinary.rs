@@ -22,10 +22,13 @@ use omnistack_core::{
     },
 };
 
-use self::calls::{File, Resource};
+use self::calls::{Resource, UploadContent};
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
-    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+    object::{
+        ByteRange, ListResult, Object, ObjectMetadata, PresignRequest, PresignedRequest, PutOptions, PutResult,
+        UploadBody,
+    },
 };
 
 /// The delivery type of all objects, with which they can't be read without a signature.
@@ -102,7 +105,7 @@ impl Cloudinary {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if a URL is not `https://…`, or `http://…` for a service on this machine.
-    pub fn endpoints(mut self, api: &str, delivery: &str) -> Result<Self, Error> {
+    pub fn with_endpoints(mut self, api: &str, delivery: &str) -> Result<Self, Error> {
         for (place, url) in [(&mut self.api, api), (&mut self.delivery, delivery)] {
             base_url(url).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
             url.trim_end_matches('/').clone_into(place);
@@ -112,14 +115,14 @@ impl Cloudinary {
 
     /// Sets how long to wait for a response, and between the pieces of an object; 60 seconds by default.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
+    pub fn idle_timeout(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
     /// Sets how many times a request is repeated after a temporary failure; 3 times by default.
     #[must_use]
-    pub fn retries(mut self, retries: usize) -> Self {
+    pub fn max_retries(mut self, retries: usize) -> Self {
         self.retries = retries;
         self
     }
@@ -129,7 +132,7 @@ impl Cloudinary {
     fn parameters(key: &ObjectKey, context: &[(&str, String)]) -> Result<BTreeMap<&'static str, String>, Error> {
         let public_id = sign::public_id(key.as_str());
         if public_id.len() > MAX_PUBLIC_ID_BYTES {
-            return Err(Error::new(ErrorKind::Key, format!("`{key}` is too long for Cloudinary")));
+            return Err(Error::new(ErrorKind::InvalidKey, format!("`{key}` is too long for Cloudinary")));
         }
         let escaped = |value: &str| value.replace('=', "\\=").replace('|', "\\|");
         let context: Vec<_> = context.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
@@ -150,11 +153,11 @@ impl Cloudinary {
         content_type.into_iter().chain(sha256).chain(empty).collect()
     }
 
-    fn stored(answer: serde_json::Value, size: u64, sha256: Sha256) -> Result<Stored, Error> {
+    fn stored(answer: serde_json::Value, size: u64, sha256: Sha256) -> Result<PutResult, Error> {
         let resource: Resource = serde_json::from_value(answer).map_err(|error| Error::new(ErrorKind::Other, error))?;
         // Any valid key will do, because it is not used.
         let info = resource.info(ObjectKey::new("a")?);
-        Ok(Stored::new(size, sha256).etag(info.etag))
+        Ok(PutResult::new(size, sha256).etag(info.etag))
     }
 
     /// Sends an upload in parts, one after the other. An upload that stops before its last part creates no
@@ -162,20 +165,20 @@ impl Cloudinary {
     async fn put_parts(
         &self,
         key: &ObjectKey,
-        mut upload: Upload,
+        mut upload: UploadBody,
         first: Vec<Bytes>,
         options: &PutOptions,
-    ) -> Result<Stored, Error> {
+    ) -> Result<PutResult, Error> {
         let (id, mut start, mut part) = (Token::random().expose().to_owned(), 0, first);
-        let parameters = Self::parameters(key, &Self::context(options, upload.known_sha256(), false))?;
+        let parameters = Self::parameters(key, &Self::context(options, upload.expected_sha256(), false))?;
         loop {
             // The next part is read before this one is sent, to know whether this one is the last.
-            let next = upload.part(PART_BYTES).await?;
+            let next = upload.read_part(PART_BYTES).await?;
             let end = start + length(&part) as u64;
-            let total = if next.is_empty() { Some(upload.finished()?) } else { None };
+            let total = if next.is_empty() { Some(upload.digest()?) } else { None };
             let of = total.map_or_else(|| "-1".to_owned(), |(size, _)| size.to_string());
             let range = format!("bytes {start}-{}/{of}", end - 1);
-            let answer = self.upload(&parameters, &File::Bytes(part), Some((&id, range))).await?;
+            let answer = self.upload(&parameters, &UploadContent::Bytes(part), Some((&id, range))).await?;
             if let Some((size, sha256)) = total {
                 return Self::stored(answer, size, sha256);
             }
@@ -195,31 +198,31 @@ impl StorageProvider for Cloudinary {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { checksum: true, signed_get: true, ..Capabilities::default() }
+        Capabilities { checksum: true, presigned_get: true, ..Capabilities::default() }
     }
 
-    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
-        if options.if_absent {
+    async fn put(&self, key: &ObjectKey, mut upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
+        if options.create_only {
             return Err(Error::unsupported("storing an object only if it does not exist"));
         }
         if options.storage_class.is_some() {
             return Err(Error::unsupported("storage classes"));
         }
-        let first = upload.part(PART_BYTES).await?;
+        let first = upload.read_part(PART_BYTES).await?;
         if length(&first) == PART_BYTES {
             return self.put_parts(key, upload, first, options).await;
         }
-        let (size, sha256) = upload.finished()?;
+        let (size, sha256) = upload.digest()?;
         let parameters = Self::parameters(key, &Self::context(options, Some(sha256), size == 0))?;
         let bytes = if size == 0 { vec![Bytes::from_static(b"\0")] } else { first };
-        Self::stored(self.upload(&parameters, &File::Bytes(bytes), None).await?, size, sha256)
+        Self::stored(self.upload(&parameters, &UploadContent::Bytes(bytes), None).await?, size, sha256)
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
         for _ in 0..4 {
-            let resource = self.look(key).await?;
+            let resource = self.fetch_resource(key).await?;
             let info = resource.info(key.clone());
-            let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
+            let range = range.map_or(Ok(0..info.size), |range| range.resolve(info.size))?;
             let body = if resource.is_empty() {
                 Some(stream::empty().boxed())
             } else {
@@ -236,20 +239,20 @@ impl StorageProvider for Cloudinary {
         ))
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
-        Ok(self.look(key).await?.info(key.clone()))
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
+        Ok(self.fetch_resource(key).await?.info(key.clone()))
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         let (public, mut cursor) = (sign::public_id(prefix), None);
         let (mut least, mut infos) = (BTreeSet::new(), BTreeMap::new());
         loop {
-            let page = self.page(&public, cursor.as_deref()).await?;
+            let page = self.fetch_page(&public, cursor.as_deref()).await?;
             for resource in page.resources {
                 let key = sign::key(&resource.public_id).and_then(|key| ObjectKey::new(key).ok());
                 let key = key.filter(|key| key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after));
                 let Some(key) = key else { continue };
-                let info = ObjectInfo { content_type: None, sha256: None, ..resource.info(key.clone()) };
+                let info = ObjectMetadata { content_type: None, sha256: None, ..resource.info(key.clone()) };
                 least.insert(key.clone());
                 infos.insert(key, info);
                 if least.len() > limit.saturating_add(1)
@@ -260,7 +263,7 @@ impl StorageProvider for Cloudinary {
             }
             match page.next_cursor {
                 Some(next) => cursor = Some(next),
-                None => return Ok(Listing::of(infos.into_values().collect(), limit)),
+                None => return Ok(ListResult::from_objects(infos.into_values().collect(), limit)),
             }
         }
     }
@@ -270,14 +273,14 @@ impl StorageProvider for Cloudinary {
         if storage_class.is_some() {
             return Err(Error::unsupported("changing the storage class of an object"));
         }
-        let resource = self.look(from).await?;
+        let resource = self.fetch_resource(from).await?;
         if from == to {
             return Ok(());
         }
         let info = resource.info(from.clone());
         let options = PutOptions { content_type: info.content_type.clone(), ..PutOptions::default() };
         let parameters = Self::parameters(to, &Self::context(&options, info.sha256, resource.is_empty()))?;
-        self.upload(&parameters, &File::At(self.delivery(&resource)), None).await?;
+        self.upload(&parameters, &UploadContent::At(self.delivery_url(&resource)), None).await?;
         Ok(())
     }
 
@@ -306,12 +309,12 @@ impl StorageProvider for Cloudinary {
     }
 
     /// Returns a download URL of the API, which expires. Delivery URLs do not expire.
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
         request.check()?;
         if request.method != Method::GET {
             return Err(Error::unsupported("signed URLs for storing"));
         }
-        if request.disposition.is_some() {
+        if request.content_disposition.is_some() {
             return Err(Error::unsupported("signed URLs that set a file name"));
         }
         let until = self.clock.now() + request.expires_in;
@@ -323,7 +326,7 @@ impl StorageProvider for Cloudinary {
         ]));
         let url = reqwest::Url::parse_with_params(&self.endpoint("raw/download"), &parameters);
         let url = url.map_err(|error| Error::new(ErrorKind::Configuration, error))?;
-        Ok(SignedRequest::new(Method::GET, url.into(), until))
+        Ok(PresignedRequest::new(Method::GET, url.into(), until))
     }
 }
 

@@ -17,10 +17,13 @@ use omnistack_core::{
     },
 };
 
-use super::bucket::{Bucket, Connector, path};
+use super::bucket::{AppHttpClient, Bucket, path};
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
-    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+    object::{
+        ByteRange, ListResult, Object, ObjectMetadata, PresignRequest, PresignedRequest, PutOptions, PutResult,
+        UploadBody,
+    },
 };
 
 /// Stores objects in a bucket of Google Cloud Storage.
@@ -64,12 +67,18 @@ impl Gcs {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the URL or the key is invalid.
-    pub fn at(url: &str, bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
+    pub fn with_endpoint(
+        url: &str,
+        bucket: &str,
+        key: Option<&str>,
+        client: Client,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         Self::open(Some(url), bucket, key, client, clock)
     }
 
     fn open(url: Option<&str>, bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
-        let connector = Connector { client, patience: Duration::from_secs(60) };
+        let connector = AppHttpClient { client, idle_timeout: Duration::from_secs(60) };
         let mut builder = GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_http_connector(connector);
         if let Some(key) = key {
             builder = builder.with_service_account_key(key);
@@ -97,16 +106,16 @@ impl StorageProvider for Gcs {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            if_absent: true,
+            create_only: true,
             checksum: true,
-            signed_get: self.signs,
-            signed_put: self.signs,
+            presigned_get: self.signs,
+            presigned_put: self.signs,
             storage_classes: true,
             ..Capabilities::default()
         }
     }
 
-    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         self.bucket.put(key, upload, options).await
     }
 
@@ -114,11 +123,11 @@ impl StorageProvider for Gcs {
         self.bucket.get(key, range).await
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         self.bucket.head(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         self.bucket.list(prefix, after, limit).await
     }
 
@@ -134,7 +143,7 @@ impl StorageProvider for Gcs {
         self.bucket.delete(key).await
     }
 
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
         if !self.signs {
             return Err(Error::unsupported("signed URLs without the key of a service account"));
         }
@@ -148,8 +157,10 @@ impl StorageProvider for Gcs {
                 needed = Some(content_type.clone());
             }
             (&Method::GET, content_type) => {
-                let answered =
-                    [("response-content-disposition", &request.disposition), ("response-content-type", content_type)];
+                let answered = [
+                    ("response-content-disposition", &request.content_disposition),
+                    ("response-content-type", content_type),
+                ];
                 let answered = answered.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
                 options = options.with_query(answered);
             }
@@ -157,7 +168,7 @@ impl StorageProvider for Gcs {
         }
         let (path, method) = (path(&request.key)?, request.method.clone());
         let url = self.bucket.store.signed_url_opts(method.clone(), &path, request.expires_in, &options).await?;
-        let signed = SignedRequest::new(method, url.into(), self.clock.now() + request.expires_in);
+        let signed = PresignedRequest::new(method, url.into(), self.clock.now() + request.expires_in);
         Ok(match needed {
             Some(content_type) => signed.header("content-type", content_type),
             None => signed,

@@ -22,12 +22,15 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use regular::{gone, open_regular, within};
-use writer::Writer;
+use regular::{checked_path, is_not_found, open_regular};
+use writer::BatchWriter;
 
 use crate::{
-    Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
-    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+    Capabilities, Error, ErrorKind, ObjectKey, StorageProvider, UrlSigner,
+    object::{
+        ByteRange, ListResult, Object, ObjectMetadata, PresignRequest, PresignedRequest, PutOptions, PutResult,
+        UploadBody,
+    },
 };
 
 /// The size of the buffers for reading, in bytes.
@@ -62,13 +65,13 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
-    links: Option<Links>,
+    links: Option<UrlSigner>,
 }
 
 /// The metadata of an object, and the entity tag of the file it belongs to. It is ignored if the file has another
 /// entity tag.
 #[derive(Debug, Serialize, Deserialize)]
-struct Meta {
+struct LocalMetadata {
     file: String,
     content_type: Option<String>,
     sha256: Sha256,
@@ -82,17 +85,17 @@ impl Local {
 
     /// Enables signed URLs, which the app serves.
     #[must_use]
-    pub fn links(mut self, links: Links) -> Self {
+    pub fn url_signer(mut self, links: UrlSigner) -> Self {
         self.links = Some(links);
         self
     }
 
     fn object(&self, key: &ObjectKey) -> Result<PathBuf, Error> {
-        within(&self.root.join("objects"), key.as_str())
+        checked_path(&self.root.join("objects"), key.as_str())
     }
 
     fn meta(&self, key: &ObjectKey) -> Result<PathBuf, Error> {
-        within(&self.root.join("meta"), key.as_str())
+        checked_path(&self.root.join("meta"), key.as_str())
     }
 
     /// Runs blocking work on a thread for it.
@@ -104,43 +107,49 @@ impl Local {
         tokio::task::spawn_blocking(move || work(&this)).await.map_err(|error| Error::new(ErrorKind::Other, error))?
     }
 
-    fn temporary(&self) -> Result<Temporary, Error> {
+    fn temporary(&self) -> Result<TempFile, Error> {
         let folder = self.root.join("tmp");
         fs::create_dir_all(&folder)?;
-        Ok(Temporary(folder.join(Token::random().expose())))
+        Ok(TempFile(folder.join(Token::random().expose())))
     }
 
     /// Moves a written file to its place, together with its metadata, and returns its entity tag. Fails with
     /// [`ErrorKind::Exists`] if `if_absent` is set and the object exists.
-    fn place(&self, file: &Temporary, key: &ObjectKey, meta: Meta, if_absent: bool) -> Result<String, Error> {
-        let mark = mark(&fs::metadata(&file.0)?);
-        let meta = Meta { file: mark.clone(), ..meta };
+    fn move_into_place(
+        &self,
+        file: &TempFile,
+        key: &ObjectKey,
+        meta: LocalMetadata,
+        if_absent: bool,
+    ) -> Result<String, Error> {
+        let mark = entity_tag(&fs::metadata(&file.0)?);
+        let meta = LocalMetadata { file: mark.clone(), ..meta };
         let target = self.object(key)?;
         if if_absent {
             // Creating a hard link is atomic: of two concurrent uploads, one fails.
             with_folder(&target, || fs::hard_link(&file.0, &target))?;
-            self.describe(key, &meta)?;
+            self.write_metadata(key, &meta)?;
         } else {
             // The metadata names its file, so it is never applied to the old one, nor the old metadata to the new
             // file.
-            self.describe(key, &meta)?;
+            self.write_metadata(key, &meta)?;
             with_folder(&target, || fs::rename(&file.0, &target))?;
         }
         sync_folder(&target)?;
         Ok(mark)
     }
 
-    fn describe(&self, key: &ObjectKey, meta: &Meta) -> Result<(), Error> {
+    fn write_metadata(&self, key: &ObjectKey, meta: &LocalMetadata) -> Result<(), Error> {
         let text = serde_json::to_vec(meta).map_err(|error| Error::new(ErrorKind::Other, error))?;
         let (file, target) = (self.temporary()?, self.meta(key)?);
         fs::write(&file.0, text)?;
         with_folder(&target, || fs::rename(&file.0, &target))
     }
 
-    fn info(&self, key: &ObjectKey, file: &fs::Metadata) -> ObjectInfo {
-        let mark = mark(file);
-        let mut info = ObjectInfo::new(key.clone(), file.len(), modified(file));
-        let described = self.described(key).ok().filter(|meta| meta.file == mark);
+    fn info(&self, key: &ObjectKey, file: &fs::Metadata) -> ObjectMetadata {
+        let mark = entity_tag(file);
+        let mut info = ObjectMetadata::new(key.clone(), file.len(), modified(file));
+        let described = self.read_metadata(key).ok().filter(|meta| meta.file == mark);
         if let Some(meta) = described {
             info.content_type = meta.content_type;
             info.sha256 = Some(meta.sha256);
@@ -149,33 +158,33 @@ impl Local {
         info
     }
 
-    fn described(&self, key: &ObjectKey) -> Result<Meta, Error> {
+    fn read_metadata(&self, key: &ObjectKey) -> Result<LocalMetadata, Error> {
         let (file, _) = open_regular(&self.meta(key)?, key)?;
         serde_json::from_reader(io::BufReader::new(file)).map_err(|error| Error::new(ErrorKind::Other, error))
     }
 
-    fn open(&self, key: &ObjectKey) -> Result<(fs::File, ObjectInfo), Error> {
+    fn open(&self, key: &ObjectKey) -> Result<(fs::File, ObjectMetadata), Error> {
         let (file, metadata) = open_regular(&self.object(key)?, key)?;
         let info = self.info(key, &metadata);
         Ok((file, info))
     }
 
-    fn listing(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    fn list_objects(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         let base = self.root.join("objects");
         // Lists only the folder that contains all keys with the prefix.
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         if !folder.is_empty() && ObjectKey::new(folder).is_err() {
-            return Ok(Listing::default());
+            return Ok(ListResult::default());
         }
         if !folder.is_empty() {
-            within(&base, &format!("{folder}/-"))?;
+            checked_path(&base, &format!("{folder}/-"))?;
         }
         let (mut folders, mut least) = (vec![folder.to_owned()], BTreeSet::new());
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(base.join(&folder)) {
                 Ok(entries) => entries,
                 // The folder was deleted concurrently.
-                Err(error) if gone(&error) => continue,
+                Err(error) if is_not_found(&error) => continue,
                 Err(error) => return Err(error.into()),
             };
             for entry in entries {
@@ -201,18 +210,18 @@ impl Local {
         for key in least {
             match fs::symlink_metadata(self.object(&key)?) {
                 Ok(file) => {
-                    let mut info = ObjectInfo::new(key, file.len(), modified(&file));
-                    info.etag = Some(mark(&file));
+                    let mut info = ObjectMetadata::new(key, file.len(), modified(&file));
+                    info.etag = Some(entity_tag(&file));
                     objects.push(info);
                 }
-                Err(error) if gone(&error) => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Listing::of(objects, limit))
+        Ok(ListResult::from_objects(objects, limit))
     }
 
-    fn copied(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
+    fn copy_object(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
         let (mut source, info) = self.open(from)?;
         let file = self.temporary()?;
         let mut target = fs::File::create_new(&file.0)?;
@@ -222,15 +231,20 @@ impl Local {
             Some(sha256) => sha256,
             None => hash(&mut source)?,
         };
-        self.place(&file, to, Meta { file: String::new(), content_type: info.content_type, sha256 }, false)?;
+        self.move_into_place(
+            &file,
+            to,
+            LocalMetadata { file: String::new(), content_type: info.content_type, sha256 },
+            false,
+        )?;
         Ok(())
     }
 }
 
 /// A file in `tmp/`. It is deleted when this value is dropped, unless it was moved.
-struct Temporary(PathBuf);
+struct TempFile(PathBuf);
 
-impl Drop for Temporary {
+impl Drop for TempFile {
     fn drop(&mut self) {
         _ = fs::remove_file(&self.0);
     }
@@ -257,7 +271,7 @@ fn sync_folder(target: &Path) -> Result<(), Error> {
     if let Some(folder) = target.parent() {
         match fs::File::open(folder) {
             Ok(folder) => folder.sync_all()?,
-            Err(error) if gone(&error) => {}
+            Err(error) if is_not_found(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -272,7 +286,7 @@ fn modified(file: &fs::Metadata) -> Timestamp {
 }
 
 /// Returns the entity tag of a file: its inode, modification time and size.
-fn mark(file: &fs::Metadata) -> String {
+fn entity_tag(file: &fs::Metadata) -> String {
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(file);
     #[cfg(not(unix))]
@@ -308,31 +322,31 @@ impl StorageProvider for Local {
     fn capabilities(&self) -> Capabilities {
         let links = self.links.is_some();
         Capabilities {
-            if_absent: true,
+            create_only: true,
             checksum: true,
-            signed_get: links,
-            signed_put: links,
-            signed_size: links,
+            presigned_get: links,
+            presigned_put: links,
+            presigned_put_size: links,
             ..Capabilities::default()
         }
     }
 
-    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, mut upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         no_classes(options.storage_class.as_deref())?;
-        if options.if_absent && self.head(key).await.is_ok() {
+        if options.create_only && self.head(key).await.is_ok() {
             return Err(Error::new(ErrorKind::Exists, format!("the object `{key}`")));
         }
         let temporary = self.blocking(|this| this.temporary()).await?;
-        let mut file = Writer::create(temporary.0.clone()).await?;
+        let mut file = BatchWriter::create(temporary.0.clone()).await?;
         while let Some(bytes) = upload.next().await? {
             file.write(&bytes).await?;
         }
         file.finish().await?;
-        let (size, sha256) = upload.finished()?;
-        let (key, if_absent) = (key.clone(), options.if_absent);
-        let meta = Meta { file: String::new(), content_type: options.content_type.clone(), sha256 };
-        let etag = self.blocking(move |this| this.place(&temporary, &key, meta, if_absent)).await?;
-        Ok(Stored::new(size, sha256).etag(Some(etag)))
+        let (size, sha256) = upload.digest()?;
+        let (key, if_absent) = (key.clone(), options.create_only);
+        let meta = LocalMetadata { file: String::new(), content_type: options.content_type.clone(), sha256 };
+        let etag = self.blocking(move |this| this.move_into_place(&temporary, &key, meta, if_absent)).await?;
+        Ok(PutResult::new(size, sha256).etag(Some(etag)))
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
@@ -340,7 +354,7 @@ impl StorageProvider for Local {
         let (file, info, range) = self
             .blocking(move |this| {
                 let (mut file, info) = this.open(&wanted)?;
-                let range: Range<u64> = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
+                let range: Range<u64> = range.map_or(Ok(0..info.size), |range| range.resolve(info.size))?;
                 file.seek(SeekFrom::Start(range.start))?;
                 Ok((file, info, range))
             })
@@ -352,20 +366,20 @@ impl StorageProvider for Local {
         Ok(Object { info, range, body })
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         let key = key.clone();
         self.blocking(move |this| Ok(this.open(&key)?.1)).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
-        self.blocking(move |this| this.listing(&prefix, after.as_ref(), limit)).await
+        self.blocking(move |this| this.list_objects(&prefix, after.as_ref(), limit)).await
     }
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         no_classes(storage_class)?;
         let (from, to) = (from.clone(), to.clone());
-        self.blocking(move |this| this.copied(&from, &to)).await
+        self.blocking(move |this| this.copy_object(&from, &to)).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
@@ -374,7 +388,7 @@ impl StorageProvider for Local {
             for (file, base) in [(this.object(&key)?, "objects"), (this.meta(&key)?, "meta")] {
                 match fs::remove_file(&file) {
                     // A folder is not an object.
-                    Err(error) if !gone(&error) && !file.is_dir() => return Err(error.into()),
+                    Err(error) if !is_not_found(&error) && !file.is_dir() => return Err(error.into()),
                     _ => {}
                 }
                 // Deletes the folders that are empty now.
@@ -390,10 +404,10 @@ impl StorageProvider for Local {
         .await
     }
 
-    async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
+    async fn delete_unfinished_uploads(&self, before: Timestamp) -> Result<usize, Error> {
         self.blocking(move |this| {
             let entries = match fs::read_dir(this.root.join("tmp")) {
-                Err(error) if gone(&error) => return Ok(0),
+                Err(error) if is_not_found(&error) => return Ok(0),
                 entries => entries?,
             };
             let mut removed = 0;
@@ -408,7 +422,7 @@ impl StorageProvider for Local {
         .await
     }
 
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        self.links.as_ref().ok_or_else(|| Error::unsupported("signed URLs"))?.make(request)
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
+        self.links.as_ref().ok_or_else(|| Error::unsupported("signed URLs"))?.sign(request)
     }
 }

@@ -14,10 +14,10 @@ use futures_util::{StreamExt as _, stream};
 use omnistack_core::clock::Clock;
 
 use crate::{
-    Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
+    Capabilities, Error, ErrorKind, ObjectKey, StorageProvider, UrlSigner,
     object::{
-        Archive, ByteRange, Listing, Object, ObjectInfo, PutOptions, RestoreTier, SignRequest, SignedRequest, Stored,
-        Upload,
+        ByteRange, ListResult, Object, ObjectMetadata, PresignRequest, PresignedRequest, PutOptions, PutResult,
+        RestoreStatus, RestoreTier, UploadBody,
     },
 };
 
@@ -39,9 +39,9 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Memory {
-    objects: Arc<RwLock<BTreeMap<ObjectKey, (ObjectInfo, Bytes)>>>,
+    objects: Arc<RwLock<BTreeMap<ObjectKey, (ObjectMetadata, Bytes)>>>,
     clock: Clock,
-    links: Option<Links>,
+    links: Option<UrlSigner>,
 }
 
 impl Memory {
@@ -52,20 +52,20 @@ impl Memory {
 
     /// Enables signed URLs, which the app serves.
     #[must_use]
-    pub fn links(mut self, links: Links) -> Self {
+    pub fn url_signer(mut self, links: UrlSigner) -> Self {
         self.links = Some(links);
         self
     }
 
-    fn find(&self, key: &ObjectKey) -> Result<(ObjectInfo, Bytes), Error> {
+    fn find(&self, key: &ObjectKey) -> Result<(ObjectMetadata, Bytes), Error> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         objects.get(key).cloned().ok_or_else(|| Error::not_found(key))
     }
 }
 
 /// Returns the archive status of a new object in a storage class, as in S3.
-fn archive_of(class: Option<&str>) -> Archive {
-    if matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) { Archive::Archived } else { Archive::None }
+fn archive_of(class: Option<&str>) -> RestoreStatus {
+    if matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) { RestoreStatus::Archived } else { RestoreStatus::None }
 }
 
 impl Default for Memory {
@@ -83,81 +83,81 @@ impl StorageProvider for Memory {
     fn capabilities(&self) -> Capabilities {
         let links = self.links.is_some();
         Capabilities {
-            if_absent: true,
+            create_only: true,
             checksum: true,
-            signed_get: links,
-            signed_put: links,
-            signed_size: links,
+            presigned_get: links,
+            presigned_put: links,
+            presigned_put_size: links,
             storage_classes: true,
-            change_class: true,
+            change_storage_class: true,
             restore: true,
             ..Capabilities::default()
         }
     }
 
-    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, mut upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         let mut bytes = BytesMut::new();
         while let Some(more) = upload.next().await? {
             bytes.extend_from_slice(&more);
         }
-        let (size, sha256) = upload.finished()?;
+        let (size, sha256) = upload.digest()?;
         let etag = Some(format!("\"{sha256}\""));
-        let mut info = ObjectInfo::new(key.clone(), size, self.clock.now());
+        let mut info = ObjectMetadata::new(key.clone(), size, self.clock.now());
         info.etag.clone_from(&etag);
         info.sha256 = Some(sha256);
         info.content_type.clone_from(&options.content_type);
         info.storage_class.clone_from(&options.storage_class);
-        info.archive = archive_of(options.storage_class.as_deref());
+        info.restore_status = archive_of(options.storage_class.as_deref());
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
-        if options.if_absent && objects.contains_key(key) {
+        if options.create_only && objects.contains_key(key) {
             return Err(Error::new(ErrorKind::Exists, format!("the object `{key}`")));
         }
         objects.insert(key.clone(), (info, bytes.freeze()));
-        Ok(Stored::new(size, sha256).etag(etag))
+        Ok(PutResult::new(size, sha256).etag(etag))
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
         let (info, bytes) = self.find(key)?;
-        let readable = match info.archive {
-            Archive::None => true,
-            Archive::RestoredUntil(until) => self.clock.now() < until,
-            Archive::Archived | Archive::Restoring => false,
+        let readable = match info.restore_status {
+            RestoreStatus::None => true,
+            RestoreStatus::RestoredUntil(until) => self.clock.now() < until,
+            RestoreStatus::Archived | RestoreStatus::Restoring => false,
         };
         if !readable {
             return Err(Error::new(ErrorKind::Archived, format!("the object `{key}`")));
         }
-        let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
+        let range = range.map_or(Ok(0..info.size), |range| range.resolve(info.size))?;
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let part = bytes.slice(index(range.start)..index(range.end));
         Ok(Object { info, range, body: stream::iter([Ok(part)]).boxed() })
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         Ok(self.find(key)?.0)
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = objects.range((from, Bound::Unbounded)).filter(|(key, _)| key.as_str().starts_with(prefix));
         // Lists of buckets contain neither media types nor checksums.
-        let found = found.take(limit.saturating_add(1)).map(|(_, (info, _))| ObjectInfo {
+        let found = found.take(limit.saturating_add(1)).map(|(_, (info, _))| ObjectMetadata {
             content_type: None,
             sha256: None,
             ..info.clone()
         });
-        Ok(Listing::of(found.collect(), limit))
+        Ok(ListResult::from_objects(found.collect(), limit))
     }
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         let (mut info, bytes) = self.find(from)?;
-        if matches!(info.archive, Archive::Archived | Archive::Restoring) {
+        if matches!(info.restore_status, RestoreStatus::Archived | RestoreStatus::Restoring) {
             return Err(Error::new(ErrorKind::Archived, format!("the object `{from}`")));
         }
         info.key = to.clone();
         info.modified_at = self.clock.now();
         info.storage_class = storage_class.map(Into::into);
-        info.archive = archive_of(storage_class);
+        info.restore_status = archive_of(storage_class);
         self.objects.write().unwrap_or_else(PoisonError::into_inner).insert(to.clone(), (info, bytes));
         Ok(())
     }
@@ -171,15 +171,15 @@ impl StorageProvider for Memory {
     async fn restore(&self, key: &ObjectKey, days: u32, _: RestoreTier) -> Result<(), Error> {
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let (info, _) = objects.get_mut(key).ok_or_else(|| Error::not_found(key))?;
-        if info.archive == Archive::None {
+        if info.restore_status == RestoreStatus::None {
             return Err(Error::new(ErrorKind::Unsupported, "the object is not archived"));
         }
-        info.archive = Archive::RestoredUntil(self.clock.now() + Duration::from_hours(24) * days);
+        info.restore_status = RestoreStatus::RestoredUntil(self.clock.now() + Duration::from_hours(24) * days);
         Ok(())
     }
 
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        self.links.as_ref().ok_or_else(|| Error::unsupported("signed URLs"))?.make(request)
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
+        self.links.as_ref().ok_or_else(|| Error::unsupported("signed URLs"))?.sign(request)
     }
 }
 

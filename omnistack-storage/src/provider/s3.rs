@@ -19,14 +19,14 @@ use omnistack_core::{
 };
 
 use super::{
-    bucket::{Bucket, Connector},
-    sigv4::{Request, Signer, encode_path},
+    bucket::{AppHttpClient, Bucket},
+    sigv4::{SigV4Signer, SignableRequest, encode_path},
 };
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
     object::{
-        ByteRange, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier, SignRequest,
-        SignedRequest, Stored, Upload,
+        ByteRange, ListResult, Object, ObjectMetadata, PostForm, PostPolicy, PresignRequest, PresignedRequest,
+        PutOptions, PutResult, RestoreTier, UploadBody,
     },
 };
 
@@ -46,7 +46,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct S3Bucket {
+pub struct S3Builder {
     name: &'static str,
     bucket: String,
     region: String,
@@ -56,7 +56,7 @@ pub struct S3Bucket {
     retries: usize,
 }
 
-impl S3Bucket {
+impl S3Builder {
     /// Creates the configuration of a bucket of Amazon S3. Without [`credentials`](Self::credentials), the role
     /// of the machine is used.
     pub fn new(bucket: impl Into<String>, region: impl Into<String>) -> Self {
@@ -101,13 +101,13 @@ impl S3Bucket {
     }
 
     /// Sets how long to wait for a response to begin, and between the pieces of its body; 60 seconds by default.
-    pub fn patience(mut self, patience: Duration) -> Self {
+    pub fn idle_timeout(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
     /// Sets how many times a request is repeated after a temporary failure; 3 times by default.
-    pub fn retries(mut self, retries: usize) -> Self {
+    pub fn max_retries(mut self, retries: usize) -> Self {
         self.retries = retries;
         self
     }
@@ -116,7 +116,7 @@ impl S3Bucket {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the URL, or the name of the bucket or region, is invalid.
-    pub fn open(self, client: Client, clock: Clock) -> Result<S3, Error> {
+    pub fn build(self, client: Client, clock: Clock) -> Result<S3, Error> {
         let wrong = |what: String| Error::new(ErrorKind::Configuration, what);
         let plain = |text: &str| {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
@@ -135,7 +135,7 @@ impl S3Bucket {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (host, _) => host.unwrap_or_default().to_owned(),
         };
-        let connector = Connector { client: client.clone(), patience: self.patience };
+        let connector = AppHttpClient { client: client.clone(), idle_timeout: self.patience };
         let backoff = BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() };
         let retry = RetryConfig { backoff, max_retries: self.retries, retry_timeout: Duration::from_secs(60) };
         let mut builder = AmazonS3Builder::new()
@@ -189,7 +189,7 @@ impl S3Bucket {
 /// ```
 #[derive(Clone)]
 pub struct S3 {
-    settings: S3Bucket,
+    settings: S3Builder,
     bucket: Bucket<AmazonS3>,
     client: Client,
     clock: Clock,
@@ -213,8 +213,8 @@ impl S3 {
         Ok(self.bucket.store.credentials().get_credential().await?)
     }
 
-    fn signer<'a>(&'a self, credential: &'a AwsCredential) -> Signer<'a> {
-        Signer {
+    fn signer<'a>(&'a self, credential: &'a AwsCredential) -> SigV4Signer<'a> {
+        SigV4Signer {
             key_id: &credential.key_id,
             secret: &credential.secret_key,
             token: credential.token.as_deref(),
@@ -242,20 +242,20 @@ impl StorageProvider for S3 {
     fn capabilities(&self) -> Capabilities {
         let amazon = !self.is_r2();
         Capabilities {
-            if_absent: true,
+            create_only: true,
             checksum: true,
-            signed_get: true,
-            signed_put: true,
-            signed_size: true,
+            presigned_get: true,
+            presigned_put: true,
+            presigned_put_size: true,
             // R2 does not support POST with forms.
             post_form: amazon,
             storage_classes: amazon,
-            change_class: amazon,
+            change_storage_class: amazon,
             restore: amazon,
         }
     }
 
-    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         self.refuse_on_r2(options.storage_class.is_some(), "storage classes")?;
         self.bucket.put(key, upload, options).await
     }
@@ -266,11 +266,11 @@ impl StorageProvider for S3 {
 
     /// Sends a request of its own, because `object_store` returns neither the storage class nor the archive
     /// status.
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
-        self.look(key).await
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
+        self.head_object(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         self.bucket.list(prefix, after, limit).await
     }
 
@@ -288,11 +288,11 @@ impl StorageProvider for S3 {
         self.bucket.delete(key).await
     }
 
-    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+    async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
         request.check()?;
         let credential = self.credential().await?;
         let path = self.path(&request.key);
-        let mut signed = Request {
+        let mut signed = SignableRequest {
             method: request.method.as_str(),
             host: &self.host,
             path: &path,
@@ -309,21 +309,21 @@ impl StorageProvider for S3 {
             }
         } else {
             let answered = [
-                ("response-content-disposition", &request.disposition),
+                ("response-content-disposition", &request.content_disposition),
                 ("response-content-type", &request.content_type),
             ];
             signed.query.extend(answered.into_iter().filter_map(|(name, value)| Some((name.into(), value.clone()?))));
         }
         signed.headers.extend(needed.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let query = self.signer(&credential).link(signed, request.expires_in)?;
+        let query = self.signer(&credential).presigned_query(signed, request.expires_in)?;
         let url = format!("{}{path}?{query}", self.origin);
-        let answer = SignedRequest::new(request.method.clone(), url, self.until(request.expires_in));
+        let answer = PresignedRequest::new(request.method.clone(), url, self.until(request.expires_in));
         Ok(needed.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value)))
     }
 
     async fn post_form(&self, policy: &PostPolicy) -> Result<PostForm, Error> {
         self.refuse_on_r2(true, "upload forms for browsers")?;
-        SignRequest::put(policy.key.clone(), policy.expires_in).check()?;
+        PresignRequest::put(policy.key.clone(), policy.expires_in).check()?;
         let credential = self.credential().await?;
         let fields = self.signer(&credential).form(&self.settings.bucket, &policy.key, policy)?;
         let url = format!("{}{}/", self.origin, self.prefix);
@@ -332,7 +332,7 @@ impl StorageProvider for S3 {
 
     async fn restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
         self.refuse_on_r2(true, "archives")?;
-        self.ask_to_restore(key, days, tier).await
+        self.restore_object(key, days, tier).await
     }
 }
 

@@ -22,7 +22,7 @@ const PATH: &AsciiSet = &ENCODED.remove(b'/');
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 /// The credentials, the region and the time of a signature.
-pub(crate) struct Signer<'a> {
+pub(crate) struct SigV4Signer<'a> {
     pub(crate) key_id: &'a str,
     pub(crate) secret: &'a str,
     pub(crate) token: Option<&'a str>,
@@ -31,7 +31,7 @@ pub(crate) struct Signer<'a> {
 }
 
 /// A request for an object that is signed. Its path is encoded.
-pub(crate) struct Request<'a> {
+pub(crate) struct SignableRequest<'a> {
     pub(crate) method: &'a str,
     /// The host, with its port if that is not the default of the scheme.
     pub(crate) host: &'a str,
@@ -56,7 +56,7 @@ fn sorted(query: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
-impl Signer<'_> {
+impl SigV4Signer<'_> {
     fn date(&self) -> String {
         self.now.to_jiff().strftime("%Y%m%d").to_string()
     }
@@ -83,26 +83,30 @@ impl Signer<'_> {
 
     /// Returns the signature of a request. `signed` has the names of the signed headers, `payload` the hash of
     /// the body.
-    fn signature(&self, request: &Request<'_>, signed: &str, payload: &str) -> Result<String, Error> {
+    fn signature(&self, request: &SignableRequest<'_>, signed: &str, payload: &str) -> Result<String, Error> {
         let mut headers = request.headers.clone();
         headers.insert("host".into(), request.host.into());
         let lines = headers.iter().flat_map(|(name, value)| [name.as_str(), ":", value.trim(), "\n"]);
         let headers: String = lines.collect();
         let query = sorted(&request.query);
         let canonical = format!("{}\n{}\n{query}\n{headers}\n{signed}\n{payload}", request.method, request.path);
-        let text = format!("AWS4-HMAC-SHA256\n{}\n{}\n{}", self.time(), self.scope(), Sha256::of(canonical));
+        let text = format!("AWS4-HMAC-SHA256\n{}\n{}\n{}", self.time(), self.scope(), Sha256::digest(canonical));
         self.sign(&text)
     }
 
-    fn names(request: &Request<'_>) -> String {
+    fn signed_header_names(request: &SignableRequest<'_>) -> String {
         let mut names: Vec<_> = request.headers.keys().map(String::as_str).chain(["host"]).collect();
         names.sort_unstable();
         names.join(";")
     }
 
     /// Returns the query of a presigned request, without the leading `?`.
-    pub(crate) fn link(&self, mut request: Request<'_>, expires_in: Duration) -> Result<String, Error> {
-        let names = Self::names(&request);
+    pub(crate) fn presigned_query(
+        &self,
+        mut request: SignableRequest<'_>,
+        expires_in: Duration,
+    ) -> Result<String, Error> {
+        let names = Self::signed_header_names(&request);
         let mut add = |name: &str, value: String| request.query.push((name.into(), value));
         add("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into());
         add("X-Amz-Credential", self.credential());
@@ -117,14 +121,18 @@ impl Signer<'_> {
     }
 
     /// Returns the headers of a signed request with a body.
-    pub(crate) fn headers(&self, mut request: Request<'_>, body: &[u8]) -> Result<BTreeMap<String, String>, Error> {
-        let payload = Sha256::of(body).to_string();
+    pub(crate) fn headers(
+        &self,
+        mut request: SignableRequest<'_>,
+        body: &[u8],
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let payload = Sha256::digest(body).to_string();
         request.headers.insert("x-amz-date".into(), self.time());
         request.headers.insert("x-amz-content-sha256".into(), payload.clone());
         if let Some(token) = self.token {
             request.headers.insert("x-amz-security-token".into(), token.into());
         }
-        let names = Self::names(&request);
+        let names = Self::signed_header_names(&request);
         let signature = self.signature(&request, &names, &payload)?;
         let credential = self.credential();
         let authorization =
@@ -169,8 +177,8 @@ impl Signer<'_> {
 mod tests {
     use super::*;
 
-    fn signer() -> Signer<'static> {
-        Signer {
+    fn signer() -> SigV4Signer<'static> {
+        SigV4Signer {
             key_id: "AKIAIOSFODNN7EXAMPLE",
             secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             token: None,
@@ -179,9 +187,9 @@ mod tests {
         }
     }
 
-    fn request<'a>(path: &'a str, headers: &[(&str, &str)]) -> Request<'a> {
+    fn request<'a>(path: &'a str, headers: &[(&str, &str)]) -> SignableRequest<'a> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Request {
+        SignableRequest {
             method: "GET",
             host: "examplebucket.s3.amazonaws.com",
             path,
@@ -193,7 +201,7 @@ mod tests {
     /// The examples of the S3 documentation.
     #[test]
     fn signatures_match_the_documented_examples() {
-        let link = signer().link(request("/test.txt", &[]), Duration::from_secs(86_400)).unwrap();
+        let link = signer().presigned_query(request("/test.txt", &[]), Duration::from_secs(86_400)).unwrap();
         assert!(link.ends_with("aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"), "{link}");
         let headers = signer().headers(request("/test.txt", &[("range", "bytes=0-9")]), b"").unwrap();
         let signed = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";

@@ -1,6 +1,6 @@
 //! Container formats: documents in ZIP archives and OLE files, and containers of audio and video.
 
-use super::{alike, essence, is_media_type, kind};
+use super::{essence, is_media_type, same_top_level_type, top_level_type};
 
 const ZIP: &str = "application/zip";
 const OLE: &str = "application/x-ole-storage";
@@ -40,11 +40,11 @@ const OLE_DOCUMENTS: [&str; 5] = [
 
 /// Returns the media type of the content of a container. This is the claimed type if the container may hold it,
 /// otherwise the detected one.
-pub(super) fn refined(found: &str, first: &[u8], claim: Option<&str>) -> String {
+pub(super) fn refine(found: &str, first: &[u8], claim: Option<&str>) -> String {
     let claim = claim.unwrap_or_default();
     let is_zip = first.starts_with(b"PK\x03\x04");
     if is_zip && (found == ZIP || found.starts_with("application/vnd.o") || found == EPUB) {
-        return zipped(first, claim).unwrap_or(found).to_owned();
+        return zip_document_type(first, claim).unwrap_or(found).to_owned();
     }
     if first.starts_with(OLE_SIGNATURE) {
         // The part of the file that says which kind of document it is comes after the examined bytes.
@@ -53,7 +53,11 @@ pub(super) fn refined(found: &str, first: &[u8], claim: Option<&str>) -> String 
     let same_container = || claim.split_once('/').map(|(_, name)| name) == found.split_once('/').map(|(_, name)| name);
     let stands = match found {
         "text/xml" => claim == "application/xml",
-        _ => kind(found) != kind(claim) && alike(kind(found), kind(claim)) && same_container(),
+        _ => {
+            top_level_type(found) != top_level_type(claim)
+                && same_top_level_type(top_level_type(found), top_level_type(claim))
+                && same_container()
+        }
     };
     if stands { claim.to_owned() } else { found.to_owned() }
 }
@@ -63,7 +67,7 @@ const OPEN_DOCUMENT: &str = "application/vnd.oasis.opendocument.";
 
 /// Returns the media type of the document that a ZIP archive is, from the entries in its first bytes and, if
 /// these leave it open, from the claimed type. Returns `None` if it is no known document.
-fn zipped<'a>(first: &'a [u8], claim: &'a str) -> Option<&'a str> {
+fn zip_document_type<'a>(first: &'a [u8], claim: &'a str) -> Option<&'a str> {
     let entries = entries(first);
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     // OpenDocument and EPUB name their type in the first entry, which is not compressed.
@@ -92,14 +96,14 @@ fn zipped<'a>(first: &'a [u8], claim: &'a str) -> Option<&'a str> {
     stands.then_some(claim)
 }
 
-struct Entry<'a> {
+struct ZipEntry<'a> {
     name: &'a str,
     /// The bytes after the header, up to the size that the header gives. They may be compressed.
     stored: &'a str,
 }
 
 /// Returns the entries whose headers are in these bytes (APPNOTE.TXT, section 4.3.7), at any offset.
-fn entries(first: &[u8]) -> Vec<Entry<'_>> {
+fn entries(first: &[u8]) -> Vec<ZipEntry<'_>> {
     const SIGNATURE: &[u8] = b"PK\x03\x04";
     const HEADER: usize = 30;
     let number =
@@ -110,7 +114,7 @@ fn entries(first: &[u8]) -> Vec<Entry<'_>> {
         let name = at + HEADER..at + HEADER + number(at + 26);
         let content = name.end + number(at + 28);
         let stored = text(content, content + number(at + 18)).unwrap_or_default();
-        Some(Entry { name: text(name.start, name.end)?, stored })
+        Some(ZipEntry { name: text(name.start, name.end)?, stored })
     };
     starts.filter_map(|(at, _)| entry(at)).collect()
 }

@@ -25,7 +25,7 @@ const CSV_NAMES: &[&str] =
 
 /// The encoding of plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Text {
+pub(super) enum TextEncoding {
     /// UTF-8, which includes ASCII.
     Utf8,
     /// UTF-16 with a byte order mark.
@@ -35,10 +35,10 @@ pub(super) enum Text {
     EightBit,
 }
 
-impl Text {
+impl TextEncoding {
     /// Returns the encoding of text without control characters, or `None` for other bytes. A character that is
     /// cut off at the end is accepted.
-    pub(super) fn of(first: &[u8]) -> Option<Self> {
+    pub(super) fn detect(first: &[u8]) -> Option<Self> {
         if let Some(text) = utf8(first) {
             return text.chars().all(is_printed).then_some(Self::Utf8);
         }
@@ -75,14 +75,14 @@ fn is_printed_byte(byte: u8) -> bool {
 /// Returns the media type of text, or `None` if the bytes are no text. It is the claimed type if that is
 /// harmless. Any bytes can look like text in an eight-bit encoding, so they count as text only if a type `text/…`
 /// is claimed.
-pub(super) fn kind(first: &[u8], claim: Option<&str>) -> Option<&'static str> {
-    let encoding = Text::of(first)?;
+pub(super) fn text_type(first: &[u8], claim: Option<&str>) -> Option<&'static str> {
+    let encoding = TextEncoding::detect(first)?;
     let claim = claim.map(|claim| if CSV_NAMES.contains(&claim) { "text/csv" } else { claim });
     let claimed = CLAIMABLE_TYPES.iter().copied().find(|kind| claim == Some(kind));
     match encoding {
-        Text::Utf8 => Some(claimed.unwrap_or("text/plain")),
-        Text::Utf16 => Some(claimed.filter(|kind| kind.starts_with("text/")).unwrap_or("text/plain")),
-        Text::EightBit => claimed.filter(|kind| kind.starts_with("text/")),
+        TextEncoding::Utf8 => Some(claimed.unwrap_or("text/plain")),
+        TextEncoding::Utf16 => Some(claimed.filter(|kind| kind.starts_with("text/")).unwrap_or("text/plain")),
+        TextEncoding::EightBit => claimed.filter(|kind| kind.starts_with("text/")),
     }
 }
 
@@ -92,10 +92,10 @@ pub(super) fn with_charset(found: String, first: &[u8], claimed: Option<&str>) -
     if !found.starts_with("text/") {
         return found;
     }
-    match Text::of(first) {
-        Some(Text::Utf8) if first.is_ascii() && matches!(found.as_str(), "text/html" | "text/xml") => found,
-        Some(Text::Utf8) => format!("{found}; charset=utf-8"),
-        Some(Text::Utf16) => format!("{found}; charset=utf-16"),
+    match TextEncoding::detect(first) {
+        Some(TextEncoding::Utf8) if first.is_ascii() && matches!(found.as_str(), "text/html" | "text/xml") => found,
+        Some(TextEncoding::Utf8) => format!("{found}; charset=utf-8"),
+        Some(TextEncoding::Utf16) => format!("{found}; charset=utf-16"),
         _ => match claimed.and_then(charset) {
             Some(charset) => format!("{found}; charset={charset}"),
             None => found,

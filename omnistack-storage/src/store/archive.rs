@@ -6,12 +6,12 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use super::Row;
+use super::FileRow;
 use crate::model::{EXTERNAL_ARCHIVE, File, FileId};
 
 /// Returns stored files of all tenants that are not archived and were created before `before`, oldest first,
 /// after the position `after`.
-pub(crate) async fn aged(
+pub(crate) async fn list_unarchived_before(
     tx: &mut Tx,
     before: Timestamp,
     after: Option<(Timestamp, FileId)>,
@@ -24,14 +24,14 @@ pub(crate) async fn aged(
          and (created_at, id) > ($2, $3) order by created_at, id limit $4"
     );
     let (at, id) = after.unwrap_or_else(|| (Timestamp::from_micros(0), FileId::from_uuid(Uuid::nil())));
-    let rows: Vec<Row> = tx.query(sql).bind(before).bind(at).bind(id).bind(limit).fetch_all().await?;
+    let rows: Vec<FileRow> = tx.query(sql).bind(before).bind(at).bind(id).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Returns a file of any tenant, for operators.
-pub(crate) async fn of_any_tenant(tx: &mut Tx, id: FileId) -> Result<Option<File>, Error> {
+pub(crate) async fn find_in_any_tenant(tx: &mut Tx, id: FileId) -> Result<Option<File>, Error> {
     let sql = concat!("select ", columns!(), " from files where id = $1");
-    let row: Option<Row> = tx.query(sql).bind(id).fetch_optional().await?;
+    let row: Option<FileRow> = tx.query(sql).bind(id).fetch_optional().await?;
     Ok(row.map(Into::into))
 }
 
@@ -46,26 +46,26 @@ pub(crate) async fn set_class(tx: &mut Tx, file: &File, class: &str, now: Timest
 
 /// Returns files of all tenants whose copy in the main storage must be deleted: the restoration has expired, or
 /// an earlier deletion did not complete.
-pub(crate) async fn over(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
+pub(crate) async fn list_expired_copies(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
         columns!(),
         " from files where (restored_until <= $1 and restoring is null) or restoring = 0 limit $2"
     );
-    let rows: Vec<Row> = tx.query(sql).bind(now).bind(limit).fetch_all().await?;
+    let rows: Vec<FileRow> = tx.query(sql).bind(now).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Marks the copy in the main storage as being deleted, so that it can't be read or requested in the meantime.
 /// Returns `false` if the file was requested again or its time has not passed.
-pub(crate) async fn leaves(tx: &mut Tx, file: &File, now: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn mark_copy_for_deletion(tx: &mut Tx, file: &File, now: Timestamp) -> Result<bool, Error> {
     let sql = "update files set restoring = 0, restored_until = null where tenant_id = $1 and id = $2 \
                and (restoring = 0 or (restoring is null and restored_until <= $3))";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(now).execute().await? == 1)
 }
 
 /// Records that the copy in the main storage was deleted.
-pub(crate) async fn left(tx: &mut Tx, file: &File) -> Result<(), Error> {
+pub(crate) async fn set_copy_deleted(tx: &mut Tx, file: &File) -> Result<(), Error> {
     let sql = "update files set restoring = null where tenant_id = $1 and id = $2 and restoring = 0";
     tx.query(sql).bind(file.tenant_id).bind(file.id).execute().await?;
     Ok(())
@@ -73,7 +73,7 @@ pub(crate) async fn left(tx: &mut Tx, file: &File) -> Result<(), Error> {
 
 /// Requests that a file is restored for a number of days. Returns `false` while its copy in the main storage is
 /// being deleted.
-pub(crate) async fn ask(tx: &mut Tx, file: &File, days: u32) -> Result<bool, Error> {
+pub(crate) async fn request_restore(tx: &mut Tx, file: &File, days: u32) -> Result<bool, Error> {
     let sql =
         "update files set restoring = $3 where tenant_id = $1 and id = $2 and (restoring is null or restoring > 0)";
     let days = i32::try_from(days).unwrap_or(i32::MAX);
@@ -82,7 +82,7 @@ pub(crate) async fn ask(tx: &mut Tx, file: &File, days: u32) -> Result<bool, Err
 
 /// Records that the file is restored until a time. Returns `false` if the request was withdrawn or the file was
 /// purged.
-pub(crate) async fn is_back(tx: &mut Tx, file: &File, until: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn set_restored(tx: &mut Tx, file: &File, until: Timestamp) -> Result<bool, Error> {
     let sql =
         "update files set restoring = null, restored_until = $3 where tenant_id = $1 and id = $2 and restoring > 0";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(until).execute().await? == 1)
@@ -90,13 +90,13 @@ pub(crate) async fn is_back(tx: &mut Tx, file: &File, until: Timestamp) -> Resul
 
 /// Deletes files of all tenants that were archived before `before`, and returns how many. Like all deleted files,
 /// they can be restored for a while.
-pub(crate) async fn retire(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<u64, Error> {
+pub(crate) async fn delete_archived_before(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<u64, Error> {
     let sql = "update files set deleted_at = $2 where archived_at < $1 and state = 'stored' and deleted_at is null";
     tx.query(sql).bind(before).bind(now).execute().await
 }
 
 /// Returns the number of files and bytes in each storage class.
-pub(crate) async fn classes(tx: &mut Tx) -> Result<Vec<(Option<String>, i64, i64)>, Error> {
+pub(crate) async fn usage_by_class(tx: &mut Tx) -> Result<Vec<(Option<String>, i64, i64)>, Error> {
     let sql = "select storage_class, count(*), cast(sum(size) as bigint) from files where state = 'stored' \
                group by storage_class order by storage_class";
     tx.query(sql).fetch_all().await

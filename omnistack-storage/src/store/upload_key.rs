@@ -11,18 +11,23 @@ use crate::model::FileId;
 
 /// The file that a key is bound to, and the fingerprint of the upload.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bound {
+pub(crate) struct UploadKeyRow {
     pub(crate) file_id: FileId,
     pub(crate) fingerprint: Sha256,
 }
 
 /// Returns the file and fingerprint that a key is bound to, if it has not expired.
-pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, scope: Sha256, now: Timestamp) -> Result<Option<Bound>, Error> {
+pub(crate) async fn find(
+    tx: &mut Tx,
+    tenant: TenantId,
+    scope: Sha256,
+    now: Timestamp,
+) -> Result<Option<UploadKeyRow>, Error> {
     let sql =
         "select file_id, fingerprint from file_upload_keys where tenant_id = $1 and scope = $2 and expires_at > $3";
     let query = tx.query(sql).bind(tenant).bind(scope.as_bytes().to_vec()).bind(now);
     let row: Option<(FileId, Vec<u8>)> = query.fetch_optional().await?;
-    Ok(row.and_then(|(file_id, bytes)| Some(Bound { file_id, fingerprint: Sha256::from_bytes(&bytes)? })))
+    Ok(row.and_then(|(file_id, bytes)| Some(UploadKeyRow { file_id, fingerprint: Sha256::from_bytes(&bytes)? })))
 }
 
 /// Binds a key to a file if the key is free or has expired, and returns whether it did. Waits for another
@@ -31,7 +36,7 @@ pub(crate) async fn bind(
     tx: &mut Tx,
     tenant: TenantId,
     scope: Sha256,
-    Bound { file_id, fingerprint }: Bound,
+    UploadKeyRow { file_id, fingerprint }: UploadKeyRow,
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Error> {

@@ -21,11 +21,11 @@ use omnistack_core::{
     crypto::Sha256,
     http::client::{Client, ClientSettings},
 };
-use omnistack_storage::{Cloudinary, ErrorKind, ObjectKey, PutOptions, SignRequest, Storage, Upload};
+use omnistack_storage::{Cloudinary, ErrorKind, ObjectKey, PresignRequest, PutOptions, Storage, UploadBody};
 use omnistack_testkit::{
-    storage::Subject,
+    storage::StorageProviderUnderTest,
     storage_conformance,
-    upstream::{Reply, Upstream},
+    upstream::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 
@@ -37,7 +37,11 @@ fn client() -> Client {
 
 fn open(url: &str) -> Cloudinary {
     let opened = Cloudinary::new("demo", "123", SECRET, client(), Clock::system()).unwrap();
-    opened.endpoints(url, &format!("{url}/delivered")).unwrap().patience(Duration::from_millis(400)).retries(0)
+    opened
+        .with_endpoints(url, &format!("{url}/delivered"))
+        .unwrap()
+        .idle_timeout(Duration::from_millis(400))
+        .max_retries(0)
 }
 
 #[derive(Clone)]
@@ -49,13 +53,13 @@ struct Asset {
 
 /// The assets of the server by public id, and the bytes of uploads in parts by upload id.
 #[derive(Default)]
-struct Kept {
+struct ServerState {
     assets: BTreeMap<String, Asset>,
     parts: BTreeMap<String, Vec<u8>>,
     version: i64,
 }
 
-type Shelf = Arc<Mutex<Kept>>;
+type SharedState = Arc<Mutex<ServerState>>;
 
 fn refused(status: u16, message: &str) -> Response {
     let body = json!({ "error": { "message": message } }).to_string();
@@ -67,13 +71,13 @@ fn is_signed(fields: &BTreeMap<String, String>) -> bool {
     let unsigned = ["file", "api_key", "signature", "cloud_name", "resource_type"];
     let pairs = fields.iter().filter(|(name, value)| !unsigned.contains(&name.as_str()) && !value.is_empty());
     let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={}", value.replace('&', "%26"))).collect();
-    fields.get("signature") == Some(&Sha256::of(format!("{}{SECRET}", pairs.join("&"))).to_string())
+    fields.get("signature") == Some(&Sha256::digest(format!("{}{SECRET}", pairs.join("&"))).to_string())
 }
 
 fn shown(id: &str, asset: &Asset) -> Value {
     json!({
         "public_id": id, "version": asset.version, "bytes": asset.bytes.len(), "type": "authenticated",
-        "etag": Sha256::of(&asset.bytes).to_string()[..32], "context": { "custom": asset.context },
+        "etag": Sha256::digest(&asset.bytes).to_string()[..32], "context": { "custom": asset.context },
         "created_at": "2030-01-01T00:00:00Z", "resource_type": "raw",
     })
 }
@@ -84,16 +88,16 @@ fn context(text: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.replace('\u{1}', "=").replace('\u{2}', "|"))).collect()
 }
 
-fn find(kept: &Kept, path: &str) -> Option<Asset> {
+fn find(kept: &ServerState, path: &str) -> Option<Asset> {
     let (signature, rest) = path.split_once('/')?;
     let (version, id) = rest.split_once('/')?;
-    let hash = general_purpose::URL_SAFE.encode(Sha256::of(format!("{id}{SECRET}")).as_bytes());
+    let hash = general_purpose::URL_SAFE.encode(Sha256::digest(format!("{id}{SECRET}")).as_bytes());
     let asset = kept.assets.get(id)?;
     let right = signature == format!("s--{}--", &hash[..32]) && version == format!("v{}", asset.version);
     right.then(|| asset.clone())
 }
 
-async fn upload(State(shelf): State<Shelf>, headers: HeaderMap, request: Request) -> Response {
+async fn upload(State(shelf): State<SharedState>, headers: HeaderMap, request: Request) -> Response {
     let (mut fields, mut file) = (BTreeMap::new(), None);
     let mut form = Multipart::from_request(request, &()).await.unwrap();
     while let Some(field) = form.next_field().await.unwrap() {
@@ -137,7 +141,7 @@ async fn upload(State(shelf): State<Shelf>, headers: HeaderMap, request: Request
     answer.to_string().into_response()
 }
 
-async fn destroy(State(shelf): State<Shelf>, body: String) -> Response {
+async fn destroy(State(shelf): State<SharedState>, body: String) -> Response {
     let pairs = reqwest::Url::parse(&format!("http://form/?{body}")).unwrap();
     let fields: BTreeMap<String, String> = pairs.query_pairs().into_owned().collect();
     if !is_signed(&fields) {
@@ -152,7 +156,7 @@ fn is_known(headers: &HeaderMap) -> bool {
     headers.get(header::AUTHORIZATION).is_some_and(|value| value.as_bytes() == expected.as_bytes())
 }
 
-async fn resource(State(shelf): State<Shelf>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn resource(State(shelf): State<SharedState>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     match shelf.lock().unwrap().assets.get(&id) {
         _ if !is_known(&headers) => refused(401, "unknown api_key"),
         Some(asset) => shown(&id, asset).to_string().into_response(),
@@ -162,7 +166,7 @@ async fn resource(State(shelf): State<Shelf>, Path(id): Path<String>, headers: H
 
 /// Returns pages of three assets, not in the order of the public ids.
 async fn resources(
-    State(shelf): State<Shelf>,
+    State(shelf): State<SharedState>,
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
@@ -181,7 +185,7 @@ async fn resources(
     answer.to_string().into_response()
 }
 
-async fn delivered(State(shelf): State<Shelf>, Path(path): Path<String>, headers: HeaderMap) -> Response {
+async fn delivered(State(shelf): State<SharedState>, Path(path): Path<String>, headers: HeaderMap) -> Response {
     let Some(asset) = find(&shelf.lock().unwrap(), &path) else { return refused(404, "") };
     let Some(range) = headers.get(header::RANGE) else { return asset.bytes.into_response() };
     let (start, end) = range.to_str().unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
@@ -189,7 +193,7 @@ async fn delivered(State(shelf): State<Shelf>, Path(path): Path<String>, headers
     (StatusCode::PARTIAL_CONTENT, part).into_response()
 }
 
-async fn download(State(shelf): State<Shelf>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn download(State(shelf): State<SharedState>, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let over = query["expires_at"].parse::<i64>().unwrap() <= Clock::system().now().as_seconds();
     match shelf.lock().unwrap().assets.get(&query["public_id"]) {
         _ if over || !is_signed(&query) => refused(401, "Invalid Signature"),
@@ -216,15 +220,15 @@ async fn serve() -> (Server, String) {
         .route("/v1_1/demo/resources/raw/authenticated/{*id}", get(resource))
         .route("/delivered/demo/raw/authenticated/{*path}", get(delivered))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Shelf::default());
+        .with_state(SharedState::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (Server(tokio::spawn(async { axum::serve(listener, routes).await.unwrap() })), url)
 }
 
-async fn cloudinary() -> Subject {
+async fn cloudinary() -> StorageProviderUnderTest {
     let (server, url) = serve().await;
-    Subject::new(open(&url).patience(Duration::from_secs(30))).keep(server)
+    StorageProviderUnderTest::new(open(&url).idle_timeout(Duration::from_secs(30))).with_resource(server)
 }
 
 storage_conformance!(cloudinary);
@@ -237,20 +241,20 @@ async fn signed_urls_and_unsupported_operations() {
     storage.put_with(&key, "Hello.", &PutOptions::content_type("text/plain; charset=utf-8|=")).await.unwrap();
     let info = storage.head(&key).await.unwrap();
     assert_eq!(info.content_type.as_deref(), Some("text/plain; charset=utf-8|="));
-    let link = storage.signed_get(&key, minute).await.unwrap();
+    let link = storage.presign_get(&key, minute).await.unwrap();
     assert_eq!(client().get(&link.url).send().await.unwrap().text().await.unwrap(), "Hello.");
     let later = link.expires_at.as_seconds().to_string();
     let forged = link.url.replace(&later, &(link.expires_at.as_seconds() + 1).to_string());
     assert_eq!(client().get(forged).send().await.unwrap().status(), 401);
     let refused = [
-        storage.signed_put(&key, minute).await.unwrap_err(),
-        storage.sign(&SignRequest::get(key.clone(), minute).disposition("attachment")).await.unwrap_err(),
-        storage.put_with(&key, "b", &PutOptions::default().if_absent()).await.unwrap_err(),
+        storage.presign_put(&key, minute).await.unwrap_err(),
+        storage.presign(&PresignRequest::get(key.clone(), minute).content_disposition("attachment")).await.unwrap_err(),
+        storage.put_with(&key, "b", &PutOptions::default().create_only()).await.unwrap_err(),
         storage.put_with(&key, "b", &PutOptions::default().storage_class("GLACIER")).await.unwrap_err(),
     ];
     assert!(refused.iter().all(|error| error.kind() == ErrorKind::Unsupported), "{refused:?}");
     let long: ObjectKey = format!("a/{}", "é".repeat(50)).parse().unwrap();
-    assert_eq!(storage.put(&long, "a").await.unwrap_err().kind(), ErrorKind::Key);
+    assert_eq!(storage.put(&long, "a").await.unwrap_err().kind(), ErrorKind::InvalidKey);
     for cloud in ["", "a/b", "a b"] {
         let error = Cloudinary::new(cloud, "123", SECRET, client(), Clock::system()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -262,7 +266,7 @@ async fn signed_urls_and_unsupported_operations() {
 #[tokio::test]
 async fn failing_responses() {
     let said = |status, message: &str| {
-        Reply::content(status, "application/json", json!({ "error": { "message": message } }).to_string())
+        MockResponse::content(status, "application/json", json!({ "error": { "message": message } }).to_string())
     };
     for (reply, kind) in [
         (said(400, "Invalid file"), ErrorKind::Other),
@@ -271,11 +275,11 @@ async fn failing_responses() {
         (said(420, "Rate Limit Exceeded"), ErrorKind::Unavailable),
         (said(500, "General Error"), ErrorKind::Unavailable),
         (said(503, "Maintenance"), ErrorKind::Unavailable),
-        (Reply::text(200, "<html>"), ErrorKind::Unavailable),
-        (Reply::reset(), ErrorKind::Unavailable),
-        (Reply::hang(), ErrorKind::Unavailable),
+        (MockResponse::text(200, "<html>"), ErrorKind::Unavailable),
+        (MockResponse::reset(), ErrorKind::Unavailable),
+        (MockResponse::hang(), ErrorKind::Unavailable),
     ] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         upstream.expect("POST", "/v1_1/demo/raw/upload").times(1..).reply(reply.clone());
         let error = Storage::new(open(upstream.url())).put(&"a".parse().unwrap(), "a").await.unwrap_err();
         assert_eq!(error.kind(), kind, "{reply:?}: {error}");
@@ -284,17 +288,17 @@ async fn failing_responses() {
     let found = json!({ "public_id": "a", "version": 7, "bytes": 100, "etag": "e" }).to_string();
     let text = "0123456789".repeat(10);
     for (reply, good) in [
-        (Reply::text(200, &text).drip(10, Duration::from_millis(100)), true),
-        (Reply::text(200, &text).hang_after(30), false),
-        (Reply::text(200, &text).cut_after(30), false),
-        (Reply::text(200, &text[..50]), false),
-        (Reply::text(200, format!("{text}more")), false),
-        (Reply::status(404), false),
-        (Reply::status(500), false),
+        (MockResponse::text(200, &text).drip(10, Duration::from_millis(100)), true),
+        (MockResponse::text(200, &text).hang_after(30), false),
+        (MockResponse::text(200, &text).cut_after(30), false),
+        (MockResponse::text(200, &text[..50]), false),
+        (MockResponse::text(200, format!("{text}more")), false),
+        (MockResponse::status(404), false),
+        (MockResponse::status(500), false),
     ] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         let looked = upstream.expect("GET", "/v1_1/demo/resources/raw/authenticated/a").times(1..);
-        looked.reply(Reply::content(200, "application/json", &found));
+        looked.reply(MockResponse::content(200, "application/json", &found));
         upstream.expect_any().times(..).reply(reply.clone());
         let read = Storage::new(open(upstream.url())).read(&"a".parse().unwrap(), 1000).await;
         match read {
@@ -307,13 +311,13 @@ async fn failing_responses() {
 /// Temporary failures are retried, also those of a part of an upload.
 #[tokio::test]
 async fn temporary_failures_are_retried() {
-    let upstream = Upstream::start().await;
-    upstream.expect("POST", "/v1_1/demo/raw/upload").reply(Reply::text(200, "{\"done\":false}"));
-    upstream.expect("POST", "/v1_1/demo/raw/upload").times(2).reply(Reply::status(503));
+    let upstream = MockServer::start().await;
+    upstream.expect("POST", "/v1_1/demo/raw/upload").reply(MockResponse::text(200, "{\"done\":false}"));
+    upstream.expect("POST", "/v1_1/demo/raw/upload").times(2).reply(MockResponse::status(503));
     let done = json!({ "public_id": "a", "version": 7, "bytes": 9_000_000, "etag": "e" }).to_string();
-    upstream.expect("POST", "/v1_1/demo/raw/upload").reply(Reply::content(200, "application/json", done));
-    let storage = Storage::new(open(upstream.url()).retries(3).patience(Duration::from_secs(20)));
-    storage.put(&"a".parse().unwrap(), Upload::bytes(vec![0; 9_000_000])).await.unwrap();
+    upstream.expect("POST", "/v1_1/demo/raw/upload").reply(MockResponse::content(200, "application/json", done));
+    let storage = Storage::new(open(upstream.url()).max_retries(3).idle_timeout(Duration::from_secs(20)));
+    storage.put(&"a".parse().unwrap(), UploadBody::from_bytes(vec![0; 9_000_000])).await.unwrap();
     let ranges: Vec<_> =
         upstream.requests().iter().map(|request| request.header("content-range").unwrap().to_owned()).collect();
     let last = "bytes 8388608-8999999/9000000";

@@ -29,22 +29,22 @@ use omnistack_core::{
     usage::{Meter, UsageEvent, UsageSink},
 };
 use omnistack_storage::{Files, Memory, Storage};
-use omnistack_testkit::{Answer, Client, RequestBuilder, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, TestResponse};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 /// A meter that collects usage events.
 #[derive(Clone, Default)]
-pub(crate) struct Counted(Arc<Mutex<Vec<UsageEvent>>>);
+pub(crate) struct RecordedUsage(Arc<Mutex<Vec<UsageEvent>>>);
 
 #[async_trait]
-impl Meter for Counted {
+impl Meter for RecordedUsage {
     async fn record(&self, event: UsageEvent) {
         self.0.lock().unwrap().push(event);
     }
 }
 
-impl Counted {
+impl RecordedUsage {
     /// Returns the total of a meter, counting each key once.
     pub(crate) fn of(&self, meter: &str) -> i64 {
         let mut keys = std::collections::HashSet::new();
@@ -55,58 +55,68 @@ impl Counted {
 }
 
 /// A plan with a storage quota in bytes.
-struct Bytes100(u64);
+struct QuotaPlan(u64);
 
 #[async_trait]
-impl PlanSource for Bytes100 {
+impl PlanSource for QuotaPlan {
     async fn plan(&self, _: TenantId) -> Result<Plan, Error> {
         Ok(Plan::new("small").limit("storage_bytes", self.0))
     }
 }
 
-pub(crate) struct Shop {
+pub(crate) struct FilesApp {
     pub(crate) app: TestApp,
     pub(crate) storage: Storage,
-    pub(crate) counted: Counted,
+    pub(crate) counted: RecordedUsage,
 }
 
 /// Starts an app that stores files in memory.
-pub(crate) async fn shop(database: TestDatabase, settings: &[(&str, &str)], quota: Option<u64>) -> Shop {
+pub(crate) async fn files_app(database: TestDatabase, settings: &[(&str, &str)], quota: Option<u64>) -> FilesApp {
     with(database, Files::from_env(), settings, quota).await
 }
 
-pub(crate) async fn with(database: TestDatabase, files: Files, settings: &[(&str, &str)], quota: Option<u64>) -> Shop {
-    let counted = Counted::default();
+pub(crate) async fn with(
+    database: TestDatabase,
+    files: Files,
+    settings: &[(&str, &str)],
+    quota: Option<u64>,
+) -> FilesApp {
+    let counted = RecordedUsage::default();
     let usage = UsageSink::new(counted.clone());
     let app = TestApp::start(database, |app| {
         let app = app.set("STORAGE_PROVIDER", "memory").with(files).replace(usage);
         let app = settings.iter().fold(app, |app, (name, value)| app.set(*name, *value));
         match quota {
-            Some(bytes) => app.replace(Entitlements::new(Bytes100(bytes))),
+            Some(bytes) => app.replace(Entitlements::new(QuotaPlan(bytes))),
             None => app,
         }
     })
     .await;
-    let storage = app.app().ctx().get().unwrap();
-    Shop { app, storage, counted }
+    let storage = app.app().context().get().unwrap();
+    FilesApp { app, storage, counted }
 }
 
-impl Shop {
+impl FilesApp {
     /// Returns the number of objects of all tenants.
     pub(crate) async fn objects(&self) -> usize {
         self.storage.list("", None, 1000).await.unwrap().objects.len()
     }
 
     pub(crate) async fn sweep(&self) -> usize {
-        let files: omnistack_storage::FileService = self.app.app().ctx().get().unwrap();
-        files.sweep().await.unwrap()
+        let files: omnistack_storage::FileService = self.app.app().context().get().unwrap();
+        files.clean_up().await.unwrap()
     }
 }
 
 pub(crate) const FILES: &str = "/api/v1/app/files";
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and so on";
 
-pub(crate) async fn upload(client: &Client, name: &str, content_type: &str, bytes: impl Into<Bytes>) -> Answer {
+pub(crate) async fn upload(
+    client: &TestClient,
+    name: &str,
+    content_type: &str,
+    bytes: impl Into<Bytes>,
+) -> TestResponse {
     let bytes: Bytes = bytes.into();
     let path = format!("{FILES}?name={name}");
     let request = client.request(omnistack_core::http::Method::POST, path).header("content-type", content_type);
@@ -129,7 +139,7 @@ pub(crate) fn silent(begin: &'static [u8]) -> (Body, oneshot::Receiver<()>) {
 }
 
 /// Leaves an upload in the state in which a killed process leaves it: begun and never dropped.
-pub(crate) async fn die_during(upload: RequestBuilder, begins: oneshot::Receiver<()>) {
+pub(crate) async fn die_during(upload: TestRequest, begins: oneshot::Receiver<()>) {
     let mut upload = upload.into_future();
     tokio::select! {
         answer = &mut upload => panic!("unexpected response {}", answer.status),

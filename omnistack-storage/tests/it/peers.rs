@@ -21,9 +21,9 @@ use omnistack_core::{
     },
 };
 use omnistack_storage::{
-    Archive, ErrorKind, ObjectKey, PostPolicy, PutOptions, RestoreTier, S3Bucket, SignRequest, Storage,
+    ErrorKind, ObjectKey, PostPolicy, PresignRequest, PutOptions, RestoreStatus, RestoreTier, S3Builder, Storage,
 };
-use omnistack_testkit::{storage::Subject, storage_conformance};
+use omnistack_testkit::{storage::StorageProviderUnderTest, storage_conformance};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -74,9 +74,9 @@ impl Peer {
         self.line().await
     }
 
-    async fn bucket(&mut self) -> S3Bucket {
+    async fn bucket(&mut self) -> S3Builder {
         let port = self.line().await["port"].as_u64().unwrap();
-        S3Bucket::new("files", "us-east-1").endpoint(format!("http://127.0.0.1:{port}")).credentials("id", SECRET)
+        S3Builder::new("files", "us-east-1").endpoint(format!("http://127.0.0.1:{port}")).credentials("id", SECRET)
     }
 }
 
@@ -93,10 +93,10 @@ fn client() -> Client {
     ClientSettings::default().client().unwrap()
 }
 
-async fn moto() -> Subject {
+async fn moto() -> StorageProviderUnderTest {
     let mut peer = Peer::start("serve");
-    let s3 = peer.bucket().await.open(client(), Clock::system()).unwrap();
-    Subject::new(s3).keep(peer)
+    let s3 = peer.bucket().await.build(client(), Clock::system()).unwrap();
+    StorageProviderUnderTest::new(s3).with_resource(peer)
 }
 
 storage_conformance!(
@@ -105,11 +105,12 @@ storage_conformance!(
 );
 
 /// R2 with its path-style URLs and without its unsupported operations.
-async fn r2() -> Subject {
+async fn r2() -> StorageProviderUnderTest {
     let mut peer = Peer::start("serve");
     let port = peer.line().await["port"].as_u64().unwrap();
-    let r2 = S3Bucket::r2("files", "0123456789abcdef").endpoint(format!("http://127.0.0.1:{port}"));
-    Subject::new(r2.credentials("id", SECRET).open(client(), Clock::system()).unwrap()).keep(peer)
+    let r2 = S3Builder::r2("files", "0123456789abcdef").endpoint(format!("http://127.0.0.1:{port}"));
+    StorageProviderUnderTest::new(r2.credentials("id", SECRET).build(client(), Clock::system()).unwrap())
+        .with_resource(peer)
 }
 
 storage_conformance!(
@@ -121,24 +122,24 @@ storage_conformance!(
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn archives() {
     let mut peer = Peer::start("serve");
-    let storage = Storage::new(peer.bucket().await.open(client(), Clock::system()).unwrap());
+    let storage = Storage::new(peer.bucket().await.build(client(), Clock::system()).unwrap());
     let key: ObjectKey = "old/Grüße 1.txt".parse().unwrap();
     for class in ["GLACIER", "DEEP_ARCHIVE"] {
         storage.put_with(&key, "cold", &PutOptions::default().storage_class(class)).await.unwrap();
         let info = storage.head(&key).await.unwrap();
-        assert_eq!((info.storage_class.as_deref(), info.archive), (Some(class), Archive::Archived));
+        assert_eq!((info.storage_class.as_deref(), info.restore_status), (Some(class), RestoreStatus::Archived));
         assert_eq!(storage.get(&key).await.unwrap_err().kind(), ErrorKind::Archived);
         storage.restore(&key, 2, RestoreTier::Standard).await.unwrap();
-        let archive = storage.head(&key).await.unwrap().archive;
-        assert!(matches!(archive, Archive::Restoring | Archive::RestoredUntil(_)), "{archive:?}");
+        let archive = storage.head(&key).await.unwrap().restore_status;
+        assert!(matches!(archive, RestoreStatus::Restoring | RestoreStatus::RestoredUntil(_)), "{archive:?}");
         storage.restore(&key, 2, RestoreTier::Bulk).await.unwrap();
     }
     // Copying the object onto itself keeps its metadata.
     let warm: ObjectKey = "warm.txt".parse().unwrap();
     storage.put_with(&warm, "warm", &PutOptions::content_type("text/x-test")).await.unwrap();
-    storage.copy_to_class(&warm, &warm, "GLACIER").await.unwrap();
+    storage.copy_to_storage_class(&warm, &warm, "GLACIER").await.unwrap();
     let info = storage.head(&warm).await.unwrap();
-    assert_eq!((info.archive, info.content_type.as_deref()), (Archive::Archived, Some("text/x-test")));
+    assert_eq!((info.restore_status, info.content_type.as_deref()), (RestoreStatus::Archived, Some("text/x-test")));
     let nothing = storage.restore(&"nothing".parse().unwrap(), 1, RestoreTier::Bulk).await.unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::NotFound);
 }
@@ -147,10 +148,10 @@ async fn archives() {
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn links_and_forms_are_taken() {
     let mut peer = Peer::start("serve");
-    let storage = Storage::new(peer.bucket().await.open(client(), Clock::system()).unwrap());
+    let storage = Storage::new(peer.bucket().await.build(client(), Clock::system()).unwrap());
     let (key, minute): (ObjectKey, _) = ("a b/Grüße+~.txt".parse().unwrap(), Duration::from_secs(60));
-    let put = SignRequest::put(key.clone(), minute).content_type("text/x-test").size(6);
-    let put = storage.sign(&put).await.unwrap();
+    let put = PresignRequest::put(key.clone(), minute).content_type("text/x-test").size(6);
+    let put = storage.presign(&put).await.unwrap();
     let mut request = client().put(&put.url).body("Hello.");
     for (name, value) in put.headers.iter().filter(|(name, _)| *name != "content-length") {
         request = request.header(name, value);
@@ -159,8 +160,8 @@ async fn links_and_forms_are_taken() {
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     assert_eq!(storage.read(&key, 100).await.unwrap(), "Hello.");
     assert_eq!(storage.head(&key).await.unwrap().content_type.as_deref(), Some("text/x-test"));
-    let get = SignRequest::get(key.clone(), minute).disposition("attachment; filename=\"a.txt\"");
-    let answer = client().get(storage.sign(&get).await.unwrap().url).send().await.unwrap();
+    let get = PresignRequest::get(key.clone(), minute).content_disposition("attachment; filename=\"a.txt\"");
+    let answer = client().get(storage.presign(&get).await.unwrap().url).send().await.unwrap();
     assert_eq!(answer.headers()["content-disposition"], "attachment; filename=\"a.txt\"");
     assert_eq!(answer.text().await.unwrap(), "Hello.");
     let form = storage.post_form(&PostPolicy::new("form.txt".parse().unwrap(), 10, minute)).await.unwrap();
@@ -185,24 +186,27 @@ async fn signatures_are_those_of_botocore() {
     let clock = MockClock::at("2030-02-03T04:05:06Z".parse().unwrap());
     let endpoint = "http://127.0.0.1:9000";
     for token in [None, Some("a/session+token==")] {
-        let mut bucket = S3Bucket::new("files", "eu-central-1").endpoint(endpoint).credentials("AKID", SECRET);
+        let mut bucket = S3Builder::new("files", "eu-central-1").endpoint(endpoint).credentials("AKID", SECRET);
         if let Some(token) = token {
             bucket = bucket.session_token(token);
         }
-        let storage = Storage::new(bucket.open(client(), clock.clock()).unwrap());
+        let storage = Storage::new(bucket.build(client(), clock.clock()).unwrap());
         for key in ["a.txt", "a b/c+d~e.txt", "Grüße/🎉.png", "x/(1)'!*&=$@,;:#?[]{}^|<>\"`.txt", "100% sure"] {
             let key: ObjectKey = key.parse().unwrap();
             let minute = Duration::from_secs(60);
             for request in [
-                SignRequest::get(key.clone(), minute),
-                SignRequest::get(key.clone(), SignRequest::MAX_EXPIRY).disposition("attachment; filename=\"a b\"; x=ü"),
-                SignRequest::get(key.clone(), minute).content_type("text/csv; charset=utf-8").disposition("inline"),
-                SignRequest::put(key.clone(), minute),
-                SignRequest::put(key.clone(), minute).content_type("text/plain; charset=utf-8").size(17),
+                PresignRequest::get(key.clone(), minute),
+                PresignRequest::get(key.clone(), PresignRequest::MAX_EXPIRY)
+                    .content_disposition("attachment; filename=\"a b\"; x=ü"),
+                PresignRequest::get(key.clone(), minute)
+                    .content_type("text/csv; charset=utf-8")
+                    .content_disposition("inline"),
+                PresignRequest::put(key.clone(), minute),
+                PresignRequest::put(key.clone(), minute).content_type("text/plain; charset=utf-8").size(17),
             ] {
-                let ours = storage.sign(&request).await.unwrap();
+                let ours = storage.presign(&request).await.unwrap();
                 let content_type = request.content_type.iter().filter(|_| request.method == Method::GET);
-                let query: BTreeMap<_, _> = (request.disposition.iter())
+                let query: BTreeMap<_, _> = (request.content_disposition.iter())
                     .map(|text| ("response-content-disposition", text))
                     .chain(content_type.map(|text| ("response-content-type", text)))
                     .collect();

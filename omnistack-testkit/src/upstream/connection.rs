@@ -1,8 +1,8 @@
 //! One connection of a mock server: reads requests and writes their replies, one after another.
 
 use super::{
-    received::Received,
-    reply::{Ending, Reply},
+    received::ReceivedRequest,
+    reply::{MockResponse, ReplyEnd},
     script::Script,
 };
 use bytes::{Buf, Bytes, BytesMut};
@@ -33,7 +33,7 @@ pub(super) async fn serve(listener: TcpListener, script: Arc<watch::Sender<Scrip
             // The client disconnected before the connection was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                return script.send_modify(|script| script.malformed(format!("stopped accepting: {error}")));
+                return script.send_modify(|script| script.record_malformed(format!("stopped accepting: {error}")));
             }
         }
         while connections.try_join_next().is_some() {}
@@ -49,16 +49,16 @@ struct Connection {
 }
 
 /// The reason why a request could not be read.
-enum Fault {
+enum RequestReadError {
     /// The client disconnected within the request.
-    BrokeOff(String),
+    Incomplete(String),
     Malformed(String),
 }
 
 /// The error of a client that disconnected before its reply was complete.
-struct Abandoned;
+struct ClientDisconnected;
 
-impl From<io::Error> for Abandoned {
+impl From<io::Error> for ClientDisconnected {
     fn from(_: io::Error) -> Self {
         Self
     }
@@ -79,38 +79,40 @@ impl Connection {
             let (request, keep_alive) = match self.request().await {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
-                Err(Fault::BrokeOff(what)) => return self.script.send_modify(|script| script.broke_off(what)),
-                Err(Fault::Malformed(what)) => {
-                    self.script.send_modify(|script| script.malformed(what.clone()));
-                    let reply = Reply::text(400, what).header("connection", "close");
+                Err(RequestReadError::Incomplete(what)) => {
+                    return self.script.send_modify(|script| script.record_incomplete(what));
+                }
+                Err(RequestReadError::Malformed(what)) => {
+                    self.script.send_modify(|script| script.record_malformed(what.clone()));
+                    let reply = MockResponse::text(400, what).header("connection", "close");
                     let _ = self.send(&reply, false).await;
                     return self.close().await;
                 }
             };
             let to_head = request.method == Method::HEAD;
             let mut reply = None;
-            self.script.send_modify(|script| reply = Some(script.answer(request)));
+            self.script.send_modify(|script| reply = Some(script.reply_to(request)));
             let Some(reply) = reply else { return };
             match self.send(&reply, to_head).await {
-                Ok(Ending::Next) if keep_alive => {}
-                Ok(Ending::Next | Ending::Close) => return self.close().await,
-                Ok(Ending::Reset) => {
+                Ok(ReplyEnd::Next) if keep_alive => {}
+                Ok(ReplyEnd::Next | ReplyEnd::Close) => return self.close().await,
+                Ok(ReplyEnd::Reset) => {
                     // With a zero linger time, closing the socket resets the connection (TCP RST).
                     let _ = self.stream.set_zero_linger();
                     return;
                 }
-                Ok(Ending::Hang) => {
-                    while self.fill().await {}
-                    return self.script.send_modify(Script::abandon);
+                Ok(ReplyEnd::Hang) => {
+                    while self.read_more().await {}
+                    return self.script.send_modify(Script::record_abandoned);
                 }
-                Err(Abandoned) => return self.script.send_modify(Script::abandon),
+                Err(ClientDisconnected) => return self.script.send_modify(Script::record_abandoned),
             }
         }
     }
 
-    async fn send(&mut self, reply: &Reply, to_head: bool) -> Result<Ending, Abandoned> {
+    async fn send(&mut self, reply: &MockResponse, to_head: bool) -> Result<ReplyEnd, ClientDisconnected> {
         self.pause(reply.delay).await?;
-        let (writes, ending) = reply.wire(to_head);
+        let (writes, ending) = reply.writes(to_head);
         for (index, bytes) in writes.iter().enumerate() {
             if index > 0 {
                 self.pause(reply.pause).await?;
@@ -121,7 +123,7 @@ impl Connection {
     }
 
     /// Waits for `length`. Fails if the client disconnects meanwhile.
-    async fn pause(&mut self, length: Duration) -> Result<(), Abandoned> {
+    async fn pause(&mut self, length: Duration) -> Result<(), ClientDisconnected> {
         if length.is_zero() {
             return Ok(());
         }
@@ -130,7 +132,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = &mut over => return Ok(()),
-                stays = self.fill() => if !stays { return Err(Abandoned) },
+                stays = self.read_more() => if !stays { return Err(ClientDisconnected) },
             }
         }
     }
@@ -139,44 +141,46 @@ impl Connection {
     /// would reset the connection.
     async fn close(mut self) {
         let _ = self.stream.shutdown().await;
-        while self.fill().await {
+        while self.read_more().await {
             self.unread.clear();
         }
     }
 
     /// Reads more bytes into `unread`. Returns `false` at the end of the connection. Cancel safe.
-    async fn fill(&mut self) -> bool {
+    async fn read_more(&mut self) -> bool {
         self.unread.reserve(8 * 1024);
         self.stream.read_buf(&mut self.unread).await.is_ok_and(|read| read > 0)
     }
 
     /// Reads the next request. Returns it with whether the connection stays open afterwards, or `None` if the client
     /// has closed the connection. Fails if the request is incomplete or malformed.
-    async fn request(&mut self) -> Result<Option<(Received, bool)>, Fault> {
+    async fn request(&mut self) -> Result<Option<(ReceivedRequest, bool)>, RequestReadError> {
         let head = loop {
             match Head::parse(&self.unread)? {
                 Some(head) => break head,
-                None if self.fill().await => {}
+                None if self.read_more().await => {}
                 None if self.unread.is_empty() => return Ok(None),
-                None => return Err(Fault::BrokeOff(format!("after {} bytes of a head", self.unread.len()))),
+                None => {
+                    return Err(RequestReadError::Incomplete(format!("after {} bytes of a head", self.unread.len())));
+                }
             }
         };
         self.unread.advance(head.length);
         let Head { method, target, mut headers, keep_alive, .. } = head;
         let body = self.body(&mut headers).await.map_err(|fault| match fault {
-            Fault::BrokeOff(what) => Fault::BrokeOff(format!("{method} {target} {what}")),
-            Fault::Malformed(what) => Fault::Malformed(format!("{method} {target} {what}")),
+            RequestReadError::Incomplete(what) => RequestReadError::Incomplete(format!("{method} {target} {what}")),
+            RequestReadError::Malformed(what) => RequestReadError::Malformed(format!("{method} {target} {what}")),
         })?;
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (target, None),
         };
-        Ok(Some((Received { method, path, query, headers, body, connection: self.number }, keep_alive)))
+        Ok(Some((ReceivedRequest { method, path, query, headers, body, connection: self.number }, keep_alive)))
     }
 
     /// Reads the body (RFC 9112, section 6).
-    async fn body(&mut self, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
-        let malformed = |what: &str| Err(Fault::Malformed(format!("has {what}")));
+    async fn body(&mut self, headers: &mut HeaderMap) -> Result<Bytes, RequestReadError> {
+        let malformed = |what: &str| Err(RequestReadError::Malformed(format!("has {what}")));
         let lengths: Vec<&HeaderValue> = headers.get_all("content-length").iter().collect();
         let length = match (headers.get("transfer-encoding"), lengths.as_slice()) {
             (None, []) => return Ok(Bytes::new()),
@@ -199,20 +203,20 @@ impl Connection {
             let _ = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
         }
         match length {
-            Some(length) => self.exactly(length).await,
+            Some(length) => self.read_exactly(length).await,
             None => self.chunks(headers).await,
         }
     }
 
     /// Reads a chunked body (RFC 9112, section 7.1) and adds its trailers to the headers.
-    async fn chunks(&mut self, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
-        let malformed = |what: &str| Fault::Malformed(format!("has {what}"));
+    async fn chunks(&mut self, headers: &mut HeaderMap) -> Result<Bytes, RequestReadError> {
+        let malformed = |what: &str| RequestReadError::Malformed(format!("has {what}"));
         let mut body = BytesMut::new();
         loop {
             let (line, size) = loop {
                 match httparse::parse_chunk_size(&self.unread) {
                     Ok(Status::Complete(found)) => break found,
-                    Ok(Status::Partial) => self.more(body.len()).await?,
+                    Ok(Status::Partial) => self.read_more_body(body.len()).await?,
                     Err(_) => return Err(malformed("a chunk size that is not a hexadecimal number")),
                 }
             };
@@ -220,8 +224,8 @@ impl Connection {
             if size == 0 {
                 break;
             }
-            body.extend_from_slice(&self.exactly(usize::try_from(size).unwrap_or(usize::MAX)).await?);
-            if self.exactly(2).await? != "\r\n" {
+            body.extend_from_slice(&self.read_exactly(usize::try_from(size).unwrap_or(usize::MAX)).await?);
+            if self.read_exactly(2).await? != "\r\n" {
                 return Err(malformed("a chunk that is longer than its size"));
             }
         }
@@ -236,29 +240,33 @@ impl Connection {
                 Ok(Status::Partial) => {}
                 Err(error) => return Err(malformed(&format!("invalid trailers: {error}"))),
             }
-            self.more(body.len()).await?;
+            self.read_more_body(body.len()).await?;
         }
     }
 
-    async fn exactly(&mut self, length: usize) -> Result<Bytes, Fault> {
+    async fn read_exactly(&mut self, length: usize) -> Result<Bytes, RequestReadError> {
         while self.unread.len() < length {
-            self.more(self.unread.len()).await?;
+            self.read_more_body(self.unread.len()).await?;
         }
         Ok(self.unread.split_to(length).freeze())
     }
 
     /// Reads more of a body of which `so_far` bytes were read. Fails if the connection ends.
-    async fn more(&mut self, so_far: usize) -> Result<(), Fault> {
-        if self.fill().await { Ok(()) } else { Err(Fault::BrokeOff(format!("after {so_far} bytes of the body"))) }
+    async fn read_more_body(&mut self, so_far: usize) -> Result<(), RequestReadError> {
+        if self.read_more().await {
+            Ok(())
+        } else {
+            Err(RequestReadError::Incomplete(format!("after {so_far} bytes of the body")))
+        }
     }
 }
 
 impl Head {
     /// Parses the head at the beginning of `bytes`. Returns `None` if the head is incomplete.
-    fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, RequestReadError> {
         let malformed = |what: &str| {
             let text = String::from_utf8_lossy(bytes);
-            Fault::Malformed(format!("{what}: {}", text.lines().next().unwrap_or_default()))
+            RequestReadError::Malformed(format!("{what}: {}", text.lines().next().unwrap_or_default()))
         };
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut fields);

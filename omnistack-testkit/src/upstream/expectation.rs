@@ -1,6 +1,6 @@
 //! Expected requests: how often they are expected, and the replies to them.
 
-use super::{received::Received, reply::Reply, script::Script};
+use super::{received::ReceivedRequest, reply::MockResponse, script::Script};
 use std::{
     fmt,
     ops::{RangeFrom, RangeFull, RangeInclusive, RangeToInclusive},
@@ -27,19 +27,19 @@ use tokio::sync::watch;
 /// # }
 /// ```
 #[must_use = "an expectation takes effect when it gets a reply"]
-pub struct Expect<'upstream> {
+pub struct ExpectationBuilder<'upstream> {
     script: &'upstream watch::Sender<Script>,
     expectation: Expectation,
     /// The text between the description so far and the next condition.
-    joint: &'static str,
+    separator: &'static str,
 }
 
-impl<'upstream> Expect<'upstream> {
+impl<'upstream> ExpectationBuilder<'upstream> {
     pub(super) fn any(script: &'upstream watch::Sender<Script>, declared: &'static Location<'static>) -> Self {
-        let answer = Box::new(|_: &Received| Reply::status(200));
+        let answer = Box::new(|_: &ReceivedRequest| MockResponse::status(200));
         let expectation =
             Expectation { what: "any request".into(), declared, conditions: vec![], times: 1.into(), used: 0, answer };
-        Self { script, expectation, joint: " with " }
+        Self { script, expectation, separator: " with " }
     }
 
     pub(super) fn request(
@@ -88,21 +88,21 @@ impl<'upstream> Expect<'upstream> {
     }
 
     /// Requires any other condition. `what` names the condition in failure messages.
-    pub fn matching(mut self, what: &str, holds: impl Fn(&Received) -> bool + Send + Sync + 'static) -> Self {
-        self.expectation.what.extend([std::mem::replace(&mut self.joint, ", "), what]);
+    pub fn matching(mut self, what: &str, holds: impl Fn(&ReceivedRequest) -> bool + Send + Sync + 'static) -> Self {
+        self.expectation.what.extend([std::mem::replace(&mut self.separator, ", "), what]);
         self.expectation.require(what, holds);
         self
     }
 
     /// Sets how often the request is expected: `2` for exactly twice, `1..` for at least once, `..=3` for at most
     /// three times, `2..=3` for two or three times, or `..` for any number of times. The default is once.
-    pub fn times(mut self, times: impl Into<Times>) -> Self {
+    pub fn times(mut self, times: impl Into<ExpectedCount>) -> Self {
         self.expectation.times = times.into();
         self
     }
 
     /// Sends `reply` to every matching request. This call adds the expectation to the server.
-    pub fn reply(self, reply: Reply) {
+    pub fn reply(self, reply: MockResponse) {
         self.reply_with(move |_| reply.clone());
     }
 
@@ -117,13 +117,13 @@ impl<'upstream> Expect<'upstream> {
     /// upstream.expect("POST", "/echo").times(..).reply_with(|request| Reply::text(200, &request.body));
     /// # }
     /// ```
-    pub fn reply_with(mut self, answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) {
+    pub fn reply_with(mut self, answer: impl Fn(&ReceivedRequest) -> MockResponse + Send + Sync + 'static) {
         self.expectation.answer = Box::new(answer);
         self.script.send_modify(|script| script.expect(self.expectation));
     }
 }
 
-impl fmt::Debug for Expect<'_> {
+impl fmt::Debug for ExpectationBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Expect").field(&self.expectation).finish()
     }
@@ -131,62 +131,62 @@ impl fmt::Debug for Expect<'_> {
 
 /// How often a request is expected, converted from a number or a range by [`Expect::times`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    least: usize,
-    most: usize,
+pub struct ExpectedCount {
+    min: usize,
+    max: usize,
 }
 
-impl From<usize> for Times {
+impl From<usize> for ExpectedCount {
     fn from(times: usize) -> Self {
-        Self { least: times, most: times }
+        Self { min: times, max: times }
     }
 }
 
-impl From<RangeFull> for Times {
+impl From<RangeFull> for ExpectedCount {
     fn from(_: RangeFull) -> Self {
-        Self { least: 0, most: usize::MAX }
+        Self { min: 0, max: usize::MAX }
     }
 }
 
-impl From<RangeFrom<usize>> for Times {
+impl From<RangeFrom<usize>> for ExpectedCount {
     fn from(times: RangeFrom<usize>) -> Self {
-        Self { least: times.start, most: usize::MAX }
+        Self { min: times.start, max: usize::MAX }
     }
 }
 
-impl From<RangeToInclusive<usize>> for Times {
+impl From<RangeToInclusive<usize>> for ExpectedCount {
     fn from(times: RangeToInclusive<usize>) -> Self {
-        Self { least: 0, most: times.end }
+        Self { min: 0, max: times.end }
     }
 }
 
-impl From<RangeInclusive<usize>> for Times {
+impl From<RangeInclusive<usize>> for ExpectedCount {
     fn from(times: RangeInclusive<usize>) -> Self {
-        Self { least: *times.start(), most: *times.end() }
+        Self { min: *times.start(), max: *times.end() }
     }
 }
 
-type Condition = Box<dyn Fn(&Received) -> bool + Send + Sync>;
-type Answer = Box<dyn Fn(&Received) -> Reply + Send + Sync>;
+type Condition = Box<dyn Fn(&ReceivedRequest) -> bool + Send + Sync>;
+type ReplyFn = Box<dyn Fn(&ReceivedRequest) -> MockResponse + Send + Sync>;
 
 pub(super) struct Expectation {
     what: String,
     declared: &'static Location<'static>,
     conditions: Vec<(String, Condition)>,
-    times: Times,
+    times: ExpectedCount,
     used: usize,
-    answer: Answer,
+    answer: ReplyFn,
 }
 
 impl Expectation {
-    fn require(&mut self, what: &str, holds: impl Fn(&Received) -> bool + Send + Sync + 'static) {
+    fn require(&mut self, what: &str, holds: impl Fn(&ReceivedRequest) -> bool + Send + Sync + 'static) {
         self.conditions.push((what.to_owned(), Box::new(holds)));
     }
 
     /// Returns the reply and counts the use, or returns `None` if the request doesn't match or the expectation is
     /// used up.
-    pub(super) fn answer(&mut self, request: &Received) -> Option<Reply> {
-        let mine = self.used < self.times.most && self.conditions.iter().all(|(_, holds)| holds(request));
+    pub(super) fn reply_to(&mut self, request: &ReceivedRequest) -> Option<MockResponse> {
+        let mine = self.used < self.times.max && self.conditions.iter().all(|(_, holds)| holds(request));
         mine.then(|| {
             self.used += 1;
             (self.answer)(request)
@@ -194,18 +194,18 @@ impl Expectation {
     }
 
     /// Describes why [`answer`](Self::answer) returns `None` for this request.
-    pub(super) fn objection(&self, request: &Received) -> String {
+    pub(super) fn mismatch(&self, request: &ReceivedRequest) -> String {
         let different: Vec<&str> =
             self.conditions.iter().filter(|(_, holds)| !holds(request)).map(|(what, _)| what.as_str()).collect();
         match different.as_slice() {
-            [] => format!("{self} is used up, {} of {}", self.used, self.times.most),
+            [] => format!("{self} is used up, {} of {}", self.used, self.times.max),
             different => format!("{self} differs: {}", different.join(", ")),
         }
     }
 
     pub(super) fn unmet(&self) -> Option<String> {
-        let (least, used) = (self.times.least, self.used);
-        let at_least = if self.times.most > least { "at least " } else { "" };
+        let (least, used) = (self.times.min, self.used);
+        let at_least = if self.times.max > least { "at least " } else { "" };
         (used < least).then(|| format!("{self} was expected {at_least}{least}x, and came {used}x"))
     }
 }

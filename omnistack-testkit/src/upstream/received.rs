@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt};
 /// A request as the mock server received it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Received {
+pub struct ReceivedRequest {
     /// The method, as sent.
     pub method: Method,
     /// The path as sent: percent-encoded, without the query. A whole URL if the client uses the mock server as a proxy.
@@ -23,7 +23,7 @@ pub struct Received {
     pub connection: usize,
 }
 
-impl Received {
+impl ReceivedRequest {
     /// Returns the first value of a header, or `None` if it is absent or not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -50,7 +50,7 @@ impl Received {
 }
 
 /// Writes the request line without the version, such as `GET /v1/charges?limit=10`.
-impl fmt::Display for Received {
+impl fmt::Display for ReceivedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.path)?;
         self.query.as_ref().map_or(Ok(()), |query| write!(f, "?{query}"))

@@ -11,17 +11,17 @@ use std::time::Duration;
 /// connection stays open for the next request, unless the client or the reply has a header `connection: close`.
 #[derive(Clone, Debug)]
 #[must_use = "a reply does nothing until an expectation gives it"]
-pub struct Reply {
+pub struct MockResponse {
     status: u16,
     headers: Vec<(String, String)>,
     body: Body,
-    stop: Option<(usize, Ending)>,
+    stop: Option<(usize, ReplyEnd)>,
     drip: Option<usize>,
     pub(super) delay: Duration,
     pub(super) pause: Duration,
 }
 
-impl Reply {
+impl MockResponse {
     /// Creates a reply with a status line, which has the registered reason phrase of the status if there is one, and
     /// an empty body.
     ///
@@ -81,7 +81,7 @@ impl Reply {
     /// let anthropic = Reply::sse([("message_start", "{}"), ("message_stop", "{}")]).spaced(Duration::from_millis(50));
     /// let never_ends = Reply::sse(["{}"]).hang_after(usize::MAX);
     /// ```
-    pub fn sse(events: impl IntoIterator<Item = impl Into<Event>>) -> Self {
+    pub fn sse(events: impl IntoIterator<Item = impl Into<ServerSentEvent>>) -> Self {
         Self::chunked(events.into_iter().map(|event| event.into().0)).header("content-type", "text/event-stream")
     }
 
@@ -136,11 +136,11 @@ impl Reply {
     pub fn drip(mut self, bytes: usize, pause: Duration) -> Self {
         assert!(bytes > 0, "`drip` needs at least 1 byte at a time: use `Reply::hang_after(0)` to send nothing");
         self.drip = Some(bytes);
-        self.spaced(pause)
+        self.pause_between_chunks(pause)
     }
 
     /// Sets the pause between the chunks or events of the body.
-    pub fn spaced(mut self, pause: Duration) -> Self {
+    pub fn pause_between_chunks(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
@@ -159,7 +159,7 @@ impl Reply {
     /// let stream_breaks = Reply::sse(["one", "two"]).cut_after("data: one\n\nda".len());
     /// ```
     pub fn cut_after(mut self, bytes: usize) -> Self {
-        self.stop = Some((bytes, Ending::Close));
+        self.stop = Some((bytes, ReplyEnd::Close));
         self
     }
 
@@ -168,14 +168,14 @@ impl Reply {
     /// A reset may overtake bytes in transit. On Linux's loopback, up to some tens of KiB arrive before it. Other
     /// systems may drop bytes that the client has not read yet.
     pub fn reset_after(mut self, bytes: usize) -> Self {
-        self.stop = Some((bytes, Ending::Reset));
+        self.stop = Some((bytes, ReplyEnd::Reset));
         self
     }
 
     /// Stops sending after `bytes` bytes of the body, counted as in [`cut_after`](Self::cut_after), and keeps the
     /// connection open until the client disconnects.
     pub fn hang_after(mut self, bytes: usize) -> Self {
-        self.stop = Some((bytes, Ending::Hang));
+        self.stop = Some((bytes, ReplyEnd::Hang));
         self
     }
 
@@ -188,7 +188,7 @@ impl Reply {
 
     /// Returns the writes of this reply, to be separated by the pause, and what happens after the last one. A reply
     /// to HEAD has no body.
-    pub(super) fn wire(&self, to_head: bool) -> (Vec<Bytes>, Ending) {
+    pub(super) fn writes(&self, to_head: bool) -> (Vec<Bytes>, ReplyEnd) {
         let limit = self.stop.map_or(usize::MAX, |(bytes, _)| bytes);
         let body = match &self.body {
             Body::Raw(bytes) => vec![bytes.slice(..bytes.len().min(limit))],
@@ -208,7 +208,7 @@ impl Reply {
                 .iter()
                 .any(|(name, value)| name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")),
         };
-        (writes, self.stop.map_or(if closes { Ending::Close } else { Ending::Next }, |(_, ending)| ending))
+        (writes, self.stop.map_or(if closes { ReplyEnd::Close } else { ReplyEnd::Next }, |(_, ending)| ending))
     }
 
     fn head(&self) -> String {
@@ -230,9 +230,9 @@ impl Reply {
 
 /// A server-sent event, for [`Reply::sse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event(String);
+pub struct ServerSentEvent(String);
 
-impl Event {
+impl ServerSentEvent {
     /// Creates an event from raw text of the stream, including line ends: a comment (`": ping\n\n"`), an `id` field,
     /// or invalid text.
     pub fn verbatim(text: impl Into<String>) -> Self {
@@ -241,21 +241,21 @@ impl Event {
 }
 
 /// Creates an event with this data: one `data:` line for each line of it, and a blank line.
-impl From<&str> for Event {
+impl From<&str> for ServerSentEvent {
     fn from(data: &str) -> Self {
         let lines: String = data.split('\n').flat_map(|line| ["data: ", line, "\n"]).collect();
         Self(lines + "\n")
     }
 }
 
-impl From<String> for Event {
+impl From<String> for ServerSentEvent {
     fn from(data: String) -> Self {
         data.as_str().into()
     }
 }
 
 /// Creates an event with this name and data.
-impl From<(&str, &str)> for Event {
+impl From<(&str, &str)> for ServerSentEvent {
     fn from((name, data): (&str, &str)) -> Self {
         Self(format!("event: {name}\n{}", Self::from(data).0))
     }
@@ -270,7 +270,7 @@ enum Body {
 
 /// The action after the last byte of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum ReplyEnd {
     Next,
     Close,
     Reset,

@@ -1,12 +1,12 @@
 //! The state of a mock server: its expectations, the requests it received and the problems it found.
 
-use super::{expectation::Expectation, received::Received, reply::Reply};
+use super::{expectation::Expectation, received::ReceivedRequest, reply::MockResponse};
 use std::fmt::Write as _;
 
 #[derive(Debug, Default)]
 pub(super) struct Script {
     expectations: Vec<Expectation>,
-    arrived: Vec<Received>,
+    arrived: Vec<ReceivedRequest>,
     unexpected: Vec<String>,
     malformed: Vec<String>,
     broken_off: Vec<String>,
@@ -19,12 +19,12 @@ impl Script {
     }
 
     /// Records a request and returns its reply: that of the first expectation which matches, or 501 with a report.
-    pub(super) fn answer(&mut self, request: Received) -> Reply {
+    pub(super) fn reply_to(&mut self, request: ReceivedRequest) -> MockResponse {
         self.arrived.push(request.clone());
-        if let Some(reply) = self.expectations.iter_mut().find_map(|expectation| expectation.answer(&request)) {
+        if let Some(reply) = self.expectations.iter_mut().find_map(|expectation| expectation.reply_to(&request)) {
             return reply;
         }
-        let objections = self.expectations.iter().map(|expectation| expectation.objection(&request));
+        let objections = self.expectations.iter().map(|expectation| expectation.mismatch(&request));
         let expected = match list(objections) {
             list if list.is_empty() => "  nothing\n".to_owned(),
             list => list,
@@ -36,22 +36,22 @@ impl Script {
             let _ = writeln!(report, "  {name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
         let _ = writeln!(report, "\n{}", request.text());
-        Reply::text(501, report)
+        MockResponse::text(501, report)
     }
 
-    pub(super) fn malformed(&mut self, what: String) {
+    pub(super) fn record_malformed(&mut self, what: String) {
         self.malformed.push(what);
     }
 
-    pub(super) fn broke_off(&mut self, what: String) {
+    pub(super) fn record_incomplete(&mut self, what: String) {
         self.broken_off.push(what);
     }
 
-    pub(super) fn abandon(&mut self) {
+    pub(super) fn record_abandoned(&mut self) {
         self.abandoned += 1;
     }
 
-    pub(super) fn requests(&self) -> Vec<Received> {
+    pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
         self.arrived.clone()
     }
 

@@ -1,6 +1,6 @@
 //! Tests the mock server over raw TCP, because an HTTP client would hide details of the connection.
 
-use super::{ClosedPort, Event, Reply, Script, Upstream};
+use super::{ClosedPort, MockResponse, MockServer, Script, ServerSentEvent};
 use std::{
     io::ErrorKind,
     panic::{AssertUnwindSafe, Location, catch_unwind},
@@ -15,11 +15,11 @@ use tokio::{
 const GET: &str = "GET / HTTP/1.1\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn connect(upstream: &Upstream) -> TcpStream {
+async fn connect(upstream: &MockServer) -> TcpStream {
     TcpStream::connect(upstream.address()).await.unwrap()
 }
 
-async fn send(upstream: &Upstream, bytes: impl AsRef<[u8]>) -> TcpStream {
+async fn send(upstream: &MockServer, bytes: impl AsRef<[u8]>) -> TcpStream {
     let mut stream = connect(upstream).await;
     stream.write_all(bytes.as_ref()).await.unwrap();
     stream
@@ -41,7 +41,7 @@ async fn reads(stream: &mut TcpStream, expected: &str) {
 }
 
 /// Sends a request with `connection: close` on a new connection and returns the response.
-async fn exchange(upstream: &Upstream, request_line: &str, more: &str) -> String {
+async fn exchange(upstream: &MockServer, request_line: &str, more: &str) -> String {
     let request = format!("{request_line} HTTP/1.1\r\nconnection: close\r\n{more}");
     let request = if more.contains("\r\n\r\n") { request } else { request + "\r\n" };
     let (answer, end) = rest(&mut send(upstream, request).await).await;
@@ -49,8 +49,8 @@ async fn exchange(upstream: &Upstream, request_line: &str, more: &str) -> String
     answer
 }
 
-async fn answer_to(reply: Reply) -> (String, Option<ErrorKind>) {
-    let upstream = Upstream::script([reply]).await;
+async fn answer_to(reply: MockResponse) -> (String, Option<ErrorKind>) {
+    let upstream = MockServer::script([reply]).await;
     rest(&mut send(&upstream, GET).await).await
 }
 
@@ -59,7 +59,7 @@ fn status(answer: &str) -> &str {
 }
 
 /// Drops the server and returns the message of its panic.
-fn failure(upstream: Upstream) -> String {
+fn failure(upstream: MockServer) -> String {
     let panic = catch_unwind(AssertUnwindSafe(|| drop(upstream))).expect_err("the upstream should fail the test");
     *panic.downcast::<String>().unwrap()
 }
@@ -69,28 +69,28 @@ fn failure(upstream: Upstream) -> String {
 #[tokio::test]
 async fn replies_are_the_scripted_bytes() {
     let open_ended = "HTTP/1.1 200 Fine\r\nX-Odd:1\r\n\r\nuntil close";
-    let close = |reply: Reply| reply.header("Connection", "close");
+    let close = |reply: MockResponse| reply.header("Connection", "close");
     let cases = [
         (
-            close(Reply::json(200, r#"{"id":1}"#)),
+            close(MockResponse::json(200, r#"{"id":1}"#)),
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nConnection: close\r\ncontent-length: 8\r\n\r\n{\"id\":1}",
         ),
         (
-            close(Reply::status(503).header("retry-after", "1")),
+            close(MockResponse::status(503).header("retry-after", "1")),
             "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nConnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
-        (close(Reply::status(599)), "HTTP/1.1 599 \r\nConnection: close\r\ncontent-length: 0\r\n\r\n"),
-        (close(Reply::status(204)), "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
+        (close(MockResponse::status(599)), "HTTP/1.1 599 \r\nConnection: close\r\ncontent-length: 0\r\n\r\n"),
+        (close(MockResponse::status(204)), "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
         (
-            close(Reply::content(200, "x/y", b"abc").header("Content-Length", "9")),
+            close(MockResponse::content(200, "x/y", b"abc").header("Content-Length", "9")),
             "HTTP/1.1 200 OK\r\ncontent-type: x/y\r\nContent-Length: 9\r\nConnection: close\r\n\r\nabc",
         ),
         (
-            close(Reply::chunked(["Hello, wide", "", " world"])),
+            close(MockResponse::chunked(["Hello, wide", "", " world"])),
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nConnection: close\r\n\r\nb\r\nHello, wide\r\n6\r\n world\r\n0\r\n\r\n",
         ),
-        (Reply::raw(open_ended), open_ended),
-        (Reply::raw(""), ""),
+        (MockResponse::raw(open_ended), open_ended),
+        (MockResponse::raw(""), ""),
     ];
     for (reply, expected) in cases {
         assert_eq!(answer_to(reply).await, (expected.to_owned(), None));
@@ -99,8 +99,9 @@ async fn replies_are_the_scripted_bytes() {
 
 #[tokio::test]
 async fn events_are_framed_as_server_sent_events() {
-    let events: [Event; 4] = ["two\nlines".into(), ("stop", "{}").into(), Event::verbatim(": ping\n\n"), "é".into()];
-    let (answer, _) = answer_to(Reply::sse(events).header("connection", "close")).await;
+    let events: [ServerSentEvent; 4] =
+        ["two\nlines".into(), ("stop", "{}").into(), ServerSentEvent::verbatim(": ping\n\n"), "é".into()];
+    let (answer, _) = answer_to(MockResponse::sse(events).header("connection", "close")).await;
     let body = "17\r\ndata: two\ndata: lines\n\n\r\n16\r\nevent: stop\ndata: {}\n\n\r\n8\r\n: ping\n\n\r\na\r\ndata: é\n\n\r\n0\r\n\r\n";
     assert!(answer.contains("content-type: text/event-stream\r\n"), "{answer}");
     assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, body);
@@ -108,7 +109,7 @@ async fn events_are_framed_as_server_sent_events() {
 
 #[tokio::test]
 async fn head_has_the_length_and_not_the_body() {
-    let upstream = Upstream::script([Reply::text(200, "twelve bytes")]).await;
+    let upstream = MockServer::script([MockResponse::text(200, "twelve bytes")]).await;
     let answer = exchange(&upstream, "HEAD /", "").await;
     assert!(answer.ends_with("content-length: 12\r\n\r\n"), "{answer}");
 }
@@ -117,7 +118,13 @@ async fn head_has_the_length_and_not_the_body() {
 async fn a_connection_is_reused_and_pipelined() {
     let raw = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
-    let upstream = Upstream::script([Reply::raw(raw), Reply::raw(chunked), Reply::status(204), Reply::raw(raw)]).await;
+    let upstream = MockServer::script([
+        MockResponse::raw(raw),
+        MockResponse::raw(chunked),
+        MockResponse::status(204),
+        MockResponse::raw(raw),
+    ])
+    .await;
     let mut stream = send(&upstream, format!("{GET}{GET}")).await;
     reads(&mut stream, &format!("{raw}{chunked}")).await;
     stream.write_all(GET.as_bytes()).await.unwrap();
@@ -128,7 +135,7 @@ async fn a_connection_is_reused_and_pipelined() {
 
 #[tokio::test]
 async fn http_1_0_closes_unless_asked_to_stay() {
-    let upstream = Upstream::script([Reply::status(204), Reply::status(204)]).await;
+    let upstream = MockServer::script([MockResponse::status(204), MockResponse::status(204)]).await;
     let mut stream = send(&upstream, "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").await;
     let answer = "HTTP/1.1 204 No Content\r\n\r\n";
     reads(&mut stream, answer).await;
@@ -140,7 +147,7 @@ async fn http_1_0_closes_unless_asked_to_stay() {
 
 #[tokio::test]
 async fn requests_are_kept_as_they_came() {
-    let upstream = Upstream::script([Reply::status(204)]).await;
+    let upstream = MockServer::script([MockResponse::status(204)]).await;
     exchange(&upstream, "PATCH /a%20b?q=c%2Bd+e&q=2&empty", "X-Id: 7\r\nContent-Length: 3\r\n\r\nabc").await;
     let request = &upstream.requests()[0];
     assert_eq!(request.to_string(), "PATCH /a%20b?q=c%2Bd+e&q=2&empty");
@@ -153,7 +160,7 @@ async fn requests_are_kept_as_they_came() {
 
 #[tokio::test]
 async fn chunked_bodies_are_put_together_however_they_arrive() {
-    let upstream = Upstream::script([Reply::status(204)]).await;
+    let upstream = MockServer::script([MockResponse::status(204)]).await;
     let request = "POST / HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nWiki\r\nC\r\npedia in\r\n\r\n\r\n0\r\nX-Sum: 9\r\n\r\n";
     let mut stream = connect(&upstream).await;
     stream.set_nodelay(true).unwrap();
@@ -168,7 +175,7 @@ async fn chunked_bodies_are_put_together_however_they_arrive() {
 
 #[tokio::test]
 async fn a_client_that_asks_first_is_told_to_continue() {
-    let upstream = Upstream::script([Reply::status(204)]).await;
+    let upstream = MockServer::script([MockResponse::status(204)]).await;
     let head = "PUT / HTTP/1.1\r\nexpect: 100-Continue\r\ncontent-length: 4\r\n\r\n";
     let mut stream = send(&upstream, head).await;
     reads(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
@@ -191,7 +198,7 @@ async fn what_is_not_http_is_refused_and_fails_the_test() {
         ("POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(), "other than chunked"),
     ];
     for (request, why) in cases {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         let (answer, end) = rest(&mut send(&upstream, request).await).await;
         assert_eq!((status(&answer), end), ("400", None));
         assert!(answer.contains(why), "{answer}");
@@ -201,12 +208,12 @@ async fn what_is_not_http_is_refused_and_fails_the_test() {
 
 #[tokio::test]
 async fn a_request_that_breaks_off_is_only_told() {
-    let upstream = Upstream::start().await;
+    let upstream = MockServer::start().await;
     let mut stream = send(&upstream, "POST /half HTTP/1.1\r\ncontent-length: 9\r\n\r\nabc").await;
     stream.shutdown().await.unwrap();
     assert_eq!(rest(&mut stream).await, (String::new(), None));
     upstream.verify();
-    upstream.expect("GET", "/").reply(Reply::status(200));
+    upstream.expect("GET", "/").reply(MockResponse::status(200));
     assert!(failure(upstream).contains("broke off: POST /half after 3 bytes of the body"));
 }
 
@@ -214,11 +221,11 @@ async fn a_request_that_breaks_off_is_only_told() {
 
 #[tokio::test]
 async fn the_first_that_matches_and_has_a_use_left_answers() {
-    let upstream = Upstream::start().await;
-    upstream.expect("GET", "/a").times(2).reply(Reply::status(503));
-    upstream.expect("GET", "/b").times(..).reply(Reply::status(202));
-    upstream.expect("GET", "/a").times(1..).reply(Reply::status(200));
-    upstream.expect("GET", "/never").times(..=3).reply(Reply::status(500));
+    let upstream = MockServer::start().await;
+    upstream.expect("GET", "/a").times(2).reply(MockResponse::status(503));
+    upstream.expect("GET", "/b").times(..).reply(MockResponse::status(202));
+    upstream.expect("GET", "/a").times(1..).reply(MockResponse::status(200));
+    upstream.expect("GET", "/never").times(..=3).reply(MockResponse::status(500));
     let mut statuses = vec![];
     for path in ["/a", "/b", "/a", "/b", "/a", "/a?x=1"] {
         statuses.push(status(&exchange(&upstream, &format!("GET {path}"), "").await).to_owned());
@@ -229,7 +236,7 @@ async fn the_first_that_matches_and_has_a_use_left_answers() {
 
 #[tokio::test]
 async fn conditions_narrow_an_expectation() {
-    let upstream = Upstream::start().await;
+    let upstream = MockServer::start().await;
     upstream
         .expect("POST", "/x")
         .query("q", "a b")
@@ -237,7 +244,7 @@ async fn conditions_narrow_an_expectation() {
         .body_contains("ount=12")
         .matching("an even length", |request| request.body.len() % 2 == 0)
         .times(1)
-        .reply_with(|request| Reply::text(200, request.header("x-key").unwrap_or_default()));
+        .reply_with(|request| MockResponse::text(200, request.header("x-key").unwrap_or_default()));
     let length = "content-length: 10\r\n\r\namount=123";
     let body = |key: &str| format!("x-key: other\r\nx-key: {key}\r\n{length}");
 
@@ -256,8 +263,8 @@ async fn conditions_narrow_an_expectation() {
 
 #[tokio::test]
 async fn a_path_with_a_query_fixes_the_query() {
-    let upstream = Upstream::start().await;
-    upstream.expect("GET", "/x?b=2&a=1").reply(Reply::status(200));
+    let upstream = MockServer::start().await;
+    upstream.expect("GET", "/x?b=2&a=1").reply(MockResponse::status(200));
     assert_eq!(status(&exchange(&upstream, "GET /x?a=1&b=2", "").await), "501");
     assert_eq!(status(&exchange(&upstream, "GET /x?b=2&a=1", "").await), "200");
     assert!(failure(upstream).contains("unexpected request GET /x?a=1&b=2"));
@@ -265,10 +272,10 @@ async fn a_path_with_a_query_fixes_the_query() {
 
 #[tokio::test]
 async fn unmet_expectations_fail_the_test() {
-    let upstream = Upstream::start().await;
+    let upstream = MockServer::start().await;
     let line = line!() + 1;
-    upstream.expect("GET", "/a").times(2).reply(Reply::status(200));
-    upstream.expect("GET", "/b").times(1..=2).reply(Reply::status(200));
+    upstream.expect("GET", "/a").times(2).reply(MockResponse::status(200));
+    upstream.expect("GET", "/b").times(1..=2).reply(MockResponse::status(200));
     exchange(&upstream, "GET /a", "").await;
     assert!(catch_unwind(AssertUnwindSafe(|| upstream.verify())).is_err());
     let wrong = failure(upstream);
@@ -280,8 +287,8 @@ async fn unmet_expectations_fail_the_test() {
 
 #[tokio::test]
 async fn a_test_that_fails_already_is_not_failed_twice() {
-    let upstream = Upstream::start().await;
-    upstream.expect("GET", "/").reply(Reply::status(200));
+    let upstream = MockServer::start().await;
+    upstream.expect("GET", "/").reply(MockResponse::status(200));
     let panic = catch_unwind(AssertUnwindSafe(move || {
         let _held = upstream;
         panic!("the test's own");
@@ -293,7 +300,7 @@ async fn a_test_that_fails_already_is_not_failed_twice() {
 
 #[tokio::test]
 async fn a_reset_is_a_reset() {
-    assert_eq!(answer_to(Reply::reset()).await, (String::new(), Some(ErrorKind::ConnectionReset)));
+    assert_eq!(answer_to(MockResponse::reset()).await, (String::new(), Some(ErrorKind::ConnectionReset)));
 }
 
 #[tokio::test]
@@ -302,15 +309,15 @@ async fn bodies_end_where_the_script_says() {
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 10\r\n\r\n",
         Some(ErrorKind::ConnectionReset),
     );
-    let text = || Reply::text(200, "0123456789");
+    let text = || MockResponse::text(200, "0123456789");
     assert_eq!(answer_to(text().cut_after(4)).await, (format!("{head}0123"), None));
     assert_eq!(answer_to(text().cut_after(0)).await, (head.to_owned(), None));
     assert_eq!(answer_to(text().cut_after(99)).await, (format!("{head}0123456789"), None));
     assert_eq!(answer_to(text().reset_after(4)).await, (format!("{head}0123"), reset));
-    assert_eq!(answer_to(Reply::raw("HTTP/1.1 2").cut_after(6)).await, ("HTTP/1".to_owned(), None));
+    assert_eq!(answer_to(MockResponse::raw("HTTP/1.1 2").cut_after(6)).await, ("HTTP/1".to_owned(), None));
 
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    let chunks = || Reply::chunked(["abc", "def"]);
+    let chunks = || MockResponse::chunked(["abc", "def"]);
     assert_eq!(answer_to(chunks().cut_after(2)).await, (format!("{head}3\r\nab"), None));
     assert_eq!(answer_to(chunks().cut_after(3)).await, (format!("{head}3\r\nabc\r\n"), None));
     assert_eq!(answer_to(chunks().reset_after(4)).await, (format!("{head}3\r\nabc\r\n3\r\nd"), reset));
@@ -328,47 +335,47 @@ async fn a_closed_port_refuses() {
 
 #[tokio::test]
 async fn hanging_lasts_until_the_client_leaves() {
-    let upstream = Upstream::script([Reply::hang(), Reply::text(200, "abc").hang_after(1)]).await;
+    let upstream = MockServer::script([MockResponse::hang(), MockResponse::text(200, "abc").hang_after(1)]).await;
     let first = send(&upstream, GET).await;
     let mut second = {
-        upstream.received(1).await;
+        upstream.wait_for_requests(1).await;
         send(&upstream, GET).await
     };
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 3\r\n\r\na";
     reads(&mut second, head).await;
     assert_eq!(first.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(first);
-    upstream.abandoned(1).await;
+    upstream.wait_for_abandoned(1).await;
     drop(second);
-    upstream.abandoned(2).await;
+    upstream.wait_for_abandoned(2).await;
 }
 
 #[tokio::test]
 async fn leaving_during_a_delay_or_between_bytes_is_noticed() {
     let hour = Duration::from_hours(1);
-    for reply in [Reply::status(200).delay(hour), Reply::text(200, "abc").drip(1, hour)] {
-        let upstream = Upstream::script([reply]).await;
+    for reply in [MockResponse::status(200).delay(hour), MockResponse::text(200, "abc").drip(1, hour)] {
+        let upstream = MockServer::script([reply]).await;
         let stream = send(&upstream, GET).await;
-        assert_eq!(upstream.received(1).await.len(), 1);
+        assert_eq!(upstream.wait_for_requests(1).await.len(), 1);
         drop(stream);
-        upstream.abandoned(1).await;
+        upstream.wait_for_abandoned(1).await;
     }
 }
 
 #[tokio::test]
 async fn leaving_while_a_large_body_is_written_is_noticed() {
-    let upstream = Upstream::script([Reply::text(200, vec![b'x'; 32 << 20])]).await;
+    let upstream = MockServer::script([MockResponse::text(200, vec![b'x'; 32 << 20])]).await;
     let mut stream = send(&upstream, GET).await;
     reads(&mut stream, "HTTP/1.1 200 OK").await;
     drop(stream);
-    upstream.abandoned(1).await;
+    upstream.wait_for_abandoned(1).await;
 }
 
 #[tokio::test]
 async fn dropping_the_upstream_ends_its_connections() {
-    let upstream = Upstream::script([Reply::hang()]).await;
+    let upstream = MockServer::script([MockResponse::hang()]).await;
     let mut stream = send(&upstream, GET).await;
-    upstream.received(1).await;
+    upstream.wait_for_requests(1).await;
     drop(upstream);
     assert_eq!(rest(&mut stream).await, (String::new(), None));
 }
@@ -379,15 +386,15 @@ async fn dropping_the_upstream_ends_its_connections() {
 async fn delays_are_of_tokios_clock() {
     let began = Instant::now();
     assert_eq!(
-        status(&answer_to(Reply::json(200, "{}").delay(60 * SECOND).header("connection", "close")).await.0),
+        status(&answer_to(MockResponse::json(200, "{}").delay(60 * SECOND).header("connection", "close")).await.0),
         "200"
     );
     assert_eq!(began.elapsed(), 60 * SECOND);
 }
 
 /// Returns the second at which each read returned, and the bytes it read.
-async fn timed_reads(reply: Reply) -> Vec<(u64, String)> {
-    let upstream = Upstream::script([reply]).await;
+async fn timed_reads(reply: MockResponse) -> Vec<(u64, String)> {
+    let upstream = MockServer::script([reply]).await;
     let mut stream = send(&upstream, GET).await;
     let began = Instant::now();
     let mut reads = vec![];
@@ -403,19 +410,22 @@ async fn timed_reads(reply: Reply) -> Vec<(u64, String)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_drip_is_paced_to_the_second() {
-    let reply = || Reply::text(200, "abcdefgh").header("connection", "close").drip(3, SECOND);
+    let reply = || MockResponse::text(200, "abcdefgh").header("connection", "close").drip(3, SECOND);
     for reads in [timed_reads(reply()).await, tokio::spawn(timed_reads(reply())).await.unwrap()] {
         let [(0, head), (1, second), (2, third)] = reads.as_slice() else { panic!("{reads:?}") };
         assert!(head.ends_with("\r\n\r\nabc"), "{head}");
         assert_eq!((second.as_str(), third.as_str()), ("def", "gh"));
     }
-    let raw = timed_reads(Reply::raw("HTTP").drip(1, SECOND)).await;
+    let raw = timed_reads(MockResponse::raw("HTTP").drip(1, SECOND)).await;
     assert_eq!(raw, [(0, "H".into()), (1, "T".into()), (2, "T".into()), (3, "P".into())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_are_spaced_and_the_end_comes_with_the_last() {
-    let reads = timed_reads(Reply::sse(["1", "2"]).header("connection", "close").spaced(SECOND).delay(SECOND)).await;
+    let reads = timed_reads(
+        MockResponse::sse(["1", "2"]).header("connection", "close").pause_between_chunks(SECOND).delay(SECOND),
+    )
+    .await;
     let [(1, first), (2, second)] = reads.as_slice() else { panic!("{reads:?}") };
     assert!(first.ends_with("data: 1\n\n\r\n"), "{first}");
     assert_eq!(second, "9\r\ndata: 2\n\n\r\n0\r\n\r\n");
@@ -424,18 +434,19 @@ async fn events_are_spaced_and_the_end_comes_with_the_last() {
 #[tokio::test(start_paused = true)]
 async fn waiting_is_of_real_time_and_has_an_end() {
     // The reply takes an hour of tokio's clock, and the next request follows it.
-    let upstream = Upstream::script([Reply::status(204).delay(Duration::from_hours(1)), Reply::status(204)]).await;
+    let upstream =
+        MockServer::script([MockResponse::status(204).delay(Duration::from_hours(1)), MockResponse::status(204)]).await;
     let mut stream = send(&upstream, GET).await;
     let client = tokio::spawn(async move {
         reads(&mut stream, "HTTP/1.1 204 No Content\r\n\r\n").await;
         stream.write_all(GET.as_bytes()).await.unwrap();
         stream
     });
-    assert_eq!(upstream.received(2).await.len(), 2);
+    assert_eq!(upstream.wait_for_requests(2).await.len(), 2);
     drop(client.await.unwrap());
 
     let patience = Duration::from_millis(20);
-    let wait = upstream.until(Location::caller(), "received", 3, Script::arrived, patience);
+    let wait = upstream.wait_until(Location::caller(), "received", 3, Script::arrived, patience);
     let panic = tokio::spawn(wait).await.unwrap_err().into_panic().downcast::<String>().unwrap();
     assert!(panic.contains("received 2 of the 3 requests") && panic.contains(file!()), "{panic}");
 }
@@ -443,5 +454,5 @@ async fn waiting_is_of_real_time_and_has_an_end() {
 #[test]
 #[should_panic(expected = "a raw reply can't have a header besides those in its bytes: x")]
 fn a_header_on_a_raw_reply_is_a_mistake() {
-    let _ = Reply::raw("HTTP/1.1 200 OK\r\n\r\n").header("x", "y");
+    let _ = MockResponse::raw("HTTP/1.1 200 OK\r\n\r\n").header("x", "y");
 }

@@ -14,7 +14,7 @@ const PEERS: [(&str, &str); 2] = [
 /// Returns a table row for each queue: jobs per second run and acknowledged, and enqueued in one batch. A row says so
 /// if Node is missing or the script fails.
 pub(super) fn rows(servers: &Servers) -> Result<String> {
-    let folder = if node::found() { Some(node::install("jobs")?) } else { None };
+    let folder = if node::is_installed() { Some(node::install_with_scripts("jobs")?) } else { None };
     let row = |(name, script): (&str, &str)| {
         let measured = folder.as_ref().map(|folder| {
             let mut node = node::script(folder, script);

@@ -1,7 +1,7 @@
-use super::{Section, sections};
+use super::{PageSection, sections};
 
-fn section(name: &str, body: &str) -> Section {
-    Section { name: name.to_owned(), body: body.to_owned() }
+fn section(name: &str, body: &str) -> PageSection {
+    PageSection { name: name.to_owned(), body: body.to_owned() }
 }
 
 #[test]

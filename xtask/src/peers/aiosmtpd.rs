@@ -1,17 +1,17 @@
 //! aiosmtpd: a mail server that receives mails from core, which Python's `email` package parses.
 
-use super::Setting;
+use super::PeerContext;
 use crate::{command, failure::Result, report::Report};
 
 /// Runs core's tests against it, which are ignored in other runs.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("mail to aiosmtpd", || {
         let mut tests = command::cargo();
         tests
             .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "email::aiosmtpd::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
-        setting.servers.tell(&mut tests);
+        setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

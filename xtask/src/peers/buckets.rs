@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::{Setting, node};
+use super::{PeerContext, node};
 use crate::{
     command,
     failure::{Context, Result},
@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// Runs storage's tests against them, which are ignored in other runs.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     let s3s = report.step_with_note("install s3s-fs", || {
         Tool::S3S.program().map(|program| (program.clone(), program.display().to_string()))
     })?;
     let azurite = report.step_with_note("install Azurite", || {
-        let folder = node::fetch(&node::AZURITE)?;
+        let folder = node::install_packages(&node::AZURITE)?;
         // Node finds the packages beside the script.
         let script = host::root().join("xtask/peers/azurite/serve.mjs");
         fs::copy(&script, folder.join("serve.mjs")).context(format_args!("copying {}", script.display()))?;
@@ -32,7 +32,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
             .env("TEST_PEERS_S3S", &s3s)
             .env("TEST_PEERS_AZURITE", &azurite);
-        setting.servers.tell(&mut tests);
+        setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

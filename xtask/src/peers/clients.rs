@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{Setting, node};
+use super::{PeerContext, node};
 use crate::{
     app::App,
     command,
@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Lints the OpenAPI document of `examples/saas`, generates each client from it, and runs each client against the app.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     let packages = report.step_with_note("install generators of TypeScript clients", || {
-        node::fetch(&node::CLIENTS).map(|folder| (folder.clone(), folder.display().to_string()))
+        node::install_packages(&node::CLIENTS).map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
     let app = App::start(setting.app, &[])?;
     let folder = workspace(&packages)?;
-    fs::write(folder.join("openapi.json"), description(&app)?).context("writing the OpenAPI document")?;
+    fs::write(folder.join("openapi.json"), openapi_document(&app)?).context("writing the OpenAPI document")?;
     let tool = |name: &str| {
         let mut tool = Command::new(packages.join("node_modules/.bin").join(name));
         tool.current_dir(&folder);
@@ -38,7 +38,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
         command::run(tool("openapi-ts").arg("--silent"))?;
         command::run(&mut tool("tsc"))?;
         for script in ["openapi-fetch.js", "hey-api.js"] {
-            call(&app, Command::new("node").current_dir(&folder).arg(Path::new("built").join(script)))?;
+            run_client(&app, Command::new("node").current_dir(&folder).arg(Path::new("built").join(script)))?;
         }
         Ok(())
     })?;
@@ -46,10 +46,10 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
         let mut generator = Command::new(setting.programs.join("openapi-python-client"));
         generator.args(["generate", "--path", "openapi.json", "--output-path", "generated", "--meta", "none"]);
         // The generator formats its output with `ruff`, which it finds on the PATH.
-        let path = host::variable("PATH").unwrap_or_default();
+        let path = host::env_var("PATH").unwrap_or_default();
         generator.env("PATH", format!("{}:{path}", setting.programs.display()));
         command::run(generator.arg("--fail-on-warning").current_dir(&folder))?;
-        call(&app, Command::new(setting.programs.join("python")).current_dir(&folder).arg("client.py"))
+        run_client(&app, Command::new(setting.programs.join("python")).current_dir(&folder).arg("client.py"))
     })
 }
 
@@ -69,7 +69,7 @@ fn workspace(packages: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn description(app: &App) -> Result<String> {
+fn openapi_document(app: &App) -> Result<String> {
     match http::request(app.port, "GET", "/openapi.json", &[], "")? {
         Response { status: 200, body } => Ok(body),
         Response { status, body } => Err(Failure::new(format!("GET /openapi.json: {status} {body}"))),
@@ -77,11 +77,11 @@ fn description(app: &App) -> Result<String> {
 }
 
 /// Runs a script that signs in as the app's first operator.
-fn call(app: &App, script: &mut Command) -> Result {
-    let (email, password) = &app.owner;
+fn run_client(app: &App, script: &mut Command) -> Result {
+    let (email, password) = &app.operator;
     script
         .env("CLIENT_URL", format!("http://127.0.0.1:{}", app.port))
         .env("CLIENT_EMAIL", email)
         .env("CLIENT_PASSWORD", password);
-    command::run(script).map_err(|failure| app.explain(&failure))
+    command::run(script).map_err(|failure| app.with_log(&failure))
 }

@@ -10,46 +10,46 @@ use crate::{
 
 /// A set of packages that is installed in one folder under `target/peers`, with its manifest and lock file.
 #[derive(Debug)]
-pub(super) struct Packages {
+pub(super) struct NodePackages {
     folder: &'static str,
     manifest: &'static str,
     lock: &'static str,
 }
 
 /// The packages of most peers.
-const NODE: Packages = Packages {
+const COMMON: NodePackages = NodePackages {
     folder: "node",
     manifest: include_str!("../../peers/node/package.json"),
     lock: include_str!("../../peers/node/package-lock.json"),
 };
 
 /// Azurite, which has more dependencies than all other peers together.
-pub(super) const AZURITE: Packages = Packages {
+pub(super) const AZURITE: NodePackages = NodePackages {
     folder: "azurite",
     manifest: include_str!("../../peers/azurite/package.json"),
     lock: include_str!("../../peers/azurite/package-lock.json"),
 };
 
 /// The generators of TypeScript clients, which need no packages of other peers.
-pub(super) const CLIENTS: Packages = Packages {
+pub(super) const CLIENTS: NodePackages = NodePackages {
     folder: "clients",
     manifest: include_str!("../../peers/clients/package.json"),
     lock: include_str!("../../peers/clients/package-lock.json"),
 };
 
 /// Returns whether Node and npm are installed.
-pub(crate) fn found() -> bool {
-    host::program("node").is_some() && host::program("npm").is_some()
+pub(crate) fn is_installed() -> bool {
+    host::find_program("node").is_some() && host::find_program("npm").is_some()
 }
 
 /// Installs the packages of most peers and returns their folder. Fails without Node and npm.
-pub(super) fn packages() -> Result<PathBuf> {
-    fetch(&NODE)
+pub(super) fn install_common_packages() -> Result<PathBuf> {
+    install_packages(&COMMON)
 }
 
 /// Installs a set of packages and returns its folder. Fails without Node and npm.
-pub(super) fn fetch(&Packages { folder, manifest, lock }: &Packages) -> Result<PathBuf> {
-    if !found() {
+pub(super) fn install_packages(&NodePackages { folder, manifest, lock }: &NodePackages) -> Result<PathBuf> {
+    if !is_installed() {
         return Err(Failure::new("Node or npm is missing: install both with the system's packages"));
     }
     let folder = host::target().join("peers").join(folder);
@@ -70,8 +70,8 @@ pub(super) fn fetch(&Packages { folder, manifest, lock }: &Packages) -> Result<P
 
 /// Installs the packages, copies the folder `xtask/peers/node/{scripts}` beside them, where Node finds packages, and
 /// returns the copy's path.
-pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
-    let folder = packages()?;
+pub(crate) fn install_with_scripts(scripts: &str) -> Result<PathBuf> {
+    let folder = install_common_packages()?;
     let (from, to) = (host::root().join("xtask/peers/node").join(scripts), folder.join(scripts));
     fs::create_dir_all(&to).context(format_args!("creating {}", to.display()))?;
     let entries = fs::read_dir(&from).context(format_args!("reading {}", from.display()))?;

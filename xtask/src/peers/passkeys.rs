@@ -1,17 +1,17 @@
 //! soft-webauthn: a software authenticator that creates passkeys and signs in with them.
 
-use super::Setting;
+use super::PeerContext;
 use crate::{command, failure::Result, report::Report};
 
 /// Runs auth's test against it, which is ignored in other runs.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("passkeys of soft-webauthn", || {
         let mut tests = command::cargo();
         tests
             .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "passkeys::peer::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
-        setting.servers.tell(&mut tests);
+        setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

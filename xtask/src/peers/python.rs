@@ -10,7 +10,7 @@ use crate::{
 
 /// A set of packages that is installed in one virtual environment.
 #[derive(Debug)]
-pub(super) struct Packages {
+pub(super) struct PythonPackages {
     /// The folder under `target/peers`.
     folder: &'static str,
     /// The file under `xtask/peers`.
@@ -19,20 +19,26 @@ pub(super) struct Packages {
 }
 
 /// The packages of most peers.
-pub(super) const PYTHON: Packages =
-    Packages { folder: "python", file: "requirements.txt", requirements: include_str!("../../peers/requirements.txt") };
+pub(super) const PYTHON: PythonPackages = PythonPackages {
+    folder: "python",
+    file: "requirements.txt",
+    requirements: include_str!("../../peers/requirements.txt"),
+};
 
 /// soft-webauthn, whose dependencies are older than those of the other peers.
-pub(super) const PASSKEYS: Packages =
-    Packages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
+pub(super) const PASSKEYS: PythonPackages =
+    PythonPackages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
 
 /// openapi-python-client, which needs no packages of other peers.
-pub(super) const CLIENTS: Packages =
-    Packages { folder: "python-client", file: "clients.txt", requirements: include_str!("../../peers/clients.txt") };
+pub(super) const CLIENTS: PythonPackages = PythonPackages {
+    folder: "python-client",
+    file: "clients.txt",
+    requirements: include_str!("../../peers/clients.txt"),
+};
 
 /// Installs a set of packages in a new virtual environment and returns the folder of its programs. Fails if Python 3
 /// with venv is neither installed nor installable.
-pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Packages) -> Result<PathBuf> {
+pub(super) fn install(&PythonPackages { folder, file, requirements: wanted }: &PythonPackages) -> Result<PathBuf> {
     let folder = host::target().join("peers").join(folder);
     let programs = folder.join("bin");
     let done = folder.join("requirements.installed");
@@ -60,5 +66,5 @@ pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Package
 }
 
 fn can_make_environments() -> bool {
-    command::quiet(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_ok()
+    command::output_of(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_ok()
 }

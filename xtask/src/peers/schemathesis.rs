@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use super::Setting;
+use super::PeerContext;
 use crate::{
     app::App,
     command,
     failure::{Failure, Result},
-    folder::Temporary,
+    folder::TempFolder,
     http,
     report::Report,
 };
@@ -18,13 +18,13 @@ const EXCLUDED: &str = "^(signOut|endSession|deleteAccount|deleteTeam|leaveTeam|
 |adminSuspendTenant|adminDeleteTenant)(V2)?$";
 
 /// Runs every check on all other operations of `examples/saas`, on each database.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     let databases = [("SQLite", vec![]), ("PostgreSQL", vec![("DATABASE_URL", setting.servers.postgres.url.as_str())])];
     for (database, settings) in databases {
         report.step(&format!("schemathesis on {database}"), || {
             let app = App::start(setting.app, &settings)?;
             // schemathesis writes files into its working directory.
-            let folder = Temporary::create("schemathesis")?;
+            let folder = TempFolder::create("schemathesis")?;
             let mut schemathesis = Command::new(setting.programs.join("schemathesis"));
             schemathesis
                 .current_dir(folder.path())
@@ -39,7 +39,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
                 .args(["--exclude-operation-id-regex", EXCLUDED])
                 .args(["--max-examples", "40", "--seed", "20250101"])
                 .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
-            command::run(&mut schemathesis).map_err(|failure| app.explain(&failure))
+            command::run(&mut schemathesis).map_err(|failure| app.with_log(&failure))
         })?;
     }
     Ok(())

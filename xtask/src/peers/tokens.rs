@@ -1,7 +1,7 @@
 //! jose, joserfc and oidc-provider: tokens and keys that OmniStack verifies, and programs that verify OmniStack's.
 //! pyotp: TOTP codes.
 
-use super::{Setting, node};
+use super::{PeerContext, node};
 use crate::{
     command,
     failure::{Failure, Result},
@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// Runs auth's tests against them, which are ignored in other runs.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     let scripts = report.step_with_note("install Node's packages", || {
-        if !node::found() {
+        if !node::is_installed() {
             return Err(Failure::new("Node or npm is missing: install both with the system's packages"));
         }
-        node::install("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
+        node::install_with_scripts("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
     report.step("tokens of jose, joserfc and oidc-provider, codes of pyotp", || {
         let mut tests = command::cargo();
@@ -23,7 +23,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
             .args(["--", "--ignored", "issuers::peers::", "social::peers::", "pyotp"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
             .env("TEST_PEERS_TOKENS", &scripts);
-        setting.servers.tell(&mut tests);
+        setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

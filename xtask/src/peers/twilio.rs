@@ -1,17 +1,17 @@
 //! Twilio's SDK for Python: webhook signatures.
 
-use super::Setting;
+use super::PeerContext;
 use crate::{command, failure::Result, report::Report};
 
 /// Runs core's test against it, which is ignored in other runs.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("signatures of Twilio's SDK", || {
         let mut tests = command::cargo();
         tests
             .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "sms::peer::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
-        setting.servers.tell(&mut tests);
+        setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

@@ -1,17 +1,17 @@
 //! Unleash's client specification: test cases of flag evaluation in files.
 
-use super::Setting;
+use super::PeerContext;
 use crate::{command, failure::Result, report::Report};
 
 /// Runs core's test that reads the files, which is ignored in other runs.
-pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("flags of Unleash's client specification", || {
         let mut tests = command::cargo();
         tests
             .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "flags::specification::"])
             .env("TEST_PEERS_UNLEASH", setting.programs.join("node_modules/@unleash/client-specification"));
-        setting.servers.tell(&mut tests);
+        setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
 }

@@ -7,13 +7,13 @@ use std::{
     process::Command,
 };
 
-use super::{Found, Server, address, connect, find_or_install, folder_of};
+use super::{FoundProgram, Server, address, connect, find_or_install, folder_of};
 use crate::{
     command,
     failure::{Context, Failure, Result},
-    folder::Temporary,
+    folder::TempFolder,
     host::{self, User},
-    supervise::Recipe,
+    supervise::SupervisedCommand,
 };
 
 /// The environment variable with the URL of a server to use instead of a temporary one. It is also set for the tests.
@@ -26,19 +26,19 @@ const BINARIES: &str = "TEST_POSTGRES_BIN";
 const USER: &str = "TEST_POSTGRES_USER";
 
 /// Settings that make a server fast but may lose data in a crash.
-const THROWAWAY: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
-const ALWAYS: [&str; 2] = ["max_connections=200", "unix_socket_directories="];
+const NON_DURABLE_SETTINGS: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+const COMMON_SETTINGS: [&str; 2] = ["max_connections=200", "unix_socket_directories="];
 
 /// Returns the server of `TEST_DATABASE_URL`, or starts a temporary one. With `durable`, a temporary server waits for
 /// the disk at each commit, as in production.
 pub(super) fn start(durable: bool) -> Result<Server> {
-    match host::variable(URL) {
-        Some(url) => given(url),
-        None => private(find_or_install("PostgreSQL", find, &["postgresql"])?, durable),
+    match host::env_var(URL) {
+        Some(url) => use_external(url),
+        None => start_temporary(find_or_install("PostgreSQL", find, &["postgresql"])?, durable),
     }
 }
 
-fn given(url: String) -> Result<Server> {
+fn use_external(url: String) -> Result<Server> {
     let address = address(&url, 5432);
     connect(&address).context(format_args!("{URL} is set, but its server can't be reached"))?;
     let mut environment = vec![(URL, url.clone())];
@@ -51,13 +51,13 @@ fn given(url: String) -> Result<Server> {
         }
         None => "; initdb was not found, so TEST_POSTGRES_BIN is not set for tests that start their own server",
     };
-    Ok(Server { about: format!("at {address}, from {URL}{binaries}"), url, environment, _process: None })
+    Ok(Server { description: format!("at {address}, from {URL}{binaries}"), url, environment, _process: None })
 }
 
-fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> {
+fn start_temporary(FoundProgram { path: initdb, how }: FoundProgram, durable: bool) -> Result<Server> {
     let bin = folder_of(&initdb);
     let user = unprivileged_user()?;
-    let folder = Temporary::create("postgres")?;
+    let folder = TempFolder::create("postgres")?;
     if let Some((_, user)) = user {
         let owned = chown(folder.path(), Some(user.uid), Some(user.gid));
         owned.context(format_args!("changing the owner of {} to PostgreSQL's user", folder.path().display()))?;
@@ -85,14 +85,14 @@ fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> 
         .arg(&data)
         .current_dir(folder.path());
     become_user(&mut create);
-    command::quiet(&mut create)?;
+    command::output_of(&mut create)?;
 
     let port = host::free_port()?;
     // INT is PostgreSQL's fast shutdown, which doesn't wait for clients to disconnect.
-    let mut recipe = Recipe::new(bin.join("postgres"), folder, "INT");
+    let mut recipe = SupervisedCommand::new(bin.join("postgres"), folder, "INT");
     recipe.command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-    let throwaway = if durable { &[][..] } else { &THROWAWAY };
-    recipe.command.args(ALWAYS.iter().chain(throwaway).flat_map(|setting| ["-c", setting]));
+    let throwaway = if durable { &[][..] } else { &NON_DURABLE_SETTINGS };
+    recipe.command.args(COMMON_SETTINGS.iter().chain(throwaway).flat_map(|setting| ["-c", setting]));
     become_user(&mut recipe.command);
     let process = recipe.start()?;
 
@@ -105,7 +105,7 @@ fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> 
     let version = version.split_whitespace().next().unwrap_or_default();
     let url = format!("postgres://omnistack:{password}@127.0.0.1:{port}/omnistack");
     Ok(Server {
-        about: format!("{version}, {how} in {}, private on port {port}", bin.display()),
+        description: format!("{version}, {how} in {}, private on port {port}", bin.display()),
         environment: vec![
             (URL, url.clone()),
             (BINARIES, bin.display().to_string()),
@@ -130,14 +130,14 @@ fn unprivileged_user() -> Result<Option<(&'static str, User)>> {
 /// Returns the path of an `initdb` with `postgres` and `psql` in the same folder, from the PATH or from the folders
 /// in which packages install servers.
 fn find() -> Option<PathBuf> {
-    let on_path = host::program("initdb").and_then(|path| fs::canonicalize(path).ok());
+    let on_path = host::find_program("initdb").and_then(|path| fs::canonicalize(path).ok());
     let packaged = [
         ("/usr/lib/postgresql", ""),
         ("/usr", "pgsql-"),
         ("/opt/homebrew/opt", "postgresql"),
         ("/usr/local/opt", "postgresql"),
     ];
-    let packaged = packaged.into_iter().flat_map(|(parent, prefix)| host::versions(parent, prefix));
+    let packaged = packaged.into_iter().flat_map(|(parent, prefix)| host::versioned_folders(parent, prefix));
     on_path
         .into_iter()
         .chain(packaged.map(|folder| folder.join("bin/initdb")))
@@ -145,7 +145,7 @@ fn find() -> Option<PathBuf> {
 }
 
 fn psql(bin: &Path, port: u16, password: &str, sql: &str) -> Result<String> {
-    let answer = command::quiet(
+    let answer = command::output_of(
         Command::new(bin.join("psql"))
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
             .args(["--host=127.0.0.1", "--username=admin", "--dbname=postgres", "--command", sql])

@@ -5,12 +5,12 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Found, Server, address, connect, find_or_install};
+use super::{FoundProgram, Server, address, connect, find_or_install};
 use crate::{
     failure::{Context, Failure, Result},
-    folder::Temporary,
+    folder::TempFolder,
     host,
-    supervise::Recipe,
+    supervise::SupervisedCommand,
 };
 
 /// The environment variable with the URL of a server to use instead of a temporary one. It is also set for the tests.
@@ -20,13 +20,13 @@ const BINARY: &str = "TEST_REDIS_BIN";
 
 /// Returns the server of `TEST_REDIS_URL`, or starts a temporary one.
 pub(super) fn start() -> Result<Server> {
-    match host::variable(URL) {
-        Some(url) => given(url),
-        None => private(find_or_install("Redis", find, &["redis-server"])?),
+    match host::env_var(URL) {
+        Some(url) => use_external(url),
+        None => start_temporary(find_or_install("Redis", find, &["redis-server"])?),
     }
 }
 
-fn given(url: String) -> Result<Server> {
+fn use_external(url: String) -> Result<Server> {
     let address = address(&url, 6379);
     connect(&address).context(format_args!("{URL} is set, but its server can't be reached"))?;
     let mut environment = vec![(URL, url.clone())];
@@ -37,19 +37,19 @@ fn given(url: String) -> Result<Server> {
         }
         None => "; redis-server was not found, so TEST_REDIS_BIN is not set for tests that start their own server",
     };
-    Ok(Server { about: format!("at {address}, from {URL}{binary}"), url, environment, _process: None })
+    Ok(Server { description: format!("at {address}, from {URL}{binary}"), url, environment, _process: None })
 }
 
-fn private(Found { path: binary, how }: Found) -> Result<Server> {
+fn start_temporary(FoundProgram { path: binary, how }: FoundProgram) -> Result<Server> {
     let port = host::free_port()?;
-    let mut recipe = Recipe::new(&binary, Temporary::create("redis")?, "TERM");
+    let mut recipe = SupervisedCommand::new(&binary, TempFolder::create("redis")?, "TERM");
     recipe.command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."]);
     recipe.command.args(["--save", "", "--appendonly", "no"]);
     let process = recipe.start()?;
     let version = process.wait_for("Redis", || version(port))?;
     let url = format!("redis://127.0.0.1:{port}");
     Ok(Server {
-        about: format!("{version}, {how} as {}, private on port {port}", binary.display()),
+        description: format!("{version}, {how} as {}, private on port {port}", binary.display()),
         environment: vec![(URL, url.clone()), (BINARY, binary.display().to_string())],
         url,
         _process: Some(process),
@@ -59,7 +59,7 @@ fn private(Found { path: binary, how }: Found) -> Result<Server> {
 fn find() -> Option<PathBuf> {
     let usual = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/homebrew/opt/redis/bin"];
     let usual = usual.map(|folder| PathBuf::from(folder).join("redis-server"));
-    host::program("redis-server").or_else(|| usual.into_iter().find(|path| path.is_file()))
+    host::find_program("redis-server").or_else(|| usual.into_iter().find(|path| path.is_file()))
 }
 
 /// Returns the version of a server. Fails if the server is not ready.

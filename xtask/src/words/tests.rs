@@ -4,7 +4,7 @@ use super::{
     Finding, check, declarations, docs, names, prose, run,
     source::{Source, TokenKind},
 };
-use crate::folder::Temporary;
+use crate::folder::TempFolder;
 
 fn scan(text: &str) -> Source {
     Source::scan("omnistack-x/src/lib.rs".to_owned(), text)
@@ -195,7 +195,7 @@ fn types_named_by_a_participle_or_pronoun_are_found() {
 
 #[test]
 fn a_planted_example_of_each_rule_fails_with_its_file_and_line() {
-    let folder = Temporary::create("words").expect("a folder");
+    let folder = TempFolder::create("words").expect("a folder");
     let plant = |path: &str, text: &str| {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");

@@ -1,6 +1,6 @@
 //! Tests of the module in the chapter "Writing a module".
 
-use book_examples::{greetings::Greetings, keys::Keys};
+use book_examples::{greetings::Greetings, keys::PartnerKeys};
 use omnistack::{
     app::{App, AppBuilder},
     config::Config,
@@ -54,14 +54,14 @@ async fn every_problem_comes_in_one_report() {
 #[tokio::test]
 async fn a_program_is_known_by_its_key() {
     let config = TestDatabase::sqlite().config();
-    let app = App::builder(config).with(Keys).with(saas::projects::Projects).build().unwrap();
-    let authenticator: omnistack::identity::Authenticator = app.ctx().get().unwrap();
+    let app = App::builder(config).with(PartnerKeys).with(saas::projects::Projects).build().unwrap();
+    let authenticator: omnistack::identity::Authenticator = app.context().get().unwrap();
     let request = |key: &str| {
         let request = axum::http::Request::builder().header("authorization", format!("Bearer {key}"));
         request.body(()).unwrap().into_parts().0
     };
     let known = authenticator.authenticate(&request("let-me-in")).await.unwrap().unwrap();
-    assert!(known.machine && known.tenant.is_some());
+    assert!(known.service_account && known.tenant.is_some());
     assert_eq!(authenticator.authenticate(&request("guess")).await.unwrap_err().status(), 401);
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the queries in the chapter "Database".
 
-use book_examples::reports::{Day, by_day, copy, prefix_all};
+use book_examples::reports::{ProjectsPerDay, by_day, copy, prefix_all};
 use omnistack::{audit::AuditLog, crud::Crud};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
@@ -15,9 +15,9 @@ on_each_database! {
 
         let caller = alice.identity().unwrap();
         let days = by_day(app.db(), caller.tenant.unwrap()).await.unwrap();
-        assert_eq!(days, [Day { day: "2030-01-01".into(), projects: 1 }]);
+        assert_eq!(days, [ProjectsPerDay { day: "2030-01-01".into(), projects: 1 }]);
 
-        let (crud, audit) = (Crud::from_ctx(app.app().ctx()).unwrap(), AuditLog::default());
+        let (crud, audit) = (Crud::from_ctx(app.app().context()).unwrap(), AuditLog::default());
         let id = created["id"].as_str().unwrap().parse().unwrap();
         assert_eq!(copy(&crud, &audit, caller, id).await.unwrap().name, "Copy of Apollo");
         assert_eq!(prefix_all(app.db(), &audit, caller, "2030: ".into()).await.unwrap(), 2);

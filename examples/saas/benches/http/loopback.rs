@@ -16,7 +16,7 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use omnistack::app::{Server, ServerSettings, Shutdown};
+use omnistack::app::{Server, ServerSettings, ShutdownToken};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{bare, saas_app};
@@ -26,7 +26,7 @@ const RUN: Duration = Duration::from_secs(3);
 const RUNS: usize = 5;
 
 pub(crate) fn run() {
-    let mut servers = ["serve-bare", "serve-headers", "serve-saas"].map(Serving::start);
+    let mut servers = ["serve-bare", "serve-headers", "serve-saas"].map(ServerProcess::start);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut rates = [0.0_f64; 3];
     for _ in 0..RUNS {
@@ -57,12 +57,12 @@ pub(crate) fn run() {
     }
 }
 
-struct Serving {
+struct ServerProcess {
     child: Child,
     address: SocketAddr,
 }
 
-impl Serving {
+impl ServerProcess {
     fn start(what: &str) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program).arg(what).stdout(Stdio::piped()).spawn().unwrap();
@@ -84,7 +84,7 @@ pub(crate) fn serve(what: &str) {
             let settings = ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(1) };
             let server = Server::bind(local, settings).await.unwrap();
             println!("{}", server.local_addr().unwrap());
-            server.run(app.service(), Shutdown::new()).await;
+            server.run(app.service(), ShutdownToken::new()).await;
         } else {
             let router = if what == "serve-bare" { bare() } else { with_headers(bare()) };
             let listener = TcpListener::bind(local).await.unwrap();

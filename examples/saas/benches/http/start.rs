@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::least;
+use crate::smallest;
 
 const RUNS: usize = 5;
 
@@ -42,9 +42,9 @@ fn row(profile: &str, program: &Path) {
     start(program, &folder);
     let runs: Vec<_> = (0..RUNS).map(|_| start(program, &folder)).collect();
     std::fs::remove_dir_all(&folder).unwrap();
-    let first = least(runs.iter().map(|run| run.first_answer.as_secs_f64() * 1e3));
-    let anonymous = least(runs.iter().map(|run| run.anonymous));
-    let mapped = least(runs.iter().map(|run| run.mapped));
+    let first = smallest(runs.iter().map(|run| run.first_answer.as_secs_f64() * 1e3));
+    let anonymous = smallest(runs.iter().map(|run| run.anonymous));
+    let mapped = smallest(runs.iter().map(|run| run.mapped));
     let size = std::fs::metadata(program).unwrap().len() as f64 / f64::from(1 << 20);
     println!("| `{profile}` | {size:.0} MiB | {first:.0} ms | {anonymous:.1} MiB | {mapped:.1} MiB |");
 }
@@ -62,9 +62,9 @@ fn start(program: &Path, folder: &Path) -> Start {
     drop(listener);
     let began = Instant::now();
     let child = Command::new(program).current_dir(folder).env("PORT", port.to_string()).stdout(Stdio::null()).spawn();
-    let mut child = Killed(child.unwrap());
+    let mut child = KillOnDrop(child.unwrap());
     let first_answer = loop {
-        if answers(port) {
+        if is_healthy(port) {
             break began.elapsed();
         }
         assert!(began.elapsed() < Duration::from_secs(10), "the app did not respond within 10 s");
@@ -81,7 +81,7 @@ fn start(program: &Path, folder: &Path) -> Start {
     start
 }
 
-fn answers(port: u16) -> bool {
+fn is_healthy(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
         return false;
     };
@@ -91,9 +91,9 @@ fn answers(port: u16) -> bool {
         && answer == *b"HTTP/1.1 200"
 }
 
-struct Killed(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         _ = self.0.kill();
     }

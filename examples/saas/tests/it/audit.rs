@@ -19,7 +19,7 @@ on_each_database! {
     async fn a_broken_chain_fails_the_command(database: TestDatabase) {
         let url = database.url().to_owned();
         let app = TestApp::start(database, saas::app).await;
-        let log: AuditLog = app.app().ctx().get().unwrap();
+        let log: AuditLog = app.app().context().get().unwrap();
         let unused = verify(&url, &[]).await;
         assert!(String::from_utf8_lossy(&unused.stdout).starts_with("intact   app: 0 entries, head 00"), "{unused:?}");
         for action in ["plan.changed", "plan.ended"] {

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use omnistack::{
-    jobs::{Draft, JobState},
+    jobs::{JobState, NewJob},
     prelude::*,
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -19,7 +19,7 @@ impl Job for Letter {
     const NAME: &'static str = "letter";
     type State = ();
 
-    async fn run(self, (): &(), ctx: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), ctx: &JobContext) -> Result<(), JobError> {
         ctx.progress(40, "sealed").await;
         if self.to == "nobody" { Err(JobError::fatal("no such\naddress")) } else { Ok(()) }
     }
@@ -83,7 +83,7 @@ on_each_database! {
         let dead = jobs.enqueue(Letter { to: "nobody".into() }).await.unwrap().id.to_string();
         app.run_jobs().await;
         app.clock().advance(std::time::Duration::from_millis(1));
-        let waits = jobs.enqueue(Draft::new(Letter { to: "Grace".into() }).queue("post")).await.unwrap().id.to_string();
+        let waits = jobs.enqueue(NewJob::new(Letter { to: "Grace".into() }).queue("post")).await.unwrap().id.to_string();
 
         let list = program.prints("list").await;
         assert_eq!(list[0], ["ID", "STATE", "QUEUE", "NAME", "ATTEMPTS", "LAST", "ERROR"]);

@@ -70,7 +70,7 @@ impl Statements {
 on_each_database! {
     async fn each_list_reads_an_index(database: TestDatabase) {
         let app = TestApp::start(database, saas::app).await;
-        let (member, operator) = (app.user(), app.admin());
+        let (member, operator) = (app.user(), app.operator());
         let tenant = member.identity().unwrap().tenant.unwrap();
         rows::add(app.db(), tenant, 1, ROWS).await;
         let statements = Statements::default();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 /// Schema names that would hide a type of a programming language or of a generated client.
-const HIDING_NAMES: &str = "Any Array ArrayBuffer AuthenticatedClient Blob Bool Boolean Buffer Byte Bytes Char Class Client \
+const RESERVED_SCHEMA_NAMES: &str = "Any Array ArrayBuffer AuthenticatedClient Blob Bool Boolean Buffer Byte Bytes Char Class Client \
     Comment Date DateTime Decimal Default Dict Document Double Element Enum Error Event Exception File Float FormData Function \
     Headers History Id Image Instant Int Integer Iterator List Location Long Lock Map Me Message Model Module Node None \
     Notification Null Number Object Ok Option Optional Page Password Performance Plugin Process Promise Proxy Range Record \
@@ -21,13 +21,13 @@ const HIDING_NAMES: &str = "Any Array ArrayBuffer AuthenticatedClient Blob Bool 
     Timestamp Tuple Type URL Unset Url Uuid UUID Value Vec Void Worker";
 
 /// A module whose handlers have only the required documentation.
-struct Careless;
+struct MinimalModule;
 
 /// Do something
 #[utoipa::path(post, path = "/", responses((status = 200, body = String), (status = 299), (status = 404)))]
 async fn careless() {}
 
-impl Module for Careless {
+impl Module for MinimalModule {
     fn name(&self) -> &'static str {
         "careless"
     }
@@ -38,7 +38,7 @@ impl Module for Careless {
 }
 
 fn document() -> Value {
-    let app = saas::app(App::builder(Config::default())).with(Careless).build().unwrap();
+    let app = saas::app(App::builder(Config::default())).with(MinimalModule).build().unwrap();
     serde_json::from_slice(app.openapi()).unwrap()
 }
 
@@ -126,7 +126,7 @@ async fn every_operation_is_described() {
 #[tokio::test]
 async fn no_schema_hides_a_type_of_a_language() {
     let document = document();
-    let hiding: Vec<_> = HIDING_NAMES.split_whitespace().collect();
+    let hiding: Vec<_> = RESERVED_SCHEMA_NAMES.split_whitespace().collect();
     for (name, _) in described_schemas(&document) {
         assert!(!hiding.contains(&name), "`{name}`: give it another name by `#[schema(as = …)]`");
     }

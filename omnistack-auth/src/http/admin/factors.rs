@@ -12,7 +12,7 @@ use super::users::RECENT;
 use crate::account::{Accounts, FactorsReset};
 
 pub(crate) fn api() -> Api<Accounts> {
-    Api::new().guarded(Require::recent(RECENT), routes!(reset))
+    Api::new().require(Require::fresh_sign_in(RECENT), routes!(reset))
 }
 
 /// Reset a user's second factors

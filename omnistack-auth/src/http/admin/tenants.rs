@@ -17,7 +17,7 @@ use super::page;
 use crate::{
     model::Tenant,
     operator::Operators,
-    store::admin::{TenantList, TenantSort},
+    store::admin::{TenantQuery, TenantSort},
 };
 
 pub(crate) fn api() -> Api<Operators> {
@@ -63,7 +63,7 @@ async fn list(
     State(operators): State<Operators>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<NumberedPage<Tenant>>, Error> {
-    let wanted = TenantList {
+    let wanted = TenantQuery {
         text: query.q,
         personal: query.personal,
         suspended: query.suspended,
@@ -135,7 +135,7 @@ async fn suspend(
     Path(id): Path<TenantId>,
     Json(why): Json<Suspension>,
 ) -> Result<Json<Tenant>, Error> {
-    Ok(Json(operators.suspend(&caller, id, Some(&why.reason)).await?))
+    Ok(Json(operators.set_suspension(&caller, id, Some(&why.reason)).await?))
 }
 
 /// Reactivate a tenant
@@ -147,7 +147,7 @@ async fn reactivate(
     caller: Identity,
     Path(id): Path<TenantId>,
 ) -> Result<Json<Tenant>, Error> {
-    Ok(Json(operators.suspend(&caller, id, None).await?))
+    Ok(Json(operators.set_suspension(&caller, id, None).await?))
 }
 
 /// Delete a tenant
@@ -162,7 +162,7 @@ async fn delete(
     caller: Identity,
     Path(id): Path<TenantId>,
 ) -> Result<Json<Tenant>, Error> {
-    Ok(Json(operators.delete(&caller, id, true).await?))
+    Ok(Json(operators.set_deletion(&caller, id, true).await?))
 }
 
 /// Restore a tenant
@@ -174,5 +174,5 @@ async fn restore(
     caller: Identity,
     Path(id): Path<TenantId>,
 ) -> Result<Json<Tenant>, Error> {
-    Ok(Json(operators.delete(&caller, id, false).await?))
+    Ok(Json(operators.set_deletion(&caller, id, false).await?))
 }

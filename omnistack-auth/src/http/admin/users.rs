@@ -15,10 +15,10 @@ use utoipa_axum::routes;
 
 use super::page;
 use crate::{
-    http::credential::{EndingQuery, SessionsEnded},
+    http::credential::{EndSessionsQuery, SessionsEnded},
     model::{Membership, SessionInfo, User},
     operator::{Operators, UserChange},
-    store::admin::{UserList, UserSort},
+    store::admin::{UserQuery, UserSort},
 };
 
 /// The maximum age of an operator's sign-in for changes to the rights of other users.
@@ -28,7 +28,7 @@ pub(crate) fn api() -> Api<Operators> {
     Api::new()
         .routes(routes!(list))
         .routes(routes!(get))
-        .guarded(Require::recent(RECENT), routes!(change))
+        .require(Require::fresh_sign_in(RECENT), routes!(change))
         .routes(routes!(sessions, sign_out))
 }
 
@@ -66,7 +66,7 @@ async fn list(
     State(operators): State<Operators>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<NumberedPage<User>>, Error> {
-    let wanted = UserList {
+    let wanted = UserQuery {
         text: query.q,
         operator: query.operator,
         active: query.active,
@@ -98,7 +98,7 @@ async fn get(State(operators): State<Operators>, Path(id): Path<UserId>) -> Resu
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UserChange)]
-struct Change {
+struct ChangeUser {
     /// Whether the user is an operator.
     #[garde(skip)]
     operator: Option<bool>,
@@ -110,7 +110,7 @@ struct Change {
 /// Change a user
 ///
 /// Needs a sign-in within the last 15 minutes.
-#[utoipa::path(patch, path = "/{id}", operation_id = "update_user", request_body = Change,
+#[utoipa::path(patch, path = "/{id}", operation_id = "update_user", request_body = ChangeUser,
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "The user.", body = User),
     (status = 409, description = "`OWN_ACCOUNT`: another operator must make this change. `EMAIL_NOT_VERIFIED`: an operator needs a verified email address.")))]
@@ -118,15 +118,15 @@ async fn change(
     State(operators): State<Operators>,
     caller: Identity,
     Path(id): Path<UserId>,
-    Json(Change { operator, active }): Json<Change>,
+    Json(ChangeUser { operator, active }): Json<ChangeUser>,
 ) -> Result<Json<User>, Error> {
-    Ok(Json(operators.change(&caller, id, UserChange { operator, active }).await?))
+    Ok(Json(operators.update_user(&caller, id, UserChange { operator, active }).await?))
 }
 
 /// A user's sessions.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UserSessions)]
-struct Sessions {
+struct UserSessionList {
     /// The sessions, newest first, at most 200.
     items: Vec<SessionInfo>,
 }
@@ -134,22 +134,22 @@ struct Sessions {
 /// List a user's sessions
 #[utoipa::path(get, path = "/{id}/sessions", operation_id = "list_user_sessions",
     params(("id" = String, Path, format = Uuid, description = "The user.")),
-    responses((status = 200, description = "The sessions.", body = Sessions)))]
-async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<Sessions>, Error> {
-    Ok(Json(Sessions { items: operators.sessions(id).await? }))
+    responses((status = 200, description = "The sessions.", body = UserSessionList)))]
+async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<UserSessionList>, Error> {
+    Ok(Json(UserSessionList { items: operators.sessions(id).await? }))
 }
 
 /// Sign a user out
 ///
 /// Ends every session of the user immediately. API keys stay valid unless they are revoked as well.
 #[utoipa::path(delete, path = "/{id}/sessions", operation_id = "end_user_sessions",
-    params(("id" = String, Path, format = Uuid, description = "The user."), EndingQuery),
+    params(("id" = String, Path, format = Uuid, description = "The user."), EndSessionsQuery),
     responses((status = 200, description = "Done.", body = SessionsEnded)))]
 async fn sign_out(
     State(operators): State<Operators>,
     caller: Identity,
     Path(id): Path<UserId>,
-    Query(query): Query<EndingQuery>,
+    Query(query): Query<EndSessionsQuery>,
 ) -> Result<Json<SessionsEnded>, Error> {
     Ok(Json(operators.sign_out(&caller, id, query.api_keys.unwrap_or(false)).await?.into()))
 }

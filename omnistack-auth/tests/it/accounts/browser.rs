@@ -1,14 +1,14 @@
 //! Tests of tokens in cookies.
 
 use http::Method;
-use omnistack_testkit::{RequestBuilder, on_each_database};
+use omnistack_testkit::{TestRequest, on_each_database};
 
 use super::*;
 
 const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 /// Returns the cookies a response sets, each with its name, value and attributes.
-fn cookies(answer: &Answer) -> Vec<(String, String, String)> {
+fn cookies(answer: &TestResponse) -> Vec<(String, String, String)> {
     let all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
     let split = all.map(|cookie| {
         let (pair, attributes) = cookie.split_once("; ").unwrap();
@@ -19,16 +19,16 @@ fn cookies(answer: &Answer) -> Vec<(String, String, String)> {
 }
 
 /// Returns the `Cookie` header that a browser sends after this response.
-fn jar(answer: &Answer) -> String {
+fn jar(answer: &TestResponse) -> String {
     cookies(answer).iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
 }
 
-fn login(post: &Post, email: &str) -> RequestBuilder {
+fn login(post: &AccountsApp, email: &str) -> TestRequest {
     let body = json!({ "email": email, "password": PASSWORD, "mode": "cookie" });
     post.app.anonymous().post(format!("{PUBLIC}/login"), body)
 }
 
-fn with(request: RequestBuilder, headers: &[(&str, &str)]) -> RequestBuilder {
+fn with(request: TestRequest, headers: &[(&str, &str)]) -> TestRequest {
     headers.iter().fold(request, |request, (name, value)| request.header(name, value))
 }
 
@@ -179,7 +179,7 @@ on_each_database! {
         }
         post.client(&ada).get(ME).header("x-tenant-id", b"\xff").await.expect_error(400, "TENANT_INVALID");
         let agent = post.app.anonymous().post(format!("{PUBLIC}/login"), json!({ "email": "ada@example.com", "password": PASSWORD }));
-        let bode = Signed::of(agent.header("user-agent", b"Firefox K\xf6ln").await);
+        let bode = SignedInUser::of(agent.header("user-agent", b"Firefox K\xf6ln").await);
         let sessions = post.client(&bode).get(format!("{APP}/sessions")).await.expect(200).json();
         assert!(sessions["items"].as_array().unwrap().iter().any(|one| one["user_agent"] == "Firefox K\u{fffd}ln"), "{sessions}");
     }

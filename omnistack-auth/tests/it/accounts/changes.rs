@@ -2,7 +2,7 @@
 
 use omnistack_auth::{
     model::Device,
-    session::{Sessions, SignIn},
+    session::{NewSession, Sessions},
 };
 use omnistack_core::{ExposeSecret as _, identity::UserId};
 use omnistack_testkit::on_each_database;
@@ -15,7 +15,7 @@ on_each_database! {
         post.registered("ada@example.com").await;
         let (phone, laptop) = (post.signed_in("ada@example.com").await, post.signed_in("ada@example.com").await);
         post.client(&phone).get(ME).await.expect(200);
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         for (body, field) in [
             (json!({ "current_password": OTHER, "new_password": "a horse of another colour" }), "current_password"),
             (json!({ "new_password": "a horse of another colour" }), "current_password"),
@@ -33,8 +33,8 @@ on_each_database! {
         post.client(&laptop).get(ME).await.expect(200);
         post.login("ada@example.com", OTHER).await.expect(200);
         post.login("ada@example.com", PASSWORD).await.expect(401);
-        assert!(post.mails().await.iter().any(|mail| mail.subject.contains("was changed")));
-        assert!(post.audited().await.contains(&"account.password_changed".to_owned()));
+        assert!(post.take_mails().await.iter().any(|mail| mail.subject.contains("was changed")));
+        assert!(post.audit_actions().await.contains(&"account.password_changed".to_owned()));
     }
 
     async fn a_stolen_session_has_few_guesses_at_the_password(database: TestDatabase) {
@@ -50,7 +50,7 @@ on_each_database! {
             answers.push(post.client(&thief).post(format!("{APP}/{route}"), body).await.status.as_u16());
         }
         assert_eq!(answers, [422, 422, 422, 422, 422, 429, 429]);
-        assert!(post.mails().await.is_empty());
+        assert!(post.take_mails().await.is_empty());
     }
 
     async fn a_new_address_is_confirmed_and_the_old_one_told(database: TestDatabase) {
@@ -66,20 +66,20 @@ on_each_database! {
         ask("new@example.com", OTHER).await.expect(422);
         ask("new", PASSWORD).await.expect(422);
         // The response for another user's address is the same as for a free one, and that user is notified.
-        let free = told(&ask("new@example.com", PASSWORD).await);
-        let mails = post.mails().await;
+        let free = comparable(&ask("new@example.com", PASSWORD).await);
+        let mails = post.take_mails().await;
         assert_eq!(to(&mails[0]), "new@example.com");
         let token = token_of(&mails[0]);
         let other = ask("eve@example.com", PASSWORD).await;
-        assert_eq!((told(&other), free.0), (free.clone(), 202));
-        let mails = post.mails().await;
+        assert_eq!((comparable(&other), free.0), (free.clone(), 202));
+        let mails = post.take_mails().await;
         assert_eq!((to(&mails[0]), mails[0].subject.contains("have an account")), ("eve@example.com", true));
 
         // A link that was sent to the old address before is invalid afterwards.
         post.post("magic-link", json!({ "email": "ada@example.com" })).await.expect(202);
         let magic = post.token().await;
         // The link needs the session of the account, because a stranger may have requested the change.
-        let confirm = |client: &Client| client.post(format!("{APP}/email/confirm"), json!({ "token": token }));
+        let confirm = |client: &TestClient| client.post(format!("{APP}/email/confirm"), json!({ "token": token }));
         let eve = post.signed_in("eve@example.com").await;
         post.confirm(&token, PASSWORD).await.expect_error(400, "TOKEN_INVALID");
         confirm(&post.app.anonymous()).await.expect(401);
@@ -87,7 +87,7 @@ on_each_database! {
         confirm(&post.client(&ada)).await.expect(204);
         confirm(&post.client(&ada)).await.expect_error(400, "TOKEN_INVALID");
         post.post("magic-link/verify", json!({ "token": magic })).await.expect_error(400, "TOKEN_INVALID");
-        let told = post.mails().await;
+        let told = post.take_mails().await;
         assert_eq!(to(&told[0]), "ada@example.com");
         assert!(text(&told[0]).contains("new@example.com"), "{}", text(&told[0]));
         assert_eq!(post.client(&ada).get(ME).await.json()["email"], "new@example.com");
@@ -137,15 +137,15 @@ on_each_database! {
             async move { db.query(sql).bind(email).fetch_one::<(UserId,)>().await.unwrap().0 }
         };
         let (ada, root) = (id("ada@example.com").await, id("root@example.com").await);
-        let sessions: Sessions = post.app.app().ctx().get().unwrap();
+        let sessions: Sessions = post.app.app().context().get().unwrap();
         let mut tx = post.app.db().begin().await.unwrap();
         let operator = "update users set operator = $2 where id = $1";
         tx.query(operator).bind(root).bind(true).execute().await.unwrap();
-        let mut sign_in = SignIn::new(ada, Device::default());
+        let mut sign_in = NewSession::new(ada, Device::default());
         sign_in.actor = Some((root, "a ticket".into()));
-        let tokens = sessions.begin_in(&mut tx, sign_in).await.unwrap();
+        let tokens = sessions.create_in(&mut tx, sign_in).await.unwrap();
         tx.commit().await.unwrap();
-        let acting = post.app.bearer(tokens.access.expose_secret());
+        let acting = post.app.client_with_token(tokens.access.expose_secret());
         acting.get(ME).await.expect(200);
         let password = json!({ "current_password": PASSWORD, "new_password": OTHER });
         let email = json!({ "email": "root2@example.com", "password": PASSWORD });

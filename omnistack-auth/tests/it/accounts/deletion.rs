@@ -3,7 +3,7 @@
 use omnistack_core::{
     async_trait,
     identity::{TenantId, UserId},
-    jobs::{Job, JobCtx, JobError},
+    jobs::{Job, JobContext, JobError},
 };
 use omnistack_testkit::on_each_database;
 use serde::{Deserialize, Serialize};
@@ -12,30 +12,30 @@ use super::*;
 
 /// The module's own job, as its cron enqueues it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Upkeep {}
+struct MaintenanceJob {}
 
 #[async_trait]
-impl Job for Upkeep {
+impl Job for MaintenanceJob {
     const NAME: &'static str = "auth.upkeep";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
 
-impl Post {
+impl AccountsApp {
     async fn upkeep(&self) {
-        self.app.jobs().enqueue(Upkeep {}).await.unwrap();
+        self.app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
         self.app.run_jobs().await;
     }
 
-    async fn leave(&self, signed: &Signed) -> Answer {
+    async fn leave(&self, signed: &SignedInUser) -> TestResponse {
         self.client(signed).delete(ME).json(json!({ "password": PASSWORD })).await
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        let mut tx = self.app.db().all_tenants().read().await.unwrap();
+        let mut tx = self.app.db().all_tenants().begin_read().await.unwrap();
         let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
         tx.commit().await.unwrap();
         count
@@ -83,7 +83,7 @@ on_each_database! {
         assert_eq!(leaving["delete_at"], "2030-01-31T00:00:00Z");
         post.client(&ada).get(ME).await.expect(401);
         post.refresh(&ada).await.expect(401);
-        let mails = post.mails().await;
+        let mails = post.take_mails().await;
         assert!(text(&mails[0]).contains("deleted permanently on 31 January 2030, 00:00 UTC."), "{}", text(&mails[0]));
 
         post.app.clock().advance(29 * DAY);
@@ -96,7 +96,7 @@ on_each_database! {
         assert_eq!(post.count("select count(*) from members").await, 1);
         assert_eq!(post.count("select count(*) from sessions").await, 0);
         post.login("ada@example.com", PASSWORD).await.expect(401);
-        assert!(post.audited().await.contains(&"account.deleted".to_owned()));
+        assert!(post.audit_actions().await.contains(&"account.deleted".to_owned()));
         // The address can be registered again.
         post.registered("ada@example.com").await;
     }
@@ -114,7 +114,7 @@ on_each_database! {
         post.app.clock().advance(10 * DAY);
         post.upkeep().await;
         assert_eq!(post.count("select count(*) from users").await, 1);
-        assert!(post.audited().await.contains(&"account.deletion_cancelled".to_owned()));
+        assert!(post.audit_actions().await.contains(&"account.deletion_cancelled".to_owned()));
     }
 
     async fn the_last_owner_of_a_team_stays(database: TestDatabase) {

@@ -7,35 +7,35 @@ use super::*;
 
 const KEYS: &str = "/api/v1/app/api-keys";
 /// The ways to end all other sessions.
-const WAYS: [&str; 3] = ["sessions", "password", "reset"];
+const REVOCATIONS: [&str; 3] = ["sessions", "password", "reset"];
 
 /// An operator with an API key who impersonates a user.
 struct Operator {
     email: String,
-    here: Client,
-    key: Client,
-    acting: Client,
+    here: TestClient,
+    key: TestClient,
+    acting: TestClient,
     refresh: String,
 }
 
-impl Post {
+impl AccountsApp {
     async fn user(&self, email: &str) -> UserId {
         let sql = "select id from users where email = $1";
         self.app.db().query(sql).bind(email.to_owned()).fetch_one::<(UserId,)>().await.unwrap().0
     }
 
     /// Creates an API key for a caller and returns a client with it.
-    async fn key(&self, caller: &Client) -> Client {
+    async fn key(&self, caller: &TestClient) -> TestClient {
         let key = json!({ "name": "robot", "scopes": ["*:read"] });
         let key = caller.post(KEYS, key).await.expect(201).json();
-        let key = self.app.bearer(key["secret"].as_str().unwrap());
+        let key = self.app.client_with_token(key["secret"].as_str().unwrap());
         key.get(ME).await.expect(200);
         key
     }
 
     /// Creates an operator who impersonates a user.
     async fn operator(&self, name: &str, user: UserId) -> Operator {
-        _ = self.mails().await;
+        _ = self.take_mails().await;
         let email = format!("{name}@example.com");
         self.registered(&email).await;
         let sql = "update users set operator = $1 where email = $2";
@@ -43,10 +43,10 @@ impl Post {
         let here = self.client(&self.signed_in(&email).await);
         let body = json!({ "user_id": user, "reason": "asked for help in ticket 4711" });
         let tokens = here.post("/api/v1/admin/impersonate", body).await.expect(201).json();
-        let acting = self.app.bearer(tokens["access_token"].as_str().unwrap());
+        let acting = self.app.client_with_token(tokens["access_token"].as_str().unwrap());
         acting.get(ME).await.expect(200);
         let key = self.key(&here).await;
-        _ = self.mails().await;
+        _ = self.take_mails().await;
         Operator { email, here, key, acting, refresh: tokens["refresh_token"].as_str().unwrap().to_owned() }
     }
 
@@ -73,7 +73,7 @@ on_each_database! {
         let post = start(database).await;
         post.registered("eve@example.com").await;
         let eve = post.user("eve@example.com").await;
-        for way in WAYS {
+        for way in REVOCATIONS {
             let ada = post.operator(way, eve).await;
             let left = post.end(&ada, way, false).await;
             assert_eq!((&left["api_keys"][0]["name"], &left["api_keys_revoked"]), (&json!("robot"), &json!(0)), "{way}");
@@ -91,12 +91,12 @@ on_each_database! {
         let eve = post.user("eve@example.com").await;
         let others = post.client(&post.signed_in("eve@example.com").await);
         let others = post.key(&others).await;
-        for (turn, way) in WAYS.into_iter().enumerate() {
+        for (turn, way) in REVOCATIONS.into_iter().enumerate() {
             let ada = post.operator(way, eve).await;
             let left = post.end(&ada, way, true).await;
             assert_eq!((&left["api_keys"], &left["api_keys_revoked"]), (&json!([]), &json!(1)), "{way}");
             ada.key.get(ME).await.expect(401);
-            let audited = post.audited().await;
+            let audited = post.audit_actions().await;
             assert_eq!(audited.iter().filter(|action| *action == "api_key.revoked").count(), turn + 1, "{way}");
         }
         others.get(ME).await.expect(200);
@@ -126,12 +126,12 @@ on_each_database! {
         client.patch(ME, json!({ "name": "Ada", "locale": null })).await.expect(200);
         client.delete(format!("{APP}/sessions/{}", other.session)).await.expect(204);
         client.delete(format!("{APP}/sessions/{}", other.session)).await.expect(404);
-        let audited = post.audited().await;
+        let audited = post.audit_actions().await;
         for action in ["account.profile_changed", "account.session_ended"] {
             assert_eq!(audited.iter().filter(|audited| *audited == action).count(), 1, "{action}: {audited:?}");
         }
         let sql = "select details from audit_entries where action = 'account.profile_changed'";
-        let mut tx = post.app.db().all_tenants().read().await.unwrap();
+        let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
         let (details,): (String,) = tx.query(sql).fetch_one().await.unwrap();
         assert!(details.contains("\"name\"") && details.contains("\"locale\"") && !details.contains("picture"), "{details}");
     }

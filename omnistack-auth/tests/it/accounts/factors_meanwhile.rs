@@ -13,20 +13,20 @@ use omnistack_core::{ExposeSecret as _, async_trait, db::Dialect, identity::User
 use omnistack_testkit::on_each_database;
 use tokio::sync::Notify;
 
-use super::{second_factors::Phone, *};
+use super::{second_factors::AuthenticatorApp, *};
 use crate::support;
 
 const ADA: &str = "ada@example.com";
 
 /// Holds a sign-in after it has read the user's second factors.
 #[derive(Clone, Default)]
-pub(crate) struct Gate {
+pub(crate) struct SignInGate {
     closed: Arc<AtomicBool>,
     reached: Arc<Notify>,
     opened: Arc<Notify>,
 }
 
-impl Gate {
+impl SignInGate {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
@@ -42,7 +42,7 @@ impl Gate {
 }
 
 #[async_trait]
-impl SecondFactorSource for Gate {
+impl SecondFactorSource for SignInGate {
     async fn of(&self, _: UserId) -> Result<Vec<String>, omnistack_auth::Error> {
         if self.closed.swap(false, Ordering::SeqCst) {
             self.reached.notify_one();
@@ -54,14 +54,14 @@ impl SecondFactorSource for Gate {
 
 on_each_database! {
     async fn a_factor_that_is_confirmed_meanwhile_is_asked_for(database: TestDatabase) {
-        let gate = Gate::default();
+        let gate = SignInGate::default();
         let factors = SecondFactors::new(gate.clone());
         let post = start_with(database, |app| app.replace(factors)).await;
         for (email, by_link) in [(ADA, false), ("eve@example.com", true)] {
             post.registered(email).await;
             let signed = post.signed_in(email).await;
             let begun = post.client(&signed).post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json();
-            let phone = Phone::new(&begun);
+            let phone = AuthenticatorApp::new(&begun);
             let link = if by_link {
                 post.post("magic-link", json!({ "email": email })).await.expect(202);
                 Some(post.token().await)
@@ -83,7 +83,7 @@ on_each_database! {
             gate.close();
             let (answer, ()) = tokio::join!(sign_in, confirm);
             assert_eq!(answer.expect(202).json()["methods"], json!(["totp"]), "{email}");
-            _ = post.mails().await;
+            _ = post.take_mails().await;
         }
         let (sessions,) = post.app.db().query("select count(*) from sessions where ended_at is null")
             .fetch_one::<(i64,)>().await.unwrap();
@@ -123,8 +123,8 @@ on_each_database! {
         let post = start(database).await;
         post.registered(ADA).await;
         let ada = post.signed_in(ADA).await;
-        let users: Users = post.app.app().ctx().get().unwrap();
-        let mut new = NewUser::of_email("boss@example.com");
+        let users: Users = post.app.app().context().get().unwrap();
+        let mut new = NewUser::with_email("boss@example.com");
         new.operator = true;
         let boss = users.create(new).await.unwrap();
         let tokens = support::sign_in(&post.app, boss).await;
@@ -136,23 +136,23 @@ on_each_database! {
         reset("01900000-0000-7000-8000-00000000000a").await.expect_error(404, "NOT_FOUND");
 
         let begun = post.client(&ada).post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json();
-        let phone = Phone::new(&begun);
+        let phone = AuthenticatorApp::new(&begun);
         let code = json!({ "code": phone.code(&post) });
         post.client(&ada).post(format!("{APP}/mfa/totp/confirm"), code).await.expect(204);
         post.client(&ada).post(format!("{APP}/mfa/recovery-codes"), json!({})).await.expect(200);
         let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         post.client(&ada).post(format!("/api/v1/admin/users/{me}/reset-factors"), json!({})).await.expect(403);
         let done = reset(&me).await.expect(200).json();
         assert_eq!((&done["totp"], &done["sessions"]), (&json!(true), &json!(1)));
         post.client(&ada).get(ME).await.expect(401);
-        let told = post.mails().await;
+        let told = post.take_mails().await;
         assert!(told.iter().any(|mail| to(mail) == ADA && text(mail).contains("An operator has removed")), "{told:?}");
-        assert!(post.audited().await.contains(&"user.factors_reset".to_owned()));
+        assert!(post.audit_actions().await.contains(&"user.factors_reset".to_owned()));
         // A sign-in that was started with the factor fails, and the password is enough.
         let body = json!({ "challenge": challenge, "code": phone.code(&post) });
         post.post("mfa", body).await.expect_error(400, "TOKEN_INVALID");
-        Signed::of(post.login(ADA, PASSWORD).await);
+        SignedInUser::of(post.login(ADA, PASSWORD).await);
 
         post.app.clock().advance(16 * MINUTE);
         let next = support::sessions(&post.app).refresh(tokens.refresh.expose_secret()).await.unwrap();

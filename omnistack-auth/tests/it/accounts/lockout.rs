@@ -7,9 +7,9 @@ use omnistack_testkit::on_each_database;
 
 use super::*;
 
-async fn guess(post: &Post, email: &str, password: &str, from: IpAddr) -> (u16, Option<u64>) {
+async fn guess(post: &AccountsApp, email: &str, password: &str, from: IpAddr) -> (u16, Option<u64>) {
     let body = json!({ "email": email, "password": password });
-    let answer = post.app.anonymous().post(format!("{PUBLIC}/login"), body).peer(from).await;
+    let answer = post.app.anonymous().post(format!("{PUBLIC}/login"), body).client_ip(from).await;
     let retry = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
     (answer.status.as_u16(), retry)
 }
@@ -17,19 +17,19 @@ async fn guess(post: &Post, email: &str, password: &str, from: IpAddr) -> (u16, 
 const DEVICE: &str = "__Host-omnistack-device";
 
 /// Signs in and returns the cookie of the known device.
-async fn device(post: &Post, email: &str) -> String {
+async fn device(post: &AccountsApp, email: &str) -> String {
     let body = json!({ "email": email, "password": PASSWORD, "mode": "cookie" });
     let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body).header("sec-fetch-site", "same-origin");
     let from = IpAddr::from([203, 0, 113, 7]);
     let cookie = format!("{DEVICE}=");
-    let answer = request.peer(from).await.expect(200);
+    let answer = request.client_ip(from).await.expect(200);
     let mut cookies = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
     let found = cookies.find_map(|value| value.strip_prefix(&cookie)).unwrap();
     found.split(';').next().unwrap().to_owned()
 }
 
 /// Returns the status of a sign-in of Ada with the cookie of a device.
-async fn try_from(post: &Post, device: &str, password: &str) -> u16 {
+async fn try_from(post: &AccountsApp, device: &str, password: &str) -> u16 {
     let body = json!({ "email": "ada@example.com", "password": password });
     let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body);
     request.header("cookie", format!("{DEVICE}={device}")).await.status.as_u16()
@@ -77,7 +77,7 @@ on_each_database! {
         for emails in [one.collect::<Vec<_>>(), many.collect()] {
             let signing_in = emails.into_iter().map(|email| {
                 let (client, body) = (post.app.anonymous(), json!({ "email": email, "password": PASSWORD }));
-                tokio::spawn(async move { client.post(format!("{PUBLIC}/login"), body).peer(from).await.status.as_u16() })
+                tokio::spawn(async move { client.post(format!("{PUBLIC}/login"), body).client_ip(from).await.status.as_u16() })
             });
             for signed_in in join_all(signing_in).await {
                 assert_eq!(signed_in.unwrap(), 200);
@@ -92,7 +92,7 @@ on_each_database! {
         let guesses = (0..20).map(|number| {
             let (client, from) = (post.app.anonymous(), IpAddr::from([198, 51, 100, number]));
             let body = json!({ "email": "ada@example.com", "password": format!("{OTHER} {number}") });
-            tokio::spawn(async move { client.post(format!("{PUBLIC}/login"), body).peer(from).await.status.as_u16() })
+            tokio::spawn(async move { client.post(format!("{PUBLIC}/login"), body).client_ip(from).await.status.as_u16() })
         });
         let guesses: Vec<_> = guesses.collect();
         let mut wrong = 0;
@@ -119,7 +119,7 @@ on_each_database! {
         let elsewhere = IpAddr::from([0x2001, 0xdb8, 1, 3, 0, 0, 0, 1]);
         assert_eq!(guess(&post, "user1@example.com", OTHER, elsewhere).await.0, 401);
         // The audit log is bounded too.
-        assert!(post.audited().await.len() <= 60);
+        assert!(post.audit_actions().await.len() <= 60);
     }
 
     async fn a_link_ends_the_wait(database: TestDatabase) {
@@ -140,7 +140,7 @@ on_each_database! {
         post.registered("ada@example.com").await;
         let ada = post.signed_in("ada@example.com").await;
         let device = device(&post, "ada@example.com").await;
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         // Every request about her that needs no session: wrong passwords, and mails whose links she can't have
         // requested.
         for number in 0..6_u8 {
@@ -148,7 +148,7 @@ on_each_database! {
             post.post("register", json!({ "email": "ada@example.com", "password": OTHER })).await.expect(202);
         }
         // Five with the mail of her own registration.
-        assert_eq!(post.mails().await.len(), 4);
+        assert_eq!(post.take_mails().await.len(), 4);
         post.login("ada@example.com", PASSWORD).await.expect_error(429, "TOO_MANY_ATTEMPTS");
 
         // A known device can still sign in. A cookie of another account and an invalid cookie have no effect.
@@ -159,13 +159,13 @@ on_each_database! {
         // Her session can still change the account.
         let change = json!({ "email": "new@example.com", "password": PASSWORD });
         post.client(&ada).post(format!("{APP}/email"), change).await.expect(202);
-        assert_eq!(post.mails().await.len(), 1);
+        assert_eq!(post.take_mails().await.len(), 1);
         // Links can be requested, and using one allows another.
         for (ask, take, status) in [("magic-link", "magic-link/verify", 200), ("forgot-password", "reset-password", 200)] {
             let mut mails = Vec::new();
             for _ in 0..8 {
                 post.post(ask, json!({ "email": "ada@example.com" })).await.expect(202);
-                mails.extend(post.mails().await);
+                mails.extend(post.take_mails().await);
             }
             assert_eq!(mails.len(), 5, "{ask}");
             let mut body = json!({ "token": token_of(mails.last().unwrap()) });
@@ -173,9 +173,9 @@ on_each_database! {
                 body["password"] = PASSWORD.into();
             }
             post.post(take, body).await.expect(status);
-            _ = post.mails().await;
+            _ = post.take_mails().await;
             post.post(ask, json!({ "email": "ada@example.com" })).await.expect(202);
-            assert_eq!(post.mails().await.len(), 1, "{ask}");
+            assert_eq!(post.take_mails().await.len(), 1, "{ask}");
         }
         post.login("ada@example.com", PASSWORD).await.expect(200);
     }
@@ -207,9 +207,9 @@ on_each_database! {
         let queue = |app: AppBuilder| app.set("AUTH_HASHING", "1").set("AUTH_HASHING_QUEUE", "2");
         let post = start_with(database, queue).await;
         post.registered("ada@example.com").await;
-        let passwords: Passwords = post.app.app().ctx().get().unwrap();
-        let taken = [passwords.occupy().unwrap(), passwords.occupy().unwrap(), passwords.occupy().unwrap()];
-        assert!(passwords.occupy().is_err());
+        let passwords: Passwords = post.app.app().context().get().unwrap();
+        let taken = [passwords.reserve_slot().unwrap(), passwords.reserve_slot().unwrap(), passwords.reserve_slot().unwrap()];
+        assert!(passwords.reserve_slot().is_err());
         for _ in 0..10 {
             let answer = post.login("ada@example.com", PASSWORD).await.expect_error(503, "HASHING_BUSY");
             assert_eq!(answer.header("retry-after"), Some("1"));

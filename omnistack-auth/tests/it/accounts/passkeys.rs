@@ -6,13 +6,13 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_auth::{
-    session::{Sessions, SignIn},
+    session::{NewSession, Sessions},
     users::{NewUser, Users},
 };
 use omnistack_core::{ExposeSecret as _, crypto::Sha256, identity::UserId};
 use omnistack_testkit::on_each_database;
 
-use super::{second_factors::Phone, *};
+use super::{second_factors::AuthenticatorApp, *};
 
 mod attacks;
 mod peer;
@@ -32,7 +32,7 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// An authenticator with one passkey, and its browser.
-struct Device {
+struct TestAuthenticator {
     pair: EcdsaKeyPair,
     id: Vec<u8>,
     /// The user handle that the app sent at the creation of the passkey.
@@ -42,10 +42,10 @@ struct Device {
     origin: String,
     flags: u8,
     /// Whether it signs other data than it should.
-    spoilt: bool,
+    signs_wrong_data: bool,
 }
 
-impl Device {
+impl TestAuthenticator {
     fn new() -> Self {
         Self {
             pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(),
@@ -55,7 +55,7 @@ impl Device {
             domain: "app.example.com".into(),
             origin: HOME.into(),
             flags: PRESENT | VERIFIED,
-            spoilt: false,
+            signs_wrong_data: false,
         }
     }
 
@@ -66,7 +66,7 @@ impl Device {
     }
 
     fn data(&self, flags: u8) -> Vec<u8> {
-        let mut data = Sha256::of(&self.domain).as_bytes().to_vec();
+        let mut data = Sha256::digest(&self.domain).as_bytes().to_vec();
         data.push(flags);
         data.extend(self.counter.to_be_bytes());
         data
@@ -107,8 +107,8 @@ impl Device {
     fn sign(&self, body: &Value) -> Value {
         let client_data = self.client_data("webauthn.get", &body["options"]);
         let data = self.data(self.flags);
-        let mut signed = [&data[..], Sha256::of(&client_data).as_bytes()].concat();
-        if self.spoilt {
+        let mut signed = [&data[..], Sha256::digest(&client_data).as_bytes()].concat();
+        if self.signs_wrong_data {
             signed[40] ^= 1;
         }
         let signature = self.pair.sign(&SystemRandom::new(), &signed).unwrap();
@@ -122,9 +122,9 @@ impl Device {
     }
 }
 
-impl Post {
+impl AccountsApp {
     /// Adds a passkey to a user.
-    async fn add(&self, signed: &Signed, device: &mut Device) -> Answer {
+    async fn add(&self, signed: &SignedInUser, device: &mut TestAuthenticator) -> TestResponse {
         let body = self.client(signed).post(format!("{PASSKEYS}/start"), json!({})).await.expect(200).json();
         let made = device.create(&body);
         let body = json!({ "ceremony": body["ceremony"], "credential": made, "name": " Laptop " });
@@ -132,31 +132,31 @@ impl Post {
     }
 
     /// Creates a signed-in user with a passkey.
-    async fn with_passkey(&self, email: &str) -> (Signed, Device) {
+    async fn with_passkey(&self, email: &str) -> (SignedInUser, TestAuthenticator) {
         self.registered(email).await;
-        let (signed, mut device) = (self.signed_in(email).await, Device::new());
+        let (signed, mut device) = (self.signed_in(email).await, TestAuthenticator::new());
         self.add(&signed, &mut device).await.expect(201);
-        _ = self.mails().await;
+        _ = self.take_mails().await;
         (signed, device)
     }
 
     /// Returns the options of a sign-in by passkey.
-    async fn asked(&self) -> Value {
+    async fn sign_in_options(&self) -> Value {
         self.post("passkeys/start", json!({})).await.expect(200).json()
     }
 
-    async fn show(&self, body: &Value, shown: Value) -> Answer {
+    async fn show(&self, body: &Value, shown: Value) -> TestResponse {
         self.post("passkeys/finish", json!({ "ceremony": body["ceremony"], "credential": shown })).await
     }
 
-    async fn sign_in_with(&self, device: &mut Device) -> Answer {
-        let body = self.asked().await;
+    async fn sign_in_with(&self, device: &mut TestAuthenticator) -> TestResponse {
+        let body = self.sign_in_options().await;
         let shown = device.get(&body);
         self.show(&body, shown).await
     }
 
     /// Returns whether the session has two factors: then the route returns 409, because the user has no TOTP.
-    async fn is_two_factors(&self, signed: &Signed) -> bool {
+    async fn is_two_factors(&self, signed: &SignedInUser) -> bool {
         match self.client(signed).post(format!("{APP}/mfa/recovery-codes"), json!({})).await.status.as_u16() {
             409 => true,
             status => {
@@ -166,12 +166,12 @@ impl Post {
         }
     }
 
-    async fn list(&self, signed: &Signed) -> Vec<Value> {
+    async fn list(&self, signed: &SignedInUser) -> Vec<Value> {
         let body = self.client(signed).get(PASSKEYS).await.expect(200).json();
         body["items"].as_array().unwrap().clone()
     }
 
-    async fn id_of_me(&self, signed: &Signed) -> UserId {
+    async fn id_of_me(&self, signed: &SignedInUser) -> UserId {
         self.client(signed).get(ME).await.expect(200).json()["id"].as_str().unwrap().parse().unwrap()
     }
 }
@@ -181,9 +181,9 @@ on_each_database! {
         let post = start(database).await;
         let (ada, mut laptop) = post.with_passkey(ADA).await;
         let me = post.id_of_me(&ada).await;
-        Signed::of(post.sign_in_with(&mut laptop).await);
-        let users: Users = post.app.app().ctx().get().unwrap();
-        let mut new = NewUser::of_email("boss@example.com");
+        SignedInUser::of(post.sign_in_with(&mut laptop).await);
+        let users: Users = post.app.app().context().get().unwrap();
+        let mut new = NewUser::with_email("boss@example.com");
         new.operator = true;
         let boss = crate::support::sign_in(&post.app, users.create(new).await.unwrap()).await;
         let operator = crate::support::client(&post.app, &boss);
@@ -201,16 +201,16 @@ on_each_database! {
         // The password is enough, and another passkey can be added.
         let again = post.signed_in(ADA).await;
         assert!(post.list(&again).await.is_empty());
-        post.add(&again, &mut Device::new()).await.expect(201);
-        let told = post.mails().await;
+        post.add(&again, &mut TestAuthenticator::new()).await.expect(201);
+        let told = post.take_mails().await;
         assert!(told.iter().any(|mail| to(mail) == ADA && text(mail).contains("An operator has removed")), "{told:?}");
-        assert!(post.audited().await.contains(&"user.factors_reset".to_owned()));
+        assert!(post.audit_actions().await.contains(&"user.factors_reset".to_owned()));
     }
 
     async fn a_passkey_signs_in_without_a_name_and_counts_as_two_factors(database: TestDatabase) {
         let post = start(database).await;
         post.registered(ADA).await;
-        let (ada, mut laptop) = (post.signed_in(ADA).await, Device::new());
+        let (ada, mut laptop) = (post.signed_in(ADA).await, TestAuthenticator::new());
         let body = post.client(&ada).post(format!("{PASSKEYS}/start"), json!({})).await.expect(200).json();
         let options = &body["options"];
         assert_eq!(options["rp"], json!({ "id": "app.example.com", "name": "OmniStack app" }));
@@ -222,17 +222,17 @@ on_each_database! {
         let added = post.add(&ada, &mut laptop).await.expect(201).json();
         assert_eq!((&added["name"], &added["last_used_at"]), (&json!("Laptop"), &json!(null)));
         assert!(!post.is_two_factors(&ada).await, "adding one shows none");
-        let told = post.mails().await;
+        let told = post.take_mails().await;
         assert!(told.iter().any(|mail| mail.subject.contains("new passkey") && to(mail) == ADA), "{told:?}");
 
-        let body = post.asked().await;
+        let body = post.sign_in_options().await;
         assert_eq!(body["options"]["userVerification"], "required");
         assert_eq!(body["options"]["rpId"], "app.example.com");
         assert_eq!(body["options"]["allowCredentials"], json!([]), "nothing tells who there is");
-        let signed = Signed::of(post.sign_in_with(&mut laptop).await);
+        let signed = SignedInUser::of(post.sign_in_with(&mut laptop).await);
         assert_eq!(post.id_of_me(&signed).await, post.id_of_me(&ada).await);
         assert!(post.is_two_factors(&signed).await);
-        let again = Signed::of(post.refresh(&signed).await);
+        let again = SignedInUser::of(post.refresh(&signed).await);
         assert!(post.is_two_factors(&again).await);
         let listed = post.list(&ada).await;
         assert_eq!((listed.len(), &listed[0]["id"]), (1, &added["id"]));
@@ -248,8 +248,8 @@ on_each_database! {
         post.client(&signed).get(ME).await.expect(401);
         post.client(&ada).get(ME).await.expect(200);
         post.sign_in_with(&mut laptop).await.expect_error(401, "PASSKEY_REFUSED");
-        assert!(post.mails().await.iter().any(|mail| mail.subject.contains("was removed")));
-        let audited = post.audited().await;
+        assert!(post.take_mails().await.iter().any(|mail| mail.subject.contains("was removed")));
+        let audited = post.audit_actions().await;
         for action in ["passkey_added", "passkey_renamed", "passkey_removed", "signed_in", "passkey_refused"] {
             assert!(audited.contains(&format!("account.{action}")), "{action}: {audited:?}");
         }
@@ -259,7 +259,7 @@ on_each_database! {
         let post = start(database).await;
         let (_, mut phone) = post.with_passkey(ADA).await;
         for _ in 0..2 {
-            let body = post.asked().await;
+            let body = post.sign_in_options().await;
             let shown = phone.sign(&body);
             let body = json!({ "ceremony": body["ceremony"], "credential": shown, "mode": "cookie" });
             let request = || post.app.anonymous().post(format!("{PUBLIC}/passkeys/finish"), body.clone());
@@ -270,7 +270,7 @@ on_each_database! {
             assert!(answer.json().get("access_token").is_none());
         }
         // From here on the passkey is a second factor.
-        Signed::of(post.sign_in_with(&mut phone).await);
+        SignedInUser::of(post.sign_in_with(&mut phone).await);
     }
 
     async fn a_passkey_is_the_second_factor_where_one_is_asked_for(database: TestDatabase) {
@@ -278,7 +278,7 @@ on_each_database! {
         let (_, mut laptop) = post.with_passkey(ADA).await;
         // A passkey alone does not make a second factor required.
         let ada = post.signed_in(ADA).await;
-        let phone = Phone::new(&post.client(&ada).post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json());
+        let phone = AuthenticatorApp::new(&post.client(&ada).post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json());
         let code = json!({ "code": phone.code(&post) });
         post.client(&ada).post(format!("{APP}/mfa/totp/confirm"), code).await.expect(204);
 
@@ -294,20 +294,20 @@ on_each_database! {
             post.post("mfa/passkey/finish", body)
         };
         let shown = laptop.get(&body);
-        let signed = Signed::of(finish(&challenge, &body, shown.clone()).await);
+        let signed = SignedInUser::of(finish(&challenge, &body, shown.clone()).await);
         post.client(&signed).post(format!("{APP}/mfa/recovery-codes"), json!({})).await.expect(200);
         finish(&challenge, &body, shown.clone()).await.expect_error(400, "TOKEN_INVALID");
         start(&challenge).await.expect_error(400, "TOKEN_INVALID");
 
         // Another user's passkey is not Ada's second factor, and neither is a response that Ada signed for another
         // purpose.
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         let (_, mut other) = post.with_passkey("eve@example.com").await;
         let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
         let body = start(&challenge).await.expect(200).json();
         finish(&challenge, &body, other.get(&body)).await.expect_error(401, "SECOND_FACTOR_INVALID");
         let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
-        let body = post.asked().await;
+        let body = post.sign_in_options().await;
         finish(&challenge, &body, laptop.get(&body)).await.expect_error(400, "TOKEN_INVALID");
         let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
         let body = start(&challenge).await.expect(200).json();
@@ -325,7 +325,7 @@ on_each_database! {
         let post = start(database).await;
         let (ada, mut laptop) = post.with_passkey(ADA).await;
         post.app.clock().advance(11 * MINUTE);
-        let ada = Signed::of(post.refresh(&ada).await);
+        let ada = SignedInUser::of(post.refresh(&ada).await);
         let begin = || post.client(&ada).post(format!("{PASSKEYS}/start"), json!({}));
         begin().await.expect_error(401, "REAUTHENTICATION_REQUIRED");
         let id = post.list(&ada).await[0]["id"].as_str().unwrap().to_owned();
@@ -355,10 +355,10 @@ on_each_database! {
     async fn the_last_way_in_stays(database: TestDatabase) {
         let post = start(database).await;
         // A user with neither password nor address, as created by a provider that returns no address.
-        let users: Users = post.app.app().ctx().get().unwrap();
+        let users: Users = post.app.app().context().get().unwrap();
         let made = users.create(NewUser::default()).await.unwrap();
         let ada = one_factor(&post, made.user).await;
-        let (mut laptop, mut phone) = (Device::new(), Device::new());
+        let (mut laptop, mut phone) = (TestAuthenticator::new(), TestAuthenticator::new());
         let first = post.add(&ada, &mut laptop).await.expect(201).json()["id"].as_str().unwrap().to_owned();
         let remove = |id: &str| post.client(&ada).delete(format!("{PASSKEYS}/{id}"));
         remove(&first).await.expect_error(409, "LAST_WAY_IN");
@@ -366,7 +366,7 @@ on_each_database! {
         let second = post.add(&ada, &mut phone).await.expect(201).json()["id"].as_str().unwrap().to_owned();
         remove(&first).await.expect(204);
         remove(&second).await.expect_error(409, "LAST_WAY_IN");
-        Signed::of(post.sign_in_with(&mut phone).await);
+        SignedInUser::of(post.sign_in_with(&mut phone).await);
     }
 
     async fn a_user_has_twenty_and_an_address_that_is_theirs(database: TestDatabase) {
@@ -375,13 +375,13 @@ on_each_database! {
         let stranger = post.signed_in("eve@example.com").await;
         let begin = post.client(&stranger).post(format!("{PASSKEYS}/start"), json!({}));
         begin.await.expect_error(403, "EMAIL_NOT_VERIFIED");
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         post.registered(ADA).await;
         let ada = post.signed_in(ADA).await;
         for _ in 0..20 {
-            post.add(&ada, &mut Device::new()).await.expect(201);
+            post.add(&ada, &mut TestAuthenticator::new()).await.expect(201);
         }
-        post.add(&ada, &mut Device::new()).await.expect_error(409, "TOO_MANY_PASSKEYS");
+        post.add(&ada, &mut TestAuthenticator::new()).await.expect_error(409, "TOO_MANY_PASSKEYS");
         let export = post.client(&ada).post(format!("{ME}/export"), json!({})).await.expect(200).json();
         assert_eq!(export["passkeys"].as_array().unwrap().len(), 20);
         assert!(!export.to_string().contains("credential"), "{export}");
@@ -389,12 +389,13 @@ on_each_database! {
 }
 
 /// Signs in a user with one factor.
-async fn one_factor(post: &Post, user: UserId) -> Signed {
-    let sessions: Sessions = post.app.app().ctx().get().unwrap();
+async fn one_factor(post: &AccountsApp, user: UserId) -> SignedInUser {
+    let sessions: Sessions = post.app.app().context().get().unwrap();
     let mut tx = post.app.db().begin().await.unwrap();
-    let tokens = sessions.begin_in(&mut tx, SignIn::new(user, omnistack_auth::model::Device::default())).await.unwrap();
+    let tokens =
+        sessions.create_in(&mut tx, NewSession::new(user, omnistack_auth::model::Device::default())).await.unwrap();
     tx.commit().await.unwrap();
-    Signed {
+    SignedInUser {
         access: tokens.access.expose_secret().to_owned(),
         refresh: tokens.refresh.expose_secret().to_owned(),
         session: tokens.session.to_string(),
@@ -418,5 +419,5 @@ async fn without_a_domain_there_are_no_passkeys_and_this_machine_is_localhost() 
     }
     let wider = |app: AppBuilder| app.set("AUTH_PASSKEY_DOMAIN", "example.com");
     let post = start_with(TestDatabase::sqlite(), wider).await;
-    assert_eq!(post.asked().await["options"]["rpId"], "example.com");
+    assert_eq!(post.sign_in_options().await["options"]["rpId"], "example.com");
 }

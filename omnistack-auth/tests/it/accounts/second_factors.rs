@@ -1,6 +1,6 @@
 //! Tests of TOTP codes and recovery codes.
 
-use omnistack_auth::account::{Accounts, SecondFactorSource, SecondFactors, Visitor};
+use omnistack_auth::account::{Accounts, ClientInfo, SecondFactorSource, SecondFactors};
 use omnistack_core::{
     ExposeSecret as _,
     app::{Api, Module, Mount, Registry},
@@ -26,7 +26,7 @@ impl Module for Vault {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let api = Api::new().guarded(Require::default().second_factor(), routes!(open));
+        let api = Api::new().require(Require::default().second_factor(), routes!(open));
         registry.routes(Mount::app("/vault"), api, |_| Ok(()));
     }
 }
@@ -49,44 +49,44 @@ impl SecondFactorSource for Card {
 const VAULT: &str = "/api/v1/app/vault";
 
 /// A user's authenticator app.
-pub(super) struct Phone(totp_rs::Totp);
+pub(super) struct AuthenticatorApp(totp_rs::Totp);
 
-impl Phone {
+impl AuthenticatorApp {
     pub(super) fn new(body: &Value) -> Self {
         let secret = Secret::try_from_base32(body["secret"].as_str().unwrap()).unwrap();
         Self(Builder::new().with_secret(secret).build().unwrap())
     }
 
     /// Returns the current code.
-    pub(super) fn code(&self, post: &Post) -> String {
+    pub(super) fn code(&self, post: &AccountsApp) -> String {
         self.code_in(post, 0)
     }
 
     /// Returns the code of a time step relative to now.
-    fn code_in(&self, post: &Post, steps: i64) -> String {
+    fn code_in(&self, post: &AccountsApp, steps: i64) -> String {
         let seconds = post.app.clock().clock().now().as_seconds() + 30 * steps;
         self.0.generate(seconds.unsigned_abs()).to_string()
     }
 }
 
-impl Post {
+impl AccountsApp {
     async fn with_vault(database: TestDatabase) -> Self {
         start_with(database, |app| app.with(Vault)).await
     }
 
-    pub(super) fn mfa(&self, signed: &Signed, path: &str, body: Value) -> omnistack_testkit::RequestBuilder {
+    pub(super) fn mfa(&self, signed: &SignedInUser, path: &str, body: Value) -> omnistack_testkit::TestRequest {
         self.client(signed).post(format!("{APP}/mfa{path}"), body)
     }
 
     /// Creates a signed-in user with an authenticator app, which was confirmed two minutes ago.
-    pub(super) async fn enrolled(&self, email: &str) -> (Signed, Phone) {
+    pub(super) async fn enrolled(&self, email: &str) -> (SignedInUser, AuthenticatorApp) {
         self.registered(email).await;
         let signed = self.signed_in(email).await;
-        let phone = Phone::new(&self.mfa(&signed, "/totp", json!({})).await.expect(200).json());
+        let phone = AuthenticatorApp::new(&self.mfa(&signed, "/totp", json!({})).await.expect(200).json());
         let code = json!({ "code": phone.code(self) });
         self.mfa(&signed, "/totp/confirm", code).await.expect(204);
         self.app.clock().advance(2 * MINUTE);
-        _ = self.mails().await;
+        _ = self.take_mails().await;
         (signed, phone)
     }
 
@@ -95,20 +95,20 @@ impl Post {
         body["challenge"].as_str().unwrap().to_owned()
     }
 
-    pub(super) async fn finish(&self, challenge: &str, code: &str) -> Answer {
+    pub(super) async fn finish(&self, challenge: &str, code: &str) -> TestResponse {
         self.post("mfa", json!({ "challenge": challenge, "code": code })).await
     }
 
-    pub(super) async fn verify(&self, signed: &Signed, code: &str) -> u16 {
+    pub(super) async fn verify(&self, signed: &SignedInUser, code: &str) -> u16 {
         self.mfa(signed, "/verify", json!({ "code": code })).await.status.as_u16()
     }
 
-    async fn recovery_codes(&self, signed: &Signed) -> Vec<String> {
+    async fn recovery_codes(&self, signed: &SignedInUser) -> Vec<String> {
         let body = self.mfa(signed, "/recovery-codes", json!({})).await.expect(200).json();
         body["codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
     }
 
-    pub(super) async fn state(&self, signed: &Signed) -> Value {
+    pub(super) async fn state(&self, signed: &SignedInUser) -> Value {
         self.client(signed).get(format!("{APP}/mfa")).await.expect(200).json()
     }
 }
@@ -121,15 +121,15 @@ pub(super) fn wrong(code: &str) -> String {
 
 on_each_database! {
     async fn an_app_for_codes_is_a_second_factor_once_it_has_shown_one(database: TestDatabase) {
-        let post = Post::with_vault(database).await;
+        let post = AccountsApp::with_vault(database).await;
         post.registered(ADA).await;
         let (laptop, tablet) = (post.signed_in(ADA).await, post.signed_in(ADA).await);
         post.client(&tablet).get(ME).await.expect(200);
         post.client(&laptop).get(VAULT).await.expect_error(401, "SECOND_FACTOR_REQUIRED");
         post.mfa(&laptop, "/totp/confirm", json!({ "code": "123456" })).await.expect_error(409, "NOTHING_TO_CONFIRM");
-        let first = Phone::new(&post.mfa(&laptop, "/totp", json!({})).await.expect(200).json());
+        let first = AuthenticatorApp::new(&post.mfa(&laptop, "/totp", json!({})).await.expect(200).json());
         let body = post.mfa(&laptop, "/totp", json!({})).await.expect(200).json();
-        let phone = Phone::new(&body);
+        let phone = AuthenticatorApp::new(&body);
         let url = body["url"].as_str().unwrap();
         assert!(url.starts_with("otpauth://totp/") && url.contains("ada%40example%2Ecom?secret="), "{url}");
         let sealed = post.app.db().query("select secret from totp_secrets").fetch_one::<(String,)>().await.unwrap();
@@ -155,21 +155,21 @@ on_each_database! {
         post.finish(challenge, &code).await.expect_error(401, "SECOND_FACTOR_INVALID");
         post.finish(challenge, &phone.code_in(&post, 1)).await.expect_error(400, "TOKEN_INVALID");
         let challenge = post.challenge(ADA).await;
-        let tablet = Signed::of(post.finish(&challenge, &phone.code_in(&post, 1)).await);
+        let tablet = SignedInUser::of(post.finish(&challenge, &phone.code_in(&post, 1)).await);
         post.client(&tablet).get(VAULT).await.expect(204);
-        let again = Signed::of(post.refresh(&tablet).await);
+        let again = SignedInUser::of(post.refresh(&tablet).await);
         post.client(&again).get(VAULT).await.expect(204);
 
-        let audited = post.audited().await;
+        let audited = post.audit_actions().await;
         for action in ["account.totp_added", "account.code_refused", "account.sign_in_failed"] {
             assert!(audited.contains(&action.to_owned()), "{audited:?}");
         }
-        let mails = post.mails().await;
+        let mails = post.take_mails().await;
         assert!(mails.iter().any(|mail| text(mail).contains("app for codes was added")), "{mails:?}");
     }
 
     async fn a_code_is_good_around_its_time_and_once(database: TestDatabase) {
-        let post = Post::with_vault(database).await;
+        let post = AccountsApp::with_vault(database).await;
         let (ada, phone) = post.enrolled(ADA).await;
         for (step, status) in
             [(-2, 422), (-1, 204), (-1, 422), (0, 204), (-1, 422), (2, 422), (1, 204), (0, 422), (1, 422)]
@@ -192,7 +192,7 @@ on_each_database! {
     }
 
     async fn wrong_codes_are_few_though_the_password_is_right(database: TestDatabase) {
-        let post = Post::with_vault(database).await;
+        let post = AccountsApp::with_vault(database).await;
         let (ada, phone) = post.enrolled(ADA).await;
         let wrong = wrong(&phone.code_in(&post, 5));
         // Failures in sessions and at sign-in count together.
@@ -221,7 +221,7 @@ on_each_database! {
     }
 
     async fn many_wrong_codes_at_once_are_counted_one_by_one(database: TestDatabase) {
-        let post = Post::with_vault(database).await;
+        let post = AccountsApp::with_vault(database).await;
         let (ada, phone) = post.enrolled(ADA).await;
         let wrong = wrong(&phone.code_in(&post, 5));
         let guesses: Vec<_> = (0..20)
@@ -241,19 +241,19 @@ on_each_database! {
     }
 
     async fn a_recovery_code_stands_in_once(database: TestDatabase) {
-        let post = Post::with_vault(database).await;
+        let post = AccountsApp::with_vault(database).await;
         let (ada, phone) = post.enrolled(ADA).await;
         let old = post.recovery_codes(&ada).await;
         let codes = post.recovery_codes(&ada).await;
         assert_eq!((codes.len(), codes[0].len()), (10, 29));
         assert_eq!(post.state(&ada).await["recovery_codes"], 10);
-        let told = post.mails().await;
+        let told = post.take_mails().await;
         assert!(told.iter().any(|mail| mail.subject.contains("new recovery codes")), "{told:?}");
 
         let body = post.login(ADA, PASSWORD).await.expect(202).json();
         assert_eq!(body["methods"], json!(["totp", "recovery_code"]));
         let typed = codes[0].to_lowercase().replace('-', " ");
-        let found = Signed::of(post.finish(body["challenge"].as_str().unwrap(), &typed).await);
+        let found = SignedInUser::of(post.finish(body["challenge"].as_str().unwrap(), &typed).await);
         post.client(&found).get(VAULT).await.expect(204);
         for code in [&codes[0], &old[1]] {
             let challenge = post.challenge(ADA).await;
@@ -262,7 +262,7 @@ on_each_database! {
         let (one, two) = tokio::join!(post.verify(&ada, &codes[1]), post.verify(&ada, &codes[1]));
         assert_eq!((one.min(two), one.max(two)), (204, 422), "of two at once, one");
         assert_eq!(post.state(&ada).await["recovery_codes"], 8);
-        let told = post.mails().await;
+        let told = post.take_mails().await;
         assert!(told.iter().any(|mail| text(mail).contains("You have 9 left")), "{told:?}");
 
         // Recovery codes belong to one user and are deleted with the authenticator app.
@@ -279,7 +279,7 @@ on_each_database! {
     }
 
     async fn factors_change_for_who_has_shown_who_they_are_a_short_while_ago(database: TestDatabase) {
-        let post = Post::with_vault(database).await;
+        let post = AccountsApp::with_vault(database).await;
         post.registered(ADA).await;
         let ada = post.signed_in(ADA).await;
         for (path, method) in [("/totp", "DELETE"), ("/recovery-codes", "POST")] {
@@ -288,14 +288,14 @@ on_each_database! {
             request.await.expect_error(401, "SECOND_FACTOR_REQUIRED");
         }
         post.app.clock().advance(11 * MINUTE);
-        let ada = Signed::of(post.refresh(&ada).await);
+        let ada = SignedInUser::of(post.refresh(&ada).await);
         post.mfa(&ada, "/totp", json!({})).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
 
         let (eve, phone) = post.enrolled("eve@example.com").await;
-        let other = Signed::of(post.finish(&post.challenge("eve@example.com").await, &phone.code(&post)).await);
+        let other = SignedInUser::of(post.finish(&post.challenge("eve@example.com").await, &phone.code(&post)).await);
         post.app.clock().advance(11 * MINUTE);
-        let eve = Signed::of(post.refresh(&eve).await);
-        let other = Signed::of(post.refresh(&other).await);
+        let eve = SignedInUser::of(post.refresh(&eve).await);
+        let other = SignedInUser::of(post.refresh(&other).await);
         let remove = || post.client(&eve).delete(format!("{APP}/mfa/totp"));
         remove().await.expect_error(401, "REAUTHENTICATION_REQUIRED");
         post.mfa(&eve, "/recovery-codes", json!({})).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
@@ -303,12 +303,12 @@ on_each_database! {
         post.client(&other).get(ME).await.expect(200);
         remove().await.expect(204);
         post.client(&other).get(ME).await.expect(401);
-        assert!(post.audited().await.contains(&"account.totp_removed".to_owned()));
-        assert!(post.mails().await.iter().any(|mail| text(mail).contains("was removed")));
+        assert!(post.audit_actions().await.contains(&"account.totp_removed".to_owned()));
+        assert!(post.take_mails().await.iter().any(|mail| text(mail).contains("was removed")));
         // A new secret must be confirmed within 15 minutes.
-        let phone = Phone::new(&post.mfa(&eve, "/totp", json!({})).await.expect(200).json());
+        let phone = AuthenticatorApp::new(&post.mfa(&eve, "/totp", json!({})).await.expect(200).json());
         post.app.clock().advance(16 * MINUTE);
-        let eve = Signed::of(post.refresh(&eve).await);
+        let eve = SignedInUser::of(post.refresh(&eve).await);
         let code = json!({ "code": phone.code(&post) });
         post.mfa(&eve, "/totp/confirm", code).await.expect_error(409, "NOTHING_TO_CONFIRM");
     }
@@ -333,7 +333,7 @@ on_each_database! {
         let challenge = body["challenge"].as_str().unwrap().to_owned();
         // A password reset does not bypass the factor.
         post.post("forgot-password", json!({ "email": ADA })).await.expect(202);
-        let mails = post.mails().await;
+        let mails = post.take_mails().await;
         let reset = mails.iter().find(|mail| template(mail) == "reset").unwrap();
         let body = json!({ "token": token_of(reset), "password": OTHER });
         post.post("reset-password", body).await.expect(200);
@@ -360,12 +360,12 @@ on_each_database! {
         post.registered("eve@example.com").await;
         assert_eq!(post.login("eve@example.com", PASSWORD).await.expect(202).json()["methods"], json!(["card"]));
         post.registered(ADA).await;
-        let accounts: Accounts = post.app.app().ctx().get().unwrap();
+        let accounts: Accounts = post.app.app().context().get().unwrap();
         let challenge = post.challenge(ADA).await;
-        let card = accounts.finish(&challenge, &Visitor::default(), |_| async { Ok(true) }).await.unwrap();
-        let client = post.app.bearer(card.access.expose_secret());
+        let card = accounts.complete_mfa(&challenge, &ClientInfo::default(), |_| async { Ok(true) }).await.unwrap();
+        let client = post.app.client_with_token(card.access.expose_secret());
         let body = client.post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json();
-        let phone = Phone::new(&body);
+        let phone = AuthenticatorApp::new(&body);
         client.post(format!("{APP}/mfa/totp/confirm"), json!({ "code": phone.code(&post) })).await.expect(204);
         let body = post.login(ADA, PASSWORD).await.expect(202).json();
         assert_eq!(body["methods"], json!(["card", "totp"]));

@@ -2,7 +2,7 @@
 
 use omnistack_auth::{
     Auth,
-    account::{Accounts, SecondFactorSource, SecondFactors, SignedIn, Visitor},
+    account::{Accounts, ClientInfo, SecondFactorSource, SecondFactors, SignInOutcome},
     password::{Password, PasswordCheck},
 };
 use omnistack_core::{
@@ -41,14 +41,14 @@ on_each_database! {
         let post = start(database).await;
         let registration = json!({ "email": " Ada@Example.com ", "password": PASSWORD, "name": "Ada" });
         post.post("register", registration).await.expect(202);
-        let first = post.mails().await;
+        let first = post.take_mails().await;
         assert_eq!((first.len(), to(&first[0])), (1, "ada@example.com"));
         post.login("ada@example.com", PASSWORD).await.expect_error(403, "EMAIL_NOT_VERIFIED");
         let second = post.token().await;
         post.confirm(&token_of(&first[0]), PASSWORD).await.expect_error(400, "TOKEN_INVALID");
         post.confirm(&second, PASSWORD).await.expect(204);
 
-        let ada = Signed::of(post.login("ADA@example.com", PASSWORD).await);
+        let ada = SignedInUser::of(post.login("ADA@example.com", PASSWORD).await);
         let me = post.client(&ada).get(ME).await.expect(200).json();
         assert_eq!((&me["email"], &me["name"]), (&json!("ada@example.com"), &json!("Ada")));
         assert!(me["email_verified_at"].is_string() && me["tenant_id"].is_string());
@@ -59,7 +59,7 @@ on_each_database! {
         post.client(&ada).get(ME).await.expect(401);
         post.refresh(&ada).await.expect_error(401, "REFRESH_TOKEN_INVALID");
         let expected = ["account.registered", "account.email_verified", "account.signed_in"];
-        assert_eq!(post.audited().await, expected);
+        assert_eq!(post.audit_actions().await, expected);
     }
 
     async fn whether_an_address_must_be_confirmed_is_a_setting(database: TestDatabase) {
@@ -112,11 +112,11 @@ on_each_database! {
 
     async fn a_password_known_from_a_breach_is_refused(database: TestDatabase) {
         let (sent, mailer) = memory();
-        let app = TestApp::start_with_own_identity(database, |app| {
+        let app = TestApp::start_with_auth(database, |app| {
             let app = app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_ARGON2_PASSES", "1").replace(mailer);
-            app.with(Auth::accounts().password_check(Leaked))
+            app.with(Auth::built_in().password_check(Leaked))
         });
-        let post = Post { app: app.await, sent };
+        let post = AccountsApp { app: app.await, sent };
         for (password, status) in [("an unlucky choice of words", 422), ("the list is not there", 202)] {
             post.post("register", json!({ "email": "a@example.com", "password": password })).await.expect(status);
         }
@@ -135,16 +135,16 @@ on_each_database! {
             .clock(post.app.clock().clock())
             .set("AUTH_ARGON2_MEMORY", "64")
             .set("AUTH_ARGON2_PASSES", "2")
-            .with(Auth::accounts())
+            .with(Auth::built_in())
             .build()
             .unwrap();
         costly.start().await.unwrap();
-        let accounts: Accounts = costly.ctx().get().unwrap();
-        let wrong = accounts.sign_in("ada@example.com", &Password::new(OTHER).unwrap(), &Visitor::default()).await;
+        let accounts: Accounts = costly.context().get().unwrap();
+        let wrong = accounts.sign_in("ada@example.com", &Password::new(OTHER).unwrap(), &ClientInfo::default()).await;
         assert!(wrong.is_err() && kept().await.contains("t=1"));
         let password = Password::new(PASSWORD).unwrap();
-        let done = accounts.sign_in("ada@example.com", &password, &Visitor::default()).await.unwrap();
-        assert!(matches!(done, SignedIn::Tokens(_)));
+        let done = accounts.sign_in("ada@example.com", &password, &ClientInfo::default()).await.unwrap();
+        assert!(matches!(done, SignInOutcome::Authenticated(_)));
         assert!(kept().await.contains("$m=64,t=2,p=1$"));
         post.login("ada@example.com", PASSWORD).await.expect(200);
     }
@@ -161,8 +161,8 @@ on_each_database! {
         ] {
             let body = json!({ "email": "ada@example.com", "password": PASSWORD });
             let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body);
-            request.header("user-agent", agent).peer(peer.parse().unwrap()).await.expect(200);
-            let sent = post.mails().await;
+            request.header("user-agent", agent).client_ip(peer.parse().unwrap()).await.expect(200);
+            let sent = post.take_mails().await;
             assert_eq!(sent.len(), mails, "{agent} {peer}");
             if let Some(mail) = sent.first() {
                 assert!(text(mail).contains(peer) && text(mail).contains(&agent[..5]), "{}", text(mail));
@@ -174,16 +174,16 @@ on_each_database! {
     async fn with_a_second_factor_a_password_is_half_a_sign_in(database: TestDatabase) {
         let post = start_with(database, |app| app.replace(SecondFactors::new(Everybody))).await;
         post.registered("ada@example.com").await;
-        let challenge = |answer: Answer| {
+        let challenge = |answer: TestResponse| {
             let body = answer.expect(202).json();
             assert_eq!((&body["needed"], &body["methods"]), (&json!("second_factor"), &json!(["totp"])));
             assert!(body.get("access_token").is_none());
             body["challenge"].as_str().unwrap().to_owned()
         };
-        let accounts: Accounts = post.app.app().ctx().get().unwrap();
+        let accounts: Accounts = post.app.app().context().get().unwrap();
         let finish = |challenge: String, shown: bool| {
             let accounts = accounts.clone();
-            async move { accounts.finish(&challenge, &Visitor::default(), |_| async move { Ok(shown) }).await.is_ok() }
+            async move { accounts.complete_mfa(&challenge, &ClientInfo::default(), |_| async move { Ok(shown) }).await.is_ok() }
         };
         let first = challenge(post.login("ada@example.com", PASSWORD).await);
         let second = challenge(post.login("ada@example.com", PASSWORD).await);
@@ -216,7 +216,7 @@ on_each_database! {
         assert!(owners(&none.app).await.is_empty(), "not in tests");
         let development = |place: &str| {
             let app = App::builder(none.app.database().config()).clock(none.app.clock().clock());
-            let app = app.set("AUTH_ARGON2_MEMORY", "64").set("APP_ENV", place).with(Auth::accounts()).build();
+            let app = app.set("AUTH_ARGON2_MEMORY", "64").set("APP_ENV", place).with(Auth::built_in()).build();
             app.unwrap()
         };
         let (one, two) = (development("development"), development("development"));

@@ -1,11 +1,11 @@
 //! Tests of SMS codes.
 
 use omnistack_auth::users::{NewUser, Users};
-use omnistack_core::sms::{Sms, SmsMemory, SmsMessage, Texter};
+use omnistack_core::sms::{Sms, SmsMemory, SmsMessage, SmsSender};
 use omnistack_testkit::on_each_database;
 
 use super::{second_factors::wrong, *};
-use crate::{sessions::Upkeep, support};
+use crate::{sessions::MaintenanceJob, support};
 
 const ADA: &str = "ada@example.com";
 const EVE: &str = "eve@example.com";
@@ -13,15 +13,15 @@ const NUMBER: &str = "+491701234567";
 const OTHER_NUMBER: &str = "+442079460018";
 
 /// An app, and the mails and text messages it has sent.
-struct Phones {
-    post: Post,
+struct SmsApp {
+    post: AccountsApp,
     texts: SmsMemory,
 }
 
-impl Phones {
+impl SmsApp {
     async fn start(database: TestDatabase) -> Self {
         let texts = SmsMemory::default();
-        let texter = Texter::new(texts.clone());
+        let texter = SmsSender::new(texts.clone());
         let more = |app: AppBuilder| app.with(Sms::default()).replace(texter).set("AUTH_SMS_CODES", "true");
         Self { post: start_with(database, more).await, texts }
     }
@@ -38,48 +38,48 @@ impl Phones {
         messages[0].text[..6].to_owned()
     }
 
-    async fn begin(&self, signed: &Signed, number: &str) -> Answer {
+    async fn begin(&self, signed: &SignedInUser, number: &str) -> TestResponse {
         self.post.mfa(signed, "/sms", json!({ "phone": number })).await
     }
 
-    async fn confirm(&self, signed: &Signed, code: &str) -> Answer {
+    async fn confirm(&self, signed: &SignedInUser, code: &str) -> TestResponse {
         self.post.mfa(signed, "/sms/confirm", json!({ "code": code })).await
     }
 
     /// Creates a signed-in user whose number was confirmed just now.
-    async fn enrolled(&self, email: &str, number: &str) -> Signed {
+    async fn enrolled(&self, email: &str, number: &str) -> SignedInUser {
         self.post.registered(email).await;
         let signed = self.post.signed_in(email).await;
         self.begin(&signed, number).await.expect(202);
         self.confirm(&signed, &self.code().await).await.expect(204);
-        _ = self.post.mails().await;
+        _ = self.post.take_mails().await;
         signed
     }
 
     /// Requests a code to complete a sign-in.
-    async fn ask(&self, challenge: &str) -> Answer {
+    async fn request_code(&self, challenge: &str) -> TestResponse {
         self.post.post("mfa/sms", json!({ "challenge": challenge })).await
     }
 
     /// Requests a code for step-up authentication in a session.
-    async fn ask_signed_in(&self, signed: &Signed) -> Answer {
+    async fn ask_signed_in(&self, signed: &SignedInUser) -> TestResponse {
         self.post.client(signed).post(format!("{APP}/mfa/sms/send"), json!({})).await
     }
 
-    async fn remove(&self, signed: &Signed) -> Answer {
+    async fn remove(&self, signed: &SignedInUser) -> TestResponse {
         self.post.client(signed).delete(format!("{APP}/mfa/sms")).await
     }
 
     /// Advances the clock and refreshes the session.
-    async fn later(&self, signed: &Signed, by: Duration) -> Signed {
+    async fn advance_and_refresh(&self, signed: &SignedInUser, by: Duration) -> SignedInUser {
         self.post.app.clock().advance(by);
-        Signed::of(self.post.refresh(signed).await)
+        SignedInUser::of(self.post.refresh(signed).await)
     }
 }
 
 on_each_database! {
     async fn a_number_is_a_second_factor_once_its_code_was_shown(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         post.registered(ADA).await;
         let (laptop, tablet) = (post.signed_in(ADA).await, post.signed_in(ADA).await);
@@ -112,35 +112,35 @@ on_each_database! {
         assert_eq!(post.state(&laptop).await["sms"]["phone"], "+49•••••67");
         assert_eq!(post.login(ADA, PASSWORD).await.expect(202).json()["methods"], json!(["sms"]));
         let challenge = post.challenge(ADA).await;
-        assert_eq!(phones.ask(&challenge).await.expect(202).json()["phone"], "+49•••••67");
+        assert_eq!(phones.request_code(&challenge).await.expect(202).json()["phone"], "+49•••••67");
         let code = phones.code().await;
-        Signed::of(post.finish(&challenge, &code).await);
+        SignedInUser::of(post.finish(&challenge, &code).await);
         let export = post.client(&laptop).post(format!("{ME}/export"), json!({})).await.expect(200).json();
         assert_eq!(export["phone"], NUMBER, "one's own data");
 
-        let audited = post.audited().await;
+        let audited = post.audit_actions().await;
         for action in ["account.code_sent", "account.phone_added", "account.code_refused"] {
             assert!(audited.contains(&action.to_owned()), "{audited:?}");
         }
-        let mut tx = post.app.db().all_tenants().read().await.unwrap();
+        let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
         let sql = "select cast(details as text) from audit_entries where details is not null";
         for (details,) in tx.query(sql).fetch_all::<(String,)>().await.unwrap() {
             assert!(!details.contains("1701234567") && !details.contains(&code), "{details}");
         }
         tx.commit().await.unwrap();
-        let mails = post.mails().await;
+        let mails = post.take_mails().await;
         assert!(mails.iter().any(|mail| text(mail).contains("phone number for codes was added")), "{mails:?}");
     }
 
     async fn a_code_is_one_users_once_for_ten_minutes_and_five_guesses(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         let ada = phones.enrolled(ADA, NUMBER).await;
         phones.enrolled(EVE, OTHER_NUMBER).await;
 
         // Another user's challenge is rejected, and each code works once, also in two concurrent requests.
         let (mine, theirs) = (post.challenge(ADA).await, post.challenge(EVE).await);
-        phones.ask(&mine).await.expect(202);
+        phones.request_code(&mine).await.expect(202);
         let code = phones.code().await;
         post.finish(&theirs, &code).await.expect_error(401, "SECOND_FACTOR_INVALID");
         let (finished, shown) = tokio::join!(post.finish(&mine, &code), post.verify(&ada, &code));
@@ -150,7 +150,7 @@ on_each_database! {
         post.finish(&post.challenge(ADA).await, &code).await.expect_error(401, "SECOND_FACTOR_INVALID");
 
         // A newer code replaces it.
-        let mut ada = phones.later(&ada, 16 * MINUTE).await;
+        let mut ada = phones.advance_and_refresh(&ada, 16 * MINUTE).await;
         phones.ask_signed_in(&ada).await.expect(202);
         let older = phones.code().await;
         phones.ask_signed_in(&ada).await.expect(202);
@@ -162,16 +162,16 @@ on_each_database! {
 
         // The code expires.
         for (seconds, status) in [(599, 204), (600, 422)] {
-            ada = phones.later(&ada, 16 * MINUTE).await;
+            ada = phones.advance_and_refresh(&ada, 16 * MINUTE).await;
             phones.ask_signed_in(&ada).await.expect(202);
             let code = phones.code().await;
-            ada = phones.later(&ada, Duration::from_secs(seconds)).await;
+            ada = phones.advance_and_refresh(&ada, Duration::from_secs(seconds)).await;
             assert_eq!(post.verify(&ada, &code).await, status, "{seconds}");
         }
-        let ada = Signed::of({
+        let ada = SignedInUser::of({
             post.app.clock().advance(16 * MINUTE);
             let challenge = post.challenge(ADA).await;
-            phones.ask(&challenge).await.expect(202);
+            phones.request_code(&challenge).await.expect(202);
             post.finish(&challenge, &phones.code().await).await
         });
 
@@ -190,7 +190,7 @@ on_each_database! {
     }
 
     async fn a_code_is_kept_so_that_trying_all_of_them_finds_none(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         let ada = phones.enrolled(ADA, NUMBER).await;
         phones.ask_signed_in(&ada).await.expect(202);
@@ -200,10 +200,10 @@ on_each_database! {
         assert!(key.starts_with("v1.") && !key.contains(&code), "{key}");
         let user = post.client(&ada).get(ME).await.expect(200).json()["id"].as_str().unwrap().to_owned();
         for guessed in [code.clone(), format!("{user} {NUMBER} {code}")] {
-            assert_ne!(omnistack_core::crypto::Sha256::of(&guessed).as_bytes().as_slice(), hash);
+            assert_ne!(omnistack_core::crypto::Sha256::digest(&guessed).as_bytes().as_slice(), hash);
         }
         // The code is not kept in the outbox after it was sent.
-        let mut tx = post.app.db().all_tenants().read().await.unwrap();
+        let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
         let sql = "select count(*) from sms_messages where content is not null";
         assert_eq!(tx.query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,));
         tx.commit().await.unwrap();
@@ -218,7 +218,7 @@ on_each_database! {
     }
 
     async fn a_number_that_changes_takes_its_code_along(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         post.registered(ADA).await;
         let ada = post.signed_in(ADA).await;
@@ -239,18 +239,18 @@ on_each_database! {
         let old = phones.code().await;
         phones.remove(&ada).await.expect(204);
         assert_eq!(post.verify(&ada, &old).await, 422);
-        let ada = phones.later(&ada, 16 * MINUTE).await;
+        let ada = phones.advance_and_refresh(&ada, 16 * MINUTE).await;
         phones.begin(&ada, NUMBER).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
         let ada = post.signed_in(ADA).await;
         phones.begin(&ada, NUMBER).await.expect(202);
         _ = phones.code().await;
         phones.confirm(&ada, &old).await.expect(422);
         // A new number can be confirmed as long as its code is valid.
-        let ada = phones.later(&ada, 11 * MINUTE).await;
+        let ada = phones.advance_and_refresh(&ada, 11 * MINUTE).await;
         phones.confirm(&ada, &old).await.expect_error(409, "NOTHING_TO_CONFIRM");
         // An unconfirmed number is deleted.
         post.app.clock().advance(25 * 60 * MINUTE);
-        post.app.jobs().enqueue(Upkeep {}).await.unwrap();
+        post.app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
         post.app.run_jobs().await;
         for sql in ["select count(*) from sms_code_phones", "select count(*) from sms_code_sends"] {
             assert_eq!(post.app.db().query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,), "{sql}");
@@ -258,7 +258,7 @@ on_each_database! {
     }
 
     async fn nobody_is_flooded(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         // Adding the number sent one message.
         phones.enrolled(ADA, NUMBER).await;
@@ -266,17 +266,17 @@ on_each_database! {
         for quarter in 0..3 {
             while sent < 3 * (quarter + 1) {
                 let challenge = post.challenge(ADA).await;
-                phones.ask(&challenge).await.expect(202);
+                phones.request_code(&challenge).await.expect(202);
                 sent += 1;
             }
             let challenge = post.challenge(ADA).await;
-            let refused = phones.ask(&challenge).await.expect_error(429, "TOO_MANY_MESSAGES");
+            let refused = phones.request_code(&challenge).await.expect_error(429, "TOO_MANY_MESSAGES");
             assert_eq!(refused.header("retry-after"), Some("900"));
             assert!(!refused.text().contains("1701234567"), "{}", refused.text());
             post.app.clock().advance(15 * MINUTE);
         }
-        phones.ask(&post.challenge(ADA).await).await.expect(202);
-        let day = phones.ask(&post.challenge(ADA).await).await.expect_error(429, "TOO_MANY_MESSAGES");
+        phones.request_code(&post.challenge(ADA).await).await.expect(202);
+        let day = phones.request_code(&post.challenge(ADA).await).await.expect_error(429, "TOO_MANY_MESSAGES");
         assert_eq!(day.header("retry-after"), Some("83700"), "a day after the first");
         assert_eq!(phones.messages().await.len(), 9);
         // The limit holds per number, also for a caller with many accounts.
@@ -287,11 +287,11 @@ on_each_database! {
         phones.begin(&eve, OTHER_NUMBER).await.expect(202);
         assert_eq!(phones.messages().await.len(), 1);
         post.app.clock().advance(Duration::from_secs(83_700));
-        phones.ask(&post.challenge(ADA).await).await.expect(202);
+        phones.request_code(&post.challenge(ADA).await).await.expect(202);
     }
 
     async fn of_many_at_once_no_more_are_sent(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let ada = phones.enrolled(ADA, NUMBER).await;
         let asked: Vec<_> = (0..10)
             .map(|_| {
@@ -310,7 +310,7 @@ on_each_database! {
     }
 
     async fn a_code_is_sent_to_nobody_who_has_not_shown_the_first_factor(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         let ada = phones.enrolled(ADA, NUMBER).await;
         // The request contains neither an address nor a number, so it can't be used to probe them.
@@ -324,13 +324,13 @@ on_each_database! {
         }
         let challenge = post.challenge(ADA).await;
         post.finish(&challenge, "000000").await.expect_error(401, "SECOND_FACTOR_INVALID");
-        phones.ask(&challenge).await.expect_error(400, "TOKEN_INVALID");
+        phones.request_code(&challenge).await.expect_error(400, "TOKEN_INVALID");
         let challenge = post.challenge(ADA).await;
         post.app.clock().advance(6 * MINUTE);
-        phones.ask(&challenge).await.expect_error(400, "TOKEN_INVALID");
+        phones.request_code(&challenge).await.expect_error(400, "TOKEN_INVALID");
         // Eve has another factor and no number. She can add Ada's number, and the response does not reveal Ada.
         let (eve, _) = post.enrolled(EVE).await;
-        phones.ask(&post.challenge(EVE).await).await.expect_error(409, "NO_PHONE");
+        phones.request_code(&post.challenge(EVE).await).await.expect_error(409, "NO_PHONE");
         phones.ask_signed_in(&eve).await.expect_error(409, "NO_PHONE");
         let begun = phones.begin(&eve, NUMBER).await.expect(202);
         assert_eq!(begun.json(), json!({ "phone": "+49•••••67", "expires_in": 600 }));
@@ -341,37 +341,37 @@ on_each_database! {
     }
 
     async fn a_number_is_taken_away_by_who_has_shown_a_factor(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         post.registered(EVE).await;
         let eve = post.signed_in(EVE).await;
         phones.remove(&eve).await.expect_error(401, "SECOND_FACTOR_REQUIRED");
         let ada = phones.enrolled(ADA, NUMBER).await;
-        let ada = phones.later(&ada, 11 * MINUTE).await;
+        let ada = phones.advance_and_refresh(&ada, 11 * MINUTE).await;
         phones.remove(&ada).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
         let challenge = post.challenge(ADA).await;
-        phones.ask(&challenge).await.expect(202);
-        let other = Signed::of(post.finish(&challenge, &phones.code().await).await);
+        phones.request_code(&challenge).await.expect(202);
+        let other = SignedInUser::of(post.finish(&challenge, &phones.code().await).await);
         phones.ask_signed_in(&ada).await.expect(202);
         assert_eq!(post.verify(&ada, &phones.code().await).await, 204);
         post.client(&other).get(ME).await.expect(200);
         phones.remove(&ada).await.expect(204);
         phones.remove(&ada).await.expect_error(404, "NOT_FOUND");
         post.client(&other).get(ME).await.expect(401);
-        assert!(post.audited().await.contains(&"account.phone_removed".to_owned()));
-        let mails = post.mails().await;
+        assert!(post.audit_actions().await.contains(&"account.phone_removed".to_owned()));
+        let mails = post.take_mails().await;
         assert!(mails.iter().any(|mail| text(mail).contains("telephone number was removed")), "{mails:?}");
         post.login(ADA, PASSWORD).await.expect(200);
         phones.ask_signed_in(&ada).await.expect_error(409, "NO_PHONE");
     }
 
     async fn an_operator_takes_a_lost_number_away(database: TestDatabase) {
-        let phones = Phones::start(database).await;
+        let phones = SmsApp::start(database).await;
         let post = &phones.post;
         let ada = phones.enrolled(ADA, NUMBER).await;
         let me = post.client(&ada).get(ME).await.expect(200).json()["id"].as_str().unwrap().to_owned();
-        let users: Users = post.app.app().ctx().get().unwrap();
-        let mut new = NewUser::of_email("boss@example.com");
+        let users: Users = post.app.app().context().get().unwrap();
+        let mut new = NewUser::with_email("boss@example.com");
         new.operator = true;
         let boss = users.create(new).await.unwrap();
         let operator = support::client(&post.app, &support::sign_in(&post.app, boss).await);

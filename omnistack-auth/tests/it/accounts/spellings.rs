@@ -32,20 +32,20 @@ on_each_database! {
             post.login(spelling, PASSWORD).await.expect(200);
             for ask in ["forgot-password", "magic-link"] {
                 post.post(ask, json!({ "email": spelling })).await.expect(202);
-                let mails = post.mails().await;
+                let mails = post.take_mails().await;
                 let sent: Vec<_> = mails.iter().filter(|mail| text(mail).contains("#token=")).map(to).collect();
                 assert_eq!(sent, [NORMAL], "{ask} {spelling}");
             }
             post.post("register", json!({ "email": spelling, "password": OTHER })).await.expect(202);
-            assert!(post.mails().await[0].subject.contains("have an account"), "{spelling}");
+            assert!(post.take_mails().await[0].subject.contains("have an account"), "{spelling}");
             invite(spelling).await.expect_error(409, "ALREADY_MEMBER");
-            let users: Users = post.app.app().ctx().get().unwrap();
-            assert!(users.create(NewUser::of_email(spelling)).await.is_err(), "{spelling}");
+            let users: Users = post.app.app().context().get().unwrap();
+            assert!(users.create(NewUser::with_email(spelling)).await.is_err(), "{spelling}");
             assert_eq!(users.find_by_email(spelling).await.unwrap().unwrap().email.as_deref(), Some(NORMAL));
         }
         let change = json!({ "email": SPELLINGS[0], "password": PASSWORD });
         ada.post(format!("{APP}/email"), change).await.expect(202);
-        assert!(post.mails().await[0].subject.contains("have an account"));
+        assert!(post.take_mails().await[0].subject.contains("have an account"));
         // Wrong passwords count for one account.
         for round in 0..5 {
             post.login(SPELLINGS[round % 3], OTHER).await.expect(401);

@@ -9,7 +9,7 @@ use super::*;
 
 const STRANGERS: &str = "what the stranger chose";
 
-async fn register(post: &Post, email: &str, password: &str) {
+async fn register(post: &AccountsApp, email: &str, password: &str) {
     post.post("register", json!({ "email": email, "password": password })).await.expect(202);
 }
 
@@ -18,25 +18,25 @@ async fn register(post: &Post, email: &str, password: &str) {
 struct Stranger {
     email: &'static str,
     user: UserId,
-    signed: Signed,
-    key: Client,
+    signed: SignedInUser,
+    key: TestClient,
     /// The token of the mail to the address.
     link: String,
 }
 
 impl Stranger {
-    async fn registers(post: &Post, email: &'static str) -> Self {
+    async fn registers(post: &AccountsApp, email: &'static str) -> Self {
         register(post, email, STRANGERS).await;
         let link = post.token().await;
-        let signed = Signed::of(post.login(email, STRANGERS).await);
+        let signed = SignedInUser::of(post.login(email, STRANGERS).await);
         let client = post.client(&signed);
         let me = client.get(ME).await.expect(200).json();
         let key = client.post("/api/v1/app/api-keys", json!({ "name": "robot", "scopes": ["*:read"] }));
         let key = key.header("x-tenant-id", me["tenant_id"].as_str().unwrap()).await.expect(201).json();
-        let key = post.app.bearer(key["secret"].as_str().unwrap());
+        let key = post.app.client_with_token(key["secret"].as_str().unwrap());
         key.get(ME).await.expect(200);
         // The mail about the new API key.
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         let user: UserId = me["id"].as_str().unwrap().parse().unwrap();
         let sql = "insert into identities (issuer, subject, user_id, claims, created_at, updated_at) \
                    values ('https://id.example', $1, $2, $3, $4, $4)";
@@ -46,7 +46,7 @@ impl Stranger {
     }
 
     /// Asserts that none of the stranger's credentials work.
-    async fn is_out(&self, post: &Post, what: &str) {
+    async fn assert_signed_out(&self, post: &AccountsApp, what: &str) {
         post.login(self.email, STRANGERS).await.expect_error(401, "CREDENTIALS_INVALID");
         post.client(&self.signed).get(ME).await.expect(401);
         post.refresh(&self.signed).await.expect(401);
@@ -61,7 +61,7 @@ on_each_database! {
     async fn a_click_makes_no_strangers_password_good(database: TestDatabase) {
         let post = start(database).await;
         register(&post, "ada@example.com", PASSWORD).await;
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         register(&post, "ada@example.com", STRANGERS).await;
         let token = post.token().await;
         let verify = |body: Value| {
@@ -78,7 +78,7 @@ on_each_database! {
             let refused = verify(body.clone()).await.expect_error(422, "VALIDATION_FAILED").json();
             assert_eq!(refused["error"]["details"]["fields"][0]["field"], field, "{body}");
         }
-        assert!(post.audited().await.contains(&"account.password_refused".to_owned()));
+        assert!(post.audit_actions().await.contains(&"account.password_refused".to_owned()));
         post.login("ada@example.com", STRANGERS).await.expect_error(403, "EMAIL_NOT_VERIFIED");
         let token = post.token().await;
         post.post("verify-email", json!({ "token": token, "new_password": OTHER })).await.expect(204);
@@ -123,8 +123,8 @@ on_each_database! {
             let mut body = body;
             body["token"] = token.into();
             post.post(take, body).await.expect(status);
-            _ = post.mails().await;
-            stranger.is_out(&post, take).await;
+            _ = post.take_mails().await;
+            stranger.assert_signed_out(&post, take).await;
         }
         // A user who registers and then verifies the address keeps everything created in between.
         let own = Stranger::registers(&post, "e@example.com").await;
@@ -140,14 +140,14 @@ on_each_database! {
         let restart = async || {
             let app = App::builder(post.app.database().config()).clock(post.app.clock().clock());
             let app = app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_OWNER_EMAIL", " Admin@Example.com");
-            app.with(Auth::accounts()).build().unwrap().start().await.unwrap();
+            app.with(Auth::built_in()).build().unwrap().start().await.unwrap();
         };
         restart().await;
-        let mails = post.mails().await;
+        let mails = post.take_mails().await;
         assert_eq!((mails.len(), to(&mails[0]), template(&mails[0])), (1, "admin@example.com", "reset"));
         // That was another process. Without Redis, this one caches identities for a minute.
-        post.app.app().ctx().get::<Sessions>().unwrap().forget(stranger.user).await;
-        stranger.is_out(&post, "the first operator").await;
+        post.app.app().context().get::<Sessions>().unwrap().invalidate_user(stranger.user).await;
+        stranger.assert_signed_out(&post, "the first operator").await;
         post.confirm(&stranger.link, STRANGERS).await.expect_error(400, "TOKEN_INVALID");
 
         let body = json!({ "token": token_of(&mails[0]), "password": PASSWORD });
@@ -155,14 +155,14 @@ on_each_database! {
         let admin = post.signed_in("admin@example.com").await;
         post.client(&admin).get("/api/v1/admin/users").await.expect(200);
         // There is an operator now, so further starts create none and send no mail.
-        _ = post.mails().await;
+        _ = post.take_mails().await;
         restart().await;
-        assert!(post.mails().await.is_empty());
+        assert!(post.take_mails().await.is_empty());
     }
 
     async fn the_first_operator_is_sent_a_link_to_choose_a_password(database: TestDatabase) {
         let post = start_with(database, |app| app.set("AUTH_OWNER_EMAIL", "admin@exämple.com")).await;
-        let mails = post.mails().await;
+        let mails = post.take_mails().await;
         assert_eq!((mails.len(), to(&mails[0]), template(&mails[0])), (1, "admin@xn--exmple-cua.com", "reset"));
     }
 }
@@ -170,7 +170,7 @@ on_each_database! {
 #[test]
 fn an_operators_address_that_is_none_is_a_problem_at_start() {
     let pairs = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_OWNER_EMAIL", "admin")];
-    let build = async { App::builder(Config::from_pairs(pairs)).with(Auth::accounts()).build() };
+    let build = async { App::builder(Config::from_pairs(pairs)).with(Auth::built_in()).build() };
     let problems = tokio::runtime::Runtime::new().unwrap().block_on(build).err().unwrap();
     assert!(problems.to_string().contains("AUTH_OWNER_EMAIL"), "{problems}");
 }

@@ -1,20 +1,20 @@
 //! Tests of known attacks on token verification, through the router.
 
 use omnistack_auth::{Auth, issuer::Issuer};
-use omnistack_testkit::{TestDatabase, on_each_database, upstream::Upstream};
+use omnistack_testkit::{TestDatabase, on_each_database, upstream::MockServer};
 use serde_json::{Value, json};
 
-use super::{AUDIENCE, ME, NOW, Pair, base64, claims, fetches, issuer, me, shared, start, with};
+use super::{AUDIENCE, ME, NOW, TestKeyPair, base64, claims, fetches, issuer, me, shared, start, with};
 
 const SECRET: &str = "a secret that is shared, of more than 32 bytes";
 const SHARED: &str = "https://shared.example.com";
 
 on_each_database! {
     async fn good_tokens_of_each_algorithm_are_good(database: TestDatabase) {
-        let pairs = [("rsa", Pair::rsa()), ("ec", Pair::ec()), ("ed", Pair::ed())];
+        let pairs = [("rsa", TestKeyPair::rsa()), ("ec", TestKeyPair::ec()), ("ed", TestKeyPair::ed())];
         let keys: Vec<_> = pairs.iter().map(|(kid, pair)| pair.jwk(kid)).collect();
         let upstream = issuer(&keys).await;
-        let app = start(database, Auth::jwks(upstream.url()).and(Issuer::hs256(SHARED, SECRET))).await;
+        let app = start(database, Auth::jwks(upstream.url()).issuer(Issuer::hs256(SHARED, SECRET))).await;
         for (kid, pair) in &pairs {
             let me = me(&app, &pair.token(kid, &claims(upstream.url()))).await.expect(200).json();
             assert_eq!(me["permissions"], json!(["*"]), "{kid}");
@@ -40,11 +40,11 @@ on_each_database! {
 /// The name of an attack, and the token.
 type Attack = (&'static str, String);
 
-fn header(pair: &Pair, more: Value) -> String {
+fn header(pair: &TestKeyPair, more: Value) -> String {
     with(json!({ "alg": pair.algorithm(), "kid": "k", "typ": "JWT" }), more).to_string()
 }
 
-fn of_headers(pair: &Pair, other: &Pair, good: &Value, attacker: &str) -> Vec<Attack> {
+fn of_headers(pair: &TestKeyPair, other: &TestKeyPair, good: &Value, attacker: &str) -> Vec<Attack> {
     let text = good.to_string();
     let raw = |more: Value| pair.raw(&header(pair, more), &text);
     let own = other.jwk("k");
@@ -91,7 +91,7 @@ fn of_headers(pair: &Pair, other: &Pair, good: &Value, attacker: &str) -> Vec<At
     attacks
 }
 
-fn of_claims(pair: &Pair, good: &Value) -> Vec<Attack> {
+fn of_claims(pair: &TestKeyPair, good: &Value) -> Vec<Attack> {
     let token = |claims: &Value| pair.token("k", claims);
     let mut attacks = Vec::new();
     for (what, changes) in [
@@ -167,12 +167,12 @@ fn of_claims(pair: &Pair, good: &Value) -> Vec<Attack> {
 
 on_each_database! {
     async fn attacks_are_refused(database: TestDatabase) {
-        let (pair, other) = (Pair::rsa(), Pair::ec());
+        let (pair, other) = (TestKeyPair::rsa(), TestKeyPair::ec());
         let upstream = issuer(&[pair.jwk("k")]).await;
         // This server must not be called: any request fails the test.
-        let attacker = Upstream::start().await;
+        let attacker = MockServer::start().await;
         let trusted = Issuer::jwks(upstream.url()).authorized_parties(["web"]);
-        let app = start(database, Auth::accounts().and(trusted).and(Issuer::hs256(SHARED, SECRET))).await;
+        let app = start(database, Auth::built_in().issuer(trusted).issuer(Issuer::hs256(SHARED, SECRET))).await;
         let good = with(claims(upstream.url()), json!({ "azp": "web" }));
         me(&app, &pair.token("k", &good)).await.expect(200);
 
@@ -180,7 +180,7 @@ on_each_database! {
         attacks.extend(of_claims(&pair, &good));
         // The public key used as a shared secret, in each of its encodings.
         let jwk = pair.jwk("k");
-        let Pair::Rsa(rsa) = &pair else { unreachable!() };
+        let TestKeyPair::Rsa(rsa) = &pair else { unreachable!() };
         let public = aws_lc_rs::signature::KeyPair::public_key(&**rsa).as_ref().to_vec();
         let secrets = [
             jwk.to_string().into_bytes(),
@@ -214,11 +214,11 @@ on_each_database! {
         // No user was created, and the valid token still works.
         let count: (i64,) = app.db().query("select count(*) from users").fetch_one().await.unwrap();
         assert_eq!(count.0, 1);
-        app.bearer(pair.token("k", &good)).get(ME).await.expect(200);
+        app.client_with_token(pair.token("k", &good)).get(ME).await.expect(200);
     }
 
     async fn the_clock_of_the_app_decides(database: TestDatabase) {
-        let pair = Pair::ed();
+        let pair = TestKeyPair::ed();
         let upstream = issuer(&[pair.jwk("k")]).await;
         let app = start(database, Auth::jwks(upstream.url())).await;
         let token = pair.token("k", &with(claims(upstream.url()), json!({ "nbf": NOW + 10, "iat": NOW + 10, "exp": NOW + 60 })));

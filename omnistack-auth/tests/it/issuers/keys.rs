@@ -5,35 +5,35 @@ use std::time::Duration;
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_testkit::{
     TestApp, TestDatabase,
-    upstream::{ClosedPort, Reply, Upstream},
+    upstream::{ClosedPort, MockResponse, MockServer},
 };
 use serde_json::json;
 
-use super::{Pair, claims, fetches, issuer, key_set, me, serve_configuration, start, with};
+use super::{TestKeyPair, claims, fetches, issuer, key_set, me, serve_configuration, start, with};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-async fn app(upstream: &Upstream) -> TestApp {
+async fn app(upstream: &MockServer) -> TestApp {
     start(TestDatabase::sqlite(), Auth::jwks(upstream.url())).await
 }
 
 /// Returns a token that is valid at the current time of the clock.
-fn token(app: &TestApp, pair: &Pair, kid: &str, upstream: &Upstream) -> String {
+fn token(app: &TestApp, pair: &TestKeyPair, kid: &str, upstream: &MockServer) -> String {
     let now = app.clock().clock().now().as_seconds();
     pair.token(kid, &with(claims(upstream.url()), json!({ "iat": now, "exp": now + 300 })))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_fetched_once_for_all() {
-    let pair = Pair::ec();
-    let upstream = Upstream::start().await;
+    let pair = TestKeyPair::ec();
+    let upstream = MockServer::start().await;
     serve_configuration(&upstream);
     upstream.expect("GET", "/keys").times(..).reply(key_set(&[pair.jwk("k")]).delay(Duration::from_millis(100)));
     let app = app(&upstream).await;
     let tokens: Vec<_> = (0..50).map(|_| token(&app, &pair, "k", &upstream)).collect();
     let answers: Vec<_> =
-        tokens.iter().map(|token| app.bearer(token).get(super::ME)).map(IntoFuture::into_future).collect();
+        tokens.iter().map(|token| app.client_with_token(token).get(super::ME)).map(IntoFuture::into_future).collect();
     for answer in futures_util::future::join_all(answers).await {
         answer.expect(200);
     }
@@ -42,7 +42,7 @@ async fn keys_are_fetched_once_for_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_unknown_keys_fetches_next_to_nothing() {
-    let (pair, other) = (Pair::ec(), Pair::ec());
+    let (pair, other) = (TestKeyPair::ec(), TestKeyPair::ec());
     let upstream = issuer(&[pair.jwk("k")]).await;
     let app = app(&upstream).await;
     me(&app, &token(&app, &pair, "k", &upstream)).await.expect(200);
@@ -68,8 +68,8 @@ async fn a_flood_of_unknown_keys_fetches_next_to_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_found_and_an_old_one_forgotten() {
-    let (old, new) = (Pair::rsa(), Pair::ed());
-    let upstream = Upstream::start().await;
+    let (old, new) = (TestKeyPair::rsa(), TestKeyPair::ed());
+    let upstream = MockServer::start().await;
     serve_configuration(&upstream);
     upstream.expect("GET", "/keys").reply(key_set(&[old.jwk("old")]));
     upstream.expect("GET", "/keys").reply(key_set(&[old.jwk("old"), new.jwk("new")]));
@@ -85,7 +85,7 @@ async fn a_new_key_is_found_and_an_old_one_forgotten() {
     // After ten minutes the keys are fetched in the background, while the request uses the old ones.
     app.clock().advance(10 * MINUTE);
     me(&app, &token(&app, &old, "old", &upstream)).await.expect(200);
-    upstream.received(6).await;
+    upstream.wait_for_requests(6).await;
     for _ in 0..1000 {
         if me(&app, &token(&app, &old, "old", &upstream)).await.status == 401 {
             me(&app, &token(&app, &new, "new", &upstream)).await.expect(200);
@@ -98,19 +98,19 @@ async fn a_new_key_is_found_and_an_old_one_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_is_away_signs_nobody_out() {
-    let pair = Pair::ec();
+    let pair = TestKeyPair::ec();
     for bad in [
-        Reply::status(500),
-        Reply::status(302).header("location", "/elsewhere"),
-        Reply::text(200, "<html>maintenance</html>"),
-        Reply::json(200, "{\"keys\":1}"),
-        Reply::json(200, "x".repeat(300 * 1024)),
-        Reply::json(200, json!({ "keys": vec![pair.jwk("k"); 101] }).to_string()),
-        Reply::reset(),
-        Reply::json(200, "{\"keys\":[]}").cut_after(4),
+        MockResponse::status(500),
+        MockResponse::status(302).header("location", "/elsewhere"),
+        MockResponse::text(200, "<html>maintenance</html>"),
+        MockResponse::json(200, "{\"keys\":1}"),
+        MockResponse::json(200, "x".repeat(300 * 1024)),
+        MockResponse::json(200, json!({ "keys": vec![pair.jwk("k"); 101] }).to_string()),
+        MockResponse::reset(),
+        MockResponse::json(200, "{\"keys\":[]}").cut_after(4),
     ] {
         let what = format!("{bad:?}").chars().take(120).collect::<String>();
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         serve_configuration(&upstream);
         upstream.expect("GET", "/keys").reply(key_set(&[pair.jwk("k")]));
         upstream.expect("GET", "/keys").times(..).reply(bad);
@@ -131,10 +131,10 @@ async fn an_issuer_that_is_away_signs_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_is_away_from_the_start_is_asked_again() {
-    let pair = Pair::ec();
-    let upstream = Upstream::start().await;
+    let pair = TestKeyPair::ec();
+    let upstream = MockServer::start().await;
     serve_configuration(&upstream);
-    upstream.expect("GET", "/keys").reply(Reply::status(503));
+    upstream.expect("GET", "/keys").reply(MockResponse::status(503));
     upstream.expect("GET", "/keys").times(..).reply(key_set(&[pair.jwk("k")]));
     let app = app(&upstream).await;
     for _ in 0..20 {
@@ -151,7 +151,7 @@ async fn an_issuer_that_is_away_from_the_start_is_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_speaks_for_its_own_issuer_only() {
-    let pair = Pair::ec();
+    let pair = TestKeyPair::ec();
     for configuration in [
         json!({ "issuer": "https://other.example.com", "jwks_uri": "KEYS" }),
         json!({ "issuer": "ISSUER/", "jwks_uri": "KEYS" }),
@@ -160,10 +160,10 @@ async fn a_configuration_speaks_for_its_own_issuer_only() {
         json!({ "issuer": "ISSUER" }),
         json!([]),
     ] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         let text = configuration.to_string().replace("ISSUER", upstream.url());
         let text = text.replace("KEYS", &format!("{}/keys", upstream.url()));
-        upstream.expect("GET", "/.well-known/openid-configuration").times(..).reply(Reply::json(200, text));
+        upstream.expect("GET", "/.well-known/openid-configuration").times(..).reply(MockResponse::json(200, text));
         let app = app(&upstream).await;
         let answer = me(&app, &token(&app, &pair, "k", &upstream)).await;
         assert_eq!(answer.status, 503, "{configuration}");
@@ -173,7 +173,7 @@ async fn a_configuration_speaks_for_its_own_issuer_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_good_for_what_it_says() {
-    let (rsa, ec, ed) = (Pair::rsa(), Pair::ec(), Pair::ed());
+    let (rsa, ec, ed) = (TestKeyPair::rsa(), TestKeyPair::ec(), TestKeyPair::ed());
     let small = json!({ "n": rsa.jwk("k")["n"].as_str().unwrap()[..100] });
     for (what, pair, changes) in [
         ("for encryption", &rsa, json!({ "use": "enc" })),
@@ -195,7 +195,7 @@ async fn a_key_is_good_for_what_it_says() {
         me(&app, &token(&app, &ed, "good", &upstream)).await.expect(200);
     }
     // With two keys of one algorithm, a token without a key id is rejected.
-    let other = Pair::ec();
+    let other = TestKeyPair::ec();
     let upstream = issuer(&[ec.jwk("one"), other.jwk("two")]).await;
     let app = app(&upstream).await;
     let claims = claims(upstream.url()).to_string();
@@ -205,10 +205,10 @@ async fn a_key_is_good_for_what_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_where_one_says() {
-    let pair = Pair::ec();
-    let upstream = Upstream::start().await;
+    let pair = TestKeyPair::ec();
+    let upstream = MockServer::start().await;
     upstream.expect("GET", "/elsewhere").reply(key_set(&[pair.jwk("k")]));
     let trusted = Issuer::jwks("urn:example:issuer").keys_at(format!("{}/elsewhere", upstream.url()));
-    let app = start(TestDatabase::sqlite(), Auth::accounts().and(trusted)).await;
+    let app = start(TestDatabase::sqlite(), Auth::built_in().issuer(trusted)).await;
     me(&app, &pair.token("k", &claims("urn:example:issuer"))).await.expect(200);
 }

@@ -6,7 +6,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_core::ExposeSecret as _;
-use omnistack_testkit::{TestDatabase, upstream::Upstream};
+use omnistack_testkit::{TestDatabase, upstream::MockServer};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -69,7 +69,7 @@ fn setting(name: &str) -> String {
 /// Verifies the peer's tokens with the app, and the app's tokens with the peer.
 async fn both_directions(mut peer: Peer, makes_unsecured: bool) {
     for alg in ["RS256", "ES256", "EdDSA", "Ed25519"] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         serve_configuration(&upstream);
         let good = claims(upstream.url());
         let ask = |claims: &Value| json!({ "command": "make", "alg": alg, "header": {}, "claims": claims });
@@ -81,7 +81,7 @@ async fn both_directions(mut peer: Peer, makes_unsecured: bool) {
         // Another key with the same id.
         me(&app, &peer.token(ask(&good)).await).await.expect(401);
     }
-    let app = start(TestDatabase::sqlite(), Auth::accounts().and(Issuer::hs256(SHARED, SECRET))).await;
+    let app = start(TestDatabase::sqlite(), Auth::built_in().issuer(Issuer::hs256(SHARED, SECRET))).await;
     let good = claims(SHARED);
     for (secret, changes, status) in [
         (SECRET, json!({}), 200),

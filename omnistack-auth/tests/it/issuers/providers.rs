@@ -7,26 +7,26 @@ use omnistack_core::{
     http::Json,
     identity::{Identity, Require},
 };
-use omnistack_testkit::{TestApp, TestDatabase, upstream::Upstream};
+use omnistack_testkit::{TestApp, TestDatabase, upstream::MockServer};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{NOW, Pair, claims, key_set, me, shared, with};
+use super::{NOW, TestKeyPair, claims, key_set, me, shared, with};
 
 /// A module with a route that returns the caller's authentication details.
-struct Proofs;
+struct AuthenticationDetails;
 
-impl Module for Proofs {
+impl Module for AuthenticationDetails {
     fn name(&self) -> &'static str {
         "proofs"
     }
 
     fn register(&self, registry: &mut Registry) {
-        let recent = Require::recent(std::time::Duration::from_secs(300));
+        let recent = Require::fresh_sign_in(std::time::Duration::from_secs(300));
         let api = Api::new()
             .routes(routes!(proof))
-            .guarded(recent, routes!(recent_only))
-            .guarded(Require::default().second_factor(), routes!(factor_only));
+            .require(recent, routes!(recent_only))
+            .require(Require::default().second_factor(), routes!(factor_only));
         registry.routes(Mount::app("/proof"), api, |_| Ok(()));
     }
 }
@@ -34,7 +34,7 @@ impl Module for Proofs {
 #[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
 async fn proof(caller: Identity) -> Json<Option<(i64, bool)>> {
     assert_eq!(caller.session, None);
-    Json(caller.proof.map(|proof| (proof.at.as_seconds(), proof.second_factor)))
+    Json(caller.authentication.map(|proof| (proof.authenticated_at.as_seconds(), proof.second_factor)))
 }
 
 #[utoipa::path(get, path = "/recent", responses((status = 200, body = String)))]
@@ -48,17 +48,17 @@ async fn factor_only() -> Json<()> {
 }
 
 async fn start(auth: Auth) -> TestApp {
-    TestApp::start_with_own_identity(TestDatabase::sqlite(), |app| app.with(auth).with(Proofs)).await
+    TestApp::start_with_auth(TestDatabase::sqlite(), |app| app.with(auth).with(AuthenticationDetails)).await
 }
 
 /// Starts an issuer whose keys are at this path.
-async fn issuer_at(path: &str, pair: &Pair) -> Upstream {
-    let upstream = Upstream::start().await;
+async fn issuer_at(path: &str, pair: &TestKeyPair) -> MockServer {
+    let upstream = MockServer::start().await;
     upstream.expect("GET", path).times(..).reply(key_set(&[pair.jwk("k")]));
     upstream
 }
 
-async fn expect(app: &TestApp, pair: &Pair, good: &Value, rows: &[(Value, u16)]) {
+async fn expect(app: &TestApp, pair: &TestKeyPair, good: &Value, rows: &[(Value, u16)]) {
     for (changes, status) in rows {
         let answer = me(app, &pair.token("k", &with(good.clone(), changes.clone()))).await;
         assert_eq!(answer.status.as_u16(), *status, "{changes}: {}", answer.text());
@@ -67,7 +67,7 @@ async fn expect(app: &TestApp, pair: &Pair, good: &Value, rows: &[(Value, u16)])
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clerk() {
-    let pair = Pair::rsa();
+    let pair = TestKeyPair::rsa();
     let upstream = issuer_at("/.well-known/jwks.json", &pair).await;
     let app = start(Auth::clerk(format!("{}/", upstream.url()), ["https://app.example.com"])).await;
     let good = with(
@@ -100,13 +100,13 @@ async fn clerk() {
         (json!("fresh"), json!(null)),
     ] {
         let token = pair.token("k", &with(good.clone(), json!({ "fva": fva })));
-        assert_eq!(app.bearer(token).get("/api/v1/app/proof").await.expect(200).json(), expected, "{fva}");
+        assert_eq!(app.client_with_token(token).get("/api/v1/app/proof").await.expect(200).json(), expected, "{fva}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn supabase() {
-    let pair = Pair::ec();
+    let pair = TestKeyPair::ec();
     let upstream = issuer_at("/auth/v1/.well-known/jwks.json", &pair).await;
     let app = start(Auth::supabase(upstream.url())).await;
     let good = with(
@@ -138,20 +138,20 @@ async fn supabase() {
     assert_eq!(me["email"], json!(null), "users write their metadata themselves, so it verifies nothing");
     for (aal, second) in [("aal1", false), ("aal2", true)] {
         let token = pair.token("k", &with(good.clone(), json!({ "aal": aal })));
-        let proof = app.bearer(token).get("/api/v1/app/proof").await.expect(200).json();
+        let proof = app.client_with_token(token).get("/api/v1/app/proof").await.expect(200).json();
         assert_eq!(proof, json!([NOW - 900, second]));
     }
 
     // A project that still has a shared secret.
     let secret = "the legacy secret of a project of supabase";
-    let app = start(Auth::accounts().and(Issuer::supabase(upstream.url()).secret(secret))).await;
+    let app = start(Auth::built_in().issuer(Issuer::supabase(upstream.url()).secret(secret))).await;
     super::me(&app, &shared(secret, &json!({ "alg": "HS256", "typ": "JWT" }), &good)).await.expect(200);
     super::me(&app, &pair.token("k", &good)).await.expect(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn auth0() {
-    let pair = Pair::rsa();
+    let pair = TestKeyPair::rsa();
     let upstream = issuer_at("/.well-known/jwks.json", &pair).await;
     let app = start(Auth::auth0(upstream.url(), "https://api.example.com")).await;
     // The issuer ends with a slash.
@@ -185,7 +185,7 @@ async fn auth0() {
         (json!({ "acr": "http://schemas.openid.net/pape/policies/2007/06/multi-factor" }), 401, 200),
         (json!({ "auth_time": "now", "amr": "mfa", "acr": 2 }), 401, 401),
     ] {
-        let client = app.bearer(pair.token("k", &with(good.clone(), more.clone())));
+        let client = app.client_with_token(pair.token("k", &with(good.clone(), more.clone())));
         assert_eq!(client.get("/api/v1/app/proof/recent").await.status.as_u16(), recent, "{more}");
         assert_eq!(client.get("/api/v1/app/proof/factor").await.status.as_u16(), factor, "{more}");
     }
@@ -193,7 +193,7 @@ async fn auth0() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keycloak() {
-    let pair = Pair::ed();
+    let pair = TestKeyPair::ed();
     let upstream = issuer_at("/realms/acme/protocol/openid-connect/certs", &pair).await;
     let realm = format!("{}/realms/acme", upstream.url());
     let app = start(Auth::keycloak(format!("{realm}/"), "web")).await;
@@ -215,7 +215,7 @@ async fn keycloak() {
     )
     .await;
     let strict = Issuer::keycloak(realm, "web").authorized_parties(["mobile"]).audience("api");
-    let app = start(Auth::accounts().and(strict)).await;
+    let app = start(Auth::built_in().issuer(strict)).await;
     expect(&app, &pair, &good, &[(json!({}), 401), (json!({ "aud": ["account", "api"], "azp": "mobile" }), 200)]).await;
 }
 
@@ -235,11 +235,12 @@ async fn what_can_not_be_trusted_is_a_problem_of_the_build() {
         (Auth::jwks("http://127.0.0.1:8080"), "the app itself"),
         (Auth::hs256("https://id.example.com", "short"), "less than 32 bytes"),
         (Auth::clerk("https://clerk.example.com", nobody), "origins"),
-        (Auth::jwks("https://id.example.com").and(Issuer::hs256("https://id.example.com", secret)), "twice"),
-        (Auth::accounts().and(Issuer::supabase("https://x.supabase.co").webhook_secret("secret")), "webhook secret"),
+        (Auth::jwks("https://id.example.com").issuer(Issuer::hs256("https://id.example.com", secret)), "twice"),
+        (Auth::built_in().issuer(Issuer::supabase("https://x.supabase.co").webhook_secret("secret")), "webhook secret"),
         (
-            Auth::accounts()
-                .and(Issuer::jwks("https://id.example.com").webhook_secret("whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0")),
+            Auth::built_in().issuer(
+                Issuer::jwks("https://id.example.com").webhook_secret("whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"),
+            ),
             "sends no webhooks",
         ),
     ] {

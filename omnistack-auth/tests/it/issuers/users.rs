@@ -15,7 +15,7 @@ use omnistack_core::{
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{ME, NOW, Pair, claims, issuer, me, start, with};
+use super::{ME, NOW, TestKeyPair, claims, issuer, me, start, with};
 use crate::support;
 
 async fn count(app: &TestApp, table: &'static str) -> i64 {
@@ -34,7 +34,7 @@ fn verified(issuer: &str, email: &str) -> Value {
 
 on_each_database! {
     async fn the_first_token_makes_the_user(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let upstream = issuer(&[pair.jwk("k")]).await;
         let app = start(database, Auth::jwks(upstream.url())).await;
         let first = with(verified(upstream.url(), " Ada@Example.com "), json!({
@@ -56,15 +56,15 @@ on_each_database! {
         assert_ne!(eve["id"], ada["id"]);
         assert_eq!((&eve["name"], &eve["email"]), (&json!("Eve"), &json!(null)));
 
-        let audit: AuditStore = app.app().ctx().get().unwrap();
+        let audit: AuditStore = app.app().context().get().unwrap();
         let tenant: omnistack_core::identity::TenantId = ada["tenant_id"].as_str().unwrap().parse().unwrap();
-        let log = audit.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
+        let log = audit.list(&AuditFilter::for_chain(tenant), 10, None).await.unwrap();
         assert_eq!(log.items[0].action, "user.created");
         assert_eq!(log.items[0].details.as_ref().unwrap()["issuer"], upstream.url());
     }
 
     async fn what_is_said_later_counts_and_what_is_old_does_not(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let upstream = issuer(&[pair.jwk("k")]).await;
         let app = start(database, Auth::jwks(upstream.url())).await;
         let first = with(verified(upstream.url(), "ada@example.com"), json!({ "iat": NOW - 100 }));
@@ -81,21 +81,21 @@ on_each_database! {
         assert_eq!(unverified["email"], "countess@example.com");
         // The user's own changes are kept until the issuer sends a new value.
         let newest = said(NOW - 30, json!({ "name": "Countess" }));
-        app.bearer(&newest).patch(ME, json!({ "name": "Ada" })).await.expect(200);
+        app.client_with_token(&newest).patch(ME, json!({ "name": "Ada" })).await.expect(200);
         let again = me(&app, &said(NOW - 20, json!({ "name": "Countess" }))).await.json();
         assert_eq!(again["name"], "Ada");
         assert_eq!(count(&app, "users").await, 1);
     }
 
     async fn a_hundred_first_requests_make_one_user(database: TestDatabase) {
-        let pair = Pair::ed();
+        let pair = TestKeyPair::ed();
         let upstream = issuer(&[pair.jwk("k")]).await;
         let app = start(database, Auth::jwks(upstream.url())).await;
         for (round, more) in [json!({}), json!({ "email": "ada@example.com", "email_verified": true })].iter().enumerate() {
             let claims = with(claims(upstream.url()), more.clone());
             let requests = (0..100).map(|request| {
                 // Each request has another token, so that none is cached.
-                let client = app.bearer(pair.token("k", &with(claims.clone(), json!({ "jti": request }))));
+                let client = app.client_with_token(pair.token("k", &with(claims.clone(), json!({ "jti": request }))));
                 tokio::spawn(async move { client.get(ME).await })
             });
             let requests: Vec<_> = requests.collect();
@@ -109,7 +109,7 @@ on_each_database! {
         }
         // Of many subjects with one address, only one gets it.
         let requests = (0..20).map(|_| {
-            let client = app.bearer(pair.token("k", &verified(upstream.url(), "shared@example.com")));
+            let client = app.client_with_token(pair.token("k", &verified(upstream.url(), "shared@example.com")));
             tokio::spawn(async move { client.get(ME).await })
         });
         let requests: Vec<_> = requests.collect();
@@ -121,15 +121,15 @@ on_each_database! {
     }
 
     async fn nobody_gets_an_account_by_its_address(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let (upstream, linking) = (issuer(&[pair.jwk("k")]).await, issuer(&[pair.jwk("k")]).await);
-        let auth = Auth::jwks(upstream.url()).and(Issuer::jwks(linking.url()).link_verified_emails());
+        let auth = Auth::jwks(upstream.url()).issuer(Issuer::jwks(linking.url()).link_verified_emails());
         let app = start(database, auth).await;
-        let users: Users = app.app().ctx().get().unwrap();
-        let mut owner = NewUser::of_email("ada@example.com");
+        let users: Users = app.app().context().get().unwrap();
+        let mut owner = NewUser::with_email("ada@example.com");
         owner.email_verified = true;
         let ada = users.create(owner).await.unwrap();
-        let unverified = users.create(NewUser::of_email("unverified@example.com")).await.unwrap();
+        let unverified = users.create(NewUser::with_email("unverified@example.com")).await.unwrap();
         let unsaid = json!({ "email_verified": null });
         for (what, token_issuer, email, more, expected) in [
             ("another issuer's word", upstream.url(), "ada@example.com", json!({}), None),
@@ -158,9 +158,9 @@ on_each_database! {
     }
 
     async fn an_address_nobody_verified_is_not_reserved(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let (upstream, trusted) = (issuer(&[pair.jwk("k")]).await, issuer(&[pair.jwk("k")]).await);
-        let auth = Auth::jwks(upstream.url()).and(Issuer::jwks(trusted.url()).trust_emails());
+        let auth = Auth::jwks(upstream.url()).issuer(Issuer::jwks(trusted.url()).trust_emails());
         let app = start(database, auth).await;
         let unsaid = |issuer: &str| with(claims(issuer), json!({ "email": "ada@example.com" }));
         let eve = me(&app, &pair.token("k", &unsaid(upstream.url()))).await.expect(200).json();
@@ -174,9 +174,9 @@ on_each_database! {
     }
 
     async fn the_app_s_own_tokens_are_good_beside_them(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let upstream = issuer(&[pair.jwk("k")]).await;
-        let app = start(database, Auth::accounts().and(Issuer::jwks(upstream.url()))).await;
+        let app = start(database, Auth::built_in().issuer(Issuer::jwks(upstream.url()))).await;
         let own = support::user(&app, "ada@example.com").await;
         let tokens = support::sign_in(&app, own).await;
         support::client(&app, &tokens).get(ME).await.expect(200);
@@ -184,20 +184,20 @@ on_each_database! {
     }
 
     async fn the_tenant_and_the_end_are_the_app_s(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let upstream = issuer(&[pair.jwk("k")]).await;
         let app = start(database, Auth::jwks(upstream.url())).await;
         let other = support::user(&app, "eve@example.com").await;
         let token = pair.token("k", &with(claims(upstream.url()), json!({ "tenant": other.tenant, "operator": true })));
         let ada = me(&app, &token).await.expect(200).json();
         assert_ne!(ada["tenant_id"], other.tenant.to_string());
-        app.bearer(&token).get("/api/v1/admin/jobs").await.expect(403);
+        app.client_with_token(&token).get("/api/v1/admin/jobs").await.expect(403);
         for (tenant, status) in [
             (ada["tenant_id"].as_str().unwrap().to_owned(), 200),
             (other.tenant.to_string(), 403),
             ("acme".into(), 400),
         ] {
-            let answer = app.bearer(&token).get(ME).header("x-tenant-id", &tenant).await;
+            let answer = app.client_with_token(&token).get(ME).header("x-tenant-id", &tenant).await;
             assert_eq!(answer.status.as_u16(), status, "{tenant}");
         }
         // The user is a viewer in another tenant.
@@ -207,30 +207,30 @@ on_each_database! {
         let now = app.clock().clock().now();
         tx.query(sql).bind(other.tenant).bind(user).bind(now).execute().await.unwrap();
         tx.commit().await.unwrap();
-        let viewer = app.bearer(&token).get(ME).header("x-tenant-id", other.tenant.to_string()).await.expect(200);
+        let viewer = app.client_with_token(&token).get(ME).header("x-tenant-id", other.tenant.to_string()).await.expect(200);
         assert_eq!(viewer.json()["permissions"], json!(["*:read"]));
 
         // The app's own data decides who is an operator and who is disabled. Changes apply once the cache is
         // invalidated.
-        let sessions: Sessions = app.app().ctx().get().unwrap();
+        let sessions: Sessions = app.app().context().get().unwrap();
         app.db().query("update users set operator = $2 where id = $1").bind(user).bind(true).execute().await.unwrap();
-        sessions.forget(user).await;
-        app.bearer(&token).get("/api/v1/admin/jobs").await.expect(200);
+        sessions.invalidate_user(user).await;
+        app.client_with_token(&token).get("/api/v1/admin/jobs").await.expect(200);
         app.db().query("update users set disabled_at = $2 where id = $1").bind(user).bind(now).execute().await.unwrap();
         me(&app, &token).await.expect(200);
-        sessions.forget(user).await;
+        sessions.invalidate_user(user).await;
         me(&app, &token).await.expect(401);
     }
 
     async fn who_is_known_costs_no_query(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let upstream = issuer(&[pair.jwk("k")]).await;
         let app = start(database, Auth::jwks(upstream.url())).await;
         let token = pair.token("k", &verified(upstream.url(), "ada@example.com"));
         me(&app, &token).await.expect(200);
         let queries = Queries::default();
         app.db().observe(queries.clone());
-        let authenticator: omnistack_core::identity::Authenticator = app.app().ctx().get().unwrap();
+        let authenticator: omnistack_core::identity::Authenticator = app.app().context().get().unwrap();
         let request = http::Request::builder().header("authorization", format!("Bearer {token}")).body(()).unwrap();
         let (request, ()) = request.into_parts();
         for _ in 0..10 {

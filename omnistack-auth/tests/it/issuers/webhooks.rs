@@ -3,10 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_core::crypto::HmacKey;
-use omnistack_testkit::{Answer, TestApp, TestDatabase, on_each_database, upstream::Upstream};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database, upstream::MockServer};
 use serde_json::{Value, json};
 
-use super::{ME, NOW, Pair, claims, key_set, me, start, with};
+use super::{ME, NOW, TestKeyPair, claims, key_set, me, start, with};
 use crate::support;
 
 const KEY: &[u8] = b"a key of a webhook, of 32 bytes.";
@@ -21,7 +21,7 @@ fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
 }
 
 /// Sends a message as the provider does, with either set of header names.
-async fn send(app: &TestApp, to: &str, names: &str, id: &str, body: &Value) -> Answer {
+async fn send(app: &TestApp, to: &str, names: &str, id: &str, body: &Value) -> TestResponse {
     let (timestamp, body) = (NOW.to_string(), body.to_string());
     let request = app.anonymous().request(http::Method::POST, format!("/api/v1/public/auth/webhooks/{to}"));
     let request = request.header(&format!("{names}-id"), id).header(&format!("{names}-timestamp"), &timestamp);
@@ -47,15 +47,15 @@ fn clerk(kind: &str, data: Value) -> Value {
     json!({ "object": "event", "type": kind, "timestamp": NOW * 1000, "data": data })
 }
 
-async fn with_clerk(database: TestDatabase, pair: &Pair) -> (TestApp, Upstream) {
-    let upstream = Upstream::start().await;
+async fn with_clerk(database: TestDatabase, pair: &TestKeyPair) -> (TestApp, MockServer) {
+    let upstream = MockServer::start().await;
     upstream.expect("GET", "/.well-known/jwks.json").times(..).reply(key_set(&[pair.jwk("k")]));
     let trusted = Issuer::clerk(upstream.url(), [ORIGIN]).webhook_secret(secret(b"the secret of before, 32 bytes..."));
-    let app = start(database, Auth::accounts().and(trusted.webhook_secret(secret(KEY)))).await;
+    let app = start(database, Auth::built_in().issuer(trusted.webhook_secret(secret(KEY)))).await;
     (app, upstream)
 }
 
-fn token(pair: &Pair, upstream: &Upstream, subject: &str, more: Value) -> String {
+fn token(pair: &TestKeyPair, upstream: &MockServer, subject: &str, more: Value) -> String {
     let changes = json!({ "sub": subject, "aud": null, "azp": ORIGIN });
     pair.token("k", &with(with(claims(upstream.url()), changes), more))
 }
@@ -66,7 +66,7 @@ async fn users(app: &TestApp) -> i64 {
 
 on_each_database! {
     async fn clerk_tells_of_its_users(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let (app, upstream) = with_clerk(database, &pair).await;
         send(&app, "clerk", "svix", "msg_1", &clerk("user.created", clerk_user("user_1", json!({})))).await.expect(204);
         let ada = token(&pair, &upstream, "user_1", json!({}));
@@ -106,7 +106,7 @@ on_each_database! {
     }
 
     async fn who_is_gone_before_they_came_stays_out(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let (app, upstream) = with_clerk(database, &pair).await;
         send(&app, "clerk", "svix", "msg_2", &clerk("user.deleted", json!({ "id": "user_1", "deleted": true }))).await.expect(204);
         send(&app, "clerk", "svix", "msg_1", &clerk("user.created", clerk_user("user_1", json!({})))).await.expect(204);
@@ -114,11 +114,11 @@ on_each_database! {
     }
 
     async fn a_user_who_is_gone_loses_their_sessions(database: TestDatabase) {
-        let pair = Pair::ec();
-        let upstream = Upstream::start().await;
+        let pair = TestKeyPair::ec();
+        let upstream = MockServer::start().await;
         upstream.expect("GET", "/.well-known/jwks.json").times(..).reply(key_set(&[pair.jwk("k")]));
         let trusted = Issuer::clerk(upstream.url(), [ORIGIN]).webhook_secret(secret(KEY)).link_verified_emails();
-        let app = start(database, Auth::accounts().and(trusted)).await;
+        let app = start(database, Auth::built_in().issuer(trusted)).await;
         let ada = support::user(&app, "ada@example.com").await;
         let sql = "update users set email_verified_at = $1";
         app.db().query(sql).bind(app.clock().clock().now()).execute().await.unwrap();
@@ -129,16 +129,16 @@ on_each_database! {
         assert_eq!(users(&app).await, 1, "linked");
         send(&app, "clerk", "svix", "msg_2", &clerk("user.deleted", json!({ "id": "user_1" }))).await.expect(204);
         support::client(&app, &tokens).get(ME).await.expect(401);
-        assert!(support::sessions(&app).of(ada.user).await.unwrap().is_empty());
+        assert!(support::sessions(&app).list(ada.user).await.unwrap().is_empty());
     }
 
     async fn supabase_tells_of_its_users(database: TestDatabase) {
-        let pair = Pair::ec();
-        let upstream = Upstream::start().await;
+        let pair = TestKeyPair::ec();
+        let upstream = MockServer::start().await;
         upstream.expect("GET", "/auth/v1/.well-known/jwks.json").times(..).reply(key_set(&[pair.jwk("k")]));
         // Supabase displays its secrets in this form.
         let trusted = Issuer::supabase(upstream.url()).webhook_secret(format!("v1,{}", secret(KEY)));
-        let app = start(database, Auth::accounts().and(trusted)).await;
+        let app = start(database, Auth::built_in().issuer(trusted)).await;
         let user = |name: &str, more: Value| with(json!({
             "id": "5f3c", "aud": "authenticated", "email": "ada@example.com", "email_confirmed_at": "2029-12-31T00:00:00Z",
             "raw_user_meta_data": { "full_name": name }, "updated_at": "2029-12-31T10:00:00.5+00:00",
@@ -168,7 +168,7 @@ on_each_database! {
     }
 
     async fn messages_that_are_not_signed_change_nothing(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let (app, _upstream) = with_clerk(database, &pair).await;
         let body = clerk("user.created", clerk_user("user_1", json!({}))).to_string();
         let now = NOW.to_string();
@@ -229,7 +229,7 @@ on_each_database! {
     }
 
     async fn a_message_and_a_first_request_at_once_make_one_user(database: TestDatabase) {
-        let pair = Pair::ec();
+        let pair = TestKeyPair::ec();
         let (app, upstream) = with_clerk(database, &pair).await;
         let app = std::sync::Arc::new(app);
         let mut tasks = Vec::new();

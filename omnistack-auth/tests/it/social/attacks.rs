@@ -7,10 +7,10 @@ use crate::{issuers::shared, support};
 
 on_each_database! {
     async fn only_the_browser_that_left_comes_back_and_once(database: TestDatabase) {
-        let acme = Oidc::start().await;
+        let acme = MockOidcProvider::start().await;
         let app = start(database, acme.auth()).await;
-        let (away, other) = (depart(&app, "acme").await, depart(&app, "acme").await);
-        acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
+        let (away, other) = (start_flow(&app, "acme").await, start_flow(&app, "acme").await);
+        acme.set_token(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
         let (state, cookie) = (away.get("state"), away.cookie.as_str());
         let good = format!("state={state}&code=good+code");
         let flipped = format!("{}{}", &cookie[..cookie.len() - 1], if cookie.ends_with('A') { 'B' } else { 'A' });
@@ -29,44 +29,44 @@ on_each_database! {
             assert!(answer.headers.get("set-cookie").is_none(), "{what}: the browser's own way stays open");
         }
         assert!(!acme.upstream.requests().iter().any(|request| request.path == "/token"), "no code was tried");
-        away.back(&app, "code=good+code").await.expect(303);
-        let again = away.back(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
-        assert!(is_over(&again) && jar(&again).is_empty());
+        away.callback(&app, "code=good+code").await.expect(303);
+        let again = away.callback(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
+        assert!(clears_flow_cookie(&again) && jar(&again).is_empty());
         assert_eq!(acme.upstream.requests().iter().filter(|request| request.path == "/token").count(), 1);
     }
 
     async fn a_sign_in_ends_what_the_browser_had(database: TestDatabase) {
-        let acme = Oidc::start().await;
+        let acme = MockOidcProvider::start().await;
         let app = start(database, acme.auth()).await;
         // Eve plants her session in Ada's browser.
         let planted = jar(&acme.sign_in(&app, json!({ "sub": "eve", "email": null })).await.expect(303));
         app.anonymous().get(ME).header("cookie", &planted).await.expect(200);
-        let away = depart(&app, "acme").await;
-        acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
+        let away = start_flow(&app, "acme").await;
+        acme.set_token(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
         let query = format!("state={}&code=good+code", away.get("state"));
         let back = away.back_with(&app, &query, &format!("{planted}; {}", away.cookie)).await.expect(303);
-        assert_eq!(who(&app, &back).await["email"], "ada@example.com");
+        assert_eq!(signed_in_user(&app, &back).await["email"], "ada@example.com");
         app.anonymous().get(ME).header("cookie", &planted).await.expect(401);
     }
 }
 
 #[tokio::test]
 async fn a_way_takes_ten_minutes_at_most() {
-    let acme = Oidc::start().await;
+    let acme = MockOidcProvider::start().await;
     let app = start(TestDatabase::sqlite(), acme.auth()).await;
     for (seconds, status) in [(599, 303), (600, 400)] {
-        let away = depart(&app, "acme").await;
+        let away = start_flow(&app, "acme").await;
         app.clock().advance(std::time::Duration::from_secs(seconds));
-        let now = app.app().ctx().get::<omnistack_core::clock::Clock>().unwrap().now().as_seconds();
+        let now = app.app().context().get::<omnistack_core::clock::Clock>().unwrap().now().as_seconds();
         let claims = acme.claims(&away, json!({ "iat": now, "exp": now + 60 }));
-        acme.says(&away, &acme.pair.token("k", &claims));
-        assert_eq!(away.back(&app, "code=good+code").await.status.as_u16(), status, "{seconds}");
+        acme.set_token(&away, &acme.pair.token("k", &claims));
+        assert_eq!(away.callback(&app, "code=good+code").await.status.as_u16(), status, "{seconds}");
     }
 }
 
 #[tokio::test]
 async fn an_id_token_that_is_not_of_this_sign_in_is_refused() {
-    let acme = Oidc::start().await;
+    let acme = MockOidcProvider::start().await;
     let app = start(TestDatabase::sqlite(), acme.auth()).await;
     for (changes, good) in [
         (json!({ "azp": CLIENT }), true),
@@ -97,39 +97,39 @@ async fn an_id_token_that_is_not_of_this_sign_in_is_refused() {
             answer.expect(303);
         } else {
             let answer = answer.expect_error(401, "ID_TOKEN_REFUSED");
-            assert!(jar(&answer).is_empty() && is_over(&answer), "{changes}");
+            assert!(jar(&answer).is_empty() && clears_flow_cookie(&answer), "{changes}");
         }
     }
     // Tokens signed with another key, unsigned, signed with the public key as a secret, of another type, and invalid.
-    let away = || depart(&app, "acme");
+    let away = || start_flow(&app, "acme");
     let public = acme.pair.jwk("k").to_string();
     for what in ["another key", "none", "HS256", "at+jwt", "garbage"] {
         let away = away().await;
         let claims = acme.claims(&away, json!({}));
         let token = match what {
-            "another key" => Pair::ec().token("k", &claims),
+            "another key" => TestKeyPair::ec().token("k", &claims),
             "none" => format!("{}.{}.", base64(r#"{"alg":"none"}"#), base64(claims.to_string())),
             "HS256" => shared(&public, &json!({ "alg": "HS256", "kid": "k" }), &claims),
             "at+jwt" => acme.pair.raw(r#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#, &claims.to_string()),
             _ => "garbage".into(),
         };
-        acme.says(&away, &token);
-        away.back(&app, "code=good+code").await.expect_error(401, "ID_TOKEN_REFUSED");
+        acme.set_token(&away, &token);
+        away.callback(&app, "code=good+code").await.expect_error(401, "ID_TOKEN_REFUSED");
     }
     // Another user's code, which was issued for another challenge.
     let (mine, theirs) = (away().await, away().await);
-    acme.says(&theirs, &acme.pair.token("k", &acme.claims(&mine, json!({}))));
-    mine.back(&app, "code=good+code").await.expect_error(400, "CODE_REFUSED");
+    acme.set_token(&theirs, &acme.pair.token("k", &acme.claims(&mine, json!({}))));
+    mine.callback(&app, "code=good+code").await.expect_error(400, "CODE_REFUSED");
     // An ID token is not an access token.
     let way = away().await;
     let token = acme.pair.token("k", &acme.claims(&way, json!({})));
-    app.bearer(token).get(ME).await.expect(401);
+    app.client_with_token(token).get(ME).await.expect(401);
 }
 
 #[tokio::test]
 async fn one_provider_does_not_answer_for_another() {
-    let acme = Oidc::start_with(json!({ "authorization_response_iss_parameter_supported": true })).await;
-    let evil = Oidc::start().await;
+    let acme = MockOidcProvider::start_with(json!({ "authorization_response_iss_parameter_supported": true })).await;
+    let evil = MockOidcProvider::start().await;
     let provider = Provider::oidc("evil", evil.upstream.url(), "client", "secret");
     let app = start(TestDatabase::sqlite(), acme.auth().sign_in_with(provider)).await;
     let encoded = |url: &str| form_urlencoded::byte_serialize(url.as_bytes()).collect::<String>();
@@ -139,24 +139,24 @@ async fn one_provider_does_not_answer_for_another() {
         (Some(format!("{}/", acme.upstream.url())), 400),
         (Some(acme.upstream.url().to_owned()), 303),
     ] {
-        let away = depart(&app, "acme").await;
-        acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
+        let away = start_flow(&app, "acme").await;
+        acme.set_token(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
         let iss = issuer.as_deref().map(|issuer| format!("&iss={}", encoded(issuer))).unwrap_or_default();
-        assert_eq!(away.back(&app, &format!("code=good+code{iss}")).await.status.as_u16(), status, "{issuer:?}");
+        assert_eq!(away.callback(&app, &format!("code=good+code{iss}")).await.status.as_u16(), status, "{issuer:?}");
     }
     // If the provider does not announce `iss`, it must be right or absent.
-    let away = depart(&app, "evil").await;
+    let away = start_flow(&app, "evil").await;
     let iss = encoded(acme.upstream.url());
-    away.back(&app, &format!("code=c&iss={iss}")).await.expect_error(400, "SIGN_IN_LOST");
+    away.callback(&app, &format!("code=c&iss={iss}")).await.expect_error(400, "SIGN_IN_LOST");
     // A flow that was started at one provider can't end at another.
-    let away = Away { provider: "evil".into(), ..depart(&app, "acme").await };
-    away.back(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
+    let away = OAuthFlow { provider: "evil".into(), ..start_flow(&app, "acme").await };
+    away.callback(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
     assert!(!evil.upstream.requests().iter().any(|request| request.path == "/token"), "it was shown no code");
 }
 
 #[tokio::test]
 async fn nobody_is_sent_elsewhere() {
-    let acme = Oidc::start().await;
+    let acme = MockOidcProvider::start().await;
     let app = start(TestDatabase::sqlite(), acme.auth()).await;
     let user = support::user(&app, "ada@example.com").await;
     let ada = support::client(&app, &support::sign_in(&app, user).await);

@@ -9,10 +9,10 @@ use super::{sign_in::github, *};
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
 
 fn provider(url: &str) -> Auth {
-    Auth::accounts().sign_in_with(Provider::oidc("acme", url, CLIENT, SECRET))
+    Auth::built_in().sign_in_with(Provider::oidc("acme", url, CLIENT, SECRET))
 }
 
-async fn begin(app: &TestApp) -> Answer {
+async fn begin(app: &TestApp) -> TestResponse {
     app.anonymous().get(format!("{OAUTH}/acme/start")).await
 }
 
@@ -22,8 +22,8 @@ async fn a_provider_that_is_away_is_asked_again_later() {
     let app = start(TestDatabase::sqlite(), provider(&closed.url())).await;
     begin(&app).await.expect_error(503, "IDENTITY_PROVIDER_UNAVAILABLE");
 
-    let upstream = Upstream::start().await;
-    upstream.expect("GET", CONFIGURATION).reply(Reply::status(500));
+    let upstream = MockServer::start().await;
+    upstream.expect("GET", CONFIGURATION).reply(MockResponse::status(500));
     let url = upstream.url();
     let app = start(TestDatabase::sqlite(), provider(url)).await;
     // A failed fetch is not repeated for some seconds, whatever the number of sign-ins.
@@ -34,13 +34,13 @@ async fn a_provider_that_is_away_is_asked_again_later() {
         "issuer": url, "authorization_endpoint": format!("{url}/a"), "token_endpoint": format!("{url}/t"),
         "jwks_uri": format!("{url}/k"),
     });
-    upstream.expect("GET", CONFIGURATION).reply(Reply::json(200, configuration.to_string()));
+    upstream.expect("GET", CONFIGURATION).reply(MockResponse::json(200, configuration.to_string()));
     app.clock().advance(Duration::from_secs(5));
     for _ in 0..5 {
         begin(&app).await.expect(302);
     }
     // The configuration is cached for a day while the provider is unavailable.
-    upstream.expect("GET", CONFIGURATION).times(..).reply(Reply::reset());
+    upstream.expect("GET", CONFIGURATION).times(..).reply(MockResponse::reset());
     app.clock().advance(Duration::from_secs(23 * 60 * 60));
     begin(&app).await.expect(302);
     app.clock().advance(Duration::from_secs(60 * 60));
@@ -56,20 +56,20 @@ async fn a_configuration_that_can_not_be_believed_is_not() {
         ("with a script", json!({ "authorization_endpoint": "javascript:alert(1)" })),
         ("with credentials", json!({ "jwks_uri": "https://user:password@id.example.com/keys" })),
     ] {
-        let acme = Oidc::start_with(changes).await;
+        let acme = MockOidcProvider::start_with(changes).await;
         let app = start(TestDatabase::sqlite(), acme.auth()).await;
         let answer = begin(&app).await;
         assert_eq!(answer.status.as_u16(), 503, "{what}: {}", answer.text());
     }
     for reply in [
-        Reply::json(200, "{}"),
-        Reply::text(200, "<html>"),
-        Reply::text(200, "x".repeat(300 * 1024)),
-        Reply::status(302).header("location", "https://evil.example/"),
-        Reply::raw("nonsense\r\n\r\n"),
-        Reply::json(200, "{\"issuer\"").cut_after(4),
+        MockResponse::json(200, "{}"),
+        MockResponse::text(200, "<html>"),
+        MockResponse::text(200, "x".repeat(300 * 1024)),
+        MockResponse::status(302).header("location", "https://evil.example/"),
+        MockResponse::raw("nonsense\r\n\r\n"),
+        MockResponse::json(200, "{\"issuer\"").cut_after(4),
     ] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         upstream.expect("GET", CONFIGURATION).times(..).reply(reply);
         let app = start(TestDatabase::sqlite(), provider(upstream.url())).await;
         begin(&app).await.expect_error(503, "IDENTITY_PROVIDER_UNAVAILABLE");
@@ -78,8 +78,8 @@ async fn a_configuration_that_can_not_be_believed_is_not() {
 
 #[tokio::test]
 async fn a_provider_that_never_answers_is_given_up() {
-    let upstream = Upstream::start().await;
-    upstream.expect("GET", CONFIGURATION).times(..).reply(Reply::hang());
+    let upstream = MockServer::start().await;
+    upstream.expect("GET", CONFIGURATION).times(..).reply(MockResponse::hang());
     let app = start(TestDatabase::sqlite(), provider(upstream.url())).await;
     // Only this call waits.
     tokio::time::pause();
@@ -91,38 +91,38 @@ async fn a_provider_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn an_exchange_that_fails_signs_nobody_in() {
     for (reply, status, code) in [
-        (Reply::status(500), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
-        (Reply::status(429), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
-        (Reply::reset(), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
-        (Reply::text(200, "x".repeat(300 * 1024)), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
-        (Reply::json(400, r#"{"error":"invalid_grant"}"#), 400, "CODE_REFUSED"),
-        (Reply::json(401, r#"{"error":"invalid_client"}"#), 502, "IDENTITY_PROVIDER_REFUSED"),
-        (Reply::json(400, r#"{"error":"who knows"}"#), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (Reply::json(200, r#"{"access_token":"a"}"#), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (Reply::json(200, "[]"), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (Reply::text(200, "access_token=a&id_token=b"), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (Reply::status(302).header("location", "https://evil.example/"), 502, "IDENTITY_PROVIDER_GARBLED"),
+        (MockResponse::status(500), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
+        (MockResponse::status(429), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
+        (MockResponse::reset(), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
+        (MockResponse::text(200, "x".repeat(300 * 1024)), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
+        (MockResponse::json(400, r#"{"error":"invalid_grant"}"#), 400, "CODE_REFUSED"),
+        (MockResponse::json(401, r#"{"error":"invalid_client"}"#), 502, "IDENTITY_PROVIDER_REFUSED"),
+        (MockResponse::json(400, r#"{"error":"who knows"}"#), 502, "IDENTITY_PROVIDER_GARBLED"),
+        (MockResponse::json(200, r#"{"access_token":"a"}"#), 502, "IDENTITY_PROVIDER_GARBLED"),
+        (MockResponse::json(200, "[]"), 502, "IDENTITY_PROVIDER_GARBLED"),
+        (MockResponse::text(200, "access_token=a&id_token=b"), 502, "IDENTITY_PROVIDER_GARBLED"),
+        (MockResponse::status(302).header("location", "https://evil.example/"), 502, "IDENTITY_PROVIDER_GARBLED"),
     ] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         let url = upstream.url();
         let configuration = json!({
             "issuer": url, "authorization_endpoint": format!("{url}/a"), "token_endpoint": format!("{url}/t"),
             "jwks_uri": format!("{url}/k"),
         });
-        upstream.expect("GET", CONFIGURATION).reply(Reply::json(200, configuration.to_string()));
+        upstream.expect("GET", CONFIGURATION).reply(MockResponse::json(200, configuration.to_string()));
         // A code is not sent twice.
         upstream.expect("POST", "/t").reply(reply);
         let app = start(TestDatabase::sqlite(), provider(url)).await;
-        let away = depart(&app, "acme").await;
-        let answer = away.back(&app, "code=c").await.expect_error(status, code);
-        assert!(jar(&answer).is_empty() && is_over(&answer));
-        away.back(&app, "code=c").await.expect_error(400, "SIGN_IN_LOST");
+        let away = start_flow(&app, "acme").await;
+        let answer = away.callback(&app, "code=c").await.expect_error(status, code);
+        assert!(jar(&answer).is_empty() && clears_flow_cookie(&answer));
+        away.callback(&app, "code=c").await.expect_error(400, "SIGN_IN_LOST");
     }
 }
 
 #[tokio::test]
 async fn what_a_provider_says_in_place_of_a_code_is_told_as_ours() {
-    let acme = Oidc::start().await;
+    let acme = MockOidcProvider::start().await;
     let app = start(TestDatabase::sqlite(), acme.auth()).await;
     for (error, status, code) in [
         ("access_denied", 403, "SIGN_IN_CANCELLED"),
@@ -132,21 +132,23 @@ async fn what_a_provider_says_in_place_of_a_code_is_told_as_ours() {
         ("unauthorized_client", 502, "IDENTITY_PROVIDER_REFUSED"),
         ("%0D%0Ax%3Cscript%3E", 502, "IDENTITY_PROVIDER_REFUSED"),
     ] {
-        let answer =
-            depart(&app, "acme").await.back(&app, &format!("error={error}&error_description=%3Cscript%3E")).await;
+        let answer = start_flow(&app, "acme")
+            .await
+            .callback(&app, &format!("error={error}&error_description=%3Cscript%3E"))
+            .await;
         let answer = answer.expect_error(status, code);
         assert!(!answer.text().contains("script"), "{error}");
     }
-    depart(&app, "acme").await.back(&app, "").await.expect_error(400, "SIGN_IN_LOST");
-    depart(&app, "acme").await.back(&app, "code=").await.expect_error(400, "SIGN_IN_LOST");
+    start_flow(&app, "acme").await.callback(&app, "").await.expect_error(400, "SIGN_IN_LOST");
+    start_flow(&app, "acme").await.callback(&app, "code=").await.expect_error(400, "SIGN_IN_LOST");
 }
 
 #[tokio::test]
 async fn a_github_that_is_not_itself_signs_nobody_in() {
     for emails in [json!({ "message": "Not Found" }), json!("nobody"), json!([{ "email": 7 }])] {
         let (_upstream, provider) = github(emails).await;
-        let app = start(TestDatabase::sqlite(), Auth::accounts().sign_in_with(provider)).await;
-        let back = depart(&app, "github").await.back(&app, "code=c").await;
+        let app = start(TestDatabase::sqlite(), Auth::built_in().sign_in_with(provider)).await;
+        let back = start_flow(&app, "github").await.callback(&app, "code=c").await;
         back.expect_error(502, "IDENTITY_PROVIDER_GARBLED");
         assert_eq!(count(&app, "select count(*) from users").await, 0);
     }

@@ -2,46 +2,46 @@
 
 use std::time::Duration;
 
-use omnistack_auth::session::Tokens;
+use omnistack_auth::session::TokenPair;
 use omnistack_core::ExposeSecret as _;
-use omnistack_testkit::{Client, on_each_database};
+use omnistack_testkit::{TestClient, on_each_database};
 
 use super::{sign_in::github, *};
 use crate::support;
 
-async fn signed_in(app: &TestApp, email: &str) -> (Made, Tokens, Client) {
-    let made = confirmed(app, email).await;
+async fn signed_in(app: &TestApp, email: &str) -> (CreatedUser, TokenPair, TestClient) {
+    let made = verified_user(app, email).await;
     let tokens = support::sign_in(app, made).await;
     let client = support::client(app, &tokens);
     (made, tokens, client)
 }
 
-async fn depart_linking(client: &Client, provider: &str) -> Away {
+async fn depart_linking(client: &TestClient, provider: &str) -> OAuthFlow {
     let path = format!("{IDENTITIES}/{provider}/start?return_to=%2Fsettings");
     let answer = client.post(path, json!({})).await.expect(200);
-    Away::of(provider, answer.json()["url"].as_str().unwrap(), &answer)
+    OAuthFlow::of(provider, answer.json()["url"].as_str().unwrap(), &answer)
 }
 
-impl Oidc {
+impl MockOidcProvider {
     /// Links the client's user with this subject.
-    async fn link(&self, app: &TestApp, client: &Client, subject: &str) -> Answer {
+    async fn link(&self, app: &TestApp, client: &TestClient, subject: &str) -> TestResponse {
         let away = depart_linking(client, "acme").await;
         let claims = self.claims(&away, json!({ "sub": subject, "email": "somebody@example.com" }));
-        self.says(&away, &self.pair.token("k", &claims));
-        away.back(app, "code=good+code").await
+        self.set_token(&away, &self.pair.token("k", &claims));
+        away.callback(app, "code=good+code").await
     }
 }
 
 on_each_database! {
     async fn an_account_is_linked_and_unlinked(database: TestDatabase) {
-        let acme = Oidc::start().await;
+        let acme = MockOidcProvider::start().await;
         let (_upstream, hub) = github(json!([])).await;
         let app = start(database, acme.auth().sign_in_with(hub)).await;
         let (ada, tokens, client) = signed_in(&app, "ada@example.com").await;
         let (_, _, eve) = signed_in(&app, "eve@example.com").await;
         let linked = acme.link(&app, &client, "ada").await.expect(303);
         assert_eq!(location(&linked), format!("{HOME}/settings"));
-        assert!(jar(&linked).is_empty() && is_over(&linked), "no session begins");
+        assert!(jar(&linked).is_empty() && clears_flow_cookie(&linked), "no session begins");
         acme.link(&app, &client, "ada").await.expect(303);
         acme.link(&app, &client, "ada again").await.expect_error(409, "PROVIDER_LINKED");
         acme.link(&app, &eve, "ada").await.expect_error(409, "IDENTITY_TAKEN");
@@ -50,7 +50,7 @@ on_each_database! {
         assert_eq!((&list["items"][0]["provider"], &list["items"][0]["subject"]), (&json!("acme"), &json!("ada")));
         assert_eq!(eve.get(IDENTITIES).await.expect(200).json()["items"], json!([]));
         let back = acme.sign_in(&app, json!({})).await.expect(303);
-        let me = who(&app, &back).await;
+        let me = signed_in_user(&app, &back).await;
         assert_eq!((&me["id"], &me["email"]), (&json!(ada.user.to_string()), &json!("ada@example.com")));
 
         client.delete(format!("{IDENTITIES}/github")).await.expect_error(404, "NOT_FOUND");
@@ -67,7 +67,7 @@ on_each_database! {
 
         // A mail is sent for each change.
         app.run_jobs().await;
-        let mails = app.mails().to("ada@example.com").template("notification");
+        let mails = app.sent_mails().to("ada@example.com").template("notification");
         let subjects: Vec<_> = mails.iter().map(|mail| mail.subject.clone()).collect();
         assert!(subjects.iter().any(|subject| subject.contains("was linked with 127.0.0.1")), "{subjects:?}");
         assert!(subjects.iter().any(|subject| subject.contains("was unlinked from 127.0.0.1")), "{subjects:?}");
@@ -83,7 +83,7 @@ on_each_database! {
     }
 
     async fn the_last_way_in_stays(database: TestDatabase) {
-        let acme = Oidc::start().await;
+        let acme = MockOidcProvider::start().await;
         let (_upstream, hub) = github(json!([])).await;
         let app = start(database, acme.auth().sign_in_with(hub)).await;
         let cookie = jar(&acme.sign_in(&app, json!({ "email": null })).await.expect(303));
@@ -96,8 +96,8 @@ on_each_database! {
         // Links another identity, with cookies.
         let start = app.anonymous().post(format!("{IDENTITIES}/github/start"), json!({})).header("cookie", &cookie);
         let answer = start.header(own.0, own.1).await.expect(200);
-        let away = Away::of("github", answer.json()["url"].as_str().unwrap(), &answer);
-        away.back(&app, "code=c").await.expect(303);
+        let away = OAuthFlow::of("github", answer.json()["url"].as_str().unwrap(), &answer);
+        away.callback(&app, "code=c").await.expect(303);
         let both = futures_util::future::join_all([unlink("acme").into_future(), unlink("github").into_future()]).await;
         let mut statuses: Vec<_> = both.iter().map(|answer| answer.status.as_u16()).collect();
         statuses.sort_unstable();
@@ -106,20 +106,20 @@ on_each_database! {
     }
 
     async fn a_way_to_link_ends_with_its_session(database: TestDatabase) {
-        let acme = Oidc::start().await;
+        let acme = MockOidcProvider::start().await;
         let app = start(database, acme.auth()).await;
         let (made, tokens, client) = signed_in(&app, "ada@example.com").await;
         let away = depart_linking(&client, "acme").await;
-        acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
-        support::sessions(&app).end(made.user, tokens.session).await.unwrap();
-        away.back(&app, "code=good+code").await.expect(401);
+        acme.set_token(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
+        support::sessions(&app).revoke(made.user, tokens.session).await.unwrap();
+        away.callback(&app, "code=good+code").await.expect(401);
         assert_eq!(count(&app, "select count(*) from identities").await, 0);
     }
 }
 
 #[tokio::test]
 async fn nobody_is_linked_from_somebody_elses_page() {
-    let acme = Oidc::start().await;
+    let acme = MockOidcProvider::start().await;
     let app = start(TestDatabase::sqlite(), acme.auth()).await;
     let cookie = jar(&acme.sign_in(&app, json!({})).await.expect(303));
     for site in ["cross-site", "same-site"] {

@@ -71,17 +71,17 @@ async fn oidc_provider() {
             json!({ "command": "start", "redirect": redirect, "client": CLIENT, "secret": SECRET, "method": method });
         let issuer = peer.ask(start_it).await["issuer"].as_str().unwrap().to_owned();
         let provider = Provider::oidc("acme", issuer, CLIENT, SECRET);
-        let app = start(TestDatabase::sqlite(), Auth::accounts().sign_in_with(provider)).await;
+        let app = start(TestDatabase::sqlite(), Auth::built_in().sign_in_with(provider)).await;
         let mut browser = Browser::new();
         let mut ids = Vec::new();
         for _ in 0..2 {
-            let away = depart(&app, "acme").await;
+            let away = start_flow(&app, "acme").await;
             let back = browser.walk(away.url.clone()).await;
             assert!(back.as_str().starts_with(&redirect), "{back}");
             // The provider announces `iss` and sends it.
             assert!(back.query().unwrap().contains("iss="), "{back}");
             let answer = away.back_with(&app, back.query().unwrap(), &away.cookie).await.expect(303);
-            let ada = who(&app, &answer).await;
+            let ada = signed_in_user(&app, &answer).await;
             ids.push(ada["id"].clone());
             // The ID token contains the claims of the requested scopes.
             assert_eq!((&ada["email"], &ada["name"]), (&json!("ada@example.com"), &json!("Ada Lovelace")));

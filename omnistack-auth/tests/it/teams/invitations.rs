@@ -108,7 +108,7 @@ on_each_database! {
         let again = client(&team.app, &sign_in(&team.app, ada).await);
         again.post(ACCEPT, json!({ "token": token })).await.expect_error(404, "INVITATION_INVALID");
         // Another invitation can be created instead.
-        let owner = omnistack_auth::users::Made { user: team.members[0].0, tenant: team.id };
+        let owner = omnistack_auth::users::CreatedUser { user: team.members[0].0, tenant: team.id };
         let owner = client(&team.app, &sign_in(&team.app, owner).await);
         let twice = json!({ "email": "ada@example.com", "role": "developer" });
         owner.post(team.path("/invitations"), &twice).await.expect(201);

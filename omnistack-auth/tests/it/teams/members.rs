@@ -18,8 +18,8 @@ on_each_database! {
         let team = Team::start(database).await;
         let (one, other) = (team.members[0].0, team.members[1].0);
         for round in 0..8 {
-            team.put(one, "owner").await;
-            team.put(other, "owner").await;
+            team.set_role(one, "owner").await;
+            team.set_role(other, "owner").await;
             let demote = |user| (team.path(&format!("/members/{user}")), json!({ "role": "viewer" }));
             let ((first, body), (second, _)) = (demote(other), demote(one));
             let (first, second) = if round % 2 == 0 {
@@ -96,7 +96,7 @@ on_each_database! {
         team.app.clock().advance(Duration::from_secs(15 * 60 + 1));
         // The sign-in is no longer fresh, and the access token has expired.
         owner.1.post(&to, json!({ "user_id": admin.0 })).await.expect(401);
-        let tokens = sign_in(&team.app, omnistack_auth::users::Made { user: owner.0, tenant: team.id }).await;
+        let tokens = sign_in(&team.app, omnistack_auth::users::CreatedUser { user: owner.0, tenant: team.id }).await;
         let again = client(&team.app, &tokens);
         again.post(&to, json!({ "user_id": admin.0 })).await.expect(204);
         assert_eq!(again.get(team.path("")).await.expect(200).json()["role"], "admin");
@@ -117,9 +117,9 @@ on_each_database! {
         owner.delete(team.path("")).await.expect(200);
         for (days, there) in [(29, true), (2, false)] {
             team.app.clock().advance(DAY * days);
-            team.app.jobs().enqueue(TeamUpkeep {}).await.unwrap();
+            team.app.jobs().enqueue(TeamMaintenanceJob {}).await.unwrap();
             team.app.run_jobs().await;
-            let mut tx = team.app.db().all_tenants().read().await.unwrap();
+            let mut tx = team.app.db().all_tenants().begin_read().await.unwrap();
             let (count,): (i64,) =
                 tx.query("select count(*) from members where tenant_id = $1").bind(team.id).fetch_one().await.unwrap();
             assert_eq!(count > 0, there, "after {days} days more");
@@ -189,7 +189,7 @@ on_each_database! {
         assert_eq!(entries[1]["details"]["after"]["name"], "Acme Ltd");
         assert_eq!((&entries[2]["details"]["before"], &entries[2]["details"]["after"]), (&json!("viewer"), &json!("admin")));
         assert!(entries.iter().all(|entry| entry["actor"] == owner.0.to_string()));
-        let store: AuditStore = team.app.app().ctx().get().unwrap();
+        let store: AuditStore = team.app.app().context().get().unwrap();
         assert_eq!(store.verify(team.id).await.unwrap().entries, 4);
         let some = owner.1.get(team.path("/activity?action=member.&limit=1")).await.expect(200).json();
         assert_eq!(some["items"][0]["action"], "member.removed");
@@ -198,14 +198,14 @@ on_each_database! {
 
 /// The module's own job, as its cron enqueues it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct TeamUpkeep {}
+pub(crate) struct TeamMaintenanceJob {}
 
 #[omnistack_core::async_trait]
-impl omnistack_core::jobs::Job for TeamUpkeep {
+impl omnistack_core::jobs::Job for TeamMaintenanceJob {
     const NAME: &'static str = "auth.team_upkeep";
     type State = ();
 
-    async fn run(self, (): &(), _: &omnistack_core::jobs::JobCtx) -> Result<(), omnistack_core::jobs::JobError> {
+    async fn run(self, (): &(), _: &omnistack_core::jobs::JobContext) -> Result<(), omnistack_core::jobs::JobError> {
         Ok(())
     }
 }

@@ -34,9 +34,9 @@ on_each_database! {
         let role = json!({ "name": "auditor", "permissions": ["activity:read"] });
         team.owner().post(team.path("/roles"), &role).await.expect(201);
         let (viewer, path) = (team.members[3].0, team.path("/roles/auditor"));
-        team.put(viewer, "auditor").await;
+        team.set_role(viewer, "auditor").await;
         team.owner().delete(&path).await.expect_error(409, "ROLE_IN_USE");
-        team.put(viewer, "viewer").await;
+        team.set_role(viewer, "viewer").await;
         let invite = json!({ "email": "new@example.com", "role": "auditor" });
         let made = team.owner().post(team.path("/invitations"), invite).await.expect(201).json();
         let refused = team.owner().delete(&path).await.expect_error(409, "ROLE_IN_USE").json();

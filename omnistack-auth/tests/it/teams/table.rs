@@ -9,9 +9,9 @@ use super::{ROLES, Team};
 /// Resets the team. Returns the ids of a spare member and of an invitation.
 async fn reset(team: &Team, spare: omnistack_core::identity::UserId) {
     for (at, role) in ROLES.iter().enumerate() {
-        team.put(team.members[at].0, role).await;
+        team.set_role(team.members[at].0, role).await;
     }
-    team.put(spare, "viewer").await;
+    team.set_role(spare, "viewer").await;
     let mut tx = team.app.db().tenant(team.id).begin().await.unwrap();
     for sql in [
         "delete from invitations where tenant_id = $1",

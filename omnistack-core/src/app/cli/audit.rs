@@ -3,9 +3,9 @@
 use clap::{Arg, ArgMatches, Command};
 
 use crate::{
-    Failure,
+    RunError,
     app::{App, output::print_line},
-    audit::{AuditStore, Chain},
+    audit::{AuditChain, AuditStore},
 };
 
 /// Returns the subcommands and their arguments.
@@ -25,22 +25,22 @@ pub(super) fn command() -> Command {
 
 /// Runs the selected subcommand.
 pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
-    let store: AuditStore = app.ctx().get().map_err(|missing| Failure::new(missing.to_string()))?;
+    let store: AuditStore = app.context().get().map_err(|missing| RunError::new(missing.to_string()))?;
     let Some(("verify", matches)) = matches.subcommand() else { return Ok(()) };
-    let failed = |error: crate::audit::Error| Failure::new(error.to_string());
+    let failed = |error: crate::audit::Error| RunError::new(error.to_string());
     let chains = match matches.get_one::<String>("tenant").map(String::as_str) {
         None => store.chains().await.map_err(failed)?,
-        Some("app") => vec![Chain::App],
+        Some("app") => vec![AuditChain::App],
         Some(id) => {
-            vec![Chain::Tenant(
+            vec![AuditChain::Tenant(
                 id.parse()
-                    .map_err(|_| Failure::new(format!("`{id}` is not a tenant id: use a tenant id, or `app`")))?,
+                    .map_err(|_| RunError::new(format!("`{id}` is not a tenant id: use a tenant id, or `app`")))?,
             )]
         }
     };
     let mut broken = 0;
     for chain in chains {
-        let state = store.state(chain).await.map_err(failed)?;
+        let state = store.chain_state(chain).await.map_err(failed)?;
         match (state.entries, state.head, state.problem) {
             (Some(entries), Some(head), None) => {
                 print_line(format_args!("intact   {chain}: {entries} entries, head {head}"))?;
@@ -54,5 +54,5 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
     if broken == 0 {
         return Ok(());
     }
-    Err(Failure::new(format!("{broken} audit chain{} broken", if broken == 1 { " is" } else { "s are" })))
+    Err(RunError::new(format!("{broken} audit chain{} broken", if broken == 1 { " is" } else { "s are" })))
 }

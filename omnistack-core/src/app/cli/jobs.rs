@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::{
-    Failure,
+    RunError,
     app::{App, output::print_line},
     jobs::{JobFilter, JobId, JobInfo, JobState, Jobs},
 };
@@ -50,7 +50,7 @@ pub(super) fn command() -> Command {
 
 /// Runs the selected subcommand.
 pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
-    let jobs: Jobs = app.ctx().get().map_err(|missing| Failure::new(missing.to_string()))?;
+    let jobs: Jobs = app.context().get().map_err(|missing| RunError::new(missing.to_string()))?;
     match matches.subcommand() {
         Some(("list", matches)) => list(&jobs, matches).await,
         Some(("show", matches)) => show(&jobs, id(matches)?.unwrap_or(JobId::from_uuid(uuid::Uuid::nil()))).await,
@@ -62,14 +62,14 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
             let filter = filter(matches)?;
             let some = filter.id.is_some() || filter.state.is_some() || filter.queue.is_some() || filter.name.is_some();
             if !some && !matches.get_flag("all") {
-                return Err(Failure::new(format!(
+                return Err(RunError::new(format!(
                     "no jobs selected: use `jobs {change} ID`, `--state`, `--queue`, `--name` or `--all`"
                 )));
             }
             let changed = match change {
                 "retry" => jobs.retry(&filter).await?,
                 "cancel" => jobs.cancel(&filter).await?,
-                _ => jobs.discard(&filter).await?,
+                _ => jobs.delete(&filter).await?,
             };
             print_line(format_args!("{changed} job{} changed", if changed == 1 { "" } else { "s" }))?;
             Ok(())
@@ -80,7 +80,7 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
 
 async fn list(jobs: &Jobs, matches: &ArgMatches) -> crate::Result<()> {
     let limit = text(matches, "limit").unwrap_or_default();
-    let limit = limit.parse().map_err(|_| Failure::new(format!("--limit: `{limit}` is not a number")))?;
+    let limit = limit.parse().map_err(|_| RunError::new(format!("--limit: `{limit}` is not a number")))?;
     print_line(format_args!(
         "{:<36}  {:<9}  {:<12}  {:<24}  {:>8}  LAST ERROR",
         "ID", "STATE", "QUEUE", "NAME", "ATTEMPTS"
@@ -98,7 +98,7 @@ async fn list(jobs: &Jobs, matches: &ArgMatches) -> crate::Result<()> {
 
 async fn show(jobs: &Jobs, id: JobId) -> crate::Result<()> {
     let Some((job, failures)) = jobs.get(id).await? else {
-        return Err(Failure::new(format!("job {id} does not exist")));
+        return Err(RunError::new(format!("job {id} does not exist")));
     };
     let show = |label: &str, text: String| print_line(format_args!("{label:<10} {text}"));
     show("id", job.id.to_string())?;
@@ -140,19 +140,19 @@ fn crons(app: &App) -> crate::Result<()> {
     print_line(format_args!("{:<24}  {:<16}  {:<20}  NEXT", "NAME", "PATTERN", "ZONE"))?;
     for cron in app.runner().crons() {
         let next = cron.next.map_or_else(|| "never".into(), |next| next.to_string());
-        print_line(format_args!("{:<24}  {:<16}  {:<20}  {next}", cron.name, cron.pattern, cron.zone))?;
+        print_line(format_args!("{:<24}  {:<16}  {:<20}  {next}", cron.name, cron.pattern, cron.time_zone))?;
     }
     Ok(())
 }
 
 fn filter(matches: &ArgMatches) -> crate::Result<JobFilter> {
-    let state = text(matches, "state").map(|state| state.parse()).transpose().map_err(Failure::new)?;
+    let state = text(matches, "state").map(|state| state.parse()).transpose().map_err(RunError::new)?;
     let id = if matches.try_contains_id("id").is_ok() { id(matches)? } else { None };
     Ok(JobFilter { state, queue: text(matches, "queue"), name: text(matches, "name"), id, tenant: None })
 }
 
 fn id(matches: &ArgMatches) -> crate::Result<Option<JobId>> {
-    let read = |text: String| text.parse().map_err(|_| Failure::new(format!("`{text}` is not a job id")));
+    let read = |text: String| text.parse().map_err(|_| RunError::new(format!("`{text}` is not a job id")));
     text(matches, "id").map(read).transpose()
 }
 

@@ -13,7 +13,7 @@ use utoipa::{
 use crate::http::{ErrorEnvelope, ProblemDetails};
 
 /// Name of the response component of every error.
-pub(super) const ERROR: &str = "ApiError";
+pub(super) const ERROR_RESPONSE: &str = "ApiError";
 
 /// Returns the response component of errors, in both formats.
 pub(super) fn error_component() -> Response {
@@ -27,15 +27,15 @@ pub(super) fn error_component() -> Response {
 
 /// Returns a reference to the error component, with a description if it is not empty.
 pub(super) fn error(description: &str) -> RefOr<Response> {
-    let mut reference = Ref::from_response_name(ERROR);
+    let mut reference = Ref::from_response_name(ERROR_RESPONSE);
     description.clone_into(&mut reference.description);
     reference.into()
 }
 
 /// Completes the responses of an operation, and the types of its bodies.
-pub(super) fn complete(operation: &mut Operation) {
+pub(super) fn complete_operation(operation: &mut Operation) {
     if let Some(RefOr::T(body)) = &mut operation.request_body {
-        body.content.iter_mut().for_each(|(kind, content)| name_bytes(kind, content));
+        body.content.iter_mut().for_each(|(kind, content)| describe_bytes(kind, content));
     }
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(answer) = response else { continue };
@@ -46,7 +46,7 @@ pub(super) fn complete(operation: &mut Operation) {
         if answer.description.is_empty() {
             answer.description = reason(status);
         }
-        answer.content.iter_mut().for_each(|(kind, content)| name_bytes(kind, content));
+        answer.content.iter_mut().for_each(|(kind, content)| describe_bytes(kind, content));
         if answer.content.contains_key(ANY) && !answer.content.contains_key(BYTES) {
             // `*/*` matches a file, but code generators ignore it.
             answer.content.insert(BYTES.into(), Content::new(Some(bytes())).into());
@@ -74,7 +74,7 @@ fn reason(status: &str) -> String {
 }
 
 /// Describes a body as bytes if it is neither JSON, XML, text nor a form.
-fn name_bytes(kind: &str, content: &mut RefOr<Content>) {
+fn describe_bytes(kind: &str, content: &mut RefOr<Content>) {
     let essence = kind.split(';').next().unwrap_or_default().trim();
     let is_readable = essence.ends_with("json")
         || essence.ends_with("jsonl")

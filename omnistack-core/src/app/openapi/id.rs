@@ -84,7 +84,7 @@ mod tests {
             ("hello", Mount::public("/hello"), "/", "hello"),
             ("get", Mount::app("/users/me"), "/", "getMe"),
             ("get", Mount::app("/api-keys"), "/{id}", "getApiKey"),
-            ("get", Mount::root("/v1", crate::app::Audience::Machine), "/companies/{id}", "getCompany"),
+            ("get", Mount::root("/v1", crate::app::AccessLevel::Machine), "/companies/{id}", "getCompany"),
             ("get", app(), "/{id}/addresses/{address}", "getAddress"),
             ("get", app(), "/{id}/status", "getStatus"),
             ("get", app(), "/{id}/boxes/{box}", "getBox"),

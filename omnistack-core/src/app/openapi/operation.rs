@@ -7,12 +7,12 @@ use utoipa::openapi::{
 };
 
 use super::{answer, id::operation_id};
-use crate::app::{Audience, Mount, mount::Keys};
+use crate::app::{AccessLevel, Mount, mount::IdempotencyPolicy};
 
 /// Adds what applies to every operation: its id, the tag of its module, the errors, and for public routes that no
 /// authentication is needed.
-pub(super) fn described(mut item: PathItem, module: &'static str, mount: &Mount, path: &str) -> PathItem {
-    let audience = mount.audience();
+pub(super) fn describe_operations(mut item: PathItem, module: &'static str, mount: &Mount, path: &str) -> PathItem {
+    let audience = mount.access_level();
     for (method, operation) in operations_mut(&mut item) {
         let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
         operation.summary.get_or_insert_with(|| sentence(&name));
@@ -23,19 +23,19 @@ pub(super) fn described(mut item: PathItem, module: &'static str, mount: &Mount,
             responses.entry(status.into()).or_insert_with(|| answer::error(description));
         };
         error("default", "");
-        if audience == Audience::Public {
+        if audience == AccessLevel::Public {
             operation.security = Some(Vec::new());
         } else {
             error("401", "The caller is not signed in.");
         }
-        if matches!(audience, Audience::Admin | Audience::Machine) || mount.resource.is_some() {
+        if matches!(audience, AccessLevel::Admin | AccessLevel::Machine) || mount.resource.is_some() {
             error("403", "The caller lacks the permission.");
         }
         if mount.rate_limit.is_some() {
             error("429", "Too many requests. `Retry-After` contains the seconds to wait.");
         }
-        if matches!(method, HttpMethod::Post | HttpMethod::Patch) && mount.keys != Keys::Ignored {
-            let required = mount.keys == Keys::Required;
+        if matches!(method, HttpMethod::Post | HttpMethod::Patch) && mount.keys != IdempotencyPolicy::Ignored {
+            let required = mount.keys == IdempotencyPolicy::Required;
             error(
                 "409",
                 "A request with the same `Idempotency-Key` is in progress, or the key was used for a different request.",
@@ -50,7 +50,7 @@ pub(super) fn described(mut item: PathItem, module: &'static str, mount: &Mount,
                 parameters.push(key.into());
             }
         }
-        answer::complete(operation);
+        answer::complete_operation(operation);
     }
     item
 }

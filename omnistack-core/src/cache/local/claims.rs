@@ -11,28 +11,28 @@ use super::Tags;
 /// Locks or leases with their owners and end times. Unlike values, they are never evicted: there are only as
 /// many as are in use.
 #[derive(Default)]
-pub(super) struct Claims(Mutex<Table>);
+pub(super) struct Claims(Mutex<ClaimTable>);
 
 #[derive(Default)]
-struct Table {
-    held: HashMap<String, Held>,
+struct ClaimTable {
+    held: HashMap<String, ActiveClaim>,
     /// Number of claims from which on expired ones are removed.
     sweep_at: usize,
 }
 
-struct Held {
+struct ActiveClaim {
     owner: String,
     until: Duration,
     tags: Tags,
 }
 
 impl Claims {
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, ClaimTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Acquires the claim, unless it is held.
-    pub(super) fn take(&self, key: &str, owner: &str, now: Duration, ttl: Duration, tags: Tags) -> bool {
+    pub(super) fn acquire(&self, key: &str, owner: &str, now: Duration, ttl: Duration, tags: Tags) -> bool {
         let mut table = self.table();
         if table.held.get(key).is_some_and(|held| held.until > now) {
             return false;
@@ -41,7 +41,7 @@ impl Claims {
             table.held.retain(|_, held| held.until > now);
             table.sweep_at = table.held.len() * 2;
         }
-        table.held.insert(key.to_owned(), Held { owner: owner.to_owned(), until: now + ttl, tags });
+        table.held.insert(key.to_owned(), ActiveClaim { owner: owner.to_owned(), until: now + ttl, tags });
         true
     }
 

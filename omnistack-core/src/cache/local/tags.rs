@@ -21,10 +21,10 @@ impl Tags {
 
 /// All tags in use, by name.
 #[derive(Default)]
-pub(super) struct TagTable(Mutex<Named>);
+pub(super) struct TagTable(Mutex<TagsByName>);
 
 #[derive(Default)]
-struct Named {
+struct TagsByName {
     tags: HashMap<String, Arc<AtomicBool>>,
     /// Number of tags from which on tags without values are removed.
     sweep_at: usize,

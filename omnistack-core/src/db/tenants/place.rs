@@ -16,7 +16,7 @@ const TENANT: &str = "{tenant}";
 /// Most bytes of the name of a PostgreSQL database.
 const MAX_DATABASE_NAME_BYTES: usize = 63;
 
-pub(super) struct Place {
+pub(super) struct Provisioner {
     url: SecretString,
     /// URL for creating and removing databases. SQLite databases are files and need none.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite databases are files"))]
@@ -24,7 +24,7 @@ pub(super) struct Place {
     dialect: Dialect,
 }
 
-impl Place {
+impl Provisioner {
     /// Creates the provisioner. Returns `None` if tenants share one database.
     pub(super) fn new(
         dialect: Dialect,
@@ -149,7 +149,7 @@ mod postgres {
     const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 
     pub(super) async fn create(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
-        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::unreadable_url)?;
+        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::invalid_url)?;
         let name = wanted.get_database().unwrap_or_default().to_owned();
         // The database may have been created by an administrator or by another process a moment ago.
         let connecting = wanted.clone().disable_statement_logging();
@@ -175,7 +175,7 @@ mod postgres {
     }
 
     pub(super) async fn drop(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
-        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::unreadable_url)?;
+        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::invalid_url)?;
         let name = quoted(wanted.get_database().unwrap_or_default());
         Ok(run(admin, format!("drop database if exists {name} with (force)")).await?)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-crate::section! {
+crate::settings! {
     /// A database for each tenant.
     pub struct TenantDatabaseSettings {
         /// URL template of the tenant databases: `postgres://user:password@host/app_{tenant}` or

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::Received;
+use super::ReceivedMail;
 use crate::email::{
     Address, Email,
-    template::{Rendered, Templates, html_text},
+    template::{RenderedTemplate, Templates, html_text},
 };
 
 const STYLE: &str = "
@@ -49,7 +49,7 @@ fn addresses(addresses: &[Address]) -> String {
 
 /// Returns the table of text messages, for the page that lists the mails.
 #[cfg(feature = "sms")]
-pub(super) fn texts(messages: &[crate::sms::SmsReceived]) -> String {
+pub(super) fn texts(messages: &[crate::sms::ReceivedSms]) -> String {
     let mut body = String::new();
     if messages.is_empty() {
         return body;
@@ -69,12 +69,12 @@ pub(super) fn texts(messages: &[crate::sms::SmsReceived]) -> String {
 }
 
 /// Returns the page that lists mails and templates, with the HTML `more` between them.
-pub(super) fn list(mails: &[Received], more: &str, templates: &Templates) -> String {
+pub(super) fn list(mails: &[ReceivedMail], more: &str, templates: &Templates) -> String {
     let mut body = String::from(
         "<h1>Mailbox</h1>\n<p class=\"lead\">Mails sent since the app started. No mail leaves this machine.</p>\n",
     );
     body.push_str("<div class=\"card\">");
-    for Received { id, at, email } in mails.iter().rev() {
+    for ReceivedMail { id, at, email } in mails.iter().rev() {
         _ = write!(
             body,
             "<a class=\"row\" href=\"/dev/mailbox/{id}\"><span>{}</span><span class=\"subject\">{}</span>\
@@ -120,7 +120,7 @@ fn parts(body: &mut String, frame: Option<&str>, text: Option<&str>, html: Optio
     }
 }
 
-pub(super) fn mail(Received { id, at, email }: &Received) -> String {
+pub(super) fn mail(ReceivedMail { id, at, email }: &ReceivedMail) -> String {
     let mut body =
         format!("<nav><a href=\"/dev/mailbox\">← Mailbox</a></nav>\n<h1>{}</h1>\n<dl>", html_text(&email.subject));
     let mut line = |name: &str, value: String| {
@@ -152,7 +152,7 @@ pub(super) fn mail(Received { id, at, email }: &Received) -> String {
     document(&email.subject, &body)
 }
 
-pub(super) fn preview(name: &str, rendered: &Rendered, templates: &Templates) -> String {
+pub(super) fn preview(name: &str, rendered: &RenderedTemplate, templates: &Templates) -> String {
     let mut body = format!(
         "<nav><a href=\"/dev/mailbox\">← Mailbox</a></nav>\n<h1>{}</h1>\n\
          <p class=\"lead\">Template <b>{}</b>, with sample values</p>\n<div class=\"chips\" style=\"margin:0 0 20px\">",

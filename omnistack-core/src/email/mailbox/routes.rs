@@ -8,27 +8,27 @@ use axum::{
 use http::{HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
-use super::{Mailbox, Received, page};
+use super::{DevMailbox, ReceivedMail, page};
 use crate::{
     app::Api,
     clock::Timestamp,
     email::{
         Address,
-        template::{FALLBACK, Templates},
+        template::{FALLBACK_LOCALE, Templates},
     },
     http::{Error, Json, Path, Query},
 };
 
 /// The state of the dev mailbox's routes.
 #[derive(Clone, Debug)]
-pub(in crate::email) struct Pages {
-    pub(in crate::email) mailbox: Mailbox,
+pub(in crate::email) struct DevMailboxState {
+    pub(in crate::email) mailbox: DevMailbox,
     pub(in crate::email) templates: Templates,
     #[cfg(feature = "sms")]
-    pub(in crate::email) texts: Option<crate::sms::SmsMailbox>,
+    pub(in crate::email) sms_mailbox: Option<crate::sms::DevSmsMailbox>,
 }
 
-pub(in crate::email) fn routes() -> Api<Pages> {
+pub(in crate::email) fn routes() -> Api<DevMailboxState> {
     Api::new()
         .hidden("/dev/mailbox", get(list))
         .hidden("/dev/mailbox.json", get(list_json))
@@ -39,21 +39,21 @@ pub(in crate::email) fn routes() -> Api<Pages> {
 }
 
 /// Content security policy of the pages: inline styles, and frames of the same origin.
-const PAGE: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'none'; \
+const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'none'; \
                     base-uri 'none'; form-action 'none'";
 
 /// Content security policy of a mail in its frame: no scripts run and nothing is loaded. Links open in a new
 /// window.
-const FRAME: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; \
+const FRAME_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; \
                      sandbox allow-popups allow-popups-to-escape-sandbox";
 
 fn page(html: String) -> Response {
-    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE))], Html(html)).into_response()
+    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_CSP))], Html(html)).into_response()
 }
 
 fn frame(html: &str) -> Response {
     let headers: [(HeaderName, HeaderValue); 2] = [
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FRAME)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FRAME_CSP)),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
     ];
     // A link that opened inside the frame could not leave the sandbox.
@@ -65,9 +65,9 @@ fn frame(html: &str) -> Response {
     (headers, Html(html)).into_response()
 }
 
-async fn list(State(pages): State<Pages>) -> Response {
+async fn list(State(pages): State<DevMailboxState>) -> Response {
     #[cfg(feature = "sms")]
-    let more = pages.texts.as_ref().map(|texts| page::texts(&texts.messages())).unwrap_or_default();
+    let more = pages.sms_mailbox.as_ref().map(|texts| page::texts(&texts.messages())).unwrap_or_default();
     #[cfg(not(feature = "sms"))]
     let more = String::new();
     page(page::list(&pages.mailbox.mails(), &more, &pages.templates))
@@ -75,7 +75,7 @@ async fn list(State(pages): State<Pages>) -> Response {
 
 /// A mail in the JSON list, for tests.
 #[derive(Serialize)]
-struct Shown {
+struct MailListItem {
     id: u64,
     at: Timestamp,
     from: Option<Address>,
@@ -88,8 +88,8 @@ struct Shown {
     attachments: Vec<String>,
 }
 
-async fn list_json(State(pages): State<Pages>) -> Json<Vec<Shown>> {
-    let shown = |Received { id, at, email }| Shown {
+async fn list_json(State(pages): State<DevMailboxState>) -> Json<Vec<MailListItem>> {
+    let shown = |ReceivedMail { id, at, email }| MailListItem {
         id,
         at,
         from: email.from,
@@ -104,15 +104,15 @@ async fn list_json(State(pages): State<Pages>) -> Json<Vec<Shown>> {
     Json(pages.mailbox.mails().into_iter().rev().map(shown).collect())
 }
 
-fn find(pages: &Pages, id: u64) -> Result<Received, Error> {
+fn find(pages: &DevMailboxState, id: u64) -> Result<ReceivedMail, Error> {
     pages.mailbox.get(id).ok_or_else(|| Error::not_found("the mail (only the last 200 since the app started are kept)"))
 }
 
-async fn show(State(pages): State<Pages>, Path(id): Path<u64>) -> Result<Response, Error> {
+async fn show(State(pages): State<DevMailboxState>, Path(id): Path<u64>) -> Result<Response, Error> {
     Ok(page(page::mail(&find(&pages, id)?)))
 }
 
-async fn show_html(State(pages): State<Pages>, Path(id): Path<u64>) -> Result<Response, Error> {
+async fn show_html(State(pages): State<DevMailboxState>, Path(id): Path<u64>) -> Result<Response, Error> {
     Ok(frame(&page::with_images(&find(&pages, id)?.email)))
 }
 
@@ -129,21 +129,21 @@ impl garde::Validate for PreviewQuery {
 }
 
 async fn preview(
-    State(pages): State<Pages>,
+    State(pages): State<DevMailboxState>,
     Path(name): Path<String>,
     Query(query): Query<PreviewQuery>,
 ) -> Result<Response, Error> {
-    let locale = query.locale.as_deref().unwrap_or(FALLBACK);
+    let locale = query.locale.as_deref().unwrap_or(FALLBACK_LOCALE);
     let rendered = pages.templates.preview(&name, locale).map_err(|error| Error::not_found(error.to_string()))?;
     Ok(page(page::preview(&name, &rendered, &pages.templates)))
 }
 
 async fn preview_html(
-    State(pages): State<Pages>,
+    State(pages): State<DevMailboxState>,
     Path(name): Path<String>,
     Query(query): Query<PreviewQuery>,
 ) -> Result<Response, Error> {
-    let locale = query.locale.as_deref().unwrap_or(FALLBACK);
+    let locale = query.locale.as_deref().unwrap_or(FALLBACK_LOCALE);
     let rendered = pages.templates.preview(&name, locale).map_err(|error| Error::not_found(error.to_string()))?;
     Ok(frame(&rendered.html))
 }

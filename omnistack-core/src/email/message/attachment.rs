@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Invalid, is_token, one_line};
+use super::{InvalidEmail, check_header_text, is_token};
 
 /// An attachment of a mail: a file, or an inline image shown by the HTML.
 ///
@@ -53,9 +53,9 @@ impl Attachment {
         self
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
-        one_line("the name of an attachment", &self.name, 255)?;
-        one_line("the media type of an attachment", &self.content_type, 255)?;
+    pub(super) fn check(&self) -> Result<(), InvalidEmail> {
+        check_header_text("the name of an attachment", &self.name, 255)?;
+        check_header_text("the media type of an attachment", &self.content_type, 255)?;
         let essence = self.content_type.split(';').next().unwrap_or_default().trim();
         let media_type = essence.split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub))
             && self.content_type.is_ascii()
@@ -65,7 +65,7 @@ impl Attachment {
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
         });
         if self.name.is_empty() || !media_type || !content_id {
-            return Err(Invalid::Attachment(self.name.clone()));
+            return Err(InvalidEmail::Attachment(self.name.clone()));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Invalid};
+use super::{Address, InvalidEmail};
 
 /// Returns the mailbox as it is written in a `mailto:` URL (RFC 6068, section 2).
 fn escaped(address: &Address) -> String {
@@ -65,9 +65,9 @@ impl Unsubscribe {
         [("List-Unsubscribe", format!("<{}>{mail}", self.url))].into_iter().chain(post)
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(super) fn check(&self) -> Result<(), InvalidEmail> {
         let scheme = self.url.starts_with("https://") || (!self.one_click && self.url.starts_with("http://"));
         let characters = self.url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b','));
-        if scheme && characters && self.url.len() <= 900 { Ok(()) } else { Err(Invalid::Unsubscribe) }
+        if scheme && characters && self.url.len() <= 900 { Ok(()) } else { Err(InvalidEmail::Unsubscribe) }
     }
 }

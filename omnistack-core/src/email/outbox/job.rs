@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{MessageId, Store};
+use super::{MailStore, MessageId};
 use crate::{
     clock::Timestamp,
-    email::{Email, EmailError, ErrorKind, Mailer, Suppressions},
+    email::{Email, EmailError, EmailErrorKind, Mailer, Suppressions},
     identity::TenantId,
-    jobs::{Job, JobCtx, JobError},
+    jobs::{Job, JobContext, JobError},
 };
 
 /// The job that sends one mail of the outbox.
@@ -48,28 +48,28 @@ pub struct SendMail {
 
 /// The job that deletes the mails and the template overrides of a deleted tenant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::email) struct ForgetTenantMail {
+pub(in crate::email) struct PurgeTenantMail {
     /// The id of the tenant.
     pub(in crate::email) tenant: TenantId,
 }
 
 #[async_trait]
-impl Job for ForgetTenantMail {
+impl Job for PurgeTenantMail {
     const NAME: &'static str = "forget_tenant_mail";
     const QUEUE: &'static str = "mail";
 
-    type State = Sender;
+    type State = SendMailState;
 
-    async fn run(self, sender: &Sender, _: &JobCtx) -> Result<(), JobError> {
-        Ok(sender.store.forget_tenant(self.tenant).await?)
+    async fn run(self, sender: &SendMailState, _: &JobContext) -> Result<(), JobError> {
+        Ok(sender.store.purge_tenant(self.tenant).await?)
     }
 }
 
 /// State of the jobs of the mail outbox.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct SendMailState {
     pub(in crate::email) mailer: Mailer,
-    pub(in crate::email) store: Store,
+    pub(in crate::email) store: MailStore,
     pub(in crate::email) suppressions: Suppressions,
     pub(in crate::email) give_up_after: Duration,
     pub(in crate::email) keep: Duration,
@@ -86,31 +86,31 @@ impl Job for SendMail {
     const MAX_ATTEMPTS: u32 = 10_000;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
-    type State = Sender;
+    type State = SendMailState;
 
-    async fn run(self, sender: &Sender, ctx: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, sender: &SendMailState, ctx: &JobContext) -> Result<(), JobError> {
         let id = self.message;
-        let Some(waiting) = sender.store.waiting(id).await? else {
+        let Some(waiting) = sender.store.pending(id).await? else {
             return Ok(());
         };
         let mut email: Email = match serde_json::from_str(&waiting.content) {
             Ok(email) => email,
             Err(error) => return sender.give_up(id, format!("the stored mail can't be read: {error}")).await,
         };
-        let left_out = sender.leave_out(&mut email).await?;
+        let left_out = sender.remove_suppressed(&mut email).await?;
         // A mail needs a recipient in `to`. Recipients in `cc` may take that place, because they are visible
         // already; recipients in `bcc` must stay hidden.
         if email.to.is_empty() {
             email.to = std::mem::take(&mut email.cc);
         }
         if email.to.is_empty() {
-            return Ok(sender.store.skipped(id, left_out.unwrap_or_default()).await?);
+            return Ok(sender.store.mark_skipped(id, left_out.unwrap_or_default()).await?);
         }
         // The same key at every attempt, and so the same `Message-ID`, which is derived from it.
         email.idempotency_key.get_or_insert_with(|| format!("mail-{id}"));
         match sender.mailer.send(&email).await {
-            Ok(sent) => Ok(sender.store.sent(id, &sent, left_out).await?),
-            Err(error) => sender.failed(id, waiting.created_at, error, ctx).await,
+            Ok(sent) => Ok(sender.store.mark_sent(id, &sent, left_out).await?),
+            Err(error) => sender.handle_error(id, waiting.created_at, error, ctx).await,
         }
     }
 
@@ -120,14 +120,14 @@ impl Job for SendMail {
     }
 }
 
-impl Sender {
+impl SendMailState {
     /// Removes suppressed recipients from the mail. Returns who was removed and why, or `None` if there were none.
-    async fn leave_out(&self, email: &mut Email) -> Result<Option<String>, JobError> {
-        let suppressed = self.suppressions.among(email.recipients()).await?;
+    async fn remove_suppressed(&self, email: &mut Email) -> Result<Option<String>, JobError> {
+        let suppressed = self.suppressions.suppressed_among(email.recipients()).await?;
         if suppressed.is_empty() {
             return Ok(None);
         }
-        let is_free = |address: &crate::email::Address| !suppressed.iter().any(|one| one.is_of(address));
+        let is_free = |address: &crate::email::Address| !suppressed.iter().any(|one| one.matches(address));
         email.to.retain(is_free);
         email.cc.retain(is_free);
         email.bcc.retain(is_free);
@@ -137,25 +137,27 @@ impl Sender {
     }
 
     async fn give_up(&self, id: MessageId, reason: String) -> Result<(), JobError> {
-        self.store.failed(id, reason.clone()).await?;
+        self.store.mark_failed(id, reason.clone()).await?;
         Err(JobError::fatal(reason))
     }
 
-    async fn failed(
+    async fn handle_error(
         &self,
         id: MessageId,
         created_at: Timestamp,
         error: EmailError,
-        ctx: &JobCtx,
+        ctx: &JobContext,
     ) -> Result<(), JobError> {
-        let refused = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Refused);
-        let too_old = self.store.clock.now().since(created_at) >= self.give_up_after;
+        let refused = matches!(error.kind(), EmailErrorKind::Invalid | EmailErrorKind::Refused);
+        let too_old = self.store.clock.now().duration_since(created_at) >= self.give_up_after;
         if refused || too_old || ctx.is_last_attempt() {
             return self.give_up(id, error.to_string()).await;
         }
         match error.retry_after() {
             // The provider responded with a time to wait: this is not a failed attempt.
-            Some(wait) if error.kind() == ErrorKind::RateLimited => Err(JobError::snooze(wait.min(MAX_RETRY_PAUSE))),
+            Some(wait) if error.kind() == EmailErrorKind::RateLimited => {
+                Err(JobError::snooze(wait.min(MAX_RETRY_PAUSE)))
+            }
             _ => Err(JobError::retry(error)),
         }
     }
@@ -188,19 +190,19 @@ impl Sender {
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ForgetMail {}
+pub struct PurgeMail {}
 
 /// Retention of processed webhook events: longer than any provider sends them again.
 const EVENT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[async_trait]
-impl Job for ForgetMail {
+impl Job for PurgeMail {
     const NAME: &'static str = "forget_mail";
 
-    type State = Sender;
+    type State = SendMailState;
 
-    async fn run(self, sender: &Sender, _: &JobCtx) -> Result<(), JobError> {
-        let forgotten = sender.store.forget(sender.keep, EVENT_TTL).await?;
+    async fn run(self, sender: &SendMailState, _: &JobContext) -> Result<(), JobError> {
+        let forgotten = sender.store.purge(sender.keep, EVENT_TTL).await?;
         tracing::debug!(target: "omnistack::email", forgotten, "old mails were deleted");
         Ok(())
     }

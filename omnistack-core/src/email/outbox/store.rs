@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
-use super::{Message, MessageId};
+use super::{MessageId, MessageMarker};
 use crate::{
     clock::{Clock, Timestamp},
-    db::{self, Db, TenantDb, Tx},
-    email::{Email, Invalid, Sent, recipients::COUNTER_TTL},
+    db::{self, Db, TenantScope, Tx},
+    email::{Email, InvalidEmail, SentMail, recipients::COUNTER_TTL},
     id::Id,
     identity::TenantId,
     relay,
@@ -70,7 +70,7 @@ impl MessageState {
         }
     }
 
-    fn of(text: &str) -> Self {
+    fn from_stored(text: &str) -> Self {
         let all = [Self::Sent, Self::Skipped, Self::Failed];
         all.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Queued)
     }
@@ -131,7 +131,7 @@ pub struct MessageInfo {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct MailRow {
     id: MessageId,
     tenant_id: Option<TenantId>,
     recipients: String,
@@ -146,7 +146,7 @@ struct Row {
 
 /// A mail to be inserted.
 #[derive(Serialize, Deserialize)]
-struct New {
+struct NewMail {
     id: MessageId,
     tenant: Option<TenantId>,
     recipients: String,
@@ -162,7 +162,7 @@ const INSERT: &str = "insert into email_messages (id, tenant_id, recipients, sub
 const INSERT_ONCE: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
     values ($1, $2, $3, $4, $5, 'queued', $6) on conflict (id) do nothing";
 
-impl New {
+impl NewMail {
     async fn insert(self, tx: &mut Tx, sql: &'static str) -> Result<(), db::Error> {
         tx.query(sql)
             .bind(self.id)
@@ -179,48 +179,48 @@ impl New {
 
 /// Inserts a mail that was put into the outbox of a tenant database, unless it was inserted before. The transaction
 /// must see the rows of all tenants.
-pub(crate) async fn carry_in(tx: &mut Tx, content: &str) -> Result<(), db::Error> {
-    let new: New = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
+pub(crate) async fn insert_relayed(tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+    let new: NewMail = serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))?;
     new.insert(tx, INSERT_ONCE).await
 }
 
 /// A mail that has still to be sent.
 #[derive(sqlx::FromRow)]
-pub(super) struct Waiting {
+pub(super) struct PendingMail {
     pub(super) content: String,
     pub(super) created_at: Timestamp,
 }
 
 /// The database access of the mail outbox.
 #[derive(Clone, Debug)]
-pub(in crate::email) struct Store {
+pub(in crate::email) struct MailStore {
     pub(in crate::email) db: Db,
     pub(in crate::email) clock: Clock,
 }
 
-impl Store {
+impl MailStore {
     pub(super) async fn add(&self, tx: &mut Tx, email: &Email) -> Result<MessageId, super::OutboxError> {
         let now = self.clock.now();
-        let id: Id<Message> = Id::new(now);
+        let id: Id<MessageMarker> = Id::new(now);
         // Only a mail with an invalid address fails to serialize, and the check has excluded that.
-        let content = serde_json::to_string(email).map_err(|_| Invalid::NoRecipients)?;
+        let content = serde_json::to_string(email).map_err(|_| InvalidEmail::NoRecipients)?;
         let recipients: Vec<_> = email.recipients().map(|address| address.mailbox()).collect();
         let (recipients, subject) = (recipients.join(", "), email.subject.as_str().to_owned());
-        let new = New { id, tenant: email.tenant, recipients, subject, content, created_at: now };
-        match tx.tenant().filter(|_| tx.is_apart()) {
+        let new = NewMail { id, tenant: email.tenant, recipients, subject, content, created_at: now };
+        match tx.tenant().filter(|_| tx.in_tenant_database()) {
             Some(tenant) if new.tenant.is_some_and(|of| of != tenant) => {
                 let refused = "a transaction of a tenant database can send only mails of that tenant or of the app";
                 return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()).into());
             }
-            Some(tenant) => relay::put(tx, tenant, relay::Kind::Mail, &new, now).await?,
+            Some(tenant) => relay::add_to_outbox(tx, tenant, relay::OutboxKind::Mail, &new, now).await?,
             None => new.insert(tx, INSERT).await?,
         }
         Ok(id)
     }
 
     pub(super) async fn get(&self, id: MessageId) -> Result<Option<MessageInfo>, db::Error> {
-        let mut tx = self.everybodys().read().await?;
-        let row: Option<Row> = tx
+        let mut tx = self.all_tenants().begin_read().await?;
+        let row: Option<MailRow> = tx
             .query(
                 "select id, tenant_id, recipients, subject, state, reason, provider, provider_id, created_at, finished_at
                  from email_messages where id = $1",
@@ -234,7 +234,7 @@ impl Store {
             tenant: row.tenant_id,
             recipients: row.recipients,
             subject: row.subject,
-            state: MessageState::of(&row.state),
+            state: MessageState::from_stored(&row.state),
             reason: row.reason,
             provider: row.provider,
             provider_id: row.provider_id,
@@ -244,8 +244,8 @@ impl Store {
     }
 
     /// Returns the mail that has still to be sent. Returns `None` if it was sent or skipped.
-    pub(super) async fn waiting(&self, id: MessageId) -> Result<Option<Waiting>, db::Error> {
-        let mut tx = self.everybodys().read().await?;
+    pub(super) async fn pending(&self, id: MessageId) -> Result<Option<PendingMail>, db::Error> {
+        let mut tx = self.all_tenants().begin_read().await?;
         let waiting = tx
             .query("select content, created_at from email_messages where id = $1 and content is not null")
             .bind(id)
@@ -256,8 +256,13 @@ impl Store {
     }
 
     /// Marks a mail as sent and deletes its content.
-    pub(super) async fn sent(&self, id: MessageId, sent: &Sent, left_out: Option<String>) -> Result<(), db::Error> {
-        let mut tx = self.everybodys().begin().await?;
+    pub(super) async fn mark_sent(
+        &self,
+        id: MessageId,
+        sent: &SentMail,
+        left_out: Option<String>,
+    ) -> Result<(), db::Error> {
+        let mut tx = self.all_tenants().begin().await?;
         tx.query(
             "update email_messages set state = 'sent', content = null, reason = $2, provider = $3, provider_id = $4,
              finished_at = $5 where id = $1",
@@ -273,19 +278,19 @@ impl Store {
     }
 
     /// Marks a mail as skipped, because all its recipients are suppressed, and deletes its content.
-    pub(super) async fn skipped(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
+    pub(super) async fn mark_skipped(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
         self.finish(id, "state = 'skipped', content = null", reason).await
     }
 
     /// Marks a mail as failed. The content is kept, so that the job can be retried.
-    pub(super) async fn failed(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
+    pub(super) async fn mark_failed(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
         self.finish(id, "state = 'failed'", reason).await
     }
 
     async fn finish(&self, id: MessageId, set: &'static str, reason: String) -> Result<(), db::Error> {
         // The text consists of constants only.
         let sql = format!("update email_messages set {set}, reason = $2, finished_at = $3 where id = $1");
-        let mut tx = self.everybodys().begin().await?;
+        let mut tx = self.all_tenants().begin().await?;
         tx.query(AssertSqlSafe(sql))
             .bind(id)
             .bind(reason.replace('\0', "\u{fffd}"))
@@ -296,8 +301,8 @@ impl Store {
     }
 
     /// Deletes all mails and template overrides of a tenant.
-    pub(super) async fn forget_tenant(&self, tenant: TenantId) -> Result<(), db::Error> {
-        let mut tx = self.db.main().tenant(tenant).begin().await?;
+    pub(super) async fn purge_tenant(&self, tenant: TenantId) -> Result<(), db::Error> {
+        let mut tx = self.db.app_database().tenant(tenant).begin().await?;
         for sql in
             ["delete from email_messages where tenant_id = $1", "delete from email_templates where tenant_id = $1"]
         {
@@ -308,9 +313,9 @@ impl Store {
 
     /// Deletes mails that were finished longer ago than `mails`, webhook events that are older than `events`, and
     /// expired counters of recipients. Returns the number of deleted mails.
-    pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
+    pub(super) async fn purge(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
         let now = self.clock.now();
-        let mut tx = self.everybodys().begin().await?;
+        let mut tx = self.all_tenants().begin().await?;
         let forgotten =
             tx.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
         tx.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
@@ -322,7 +327,7 @@ impl Store {
 
     /// Returns access to the mails of every tenant and of the app: the worker sends all of them, and finds each by
     /// its id.
-    fn everybodys(&self) -> TenantDb<'_> {
+    fn all_tenants(&self) -> TenantScope<'_> {
         self.db.all_tenants()
     }
 }

@@ -18,10 +18,10 @@ use lettre::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::url::{Encryption, Target};
+use super::url::{Encryption, SmtpTarget};
 use crate::{
     clock::Clock,
-    email::{EmailError, ErrorKind},
+    email::{EmailError, EmailErrorKind},
 };
 
 /// Longest time for which an idle connection may be reused. Servers close idle connections after a while.
@@ -29,7 +29,7 @@ const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// The stage of an SMTP session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum SmtpStage {
     /// Waiting for a free connection.
     Queue,
     /// Opening a connection, which includes the greeting.
@@ -44,7 +44,7 @@ enum Stage {
     Text,
 }
 
-impl Stage {
+impl SmtpStage {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Queue => "waiting for a connection",
@@ -58,28 +58,28 @@ impl Stage {
 }
 
 /// A mail server, with its idle connections.
-pub(super) struct Server {
-    target: Target,
+pub(super) struct SmtpServer {
+    target: SmtpTarget,
     pub(super) timeout: Duration,
     tls: Option<TlsParameters>,
     clock: Clock,
-    most: usize,
+    max_connections: usize,
     permits: Semaphore,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<IdleConnection>>,
 }
 
-struct Idle {
+struct IdleConnection {
     connection: AsyncSmtpConnection,
     since: Duration,
 }
 
-impl Server {
-    pub(super) fn new(target: Target, clock: Clock) -> Result<Self, EmailError> {
+impl SmtpServer {
+    pub(super) fn new(target: SmtpTarget, clock: Clock) -> Result<Self, EmailError> {
         let tls = match target.encryption {
             Encryption::None => None,
-            Encryption::Whole | Encryption::Upgraded => {
+            Encryption::Tls | Encryption::StartTls => {
                 let tls = TlsParameters::new(target.host.clone());
-                Some(tls.map_err(|error| EmailError::new(ErrorKind::Configuration, error))?)
+                Some(tls.map_err(|error| EmailError::new(EmailErrorKind::Configuration, error))?)
             }
         };
         Ok(Self {
@@ -87,28 +87,28 @@ impl Server {
             timeout: Duration::from_secs(30),
             tls,
             clock,
-            most: 4,
+            max_connections: 4,
             permits: Semaphore::new(4),
             idle: Mutex::default(),
         })
     }
 
     /// Returns the same server without its connections.
-    pub(super) fn again(&self) -> Self {
+    pub(super) fn clone_without_connections(&self) -> Self {
         Self {
             target: self.target.clone(),
             timeout: self.timeout,
             tls: self.tls.clone(),
             clock: self.clock.clone(),
-            most: self.most,
-            permits: Semaphore::new(self.most),
+            max_connections: self.max_connections,
+            permits: Semaphore::new(self.max_connections),
             idle: Mutex::default(),
         }
     }
 
-    pub(super) fn allow(&mut self, connections: usize) {
-        self.most = connections.clamp(1, Semaphore::MAX_PERMITS);
-        self.permits = Semaphore::new(self.most);
+    pub(super) fn set_max_connections(&mut self, connections: usize) {
+        self.max_connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        self.permits = Semaphore::new(self.max_connections);
     }
 
     pub(super) fn trust(&mut self, certificate: Certificate) -> Result<(), Error> {
@@ -122,44 +122,44 @@ impl Server {
     /// Sends one mail. Fails after the timeout, with [`ErrorKind::Unknown`] if the text was being sent and
     /// [`ErrorKind::Unavailable`] otherwise.
     pub(super) async fn deliver(&self, envelope: &Envelope, text: &[u8]) -> Result<(), EmailError> {
-        let mut stage = Stage::Queue;
-        match timeout(self.timeout, self.converse(envelope, text, &mut stage)).await {
+        let mut stage = SmtpStage::Queue;
+        match timeout(self.timeout, self.run_session(envelope, text, &mut stage)).await {
             Ok(outcome) => outcome,
             // The connection is closed: dropping the future dropped it.
             Err(_) => Err(EmailError::new(
-                if stage == Stage::Text { ErrorKind::Unknown } else { ErrorKind::Unavailable },
+                if stage == SmtpStage::Text { EmailErrorKind::Unknown } else { EmailErrorKind::Unavailable },
                 format!("no response within {:?} while {}", self.timeout, stage.as_str()),
             )),
         }
     }
 
-    async fn converse(&self, envelope: &Envelope, text: &[u8], stage: &mut Stage) -> Result<(), EmailError> {
+    async fn run_session(&self, envelope: &Envelope, text: &[u8], stage: &mut SmtpStage) -> Result<(), EmailError> {
         // The semaphore is never closed, so this never fails.
         let _permit = self.permits.acquire().await;
-        let mut connection = match self.used().await {
+        let mut connection = match self.idle_connection().await {
             Some(connection) => connection,
             None => self.open(stage).await?,
         };
         match transaction(&mut connection, envelope, text, stage).await {
             Ok(()) => {
-                self.keep(connection);
+                self.return_to_pool(connection);
                 Ok(())
             }
             Err(error) => {
-                let means = meaning(&error, *stage);
+                let means = error_kind(&error, *stage);
                 // After an error response the connection can still be used, except after 421, with which the server
                 // closes it.
                 let code = error.status().map_or(0, u16::from);
                 if code != 0 && code != 421 && connection.command(Rset).await.is_ok() {
-                    self.keep(connection);
+                    self.return_to_pool(connection);
                 }
-                Err(EmailError::new(means, Said { stage: *stage, error }))
+                Err(EmailError::new(means, SmtpStageError { stage: *stage, error }))
             }
         }
     }
 
     /// Returns an idle connection that still works. Closes the others that it tries.
-    async fn used(&self) -> Option<AsyncSmtpConnection> {
+    async fn idle_connection(&self) -> Option<AsyncSmtpConnection> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             let rested = self.clock.elapsed().saturating_sub(idle.since);
@@ -172,25 +172,27 @@ impl Server {
         }
     }
 
-    fn keep(&self, connection: AsyncSmtpConnection) {
+    fn return_to_pool(&self, connection: AsyncSmtpConnection) {
         let since = self.clock.elapsed();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Idle { connection, since });
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(IdleConnection { connection, since });
     }
 
-    async fn open(&self, stage: &mut Stage) -> Result<AsyncSmtpConnection, EmailError> {
-        let Target { host, port, encryption, credentials, name } = &self.target;
-        *stage = Stage::Connect;
+    async fn open(&self, stage: &mut SmtpStage) -> Result<AsyncSmtpConnection, EmailError> {
+        let SmtpTarget { host, port, encryption, credentials, ehlo_name: name } = &self.target;
+        *stage = SmtpStage::Connect;
         let name = name.clone().map_or_else(ClientId::default, ClientId::Domain);
-        let whole = self.tls.clone().filter(|_| *encryption == Encryption::Whole);
+        let whole = self.tls.clone().filter(|_| *encryption == Encryption::Tls);
         let connected = AsyncSmtpConnection::connect_tokio1((host.as_str(), *port), None, &name, whole, None).await;
-        let failed = |stage: Stage| move |error: Error| EmailError::new(meaning(&error, stage), Said { stage, error });
+        let failed = |stage: SmtpStage| {
+            move |error: Error| EmailError::new(error_kind(&error, stage), SmtpStageError { stage, error })
+        };
         let mut connection = connected.map_err(failed(*stage))?;
-        if let (Encryption::Upgraded, Some(tls)) = (encryption, &self.tls) {
-            *stage = Stage::Encrypt;
+        if let (Encryption::StartTls, Some(tls)) = (encryption, &self.tls) {
+            *stage = SmtpStage::Encrypt;
             connection.starttls(tls.clone(), &name).await.map_err(failed(*stage))?;
         }
         if let Some((user, password)) = credentials {
-            *stage = Stage::Authenticate;
+            *stage = SmtpStage::Authenticate;
             let credentials = Credentials::new(user.clone(), password.clone());
             connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(failed(*stage))?;
         }
@@ -202,37 +204,39 @@ async fn transaction(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
     text: &[u8],
-    stage: &mut Stage,
+    stage: &mut SmtpStage,
 ) -> Result<(), Error> {
-    *stage = Stage::Envelope;
+    *stage = SmtpStage::Envelope;
     connection.command(Mail::new(envelope.from().cloned(), Vec::new())).await?;
     for recipient in envelope.to() {
         connection.command(Rcpt::new(recipient.clone(), Vec::new())).await?;
     }
     connection.command(Data).await?;
-    *stage = Stage::Text;
+    *stage = SmtpStage::Text;
     connection.message(text).await?;
     Ok(())
 }
 
 /// Returns the error kind for an error at this stage.
-fn meaning(error: &Error, stage: Stage) -> ErrorKind {
+fn error_kind(error: &Error, stage: SmtpStage) -> EmailErrorKind {
     // The server responded with 5xx, or the client refused to break the protocol.
     let for_good = error.is_permanent() || error.is_client();
     let code = error.status().map_or(0, u16::from);
     match stage {
         // With a response to the text, the outcome is known.
-        Stage::Text if error.is_transient() => ErrorKind::Unavailable,
-        Stage::Text if for_good => ErrorKind::Refused,
-        Stage::Text => ErrorKind::Unknown,
+        SmtpStage::Text if error.is_transient() => EmailErrorKind::Unavailable,
+        SmtpStage::Text if for_good => EmailErrorKind::Refused,
+        SmtpStage::Text => EmailErrorKind::Unknown,
         // "Authentication required" and "must issue STARTTLS first" (RFC 4954, RFC 3207), in response to any
         // command.
-        _ if matches!(code, 530 | 534 | 535 | 538) => ErrorKind::Configuration,
-        Stage::Envelope if for_good => ErrorKind::Refused,
-        Stage::Queue | Stage::Connect | Stage::Encrypt | Stage::Authenticate if for_good || is_tls(error) => {
-            ErrorKind::Configuration
+        _ if matches!(code, 530 | 534 | 535 | 538) => EmailErrorKind::Configuration,
+        SmtpStage::Envelope if for_good => EmailErrorKind::Refused,
+        SmtpStage::Queue | SmtpStage::Connect | SmtpStage::Encrypt | SmtpStage::Authenticate
+            if for_good || is_tls(error) =>
+        {
+            EmailErrorKind::Configuration
         }
-        _ => ErrorKind::Unavailable,
+        _ => EmailErrorKind::Unavailable,
     }
 }
 
@@ -251,12 +255,12 @@ fn is_tls(error: &Error) -> bool {
 /// An SMTP error and the stage at which it occurred.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}, while {}", stage.as_str())]
-struct Said {
-    stage: Stage,
+struct SmtpStageError {
+    stage: SmtpStage,
     error: Error,
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for SmtpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.target.host, self.target.port)
     }

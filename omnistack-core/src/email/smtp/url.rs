@@ -7,28 +7,28 @@ use reqwest::Url;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encryption {
     /// TLS from the first byte.
-    Whole,
+    Tls,
     /// STARTTLS, which the server must offer.
-    Upgraded,
+    StartTls,
     /// No TLS.
     None,
 }
 
 /// The mail server that a URL names.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(super) struct SmtpTarget {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) encryption: Encryption,
     /// User name and password.
     pub(super) credentials: Option<(String, String)>,
     /// The name for `EHLO`.
-    pub(super) name: Option<String>,
+    pub(super) ehlo_name: Option<String>,
 }
 
 const EXPECTED: &str = "expected smtps://user:password@host or smtp://user:password@host:port?tls=required (or none)";
 
-pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
+pub(super) fn parse(text: &str) -> Result<SmtpTarget, &'static str> {
     // Parsed like an `http` URL, so that the host is normalized: lower case, and international names in ASCII.
     let (scheme, rest) = text.split_once("://").ok_or(EXPECTED)?;
     let url: Url = format!("http://{rest}").parse().map_err(|_| EXPECTED)?;
@@ -37,23 +37,23 @@ pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
     let mut tls = None;
     for (name, value) in url.query_pairs() {
         match (&*name, &*value) {
-            ("tls", "required") => tls = Some(Encryption::Upgraded),
+            ("tls", "required") => tls = Some(Encryption::StartTls),
             ("tls", "none") => tls = Some(Encryption::None),
             _ => return Err("the only parameter is tls=required or tls=none"),
         }
     }
     let encryption = match (scheme, tls) {
-        ("smtps", None | Some(Encryption::Upgraded)) => Encryption::Whole,
+        ("smtps", None | Some(Encryption::StartTls)) => Encryption::Tls,
         ("smtps", Some(_)) => return Err("smtps:// always uses TLS, so it can't be tls=none"),
         ("smtp", Some(tls)) => tls,
         ("smtp", None) if local => Encryption::None,
-        ("smtp", None) => Encryption::Upgraded,
+        ("smtp", None) => Encryption::StartTls,
         _ => return Err(EXPECTED),
     };
     let port = match (explicit_port(rest), encryption) {
         (Some(port), _) => port,
-        (None, Encryption::Whole) => 465,
-        (None, Encryption::Upgraded) => 587,
+        (None, Encryption::Tls) => 465,
+        (None, Encryption::StartTls) => 587,
         (None, Encryption::None) => 25,
     };
     let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| EXPECTED);
@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
         return Err("the name in the path, which is sent with EHLO, must be a host's name");
     }
-    Ok(Target { host, port, encryption, credentials, name: Some(name).filter(|name| !name.is_empty()) })
+    Ok(SmtpTarget { host, port, encryption, credentials, ehlo_name: Some(name).filter(|name| !name.is_empty()) })
 }
 
 /// Returns the port if the URL has one. An `http` URL would drop port 80, its default.

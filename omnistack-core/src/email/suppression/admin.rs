@@ -8,13 +8,13 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{Reason, Suppression, Suppressions};
+use super::{Suppression, SuppressionReason, Suppressions};
 use crate::{
     app::{Api, Module, Mount, Registry},
     clock::{Clock, Timestamp},
     db::Db,
     email::Address,
-    http::{Error, ErrorEnvelope, FieldProblem, Json, Page, Path, Query},
+    http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, Path, Query},
 };
 
 /// The module with the operator routes for mail suppressions, `/api/v1/admin/email/suppressions`:
@@ -67,23 +67,23 @@ struct ListQuery {
 ///
 /// The newest come first.
 #[utoipa::path(get, path = "/", operation_id = "list_email_suppressions", params(ListQuery),
-    responses((status = 200, body = Page<Suppression>)))]
+    responses((status = 200, body = CursorPage<Suppression>)))]
 async fn list(
     State(suppressions): State<Suppressions>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<Suppression>>, Error> {
+) -> Result<Json<CursorPage<Suppression>>, Error> {
     let limit = query.limit.unwrap_or(20);
-    let before = query.cursor.as_deref().map(place).transpose()?;
+    let before = query.cursor.as_deref().map(parse_cursor).transpose()?;
     let before = before.as_ref().map(|(at, address)| (*at, address.as_str()));
     let mut items = suppressions.list(before, limit + 1).await?;
     let more = items.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next = |last: &Suppression| hex::encode(format!("{} {}", last.created_at.as_micros(), last.address));
     let next_cursor = items.last().filter(|_| more).map(next);
-    Ok(Json(Page { items, next_cursor }))
+    Ok(Json(CursorPage { items, next_cursor }))
 }
 
-fn place(cursor: &str) -> Result<(Timestamp, String), Error> {
+fn parse_cursor(cursor: &str) -> Result<(Timestamp, String), Error> {
     let read = || {
         let text = String::from_utf8(hex::decode(cursor).ok()?).ok()?;
         let (at, address) = text.split_once(' ')?;
@@ -91,13 +91,13 @@ fn place(cursor: &str) -> Result<(Timestamp, String), Error> {
     };
     read()
         .filter(|(_, address)| !address.contains('\0'))
-        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))
+        .ok_or_else(|| Error::invalid([FieldError::new("cursor", "must be a `next_cursor` value")]))
 }
 
 /// A mail suppression to add.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewSuppression {
+struct NewEmailSuppression {
     /// The mailbox, such as `ada@example.com`.
     #[garde(length(max = 300))]
     address: String,
@@ -107,23 +107,23 @@ struct NewSuppression {
 }
 
 fn mailbox(text: &str) -> Result<Address, Error> {
-    Address::new(text).map_err(|error| Error::invalid([FieldProblem::new("address", error.to_string())]))
+    Address::new(text).map_err(|error| Error::invalid([FieldError::new("address", error.to_string())]))
 }
 
 /// Suppress mail to an address
 ///
 /// No mail is sent to the address from now on.
-#[utoipa::path(post, path = "/", operation_id = "add_email_suppression", request_body = NewSuppression, responses(
+#[utoipa::path(post, path = "/", operation_id = "add_email_suppression", request_body = NewEmailSuppression, responses(
     (status = 201, body = Suppression),
     (status = 200, body = Suppression, description = "The address was suppressed already; it keeps its reason."),
 ))]
 async fn add(
     State(suppressions): State<Suppressions>,
-    Json(new): Json<NewSuppression>,
+    Json(new): Json<NewEmailSuppression>,
 ) -> Result<(StatusCode, Json<Suppression>), Error> {
     let address = mailbox(&new.address)?;
-    let added = suppressions.add(&address, Reason::Manual, new.detail.as_deref()).await?;
-    let found = suppressions.among([&address]).await?.pop();
+    let added = suppressions.add(&address, SuppressionReason::Manual, new.detail.as_deref()).await?;
+    let found = suppressions.suppressed_among([&address]).await?.pop();
     let suppression =
         found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "the suppression was just removed; try again"))?;
     Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(suppression)))
@@ -140,7 +140,7 @@ async fn add(
 async fn remove(State(suppressions): State<Suppressions>, Path(address): Path<String>) -> Result<StatusCode, Error> {
     let address = Address::new(&address).map_err(|_| Error::not_found("the mail suppression"))?;
     if !suppressions.remove(&address).await? {
-        return Err(Error::not_found(format!("the mail suppression of `{}`", address.normal())));
+        return Err(Error::not_found(format!("the mail suppression of `{}`", address.normalized())));
     }
     Ok(StatusCode::NO_CONTENT)
 }

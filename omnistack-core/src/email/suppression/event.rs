@@ -2,21 +2,21 @@
 
 use serde::Deserialize;
 
-use super::Reason;
+use super::SuppressionReason;
 use crate::email::Address;
 
 /// An event that suppresses an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct SuppressionEvent {
     /// The provider's id of the event, unique at that provider.
     pub(super) id: String,
     pub(super) address: Address,
-    pub(super) reason: Reason,
+    pub(super) reason: SuppressionReason,
     pub(super) detail: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Resend {
+struct ResendEvent {
     #[serde(rename = "type")]
     kind: String,
     data: ResendData,
@@ -42,13 +42,13 @@ struct ResendBounce {
 /// Parses an event of Resend. Only `email.bounced` with a permanent bounce and `email.complained` suppress an
 /// address; for other events it returns `None`. An event names all recipients of its mail; if there is more than
 /// one, it is unknown which of them it concerns, and it returns `None` too.
-pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<Event>, serde_json::Error> {
-    let Resend { kind, data } = serde_json::from_slice(body)?;
+pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<SuppressionEvent>, serde_json::Error> {
+    let ResendEvent { kind, data } = serde_json::from_slice(body)?;
     let (reason, detail) = match (kind.as_str(), data.bounce) {
         ("email.bounced", Some(bounce)) if bounce.kind.eq_ignore_ascii_case("permanent") => {
-            (Reason::Bounce, Some(format!("{}: {}", bounce.sub_type, bounce.message)))
+            (SuppressionReason::Bounce, Some(format!("{}: {}", bounce.sub_type, bounce.message)))
         }
-        ("email.complained", _) => (Reason::Complaint, None),
+        ("email.complained", _) => (SuppressionReason::Complaint, None),
         _ => return Ok(None),
     };
     let [address] = data.to.as_slice() else {
@@ -56,11 +56,11 @@ pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<Event>, serde_json:
         return Ok(None);
     };
     let address = address.parse().ok();
-    Ok(address.map(|address| Event { id: id.into(), address, reason, detail }))
+    Ok(address.map(|address| SuppressionEvent { id: id.into(), address, reason, detail }))
 }
 
 #[derive(Deserialize)]
-struct SendGrid {
+struct SendGridEvent {
     event: String,
     #[serde(default)]
     email: String,
@@ -76,17 +76,17 @@ struct SendGrid {
 
 /// Parses a batch of events of SendGrid. Only `bounce` of type `bounce` (not `blocked`, which is temporary) with a
 /// permanent status (RFC 3463), and `spamreport`, suppress an address; other events are left out.
-pub(super) fn sendgrid(body: &[u8]) -> Result<Vec<Event>, serde_json::Error> {
-    let events: Vec<SendGrid> = serde_json::from_slice(body)?;
+pub(super) fn sendgrid(body: &[u8]) -> Result<Vec<SuppressionEvent>, serde_json::Error> {
+    let events: Vec<SendGridEvent> = serde_json::from_slice(body)?;
     let heeded = events.into_iter().filter_map(|event| {
         let reason = match event.event.as_str() {
-            "bounce" if event.kind != "blocked" && !event.status.starts_with('4') => Reason::Bounce,
-            "spamreport" => Reason::Complaint,
+            "bounce" if event.kind != "blocked" && !event.status.starts_with('4') => SuppressionReason::Bounce,
+            "spamreport" => SuppressionReason::Complaint,
             _ => return None,
         };
         let address = event.email.parse().ok().filter(|_| !event.sg_event_id.is_empty())?;
         let detail = (!event.reason.is_empty()).then_some(event.reason);
-        Some(Event { id: event.sg_event_id, address, reason, detail })
+        Some(SuppressionEvent { id: event.sg_event_id, address, reason, detail })
     });
     Ok(heeded.collect())
 }

@@ -36,7 +36,7 @@ pub(super) fn standard<'a>(key: &HmacKey, headers: &'a HeaderMap, body: &[u8], n
     // While a secret is being rotated, there is one signature for each secret.
     let is_right = signatures.split(' ').take(10).any(|signature| {
         let given = signature.strip_prefix("v1,").and_then(|signature| STANDARD.decode(signature).ok());
-        given.is_some_and(|given| signed.is(given))
+        given.is_some_and(|given| signed.verify(given))
     });
     let known = matches!(id.len(), 1..=200) && is_recent(timestamp, now);
     (is_right && known).then_some(id)

@@ -16,12 +16,12 @@ use crate::{
 
 /// The keys with which providers sign webhooks.
 #[derive(Clone, Debug, Default)]
-pub(in crate::email) struct Keys {
+pub(in crate::email) struct WebhookKeys {
     resend: Option<HmacKey>,
     sendgrid: Option<Arc<[u8]>>,
 }
 
-impl Keys {
+impl WebhookKeys {
     /// Adds Resend's signing secret. Returns `None` if it is not valid.
     pub(in crate::email) fn resend(mut self, secret: &str) -> Option<Self> {
         self.resend = Some(signature::standard_secret(secret)?);
@@ -37,14 +37,14 @@ impl Keys {
 
 /// State of the webhook routes.
 #[derive(Clone, Debug)]
-pub(in crate::email) struct Webhooks {
-    pub(in crate::email) keys: Keys,
+pub(in crate::email) struct WebhookState {
+    pub(in crate::email) keys: WebhookKeys,
     pub(in crate::email) suppressions: Suppressions,
     pub(in crate::email) clock: Clock,
 }
 
 /// Returns the routes of the providers whose keys are set. Returns `None` if there are none.
-pub(in crate::email) fn routes(keys: &Keys) -> Option<Api<Webhooks>> {
+pub(in crate::email) fn routes(keys: &WebhookKeys) -> Option<Api<WebhookState>> {
     let mut api = Api::new();
     if keys.resend.is_some() {
         api = api.routes(routes!(resend));
@@ -55,12 +55,12 @@ pub(in crate::email) fn routes(keys: &Keys) -> Option<Api<Webhooks>> {
     (keys.resend.is_some() || keys.sendgrid.is_some()).then_some(api)
 }
 
-fn not_theirs() -> Error {
+fn invalid_signature() -> Error {
     Error::unauthorized("the signature is missing, wrong or too old")
 }
 
-fn unreadable(error: serde_json::Error) -> Error {
-    Error::bad_request("UNREADABLE_EVENT", "the body is not a valid event of this provider").cause(error)
+fn malformed_event(error: serde_json::Error) -> Error {
+    Error::bad_request("UNREADABLE_EVENT", "the body is not a valid event of this provider").with_source(error)
 }
 
 /// Receive an event of Resend
@@ -70,11 +70,11 @@ fn unreadable(error: serde_json::Error) -> Error {
     (status = 204, description = "The event was processed. Events that suppress no address are ignored."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
 ))]
-async fn resend(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
-    let key = webhooks.keys.resend.as_ref().ok_or_else(not_theirs)?;
-    let id = signature::standard(key, &headers, &body, webhooks.clock.now()).ok_or_else(not_theirs)?;
-    let event = event::resend(id, &body).map_err(unreadable)?;
-    heed(&webhooks.suppressions, "resend", event.as_slice()).await
+async fn resend(State(webhooks): State<WebhookState>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
+    let key = webhooks.keys.resend.as_ref().ok_or_else(invalid_signature)?;
+    let id = signature::standard(key, &headers, &body, webhooks.clock.now()).ok_or_else(invalid_signature)?;
+    let event = event::resend(id, &body).map_err(malformed_event)?;
+    apply_events(&webhooks.suppressions, "resend", event.as_slice()).await
 }
 
 /// Receive events of SendGrid
@@ -84,22 +84,22 @@ async fn resend(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Byte
     (status = 204, description = "The events were processed. Events that suppress no address are ignored."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
 ))]
-async fn sendgrid(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
-    let key = webhooks.keys.sendgrid.as_ref().ok_or_else(not_theirs)?;
+async fn sendgrid(State(webhooks): State<WebhookState>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
+    let key = webhooks.keys.sendgrid.as_ref().ok_or_else(invalid_signature)?;
     if !signature::sendgrid(key, &headers, &body, webhooks.clock.now()) {
-        return Err(not_theirs());
+        return Err(invalid_signature());
     }
-    let events = event::sendgrid(&body).map_err(unreadable)?;
-    heed(&webhooks.suppressions, "sendgrid", &events).await
+    let events = event::sendgrid(&body).map_err(malformed_event)?;
+    apply_events(&webhooks.suppressions, "sendgrid", &events).await
 }
 
-async fn heed(
+async fn apply_events(
     suppressions: &Suppressions,
     provider: &'static str,
-    events: &[event::Event],
+    events: &[event::SuppressionEvent],
 ) -> Result<StatusCode, Error> {
     if !events.is_empty() {
-        let added = suppressions.heed(provider, events).await?;
+        let added = suppressions.apply_events(provider, events).await?;
         tracing::info!(target: "omnistack::email", provider, added, "addresses were suppressed");
     }
     Ok(StatusCode::NO_CONTENT)

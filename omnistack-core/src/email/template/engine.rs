@@ -4,8 +4,8 @@ use std::io;
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, value::ValueKind};
 
-use super::{Brand, markup, source::Source};
-use crate::{clock::Timestamp, name::is_unwanted};
+use super::{Brand, markup, source::TemplateSource};
+use crate::{clock::Timestamp, name::is_unsafe_character};
 
 /// Largest HTML of a mail, in bytes. Gmail cuts mails off at about 102 KiB.
 pub(super) const MAX_HTML_BYTES: usize = 100 * 1024;
@@ -20,9 +20,9 @@ const MAX_STEPS: u64 = 20_000;
 const MAX_SUBJECT_CHARS: usize = 200;
 
 /// Renders the sources of one mail.
-pub(super) struct Engine(Environment<'static>);
+pub(super) struct TemplateEngine(Environment<'static>);
 
-impl Engine {
+impl TemplateEngine {
     pub(super) fn new(brand: &Brand, locale: &str) -> Self {
         let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -53,7 +53,7 @@ impl Engine {
     pub(super) fn line(&self, source: &str, values: &Value) -> Result<String, String> {
         let text = self.render(LINE, source, values)?;
         let mut line = String::new();
-        for word in text.split(|c: char| c.is_whitespace() || is_unwanted(c)).filter(|word| !word.is_empty()) {
+        for word in text.split(|c: char| c.is_whitespace() || is_unsafe_character(c)).filter(|word| !word.is_empty()) {
             line.extend((!line.is_empty()).then_some(' '));
             line.push_str(word);
         }
@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Renders the body as Markdown, with every value escaped.
-    pub(super) fn body(&self, source: &Source<'_>, values: &Value) -> Result<String, String> {
+    pub(super) fn body(&self, source: &TemplateSource<'_>, values: &Value) -> Result<String, String> {
         // Blank lines replace the head, so that errors name the line of the source.
         let padded = format!("{}{}", "\n".repeat(source.lines_before), source.body);
         self.render(BODY, &padded, values)
@@ -74,7 +74,7 @@ impl Engine {
 
     fn render(&self, name: &str, source: &str, values: &Value) -> Result<String, String> {
         let template = self.0.template_from_named_str(name, source).map_err(|error| explain(&error))?;
-        let mut output = Bounded::default();
+        let mut output = BoundedWriter::default();
         match template.render_captured_to(values.clone(), &mut output) {
             _ if output.full => Err(format!("renders to more than {} KiB of Markdown", MAX_MARKDOWN_BYTES / 1024)),
             Ok(_) => String::from_utf8(output.bytes).map_err(|error| error.to_string()),
@@ -101,12 +101,12 @@ fn explain(error: &Error) -> String {
 
 /// A writer that fails after `MAX_MARKDOWN_BYTES`.
 #[derive(Default)]
-struct Bounded {
+struct BoundedWriter {
     bytes: Vec<u8>,
     full: bool,
 }
 
-impl io::Write for Bounded {
+impl io::Write for BoundedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.bytes.len() + bytes.len() > MAX_MARKDOWN_BYTES {
             self.full = true;
@@ -147,11 +147,11 @@ fn button(url: String, label: String) -> Result<Value, Error> {
 }
 
 fn code(text: String) -> Result<Value, Error> {
-    Ok(Value::from_safe_string(format!("[{}](<{}>)", short(&text, "code")?, markup::CODE)))
+    Ok(Value::from_safe_string(format!("[{}](<{}>)", short(&text, "code")?, markup::CODE_LINK_URL)))
 }
 
 fn link(url: &str) -> Result<String, Error> {
-    markup::link(url).map_err(|what| Error::new(ErrorKind::InvalidOperation, what))?;
+    markup::check_link(url).map_err(|what| Error::new(ErrorKind::InvalidOperation, what))?;
     Ok(markup::escape(url))
 }
 

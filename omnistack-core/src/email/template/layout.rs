@@ -4,7 +4,7 @@
 use super::{Brand, markup::html_text};
 
 /// The contents of a layout.
-pub(super) struct Parts<'a> {
+pub(super) struct LayoutParts<'a> {
     pub(super) brand: &'a Brand,
     pub(super) locale: &'a str,
     pub(super) subject: &'a str,
@@ -25,8 +25,8 @@ const DARK: &str = "@media (prefers-color-scheme:dark){\
 .quiet{color:#9aa3b2!important}.line{border-color:#2c313c!important}}";
 
 /// Returns the complete HTML document.
-pub(super) fn html(parts: &Parts<'_>) -> String {
-    let Parts { brand, locale, subject, preview, body, footer } = parts;
+pub(super) fn html(parts: &LayoutParts<'_>) -> String {
+    let LayoutParts { brand, locale, subject, preview, body, footer } = parts;
     let (locale, subject, product) = (html_text(locale), html_text(subject), html_text(&brand.product));
     let name = match &brand.url {
         Some(url) => format!(

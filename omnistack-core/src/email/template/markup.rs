@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use crate::name::is_unwanted;
+use crate::name::is_unsafe_character;
 
 /// The URL of the links that [`code`](super::engine) writes.
-pub(super) const CODE: &str = "code:";
+pub(super) const CODE_LINK_URL: &str = "code:";
 
 /// Represents a line break within a value: Markdown treats it as an ordinary character.
 pub(super) const LINE_BREAK: char = '\u{2028}';
@@ -21,7 +21,7 @@ pub(super) fn escape(value: &str) -> String {
     for character in value.trim().chars() {
         match character {
             '\n' | LINE_BREAK => escaped.push(LINE_BREAK),
-            _ if is_unwanted(character) && character != '\t' => continue,
+            _ if is_unsafe_character(character) && character != '\t' => continue,
             // Four spaces could begin a code block.
             ' ' | '\t' if space => continue,
             ' ' | '\t' => escaped.push(' '),
@@ -54,29 +54,29 @@ pub(in crate::email) fn html_text(text: &str) -> String {
 
 /// Checks that a text is an absolute `http` or `https` URL without a user name, of at most 2000 bytes. Fails with a
 /// message for the author of the template.
-pub(in crate::email) fn link(url: &str) -> Result<(), String> {
+pub(in crate::email) fn check_link(url: &str) -> Result<(), String> {
     let rest = ["https://", "http://"].iter().find_map(|scheme| {
         let head = url.get(..scheme.len())?;
         head.eq_ignore_ascii_case(scheme).then(|| &url[scheme.len()..])
     });
     let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    let plain = |c: char| !c.is_whitespace() && !is_unwanted(c) && !matches!(c, '<' | '>' | '"' | '\\' | '`');
+    let plain = |c: char| !c.is_whitespace() && !is_unsafe_character(c) && !matches!(c, '<' | '>' | '"' | '\\' | '`');
     match url {
-        _ if host.is_empty() => Err(format!("`{}` is not an http or https URL", shortened(url))),
+        _ if host.is_empty() => Err(format!("`{}` is not an http or https URL", excerpt_for_error(url))),
         _ if url.len() > 2000 => Err("a link must have at most 2000 bytes".into()),
-        _ if !url.chars().all(plain) => Err(format!("`{}` is not a valid URL", shortened(url))),
+        _ if !url.chars().all(plain) => Err(format!("`{}` is not a valid URL", excerpt_for_error(url))),
         // `https://bank.example@evil.example` looks like the first host and leads to the second.
         _ if host.contains('@') => Err("a link must not contain a user name".into()),
         _ => Ok(()),
     }
 }
 
-fn shortened(url: &str) -> String {
+fn excerpt_for_error(url: &str) -> String {
     url.chars().filter(|character| !character.is_control()).take(100).collect()
 }
 
 /// A link whose label is being read.
-struct Open {
+struct OpenLink {
     url: String,
     button: bool,
     label: String,
@@ -84,11 +84,11 @@ struct Open {
 
 /// The HTML and the plain text while they are being written.
 #[derive(Default)]
-struct Both {
+struct MarkdownRenderer {
     html: String,
     text: String,
     /// The link around the current text; links do not nest.
-    link: Option<Open>,
+    link: Option<OpenLink>,
     /// The lists around the current text: the next number, or `None` for a bullet list.
     lists: Vec<Option<u64>>,
     quotes: usize,
@@ -98,13 +98,13 @@ struct Both {
 
 /// Converts Markdown to the HTML of the body, without the layout, and to plain text. Fails if it has an image or a
 /// link that is not allowed.
-pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
+pub(super) fn render_html_and_text(markdown: &str) -> Result<(String, String), String> {
     let events: Vec<_> = Parser::new_ext(markdown, Options::empty()).collect();
-    let mut both = Both::default();
+    let mut both = MarkdownRenderer::default();
     for (index, event) in events.iter().enumerate() {
         match event {
             Event::Start(Tag::Link { dest_url, title, .. }) => both.open(dest_url, title)?,
-            Event::End(TagEnd::Link) => both.close(alone(&events, index)),
+            Event::End(TagEnd::Link) => both.close(is_alone_in_paragraph(&events, index)),
             Event::Start(Tag::Image { .. }) => {
                 return Err("images are not allowed, because loading one would reveal that the mail was opened".into());
             }
@@ -135,7 +135,7 @@ pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
 }
 
 /// Returns whether the link that ends here is the only content of its paragraph.
-fn alone(events: &[Event<'_>], end: usize) -> bool {
+fn is_alone_in_paragraph(events: &[Event<'_>], end: usize) -> bool {
     let start = events[..end].iter().rposition(|event| matches!(event, Event::Start(Tag::Link { .. })));
     let before = start.and_then(|start| start.checked_sub(1)).map(|before| &events[before]);
     matches!(before, Some(Event::Start(Tag::Paragraph)))
@@ -146,7 +146,7 @@ fn starts_button(events: &[Event<'_>], index: usize) -> bool {
     matches!(events.get(index + 1), Some(Event::Start(Tag::Link { title, .. })) if &**title == "button")
 }
 
-impl Both {
+impl MarkdownRenderer {
     fn start(&mut self, tag: &Tag<'_>, button: bool) {
         match tag {
             Tag::Paragraph => {
@@ -269,8 +269,8 @@ impl Both {
     }
 
     fn open(&mut self, url: &str, title: &str) -> Result<(), String> {
-        if url != CODE {
-            link(url)?;
+        if url != CODE_LINK_URL {
+            check_link(url)?;
             let address = html_text(url);
             let style = if title == "button" {
                 "display:inline-block;padding:12px 24px;background:#2563eb;color:#ffffff;border-radius:6px;font-weight:600;\
@@ -281,13 +281,13 @@ impl Both {
             let class = if title == "button" { "button" } else { "link" };
             _ = write!(self.html, "<a class=\"{class}\" href=\"{address}\" style=\"{style}\">");
         }
-        self.link = Some(Open { url: url.into(), button: title == "button", label: String::new() });
+        self.link = Some(OpenLink { url: url.into(), button: title == "button", label: String::new() });
         Ok(())
     }
 
     fn close(&mut self, alone: bool) {
-        let Some(Open { url, button, label }) = self.link.take() else { return };
-        if url == CODE {
+        let Some(OpenLink { url, button, label }) = self.link.take() else { return };
+        if url == CODE_LINK_URL {
             // The text that was written as the label of a link is written again as code.
             let shown = html_text(&label);
             if self.html.ends_with(&shown) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use super::{Known, Template};
+use super::{Template, TemplateEntry};
 use crate::clock::Timestamp;
 
 /// The name of the template that ends every mail.
@@ -20,7 +20,7 @@ macro_rules! sources {
     };
 }
 
-pub(super) fn add(known: &mut BTreeMap<&'static str, Known>) {
+pub(super) fn add(known: &mut BTreeMap<&'static str, TemplateEntry>) {
     add_one::<Footer>(known);
     add_one::<Welcome>(known);
     add_one::<VerifyEmail>(known);
@@ -35,8 +35,8 @@ pub(super) fn add(known: &mut BTreeMap<&'static str, Known>) {
     add_one::<NewApiKey>(known);
 }
 
-fn add_one<T: Template>(known: &mut BTreeMap<&'static str, Known>) {
-    known.insert(T::NAME, Known::of::<T>());
+fn add_one<T: Template>(known: &mut BTreeMap<&'static str, TemplateEntry>) {
+    known.insert(T::NAME, TemplateEntry::new::<T>());
 }
 
 /// Serializes a duration as whole seconds, for the filter `duration`.

@@ -10,7 +10,7 @@ const ALLOWED_TAGS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"]
 
 /// The parts of a source, before values are inserted.
 #[derive(Debug, Default)]
-pub(super) struct Source<'a> {
+pub(super) struct TemplateSource<'a> {
     pub(super) subject: &'a str,
     pub(super) preview: &'a str,
     pub(super) body: &'a str,
@@ -18,7 +18,7 @@ pub(super) struct Source<'a> {
     pub(super) lines_before: usize,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TemplateSource<'a> {
     /// Parses the head and checks the tags. A source without a head consists of a body only.
     pub(super) fn parse(source: &'a str) -> Result<Self, String> {
         if source.len() > MAX_SOURCE_BYTES {
@@ -64,7 +64,7 @@ fn check(source: &str) -> Result<(), String> {
             continue;
         }
         let close = if open == "{{" { "}}" } else { "%}" };
-        let end = end_of(inside, close).map_err(|what| format!("line {at}: {what}"))?;
+        let end = find_tag_end(inside, close).map_err(|what| format!("line {at}: {what}"))?;
         if open == "{%" {
             let inside = inside[..end].trim_start_matches(['-', '+']).trim_start();
             let tag = inside.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
@@ -79,7 +79,7 @@ fn check(source: &str) -> Result<(), String> {
 
 /// Returns where a tag ends. Skips quoted text. Fails if the tag does not end, or if it has an operator that is not
 /// allowed.
-fn end_of(inside: &str, close: &str) -> Result<usize, String> {
+fn find_tag_end(inside: &str, close: &str) -> Result<usize, String> {
     let bytes = inside.as_bytes();
     // `{%-` and `{%+` control the white space before the tag.
     let mut index = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));

@@ -4,7 +4,7 @@ use minijinja::{Value, value::Serde};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Rendered, Template, TemplateError, Templates, Version, shipped};
+use super::{LocalizedSource, RenderedTemplate, Template, TemplateError, Templates, shipped};
 use crate::{
     clock::{Clock, Timestamp},
     db::{self, Db},
@@ -33,7 +33,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
-pub struct Override {
+pub struct TemplateOverride {
     /// The name of the template; `footer` is the end of every mail.
     pub name: String,
     /// The locale of the source.
@@ -68,7 +68,7 @@ pub struct Override {
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OverrideError {
+pub enum TemplateOverrideError {
     /// The source does not render with the template's sample. The error's text is for the author of the source.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -77,20 +77,20 @@ pub enum OverrideError {
     Database(#[from] db::Error),
 }
 
-impl OverrideError {
+impl TemplateOverrideError {
     /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_retryable())
     }
 }
 
-impl From<OverrideError> for crate::http::Error {
-    fn from(error: OverrideError) -> Self {
+impl From<TemplateOverrideError> for crate::http::Error {
+    fn from(error: TemplateOverrideError) -> Self {
         match error {
-            OverrideError::Template(error) => {
-                Self::invalid([crate::http::FieldProblem::new("source", error.to_string())])
+            TemplateOverrideError::Template(error) => {
+                Self::invalid([crate::http::FieldError::new("source", error.to_string())])
             }
-            OverrideError::Database(error) => error.into(),
+            TemplateOverrideError::Database(error) => error.into(),
         }
     }
 }
@@ -121,13 +121,13 @@ impl From<OverrideError> for crate::http::Error {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Overrides {
+pub struct TemplateOverrides {
     db: Db,
     clock: Clock,
     templates: Templates,
 }
 
-impl Overrides {
+impl TemplateOverrides {
     /// Creates a handle to the overrides of these templates in this database.
     pub fn new(db: Db, clock: Clock, templates: Templates) -> Self {
         Self { db, clock, templates }
@@ -150,7 +150,7 @@ impl Overrides {
         name: &str,
         locale: &str,
         source: &str,
-    ) -> Result<Rendered, OverrideError> {
+    ) -> Result<RenderedTemplate, TemplateOverrideError> {
         let rendered = self.templates.check(name, locale, source)?;
         let mut tx = self.db.tenant(tenant).begin().await?;
         tx.query(
@@ -189,8 +189,8 @@ impl Overrides {
     ///
     /// # Errors
     /// Fails if the database fails.
-    pub async fn list(&self, tenant: TenantId) -> Result<Vec<Override>, db::Error> {
-        let mut tx = self.db.tenant(tenant).read().await?;
+    pub async fn list(&self, tenant: TenantId) -> Result<Vec<TemplateOverride>, db::Error> {
+        let mut tx = self.db.tenant(tenant).begin_read().await?;
         tx.query(
             "select name, locale, source, updated_at from email_templates where tenant_id = $1 order by name, locale",
         )
@@ -210,16 +210,16 @@ impl Overrides {
         tenant: TenantId,
         template: &T,
         locale: &str,
-    ) -> Result<Rendered, OverrideError> {
+    ) -> Result<RenderedTemplate, TemplateOverrideError> {
         // Serialized before the first `await`, because the values may not be `Send`.
         let values = Value::from(Serde(template));
         let rows = self.versions(tenant, T::NAME).await?;
         let of = |name: &str| {
             let rows = rows.iter().filter(move |(of, ..)| of == name);
-            rows.map(|(_, locale, source)| (locale.as_str(), source.as_str())).collect::<Vec<Version<'_>>>()
+            rows.map(|(_, locale, source)| (locale.as_str(), source.as_str())).collect::<Vec<LocalizedSource<'_>>>()
         };
         let (own, footer) = (of(T::NAME), of(shipped::FOOTER));
-        let render = |own: &[Version<'_>], footer: &[Version<'_>]| {
+        let render = |own: &[LocalizedSource<'_>], footer: &[LocalizedSource<'_>]| {
             self.templates.render_with(T::NAME, T::SOURCES, values.clone(), locale, own, footer)
         };
         if rows.is_empty() {
@@ -235,7 +235,7 @@ impl Overrides {
     }
 
     async fn versions(&self, tenant: TenantId, name: &'static str) -> Result<Vec<(String, String, String)>, db::Error> {
-        let mut tx = self.db.tenant(tenant).read().await?;
+        let mut tx = self.db.tenant(tenant).begin_read().await?;
         tx.query("select name, locale, source from email_templates where tenant_id = $1 and name in ($2, $3)")
             .bind(tenant)
             .bind(name)

@@ -4,7 +4,7 @@ use super::*;
 
 /// A template for tests, with values of every kind.
 #[derive(Serialize)]
-struct Any {
+struct SampleTemplate {
     name: String,
     link: String,
     none: Option<String>,
@@ -13,7 +13,7 @@ struct Any {
     at: String,
 }
 
-impl Template for Any {
+impl Template for SampleTemplate {
     const NAME: &'static str = "any";
     const SOURCES: &'static [(&'static str, &'static str)] = &[("en", "subject: Any\n---\n")];
 
@@ -31,11 +31,11 @@ impl Template for Any {
 
 fn templates() -> Templates {
     Templates::new(Brand::new("Acme & Sons").support("help@acme.example").url("https://acme.example"))
-        .with::<Any>()
+        .with::<SampleTemplate>()
         .unwrap()
 }
 
-fn body(body: &str) -> Result<Rendered, TemplateError> {
+fn body(body: &str) -> Result<RenderedTemplate, TemplateError> {
     templates().check("any", "en", &format!("subject: {{{{ name }}}}\n---\n{body}"))
 }
 
@@ -103,7 +103,7 @@ fn a_value_is_text_whatever_it_holds() {
         "\\*\\",
     ];
     for value in hostile {
-        let any = Any { name: value.into(), ..Any::sample() };
+        let any = SampleTemplate { name: value.into(), ..SampleTemplate::sample() };
         for source in ["{{ name }}", "# {{ name }}", "> {{ name }}", "- {{ name }}", "a {{ name }} b", "**{{ name }}**"]
         {
             let source = format!("subject: Hello {{{{ name }}}}\n---\n{source}");
@@ -117,7 +117,7 @@ fn a_value_is_text_whatever_it_holds() {
                     .filter(|tag| tag != "br")
                     .collect::<Vec<_>>()
             };
-            let plain = Any { name: "plain".into(), ..Any::sample() };
+            let plain = SampleTemplate { name: "plain".into(), ..SampleTemplate::sample() };
             let calm =
                 templates.render_with("any", &[], Value::from(Serde(&plain)), "en", &[("en", &source)], &[]).unwrap();
             assert_eq!(tags(&mail.html), tags(&calm.html), "{source} {value:?}: {}", mail.html);
@@ -126,7 +126,7 @@ fn a_value_is_text_whatever_it_holds() {
             assert!(!mail.text.contains('\u{202e}') && !mail.text.contains('\0'));
         }
     }
-    let any = Any { name: "a\nb".into(), ..Any::sample() };
+    let any = SampleTemplate { name: "a\nb".into(), ..SampleTemplate::sample() };
     let source = "subject: x\n---\n> {{ name }}";
     let mail = templates.render_with("any", &[], Value::from(Serde(&any)), "en", &[("en", source)], &[]).unwrap();
     assert!(mail.html.contains("a<br>b") && mail.text.starts_with("> a\n> b\n"), "{}", mail.text);
@@ -211,7 +211,7 @@ fn the_nearest_locale_is_taken() {
         ("", "own"),
         ("en-GB", "own"),
     ] {
-        assert_eq!(choose(locale, &own, &shipped).unwrap().1, expected, "{locale}");
+        assert_eq!(select_source(locale, &own, &shipped).unwrap().1, expected, "{locale}");
     }
     let mail = templates().preview("verify", "de-AT").unwrap();
     assert!(mail.html.contains("lang=\"de\"") && mail.subject.contains("Bestätige"), "{}", mail.subject);
@@ -220,7 +220,7 @@ fn the_nearest_locale_is_taken() {
 
 #[test]
 fn a_subject_is_one_line_that_is_not_too_long() {
-    let any = Any { name: "x".repeat(500), ..Any::sample() };
+    let any = SampleTemplate { name: "x".repeat(500), ..SampleTemplate::sample() };
     let source = ("en", "subject: {{ name }}\n---\nx");
     let mail = templates().render_with("any", &[], Value::from(Serde(&any)), "en", &[source], &[]).unwrap();
     assert_eq!(mail.subject.chars().count(), 200);

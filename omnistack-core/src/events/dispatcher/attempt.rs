@@ -7,25 +7,25 @@ use tracing::Instrument as _;
 
 use crate::{
     events::{
-        Delivery, Handler,
-        store::{Claimed, Outcome, Store},
-        subscriber::Standing,
+        Delivery, SubscriberHandler,
+        store::{ClaimedDelivery, EventStore, FailedDelivery},
+        subscriber::DeliveryStatus,
     },
     failure::panic_text,
-    jobs::{JobError, Kind, storable, wait},
-    trace::within,
+    jobs::{JobError, JobErrorKind, error_text, jittered_backoff},
+    trace::with_trace,
 };
 
 /// How long a delivery is postponed after an error of the database.
 const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Makes a delivery once and stores the result. A panic or timeout of the subscriber does not end the dispatcher.
-pub(super) async fn attempt(handler: Handler, claimed: Claimed, store: Store) {
+pub(super) async fn attempt(handler: SubscriberHandler, claimed: ClaimedDelivery, store: EventStore) {
     let span = tracing::info_span!(target: "omnistack::events", "event", subscriber = handler.name, id = %claimed.id,
         key = claimed.key, attempt = claimed.attempt, trace = claimed.trace);
     async {
         let Some(outcome) = deliver(&handler, &claimed, &store).await else { return };
-        if let Err(error) = store.not_done(&claimed, &outcome).await {
+        if let Err(error) = store.store_failure(&claimed, &outcome).await {
             tracing::error!(target: "omnistack::events", %error,
                 "the result could not be stored; it will be retried after its lease expires");
         }
@@ -36,67 +36,74 @@ pub(super) async fn attempt(handler: Handler, claimed: Claimed, store: Store) {
 
 /// Makes the delivery. Returns the result to store, or `None` if it is stored already or the delivery was taken
 /// over.
-async fn deliver(handler: &Handler, claimed: &Claimed, store: &Store) -> Option<Outcome> {
+async fn deliver(handler: &SubscriberHandler, claimed: &ClaimedDelivery, store: &EventStore) -> Option<FailedDelivery> {
     let number = claimed.attempt.unsigned_abs();
     if number > handler.max_attempts {
         let error =
             format!("attempt {} ended without a result: its process crashed or froze past its lease", number - 1);
         tracing::error!(target: "omnistack::events", error, "failed permanently; its key is held back");
-        return Some(Outcome::Dead { error });
+        return Some(FailedDelivery::Dead { error });
     }
     let mut delivery = Delivery::new(claimed.clone(), store.clone());
     let handle = AssertUnwindSafe(handler.handle.handle(&claimed.payload, &mut delivery)).catch_unwind();
-    let handle = within(claimed.trace(), handle);
+    let handle = with_trace(claimed.trace(), handle);
     let result = match tokio::time::timeout(handler.timeout, handle).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
         Err(_) => Err(JobError::retry(format!("took longer than {:?}", handler.timeout))),
     };
     let now = store.clock.now().as_micros();
-    let error = match (delivery.standing, result) {
-        (Standing::Lost, _) => {
+    let error = match (delivery.status, result) {
+        (DeliveryStatus::Lost, _) => {
             tracing::warn!(target: "omnistack::events", "taken over by another process, or skipped; not acknowledged");
             return None;
         }
-        (Standing::Handled, _) => match delivery.acknowledge().await {
+        (DeliveryStatus::Handled, _) => match delivery.acknowledge().await {
             Ok(()) => return None,
             Err(error) => {
                 tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will retry");
-                return Some(Outcome::Again { at: now + micros(DATABASE_RETRY_DELAY) });
+                return Some(FailedDelivery::Postpone { at: now + micros(DATABASE_RETRY_DELAY) });
             }
         },
-        (Standing::Unknown, _) => return Some(Outcome::Again { at: now + micros(DATABASE_RETRY_DELAY) }),
-        (Standing::Open, Err(error)) => {
+        (DeliveryStatus::Unknown, _) => {
+            return Some(FailedDelivery::Postpone { at: now + micros(DATABASE_RETRY_DELAY) });
+        }
+        (DeliveryStatus::Open, Err(error)) => {
             // The transaction is rolled back before anything else is done.
             drop(delivery);
             error
         }
-        (Standing::Open, Ok(())) => match delivery.commit().await {
+        (DeliveryStatus::Open, Ok(())) => match delivery.commit().await {
             Ok(()) => return None,
             // If another process has taken the delivery over, it keeps it: the result is only stored for the
             // newest lease.
             Err(error) if error.is_retryable() => {
                 tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will retry");
-                return Some(Outcome::Again { at: now + micros(DATABASE_RETRY_DELAY) });
+                return Some(FailedDelivery::Postpone { at: now + micros(DATABASE_RETRY_DELAY) });
             }
             Err(error) => JobError::retry(error),
         },
     };
-    Some(judge(&error, handler, claimed, now))
+    Some(outcome_of_error(&error, handler, claimed, now))
 }
 
-fn judge(error: &JobError, handler: &Handler, claimed: &Claimed, now: i64) -> Outcome {
+fn outcome_of_error(
+    error: &JobError,
+    handler: &SubscriberHandler,
+    claimed: &ClaimedDelivery,
+    now: i64,
+) -> FailedDelivery {
     let number = claimed.attempt.unsigned_abs();
     match error.kind {
-        Kind::Snooze(pause) => Outcome::Again { at: now.saturating_add(micros(pause)) },
-        Kind::Retry if number < handler.max_attempts => {
-            let wait = wait(handler.backoff, number, claimed.id.uuid().as_u128());
+        JobErrorKind::Snooze(pause) => FailedDelivery::Postpone { at: now.saturating_add(micros(pause)) },
+        JobErrorKind::Retry if number < handler.max_attempts => {
+            let wait = jittered_backoff(handler.backoff, number, claimed.id.uuid().as_u128());
             tracing::warn!(target: "omnistack::events", %error, ?wait, "failed; will retry");
-            Outcome::Retry { at: now.saturating_add(micros(wait)), error: storable(error) }
+            FailedDelivery::Retry { at: now.saturating_add(micros(wait)), error: error_text(error) }
         }
-        Kind::Retry | Kind::Fatal => {
+        JobErrorKind::Retry | JobErrorKind::Fatal => {
             tracing::error!(target: "omnistack::events", %error, "failed permanently; its key is held back");
-            Outcome::Dead { error: storable(error) }
+            FailedDelivery::Dead { error: error_text(error) }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Changes of deliveries by operators: retry and skip.
 
-use super::{DeliveryFilter, DeliveryState, Store};
-use crate::db::{Args, Dialect, Error};
+use super::{DeliveryFilter, DeliveryState, EventStore};
+use crate::db::{Arguments, Dialect, Error};
 
 /// Most deliveries changed in one transaction.
 const MAX_DELIVERIES_PER_TRANSACTION: i64 = 500;
@@ -11,7 +11,7 @@ const OPEN: &str = "update event_lanes set run_at = $4 where subscriber = $1 and
     select 1 from event_deliveries as other where other.subscriber = $1 and other.key = $2
     and other.state in ('waiting', 'dead') and other.seq < $3)";
 
-impl Store {
+impl EventStore {
     /// Makes dead letters wait again, with all their attempts.
     pub(in crate::events) async fn retry(&self, filter: &DeliveryFilter) -> Result<u64, Error> {
         if filter.state.is_some_and(|state| state != DeliveryState::Dead) {
@@ -38,7 +38,7 @@ impl Store {
         let mut all = 0;
         loop {
             let mut tx = self.db.begin().await?;
-            let mut args = Args::new(self.db.dialect());
+            let mut args = Arguments::new(self.db.dialect());
             args.push(now);
             let condition = filter.sql(&mut args);
             let limit = args.push(MAX_DELIVERIES_PER_TRANSACTION);

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use serde::Serialize;
 
-use super::{Store, publish::lock};
+use super::{EventStore, publish::lock_number};
 use crate::{
     db::{Dialect, Error, Sql, Tx},
     events::EventId,
@@ -19,7 +19,7 @@ const RECHECK_DELAY: Duration = Duration::from_millis(50);
 
 /// A claimed delivery with its event.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub(in crate::events) struct Claimed {
+pub(in crate::events) struct ClaimedDelivery {
     pub(in crate::events) seq: i64,
     pub(in crate::events) id: EventId,
     pub(in crate::events) subscriber: String,
@@ -33,10 +33,10 @@ pub(in crate::events) struct Claimed {
     pub(in crate::events) published_at: i64,
 }
 
-impl Claimed {
+impl ClaimedDelivery {
     /// Returns the trace the event was published in.
     pub(in crate::events) fn trace(&self) -> Option<TraceContext> {
-        TraceContext::stored(self.trace.as_deref()?, self.trace_state.as_deref())
+        TraceContext::from_stored(self.trace.as_deref()?, self.trace_state.as_deref())
     }
 }
 
@@ -106,24 +106,24 @@ const LOOK_AGAIN: Sql = Sql {
 
 /// The result of a claim.
 #[derive(Debug)]
-pub(in crate::events) struct Found {
-    pub(in crate::events) claimed: Vec<Claimed>,
+pub(in crate::events) struct ClaimResult {
+    pub(in crate::events) claimed: Vec<ClaimedDelivery>,
     /// Number of lanes that were due.
     pub(in crate::events) lanes: usize,
     /// Delay before one of the lanes must be checked again.
-    pub(in crate::events) again: Option<Duration>,
+    pub(in crate::events) recheck_after: Option<Duration>,
 }
 
 /// The parameters of a claim.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::events) struct Claim<'a> {
+pub(in crate::events) struct DeliveryClaim<'a> {
     pub(in crate::events) subscriber: &'a str,
     pub(in crate::events) event: &'a str,
     pub(in crate::events) limit: usize,
     pub(in crate::events) lease: Duration,
 }
 
-impl Store {
+impl EventStore {
     /// Returns when the next lane of each of these subscribers is due. Subscribers without lanes are left out.
     pub(in crate::events) async fn next(&self, names: &str) -> Result<Vec<(String, i64)>, Error> {
         let next: Vec<(String, Option<i64>)> = self.db.query(NEXT).bind(names.to_owned()).fetch_all().await?;
@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// Leases lanes that are due and returns the first delivery of each.
-    pub(in crate::events) async fn claim(&self, claim: Claim<'_>) -> Result<Found, Error> {
+    pub(in crate::events) async fn claim(&self, claim: DeliveryClaim<'_>) -> Result<ClaimResult, Error> {
         let now = self.clock.now();
         let (until, again) = (now + claim.lease, now + RECHECK_DELAY);
         let mut tx = self.db.begin().await?;
@@ -140,29 +140,29 @@ impl Store {
         let lanes: Vec<(String,)> = lanes.fetch_all().await?;
         if lanes.is_empty() {
             tx.rollback().await?;
-            return Ok(Found { claimed: Vec::new(), lanes: 0, again: None });
+            return Ok(ClaimResult { claimed: Vec::new(), lanes: 0, recheck_after: None });
         }
         let keys: Vec<_> = lanes.into_iter().map(|(key,)| key).collect();
         let heads = tx.query(HEADS).bind(claim.subscriber.to_owned()).bind(json(&keys));
-        let claimed: Vec<Claimed> = heads.fetch_all().await?;
+        let claimed: Vec<ClaimedDelivery> = heads.fetch_all().await?;
         let found: HashSet<_> = claimed.iter().map(|delivery| delivery.key.as_str()).collect();
         let empty: Vec<_> = keys.iter().map(String::as_str).filter(|key| !found.contains(key)).collect();
         let removed = empty.is_empty() || remove(&mut tx, claim, empty, again.as_micros()).await?;
         tx.commit().await?;
-        Ok(Found { claimed, lanes: keys.len(), again: (!removed).then_some(RECHECK_DELAY) })
+        Ok(ClaimResult { claimed, lanes: keys.len(), recheck_after: (!removed).then_some(RECHECK_DELAY) })
     }
 }
 
 /// Removes lanes without deliveries, unless another transaction is publishing to them. Returns whether all were
 /// removed.
-async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64) -> Result<bool, Error> {
+async fn remove(tx: &mut Tx, claim: DeliveryClaim<'_>, mut empty: Vec<&str>, again: i64) -> Result<bool, Error> {
     #[derive(Serialize)]
     struct Key<'a> {
         key: &'a str,
         lock: i64,
     }
     let quiet = if tx.dialect() == Dialect::Postgres {
-        let keys: Vec<_> = empty.iter().map(|key| Key { key, lock: lock(claim.event, key) }).collect();
+        let keys: Vec<_> = empty.iter().map(|key| Key { key, lock: lock_number(claim.event, key) }).collect();
         let quiet: Vec<(String,)> = tx.query(QUIET).bind(json(&keys)).fetch_all().await?;
         json(&quiet.into_iter().map(|(key,)| key).collect::<Vec<_>>())
     } else {

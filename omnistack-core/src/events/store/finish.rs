@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claimed, Store};
+use super::{ClaimedDelivery, EventStore};
 use crate::{
     db::{Error, Sql, Tx},
     jobs::json,
@@ -13,13 +13,13 @@ const MAX_ROWS_PER_STATEMENT: i64 = 1000;
 
 /// The result of an attempt that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::events) enum Outcome {
+pub(in crate::events) enum FailedDelivery {
     Retry {
         at: i64,
         error: String,
     },
     /// Not a failure of the subscriber: the attempt is not counted.
-    Again {
+    Postpone {
         at: i64,
     },
     Dead {
@@ -56,17 +56,21 @@ and not exists (select 1 from event_deliveries where event_deliveries.seq = even
 and not exists (select 1 from event_deliveries where event_deliveries.seq = events.seq)",
 };
 
-impl Store {
+impl EventStore {
     /// Acknowledges a delivery within a transaction. Returns `false` if another process has taken it over or it
     /// was skipped.
-    pub(in crate::events) async fn done(&self, tx: &mut Tx, delivery: &Claimed) -> Result<bool, Error> {
+    pub(in crate::events) async fn acknowledge_in(
+        &self,
+        tx: &mut Tx,
+        delivery: &ClaimedDelivery,
+    ) -> Result<bool, Error> {
         let now = self.clock.now().as_micros();
         let done = tx.query(DONE).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease).bind(now);
         Ok(done.execute().await? == 1)
     }
 
     /// Returns whether the delivery is still leased by this attempt and was not skipped.
-    pub(in crate::events) async fn holds(&self, delivery: &Claimed) -> Result<bool, Error> {
+    pub(in crate::events) async fn is_leased(&self, delivery: &ClaimedDelivery) -> Result<bool, Error> {
         let sql = "select seq from event_deliveries
             where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
         let held = self.db.query(sql).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease);
@@ -74,33 +78,37 @@ impl Store {
     }
 
     /// Makes the next delivery of the key due when this transaction commits.
-    pub(in crate::events) async fn free(&self, tx: &mut Tx, delivery: &Claimed) -> Result<(), Error> {
-        self.look_at(tx, delivery, Some(self.clock.now().as_micros())).await
+    pub(in crate::events) async fn release_lane(&self, tx: &mut Tx, delivery: &ClaimedDelivery) -> Result<(), Error> {
+        self.schedule_lane(tx, delivery, Some(self.clock.now().as_micros())).await
     }
 
-    async fn look_at(&self, tx: &mut Tx, delivery: &Claimed, at: Option<i64>) -> Result<(), Error> {
+    async fn schedule_lane(&self, tx: &mut Tx, delivery: &ClaimedDelivery, at: Option<i64>) -> Result<(), Error> {
         let lane = tx.query(LANE).bind(delivery.subscriber.clone()).bind(delivery.key.clone()).bind(at);
         lane.execute().await.map(drop)
     }
 
     /// Stores the result of an attempt, unless another process has taken over the delivery.
-    pub(in crate::events) async fn not_done(&self, delivery: &Claimed, outcome: &Outcome) -> Result<(), Error> {
+    pub(in crate::events) async fn store_failure(
+        &self,
+        delivery: &ClaimedDelivery,
+        outcome: &FailedDelivery,
+    ) -> Result<(), Error> {
         let (state, error, back, at) = match outcome {
-            Outcome::Retry { at, error } => ("waiting", Some(error.clone()), 0, Some(*at)),
-            Outcome::Again { at } => ("waiting", None, 1, Some(*at)),
-            Outcome::Dead { error } => ("dead", Some(error.clone()), 0, None),
+            FailedDelivery::Retry { at, error } => ("waiting", Some(error.clone()), 0, Some(*at)),
+            FailedDelivery::Postpone { at } => ("waiting", None, 1, Some(*at)),
+            FailedDelivery::Dead { error } => ("dead", Some(error.clone()), 0, None),
         };
         let mut tx = self.db.begin().await?;
         let update = tx.query(NOT_DONE).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease);
         if update.bind(state.to_owned()).bind(error).bind(back).execute().await? == 1 {
-            self.look_at(&mut tx, delivery, at).await?;
+            self.schedule_lane(&mut tx, delivery, at).await?;
         }
         tx.commit().await
     }
 
     /// Deletes deliveries that ended longer ago than `keep`, and events without other deliveries. Returns the
     /// number of deliveries.
-    pub(in crate::events) async fn forget(&self, keep: Duration) -> Result<u64, Error> {
+    pub(in crate::events) async fn purge(&self, keep: Duration) -> Result<u64, Error> {
         let before = self.clock.now().as_micros().saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
         let mut all = 0;
         loop {

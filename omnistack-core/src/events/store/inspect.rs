@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Store;
+use super::EventStore;
 use crate::{
     clock::Timestamp,
-    db::{Args, Error},
+    db::{Arguments, Error},
     events::EventId,
     identity::TenantId,
 };
@@ -83,7 +83,7 @@ pub struct DeliveryInfo {
 }
 
 #[derive(sqlx::FromRow)]
-struct Stored {
+struct DeliveryInfoRow {
     id: EventId,
     seq: i64,
     name: String,
@@ -99,8 +99,8 @@ struct Stored {
     ended_at: Option<i64>,
 }
 
-impl From<Stored> for DeliveryInfo {
-    fn from(stored: Stored) -> Self {
+impl From<DeliveryInfoRow> for DeliveryInfo {
+    fn from(stored: DeliveryInfoRow) -> Self {
         Self {
             id: stored.id,
             sequence: stored.seq,
@@ -173,7 +173,7 @@ impl DeliveryFilter {
     }
 
     /// Returns conditions on `the`, each preceded by `and`, and binds their values.
-    pub(super) fn sql(&self, args: &mut Args) -> String {
+    pub(super) fn sql(&self, args: &mut Arguments) -> String {
         let mut sql = String::new();
         if let Some(id) = self.id {
             _ = write!(sql, " and the.seq = (select seq from events where id = ${})", args.push(id));
@@ -207,7 +207,7 @@ select subscriber, state, (select count(*) from (select 1 from event_deliveries 
         where the.subscriber = subscribers.subscriber and the.state = states.state) end
 from subscribers cross join states where subscriber is not null order by subscriber, state";
 
-impl Store {
+impl EventStore {
     /// Returns the newest deliveries that match, before a sequence and subscriber.
     pub(in crate::events) async fn list(
         &self,
@@ -215,7 +215,7 @@ impl Store {
         before: Option<(i64, &str)>,
         limit: u32,
     ) -> Result<Vec<DeliveryInfo>, Error> {
-        let mut args = Args::new(self.db.dialect());
+        let mut args = Arguments::new(self.db.dialect());
         let condition = filter.sql(&mut args);
         let (seq, subscriber) = before.unwrap_or((i64::MAX, ""));
         let (seq, subscriber) = (args.push(seq), args.push(subscriber.to_owned()));
@@ -240,7 +240,7 @@ impl Store {
             from ({newest}) as the join events on events.seq = the.seq
             order by the.seq desc, subscriber desc limit ${limit}"
         );
-        let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        let stored: Vec<DeliveryInfoRow> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
         Ok(stored.into_iter().map(DeliveryInfo::from).collect())
     }
 

@@ -11,7 +11,7 @@ use crate::{
 
 /// The row of an event, in the JSON that both databases insert from.
 #[derive(Serialize, Deserialize)]
-pub(in crate::events) struct Row {
+pub(in crate::events) struct EventRow {
     pub(in crate::events) id: String,
     pub(in crate::events) key: String,
     pub(in crate::events) payload: String,
@@ -22,9 +22,9 @@ pub(in crate::events) struct Row {
 
 /// Events of one type, with the subscribers that receive them.
 #[derive(Serialize, Deserialize)]
-pub(in crate::events) struct Publish {
+pub(in crate::events) struct PublishBatch {
     pub(in crate::events) name: String,
-    pub(in crate::events) rows: Vec<Row>,
+    pub(in crate::events) rows: Vec<EventRow>,
     /// JSON array of the subscribers' names.
     pub(in crate::events) subscribers: String,
     pub(in crate::events) trace: Option<String>,
@@ -36,8 +36,8 @@ pub(in crate::events) struct Publish {
 }
 
 /// Returns the number of a key's lock. Two keys rarely have the same number; they then only wait for each other.
-pub(in crate::events) fn lock(name: &str, key: &str) -> i64 {
-    let digest = Sha256::of_list([b"omnistack events".as_slice(), name.as_bytes(), key.as_bytes()]);
+pub(in crate::events) fn lock_number(name: &str, key: &str) -> i64 {
+    let digest = Sha256::digest_list([b"omnistack events".as_slice(), name.as_bytes(), key.as_bytes()]);
     digest.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
@@ -74,7 +74,7 @@ on conflict (subscriber, key) do nothing";
 
 /// Locks the keys until the transaction ends, so that no other transaction publishes with them. Not needed on
 /// SQLite, where it is the only one that writes.
-pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[Row]) -> Result<(), Error> {
+pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[EventRow]) -> Result<(), Error> {
     if tx.dialect() == Dialect::Postgres {
         let mut locks: Vec<i64> = rows.iter().map(|row| row.lock).collect();
         locks.sort_unstable();
@@ -85,8 +85,8 @@ pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[Row]) -> Result<()
 }
 
 /// Stores events, unless they exist already.
-pub(in crate::events) async fn publish(tx: &mut Tx, publish: &Publish) -> Result<(), Error> {
-    let Publish { name, rows, subscribers, trace, trace_state, tenant, now } = publish;
+pub(in crate::events) async fn publish(tx: &mut Tx, publish: &PublishBatch) -> Result<(), Error> {
+    let PublishBatch { name, rows, subscribers, trace, trace_state, tenant, now } = publish;
     let (list, subscribers, tenant, now) = (json(rows), subscribers.clone(), *tenant, *now);
     let (trace, state) = (trace.clone(), trace_state.clone());
     lock_keys(tx, rows).await?;

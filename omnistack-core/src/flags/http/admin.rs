@@ -12,13 +12,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::super::{
-    Constraint, Context, Definition, FlagChange, FlagRecord, Flags, OverrideRecord, Reason, Segment, TenantOverride,
-    UnleashImport, store::off_runtime,
+    Constraint, EvaluationContext, FlagChange, FlagDefinition, FlagReason, FlagRecord, Flags, Segment, TenantOverride,
+    TenantOverrideRecord, UnleashImport, store::off_runtime,
 };
 use crate::{
     app::Api,
     clock::Timestamp,
-    http::{Error, ErrorEnvelope, FieldProblem, Json, Page, PageRequest, Path, Query},
+    http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query},
     identity::{Identity, Plan, TenantId},
 };
 
@@ -52,31 +52,34 @@ struct ListQuery {
 }
 
 /// Returns a page of at most `limit` items; `found` holds one more if there is a next page.
-fn page<T>(mut found: Vec<T>, limit: u32, next: impl FnOnce(&T) -> String) -> Page<T> {
+fn page<T>(mut found: Vec<T>, limit: u32, next: impl FnOnce(&T) -> String) -> CursorPage<T> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > most;
     found.truncate(most);
     let next_cursor = found.last().filter(|_| more).map(next);
-    Page { items: found, next_cursor }
+    CursorPage { items: found, next_cursor }
 }
 
 /// List feature flags
 ///
 /// Sorted by key.
 #[utoipa::path(get, path = "/", operation_id = "list_feature_flags", params(ListQuery),
-    responses((status = 200, body = Page<FlagRecord>)))]
-async fn list(State(flags): State<Flags>, Query(query): Query<ListQuery>) -> Result<Json<Page<FlagRecord>>, Error> {
+    responses((status = 200, body = CursorPage<FlagRecord>)))]
+async fn list(
+    State(flags): State<Flags>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<CursorPage<FlagRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let after = query.cursor.unwrap_or_default();
     if after.contains('\0') {
-        return Err(Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")]));
+        return Err(Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]));
     }
     let found = flags.list(&after, limit + 1).await?;
     Ok(Json(page(found, limit, |last| last.key.clone())))
 }
 
 /// Create a feature flag
-#[utoipa::path(post, path = "/", operation_id = "create_feature_flag", request_body = Definition, responses(
+#[utoipa::path(post, path = "/", operation_id = "create_feature_flag", request_body = FlagDefinition, responses(
     (status = 201, body = FlagRecord),
     (status = 409, body = ErrorEnvelope, description = "A flag with this key already exists."),
     (status = 422, body = ErrorEnvelope, description = "The definition is invalid; each problem names a field."),
@@ -84,7 +87,7 @@ async fn list(State(flags): State<Flags>, Query(query): Query<ListQuery>) -> Res
 async fn create(
     State(flags): State<Flags>,
     caller: Identity,
-    Json(flag): Json<Definition>,
+    Json(flag): Json<FlagDefinition>,
 ) -> Result<(StatusCode, Json<FlagRecord>), Error> {
     Ok((StatusCode::CREATED, Json(flags.create(flag, &caller).await?)))
 }
@@ -108,7 +111,7 @@ struct ReplaceQuery {
 }
 
 /// Replace a feature flag
-#[utoipa::path(put, path = "/{key}", operation_id = "replace_feature_flag", request_body = Definition,
+#[utoipa::path(put, path = "/{key}", operation_id = "replace_feature_flag", request_body = FlagDefinition,
     params(("key" = String, Path), ReplaceQuery), responses(
     (status = 200, body = FlagRecord),
     (status = 404, body = ErrorEnvelope),
@@ -120,10 +123,10 @@ async fn replace(
     caller: Identity,
     Path(key): Path<String>,
     Query(query): Query<ReplaceQuery>,
-    Json(flag): Json<Definition>,
+    Json(flag): Json<FlagDefinition>,
 ) -> Result<Json<FlagRecord>, Error> {
     if flag.key != key {
-        return Err(Error::invalid([FieldProblem::new("key", "must be the key in the path: it can't be changed")]));
+        return Err(Error::invalid([FieldError::new("key", "must be the key in the path: it can't be changed")]));
     }
     Ok(Json(flags.replace(flag, query.revision, &caller).await?))
 }
@@ -137,7 +140,7 @@ async fn replace(
     (status = 409, body = ErrorEnvelope, description = "Other flags depend on it."),
 ))]
 async fn remove(State(flags): State<Flags>, caller: Identity, Path(key): Path<String>) -> Result<StatusCode, Error> {
-    flags.remove(&key, &caller).await?;
+    flags.delete(&key, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -145,16 +148,16 @@ async fn remove(State(flags): State<Flags>, caller: Identity, Path(key): Path<St
 ///
 /// Newest first. The history of a deleted flag is kept.
 #[utoipa::path(get, path = "/{key}/history", operation_id = "list_feature_flag_history",
-    params(("key" = String, Path), ListQuery), responses((status = 200, body = Page<FlagChange>)))]
+    params(("key" = String, Path), ListQuery), responses((status = 200, body = CursorPage<FlagChange>)))]
 async fn history(
     State(flags): State<Flags>,
     Path(key): Path<String>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<FlagChange>>, Error> {
+) -> Result<Json<CursorPage<FlagChange>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let before = query.cursor.as_deref().map(str::parse::<i64>).transpose();
     let before = before
-        .map_err(|_| Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")]))?;
+        .map_err(|_| Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]))?;
     let found = flags.history(&key, before, limit + 1).await?;
     Ok(Json(page(found, limit, |last| last.revision.to_string())))
 }
@@ -171,7 +174,7 @@ async fn kill(
     caller: Identity,
     Path(key): Path<String>,
 ) -> Result<Json<FlagRecord>, Error> {
-    Ok(Json(flags.kill(&key, true, &caller).await?))
+    Ok(Json(flags.set_kill_switch(&key, true, &caller).await?))
 }
 
 /// Release a feature flag's kill switch
@@ -185,7 +188,7 @@ async fn revive(
     caller: Identity,
     Path(key): Path<String>,
 ) -> Result<Json<FlagRecord>, Error> {
-    Ok(Json(flags.kill(&key, false, &caller).await?))
+    Ok(Json(flags.set_kill_switch(&key, false, &caller).await?))
 }
 
 /// Evaluation context: the caller to evaluate a flag for.
@@ -230,7 +233,7 @@ struct FlagPreview {
     #[schema(required)]
     variant: Option<String>,
     /// Reason why the flag is on or off.
-    reason: Reason,
+    reason: FlagReason,
     /// Index of the rule that matched, counted from 0; `null` if no rule decided.
     #[schema(required)]
     rule: Option<usize>,
@@ -249,7 +252,7 @@ async fn evaluate(
     let plan = of.plan.map(|plan| of.plan_features.into_iter().fold(Plan::new(plan), Plan::feature));
     let here = flags.context();
     let context = match of.at {
-        Some(at) => Context::at(at).environment(here.environment),
+        Some(at) => EvaluationContext::at(at).environment(here.environment),
         None => here,
     };
     let context = context
@@ -273,7 +276,7 @@ async fn evaluate(
 #[derive(Serialize, ToSchema)]
 struct FlagOverrideList {
     /// Overrides, sorted by tenant.
-    items: Vec<OverrideRecord>,
+    items: Vec<TenantOverrideRecord>,
 }
 
 /// List a feature flag's overrides
@@ -285,7 +288,7 @@ async fn overrides(State(flags): State<Flags>, Path(key): Path<String>) -> Resul
 
 /// Path parameters: the flag's key and the tenant's id.
 #[derive(Debug, Deserialize)]
-struct Place {
+struct OverridePath {
     key: String,
     tenant: TenantId,
 }
@@ -313,11 +316,11 @@ struct NewFlagOverride {
 async fn set_override(
     State(flags): State<Flags>,
     caller: Identity,
-    Path(Place { key, tenant }): Path<Place>,
+    Path(OverridePath { key, tenant }): Path<OverridePath>,
     Json(new): Json<NewFlagOverride>,
 ) -> Result<StatusCode, Error> {
     let given = TenantOverride { enabled: new.enabled, variant: new.variant };
-    flags.override_for(&key, tenant, Some(given), &caller).await?;
+    flags.set_tenant_override(&key, tenant, Some(given), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -330,9 +333,9 @@ async fn set_override(
 async fn remove_override(
     State(flags): State<Flags>,
     caller: Identity,
-    Path(Place { key, tenant }): Path<Place>,
+    Path(OverridePath { key, tenant }): Path<OverridePath>,
 ) -> Result<StatusCode, Error> {
-    flags.override_for(&key, tenant, None, &caller).await?;
+    flags.set_tenant_override(&key, tenant, None, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -427,6 +430,6 @@ async fn remove_segment(
     caller: Identity,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Error> {
-    flags.remove_segment(&name, &caller).await?;
+    flags.delete_segment(&name, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

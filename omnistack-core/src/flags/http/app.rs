@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::super::{CallerFlags, Evaluation, Flags, Payload, Reason};
+use super::super::{CallerFlags, Evaluation, FlagReason, Flags, Payload};
 use crate::{
     app::Api,
     http::{Error, ErrorEnvelope, Json, Path},
@@ -25,7 +25,7 @@ struct CallerFlag {
     #[schema(required)]
     variant: Option<CallerVariant>,
     /// Reason why the flag is on or off.
-    reason: Reason,
+    reason: FlagReason,
 }
 
 /// Variant that the caller gets.
@@ -72,7 +72,7 @@ async fn list(flags: CallerFlags) -> Json<CallerFlagList> {
     (status = 404, body = ErrorEnvelope),
 ))]
 async fn get(flags: CallerFlags, Path(key): Path<String>) -> Result<Json<CallerFlag>, Error> {
-    if !flags.is_told(&key) {
+    if !flags.is_visible(&key) {
         return Err(Error::not_found("the flag"));
     }
     let evaluation = flags.evaluate(&key);

@@ -6,21 +6,21 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::check::MAX_PARTS;
-use crate::http::FieldProblem;
+use crate::http::FieldError;
 
 #[derive(Deserialize)]
-pub(super) struct State {
+pub(super) struct ClientFeatures {
     #[serde(default)]
     pub(super) features: Vec<Feature>,
     #[serde(default)]
     pub(super) segments: Option<Vec<UnleashSegment>>,
     #[serde(default)]
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<DeltaEvent>,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-pub(super) enum Event {
+pub(super) enum DeltaEvent {
     Hydration {
         #[serde(default)]
         features: Vec<Feature>,
@@ -43,9 +43,9 @@ pub(super) enum Event {
     },
 }
 
-impl State {
+impl ClientFeatures {
     /// Returns the features and segments after all events are applied.
-    pub(super) fn now(self) -> (Vec<Feature>, BTreeMap<i64, UnleashSegment>) {
+    pub(super) fn apply_events(self) -> (Vec<Feature>, BTreeMap<i64, UnleashSegment>) {
         let mut features = self.features;
         let keyed = |segments: Vec<UnleashSegment>| segments.into_iter().map(|segment| (segment.id, segment));
         let mut segments: BTreeMap<_, _> = keyed(self.segments.unwrap_or_default()).collect();
@@ -53,18 +53,18 @@ impl State {
         let mut begins: HashMap<String, usize> = HashMap::new();
         for event in self.events {
             match event {
-                Event::Hydration { features: all, segments: every } => {
+                DeltaEvent::Hydration { features: all, segments: every } => {
                     features = all;
                     begins.clear();
                     segments = keyed(every).collect();
                 }
-                Event::FeatureUpdated { feature } => {
+                DeltaEvent::FeatureUpdated { feature } => {
                     begins.insert(feature.name.clone(), features.len());
                     features.push(*feature);
                 }
-                Event::FeatureRemoved { feature_name } => _ = begins.insert(feature_name, features.len()),
-                Event::SegmentUpdated { segment } => _ = segments.insert(segment.id, segment),
-                Event::SegmentRemoved { segment_id } => _ = segments.remove(&segment_id),
+                DeltaEvent::FeatureRemoved { feature_name } => _ = begins.insert(feature_name, features.len()),
+                DeltaEvent::SegmentUpdated { segment } => _ = segments.insert(segment.id, segment),
+                DeltaEvent::SegmentRemoved { segment_id } => _ = segments.remove(&segment_id),
             }
         }
         let stays = |(at, feature): &(usize, Feature)| begins.get(&feature.name).is_none_or(|begin| at >= begin);
@@ -73,11 +73,11 @@ impl State {
 }
 
 /// Checks the length of a list before its patterns are compiled. Fails if it has more than 100 entries.
-pub(super) fn within_limit<T>(field: impl FnOnce() -> String, list: &[T]) -> Result<(), FieldProblem> {
+pub(super) fn within_limit<T>(field: impl FnOnce() -> String, list: &[T]) -> Result<(), FieldError> {
     if list.len() <= MAX_PARTS {
         return Ok(());
     }
-    Err(FieldProblem::new(field(), format!("must have at most {MAX_PARTS} entries")))
+    Err(FieldError::new(field(), format!("must have at most {MAX_PARTS} entries")))
 }
 
 #[derive(Deserialize)]
@@ -99,7 +99,7 @@ pub(super) struct Feature {
 }
 
 impl Feature {
-    pub(super) fn is_within_limits(&self) -> Result<(), FieldProblem> {
+    pub(super) fn is_within_limits(&self) -> Result<(), FieldError> {
         let strategies = self.strategies.as_deref().unwrap_or_default();
         within_limit(|| format!("features.{}.strategies", self.name), strategies)?;
         strategies.iter().enumerate().try_for_each(|(at, strategy)| {

@@ -9,7 +9,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Error, ErrorEnvelope, Rendered, Response};
+use crate::http::{Error, ErrorEnvelope, RenderableError, Response};
 
 /// Largest body that is stored, in bytes.
 pub(super) const MAX_STORED_BODY_BYTES: u64 = 1024 * 1024;
@@ -18,16 +18,16 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A stored response.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(super) struct StoredResponse {
     pub(super) status: StatusCode,
-    pub(super) head: Head,
+    pub(super) head: StoredHead,
     /// `None` for a body that is too large or a stream.
     pub(super) body: Option<Bytes>,
 }
 
 /// The headers, and the kind of the response.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct Head {
+pub(super) struct StoredHead {
     /// Names and values. Each byte of a value is stored as the character with its number, since values need not be
     /// UTF-8.
     headers: Vec<(String, String)>,
@@ -41,16 +41,16 @@ pub(super) fn is_final(status: StatusCode) -> bool {
     status.as_u16() < 500 && !status.is_informational() && !passing.contains(&status)
 }
 
-impl Answer {
+impl StoredResponse {
     /// Reads a response. Returns it unchanged, with its stored form.
     ///
     /// # Errors
     /// Fails with 500 if the body breaks off.
-    pub(super) async fn of(response: Response) -> Result<(Response, Self), Error> {
+    pub(super) async fn read(response: Response) -> Result<(Response, Self), Error> {
         let (parts, body) = response.into_parts();
-        let headers = parts.headers.iter().filter(|(name, _)| is_kept(name));
+        let headers = parts.headers.iter().filter(|(name, _)| is_stored_header(name));
         let headers = headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        let head = Head { headers, error: parts.extensions.get::<Rendered>().is_some() };
+        let head = StoredHead { headers, error: parts.extensions.get::<RenderableError>().is_some() };
         let mut answer = Self { status: parts.status, head, body: None };
         if body.size_hint().exact().is_none_or(|size| size > MAX_STORED_BODY_BYTES) {
             return Ok((Response::from_parts(parts, body), answer));
@@ -67,12 +67,12 @@ impl Answer {
         let Some(body) = body else {
             let message = "the request was carried out, but its response was too large to be stored";
             let error = Error::conflict("IDEMPOTENCY_ANSWER_NOT_KEPT", message);
-            return error.detail("status", status.as_u16()).into_response();
+            return error.with_detail("status", status.as_u16()).into_response();
         };
-        let headers: HeaderMap = head.headers.iter().filter_map(|(name, value)| header_of(name, value)).collect();
+        let headers: HeaderMap = head.headers.iter().filter_map(|(name, value)| parse_header(name, value)).collect();
         let error = head.error.then(|| serde_json::from_slice::<ErrorEnvelope>(&body).ok()).flatten();
         let mut response = match error {
-            Some(envelope) => error_of(status, envelope, headers).into_response(),
+            Some(envelope) => restore_error(status, envelope, headers).into_response(),
             None => {
                 let mut response = Response::new(Body::from(body));
                 *response.status_mut() = status;
@@ -86,17 +86,17 @@ impl Answer {
 }
 
 /// Restores an error, so that it is rendered with the id and in the format of the retried request.
-fn error_of(status: StatusCode, ErrorEnvelope { error: body }: ErrorEnvelope, headers: HeaderMap) -> Error {
+fn restore_error(status: StatusCode, ErrorEnvelope { error: body }: ErrorEnvelope, headers: HeaderMap) -> Error {
     let mut error = Error::new(status, body.code, body.message);
     if let Some(serde_json::Value::Object(details)) = body.details {
-        error = details.into_iter().fold(error, |error, (key, value)| error.detail(&key, value));
+        error = details.into_iter().fold(error, |error, (key, value)| error.with_detail(&key, value));
     }
     let headers = headers.iter().filter(|(name, _)| **name != header::CONTENT_TYPE);
-    headers.fold(error, |error, (name, value)| error.header(name.clone(), value.clone()))
+    headers.fold(error, |error, (name, value)| error.with_header(name.clone(), value.clone()))
 }
 
 /// Returns whether a header is stored. Headers of one connection, one time or one request, and cookies, are not.
-fn is_kept(name: &HeaderName) -> bool {
+fn is_stored_header(name: &HeaderName) -> bool {
     const NOT_STORED: [&str; 15] = [
         "connection",
         "content-length",
@@ -121,7 +121,7 @@ fn text(value: &HeaderValue) -> String {
     value.as_bytes().iter().copied().map(char::from).collect()
 }
 
-fn header_of(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+fn parse_header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     let bytes: Option<Vec<u8>> = value.chars().map(|letter| u8::try_from(letter).ok()).collect();
     Some((name.parse().ok()?, HeaderValue::from_bytes(&bytes?).ok()?))
 }

@@ -13,10 +13,10 @@ use axum::{extract::FromRequestParts, response::IntoResponse};
 use http::request::Parts;
 
 use super::{
-    answer::{Answer, is_final},
+    answer::{StoredResponse, is_final},
     in_progress,
     key::Digest,
-    store::{self, Attempt, Keys, Lease},
+    store::{self, AttemptMarker, ClaimLease, IdempotencyKeys},
 };
 use crate::{
     db::Tx,
@@ -41,32 +41,32 @@ use crate::{
 ///
 /// Extracting never fails. Without a key, or without the layer, `commit` commits and returns the response.
 #[derive(Clone, Default)]
-pub struct Idempotency(Option<Arc<Claim>>);
+pub struct Idempotency(Option<Arc<RequestClaim>>);
 
 /// The claim of this process on a request.
-pub(super) struct Claim {
-    pub(super) keys: Arc<Keys>,
+pub(super) struct RequestClaim {
+    pub(super) keys: Arc<IdempotencyKeys>,
     pub(super) key: String,
     pub(super) scope: Digest,
-    pub(super) owner: Id<Attempt>,
-    pub(super) until: Lease,
-    pub(super) progress: Progress,
+    pub(super) owner: Id<AttemptMarker>,
+    pub(super) until: ClaimLease,
+    pub(super) progress: CommitState,
     /// The response that this attempt or an earlier one stored in a tenant database.
-    pub(super) apart: Mutex<Option<Apart>>,
+    pub(super) tenant_response: Mutex<Option<TenantResponse>>,
 }
 
 /// A response stored in a tenant database.
-pub(super) struct Apart {
-    pub(super) answer: Answer,
+pub(super) struct TenantResponse {
+    pub(super) answer: StoredResponse,
     /// Whether an earlier attempt stored it, and carried out the request.
-    pub(super) others: bool,
+    pub(super) from_earlier_attempt: bool,
 }
 
 /// State of the handler's transaction.
 #[derive(Default)]
-pub(super) struct Progress(AtomicU8);
+pub(super) struct CommitState(AtomicU8);
 
-impl Progress {
+impl CommitState {
     /// The handler has not used it.
     const UNTOUCHED: u8 = 0;
     /// A transaction has confirmed the owner, and stores no response.
@@ -86,7 +86,7 @@ impl Progress {
 }
 
 impl Idempotency {
-    pub(super) fn new(claim: Arc<Claim>) -> Self {
+    pub(super) fn new(claim: Arc<RequestClaim>) -> Self {
         Self(Some(claim))
     }
 
@@ -107,7 +107,7 @@ impl Idempotency {
         let response = self.complete_in(&mut tx, answer).await?;
         tx.commit().await?;
         if let Some(claim) = &self.0 {
-            let (from, to) = (Progress::WRITTEN, Progress::COMMITTED);
+            let (from, to) = (CommitState::WRITTEN, CommitState::COMMITTED);
             _ = claim.progress.0.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
         }
         Ok(response)
@@ -126,54 +126,56 @@ impl Idempotency {
         let Some(claim) = &self.0 else { return Ok(response) };
         let (scope, owner) = (&claim.scope, claim.owner);
         let stored = async {
-            if tx.is_apart() {
-                return claim.complete_apart(tx, response).await;
+            if tx.in_tenant_database() {
+                return claim.complete_in_tenant_database(tx, response).await;
             }
             if !is_final(response.status()) {
-                claim.progress.0.store(Progress::CONFIRMED, Ordering::SeqCst);
+                claim.progress.0.store(CommitState::CONFIRMED, Ordering::SeqCst);
                 return Ok((store::confirm_in(tx, scope, owner).await?, response));
             }
-            let (response, answer) = Answer::of(response).await?;
-            claim.progress.0.store(Progress::WRITTEN, Ordering::SeqCst);
+            let (response, answer) = StoredResponse::read(response).await?;
+            claim.progress.0.store(CommitState::WRITTEN, Ordering::SeqCst);
             Ok::<_, Error>((store::complete_in(tx, scope, owner, &answer).await?, response))
         };
         match stored.await {
             Ok((true, response)) => Ok(response),
             Ok((false, _)) => {
-                tx.doom("another request with the same Idempotency-Key took over");
+                tx.mark_rollback_only("another request with the same Idempotency-Key took over");
                 // Its lease began after the end of this one.
                 Err(in_progress(claim.keys.settings.lease))
             }
             Err(error) => {
-                tx.doom("the response could not be stored");
+                tx.mark_rollback_only("the response could not be stored");
                 Err(error)
             }
         }
     }
 }
 
-impl Claim {
+impl RequestClaim {
     /// Stores the response in a transaction of a tenant database. Only one attempt stores a response there; the
     /// transactions of other attempts are rolled back, and they return the stored response.
-    async fn complete_apart(&self, tx: &mut Tx, response: Response) -> Result<(bool, Response), Error> {
+    async fn complete_in_tenant_database(&self, tx: &mut Tx, response: Response) -> Result<(bool, Response), Error> {
         let now = self.keys.clock.now();
         let (response, answer, first) = if is_final(response.status()) {
-            let (response, answer) = Answer::of(response).await?;
-            self.progress.0.store(Progress::WRITTEN, Ordering::SeqCst);
-            let first = store::complete_apart(tx, (&self.scope, self.owner, self.until), &answer, now).await?;
+            let (response, answer) = StoredResponse::read(response).await?;
+            self.progress.0.store(CommitState::WRITTEN, Ordering::SeqCst);
+            let first =
+                store::complete_in_tenant_database(tx, (&self.scope, self.owner, self.until), &answer, now).await?;
             (response, Some(answer), first)
         } else {
-            self.progress.0.store(Progress::CONFIRMED, Ordering::SeqCst);
-            (response, None, store::answered_apart(tx, &self.scope, now).await?.is_none())
+            self.progress.0.store(CommitState::CONFIRMED, Ordering::SeqCst);
+            (response, None, store::find_in_tenant_database(tx, &self.scope, now).await?.is_none())
         };
         let others = !first;
-        let answer = if others { store::answered_apart(tx, &self.scope, now).await? } else { answer };
-        *self.apart.lock().unwrap_or_else(PoisonError::into_inner) = answer.map(|answer| Apart { answer, others });
+        let answer = if others { store::find_in_tenant_database(tx, &self.scope, now).await? } else { answer };
+        *self.tenant_response.lock().unwrap_or_else(PoisonError::into_inner) =
+            answer.map(|answer| TenantResponse { answer, from_earlier_attempt: others });
         Ok((first, response))
     }
 
-    pub(super) fn take_apart(&self) -> Option<Apart> {
-        self.apart.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn take_tenant_response(&self) -> Option<TenantResponse> {
+        self.tenant_response.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

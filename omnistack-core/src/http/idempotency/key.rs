@@ -63,7 +63,7 @@ pub(super) fn scope(request: &Parts, key: &str) -> Digest {
     let tenant = identity.and_then(|identity| identity.tenant).map(|tenant| tenant.uuid().into_bytes());
     let caller = match identity {
         Some(identity) => digest([b"user".as_slice(), identity.user.uuid().as_bytes()]),
-        None => stranger(request),
+        None => anonymous_caller(request),
     };
     // In a nested router the URI's path is only the rest of the path.
     let whole = request.extensions.get::<OriginalUri>().map(|uri| uri.0.path());
@@ -78,7 +78,7 @@ pub(super) fn scope(request: &Parts, key: &str) -> Digest {
 }
 
 /// Identifies a caller who is not signed in: by the client address and the `Authorization` header.
-fn stranger(request: &Parts) -> Digest {
+fn anonymous_caller(request: &Parts) -> Digest {
     let address = match request.extensions.get::<ClientAddr>() {
         Some(ClientAddr(IpAddr::V4(address))) => address.octets().to_vec(),
         Some(ClientAddr(IpAddr::V6(address))) => address.octets().to_vec(),
@@ -101,5 +101,5 @@ pub(super) fn fingerprint(request: &Parts, body: &[u8]) -> Digest {
 }
 
 fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
-    *Sha256::of_list(parts).as_bytes()
+    *Sha256::digest_list(parts).as_bytes()
 }

@@ -20,16 +20,16 @@ use tracing::Instrument as _;
 
 use super::{
     Idempotency, IdempotencySettings,
-    answer::{Answer, is_final},
-    handle::{Apart, Claim, Progress},
+    answer::{StoredResponse, is_final},
+    handle::{CommitState, RequestClaim, TenantResponse},
     in_progress,
     key::{self, Digest, HEADER},
-    store::{Claimed, Keys},
+    store::{ClaimOutcome, IdempotencyKeys},
 };
 use crate::{
     clock::Clock,
     db::Db,
-    http::{Error, Request, Response, json::broken_body},
+    http::{Error, Request, Response, json::body_error},
     trace,
 };
 
@@ -40,7 +40,7 @@ use crate::{
 /// it can't distinguish share their keys.
 #[derive(Clone)]
 pub struct IdempotencyLayer {
-    keys: Arc<Keys>,
+    keys: Arc<IdempotencyKeys>,
     lease: Duration,
     required: bool,
 }
@@ -49,7 +49,7 @@ impl IdempotencyLayer {
     /// Creates a layer that stores keys in this database, on which [`MIGRATIONS`](super::MIGRATIONS) have run. An app
     /// creates its own.
     pub fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
-        Self { lease: settings.lease, keys: Arc::new(Keys::new(db, clock, settings)), required: false }
+        Self { lease: settings.lease, keys: Arc::new(IdempotencyKeys::new(db, clock, settings)), required: false }
     }
 
     /// Rejects a POST or PATCH without a key with 400 `IDEMPOTENCY_KEY_REQUIRED`.
@@ -72,12 +72,12 @@ impl IdempotencyLayer {
         self
     }
 
-    pub(super) fn keys(&self) -> &Keys {
+    pub(super) fn keys(&self) -> &IdempotencyKeys {
         &self.keys
     }
 
     /// Returns whether a request needs no key, or has its key handled already.
-    fn passes(&self, request: &Request) -> bool {
+    fn bypasses(&self, request: &Request) -> bool {
         let changes = matches!(*request.method(), Method::POST | Method::PATCH);
         if !changes {
             return true;
@@ -89,19 +89,19 @@ impl IdempotencyLayer {
         !self.required
     }
 
-    async fn answer<S>(self, request: Request, inner: S) -> Response
+    async fn handle<S>(self, request: Request, inner: S) -> Response
     where
         S: Service<Request, Error = Infallible> + Send + 'static,
         S::Response: IntoResponse,
         S::Future: Send,
     {
-        let asked = match Asked::read(request).await {
+        let asked = match KeyedRequest::read(request).await {
             Ok(asked) => asked,
             Err(error) => return error.into_response(),
         };
         // In a task of its own, which a client that disconnects does not cancel: its retry then gets the response.
         let keys = Arc::clone(&self.keys);
-        let task = keys.running.spawn(trace::carry(self.see_to(asked, inner)).in_current_span());
+        let task = keys.running.spawn(trace::propagate(self.claim_and_run(asked, inner)).in_current_span());
         match task.await {
             Ok(response) => response,
             Err(ended) => match ended.try_into_panic() {
@@ -111,34 +111,36 @@ impl IdempotencyLayer {
         }
     }
 
-    async fn see_to<S>(self, asked: Asked, inner: S) -> Response
+    async fn claim_and_run<S>(self, asked: KeyedRequest, inner: S) -> Response
     where
         S: Service<Request, Error = Infallible> + Send + 'static,
         S::Response: IntoResponse,
         S::Future: Send,
     {
         match self.claim(&asked.scope, &asked.fingerprint).await {
-            Ok(Claimed::Own(owner, until)) => {
-                let Asked { parts, body, key, scope, .. } = asked;
+            Ok(ClaimOutcome::Acquired(owner, until)) => {
+                let KeyedRequest { parts, body, key, scope, .. } = asked;
                 let keys = Arc::clone(&self.keys);
-                let (progress, apart) = (Progress::default(), Mutex::default());
-                let claim = Claim { keys, key, scope, owner, until, progress, apart };
-                carry_out(Arc::new(claim), Request::from_parts(parts, Body::from(body)), inner).await
+                let (progress, apart) = (CommitState::default(), Mutex::default());
+                let claim = RequestClaim { keys, key, scope, owner, until, progress, tenant_response: apart };
+                run_handler(Arc::new(claim), Request::from_parts(parts, Body::from(body)), inner).await
             }
-            Ok(Claimed::Answered(answer)) => answer.replay(),
-            Ok(Claimed::Reused) => {
+            Ok(ClaimOutcome::Completed(answer)) => answer.replay(),
+            Ok(ClaimOutcome::KeyReused) => {
                 let message = "this Idempotency-Key was used for a different request; use a new key for a new request";
                 Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into_response()
             }
-            Ok(Claimed::InFlight(until)) => in_progress(until.since(self.keys.clock.now())).into_response(),
+            Ok(ClaimOutcome::InProgress(until)) => {
+                in_progress(until.duration_since(self.keys.clock.now())).into_response()
+            }
             Err(error) => Error::from(error).into_response(),
         }
     }
 
     /// Claims a key. If another request with the key is in progress, waits up to `IDEMPOTENCY_WAIT` for its end.
-    async fn claim(&self, scope: &Digest, fingerprint: &Digest) -> Result<Claimed, crate::db::Error> {
+    async fn claim(&self, scope: &Digest, fingerprint: &Digest) -> Result<ClaimOutcome, crate::db::Error> {
         const MAX_POLL_DELAY: Duration = Duration::from_millis(500);
-        let Keys { clock, settings, .. } = &*self.keys;
+        let IdempotencyKeys { clock, settings, .. } = &*self.keys;
         let began = clock.elapsed();
         let mut pause = Duration::from_millis(20);
         loop {
@@ -146,7 +148,7 @@ impl IdempotencyLayer {
             let ended = self.keys.ended(scope).notified();
             let claimed = self.keys.claim(scope, fingerprint, self.lease).await?;
             let left = settings.wait.saturating_sub(clock.elapsed().saturating_sub(began));
-            if !matches!(claimed, Claimed::InFlight(_)) || left.is_zero() {
+            if !matches!(claimed, ClaimOutcome::InProgress(_)) || left.is_zero() {
                 return Ok(claimed);
             }
             // Requests in other processes send no notification, so the check is repeated.
@@ -157,21 +159,21 @@ impl IdempotencyLayer {
 }
 
 /// Runs the handler within its lease, and stores its response.
-async fn carry_out<S>(claim: Arc<Claim>, mut request: Request, mut inner: S) -> Response
+async fn run_handler<S>(claim: Arc<RequestClaim>, mut request: Request, mut inner: S) -> Response
 where
     S: Service<Request, Error = Infallible> + Send + 'static,
     S::Response: IntoResponse,
     S::Future: Send,
 {
     request.extensions_mut().insert(Idempotency::new(Arc::clone(&claim)));
-    let left = claim.until.locked_until.since(claim.keys.clock.now());
+    let left = claim.until.locked_until.duration_since(claim.keys.clock.now());
     let work = async move {
         let Ok(response) = inner.call(request).await;
         response.into_response()
     };
     let ended = tokio::time::timeout(left, AssertUnwindSafe(work).catch_unwind()).await;
     match ended {
-        Ok(Ok(response)) => claim.settle(response).await,
+        Ok(Ok(response)) => claim.store_response(response).await,
         Ok(Err(panic)) => {
             claim.release().await;
             resume_unwind(panic)
@@ -184,20 +186,20 @@ where
     }
 }
 
-impl Claim {
+impl RequestClaim {
     /// Stores the response, unless the handler did.
-    async fn settle(self: &Arc<Self>, response: Response) -> Response {
-        let apart = self.take_apart();
-        if let Some(Apart { answer, others: true }) = apart {
+    async fn store_response(self: &Arc<Self>, response: Response) -> Response {
+        let apart = self.take_tenant_response();
+        if let Some(TenantResponse { answer, from_earlier_attempt: true }) = apart {
             // An earlier attempt carried out the request, but its process did not finish.
-            self.keep(&answer).await;
+            self.store(&answer).await;
             return answer.replay();
         }
         if self.progress.committed() {
             // A crash before this line leaves the claim until its lease ends; a retry then finds the row in the
             // tenant database.
-            if let Some(Apart { answer, .. }) = apart {
-                self.keep(&answer).await;
+            if let Some(TenantResponse { answer, .. }) = apart {
+                self.store(&answer).await;
             }
             self.keys.ended(&self.scope).notify_waiters();
             return response;
@@ -208,24 +210,24 @@ impl Claim {
             self.release().await;
             return response;
         }
-        let (response, answer) = match Answer::of(response).await {
+        let (response, answer) = match StoredResponse::read(response).await {
             Ok(read) => read,
             Err(error) => {
                 self.release().await;
                 return error.into_response();
             }
         };
-        self.keep(&answer).await;
+        self.store(&answer).await;
         response
     }
 
-    async fn keep(self: &Arc<Self>, answer: &Answer) {
+    async fn store(self: &Arc<Self>, answer: &StoredResponse) {
         match self.keys.complete(&self.scope, self.owner, answer).await {
             Ok(true) => {}
             Ok(false) => warn("the lease ended before the request did, and the request was carried out again"),
             Err(error) => {
                 warn(&format!("the response can't be stored; retrying until {}: {error}", self.until.locked_until));
-                self.end_later(Some(answer.clone()));
+                self.retry_in_background(Some(answer.clone()));
             }
         }
         self.keys.ended(&self.scope).notify_waiters();
@@ -235,14 +237,14 @@ impl Claim {
     async fn release(self: &Arc<Self>) {
         if let Err(error) = self.keys.release(&self.scope, self.owner).await {
             warn(&format!("the key can't be released; retrying until {}: {error}", self.until.locked_until));
-            self.end_later(None);
+            self.retry_in_background(None);
         }
         self.keys.ended(&self.scope).notify_waiters();
     }
 
     /// Stores the response, or releases the claim if there is none, as soon as the database is available. Gives up at
     /// the end of the lease.
-    fn end_later(self: &Arc<Self>, answer: Option<Answer>) {
+    fn retry_in_background(self: &Arc<Self>, answer: Option<StoredResponse>) {
         const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
         let claim = Arc::clone(self);
         self.keys.running.spawn(async move {
@@ -268,7 +270,7 @@ fn warn(what: &str) {
 }
 
 /// A request with a key, with its whole body.
-struct Asked {
+struct KeyedRequest {
     parts: Parts,
     body: axum::body::Bytes,
     key: String,
@@ -276,7 +278,7 @@ struct Asked {
     fingerprint: Digest,
 }
 
-impl Asked {
+impl KeyedRequest {
     async fn read(request: Request) -> Result<Self, Error> {
         if !request.headers().contains_key(HEADER) {
             let message = "the header `Idempotency-Key` is missing; send a unique key for each new request";
@@ -284,28 +286,28 @@ impl Asked {
         }
         let key = key::read(request.headers())?;
         let (parts, body) = request.with_limited_body().into_parts();
-        let body = body.collect().await.map_err(|error| broken_body(&error))?.to_bytes();
+        let body = body.collect().await.map_err(|error| body_error(&error))?.to_bytes();
         let (scope, fingerprint) = (key::scope(&parts, &key), key::fingerprint(&parts, &body));
         Ok(Self { parts, body, key, scope, fingerprint })
     }
 }
 
 impl<S> Layer<S> for IdempotencyLayer {
-    type Service = Idempotent<S>;
+    type Service = IdempotencyService<S>;
 
-    fn layer(&self, inner: S) -> Idempotent<S> {
-        Idempotent { inner, layer: self.clone() }
+    fn layer(&self, inner: S) -> IdempotencyService<S> {
+        IdempotencyService { inner, layer: self.clone() }
     }
 }
 
 /// Service of [`IdempotencyLayer`].
 #[derive(Clone, Debug)]
-pub struct Idempotent<S> {
+pub struct IdempotencyService<S> {
     inner: S,
     layer: IdempotencyLayer,
 }
 
-impl<S> Service<Request> for Idempotent<S>
+impl<S> Service<Request> for IdempotencyService<S>
 where
     S: Service<Request, Error = Infallible> + Clone + Send + 'static,
     S::Response: IntoResponse,
@@ -313,19 +315,19 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = IdempotentFuture<S::Future>;
+    type Future = IdempotencyFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if self.layer.passes(&request) {
-            return IdempotentFuture::Passed { future: self.inner.call(request) };
+        if self.layer.bypasses(&request) {
+            return IdempotencyFuture::Passed { future: self.inner.call(request) };
         }
         let ready = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, ready);
-        IdempotentFuture::Keyed { future: Box::pin(self.layer.clone().answer(request, inner)) }
+        IdempotencyFuture::Keyed { future: Box::pin(self.layer.clone().handle(request, inner)) }
     }
 }
 
@@ -333,7 +335,7 @@ pin_project! {
     /// Future of [`Idempotent`].
     #[project = IdempotentProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
-    pub enum IdempotentFuture<F> {
+    pub enum IdempotencyFuture<F> {
         Passed {
             #[pin]
             future: F,
@@ -342,7 +344,7 @@ pin_project! {
     }
 }
 
-impl<F, R> Future for IdempotentFuture<F>
+impl<F, R> Future for IdempotencyFuture<F>
 where
     F: Future<Output = Result<R, Infallible>>,
     R: IntoResponse,
@@ -359,7 +361,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for IdempotentFuture<F> {
+impl<F> fmt::Debug for IdempotencyFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdempotentFuture").finish_non_exhaustive()
     }

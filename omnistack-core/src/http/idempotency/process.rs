@@ -4,14 +4,14 @@ use std::{fmt, fs, io::ErrorKind, path::Path};
 
 /// A unique name of a process: the boot id of its machine, its namespace of process ids, its process id and its start
 /// time. Available on Linux only.
-pub(super) struct Process {
+pub(super) struct ProcessName {
     /// Where the process id is valid: boot id and namespace.
-    place: String,
+    namespace: String,
     id: u32,
     started: String,
 }
 
-impl Process {
+impl ProcessName {
     /// Returns this process. Returns `None` if the operating system does not provide the parts of the name.
     pub(super) fn own() -> Option<Self> {
         let id = std::process::id();
@@ -23,7 +23,7 @@ impl Process {
         let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
         let place = format!("{}/{}", boot.trim(), namespace.to_str()?);
         let started = started(&fs::read_to_string("/proc/self/stat").ok()?)?;
-        Some(Self { place, id, started })
+        Some(Self { namespace: place, id, started })
     }
 
     /// Returns whether a process with this name ran on the same machine and in the same namespace, and has ended.
@@ -31,7 +31,7 @@ impl Process {
         let mut parts = name.rsplitn(3, '/');
         let (Some(then), Some(id), Some(place)) = (parts.next(), parts.next(), parts.next()) else { return false };
         // If the first process is hidden, other processes are hidden too.
-        if place != self.place || id.parse::<u32>().is_err() || !Path::new("/proc/1/stat").exists() {
+        if place != self.namespace || id.parse::<u32>().is_err() || !Path::new("/proc/1/stat").exists() {
             return false;
         }
         match fs::read_to_string(format!("/proc/{id}/stat")) {
@@ -41,9 +41,9 @@ impl Process {
     }
 }
 
-impl fmt::Display for Process {
+impl fmt::Display for ProcessName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.place, self.id, self.started)
+        write!(f, "{}/{}/{}", self.namespace, self.id, self.started)
     }
 }
 

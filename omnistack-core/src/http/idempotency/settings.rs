@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-crate::section! {
+crate::settings! {
     /// Idempotency keys.
     pub struct IdempotencySettings {
         /// How long a key and its response are stored, from the time of the request.
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_reference() {
-        let read: IdempotencySettings = Config::from_pairs([("APP_ENV", "test")]).section().unwrap();
+        let read: IdempotencySettings = Config::from_pairs([("APP_ENV", "test")]).read_settings().unwrap();
         let made = IdempotencySettings::default();
         assert_eq!((read.retention, read.wait, read.lease), (made.retention, made.wait, made.lease));
     }

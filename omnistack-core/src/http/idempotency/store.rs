@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     IdempotencySettings,
-    answer::{Answer, Head},
+    answer::{StoredHead, StoredResponse},
     key::Digest,
-    process::Process,
+    process::ProcessName,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -24,55 +24,55 @@ use crate::{
 };
 
 /// Marker type of attempt ids. An attempt is the owner of a claim.
-pub(super) enum Attempt {}
+pub(super) enum AttemptMarker {}
 
 /// The idempotency keys of an app.
-pub(super) struct Keys {
+pub(super) struct IdempotencyKeys {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) settings: IdempotencySettings,
     /// Requests in progress, including those whose client has disconnected.
     pub(super) running: TaskTracker,
-    process: LazyLock<Option<Process>>,
+    process: LazyLock<Option<ProcessName>>,
     /// Notified when a request of this process ends; indexed by the first byte of its scope.
     ended: [Notify; 64],
 }
 
 /// The end of a claim's lease, and of the key's retention.
 #[derive(Clone, Copy)]
-pub(super) struct Lease {
+pub(super) struct ClaimLease {
     pub(super) locked_until: Timestamp,
     pub(super) expires_at: Timestamp,
 }
 
 /// Result of claiming a key.
-pub(super) enum Claimed {
+pub(super) enum ClaimOutcome {
     /// The caller must carry out the request, as this owner, within the lease.
-    Own(Id<Attempt>, Lease),
+    Acquired(Id<AttemptMarker>, ClaimLease),
     /// The request was carried out.
-    Answered(Answer),
+    Completed(StoredResponse),
     /// The key was used for a different request.
-    Reused,
+    KeyReused,
     /// The request is in progress. Its lease ends at this time.
-    InFlight(Timestamp),
+    InProgress(Timestamp),
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct KeyRow {
     fingerprint: Vec<u8>,
-    owner: Id<Attempt>,
+    owner: Id<AttemptMarker>,
     process: Option<String>,
     locked_until: Timestamp,
     expires_at: Timestamp,
     status: Option<i32>,
-    head: Option<Json<Head>>,
+    head: Option<Json<StoredHead>>,
     body: Option<Vec<u8>>,
 }
 
 const FIND: &str = "select fingerprint, owner, process, locked_until, expires_at, status, head, body \
                     from idempotency_keys where scope = $1";
 
-const CLAIM: Sql = same(
+const CLAIM: Sql = both_dialects(
     "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
      values ($1, $2, $3, $4, $5, $6) on conflict (scope) do nothing",
 );
@@ -105,14 +105,14 @@ const SWEEP: Sql = Sql {
              order by expires_at limit $2)",
 };
 
-const fn same(sql: &'static str) -> Sql {
+const fn both_dialects(sql: &'static str) -> Sql {
     Sql { postgres: sql, sqlite: sql }
 }
 
-impl Keys {
+impl IdempotencyKeys {
     pub(super) fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
         let ended = std::array::from_fn(|_| Notify::new());
-        Self { db, clock, settings, running: TaskTracker::new(), process: LazyLock::new(Process::own), ended }
+        Self { db, clock, settings, running: TaskTracker::new(), process: LazyLock::new(ProcessName::own), ended }
     }
 
     /// Returns the notification for the end of this request.
@@ -127,12 +127,12 @@ impl Keys {
         scope: &Digest,
         fingerprint: &Digest,
         lease: Duration,
-    ) -> Result<Claimed, db::Error> {
+    ) -> Result<ClaimOutcome, db::Error> {
         loop {
-            let found = self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
+            let found = self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<KeyRow>().await?;
             let now = self.clock.now();
             let owner = Id::new(now);
-            let until = Lease { locked_until: now + lease, expires_at: now + self.settings.retention.max(lease) };
+            let until = ClaimLease { locked_until: now + lease, expires_at: now + self.settings.retention.max(lease) };
             let claim = |sql: Sql| {
                 let query = self.db.query(sql).bind(scope.to_vec()).bind(fingerprint.to_vec()).bind(owner);
                 let query = query.bind(until.locked_until).bind(until.expires_at);
@@ -140,24 +140,28 @@ impl Keys {
             };
             let Some(row) = found else {
                 if claim(CLAIM).execute().await? == 1 {
-                    return Ok(Claimed::Own(owner, until));
+                    return Ok(ClaimOutcome::Acquired(owner, until));
                 }
                 continue;
             };
             let is_dead = row.process.as_deref().is_some_and(|process| self.is_dead(process));
             if row.expires_at > now {
                 if row.fingerprint != fingerprint {
-                    return Ok(Claimed::Reused);
+                    return Ok(ClaimOutcome::KeyReused);
                 }
                 if let Some(status) = row.status {
-                    return Ok(Claimed::Answered(answer(status, row.head, row.body)));
+                    return Ok(ClaimOutcome::Completed(answer(status, row.head, row.body)));
                 }
                 if row.locked_until > now && !is_dead {
-                    return Ok(Claimed::InFlight(row.locked_until));
+                    return Ok(ClaimOutcome::InProgress(row.locked_until));
                 }
             }
             let taken = claim(TAKE_OVER).bind(row.owner).bind(now).bind(is_dead).execute().await?;
-            return Ok(if taken == 1 { Claimed::Own(owner, until) } else { Claimed::InFlight(row.locked_until) });
+            return Ok(if taken == 1 {
+                ClaimOutcome::Acquired(owner, until)
+            } else {
+                ClaimOutcome::InProgress(row.locked_until)
+            });
         }
     }
 
@@ -170,14 +174,14 @@ impl Keys {
     pub(super) async fn complete(
         &self,
         scope: &Digest,
-        owner: Id<Attempt>,
-        answer: &Answer,
+        owner: Id<AttemptMarker>,
+        answer: &StoredResponse,
     ) -> Result<bool, db::Error> {
         complete(self.db.query(COMPLETE), scope, owner, answer).execute().await.map(|changed| changed == 1)
     }
 
     /// Releases the claim, unless the request is completed or another attempt owns it.
-    pub(super) async fn release(&self, scope: &Digest, owner: Id<Attempt>) -> Result<(), db::Error> {
+    pub(super) async fn release(&self, scope: &Digest, owner: Id<AttemptMarker>) -> Result<(), db::Error> {
         self.db.query(RELEASE).bind(scope.to_vec()).bind(owner).execute().await.map(drop)
     }
 
@@ -191,51 +195,60 @@ impl Keys {
 pub(super) async fn complete_in(
     tx: &mut Tx,
     scope: &Digest,
-    owner: Id<Attempt>,
-    answer: &Answer,
+    owner: Id<AttemptMarker>,
+    answer: &StoredResponse,
 ) -> Result<bool, db::Error> {
     complete(tx.query(COMPLETE), scope, owner, answer).execute().await.map(|changed| changed == 1)
 }
 
 /// Returns whether this attempt still owns the request. It remains the owner until the transaction ends.
-pub(super) async fn confirm_in(tx: &mut Tx, scope: &Digest, owner: Id<Attempt>) -> Result<bool, db::Error> {
+pub(super) async fn confirm_in(tx: &mut Tx, scope: &Digest, owner: Id<AttemptMarker>) -> Result<bool, db::Error> {
     tx.query(CONFIRM).bind(scope.to_vec()).bind(owner).execute().await.map(|changed| changed == 1)
 }
 
 /// For a tenant database, which has no claims: the first attempt to insert the row has carried out the request, and
 /// the transactions of other attempts are rolled back.
-const FIRST: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
+const INSERT_RESPONSE: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
                      values ($1, $1, $2, $6, $7, $3, $4, $5) \
                      on conflict (scope) do update set owner = $2, locked_until = $6, expires_at = $7, status = $3, head = $4, \
                      body = $5 where idempotency_keys.expires_at <= $8";
 
 /// Like [`complete_in`], but in a transaction of a tenant database.
-pub(super) async fn complete_apart(
+pub(super) async fn complete_in_tenant_database(
     tx: &mut Tx,
-    (scope, owner, until): (&Digest, Id<Attempt>, Lease),
-    answer: &Answer,
+    (scope, owner, until): (&Digest, Id<AttemptMarker>, ClaimLease),
+    answer: &StoredResponse,
     now: Timestamp,
 ) -> Result<bool, db::Error> {
-    let query = complete(tx.query(FIRST), scope, owner, answer);
+    let query = complete(tx.query(INSERT_RESPONSE), scope, owner, answer);
     query.bind(until.locked_until).bind(until.expires_at).bind(now).execute().await.map(|changed| changed == 1)
 }
 
 /// Returns the response that is stored in a tenant database, if any.
-pub(super) async fn answered_apart(tx: &mut Tx, scope: &Digest, now: Timestamp) -> Result<Option<Answer>, db::Error> {
-    let row = tx.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
+pub(super) async fn find_in_tenant_database(
+    tx: &mut Tx,
+    scope: &Digest,
+    now: Timestamp,
+) -> Result<Option<StoredResponse>, db::Error> {
+    let row = tx.query(FIND).bind(scope.to_vec()).fetch_optional::<KeyRow>().await?;
     let row = row.filter(|row| row.expires_at > now);
     Ok(row.and_then(|row| Some(answer(row.status?, row.head, row.body))))
 }
 
-fn complete<'a>(query: db::Query<'a>, scope: &Digest, owner: Id<Attempt>, answer: &Answer) -> db::Query<'a> {
+fn complete<'a>(
+    query: db::Query<'a>,
+    scope: &Digest,
+    owner: Id<AttemptMarker>,
+    answer: &StoredResponse,
+) -> db::Query<'a> {
     let body = answer.body.as_ref().map(|body| body.to_vec());
     let query = query.bind(scope.to_vec()).bind(owner).bind(i32::from(answer.status.as_u16()));
     query.bind(Json(answer.head.clone())).bind(body)
 }
 
-fn answer(status: i32, head: Option<Json<Head>>, body: Option<Vec<u8>>) -> Answer {
+fn answer(status: i32, head: Option<Json<StoredHead>>, body: Option<Vec<u8>>) -> StoredResponse {
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    Answer {
+    StoredResponse {
         status: status.unwrap_or(StatusCode::OK),
         head: head.map(|head| head.0).unwrap_or_default(),
         body: body.map(Bytes::from),

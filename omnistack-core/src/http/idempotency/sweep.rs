@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::IdempotencyLayer;
-use crate::{app::Shutdown, db};
+use crate::{app::ShutdownToken, db};
 
 /// Time between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
@@ -33,7 +33,7 @@ impl IdempotencyLayer {
     ///
     /// # Errors
     /// Fails if a sweep fails. The caller should run it again.
-    pub async fn keep(self, shutdown: Shutdown) -> Result<(), db::Error> {
+    pub async fn run_sweeper(self, shutdown: ShutdownToken) -> Result<(), db::Error> {
         while shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_INTERVAL)).await.is_some() {
             let deleted = self.sweep().await?;
             if deleted > 0 {

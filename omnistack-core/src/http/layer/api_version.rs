@@ -8,7 +8,7 @@ use http::{
     uri::{Parts, PathAndQuery},
 };
 
-use super::{After, Step, step_layer};
+use super::{RequestHook, ResponseHook, step_layer};
 use crate::http::{ApiVersion, Error, Request, Response, VersionPolicy};
 
 const ACCEPT_VERSION: HeaderName = HeaderName::from_static("accept-version");
@@ -22,10 +22,10 @@ const LATEST_VERSION: HeaderName = HeaderName::from_static("x-api-latest-version
 /// written for. Responses have `X-API-Version` and `X-API-Latest-Version`; those of a deprecated version also have
 /// `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link`.
 #[derive(Clone, Debug)]
-pub struct ApiVersionLayer(Arc<Served>);
+pub struct ApiVersionLayer(Arc<ServedVersions>);
 
 #[derive(Debug)]
-struct Served {
+struct ServedVersions {
     /// By version: the headers of a deprecation, if it is deprecated.
     versions: BTreeMap<ApiVersion, Option<Arc<HeaderMap>>>,
     oldest: ApiVersion,
@@ -41,28 +41,28 @@ impl ApiVersionLayer {
         let versions: BTreeMap<_, _> = versions.into_iter().map(|version| (version, deprecation(version))).collect();
         let oldest = versions.keys().next().copied().unwrap_or_default();
         let latest = versions.keys().next_back().copied().unwrap_or_default();
-        Self(Arc::new(Served { versions, oldest, latest }))
+        Self(Arc::new(ServedVersions { versions, oldest, latest }))
     }
 
     /// Returns the version that a header requests, or the oldest. Fails with 400 `UNSUPPORTED_API_VERSION`.
-    fn asked(&self, request: &Request) -> Result<ApiVersion, Error> {
+    fn requested_version(&self, request: &Request) -> Result<ApiVersion, Error> {
         let asked = request.headers().get(ACCEPT_VERSION).or_else(|| request.headers().get(API_VERSION));
         let Some(asked) = asked else { return Ok(self.0.oldest) };
         let asked = ApiVersion::from_str(asked.to_str().unwrap_or_default()).ok();
         asked.filter(|version| self.0.versions.contains_key(version)).ok_or_else(|| {
             let served: Vec<_> = self.0.versions.keys().map(ToString::to_string).collect();
             Error::bad_request("UNSUPPORTED_API_VERSION", format!("this API serves {}", served.join(", ")))
-                .detail("supported", served)
+                .with_detail("supported", served)
         })
     }
 }
 
 step_layer!(ApiVersionLayer);
 
-impl Step for ApiVersionLayer {
-    type After = Option<Answered>;
+impl RequestHook for ApiVersionLayer {
+    type After = Option<VersionHeaders>;
 
-    fn request(&self, request: &mut Request) -> Result<Option<Answered>, Response> {
+    fn request(&self, request: &mut Request) -> Result<Option<VersionHeaders>, Response> {
         let Some(rest) = request.uri().path().strip_prefix("/api/") else {
             return Ok(None);
         };
@@ -70,26 +70,30 @@ impl Step for ApiVersionLayer {
         let version = match named.and_then(|segment| ApiVersion::from_str(segment).ok()) {
             Some(version) => version,
             None => {
-                let version = self.asked(request).map_err(Error::into_response)?;
+                let version = self.requested_version(request).map_err(Error::into_response)?;
                 *request.uri_mut() = with_version(request.uri(), rest, version);
                 version
             }
         };
         request.extensions_mut().insert(version);
         let served = self.0.versions.get(&version);
-        Ok(served.map(|deprecation| Answered { version, latest: self.0.latest, deprecation: deprecation.clone() }))
+        Ok(served.map(|deprecation| VersionHeaders {
+            version,
+            latest: self.0.latest,
+            deprecation: deprecation.clone(),
+        }))
     }
 }
 
 /// Adds the version headers to the response.
 #[derive(Debug)]
-pub struct Answered {
+pub struct VersionHeaders {
     version: ApiVersion,
     latest: ApiVersion,
     deprecation: Option<Arc<HeaderMap>>,
 }
 
-impl After for Answered {
+impl ResponseHook for VersionHeaders {
     fn response(self, response: &mut Response) {
         let headers = response.headers_mut();
         headers.insert(API_VERSION, self.version.header());

@@ -5,7 +5,7 @@ use http::header;
 use http_body::Body as _;
 use http_body_util::Limited;
 
-use super::{Step, step_layer};
+use super::{RequestHook, step_layer};
 use crate::http::{Request, Response};
 
 /// Layer that rejects a body whose `Content-Length` is too large before reading any of it, and stops reading a body
@@ -24,7 +24,7 @@ impl BodyLimitLayer {
 
 step_layer!(BodyLimitLayer);
 
-impl Step for BodyLimitLayer {
+impl RequestHook for BodyLimitLayer {
     type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {

@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{Step, step_layer};
+use super::{RequestHook, step_layer};
 use crate::http::{Request, Response, header_parts};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -61,7 +61,7 @@ pub struct ClientAddr(pub IpAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-impl Step for ClientAddrLayer {
+impl RequestHook for ClientAddrLayer {
     type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {

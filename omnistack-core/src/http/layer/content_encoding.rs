@@ -4,7 +4,7 @@ use axum::response::IntoResponse as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 
-use super::{Step, step_layer};
+use super::{RequestHook, step_layer};
 use crate::http::{Error, Request, Response};
 
 /// Layer that rejects a body whose `Content-Encoding` is not `identity`, since no handler decodes it: 415
@@ -14,7 +14,7 @@ pub struct ContentEncodingLayer;
 
 step_layer!(ContentEncodingLayer);
 
-impl Step for ContentEncodingLayer {
+impl RequestHook for ContentEncodingLayer {
     type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {
@@ -24,7 +24,7 @@ impl Step for ContentEncodingLayer {
         let message =
             "the `Content-Encoding` of the body is not supported; send the body unencoded, without that header";
         let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_CONTENT_ENCODING", message);
-        Err(error.header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")).into_response())
+        Err(error.with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")).into_response())
     }
 }
 

@@ -7,10 +7,10 @@ use axum::{
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{After, RequestId, Step, step_layer};
+use super::{RequestHook, RequestId, ResponseHook, step_layer};
 use crate::{
     clock::Clock,
-    http::{Error, ErrorForm, Rendered, Request, Response, prefers},
+    http::{Error, ErrorFormat, RenderableError, Request, Response, prefers},
 };
 
 /// Layer that renders errors in the format that the client asks for, with the request id and the time. It also turns
@@ -33,32 +33,32 @@ impl ErrorLayer {
 
 step_layer!(ErrorLayer);
 
-impl Step for ErrorLayer {
-    type After = Render;
+impl RequestHook for ErrorLayer {
+    type After = RenderError;
 
-    fn request(&self, request: &mut Request) -> Result<Render, Response> {
+    fn request(&self, request: &mut Request) -> Result<RenderError, Response> {
         let id = request.extensions().get::<RequestId>().cloned();
-        Ok(Render { form: wanted(request), id, clock: self.clock.clone() })
+        Ok(RenderError { form: requested_format(request), id, clock: self.clock.clone() })
     }
 }
 
 /// Renders the response if it is an error.
 #[derive(Debug)]
-pub struct Render {
-    form: ErrorForm,
+pub struct RenderError {
+    form: ErrorFormat,
     id: Option<RequestId>,
     clock: Clock,
 }
 
-impl After for Render {
+impl ResponseHook for RenderError {
     fn response(self, response: &mut Response) {
         let status = response.status();
         if !(status.is_client_error() || status.is_server_error()) {
             return;
         }
-        let error = match response.extensions_mut().remove::<Rendered>() {
+        let error = match response.extensions_mut().remove::<RenderableError>() {
             Some(rendered) => rendered.0,
-            None if is_bare(response) => Error::new(status, code(status), message(response)).into(),
+            None if is_unformatted(response) => Error::new(status, code(status), message(response)).into(),
             None => return,
         };
         let id = self.id.as_ref().map(RequestId::as_str);
@@ -73,12 +73,12 @@ impl After for Render {
 }
 
 /// Returns the format that the client prefers.
-fn wanted(request: &Request) -> ErrorForm {
+fn requested_format(request: &Request) -> ErrorFormat {
     let asked = prefers(request.headers(), "application/problem+json", "application/json");
-    if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
+    if asked { ErrorFormat::Problem } else { ErrorFormat::Envelope }
 }
 
-fn is_bare(response: &Response) -> bool {
+fn is_unformatted(response: &Response) -> bool {
     response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 

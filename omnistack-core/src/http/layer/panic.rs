@@ -72,13 +72,13 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for CatchPanicFutu
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(future) = self.project().future.as_pin_mut() else {
-            return Poll::Ready(Ok(answer()));
+            return Poll::Ready(Ok(error_response()));
         };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
                 log(panic.as_ref());
-                Poll::Ready(Ok(answer()))
+                Poll::Ready(Ok(error_response()))
             }
         }
     }
@@ -88,6 +88,6 @@ fn log(panic: &(dyn Any + Send)) {
     tracing::error!(target: "omnistack::http", panic = panic_text(panic), "a handler panicked");
 }
 
-fn answer() -> Response {
+fn error_response() -> Response {
     Error::new(http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "an internal error occurred").into_response()
 }

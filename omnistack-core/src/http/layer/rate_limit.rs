@@ -20,10 +20,10 @@ use crate::{
     clock::Clock,
     http::{
         Rate, RateLimiter, RateLimits, Request, Response, SharedRateLimiter,
-        rate::{Fields, Tell},
+        rate::{RateLimitHeaderTemplate, RateLimitHeaders},
     },
 };
-use key::Key;
+use key::RateLimitSubject;
 
 /// Layer that limits the rate of requests, and rejects the rest with 429 `RATE_LIMIT_EXCEEDED` and `Retry-After`.
 /// Every response has `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), and with
@@ -33,26 +33,26 @@ use key::Key;
 /// Only a call to Redis is awaited, in a box.
 #[derive(Clone)]
 pub struct RateLimitLayer {
-    limiter: SharedRateLimiter<Key>,
+    limiter: SharedRateLimiter<RateLimitSubject>,
     by: RateLimitKey,
     cost: u32,
     exempt: &'static [&'static str],
-    fields: Fields,
+    fields: RateLimitHeaderTemplate,
 }
 
 impl RateLimitLayer {
     /// Creates a layer that counts in this process.
     pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
-        Self::keeping(RateLimiter::new(rate, clock).into(), by)
+        Self::with_limiter(RateLimiter::new(rate, clock).into(), by)
     }
 
     /// Creates a layer that counts where `limits` does: with Redis, for all replicas. There, layers with the same
     /// name and rate share their counters.
     pub fn shared(limits: &RateLimits, name: &str, rate: Rate, by: RateLimitKey) -> Self {
-        Self::keeping(limits.limiter(name, rate), by)
+        Self::with_limiter(limits.limiter(name, rate), by)
     }
 
-    fn keeping(limiter: SharedRateLimiter<Key>, by: RateLimitKey) -> Self {
+    fn with_limiter(limiter: SharedRateLimiter<RateLimitSubject>, by: RateLimitKey) -> Self {
         Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter }
     }
 
@@ -65,28 +65,28 @@ impl RateLimitLayer {
 
     /// Exempts requests for exactly these paths.
     #[must_use]
-    pub fn except(mut self, paths: &'static [&'static str]) -> Self {
+    pub fn exempt(mut self, paths: &'static [&'static str]) -> Self {
         self.exempt = paths;
         self
     }
 }
 
 impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimited<S>;
+    type Service = RateLimitService<S>;
 
-    fn layer(&self, inner: S) -> RateLimited<S> {
-        RateLimited { inner, layer: self.clone() }
+    fn layer(&self, inner: S) -> RateLimitService<S> {
+        RateLimitService { inner, layer: self.clone() }
     }
 }
 
 /// Service of [`RateLimitLayer`].
 #[derive(Clone, Debug)]
-pub struct RateLimited<S> {
+pub struct RateLimitService<S> {
     inner: S,
     layer: RateLimitLayer,
 }
 
-impl<S> Service<Request> for RateLimited<S>
+impl<S> Service<Request> for RateLimitService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -104,18 +104,18 @@ where
         if !layer.exempt.is_empty() && layer.exempt.contains(&request.uri().path()) {
             return RateLimitFuture::Called { future: self.inner.call(request), tell: None };
         }
-        match layer.limiter.check(&Key::of(layer.by, &request), layer.cost).now() {
+        match layer.limiter.check(&RateLimitSubject::of(layer.by, &request), layer.cost).try_ready() {
             Ok(verdict) if verdict.allowed => {
-                RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.fields.of(verdict)) }
+                RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.fields.headers(verdict)) }
             }
-            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.fields.of(verdict))) },
+            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.fields.headers(verdict))) },
             Err(asked) => {
                 // The clone that is ready is called; the other stays.
                 let copy = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, copy);
                 let fields = layer.fields.clone();
                 let answer = Box::pin(async move {
-                    let tell = fields.of(asked.await);
+                    let tell = fields.headers(asked.await);
                     if !tell.verdict.allowed {
                         return Ok(refusal(tell));
                     }
@@ -129,8 +129,8 @@ where
     }
 }
 
-fn refusal(tell: Tell) -> Response {
-    tell.refusal("requests").into_response()
+fn refusal(tell: RateLimitHeaders) -> Response {
+    tell.too_many_requests("requests").into_response()
 }
 
 pin_project! {
@@ -141,7 +141,7 @@ pin_project! {
         Called {
             #[pin]
             future: F,
-            tell: Option<Tell>,
+            tell: Option<RateLimitHeaders>,
         },
         Refused { answer: Option<Response> },
         Asking { answer: BoxFuture<'static, Result<Response, Infallible>> },

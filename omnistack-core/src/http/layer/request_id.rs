@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::{After, Step, step_layer};
+use super::{RequestHook, ResponseHook, step_layer};
 use crate::{
     clock::{Clock, Timestamp},
     http::{Request, Response},
@@ -46,23 +46,23 @@ impl RequestId {
     }
 }
 
-impl Step for RequestIdLayer {
-    type After = AddId;
+impl RequestHook for RequestIdLayer {
+    type After = RequestIdHeader;
 
-    fn request(&self, request: &mut Request) -> Result<AddId, Response> {
+    fn request(&self, request: &mut Request) -> Result<RequestIdHeader, Response> {
         let received = self.clock.now();
         let given = request.headers().get(HEADER).filter(|id| is_plain(id)).cloned();
         let id = given.unwrap_or_else(|| new_id(received));
         request.extensions_mut().insert(RequestId { id: id.clone(), received });
-        Ok(AddId(id))
+        Ok(RequestIdHeader(id))
     }
 }
 
 /// Adds the id to the response.
 #[derive(Debug)]
-pub struct AddId(HeaderValue);
+pub struct RequestIdHeader(HeaderValue);
 
-impl After for AddId {
+impl ResponseHook for RequestIdHeader {
     fn response(self, response: &mut Response) {
         response.headers_mut().insert(HEADER, self.0);
     }

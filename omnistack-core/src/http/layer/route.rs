@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::{
-    ContentEncodingLayer, Step as _, Unreadable,
+    ContentEncodingLayer, MalformedRequest, RequestHook as _,
     body_limit::BodyLimitLayer,
     timeout::{TimeoutFuture, watch_body},
 };
@@ -32,7 +32,7 @@ pub struct RouteLimits {
 impl RouteLimits {
     /// Returns the larger of both body limits and the longer of both timeouts.
     #[must_use]
-    pub fn widest(self, other: Self) -> Self {
+    pub fn union(self, other: Self) -> Self {
         let timeout = self.timeout.zip(other.timeout).map(|(one, another)| one.max(another));
         Self { body: self.body.max(other.body), timeout }
     }
@@ -55,14 +55,14 @@ impl MatchedRoute {
 ///
 /// It matches paths as axum does, with axum's matcher.
 #[derive(Clone)]
-pub struct RouteLayer(Arc<Table>);
+pub struct RouteLimitsLayer(Arc<RouteTable>);
 
-struct Table {
+struct RouteTable {
     routes: matchit::Router<(MatchedRoute, RouteLimits)>,
-    elsewhere: RouteLimits,
+    fallback: RouteLimits,
 }
 
-impl RouteLayer {
+impl RouteLimitsLayer {
     /// Creates a layer for these routes, by pattern. `elsewhere` applies to paths without a route.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl RouteLayer {
         routes: impl IntoIterator<Item = (String, RouteLimits)>,
         elsewhere: RouteLimits,
     ) -> Result<Self, InsertError> {
-        let mut table = Table { routes: matchit::Router::new(), elsewhere };
+        let mut table = RouteTable { routes: matchit::Router::new(), fallback: elsewhere };
         for (pattern, limits) in routes {
             let matched = MatchedRoute(pattern.as_str().into());
             table.routes.insert(pattern, (matched, limits))?;
@@ -82,33 +82,33 @@ impl RouteLayer {
     fn find(&self, path: &str) -> (Option<MatchedRoute>, RouteLimits) {
         match self.0.routes.at(path) {
             Ok(found) => (Some(found.value.0.clone()), found.value.1),
-            Err(_) => (None, self.0.elsewhere),
+            Err(_) => (None, self.0.fallback),
         }
     }
 }
 
-impl<S> Layer<S> for RouteLayer {
-    type Service = PerRoute<S>;
+impl<S> Layer<S> for RouteLimitsLayer {
+    type Service = RouteLimitsService<S>;
 
-    fn layer(&self, inner: S) -> PerRoute<S> {
-        PerRoute { inner, routes: self.clone() }
+    fn layer(&self, inner: S) -> RouteLimitsService<S> {
+        RouteLimitsService { inner, routes: self.clone() }
     }
 }
 
 /// Service of [`RouteLayer`].
 #[derive(Clone, Debug)]
-pub struct PerRoute<S> {
+pub struct RouteLimitsService<S> {
     inner: S,
-    routes: RouteLayer,
+    routes: RouteLimitsLayer,
 }
 
-impl<S> Service<Request> for PerRoute<S>
+impl<S> Service<Request> for RouteLimitsService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = PerRouteFuture<S::Future>;
+    type Future = RouteLimitsFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -117,9 +117,9 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let (route, limits) = self.routes.find(request.uri().path());
         // Such a request has no path, so it matches no route.
-        let unreadable = route.is_none().then(|| request.extensions().get::<Unreadable>()).flatten();
+        let unreadable = route.is_none().then(|| request.extensions().get::<MalformedRequest>()).flatten();
         let admitted = match unreadable {
-            Some(unreadable) => Err(unreadable.answer()),
+            Some(unreadable) => Err(unreadable.response()),
             None => match ContentEncodingLayer.request(&mut request) {
                 Ok(()) => BodyLimitLayer::new(limits.body).request(&mut request),
                 refused => refused,
@@ -132,13 +132,13 @@ where
             }
             Err(answer) => State::Refused { answer: Some(answer) },
         };
-        PerRouteFuture { state, route }
+        RouteLimitsFuture { state, route }
     }
 }
 
 pin_project! {
     /// Future of [`PerRoute`].
-    pub struct PerRouteFuture<F> {
+    pub struct RouteLimitsFuture<F> {
         #[pin]
         state: State<F>,
         route: Option<MatchedRoute>,
@@ -156,7 +156,7 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for PerRouteFuture<F> {
+impl<F: Future<Output = Result<Response, Infallible>>> Future for RouteLimitsFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -178,13 +178,13 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for PerRouteFuture
     }
 }
 
-impl fmt::Debug for RouteLayer {
+impl fmt::Debug for RouteLimitsLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouteLayer").field("elsewhere", &self.0.elsewhere).finish_non_exhaustive()
+        f.debug_struct("RouteLayer").field("elsewhere", &self.0.fallback).finish_non_exhaustive()
     }
 }
 
-impl<F> fmt::Debug for PerRouteFuture<F> {
+impl<F> fmt::Debug for RouteLimitsFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerRouteFuture").field("route", &self.route).finish_non_exhaustive()
     }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{After, Step, step_layer};
+use super::{RequestHook, ResponseHook, step_layer};
 use crate::http::{Request, Response};
 
 /// Layer that adds security headers to responses that don't set them: to all responses those of the OWASP REST
@@ -46,7 +46,7 @@ const ON_PAGES: [(HeaderName, HeaderValue); 3] = [
 
 const TWO_YEARS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
-impl Step for SecurityHeadersLayer {
+impl RequestHook for SecurityHeadersLayer {
     type After = Self;
 
     fn request(&self, _: &mut Request) -> Result<Self, Response> {
@@ -54,7 +54,7 @@ impl Step for SecurityHeadersLayer {
     }
 }
 
-impl After for SecurityHeadersLayer {
+impl ResponseHook for SecurityHeadersLayer {
     fn response(self, response: &mut Response) {
         if response.status() == StatusCode::NOT_MODIFIED {
             return;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::IntoResponse as _;
 use http::{HeaderName, StatusCode, header};
 
-use super::{Step, step_layer};
+use super::{RequestHook, step_layer};
 use crate::http::{Error, Request, Response};
 
 /// The singleton fields that core reads.
@@ -24,20 +24,20 @@ const SINGLETONS: [HeaderName; 6] = [
 /// The fields are `Host`, `Authorization`, `Content-Type`, `Origin`, `Accept-Version`, `X-Api-Version` and those
 /// given to [`new`](Self::new).
 #[derive(Clone, Debug)]
-pub struct SingletonsLayer {
+pub struct SingletonHeadersLayer {
     names: Arc<[HeaderName]>,
 }
 
-impl SingletonsLayer {
+impl SingletonHeadersLayer {
     /// Creates a layer that also rejects repetitions of these headers.
     pub fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
         Self { names: SINGLETONS.into_iter().chain(names).collect() }
     }
 }
 
-step_layer!(SingletonsLayer);
+step_layer!(SingletonHeadersLayer);
 
-impl Step for SingletonsLayer {
+impl RequestHook for SingletonHeadersLayer {
     type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {

@@ -97,7 +97,7 @@ async fn axums_own_connect_info_names_the_client_as_well() {
 #[tokio::test]
 async fn the_route_is_known_outside_the_router() {
     let limits = RouteLimits { body: 3, timeout: None };
-    let route = RouteLayer::new([("/things/{id}".to_owned(), limits)], limits).unwrap();
+    let route = RouteLimitsLayer::new([("/things/{id}".to_owned(), limits)], limits).unwrap();
     let router = Router::new().route("/things/{id}", get(|| async {})).layer(route);
     let response = fetch(&router, "/things/7").await;
     assert_eq!(response.extensions().get::<MatchedRoute>().unwrap().as_str(), "/things/{id}");
@@ -177,7 +177,7 @@ async fn a_guard_passes_a_failure_to_tell_on() {
         }
     }
 
-    let router = hello().layer(GuardLayer::new(crate::app::Audience::App, Authenticator::new(Away)));
+    let router = hello().layer(GuardLayer::new(crate::app::AccessLevel::App, Authenticator::new(Away)));
     let response = fetch(&router, "/").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["retry-after"], "1");
@@ -187,7 +187,7 @@ async fn a_guard_passes_a_failure_to_tell_on() {
 #[derive(Clone)]
 struct Mark(Arc<str>);
 
-impl Step for Mark {
+impl RequestHook for Mark {
     type After = Self;
 
     fn request(&self, request: &mut Request) -> Result<Self, Response> {
@@ -198,7 +198,7 @@ impl Step for Mark {
     }
 }
 
-impl After for Mark {
+impl ResponseHook for Mark {
     fn response(self, response: &mut Response) {
         response.headers_mut().insert(HeaderName::from_static("marked"), self.0.parse().unwrap());
     }
@@ -206,12 +206,12 @@ impl After for Mark {
 
 #[tokio::test]
 async fn a_step_is_a_layer_and_may_be_off() {
-    let router = hello().layer(StepLayer(Some(Mark("seen".into()))));
+    let router = hello().layer(HookLayer(Some(Mark("seen".into()))));
     assert_eq!(fetch(&router, "/").await.headers()["marked"], "seen");
     let refused = send(&router, http::Request::get("/").header("refuse", "1"), Body::empty()).await;
     assert_eq!(refused.status(), StatusCode::IM_A_TEAPOT);
     assert!(!refused.headers().contains_key("marked"), "a rejected request skips the step's response part");
-    let off = hello().layer(StepLayer(None::<Mark>));
+    let off = hello().layer(HookLayer(None::<Mark>));
     assert!(!fetch(&off, "/").await.headers().contains_key("marked"));
 }
 

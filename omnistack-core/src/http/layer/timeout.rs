@@ -75,16 +75,16 @@ where
 }
 
 /// Whether the client is still sending the body; `None` for a request without a body.
-type Reading = Option<Arc<AtomicBool>>;
+type BodyProgress = Option<Arc<AtomicBool>>;
 
 /// Watches the body, to distinguish a slow client from a slow handler.
-pub(super) fn watch_body(request: &mut Request) -> Reading {
+pub(super) fn watch_body(request: &mut Request) -> BodyProgress {
     if request.body().is_end_stream() {
         return None;
     }
     let reading = Arc::new(AtomicBool::new(true));
     let inner = std::mem::replace(request.body_mut(), Body::empty());
-    *request.body_mut() = Body::new(Watched { inner, reading: Arc::clone(&reading) });
+    *request.body_mut() = Body::new(WatchedBody { inner, reading: Arc::clone(&reading) });
     Some(reading)
 }
 
@@ -97,12 +97,12 @@ pin_project! {
         after: Option<Duration>,
         // Created when it is first needed: the future stays small for the many requests that need none.
         timer: Option<Pin<Box<Sleep>>>,
-        reading: Reading,
+        reading: BodyProgress,
     }
 }
 
 impl<F> TimeoutFuture<F> {
-    pub(super) fn new(future: F, after: Option<Duration>, reading: Reading) -> Self {
+    pub(super) fn new(future: F, after: Option<Duration>, reading: BodyProgress) -> Self {
         Self { future, after, timer: None, reading }
     }
 }
@@ -135,14 +135,14 @@ where
 }
 
 pin_project! {
-    struct Watched {
+    struct WatchedBody {
         #[pin]
         inner: Body,
         reading: Arc<AtomicBool>,
     }
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for WatchedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

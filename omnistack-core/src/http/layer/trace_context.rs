@@ -9,7 +9,7 @@ use tower::{Layer, Service};
 
 use crate::{
     http::{Request, Response},
-    trace::{TraceContext, Within, within},
+    trace::{TraceContext, WithTrace, with_trace},
 };
 
 /// Layer that runs each request in the trace of its `traceparent` and `tracestate` headers, so that
@@ -19,33 +19,33 @@ use crate::{
 pub struct TraceContextLayer;
 
 impl<S> Layer<S> for TraceContextLayer {
-    type Service = Traced<S>;
+    type Service = TraceContextService<S>;
 
-    fn layer(&self, inner: S) -> Traced<S> {
-        Traced { inner }
+    fn layer(&self, inner: S) -> TraceContextService<S> {
+        TraceContextService { inner }
     }
 }
 
 /// Service of [`TraceContextLayer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Traced<S> {
+pub struct TraceContextService<S> {
     inner: S,
 }
 
-impl<S> Service<Request> for Traced<S>
+impl<S> Service<Request> for TraceContextService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Within<S::Future>;
+    type Future = WithTrace<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let trace = TraceContext::of_headers(request.headers());
-        within(trace, self.inner.call(request))
+        let trace = TraceContext::from_headers(request.headers());
+        with_trace(trace, self.inner.call(request))
     }
 }

@@ -8,9 +8,9 @@ use crate::http::{Error, Response};
 /// Reason why the server could not read a request. It is in the extensions of the request for `*` that the server
 /// creates in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum MalformedRequest {
     /// The request is not HTTP, or violates HTTP: 400.
-    NoHttp,
+    NotHttp,
     /// `Host` is missing or malformed (RFC 9112, section 3.2): 400.
     Host,
     /// The path is longer than 64 KiB: 414.
@@ -19,19 +19,19 @@ pub enum Unreadable {
     HeadersTooLarge,
 }
 
-impl Unreadable {
+impl MalformedRequest {
     /// Returns the status of the response.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHttp | Self::Host => StatusCode::BAD_REQUEST,
+            Self::NotHttp | Self::Host => StatusCode::BAD_REQUEST,
             Self::PathTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         }
     }
 
-    pub(super) fn answer(self) -> Response {
+    pub(super) fn response(self) -> Response {
         let (code, message) = match self {
-            Self::NoHttp => ("MALFORMED_REQUEST", "the request is not valid HTTP/1.1"),
+            Self::NotHttp => ("MALFORMED_REQUEST", "the request is not valid HTTP/1.1"),
             Self::Host => ("MALFORMED_REQUEST", "`Host` is missing or malformed; send the host of the request's URL"),
             Self::PathTooLong => ("URI_TOO_LONG", "the path and query are too long; send long values in the body"),
             Self::HeadersTooLarge => {

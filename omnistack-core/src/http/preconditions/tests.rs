@@ -87,6 +87,6 @@ async fn parts_are_of_the_same_state() {
 fn a_weak_tag_is_no_match_for_what_is_to_be_exact() {
     let weak = Validators::etag("W/\"a\"");
     let tag = |text: &'static str| tags(text.as_bytes()).next().unwrap();
-    assert!(!weak.is(&tag("\"a\"")) && !weak.is(&tag("W/\"a\"")));
-    assert!(weak.is_like(&tag("\"a\"")) && weak.is_like(&tag("W/\"a\"")));
+    assert!(!weak.matches_strongly(&tag("\"a\"")) && !weak.matches_strongly(&tag("W/\"a\"")));
+    assert!(weak.matches_weakly(&tag("\"a\"")) && weak.matches_weakly(&tag("W/\"a\"")));
 }

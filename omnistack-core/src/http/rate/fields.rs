@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Rate, Verdict};
+use super::{Rate, RateLimitDecision};
 use crate::http::Error;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -18,7 +18,7 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const RESERVED_HEADERS: usize = 10;
 
 /// The parts of the headers that are the same for all responses of a limiter.
-pub(crate) struct Fields {
+pub(crate) struct RateLimitHeaderTemplate {
     /// Name of the policy, such as `"default"`.
     name: &'static str,
     /// `RateLimit-Policy`, such as `"default";q=100;w=60`: the quota, and the period in whole seconds.
@@ -27,20 +27,20 @@ pub(crate) struct Fields {
     limit: Option<HeaderValue>,
 }
 
-impl Fields {
+impl RateLimitHeaderTemplate {
     pub(crate) fn new(name: &'static str, rate: Rate, legacy: bool) -> Self {
         let policy = format!("\"{name}\";q={};w={}", rate.quota, rate.window.as_secs().max(1));
         Self { name, policy: value(policy), limit: legacy.then(|| HeaderValue::from(rate.quota)) }
     }
 
-    pub(crate) fn of(&self, verdict: Verdict) -> Tell {
-        Tell { name: self.name, policy: self.policy.clone(), limit: self.limit.clone(), verdict }
+    pub(crate) fn headers(&self, verdict: RateLimitDecision) -> RateLimitHeaders {
+        RateLimitHeaders { name: self.name, policy: self.policy.clone(), limit: self.limit.clone(), verdict }
     }
 }
 
 /// Copies the header values: the server clones the stack once per connection, and connections on different CPU cores
 /// then share no reference counter.
-impl Clone for Fields {
+impl Clone for RateLimitHeaderTemplate {
     fn clone(&self) -> Self {
         let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
         Self { name: self.name, policy: own(&self.policy), limit: self.limit.as_ref().map(own) }
@@ -49,21 +49,21 @@ impl Clone for Fields {
 
 /// The rate limit headers of a response.
 #[derive(Debug)]
-pub struct Tell {
+pub struct RateLimitHeaders {
     name: &'static str,
     policy: HeaderValue,
     limit: Option<HeaderValue>,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: RateLimitDecision,
 }
 
-impl Tell {
+impl RateLimitHeaders {
     /// Adds the headers, unless an inner rate limit has added its own, which is more specific.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         if headers.contains_key(RATE_LIMIT) {
             return;
         }
         headers.reserve(RESERVED_HEADERS);
-        let reset = whole(self.verdict.reset);
+        let reset = whole_seconds(self.verdict.reset);
         let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (remaining, seconds) = (remaining.format(self.verdict.remaining), seconds.format(reset));
         headers.insert(RATE_LIMIT, value(["\"", self.name, "\";r=", remaining, ";t=", seconds].concat()));
@@ -76,20 +76,20 @@ impl Tell {
     }
 
     /// Returns the 429 `RATE_LIMIT_EXCEEDED` error. `what` names what there was too much of.
-    pub(crate) fn refusal(self, what: &str) -> Error {
-        let seconds = whole(self.verdict.retry_after);
+    pub(crate) fn too_many_requests(self, what: &str) -> Error {
+        let seconds = whole_seconds(self.verdict.retry_after);
         let message = format!("too many {what}; try again in {seconds} s");
         let mut headers = HeaderMap::new();
         self.write(&mut headers);
         let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
-            .detail("retry_after_seconds", seconds)
-            .header(header::RETRY_AFTER, HeaderValue::from(seconds));
-        headers.iter().fold(error, |error, (name, value)| error.header(name.clone(), value.clone()))
+            .with_detail("retry_after_seconds", seconds)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds));
+        headers.iter().fold(error, |error, (name, value)| error.with_header(name.clone(), value.clone()))
     }
 }
 
 /// Returns whole seconds, rounded up, so that a caller who waits this long has waited long enough.
-fn whole(time: Duration) -> u64 {
+fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use hashbrown::HashTable;
 
-use super::{Rate, State, Terms, Tick, Verdict};
+use super::{CompiledRate, Rate, RateLimitDecision, RateState, TimeUnit};
 use crate::clock::Clock;
 
 pub(super) const SHARDS: usize = 32;
@@ -35,7 +35,7 @@ const SWEEP_INTERVAL_NANOS: u64 = 10_000_000;
 #[derive(Clone)]
 pub struct RateLimiter<K> {
     rate: Rate,
-    terms: Terms,
+    terms: CompiledRate,
     clock: Clock,
     pub(super) shards: Arc<[Shard<K>; SHARDS]>,
     hasher: RandomState,
@@ -43,19 +43,19 @@ pub struct RateLimiter<K> {
 
 /// A shard, aligned to cache lines of its own, so that threads that use different shards don't slow each other down.
 #[repr(align(128))]
-pub(super) struct Shard<K>(pub(super) Mutex<Keys<K>>);
+pub(super) struct Shard<K>(pub(super) Mutex<ShardState<K>>);
 
-pub(super) struct Keys<K> {
-    pub(super) known: HashTable<(K, State)>,
+pub(super) struct ShardState<K> {
+    pub(super) entries: HashTable<(K, RateState)>,
     /// Common state of the keys that did not fit in the table.
-    others: State,
+    overflow: RateState,
     /// Time of the next search for keys that have recovered.
     sweep_at: u64,
 }
 
 impl<K> Default for Shard<K> {
     fn default() -> Self {
-        Self(Mutex::new(Keys { known: HashTable::new(), others: State::default(), sweep_at: 0 }))
+        Self(Mutex::new(ShardState { entries: HashTable::new(), overflow: RateState::default(), sweep_at: 0 }))
     }
 }
 
@@ -63,36 +63,36 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Creates a limiter without counts.
     pub fn new(rate: Rate, clock: Clock) -> Self {
         let shards = Arc::new(std::array::from_fn(|_| Shard::default()));
-        Self { rate, terms: Terms::new(rate, Tick::Nano), clock, shards, hasher: RandomState::new() }
+        Self { rate, terms: CompiledRate::new(rate, TimeUnit::Nano), clock, shards, hasher: RandomState::new() }
     }
 
     /// Counts one request of `key` with this cost, if it is allowed. A cost above the burst, or above the quota of a
     /// sliding window, is never allowed.
-    pub fn check(&self, key: &K, cost: u32) -> Verdict {
+    pub fn check(&self, key: &K, cost: u32) -> RateLimitDecision {
         let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX >> 1);
         // Hashed once, for the shard and for the entry in it.
         let hash = self.hasher.hash_one(key);
         let shard = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
         let counted = {
             let mut keys = self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, state)) = keys.known.find_mut(place(hash), |(known, _)| known == key) {
-                let counted = self.terms.settle(now, *state, cost);
+            if let Some((_, state)) = keys.entries.find_mut(entry_hash(hash), |(known, _)| known == key) {
+                let counted = self.terms.count(now, *state, cost);
                 *state = counted.state;
                 counted
             } else if keys.has_room(&self.terms, now) {
-                let counted = self.terms.settle(now, State::default(), cost);
+                let counted = self.terms.count(now, RateState::default(), cost);
                 if counted.allowed {
-                    let rehash = |(key, _): &(K, State)| place(self.hasher.hash_one(key));
-                    keys.known.insert_unique(place(hash), (key.clone(), counted.state), rehash);
+                    let rehash = |(key, _): &(K, RateState)| entry_hash(self.hasher.hash_one(key));
+                    keys.entries.insert_unique(entry_hash(hash), (key.clone(), counted.state), rehash);
                 }
                 counted
             } else {
-                let counted = self.terms.settle(now, keys.others, cost);
-                keys.others = counted.state;
+                let counted = self.terms.count(now, keys.overflow, cost);
+                keys.overflow = counted.state;
                 counted
             }
         };
-        self.terms.tell(counted, cost)
+        self.terms.decide(counted, cost)
     }
 }
 
@@ -103,19 +103,19 @@ impl<K> RateLimiter<K> {
     }
 }
 
-impl<K> Keys<K> {
-    fn has_room(&mut self, terms: &Terms, now: u64) -> bool {
-        if self.known.len() >= MAX_KEYS_PER_SHARD && now >= self.sweep_at {
-            self.known.retain(|(_, state)| !terms.at_rest(now, *state));
+impl<K> ShardState<K> {
+    fn has_room(&mut self, terms: &CompiledRate, now: u64) -> bool {
+        if self.entries.len() >= MAX_KEYS_PER_SHARD && now >= self.sweep_at {
+            self.entries.retain(|(_, state)| !terms.has_recovered(now, *state));
             self.sweep_at = now.saturating_add(SWEEP_INTERVAL_NANOS);
         }
-        self.known.len() < MAX_KEYS_PER_SHARD
+        self.entries.len() < MAX_KEYS_PER_SHARD
     }
 }
 
 /// Returns the hash for a key's entry in its shard. It is rotated, since all keys of a shard have the same lowest
 /// bits.
-fn place(hash: u64) -> u64 {
+fn entry_hash(hash: u64) -> u64 {
     hash.rotate_right(SHARDS.trailing_zeros())
 }
 

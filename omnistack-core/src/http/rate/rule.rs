@@ -9,7 +9,7 @@ use super::{Algorithm, Rate};
 
 /// Decision of a rate limiter about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RateLimitDecision {
     /// Whether the request is allowed.
     pub allowed: bool,
     /// How many more requests are allowed at once.
@@ -22,14 +22,14 @@ pub struct Verdict {
 
 /// Unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tick {
+pub(crate) enum TimeUnit {
     /// Nanoseconds, for counts in this process.
     Nano,
     /// Microseconds, for counts in Redis and in the database.
     Micro,
 }
 
-impl Tick {
+impl TimeUnit {
     const fn nanos(self) -> u64 {
         match self {
             Self::Nano => 1,
@@ -39,31 +39,31 @@ impl Tick {
 
     /// Longest time from now, in ticks. (For microseconds it is 71 years, so that a time of this century plus two of
     /// these is less than 2^53.)
-    const fn furthest(self) -> u64 {
+    const fn max_ticks(self) -> u64 {
         match self {
             Self::Nano => 1 << 61,
             Self::Micro => 1 << 51,
         }
     }
 
-    fn of(self, time: Duration) -> u64 {
-        u64::try_from(time.as_nanos() / u128::from(self.nanos())).unwrap_or(u64::MAX).clamp(1, self.furthest())
+    fn ticks(self, time: Duration) -> u64 {
+        u64::try_from(time.as_nanos() / u128::from(self.nanos())).unwrap_or(u64::MAX).clamp(1, self.max_ticks())
     }
 
-    fn time(self, ticks: u64) -> Duration {
+    fn duration(self, ticks: u64) -> Duration {
         Duration::from_nanos(ticks.saturating_mul(self.nanos()))
     }
 }
 
 /// A rate in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
-    pub(crate) tick: Tick,
-    pub(crate) rule: Rule,
+pub(crate) struct CompiledRate {
+    pub(crate) tick: TimeUnit,
+    pub(crate) rule: CompiledAlgorithm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
+pub(crate) enum CompiledAlgorithm {
     Bucket {
         /// Ticks that one request costs.
         interval: u64,
@@ -81,7 +81,7 @@ pub(crate) enum Rule {
 
 /// State of a key. All fields are zero for a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct RateState {
     /// For a token bucket, the time at which it has fully recovered; for a sliding window, the number of the period.
     pub(crate) at: u64,
     /// Requests counted in the period.
@@ -92,14 +92,14 @@ pub(crate) struct State {
 
 /// Result of counting a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counted {
+pub(crate) struct CountResult {
     pub(crate) now: u64,
     pub(crate) allowed: bool,
-    pub(crate) state: State,
+    pub(crate) state: RateState,
 }
 
 /// A sliding window at a point in time.
-struct View {
+struct WindowView {
     period: u64,
     /// Units since the period began.
     offset: u64,
@@ -109,20 +109,20 @@ struct View {
     counted: u64,
 }
 
-impl Terms {
-    pub(crate) fn new(rate: Rate, tick: Tick) -> Self {
-        let window = tick.of(rate.window);
+impl CompiledRate {
+    pub(crate) fn new(rate: Rate, tick: TimeUnit) -> Self {
+        let window = tick.ticks(rate.window);
         let rule = match rate.algorithm {
             Algorithm::TokenBucket => {
                 let interval = (window / u64::from(rate.quota.max(1))).max(1);
-                let capacity = interval.saturating_mul(u64::from(rate.burst)).min(tick.furthest());
-                Rule::Bucket { interval, capacity }
+                let capacity = interval.saturating_mul(u64::from(rate.burst)).min(tick.max_ticks());
+                CompiledAlgorithm::Bucket { interval, capacity }
             }
             Algorithm::SlidingWindow => {
                 let quota = u64::from(rate.quota);
                 let small = |unit: &u64| (window / unit).checked_mul(quota).is_some_and(|product| product < 1 << 53);
                 let unit = [1, 1_000, 1_000_000, 1_000_000_000].into_iter().find(small).unwrap_or(60_000_000_000);
-                Rule::Sliding { quota, unit, span: (window / unit).max(1) }
+                CompiledAlgorithm::Sliding { quota, unit, span: (window / unit).max(1) }
             }
         };
         Self { tick, rule }
@@ -131,39 +131,41 @@ impl Terms {
     /// Returns the ticks that requests of this cost use.
     pub(crate) fn charge(&self, cost: u32) -> u64 {
         match self.rule {
-            Rule::Bucket { interval, .. } => interval.saturating_mul(u64::from(cost)).min(self.tick.furthest()),
-            Rule::Sliding { .. } => 0,
+            CompiledAlgorithm::Bucket { interval, .. } => {
+                interval.saturating_mul(u64::from(cost)).min(self.tick.max_ticks())
+            }
+            CompiledAlgorithm::Sliding { .. } => 0,
         }
     }
 
     /// Counts a request, if it is allowed.
-    pub(crate) fn settle(&self, now: u64, state: State, cost: u32) -> Counted {
+    pub(crate) fn count(&self, now: u64, state: RateState, cost: u32) -> CountResult {
         let (allowed, after) = match self.rule {
-            Rule::Bucket { capacity, .. } => {
-                let after = earned(now, state.at, capacity) + self.charge(cost);
-                (after - now <= capacity, State { at: after, ..State::default() })
+            CompiledAlgorithm::Bucket { capacity, .. } => {
+                let after = recovery_time(now, state.at, capacity) + self.charge(cost);
+                (after - now <= capacity, RateState { at: after, ..RateState::default() })
             }
-            Rule::Sliding { quota, unit, span } => {
-                let view = View::new(now, state, unit, span);
+            CompiledAlgorithm::Sliding { quota, unit, span } => {
+                let view = WindowView::new(now, state, unit, span);
                 let used = u32::try_from(view.used + u64::from(cost)).unwrap_or(u32::MAX);
                 let before = u32::try_from(view.before).unwrap_or(u32::MAX);
-                (view.counted + u64::from(cost) <= quota, State { at: view.period, used, before })
+                (view.counted + u64::from(cost) <= quota, RateState { at: view.period, used, before })
             }
         };
-        Counted { now, allowed, state: if allowed { after } else { state } }
+        CountResult { now, allowed, state: if allowed { after } else { state } }
     }
 
     /// Returns the decision for the caller.
-    pub(crate) fn tell(&self, counted: Counted, cost: u32) -> Verdict {
-        let Counted { now, allowed, state } = counted;
+    pub(crate) fn decide(&self, counted: CountResult, cost: u32) -> RateLimitDecision {
+        let CountResult { now, allowed, state } = counted;
         let (remaining, reset, wait) = match self.rule {
-            Rule::Bucket { interval, capacity } => {
-                let used = earned(now, state.at, capacity) - now;
+            CompiledAlgorithm::Bucket { interval, capacity } => {
+                let used = recovery_time(now, state.at, capacity) - now;
                 let wait = (used + self.charge(cost)).saturating_sub(capacity);
                 ((capacity - used) / interval, used, wait)
             }
-            Rule::Sliding { quota, unit, span } => {
-                let view = View::new(now, state, unit, span);
+            CompiledAlgorithm::Sliding { quota, unit, span } => {
+                let view = WindowView::new(now, state, unit, span);
                 // Measured from the beginning of this period, and in units; `now` is rarely a multiple of a unit.
                 let since = now.saturating_sub(view.period * span * unit);
                 let until = |units: u64| (units * unit).saturating_sub(since);
@@ -172,42 +174,42 @@ impl Terms {
                     (0, _) => until(span),
                     _ => until(2 * span),
                 };
-                let wait = if allowed { 0 } else { until(view.room(quota, span, u64::from(cost))) };
+                let wait = if allowed { 0 } else { until(view.next_allowed(quota, span, u64::from(cost))) };
                 (quota.saturating_sub(view.counted), reset, wait)
             }
         };
-        Verdict {
+        RateLimitDecision {
             allowed,
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            reset: self.tick.time(reset),
-            retry_after: if allowed { Duration::ZERO } else { self.tick.time(wait) },
+            reset: self.tick.duration(reset),
+            retry_after: if allowed { Duration::ZERO } else { self.tick.duration(wait) },
         }
     }
 
     /// Returns whether a key's state equals that of a new key.
-    pub(crate) fn at_rest(&self, now: u64, state: State) -> bool {
+    pub(crate) fn has_recovered(&self, now: u64, state: RateState) -> bool {
         match self.rule {
-            Rule::Bucket { .. } => state.at <= now,
-            Rule::Sliding { unit, span, .. } => {
-                let view = View::new(now, state, unit, span);
+            CompiledAlgorithm::Bucket { .. } => state.at <= now,
+            CompiledAlgorithm::Sliding { unit, span, .. } => {
+                let view = WindowView::new(now, state, unit, span);
                 view.used == 0 && view.before == 0
             }
         }
     }
 
     /// Returns how many requests with a cost of one are allowed now, if the bucket has fully recovered at `at`.
-    pub(crate) fn room(&self, now: u64, at: u64) -> u32 {
-        self.tell(Counted { now, allowed: true, state: State { at, ..State::default() } }, 0).remaining
+    pub(crate) fn remaining_at(&self, now: u64, at: u64) -> u32 {
+        self.decide(CountResult { now, allowed: true, state: RateState { at, ..RateState::default() } }, 0).remaining
     }
 }
 
 /// Returns the time at which a bucket has fully recovered, limited in case the clock was set back.
-fn earned(now: u64, at: u64, capacity: u64) -> u64 {
+fn recovery_time(now: u64, at: u64, capacity: u64) -> u64 {
     at.clamp(now, now.saturating_add(capacity))
 }
 
-impl View {
-    fn new(now: u64, state: State, unit: u64, span: u64) -> Self {
+impl WindowView {
+    fn new(now: u64, state: RateState, unit: u64, span: u64) -> Self {
         let units = if unit == 1 { now } else { now / unit };
         let (mut period, mut offset) = (units / span, units % span);
         let (used, before) = if state.at == period {
@@ -227,7 +229,7 @@ impl View {
     }
 
     /// Returns the units after the beginning of this period from which a request of this cost is allowed.
-    fn room(&self, quota: u64, span: u64, cost: u64) -> u64 {
+    fn next_allowed(&self, quota: u64, span: u64, cost: u64) -> u64 {
         // Returns the unit from which at most `count` of `of` requests still count.
         let fewer = |of: u64, count: u64| match of {
             0 => 0,

@@ -10,16 +10,16 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Counted, Fields, Rate, RateLimiter, Terms, Tick, Verdict};
+use super::{CompiledRate, CountResult, Rate, RateLimitDecision, RateLimitHeaderTemplate, RateLimiter, TimeUnit};
 use crate::{clock::Clock, http::Error};
 
 /// Store in which all replicas count together.
 pub(crate) trait RateStore: Send + Sync + 'static {
     /// Returns whether the store is known to be unavailable.
-    fn is_away(&self) -> bool;
+    fn is_unavailable(&self) -> bool;
 
     /// Counts a request if it is allowed. Returns `None` if the store does not respond in time.
-    fn count(self: Arc<Self>, key: String, terms: Terms, cost: u32) -> BoxFuture<'static, Option<Counted>>;
+    fn count(self: Arc<Self>, key: String, terms: CompiledRate, cost: u32) -> BoxFuture<'static, Option<CountResult>>;
 }
 
 /// The app's rate limits: counted in Redis for all replicas with `REDIS_URL`, else in this process. Cheap to clone.
@@ -59,7 +59,7 @@ impl RateLimits {
 
     /// Sets whether responses also have the older headers `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
     #[must_use]
-    pub fn legacy_fields(mut self, legacy: bool) -> Self {
+    pub fn legacy_headers(mut self, legacy: bool) -> Self {
         self.legacy = legacy;
         self
     }
@@ -70,7 +70,7 @@ impl RateLimits {
     pub fn limiter<K: Hash + Eq + Clone>(&self, name: &str, rate: Rate) -> SharedRateLimiter<K> {
         let shared = self.store.as_ref().map(|store| {
             let scope = format!("{name}:{rate}:").replace(' ', "-");
-            Arc::new(Shared { store: Arc::clone(store), scope, terms: Terms::new(rate, Tick::Micro) })
+            Arc::new(SharedCounter { store: Arc::clone(store), scope, terms: CompiledRate::new(rate, TimeUnit::Micro) })
         });
         SharedRateLimiter { local: RateLimiter::new(rate, self.clock.clone()), shared, legacy: self.legacy }
     }
@@ -81,15 +81,15 @@ impl RateLimits {
 #[derive(Clone)]
 pub struct SharedRateLimiter<K> {
     local: RateLimiter<K>,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedCounter>>,
     legacy: bool,
 }
 
-struct Shared {
+struct SharedCounter {
     store: Arc<dyn RateStore>,
     /// Prefix of its keys. It contains the rate, since counts of one rate are no use to another.
     scope: String,
-    terms: Terms,
+    terms: CompiledRate,
 }
 
 impl<K> SharedRateLimiter<K>
@@ -99,18 +99,18 @@ where
     /// Counts one request of `key` with this cost, if it is allowed. Await the result: if it is counted in this
     /// process, it is ready at once and allocates nothing. A cost above the burst, or above the quota of a sliding
     /// window, is never allowed.
-    pub fn check(&self, key: &K, cost: u32) -> Checking {
-        let Some(shared) = self.shared.as_ref().filter(|shared| !shared.store.is_away()) else {
-            return Checking(Inner::Known(self.local.check(key, cost)));
+    pub fn check(&self, key: &K, cost: u32) -> CheckFuture {
+        let Some(shared) = self.shared.as_ref().filter(|shared| !shared.store.is_unavailable()) else {
+            return CheckFuture(CheckState::Ready(self.local.check(key, cost)));
         };
         let mut name = String::with_capacity(shared.scope.len() + 40);
         name.push_str(&shared.scope);
         _ = write!(name, "{key}");
         let (local, key, terms) = (self.local.clone(), key.clone(), shared.terms);
         let counting = Arc::clone(&shared.store).count(name, terms, cost);
-        Checking(Inner::Asked(Box::pin(async move {
+        CheckFuture(CheckState::Waiting(Box::pin(async move {
             match counting.await {
-                Some(counted) => terms.tell(counted, cost),
+                Some(counted) => terms.decide(counted, cost),
                 None => local.check(&key, cost),
             }
         })))
@@ -126,12 +126,12 @@ impl<K> SharedRateLimiter<K> {
     /// Returns the 429 `RATE_LIMIT_EXCEEDED` error of a rejected request, with `Retry-After` and with `RateLimit`
     /// under the name `policy`. `what` names in the message what there was too much of: `too many requests; try again
     /// in 20 s`.
-    pub fn refusal(&self, policy: &'static str, what: &str, verdict: Verdict) -> Error {
-        self.fields(policy).of(verdict).refusal(what)
+    pub fn too_many_requests(&self, policy: &'static str, what: &str, verdict: RateLimitDecision) -> Error {
+        self.fields(policy).headers(verdict).too_many_requests(what)
     }
 
-    pub(crate) fn fields(&self, policy: &'static str) -> Fields {
-        Fields::new(policy, self.rate(), self.legacy)
+    pub(crate) fn fields(&self, policy: &'static str) -> RateLimitHeaderTemplate {
+        RateLimitHeaderTemplate::new(policy, self.rate(), self.legacy)
     }
 }
 
@@ -144,30 +144,30 @@ impl<K> From<RateLimiter<K>> for SharedRateLimiter<K> {
 
 /// Future of a [`Verdict`]. Created by [`SharedRateLimiter::check`].
 #[must_use = "nothing is decided until it is awaited"]
-pub struct Checking(Inner);
+pub struct CheckFuture(CheckState);
 
-enum Inner {
-    Known(Verdict),
-    Asked(BoxFuture<'static, Verdict>),
+enum CheckState {
+    Ready(RateLimitDecision),
+    Waiting(BoxFuture<'static, RateLimitDecision>),
 }
 
-impl Checking {
+impl CheckFuture {
     /// Returns the decision if it is ready, else the future.
-    pub(crate) fn now(self) -> Result<Verdict, BoxFuture<'static, Verdict>> {
+    pub(crate) fn try_ready(self) -> Result<RateLimitDecision, BoxFuture<'static, RateLimitDecision>> {
         match self.0 {
-            Inner::Known(verdict) => Ok(verdict),
-            Inner::Asked(asked) => Err(asked),
+            CheckState::Ready(verdict) => Ok(verdict),
+            CheckState::Waiting(asked) => Err(asked),
         }
     }
 }
 
-impl Future for Checking {
-    type Output = Verdict;
+impl Future for CheckFuture {
+    type Output = RateLimitDecision;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RateLimitDecision> {
         match &mut self.0 {
-            Inner::Known(verdict) => Poll::Ready(*verdict),
-            Inner::Asked(asked) => asked.as_mut().poll(cx),
+            CheckState::Ready(verdict) => Poll::Ready(*verdict),
+            CheckState::Waiting(asked) => asked.as_mut().poll(cx),
         }
     }
 }
@@ -185,7 +185,7 @@ impl<K> fmt::Debug for SharedRateLimiter<K> {
     }
 }
 
-impl fmt::Debug for Checking {
+impl fmt::Debug for CheckFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checking").finish_non_exhaustive()
     }

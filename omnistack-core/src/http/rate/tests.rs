@@ -4,7 +4,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     limiter::{MAX_KEYS_PER_SHARD, SHARDS},
-    rule::Rule,
+    rule::CompiledAlgorithm,
     *,
 };
 use crate::clock::{MockClock, Timestamp};
@@ -144,10 +144,10 @@ fn no_period_of_a_window_has_more_and_no_stretch_twice_as_many() {
 #[test]
 fn a_clock_that_was_set_back_locks_nobody_out() {
     for text in ["10/second", "10/second sliding"] {
-        let terms = Terms::new(Rate::parse(text).unwrap(), Tick::Micro);
-        let later = terms.settle(900_000_000, State::default(), 10);
+        let terms = CompiledRate::new(Rate::parse(text).unwrap(), TimeUnit::Micro);
+        let later = terms.count(900_000_000, RateState::default(), 10);
         assert!(later.allowed);
-        let earlier = terms.tell(terms.settle(5_000_000, later.state, 10), 10);
+        let earlier = terms.decide(terms.count(5_000_000, later.state, 10), 10);
         assert!(earlier.allowed || earlier.retry_after <= Duration::from_secs(1), "{text}: {earlier:?}");
     }
 }
@@ -157,20 +157,20 @@ fn numbers_stay_exact_in_redis() {
     let now = 4_000_000_000_000_000;
     for quota in [1, 1000, u32::MAX] {
         for (window, burst) in [(Duration::from_micros(1), u32::MAX), (MAX_WINDOW, u32::MAX), (MAX_WINDOW, 1)] {
-            let terms = Terms::new(Rate::new(quota, window).burst(burst), Tick::Micro);
-            let counted = terms.settle(now, State::default(), u32::MAX);
-            let Rule::Bucket { capacity, .. } = terms.rule else { panic!("a bucket") };
+            let terms = CompiledRate::new(Rate::new(quota, window).burst(burst), TimeUnit::Micro);
+            let counted = terms.count(now, RateState::default(), u32::MAX);
+            let CompiledAlgorithm::Bucket { capacity, .. } = terms.rule else { panic!("a bucket") };
             assert!(now + capacity + terms.charge(u32::MAX) < 1 << 53);
-            assert_eq!(terms.tell(counted, u32::MAX).allowed, counted.allowed);
-            let terms = Terms::new(Rate::new(quota, window).sliding(), Tick::Micro);
-            let Rule::Sliding { quota, unit, span } = terms.rule else { panic!("a window") };
+            assert_eq!(terms.decide(counted, u32::MAX).allowed, counted.allowed);
+            let terms = CompiledRate::new(Rate::new(quota, window).sliding(), TimeUnit::Micro);
+            let CompiledAlgorithm::Sliding { quota, unit, span } = terms.rule else { panic!("a window") };
             assert!(quota * span < 1 << 53 && 2 * span * unit < 1 << 53);
-            let full = State {
+            let full = RateState {
                 at: now / unit / span,
                 used: u32::try_from(quota).unwrap(),
                 before: u32::try_from(quota).unwrap(),
             };
-            assert!(!terms.tell(terms.settle(now, full, 1), 1).allowed);
+            assert!(!terms.decide(terms.count(now, full, 1), 1).allowed);
         }
     }
 }
@@ -180,7 +180,7 @@ fn the_table_is_bounded_and_forgets_keys_at_rest() {
     for rate in [Rate::per_minute(60), Rate::per_minute(60).sliding()] {
         let mock = MockClock::at(Timestamp::default());
         let limiter = RateLimiter::new(rate, mock.clock());
-        let held = || limiter.shards.iter().map(|shard| shard.0.lock().unwrap().known.len()).sum::<usize>();
+        let held = || limiter.shards.iter().map(|shard| shard.0.lock().unwrap().entries.len()).sum::<usize>();
         let places = SHARDS * MAX_KEYS_PER_SHARD;
         let allowed = (0..1_000_000_u32).filter(|key| limiter.check(key, 1).allowed).count();
         assert!(held() <= places && held() > places * 9 / 10);

@@ -10,18 +10,18 @@ use crate::{
     clock::Clock,
     failure::panic_text,
     jobs::{
-        JobCtx, JobError, JobRequest,
-        job::Kind,
-        service::Handler,
-        store::{Claimed, Finished, Outcome, Store},
+        JobContext, JobError, JobRequest,
+        job::JobErrorKind,
+        service::JobHandler,
+        store::{AttemptResult, FinishedAttempt, JobStore, LeasedJob},
     },
-    trace::{TraceContext, within},
+    trace::{TraceContext, with_trace},
 };
 
 /// Runs a job once and returns the result. A panic or timeout of the job does not end the worker.
-pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Finished {
+pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore) -> FinishedAttempt {
     let (clock, trace) = (store.clock.clone(), job.trace());
-    let ctx = JobCtx {
+    let ctx = JobContext {
         id: job.id,
         name: job.name,
         attempt: job.attempt.unsigned_abs(),
@@ -37,7 +37,7 @@ pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Fin
     let (last, number) = (ctx.is_last_attempt(), ctx.attempt);
     let waiting = handler.clone();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
-    let ended = tokio::time::timeout(timeout, within(trace, run).instrument(span.clone())).await;
+    let ended = tokio::time::timeout(timeout, with_trace(trace, run).instrument(span.clone())).await;
     let _entered = span.enter();
     let result = match ended {
         Ok(Ok(result)) => result,
@@ -45,34 +45,34 @@ pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Fin
         Err(_) => Err(JobError::retry(format!("took longer than {timeout:?}"))),
     };
     let outcome = match result {
-        Ok(()) => Outcome::Done,
-        Err(error) => judge(&error, last, || waiting.wait(number, job.id), &clock),
+        Ok(()) => AttemptResult::Done,
+        Err(error) => outcome_of_error(&error, last, || waiting.wait(number, job.id), &clock),
     };
-    Finished { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+    FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
 }
 
-fn judge(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &Clock) -> Outcome {
+fn outcome_of_error(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &Clock) -> AttemptResult {
     let at = |wait: Duration| {
         let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
         clock.now().as_micros().saturating_add(wait)
     };
     match error.kind {
-        Kind::Snooze(wait) => Outcome::Snooze { at: at(wait) },
-        Kind::Retry if !last => {
+        JobErrorKind::Snooze(wait) => AttemptResult::Snooze { at: at(wait) },
+        JobErrorKind::Retry if !last => {
             let wait = wait();
             tracing::warn!(target: "omnistack::jobs", %error, ?wait, "failed; will retry");
-            Outcome::Retry { at: at(wait), error: storable(error) }
+            AttemptResult::Retry { at: at(wait), error: error_text(error) }
         }
-        Kind::Retry | Kind::Fatal => {
+        JobErrorKind::Retry | JobErrorKind::Fatal => {
             tracing::error!(target: "omnistack::jobs", %error, "failed permanently");
-            Outcome::Dead { error: storable(error) }
+            AttemptResult::Dead { error: error_text(error) }
         }
     }
 }
 
 /// Returns the text of an error to store, without NUL, which PostgreSQL can't store, and at most 4,000 characters
 /// long.
-pub(crate) fn storable(error: &JobError) -> String {
+pub(crate) fn error_text(error: &JobError) -> String {
     const MAX_ERROR_CHARS: usize = 4000;
     error.to_string().replace('\0', "\u{fffd}").chars().take(MAX_ERROR_CHARS).collect()
 }

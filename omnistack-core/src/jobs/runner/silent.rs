@@ -5,18 +5,18 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::jobs::store::Silent;
+use crate::jobs::store::StalledLease;
 
 /// Leases that have expired or expire soon, with the time since when this worker has seen them unchanged.
 ///
 /// Clocks can jump. So a lease only counts as expired if it was not extended while this process watched it,
 /// measured by a monotonic timer. A live worker extends its leases every third of their duration.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Listening(HashMap<Uuid, (i32, i64, Instant)>);
+pub(super) struct LeaseWatch(HashMap<Uuid, (i32, i64, Instant)>);
 
-impl Listening {
+impl LeaseWatch {
     /// Records the leases that expire soon. Returns those that have not changed for `patience`.
-    pub(super) fn note(&mut self, silent: Vec<Silent>, patience: Duration) -> Vec<Silent> {
+    pub(super) fn note(&mut self, silent: Vec<StalledLease>, patience: Duration) -> Vec<StalledLease> {
         let now = Instant::now();
         let known = std::mem::take(&mut self.0);
         let mut given_up = silent;

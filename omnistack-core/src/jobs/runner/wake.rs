@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Runner, silent::Listening};
+use super::{Runner, silent::LeaseWatch};
 use crate::{clock::Timestamp, db::Error};
 
 /// How often leases are checked, and finished jobs deleted.
@@ -13,18 +13,18 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state of the worker's periodic maintenance.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Upkeep {
+pub(super) struct Maintenance {
     /// For each schedule, the moment up to which its ticks are handled.
     crons: Vec<Timestamp>,
     looked: Option<Instant>,
-    listening: Listening,
+    listening: LeaseWatch,
     forgot: Option<Instant>,
     next: Option<Duration>,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Does the maintenance that is due and returns the state for the next round.
-    pub(super) async fn keep(mut self, runner: &Runner) -> Result<Self, Error> {
+    pub(super) async fn run(mut self, runner: &Runner) -> Result<Self, Error> {
         let store = &runner.jobs.store;
         if self.crons.len() < runner.crons.len() {
             for cron in &runner.crons[self.crons.len()..] {
@@ -34,7 +34,7 @@ impl Upkeep {
         // Healthy leases have two thirds of their duration left.
         let half = runner.settings.lease / 2;
         if is_due(&mut self.looked, RESCUE_INTERVAL.min(half)) {
-            let silent = self.listening.note(store.silent(half).await?, half);
+            let silent = self.listening.note(store.stalled_leases(half).await?, half);
             let rescued = if silent.is_empty() { 0 } else { runner.rescue(&silent).await? };
             if rescued > 0 {
                 tracing::warn!(target: "omnistack::jobs", jobs = rescued,
@@ -47,11 +47,11 @@ impl Upkeep {
         }
         self.next = store.next_due().await?;
         if is_due(&mut self.forgot, PURGE_INTERVAL) {
-            store.forget(runner.settings.keep_done, runner.settings.keep_dead).await?;
+            store.purge(runner.settings.keep_done, runner.settings.keep_dead).await?;
         }
         let now = store.clock.now();
         for (cron, since) in runner.crons.iter().zip(&self.crons) {
-            let tick = cron.after((*since).max(now)).map(|tick| tick.since(now));
+            let tick = cron.after((*since).max(now)).map(|tick| tick.duration_since(now));
             self.next = [self.next, tick].into_iter().flatten().min();
         }
         Ok(self)
@@ -74,14 +74,14 @@ pub(crate) fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
 
 /// An outage of the database. It is reported once, and retried after pauses that grow to ten seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble {
+pub(crate) struct Outage {
     pauses: u32,
     until: Option<Instant>,
 }
 
-impl Trouble {
+impl Outage {
     /// Records a failure. Returns whether it is the first one of the outage.
-    pub(crate) fn begin(&mut self) -> bool {
+    pub(crate) fn record_failure(&mut self) -> bool {
         let news = self.pauses == 0;
         let pause = Duration::from_millis(250) * 2_u32.pow(self.pauses.min(6));
         self.pauses += 1;
@@ -90,17 +90,17 @@ impl Trouble {
     }
 
     /// Records a success. Returns whether it ends an outage.
-    pub(crate) fn end(&mut self) -> bool {
+    pub(crate) fn record_success(&mut self) -> bool {
         std::mem::take(self).pauses > 0
     }
 
     /// Returns whether the current pause continues.
-    pub(crate) fn holds(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.until.is_some_and(|until| until > Instant::now())
     }
 
     /// Waits until the current pause is over.
-    pub(crate) fn over(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn pause_over(&self) -> impl Future<Output = ()> + use<> {
         let until = self.until;
         async move {
             if let Some(until) = until {

@@ -13,35 +13,35 @@ use uuid::Uuid;
 use super::{
     Runner,
     attempt::attempt,
-    wake::{Trouble, Upkeep},
+    wake::{Maintenance, Outage},
 };
 use crate::{
-    app::Shutdown,
+    app::ShutdownToken,
     jobs::{
         BatchId, JobId,
-        store::{Claimed, Finished, Outcome},
+        store::{AttemptResult, FinishedAttempt, LeasedJob},
     },
 };
 pub(super) use talk::MAX_BATCH;
-use talk::{Saying, on};
+use talk::{DbCall, wait_for};
 
 /// One run of the worker.
 pub(super) struct Worker {
     runner: Runner,
     id: Uuid,
-    running: JoinSet<Finished>,
-    known: HashMap<Uuid, Running>,
+    running: JoinSet<FinishedAttempt>,
+    running_by_id: HashMap<Uuid, RunningJob>,
     /// For each queue: the number of running jobs, and whether there may be more to claim.
     load: Vec<usize>,
-    wanted: Vec<bool>,
+    may_have_jobs: Vec<bool>,
     /// For each queue: whether the last claim returned as many jobs as requested.
     backlog: Vec<bool>,
-    finished: Vec<Finished>,
+    finished: Vec<FinishedAttempt>,
     /// Whether results are stored one by one, to find the one that can't be stored.
     one_by_one: bool,
-    upkeep: Upkeep,
-    trouble: Trouble,
-    ending: bool,
+    upkeep: Maintenance,
+    outage: Outage,
+    shutting_down: bool,
 }
 
 impl Worker {
@@ -51,32 +51,32 @@ impl Worker {
             runner: runner.clone(),
             id: crate::id::Id::<Self>::new(runner.jobs.store.clock.now()).uuid(),
             running: JoinSet::new(),
-            known: HashMap::new(),
+            running_by_id: HashMap::new(),
             load: vec![0; lanes],
-            wanted: vec![true; lanes],
+            may_have_jobs: vec![true; lanes],
             backlog: vec![false; lanes],
             finished: Vec::new(),
             one_by_one: false,
-            upkeep: Upkeep::default(),
-            trouble: Trouble::default(),
-            ending: false,
+            upkeep: Maintenance::default(),
+            outage: Outage::default(),
+            shutting_down: false,
         }
     }
 
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    pub(super) async fn run(mut self, shutdown: ShutdownToken) {
         let settings = Arc::clone(&self.runner.settings);
         let wake = Arc::clone(&self.runner.jobs.wake);
-        let (mut claiming, mut storing, mut keeping): (Saying, Saying, Saying) = (None, None, None);
+        let (mut claiming, mut storing, mut keeping): (DbCall, DbCall, DbCall) = (None, None, None);
         let (mut poll, mut beat) = (Instant::now(), Instant::now() + settings.lease / 3);
         let mut drained: Option<Instant> = None;
         loop {
-            if claiming.is_none() && !self.ending && !self.trouble.holds() {
+            if claiming.is_none() && !self.shutting_down && !self.outage.is_paused() {
                 claiming = self.next_claim();
             }
-            if storing.is_none() && !self.trouble.holds() {
+            if storing.is_none() && !self.outage.is_paused() {
                 storing = self.next_store(&mut beat);
             }
-            if self.ending
+            if self.shutting_down
                 && claiming.is_none()
                 && storing.is_none()
                 && self.running.is_empty()
@@ -85,65 +85,65 @@ impl Worker {
                 return;
             }
             tokio::select! {
-                said = on(&mut claiming) => { claiming = None; self.hear(said); }
-                said = on(&mut storing) => { storing = None; self.hear(said); }
-                said = on(&mut keeping) => {
+                said = wait_for(&mut claiming) => { claiming = None; self.handle_result(said); }
+                said = wait_for(&mut storing) => { storing = None; self.handle_result(said); }
+                said = wait_for(&mut keeping) => {
                     keeping = None;
-                    self.hear(said);
+                    self.handle_result(said);
                     // After a failure, the next due time is not known.
-                    let wait = if self.trouble.holds() { settings.poll } else { self.upkeep.wait(settings.poll) };
+                    let wait = if self.outage.is_paused() { settings.poll } else { self.upkeep.wait(settings.poll) };
                     poll = Instant::now() + wait;
                 }
                 Some(job) = self.running.join_next() => {
-                    self.ended(job.ok());
+                    self.record_result(job.ok());
                     while let Some(job) = self.running.try_join_next() {
-                        self.ended(job.ok());
+                        self.record_result(job.ok());
                     }
                 }
-                () = wake.notified(), if !self.ending => self.wanted.fill(true),
-                () = sleep_until(poll), if keeping.is_none() && !self.ending => {
-                    self.wanted.fill(true);
+                () = wake.notified(), if !self.shutting_down => self.may_have_jobs.fill(true),
+                () = sleep_until(poll), if keeping.is_none() && !self.shutting_down => {
+                    self.may_have_jobs.fill(true);
                     self.backlog.fill(false);
-                    keeping = Some(self.keep());
+                    keeping = Some(self.maintain());
                 }
-                () = sleep_until(beat), if storing.is_none() && !self.trouble.holds() => {}
-                () = self.trouble.over(), if self.trouble.holds() => {}
-                () = shutdown.cancelled(), if !self.ending => {
-                    self.ending = true;
+                () = sleep_until(beat), if storing.is_none() && !self.outage.is_paused() => {}
+                () = self.outage.pause_over(), if self.outage.is_paused() => {}
+                () = shutdown.cancelled(), if !self.shutting_down => {
+                    self.shutting_down = true;
                     drained = Some(Instant::now() + settings.drain);
                 }
                 () = sleep_until(drained.unwrap_or(poll)), if drained.is_some() => {
                     drained = None;
-                    self.give_back_all();
+                    self.release_all();
                 }
             }
         }
     }
 
-    pub(super) fn start(&mut self, lane: usize, jobs: Vec<Claimed>) {
+    pub(super) fn start(&mut self, lane: usize, jobs: Vec<LeasedJob>) {
         for job in jobs {
             let (id, lease) = (job.id, job.lease);
-            let claimed = Released { attempt: job.attempt, run_at: job.run_at, batch: job.batch };
-            let Some(handler) = self.runner.handlers.get(job.name.as_str()).filter(|_| !self.ending) else {
+            let claimed = ReleaseData { attempt: job.attempt, run_at: job.run_at, batch: job.batch };
+            let Some(handler) = self.runner.handlers.get(job.name.as_str()).filter(|_| !self.shutting_down) else {
                 self.finished.push(claimed.release(id, lease));
                 continue;
             };
             let task = self.running.spawn(attempt(handler.clone(), job, self.runner.jobs.store.clone()));
             self.load[lane] += 1;
-            self.known.insert(id.uuid(), Running { lease, lane, task, claimed });
+            self.running_by_id.insert(id.uuid(), RunningJob { lease, lane, task, claimed });
         }
     }
 
     /// Waits for the next attempt to end and returns its result. Returns `None` if nothing runs.
-    pub(super) async fn next_end(&mut self) -> Option<Option<Finished>> {
+    pub(super) async fn next_end(&mut self) -> Option<Option<FinishedAttempt>> {
         self.running.join_next().await.map(Result::ok)
     }
 
     /// Records the result of an attempt. A job that was stopped has none; it is recorded by the method that
     /// stopped it.
-    fn ended(&mut self, job: Option<Finished>) {
+    fn record_result(&mut self, job: Option<FinishedAttempt>) {
         let Some(job) = job else { return };
-        if let Some(running) = self.known.remove(&job.id.uuid()) {
+        if let Some(running) = self.running_by_id.remove(&job.id.uuid()) {
             self.load[running.lane] -= 1;
             self.finished.push(job);
         }
@@ -157,19 +157,25 @@ impl Worker {
             if cancel == Some(false) {
                 continue;
             }
-            let Some(running) = self.known.remove(&id.uuid()) else { continue };
+            let Some(running) = self.running_by_id.remove(&id.uuid()) else { continue };
             running.task.abort();
             self.load[running.lane] -= 1;
             if cancel == Some(true) {
-                let Running { lease, claimed: Released { attempt, batch, .. }, .. } = running;
-                self.finished.push(Finished { id: *id, lease, attempt, batch, outcome: Outcome::Cancelled });
+                let RunningJob { lease, claimed: ReleaseData { attempt, batch, .. }, .. } = running;
+                self.finished.push(FinishedAttempt {
+                    id: *id,
+                    lease,
+                    attempt,
+                    batch,
+                    outcome: AttemptResult::Cancelled,
+                });
             }
         }
     }
 
     /// Stops all running jobs and releases them for other workers.
-    fn give_back_all(&mut self) {
-        for (id, running) in std::mem::take(&mut self.known) {
+    fn release_all(&mut self) {
+        for (id, running) in std::mem::take(&mut self.running_by_id) {
             running.task.abort();
             self.load[running.lane] -= 1;
             self.finished.push(running.claimed.release(JobId::from_uuid(id), running.lease));
@@ -182,25 +188,25 @@ impl Worker {
 }
 
 /// A job this worker runs.
-struct Running {
+struct RunningJob {
     lease: i32,
     lane: usize,
     task: AbortHandle,
-    claimed: Released,
+    claimed: ReleaseData,
 }
 
 /// The data needed to release a job.
 #[derive(Clone, Copy)]
-struct Released {
+struct ReleaseData {
     attempt: i32,
     run_at: i64,
     batch: Option<BatchId>,
 }
 
-impl Released {
+impl ReleaseData {
     /// Releases the job with its due time unchanged and its attempt not counted.
-    fn release(self, id: JobId, lease: i32) -> Finished {
-        let outcome = Outcome::Snooze { at: self.run_at };
-        Finished { id, lease, attempt: self.attempt, batch: self.batch, outcome }
+    fn release(self, id: JobId, lease: i32) -> FinishedAttempt {
+        let outcome = AttemptResult::Snooze { at: self.run_at };
+        FinishedAttempt { id, lease, attempt: self.attempt, batch: self.batch, outcome }
     }
 }

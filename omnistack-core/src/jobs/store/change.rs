@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{JobFilter, Store, finish::end_in_batch, hex, json};
+use super::{JobFilter, JobStore, finish::end_in_batch, hex, json};
 use crate::{
-    db::{Args, Dialect, Error, Sql},
+    db::{Arguments, Dialect, Error, Sql},
     id::Id,
     jobs::{BatchId, JobId},
 };
@@ -17,7 +17,7 @@ const FAILURES: Sql = Sql {
     sqlite: "delete from job_failures where job in (select unhex(value) from json_each($1))",
 };
 
-impl Store {
+impl JobStore {
     pub(in crate::jobs) async fn pause(&self, queue: &str, paused: bool) -> Result<(), Error> {
         let sql = "insert into job_queues (name, paused) values ($1, $2)
             on conflict (name) do update set paused = excluded.paused";
@@ -74,7 +74,7 @@ impl Store {
         after: JobId,
         newest: JobId,
     ) -> Result<Option<(JobId, u64)>, Error> {
-        let mut args = Args::new(self.db.dialect());
+        let mut args = Arguments::new(self.db.dialect());
         let condition = filter.sql(&mut args);
         let (from, to, limit) = (args.push(after), args.push(newest), args.push(MAX_JOBS_PER_TRANSACTION));
         let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
@@ -104,7 +104,7 @@ impl Store {
             let mut after = Id::from_uuid(Uuid::nil());
             loop {
                 let mut tx = self.db.begin().await?;
-                let mut args = Args::new(self.db.dialect());
+                let mut args = Arguments::new(self.db.dialect());
                 args.push(now);
                 let condition = filter.sql(&mut args);
                 let (from, limit) = (args.push(after), args.push(MAX_JOBS_PER_TRANSACTION));

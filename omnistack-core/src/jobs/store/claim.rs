@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Store, json};
+use super::{JobStore, json};
 use crate::{
     db::{Error, Sql},
-    http::{Rate, Terms, Tick},
+    http::{CompiledRate, Rate, TimeUnit},
     identity::TenantId,
     jobs::{BatchId, JobId},
     trace::TraceContext,
@@ -15,7 +15,7 @@ use crate::{
 
 /// A leased job.
 #[derive(Debug, sqlx::FromRow)]
-pub(in crate::jobs) struct Claimed {
+pub(in crate::jobs) struct LeasedJob {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) name: String,
     pub(in crate::jobs) payload: String,
@@ -31,15 +31,15 @@ pub(in crate::jobs) struct Claimed {
     rank: i64,
 }
 
-impl Claimed {
+impl LeasedJob {
     pub(in crate::jobs) fn trace(&self) -> Option<TraceContext> {
-        TraceContext::stored(self.trace.as_deref()?, self.trace_state.as_deref())
+        TraceContext::from_stored(self.trace.as_deref()?, self.trace_state.as_deref())
     }
 }
 
 /// The parameters of a claim.
 #[derive(Clone, Debug)]
-pub(in crate::jobs) struct Claim<'a> {
+pub(in crate::jobs) struct JobClaim<'a> {
     pub(in crate::jobs) queue: &'a str,
     /// JSON array of the names the worker has handlers for. Jobs with other names are left for other versions of
     /// the app.
@@ -67,9 +67,9 @@ where id in (select id from jobs where queue = $1 and state = 'ready' and name i
 returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at, rank",
 };
 
-impl Store {
+impl JobStore {
     /// Leases jobs that are due, ordered by due time and priority.
-    pub(in crate::jobs) async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Claimed>, Error> {
+    pub(in crate::jobs) async fn claim(&self, claim: &JobClaim<'_>) -> Result<Vec<LeasedJob>, Error> {
         let now = self.clock.now().as_micros();
         let lease = i64::try_from(claim.lease.as_micros()).unwrap_or(i64::MAX);
         let mut tx = match claim.rate {
@@ -78,10 +78,10 @@ impl Store {
         };
         let mut limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut earned = 0;
-        let terms = claim.rate.map(|rate| Terms::new(rate.bucket(), Tick::Micro));
+        let terms = claim.rate.map(|rate| CompiledRate::new(rate.token_bucket(), TimeUnit::Micro));
         if let (Some(tx), Some(terms)) = (&mut tx, &terms) {
             earned = locked(tx, claim.queue).await?;
-            limit = limit.min(terms.room(micros(now), micros(earned)).into());
+            limit = limit.min(terms.remaining_at(micros(now), micros(earned)).into());
         }
         if limit == 0 {
             return Ok(Vec::new());
@@ -92,7 +92,7 @@ impl Store {
         };
         let query = query.bind(claim.queue.to_owned()).bind(claim.names.to_owned()).bind(limit);
         let query = query.bind(now.saturating_add(lease)).bind(claim.worker).bind(now);
-        let mut claimed: Vec<Claimed> = query.fetch_all().await?;
+        let mut claimed: Vec<LeasedJob> = query.fetch_all().await?;
         if let (Some(mut tx), Some(terms)) = (tx, terms) {
             let used = terms.charge(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
             let earned = earned.max(now).saturating_add_unsigned(used);

@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::{Store, hex, json};
+use super::{JobStore, hex, json};
 use crate::{
     db::{Error, Sql, Tx},
-    jobs::{BatchId, JobId, draft::Row},
+    jobs::{BatchId, JobId, draft::JobRow},
 };
 
 /// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::jobs) enum Outcome {
+pub(in crate::jobs) enum AttemptResult {
     Done,
     /// Failed; to be retried at this time (microseconds).
     Retry {
@@ -31,20 +31,20 @@ pub(in crate::jobs) enum Outcome {
 
 /// The result of one attempt under one lease.
 #[derive(Clone, Debug)]
-pub(in crate::jobs) struct Finished {
+pub(in crate::jobs) struct FinishedAttempt {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) lease: i32,
     pub(in crate::jobs) attempt: i32,
     pub(in crate::jobs) batch: Option<BatchId>,
-    pub(in crate::jobs) outcome: Outcome,
+    pub(in crate::jobs) outcome: AttemptResult,
 }
 
 /// Jobs that another worker has taken over meanwhile. Their results were not stored.
-pub(in crate::jobs) type Lost = Vec<JobId>;
+pub(in crate::jobs) type LostLeases = Vec<JobId>;
 
 /// The parameters of one result in the statement.
 #[derive(Serialize)]
-struct End<'a> {
+struct FinishParameters<'a> {
     id: String,
     lease: i32,
     state: &'static str,
@@ -88,12 +88,12 @@ select unhex(value ->> 'id'), value ->> 'attempt', $2, value ->> 'error' from js
 on conflict do nothing",
 };
 
-impl Store {
+impl JobStore {
     /// Stores the results of attempts whose lease is still valid. Returns the other jobs.
-    pub(in crate::jobs) async fn finish(&self, finished: &[Finished]) -> Result<Lost, Error> {
+    pub(in crate::jobs) async fn finish(&self, finished: &[FinishedAttempt]) -> Result<LostLeases, Error> {
         let now = self.clock.now().as_micros();
         // The common case is a single statement and needs no transaction.
-        if finished.iter().all(|job| job.outcome == Outcome::Done && job.batch.is_none()) {
+        if finished.iter().all(|job| job.outcome == AttemptResult::Done && job.batch.is_none()) {
             let stored = update(self.db.query(FINISH), finished, now).await?;
             return Ok(lost(finished, &stored));
         }
@@ -105,7 +105,7 @@ impl Store {
 }
 
 /// Like [`Store::finish`], in an open transaction.
-pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> Result<Lost, Error> {
+pub(super) async fn finish_in(tx: &mut Tx, finished: &[FinishedAttempt], now: i64) -> Result<LostLeases, Error> {
     #[derive(Serialize)]
     struct Failed<'a> {
         id: String,
@@ -117,7 +117,7 @@ pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> R
     let kept = || finished.iter().filter(|job| held.contains_key(&job.id.uuid()));
     let failed: Vec<_> = kept()
         .filter_map(|job| match &job.outcome {
-            Outcome::Retry { error, .. } | Outcome::Dead { error } => {
+            AttemptResult::Retry { error, .. } | AttemptResult::Dead { error } => {
                 Some(Failed { id: hex(job.id.uuid()), attempt: job.attempt, error })
             }
             _ => None,
@@ -151,7 +151,7 @@ pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed
     let Some((0, Some(callback))) = left else { return Ok(()) };
     // Only once, even if a job of the batch is retried by an operator and ends again.
     tx.query("update job_batches set callback = null where id = $1").bind(batch).execute().await?;
-    let row: Result<Row, _> = serde_json::from_str(&callback);
+    let row: Result<JobRow, _> = serde_json::from_str(&callback);
     match row {
         Ok(row) => _ = super::insert(tx, &[row.due(crate::clock::Timestamp::from_micros(now))], now).await?,
         Err(error) => {
@@ -161,23 +161,34 @@ pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed
     Ok(())
 }
 
-async fn update(query: crate::db::Query<'_>, finished: &[Finished], now: i64) -> Result<Vec<(JobId, String)>, Error> {
+async fn update(
+    query: crate::db::Query<'_>,
+    finished: &[FinishedAttempt],
+    now: i64,
+) -> Result<Vec<(JobId, String)>, Error> {
     let ends: Vec<_> = finished.iter().map(end).collect();
     query.bind(json(&ends)).bind(now).fetch_all().await
 }
 
-fn end(finished: &Finished) -> End<'_> {
+fn end(finished: &FinishedAttempt) -> FinishParameters<'_> {
     let (state, run_at, error, back) = match &finished.outcome {
-        Outcome::Done => ("done", None, None, 0),
-        Outcome::Retry { at, error } => ("scheduled", Some(*at), Some(error.as_str()), 0),
-        Outcome::Snooze { at } => ("scheduled", Some(*at), None, 1),
-        Outcome::Dead { error } => ("dead", None, Some(error.as_str()), 0),
-        Outcome::Cancelled => ("cancelled", None, None, 0),
+        AttemptResult::Done => ("done", None, None, 0),
+        AttemptResult::Retry { at, error } => ("scheduled", Some(*at), Some(error.as_str()), 0),
+        AttemptResult::Snooze { at } => ("scheduled", Some(*at), None, 1),
+        AttemptResult::Dead { error } => ("dead", None, Some(error.as_str()), 0),
+        AttemptResult::Cancelled => ("cancelled", None, None, 0),
     };
-    End { id: hex(finished.id.uuid()), lease: finished.lease, state, run_at, error, back }
+    FinishParameters {
+        id: hex(finished.id.uuid()),
+        lease: finished.lease,
+        state,
+        run_at,
+        error,
+        back: back,
+    }
 }
 
-fn lost(finished: &[Finished], stored: &[(JobId, String)]) -> Lost {
+fn lost(finished: &[FinishedAttempt], stored: &[(JobId, String)]) -> LostLeases {
     if stored.len() == finished.len() {
         return Vec::new();
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     db::{Error, Sql, Tx},
     id::Id,
-    jobs::{Enqueued, JobId, draft::Row},
+    jobs::{Enqueued, JobId, draft::JobRow},
 };
 
 /// One statement for any number of jobs. On PostgreSQL it notifies the channel of the workers, when it commits,
@@ -41,7 +41,7 @@ const FREE_KEY: &str = "update jobs set unique_key = null where name = $1 and un
 const HOLDER: &str = "select id from jobs where name = $1 and unique_key = $2";
 
 /// Inserts jobs from a tenant database, unless they were inserted before or their unique keys are in use.
-pub(in crate::jobs) async fn carry(tx: &mut Tx, rows: &[Row], now: i64) -> Result<(), Error> {
+pub(in crate::jobs) async fn insert_relayed(tx: &mut Tx, rows: &[JobRow], now: i64) -> Result<(), Error> {
     for (row, key) in rows.iter().filter_map(|row| row.unique_key.as_ref().map(|key| (row, key))) {
         tx.query(FREE_KEY).bind(row.name.clone()).bind(key.clone()).bind(now).execute().await?;
     }
@@ -49,7 +49,7 @@ pub(in crate::jobs) async fn carry(tx: &mut Tx, rows: &[Row], now: i64) -> Resul
 }
 
 /// Inserts jobs. For a job whose unique key is in use, returns the id of the existing job.
-pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Result<Vec<Enqueued>, Error> {
+pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[JobRow], now: i64) -> Result<Vec<Enqueued>, Error> {
     let keyed = || rows.iter().filter_map(|row| row.unique_key.as_ref().map(|key| (row, key)));
     for (row, key) in keyed() {
         tx.query(FREE_KEY).bind(row.name.clone()).bind(key.clone()).bind(now).execute().await?;

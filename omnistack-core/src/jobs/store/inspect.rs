@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Store;
+use super::JobStore;
 use crate::{
     clock::Timestamp,
-    db::{Args, Error},
+    db::{Arguments, Error},
     identity::TenantId,
     jobs::JobId,
 };
@@ -113,7 +113,7 @@ pub struct JobInfo {
 }
 
 #[derive(sqlx::FromRow)]
-struct Stored {
+struct JobInfoRow {
     id: JobId,
     name: String,
     queue: String,
@@ -132,8 +132,8 @@ struct Stored {
     finished_at: Option<i64>,
 }
 
-impl From<Stored> for JobInfo {
-    fn from(job: Stored) -> Self {
+impl From<JobInfoRow> for JobInfo {
+    fn from(job: JobInfoRow) -> Self {
         Self {
             id: job.id,
             name: job.name,
@@ -211,7 +211,7 @@ impl JobFilter {
     }
 
     /// Returns the conditions, each preceded by `and`, and binds their values.
-    pub(super) fn sql(&self, args: &mut Args) -> String {
+    pub(super) fn sql(&self, args: &mut Arguments) -> String {
         let mut sql = String::new();
         if let Some(state) = self.state {
             // The state is part of the text, so that its own index can be used.
@@ -251,7 +251,7 @@ const COLUMNS: &str =
     "id, name, queue, state, payload, attempt, max_attempts, progress, note, error, tenant, trace, run_at,
     created_at, started_at, finished_at";
 
-impl Store {
+impl JobStore {
     /// Returns the newest jobs that match; with `before`, only jobs older than that one.
     pub(in crate::jobs) async fn list(
         &self,
@@ -259,7 +259,7 @@ impl Store {
         before: Option<JobId>,
         limit: u32,
     ) -> Result<Vec<JobInfo>, Error> {
-        let mut args = Args::new(self.db.dialect());
+        let mut args = Arguments::new(self.db.dialect());
         let mut condition = filter.sql(&mut args);
         if let Some(before) = before {
             _ = write!(condition, " and id < ${}", args.push(before));
@@ -277,7 +277,7 @@ impl Store {
             });
             format!("{} order by id desc limit ${limit}", states.join(" union all "))
         };
-        let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        let stored: Vec<JobInfoRow> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
         Ok(stored.into_iter().map(JobInfo::from).collect())
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Store,
-    finish::{Finished, Outcome, finish_in},
+    JobStore,
+    finish::{AttemptResult, FinishedAttempt, finish_in},
     hex, json,
 };
 use crate::{
@@ -41,7 +41,7 @@ where state = 'running' and lease = silent.value ->> 'lease' and lease_until = s
 
 /// Deletes jobs of one state. The state is part of the text: a bound value would keep both databases from using a
 /// partial index.
-macro_rules! forget {
+macro_rules! purge_sql {
     ($state:literal) => {
         Sql {
             postgres: concat!(
@@ -62,7 +62,7 @@ delete from jobs using old where jobs.id = old.id"
 
 /// A lease that has expired or expires soon.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
-pub(in crate::jobs) struct Silent {
+pub(in crate::jobs) struct StalledLease {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) lease: i32,
     /// When the lease expires, by the clock of its worker.
@@ -81,7 +81,7 @@ struct Expired {
     cancel: bool,
 }
 
-impl Store {
+impl JobStore {
     /// Makes scheduled jobs ready that are due, and returns their number.
     pub(in crate::jobs) async fn promote(&self) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Returns the jobs whose leases have expired or expire within this time.
-    pub(in crate::jobs) async fn silent(&self, within: Duration) -> Result<Vec<Silent>, Error> {
+    pub(in crate::jobs) async fn stalled_leases(&self, within: Duration) -> Result<Vec<StalledLease>, Error> {
         let until = self.clock.now().as_micros().saturating_add(i64::try_from(within.as_micros()).unwrap_or(i64::MAX));
         self.db.query(SILENT).bind(until).bind(10 * MAX_ROWS_PER_STATEMENT).fetch_all().await
     }
@@ -113,7 +113,7 @@ impl Store {
     /// connection. The attempts count. Leases that were extended since are skipped.
     pub(in crate::jobs) async fn rescue(
         &self,
-        silent: &[Silent],
+        silent: &[StalledLease],
         wait: impl Fn(&str, u32, JobId) -> Duration,
     ) -> Result<usize, Error> {
         #[derive(serde::Serialize)]
@@ -125,11 +125,12 @@ impl Store {
         let now = self.clock.now().as_micros();
         let mut all = 0;
         for silent in silent.chunks(usize::try_from(MAX_ROWS_PER_STATEMENT).unwrap_or(usize::MAX)) {
-            let named = |silent: &Silent| Named { id: hex(silent.id.uuid()), lease: silent.lease, until: silent.until };
+            let named =
+                |silent: &StalledLease| Named { id: hex(silent.id.uuid()), lease: silent.lease, until: silent.until };
             let named: Vec<_> = silent.iter().map(named).collect();
             let mut tx = self.db.begin().await?;
             let expired: Vec<Expired> = tx.query(EXPIRED).bind(json(&named)).bind(now).fetch_all().await?;
-            let finished: Vec<_> = expired.into_iter().map(|job| judge(job, now, &wait)).collect();
+            let finished: Vec<_> = expired.into_iter().map(|job| outcome_of_expired(job, now, &wait)).collect();
             if !finished.is_empty() {
                 finish_in(&mut tx, &finished, now).await?;
             }
@@ -140,10 +141,11 @@ impl Store {
     }
 
     /// Deletes finished jobs older than these durations, and returns their number.
-    pub(in crate::jobs) async fn forget(&self, done: Duration, dead: Duration) -> Result<u64, Error> {
+    pub(in crate::jobs) async fn purge(&self, done: Duration, dead: Duration) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
         let mut all = 0;
-        for (forget, after) in [(forget!("done"), done), (forget!("cancelled"), done), (forget!("dead"), dead)] {
+        for (forget, after) in [(purge_sql!("done"), done), (purge_sql!("cancelled"), done), (purge_sql!("dead"), dead)]
+        {
             let before = now.saturating_sub(i64::try_from(after.as_micros()).unwrap_or(i64::MAX));
             loop {
                 let forgotten = self.db.query(forget).bind(before).bind(MAX_ROWS_PER_STATEMENT).execute().await?;
@@ -165,15 +167,15 @@ impl Store {
     }
 }
 
-fn judge(job: Expired, now: i64, wait: &impl Fn(&str, u32, JobId) -> Duration) -> Finished {
+fn outcome_of_expired(job: Expired, now: i64, wait: &impl Fn(&str, u32, JobId) -> Duration) -> FinishedAttempt {
     let error = format!("attempt {} ended without a result: its worker crashed or froze past its lease", job.attempt);
     let outcome = if job.cancel {
-        Outcome::Cancelled
+        AttemptResult::Cancelled
     } else if job.attempt >= job.max_attempts {
-        Outcome::Dead { error }
+        AttemptResult::Dead { error }
     } else {
         let wait = wait(&job.name, job.attempt.unsigned_abs(), job.id);
-        Outcome::Retry { at: now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)), error }
+        AttemptResult::Retry { at: now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)), error }
     };
-    Finished { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+    FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
 }

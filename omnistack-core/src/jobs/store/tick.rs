@@ -1,12 +1,12 @@
 //! Progress of jobs, creation of batches, and ticks of schedules.
 
-use super::Store;
+use super::JobStore;
 use crate::{
     db::{Error, Tx},
     jobs::{BatchId, JobId},
 };
 
-impl Store {
+impl JobStore {
     /// Stores the progress of a running job. Returns `false` if another worker has taken over the job.
     pub(in crate::jobs) async fn progress(
         &self,

@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::{Breaker, Permit};
+use super::{Breaker, BreakerPermit};
 use crate::resilience::{Classifier, Error};
 
 impl<S, C: Clone> Layer<S> for Breaker<C> {
@@ -41,7 +41,7 @@ where
         // A service that fails to become ready, for example for lack of a connection, has failed like one that
         // was called.
         if let Err(error) = &ready
-            && let Ok(permit) = self.breaker.admit()
+            && let Ok(permit) = self.breaker.acquire()
         {
             permit.finish(&self.breaker.classifier.classify(Err(error)));
         }
@@ -49,13 +49,13 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let step = match self.breaker.admit() {
-            Ok(permit) => Step::Running {
+        let step = match self.breaker.acquire() {
+            Ok(permit) => BreakerStep::Running {
                 call: self.inner.call(request),
                 permit: Some(permit),
                 classifier: self.breaker.classifier.clone(),
             },
-            Err(error) => Step::Refused { error: Some(error) },
+            Err(error) => BreakerStep::Refused { error: Some(error) },
         };
         BreakerFuture { step }
     }
@@ -66,15 +66,15 @@ pin_project! {
     #[derive(Debug)]
     pub struct BreakerFuture<F, C> {
         #[pin]
-        step: Step<F, C>,
+        step: BreakerStep<F, C>,
     }
 }
 
 pin_project! {
     #[project = StepProjection]
     #[derive(Debug)]
-    enum Step<F, C> {
-        Running { #[pin] call: F, permit: Option<Permit>, classifier: C },
+    enum BreakerStep<F, C> {
+        Running { #[pin] call: F, permit: Option<BreakerPermit>, classifier: C },
         Refused { error: Option<Error> },
     }
 }

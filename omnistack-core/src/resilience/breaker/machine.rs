@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{BreakerSettings, Count, State};
+use super::{BreakerSample, BreakerSettings, BreakerState};
 
 /// Number of slices of the rolling window.
 const SLICES: usize = 10;
 
 /// State machine of a breaker. The time is passed in, and must be monotonic.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct BreakerMachine {
     settings: BreakerSettings,
     phase: Phase,
     /// Number of the current phase. Results of calls that were admitted in an earlier phase are not counted.
@@ -18,7 +18,7 @@ pub(super) struct Machine {
 
 #[derive(Debug)]
 enum Phase {
-    Closed(Window),
+    Closed(RollingWindow),
     Open {
         until: Duration,
     },
@@ -32,34 +32,34 @@ enum Phase {
 
 /// An admitted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub(super) struct AdmittedCall(u64);
 
 /// Change of state, to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) from: State,
-    pub(super) to: State,
+pub(super) struct StateChange {
+    pub(super) from: BreakerState,
+    pub(super) to: BreakerState,
     /// Number of calls in the window that caused the breaker to open.
     pub(super) calls: u32,
     pub(super) failures: u32,
 }
 
-impl Machine {
+impl BreakerMachine {
     pub(super) fn new(settings: BreakerSettings) -> Self {
-        let phase = Phase::Closed(Window::new(settings.window));
+        let phase = Phase::Closed(RollingWindow::new(settings.window));
         Self { settings, phase, generation: 0 }
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> BreakerState {
         match self.phase {
-            Phase::Closed(_) => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::Closed(_) => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     /// Admits a call. Otherwise returns the time until the next call may be admitted, if it is known.
-    pub(super) fn admit(&mut self, now: Duration) -> (Result<Ticket, Option<Duration>>, Option<Change>) {
+    pub(super) fn admit(&mut self, now: Duration) -> (Result<AdmittedCall, Option<Duration>>, Option<StateChange>) {
         let mut change = None;
         match self.phase {
             Phase::Open { until } if now < until => return (Err(Some(until.saturating_sub(now))), None),
@@ -81,18 +81,18 @@ impl Machine {
             *running += 1;
             *lost = now + self.settings.open_for;
         }
-        (Ok(Ticket(self.generation)), change)
+        (Ok(AdmittedCall(self.generation)), change)
     }
 
     /// Counts the result of an admitted call.
-    pub(super) fn settle(&mut self, ticket: Ticket, count: Count, now: Duration) -> Option<Change> {
-        if ticket != Ticket(self.generation) {
+    pub(super) fn record(&mut self, ticket: AdmittedCall, count: BreakerSample, now: Duration) -> Option<StateChange> {
+        if ticket != AdmittedCall(self.generation) {
             return None;
         }
         match &mut self.phase {
             Phase::Closed(window) => {
                 window.record(count, now);
-                if count != Count::Failure {
+                if count != BreakerSample::Failure {
                     return None;
                 }
                 let (calls, failures) = window.totals(now);
@@ -105,67 +105,67 @@ impl Machine {
             Phase::HalfOpen { running, passed, .. } => {
                 *running = running.saturating_sub(1);
                 match count {
-                    Count::Failure => Some(self.open(now, (1, 1))),
-                    Count::Ignored => None,
-                    Count::Success => {
+                    BreakerSample::Failure => Some(self.open(now, (1, 1))),
+                    BreakerSample::Ignored => None,
+                    BreakerSample::Success => {
                         *passed += 1;
                         let closes = *passed >= self.settings.close_after;
-                        closes.then(|| self.enter(Phase::Closed(Window::new(self.settings.window)), (0, 0)))
+                        closes.then(|| self.enter(Phase::Closed(RollingWindow::new(self.settings.window)), (0, 0)))
                     }
                 }
             }
         }
     }
 
-    fn open(&mut self, now: Duration, counted: (u32, u32)) -> Change {
+    fn open(&mut self, now: Duration, counted: (u32, u32)) -> StateChange {
         self.enter(Phase::Open { until: now + self.settings.open_for }, counted)
     }
 
-    fn enter(&mut self, phase: Phase, (calls, failures): (u32, u32)) -> Change {
+    fn enter(&mut self, phase: Phase, (calls, failures): (u32, u32)) -> StateChange {
         let from = self.state();
         self.phase = phase;
         self.generation += 1;
-        Change { from, to: self.state(), calls, failures }
+        StateChange { from, to: self.state(), calls, failures }
     }
 }
 
 /// Counts of the rolling window; the oldest slice is dropped at a time.
 #[derive(Debug)]
-struct Window {
+struct RollingWindow {
     /// Length of a slice in nanoseconds.
     width: u64,
-    slices: [Slice; SLICES],
+    slices: [WindowSlice; SLICES],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slice {
+struct WindowSlice {
     /// Number of the slice since the clock started.
     number: u64,
     calls: u32,
     failures: u32,
 }
 
-impl Window {
+impl RollingWindow {
     fn new(length: Duration) -> Self {
         let nanoseconds = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        Self { width: (nanoseconds / SLICES as u64).max(1), slices: [Slice::default(); SLICES] }
+        Self { width: (nanoseconds / SLICES as u64).max(1), slices: [WindowSlice::default(); SLICES] }
     }
 
     fn number(&self, now: Duration) -> u64 {
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) / self.width
     }
 
-    fn record(&mut self, count: Count, now: Duration) {
-        if count == Count::Ignored {
+    fn record(&mut self, count: BreakerSample, now: Duration) {
+        if count == BreakerSample::Ignored {
             return;
         }
         let number = self.number(now);
         let slice = &mut self.slices[usize::try_from(number % SLICES as u64).unwrap_or(0)];
         if slice.number != number {
-            *slice = Slice { number, ..Slice::default() };
+            *slice = WindowSlice { number, ..WindowSlice::default() };
         }
         slice.calls = slice.calls.saturating_add(1);
-        slice.failures = slice.failures.saturating_add(u32::from(count == Count::Failure));
+        slice.failures = slice.failures.saturating_add(u32::from(count == BreakerSample::Failure));
     }
 
     fn totals(&self, now: Duration) -> (u32, u32) {

@@ -17,7 +17,7 @@ const TOKENS_PER_RETRY: u64 = 1_000;
 /// Each call adds a part of a retry, and each retry takes one. While the bucket is empty, calls get one attempt
 /// only. Clones share the bucket: use one for every [`Retry`](super::Retry) of the same service.
 #[derive(Clone)]
-pub struct Budget(Arc<Bucket>);
+pub struct RetryBudget(Arc<Bucket>);
 
 struct Bucket {
     left: AtomicU64,
@@ -25,7 +25,7 @@ struct Bucket {
     share: u64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// Creates a full budget with a capacity of `retries`, to which each call adds `share` of a retry: 0.1 is
     /// one retry for every ten calls. The share is between 0 and 1, in thousandths.
     pub fn new(retries: u32, share: f64) -> Self {
@@ -40,7 +40,7 @@ impl Budget {
         self.0.left.load(Ordering::Relaxed) / TOKENS_PER_RETRY
     }
 
-    pub(super) fn put(&self) {
+    pub(super) fn deposit(&self) {
         let Bucket { left, capacity, share } = &*self.0;
         // A full bucket is not written, so that calls on several cores do not contend for it.
         let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
@@ -48,20 +48,20 @@ impl Budget {
         });
     }
 
-    pub(super) fn take(&self) -> bool {
+    pub(super) fn withdraw(&self) -> bool {
         let left = &self.0.left;
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(TOKENS_PER_RETRY)).is_ok()
     }
 }
 
 /// 50 retries at once, then one for every five calls.
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
         Self::new(50, 0.2)
     }
 }
 
-impl fmt::Debug for Budget {
+impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Budget").field("left", &self.left()).finish_non_exhaustive()
     }

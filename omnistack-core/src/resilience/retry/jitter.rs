@@ -16,22 +16,22 @@ impl Jitter {
     /// Creates a jitter with a uniform distribution ("full jitter"). This is the default of
     /// [`Retry`](super::Retry).
     pub fn full() -> Self {
-        Self::by(rand::random)
+        Self::from_fn(rand::random)
     }
 
     /// Creates a jitter with a reproducible sequence, for tests. Clones share the sequence.
     pub fn seeded(seed: u64) -> Self {
         let random = Mutex::new(SmallRng::seed_from_u64(seed));
-        Self::by(move || random.lock().unwrap_or_else(PoisonError::into_inner).random())
+        Self::from_fn(move || random.lock().unwrap_or_else(PoisonError::into_inner).random())
     }
 
     /// Creates a jitter that waits the whole delay.
     pub fn none() -> Self {
-        Self::by(|| 1.0)
+        Self::from_fn(|| 1.0)
     }
 
     /// Creates a jitter from a function. Values outside of 0 to 1 are clamped.
-    pub fn by(share: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+    pub fn from_fn(share: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(share))
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{SmsId, Store, store::Begun};
+use super::{SmsId, SmsStore, store::ClaimResult};
 use crate::{
     clock::Timestamp,
-    jobs::{Job, JobCtx, JobError},
-    sms::{SmsError, SmsErrorKind, SmsMessage, SmsReason, SmsState, SmsSuppressions, Texter},
+    jobs::{Job, JobContext, JobError},
+    sms::{SmsError, SmsErrorKind, SmsMessage, SmsSender, SmsState, SmsSuppressionReason, SmsSuppressions},
 };
 
 /// The job that sends one text message of the outbox, at most once.
@@ -21,9 +21,9 @@ pub struct SendSms {
 
 /// State of the jobs of the outbox for text messages.
 #[derive(Clone, Debug)]
-pub struct SmsSender {
-    pub(in crate::sms) texter: Texter,
-    pub(in crate::sms) store: Store,
+pub struct SendSmsState {
+    pub(in crate::sms) sender: SmsSender,
+    pub(in crate::sms) store: SmsStore,
     pub(in crate::sms) suppressions: SmsSuppressions,
     /// The URL to which the provider sends delivery reports.
     pub(in crate::sms) status_url: Option<String>,
@@ -42,20 +42,20 @@ impl Job for SendSms {
     const MAX_ATTEMPTS: u32 = 10_000;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
-    type State = SmsSender;
+    type State = SendSmsState;
 
-    async fn run(self, sender: &SmsSender, ctx: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, sender: &SendSmsState, ctx: &JobContext) -> Result<(), JobError> {
         let id = self.message;
         // From here on, the message counts as possibly sent until its outcome is known.
-        let (content, created_at) = match sender.store.begin(id).await? {
-            Begun::Now { content, created_at } => (content, created_at),
-            Begun::Before => {
+        let (content, created_at) = match sender.store.claim(id).await? {
+            ClaimResult::Claimed { content, created_at } => (content, created_at),
+            ClaimResult::OutcomeUnknown => {
                 let reason = "an earlier attempt ended without a known outcome; the message is not sent again";
                 sender.store.finish(id, SmsState::Unknown, reason).await?;
                 tracing::warn!(target: "omnistack::sms", message = %id, reason);
                 return Ok(());
             }
-            Begun::Ended => return Ok(()),
+            ClaimResult::Finished => return Ok(()),
         };
         let mut message: SmsMessage = match serde_json::from_str(&content) {
             Ok(message) => message,
@@ -68,14 +68,14 @@ impl Job for SendSms {
                 return Ok(sender.store.finish(id, SmsState::Skipped, &reason).await?);
             }
             Err(error) => {
-                sender.store.again(id).await?;
+                sender.store.requeue(id).await?;
                 return Err(JobError::retry(error));
             }
         }
         message.status_url = sender.status_url.as_ref().map(|url| format!("{url}?message={id}"));
-        match sender.texter.send(&message).await {
-            Ok(sent) => Ok(sender.store.sent(id, &sent).await?),
-            Err(error) => sender.failed(id, &message, created_at, error, ctx).await,
+        match sender.sender.send(&message).await {
+            Ok(sent) => Ok(sender.store.mark_sent(id, &sent).await?),
+            Err(error) => sender.handle_error(id, &message, created_at, error, ctx).await,
         }
     }
 
@@ -85,19 +85,19 @@ impl Job for SendSms {
     }
 }
 
-impl SmsSender {
+impl SendSmsState {
     async fn give_up(&self, id: SmsId, reason: String) -> Result<(), JobError> {
         self.store.finish(id, SmsState::Failed, &reason).await?;
         Err(JobError::fatal(reason))
     }
 
-    async fn failed(
+    async fn handle_error(
         &self,
         id: SmsId,
         message: &SmsMessage,
         created_at: Timestamp,
         error: SmsError,
-        ctx: &JobCtx,
+        ctx: &JobContext,
     ) -> Result<(), JobError> {
         match error.kind() {
             SmsErrorKind::Unknown => {
@@ -105,19 +105,19 @@ impl SmsSender {
                 return Ok(self.store.finish(id, SmsState::Unknown, &error.to_string()).await?);
             }
             SmsErrorKind::OptedOut => {
-                self.suppressions.add(&message.to, SmsReason::OptOut, Some(&error.to_string())).await?;
+                self.suppressions.add(&message.to, SmsSuppressionReason::OptOut, Some(&error.to_string())).await?;
                 return Ok(self.store.finish(id, SmsState::Skipped, &error.to_string()).await?);
             }
             SmsErrorKind::Invalid | SmsErrorKind::Refused => return self.give_up(id, error.to_string()).await,
             SmsErrorKind::RateLimited | SmsErrorKind::Unavailable | SmsErrorKind::Configuration => {}
         }
-        let too_old = self.store.clock.now().since(created_at) >= self.give_up_after;
+        let too_old = self.store.clock.now().duration_since(created_at) >= self.give_up_after;
         if too_old || ctx.is_last_attempt() {
             return self.give_up(id, error.to_string()).await;
         }
         // The message was certainly not accepted. If this update fails, the next attempt finds the state `sending`
         // and does not send it.
-        self.store.again(id).await?;
+        self.store.requeue(id).await?;
         match error.retry_after() {
             // The provider responded with a time to wait: this is not a failed attempt.
             Some(wait) if error.kind() == SmsErrorKind::RateLimited => Err(JobError::snooze(wait.min(MAX_RETRY_PAUSE))),
@@ -128,16 +128,16 @@ impl SmsSender {
 
 /// The job that deletes messages that were finished longer ago than `SMS_KEEP`. It runs every night.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ForgetSms {}
+pub struct PurgeSms {}
 
 #[async_trait]
-impl Job for ForgetSms {
+impl Job for PurgeSms {
     const NAME: &'static str = "forget_sms";
 
-    type State = SmsSender;
+    type State = SendSmsState;
 
-    async fn run(self, sender: &SmsSender, _: &JobCtx) -> Result<(), JobError> {
-        let forgotten = sender.store.forget(sender.keep).await?;
+    async fn run(self, sender: &SendSmsState, _: &JobContext) -> Result<(), JobError> {
+        let forgotten = sender.store.purge(sender.keep).await?;
         tracing::debug!(target: "omnistack::sms", forgotten, "old messages were deleted");
         Ok(())
     }

@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use super::{SmsId, SmsOutboxError};
 use crate::{
     clock::{Clock, Timestamp},
-    db::{self, Db, TenantDb, Tx},
+    db::{self, Db, TenantScope, Tx},
     id::Id,
     identity::TenantId,
-    sms::{PhoneNumber, SmsInvalid, SmsMessage, SmsSent},
+    sms::{InvalidSms, PhoneNumber, SentSms, SmsMessage},
 };
 
 /// The state of a text message in the outbox.
@@ -63,7 +63,7 @@ impl SmsState {
         }
     }
 
-    fn of(text: &str) -> Self {
+    fn from_stored(text: &str) -> Self {
         Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Unknown)
     }
 }
@@ -107,7 +107,7 @@ pub struct SmsInfo {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct SmsRow {
     id: SmsId,
     tenant_id: Option<TenantId>,
     recipient: String,
@@ -121,23 +121,23 @@ struct Row {
 }
 
 /// The result of claiming a message for an attempt.
-pub(super) enum Begun {
+pub(super) enum ClaimResult {
     /// The message was claimed: no other worker can send it.
-    Now {
+    Claimed {
         /// The message, as JSON.
         content: String,
         /// The time at which the message was put into the outbox.
         created_at: Timestamp,
     },
     /// An earlier attempt claimed the message and did not record an outcome.
-    Before,
+    OutcomeUnknown,
     /// There is nothing left to send.
-    Ended,
+    Finished,
 }
 
 /// A delivery report: a provider's notice about a message that it accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sms) struct Told {
+pub(in crate::sms) struct DeliveryReport {
     /// The outbox's id of the message, if the provider's callback URL contained it.
     pub(in crate::sms) message: Option<SmsId>,
     /// The name of the provider.
@@ -152,17 +152,17 @@ pub(in crate::sms) struct Told {
 
 /// The database access of the outbox for text messages.
 #[derive(Clone, Debug)]
-pub(in crate::sms) struct Store {
+pub(in crate::sms) struct SmsStore {
     pub(in crate::sms) db: Db,
     pub(in crate::sms) clock: Clock,
 }
 
-impl Store {
+impl SmsStore {
     pub(super) async fn add(&self, tx: &mut Tx, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
         let now = self.clock.now();
         let id: SmsId = Id::new(now);
         // A number and a text always serialize.
-        let content = serde_json::to_string(message).map_err(|_| SmsInvalid::NoText)?;
+        let content = serde_json::to_string(message).map_err(|_| InvalidSms::NoText)?;
         tx.query(
             "insert into sms_messages (id, tenant_id, recipient, content, segments, state, created_at)
              values ($1, $2, $3, $4, $5, 'queued', $6)",
@@ -179,8 +179,8 @@ impl Store {
     }
 
     pub(super) async fn get(&self, id: SmsId) -> Result<Option<SmsInfo>, db::Error> {
-        let mut tx = self.everybodys().read().await?;
-        let row: Option<Row> = tx
+        let mut tx = self.all_tenants().begin_read().await?;
+        let row: Option<SmsRow> = tx
             .query(
                 "select id, tenant_id, recipient, segments, state, reason, provider, provider_id, created_at, finished_at
                  from sms_messages where id = $1",
@@ -194,7 +194,7 @@ impl Store {
             tenant: row.tenant_id,
             recipient: row.recipient,
             segments: row.segments,
-            state: SmsState::of(&row.state),
+            state: SmsState::from_stored(&row.state),
             reason: row.reason,
             provider: row.provider,
             provider_id: row.provider_id,
@@ -204,8 +204,8 @@ impl Store {
     }
 
     /// Claims a message for one attempt. It stays claimed until the outcome of the attempt is recorded.
-    pub(super) async fn begin(&self, id: SmsId) -> Result<Begun, db::Error> {
-        let mut tx = self.everybodys().begin().await?;
+    pub(super) async fn claim(&self, id: SmsId) -> Result<ClaimResult, db::Error> {
+        let mut tx = self.all_tenants().begin().await?;
         let taken: Option<(String, Timestamp)> = tx
             .query(
                 "update sms_messages set state = 'sending' where id = $1 and state = 'queued' and content is not null
@@ -215,13 +215,13 @@ impl Store {
             .fetch_optional()
             .await?;
         let begun = match taken {
-            Some((content, created_at)) => Begun::Now { content, created_at },
+            Some((content, created_at)) => ClaimResult::Claimed { content, created_at },
             None => {
                 let state: Option<(String,)> =
                     tx.query("select state from sms_messages where id = $1").bind(id).fetch_optional().await?;
                 match state.as_ref().map(|(state,)| state.as_str()) {
-                    Some("sending") => Begun::Before,
-                    _ => Begun::Ended,
+                    Some("sending") => ClaimResult::OutcomeUnknown,
+                    _ => ClaimResult::Finished,
                 }
             }
         };
@@ -230,16 +230,16 @@ impl Store {
     }
 
     /// Puts a message back into the queue that was certainly not accepted.
-    pub(super) async fn again(&self, id: SmsId) -> Result<(), db::Error> {
-        let mut tx = self.everybodys().begin().await?;
+    pub(super) async fn requeue(&self, id: SmsId) -> Result<(), db::Error> {
+        let mut tx = self.all_tenants().begin().await?;
         let sql = "update sms_messages set state = 'queued' where id = $1 and state = 'sending'";
         tx.query(sql).bind(id).execute().await?;
         tx.commit().await
     }
 
     /// Marks a message as sent and deletes its content. A later state that the webhook has set already is kept.
-    pub(super) async fn sent(&self, id: SmsId, sent: &SmsSent) -> Result<(), db::Error> {
-        let mut tx = self.everybodys().begin().await?;
+    pub(super) async fn mark_sent(&self, id: SmsId, sent: &SentSms) -> Result<(), db::Error> {
+        let mut tx = self.all_tenants().begin().await?;
         tx.query(
             "update sms_messages set state = case when state in ('sending', 'unknown') then 'sent' else state end,
              reason = case when state in ('sending', 'unknown') then null else reason end,
@@ -259,7 +259,7 @@ impl Store {
     /// A state that the webhook has set in the meantime is kept.
     pub(super) async fn finish(&self, id: SmsId, state: SmsState, reason: &str) -> Result<(), db::Error> {
         let reason: String = reason.replace('\0', "\u{fffd}").chars().take(500).collect();
-        let mut tx = self.everybodys().begin().await?;
+        let mut tx = self.all_tenants().begin().await?;
         tx.query(
             "update sms_messages set state = $2, content = null, reason = $3, finished_at = $4
              where id = $1 and state in ('queued', 'sending')",
@@ -275,7 +275,7 @@ impl Store {
 
     /// Applies a delivery report. Returns whether it changed the message. A final state is not changed by a later
     /// report.
-    pub(in crate::sms) async fn tell_in(&self, tx: &mut Tx, told: &Told) -> Result<bool, db::Error> {
+    pub(in crate::sms) async fn apply_report_in(&self, tx: &mut Tx, told: &DeliveryReport) -> Result<bool, db::Error> {
         let id = match told.message {
             Some(id) => id,
             None => {
@@ -317,9 +317,9 @@ impl Store {
     }
 
     /// Deletes messages that were finished longer ago than `keep`. Returns how many.
-    pub(super) async fn forget(&self, keep: Duration) -> Result<u64, db::Error> {
+    pub(super) async fn purge(&self, keep: Duration) -> Result<u64, db::Error> {
         let before = self.clock.now() - keep;
-        let mut tx = self.everybodys().begin().await?;
+        let mut tx = self.all_tenants().begin().await?;
         let forgotten = tx.query("delete from sms_messages where finished_at < $1").bind(before).execute().await?;
         tx.commit().await?;
         Ok(forgotten)
@@ -327,7 +327,7 @@ impl Store {
 
     /// Returns access to the messages of every tenant and of the app: the worker sends all of them, and finds each
     /// by its id.
-    pub(in crate::sms) fn everybodys(&self) -> TenantDb<'_> {
+    pub(in crate::sms) fn all_tenants(&self) -> TenantScope<'_> {
         self.db.all_tenants()
     }
 }

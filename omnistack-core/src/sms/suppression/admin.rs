@@ -8,13 +8,13 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{SmsReason, SmsSuppression, SmsSuppressions};
+use super::{SmsSuppression, SmsSuppressionReason, SmsSuppressions};
 use crate::{
     app::{Api, Module, Mount, Registry},
     audit::{AuditEntry, AuditLog},
     clock::Clock,
     db::Db,
-    http::{Error, ErrorEnvelope, FieldProblem, Json, Page, PageRequest, Path, Query},
+    http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query},
     identity::Identity,
     sms::PhoneNumber,
 };
@@ -26,7 +26,7 @@ use crate::{
 pub struct SmsApi;
 
 #[derive(Clone, Debug)]
-struct Routes {
+struct SmsApiState {
     db: Db,
     log: AuditLog,
     suppressions: SmsSuppressions,
@@ -41,7 +41,11 @@ impl Module for SmsApi {
         let api = Api::new().routes(routes!(list, add)).routes(routes!(remove));
         registry.routes(Mount::admin("/sms/suppressions"), api, |ctx| {
             let db: Db = ctx.get()?;
-            Ok(Routes { db: db.clone(), log: ctx.get()?, suppressions: SmsSuppressions::new(db, ctx.get::<Clock>()?) })
+            Ok(SmsApiState {
+                db: db.clone(),
+                log: ctx.get()?,
+                suppressions: SmsSuppressions::new(db, ctx.get::<Clock>()?),
+            })
         });
     }
 }
@@ -63,21 +67,21 @@ struct ListQuery {
 ///
 /// They are ordered by number.
 #[utoipa::path(get, path = "/", operation_id = "list_sms_suppressions", params(ListQuery),
-    responses((status = 200, body = Page<SmsSuppression>)))]
+    responses((status = 200, body = CursorPage<SmsSuppression>)))]
 async fn list(
-    State(routes): State<Routes>,
+    State(routes): State<SmsApiState>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<SmsSuppression>>, Error> {
+) -> Result<Json<CursorPage<SmsSuppression>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let after = query.cursor.as_deref().map(str::parse::<PhoneNumber>).transpose();
-    let after = after.map_err(|_| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))?;
+    let after = after.map_err(|_| Error::invalid([FieldError::new("cursor", "must be a `next_cursor` value")]))?;
     let after = after.as_ref().map_or("", PhoneNumber::as_str);
     let mut items = routes.suppressions.list(after, limit + 1).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = items.len() > most;
     items.truncate(most);
     let next_cursor = items.last().filter(|_| more).map(|last| last.number.clone());
-    Ok(Json(Page { items, next_cursor }))
+    Ok(Json(CursorPage { items, next_cursor }))
 }
 
 /// An SMS suppression to add.
@@ -100,16 +104,17 @@ struct NewSmsSuppression {
     (status = 200, body = SmsSuppression, description = "The number was suppressed already; it keeps its reason."),
 ))]
 async fn add(
-    State(routes): State<Routes>,
+    State(routes): State<SmsApiState>,
     caller: Identity,
     Json(new): Json<NewSmsSuppression>,
 ) -> Result<(StatusCode, Json<SmsSuppression>), Error> {
     let number: PhoneNumber =
-        new.number.parse().map_err(|error| Error::invalid([FieldProblem::new("number", format!("{error}"))]))?;
+        new.number.parse().map_err(|error| Error::invalid([FieldError::new("number", format!("{error}"))]))?;
     let mut tx = routes.db.begin().await?;
-    let added = routes.suppressions.add_in(&mut tx, &number, SmsReason::Manual, new.detail.as_deref()).await?;
+    let added =
+        routes.suppressions.add_in(&mut tx, &number, SmsSuppressionReason::Manual, new.detail.as_deref()).await?;
     if added {
-        let entry = AuditEntry::new("sms.number_suppressed").by(&caller).for_app().on("number", &number);
+        let entry = AuditEntry::new("sms.number_suppressed").actor(&caller).for_app().resource("number", &number);
         routes.log.record_in(&mut tx, entry).await?;
     }
     tx.commit().await?;
@@ -126,7 +131,7 @@ async fn add(
 #[utoipa::path(delete, path = "/{number}", operation_id = "delete_sms_suppression", params(("number" = String, Path)),
     responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 async fn remove(
-    State(routes): State<Routes>,
+    State(routes): State<SmsApiState>,
     caller: Identity,
     Path(number): Path<String>,
 ) -> Result<StatusCode, Error> {
@@ -136,7 +141,7 @@ async fn remove(
     if !routes.suppressions.remove_in(&mut tx, &number).await? {
         return Err(nobody());
     }
-    let entry = AuditEntry::new("sms.number_released").by(&caller).for_app().on("number", &number);
+    let entry = AuditEntry::new("sms.number_released").actor(&caller).for_app().resource("number", &number);
     routes.log.record_in(&mut tx, entry).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

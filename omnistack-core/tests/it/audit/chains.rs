@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnistack_core::{
-    audit::{AuditEntry, AuditLog, Chain},
+    audit::{AuditChain, AuditEntry, AuditLog},
     clock::Clock,
     db::ErrorKind,
     id::Id,
@@ -18,7 +18,7 @@ use super::{Audited, tenant};
 on_each_database! {
     async fn concurrent_writers_give_one_chain(database: TestDatabase) {
         let audited = Audited::start(database).await;
-        let (tenant, other) = (tenant(), audited.app.database().open());
+        let (tenant, other) = (tenant(), audited.app.database().open_db());
         let tasks = (0..20).map(|task| {
             let (db, log) = (if task % 2 == 0 { audited.db().clone() } else { other.clone() }, audited.log.clone());
             tokio::spawn(async move {
@@ -45,7 +45,7 @@ on_each_database! {
 
     async fn a_chain_is_whole_at_every_moment(database: TestDatabase) {
         let audited = Audited::start(database).await;
-        let (tenant, db, log) = (audited.tenant(1).await, audited.app.database().open(), audited.log.clone());
+        let (tenant, db, log) = (audited.tenant(1).await, audited.app.database().open_db(), audited.log.clone());
         let writer = tokio::spawn(async move {
             for number in 0..60 {
                 let mut tx = db.tenant(tenant).begin().await?;
@@ -58,7 +58,7 @@ on_each_database! {
         while !writer.is_finished() || checks < 3 {
             audited.store.verify(tenant).await.unwrap();
             clock.advance(Duration::from_secs(1));
-            audited.store.retain(clock.clock().now()).await.unwrap();
+            audited.store.delete_before(clock.clock().now()).await.unwrap();
             audited.store.verify(tenant).await.unwrap();
             checks += 1;
         }
@@ -88,7 +88,7 @@ on_each_database! {
             audited.log.record_in(&mut tx, entry).await.unwrap();
         }
         tx.commit().await.unwrap();
-        for (chain, entries) in [(Chain::from(a), 3), (b.into(), 1), (Chain::App, 2), (tenant().into(), 0)] {
+        for (chain, entries) in [(AuditChain::from(a), 3), (b.into(), 1), (AuditChain::App, 2), (tenant().into(), 0)] {
             assert_eq!(audited.store.verify(chain).await.unwrap().entries, entries, "{chain}");
         }
         assert_eq!(audited.store.head(tenant()).await.unwrap(), None);
@@ -103,7 +103,7 @@ on_each_database! {
             json!("text"),
         ];
         for details in &details {
-            let entry = AuditEntry::new("é😀'\"; --").for_tenant(tenant).on("thing", "a:b").with(details.clone());
+            let entry = AuditEntry::new("é😀'\"; --").for_tenant(tenant).resource("thing", "a:b").details(details.clone());
             let mut tx = audited.db().tenant(tenant).begin().await.unwrap();
             audited.log.record_in(&mut tx, entry).await.unwrap();
             tx.commit().await.unwrap();
@@ -126,10 +126,10 @@ on_each_database! {
     }
 
     async fn a_logged_entry_needs_no_tables(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         let mut tx = db.begin().await.unwrap();
-        AuditLog::logged().record_in(&mut tx, AuditEntry::new("x")).await.unwrap();
-        let stored = AuditLog::stored(Clock::system()).record_in(&mut tx, AuditEntry::new("x")).await.unwrap_err();
+        AuditLog::to_log().record_in(&mut tx, AuditEntry::new("x")).await.unwrap();
+        let stored = AuditLog::to_database(Clock::system()).record_in(&mut tx, AuditEntry::new("x")).await.unwrap_err();
         assert_eq!(stored.kind(), ErrorKind::Schema);
     }
 }

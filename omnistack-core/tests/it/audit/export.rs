@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use omnistack_core::audit::{Break, Chain, Error, ErrorKind, verify_export};
+use omnistack_core::audit::{AuditChain, ChainBreakKind, Error, ErrorKind, verify_export};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn an_export_made_by_the_book_is_whole() {
     }
 }
 
-async fn export(audited: &Audited, chain: impl Into<Chain>) -> Vec<String> {
+async fn export(audited: &Audited, chain: impl Into<AuditChain>) -> Vec<String> {
     audited.store.export(chain).try_collect().await.unwrap()
 }
 
@@ -85,10 +85,10 @@ on_each_database! {
         }
         let mut renamed = lines.clone();
         renamed[2] = renamed[2].replace("thing.done2", "thing.done3");
-        assert_eq!(broken(verify_export(&renamed), tenant), (2, Break::Changed));
+        assert_eq!(broken(verify_export(&renamed), tenant), (2, ChainBreakKind::Changed));
         let mut cut = lines.clone();
         cut.drain(4..6);
-        assert_eq!(broken(verify_export(&cut), tenant), (4, Break::Truncated));
+        assert_eq!(broken(verify_export(&cut), tenant), (4, ChainBreakKind::Truncated));
         let error = verify_export(&lines[..6]).unwrap_err();
         assert_eq!(error.to_string(), "line 7 of the export is missing: it contains the head");
     }
@@ -96,7 +96,7 @@ on_each_database! {
     async fn long_empty_and_retained_chains_are_exported(database: TestDatabase) {
         let audited = Audited::start(database).await;
         assert_eq!(verify_export(export(&audited, tenant()).await).unwrap().entries, 0);
-        assert_eq!(verify_export(export(&audited, Chain::App).await).unwrap().entries, 0);
+        assert_eq!(verify_export(export(&audited, AuditChain::App).await).unwrap().entries, 0);
 
         let tenant = tenant();
         let mut tx = audited.db().tenant(tenant).begin().await.unwrap();
@@ -118,10 +118,10 @@ on_each_database! {
         running.next().await.unwrap().unwrap();
         audited.app.clock().advance(Duration::from_secs(1));
         let now = audited.app.clock().clock().now();
-        assert_eq!(audited.store.retain(now).await.unwrap(), 1_203);
+        assert_eq!(audited.store.delete_before(now).await.unwrap(), 1_203);
         let error = running.try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Retained, true));
-        assert!(matches!(error, Error::Retained(chain) if chain == tenant.into()));
+        assert!(matches!(error, Error::DeletedDuringExport(chain) if chain == tenant.into()));
 
         audited.add(tenant, 3).await;
         let lines = export(&audited, tenant).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    audit::{AuditEntry, AuditFilter, Chain, ErrorKind},
+    audit::{AuditChain, AuditEntry, AuditFilter, ErrorKind},
     clock::{Clock, Timestamp},
     id::Id,
     identity::{TenantId, UserId},
@@ -13,7 +13,7 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use super::{Audited, tenant};
 
 async fn record(audited: &Audited, tenant: Option<TenantId>, actor: UserId, action: &str, thing: u32) -> Timestamp {
-    let mut entry = AuditEntry::new(action).on("thing", thing);
+    let mut entry = AuditEntry::new(action).resource("thing", thing);
     (entry.tenant, entry.actor) = (tenant, Some(actor));
     let mut tx = audited.db().all_tenants().begin().await.unwrap();
     audited.log.record_in(&mut tx, entry).await.unwrap();
@@ -56,13 +56,13 @@ on_each_database! {
             audited.app.clock().advance(Duration::from_secs(u64::from(index != 2)));
             times.push(record(&audited, tenant, actor, action, thing).await);
         }
-        let of_a = || AuditFilter::of(a);
+        let of_a = || AuditFilter::for_chain(a);
         let everything = AuditFilter::all_chains();
         for (filter, expected) in [
             (of_a(), vec!["thing.deleted", "thing_made", "thing.changed", "thing.made"]),
-            (AuditFilter::of(b), vec!["Thing.made"]),
-            (AuditFilter::of(Chain::App), vec!["app.started"]),
-            (AuditFilter::of(tenant()), vec![]),
+            (AuditFilter::for_chain(b), vec!["Thing.made"]),
+            (AuditFilter::for_chain(AuditChain::App), vec!["app.started"]),
+            (AuditFilter::for_chain(tenant()), vec![]),
             (of_a().actor(alice), vec!["thing.deleted", "thing_made", "thing.made"]),
             (of_a().action("thing."), vec!["thing.deleted", "thing.changed", "thing.made"]),
             (of_a().action("thing_"), vec!["thing_made"]),
@@ -93,11 +93,11 @@ on_each_database! {
             record(&audited, Some(tenant), actor, &format!("{number}"), 1).await;
         }
         let expected: Vec<_> = (0..25).rev().map(|number| number.to_string()).collect();
-        assert_eq!(all(&audited, &AuditFilter::of(tenant), 4).await, expected);
+        assert_eq!(all(&audited, &AuditFilter::for_chain(tenant), 4).await, expected);
         // A limit out of range is set to the nearest bound.
-        assert_eq!(audited.store.list(&AuditFilter::of(tenant), 0, None).await.unwrap().items.len(), 1);
+        assert_eq!(audited.store.list(&AuditFilter::for_chain(tenant), 0, None).await.unwrap().items.len(), 1);
         for wrong in ["", "x", "W10", "eyJhIjoxfQ"] {
-            let error = audited.store.list(&AuditFilter::of(tenant), 4, Some(wrong)).await.unwrap_err();
+            let error = audited.store.list(&AuditFilter::for_chain(tenant), 4, Some(wrong)).await.unwrap_err();
             assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Cursor, false), "{wrong}");
         }
     }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use omnistack_core::{
     app::App,
-    audit::Chain,
+    audit::AuditChain,
     jobs::{JobFilter, JobState},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
 use super::Audited;
-use crate::jobs::replicas::{end, soon, until, work};
+use crate::jobs::replicas::{end, soon, wait_for_jobs, work};
 
 fn nightly(state: JobState) -> JobFilter {
     JobFilter { name: Some("retain_audit".into()), state: Some(state), ..JobFilter::default() }
@@ -19,7 +19,7 @@ fn nightly(state: JobState) -> JobFilter {
 on_each_database! {
     async fn with_a_retention_old_entries_go_at_three(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.set("AUDIT_RETENTION", "1h").set("JOBS_POLL", "5ms")).await;
-        let audited = Audited { log: app.app().ctx().get().unwrap(), store: app.app().ctx().get().unwrap(), app };
+        let audited = Audited { log: app.app().context().get().unwrap(), store: app.app().context().get().unwrap(), app };
         let (jobs, crons) = (audited.app.jobs(), audited.app.app().runner().crons());
         assert_eq!((crons.len(), crons[0].next.unwrap().to_string().as_str()), (1, "2030-01-01T03:00:00Z"));
         let tenant = audited.tenant(4).await;
@@ -38,17 +38,17 @@ on_each_database! {
                 audited.add(tenant, 1).await;
             }
             audited.app.clock().set(format!("{night}T03:00:00Z").parse().unwrap());
-            until("the night's end", &jobs, nightly(JobState::Done), kept).await;
+            wait_for_jobs("the night's end", &jobs, nightly(JobState::Done), kept).await;
             // One of the entries records the deletion.
             assert_eq!(audited.store.verify(tenant).await.unwrap().entries, u64::try_from(kept).unwrap());
         }
         // A chain that was tampered with is kept, and the job becomes a dead letter.
         audited.tamper(tenant, &["update audit_entries set action = 'x' where tenant_id = $1"]).await;
         audited.app.clock().set("2030-01-03T03:00:00Z".parse().unwrap());
-        until("the dead letter", &jobs, nightly(JobState::Dead), 1).await;
+        wait_for_jobs("the dead letter", &jobs, nightly(JobState::Dead), 1).await;
         let dead = jobs.list(&nightly(JobState::Dead), None, 1).await.unwrap();
         assert_eq!(dead[0].attempt, 1, "once is enough");
-        assert!(dead[0].error.as_deref().unwrap().contains(&Chain::from(tenant).to_string()), "{:?}", dead[0].error);
+        assert!(dead[0].error.as_deref().unwrap().contains(&AuditChain::from(tenant).to_string()), "{:?}", dead[0].error);
         end(worker).await;
     }
 

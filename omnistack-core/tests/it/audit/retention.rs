@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    audit::{AuditEntry, AuditFilter, Break, Chain, Error},
+    audit::{AuditChain, AuditEntry, AuditFilter, ChainBreakKind, Error},
     clock::Timestamp,
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
@@ -19,24 +19,24 @@ on_each_database! {
     async fn what_is_left_is_whole(database: TestDatabase) {
         let audited = Audited::start(database).await;
         let (untouched, tenant) = (audited.tenant(2).await, audited.tenant(10).await);
-        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 100)).await.unwrap(), 0);
+        assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 100)).await.unwrap(), 0);
         assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 10);
 
         // The newest entry is zero seconds old, so the entries of 9 to 7 seconds ago are deleted.
-        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 6)).await.unwrap(), 3);
+        assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 6)).await.unwrap(), 3);
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (8, 11), "seven, and one that says so");
         let newest = audited.store.get(tenant, 11).await.unwrap().unwrap();
         assert_eq!((newest.action.as_str(), &newest.details.unwrap()["through"]), ("audit.retained", &json!(3)));
         assert_eq!(audited.store.get(tenant, 3).await.unwrap(), None);
-        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 6)).await.unwrap(), 0, "once is enough");
+        assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 6)).await.unwrap(), 0, "once is enough");
 
         audited.add(tenant, 2).await;
         assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 10);
-        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 0)).await.unwrap(), 9, "the other explanation too");
+        assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 0)).await.unwrap(), 9, "the other explanation too");
         audited.app.clock().advance(Duration::from_secs(1));
         // A time in the future is limited to the clock's time. Otherwise this would delete every entry.
-        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 0) + Duration::from_hours(1)).await.unwrap(), 2);
+        assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 0) + Duration::from_hours(1)).await.unwrap(), 2);
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (1, 15));
         audited.add(tenant, 1).await;
@@ -53,7 +53,7 @@ on_each_database! {
         }
         tx.commit().await.unwrap();
         audited.app.clock().advance(Duration::from_secs(1));
-        assert_eq!(audited.store.retain(ago(&audited, 0)).await.unwrap(), 5_100);
+        assert_eq!(audited.store.delete_before(ago(&audited, 0)).await.unwrap(), 5_100);
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (2, 5_102), "one that says so a transaction");
     }
@@ -66,21 +66,21 @@ on_each_database! {
         tx.commit().await.unwrap();
         audited.tamper(tenants[1], &["update audit_entries set action = 'x' where tenant_id = $1 and sequence = 2"]).await;
         audited.app.clock().advance(Duration::from_secs(1));
-        let refused = audited.store.retain(ago(&audited, 0)).await.unwrap_err();
+        let refused = audited.store.delete_before(ago(&audited, 0)).await.unwrap_err();
         assert!(matches!(&refused, Error::Broken(broken) if broken.chain == tenants[1].into() && broken.sequence == 2), "{refused}");
-        for chain in [Chain::from(tenants[0]), tenants[2].into(), Chain::App] {
+        for chain in [AuditChain::from(tenants[0]), tenants[2].into(), AuditChain::App] {
             assert_eq!(audited.store.verify(chain).await.unwrap().entries, 1, "{chain}");
         }
-        let kept = audited.store.list(&AuditFilter::of(tenants[1]), 10, None).await.unwrap();
+        let kept = audited.store.list(&AuditFilter::for_chain(tenants[1]), 10, None).await.unwrap();
         assert_eq!(kept.items.len(), 4, "as evidence");
     }
 
     async fn tampering_after_retention_is_found(database: TestDatabase) {
         for (statements, sequence, why) in [
-            (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 4"][..], 4, Break::Changed),
-            (&["delete from audit_entries where tenant_id = $1 and sequence = 4"], 4, Break::Gap),
-            (&["update audit_chains set checkpoint_hash = hash where tenant_id = $1"], 4, Break::Previous),
-            (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 3, Break::Gap),
+            (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 4"][..], 4, ChainBreakKind::Changed),
+            (&["delete from audit_entries where tenant_id = $1 and sequence = 4"], 4, ChainBreakKind::Gap),
+            (&["update audit_chains set checkpoint_hash = hash where tenant_id = $1"], 4, ChainBreakKind::Previous),
+            (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 3, ChainBreakKind::Gap),
             (
                 &[
                     "update audit_chains set checkpoint = 4, checkpoint_hash = (select hash from audit_entries
@@ -88,7 +88,7 @@ on_each_database! {
                     "delete from audit_entries where tenant_id = $1 and sequence = 4",
                 ],
                 4,
-                Break::Checkpoint,
+                ChainBreakKind::Checkpoint,
             ),
         ] {
             let audited = Audited::start(match database.dialect() {
@@ -97,7 +97,7 @@ on_each_database! {
             })
             .await;
             let tenant = audited.tenant(6).await;
-            assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 2)).await.unwrap(), 3);
+            assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 2)).await.unwrap(), 3);
             audited.tamper(tenant, statements).await;
             assert_eq!(broken(audited.store.verify(tenant).await, tenant), (sequence, why), "{statements:?}");
         }

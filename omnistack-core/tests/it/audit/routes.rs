@@ -8,10 +8,10 @@ use super::tenant;
 on_each_database! {
     async fn operators_list_entries(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(AuditApi)).await;
-        let (log, tenant): (AuditLog, _) = (app.app().ctx().get().unwrap(), tenant());
-        let admin = app.admin();
+        let (log, tenant): (AuditLog, _) = (app.app().context().get().unwrap(), tenant());
+        let admin = app.operator();
         for (number, of) in [(1, Some(tenant)), (2, None), (3, Some(tenant))] {
-            let mut entry = AuditEntry::new("thing.done").by(admin.identity().unwrap()).on("thing", number);
+            let mut entry = AuditEntry::new("thing.done").actor(admin.identity().unwrap()).resource("thing", number);
             entry.tenant = of;
             app.clock().advance(std::time::Duration::from_secs(60));
             let mut tx = app.db().begin().await.unwrap();

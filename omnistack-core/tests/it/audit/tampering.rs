@@ -1,7 +1,7 @@
 //! Tests that tampering with the tables is detected.
 
 use omnistack_core::{
-    audit::{Break, Chain},
+    audit::{AuditChain, ChainBreakKind},
     db::Dialect,
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
@@ -9,41 +9,57 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use super::{Audited, broken};
 
 /// The statements run on a chain of five entries, and the number and kind of the break they cause.
-const CASES: &[(&[&str], i64, Break)] = &[
+const CASES: &[(&[&str], i64, ChainBreakKind)] = &[
     // A column is changed.
-    (&["update audit_entries set tenant_id = id where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
-    (&["update audit_entries set sequence = 99 where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
-    (&["update audit_entries set id = tenant_id where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set tenant_id = id where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Gap),
+    (&["update audit_entries set sequence = 99 where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Gap),
+    (&["update audit_entries set id = tenant_id where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Changed),
     (
         &["update audit_entries set at = (select other.at from audit_entries as other where other.tenant_id = $1
            and other.sequence = 1) where tenant_id = $1 and sequence = 3"],
         3,
-        Break::Changed,
+        ChainBreakKind::Changed,
     ),
-    (&["update audit_entries set actor = id where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set actor = null where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set action = 'thing.donE3' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set action = '' where tenant_id = $1 and sequence = 5"], 5, Break::Changed),
-    (&["update audit_entries set resource = 'thing:4' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set details = null where tenant_id = $1 and sequence = 1"], 1, Break::Changed),
-    (&["update audit_entries set details = ' ' || details where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set details = 'no JSON' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    (&["update audit_entries set previous = hash where tenant_id = $1 and sequence = 3"], 3, Break::Previous),
-    (&["update audit_entries set hash = previous where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set actor = id where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Changed),
+    (&["update audit_entries set actor = null where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Changed),
+    (
+        &["update audit_entries set action = 'thing.donE3' where tenant_id = $1 and sequence = 3"],
+        3,
+        ChainBreakKind::Changed,
+    ),
+    (&["update audit_entries set action = '' where tenant_id = $1 and sequence = 5"], 5, ChainBreakKind::Changed),
+    (
+        &["update audit_entries set resource = 'thing:4' where tenant_id = $1 and sequence = 3"],
+        3,
+        ChainBreakKind::Changed,
+    ),
+    (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Changed),
+    (&["update audit_entries set details = null where tenant_id = $1 and sequence = 1"], 1, ChainBreakKind::Changed),
+    (
+        &["update audit_entries set details = ' ' || details where tenant_id = $1 and sequence = 3"],
+        3,
+        ChainBreakKind::Changed,
+    ),
+    (
+        &["update audit_entries set details = 'no JSON' where tenant_id = $1 and sequence = 3"],
+        3,
+        ChainBreakKind::Changed,
+    ),
+    (&["update audit_entries set previous = hash where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Previous),
+    (&["update audit_entries set hash = previous where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Changed),
     // A value is moved from one column to the next.
     (
         &["update audit_entries set action = action || resource, resource = '' where tenant_id = $1 and sequence = 3"],
         3,
-        Break::Changed,
+        ChainBreakKind::Changed,
     ),
     // An entry is removed.
-    (&["delete from audit_entries where tenant_id = $1 and sequence = 1"], 1, Break::Gap),
-    (&["delete from audit_entries where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
-    (&["delete from audit_entries where tenant_id = $1 and sequence in (2, 3)"], 2, Break::Gap),
-    (&["delete from audit_entries where tenant_id = $1 and sequence = 5"], 5, Break::Truncated),
-    (&["delete from audit_entries where tenant_id = $1 and sequence > 2"], 3, Break::Truncated),
-    (&["delete from audit_entries where tenant_id = $1"], 1, Break::Truncated),
+    (&["delete from audit_entries where tenant_id = $1 and sequence = 1"], 1, ChainBreakKind::Gap),
+    (&["delete from audit_entries where tenant_id = $1 and sequence = 3"], 3, ChainBreakKind::Gap),
+    (&["delete from audit_entries where tenant_id = $1 and sequence in (2, 3)"], 2, ChainBreakKind::Gap),
+    (&["delete from audit_entries where tenant_id = $1 and sequence = 5"], 5, ChainBreakKind::Truncated),
+    (&["delete from audit_entries where tenant_id = $1 and sequence > 2"], 3, ChainBreakKind::Truncated),
+    (&["delete from audit_entries where tenant_id = $1"], 1, ChainBreakKind::Truncated),
     // An entry is removed and the later ones are renumbered.
     (
         &[
@@ -52,7 +68,7 @@ const CASES: &[(&[&str], i64, Break)] = &[
             "update audit_entries set sequence = 4 where tenant_id = $1 and sequence = 5",
         ],
         3,
-        Break::Previous,
+        ChainBreakKind::Previous,
     ),
     // Entries are reordered.
     (
@@ -62,7 +78,7 @@ const CASES: &[(&[&str], i64, Break)] = &[
             "update audit_entries set sequence = 3 where tenant_id = $1 and sequence = 9",
         ],
         2,
-        Break::Previous,
+        ChainBreakKind::Previous,
     ),
     // An entry is added.
     (
@@ -70,15 +86,15 @@ const CASES: &[(&[&str], i64, Break)] = &[
            select tenant_id, 6, tenant_id, at, action, hash, hash from audit_entries
            where tenant_id = $1 and sequence = 5"],
         6,
-        Break::Changed,
+        ChainBreakKind::Changed,
     ),
     // The chain head is changed.
-    (&["delete from audit_chains where tenant_id = $1"], 1, Break::Head),
-    (&["update audit_chains set hash = previous where tenant_id = $1"], 5, Break::Head),
-    (&["update audit_chains set sequence = 4, hash = previous where tenant_id = $1"], 5, Break::Unexpected),
-    (&["update audit_chains set sequence = 6 where tenant_id = $1"], 6, Break::Truncated),
+    (&["delete from audit_chains where tenant_id = $1"], 1, ChainBreakKind::Head),
+    (&["update audit_chains set hash = previous where tenant_id = $1"], 5, ChainBreakKind::Head),
+    (&["update audit_chains set sequence = 4, hash = previous where tenant_id = $1"], 5, ChainBreakKind::Unexpected),
+    (&["update audit_chains set sequence = 6 where tenant_id = $1"], 6, ChainBreakKind::Truncated),
     // A checkpoint is forged.
-    (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 1, Break::Unexpected),
+    (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 1, ChainBreakKind::Unexpected),
     (
         &[
             "update audit_chains set checkpoint = 2, checkpoint_hash = (select hash from audit_entries
@@ -86,7 +102,7 @@ const CASES: &[(&[&str], i64, Break)] = &[
             "delete from audit_entries where tenant_id = $1 and sequence <= 2",
         ],
         2,
-        Break::Checkpoint,
+        ChainBreakKind::Checkpoint,
     ),
 ];
 
@@ -123,10 +139,10 @@ on_each_database! {
         let tenant = audited.tenant(5).await;
         audited.tamper(tenant, &[moment]).await;
         let (sequence, why) = broken(audited.store.verify(tenant).await, tenant);
-        assert!(sequence == 3 && matches!(why, Break::Unreadable | Break::Changed), "{sequence} {why:?}");
+        assert!(sequence == 3 && matches!(why, ChainBreakKind::Unreadable | ChainBreakKind::Changed), "{sequence} {why:?}");
         // The first break is reported.
         audited.tamper(tenant, &["update audit_entries set resource = null where tenant_id = $1 and sequence = 2"]).await;
-        assert_eq!(broken(audited.store.verify(tenant).await, tenant), (2, Break::Changed));
+        assert_eq!(broken(audited.store.verify(tenant).await, tenant), (2, ChainBreakKind::Changed));
     }
 
     async fn a_chain_that_was_rewritten_is_known_by_a_head_kept_elsewhere(database: TestDatabase) {
@@ -144,15 +160,15 @@ on_each_database! {
 
     async fn a_log_without_any_chain_does_not_verify(database: TestDatabase) {
         let audited = Audited::start(database).await;
-        assert_eq!(audited.store.chains().await.unwrap(), [Chain::App]);
-        assert_eq!(audited.store.verify(Chain::App).await.unwrap().entries, 0, "nothing was recorded yet");
-        assert_eq!(audited.store.head(Chain::App).await.unwrap(), None);
+        assert_eq!(audited.store.chains().await.unwrap(), [AuditChain::App]);
+        assert_eq!(audited.store.verify(AuditChain::App).await.unwrap().entries, 0, "nothing was recorded yet");
+        assert_eq!(audited.store.head(AuditChain::App).await.unwrap(), None);
         let tenant = audited.tenant(2).await;
         let emptied = ["delete from audit_entries where tenant_id = $1", "delete from audit_chains where $1 is not null"];
         audited.tamper(tenant, &emptied).await;
-        assert_eq!(audited.store.chains().await.unwrap(), [Chain::App]);
-        assert_eq!(broken(audited.store.verify(Chain::App).await, Chain::App), (1, Break::Head));
-        let state = audited.store.state(Chain::App).await.unwrap();
+        assert_eq!(audited.store.chains().await.unwrap(), [AuditChain::App]);
+        assert_eq!(broken(audited.store.verify(AuditChain::App).await, AuditChain::App), (1, ChainBreakKind::Head));
+        let state = audited.store.chain_state(AuditChain::App).await.unwrap();
         assert!(!state.intact && state.problem.unwrap().contains("missing"));
     }
 

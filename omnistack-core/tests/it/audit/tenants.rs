@@ -1,7 +1,7 @@
 //! Tests of row-level security of the audit log, on PostgreSQL.
 
 use omnistack_core::{
-    audit::{AuditEntry, Chain},
+    audit::{AuditChain, AuditEntry},
     db::{ErrorKind, Tx},
     identity::TenantId,
 };
@@ -53,7 +53,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
     record(&audited, &mut tx, Some(b)).await.unwrap();
     assert_eq!(count(&mut tx, ENTRIES).await, 2 + 3 + 4 + 1);
     tx.commit().await.unwrap();
-    for (chain, entries) in [(Chain::from(a), 3), (b.into(), 5), (Chain::App, 1)] {
+    for (chain, entries) in [(AuditChain::from(a), 3), (b.into(), 5), (AuditChain::App, 1)] {
         assert_eq!(audited.store.verify(chain).await.unwrap().entries, entries, "{chain}");
     }
 }

@@ -153,7 +153,7 @@ async fn who_computes_for_longer_than_the_lease_keeps_it() {
     soon(work.begun.notified()).await;
     // The lease is renewed after each third of its duration.
     for _ in 0..4 {
-        monitor.until(|command| command.contains("PEXPIRE") && command.contains("test:f:key")).await;
+        monitor.wait_for(|command| command.contains("PEXPIRE") && command.contains("test:f:key")).await;
     }
     work.go_on.notify_one();
     for asked in soon(join_all(asking)).await {

@@ -23,19 +23,19 @@ on_each_cache! {
         assert_eq!(taken.len(), 1);
         let other = caches[0].lock("another", MINUTE).await.unwrap().expect("of another name");
         let first = taken.pop().unwrap();
-        assert!(other.fence() > first.fence(), "tokens grow over all locks");
+        assert!(other.fencing_token() > first.fencing_token(), "tokens grow over all locks");
         assert!(first.extend(2 * MINUTE).await.unwrap());
         assert!(first.release().await.unwrap());
         let second = caches[1].lock("report", MINUTE).await.unwrap().expect("it is free");
-        assert!(second.fence() > other.fence());
+        assert!(second.fencing_token() > other.fencing_token());
     }
 
     async fn a_lock_ends_with_its_time_and_is_not_its_former_owners(test: TestCache) {
         let (cache, replica) = (test.cache(), test.replica());
         let late = cache.lock("report", Duration::from_millis(20)).await.unwrap().unwrap();
-        test.pass(Duration::from_millis(20)).await;
+        test.advance(Duration::from_millis(20)).await;
         let next = replica.lock("report", MINUTE).await.unwrap().expect("its time is over");
-        assert!(next.fence() > late.fence());
+        assert!(next.fencing_token() > late.fencing_token());
         assert!(!late.extend(MINUTE).await.unwrap());
         assert!(!late.release().await.unwrap());
         assert!(cache.lock("report", MINUTE).await.unwrap().is_none(), "it is still the next one's");
@@ -63,7 +63,7 @@ on_each_cache! {
 async fn tokens_grow_when_redis_comes_back_empty() {
     let server = TestRedis::start().await;
     let cache = server.redis().cache();
-    let before = cache.lock("report", MINUTE).await.unwrap().unwrap().fence();
+    let before = cache.lock("report", MINUTE).await.unwrap().unwrap().fencing_token();
     server.command("FLUSHALL").unwrap();
-    assert!(cache.lock("report", MINUTE).await.unwrap().unwrap().fence() > before);
+    assert!(cache.lock("report", MINUTE).await.unwrap().unwrap().fencing_token() > before);
 }

@@ -10,7 +10,7 @@ use omnistack_core::{
 use omnistack_testkit::TestRedis;
 
 use super::MINUTE;
-use crate::lines::Lines;
+use crate::lines::CapturedLog;
 
 /// The command timeout of `TestRedis::redis`.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
@@ -22,7 +22,7 @@ async fn use_all(cache: &Cache) {
         cache.get::<i32>("key"),
         cache.set("key", &1, MINUTE).into_future(),
         computed.into_future(),
-        cache.incr("count", MINUTE),
+        cache.increment("count", MINUTE),
         cache.lock("lock", MINUTE),
         cache.delete("key"),
         cache.invalidate_tag("tag"),
@@ -37,7 +37,7 @@ async fn use_all(cache: &Cache) {
 // On one thread, so that the captured log belongs to this test.
 #[tokio::test]
 async fn redis_killed_frozen_and_back() {
-    let (lines, _guard) = Lines::hear();
+    let (lines, _guard) = CapturedLog::capture();
     let clock = Clock::system();
     let mut server = TestRedis::start().await;
     let redis = server.redis();
@@ -66,11 +66,11 @@ async fn redis_killed_frozen_and_back() {
         assert_eq!(lines.take(), ["Redis is unavailable; continuing without it"], "{outage}");
 
         if outage == "killed" {
-            server.resume().await;
+            server.restart().await;
         } else {
-            server.thaw();
+            server.unfreeze();
         }
-        lines.until("Redis is available again").await;
+        lines.wait_for("Redis is available again").await;
         assert_eq!(lines.take(), ["Redis is available again"], "{outage}");
         let value = cache.get_or_insert_with("again", MINUTE, async || Ok::<_, Infallible>(2)).await.unwrap();
         assert_eq!((value, cache.get::<i32>("again").await), (2, Some(2)), "{outage}");
@@ -80,7 +80,7 @@ async fn redis_killed_frozen_and_back() {
 
 #[tokio::test]
 async fn redis_away_from_the_start() {
-    let (lines, _guard) = Lines::hear();
+    let (lines, _guard) = CapturedLog::capture();
     let mut server = TestRedis::start().await;
     server.kill();
     let redis = server.redis();
@@ -88,8 +88,8 @@ async fn redis_away_from_the_start() {
     assert!(redis.connect().await.is_err());
     use_all(&cache).await;
     assert!(redis.ping().await.is_err());
-    server.resume().await;
-    lines.until("Redis is available again").await;
+    server.restart().await;
+    lines.wait_for("Redis is available again").await;
     cache.set("key", &1, MINUTE).await;
     assert_eq!(cache.get::<i32>("key").await, Some(1));
     redis.ping().await.unwrap();
@@ -104,7 +104,7 @@ async fn what_redis_refuses_is_a_miss() {
     server.command("CONFIG SET maxmemory 1").unwrap();
     cache.set("key", &1, MINUTE).await;
     assert_eq!(cache.get::<i32>("key").await, None);
-    assert_eq!(cache.incr("count", MINUTE).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(cache.increment("count", MINUTE).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(cache.lock("lock", MINUTE).await.is_err());
     let value = cache.get_or_insert_with("computed", MINUTE, async || Ok::<_, Infallible>(1)).await.unwrap();
     assert_eq!(value, 1);

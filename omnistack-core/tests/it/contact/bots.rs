@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use omnistack_core::jobs::JobFilter;
-use omnistack_testkit::{Answer, TestDatabase, on_each_database};
+use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
 use serde_json::json;
 
-use super::{app, kept, open, send, with, written};
+use super::{app, form_token, kept, send, valid_message, with_fields};
 
 /// Returns what a caller sees of a response, without the message number, request id and time.
-fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, usize) {
+fn seen(answer: &TestResponse) -> (u16, Vec<(String, String)>, usize) {
     let varies = ["x-request-id", "ratelimit"];
     let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     (answer.status.as_u16(), headers.filter(|(name, _)| !varies.contains(&name.as_str())).collect(), answer.body.len())
@@ -18,14 +18,14 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, usize) {
 on_each_database! {
     async fn a_bot_is_told_the_same_and_nothing_comes_of_it(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let body = written(&app).await;
-        let filled = send(&app, with(body.clone(), json!({ "website": "https://spam.example" }))).await;
-        let token = open(&app).await;
+        let body = valid_message(&app).await;
+        let filled = send(&app, with_fields(body.clone(), json!({ "website": "https://spam.example" }))).await;
+        let token = form_token(&app).await;
         app.clock().advance(Duration::from_secs(2));
-        let hasty = send(&app, with(body.clone(), json!({ "token": token }))).await;
+        let hasty = send(&app, with_fields(body.clone(), json!({ "token": token }))).await;
         assert!(kept(&app).await.is_empty());
         assert_eq!(app.jobs().list(&JobFilter::default(), None, 10).await.unwrap().len(), 0);
-        assert_eq!((app.run_jobs().await, app.mails().len()), (0, 0));
+        assert_eq!((app.run_jobs().await, app.sent_mails().len()), (0, 0));
 
         let person = send(&app, body.clone()).await;
         assert_eq!(kept(&app).await.len(), 1);
@@ -36,13 +36,13 @@ on_each_database! {
 
         // Validation errors do not reveal that the message was recognised as spam either.
         let wrong = json!({ "email": "nobody", "website": "https://spam.example" });
-        let refused = send(&app, with(body, wrong)).await.expect(422).json();
+        let refused = send(&app, with_fields(body, wrong)).await.expect(422).json();
         assert!(!refused.to_string().contains("website"));
     }
 
     async fn three_seconds_make_a_person_unless_told_otherwise(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let body = with(written(&app).await, json!({ "token": open(&app).await }));
+        let body = with_fields(valid_message(&app).await, json!({ "token": form_token(&app).await }));
         app.clock().advance(Duration::from_secs(3));
         send(&app, body).await.expect(202);
         assert_eq!(kept(&app).await.len(), 1);
@@ -52,7 +52,7 @@ on_each_database! {
 #[tokio::test]
 async fn without_the_check_no_token_is_asked_for() {
     let app = app(TestDatabase::sqlite(), |app| app.set("CONTACT_MIN_TIME", "0s")).await;
-    assert_eq!(open(&app).await, serde_json::Value::Null);
+    assert_eq!(form_token(&app).await, serde_json::Value::Null);
     send(&app, json!({ "name": "Ada", "email": "ada@example.org", "message": "Hello" })).await.expect(202);
     assert_eq!(kept(&app).await.len(), 1);
 }

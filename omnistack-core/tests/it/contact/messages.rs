@@ -4,12 +4,12 @@ use omnistack_core::email::Mail;
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{ADMIN, FORM, STATUS, app, kept, open, send, with, written};
+use super::{ADMIN, FORM, STATUS, app, form_token, kept, send, valid_message, with_fields};
 
 on_each_database! {
     async fn a_message_is_kept_and_both_sides_are_told(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let body = with(written(&app).await, json!({
+        let body = with_fields(valid_message(&app).await, json!({
             "subject": "The <b>team</b> plan", "phone": "+44 (0)20 7946-0018 ext. 6", "company": "Analytical Engines Ltd",
             "extra_fields": { "seats": 40, "trial": true, "how": "a friend" }, "source": "pricing page", "website": "",
             "name": "  Ada \"the first\" Lovelace ", "message": "\nHello,\nwhat does [it](https://evil.example) cost?\n",
@@ -31,11 +31,11 @@ on_each_database! {
             "address": "127.0.0.1", "status": "new",
             "created_at": "2030-01-01T00:00:10Z", "updated_at": "2030-01-01T00:00:10Z",
         }));
-        assert_eq!(app.admin().get(format!("{}/{}", ADMIN, id.as_str().unwrap())).await.expect(200).json(), messages[0]);
+        assert_eq!(app.operator().get(format!("{}/{}", ADMIN, id.as_str().unwrap())).await.expect(200).json(), messages[0]);
 
-        assert_eq!(app.mails().len(), 0, "nothing is sent before the job runs");
+        assert_eq!(app.sent_mails().len(), 0, "nothing is sent before the job runs");
         app.run_jobs().await;
-        let mails = app.mails();
+        let mails = app.sent_mails();
         assert_eq!(mails.len(), 2);
         let told = mails.clone().to("help@example.com");
         let told = told.last();
@@ -61,7 +61,7 @@ on_each_database! {
 
     async fn a_request_sent_again_with_its_key_is_one_message(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         let mut answers = Vec::new();
         for _ in 0..2 {
             let request = app.anonymous().post(FORM, body.clone()).header("idempotency-key", "form-17");
@@ -73,44 +73,44 @@ on_each_database! {
 
     async fn what_is_not_wanted_is_not_sent(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_SEND_CONFIRMATION", "false").set("CONTACT_TO", "")).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         send(&app, body).await.expect(202);
         app.run_jobs().await;
-        assert_eq!((kept(&app).await.len(), app.mails().len()), (1, 0));
+        assert_eq!((kept(&app).await.len(), app.sent_mails().len()), (1, 0));
     }
 
     async fn the_form_is_no_way_to_write_to_somebody_else(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_RATE_LIMIT", "off")).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         for number in 0..8 {
             let email = ["Victim@example.org", "victim@example.org", "victim+shop@EXAMPLE.org"][number % 3];
-            send(&app, with(body.clone(), json!({ "email": email }))).await.expect(202);
+            send(&app, with_fields(body.clone(), json!({ "email": email }))).await.expect(202);
         }
         app.run_jobs().await;
-        assert_eq!((kept(&app).await.len(), app.mails().to("help@example.com").len(), app.mails().len()), (8, 8, 13));
+        assert_eq!((kept(&app).await.len(), app.sent_mails().to("help@example.com").len(), app.sent_mails().len()), (8, 8, 13));
     }
 
     async fn the_largest_message_there_is_gets_through(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_RATE_LIMIT", "off")).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         for letter in ["*", "🎉", "<", "a\n", "&"] {
             let message: String = letter.chars().cycle().take(4999).chain(['.']).collect();
             let fields: Value = (0..7).map(|n| (format!("f{n}"), Value::from("*".repeat(1000)))).collect();
             let more = json!({ "message": message, "extra_fields": fields, "name": "🎉".repeat(100), "subject": "🎉".repeat(200) });
-            send(&app, with(body.clone(), more)).await.expect(202);
+            send(&app, with_fields(body.clone(), more)).await.expect(202);
         }
         app.run_jobs().await;
-        assert_eq!(app.mails().to("help@example.com").len(), 5);
+        assert_eq!(app.sent_mails().to("help@example.com").len(), 5);
     }
 
     async fn old_messages_are_forgotten(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_KEEP", "240h")).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         send(&app, body).await.expect(202);
         app.run_jobs().await;
         for (hours, left) in [(239, 1), (2, 0)] {
             app.clock().advance(std::time::Duration::from_secs(hours * 3600));
-            app.jobs().enqueue(omnistack_core::contact::ForgetContacts {}).await.unwrap();
+            app.jobs().enqueue(omnistack_core::contact::PurgeContacts {}).await.unwrap();
             app.run_jobs().await;
             assert_eq!(kept(&app).await.len(), left);
         }
@@ -130,9 +130,9 @@ async fn the_status_says_what_the_form_is() {
             "optional": ["subject", "company", "extra_fields", "source", "locale"], "expires_in": 86400,
         })
     );
-    assert_eq!(open(&app).await, token, "one token a second");
+    assert_eq!(form_token(&app).await, token, "one token a second");
     app.clock().advance(std::time::Duration::from_secs(1));
-    assert_ne!(open(&app).await, token);
+    assert_ne!(form_token(&app).await, token);
 }
 
 #[tokio::test]
@@ -140,9 +140,10 @@ async fn an_app_without_operators_has_the_form_alone() {
     use omnistack_core::{app::App, config::Config, contact::Contact};
     let config = || Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
     let with_mail = || App::builder(config()).with(Mail::default());
-    with_mail().with(Contact::default().without_operators()).build().unwrap();
+    with_mail().with(Contact::default().without_admin_routes()).build().unwrap();
     let refused = with_mail().with(Contact::default()).build().unwrap_err().to_string();
     assert!(refused.contains("contact"), "{refused}");
-    let refused = App::builder(config()).with(Contact::default().without_operators()).build().unwrap_err().to_string();
+    let refused =
+        App::builder(config()).with(Contact::default().without_admin_routes()).build().unwrap_err().to_string();
     assert!(refused.contains("Outbox"), "{refused}");
 }

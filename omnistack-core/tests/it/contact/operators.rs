@@ -8,16 +8,16 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{ADMIN, app, kept, send, with, written};
+use super::{ADMIN, app, kept, send, valid_message, with_fields};
 
 on_each_database! {
     async fn operators_list_change_and_remove_with_a_record(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_RATE_LIMIT", "off")).await;
         for n in 0..5 {
-            let body = with(written(&app).await, json!({ "message": format!("message {n}") }));
+            let body = with_fields(valid_message(&app).await, json!({ "message": format!("message {n}") }));
             send(&app, body).await.expect(202);
         }
-        let admin = app.admin();
+        let admin = app.operator();
         let first = admin.get(format!("{ADMIN}?limit=2")).await.expect(200).json();
         let told = |page: &Value| page["items"].as_array().unwrap().iter().map(|one| one["message"].clone()).collect::<Vec<_>>();
         assert_eq!(told(&first), ["message 4", "message 3"]);
@@ -42,7 +42,7 @@ on_each_database! {
         }
         assert_eq!(kept(&app).await.len(), 4);
 
-        let log: AuditStore = app.app().ctx().get().unwrap();
+        let log: AuditStore = app.app().context().get().unwrap();
         let entries = log.list(&AuditFilter::all_chains().action("contact."), 20, None).await.unwrap().items;
         let actions: Vec<_> = entries.iter().map(|entry| (entry.action.as_str(), entry.actor)).collect();
         let operator = admin.identity().map(|identity| identity.user);
@@ -61,7 +61,7 @@ async fn only_operators_look_and_what_they_ask_is_checked() {
         app.anonymous().get(path).await.expect(401);
         app.user().get(path).await.expect(403);
     }
-    let admin = app.admin();
+    let admin = app.operator();
     for (query, status) in [("limit=0", 422), ("limit=101", 422), ("cursor=x", 422), ("status=old", 422), ("x=1", 422)]
     {
         admin.get(format!("{ADMIN}?{query}")).await.expect(status);

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{FORM, STATUS, app, kept, open, send, with, written};
+use super::{FORM, STATUS, app, form_token, kept, send, valid_message, with_fields};
 
 fn fields(error: &Value) -> Vec<String> {
     let fields = error["error"]["details"]["fields"].as_array().cloned().unwrap_or_default();
@@ -20,7 +20,7 @@ async fn what_is_wrong_is_named() {
             .set("CONTACT_REQUIRE_COMPANY", "yes")
     })
     .await;
-    let good = with(written(&app).await, json!({ "subject": "s", "phone": "12345", "company": "c" }));
+    let good = with_fields(valid_message(&app).await, json!({ "subject": "s", "phone": "12345", "company": "c" }));
     let many: Value = (0..21).map(|n| (format!("f{n}"), Value::from(n))).collect();
     let large: Value = (0..9).map(|n| (format!("f{n}"), Value::from("x".repeat(1000)))).collect();
     for (more, expected) in [
@@ -50,26 +50,26 @@ async fn what_is_wrong_is_named() {
         (json!({ "token": "v1.development.AAAA" }), vec!["token"]),
         (json!({ "surprise": 1 }), vec!["body"]),
     ] {
-        let answer = send(&app, with(good.clone(), more.clone())).await;
+        let answer = send(&app, with_fields(good.clone(), more.clone())).await;
         let found = fields(&answer.expect(422).json());
         let same = found == expected || expected == ["body"] && found.len() == 1;
         assert!(same, "{more}: {found:?}");
     }
-    let huge = with(good.clone(), json!({ "message": "x".repeat(70_000) }));
+    let huge = with_fields(good.clone(), json!({ "message": "x".repeat(70_000) }));
     send(&app, huge).await.expect(413);
     assert!(kept(&app).await.is_empty());
     app.run_jobs().await;
-    assert!(app.mails().is_empty());
+    assert!(app.sent_mails().is_empty());
     send(&app, good).await.expect(202);
 }
 
 on_each_database! {
     async fn an_address_sends_five_an_hour(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_SEND_CONFIRMATION", "false")).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         // Rejected messages don't count towards the limit.
         for _ in 0..10 {
-            send(&app, with(body.clone(), json!({ "email": "nobody" }))).await.expect(422);
+            send(&app, with_fields(body.clone(), json!({ "email": "nobody" }))).await.expect(422);
         }
         for _ in 0..5 {
             send(&app, body.clone()).await.expect(202);
@@ -78,12 +78,12 @@ on_each_database! {
         assert_eq!(refused.headers["retry-after"], "720");
         refused.expect_error(429, "RATE_LIMIT_EXCEEDED");
         // A bot's messages count like others.
-        send(&app, with(body.clone(), json!({ "website": "x" }))).await.expect(429);
+        send(&app, with_fields(body.clone(), json!({ "website": "x" }))).await.expect(429);
         let elsewhere = |address: &str| address.parse::<IpAddr>().unwrap();
-        app.anonymous().post(FORM, body.clone()).peer(elsewhere("198.51.100.7")).await.expect(202);
+        app.anonymous().post(FORM, body.clone()).client_ip(elsewhere("198.51.100.7")).await.expect(202);
         for n in 0..6 {
             let one_network = elsewhere(&format!("2001:db8:1:2::{n}"));
-            app.anonymous().post(FORM, body.clone()).peer(one_network).await.expect(if n < 5 { 202 } else { 429 });
+            app.anonymous().post(FORM, body.clone()).client_ip(one_network).await.expect(if n < 5 { 202 } else { 429 });
         }
         app.clock().advance(Duration::from_secs(720));
         send(&app, body).await.expect(202);
@@ -94,15 +94,15 @@ on_each_database! {
 #[tokio::test]
 async fn a_form_that_is_too_old_is_to_be_opened_again() {
     let app = app(TestDatabase::sqlite(), |app| app.set("CONTACT_MAX_TIME", "1h")).await;
-    let body = written(&app).await;
+    let body = valid_message(&app).await;
     app.clock().advance(Duration::from_secs(3591));
     let refused = send(&app, body.clone()).await;
     assert_eq!(fields(&refused.expect(422).json()), ["token"]);
     // A replica whose clock is slightly behind accepts a new token of another replica, but a token of another day is
     // rejected.
-    let token = open(&app).await;
+    let token = form_token(&app).await;
     app.clock().set("2029-12-31T23:59:00Z".parse().unwrap());
-    send(&app, with(body, json!({ "token": token }))).await.expect(422);
+    send(&app, with_fields(body, json!({ "token": token }))).await.expect(422);
     assert!(kept(&app).await.is_empty());
 }
 

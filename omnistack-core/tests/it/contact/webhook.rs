@@ -6,11 +6,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{app::App, config::Config, contact::Contact, crypto::HmacKey, email::Mail, jobs::JobFilter};
 use omnistack_testkit::{
     TestApp, TestDatabase, on_each_database,
-    upstream::{Received, Reply, Upstream},
+    upstream::{MockResponse, MockServer, ReceivedRequest},
 };
 use serde_json::Value;
 
-use super::{app, kept, send, written};
+use super::{app, kept, send, valid_message};
 
 const SECRET: &[u8; 32] = b"a secret of this test, 32 bytes!";
 
@@ -19,14 +19,14 @@ fn secret() -> String {
 }
 
 /// Verifies the signature as a receiver does, by the specification of Standard Webhooks.
-fn is_signed(request: &Received) -> bool {
+fn is_signed(request: &ReceivedRequest) -> bool {
     let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
     let text = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), request.text());
     let signature = HmacKey::new(SECRET).unwrap().sign(text).to_base64();
     header("webhook-signature") == format!("v1,{signature}")
 }
 
-async fn posting(database: TestDatabase, upstream: &Upstream) -> TestApp {
+async fn posting(database: TestDatabase, upstream: &MockServer) -> TestApp {
     let url = format!("{}/hooks/contact?token=7", upstream.url());
     app(database, |app| {
         app.set("CONTACT_WEBHOOK_URL", url)
@@ -39,15 +39,15 @@ async fn posting(database: TestDatabase, upstream: &Upstream) -> TestApp {
 
 on_each_database! {
     async fn a_message_is_posted_until_it_is_taken(database: TestDatabase) {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         let path = "/hooks/contact?token=7";
-        upstream.expect("POST", path).reply(Reply::status(503));
-        upstream.expect("POST", path).reply(Reply::status(302).header("location", "/elsewhere"));
-        upstream.expect("POST", path).reply(Reply::hang());
-        upstream.expect("POST", path).reply(Reply::status(429).header("retry-after", "7"));
-        upstream.expect("POST", path).matching("a signature", is_signed).reply(Reply::status(204));
+        upstream.expect("POST", path).reply(MockResponse::status(503));
+        upstream.expect("POST", path).reply(MockResponse::status(302).header("location", "/elsewhere"));
+        upstream.expect("POST", path).reply(MockResponse::hang());
+        upstream.expect("POST", path).reply(MockResponse::status(429).header("retry-after", "7"));
+        upstream.expect("POST", path).matching("a signature", is_signed).reply(MockResponse::status(204));
         let app = posting(database, &upstream).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         send(&app, body).await.expect(202);
         app.run_jobs().await;
         for (wait, heard) in [(7, 2), (400, 3), (2200, 4), (7, 5), (100_000, 5)] {
@@ -64,10 +64,10 @@ on_each_database! {
     }
 
     async fn a_receiver_that_is_gone_is_left_alone(database: TestDatabase) {
-        let upstream = Upstream::start().await;
-        upstream.expect_any().reply(Reply::status(410));
+        let upstream = MockServer::start().await;
+        upstream.expect_any().reply(MockResponse::status(410));
         let app = posting(database, &upstream).await;
-        let body = written(&app).await;
+        let body = valid_message(&app).await;
         send(&app, body).await.expect(202);
         app.run_jobs().await;
         app.clock().advance(Duration::from_secs(1_000_000));
@@ -93,7 +93,7 @@ async fn settings_that_can_not_be_are_named() {
             ("CONTACT_WEBHOOK_URL", url),
             ("CONTACT_WEBHOOK_SECRET", &secret),
         ]);
-        let app = App::builder(config).with(Mail::default()).with(Contact::default().without_operators());
+        let app = App::builder(config).with(Mail::default()).with(Contact::default().without_admin_routes());
         let refused = app.build().unwrap_err().to_string();
         assert!(refused.contains(said), "{url}: {refused}");
         assert!(!refused.contains("password") && !refused.contains("c2hvcnQ"), "{refused}");

@@ -5,7 +5,7 @@ use omnistack_core::{
     ExposeSecret as _,
     app::{App, BuildError, Module, Registry},
     config::Config,
-    crypto::{Context, KeyRing},
+    crypto::{KeyRing, SealContext},
 };
 
 struct Vault;
@@ -28,12 +28,14 @@ fn build(environment: &str, keys: Option<&str>) -> Result<App, BuildError> {
 
 #[tokio::test]
 async fn development_has_a_key_that_production_refuses() {
-    let place = Context::row("vault", "secret", 1);
+    let place = SealContext::row("vault", "secret", 1);
     let sealed: Vec<_> = ["development", "test"]
         .into_iter()
-        .map(|environment| build(environment, None).unwrap().ctx().get::<KeyRing>().unwrap().seal("x", &place).unwrap())
+        .map(|environment| {
+            build(environment, None).unwrap().context().get::<KeyRing>().unwrap().seal("x", &place).unwrap()
+        })
         .collect();
-    let ring: KeyRing = build("development", None).unwrap().ctx().get().unwrap();
+    let ring: KeyRing = build("development", None).unwrap().context().get().unwrap();
     assert_eq!(ring.primary(), "development");
     for sealed in sealed {
         assert_eq!(ring.open_text(&sealed, &place).unwrap().expose_secret(), "x", "the same on every start");
@@ -68,11 +70,11 @@ async fn development_has_a_key_that_production_refuses() {
         build("production", Some(&KeyRing::new_key("own"))).unwrap();
     }
     build("development", Some(&of(&[0; 32]))).unwrap();
-    assert_eq!(build("production", Some(&own)).unwrap().ctx().get::<KeyRing>().unwrap().primary(), "own");
+    assert_eq!(build("production", Some(&own)).unwrap().context().get::<KeyRing>().unwrap().primary(), "own");
 }
 
 #[tokio::test]
 async fn an_app_that_seals_nothing_needs_no_keys() {
     let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", "production")]);
-    assert!(App::builder(config).build().unwrap().ctx().get::<KeyRing>().is_err());
+    assert!(App::builder(config).build().unwrap().context().get::<KeyRing>().is_err());
 }

@@ -13,14 +13,14 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use super::{open_with, shelf::Shelf};
 
 /// Settings with one connection, so that the next caller gets the connection of the dropped future.
-const ONE: [(&str, &str); 2] = [("DATABASE_MAX_CONNECTIONS", "1"), ("DATABASE_ACQUIRE_TIMEOUT", "5s")];
+const ONE_CONNECTION: [(&str, &str); 2] = [("DATABASE_MAX_CONNECTIONS", "1"), ("DATABASE_ACQUIRE_TIMEOUT", "5s")];
 
 on_each_database! {
     async fn a_transaction_cut_anywhere_is_whole_or_nothing(database: TestDatabase) {
-        let (db, other) = (open_with(&database, ONE), database.open());
+        let (db, other) = (open_with(&database, ONE_CONNECTION), database.open_db());
         db.query("create table marks (kind text not null, n bigint not null)").execute().await.unwrap();
         for (n, polls) in thrice() {
-            let done = cut(polls, Box::pin(async {
+            let done = poll_and_drop(polls, Box::pin(async {
                 let mut tx = db.begin().await?;
                 for _ in 0..2 {
                     let insert = tx.query("insert into marks (kind, n) values ('cut', $1)");
@@ -41,11 +41,11 @@ on_each_database! {
     }
 
     async fn a_statement_cut_anywhere_leaves_its_connection_usable(database: TestDatabase) {
-        let (db, other) = (open_with(&database, ONE), database.open());
+        let (db, other) = (open_with(&database, ONE_CONNECTION), database.open_db());
         db.query("create table marks (kind text not null, n bigint not null)").execute().await.unwrap();
         for (n, polls) in thrice() {
             let insert = db.query("insert into marks (kind, n) values ('cut', $1)").bind(n);
-            let done = cut(polls, insert.execute()).await.transpose().unwrap().is_some();
+            let done = poll_and_drop(polls, insert.execute()).await.transpose().unwrap().is_some();
             mark(&db, n).await.unwrap();
             assert_eq!(marks(&other, "next", n).await, 1, "after {polls} polls");
             if done {
@@ -64,7 +64,7 @@ on_each_database! {
             .execute().await.unwrap();
         tx.commit().await.unwrap();
         for (_, polls) in thrice() {
-            let done = cut(polls, Box::pin(async {
+            let done = poll_and_drop(polls, Box::pin(async {
                 let mut tx = app.db().tenant(tenant).begin().await?;
                 let (mine,): (i64,) = tx.query("select count(*) from books").fetch_one().await?;
                 assert_eq!(mine, 1);
@@ -87,7 +87,7 @@ fn thrice() -> impl Iterator<Item = (i64, usize)> {
 }
 
 /// Polls a future and drops it when it is pending for the `polls`th time. Returns `None` if it was dropped.
-async fn cut<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+async fn poll_and_drop<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;
     poll_fn(|context| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::identity::Identity;
-use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::shelf::{BOOKS, DRAFTS, NOTICES, Shelf};
@@ -85,10 +85,10 @@ on_each_database! {
     async fn strangers_get_404_for_every_operation(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let alice = app.user();
-        let colleague = app.caller(Identity::user(app.user().identity().unwrap().user)
+        let colleague = app.client_as(Identity::user(app.user().identity().unwrap().user)
             .for_tenant(alice.identity().unwrap().tenant.unwrap()));
         // The same user in another tenant.
-        let elsewhere = app.caller(Identity::user(alice.identity().unwrap().user)
+        let elsewhere = app.client_as(Identity::user(alice.identity().unwrap().user)
             .for_tenant(app.user().identity().unwrap().tenant.unwrap()));
         let book = create(&alice, BOOKS, json!({"code": "b", "title": "t"})).await;
         let draft = create(&alice, DRAFTS, json!({"title": "t"})).await;
@@ -121,7 +121,7 @@ on_each_database! {
 
     async fn a_caller_without_a_tenant_is_told_so(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
-        let nomad = app.caller(Identity::user(app.user().identity().unwrap().user));
+        let nomad = app.client_as(Identity::user(app.user().identity().unwrap().user));
         for path in [BOOKS, DRAFTS] {
             nomad.get(path).await.expect_error(403, "TENANT_REQUIRED");
             nomad.post(path, json!({"code": "c", "title": "t"})).await.expect_error(403, "TENANT_REQUIRED");
@@ -182,10 +182,10 @@ on_each_database! {
 }
 
 /// Creates a resource and returns its path.
-async fn create(client: &Client, path: &str, body: Value) -> String {
+async fn create(client: &TestClient, path: &str, body: Value) -> String {
     client.post(path, body).await.expect(201).header("location").unwrap().to_owned()
 }
 
-async fn restore(client: &Client, path: &str) -> omnistack_testkit::Answer {
+async fn restore(client: &TestClient, path: &str) -> omnistack_testkit::TestResponse {
     client.request(http::Method::POST, format!("{path}/restore")).await
 }

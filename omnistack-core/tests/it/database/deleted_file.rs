@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::shelf::{BOOKS, Shelf};
-use crate::lines::Lines;
+use crate::lines::CapturedLog;
 
 #[tokio::test]
 async fn nothing_is_written_to_a_file_that_was_deleted_or_replaced() {
@@ -44,7 +44,7 @@ async fn many_refused_requests_are_one_line_a_second() {
     let caller = app.user();
     caller.get(BOOKS).await.expect(200);
     std::fs::remove_file(app.database().url().strip_prefix("sqlite:").unwrap()).unwrap();
-    let (lines, _guard) = Lines::hear();
+    let (lines, _guard) = CapturedLog::capture();
     let began = Instant::now();
     for _ in 0..50 {
         caller.get(BOOKS).await.expect_error(503, "DATABASE_UNAVAILABLE");

@@ -48,7 +48,7 @@ async fn a_full_sqlite_disk_is_a_503_until_there_is_room() {
     let (state,): (String,) = app.db().query("pragma integrity_check").fetch_one().await.unwrap();
     assert_eq!(state, "ok");
     // Another process finds the accepted rows and no rejected ones.
-    let (kept,): (i64,) = app.database().open().query("select count(*) from books").fetch_one().await.unwrap();
+    let (kept,): (i64,) = app.database().open_db().query("select count(*) from books").fetch_one().await.unwrap();
     assert_eq!(kept, written);
 }
 
@@ -66,7 +66,7 @@ async fn limit_pages(db: &Db, pages: i64) {
 #[tokio::test]
 async fn a_transaction_that_sqlite_ends_by_itself_does_not_block_the_next() {
     let database = TestDatabase::sqlite();
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table marks (n integer primary key) strict").execute().await.unwrap();
     db.query("insert into marks values (1)").execute().await.unwrap();
     for n in 2..5 {

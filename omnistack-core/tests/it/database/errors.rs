@@ -46,12 +46,12 @@ on_each_database! {
     }
 
     async fn malformed_sql_is_a_bug_of_ours(database: TestDatabase) {
-        let error = database.open().query("selekt 1").execute().await.unwrap_err();
+        let error = database.open_db().query("selekt 1").execute().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Other, false));
     }
 
     async fn a_value_of_the_wrong_type_is_refused(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         let table = Sql {
             postgres: "create table strict (n bigint)",
             sqlite: "create table strict (n integer) strict",
@@ -63,7 +63,7 @@ on_each_database! {
     }
 
     async fn errors_keep_their_source(database: TestDatabase) {
-        let error = database.open().query("select 1 from nowhere").execute().await.unwrap_err();
+        let error = database.open_db().query("select 1 from nowhere").execute().await.unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
         assert!(format!("{error:?}").contains("Schema"), "{error:?}");
     }
@@ -72,7 +72,7 @@ on_each_database! {
 #[tokio::test]
 async fn postgres_refuses_values_it_cannot_hold() {
     let database = TestDatabase::postgres().await;
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table small (n smallint, words varchar(3))").execute().await.unwrap();
     let nul = db.query("insert into small (words) values ($1)").bind("a\0b").execute().await.unwrap_err();
     assert_eq!(nul.kind(), ErrorKind::InvalidValue, "{nul}");
@@ -102,7 +102,7 @@ async fn a_postgres_statement_that_runs_too_long_is_ended() {
 #[tokio::test]
 async fn the_slower_of_two_postgres_transactions_may_try_again() {
     let database = TestDatabase::postgres().await;
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table rows (code bigint, n bigint)").execute().await.unwrap();
     db.query("insert into rows values (1, 0), (2, 0)").execute().await.unwrap();
     for error in [serialization_failure(&db).await, deadlock(&db).await] {
@@ -142,7 +142,7 @@ async fn deadlock(db: &Db) -> Error {
 #[tokio::test]
 async fn a_locked_sqlite_file_is_a_conflict_to_try_again() {
     let database = TestDatabase::sqlite();
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table rows (n bigint)").execute().await.unwrap();
     let hurried = open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "20ms")]);
     let lock = db.begin().await.unwrap();
@@ -182,14 +182,14 @@ async fn wrong_credentials_and_names_are_settings_to_correct() {
 async fn an_unreadable_url_is_a_setting_to_correct() {
     for url in ["mysql://localhost/app", "nonsense", "postgres://host:port/", ""] {
         let config = TestDatabase::sqlite().config().with("DATABASE_URL", url);
-        let settings = omnistack_core::db::DbSettings { url: url.into(), ..config.section().unwrap() };
+        let settings = omnistack_core::db::DbSettings { url: url.into(), ..config.read_settings().unwrap() };
         let error = Db::open(&settings, omnistack_core::clock::Clock::system()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}: {error}");
     }
 }
 
 async fn family(database: &TestDatabase) -> Db {
-    let db = database.open();
+    let db = database.open_db();
     for sql in [
         "create table parents (code bigint primary key, name text not null unique, check_me bigint,
             constraint parents_check_me_check check (check_me > 0))",

@@ -1,6 +1,6 @@
 //! Tests of lists: filters, search, deleted rows, and unknown parameters.
 
-use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::shelf::{BOOKS, NOTICES, Shelf};
@@ -178,7 +178,7 @@ on_each_database! {
     }
 }
 
-async fn library(database: TestDatabase) -> (TestApp, Client) {
+async fn library(database: TestDatabase) -> (TestApp, TestClient) {
     let app = TestApp::start(database, |app| app.with(Shelf)).await;
     let caller = app.user();
     for (code, title, pages, rating, in_print, published, series) in [
@@ -197,7 +197,7 @@ async fn library(database: TestDatabase) -> (TestApp, Client) {
 }
 
 /// Returns the codes of the books that a query finds, in order.
-async fn found(caller: &Client, query: &str) -> String {
+async fn found(caller: &TestClient, query: &str) -> String {
     let items = caller.get(format!("{BOOKS}?{query}")).await.expect(200).json();
     let items = items["items"].as_array().unwrap();
     let mut codes: Vec<_> = items.iter().map(|item| item["code"].as_str().unwrap().to_owned()).collect();

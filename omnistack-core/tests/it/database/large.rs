@@ -6,7 +6,7 @@ use omnistack_core::{
     db::{ErrorKind, Sql},
     identity::TenantId,
 };
-use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::shelf::{BOOKS, Shelf};
@@ -21,14 +21,14 @@ const FILL: Sql = Sql {
         strftime('%Y-%m-%dT%H:%M:%S.000000Z', 1861920000 + n, 'unixepoch'), '2029-01-01T00:00:00.000000Z' from numbers",
 };
 
-async fn fill(app: &TestApp, caller: &Client, rows: i64) {
+async fn fill(app: &TestApp, caller: &TestClient, rows: i64) {
     let tenant: TenantId = caller.identity().unwrap().tenant.unwrap();
     let mut tx = app.db().tenant(tenant).begin().await.unwrap();
     tx.query(FILL).bind(tenant).bind(rows).execute().await.unwrap();
     tx.commit().await.unwrap();
 }
 
-async fn found(caller: &Client, query: &str) -> Vec<Value> {
+async fn found(caller: &TestClient, query: &str) -> Vec<Value> {
     let answer = caller.get(format!("{BOOKS}?{query}")).await.expect(200).json();
     answer["items"].as_array().unwrap().iter().map(|book| book["code"].clone()).collect()
 }

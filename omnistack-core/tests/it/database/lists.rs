@@ -3,11 +3,11 @@
 use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
 use omnistack_core::clock::Timestamp;
-use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
-    Dice,
+    SeededRng,
     shelf::{BOOKS, NOTICES, Shelf},
 };
 
@@ -17,7 +17,7 @@ on_each_database! {
     async fn every_sort_walks_each_row_once_and_in_order(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        let mut dice = Dice(42);
+        let mut dice = SeededRng(42);
         let rows = fill(&app, &caller, &mut dice, 24).await;
         // Another tenant's rows never appear.
         fill(&app, &app.user(), &mut dice, 4).await;
@@ -47,7 +47,7 @@ on_each_database! {
     async fn real_numbers_keep_their_place_to_the_last_bit(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        let mut dice = Dice(17);
+        let mut dice = SeededRng(17);
         let mut rows = Vec::new();
         while rows.len() < 60 {
             let rating = f64::from_bits(dice.roll(u64::MAX));
@@ -66,7 +66,7 @@ on_each_database! {
     async fn the_newest_come_first_by_default_and_twenty_at_a_time(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        let rows = fill(&app, &caller, &mut Dice(1), 21).await;
+        let rows = fill(&app, &caller, &mut SeededRng(1), 21).await;
         let page = caller.get(BOOKS).await.expect(200);
         let expected = ids(&sorted(&rows, "-created_at"));
         assert_eq!(ids(page.json()["items"].as_array().unwrap()), expected[..20]);
@@ -78,7 +78,7 @@ on_each_database! {
     async fn an_exact_page_has_no_next(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        fill(&app, &caller, &mut Dice(1), 2).await;
+        fill(&app, &caller, &mut SeededRng(1), 2).await;
         for (limit, more) in [(1, true), (2, false), (3, false), (100, false)] {
             let page = caller.get(format!("{BOOKS}?limit={limit}")).await.expect(200);
             assert_eq!((page.next_link().is_some(), page.json().get("next_cursor").is_some()), (more, more), "{limit}");
@@ -88,7 +88,7 @@ on_each_database! {
     async fn the_next_link_keeps_every_parameter(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        fill(&app, &caller, &mut Dice(3), 12).await;
+        fill(&app, &caller, &mut SeededRng(3), 12).await;
         for title in ["x & y=1", "x & y=2", "x & y=3"] {
             caller.post(BOOKS, json!({"code": title, "title": title, "pages": 1})).await.expect(201);
         }
@@ -100,7 +100,7 @@ on_each_database! {
     async fn a_walk_repeats_nothing_while_rows_come_and_go(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        let mut dice = Dice(9);
+        let mut dice = SeededRng(9);
         for sort in ["title", "-pages,title", "rating,-created_at", "-created_at"] {
             let rows = fill(&app, &caller, &mut dice, 20).await;
             let mut gone = BTreeSet::new();
@@ -132,8 +132,8 @@ on_each_database! {
     async fn numbered_pages_have_a_total(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         let caller = app.user();
-        let rows = fill(&app, &caller, &mut Dice(5), 7).await;
-        fill(&app, &app.user(), &mut Dice(5), 3).await;
+        let rows = fill(&app, &caller, &mut SeededRng(5), 7).await;
+        fill(&app, &app.user(), &mut SeededRng(5), 3).await;
         let expected = ids(&sorted(&rows, "title,-pages"));
         for (query, page, size, items) in [
             ("page=1&page_size=3", 1, 3, &expected[..3]),
@@ -163,7 +163,7 @@ on_each_database! {
 }
 
 /// Creates books with many equal values, and with real numbers that have no short decimal form.
-async fn fill(app: &TestApp, caller: &Client, dice: &mut Dice, count: u64) -> Vec<Value> {
+async fn fill(app: &TestApp, caller: &TestClient, dice: &mut SeededRng, count: u64) -> Vec<Value> {
     let mut rows = Vec::new();
     for _ in 0..count {
         app.clock().advance(Duration::from_micros(dice.pick(&[0, 0, 1, 10, 1_000_000])));
@@ -184,7 +184,7 @@ async fn fill(app: &TestApp, caller: &Client, dice: &mut Dice, count: u64) -> Ve
 }
 
 /// Follows the `next` links to the end and returns all rows.
-async fn walk(caller: &Client, first: String, limit: u64) -> Vec<Value> {
+async fn walk(caller: &TestClient, first: String, limit: u64) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut next = Some(first);
     while let Some(path) = next {

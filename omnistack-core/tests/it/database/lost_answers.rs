@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, future::try_join_all};
 use omnistack_core::{
-    app::{App, Module, Registry, Shutdown},
+    app::{App, Module, Registry, ShutdownToken},
     async_trait,
     db::{Db, ErrorKind},
-    jobs::{Job, JobCtx, JobError, Jobs},
+    jobs::{Job, JobContext, JobError, Jobs},
 };
 use omnistack_testkit::TestDatabase;
 use serde::{Deserialize, Serialize};
@@ -16,16 +16,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{open, wire::Wire};
+use super::{open, wire::TcpProxy};
 
 const CONNECTIONS: usize = 9;
 /// Long enough for a statement to be sent.
-const MOMENT: Duration = Duration::from_millis(50);
+const STATEMENT_SENT_AFTER: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pool_is_whole_soon_after_answers_were_lost() {
     let database = TestDatabase::postgres().await;
-    let wire = Wire::to(database.url()).await;
+    let wire = TcpProxy::to(database.url()).await;
     let config = database.config().with("DATABASE_URL", wire.url());
     let config = config.with("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string());
     let db = open(config.with("DATABASE_STATEMENT_TIMEOUT", "300ms").with("DATABASE_ACQUIRE_TIMEOUT", "30s"));
@@ -38,13 +38,13 @@ async fn the_pool_is_whole_soon_after_answers_were_lost() {
             (next(), next(), next(), next(), next(), next());
         // The pool has three idle connections.
         try_join_all(open.map(omnistack_core::db::Tx::commit)).await.unwrap();
-        wire.quiet().await;
-        wire.lose(true);
+        wire.wait_until_quiet().await;
+        wire.set_losing(true);
         drop(dropped);
-        timeout(MOMENT, cut.query(insert).execute()).await.unwrap_err();
+        timeout(STATEMENT_SENT_AFTER, cut.query(insert).execute()).await.unwrap_err();
         drop(cut);
-        timeout(MOMENT, db.query(insert).execute()).await.unwrap_err();
-        timeout(MOMENT, db.begin()).await.unwrap_err();
+        timeout(STATEMENT_SENT_AFTER, db.query(insert).execute()).await.unwrap_err();
+        timeout(STATEMENT_SENT_AFTER, db.begin()).await.unwrap_err();
         let stream = async {
             let mut rows = std::pin::pin!(streaming.query("select n from marks").stream::<(i64,)>());
             rows.next().await.unwrap().map(drop)
@@ -64,13 +64,13 @@ async fn the_pool_is_whole_soon_after_answers_were_lost() {
         assert_eq!(statement.query(insert).execute().await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert!(began.elapsed() < Duration::from_secs(1));
         drop((statement, streaming));
-        wire.lose(false);
-        whole(&db).await;
+        wire.set_losing(false);
+        assert_pool_usable(&db).await;
     }
 }
 
 /// Asserts that all connections of the pool can be acquired at once, within 30 s.
-async fn whole(db: &Db) {
+async fn assert_pool_usable(db: &Db) {
     let all = timeout(Duration::from_secs(30), try_join_all((0..CONNECTIONS).map(|_| db.begin())));
     let all = all.await.expect("connections were lost for good").unwrap();
     try_join_all(all.into_iter().map(omnistack_core::db::Tx::rollback)).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_long_statement_that_is_dropped_holds_its_connection_for_two_seconds()
     let database = TestDatabase::postgres().await;
     let db = open(database.config().with("DATABASE_MAX_CONNECTIONS", "1").with("DATABASE_ACQUIRE_TIMEOUT", "10s"));
     db.ping().await.unwrap();
-    timeout(MOMENT, db.query("select pg_sleep(20)::text").execute()).await.unwrap_err();
+    timeout(STATEMENT_SENT_AFTER, db.query("select pg_sleep(20)::text").execute()).await.unwrap_err();
     db.ping().await.unwrap();
 }
 
@@ -105,7 +105,7 @@ impl Job for Heard {
     const NAME: &'static str = "heard";
     type State = mpsc::UnboundedSender<()>;
 
-    async fn run(self, ran: &Self::State, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, ran: &Self::State, _: &JobContext) -> Result<(), JobError> {
         _ = ran.send(());
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Module for Hearing {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_hears_of_jobs_again_after_its_connections_were_lost_for_good() {
     let database = TestDatabase::postgres().await;
-    let wire = Wire::to(database.url()).await;
+    let wire = TcpProxy::to(database.url()).await;
     let (sender, mut ran) = mpsc::unbounded_channel();
     let app = |url: &str| {
         let config = database.config().with("DATABASE_URL", url).with("DATABASE_STATEMENT_TIMEOUT", "1s");
@@ -136,10 +136,10 @@ async fn a_worker_hears_of_jobs_again_after_its_connections_were_lost_for_good()
     };
     let (worker, other) = (app(wire.url()), app(database.url()));
     other.migrate().await.unwrap();
-    let (jobs, shutdown): (Jobs, _) = (other.ctx().get().unwrap(), Shutdown::new());
+    let (jobs, shutdown): (Jobs, _) = (other.context().get().unwrap(), ShutdownToken::new());
     let working = tokio::spawn({
         let shutdown = shutdown.clone();
-        async move { worker.work(shutdown).await }
+        async move { worker.run_workers(shutdown).await }
     });
     let mut hears = async || {
         while ran.try_recv().is_ok() {}
@@ -148,8 +148,8 @@ async fn a_worker_hears_of_jobs_again_after_its_connections_were_lost_for_good()
     };
     for lost in [false, true] {
         if lost {
-            wire.quiet().await;
-            wire.lose_open();
+            wire.wait_until_quiet().await;
+            wire.lose_open_connections();
         }
         let again = timeout(Duration::from_secs(40), async { while !hears().await {} });
         again.await.expect("the worker is deaf");

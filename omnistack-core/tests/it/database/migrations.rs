@@ -18,7 +18,7 @@ const MOONS: Migrations = &[both("0001_moons", "create table moons (name text no
 
 on_each_database! {
     async fn each_module_has_its_own_history(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         assert_eq!(states(&db, "stars", STARS).await, [false, false]);
         assert_eq!(db.migrate("stars", STARS).await.unwrap(), ["0001_stars", "0002_light"]);
         assert_eq!(states(&db, "stars", STARS).await, [true, true]);
@@ -34,7 +34,7 @@ on_each_database! {
     }
 
     async fn a_second_run_does_nothing(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         db.migrate("stars", &[FIRST]).await.unwrap();
         assert!(db.migrate("stars", &[FIRST]).await.unwrap().is_empty());
         assert_eq!(db.migrate("stars", STARS).await.unwrap(), ["0002_light"]);
@@ -43,7 +43,7 @@ on_each_database! {
     }
 
     async fn a_module_whose_name_has_dashes_migrates(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         assert_eq!(db.migrate("far-away", MOONS).await.unwrap(), ["0001_moons"]);
         assert!(db.migrate("far-away", MOONS).await.unwrap().is_empty());
     }
@@ -51,7 +51,7 @@ on_each_database! {
     async fn an_edited_migration_is_refused_with_advice(database: TestDatabase) {
         const EDITED: Migration = both("0001_stars", "create table stars (name text)");
         const EXTENDED: Migrations = &[EDITED, SECOND];
-        let db = database.open();
+        let db = database.open_db();
         db.migrate("stars", &[FIRST]).await.unwrap();
         for migrations in [EXTENDED, &[EDITED]] {
             let error = db.migrate("stars", migrations).await.unwrap_err();
@@ -64,7 +64,7 @@ on_each_database! {
 
     async fn a_build_older_than_the_database_is_refused(database: TestDatabase) {
         const FORKED: Migrations = &[FIRST, both("0003_fork", "select 1")];
-        let db = database.open();
+        let db = database.open_db();
         db.migrate("stars", STARS).await.unwrap();
         for migrations in [FORKED, &[FIRST]] {
             let error = db.migrate("stars", migrations).await.unwrap_err();
@@ -78,7 +78,7 @@ on_each_database! {
             FIRST,
             both("0002_broken", "create table half (n bigint); insert into half values (1); insert into nowhere values (1);"),
         ];
-        let (db, other) = (database.open(), open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "5s")]));
+        let (db, other) = (database.open_db(), open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "5s")]));
         let error = db.migrate("stars", HALF).await.unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
         let missing = db.query("select 1 from half").execute().await.unwrap_err();
@@ -101,7 +101,7 @@ on_each_database! {
     }
 
     async fn processes_that_migrate_at_once_all_succeed(database: TestDatabase) {
-        let processes: Vec<_> = (0..6).map(|_| database.open()).collect();
+        let processes: Vec<_> = (0..6).map(|_| database.open_db()).collect();
         let migrating = processes.iter().map(async |db| {
             let mut ran = db.migrate("stars", STARS).await?;
             ran.extend(db.migrate("moons", MOONS).await?);
@@ -113,7 +113,7 @@ on_each_database! {
     }
 
     async fn looking_changes_nothing(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         db.query("select 1").execute().await.unwrap();
         states(&db, "stars", STARS).await;
         let table = db.query("select 1 from _migrations_stars").execute().await.unwrap_err();

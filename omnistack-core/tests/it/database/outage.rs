@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::{join_all, try_join_all};
 use omnistack_core::{app::App, db::ErrorKind};
-use omnistack_testkit::{Client, TestApp, TestDatabase, TestPostgres};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestPostgres};
 use serde_json::json;
 use tokio::{sync::watch, time::timeout};
 
@@ -41,7 +41,7 @@ async fn requests_are_answered_through_restarts_and_crashes() {
             server.stop().await;
         }
         traffic.more(Outcome::Refused).await;
-        server.resume().await;
+        server.restart().await;
         traffic.more(Outcome::Served).await;
     }
     traffic.end.store(true, Ordering::SeqCst);
@@ -55,7 +55,7 @@ async fn requests_are_answered_through_restarts_and_crashes() {
     // All accepted rows are stored.
     let accepted = traffic.accepted.lock().unwrap().clone();
     for code in accepted {
-        let mut tx = app.db().all_tenants().read().await.unwrap();
+        let mut tx = app.db().all_tenants().begin_read().await.unwrap();
         let (count,): (i64,) =
             tx.query("select count(*) from books where code = $1").bind(code.as_str()).fetch_one().await.unwrap();
         assert_eq!(count, 1, "{code}");
@@ -73,7 +73,7 @@ async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
     let caller = app.user();
     drop(try_join_all((0..CONNECTIONS).map(|_| app.db().begin())).await.unwrap());
     server.stop().await;
-    server.resume().await;
+    server.restart().await;
     let mut refused = 0;
     for _ in 0..20 {
         let answer = caller.get(BOOKS).await;
@@ -115,7 +115,7 @@ struct Traffic {
 
 impl Traffic {
     /// Sends one request after another. Each response must be 2xx, or 503 in the error format.
-    async fn flow(self, caller: Client, lane: usize) {
+    async fn flow(self, caller: TestClient, lane: usize) {
         for turn in 0.. {
             if self.end.load(Ordering::SeqCst) {
                 break;

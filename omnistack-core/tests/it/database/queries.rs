@@ -46,7 +46,7 @@ on_each_database! {
     }
 
     async fn a_stream_yields_ten_thousand_rows(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         let rows: Vec<(i64,)> = db.query(NUMBERS).bind(10_000_i64).stream::<(i64,)>().try_collect().await.unwrap();
         assert!(rows.iter().map(|(n,)| *n).eq(1..=10_000));
     }
@@ -70,7 +70,7 @@ on_each_database! {
     }
 
     async fn a_stream_ends_with_the_error(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         let rows: Vec<_> = db.query("select n from nowhere").stream::<(i64,)>().collect().await;
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].as_ref().unwrap_err().kind(), ErrorKind::Schema);
@@ -142,7 +142,7 @@ on_each_database! {
 }
 
 async fn planets(database: &TestDatabase) -> Db {
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table planets (name text not null, moons bigint not null)").execute().await.unwrap();
     db.query("insert into planets (name, moons) values ('Earth', 1), ('Mars', 2)").execute().await.unwrap();
     db

@@ -4,7 +4,7 @@ use garde::Validate;
 use omnistack_core::{
     app::{Module, Mount, Registry},
     clock::Timestamp,
-    crud::{self, Column, Crud, Fields, Resource, Scope},
+    crud::{self, Column, Crud, Resource, RowValues, Scope},
     db::Migration,
     http::Patch,
     id::Id,
@@ -149,14 +149,14 @@ impl Resource for Book {
     const TABLE: &'static str = "books";
     const COLUMNS: &'static [Column] = &[
         Column::text("code"),
-        Column::text("title").sorts().filters().searches(),
-        Column::text("note").searches(),
-        Column::integer("pages").sorts().filters(),
-        Column::real("rating").sorts().filters(),
-        Column::boolean("in_print").sorts().filters(),
-        Column::timestamp("published").sorts().filters(),
-        Column::id("series").filters(),
-        Column::timestamp("updated_at").sorts().filters(),
+        Column::text("title").sortable().filterable().searchable(),
+        Column::text("note").searchable(),
+        Column::integer("pages").sortable().filterable(),
+        Column::real("rating").sortable().filterable(),
+        Column::boolean("in_print").sortable().filterable(),
+        Column::timestamp("published").sortable().filterable(),
+        Column::id("series").filterable(),
+        Column::timestamp("updated_at").sortable().filterable(),
     ];
     type Create = NewBook;
     type Update = BookChange;
@@ -165,14 +165,17 @@ impl Resource for Book {
         self.id
     }
 
-    fn create(new: NewBook, fields: &mut Fields) {
+    fn create(new: NewBook, fields: &mut RowValues) {
         fields.set("code", new.code).set("title", new.title).set("note", new.note).set("pages", new.pages);
         fields.set("rating", new.rating).set("in_print", new.in_print).set("published", new.published);
         fields.set("series", new.series);
     }
 
-    fn update(change: BookChange, fields: &mut Fields) {
-        fields.change("code", change.code).change("title", change.title).change("note", change.note.change());
+    fn update(change: BookChange, fields: &mut RowValues) {
+        fields
+            .set_if_some("code", change.code)
+            .set_if_some("title", change.title)
+            .set_if_some("note", change.note.into_nested_option());
     }
 }
 
@@ -210,12 +213,12 @@ impl Resource for Draft {
         self.id
     }
 
-    fn create(new: NewDraft, fields: &mut Fields) {
+    fn create(new: NewDraft, fields: &mut RowValues) {
         fields.set("title", new.title);
     }
 
-    fn update(change: DraftChange, fields: &mut Fields) {
-        fields.change("title", change.title);
+    fn update(change: DraftChange, fields: &mut RowValues) {
+        fields.set_if_some("title", change.title);
     }
 }
 
@@ -243,9 +246,9 @@ struct NoticeChange {
 impl Resource for Notice {
     const NAME: &'static str = "notice";
     const TABLE: &'static str = "notices";
-    const SCOPE: Scope = Scope::Everyone;
+    const SCOPE: Scope = Scope::Global;
     const SOFT_DELETE: bool = false;
-    const COLUMNS: &'static [Column] = &[Column::text("words").filters()];
+    const COLUMNS: &'static [Column] = &[Column::text("words").filterable()];
     type Create = NewNotice;
     type Update = NoticeChange;
 
@@ -253,11 +256,11 @@ impl Resource for Notice {
         self.id
     }
 
-    fn create(new: NewNotice, fields: &mut Fields) {
+    fn create(new: NewNotice, fields: &mut RowValues) {
         fields.set("words", new.words);
     }
 
-    fn update(change: NoticeChange, fields: &mut Fields) {
-        fields.change("words", change.words);
+    fn update(change: NoticeChange, fields: &mut RowValues) {
+        fields.set_if_some("words", change.words);
     }
 }

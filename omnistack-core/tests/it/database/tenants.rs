@@ -8,7 +8,7 @@ use omnistack_core::{
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
-use super::{open_with, shelf::Shelf, wire::Wire};
+use super::{open_with, shelf::Shelf, wire::TcpProxy};
 
 /// A query without a `where` clause.
 const WRONG: &str = "select tenant_id from books order by code";
@@ -18,7 +18,7 @@ async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
     let (app, [a, b]) = two_tenants(TestDatabase::postgres().await).await;
     let db = app.db();
     for (tenant, rows) in [(a, 2), (b, 1)] {
-        for mut tx in [db.tenant(tenant).begin().await.unwrap(), db.tenant(tenant).read().await.unwrap()] {
+        for mut tx in [db.tenant(tenant).begin().await.unwrap(), db.tenant(tenant).begin_read().await.unwrap()] {
             assert_eq!(seen(&mut tx).await, vec![(tenant,); rows]);
             tx.commit().await.unwrap();
         }
@@ -45,7 +45,7 @@ async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
     assert_eq!(db.query("delete from books").execute().await.unwrap(), 0);
     assert!(insert(&mut db.begin().await.unwrap(), a, "unset").await.is_err());
 
-    assert_eq!(seen(&mut db.all_tenants().read().await.unwrap()).await, [(a,), (a,), (b,)]);
+    assert_eq!(seen(&mut db.all_tenants().begin_read().await.unwrap()).await, [(a,), (a,), (b,)]);
 }
 
 #[tokio::test]
@@ -78,12 +78,12 @@ async fn the_tenant_ends_with_its_transaction() {
 #[tokio::test]
 async fn beginning_for_a_tenant_takes_one_round_trip() {
     let database = TestDatabase::postgres().await;
-    let wire = Wire::to(database.url()).await;
+    let wire = TcpProxy::to(database.url()).await;
     let db = open_with(&database, [("DATABASE_URL", wire.url()), ("DATABASE_MAX_CONNECTIONS", "1")]);
     db.ping().await.unwrap();
     let trips = async |begin: &dyn Fn() -> futures_util::future::BoxFuture<'static, Tx>| {
         // Wait for the check of the connection on its return to the pool.
-        wire.quiet().await;
+        wire.wait_until_quiet().await;
         let before = wire.round_trips();
         let tx = begin().await;
         let trips = wire.round_trips() - before;
@@ -109,7 +109,7 @@ on_each_database! {
     async fn a_tenants_transaction_works_alike(database: TestDatabase) {
         let (app, [a, b]) = two_tenants(database).await;
         for (tenant, rows) in [(a, 2), (b, 1)] {
-            let mut tx = app.db().tenant(tenant).read().await.unwrap();
+            let mut tx = app.db().tenant(tenant).begin_read().await.unwrap();
             let select = tx.query("select tenant_id from books where tenant_id = $1").bind(tenant);
             assert_eq!(select.fetch_all::<(TenantId,)>().await.unwrap(), vec![(tenant,); rows]);
             let write = tx.query("delete from books where tenant_id = $1").bind(tenant).execute().await.unwrap_err();

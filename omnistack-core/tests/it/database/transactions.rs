@@ -66,7 +66,7 @@ on_each_database! {
 
     async fn increments_of_read_values_are_never_lost(database: TestDatabase) {
         let db = counter(&database).await;
-        let other = database.open();
+        let other = database.open_db();
         let tasks = (0..40).map(|task| {
             let db = if task % 2 == 0 { db.clone() } else { other.clone() };
             tokio::spawn(async move { increment(&db).await })
@@ -79,7 +79,7 @@ on_each_database! {
 
     async fn writers_of_two_processes_wait_instead_of_failing(database: TestDatabase) {
         let db = counter(&database).await;
-        let processes = [db.clone(), database.open(), database.open()];
+        let processes = [db.clone(), database.open_db(), database.open_db()];
         let writers = processes.iter().flat_map(|db| std::iter::repeat_n(db, 4)).map(async |db| {
             for _ in 0..10 {
                 db.query(ADD).execute().await?;
@@ -91,7 +91,7 @@ on_each_database! {
     }
 
     async fn many_may_open_a_new_database_at_once(database: TestDatabase) {
-        let processes: Vec<_> = (0..4).map(|_| database.open()).collect();
+        let processes: Vec<_> = (0..4).map(|_| database.open_db()).collect();
         let first = processes.iter().flat_map(|db| std::iter::repeat_n(db, 4)).enumerate().map(async |(index, db)| {
             if index % 2 == 0 { db.query("select 1").execute().await } else { db.begin().await?.commit().await.map(|()| 0) }
         });
@@ -138,7 +138,7 @@ async fn a_database_in_memory_is_one_for_all_clones() {
 }
 
 async fn counter(database: &TestDatabase) -> Db {
-    let db = database.open();
+    let db = database.open_db();
     db.query("create table counter (n bigint not null)").execute().await.unwrap();
     db.query("insert into counter values (0)").execute().await.unwrap();
     db

@@ -2,14 +2,14 @@
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
-    db::{Args, Db, Sql},
+    db::{Arguments, Db, Sql},
     id::Id,
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 use sqlx::types::Json;
 
-use super::Dice;
+use super::SeededRng;
 
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 struct Row {
@@ -99,7 +99,7 @@ fn rows() -> Vec<Row> {
 
 on_each_database! {
     async fn every_type_comes_back_as_it_went(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         db.query(TABLE).execute().await.unwrap();
         for row in rows() {
             let written = row.clone();
@@ -144,7 +144,7 @@ on_each_database! {
 
     async fn moments_sort_in_sql_as_in_rust(database: TestDatabase) {
         let db = moments(&database).await;
-        let mut dice = Dice(7);
+        let mut dice = SeededRng(7);
         let mut expected: Vec<_> = (0..400)
             .map(|_| {
                 let second = i64::try_from(dice.roll(250_000_000_000)).unwrap() - 62_000_000_000;
@@ -168,7 +168,7 @@ on_each_database! {
     }
 
     async fn one_text_has_a_placeholder_twice_and_on_conflict_and_returning(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         db.query("create table visits (page text primary key, first text not null, hits bigint not null)")
             .execute().await.unwrap();
         let sql = "insert into visits (page, first, hits) values ($1, $1, $2)
@@ -180,8 +180,8 @@ on_each_database! {
     }
 
     async fn collected_args_number_their_placeholders(database: TestDatabase) {
-        let db = database.open();
-        let mut args = Args::new(db.dialect());
+        let db = database.open_db();
+        let mut args = Arguments::new(db.dialect());
         assert_eq!([args.push(20_i64), args.push("a"), args.push(None::<i64>)], [1, 2, 3]);
         let sql = "select cast($1 as bigint) + 1, cast($2 as text), cast($3 as bigint)";
         let row: (i64, String, Option<i64>) = db.query(sql).args(args).fetch_one().await.unwrap();
@@ -190,7 +190,7 @@ on_each_database! {
 }
 
 async fn moments(database: &TestDatabase) -> Db {
-    let db = database.open();
+    let db = database.open_db();
     let table = Sql {
         postgres: "create table moments (moment timestamptz not null)",
         sqlite: "create table moments (moment text not null) strict",

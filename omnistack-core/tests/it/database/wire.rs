@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// A TCP proxy. A round trip is counted when the client sends after the server has sent.
-pub(super) struct Wire {
+pub(super) struct TcpProxy {
     url: String,
     counts: Arc<Counts>,
 }
@@ -36,7 +36,7 @@ struct Counts {
     lost_below: AtomicUsize,
 }
 
-impl Wire {
+impl TcpProxy {
     /// Starts a proxy to the server of a URL such as `postgres://user:password@host:port/name`.
     pub(super) async fn to(url: &str) -> Self {
         let (before, rest) = url.split_once('@').unwrap();
@@ -68,17 +68,17 @@ impl Wire {
 
     /// Makes the proxy accept bytes and drop them, like a failing network device that acknowledges them, or pass them
     /// on again.
-    pub(super) fn lose(&self, loses: bool) {
+    pub(super) fn set_losing(&self, loses: bool) {
         self.counts.loses.store(loses, Ordering::SeqCst);
     }
 
     /// Drops all bytes on the connections that are open now, for good. Later connections work.
-    pub(super) fn lose_open(&self) {
+    pub(super) fn lose_open_connections(&self) {
         self.counts.lost_below.store(self.counts.opened.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Waits until no bytes have passed for a moment.
-    pub(super) async fn quiet(&self) {
+    pub(super) async fn wait_until_quiet(&self) {
         while timeout(Duration::from_millis(50), self.counts.passed.notified()).await.is_ok() {}
     }
 }

@@ -39,14 +39,14 @@ fn what_is_an_address_and_how_it_is_written() {
 fn what_is_none_says_why() {
     let label = "d".repeat(63);
     let table = [
-        ("", AddressError::Form),
-        ("ada", AddressError::Form),
+        ("", AddressError::Syntax),
+        ("ada", AddressError::Syntax),
         ("Ada <ada@example.com", AddressError::Local),
-        ("Ada ada@example.com>", AddressError::Form),
+        ("Ada ada@example.com>", AddressError::Syntax),
         ("ada@example.com, eve@example.com", AddressError::Local),
-        ("a@b.c, D <d@e.f>", AddressError::Form),
-        ("\"Ada <ada@example.com>", AddressError::Form),
-        ("\"A\"da\" <ada@example.com>", AddressError::Form),
+        ("a@b.c, D <d@e.f>", AddressError::Syntax),
+        ("\"Ada <ada@example.com>", AddressError::Syntax),
+        ("\"A\"da\" <ada@example.com>", AddressError::Syntax),
         ("@example.com", AddressError::Local),
         (".ada@example.com", AddressError::Local),
         ("ada.@example.com", AddressError::Local),
@@ -64,7 +64,7 @@ fn what_is_none_says_why() {
         ("ada@exam_ple.com", AddressError::Domain),
         ("ada@exam ple.com", AddressError::Domain),
         ("ada@[192.0.2.1]", AddressError::Domain),
-        ("A\nB <ada@example.com>", AddressError::Form),
+        ("A\nB <ada@example.com>", AddressError::Syntax),
         ("\"A\nB\" <ada@example.com>", AddressError::NameControlCharacter),
     ];
     for (text, why) in table {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     clock::Clock,
-    email::{EmailProvider as _, ErrorKind, Smtp},
+    email::{EmailErrorKind, EmailProvider as _, Smtp},
 };
 use omnistack_testkit::email::full_email;
 use serde_json::{Value, json};
@@ -126,11 +126,11 @@ async fn with_tls_and_a_password() {
             assert_eq!((&received["encrypted"], &received["user"]), (&json!(true), &json!("ada")), "{tls}");
         }
         let wrong = peer.smtp(&before.replace("s3cret", "guess"), after);
-        assert_eq!(wrong.send(&full_email()).await.unwrap_err().kind(), ErrorKind::Configuration, "{tls}");
+        assert_eq!(wrong.send(&full_email()).await.unwrap_err().kind(), EmailErrorKind::Configuration, "{tls}");
         // The certificate's authority is unknown.
         peer.authority = None;
         let error = peer.smtp(before, after).send(&full_email()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration, "{tls}: {error}");
+        assert_eq!(error.kind(), EmailErrorKind::Configuration, "{tls}: {error}");
     }
 }
 
@@ -139,5 +139,5 @@ async fn with_tls_and_a_password() {
 async fn that_insists_on_tls_gets_none_of_it() {
     let peer = Peer::start(&["--tls", "starttls"]).await;
     let error = peer.smtp("smtp://", "?tls=none").send(&full_email()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert_eq!(error.kind(), EmailErrorKind::Configuration, "{error}");
 }

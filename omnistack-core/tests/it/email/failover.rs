@@ -1,10 +1,12 @@
 //! Tests of failover to a second provider.
 
 use async_trait::async_trait;
-use omnistack_core::email::{Email, EmailError, EmailProvider, ErrorKind, Failover, Memory, Sent};
+use omnistack_core::email::{
+    Email, EmailError, EmailErrorKind, EmailProvider, FailoverProvider, MemoryProvider, SentMail,
+};
 
 #[derive(Debug)]
-struct Broken(ErrorKind);
+struct Broken(EmailErrorKind);
 
 #[async_trait]
 impl EmailProvider for Broken {
@@ -12,7 +14,7 @@ impl EmailProvider for Broken {
         "broken"
     }
 
-    async fn send(&self, _: &Email) -> Result<Sent, EmailError> {
+    async fn send(&self, _: &Email) -> Result<SentMail, EmailError> {
         Err(EmailError::new(self.0, "broken"))
     }
 }
@@ -23,7 +25,7 @@ fn email() -> Email {
 
 #[tokio::test]
 async fn the_second_gets_only_what_the_first_has_certainly_not_taken() {
-    use ErrorKind::*;
+    use EmailErrorKind::*;
     for (kind, asked) in [
         (Unavailable, true),
         (RateLimited, true),
@@ -32,22 +34,22 @@ async fn the_second_gets_only_what_the_first_has_certainly_not_taken() {
         (Invalid, false),
         (Configuration, false),
     ] {
-        let second = Memory::default();
-        let sent = Failover::new(Broken(kind), second.clone()).send(&email()).await;
+        let second = MemoryProvider::default();
+        let sent = FailoverProvider::new(Broken(kind), second.clone()).send(&email()).await;
         assert_eq!(second.sent().len(), usize::from(asked), "{kind:?}");
         match sent {
             Ok(sent) => assert!(asked && sent.provider == "memory"),
             Err(error) => assert!(!asked && error.kind() == kind),
         }
     }
-    let (first, second) = (Memory::default(), Memory::default());
-    Failover::new(first.clone(), second.clone()).send(&email()).await.unwrap();
+    let (first, second) = (MemoryProvider::default(), MemoryProvider::default());
+    FailoverProvider::new(first.clone(), second.clone()).send(&email()).await.unwrap();
     assert_eq!((first.sent().len(), second.sent().len()), (1, 0));
 }
 
 #[tokio::test]
 async fn what_both_say_is_put_together() {
-    use ErrorKind::*;
+    use EmailErrorKind::*;
     for (first, second, both) in [
         (Unavailable, Unavailable, Unavailable),
         (Unavailable, Unknown, Unknown),
@@ -56,7 +58,7 @@ async fn what_both_say_is_put_together() {
         (Unavailable, Refused, Unavailable),
         (Unavailable, Configuration, Unavailable),
     ] {
-        let error = Failover::new(Broken(first), Broken(second)).send(&email()).await.unwrap_err();
+        let error = FailoverProvider::new(Broken(first), Broken(second)).send(&email()).await.unwrap_err();
         assert_eq!(error.kind(), both, "{first:?}, {second:?}");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use omnistack_core::email::{Email, EmailProvider, ErrorKind, Resend, SendGrid};
+use omnistack_core::email::{Email, EmailErrorKind, EmailProvider, Resend, SendGrid};
 use omnistack_testkit::{
     email::full_email,
-    upstream::{Reply, Upstream},
+    upstream::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 
@@ -25,14 +25,14 @@ fn sendgrid(url: &str) -> SendGrid {
 
 #[tokio::test]
 async fn resend_is_sent_what_its_documentation_says() {
-    let upstream = Upstream::start().await;
+    let upstream = MockServer::start().await;
     upstream
         .expect("POST", "/emails")
         .header("authorization", "Bearer re_secret")
         .header("idempotency-key", "order/7")
         .header("content-type", "application/json")
         .matching("a user agent", |request| request.header("user-agent").is_some_and(|name| name.contains("omnistack")))
-        .reply(Reply::json(200, r#"{"id":"49a3999c-0ce1-4ea6-ab68-afcd6dc2e794"}"#));
+        .reply(MockResponse::json(200, r#"{"id":"49a3999c-0ce1-4ea6-ab68-afcd6dc2e794"}"#));
     let sent = resend(upstream.url()).send(&full_email()).await.unwrap();
     assert_eq!((sent.provider, sent.id.as_deref()), ("resend", Some("49a3999c-0ce1-4ea6-ab68-afcd6dc2e794")));
 
@@ -68,7 +68,7 @@ async fn resend_is_sent_what_its_documentation_says() {
     upstream
         .expect("POST", "/emails")
         .matching("no key", |request| request.header("idempotency-key").is_none())
-        .reply(Reply::json(200, r#"{"id":"1"}"#));
+        .reply(MockResponse::json(200, r#"{"id":"1"}"#));
     resend(upstream.url()).send(&small()).await.unwrap();
     let body: Value = serde_json::from_slice(&upstream.requests()[1].body).unwrap();
     let expected =
@@ -78,13 +78,13 @@ async fn resend_is_sent_what_its_documentation_says() {
 
 #[tokio::test]
 async fn sendgrid_is_sent_what_its_documentation_says() {
-    let upstream = Upstream::start().await;
+    let upstream = MockServer::start().await;
     upstream
         .expect("POST", "/v3/mail/send")
         .header("authorization", "Bearer SG.secret")
         .header("content-type", "application/json")
         .times(2)
-        .reply(Reply::status(202).header("x-message-id", "14c5d75ce93.dfd.64b469"));
+        .reply(MockResponse::status(202).header("x-message-id", "14c5d75ce93.dfd.64b469"));
     let sent = sendgrid(upstream.url()).send(&full_email()).await.unwrap();
     assert_eq!((sent.provider, sent.id.as_deref()), ("sendgrid", Some("14c5d75ce93.dfd.64b469")));
 
@@ -132,8 +132,7 @@ async fn sendgrid_is_sent_what_its_documentation_says() {
     );
 
     // SendGrid rejects a mail that contains an address twice.
-    let twice =
-        small().also_to("Ada <ADA@example.com>").cc("ada@example.com").bcc("b@example.com").bcc("b@example.com");
+    let twice = small().add_to("Ada <ADA@example.com>").cc("ada@example.com").bcc("b@example.com").bcc("b@example.com");
     sendgrid(upstream.url()).send(&twice).await.unwrap();
     let body: Value = serde_json::from_slice(&upstream.requests()[1].body).unwrap();
     let expected = json!([{ "to": [{ "email": "ada@example.com" }], "bcc": [{ "email": "b@example.com" }] }]);
@@ -142,38 +141,38 @@ async fn sendgrid_is_sent_what_its_documentation_says() {
 
 #[tokio::test(start_paused = true)]
 async fn what_answers_mean() {
-    use ErrorKind::*;
+    use EmailErrorKind::*;
     let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(100_000));
     let table = [
-        ("429", Reply::json(429, "{}").header("retry-after", "7"), RateLimited, Some(7)),
+        ("429", MockResponse::json(429, "{}").header("retry-after", "7"), RateLimited, Some(7)),
         (
             "429 until",
-            Reply::json(429, "{}").header("retry-after", "Tue, 01 Jan 2030 12:01:00 GMT"),
+            MockResponse::json(429, "{}").header("retry-after", "Tue, 01 Jan 2030 12:01:00 GMT"),
             RateLimited,
             Some(60),
         ),
-        ("429 for a year", Reply::json(429, "{}").header("retry-after", "31536000"), RateLimited, Some(86_400)),
-        ("408", Reply::status(408), Unavailable, None),
-        ("400", Reply::json(400, r#"{"errors":[{"message":"Bad Request"}]}"#), Refused, None),
-        ("422", Reply::json(422, "{}"), Refused, None),
-        ("413", Reply::status(413), Refused, None),
-        ("409", Reply::json(409, r#"{"name":"invalid_idempotent_request"}"#), Refused, None),
-        ("401", Reply::json(401, "{}"), Configuration, None),
-        ("403", Reply::json(403, "{}"), Configuration, None),
-        ("404", Reply::json(404, "{}"), Configuration, None),
-        ("302", Reply::status(302).header("location", "https://example.com/"), Configuration, None),
-        ("500", Reply::json(500, "{}"), Unknown, None),
-        ("502", Reply::text(502, "<html>"), Unknown, None),
-        ("503", Reply::json(503, "{}").header("retry-after", "5"), Unknown, Some(5)),
-        ("reset", Reply::reset(), Unknown, None),
-        ("hang", Reply::hang(), Unknown, None),
-        ("head cut off", Reply::raw("HTTP/1.1 200 O"), Unknown, None),
-        ("no HTTP", Reply::raw("250 OK\r\n"), Unknown, None),
-        ("an answer without end", Reply::json(400, &long), Refused, None),
-        ("a refusal cut off", Reply::json(400, &long).cut_after(300), Refused, None),
+        ("429 for a year", MockResponse::json(429, "{}").header("retry-after", "31536000"), RateLimited, Some(86_400)),
+        ("408", MockResponse::status(408), Unavailable, None),
+        ("400", MockResponse::json(400, r#"{"errors":[{"message":"Bad Request"}]}"#), Refused, None),
+        ("422", MockResponse::json(422, "{}"), Refused, None),
+        ("413", MockResponse::status(413), Refused, None),
+        ("409", MockResponse::json(409, r#"{"name":"invalid_idempotent_request"}"#), Refused, None),
+        ("401", MockResponse::json(401, "{}"), Configuration, None),
+        ("403", MockResponse::json(403, "{}"), Configuration, None),
+        ("404", MockResponse::json(404, "{}"), Configuration, None),
+        ("302", MockResponse::status(302).header("location", "https://example.com/"), Configuration, None),
+        ("500", MockResponse::json(500, "{}"), Unknown, None),
+        ("502", MockResponse::text(502, "<html>"), Unknown, None),
+        ("503", MockResponse::json(503, "{}").header("retry-after", "5"), Unknown, Some(5)),
+        ("reset", MockResponse::reset(), Unknown, None),
+        ("hang", MockResponse::hang(), Unknown, None),
+        ("head cut off", MockResponse::raw("HTTP/1.1 200 O"), Unknown, None),
+        ("no HTTP", MockResponse::raw("250 OK\r\n"), Unknown, None),
+        ("an answer without end", MockResponse::json(400, &long), Refused, None),
+        ("a refusal cut off", MockResponse::json(400, &long).cut_after(300), Refused, None),
     ];
     for (what, reply, kind, wait) in table {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         upstream.expect_any().times(2).reply(reply);
         for provider in [&resend(upstream.url()) as &dyn EmailProvider, &sendgrid(upstream.url())] {
             let error = provider.send(&small()).await.err().unwrap_or_else(|| panic!("{what}: taken"));
@@ -188,18 +187,22 @@ async fn what_answers_mean() {
 
 #[tokio::test]
 async fn resend_knows_the_key_and_is_still_at_it() {
-    let upstream = Upstream::start().await;
-    upstream.expect_any().reply(Reply::json(409, r#"{"name":"concurrent_idempotent_requests"}"#));
+    let upstream = MockServer::start().await;
+    upstream.expect_any().reply(MockResponse::json(409, r#"{"name":"concurrent_idempotent_requests"}"#));
     let resend = resend(upstream.url());
-    assert!(resend.knows_keys());
-    assert!(!sendgrid(upstream.url()).knows_keys());
-    assert_eq!(resend.send(&small()).await.unwrap_err().kind(), ErrorKind::Unknown);
+    assert!(resend.supports_idempotency_keys());
+    assert!(!sendgrid(upstream.url()).supports_idempotency_keys());
+    assert_eq!(resend.send(&small()).await.unwrap_err().kind(), EmailErrorKind::Unknown);
 }
 
 #[tokio::test]
 async fn taken_is_taken_whatever_else_the_answer_says() {
-    let upstream = Upstream::start().await;
-    for reply in [Reply::json(200, "nonsense"), Reply::json(200, r#"{"id":"#).cut_after(3), Reply::status(200)] {
+    let upstream = MockServer::start().await;
+    for reply in [
+        MockResponse::json(200, "nonsense"),
+        MockResponse::json(200, r#"{"id":"#).cut_after(3),
+        MockResponse::status(200),
+    ] {
         upstream.expect_any().reply(reply);
         assert_eq!(resend(upstream.url()).send(&small()).await.unwrap().id, None);
     }
@@ -211,13 +214,13 @@ async fn a_key_goes_nowhere_without_tls() {
         ["http://api.example.com", "ftp://127.0.0.1", "https://user:password@example.com", "https://a/?b", "nothing"]
     {
         let error = Resend::new(client(Duration::from_secs(20)), url, &"re_secret".into(), clock()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
+        assert_eq!(error.kind(), EmailErrorKind::Configuration, "{url}");
     }
     for url in ["https://api.example.com", "https://api.example.com/base/", "http://localhost:1", "http://[::1]:1"] {
         Resend::new(client(Duration::from_secs(20)), url, &"re_secret".into(), clock()).unwrap();
     }
     let error = Resend::new(client(Duration::from_secs(20)), Resend::URL, &"re\nsecret".into(), clock()).unwrap_err();
-    assert!(error.kind() == ErrorKind::Configuration && !error.to_string().contains("secret"));
+    assert!(error.kind() == EmailErrorKind::Configuration && !error.to_string().contains("secret"));
     let shown = format!("{:?}", resend("https://api.example.com"));
     assert!(!shown.contains("re_secret"), "{shown}");
 }

@@ -1,9 +1,9 @@
 //! Tests of the mail type.
 
 use omnistack_core::{
-    email::{Attachment, Email, EmailError, ErrorKind, Invalid, Mailer, Memory, Unsubscribe},
+    email::{Attachment, Email, EmailError, EmailErrorKind, InvalidEmail, Mailer, MemoryProvider, Unsubscribe},
     id::Id,
-    resilience::{Classify as _, Outcome, Repeat},
+    resilience::{Classify as _, Outcome, RetrySafety},
 };
 use omnistack_testkit::email::full_email;
 use std::time::Duration;
@@ -25,14 +25,14 @@ fn is_stored_and_read_again_whole() {
 #[test]
 fn a_fault_is_neither_forgotten_nor_stored() {
     let email = Email::to("ada@example.com").cc("no address").from("shop@example.com").subject("Hello").text("Hello.");
-    assert!(matches!(email.check(), Err(Invalid::Address(_))));
+    assert!(matches!(email.check(), Err(InvalidEmail::Address(_))));
     assert!(serde_json::to_string(&email).unwrap_err().to_string().contains("not valid"));
 }
 
 #[tokio::test]
 async fn the_mailer_adds_the_sender_and_holds_the_limit() {
-    let memory = Memory::default();
-    let mailer = Mailer::new(memory.clone()).from("shop@example.com".parse().unwrap()).limit(100);
+    let memory = MemoryProvider::default();
+    let mailer = Mailer::new(memory.clone()).default_sender("shop@example.com".parse().unwrap()).max_size(100);
     let email = Email::to("ada@example.com").subject("Hello").text("Hello.");
     mailer.send(&email).await.unwrap();
     mailer.send(&email.clone().from("boss@example.com")).await.unwrap();
@@ -42,23 +42,26 @@ async fn the_mailer_adds_the_sender_and_holds_the_limit() {
     // 6 bytes of text, and 70 bytes that are 96 bytes in base64.
     let email = email.attach(Attachment::new("a.bin", "application/octet-stream", vec![0; 70]));
     let error = mailer.send(&email).await.unwrap_err();
-    assert_eq!(error.invalid(), Some(&Invalid::TooLarge { size: 102, limit: 100 }));
+    assert_eq!(error.invalid(), Some(&InvalidEmail::TooLarge { size: 102, limit: 100 }));
     assert!(memory.sent().is_empty());
 
     let error = Mailer::new(memory).send(&email).await.unwrap_err();
-    assert_eq!(error.invalid(), Some(&Invalid::NoSender));
+    assert_eq!(error.invalid(), Some(&InvalidEmail::NoSender));
 }
 
 #[test]
 fn too_many_recipients_and_bad_tags_are_refused() {
     let good = || Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
     let many = (0..50).fold(good(), |email, n| email.bcc(format!("a{n}@example.com")));
-    assert_eq!(many.check(), Err(Invalid::TooManyRecipients(51)));
+    assert_eq!(many.check(), Err(InvalidEmail::TooManyRecipients(51)));
     for (name, value) in [("", "a"), ("a", ""), ("a b", "c"), ("a", "ü"), ("a", &*"x".repeat(257))] {
-        assert_eq!(good().tag(name, value).check(), Err(Invalid::Tag(name.into())));
+        assert_eq!(good().tag(name, value).check(), Err(InvalidEmail::Tag(name.into())));
     }
-    assert_eq!(good().tag("a", "1").tag("a", "2").check(), Err(Invalid::Tag("a".into())));
-    assert_eq!(good().subject("x".repeat(999)).check(), Err(Invalid::TooLong { field: "the subject", limit: 998 }));
+    assert_eq!(good().tag("a", "1").tag("a", "2").check(), Err(InvalidEmail::Tag("a".into())));
+    assert_eq!(
+        good().subject("x".repeat(999)).check(),
+        Err(InvalidEmail::TooLong { field: "the subject", limit: 998 })
+    );
 }
 
 #[test]
@@ -78,18 +81,22 @@ fn unsubscribing_is_two_headers() {
 #[test]
 fn every_kind_of_error_says_what_is_certain() {
     let table = [
-        (ErrorKind::Invalid, false, Outcome::Failed, [false, false]),
-        (ErrorKind::Refused, false, Outcome::Failed, [false, false]),
-        (ErrorKind::Configuration, false, Outcome::Failed, [false, false]),
-        (ErrorKind::RateLimited, true, Outcome::Failed, [true, true]),
-        (ErrorKind::Unavailable, true, Outcome::Failed, [true, true]),
-        (ErrorKind::Unknown, false, Outcome::Unknown, [false, true]),
+        (EmailErrorKind::Invalid, false, Outcome::Failed, [false, false]),
+        (EmailErrorKind::Refused, false, Outcome::Failed, [false, false]),
+        (EmailErrorKind::Configuration, false, Outcome::Failed, [false, false]),
+        (EmailErrorKind::RateLimited, true, Outcome::Failed, [true, true]),
+        (EmailErrorKind::Unavailable, true, Outcome::Failed, [true, true]),
+        (EmailErrorKind::Unknown, false, Outcome::Unknown, [false, true]),
     ];
     for (kind, retryable, outcome, repeats) in table {
-        let error = EmailError::new(kind, "so it is").after(Duration::from_secs(3));
+        let error = EmailError::new(kind, "so it is").with_retry_after(Duration::from_secs(3));
         assert_eq!((error.is_retryable(), error.outcome()), (retryable, outcome), "{kind:?}");
         let class = error.class();
-        assert_eq!([class.may_repeat(Repeat::Never), class.may_repeat(Repeat::Idempotent)], repeats, "{kind:?}");
-        assert_eq!(class.wait(), Some(Duration::from_secs(3)));
+        assert_eq!(
+            [class.may_retry(RetrySafety::Never), class.may_retry(RetrySafety::Idempotent)],
+            repeats,
+            "{kind:?}"
+        );
+        assert_eq!(class.retry_delay(), Some(Duration::from_secs(3)));
     }
 }

@@ -3,7 +3,7 @@
 use omnistack_core::{
     app::{App, Module, Registry},
     config::Config,
-    email::{Email, ErrorKind, Mailer, Memory},
+    email::{Email, EmailErrorKind, Mailer, MemoryProvider},
 };
 
 struct Sends;
@@ -23,7 +23,7 @@ fn provider(pairs: &[(&str, &str)], sends: bool) -> Result<Mailer, String> {
     let app = App::builder(Config::from_pairs(pairs));
     let app = if sends { app.with(Sends) } else { app };
     let app = app.build().map_err(|error| error.to_string())?;
-    app.ctx().get::<Mailer>().map_err(|error| error.to_string())
+    app.context().get::<Mailer>().map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn what_is_missing_is_named() {
 async fn in_production_no_mail_is_lost_without_a_word() {
     let mailer = provider(&[("APP_ENV", "production")], false).unwrap();
     let email = Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
-    assert_eq!(mailer.send(&email).await.unwrap_err().kind(), ErrorKind::Configuration);
+    assert_eq!(mailer.send(&email).await.unwrap_err().kind(), EmailErrorKind::Configuration);
     // In development mails are written to the log, and no sender address is required.
     let mailer = provider(&[], false).unwrap();
     mailer.send(&Email::to("ada@example.com").subject("Hello").text("Hello.")).await.unwrap();
@@ -87,13 +87,13 @@ async fn in_production_no_mail_is_lost_without_a_word() {
 
 #[tokio::test]
 async fn a_test_brings_its_own() {
-    let memory = Memory::default();
+    let memory = MemoryProvider::default();
     let app = App::builder(Config::from_pairs([("APP_ENV", "production"), ("DATABASE_URL", "sqlite::memory:")]))
         .with(Sends)
-        .replace(Mailer::new(memory.clone()).from("shop@example.com".parse().unwrap()))
+        .replace(Mailer::new(memory.clone()).default_sender("shop@example.com".parse().unwrap()))
         .build()
         .unwrap();
     let email = Email::to("ada@example.com").subject("Hello").text("Hello.");
-    app.ctx().get::<Mailer>().unwrap().send(&email).await.unwrap();
+    app.context().get::<Mailer>().unwrap().send(&email).await.unwrap();
     assert_eq!(memory.sent().len(), 1);
 }

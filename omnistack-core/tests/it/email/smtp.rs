@@ -5,7 +5,7 @@ use std::time::Duration;
 use mail_parser::{MessageParser, MimeHeaders as _};
 use omnistack_core::{
     clock::Clock,
-    email::{Attachment, Email, EmailProvider as _, ErrorKind, Smtp},
+    email::{Attachment, Email, EmailErrorKind, EmailProvider as _, Smtp},
 };
 use omnistack_testkit::{
     email::full_email,
@@ -128,7 +128,7 @@ async fn nobody_is_told_twice_and_the_same_key_is_the_same_mail() {
 
 #[tokio::test]
 async fn what_is_certain_depends_on_how_far_it_came() {
-    use ErrorKind::*;
+    use EmailErrorKind::*;
     let line = SmtpReply::line;
     let pause = Duration::from_millis(100);
     let table = [
@@ -169,7 +169,7 @@ async fn what_is_certain_depends_on_how_far_it_came() {
             let waits = what.contains("Hang") || what.contains("Drip");
             let patience = Duration::from_secs(if waits { 1 } else { 20 });
             let smtp = smtp.timeout(patience);
-            server.answer(command, reply);
+            server.set_reply(command, reply);
             let before = tokio::time::Instant::now();
             let error = smtp.send(&full_email()).await.unwrap_err();
             let took = before.elapsed();
@@ -178,7 +178,7 @@ async fn what_is_certain_depends_on_how_far_it_came() {
             assert!(!format!("{error} {error:?} {smtp:?}").contains("pass@word"), "{what}: {error:?}");
             assert!(server.delivered().is_empty(), "{what}: all recipients or none");
             // The next mail is accepted.
-            server.agree();
+            server.accept_all();
             let smtp = smtp.timeout(Duration::from_secs(20));
             smtp.send(&small()).await.unwrap_or_else(|error| panic!("after {what}: {error}"));
             assert_eq!(server.delivered()[0].to, ["ada@example.com"], "after {what}");
@@ -194,14 +194,14 @@ async fn without_tls_nothing_is_said_to_a_server_that_should_have_it() {
     let server = SmtpServer::start().await;
     let url = server.url().replace("//", "//user:password@") + "?tls=required";
     let error = Smtp::new(&url, clock()).unwrap().send(&small()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert_eq!(error.kind(), EmailErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("STARTTLS"), "{error}");
     assert!(server.commands().iter().all(|command| command.starts_with("EHLO")), "{:?}", server.commands());
 
     // The server does not support TLS.
     let url = server.url().replace("smtp://", "smtps://");
     let error = Smtp::new(&url, clock()).unwrap().send(&small()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert_eq!(error.kind(), EmailErrorKind::Configuration, "{error}");
     assert!(server.delivered().is_empty());
 }
 
@@ -209,7 +209,7 @@ async fn without_tls_nothing_is_said_to_a_server_that_should_have_it() {
 async fn a_mail_that_is_cancelled_leaves_nothing_behind() {
     let server = SmtpServer::start().await;
     let smtp = smtp(&server);
-    server.answer("DATA", SmtpReply::hang());
+    server.set_reply("DATA", SmtpReply::hang());
     let sending = tokio::spawn({
         let smtp = smtp.clone();
         async move { smtp.send(&small().subject("cancelled")).await }
@@ -219,7 +219,7 @@ async fn a_mail_that_is_cancelled_leaves_nothing_behind() {
     }
     sending.abort();
     _ = sending.await;
-    server.agree();
+    server.accept_all();
     smtp.send(&small()).await.unwrap();
     let delivered = server.delivered();
     assert_eq!(delivered.len(), 1);
@@ -246,13 +246,13 @@ async fn no_more_connections_than_allowed() {
 #[tokio::test]
 async fn a_mail_that_waits_too_long_for_a_connection_was_not_sent() {
     let server = SmtpServer::start().await;
-    server.answer(".", SmtpReply::hang());
+    server.set_reply(".", SmtpReply::hang());
     let smtp = smtp(&server).connections(1).timeout(Duration::from_secs(1));
     let (one, other) = (small(), small());
     let (one, other) = tokio::join!(smtp.send(&one), smtp.send(&other));
     let mut kinds = [one.unwrap_err().kind(), other.unwrap_err().kind()];
     kinds.sort_by_key(|kind| kind.as_str());
-    assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Unknown]);
+    assert_eq!(kinds, [EmailErrorKind::Unavailable, EmailErrorKind::Unknown]);
 }
 
 #[test]

@@ -18,10 +18,10 @@ use omnistack_core::{
     clock::{MockClock, Timestamp},
     config::Config,
     db::{Db, Dialect, QueryEvent, QueryObserver},
-    events::{DeliveryFilter, DeliveryState, Enqueue, Events, Forward},
+    events::{DeliveryFilter, DeliveryState, EnqueueJob, Events, ForwardToTopic},
     http::{Error, Idempotency, Json, Response, StatusCode},
-    jobs::{Job, JobCtx, Jobs},
-    pubsub::{Broker, Publisher},
+    jobs::{Job, JobContext, Jobs},
+    pubsub::{Broker, PubSub},
 };
 use omnistack_testkit::on_each_database;
 use serde_json::json;
@@ -61,7 +61,7 @@ macro_rules! job {
             const NAME: &'static str = $stored;
             type State = ();
 
-            async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+            async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
                 Ok(())
             }
         }
@@ -109,11 +109,11 @@ impl Module for Shop {
             .routes(Mount::public("/orders"), Api::new().hidden("/", post(order)), |ctx| {
                 Ok((ctx.get::<Db>()?, ctx.get::<Jobs>()?, ctx.get::<Events>()?))
             })
-            .on("book", |_| Ok(Book));
+            .subscribe("book", |_| Ok(Book));
         if self.told {
             registry
-                .on("ship", |ctx| Ok(Enqueue::new(ctx.get()?, |event: Ordered| Ship { order: event.order })))
-                .on("tell", |ctx| Ok(Forward::<Ordered>::to(ctx.get()?, "orders")));
+                .subscribe("ship", |ctx| Ok(EnqueueJob::new(ctx.get()?, |event: Ordered| Ship { order: event.order })))
+                .subscribe("tell", |ctx| Ok(ForwardToTopic::<Ordered>::new(ctx.get()?, "orders")));
         }
     }
 }
@@ -148,10 +148,10 @@ impl QueryObserver for KillAfter {
 
 /// A pub/sub broker that reports each message: in a child to its parent, in the parent to itself.
 #[derive(Clone, Default)]
-struct Telling(Arc<Mutex<Vec<String>>>);
+struct ReportingBroker(Arc<Mutex<Vec<String>>>);
 
 #[async_trait]
-impl Broker for Telling {
+impl Broker for ReportingBroker {
     async fn publish(&self, topic: &str, message: Bytes) {
         let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
         let told = format!("{topic} {}", message["data"]["order"].as_str().unwrap());
@@ -178,7 +178,7 @@ fn child(told: bool) -> Option<(App, String)> {
         [("APP_ENV", "test"), ("DATABASE_URL", &url), ("HTTP_RATE_LIMIT", "off"), ("DATABASE_SYNCHRONOUS", "off")];
     let clock = MockClock::at(Timestamp::from_micros(setting(CLOCK)?.parse().unwrap())).clock();
     let builder = App::builder(Config::from_pairs(pairs)).clock(clock).with(Shop { told });
-    let app = builder.replace(Publisher::new(Telling::default())).build().unwrap();
+    let app = builder.replace(PubSub::new(ReportingBroker::default())).build().unwrap();
     app.db().observe(KillAfter(AtomicUsize::new(setting(STATEMENT)?.parse().unwrap())));
     Some((app, key))
 }
@@ -206,15 +206,15 @@ async fn run(app: &TestApp, child: &str, statement: usize, key: &str) -> (bool, 
     command.env(URL, app.database().url()).env(KEY, key).env(STATEMENT, statement.to_string());
     command.env(CLOCK, app.clock().clock().now().as_micros().to_string());
     let output = tokio::task::spawn_blocking(move || command.output());
-    let Output { status, stdout, stderr } = soon("the end of a child", output).await.unwrap().unwrap();
+    let Output { status, stdout, stderr } = expect_soon("the end of a child", output).await.unwrap().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.signal() == Some(9) || status.success(), "statement {statement}: {status}\n{stdout}\n{stderr}");
-    forgotten(app.db()).await;
+    wait_for_closed_sessions(app.db()).await;
     (!status.success(), stdout.matches(&format!("told orders {key}")).count())
 }
 
 /// Waits until PostgreSQL has ended the transactions of disconnected clients.
-async fn forgotten(db: &Db) {
+async fn wait_for_closed_sessions(db: &Db) {
     if db.dialect() == Dialect::Sqlite {
         return;
     }
@@ -225,7 +225,7 @@ async fn forgotten(db: &Db) {
             tokio::task::yield_now().await;
         }
     };
-    soon("the end of the child's transaction", look).await;
+    expect_soon("the end of the child's transaction", look).await;
 }
 
 async fn count(app: &TestApp, sql: &'static str, name: &str) -> i64 {
@@ -249,7 +249,7 @@ on_each_database! {
             let ids = app.db().query("select id from orders where name = $1").bind(key.clone());
             let ids: Vec<(String,)> = ids.fetch_all().await.unwrap();
             assert_eq!(ids, [(answered["id"].as_str().unwrap().to_owned(),)], "after {deaths}");
-            let packed = app.enqueued::<Pack>().await.into_iter().filter(|pack| pack.order == key).count();
+            let packed = app.unfinished_jobs::<Pack>().await.into_iter().filter(|pack| pack.order == key).count();
             assert_eq!(packed, 1, "after {deaths}");
             assert_eq!(count(&app, "select count(*) from events where key = $1", &key).await, 1);
             assert_eq!(count(&app, "select count(*) from event_deliveries where key = $1", &key).await, 1);
@@ -267,8 +267,8 @@ on_each_database! {
     }
 
     async fn a_dispatcher_killed_after_any_statement_keeps_its_promise(database: TestDatabase) {
-        let telling = Telling::default();
-        let publisher = Publisher::new(telling.clone());
+        let telling = ReportingBroker::default();
+        let publisher = PubSub::new(telling.clone());
         let app = TestApp::start(database, |app| app.with(Shop { told: true }).replace(publisher)).await;
         let mut deaths = 0;
         loop {
@@ -279,7 +279,7 @@ on_each_database! {
             app.clock().advance(Duration::from_secs(60));
             app.run_events().await;
             assert_eq!(count(&app, "select count(*) from booked where name = $1", &key).await, 1, "after {deaths}");
-            let shipped = app.enqueued::<Ship>().await.into_iter().filter(|ship| ship.order == key).count();
+            let shipped = app.unfinished_jobs::<Ship>().await.into_iter().filter(|ship| ship.order == key).count();
             assert_eq!(shipped, 1, "after {deaths}");
             let told = told + telling.0.lock().unwrap().drain(..).filter(|said| *said == format!("orders {key}")).count();
             assert!((1..=2).contains(&told), "after {deaths}: {told}");

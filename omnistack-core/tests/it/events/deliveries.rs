@@ -7,7 +7,7 @@ use omnistack_core::{
     id::Id,
     identity::TenantId,
     jobs::JobError,
-    trace::{TraceContext, within},
+    trace::{TraceContext, with_trace},
 };
 use omnistack_testkit::on_each_database;
 use uuid::Uuid;
@@ -26,9 +26,9 @@ struct Seeing(Seen);
 
 #[async_trait]
 impl Subscriber for Seeing {
-    type Event = Noted;
+    type Event = NoteEvent;
 
-    async fn handle(&self, _: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+    async fn handle(&self, _: NoteEvent, delivery: &mut Delivery) -> Result<(), JobError> {
         let tenant = delivery.tenant();
         let trace = delivery.trace().map(|trace| trace.trace_id().to_owned());
         let same = delivery.tx().await?.tenant() == tenant;
@@ -45,7 +45,7 @@ impl Module for Seer {
     }
     fn register(&self, registry: &mut Registry) {
         let seen = Arc::clone(&self.0);
-        registry.on("see", move |_| Ok(Seeing(seen)));
+        registry.subscribe("see", move |_| Ok(Seeing(seen)));
     }
 }
 
@@ -55,19 +55,19 @@ on_each_database! {
         let app = start(database, |app| app.with(one.clone()).with(other.clone())).await;
         let events = app.events();
         let mut tx = app.db().begin().await.unwrap();
-        events.publish_in(&mut tx, &Noted::new("k", "never")).await.unwrap();
+        events.publish_in(&mut tx, &NoteEvent::new("k", "never")).await.unwrap();
         tx.rollback().await.unwrap();
         assert_eq!(app.run_events().await, 0);
         let mut tx = app.db().begin().await.unwrap();
-        let id = events.publish_in(&mut tx, &Noted::new("k", "first")).await.unwrap();
+        let id = events.publish_in(&mut tx, &NoteEvent::new("k", "first")).await.unwrap();
         if app.database().url().starts_with("postgres") {
             assert_eq!(app.run_events().await, 0, "not committed");
         }
         tx.commit().await.unwrap();
-        events.publish(&Noted::new("k", "second")).await.unwrap();
+        events.publish(&NoteEvent::new("k", "second")).await.unwrap();
         assert_eq!(app.run_events().await, 4);
         for writer in [&one, &other] {
-            assert_eq!(writer.told(), ["first", "second"]);
+            assert_eq!(writer.take_texts(), ["first", "second"]);
             assert_eq!(written(&app, writer.name, "k").await, ["first", "second"]);
         }
         let done = events.deliveries(&DeliveryFilter::default().id(id), None, 10).await.unwrap();
@@ -79,7 +79,7 @@ on_each_database! {
 
     async fn an_event_nobody_subscribes_to_is_not_stored(database: TestDatabase) {
         let app = start(database, |app| app).await;
-        app.events().publish(&Noted::new("k", "unheard")).await.unwrap();
+        app.events().publish(&NoteEvent::new("k", "unheard")).await.unwrap();
         assert_eq!(count(&app, "events").await, 0);
     }
 
@@ -88,27 +88,27 @@ on_each_database! {
         let app = start(database, |app| app.with(Seer(Arc::clone(&seen)))).await;
         let tenant = Id::from_uuid(Uuid::new_v4());
         let mut tx = app.db().tenant(tenant).begin().await.unwrap();
-        let (events, noted) = (app.events(), Noted::new("k", "theirs"));
-        within(TraceContext::new(TRACE), events.publish_in(&mut tx, &noted)).await.unwrap();
+        let (events, noted) = (app.events(), NoteEvent::new("k", "theirs"));
+        with_trace(TraceContext::new(TRACE), events.publish_in(&mut tx, &noted)).await.unwrap();
         tx.commit().await.unwrap();
-        app.events().publish(&Noted::new("k", "nobody's")).await.unwrap();
+        app.events().publish(&NoteEvent::new("k", "nobody's")).await.unwrap();
         app.run_events().await;
         assert_eq!(*seen.lock().unwrap(), [(Some(tenant), Some(TRACE[3..35].into()), true), (None, None, true)]);
     }
 
     async fn a_failure_holds_back_its_key_alone(database: TestDatabase) {
-        let failing = Writer::deciding("failing", |text, attempt| match text {
+        let failing = Writer::with_decision("failing", |text, attempt| match text {
             "bad" if attempt < 3 => Err(JobError::retry("no luck")),
             _ => Ok(()),
         });
         let fine = Writer::new("fine");
         let app = start(database, |app| app.with(failing.clone()).with(fine.clone())).await;
         for (key, text) in [("a", "bad"), ("a", "after"), ("b", "good")] {
-            app.events().publish(&Noted::new(key, text)).await.unwrap();
+            app.events().publish(&NoteEvent::new(key, text)).await.unwrap();
         }
         assert_eq!(app.run_events().await, 5);
-        assert_eq!(fine.told().len(), 3);
-        let mut told = failing.told();
+        assert_eq!(fine.take_texts().len(), 3);
+        let mut told = failing.take_texts();
         told.sort_unstable();
         assert_eq!(told, ["bad", "good"]);
         assert_eq!(written(&app, "failing", "a").await, [""; 0], "what a failed attempt wrote is not there");
@@ -126,12 +126,12 @@ on_each_database! {
         struct Hang;
         #[async_trait]
         impl Subscriber for Hang {
-            type Event = Noted;
+            type Event = NoteEvent;
             // Longer than it takes a database to begin a transaction. If the transaction can't begin, no attempt is
             // counted.
             const TIMEOUT: Duration = Duration::from_secs(2);
             const MAX_ATTEMPTS: u32 = 1;
-            async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+            async fn handle(&self, event: NoteEvent, delivery: &mut Delivery) -> Result<(), JobError> {
                 let tx = delivery.tx().await?;
                 let write = "insert into written (subscriber, key, text) values ('hang', 'k', $1)";
                 tx.query(write).bind(event.text.clone()).execute().await?;
@@ -149,7 +149,7 @@ on_each_database! {
                 "hanging"
             }
             fn register(&self, registry: &mut Registry) {
-                registry.on("hang", |_| Ok(Hang));
+                registry.subscribe("hang", |_| Ok(Hang));
             }
         }
         let app = start(database, |app| app.with(Hanging)).await;
@@ -160,7 +160,7 @@ on_each_database! {
             ("fatal", DeliveryState::Dead, 1, Some("no hope: \u{fffd}")),
         ];
         for (how, state, attempt, error) in ways {
-            app.events().publish(&Noted::new(how, how)).await.unwrap();
+            app.events().publish(&NoteEvent::new(how, how)).await.unwrap();
             assert_eq!(app.run_events().await, 1);
             let found = app.events().deliveries(&DeliveryFilter::default().key(how), None, 1).await.unwrap();
             assert_eq!((found[0].state, found[0].attempt, found[0].error.as_deref()), (state, attempt, error), "{how}");
@@ -171,47 +171,47 @@ on_each_database! {
     }
 
     async fn what_all_are_done_with_is_forgotten(database: TestDatabase) {
-        let failing = Writer::deciding("failing", |text, _| if text == "bad" { Err(JobError::fatal("no")) } else { Ok(()) });
+        let failing = Writer::with_decision("failing", |text, _| if text == "bad" { Err(JobError::fatal("no")) } else { Ok(()) });
         let app = start(database, |app| app.with(failing).with(Writer::new("fine"))).await;
         let mut tx = app.db().begin().await.unwrap();
-        let many: Vec<_> = (0..1200).map(|n| Noted::new("many", n.to_string())).collect();
+        let many: Vec<_> = (0..1200).map(|n| NoteEvent::new("many", n.to_string())).collect();
         app.events().publish_all_in(&mut tx, &many).await.unwrap();
-        app.events().publish_in(&mut tx, &Noted::new("bad", "bad")).await.unwrap();
+        app.events().publish_in(&mut tx, &NoteEvent::new("bad", "bad")).await.unwrap();
         tx.commit().await.unwrap();
         app.db().query("update event_deliveries set state = 'done', ended_at = $1 where key = 'many'")
             .bind(app.clock().clock().now().as_micros()).execute().await.unwrap();
         app.run_events().await;
         app.clock().advance(Duration::from_secs(24 * 60 * 60));
-        assert_eq!(app.app().dispatcher().forget().await.unwrap(), 0);
+        assert_eq!(app.app().dispatcher().purge().await.unwrap(), 0);
         app.clock().advance(Duration::from_secs(1));
-        assert_eq!(app.app().dispatcher().forget().await.unwrap(), 2401);
+        assert_eq!(app.app().dispatcher().purge().await.unwrap(), 2401);
         assert_eq!((count(&app, "events").await, count(&app, "event_deliveries").await), (1, 1));
         assert_eq!(app.events().skip(&DeliveryFilter::default()).await.unwrap(), 1);
         app.clock().advance(Duration::from_secs(24 * 60 * 60 + 1));
-        assert_eq!(app.app().dispatcher().forget().await.unwrap(), 1);
+        assert_eq!(app.app().dispatcher().purge().await.unwrap(), 1);
         assert_eq!((count(&app, "events").await, count(&app, "event_deliveries").await), (0, 0));
     }
 
     async fn what_is_too_large_is_refused(database: TestDatabase) {
         let app = start(database, |app| app.with(Writer::new("w"))).await;
-        let large = app.events().publish(&Noted::new("k", "x".repeat(300_000))).await;
+        let large = app.events().publish(&NoteEvent::new("k", "x".repeat(300_000))).await;
         assert!(matches!(large, Err(PublishError::TooLarge { name: "noted", bytes }) if bytes > 300_000));
-        let long = app.events().publish(&Noted::new(&"k".repeat(501), "")).await;
+        let long = app.events().publish(&NoteEvent::new(&"k".repeat(501), "")).await;
         assert!(matches!(long, Err(PublishError::KeyTooLong { bytes: 501, .. })));
-        assert!(app.events().publish(&Noted::new("\0", "")).await.is_err() || app.database().url().starts_with("sqlite"));
-        app.events().publish(&Noted::new("k", "a NUL: \0")).await.unwrap();
+        assert!(app.events().publish(&NoteEvent::new("\0", "")).await.is_err() || app.database().url().starts_with("sqlite"));
+        app.events().publish(&NoteEvent::new("k", "a NUL: \0")).await.unwrap();
         app.run_events().await;
     }
 
     async fn listeners_are_told_after_the_commit(database: TestDatabase) {
         let app = start(database, |app| app).await;
         let events: Events = app.events();
-        let mut heard = events.subscribe::<Noted>();
+        let mut heard = events.subscribe::<NoteEvent>();
         let mut tx = app.db().begin().await.unwrap();
-        events.publish_in(&mut tx, &Noted::new("k", "never")).await.unwrap();
+        events.publish_in(&mut tx, &NoteEvent::new("k", "never")).await.unwrap();
         tx.rollback().await.unwrap();
         let mut tx = app.db().begin().await.unwrap();
-        events.publish_in(&mut tx, &Noted::new("k", "heard")).await.unwrap();
+        events.publish_in(&mut tx, &NoteEvent::new("k", "heard")).await.unwrap();
         assert!(heard.try_recv().is_err());
         tx.commit().await.unwrap();
         assert_eq!(heard.try_recv().unwrap().text, "heard");

@@ -15,7 +15,7 @@ use super::*;
 fn broken() -> (Writer, Arc<AtomicBool>) {
     let broken = Arc::new(AtomicBool::new(true));
     let now = Arc::clone(&broken);
-    let writer = Writer::deciding("w", move |text, _| {
+    let writer = Writer::with_decision("w", move |text, _| {
         if text.starts_with("bad") && now.load(Ordering::SeqCst) { Err(JobError::retry("broken")) } else { Ok(()) }
     });
     (writer, broken)
@@ -35,10 +35,10 @@ on_each_database! {
         let app = start(database, |app| app.with(writer.clone())).await;
         let events = app.events();
         for (key, text) in [("a", "bad a"), ("a", "after a"), ("b", "bad b"), ("b", "after b"), ("c", "c")] {
-            events.publish(&Noted::new(key, text)).await.unwrap();
+            events.publish(&NoteEvent::new(key, text)).await.unwrap();
         }
         exhaust(&app).await;
-        assert_eq!(writer.told().iter().filter(|text| *text == "bad a").count(), 3);
+        assert_eq!(writer.take_texts().iter().filter(|text| *text == "bad a").count(), 3);
         let dead = DeliveryFilter::subscriber("w").state(DeliveryState::Dead);
         assert_eq!(events.deliveries(&dead, None, 10).await.unwrap().len(), 2);
         let standing = events.subscribers().await.unwrap();
@@ -46,7 +46,7 @@ on_each_database! {
         assert_eq!((standing.len(), counts), (1, vec![2, 2, 1]), "waiting, dead, done");
         assert_eq!(standing[0].behind_since.unwrap().to_string(), "2030-01-01T00:00:00Z");
         // Later events with the same key wait.
-        events.publish(&Noted::new("a", "later a")).await.unwrap();
+        events.publish(&NoteEvent::new("a", "later a")).await.unwrap();
         assert_eq!(app.run_events().await, 0);
 
         assert_eq!(events.skip(&dead.clone().key("a")).await.unwrap(), 1);
@@ -66,7 +66,7 @@ on_each_database! {
         let app = start(database, |app| app.with(writer.clone())).await;
         let mut ids = Vec::new();
         for text in ["bad", "skipped", "last"] {
-            ids.push(app.events().publish(&Noted::new("k", text)).await.unwrap());
+            ids.push(app.events().publish(&NoteEvent::new("k", text)).await.unwrap());
         }
         assert_eq!(app.run_events().await, 1);
         assert_eq!(app.events().skip(&DeliveryFilter::default().id(ids[1])).await.unwrap(), 1);
@@ -80,10 +80,10 @@ on_each_database! {
         let (writer, _) = broken();
         let app = start(database, |app| app.with(writer)).await;
         for key in ["a", "b"] {
-            app.events().publish(&Noted::new(key, "bad")).await.unwrap();
+            app.events().publish(&NoteEvent::new(key, "bad")).await.unwrap();
         }
         exhaust(&app).await;
-        let (admin, path) = (app.admin(), "/api/v1/admin/events");
+        let (admin, path) = (app.operator(), "/api/v1/admin/events");
         app.user().get(format!("{path}/deliveries")).await.expect(StatusCode::FORBIDDEN);
         let page = admin.get(format!("{path}/deliveries?state=dead&limit=1")).await.expect(StatusCode::OK).json();
         assert_eq!((&page["items"][0]["key"], &page["items"][0]["error"]), (&json!("b"), &json!("broken")));

@@ -1,11 +1,11 @@
 //! Tests of the ready-made subscribers.
 
 use omnistack_core::{
-    events::{Enqueue, Forward},
+    events::{EnqueueJob, ForwardToTopic},
     id::Id,
-    jobs::{Job, JobCtx, JobFilter},
-    pubsub::Publisher,
-    trace::{TraceContext, within},
+    jobs::{Job, JobContext, JobFilter},
+    pubsub::PubSub,
+    trace::{TraceContext, with_trace},
 };
 use omnistack_testkit::on_each_database;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ impl Job for Remind {
     const NAME: &'static str = "remind";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
@@ -37,23 +37,23 @@ impl Module for Ready {
     fn register(&self, registry: &mut Registry) {
         registry
             .job::<Remind>(|_| Ok(()))
-            .on("remind", |ctx| Ok(Enqueue::new(ctx.get()?, |noted: Noted| Remind { text: noted.text })))
-            .on("forward", |ctx| Ok(Forward::<Noted>::to(ctx.get()?, "notes")));
+            .subscribe("remind", |ctx| Ok(EnqueueJob::new(ctx.get()?, |noted: NoteEvent| Remind { text: noted.text })))
+            .subscribe("forward", |ctx| Ok(ForwardToTopic::<NoteEvent>::new(ctx.get()?, "notes")));
     }
 }
 
 on_each_database! {
     async fn an_event_becomes_a_job_and_a_message(database: TestDatabase) {
         let app = start(database, |app| app.with(Ready)).await;
-        let publisher: Publisher = app.app().ctx().get().unwrap();
+        let publisher: PubSub = app.app().context().get().unwrap();
         let mut notes = publisher.subscribe("notes").await;
         let tenant = Id::from_uuid(Uuid::new_v4());
         let mut tx = app.db().tenant(tenant).begin().await.unwrap();
-        let (events, noted) = (app.events(), Noted::new("k", "hello"));
-        let id = within(TraceContext::new(TRACE), events.publish_in(&mut tx, &noted)).await.unwrap();
+        let (events, noted) = (app.events(), NoteEvent::new("k", "hello"));
+        let id = with_trace(TraceContext::new(TRACE), events.publish_in(&mut tx, &noted)).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(app.run_events().await, 2);
-        assert_eq!(app.enqueued::<Remind>().await, [Remind { text: "hello".into() }]);
+        assert_eq!(app.unfinished_jobs::<Remind>().await, [Remind { text: "hello".into() }]);
         let job = app.jobs().list(&JobFilter::default(), None, 1).await.unwrap().remove(0);
         assert_eq!((job.tenant, job.trace.as_deref()), (Some(tenant), Some(TRACE)));
         let message: serde_json::Value = serde_json::from_slice(&notes.try_recv().unwrap()).unwrap();

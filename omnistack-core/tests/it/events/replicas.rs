@@ -1,7 +1,7 @@
 //! Tests of several publishers and dispatchers on one database.
 
 use omnistack_core::{
-    app::{App, Shutdown},
+    app::{App, ShutdownToken},
     clock::{Clock, MockClock, Timestamp},
     events::{DeliveryFilter, DeliveryState, Dispatcher, Events},
 };
@@ -18,15 +18,15 @@ async fn replica(database: &TestDatabase, clock: Clock, module: impl Module, set
     app
 }
 
-fn deliver(dispatcher: &Dispatcher) -> (Shutdown, JoinHandle<()>) {
-    let (dispatcher, shutdown) = (dispatcher.clone(), Shutdown::new());
+fn deliver(dispatcher: &Dispatcher) -> (ShutdownToken, JoinHandle<()>) {
+    let (dispatcher, shutdown) = (dispatcher.clone(), ShutdownToken::new());
     let asked = shutdown.clone();
     (shutdown, tokio::spawn(async move { dispatcher.run(asked).await.unwrap() }))
 }
 
-async fn end((shutdown, running): (Shutdown, JoinHandle<()>)) {
+async fn end((shutdown, running): (ShutdownToken, JoinHandle<()>)) {
     shutdown.cancel();
-    soon("the end of a dispatcher", running).await.unwrap();
+    expect_soon("the end of a dispatcher", running).await.unwrap();
 }
 
 async fn until(what: &str, app: &App, sql: &'static str, count: i64) {
@@ -35,22 +35,22 @@ async fn until(what: &str, app: &App, sql: &'static str, count: i64) {
             tokio::task::yield_now().await;
         }
     };
-    soon(what, look).await;
+    expect_soon(what, look).await;
 }
 
 /// A subscriber that signals its start, waits to be released, and then uses its transaction.
 #[derive(Clone, Default)]
-struct Held {
+struct GatedSubscriber {
     begun: Arc<Notify>,
     leave: Arc<Notify>,
 }
 
 #[async_trait]
-impl Subscriber for Held {
-    type Event = Noted;
+impl Subscriber for GatedSubscriber {
+    type Event = NoteEvent;
     const TIMEOUT: Duration = Duration::from_secs(25);
 
-    async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+    async fn handle(&self, event: NoteEvent, delivery: &mut Delivery) -> Result<(), JobError> {
         self.begun.notify_one();
         self.leave.notified().await;
         let tx = delivery.tx().await?;
@@ -60,7 +60,7 @@ impl Subscriber for Held {
     }
 }
 
-struct Holding(Held);
+struct Holding(GatedSubscriber);
 
 impl Module for Holding {
     fn name(&self) -> &'static str {
@@ -69,7 +69,7 @@ impl Module for Holding {
 
     fn register(&self, registry: &mut Registry) {
         let held = self.0.clone();
-        registry.on("held", move |_| Ok(held));
+        registry.subscribe("held", move |_| Ok(held));
     }
 }
 
@@ -88,9 +88,9 @@ on_each_database! {
         for number in 0..EACH {
             for key in ["a", "b", "c"] {
                 let app = &apps[number % apps.len()];
-                let (db, events) = (app.db().clone(), app.ctx().get::<Events>().unwrap());
+                let (db, events) = (app.db().clone(), app.context().get::<Events>().unwrap());
                 publishing.push(tokio::spawn(async move {
-                    let event = Noted::new(key, format!("{key} {number}"));
+                    let event = NoteEvent::new(key, format!("{key} {number}"));
                     let mut tx = db.begin().await.unwrap();
                     events.publish_in(&mut tx, &event).await.unwrap();
                     // Only one delivery of a key runs at a time, so this is the order of the commits.
@@ -104,7 +104,7 @@ on_each_database! {
             }
         }
         for published in publishing {
-            soon("a commit", published).await.unwrap();
+            expect_soon("a commit", published).await.unwrap();
         }
         let all = i64::try_from(EACH * 3).unwrap();
         until("every delivery", &apps[0], "select count(*) from event_deliveries where state = 'done'", all).await;
@@ -112,7 +112,7 @@ on_each_database! {
         for running in running {
             end(running).await;
         }
-        let told = writer.told();
+        let told = writer.take_texts();
         assert_eq!(told.len(), EACH * 3, "each once");
         for key in ["a", "b", "c"] {
             let ledger = apps[0].db().query("select text from ledger where key = $1 order by place").bind(key.to_owned());
@@ -125,20 +125,20 @@ on_each_database! {
 
     async fn one_frozen_past_its_lease_writes_nothing(database: TestDatabase) {
         let clock = MockClock::at("2030-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
-        let (frozen, other) = (Held::default(), Held::default());
+        let (frozen, other) = (GatedSubscriber::default(), GatedSubscriber::default());
         let first = replica(&database, clock.clock(), Holding(frozen.clone()), &[]).await;
         let second = replica(&database, clock.clock(), Holding(other.clone()), &[]).await;
-        let events = first.ctx().get::<Events>().unwrap();
-        events.publish(&Noted::new("k", "once")).await.unwrap();
+        let events = first.context().get::<Events>().unwrap();
+        events.publish(&NoteEvent::new("k", "once")).await.unwrap();
         let dispatcher = first.dispatcher().clone();
         let running = tokio::spawn(async move { dispatcher.run_until_idle().await.unwrap() });
-        soon("the first attempt", frozen.begun.notified()).await;
+        expect_soon("the first attempt", frozen.begun.notified()).await;
         assert_eq!(second.dispatcher().run_until_idle().await.unwrap(), 0, "it is leased");
         clock.advance(Duration::from_secs(41));
         other.leave.notify_one();
         assert_eq!(second.dispatcher().run_until_idle().await.unwrap(), 1);
         frozen.leave.notify_one();
-        assert_eq!(soon("its end", running).await.unwrap(), 1);
+        assert_eq!(expect_soon("its end", running).await.unwrap(), 1);
         let (count,): (i64,) = first.db().query("select count(*) from written").fetch_one().await.unwrap();
         assert_eq!(count, 1);
         let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);
@@ -146,10 +146,10 @@ on_each_database! {
     }
 
     async fn one_that_kills_its_process_is_a_dead_letter_in_the_end(database: TestDatabase) {
-        let held = Held::default();
+        let held = GatedSubscriber::default();
         let app = replica(&database, Clock::system(), Holding(held.clone()), &[]).await;
-        let events = app.ctx().get::<Events>().unwrap();
-        events.publish(&Noted::new("k", "deadly")).await.unwrap();
+        let events = app.context().get::<Events>().unwrap();
+        events.publish(&NoteEvent::new("k", "deadly")).await.unwrap();
         // As after this many crashes: each attempt is counted at its start.
         app.db().query("update event_deliveries set attempt = 10").execute().await.unwrap();
         assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
@@ -159,12 +159,12 @@ on_each_database! {
     }
 
     async fn what_a_drain_cuts_short_is_given_back_uncounted(database: TestDatabase) {
-        let held = Held::default();
+        let held = GatedSubscriber::default();
         let app = replica(&database, Clock::system(), Holding(held.clone()), &[("EVENTS_DRAIN", "20ms")]).await;
-        let events = app.ctx().get::<Events>().unwrap();
+        let events = app.context().get::<Events>().unwrap();
         let running = deliver(app.dispatcher());
-        events.publish(&Noted::new("k", "cut")).await.unwrap();
-        soon("the attempt", held.begun.notified()).await;
+        events.publish(&NoteEvent::new("k", "cut")).await.unwrap();
+        expect_soon("the attempt", held.begun.notified()).await;
         end(running).await;
         let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);
         assert_eq!(delivery.attempt, 0);

@@ -4,8 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{Api, App, Module, Mount, Registry, Shutdown},
-    flags::{CallerFlags, Definition, FeatureFlags, FlagExposed, FlagSet, Flags, Rule, TenantOverride, Variant, flag},
+    app::{Api, App, Module, Mount, Registry, ShutdownToken},
+    flags::{
+        CallerFlags, FeatureFlags, FlagDefinition, FlagExposure, FlagRule, FlagSet, FlagVariant, Flags, TenantOverride,
+        flag,
+    },
     http::{Error, Json},
     identity::{DevIdentity, Entitlements, Plan, PlanSource, Require, TenantId},
 };
@@ -17,9 +20,9 @@ use utoipa_axum::routes;
 use super::{APP, app, flags, make, operator};
 
 /// A module that evaluates flags in every way.
-struct Asking;
+struct FlagsModule;
 
-impl Module for Asking {
+impl Module for FlagsModule {
     fn name(&self) -> &'static str {
         "asking"
     }
@@ -27,10 +30,10 @@ impl Module for Asking {
     fn register(&self, registry: &mut Registry) {
         let api = Api::new()
             .routes(routes!(ask))
-            .guarded(flag("new-ui"), routes!(shown))
-            .guarded(Require::permission("secrets:read").and_flag("new-ui"), routes!(guarded));
+            .require(flag("new-ui"), routes!(shown))
+            .require(Require::permission("secrets:read").and_flag("new-ui"), routes!(guarded));
         registry.routes(Mount::app("/asking"), api, |ctx| ctx.get::<Flags>());
-        let open = Api::new().guarded(flag("open"), routes!(open));
+        let open = Api::new().require(flag("open"), routes!(open));
         registry.routes(Mount::public("/asking"), open, |_| Ok(()));
     }
 }
@@ -71,8 +74,8 @@ on_each_database! {
         let app = app(database, |app| app).await;
         let (ada, bob) = (app.user(), app.user());
         let user = ada.identity().unwrap().user.to_string();
-        make(&app, Definition::new("b").rule(Rule::users([user])).variant(Variant::new("blue", 1).text("sky"))).await;
-        let mut secret = Definition::new("a");
+        make(&app, FlagDefinition::new("b").rule(FlagRule::users([user])).variant(FlagVariant::new("blue", 1).text("sky"))).await;
+        let mut secret = FlagDefinition::new("a");
         secret.server_only = true;
         make(&app, secret).await;
         let on = json!({ "key": "b", "enabled": true, "reason": "rule",
@@ -83,7 +86,7 @@ on_each_database! {
         assert_eq!(bob.get(format!("{APP}/b")).await.expect(200).json(), off);
         let tenant = bob.identity().unwrap().tenant.unwrap();
         let given = TenantOverride { enabled: true, variant: None };
-        flags(&app).override_for("b", tenant, Some(given), &operator()).await.unwrap();
+        flags(&app).set_tenant_override("b", tenant, Some(given), &operator()).await.unwrap();
         assert_eq!(bob.get(format!("{APP}/b")).await.expect(200).json()["reason"], "override");
         for hidden in ["a", "nothing"] {
             ada.get(format!("{APP}/{hidden}")).await.expect_error(404, "NOT_FOUND");
@@ -92,10 +95,10 @@ on_each_database! {
     }
 
     async fn a_route_is_there_for_those_who_have_its_flag(database: TestDatabase) {
-        let app = app(database, |app| app.with(Asking)).await;
+        let app = app(database, |app| app.with(FlagsModule)).await;
         let (ada, bob) = (app.user(), app.user());
         let user = ada.identity().unwrap().user.to_string();
-        make(&app, Definition::new("new-ui").rule(Rule::users([user]))).await;
+        make(&app, FlagDefinition::new("new-ui").rule(FlagRule::users([user]))).await;
         for (caller, on) in [(&ada, true), (&bob, false)] {
             assert_eq!(caller.get("/api/v1/app/asking").await.expect(200).json(), on);
             for path in ["shown", "guarded"] {
@@ -105,16 +108,16 @@ on_each_database! {
         }
         app.anonymous().get("/api/v1/app/asking/shown").await.expect(401);
         app.anonymous().get("/api/v1/public/asking/open").await.expect(404);
-        make(&app, Definition::new("open")).await;
+        make(&app, FlagDefinition::new("open")).await;
         app.anonymous().get("/api/v1/public/asking/open").await.expect(204);
-        flags(&app).kill("open", true, &operator()).await.unwrap();
+        flags(&app).set_kill_switch("open", true, &operator()).await.unwrap();
         app.anonymous().get("/api/v1/public/asking/open").await.expect(404);
     }
 
     async fn plans_decide(database: TestDatabase) {
         let plans = Plans::default();
         let app = app(database, |app| app.replace(Entitlements::new(plans.clone()))).await;
-        make(&app, Definition::new("export").rule(Rule::plans(["pro"]))).await;
+        make(&app, FlagDefinition::new("export").rule(FlagRule::plans(["pro"]))).await;
         let caller = app.user();
         for (plan, on) in [(Some("free"), false), (Some("pro"), true), (None, false)] {
             *plans.0.lock().unwrap() = plan;
@@ -124,12 +127,12 @@ on_each_database! {
 
     async fn exposures_are_told_once_in_a_while(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let mut noted = Definition::new("noted").variant(Variant::new("blue", 1));
+        let mut noted = FlagDefinition::new("noted").variant(FlagVariant::new("blue", 1));
         noted.exposures = true;
         make(&app, noted).await;
-        make(&app, Definition::new("plain")).await;
-        let mut told = app.events().subscribe::<FlagExposed>();
-        let shutdown = Shutdown::new();
+        make(&app, FlagDefinition::new("plain")).await;
+        let mut told = app.events().subscribe::<FlagExposure>();
+        let shutdown = ShutdownToken::new();
         let asking = async {
             let caller = app.user();
             let user = caller.identity().unwrap().user;
@@ -151,14 +154,14 @@ on_each_database! {
             assert_eq!(next().await.user, user, "and again after a while");
             shutdown.cancel();
         };
-        tokio::join!(app.app().work(shutdown.clone()), asking);
+        tokio::join!(app.app().run_workers(shutdown.clone()), asking);
     }
 }
 
 #[tokio::test]
 async fn an_app_without_flags_has_no_routes_that_ask_for_them() {
     let config = TestDatabase::sqlite().config();
-    let error = App::builder(config).with(DevIdentity::default()).with(Asking).build().unwrap_err().to_string();
+    let error = App::builder(config).with(DevIdentity::default()).with(FlagsModule).build().unwrap_err().to_string();
     assert!(error.contains("Flags"), "{error}");
 }
 
@@ -173,7 +176,7 @@ async fn attributes_of_the_apps_own() {
         { "attribute": "country", "operator": "in", "values": ["NO"] },
         { "attribute": "environment", "operator": "in", "values": ["test"] },
         { "attribute": "remoteAddress", "operator": "in_network", "values": ["127.0.0.0/8"] }] }] });
-    app.admin().post(super::ADMIN, state).await.expect(201);
+    app.operator().post(super::ADMIN, state).await.expect(201);
     let ask = || app.user().get(format!("{APP}/north"));
     assert_eq!(ask().header("x-country", "NO").await.expect(200).json()["enabled"], true);
     assert_eq!(ask().await.expect(200).json()["enabled"], false);
@@ -181,12 +184,12 @@ async fn attributes_of_the_apps_own() {
 
 #[tokio::test]
 async fn fixed_flags_stand_in_for_tests() {
-    let fixed = FlagSet::new([Definition::new("new-ui")]);
+    let fixed = FlagSet::new([FlagDefinition::new("new-ui")]);
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         let flags = Flags::fixed(fixed, omnistack_core::clock::Clock::system());
         app.with(FeatureFlags::default()).replace(flags)
     })
     .await;
     assert_eq!(app.user().get(format!("{APP}/new-ui")).await.expect(200).json()["enabled"], true);
-    app.admin().post(super::ADMIN, json!({ "key": "x" })).await.expect_error(409, "FLAGS_FIXED");
+    app.operator().post(super::ADMIN, json!({ "key": "x" })).await.expect_error(409, "FLAGS_FIXED");
 }

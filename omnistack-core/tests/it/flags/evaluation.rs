@@ -5,8 +5,8 @@ use std::time::Duration;
 use omnistack_core::{
     clock::{Clock, MockClock, Timestamp},
     flags::{
-        Constraint, Context, Definition, FlagSet, Hashing, Operator, Reason, Rollout, Rule, Segment, UnleashImport,
-        Variant, VariantOverride, growthbook_hash, unleash_share,
+        Constraint, EvaluationContext, FlagDefinition, FlagReason, FlagRule, FlagSet, FlagVariant, Hashing, Operator,
+        Rollout, Segment, UnleashImport, VariantOverride, growthbook_hash, unleash_share,
     },
     identity::Plan,
 };
@@ -18,44 +18,44 @@ fn start() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
-fn flag() -> Definition {
-    Definition::new("flag")
+fn flag() -> FlagDefinition {
+    FlagDefinition::new("flag")
 }
 
 #[test]
 fn kinds_of_rules() {
     let pro = Plan::new("pro").feature("export");
-    let nobody = Context::at(start());
-    let feature = Rule { plan_feature: Some("export".into()), ..Rule::default() };
-    let both = Rule { tenants: vec![TENANT.into()], ..Rule::users(["7"]) };
+    let nobody = EvaluationContext::at(start());
+    let feature = FlagRule { plan_feature: Some("export".into()), ..FlagRule::default() };
+    let both = FlagRule { tenants: vec![TENANT.into()], ..FlagRule::users(["7"]) };
     for (rule, context, expected) in [
-        (Rule::users(["7", "8"]), nobody.user("7"), true),
-        (Rule::users(["7", "8"]), nobody.user("9"), false),
-        (Rule::users(["7", "8"]), nobody, false),
-        (Rule::tenants([TENANT]), nobody.tenant(TENANT), true),
-        (Rule::tenants([TENANT]), nobody.user(TENANT), false),
-        (Rule::plans(["pro"]), nobody.plan(&pro), true),
-        (Rule::plans(["free"]), nobody.plan(&pro), false),
-        (Rule::plans(["pro"]), nobody, false),
+        (FlagRule::users(["7", "8"]), nobody.user("7"), true),
+        (FlagRule::users(["7", "8"]), nobody.user("9"), false),
+        (FlagRule::users(["7", "8"]), nobody, false),
+        (FlagRule::tenants([TENANT]), nobody.tenant(TENANT), true),
+        (FlagRule::tenants([TENANT]), nobody.user(TENANT), false),
+        (FlagRule::plans(["pro"]), nobody.plan(&pro), true),
+        (FlagRule::plans(["free"]), nobody.plan(&pro), false),
+        (FlagRule::plans(["pro"]), nobody, false),
         (feature.clone(), nobody.plan(&pro), true),
         (feature, nobody, false),
         (both.clone(), nobody.user("7").tenant(TENANT), true),
         (both, nobody.user("7"), false),
-        (Rule::percent(100.0), nobody, true),
-        (Rule::percent(0.0), nobody, false),
-        (Rule::default(), nobody, true),
-        (Rule { unsupported: Some("why".into()), ..Rule::default() }, nobody, false),
-        (Rule { segments: vec!["none".into()], ..Rule::default() }, nobody, false),
+        (FlagRule::percent(100.0), nobody, true),
+        (FlagRule::percent(0.0), nobody, false),
+        (FlagRule::default(), nobody, true),
+        (FlagRule { unsupported: Some("why".into()), ..FlagRule::default() }, nobody, false),
+        (FlagRule { segments: vec!["none".into()], ..FlagRule::default() }, nobody, false),
     ] {
         let flags = FlagSet::new([flag().rule(rule.clone())]);
         let answer = flags.evaluate("flag", &context);
         assert_eq!(answer.enabled, expected, "{rule:?} for {context:?}");
         assert_eq!(flags.is_on("flag", &context), expected);
-        let expected = if expected { (Reason::Rule, Some(0)) } else { (Reason::NoRule, None) };
+        let expected = if expected { (FlagReason::Rule, Some(0)) } else { (FlagReason::NoRule, None) };
         assert_eq!((answer.reason, answer.rule), expected);
     }
     let many: Vec<_> = (0..100).map(|user| user.to_string()).collect();
-    let flags = FlagSet::new([flag().rule(Rule::users(["x"])).rule(Rule::users(many))]);
+    let flags = FlagSet::new([flag().rule(FlagRule::users(["x"])).rule(FlagRule::users(many))]);
     assert_eq!(flags.evaluate("flag", &nobody.user("99")).rule, Some(1));
 }
 
@@ -98,10 +98,10 @@ fn operators() {
         let mut constraint = Constraint::new("own", operator, values.clone());
         constraint.case_insensitive = fold;
         let pairs = own.map(|own| [("own", own)]);
-        let context = Context::at(start());
+        let context = EvaluationContext::at(start());
         let context = pairs.as_ref().map_or(context, |pairs| context.attributes(pairs));
         let on = |constraint: Constraint| {
-            FlagSet::new([flag().rule(Rule::default().and(constraint))]).is_on("flag", &context)
+            FlagSet::new([flag().rule(FlagRule::default().constraint(constraint))]).is_on("flag", &context)
         };
         assert_eq!(on(constraint.clone()), expected, "{operator:?} {values:?} of {own:?}");
         assert_eq!(on(constraint.inverted()), !expected, "not {operator:?} {values:?} of {own:?}");
@@ -112,32 +112,32 @@ fn operators() {
 fn what_decides_first() {
     let (early, late) = (start() - Duration::from_secs(60), start() + Duration::from_secs(60));
     for (change, expected) in [
-        (Box::new(|_: &mut Definition| {}) as Box<dyn Fn(&mut Definition)>, (true, Reason::On)),
-        (Box::new(|flag| flag.enabled = false), (false, Reason::Off)),
-        (Box::new(|flag| flag.killed = true), (false, Reason::Killed)),
-        (Box::new(move |flag| flag.from = Some(late)), (false, Reason::NotYet)),
-        (Box::new(move |flag| flag.from = Some(start())), (true, Reason::On)),
-        (Box::new(move |flag| flag.until = Some(start())), (false, Reason::Over)),
-        (Box::new(move |flag| flag.until = Some(late)), (true, Reason::On)),
-        (Box::new(move |flag| flag.expires_at = Some(early)), (false, Reason::Expired)),
-        (Box::new(move |flag| *flag = flag.clone().parent("nowhere")), (false, Reason::Parent)),
-        (Box::new(move |flag| *flag = flag.clone().parent("flag")), (false, Reason::Broken)),
+        (Box::new(|_: &mut FlagDefinition| {}) as Box<dyn Fn(&mut FlagDefinition)>, (true, FlagReason::On)),
+        (Box::new(|flag| flag.enabled = false), (false, FlagReason::Off)),
+        (Box::new(|flag| flag.killed = true), (false, FlagReason::Killed)),
+        (Box::new(move |flag| flag.from = Some(late)), (false, FlagReason::NotStarted)),
+        (Box::new(move |flag| flag.from = Some(start())), (true, FlagReason::On)),
+        (Box::new(move |flag| flag.until = Some(start())), (false, FlagReason::Ended)),
+        (Box::new(move |flag| flag.until = Some(late)), (true, FlagReason::On)),
+        (Box::new(move |flag| flag.expires_at = Some(early)), (false, FlagReason::Expired)),
+        (Box::new(move |flag| *flag = flag.clone().prerequisite("nowhere")), (false, FlagReason::Parent)),
+        (Box::new(move |flag| *flag = flag.clone().prerequisite("flag")), (false, FlagReason::Broken)),
         (
             Box::new(|flag| {
-                flag.rules.push(Rule::default().and(Constraint::new("own", Operator::Matches, ["("])));
+                flag.rules.push(FlagRule::default().constraint(Constraint::new("own", Operator::Matches, ["("])));
             }),
-            (false, Reason::Broken),
+            (false, FlagReason::Broken),
         ),
         (
             Box::new(move |flag| {
                 (flag.killed, flag.expires_at, flag.enabled) = (true, Some(early), false);
             }),
-            (false, Reason::Killed),
+            (false, FlagReason::Killed),
         ),
     ] {
         let mut definition = flag();
         change(&mut definition);
-        let answer = FlagSet::new([definition.clone()]).evaluate("flag", &Context::at(start()));
+        let answer = FlagSet::new([definition.clone()]).evaluate("flag", &EvaluationContext::at(start()));
         assert_eq!((answer.enabled, answer.reason), expected, "{definition:?}");
     }
 }
@@ -151,17 +151,17 @@ fn a_schedule_goes_by_the_clock() {
     definition.until = Some(start() + Duration::from_secs(20));
     definition.expires_at = Some(start() + Duration::from_secs(30));
     let flags = FlagSet::new([definition]);
-    for expected in [Reason::NotYet, Reason::On, Reason::Over, Reason::Expired] {
-        assert_eq!(flags.evaluate("flag", &Context::now(&clock)).reason, expected);
+    for expected in [FlagReason::NotStarted, FlagReason::On, FlagReason::Ended, FlagReason::Expired] {
+        assert_eq!(flags.evaluate("flag", &EvaluationContext::now(&clock)).reason, expected);
         mock.advance(Duration::from_secs(10));
     }
 }
 
 #[test]
 fn parents_and_circles() {
-    let variant = |name: &str| Definition::new(name).variant(Variant::new("blue", 1));
-    let child = |change: fn(&mut Definition)| {
-        let mut child = Definition::new("child").parent("parent");
+    let variant = |name: &str| FlagDefinition::new(name).variant(FlagVariant::new("blue", 1));
+    let child = |change: fn(&mut FlagDefinition)| {
+        let mut child = FlagDefinition::new("child").prerequisite("parent");
         change(&mut child);
         child
     };
@@ -169,33 +169,39 @@ fn parents_and_circles() {
         (variant("parent"), child(|_| {}), true),
         (variant("parent"), child(|child| child.parents[0].variants = vec!["blue".into()]), true),
         (variant("parent"), child(|child| child.parents[0].variants = vec!["red".into()]), false),
-        (Definition::new("parent"), child(|child| child.parents[0].variants = vec!["disabled".into()]), true),
+        (FlagDefinition::new("parent"), child(|child| child.parents[0].variants = vec!["disabled".into()]), true),
         (variant("parent"), child(|child| child.parents[0].enabled = false), false),
-        (Definition::new("parent").rule(Rule::users(["1"])), child(|_| {}), false),
-        (Definition::new("parent").rule(Rule::users(["1"])), child(|child| child.parents[0].enabled = false), true),
-        (Definition::new("parent").parent("child"), child(|_| {}), false),
+        (FlagDefinition::new("parent").rule(FlagRule::users(["1"])), child(|_| {}), false),
+        (
+            FlagDefinition::new("parent").rule(FlagRule::users(["1"])),
+            child(|child| child.parents[0].enabled = false),
+            true,
+        ),
+        (FlagDefinition::new("parent").prerequisite("child"), child(|_| {}), false),
     ] {
-        let grandchild = Definition::new("grandchild").parent("child");
+        let grandchild = FlagDefinition::new("grandchild").prerequisite("child");
         let flags = FlagSet::new([child, parent, grandchild]);
-        assert_eq!(flags.is_on("child", &Context::at(start())), expected);
-        assert_eq!(flags.is_on("grandchild", &Context::at(start())), expected, "as deep as one likes");
+        assert_eq!(flags.is_on("child", &EvaluationContext::at(start())), expected);
+        assert_eq!(flags.is_on("grandchild", &EvaluationContext::at(start())), expected, "as deep as one likes");
     }
 }
 
 #[test]
 fn shares_are_sticky_and_about_right() {
     for hashing in [Hashing::Murmur3, Hashing::GrowthbookV1, Hashing::GrowthbookV2] {
-        let mut definition = flag().rule(Rule::percent(30.0));
+        let mut definition = flag().rule(FlagRule::percent(30.0));
         definition.hashing = hashing;
-        let mut wider = flag().rule(Rule::percent(60.0));
+        let mut wider = flag().rule(FlagRule::percent(60.0));
         wider.hashing = hashing;
         let (flags, wider) = (FlagSet::new([definition]), FlagSet::new([wider]));
         let users: Vec<_> = (0..10_000).map(|user| format!("user-{user}")).collect();
-        let on: Vec<_> =
-            users.iter().filter(|user| flags.is_on("flag", &Context::at(start()).user(user.as_str()))).collect();
+        let on: Vec<_> = users
+            .iter()
+            .filter(|user| flags.is_on("flag", &EvaluationContext::at(start()).user(user.as_str())))
+            .collect();
         assert!((2800..3200).contains(&on.len()), "{hashing:?}: {}", on.len());
         for user in on {
-            let context = Context::at(start()).user(user.as_str());
+            let context = EvaluationContext::at(start()).user(user.as_str());
             assert!(flags.is_on("flag", &context) && wider.is_on("flag", &context), "{hashing:?}");
         }
     }
@@ -206,40 +212,41 @@ fn shares_are_sticky_and_about_right() {
 fn by_what_a_caller_is_recognised() {
     let by = |stickiness: &str| {
         let rollout = Rollout { stickiness: stickiness.into(), ..Rollout::percent(50.0) };
-        FlagSet::new([flag().rule(Rule { rollout: Some(rollout), ..Rule::default() })])
+        FlagSet::new([flag().rule(FlagRule { rollout: Some(rollout), ..FlagRule::default() })])
     };
     let here = unleash_share("flag", "x") <= 50;
-    let context = Context::at(start());
+    let context = EvaluationContext::at(start());
     assert_eq!(by("default").is_on("flag", &context.user("x").session("y")), here);
     assert_eq!(by("default").is_on("flag", &context.session("x")), here);
     assert_eq!(by("tenantId").is_on("flag", &context.tenant("x").user("y")), here);
     assert_eq!(by("own").is_on("flag", &context.attributes(&[("own", "x")])), here);
     assert!(!by("own").is_on("flag", &context.user("x")), "who can't be recognised is not among them");
     for (draw, expected) in [((|| 0) as fn() -> u32, true), (|| u32::MAX, false)] {
-        assert_eq!(by("random").is_on("flag", &context.user("x").draw(draw)), expected);
-        assert_eq!(by("default").is_on("flag", &context.draw(draw)), expected, "nobody known: by chance");
+        assert_eq!(by("random").is_on("flag", &context.user("x").random_source(draw)), expected);
+        assert_eq!(by("default").is_on("flag", &context.random_source(draw)), expected, "nobody known: by chance");
     }
 }
 
 #[test]
 fn variants() {
-    let mut blue = Variant::new("blue", 1).text("b");
+    let mut blue = FlagVariant::new("blue", 1).text("b");
     blue.overrides = vec![VariantOverride { attribute: "userId".into(), values: vec!["7".into()] }];
-    let mut definition = flag().variant(blue).variant(Variant::new("red", 3).json(&json!({ "size": 1 })));
-    definition.rules = vec![Rule { variants: vec![Variant::new("beta", 1)], ..Rule::users(["9"]) }, Rule::default()];
+    let mut definition = flag().variant(blue).variant(FlagVariant::new("red", 3).json(&json!({ "size": 1 })));
+    definition.rules =
+        vec![FlagRule { variants: vec![FlagVariant::new("beta", 1)], ..FlagRule::users(["9"]) }, FlagRule::default()];
     for hashing in [Hashing::Murmur3, Hashing::GrowthbookV2] {
         definition.hashing = hashing;
         let flags = FlagSet::new([definition.clone()]);
         let name = |user: &str| {
-            let found = flags.evaluate("flag", &Context::at(start()).user(user));
+            let found = flags.evaluate("flag", &EvaluationContext::at(start()).user(user));
             found.variant.map(|variant| variant.name.clone()).unwrap()
         };
         assert_eq!((name("7").as_str(), name("9").as_str()), ("blue", "beta"));
         let red = (100..4100).filter(|user| name(&user.to_string()) == "red").count();
         assert!((2850..3150).contains(&red), "{hashing:?}: {red} of 4000");
     }
-    let none = FlagSet::new([flag().variant(Variant::new("weightless", 0))]);
-    let answer = none.evaluate("flag", &Context::at(start()).user("1"));
+    let none = FlagSet::new([flag().variant(FlagVariant::new("weightless", 0))]);
+    let answer = none.evaluate("flag", &EvaluationContext::at(start()).user("1"));
     assert_eq!((answer.enabled, answer.variant), (true, None));
 }
 
@@ -247,11 +254,11 @@ fn variants() {
 fn segments_are_constraints_under_a_name() {
     let segment =
         Segment { name: "north".into(), constraints: vec![Constraint::new("country", Operator::In, ["NO", "SE"])] };
-    let rule = Rule { segments: vec!["north".into()], ..Rule::default() };
+    let rule = FlagRule { segments: vec!["north".into()], ..FlagRule::default() };
     let flags = FlagSet::with_segments([flag().rule(rule)], &[segment]);
     let clock = Clock::system();
-    assert!(flags.is_on("flag", &Context::now(&clock).attributes(&[("country", "SE")])));
-    assert!(!flags.is_on("flag", &Context::now(&clock).attributes(&[("country", "IT")])));
+    assert!(flags.is_on("flag", &EvaluationContext::now(&clock).attributes(&[("country", "SE")])));
+    assert!(!flags.is_on("flag", &EvaluationContext::now(&clock).attributes(&[("country", "IT")])));
 }
 
 #[test]
@@ -269,7 +276,7 @@ fn what_unleash_has_and_we_do_not_is_noted() {
     assert_eq!(import.notes.len(), 6, "{:?}", import.notes);
     let flags = import.into_set();
     for key in ["a", "b", "c", "d", "e", "f"] {
-        assert!(!flags.is_on(key, &Context::at(start()).user("")), "{key}");
+        assert!(!flags.is_on(key, &EvaluationContext::at(start()).user("")), "{key}");
     }
     let wrong = UnleashImport::read(&json!({ "features": [{ "name": 7 }] })).unwrap_err();
     assert_eq!(wrong.field, "features[0].name");

@@ -2,10 +2,10 @@
 
 use http::Method;
 use omnistack_core::{
-    audit::{AuditFilter, AuditStore, Chain},
-    flags::{Definition, FlagError, Rule, UnleashImport},
+    audit::{AuditChain, AuditFilter, AuditStore},
+    flags::{FlagDefinition, FlagError, FlagRule, UnleashImport},
 };
-use omnistack_testkit::{Answer, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -16,13 +16,13 @@ fn fields(answer: &Value) -> Vec<String> {
     problems.iter().map(|problem| problem["field"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-async fn put(app: &TestApp, path: &str, body: Value) -> Answer {
-    app.admin().request(Method::PUT, path).json(body).await
+async fn put(app: &TestApp, path: &str, body: Value) -> TestResponse {
+    app.operator().request(Method::PUT, path).json(body).await
 }
 
 async fn actions(app: &TestApp) -> Vec<String> {
-    let store: AuditStore = app.app().ctx().get().unwrap();
-    let page = store.list(&AuditFilter::of(Chain::App).action("flag"), 100, None).await.unwrap();
+    let store: AuditStore = app.app().context().get().unwrap();
+    let page = store.list(&AuditFilter::for_chain(AuditChain::App).action("flag"), 100, None).await.unwrap();
     page.items
         .into_iter()
         .rev()
@@ -33,7 +33,7 @@ async fn actions(app: &TestApp) -> Vec<String> {
 on_each_database! {
     async fn a_flag_lives(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let admin = app.admin();
+        let admin = app.operator();
         let path = format!("{ADMIN}/new-ui");
         let made = admin.post(ADMIN, json!({ "key": "new-ui", "rules": [{ "users": ["7"] }] })).await.expect(201).json();
         assert_eq!((&made["revision"], &made["definition"]["enabled"]), (&json!(1), &json!(true)));
@@ -106,14 +106,14 @@ on_each_database! {
             (json!({ "key": "x", "variants": [{ "name": "a", "weight": 1, "payload": { "type": "json", "value": "{" } }] }),
                 "variants[0].payload.value"),
         ] {
-            let answer = app.admin().post(ADMIN, &body).await.expect_error(422, "VALIDATION_FAILED").json();
+            let answer = app.operator().post(ADMIN, &body).await.expect_error(422, "VALIDATION_FAILED").json();
             assert!(fields(&answer).iter().any(|named| named.ends_with(field) || field.ends_with(named.as_str())), "{body}: {answer}");
         }
-        let list = app.admin().get(ADMIN).await.expect(200).json();
+        let list = app.operator().get(ADMIN).await.expect(200).json();
         assert_eq!(list["items"], json!([]), "nothing is stored");
         assert!(actions(&app).await.is_empty());
-        make(&app, Definition::new("a")).await;
-        make(&app, Definition::new("b").parent("a")).await;
+        make(&app, FlagDefinition::new("a")).await;
+        make(&app, FlagDefinition::new("b").prerequisite("a")).await;
         let circle = put(&app, &format!("{ADMIN}/a"), json!({ "key": "a", "parents": [{ "key": "b" }] })).await;
         assert_eq!(fields(&circle.expect(422).json()), ["parents[0].key"]);
     }
@@ -122,9 +122,9 @@ on_each_database! {
         let app = app(database, |app| app).await;
         let north = json!({ "constraints": [{ "attribute": "country", "operator": "in", "values": ["NO"] }] });
         put(&app, &format!("{SEGMENTS}/north"), north.clone()).await.expect(200);
-        make(&app, Definition::new("parent")).await;
-        make(&app, Definition::new("child").parent("parent").rule(Rule { segments: vec!["north".into()], ..Rule::default() })).await;
-        let admin = app.admin();
+        make(&app, FlagDefinition::new("parent")).await;
+        make(&app, FlagDefinition::new("child").prerequisite("parent").rule(FlagRule { segments: vec!["north".into()], ..FlagRule::default() })).await;
+        let admin = app.operator();
         let refused = admin.delete(format!("{ADMIN}/parent")).await.expect_error(409, "FLAG_IN_USE").json();
         assert_eq!(refused["error"]["details"]["used_by"], json!(["child"]));
         admin.delete(format!("{SEGMENTS}/north")).await.expect_error(409, "FLAG_IN_USE");
@@ -141,7 +141,7 @@ on_each_database! {
 
     async fn overrides_are_of_one_tenant(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        let admin = app.admin();
+        let admin = app.operator();
         let tenant = Uuid::new_v4();
         let path = format!("{ADMIN}/beta/overrides/{tenant}");
         put(&app, &path, json!({ "enabled": true })).await.expect(404);
@@ -166,35 +166,35 @@ on_each_database! {
         assert_eq!(history["items"][0]["tenant"], tenant.to_string());
         put(&app, &path, json!({ "enabled": true })).await.expect(204);
         admin.delete(format!("{ADMIN}/beta")).await.expect(204);
-        make(&app, Definition::new("beta")).await;
+        make(&app, FlagDefinition::new("beta")).await;
         assert_eq!(admin.get(format!("{ADMIN}/beta/overrides")).await.expect(200).json()["items"], json!([]));
     }
 
     async fn flags_of_unleash_are_taken_over(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        make(&app, Definition::new("kept")).await;
-        make(&app, Definition::new("a")).await;
+        make(&app, FlagDefinition::new("kept")).await;
+        make(&app, FlagDefinition::new("a")).await;
         let state = json!({ "version": 2, "segments": [
             { "id": 1, "constraints": [{ "contextName": "country", "operator": "IN", "values": ["NO"] }] }],
             "features": [
                 { "name": "a", "enabled": true, "strategies": [{ "name": "default", "segments": [1] }] },
                 { "name": "b", "enabled": true, "strategies": [{ "name": "ours" }], "variants": [{ "name": "v", "weight": 1000 }] },
             ] });
-        let answer = app.admin().post(format!("{ADMIN}/import"), &state).await.expect(200).json();
+        let answer = app.operator().post(format!("{ADMIN}/import"), &state).await.expect(200).json();
         assert_eq!((&answer["flags"], &answer["segments"]), (&json!(["a", "b"]), &json!(["unleash-1"])));
         assert_eq!(answer["notes"].as_array().unwrap().len(), 1);
-        let keys: Vec<_> = flags(&app).set().keys().map(str::to_owned).collect();
+        let keys: Vec<_> = flags(&app).snapshot().keys().map(str::to_owned).collect();
         assert_eq!(keys, ["a", "b", "kept"]);
         let preview = json!({ "attributes": { "country": "NO" } });
-        assert_eq!(app.admin().post(format!("{ADMIN}/a/evaluate"), preview).await.expect(200).json()["reason"], "rule");
+        assert_eq!(app.operator().post(format!("{ADMIN}/a/evaluate"), preview).await.expect(200).json()["reason"], "rule");
         // An import with one invalid flag imports nothing.
         let bad = json!({ "features": [{ "name": "c", "enabled": true }, { "name": "has space", "enabled": true }] });
-        let answer = app.admin().post(format!("{ADMIN}/import"), bad).await.expect(422).json();
+        let answer = app.operator().post(format!("{ADMIN}/import"), bad).await.expect(422).json();
         assert_eq!(fields(&answer), ["features.has space.key"]);
         for body in [json!([]), json!({ "features": 1 }), json!({ "features": [{}] })] {
-            app.admin().post(format!("{ADMIN}/import"), body).await.expect_error(422, "VALIDATION_FAILED");
+            app.operator().post(format!("{ADMIN}/import"), body).await.expect_error(422, "VALIDATION_FAILED");
         }
-        assert_eq!(flags(&app).set().len(), 3);
+        assert_eq!(flags(&app).snapshot().len(), 3);
     }
 
     async fn who_changes_at_once_changes_one_after_another(database: TestDatabase) {
@@ -202,29 +202,29 @@ on_each_database! {
         let flags = flags(&app);
         let made = futures_util::future::join_all((0..8).map(|_| {
             let flags = flags.clone();
-            async move { flags.create(Definition::new("one"), &operator()).await }
+            async move { flags.create(FlagDefinition::new("one"), &operator()).await }
         }));
         let made = made.await;
         assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
         for refused in made.into_iter().filter_map(Result::err) {
             assert!(matches!(refused, FlagError::Exists(_)), "{refused}");
         }
-        assert_eq!(flags.set().revision(), 1, "what is refused counts for nothing");
+        assert_eq!(flags.snapshot().revision(), 1, "what is refused counts for nothing");
     }
 
     async fn lists_have_pages(database: TestDatabase) {
         let app = app(database, |app| app).await;
         for key in ["c", "a", "b"] {
-            make(&app, Definition::new(key)).await;
+            make(&app, FlagDefinition::new(key)).await;
         }
-        let first = app.admin().get(format!("{ADMIN}?limit=2")).await.expect(200).json();
+        let first = app.operator().get(format!("{ADMIN}?limit=2")).await.expect(200).json();
         assert_eq!(first["next_cursor"], "b");
-        let second = app.admin().get(format!("{ADMIN}?limit=2&cursor=b")).await.expect(200).json();
+        let second = app.operator().get(format!("{ADMIN}?limit=2&cursor=b")).await.expect(200).json();
         assert_eq!((&second["items"][0]["key"], second.get("next_cursor")), (&json!("c"), None));
         for query in ["limit=0", "limit=101", "page=1"] {
-            app.admin().get(format!("{ADMIN}?{query}")).await.expect(422);
+            app.operator().get(format!("{ADMIN}?{query}")).await.expect(422);
         }
-        app.admin().get(format!("{ADMIN}/a/history?cursor=x")).await.expect(422);
+        app.operator().get(format!("{ADMIN}/a/history?cursor=x")).await.expect(422);
     }
 
     async fn thousands_of_flags_are_taken_over_at_once(database: TestDatabase) {
@@ -239,7 +239,7 @@ on_each_database! {
         });
         let features: Vec<_> = (0..FLAGS).map(|id| json!({ "name": format!("flag-{id}"), "enabled": false })).collect();
         let state = json!({ "features": features, "segments": segments, "events": updates.collect::<Vec<_>>() });
-        let answer = app.admin().post(format!("{ADMIN}/import"), &state).await.expect(200).json();
+        let answer = app.operator().post(format!("{ADMIN}/import"), &state).await.expect(200).json();
         assert_eq!(answer["flags"].as_array().unwrap().len(), FLAGS);
         assert_eq!(answer["notes"], json!([]));
         assert!(flags(&app).is_on("flag-2999", &flags(&app).context()));
@@ -249,17 +249,17 @@ on_each_database! {
         const FLAGS: usize = 2000;
         let app = app(database, |app| app).await;
         let chain = (0..FLAGS).map(|id| {
-            let flag = Definition::new(format!("flag-{id}"));
-            if id == 0 { flag } else { flag.parent(format!("flag-{}", id - 1)) }
+            let flag = FlagDefinition::new(format!("flag-{id}"));
+            if id == 0 { flag } else { flag.prerequisite(format!("flag-{}", id - 1)) }
         });
         let mut import = UnleashImport::default();
         import.flags = chain.collect();
         flags(&app).import(import, &operator()).await.unwrap();
         let last = format!("flag-{}", FLAGS - 1);
-        let closed = Definition::new("flag-0").parent(last.as_str());
+        let closed = FlagDefinition::new("flag-0").prerequisite(last.as_str());
         let refused = flags(&app).replace(closed, None, &operator()).await.unwrap_err();
         assert!(matches!(&refused, FlagError::Invalid(problems) if problems[0].field == "parents[0].key"), "{refused}");
-        assert!(flags(&app).set().len() == FLAGS);
+        assert!(flags(&app).snapshot().len() == FLAGS);
     }
 
     async fn what_is_too_long_is_refused_before_it_is_compiled(database: TestDatabase) {
@@ -267,7 +267,7 @@ on_each_database! {
         // Each is rejected when its regular expression is compiled.
         let bad = json!({ "attribute": "a", "operator": "matches", "values": ["("] });
         let many = json!({ "key": "x", "rules": vec![json!({ "constraints": [bad] }); 3000] });
-        let answer = app.admin().post(ADMIN, &many).await.expect_error(422, "VALIDATION_FAILED").json();
+        let answer = app.operator().post(ADMIN, &many).await.expect_error(422, "VALIDATION_FAILED").json();
         let named = fields(&answer);
         assert_eq!(named.len(), 101, "the limit, and the hundred that are within it");
         assert_eq!(named[0], "rules");
@@ -278,7 +278,7 @@ on_each_database! {
             (vec![strategy(101)], "features.x.strategies[0].constraints"),
         ] {
             let state = json!({ "features": [{ "name": "x", "strategies": strategies }] });
-            let answer = app.admin().post(format!("{ADMIN}/import"), &state).await.expect_error(422, "VALIDATION_FAILED").json();
+            let answer = app.operator().post(format!("{ADMIN}/import"), &state).await.expect_error(422, "VALIDATION_FAILED").json();
             assert_eq!(fields(&answer), [field]);
         }
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    app::{App, Shutdown},
-    flags::{Context, Definition, FeatureFlags, Flags},
-    pubsub::Publisher,
+    app::{App, ShutdownToken},
+    flags::{EvaluationContext, FeatureFlags, FlagDefinition, Flags},
+    pubsub::PubSub,
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestPostgres, TestRedis, on_each_database};
 use tokio::{task::JoinHandle, time::timeout};
@@ -13,7 +13,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::{APP, app as start, flags, operator};
 
 /// Starts a second app on the same database.
-fn replica(app: &TestApp, settings: &[(&str, &str)], publisher: Option<Publisher>) -> Flags {
+fn replica(app: &TestApp, settings: &[(&str, &str)], publisher: Option<PubSub>) -> Flags {
     let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(FeatureFlags::default());
     let builder = settings.iter().fold(builder, |app, (name, value)| app.set(*name, *value));
     let builder = builder.with(omnistack_core::identity::DevIdentity::default());
@@ -22,18 +22,18 @@ fn replica(app: &TestApp, settings: &[(&str, &str)], publisher: Option<Publisher
         None => builder,
     };
     let other = builder.build().unwrap();
-    other.ctx().get().unwrap()
+    other.context().get().unwrap()
 }
 
-fn follow(flags: &Flags) -> (Shutdown, JoinHandle<()>) {
-    let (flags, shutdown) = (flags.clone(), Shutdown::new());
+fn follow(flags: &Flags) -> (ShutdownToken, JoinHandle<()>) {
+    let (flags, shutdown) = (flags.clone(), ShutdownToken::new());
     let asked = shutdown.clone();
     (shutdown, tokio::spawn(async move { flags.follow(asked).await.unwrap() }))
 }
 
 /// Waits until a revision is in force, at most `within`.
 async fn reaches(flags: &Flags, revision: i64, within: Duration) {
-    let mut revisions = flags.revisions();
+    let mut revisions = flags.subscribe_revisions();
     let waited = timeout(within, revisions.wait_for(|known| *known >= revision)).await;
     waited.unwrap_or_else(|_| panic!("revision {revision} is not in force after {within:?}")).unwrap();
 }
@@ -42,12 +42,12 @@ async fn tells(one: &Flags, other: &Flags) {
     let following = follow(other);
     let mut revision = 0;
     for (key, turn) in [("a", 1), ("b", 2), ("c", 3)] {
-        one.create(Definition::new(key), &operator()).await.unwrap();
+        one.create(FlagDefinition::new(key), &operator()).await.unwrap();
         revision = turn;
         reaches(other, revision, Duration::from_secs(if turn == 1 { 5 } else { 1 })).await;
         assert!(other.is_on(key, &other.context()));
     }
-    one.kill("a", true, &operator()).await.unwrap();
+    one.set_kill_switch("a", true, &operator()).await.unwrap();
     reaches(other, revision + 1, Duration::from_secs(1)).await;
     assert!(!other.is_on("a", &other.context()));
     following.0.cancel();
@@ -56,7 +56,7 @@ async fn tells(one: &Flags, other: &Flags) {
 
 on_each_database! {
     async fn a_change_reaches_the_other_replica_in_this_process(database: TestDatabase) {
-        let publisher = Publisher::default();
+        let publisher = PubSub::default();
         let shared = publisher.clone();
         let app = start(database, |app| app.replace(shared).set("FLAGS_POLL", "1h")).await;
         let other = replica(&app, &[("FLAGS_POLL", "1h")], Some(publisher));
@@ -67,7 +67,7 @@ on_each_database! {
         let app = start(database, |app| app).await;
         let other = replica(&app, &[("FLAGS_POLL", "20ms")], None);
         let following = follow(&other);
-        flags(&app).create(Definition::new("a"), &operator()).await.unwrap();
+        flags(&app).create(FlagDefinition::new("a"), &operator()).await.unwrap();
         reaches(&other, 1, Duration::from_secs(5)).await;
         following.0.cancel();
     }
@@ -76,16 +76,16 @@ on_each_database! {
         let app = start(database, |app| app).await;
         let flags = flags(&app);
         for key in ["a", "b"] {
-            flags.create(Definition::new(key), &operator()).await.unwrap();
+            flags.create(FlagDefinition::new(key), &operator()).await.unwrap();
         }
         app.db().query("update flags set definition = '{\"key\":\"a\",\"later\":1}' where key = 'a'").execute().await.unwrap();
         app.db().query("update flag_state set revision = 99").execute().await.unwrap();
         flags.refresh().await.unwrap();
         let context = flags.context();
-        assert_eq!(flags.evaluate("a", &context).reason, omnistack_core::flags::Reason::Broken);
+        assert_eq!(flags.evaluate("a", &context).reason, omnistack_core::flags::FlagReason::Broken);
         assert!(flags.is_on("b", &context));
-        flags.create(Definition::new("c"), &operator()).await.unwrap();
-        assert_eq!(flags.set().revision(), 100);
+        flags.create(FlagDefinition::new("c"), &operator()).await.unwrap();
+        assert_eq!(flags.snapshot().revision(), 100);
     }
 }
 
@@ -110,18 +110,18 @@ async fn while_the_database_is_away_the_last_state_stays() {
     })
     .await;
     let flags = flags(&app);
-    flags.create(Definition::new("a"), &operator()).await.unwrap();
+    flags.create(FlagDefinition::new("a"), &operator()).await.unwrap();
     let following = follow(&flags);
     server.kill().await;
     assert!(flags.refresh().await.is_err());
-    let context = Context::at("2030-01-01T00:00:00Z".parse().unwrap());
+    let context = EvaluationContext::at("2030-01-01T00:00:00Z".parse().unwrap());
     assert!(flags.is_on("a", &context));
-    let refused = flags.kill("a", true, &operator()).await.unwrap_err();
+    let refused = flags.set_kill_switch("a", true, &operator()).await.unwrap_err();
     assert!(refused.is_retryable(), "{refused}");
     assert!(flags.is_on("a", &context), "what is not stored is not in force");
     let caller = app.user();
     assert_eq!(caller.get(format!("{APP}/a")).await.expect(200).json()["enabled"], true);
-    server.resume().await;
+    server.restart().await;
     // Another replica changes the flags, and this one polls the change.
     let sql = "update flag_state set revision = 2";
     timeout(Duration::from_secs(20), async { while app.db().query(sql).execute().await.is_err() {} }).await.unwrap();

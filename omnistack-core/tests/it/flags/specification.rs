@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
-    flags::{Context, FlagSet, UnleashImport},
+    flags::{EvaluationContext, FlagSet, UnleashImport},
 };
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn read(path: PathBuf) -> Value {
 }
 
 /// Calls `evaluate` with the context of a test case.
-fn with_context<T>(context: &Value, evaluate: impl FnOnce(&Context<'_>) -> T) -> T {
+fn with_context<T>(context: &Value, evaluate: impl FnOnce(&EvaluationContext<'_>) -> T) -> T {
     let text = |name: &str| context.get(name).and_then(Value::as_str);
     let mut attributes = BTreeMap::new();
     for (name, value) in context.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -25,7 +25,7 @@ fn with_context<T>(context: &Value, evaluate: impl FnOnce(&Context<'_>) -> T) ->
     }
     let clock = Clock::system();
     let moment = text("currentTime").map(|time| time.parse::<Timestamp>().unwrap());
-    let context = moment.map_or_else(|| Context::now(&clock), Context::at);
+    let context = moment.map_or_else(|| EvaluationContext::now(&clock), EvaluationContext::at);
     evaluate(
         &context
             .user(text("userId"))

@@ -8,7 +8,7 @@ use omnistack_core::{
     app::{Api, Mount},
     http::{Error, Json, Method, Multipart, Patch},
 };
-use omnistack_testkit::{Answer, Client, TestApp};
+use omnistack_testkit::{TestApp, TestClient, TestResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ async fn app() -> TestApp {
     start(|app| app.with(routes(Mount::public("").body_limit(1000), api))).await
 }
 
-async fn send(client: &Client, body: impl Into<Body>) -> Answer {
+async fn send(client: &TestClient, body: impl Into<Body>) -> TestResponse {
     client.request(Method::POST, "/api/v1/public/orders").header("content-type", "application/json").body(body).await
 }
 

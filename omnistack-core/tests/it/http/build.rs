@@ -5,13 +5,13 @@ mod schemas;
 
 use axum::routing::{get, post};
 use omnistack_core::{
-    app::{Api, App, AppBuilder, Audience, Ctx, Mount, Slot},
+    app::{AccessLevel, Api, App, AppBuilder, Context, Mount, Slot},
     config::Config,
     db::{Db, Migration},
     identity::{Authenticate, Authenticator, DevIdentity, Identity},
 };
 
-use super::support::{Made, module, routes};
+use super::support::{InlineModule, module, routes};
 
 fn builder(settings: &[(&str, &str)]) -> AppBuilder {
     let memory = [("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", "test")];
@@ -30,7 +30,7 @@ fn hello() -> Api {
     Api::new().hidden("/hello", get(|| async { "hello" }))
 }
 
-fn named(name: &'static str, mount: Mount, api: Api) -> Made {
+fn named(name: &'static str, mount: Mount, api: Api) -> InlineModule {
     module(name, move |registry| {
         registry.routes(mount.clone(), api.clone(), |_| Ok(()));
     })
@@ -87,7 +87,7 @@ the app can't be built: 7 problems
 #[tokio::test]
 async fn a_database_that_is_none_is_one_problem() {
     let needs_db = module("notes", |registry| {
-        registry.require::<Db>().routes(Mount::public("/notes"), Api::<Db>::new(), Ctx::get::<Db>);
+        registry.require::<Db>().routes(Mount::public("/notes"), Api::<Db>::new(), Context::get::<Db>);
     });
     refused(
         builder(&[("DATABASE_URL", "mysql://localhost/app")]).with(needs_db),
@@ -120,7 +120,7 @@ async fn a_guarded_route_needs_somebody_who_knows_callers() {
         (Mount::app("/hello"), "/api/v1/app/hello"),
         (Mount::admin("/hello"), "/api/v1/admin/hello"),
         (Mount::machine("/hello").v2(), "/api/v2/machine/hello"),
-        (Mount::root("/v1/hello", Audience::Machine), "/v1/hello"),
+        (Mount::root("/v1/hello", AccessLevel::Machine), "/v1/hello"),
     ] {
         let expected = format!(
             "
@@ -199,7 +199,7 @@ async fn what_wiring_misses_is_named_wherever_it_is_missed() {
             .routes(Mount::public("/orders"), Api::<Payments>::new(), |ctx| ctx.get::<Payments>())
             .layer(Slot::Route, |ctx| ctx.get::<Payments>().map(|_| tower::layer::util::Identity::new()))
             .health("orders", |ctx| ctx.get::<Payments>().map(|_| || async { Ok(()) }))
-            .service("orders", |ctx| ctx.get::<Payments>().map(|_| |_| async { Ok(()) }));
+            .background_service("orders", |ctx| ctx.get::<Payments>().map(|_| |_| async { Ok(()) }));
     });
     let error = builder(&[]).with(hungry).build().unwrap_err();
     assert_eq!(error.0.len(), 4, "{error}");
@@ -287,7 +287,7 @@ async fn a_setting_with_a_secret_never_shows_it() {
 
 #[tokio::test]
 async fn problems_of_all_kinds_come_together() {
-    omnistack_core::section! {
+    omnistack_core::settings! {
         /// Settings of billing.
         struct BillingSettings {
             /// The API key of the payment provider.
@@ -300,7 +300,7 @@ async fn problems_of_all_kinds_come_together() {
         if let Some(settings) = registry.config::<BillingSettings>() {
             _ = (settings.key, settings.trial_days);
         }
-        registry.problem("has no plan", "call `.plans(…)`").require::<Vec<u8>>();
+        registry.report_problem("has no plan", "call `.plans(…)`").require::<Vec<u8>>();
     });
     let app = builder(&[("BILLING_TRIAL_DAYS", "a few"), ("HTTP_TIMEOUT", "30")]);
     refused(app.with(billing).with(routes(Mount::app(""), hello())), "

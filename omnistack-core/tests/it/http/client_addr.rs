@@ -5,11 +5,11 @@ use omnistack_core::{
     app::{Api, Mount},
     http::layer::ClientAddr,
 };
-use omnistack_testkit::Client;
+use omnistack_testkit::TestClient;
 
 use super::support::{routes, start};
 
-async fn client(trusted: &str) -> Client {
+async fn client(trusted: &str) -> TestClient {
     let api = Api::new()
         .hidden("/address", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }));
     start(|app| app.with(routes(Mount::public(""), api)).set("TRUSTED_PROXIES", trusted)).await.anonymous()
@@ -21,7 +21,7 @@ type Case = (&'static str, &'static str, &'static str);
 async fn check(trusted: &str, cases: &[Case]) {
     let client = client(trusted).await;
     for (peer, forwarded, expected) in cases {
-        let request = client.get("/api/v1/public/address").peer(peer.parse().unwrap());
+        let request = client.get("/api/v1/public/address").client_ip(peer.parse().unwrap());
         let answer = request.header("x-forwarded-for", forwarded).await.expect(200);
         assert_eq!(answer.text(), *expected, "trusting `{trusted}`: {peer} says {forwarded:?}");
     }

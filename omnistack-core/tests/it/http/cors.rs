@@ -5,16 +5,16 @@ use omnistack_core::{
     app::{Api, Mount},
     http::{HeaderName, Method},
 };
-use omnistack_testkit::{Answer, Client};
+use omnistack_testkit::{TestClient, TestResponse};
 
 use super::support::{module, routes, start};
 
-async fn client(origins: &'static str) -> Client {
+async fn client(origins: &'static str) -> TestClient {
     let api = Api::new().hidden("/things", post(|| async { "made" }));
     start(|app| app.with(routes(Mount::app(""), api)).set("CORS_ORIGINS", origins)).await.user()
 }
 
-async fn preflight(client: &Client, origin: &str, headers: &str) -> Answer {
+async fn preflight(client: &TestClient, origin: &str, headers: &str) -> TestResponse {
     let request = client.request(Method::OPTIONS, "/api/v1/app/things").header("origin", origin);
     request.header("access-control-request-method", "POST").header("access-control-request-headers", headers).await
 }
@@ -119,7 +119,7 @@ async fn modules_and_settings_add_their_headers() {
         app.set("CORS_REQUEST_HEADERS", "X-One, x-two").set("CORS_RESPONSE_HEADERS", "x-three")
     });
     let client = app.await.anonymous();
-    let has = |answer: &Answer, list: &str, name: &str| {
+    let has = |answer: &TestResponse, list: &str, name: &str| {
         answer.header(list).unwrap_or_default().split(',').any(|known| known.trim().eq_ignore_ascii_case(name))
     };
     let asked = preflight(&client, "https://app.example.com", "x-module").await.expect(200);

@@ -12,7 +12,7 @@ use omnistack_core::{
     app::Api,
     http::{Error, Json},
 };
-use omnistack_testkit::{Client, RequestBuilder, TestApp};
+use omnistack_testkit::{TestApp, TestClient, TestRequest};
 use serde_json::json;
 
 use super::support::public;
@@ -31,7 +31,10 @@ async fn app() -> TestApp {
         .hidden("/foreign", post(|_: ForeignMultipart| async {}).get(|_: ForeignQuery<Needed>| async {}))
         .hidden("/foreign/text", post(|_: String| async {}))
         .hidden("/foreign/{id}", get(|ForeignPath(_): ForeignPath<u32>| async {}))
-        .hidden("/own", get(|| async { Error::conflict("NO_SEATS_LEFT", "every seat is taken").detail("seats", 0) }))
+        .hidden(
+            "/own",
+            get(|| async { Error::conflict("NO_SEATS_LEFT", "every seat is taken").with_detail("seats", 0) }),
+        )
         .hidden("/internal", get(|| async { Error::internal(std::io::Error::other("password is swordfish")) }))
         .hidden("/text/{status}", get(text))
         .hidden("/page", get(|| async { (StatusCode::BAD_REQUEST, axum::response::Html("<b>own</b>")) }))
@@ -67,7 +70,7 @@ async fn text(ForeignPath(status): ForeignPath<u16>) -> impl IntoResponse {
 }
 
 /// A name, the request, and the status and error code of the response.
-type Case = (&'static str, fn(&Client) -> RequestBuilder, u16, &'static str);
+type Case = (&'static str, fn(&TestClient) -> TestRequest, u16, &'static str);
 
 const CASES: &[Case] = &[
     ("no such route", |c| c.get("/nowhere"), 404, "NOT_FOUND"),

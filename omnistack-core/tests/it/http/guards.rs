@@ -2,7 +2,7 @@
 
 use axum::routing::{any, get};
 use omnistack_core::{
-    app::{Api, App, Audience, Mount},
+    app::{AccessLevel, Api, App, Mount},
     config::Config,
     http::Method,
     id::Id,
@@ -27,7 +27,7 @@ async fn each_audience_admits_its_own() {
         Mount::admin(""),
         Mount::machine(""),
         Mount::app("").v2(),
-        Mount::root("/v1/chat", Audience::Machine),
+        Mount::root("/v1/chat", AccessLevel::Machine),
     ];
     let all = module("test", move |registry| {
         for mount in &mounts {
@@ -36,8 +36,12 @@ async fn each_audience_admits_its_own() {
     });
     let app = start(|app| app.with(all)).await;
     let user = || Identity::user(Id::from_uuid(Uuid::new_v4()));
-    let callers =
-        [app.anonymous(), app.caller(user()), app.caller(user().into_admin()), app.caller(user().into_machine())];
+    let callers = [
+        app.anonymous(),
+        app.client_as(user()),
+        app.client_as(user().into_operator()),
+        app.client_as(user().into_service_account()),
+    ];
     for (path, expected) in [
         ("/api/v1/public/who", [200, 200, 200, 200]),
         ("/api/v1/app/who", [401, 200, 200, 200]),
@@ -110,7 +114,7 @@ async fn nothing_of_a_mount_is_outside_its_guard() {
             assert_eq!(refused.status, 401, "{method} {path}");
             assert!(!refused.text().contains("secret"));
             app.user().request(method.clone(), &path).await.expect(403);
-            let status = app.admin().request(method.clone(), &path).await.status;
+            let status = app.operator().request(method.clone(), &path).await.status;
             assert!(status == 200 || path.contains("files") && status == 405, "{method} {path}: {status}");
         }
     }
@@ -120,7 +124,7 @@ async fn nothing_of_a_mount_is_outside_its_guard() {
 async fn a_caller_without_a_tenant_is_told() {
     let tenant = |caller: Identity| async move { caller.require_tenant().map(|tenant| tenant.to_string()) };
     let app = start(|app| app.with(routes(Mount::app(""), Api::new().hidden("/tenant", get(tenant))))).await;
-    app.admin().get("/api/v1/app/tenant").await.expect_error(403, "TENANT_REQUIRED");
+    app.operator().get("/api/v1/app/tenant").await.expect_error(403, "TENANT_REQUIRED");
     let user = app.user();
     let tenant = user.identity().unwrap().tenant.unwrap().to_string();
     assert_eq!(user.get("/api/v1/app/tenant").await.expect(200).text(), tenant);

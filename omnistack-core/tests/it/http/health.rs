@@ -11,11 +11,11 @@ use std::{
 
 use futures_util::future::join_all;
 use omnistack_core::db::{QueryEvent, QueryObserver};
-use omnistack_testkit::{Answer, Client};
+use omnistack_testkit::{TestClient, TestResponse};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::support::{Made, module, soon, start};
+use super::support::{InlineModule, module, soon, start};
 
 /// A health check that the test controls.
 #[derive(Clone, Default)]
@@ -24,7 +24,7 @@ struct Probe {
     failing: Arc<AtomicBool>,
 }
 
-fn probed(probe: &Probe) -> Made {
+fn probed(probe: &Probe) -> InlineModule {
     let probe = probe.clone();
     module("test", move |registry| {
         let probe = probe.clone();
@@ -50,7 +50,7 @@ fn statuses(report: &Value) -> Value {
         .into()
 }
 
-async fn ready(client: &Client) -> Answer {
+async fn ready(client: &TestClient) -> TestResponse {
     client.get("/health/ready").await
 }
 

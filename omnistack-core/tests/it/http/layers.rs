@@ -13,7 +13,7 @@ use omnistack_core::{
     identity::Identity,
 };
 
-use super::support::{Made, module, routes, start};
+use super::support::{InlineModule, module, routes, start};
 
 /// The records of the layers, in order.
 type Log = Arc<Mutex<Vec<String>>>;
@@ -38,15 +38,15 @@ fn noting(registry: &mut Registry, slot: Slot, name: &'static str, log: &Log) {
 }
 
 const SLOTS: [(Slot, &str); 4] =
-    [(Slot::Edge, "edge"), (Slot::Identity, "identity"), (Slot::Tenant, "tenant"), (Slot::Route, "route")];
+    [(Slot::Outermost, "edge"), (Slot::Identity, "identity"), (Slot::Tenant, "tenant"), (Slot::Route, "route")];
 
-fn layer(index: usize, log: &Log) -> Made {
+fn layer(index: usize, log: &Log) -> InlineModule {
     let (slot, name) = SLOTS[index];
     let log = Arc::clone(log);
     module(name, move |registry| noting(registry, slot, name, &log))
 }
 
-fn hello() -> Made {
+fn hello() -> InlineModule {
     routes(Mount::app(""), Api::new().hidden("/hello", get(|| async { "hello" })))
 }
 
@@ -74,7 +74,7 @@ async fn the_order_of_modules_never_matters() {
 async fn within_a_slot_it_does_not_matter_either() {
     let mut seen = Vec::new();
     for names in [["a", "b", "c"], ["c", "a", "b"]] {
-        for slot in [Slot::Edge, Slot::Tenant] {
+        for slot in [Slot::Outermost, Slot::Tenant] {
             let log = Log::default();
             let made = names.map(|name| {
                 let log = Arc::clone(&log);

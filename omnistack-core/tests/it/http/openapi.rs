@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use omnistack_core::{
     app::{Api, Mount},
-    http::{ErrorEnvelope, Json, Page, Patch},
+    http::{CursorPage, ErrorEnvelope, Json, Patch},
     id::Id,
 };
-use omnistack_testkit::{Client, TestApp};
+use omnistack_testkit::{TestApp, TestClient};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{
@@ -19,7 +19,7 @@ use utoipa::{
 };
 use utoipa_axum::routes;
 
-use super::support::{Made, module, start};
+use super::support::{InlineModule, module, start};
 
 /// A thing.
 #[derive(Serialize, ToSchema)]
@@ -43,11 +43,11 @@ struct Change {
 }
 
 /// List things
-#[utoipa::path(get, path = "/", responses((status = 200, body = Page<Thing>)))]
-async fn list() -> Json<Page<Thing>> {
+#[utoipa::path(get, path = "/", responses((status = 200, body = CursorPage<Thing>)))]
+async fn list() -> Json<CursorPage<Thing>> {
     let inner = Inner { name: "a".into() };
     let thing = Thing { id: Id::from_uuid(uuid::Uuid::nil()), parent: Some(Box::new(inner)) };
-    Json(Page { items: vec![thing], next_cursor: None })
+    Json(CursorPage { items: vec![thing], next_cursor: None })
 }
 
 /// Change a thing
@@ -77,13 +77,13 @@ async fn app() -> TestApp {
     start(|app| app.named("Things", "1.2.3").with(things)).await
 }
 
-fn routes_of(name: &'static str, mount: Mount, api: Api) -> Made {
+fn routes_of(name: &'static str, mount: Mount, api: Api) -> InlineModule {
     module(name, move |registry| {
         registry.routes(mount.clone(), api.clone(), |_| Ok(()));
     })
 }
 
-async fn document(client: &Client, path: &str) -> Value {
+async fn document(client: &TestClient, path: &str) -> Value {
     let answer = client.get(path).await.expect(200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     answer.json()
@@ -255,7 +255,7 @@ async fn what_is_described_answers_and_what_is_hidden_is_not_described() {
     let document = document(&app.anonymous(), "/openapi.json").await;
     for (path, method, _) in operations(&document) {
         let path = path.replace("{id}", &uuid::Uuid::nil().to_string());
-        let answer = app.admin().request(method.to_uppercase().parse().unwrap(), &path).await;
+        let answer = app.operator().request(method.to_uppercase().parse().unwrap(), &path).await;
         // A 404 of a route names the kind of resource that was not found.
         let no_route = answer.status == 404 && answer.text().contains("no route matches");
         assert!(!no_route && ![405, 500].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.status);

@@ -7,7 +7,7 @@ use omnistack_core::{
     app::{Api, Mount},
     http::Method,
     id::Id,
-    identity::{Identity, KnownPermissions, Permissions, Proof, Require},
+    identity::{AuthenticationContext, Identity, PermissionCatalog, Permissions, Require},
 };
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -38,17 +38,17 @@ async fn a_mount_asks_for_permissions_by_method() {
         ("projects:*", [200, 200, 200, 200]),
         ("members:*", [403, 403, 403, 403]),
     ] {
-        let caller = app.caller(user(permissions));
+        let caller = app.client_as(user(permissions));
         for (method, status) in [Method::GET, Method::HEAD, Method::POST, Method::DELETE].into_iter().zip(expected) {
             caller.request(method, "/api/v1/app/projects").await.expect(status);
         }
     }
     let refused =
-        app.caller(user("*:read")).post("/api/v1/app/projects", ()).await.expect_error(403, "PERMISSION_DENIED");
+        app.client_as(user("*:read")).post("/api/v1/app/projects", ()).await.expect_error(403, "PERMISSION_DENIED");
     assert_eq!(refused.json()["error"]["details"]["permission"], "projects:write");
     app.anonymous().get("/api/v1/app/projects").await.expect(401);
 
-    let known: KnownPermissions = app.app().ctx().get().unwrap();
+    let known: PermissionCatalog = app.app().context().get().unwrap();
     assert!(["projects:read", "projects:write"].iter().all(|one| known.0.iter().any(|known| known == one)));
 }
 
@@ -64,11 +64,11 @@ async fn a_mount_asks_for_the_user_in_person() {
     .await;
     let operator = Id::from_uuid(Uuid::new_v4());
     for (caller, refused) in [
-        (user("*").into_admin(), None),
-        (user("*").into_admin().into_machine(), Some("API_KEY_REFUSED")),
-        (user("*").into_admin().with_actor(operator), Some("IMPERSONATION_REFUSED")),
+        (user("*").into_operator(), None),
+        (user("*").into_operator().into_service_account(), Some("API_KEY_REFUSED")),
+        (user("*").into_operator().with_impersonator(operator), Some("IMPERSONATION_REFUSED")),
     ] {
-        let caller = app.caller(caller);
+        let caller = app.client_as(caller);
         for path in ["/api/v1/app/devices", "/api/v1/admin/devices"] {
             for method in [Method::GET, Method::POST] {
                 let answer = caller.request(method, path).await;
@@ -88,26 +88,26 @@ async fn a_route_asks_for_a_recent_sign_in_and_a_second_factor() {
     let app = start(|app| {
         app.with(module("test", move |registry| {
             let require = Require::permission("tenant:transfer").signed_in_within(five_minutes).second_factor();
-            let api = Api::<()>::new().guarded(require, routes!(transfer));
+            let api = Api::<()>::new().require(require, routes!(transfer));
             registry.routes(Mount::app(""), api, |_| Ok(()));
         }))
     })
     .await;
     let now = app.clock().clock().now();
-    let proof = |second_factor| Proof { at: now, second_factor };
+    let proof = |second_factor| AuthenticationContext { authenticated_at: now, second_factor };
     let owner = || user("tenant:*");
     for (caller, status, code, challenge) in [
-        (user("projects:*").with_proof(proof(true)), 403, "PERMISSION_DENIED", None),
+        (user("projects:*").with_authentication(proof(true)), 403, "PERMISSION_DENIED", None),
         (owner(), 401, "SECOND_FACTOR_REQUIRED", Some("acr_values=\"mfa\"")),
-        (owner().with_proof(proof(false)), 401, "SECOND_FACTOR_REQUIRED", Some("acr_values=\"mfa\"")),
+        (owner().with_authentication(proof(false)), 401, "SECOND_FACTOR_REQUIRED", Some("acr_values=\"mfa\"")),
     ] {
-        let answer = app.caller(caller).post("/api/v1/app/transfer", ()).await.expect_error(status, code);
+        let answer = app.client_as(caller).post("/api/v1/app/transfer", ()).await.expect_error(status, code);
         if let Some(challenge) = challenge {
             let header = answer.header("www-authenticate").unwrap();
             assert!(header.contains("insufficient_user_authentication") && header.contains(challenge), "{header}");
         }
     }
-    let caller = app.caller(owner().with_proof(proof(true)));
+    let caller = app.client_as(owner().with_authentication(proof(true)));
     caller.post("/api/v1/app/transfer", ()).await.expect(200);
     app.clock().advance(five_minutes);
     caller.post("/api/v1/app/transfer", ()).await.expect(200);

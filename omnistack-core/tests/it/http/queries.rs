@@ -7,7 +7,7 @@ use omnistack_core::{
     http::{Json, Path, Query},
     id::Id,
 };
-use omnistack_testkit::Client;
+use omnistack_testkit::TestClient;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ struct Search {
 
 enum Thing {}
 
-async fn client() -> Client {
+async fn client() -> TestClient {
     let search = |Query(search): Query<Search>| async { Json(search) };
     let api = Api::new()
         .hidden("/search", get(search))

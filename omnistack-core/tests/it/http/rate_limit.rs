@@ -4,12 +4,12 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::routing::get;
 use omnistack_core::{
-    app::{Api, App, Mount, RateLimit},
+    app::{Api, App, Mount, MountRateLimit},
     http::{Rate, layer::RateLimitKey},
     id::Id,
     identity::Identity,
 };
-use omnistack_testkit::{Answer, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ async fn app(rate: &str) -> TestApp {
 const NAMES: [&str; 3] = ["ratelimit-policy", "ratelimit", "retry-after"];
 const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
-fn limits(answer: &Answer) -> [Option<&str>; 3] {
+fn limits(answer: &TestResponse) -> [Option<&str>; 3] {
     NAMES.map(|name| answer.header(name))
 }
 
@@ -113,7 +113,7 @@ async fn addresses_are_counted_apart_and_networks_of_ipv6_together() {
         ("2001:db8:0:1:ffff::2", 429),
         ("2001:db8:0:2::1", 200),
     ] {
-        let request = app.anonymous().get("/api/v1/public/hello").peer(address.parse::<IpAddr>().unwrap());
+        let request = app.anonymous().get("/api/v1/public/hello").client_ip(address.parse::<IpAddr>().unwrap());
         assert_eq!(request.await.status, status, "{address}");
     }
 }
@@ -192,14 +192,14 @@ async fn a_sliding_window_may_be_set() {
 
 #[tokio::test]
 async fn a_mount_says_whose_requests_count_together_and_what_they_cost() {
-    let limit = |by| RateLimit::new(Rate::per_minute(4)).by(by);
+    let limit = |by| MountRateLimit::new(Rate::per_minute(4)).by(by);
     let app = start(|app| {
         app.with(module("test", move |registry| {
             for (path, limit) in [
                 ("/identity", limit(RateLimitKey::Identity)),
                 ("/tenant", limit(RateLimitKey::Tenant)),
                 ("/key", limit(RateLimitKey::ApiKey)),
-                ("/everybody", limit(RateLimitKey::Everybody)),
+                ("/everybody", limit(RateLimitKey::Global)),
                 ("/each", limit(RateLimitKey::Identity).each_route()),
                 ("/dear", limit(RateLimitKey::Identity).cost("/hello", 3)),
             ] {
@@ -210,11 +210,11 @@ async fn a_mount_says_whose_requests_count_together_and_what_they_cost() {
     .await;
     let user = || Identity::user(Id::from_uuid(Uuid::new_v4()));
     let (tenant, key, one) = (Id::from_uuid(Uuid::new_v4()), Id::from_uuid(Uuid::new_v4()), user());
-    let mine = app.caller(one.clone().for_tenant(tenant).with_key(key));
-    let same_user = app.caller(one);
-    let same_tenant = app.caller(user().for_tenant(tenant));
-    let same_key = app.caller(user().with_key(key));
-    let stranger = app.caller(user());
+    let mine = app.client_as(one.clone().for_tenant(tenant).with_api_key(key));
+    let same_user = app.client_as(one);
+    let same_tenant = app.client_as(user().for_tenant(tenant));
+    let same_key = app.client_as(user().with_api_key(key));
+    let stranger = app.client_as(user());
     // Four requests of one client for `hello`, of which some are admitted; then one request of each other client, and
     // one more of the first client for `other`.
     for (path, let_in, expected) in [
@@ -241,12 +241,12 @@ async fn a_mount_says_whose_requests_count_together_and_what_they_cost() {
 
 #[tokio::test]
 async fn costs_that_mean_nothing_are_problems() {
-    let build = |limit: RateLimit| {
+    let build = |limit: MountRateLimit| {
         let app = App::builder(TestDatabase::sqlite().config());
         let built = app.with(routes(Mount::public("/a").rate_limit(limit), hello())).build();
         built.map(drop).map_err(|problems| problems.to_string())
     };
-    let limit = || RateLimit::new(Rate::per_minute(10).burst(5));
+    let limit = || MountRateLimit::new(Rate::per_minute(10).burst(5));
     for (limit, expected) in [
         (limit().cost("/hello", 5).cost("other", 1), None),
         (

@@ -7,23 +7,23 @@ use omnistack_core::app::{Api, AppBuilder, Module, Mount, Registry};
 use omnistack_testkit::{TestApp, TestDatabase};
 
 /// A module made of a name and a closure.
-pub(super) struct Made {
+pub(super) struct InlineModule {
     name: &'static str,
     register: Box<dyn Fn(&mut Registry) + Send + Sync>,
 }
 
-pub(super) fn module(name: &'static str, register: impl Fn(&mut Registry) + Send + Sync + 'static) -> Made {
-    Made { name, register: Box::new(register) }
+pub(super) fn module(name: &'static str, register: impl Fn(&mut Registry) + Send + Sync + 'static) -> InlineModule {
+    InlineModule { name, register: Box::new(register) }
 }
 
 /// Returns a module that only has routes.
-pub(super) fn routes(mount: Mount, api: Api) -> Made {
+pub(super) fn routes(mount: Mount, api: Api) -> InlineModule {
     module("test", move |registry| {
         registry.routes(mount.clone(), api.clone(), |_| Ok(()));
     })
 }
 
-impl Module for Made {
+impl Module for InlineModule {
     fn name(&self) -> &'static str {
         self.name
     }

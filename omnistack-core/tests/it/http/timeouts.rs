@@ -10,7 +10,7 @@ use omnistack_core::{
     app::{Api, Mount},
     http::Method,
 };
-use omnistack_testkit::{Client, RequestBuilder, TestApp};
+use omnistack_testkit::{TestApp, TestClient, TestRequest};
 use tokio::time::{Instant, sleep};
 
 use super::support::{module, start};
@@ -56,7 +56,7 @@ fn endless() -> Body {
 }
 
 /// A name, the request, the status and error code, and the time until the response in seconds.
-type Case = (&'static str, fn(&Client) -> RequestBuilder, u16, &'static str, u64);
+type Case = (&'static str, fn(&TestClient) -> TestRequest, u16, &'static str, u64);
 
 const CASES: &[Case] = &[
     ("a slow handler", |c| c.get("/api/v1/public/slow"), 504, "TIMEOUT", 30),

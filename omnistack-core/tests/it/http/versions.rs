@@ -5,7 +5,7 @@ use omnistack_core::{
     app::{Api, Mount},
     http::{ApiVersion, VersionPolicy},
 };
-use omnistack_testkit::{Client, TestApp};
+use omnistack_testkit::{TestApp, TestClient};
 use serde_json::json;
 
 use super::support::{module, start};
@@ -18,7 +18,7 @@ async fn app(policies: Vec<VersionPolicy>) -> TestApp {
             .hidden("/query", get(|uri: http::Uri| async move { uri.to_string() }));
         registry.routes(Mount::public(""), api.clone(), |_| Ok(())).routes(Mount::public("").v2(), api, |_| Ok(()));
     });
-    start(|app| policies.into_iter().fold(app.with(routes), omnistack_core::app::AppBuilder::version)).await
+    start(|app| policies.into_iter().fold(app.with(routes), omnistack_core::app::AppBuilder::version_policy)).await
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_deprecated_version_says_until_when() {
     let moment = |text: &str| text.parse().unwrap();
     let policy = VersionPolicy::deprecated(ApiVersion(1), moment("2029-06-01T00:00:00Z"))
         .sunset(moment("2030-07-09T12:34:56Z"))
-        .see("https://example.com/docs/v2");
+        .documentation_url("https://example.com/docs/v2");
     let client = app(vec![policy]).await.anonymous();
     for path in ["/api/v1/public/version", "/api/public/version", "/api/v1/public/nowhere"] {
         let answer = client.get(path).await;
@@ -112,7 +112,7 @@ async fn a_sunset_is_never_before_the_deprecation() {
     assert_eq!(answer.header("link"), None);
 }
 
-async fn health(client: &Client, path: &str) -> serde_json::Value {
+async fn health(client: &TestClient, path: &str) -> serde_json::Value {
     client.get(path).header("x-request-id", "r-1").await.expect(200).json()
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 use super::support::{module, routes, soon, start};
 
 /// Short timeouts, so that tests are fast, but long enough for a busy machine.
-const QUICK: ServerSettings =
+const SHORT_TIMEOUTS: ServerSettings =
     ServerSettings { header_timeout: Duration::from_millis(400), grace: Duration::from_millis(200) };
 const PATIENT: ServerSettings =
     ServerSettings { header_timeout: Duration::from_mins(1), grace: Duration::from_mins(1) };
@@ -44,7 +44,7 @@ impl Drop for Guard {
 }
 
 /// An app with routes that the test controls.
-struct Wire {
+struct WireApp {
     app: TestApp,
     /// Releases `/held` and `/stream`.
     release: Arc<Notify>,
@@ -52,13 +52,13 @@ struct Wire {
     noticed: mpsc::UnboundedReceiver<String>,
 }
 
-impl Wire {
+impl WireApp {
     async fn noticed(&mut self) -> String {
         soon(self.noticed.recv()).await.unwrap()
     }
 }
 
-async fn wire() -> Wire {
+async fn wire() -> WireApp {
     let release = Arc::new(Notify::new());
     let (notice, noticed) = mpsc::unbounded_channel();
     let held = {
@@ -104,10 +104,10 @@ async fn wire() -> Wire {
         .hidden("/large", get(|| async { vec![b'x'; 64 << 20] }))
         .hidden("/address", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }));
     let app = start(|app| {
-        app.with(routes(Mount::root("", omnistack_core::app::Audience::Public), api))
+        app.with(routes(Mount::root("", omnistack_core::app::AccessLevel::Public), api))
             .with(module("own", |registry| _ = registry.request_headers([HeaderName::from_static("x-own")])))
             .set("TRUSTED_PROXIES", "127.0.0.0/8")
     })
     .await;
-    Wire { app, release, noticed }
+    WireApp { app, release, noticed }
 }

@@ -2,12 +2,12 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use omnistack_core::jobs::{Draft, JobFilter, JobState, Jobs};
+use omnistack_core::jobs::{JobFilter, JobState, Jobs, NewJob};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
 use super::{
-    Act, How, acting,
-    replicas::{Held, Holding, clock, end, replica, soon, until, work},
+    JobBehavior, ScriptedJob, acting,
+    replicas::{GatedJob, GatedJobs, clock, end, replica, soon, wait_for_jobs, work},
     run,
 };
 
@@ -18,11 +18,11 @@ on_each_database! {
     async fn what_is_due_runs_once_whatever_the_clock_does(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
         let back = || app.clock().set(app.clock().clock().now() - HOUR);
-        jobs.enqueue(Act::new("now", How::Succeed)).await.unwrap();
-        jobs.enqueue(Draft::new(Act::new("later", How::Succeed)).after(HOUR)).await.unwrap();
-        jobs.enqueue(Act::new("again", How::FailBefore(2))).await.unwrap();
+        jobs.enqueue(ScriptedJob::new("now", JobBehavior::Succeed)).await.unwrap();
+        jobs.enqueue(NewJob::new(ScriptedJob::new("later", JobBehavior::Succeed)).delay(HOUR)).await.unwrap();
+        jobs.enqueue(ScriptedJob::new("again", JobBehavior::FailBefore(2))).await.unwrap();
         back();
-        jobs.enqueue(Act::new("since", How::Succeed)).await.unwrap();
+        jobs.enqueue(ScriptedJob::new("since", JobBehavior::Succeed)).await.unwrap();
         assert_eq!(run(&app).await, 3, "what is ready stays ready");
         let mut first = ran.take();
         first.sort();
@@ -42,28 +42,28 @@ on_each_database! {
 
     async fn a_clock_that_jumps_takes_no_job_from_who_is_alive(database: TestDatabase) {
         let clock = clock();
-        let holding = Holding::default();
+        let holding = GatedJobs::default();
         // Long enough for a busy machine to send its heartbeat in time.
         let settings = [("JOBS_POLL", "10ms"), ("JOBS_LEASE", "4s")];
         let first = replica(&database, &clock, &holding, &settings).await;
         let second = replica(&database, &clock, &holding, &settings).await;
-        let jobs = first.ctx().get::<Jobs>().unwrap();
-        let id = jobs.enqueue(Held { fail: false }).await.unwrap().id;
+        let jobs = first.context().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(GatedJob { fail: false }).await.unwrap().id;
         let workers = [work(&first), work(&second)];
         soon("the attempt", holding.gate.begun.notified()).await;
         for (jump, forward) in [(DAY, true), (HOUR, false)] {
             if forward { clock.advance(jump) } else { clock.set(clock.clock().now() - jump) }
             // This job belongs to a dead worker. When it has been taken over, the other job has been checked equally
             // often.
-            let dead = jobs.enqueue(Draft::new(Held { fail: false }).queue("elsewhere")).await.unwrap().id;
+            let dead = jobs.enqueue(NewJob::new(GatedJob { fail: false }).queue("elsewhere")).await.unwrap().id;
             let silent = "update jobs set state = 'running', attempt = 1, lease = 1, lease_until = 0 where id = $1";
             first.db().query(silent).bind(dead).execute().await.unwrap();
-            until("its end", &jobs, JobFilter::id(dead).state(JobState::Scheduled), 1).await;
+            wait_for_jobs("its end", &jobs, JobFilter::id(dead).state(JobState::Scheduled), 1).await;
             let job = jobs.get(id).await.unwrap().unwrap().0;
             assert_eq!((job.state, job.attempt), (JobState::Running, 1), "{jump:?}");
         }
         holding.gate.leave.notify_one();
-        until("the end", &jobs, JobFilter::id(id).state(JobState::Done), 1).await;
+        wait_for_jobs("the end", &jobs, JobFilter::id(id).state(JobState::Done), 1).await;
         assert_eq!(holding.gate.times.load(Ordering::SeqCst), 1);
         for worker in workers {
             end(worker).await;

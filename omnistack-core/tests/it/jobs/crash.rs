@@ -8,9 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry, Shutdown},
+    app::{App, Module, Registry, ShutdownToken},
     config::Config,
-    jobs::{Job, JobCtx, JobError, JobFilter, JobState, Queue},
+    jobs::{Job, JobContext, JobError, JobFilter, JobState, Queue},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ impl Job for Doomed {
     const MAX_ATTEMPTS: u32 = 2;
     type State = bool;
 
-    async fn run(self, dying: &bool, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, dying: &bool, _: &JobContext) -> Result<(), JobError> {
         match (*dying, self.kills) {
             (true, true) => std::process::abort(),
             (true, false) => {
@@ -66,7 +66,7 @@ async fn doomed_worker() {
     let Some((url, _)) = environment.get(URL) else { return };
     let config = Config::from_pairs([("DATABASE_URL", url), ("JOBS_POLL", "20ms"), ("APP_ENV", "test")]);
     let app = App::builder(config).with(Dooming { dying: true }).build().unwrap();
-    app.runner().run(Shutdown::new()).await.unwrap();
+    app.runner().run(ShutdownToken::new()).await.unwrap();
 }
 
 fn worker(database: &TestDatabase) -> Child {

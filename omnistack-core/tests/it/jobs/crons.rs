@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use omnistack_core::{
     app::{App, Module, Registry},
     clock::{MockClock, Timestamp},
-    jobs::{Cron, Draft, Job, JobCtx, JobError, JobFilter, Jobs, Missed},
+    jobs::{Cron, Job, JobContext, JobError, JobFilter, Jobs, MissedTickBehavior, NewJob},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ impl Job for Tick {
     const NAME: &'static str = "tick";
     type State = ();
 
-    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
     }
 }
@@ -36,7 +36,7 @@ impl Job for Noted {
     const NAME: &'static str = "noted";
     type State = Arc<Notify>;
 
-    async fn run(self, noted: &Self::State, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, noted: &Self::State, _: &JobContext) -> Result<(), JobError> {
         noted.notify_one();
         Ok(())
     }
@@ -46,7 +46,7 @@ impl Job for Noted {
 struct Ticking {
     noted: Arc<Notify>,
     /// The cron expressions with their time zones and policies for missed ticks.
-    crons: Vec<(&'static str, &'static str, Missed)>,
+    crons: Vec<(&'static str, &'static str, MissedTickBehavior)>,
 }
 
 impl Module for Ticking {
@@ -58,7 +58,7 @@ impl Module for Ticking {
         let noted = Arc::clone(&self.noted);
         registry.job::<Tick>(|_| Ok(())).job::<Noted>(move |_| Ok(noted));
         for (pattern, zone, missed) in &self.crons {
-            registry.cron(Cron::new(*pattern, Tick((*pattern).into())).zone(*zone).missed(*missed));
+            registry.cron(Cron::new(*pattern, Tick((*pattern).into())).time_zone(*zone).missed_ticks(*missed));
         }
     }
 }
@@ -81,7 +81,7 @@ impl Watch {
     }
 
     fn jobs(&self) -> Jobs {
-        self.app.ctx().get().unwrap()
+        self.app.context().get().unwrap()
     }
 
     /// Waits until the worker has checked its crons since now. Each round looks for due jobs before it checks the
@@ -89,7 +89,7 @@ impl Watch {
     async fn round(&self) {
         for _ in 0..2 {
             let due = self.clock.clock().now() + Duration::from_micros(1);
-            self.jobs().enqueue(Draft::new(Noted).at(due)).await.unwrap();
+            self.jobs().enqueue(NewJob::new(Noted).run_at(due)).await.unwrap();
             self.clock.set(due);
             soon("the round", self.noted.notified()).await;
         }
@@ -115,7 +115,7 @@ on_each_database! {
         const BERLIN: &str = "Europe/Berlin";
         let patterns = ["30 2 * * *", "0 3 * * *", "0 * * * *", "*/30 * * * *", "0 2 * * SUN", "15,45 2 * * *"];
         let ticking = Ticking {
-            crons: patterns.map(|pattern| (pattern, BERLIN, Missed::Skip)).into(),
+            crons: patterns.map(|pattern| (pattern, BERLIN, MissedTickBehavior::Skip)).into(),
             ..Ticking::default()
         };
         // An expression with one minute of one hour is a time of day. All others count hours as they pass. At 01:00
@@ -158,7 +158,7 @@ on_each_database! {
 
     async fn a_tick_is_not_repeated_when_the_clock_goes_back(database: TestDatabase) {
         const HOURLY: &str = "0 * * * *";
-        let ticking = Ticking { crons: vec![(HOURLY, "UTC", Missed::Skip)], ..Ticking::default() };
+        let ticking = Ticking { crons: vec![(HOURLY, "UTC", MissedTickBehavior::Skip)], ..Ticking::default() };
         let watch = Watch::start(&database, "2030-01-01T11:59:00Z", &ticking).await;
         let worker = work(&watch.app);
         watch.round().await;
@@ -189,7 +189,7 @@ on_each_database! {
     async fn ticks_missed_by_everybody_are_left_out_or_made_up_for_once(database: TestDatabase) {
         const SKIPPED: &str = "0 * * * *";
         const MADE_UP: &str = "0 */1 * * *";
-        let crons = vec![(SKIPPED, "UTC", Missed::Skip), (MADE_UP, "UTC", Missed::RunOnce)];
+        let crons = vec![(SKIPPED, "UTC", MissedTickBehavior::Skip), (MADE_UP, "UTC", MissedTickBehavior::CatchUp)];
         let ticking = Ticking { crons, ..Ticking::default() };
         let watch = Watch::start(&database, "2030-01-01T11:30:00Z", &ticking).await;
         for (from, to, skipped, made_up) in [

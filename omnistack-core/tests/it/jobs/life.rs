@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use omnistack_core::jobs::{Draft, EnqueueError, JobFilter, JobInfo, JobState, Jobs, LARGEST_PAYLOAD, Priority};
+use omnistack_core::jobs::{EnqueueError, JobFilter, JobInfo, JobState, Jobs, MAX_PAYLOAD_BYTES, NewJob, Priority};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{Act, How, acting, run};
+use super::{JobBehavior, ScriptedJob, acting, run};
 
 async fn state(jobs: &Jobs, id: omnistack_core::jobs::JobId) -> JobInfo {
     jobs.get(id).await.unwrap().unwrap().0
@@ -15,15 +15,15 @@ on_each_database! {
     async fn a_job_exists_when_its_transaction_commits(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
         let mut tx = app.db().begin().await.unwrap();
-        jobs.enqueue_in(&mut tx, Act::new("never", How::Succeed)).await.unwrap();
+        jobs.enqueue_in(&mut tx, ScriptedJob::new("never", JobBehavior::Succeed)).await.unwrap();
         tx.rollback().await.unwrap();
         let mut tx = app.db().begin().await.unwrap();
-        let job = jobs.enqueue_in(&mut tx, Act::new("once", How::Succeed)).await.unwrap();
+        let job = jobs.enqueue_in(&mut tx, ScriptedJob::new("once", JobBehavior::Succeed)).await.unwrap();
         tx.commit().await.unwrap();
-        let waiting: Vec<Act> = app.enqueued().await;
+        let waiting: Vec<ScriptedJob> = app.unfinished_jobs().await;
         assert_eq!(waiting.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["once"]);
         assert_eq!(run(&app).await, 1);
-        assert!(app.enqueued::<Act>().await.is_empty());
+        assert!(app.unfinished_jobs::<ScriptedJob>().await.is_empty());
         assert_eq!(ran.take(), ["once#1"]);
         let job = state(&jobs, job.id).await;
         assert_eq!((job.state, job.attempt, job.error), (JobState::Done, 1, None));
@@ -33,7 +33,7 @@ on_each_database! {
 
     async fn a_failure_is_tried_again_later_and_in_the_end_is_a_dead_letter(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
-        let job = jobs.enqueue(Act::new("a", How::Fail)).await.unwrap().id;
+        let job = jobs.enqueue(ScriptedJob::new("a", JobBehavior::Fail)).await.unwrap().id;
         for attempt in 1..=3 {
             assert_eq!(run(&app).await, 1, "attempt {attempt}");
             let job = state(&jobs, job).await;
@@ -53,20 +53,20 @@ on_each_database! {
         assert_eq!(jobs.retry(&JobFilter::id(job)).await.unwrap(), 1);
         assert_eq!(run(&app).await, 1, "by hand, once more");
         assert_eq!(state(&jobs, job).await.state, JobState::Dead);
-        assert_eq!(jobs.discard(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1);
+        assert_eq!(jobs.delete(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1);
         assert!(jobs.get(job).await.unwrap().is_none());
     }
 
     async fn each_way_to_end_is_stored(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
         for (how, expected, error, attempt) in [
-            (How::Succeed, JobState::Done, None, 1),
-            (How::Fatal, JobState::Dead, Some("no hope"), 1),
-            (How::Panic, JobState::Scheduled, Some("panicked: no manners"), 1),
-            (How::Snooze, JobState::Scheduled, None, 0),
-            (How::Hang, JobState::Scheduled, Some("took longer than 200ms"), 1),
+            (JobBehavior::Succeed, JobState::Done, None, 1),
+            (JobBehavior::Fatal, JobState::Dead, Some("no hope"), 1),
+            (JobBehavior::Panic, JobState::Scheduled, Some("panicked: no manners"), 1),
+            (JobBehavior::Snooze, JobState::Scheduled, None, 0),
+            (JobBehavior::Hang, JobState::Scheduled, Some("took longer than 200ms"), 1),
         ] {
-            let id = jobs.enqueue(Act::new("a", how.clone())).await.unwrap().id;
+            let id = jobs.enqueue(ScriptedJob::new("a", how.clone())).await.unwrap().id;
             run(&app).await;
             let job = state(&jobs, id).await;
             assert_eq!((job.state, job.error.as_deref(), job.attempt), (expected, error, attempt), "{how:?}");
@@ -76,9 +76,9 @@ on_each_database! {
 
     async fn jobs_run_when_they_are_due_the_most_urgent_first(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
-        let draft = |name: &str| Draft::new(Act::new(name, How::Succeed)).queue("slow");
+        let draft = |name: &str| NewJob::new(ScriptedJob::new(name, JobBehavior::Succeed)).queue("slow");
         jobs.enqueue_all([
-            draft("later").after(Duration::from_secs(600)),
+            draft("later").delay(Duration::from_secs(600)),
             draft("normal"),
             draft("low").priority(Priority::Low),
             draft("high").priority(Priority::High),
@@ -98,22 +98,22 @@ on_each_database! {
 
     async fn what_is_too_large_is_refused_with_advice(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        let error = jobs.enqueue(Act::new(&"x".repeat(1 << 20), How::Succeed)).await.unwrap_err();
+        let error = jobs.enqueue(ScriptedJob::new(&"x".repeat(1 << 20), JobBehavior::Succeed)).await.unwrap_err();
         assert!(matches!(error, EnqueueError::TooLarge { name: "act", .. }), "{error}");
         assert!(error.to_string().contains("its id in the job"), "{error}");
-        let draft = || Draft::new(Act::new("a", How::Succeed));
+        let draft = || NewJob::new(ScriptedJob::new("a", JobBehavior::Succeed));
         for long in [draft().unique("k".repeat(501)), draft().queue("q".repeat(501))] {
             let error = jobs.enqueue(long).await.unwrap_err();
             assert!(matches!(error, EnqueueError::KeyTooLong { bytes: 501, .. }), "{error}");
         }
-        jobs.enqueue(Act::new(&"x".repeat(LARGEST_PAYLOAD - 100), How::Succeed)).await.unwrap();
+        jobs.enqueue(ScriptedJob::new(&"x".repeat(MAX_PAYLOAD_BYTES - 100), JobBehavior::Succeed)).await.unwrap();
         assert_eq!(run(&app).await, 1);
     }
 
     async fn what_cannot_be_read_any_more_is_a_dead_letter_and_unknown_names_are_left_alone(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        let id = jobs.enqueue(Act::new("a", How::Succeed)).await.unwrap().id;
-        let stranger = jobs.enqueue(Act::new("a", How::Succeed)).await.unwrap().id;
+        let id = jobs.enqueue(ScriptedJob::new("a", JobBehavior::Succeed)).await.unwrap().id;
+        let stranger = jobs.enqueue(ScriptedJob::new("a", JobBehavior::Succeed)).await.unwrap().id;
         app.db().query("update jobs set payload = '{\"name\":7}' where id = $1").bind(id).execute().await.unwrap();
         app.db().query("update jobs set name = 'of_another_version' where id = $1").bind(stranger).execute().await.unwrap();
         assert_eq!(run(&app).await, 1);
@@ -126,8 +126,8 @@ on_each_database! {
     async fn a_batch_is_followed_by_its_callback(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
         let mut tx = app.db().begin().await.unwrap();
-        let members = [How::Succeed, How::Fatal, How::FailBefore(2)].map(|how| Act::new("member", how));
-        jobs.enqueue_batch_in(&mut tx, members, Act::new("after", How::Succeed)).await.unwrap();
+        let members = [JobBehavior::Succeed, JobBehavior::Fatal, JobBehavior::FailBefore(2)].map(|how| ScriptedJob::new("member", how));
+        jobs.enqueue_batch_in(&mut tx, members, ScriptedJob::new("after", JobBehavior::Succeed)).await.unwrap();
         tx.commit().await.unwrap();
         run(&app).await;
         assert_eq!(ran.take(), ["member#1"; 3], "one is to be tried again");
@@ -139,8 +139,8 @@ on_each_database! {
     async fn a_batch_calls_back_once_whatever_is_done_by_hand(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
         let mut tx = app.db().begin().await.unwrap();
-        let members = [How::Fatal, How::FailBefore(2)].map(|how| Act::new("member", how));
-        jobs.enqueue_batch_in(&mut tx, members, Act::new("after", How::Succeed)).await.unwrap();
+        let members = [JobBehavior::Fatal, JobBehavior::FailBefore(2)].map(|how| ScriptedJob::new("member", how));
+        jobs.enqueue_batch_in(&mut tx, members, ScriptedJob::new("after", JobBehavior::Succeed)).await.unwrap();
         tx.commit().await.unwrap();
         run(&app).await;
         // A retried dead letter has its full number of attempts again.
@@ -154,18 +154,18 @@ on_each_database! {
         run(&app).await;
         assert_eq!(ran.take(), ["member#3"]);
         // A unique job that was enqueued before is not a member of the batch.
-        let same = || Draft::new(Act::new("same", How::Succeed)).unique("same");
+        let same = || NewJob::new(ScriptedJob::new("same", JobBehavior::Succeed)).unique("same");
         jobs.enqueue(same()).await.unwrap();
         let mut tx = app.db().begin().await.unwrap();
-        jobs.enqueue_batch_in(&mut tx, [same()], Act::new("after", How::Succeed)).await.unwrap();
+        jobs.enqueue_batch_in(&mut tx, [same()], ScriptedJob::new("after", JobBehavior::Succeed)).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(run(&app).await, 2);
     }
 
     async fn whatever_a_job_says_can_be_stored(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        let odd = jobs.enqueue(Draft::new(Act::new("a", How::Odd)).max_attempts(u32::MAX)).await.unwrap().id;
-        let other = jobs.enqueue(Act::new("b", How::Succeed)).await.unwrap().id;
+        let odd = jobs.enqueue(NewJob::new(ScriptedJob::new("a", JobBehavior::Odd)).max_attempts(u32::MAX)).await.unwrap().id;
+        let other = jobs.enqueue(ScriptedJob::new("b", JobBehavior::Succeed)).await.unwrap().id;
         assert_eq!(run(&app).await, 2);
         let odd = state(&jobs, odd).await;
         let error = odd.error.unwrap();
@@ -177,7 +177,7 @@ on_each_database! {
     async fn a_paused_queue_waits(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
         jobs.pause("default").await.unwrap();
-        jobs.enqueue(Act::new("a", How::Succeed)).await.unwrap();
+        jobs.enqueue(ScriptedJob::new("a", JobBehavior::Succeed)).await.unwrap();
         assert_eq!(run(&app).await, 0);
         let queues = jobs.queues().await.unwrap();
         assert!(queues[0].paused);

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use omnistack_core::jobs::{Draft, JobFilter, JobState};
+use omnistack_core::jobs::{JobFilter, JobState, NewJob};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::{Act, How, acting, run};
+use super::{JobBehavior, ScriptedJob, acting, run};
 
 const JOBS: &str = "/api/v1/admin/jobs";
 
 on_each_database! {
     async fn jobs_are_listed_shown_and_changed(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        let admin = app.admin();
-        for how in [How::Succeed, How::Fatal, How::Fail] {
-            jobs.enqueue(Act::new("a", how)).await.unwrap();
+        let admin = app.operator();
+        for how in [JobBehavior::Succeed, JobBehavior::Fatal, JobBehavior::Fail] {
+            jobs.enqueue(ScriptedJob::new("a", how)).await.unwrap();
             app.clock().advance(Duration::from_millis(1));
         }
         run(&app).await;
@@ -62,19 +62,19 @@ on_each_database! {
 
     async fn many_are_discarded_some_at_a_time(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        jobs.enqueue_all((0..1_100).map(|_| Act::new("a", How::Fatal))).await.unwrap();
-        jobs.enqueue_all((0..3).map(|_| Act::new("b", How::Succeed))).await.unwrap();
-        let waits = jobs.enqueue(Draft::new(Act::new("c", How::Succeed)).after(Duration::from_secs(60))).await.unwrap().id;
+        jobs.enqueue_all((0..1_100).map(|_| ScriptedJob::new("a", JobBehavior::Fatal))).await.unwrap();
+        jobs.enqueue_all((0..3).map(|_| ScriptedJob::new("b", JobBehavior::Succeed))).await.unwrap();
+        let waits = jobs.enqueue(NewJob::new(ScriptedJob::new("c", JobBehavior::Succeed)).delay(Duration::from_secs(60))).await.unwrap().id;
         run(&app).await;
         let count = async || {
             let (left,): (i64,) = app.db().query("select count(*) from job_failures").fetch_one().await.unwrap();
             left
         };
         assert_eq!(count().await, 1_100);
-        assert_eq!(jobs.discard(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1_100);
+        assert_eq!(jobs.delete(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1_100);
         assert_eq!(count().await, 0, "failures go with their jobs");
-        assert_eq!(jobs.discard(&JobFilter::default()).await.unwrap(), 3, "what waits is not finished");
-        assert_eq!(jobs.discard(&JobFilter::default()).await.unwrap(), 0);
+        assert_eq!(jobs.delete(&JobFilter::default()).await.unwrap(), 3, "what waits is not finished");
+        assert_eq!(jobs.delete(&JobFilter::default()).await.unwrap(), 0);
         assert_eq!(jobs.get(waits).await.unwrap().unwrap().0.state, JobState::Scheduled);
     }
 }

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    app::Shutdown,
+    app::ShutdownToken,
     jobs::{JobFilter, JobState},
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestPostgres};
 use tokio::time::timeout;
 
-use super::{Act, Acting, How, Ran};
+use super::{Acting, JobBehavior, RunLog, ScriptedJob};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_flow_through_restarts_and_crashes() {
     let mut server = TestPostgres::start().await;
-    let ran = Ran::default();
+    let ran = RunLog::default();
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         app.set("DATABASE_URL", server.url())
             .set("DATABASE_ACQUIRE_TIMEOUT", "1s")
@@ -24,7 +24,7 @@ async fn jobs_flow_through_restarts_and_crashes() {
     })
     .await;
     let jobs = app.jobs();
-    let (runner, shutdown) = (app.app().runner().clone(), Shutdown::new());
+    let (runner, shutdown) = (app.app().runner().clone(), ShutdownToken::new());
     let worker = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { runner.run(shutdown).await.unwrap() }
@@ -34,13 +34,13 @@ async fn jobs_flow_through_restarts_and_crashes() {
         // A transaction stays open all the time.
         let _open = app.db().begin().await.unwrap();
         for round in 0..20 {
-            let batch = (0..50).map(|_| Act::new("flowing", How::Succeed));
+            let batch = (0..50).map(|_| ScriptedJob::new("flowing", JobBehavior::Succeed));
             // A failed call has enqueued nothing.
             enqueued += jobs.enqueue_all(batch).await.map_or(0, |jobs| jobs.len());
             match (round, crash) {
                 (5, true) => server.kill().await,
                 (5, false) => server.stop().await,
-                (10, _) => server.resume().await,
+                (10, _) => server.restart().await,
                 _ => {}
             }
         }

@@ -10,10 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry, Shutdown},
+    app::{App, Module, Registry, ShutdownToken},
     clock::{MockClock, Timestamp},
     http::Rate,
-    jobs::{Cron, Draft, Job, JobCtx, JobError, JobFilter, JobState, Jobs, Queue},
+    jobs::{Cron, Job, JobContext, JobError, JobFilter, JobState, Jobs, NewJob, Queue},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 /// A job that signals its start and waits to be released.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct GatedJob {
     pub(super) fail: bool,
 }
 
@@ -35,11 +35,11 @@ pub(super) struct Gate {
 }
 
 #[async_trait]
-impl Job for Held {
+impl Job for GatedJob {
     const NAME: &'static str = "held";
     type State = Gate;
 
-    async fn run(self, gate: &Gate, ctx: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, gate: &Gate, ctx: &JobContext) -> Result<(), JobError> {
         gate.times.fetch_add(1, Ordering::SeqCst);
         gate.begun.notify_one();
         gate.leave.notified().await;
@@ -50,12 +50,12 @@ impl Job for Held {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Holding {
+pub(super) struct GatedJobs {
     pub(super) gate: Gate,
     cron: bool,
 }
 
-impl Module for Holding {
+impl Module for GatedJobs {
     fn name(&self) -> &'static str {
         "holding"
     }
@@ -63,9 +63,9 @@ impl Module for Holding {
     fn register(&self, registry: &mut Registry) {
         let gate = self.gate.clone();
         let rate = Rate::new(5, Duration::from_secs(10));
-        registry.job::<Held>(move |_| Ok(gate)).queue(Queue::new("rated").rate(rate));
+        registry.job::<GatedJob>(move |_| Ok(gate)).queue(Queue::new("rated").rate(rate));
         if self.cron {
-            registry.cron(Cron::new("*/10 * * * *", Held { fail: false }));
+            registry.cron(Cron::new("*/10 * * * *", GatedJob { fail: false }));
         }
     }
 }
@@ -76,7 +76,7 @@ pub(super) const NOON: &str = "2030-01-01T12:00:00Z";
 pub(super) async fn replica(
     database: &TestDatabase,
     clock: &MockClock,
-    holding: &Holding,
+    holding: &GatedJobs,
     settings: &[(&str, &str)],
 ) -> App {
     let builder = App::builder(database.config()).clock(clock.clock()).with(holding.clone());
@@ -85,8 +85,8 @@ pub(super) async fn replica(
     app
 }
 
-pub(crate) fn work(app: &App) -> (Shutdown, JoinHandle<()>) {
-    let (runner, shutdown) = (app.runner().clone(), Shutdown::new());
+pub(crate) fn work(app: &App) -> (ShutdownToken, JoinHandle<()>) {
+    let (runner, shutdown) = (app.runner().clone(), ShutdownToken::new());
     let asked = shutdown.clone();
     (shutdown, tokio::spawn(async move { runner.run(asked).await.unwrap() }))
 }
@@ -95,13 +95,13 @@ pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }
 
-pub(crate) async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
+pub(crate) async fn end((shutdown, worker): (ShutdownToken, JoinHandle<()>)) {
     shutdown.cancel();
     soon("the end of the worker", worker).await.unwrap();
 }
 
 /// Waits until a filter finds this many jobs. The test's timeout limits the wait.
-pub(crate) async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
+pub(crate) async fn wait_for_jobs(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     let look = async {
         while jobs.list(&filter, None, 100).await.unwrap().len() != count {
             tokio::task::yield_now().await;
@@ -117,11 +117,11 @@ pub(super) fn clock() -> MockClock {
 on_each_database! {
     async fn a_worker_frozen_past_its_lease_cannot_acknowledge(database: TestDatabase) {
         let clock = clock();
-        let (frozen, other) = (Holding::default(), Holding::default());
+        let (frozen, other) = (GatedJobs::default(), GatedJobs::default());
         let first = replica(&database, &clock, &frozen, &[]).await;
         let second = replica(&database, &clock, &other, &[]).await;
-        let jobs = first.ctx().get::<Jobs>().unwrap();
-        let id = jobs.enqueue(Held { fail: true }).await.unwrap().id;
+        let jobs = first.context().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(GatedJob { fail: true }).await.unwrap().id;
         // The worker leases the job and then only waits for it.
         let runner = first.runner().clone();
         let worker = tokio::spawn(async move { runner.run_until_idle().await.unwrap() });
@@ -131,8 +131,8 @@ on_each_database! {
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 0, "its attempt counts, so it is tried again later");
         clock.advance(Duration::from_secs(5));
         other.gate.leave.notify_one();
-        let elsewhere = second.ctx().get::<Jobs>().unwrap();
-        let replaced = elsewhere.enqueue(Draft::new(Held { fail: true }).queue("elsewhere")).await.unwrap().id;
+        let elsewhere = second.context().get::<Jobs>().unwrap();
+        let replaced = elsewhere.enqueue(NewJob::new(GatedJob { fail: true }).queue("elsewhere")).await.unwrap().id;
         first.db().query("update jobs set payload = '{\"fail\":false}' where id = $1").bind(id).execute().await.unwrap();
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 1);
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.state, JobState::Done);
@@ -151,7 +151,7 @@ on_each_database! {
 
     async fn a_cron_ticks_once_for_all(database: TestDatabase) {
         let clock = clock();
-        let holding = Holding { cron: true, ..Holding::default() };
+        let holding = GatedJobs { cron: true, ..GatedJobs::default() };
         let fast = [("JOBS_POLL", "5ms")];
         let mut workers = Vec::new();
         let mut apps = Vec::new();
@@ -160,12 +160,12 @@ on_each_database! {
             workers.push(work(&app));
             apps.push(app);
         }
-        let jobs = apps[0].ctx().get::<Jobs>().unwrap();
+        let jobs = apps[0].context().get::<Jobs>().unwrap();
         for tick in 1..=4 {
             clock.advance(Duration::from_secs(600));
             soon("the tick", holding.gate.begun.notified()).await;
             holding.gate.leave.notify_one();
-            until("the tick's end", &jobs, JobFilter::default().state(JobState::Done), tick).await;
+            wait_for_jobs("the tick's end", &jobs, JobFilter::default().state(JobState::Done), tick).await;
         }
         // Three ticks at once: the first two, missed by all workers, are skipped, and the last one runs once.
         clock.advance(Duration::from_secs(1800));
@@ -179,11 +179,11 @@ on_each_database! {
 
     async fn a_queues_rate_is_kept_by_all_together(database: TestDatabase) {
         let clock = clock();
-        let holding = Holding::default();
+        let holding = GatedJobs::default();
         let (first, second) =
             (replica(&database, &clock, &holding, &[]).await, replica(&database, &clock, &holding, &[]).await);
-        let jobs = first.ctx().get::<Jobs>().unwrap();
-        jobs.enqueue_all((0..20).map(|_| Draft::new(Held { fail: false }).queue("rated"))).await.unwrap();
+        let jobs = first.context().get::<Jobs>().unwrap();
+        jobs.enqueue_all((0..20).map(|_| NewJob::new(GatedJob { fail: false }).queue("rated"))).await.unwrap();
         let mut ran = 0;
         for expected in [5, 10, 11] {
             let leave = {
@@ -200,10 +200,10 @@ on_each_database! {
 
     async fn what_a_drain_cuts_short_is_given_back_uncounted(database: TestDatabase) {
         let clock = clock();
-        let holding = Holding::default();
+        let holding = GatedJobs::default();
         let app = replica(&database, &clock, &holding, &[("JOBS_DRAIN", "20ms")]).await;
-        let jobs = app.ctx().get::<Jobs>().unwrap();
-        let id = jobs.enqueue(Held { fail: false }).await.unwrap().id;
+        let jobs = app.context().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(GatedJob { fail: false }).await.unwrap().id;
         let worker = work(&app);
         soon("the attempt", holding.gate.begun.notified()).await;
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.attempt, 1);
@@ -218,27 +218,27 @@ on_each_database! {
 
     async fn a_running_job_can_be_cancelled(database: TestDatabase) {
         let clock = clock();
-        let holding = Holding::default();
+        let holding = GatedJobs::default();
         let app = replica(&database, &clock, &holding, &[("JOBS_LEASE", "30ms")]).await;
-        let jobs = app.ctx().get::<Jobs>().unwrap();
-        let id = jobs.enqueue(Held { fail: false }).await.unwrap().id;
+        let jobs = app.context().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(GatedJob { fail: false }).await.unwrap().id;
         let worker = work(&app);
         soon("the attempt", holding.gate.begun.notified()).await;
         assert_eq!(jobs.cancel(&JobFilter::id(id)).await.unwrap(), 1);
-        until("its end", &jobs, JobFilter::default().state(JobState::Cancelled), 1).await;
+        wait_for_jobs("its end", &jobs, JobFilter::default().state(JobState::Cancelled), 1).await;
         end(worker).await;
     }
 
     async fn a_worker_hears_of_jobs_enqueued_elsewhere(database: TestDatabase) {
         let clock = clock();
-        let holding = Holding::default();
+        let holding = GatedJobs::default();
         // On SQLite other processes can't notify a worker, so it polls.
         let poll = if database.url().starts_with("sqlite") { "5ms" } else { "1h" };
         let app = replica(&database, &clock, &holding, &[("JOBS_POLL", poll)]).await;
         let elsewhere = replica(&database, &clock, &holding, &[]).await;
         let worker = work(&app);
         for _ in 0..3 {
-            elsewhere.ctx().get::<Jobs>().unwrap().enqueue(Held { fail: false }).await.unwrap();
+            elsewhere.context().get::<Jobs>().unwrap().enqueue(GatedJob { fail: false }).await.unwrap();
             soon("the attempt", holding.gate.begun.notified()).await;
             holding.gate.leave.notify_one();
         }

@@ -9,7 +9,7 @@ use omnistack_core::{
     app::{Api, Module, Mount, Registry},
     db::Db,
     http::{Error, Json},
-    jobs::{Draft, Job, JobCtx, JobError, Jobs},
+    jobs::{Job, JobContext, JobError, Jobs, NewJob},
     trace::{self, TraceContext},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -54,7 +54,7 @@ impl Job for Traced {
     const NAME: &'static str = "traced";
     type State = (Seen, Jobs);
 
-    async fn run(self, (seen, jobs): &Self::State, ctx: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (seen, jobs): &Self::State, ctx: &JobContext) -> Result<(), JobError> {
         assert_eq!(ctx.trace(), TraceContext::current().as_ref());
         seen.0.lock().unwrap().push((self.name.clone(), ctx.trace().cloned()));
         if self.children > 0 {
@@ -76,14 +76,14 @@ async fn enqueue(State((db, jobs)): State<(Db, Jobs)>) -> Result<Json<bool>, Err
     let mut tx = db.begin().await?;
     jobs.enqueue_in(&mut tx, traced("in a transaction", 0)).await?;
     jobs.enqueue_batch_in(&mut tx, [traced("member", 0)], traced("then", 0)).await?;
-    let named = TraceContext::new(OTHER).map(|trace| Draft::new(traced("of another trace", 0)).trace(trace));
+    let named = TraceContext::new(OTHER).map(|trace| NewJob::new(traced("of another trace", 0)).trace(trace));
     jobs.enqueue_all_in(&mut tx, named).await?;
     tx.commit().await?;
     let spawned = |name: &'static str| {
         let jobs = jobs.clone();
         async move { jobs.enqueue(traced(name, 0)).await.map(drop) }
     };
-    for task in [tokio::spawn(spawned("spawned")), tokio::spawn(trace::carry(spawned("spawned with it")))] {
+    for task in [tokio::spawn(spawned("spawned")), tokio::spawn(trace::propagate(spawned("spawned with it")))] {
         task.await.map_err(Error::internal)??;
     }
     Ok(Json(true))
@@ -192,11 +192,11 @@ fn which_parents_are_valid() {
         let trace = TraceContext::new(given);
         assert_eq!(trace.as_ref().map(TraceContext::traceparent), expected, "{given}");
     }
-    assert_eq!(TraceContext::of_headers(&headers(&[PARENT, OTHER], &[])), None, "which?");
-    assert_eq!(TraceContext::of_headers(&headers(&[], &["vendor=1"])), None);
+    assert_eq!(TraceContext::from_headers(&headers(&[PARENT, OTHER], &[])), None, "which?");
+    assert_eq!(TraceContext::from_headers(&headers(&[], &["vendor=1"])), None);
     let mut odd = headers(&[PARENT], &[]);
     odd.insert("tracestate", http::HeaderValue::from_bytes(b"vendor=\xff").unwrap());
-    assert_eq!(TraceContext::of_headers(&odd), TraceContext::new(PARENT));
+    assert_eq!(TraceContext::from_headers(&odd), TraceContext::new(PARENT));
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn which_states_are_valid() {
         (&["a=1,a=2"], None),
         (&["good=1", "b ad=1"], None),
     ] {
-        let trace = TraceContext::of_headers(&headers(&[PARENT], given)).unwrap();
+        let trace = TraceContext::from_headers(&headers(&[PARENT], given)).unwrap();
         assert_eq!(trace.tracestate(), expected, "{given:?}");
         assert_eq!(trace.traceparent(), PARENT, "a bad state does not spoil the parent");
     }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use omnistack_core::jobs::Draft;
+use omnistack_core::jobs::NewJob;
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{Act, How, acting, run};
+use super::{JobBehavior, ScriptedJob, acting, run};
 
 on_each_database! {
     async fn a_key_is_taken_until_its_job_is_finished(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        let draft = || Draft::new(Act::new("a", How::Succeed)).unique("order-7");
+        let draft = || NewJob::new(ScriptedJob::new("a", JobBehavior::Succeed)).unique("order-7");
         let first = jobs.enqueue(draft()).await.unwrap();
         let second = jobs.enqueue(draft()).await.unwrap();
         assert!(!first.duplicate && second.duplicate);
@@ -22,7 +22,7 @@ on_each_database! {
 
     async fn a_window_outlasts_the_job(database: TestDatabase) {
         let (app, jobs, _) = acting(database).await;
-        let draft = || Draft::new(Act::new("a", How::Succeed)).unique_for("order-7", Duration::from_secs(3600));
+        let draft = || NewJob::new(ScriptedJob::new("a", JobBehavior::Succeed)).unique_for("order-7", Duration::from_secs(3600));
         jobs.enqueue(draft()).await.unwrap();
         run(&app).await;
         app.clock().advance(Duration::from_secs(3599));
@@ -35,7 +35,7 @@ on_each_database! {
         let (app, jobs, ran) = acting(database).await;
         let enqueue = |_| {
             let jobs = jobs.clone();
-            tokio::spawn(async move { jobs.enqueue(Draft::new(Act::new("a", How::Succeed)).unique("one")).await })
+            tokio::spawn(async move { jobs.enqueue(NewJob::new(ScriptedJob::new("a", JobBehavior::Succeed)).unique("one")).await })
         };
         let mut added = 0;
         for task in (0..20).map(enqueue).collect::<Vec<_>>() {

@@ -38,7 +38,7 @@ impl Template for Broken {
 #[tokio::test]
 async fn what_is_sent_is_shown() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Mail::default().template::<Own>())).await;
-    let outbox: Outbox = app.app().ctx().get().unwrap();
+    let outbox: Outbox = app.app().context().get().unwrap();
     let browser = app.anonymous();
     assert!(browser.get("/dev/mailbox").await.expect(200).text().contains("No mail yet"));
     let welcome = Welcome { name: Some("<b>Ada</b>".into()), link: "https://app.example.com/start?t=7&u=8".into() };
@@ -46,7 +46,7 @@ async fn what_is_sent_is_shown() {
     outbox.send(&mail.attach(Attachment::new("<i>.txt", "text/plain", "x"))).await.unwrap();
     app.run_jobs().await;
     let image = Attachment::new("dot.png", "image/png", vec![1, 2, 3]).inline("dot");
-    let mailer: Mailer = app.app().ctx().get().unwrap();
+    let mailer: Mailer = app.app().context().get().unwrap();
     let other = Email::to("eve@example.com").subject("Plain").html("<img src=\"cid:dot\">").attach(image);
     mailer.send(&other).await.unwrap();
 
@@ -86,9 +86,12 @@ async fn what_is_sent_is_shown() {
     browser.get("/dev/mailbox/9").await.expect_error(404, "NOT_FOUND");
     browser.get("/dev/mailbox/x").await.expect(422);
 
-    assert_eq!(app.mails().to("ADA@example.com").template("welcome").link(), "https://app.example.com/start?t=7&u=8");
+    assert_eq!(
+        app.sent_mails().to("ADA@example.com").template("welcome").link(),
+        "https://app.example.com/start?t=7&u=8"
+    );
 
-    let templates: Templates = app.app().ctx().get().unwrap();
+    let templates: Templates = app.app().context().get().unwrap();
     for (name, locales) in templates.list() {
         assert!(text.contains(&format!("/dev/mailbox/preview/{name}")));
         for locale in locales {
@@ -105,11 +108,11 @@ async fn what_is_sent_is_shown() {
 #[tokio::test]
 async fn the_last_two_hundred_are_kept() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Mail::default())).await;
-    let mailer: Mailer = app.app().ctx().get().unwrap();
+    let mailer: Mailer = app.app().context().get().unwrap();
     for number in 1..=205 {
         mailer.send(&super::mail("ada@example.com").subject(format!("Number {number}"))).await.unwrap();
     }
-    assert_eq!((app.mails().len(), app.mails().iter().next().unwrap().subject.as_str()), (200, "Number 6"));
+    assert_eq!((app.sent_mails().len(), app.sent_mails().iter().next().unwrap().subject.as_str()), (200, "Number 6"));
     app.anonymous().get("/dev/mailbox/5").await.expect(404);
     app.anonymous().get("/dev/mailbox/205").await.expect(200);
 }
@@ -128,14 +131,14 @@ fn production() -> Config {
 async fn production_has_no_mailbox() {
     let app = App::builder(production()).with(Mail::default()).build().unwrap();
     assert!(app.routes().iter().all(|route| !route.path.starts_with("/dev")), "{:?}", app.routes());
-    assert!(app.ctx().get::<omnistack_core::email::Mailbox>().is_err());
+    assert!(app.context().get::<omnistack_core::email::DevMailbox>().is_err());
     let app =
         App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Mail::default()).build().unwrap();
-    assert!(app.ctx().get::<omnistack_core::email::Mailbox>().is_ok());
-    let mailer: Mailer = app.ctx().get().unwrap();
+    assert!(app.context().get::<omnistack_core::email::DevMailbox>().is_ok());
+    let mailer: Mailer = app.context().get().unwrap();
     mailer.send(&super::mail("ada@example.com")).await.unwrap();
     assert_eq!(
-        app.ctx().get::<omnistack_core::email::Mailbox>().unwrap().mails().len(),
+        app.context().get::<omnistack_core::email::DevMailbox>().unwrap().mails().len(),
         1,
         "the console's go through it"
     );

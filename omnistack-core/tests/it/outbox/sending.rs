@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use omnistack_core::{
     db::Dialect,
-    email::{Attachment, ErrorKind, MessageState, OutboxError, SendMail},
+    email::{Attachment, EmailErrorKind, MessageState, OutboxError, SendMail},
     jobs::{JobFilter, JobState},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{Answer, mail, scripted};
+use super::{SendResult, mail, scripted};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -42,7 +42,7 @@ on_each_database! {
                 .map(|mail| mail.idempotency_key.clone().unwrap()).collect();
             assert_eq!(keys, [format!("mail-{id}")].into(), "every attempt has the same key");
         }
-        let mut tx = app.db().all_tenants().read().await.unwrap();
+        let mut tx = app.db().all_tenants().begin_read().await.unwrap();
         let (kept,): (i64,) = tx.query("select count(*) from email_messages where content is not null")
             .fetch_one().await.unwrap();
         assert_eq!(kept, 0, "what is sent is not kept");
@@ -95,7 +95,7 @@ on_each_database! {
 
     async fn an_answer_that_did_not_come_is_asked_for_again_with_the_same_key(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::TakenUnheard]);
+        provider.then([SendResult::AcceptedWithoutResponse]);
         let id = outbox.send(&mail("ada@example.com")).await.unwrap();
         app.run_jobs().await;
         assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Queued);
@@ -108,7 +108,7 @@ on_each_database! {
 
     async fn a_refusal_is_final_until_somebody_retries(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::Fail(ErrorKind::Refused)]);
+        provider.then([SendResult::Fail(EmailErrorKind::Refused)]);
         let id = outbox.send(&mail("ada@example.com")).await.unwrap();
         app.run_jobs().await;
         let info = outbox.get(id).await.unwrap().unwrap();
@@ -127,7 +127,7 @@ on_each_database! {
 
     async fn a_wait_the_provider_names_is_kept(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::RateLimited(90)]);
+        provider.then([SendResult::RateLimited(90)]);
         outbox.send(&mail("ada@example.com")).await.unwrap();
         app.run_jobs().await;
         app.clock().advance(Duration::from_secs(89));
@@ -177,7 +177,7 @@ on_each_database! {
         app.run_jobs().await;
         for (passed, there) in [(Duration::from_secs(23 * 3600), true), (Duration::from_secs(3601), false)] {
             app.clock().advance(passed);
-            app.jobs().enqueue(omnistack_core::email::ForgetMail::default()).await.unwrap();
+            app.jobs().enqueue(omnistack_core::email::PurgeMail::default()).await.unwrap();
             app.run_jobs().await;
             assert_eq!(outbox.get(id).await.unwrap().is_some(), there);
         }

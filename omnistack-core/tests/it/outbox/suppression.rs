@@ -7,9 +7,9 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     crypto::HmacKey,
-    email::{EmailApi, MessageState, Reason, Suppressions},
+    email::{EmailApi, MessageState, SuppressionReason, Suppressions},
 };
-use omnistack_testkit::{Answer, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
 use super::{mail, scripted};
@@ -23,7 +23,7 @@ fn bounce(to: &[&str], kind: &str) -> Value {
     json!({ "type": "email.bounced", "created_at": "2030-01-01T00:00:00Z", "data": { "to": to, "bounce": bounce } })
 }
 
-async fn resend(app: &TestApp, id: &str, at: i64, body: &str, signed: &str) -> Answer {
+async fn resend(app: &TestApp, id: &str, at: i64, body: &str, signed: &str) -> TestResponse {
     let key = HmacKey::new(SECRET).unwrap();
     let signature = key.sign(format!("{id}.{at}.{signed}")).to_base64();
     app.anonymous()
@@ -39,18 +39,18 @@ fn secret() -> String {
     format!("whsec_{}", STANDARD.encode(SECRET))
 }
 
-fn of(app: &TestApp) -> Suppressions {
-    app.app().ctx().get().unwrap()
+fn suppressions(app: &TestApp) -> Suppressions {
+    app.app().context().get().unwrap()
 }
 
-async fn list(app: &TestApp) -> Vec<(String, Reason)> {
-    of(app).list(None, 100).await.unwrap().into_iter().map(|one| (one.address, one.reason)).collect()
+async fn list(app: &TestApp) -> Vec<(String, SuppressionReason)> {
+    suppressions(app).list(None, 100).await.unwrap().into_iter().map(|one| (one.address, one.reason)).collect()
 }
 
 on_each_database! {
     async fn a_suppressed_recipient_is_left_out_with_a_reason(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        of(&app).add(&"Gone <Gone@example.com>".parse().unwrap(), Reason::Bounce, Some("550")).await.unwrap();
+        suppressions(&app).add(&"Gone <Gone@example.com>".parse().unwrap(), SuppressionReason::Bounce, Some("550")).await.unwrap();
         let nobody = outbox.send(&mail("gone@EXAMPLE.com")).await.unwrap();
         let some = outbox.send(&mail("gone@example.com").cc("ada@example.com").bcc("GONE@example.com")).await.unwrap();
         app.run_jobs().await;
@@ -64,7 +64,7 @@ on_each_database! {
         let hidden = outbox.send(&mail("gone@example.com").bcc("ada@example.com")).await.unwrap();
         app.run_jobs().await;
         assert_eq!(outbox.get(hidden).await.unwrap().unwrap().state, MessageState::Skipped, "a hidden copy stays hidden");
-        assert!(of(&app).remove(&"gone@example.com".parse().unwrap()).await.unwrap());
+        assert!(suppressions(&app).remove(&"gone@example.com".parse().unwrap()).await.unwrap());
         outbox.send(&mail("gone@example.com")).await.unwrap();
         app.run_jobs().await;
         assert_eq!(provider.taken().len(), 2);
@@ -86,12 +86,12 @@ on_each_database! {
             let event = event.to_string();
             resend(&app, id, NOW, &event, &event).await.expect(204);
         }
-        let expected = [("angry@example.com".to_owned(), Reason::Complaint), ("gone@example.com".into(), Reason::Bounce)];
+        let expected = [("angry@example.com".to_owned(), SuppressionReason::Complaint), ("gone@example.com".into(), SuppressionReason::Bounce)];
         let mut found = list(&app).await;
         found.sort();
         assert_eq!(found, expected);
         // After an operator removed the address, the same report has no effect, but a new one has.
-        of(&app).remove(&"gone@example.com".parse().unwrap()).await.unwrap();
+        suppressions(&app).remove(&"gone@example.com".parse().unwrap()).await.unwrap();
         let again = bounce(&["gone@example.com"], "Permanent").to_string();
         resend(&app, "1", NOW, &again, &again).await.expect(204);
         assert_eq!(list(&app).await.len(), 1);
@@ -155,14 +155,14 @@ on_each_database! {
             post(NOW, &events, &events).await.expect(204);
             let mut found = list(&app).await;
             found.sort();
-            let expected = [("angry@example.com".to_owned(), Reason::Complaint), ("gone@example.com".into(), Reason::Bounce)];
+            let expected = [("angry@example.com".to_owned(), SuppressionReason::Complaint), ("gone@example.com".into(), SuppressionReason::Bounce)];
             assert_eq!(found, expected);
         }
     }
 
     async fn operators_see_and_change_the_list(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(EmailApi)).await;
-        let (admin, path) = (app.admin(), "/api/v1/admin/email/suppressions");
+        let (admin, path) = (app.operator(), "/api/v1/admin/email/suppressions");
         for number in 0..3 {
             let new = json!({ "address": format!("R{number}@example.com"), "detail": "asked us" });
             let added = admin.post(path, &new).await.expect(201).json();

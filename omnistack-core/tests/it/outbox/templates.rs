@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{
     clock::Timestamp,
-    email::template::{OverrideError, Overrides, VerifyEmail},
+    email::template::{TemplateOverrideError, TemplateOverrides, VerifyEmail},
     id::Id,
     identity::TenantId,
 };
@@ -19,7 +19,7 @@ fn verify() -> VerifyEmail {
 on_each_database! {
     async fn a_tenant_has_its_own_words(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        let overrides: Overrides = app.app().ctx().get().unwrap();
+        let overrides: TemplateOverrides = app.app().context().get().unwrap();
         let (a, b): (TenantId, TenantId) = (Id::new(Timestamp::default()), Id::new(Timestamp::default()));
         let source = "subject: Ours\n---\n{{ button(link, 'Ours') }}";
         assert_eq!(overrides.save(a, "verify", "de", source).await.unwrap().subject, "Ours");
@@ -48,7 +48,7 @@ on_each_database! {
             ("footer", "en", "{{ link }}"),
         ] {
             let error = overrides.save(a, name, locale, source).await.unwrap_err();
-            assert!(matches!(error, OverrideError::Template(_)) && !error.is_retryable(), "{error}");
+            assert!(matches!(error, TemplateOverrideError::Template(_)) && !error.is_retryable(), "{error}");
         }
 
         // An override that a later release has made invalid is skipped.
@@ -69,7 +69,7 @@ on_each_database! {
 #[tokio::test]
 async fn a_query_without_a_tenant_sees_none_of_them() {
     let (app, ..) = scripted(TestDatabase::postgres().await, |app| app).await;
-    let overrides: Overrides = app.app().ctx().get().unwrap();
+    let overrides: TemplateOverrides = app.app().context().get().unwrap();
     let (a, b): (TenantId, TenantId) = (Id::new(Timestamp::default()), Id::new(Timestamp::default()));
     overrides.save(a, "verify", "en", "subject: A\n---\n").await.unwrap();
     overrides.save(b, "verify", "en", "subject: B\n---\n").await.unwrap();

@@ -9,11 +9,13 @@ use std::{
 
 use omnistack_core::{
     clock::MockClock,
-    resilience::{Breaker, BreakerSettings, Bulkhead, Class, Classify as _, Count, Error, State, Timeout},
+    resilience::{
+        Breaker, BreakerSample, BreakerSettings, BreakerState, Bulkhead, Classification, Classify as _, Error, Timeout,
+    },
 };
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 
-use super::{BUSY, DECLINED, Fault, LOST, Lines, Said, err, ok, seconds, word};
+use super::{BUSY, CallError, CallResult, DECLINED, LOST, ResilienceLog, err, label, ok, seconds};
 
 fn settings() -> BreakerSettings {
     BreakerSettings { minimum_calls: 4, open_for: seconds(30), ..BreakerSettings::default() }
@@ -28,7 +30,7 @@ fn breaker(clock: &MockClock) -> Breaker {
 }
 
 /// Makes calls with this result, and returns the result of the last one.
-async fn calls(breaker: &Breaker, times: usize, said: Said) -> Said {
+async fn calls(breaker: &Breaker, times: usize, said: CallResult) -> CallResult {
     let mut last = ok("not called");
     for _ in 0..times {
         last = breaker.run(async { said.clone() }).await;
@@ -38,26 +40,26 @@ async fn calls(breaker: &Breaker, times: usize, said: Said) -> Said {
 
 #[tokio::test]
 async fn it_opens_refuses_probes_and_closes_and_says_so_once() {
-    let (lines, _guard) = Lines::keep();
+    let (lines, _guard) = ResilienceLog::keep();
     let clock = clock();
     let breaker = breaker(&clock);
     calls(&breaker, 2, ok("done")).await.unwrap();
     calls(&breaker, 2, err("lost", LOST)).await.unwrap_err();
-    assert_eq!((breaker.state(), breaker.name()), (State::Open, "peer"));
+    assert_eq!((breaker.state(), breaker.name()), (BreakerState::Open, "peer"));
 
     clock.advance(seconds(10));
     let refused = calls(&breaker, 100, ok("done")).await;
-    let Err(Fault::Policy(error)) = refused else { panic!("{refused:?}") };
+    let Err(CallError::Policy(error)) = refused else { panic!("{refused:?}") };
     assert_eq!(error, Error::CircuitOpen { name: "peer".into(), retry_after: Some(seconds(20)) });
     assert!(error.is_retryable());
-    assert_eq!(error.class().wait(), Some(seconds(20)), "a retry knows when to come");
+    assert_eq!(error.class().retry_delay(), Some(seconds(20)), "a retry knows when to come");
 
     clock.advance(seconds(20));
-    assert_eq!(word(&calls(&breaker, 1, err("busy", BUSY)).await), "busy");
-    assert_eq!(word(&calls(&breaker, 1, ok("done")).await), "open");
+    assert_eq!(label(&calls(&breaker, 1, err("busy", BUSY)).await), "busy");
+    assert_eq!(label(&calls(&breaker, 1, ok("done")).await), "open");
     clock.advance(seconds(30));
-    assert_eq!(word(&calls(&breaker, 5, ok("done")).await), "done");
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(label(&calls(&breaker, 5, ok("done")).await), "done");
+    assert_eq!(breaker.state(), BreakerState::Closed);
     assert_eq!(
         lines.take(),
         [
@@ -73,40 +75,42 @@ async fn it_opens_refuses_probes_and_closes_and_says_so_once() {
 #[tokio::test]
 async fn which_outcomes_count_is_told() {
     let cases = [
-        (Class::success(), Count::Success),
-        (LOST, Count::Failure),
-        (Class::unknown(), Count::Failure),
-        (BUSY, Count::Failure),
-        (DECLINED, Count::Success),
-        (Class::refused(), Count::Ignored),
+        (Classification::success(), BreakerSample::Success),
+        (LOST, BreakerSample::Failure),
+        (Classification::unknown(), BreakerSample::Failure),
+        (BUSY, BreakerSample::Failure),
+        (DECLINED, BreakerSample::Success),
+        (Classification::rejected_locally(), BreakerSample::Ignored),
     ];
     for (class, count) in cases {
-        assert_eq!(Count::of(&class), count, "{class:?}");
+        assert_eq!(BreakerSample::from_class(&class), count, "{class:?}");
         let breaker = breaker(&clock());
         calls(&breaker, 4, err("no", class)).await.unwrap_err();
-        let opens = if count == Count::Failure { State::Open } else { State::Closed };
+        let opens = if count == BreakerSample::Failure { BreakerState::Open } else { BreakerState::Closed };
         assert_eq!(breaker.state(), opens, "{class:?}");
     }
 
     // A peer that responds "too many requests" is not down.
-    let counts = |class: &Class| if class.wait().is_some() { Count::Ignored } else { Count::of(class) };
-    let breaker = Breaker::new("peer", BreakerSettings { counts, ..settings() }, clock().clock());
+    let sample = |class: &Classification| {
+        if class.retry_delay().is_some() { BreakerSample::Ignored } else { BreakerSample::from_class(class) }
+    };
+    let breaker = Breaker::new("peer", BreakerSettings { sample, ..settings() }, clock().clock());
     calls(&breaker, 50, err("slow down", BUSY.retry_after(seconds(1)))).await.unwrap_err();
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[tokio::test]
 async fn one_breaker_serves_calls_of_many_kinds() {
     let breaker = breaker(&clock());
-    let texts = breaker.classify(|text: Result<&String, &Fault>| match text {
+    let texts = breaker.classify(|text: Result<&String, &CallError>| match text {
         Ok(text) if text.is_empty() => LOST,
-        _ => Class::success(),
+        _ => Classification::success(),
     });
     for _ in 0..2 {
         assert_eq!(texts.run(async { Ok(String::new()) }).await, Ok(String::new()));
         calls(&breaker, 1, err("lost", LOST)).await.unwrap_err();
     }
-    assert_eq!((texts.state(), breaker.state()), (State::Open, State::Open));
+    assert_eq!((texts.state(), breaker.state()), (BreakerState::Open, BreakerState::Open));
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,31 +123,32 @@ async fn a_probe_that_is_dropped_makes_room_for_the_next() {
         calls(&breaker, 4, err("lost", LOST)).await.unwrap_err();
         clock.advance(seconds(30));
         match how {
-            "dropped before it began" => drop(breaker.admit().unwrap()),
+            "dropped before it began" => drop(breaker.acquire().unwrap()),
             "dropped while it ran" => {
-                let mut probe = Box::pin(breaker.run(pending::<Said>()));
+                let mut probe = Box::pin(breaker.run(pending::<CallResult>()));
                 assert!(futures_util::poll!(&mut probe).is_pending());
-                assert_eq!(word(&calls(&breaker, 1, ok("done")).await), "open", "one at a time");
+                assert_eq!(label(&calls(&breaker, 1, ok("done")).await), "open", "one at a time");
                 drop(probe);
             }
             "cut by a timeout outside" => {
-                let cut = Timeout::new(seconds(1)).run(breaker.run(pending::<Said>())).await;
-                assert_eq!(word(&cut), "timeout");
+                let cut = Timeout::new(seconds(1)).run(breaker.run(pending::<CallResult>())).await;
+                assert_eq!(label(&cut), "timeout");
             }
             "it panicked" => {
                 let breaker = breaker.clone();
-                let probe = tokio::spawn(async move { breaker.run::<(), Fault>(async { panic!("on purpose") }).await });
+                let probe =
+                    tokio::spawn(async move { breaker.run::<(), CallError>(async { panic!("on purpose") }).await });
                 assert!(probe.await.unwrap_err().is_panic());
             }
             _ => {
-                std::mem::forget(breaker.admit().unwrap());
-                assert_eq!(word(&calls(&breaker, 1, ok("done")).await), "open");
+                std::mem::forget(breaker.acquire().unwrap());
+                assert_eq!(label(&calls(&breaker, 1, ok("done")).await), "open");
                 clock.advance(seconds(30));
             }
         }
-        assert_eq!(breaker.state(), State::HalfOpen, "{how}");
-        assert_eq!(word(&calls(&breaker, 1, ok("done")).await), "done", "{how}");
-        assert_eq!(breaker.state(), State::Closed, "{how}");
+        assert_eq!(breaker.state(), BreakerState::HalfOpen, "{how}");
+        assert_eq!(label(&calls(&breaker, 1, ok("done")).await), "done", "{how}");
+        assert_eq!(breaker.state(), BreakerState::Closed, "{how}");
     }
 }
 
@@ -160,7 +165,7 @@ async fn of_many_callers_one_is_the_probe() {
         })
     });
     let said = futures_util::future::join_all(callers).await;
-    let (done, open): (Vec<_>, Vec<_>) = said.iter().map(word).partition(|word| *word == "done");
+    let (done, open): (Vec<_>, Vec<_>) = said.iter().map(label).partition(|word| *word == "done");
     assert_eq!((done.len(), open.len()), (1, 49));
 }
 
@@ -178,17 +183,17 @@ async fn as_a_layer_it_calls_nobody_while_open() {
             async move { if well { ok("done") } else { pending().await } }
         }));
     for _ in 0..4 {
-        assert_eq!(word(&service.ready().await.unwrap().call(false).await), "timeout");
+        assert_eq!(label(&service.ready().await.unwrap().call(false).await), "timeout");
     }
-    assert_eq!(word(&service.ready().await.unwrap().call(true).await), "open");
+    assert_eq!(label(&service.ready().await.unwrap().call(true).await), "open");
     assert_eq!(calls.len(), 4);
 
     clock.advance(seconds(30));
     let probe = service.ready().await.unwrap().call(true);
-    assert_eq!(word(&service.ready().await.unwrap().call(true).await), "open");
+    assert_eq!(label(&service.ready().await.unwrap().call(true).await), "open");
     drop(probe);
-    assert_eq!(word(&service.ready().await.unwrap().call(true).await), "done");
-    assert_eq!((breaker.state(), calls.recv().await), (State::Closed, Some(false)));
+    assert_eq!(label(&service.ready().await.unwrap().call(true).await), "done");
+    assert_eq!((breaker.state(), calls.recv().await), (BreakerState::Closed, Some(false)));
 }
 
 #[tokio::test]
@@ -196,10 +201,10 @@ async fn a_service_that_does_not_become_ready_counts() {
     struct Unconnected;
     impl Service<()> for Unconnected {
         type Response = &'static str;
-        type Error = Fault;
-        type Future = std::future::Ready<Said>;
+        type Error = CallError;
+        type Future = std::future::Ready<CallResult>;
 
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
             Poll::Ready(err("no connection", BUSY).map(drop))
         }
 
@@ -212,7 +217,7 @@ async fn a_service_that_does_not_become_ready_counts() {
     for _ in 0..4 {
         service.ready().await.map(drop).unwrap_err();
     }
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[tokio::test]
@@ -229,10 +234,10 @@ async fn settings_out_of_range_still_make_a_breaker() {
     let clock = clock();
     let breaker = Breaker::new("peer", settings, clock.clock());
     calls(&breaker, 1, err("lost", LOST)).await.unwrap_err();
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
     clock.advance(seconds(3_155_760_000));
     calls(&breaker, 1, ok("done")).await.unwrap();
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use tokio::{
 };
 use tower::{Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 
-use super::{Fault, Peer, Said, ok, outcome, seconds, word};
+use super::{CallError, CallResult, Peer, label, ok, outcome, seconds};
 
-fn forever(bulkhead: &Bulkhead) -> std::pin::Pin<Box<dyn Future<Output = Said> + Send>> {
+fn forever(bulkhead: &Bulkhead) -> std::pin::Pin<Box<dyn Future<Output = CallResult> + Send>> {
     let bulkhead = bulkhead.clone();
-    Box::pin(async move { bulkhead.run(pending::<Said>()).await })
+    Box::pin(async move { bulkhead.run(pending::<CallResult>()).await })
 }
 
 #[tokio::test(start_paused = true)]
@@ -25,32 +25,32 @@ async fn so_many_run_so_many_wait_and_the_rest_is_refused() {
     assert_eq!((bulkhead.running(), bulkhead.waiting()), (2, 1));
 
     let began = Instant::now();
-    let refused: Said = bulkhead.run(async { panic!("it is not polled") }).await;
-    assert_eq!(refused, Err(Fault::Policy(Error::Full { name: "exports".into(), waiting: 1 })));
+    let refused: CallResult = bulkhead.run(async { panic!("it is not polled") }).await;
+    assert_eq!(refused, Err(CallError::Policy(Error::QueueFull { name: "exports".into(), waiting: 1 })));
     assert_eq!((outcome(&refused), began.elapsed()), (Outcome::Failed, seconds(0)));
     assert!(refused.unwrap_err().class().is_transient());
 
     let refused = third.await;
-    assert_eq!(refused, Err(Fault::Policy(Error::NoPlace { name: "exports".into(), waited: seconds(5) })));
+    assert_eq!(refused, Err(CallError::Policy(Error::PermitTimeout { name: "exports".into(), waited: seconds(5) })));
     assert_eq!((outcome(&refused), began.elapsed().as_secs()), (Outcome::Failed, 5));
     assert_eq!((bulkhead.running(), bulkhead.waiting()), (2, 0));
 
     // A dropped call releases its permit.
     drop(first);
-    assert_eq!(word(&bulkhead.run(async { ok("done") }).await), "done");
+    assert_eq!(label(&bulkhead.run(async { ok("done") }).await), "done");
     assert_eq!(bulkhead.running(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_come_in_order_and_those_who_leave_make_room() {
     let bulkhead = Bulkhead::new("exports", 1).queue(2, seconds(60));
-    let held = bulkhead.enter().await.unwrap();
-    let (mut leaves, mut stays) = (Box::pin(bulkhead.enter()), Box::pin(bulkhead.enter()));
+    let held = bulkhead.acquire().await.unwrap();
+    let (mut leaves, mut stays) = (Box::pin(bulkhead.acquire()), Box::pin(bulkhead.acquire()));
     assert!(poll!(&mut leaves).is_pending() && poll!(&mut stays).is_pending());
-    assert!(matches!(bulkhead.enter().await, Err(Error::Full { .. })));
+    assert!(matches!(bulkhead.acquire().await, Err(Error::QueueFull { .. })));
 
     drop(leaves);
-    let mut late = Box::pin(bulkhead.enter());
+    let mut late = Box::pin(bulkhead.acquire());
     assert!(poll!(&mut late).is_pending(), "it took the room of the one that left");
     drop(held);
     let next = timeout(seconds(1), &mut stays).await.unwrap().unwrap();
@@ -74,7 +74,7 @@ async fn as_a_layer_never_more_run_than_there_are_places() {
     }));
     let calls = (0..200).map(|_| tokio::spawn(service.clone().oneshot(())));
     for said in futures_util::future::join_all(calls).await {
-        assert_eq!(word(&said.unwrap()), "done");
+        assert_eq!(label(&said.unwrap()), "done");
     }
     assert_eq!((bulkhead.running(), bulkhead.waiting()), (0, 0));
 }
@@ -84,22 +84,22 @@ async fn as_a_layer_it_calls_the_service_that_was_ready() {
     let bulkhead = Bulkhead::new("exports", 1).queue(1, seconds(60));
     let peer = Peer::new([ok("done")]);
     let mut service = ServiceBuilder::new().layer(bulkhead.clone()).service(peer.service());
-    let place = bulkhead.enter().await.unwrap();
+    let place = bulkhead.acquire().await.unwrap();
     let mut waiting = Box::pin(service.ready().await.unwrap().call(()));
     assert!(poll!(&mut waiting).is_pending());
     assert_eq!(peer.calls(), 0);
     drop(place);
-    assert_eq!((word(&waiting.await), peer.calls(), bulkhead.running()), ("done", 1, 0));
+    assert_eq!((label(&waiting.await), peer.calls(), bulkhead.running()), ("done", 1, 0));
 }
 
 #[tokio::test]
 async fn as_a_layer_it_refuses_too() {
     let mut service = ServiceBuilder::new()
         .layer(Bulkhead::new("exports", 0))
-        .service(service_fn(|()| async { pending::<Said>().await }));
+        .service(service_fn(|()| async { pending::<CallResult>().await }));
     // `call` acquires the permit, and there is always at least one.
     let running = service.ready().await.unwrap().call(());
-    assert_eq!(word(&service.ready().await.unwrap().call(()).await), "full");
+    assert_eq!(label(&service.ready().await.unwrap().call(()).await), "full");
     drop(running);
     let mut next = Box::pin(service.ready().await.unwrap().call(()));
     assert!(poll!(&mut next).is_pending());

@@ -1,17 +1,17 @@
 //! Tests of the fallback.
 
-use omnistack_core::resilience::{Fallback, Repeat};
+use omnistack_core::resilience::{Fallback, RetrySafety};
 use tower::{ServiceBuilder, ServiceExt as _};
 
-use super::{BUSY, DECLINED, LOST, Peer, Said, err, ok, word};
+use super::{BUSY, CallResult, DECLINED, LOST, Peer, err, label, ok};
 
 #[tokio::test]
 async fn the_other_is_asked_when_the_first_failed_for_certain() {
-    use Repeat::{Idempotent, Never, ReadOnly};
+    use RetrySafety::{Idempotent, Never, ReadOnly};
     let all = Fallback::new();
     let transient = Fallback::new().only_transient();
     let (busy, declined, lost) = (|| err("busy", BUSY), || err("declined", DECLINED), || err("lost", LOST));
-    let cases: Vec<(&str, Fallback, Said, Said, Repeat, &str, usize)> = vec![
+    let cases: Vec<(&str, Fallback, CallResult, CallResult, RetrySafety, &str, usize)> = vec![
         ("a success", all, ok("done"), ok("other"), ReadOnly, "done", 0),
         ("a failure that may pass", all, busy(), ok("other"), Never, "other", 1),
         ("a failure for good", all, declined(), ok("other"), Never, "other", 1),
@@ -29,15 +29,15 @@ async fn the_other_is_asked_when_the_first_failed_for_certain() {
     for (name, fallback, first, second, repeat, expected, calls) in cases {
         let other = Peer::new([second]);
         let said = fallback.repeating(repeat).run(async { first.clone() }, || other.call()).await;
-        assert_eq!((word(&said), other.calls()), (expected, calls), "{name}");
+        assert_eq!((label(&said), other.calls()), (expected, calls), "{name}");
         if repeat == Never {
             let said = fallback.run(async { first.clone() }, || other.call()).await;
-            assert_eq!((word(&said), other.calls()), (expected, calls * 2), "{name}, by itself");
+            assert_eq!((label(&said), other.calls()), (expected, calls * 2), "{name}, by itself");
         }
 
         let asked = other.calls();
         let layer = fallback.by_request(move |(): &()| repeat).to(other.service());
         let said = ServiceBuilder::new().layer(layer).service(Peer::new([first]).service()).oneshot(()).await;
-        assert_eq!((word(&said), other.calls() - asked), (expected, calls), "{name}, as a layer");
+        assert_eq!((label(&said), other.calls() - asked), (expected, calls), "{name}, as a layer");
     }
 }

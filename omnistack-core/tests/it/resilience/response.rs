@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io, time::Duration};
 use http::{HeaderMap, StatusCode};
 use omnistack_core::{
     http::Error as HttpError,
-    resilience::{CallError, Class, Classify as _, Error, Outcome, Repeat},
+    resilience::{CallError, Classification, Classify as _, Error, Outcome, RetrySafety},
 };
 
 use super::seconds;
@@ -22,9 +22,9 @@ fn a_status_says_what_became_of_the_request() {
     let now = "2030-01-01T00:00:00Z".parse().unwrap();
     for (statuses, outcome, retryable) in cases {
         for status in statuses {
-            let class = Class::of_response(StatusCode::from_u16(*status).unwrap(), &HeaderMap::new(), now);
-            assert_eq!((class.outcome(), class.may_repeat(Repeat::Idempotent)), (outcome, retryable), "{status}");
-            assert_eq!(class.may_repeat(Repeat::Never), retryable && outcome == Failed, "{status}");
+            let class = Classification::from_response(StatusCode::from_u16(*status).unwrap(), &HeaderMap::new(), now);
+            assert_eq!((class.outcome(), class.may_retry(RetrySafety::Idempotent)), (outcome, retryable), "{status}");
+            assert_eq!(class.may_retry(RetrySafety::Never), retryable && outcome == Failed, "{status}");
         }
     }
 }
@@ -48,8 +48,8 @@ fn retry_after_is_a_number_or_a_date() {
     for (text, expected) in cases {
         let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, text.parse().unwrap())]);
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
-            let class = Class::of_response(status, &headers, "2030-01-01T00:00:00Z".parse().unwrap());
-            assert_eq!(class.wait(), expected.map(seconds), "`{text}`");
+            let class = Classification::from_response(status, &headers, "2030-01-01T00:00:00Z".parse().unwrap());
+            assert_eq!(class.retry_delay(), expected.map(seconds), "`{text}`");
         }
     }
 }
@@ -64,8 +64,8 @@ fn errors() -> [(Error, Outcome, bool, u16); 4] {
             true,
             503,
         ),
-        (Error::Full { name: name(), waiting: 7 }, Outcome::Failed, true, 503),
-        (Error::NoPlace { name: name(), waited: seconds(1) }, Outcome::Failed, true, 503),
+        (Error::QueueFull { name: name(), waiting: 7 }, Outcome::Failed, true, 503),
+        (Error::PermitTimeout { name: name(), waited: seconds(1) }, Outcome::Failed, true, 503),
     ]
 }
 
@@ -88,5 +88,5 @@ fn an_error_keeps_its_meaning_on_its_way() {
         assert_eq!(HttpError::from(error).status().as_u16(), status);
     }
     let other: Box<dyn StdError + Send + Sync> = "no idea".into();
-    assert_eq!(other.class(), Class::unknown());
+    assert_eq!(other.class(), Classification::unknown());
 }

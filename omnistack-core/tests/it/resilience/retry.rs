@@ -5,11 +5,11 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use omnistack_core::resilience::{Budget, Class, Error, Jitter, Outcome, Repeat, Retry};
+use omnistack_core::resilience::{Classification, Error, Jitter, Outcome, Retry, RetryBudget, RetrySafety};
 use tokio::time::Instant;
 use tower::{Service as _, ServiceBuilder, ServiceExt as _};
 
-use super::{BUSY, DECLINED, Fault, LOST, Lines, Peer, Said, err, ok, outcome, seconds, word};
+use super::{BUSY, CallError, CallResult, DECLINED, LOST, Peer, ResilienceLog, err, label, ok, outcome, seconds};
 
 fn retry() -> Retry {
     Retry::new(3, seconds(60)).delays(seconds(1), seconds(5)).jitter(Jitter::none())
@@ -17,9 +17,9 @@ fn retry() -> Retry {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_have_happened_is_repeated_only_when_the_caller_says_so() {
-    use Repeat::{Idempotent, Never, ReadOnly};
+    use RetrySafety::{Idempotent, Never, ReadOnly};
     let (busy, declined, lost) = (|| err("busy", BUSY), || err("declined", DECLINED), || err("lost", LOST));
-    let cases: Vec<(&str, Vec<Said>, Repeat, usize, &str)> = vec![
+    let cases: Vec<(&str, Vec<CallResult>, RetrySafety, usize, &str)> = vec![
         ("a success is final", vec![ok("done")], Idempotent, 1, "done"),
         ("a failure that may pass", vec![busy(), ok("done")], Never, 2, "done"),
         ("a failure for good", vec![declined(), ok("done")], Idempotent, 1, "declined"),
@@ -28,7 +28,7 @@ async fn what_may_have_happened_is_repeated_only_when_the_caller_says_so() {
         ("also after a failure", vec![busy(), lost(), ok("twice")], Never, 2, "lost"),
         ("twice is once", vec![lost(), ok("done")], Idempotent, 2, "done"),
         ("nothing is changed", vec![lost(), ok("done")], ReadOnly, 2, "done"),
-        ("it would not help", vec![err("garbled", Class::unknown()), ok("done")], Idempotent, 1, "garbled"),
+        ("it would not help", vec![err("garbled", Classification::unknown()), ok("done")], Idempotent, 1, "garbled"),
         ("what may have happened has not failed", vec![lost(), busy()], Idempotent, 3, "lost"),
         ("not even for good", vec![lost(), declined()], Idempotent, 2, "lost"),
         ("nor before", vec![busy(), lost(), declined()], Idempotent, 3, "lost"),
@@ -39,20 +39,20 @@ async fn what_may_have_happened_is_repeated_only_when_the_caller_says_so() {
     for (name, answers, repeat, calls, expected) in cases {
         let peer = Peer::new(answers.clone());
         let said = retry().repeating(repeat).run(|| peer.call()).await;
-        assert_eq!((word(&said), peer.calls()), (expected, calls), "{name}");
+        assert_eq!((label(&said), peer.calls()), (expected, calls), "{name}");
 
         // The same with the layer.
         let peer = Peer::new(answers);
         let said = ServiceBuilder::new().layer(retry().repeating(repeat)).service(peer.service()).oneshot(()).await;
-        assert_eq!((word(&said), peer.calls()), (expected, calls), "{name}, as a layer");
+        assert_eq!((label(&said), peer.calls()), (expected, calls), "{name}, as a layer");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_by_itself_repeats_nothing_unknown() {
     let peer = Peer::new([err("lost", LOST)]);
-    assert_eq!(word(&retry().run(|| peer.call()).await), "lost");
-    assert_eq!(word(&ServiceBuilder::new().layer(retry()).service(peer.service()).oneshot(()).await), "lost");
+    assert_eq!(label(&retry().run(|| peer.call()).await), "lost");
+    assert_eq!(label(&ServiceBuilder::new().layer(retry()).service(peer.service()).oneshot(()).await), "lost");
     assert_eq!(peer.calls(), 2, "one each");
 }
 
@@ -69,14 +69,14 @@ async fn each_request_of_a_layer_says_whether_it_may_be_made_twice() {
     ];
     for (method, key, calls) in cases {
         let peer = Peer::new([err("lost", LOST)]);
-        let layer = retry().by_request(Repeat::of_request);
+        let layer = retry().by_request(RetrySafety::from_request);
         let mut service = ServiceBuilder::new().layer(layer).service(peer.service());
         let mut request = http::Request::builder().method(method);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
         let said = service.ready().await.unwrap().call(request.body(()).unwrap()).await;
-        assert_eq!((word(&said), peer.calls()), ("lost", calls), "{method} {key:?}");
+        assert_eq!((label(&said), peer.calls()), ("lost", calls), "{method} {key:?}");
     }
 }
 
@@ -89,9 +89,9 @@ async fn delays_double_up_to_a_limit_and_a_random_share_is_waited() {
         peer.waits()
     };
     assert_eq!(waits(Jitter::none()).await, [1_000, 2_000, 4_000, 5_000, 5_000]);
-    assert_eq!(waits(Jitter::by(|| 0.5)).await, [500, 1_000, 2_000, 2_500, 2_500]);
-    assert_eq!(waits(Jitter::by(|| f64::NAN)).await, [1_000, 2_000, 4_000, 5_000, 5_000]);
-    assert_eq!(waits(Jitter::by(|| -7.0)).await, [0, 0, 0, 0, 0]);
+    assert_eq!(waits(Jitter::from_fn(|| 0.5)).await, [500, 1_000, 2_000, 2_500, 2_500]);
+    assert_eq!(waits(Jitter::from_fn(|| f64::NAN)).await, [1_000, 2_000, 4_000, 5_000, 5_000]);
+    assert_eq!(waits(Jitter::from_fn(|| -7.0)).await, [0, 0, 0, 0, 0]);
 
     let seeded = waits(Jitter::seeded(7)).await;
     assert_eq!(seeded, waits(Jitter::seeded(7)).await, "a seed repeats itself");
@@ -107,12 +107,12 @@ async fn delays_double_up_to_a_limit_and_a_random_share_is_waited() {
 async fn it_waits_as_long_as_the_peer_asks_and_not_past_the_deadline() {
     let told = |wait| err("busy", BUSY.retry_after(seconds(wait)));
     let peer = Peer::new([told(7), ok("done")]);
-    assert_eq!(word(&retry().run(|| peer.call()).await), "done");
+    assert_eq!(label(&retry().run(|| peer.call()).await), "done");
     assert_eq!(peer.waits(), [8_000], "what the peer asks, and the backoff");
 
     let began = Instant::now();
     let peer = Peer::new([told(60), ok("done")]);
-    assert_eq!(word(&retry().run(|| peer.call()).await), "busy");
+    assert_eq!(label(&retry().run(|| peer.call()).await), "busy");
     assert_eq!(began.elapsed(), seconds(0), "it does not wait for a deadline it can't meet");
 
     // Delays of 1, 2 and 4 seconds fit into the deadline, 5 more do not.
@@ -124,32 +124,32 @@ async fn it_waits_as_long_as_the_peer_asks_and_not_past_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_cuts_an_attempt_and_its_outcome_is_unknown() {
-    let (lines, _guard) = Lines::keep();
+    let (lines, _guard) = ResilienceLog::keep();
     let began = Instant::now();
-    let said: Said = retry().run(pending).await;
+    let said: CallResult = retry().run(pending).await;
     assert!(lines.take()[0].contains(r#"outcome="unknown""#));
-    assert_eq!(said, Err(Fault::Policy(Error::Timeout { after: seconds(60) })));
+    assert_eq!(said, Err(CallError::Policy(Error::Timeout { after: seconds(60) })));
     assert_eq!((outcome(&said), began.elapsed().as_secs()), (Outcome::Unknown, 60));
 
     // The classifier can't turn a timeout into a retryable failure.
     let calls = AtomicU32::new(0);
-    let said: Said = retry()
-        .classify(|_: Result<&&str, &Fault>| BUSY)
+    let said: CallResult = retry()
+        .classify(|_: Result<&&str, &CallError>| BUSY)
         .run(|| {
             calls.fetch_add(1, Ordering::SeqCst);
             pending()
         })
         .await;
-    assert_eq!((word(&said), calls.load(Ordering::SeqCst)), ("timeout", 1));
+    assert_eq!((label(&said), calls.load(Ordering::SeqCst)), ("timeout", 1));
 
     // With a deadline of zero, one attempt is polled once.
     let peer = Peer::new([ok("done")]);
-    assert_eq!(word(&Retry::new(0, seconds(0)).run(|| peer.call()).await), "done");
+    assert_eq!(label(&Retry::new(0, seconds(0)).run(|| peer.call()).await), "done");
 }
 
 #[tokio::test(start_paused = true)]
 async fn retries_are_a_share_of_calls() {
-    let budget = Budget::new(2, 0.5);
+    let budget = RetryBudget::new(2, 0.5);
     let peer = Peer::new([err("busy", BUSY)]);
     let (one, other) = (retry().budget(budget.clone()), retry().budget(budget.clone()));
     let mut attempts = Vec::new();
@@ -162,7 +162,7 @@ async fn retries_are_a_share_of_calls() {
     assert_eq!(attempts, [3, 1, 2, 1, 2, 1, 2, 1], "the two in the bucket, then one for every two calls");
 
     // An outage during which all calls run at once.
-    let budget = Budget::new(10, 0.1);
+    let budget = RetryBudget::new(10, 0.1);
     let retry = retry().budget(budget.clone());
     let peer = Peer::new([err("busy", BUSY)]);
     let calls = (0..1_000).map(|_| {
@@ -174,7 +174,7 @@ async fn retries_are_a_share_of_calls() {
     assert_eq!((peer.calls(), budget.left()), (1_000 + 10 + 99, 0));
 
     // A call without retries costs no budget.
-    let budget = Budget::new(1, 0.0);
+    let budget = RetryBudget::new(1, 0.0);
     let peer = Peer::new([err("declined", DECLINED)]);
     retry.budget(budget.clone()).run(|| peer.call()).await.unwrap_err();
     assert_eq!(budget.left(), 1);
@@ -183,17 +183,17 @@ async fn retries_are_a_share_of_calls() {
 #[tokio::test(start_paused = true)]
 async fn answers_can_be_judged_by_a_closure() {
     let peer = Peer::new([ok("pending"), ok("pending"), ok("done")]);
-    let unfinished = retry().classify(|said: Result<&&str, &Fault>| match said {
+    let unfinished = retry().classify(|said: Result<&&str, &CallError>| match said {
         Ok(&"pending") => BUSY,
-        _ => Class::success(),
+        _ => Classification::success(),
     });
-    assert_eq!(word(&unfinished.run(|| peer.call()).await), "done");
+    assert_eq!(label(&unfinished.run(|| peer.call()).await), "done");
     assert_eq!(peer.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_attempt_is_logged() {
-    let (lines, _guard) = Lines::keep();
+    let (lines, _guard) = ResilienceLog::keep();
     let peer = Peer::new([err("busy", BUSY), ok("done")]);
     retry().run(|| peer.call()).await.unwrap();
     assert_eq!(
@@ -203,12 +203,12 @@ async fn each_attempt_is_logged() {
             r#"DEBUG the attempt ended and is not retried attempt=2 outcome="success" reason="it succeeded""#,
         ]
     );
-    let reasons: [(&str, Retry, Class); 5] = [
+    let reasons: [(&str, Retry, Classification); 5] = [
         ("trying again would not help", retry(), DECLINED),
         ("the outcome is unknown", retry(), LOST),
         ("no attempts are left", Retry::new(1, seconds(1)), BUSY),
         ("the deadline is too near", retry(), BUSY.retry_after(seconds(60))),
-        ("the retry budget is spent", retry().budget(Budget::new(0, 0.0)), BUSY),
+        ("the retry budget is spent", retry().budget(RetryBudget::new(0, 0.0)), BUSY),
     ];
     for (reason, retry, class) in reasons {
         retry.run(|| async move { err("no", class) }).await.unwrap_err();

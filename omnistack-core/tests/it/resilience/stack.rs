@@ -7,12 +7,14 @@ use std::sync::{
 
 use omnistack_core::{
     clock::{Clock, MockClock},
-    resilience::{Breaker, BreakerSettings, Bulkhead, Classify as _, Fallback, Jitter, Outcome, Retry, State, Timeout},
+    resilience::{
+        Breaker, BreakerSettings, BreakerState, Bulkhead, Classify as _, Fallback, Jitter, Outcome, Retry, Timeout,
+    },
 };
 use tokio::time::Instant;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, service_fn};
 
-use super::{BUSY, LOST, Peer, Said, err, ok, outcome, seconds, word};
+use super::{BUSY, CallResult, LOST, Peer, err, label, ok, outcome, seconds};
 
 fn retry() -> Retry {
     Retry::new(3, seconds(100)).delays(seconds(1), seconds(5)).jitter(Jitter::none())
@@ -36,9 +38,9 @@ async fn a_retry_waits_until_the_breaker_lets_it_through() {
     moves.abort();
     // The first attempt fails as busy. After 1 second the breaker rejects the second, for some 29 more seconds. Then
     // 2 seconds of backoff follow.
-    assert_eq!((word(&said), peer.calls()), ("done", 2));
+    assert_eq!((label(&said), peer.calls()), ("done", 2));
     assert!((31..=33).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,7 +50,7 @@ async fn an_attempt_that_may_have_happened_is_not_forgotten_behind_an_open_break
     let (first, second) = (Peer::new([err("lost", LOST)]), Peer::new([ok("charged twice")]));
     let said = Fallback::new().run(retry().idempotent().run(|| breaker.run(first.call())), || second.call()).await;
     // The breaker rejected the second attempt, so it was not sent. The first one was.
-    assert_eq!((word(&said), outcome(&said)), ("lost", Outcome::Unknown));
+    assert_eq!((label(&said), outcome(&said)), ("lost", Outcome::Unknown));
     assert_eq!((first.calls(), second.calls()), (1, 0));
 }
 
@@ -84,10 +86,10 @@ async fn a_full_bulkhead_does_not_open_the_breaker() {
     let settings = BreakerSettings { minimum_calls: 1, ..BreakerSettings::default() };
     let breaker = Breaker::new("peer", settings, Clock::system());
     let bulkhead = Bulkhead::new("peer", 1).queue(1, seconds(1));
-    let held = bulkhead.enter().await.unwrap();
-    let refused: Said = breaker.run(bulkhead.run(async { ok("done") })).await;
-    assert_eq!(word(&refused), "no place");
-    assert!(refused.unwrap_err().class().is_refused());
-    assert_eq!(breaker.state(), State::Closed);
+    let held = bulkhead.acquire().await.unwrap();
+    let refused: CallResult = breaker.run(bulkhead.run(async { ok("done") })).await;
+    assert_eq!(label(&refused), "no place");
+    assert!(refused.unwrap_err().class().is_rejected_locally());
+    assert_eq!(breaker.state(), BreakerState::Closed);
     drop(held);
 }

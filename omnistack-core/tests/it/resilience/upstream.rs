@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use omnistack_core::{
     clock::{Clock, MockClock},
     resilience::{
-        Breaker, BreakerSettings, CallError, Class, Classify, Fallback, Jitter, Outcome, Repeat, Retry, State, Timeout,
+        Breaker, BreakerSettings, BreakerState, CallError, Classification, Classify, Fallback, Jitter, Outcome, Retry,
+        RetrySafety, Timeout,
     },
 };
-use omnistack_testkit::upstream::{ClosedPort, Reply, Upstream};
+use omnistack_testkit::upstream::{ClosedPort, MockResponse, MockServer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -28,14 +29,14 @@ enum ChargeError {
     /// The connection was lost after the request was sent.
     Lost,
     /// A response that is not a success.
-    Status(Class),
+    Status(Classification),
 }
 
 impl Classify for ChargeError {
-    fn class(&self) -> Class {
+    fn class(&self) -> Classification {
         match self {
-            Self::Connect => Class::failed().retryable(),
-            Self::Lost => Class::unknown().retryable(),
+            Self::Connect => Classification::failed().retryable(),
+            Self::Lost => Classification::unknown().retryable(),
             Self::Status(class) => *class,
         }
     }
@@ -62,7 +63,8 @@ async fn exchange(stream: &mut TcpStream) -> io::Result<Charged> {
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()));
-    let class = Class::of_response(status, &headers.collect::<HeaderMap>(), "2030-01-01T00:00:00Z".parse().unwrap());
+    let class =
+        Classification::from_response(status, &headers.collect::<HeaderMap>(), "2030-01-01T00:00:00Z".parse().unwrap());
     Ok(match class.outcome() {
         Outcome::Success => Ok(status.as_u16()),
         _ => Err(CallError::Call(ChargeError::Status(class))),
@@ -80,29 +82,29 @@ fn retry() -> Retry {
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_again_and_what_is_sent_elsewhere_follows_from_what_happened() {
     use Outcome::{Success, Unknown};
-    let declined = || Reply::status(402);
-    let down = || Reply::status(503).header("retry-after", "7");
-    let busy = || Reply::status(429).header("retry-after", "7");
+    let declined = || MockResponse::status(402);
+    let down = || MockResponse::status(503).header("retry-after", "7");
+    let busy = || MockResponse::status(429).header("retry-after", "7");
     // The first provider's behaviour, the call's retry safety, the result of the charge, the number of requests to
     // each provider, and the seconds it took.
     let cases = [
-        ("it charges", Reply::status(201), Repeat::Never, Success, 1, 0, 0),
-        ("declined", declined(), Repeat::Never, Success, 1, 1, 0),
-        ("busy", busy(), Repeat::Never, Success, 3, 1, 7 + 1 + 7 + 2),
-        ("down", down(), Repeat::Never, Unknown, 1, 0, 0),
-        ("down, with a key", down(), Repeat::Idempotent, Unknown, 3, 0, 7 + 1 + 7 + 2),
-        ("it hangs", Reply::hang(), Repeat::Never, Unknown, 1, 0, 2),
-        ("it hangs, with a key", Reply::hang(), Repeat::Idempotent, Unknown, 3, 0, 2 + 1 + 2 + 2 + 2),
-        ("it resets", Reply::reset(), Repeat::Never, Unknown, 1, 0, 0),
-        ("it resets, with a key", Reply::reset(), Repeat::Idempotent, Unknown, 3, 0, 1 + 2),
-        ("it closes", Reply::raw(""), Repeat::Never, Unknown, 1, 0, 0),
-        ("it is too slow", Reply::status(201).delay(seconds(3)), Repeat::Never, Unknown, 1, 0, 2),
-        ("it is slow", Reply::status(201).delay(seconds(1)), Repeat::Never, Success, 1, 0, 1),
+        ("it charges", MockResponse::status(201), RetrySafety::Never, Success, 1, 0, 0),
+        ("declined", declined(), RetrySafety::Never, Success, 1, 1, 0),
+        ("busy", busy(), RetrySafety::Never, Success, 3, 1, 7 + 1 + 7 + 2),
+        ("down", down(), RetrySafety::Never, Unknown, 1, 0, 0),
+        ("down, with a key", down(), RetrySafety::Idempotent, Unknown, 3, 0, 7 + 1 + 7 + 2),
+        ("it hangs", MockResponse::hang(), RetrySafety::Never, Unknown, 1, 0, 2),
+        ("it hangs, with a key", MockResponse::hang(), RetrySafety::Idempotent, Unknown, 3, 0, 2 + 1 + 2 + 2 + 2),
+        ("it resets", MockResponse::reset(), RetrySafety::Never, Unknown, 1, 0, 0),
+        ("it resets, with a key", MockResponse::reset(), RetrySafety::Idempotent, Unknown, 3, 0, 1 + 2),
+        ("it closes", MockResponse::raw(""), RetrySafety::Never, Unknown, 1, 0, 0),
+        ("it is too slow", MockResponse::status(201).delay(seconds(3)), RetrySafety::Never, Unknown, 1, 0, 2),
+        ("it is slow", MockResponse::status(201).delay(seconds(1)), RetrySafety::Never, Success, 1, 0, 1),
     ];
     for (name, reply, repeat, expected, first_requests, second_requests, took) in cases {
-        let (first, second) = (Upstream::start().await, Upstream::start().await);
+        let (first, second) = (MockServer::start().await, MockServer::start().await);
         first.expect("POST", "/charges").times(first_requests).reply(reply);
-        second.expect("POST", "/charges").times(second_requests).reply(Reply::status(201));
+        second.expect("POST", "/charges").times(second_requests).reply(MockResponse::status(201));
 
         let began = Instant::now();
         let timeout = Timeout::new(seconds(2));
@@ -119,7 +121,7 @@ async fn what_is_sent_again_and_what_is_sent_elsewhere_follows_from_what_happene
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_is_not_there_has_charged_nothing() {
-    let (first, second) = (ClosedPort::reserve(), Upstream::script([Reply::status(201)]).await);
+    let (first, second) = (ClosedPort::reserve(), MockServer::script([MockResponse::status(201)]).await);
     let charged = retry().run(|| charge(first.address())).await;
     assert_eq!(outcome(&charged), Outcome::Failed);
     let charged = Fallback::new().run(async { charged }, || charge(second.address())).await;
@@ -132,29 +134,30 @@ async fn a_provider_that_hangs_is_left_alone_until_it_answers() {
     let settings = BreakerSettings { minimum_calls: 3, open_for: seconds(30), ..BreakerSettings::default() };
     let breaker = Breaker::new("payments", settings, clock.clock());
     let timeout = Timeout::new(seconds(2));
-    let upstream = Upstream::start().await;
-    upstream.expect_any().times(3).reply(Reply::hang());
-    upstream.expect_any().times(1).reply(Reply::status(201));
+    let upstream = MockServer::start().await;
+    upstream.expect_any().times(3).reply(MockResponse::hang());
+    upstream.expect_any().times(1).reply(MockResponse::status(201));
 
     let call = || breaker.run(timeout.run(charge(upstream.address())));
     for _ in 0..3 {
         assert_eq!(outcome(&call().await), Outcome::Unknown);
     }
     // The abandoned calls have closed their connections.
-    upstream.abandoned(3).await;
+    upstream.wait_for_abandoned(3).await;
     for _ in 0..20 {
         assert_eq!(outcome(&call().await), Outcome::Failed);
     }
-    assert_eq!((breaker.state(), upstream.requests().len()), (State::Open, 3));
+    assert_eq!((breaker.state(), upstream.requests().len()), (BreakerState::Open, 3));
     clock.advance(seconds(30));
     assert_eq!(call().await.unwrap(), 201);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 /// The same with real time.
 #[tokio::test]
 async fn it_works_in_real_time() {
-    let upstream = Upstream::script([Reply::reset(), Reply::status(503), Reply::status(201)]).await;
+    let upstream =
+        MockServer::script([MockResponse::reset(), MockResponse::status(503), MockResponse::status(201)]).await;
     let breaker = Breaker::new("payments", BreakerSettings::default(), Clock::system());
     let retry = Retry::new(3, seconds(30)).delays(std::time::Duration::from_millis(1), seconds(1)).idempotent();
     let timeout = Timeout::new(seconds(10));

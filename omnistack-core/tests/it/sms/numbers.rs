@@ -1,6 +1,6 @@
 //! Tests of phone numbers and message segments.
 
-use omnistack_core::sms::{PhoneNumber, PhoneNumberError, SmsEncoding, SmsInvalid, SmsSegments};
+use omnistack_core::sms::{InvalidSms, PhoneNumber, PhoneNumberError, SmsEncoding, SmsSegments};
 
 use super::message;
 
@@ -67,6 +67,6 @@ fn parts_are_counted_as_networks_count_them() {
 #[test]
 fn a_message_has_so_many_parts_and_no_more() {
     assert_eq!(message(&"a".repeat(612)).check(4), Ok(()));
-    assert_eq!(message(&"a".repeat(613)).check(4), Err(SmsInvalid::TooLong { count: 5, limit: 4 }));
-    assert_eq!(message(&"a".repeat(1531)).check(99), Err(SmsInvalid::TooLong { count: 11, limit: 10 }));
+    assert_eq!(message(&"a".repeat(613)).check(4), Err(InvalidSms::TooLong { count: 5, limit: 4 }));
+    assert_eq!(message(&"a".repeat(1531)).check(99), Err(InvalidSms::TooLong { count: 11, limit: 10 }));
 }

@@ -14,7 +14,7 @@ const LIST: &str = "/api/v1/admin/sms/suppressions";
 on_each_database! {
     async fn operators_add_list_and_remove_with_a_record(database: TestDatabase) {
         let (app, ..) = scripted(database, |app| app.with(SmsApi)).await;
-        let admin = app.admin();
+        let admin = app.operator();
         for (number, status) in [("+49 170 1234567", 201), ("+491701234567", 200), ("+14158675309", 201), ("+442079460018", 201)] {
             let answer = admin.post(LIST, json!({ "number": number, "detail": "asked by phone" })).await.expect(status).json();
             assert_eq!(answer["reason"], "manual");
@@ -35,7 +35,7 @@ on_each_database! {
         }
         app.anonymous().get(LIST).await.expect(401);
         app.user().get(LIST).await.expect(403);
-        let log: AuditStore = app.app().ctx().get().unwrap();
+        let log: AuditStore = app.app().context().get().unwrap();
         let entries = log.list(&AuditFilter::all_chains().action("sms."), 20, None).await.unwrap().items;
         let actions: Vec<_> = entries.iter().map(|entry| entry.action.as_str()).collect();
         assert_eq!(actions, ["sms.number_released", "sms.number_suppressed", "sms.number_suppressed", "sms.number_suppressed"]);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use omnistack_core::{
     id::Id,
-    sms::{ForgetSms, SmsErrorKind, SmsOutboxError, SmsReason, SmsState, SmsSuppressions},
+    sms::{PurgeSms, SmsErrorKind, SmsOutboxError, SmsState, SmsSuppressionReason, SmsSuppressions},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{Answer, TO, message, scripted};
+use super::{SmsSendResult, TO, message, scripted};
 
 on_each_database! {
     async fn a_message_is_sent_when_its_transaction_commits(database: TestDatabase) {
@@ -34,7 +34,7 @@ on_each_database! {
 
     async fn what_was_certainly_not_taken_is_tried_again(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::Fail(SmsErrorKind::Unavailable), Answer::Fail(SmsErrorKind::Configuration), Answer::RateLimited(60)]);
+        provider.then([SmsSendResult::Fail(SmsErrorKind::Unavailable), SmsSendResult::Fail(SmsErrorKind::Configuration), SmsSendResult::RateLimited(60)]);
         let id = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
         for (wait, offered) in [(7, 2), (13, 3), (59, 3), (2, 4), (3600, 4)] {
@@ -47,7 +47,7 @@ on_each_database! {
 
     async fn what_nobody_takes_is_given_up(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app.set("SMS_GIVE_UP_AFTER", "1h")).await;
-        provider.then([Answer::Fail(SmsErrorKind::Unavailable); 100]);
+        provider.then([SmsSendResult::Fail(SmsErrorKind::Unavailable); 100]);
         let id = outbox.send(&message("Hello")).await.unwrap();
         for _ in 0..10 {
             app.run_jobs().await;
@@ -61,7 +61,7 @@ on_each_database! {
 
     async fn what_may_have_been_taken_is_not_sent_again(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::Fail(SmsErrorKind::Unknown)]);
+        provider.then([SmsSendResult::Fail(SmsErrorKind::Unknown)]);
         let id = outbox.send(&message("Hello")).await.unwrap();
         for _ in 0..5 {
             app.run_jobs().await;
@@ -73,7 +73,7 @@ on_each_database! {
 
     async fn an_attempt_that_ended_without_a_word_is_not_made_again(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::Hang]);
+        provider.then([SmsSendResult::Hang]);
         let id = outbox.send(&message("Hello")).await.unwrap();
         // The attempt ends during the call, as if its process died.
         let runner = app.app().runner();
@@ -95,7 +95,7 @@ on_each_database! {
 
     async fn refusals_are_final_and_owners_are_heeded(database: TestDatabase) {
         let (app, outbox, provider) = scripted(database, |app| app).await;
-        provider.then([Answer::Fail(SmsErrorKind::Refused), Answer::Fail(SmsErrorKind::OptedOut)]);
+        provider.then([SmsSendResult::Fail(SmsErrorKind::Refused), SmsSendResult::Fail(SmsErrorKind::OptedOut)]);
         let mut states = Vec::new();
         for _ in 0..3 {
             let id = outbox.send(&message("Hello")).await.unwrap();
@@ -104,9 +104,9 @@ on_each_database! {
         }
         assert_eq!(states, [SmsState::Failed, SmsState::Skipped, SmsState::Skipped]);
         assert_eq!(provider.offered().len(), 2, "the third was not offered");
-        let suppressions: SmsSuppressions = app.app().ctx().get().unwrap();
+        let suppressions: SmsSuppressions = app.app().context().get().unwrap();
         let number = TO.parse().unwrap();
-        assert_eq!(suppressions.get(&number).await.unwrap().unwrap().reason, SmsReason::OptOut);
+        assert_eq!(suppressions.get(&number).await.unwrap().unwrap().reason, SmsSuppressionReason::OptOut);
         assert!(suppressions.remove(&number).await.unwrap());
         outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
@@ -145,7 +145,7 @@ on_each_database! {
         app.run_jobs().await;
         for (hours, left) in [(9, true), (2, false)] {
             app.clock().advance(Duration::from_secs(hours * 3600));
-            app.jobs().enqueue(ForgetSms {}).await.unwrap();
+            app.jobs().enqueue(PurgeSms {}).await.unwrap();
             app.run_jobs().await;
             assert_eq!(outbox.get(id).await.unwrap().is_some(), left);
         }

@@ -4,7 +4,7 @@ use omnistack_core::{
     app::App,
     config::Config,
     email::Mail,
-    sms::{Sms, SmsOutbox, Texter},
+    sms::{Sms, SmsOutbox, SmsSender},
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde_json::json;
@@ -30,7 +30,7 @@ async fn settings_that_can_not_be_are_named() {
         build(&all)
     };
     let app = with(&[]).unwrap();
-    assert_eq!(app.ctx().get::<Texter>().unwrap().provider().name(), "twilio");
+    assert_eq!(app.context().get::<SmsSender>().unwrap().provider().name(), "twilio");
     for good in [
         [("SMS_FROM", "Shop 24"), ("SMS_MAX_SEGMENTS", "10")],
         [("SMS_FROM", ""), ("TWILIO_MESSAGING_SERVICE_SID", "MG1")],
@@ -61,7 +61,7 @@ async fn settings_that_can_not_be_are_named() {
 #[tokio::test]
 async fn developers_see_messages_beside_mails() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Sms::default()).with(Mail::default())).await;
-    let outbox: SmsOutbox = app.app().ctx().get().unwrap();
+    let outbox: SmsOutbox = app.app().context().get().unwrap();
     outbox.send(&message("Your code is <b>123456</b>")).await.unwrap();
     app.run_jobs().await;
     let shown = app.anonymous().get("/dev/sms.json").await.expect(200).json();

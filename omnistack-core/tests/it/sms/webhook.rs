@@ -1,9 +1,9 @@
 //! Tests of Twilio's webhooks and their signatures.
 
 use omnistack_core::sms::{Sms, SmsErrorKind, SmsId, SmsInfo, SmsOutbox, SmsState, SmsSuppressions, twilio_signature};
-use omnistack_testkit::{Answer as HttpAnswer, TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse as HttpAnswer, on_each_database};
 
-use super::{Answer, Scripted, TO, message, scripted};
+use super::{Scripted, SmsSendResult, TO, message, scripted};
 
 const PATH: &str = "/api/v1/public/sms/webhooks/twilio";
 const URL: &str = "https://app.example.com/api/v1/public/sms/webhooks/twilio";
@@ -31,7 +31,7 @@ async fn post(app: &TestApp, query: &str, form: &[(&str, &str)], signature: &str
 }
 
 /// Posts a webhook as Twilio does.
-async fn tell(app: &TestApp, query: &str, form: &[(&str, &str)]) {
+async fn post_webhook(app: &TestApp, query: &str, form: &[(&str, &str)]) {
     let signature = twilio_signature(&TOKEN.into(), &format!("{URL}{query}"), &pairs(form)).unwrap();
     post(app, query, form, &signature).await.expect(204);
 }
@@ -67,20 +67,20 @@ on_each_database! {
         app.run_jobs().await;
         assert_eq!(provider.offered()[0].status_url.as_deref(), Some(format!("{URL}?message={id}").as_str()));
         let query = format!("?message={id}");
-        tell(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "sent"), ("To", TO)]).await;
+        post_webhook(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "sent"), ("To", TO)]).await;
         assert_eq!(state(&outbox, id).await.state, SmsState::Sent);
-        tell(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "delivered")]).await;
+        post_webhook(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "delivered")]).await;
         assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
         // Reports that are late, out of order, or about an unknown message change nothing.
         for form in [[("MessageSid", "1"), ("MessageStatus", "sent")], [("MessageSid", "1"), ("MessageStatus", "failed")], [("MessageSid", "2"), ("MessageStatus", "failed")]] {
-            tell(&app, &query, &form).await;
+            post_webhook(&app, &query, &form).await;
         }
         for (query, form) in [
             ("", [("MessageSid", "none"), ("MessageStatus", "delivered")]),
             ("?message=none", [("MessageSid", "none"), ("MessageStatus", "delivered")]),
             ("", [("SmsSid", "1"), ("SmsStatus", "received")]),
         ] {
-            tell(&app, query, &form).await;
+            post_webhook(&app, query, &form).await;
         }
         assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
 
@@ -88,36 +88,36 @@ on_each_database! {
         let other = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
         let info = state(&outbox, other).await;
-        tell(&app, &format!("?message={other}"), &[("MessageSid", info.provider_id.as_deref().unwrap()), ("MessageStatus", "undelivered"), ("ErrorCode", "30003")]).await;
+        post_webhook(&app, &format!("?message={other}"), &[("MessageSid", info.provider_id.as_deref().unwrap()), ("MessageStatus", "undelivered"), ("ErrorCode", "30003")]).await;
         let info = state(&outbox, other).await;
         assert_eq!((info.state, info.reason.as_deref()), (SmsState::Undelivered, Some("Twilio error code 30003")));
     }
 
     async fn what_nobody_knew_is_known_when_it_is_told(database: TestDatabase) {
         let (app, outbox, provider) = telling(database).await;
-        provider.then([Answer::Fail(SmsErrorKind::Unknown)]);
+        provider.then([SmsSendResult::Fail(SmsErrorKind::Unknown)]);
         let id = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
         assert_eq!(state(&outbox, id).await.state, SmsState::Unknown);
         let query = format!("?message={id}");
-        tell(&app, &query, &[("MessageSid", "SM7"), ("MessageStatus", "sent")]).await;
+        post_webhook(&app, &query, &[("MessageSid", "SM7"), ("MessageStatus", "sent")]).await;
         let info = state(&outbox, id).await;
         assert_eq!((info.state, info.provider_id.as_deref(), info.reason), (SmsState::Sent, Some("SM7"), None));
-        tell(&app, &query, &[("MessageSid", "SM7"), ("MessageStatus", "delivered")]).await;
+        post_webhook(&app, &query, &[("MessageSid", "SM7"), ("MessageStatus", "delivered")]).await;
         assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
     }
 
     async fn owners_stop_and_start_messages(database: TestDatabase) {
         let (app, outbox, provider) = telling(database).await;
-        let suppressions: SmsSuppressions = app.app().ctx().get().unwrap();
+        let suppressions: SmsSuppressions = app.app().context().get().unwrap();
         let number = TO.parse().unwrap();
         for (wish, stopped) in [("HELP", false), ("STOP", true), ("STOP", true), ("START", false)] {
-            tell(&app, "", &[("From", TO), ("Body", "whatever"), ("OptOutType", wish), ("MessageSid", "SM1")]).await;
+            post_webhook(&app, "", &[("From", TO), ("Body", "whatever"), ("OptOutType", wish), ("MessageSid", "SM1")]).await;
             assert_eq!(suppressions.get(&number).await.unwrap().is_some(), stopped, "{wish}");
         }
         let id = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
-        tell(&app, &format!("?message={id}"), &[("MessageSid", "1"), ("MessageStatus", "failed"), ("ErrorCode", "21610")]).await;
+        post_webhook(&app, &format!("?message={id}"), &[("MessageSid", "1"), ("MessageStatus", "failed"), ("ErrorCode", "21610")]).await;
         assert!(suppressions.get(&number).await.unwrap().is_some());
         let next = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;

@@ -9,10 +9,10 @@ use omnistack_core::{
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::{LONG, notes::NOTES, start, start_with, tenant_of};
+use super::{BEYOND_ALL_TIMEOUTS, notes::NOTES, start, start_with, tenant_of};
 
 /// Deletes a tenant's database, so that it is unavailable.
-pub(super) async fn take_away(app: &TestApp, tenant: TenantId) {
+pub(super) async fn drop_database(app: &TestApp, tenant: TenantId) {
     let url = app.database().tenant_url().replace("{tenant}", &tenant.uuid().simple().to_string());
     match app.db().dialect() {
         Dialect::Sqlite => std::fs::remove_file(url.trim_start_matches("sqlite:")).unwrap(),
@@ -55,7 +55,7 @@ on_each_database! {
         third.expect_ok();
         assert_eq!(databases.open_count(), 2);
         // No request comes for a while.
-        app.clock().advance(LONG);
+        app.clock().advance(BEYOND_ALL_TIMEOUTS);
         assert_eq!(databases.close_idle().await, 2);
         assert_eq!(databases.open_count(), 0);
         clients[0].get(NOTES).await.expect_ok();
@@ -67,9 +67,9 @@ on_each_database! {
         for client in [&ada, &bob] {
             client.post(NOTES, json!({ "title": "x" })).await.expect(201);
         }
-        app.clock().advance(LONG);
+        app.clock().advance(BEYOND_ALL_TIMEOUTS);
         app.db().tenant_databases().unwrap().close_idle().await;
-        take_away(&app, tenant_of(&ada)).await;
+        drop_database(&app, tenant_of(&ada)).await;
         let began = tokio::time::Instant::now();
         ada.get(NOTES).await.expect_error(503, "DATABASE_UNAVAILABLE");
         assert!(began.elapsed() < Duration::from_secs(30));

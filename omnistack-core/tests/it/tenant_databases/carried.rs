@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    app::Shutdown,
-    audit::{AuditEntry, AuditFilter, AuditLog, AuditStore, Chain},
+    app::ShutdownToken,
+    audit::{AuditChain, AuditEntry, AuditFilter, AuditLog, AuditStore},
     db::ErrorKind,
-    jobs::{Draft, EnqueueError, JobFilter},
+    jobs::{EnqueueError, JobFilter, NewJob},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
-    another, count,
-    notes::{Count, FULL, Noted, Notes, Told},
-    start, tenant_of,
+    count,
+    notes::{CountNote, FULL, NoteWritten, Notes, Records},
+    second_process, start, tenant_of,
 };
 
 /// Returns the outbox of a tenant's database.
 async fn outbox(app: &TestApp, tenant: omnistack_core::identity::TenantId) -> Vec<(String, String)> {
-    let mut tx = app.db().tenant(tenant).read().await.unwrap();
+    let mut tx = app.db().tenant(tenant).begin_read().await.unwrap();
     tx.query("select kind, content from tenant_outbox order by seq").fetch_all().await.unwrap()
 }
 
@@ -35,8 +35,8 @@ on_each_database! {
         let waiting = outbox(&app, tenant).await;
         assert_eq!(waiting.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), ["jobs", "events"]);
 
-        let (second, told) = another(&app);
-        second.carry().await.unwrap();
+        let (second, told) = second_process(&app);
+        second.relay_tenant_outboxes().await.unwrap();
         assert_eq!(outbox(&app, tenant).await, []);
         // The relayed rows were not deleted yet.
         let put_back = async || {
@@ -58,11 +58,11 @@ on_each_database! {
         assert_eq!(told.sorted(), ["event one", "job one"]);
         assert_eq!(count(&app, Some(tenant), "told").await, 1);
 
-        let store: AuditStore = app.app().ctx().get().unwrap();
+        let store: AuditStore = app.app().context().get().unwrap();
         assert_eq!(store.verify(tenant).await.unwrap().entries, 1);
-        assert_eq!(store.list(&AuditFilter::of(tenant).action("noted"), 10, None).await.unwrap().items.len(), 1);
+        assert_eq!(store.list(&AuditFilter::for_chain(tenant).action("noted"), 10, None).await.unwrap().items.len(), 1);
         assert_eq!(count(&app, None, "audit_entries").await, 0);
-        assert_eq!(store.chains().await.unwrap(), [Chain::App, Chain::Tenant(tenant)]);
+        assert_eq!(store.chains().await.unwrap(), [AuditChain::App, AuditChain::Tenant(tenant)]);
     }
 
     /// The subscriber commits the tenant's rows and dies before the acknowledgement.
@@ -88,14 +88,14 @@ on_each_database! {
 
     /// The relay runs right after the commit, long before its periodic run.
     async fn what_is_committed_is_carried_at_once(database: TestDatabase) {
-        let told = Told::default();
+        let told = Records::default();
         let app = TestApp::start(database.with_tenant_databases(), |app| {
             let app = app.with(Notes::new(told.clone())).set("JOBS_POLL", "1h").set("EVENTS_POLL", "1h");
             app.set("TENANT_DATABASE_SWEEP", "1h")
         });
         let app = app.await;
         let (ada, bob) = (app.user(), app.user());
-        let ended = Shutdown::new();
+        let ended = ShutdownToken::new();
         let work = async {
             for (client, title) in [(&ada, "one"), (&bob, "two"), (&ada, "three")] {
                 client.post(FULL, json!({ "title": title })).await.expect(201);
@@ -114,7 +114,7 @@ on_each_database! {
             }
             ended.cancel();
         };
-        tokio::join!(app.app().work(ended.clone()), work);
+        tokio::join!(app.app().run_workers(ended.clone()), work);
         let all = ["event one", "event three", "event two", "job one", "job three", "job two"];
         assert_eq!(told.sorted(), all);
     }
@@ -125,7 +125,7 @@ on_each_database! {
         let database = database.with_tenant_databases();
         let app = TestApp::start(database, |app| app.set("EMAIL_FROM", "shop@example.com").with(Mail::default())).await;
         let tenant = tenant_of(&app.user());
-        let outbox: Outbox = app.app().ctx().get().unwrap();
+        let outbox: Outbox = app.app().context().get().unwrap();
         let mail = Email::to("ada@example.com").subject("Yours").text("It is ready.").for_tenant(tenant);
         for commit in [false, true] {
             let mut tx = app.db().tenant(tenant).begin().await.unwrap();
@@ -134,29 +134,29 @@ on_each_database! {
             app.run_jobs().await;
             assert_eq!(outbox.get(id).await.unwrap().is_some(), commit);
         }
-        assert_eq!(app.mails().iter().count(), 1);
+        assert_eq!(app.sent_mails().iter().count(), 1);
     }
 
     async fn what_is_rolled_back_is_not_carried(database: TestDatabase) {
         let app = start(database).await;
         let tenant = tenant_of(&app.user());
         let mut tx = app.db().tenant(tenant).begin().await.unwrap();
-        app.jobs().enqueue_in(&mut tx, Count { title: "never".into() }).await.unwrap();
-        app.events().publish_in(&mut tx, &Noted { title: "never".into() }).await.unwrap();
+        app.jobs().enqueue_in(&mut tx, CountNote { title: "never".into() }).await.unwrap();
+        app.events().publish_in(&mut tx, &NoteWritten { title: "never".into() }).await.unwrap();
         tx.rollback().await.unwrap();
         assert_eq!((app.run_jobs().await, app.run_events().await), (0, 0));
     }
 
     /// Events of one key are in the order of their commits, and a unique job is enqueued once while one waits.
     async fn order_and_keys_hold(database: TestDatabase) {
-        let told = Told::default();
+        let told = Records::default();
         let app = TestApp::start(database.with_tenant_databases(), |app| app.with(Notes::new(told.clone()))).await;
         let tenant = tenant_of(&app.user());
         for number in 0..250 {
             let mut tx = app.db().tenant(tenant).begin().await.unwrap();
             let title = format!("{number:03}");
-            app.events().publish_in(&mut tx, &Noted { title: title.clone() }).await.unwrap();
-            app.jobs().enqueue_in(&mut tx, Draft::new(Count { title }).unique("one")).await.unwrap();
+            app.events().publish_in(&mut tx, &NoteWritten { title: title.clone() }).await.unwrap();
+            app.jobs().enqueue_in(&mut tx, NewJob::new(CountNote { title }).unique("one")).await.unwrap();
             tx.commit().await.unwrap();
         }
         app.run_events().await;
@@ -170,11 +170,11 @@ on_each_database! {
     async fn what_can_not_be_exact_is_refused(database: TestDatabase) {
         let app = start(database).await;
         let (tenant, other) = (tenant_of(&app.user()), tenant_of(&app.user()));
-        let log: AuditLog = app.app().ctx().get().unwrap();
+        let log: AuditLog = app.app().context().get().unwrap();
         let mut tx = app.db().tenant(tenant).begin().await.unwrap();
-        let (jobs, count) = (app.jobs(), |title: &str| Count { title: title.into() });
+        let (jobs, count) = (app.jobs(), |title: &str| CountNote { title: title.into() });
         let batch = jobs.enqueue_batch_in(&mut tx, [count("a")], count("b")).await;
-        assert!(matches!(batch, Err(EnqueueError::BatchElsewhere)));
+        assert!(matches!(batch, Err(EnqueueError::BatchInTenantDatabase)));
         for entry in [AuditEntry::new("app's"), AuditEntry::new("other's").for_tenant(other)] {
             let refused = log.record_in(&mut tx, entry).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidValue);
@@ -187,17 +187,17 @@ on_each_database! {
         let app = start(database).await;
         let (ada, other) = (app.user(), tenant_of(&app.user()));
         let tenant = tenant_of(&ada);
-        let log: AuditLog = app.app().ctx().get().unwrap();
-        let store: AuditStore = app.app().ctx().get().unwrap();
+        let log: AuditLog = app.app().context().get().unwrap();
+        let store: AuditStore = app.app().context().get().unwrap();
         let record = async |action: &str| {
-            let mut tx = app.db().main().all_tenants().begin().await.unwrap();
+            let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
             log.record_in(&mut tx, AuditEntry::new(action).for_tenant(tenant)).await.unwrap();
             tx.commit().await.unwrap();
         };
         record("member.added").await;
         // Reading the chain creates the tenant's database.
         let read = async || {
-            let page = store.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
+            let page = store.list(&AuditFilter::for_chain(tenant), 10, None).await.unwrap();
             let mut actions: Vec<_> = page.items.into_iter().map(|entry| (entry.sequence, entry.action)).collect();
             actions.sort();
             actions.into_iter().map(|(_, action)| action).collect::<Vec<_>>()
@@ -208,7 +208,7 @@ on_each_database! {
         assert_eq!(read().await, ["member.added", "noted", "member.left"]);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 3);
         record("member.back").await;
-        app.app().carry().await.unwrap();
+        app.app().relay_tenant_outboxes().await.unwrap();
         assert_eq!(count(&app, None, "tenant_outbox").await, 0);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 4);
         // Verifying a tenant that never existed creates no database.

@@ -6,7 +6,7 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
-    LONG, count,
+    BEYOND_ALL_TIMEOUTS, count,
     notes::{FULL, NOTES},
     start, tenant_of,
 };
@@ -43,10 +43,10 @@ on_each_database! {
         }
         assert_eq!((app.run_jobs().await, app.run_events().await), (1, 1));
         // After the key has expired, it is a new request.
-        app.clock().advance(100 * LONG);
+        app.clock().advance(100 * BEYOND_ALL_TIMEOUTS);
         ada.post(FULL, json!({ "title": "one" })).header("Idempotency-Key", "key").await.expect(201);
         assert_eq!(count(&app, Some(tenant), "notes").await, 2);
-        app.app().carry().await.unwrap();
+        app.app().relay_tenant_outboxes().await.unwrap();
         assert_eq!(count(&app, Some(tenant), "idempotency_keys").await, 1);
     }
 }

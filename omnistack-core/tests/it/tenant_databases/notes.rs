@@ -9,16 +9,16 @@ use async_trait::async_trait;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::{Api, Ctx, Missing, Module, Mount, Registry},
+    app::{Api, Context, MissingDependency, Module, Mount, Registry},
     audit::{AuditEntry, AuditLog},
     clock::Timestamp,
-    crud::{self, Column, Crud, Fields, Resource},
+    crud::{self, Column, Crud, Resource, RowValues},
     db::{Db, Migration, Migrations},
     events::{Delivery, Event, Events, Subscriber},
     http::{Error, Idempotency, Json, Patch, Response, StatusCode},
     id::Id,
     identity::Identity,
-    jobs::{Draft, Job, JobCtx, JobError, Jobs},
+    jobs::{Job, JobContext, JobError, Jobs, NewJob},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -30,9 +30,9 @@ pub(super) const FULL: &str = "/api/v1/app/full";
 
 /// The records of jobs and subscribers.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<(Mutex<Vec<String>>, Notify)>);
+pub(super) struct Records(Arc<(Mutex<Vec<String>>, Notify)>);
 
-impl Told {
+impl Records {
     fn push(&self, what: String) {
         self.0.0.lock().unwrap().push(what);
         self.0.1.notify_one();
@@ -57,17 +57,17 @@ impl Told {
 }
 
 pub(super) struct Notes {
-    told: Told,
+    told: Records,
     migrations: Migrations,
 }
 
 impl Notes {
-    pub(super) fn new(told: Told) -> Self {
+    pub(super) fn new(told: Records) -> Self {
         Self { told, migrations: &[FIRST] }
     }
 
     /// Returns the module of the next release.
-    pub(super) fn newer(told: Told) -> Self {
+    pub(super) fn newer(told: Records) -> Self {
         Self { told, migrations: &[FIRST, SECOND] }
     }
 }
@@ -100,8 +100,8 @@ impl Module for Notes {
             .migrations(self.migrations)
             .routes(Mount::app("/notes"), crud::routes::<Note>(), Crud::from_ctx)
             .routes(Mount::app("/full"), Api::new().routes(routes!(full)), Full::from_ctx)
-            .job::<Count>(move |_| Ok(told))
-            .on("listener", move |_| Ok(Listener(heard)));
+            .job::<CountNote>(move |_| Ok(told))
+            .subscribe("listener", move |_| Ok(RecordingSubscriber(heard)));
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) struct NoteChange {
 impl Resource for Note {
     const NAME: &'static str = "note";
     const TABLE: &'static str = "notes";
-    const COLUMNS: &'static [Column] = &[Column::text("title").sorts().filters().searches()];
+    const COLUMNS: &'static [Column] = &[Column::text("title").sortable().filterable().searchable()];
     type Create = NewNote;
     type Update = NoteChange;
 
@@ -138,38 +138,38 @@ impl Resource for Note {
         self.id
     }
 
-    fn create(new: NewNote, fields: &mut Fields) {
+    fn create(new: NewNote, fields: &mut RowValues) {
         fields.set("title", new.title);
     }
 
-    fn update(change: NoteChange, fields: &mut Fields) {
-        fields.change("title", change.title.change().flatten());
+    fn update(change: NoteChange, fields: &mut RowValues) {
+        fields.set_if_some("title", change.title.into_nested_option().flatten());
     }
 }
 
 /// A job that records that a note was counted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Count {
+pub(super) struct CountNote {
     pub(super) title: String,
 }
 
 #[async_trait]
-impl Job for Count {
+impl Job for CountNote {
     const NAME: &'static str = "count";
-    type State = Told;
+    type State = Records;
 
-    async fn run(self, told: &Told, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, told: &Records, _: &JobContext) -> Result<(), JobError> {
         told.push(format!("job {}", self.title));
         Ok(())
     }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Noted {
+pub(super) struct NoteWritten {
     pub(super) title: String,
 }
 
-impl Event for Noted {
+impl Event for NoteWritten {
     const NAME: &'static str = "noted";
 
     fn key(&self) -> String {
@@ -178,13 +178,13 @@ impl Event for Noted {
 }
 
 /// A subscriber that writes events into the tenant's database.
-struct Listener(Told);
+struct RecordingSubscriber(Records);
 
 #[async_trait]
-impl Subscriber for Listener {
-    type Event = Noted;
+impl Subscriber for RecordingSubscriber {
+    type Event = NoteWritten;
 
-    async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+    async fn handle(&self, event: NoteWritten, delivery: &mut Delivery) -> Result<(), JobError> {
         self.0.push(format!("event {}", event.title));
         let tx = delivery.tx().await?;
         tx.query("insert into told (text) values ($1)").bind(event.title).execute().await?;
@@ -201,7 +201,7 @@ struct Full {
 }
 
 impl Full {
-    fn from_ctx(ctx: &Ctx) -> Result<Self, Missing> {
+    fn from_ctx(ctx: &Context) -> Result<Self, MissingDependency> {
         Ok(Self { db: ctx.get()?, jobs: ctx.get()?, events: ctx.get()?, audit: ctx.get()? })
     }
 }
@@ -224,8 +224,8 @@ async fn full(
         .bind(now)
         .execute()
         .await?;
-    jobs.enqueue_in(&mut tx, Draft::new(Count { title: title.clone() }).tenant(tenant)).await?;
-    events.publish_in(&mut tx, &Noted { title: title.clone() }).await?;
-    audit.record_in(&mut tx, AuditEntry::new("noted").by(&caller).on("note", &title)).await?;
+    jobs.enqueue_in(&mut tx, NewJob::new(CountNote { title: title.clone() }).tenant(tenant)).await?;
+    events.publish_in(&mut tx, &NoteWritten { title: title.clone() }).await?;
+    audit.record_in(&mut tx, AuditEntry::new("noted").actor(&caller).resource("note", &title)).await?;
     idempotency.commit(tx, (StatusCode::CREATED, Json(title))).await
 }

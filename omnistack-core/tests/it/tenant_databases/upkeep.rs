@@ -10,18 +10,18 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
-    bound::take_away,
-    notes::{FULL, NOTES, Notes, Told},
+    bound::drop_database,
+    notes::{FULL, NOTES, Notes, Records},
     start, tenant_of,
 };
 
 fn newer(app: &TestApp) -> App {
     let builder = App::builder(app.database().config()).clock(app.clock().clock());
-    builder.with(Notes::newer(Told::default())).with(DevIdentity::default()).build().unwrap()
+    builder.with(Notes::newer(Records::default())).with(DevIdentity::default()).build().unwrap()
 }
 
 async fn stars(app: &App, tenant: TenantId) -> i64 {
-    let mut tx = app.db().tenant(tenant).read().await.unwrap();
+    let mut tx = app.db().tenant(tenant).begin_read().await.unwrap();
     let (stars,): (i64,) =
         tx.query("select cast(sum(stars) as bigint) from notes").fetch_one::<(i64,)>().await.unwrap();
     stars
@@ -36,7 +36,7 @@ on_each_database! {
             client.post(NOTES, json!({ "title": "x" })).await.expect(201);
         }
         let [first, second, third] = [0, 1, 2].map(|index| tenant_of(&clients[index]));
-        take_away(&app, third).await;
+        drop_database(&app, third).await;
         app.app().db().close().await;
         let newer = newer(&app);
         newer.migrate().await.unwrap();
@@ -61,26 +61,26 @@ on_each_database! {
             client.post(FULL, json!({ "title": "x" })).await.expect(201);
         }
         let tenant = tenant_of(&ada);
-        let log: AuditLog = app.app().ctx().get().unwrap();
-        let store: AuditStore = app.app().ctx().get().unwrap();
+        let log: AuditLog = app.app().context().get().unwrap();
+        let store: AuditStore = app.app().context().get().unwrap();
         let leave = async |commit: bool| {
-            let mut tx = app.db().main().all_tenants().begin().await.unwrap();
+            let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
             log.record_in(&mut tx, AuditEntry::new("left").for_tenant(tenant)).await.unwrap();
             app.db().drop_tenant_in(&mut tx, tenant).await.unwrap();
             if commit { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
         };
         leave(false).await;
-        app.app().carry().await.unwrap();
+        app.app().relay_tenant_outboxes().await.unwrap();
         ada.get(NOTES).await.expect_ok();
         leave(true).await;
         // Access ends at once, whether or not the database is already dropped.
         ada.get(NOTES).await.expect_error(404, "NOT_FOUND");
-        app.app().carry().await.unwrap();
+        app.app().relay_tenant_outboxes().await.unwrap();
         ada.get(NOTES).await.expect_error(404, "NOT_FOUND");
         bob.get(NOTES).await.expect_ok();
         let databases = app.db().tenant_databases().unwrap();
         assert_eq!(databases.all().await.unwrap(), [tenant_of(&bob)]);
-        assert!(databases.away().is_empty());
+        assert!(databases.unavailable().is_empty());
         let url = app.database().tenant_url().replace("{tenant}", &tenant.uuid().simple().to_string());
         match app.db().postgres() {
             None => assert!(!std::path::Path::new(url.trim_start_matches("sqlite:")).exists()),
@@ -91,7 +91,7 @@ on_each_database! {
             }
         }
         // Audit entries of the deletion are in the app's database.
-        let page = store.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
+        let page = store.list(&AuditFilter::for_chain(tenant), 10, None).await.unwrap();
         assert_eq!(page.items.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["left"]);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 1);
     }

@@ -15,7 +15,7 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 /// The parameters of a signed URL, and the key that signs it.
-pub(super) struct Link<'a> {
+pub(super) struct SasUrl<'a> {
     /// The URL of the account.
     pub(super) base: &'a str,
     pub(super) account: &'a str,
@@ -28,7 +28,7 @@ pub(super) struct Link<'a> {
     pub(super) content_type: Option<&'a str>,
 }
 
-impl Link<'_> {
+impl SasUrl<'_> {
     /// Returns the signed URL. Fails if the method is not GET or PUT, or the key is invalid.
     pub(super) fn url(&self) -> Result<String, Error> {
         let permission = match *self.method {

@@ -25,19 +25,19 @@ const MAX_REQUEST_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 /// The client's own timeout covers a whole call, which is too short for large objects. Here the timeout covers
 /// the time without progress: until the response begins, and between the pieces of its body.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector {
+pub(crate) struct AppHttpClient {
     pub(crate) client: reqwest::Client,
-    pub(crate) patience: Duration,
+    pub(crate) idle_timeout: Duration,
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for AppHttpClient {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.clone()))
     }
 }
 
 #[async_trait]
-impl HttpService for Connector {
+impl HttpService for AppHttpClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
         let wrong =
@@ -50,12 +50,12 @@ impl HttpService for Connector {
             Some(bytes) => bytes.clone().into(),
             None => reqwest::Body::wrap(body),
         });
-        let silence = || HttpError::new(HttpErrorKind::Timeout, Silence(self.patience));
-        let answer = tokio::time::timeout(self.patience, self.client.execute(request)).await;
+        let silence = || HttpError::new(HttpErrorKind::Timeout, IdleTimeout(self.idle_timeout));
+        let answer = tokio::time::timeout(self.idle_timeout, self.client.execute(request)).await;
         let answer = answer.map_err(|_| silence())?.map_err(failure)?;
         let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
-        let sleep = Box::pin(tokio::time::sleep(self.patience));
-        let body = HttpResponseBody::new(Patient { body, patience: self.patience, sleep });
+        let sleep = Box::pin(tokio::time::sleep(self.idle_timeout));
+        let body = HttpResponseBody::new(IdleTimeoutBody { body, patience: self.idle_timeout, sleep });
         Ok(HttpResponse::from_parts(parts, body))
     }
 }
@@ -72,16 +72,16 @@ fn failure(error: reqwest::Error) -> HttpError {
 
 #[derive(Debug, thiserror::Error)]
 #[error("no bytes arrived for {0:?}")]
-struct Silence(Duration);
+struct IdleTimeout(Duration);
 
 /// A response body that fails if no bytes arrive for a while.
-struct Patient {
+struct IdleTimeoutBody {
     body: reqwest::Body,
     patience: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Body for Patient {
+impl Body for IdleTimeoutBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -91,7 +91,7 @@ impl Body for Patient {
             self.sleep.as_mut().reset(later);
             return Poll::Ready(frame.map(|frame| frame.map_err(failure)));
         }
-        let silence = Silence(self.patience);
+        let silence = IdleTimeout(self.patience);
         self.sleep.as_mut().poll(cx).map(|()| Some(Err(HttpError::new(HttpErrorKind::Timeout, silence))))
     }
 

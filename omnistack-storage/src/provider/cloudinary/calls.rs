@@ -9,7 +9,7 @@ use reqwest::{RequestBuilder, Response};
 use serde::Deserialize;
 
 use super::{Cloudinary, DELIVERY_TYPE, sign};
-use crate::{ByteStream, Error, ErrorKind, ObjectInfo, ObjectKey};
+use crate::{ByteStream, Error, ErrorKind, ObjectKey, ObjectMetadata};
 
 /// The largest size of a response in bytes. A page of a list has up to 500 resources.
 const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
@@ -25,22 +25,22 @@ pub(super) struct Resource {
     #[serde(default)]
     etag: Option<String>,
     #[serde(default)]
-    context: Context,
+    context: ResourceContext,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Context {
+struct ResourceContext {
     #[serde(default)]
     custom: BTreeMap<String, String>,
 }
 
 impl Resource {
-    pub(super) fn info(&self, key: ObjectKey) -> ObjectInfo {
+    pub(super) fn info(&self, key: ObjectKey) -> ObjectMetadata {
         let said = |name: &str| self.context.custom.get(name).cloned();
         // Cloudinary accepts no empty file; a file of one byte represents it.
         let size = if self.is_empty() { 0 } else { self.bytes };
         let modified = Timestamp::from_micros(self.version.saturating_mul(1_000_000));
-        let mut info = ObjectInfo::new(key, size, modified);
+        let mut info = ObjectMetadata::new(key, size, modified);
         info.etag = Some(format!("\"{}-{}\"", self.etag.as_deref().unwrap_or_default(), self.version));
         info.content_type = said("content_type");
         info.sha256 = said("sha256").and_then(|text| text.parse().ok());
@@ -54,18 +54,18 @@ impl Resource {
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
-pub(super) struct Page {
+pub(super) struct ResourcePage {
     pub(super) resources: Vec<Resource>,
     #[serde(default)]
     pub(super) next_cursor: Option<String>,
 }
 
-fn away(error: reqwest::Error) -> Error {
+fn unavailable(error: reqwest::Error) -> Error {
     Error::new(ErrorKind::Unavailable, error.without_url())
 }
 
 /// Returns the error for a status that is no success.
-fn failed(status: StatusCode, text: &str) -> Error {
+fn status_error(status: StatusCode, text: &str) -> Error {
     let kind = match status.as_u16() {
         404 => ErrorKind::NotFound,
         413 => ErrorKind::TooLarge,
@@ -87,17 +87,17 @@ impl Cloudinary {
     /// Adds the timestamp, the signature and the API key to parameters.
     pub(super) fn signed(&self, mut parameters: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
         parameters.insert("timestamp", self.clock.now().as_seconds().to_string());
-        let signature = sign::request(&parameters, self.secret.expose_secret());
+        let signature = sign::request_signature(&parameters, self.secret.expose_secret());
         parameters.insert("signature", signature);
         parameters.insert("api_key", self.key.clone());
         parameters
     }
 
     /// Sends a request and returns the status and the body of the response. Fails if the body is too large.
-    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Error> {
-        let mut answer = request.timeout(self.patience).send().await.map_err(away)?;
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Error> {
+        let mut answer = request.timeout(self.patience).send().await.map_err(unavailable)?;
         let (status, mut body) = (answer.status(), Vec::new());
-        while let Some(bytes) = answer.chunk().await.map_err(away)? {
+        while let Some(bytes) = answer.chunk().await.map_err(unavailable)? {
             body.extend_from_slice(&bytes);
             if body.len() > MAX_RESPONSE_BYTES {
                 return Err(Error::new(ErrorKind::Other, "the response of Cloudinary is too large"));
@@ -114,11 +114,11 @@ impl Cloudinary {
         let mut wait = Duration::from_millis(100);
         let mut left = self.retries;
         loop {
-            let result = match self.answer(request()).await {
+            let result = match self.send(request()).await {
                 Ok((status, body)) if status.is_success() => serde_json::from_slice(&body).map_err(|error| {
                     Error::new(ErrorKind::Unavailable, format!("the response of Cloudinary is invalid: {error}"))
                 }),
-                Ok((status, body)) => Err(failed(status, &String::from_utf8_lossy(&body))),
+                Ok((status, body)) => Err(status_error(status, &String::from_utf8_lossy(&body))),
                 Err(error) => Err(error),
             };
             match result {
@@ -134,7 +134,7 @@ impl Cloudinary {
     pub(super) async fn upload(
         &self,
         parameters: &BTreeMap<&'static str, String>,
-        file: &File,
+        file: &UploadContent,
         range: Option<(&str, String)>,
     ) -> Result<serde_json::Value, Error> {
         let boundary = Token::random().expose().to_owned();
@@ -150,13 +150,13 @@ impl Cloudinary {
         .await
     }
 
-    pub(super) async fn look(&self, key: &ObjectKey) -> Result<Resource, Error> {
+    pub(super) async fn fetch_resource(&self, key: &ObjectKey) -> Result<Resource, Error> {
         let url = self.endpoint(&format!("resources/raw/{DELIVERY_TYPE}/{}", sign::public_id(key.as_str())));
         let looked = self.call(|| self.client.get(&url).basic_auth(&self.key, Some(self.secret.expose_secret()))).await;
         looked.map_err(|error| if error.kind() == ErrorKind::NotFound { Error::not_found(key) } else { error })
     }
 
-    pub(super) async fn page(&self, prefix: &str, cursor: Option<&str>) -> Result<Page, Error> {
+    pub(super) async fn fetch_page(&self, prefix: &str, cursor: Option<&str>) -> Result<ResourcePage, Error> {
         let mut query = vec![("prefix", prefix), ("max_results", "500"), ("context", "true")];
         query.extend(cursor.map(|cursor| ("next_cursor", cursor)));
         let url = reqwest::Url::parse_with_params(&self.endpoint(&format!("resources/raw/{DELIVERY_TYPE}")), query);
@@ -165,8 +165,8 @@ impl Cloudinary {
     }
 
     /// Returns the signed URL from which this version is delivered. It does not expire.
-    pub(super) fn delivery(&self, resource: &Resource) -> String {
-        let signature = sign::delivery(&resource.public_id, self.secret.expose_secret());
+    pub(super) fn delivery_url(&self, resource: &Resource) -> String {
+        let signature = sign::delivery_signature(&resource.public_id, self.secret.expose_secret());
         let (base, cloud) = (&self.delivery, &self.cloud);
         format!("{base}/{cloud}/raw/{DELIVERY_TYPE}/{signature}/v{}/{}", resource.version, resource.public_id)
     }
@@ -174,13 +174,14 @@ impl Cloudinary {
     /// Returns the bytes of a version, and checks their number. Returns `None` if the version does not exist any
     /// more.
     pub(super) async fn fetch(&self, resource: &Resource, range: Range<u64>) -> Result<Option<ByteStream>, Error> {
-        let mut request = self.client.get(self.delivery(resource)).timeout(Duration::from_secs(6 * 60 * 60));
+        let mut request = self.client.get(self.delivery_url(resource)).timeout(Duration::from_secs(6 * 60 * 60));
         let whole = range == (0..resource.bytes);
         if !whole {
             request = request.header("range", format!("bytes={}-{}", range.start, range.end - 1));
         }
         let silence = |_| Error::new(ErrorKind::Unavailable, "Cloudinary sent no bytes in time");
-        let answer = tokio::time::timeout(self.patience, request.send()).await.map_err(silence)?.map_err(away)?;
+        let answer =
+            tokio::time::timeout(self.patience, request.send()).await.map_err(silence)?.map_err(unavailable)?;
         let expected = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
         match answer.status() {
             status if status == expected => Ok(Some(body(answer, range.end - range.start, self.patience))),
@@ -189,7 +190,7 @@ impl Cloudinary {
                 ErrorKind::Other,
                 format!("the status of the response is {status} instead of {expected}"),
             )),
-            status => Err(failed(status, "")),
+            status => Err(status_error(status, "")),
         }
     }
 }
@@ -200,7 +201,7 @@ fn body(answer: Response, length: u64, patience: Duration) -> ByteStream {
         let wrong = |what: &str| Some((Err(Error::new(ErrorKind::Unavailable, what)), None));
         match tokio::time::timeout(patience, answer.chunk()).await {
             Err(_) => wrong("Cloudinary sent no bytes in time"),
-            Ok(Err(error)) => Some((Err(away(error)), None)),
+            Ok(Err(error)) => Some((Err(unavailable(error)), None)),
             Ok(Ok(None)) if left == 0 => None,
             Ok(Ok(None)) => wrong("the response has fewer bytes than the object"),
             Ok(Ok(Some(bytes))) => match left.checked_sub(bytes.len() as u64) {
@@ -214,24 +215,24 @@ fn body(answer: Response, length: u64, patience: Duration) -> ByteStream {
 
 /// The content of an upload.
 #[derive(Debug)]
-pub(super) enum File {
+pub(super) enum UploadContent {
     Bytes(Vec<Bytes>),
     /// A URL from which Cloudinary reads the content itself.
     At(String),
 }
 
 /// Returns a multipart form (RFC 7578). The names and values are not from clients and contain no line breaks.
-fn form(boundary: &str, parameters: &BTreeMap<&'static str, String>, file: &File) -> Vec<u8> {
+fn form(boundary: &str, parameters: &BTreeMap<&'static str, String>, file: &UploadContent) -> Vec<u8> {
     let field = |name: &str, value: &str| {
         format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
     };
     let mut body: String = parameters.iter().map(|(name, value)| field(name, value)).collect();
     let bytes = match file {
-        File::At(url) => {
+        UploadContent::At(url) => {
             body.push_str(&field("file", url));
             [].as_slice()
         }
-        File::Bytes(bytes) => {
+        UploadContent::Bytes(bytes) => {
             body.push_str("--");
             body.push_str(boundary);
             body.push_str("\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n");
@@ -243,7 +244,7 @@ fn form(boundary: &str, parameters: &BTreeMap<&'static str, String>, file: &File
     for bytes in bytes {
         body.extend_from_slice(bytes);
     }
-    if matches!(file, File::Bytes(_)) {
+    if matches!(file, UploadContent::Bytes(_)) {
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());

@@ -11,16 +11,16 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const SIGNATURE_CHARS: usize = 32;
 
 /// Returns the signature of a request. It covers all parameters except the file, the API key and empty ones.
-pub(super) fn request(parameters: &BTreeMap<&str, String>, secret: &str) -> String {
+pub(super) fn request_signature(parameters: &BTreeMap<&str, String>, secret: &str) -> String {
     let parameters = parameters.iter().filter(|(_, value)| !value.is_empty());
     let mut pairs: Vec<_> = parameters.map(|(name, value)| format!("{name}={value}").replace('&', "%26")).collect();
     pairs.sort();
-    Sha256::of(format!("{}{secret}", pairs.join("&"))).to_string()
+    Sha256::digest(format!("{}{secret}", pairs.join("&"))).to_string()
 }
 
 /// Returns the signature of a delivery URL, as the segment of its path.
-pub(super) fn delivery(public_id: &str, secret: &str) -> String {
-    let hash = Sha256::of(format!("{public_id}{secret}"));
+pub(super) fn delivery_signature(public_id: &str, secret: &str) -> String {
+    let hash = Sha256::digest(format!("{public_id}{secret}"));
     let text = URL_SAFE.encode(hash.as_bytes());
     format!("s--{}--", &text[..SIGNATURE_CHARS])
 }
@@ -90,10 +90,10 @@ mod tests {
             ),
         ] {
             let parameters = parameters.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
-            assert_eq!(request(&parameters, secret), signature);
+            assert_eq!(request_signature(&parameters, secret), signature);
         }
-        assert_eq!(delivery("sample.jpg", "a"), "s--8uegnbNPGDM54fVn-NrhHUYT3MeEBaj1--");
-        assert_eq!(delivery("test", "b"), "s--j39Cd0pz2cpYtreJIdHfTWudx4DkblGA--");
+        assert_eq!(delivery_signature("sample.jpg", "a"), "s--8uegnbNPGDM54fVn-NrhHUYT3MeEBaj1--");
+        assert_eq!(delivery_signature("test", "b"), "s--j39Cd0pz2cpYtreJIdHfTWudx4DkblGA--");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// # Errors
 /// [`ErrorKind::Configuration`] if a folder on the path is a symbolic link, which could lead out of the storage's
 /// directory.
-pub(super) fn within(base: &Path, key: &str) -> Result<PathBuf, Error> {
+pub(super) fn checked_path(base: &Path, key: &str) -> Result<PathBuf, Error> {
     let path = base.join(key);
     for folder in path.ancestors().skip(1).take_while(|folder| *folder != base) {
         if fs::symlink_metadata(folder).is_ok_and(|found| found.is_symlink()) {
@@ -42,13 +42,13 @@ pub(super) fn open_regular(path: &Path, key: &ObjectKey) -> Result<(fs::File, fs
         Ok((file, metadata)) if metadata.is_file() => Ok((file, metadata)),
         Ok((_, metadata)) if metadata.is_dir() => Err(Error::not_found(key)),
         Ok(_) => Err(irregular(path)),
-        Err(error) if gone(&error) => Err(Error::not_found(key)),
+        Err(error) if is_not_found(&error) => Err(Error::not_found(key)),
         Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => Err(irregular(path)),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Returns whether an error means that the file does not exist.
-pub(super) fn gone(error: &io::Error) -> bool {
+pub(super) fn is_not_found(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -17,7 +17,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const UNSYNCED_BYTES: usize = 8 << 20;
 
 /// A new file. Collects one batch of bytes while the previous one is written on a thread for blocking work.
-pub(super) struct Writer {
+pub(super) struct BatchWriter {
     file: Arc<fs::File>,
     batch: Vec<u8>,
     writing: Option<JoinHandle<io::Result<Vec<u8>>>>,
@@ -25,9 +25,9 @@ pub(super) struct Writer {
     unsynced: usize,
 }
 
-impl Writer {
+impl BatchWriter {
     pub(super) async fn create(path: PathBuf) -> Result<Self, Error> {
-        let file = done(spawn_blocking(|| fs::File::create_new(path))).await?;
+        let file = join_io(spawn_blocking(|| fs::File::create_new(path))).await?;
         Ok(Self { file: Arc::new(file), batch: Vec::new(), writing: None, syncing: None, unsynced: 0 })
     }
 
@@ -42,16 +42,16 @@ impl Writer {
     /// Writes the rest and waits until the file is synced to the disk.
     pub(super) async fn finish(mut self) -> Result<(), Error> {
         self.begin_write().await?;
-        self.written().await?;
+        self.wait_for_write().await?;
         if let Some(syncing) = self.syncing.take() {
-            done(syncing).await?;
+            join_io(syncing).await?;
         }
         let file = self.file;
-        done(spawn_blocking(move || file.sync_all())).await
+        join_io(spawn_blocking(move || file.sync_all())).await
     }
 
     async fn begin_write(&mut self) -> Result<(), Error> {
-        let next = self.written().await?;
+        let next = self.wait_for_write().await?;
         let batch = std::mem::replace(&mut self.batch, next);
         self.unsynced += batch.len();
         let file = self.file.clone();
@@ -63,9 +63,9 @@ impl Writer {
     }
 
     /// Waits until the current batch is written, and returns its buffer, which is empty.
-    async fn written(&mut self) -> Result<Vec<u8>, Error> {
+    async fn wait_for_write(&mut self) -> Result<Vec<u8>, Error> {
         let Some(writing) = self.writing.take() else { return Ok(Vec::new()) };
-        let mut batch = done(writing).await?;
+        let mut batch = join_io(writing).await?;
         batch.clear();
         Ok(batch)
     }
@@ -77,7 +77,7 @@ impl Writer {
             return Ok(());
         }
         if let Some(syncing) = self.syncing.take() {
-            done(syncing).await?;
+            join_io(syncing).await?;
         }
         self.unsynced = 0;
         let file = self.file.clone();
@@ -86,6 +86,6 @@ impl Writer {
     }
 }
 
-async fn done<T>(work: JoinHandle<io::Result<T>>) -> Result<T, Error> {
+async fn join_io<T>(work: JoinHandle<io::Result<T>>) -> Result<T, Error> {
     Ok(work.await.map_err(|error| Error::new(ErrorKind::Other, error))??)
 }

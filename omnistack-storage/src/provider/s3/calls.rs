@@ -15,21 +15,21 @@ use reqwest::Method;
 use super::S3;
 use crate::{
     Error, ErrorKind, ObjectKey,
-    object::{Archive, ObjectInfo, RestoreTier},
-    provider::sigv4::{Request, encode_path},
+    object::{ObjectMetadata, RestoreStatus, RestoreTier},
+    provider::sigv4::{SignableRequest, encode_path},
 };
 
 /// How many bytes of a response are read.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
 /// The response to a request.
-struct Answer {
+struct S3Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl S3Response {
     fn text(&self) -> String {
         let text: String = String::from_utf8_lossy(&self.body).chars().take(500).collect();
         text.replace(char::is_control, " ")
@@ -54,8 +54,8 @@ impl Answer {
 }
 
 impl S3 {
-    pub(super) async fn look(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
-        let answer = self.call(Method::HEAD, key, &[], BTreeMap::new(), "").await?;
+    pub(super) async fn head_object(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
+        let answer = self.send(Method::HEAD, key, &[], BTreeMap::new(), "").await?;
         if !answer.status.is_success() {
             return Err(answer.error(key));
         }
@@ -63,12 +63,12 @@ impl S3 {
         let size =
             size.ok_or_else(|| Error::new(ErrorKind::Other, "the response of the bucket has no `Content-Length`"))?;
         let modified = answer.header("last-modified").and_then(date).unwrap_or_default();
-        let mut info = ObjectInfo::new(key.clone(), size, modified);
+        let mut info = ObjectMetadata::new(key.clone(), size, modified);
         info.etag = answer.header("etag").map(Into::into);
         info.content_type = answer.header("content-type").map(Into::into);
         info.sha256 = answer.header("x-amz-meta-sha256").and_then(|text| text.parse().ok());
         info.storage_class = answer.header("x-amz-storage-class").filter(|class| *class != "STANDARD").map(Into::into);
-        info.archive = archive(info.storage_class.as_deref(), answer.header("x-amz-restore"));
+        info.restore_status = restore_status(info.storage_class.as_deref(), answer.header("x-amz-restore"));
         Ok(info)
     }
 
@@ -77,7 +77,7 @@ impl S3 {
             ("x-amz-copy-source".to_owned(), format!("/{}/{}", self.settings.bucket, encode_path(from.as_str()))),
             ("x-amz-storage-class".to_owned(), class.to_owned()),
         ]);
-        let answer = self.call(Method::PUT, to, &[], headers, "").await?;
+        let answer = self.send(Method::PUT, to, &[], headers, "").await?;
         match answer.status.is_success() {
             // S3 sends the status 200 before the copy is complete, and reports a failure in the body.
             true if answer.text().contains("<Error>") => Err(Error::new(ErrorKind::Unavailable, answer.text())),
@@ -86,7 +86,7 @@ impl S3 {
         }
     }
 
-    pub(super) async fn ask_to_restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
+    pub(super) async fn restore_object(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
         let tier = match tier {
             RestoreTier::Expedited => "Expedited",
             RestoreTier::Standard => "Standard",
@@ -96,7 +96,7 @@ impl S3 {
             "<RestoreRequest xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Days>{days}</Days>\
              <GlacierJobParameters><Tier>{tier}</Tier></GlacierJobParameters></RestoreRequest>"
         );
-        let answer = self.call(Method::POST, key, &[("restore", "")], BTreeMap::new(), &body).await?;
+        let answer = self.send(Method::POST, key, &[("restore", "")], BTreeMap::new(), &body).await?;
         match answer.status {
             status if status.is_success() => Ok(()),
             // The object is already being restored.
@@ -110,37 +110,37 @@ impl S3 {
     }
 
     /// Sends a request, and repeats it after a temporary failure. All requests of this module are safe to repeat.
-    async fn call(
+    async fn send(
         &self,
         method: Method,
         key: &ObjectKey,
         query: &[(&str, &str)],
         headers: BTreeMap<String, String>,
         body: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<S3Response, Error> {
         let mut wait = Duration::from_millis(100);
         for _ in 0..self.settings.retries {
-            match self.once(method.clone(), key, query, &headers, body).await {
+            match self.send_once(method.clone(), key, query, &headers, body).await {
                 Ok(answer) if !matches!(answer.status.as_u16(), 429 | 500..) => return Ok(answer),
                 Err(error) if !error.is_retryable() => return Err(error),
                 _ => tokio::time::sleep(wait).await,
             }
             wait *= 2;
         }
-        self.once(method, key, query, &headers, body).await
+        self.send_once(method, key, query, &headers, body).await
     }
 
-    async fn once(
+    async fn send_once(
         &self,
         method: Method,
         key: &ObjectKey,
         query: &[(&str, &str)],
         headers: &BTreeMap<String, String>,
         body: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<S3Response, Error> {
         let credential = self.credential().await?;
         let path = self.path(key);
-        let request = Request {
+        let request = SignableRequest {
             method: method.as_str(),
             host: &self.host,
             path: &path,
@@ -165,21 +165,21 @@ impl S3 {
                 break;
             }
         }
-        Ok(Answer { status, headers, body })
+        Ok(S3Response { status, headers, body })
     }
 }
 
 /// Returns the archive status from the headers `x-amz-storage-class` and `x-amz-restore`.
-fn archive(class: Option<&str>, restore: Option<&str>) -> Archive {
+fn restore_status(class: Option<&str>, restore: Option<&str>) -> RestoreStatus {
     if !matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) {
-        return Archive::None;
+        return RestoreStatus::None;
     }
-    let Some(restore) = restore else { return Archive::Archived };
+    let Some(restore) = restore else { return RestoreStatus::Archived };
     if restore.contains("ongoing-request=\"true\"") {
-        return Archive::Restoring;
+        return RestoreStatus::Restoring;
     }
     let until = restore.split("expiry-date=\"").nth(1).and_then(|rest| rest.split('"').next()).and_then(date);
-    until.map_or(Archive::Archived, Archive::RestoredUntil)
+    until.map_or(RestoreStatus::Archived, RestoreStatus::RestoredUntil)
 }
 
 fn date(text: &str) -> Option<Timestamp> {
@@ -195,18 +195,18 @@ mod tests {
     fn archive_status_of_headers() {
         let until = "2012-12-21T00:00:00Z".parse().unwrap();
         for (class, restore, archive_is) in [
-            (None, None, Archive::None),
-            (Some("STANDARD_IA"), None, Archive::None),
-            (Some("GLACIER_IR"), None, Archive::None),
-            (Some("GLACIER"), None, Archive::Archived),
-            (Some("DEEP_ARCHIVE"), Some("ongoing-request=\"true\""), Archive::Restoring),
+            (None, None, RestoreStatus::None),
+            (Some("STANDARD_IA"), None, RestoreStatus::None),
+            (Some("GLACIER_IR"), None, RestoreStatus::None),
+            (Some("GLACIER"), None, RestoreStatus::Archived),
+            (Some("DEEP_ARCHIVE"), Some("ongoing-request=\"true\""), RestoreStatus::Restoring),
             (
                 Some("GLACIER"),
                 Some("ongoing-request=\"false\", expiry-date=\"Fri, 21 Dec 2012 00:00:00 GMT\""),
-                Archive::RestoredUntil(until),
+                RestoreStatus::RestoredUntil(until),
             ),
         ] {
-            assert_eq!(archive(class, restore), archive_is, "{class:?} {restore:?}");
+            assert_eq!(restore_status(class, restore), archive_is, "{class:?} {restore:?}");
         }
     }
 }

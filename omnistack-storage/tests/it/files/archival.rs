@@ -11,36 +11,36 @@ use std::{
 use async_trait::async_trait;
 use omnistack_core::{clock::Timestamp, http::Method};
 use omnistack_storage::{
-    Archival, ArchiveRule, ByteRange, Capabilities, Error, ErrorKind, Files, Listing, Local, Memory, Object,
-    ObjectInfo, ObjectKey, PutOptions, Storage, StorageProvider, Stored, Upload,
+    Archival, ArchiveRule, ByteRange, Capabilities, Error, ErrorKind, Files, ListResult, Local, Memory, Object,
+    ObjectKey, ObjectMetadata, PutOptions, PutResult, Storage, StorageProvider, UploadBody,
 };
-use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
-use super::{FILES, PNG, Shop, id, shop, upload, with};
-use crate::laws::Folder;
+use super::{FILES, FilesApp, PNG, files_app, id, upload, with};
+use crate::laws::TempDirectory;
 
 const ADMIN: &str = "/api/v1/admin/archival";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-async fn run(shop: &Shop) -> usize {
-    let archival: Archival = shop.app.app().ctx().get().unwrap();
+async fn run(shop: &FilesApp) -> usize {
+    let archival: Archival = shop.app.app().context().get().unwrap();
     archival.run().await.unwrap()
 }
 
-async fn put(client: &Client, path: &str, body: Value) -> Answer {
+async fn put(client: &TestClient, path: &str, body: Value) -> TestResponse {
     client.request(Method::PUT, path).json(body).await
 }
 
 /// A provider in memory whose deletions fail on demand.
 #[derive(Clone, Debug)]
-struct Flaky {
+struct FailingDelete {
     memory: Memory,
     fails: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl StorageProvider for Flaky {
+impl StorageProvider for FailingDelete {
     fn name(&self) -> &'static str {
         "flaky"
     }
@@ -49,7 +49,7 @@ impl StorageProvider for Flaky {
         self.memory.capabilities()
     }
 
-    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         self.memory.put(key, upload, options).await
     }
 
@@ -57,11 +57,11 @@ impl StorageProvider for Flaky {
         self.memory.get(key, range).await
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         self.memory.head(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         self.memory.list(prefix, after, limit).await
     }
 
@@ -80,9 +80,9 @@ impl StorageProvider for Flaky {
 on_each_database! {
     async fn by_age_and_type_and_back_for_a_while(database: TestDatabase) {
         let settings = [("ARCHIVAL_AFTER", "30d"), ("ARCHIVAL_TYPES", "image/*"), ("ARCHIVAL_CLASS", "DEEP_ARCHIVE")];
-        let shop = shop(database, &settings, None).await;
+        let shop = files_app(database, &settings, None).await;
         assert_eq!(shop.app.app().runner().crons().len(), 2);
-        let (alice, bob, admin) = (shop.app.user(), shop.app.user(), shop.app.admin());
+        let (alice, bob, admin) = (shop.app.user(), shop.app.user(), shop.app.operator());
         let old = id(&upload(&alice, "a.png", "image/png", PNG).await.expect(201).json());
         let bobs = id(&upload(&bob, "b.png", "image/png", PNG).await.expect(201).json());
         let text = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
@@ -127,9 +127,9 @@ on_each_database! {
     }
 
     async fn one_file_by_hand(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         assert_eq!(shop.app.app().runner().crons().len(), 1, "without a rule no nightly job runs");
-        let (alice, admin) = (shop.app.user(), shop.app.admin());
+        let (alice, admin) = (shop.app.user(), shop.app.operator());
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
         let body = json!({ "file_id": file });
         admin.post(format!("{ADMIN}/restore"), &body).await.expect_error(409, "NOT_ARCHIVED");
@@ -153,7 +153,7 @@ on_each_database! {
 
     async fn by_name_and_by_tag(database: TestDatabase) {
         let settings = [("ARCHIVAL_PREFIXES", "export-,log-"), ("ARCHIVAL_AFTER", "1d")];
-        let files = Files::from_env().archive_when(ArchiveRule::default().tag("cold"));
+        let files = Files::from_env().archive_rule(ArchiveRule::default().tag("cold"));
         let shop = with(database, files, &settings, None).await;
         assert_eq!(shop.app.app().runner().crons().len(), 2);
         let alice = shop.app.user();
@@ -184,12 +184,12 @@ on_each_database! {
     }
 
     async fn to_a_directory_elsewhere_and_back(database: TestDatabase) {
-        let cold = Folder::new();
+        let cold = TempDirectory::new();
         let settings = [("ARCHIVAL_AFTER", "30d"), ("ARCHIVAL_DIRECTORY", cold.0.to_str().unwrap())];
-        let shop = shop(database, &settings, None).await;
+        let shop = files_app(database, &settings, None).await;
         let archive = Storage::new(Local::new(&cold.0));
         let there = async || archive.list("", None, 100).await.unwrap().objects.len();
-        let (alice, admin) = (shop.app.user(), shop.app.admin());
+        let (alice, admin) = (shop.app.user(), shop.app.operator());
         let old = id(&upload(&alice, "a.png", "image/png", PNG).await.expect(201).json());
         let kept = id(&upload(&alice, "b.png", "image/png", PNG).await.expect(201).json());
         let content = format!("{FILES}/{old}/content");
@@ -231,14 +231,14 @@ on_each_database! {
 
     async fn what_stops_in_between_is_set_right(database: TestDatabase) {
         let (cold, settings) = (Memory::default(), [("ARCHIVAL_AFTER", "1d")]);
-        let flaky = Flaky { memory: Memory::default(), fails: Arc::default() };
+        let flaky = FailingDelete { memory: Memory::default(), fails: Arc::default() };
         let files = Files::new(flaky.clone()).archive_to(cold.clone());
         let shop = with(database, files, &settings, None).await;
-        let (alice, admin, archive) = (shop.app.user(), shop.app.admin(), Storage::new(cold));
+        let (alice, admin, archive) = (shop.app.user(), shop.app.operator(), Storage::new(cold));
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
         let content = format!("{FILES}/{file}/content");
         shop.app.clock().advance(DAY * 2);
-        let archival: Archival = shop.app.app().ctx().get().unwrap();
+        let archival: Archival = shop.app.app().context().get().unwrap();
         // The copy in the main storage can't be deleted now: the file is archived nevertheless, and the next run
         // deletes the copy.
         flaky.fails.store(true, Ordering::Relaxed);
@@ -262,7 +262,7 @@ on_each_database! {
     }
 
     async fn archives_are_kept_so_long(database: TestDatabase) {
-        let shop = shop(database, &[("ARCHIVAL_AFTER", "30d"), ("ARCHIVAL_RETENTION", "100d")], None).await;
+        let shop = files_app(database, &[("ARCHIVAL_AFTER", "30d"), ("ARCHIVAL_RETENTION", "100d")], None).await;
         let alice = shop.app.user();
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
         shop.app.clock().advance(DAY * 31);
@@ -279,10 +279,10 @@ on_each_database! {
     }
 
     async fn a_directory_has_no_archive(database: TestDatabase) {
-        let folder = Folder::new();
+        let folder = TempDirectory::new();
         let files = Files::new(Local::new(&folder.0));
         let shop = with(database, files, &[("ARCHIVAL_AFTER", "1d")], None).await;
-        let (alice, admin) = (shop.app.user(), shop.app.admin());
+        let (alice, admin) = (shop.app.user(), shop.app.operator());
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
         admin.post(format!("{ADMIN}/archive"), json!({ "file_id": file })).await.expect_error(409, "UNSUPPORTED");
         admin.post(format!("{ADMIN}/archive"), json!({})).await.expect_error(409, "UNSUPPORTED");

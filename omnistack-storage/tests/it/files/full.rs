@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use omnistack_storage::{
-    ByteRange, Capabilities, Error, Files, Listing, Memory, Object, ObjectInfo, ObjectKey, PutOptions, StorageProvider,
-    Stored, Upload,
+    ByteRange, Capabilities, Error, Files, ListResult, Memory, Object, ObjectKey, ObjectMetadata, PutOptions,
+    PutResult, StorageProvider, UploadBody,
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
@@ -11,13 +11,13 @@ use super::{FILES, upload, with};
 
 /// A provider with a limited size in bytes.
 #[derive(Debug)]
-struct Small {
+struct SmallDisk {
     memory: Memory,
     room: u64,
 }
 
 #[async_trait]
-impl StorageProvider for Small {
+impl StorageProvider for SmallDisk {
     fn name(&self) -> &'static str {
         "small"
     }
@@ -26,7 +26,7 @@ impl StorageProvider for Small {
         self.memory.capabilities()
     }
 
-    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+    async fn put(&self, key: &ObjectKey, mut upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
         let mut bytes = Vec::new();
         while let Some(more) = upload.next().await? {
             bytes.extend_from_slice(&more);
@@ -41,11 +41,11 @@ impl StorageProvider for Small {
         self.memory.get(key, range).await
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
         self.memory.head(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
         self.memory.list(prefix, after, limit).await
     }
 
@@ -60,7 +60,7 @@ impl StorageProvider for Small {
 
 on_each_database! {
     async fn there_is_no_room(database: TestDatabase) {
-        let files = Files::new(Small { memory: Memory::default(), room: 1000 });
+        let files = Files::new(SmallDisk { memory: Memory::default(), room: 1000 });
         let shop = with(database, files, &[], Some(1_000_000)).await;
         let alice = shop.app.user();
         let answer = upload(&alice, "a.txt", "text/plain", vec![b'a'; 100_000]).await;

@@ -8,10 +8,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use omnistack_core::{app::BoxError, crypto::Sha256, http::Method};
-use omnistack_storage::{File, Files, ObjectKey, Scan, Storage, Verdict};
+use omnistack_storage::{File, FileScanner, Files, ObjectKey, ScanResult, Storage};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{FILES, PNG, id, shop, upload, with};
+use super::{FILES, PNG, files_app, id, upload, with};
 
 const FORM: &str = "multipart/form-data; boundary=xyz";
 
@@ -21,13 +21,13 @@ fn form(head: &str, body: &[u8], end: &str) -> Bytes {
 
 on_each_database! {
     async fn a_file_comes_and_is_read(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = upload(&alice, "photo.png", "image/png", PNG).await.expect(201).json();
         assert_eq!(file["name"], "photo.png");
         assert_eq!(file["content_type"], "image/png");
         assert_eq!(file["size"], PNG.len());
-        assert_eq!(file["sha256"], Sha256::of(PNG).to_string());
+        assert_eq!(file["sha256"], Sha256::digest(PNG).to_string());
         assert_eq!(file["state"], "stored");
         let path = format!("{FILES}/{}", id(&file));
         assert_eq!(alice.get(&path).await.expect_ok().json(), file);
@@ -46,7 +46,7 @@ on_each_database! {
     }
 
     async fn forms_and_their_ends(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain";
         let other = "\r\n--xyz\r\nContent-Disposition: form-data; name=\"more\"\r\n\r\n1\r\n--xyz--\r\n";
@@ -80,7 +80,7 @@ on_each_database! {
 
     async fn what_is_not_taken(database: TestDatabase) {
         let settings = [("FILES_MAX_SIZE", "1000B"), ("FILES_TYPES", "image/*,text/plain")];
-        let shop = shop(database, &settings, None).await;
+        let shop = files_app(database, &settings, None).await;
         let alice = shop.app.user();
         let long = format!("{}.txt", "a".repeat(252));
         for (name, content_type, bytes, status, code) in [
@@ -124,14 +124,14 @@ on_each_database! {
             }
         }
         shop.app.anonymous().post(FILES, "a").await.expect(401);
-        let wrong = Sha256::of("b");
+        let wrong = Sha256::digest("b");
         let answer = upload(&alice, &format!("a&sha256={wrong}"), "text/plain", "a").await;
         answer.expect_error(422, "CONTENT_MISMATCH");
-        upload(&alice, &format!("a&sha256={}", Sha256::of("a")), "text/plain", "a").await.expect(201);
+        upload(&alice, &format!("a&sha256={}", Sha256::digest("a")), "text/plain", "a").await.expect(201);
     }
 
     async fn who_leaves_in_the_middle_leaves_nothing(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let pieces = [Ok(Bytes::from_static(b"Hello, ")), Err(std::io::Error::other("gone"))];
         let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
@@ -145,7 +145,7 @@ on_each_database! {
     }
 
     async fn a_plan_is_kept_to(database: TestDatabase) {
-        let shop = shop(database, &[], Some(100)).await;
+        let shop = files_app(database, &[], Some(100)).await;
         let (alice, bob) = (shop.app.user(), shop.app.user());
         let first = upload(&alice, "a.txt", "text/plain", vec![b'a'; 60]).await.expect(201).json();
         upload(&alice, "b.txt", "text/plain", vec![b'a'; 41]).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
@@ -169,7 +169,7 @@ on_each_database! {
     }
 
     async fn of_many_at_once_only_as_many_as_fit(database: TestDatabase) {
-        let shop = shop(database, &[], Some(100)).await;
+        let shop = files_app(database, &[], Some(100)).await;
         let alice = shop.app.user();
         let uploads = (0..8).map(|at| {
             let (alice, name) = (alice.clone(), format!("{at}.txt"));
@@ -182,7 +182,7 @@ on_each_database! {
 
     async fn a_scanner_has_the_last_word(database: TestDatabase) {
         let seen = Seen::default();
-        let shop = with(database, Files::from_env().scan(seen.clone()), &[], None).await;
+        let shop = with(database, Files::from_env().scanner(seen.clone()), &[], None).await;
         let alice = shop.app.user();
         upload(&alice, "a.txt", "text/plain", "harmless").await.expect(201);
         upload(&alice, "b.txt", "text/plain", "a virus").await.expect_error(422, "FILE_REFUSED");
@@ -197,14 +197,14 @@ on_each_database! {
 struct Seen(Arc<Mutex<Vec<String>>>);
 
 #[async_trait]
-impl Scan for Seen {
-    async fn scan(&self, _: &File, key: &ObjectKey, storage: &Storage) -> Result<Verdict, BoxError> {
+impl FileScanner for Seen {
+    async fn scan(&self, _: &File, key: &ObjectKey, storage: &Storage) -> Result<ScanResult, BoxError> {
         let text = String::from_utf8(storage.read(key, 1000).await?.to_vec())?;
         self.0.lock().unwrap().push(text.clone());
         match text {
-            text if text.contains("virus") => Ok(Verdict::Refused("it has a virus".into())),
+            text if text.contains("virus") => Ok(ScanResult::Refused("it has a virus".into())),
             text if text.contains("odd") => Err("the scanner is away".into()),
-            _ => Ok(Verdict::Clean),
+            _ => Ok(ScanResult::Clean),
         }
     }
 }

@@ -4,13 +4,13 @@ use omnistack_core::{
     http::Method,
     identity::{Identity, Permissions, TenantDeleted},
 };
-use omnistack_testkit::{RequestBuilder, TestDatabase, on_each_database};
+use omnistack_testkit::{TestDatabase, TestRequest, on_each_database};
 
-use super::{FILES, id, shop, upload};
+use super::{FILES, files_app, id, upload};
 
 on_each_database! {
     async fn parts_of_a_file(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = upload(&alice, "a.txt", "text/plain", "0123456789").await.expect(201).json();
         let path = format!("{FILES}/{}/content", id(&file));
@@ -54,7 +54,7 @@ on_each_database! {
     }
 
     async fn what_the_client_knows_of_a_file(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = upload(&alice, "a.txt", "text/plain", "0123456789").await.expect(201).json();
         let at = format!("{FILES}/{}", id(&file));
@@ -69,7 +69,7 @@ on_each_database! {
         }
         assert_eq!(known.header("content-security-policy"), None);
 
-        let tags = |request: RequestBuilder| request.json(serde_json::json!({ "tags": ["a"] }));
+        let tags = |request: TestRequest| request.json(serde_json::json!({ "tags": ["a"] }));
         for (name, value, read, change) in [
             ("if-match", etag.as_str(), 200, 200),
             ("if-match", "*", 200, 200),
@@ -92,7 +92,7 @@ on_each_database! {
     }
 
     async fn a_download_goes_on_with_the_same_bytes(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let text = "one line of many\n".repeat(6_000);
         let file = upload(&alice, "a.txt", "text/plain", text.clone()).await.expect(201).json();
@@ -109,7 +109,7 @@ on_each_database! {
     }
 
     async fn an_encoded_upload_is_refused(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let request = alice.request(Method::POST, format!("{FILES}?name=a.txt")).header("content-encoding", "gzip");
         let answer = request.header("content-type", "text/plain").body("hello").await;
@@ -118,7 +118,7 @@ on_each_database! {
     }
 
     async fn what_runs_is_never_shown(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         for body in ["<!DOCTYPE html><script>alert(1)</script>", "<svg onload='alert(1)'></svg>"] {
             let file = upload(&alice, "a.html", "text/html", body).await.expect(201).json();
@@ -129,7 +129,7 @@ on_each_database! {
     }
 
     async fn lists_and_what_was_deleted(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let mut ids = Vec::new();
         for at in 0..5 {
@@ -172,7 +172,7 @@ on_each_database! {
     }
 
     async fn files_go_with_their_tenant(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let (alice, bob) = (shop.app.user(), shop.app.user());
         for (client, name) in [(&alice, "a.txt"), (&alice, "b.txt"), (&bob, "c.txt")] {
             upload(client, name, "text/plain", "secret").await.expect(201);
@@ -191,7 +191,7 @@ on_each_database! {
     }
 
     async fn nobody_reaches_another_tenant(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let (alice, eve) = (shop.app.user(), shop.app.user());
         let file = id(&upload(&alice, "a.txt", "text/plain", "secret").await.expect(201).json());
         let path = format!("{FILES}/{file}");
@@ -208,7 +208,7 @@ on_each_database! {
         if shop.app.db().dialect() == omnistack_core::db::Dialect::Postgres {
             let tenant = eve.identity().unwrap().tenant.unwrap();
             for table in ["files", "file_usage"] {
-                let mut tx = shop.app.db().tenant(tenant).read().await.unwrap();
+                let mut tx = shop.app.db().tenant(tenant).begin_read().await.unwrap();
                 let sql = if table == "files" { "select count(*) from files" } else { "select count(*) from file_usage" };
                 let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
                 assert_eq!(count, 0, "{table}");
@@ -217,17 +217,17 @@ on_each_database! {
     }
 
     async fn who_may_what(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
         let whose = alice.identity().unwrap().clone();
         let reader = whose.clone().with_permissions("files:read".parse::<Permissions>().unwrap());
-        let (reader, nobody) = (shop.app.caller(reader), shop.app.caller(whose.with_permissions(Permissions::none())));
+        let (reader, nobody) = (shop.app.client_as(reader), shop.app.client_as(whose.with_permissions(Permissions::none())));
         reader.get(format!("{FILES}/{file}/content")).await.expect(200);
         upload(&reader, "b.txt", "text/plain", "b").await.expect(403);
         reader.delete(format!("{FILES}/{file}")).await.expect(403);
         nobody.get(format!("{FILES}/{file}")).await.expect(403);
-        let alone = shop.app.caller(Identity::user(alice.identity().unwrap().user).with_permissions(Permissions::all()));
+        let alone = shop.app.client_as(Identity::user(alice.identity().unwrap().user).with_permissions(Permissions::all()));
         upload(&alone, "b.txt", "text/plain", "b").await.expect_error(403, "TENANT_REQUIRED");
     }
 }

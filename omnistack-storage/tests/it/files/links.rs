@@ -6,18 +6,18 @@ use axum::body::Body;
 use futures_util::{StreamExt as _, stream};
 use omnistack_core::{app::App, config::Config, crypto::Sha256, http::Method};
 use omnistack_storage::{Files, Memory};
-use omnistack_testkit::{Answer, TestDatabase, on_each_database};
+use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{FILES, PNG, Shop, id, memory, shop, upload, with};
+use super::{FILES, FilesApp, PNG, files_app, id, memory, upload, with};
 
 /// Returns the path of a signed URL.
 fn path(signed: &Value) -> String {
     signed["url"].as_str().unwrap().strip_prefix("http://127.0.0.1:8080").unwrap().to_owned()
 }
 
-async fn send(shop: &Shop, upload: &Value, content_type: &str, bytes: impl AsRef<[u8]>) -> Answer {
+async fn send(shop: &FilesApp, upload: &Value, content_type: &str, bytes: impl AsRef<[u8]>) -> TestResponse {
     let request = shop.app.anonymous().request(Method::PUT, path(upload)).header("content-type", content_type);
     request.header("content-length", bytes.as_ref().len().to_string()).body(bytes.as_ref().to_vec()).await
 }
@@ -28,12 +28,12 @@ fn announced(content_type: &str, bytes: &[u8]) -> Value {
 
 on_each_database! {
     async fn an_operator_who_acts_as_a_user_makes_no_links(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = upload(&alice, "plan.png", "image/png", PNG).await.expect(201).json();
         let user = alice.identity().unwrap().clone();
         let operator = user.user;
-        let acting = shop.app.caller(user.with_actor(operator));
+        let acting = shop.app.client_as(user.with_impersonator(operator));
         let link = format!("{FILES}/{}/link", id(&file));
         acting.post(&link, json!({})).await.expect_error(403, "IMPERSONATION_REFUSED");
         acting.get(format!("{FILES}/{}/content", id(&file))).await.expect(200);
@@ -41,7 +41,7 @@ on_each_database! {
     }
 
     async fn straight_to_the_storage(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let answer = alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect(201).json();
         let (file, upload) = (&answer["file"], &answer["upload"]);
@@ -60,7 +60,7 @@ on_each_database! {
         send(&shop, upload, "image/png", PNG).await.expect(204);
         alice.get(format!("{at}/content")).await.expect(404);
         let stored = alice.post(format!("{at}/confirm"), ()).await.expect_ok().json();
-        assert_eq!((&stored["state"], &stored["sha256"]), (&json!("stored"), &json!(Sha256::of(PNG).to_string())));
+        assert_eq!((&stored["state"], &stored["sha256"]), (&json!("stored"), &json!(Sha256::digest(PNG).to_string())));
         assert_eq!(alice.post(format!("{at}/confirm"), ()).await.expect_ok().json(), stored, "completing it twice changes nothing");
         assert_eq!(alice.get(format!("{at}/content")).await.expect_ok().body, PNG);
         assert_eq!(shop.counted.of("storage_bytes"), i64::try_from(PNG.len()).unwrap());
@@ -86,7 +86,7 @@ on_each_database! {
     }
 
     async fn what_is_announced_can_be_deleted(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let (alice, eve) = (shop.app.user(), shop.app.user());
         let answer = alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect(201).json();
         send(&shop, &answer["upload"], "image/png", PNG).await.expect(204);
@@ -101,7 +101,7 @@ on_each_database! {
     }
 
     async fn bytes_that_arrive_while_a_file_is_deleted_are_not_kept(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let answer = alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect(201).json();
         let at = format!("{FILES}/{}", id(&answer["file"]));
@@ -128,13 +128,13 @@ on_each_database! {
     }
 
     async fn what_arrives_is_looked_at(database: TestDatabase) {
-        let shop = shop(database, &[("FILES_MAX_SIZE", "1000B")], None).await;
+        let shop = files_app(database, &[("FILES_MAX_SIZE", "1000B")], None).await;
         let alice = shop.app.user();
         let program = b"MZ\x90\0 a program";
         for (body, bytes, status, code) in [
             (announced("image/png", program), program.as_slice(), 415, "FILE_TYPE_MISMATCH"),
             (
-                json!({ "name": "a", "content_type": "text/plain", "size": 1, "sha256": Sha256::of("b") }),
+                json!({ "name": "a", "content_type": "text/plain", "size": 1, "sha256": Sha256::digest("b") }),
                 b"a",
                 422,
                 "CONTENT_MISMATCH",
@@ -161,7 +161,7 @@ on_each_database! {
     }
 
     async fn what_never_arrives_is_forgotten(database: TestDatabase) {
-        let shop = shop(database, &[], Some(100)).await;
+        let shop = files_app(database, &[], Some(100)).await;
         let alice = shop.app.user();
         let body = json!({ "name": "a", "content_type": "text/plain", "size": 100 });
         let answer = alice.post(format!("{FILES}/uploads"), &body).await.expect(201).json();
@@ -174,7 +174,7 @@ on_each_database! {
     }
 
     async fn links_for_reading(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let file = upload(&alice, "Gr%C3%BC%C3%9Fe.txt", "text/plain", "0123456789").await.expect(201).json();
         let make = format!("{FILES}/{}/link", id(&file));

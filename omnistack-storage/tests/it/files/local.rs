@@ -9,18 +9,18 @@ use std::{
 };
 
 use omnistack_storage::{Files, Local, ObjectKey};
-use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestResponse, on_each_database};
 
-use super::{FILES, Shop, id, upload, with};
-use crate::laws::Folder;
+use super::{FILES, FilesApp, id, upload, with};
+use crate::laws::TempDirectory;
 
 const MAX_TEST_WAIT: Duration = Duration::from_secs(20);
 
-async fn local(database: TestDatabase, folder: &Path) -> Shop {
+async fn local(database: TestDatabase, folder: &Path) -> FilesApp {
     with(database, Files::new(Local::new(folder)), &[], None).await
 }
 
-async fn read(client: &Client, file: &serde_json::Value) -> Answer {
+async fn read(client: &TestClient, file: &serde_json::Value) -> TestResponse {
     let reading = async { client.get(format!("{FILES}/{}/content", id(file))).await };
     tokio::time::timeout(MAX_TEST_WAIT, reading).await.unwrap()
 }
@@ -35,7 +35,7 @@ fn pipe(path: &Path) {
 
 on_each_database! {
     async fn links_and_pipes_are_not_followed(database: TestDatabase) {
-        let (folder, outside) = (Folder::new(), Folder::new());
+        let (folder, outside) = (TempDirectory::new(), TempDirectory::new());
         fs::create_dir_all(&outside.0).unwrap();
         let secret = outside.0.join("secret");
         fs::write(&secret, "secret").unwrap();
@@ -78,7 +78,7 @@ on_each_database! {
     }
 
     async fn what_a_dead_process_was_writing_is_swept(database: TestDatabase) {
-        let folder = Folder::new();
+        let folder = TempDirectory::new();
         let shop = local(database, &folder.0).await;
         let alice = shop.app.user();
         upload(&alice, "a.txt", "text/plain", "Hello.").await.expect(201);

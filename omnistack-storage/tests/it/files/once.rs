@@ -5,19 +5,19 @@ use std::{convert::Infallible, time::Duration};
 use axum::body::Body;
 use bytes::Bytes;
 use omnistack_core::http::Method;
-use omnistack_testkit::{Client, RequestBuilder, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestRequest, on_each_database};
 
-use super::{FILES, die_during, id, shop, silent};
+use super::{FILES, die_during, files_app, id, silent};
 
-fn request(client: &Client, key: &str, query: &str) -> RequestBuilder {
+fn request(client: &TestClient, key: &str, query: &str) -> TestRequest {
     client.request(Method::POST, format!("{FILES}?{query}")).header("idempotency-key", key)
 }
 
-fn sized(client: &Client, key: &str, query: &str, body: &'static str) -> RequestBuilder {
+fn sized(client: &TestClient, key: &str, query: &str, body: &'static str) -> TestRequest {
     request(client, key, query).header("content-length", body.len().to_string()).body(body)
 }
 
-fn form(client: &Client, key: &str, boundary: &str, body: &str) -> RequestBuilder {
+fn form(client: &TestClient, key: &str, boundary: &str, body: &str) -> TestRequest {
     let head = "Content-Disposition: form-data; name=\"file\"; filename=\"form.txt\"\r\n\r\n";
     let request = client.request(Method::POST, FILES).header("idempotency-key", key);
     let request = request.header("content-type", format!("multipart/form-data; boundary={boundary}"));
@@ -26,7 +26,7 @@ fn form(client: &Client, key: &str, boundary: &str, body: &str) -> RequestBuilde
 
 on_each_database! {
     async fn a_file_that_is_sent_again_is_stored_once(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let (alice, bob) = (shop.app.user(), shop.app.user());
         let first = sized(&alice, "one", "name=a.txt", "Hello.").await.expect(201);
         assert_eq!(first.header("idempotent-replayed"), None);
@@ -72,7 +72,7 @@ on_each_database! {
     }
 
     async fn what_was_not_stored_leaves_its_key_free(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let wrong = format!("name=a.txt&sha256={}", "0".repeat(64));
         sized(&alice, "one", &wrong, "Hello.").await.expect_error(422, "CONTENT_MISMATCH");
@@ -85,7 +85,7 @@ on_each_database! {
     }
 
     async fn of_many_at_once_the_first_is_kept(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let same = (0..5).map(|_| async { sized(&alice, "one", "name=a.txt", "Hello.").await.expect(201) });
         let answers = futures_util::future::join_all(same).await;

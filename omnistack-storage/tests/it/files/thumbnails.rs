@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use omnistack_core::crypto::Sha256;
 use omnistack_storage::{Files, Thumbnail};
-use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestResponse, on_each_database};
 use serde_json::json;
 
 use super::{FILES, id, upload, with};
@@ -29,11 +29,11 @@ fn glass(width: u32, height: u32) -> DynamicImage {
     RgbaImage::from_pixel(width, height, Rgba([0, 255, 0, 128])).into()
 }
 
-async fn thumbnail(client: &Client, file: &str, query: &str) -> Answer {
+async fn thumbnail(client: &TestClient, file: &str, query: &str) -> TestResponse {
     client.get(format!("{FILES}/{file}/thumbnail{query}")).await
 }
 
-fn read(answer: &Answer) -> DynamicImage {
+fn read(answer: &TestResponse) -> DynamicImage {
     image::load_from_memory(&answer.body).unwrap()
 }
 
@@ -160,9 +160,9 @@ on_each_database! {
 
     async fn of_archived_ones(database: TestDatabase) {
         let shop = with(database, files(), &[], None).await;
-        let (alice, admin) = (shop.app.user(), shop.app.admin());
+        let (alice, admin) = (shop.app.user(), shop.app.operator());
         let bytes = write(&picture(200, 200), ImageFormat::Png);
-        let hash = Sha256::of(&bytes).to_string();
+        let hash = Sha256::digest(&bytes).to_string();
         let file = upload(&alice, "a.png", "image/png", bytes).await.expect(201).json();
         assert_eq!(file["sha256"], hash);
         thumbnail(&alice, &id(&file), "").await.expect_ok();

@@ -3,7 +3,7 @@
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::{FILES, PNG, id, shop, upload};
+use super::{FILES, PNG, files_app, id, upload};
 
 const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
 const SHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
@@ -23,7 +23,7 @@ const DOCUMENTS: [(&str, &[u8]); 4] = [
 on_each_database! {
     async fn documents_keep_their_types(database: TestDatabase) {
         let taken = [WORD, SHEET, SLIDES, ODT, "text/csv"].join(",");
-        let shop = shop(database, &[("FILES_TYPES", &taken)], None).await;
+        let shop = files_app(database, &[("FILES_TYPES", &taken)], None).await;
         let alice = shop.app.user();
         for (media_type, bytes) in DOCUMENTS {
             for claimed in [media_type, "application/zip", "application/octet-stream"] {
@@ -47,7 +47,7 @@ on_each_database! {
     }
 
     async fn links_are_shown_on_pages_of_every_origin(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         for (content_type, bytes, found, sandboxed) in [
             ("image/png", PNG, "image/png", true),
@@ -68,7 +68,7 @@ on_each_database! {
                 assert!(policy.starts_with("default-src 'none';"), "{policy}");
                 assert_eq!(policy.contains("sandbox"), sandboxed, "{policy}");
             }
-            let policy = |answer: &omnistack_testkit::Answer| answer.header("content-security-policy").unwrap().to_owned();
+            let policy = |answer: &omnistack_testkit::TestResponse| answer.header("content-security-policy").unwrap().to_owned();
             assert!(policy(&by_link).contains("frame-ancestors *"));
             assert_eq!(by_link.header("cross-origin-resource-policy"), Some("cross-origin"));
             assert!(policy(&by_app).contains("frame-ancestors 'self'"));
@@ -78,7 +78,7 @@ on_each_database! {
     }
 
     async fn an_announced_file_is_given_by_its_link_as_what_was_found(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let text = "Привет";
         let body = json!({ "name": "a", "content_type": "text/plain", "size": text.len() });

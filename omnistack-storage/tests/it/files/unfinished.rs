@@ -4,28 +4,28 @@ use std::{future::IntoFuture as _, time::Duration};
 
 use omnistack_core::{app::App, config::Config, http::Method};
 use omnistack_storage::{Files, Memory};
-use omnistack_testkit::{Client, RequestBuilder, TestDatabase, on_each_database};
+use omnistack_testkit::{TestClient, TestDatabase, TestRequest, on_each_database};
 use serde_json::{Value, json};
 
-use super::{FILES, Shop, die_during, id, shop, silent, upload};
+use super::{FILES, FilesApp, die_during, files_app, id, silent, upload};
 
 const MAX_TEST_WAIT: Duration = Duration::from_secs(20);
 
-fn hundred_bytes(client: &Client) -> RequestBuilder {
+fn hundred_bytes(client: &TestClient) -> TestRequest {
     client.request(Method::POST, format!("{FILES}?name=a.txt")).header("content-length", "100")
 }
 
-async fn used(client: &Client) -> Value {
+async fn used(client: &TestClient) -> Value {
     client.get(format!("{FILES}/usage")).await.expect_ok().json()["bytes"].clone()
 }
 
-async fn announce(client: &Client) -> omnistack_testkit::Answer {
+async fn announce(client: &TestClient) -> omnistack_testkit::TestResponse {
     let body = json!({ "name": "a", "content_type": "text/plain", "size": 10 });
     client.post(format!("{FILES}/uploads"), body).await
 }
 
 /// Waits until the row, the bytes and the reservation of an upload are gone.
-async fn nothing_left(shop: &Shop, client: &Client) {
+async fn nothing_left(shop: &FilesApp, client: &TestClient) {
     let waiting = async {
         while used(client).await != 0 {
             tokio::task::yield_now().await;
@@ -38,7 +38,7 @@ async fn nothing_left(shop: &Shop, client: &Client) {
 
 on_each_database! {
     async fn a_silent_upload_is_given_up(database: TestDatabase) {
-        let shop = shop(database, &[("FILES_UPLOAD_IDLE", "1s")], None).await;
+        let shop = files_app(database, &[("FILES_UPLOAD_IDLE", "1s")], None).await;
         let alice = shop.app.user();
         let (plain, _) = silent(b"Hello.");
         let (form, _) = silent(b"--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nHello.");
@@ -62,7 +62,7 @@ on_each_database! {
     }
 
     async fn who_leaves_takes_the_reservation_along(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let (body, begins) = silent(b"Hello.");
         let mut request = hundred_bytes(&alice).body(body).into_future();
@@ -76,7 +76,7 @@ on_each_database! {
     }
 
     async fn what_a_dead_process_left_is_swept(database: TestDatabase) {
-        let shop = shop(database, &[], None).await;
+        let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();
         let (body, begins) = silent(b"Hello.");
         die_during(hundred_bytes(&alice).body(body), begins).await;
@@ -87,7 +87,7 @@ on_each_database! {
     }
 
     async fn unfinished_uploads_are_counted(database: TestDatabase) {
-        let shop = shop(database, &[("FILES_OPEN_UPLOADS", "3")], None).await;
+        let shop = files_app(database, &[("FILES_OPEN_UPLOADS", "3")], None).await;
         let (alice, bob) = (shop.app.user(), shop.app.user());
         let answers = futures_util::future::join_all((0..8).map(|_| announce(&alice))).await;
         let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use omnistack_core::clock::{Clock, MockClock};
-use omnistack_storage::{Azure, ObjectKey, SignRequest, Storage};
-use omnistack_testkit::{storage::Subject, storage_conformance};
+use omnistack_storage::{Azure, ObjectKey, PresignRequest, Storage};
+use omnistack_testkit::{storage::StorageProviderUnderTest, storage_conformance};
 use tokio::process::Command;
 
 use super::{Peer, client, setting};
@@ -25,13 +25,13 @@ impl Server {
     }
 
     fn open(&self, clock: Clock) -> Azure {
-        Azure::at(&self.url, "account", "files", Some(&KEY.into()), client(), clock).unwrap()
+        Azure::with_endpoint(&self.url, "account", "files", Some(&KEY.into()), client(), clock).unwrap()
     }
 }
 
-async fn azure() -> Subject {
+async fn azure() -> StorageProviderUnderTest {
     let server = Server::start().await;
-    Subject::new(server.open(Clock::system())).class("Cool").keep(server)
+    StorageProviderUnderTest::new(server.open(Clock::system())).with_storage_class("Cool").with_resource(server)
 }
 
 storage_conformance!(
@@ -45,7 +45,7 @@ async fn links_are_taken_and_others_are_not() {
     let server = Server::start().await;
     let storage = Storage::new(server.open(Clock::system()));
     let (key, minute): (ObjectKey, _) = ("a b/Grüße+~.txt".parse().unwrap(), Duration::from_secs(60));
-    let put = storage.sign(&SignRequest::put(key.clone(), minute).content_type("text/x-test")).await.unwrap();
+    let put = storage.presign(&PresignRequest::put(key.clone(), minute).content_type("text/x-test")).await.unwrap();
     let send = |url: String| {
         let request = client().put(url).body("Hello.");
         put.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send()
@@ -60,13 +60,13 @@ async fn links_are_taken_and_others_are_not() {
     assert_eq!(send(put.url.clone()).await.unwrap().status(), 201);
     assert_eq!(storage.head(&key).await.unwrap().content_type.as_deref(), Some("text/x-test"));
     let named = "attachment; filename=\"a b.txt\"; filename*=UTF-8''%C3%BC.txt";
-    let get = storage.sign(&SignRequest::get(key.clone(), minute).disposition(named)).await.unwrap();
+    let get = storage.presign(&PresignRequest::get(key.clone(), minute).content_disposition(named)).await.unwrap();
     let answer = client().get(&get.url).send().await.unwrap();
     assert_eq!(answer.headers()["content-disposition"], named);
     assert_eq!(answer.text().await.unwrap(), "Hello.");
     assert_eq!(client().get(forged(&get.url)).send().await.unwrap().status(), 403);
     assert_eq!(send(get.url.clone()).await.unwrap().status(), 403, "a URL for reading can't be used for storing");
     let before = MockClock::at(Clock::system().now() - 2 * minute).clock();
-    let over = Storage::new(server.open(before)).signed_get(&key, minute).await.unwrap();
+    let over = Storage::new(server.open(before)).presign_get(&key, minute).await.unwrap();
     assert_eq!(client().get(&over.url).send().await.unwrap().status(), 403, "it has expired");
 }

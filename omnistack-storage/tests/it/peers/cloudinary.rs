@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::clock::MockClock;
-use omnistack_storage::{Cloudinary, ObjectKey, SignRequest, Storage};
-use omnistack_testkit::upstream::{Reply, Upstream};
+use omnistack_storage::{Cloudinary, ObjectKey, PresignRequest, Storage};
+use omnistack_testkit::upstream::{MockResponse, MockServer};
 use serde_json::{Value, json};
 
 use super::{Peer, SECRET, client};
@@ -19,15 +19,15 @@ async fn signatures_are_those_of_cloudinary() {
     let mut peer = Peer::script("cloudinary_sdk.py", &[]);
     let clock = MockClock::at("2030-02-03T04:05:06Z".parse().unwrap());
     for name in ["a.txt", "a b/c+d~e_f.txt", "Grüße/🎉&x=1|y.png", "files/v1/100% sure"] {
-        let upstream = Upstream::start().await;
+        let upstream = MockServer::start().await;
         let id = json!({ "public_id": "a", "version": 7, "bytes": 6, "etag": "e" }).to_string();
-        upstream.expect_any().times(..).reply(Reply::content(200, "application/json", id));
+        upstream.expect_any().times(..).reply(MockResponse::content(200, "application/json", id));
         let storage = Cloudinary::new("demo", "123", SECRET, client(), clock.clock()).unwrap();
-        let storage = Storage::new(storage.endpoints(upstream.url(), upstream.url()).unwrap().retries(0));
+        let storage = Storage::new(storage.with_endpoints(upstream.url(), upstream.url()).unwrap().max_retries(0));
         let key: ObjectKey = name.parse().unwrap();
         // A signed URL.
-        let request = SignRequest::get(key.clone(), Duration::from_secs(60));
-        let ours = pairs(&storage.sign(&request).await.unwrap().url);
+        let request = PresignRequest::get(key.clone(), Duration::from_secs(60));
+        let ours = pairs(&storage.presign(&request).await.unwrap().url);
         let theirs = peer.ask(json!({ "sign": ours, "secret": SECRET })).await;
         assert_eq!(ours["signature"], theirs["signature"].as_str().unwrap(), "{name}");
         let theirs = peer.ask(json!({ "download": ours, "secret": SECRET, "cloud": "demo" })).await;

@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 use crate::{
     files::{FILES, upload, with},
-    laws::Folder,
+    laws::TempDirectory,
 };
 
 const DISK: &str = "TEST_SMALL_DISK";
@@ -14,7 +14,7 @@ const DISK: &str = "TEST_SMALL_DISK";
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn a_disk_that_is_full() {
-    let folder = Folder::new();
+    let folder = TempDirectory::new();
     std::fs::create_dir_all(&folder.0).unwrap();
     let script = format!(
         "mount -t tmpfs -o size=4m none \"$1\" || exit 77; {DISK}=\"$1\" exec \"$2\" --ignored --exact peers::disk::on_it"

@@ -3,15 +3,16 @@
 
 use omnistack_core::clock::Clock;
 use omnistack_storage::Gcs;
-use omnistack_testkit::{storage::Subject, storage_conformance};
+use omnistack_testkit::{storage::StorageProviderUnderTest, storage_conformance};
 
 use super::{Peer, client};
 
-async fn gcs() -> Subject {
+async fn gcs() -> StorageProviderUnderTest {
     let mut peer = Peer::start("serve-google");
     let port = peer.line().await["port"].as_u64().unwrap();
     let url = format!("http://127.0.0.1:{port}");
-    Subject::new(Gcs::at(&url, "files", None, client(), Clock::system()).unwrap()).keep(peer)
+    StorageProviderUnderTest::new(Gcs::with_endpoint(&url, "files", None, client(), Clock::system()).unwrap())
+        .with_resource(peer)
 }
 
 storage_conformance!(

@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use omnistack_core::clock::{Clock, MockClock, Timestamp};
-use omnistack_storage::{ObjectKey, PostForm, PostPolicy, S3Bucket, SignRequest, SignedRequest, Storage};
-use omnistack_testkit::storage::Subject;
+use omnistack_storage::{ObjectKey, PostForm, PostPolicy, PresignRequest, PresignedRequest, S3Builder, Storage};
+use omnistack_testkit::storage::StorageProviderUnderTest;
 use tokio::process::{Child, Command};
 
 use super::{SECRET, client, setting};
-use crate::laws::Folder;
+use crate::laws::TempDirectory;
 
 /// A server and the directory in which it stores objects.
 struct Server {
     _process: Child,
-    _folder: Folder,
+    _folder: TempDirectory,
     url: String,
 }
 
 impl Server {
     async fn start() -> Self {
-        let folder = Folder::new();
+        let folder = TempDirectory::new();
         std::fs::create_dir_all(folder.0.join("files")).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(setting("TEST_PEERS_S3S"))
@@ -34,18 +34,18 @@ impl Server {
         Self { _process: process, _folder: folder, url: format!("http://127.0.0.1:{port}") }
     }
 
-    fn bucket(&self) -> S3Bucket {
-        S3Bucket::new("files", "us-east-1").endpoint(&self.url).credentials("id", SECRET)
+    fn bucket(&self) -> S3Builder {
+        S3Builder::new("files", "us-east-1").endpoint(&self.url).credentials("id", SECRET)
     }
 
     fn open(&self, clock: Clock) -> Storage {
-        Storage::new(self.bucket().open(client(), clock).unwrap())
+        Storage::new(self.bucket().build(client(), clock).unwrap())
     }
 }
 
 const LATER: Duration = Duration::from_secs(60);
 
-async fn send(request: &SignedRequest, url: &str, content_type: Option<&str>, body: &'static str) -> u16 {
+async fn send(request: &PresignedRequest, url: &str, content_type: Option<&str>, body: &'static str) -> u16 {
     let mut sent = client().request(request.method.clone(), url).body(body);
     for (name, value) in request.headers.iter().filter(|(name, _)| *name != "content-length") {
         let value = content_type.filter(|_| name == "content-type").unwrap_or(value);
@@ -68,8 +68,8 @@ async fn links_are_taken_and_others_are_not() {
     let storage = server.open(Clock::system());
     for name in ["a.txt", "a b/Grüße+~.txt", "x/(1)'!*&=$@,;:#?[]{}^|<>\"`.txt", "100% sure"] {
         let key: ObjectKey = name.parse().unwrap();
-        let put = SignRequest::put(key.clone(), LATER).content_type("text/x-test").size(6);
-        let put = storage.sign(&put).await.unwrap();
+        let put = PresignRequest::put(key.clone(), LATER).content_type("text/x-test").size(6);
+        let put = storage.presign(&put).await.unwrap();
         for wrong in [forged(&put.url), put.url.replace("X-Amz-Expires=60", "X-Amz-Expires=61")] {
             assert_eq!(send(&put, &wrong, None, "Hello.").await, 403, "{wrong}");
         }
@@ -78,8 +78,8 @@ async fn links_are_taken_and_others_are_not() {
         assert!(!storage.exists(&key).await.unwrap(), "{name}");
         assert_eq!(send(&put, &put.url, None, "Hello.").await, 200, "{name}");
         assert_eq!(storage.read(&key, 100).await.unwrap(), "Hello.");
-        let get = SignRequest::get(key.clone(), LATER).disposition("attachment; filename=\"a.txt\"");
-        let get = storage.sign(&get).await.unwrap();
+        let get = PresignRequest::get(key.clone(), LATER).content_disposition("attachment; filename=\"a.txt\"");
+        let get = storage.presign(&get).await.unwrap();
         assert_eq!(send(&get, &get.url, None, "").await, 200, "{name}");
         for wrong in [
             forged(&get.url),
@@ -103,9 +103,9 @@ async fn links_end() {
     let now = Clock::system().now();
     for (made, status) in [(now - Duration::from_secs(30), 200), (now - Duration::from_secs(90), 403)] {
         let storage = server.open(MockClock::at(made).clock());
-        let get = storage.signed_get(&key, LATER).await.unwrap();
+        let get = storage.presign_get(&key, LATER).await.unwrap();
         assert_eq!(send(&get, &get.url, None, "").await, status, "read, made at {made}");
-        let put = storage.signed_put(&key, LATER).await.unwrap();
+        let put = storage.presign_put(&key, LATER).await.unwrap();
         assert_eq!(send(&put, &put.url, None, "again").await, status, "stored, made at {made}");
     }
 }
@@ -156,14 +156,14 @@ async fn forms_are_taken_within_their_policy() {
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn another_key_is_no_key() {
     let server = Server::start().await;
-    let wrong = server.bucket().credentials("id", "another").retries(0).open(client(), Clock::system()).unwrap();
+    let wrong = server.bucket().credentials("id", "another").max_retries(0).build(client(), Clock::system()).unwrap();
     let error = Storage::new(wrong).put(&"a".parse().unwrap(), "a").await.unwrap_err();
     assert_eq!(error.kind(), omnistack_storage::ErrorKind::Configuration, "{error}");
 }
 
-async fn s3s() -> Subject {
+async fn s3s() -> StorageProviderUnderTest {
     let server = Server::start().await;
-    Subject::new(server.bucket().open(client(), Clock::system()).unwrap()).keep(server)
+    StorageProviderUnderTest::new(server.bucket().build(client(), Clock::system()).unwrap()).with_resource(server)
 }
 
 /// The conformance tests that suit this server. The others do not: it has no storage classes, responds with 500
@@ -172,15 +172,15 @@ macro_rules! laws {
     ($make:ident) => {
         mod $make {
             omnistack_testkit::storage_conformance! { @laws [#[ignore = "a peer: `cargo xtask test --peers`"]] (super::$make)
-                keeps_what_is_stored
-                keeps_a_long_stream
-                replaces
+                stored_object_is_read_back
+                long_stream_is_stored
+                put_replaces_object
                 reads_ranges
                 lists_in_order
-                copies
-                stores_nothing_by_half
-                a_dropped_upload_leaves_nothing
-                readers_see_one_of_two
+                copy_is_independent
+                failed_upload_stores_nothing
+                dropped_upload_stores_nothing
+                replacement_is_atomic
             }
         }
     };
@@ -190,10 +190,10 @@ laws!(s3s);
 
 /// R2 is an `S3` with fewer operations: the same requests to another URL. The tests of capabilities pass, because
 /// it has fewer of them.
-async fn r2() -> Subject {
+async fn r2() -> StorageProviderUnderTest {
     let server = Server::start().await;
-    let bucket = S3Bucket::r2("files", "0123456789abcdef").endpoint(&server.url).credentials("id", SECRET);
-    Subject::new(bucket.open(client(), Clock::system()).unwrap()).keep(server)
+    let bucket = S3Builder::r2("files", "0123456789abcdef").endpoint(&server.url).credentials("id", SECRET);
+    StorageProviderUnderTest::new(bucket.build(client(), Clock::system()).unwrap()).with_resource(server)
 }
 
 laws!(r2);

@@ -107,14 +107,14 @@ async fn soft_webauthn_registers_and_signs_in() {
     let post = start(TestDatabase::sqlite()).await;
     post.registered(ADA).await;
     let ada = post.signed_in(ADA).await;
-    let listening = post.app.listen_by_default().await;
+    let listening = post.app.listen_with_defaults().await;
     let (python, base) = (std::env::var("TEST_PEERS_PYTHON").unwrap(), format!("http://{}", listening.address));
     let arguments = [SCRIPT.to_owned(), base, ada.access.clone(), HOME.to_owned()];
     let run = move || std::process::Command::new(python).arg("-c").args(arguments).output();
     let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let access = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-    let me = post.app.bearer(access).get(ME).await.expect(200).json();
+    let me = post.app.client_with_token(access).get(ME).await.expect(200).json();
     assert_eq!(me["email"], ADA);
     listening.shut_down().await;
 }

@@ -20,19 +20,19 @@ pub enum RateLimitKey {
     /// in.
     ApiKey,
     /// All requests together.
-    Everybody,
+    Global,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(super) enum RateLimitSubject {
     Address(IpAddr),
     User(UserId),
     Tenant(TenantId),
-    Program(ApiKeyId),
+    ApiKey(ApiKeyId),
     Everybody,
 }
 
-impl Key {
+impl RateLimitSubject {
     pub(super) fn of(by: RateLimitKey, request: &Request) -> Self {
         let identity = || request.extensions().get::<Identity>();
         let known = match by {
@@ -40,22 +40,22 @@ impl Key {
             RateLimitKey::Identity => identity().map(|identity| Self::User(identity.user)),
             RateLimitKey::Tenant => identity().and_then(|identity| identity.tenant).map(Self::Tenant),
             RateLimitKey::ApiKey => {
-                identity().map(|identity| identity.key.map_or(Self::User(identity.user), Self::Program))
+                identity().map(|identity| identity.api_key.map_or(Self::User(identity.user), Self::ApiKey))
             }
-            RateLimitKey::Everybody => Some(Self::Everybody),
+            RateLimitKey::Global => Some(Self::Everybody),
         };
         known.unwrap_or_else(|| Self::Address(network(request)))
     }
 }
 
 /// Name of the key in Redis.
-impl fmt::Display for Key {
+impl fmt::Display for RateLimitSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "address:{address}"),
             Self::User(user) => write!(f, "user:{user}"),
             Self::Tenant(tenant) => write!(f, "tenant:{tenant}"),
-            Self::Program(key) => write!(f, "key:{key}"),
+            Self::ApiKey(key) => write!(f, "key:{key}"),
             Self::Everybody => f.write_str("everybody"),
         }
     }

@@ -12,26 +12,26 @@ fn settings() -> BreakerSettings {
 /// `+` is a call that succeeds, `-` one that fails, `.` one that is ignored, `x` one that is rejected; `(`
 /// begins a call, and `+)`, `-)`, `.)` end the oldest running one; `>` advances the clock by one second, `>>`
 /// by 30.
-fn state_after(settings: BreakerSettings, script: &str) -> State {
-    let mut machine = Machine::new(settings);
+fn state_after(settings: BreakerSettings, script: &str) -> BreakerState {
+    let mut machine = BreakerMachine::new(settings);
     let (mut now, mut running) = (Duration::ZERO, Vec::new());
     for (at, step) in script.split_whitespace().enumerate() {
         let count = match step.as_bytes()[0] {
-            b'+' => Count::Success,
-            b'-' => Count::Failure,
-            _ => Count::Ignored,
+            b'+' => BreakerSample::Success,
+            b'-' => BreakerSample::Failure,
+            _ => BreakerSample::Ignored,
         };
         match step {
             ">" => now += Duration::from_secs(1),
             ">>" => now += OPEN_FOR,
             "x" => assert!(machine.admit(now).0.is_err(), "step {at} of `{script}` is not refused"),
-            "+)" | "-)" | ".)" => drop(machine.settle(running.remove(0), count, now)),
+            "+)" | "-)" | ".)" => drop(machine.record(running.remove(0), count, now)),
             _ => {
                 let ticket = machine.admit(now).0.unwrap_or_else(|_| panic!("step {at} of `{script}` is refused"));
                 if step == "(" {
                     running.push(ticket);
                 } else {
-                    machine.settle(ticket, count, now);
+                    machine.record(ticket, count, now);
                 }
             }
         }
@@ -41,12 +41,12 @@ fn state_after(settings: BreakerSettings, script: &str) -> State {
 
 #[test]
 fn it_follows_the_rules() {
-    use State::{Closed, HalfOpen, Open};
+    use BreakerState::{Closed, HalfOpen, Open};
     let one = settings();
     let two = BreakerSettings { probes: 2, close_after: 3, ..settings() };
     let strict = BreakerSettings { failure_ratio: 1.0, ..settings() };
     let any = BreakerSettings { failure_ratio: 0.0, minimum_calls: 1, ..settings() };
-    let cases: &[(&str, &BreakerSettings, &str, State)] = &[
+    let cases: &[(&str, &BreakerSettings, &str, BreakerState)] = &[
         ("untouched", &one, "", Closed),
         ("too few calls", &one, "- - -", Closed),
         ("enough failures", &one, "- - - -", Open),
@@ -97,9 +97,9 @@ fn no_history_breaks_its_promises() {
             close_after: random.random_range(1..4),
             ..BreakerSettings::default()
         };
-        let mut model = Model { state: State::Closed, since: Duration::ZERO, counted: Vec::new() };
-        let mut machine = Machine::new(settings.clone());
-        let mut running: Vec<Ticket> = Vec::new();
+        let mut model = Model { state: BreakerState::Closed, since: Duration::ZERO, counted: Vec::new() };
+        let mut machine = BreakerMachine::new(settings.clone());
+        let mut running: Vec<AdmittedCall> = Vec::new();
         let mut now = Duration::ZERO;
         for _ in 0..200 {
             match random.random_range(0..10) {
@@ -109,27 +109,40 @@ fn no_history_breaks_its_promises() {
                     match admitted {
                         Ok(ticket) => running.push(ticket),
                         Err(wait) => {
-                            assert_ne!(machine.state(), State::Closed, "seed {seed}: a closed breaker refuses nothing");
-                            let open = machine.state() == State::Open;
+                            assert_ne!(
+                                machine.state(),
+                                BreakerState::Closed,
+                                "seed {seed}: a closed breaker refuses nothing"
+                            );
+                            let open = machine.state() == BreakerState::Open;
                             let left = (model.since + settings.open_for).saturating_sub(now);
                             assert_eq!(wait, open.then_some(left), "seed {seed}: how long to wait");
                         }
                     }
-                    let current = running.iter().filter(|ticket| **ticket == Ticket(machine.generation)).count();
+                    let current = running.iter().filter(|ticket| **ticket == AdmittedCall(machine.generation)).count();
                     let limit = usize::try_from(settings.probes).unwrap();
-                    assert!(machine.state() != State::HalfOpen || current <= limit, "seed {seed}: {current} probes");
+                    assert!(
+                        machine.state() != BreakerState::HalfOpen || current <= limit,
+                        "seed {seed}: {current} probes"
+                    );
                 }
                 4..8 if !running.is_empty() => {
                     let ticket = running.swap_remove(random.random_range(0..running.len()));
-                    let count =
-                        *[Count::Success, Count::Failure, Count::Failure, Count::Ignored].choose(&mut random).unwrap();
-                    let counts = ticket == Ticket(machine.generation);
-                    let change = machine.settle(ticket, count, now);
-                    if model.state == State::Closed {
-                        if counts && count != Count::Ignored {
+                    let count = *[
+                        BreakerSample::Success,
+                        BreakerSample::Failure,
+                        BreakerSample::Failure,
+                        BreakerSample::Ignored,
+                    ]
+                    .choose(&mut random)
+                    .unwrap();
+                    let counts = ticket == AdmittedCall(machine.generation);
+                    let change = machine.record(ticket, count, now);
+                    if model.state == BreakerState::Closed {
+                        if counts && count != BreakerSample::Ignored {
                             model.counted.push((now, count));
                         }
-                        let opens = counts && count == Count::Failure && model.should_open(&settings, now);
+                        let opens = counts && count == BreakerSample::Failure && model.should_open(&settings, now);
                         assert_eq!(change.is_some(), opens, "seed {seed}: opens when it should");
                     }
                     model.changed(change, now, seed);
@@ -144,27 +157,27 @@ fn no_history_breaks_its_promises() {
             let (admitted, change) = machine.admit(now);
             model.changed(change, now, seed);
             let ticket = admitted.unwrap_or_else(|_| panic!("seed {seed}: it is stuck"));
-            model.changed(machine.settle(ticket, Count::Success, now), now, seed);
+            model.changed(machine.record(ticket, BreakerSample::Success, now), now, seed);
         }
-        assert_eq!(machine.state(), State::Closed, "seed {seed}: it did not recover");
+        assert_eq!(machine.state(), BreakerState::Closed, "seed {seed}: it did not recover");
     }
 }
 
 struct Model {
-    state: State,
+    state: BreakerState,
     since: Duration,
-    counted: Vec<(Duration, Count)>,
+    counted: Vec<(Duration, BreakerSample)>,
 }
 
 impl Model {
-    fn changed(&mut self, change: Option<Change>, now: Duration, seed: u64) {
+    fn changed(&mut self, change: Option<StateChange>, now: Duration, seed: u64) {
         let Some(change) = change else { return };
         assert_eq!(change.from, self.state, "seed {seed}: changes are told one after another");
         let known = [
-            (State::Closed, State::Open),
-            (State::Open, State::HalfOpen),
-            (State::HalfOpen, State::Open),
-            (State::HalfOpen, State::Closed),
+            (BreakerState::Closed, BreakerState::Open),
+            (BreakerState::Open, BreakerState::HalfOpen),
+            (BreakerState::HalfOpen, BreakerState::Open),
+            (BreakerState::HalfOpen, BreakerState::Closed),
         ];
         assert!(known.contains(&(change.from, change.to)), "seed {seed}: {change:?}");
         (self.state, self.since) = (change.to, now);
@@ -175,7 +188,7 @@ impl Model {
         // The window moves by whole tenths.
         let second = now.as_secs();
         let recent = || self.counted.iter().filter(|(at, _)| at.as_secs() + 10 > second);
-        let failures = recent().filter(|(_, count)| *count == Count::Failure).count();
+        let failures = recent().filter(|(_, count)| *count == BreakerSample::Failure).count();
         let calls = recent().count();
         calls >= usize::try_from(settings.minimum_calls).unwrap()
             && failures as f64 >= settings.failure_ratio * calls as f64

@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn send_form(client: &Client, body: impl Into<Body>) -> Answer {
+async fn send_form(client: &TestClient, body: impl Into<Body>) -> TestResponse {
     let request = client.request(Method::POST, "/api/v1/public/forms");
     request.header("content-type", "multipart/form-data; boundary=x").body(body).await
 }

@@ -6,7 +6,7 @@ use super::*;
 async fn routes_that_conflict_are_named() {
     let things = |name, api| named(name, Mount::public("/things"), api);
     let parameter = |path: &str| Api::new().hidden(path, get(|| async {}));
-    let cases: Vec<(Vec<Made>, &str)> = vec![
+    let cases: Vec<(Vec<InlineModule>, &str)> = vec![
         (
             vec![things("a", hello()), things("b", hello())],
             "b: ANY /api/v1/public/things/hello is also mounted by module `a`",
@@ -27,7 +27,7 @@ async fn routes_that_conflict_are_named() {
             "a: /api/v1/public/things/{id} can't be mounted: Insertion failed due to conflict with previously registered route: /api/v1/public/things/{*rest}",
         ),
         (
-            vec![named("a", Mount::root("", Audience::Public), parameter("/health"))],
+            vec![named("a", Mount::root("", AccessLevel::Public), parameter("/health"))],
             "core: GET /health is also mounted by module `a`",
         ),
     ];
@@ -58,7 +58,7 @@ async fn paths_that_core_serves_or_axum_refuses_are_problems_and_no_panics() {
         ("/{*rest}/more", PARAMETERS),
     ] {
         let api = Api::new().hidden(path, get(|| async {}));
-        let error = builder(&[]).with(named("a", Mount::root("", Audience::Public), api)).build().unwrap_err();
+        let error = builder(&[]).with(named("a", Mount::root("", AccessLevel::Public), api)).build().unwrap_err();
         assert_eq!(error.0.iter().map(|problem| problem.fix.as_str()).collect::<Vec<_>>(), [fix], "{path}: {error}");
     }
 }
@@ -70,11 +70,11 @@ async fn slashes_are_added_where_they_were_left_out() {
         (Mount::public("/things/"), "/hello", "/api/v1/public/things/hello"),
         (Mount::public("/things"), "/", "/api/v1/public/things"),
         (Mount::public(""), "hello/", "/api/v1/public/hello/"),
-        (Mount::root("v1", Audience::Public), "chat", "/v1/chat"),
-        (Mount::root("", Audience::Public), "chat", "/chat"),
+        (Mount::root("v1", AccessLevel::Public), "chat", "/v1/chat"),
+        (Mount::root("", AccessLevel::Public), "chat", "/chat"),
         // The app's own page replaces core's index.
-        (Mount::root("/", Audience::Public), "/", "/"),
-        (Mount::root("", Audience::Public), "", "/"),
+        (Mount::root("/", AccessLevel::Public), "/", "/"),
+        (Mount::root("", AccessLevel::Public), "", "/"),
     ] {
         let app = builder(&[]).with(named("a", mount, Api::new().hidden(path, get(|| async {})))).build().unwrap();
         let paths: Vec<_> =

@@ -122,7 +122,7 @@ on_each_database! {
         let (app, till) = open(database, |app| app.set("IDEMPOTENCY_RETENTION", "1h")).await;
         let client = app.user();
         let path = format!("{TILL}/sell");
-        let layer: IdempotencyLayer = app.app().ctx().get().unwrap();
+        let layer: IdempotencyLayer = app.app().context().get().unwrap();
         let minutes = |minutes: u64| app.clock().advance(Duration::from_secs(60 * minutes));
         keyed(&client, &path, "k").body("1").await.expect(201);
         minutes(59);
@@ -142,7 +142,7 @@ on_each_database! {
 
     async fn a_sweep_takes_more_than_one_batch(database: TestDatabase) {
         let (app, _) = open(database, |app| app).await;
-        let layer: IdempotencyLayer = app.app().ctx().get().unwrap();
+        let layer: IdempotencyLayer = app.app().context().get().unwrap();
         let mut tx = app.db().begin().await.unwrap();
         for number in 0..1201_u32 {
             let owner: omnistack_core::id::Id<()> = omnistack_core::id::Id::new(app.clock().clock().now());

@@ -72,20 +72,20 @@ async fn a_key_sent_twice_is_refused() {
 on_each_database! {
     async fn a_key_is_one_callers(database: TestDatabase) {
         let (app, till) = open(database, |app| app).await;
-        let alice = app.admin();
+        let alice = app.operator();
         let user = alice.identity().unwrap().user;
         let tenant = app.user().identity().unwrap().tenant.unwrap();
         let other = app.user().identity().unwrap().tenant.unwrap();
         let app_path = format!("{TILL}/sell");
         let public = app_path.replace("/app/", "/public/");
-        let from = |address: &str| keyed(&app.anonymous(), &public, "k").peer(address.parse::<IpAddr>().unwrap());
-        let same = app.caller(Identity::user(user).for_tenant(tenant));
+        let from = |address: &str| keyed(&app.anonymous(), &public, "k").client_ip(address.parse::<IpAddr>().unwrap());
+        let same = app.client_as(Identity::user(user).for_tenant(tenant));
         let requests = [
             ("alice", keyed(&alice, &app_path, "k")),
-            ("another user", keyed(&app.admin(), &app_path, "k")),
+            ("another user", keyed(&app.operator(), &app_path, "k")),
             ("a tenant of hers", keyed(&same, &app_path, "k")),
-            ("another", keyed(&app.caller(Identity::user(user).for_tenant(other)), &app_path, "k")),
-            ("a user of that tenant", keyed(&app.caller(Identity::user(app.user().identity().unwrap().user).for_tenant(tenant)), &app_path, "k")),
+            ("another", keyed(&app.client_as(Identity::user(user).for_tenant(other)), &app_path, "k")),
+            ("a user of that tenant", keyed(&app.client_as(Identity::user(app.user().identity().unwrap().user).for_tenant(tenant)), &app_path, "k")),
             ("another path", keyed(&alice, format!("{TILL}/sell/receipt"), "k")),
             ("another audience", keyed(&alice, app_path.replace("/app/", "/admin/"), "k")),
             ("another version", keyed(&alice, app_path.replace("/v1/", "/v2/"), "k")),
@@ -101,7 +101,7 @@ on_each_database! {
             assert_eq!(till.calls(), number, "{who}");
         }
         // The same caller with another token, and a path without the version.
-        let again = app.caller(Identity::user(user).for_tenant(tenant));
+        let again = app.client_as(Identity::user(user).for_tenant(tenant));
         assert!(replayed(&keyed(&again, &app_path, "k").await));
         assert!(replayed(&keyed(&again, app_path.replace("/v1/", "/"), "k").await));
         assert!(replayed(&from("1.2.3.4").await));

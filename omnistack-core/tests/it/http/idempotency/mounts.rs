@@ -93,7 +93,7 @@ on_each_database! {
     }
 
     async fn the_layer_works_alone(database: TestDatabase) {
-        let db = database.open();
+        let db = database.open_db();
         db.migrate("idempotency", MIGRATIONS).await.unwrap();
         let layer = || IdempotencyLayer::new(db.clone(), Clock::system(), IdempotencySettings::default());
         let made = || Router::new().route("/made", post(|body: String| async move { body }));

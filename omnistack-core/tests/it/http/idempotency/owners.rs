@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use omnistack_core::{
-    app::{App, Shutdown},
+    app::{App, ShutdownToken},
     db::Dialect,
     http::idempotency::IdempotencyLayer,
     identity::Authenticator,
@@ -309,10 +309,10 @@ on_each_database! {
         till.arrived().await;
         gone.abort();
         assert!(gone.await.unwrap_err().is_cancelled());
-        let layer: IdempotencyLayer = app.app().ctx().get().unwrap();
-        let shutdown = Shutdown::new();
+        let layer: IdempotencyLayer = app.app().context().get().unwrap();
+        let shutdown = ShutdownToken::new();
         shutdown.cancel();
-        let mut kept = std::pin::pin!(layer.keep(shutdown));
+        let mut kept = std::pin::pin!(layer.run_sweeper(shutdown));
         assert!(futures_util::FutureExt::now_or_never(kept.as_mut()).is_none());
         till.open();
         soon(kept).await.unwrap();
@@ -334,7 +334,7 @@ async fn a_key_is_free_as_soon_as_a_database_is_back_that_crashed_under_its_requ
     server.kill().await;
     till.open();
     answer(first).await.expect_error(503, "DATABASE_UNAVAILABLE");
-    server.resume().await;
+    server.restart().await;
     let retry = send(keyed(&client, &path, "k"));
     till.arrived().await;
     till.open();
@@ -344,7 +344,7 @@ async fn a_key_is_free_as_soon_as_a_database_is_back_that_crashed_under_its_requ
 
 /// Starts another process of the app on the same database.
 fn replica(app: &TestApp, till: &Till) -> App {
-    let authenticator: Authenticator = app.app().ctx().get().unwrap();
+    let authenticator: Authenticator = app.app().context().get().unwrap();
     let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(till.clone());
     builder.replace(authenticator).build().unwrap()
 }

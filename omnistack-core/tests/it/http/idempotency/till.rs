@@ -17,9 +17,9 @@ use axum::{
 use omnistack_core::{
     app::{Api, AppBuilder, Module, Mount, Registry},
     db::{Db, Migration, QueryEvent, QueryObserver, Tx},
-    http::{Error, FieldProblem, Idempotency, Json, StatusCode},
+    http::{Error, FieldError, Idempotency, Json, StatusCode},
 };
-use omnistack_testkit::{Answer, Client, RequestBuilder, TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, TestResponse};
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinHandle};
 
@@ -202,7 +202,7 @@ async fn act(
             Ok((headers, answer).into_response())
         }
         "forever" => std::future::pending().await,
-        "invalid" => Err(Error::invalid([FieldProblem::new("name", "is odd")])),
+        "invalid" => Err(Error::invalid([FieldError::new("name", "is odd")])),
         "stream" => {
             let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>("bit by bit")]);
             Ok(Body::from_stream(pieces).into_response())
@@ -219,16 +219,16 @@ async fn sale(db: &Db, idempotency: &Idempotency) -> Result<Tx, Error> {
 
 /// Returns a request with an idempotency key.
 #[track_caller]
-pub(super) fn keyed(client: &Client, path: impl AsRef<str>, key: &str) -> RequestBuilder {
+pub(super) fn keyed(client: &TestClient, path: impl AsRef<str>, key: &str) -> TestRequest {
     client.request(http::Method::POST, path).header("idempotency-key", key)
 }
 
 /// Sends a request on a new task.
-pub(super) fn send(request: RequestBuilder) -> JoinHandle<Answer> {
+pub(super) fn send(request: TestRequest) -> JoinHandle<TestResponse> {
     tokio::spawn(async move { request.await })
 }
 
-pub(super) async fn answer(sent: JoinHandle<Answer>) -> Answer {
+pub(super) async fn answer(sent: JoinHandle<TestResponse>) -> TestResponse {
     soon(sent).await.unwrap()
 }
 
@@ -240,7 +240,7 @@ pub(super) async fn count(app: &TestApp, table: &'static str) -> i64 {
     app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0
 }
 
-pub(super) fn replayed(answer: &Answer) -> bool {
+pub(super) fn replayed(answer: &TestResponse) -> bool {
     answer.header("idempotent-replayed") == Some("true")
 }
 

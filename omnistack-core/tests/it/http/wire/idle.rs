@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::peer::Peer;
+use super::peer::RawClient;
 use crate::http::support::{soon, start};
 
 /// Runs the server: prints its address and ends with its standard input.
@@ -19,7 +19,7 @@ use crate::http::support::{soon, start};
 #[ignore = "`ten_thousand_idle_connections_are_held` starts it in a process of its own"]
 async fn server() {
     let app = start(|app| app).await;
-    let listening = app.listen_by_default().await;
+    let listening = app.listen_with_defaults().await;
     println!("\nlistens at {}", listening.address);
     let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     input.await.unwrap().unwrap();
@@ -64,9 +64,9 @@ fn attainable(wanted: u64) -> u64 {
     wanted.min(files.unwrap_or(u64::MAX).saturating_sub(150))
 }
 
-async fn open(address: SocketAddr, count: u64) -> Vec<Peer> {
+async fn open(address: SocketAddr, count: u64) -> Vec<RawClient> {
     // At most as many at once as the listener's queue holds.
-    stream::iter(0..count).map(|_| Peer::connect(address)).buffer_unordered(200).collect().await
+    stream::iter(0..count).map(|_| RawClient::connect(address)).buffer_unordered(200).collect().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +91,7 @@ async fn ten_thousand_idle_connections_are_held() {
     assert_eq!(held.len() as u64, count);
 
     let prompt = Duration::from_secs(2);
-    let mut new = Peer::connect(address).await;
+    let mut new = RawClient::connect(address).await;
     let answer = tokio::time::timeout(prompt, new.get("/health")).await.expect("a new connection is served");
     assert_eq!(answer.status, 200);
     for index in [0, held.len() / 4, held.len() / 2, held.len() - 1] {

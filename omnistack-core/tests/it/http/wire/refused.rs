@@ -1,6 +1,6 @@
 //! Tests of requests that are too large or not HTTP.
 
-use super::{PATIENT, QUICK, peer::Peer, wire};
+use super::{PATIENT, SHORT_TIMEOUTS, peer::RawClient, wire};
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_and_the_server_goes_on() {
@@ -48,20 +48,20 @@ async fn what_is_too_large_is_refused_and_the_server_goes_on() {
             "INCOMPLETE_BODY",
         ),
     ] {
-        let mut peer = Peer::connect(listening.address).await;
+        let mut peer = RawClient::connect(listening.address).await;
         peer.try_send(&request).await;
         let reply = peer.reply().await;
         assert_eq!(reply.status, status, "{name}: {reply:?}");
         assert!(reply.body.contains(&format!(r#"{{"error":{{"code":"{code}"#)), "{name}: {reply:?}");
         assert!(reply.body.contains(r#""request_id":""#), "{name}: {reply:?}");
-        assert_eq!(Peer::connect(listening.address).await.get("/health").await.status, 200, "after {name}");
+        assert_eq!(RawClient::connect(listening.address).await.get("/health").await.status, 200, "after {name}");
     }
 }
 
 #[tokio::test]
 async fn what_is_no_http_is_refused() {
     let wire = wire().await;
-    let listening = wire.app.listen(QUICK).await;
+    let listening = wire.app.listen(SHORT_TIMEOUTS).await;
     for request in [
         &b"hello\r\n\r\n"[..],
         b"GET\r\n\r\n",
@@ -81,14 +81,14 @@ async fn what_is_no_http_is_refused() {
         b"POST /body HTTP/1.1\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
         b"GET /nowhere/\xff HTTP/1.1\r\nhost: test\r\n\r\n",
     ] {
-        let mut peer = Peer::connect(listening.address).await;
+        let mut peer = RawClient::connect(listening.address).await;
         peer.send(request).await;
         let rest = peer.rest().await;
         let rest = String::from_utf8_lossy(&rest);
         assert!(rest.starts_with("HTTP/1.1 4") || rest.starts_with("HTTP/1.0 4"), "{}: {rest}", request.escape_ascii());
         assert!(rest.contains(r#"{"error":{"code":""#), "{}: {rest}", request.escape_ascii());
     }
-    assert_eq!(Peer::connect(listening.address).await.get("/health").await.status, 200);
+    assert_eq!(RawClient::connect(listening.address).await.get("/health").await.status, 200);
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn the_host_is_there_once_and_other_headers_at_most_once() {
         ("1.1", "host: a\r\naccept: a/b\r\naccept: c/d\r\ncookie: a=b\r\ncookie: c=d\r\n", None),
         ("1.0", "", None),
     ] {
-        let mut peer = Peer::connect(listening.address).await;
+        let mut peer = RawClient::connect(listening.address).await;
         peer.send(format!("GET /health HTTP/{version}\r\n{headers}\r\n")).await;
         let reply = peer.reply().await;
         assert_eq!(reply.status, if code.is_some() { 400 } else { 200 }, "{version} {headers}: {reply:?}");

@@ -1,12 +1,12 @@
 //! Tests of well-behaved clients that use the features of HTTP.
 
-use super::{PATIENT, peer::Peer, wire};
+use super::{PATIENT, peer::RawClient, wire};
 
 #[tokio::test]
 async fn requests_may_follow_each_other_at_once() {
     let wire = wire().await;
     let listening = wire.app.listen(PATIENT).await;
-    let mut peer = Peer::connect(listening.address).await;
+    let mut peer = RawClient::connect(listening.address).await;
     let json = "POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n\"ab\"";
     let head = "HEAD /nowhere HTTP/1.1\r\nhost: test\r\n\r\n";
     let last = "GET /health HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
@@ -31,7 +31,7 @@ async fn a_client_may_ask_before_it_sends() {
             "POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nexpect: 100-continue\r\n\r\n"
         )
     };
-    let mut peer = Peer::connect(listening.address).await;
+    let mut peer = RawClient::connect(listening.address).await;
     peer.send(ask(4)).await;
     assert_eq!(peer.reply().await.status, 100);
     peer.send("\"ab\"").await;
@@ -46,10 +46,10 @@ async fn a_client_may_ask_before_it_sends() {
 async fn http_2_is_spoken_to_those_who_begin_with_it() {
     let wire = wire().await;
     let listening = wire.app.listen(PATIENT).await;
-    let mut peer = Peer::connect(listening.address).await;
+    let mut peer = RawClient::connect(listening.address).await;
     peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     // RFC 9113, section 3.4: the server's preface is a SETTINGS frame (type 4).
-    let frame = peer.some().await;
+    let frame = peer.read_some().await;
     assert_eq!(frame[3], 4, "{frame:?}");
 }
 
@@ -57,7 +57,7 @@ async fn http_2_is_spoken_to_those_who_begin_with_it() {
 async fn the_clients_address_is_the_last_one_a_proxy_wrote() {
     let wire = wire().await;
     let listening = wire.app.listen(PATIENT).await;
-    let mut peer = Peer::connect(listening.address).await;
+    let mut peer = RawClient::connect(listening.address).await;
     for (headers, expected) in [
         ("", "127.0.0.1"),
         ("x-forwarded-for: 1.2.3.4\r\n", "1.2.3.4"),

@@ -2,7 +2,7 @@
 
 use tokio::net::TcpStream;
 
-use super::{PATIENT, QUICK, peer::Peer, wire};
+use super::{PATIENT, SHORT_TIMEOUTS, peer::RawClient, wire};
 use crate::http::support::soon;
 
 #[tokio::test]
@@ -10,10 +10,10 @@ async fn open_requests_finish_and_nobody_new_is_let_in() {
     let mut wire = wire().await;
     let listening = wire.app.listen(PATIENT).await;
     let address = listening.address;
-    let mut idle = Peer::connect(address).await;
+    let mut idle = RawClient::connect(address).await;
     assert_eq!(idle.get("/health").await.status, 200);
-    let mut silent = Peer::connect(address).await;
-    let mut open = Peer::connect(address).await;
+    let mut silent = RawClient::connect(address).await;
+    let mut open = RawClient::connect(address).await;
     open.send("GET /held HTTP/1.1\r\nhost: test\r\n\r\n").await;
     assert_eq!(wire.noticed().await, "held");
 
@@ -37,10 +37,10 @@ async fn open_requests_finish_and_nobody_new_is_let_in() {
 #[tokio::test]
 async fn the_grace_has_an_end() {
     let mut wire = wire().await;
-    let listening = wire.app.listen(QUICK).await;
+    let listening = wire.app.listen(SHORT_TIMEOUTS).await;
     let mut open = Vec::new();
     for _ in 0..2 {
-        let mut peer = Peer::connect(listening.address).await;
+        let mut peer = RawClient::connect(listening.address).await;
         peer.send("GET /held HTTP/1.1\r\nhost: test\r\n\r\n").await;
         assert_eq!(wire.noticed().await, "held");
         open.push(peer);

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use axum::routing::post;
 use omnistack_core::{
-    app::{Api, Audience, Mount},
+    app::{AccessLevel, Api, Mount},
     http::{Error, Json},
 };
 use omnistack_testkit::TestApp;
 
-use super::{PATIENT, Text, peer::Peer};
+use super::{PATIENT, Text, peer::RawClient};
 use crate::http::support::{module, start};
 
 async fn app(rate: &str) -> TestApp {
@@ -19,7 +19,7 @@ async fn app(rate: &str) -> TestApp {
         .hidden("/unread", post(|| async { "not read" }));
     let guarded = Api::new().hidden("/guarded", post(|| async { "hello" }));
     let routes = module("test", move |registry| {
-        registry.routes(Mount::root("", Audience::Public), open.clone(), |_| Ok(()));
+        registry.routes(Mount::root("", AccessLevel::Public), open.clone(), |_| Ok(()));
         registry.routes(Mount::app(""), guarded.clone(), |_| Ok(()));
     });
     start(|app| app.with(routes).set("HTTP_BODY_LIMIT", "100KB").set("HTTP_RATE_LIMIT", rate)).await
@@ -43,7 +43,7 @@ fn head(path: &str, headers: &str, framing: &str) -> String {
 
 /// Sends head and body in separate segments, and returns whether the connection is kept open afterwards.
 async fn is_kept(address: SocketAddr, head: &str, body: &[u8], status: u16) -> bool {
-    let mut peer = Peer::connect(address).await;
+    let mut peer = RawClient::connect(address).await;
     peer.send(head).await;
     tokio::task::yield_now().await;
     peer.try_send(body).await;
@@ -100,14 +100,14 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
             // The client sends the body only after `100 Continue`.
             "content-length: 3\r\nexpect: 100-continue",
         ] {
-            let mut peer = Peer::connect(listening.address).await;
+            let mut peer = RawClient::connect(listening.address).await;
             peer.send(head(path, headers, framing)).await;
             let reply = peer.reply().await;
             assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{path} {framing}");
             assert!(peer.rest().await.is_empty(), "{path} {framing}");
         }
     }
-    let mut peer = Peer::connect(listening.address).await;
+    let mut peer = RawClient::connect(listening.address).await;
     peer.send(head("/json", "content-type: application/json\r\n", "content-length: 100001")).await;
     let reply = peer.reply().await;
     assert_eq!((reply.status, reply.header("connection")), (413, Some("close")));
