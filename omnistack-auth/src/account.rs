@@ -71,7 +71,7 @@ pub(crate) use owner::InitialOperator;
 /// Use it to sign users in by ways other than the module's routes:
 ///
 /// ```
-/// use omnistack_auth::{account::{Accounts, Visitor}, password::Password};
+/// use omnistack_auth::{account::{Accounts, ClientInfo}, password::Password};
 /// use omnistack_core::http;
 /// # use omnistack_auth::Auth;
 /// # use omnistack_core::{app::App, config::Config};
@@ -82,7 +82,7 @@ pub(crate) use owner::InitialOperator;
 /// # app.migrate().await?;
 /// let accounts: Accounts = app.ctx().get()?;
 /// let password = Password::new("correct horse battery").ok_or("longer than any password")?;
-/// let refused = accounts.sign_in("ada@example.com", &password, &Visitor::default()).await.unwrap_err();
+/// let refused = accounts.sign_in("ada@example.com", &password, &ClientInfo::default()).await.unwrap_err();
 /// // The error is the same for a wrong password and for an unknown account.
 /// assert_eq!(http::Error::from(refused).code(), "CREDENTIALS_INVALID");
 /// # Ok(())
@@ -128,14 +128,14 @@ pub(crate) struct Inner {
 ///
 /// ```
 /// use axum::http::{header::USER_AGENT, request::Parts};
-/// use omnistack_auth::{account::Visitor, model::Device};
+/// use omnistack_auth::{account::ClientInfo, model::Device};
 /// use omnistack_core::http::layer::{ClientAddr, RequestId};
 ///
-/// fn visitor(request: &Parts) -> Visitor {
+/// fn visitor(request: &PageContext) -> ClientInfo {
 ///     let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
 ///     let user_agent = request.headers.get(USER_AGENT).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
 ///     let device = Device { user_agent, address: address.map(|address| address.to_string()) };
-///     Visitor { device, address, request: request.extensions.get::<RequestId>().cloned(), ..Visitor::default() }
+///     ClientInfo { device, address, request: request.extensions.get::<RequestId>().cloned(), ..ClientInfo::default() }
 /// }
 /// # let (mut request, ()) = axum::http::Request::new(()).into_parts();
 /// # request.headers.insert(USER_AGENT, axum::http::HeaderValue::from_static("acme-cli/2.1"));

@@ -44,7 +44,7 @@ pub(crate) const MAX_ROTATION_GRACE: Duration = Duration::from_secs(7 * 24 * 60 
 /// ```
 /// use omnistack_auth::api_key::ApiKey;
 /// # use omnistack_auth::{Auth, api_key::{ApiKeys, NewApiKey}, users::{NewUser, Users}};
-/// # use omnistack_core::{app::App, clock::MockClock, config::Config, identity::{Identity, KnownPermissions}};
+/// # use omnistack_core::{app::App, clock::MockClock, config::Config, identity::{Identity, PermissionCatalog}};
 /// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -54,7 +54,7 @@ pub(crate) const MAX_ROTATION_GRACE: Duration = Duration::from_secs(7 * 24 * 60 
 /// # let app = app.with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # let (users, keys): (Users, ApiKeys) = (app.ctx().get()?, app.ctx().get()?);
-/// # let known: KnownPermissions = app.ctx().get()?;
+/// # let known: PermissionCatalog = app.ctx().get()?;
 /// # let made = users.create(NewUser::of_email("ada@example.com")).await?;
 /// # let ada = Identity::user(made.user).for_tenant(made.tenant);
 /// # keys.create(&ada, NewApiKey::new("an experiment", "members:read".parse()?), &known).await?;
@@ -146,7 +146,7 @@ impl NewApiKey {
 /// use omnistack_auth::api_key::{ApiKeys, NewApiKey};
 /// # use omnistack_auth::{Auth, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config, identity::Identity};
-/// use omnistack_core::{ExposeSecret as _, identity::KnownPermissions};
+/// use omnistack_core::{ExposeSecret as _, identity::PermissionCatalog};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
@@ -154,7 +154,7 @@ impl NewApiKey {
 /// # app.migrate().await?;
 /// # let made = app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?;
 /// # let ada = Identity::user(made.user).for_tenant(made.tenant);
-/// let (keys, known): (ApiKeys, KnownPermissions) = (app.ctx().get()?, app.ctx().get()?);
+/// let (keys, known): (ApiKeys, PermissionCatalog) = (app.ctx().get()?, app.ctx().get()?);
 /// let new = NewApiKey::new("nightly export", "members:read".parse()?);
 /// let (key, secret) = keys.create(&ada, new, &known).await?;
 /// // The secret cannot be shown again later.

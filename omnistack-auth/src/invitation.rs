@@ -74,11 +74,11 @@ pub struct Invitations {
 /// The membership created by an accepted invitation.
 ///
 /// ```
-/// use omnistack_auth::{Error, invitation::{Invitations, Joined}, session::Sessions};
+/// use omnistack_auth::{Error, invitation::{Invitations, AcceptedInvitation}, session::Sessions};
 /// use omnistack_core::identity::Identity;
 ///
 /// /// Joins a team and selects it in the caller's session.
-/// async fn join(all: &Invitations, sessions: &Sessions, caller: &Identity, token: &str) -> Result<Joined, Error> {
+/// async fn join(all: &Invitations, sessions: &Sessions, caller: &Identity, token: &str) -> Result<AcceptedInvitation, Error> {
 ///     let joined = all.accept(caller, token).await?;
 ///     if let Some(session) = caller.session {
 ///         sessions.choose(session, joined.tenant).await?;
@@ -103,7 +103,7 @@ impl Invitations {
     /// Invites an email address to a team, and sends the email.
     ///
     /// # Errors
-    /// Those of [`Tenants::rights`]; 403 without `members:manage`, for a role with permissions that the caller lacks,
+    /// Those of [`Tenants::access`]; 403 without `members:manage`, for a role with permissions that the caller lacks,
     /// and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to invite an owner; 409
     /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role
     /// that the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too
@@ -150,7 +150,7 @@ impl Invitations {
     /// invitation is open until it is accepted or revoked.
     ///
     /// # Errors
-    /// Those of [`Tenants::rights`]; 403 without `members:read`.
+    /// Those of [`Tenants::access`]; 403 without `members:read`.
     pub async fn list(
         &self,
         caller: &Identity,
@@ -193,7 +193,7 @@ impl Invitations {
     /// Revokes an invitation; its link becomes invalid.
     ///
     /// # Errors
-    /// Those of [`Tenants::rights`]; 403 without `members:manage`; 404 for an unknown invitation.
+    /// Those of [`Tenants::access`]; 403 without `members:manage`; 404 for an unknown invitation.
     pub async fn revoke(&self, caller: &Identity, id: TenantId, invitation: Id<InvitationMarker>) -> Result<(), Error> {
         let (mut tx, _) = self.tenants.begin_change(caller, id, "members:manage").await?;
         let found = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
@@ -254,7 +254,7 @@ impl Invitations {
     }
 
     /// Accepts an invitation for a user, within a transaction that spans all tenants, such as the one that registers
-    /// the user. For a user who existed before, call [`Sessions::forget`](crate::session::Sessions::forget) once it
+    /// the user. For a user who existed before, call [`UserSessionList::invalidate_user`](crate::session::Sessions::invalidate_user) once it
     /// is committed.
     ///
     /// # Errors

@@ -252,7 +252,7 @@ impl Lockout {
         Ok(())
     }
 
-    /// Undoes the count of an attempt that could not be judged, like [`settle_in`](Self::settle_in).
+    /// Undoes the count of an attempt that could not be judged, like [`resolve_in`](Self::resolve_in).
     pub(crate) async fn undo(&self, attempt: &Attempt) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         self.resolve_in(&mut tx, attempt, false).await?;

@@ -20,7 +20,7 @@ impl Tenants {
     /// Returns a page of a tenant's members, ordered by user id, starting after the user `after`.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `members:read`.
+    /// Those of [`access`](Self::access); 403 without `members:read`.
     pub async fn members(
         &self,
         caller: &Identity,
@@ -40,7 +40,7 @@ impl Tenants {
     /// Changes the role of a member.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `members:manage`, for a role, new or old, with permissions that
+    /// Those of [`access`](Self::access); 403 without `members:manage`, for a role, new or old, with permissions that
     /// the caller lacks, and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to make a
     /// member an owner; 404 if the user is not a member; 409 `LAST_OWNER`; 422 for a role that the team does not
     /// have.
@@ -66,7 +66,7 @@ impl Tenants {
     /// Removes a member from a team.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `members:manage`, and for a member with permissions that the
+    /// Those of [`access`](Self::access); 403 without `members:manage`, and for a member with permissions that the
     /// caller lacks; 404 if the user is not a member; 409 `LAST_OWNER` and `PERSONAL_TENANT`.
     pub async fn remove_member(&self, caller: &Identity, id: TenantId, user: UserId) -> Result<(), Error> {
         let (mut tx, rights) = self.begin_change(caller, id, "members:manage").await?;
@@ -78,7 +78,7 @@ impl Tenants {
     /// Removes the caller from a team.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 for API keys and during impersonation; 409 `LAST_OWNER` and
+    /// Those of [`access`](Self::access); 403 for API keys and during impersonation; 409 `LAST_OWNER` and
     /// `PERSONAL_TENANT`.
     pub async fn leave(&self, caller: &Identity, id: TenantId) -> Result<(), Error> {
         caller.require_in_person()?;

@@ -129,7 +129,7 @@ pub struct Tenant {
 /// The device a user signs in from.
 ///
 /// ```
-/// use omnistack_auth::{model::Device, session::SignIn};
+/// use omnistack_auth::{model::Device, session::NewSession};
 /// # use omnistack_auth::{Auth, session::Sessions, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config};
 ///
@@ -142,7 +142,7 @@ pub struct Tenant {
 /// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// let device = Device { user_agent: Some("acme-cli/2.1".into()), address: Some("203.0.113.7".into()) };
-/// sessions.begin_in(&mut tx, SignIn::new(ada, device)).await?;
+/// sessions.begin_in(&mut tx, NewSession::new(ada, device)).await?;
 /// # tx.commit().await?;
 ///
 /// // Users recognise the session by it in their list of sessions.
@@ -163,7 +163,7 @@ pub struct Device {
 /// ```
 /// use omnistack_auth::{Error, model::SessionInfo, session::Sessions};
 /// use omnistack_core::{clock::Timestamp, identity::Identity};
-/// # use omnistack_auth::{Auth, model::Device, session::SignIn, users::{NewUser, Users}};
+/// # use omnistack_auth::{Auth, model::Device, session::NewSession, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, clock::MockClock, config::Config};
 ///
 /// /// Ends the caller's sessions that were not refreshed since `since`, except the current one.
@@ -186,8 +186,8 @@ pub struct Device {
 /// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// # let (one, _two) = (
-/// #     sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?,
-/// #     sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?,
+/// #     sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?,
+/// #     sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?,
 /// # );
 /// # tx.commit().await?;
 /// # let ada = Identity::user(ada).with_session(one.session);
@@ -276,18 +276,18 @@ pub(crate) struct CustomRole {
     pub updated_at: Timestamp,
 }
 
-/// The marker type of invitation ids: [`Id<Invited>`](Id) is the id of an [`Invitation`].
+/// The marker type of invitation ids: [`Id<InvitationMarker>`](Id) is the id of an [`Invitation`].
 ///
 /// ```
 /// use axum::extract::State;
-/// use omnistack_auth::{invitation::Invitations, model::Invited};
+/// use omnistack_auth::{invitation::Invitations, model::InvitationMarker};
 /// use omnistack_core::{http::{self, Path}, id::Id, identity::{Identity, TenantId}};
 ///
 /// /// The two ids in the path have different types, so they can't be swapped by mistake.
 /// async fn revoke(
 ///     State(invitations): State<Invitations>,
 ///     caller: Identity,
-///     Path((team, invitation)): Path<(TenantId, Id<Invited>)>,
+///     Path((team, invitation)): Path<(TenantId, Id<InvitationMarker>)>,
 /// ) -> Result<(), http::Error> {
 ///     Ok(invitations.revoke(&caller, team, invitation).await?)
 /// }

@@ -26,7 +26,7 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config, identity::Identity};
 /// use omnistack_auth::tenant::Matrix;
-/// use omnistack_core::identity::KnownPermissions;
+/// use omnistack_core::identity::PermissionCatalog;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
@@ -35,7 +35,7 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 /// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
 /// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// let known: KnownPermissions = app.ctx().get()?;
+/// let known: PermissionCatalog = app.ctx().get()?;
 /// let matrix: Matrix = tenants.matrix(&ada, team, &known).await?;
 /// for role in &matrix.roles {
 ///     println!("{:<12} {} of {}", role.name, role.allowed.len(), matrix.permissions.len());
@@ -57,9 +57,9 @@ pub struct PermissionMatrix {
 /// A role and its permissions.
 ///
 /// ```
-/// use omnistack_auth::tenant::RoleRow;
+/// use omnistack_auth::tenant::RolePermissions;
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
-/// # use omnistack_core::{app::App, config::Config, identity::{Identity, KnownPermissions}};
+/// # use omnistack_core::{app::App, config::Config, identity::{Identity, PermissionCatalog}};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
@@ -67,9 +67,9 @@ pub struct PermissionMatrix {
 /// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
 /// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// # let known: KnownPermissions = app.ctx().get()?;
+/// # let known: PermissionCatalog = app.ctx().get()?;
 /// let permissions = "activity:read members:read".parse()?;
-/// let auditor: RoleRow = tenants.add_role(&ada, team, "auditor", &permissions, &known).await?;
+/// let auditor: RolePermissions = tenants.add_role(&ada, team, "auditor", &permissions, &known).await?;
 /// assert!(!auditor.built_in, "the team has made it, and may change it");
 /// assert_eq!(auditor.allowed, ["activity:read", "members:read"]);
 /// # Ok(())
@@ -101,7 +101,7 @@ impl Tenants {
     /// Returns the permission matrix of a team.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `roles:read`.
+    /// Those of [`access`](Self::access); 403 without `roles:read`.
     pub async fn permission_matrix(
         &self,
         caller: &Identity,
@@ -121,7 +121,7 @@ impl Tenants {
     /// Creates a custom role.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `roles:manage`, for permissions that the caller lacks, and
+    /// Those of [`access`](Self::access); 403 without `roles:manage`, for permissions that the caller lacks, and
     /// during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to grant permissions of owners;
     /// 409 `ROLE_EXISTS`, `TOO_MANY_ROLES` and `PERSONAL_TENANT`; 422 for a permission that no route requires.
     pub async fn create_role(
@@ -154,7 +154,7 @@ impl Tenants {
     /// Changes the permissions of a custom role. The change applies to all of its holders at once.
     ///
     /// # Errors
-    /// Those of [`add_role`](Self::add_role), also for the permissions that the role had; 404 for an unknown custom
+    /// Those of [`create_role`](Self::create_role), also for the permissions that the role had; 404 for an unknown custom
     /// role.
     pub async fn update_role(
         &self,
@@ -180,7 +180,7 @@ impl Tenants {
     /// Deletes a custom role that no member holds and no invitation offers.
     ///
     /// # Errors
-    /// Those of [`change_role`](Self::change_role); 409 `ROLE_IN_USE`, with the numbers of members and invitations in
+    /// Those of [`update_role`](Self::update_role); 409 `ROLE_IN_USE`, with the numbers of members and invitations in
     /// its details.
     pub async fn delete_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
         let (mut tx, rights) = self.begin_change(caller, id, "roles:manage").await?;

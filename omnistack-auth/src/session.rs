@@ -30,9 +30,9 @@ pub(crate) const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
 /// The access token and refresh token of a session.
 ///
 /// ```
-/// # use omnistack_auth::{Auth, model::Device, session::{Sessions, SignIn}, users::{NewUser, Users}};
+/// # use omnistack_auth::{Auth, model::Device, session::{Sessions, NewSession}, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config};
-/// use omnistack_auth::session::Tokens;
+/// use omnistack_auth::session::TokenPair;
 /// use omnistack_core::ExposeSecret as _;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -43,10 +43,10 @@ pub(crate) const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
 /// # let (sessions, users): (Sessions, Users) = (app.ctx().get()?, app.ctx().get()?);
 /// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
-/// # let tokens = sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?;
+/// # let tokens = sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?;
 /// # tx.commit().await?;
 /// // The client refreshes before `tokens.expires_in` has passed.
-/// let next: Tokens = sessions.refresh(tokens.refresh.expose_secret()).await?;
+/// let next: TokenPair = sessions.refresh(tokens.refresh.expose_secret()).await?;
 /// assert_eq!(next.session, tokens.session);
 /// assert_ne!(next.refresh.expose_secret(), tokens.refresh.expose_secret());
 /// let header = format!("Bearer {}", next.access.expose_secret());
@@ -72,14 +72,14 @@ pub struct TokenPair {
 /// The parameters of a new session.
 ///
 /// ```
-/// use omnistack_auth::{model::Device, session::SignIn};
+/// use omnistack_auth::{model::Device, session::NewSession};
 /// # use omnistack_core::{clock::Clock, identity::{TenantId, UserId}};
 /// use std::time::Duration;
 ///
 /// # let now = Clock::system().now();
 /// # let (ada, acme) = (UserId::new(now), TenantId::new(now));
 /// let device = Device { user_agent: Some("the screen at the entrance".into()), ..Device::default() };
-/// let mut sign_in = SignIn::new(ada, device).for_tenant(acme).with_second_factor(true);
+/// let mut sign_in = NewSession::new(ada, device).for_tenant(acme).with_second_factor(true);
 /// // The screen is in a public place.
 /// sign_in.lifetime = Some(Duration::from_secs(60 * 60));
 /// assert_eq!((sign_in.tenant, sign_in.actor), (Some(acme), None));
@@ -127,7 +127,7 @@ impl NewSession {
 /// Use it to sign users in by a method that the module does not have:
 ///
 /// ```
-/// use omnistack_auth::{model::Device, session::{Sessions, SignIn}};
+/// use omnistack_auth::{model::Device, session::{Sessions, NewSession}};
 /// # use omnistack_auth::{Auth, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config};
 ///
@@ -140,7 +140,7 @@ impl NewSession {
 /// let sessions: Sessions = app.ctx().get()?;
 /// let mut tx = app.db().begin().await?;
 /// // … verify the company's ticket for Ada, and mark it as used …
-/// let tokens = sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?;
+/// let tokens = sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?;
 /// tx.commit().await?;
 /// assert_eq!(sessions.of(ada).await?.len(), 1);
 ///
@@ -291,7 +291,7 @@ impl Sessions {
     }
 
     /// Revokes every session of a user except `but`, and the sessions in which the user impersonates other users,
-    /// within a transaction; the caller calls [`forget`](Self::forget) once it is committed. Returns the number of
+    /// within a transaction; the caller calls [`invalidate_user`](Self::invalidate_user) once it is committed. Returns the number of
     /// sessions revoked.
     ///
     /// # Errors

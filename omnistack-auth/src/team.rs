@@ -62,7 +62,7 @@ impl Tenants {
     /// Changes the name and the slug of a team; `None` keeps the current value.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `tenant:manage`, 409 `SLUG_TAKEN`, 422 for an invalid slug.
+    /// Those of [`access`](Self::access); 403 without `tenant:manage`, 409 `SLUG_TAKEN`, 422 for an invalid slug.
     pub async fn rename(
         &self,
         caller: &Identity,
@@ -92,7 +92,7 @@ impl Tenants {
     /// before, but no user can join it.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `tenant:delete`, for API keys and during impersonation; 409
+    /// Those of [`access`](Self::access); 403 without `tenant:delete`, for API keys and during impersonation; 409
     /// `PERSONAL_TENANT`.
     pub async fn delete(&self, caller: &Identity, id: TenantId) -> Result<TenantAccess, Error> {
         let at = self.clock.now() + self.grace;
@@ -134,7 +134,7 @@ impl Tenants {
     /// Transfers the ownership of a team: makes another member its owner, and the caller an admin.
     ///
     /// # Errors
-    /// Those of [`rights`](Self::rights); 403 without `tenant:transfer`, for API keys and during impersonation; 401
+    /// Those of [`access`](Self::access); 403 without `tenant:transfer`, for API keys and during impersonation; 401
     /// `REAUTHENTICATION_REQUIRED` without a fresh sign-in; 404 if the other user is not a member; 409
     /// `ALREADY_OWNER` for the caller, `PERSONAL_TENANT`.
     pub async fn transfer(&self, caller: &Identity, id: TenantId, to: UserId) -> Result<(), Error> {

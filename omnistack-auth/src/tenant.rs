@@ -1,7 +1,7 @@
 //! Tenants, and the one place that checks a caller's permissions in them.
 //!
 //! The tenant in a request's path is not necessarily the tenant selected in the session. Every operation on a tenant
-//! therefore starts with [`Tenants::rights`], which reads the caller's membership of exactly that tenant. A caller
+//! therefore starts with [`Tenants::access`], which reads the caller's membership of exactly that tenant. A caller
 //! without a membership gets 404, so a stranger does not learn that the tenant exists.
 
 use std::{fmt, time::Duration};
@@ -28,8 +28,8 @@ use crate::{
 ///
 /// ```no_run
 /// # use omnistack_auth::tenant::Tenants;
-/// # use omnistack_core::{app::Ctx, identity::{Identity, TenantId}};
-/// # async fn run(ctx: &Ctx, caller: &Identity, team: TenantId) -> Result<(), Box<dyn std::error::Error>> {
+/// # use omnistack_core::{app::Context, identity::{Identity, TenantId}};
+/// # async fn run(ctx: &Context, caller: &Identity, team: TenantId) -> Result<(), Box<dyn std::error::Error>> {
 /// let tenants: Tenants = ctx.get()?;
 /// let rights = tenants.rights(caller, team).await?;
 /// rights.require("projects:write")?;

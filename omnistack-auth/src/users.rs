@@ -47,12 +47,12 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewUser {
-    /// The email address; stored in its [normal form](Address::normal).
+    /// The email address; stored in its [normal form](Address::normalized).
     pub email: Option<String>,
     /// Whether the address is verified.
     pub email_verified: bool,
     /// The display name; if empty, the part of the address before the `@`. A text that is not a valid name according
-    /// to [`is_name`](omnistack_core::name::is_name) is stored [`defused`].
+    /// to [`is_name`](omnistack_core::name::is_name) is stored [`without_links`].
     pub name: String,
     /// The URL of the user's picture.
     pub picture: Option<String>,
@@ -102,7 +102,7 @@ pub struct Users {
 /// A user who was just created, and the user's own tenant.
 ///
 /// ```
-/// use omnistack_auth::users::{Made, NewUser};
+/// use omnistack_auth::users::{CreatedUser, NewUser};
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::Users};
 /// # use omnistack_core::{app::App, config::Config, identity::Identity};
 ///
@@ -112,7 +112,7 @@ pub struct Users {
 /// # app.migrate().await?;
 /// # let users: Users = app.ctx().get()?;
 /// let mut tx = app.db().all_tenants().begin().await?;
-/// let Made { user, tenant } = users.create_in(&mut tx, NewUser::of_email("ada@example.com")).await?;
+/// let CreatedUser { user, tenant } = users.create_in(&mut tx, NewUser::of_email("ada@example.com")).await?;
 /// // … a first project in `tenant`, in the same transaction …
 /// tx.commit().await?;
 /// # let rights = app.ctx().get::<Tenants>()?.rights(&Identity::user(user), tenant).await?;
@@ -226,7 +226,7 @@ pub(crate) fn normalize_email(text: &str) -> Option<String> {
     address.domain().contains('.').then(|| address.normalized())
 }
 
-/// Returns an email address in its normal form, like [`normal_email`].
+/// Returns an email address in its normal form, like [`normalize_email`].
 ///
 /// # Errors
 /// 422 that names the field `email`.

@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! Each tenant has a [`Chain`], and so has the app. The entries of a chain are numbered without gaps, and each
+//! Each tenant has a [`AuditChain`], and so has the app. The entries of a chain are numbered without gaps, and each
 //! holds the hash of the entry before it, so [`AuditStore::verify`] detects rows that were changed, deleted,
 //! added or moved, and the deletion of the last rows. Transactions that record in the same chain wait for each
 //! other until they commit: record the entry last, and commit soon.
@@ -110,7 +110,7 @@ pub trait AuditSink: Send + Sync + 'static {
     async fn record(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error>;
 }
 
-/// The app's audit log. Entries are rows of the app's database, in [chains](Chain), unless a module provides
+/// The app's audit log. Entries are rows of the app's database, in [chains](AuditChain), unless a module provides
 /// another [`AuditSink`].
 ///
 /// ```

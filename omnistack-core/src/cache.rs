@@ -46,9 +46,9 @@
 //! # async fn main() -> Result<(), omnistack_core::cache::Error> {
 //! # let cache = Cache::in_process(1 << 20, Clock::system());
 //! let Some(lock) = cache.lock("reports:nightly", Duration::from_secs(30)).await? else {
-//! another replica holds the lock
+//!     return Ok(()); // another replica holds the lock
 //! };
-//! … work that passes `lock.fence()` to the systems it writes to …
+//! // … work that passes `lock.fencing_token()` to the systems it writes to …
 //! lock.release().await?;
 //! # Ok(())
 //! # }
@@ -158,11 +158,11 @@ impl Cache {
         self.increment_by(key, 1, ttl).await
     }
 
-    /// Adds `by` to a counter and returns its value, like [`incr`](Self::incr).
+    /// Adds `by` to a counter and returns its value, like [`increment`](Self::increment).
     ///
     /// # Errors
     ///
-    /// Fails as [`incr`](Self::incr) does.
+    /// Fails as [`increment`](Self::increment) does.
     pub async fn increment_by(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
         self.store.increment(key, by, clamp_ttl(ttl)).await
     }

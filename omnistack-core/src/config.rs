@@ -5,14 +5,14 @@
 //! `omnistack.toml` and the environment; a later source overrides an earlier one. An empty value counts as
 //! absent.
 //!
-//! Settings are declared where they are used, with [`section!`](crate::section). The configuration reference is
+//! Settings are declared where they are used, with [`settings!`](crate::settings). The configuration reference is
 //! generated from the same declarations:
 //!
 //! ```
 //! use omnistack_core::config::Config;
 //! use std::time::Duration;
 //!
-//! omnistack_core::section! {
+//! omnistack_core::settings! {
 //!     /// Greetings.
 //!     pub struct GreetingSettings {
 //!         /// Name of the person to greet.

@@ -78,7 +78,7 @@
 //! create index notes_deleted on notes (tenant_id, created_at, id) where deleted_at is not null;  -- `?deleted=only`
 //! ```
 //!
-//! `?q=` uses an index of the trigrams of all columns that `.searches()`. On PostgreSQL a function of the
+//! `?q=` uses an index of the trigrams of all columns that `.searchable()`. On PostgreSQL a function of the
 //! framework creates the index and the triggers that update it. It needs no extension:
 //!
 //! ```sql

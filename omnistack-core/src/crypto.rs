@@ -5,7 +5,7 @@
 //! | purpose | type or function |
 //! |---|---|
 //! | API keys, session tokens and reset tokens | [`Token`]: 256 random bits; only its [`Sha256`] is stored |
-//! | comparing a value sent by a caller with an expected one | [`same`], whose time does not depend on the contents |
+//! | comparing a value sent by a caller with an expected one | [`constant_time_eq`], whose time does not depend on the contents |
 //! | signatures of webhooks and links | [`HmacKey`]: HMAC-SHA-256 (RFC 2104), in hexadecimal and base64 |
 //! | secrets in the database | [`KeyRing`]: AES-256-GCM, bound to the row they belong to, with key rotation |
 //!

@@ -26,9 +26,9 @@
 //!
 //! "Sent" means that the provider accepted the mail, not that the recipient read it: bounces are reported later, by
 //! webhook. If a provider accepts the mail but its response does not arrive, the outcome is
-//! [unknown](ErrorKind::Unknown), and sending again may deliver the mail twice. If the mail has an
+//! [unknown](EmailErrorKind::Unknown), and sending again may deliver the mail twice. If the mail has an
 //! [`idempotency_key`](Email::idempotency_key), a provider that supports idempotency keys delivers it once. See
-//! [`ErrorKind`].
+//! [`EmailErrorKind`].
 
 mod address;
 #[cfg(feature = "email")]

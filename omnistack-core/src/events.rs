@@ -51,7 +51,7 @@
 //! }
 //! ```
 //!
-//! [`Enqueue`] enqueues a job for each event, [`Forward`] publishes it as a [`pubsub`](crate::pubsub) message.
+//! [`EnqueueJob`] enqueues a job for each event, [`ForwardToTopic`] publishes it as a [`pubsub`](crate::pubsub) message.
 //! [`Events::subscribe`] delivers to listeners in this process, at most once.
 //!
 //! # Guarantees

@@ -18,7 +18,7 @@
 //!
 //! With [`FeatureFlags`] among the app's modules, flags are rows of the app's database that operators change at
 //! `/api/v1/admin/feature-flags`. [`Flags`] holds all of them in memory, so evaluating a flag does no I/O. A
-//! change reaches every replica over [`Publisher`](crate::pubsub::Publisher) immediately, or with the next
+//! change reaches every replica over [`PubSub`](crate::pubsub::PubSub) immediately, or with the next
 //! poll. While the database is unavailable, the last state that was read stays in force.
 //!
 //! A handler evaluates flags for its caller with the extractor [`CallerFlags`]. A route can require a flag:

@@ -3,7 +3,7 @@
 //! - [`Error`] is the error of handlers and the format of every error response.
 //! - [`Json`], [`Query`], [`Path`] and [`Multipart`] are extractors. They fail with [`Error`], and `Json` and `Query`
 //!   validate the value with [`garde`].
-//! - [`Page`] and [`PageRequest`] are for lists; [`Envelope`] wraps the responses of version 2 and later.
+//! - [`CursorPage`] and [`PageRequest`] are for lists; [`Envelope`] wraps the responses of version 2 and later.
 //! - [`layer`] contains the tower layers of the default stack. Each can be used without the builder.
 //! - [`RateLimits`] counts requests for all replicas; [`Rate`] is a number of requests per period.
 //! - `client`, with the feature `http-client`, is for calls to providers.

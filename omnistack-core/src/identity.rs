@@ -37,11 +37,11 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use omnistack_core::{clock::MockClock, identity::{Identity, Proof, Require}};
+/// use omnistack_core::{clock::MockClock, identity::{Identity, AuthenticationContext, Require}};
 /// # use omnistack_core::id::Id;
 ///
 /// let mock = MockClock::at("2030-01-01T12:00:00Z".parse()?);
-/// let proof = Proof { at: mock.clock().now(), second_factor: true };
+/// let proof = AuthenticationContext { at: mock.clock().now(), second_factor: true };
 /// let caller = Identity::user(Id::new(proof.at)).with_proof(proof);
 ///
 /// let recent = Require::recent(Duration::from_secs(300)).second_factor();

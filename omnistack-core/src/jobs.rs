@@ -5,7 +5,7 @@
 //! store the result of each attempt.
 //!
 //! ```
-//! use omnistack_core::{app::{Module, Registry}, jobs::{Cron, Job, JobCtx, JobError, Queue}};
+//! use omnistack_core::{app::{Module, Registry}, jobs::{Cron, Job, JobContext, JobError, Queue}};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Clone, Serialize, Deserialize)]
@@ -17,7 +17,7 @@
 //!     const QUEUE: &'static str = "mail";
 //!     type State = ();
 //!
-//!     async fn run(self, _: &(), ctx: &JobCtx) -> Result<(), JobError> {
+//!     async fn run(self, _: &(), ctx: &JobContext) -> Result<(), JobError> {
 //!         ctx.progress(50, "rendered").await;
 //!         Ok(())
 //!     }

@@ -32,7 +32,7 @@
 //! a feature crate needs from another is a small type or trait here: [`Identity`](identity::Identity),
 //! [`Entitlements`](identity::Entitlements),
 //! [`UsageSink`](usage::UsageSink), [`AuditLog`](audit::AuditLog), [`Mailer`](email::Mailer),
-//! [`Publisher`](pubsub::Publisher).
+//! [`PubSub`](pubsub::PubSub).
 //!
 //! # Features
 //!

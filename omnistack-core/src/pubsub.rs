@@ -29,9 +29,9 @@ pub trait Broker: Send + Sync + 'static {
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// use omnistack_core::pubsub::Publisher;
+/// use omnistack_core::pubsub::PubSub;
 ///
-/// let publisher = Publisher::default();
+/// let publisher = PubSub::default();
 /// let mut flags = publisher.subscribe("flags").await;
 /// publisher.publish("flags", "new-ui on").await;
 /// assert_eq!(flags.recv().await.unwrap(), "new-ui on");

@@ -15,7 +15,7 @@
 //! | [`Bulkhead`] | limits the calls that run and the calls that wait | failed, retryable |
 //! | [`Timeout`] | gives up a call that takes too long | unknown |
 //!
-//! A result is classified by a [`Class`], which either the error provides ([`Classify`]) or a closure derives
+//! A result is classified by a [`Classification`], which either the error provides ([`Classify`]) or a closure derives
 //! from the call's result. A policy that ends a call itself returns an [`Error`], converted to the call's error
 //! type by `From`. A provider behind policies therefore is a provider with the same error type.
 //!
@@ -24,7 +24,7 @@
 //! ```
 //! use omnistack_core::{
 //!     clock::Clock,
-//!     resilience::{Breaker, BreakerSettings, Bulkhead, CallError, Class, Classify, Repeat, Retry, Timeout},
+//!     resilience::{Breaker, BreakerSettings, Bulkhead, CallError, Class, Classify, RetrySafety, Retry, Timeout},
 //! };
 //! use std::time::Duration;
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};

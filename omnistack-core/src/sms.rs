@@ -2,14 +2,14 @@
 //!
 //! An [`SmsMessage`] is plain data: it is validated before anything is sent, and can be stored and sent later.
 //! Requests send messages through the [`SmsOutbox`]: a message is a row and a job of the caller's transaction. The
-//! job sends it through a [`Texter`], which calls an [`SmsProvider`].
+//! job sends it through a [`SmsSender`], which calls an [`SmsProvider`].
 //! ```
-//! use omnistack_core::sms::{SmsMemory, SmsMessage, Texter};
+//! use omnistack_core::sms::{SmsMemory, SmsMessage, SmsSender};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), omnistack_core::sms::SmsError> {
 //! let memory = SmsMemory::default();
-//! let texter = Texter::new(memory.clone());
+//! let texter = SmsSender::new(memory.clone());
 //!
 //! let message = SmsMessage::new("+49 170 1234567".parse()?, "Your table is ready.");
 //! assert_eq!(message.segments().count, 1);

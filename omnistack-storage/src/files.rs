@@ -136,7 +136,7 @@ impl FileService {
         if file.state == FileState::Stored && file.deleted_at.is_none() { Ok(file) } else { Err(missing().into()) }
     }
 
-    /// Returns the bytes of a [readable](Self::readable) file, or a part of them, and records a download unless
+    /// Returns the bytes of a [readable](Self::get_readable) file, or a part of them, and records a download unless
     /// the part begins after the first byte.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ impl FileService {
     /// browsers display images, audio, video, plain text and PDF instead of saving them.
     ///
     /// # Errors
-    /// As [`readable`](Self::readable); 403 `IMPERSONATION_REFUSED` if an operator impersonates the user, because
+    /// As [`get_readable`](Self::get_readable); 403 `IMPERSONATION_REFUSED` if an operator impersonates the user, because
     /// the URL can't be revoked; [`ErrorKind::Archived`]; [`ErrorKind::Unsupported`] if the provider has no
     /// signed URLs.
     pub async fn create_signed_url(

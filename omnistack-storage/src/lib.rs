@@ -37,12 +37,12 @@
 //! | `S3`, `Gcs`, `Azure` | providers for buckets, each behind the feature of its name; Cloudflare R2 is an `S3` |
 //! | `Cloudinary` | a provider for media, behind the feature of its name |
 //! | [`ObjectKey`] | the key of an object, valid with every provider |
-//! | [`Upload`], [`Object`] | the bytes of an object that is written and of one that is read |
-//! | [`Links`] | signed URLs that the app serves itself, for providers that have none |
+//! | [`UploadBody`], [`Object`] | the bytes of an object that is written and of one that is read |
+//! | [`UrlSigner`] | signed URLs that the app serves itself, for providers that have none |
 //! | [`Files`], [`FileService`] | the module for files of tenants, and its operations |
 //! | [`Archival`], [`ArchiveRule`] | archives old files in cheaper storage, and restores them |
 //! | `Thumbnail` | a size of thumbnails, behind the feature `thumbnails` |
-//! | [`Scan`] | a check of each file before it can be read, such as a virus scanner |
+//! | [`FileScanner`] | a check of each file before it can be read, such as a virus scanner |
 //!
 //! | feature | default | adds |
 //! |---|---|---|

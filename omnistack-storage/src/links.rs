@@ -23,12 +23,12 @@ pub(crate) const SIGNED_URL_PATH: &str = "/api/v1/public/files/links";
 /// use std::time::Duration;
 ///
 /// use omnistack_core::{clock::Clock, crypto::KeyRing};
-/// use omnistack_storage::{Links, Memory, Storage};
+/// use omnistack_storage::{UrlSigner, Memory, Storage};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), omnistack_storage::Error> {
 /// let ring: KeyRing = KeyRing::new_key("example").parse()?;
-/// let links = Links::new(ring, Clock::system(), "https://app.example.com");
+/// let links = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
 /// let storage = Storage::new(Memory::default().links(links));
 /// let signed = storage.signed_get(&"exports/7.csv".parse()?, Duration::from_secs(600)).await?;
 /// assert!(signed.url.starts_with("https://app.example.com/api/v1/public/files/links/"));

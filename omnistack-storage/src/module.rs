@@ -29,7 +29,7 @@ const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// The module for files of tenants: uploads, downloads, signed URLs, quotas, archival and thumbnails.
 ///
-/// It provides [`Storage`], [`FileService`], [`Archival`] and [`Links`] to other modules, adds the routes under
+/// It provides [`Storage`], [`FileService`], [`Archival`] and [`UrlSigner`] to other modules, adds the routes under
 /// `/api/v1/app/files`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
 ///
 /// ```no_run

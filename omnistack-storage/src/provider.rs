@@ -32,7 +32,7 @@ use crate::{
 ///
 /// An implementation guarantees:
 ///
-/// - An object becomes visible atomically: once the [`Upload`] has been read to its end and its size and checksum
+/// - An object becomes visible atomically: once the [`UploadBody`] has been read to its end and its size and checksum
 ///   matched. It then replaces the object that had the key. If an upload fails or its future is dropped, nothing
 ///   becomes visible, and temporary data is removed soon.
 /// - A client that reads an object while it is replaced gets the old or the new bytes, never a mixture.
@@ -48,7 +48,7 @@ use crate::{
 ///
 /// use async_trait::async_trait;
 /// use omnistack_storage::{
-///     ByteRange, Capabilities, Error, Listing, Memory, Object, ObjectInfo, ObjectKey, PutOptions, Storage,
+///     ByteRange, Capabilities, Error, ListResult, Memory, Object, ObjectMetadata, ObjectKey, PutOptions, Storage,
 ///     StorageProvider, Stored, Upload,
 /// };
 ///
@@ -74,11 +74,11 @@ use crate::{
 ///         self.0.get(key, range).await
 ///     }
 ///
-///     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+///     async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
 ///         self.0.head(key).await
 ///     }
 ///
-///     async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+///     async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
 ///         self.0.list(prefix, after, limit).await
 ///     }
 ///
@@ -107,7 +107,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge), [`Mismatch`](crate::ErrorKind::Mismatch) or
     /// [`Interrupted`](crate::ErrorKind::Interrupted) from the upload; [`Exists`](crate::ErrorKind::Exists),
-    /// [`Full`](crate::ErrorKind::Full), or [`Unsupported`](crate::ErrorKind::Unsupported) for an option.
+    /// [`StorageFull`](crate::ErrorKind::StorageFull), or [`Unsupported`](crate::ErrorKind::Unsupported) for an option.
     async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error>;
 
     /// Returns an object, or a part of it, whose body is streamed.
@@ -197,7 +197,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each capability is independent")]
 pub struct Capabilities {
-    /// Whether it can refuse to replace an object: [`PutOptions::if_absent`].
+    /// Whether it can refuse to replace an object: [`PutOptions::create_only`].
     pub create_only: bool,
     /// Whether it stores the SHA-256 with the object if it is known before the first byte is sent.
     pub checksum: bool,
@@ -205,7 +205,7 @@ pub struct Capabilities {
     pub presigned_get: bool,
     /// Whether it has signed URLs for storing.
     pub presigned_put: bool,
-    /// Whether it enforces [`SignRequest::size`] on a signed URL for storing.
+    /// Whether it enforces [`PresignRequest::size`] on a signed URL for storing.
     pub presigned_put_size: bool,
     /// Whether it has upload forms for browsers with a size limit: [`PostPolicy`].
     pub post_form: bool,

@@ -7,21 +7,21 @@ use omnistack_core::app::BoxError;
 
 use crate::{File, ObjectKey, Storage};
 
-/// Checks a file before it can be read, e.g. for viruses. Registered with [`Files::scan`](crate::Files::scan).
+/// Checks a file before it can be read, e.g. for viruses. Registered with [`Files::scanner`](crate::Files::scanner).
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use omnistack_core::app::BoxError;
-/// use omnistack_storage::{File, Files, ObjectKey, Scan, Storage, Verdict};
+/// use omnistack_storage::{File, Files, ObjectKey, FileScanner, Storage, ScanResult};
 ///
 /// struct NoScripts;
 ///
 /// #[async_trait]
-/// impl Scan for NoScripts {
-///     async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<Verdict, BoxError> {
+/// impl FileScanner for NoScripts {
+///     async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<ScanResult, BoxError> {
 ///         let start = storage.get(key).await?.bytes(file.size).await?;
 ///         let refused = start.starts_with(b"#!");
-///         Ok(if refused { Verdict::Refused("scripts are not accepted".into()) } else { Verdict::Clean })
+///         Ok(if refused { ScanResult::Refused("scripts are not accepted".into()) } else { ScanResult::Clean })
 ///     }
 /// }
 ///
@@ -37,7 +37,7 @@ pub trait FileScanner: Send + Sync + 'static {
     async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<ScanResult, BoxError>;
 }
 
-/// The result of a [`Scan`].
+/// The result of a [`FileScanner`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScanResult {
     /// The file may be stored.

@@ -35,7 +35,7 @@ use crate::{
 /// # Errors
 /// Beside the kinds that a method names, each call to a provider can fail with [`ErrorKind::Unavailable`] if the
 /// provider can't be reached, [`ErrorKind::Configuration`] if it refuses the credentials or has no such bucket,
-/// [`ErrorKind::Key`] if it does not accept the key, and [`ErrorKind::Other`].
+/// [`ErrorKind::InvalidKey`] if it does not accept the key, and [`ErrorKind::Other`].
 #[derive(Clone)]
 pub struct Storage(Arc<dyn StorageProvider>);
 
@@ -59,7 +59,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`], [`ErrorKind::Mismatch`] or [`ErrorKind::Interrupted`] if the upload is wrong or
-    /// incomplete, [`ErrorKind::Exists`] if another object occupies the key as a folder, [`ErrorKind::Full`] if
+    /// incomplete, [`ErrorKind::Exists`] if another object occupies the key as a folder, [`ErrorKind::StorageFull`] if
     /// the storage has no space left. Nothing is stored then.
     pub async fn put(&self, key: &ObjectKey, upload: impl Into<UploadBody>) -> Result<PutResult, Error> {
         self.0.put(key, upload.into(), &PutOptions::default()).await
@@ -69,7 +69,7 @@ impl Storage {
     /// it.
     ///
     /// # Errors
-    /// As [`put`](Self::put); also [`ErrorKind::Exists`] with [`PutOptions::if_absent`] if the object exists, and
+    /// As [`put`](Self::put); also [`ErrorKind::Exists`] with [`PutOptions::create_only`] if the object exists, and
     /// [`ErrorKind::Unsupported`] for an option that the provider does not support.
     pub async fn put_with(
         &self,
@@ -149,7 +149,7 @@ impl Storage {
     ///
     /// # Errors
     /// As [`copy`](Self::copy); also [`ErrorKind::Unsupported`] if the provider can't change storage classes
-    /// ([`Capabilities::change_class`]).
+    /// ([`Capabilities::change_storage_class`]).
     pub async fn copy_to_storage_class(&self, from: &ObjectKey, to: &ObjectKey, class: &str) -> Result<(), Error> {
         self.0.copy(from, to, Some(class)).await
     }
@@ -188,7 +188,7 @@ impl Storage {
     /// to 7 days.
     ///
     /// # Errors
-    /// As [`sign`](Self::sign).
+    /// As [`presign`](Self::presign).
     pub async fn presign_get(&self, key: &ObjectKey, expires_in: Duration) -> Result<PresignedRequest, Error> {
         self.presign(&PresignRequest::get(key.clone(), expires_in)).await
     }
@@ -197,7 +197,7 @@ impl Storage {
     /// to 7 days.
     ///
     /// # Errors
-    /// As [`sign`](Self::sign).
+    /// As [`presign`](Self::presign).
     pub async fn presign_put(&self, key: &ObjectKey, expires_in: Duration) -> Result<PresignedRequest, Error> {
         self.presign(&PresignRequest::put(key.clone(), expires_in)).await
     }

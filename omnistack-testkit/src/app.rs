@@ -28,7 +28,7 @@ use crate::{SentMails, TestClient, TestDatabase};
 ///
 /// Its clock shows 2030-01-01T00:00:00Z until the test advances it. Callers are created on demand, each with its own
 /// bearer token. Their authentication replaces that of the app's identity module, unless the app is started by
-/// [`start_with_own_identity`](Self::start_with_own_identity).
+/// [`start_with_auth`](Self::start_with_auth).
 #[derive(Debug)]
 pub struct TestApp {
     app: App,
@@ -41,7 +41,7 @@ pub struct TestApp {
 
 impl TestApp {
     /// Starts the app that `assemble` builds from a builder with test settings. Callers are created by
-    /// [`user`](Self::user), [`admin`](Self::admin) and [`caller`](Self::caller).
+    /// [`user`](Self::user), [`operator`](Self::operator) and [`client_as`](Self::client_as).
     ///
     /// # Panics
     /// Panics if the app can't be built, migrated or started. The message lists every problem.
@@ -52,8 +52,8 @@ impl TestApp {
     }
 
     /// Starts the app like [`start`](Self::start), but keeps the authentication of the app's own identity module, to
-    /// test sign-in. The app rejects the tokens of callers created by [`user`](Self::user), [`admin`](Self::admin)
-    /// and [`caller`](Self::caller).
+    /// test sign-in. The app rejects the tokens of callers created by [`user`](Self::user), [`operator`](Self::operator)
+    /// and [`client_as`](Self::client_as).
     ///
     /// # Panics
     /// Panics if the app can't be built, migrated or started.

@@ -25,7 +25,7 @@ impl TestClient {
     }
 
     /// Returns the caller's identity, or `None` if the client was created by
-    /// [`TestApp::anonymous`](crate::TestApp::anonymous) or [`TestApp::bearer`](crate::TestApp::bearer).
+    /// [`TestApp::anonymous`](crate::TestApp::anonymous) or [`TestApp::client_with_token`](crate::TestApp::client_with_token).
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
@@ -76,7 +76,7 @@ impl fmt::Debug for TestClient {
     }
 }
 
-/// A request under construction. Awaiting it sends it and returns its [`Answer`].
+/// A request under construction. Awaiting it sends it and returns its [`TestResponse`].
 #[must_use = "a request is sent when awaited"]
 #[derive(Debug)]
 pub struct TestRequest {

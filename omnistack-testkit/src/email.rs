@@ -124,7 +124,7 @@ pub async fn sends_minimal_mail(subject: EmailProviderUnderTest) {
     }
 }
 
-/// Tests that the provider rejects invalid mails with [`ErrorKind::Invalid`] before it contacts the server.
+/// Tests that the provider rejects invalid mails with [`EmailErrorKind::Invalid`] before it contacts the server.
 pub async fn rejects_invalid_mail(subject: EmailProviderUnderTest) {
     let good = || Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
     let large = Attachment::new(

@@ -1,4 +1,4 @@
-//! [`Mails`], the mails that an app has sent.
+//! [`SentMails`], the mails that an app has sent.
 
 use omnistack_core::email::Email;
 

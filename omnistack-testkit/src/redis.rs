@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::database::variable;
 
-/// The longest duration of a start, and the longest wait for a command in [`Monitor::until`].
+/// The longest duration of a start, and the longest wait for a command in [`CommandMonitor::until`].
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A Redis server for one test, on a free port of 127.0.0.1, without persistence. Dropping it kills the server.

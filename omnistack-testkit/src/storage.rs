@@ -243,7 +243,7 @@ pub async fn copy_is_independent(subject: StorageProviderUnderTest) {
     assert_eq!(read(&subject, "a b", None).await, "two");
 }
 
-/// Tests that [`PutOptions::if_absent`] fails with [`ErrorKind::Exists`] for an existing object, and that one of
+/// Tests that [`PutOptions::create_only`] fails with [`ErrorKind::Exists`] for an existing object, and that one of
 /// several concurrent uploads succeeds.
 pub async fn create_only_rejects_existing_object(subject: StorageProviderUnderTest) {
     let provider = &subject.provider;
@@ -281,7 +281,11 @@ pub async fn failed_upload_stores_nothing(subject: StorageProviderUnderTest) {
                 Box::new(|| UploadBody::from_bytes(bytes.clone()).sha256(Sha256::digest("x"))),
                 ErrorKind::Mismatch,
             ),
-            ("too sample_bytes", Box::new(|| UploadBody::from_bytes(bytes.clone()).max_size(size - 1)), ErrorKind::TooLarge),
+            (
+                "too sample_bytes",
+                Box::new(|| UploadBody::from_bytes(bytes.clone()).max_size(size - 1)),
+                ErrorKind::TooLarge,
+            ),
             (
                 "broken off",
                 Box::new(|| UploadBody::from_stream(stream_of(vec![Ok(bytes.clone()), Err(broken())]))),

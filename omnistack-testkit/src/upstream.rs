@@ -1,10 +1,10 @@
 //! A mock HTTP/1.1 server, to test code that calls other services.
 //!
-//! [`Upstream`] listens on a free port of 127.0.0.1, sends exactly the bytes that the test scripts, valid HTTP or
-//! not, and records the requests it receives. Set the client's base URL to [`Upstream::url`]:
+//! [`MockServer`] listens on a free port of 127.0.0.1, sends exactly the bytes that the test scripts, valid HTTP or
+//! not, and records the requests it receives. Set the client's base URL to [`MockServer::url`]:
 //!
 //! ```
-//! use omnistack_testkit::upstream::{Reply, Upstream};
+//! use omnistack_testkit::upstream::{MockResponse, MockServer};
 //! # use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
 //! # // The client under test.
 //! # async fn create_charge(url: &str) -> String {
@@ -18,11 +18,11 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let upstream = Upstream::start().await;
+//! let upstream = MockServer::start().await;
 //! upstream
 //!     .expect("POST", "/v1/charges")
 //!     .header("idempotency-key", "order-7")
-//!     .reply(Reply::json(200, r#"{"id":"ch_1"}"#));
+//!     .reply(MockResponse::json(200, r#"{"id":"ch_1"}"#));
 //!
 //! let answer = create_charge(upstream.url()).await;
 //!
@@ -34,19 +34,19 @@
 //! # Verification
 //!
 //! When the server is dropped, the test fails if an expectation was not met or an unexpected request came.
-//! [`verify`](Upstream::verify) checks the same earlier. The client receives 501 for an unexpected request, with a
+//! [`verify`](MockServer::verify) checks the same earlier. The client receives 501 for an unexpected request, with a
 //! body that contains the request and, for each expectation, the conditions that don't match.
 //!
 //! Expectations are checked in the order they were added. The first one that matches and is not used up sends its
 //! reply. A provider that fails and then recovers takes two lines:
 //!
 //! ```
-//! # use omnistack_testkit::upstream::{Reply, Upstream};
+//! # use omnistack_testkit::upstream::{MockResponse, MockServer};
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! # let upstream = Upstream::start().await;
-//! upstream.expect("GET", "/v1/me").times(..=2).reply(Reply::status(503).header("retry-after", "1"));
-//! upstream.expect("GET", "/v1/me").times(..).reply(Reply::json(200, "{}"));
+//! # let upstream = MockServer::start().await;
+//! upstream.expect("GET", "/v1/me").times(..=2).reply(MockResponse::status(503).header("retry-after", "1"));
+//! upstream.expect("GET", "/v1/me").times(..).reply(MockResponse::json(200, "{}"));
 //! # }
 //! ```
 //!
@@ -54,21 +54,21 @@
 //!
 //! | the provider | script |
 //! |---|---|
-//! | is slow | [`Reply::delay`], [`Reply::drip`], [`Reply::spaced`] |
-//! | never responds | [`Reply::hang`], [`Reply::hang_after`] |
-//! | drops the connection | [`Reply::reset`], [`Reply::reset_after`], [`Reply::cut_after`] |
+//! | is slow | [`MockResponse::delay`], [`MockResponse::drip`], [`MockResponse::pause_between_chunks`] |
+//! | never responds | [`MockResponse::hang`], [`MockResponse::hang_after`] |
+//! | drops the connection | [`MockResponse::reset`], [`MockResponse::reset_after`], [`MockResponse::cut_after`] |
 //! | is down | [`ClosedPort`] |
-//! | sends invalid HTTP | [`Reply::raw`] |
-//! | stops in the middle of a stream | [`Reply::sse`] or [`Reply::chunked`], with one of the above |
+//! | sends invalid HTTP | [`MockResponse::raw`] |
+//! | stops in the middle of a stream | [`MockResponse::sse`] or [`MockResponse::chunked`], with one of the above |
 //!
-//! [`Upstream::abandoned`] waits until the client disconnects before the reply is complete, to test that a cancelled
+//! [`MockServer::wait_for_abandoned`] waits until the client disconnects before the reply is complete, to test that a cancelled
 //! call closes its connection.
 //!
 //! # Time
 //!
 //! Delays use tokio's clock. Under `#[tokio::test(start_paused = true)]` a reply that is delayed by a minute arrives
-//! at once, in the right order with the client's timeouts. The deadlines of [`Upstream::received`] and
-//! [`Upstream::abandoned`] use real time, so they also work with a paused clock.
+//! at once, in the right order with the client's timeouts. The deadlines of [`MockServer::wait_for_requests`] and
+//! [`MockServer::wait_for_abandoned`] use real time, so they also work with a paused clock.
 //!
 //! The server runs on the runtime it was started on. A client that blocks its thread needs
 //! `#[tokio::test(flavor = "multi_thread")]`. So does a client on another thread or in another process: a paused
@@ -77,7 +77,7 @@
 //! # Supported HTTP
 //!
 //! HTTP/1.0 and 1.1 without TLS: keep-alive, pipelining, `Content-Length` and chunked request bodies, and
-//! `Expect: 100-continue`, which is always granted. Replies have the scripted headers and the header that frames the
+//! `ExpectationBuilder: 100-continue`, which is always granted. Replies have the scripted headers and the header that frames the
 //! body, and no others (no `Date`, no `Server`). The size of request bodies is not limited. A request has at most 256
 //! headers.
 
@@ -110,7 +110,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// The longest wait of [`Upstream::received`] and [`Upstream::abandoned`], in real time.
+/// The longest wait of [`MockServer::wait_for_requests`] and [`MockServer::abandoned`], in real time.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A mock HTTP/1.1 server on a free port of 127.0.0.1. See the [module](self) for its features.
@@ -145,11 +145,11 @@ impl MockServer {
     /// Starts a server that sends `replies` in order, one per request, and accepts any request.
     ///
     /// ```
-    /// # use omnistack_testkit::upstream::{Reply, Upstream};
+    /// # use omnistack_testkit::upstream::{MockResponse, MockServer};
     /// # use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// let upstream = Upstream::script([Reply::raw("HTTP/1.1 200 OK\r\n\r\nuntil I close")]).await;
+    /// let upstream = MockServer::script([MockResponse::raw("HTTP/1.1 200 OK\r\n\r\nuntil I close")]).await;
     /// # let mut stream = TcpStream::connect(upstream.address()).await.unwrap();
     /// # stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     /// # let mut answer = String::new();
@@ -179,18 +179,18 @@ impl MockServer {
         self.address
     }
 
-    /// Expects a request with this method and path, once unless [`times`](Expect::times) is called.
+    /// Expects a request with this method and path, once unless [`times`](ExpectationBuilder::times) is called.
     ///
     /// Both are compared byte for byte, including percent-encoding and a trailing slash. Any query matches, unless
     /// `path` contains a query (`/v1/charges?limit=10`), which is then compared byte for byte too, or
-    /// [`Expect::query`] requires a parameter. A client that uses the server as a proxy sends a whole URL as the
+    /// [`ExpectationBuilder::query`] requires a parameter. A client that uses the server as a proxy sends a whole URL as the
     /// path.
     #[track_caller]
     pub fn expect(&self, method: &str, path: &str) -> ExpectationBuilder<'_> {
         ExpectationBuilder::request(&self.script, Location::caller(), method, path)
     }
 
-    /// Expects a request of any method and path. The methods of [`Expect`] add conditions.
+    /// Expects a request of any method and path. The methods of [`ExpectationBuilder`] add conditions.
     #[track_caller]
     pub fn expect_any(&self) -> ExpectationBuilder<'_> {
         ExpectationBuilder::any(&self.script, Location::caller())
@@ -222,12 +222,12 @@ impl MockServer {
     /// connection, or its sending half, while the server is delaying, dripping, hanging or still writing.
     ///
     /// ```
-    /// use omnistack_testkit::upstream::{Reply, Upstream};
+    /// use omnistack_testkit::upstream::{MockResponse, MockServer};
     /// # use tokio::{io::AsyncWriteExt, net::TcpStream};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// let upstream = Upstream::script([Reply::hang()]).await;
+    /// let upstream = MockServer::script([MockResponse::hang()]).await;
     /// # let address = upstream.address();
     /// # let call_upstream = async move {
     /// #     let mut stream = TcpStream::connect(address).await.unwrap();

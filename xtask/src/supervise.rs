@@ -23,7 +23,7 @@ pub(crate) struct SupervisedProcess {
     folder: TempFolder,
 }
 
-/// A builder of a [`Supervised`] program.
+/// A builder of a [`SupervisedProcess`] program.
 #[derive(Debug)]
 pub(crate) struct SupervisedCommand {
     /// The command, to add arguments and environment variables to.

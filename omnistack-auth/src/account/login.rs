@@ -23,14 +23,14 @@ use crate::{
 /// The outcome of a sign-in.
 ///
 /// ```
-/// use omnistack_auth::{Error, account::{Accounts, SignedIn, Visitor}, password::Password};
+/// use omnistack_auth::{Error, account::{Accounts, SignInOutcome, ClientInfo}, password::Password};
 /// use omnistack_core::ExposeSecret as _;
 /// use serde_json::{Value, json};
 ///
-/// async fn sign_in(accounts: &Accounts, email: &str, password: &Password, from: &Visitor) -> Result<Value, Error> {
+/// async fn sign_in(accounts: &Accounts, email: &str, password: &Password, from: &ClientInfo) -> Result<Value, Error> {
 ///     Ok(match accounts.sign_in(email, password, from).await? {
-///         SignedIn::Tokens(tokens) => json!({ "token": tokens.access.expose_secret() }),
-///         SignedIn::SecondFactor(challenge) => {
+///         SignInOutcome::TokenPair(tokens) => json!({ "token": tokens.access.expose_secret() }),
+///         SignInOutcome::SecondFactor(challenge) => {
 ///             json!({ "challenge": challenge.token.expose_secret(), "show_one_of": challenge.methods })
 ///         }
 ///     })
@@ -47,12 +47,12 @@ pub enum SignInOutcome {
 /// A sign-in that waits for its second factor; the first factor was right.
 ///
 /// ```
-/// use omnistack_auth::{Error, account::{Accounts, Challenge, Visitor}, session::Tokens};
+/// use omnistack_auth::{Error, account::{Accounts, MfaChallenge, ClientInfo}, session::TokenPair};
 /// use omnistack_core::ExposeSecret as _;
 /// # use omnistack_core::identity::UserId;
 /// # fn number_of_card(_: UserId) -> String { String::new() }
 ///
-/// async fn go_on(accounts: &Accounts, half: &Challenge, shown: &str, from: &Visitor) -> Result<Tokens, Error> {
+/// async fn go_on(accounts: &Accounts, half: &MfaChallenge, shown: &str, from: &ClientInfo) -> Result<TokenPair, Error> {
 ///     let token = half.token.expose_secret();
 ///     if half.methods.iter().any(|way| way == "card") {
 ///         // A second factor that the app provides.
@@ -63,7 +63,7 @@ pub enum SignInOutcome {
 /// ```
 #[derive(Clone, Debug)]
 pub struct MfaChallenge {
-    /// The one-time token of the challenge, for [`finish`](Accounts::finish).
+    /// The one-time token of the challenge, for [`complete_mfa`](Accounts::complete_mfa).
     pub token: SecretString,
     /// The second factors that the user can present, such as `totp`.
     pub methods: Vec<String>,

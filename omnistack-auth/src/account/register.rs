@@ -127,7 +127,7 @@ impl Accounts {
     /// Verifies the address of a new account with the token from the email and the password of the registration. The
     /// password is required because another person may have registered the address, and a click in the email must not
     /// make that person's password valid. The user signs in afterwards. A reader of the email who does not know the
-    /// password sets a new one with [`choose_password`](Self::choose_password).
+    /// password sets a new one with [`set_password_by_token`](Self::set_password_by_token).
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 422 for a wrong password, in which case the token stays valid; 429 `TOO_MANY_ATTEMPTS`.

@@ -22,7 +22,7 @@ pub(super) struct AttemptPermit {
 }
 
 impl AttemptLimiter {
-    /// Waits until fewer than `at_once` attempts with a key are being checked.
+    /// Waits until fewer than `max_concurrent` attempts with a key are being checked.
     pub(super) async fn acquire(&self, key: &[u8], at_once: usize) -> AttemptPermit {
         let places = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -110,7 +110,7 @@ impl HashMemory {
 /// # let at = |passes: &str| {
 /// #     let config = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_ARGON2_PASSES", passes)];
 /// #     let app = App::builder(Config::from_pairs(config)).with(Auth::accounts()).build()?;
-/// #     Ok::<Passwords, omnistack_core::Failure>(app.ctx().get()?)
+/// #     Ok::<Passwords, omnistack_core::RunError>(app.ctx().get()?)
 /// # };
 /// # let (before, now) = (at("1")?, at("2")?);
 /// # let secret = Password::new("between the two willows").ok_or("too long")?;

@@ -22,7 +22,7 @@ impl Context {
     /// Returns the value of type `T` that a module or core provides.
     ///
     /// # Errors
-    /// Returns [`Missing`] if no module provides one.
+    /// Returns [`MissingDependency`] if no module provides one.
     pub fn get<T: Clone + 'static>(&self) -> Result<T, MissingDependency> {
         let value = self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>());
         value.cloned().ok_or(MissingDependency(type_name::<T>()))

@@ -5,7 +5,7 @@ use http::{HeaderValue, Uri, Version, header};
 use crate::http::{Request, layer::MalformedRequest};
 
 /// Marks a request as [`Unreadable`] if its `Host` is not valid as in RFC 9112, section 3.2: it must be well-formed,
-/// and HTTP/1.1 requires it. [`SingletonsLayer`](crate::http::layer::SingletonsLayer) checks that it is not repeated.
+/// and HTTP/1.1 requires it. [`SingletonHeadersLayer`](crate::http::layer::SingletonHeadersLayer) checks that it is not repeated.
 pub(super) fn check(request: &mut Request) {
     let good = match request.headers().get(header::HOST) {
         Some(host) => is_authority(host),

@@ -153,7 +153,7 @@ impl Mount {
     }
 
     /// Limits the rate of requests to these routes: with a [`Rate`](crate::http::Rate), per caller (or per address,
-    /// if the caller is not signed in) for all routes together; with a [`RateLimit`], by its key and costs.
+    /// if the caller is not signed in) for all routes together; with a [`MountRateLimit`], by its key and costs.
     pub fn rate_limit(mut self, limit: impl Into<MountRateLimit>) -> Self {
         self.rate_limit = Some(limit.into());
         self
@@ -161,7 +161,7 @@ impl Mount {
 
     /// Requires the permission `RESOURCE:read` for GET and HEAD, and `RESOURCE:write` for other methods:
     /// `Mount::app("/projects").permissions("projects")`. For other permissions see
-    /// [`Api::guarded`](super::Api::guarded).
+    /// [`HttpApi::require`](super::Api::require).
     pub fn permissions(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
         self.resource = Some(resource.into());
         self

@@ -377,7 +377,7 @@ impl Registry {
         self.providers.push((id, self.module));
     }
 
-    /// Creates the values of [`provide_with`](Self::provide_with) in the order of their dependencies.
+    /// Creates the values of [`provide_from`](Self::provide_from) in the order of their dependencies.
     pub(super) fn resolve_provided(&mut self) {
         let mut waiting = std::mem::take(&mut self.provided_later);
         loop {
@@ -444,7 +444,7 @@ impl Registry {
         self.config.environment()
     }
 
-    /// Returns the address at which users reach the app. It is in the [`Ctx`] as well.
+    /// Returns the address at which users reach the app. It is in the [`Context`] as well.
     pub fn public_url(&self) -> PublicUrl {
         // An invalid address was reported when the app's settings were read.
         self.config.read_settings::<AppSettings>().map(|app| app.public_url).unwrap_or_default()

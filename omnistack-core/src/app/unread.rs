@@ -29,7 +29,7 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(500);
 pub(super) struct UnreadBody {
     dropped: oneshot::Receiver<Incoming>,
     body: Option<Incoming>,
-    /// Whether the client waits for `100 Continue` before it sends the body (`Expect: 100-continue`).
+    /// Whether the client waits for `100 Continue` before it sends the body (`ExpectationBuilder: 100-continue`).
     waits: bool,
 }
 
@@ -89,7 +89,7 @@ async fn read(mut body: Incoming) -> bool {
     false
 }
 
-/// A body that is sent to [`Unread`] if it is dropped before its end.
+/// A body that is sent to [`UnreadBody`] if it is dropped before its end.
 struct TrackedBody(Option<(Incoming, oneshot::Sender<Incoming>)>);
 
 impl http_body::Body for TrackedBody {

@@ -66,7 +66,7 @@ impl ChainedEntry {
     }
 }
 
-/// Returns the details of an entry that [explains](Link::explains) a checkpoint.
+/// Returns the details of an entry that [explains](Link::records_deletion_up_to) a checkpoint.
 pub(super) fn deletion_details(checkpoint: ChainHead, before: Timestamp) -> Value {
     json!({ "through": checkpoint.sequence, "hash": checkpoint.hash, "before": before })
 }

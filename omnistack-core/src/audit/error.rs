@@ -21,7 +21,7 @@ use crate::{
 /// # app.migrate().await?;
 /// # let store: AuditStore = app.ctx().get()?;
 /// let refused = store.list(&AuditFilter::all_chains(), 20, Some("page 2")).await.unwrap_err();
-/// assert!(matches!(refused, Error::Cursor) && !refused.is_retryable());
+/// assert!(matches!(refused, Error::ListCursor) && !refused.is_retryable());
 /// // In a handler, `?` does this.
 /// assert_eq!(http::Error::from(refused).status(), 422);
 /// # Ok(())

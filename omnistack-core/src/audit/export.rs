@@ -44,7 +44,7 @@ impl AuditStore {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::Retained`] if retention deletes entries that were not exported yet, or with
+    /// Fails with [`Error::DeletedDuringExport`] if retention deletes entries that were not exported yet, or with
     /// [`Error::Database`].
     pub fn export(&self, chain: impl Into<AuditChain>) -> impl Stream<Item = Result<String, Error>> + Send + 'static {
         let (store, chain) = (self.clone(), chain.into());
@@ -99,7 +99,7 @@ impl AuditStore {
 /// assert_eq!(error.kind(), ErrorKind::Export);
 /// ```
 ///
-/// To verify that it is the chain of a given time, compare the [head](Verified::head) with one that was kept.
+/// To verify that it is the chain of a given time, compare the [head](VerificationReport::head) with one that was kept.
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ use crate::{
     jobs::{Cron, Job, JobContext, JobError, MissedTickBehavior},
 };
 
-/// Enqueues [`RetainAudit`] every night if `AUDIT_RETENTION` is set; otherwise registers nothing.
+/// Enqueues [`DeleteOldAuditEntries`] every night if `AUDIT_RETENTION` is set; otherwise registers nothing.
 pub(crate) fn register(registry: &mut Registry) {
     let Some(keep) = registry.config::<AuditSettings>().and_then(|settings| settings.retention) else { return };
     registry

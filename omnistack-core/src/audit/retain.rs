@@ -15,7 +15,7 @@ const MAX_DELETIONS_PER_TRANSACTION: u64 = 5_000;
 
 impl AuditStore {
     /// Deletes the entries of all chains that were recorded before `before`, and returns their number. See
-    /// [`retain_chain`](Self::retain_chain).
+    /// [`delete_before_in_chain`](Self::delete_before_in_chain).
     ///
     /// # Errors
     ///

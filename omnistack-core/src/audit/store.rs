@@ -138,12 +138,12 @@ async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry)
     .map(drop)
 }
 
-/// Reads, verifies, exports and deletes the entries stored by [`AuditLog::stored`](super::AuditLog::stored).
-/// Cheap to clone; every [`Ctx`](crate::app::Ctx) provides one.
+/// Reads, verifies, exports and deletes the entries stored by [`AuditLog::to_database`](super::AuditLog::to_database).
+/// Cheap to clone; every [`Context`](crate::app::Context) provides one.
 ///
 /// ```
 /// use futures_util::TryStreamExt as _;
-/// use omnistack_core::audit::{AuditEntry, AuditLog, AuditStore, Chain, verify_export};
+/// use omnistack_core::audit::{AuditEntry, AuditLog, AuditStore, AuditChain, verify_export};
 /// # use omnistack_core::{app::App, config::Config};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -154,9 +154,9 @@ async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry)
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # tx.commit().await?;
-/// let lines: Vec<String> = store.export(Chain::App).try_collect().await?;
-/// … later, without the database …
-/// assert_eq!(Some(verify_export(&lines)?.head), store.head(Chain::App).await?);
+/// let lines: Vec<String> = store.export(AuditChain::App).try_collect().await?;
+/// // … later, without the database …
+/// assert_eq!(Some(verify_export(&lines)?.head), store.head(AuditChain::App).await?);
 /// # Ok(())
 /// # }
 /// ```

@@ -8,7 +8,7 @@ use super::{CacheStore, ClaimKind, Error, clamp_ttl};
 /// background.
 ///
 /// A process that is suspended for longer than the lock's time loses the lock without noticing. The protected
-/// resource must therefore reject a caller whose [`fence`](Self::fence) is smaller than one it has already
+/// resource must therefore reject a caller whose [`fencing_token`](Self::fencing_token) is smaller than one it has already
 /// seen: `update jobs set …, fence = $1 where id = $2 and fence < $1`.
 #[must_use = "a lock that is dropped is released"]
 pub struct Lock {

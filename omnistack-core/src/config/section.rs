@@ -1,4 +1,4 @@
-//! The `section!` macro: declares a struct of settings and their documentation.
+//! The `settings!` macro: declares a struct of settings and their documentation.
 
 use super::{Config, ConfigProblem, SettingValue};
 
@@ -24,7 +24,7 @@ pub struct Setting {
     pub required: bool,
 }
 
-/// A group of settings that one module owns. Implemented by [`section!`](crate::section).
+/// A group of settings that one module owns. Implemented by [`settings!`](crate::settings).
 pub trait SettingsSection: Sized {
     /// Heading in the reference.
     const TITLE: &'static str;

@@ -20,7 +20,7 @@ use crate::{
 /// The module for the contact form: `.with(Contact::default())`. It needs the module [`Mail`](crate::email::Mail).
 ///
 /// It accepts messages at `/api/v1/public/contact`, describes the form at `/api/v1/public/contact/status`, shows
-/// messages to operators at `/api/v1/admin/contact`, and provides [`Inbox`].
+/// messages to operators at `/api/v1/admin/contact`, and provides [`ContactInbox`].
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Contact {

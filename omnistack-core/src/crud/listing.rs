@@ -23,7 +23,7 @@ type Conditions<'a> = Box<dyn Fn(&mut Arguments) -> Result<Vec<String>, Error> +
 /// lists.
 ///
 /// The table must have a column `id`. The SQL parts must come from the program; values from callers go into
-/// [`Args`].
+/// [`Arguments`].
 #[must_use]
 pub struct SqlList<'a> {
     table: &'a str,

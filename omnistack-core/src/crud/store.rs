@@ -43,7 +43,7 @@ impl<R: Resource> Crud<R> {
     /// Creates a repository with the app's database and clock.
     ///
     /// # Errors
-    /// [`Missing`] if the app provides no database or no clock.
+    /// [`MissingDependency`] if the app provides no database or no clock.
     pub fn from_ctx(ctx: &Context) -> Result<Self, MissingDependency> {
         Ok(Self::new(ctx.get()?, ctx.get()?))
     }

@@ -33,7 +33,7 @@ impl HmacKey {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::Keys`] if the key is empty.
+    /// Fails with [`Error::InvalidKeys`] if the key is empty.
     pub fn new(key: impl AsRef<[u8]>) -> Result<Self, Error> {
         let empty = || Error::InvalidKeys("a key for signing is empty".into());
         let key = Some(key.as_ref()).filter(|key| !key.is_empty()).ok_or_else(empty)?;

@@ -26,7 +26,7 @@ const MAX_KEY_ID_BYTES: usize = 32;
 ///
 /// A sealed value is a text `v1.KEYID.DATA`, in which `DATA` is URL-safe base64 of a random 96-bit nonce, the
 /// ciphertext and its 128-bit tag (AES-256-GCM, NIST SP 800-38D). It can be opened only with its key and its
-/// [`Context`]. It is 28 bytes longer than the secret, plus a third for base64, and therefore reveals the
+/// [`SealContext`]. It is 28 bytes longer than the secret, plus a third for base64, and therefore reveals the
 /// length of the secret.
 ///
 /// A key seals up to 2³² values (SP 800-38D, section 8.3); rotate it before. To rotate, put a new key before
@@ -91,7 +91,7 @@ impl KeyRing {
     /// # Errors
     ///
     /// Fails with [`Error::Malformed`] if the text is not a sealed value, [`Error::UnknownKey`] if its key is
-    /// not in the ring, and [`Error::Refused`] if the value was changed or belongs to another context.
+    /// not in the ring, and [`Error::CannotOpen`] if the value was changed or belongs to another context.
     pub fn open(&self, sealed: &str, place: &SealContext) -> Result<SecretSlice<u8>, Error> {
         self.open_bytes(sealed, place).map(SecretSlice::from)
     }

@@ -22,7 +22,7 @@ impl SecretSettings {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::Keys`], which names the first unusable key.
+    /// Fails with [`Error::InvalidKeys`], which names the first unusable key.
     pub fn key_ring(&self) -> Result<KeyRing, Error> {
         self.keys.expose_secret().parse()
     }

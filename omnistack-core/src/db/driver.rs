@@ -77,7 +77,7 @@ pub(super) enum BoundStatement<'a> {
     SqliteConnection(&'a mut SqliteConnection, SqliteArguments),
 }
 
-/// Evaluates an expression on the arguments of a [`Bound`], for either database.
+/// Evaluates an expression on the arguments of a [`BoundStatement`], for either database.
 macro_rules! arguments {
     ($bound:expr, |$args:ident| $run:expr) => {
         match $bound {
@@ -94,7 +94,7 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// Awaits the future that an expression creates for either database of a [`Bound`], e.g.
+/// Awaits the future that an expression creates for either database of a [`BoundStatement`], e.g.
 /// `run!(bound, |executor, args| sqlx::query_with(sql, args).execute(executor))`.
 macro_rules! run {
     ($bound:expr, |$executor:ident, $args:ident| $run:expr) => {
@@ -109,10 +109,12 @@ macro_rules! run {
                 $crate::db::postgres::await_response!(lease, |$executor| $run)
             }
             #[cfg(feature = "sqlite")]
-            $crate::db::driver::BoundStatement::SqlitePool(database, $executor, $args) => match database.check_file().await {
-                Ok(()) => $run.await,
-                Err(error) => Err(error),
-            },
+            $crate::db::driver::BoundStatement::SqlitePool(database, $executor, $args) => {
+                match database.check_file().await {
+                    Ok(()) => $run.await,
+                    Err(error) => Err(error),
+                }
+            }
             #[cfg(feature = "sqlite")]
             $crate::db::driver::BoundStatement::SqliteConnection($executor, $args) => $run.await,
         }

@@ -220,12 +220,12 @@ impl<'de> Deserialize<'de> for Address {
 /// The reason why a text is not a valid address. It does not contain the text, which is personal data.
 ///
 /// ```
-/// use omnistack_core::{email::{Address, AddressError}, http::{Error, FieldProblem, StatusCode}};
+/// use omnistack_core::{email::{Address, AddressError}, http::{Error, FieldError, StatusCode}};
 ///
 /// fn address(text: &str) -> Result<Address, Error> {
 ///     text.parse().map_err(|error: AddressError| match error {
-///         AddressError::Form => Error::invalid([FieldProblem::new("email", "is not an email address")]),
-///         other => Error::invalid([FieldProblem::new("email", other.to_string())]),
+///         AddressError::Form => Error::invalid([FieldError::new("email", "is not an email address")]),
+///         other => Error::invalid([FieldError::new("email", other.to_string())]),
 ///     })
 /// }
 ///

@@ -51,7 +51,7 @@ struct EmailErrorInner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EmailErrorKind {
-    /// The mail is not valid: see [`Invalid`]. Nothing was sent.
+    /// The mail is not valid: see [`InvalidEmail`]. Nothing was sent.
     Invalid,
     /// The provider refuses this mail permanently: the recipient is unknown, the sender is not allowed, or the mail
     /// is too large.
@@ -110,7 +110,7 @@ impl EmailError {
     }
 
     /// Returns whether the same mail may be sent again without arriving twice. After an
-    /// [unknown](ErrorKind::Unknown) outcome, send it again only if a duplicate is acceptable, or if it has an
+    /// [unknown](EmailErrorKind::Unknown) outcome, send it again only if a duplicate is acceptable, or if it has an
     /// [idempotency key](super::Email::idempotency_key) and the provider supports them.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), EmailErrorKind::RateLimited | EmailErrorKind::Unavailable)
@@ -127,7 +127,7 @@ impl EmailError {
         self.class().outcome()
     }
 
-    /// Returns what is wrong with the mail, if the kind is [`Invalid`](ErrorKind::Invalid).
+    /// Returns what is wrong with the mail, if the kind is [`InvalidEmail`](EmailErrorKind::Invalid).
     pub fn invalid(&self) -> Option<&InvalidEmail> {
         self.0.source.downcast_ref()
     }

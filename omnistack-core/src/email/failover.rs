@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
 
 /// A provider that sends a mail through the second provider if the first has certainly not accepted it: the first
-/// is [unavailable](ErrorKind::Unavailable) or [rate limited](ErrorKind::RateLimited).
+/// is [unavailable](EmailErrorKind::Unavailable) or [rate limited](EmailErrorKind::RateLimited).
 ///
-/// The second provider is not used if the outcome at the first is [unknown](ErrorKind::Unknown), because the mail
+/// The second provider is not used if the outcome at the first is [unknown](EmailErrorKind::Unknown), because the mail
 /// could then arrive twice: the two providers do not share idempotency keys. It is not used either if the first
 /// refuses the mail or is not configured correctly, because an operator has to know.
 ///
 /// Every mail is sent to the first provider first, and so waits for that provider's timeout while it hangs.
 ///
 /// ```
-/// use omnistack_core::email::{Email, Failover, Mailer, Memory};
+/// use omnistack_core::email::{Email, FailoverProvider, Mailer, Memory};
 /// # use omnistack_core::{async_trait, email::{EmailError, EmailProvider, ErrorKind, Sent}};
 /// # #[derive(Debug)]
 /// # struct Away;
@@ -34,7 +34,7 @@ use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let first = Away;
 /// let second = Memory::default();
-/// let mailer = Mailer::new(Failover::new(first, second.clone())).from("shop@example.com".parse()?);
+/// let mailer = Mailer::new(FailoverProvider::new(first, second.clone())).from("shop@example.com".parse()?);
 ///
 /// // The first provider is unavailable.
 /// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;

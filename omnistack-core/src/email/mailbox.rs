@@ -50,7 +50,7 @@ struct KeptMails {
     last: u64,
 }
 
-/// A mail in the dev mailbox ([`Mailbox`]).
+/// A mail in the dev mailbox ([`DevMailbox`]).
 ///
 /// ```
 /// use omnistack_core::{clock::MockClock, email::{Console, Email, Mailbox, Mailer}};

@@ -10,7 +10,7 @@ use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidE
 /// requests, use the `Outbox` of the module `Mail`.
 ///
 /// ```
-/// use omnistack_core::{async_trait, email::{Address, Email, Mailer}, jobs::{Job, JobCtx, JobError}};
+/// use omnistack_core::{async_trait, email::{Address, Email, Mailer}, jobs::{Job, JobContext, JobError}};
 /// # use omnistack_core::{app::{App, Module, Registry}, config::Config, email::Memory, jobs::Jobs};
 /// use serde::{Deserialize, Serialize};
 ///
@@ -22,7 +22,7 @@ use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidE
 ///     const NAME: &'static str = "send_report";
 ///     type State = Mailer;
 ///
-///     async fn run(self, mailer: &Mailer, ctx: &JobCtx) -> Result<(), JobError> {
+///     async fn run(self, mailer: &Mailer, ctx: &JobContext) -> Result<(), JobError> {
 ///         let report = Email::to(&self.to).subject("Your report").text("We sold twelve.");
 ///         mailer.send(&report.idempotency_key(format!("report-{}", ctx.id()))).await?;
 ///         Ok(())
@@ -97,7 +97,7 @@ impl Mailer {
     /// Returns the mail as it would be sent: with a sender, and validated.
     ///
     /// # Errors
-    /// Returns [`Invalid`] if the mail is not valid or is larger than the limit.
+    /// Returns [`InvalidEmail`] if the mail is not valid or is larger than the limit.
     pub fn prepare<'a>(&self, email: &'a Email) -> Result<Cow<'a, Email>, InvalidEmail> {
         let email = match (&email.from, &self.0.from) {
             (None, Some(from)) => Cow::Owned(email.clone().from(from)),
@@ -115,7 +115,7 @@ impl Mailer {
     ///
     /// # Errors
     /// Returns an [`EmailError`] if the mail is not valid, was not accepted, or if it is unknown whether it was:
-    /// see [`ErrorKind`](super::ErrorKind).
+    /// see [`EmailErrorKind`](super::EmailErrorKind).
     pub async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         self.0.provider.send(&*self.prepare(email)?).await
     }

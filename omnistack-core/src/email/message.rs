@@ -100,7 +100,7 @@ impl Email {
     /// Largest number of recipients of a mail, copies included. The providers' limits lie between 50 and 1000.
     pub const MAX_RECIPIENTS: usize = 50;
 
-    /// Creates a mail to an address. [`also_to`](Self::also_to) adds more.
+    /// Creates a mail to an address. [`add_to`](Self::add_to) adds more.
     pub fn to(address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         Self::default().add_to(address)
     }

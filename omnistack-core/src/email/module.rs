@@ -60,7 +60,7 @@ type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + S
 
 /// The module for mail from templates, sent by jobs: `.with(Mail::default())`.
 ///
-/// It provides [`Outbox`], [`Overrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. It
+/// It provides [`Outbox`], [`TemplateOverrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. It
 /// receives bounces and complaints at `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are
 /// set. Outside production, it shows mails and templates at `/dev/mailbox`.
 ///

@@ -68,7 +68,7 @@ pub type MessageId = Id<MessageMarker>;
 /// The reason why a mail was not put into the outbox.
 ///
 /// ```
-/// use omnistack_core::{email::{Invalid, MessageId, Outbox, OutboxError}, http::{Error, FieldProblem}};
+/// use omnistack_core::{email::{Invalid, MessageId, Outbox, OutboxError}, http::{Error, FieldError}};
 /// use omnistack_core::email::template::Welcome;
 /// # use omnistack_core::{app::App, config::Config, email::Mail, http::StatusCode};
 ///
@@ -76,7 +76,7 @@ pub type MessageId = Id<MessageMarker>;
 ///     let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
 ///     let mail = outbox.compose(to, &welcome, "en")?;
 ///     outbox.send(&mail).await.map_err(|error| match error {
-///         OutboxError::Invalid(Invalid::Address(what)) => Error::invalid([FieldProblem::new("to", what.to_string())]),
+///         OutboxError::Invalid(Invalid::Address(what)) => Error::invalid([FieldError::new("to", what.to_string())]),
 ///         other => other.into(),
 ///     })
 /// }

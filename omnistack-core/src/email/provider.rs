@@ -12,8 +12,8 @@ use super::{Email, EmailError};
 /// - All recipients or none: if the second recipient is refused, the mail is not sent to the first.
 /// - Recipients in `bcc` are not visible to other recipients.
 /// - Every call ends: an implementation has a timeout of its own.
-/// - The error kind says what is certain: [`ErrorKind::Unavailable`](super::ErrorKind::Unavailable) only if the
-///   mail was certainly not accepted, [`ErrorKind::Unknown`](super::ErrorKind::Unknown) whenever it may have been.
+/// - The error kind says what is certain: [`EmailErrorKind::Unavailable`](super::EmailErrorKind::Unavailable) only if the
+///   mail was certainly not accepted, [`EmailErrorKind::Unknown`](super::EmailErrorKind::Unknown) whenever it may have been.
 ///
 /// ```
 /// use omnistack_core::{async_trait, email::{Email, EmailError, EmailProvider, ErrorKind, Mailer, Memory, Sent}};
@@ -61,7 +61,7 @@ pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
     /// Sends a mail.
     ///
     /// # Errors
-    /// Returns an [`EmailError`] with the [`ErrorKind`](super::ErrorKind) that says what is certain.
+    /// Returns an [`EmailError`] with the [`EmailErrorKind`](super::EmailErrorKind) that says what is certain.
     async fn send(&self, email: &Email) -> Result<SentMail, EmailError>;
 }
 

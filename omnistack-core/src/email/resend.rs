@@ -36,7 +36,7 @@ impl Resend {
     /// Creates a provider from the app's HTTP client, the API's base URL and an API key that is allowed to send.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Configuration`] if the URL is neither `https` nor on this machine, or if the key has
+    /// Returns [`EmailErrorKind::Configuration`] if the URL is neither `https` nor on this machine, or if the key has
     /// characters that are not allowed in a header.
     pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
         HttpApi::new(client, base, "/emails", key, clock).map(Self)

@@ -61,20 +61,20 @@ crate::settings! {
 /// The name of a provider in the settings.
 ///
 /// ```
-/// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, ProviderName}};
+/// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, EmailProviderName}};
 ///
 /// fn delivers(config: &Config) -> bool {
-///     config.section::<EmailSettings>().is_ok_and(|settings| settings.provider != ProviderName::Console)
+///     config.section::<EmailSettings>().is_ok_and(|settings| settings.provider != EmailProviderName::Console)
 /// }
 ///
 /// assert!(!delivers(&Config::default()));
 /// assert!(delivers(&Config::from_pairs([("EMAIL_PROVIDER", "sendgrid")])));
-/// assert!(ProviderName::parse("pigeon").unwrap_err().ends_with("not one of console, smtp, resend or sendgrid"));
+/// assert!(EmailProviderName::parse("pigeon").unwrap_err().ends_with("not one of console, smtp, resend or sendgrid"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EmailProviderName {
-    /// The log: [`Console`].
+    /// The log: [`ConsoleProvider`].
     Console,
     /// A mail server, by SMTP.
     Smtp,

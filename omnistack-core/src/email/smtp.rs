@@ -42,7 +42,7 @@ use connection::SmtpServer;
 /// There is no opportunistic TLS ("TLS if it is offered"), because an attacker on the network could remove the
 /// offer.
 ///
-/// [`Sent::id`] is the `Message-ID`. It is derived from the idempotency key if there is one, so that the
+/// [`SentMail::id`] is the `Message-ID`. It is derived from the idempotency key if there is one, so that the
 /// recipient's mail program can recognise a mail that was sent twice. Tags are not sent.
 #[derive(Clone)]
 pub struct Smtp {
@@ -54,7 +54,7 @@ impl Smtp {
     /// Creates a provider for the server at this URL. Connections are opened when mails are sent.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Configuration`] with the reason if the URL is not valid.
+    /// Returns [`EmailErrorKind::Configuration`] with the reason if the URL is not valid.
     pub fn new(url: &str, clock: Clock) -> Result<Self, EmailError> {
         let target = url::parse(url).map_err(|error| EmailError::new(EmailErrorKind::Configuration, error))?;
         Ok(Self { server: Arc::new(SmtpServer::new(target, clock.clone())?), clock })
@@ -76,7 +76,7 @@ impl Smtp {
     /// Trusts this certificate, in PEM, in addition to those that the system trusts.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Configuration`] if the text is not a PEM certificate.
+    /// Returns [`EmailErrorKind::Configuration`] if the text is not a PEM certificate.
     pub fn trust(self, pem: &[u8]) -> Result<Self, EmailError> {
         let configuration = |error| EmailError::new(EmailErrorKind::Configuration, error);
         let certificate = Certificate::from_pem(pem).map_err(configuration)?;

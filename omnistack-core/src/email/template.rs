@@ -56,7 +56,7 @@
 //!
 //! # Restrictions
 //!
-//! A template may come from a customer (see [`Overrides`]), so its means are limited. Values are always text: they
+//! A template may come from a customer (see [`TemplateOverrides`]), so its means are limited. Values are always text: they
 //! can't become markup, links or another line of the head. HTML in a source is shown as text. Links must be `http`
 //! or `https` URLs. A value that does not exist is an error. There are no includes, macros or variables, and no
 //! operators `~`, `+` and `*`, with which a short source could produce gigabytes. A source has at most 32 KiB; a
@@ -116,7 +116,7 @@ pub trait Template: Serialize {
     /// The template's name: unique among the app's templates, and never changed, because tenants' overrides are
     /// stored under it.
     const NAME: &'static str;
-    /// The sources by locale, as `("de", include_str!("…"))`. One of them must be for [`FALLBACK`].
+    /// The sources by locale, as `("de", include_str!("…"))`. One of them must be for [`FALLBACK_LOCALE`].
     const SOURCES: &'static [(&'static str, &'static str)];
 
     /// Returns sample values, with which sources are checked and previewed. Every optional value should be present,
@@ -279,7 +279,7 @@ impl Templates {
     ///
     /// # Errors
     /// Returns a [`TemplateError`] if a source does not render with [`Template::sample`], or if there is no source
-    /// for [`FALLBACK`].
+    /// for [`FALLBACK_LOCALE`].
     pub fn with<T: Template>(mut self) -> Result<Self, TemplateError> {
         if !T::SOURCES.iter().any(|(locale, _)| *locale == FALLBACK_LOCALE) {
             return Err(TemplateError::new(

@@ -25,14 +25,14 @@ pub type EventId = Id<EventMarker>;
 /// enum ProjectChanged {
 ///     Created { project: u64, name: String },
 ///     Renamed { project: u64, name: String },
-///     Deleted { project: u64 },
+///     DeletedFilter { project: u64 },
 /// }
 ///
 /// impl Event for ProjectChanged {
 ///     const NAME: &'static str = "project.changed";
 ///
 ///     fn key(&self) -> String {
-///         let (Self::Created { project, .. } | Self::Renamed { project, .. } | Self::Deleted { project }) = self;
+///         let (Self::Created { project, .. } | Self::Renamed { project, .. } | Self::DeletedFilter { project }) = self;
 ///         project.to_string()
 ///     }
 /// }

@@ -16,7 +16,7 @@ use crate::{
 /// The job gets the event's trace and, unless its draft has a tenant, the event's tenant.
 ///
 /// ```
-/// # use omnistack_core::{app::{Module, Registry}, events::{Enqueue, Event}, jobs::{Job, JobCtx, JobError}};
+/// # use omnistack_core::{app::{Module, Registry}, events::{EnqueueJob, Event}, jobs::{Job, JobContext, JobError}};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Serialize, Deserialize)]
 /// # struct ProjectCreated { project: u64, owner: String }
@@ -30,11 +30,11 @@ use crate::{
 /// # impl Job for SendWelcome {
 /// #     const NAME: &'static str = "send_welcome";
 /// #     type State = ();
-/// #     async fn run(self, _: &(), _: &JobCtx) -> Result<(), JobError> { Ok(()) }
+/// #     async fn run(self, _: &(), _: &JobContext) -> Result<(), JobError> { Ok(()) }
 /// # }
 /// # fn register(registry: &mut Registry) {
 /// registry.on("send-welcome", |ctx| {
-///     Ok(Enqueue::new(ctx.get()?, |event: ProjectCreated| SendWelcome { to: event.owner }))
+///     Ok(EnqueueJob::new(ctx.get()?, |event: ProjectCreated| SendWelcome { to: event.owner }))
 /// });
 /// # }
 /// ```
@@ -48,7 +48,7 @@ impl<E: Event, F, D: Into<NewJob>> EnqueueJob<E, F>
 where
     F: Fn(E) -> D + Send + Sync + 'static,
 {
-    /// Creates a subscriber that enqueues the jobs (or [`Draft`]s) that `make` returns.
+    /// Creates a subscriber that enqueues the jobs (or [`NewJob`]s) that `make` returns.
     pub fn new(jobs: Jobs, make: F) -> Self {
         Self { jobs, make, event: PhantomData }
     }
@@ -86,9 +86,9 @@ impl<E, F> fmt::Debug for EnqueueJob<E, F> {
 /// A message that is sent twice has the same `id`. `sequence` increases within a key.
 ///
 /// ```
-/// # use omnistack_core::{app::Registry, events::{Event, Forward}};
+/// # use omnistack_core::{app::Registry, events::{Event, ForwardToTopic}};
 /// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
-/// registry.on("notify-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
+/// registry.on("notify-browsers", |ctx| Ok(ForwardToTopic::<ProjectCreated>::to(ctx.get()?, "projects")));
 /// # }
 /// ```
 pub struct ForwardToTopic<E> {

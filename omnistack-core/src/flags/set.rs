@@ -45,7 +45,7 @@ pub struct Evaluation {
 }
 
 /// All flags at one time, compiled for evaluation. Evaluating is a pure function of the flags and the
-/// [`Context`], without I/O. Finding out whether a flag is on allocates nothing, unless a constraint ignores
+/// [`EvaluationContext`], without I/O. Finding out whether a flag is on allocates nothing, unless a constraint ignores
 /// case.
 ///
 /// ```
@@ -115,7 +115,7 @@ impl Decision<'_> {
 }
 
 impl FlagSet {
-    /// Compiles flags. A flag that can't be evaluated is off with [`Broken`](Reason::Broken).
+    /// Compiles flags. A flag that can't be evaluated is off with [`ChainBreak`](FlagReason::Broken).
     pub fn new(definitions: impl IntoIterator<Item = FlagDefinition>) -> Self {
         Self::with_segments(definitions, &[])
     }

@@ -14,8 +14,8 @@
 //! # let _ = app;
 //! ```
 //!
-//! Most layers read the request, pass it on, and change the response. Those implement [`Step`] and [`After`] and
-//! become a layer with [`StepLayer`], whose future is a named type and allocates nothing.
+//! Most layers read the request, pass it on, and change the response. Those implement [`RequestHook`] and [`ResponseHook`] and
+//! become a layer with [`HookLayer`], whose future is a named type and allocates nothing.
 
 mod access_log;
 mod api_version;
@@ -153,7 +153,7 @@ impl<A: ResponseHook, B: ResponseHook, C: ResponseHook> ResponseHook for (A, B, 
     }
 }
 
-/// Layer that puts a [`Step`] around a service.
+/// Layer that puts a [`RequestHook`] around a service.
 #[derive(Clone, Copy, Debug)]
 pub struct HookLayer<T>(pub T);
 
@@ -165,7 +165,7 @@ impl<S, T: Clone> Layer<S> for HookLayer<T> {
     }
 }
 
-/// Service of [`StepLayer`].
+/// Service of [`HookLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct HookService<S, T> {
     inner: S,
@@ -194,7 +194,7 @@ where
 }
 
 pin_project! {
-    /// Future of [`Stepped`].
+    /// Future of [`HookService`].
     #[project = SteppedProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum HookFuture<F, A> {

@@ -13,8 +13,8 @@ use crate::events::Event;
 /// works in the tenant's scope.
 ///
 /// ```
-/// use omnistack_core::{app::Registry, db::Db, events::Enqueue, identity::{TenantDeleted, TenantId}};
-/// use omnistack_core::jobs::{Job, JobCtx, JobError};
+/// use omnistack_core::{app::Registry, db::Db, events::EnqueueJob, identity::{TenantDeleted, TenantId}};
+/// use omnistack_core::jobs::{Job, JobContext, JobError};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -25,7 +25,7 @@ use crate::events::Event;
 ///     const NAME: &'static str = "notes.purge";
 ///     type State = Db;
 ///
-///     async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
+///     async fn run(self, db: &Db, _: &JobContext) -> Result<(), JobError> {
 ///         let mut tx = db.tenant(self.tenant).begin().await?;
 ///         tx.query("delete from notes where tenant_id = $1").bind(self.tenant).execute().await?;
 ///         Ok(tx.commit().await?)
@@ -34,7 +34,7 @@ use crate::events::Event;
 ///
 /// fn register(registry: &mut Registry) {
 ///     registry.job::<PurgeNotes>(|ctx| ctx.get()).on("purge-notes", |ctx| {
-///         Ok(Enqueue::new(ctx.get()?, |event: TenantDeleted| PurgeNotes { tenant: event.tenant }))
+///         Ok(EnqueueJob::new(ctx.get()?, |event: TenantDeleted| PurgeNotes { tenant: event.tenant }))
 ///     });
 /// }
 /// ```

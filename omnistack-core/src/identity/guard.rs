@@ -22,7 +22,7 @@ use crate::{
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use omnistack_core::{app::Audience, http::StatusCode, identity::{Authenticator, GuardLayer, Identity}};
+/// use omnistack_core::{app::AccessLevel, http::StatusCode, identity::{Authenticator, GuardLayer, Identity}};
 /// # use axum::{body::Body, http::Request};
 /// # use omnistack_core::{async_trait, clock::Clock, http::Error, id::Id, identity::Authenticate};
 /// # use tower::ServiceExt as _;
@@ -39,7 +39,7 @@ use crate::{
 /// # let caller = Identity::user(Id::new(Clock::system().now())).with_permissions("*:read".parse()?);
 /// # let authenticator = Authenticator::new(Known(caller));
 /// // For a plain axum app; an `App` adds the guards of its mounts itself.
-/// let guard = GuardLayer::new(Audience::App, authenticator).permissions("projects");
+/// let guard = GuardLayer::new(AccessLevel::App, authenticator).permissions("projects");
 /// let list = |caller: Identity| async move { format!("the projects of {}", caller.user) };
 /// let app = Router::new().route("/projects", get(list).post(list)).layer(guard);
 ///
@@ -101,7 +101,7 @@ impl<S> Layer<S> for GuardLayer {
 ///
 /// ```
 /// use std::convert::Infallible;
-/// use omnistack_core::{app::Audience, http::{Request, StatusCode}, identity::{Authenticator, Guard, GuardLayer}};
+/// use omnistack_core::{app::AccessLevel, http::{Request, StatusCode}, identity::{Authenticator, Guard, GuardLayer}};
 /// use tower::{Layer as _, ServiceExt as _, service_fn};
 /// # use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
 /// # struct Anonymous;
@@ -114,7 +114,7 @@ impl<S> Layer<S> for GuardLayer {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let authenticator = Authenticator::new(Anonymous);
 /// let inner = service_fn(async |_: Request| Ok::<_, Infallible>(StatusCode::OK));
-/// let guarded: Guard<_> = GuardLayer::new(Audience::Admin, authenticator).layer(inner);
+/// let guarded: Guard<_> = GuardLayer::new(AccessLevel::Admin, authenticator).layer(inner);
 /// let response = guarded.oneshot(Request::default()).await?;
 /// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 /// # Ok(())

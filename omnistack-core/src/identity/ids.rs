@@ -42,9 +42,9 @@ pub enum SessionMarker {}
 /// Marker type of API key ids: see [`ApiKeyId`].
 ///
 /// ```
-/// use omnistack_core::{clock::Clock, id::Id, identity::ApiKey};
+/// use omnistack_core::{clock::Clock, id::Id, identity::ApiKeyMarker};
 ///
-/// let id: Id<ApiKey> = Id::new(Clock::system().now());
+/// let id: Id<ApiKeyMarker> = Id::new(Clock::system().now());
 /// assert_eq!(serde_json::to_value(id)?, id.to_string());
 /// # Ok::<_, serde_json::Error>(())
 /// ```

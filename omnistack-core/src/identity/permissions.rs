@@ -22,10 +22,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Permissions(Arc<[Cow<'static, str>]>);
 
-/// All permissions the routes of the app require, sorted. The app provides them in its [`Ctx`](crate::app::Ctx).
+/// All permissions the routes of the app require, sorted. The app provides them in its [`Context`](crate::app::Context).
 ///
 /// ```
-/// use omnistack_core::{app::{App, Module, Registry}, config::Config, identity::KnownPermissions};
+/// use omnistack_core::{app::{App, Module, Registry}, config::Config, identity::PermissionCatalog};
 ///
 /// struct Reports;
 ///
@@ -42,7 +42,7 @@ pub struct Permissions(Arc<[Cow<'static, str>]>);
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-/// let known: KnownPermissions = App::builder(config).with(Reports).build()?.ctx().get()?;
+/// let known: PermissionCatalog = App::builder(config).with(Reports).build()?.ctx().get()?;
 /// assert!(known.0.iter().any(|one| one == "reports:read"));
 /// # Ok(())
 /// # }
@@ -53,10 +53,10 @@ pub struct PermissionCatalog(pub Arc<[String]>);
 /// An error for text that is not a permission. Contains the text.
 ///
 /// ```
-/// use omnistack_core::{http::{Error, FieldProblem}, identity::{PermissionError, Permissions}};
+/// use omnistack_core::{http::{Error, FieldError}, identity::{PermissionError, Permissions}};
 ///
 /// fn read(scopes: &str) -> Result<Permissions, Error> {
-///     let wrong = |error: PermissionError| Error::invalid([FieldProblem::new("scopes", error.to_string())]);
+///     let wrong = |error: PermissionError| Error::invalid([FieldError::new("scopes", error.to_string())]);
 ///     scopes.parse().map_err(wrong)
 /// }
 /// assert!(read("projects:read").is_ok());

@@ -116,7 +116,7 @@ impl CronSpec {
         Some(Timestamp::from_micros(next.timestamp().as_microsecond()))
     }
 
-    /// Returns the moment after which ticks are due at start: now, or with [`Missed::RunOnce`] the last tick
+    /// Returns the moment after which ticks are due at start: now, or with [`MissedTickBehavior::RunOnce`] the last tick
     /// claimed by any replica (for a new schedule, the time it was first stored).
     pub(super) async fn begin(&self, store: &JobStore) -> Result<Timestamp, db::Error> {
         let now = store.clock.now();

@@ -44,14 +44,14 @@ enum DueTime {
 /// A job to enqueue, with options. Every [`Job`] converts to one without options.
 ///
 /// ```
-/// # use omnistack_core::jobs::{Draft, Job, JobCtx, JobError, Priority};
+/// # use omnistack_core::jobs::{Draft, Job, JobContext, JobError, Priority};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct SendReceipt { order: u64 }
 /// # #[async_trait::async_trait]
 /// # impl Job for SendReceipt {
 /// #     const NAME: &'static str = "send_receipt";
 /// #     type State = ();
-/// #     async fn run(self, _: &(), _: &JobCtx) -> Result<(), JobError> { Ok(()) }
+/// #     async fn run(self, _: &(), _: &JobContext) -> Result<(), JobError> { Ok(()) }
 /// # }
 /// use std::time::Duration;
 ///
@@ -140,7 +140,7 @@ impl NewJob {
         self
     }
 
-    /// Sets the tenant of the job. Jobs can be filtered by it, and [`JobCtx::tenant`](super::JobCtx::tenant)
+    /// Sets the tenant of the job. Jobs can be filtered by it, and [`JobContext::tenant`](super::JobContext::tenant)
     /// returns it.
     pub fn tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);

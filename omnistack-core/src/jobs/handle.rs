@@ -92,7 +92,7 @@ impl Jobs {
         Self { store: JobStore { db, clock }, wake: Arc::default() }
     }
 
-    /// Enqueues a job or a [`Draft`].
+    /// Enqueues a job or a [`NewJob`].
     ///
     /// # Errors
     /// See [`EnqueueError`]. Nothing is enqueued then.
@@ -145,7 +145,7 @@ impl Jobs {
     /// once. If no job of the batch is new, `then` is enqueued immediately.
     ///
     /// # Errors
-    /// See [`EnqueueError`]. [`EnqueueError::BatchElsewhere`] in a transaction of a tenant database.
+    /// See [`EnqueueError`]. [`EnqueueError::BatchInTenantDatabase`] in a transaction of a tenant database.
     pub async fn enqueue_batch_in<D: Into<NewJob>>(
         &self,
         tx: &mut Tx,

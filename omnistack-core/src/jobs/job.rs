@@ -11,7 +11,7 @@ use crate::app::BoxError;
 /// Work that runs in the background: a serde struct that is stored in the database until it is done.
 ///
 /// ```
-/// use omnistack_core::jobs::{Job, JobCtx, JobError};
+/// use omnistack_core::jobs::{Job, JobContext, JobError};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -22,7 +22,7 @@ use crate::app::BoxError;
 ///     const NAME: &'static str = "greet";
 ///     type State = ();
 ///
-///     async fn run(self, _state: &(), _ctx: &JobCtx) -> Result<(), JobError> {
+///     async fn run(self, _state: &(), _ctx: &JobContext) -> Result<(), JobError> {
 ///         println!("hello {}", self.name);
 ///         Ok(())
 ///     }

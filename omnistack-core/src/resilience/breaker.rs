@@ -86,7 +86,7 @@ pub struct BreakerSettings {
     pub probes: u32,
     /// Number of successes that close a half-open breaker, at least 1. Default: 1.
     pub close_after: u32,
-    /// Function that counts a class. Default: [`Count::of`].
+    /// Function that counts a class. Default: [`BreakerSample::from_class`].
     pub sample: fn(&Classification) -> BreakerSample,
 }
 

@@ -73,7 +73,7 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// Fails immediately with [`Error::Full`] if the queue is full, and with [`Error::NoPlace`] if no permit
+    /// Fails immediately with [`Error::QueueFull`] if the queue is full, and with [`Error::PermitTimeout`] if no permit
     /// became free in time. Otherwise fails as the call does.
     pub async fn run<T, E: From<Error>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let _place = self.acquire().await?;
@@ -85,7 +85,7 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// Fails immediately with [`Error::Full`] if the queue is full, and with [`Error::NoPlace`] if no permit
+    /// Fails immediately with [`Error::QueueFull`] if the queue is full, and with [`Error::PermitTimeout`] if no permit
     /// became free in time.
     pub async fn acquire(&self) -> Result<BulkheadPermit, Error> {
         if let Some(place) = self.try_acquire() {

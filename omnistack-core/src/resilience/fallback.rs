@@ -19,19 +19,19 @@ use super::{
 ///
 /// The result is that of the other call, with one exception that keeps outcomes correct: if the outcome of the
 /// first call is unknown and the other call failed, the result is that of the first call, unless the failure is
-/// [settled](Class::settled) or the call is read-only.
+/// [settled](Classification::settled) or the call is read-only.
 ///
 /// ```
 /// use omnistack_core::resilience::{Class, Classify, Fallback};
 ///
 /// #[derive(Debug, PartialEq)]
-/// enum SmsError { Refused, Lost }
+/// enum SmsError { Refused, LostLeases }
 ///
 /// impl Classify for SmsError {
 ///     fn class(&self) -> Class {
 ///         match self {
 ///             Self::Refused => Class::failed(),
-///             Self::Lost => Class::unknown(),
+///             Self::LostLeases => Class::unknown(),
 ///         }
 ///     }
 /// }
@@ -43,8 +43,8 @@ use super::{
 /// assert_eq!(sent, Ok("by the other"));
 ///
 /// The message may have been sent, so it is not sent by the other provider as well.
-/// let sent = fallback.run(async { Err(SmsError::Lost) }, || async { Ok("by the other") }).await;
-/// assert_eq!(sent, Err(SmsError::Lost));
+/// let sent = fallback.run(async { Err(SmsError::LostLeases) }, || async { Ok("by the other") }).await;
+/// assert_eq!(sent, Err(SmsError::LostLeases));
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug)]

@@ -35,18 +35,18 @@ impl fmt::Display for Outcome {
 /// Class of a result: its [`Outcome`], and whether and when the call may be repeated.
 ///
 /// ```
-/// use omnistack_core::resilience::{Class, Repeat};
+/// use omnistack_core::resilience::{Class, RetrySafety};
 /// use std::time::Duration;
 ///
 /// let declined = Class::failed();
 /// let busy = Class::failed().retryable().retry_after(Duration::from_secs(2));
 /// let lost = Class::unknown().retryable();
 ///
-/// assert!(!declined.may_repeat(Repeat::Idempotent));
-/// assert!(busy.may_repeat(Repeat::Never));
+/// assert!(!declined.may_repeat(RetrySafety::Idempotent));
+/// assert!(busy.may_repeat(RetrySafety::Never));
 /// The result alone does not decide whether an unknown outcome may be repeated.
-/// assert!(!lost.may_repeat(Repeat::Never));
-/// assert!(lost.may_repeat(Repeat::Idempotent));
+/// assert!(!lost.may_repeat(RetrySafety::Never));
+/// assert!(lost.may_repeat(RetrySafety::Idempotent));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -87,7 +87,7 @@ impl Classification {
     }
 
     /// Marks the result as retryable: the same call may succeed later. A call of unknown outcome is repeated
-    /// only if the caller also allows it, see [`Repeat`].
+    /// only if the caller also allows it, see [`RetrySafety`].
     pub const fn retryable(mut self) -> Self {
         self.retryable = true;
         self
@@ -168,7 +168,7 @@ impl<E: Classify + ?Sized> Classify for &E {
 }
 
 /// Class of the first [`Error`] of this module in the chain of sources. All other errors are
-/// [`Class::unknown`], which is always safe.
+/// [`Classification::unknown`], which is always safe.
 impl Classify for Box<dyn StdError + Send + Sync> {
     fn class(&self) -> Classification {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self.as_ref());

@@ -33,8 +33,8 @@ impl RetrySafety {
     }
 }
 
-/// Decides for each request of a service whether it may be repeated. A [`Repeat`] decides the same for all
-/// requests, a closure `|request: &R| Repeat` for each.
+/// Decides for each request of a service whether it may be repeated. A [`RetrySafety`] decides the same for all
+/// requests, a closure `|request: &R| RetrySafety` for each.
 pub trait RequestRetrySafety<R> {
     /// Returns whether the request may be repeated.
     fn retry_safety(&self, request: &R) -> RetrySafety;
@@ -93,7 +93,7 @@ macro_rules! repeatable {
                 RepeatablePolicy { policy: self.clone(), repeat }
             }
 
-            /// Decides for each request of a layer whether it may be repeated: with [`Repeat::of_request`], or
+            /// Decides for each request of a layer whether it may be repeated: with [`RetrySafety::from_request`], or
             /// with a closure.
             pub fn by_request<R, F: Fn(&R) -> RetrySafety>(&self, repeat: F) -> RepeatablePolicy<Self, F> {
                 RepeatablePolicy { policy: self.clone(), repeat }

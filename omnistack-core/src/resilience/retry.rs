@@ -30,11 +30,11 @@ use super::{
 /// | deadline | from the first attempt; an attempt that runs at the deadline is given up with [`Error::Timeout`], and no attempt begins whose delay would exceed the deadline |
 /// | delay | 100 ms, doubled up to 10 s; a random part of it is waited ("full jitter") |
 /// | `Retry-After` | waited in full, with the delay added, so that clients that received the same value do not retry at the same time |
-/// | budget | 50 retries at once, then one for every five calls; see [`Budget`] |
+/// | budget | 50 retries at once, then one for every five calls; see [`RetryBudget`] |
 ///
 /// When the policy gives up, it returns the last result, with one exception that keeps outcomes correct: if an
 /// earlier attempt had an unknown outcome, a later failure does not mean that the call had no effect. The
-/// result is then that of the attempt with the unknown outcome, unless the failure is [settled](Class::settled)
+/// result is then that of the attempt with the unknown outcome, unless the failure is [settled](Classification::settled)
 /// or the call is read-only.
 ///
 /// ```
@@ -43,16 +43,16 @@ use super::{
 ///
 /// # #[derive(Debug)]
 /// enum MailError {
-///     Busy,
-///     Lost,
+///     RequestGuard,
+///     LostLeases,
 ///     Policy(Error),
 /// }
 ///
 /// impl Classify for MailError {
 ///     fn class(&self) -> Class {
 ///         match self {
-///             Self::Busy => Class::failed().retryable(),
-///             Self::Lost => Class::unknown().retryable(),
+///             Self::RequestGuard => Class::failed().retryable(),
+///             Self::LostLeases => Class::unknown().retryable(),
 ///             Self::Policy(error) => error.class(),
 ///         }
 ///     }
@@ -63,11 +63,11 @@ use super::{
 /// # async fn main() {
 /// At most 3 attempts within 10 seconds.
 /// let retry = Retry::new(3, Duration::from_secs(10));
-/// let mut responses = [Err(MailError::Busy), Err(MailError::Lost), Ok("sent")].into_iter();
+/// let mut responses = [Err(MailError::RequestGuard), Err(MailError::LostLeases), Ok("sent")].into_iter();
 /// let mut send = move || std::future::ready(responses.next().unwrap());
 ///
 /// A mail that may have been sent is not sent again.
-/// assert!(matches!(retry.run(&mut send).await, Err(MailError::Lost)));
+/// assert!(matches!(retry.run(&mut send).await, Err(MailError::LostLeases)));
 ///
 /// The provider honors an idempotency key, so the call may be repeated.
 /// assert_eq!(retry.idempotent().run(&mut send).await.unwrap(), "sent");

@@ -19,7 +19,7 @@ struct SmsErrorInner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SmsErrorKind {
-    /// The message is not valid: see [`SmsInvalid`]. Nothing was sent.
+    /// The message is not valid: see [`InvalidSms`]. Nothing was sent.
     Invalid,
     /// The provider refuses this message permanently: the number does not exist, or the provider does not serve its
     /// country.

@@ -29,7 +29,7 @@ pub struct DevSmsMailbox {
     kept: Arc<Mutex<VecDeque<ReceivedSms>>>,
 }
 
-/// A text message in the dev mailbox ([`SmsMailbox`]).
+/// A text message in the dev mailbox ([`DevSmsMailbox`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ReceivedSms {

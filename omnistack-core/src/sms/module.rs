@@ -15,7 +15,7 @@ use crate::{
 
 /// The module for text messages, sent by jobs: `.with(Sms::default())`.
 ///
-/// It provides [`SmsOutbox`], [`Texter`] and [`SmsSuppressions`], and runs the jobs that send. It receives Twilio's
+/// It provides [`SmsOutbox`], [`SmsSender`] and [`SmsSuppressions`], and runs the jobs that send. It receives Twilio's
 /// delivery reports at `/api/v1/public/sms/webhooks/twilio` if `TWILIO_WEBHOOK_URL` is set. Outside production, it
 /// shows the messages of the `console` provider at `/dev/sms.json`.
 #[derive(Clone, Copy, Debug, Default)]

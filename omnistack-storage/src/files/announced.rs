@@ -25,7 +25,7 @@ pub(super) const ANNOUNCED_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 impl FileService {
     /// Creates a direct upload: returns the file, in the state `awaited`, and the presigned request with which
     /// the client sends the bytes. The request is valid for one hour. Within two hours, the upload must be
-    /// [completed](Self::confirm); until then, the file can't be read.
+    /// [completed](Self::complete_direct_upload); until then, the file can't be read.
     ///
     /// # Errors
     /// 422 if the size is not declared; [`ErrorKind::Unsupported`] if the provider has no signed URLs for

@@ -21,7 +21,7 @@ const OBJECTS_PER_PAGE: usize = 200;
 
 impl FileService {
     /// Deletes all files of a deleted tenant, without the time in which they could be restored: the next
-    /// [`sweep`](Self::sweep) purges them.
+    /// [`clean_up`](Self::clean_up) purges them.
     ///
     /// # Errors
     /// Database errors.

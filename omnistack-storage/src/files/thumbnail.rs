@@ -30,7 +30,7 @@ impl FileService {
     /// the thumbnail if it does not exist.
     ///
     /// # Errors
-    /// 404 as [`readable`](Self::readable); 422 if the size is not declared, or if the file is not an image, is
+    /// 404 as [`get_readable`](Self::get_readable); 422 if the size is not declared, or if the file is not an image, is
     /// broken or has too many bytes or pixels; 409 if the file is archived and the thumbnail does not exist yet;
     /// 503 if too many thumbnails are being created.
     pub(crate) async fn thumbnail(

@@ -12,14 +12,14 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// use std::time::Duration;
 ///
 /// use omnistack_core::{clock::Clock, crypto::KeyRing};
-/// use omnistack_storage::{Links, Memory, SignRequest, Storage};
+/// use omnistack_storage::{UrlSigner, Memory, PresignRequest, Storage};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), omnistack_storage::Error> {
 /// # let ring: KeyRing = KeyRing::new_key("example").parse()?;
-/// # let links = Links::new(ring, Clock::system(), "https://app.example.com");
+/// # let links = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
 /// let storage = Storage::new(Memory::default().links(links));
-/// let request = SignRequest::put("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
+/// let request = PresignRequest::put("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
 /// let signed = storage.sign(&request).await?;
 /// assert_eq!(signed.method, "PUT");
 /// assert_eq!(signed.headers["content-type"], "text/csv");

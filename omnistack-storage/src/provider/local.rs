@@ -114,7 +114,7 @@ impl Local {
     }
 
     /// Moves a written file to its place, together with its metadata, and returns its entity tag. Fails with
-    /// [`ErrorKind::Exists`] if `if_absent` is set and the object exists.
+    /// [`ErrorKind::Exists`] if `create_only` is set and the object exists.
     fn move_into_place(
         &self,
         file: &TempFile,

@@ -34,11 +34,11 @@ use crate::{
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, http::client::ClientSettings};
-/// use omnistack_storage::{S3Bucket, Storage};
+/// use omnistack_storage::{S3Builder, Storage};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let client = ClientSettings::default().client()?;
-/// let bucket = S3Bucket::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret").retries(5);
+/// let bucket = S3Builder::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret").retries(5);
 /// let storage = Storage::new(bucket.open(client, Clock::system())?);
 /// assert_eq!(storage.name(), "s3");
 /// # Ok(())
@@ -164,7 +164,7 @@ impl S3Builder {
     }
 }
 
-/// Stores objects in a bucket of Amazon S3 or of an S3-compatible service. Created by [`S3Bucket::open`].
+/// Stores objects in a bucket of Amazon S3 or of an S3-compatible service. Created by [`S3Builder::build`].
 ///
 /// An object of more than 8 MiB is sent in parts, of which two are in memory at the same time. If an upload
 /// fails, its parts are deleted. A process that is killed leaves the parts behind, so give the bucket a lifecycle
@@ -174,12 +174,12 @@ impl S3Builder {
 /// use std::time::Duration;
 ///
 /// use omnistack_core::{clock::Clock, http::client::ClientSettings};
-/// use omnistack_storage::{PostPolicy, S3Bucket, Storage};
+/// use omnistack_storage::{PostPolicy, S3Builder, Storage};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let client = ClientSettings::default().client()?;
-/// let bucket = S3Bucket::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret");
+/// let bucket = S3Builder::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret");
 /// let storage = Storage::new(bucket.open(client, Clock::system())?);
 /// let policy = PostPolicy::new("photos/7.png".parse()?, 1 << 20, Duration::from_secs(600)).content_type("image/png");
 /// let form = storage.post_form(&policy).await?;

@@ -8,14 +8,14 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A builder of an expectation, from [`Upstream::expect`](super::Upstream::expect). A request matches if it meets
+/// A builder of an expectation, from [`MockServer::expect`](super::MockServer::expect). A request matches if it meets
 /// every condition.
 ///
 /// ```
-/// # use omnistack_testkit::upstream::{Reply, Upstream};
+/// # use omnistack_testkit::upstream::{MockResponse, MockServer};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// # let upstream = Upstream::start().await;
+/// # let upstream = MockServer::start().await;
 /// upstream
 ///     .expect("POST", "/v1/messages")
 ///     .query("beta", "true")
@@ -23,7 +23,7 @@ use tokio::sync::watch;
 ///     .body_contains(r#""stream":true"#)
 ///     .matching("no more than 1 KiB", |request| request.body.len() <= 1024)
 ///     .times(..=3)
-///     .reply(Reply::status(529));
+///     .reply(MockResponse::status(529));
 /// # }
 /// ```
 #[must_use = "an expectation takes effect when it gets a reply"]
@@ -110,11 +110,11 @@ impl<'upstream> ExpectationBuilder<'upstream> {
     /// expectation to the server.
     ///
     /// ```
-    /// # use omnistack_testkit::upstream::{Reply, Upstream};
+    /// # use omnistack_testkit::upstream::{MockResponse, MockServer};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// # let upstream = Upstream::start().await;
-    /// upstream.expect("POST", "/echo").times(..).reply_with(|request| Reply::text(200, &request.body));
+    /// # let upstream = MockServer::start().await;
+    /// upstream.expect("POST", "/echo").times(..).reply_with(|request| MockResponse::text(200, &request.body));
     /// # }
     /// ```
     pub fn reply_with(mut self, answer: impl Fn(&ReceivedRequest) -> MockResponse + Send + Sync + 'static) {
@@ -129,7 +129,7 @@ impl fmt::Debug for ExpectationBuilder<'_> {
     }
 }
 
-/// How often a request is expected, converted from a number or a range by [`Expect::times`].
+/// How often a request is expected, converted from a number or a range by [`ExpectationBuilder::times`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedCount {
     min: usize,

@@ -1,4 +1,4 @@
-//! [`Received`], a request that the mock server received.
+//! [`ReceivedRequest`], a request that the mock server received.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};

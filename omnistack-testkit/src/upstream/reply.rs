@@ -1,10 +1,10 @@
-//! [`Reply`], the bytes that the mock server sends and their timing.
+//! [`MockResponse`], the bytes that the mock server sends and their timing.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use std::time::Duration;
 
-/// A scripted response and its timing. A builder: `Reply::json(200, "{}").delay(Duration::from_secs(3))`.
+/// A scripted response and its timing. A builder: `MockResponse::json(200, "{}").delay(Duration::from_secs(3))`.
 ///
 /// Header names and values are sent as given, in the order given. A reply with a whole body gets a `content-length`
 /// after them, unless the script sets a `content-length` or `transfer-encoding`, whose value is not checked. The
@@ -71,15 +71,15 @@ impl MockResponse {
     }
 
     /// Creates a reply with status 200 and a stream of server-sent events, each in one chunk. Items are strings,
-    /// pairs of an event name and its data, or [`Event`]s.
+    /// pairs of an event name and its data, or [`ServerSentEvent`]s.
     ///
     /// ```
-    /// use omnistack_testkit::upstream::Reply;
+    /// use omnistack_testkit::upstream::MockResponse;
     /// use std::time::Duration;
     ///
-    /// let openai = Reply::sse([r#"{"delta":"Hel"}"#, r#"{"delta":"lo"}"#, "[DONE]"]);
-    /// let anthropic = Reply::sse([("message_start", "{}"), ("message_stop", "{}")]).spaced(Duration::from_millis(50));
-    /// let never_ends = Reply::sse(["{}"]).hang_after(usize::MAX);
+    /// let openai = MockResponse::sse([r#"{"delta":"Hel"}"#, r#"{"delta":"lo"}"#, "[DONE]"]);
+    /// let anthropic = MockResponse::sse([("message_start", "{}"), ("message_stop", "{}")]).spaced(Duration::from_millis(50));
+    /// let never_ends = MockResponse::sse(["{}"]).hang_after(usize::MAX);
     /// ```
     pub fn sse(events: impl IntoIterator<Item = impl Into<ServerSentEvent>>) -> Self {
         Self::chunked(events.into_iter().map(|event| event.into().0)).header("content-type", "text/event-stream")
@@ -152,11 +152,11 @@ impl MockResponse {
     /// after its last event.
     ///
     /// ```
-    /// use omnistack_testkit::upstream::Reply;
+    /// use omnistack_testkit::upstream::MockResponse;
     ///
-    /// let truncated = Reply::json(200, r#"{"id":"ch_1"}"#).cut_after(7);
-    /// let half_a_head = Reply::raw("HTTP/1.1 200 OK\r\ncontent-").cut_after(usize::MAX);
-    /// let stream_breaks = Reply::sse(["one", "two"]).cut_after("data: one\n\nda".len());
+    /// let truncated = MockResponse::json(200, r#"{"id":"ch_1"}"#).cut_after(7);
+    /// let half_a_head = MockResponse::raw("HTTP/1.1 200 OK\r\ncontent-").cut_after(usize::MAX);
+    /// let stream_breaks = MockResponse::sse(["one", "two"]).cut_after("data: one\n\nda".len());
     /// ```
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.stop = Some((bytes, ReplyEnd::Close));
@@ -228,7 +228,7 @@ impl MockResponse {
     }
 }
 
-/// A server-sent event, for [`Reply::sse`].
+/// A server-sent event, for [`MockResponse::sse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSentEvent(String);
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use garde::Validate;
-use omnistack::{events::Enqueue, identity::TenantDeleted, name::is_name, prelude::*, pubsub::Publisher};
+use omnistack::{events::EnqueueJob, identity::TenantDeleted, name::is_name, prelude::*, pubsub::PubSub};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,31 +21,31 @@ impl Module for Projects {
             .migrations(migrations!["0001_projects"])
             .routes(Mount::app("/projects").permissions("projects"), crud::routes::<Project>(), |ctx| {
                 Ok(Crud::from_ctx(ctx)?
-                    .enqueue_on_create(ctx.get()?, |project: &Project| Announce { project: project.id }))
+                    .enqueue_on_create(ctx.get()?, |project: &Project| AnnounceProject { project: project.id }))
             })
-            .job::<Announce>(Ctx::get)
-            .job::<Forget>(Ctx::get)
-            .on("forget-projects", |ctx| {
-                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| Forget { tenant: gone.tenant }))
+            .job::<AnnounceProject>(Context::get)
+            .job::<DeleteTenantProjects>(Context::get)
+            .subscribe("forget-projects", |ctx| {
+                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantProjects { tenant: gone.tenant }))
             })
-            .job::<Purge>(|ctx| Ok((ctx.get()?, ctx.get()?)))
-            .cron(Cron::new("0 3 * * *", Purge { older_than_days: 30 }));
+            .job::<PurgeDeletedProjects>(|ctx| Ok((ctx.get()?, ctx.get()?)))
+            .cron(Cron::new("0 3 * * *", PurgeDeletedProjects { older_than_days: 30 }));
     }
 }
 
 /// A job that publishes the id of a new project to the topic `projects`. Enqueued in the transaction that creates the
 /// project.
 #[derive(Debug, Serialize, Deserialize)]
-struct Announce {
+struct AnnounceProject {
     project: Id<Project>,
 }
 
 #[async_trait]
-impl Job for Announce {
+impl Job for AnnounceProject {
     const NAME: &'static str = "announce_project";
-    type State = Publisher;
+    type State = PubSub;
 
-    async fn run(self, publisher: &Publisher, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, publisher: &PubSub, _: &JobContext) -> Result<(), JobError> {
         publisher.publish("projects", self.project.to_string()).await;
         Ok(())
     }
@@ -53,16 +53,16 @@ impl Job for Announce {
 
 /// A job that deletes the projects of a deleted tenant.
 #[derive(Debug, Serialize, Deserialize)]
-struct Forget {
+struct DeleteTenantProjects {
     tenant: TenantId,
 }
 
 #[async_trait]
-impl Job for Forget {
+impl Job for DeleteTenantProjects {
     const NAME: &'static str = "forget_projects";
     type State = Db;
 
-    async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, db: &Db, _: &JobContext) -> Result<(), JobError> {
         let mut tx = db.tenant(self.tenant).begin().await?;
         tx.query("delete from projects where tenant_id = $1").bind(self.tenant).execute().await?;
         Ok(tx.commit().await?)
@@ -71,16 +71,16 @@ impl Job for Forget {
 
 /// A nightly job that removes projects deleted more than `older_than_days` days ago.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Purge {
+struct PurgeDeletedProjects {
     older_than_days: u64,
 }
 
 #[async_trait]
-impl Job for Purge {
+impl Job for PurgeDeletedProjects {
     const NAME: &'static str = "purge_projects";
     type State = (Db, Clock);
 
-    async fn run(self, (db, clock): &(Db, Clock), _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (db, clock): &(Db, Clock), _: &JobContext) -> Result<(), JobError> {
         let before = clock.now() - Duration::from_secs(self.older_than_days * 24 * 60 * 60);
         // The job has no caller, so it accesses all tenants.
         let mut tx = db.all_tenants().begin().await?;
@@ -147,7 +147,7 @@ impl Resource for Project {
     const NAME: &'static str = "project";
     const TABLE: &'static str = "projects";
     const COLUMNS: &'static [Column] =
-        &[Column::text("name").sorts().filters().searches(), Column::text("description").searches()];
+        &[Column::text("name").sortable().filterable().searchable(), Column::text("description").searchable()];
     type Create = NewProject;
     type Update = ProjectChange;
 
@@ -155,11 +155,11 @@ impl Resource for Project {
         self.id
     }
 
-    fn create(new: NewProject, fields: &mut Fields) {
+    fn create(new: NewProject, fields: &mut RowValues) {
         fields.set("name", new.name).set("description", new.description);
     }
 
-    fn update(change: ProjectChange, fields: &mut Fields) {
-        fields.change("name", change.name).change("description", change.description.change());
+    fn update(change: ProjectChange, fields: &mut RowValues) {
+        fields.set_if_some("name", change.name).set_if_some("description", change.description.into_nested_option());
     }
 }

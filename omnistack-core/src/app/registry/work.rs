@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Registry {
-    /// Adds a background service, which runs for as long as the app serves. It must end soon after `Shutdown` is
+    /// Adds a background service, which runs for as long as the app serves. It must end soon after `ShutdownToken` is
     /// cancelled. A service that fails or panics is restarted after a growing delay, from one second up to 30
     /// seconds.
     pub fn background_service<C, F>(

@@ -167,7 +167,7 @@ impl SendMailState {
 /// night.
 ///
 /// ```
-/// use omnistack_core::{clock::MockClock, email::{ForgetMail, Outbox}, jobs::Jobs};
+/// use omnistack_core::{clock::MockClock, email::{PurgeMail, Outbox}, jobs::Jobs};
 /// # use omnistack_core::{app::App, config::Config, email::{Email, Mail}};
 /// use std::time::Duration;
 ///
@@ -183,7 +183,7 @@ impl SendMailState {
 ///
 /// // It runs every night; this enqueues it now.
 /// clock.advance(Duration::from_secs(31 * 24 * 3600));
-/// jobs.enqueue(ForgetMail {}).await?;
+/// jobs.enqueue(PurgeMail {}).await?;
 /// app.runner().run_until_idle().await?;
 /// assert_eq!(outbox.get(id).await?, None);
 /// # Ok(())

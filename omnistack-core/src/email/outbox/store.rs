@@ -24,7 +24,7 @@ use crate::{
 ///
 /// fn describe(info: &MessageInfo) -> String {
 ///     match info.state {
-///         MessageState::Queued => "It is waiting to be sent.".into(),
+///         MessageState::QueuePosition => "It is waiting to be sent.".into(),
 ///         MessageState::Sent => "It was sent.".into(),
 ///         MessageState::Skipped | MessageState::Failed => {
 ///             format!("It was not sent: {}", info.reason.as_deref().unwrap_or("the reason is unknown"))

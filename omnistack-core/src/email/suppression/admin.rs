@@ -23,14 +23,14 @@ use crate::{
 /// It is separate from the module [`Mail`](crate::email::Mail), because not every app has operators.
 ///
 /// ```
-/// use omnistack_core::{app::{App, Audience}, config::Config, email::{EmailApi, Mail}, identity::DevIdentity};
+/// use omnistack_core::{app::{App, AccessLevel}, config::Config, email::{EmailApi, Mail}, identity::DevIdentity};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", "for-the-example")]);
 /// let app = App::builder(config).with(DevIdentity::default()).with(Mail::default()).with(EmailApi).build()?;
 /// let list = app.routes().iter().find(|route| route.path == "/api/v1/admin/email/suppressions");
-/// assert_eq!(list.map(|route| route.audience), Some(Audience::Admin));
+/// assert_eq!(list.map(|route| route.audience), Some(AccessLevel::Admin));
 /// # Ok(())
 /// # }
 /// ```

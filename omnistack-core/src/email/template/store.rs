@@ -14,7 +14,7 @@ use crate::{
 /// A tenant's override of a mail template.
 ///
 /// ```
-/// use omnistack_core::email::template::Overrides;
+/// use omnistack_core::email::template::TemplateOverrides;
 /// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Mail, id::Id};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -23,7 +23,7 @@ use crate::{
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
-/// let overrides: Overrides = app.ctx().get()?;
+/// let overrides: TemplateOverrides = app.ctx().get()?;
 /// overrides.save(tenant, "footer", "en", "Sent by Globex, 1 Main Street.").await?;
 ///
 /// let own = overrides.list(tenant).await?;
@@ -47,7 +47,7 @@ pub struct TemplateOverride {
 /// The reason why a template override was not saved or rendered.
 ///
 /// ```
-/// use omnistack_core::email::template::{OverrideError, Overrides};
+/// use omnistack_core::email::template::{TemplateOverrideError, TemplateOverrides};
 /// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Mail, id::Id};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -56,10 +56,10 @@ pub struct TemplateOverride {
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
-/// # let overrides: Overrides = app.ctx().get()?;
+/// # let overrides: TemplateOverrides = app.ctx().get()?;
 /// let shown = match overrides.save(tenant, "welcome", "en", "subject: Hi\n---\n[here](javascript:x)").await {
 ///     Ok(_) => "saved".into(),
-///     Err(OverrideError::Template(wrong)) => wrong.what,
+///     Err(TemplateOverrideError::Template(wrong)) => wrong.what,
 ///     Err(other) => return Err(other.into()),
 /// };
 /// assert!(shown.contains("http"));
@@ -101,7 +101,7 @@ impl From<TemplateOverrideError> for crate::http::Error {
 /// later, for example because a release removed a value, a warning is logged and the app's own template is used.
 ///
 /// ```
-/// use omnistack_core::email::template::{Overrides, Welcome};
+/// use omnistack_core::email::template::{TemplateOverrides, Welcome};
 /// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Mail, id::Id};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -110,7 +110,7 @@ impl From<TemplateOverrideError> for crate::http::Error {
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
-/// let overrides: Overrides = app.ctx().get()?;
+/// let overrides: TemplateOverrides = app.ctx().get()?;
 /// overrides.save(tenant, "welcome", "en", "subject: Globex is glad\n---\n{{ button(link, 'Begin') }}").await?;
 ///
 /// let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
@@ -142,8 +142,8 @@ impl TemplateOverrides {
     /// rendered with the template's sample.
     ///
     /// # Errors
-    /// Returns [`OverrideError::Template`] if the source does not render with the template's sample, and
-    /// [`OverrideError::Database`] if the database fails. Nothing is saved then.
+    /// Returns [`TemplateOverrideError::Template`] if the source does not render with the template's sample, and
+    /// [`TemplateOverrideError::Database`] if the database fails. Nothing is saved then.
     pub async fn save(
         &self,
         tenant: TenantId,
@@ -203,8 +203,8 @@ impl TemplateOverrides {
     /// the app's sources.
     ///
     /// # Errors
-    /// Returns [`OverrideError::Template`] if the app's own template can't be rendered with these values, and
-    /// [`OverrideError::Database`] if the database fails.
+    /// Returns [`TemplateOverrideError::Template`] if the app's own template can't be rendered with these values, and
+    /// [`TemplateOverrideError::Database`] if the database fails.
     pub async fn render<T: Template>(
         &self,
         tenant: TenantId,

@@ -332,7 +332,7 @@ where
 }
 
 pin_project! {
-    /// Future of [`Idempotent`].
+    /// Future of [`IdempotencyService`].
     #[project = IdempotentProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum IdempotencyFuture<F> {

@@ -27,7 +27,7 @@ use key::RateLimitSubject;
 
 /// Layer that limits the rate of requests, and rejects the rest with 429 `RATE_LIMIT_EXCEEDED` and `Retry-After`.
 /// Every response has `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), and with
-/// [`RateLimits::legacy_fields`] the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds).
+/// [`RateLimits::legacy_headers`] the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds).
 ///
 /// If it counts in this process, it decides within the call, and its future is a named type and allocates nothing.
 /// Only a call to Redis is awaited, in a box.

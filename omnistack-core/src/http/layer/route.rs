@@ -95,7 +95,7 @@ impl<S> Layer<S> for RouteLimitsLayer {
     }
 }
 
-/// Service of [`RouteLayer`].
+/// Service of [`RouteLimitsLayer`].
 #[derive(Clone, Debug)]
 pub struct RouteLimitsService<S> {
     inner: S,
@@ -137,7 +137,7 @@ where
 }
 
 pin_project! {
-    /// Future of [`PerRoute`].
+    /// Future of [`RouteLimitsService`].
     pub struct RouteLimitsFuture<F> {
         #[pin]
         state: State<F>,

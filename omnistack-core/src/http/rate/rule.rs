@@ -1,6 +1,6 @@
 //! The rate limit algorithms, without clock or table.
 //!
-//! `redis/lua/rate.lua` implements [`Terms::settle`] as well. It uses integers below 2^53, which a Lua number
+//! `redis/lua/rate.lua` implements [`CompiledRate::settle`] as well. It uses integers below 2^53, which a Lua number
 //! represents exactly, so that both decide the same.
 
 use std::time::Duration;

@@ -142,7 +142,7 @@ impl<K> From<RateLimiter<K>> for SharedRateLimiter<K> {
     }
 }
 
-/// Future of a [`Verdict`]. Created by [`SharedRateLimiter::check`].
+/// Future of a [`RateLimitDecision`]. Created by [`SharedRateLimiter::check`].
 #[must_use = "nothing is decided until it is awaited"]
 pub struct CheckFuture(CheckState);
 

@@ -178,14 +178,7 @@ fn end(finished: &FinishedAttempt) -> FinishParameters<'_> {
         AttemptResult::Dead { error } => ("dead", None, Some(error.as_str()), 0),
         AttemptResult::Cancelled => ("cancelled", None, None, 0),
     };
-    FinishParameters {
-        id: hex(finished.id.uuid()),
-        lease: finished.lease,
-        state,
-        run_at,
-        error,
-        back: back,
-    }
+    FinishParameters { id: hex(finished.id.uuid()), lease: finished.lease, state, run_at, error, back }
 }
 
 fn lost(finished: &[FinishedAttempt], stored: &[(JobId, String)]) -> LostLeases {

@@ -144,7 +144,7 @@ pub(in crate::sms) struct DeliveryReport {
     pub(in crate::sms) provider: &'static str,
     /// The provider's id of the message.
     pub(in crate::sms) provider_id: String,
-    /// The new state: `Sent`, `Delivered` or `Undelivered`.
+    /// The new state: `Sent`, `DeliveredMail` or `Undelivered`.
     pub(in crate::sms) state: SmsState,
     /// The reason why the message was not delivered.
     pub(in crate::sms) reason: Option<String>,
