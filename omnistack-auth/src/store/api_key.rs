@@ -149,7 +149,7 @@ pub(crate) struct ApiKeyRow {
 /// Returns the key with this valid secret, or `None` if its user is disabled or no longer a member.
 pub(crate) async fn find_by_secret(db: &Db, hash: Sha256, now: Timestamp) -> Result<Option<ApiKeyRow>, Error> {
     let sql = "select k.id, k.tenant_id, k.user_id, k.scopes, k.last_used_at, k.expires_at, \
-               case when k.hash = $1 then null else k.previous_until end as until, \
+               case when k.hash = $1 then null else k.previous_until end as previous_until, \
                m.role, r.permissions, t.suspended_at \
                from api_keys k join users u on u.id = k.user_id join tenants t on t.id = k.tenant_id \
                join members m on m.tenant_id = k.tenant_id and m.user_id = k.user_id \

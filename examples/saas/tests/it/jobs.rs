@@ -145,7 +145,7 @@ on_each_database! {
         for (line, why) in [
             ("cancel", "no jobs selected"),
             ("discard", "--all"),
-            ("retry --state lost", "none of scheduled"),
+            ("retry --state lost", "is not one of scheduled"),
             ("show 7", "is not a job id"),
             (&format!("show {done}"), "does not exist"),
             ("list --limit many", "is not a number"),

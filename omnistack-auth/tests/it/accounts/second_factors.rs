@@ -304,7 +304,7 @@ on_each_database! {
         remove().await.expect(204);
         post.client(&other).get(ME).await.expect(401);
         assert!(post.audit_actions().await.contains(&"account.totp_removed".to_owned()));
-        assert!(post.take_mails().await.iter().any(|mail| text(mail).contains("was removed")));
+        assert!(post.take_mails().await.iter().any(|mail| text(mail).contains("were removed")));
         // A new secret must be confirmed within 15 minutes.
         let phone = AuthenticatorApp::new(&post.mfa(&eve, "/totp", json!({})).await.expect(200).json());
         post.app.clock().advance(16 * MINUTE);

@@ -360,7 +360,7 @@ on_each_database! {
         post.client(&other).get(ME).await.expect(401);
         assert!(post.audit_actions().await.contains(&"account.phone_removed".to_owned()));
         let mails = post.take_mails().await;
-        assert!(mails.iter().any(|mail| text(mail).contains("telephone number was removed")), "{mails:?}");
+        assert!(mails.iter().any(|mail| text(mail).contains("phone number was removed")), "{mails:?}");
         post.login(ADA, PASSWORD).await.expect(200);
         phones.ask_signed_in(&ada).await.expect_error(409, "NO_PHONE");
     }

@@ -67,7 +67,7 @@ pub(super) fn parse(text: &str) -> Result<SmtpTarget, &'static str> {
     }
     let name: String = decoded(url.path().trim_matches('/'))?;
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
-        return Err("the name in the path, which is sent with EHLO, must be a host's name");
+        return Err("the name in the path, which is sent with EHLO, must be a host name");
     }
     Ok(SmtpTarget { host, port, encryption, credentials, ehlo_name: Some(name).filter(|name| !name.is_empty()) })
 }

@@ -308,7 +308,7 @@ the app can't be built: 6 problems
 
   - core: `HTTP_TIMEOUT` (from the program): `30` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms
       fix: set HTTP_TIMEOUT in the environment, .env or omnistack.toml
-  - billing: `BILLING_KEY`: must be set (secret). The key of the payment provider.
+  - billing: `BILLING_KEY`: must be set (secret). The API key of the payment provider.
       fix: set BILLING_KEY in the environment, .env or omnistack.toml
   - billing: `BILLING_TRIAL_DAYS` (from the program): `a few` is not a number from 0 to 65535
       fix: set BILLING_TRIAL_DAYS in the environment, .env or omnistack.toml

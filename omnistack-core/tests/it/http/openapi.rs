@@ -198,7 +198,7 @@ async fn bodies_of_bytes_and_pages_are_described_as_what_they_are() {
         assert_eq!(operation["responses"]["200"]["content"][kind]["schema"], bytes, "{kind}");
     }
     assert_eq!(operation["responses"]["201"]["content"]["text/csv"]["schema"], json!({ "type": "string" }));
-    let page = &document["components"]["schemas"]["Page_Thing"]["properties"]["items"];
+    let page = &document["components"]["schemas"]["CursorPage_Thing"]["properties"]["items"];
     assert_eq!(page["items"], json!({ "$ref": "#/components/schemas/Thing" }));
 }
 
