@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use axum::http::request::Parts;
 use omnistack::{
     ExposeSecret, SecretString,
+    crypto::constant_time_eq,
     identity::{Authenticate, Authenticator, bearer_token},
     prelude::*,
 };
@@ -51,7 +52,7 @@ impl Authenticate for KeyAuthenticator {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         match bearer_token(request) {
             None => Ok(None),
-            Some(key) if key == self.key.expose_secret() => {
+            Some(key) if constant_time_eq(key, self.key.expose_secret()) => {
                 let user = UserId::from_uuid(self.tenant.uuid());
                 Ok(Some(Identity::user(user).for_tenant(self.tenant).into_service_account()))
             }

@@ -38,8 +38,8 @@ crate::settings! {
         /// A second provider, for mails that the first has certainly not accepted because it is unavailable or rate
         /// limited.
         pub fallback: Option<EmailProviderName> = "EMAIL_FALLBACK";
-        /// The largest mail: text, HTML, and attachments as base64. At most 40 MiB.
-        pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB", range "1KiB"..="100MiB";
+        /// The largest mail: text, HTML, and attachments as base64.
+        pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB", range "1KiB"..="40MiB";
         /// The URL of the mail server: `smtps://user:password@host`, or
         /// `smtp://user:password@host:587?tls=required`.
         pub smtp_url: Option<SecretString> = "SMTP_URL";

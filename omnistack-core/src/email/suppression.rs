@@ -205,7 +205,15 @@ impl Suppressions {
     /// # Errors
     /// Fails if the database fails.
     pub async fn remove(&self, address: &Address) -> Result<bool, db::Error> {
-        let removed = self.db.query("delete from email_suppressions where address = $1").bind(address.normalized());
+        let mut tx = self.db.begin().await?;
+        let removed = Self::remove_in(&mut tx, address).await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+
+    /// Like [`remove`](Self::remove), in the caller's transaction.
+    pub(super) async fn remove_in(tx: &mut Tx, address: &Address) -> Result<bool, db::Error> {
+        let removed = tx.query("delete from email_suppressions where address = $1").bind(address.normalized());
         Ok(removed.execute().await? > 0)
     }
 

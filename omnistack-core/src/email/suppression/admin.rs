@@ -11,10 +11,12 @@ use utoipa_axum::routes;
 use super::{Suppression, SuppressionReason, Suppressions};
 use crate::{
     app::{Api, Module, Mount, Registry},
+    audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
     db::Db,
     email::Address,
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, Path, Query},
+    identity::Identity,
 };
 
 /// The module with the operator routes for mail suppressions, `/api/v1/admin/email/suppressions`:
@@ -37,6 +39,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmailApi;
 
+#[derive(Clone, Debug)]
+struct EmailApiState {
+    db: Db,
+    log: AuditLog,
+    suppressions: Suppressions,
+}
+
 impl Module for EmailApi {
     fn name(&self) -> &'static str {
         "email_api"
@@ -45,7 +54,12 @@ impl Module for EmailApi {
     fn register(&self, registry: &mut Registry) {
         let api = Api::new().routes(routes!(list, add)).routes(routes!(remove));
         registry.routes(Mount::admin("/email/suppressions"), api, |ctx| {
-            Ok(Suppressions::new(ctx.get::<Db>()?, ctx.get::<Clock>()?))
+            let db: Db = ctx.get()?;
+            Ok(EmailApiState {
+                db: db.clone(),
+                log: ctx.get()?,
+                suppressions: Suppressions::new(db, ctx.get::<Clock>()?),
+            })
         });
     }
 }
@@ -69,7 +83,7 @@ struct ListQuery {
 #[utoipa::path(get, path = "/", operation_id = "list_email_suppressions", params(ListQuery),
     responses((status = 200, body = CursorPage<Suppression>)))]
 async fn list(
-    State(suppressions): State<Suppressions>,
+    State(EmailApiState { suppressions, .. }): State<EmailApiState>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<CursorPage<Suppression>>, Error> {
     let limit = query.limit.unwrap_or(20);
@@ -118,11 +132,17 @@ fn mailbox(text: &str) -> Result<Address, Error> {
     (status = 200, body = Suppression, description = "The address was suppressed already; it keeps its reason."),
 ))]
 async fn add(
-    State(suppressions): State<Suppressions>,
+    State(EmailApiState { db, log, suppressions }): State<EmailApiState>,
+    caller: Identity,
     Json(new): Json<NewEmailSuppression>,
 ) -> Result<(StatusCode, Json<Suppression>), Error> {
     let address = mailbox(&new.address)?;
-    let added = suppressions.add(&address, SuppressionReason::Manual, new.detail.as_deref()).await?;
+    let mut tx = db.begin().await?;
+    let added = suppressions.add_in(&mut tx, &address, SuppressionReason::Manual, new.detail.as_deref()).await?;
+    if added {
+        log.record_in(&mut tx, entry("email.address_suppressed", &caller, &address)).await?;
+    }
+    tx.commit().await?;
     let found = suppressions.suppressed_among([&address]).await?.pop();
     let suppression =
         found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "the suppression was just removed; try again"))?;
@@ -137,10 +157,21 @@ async fn add(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
 ))]
-async fn remove(State(suppressions): State<Suppressions>, Path(address): Path<String>) -> Result<StatusCode, Error> {
+async fn remove(
+    State(EmailApiState { db, log, .. }): State<EmailApiState>,
+    caller: Identity,
+    Path(address): Path<String>,
+) -> Result<StatusCode, Error> {
     let address = Address::new(&address).map_err(|_| Error::not_found("the mail suppression"))?;
-    if !suppressions.remove(&address).await? {
+    let mut tx = db.begin().await?;
+    if !Suppressions::remove_in(&mut tx, &address).await? {
         return Err(Error::not_found(format!("the mail suppression of `{}`", address.normalized())));
     }
+    log.record_in(&mut tx, entry("email.address_released", &caller, &address)).await?;
+    tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn entry(action: &'static str, caller: &Identity, address: &Address) -> AuditEntry {
+    AuditEntry::new(action).actor(caller).for_app().resource("address", address.normalized())
 }

@@ -6,6 +6,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
+    audit::{AuditFilter, AuditStore},
     crypto::HmacKey,
     email::{EmailApi, MessageState, SuppressionReason, Suppressions},
 };
@@ -184,5 +185,10 @@ on_each_database! {
         }
         app.user().get(path).await.expect(403);
         app.anonymous().get(path).await.expect(401);
+        let log: AuditStore = app.app().context().get().unwrap();
+        let entries = log.list(&AuditFilter::all_chains().action("email."), 20, None).await.unwrap().items;
+        let actions: Vec<_> = entries.iter().map(|entry| entry.action.as_str()).collect();
+        let suppressed = "email.address_suppressed";
+        assert_eq!(actions, ["email.address_released", suppressed, suppressed, suppressed]);
     }
 }
