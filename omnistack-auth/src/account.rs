@@ -89,10 +89,10 @@ pub(crate) use owner::InitialOperator;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Accounts(Arc<Inner>);
+pub struct Accounts(Arc<AccountsInner>);
 
 /// The state shared by all clones of [`Accounts`].
-pub(crate) struct Inner {
+pub(crate) struct AccountsInner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     /// Seals the cookies of known devices.
@@ -157,7 +157,7 @@ pub struct ClientInfo {
 }
 
 impl Accounts {
-    pub(crate) fn new(inner: Inner) -> Self {
+    pub(crate) fn new(inner: AccountsInner) -> Self {
         Self(Arc::new(inner))
     }
 

@@ -22,19 +22,20 @@ omnistack_core::settings! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AuthSettings {
-        /// How long an access token is valid.
+        /// Lifetime of an access token.
         pub access_token: Duration = "AUTH_ACCESS_TOKEN", default "10m", range "10s"..="1d";
-        /// How long a session lasts without a refresh.
+        /// Lifetime of a session that is not refreshed.
         pub session_idle: Duration = "AUTH_SESSION_IDLE", default "30d", range "1m"..="3650d";
-        /// How long a session lasts at most, however often it is refreshed.
+        /// Maximum lifetime of a session, however often it is refreshed.
         pub session_lifetime: Duration = "AUTH_SESSION_LIFETIME", default "90d", range "1m"..="3650d";
-        /// How long the previous refresh token still returns the current one, so that several tabs of a browser can refresh at once.
+        /// Time for which the previous refresh token still returns the current one, so that several tabs of a browser
+        /// can refresh at once.
         pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s", range "0s"..="10m";
-        /// How long a key signs access tokens before the next key replaces it.
+        /// Time for which a key signs access tokens before the next key replaces it.
         pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d", range "1h"..="3650d";
-        /// How many requests are allowed with one API key.
+        /// Rate limit of requests with one API key.
         pub api_key_rate_limit: RateSetting = "API_KEY_RATE_LIMIT", default "600/minute";
-        /// How long a deleted team can be restored.
+        /// Time within which a deleted team can be restored.
         pub tenant_delete_grace: Duration = "TENANT_DELETE_GRACE", default "30d", range "0s"..="365d";
         /// The domain whose subdomains select a tenant: with `example.com`, requests to `acme.example.com` are for the tenant with the slug `acme`.
         pub tenant_domain: Option<String> = "TENANT_DOMAIN";
@@ -163,7 +164,8 @@ omnistack_core::settings! {
         pub password_hash_concurrency: Option<usize> = "AUTH_HASHING", range "1"..="1024";
         /// The number of passwords that may wait to be hashed; further requests get the response 503.
         pub password_hash_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
-        /// How long an account is kept after its user requested deletion. Signing in during this time keeps the account.
+        /// Time for which an account is kept after its user requested deletion. Signing in during this time keeps the
+        /// account.
         pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d", range "0s"..="365d";
     }
 }

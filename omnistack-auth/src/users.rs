@@ -161,7 +161,7 @@ impl Users {
             given => without_links(given),
         };
         let name = name.trim();
-        let row = user::NewUser {
+        let row = user::NewUserRow {
             id,
             email: email.as_deref(),
             email_verified_at: new.email_verified.then_some(now),
@@ -173,7 +173,7 @@ impl Users {
         };
         user::insert(tx, row, now).await?;
         let slug = slug(name, own);
-        tenant::insert(tx, tenant::NewTenant { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
+        tenant::insert(tx, tenant::NewTenantRow { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
         Ok(CreatedUser { user: id, tenant: own })
     }
 

@@ -100,7 +100,7 @@ pub struct ConfigProblem {
     pub name: String,
     /// The source of the value; `None` if the setting is absent.
     pub origin: Option<SettingSource>,
-    /// What is wrong and what a correct value is. Never contains the value of a secret.
+    /// The problem, and what a correct value is. Never contains the value of a secret.
     pub message: String,
 }
 

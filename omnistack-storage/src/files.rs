@@ -77,7 +77,7 @@ pub(crate) struct FileServiceInner {
     #[cfg(feature = "thumbnails")]
     pub(crate) thumbnails: Option<crate::thumbnail::ThumbnailEncoder>,
     pub(crate) settings: FileSettings,
-    /// How long idempotency keys of uploads are kept.
+    /// Time for which idempotency keys of uploads are kept.
     pub(crate) key_retention: Duration,
 }
 

@@ -52,9 +52,9 @@ pub(crate) struct Hashing {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Passwords(Arc<Inner>);
+pub struct Passwords(Arc<PasswordsInner>);
 
-struct Inner {
+struct PasswordsInner {
     argon2: Argon2<'static>,
     /// The hash of no password, at the current cost, verified for a user who does not exist.
     nobody: String,
@@ -140,7 +140,7 @@ impl Passwords {
             Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
         let nobody = dummy_hash(&params);
         let running = hashing.running.clamp(1, 1024);
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(PasswordsInner {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             nobody,
             running: Arc::new(Semaphore::new(running)),

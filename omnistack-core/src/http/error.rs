@@ -191,7 +191,7 @@ pub(crate) enum ErrorFormat {
 pub struct FieldError {
     /// Path of the field: `address.city`, `items[2].name`.
     pub field: String,
-    /// What is wrong. It is read after the field's name.
+    /// The problem with the value. It is read after the field's name.
     pub message: String,
 }
 
