@@ -80,7 +80,7 @@ pub(crate) use owner::InitialOperator;
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// let accounts: Accounts = app.ctx().get()?;
+/// let accounts: Accounts = app.context().get()?;
 /// let password = Password::new("correct horse battery").ok_or("longer than any password")?;
 /// let refused = accounts.sign_in("ada@example.com", &password, &ClientInfo::default()).await.unwrap_err();
 /// // The error is the same for a wrong password and for an unknown account.
@@ -89,10 +89,10 @@ pub(crate) use owner::InitialOperator;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Accounts(Arc<Inner>);
+pub struct Accounts(Arc<AccountsInner>);
 
 /// The state shared by all clones of [`Accounts`].
-pub(crate) struct Inner {
+pub(crate) struct AccountsInner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     /// Seals the cookies of known devices.
@@ -157,7 +157,7 @@ pub struct ClientInfo {
 }
 
 impl Accounts {
-    pub(crate) fn new(inner: Inner) -> Self {
+    pub(crate) fn new(inner: AccountsInner) -> Self {
         Self(Arc::new(inner))
     }
 

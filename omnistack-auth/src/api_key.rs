@@ -53,9 +53,9 @@ pub(crate) const MAX_ROTATION_GRACE: Duration = Duration::from_secs(7 * 24 * 60 
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).clock(mock.clock());
 /// # let app = app.with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, keys): (Users, ApiKeys) = (app.ctx().get()?, app.ctx().get()?);
-/// # let known: PermissionCatalog = app.ctx().get()?;
-/// # let made = users.create(NewUser::of_email("ada@example.com")).await?;
+/// # let (users, keys): (Users, ApiKeys) = (app.context().get()?, app.context().get()?);
+/// # let known: PermissionCatalog = app.context().get()?;
+/// # let made = users.create(NewUser::with_email("ada@example.com")).await?;
 /// # let ada = Identity::user(made.user).for_tenant(made.tenant);
 /// # keys.create(&ada, NewApiKey::new("an experiment", "members:read".parse()?), &known).await?;
 /// # mock.advance(Duration::from_secs(100 * 24 * 60 * 60));
@@ -152,9 +152,9 @@ impl NewApiKey {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let made = app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?;
+/// # let made = app.context().get::<Users>()?.create(NewUser::with_email("ada@example.com")).await?;
 /// # let ada = Identity::user(made.user).for_tenant(made.tenant);
-/// let (keys, known): (ApiKeys, PermissionCatalog) = (app.ctx().get()?, app.ctx().get()?);
+/// let (keys, known): (ApiKeys, PermissionCatalog) = (app.context().get()?, app.context().get()?);
 /// let new = NewApiKey::new("nightly export", "members:read".parse()?);
 /// let (key, secret) = keys.create(&ada, new, &known).await?;
 /// // The secret cannot be shown again later.

@@ -16,25 +16,26 @@ omnistack_core::settings! {
     /// use std::time::Duration;
     ///
     /// let config = Config::from_pairs([("AUTH_SESSION_IDLE", "7d")]);
-    /// let settings: AuthSettings = config.section()?;
+    /// let settings: AuthSettings = config.read_settings()?;
     /// assert_eq!(settings.session_idle, Duration::from_secs(7 * 24 * 60 * 60));
     /// assert_eq!(settings.access_token, Duration::from_secs(10 * 60));
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AuthSettings {
-        /// How long an access token is valid.
+        /// Lifetime of an access token.
         pub access_token: Duration = "AUTH_ACCESS_TOKEN", default "10m", range "10s"..="1d";
-        /// How long a session lasts without a refresh.
+        /// Lifetime of a session that is not refreshed.
         pub session_idle: Duration = "AUTH_SESSION_IDLE", default "30d", range "1m"..="3650d";
-        /// How long a session lasts at most, however often it is refreshed.
+        /// Maximum lifetime of a session, however often it is refreshed.
         pub session_lifetime: Duration = "AUTH_SESSION_LIFETIME", default "90d", range "1m"..="3650d";
-        /// How long the previous refresh token still returns the current one, so that several tabs of a browser can refresh at once.
+        /// Time for which the previous refresh token still returns the current one, so that several tabs of a browser
+        /// can refresh at once.
         pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s", range "0s"..="10m";
-        /// How long a key signs access tokens before the next key replaces it.
+        /// Time for which a key signs access tokens before the next key replaces it.
         pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d", range "1h"..="3650d";
-        /// How many requests are allowed with one API key.
+        /// Rate limit of requests with one API key.
         pub api_key_rate_limit: RateSetting = "API_KEY_RATE_LIMIT", default "600/minute";
-        /// How long a deleted team can be restored.
+        /// Time within which a deleted team can be restored.
         pub tenant_delete_grace: Duration = "TENANT_DELETE_GRACE", default "30d", range "0s"..="365d";
         /// The domain whose subdomains select a tenant: with `example.com`, requests to `acme.example.com` are for the tenant with the slug `acme`.
         pub tenant_domain: Option<String> = "TENANT_DOMAIN";
@@ -53,7 +54,7 @@ omnistack_core::settings! {
     ///     ("AUTH_AUTHORIZED_PARTIES", "https://app.example.com,https://admin.example.com"),
     ///     ("AUTH_WEBHOOK_SECRET", "whsec_c2VjcmV0"),
     /// ]);
-    /// let settings: IssuerSettings = config.section()?;
+    /// let settings: IssuerSettings = config.read_settings()?;
     /// assert_eq!(settings.authorized_parties, ["https://app.example.com", "https://admin.example.com"]);
     /// assert!(!format!("{settings:?}").contains("c2VjcmV0"), "secrets are not shown");
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
@@ -137,7 +138,7 @@ omnistack_core::settings! {
     ///     ("AUTH_REGISTRATION", "false"),
     ///     ("AUTH_PASSWORD_LENGTH", "12"),
     /// ]);
-    /// let settings: AccountSettings = by_invitation.section()?;
+    /// let settings: AccountSettings = by_invitation.read_settings()?;
     /// assert!(!settings.registration && settings.verified_email);
     /// assert_eq!(settings.password_length, 12);
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
@@ -163,7 +164,8 @@ omnistack_core::settings! {
         pub password_hash_concurrency: Option<usize> = "AUTH_HASHING", range "1"..="1024";
         /// The number of passwords that may wait to be hashed; further requests get the response 503.
         pub password_hash_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
-        /// How long an account is kept after its user requested deletion. Signing in during this time keeps the account.
+        /// Time for which an account is kept after its user requested deletion. Signing in during this time keeps the
+        /// account.
         pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d", range "0s"..="365d";
     }
 }
@@ -181,7 +183,7 @@ omnistack_core::settings! {
     ///     ("AUTH_PASSKEY_DOMAIN", "example.com"),
     ///     ("AUTH_PASSKEY_ORIGINS", "https://shop.example.com"),
     /// ]);
-    /// let settings: PasskeySettings = config.section()?;
+    /// let settings: PasskeySettings = config.read_settings()?;
     /// assert_eq!(settings.domain.as_deref(), Some("example.com"));
     /// assert_eq!(settings.origins, ["https://shop.example.com"]);
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
@@ -205,7 +207,7 @@ omnistack_core::settings! {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> omnistack_core::Result<()> {
     /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_SMS_CODES", "true")]);
-    /// assert!(config.section::<SmsCodeSettings>().is_ok_and(|settings| settings.codes));
+    /// assert!(config.read_settings::<SmsCodeSettings>().is_ok_and(|settings| settings.codes));
     ///
     /// // Without the module `Sms` the codes can't be sent, so the app doesn't start.
     /// assert!(App::builder(config.clone()).with(Auth::accounts()).build().is_err());
@@ -229,7 +231,7 @@ omnistack_core::settings! {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> omnistack_core::Result<()> {
     /// let half = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_GITHUB_CLIENT_ID", "Iv1.01234")]);
-    /// assert!(half.section::<SocialSettings>().is_ok_and(|settings| settings.github_client_secret.is_none()));
+    /// assert!(half.read_settings::<SocialSettings>().is_ok_and(|settings| settings.github_client_secret.is_none()));
     ///
     /// // A client ID without its secret is reported at start, not at the first sign-in.
     /// let problems = App::builder(half.clone()).with(Auth::from_env()).build().unwrap_err();

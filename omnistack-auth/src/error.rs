@@ -61,10 +61,10 @@ enum Cause {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// # let invitations = app.ctx().get()?;
+/// # let invitations = app.context().get()?;
 /// let list = ["grace@example.com", "Grace@example.com", "alan@example.com"];
 /// assert_eq!(invite(&invitations, &ada, team, &list).await?, 2);
 /// # Ok(())

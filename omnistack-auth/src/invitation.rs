@@ -52,10 +52,10 @@ const PREFIX: &str = "omi_";
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// let invitations: Invitations = app.ctx().get()?;
+/// let invitations: Invitations = app.context().get()?;
 /// let invited = invitations.create(&ada, team, "grace@example.com", "developer").await?;
 /// assert_eq!(invitations.list(&ada, team, None, 20).await?.items.len(), 1);
 ///

@@ -24,8 +24,8 @@ use utoipa::ToSchema;
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let users: Users = app.ctx().get()?;
-/// # users.create(NewUser::of_email("Ada@example.com")).await?;
+/// # let users: Users = app.context().get()?;
+/// # users.create(NewUser::with_email("Ada@example.com")).await?;
 /// let ada = users.find_by_email("ada@example.com").await?.ok_or("no user has this email address")?;
 /// assert_eq!(ada.name, "ada");
 /// assert_eq!(mailbox(&ada), None, "the email address is not verified yet");
@@ -89,8 +89,8 @@ pub(crate) use user_columns;
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let ada = Identity::user(app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?.user);
-/// # let tenants: Tenants = app.ctx().get()?;
+/// # let ada = Identity::user(app.context().get::<Users>()?.create(NewUser::with_email("ada@example.com")).await?.user);
+/// # let tenants: Tenants = app.context().get()?;
 /// let acme = tenants.create(&ada, "Acme", Some("acme")).await?.tenant;
 /// assert_eq!(address(&acme), "https://acme.example.com");
 ///
@@ -138,8 +138,8 @@ pub struct Tenant {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
-/// # let (sessions, users): (Sessions, Users) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
+/// # let (sessions, users): (Sessions, Users) = (app.context().get()?, app.context().get()?);
+/// # let ada = users.create(NewUser::with_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// let device = Device { user_agent: Some("acme-cli/2.1".into()), address: Some("203.0.113.7".into()) };
 /// sessions.begin_in(&mut tx, NewSession::new(ada, device)).await?;
@@ -182,8 +182,8 @@ pub struct Device {
 /// # let app = app.with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
-/// # let (sessions, users): (Sessions, Users) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
+/// # let (sessions, users): (Sessions, Users) = (app.context().get()?, app.context().get()?);
+/// # let ada = users.create(NewUser::with_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// # let (one, _two) = (
 /// #     sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?,
@@ -231,8 +231,8 @@ pub struct SessionInfo {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// let page = tenants.members(&ada, team, None, 100).await?;
 /// let owners: Vec<&Member> = page.items.iter().filter(|member| member.role == "owner").collect();
@@ -308,9 +308,9 @@ pub enum InvitationMarker {}
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).clock(mock.clock());
 /// # let app = app.with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let (invitations, clock): (Invitations, _) = (app.ctx().get()?, mock.clock());
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let (invitations, clock): (Invitations, _) = (app.context().get()?, mock.clock());
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// # invitations.create(&ada, team, "grace@example.com", "viewer").await?;
 /// # mock.advance(Duration::from_secs(6 * 24 * 60 * 60));

@@ -171,7 +171,7 @@ impl Operators {
         // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         store::user(&mut tx, owner).await?.ok_or_else(no_user)?;
-        let new = tenant::NewTenant { id, name, slug: &slug, owner, personal: false };
+        let new = tenant::NewTenantRow { id, name, slug: &slug, owner, personal: false };
         tenant::insert(&mut tx, new, now).await.map_err(crate::team::slug_taken)?;
         let made = tenant::find(&mut tx, id).await?.ok_or_else(no_tenant)?;
         let details = json!({ "name": name, "slug": slug, "owner": owner });

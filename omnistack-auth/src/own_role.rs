@@ -32,10 +32,10 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// let known: PermissionCatalog = app.ctx().get()?;
+/// let known: PermissionCatalog = app.context().get()?;
 /// let matrix: Matrix = tenants.matrix(&ada, team, &known).await?;
 /// for role in &matrix.roles {
 ///     println!("{:<12} {} of {}", role.name, role.allowed.len(), matrix.permissions.len());
@@ -64,10 +64,10 @@ pub struct PermissionMatrix {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// # let known: PermissionCatalog = app.ctx().get()?;
+/// # let known: PermissionCatalog = app.context().get()?;
 /// let permissions = "activity:read members:read".parse()?;
 /// let auditor: RolePermissions = tenants.add_role(&ada, team, "auditor", &permissions, &known).await?;
 /// assert!(!auditor.built_in, "the team has made it, and may change it");

@@ -33,7 +33,7 @@ omnistack_core::settings! {
     ///
     /// // After sign-in, users go to the app instead of the account security page.
     /// let config = Config::from_pairs([("AUTH_AFTER_SIGN_IN", "/projects")]);
-    /// let settings: PageSettings = config.section()?;
+    /// let settings: PageSettings = config.read_settings()?;
     /// assert_eq!((settings.pages, settings.after_sign_in.as_str()), (true, "/projects"));
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```

@@ -118,7 +118,7 @@ impl Services {
             public_url: public_url.to_string(),
             product: parts.product.clone(),
         };
-        let accounts = Accounts::new(account::Inner {
+        let accounts = Accounts::new(account::AccountsInner {
             users: users.clone(),
             sessions: sessions.clone(),
             passwords: parts.passwords.clone(),

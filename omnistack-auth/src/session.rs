@@ -40,8 +40,8 @@ pub(crate) const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
-/// # let (sessions, users): (Sessions, Users) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
+/// # let (sessions, users): (Sessions, Users) = (app.context().get()?, app.context().get()?);
+/// # let ada = users.create(NewUser::with_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// # let tokens = sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?;
 /// # tx.commit().await?;
@@ -136,8 +136,8 @@ impl NewSession {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
-/// # let ada = app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?.user;
-/// let sessions: Sessions = app.ctx().get()?;
+/// # let ada = app.context().get::<Users>()?.create(NewUser::with_email("ada@example.com")).await?.user;
+/// let sessions: Sessions = app.context().get()?;
 /// let mut tx = app.db().begin().await?;
 /// // … verify the company's ticket for Ada, and mark it as used …
 /// let tokens = sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?;

@@ -50,7 +50,7 @@ pub(crate) const TYPE: &str = "at+jwt";
 /// # app.migrate().await?;
 /// # app.start().await?;
 /// // The keys with which other services verify the app's access tokens.
-/// let keys: SigningKeys = app.ctx().get()?;
+/// let keys: SigningKeys = app.context().get()?;
 /// let set = keys.public().await;
 /// assert_eq!(set["keys"][0]["alg"], "ES256");
 /// assert!(set["keys"][0].get("d").is_none(), "the response contains no private key");
@@ -58,9 +58,9 @@ pub(crate) const TYPE: &str = "at+jwt";
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct SigningKeys(Arc<Inner>);
+pub struct SigningKeys(Arc<SigningKeysInner>);
 
-struct Inner {
+struct SigningKeysInner {
     db: Db,
     ring: KeyRing,
     clock: Clock,
@@ -88,7 +88,7 @@ struct SigningKey {
 
 impl SigningKeys {
     pub(crate) fn new(db: Db, ring: KeyRing, clock: Clock) -> Self {
-        Self(Arc::new(Inner { db, ring, clock, known: RwLock::default(), tried: Mutex::default() }))
+        Self(Arc::new(SigningKeysInner { db, ring, clock, known: RwLock::default(), tried: Mutex::default() }))
     }
 
     /// Reads the keys, and creates the first one if there is none.

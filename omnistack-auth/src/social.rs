@@ -59,7 +59,7 @@ const CONSUMERS_TENANT_ID: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 /// ```
 /// use omnistack_auth::{Auth, social::Provider};
 ///
-/// let own = Provider::github_enterprise("https://git.example.com", "client", "secret").named("git").scope("read:org");
+/// let own = Provider::github_enterprise("https://git.example.com", "client", "secret").with_name("git").scope("read:org");
 /// assert_eq!(own.name(), "git");
 /// // Only the company creates accounts in its own tenant, so the email addresses can be trusted.
 /// let office = Provider::microsoft("01234567-89ab-4cde-8f01-23456789abcd", "client", "secret").trust_emails();

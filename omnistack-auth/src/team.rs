@@ -51,7 +51,7 @@ impl Tenants {
             let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
-        let new = store::NewTenant { id, name, slug: &slug, owner: caller.user, personal: false };
+        let new = store::NewTenantRow { id, name, slug: &slug, owner: caller.user, personal: false };
         store::insert(&mut tx, new, now).await.map_err(slug_taken)?;
         let place = store::find_membership(&mut tx, id, caller.user).await?.ok_or_else(team_not_found)?;
         let entry = AuditEntry::new("team.created").actor(caller).for_tenant(id).resource("tenant", id);

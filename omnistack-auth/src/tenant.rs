@@ -59,8 +59,8 @@ pub struct Tenants {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
-/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
+/// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// let rights: Rights = tenants.rights(&ada, team).await?;
 /// assert_eq!((rights.tenant.name.as_str(), rights.role.as_str()), ("Acme", "owner"));
@@ -68,7 +68,7 @@ pub struct Tenants {
 /// let shows_billing = rights.permissions.allows("billing:manage");
 /// # assert!(shows_billing);
 ///
-/// # let stranger = Identity::user(users.create(NewUser::of_email("eve@example.com")).await?.user);
+/// # let stranger = Identity::user(users.create(NewUser::with_email("eve@example.com")).await?.user);
 /// let refused = http::Error::from(tenants.rights(&stranger, team).await.unwrap_err());
 /// assert_eq!(refused.status(), StatusCode::NOT_FOUND);
 /// # Ok(())

@@ -33,9 +33,9 @@ use crate::{
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let users: Users = app.ctx().get()?;
+/// # let users: Users = app.context().get()?;
 /// // From a company's directory, which has verified the address.
-/// let mut new = NewUser::of_email("Ada@example.com");
+/// let mut new = NewUser::with_email("Ada@example.com");
 /// new.email_verified = true;
 /// new.name = "Ada Lovelace".into();
 /// new.locale = Some("en-GB".into());
@@ -81,13 +81,13 @@ impl NewUser {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// let users: Users = app.ctx().get()?;
-/// let made = users.create(NewUser::of_email("ada@example.com")).await?;
+/// let users: Users = app.context().get()?;
+/// let made = users.create(NewUser::with_email("ada@example.com")).await?;
 /// let found = users.find_by_email(" ADA@example.com").await?;
 /// assert_eq!(found.map(|ada| ada.id), Some(made.user));
 ///
 /// // An address belongs to one user at most.
-/// let twice = users.create(NewUser::of_email("ada@example.com")).await.unwrap_err();
+/// let twice = users.create(NewUser::with_email("ada@example.com")).await.unwrap_err();
 /// assert_eq!(twice.kind(), ErrorKind::Database);
 /// # Ok(())
 /// # }
@@ -110,12 +110,12 @@ pub struct Users {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// # let users: Users = app.ctx().get()?;
+/// # let users: Users = app.context().get()?;
 /// let mut tx = app.db().all_tenants().begin().await?;
-/// let CreatedUser { user, tenant } = users.create_in(&mut tx, NewUser::of_email("ada@example.com")).await?;
+/// let CreatedUser { user, tenant } = users.create_in(&mut tx, NewUser::with_email("ada@example.com")).await?;
 /// // … a first project in `tenant`, in the same transaction …
 /// tx.commit().await?;
-/// # let rights = app.ctx().get::<Tenants>()?.rights(&Identity::user(user), tenant).await?;
+/// # let rights = app.context().get::<Tenants>()?.rights(&Identity::user(user), tenant).await?;
 /// assert_eq!(rights.role, "owner");
 /// # Ok(())
 /// # }
@@ -161,7 +161,7 @@ impl Users {
             given => without_links(given),
         };
         let name = name.trim();
-        let row = user::NewUser {
+        let row = user::NewUserRow {
             id,
             email: email.as_deref(),
             email_verified_at: new.email_verified.then_some(now),
@@ -173,7 +173,7 @@ impl Users {
         };
         user::insert(tx, row, now).await?;
         let slug = slug(name, own);
-        tenant::insert(tx, tenant::NewTenant { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
+        tenant::insert(tx, tenant::NewTenantRow { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
         Ok(CreatedUser { user: id, tenant: own })
     }
 

@@ -12,7 +12,7 @@
 //! # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 //! # app.migrate().await?;
 //! # let (db, now) = (app.db(), Clock::system().now());
-//! # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+//! # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 //! # let caller = Identity::user(Id::new(now)).for_tenant(Id::new(now));
 //! # let tenant = caller.tenant.unwrap();
 //! let mut tx = db.tenant(tenant).begin().await?;

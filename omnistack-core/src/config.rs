@@ -25,11 +25,11 @@
 //! }
 //!
 //! let config = Config::from_pairs([("GREETING_NAME", "moon")]);
-//! let greeting = config.section::<GreetingSettings>().unwrap();
+//! let greeting = config.read_settings::<GreetingSettings>().unwrap();
 //! assert_eq!(greeting.name, "moon");
 //! assert_eq!(greeting.timeout, Duration::from_secs(5));
 //!
-//! let problems = Config::from_pairs([("GREETING_TIMEOUT", "long")]).section::<GreetingSettings>().unwrap_err();
+//! let problems = Config::from_pairs([("GREETING_TIMEOUT", "long")]).read_settings::<GreetingSettings>().unwrap_err();
 //! assert!(problems[0].to_string().contains("GREETING_TIMEOUT"));
 //! ```
 //!
@@ -100,7 +100,7 @@ pub struct ConfigProblem {
     pub name: String,
     /// The source of the value; `None` if the setting is absent.
     pub origin: Option<SettingSource>,
-    /// What is wrong and what a correct value is. Never contains the value of a secret.
+    /// The problem, and what a correct value is. Never contains the value of a secret.
     pub message: String,
 }
 

@@ -16,7 +16,7 @@
 //!     ("CONTACT_RATE_LIMIT", "5/hour"),
 //! ]);
 //! // Without `without_operators`, the app has `/api/v1/admin/contact` too, and needs a module that signs operators in.
-//! let app = App::builder(config).with(Mail::default()).with(Contact::default().without_operators()).build()?;
+//! let app = App::builder(config).with(Mail::default()).with(Contact::default().without_admin_routes()).build()?;
 //! # _ = app;
 //! # Ok(())
 //! # }

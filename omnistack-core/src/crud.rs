@@ -40,7 +40,7 @@
 //! impl Resource for Note {
 //!     const NAME: &'static str = "note";
 //!     const TABLE: &'static str = "notes";
-//!     const COLUMNS: &'static [Column] = &[Column::text("title").sorts().filters().searches(), Column::text("text").searches()];
+//!     const COLUMNS: &'static [Column] = &[Column::text("title").sortable().filterable().searchable(), Column::text("text").searchable()];
 //!     type Create = NewNote;
 //!     type Update = NoteChange;
 //!
@@ -74,7 +74,7 @@
 //!
 //! ```sql
 //! create index notes_by_creation on notes (tenant_id, created_at, id);   -- the default order, and filters by `created_at`
-//! create index notes_by_title on notes (tenant_id, title, id);           -- for a column that `.sorts()` or `.filters()`
+//! create index notes_by_title on notes (tenant_id, title, id);           -- for a column that `.sortable()` or `.filterable()`
 //! create index notes_deleted on notes (tenant_id, created_at, id) where deleted_at is not null;  -- `?deleted=only`
 //! ```
 //!

@@ -15,14 +15,14 @@
 //!
 //! let token = Token::with_prefix("sk_live_");
 //! let stored = token.hash();                       // what the database keeps
-//! assert!(stored.is_of(token.expose()));           // what the caller presents later
-//! assert!(!stored.is_of("sk_live_guessed"));
+//! assert!(stored.matches(token.expose()));           // what the caller presents later
+//! assert!(!stored.matches("sk_live_guessed"));
 //!
 //! let keys: KeyRing = KeyRing::new_key("2030-01").parse()?;
-//! let place = Context::row("webhooks", "secret", 17);
+//! let place = SealContext::row("webhooks", "secret", 17);
 //! let sealed = keys.seal("whsec_…", &place)?;      // v1.2030-01.…
 //! assert_eq!(keys.open_text(&sealed, &place)?.expose_secret(), "whsec_…");
-//! assert!(keys.open(&sealed, &Context::row("webhooks", "secret", 18)).is_err());
+//! assert!(keys.open(&sealed, &SealContext::row("webhooks", "secret", 18)).is_err());
 //! # Ok::<_, omnistack_core::crypto::Error>(())
 //! ```
 //!

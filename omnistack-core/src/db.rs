@@ -58,7 +58,7 @@ pub use error::{Error, ErrorKind};
 pub(crate) use migrate::version as migration_version;
 pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
-pub use query::{IntoSql, Query, Sql};
+pub use query::{IntoSql, Sql, SqlQuery};
 pub use settings::DbSettings;
 pub(crate) use tenants::TemporaryPool;
 pub use tenants::{TenantDatabaseSettings, TenantDatabases};
@@ -110,10 +110,10 @@ impl Db {
     }
 
     /// Creates a statement that runs outside a transaction.
-    pub fn query(&self, sql: impl IntoSql) -> Query<'_> {
+    pub fn query(&self, sql: impl IntoSql) -> SqlQuery<'_> {
         let sql = sql.into_sql(self.dialect());
         let bound = self.pools.bound(sql.as_str());
-        Query::new(sql, bound, &self.observers)
+        SqlQuery::new(sql, bound, &self.observers)
     }
 
     /// Begins a transaction that may write.

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::{app::BoxError, clock::Clock};
 
-/// How long a result is cached.
+/// Time for which a result is cached.
 const RESULT_TTL: Duration = Duration::from_secs(5);
 /// Timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);

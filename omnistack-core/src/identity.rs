@@ -42,9 +42,9 @@ use crate::{
 ///
 /// let mock = MockClock::at("2030-01-01T12:00:00Z".parse()?);
 /// let proof = AuthenticationContext { at: mock.clock().now(), second_factor: true };
-/// let caller = Identity::user(Id::new(proof.at)).with_proof(proof);
+/// let caller = Identity::user(Id::new(proof.at)).with_authentication(proof);
 ///
-/// let recent = Require::recent(Duration::from_secs(300)).second_factor();
+/// let recent = Require::fresh_sign_in(Duration::from_secs(300)).second_factor();
 /// assert!(recent.check(&caller, &mock.clock()).is_ok());
 /// mock.advance(Duration::from_secs(301));
 /// assert_eq!(recent.check(&caller, &mock.clock()).unwrap_err().code(), "REAUTHENTICATION_REQUIRED");
@@ -338,7 +338,7 @@ pub trait Authenticate: Send + Sync + 'static {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// let app = App::builder(config).with(Proxy).build()?;
-/// let authenticator: Authenticator = app.ctx().get()?;
+/// let authenticator: Authenticator = app.context().get()?;
 /// # let (request, ()) = http::Request::new(()).into_parts();
 /// assert_eq!(authenticator.authenticate(&request).await?, None);
 /// # Ok(())

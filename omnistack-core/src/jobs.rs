@@ -34,7 +34,7 @@
 //!         registry
 //!             .queue(Queue::new("mail").concurrency(4))
 //!             .job::<SendReport>(|_| Ok(()))
-//!             .cron(Cron::new("0 6 * * MON", SendReport { to: "team".into() }).zone("Europe/Berlin"));
+//!             .cron(Cron::new("0 6 * * MON", SendReport { to: "team".into() }).time_zone("Europe/Berlin"));
 //!     }
 //! }
 //! ```

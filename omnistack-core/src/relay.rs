@@ -26,7 +26,7 @@ pub(crate) use store::{OutboxKind, add_to_outbox, has_rows, mark_received, relay
 /// Tenants that are relayed concurrently.
 const MAX_CONCURRENT_TENANTS: usize = 4;
 
-/// How long a tenant database keeps the ids of received rows, so that a row that is sent again is ignored. It is
+/// Time for which a tenant database keeps the ids of received rows, so that a row that is sent again is ignored. It is
 /// longer than any expected outage.
 const INBOX_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 

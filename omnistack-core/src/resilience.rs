@@ -36,7 +36,7 @@
 //!
 //! impl Classify for Refused {
 //!     fn class(&self) -> Class {
-//!         Class::failed()
+//!         Class::error_response()
 //!     }
 //! }
 //!

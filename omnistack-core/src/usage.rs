@@ -12,7 +12,7 @@ use crate::{clock::Timestamp, identity::TenantId};
 pub struct UsageEvent {
     /// The tenant that used it.
     pub tenant: TenantId,
-    /// What is measured, such as `storage_bytes`.
+    /// Name of the measured quantity, such as `storage_bytes`.
     pub meter: &'static str,
     /// Amount used; negative if it was given back.
     pub quantity: i64,

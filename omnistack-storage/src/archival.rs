@@ -44,10 +44,10 @@ const MAX_RESTORE_DAYS: u32 = 365;
 /// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
 /// # app.migrate().await?;
 /// # let body = stream::iter([Ok("Hello.".into())]).boxed();
-/// let files: FileService = app.ctx().get()?;
-/// let file = files.upload(&DevIdentity::identity(), NewFile::named("hello.txt"), body).await?;
+/// let files: FileService = app.context().get()?;
+/// let file = files.upload(&DevIdentity::identity(), NewFile::new("hello.txt"), body).await?;
 ///
-/// let archival: Archival = app.ctx().get()?;
+/// let archival: Archival = app.context().get()?;
 /// assert_eq!(archival.archive(file.id).await?.state, ArchiveState::Archived);
 /// let restored = archival.restore(file.id, Some(2), RestoreTier::Standard).await?;
 /// assert_eq!(restored.state, ArchiveState::Restored);

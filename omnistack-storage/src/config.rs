@@ -15,13 +15,13 @@ omnistack_core::settings! {
         /// The accepted media types, e.g. `image/*` and `application/pdf`; all types if absent. The media type of
         /// a file is detected from its first bytes.
         pub types: Vec<String> = "FILES_TYPES";
-        /// How long a deleted file can be restored.
+        /// Time within which a deleted file can be restored.
         pub delete_grace: Duration = "FILES_DELETE_GRACE", default "30d", range "0s"..="3650d";
-        /// How long a signed URL of a file is valid if the request does not set a duration; at most seven days.
+        /// Time for which a signed URL of a file is valid if the request does not set a duration; at most seven days.
         pub link: Duration = "FILES_LINK", default "15m", range "1s"..="7d";
-        /// How long one upload through the app may take.
+        /// Maximum duration of one upload through the app.
         pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h", range "1s"..="1d";
-        /// How long an upload through the app may send no bytes before it fails.
+        /// Time for which an upload through the app may send no bytes before it fails.
         pub upload_idle: Duration = "FILES_UPLOAD_IDLE", default "30s", range "1s"..="10m";
         /// The largest number of unfinished uploads of a tenant: uploads through the app and direct uploads
         /// together.
@@ -76,11 +76,11 @@ omnistack_core::settings! {
         /// A directory to which archived files are moved, e.g. one on a slower disk, instead of a change of their
         /// storage class.
         pub directory: Option<String> = "ARCHIVAL_DIRECTORY";
-        /// How long archived files are kept before they are deleted, e.g. `3650d`; without limit if absent.
+        /// Time for which archived files are kept before they are deleted, e.g. `3650d`; without limit if absent.
         pub retention: Option<Duration> = "ARCHIVAL_RETENTION", range "1d"..="36500d";
         /// The storage class of archived files, e.g. `GLACIER`, `DEEP_ARCHIVE` or `STANDARD_IA`.
         pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
-        /// How many days a restored file can be read if the request does not set a number.
+        /// Number of days for which a restored file can be read if the request does not set a number.
         pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7", range "1"..="365";
     }
 }

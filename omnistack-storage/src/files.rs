@@ -51,13 +51,13 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 /// let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
 /// app.migrate().await?;
 ///
-/// let files: FileService = app.ctx().get()?;
+/// let files: FileService = app.context().get()?;
 /// let caller = DevIdentity::identity();
 /// let body = stream::iter([Ok("Hello.".into())]).boxed();
-/// let file = files.upload(&caller, NewFile::named("hello.txt"), body).await?;
+/// let file = files.upload(&caller, NewFile::new("hello.txt"), body).await?;
 /// assert_eq!(file.content_type, "text/plain; charset=utf-8");
-/// assert_eq!(files.open(&file, None).await?.bytes(1024).await?, "Hello.");
-/// assert_eq!(files.used(&caller).await?.bytes, 6);
+/// assert_eq!(files.open(&file, None).await?.decode_base64url(1024).await?, "Hello.");
+/// assert_eq!(files.idle_connection(&caller).await?.bytes, 6);
 /// # Ok(())
 /// # }
 /// ```
@@ -77,7 +77,7 @@ pub(crate) struct FileServiceInner {
     #[cfg(feature = "thumbnails")]
     pub(crate) thumbnails: Option<crate::thumbnail::ThumbnailEncoder>,
     pub(crate) settings: FileSettings,
-    /// How long idempotency keys of uploads are kept.
+    /// Time for which idempotency keys of uploads are kept.
     pub(crate) key_retention: Duration,
 }
 

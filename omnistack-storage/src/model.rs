@@ -142,7 +142,7 @@ impl FileState {
 /// ```
 /// use omnistack_storage::NewFile;
 ///
-/// let new = NewFile::named("report.csv").content_type("text/csv").size(4096).tags(["export"]);
+/// let new = NewFile::new("report.csv").content_type("text/csv").size(4096).tags(["export"]);
 /// assert_eq!(new.tags, ["export"]);
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -67,7 +67,7 @@ use crate::{
 ///     }
 ///
 ///     async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
-///         self.0.put(key, upload, options).await
+///         self.0.set_role(key, upload, options).await
 ///     }
 ///
 ///     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {

@@ -5,7 +5,7 @@ mod text;
 
 use text::TextEncoding;
 
-/// How many bytes of a file are examined.
+/// Number of bytes of a file that are examined.
 pub(crate) const SNIFFED_BYTES: usize = 8 * 1024;
 
 const BINARY: &str = "application/octet-stream";

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::{Error, config::ThumbnailSettings};
 
-/// How long a request waits while the maximum number of images is being decoded.
+/// Time that a request waits while the maximum number of images is being decoded.
 const MAX_PERMIT_WAIT: Duration = Duration::from_secs(15);
 /// The JPEG quality, from 1 to 100.
 const JPEG_QUALITY: u8 = 82;

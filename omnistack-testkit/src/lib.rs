@@ -130,7 +130,7 @@ macro_rules! on_each_database {
 ///     async fn what_is_set_is_there_for_its_time(test: TestCache) {
 ///         test.cache().set("planet", "Mars", Duration::from_millis(50)).await;
 ///         assert_eq!(test.cache().get::<String>("planet").await.as_deref(), Some("Mars"));
-///         test.pass(Duration::from_millis(50)).await;
+///         test.advance(Duration::from_millis(50)).await;
 ///         assert_eq!(test.cache().get::<String>("planet").await, None);
 ///     }
 /// }

@@ -11,12 +11,12 @@ use omnistack_core::email::Email;
 /// # #[tokio::main]
 /// # async fn main() {
 /// let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Mail::default())).await;
-/// let outbox: Outbox = app.app().ctx().get().unwrap();
+/// let outbox: Outbox = app.app().context().get().unwrap();
 /// let welcome = Welcome { name: None, link: "https://app.example.com/start?t=7".into() };
 /// outbox.send(&outbox.compose("ada@example.com", &welcome, "en").unwrap()).await.unwrap();
 /// app.run_jobs().await;
 ///
-/// let mails = app.mails().to("ada@example.com");
+/// let mails = app.sent_mails().to("ada@example.com");
 /// assert_eq!(mails.len(), 1);
 /// assert_eq!(mails.link(), "https://app.example.com/start?t=7");
 /// # }

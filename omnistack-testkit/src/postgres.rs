@@ -27,9 +27,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// let mut server = TestPostgres::start().await;
 /// let url = server.url(); // the superuser's
 /// server.stop().await; // an orderly shutdown that ends every session
-/// server.resume().await; // on the same port, with all committed data
+/// server.restart().await; // on the same port, with all committed data
 /// server.kill().await; // as in a crash
-/// server.resume().await;
+/// server.restart().await;
 /// # }
 /// ```
 #[derive(Debug)]

@@ -25,9 +25,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// let mut server = TestRedis::start().await;
 /// let cache = server.redis().cache();
 /// server.kill(); // as in a crash
-/// server.resume().await; // empty, on the same port
+/// server.restart().await; // empty, on the same port
 /// server.freeze(); // it accepts connections and sends no replies
-/// server.thaw();
+/// server.unfreeze();
 /// # }
 /// ```
 #[derive(Debug)]

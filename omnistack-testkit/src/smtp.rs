@@ -13,7 +13,7 @@
 //! smtp.send(&email).await.unwrap();
 //! assert_eq!(server.delivered()[0].to, ["ada@example.com"]);
 //!
-//! server.answer("RCPT", SmtpReply::line("550 5.1.1 no such user"));
+//! server.send("RCPT", SmtpReply::banner("550 5.1.1 no such user"));
 //! assert_eq!(smtp.send(&email).await.unwrap_err().kind(), ErrorKind::Refused);
 //! # }
 //! ```

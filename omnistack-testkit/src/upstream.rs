@@ -236,7 +236,7 @@ impl MockServer {
     /// #     drop(stream);
     /// # };
     /// let call = tokio::spawn(call_upstream);
-    /// upstream.received(1).await;
+    /// upstream.wait_for_requests(1).await;
     ///
     /// call.abort();
     /// upstream.abandoned(1).await;

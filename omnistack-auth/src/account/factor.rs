@@ -73,7 +73,7 @@ pub trait SecondFactorSource: Send + Sync + 'static {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// let app = App::builder(config).with(Auth::accounts()).with(Doors).build()?;
-/// # app.ctx().get::<SecondFactors>()?;
+/// # app.context().get::<SecondFactors>()?;
 /// # Ok(())
 /// # }
 /// ```

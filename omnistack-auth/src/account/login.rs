@@ -58,7 +58,7 @@ pub enum SignInOutcome {
 ///         // A second factor that the app provides.
 ///         return accounts.finish(token, from, async |user| Ok(number_of_card(user) == shown)).await;
 ///     }
-///     accounts.finish_with_code(token, shown, from).await
+///     accounts.complete_mfa_with_code(token, shown, from).await
 /// }
 /// ```
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::member::ListQuery;
+use super::member::CursorPageQuery;
 use crate::{
     api_key::{ApiKey, ApiKeys, MAX_ROTATION_GRACE, NewApiKey},
     session::MAX_FRESH_SIGN_IN_AGE,
@@ -58,12 +58,12 @@ impl From<(ApiKey, SecretString)> for SecretBody {
 /// List API keys
 ///
 /// Lists the API keys of the current tenant. Needs `api-keys:read`.
-#[utoipa::path(get, path = "/", operation_id = "list_api_keys", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_api_keys", params(CursorPageQuery),
     responses((status = 200, description = "The keys.", body = CursorPage<ApiKey>)))]
 async fn list(
     State(keys): State<ApiKeys>,
     caller: Identity,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<CursorPageQuery>,
 ) -> Result<Json<CursorPage<ApiKey>>, Error> {
     Ok(Json(keys.list(&caller, query.after()?, query.limit()).await?))
 }

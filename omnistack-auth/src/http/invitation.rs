@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::member::ListQuery;
+use super::member::CursorPageQuery;
 use crate::{
     invitation::{AcceptedInvitation, Invitations},
     model::{Invitation, InvitationMarker},
@@ -39,13 +39,13 @@ pub(crate) fn accepting() -> Api<Invitations> {
 ///
 /// Lists the invitations that were neither accepted nor revoked. Needs `members:read`.
 #[utoipa::path(get, path = "/{id}/invitations", operation_id = "list_invitations",
-    params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
+    params(("id" = String, Path, format = Uuid, description = "The team."), CursorPageQuery),
     responses((status = 200, description = "The invitations.", body = CursorPage<Invitation>)))]
 async fn list(
     State(invitations): State<Invitations>,
     caller: Identity,
     Path(id): Path<TenantId>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<CursorPageQuery>,
 ) -> Result<Json<CursorPage<Invitation>>, Error> {
     Ok(Json(invitations.list(&caller, id, query.after()?, query.limit()).await?))
 }

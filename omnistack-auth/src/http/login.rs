@@ -231,7 +231,7 @@ struct Refresh {
     #[garde(inner(length(max = 200)))]
     #[schema(max_length = 200)]
     refresh_token: Option<String>,
-    /// Where the token is sent.
+    /// The way the token is sent.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]

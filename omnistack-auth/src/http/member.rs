@@ -28,7 +28,7 @@ pub(crate) fn leaving() -> Api<Tenants> {
 /// The query of a cursor page, in the order of ids.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
+pub(crate) struct CursorPageQuery {
     /// The maximum number of items.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
@@ -38,7 +38,7 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
 }
 
-impl ListQuery {
+impl CursorPageQuery {
     /// Returns the requested number of items, or the default.
     pub(crate) fn limit(&self) -> u32 {
         self.limit.unwrap_or(PageRequest::DEFAULT_SIZE)
@@ -60,13 +60,13 @@ impl ListQuery {
 ///
 /// Needs `members:read`.
 #[utoipa::path(get, path = "/{id}/members", operation_id = "list_members",
-    params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
+    params(("id" = String, Path, format = Uuid, description = "The team."), CursorPageQuery),
     responses((status = 200, description = "The members.", body = CursorPage<Member>)))]
 async fn list(
     State(tenants): State<Tenants>,
     caller: Identity,
     Path(id): Path<TenantId>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<CursorPageQuery>,
 ) -> Result<Json<CursorPage<Member>>, Error> {
     Ok(Json(tenants.members(&caller, id, query.after()?, query.limit()).await?))
 }

@@ -30,16 +30,16 @@ const MAX_USABLE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// The minimum time between two fetches while no keys are cached.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a key id is known to be absent.
+/// The time for which a key id is known to be absent.
 const UNKNOWN_KEY_ID_TTL: Duration = Duration::from_secs(2 * 60);
 /// The maximum number of key ids known to be absent.
 const MAX_UNKNOWN_KEY_IDS: u64 = 1000;
 
 /// The keys of one issuer.
 #[derive(Clone)]
-pub(super) struct KeySet(Arc<Inner>);
+pub(super) struct KeySet(Arc<KeySetInner>);
 
-struct Inner {
+struct KeySetInner {
     issuer: String,
     /// The URL of the key set, unless it is discovered.
     url: Option<Url>,
@@ -100,7 +100,7 @@ impl KeySet {
     pub(super) fn new(issuer: String, at: Option<Url>, fetch: Fetch, clock: Clock) -> Self {
         let nobody = Cache::new(MAX_UNKNOWN_KEY_IDS);
         let (known, flight) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Inner {
+        Self(Arc::new(KeySetInner {
             issuer,
             url: at,
             fetch,
@@ -161,7 +161,7 @@ impl KeySet {
     }
 }
 
-async fn fetch_once(inner: Arc<Inner>, tries: u64) {
+async fn fetch_once(inner: Arc<KeySetInner>, tries: u64) {
     let _one = inner.fetch_lock.lock().await;
     let known = inner.known();
     if known.attempts != tries {
@@ -184,7 +184,7 @@ async fn fetch_once(inner: Arc<Inner>, tries: u64) {
     *inner.cached.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
 }
 
-impl Inner {
+impl KeySetInner {
     fn known(&self) -> Arc<CachedKeys> {
         self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -25,7 +25,7 @@ use crate::{Error, session::Sessions, users::normalize_email};
 const TOLERANCE_SECONDS: i64 = 5 * 60;
 /// The maximum number of a message's signatures that are checked.
 const MAX_SIGNATURES: usize = 16;
-/// How long the id of a delivery is stored to detect repetitions. Both providers stop retrying earlier.
+/// Time for which the id of a delivery is stored to detect repetitions. Both providers stop retrying earlier.
 const DELIVERY_ID_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The maximum number of attempts after write conflicts.
 const MAX_ATTEMPTS: usize = 4;

@@ -43,7 +43,7 @@ pub(crate) struct Hashing {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// // A secret of the app, such as the passphrase of a vault. It shares the queue with sign-ins.
-/// let passwords: Passwords = app.ctx().get()?;
+/// let passwords: Passwords = app.context().get()?;
 /// let secret = Password::new("between the two willows").ok_or("longer than any password")?;
 /// let kept = passwords.hash(&secret).await?;
 /// assert!(kept.starts_with("$argon2id$"));
@@ -52,9 +52,9 @@ pub(crate) struct Hashing {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Passwords(Arc<Inner>);
+pub struct Passwords(Arc<PasswordsInner>);
 
-struct Inner {
+struct PasswordsInner {
     argon2: Argon2<'static>,
     /// The hash of no password, at the current cost, verified for a user who does not exist.
     nobody: String,
@@ -110,7 +110,7 @@ impl HashMemory {
 /// # let at = |passes: &str| {
 /// #     let config = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_ARGON2_PASSES", passes)];
 /// #     let app = App::builder(Config::from_pairs(config)).with(Auth::accounts()).build()?;
-/// #     Ok::<Passwords, omnistack_core::RunError>(app.ctx().get()?)
+/// #     Ok::<Passwords, omnistack_core::RunError>(app.context().get()?)
 /// # };
 /// # let (before, now) = (at("1")?, at("2")?);
 /// # let secret = Password::new("between the two willows").ok_or("too long")?;
@@ -140,7 +140,7 @@ impl Passwords {
             Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
         let nobody = dummy_hash(&params);
         let running = hashing.running.clamp(1, 1024);
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(PasswordsInner {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             nobody,
             running: Arc::new(Semaphore::new(running)),

@@ -24,9 +24,9 @@ const MAX_CODE_BYTES: usize = 4096;
 
 /// Social sign-in. Cloning is cheap.
 #[derive(Clone)]
-pub(crate) struct Social(Arc<Inner>);
+pub(crate) struct Social(Arc<SocialInner>);
 
-struct Inner {
+struct SocialInner {
     accounts: Accounts,
     clock: Clock,
     ring: KeyRing,
@@ -87,7 +87,7 @@ impl Social {
         client: &Client,
     ) -> Self {
         let providers = providers.into_iter().map(|provider| provider.connect(client, &clock)).collect();
-        Self(Arc::new(Inner { accounts, clock, ring, public_url, providers }))
+        Self(Arc::new(SocialInner { accounts, clock, ring, public_url, providers }))
     }
 
     pub(crate) fn accounts(&self) -> &Accounts {

@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use crate::model::Tenant;
 
 /// Creates a tenant with one owner. The transaction must be one of all tenants.
-pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenant<'_>, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenantRow<'_>, now: Timestamp) -> Result<(), Error> {
     let sql =
         "insert into tenants (id, name, slug, personal_of, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)";
     let insert = tx.query(sql).bind(tenant.id).bind(tenant.name.to_owned()).bind(tenant.slug.to_owned());
@@ -19,7 +19,7 @@ pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenant<'_>, now: Timestamp) -
 }
 
 /// A tenant to insert.
-pub(crate) struct NewTenant<'a> {
+pub(crate) struct NewTenantRow<'a> {
     pub(crate) id: TenantId,
     pub(crate) name: &'a str,
     pub(crate) slug: &'a str,

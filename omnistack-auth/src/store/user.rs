@@ -9,7 +9,7 @@ use omnistack_core::{
 use crate::model::{User, user_columns};
 
 /// A user to insert.
-pub(crate) struct NewUser<'a> {
+pub(crate) struct NewUserRow<'a> {
     pub(crate) id: UserId,
     /// The email address in lower case.
     pub(crate) email: Option<&'a str>,
@@ -21,7 +21,7 @@ pub(crate) struct NewUser<'a> {
     pub(crate) operator: bool,
 }
 
-pub(crate) async fn insert(tx: &mut Tx, user: NewUser<'_>, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &mut Tx, user: NewUserRow<'_>, now: Timestamp) -> Result<(), Error> {
     let sql = "insert into users (id, email, email_verified_at, password_hash, name, picture, locale, operator, \
                created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)";
     tx.query(sql)

@@ -43,7 +43,7 @@ pub(super) enum Order {
 pub(super) struct Connection {
     /// Requests whose response is not complete.
     requests: AtomicUsize,
-    /// How often the connection was found idle since its last activity.
+    /// Number of times that the connection was found idle since its last activity.
     idle: AtomicU8,
     /// Whether a write is blocked because the client does not read.
     blocked: AtomicBool,

@@ -30,8 +30,8 @@ use crate::http::{
 /// is sent, errors are rendered before they are compressed, the version is known before the router matches the path,
 /// and a panic in a route or a module's layer becomes an error with the same headers as any other.
 type Stack = HookService<AccessLog<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
-type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<HookService<WithRate, (ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
+type WithCors = Either<Cors<WithCompression>, WithCompression>;
+type WithCompression = Compress<HookService<WithRate, (ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimitService<Routes>, Routes>;
 type Routes = CatchPanic<TraceContextService<RouteLimitsService<Router>>>;
 
@@ -59,7 +59,7 @@ pub(super) fn build_stack(
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let steps = (ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
-    let service: Inner = CompressionLayer.layer(service);
+    let service: WithCompression = CompressionLayer.layer(service);
     let service: WithCors = match cors(settings, registry) {
         Some(cors) => Either::Left(cors.layer(service)),
         None => Either::Right(service),

@@ -8,7 +8,7 @@ use crate::http::ApiVersion;
 /// Access level: who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessLevel {
-    /// Everyone, without signing in.
+    /// All callers, without signing in.
     Public,
     /// Signed-in callers.
     App,
@@ -64,7 +64,7 @@ pub struct Mount {
     pub(super) in_person: bool,
 }
 
-/// How a mount's POST and PATCH routes treat `Idempotency-Key`.
+/// The treatment of `Idempotency-Key` by a mount's POST and PATCH routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdempotencyPolicy {
     /// A request with a key is carried out once.
@@ -76,7 +76,7 @@ pub(super) enum IdempotencyPolicy {
 }
 
 impl Mount {
-    /// Creates a mount for everyone, under `/api/v1/public`.
+    /// Creates a mount for all callers, under `/api/v1/public`.
     pub fn public(path: impl Into<String>) -> Self {
         Self::new(AccessLevel::Public, path, Some(ApiVersion(1)))
     }

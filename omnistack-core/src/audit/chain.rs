@@ -18,7 +18,7 @@ pub(super) const RETAINED_ACTION: &str = "audit.retained";
 ///
 /// # let now = Clock::system().now();
 /// # let (user, tenant) = (Id::new(now), Id::new(now));
-/// let operator = Identity::user(user).for_tenant(tenant).into_admin();
+/// let operator = Identity::user(user).for_tenant(tenant).into_operator();
 /// let entry = AuditEntry::new("project.deleted").by(&operator);
 /// assert_eq!(Chain::from(entry.tenant), Chain::Tenant(tenant));
 /// let entry = AuditEntry::new("flag.changed").by(&operator).for_app();
@@ -120,7 +120,7 @@ impl ChainHead {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;

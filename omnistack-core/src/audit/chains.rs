@@ -29,7 +29,7 @@ use crate::{crypto::Sha256, identity::TenantId};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # tx.commit().await?;

@@ -22,7 +22,7 @@ use crate::{
 /// # let now = Clock::system().now();
 /// # let (operator, ada, tenant) = (Id::new(now), Id::new(now), Id::new(now));
 /// // An operator acts as Ada.
-/// let caller = Identity::user(ada).for_tenant(tenant).with_actor(operator);
+/// let caller = Identity::user(ada).for_tenant(tenant).with_impersonator(operator);
 /// let entry = AuditEntry::new("member.invited").by(&caller).on("email", "bob@example.org");
 /// let entry = entry.with(json!({ "role": "viewer" }));
 /// assert_eq!((entry.actor, entry.on_behalf_of), (Some(operator), Some(ada)));
@@ -135,7 +135,7 @@ impl AuditEntry {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made").on("backup", "monday")).await?;
 /// # tx.commit().await?;

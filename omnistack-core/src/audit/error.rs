@@ -19,7 +19,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// # let store: AuditStore = app.ctx().get()?;
+/// # let store: AuditStore = app.context().get()?;
 /// let refused = store.list(&AuditFilter::all_chains(), 20, Some("page 2")).await.unwrap_err();
 /// assert!(matches!(refused, Error::ListCursor) && !refused.is_retryable());
 /// // In a handler, `?` does this.
@@ -129,7 +129,7 @@ impl From<Error> for http::Error {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
@@ -177,7 +177,7 @@ pub struct ChainBreak {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
 /// # tx.commit().await?;

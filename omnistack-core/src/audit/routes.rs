@@ -107,7 +107,7 @@ fn chain_of(text: &str) -> Result<AuditChain, Error> {
 
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct AuditListQuery {
     /// Only entries of this tenant, by id; `app` for entries of the app.
     #[garde(skip)]
     tenant: Option<String>,
@@ -136,7 +136,7 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
-impl ListQuery {
+impl AuditListQuery {
     fn filter(&self) -> Result<AuditFilter, Error> {
         let mut filter = match self.tenant.as_deref() {
             None => AuditFilter::all_chains(),
@@ -164,13 +164,13 @@ impl ListQuery {
 /// List audit entries
 ///
 /// Newest first.
-#[utoipa::path(get, path = "/", operation_id = "list_audit_entries", params(ListQuery), responses(
+#[utoipa::path(get, path = "/", operation_id = "list_audit_entries", params(AuditListQuery), responses(
     (status = 200, body = CursorPage<AuditRecord>),
     (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or invalid."),
 ))]
 async fn list(
     State(store): State<AuditStore>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<AuditListQuery>,
 ) -> Result<Json<CursorPage<AuditRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     Ok(Json(store.list(&query.filter()?, limit, query.cursor.as_deref()).await?))
@@ -190,7 +190,8 @@ async fn export(State(store): State<AuditStore>, Query(query): Query<ExportQuery
         _ => return Err(Error::invalid([FieldError::new("format", "must be `csv` or `jsonl`")])),
     };
     let ExportQuery { tenant, actor, action, resource, since, until, .. } = query;
-    let filter = ListQuery { tenant, actor, action, resource, since, until, limit: None, cursor: None }.filter()?;
+    let filter =
+        AuditListQuery { tenant, actor, action, resource, since, until, limit: None, cursor: None }.filter()?;
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
     Ok((headers, Body::from_stream(store.download(filter, form))).into_response())

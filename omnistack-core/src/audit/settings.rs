@@ -9,7 +9,7 @@ crate::settings! {
     /// use std::time::Duration;
     /// use omnistack_core::{audit::AuditSettings, config::Config};
     ///
-    /// let settings: AuditSettings = Config::from_pairs([("AUDIT_RETENTION", "365d")]).section()?;
+    /// let settings: AuditSettings = Config::from_pairs([("AUDIT_RETENTION", "365d")]).read_settings()?;
     /// assert_eq!(settings.retention, Some(Duration::from_secs(365 * 24 * 60 * 60)));
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```

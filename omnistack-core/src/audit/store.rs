@@ -150,7 +150,7 @@ async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry)
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
-/// let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # tx.commit().await?;

@@ -31,9 +31,9 @@ const ITEM_OVERHEAD_BYTES: usize = 48;
 /// Cache store in this process, limited in size. The least recently used entries are evicted first; the
 /// frequency of use is not considered, so that a value that was just stored is not evicted.
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Inner>);
+pub struct MemoryStore(Arc<MemoryStoreInner>);
 
-struct Inner {
+struct MemoryStoreInner {
     entries: moka::sync::Cache<String, Arc<CacheEntry>, RandomState>,
     tags: TagTable,
     locks: Claims,
@@ -77,7 +77,7 @@ impl MemoryStore {
             })
             .build_with_hasher(RandomState::default());
         let (tags, locks, leases) = (TagTable::default(), Claims::default(), Claims::default());
-        Self(Arc::new(Inner { entries, tags, locks, leases, fence: AtomicU64::new(0), clock }))
+        Self(Arc::new(MemoryStoreInner { entries, tags, locks, leases, fence: AtomicU64::new(0), clock }))
     }
 
     /// Reads the value of a key without copying it.

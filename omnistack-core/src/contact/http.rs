@@ -147,7 +147,7 @@ async fn status(State(inbox): State<ContactInbox>) -> Result<Response, Error> {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct ContactMessageListQuery {
     /// Only messages with this status.
     #[garde(skip)]
     status: Option<ContactStatus>,
@@ -163,11 +163,11 @@ struct ListQuery {
 /// List messages
 ///
 /// The newest come first.
-#[utoipa::path(get, path = "/", operation_id = "list_contact_messages", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_contact_messages", params(ContactMessageListQuery),
     responses((status = 200, body = CursorPage<ContactMessage>)))]
 async fn list(
     State(inbox): State<ContactInbox>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<ContactMessageListQuery>,
 ) -> Result<Json<CursorPage<ContactMessage>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let before = query.cursor.as_deref().map(str::parse::<ContactMessageId>).transpose();

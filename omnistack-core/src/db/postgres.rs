@@ -24,12 +24,11 @@ use super::{DbSettings, Error, Record, query::send};
 /// Idle time after which a connection is tested before use: a restarted server then costs a reconnect instead of
 /// a failed request, and a busy pool has no extra cost.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(2);
-/// How long the test of a connection may take.
+/// Timeout of the test of a connection.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much longer than `DATABASE_STATEMENT_TIMEOUT`, after which the server ends a statement, the response may
-/// take.
+/// Time that the response may take beyond `DATABASE_STATEMENT_TIMEOUT`, after which the server ends a statement.
 const RESPONSE_GRACE: Duration = Duration::from_secs(2);
-/// How long a dropped connection may take to finish: the rest of its statement, and the rollback of its
+/// Time that a dropped connection may take to finish: the rest of its statement, and the rollback of its
 /// transaction.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 

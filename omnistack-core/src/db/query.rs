@@ -51,14 +51,14 @@ impl IntoSql for AssertSqlSafe<String> {
 
 /// A statement that is being prepared: bind its values in order, then run it.
 #[must_use = "a query does nothing until it is run"]
-pub struct Query<'a> {
+pub struct SqlQuery<'a> {
     sql: SqlStr,
     bound: BoundStatement<'a>,
     observers: &'a Arc<Observers>,
     encoding_error: Option<Error>,
 }
 
-impl<'a> Query<'a> {
+impl<'a> SqlQuery<'a> {
     pub(super) fn new(sql: SqlStr, bound: BoundStatement<'a>, observers: &'a Arc<Observers>) -> Self {
         Self { sql, bound, observers, encoding_error: None }
     }
@@ -219,8 +219,8 @@ fn placeholders(sql: &str) -> usize {
     highest
 }
 
-impl fmt::Debug for Query<'_> {
+impl fmt::Debug for SqlQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Query").field("sql", &self.sql.as_str()).finish_non_exhaustive()
+        f.debug_struct("SqlQuery").field("sql", &self.sql.as_str()).finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ crate::settings! {
         pub url: secrecy::SecretString = "DATABASE_URL", default "sqlite:data/omnistack.db";
         /// Most connections: all connections to PostgreSQL, or the readers of SQLite besides its one writer.
         pub max_connections: u32 = "DATABASE_MAX_CONNECTIONS", default "10", range "1"..="10000";
-        /// How long a request waits for a free connection before it fails with 503.
+        /// Time that a request waits for a free connection before it fails with 503.
         pub acquire_timeout: Duration = "DATABASE_ACQUIRE_TIMEOUT", default "5s", range "1ms"..="10m";
         /// PostgreSQL ends a statement that runs longer, and the app waits two more seconds for the response;
         /// keep it below `HTTP_TIMEOUT`. SQLite: how long a write waits for the lock of another process.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Db, Dialect, Error, ErrorKind, IntoSql, Query,
+    Db, Dialect, Error, ErrorKind, IntoSql, SqlQuery,
     driver::{OpenTransaction, StatementTimeoutGuard},
     observe::Observers,
     tenants::PoolLease,
@@ -83,8 +83,8 @@ impl Tx {
     }
 
     /// Creates a statement in this transaction.
-    pub fn query(&mut self, sql: impl IntoSql) -> Query<'_> {
-        Query::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
+    pub fn query(&mut self, sql: impl IntoSql) -> SqlQuery<'_> {
+        SqlQuery::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
     }
 
     /// Sets the statement timeout from now on, in place of `DATABASE_STATEMENT_TIMEOUT`: on PostgreSQL for each

@@ -88,7 +88,7 @@ impl Address {
     ///
     /// let spellings = ["Ida@exämple.com", "ida@EXÄMPLE.com", "IDA@xn--exmple-cua.com"];
     /// for spelling in spellings {
-    ///     assert_eq!(Address::new(spelling)?.normal(), "ida@xn--exmple-cua.com");
+    ///     assert_eq!(Address::new(spelling)?.normalized(), "ida@xn--exmple-cua.com");
     /// }
     /// # Ok::<(), omnistack_core::email::AddressError>(())
     /// ```

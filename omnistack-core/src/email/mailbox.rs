@@ -28,11 +28,11 @@ const MAX_MAILS: usize = 200;
 /// # async fn main() -> omnistack_core::Result<()> {
 /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_PROVIDER", "console")]);
 /// let app = App::builder(config).with(Mail::default()).build()?;
-/// let (mailer, mailbox): (Mailer, Mailbox) = (app.ctx().get()?, app.ctx().get()?);
+/// let (mailer, mailbox): (Mailer, Mailbox) = (app.context().get()?, app.context().get()?);
 ///
 /// mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
-/// assert_eq!(mailbox.mails().len(), 1);
-/// mailbox.clear();
+/// assert_eq!(mailbox.sent_mails().len(), 1);
+/// mailbox.delete_main_copy();
 /// assert!(mailbox.get(1).is_none());
 /// # Ok(())
 /// # }
@@ -62,7 +62,7 @@ struct KeptMails {
 /// # let mailer = Mailer::new(mailbox.clone()).from("shop@example.com".parse()?);
 /// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 ///
-/// let list = mailbox.mails().into_iter().map(|received| format!("{} {}", received.at, received.email.subject));
+/// let list = mailbox.sent_mails().into_iter().map(|received| format!("{} {}", received.at, received.email.subject));
 /// assert_eq!(list.collect::<Vec<_>>(), ["2030-01-01T12:00:00Z Welcome"]);
 /// # Ok(())
 /// # }

@@ -46,7 +46,7 @@ use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidE
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// # let app = App::builder(config).with(Reports).replace(mailer).build()?;
 /// # app.migrate().await?;
-/// # app.ctx().get::<Jobs>()?.enqueue(SendReport { to: "ada@example.com".parse()? }).await?;
+/// # app.context().get::<Jobs>()?.enqueue(SendReport { to: "ada@example.com".parse()? }).await?;
 /// # app.runner().run_until_idle().await?;
 /// # assert_eq!(memory.sent().len(), 1);
 /// # Ok(())

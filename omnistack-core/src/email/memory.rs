@@ -18,7 +18,7 @@ use super::{Email, EmailError, EmailProvider, SentMail};
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// let app = App::builder(config).replace(mailer).build()?;
 ///
-/// # let mailer: Mailer = app.ctx().get()?;
+/// # let mailer: Mailer = app.context().get()?;
 /// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// // … make the app do what it sends a mail for …
 /// let sent = memory.take();

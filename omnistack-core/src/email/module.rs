@@ -30,7 +30,7 @@ crate::settings! {
     ///     ("EMAIL_SUPPORT", "help@acme.example"),
     ///     ("EMAIL_GIVE_UP_AFTER", "24h"),
     /// ]);
-    /// let settings = config.section::<MailSettings>()?;
+    /// let settings = config.read_settings::<MailSettings>()?;
     /// assert_eq!(settings.product.as_deref(), Some("Acme"));
     /// assert_eq!(settings.give_up_after, Duration::from_secs(24 * 3600));
     /// assert_eq!(settings.keep, Duration::from_secs(30 * 24 * 3600));

@@ -55,7 +55,7 @@ pub enum MessageMarker {}
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// # let outbox: Outbox = app.ctx().get()?;
+/// # let outbox: Outbox = app.context().get()?;
 /// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// # assert_eq!(show(State(outbox.clone()), Path(id)).await?.0.subject, "Welcome");
 /// # let other = MessageId::new(Clock::system().now());
@@ -85,7 +85,7 @@ pub type MessageId = Id<MessageMarker>;
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// # let outbox: Outbox = app.ctx().get()?;
+/// # let outbox: Outbox = app.context().get()?;
 /// # assert!(welcome(&outbox, "ada@example.com").await.is_ok());
 /// # assert_eq!(welcome(&outbox, "ada").await.unwrap_err().status(), StatusCode::UNPROCESSABLE_ENTITY);
 /// # Ok(())
@@ -149,7 +149,7 @@ impl From<OutboxError> for crate::http::Error {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// let outbox: Outbox = app.ctx().get()?;
+/// let outbox: Outbox = app.context().get()?;
 ///
 /// let verify = VerifyEmail {
 ///     name: Some("Ada".into()),

@@ -36,10 +36,10 @@ pub(super) const COUNTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// let limit = RecipientLimit::new(clock.clock());
 /// let mut tx = app.db().main().begin().await?;
 /// for _ in 0..5 {
-///     assert_eq!(limit.wait_in(&mut tx, "ada@example.com").await?, None);
+///     assert_eq!(limit.count_in(&mut tx, "ada@example.com").await?, None);
 /// }
 /// // It counts in the transaction of the mail: a rolled back transaction counts nothing.
-/// assert_eq!(limit.wait_in(&mut tx, "Ada+news@example.com").await?.map(|wait| wait.as_secs()), Some(3600));
+/// assert_eq!(limit.count_in(&mut tx, "Ada+news@example.com").await?.map(|wait| wait.as_secs()), Some(3600));
 /// # Ok(())
 /// # }
 /// ```

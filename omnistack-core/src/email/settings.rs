@@ -23,10 +23,10 @@ crate::settings! {
     ///     ("EMAIL_FROM", "Shop <shop@example.com>"),
     ///     ("EMAIL_SIZE_LIMIT", "2MiB"),
     /// ]);
-    /// let settings = config.section::<EmailSettings>()?;
+    /// let settings = config.read_settings::<EmailSettings>()?;
     /// assert_eq!(settings.from.map(|from| from.to_string()).as_deref(), Some("Shop <shop@example.com>"));
     /// assert_eq!((settings.size_limit.as_u64(), settings.smtp_connections), (2 * 1024 * 1024, 4));
-    /// assert!(Config::from_pairs([("EMAIL_FROM", "the shop")]).section::<EmailSettings>().is_err());
+    /// assert!(Config::from_pairs([("EMAIL_FROM", "the shop")]).read_settings::<EmailSettings>().is_err());
     /// # Ok::<(), Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct EmailSettings {
@@ -64,7 +64,7 @@ crate::settings! {
 /// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, EmailProviderName}};
 ///
 /// fn delivers(config: &Config) -> bool {
-///     config.section::<EmailSettings>().is_ok_and(|settings| settings.provider != EmailProviderName::Console)
+///     config.read_settings::<EmailSettings>().is_ok_and(|settings| settings.provider != EmailProviderName::Console)
 /// }
 ///
 /// assert!(!delivers(&Config::default()));

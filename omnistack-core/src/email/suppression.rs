@@ -83,7 +83,7 @@ impl fmt::Display for SuppressionReason {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// let suppressions: Suppressions = app.ctx().get()?;
+/// let suppressions: Suppressions = app.context().get()?;
 /// suppressions.add(&"Gone@example.com".parse()?, Reason::Bounce, Some("550 no such user")).await?;
 ///
 /// let newest = suppressions.list(None, 20).await?;
@@ -140,11 +140,11 @@ impl SuppressionRow {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// let suppressions: Suppressions = app.ctx().get()?;
+/// let suppressions: Suppressions = app.context().get()?;
 /// let (ada, eve): (Address, Address) = ("ada@example.com".parse()?, "eve@example.com".parse()?);
 /// assert!(suppressions.add(&eve, Reason::Manual, Some("asked by phone")).await?);
 ///
-/// let left_out = suppressions.among([&ada, &eve]).await?;
+/// let left_out = suppressions.suppressed_among([&ada, &eve]).await?;
 /// assert_eq!((left_out.len(), left_out[0].address.as_str()), (1, "eve@example.com"));
 /// assert!(suppressions.remove(&eve).await?);
 /// # Ok(())

@@ -33,10 +33,10 @@ use attempt::attempt;
 /// The channel on which the statement that publishes events announces them.
 const CHANNEL: &str = "omnistack_events";
 
-/// How often finished deliveries are deleted.
+/// Interval at which finished deliveries are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How much longer a lease is than the timeout of an attempt: time to start the attempt and to store its result.
+/// Time by which a lease exceeds the timeout of an attempt: time to start the attempt and to store its result.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
 /// The dispatcher, which delivers an app's events to its subscribers. [`App`](crate::app::App) has one.

@@ -11,12 +11,12 @@ crate::settings! {
         /// of them. A delivery may use a database connection, so the value should be less than
         /// `DATABASE_MAX_CONNECTIONS`.
         pub concurrency: u32 = "EVENTS_CONCURRENCY", default "6", range "1"..="1000";
-        /// How often a process looks for events that it was not notified of.
+        /// Interval at which a process looks for events that it was not notified of.
         pub poll: Duration = "EVENTS_POLL", default "1s", range "1ms"..="1h";
-        /// How long running deliveries may continue after SIGTERM; then they are released. Must be shorter than
+        /// Time for which running deliveries may continue after SIGTERM; then they are released. Must be shorter than
         /// `SHUTDOWN_GRACE`.
         pub drain: Duration = "EVENTS_DRAIN", default "20s", range "0s"..="1h";
-        /// How long events are kept after all subscribers have finished them. Dead letters are kept until an
+        /// Time for which events are kept after all subscribers have finished them. Dead letters are kept until an
         /// operator retries or skips them.
         pub keep: Duration = "EVENTS_KEEP", default "1d", range "0s"..="3650d";
     }

@@ -26,9 +26,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The app's flags. Cheap to clone; evaluating a flag does no I/O and takes no lock.
 #[derive(Clone)]
-pub struct Flags(Arc<Inner>);
+pub struct Flags(Arc<FlagsInner>);
 
-struct Inner {
+struct FlagsInner {
     current: ArcSwap<FlagSet>,
     /// `None` if the flags are fixed.
     store: Option<FlagStore>,
@@ -60,7 +60,7 @@ impl Flags {
     pub(super) fn new(parts: FlagsParts, set: FlagSet) -> Self {
         let FlagsParts { store, publisher, clock, poll, entitlements, environment, attributes, recorder } = parts;
         let revision = watch::Sender::new(set.revision());
-        Self(Arc::new(Inner {
+        Self(Arc::new(FlagsInner {
             current: ArcSwap::from_pointee(set),
             store,
             reading: Mutex::default(),

@@ -24,7 +24,7 @@ static REPEATS: LogThrottle = LogThrottle::new();
 ///
 /// fn open(seats: u32) -> Result<(), Error> {
 ///     if seats == 0 {
-///         return Err(Error::conflict("NO_SEATS_LEFT", "every seat of the plan is taken").detail("seats", 0));
+///         return Err(Error::conflict("NO_SEATS_LEFT", "every seat of the plan is taken").with_detail("seats", 0));
 ///     }
 ///     Ok(())
 /// }
@@ -191,7 +191,7 @@ pub(crate) enum ErrorFormat {
 pub struct FieldError {
     /// Path of the field: `address.city`, `items[2].name`.
     pub field: String,
-    /// What is wrong. It is read after the field's name.
+    /// The problem with the value. It is read after the field's name.
     pub message: String,
 }
 

@@ -48,7 +48,7 @@ pub use request_id::{RequestId, RequestIdLayer};
 pub use route::{MatchedRoute, RouteLimits, RouteLimitsLayer, RouteLimitsService};
 pub use security_headers::SecurityHeadersLayer;
 pub use singletons::SingletonHeadersLayer;
-pub use timeout::{Timeout, TimeoutLayer};
+pub use timeout::{RequestTimeout, TimeoutLayer};
 pub use trace_context::{TraceContextLayer, TraceContextService};
 pub use unreadable::MalformedRequest;
 

@@ -54,7 +54,7 @@ impl FromStr for ApiVersion {
 ///
 /// let policy = VersionPolicy::deprecated(ApiVersion(1), "2027-01-01T00:00:00Z".parse().unwrap())
 ///     .sunset("2027-07-01T00:00:00Z".parse().unwrap())
-///     .see("https://example.com/docs/moving-to-v2");
+///     .documentation_url("https://example.com/docs/moving-to-v2");
 /// # let _ = policy;
 /// ```
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ use crate::{
 /// let app = App::builder(config).with(DevIdentity::default()).build()?;
 ///
 /// let (request, ()) = http::Request::get("/").header("authorization", "Bearer dev_moon").body(())?.into_parts();
-/// let authenticator: Authenticator = app.ctx().get()?;
+/// let authenticator: Authenticator = app.context().get()?;
 /// assert_eq!(authenticator.authenticate(&request).await?, Some(DevIdentity::identity()));
 /// # Ok(())
 /// # }
@@ -50,7 +50,7 @@ crate::settings! {
     /// ```
     /// use omnistack_core::{ExposeSecret as _, config::Config, identity::DevIdentitySettings};
     ///
-    /// let settings: DevIdentitySettings = Config::from_pairs([("DEV_TOKEN", "dev_moon")]).section()?;
+    /// let settings: DevIdentitySettings = Config::from_pairs([("DEV_TOKEN", "dev_moon")]).read_settings()?;
     /// assert_eq!(settings.token.as_ref().map(|token| token.expose_secret()), Some("dev_moon"));
     /// assert!(!format!("{settings:?}").contains("dev_moon"));
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())

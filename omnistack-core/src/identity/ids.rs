@@ -112,7 +112,7 @@ pub type SessionId = Id<SessionMarker>;
 /// # let now = Clock::system().now();
 /// # let (user, key) = (Id::new(now), Id::new(now));
 ///
-/// let caller = Identity::user(user).with_key(key).into_machine();
+/// let caller = Identity::user(user).with_api_key(key).into_service_account();
 /// let mut calls: BTreeMap<ApiKeyId, u64> = BTreeMap::new();
 /// if let Some(key) = caller.key {
 ///     *calls.entry(key).or_default() += 1;

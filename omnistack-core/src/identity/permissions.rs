@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// assert!(developer.allows("projects:write") && developer.allows("members:read"));
 /// assert!(!developer.allows("members:write"));
 /// // A caller can only grant permissions they have.
-/// assert!(developer.covers(&"projects:write".parse()?) && !developer.covers(&Permissions::all()));
+/// assert!(developer.is_superset(&"projects:write".parse()?) && !developer.is_superset(&Permissions::all()));
 /// # Ok::<_, omnistack_core::identity::PermissionError>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Permissions(Arc<[Cow<'static, str>]>);
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-/// let known: PermissionCatalog = App::builder(config).with(Reports).build()?.ctx().get()?;
+/// let known: PermissionCatalog = App::builder(config).with(Reports).build()?.context().get()?;
 /// assert!(known.0.iter().any(|one| one == "reports:read"));
 /// # Ok(())
 /// # }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{Job, Jobs, NewJob, store::JobStore};
 use crate::{clock::Timestamp, db};
 
-/// What happens to ticks that no worker was running for.
+/// Treatment of ticks at which no worker was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
     /// Missed ticks are skipped.

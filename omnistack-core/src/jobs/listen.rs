@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::{app::ShutdownToken, db::Db};
 
-/// How often a connection without notifications is tested: a lost connection would stay silent forever.
+/// Interval at which a connection without notifications is tested: a lost connection would stay silent forever.
 #[cfg(feature = "postgres")]
 const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the test may take, and the opening of a new connection.
+/// Timeout of the test, and of the opening of a new connection.
 #[cfg(feature = "postgres")]
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 

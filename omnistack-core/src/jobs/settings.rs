@@ -9,17 +9,17 @@ crate::settings! {
         pub serve: bool = "JOBS_IN_SERVE", default "true";
         /// Jobs of one queue that a process runs at once, unless the queue has a limit of its own.
         pub concurrency: u32 = "JOBS_CONCURRENCY", default "50", range "1"..="10000";
-        /// How long a lease lasts without a heartbeat before other workers take over its job. Workers send
+        /// Duration of a lease without a heartbeat, after which other workers take over its job. Workers send
         /// heartbeats three times as often.
         pub lease: Duration = "JOBS_LEASE", default "30s", range "10ms"..="1h";
-        /// How often a worker looks for jobs that it was not notified of.
+        /// Interval at which a worker looks for jobs that it was not notified of.
         pub poll: Duration = "JOBS_POLL", default "1s", range "1ms"..="1h";
-        /// How long running jobs may continue after SIGTERM; then they are released for other workers. Must be
+        /// Time for which running jobs may continue after SIGTERM; then they are released for other workers. Must be
         /// shorter than `SHUTDOWN_GRACE`.
         pub drain: Duration = "JOBS_DRAIN", default "20s", range "0s"..="1h";
-        /// How long finished jobs are kept.
+        /// Time for which finished jobs are kept.
         pub keep_done: Duration = "JOBS_KEEP_DONE", default "1d", range "0s"..="3650d";
-        /// How long dead letters are kept.
+        /// Time for which dead letters are kept.
         pub keep_dead: Duration = "JOBS_KEEP_DEAD", default "30d", range "0s"..="3650d";
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 /// Longest time that a line is buffered.
 const MAX_LINE_DELAY: Duration = Duration::from_millis(20);
-/// With more bytes than this in the buffer, the thread that logs writes them itself: a blocked output slows the app
-/// down instead of filling its memory.
+/// Number of buffered bytes above which the thread that logs writes them itself: a blocked output slows the app down
+/// instead of filling its memory.
 const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
 /// Buffers lines for a thread that writes them in batches.

@@ -30,7 +30,7 @@ use super::{
 /// impl Classify for SmsError {
 ///     fn class(&self) -> Class {
 ///         match self {
-///             Self::Refused => Class::failed(),
+///             Self::Refused => Class::error_response(),
 ///             Self::LostLeases => Class::unknown(),
 ///         }
 ///     }

@@ -38,15 +38,15 @@ impl fmt::Display for Outcome {
 /// use omnistack_core::resilience::{Class, RetrySafety};
 /// use std::time::Duration;
 ///
-/// let declined = Class::failed();
-/// let busy = Class::failed().retryable().retry_after(Duration::from_secs(2));
+/// let declined = Class::error_response();
+/// let busy = Class::error_response().retryable().retry_after(Duration::from_secs(2));
 /// let lost = Class::unknown().retryable();
 ///
-/// assert!(!declined.may_repeat(RetrySafety::Idempotent));
-/// assert!(busy.may_repeat(RetrySafety::Never));
+/// assert!(!declined.may_retry(RetrySafety::Idempotent));
+/// assert!(busy.may_retry(RetrySafety::Never));
 /// The result alone does not decide whether an unknown outcome may be repeated.
-/// assert!(!lost.may_repeat(RetrySafety::Never));
-/// assert!(lost.may_repeat(RetrySafety::Idempotent));
+/// assert!(!lost.may_retry(RetrySafety::Never));
+/// assert!(lost.may_retry(RetrySafety::Idempotent));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

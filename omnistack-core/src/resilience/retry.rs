@@ -51,9 +51,9 @@ use super::{
 /// impl Classify for MailError {
 ///     fn class(&self) -> Class {
 ///         match self {
-///             Self::RequestGuard => Class::failed().retryable(),
+///             Self::RequestGuard => Class::error_response().retryable(),
 ///             Self::LostLeases => Class::unknown().retryable(),
-///             Self::Policy(error) => error.class(),
+///             Self::Policy(error) => error.with_storage_class(),
 ///         }
 ///     }
 /// }

@@ -66,7 +66,7 @@ impl From<SmsOutboxError> for crate::http::Error {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// let app = App::builder(config).with(Sms::default()).build()?;
 /// # app.migrate().await?;
-/// let outbox: SmsOutbox = app.ctx().get()?;
+/// let outbox: SmsOutbox = app.context().get()?;
 ///
 /// let mut tx = app.db().begin().await?;
 /// // … insert the order …

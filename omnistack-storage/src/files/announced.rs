@@ -17,9 +17,9 @@ use crate::{
     sniff::SNIFFED_BYTES, store,
 };
 
-/// How long the signed URL of a direct upload is valid.
+/// Time for which the signed URL of a direct upload is valid.
 const LINK_TTL: Duration = Duration::from_secs(60 * 60);
-/// How long a direct upload can be completed.
+/// Time within which a direct upload can be completed.
 pub(super) const ANNOUNCED_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl FileService {

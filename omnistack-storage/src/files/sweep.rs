@@ -11,7 +11,7 @@ use crate::{
     store::{self, upload_key},
 };
 
-/// How long a provider keeps the data of uploads whose process died, and the margin by which a tenant's deletion
+/// Time for which a provider keeps the data of uploads whose process died, and the margin by which a tenant's deletion
 /// is backdated.
 const UNFINISHED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The number of rows that are read from the database at a time.

@@ -71,7 +71,7 @@ struct RestoreRequest {
     #[garde(inner(range(min = 1, max = 365)))]
     #[schema(minimum = 1, maximum = 365)]
     days: Option<u32>,
-    /// How fast the file is restored.
+    /// The speed of the restoration.
     #[serde(default)]
     #[garde(skip)]
     tier: RestoreTier,

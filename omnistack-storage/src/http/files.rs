@@ -145,6 +145,8 @@ struct DownloadQuery {
     inline: bool,
 }
 
+/// Download a file
+///
 /// With `Range`, returns a part of the file. With `If-None-Match`, returns 304 if the client has the file. With
 /// `If-Match`, fails with 412 if the file is another one. Needs `files:read`.
 #[utoipa::path(get, path = "/{id}/content", operation_id = "download_file",
@@ -404,7 +406,7 @@ async fn tag(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewLink {
-    /// How many seconds the signed URL is valid: 1 to 604,800 (7 days). The app's setting by default.
+    /// Number of seconds for which the signed URL is valid: 1 to 604,800 (7 days). The app's setting by default.
     #[garde(inner(range(min = 1, max = PresignRequest::MAX_EXPIRY.as_secs())))]
     #[schema(minimum = 1, maximum = 604_800)]
     expires_in_seconds: Option<u64>,

@@ -22,7 +22,7 @@ pub(crate) struct SignedUrlRoutes {
     pub(crate) links: UrlSigner,
     pub(crate) storage: Storage,
     pub(crate) files: FileService,
-    /// How long an upload may send no bytes before it fails.
+    /// Time for which an upload may send no bytes before it fails.
     pub(crate) idle: Duration,
 }
 

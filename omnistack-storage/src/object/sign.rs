@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// # let ring: KeyRing = KeyRing::new_key("example").parse()?;
 /// # let links = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
 /// let storage = Storage::new(Memory::default().links(links));
-/// let request = PresignRequest::put("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
+/// let request = PresignRequest::set_role("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
 /// let signed = storage.sign(&request).await?;
 /// assert_eq!(signed.method, "PUT");
 /// assert_eq!(signed.headers["content-type"], "text/csv");
@@ -33,14 +33,14 @@ pub struct PresignRequest {
     pub method: Method,
     /// The key of the object.
     pub key: ObjectKey,
-    /// How long the request is valid: 1 second to 7 days.
+    /// Time for which the request is valid: 1 second to 7 days.
     pub expires_in: Duration,
-    /// For a PUT, the media type the request must have. For a GET, the `Content-Type` of the response, if the
+    /// The media type that a PUT request must have, or the `Content-Type` of the response to a GET request if the
     /// provider can set it.
     pub content_type: Option<String>,
-    /// For a PUT, the size in bytes the body must have.
+    /// The size in bytes that the body of a PUT request must have.
     pub size: Option<u64>,
-    /// For a GET, the `Content-Disposition` of the response.
+    /// The `Content-Disposition` of the response to a GET request.
     pub content_disposition: Option<String>,
 }
 
@@ -141,7 +141,7 @@ impl fmt::Debug for PresignedRequest {
 pub struct PostPolicy {
     /// The key of the object.
     pub key: ObjectKey,
-    /// How long the form is valid: 1 second to 7 days.
+    /// Time for which the form is valid: 1 second to 7 days.
     pub expires_in: Duration,
     /// The largest size in bytes.
     pub max_size: u64,

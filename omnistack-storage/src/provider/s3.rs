@@ -38,7 +38,7 @@ use crate::{
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let client = ClientSettings::default().client()?;
-/// let bucket = S3Builder::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret").retries(5);
+/// let bucket = S3Builder::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret").max_retries(5);
 /// let storage = Storage::new(bucket.open(client, Clock::system())?);
 /// assert_eq!(storage.name(), "s3");
 /// # Ok(())

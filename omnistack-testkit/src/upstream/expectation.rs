@@ -129,7 +129,7 @@ impl fmt::Debug for ExpectationBuilder<'_> {
     }
 }
 
-/// How often a request is expected, converted from a number or a range by [`ExpectationBuilder::times`].
+/// Number of times that a request is expected, converted from a number or a range by [`ExpectationBuilder::times`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedCount {
     min: usize,

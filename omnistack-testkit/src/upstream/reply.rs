@@ -78,7 +78,7 @@ impl MockResponse {
     /// use std::time::Duration;
     ///
     /// let openai = MockResponse::sse([r#"{"delta":"Hel"}"#, r#"{"delta":"lo"}"#, "[DONE]"]);
-    /// let anthropic = MockResponse::sse([("message_start", "{}"), ("message_stop", "{}")]).spaced(Duration::from_millis(50));
+    /// let anthropic = MockResponse::sse([("message_start", "{}"), ("message_stop", "{}")]).pause_between_chunks(Duration::from_millis(50));
     /// let never_ends = MockResponse::sse(["{}"]).hang_after(usize::MAX);
     /// ```
     pub fn sse(events: impl IntoIterator<Item = impl Into<ServerSentEvent>>) -> Self {

@@ -14,7 +14,11 @@ pub(super) const BARE_TYPES: &[&str] = &[
 ];
 
 /// Names that several files of a crate declare on purpose: the folder of the crate, the name, and the reason.
-const REPEATED_BY_DESIGN: &[(&str, &str, &str)] = &[];
+const REPEATED_BY_DESIGN: &[(&str, &str, &str)] = &[
+    ("omnistack-core/", "Error", "the path names a module's error, as in std: `cache::Error`, `db::Error`"),
+    ("omnistack-core/", "ErrorKind", "it belongs to the `Error` of its module"),
+    ("omnistack-core/", "Result", "an alias of a module, as in std: `io::Result`, `fmt::Result`"),
+];
 
 /// A type declared in a module.
 #[derive(Debug)]

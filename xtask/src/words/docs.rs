@@ -9,13 +9,23 @@ use super::{
 pub(super) const FRAGMENT_OPENERS: &[&str] =
     &["and", "as", "by", "for", "how", "of", "that", "what", "where", "whether", "who", "whose", "with"];
 
-/// Finds `///` docs that open with a fragment.
+/// The words that can come before `fn` in a declaration.
+const FUNCTION_QUALIFIERS: &[&str] = &["async", "const", "default", "extern", "pub", "unsafe"];
+
+/// Finds `///` docs that open with a fragment. "Whether" opens the doc of a field or constant by right, as in "Whether
+/// SMS codes are enabled."; that of a function says "Returns whether".
 pub(super) fn fragments(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut end = 0;
     for block in source.tokens.chunk_by(|token, next| doc(token).is_some() && doc(next).is_some()) {
+        end += block.len();
         let Some(text) = block.first().and_then(doc) else { continue };
         let word = first_word(text);
-        if FRAGMENT_OPENERS.contains(&word.to_lowercase().as_str()) {
+        let opener = word.to_lowercase();
+        if opener == "whether" && !starts_function(&source.tokens[end..]) {
+            continue;
+        }
+        if FRAGMENT_OPENERS.contains(&opener.as_str()) {
             let message = format!(
                 "the doc opens with the fragment \"{word}\"; start a function's with a verb in the third person \
                  (\"Returns whether …\") and any other with a noun phrase"
@@ -51,6 +61,24 @@ fn doc(token: &Token) -> Option<&str> {
 fn first_word(text: &str) -> &str {
     let first = text.split_whitespace().next().unwrap_or_default();
     first.split(|character: char| !character.is_alphanumeric() && character != '-').next().unwrap_or_default()
+}
+
+/// Returns whether the item in `tokens` is a function. Its attributes and comments come first.
+fn starts_function(tokens: &[Token]) -> bool {
+    let mut depth = 0_usize;
+    for token in tokens {
+        match &token.kind {
+            TokenKind::Symbol('[' | '(') => depth += 1,
+            TokenKind::Symbol(']' | ')') => depth = depth.saturating_sub(1),
+            TokenKind::Symbol('#') | TokenKind::Doc(_) | TokenKind::Comment(_) | TokenKind::Literal(_) => {}
+            TokenKind::Word(word) if depth == 0 && !FUNCTION_QUALIFIERS.contains(&word.as_str()) => {
+                return word == "fn";
+            }
+            TokenKind::Symbol(_) if depth == 0 => return false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Returns the name of the function that starts at the first token; `None` if it is not `pub`, or no function.

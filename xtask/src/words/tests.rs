@@ -99,6 +99,12 @@ fn docs_that_open_with_a_fragment_are_found() {
         ("fn a() {}\n\n/// Whether it is.\n/// As it says.\nfn b() {}", vec![3]),
         ("struct A {\n    /// How long, at most.\n    a: u8,\n}", vec![2]),
         ("/// Whose: the user's.", vec![1]),
+        ("/// Whether it is.\n#[must_use = \"a\"]\n// Why.\npub(in crate::a) const fn a() -> bool {}", vec![1]),
+        ("/// Whether it is.\nunsafe extern \"C\" fn a() -> bool {}", vec![1]),
+        ("struct A {\n    /// Whether it is.\n    #[serde(default)]\n    pub(crate) a: bool,\n}", vec![]),
+        ("struct A {\n    /// Whether it is.\n    a: fn() -> bool,\n}\nfn b() {}", vec![]),
+        ("enum A {\n    /// Whether it is.\n    Is(bool),\n}\nfn b() {}", vec![]),
+        ("/// Whether it is.\npub const A: bool = true;\n/// Whether it is.\nstatic B: bool = true;", vec![]),
         ("/// Returns whether it is.\n/// Of two.", vec![]),
         ("/// When it ended.", vec![]),
         ("/// Offers a link.", vec![]),
@@ -109,7 +115,7 @@ fn docs_that_open_with_a_fragment_are_found() {
         assert_eq!(lines(&docs::fragments(&scan(text))), expected, "{text}");
     }
     for word in docs::FRAGMENT_OPENERS {
-        assert_eq!(lines(&docs::fragments(&scan(&format!("/// {word} it")))), [1], "{word}");
+        assert_eq!(lines(&docs::fragments(&scan(&format!("/// {word} it\nfn a() {{}}")))), [1], "{word}");
     }
 }
 
@@ -175,6 +181,9 @@ fn types_declared_twice_in_a_crate_are_found() {
     }
     let sources = ["x/src/a.rs", "x/src/a/tests.rs", "x/src/tests/it.rs"];
     let sources = sources.map(|path| Source::scan(path.to_owned(), "struct Page;"));
+    assert_eq!(declarations::repeated_types(&sources), []);
+    let sources = ["omnistack-core/src/a.rs", "omnistack-core/src/b.rs"];
+    let sources = sources.map(|path| Source::scan(path.to_owned(), "pub enum Error {}"));
     assert_eq!(declarations::repeated_types(&sources), []);
 }
 

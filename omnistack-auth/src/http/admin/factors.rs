@@ -8,11 +8,11 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
-use super::users::RECENT;
+use super::users::MAX_SIGN_IN_AGE;
 use crate::account::{Accounts, FactorsReset};
 
 pub(crate) fn api() -> Api<Accounts> {
-    Api::new().require(Require::fresh_sign_in(RECENT), routes!(reset))
+    Api::new().require(Require::fresh_sign_in(MAX_SIGN_IN_AGE), routes!(reset))
 }
 
 /// Reset a user's second factors

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::users::RECENT;
+use super::users::MAX_SIGN_IN_AGE;
 use crate::{
     http::{login::TokenBody, visitor::user_agent},
     model::Device,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) fn api() -> Api<Operators> {
-    Api::new().require(Require::fresh_sign_in(RECENT), routes!(start))
+    Api::new().require(Require::fresh_sign_in(MAX_SIGN_IN_AGE), routes!(start))
 }
 
 /// Returns the route for an operator who impersonates a user and therefore has no operator rights in that session.

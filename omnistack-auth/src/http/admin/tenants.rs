@@ -31,7 +31,7 @@ pub(crate) fn api() -> Api<Operators> {
 
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct TenantListQuery {
     /// Only tenants whose name or slug contains this text.
     #[garde(inner(length(max = 200)))]
     #[param(max_length = 200)]
@@ -57,11 +57,11 @@ struct ListQuery {
 }
 
 /// List tenants
-#[utoipa::path(get, path = "/", operation_id = "list_tenants", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_tenants", params(TenantListQuery),
     responses((status = 200, description = "A page of tenants.", body = NumberedPage<Tenant>)))]
 async fn list(
     State(operators): State<Operators>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<TenantListQuery>,
 ) -> Result<Json<NumberedPage<Tenant>>, Error> {
     let wanted = TenantQuery {
         text: query.q,

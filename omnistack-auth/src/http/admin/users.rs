@@ -22,19 +22,19 @@ use crate::{
 };
 
 /// The maximum age of an operator's sign-in for changes to the rights of other users.
-pub(super) const RECENT: Duration = Duration::from_secs(15 * 60);
+pub(super) const MAX_SIGN_IN_AGE: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn api() -> Api<Operators> {
     Api::new()
         .routes(routes!(list))
         .routes(routes!(get))
-        .require(Require::fresh_sign_in(RECENT), routes!(change))
+        .require(Require::fresh_sign_in(MAX_SIGN_IN_AGE), routes!(change))
         .routes(routes!(sessions, sign_out))
 }
 
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct UserListQuery {
     /// Only users whose name or email address contains this text.
     #[garde(inner(length(max = 200)))]
     #[param(max_length = 200)]
@@ -60,11 +60,11 @@ struct ListQuery {
 }
 
 /// List users
-#[utoipa::path(get, path = "/", operation_id = "list_users", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_users", params(UserListQuery),
     responses((status = 200, description = "A page of users.", body = NumberedPage<User>)))]
 async fn list(
     State(operators): State<Operators>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<UserListQuery>,
 ) -> Result<Json<NumberedPage<User>>, Error> {
     let wanted = UserQuery {
         text: query.q,

@@ -19,7 +19,7 @@ crate::settings! {
         pub max_connections: u32 = "TENANT_DATABASE_MAX_CONNECTIONS", default "4", range "2"..="1000";
         /// A tenant database that has not been used for this long is closed.
         pub idle: Duration = "TENANT_DATABASE_IDLE", default "10m", range "1s"..="1d";
-        /// How often all tenant databases are searched for jobs, events and emails that were left there by a
+        /// Interval at which all tenant databases are searched for jobs, events and emails that were left there by a
         /// crash.
         pub sweep: Duration = "TENANT_DATABASE_SWEEP", default "1m", range "1s"..="1d";
     }

@@ -25,14 +25,14 @@ use crate::{
 /// # let nobody = Mailer::new(Memory::default());
 /// # let app = App::builder(config.clone()).with(Mail::default()).replace(nobody).build()?;
 /// # app.migrate().await?;
-/// # let outbox: Outbox = app.ctx().get()?;
+/// # let outbox: Outbox = app.context().get()?;
 /// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// # app.runner().run_until_idle().await?;
 /// # assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Failed));
 /// # let config = config.with("EMAIL_FROM", "shop@example.com");
 /// # let app = App::builder(config).db(app.db().clone()).with(Mail::default()).build()?;
 /// // `EMAIL_FROM` was missing and is set now: the mails that failed without it are sent.
-/// let jobs: Jobs = app.ctx().get()?;
+/// let jobs: Jobs = app.context().get()?;
 /// let failed = JobFilter { name: Some(SendMail::NAME.into()), ..JobFilter::default() }.state(JobState::Dead);
 /// assert_eq!(jobs.retry(&failed).await?, 1);
 /// # app.runner().run_until_idle().await?;
@@ -177,7 +177,7 @@ impl SendMailState {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// let app = App::builder(config).clock(clock.clock()).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// let (outbox, jobs): (Outbox, Jobs) = (app.ctx().get()?, app.ctx().get()?);
+/// let (outbox, jobs): (Outbox, Jobs) = (app.context().get()?, app.context().get()?);
 /// let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// app.runner().run_until_idle().await?;
 ///

@@ -36,8 +36,8 @@ use crate::{
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// # let outbox: Outbox = app.ctx().get()?;
-/// # let suppressions: Suppressions = app.ctx().get()?;
+/// # let outbox: Outbox = app.context().get()?;
+/// # let suppressions: Suppressions = app.context().get()?;
 /// # suppressions.add(&"gone@example.com".parse()?, Reason::Manual, None).await?;
 /// # let id = outbox.send(&Email::to("gone@example.com").subject("Welcome").text("Hello.")).await?;
 /// # assert_eq!(outbox.get(id).await?.map(|info| describe(&info)).as_deref(), Some("It is waiting to be sent."));
@@ -86,7 +86,7 @@ impl MessageState {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// let outbox: Outbox = app.ctx().get()?;
+/// let outbox: Outbox = app.context().get()?;
 /// let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// app.runner().run_until_idle().await?;
 ///

@@ -67,7 +67,7 @@ impl Module for EmailApi {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct EmailSuppressionListQuery {
     /// The largest number of items to return, 1 to 100. Default: 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
@@ -80,11 +80,11 @@ struct ListQuery {
 /// List mail suppressions
 ///
 /// The newest come first.
-#[utoipa::path(get, path = "/", operation_id = "list_email_suppressions", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_email_suppressions", params(EmailSuppressionListQuery),
     responses((status = 200, body = CursorPage<Suppression>)))]
 async fn list(
     State(EmailApiState { suppressions, .. }): State<EmailApiState>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<EmailSuppressionListQuery>,
 ) -> Result<Json<CursorPage<Suppression>>, Error> {
     let limit = query.limit.unwrap_or(20);
     let before = query.cursor.as_deref().map(parse_cursor).transpose()?;

@@ -23,7 +23,7 @@ use crate::{
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
-/// let overrides: TemplateOverrides = app.ctx().get()?;
+/// let overrides: TemplateOverrides = app.context().get()?;
 /// overrides.save(tenant, "footer", "en", "Sent by Globex, 1 Main Street.").await?;
 ///
 /// let own = overrides.list(tenant).await?;
@@ -56,7 +56,7 @@ pub struct TemplateOverride {
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
-/// # let overrides: TemplateOverrides = app.ctx().get()?;
+/// # let overrides: TemplateOverrides = app.context().get()?;
 /// let shown = match overrides.save(tenant, "welcome", "en", "subject: Hi\n---\n[here](javascript:x)").await {
 ///     Ok(_) => "saved".into(),
 ///     Err(TemplateOverrideError::Template(wrong)) => wrong.what,
@@ -110,7 +110,7 @@ impl From<TemplateOverrideError> for crate::http::Error {
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
-/// let overrides: TemplateOverrides = app.ctx().get()?;
+/// let overrides: TemplateOverrides = app.context().get()?;
 /// overrides.save(tenant, "welcome", "en", "subject: Globex is glad\n---\n{{ button(link, 'Begin') }}").await?;
 ///
 /// let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };

@@ -16,7 +16,7 @@ use crate::{
     trace::with_trace,
 };
 
-/// How long a delivery is postponed after an error of the database.
+/// Time by which a delivery is postponed after an error of the database.
 const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Makes a delivery once and stores the result. A panic or timeout of the subscriber does not end the dispatcher.

@@ -62,7 +62,7 @@ lanes as (
     on conflict (subscriber, key) do nothing returning 1)
 select pg_notify('omnistack_events', '')::text";
 
-/// For SQLite, where the transaction is the only one that writes.
+/// The insertion of events on SQLite, where the transaction is the only one that writes.
 const INSERT_EVENTS: &str = "insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
 select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, $4, $5, $6 from json_each($1) where true order by json_each.key
 on conflict (id) do nothing returning seq";

@@ -41,7 +41,7 @@ pub(super) fn segments() -> Api<Flags> {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct FlagListQuery {
     /// Largest number of items to return, from 1 to 100. Defaults to 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
@@ -63,11 +63,11 @@ fn page<T>(mut found: Vec<T>, limit: u32, next: impl FnOnce(&T) -> String) -> Cu
 /// List feature flags
 ///
 /// Sorted by key.
-#[utoipa::path(get, path = "/", operation_id = "list_feature_flags", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_feature_flags", params(FlagListQuery),
     responses((status = 200, body = CursorPage<FlagRecord>)))]
 async fn list(
     State(flags): State<Flags>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<FlagListQuery>,
 ) -> Result<Json<CursorPage<FlagRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let after = query.cursor.unwrap_or_default();
@@ -148,11 +148,11 @@ async fn remove(State(flags): State<Flags>, caller: Identity, Path(key): Path<St
 ///
 /// Newest first. The history of a deleted flag is kept.
 #[utoipa::path(get, path = "/{key}/history", operation_id = "list_feature_flag_history",
-    params(("key" = String, Path), ListQuery), responses((status = 200, body = CursorPage<FlagChange>)))]
+    params(("key" = String, Path), FlagListQuery), responses((status = 200, body = CursorPage<FlagChange>)))]
 async fn history(
     State(flags): State<Flags>,
     Path(key): Path<String>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<FlagListQuery>,
 ) -> Result<Json<CursorPage<FlagChange>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let before = query.cursor.as_deref().map(str::parse::<i64>).transpose();

@@ -5,7 +5,7 @@ use std::{fmt, fs, io::ErrorKind, path::Path};
 /// A unique name of a process: the boot id of its machine, its namespace of process ids, its process id and its start
 /// time. Available on Linux only.
 pub(super) struct ProcessName {
-    /// Where the process id is valid: boot id and namespace.
+    /// The scope in which the process id is valid: boot id and namespace.
     namespace: String,
     id: u32,
     started: String,

@@ -5,9 +5,9 @@ use std::time::Duration;
 crate::settings! {
     /// Idempotency keys.
     pub struct IdempotencySettings {
-        /// How long a key and its response are stored, from the time of the request.
+        /// Time for which a key and its response are stored, from the time of the request.
         pub retention: Duration = "IDEMPOTENCY_RETENTION", default "24h", range "1m"..="365d";
-        /// How long a request waits for another with the same key before it fails with 409.
+        /// Time that a request waits for another with the same key before it fails with 409.
         pub wait: Duration = "IDEMPOTENCY_WAIT", default "5s", range "0s"..="5m";
         /// Longest time of a request with a key. A longer timeout of the route takes precedence. After a crash, a
         /// retry waits up to this long.

@@ -206,8 +206,8 @@ pub(super) async fn confirm_in(tx: &mut Tx, scope: &Digest, owner: Id<AttemptMar
     tx.query(CONFIRM).bind(scope.to_vec()).bind(owner).execute().await.map(|changed| changed == 1)
 }
 
-/// For a tenant database, which has no claims: the first attempt to insert the row has carried out the request, and
-/// the transactions of other attempts are rolled back.
+/// The insertion into a tenant database, which has no claims: the first attempt to insert the row has carried out the
+/// request, and the transactions of other attempts are rolled back.
 const INSERT_RESPONSE: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
                      values ($1, $1, $2, $6, $7, $3, $4, $5) \
                      on conflict (scope) do update set owner = $2, locked_until = $6, expires_at = $7, status = $3, head = $4, \
@@ -236,11 +236,11 @@ pub(super) async fn find_in_tenant_database(
 }
 
 fn complete<'a>(
-    query: db::Query<'a>,
+    query: db::SqlQuery<'a>,
     scope: &Digest,
     owner: Id<AttemptMarker>,
     answer: &StoredResponse,
-) -> db::Query<'a> {
+) -> db::SqlQuery<'a> {
     let body = answer.body.as_ref().map(|body| body.to_vec());
     let query = query.bind(scope.to_vec()).bind(owner).bind(i32::from(answer.status.as_u16()));
     query.bind(Json(answer.head.clone())).bind(body)

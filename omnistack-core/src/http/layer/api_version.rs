@@ -26,7 +26,7 @@ pub struct ApiVersionLayer(Arc<ServedVersions>);
 
 #[derive(Debug)]
 struct ServedVersions {
-    /// By version: the headers of a deprecation, if it is deprecated.
+    /// The versions, each with the headers of its deprecation if it is deprecated.
     versions: BTreeMap<ApiVersion, Option<Arc<HeaderMap>>>,
     oldest: ApiVersion,
     latest: ApiVersion,

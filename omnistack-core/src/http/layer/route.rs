@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use super::{
     ContentEncodingLayer, MalformedRequest, RequestHook as _,
     body_limit::BodyLimitLayer,
-    timeout::{TimeoutFuture, watch_body},
+    timeout::{RequestTimeoutFuture, watch_body},
 };
 use crate::http::{Request, Response};
 
@@ -128,7 +128,7 @@ where
         let state = match admitted {
             Ok(()) => {
                 let reading = watch_body(&mut request);
-                State::Called { future: TimeoutFuture::new(self.inner.call(request), limits.timeout, reading) }
+                State::Called { future: RequestTimeoutFuture::new(self.inner.call(request), limits.timeout, reading) }
             }
             Err(answer) => State::Refused { answer: Some(answer) },
         };
@@ -150,7 +150,7 @@ pin_project! {
     enum State<F> {
         Called {
             #[pin]
-            future: TimeoutFuture<F>,
+            future: RequestTimeoutFuture<F>,
         },
         Refused { answer: Option<Response> },
     }

@@ -41,28 +41,28 @@ impl TimeoutLayer {
 }
 
 impl<S> Layer<S> for TimeoutLayer {
-    type Service = Timeout<S>;
+    type Service = RequestTimeout<S>;
 
-    fn layer(&self, inner: S) -> Timeout<S> {
-        Timeout { inner, after: self.after }
+    fn layer(&self, inner: S) -> RequestTimeout<S> {
+        RequestTimeout { inner, after: self.after }
     }
 }
 
 /// Service of [`TimeoutLayer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Timeout<S> {
+pub struct RequestTimeout<S> {
     inner: S,
     after: Duration,
 }
 
-impl<S> Service<Request> for Timeout<S>
+impl<S> Service<Request> for RequestTimeout<S>
 where
     S: Service<Request, Error = Infallible>,
     S::Response: axum::response::IntoResponse,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = TimeoutFuture<S::Future>;
+    type Future = RequestTimeoutFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -70,7 +70,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let reading = watch_body(&mut request);
-        TimeoutFuture::new(self.inner.call(request), Some(self.after), reading)
+        RequestTimeoutFuture::new(self.inner.call(request), Some(self.after), reading)
     }
 }
 
@@ -89,9 +89,9 @@ pub(super) fn watch_body(request: &mut Request) -> BodyProgress {
 }
 
 pin_project! {
-    /// Future of [`Timeout`].
+    /// Future of [`RequestTimeout`].
     #[derive(Debug)]
-    pub struct TimeoutFuture<F> {
+    pub struct RequestTimeoutFuture<F> {
         #[pin]
         future: F,
         after: Option<Duration>,
@@ -101,13 +101,13 @@ pin_project! {
     }
 }
 
-impl<F> TimeoutFuture<F> {
+impl<F> RequestTimeoutFuture<F> {
     pub(super) fn new(future: F, after: Option<Duration>, reading: BodyProgress) -> Self {
         Self { future, after, timer: None, reading }
     }
 }
 
-impl<F, R> Future for TimeoutFuture<F>
+impl<F, R> Future for RequestTimeoutFuture<F>
 where
     F: Future<Output = Result<R, Infallible>>,
     R: axum::response::IntoResponse,

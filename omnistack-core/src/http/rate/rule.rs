@@ -12,7 +12,7 @@ use super::{Algorithm, Rate};
 pub struct RateLimitDecision {
     /// Whether the request is allowed.
     pub allowed: bool,
-    /// How many more requests are allowed at once.
+    /// Number of further requests that are allowed at once.
     pub remaining: u32,
     /// Time until the limit has fully recovered.
     pub reset: Duration,
@@ -82,7 +82,7 @@ pub(crate) enum CompiledAlgorithm {
 /// State of a key. All fields are zero for a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateState {
-    /// For a token bucket, the time at which it has fully recovered; for a sliding window, the number of the period.
+    /// The time at which a token bucket has fully recovered, or the number of the period of a sliding window.
     pub(crate) at: u64,
     /// Requests counted in the period.
     pub(crate) used: u32,

@@ -7,14 +7,15 @@ use tokio::time::Instant;
 use super::{Runner, silent::LeaseWatch};
 use crate::{clock::Timestamp, db::Error};
 
-/// How often leases are checked, and finished jobs deleted.
+/// Interval at which leases are checked; half the duration of a lease if that is shorter.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which finished jobs are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state of the worker's periodic maintenance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Maintenance {
-    /// For each schedule, the moment up to which its ticks are handled.
+    /// The moment up to which the ticks of each schedule are handled.
     crons: Vec<Timestamp>,
     looked: Option<Instant>,
     listening: LeaseWatch,

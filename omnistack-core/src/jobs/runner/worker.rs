@@ -31,10 +31,11 @@ pub(super) struct Worker {
     id: Uuid,
     running: JoinSet<FinishedAttempt>,
     running_by_id: HashMap<Uuid, RunningJob>,
-    /// For each queue: the number of running jobs, and whether there may be more to claim.
+    /// The number of running jobs of each queue.
     load: Vec<usize>,
+    /// Whether each queue may have more jobs to claim.
     may_have_jobs: Vec<bool>,
-    /// For each queue: whether the last claim returned as many jobs as requested.
+    /// Whether the last claim of each queue returned as many jobs as requested.
     backlog: Vec<bool>,
     finished: Vec<FinishedAttempt>,
     /// Whether results are stored one by one, to find the one that can't be stored.

@@ -162,7 +162,7 @@ pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed
 }
 
 async fn update(
-    query: crate::db::Query<'_>,
+    query: crate::db::SqlQuery<'_>,
     finished: &[FinishedAttempt],
     now: i64,
 ) -> Result<Vec<(JobId, String)>, Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{SmsId, SmsStore, store::ClaimResult};
+use super::{SmsId, SmsStore, store::SmsClaim};
 use crate::{
     clock::Timestamp,
     jobs::{Job, JobContext, JobError},
@@ -48,14 +48,14 @@ impl Job for SendSms {
         let id = self.message;
         // From here on, the message counts as possibly sent until its outcome is known.
         let (content, created_at) = match sender.store.claim(id).await? {
-            ClaimResult::Claimed { content, created_at } => (content, created_at),
-            ClaimResult::OutcomeUnknown => {
+            SmsClaim::Claimed { content, created_at } => (content, created_at),
+            SmsClaim::OutcomeUnknown => {
                 let reason = "an earlier attempt ended without a known outcome; the message is not sent again";
                 sender.store.finish(id, SmsState::Unknown, reason).await?;
                 tracing::warn!(target: "omnistack::sms", message = %id, reason);
                 return Ok(());
             }
-            ClaimResult::Finished => return Ok(()),
+            SmsClaim::Finished => return Ok(()),
         };
         let mut message: SmsMessage = match serde_json::from_str(&content) {
             Ok(message) => message,

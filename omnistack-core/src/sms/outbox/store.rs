@@ -121,7 +121,7 @@ struct SmsRow {
 }
 
 /// The result of claiming a message for an attempt.
-pub(super) enum ClaimResult {
+pub(super) enum SmsClaim {
     /// The message was claimed: no other worker can send it.
     Claimed {
         /// The message, as JSON.
@@ -204,7 +204,7 @@ impl SmsStore {
     }
 
     /// Claims a message for one attempt. It stays claimed until the outcome of the attempt is recorded.
-    pub(super) async fn claim(&self, id: SmsId) -> Result<ClaimResult, db::Error> {
+    pub(super) async fn claim(&self, id: SmsId) -> Result<SmsClaim, db::Error> {
         let mut tx = self.all_tenants().begin().await?;
         let taken: Option<(String, Timestamp)> = tx
             .query(
@@ -215,13 +215,13 @@ impl SmsStore {
             .fetch_optional()
             .await?;
         let begun = match taken {
-            Some((content, created_at)) => ClaimResult::Claimed { content, created_at },
+            Some((content, created_at)) => SmsClaim::Claimed { content, created_at },
             None => {
                 let state: Option<(String,)> =
                     tx.query("select state from sms_messages where id = $1").bind(id).fetch_optional().await?;
                 match state.as_ref().map(|(state,)| state.as_str()) {
-                    Some("sending") => ClaimResult::OutcomeUnknown,
-                    _ => ClaimResult::Finished,
+                    Some("sending") => SmsClaim::OutcomeUnknown,
+                    _ => SmsClaim::Finished,
                 }
             }
         };

@@ -53,7 +53,7 @@ impl Module for SmsApi {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct SmsSuppressionListQuery {
     /// The largest number of items to return, 1 to 100. Default: 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
@@ -66,11 +66,11 @@ struct ListQuery {
 /// List SMS suppressions
 ///
 /// They are ordered by number.
-#[utoipa::path(get, path = "/", operation_id = "list_sms_suppressions", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_sms_suppressions", params(SmsSuppressionListQuery),
     responses((status = 200, body = CursorPage<SmsSuppression>)))]
 async fn list(
     State(routes): State<SmsApiState>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<SmsSuppressionListQuery>,
 ) -> Result<Json<CursorPage<SmsSuppression>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let after = query.cursor.as_deref().map(str::parse::<PhoneNumber>).transpose();

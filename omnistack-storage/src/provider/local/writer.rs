@@ -11,9 +11,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::{Error, ErrorKind};
 
-/// How many bytes are written at a time.
+/// Number of bytes that are written at a time.
 const BATCH_BYTES: usize = 1 << 20;
-/// How many bytes are written before a sync to the disk begins, so that the final sync is short.
+/// Number of bytes that are written before a sync to the disk begins, so that the final sync is short.
 const UNSYNCED_BYTES: usize = 8 << 20;
 
 /// A new file. Collects one batch of bytes while the previous one is written on a thread for blocking work.

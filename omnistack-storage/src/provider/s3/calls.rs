@@ -19,7 +19,7 @@ use crate::{
     provider::sigv4::{SignableRequest, encode_path},
 };
 
-/// How many bytes of a response are read.
+/// Maximum number of bytes of a response that are read.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
 /// The response to a request.
