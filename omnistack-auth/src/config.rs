@@ -134,7 +134,7 @@ omnistack_core::settings! {
     /// use omnistack_core::config::Config;
     ///
     /// let by_invitation = Config::from_pairs([
-    ///     ("AUTH_OWNER_EMAIL", "ada@example.com"),
+    ///     ("AUTH_OPERATOR_EMAIL", "ada@example.com"),
     ///     ("AUTH_REGISTRATION", "false"),
     ///     ("AUTH_PASSWORD_LENGTH", "12"),
     /// ]);
@@ -145,7 +145,7 @@ omnistack_core::settings! {
     /// ```
     pub struct AccountSettings {
         /// The email address of the first operator. The app creates the operator at start if it has none, and sends a new user a link to choose a password.
-        pub operator_email: Option<String> = "AUTH_OWNER_EMAIL";
+        pub operator_email: Option<String> = "AUTH_OPERATOR_EMAIL";
         /// Whether users may register themselves. If `false`, accounts are created by invitation only.
         pub registration: bool = "AUTH_REGISTRATION", default "true";
         /// Whether users must verify their email address before they can sign in.
@@ -161,9 +161,9 @@ omnistack_core::settings! {
         /// The number of Argon2id lanes of that memory.
         pub argon2_lanes: u32 = "AUTH_ARGON2_LANES", default "1", range "1"..="64";
         /// The number of passwords hashed at the same time. If absent, the number of CPU cores.
-        pub password_hash_concurrency: Option<usize> = "AUTH_HASHING", range "1"..="1024";
+        pub password_hash_concurrency: Option<usize> = "AUTH_PASSWORD_HASH_CONCURRENCY", range "1"..="1024";
         /// The number of passwords that may wait to be hashed; further requests get the response 503.
-        pub password_hash_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
+        pub password_hash_queue: usize = "AUTH_PASSWORD_HASH_QUEUE", default "64", range "0"..="100000";
         /// Time for which an account is kept after its user requested deletion. Signing in during this time keeps the
         /// account.
         pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d", range "0s"..="365d";

@@ -105,7 +105,7 @@ impl Invitations {
     /// # Errors
     /// Those of [`Tenants::access`]; 403 without `members:manage`, for a role with permissions that the caller lacks,
     /// and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to invite an owner; 409
-    /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role
+    /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_DELETION_PENDING`; 422 for a role
     /// that the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too
     /// many emails that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
@@ -258,8 +258,8 @@ impl Invitations {
     /// is committed.
     ///
     /// # Errors
-    /// 404 `INVITATION_INVALID` for an invalid token; 403 `INVITATION_OF_ANOTHER` if the user's verified address is
-    /// not the invitation's; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403 `TENANT_SUSPENDED`; database
+    /// 404 `INVITATION_INVALID` for an invalid token; 403 `INVITATION_EMAIL_MISMATCH` if the user's verified address is
+    /// not the invitation's; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_DELETION_PENDING`; 403 `TENANT_SUSPENDED`; database
     /// errors.
     pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<AcceptedInvitation, Error> {
         self.accept_for_in(tx, &Identity::user(user), token).await
@@ -270,7 +270,7 @@ impl Invitations {
         let (found, now) = (self.find_by_token_in(tx, token).await?, self.tenants.clock.now());
         if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
             let message = "this invitation was sent to another address; sign in with that address and verify it";
-            return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_OF_ANOTHER", message).into());
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_EMAIL_MISMATCH", message).into());
         }
         let state = tenant::find(tx, found.tenant_id).await?.ok_or_else(invalid)?;
         if state.suspended_at.is_some() {
@@ -332,7 +332,7 @@ fn require_joinable(rights: &TenantAccess) -> Result<(), http::Error> {
 }
 
 fn team_scheduled_for_deletion() -> http::Error {
-    http::Error::conflict("TEAM_ENDS", "the team is scheduled for deletion; an owner can restore it")
+    http::Error::conflict("TEAM_DELETION_PENDING", "the team is scheduled for deletion; an owner can restore it")
 }
 
 fn too_many_mails(wait: Duration) -> http::Error {

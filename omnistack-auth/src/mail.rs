@@ -178,7 +178,7 @@ impl SecondFactorChange {
 
 #[async_trait]
 impl Job for AccountMail {
-    const NAME: &'static str = "auth.mail";
+    const NAME: &'static str = "auth.send_mail";
     type State = AccountMailer;
 
     async fn run(self, mails: &AccountMailer, _: &JobContext) -> Result<(), JobError> {

@@ -275,7 +275,7 @@ impl Operators {
         let details =
             json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(MAX_IMPERSONATION).as_secs() });
         let mut entry =
-            AuditEntry::new("impersonation.began").actor(caller).for_app().resource("user", id).details(details);
+            AuditEntry::new("impersonation.started").actor(caller).for_app().resource("user", id).details(details);
         entry.on_behalf_of = Some(id);
         if let Some(tenant) = tenant {
             // The entry is also in the audit log that the team can read.

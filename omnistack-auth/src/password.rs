@@ -5,7 +5,7 @@
 //! rules about digits or capital letters, and passwords do not expire (NIST SP 800-63B-4, section 3.1.1.2).
 //!
 //! Hashing uses memory and a CPU core by design, so the number of simultaneous hashes and the number of waiting
-//! requests are limited. A request beyond these limits fails with 503 `HASHING_BUSY` and `Retry-After`. Verifying the
+//! requests are limited. A request beyond these limits fails with 503 `PASSWORD_HASH_BUSY` and `Retry-After`. Verifying the
 //! password of a user who does not exist computes the same hash as for one who does.
 //!
 //! An app can have passwords looked up in a list of breached ones with a [`PasswordCheck`]:

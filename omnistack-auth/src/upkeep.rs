@@ -17,7 +17,7 @@ const MAX_ROWS_PER_DELETE: i64 = 1000;
 
 #[async_trait]
 impl Job for AuthMaintenance {
-    const NAME: &'static str = "auth.upkeep";
+    const NAME: &'static str = "auth.run_maintenance";
     type State = (Services, (Duration, Duration));
 
     async fn run(self, (services, (key, token)): &Self::State, _: &JobContext) -> Result<(), JobError> {
@@ -35,7 +35,7 @@ pub(crate) struct TeamMaintenance {}
 
 #[async_trait]
 impl Job for TeamMaintenance {
-    const NAME: &'static str = "auth.team_upkeep";
+    const NAME: &'static str = "auth.run_team_maintenance";
     type State = (Tenants, Invitations, ApiKeys);
 
     async fn run(self, (tenants, invitations, keys): &Self::State, _: &JobContext) -> Result<(), JobError> {

@@ -15,7 +15,7 @@ pub(crate) struct CleanUpFiles {}
 
 #[async_trait]
 impl Job for CleanUpFiles {
-    const NAME: &'static str = "files.sweep";
+    const NAME: &'static str = "files.clean_up";
     type State = FileService;
 
     async fn run(self, files: &FileService, _: &JobContext) -> Result<(), JobError> {
@@ -32,7 +32,7 @@ pub(crate) struct DeleteTenantFiles {
 
 #[async_trait]
 impl Job for DeleteTenantFiles {
-    const NAME: &'static str = "files.forget_tenant";
+    const NAME: &'static str = "files.delete_tenant";
     type State = FileService;
 
     async fn run(self, files: &FileService, _: &JobContext) -> Result<(), JobError> {
@@ -65,7 +65,7 @@ pub(crate) struct RestoreFromArchive {
 
 #[async_trait]
 impl Job for RestoreFromArchive {
-    const NAME: &'static str = "files.bring_back";
+    const NAME: &'static str = "files.restore_archived";
     const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(6 * 60 * 60);
     type State = Archival;
 

@@ -87,7 +87,7 @@ fn refused(code: &'static str, message: impl Into<std::borrow::Cow<'static, str>
 }
 
 fn broken() -> http::Error {
-    refused("IMAGE_BROKEN", "the image is broken: upload it again or use another one")
+    refused("IMAGE_INVALID", "the image is broken: upload it again or use another one")
 }
 
 /// A permit to decode one image.

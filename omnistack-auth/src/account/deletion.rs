@@ -116,7 +116,7 @@ impl Accounts {
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
         self.0.sessions.revoke_all_in(&mut tx, account.id, None).await?;
         let details = Some(super::with_client_info(visitor, json!({ "delete_at": at })));
-        self.record_in(&mut tx, "account.deletion_asked", &account, Some(account.id), details).await?;
+        self.record_in(&mut tx, "account.deletion_requested", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::DeletionScheduled { user: account.id, at }).await?;
         tx.commit().await?;
         self.0.sessions.invalidate_user(account.id).await;

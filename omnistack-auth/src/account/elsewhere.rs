@@ -236,7 +236,7 @@ impl Accounts {
     /// an issuer belongs to the provider, `known` whether it belongs to any provider of the app.
     ///
     /// # Errors
-    /// 404 if the account is not linked with the provider; 409 `LAST_WAY_IN` if no sign-in method would be left.
+    /// 404 if the account is not linked with the provider; 409 `LAST_SIGN_IN_METHOD` if no sign-in method would be left.
     pub(crate) async fn unlink(
         &self,
         caller: &Identity,
@@ -260,7 +260,7 @@ impl Accounts {
             otherwise || (self.0.passkeys.is_some() && crate::store::passkey::count(&mut tx, user).await? > 0);
         if !otherwise {
             let message = "this is the last sign-in method; verify an email address or link another provider first";
-            return Err(http::Error::conflict("LAST_WAY_IN", message).into());
+            return Err(http::Error::conflict("LAST_SIGN_IN_METHOD", message).into());
         }
         for one in &gone {
             identity::remove(&mut tx, (&one.issuer, &one.subject), user).await?;

@@ -30,7 +30,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.count_mail_request_in(&mut tx, visitor.address).await?;
         let details = Some(super::with_client_info(visitor, json!({ "email": email })));
-        self.record_in(&mut tx, "account.email_change_asked", &account, Some(account.id), details).await?;
+        self.record_in(&mut tx, "account.email_change_requested", &account, Some(account.id), details).await?;
         if self.0.lockout.may_mail_in(&mut tx, &email).await? {
             self.mail_in(&mut tx, AccountMail::ConfirmEmail { user: account.id, email }).await?;
         }
@@ -42,13 +42,13 @@ impl Accounts {
     /// stranger's account.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 403 `LINK_OF_ANOTHER` for a caller with another account, in which case the token stays
+    /// 400 `TOKEN_INVALID`; 403 `LINK_ACCOUNT_MISMATCH` for a caller with another account, in which case the token stays
     /// valid; 409 `EMAIL_TAKEN`.
     pub(crate) async fn verify_new_email(&self, caller: &Identity, token: &str) -> Result<(), Error> {
         let user = self.own_account(caller).await?.id;
         if self.0.one_time.peek(TokenPurpose::ChangeEmail, token).await?.user_id != user {
             let message = "this link belongs to another account; sign in to the account whose address is to change";
-            return Err(http::Error::new(StatusCode::FORBIDDEN, "LINK_OF_ANOTHER", message).into());
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "LINK_ACCOUNT_MISMATCH", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
         let row = self

@@ -103,7 +103,7 @@ impl Accounts {
     ///
     /// # Errors
     /// 401 `CREDENTIALS_INVALID`, the same for a wrong password and an unknown account; 429 `TOO_MANY_ATTEMPTS`; 503
-    /// `HASHING_BUSY`; and, only with the right password, 403 `EMAIL_NOT_VERIFIED` and `ACCOUNT_DISABLED`.
+    /// `PASSWORD_HASH_BUSY`; and, only with the right password, 403 `EMAIL_NOT_VERIFIED` and `ACCOUNT_DISABLED`.
     pub async fn sign_in(
         &self,
         email: &str,

@@ -48,7 +48,7 @@ impl fmt::Debug for InitialOperator {
 }
 
 impl Accounts {
-    /// Creates an operator if the app has none: makes the user with the address `AUTH_OWNER_EMAIL` an operator, or
+    /// Creates an operator if the app has none: makes the user with the address `AUTH_OPERATOR_EMAIL` an operator, or
     /// creates that user. An account whose address is not verified is taken over, because its registration did not
     /// prove who owns the address: all of its credentials are deleted. A user created or taken over has no password
     /// and gets an email with a link to set one. In development, the address defaults to `owner@example.com` and the
@@ -106,7 +106,7 @@ impl Accounts {
 
     async fn make_operator_in(&self, tx: &mut Tx, account: &Account) -> Result<(), Error> {
         admin::set_user(tx, account.id, true, account.disabled_at, self.0.clock.now()).await?;
-        let details = json!({ "after": { "operator": true }, "by": "AUTH_OWNER_EMAIL" });
+        let details = json!({ "after": { "operator": true }, "by": "AUTH_OPERATOR_EMAIL" });
         self.record_in(tx, "user.changed", account, None, Some(details)).await
     }
 }

@@ -132,7 +132,7 @@ impl Accounts {
     /// to a provider of the app.
     ///
     /// # Errors
-    /// 404 for an unknown passkey; 409 `LAST_WAY_IN` if no sign-in method would be left.
+    /// 404 for an unknown passkey; 409 `LAST_SIGN_IN_METHOD` if no sign-in method would be left.
     pub(crate) async fn remove_passkey(
         &self,
         caller: &Identity,
@@ -149,7 +149,7 @@ impl Accounts {
         let elsewhere = store::linked_identities(&mut tx, user).await?;
         if !by_mail && !elsewhere.iter().any(|one| offered(&one.issuer)) && passkey::count(&mut tx, user).await? == 0 {
             let message = "this is the last sign-in method; verify an email address or add another passkey first";
-            return Err(http::Error::conflict("LAST_WAY_IN", message).into());
+            return Err(http::Error::conflict("LAST_SIGN_IN_METHOD", message).into());
         }
         let change = SecondFactorChange::PasskeyRemoved;
         let details = super::with_client_info(visitor, json!({ "passkey": id, "name": name }));

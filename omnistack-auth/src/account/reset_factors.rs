@@ -36,7 +36,7 @@ impl Accounts {
     ///
     /// # Errors
     /// 403 if the caller is not an operator any more; 404 for an unknown user; 409 `OWN_ACCOUNT` for the caller's own
-    /// account, `NO_SECOND_FACTOR` if there is nothing to remove, `LAST_WAY_IN` if no sign-in method would be left.
+    /// account, `NO_SECOND_FACTOR` if there is nothing to remove, `LAST_SIGN_IN_METHOD` if no sign-in method would be left.
     pub(crate) async fn reset_factors(&self, caller: &Identity, user: UserId) -> Result<FactorsReset, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         if !admin::lock_operators(&mut tx).await?.contains(&caller.user) {
@@ -63,7 +63,7 @@ impl Accounts {
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         if reset.passkeys > 0 && !by_mail && store::linked_identities(&mut tx, user).await?.is_empty() {
             let message = "the user would have no sign-in method left; the user must verify an email address first";
-            return Err(http::Error::conflict("LAST_WAY_IN", message).into());
+            return Err(http::Error::conflict("LAST_SIGN_IN_METHOD", message).into());
         }
         self.0.one_time.revoke_all_in(&mut tx, user).await?;
         self.0.lockout.reset_code_failures_in(&mut tx, user).await?;

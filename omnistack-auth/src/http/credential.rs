@@ -123,7 +123,7 @@ struct LinkToken {
 #[utoipa::path(post, path = "/email/confirm", request_body = LinkToken, responses(
     (status = 204, description = "The email address is changed, and the previous one is informed."),
     (status = 400, description = "The link is not valid, was used or has expired."),
-    (status = 403, description = "`LINK_OF_ANOTHER`: the link is for another account."),
+    (status = 403, description = "`LINK_ACCOUNT_MISMATCH`: the link is for another account."),
     (status = 409, description = "`EMAIL_TAKEN`: another account has this email address.")))]
 async fn confirm_email(
     State(accounts): State<Accounts>,

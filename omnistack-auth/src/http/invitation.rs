@@ -76,7 +76,7 @@ fn is_email_address(text: &str, (): &()) -> garde::Result {
 #[utoipa::path(post, path = "/{id}/invitations", operation_id = "create_invitation", request_body = NewInvitation,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The invitation.", body = Invitation),
-        (status = 409, description = "`ALREADY_MEMBER`, `ALREADY_INVITED`, `PERSONAL_TENANT`, `TEAM_ENDS`.")))]
+        (status = 409, description = "`ALREADY_MEMBER`, `ALREADY_INVITED`, `PERSONAL_TENANT`, `TEAM_DELETION_PENDING`.")))]
 async fn create(
     State(invitations): State<Invitations>,
     caller: Identity,
@@ -147,7 +147,7 @@ struct JoinedBody {
 /// The caller's verified email address must be the one the invitation was sent to.
 #[utoipa::path(post, path = "/accept", operation_id = "accept_invitation", request_body = AcceptInvitation,
     responses((status = 200, description = "The caller is a member.", body = JoinedBody),
-        (status = 403, description = "`INVITATION_OF_ANOTHER`: the invitation was sent to another email address."),
+        (status = 403, description = "`INVITATION_EMAIL_MISMATCH`: the invitation was sent to another email address."),
         (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid.")))]
 async fn accept(
     State(invitations): State<Invitations>,

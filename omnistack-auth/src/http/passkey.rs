@@ -291,7 +291,7 @@ async fn rename(
     (status = 204, description = "Removed."),
     (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "The caller has no such passkey."),
-    (status = 409, description = "`LAST_WAY_IN`: it is the user's last sign-in method.")))]
+    (status = 409, description = "`LAST_SIGN_IN_METHOD`: it is the user's last sign-in method.")))]
 async fn remove(
     State(state): State<Passkeys>,
     caller: Identity,

@@ -239,7 +239,7 @@ async fn link(
     responses((status = 204, description = "Unlinked."),
     (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "There is no such provider, or it is not linked."),
-    (status = 409, description = "`LAST_WAY_IN`: it is the user's last sign-in method.")))]
+    (status = 409, description = "`LAST_SIGN_IN_METHOD`: it is the user's last sign-in method.")))]
 async fn unlink(
     State(social): State<Social>,
     caller: Identity,

@@ -291,5 +291,5 @@ fn unsigned() -> http::Error {
 
 fn unreadable() -> http::Error {
     let message = "the webhook is signed, but its body does not have the form of this provider's events";
-    http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "WEBHOOK_UNREADABLE", message)
+    http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "WEBHOOK_MALFORMED", message)
 }

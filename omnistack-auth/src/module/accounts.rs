@@ -173,7 +173,7 @@ impl Auth {
         }
         if settings.operator_email.as_deref().is_some_and(|email| normalize_email(email).is_none()) {
             registry.report_problem(
-                "`AUTH_OWNER_EMAIL` is not an email address",
+                "`AUTH_OPERATOR_EMAIL` is not an email address",
                 "set it to one such as `ada@example.com`, or unset it",
             );
         }

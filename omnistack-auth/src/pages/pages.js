@@ -309,7 +309,7 @@ form("reset-password", async ({ password, api_keys: revoke }) => {
 
 const REASONS = new Map([
   ["SIGN_IN_CANCELLED", "You have cancelled the sign-in at the provider. Try again, or sign in another way."],
-  ["SIGN_IN_LOST", "The sign-in took too long, or was begun in another browser. Try again."],
+  ["SIGN_IN_STATE_LOST", "The sign-in took too long, or was begun in another browser. Try again."],
   ["ACCOUNT_EXISTS", "An account with this email address exists. Sign in as before, and link the provider on the page of your account."],
   ["ACCOUNT_DISABLED", "This account is disabled. Contact the operators of the app."],
   ["IDENTITY_TAKEN", "Your account at the provider is linked with another account of this app. Sign in to that account instead."],

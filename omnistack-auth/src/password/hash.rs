@@ -153,7 +153,7 @@ impl Passwords {
     /// Returns the hash of a password as a PHC string, with a new salt.
     ///
     /// # Errors
-    /// 503 `HASHING_BUSY` if too many hashes are waiting.
+    /// 503 `PASSWORD_HASH_BUSY` if too many hashes are waiting.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let password = password.clone();
         let hashed = self.run(move |argon2, memory| {
@@ -167,7 +167,7 @@ impl Passwords {
     /// Verifies a password against a stored hash. Takes the same time if there is no stored hash.
     ///
     /// # Errors
-    /// 503 `HASHING_BUSY` if too many hashes are waiting.
+    /// 503 `PASSWORD_HASH_BUSY` if too many hashes are waiting.
     pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verification, Error> {
         let (password, somebody) = (password.clone(), kept.is_some());
         let kept = kept.unwrap_or(&self.0.nobody).to_owned();
@@ -191,14 +191,14 @@ impl Passwords {
     /// Occupies one place in the queue, as a hash does, until the result is dropped. For tests of an app under load.
     ///
     /// # Errors
-    /// 503 `HASHING_BUSY` if too many hashes are waiting.
+    /// 503 `PASSWORD_HASH_BUSY` if too many hashes are waiting.
     pub fn reserve_slot(&self) -> Result<SlotGuard, Error> {
         let place = Arc::clone(&self.0.queue).try_acquire_owned().map_err(|_| busy())?;
         Ok(SlotGuard { _place: place })
     }
 
     /// Runs work on a blocking thread, within the limits. If the caller is cancelled, the work still finishes and
-    /// occupies its place until then. Fails with 503 `HASHING_BUSY`.
+    /// occupies its place until then. Fails with 503 `PASSWORD_HASH_BUSY`.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Argon2<'static>, &HashMemory) -> T + Send + 'static,
@@ -223,7 +223,7 @@ pub struct SlotGuard {
 }
 
 fn busy() -> http::Error {
-    http::Error::unavailable("HASHING_BUSY", "too many sign-ins at this moment; try again later")
+    http::Error::unavailable("PASSWORD_HASH_BUSY", "too many sign-ins at this moment; try again later")
 }
 
 /// The length of a new hash, in bytes.
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(passwords.hash_count(), 1);
         let (_one, _two) = (passwords.reserve_slot().unwrap(), passwords.reserve_slot().unwrap());
         let refused = http::Error::from(passwords.hash(&password).await.unwrap_err());
-        assert_eq!((refused.status().as_u16(), refused.code()), (503, "HASHING_BUSY"));
+        assert_eq!((refused.status().as_u16(), refused.code()), (503, "PASSWORD_HASH_BUSY"));
         assert_eq!(passwords.hash_count(), 1);
     }
 }

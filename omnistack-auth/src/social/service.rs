@@ -237,7 +237,7 @@ impl fmt::Debug for Social {
 /// Returns the error for a callback without a matching sign-in: begun in another browser, expired, or completed before.
 fn sign_in_lost() -> Error {
     let message = "the sign-in was not begun in this browser, has expired or was completed; begin again";
-    http::Error::bad_request("SIGN_IN_LOST", message).into()
+    http::Error::bad_request("SIGN_IN_STATE_LOST", message).into()
 }
 
 /// Returns the error for an error response of the provider (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, section
@@ -288,7 +288,7 @@ fn unavailable() -> Error {
 pub(super) fn invalid_response(what: &'static str) -> Error {
     tracing::warn!(target: "omnistack::auth", what, "a provider's response is invalid");
     let message = "the identity provider's response is invalid; try again";
-    http::Error::new(StatusCode::BAD_GATEWAY, "IDENTITY_PROVIDER_GARBLED", message).into()
+    http::Error::new(StatusCode::BAD_GATEWAY, "IDENTITY_PROVIDER_RESPONSE_INVALID", message).into()
 }
 
 /// Returns the error for an authorization code that the provider refuses.

@@ -222,7 +222,7 @@ on_each_database! {
         assert_eq!(details["after"]["name"], "Acme Ltd");
         assert_eq!(details["address"], "127.0.0.1");
         assert!(details["request_id"].is_string());
-        let began = second.get(format!("{LOGS}?action=impersonation.began&tenant=app")).await.expect(200).json();
+        let began = second.get(format!("{LOGS}?action=impersonation.started&tenant=app")).await.expect(200).json();
         assert_eq!(began["items"][0]["details"]["reason"], REASON);
 
         // An impersonation ends when the operator is demoted, or when the user becomes an operator.

@@ -80,7 +80,7 @@ struct TeamMaintenanceJob {}
 
 #[async_trait]
 impl Job for TeamMaintenanceJob {
-    const NAME: &'static str = "auth.team_upkeep";
+    const NAME: &'static str = "auth.run_team_maintenance";
     type State = ();
 
     async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
@@ -93,7 +93,7 @@ struct Upkeep {}
 
 #[async_trait]
 impl Job for Upkeep {
-    const NAME: &'static str = "auth.upkeep";
+    const NAME: &'static str = "auth.run_maintenance";
     type State = ();
 
     async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {

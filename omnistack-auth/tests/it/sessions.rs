@@ -41,7 +41,7 @@ pub(crate) struct MaintenanceJob {}
 
 #[async_trait]
 impl Job for MaintenanceJob {
-    const NAME: &'static str = "auth.upkeep";
+    const NAME: &'static str = "auth.run_maintenance";
     type State = ();
 
     async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {

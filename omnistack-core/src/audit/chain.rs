@@ -9,7 +9,7 @@ use super::{ChainBreak, ChainBreakKind, encoding::ChainedEntry};
 use crate::{crypto::Sha256, id::Id, identity::TenantId};
 
 /// Action of the entry that records a deletion by retention.
-pub(super) const RETAINED_ACTION: &str = "audit.retained";
+pub(super) const RETAINED_ACTION: &str = "audit.entries_deleted";
 
 /// Audit chain: that of the app, or of a tenant.
 ///

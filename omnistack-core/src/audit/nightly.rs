@@ -26,7 +26,7 @@ struct DeleteOldAuditEntries {}
 
 #[async_trait]
 impl Job for DeleteOldAuditEntries {
-    const NAME: &'static str = "retain_audit";
+    const NAME: &'static str = "audit.delete_expired";
     // After a timeout, the next attempt continues where this one stopped.
     const TIMEOUT: Duration = Duration::from_secs(60 * 60);
     type State = (AuditStore, Duration);

@@ -49,7 +49,7 @@ impl AuditStore {
     ///
     /// The entries are verified before they are deleted, so that no tampering is hidden. The number and hash of
     /// the last deleted entry are stored as the checkpoint from which the remaining entries are verified, and
-    /// an entry `audit.retained` records the deletion in the chain.
+    /// an entry `audit.entries_deleted` records the deletion in the chain.
     ///
     /// It works in transactions of 5,000 entries. If it is interrupted, the chain is intact and the next call
     /// continues.

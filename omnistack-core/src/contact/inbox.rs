@@ -275,7 +275,7 @@ impl ContactInbox {
         if !store::remove(&mut tx, id).await? {
             return Ok(false);
         }
-        let entry = AuditEntry::new("contact.removed").actor(by).for_app().resource("contact_message", id);
+        let entry = AuditEntry::new("contact.deleted").actor(by).for_app().resource("contact_message", id);
         self.0.log.record_in(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(true)

@@ -73,7 +73,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 #[async_trait]
 impl Job for ContactWebhookJob {
-    const NAME: &'static str = "tell_contact_webhook";
+    const NAME: &'static str = "contact.send_webhook";
     const QUEUE: &'static str = "webhooks";
     const MAX_ATTEMPTS: u32 = 10;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -149,7 +149,7 @@ pub struct PurgeContacts {}
 
 #[async_trait]
 impl Job for PurgeContacts {
-    const NAME: &'static str = "forget_contacts";
+    const NAME: &'static str = "contact.purge_messages";
 
     type State = ContactJobState;
 

@@ -36,7 +36,7 @@ struct EmailErrorInner {
 ///     let Err(error) = mailer.send(email).await else { return Ok(()) };
 ///     Err(match error.kind() {
 ///         ErrorKind::Invalid | ErrorKind::Refused => Error::bad_request("MAIL_REFUSED", "the mail was refused"),
-///         ErrorKind::RateLimited | ErrorKind::Unavailable => Error::unavailable("MAIL_AWAY", "try again later"),
+///         ErrorKind::RateLimited | ErrorKind::Unavailable => Error::unavailable("MAIL_UNAVAILABLE", "try again later"),
 ///         _ => Error::internal(error),
 ///     })
 /// }

@@ -54,7 +54,7 @@
 //! |---|---|
 //! | that is new | the handler's response |
 //! | that was carried out, with the same fingerprint | the stored response, with `Idempotent-Replayed: true` |
-//! | that was carried out, and its response is larger than 1 MiB or a stream | 409 `IDEMPOTENCY_ANSWER_NOT_KEPT` |
+//! | that was carried out, and its response is larger than 1 MiB or a stream | 409 `IDEMPOTENCY_RESPONSE_NOT_STORED` |
 //! | that is in progress | the stored response, if it is ready within `IDEMPOTENCY_WAIT`; else 409 `IDEMPOTENCY_IN_PROGRESS` |
 //! | with another fingerprint | 409 `IDEMPOTENCY_KEY_REUSED` |
 //! | that is malformed, or sent twice | 400 `IDEMPOTENCY_KEY_INVALID` |

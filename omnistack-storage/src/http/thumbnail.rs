@@ -41,7 +41,7 @@ struct ThumbnailQuery {
     (status = 409, description = "`FILE_ARCHIVED`: the file is archived and has no thumbnail of this size yet."),
     (status = 412, description = "`PRECONDITION_FAILED`: the thumbnail does not match `If-Match`."),
     (status = 422, description = "`VALIDATION_FAILED`: the size is not declared; `NO_THUMBNAIL`: the file is not a \
-        PNG, JPEG, GIF or WebP image; `IMAGE_BROKEN`: the image is broken; or `IMAGE_TOO_LARGE`: it has too many bytes \
+        PNG, JPEG, GIF or WebP image; `IMAGE_INVALID`: the image is broken; or `IMAGE_TOO_LARGE`: it has too many bytes \
         or pixels."),
     (status = 503, description = "`THUMBNAILS_BUSY`: too many thumbnails are being created; try again later.")))]
 async fn thumbnail(

@@ -25,7 +25,7 @@ pub(crate) fn api() -> Api<Accounts> {
     (status = 200, description = "The second factors that were removed.", body = FactorsReset),
     (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 15 minutes."),
     (status = 404, description = "There is no such user."),
-    (status = 409, description = "`OWN_ACCOUNT`, `NO_SECOND_FACTOR`, or `LAST_WAY_IN`: the user would have no sign-in method left.")))]
+    (status = 409, description = "`OWN_ACCOUNT`, `NO_SECOND_FACTOR`, or `LAST_SIGN_IN_METHOD`: the user would have no sign-in method left.")))]
 async fn reset(
     State(accounts): State<Accounts>,
     caller: Identity,

@@ -83,7 +83,7 @@ on_each_database! {
         let eve = post.signed_in("eve@example.com").await;
         post.confirm(&token, PASSWORD).await.expect_error(400, "TOKEN_INVALID");
         confirm(&post.app.anonymous()).await.expect(401);
-        confirm(&post.client(&eve)).await.expect_error(403, "LINK_OF_ANOTHER");
+        confirm(&post.client(&eve)).await.expect_error(403, "LINK_ACCOUNT_MISMATCH");
         confirm(&post.client(&ada)).await.expect(204);
         confirm(&post.client(&ada)).await.expect_error(400, "TOKEN_INVALID");
         post.post("magic-link/verify", json!({ "token": magic })).await.expect_error(400, "TOKEN_INVALID");

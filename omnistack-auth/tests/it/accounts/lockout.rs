@@ -204,18 +204,18 @@ on_each_database! {
     }
 
     async fn a_busy_app_says_so_and_counts_nothing(database: TestDatabase) {
-        let queue = |app: AppBuilder| app.set("AUTH_HASHING", "1").set("AUTH_HASHING_QUEUE", "2");
+        let queue = |app: AppBuilder| app.set("AUTH_PASSWORD_HASH_CONCURRENCY", "1").set("AUTH_PASSWORD_HASH_QUEUE", "2");
         let post = start_with(database, queue).await;
         post.registered("ada@example.com").await;
         let passwords: Passwords = post.app.app().context().get().unwrap();
         let taken = [passwords.reserve_slot().unwrap(), passwords.reserve_slot().unwrap(), passwords.reserve_slot().unwrap()];
         assert!(passwords.reserve_slot().is_err());
         for _ in 0..10 {
-            let answer = post.login("ada@example.com", PASSWORD).await.expect_error(503, "HASHING_BUSY");
+            let answer = post.login("ada@example.com", PASSWORD).await.expect_error(503, "PASSWORD_HASH_BUSY");
             assert_eq!(answer.header("retry-after"), Some("1"));
         }
         let new = json!({ "email": "eve@example.com", "password": PASSWORD });
-        post.post("register", new).await.expect_error(503, "HASHING_BUSY");
+        post.post("register", new).await.expect_error(503, "PASSWORD_HASH_BUSY");
         drop(taken);
         post.login("ada@example.com", PASSWORD).await.expect(200);
     }

@@ -13,7 +13,7 @@ async fn sign_ins_leave_as_much_memory_as_hashes_run_at_once() {
     /// The allowance for everything besides hashes, in KiB: caches of the database, threads, sessions.
     const REST_KIB: u64 = 24 * 1024;
     let post = start_with(TestDatabase::sqlite(), |app| {
-        app.set("AUTH_ARGON2_MEMORY", HASH_KIB.to_string()).set("AUTH_HASHING", AT_ONCE.to_string())
+        app.set("AUTH_ARGON2_MEMORY", HASH_KIB.to_string()).set("AUTH_PASSWORD_HASH_CONCURRENCY", AT_ONCE.to_string())
     })
     .await;
     let before = anonymous_kib();

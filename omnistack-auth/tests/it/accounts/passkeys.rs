@@ -361,11 +361,11 @@ on_each_database! {
         let (mut laptop, mut phone) = (TestAuthenticator::new(), TestAuthenticator::new());
         let first = post.add(&ada, &mut laptop).await.expect(201).json()["id"].as_str().unwrap().to_owned();
         let remove = |id: &str| post.client(&ada).delete(format!("{PASSKEYS}/{id}"));
-        remove(&first).await.expect_error(409, "LAST_WAY_IN");
+        remove(&first).await.expect_error(409, "LAST_SIGN_IN_METHOD");
         assert_eq!(post.list(&ada).await.len(), 1, "nothing has happened");
         let second = post.add(&ada, &mut phone).await.expect(201).json()["id"].as_str().unwrap().to_owned();
         remove(&first).await.expect(204);
-        remove(&second).await.expect_error(409, "LAST_WAY_IN");
+        remove(&second).await.expect_error(409, "LAST_SIGN_IN_METHOD");
         SignedInUser::of(post.sign_in_with(&mut phone).await);
     }
 

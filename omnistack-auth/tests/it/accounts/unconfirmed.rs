@@ -139,7 +139,7 @@ on_each_database! {
         // The next start has this address in its settings, in another spelling.
         let restart = async || {
             let app = App::builder(post.app.database().config()).clock(post.app.clock().clock());
-            let app = app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_OWNER_EMAIL", " Admin@Example.com");
+            let app = app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_OPERATOR_EMAIL", " Admin@Example.com");
             app.with(Auth::built_in()).build().unwrap().start().await.unwrap();
         };
         restart().await;
@@ -161,7 +161,7 @@ on_each_database! {
     }
 
     async fn the_first_operator_is_sent_a_link_to_choose_a_password(database: TestDatabase) {
-        let post = start_with(database, |app| app.set("AUTH_OWNER_EMAIL", "admin@exämple.com")).await;
+        let post = start_with(database, |app| app.set("AUTH_OPERATOR_EMAIL", "admin@exämple.com")).await;
         let mails = post.take_mails().await;
         assert_eq!((mails.len(), to(&mails[0]), template(&mails[0])), (1, "admin@xn--exmple-cua.com", "reset"));
     }
@@ -169,8 +169,8 @@ on_each_database! {
 
 #[test]
 fn an_operators_address_that_is_none_is_a_problem_at_start() {
-    let pairs = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_OWNER_EMAIL", "admin")];
+    let pairs = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_OPERATOR_EMAIL", "admin")];
     let build = async { App::builder(Config::from_pairs(pairs)).with(Auth::built_in()).build() };
     let problems = tokio::runtime::Runtime::new().unwrap().block_on(build).err().unwrap();
-    assert!(problems.to_string().contains("AUTH_OWNER_EMAIL"), "{problems}");
+    assert!(problems.to_string().contains("AUTH_OPERATOR_EMAIL"), "{problems}");
 }

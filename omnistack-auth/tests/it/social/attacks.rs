@@ -25,12 +25,12 @@ on_each_database! {
             ("a state twice", &format!("{good}&state={state}"), cookie),
             ("a code twice", &format!("{good}&code=x"), cookie),
         ] {
-            let answer = away.back_with(&app, query, cookie).await.expect_error(400, "SIGN_IN_LOST");
+            let answer = away.back_with(&app, query, cookie).await.expect_error(400, "SIGN_IN_STATE_LOST");
             assert!(answer.headers.get("set-cookie").is_none(), "{what}: the browser's own way stays open");
         }
         assert!(!acme.upstream.requests().iter().any(|request| request.path == "/token"), "no code was tried");
         away.callback(&app, "code=good+code").await.expect(303);
-        let again = away.callback(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
+        let again = away.callback(&app, "code=good+code").await.expect_error(400, "SIGN_IN_STATE_LOST");
         assert!(clears_flow_cookie(&again) && jar(&again).is_empty());
         assert_eq!(acme.upstream.requests().iter().filter(|request| request.path == "/token").count(), 1);
     }
@@ -147,10 +147,10 @@ async fn one_provider_does_not_answer_for_another() {
     // If the provider does not announce `iss`, it must be right or absent.
     let away = start_flow(&app, "evil").await;
     let iss = encoded(acme.upstream.url());
-    away.callback(&app, &format!("code=c&iss={iss}")).await.expect_error(400, "SIGN_IN_LOST");
+    away.callback(&app, &format!("code=c&iss={iss}")).await.expect_error(400, "SIGN_IN_STATE_LOST");
     // A flow that was started at one provider can't end at another.
     let away = OAuthFlow { provider: "evil".into(), ..start_flow(&app, "acme").await };
-    away.callback(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
+    away.callback(&app, "code=good+code").await.expect_error(400, "SIGN_IN_STATE_LOST");
     assert!(!evil.upstream.requests().iter().any(|request| request.path == "/token"), "it was shown no code");
 }
 

@@ -97,11 +97,11 @@ async fn an_exchange_that_fails_signs_nobody_in() {
         (MockResponse::text(200, "x".repeat(300 * 1024)), 503, "IDENTITY_PROVIDER_UNAVAILABLE"),
         (MockResponse::json(400, r#"{"error":"invalid_grant"}"#), 400, "CODE_REFUSED"),
         (MockResponse::json(401, r#"{"error":"invalid_client"}"#), 502, "IDENTITY_PROVIDER_REFUSED"),
-        (MockResponse::json(400, r#"{"error":"who knows"}"#), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (MockResponse::json(200, r#"{"access_token":"a"}"#), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (MockResponse::json(200, "[]"), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (MockResponse::text(200, "access_token=a&id_token=b"), 502, "IDENTITY_PROVIDER_GARBLED"),
-        (MockResponse::status(302).header("location", "https://evil.example/"), 502, "IDENTITY_PROVIDER_GARBLED"),
+        (MockResponse::json(400, r#"{"error":"who knows"}"#), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
+        (MockResponse::json(200, r#"{"access_token":"a"}"#), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
+        (MockResponse::json(200, "[]"), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
+        (MockResponse::text(200, "access_token=a&id_token=b"), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
+        (MockResponse::status(302).header("location", "https://evil.example/"), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
     ] {
         let upstream = MockServer::start().await;
         let url = upstream.url();
@@ -116,7 +116,7 @@ async fn an_exchange_that_fails_signs_nobody_in() {
         let away = start_flow(&app, "acme").await;
         let answer = away.callback(&app, "code=c").await.expect_error(status, code);
         assert!(jar(&answer).is_empty() && clears_flow_cookie(&answer));
-        away.callback(&app, "code=c").await.expect_error(400, "SIGN_IN_LOST");
+        away.callback(&app, "code=c").await.expect_error(400, "SIGN_IN_STATE_LOST");
     }
 }
 
@@ -139,8 +139,8 @@ async fn what_a_provider_says_in_place_of_a_code_is_told_as_ours() {
         let answer = answer.expect_error(status, code);
         assert!(!answer.text().contains("script"), "{error}");
     }
-    start_flow(&app, "acme").await.callback(&app, "").await.expect_error(400, "SIGN_IN_LOST");
-    start_flow(&app, "acme").await.callback(&app, "code=").await.expect_error(400, "SIGN_IN_LOST");
+    start_flow(&app, "acme").await.callback(&app, "").await.expect_error(400, "SIGN_IN_STATE_LOST");
+    start_flow(&app, "acme").await.callback(&app, "code=").await.expect_error(400, "SIGN_IN_STATE_LOST");
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_github_that_is_not_itself_signs_nobody_in() {
         let (_upstream, provider) = github(emails).await;
         let app = start(TestDatabase::sqlite(), Auth::built_in().sign_in_with(provider)).await;
         let back = start_flow(&app, "github").await.callback(&app, "code=c").await;
-        back.expect_error(502, "IDENTITY_PROVIDER_GARBLED");
+        back.expect_error(502, "IDENTITY_PROVIDER_RESPONSE_INVALID");
         assert_eq!(count(&app, "select count(*) from users").await, 0);
     }
 }

@@ -92,7 +92,7 @@ on_each_database! {
             let request = app.anonymous().delete(format!("{IDENTITIES}/{provider}"));
             request.header("cookie", &cookie).header(own.0, own.1)
         };
-        unlink("acme").await.expect_error(409, "LAST_WAY_IN");
+        unlink("acme").await.expect_error(409, "LAST_SIGN_IN_METHOD");
         // Links another identity, with cookies.
         let start = app.anonymous().post(format!("{IDENTITIES}/github/start"), json!({})).header("cookie", &cookie);
         let answer = start.header(own.0, own.1).await.expect(200);

@@ -29,9 +29,9 @@ on_each_database! {
 
         // The mail was forwarded to another user, or to a user whose address is not verified.
         let refused = team.stranger.1.post(ACCEPT, json!({ "token": token })).await;
-        refused.expect_error(403, "INVITATION_OF_ANOTHER");
+        refused.expect_error(403, "INVITATION_EMAIL_MISMATCH");
         let unverified = client(&team.app, &sign_in(&team.app, user(&team.app, "ada2@example.com").await).await);
-        unverified.post(ACCEPT, json!({ "token": token })).await.expect_error(403, "INVITATION_OF_ANOTHER");
+        unverified.post(ACCEPT, json!({ "token": token })).await.expect_error(403, "INVITATION_EMAIL_MISMATCH");
         team.app.anonymous().post(ACCEPT, json!({ "token": token })).await.expect(401);
 
         let (ada, client) = verified(&team.app, "ada@example.com").await;
@@ -68,7 +68,7 @@ on_each_database! {
         invite(&team, "ada@example.com", "admin").await;
         let token = team.token().await;
         let ada = client(&team.app, &sign_in(&team.app, user(&team.app, "ada@example.com").await).await);
-        ada.post(ACCEPT, json!({ "token": token })).await.expect_error(403, "INVITATION_OF_ANOTHER");
+        ada.post(ACCEPT, json!({ "token": token })).await.expect_error(403, "INVITATION_EMAIL_MISMATCH");
     }
 
     async fn a_link_is_over_when_it_is(database: TestDatabase) {

@@ -110,7 +110,7 @@ on_each_database! {
         let deleted = owner.delete(team.path("")).await.expect(200).json();
         assert_eq!(deleted["delete_at"], "2030-01-31T00:00:00Z");
         let invite = json!({ "email": "new@example.com", "role": "viewer" });
-        owner.post(team.path("/invitations"), &invite).await.expect_error(409, "TEAM_ENDS");
+        owner.post(team.path("/invitations"), &invite).await.expect_error(409, "TEAM_DELETION_PENDING");
         assert_eq!(owner.post(team.path("/restore"), ()).await.expect(200).json()["delete_at"], Value::Null);
         owner.post(team.path("/restore"), ()).await.expect_error(409, "NOT_DELETED");
 
@@ -202,7 +202,7 @@ pub(crate) struct TeamMaintenanceJob {}
 
 #[omnistack_core::async_trait]
 impl omnistack_core::jobs::Job for TeamMaintenanceJob {
-    const NAME: &'static str = "auth.team_upkeep";
+    const NAME: &'static str = "auth.run_team_maintenance";
     type State = ();
 
     async fn run(self, (): &(), _: &omnistack_core::jobs::JobContext) -> Result<(), omnistack_core::jobs::JobError> {

@@ -55,7 +55,7 @@ pub(in crate::email) struct PurgeTenantMail {
 
 #[async_trait]
 impl Job for PurgeTenantMail {
-    const NAME: &'static str = "forget_tenant_mail";
+    const NAME: &'static str = "email.purge_tenant";
     const QUEUE: &'static str = "mail";
 
     type State = SendMailState;
@@ -80,7 +80,7 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_secs(600);
 
 #[async_trait]
 impl Job for SendMail {
-    const NAME: &'static str = "send_mail";
+    const NAME: &'static str = "email.send_message";
     const QUEUE: &'static str = "mail";
     /// Large, because `EMAIL_GIVE_UP_AFTER` limits the time, not the number of attempts.
     const MAX_ATTEMPTS: u32 = 10_000;
@@ -197,7 +197,7 @@ const EVENT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[async_trait]
 impl Job for PurgeMail {
-    const NAME: &'static str = "forget_mail";
+    const NAME: &'static str = "email.purge_messages";
 
     type State = SendMailState;
 

@@ -60,7 +60,7 @@ fn invalid_signature() -> Error {
 }
 
 fn malformed_event(error: serde_json::Error) -> Error {
-    Error::bad_request("UNREADABLE_EVENT", "the body is not a valid event of this provider").with_source(error)
+    Error::bad_request("EVENT_MALFORMED", "the body is not a valid event of this provider").with_source(error)
 }
 
 /// Receive an event of Resend

@@ -60,13 +60,13 @@ impl StoredResponse {
         Ok((Response::from_parts(parts, Body::from(whole)), answer))
     }
 
-    /// Returns the stored response, marked as replayed. Returns 409 `IDEMPOTENCY_ANSWER_NOT_KEPT` if its body was not
+    /// Returns the stored response, marked as replayed. Returns 409 `IDEMPOTENCY_RESPONSE_NOT_STORED` if its body was not
     /// stored.
     pub(super) fn replay(self) -> Response {
         let Self { status, head, body } = self;
         let Some(body) = body else {
             let message = "the request was carried out, but its response was too large to be stored";
-            let error = Error::conflict("IDEMPOTENCY_ANSWER_NOT_KEPT", message);
+            let error = Error::conflict("IDEMPOTENCY_RESPONSE_NOT_STORED", message);
             return error.with_detail("status", status.as_u16()).into_response();
         };
         let headers: HeaderMap = head.headers.iter().filter_map(|(name, value)| parse_header(name, value)).collect();

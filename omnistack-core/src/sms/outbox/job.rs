@@ -36,7 +36,7 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_secs(600);
 
 #[async_trait]
 impl Job for SendSms {
-    const NAME: &'static str = "send_sms";
+    const NAME: &'static str = "sms.send_message";
     const QUEUE: &'static str = "sms";
     /// Large, because `SMS_GIVE_UP_AFTER` limits the time, not the number of attempts.
     const MAX_ATTEMPTS: u32 = 10_000;
@@ -132,7 +132,7 @@ pub struct PurgeSms {}
 
 #[async_trait]
 impl Job for PurgeSms {
-    const NAME: &'static str = "forget_sms";
+    const NAME: &'static str = "sms.purge_messages";
 
     type State = SendSmsState;
 

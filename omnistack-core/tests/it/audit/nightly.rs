@@ -13,7 +13,7 @@ use super::Audited;
 use crate::jobs::replicas::{end, soon, wait_for_jobs, work};
 
 fn nightly(state: JobState) -> JobFilter {
-    JobFilter { name: Some("retain_audit".into()), state: Some(state), ..JobFilter::default() }
+    JobFilter { name: Some("audit.delete_expired".into()), state: Some(state), ..JobFilter::default() }
 }
 
 on_each_database! {

@@ -27,7 +27,7 @@ on_each_database! {
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (8, 11), "seven, and one that says so");
         let newest = audited.store.get(tenant, 11).await.unwrap().unwrap();
-        assert_eq!((newest.action.as_str(), &newest.details.unwrap()["through"]), ("audit.retained", &json!(3)));
+        assert_eq!((newest.action.as_str(), &newest.details.unwrap()["through"]), ("audit.entries_deleted", &json!(3)));
         assert_eq!(audited.store.get(tenant, 3).await.unwrap(), None);
         assert_eq!(audited.store.delete_before_in_chain(tenant, ago(&audited, 6)).await.unwrap(), 0, "once is enough");
 

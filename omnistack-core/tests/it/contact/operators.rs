@@ -46,7 +46,7 @@ on_each_database! {
         let entries = log.list(&AuditFilter::all_chains().action("contact."), 20, None).await.unwrap().items;
         let actions: Vec<_> = entries.iter().map(|entry| (entry.action.as_str(), entry.actor)).collect();
         let operator = admin.identity().map(|identity| identity.user);
-        let mut expected = vec![("contact.removed", operator)];
+        let mut expected = vec![("contact.deleted", operator)];
         expected.extend([("contact.status_changed", operator); 4]);
         assert_eq!(actions, expected);
         assert_eq!(entries[1].details.as_ref().unwrap()["to"], "spam");

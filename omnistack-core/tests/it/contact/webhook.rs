@@ -73,7 +73,7 @@ on_each_database! {
         app.clock().advance(Duration::from_secs(1_000_000));
         app.run_jobs().await;
         let jobs = app.jobs().list(&JobFilter::default(), None, 10).await.unwrap();
-        let job = jobs.iter().find(|job| job.name == "tell_contact_webhook").unwrap();
+        let job = jobs.iter().find(|job| job.name == "contact.send_webhook").unwrap();
         assert!(job.finished_at.is_some());
     }
 }

@@ -109,7 +109,7 @@ on_each_database! {
         }
         app.anonymous().post(path, ()).body(body.clone()).await.expect(401);
         app.anonymous().post("/api/v1/public/email/webhooks/sendgrid", ()).body(body.clone()).await.expect(404);
-        resend(&app, "1", NOW, "no json", "no json").await.expect_error(400, "UNREADABLE_EVENT");
+        resend(&app, "1", NOW, "no json", "no json").await.expect_error(400, "EVENT_MALFORMED");
         let long = "x".repeat((1 << 20) + 1);
         resend(&app, "1", NOW, &long, &long).await.expect(413);
         assert!(list(&app).await.is_empty());

@@ -138,12 +138,12 @@ on_each_database! {
             ("a GIF", "image/gif", gif(65_535, 65_535), "IMAGE_TOO_LARGE"),
             ("a JPEG", "image/jpeg", jpeg, "IMAGE_TOO_LARGE"),
             ("a WebP", "image/webp", webp, "IMAGE_TOO_LARGE"),
-            ("nothing behind the header", "image/png", png(100, 100, b""), "IMAGE_BROKEN"),
-            ("no pixels", "image/png", png(0, 0, &whole[33..]), "IMAGE_BROKEN"),
-            ("cut off", "image/png", cut.to_vec(), "IMAGE_BROKEN"),
-            ("changed", "image/png", flipped, "IMAGE_BROKEN"),
-            ("the first bytes alone", "image/jpeg", b"\xff\xd8\xff\xe0".to_vec(), "IMAGE_BROKEN"),
-            ("a WebP's first bytes alone", "image/webp", b"RIFF\xff\xff\xff\xffWEBPVP8 ".to_vec(), "IMAGE_BROKEN"),
+            ("nothing behind the header", "image/png", png(100, 100, b""), "IMAGE_INVALID"),
+            ("no pixels", "image/png", png(0, 0, &whole[33..]), "IMAGE_INVALID"),
+            ("cut off", "image/png", cut.to_vec(), "IMAGE_INVALID"),
+            ("changed", "image/png", flipped, "IMAGE_INVALID"),
+            ("the first bytes alone", "image/jpeg", b"\xff\xd8\xff\xe0".to_vec(), "IMAGE_INVALID"),
+            ("a WebP's first bytes alone", "image/webp", b"RIFF\xff\xff\xff\xffWEBPVP8 ".to_vec(), "IMAGE_INVALID"),
         ] {
             let file = id(&upload(&alice, "a", content_type, bytes).await.expect(201).json());
             let before = shop.objects().await;

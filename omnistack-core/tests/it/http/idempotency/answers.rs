@@ -92,7 +92,7 @@ on_each_database! {
                     assert!(replayed(&again), "{act}");
                     assert_eq!(again.expect(200).body, first.body);
                 } else {
-                    let body = again.expect_error(409, "IDEMPOTENCY_ANSWER_NOT_KEPT").json();
+                    let body = again.expect_error(409, "IDEMPOTENCY_RESPONSE_NOT_STORED").json();
                     assert_eq!(body["error"]["details"], json!({"status": 200}));
                 }
             }
