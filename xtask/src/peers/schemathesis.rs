@@ -37,7 +37,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
                 // cursors from a response are. The other assumes that deleted resources can't be restored.
                 .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,use_after_free"])
                 .args(["--exclude-operation-id-regex", EXCLUDED])
-                .args(["--max-examples", "40", "--seed", "20250101"])
+                .args(["--max-examples", "20", "--seed", "20250101"])
                 .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
             command::run(&mut schemathesis).map_err(|failure| app.with_log(&failure))
         })?;
