@@ -184,7 +184,7 @@ fn reference<T: ToSchema>() -> RefOr<Schema> {
 
 /// Returns the name of the schema of a [`Page`](crate::http::Page).
 fn page_name<R: Resource>() -> String {
-    format!("Page_{}", R::name())
+    format!("CursorPage_{}", R::name())
 }
 
 fn page_schema<R: Resource>() -> RefOr<Schema> {
