@@ -78,7 +78,7 @@ pub(crate) use owner::InitialOperator;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// let accounts: Accounts = app.context().get()?;
 /// let password = Password::new("correct horse battery").ok_or("longer than any password")?;
@@ -131,7 +131,7 @@ pub(crate) struct AccountsInner {
 /// use omnistack_auth::{account::ClientInfo, model::Device};
 /// use omnistack_core::http::layer::{ClientAddr, RequestId};
 ///
-/// fn visitor(request: &PageContext) -> ClientInfo {
+/// fn visitor(request: &Parts) -> ClientInfo {
 ///     let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
 ///     let user_agent = request.headers.get(USER_AGENT).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
 ///     let device = Device { user_agent, address: address.map(|address| address.to_string()) };

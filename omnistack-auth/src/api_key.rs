@@ -51,7 +51,7 @@ pub(crate) const MAX_ROTATION_GRACE: Duration = Duration::from_secs(7 * 24 * 60 
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).clock(mock.clock());
-/// # let app = app.with(Auth::accounts()).build()?;
+/// # let app = app.with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, keys): (Users, ApiKeys) = (app.context().get()?, app.context().get()?);
 /// # let known: PermissionCatalog = app.context().get()?;
@@ -150,7 +150,7 @@ impl NewApiKey {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let made = app.context().get::<Users>()?.create(NewUser::with_email("ada@example.com")).await?;
 /// # let ada = Identity::user(made.user).for_tenant(made.tenant);

@@ -210,8 +210,8 @@ omnistack_core::settings! {
     /// assert!(config.read_settings::<SmsCodeSettings>().is_ok_and(|settings| settings.codes));
     ///
     /// // Without the module `Sms` the codes can't be sent, so the app doesn't start.
-    /// assert!(App::builder(config.clone()).with(Auth::accounts()).build().is_err());
-    /// App::builder(config).with(Auth::accounts()).with(Sms::default()).build()?;
+    /// assert!(App::builder(config.clone()).with(Auth::built_in()).build().is_err());
+    /// App::builder(config).with(Auth::built_in()).with(Sms::default()).build()?;
     /// # Ok(())
     /// # }
     /// ```

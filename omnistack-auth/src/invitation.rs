@@ -50,7 +50,7 @@ const PREFIX: &str = "omi_";
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);

@@ -8,7 +8,7 @@
 //! use omnistack_core::app::App;
 //!
 //! # async fn run() -> omnistack_core::Result<()> {
-//! App::from_env().with(Auth::accounts()).run().await
+//! App::from_env().with(Auth::built_in()).run().await
 //! # }
 //! ```
 //!

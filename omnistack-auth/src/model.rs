@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let users: Users = app.context().get()?;
 /// # users.create(NewUser::with_email("Ada@example.com")).await?;
@@ -87,7 +87,7 @@ pub(crate) use user_columns;
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let ada = Identity::user(app.context().get::<Users>()?.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let tenants: Tenants = app.context().get()?;
@@ -135,14 +135,14 @@ pub struct Tenant {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
 /// # let (sessions, users): (Sessions, Users) = (app.context().get()?, app.context().get()?);
 /// # let ada = users.create(NewUser::with_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// let device = Device { user_agent: Some("acme-cli/2.1".into()), address: Some("203.0.113.7".into()) };
-/// sessions.begin_in(&mut tx, NewSession::new(ada, device)).await?;
+/// sessions.create_in(&mut tx, NewSession::new(ada, device)).await?;
 /// # tx.commit().await?;
 ///
 /// // Users recognise the session by it in their list of sessions.
@@ -179,15 +179,15 @@ pub struct Device {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).clock(mock.clock());
-/// # let app = app.with(Auth::accounts()).build()?;
+/// # let app = app.with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
 /// # let (sessions, users): (Sessions, Users) = (app.context().get()?, app.context().get()?);
 /// # let ada = users.create(NewUser::with_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
 /// # let (one, _two) = (
-/// #     sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?,
-/// #     sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?,
+/// #     sessions.create_in(&mut tx, NewSession::new(ada, Device::default())).await?,
+/// #     sessions.create_in(&mut tx, NewSession::new(ada, Device::default())).await?,
 /// # );
 /// # tx.commit().await?;
 /// # let ada = Identity::user(ada).with_session(one.session);
@@ -229,7 +229,7 @@ pub struct SessionInfo {
 /// # use omnistack_core::{app::App, config::Config, identity::Identity};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
@@ -306,7 +306,7 @@ pub enum InvitationMarker {}
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).clock(mock.clock());
-/// # let app = app.with(Auth::accounts()).build()?;
+/// # let app = app.with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let (invitations, clock): (Invitations, _) = (app.context().get()?, mock.clock());

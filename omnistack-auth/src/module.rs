@@ -40,7 +40,7 @@ use crate::{
 /// use omnistack_core::app::App;
 ///
 /// # async fn run() -> omnistack_core::Result<()> {
-/// App::from_env().with(Auth::accounts()).run().await
+/// App::from_env().with(Auth::built_in()).run().await
 /// # }
 /// ```
 #[derive(Debug, Default)]

@@ -30,14 +30,14 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// let known: PermissionCatalog = app.context().get()?;
-/// let matrix: Matrix = tenants.matrix(&ada, team, &known).await?;
-/// for role in &matrix.roles {
+/// let matrix: PermissionMatrix = tenants.matrix(&ada, team, &known).await?;
+/// for role in &permission_matrix.roles {
 ///     println!("{:<12} {} of {}", role.name, role.allowed.len(), matrix.permissions.len());
 /// }
 /// assert_eq!(matrix.roles[0].allowed, matrix.permissions, "the owner may do everything");
@@ -62,7 +62,7 @@ pub struct PermissionMatrix {
 /// # use omnistack_core::{app::App, config::Config, identity::{Identity, PermissionCatalog}};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);

@@ -23,7 +23,7 @@
 //!     }
 //! }
 //!
-//! let auth = Auth::accounts().password_check(Leaked(["an unlucky password".to_owned()].into()));
+//! let auth = Auth::built_in().password_check(Leaked(["an unlucky password".to_owned()].into()));
 //! ```
 
 mod hash;
@@ -128,14 +128,14 @@ impl ToSchema for Password {
 /// impl PasswordCheck for Leaked {
 ///     async fn is_breached(&self, password: &Password) -> Result<bool, BoxError> {
 ///         let hashes = self.0.get().ok_or("the list is not read yet")?;
-///         Ok(hashes.contains(&Sha256::of(password.expose_secret()).to_string()))
+///         Ok(hashes.contains(&Sha256::digest(password.expose_secret()).to_string()))
 ///     }
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let (leaked, password) = (Leaked::default(), Password::new("an unlucky password").ok_or("too long")?);
 /// # assert!(leaked.is_breached(&password).await.is_err());
-/// # leaked.0.get_or_init(|| [Sha256::of("an unlucky password").to_string()].into());
+/// # leaked.0.get_or_init(|| [Sha256::digest("an unlucky password").to_string()].into());
 /// # assert!(leaked.is_breached(&password).await?);
 /// # Ok(())
 /// # }

@@ -37,13 +37,13 @@ pub(crate) const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
 /// # let (sessions, users): (Sessions, Users) = (app.context().get()?, app.context().get()?);
 /// # let ada = users.create(NewUser::with_email("ada@example.com")).await?.user;
 /// # let mut tx = app.db().begin().await?;
-/// # let tokens = sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?;
+/// # let tokens = sessions.create_in(&mut tx, NewSession::new(ada, Device::default())).await?;
 /// # tx.commit().await?;
 /// // The client refreshes before `tokens.expires_in` has passed.
 /// let next: TokenPair = sessions.refresh(tokens.refresh.expose_secret()).await?;
@@ -133,14 +133,14 @@ impl NewSession {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
 /// # let ada = app.context().get::<Users>()?.create(NewUser::with_email("ada@example.com")).await?.user;
 /// let sessions: Sessions = app.context().get()?;
 /// let mut tx = app.db().begin().await?;
 /// // … verify the company's ticket for Ada, and mark it as used …
-/// let tokens = sessions.begin_in(&mut tx, NewSession::new(ada, Device::default())).await?;
+/// let tokens = sessions.create_in(&mut tx, NewSession::new(ada, Device::default())).await?;
 /// tx.commit().await?;
 /// assert_eq!(sessions.of(ada).await?.len(), 1);
 ///

@@ -5,7 +5,7 @@
 //! use omnistack_core::app::App;
 //!
 //! # async fn run() -> omnistack_core::Result<()> {
-//! let auth = Auth::accounts()
+//! let auth = Auth::built_in()
 //!     .sign_in_with(Provider::google("client.apps.googleusercontent.com", "secret").link_verified_emails())
 //!     .sign_in_with(Provider::oidc("acme", "https://id.acme.example", "client", "secret"));
 //! App::from_env().with(auth).run().await
@@ -63,7 +63,7 @@ const CONSUMERS_TENANT_ID: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 /// assert_eq!(own.name(), "git");
 /// // Only the company creates accounts in its own tenant, so the email addresses can be trusted.
 /// let office = Provider::microsoft("01234567-89ab-4cde-8f01-23456789abcd", "client", "secret").trust_emails();
-/// let auth = Auth::accounts().sign_in_with(own).sign_in_with(office.link_verified_emails());
+/// let auth = Auth::built_in().sign_in_with(own).sign_in_with(office.link_verified_emails());
 /// ```
 #[derive(Clone)]
 #[must_use]

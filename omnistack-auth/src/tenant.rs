@@ -32,7 +32,7 @@ use crate::{
 /// # async fn run(ctx: &Context, caller: &Identity, team: TenantId) -> Result<(), Box<dyn std::error::Error>> {
 /// let tenants: Tenants = ctx.get()?;
 /// let rights = tenants.rights(caller, team).await?;
-/// rights.require("projects:write")?;
+/// access.require("projects:write")?;
 /// # Ok(())
 /// # }
 /// ```
@@ -57,13 +57,13 @@ pub struct Tenants {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// let rights: Rights = tenants.rights(&ada, team).await?;
-/// assert_eq!((rights.tenant.name.as_str(), rights.role.as_str()), ("Acme", "owner"));
+/// let rights: TenantAccess = tenants.rights(&ada, team).await?;
+/// assert_eq!((access.tenant.name.as_str(), access.role.as_str()), ("Acme", "owner"));
 /// rights.require("projects:write")?;
 /// let shows_billing = rights.permissions.allows("billing:manage");
 /// # assert!(shows_billing);

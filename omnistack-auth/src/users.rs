@@ -31,7 +31,7 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let users: Users = app.context().get()?;
 /// // From a company's directory, which has verified the address.
@@ -79,7 +79,7 @@ impl NewUser {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// let users: Users = app.context().get()?;
 /// let made = users.create(NewUser::with_email("ada@example.com")).await?;
@@ -108,7 +108,7 @@ pub struct Users {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// # let users: Users = app.context().get()?;
 /// let mut tx = app.db().all_tenants().begin().await?;
@@ -116,7 +116,7 @@ pub struct Users {
 /// // … a first project in `tenant`, in the same transaction …
 /// tx.commit().await?;
 /// # let rights = app.context().get::<Tenants>()?.rights(&Identity::user(user), tenant).await?;
-/// assert_eq!(rights.role, "owner");
+/// assert_eq!(access.role, "owner");
 /// # Ok(())
 /// # }
 /// ```

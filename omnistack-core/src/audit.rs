@@ -17,7 +17,7 @@
 //! # let tenant = caller.tenant.unwrap();
 //! let mut tx = db.tenant(tenant).begin().await?;
 //! // … delete the project …
-//! log.record_in(&mut tx, AuditEntry::new("project.deleted").by(&caller).on("project", 17)).await?;
+//! log.record_in(&mut tx, AuditEntry::new("project.deleted").actor(&caller).resource("project", 17)).await?;
 //! tx.commit().await?;
 //!
 //! let page = store.list(&AuditFilter::of(tenant).action("project."), 20, None).await?;
@@ -93,7 +93,7 @@ use crate::{clock::Clock, db};
 /// # db.query("create table trail (action text not null, resource text)").execute().await?;
 /// let log = AuditLog::new(Trail);
 /// let mut tx = db.begin().await?;
-/// log.record_in(&mut tx, AuditEntry::new("project.deleted").on("project", 17)).await?;
+/// log.record_in(&mut tx, AuditEntry::new("project.deleted").resource("project", 17)).await?;
 /// tx.commit().await?;
 /// # let (count,): (i64,) = db.query("select count(*) from trail where resource = 'project:17'").fetch_one().await?;
 /// # assert_eq!(count, 1);
@@ -121,7 +121,7 @@ pub trait AuditSink: Send + Sync + 'static {
 ///     let mut tx = db.tenant(caller.require_tenant()?).begin().await?;
 ///     let update = tx.query("update projects set name = $1 where id = $2");
 ///     update.bind(name.clone()).bind(id).execute().await?;
-///     let entry = AuditEntry::new("project.renamed").by(caller).on("project", id).with(json!({ "name": name }));
+///     let entry = AuditEntry::new("project.renamed").actor(caller).resource("project", id).details(json!({ "name": name }));
 ///     log.record_in(&mut tx, entry).await?;
 ///     Ok(tx.commit().await?)
 /// }

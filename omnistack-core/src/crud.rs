@@ -48,11 +48,11 @@
 //!         self.id
 //!     }
 //!
-//!     fn create(new: NewNote, fields: &mut Fields) {
+//!     fn create(new: NewNote, fields: &mut RowValues) {
 //!         fields.set("title", new.title).set("text", new.text);
 //!     }
 //!
-//!     fn update(change: NoteChange, fields: &mut Fields) {
+//!     fn update(change: NoteChange, fields: &mut RowValues) {
 //!         fields.change("title", change.title).change("text", change.text.change());
 //!     }
 //! }

@@ -10,7 +10,7 @@
 //! | secrets in the database | [`KeyRing`]: AES-256-GCM, bound to the row they belong to, with key rotation |
 //!
 //! ```
-//! use omnistack_core::crypto::{Context, KeyRing, Token};
+//! use omnistack_core::crypto::{SealContext, KeyRing, Token};
 //! use secrecy::ExposeSecret as _;
 //!
 //! let token = Token::with_prefix("sk_live_");

@@ -4,12 +4,12 @@
 //! send mail through a [`Mailer`], which calls an [`EmailProvider`].
 //!
 //! ```
-//! use omnistack_core::email::{Email, Mailer, Memory};
+//! use omnistack_core::email::{Email, Mailer, MemoryProvider};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), omnistack_core::email::EmailError> {
-//! let memory = Memory::default();
-//! let mailer = Mailer::new(memory.clone()).from("Shop <shop@example.com>".parse()?);
+//! let memory = MemoryProvider::default();
+//! let mailer = Mailer::new(memory.clone()).default_sender("Shop <shop@example.com>".parse()?);
 //!
 //! let welcome = Email::to("Ada Lovelace <ada@example.com>")
 //!     .subject("Welcome")

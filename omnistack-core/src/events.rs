@@ -46,7 +46,7 @@
 //!     }
 //!
 //!     fn register(&self, registry: &mut Registry) {
-//!         registry.on("count-projects", |_| Ok(Count));
+//!         registry.subscribe("count-projects", |_| Ok(Count));
 //!     }
 //! }
 //! ```

@@ -1,19 +1,19 @@
 //! Feature flags, evaluated in memory in this process.
 //!
 //! ```
-//! use omnistack_core::{clock::Clock, flags::{Constraint, Context, Definition, FlagSet, Operator, Rule, Variant}};
+//! use omnistack_core::{clock::Clock, flags::{Constraint, EvaluationContext, FlagDefinition, FlagSet, Operator, FlagRule, FlagVariant}};
 //!
 //! let flags = FlagSet::new([
-//!     Definition::new("new-ui").rule(Rule::tenants(["0190a7c8-0000-7000-8000-000000000001"])).rule(Rule::percent(20.0)),
-//!     Definition::new("prices")
-//!         .rule(Rule::default().and(Constraint::new("country", Operator::In, ["NO", "SE"])))
-//!         .variant(Variant::new("low", 1).text("9"))
-//!         .variant(Variant::new("high", 1).text("12")),
+//!     FlagDefinition::new("new-ui").rule(FlagRule::tenants(["0190a7c8-0000-7000-8000-000000000001"])).rule(FlagRule::percent(20.0)),
+//!     FlagDefinition::new("prices")
+//!         .rule(FlagRule::default().and(Constraint::new("country", Operator::In, ["NO", "SE"])))
+//!         .variant(FlagVariant::new("low", 1).text("9"))
+//!         .variant(FlagVariant::new("high", 1).text("12")),
 //! ]);
 //! let clock = Clock::system();
-//! let context = Context::now(&clock).user("7").attributes(&[("country", "NO")]);
+//! let context = EvaluationContext::now(&clock).user("7").attributes(&[("country", "NO")]);
 //! assert!(flags.evaluate("prices", &context).variant.is_some());
-//! assert!(!flags.is_on("prices", &Context::now(&clock).user("7")));
+//! assert!(!flags.is_on("prices", &EvaluationContext::now(&clock).user("7")));
 //! ```
 //!
 //! With [`FeatureFlags`] among the app's modules, flags are rows of the app's database that operators change at
@@ -31,7 +31,7 @@
 //! #[utoipa::path(get, path = "/new", responses((status = 204)))]
 //! async fn new_page() {}
 //!
-//! let api: Api<()> = Api::new().guarded(flag("new-ui"), routes!(new_page));
+//! let api: Api<()> = Api::new().require(flag("new-ui"), routes!(new_page));
 //! ```
 //!
 //! A flag is decided by these, in this order: its kill switch, its expiry date, the tenant's override, the

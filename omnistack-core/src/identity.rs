@@ -42,7 +42,7 @@ use crate::{
 ///
 /// let mock = MockClock::at("2030-01-01T12:00:00Z".parse()?);
 /// let proof = AuthenticationContext { at: mock.clock().now(), second_factor: true };
-/// let caller = Identity::user(Id::new(proof.at)).with_authentication(proof);
+/// let caller = Identity::user(Id::new(proof.authenticated_at)).with_authentication(proof);
 ///
 /// let recent = Require::fresh_sign_in(Duration::from_secs(300)).second_factor();
 /// assert!(recent.check(&caller, &mock.clock()).is_ok());
@@ -67,7 +67,7 @@ pub struct AuthenticationContext {
 /// // Before the sign-in there is no `Identity` that has the origin.
 /// fn refused(request: &Parts) -> AuditEntry {
 ///     let mut entry = AuditEntry::new("sign_in.refused");
-///     entry.origin = Origin::of(request);
+///     entry.origin = RequestOrigin::of(request);
 ///     entry
 /// }
 ///

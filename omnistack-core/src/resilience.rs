@@ -35,8 +35,8 @@
 //! struct Refused;
 //!
 //! impl Classify for Refused {
-//!     fn class(&self) -> Class {
-//!         Class::error_response()
+//!     fn class(&self) -> Classification {
+//!         Classification::failed()
 //!     }
 //! }
 //!

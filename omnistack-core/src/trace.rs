@@ -12,9 +12,9 @@
 //! # async fn main() {
 //! let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 //! let trace = TraceContext::new(parent).unwrap();
-//! trace::checked_path(Some(trace), async {
-//!     // A spawned task does not inherit the trace context; `carry` passes it on.
-//!     let task = tokio::spawn(trace::copy_between(async { TraceContext::current() }));
+//! trace::with_trace(Some(trace), async {
+//!     // A spawned task does not inherit the trace context; `propagate` passes it on.
+//!     let task = tokio::spawn(trace::propagate(async { TraceContext::current() }));
 //!     let trace = task.await.unwrap().unwrap();
 //!     assert_eq!(trace.traceparent(), parent);
 //!     assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");

@@ -56,8 +56,8 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 /// let body = stream::iter([Ok("Hello.".into())]).boxed();
 /// let file = files.upload(&caller, NewFile::new("hello.txt"), body).await?;
 /// assert_eq!(file.content_type, "text/plain; charset=utf-8");
-/// assert_eq!(files.open(&file, None).await?.decode_base64url(1024).await?, "Hello.");
-/// assert_eq!(files.idle_connection(&caller).await?.bytes, 6);
+/// assert_eq!(files.open(&file, None).await?.read_all(1024).await?, "Hello.");
+/// assert_eq!(files.usage(&caller).await?.bytes, 6);
 /// # Ok(())
 /// # }
 /// ```

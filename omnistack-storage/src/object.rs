@@ -30,9 +30,9 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 /// let storage = Storage::new(Memory::default());
 /// let key = "exports/7.csv".parse()?;
 /// let rows = stream::iter([Ok("a,b\n".into()), Ok("1,2\n".into())]).boxed();
-/// storage.set_role(&key, Upload::from_stream(rows).max_size(1024)).await?;
+/// storage.put(&key, UploadBody::from_stream(rows).max_size(1024)).await?;
 ///
-/// let incomplete = storage.set_role(&key, Upload::decode_base64url("a,b\n").size(8)).await.unwrap_err();
+/// let incomplete = storage.put(&key, UploadBody::bytes("a,b\n").size(8)).await.unwrap_err();
 /// assert_eq!(incomplete.kind(), ErrorKind::Mismatch);
 /// assert_eq!(storage.read(&key, 1024).await?, "a,b\n1,2\n");
 /// # Ok(())

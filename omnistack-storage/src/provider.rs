@@ -49,7 +49,7 @@ use crate::{
 /// use async_trait::async_trait;
 /// use omnistack_storage::{
 ///     ByteRange, Capabilities, Error, ListResult, Memory, Object, ObjectMetadata, ObjectKey, PutOptions, Storage,
-///     StorageProvider, Stored, Upload,
+///     StorageProvider, PutResult, UploadBody,
 /// };
 ///
 /// /// Stores everything in another provider and refuses to delete.
@@ -66,8 +66,8 @@ use crate::{
 ///         Capabilities::default()
 ///     }
 ///
-///     async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
-///         self.0.set_role(key, upload, options).await
+///     async fn put(&self, key: &ObjectKey, upload: UploadBody, options: &PutOptions) -> Result<PutResult, Error> {
+///         self.0.put(key, upload, options).await
 ///     }
 ///
 ///     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {

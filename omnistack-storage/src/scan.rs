@@ -19,7 +19,7 @@ use crate::{File, ObjectKey, Storage};
 /// #[async_trait]
 /// impl FileScanner for NoScripts {
 ///     async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<ScanResult, BoxError> {
-///         let start = storage.get(key).await?.decode_base64url(file.size).await?;
+///         let start = storage.get(key).await?.read_all(file.size).await?;
 ///         let refused = start.starts_with(b"#!");
 ///         Ok(if refused { ScanResult::Refused("scripts are not accepted".into()) } else { ScanResult::Clean })
 ///     }

@@ -4,11 +4,11 @@
 //! generates a test for each of them:
 //!
 //! ```
-//! use omnistack_core::email::Memory;
+//! use omnistack_core::email::MemoryProvider;
 //! use omnistack_testkit::{email::EmailProviderUnderTest, email_conformance};
 //!
 //! async fn memory() -> EmailProviderUnderTest {
-//!     EmailProviderUnderTest::new(Memory::default())
+//!     EmailProviderUnderTest::new(MemoryProvider::default())
 //! }
 //!
 //! email_conformance!(memory);

@@ -1,7 +1,7 @@
 //! A mail server for tests, which records the mails it receives and fails as scripted.
 //!
 //! ```
-//! use omnistack_core::{clock::Clock, email::{Email, EmailProvider, ErrorKind, Smtp}};
+//! use omnistack_core::{clock::Clock, email::{Email, EmailProvider, EmailErrorKind, Smtp}};
 //! use omnistack_testkit::smtp::{SmtpReply, SmtpServer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -13,8 +13,8 @@
 //! smtp.send(&email).await.unwrap();
 //! assert_eq!(server.delivered()[0].to, ["ada@example.com"]);
 //!
-//! server.send("RCPT", SmtpReply::banner("550 5.1.1 no such user"));
-//! assert_eq!(smtp.send(&email).await.unwrap_err().kind(), ErrorKind::Refused);
+//! server.set_reply("RCPT", SmtpReply::line("550 5.1.1 no such user"));
+//! assert_eq!(smtp.send(&email).await.unwrap_err().kind(), EmailErrorKind::Refused);
 //! # }
 //! ```
 //!

@@ -72,7 +72,7 @@ pub trait SecondFactorSource: Send + Sync + 'static {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-/// let app = App::builder(config).with(Auth::accounts()).with(Doors).build()?;
+/// let app = App::builder(config).with(Auth::built_in()).with(Doors).build()?;
 /// # app.context().get::<SecondFactors>()?;
 /// # Ok(())
 /// # }

@@ -40,7 +40,7 @@ pub(crate) struct Hashing {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::built_in()).build()?;
 /// # app.migrate().await?;
 /// // A secret of the app, such as the passphrase of a vault. It shares the queue with sign-ins.
 /// let passwords: Passwords = app.context().get()?;
@@ -99,7 +99,7 @@ impl HashMemory {
 /// # use omnistack_core::{app::App, config::Config};
 ///
 /// async fn opens(passwords: &Passwords, typed: &Password, kept: &mut String) -> Result<bool, Error> {
-///     let Verified { good, outdated } = passwords.verify(typed, Some(kept)).await?;
+///     let Verification { good, outdated } = passwords.verify(typed, Some(kept)).await?;
 ///     if outdated {
 ///         *kept = passwords.hash(typed).await?;
 ///     }
@@ -109,7 +109,7 @@ impl HashMemory {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let at = |passes: &str| {
 /// #     let config = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_ARGON2_PASSES", passes)];
-/// #     let app = App::builder(Config::from_pairs(config)).with(Auth::accounts()).build()?;
+/// #     let app = App::builder(Config::from_pairs(config)).with(Auth::built_in()).build()?;
 /// #     Ok::<Passwords, omnistack_core::RunError>(app.context().get()?)
 /// # };
 /// # let (before, now) = (at("1")?, at("2")?);

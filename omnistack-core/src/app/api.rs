@@ -52,7 +52,7 @@ impl<S> Api<S> {
     /// # use utoipa_axum::routes;
     /// # #[utoipa::path(delete, path = "/{id}", params(("id" = String, Path)), responses((status = 204)))]
     /// # async fn remove() {}
-    /// let api: Api<()> = Api::new().guarded(Require::permission("members:remove"), routes!(remove));
+    /// let api: Api<()> = Api::new().require(Require::permission("members:remove"), routes!(remove));
     /// ```
     pub fn require(mut self, require: Require, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
         self.routes.push((paths, router, Some(require)));

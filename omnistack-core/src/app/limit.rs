@@ -11,7 +11,7 @@ use crate::http::{Rate, layer::RateLimitKey};
 /// let _ = Mount::app("/projects").rate_limit(Rate::per_minute(60));
 ///
 /// // A hundred requests a minute for a whole tenant, of which an export takes twenty.
-/// let limit = RateLimit::new(Rate::per_minute(100)).by(RateLimitKey::Tenant).cost("/export", 20);
+/// let limit = MountRateLimit::new(Rate::per_minute(100)).by(RateLimitKey::Tenant).cost("/export", 20);
 /// let _ = Mount::app("/reports").rate_limit(limit);
 /// ```
 #[derive(Clone, Debug)]

@@ -14,15 +14,15 @@ pub(super) const RETAINED_ACTION: &str = "audit.entries_deleted";
 /// Audit chain: that of the app, or of a tenant.
 ///
 /// ```
-/// use omnistack_core::{audit::{AuditEntry, Chain}, clock::Clock, id::Id, identity::Identity};
+/// use omnistack_core::{audit::{AuditEntry, AuditChain}, clock::Clock, id::Id, identity::Identity};
 ///
 /// # let now = Clock::system().now();
 /// # let (user, tenant) = (Id::new(now), Id::new(now));
 /// let operator = Identity::user(user).for_tenant(tenant).into_operator();
-/// let entry = AuditEntry::new("project.deleted").by(&operator);
-/// assert_eq!(Chain::from(entry.tenant), Chain::Tenant(tenant));
-/// let entry = AuditEntry::new("flag.changed").by(&operator).for_app();
-/// assert_eq!(Chain::from(entry.tenant), Chain::App);
+/// let entry = AuditEntry::new("project.deleted").actor(&operator);
+/// assert_eq!(AuditChain::from(entry.tenant), AuditChain::Tenant(tenant));
+/// let entry = AuditEntry::new("flag.changed").actor(&operator).for_app();
+/// assert_eq!(AuditChain::from(entry.tenant), AuditChain::App);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuditChain {
@@ -82,17 +82,17 @@ impl fmt::Display for AuditChain {
 /// Head of a chain: the number and hash of its last entry. The hash fixes all entries before it.
 ///
 /// ```
-/// use omnistack_core::audit::{AuditStore, Chain, Error, Head};
+/// use omnistack_core::audit::{AuditStore, AuditChain, Error, ChainHead};
 ///
 /// /// Whether the chain still goes through a head that was kept elsewhere, as JSON.
-/// async fn goes_through(store: &AuditStore, chain: Chain, kept: Head) -> Result<bool, Error> {
+/// async fn goes_through(store: &AuditStore, chain: AuditChain, kept: ChainHead) -> Result<bool, Error> {
 ///     let now = store.get(chain, kept.sequence).await?;
 ///     Ok(now.is_some_and(|record| record.hash == kept.hash))
 /// }
 ///
 /// # use omnistack_core::crypto::Sha256;
-/// # let head = Head { sequence: 17, hash: Sha256::of("an entry") };
-/// let kept: Head = serde_json::from_str(&serde_json::to_string(&head)?)?;
+/// # let head = ChainHead { sequence: 17, hash: Sha256::digest("an entry") };
+/// let kept: ChainHead = serde_json::from_str(&serde_json::to_string(&head)?)?;
 /// assert_eq!(kept, head);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
@@ -113,7 +113,7 @@ impl ChainHead {
 /// Result of verifying an intact chain.
 ///
 /// ```
-/// use omnistack_core::audit::{AuditStore, Chain};
+/// use omnistack_core::audit::{AuditStore, AuditChain};
 /// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog}, config::Config};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -125,7 +125,7 @@ impl ChainHead {
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
 /// # tx.commit().await?;
-/// let verified = store.verify(Chain::App).await?;
+/// let verified = store.verify(AuditChain::App).await?;
 /// println!("{} entries are whole; keep {}", verified.entries, verified.head.hash);
 /// assert_eq!((verified.entries, verified.head.sequence), (2, 2));
 /// # Ok(())

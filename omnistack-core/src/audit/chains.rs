@@ -16,7 +16,7 @@ use crate::{crypto::Sha256, identity::TenantId};
 ///     let mut lines = Vec::new();
 ///     for chain in store.chains().await? {
 ///         let state = store.state(chain).await?;
-///         lines.push(match state.problem {
+///         lines.push(match chain_state.problem {
 ///             Some(problem) => problem,
 ///             None => format!("{chain}: {} entries are whole", state.entries.unwrap_or_default()),
 ///         });

@@ -23,8 +23,8 @@ use crate::{
 /// # let (operator, ada, tenant) = (Id::new(now), Id::new(now), Id::new(now));
 /// // An operator acts as Ada.
 /// let caller = Identity::user(ada).for_tenant(tenant).with_impersonator(operator);
-/// let entry = AuditEntry::new("member.invited").by(&caller).on("email", "bob@example.org");
-/// let entry = entry.with(json!({ "role": "viewer" }));
+/// let entry = AuditEntry::new("member.invited").actor(&caller).resource("email", "bob@example.org");
+/// let entry = entry.details(json!({ "role": "viewer" }));
 /// assert_eq!((entry.actor, entry.on_behalf_of), (Some(operator), Some(ada)));
 /// assert_eq!(entry.resource.as_deref(), Some("email:bob@example.org"));
 /// ```
@@ -123,7 +123,7 @@ impl AuditEntry {
 /// Audit entry as it is stored.
 ///
 /// ```
-/// use omnistack_core::audit::{AuditEntry, AuditLog, AuditRecord, AuditStore, Chain};
+/// use omnistack_core::audit::{AuditEntry, AuditLog, AuditRecord, AuditStore, AuditChain};
 /// # use omnistack_core::{app::App, config::Config};
 ///
 /// fn line(record: &AuditRecord) -> String {
@@ -137,9 +137,9 @@ impl AuditEntry {
 /// # app.migrate().await?;
 /// # let (log, store): (AuditLog, AuditStore) = (app.context().get()?, app.context().get()?);
 /// # let mut tx = app.db().begin().await?;
-/// # log.record_in(&mut tx, AuditEntry::new("backup.made").on("backup", "monday")).await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made").resource("backup", "monday")).await?;
 /// # tx.commit().await?;
-/// let first = store.get(Chain::App, 1).await?;
+/// let first = store.get(AuditChain::App, 1).await?;
 /// assert_eq!(first.as_ref().map(line).as_deref(), Some("1: the app: backup.made backup:monday"));
 /// # Ok(())
 /// # }

@@ -21,7 +21,7 @@ use crate::{
 /// # app.migrate().await?;
 /// # let store: AuditStore = app.context().get()?;
 /// let refused = store.list(&AuditFilter::all_chains(), 20, Some("page 2")).await.unwrap_err();
-/// assert!(matches!(refused, Error::ListCursor) && !refused.is_retryable());
+/// assert!(matches!(refused, Error::Cursor) && !refused.is_retryable());
 /// // In a handler, `?` does this.
 /// assert_eq!(http::Error::from(refused).status(), 422);
 /// # Ok(())
@@ -55,7 +55,7 @@ pub enum Error {
 /// Kind of an [`Error`].
 ///
 /// ```
-/// use omnistack_core::audit::{Chain, Error, ErrorKind};
+/// use omnistack_core::audit::{AuditChain, Error, ErrorKind};
 ///
 /// Reaction of a nightly check.
 /// fn then(error: &Error) -> &'static str {
@@ -66,7 +66,7 @@ pub enum Error {
 ///         _ => "write it to the log",
 ///     }
 /// }
-/// assert_eq!(then(&Error::Retained(Chain::App)), "try again in a minute");
+/// assert_eq!(then(&Error::Retained(AuditChain::App)), "try again in a minute");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -122,7 +122,7 @@ impl From<Error> for http::Error {
 /// First place where a chain differs from what was recorded.
 ///
 /// ```
-/// use omnistack_core::audit::{AuditStore, Chain, Error};
+/// use omnistack_core::audit::{AuditStore, AuditChain, Error};
 /// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog}, config::Config};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -137,9 +137,9 @@ impl From<Error> for http::Error {
 /// The owner of the database can drop the trigger that protects entries.
 /// app.db().query("drop trigger audit_entries_delete").execute().await?;
 /// app.db().query("delete from audit_entries where sequence = 1").execute().await?;
-/// match store.verify(Chain::App).await {
+/// match store.verify(AuditChain::App).await {
 ///     Err(Error::Broken(broken)) => {
-///         assert_eq!((broken.chain, broken.sequence), (Chain::App, 1));
+///         assert_eq!((broken.chain, broken.sequence), (AuditChain::App, 1));
 ///         assert_eq!(broken.to_string(), "the audit chain of the app is broken at entry 1: it is missing");
 ///     }
 ///     other => panic!("this was not found: {other:?}"),
@@ -164,9 +164,9 @@ pub struct ChainBreak {
 /// ```
 /// use omnistack_core::audit::{Break, Error, verify_export};
 /// # use futures_util::TryStreamExt as _;
-/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog, AuditStore, Chain}, config::Config};
+/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog, AuditStore, AuditChain}, config::Config};
 ///
-/// fn why(lines: &[String]) -> Option<Break> {
+/// fn why(lines: &[String]) -> Option<ChainBreakKind> {
 ///     match verify_export(lines) {
 ///         Err(Error::Broken(broken)) => Some(broken.why),
 ///         _ => None,
@@ -181,12 +181,12 @@ pub struct ChainBreak {
 /// # let mut tx = app.db().begin().await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
 /// # tx.commit().await?;
-/// # let mut lines: Vec<String> = store.export(Chain::App).try_collect().await?;
+/// # let mut lines: Vec<String> = store.export(AuditChain::App).try_collect().await?;
 /// assert_eq!(why(&lines), None);
 /// lines[1] = lines[1].replace("backup.removed", "backup.made");
-/// assert_eq!(why(&lines), Some(Break::Changed));
+/// assert_eq!(why(&lines), Some(ChainBreakKind::Changed));
 /// lines.remove(1);
-/// assert_eq!(why(&lines), Some(Break::Truncated));
+/// assert_eq!(why(&lines), Some(ChainBreakKind::Truncated));
 /// # Ok(())
 /// # }
 /// ```

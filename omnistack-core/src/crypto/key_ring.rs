@@ -34,10 +34,10 @@ const MAX_KEY_ID_BYTES: usize = 32;
 /// [`needs_reseal`](Self::needs_reseal) is `true`, and then remove the old key.
 ///
 /// ```
-/// use omnistack_core::crypto::{Context, KeyRing};
+/// use omnistack_core::crypto::{SealContext, KeyRing};
 ///
 /// let old = KeyRing::new_key("2029");
-/// let place = Context::row("webhooks", "secret", 17);
+/// let place = SealContext::row("webhooks", "secret", 17);
 /// let sealed = old.parse::<KeyRing>()?.seal("whsec_…", &place)?;
 ///
 /// let both: KeyRing = format!("{},{old}", KeyRing::new_key("2030")).parse()?;

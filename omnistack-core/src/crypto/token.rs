@@ -20,7 +20,7 @@ use super::{Sha256, random};
 /// let token = Token::with_prefix("sk_live_");
 /// assert!(token.expose().starts_with("sk_live_"));
 /// assert_eq!(format!("{token:?}"), "Token(sk_live_…)");
-/// assert_eq!(Sha256::of(token.expose()), token.hash());
+/// assert_eq!(Sha256::digest(token.expose()), token.hash());
 /// ```
 #[derive(Clone)]
 pub struct Token {

@@ -224,7 +224,7 @@ impl<'de> Deserialize<'de> for Address {
 ///
 /// fn address(text: &str) -> Result<Address, Error> {
 ///     text.parse().map_err(|error: AddressError| match error {
-///         AddressError::Form => Error::invalid([FieldError::new("email", "is not an email address")]),
+///         AddressError::Syntax => Error::invalid([FieldError::new("email", "is not an email address")]),
 ///         other => Error::invalid([FieldError::new("email", other.to_string())]),
 ///     })
 /// }

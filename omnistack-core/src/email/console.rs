@@ -8,11 +8,11 @@ use super::{Email, EmailError, EmailProvider, SentMail};
 /// Attachments are listed by name only.
 ///
 /// ```
-/// use omnistack_core::email::{Console, Email, Mailer};
+/// use omnistack_core::email::{ConsoleProvider, Email, Mailer};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// let mailer = Mailer::new(Console::default()).from("shop@example.com".parse()?);
+/// let mailer = Mailer::new(ConsoleProvider::default()).default_sender("shop@example.com".parse()?);
 /// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// assert_eq!((sent.provider, sent.id), ("console", None));
 /// # Ok(())

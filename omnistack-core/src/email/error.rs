@@ -8,16 +8,16 @@ use crate::resilience::{Classification, Classify, Outcome};
 /// An error of sending a mail: the mail was not accepted by the provider, or it is unknown whether it was.
 ///
 /// ```
-/// use omnistack_core::email::{EmailError, ErrorKind};
+/// use omnistack_core::email::{EmailError, EmailErrorKind};
 /// use std::time::Duration;
 ///
-/// let error = EmailError::new(ErrorKind::RateLimited, "429 from the provider").after(Duration::from_secs(30));
+/// let error = EmailError::new(EmailErrorKind::RateLimited, "429 from the provider").with_retry_after(Duration::from_secs(30));
 /// assert!(error.is_retryable());
 /// assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
 /// assert_eq!(error.to_string(), "too many mails were sent: 429 from the provider");
 ///
 /// // The mail may have arrived: sending it again may deliver it twice.
-/// assert!(!EmailError::new(ErrorKind::Unknown, "no response").is_retryable());
+/// assert!(!EmailError::new(EmailErrorKind::Unknown, "no response").is_retryable());
 /// ```
 pub struct EmailError(Box<EmailErrorInner>);
 
@@ -30,20 +30,20 @@ struct EmailErrorInner {
 /// The kind of an [`EmailError`].
 ///
 /// ```
-/// use omnistack_core::{email::{Email, ErrorKind, Mailer, Memory}, http::{Error, StatusCode}};
+/// use omnistack_core::{email::{Email, EmailErrorKind, Mailer, MemoryProvider}, http::{Error, StatusCode}};
 ///
 /// async fn send(mailer: &Mailer, email: &Email) -> Result<(), Error> {
 ///     let Err(error) = mailer.send(email).await else { return Ok(()) };
 ///     Err(match error.kind() {
-///         ErrorKind::Invalid | ErrorKind::Refused => Error::bad_request("MAIL_REFUSED", "the mail was refused"),
-///         ErrorKind::RateLimited | ErrorKind::Unavailable => Error::unavailable("MAIL_UNAVAILABLE", "try again later"),
+///         EmailErrorKind::Invalid | EmailErrorKind::Refused => Error::bad_request("MAIL_REFUSED", "the mail was refused"),
+///         EmailErrorKind::RateLimited | EmailErrorKind::Unavailable => Error::unavailable("MAIL_UNAVAILABLE", "try again later"),
 ///         _ => Error::internal(error),
 ///     })
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// let refused = send(&Mailer::new(Memory::default()), &Email::to("ada@example.com")).await.unwrap_err();
+/// let refused = send(&Mailer::new(MemoryProvider::default()), &Email::to("ada@example.com")).await.unwrap_err();
 /// assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
 /// # Ok(())
 /// # }
@@ -190,12 +190,12 @@ impl From<AddressError> for EmailError {
 /// The reason why a mail is not valid.
 ///
 /// ```
-/// use omnistack_core::email::{Email, Invalid};
+/// use omnistack_core::email::{Email, InvalidEmail};
 ///
-/// fn advice(invalid: &Invalid) -> String {
+/// fn advice(invalid: &InvalidEmail) -> String {
 ///     match invalid {
-///         Invalid::NoSubject => "Add a subject.".into(),
-///         Invalid::TooLarge { limit, .. } => format!("Remove some attachments: the limit is {limit} bytes."),
+///         InvalidEmail::NoSubject => "Add a subject.".into(),
+///         InvalidEmail::TooLarge { limit, .. } => format!("Remove some attachments: the limit is {limit} bytes."),
 ///         other => other.to_string(),
 ///     }
 /// }
@@ -203,7 +203,7 @@ impl From<AddressError> for EmailError {
 /// let letter = Email::to("ada@example.com").from("shop@example.com").text("Hello.");
 /// assert_eq!(letter.check().map_err(|invalid| advice(&invalid)), Err("Add a subject.".into()));
 /// let hostile = letter.subject("Hello\r\nBcc: eve@example.com");
-/// assert_eq!(hostile.check(), Err(Invalid::ControlCharacter("the subject")));
+/// assert_eq!(hostile.check(), Err(InvalidEmail::ControlCharacter("the subject")));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -16,8 +16,8 @@ use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
 /// Every mail is sent to the first provider first, and so waits for that provider's timeout while it hangs.
 ///
 /// ```
-/// use omnistack_core::email::{Email, FailoverProvider, Mailer, Memory};
-/// # use omnistack_core::{async_trait, email::{EmailError, EmailProvider, ErrorKind, Sent}};
+/// use omnistack_core::email::{Email, FailoverProvider, Mailer, MemoryProvider};
+/// # use omnistack_core::{async_trait, email::{EmailError, EmailProvider, EmailErrorKind, SentMail}};
 /// # #[derive(Debug)]
 /// # struct Away;
 /// # #[async_trait]
@@ -25,16 +25,16 @@ use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
 /// #     fn name(&self) -> &'static str {
 /// #         "away"
 /// #     }
-/// #     async fn send(&self, _: &Email) -> Result<Sent, EmailError> {
-/// #         Err(EmailError::new(ErrorKind::Unavailable, "no connection"))
+/// #     async fn send(&self, _: &Email) -> Result<SentMail, EmailError> {
+/// #         Err(EmailError::new(EmailErrorKind::Unavailable, "no connection"))
 /// #     }
 /// # }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let first = Away;
-/// let second = Memory::default();
-/// let mailer = Mailer::new(FailoverProvider::new(first, second.clone())).from("shop@example.com".parse()?);
+/// let second = MemoryProvider::default();
+/// let mailer = Mailer::new(FailoverProvider::new(first, second.clone())).default_sender("shop@example.com".parse()?);
 ///
 /// // The first provider is unavailable.
 /// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;

@@ -22,13 +22,13 @@ const MAX_MAILS: usize = 200;
 /// [`Mail`](super::Mail) and outside production, it is shown at `/dev/mailbox`. Clones share the kept mails.
 ///
 /// ```
-/// use omnistack_core::{app::App, config::Config, email::{Email, Mail, Mailbox, Mailer}};
+/// use omnistack_core::{app::App, config::Config, email::{Email, Mail, DevMailbox, Mailer}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_PROVIDER", "console")]);
 /// let app = App::builder(config).with(Mail::default()).build()?;
-/// let (mailer, mailbox): (Mailer, Mailbox) = (app.context().get()?, app.context().get()?);
+/// let (mailer, mailbox): (Mailer, DevMailbox) = (app.context().get()?, app.context().get()?);
 ///
 /// mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// assert_eq!(mailbox.sent_mails().len(), 1);
@@ -53,13 +53,13 @@ struct KeptMails {
 /// A mail in the dev mailbox ([`DevMailbox`]).
 ///
 /// ```
-/// use omnistack_core::{clock::MockClock, email::{Console, Email, Mailbox, Mailer}};
+/// use omnistack_core::{clock::MockClock, email::{ConsoleProvider, Email, DevMailbox, Mailer}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// let clock = MockClock::at("2030-01-01T12:00:00Z".parse()?).clock();
-/// let mailbox = Mailbox::new(Console::default(), clock);
-/// # let mailer = Mailer::new(mailbox.clone()).from("shop@example.com".parse()?);
+/// let mailbox = DevMailbox::new(ConsoleProvider::default(), clock);
+/// # let mailer = Mailer::new(mailbox.clone()).default_sender("shop@example.com".parse()?);
 /// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 ///
 /// let list = mailbox.sent_mails().into_iter().map(|received| format!("{} {}", received.at, received.email.subject));

@@ -11,7 +11,7 @@ use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidE
 ///
 /// ```
 /// use omnistack_core::{async_trait, email::{Address, Email, Mailer}, jobs::{Job, JobContext, JobError}};
-/// # use omnistack_core::{app::{App, Module, Registry}, config::Config, email::Memory, jobs::Jobs};
+/// # use omnistack_core::{app::{App, Module, Registry}, config::Config, email::MemoryProvider, jobs::Jobs};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -41,8 +41,8 @@ use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidE
 /// # }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let memory = Memory::default();
-/// # let mailer = Mailer::new(memory.clone()).from("shop@example.com".parse()?);
+/// # let memory = MemoryProvider::default();
+/// # let mailer = Mailer::new(memory.clone()).default_sender("shop@example.com".parse()?);
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// # let app = App::builder(config).with(Reports).replace(mailer).build()?;
 /// # app.migrate().await?;

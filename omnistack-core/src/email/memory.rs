@@ -9,12 +9,12 @@ use super::{Email, EmailError, EmailProvider, SentMail};
 /// A provider for tests that keeps every mail and delivers none. Clones share the kept mails.
 ///
 /// ```
-/// use omnistack_core::{app::App, config::Config, email::{Email, Mailer, Memory}};
+/// use omnistack_core::{app::App, config::Config, email::{Email, Mailer, MemoryProvider}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// let memory = Memory::default();
-/// let mailer = Mailer::new(memory.clone()).from("shop@example.com".parse()?);
+/// let memory = MemoryProvider::default();
+/// let mailer = Mailer::new(memory.clone()).default_sender("shop@example.com".parse()?);
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 /// let app = App::builder(config).replace(mailer).build()?;
 ///

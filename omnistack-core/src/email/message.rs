@@ -306,14 +306,14 @@ fn is_token(text: &str) -> bool {
 /// An extra header of a mail.
 ///
 /// ```
-/// use omnistack_core::email::{Email, Invalid};
+/// use omnistack_core::email::{Email, InvalidEmail};
 ///
 /// let mail = Email::to("ada@example.com").from("shop@example.com").subject("Away").text("I am back on Monday.");
 /// let mail = mail.header("Auto-Submitted", "auto-replied");
 /// assert_eq!((mail.headers[0].name.as_str(), mail.check()), ("Auto-Submitted", Ok(())));
 ///
 /// // `Bcc` is set by the method `bcc`.
-/// assert_eq!(mail.header("Bcc", "eve@example.com").check(), Err(Invalid::Header("Bcc".into())));
+/// assert_eq!(mail.header("Bcc", "eve@example.com").check(), Err(InvalidEmail::Header("Bcc".into())));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -28,11 +28,11 @@ use crate::{
 /// ```
 /// use omnistack_core::{email::Message, id::Id};
 ///
-/// fn page_of(mail: Id<Message>) -> String {
+/// fn page_of(mail: Id<MessageMarker>) -> String {
 ///     format!("/support/mails/{mail}")
 /// }
 ///
-/// let mail: Id<Message> = "01941f29-7c00-7000-8000-000000000001".parse()?;
+/// let mail: Id<MessageMarker> = "01941f29-7c00-7000-8000-000000000001".parse()?;
 /// assert_eq!(page_of(mail), "/support/mails/01941f29-7c00-7000-8000-000000000001");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -68,7 +68,7 @@ pub type MessageId = Id<MessageMarker>;
 /// The reason why a mail was not put into the outbox.
 ///
 /// ```
-/// use omnistack_core::{email::{Invalid, MessageId, Outbox, OutboxError}, http::{Error, FieldError}};
+/// use omnistack_core::{email::{InvalidEmail, MessageId, Outbox, OutboxError}, http::{Error, FieldError}};
 /// use omnistack_core::email::template::Welcome;
 /// # use omnistack_core::{app::App, config::Config, email::Mail, http::StatusCode};
 ///
@@ -76,7 +76,7 @@ pub type MessageId = Id<MessageMarker>;
 ///     let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
 ///     let mail = outbox.compose(to, &welcome, "en")?;
 ///     outbox.send(&mail).await.map_err(|error| match error {
-///         OutboxError::Invalid(Invalid::Address(what)) => Error::invalid([FieldError::new("to", what.to_string())]),
+///         OutboxError::InvalidEmail(InvalidEmail::Address(what)) => Error::invalid([FieldError::new("to", what.to_string())]),
 ///         other => other.into(),
 ///     })
 /// }

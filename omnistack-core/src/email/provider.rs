@@ -16,7 +16,7 @@ use super::{Email, EmailError};
 ///   mail was certainly not accepted, [`EmailErrorKind::Unknown`](super::EmailErrorKind::Unknown) whenever it may have been.
 ///
 /// ```
-/// use omnistack_core::{async_trait, email::{Email, EmailError, EmailProvider, ErrorKind, Mailer, Memory, Sent}};
+/// use omnistack_core::{async_trait, email::{Email, EmailError, EmailProvider, EmailErrorKind, Mailer, MemoryProvider, SentMail}};
 ///
 /// /// Delivers only to the team's addresses: for a system that holds a copy of the customers' data.
 /// #[derive(Debug)]
@@ -28,10 +28,10 @@ use super::{Email, EmailError};
 ///         self.0.name()
 ///     }
 ///
-///     async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+///     async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
 ///         email.check()?;
 ///         if email.recipients().any(|to| to.domain() != "example.com") {
-///             return Err(EmailError::new(ErrorKind::Refused, "a recipient is not in the team"));
+///             return Err(EmailError::new(EmailErrorKind::Refused, "a recipient is not in the team"));
 ///         }
 ///         self.0.send(email).await
 ///     }
@@ -39,10 +39,10 @@ use super::{Email, EmailError};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// let mailer = Mailer::new(Team(Memory::default())).from("shop@example.com".parse()?);
+/// let mailer = Mailer::new(Team(MemoryProvider::default())).default_sender("shop@example.com".parse()?);
 /// let letter = Email::to("ada@example.com").subject("Welcome").text("Hello.");
 /// assert!(mailer.send(&letter).await.is_ok());
-/// assert_eq!(mailer.send(&letter.cc("eve@example.net")).await.unwrap_err().kind(), ErrorKind::Refused);
+/// assert_eq!(mailer.send(&letter.cc("eve@example.net")).await.unwrap_err().kind(), EmailErrorKind::Refused);
 /// # Ok(())
 /// # }
 /// ```
@@ -83,17 +83,17 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 /// The receipt for a mail that a provider accepted.
 ///
 /// ```
-/// use omnistack_core::email::{Email, Mailer, Memory, Sent};
+/// use omnistack_core::email::{Email, Mailer, MemoryProvider, SentMail};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
-/// # let mailer = Mailer::new(Memory::default()).from("shop@example.com".parse()?);
+/// # let mailer = Mailer::new(MemoryProvider::default()).default_sender("shop@example.com".parse()?);
 /// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// let receipt = format!("{} accepted it as {}", sent.provider, sent.id.as_deref().unwrap_or("unknown"));
 /// assert_eq!(receipt, "memory accepted it as 1");
 ///
 /// // A custom provider returns it like this:
-/// assert_eq!(Sent::by("memory").with_provider_id("1"), sent);
+/// assert_eq!(SentMail::by("memory").with_provider_id("1"), sent);
 /// # Ok(())
 /// # }
 /// ```

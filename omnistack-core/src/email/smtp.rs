@@ -24,7 +24,7 @@ use connection::SmtpServer;
 /// use omnistack_core::{clock::Clock, email::Smtp};
 /// use std::time::Duration;
 ///
-/// # let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap().begin_locked();
+/// # let _runtime = tokio::runtime::Builder::new_current_thread().build().unwrap().enter();
 /// let smtp = Smtp::new("smtps://user:pass%40word@smtp.example.com", Clock::system())?
 ///     .timeout(Duration::from_secs(20))
 ///     .connections(8);

@@ -30,19 +30,19 @@ use event::SuppressionEvent;
 /// The reason for a mail suppression.
 ///
 /// ```
-/// use omnistack_core::email::Reason;
+/// use omnistack_core::email::SuppressionReason;
 ///
-/// fn can_its_owner_remove_it(reason: Reason) -> bool {
+/// fn can_its_owner_remove_it(reason: SuppressionReason) -> bool {
 ///     match reason {
 ///         // If the owner shows that the mailbox exists again.
-///         Reason::Bounce => true,
+///         SuppressionReason::Bounce => true,
 ///         _ => false,
 ///     }
 /// }
 ///
-/// assert!(can_its_owner_remove_it(Reason::Bounce));
-/// assert!(!can_its_owner_remove_it(Reason::Complaint));
-/// assert_eq!(Reason::Complaint.to_string(), "complaint");
+/// assert!(can_its_owner_remove_it(SuppressionReason::Bounce));
+/// assert!(!can_its_owner_remove_it(SuppressionReason::Complaint));
+/// assert_eq!(SuppressionReason::Complaint.to_string(), "complaint");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -75,7 +75,7 @@ impl fmt::Display for SuppressionReason {
 /// A mail suppression: an address that no mail is sent to.
 ///
 /// ```
-/// use omnistack_core::email::{Reason, Suppressions};
+/// use omnistack_core::email::{SuppressionReason, Suppressions};
 /// # use omnistack_core::{app::App, config::Config, email::Mail};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -84,7 +84,7 @@ impl fmt::Display for SuppressionReason {
 /// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// let suppressions: Suppressions = app.context().get()?;
-/// suppressions.add(&"Gone@example.com".parse()?, Reason::Bounce, Some("550 no such user")).await?;
+/// suppressions.add(&"Gone@example.com".parse()?, SuppressionReason::Bounce, Some("550 no such user")).await?;
 ///
 /// let newest = suppressions.list(None, 20).await?;
 /// let lines: Vec<_> = newest.iter().map(|one| format!("{}: {}", one.address, one.reason)).collect();
@@ -133,7 +133,7 @@ impl SuppressionRow {
 /// The mail suppressions. The handle is cheap to clone.
 ///
 /// ```
-/// use omnistack_core::{app::App, config::Config, email::{Address, Mail, Reason, Suppressions}};
+/// use omnistack_core::{app::App, config::Config, email::{Address, Mail, SuppressionReason, Suppressions}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
@@ -142,7 +142,7 @@ impl SuppressionRow {
 /// # app.migrate().await?;
 /// let suppressions: Suppressions = app.context().get()?;
 /// let (ada, eve): (Address, Address) = ("ada@example.com".parse()?, "eve@example.com".parse()?);
-/// assert!(suppressions.add(&eve, Reason::Manual, Some("asked by phone")).await?);
+/// assert!(suppressions.add(&eve, SuppressionReason::Manual, Some("asked by phone")).await?);
 ///
 /// let left_out = suppressions.suppressed_among([&ada, &eve]).await?;
 /// assert_eq!((left_out.len(), left_out[0].address.as_str()), (1, "eve@example.com"));

@@ -33,7 +33,7 @@ use crate::{
 /// #     async fn run(self, _: &(), _: &JobContext) -> Result<(), JobError> { Ok(()) }
 /// # }
 /// # fn register(registry: &mut Registry) {
-/// registry.on("send-welcome", |ctx| {
+/// registry.subscribe("send-welcome", |ctx| {
 ///     Ok(EnqueueJob::new(ctx.get()?, |event: ProjectCreated| SendWelcome { to: event.owner }))
 /// });
 /// # }
@@ -88,7 +88,7 @@ impl<E, F> fmt::Debug for EnqueueJob<E, F> {
 /// ```
 /// # use omnistack_core::{app::Registry, events::{Event, ForwardToTopic}};
 /// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
-/// registry.on("notify-browsers", |ctx| Ok(ForwardToTopic::<ProjectCreated>::to(ctx.get()?, "projects")));
+/// registry.subscribe("notify-browsers", |ctx| Ok(ForwardToTopic::<ProjectCreated>::to(ctx.get()?, "projects")));
 /// # }
 /// ```
 pub struct ForwardToTopic<E> {

@@ -14,7 +14,7 @@ use crate::{
 /// use omnistack_core::{clock::Clock, flags::Context};
 ///
 /// let clock = Clock::system();
-/// let context = Context::now(&clock).user("7").attributes(&[("country", "NO")]);
+/// let context = EvaluationContext::now(&clock).user("7").attributes(&[("country", "NO")]);
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use]

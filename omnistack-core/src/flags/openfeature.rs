@@ -22,10 +22,10 @@ use super::{Evaluation, FlagReason, Flags};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// use omnistack_core::{clock::Clock, flags::{Definition, FlagSet, Flags, OpenFeatureProvider, Rule}};
+/// use omnistack_core::{clock::Clock, flags::{FlagDefinition, FlagSet, Flags, OpenFeatureProvider, FlagRule}};
 /// use open_feature::{EvaluationContext, provider::FeatureProvider as _};
 ///
-/// let flags = Flags::fixed(FlagSet::new([Definition::new("new-ui").rule(Rule::users(["7"]))]), Clock::system());
+/// let flags = Flags::fixed(FlagSet::new([FlagDefinition::new("new-ui").rule(FlagRule::users(["7"]))]), Clock::system());
 /// let provider = OpenFeatureProvider::new(flags);
 /// let context = EvaluationContext::default().with_targeting_key("7");
 /// assert!(provider.resolve_bool_value("new-ui", &context).await.unwrap().value);

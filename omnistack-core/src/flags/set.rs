@@ -49,14 +49,14 @@ pub struct Evaluation {
 /// case.
 ///
 /// ```
-/// use omnistack_core::{clock::Clock, flags::{Context, Definition, FlagSet, Reason, Rule}};
+/// use omnistack_core::{clock::Clock, flags::{EvaluationContext, FlagDefinition, FlagSet, FlagReason, FlagRule}};
 ///
-/// let flags = FlagSet::new([Definition::new("new-ui").rule(Rule::users(["7"]))]);
+/// let flags = FlagSet::new([FlagDefinition::new("new-ui").rule(FlagRule::users(["7"]))]);
 /// let clock = Clock::system();
-/// assert!(flags.is_on("new-ui", &Context::now(&clock).user("7")));
-/// let evaluation = flags.evaluate("new-ui", &Context::now(&clock).user("8"));
-/// assert_eq!((evaluation.enabled, evaluation.reason), (false, Reason::NoRule));
-/// assert_eq!(flags.evaluate("unheard-of", &Context::now(&clock)).reason, Reason::Unknown);
+/// assert!(flags.is_on("new-ui", &EvaluationContext::now(&clock).user("7")));
+/// let evaluation = flags.evaluate("new-ui", &EvaluationContext::now(&clock).user("8"));
+/// assert_eq!((evaluation.enabled, evaluation.reason), (false, FlagReason::NoRule));
+/// assert_eq!(flags.evaluate("unheard-of", &EvaluationContext::now(&clock)).reason, FlagReason::Unknown);
 /// ```
 #[derive(Debug, Default)]
 pub struct FlagSet {

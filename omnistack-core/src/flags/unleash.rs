@@ -23,15 +23,15 @@ use state::{
 /// does not support becomes a rule that matches no caller, as in Unleash's own clients, and a note.
 ///
 /// ```
-/// use omnistack_core::{clock::Clock, flags::{Context, UnleashImport}};
+/// use omnistack_core::{clock::Clock, flags::{EvaluationContext, UnleashImport}};
 ///
 /// let state = serde_json::json!({ "version": 1, "features": [
 ///     { "name": "new-ui", "enabled": true, "strategies": [{ "name": "userWithId", "parameters": { "userIds": "7,8" } }] },
 /// ]});
 /// let flags = UnleashImport::read(&state).unwrap().into_set();
 /// let clock = Clock::system();
-/// assert!(flags.is_on("new-ui", &Context::now(&clock).user("8")));
-/// assert!(!flags.is_on("new-ui", &Context::now(&clock).user("9")));
+/// assert!(flags.is_on("new-ui", &EvaluationContext::now(&clock).user("8")));
+/// assert!(!flags.is_on("new-ui", &EvaluationContext::now(&clock).user("9")));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -82,7 +82,7 @@ impl Event for TenantDeleted {
 /// }
 ///
 /// fn register(registry: &mut Registry) {
-///     registry.on("delete-preferences", |_| Ok(DeletePreferences));
+///     registry.subscribe("delete-preferences", |_| Ok(DeletePreferences));
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use crate::id::Id;
 /// ```
 /// use omnistack_core::{clock::Clock, id::Id, identity::User};
 ///
-/// let id: Id<User> = Id::new(Clock::system().now());
+/// let id: Id<UserMarker> = Id::new(Clock::system().now());
 /// assert_eq!(id.to_string().parse(), Ok(id));
 /// ```
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum UserMarker {}
 /// ```
 /// use omnistack_core::{id::Id, identity::Tenant};
 ///
-/// let id: Id<Tenant> = "0190a7c8-0000-7000-8000-000000000002".parse()?;
+/// let id: Id<TenantMarker> = "0190a7c8-0000-7000-8000-000000000002".parse()?;
 /// assert_eq!(id.uuid().get_version_num(), 7);
 /// # Ok::<_, uuid::Error>(())
 /// ```
@@ -31,7 +31,7 @@ pub enum TenantMarker {}
 /// use omnistack_core::{clock::MockClock, id::Id, identity::Session};
 ///
 /// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
-/// let earlier: Id<Session> = Id::new(mock.clock().now());
+/// let earlier: Id<SessionMarker> = Id::new(mock.clock().now());
 /// mock.advance(std::time::Duration::from_secs(1));
 /// assert!(earlier < Id::new(mock.clock().now()));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -115,7 +115,7 @@ pub type SessionId = Id<SessionMarker>;
 /// let caller = Identity::user(user).with_api_key(key).into_service_account();
 /// let mut calls: BTreeMap<ApiKeyId, u64> = BTreeMap::new();
 /// if let Some(key) = caller.key {
-///     *calls.entry(key).or_default() += 1;
+///     *calls.entry(api_key).or_default() += 1;
 /// }
 /// assert_eq!(calls[&key], 1);
 /// ```

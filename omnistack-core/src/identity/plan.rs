@@ -13,7 +13,7 @@ use crate::http::Error;
 /// use omnistack_core::identity::Plan;
 ///
 /// let plan = Plan::new("pro").feature("export").limit("projects", 20);
-/// assert!(plan.contains("export") && !plan.contains("sso"));
+/// assert!(plan.has_feature("export") && !plan.has_feature("sso"));
 /// let room = |meter: &str, used| plan.limits.get(meter).is_none_or(|most| used < *most);
 /// assert!(room("projects", 19) && !room("projects", 20) && room("members", 1_000));
 /// ```
@@ -75,9 +75,9 @@ impl Plan {
 /// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
 /// # let tenant = Id::new(mock.clock().now());
 /// let trial = Trial { ends: "2030-01-15T00:00:00Z".parse()?, clock: mock.clock() };
-/// assert!(trial.plan(tenant).await?.contains("export"));
+/// assert!(trial.plan(tenant).await?.has_feature("export"));
 /// mock.set(trial.ends);
-/// assert!(!trial.plan(tenant).await?.contains("export"));
+/// assert!(!trial.plan(tenant).await?.has_feature("export"));
 /// # Ok(())
 /// # }
 /// ```
@@ -97,7 +97,7 @@ pub trait PlanSource: Send + Sync + 'static {
 ///
 /// async fn export(caller: &Identity, entitlements: &Entitlements) -> Result<String, Error> {
 ///     let plan = entitlements.plan(caller.require_tenant()?).await?;
-///     if !plan.contains("export") {
+///     if !plan.has_feature("export") {
 ///         return Err(Error::forbidden("your plan has no exports").with_detail("plan", plan.key));
 ///     }
 ///     Ok("at,action\n".into())

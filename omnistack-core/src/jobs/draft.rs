@@ -55,7 +55,7 @@ enum DueTime {
 /// # }
 /// use std::time::Duration;
 ///
-/// let draft = Draft::new(SendReceipt { order: 7 })
+/// let draft = NewJob::new(SendReceipt { order: 7 })
 ///     .unique("order-7")
 ///     .after(Duration::from_secs(60))
 ///     .priority(Priority::High);

@@ -132,7 +132,7 @@ impl Default for BreakerSettings {
 ///     let lost: Result<(), Error> = breaker.run(timeout.run(std::future::pending())).await;
 ///     assert!(matches!(lost, Err(Error::Timeout { .. })));
 /// }
-/// assert_eq!(breaker.state(), State::Open);
+/// assert_eq!(breaker.state(), BreakerState::Open);
 /// let refused = breaker.run(async { Ok::<_, Error>("not run") }).await;
 /// assert!(matches!(refused, Err(Error::CircuitOpen { .. })));
 /// # }

@@ -28,10 +28,10 @@ use super::{
 /// enum SmsError { Refused, LostLeases }
 ///
 /// impl Classify for SmsError {
-///     fn class(&self) -> Class {
+///     fn class(&self) -> Classification {
 ///         match self {
-///             Self::Refused => Class::error_response(),
-///             Self::LostLeases => Class::unknown(),
+///             Self::Refused => Classification::failed(),
+///             Self::LostLeases => Classification::unknown(),
 ///         }
 ///     }
 /// }

@@ -38,8 +38,8 @@ impl fmt::Display for Outcome {
 /// use omnistack_core::resilience::{Class, RetrySafety};
 /// use std::time::Duration;
 ///
-/// let declined = Class::error_response();
-/// let busy = Class::error_response().retryable().retry_after(Duration::from_secs(2));
+/// let declined = Class::failed();
+/// let busy = Class::failed().retryable().retry_after(Duration::from_secs(2));
 /// let lost = Class::unknown().retryable();
 ///
 /// assert!(!declined.may_retry(RetrySafety::Idempotent));

@@ -49,11 +49,11 @@ use super::{
 /// }
 ///
 /// impl Classify for MailError {
-///     fn class(&self) -> Class {
+///     fn class(&self) -> Classification {
 ///         match self {
-///             Self::RequestGuard => Class::error_response().retryable(),
-///             Self::LostLeases => Class::unknown().retryable(),
-///             Self::Policy(error) => error.with_storage_class(),
+///             Self::RequestGuard => Classification::failed().retryable(),
+///             Self::LostLeases => Classification::unknown().retryable(),
+///             Self::Policy(error) => error.class(),
 ///         }
 ///     }
 /// }

@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// # let ring: KeyRing = KeyRing::new_key("example").parse()?;
 /// # let links = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
 /// let storage = Storage::new(Memory::default().links(links));
-/// let request = PresignRequest::set_role("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
+/// let request = PresignRequest::put("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
 /// let signed = storage.sign(&request).await?;
 /// assert_eq!(signed.method, "PUT");
 /// assert_eq!(signed.headers["content-type"], "text/csv");

@@ -56,7 +56,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// # let directory = std::env::temp_dir().join(format!("omnistack-local-{}", std::process::id()));
 /// let storage = Storage::new(Local::new(&directory));
 /// let key = "notes/hello.txt".parse()?;
-/// storage.set_role(&key, "Hello.").await?;
+/// storage.put(&key, "Hello.").await?;
 /// assert_eq!(storage.read(&key, 1024).await?, "Hello.");
 /// # std::fs::remove_dir_all(&directory)?;
 /// # Ok(())

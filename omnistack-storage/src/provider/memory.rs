@@ -32,7 +32,7 @@ use crate::{
 /// # async fn main() -> Result<(), omnistack_storage::Error> {
 /// let storage = Storage::new(Memory::default());
 /// let key = "notes/hello.txt".parse()?;
-/// storage.set_role(&key, "Hello.").await?;
+/// storage.put(&key, "Hello.").await?;
 /// assert_eq!(storage.read(&key, 1024).await?, "Hello.");
 /// # Ok(())
 /// # }

@@ -13,7 +13,7 @@ use tokio::net::TcpSocket;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let down = ClosedPort::reserve_bytes();
+/// let down = ClosedPort::reserve();
 /// assert_eq!(TcpStream::connect(down.address()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 /// # }
 /// ```

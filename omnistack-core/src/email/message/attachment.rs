@@ -11,7 +11,7 @@ use super::{InvalidEmail, check_header_text, is_token};
 /// An attachment of a mail: a file, or an inline image shown by the HTML.
 ///
 /// ```
-/// use omnistack_core::email::{Attachment, Email, Invalid};
+/// use omnistack_core::email::{Attachment, Email, InvalidEmail};
 ///
 /// let invoice = Attachment::new("2030-0017.xml", "application/xml", "<invoice/>");
 /// let logo = Attachment::new("logo.png", "image/png", b"\x89PNG".as_slice()).inline("logo");
@@ -20,7 +20,7 @@ use super::{InvalidEmail, check_header_text, is_token};
 /// assert_eq!(mail.check(), Ok(()));
 ///
 /// let odd = mail.attach(Attachment::new("notes", "notes", "…"));
-/// assert_eq!(odd.check(), Err(Invalid::Attachment("notes".into())));
+/// assert_eq!(odd.check(), Err(InvalidEmail::Attachment("notes".into())));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

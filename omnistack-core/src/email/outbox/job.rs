@@ -17,12 +17,12 @@ use crate::{
 ///
 /// ```
 /// use omnistack_core::{email::SendMail, jobs::{Job, JobFilter, JobState, Jobs}};
-/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Mailer, Memory, MessageState, Outbox}};
+/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Mailer, MemoryProvider, MessageState, Outbox}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-/// # let nobody = Mailer::new(Memory::default());
+/// # let nobody = Mailer::new(MemoryProvider::default());
 /// # let app = App::builder(config.clone()).with(Mail::default()).replace(nobody).build()?;
 /// # app.migrate().await?;
 /// # let outbox: Outbox = app.context().get()?;

@@ -20,11 +20,11 @@ use crate::{
 ///
 /// ```
 /// use omnistack_core::email::{MessageInfo, MessageState};
-/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Outbox, Reason, Suppressions}};
+/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Outbox, SuppressionReason, Suppressions}};
 ///
 /// fn describe(info: &MessageInfo) -> String {
 ///     match info.state {
-///         MessageState::QueuePosition => "It is waiting to be sent.".into(),
+///         MessageState::Queued => "It is waiting to be sent.".into(),
 ///         MessageState::Sent => "It was sent.".into(),
 ///         MessageState::Skipped | MessageState::Failed => {
 ///             format!("It was not sent: {}", info.reason.as_deref().unwrap_or("the reason is unknown"))
@@ -38,7 +38,7 @@ use crate::{
 /// # app.migrate().await?;
 /// # let outbox: Outbox = app.context().get()?;
 /// # let suppressions: Suppressions = app.context().get()?;
-/// # suppressions.add(&"gone@example.com".parse()?, Reason::Manual, None).await?;
+/// # suppressions.add(&"gone@example.com".parse()?, SuppressionReason::Manual, None).await?;
 /// # let id = outbox.send(&Email::to("gone@example.com").subject("Welcome").text("Hello.")).await?;
 /// # assert_eq!(outbox.get(id).await?.map(|info| describe(&info)).as_deref(), Some("It is waiting to be sent."));
 /// # app.runner().run_until_idle().await?;

@@ -24,11 +24,11 @@ use crate::{
 /// # app.migrate().await?;
 /// # let tenant = Id::new(Clock::system().now());
 /// let overrides: TemplateOverrides = app.context().get()?;
-/// overrides.save(tenant, "footer", "en", "Sent by Globex, 1 Main Street.").await?;
+/// overrides.save(tenant, "footer", "en", "SentMail by Globex, 1 Main Street.").await?;
 ///
 /// let own = overrides.list(tenant).await?;
 /// assert_eq!((own[0].name.as_str(), own[0].locale.as_str()), ("footer", "en"));
-/// assert_eq!(own[0].source, "Sent by Globex, 1 Main Street.");
+/// assert_eq!(own[0].source, "SentMail by Globex, 1 Main Street.");
 /// # Ok(())
 /// # }
 /// ```
