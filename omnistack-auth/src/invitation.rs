@@ -81,7 +81,7 @@ pub struct Invitations {
 /// async fn join(all: &Invitations, sessions: &Sessions, caller: &Identity, token: &str) -> Result<AcceptedInvitation, Error> {
 ///     let joined = all.accept(caller, token).await?;
 ///     if let Some(session) = caller.session {
-///         sessions.choose(session, joined.tenant).await?;
+///         sessions.switch_tenant(session, joined.tenant).await?;
 ///     }
 ///     Ok(joined)
 /// }

@@ -146,7 +146,7 @@ pub struct Tenant {
 /// # tx.commit().await?;
 ///
 /// // Users recognise the session by it in their list of sessions.
-/// assert_eq!(sessions.of(ada).await?[0].user_agent.as_deref(), Some("acme-cli/2.1"));
+/// assert_eq!(sessions.list(ada).await?[0].user_agent.as_deref(), Some("acme-cli/2.1"));
 /// # Ok(())
 /// # }
 /// ```
@@ -170,8 +170,8 @@ pub struct Device {
 /// async fn sign_out(sessions: &Sessions, caller: &Identity, since: Timestamp) -> Result<usize, Error> {
 ///     let idle = |one: &SessionInfo| one.rotated_at < since && Some(one.id) != caller.session;
 ///     let mut ended = 0;
-///     for session in sessions.of(caller.user).await?.into_iter().filter(idle) {
-///         ended += usize::from(sessions.end(caller.user, session.id).await?);
+///     for session in sessions.list(caller.user).await?.into_iter().filter(idle) {
+///         ended += usize::from(sessions.revoke(caller.user, session.id).await?);
 ///     }
 ///     Ok(ended)
 /// }

@@ -25,7 +25,7 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 /// ```
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config, identity::Identity};
-/// use omnistack_auth::tenant::Matrix;
+/// use omnistack_auth::tenant::PermissionMatrix;
 /// use omnistack_core::identity::PermissionCatalog;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -36,11 +36,11 @@ const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// let known: PermissionCatalog = app.context().get()?;
-/// let matrix: PermissionMatrix = tenants.matrix(&ada, team, &known).await?;
+/// let permission_matrix: PermissionMatrix = tenants.permission_matrix(&ada, team, &known).await?;
 /// for role in &permission_matrix.roles {
-///     println!("{:<12} {} of {}", role.name, role.allowed.len(), matrix.permissions.len());
+///     println!("{:<12} {} of {}", role.name, role.allowed.len(), permission_matrix.permissions.len());
 /// }
-/// assert_eq!(matrix.roles[0].allowed, matrix.permissions, "the owner may do everything");
+/// assert_eq!(permission_matrix.roles[0].allowed, permission_matrix.permissions, "the owner may do everything");
 /// # Ok(())
 /// # }
 /// ```
@@ -69,7 +69,7 @@ pub struct PermissionMatrix {
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// # let known: PermissionCatalog = app.context().get()?;
 /// let permissions = "activity:read members:read".parse()?;
-/// let auditor: RolePermissions = tenants.add_role(&ada, team, "auditor", &permissions, &known).await?;
+/// let auditor: RolePermissions = tenants.create_role(&ada, team, "auditor", &permissions, &known).await?;
 /// assert!(!auditor.built_in, "the team has made it, and may change it");
 /// assert_eq!(auditor.allowed, ["activity:read", "members:read"]);
 /// # Ok(())

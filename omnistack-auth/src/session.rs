@@ -142,10 +142,10 @@ impl NewSession {
 /// // … verify the company's ticket for Ada, and mark it as used …
 /// let tokens = sessions.create_in(&mut tx, NewSession::new(ada, Device::default())).await?;
 /// tx.commit().await?;
-/// assert_eq!(sessions.of(ada).await?.len(), 1);
+/// assert_eq!(sessions.list(ada).await?.len(), 1);
 ///
-/// assert!(sessions.end(ada, tokens.session).await?);
-/// assert!(sessions.of(ada).await?.is_empty());
+/// assert!(sessions.revoke(ada, tokens.session).await?);
+/// assert!(sessions.list(ada).await?.is_empty());
 /// # Ok(())
 /// # }
 /// ```

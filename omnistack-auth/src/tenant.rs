@@ -31,7 +31,7 @@ use crate::{
 /// # use omnistack_core::{app::Context, identity::{Identity, TenantId}};
 /// # async fn run(ctx: &Context, caller: &Identity, team: TenantId) -> Result<(), Box<dyn std::error::Error>> {
 /// let tenants: Tenants = ctx.get()?;
-/// let rights = tenants.rights(caller, team).await?;
+/// let access = tenants.access(caller, team).await?;
 /// access.require("projects:write")?;
 /// # Ok(())
 /// # }
@@ -52,7 +52,7 @@ pub struct Tenants {
 /// ```
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config, identity::Identity};
-/// use omnistack_auth::tenant::Rights;
+/// use omnistack_auth::tenant::TenantAccess;
 /// use omnistack_core::http::{self, StatusCode};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -62,14 +62,14 @@ pub struct Tenants {
 /// # let (users, tenants): (Users, Tenants) = (app.context().get()?, app.context().get()?);
 /// # let ada = Identity::user(users.create(NewUser::with_email("ada@example.com")).await?.user);
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
-/// let rights: TenantAccess = tenants.rights(&ada, team).await?;
+/// let access: TenantAccess = tenants.access(&ada, team).await?;
 /// assert_eq!((access.tenant.name.as_str(), access.role.as_str()), ("Acme", "owner"));
-/// rights.require("projects:write")?;
-/// let shows_billing = rights.permissions.allows("billing:manage");
+/// access.require("projects:write")?;
+/// let shows_billing = access.permissions.allows("billing:manage");
 /// # assert!(shows_billing);
 ///
 /// # let stranger = Identity::user(users.create(NewUser::with_email("eve@example.com")).await?.user);
-/// let refused = http::Error::from(tenants.rights(&stranger, team).await.unwrap_err());
+/// let refused = http::Error::from(tenants.access(&stranger, team).await.unwrap_err());
 /// assert_eq!(refused.status(), StatusCode::NOT_FOUND);
 /// # Ok(())
 /// # }

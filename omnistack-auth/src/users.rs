@@ -115,7 +115,7 @@ pub struct Users {
 /// let CreatedUser { user, tenant } = users.create_in(&mut tx, NewUser::with_email("ada@example.com")).await?;
 /// // … a first project in `tenant`, in the same transaction …
 /// tx.commit().await?;
-/// # let rights = app.context().get::<Tenants>()?.rights(&Identity::user(user), tenant).await?;
+/// # let access = app.context().get::<Tenants>()?.access(&Identity::user(user), tenant).await?;
 /// assert_eq!(access.role, "owner");
 /// # Ok(())
 /// # }

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use garde::Validate;
-//! use omnistack_core::{clock::Timestamp, crud::{Column, Fields, Resource}, http::Patch, id::Id};
+//! use omnistack_core::{clock::Timestamp, crud::{Column, RowValues, Resource}, http::Patch, id::Id};
 //! use serde::{Deserialize, Serialize};
 //! use utoipa::ToSchema;
 //!

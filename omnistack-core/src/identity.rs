@@ -62,7 +62,7 @@ pub struct AuthenticationContext {
 ///
 /// ```
 /// use http::request::Parts;
-/// use omnistack_core::{audit::AuditEntry, http::layer::ClientAddr, identity::Origin};
+/// use omnistack_core::{audit::AuditEntry, http::layer::ClientAddr, identity::RequestOrigin};
 ///
 /// // Before the sign-in there is no `Identity` that has the origin.
 /// fn refused(request: &Parts) -> AuditEntry {

@@ -24,7 +24,7 @@
 //! ```
 //! use omnistack_core::{
 //!     clock::Clock,
-//!     resilience::{Breaker, BreakerSettings, Bulkhead, CallError, Class, Classify, RetrySafety, Retry, Timeout},
+//!     resilience::{Breaker, BreakerSettings, Bulkhead, CallError, Classification, Classify, RetrySafety, Retry, Timeout},
 //! };
 //! use std::time::Duration;
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};

@@ -29,7 +29,7 @@ pub(crate) const SIGNED_URL_PATH: &str = "/api/v1/public/files/links";
 /// # async fn main() -> Result<(), omnistack_storage::Error> {
 /// let ring: KeyRing = KeyRing::new_key("example").parse()?;
 /// let links = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
-/// let storage = Storage::new(Memory::default().links(links));
+/// let storage = Storage::new(Memory::default().url_signer(links));
 /// let signed = storage.presign_get(&"exports/7.csv".parse()?, Duration::from_secs(600)).await?;
 /// assert!(signed.url.starts_with("https://app.example.com/api/v1/public/files/links/"));
 /// # Ok(())

@@ -23,7 +23,7 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};
-/// use omnistack_storage::{ErrorKind, Memory, Storage, Upload};
+/// use omnistack_storage::{ErrorKind, Memory, Storage, UploadBody};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), omnistack_storage::Error> {
@@ -32,7 +32,7 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 /// let rows = stream::iter([Ok("a,b\n".into()), Ok("1,2\n".into())]).boxed();
 /// storage.put(&key, UploadBody::from_stream(rows).max_size(1024)).await?;
 ///
-/// let incomplete = storage.put(&key, UploadBody::bytes("a,b\n").size(8)).await.unwrap_err();
+/// let incomplete = storage.put(&key, UploadBody::from_bytes("a,b\n").size(8)).await.unwrap_err();
 /// assert_eq!(incomplete.kind(), ErrorKind::Mismatch);
 /// assert_eq!(storage.read(&key, 1024).await?, "a,b\n1,2\n");
 /// # Ok(())
@@ -347,10 +347,10 @@ pub enum RestoreTier {
 /// ```
 /// use omnistack_storage::{ByteRange, ErrorKind};
 ///
-/// assert_eq!(ByteRange::Bounded(2, 100).of(10)?, 2..10);
-/// assert_eq!(ByteRange::From(4).of(10)?, 4..10);
-/// assert_eq!(ByteRange::Last(3).of(10)?, 7..10);
-/// assert_eq!(ByteRange::From(10).of(10).unwrap_err().kind(), ErrorKind::Range);
+/// assert_eq!(ByteRange::Bounded(2, 100).resolve(10)?, 2..10);
+/// assert_eq!(ByteRange::From(4).resolve(10)?, 4..10);
+/// assert_eq!(ByteRange::Last(3).resolve(10)?, 7..10);
+/// assert_eq!(ByteRange::From(10).resolve(10).unwrap_err().kind(), ErrorKind::Range);
 /// # Ok::<_, omnistack_storage::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

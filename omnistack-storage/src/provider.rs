@@ -191,7 +191,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
 /// use omnistack_storage::{Memory, Storage};
 ///
 /// let storage = Storage::new(Memory::default());
-/// assert!(storage.capabilities().if_absent && !storage.capabilities().post_form);
+/// assert!(storage.capabilities().create_only && !storage.capabilities().post_form);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -25,7 +25,7 @@ use crate::{File, ObjectKey, Storage};
 ///     }
 /// }
 ///
-/// let files = Files::from_env().scan(NoScripts);
+/// let files = Files::from_env().scanner(NoScripts);
 /// # let _ = files;
 /// ```
 #[async_trait]

@@ -239,7 +239,7 @@ impl MockServer {
     /// upstream.wait_for_requests(1).await;
     ///
     /// call.abort();
-    /// upstream.abandoned(1).await;
+    /// upstream.wait_for_abandoned(1).await;
     /// # }
     /// ```
     ///

@@ -29,8 +29,8 @@ use crate::{
 ///
 /// async fn sign_in(accounts: &Accounts, email: &str, password: &Password, from: &ClientInfo) -> Result<Value, Error> {
 ///     Ok(match accounts.sign_in(email, password, from).await? {
-///         SignInOutcome::TokenPair(tokens) => json!({ "token": tokens.access.expose_secret() }),
-///         SignInOutcome::SecondFactor(challenge) => {
+///         SignInOutcome::Authenticated(tokens) => json!({ "token": tokens.access.expose_secret() }),
+///         SignInOutcome::MfaRequired(challenge) => {
 ///             json!({ "challenge": challenge.token.expose_secret(), "show_one_of": challenge.methods })
 ///         }
 ///     })
@@ -56,7 +56,7 @@ pub enum SignInOutcome {
 ///     let token = half.token.expose_secret();
 ///     if half.methods.iter().any(|way| way == "card") {
 ///         // A second factor that the app provides.
-///         return accounts.finish(token, from, async |user| Ok(number_of_card(user) == shown)).await;
+///         return accounts.complete_mfa(token, from, async |user| Ok(number_of_card(user) == shown)).await;
 ///     }
 ///     accounts.complete_mfa_with_code(token, shown, from).await
 /// }

@@ -94,7 +94,7 @@ impl HashMemory {
 /// The result of a verification.
 ///
 /// ```
-/// use omnistack_auth::{Error, password::{Password, Passwords, Verified}};
+/// use omnistack_auth::{Error, password::{Password, Passwords, Verification}};
 /// # use omnistack_auth::Auth;
 /// # use omnistack_core::{app::App, config::Config};
 ///

@@ -6,7 +6,7 @@ use crate::http::{Rate, layer::RateLimitKey};
 /// together, and each request costs one. A [`Rate`] converts into it.
 ///
 /// ```
-/// use omnistack_core::{app::{Mount, RateLimit}, http::{Rate, layer::RateLimitKey}};
+/// use omnistack_core::{app::{Mount, MountRateLimit}, http::{Rate, layer::RateLimitKey}};
 ///
 /// let _ = Mount::app("/projects").rate_limit(Rate::per_minute(60));
 ///

@@ -15,10 +15,10 @@ use crate::{crypto::Sha256, identity::TenantId};
 /// async fn report(store: &AuditStore) -> Result<Vec<String>, Error> {
 ///     let mut lines = Vec::new();
 ///     for chain in store.chains().await? {
-///         let state = store.state(chain).await?;
+///         let chain_state = store.chain_state(chain).await?;
 ///         lines.push(match chain_state.problem {
 ///             Some(problem) => problem,
-///             None => format!("{chain}: {} entries are whole", state.entries.unwrap_or_default()),
+///             None => format!("{chain}: {} entries are whole", chain_state.entries.unwrap_or_default()),
 ///         });
 ///     }
 ///     Ok(lines)

@@ -162,7 +162,7 @@ pub struct ChainBreak {
 /// Kind of the first break of a chain.
 ///
 /// ```
-/// use omnistack_core::audit::{Break, Error, verify_export};
+/// use omnistack_core::audit::{ChainBreakKind, Error, verify_export};
 /// # use futures_util::TryStreamExt as _;
 /// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog, AuditStore, AuditChain}, config::Config};
 ///

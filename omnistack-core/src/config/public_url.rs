@@ -10,7 +10,7 @@ use super::SettingValue;
 /// path and no trailing slash: the app is served at the root of its host.
 ///
 /// ```
-/// use omnistack_core::config::{Form, PublicUrl};
+/// use omnistack_core::config::{SettingValue, PublicUrl};
 ///
 /// let url = PublicUrl::parse("https://app.example.com/")?;
 /// assert_eq!(url.as_str(), "https://app.example.com");

@@ -31,8 +31,8 @@ const MAX_MAILS: usize = 200;
 /// let (mailer, mailbox): (Mailer, DevMailbox) = (app.context().get()?, app.context().get()?);
 ///
 /// mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
-/// assert_eq!(mailbox.sent_mails().len(), 1);
-/// mailbox.delete_main_copy();
+/// assert_eq!(mailbox.mails().len(), 1);
+/// mailbox.clear();
 /// assert!(mailbox.get(1).is_none());
 /// # Ok(())
 /// # }
@@ -62,7 +62,7 @@ struct KeptMails {
 /// # let mailer = Mailer::new(mailbox.clone()).default_sender("shop@example.com".parse()?);
 /// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 ///
-/// let list = mailbox.sent_mails().into_iter().map(|received| format!("{} {}", received.at, received.email.subject));
+/// let list = mailbox.mails().into_iter().map(|received| format!("{} {}", received.at, received.email.subject));
 /// assert_eq!(list.collect::<Vec<_>>(), ["2030-01-01T12:00:00Z Welcome"]);
 /// # Ok(())
 /// # }

@@ -26,7 +26,7 @@ use crate::{
 /// Marker type of mail ids ([`MessageId`]).
 ///
 /// ```
-/// use omnistack_core::{email::Message, id::Id};
+/// use omnistack_core::{email::MessageMarker, id::Id};
 ///
 /// fn page_of(mail: Id<MessageMarker>) -> String {
 ///     format!("/support/mails/{mail}")
@@ -76,7 +76,7 @@ pub type MessageId = Id<MessageMarker>;
 ///     let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
 ///     let mail = outbox.compose(to, &welcome, "en")?;
 ///     outbox.send(&mail).await.map_err(|error| match error {
-///         OutboxError::InvalidEmail(InvalidEmail::Address(what)) => Error::invalid([FieldError::new("to", what.to_string())]),
+///         OutboxError::Invalid(InvalidEmail::Address(what)) => Error::invalid([FieldError::new("to", what.to_string())]),
 ///         other => other.into(),
 ///     })
 /// }

@@ -64,7 +64,7 @@ crate::settings! {
 /// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, EmailProviderName}};
 ///
 /// fn delivers(config: &Config) -> bool {
-///     config.read_settings::<EmailSettings>().is_ok_and(|settings| settings.provider != EmailProviderName::ConsoleProvider)
+///     config.read_settings::<EmailSettings>().is_ok_and(|settings| settings.provider != EmailProviderName::Console)
 /// }
 ///
 /// assert!(!delivers(&Config::default()));

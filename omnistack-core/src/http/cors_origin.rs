@@ -8,7 +8,7 @@ use crate::config::SettingValue;
 /// origins.
 ///
 /// ```
-/// use omnistack_core::{config::Form, http::CorsOrigin};
+/// use omnistack_core::{config::SettingValue, http::CorsOrigin};
 ///
 /// let origin = CorsOrigin::parse("https://App.example.com/")?;
 /// assert_eq!(origin.as_str(), "https://app.example.com");

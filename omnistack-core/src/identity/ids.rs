@@ -5,7 +5,7 @@ use crate::id::Id;
 /// Marker type of user ids: see [`UserId`].
 ///
 /// ```
-/// use omnistack_core::{clock::Clock, id::Id, identity::User};
+/// use omnistack_core::{clock::Clock, id::Id, identity::UserMarker};
 ///
 /// let id: Id<UserMarker> = Id::new(Clock::system().now());
 /// assert_eq!(id.to_string().parse(), Ok(id));
@@ -16,7 +16,7 @@ pub enum UserMarker {}
 /// Marker type of tenant ids: see [`TenantId`].
 ///
 /// ```
-/// use omnistack_core::{id::Id, identity::Tenant};
+/// use omnistack_core::{id::Id, identity::TenantMarker};
 ///
 /// let id: Id<TenantMarker> = "0190a7c8-0000-7000-8000-000000000002".parse()?;
 /// assert_eq!(id.uuid().get_version_num(), 7);
@@ -28,7 +28,7 @@ pub enum TenantMarker {}
 /// Marker type of session ids: see [`SessionId`].
 ///
 /// ```
-/// use omnistack_core::{clock::MockClock, id::Id, identity::Session};
+/// use omnistack_core::{clock::MockClock, id::Id, identity::SessionMarker};
 ///
 /// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
 /// let earlier: Id<SessionMarker> = Id::new(mock.clock().now());
@@ -110,13 +110,13 @@ pub type SessionId = Id<SessionMarker>;
 /// use omnistack_core::identity::{ApiKeyId, Identity};
 /// # use omnistack_core::{clock::Clock, id::Id};
 /// # let now = Clock::system().now();
-/// # let (user, key) = (Id::new(now), Id::new(now));
+/// # let (user, api_key) = (Id::new(now), Id::new(now));
 ///
-/// let caller = Identity::user(user).with_api_key(key).into_service_account();
+/// let caller = Identity::user(user).with_api_key(api_key).into_service_account();
 /// let mut calls: BTreeMap<ApiKeyId, u64> = BTreeMap::new();
-/// if let Some(key) = caller.key {
+/// if let Some(api_key) = caller.api_key {
 ///     *calls.entry(api_key).or_default() += 1;
 /// }
-/// assert_eq!(calls[&key], 1);
+/// assert_eq!(calls[&api_key], 1);
 /// ```
 pub type ApiKeyId = Id<ApiKeyMarker>;

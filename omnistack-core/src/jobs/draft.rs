@@ -44,7 +44,7 @@ enum DueTime {
 /// A job to enqueue, with options. Every [`Job`] converts to one without options.
 ///
 /// ```
-/// # use omnistack_core::jobs::{Draft, Job, JobContext, JobError, Priority};
+/// # use omnistack_core::jobs::{NewJob, Job, JobContext, JobError, Priority};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct SendReceipt { order: u64 }
 /// # #[async_trait::async_trait]

@@ -119,7 +119,7 @@ impl Default for BreakerSettings {
 /// others as information.
 ///
 /// ```
-/// use omnistack_core::{clock::Clock, resilience::{Breaker, BreakerSettings, Error, State, Timeout}};
+/// use omnistack_core::{clock::Clock, resilience::{Breaker, BreakerSettings, Error, BreakerState, Timeout}};
 /// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]

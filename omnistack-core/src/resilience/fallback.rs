@@ -22,7 +22,7 @@ use super::{
 /// [settled](Classification::settled) or the call is read-only.
 ///
 /// ```
-/// use omnistack_core::resilience::{Class, Classify, Fallback};
+/// use omnistack_core::resilience::{Classification, Classify, Fallback};
 ///
 /// #[derive(Debug, PartialEq)]
 /// enum SmsError { Refused, LostLeases }

@@ -38,7 +38,7 @@ use super::{
 /// or the call is read-only.
 ///
 /// ```
-/// use omnistack_core::resilience::{Class, Classify, Error, Retry};
+/// use omnistack_core::resilience::{Classification, Classify, Error, Retry};
 /// use std::time::Duration;
 ///
 /// # #[derive(Debug)]

@@ -18,9 +18,9 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// # async fn main() -> Result<(), omnistack_storage::Error> {
 /// # let ring: KeyRing = KeyRing::new_key("example").parse()?;
 /// # let links = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
-/// let storage = Storage::new(Memory::default().links(links));
+/// let storage = Storage::new(Memory::default().url_signer(links));
 /// let request = PresignRequest::put("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
-/// let signed = storage.sign(&request).await?;
+/// let signed = storage.presign(&request).await?;
 /// assert_eq!(signed.method, "PUT");
 /// assert_eq!(signed.headers["content-type"], "text/csv");
 /// # Ok(())
