@@ -135,7 +135,7 @@ pub(crate) struct AccountsInner {
 ///     let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
 ///     let user_agent = request.headers.get(USER_AGENT).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
 ///     let device = Device { user_agent, address: address.map(|address| address.to_string()) };
-///     ClientInfo { device, address, request: request.extensions.get::<RequestId>().cloned(), ..ClientInfo::default() }
+///     ClientInfo { device, address, request_id: request.extensions.get::<RequestId>().cloned(), ..ClientInfo::default() }
 /// }
 /// # let (mut request, ()) = axum::http::Request::new(()).into_parts();
 /// # request.headers.insert(USER_AGENT, axum::http::HeaderValue::from_static("acme-cli/2.1"));

@@ -63,7 +63,7 @@ pub(crate) const MAX_ROTATION_GRACE: Duration = Duration::from_secs(7 * 24 * 60 
 /// // Revoke the keys that have not been used for 90 days.
 /// let used = |key: &ApiKey| key.last_used_at.unwrap_or(key.created_at);
 /// for key in keys.list(&ada, None, 100).await?.items {
-///     if now.since(used(&key)) > Duration::from_secs(90 * 24 * 60 * 60) {
+///     if now.duration_since(used(&key)) > Duration::from_secs(90 * 24 * 60 * 60) {
 ///         keys.revoke(&ada, key.id).await?;
 ///     }
 /// }

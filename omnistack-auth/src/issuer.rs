@@ -6,7 +6,7 @@
 //!
 //! # async fn run() -> omnistack_core::Result<()> {
 //! let auth = Auth::clerk("https://clerk.example.com", ["https://app.example.com"])
-//!     .and(Issuer::auth0("example.eu.auth0.com", "https://api.example.com"));
+//!     .issuer(Issuer::auth0("example.eu.auth0.com", "https://api.example.com"));
 //! App::from_env().with(auth).run().await
 //! # }
 //! ```

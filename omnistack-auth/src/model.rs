@@ -95,7 +95,7 @@ pub(crate) use user_columns;
 /// assert_eq!(address(&acme), "https://acme.example.com");
 ///
 /// // Every user owns a personal tenant.
-/// let own = tenants.of(&ada).await?.into_iter().find(|rights| rights.tenant.personal_of == Some(ada.user));
+/// let own = tenants.list_for(&ada).await?.into_iter().find(|rights| rights.tenant.personal_of == Some(ada.user));
 /// assert_eq!(own.map(|rights| rights.role).as_deref(), Some("owner"));
 /// # Ok(())
 /// # }

@@ -47,7 +47,7 @@ pub(crate) struct Hashing {
 /// let secret = Password::new("between the two willows").ok_or("longer than any password")?;
 /// let kept = passwords.hash(&secret).await?;
 /// assert!(kept.starts_with("$argon2id$"));
-/// assert!(passwords.verify(&secret, Some(&kept)).await?.good);
+/// assert!(passwords.verify(&secret, Some(&kept)).await?.valid);
 /// # Ok(())
 /// # }
 /// ```
@@ -99,11 +99,11 @@ impl HashMemory {
 /// # use omnistack_core::{app::App, config::Config};
 ///
 /// async fn opens(passwords: &Passwords, typed: &Password, kept: &mut String) -> Result<bool, Error> {
-///     let Verification { good, outdated } = passwords.verify(typed, Some(kept)).await?;
+///     let Verification { valid, outdated } = passwords.verify(typed, Some(kept)).await?;
 ///     if outdated {
 ///         *kept = passwords.hash(typed).await?;
 ///     }
-///     Ok(good)
+///     Ok(valid)
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
