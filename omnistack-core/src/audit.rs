@@ -20,7 +20,7 @@
 //! log.record_in(&mut tx, AuditEntry::new("project.deleted").actor(&caller).resource("project", 17)).await?;
 //! tx.commit().await?;
 //!
-//! let page = store.list(&AuditFilter::of(tenant).action("project."), 20, None).await?;
+//! let page = store.list(&AuditFilter::for_chain(tenant).action("project."), 20, None).await?;
 //! assert_eq!(page.items[0].resource.as_deref(), Some("project:17"));
 //! assert_eq!(store.verify(tenant).await?.entries, 1);
 //! # Ok(())

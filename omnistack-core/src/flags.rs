@@ -6,7 +6,7 @@
 //! let flags = FlagSet::new([
 //!     FlagDefinition::new("new-ui").rule(FlagRule::tenants(["0190a7c8-0000-7000-8000-000000000001"])).rule(FlagRule::percent(20.0)),
 //!     FlagDefinition::new("prices")
-//!         .rule(FlagRule::default().and(Constraint::new("country", Operator::In, ["NO", "SE"])))
+//!         .rule(FlagRule::default().constraint(Constraint::new("country", Operator::In, ["NO", "SE"])))
 //!         .variant(FlagVariant::new("low", 1).text("9"))
 //!         .variant(FlagVariant::new("high", 1).text("12")),
 //! ]);

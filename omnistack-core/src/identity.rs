@@ -41,7 +41,7 @@ use crate::{
 /// # use omnistack_core::id::Id;
 ///
 /// let mock = MockClock::at("2030-01-01T12:00:00Z".parse()?);
-/// let proof = AuthenticationContext { at: mock.clock().now(), second_factor: true };
+/// let proof = AuthenticationContext { authenticated_at: mock.clock().now(), second_factor: true };
 /// let caller = Identity::user(Id::new(proof.authenticated_at)).with_authentication(proof);
 ///
 /// let recent = Require::fresh_sign_in(Duration::from_secs(300)).second_factor();
@@ -67,7 +67,7 @@ pub struct AuthenticationContext {
 /// // Before the sign-in there is no `Identity` that has the origin.
 /// fn refused(request: &Parts) -> AuditEntry {
 ///     let mut entry = AuditEntry::new("sign_in.refused");
-///     entry.origin = RequestOrigin::of(request);
+///     entry.origin = RequestOrigin::from_request(request);
 ///     entry
 /// }
 ///

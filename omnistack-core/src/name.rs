@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use garde::Validate;
-//! use omnistack_core::name::{defused, is_name};
+//! use omnistack_core::name::{without_links, is_name};
 //!
 //! #[derive(Validate)]
 //! struct NewProject {

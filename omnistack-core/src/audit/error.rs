@@ -168,7 +168,7 @@ pub struct ChainBreak {
 ///
 /// fn why(lines: &[String]) -> Option<ChainBreakKind> {
 ///     match verify_export(lines) {
-///         Err(Error::Broken(broken)) => Some(broken.why),
+///         Err(Error::Broken(broken)) => Some(broken.kind),
 ///         _ => None,
 ///     }
 /// }

@@ -12,7 +12,7 @@ use crate::{clock::Timestamp, db::Arguments, identity::UserId};
 /// use omnistack_core::{audit::{AuditFilter, AuditRecord, AuditStore, Error}, clock::Timestamp, identity::UserId};
 ///
 /// async fn what_they_did(store: &AuditStore, user: UserId, since: Timestamp) -> Result<Vec<AuditRecord>, Error> {
-///     let filter = AuditFilter::all_chains().actor(user).duration_since(since);
+///     let filter = AuditFilter::all_chains().actor(user).since(since);
 ///     let mut page = store.list(&filter, 100, None).await?;
 ///     let mut all = page.items;
 ///     while let Some(cursor) = page.next_cursor.take() {

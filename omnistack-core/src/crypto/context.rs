@@ -7,7 +7,7 @@ use std::fmt;
 /// that was moved from another row, column or table can't be opened.
 ///
 /// ```
-/// use omnistack_core::crypto::Context;
+/// use omnistack_core::crypto::SealContext;
 ///
 /// let place = SealContext::row("users", "totp_secret", 17).and("tenant", 4);
 /// ```

@@ -93,7 +93,7 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 /// assert_eq!(receipt, "memory accepted it as 1");
 ///
 /// // A custom provider returns it like this:
-/// assert_eq!(SentMail::by("memory").with_provider_id("1"), sent);
+/// assert_eq!(SentMail::new("memory").with_provider_id("1"), sent);
 /// # Ok(())
 /// # }
 /// ```

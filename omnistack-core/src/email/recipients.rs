@@ -34,7 +34,7 @@ pub(super) const COUNTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
 /// # app.migrate().await?;
 /// let limit = RecipientLimit::new(clock.clock());
-/// let mut tx = app.db().main().begin().await?;
+/// let mut tx = app.db().app_database().begin().await?;
 /// for _ in 0..5 {
 ///     assert_eq!(limit.count_in(&mut tx, "ada@example.com").await?, None);
 /// }

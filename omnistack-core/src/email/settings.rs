@@ -61,7 +61,7 @@ crate::settings! {
 /// The name of a provider in the settings.
 ///
 /// ```
-/// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, EmailProviderName}};
+/// use omnistack_core::{config::{Config, SettingValue}, email::{EmailSettings, EmailProviderName}};
 ///
 /// fn delivers(config: &Config) -> bool {
 ///     config.read_settings::<EmailSettings>().is_ok_and(|settings| settings.provider != EmailProviderName::Console)

@@ -201,7 +201,7 @@ pub struct RenderedTemplate {
 /// let source = "subject: Welcome\n---\nHello {{ nmae }}";
 /// let error = Templates::default().check("welcome", "en", source).unwrap_err();
 /// assert_eq!((error.name.as_str(), error.locale.as_deref()), ("welcome", Some("en")));
-/// assert!(error.what.starts_with("line 3:"));
+/// assert!(error.message.starts_with("line 3:"));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("template `{name}`{}: {message}", .locale.as_ref().map(|locale| format!(" ({locale})")).unwrap_or_default())]

@@ -88,7 +88,7 @@ impl<E, F> fmt::Debug for EnqueueJob<E, F> {
 /// ```
 /// # use omnistack_core::{app::Registry, events::{Event, ForwardToTopic}};
 /// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
-/// registry.subscribe("notify-browsers", |ctx| Ok(ForwardToTopic::<ProjectCreated>::to(ctx.get()?, "projects")));
+/// registry.subscribe("notify-browsers", |ctx| Ok(ForwardToTopic::<ProjectCreated>::new(ctx.get()?, "projects")));
 /// # }
 /// ```
 pub struct ForwardToTopic<E> {

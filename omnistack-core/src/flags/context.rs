@@ -11,7 +11,7 @@ use crate::{
 /// borrowed, so creating one allocates nothing.
 ///
 /// ```
-/// use omnistack_core::{clock::Clock, flags::Context};
+/// use omnistack_core::{clock::Clock, flags::EvaluationContext};
 ///
 /// let clock = Clock::system();
 /// let context = EvaluationContext::now(&clock).user("7").attributes(&[("country", "NO")]);

@@ -33,7 +33,7 @@ use crate::events::Event;
 /// }
 ///
 /// fn register(registry: &mut Registry) {
-///     registry.job::<PurgeNotes>(|ctx| ctx.get()).on("purge-notes", |ctx| {
+///     registry.job::<PurgeNotes>(|ctx| ctx.get()).subscribe("purge-notes", |ctx| {
 ///         Ok(EnqueueJob::new(ctx.get()?, |event: TenantDeleted| PurgeNotes { tenant: event.tenant }))
 ///     });
 /// }

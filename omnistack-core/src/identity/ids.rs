@@ -73,7 +73,7 @@ pub type UserId = Id<UserMarker>;
 /// use omnistack_core::{db::{self, Db}, identity::TenantId};
 ///
 /// async fn projects(db: &Db, tenant: TenantId) -> Result<i64, db::Error> {
-///     let mut tx = db.tenant(tenant).read().await?;
+///     let mut tx = db.tenant(tenant).begin_read().await?;
 ///     let count = tx.query("select count(*) from projects where tenant_id = $1").bind(tenant);
 ///     let (count,): (i64,) = count.fetch_one().await?;
 ///     tx.commit().await?;

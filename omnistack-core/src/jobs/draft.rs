@@ -57,7 +57,7 @@ enum DueTime {
 ///
 /// let draft = NewJob::new(SendReceipt { order: 7 })
 ///     .unique("order-7")
-///     .after(Duration::from_secs(60))
+///     .delay(Duration::from_secs(60))
 ///     .priority(Priority::High);
 /// ```
 #[derive(Debug)]

@@ -101,7 +101,11 @@ async fn an_exchange_that_fails_signs_nobody_in() {
         (MockResponse::json(200, r#"{"access_token":"a"}"#), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
         (MockResponse::json(200, "[]"), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
         (MockResponse::text(200, "access_token=a&id_token=b"), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
-        (MockResponse::status(302).header("location", "https://evil.example/"), 502, "IDENTITY_PROVIDER_RESPONSE_INVALID"),
+        (
+            MockResponse::status(302).header("location", "https://evil.example/"),
+            502,
+            "IDENTITY_PROVIDER_RESPONSE_INVALID",
+        ),
     ] {
         let upstream = MockServer::start().await;
         let url = upstream.url();

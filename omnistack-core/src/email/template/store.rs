@@ -59,7 +59,7 @@ pub struct TemplateOverride {
 /// # let overrides: TemplateOverrides = app.context().get()?;
 /// let shown = match overrides.save(tenant, "welcome", "en", "subject: Hi\n---\n[here](javascript:x)").await {
 ///     Ok(_) => "saved".into(),
-///     Err(TemplateOverrideError::Template(wrong)) => wrong.what,
+///     Err(TemplateOverrideError::Template(wrong)) => wrong.message,
 ///     Err(other) => return Err(other.into()),
 /// };
 /// assert!(shown.contains("http"));
