@@ -75,7 +75,7 @@ use crate::{clock::Clock, db};
 /// ```
 /// use omnistack_core::{async_trait, audit::{AuditEntry, AuditLog, AuditSink}, db::{self, Db, Tx}};
 ///
-/// Table of the app, without chains.
+/// // Table of the app, without chains.
 /// struct Trail;
 ///
 /// #[async_trait]

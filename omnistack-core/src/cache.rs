@@ -17,7 +17,7 @@
 //! cache.set("user:1", &"Alice", ttl).tags(["users"]).await;
 //! assert_eq!(cache.get::<String>("user:1").await.as_deref(), Some("Alice"));
 //!
-//! Computed by one caller, even if several ask at the same time.
+//! // Computed by one caller, even if several ask at the same time.
 //! let moons: u32 = cache.get_or_insert_with("moons:mars", ttl, || async { Ok::<_, Infallible>(2) }).await.unwrap();
 //! assert_eq!(moons, 2);
 //!

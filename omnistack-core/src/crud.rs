@@ -53,7 +53,7 @@
 //!     }
 //!
 //!     fn update(change: NoteChange, fields: &mut RowValues) {
-//!         fields.set_if_some("title", change.title).change("text", change.text.into_nested_option());
+//!         fields.set_if_some("title", change.title).set_if_some("text", change.text.into_nested_option());
 //!     }
 //! }
 //! ```

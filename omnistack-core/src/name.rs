@@ -17,7 +17,7 @@
 //! assert!(NewProject { name: "You won! evil.example/prize".into() }.validate().is_err());
 //!
 //! // A name from another system, which can't be rejected.
-//! assert_eq!(defused("You won! http://evil.example/prize"), "You won! http: //evil. example/prize");
+//! assert_eq!(without_links("You won! http://evil.example/prize"), "You won! http: //evil. example/prize");
 //! ```
 
 /// Rejects a text that can't be a name, as a custom rule of [`garde`].

@@ -40,7 +40,7 @@
 //!     }
 //! }
 //!
-//! From the outermost to the innermost.
+//! // From the outermost to the innermost.
 //! let mut rates = ServiceBuilder::new()
 //!     .layer(Retry::new(3, Duration::from_secs(10)).read_only())
 //!     .layer(Breaker::new("rates", BreakerSettings::default(), Clock::system()))

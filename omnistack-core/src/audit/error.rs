@@ -57,7 +57,7 @@ pub enum Error {
 /// ```
 /// use omnistack_core::audit::{AuditChain, Error, ErrorKind};
 ///
-/// Reaction of a nightly check.
+/// // Reaction of a nightly check.
 /// fn then(error: &Error) -> &'static str {
 ///     match error.kind() {
 ///         ErrorKind::Broken => "alert an operator",
@@ -134,7 +134,7 @@ impl From<Error> for http::Error {
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
 /// # tx.commit().await?;
-/// The owner of the database can drop the trigger that protects entries.
+/// // The owner of the database can drop the trigger that protects entries.
 /// app.db().query("drop trigger audit_entries_delete").execute().await?;
 /// app.db().query("delete from audit_entries where sequence = 1").execute().await?;
 /// match store.verify(AuditChain::App).await {

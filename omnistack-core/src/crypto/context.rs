@@ -9,7 +9,7 @@ use std::fmt;
 /// ```
 /// use omnistack_core::crypto::SealContext;
 ///
-/// let place = SealContext::row("users", "totp_secret", 17).and("tenant", 4);
+/// let place = SealContext::row("users", "totp_secret", 17).with("tenant", 4);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealContext(Vec<u8>);

@@ -30,7 +30,7 @@ use super::Error;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Error> {
-/// At most 20 calls at once, and 50 waiting for at most 2 seconds each.
+/// // At most 20 calls at once, and 50 waiting for at most 2 seconds each.
 /// let bulkhead = Bulkhead::new("exports", 20).queue(50, Duration::from_secs(2));
 /// let rows = bulkhead.run(async { Ok::<_, Error>(7) }).await?;
 /// assert_eq!(rows, 7);

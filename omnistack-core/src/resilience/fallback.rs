@@ -42,7 +42,7 @@ use super::{
 /// let sent = fallback.run(async { Err(SmsError::Refused) }, || async { Ok("by the other") }).await;
 /// assert_eq!(sent, Ok("by the other"));
 ///
-/// The message may have been sent, so it is not sent by the other provider as well.
+/// // The message may have been sent, so it is not sent by the other provider as well.
 /// let sent = fallback.run(async { Err(SmsError::LostLeases) }, || async { Ok("by the other") }).await;
 /// assert_eq!(sent, Err(SmsError::LostLeases));
 /// # }

@@ -35,16 +35,16 @@ impl fmt::Display for Outcome {
 /// Class of a result: its [`Outcome`], and whether and when the call may be repeated.
 ///
 /// ```
-/// use omnistack_core::resilience::{Class, RetrySafety};
+/// use omnistack_core::resilience::{Classification, RetrySafety};
 /// use std::time::Duration;
 ///
-/// let declined = Class::failed();
-/// let busy = Class::failed().retryable().retry_after(Duration::from_secs(2));
-/// let lost = Class::unknown().retryable();
+/// let declined = Classification::failed();
+/// let busy = Classification::failed().retryable().retry_after(Duration::from_secs(2));
+/// let lost = Classification::unknown().retryable();
 ///
 /// assert!(!declined.may_retry(RetrySafety::Idempotent));
 /// assert!(busy.may_retry(RetrySafety::Never));
-/// The result alone does not decide whether an unknown outcome may be repeated.
+/// // The result alone does not decide whether an unknown outcome may be repeated.
 /// assert!(!lost.may_retry(RetrySafety::Never));
 /// assert!(lost.may_retry(RetrySafety::Idempotent));
 /// ```

@@ -61,15 +61,15 @@ use super::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// At most 3 attempts within 10 seconds.
+/// // At most 3 attempts within 10 seconds.
 /// let retry = Retry::new(3, Duration::from_secs(10));
 /// let mut responses = [Err(MailError::RequestGuard), Err(MailError::LostLeases), Ok("sent")].into_iter();
 /// let mut send = move || std::future::ready(responses.next().unwrap());
 ///
-/// A mail that may have been sent is not sent again.
+/// // A mail that may have been sent is not sent again.
 /// assert!(matches!(retry.run(&mut send).await, Err(MailError::LostLeases)));
 ///
-/// The provider honors an idempotency key, so the call may be repeated.
+/// // The provider honors an idempotency key, so the call may be repeated.
 /// assert_eq!(retry.idempotent().run(&mut send).await.unwrap(), "sent");
 /// # }
 /// ```
