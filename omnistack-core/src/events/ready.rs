@@ -83,7 +83,7 @@ impl<E, F> fmt::Debug for EnqueueJob<E, F> {
 /// {"id": "…", "event": "project.created", "key": "7", "sequence": 12, "published_at": "…", "data": {"project": 7}}
 /// ```
 ///
-/// // A message that is sent twice has the same `id`. `sequence` increases within a key.
+/// A message that is sent twice has the same `id`. `sequence` increases within a key.
 ///
 /// ```
 /// # use omnistack_core::{app::Registry, events::{Event, ForwardToTopic}};
