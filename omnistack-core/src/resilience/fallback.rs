@@ -25,13 +25,13 @@ use super::{
 /// use omnistack_core::resilience::{Classification, Classify, Fallback};
 ///
 /// #[derive(Debug, PartialEq)]
-/// enum SmsError { Refused, LostLeases }
+/// enum SmsError { Refused, Lost }
 ///
 /// impl Classify for SmsError {
 ///     fn class(&self) -> Classification {
 ///         match self {
 ///             Self::Refused => Classification::failed(),
-///             Self::LostLeases => Classification::unknown(),
+///             Self::Lost => Classification::unknown(),
 ///         }
 ///     }
 /// }
@@ -43,8 +43,8 @@ use super::{
 /// assert_eq!(sent, Ok("by the other"));
 ///
 /// // The message may have been sent, so it is not sent by the other provider as well.
-/// let sent = fallback.run(async { Err(SmsError::LostLeases) }, || async { Ok("by the other") }).await;
-/// assert_eq!(sent, Err(SmsError::LostLeases));
+/// let sent = fallback.run(async { Err(SmsError::Lost) }, || async { Ok("by the other") }).await;
+/// assert_eq!(sent, Err(SmsError::Lost));
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug)]

@@ -43,16 +43,16 @@ use super::{
 ///
 /// # #[derive(Debug)]
 /// enum MailError {
-///     RequestGuard,
-///     LostLeases,
+///     Rejected,
+///     Lost,
 ///     Policy(Error),
 /// }
 ///
 /// impl Classify for MailError {
 ///     fn class(&self) -> Classification {
 ///         match self {
-///             Self::RequestGuard => Classification::failed().retryable(),
-///             Self::LostLeases => Classification::unknown().retryable(),
+///             Self::Rejected => Classification::failed().retryable(),
+///             Self::Lost => Classification::unknown().retryable(),
 ///             Self::Policy(error) => error.class(),
 ///         }
 ///     }
@@ -63,11 +63,11 @@ use super::{
 /// # async fn main() {
 /// // At most 3 attempts within 10 seconds.
 /// let retry = Retry::new(3, Duration::from_secs(10));
-/// let mut responses = [Err(MailError::RequestGuard), Err(MailError::LostLeases), Ok("sent")].into_iter();
+/// let mut responses = [Err(MailError::Rejected), Err(MailError::Lost), Ok("sent")].into_iter();
 /// let mut send = move || std::future::ready(responses.next().unwrap());
 ///
 /// // A mail that may have been sent is not sent again.
-/// assert!(matches!(retry.run(&mut send).await, Err(MailError::LostLeases)));
+/// assert!(matches!(retry.run(&mut send).await, Err(MailError::Lost)));
 ///
 /// // The provider honors an idempotency key, so the call may be repeated.
 /// assert_eq!(retry.idempotent().run(&mut send).await.unwrap(), "sent");
