@@ -66,7 +66,7 @@ pub enum Error {
 ///         _ => "write it to the log",
 ///     }
 /// }
-/// assert_eq!(then(&Error::Retained(AuditChain::App)), "try again in a minute");
+/// assert_eq!(then(&Error::DeletedDuringExport(AuditChain::App)), "try again in a minute");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
