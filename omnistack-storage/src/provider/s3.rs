@@ -39,7 +39,7 @@ use crate::{
 /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let client = ClientSettings::default().client()?;
 /// let bucket = S3Builder::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret").max_retries(5);
-/// let storage = Storage::new(bucket.open(client, Clock::system())?);
+/// let storage = Storage::new(bucket.build(client, Clock::system())?);
 /// assert_eq!(storage.name(), "s3");
 /// # Ok(())
 /// # }
@@ -180,7 +180,7 @@ impl S3Builder {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let client = ClientSettings::default().client()?;
 /// let bucket = S3Builder::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret");
-/// let storage = Storage::new(bucket.open(client, Clock::system())?);
+/// let storage = Storage::new(bucket.build(client, Clock::system())?);
 /// let policy = PostPolicy::new("photos/7.png".parse()?, 1 << 20, Duration::from_secs(600)).content_type("image/png");
 /// let form = storage.post_form(&policy).await?;
 /// assert_eq!(form.fields["key"], "photos/7.png");
