@@ -33,7 +33,7 @@ impl BackgroundService {
             match run.await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => {
-                    tracing::error!(service = self.name, %error, ?pause, "a background service failed; restarting it after the pause")
+                    tracing::error!(service = self.name, %error, ?pause, "a background service failed; restarting it after the pause");
                 }
                 Err(_) => tracing::error!(
                     service = self.name,

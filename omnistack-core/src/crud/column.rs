@@ -26,7 +26,7 @@ pub enum ColumnType {
 #[must_use]
 pub struct Column {
     pub(super) name: &'static str,
-    pub(super) column_type: ColumnType,
+    pub(super) kind: ColumnType,
     pub(super) sorts: bool,
     pub(super) filters: bool,
     pub(super) searches: bool,
@@ -36,7 +36,7 @@ macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $kind:ident;)*) => {$(
         $(#[doc = $doc])*
         pub const fn $name(name: &'static str) -> Self {
-            Self { name, column_type: ColumnType::$kind, sorts: false, filters: false, searches: false }
+            Self { name, kind: ColumnType::$kind, sorts: false, filters: false, searches: false }
         }
     )*};
 }

@@ -134,12 +134,12 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
     }
     for column in columns.iter().filter(|column| column.filters) {
         let doc = format!("Only items with one of these values of `{}`.", column.name);
-        let values = Array::builder().items(filter_schema(column.column_type)).max_items(Some(MAX_FILTER_VALUES));
+        let values = Array::builder().items(filter_schema(column.kind)).max_items(Some(MAX_FILTER_VALUES));
         parameters.push(query(column.name, &doc, values));
-        if column.column_type.has_order() {
+        if column.kind.has_order() {
             for (operator, words) in [("gte", "at least"), ("gt", "above"), ("lte", "at most"), ("lt", "below")] {
                 let doc = format!("Only items with `{}` {words} this value.", column.name);
-                parameters.push(query(&format!("{}_{operator}", column.name), &doc, schema_of(column.column_type)));
+                parameters.push(query(&format!("{}_{operator}", column.name), &doc, schema_of(column.kind)));
             }
         }
     }

@@ -120,8 +120,7 @@ impl ColumnFilter {
     fn condition(&self, args: &mut Arguments) -> String {
         let name = self.column.name;
         // All values were checked when the request was parsed.
-        let numbers: Vec<_> =
-            self.values.iter().filter_map(|text| self.column.column_type.bind_text(text, args)).collect();
+        let numbers: Vec<_> = self.values.iter().filter_map(|text| self.column.kind.bind_text(text, args)).collect();
         match numbers.as_slice() {
             [number] => format!("{name} {} ${number}", self.operator),
             many => {
@@ -166,8 +165,7 @@ fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<ColumnFilte
     let range = |(suffix, operator): &(&str, &'static str)| Some((declared(name.strip_suffix(suffix)?)?, *operator));
     // A column whose name looks like a range of another column takes precedence.
     let known = declared(name).map(|column| (column, "=")).or_else(|| OPERATORS.iter().find_map(range));
-    let Some((column, operator)) =
-        known.filter(|(column, operator)| *operator == "=" || column.column_type.has_order())
+    let Some((column, operator)) = known.filter(|(column, operator)| *operator == "=" || column.kind.has_order())
     else {
         return Err(FieldError::new(name, "is not a parameter of this route"));
     };
@@ -176,8 +174,8 @@ fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<ColumnFilte
     if values.len() > MAX_FILTER_VALUES {
         return Err(FieldError::new(name, format!("takes at most {MAX_FILTER_VALUES} values")));
     }
-    if !values.iter().all(|text| column.column_type.is_valid(text)) {
-        return Err(FieldError::new(name, format!("must be {}", column.column_type.expected())));
+    if !values.iter().all(|text| column.kind.is_valid(text)) {
+        return Err(FieldError::new(name, format!("must be {}", column.kind.expected())));
     }
     Ok(ColumnFilter { column: *column, operator, values })
 }

@@ -351,7 +351,7 @@ fn after(cursor: &ListCursor, sort: &[SortKey], args: &mut Arguments) -> Result<
     let keys = keys(sort);
     let mut numbers = Vec::new();
     for (key, value) in keys.iter().zip(&cursor.k) {
-        numbers.push(key.column.column_type.bind_json(value, args).ok_or_else(invalid_cursor)?);
+        numbers.push(key.column.kind.bind_json(value, args).ok_or_else(invalid_cursor)?);
     }
     let compare = |key: &SortKey| if key.descending { "<" } else { ">" };
     if keys.iter().all(|key| key.descending == keys[0].descending) {

@@ -114,7 +114,7 @@ impl Mail {
             match add(templates.clone()) {
                 Ok(more) => templates = more,
                 Err(error) => {
-                    _ = registry.report_problem(error.to_string(), "correct the template's source or its sample")
+                    _ = registry.report_problem(error.to_string(), "correct the template's source or its sample");
                 }
             }
         }

@@ -246,7 +246,7 @@ fn log(attempt: u32, class: &Classification, next: RetryDecision) {
             tracing::debug!(attempt, outcome, wait_ms, "the attempt ended and is retried");
         }
         RetryDecision::Stop(reason) => {
-            tracing::debug!(attempt, outcome, reason, "the attempt ended and is not retried")
+            tracing::debug!(attempt, outcome, reason, "the attempt ended and is not retried");
         }
     }
 }

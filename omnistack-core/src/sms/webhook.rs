@@ -60,7 +60,7 @@ async fn twilio(
     if let (Some(wish), Some(from)) = (value("OptOutType"), number(value("From"))) {
         match wish {
             "STOP" => {
-                _ = webhook.suppressions.add_in(&mut tx, &from, SmsSuppressionReason::OptOut, Some("STOP")).await?
+                _ = webhook.suppressions.add_in(&mut tx, &from, SmsSuppressionReason::OptOut, Some("STOP")).await?;
             }
             "START" => _ = webhook.suppressions.remove_in(&mut tx, &from).await?,
             _ => {}
