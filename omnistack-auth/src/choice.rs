@@ -68,14 +68,14 @@ impl TenantDomain {
     /// Returns the tenant that a request selects, by the header or else by the subdomain; `None` if it selects none.
     /// Fails with 400 `TENANT_INVALID` or `HOST_INVALID`.
     pub(crate) fn selected(&self, request: &Parts) -> Result<Option<TenantSelector>, Error> {
-        let Some(value) = request.headers.get(TENANT_HEADER) else { return self.from_host(request) };
+        let Some(value) = request.headers.get(TENANT_HEADER) else { return self.subdomain(request) };
         let id = value.to_str().ok().and_then(|text| text.parse().ok());
         let wrong = || Error::bad_request("TENANT_INVALID", "`X-Tenant-Id` is not the id of a tenant, which is a UUID");
         id.map(|id| Some(TenantSelector::Id(id))).ok_or_else(wrong)
     }
 
     /// Returns the tenant that the request's host selects.
-    fn from_host(&self, request: &Parts) -> Result<Option<TenantSelector>, Error> {
+    fn subdomain(&self, request: &Parts) -> Result<Option<TenantSelector>, Error> {
         let Some(domain) = self.0.as_deref() else { return Ok(None) };
         let header = request.headers.get(header::HOST).map(HeaderValue::to_str).transpose();
         let header =

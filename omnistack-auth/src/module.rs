@@ -124,7 +124,7 @@ impl Auth {
             match settings.to_providers() {
                 Ok(more) => issuers.extend(more),
                 Err(error) => {
-                    _ = registry.report_problem(format!("`AUTH_ISSUERS`: {error}"), "write `clerk=https://…`")
+                    _ = registry.report_problem(format!("`AUTH_ISSUERS`: {error}"), "write `clerk=https://…`");
                 }
             }
         }

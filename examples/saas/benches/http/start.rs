@@ -23,9 +23,10 @@ pub(crate) fn run() {
         "| profile | program | first response | anonymous memory when idle | mapped pages |\n|---|---:|---:|---:|---:|"
     );
     row("release", Path::new(env!("CARGO_BIN_EXE_saas")));
-    match dist() {
-        Some(program) => row("dist", &program),
-        None => eprintln!("there is no program of the profile dist: run `cargo xtask bench http`, which builds it"),
+    if let Some(program) = dist() {
+        row("dist", &program);
+    } else {
+        println!("\nWithout the profile `dist`, which `cargo xtask bench http` builds.");
     }
 }
 
@@ -56,6 +57,7 @@ struct Start {
     mapped: f64,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
 fn start(program: &Path, folder: &Path) -> Start {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
