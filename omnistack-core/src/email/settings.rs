@@ -208,7 +208,7 @@ fn provider(registry: &mut Registry, _: &EmailSettings, name: EmailProviderName)
     if name == EmailProviderName::Console {
         return Some(Arc::new(ConsoleProvider::default()));
     }
-    registry.problem(
+    registry.report_problem(
         "`EMAIL_PROVIDER` names a provider that is not compiled in",
         "add the feature `email` of `omnistack`, or unset EMAIL_PROVIDER",
     );
