@@ -13,11 +13,12 @@ use omnistack_auth::{
     password::{Password, Passwords},
 };
 use omnistack_core::{
-    app::{Api, App, Module, Mount, Registry},
+    app::App,
     config::Config,
     crypto::HmacKey,
     http::{Json, layer::PeerAddr},
     identity::Authenticator,
+    module::{Api, Module, Mount, Registry},
 };
 use tower::{Service, ServiceExt as _};
 use utoipa_axum::routes;

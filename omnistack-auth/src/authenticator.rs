@@ -11,7 +11,7 @@ use ::http::request::Parts;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use omnistack_core::{
-    app::{BoxError, ShutdownToken},
+    BoxError, ShutdownToken,
     audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
     crypto::Sha256,

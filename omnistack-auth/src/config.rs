@@ -202,7 +202,8 @@ omnistack_core::settings! {
     ///
     /// ```
     /// use omnistack_auth::{Auth, SmsCodeSettings};
-    /// use omnistack_core::{app::App, config::Config, sms::Sms};
+    /// use omnistack_core::{app::App, config::Config};
+    /// use omnistack_messaging::sms::Sms;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> omnistack_core::Result<()> {

@@ -8,11 +8,11 @@
 
 use std::{fmt, time::Duration};
 
+use omnistack_core::email::RecipientLimit;
 use omnistack_core::{
     audit::AuditEntry,
     crypto::{KeyRing, SealContext, Sha256, Token},
     db::{self, Tx},
-    email::RecipientLimit,
     http::{self, CursorPage, HeaderValue, StatusCode, header},
     id::Id,
     identity::{Identity, TenantId, UserId},

@@ -41,7 +41,9 @@ pub(crate) use claims::{Claims, MAX_TOKEN_BYTES, ParsedToken};
 
 use std::fmt;
 
-use omnistack_core::{ExposeSecret as _, app::MissingDependency, clock::Clock, crypto::HmacKey, http::client::Client};
+use omnistack_core::{
+    ExposeSecret as _, clock::Clock, crypto::HmacKey, http::client::Client, module::MissingDependency,
+};
 use reqwest::Url;
 use secrecy::SecretString;
 

@@ -4,7 +4,7 @@
 //! tokens are only stored as hashes, and so that a request takes the same time whether or not the email address has an
 //! account.
 //!
-//! With the module [`Mail`](omnistack_core::email::Mail), a mail is written to its outbox in the transaction that
+//! With the module [`Mail`](omnistack_messaging::email::Mail), a mail is written to its outbox in the transaction that
 //! creates the token. Without it, as in development, it is passed to the app's mailer directly.
 //!
 //! Tenants can override the template of the invitation.
@@ -19,15 +19,16 @@ use omnistack_core::{
     clock::{Clock, Timestamp},
     crypto::KeyRing,
     db::{Db, Tx},
-    email::{
-        Email, Mailer, Outbox, RecipientLimit,
-        template::{MagicLink, NewApiKey, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
-    },
+    email::{Email, Mailer},
     http,
     id::Id,
     identity::UserId,
     jobs::{Job, JobContext, JobError},
     name::without_links,
+};
+use omnistack_messaging::email::{
+    Outbox, RecipientLimit,
+    template::{MagicLink, NewApiKey, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
 };
 use serde::{Deserialize, Serialize};
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{BoxError, Context, Module, Mount, Registry},
+    BoxError,
     crypto::KeyRing,
     db::Db,
     http::client::Client,
     identity::Authenticator,
     jobs::Cron,
     migrations,
+    module::{Context, Module, Mount, Registry},
 };
 use secrecy::SecretString;
 

@@ -20,7 +20,7 @@ use axum::{
     routing::{MethodRouter, get},
 };
 use http::{HeaderName, HeaderValue, header};
-use omnistack_core::app::Api;
+use omnistack_core::module::Api;
 
 use crate::social::is_app_path;
 

@@ -38,7 +38,7 @@ pub(crate) use rules::{PasswordProblem, find_problem};
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use omnistack_core::app::BoxError;
+use omnistack_core::BoxError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use unicode_normalization::UnicodeNormalization as _;

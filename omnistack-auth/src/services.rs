@@ -1,14 +1,14 @@
 //! Wiring: the services that the parts of the module share.
 
 use omnistack_core::{
-    app::{Context, MissingDependency},
     clock::Clock,
     config::{Config, PublicUrl},
     crypto::KeyRing,
     db::Db,
-    email::template::{Brand, Templates},
     http::{HttpSettings, Rate, RateLimiter, client::Client},
+    module::{Context, MissingDependency},
 };
+use omnistack_messaging::email::template::{Brand, Templates};
 
 use crate::{
     account::{self, Accounts, SecondFactors},

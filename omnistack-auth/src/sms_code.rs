@@ -17,8 +17,8 @@ use omnistack_core::{
     db::{Db, Tx},
     http,
     identity::UserId,
-    sms::{PhoneNumber, SmsMessage, SmsOutbox},
 };
+use omnistack_messaging::sms::{PhoneNumber, SmsMessage, SmsOutbox};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;

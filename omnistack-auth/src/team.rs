@@ -4,8 +4,9 @@ use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
     db::ErrorKind,
+    events::TenantDeleted,
     http,
-    identity::{Identity, Permissions, TenantDeleted, TenantId, UserId},
+    identity::{Identity, Permissions, TenantId, UserId},
 };
 use serde_json::json;
 

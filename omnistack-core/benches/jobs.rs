@@ -13,8 +13,10 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry, ShutdownToken},
+    ShutdownToken,
+    app::App,
     jobs::{Job, JobContext, JobError, JobFilter, JobState, Jobs, Queue},
+    module::{Module, Registry},
 };
 use omnistack_testkit::TestDatabase;
 use serde::{Deserialize, Serialize};

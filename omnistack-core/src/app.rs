@@ -33,88 +33,44 @@
 //! }
 //! ```
 
-mod api;
-mod banner;
 mod builder;
 mod cli;
 mod commands;
 mod connections;
 mod core_routes;
-mod ctx;
+mod defaults;
+mod dev_identity;
 mod docs;
-mod edge;
 mod host;
-mod limit;
-mod mount;
-mod openapi;
+mod malformed_request;
+mod middleware_stack;
 mod output;
-mod problem;
-mod refusal;
-mod registry;
+mod resolve;
 mod routing;
 mod serve;
-mod services;
 mod signal;
 mod unread;
-mod wired;
 
-pub use api::Api;
 pub use builder::AppBuilder;
-pub use ctx::{Context, MissingDependency};
-pub use edge::AppService;
-pub use limit::MountRateLimit;
-pub use mount::{AccessLevel, Mount};
-pub use problem::{BuildError, Problem};
-pub use registry::{Registry, Slot};
-pub use routing::RouteInfo;
+pub use dev_identity::{DevIdentity, DevIdentitySettings};
+pub use middleware_stack::AppService;
 pub use serve::{Server, ServerSettings};
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
+    BoxError, ShutdownToken,
     config::{Config, Environment},
-    db::{Db, DbSettings, Error as DbError, MigrationState, Migrations},
+    db::{Db, DbSettings, Error as DbError, MigrationState, Migrations, OutboxRelay},
     events::Dispatcher,
     health::Health,
     http::HttpSettings,
     identity::TenantId,
     jobs::Runner,
-    relay::OutboxRelay,
+    module::{BackgroundService, Banner, Context, Module, RouteInfo, spawn},
 };
-use banner::Banner;
-use services::BackgroundService;
-
-/// A boxed error of any type.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Token that asks background work to stop.
-pub type ShutdownToken = CancellationToken;
-
-/// A part of an app: what a library crate, or the app's own code, adds to it.
-#[async_trait]
-pub trait Module: Send + Sync + 'static {
-    /// Returns the module's name. It must be short, unique and stable: it names the migration table, tags the routes
-    /// and prefixes metrics and logs.
-    fn name(&self) -> &'static str;
-
-    /// Registers what the module contributes. It must do no I/O: the commands `openapi`, `routes` and `config` call
-    /// it without a database.
-    fn register(&self, registry: &mut Registry);
-
-    /// Starts the module, after the migrations and before the listener opens. This is the only place for I/O at
-    /// startup.
-    ///
-    /// # Errors
-    /// An error keeps the app from starting.
-    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let _ = ctx;
-        Ok(())
-    }
-}
 
 /// An app, built and ready to start.
 pub struct App {
@@ -333,7 +289,7 @@ impl App {
         });
         let ours = carry.into_iter().chain(jobs.then_some(work)).chain(events.then_some(deliver));
         let services: Vec<_> = self.services.iter().cloned().chain(ours).collect();
-        services::spawn(&services, shutdown)
+        spawn(&services, shutdown)
     }
 
     /// Creates the directory of a SQLite file and pings the database.
@@ -354,21 +310,5 @@ impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
         f.debug_struct("App").field("modules", &modules).finish_non_exhaustive()
-    }
-}
-
-/// Forwards to the shared module, so that a module can be kept and added to an app.
-#[async_trait]
-impl<M: Module> Module for Arc<M> {
-    fn name(&self) -> &'static str {
-        self.as_ref().name()
-    }
-
-    fn register(&self, registry: &mut Registry) {
-        self.as_ref().register(registry);
-    }
-
-    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        self.as_ref().start(ctx).await
     }
 }

@@ -58,11 +58,10 @@ pub use entry::{AuditEntry, AuditRecord};
 pub use error::{ChainBreak, ChainBreakKind, Error, ErrorKind};
 pub use export::verify_export;
 pub use filter::AuditFilter;
-pub(crate) use nightly::register;
+pub(crate) use nightly::AuditModule;
 pub use routes::AuditApi;
 pub use settings::AuditSettings;
 pub use store::AuditStore;
-pub(crate) use store::QueuedAuditEntry;
 
 use std::{fmt, sync::Arc};
 

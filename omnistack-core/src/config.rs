@@ -33,15 +33,17 @@
 //! assert!(problems[0].to_string().contains("GREETING_TIMEOUT"));
 //! ```
 //!
-//! A module reads its section with [`Registry::config`](crate::app::Registry::config), so that one report lists
+//! A module reads its section with [`Registry::config`](crate::module::Registry::config), so that one report lists
 //! the problems of all modules.
 
+mod app_settings;
 mod form;
 mod public_url;
 mod reference;
 mod section;
 mod source;
 
+pub(crate) use app_settings::AppSettings;
 pub use form::SettingValue;
 pub use public_url::PublicUrl;
 pub use reference::reference;

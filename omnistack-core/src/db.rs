@@ -60,14 +60,17 @@ pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
 pub use query::{IntoSql, Sql, SqlQuery};
 pub use settings::DbSettings;
-pub(crate) use tenants::TemporaryPool;
-pub use tenants::{TenantDatabaseSettings, TenantDatabases};
+pub use tenants::{
+    OutboxDestination, OutboxReceiver, TenantDatabaseSettings, TenantDatabases, add_to_outbox, mark_received,
+    unreadable_row,
+};
+pub(crate) use tenants::{OutboxRelay, TemporaryPool, outbox_has_rows, relay_to_tenant};
 pub use tx::{TenantScope, Tx};
 pub use value::{Arguments, BindValue, Record};
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{clock::Clock, identity::TenantId};
+use crate::{clock::Clock, id::TenantId};
 use driver::Pools;
 use observe::Observers;
 use tx::TenantVisibility;

@@ -31,61 +31,19 @@
 //! [`EmailErrorKind`].
 
 mod address;
-#[cfg(feature = "email")]
-mod api;
 mod console;
 mod error;
-mod failover;
-#[cfg(feature = "email")]
-mod mailbox;
 mod mailer;
 mod memory;
 mod message;
-#[cfg(feature = "email")]
-mod module;
-#[cfg(feature = "email")]
-mod outbox;
 mod provider;
-#[cfg(feature = "email")]
 mod recipients;
-#[cfg(feature = "email")]
-mod resend;
-#[cfg(feature = "email")]
-mod sendgrid;
-mod settings;
-#[cfg(feature = "email")]
-mod smtp;
-#[cfg(feature = "email")]
-mod suppression;
-#[cfg(feature = "email")]
-pub mod template;
 
 pub use address::{Address, AddressError};
 pub use console::ConsoleProvider;
 pub use error::{EmailError, EmailErrorKind, InvalidEmail};
-pub use failover::FailoverProvider;
-#[cfg(feature = "email")]
-pub use mailbox::{DevMailbox, ReceivedMail};
 pub use mailer::Mailer;
 pub use memory::MemoryProvider;
 pub use message::{Attachment, Email, EmailHeader, EmailTag, MAX_EMAIL_BYTES, Unsubscribe};
-#[cfg(feature = "email")]
-pub use module::{Mail, MailSettings};
-#[cfg(feature = "email")]
-pub(crate) use outbox::insert_relayed;
-#[cfg(feature = "email")]
-pub use outbox::{MessageId, MessageInfo, MessageMarker, MessageState, Outbox, OutboxError, PurgeMail, SendMail};
 pub use provider::{EmailProvider, SentMail};
-#[cfg(feature = "email")]
 pub use recipients::RecipientLimit;
-#[cfg(feature = "email")]
-pub use resend::Resend;
-#[cfg(feature = "email")]
-pub use sendgrid::SendGrid;
-pub use settings::{EmailProviderName, EmailSettings};
-#[cfg(feature = "email")]
-pub use smtp::Smtp;
-#[cfg(feature = "email")]
-pub use suppression::{EmailApi, Suppression, SuppressionReason, Suppressions};
-
-pub(crate) use settings::register;

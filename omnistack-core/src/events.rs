@@ -67,16 +67,19 @@
 //! An event without subscribers is not stored. A subscriber receives the events that are published by processes
 //! in which it is registered, from its registration on.
 
+mod deletion;
 mod dispatcher;
 mod event;
 mod handle;
-pub(crate) mod http;
+mod http;
 mod listeners;
 mod ready;
+mod registration;
 mod settings;
 mod store;
 mod subscriber;
 
+pub use deletion::{TenantDeleted, UserDeleted};
 pub use dispatcher::Dispatcher;
 pub use event::{Event, EventId};
 pub use handle::{Events, PublishError};
@@ -85,4 +88,6 @@ pub use settings::EventSettings;
 pub use store::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
 pub use subscriber::{Delivery, Subscriber};
 
+pub(crate) use http::EventsModule;
+pub(crate) use registration::SubscriberRegistrations;
 pub(crate) use subscriber::SubscriberHandler;

@@ -6,7 +6,7 @@
 //!   decide about traffic.
 //! - `GET /api/v1/public/health` (and v2) reports the same to people and dashboards, with uptime and latencies.
 //!
-//! Modules add checks with [`Registry::health`](crate::app::Registry::health). Results are cached for five seconds,
+//! Modules add checks with [`Registry::health`](crate::module::Registry::health). Results are cached for five seconds,
 //! so that many callers put no load on what is checked; the response contains their age.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
-use crate::{app::BoxError, clock::Clock};
+use crate::{BoxError, clock::Clock};
 
 /// Time for which a result is cached.
 const RESULT_TTL: Duration = Duration::from_secs(5);

@@ -32,7 +32,6 @@
 
 #[cfg(feature = "http-client")]
 pub mod client;
-pub mod idempotency;
 pub mod layer;
 
 mod accept;
@@ -50,6 +49,7 @@ mod schema;
 mod settings;
 mod version;
 
+pub use crate::idempotency::Idempotency;
 pub use accept::prefers;
 pub use cors_origin::CorsOrigin;
 pub use envelope::{Envelope, Meta, MetaBody};
@@ -57,7 +57,6 @@ pub use error::{Error, ErrorBody, ErrorEnvelope, FieldError};
 pub use extract::{Path, Query};
 pub use fields::header_parts;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{CursorPage, MAX_COUNTED_ROWS, MAX_PAGE_SIZE, NumberedPage, PageRequest};

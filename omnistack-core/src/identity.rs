@@ -3,18 +3,17 @@
 //! Core does not store accounts. A module that does (`omnistack-auth`, or [`DevIdentity`] during development)
 //! provides an [`Authenticator`]. The guard of a mount calls it, and handlers extract the [`Identity`].
 
-mod deleted;
-mod dev;
+mod access_level;
+mod gate;
 mod guard;
-mod ids;
 mod permissions;
 mod plan;
 mod require;
 
-pub use deleted::{TenantDeleted, UserDeleted};
-pub use dev::{DevIdentity, DevIdentitySettings};
+pub use crate::id::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
+pub use access_level::AccessLevel;
+pub use gate::{Gate, GateLayer, GateService, GateSource};
 pub use guard::{Guard, GuardLayer};
-pub use ids::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
 pub use permissions::{PermissionCatalog, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};
 pub use require::{Require, RequireLayer};
@@ -96,7 +95,7 @@ impl RequestOrigin {
 /// The authenticated caller of a request.
 ///
 /// Extract it in a handler. On a public mount no caller is authenticated, and the extractor fails with 401
-/// `UNAUTHORIZED`: mount routes that need the caller with [`Mount::app`](crate::app::Mount::app).
+/// `UNAUTHORIZED`: mount routes that need the caller with [`Mount::app`](crate::module::Mount::app).
 ///
 /// ```
 /// use omnistack_core::{http::{Error, StatusCode}, identity::Identity};
@@ -229,7 +228,7 @@ impl Identity {
 
     /// Fails unless the user has signed in themselves. Use it for sessions, credentials, the profile, exports and
     /// deletion, which are closed to API keys and to operators who impersonate the user.
-    /// [`Mount::in_person`](crate::app::Mount::in_person) applies it to a whole mount.
+    /// [`Mount::in_person`](crate::module::Mount::in_person) applies it to a whole mount.
     ///
     /// # Errors
     /// 403 `API_KEY_REFUSED` for an API key, 403 `IMPERSONATION_REFUSED` for an operator who impersonates the

@@ -29,13 +29,7 @@ use fred::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{
-    app::{BoxError, Registry},
-    cache::Cache,
-    clock::Clock,
-    http::RateLimits,
-    pubsub::PubSub,
-};
+use crate::{BoxError, cache::Cache, clock::Clock, http::RateLimits, module::Registry, pubsub::PubSub};
 use broker::RedisBroker;
 use cache::RedisStore;
 use limits::RedisLimits;
@@ -65,7 +59,7 @@ crate::settings! {
 /// # use std::time::Duration;
 /// let redis = Redis::new("redis://127.0.0.1:6379", "shop", Duration::from_secs(2), Clock::system())?;
 /// let (cache, publisher) = (redis.cache(), redis.publisher()?);
-/// # Ok::<(), omnistack_core::app::BoxError>(())
+/// # Ok::<(), omnistack_core::BoxError>(())
 /// ```
 #[derive(Clone)]
 pub struct Redis(Arc<RedisConnection>, Arc<RedisConfig>);
@@ -206,7 +200,7 @@ pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, PubSub, RateLi
                 })
                 // Connects before the first request needs it. A failure is reported by the health check.
                 .background_service("redis", move |_| {
-                    Ok(move |_: crate::app::ShutdownToken| {
+                    Ok(move |_: crate::ShutdownToken| {
                         let redis = redis.clone();
                         async move {
                             _ = redis.connect().await;

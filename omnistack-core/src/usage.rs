@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{clock::Timestamp, identity::TenantId};
+use crate::{clock::Timestamp, id::TenantId};
 
 /// An amount that a tenant has used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,12 +14,12 @@ use std::{
 };
 
 use omnistack_core::{
-    app::{App, Server, ServerSettings, ShutdownToken},
+    ShutdownToken,
+    app::{App, DevIdentity, Server, ServerSettings},
     clock::Clock,
     config::Config,
     crypto::KeyRing,
     http::client::ClientSettings,
-    identity::DevIdentity,
 };
 use omnistack_storage::{Files, Local, ObjectKey, PresignRequest, S3Builder, Storage, UrlSigner};
 

@@ -3,16 +3,15 @@
 use std::{fmt, sync::Arc};
 
 use omnistack_core::{
-    app::{Context, MissingDependency, Module, Mount, Registry},
     clock::Clock,
     config::PublicUrl,
     crypto::KeyRing,
     db::Db,
-    events::EnqueueJob,
-    http::idempotency::IdempotencySettings,
-    identity::TenantDeleted,
+    events::{EnqueueJob, TenantDeleted},
+    idempotency::IdempotencySettings,
     jobs::Cron,
     migrations,
+    module::{Context, MissingDependency, Module, Mount, Registry},
 };
 
 use crate::{
@@ -219,7 +218,7 @@ impl fmt::Debug for Files {
 
 #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary")))]
 mod buckets {
-    use omnistack_core::app::Registry;
+    use omnistack_core::module::Registry;
 
     use super::StorageFactory;
     use crate::config::StorageSettings;
@@ -233,7 +232,7 @@ mod buckets {
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary"))]
 mod buckets {
-    use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
+    use omnistack_core::{clock::Clock, http::client::Client, module::Registry};
 
     use super::StorageFactory;
     use crate::{Error, Storage, config::StorageSettings};
@@ -276,7 +275,7 @@ mod buckets {
         }
         Some(Box::new(move |ctx, _| {
             let storage = open(&settings, ctx.get::<Client>()?, ctx.get::<Clock>()?);
-            storage.map_err(|_| omnistack_core::app::MissingDependency("Storage"))
+            storage.map_err(|_| omnistack_core::module::MissingDependency("Storage"))
         }))
     }
 

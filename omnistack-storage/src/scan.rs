@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use omnistack_core::app::BoxError;
+use omnistack_core::BoxError;
 
 use crate::{File, ObjectKey, Storage};
 
@@ -11,7 +11,7 @@ use crate::{File, ObjectKey, Storage};
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use omnistack_core::app::BoxError;
+/// use omnistack_core::BoxError;
 /// use omnistack_storage::{File, Files, ObjectKey, FileScanner, Storage, ScanResult};
 ///
 /// struct NoScripts;

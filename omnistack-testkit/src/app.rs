@@ -10,16 +10,18 @@ use std::{
 use async_trait::async_trait;
 use http::request::Parts;
 use omnistack_core::{
-    app::{App, AppBuilder, Server, ServerSettings, ShutdownToken},
+    ShutdownToken,
+    app::{App, AppBuilder, Server, ServerSettings},
     clock::{MockClock, Timestamp},
     db::Db,
-    email::{DevMailbox, Mailer, MemoryProvider},
+    email::{Mailer, MemoryProvider},
     events::Events,
     http::Error,
     id::Id,
     identity::{Authenticate, Authenticator, Identity, Permissions, bearer_token},
     jobs::{Job, JobFilter, JobInfo, Jobs},
 };
+use omnistack_messaging::email::DevMailbox;
 use uuid::Uuid;
 
 use crate::{SentMails, TestClient, TestDatabase};

@@ -8,7 +8,7 @@
 //!   test, which the test can kill and freeze.
 //! - [`email_conformance!`] generates the tests that every [`EmailProvider`](omnistack_core::email::EmailProvider)
 //!   must pass. [`smtp`] is a mail server that records the mails it receives.
-//! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_core::sms::SmsProvider) must pass.
+//! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_messaging::sms::SmsProvider) must pass.
 //! - `storage_conformance!`, with the feature `storage`, generates the tests that every storage provider must pass.
 //! - [`upstream`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
 //!   services.

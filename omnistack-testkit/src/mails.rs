@@ -5,7 +5,7 @@ use omnistack_core::email::Email;
 /// Mails that an app has sent, oldest first.
 ///
 /// ```
-/// use omnistack_core::email::{Mail, Outbox, template::Welcome};
+/// use omnistack_messaging::email::{template::Welcome, Mail, Outbox};
 /// use omnistack_testkit::{TestApp, TestDatabase};
 ///
 /// # #[tokio::main]

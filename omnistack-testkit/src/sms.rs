@@ -4,7 +4,7 @@
 //! generates a test for each of them:
 //!
 //! ```
-//! use omnistack_core::sms::SmsMemory;
+//! use omnistack_messaging::sms::SmsMemory;
 //! use omnistack_testkit::{sms::SmsProviderUnderTest, sms_conformance};
 //!
 //! async fn memory() -> SmsProviderUnderTest {
@@ -20,10 +20,8 @@
 
 use std::{any::Any, fmt};
 
-use omnistack_core::{
-    resilience::Outcome,
-    sms::{MAX_SEGMENTS, SmsError, SmsErrorKind, SmsMessage, SmsProvider},
-};
+use omnistack_core::resilience::Outcome;
+use omnistack_messaging::sms::{MAX_SEGMENTS, SmsError, SmsErrorKind, SmsMessage, SmsProvider};
 
 /// A provider under test and the server it calls.
 pub struct SmsProviderUnderTest {

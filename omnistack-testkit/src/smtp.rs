@@ -1,7 +1,8 @@
 //! A mail server for tests, which records the mails it receives and fails as scripted.
 //!
 //! ```
-//! use omnistack_core::{clock::Clock, email::{Email, EmailProvider, EmailErrorKind, Smtp}};
+//! use omnistack_core::{clock::Clock, email::{Email, EmailProvider, EmailErrorKind}};
+//! use omnistack_messaging::email::Smtp;
 //! use omnistack_testkit::smtp::{SmtpReply, SmtpServer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]

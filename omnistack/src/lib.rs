@@ -34,22 +34,32 @@
 #[cfg(feature = "auth")]
 pub use omnistack_auth as auth;
 pub use omnistack_core::*;
+#[cfg(feature = "flags")]
+pub use omnistack_flags as flags;
+#[cfg(feature = "contact")]
+pub use omnistack_messaging::contact;
+#[cfg(feature = "email")]
+pub use omnistack_messaging::email;
+#[cfg(feature = "sms")]
+pub use omnistack_messaging::sms;
 #[cfg(feature = "storage")]
 pub use omnistack_storage as storage;
 
 /// The items that most files of an app need.
 pub mod prelude {
     pub use omnistack_core::{
-        app::{AccessLevel, Api, App, Context, MissingDependency, Module, Mount, Registry, Slot},
+        app::{App, DevIdentity},
         async_trait,
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Resource, RowValues, Scope},
         db::{Db, Tx},
         events::{Delivery, Event, Events, Subscriber},
-        http::{Error, Idempotency, Json, Meta, Patch, Path, Query},
+        http::{Error, Json, Meta, Patch, Path, Query},
         id::Id,
-        identity::{DevIdentity, Identity, TenantId, UserId},
+        idempotency::Idempotency,
+        identity::{AccessLevel, Identity, TenantId, UserId},
         jobs::{Cron, Job, JobContext, JobError, Jobs},
         migrations,
+        module::{Api, Context, MissingDependency, Module, Mount, Registry, Slot},
     };
 }

@@ -60,8 +60,7 @@ impl Benchmark {
     pub(crate) const FILES: Self =
         Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::DEFAULT };
     /// Evaluating feature flags.
-    pub(crate) const FLAGS: Self =
-        Self { arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"], ..Self::DEFAULT };
+    pub(crate) const FLAGS: Self = Self { arguments: &["-p", "omnistack-flags", "--bench", "flags"], ..Self::DEFAULT };
     /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{extract::State, middleware::Next};
 use garde::Validate;
 use omnistack::{
-    app::{BoxError, ShutdownToken},
+    BoxError, ShutdownToken,
     http::{Envelope, HeaderValue, Rate, Request, Response},
     prelude::*,
 };

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use garde::Validate;
-use omnistack::{events::EnqueueJob, identity::TenantDeleted, name::is_name, prelude::*, pubsub::PubSub};
+use omnistack::{
+    events::{EnqueueJob, TenantDeleted},
+    name::is_name,
+    prelude::*,
+    pubsub::PubSub,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -5,8 +5,9 @@ use ::http::StatusCode;
 use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
+    events::{TenantDeleted, UserDeleted},
     http,
-    identity::{Identity, TenantDeleted, TenantId, UserDeleted},
+    identity::{Identity, TenantId},
 };
 use serde::Serialize;
 use serde_json::json;

@@ -5,8 +5,8 @@ use omnistack_core::{
     db::Tx,
     http,
     identity::{Identity, UserId},
-    sms::PhoneNumber,
 };
+use omnistack_messaging::sms::PhoneNumber;
 use serde_json::json;
 
 use super::{Accounts, ClientInfo, login};

@@ -4,8 +4,8 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, FieldError, Json},
+    module::Api,
     name::is_name_or_empty,
 };
 use serde::{Deserialize, Serialize};

@@ -7,10 +7,10 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     ExposeSecret as _,
-    app::Api,
     clock::Timestamp,
     http::{CursorPage, Error, Json, Path, Query},
     identity::{ApiKeyId, Identity, PermissionCatalog, Permissions, Require},
+    module::Api,
     name::is_name,
 };
 use secrecy::SecretString;

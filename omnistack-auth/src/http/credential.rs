@@ -4,10 +4,10 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     clock::Timestamp,
     http::{Envelope, Error, Json, Meta, Query},
     identity::{Identity, Require},
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -5,9 +5,9 @@ use axum::{extract::State, response::Response};
 use garde::Validate;
 use omnistack_core::{
     ExposeSecret as _,
-    app::Api,
     http::{Error, Json},
     identity::{Identity, Require},
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -4,10 +4,10 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{CursorPage, Error, Json, Path, Query},
     id::Id,
     identity::{Identity, TenantId},
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

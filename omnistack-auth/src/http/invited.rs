@@ -3,8 +3,8 @@
 use axum::{extract::State, response::Response};
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json},
+    module::Api,
     name::is_name_or_empty,
 };
 use serde::Deserialize;

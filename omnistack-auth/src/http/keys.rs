@@ -1,7 +1,7 @@
 //! The route of the JSON Web Key Set, at the well-known path.
 
 use axum::extract::State;
-use omnistack_core::{app::Api, http::header};
+use omnistack_core::{http::header, module::Api};
 use utoipa_axum::routes;
 
 use crate::signing::SigningKeys;

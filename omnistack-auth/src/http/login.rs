@@ -8,9 +8,9 @@ use axum::{
 use garde::Validate;
 use omnistack_core::{
     ExposeSecret as _,
-    app::Api,
     http::{Error, Json},
     identity::{SessionId, TenantId},
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Envelope, Error, Json, Meta, Patch},
     identity::{Identity, Permissions, TenantId, UserId},
+    module::Api,
     name::is_name,
 };
 use serde::{Deserialize, Serialize};

@@ -4,9 +4,9 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{CursorPage, Error, FieldError, Json, MAX_PAGE_SIZE, PageRequest, Path, Query},
     identity::{Identity, TenantId, UserId},
+    module::Api,
 };
 use serde::Deserialize;
 use std::str::FromStr;

@@ -5,9 +5,9 @@ use axum::{extract::State, response::Response};
 use garde::Validate;
 use omnistack_core::{
     ExposeSecret as _,
-    app::Api,
     http::{Error, Json, Path},
     identity::{Identity, Require},
+    module::Api,
     name::is_name,
 };
 use serde::{Deserialize, Serialize};

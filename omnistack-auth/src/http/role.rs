@@ -4,9 +4,9 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json, Path},
     identity::{Identity, PermissionCatalog, Permissions, TenantId},
+    module::Api,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;

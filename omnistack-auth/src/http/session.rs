@@ -3,9 +3,9 @@
 use ::http::StatusCode;
 use axum::extract::State;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json, Path},
     identity::{Identity, SessionId},
+    module::Api,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -4,11 +4,11 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json},
     identity::{Identity, Require},
-    sms::PhoneNumber,
+    module::Api,
 };
+use omnistack_messaging::sms::PhoneNumber;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;

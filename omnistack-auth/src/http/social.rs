@@ -10,9 +10,9 @@ use axum::{
 use garde::Validate;
 use omnistack_core::{
     ExposeSecret as _,
-    app::Api,
     http::{Error, Json, Path, Query},
     identity::{Identity, Require},
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -4,10 +4,10 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     audit::{AuditFilter, AuditRecord, AuditStore},
     http::{CursorPage, Error, Json, MAX_PAGE_SIZE, PageRequest, Path, Query},
     identity::{Identity, Permissions, Require, TenantId, UserId},
+    module::Api,
     name::is_name,
 };
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json},
     identity::{Identity, TenantId},
+    module::Api,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;

@@ -5,7 +5,7 @@ use axum::{
     body::Bytes,
     extract::{State, rejection::BytesRejection},
 };
-use omnistack_core::{app::Api, http::Error};
+use omnistack_core::{http::Error, module::Api};
 use utoipa_axum::routes;
 
 use crate::issuer::webhook::{Delivery, IdentityProviderWebhooks, WebhookProvider};

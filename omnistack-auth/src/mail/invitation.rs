@@ -1,12 +1,7 @@
 //! The invitation mail.
 
-use omnistack_core::{
-    ExposeSecret as _,
-    db::Tx,
-    email::{Email, template::Invitation},
-    http,
-    id::Id,
-};
+use omnistack_core::{ExposeSecret as _, db::Tx, email::Email, http, id::Id};
+use omnistack_messaging::email::template::Invitation;
 
 use super::{AccountMailer, printable};
 use crate::{Error, invitation::encryption_context, model::InvitationMarker, store::invitation as store};

@@ -1,14 +1,15 @@
 //! Registration of the built-in accounts.
 
 use omnistack_core::{
-    app::{AccessLevel, Api, Context, MissingDependency, Mount, Registry, Slot},
     config::{Environment, PublicUrl},
-    email::MailSettings,
     http::{Rate, client::Client, layer::HookLayer},
+    identity::AccessLevel,
+    module::{Api, Context, MissingDependency, Mount, Registry, Slot},
 };
+use omnistack_messaging::email::MailSettings;
 
 #[cfg(feature = "sms")]
-use omnistack_core::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
+use omnistack_messaging::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
 
 use super::{Auth, BuiltInAccounts};
 use crate::{

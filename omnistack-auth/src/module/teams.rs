@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    app::{Context, Mount, Registry},
     audit::AuditApi,
     db::Db,
     http::Rate,
     jobs::Cron,
+    module::{Context, Mount, Registry},
 };
 
 use crate::{

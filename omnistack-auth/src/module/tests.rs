@@ -66,7 +66,7 @@ fn production_asks_for_hashes_that_cost_enough() {
 #[cfg(feature = "sms")]
 #[tokio::test]
 async fn codes_by_text_message_need_what_sends_them() {
-    use omnistack_core::sms::Sms;
+    use omnistack_messaging::sms::Sms;
 
     let long = "Ж".repeat(60);
     for (on, sends, product, problem) in [

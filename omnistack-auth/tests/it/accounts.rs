@@ -5,8 +5,9 @@ use std::time::Duration;
 use omnistack_auth::{Auth, password::Passwords};
 use omnistack_core::{
     app::AppBuilder,
-    email::{Email, Mail, Mailer, MemoryProvider},
+    email::{Email, Mailer, MemoryProvider},
 };
+use omnistack_messaging::email::Mail;
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse};
 use serde_json::{Value, json};
 

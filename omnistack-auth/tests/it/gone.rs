@@ -7,14 +7,15 @@ use std::{
 
 use omnistack_auth::Auth;
 use omnistack_core::{
-    app::{Module, Registry},
     async_trait,
     db::Db,
-    email::{Email, Mail, Outbox, template::TemplateOverrides},
-    events::{Delivery, EnqueueJob, Subscriber},
-    identity::{TenantDeleted, TenantId, UserDeleted, UserId},
+    email::Email,
+    events::{Delivery, EnqueueJob, Subscriber, TenantDeleted, UserDeleted},
+    identity::{TenantId, UserId},
     jobs::{Job, JobContext, JobError},
+    module::{Module, Registry},
 };
+use omnistack_messaging::email::{Mail, Outbox, template::TemplateOverrides};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

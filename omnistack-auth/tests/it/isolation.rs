@@ -127,7 +127,7 @@ pub(crate) async fn everything(database: TestDatabase) -> Team {
     let assemble = |app: AppBuilder| {
         let app = app.with(Auth::built_in().sign_in_with(provider)).with(Notes);
         #[cfg(feature = "sms")]
-        let app = app.with(omnistack_core::sms::Sms::default()).set("AUTH_SMS_CODES", "true");
+        let app = app.with(omnistack_messaging::sms::Sms::default()).set("AUTH_SMS_CODES", "true");
         app.set("PUBLIC_URL", "https://app.example.com").set("TENANT_DOMAIN", "example.com")
     };
     let (app, outbox) = start_app(database, assemble).await;

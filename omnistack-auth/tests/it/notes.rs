@@ -2,11 +2,11 @@
 
 use garde::Validate;
 use omnistack_core::{
-    app::{Module, Mount, Registry},
     clock::Timestamp,
     crud::{self, Column, Crud, Resource, RowValues},
     db::Migration,
     id::Id,
+    module::{Module, Mount, Registry},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

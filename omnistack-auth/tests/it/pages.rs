@@ -1,12 +1,8 @@
 //! Tests of the pages that mails link to.
 
 use omnistack_auth::Auth;
-use omnistack_core::{
-    app::App,
-    config::Config,
-    email::{Email, Mail, template::TemplateOverrides},
-    http::Method,
-};
+use omnistack_core::{app::App, config::Config, email::Email, http::Method};
+use omnistack_messaging::email::{Mail, template::TemplateOverrides};
 use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
 use serde_json::json;
 

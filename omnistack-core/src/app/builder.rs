@@ -1,36 +1,24 @@
 //! The builder of an app.
 
-use std::{any::TypeId, fmt};
+use std::{any::TypeId, fmt, sync::Arc};
 
 use tower::Layer as _;
 
-use super::{
-    App, AppService, Context, Module, Registry,
-    banner::Banner,
-    core_routes, edge,
-    problem::{BuildError, Problem},
-    registry::Slot,
-    routing,
-    wired::ResolvedModules,
-};
+use super::{App, AppService, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
 use crate::{
-    audit::{AuditLog, AuditStore},
-    cache::{Cache, CacheSettings},
     clock::Clock,
-    config::{Config, Environment, PublicUrl},
+    config::{AppSettings, Config, PublicUrl},
     crypto::KeyRing,
-    db::{Db, DbSettings, TenantDatabaseSettings},
+    db::{Db, DbSettings, OutboxRelay, TenantDatabaseSettings},
     events::{Dispatcher, EventSettings, Events},
     health::Health,
     http::{
-        HttpSettings, RateLimits, VersionPolicy,
+        HttpSettings, VersionPolicy,
         layer::{RouteLimits, RouteLimitsLayer, no_such_route},
     },
-    identity::{Authenticator, Entitlements, PermissionCatalog},
+    identity::{AccessLevel, Authenticator, PermissionCatalog},
     jobs::{JobSettings, Jobs, Runner},
-    pubsub::PubSub,
-    relay::OutboxRelay,
-    usage::UsageSink,
+    module::{Banner, BuildError, Context, Module, Problem, Registry, Slot},
 };
 
 /// Builder of an app from modules and settings, by [`build`](Self::build) or [`run`](Self::run).
@@ -47,19 +35,6 @@ pub struct AppBuilder {
 }
 
 type OverrideFn = Box<dyn FnOnce(&mut Context) + Send>;
-
-crate::settings! {
-    /// The app.
-    pub(super) struct AppSettings {
-        /// Environment in which the app runs. In production, development secrets are rejected, migrations do not run
-        /// at startup, and logs are JSON.
-        pub(super) environment: Environment = "APP_ENV", default "development";
-        /// Address at which users reach the app. Links in emails and to files begin with it, and it is the issuer of
-        /// access tokens. It has no path. In production, features that send links require an address that begins with
-        /// `https://`.
-        pub(super) public_url: PublicUrl = "PUBLIC_URL", default "http://127.0.0.1:8080";
-    }
-}
 
 impl AppBuilder {
     pub(super) fn new(config: Config) -> Self {
@@ -148,16 +123,14 @@ impl AppBuilder {
         registry.ctx.insert(registry.clock.clone());
         registry.ctx.insert(registry.config.clone());
         registry.ctx.insert(health.clone());
-        if let (Some(settings), Some(db)) = (&db_settings, &db) {
+        if let Some(db) = &db {
             registry.ctx.insert(db.clone());
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
             registry.ctx.insert(Events::new(db.clone(), registry.clock()));
-            core_routes::register(&mut registry, db, settings);
-            crate::http::idempotency::register(&mut registry, db);
-            crate::audit::register(&mut registry);
         }
-        let cache_settings = registry.config::<CacheSettings>();
-        let shared = shared_services(&mut registry);
+        for module in defaults::modules(db.as_ref().zip(db_settings.as_ref())) {
+            module.register(&mut registry);
+        }
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
@@ -171,38 +144,8 @@ impl AppBuilder {
         for replace in self.replaced {
             replace(&mut registry.ctx);
         }
-        if registry.requires::<KeyRing>() && !registry.ctx.has(TypeId::of::<KeyRing>()) {
-            crate::crypto::register(&mut registry);
-        }
-        let clock = registry.clock();
-        if let Some(db) = &db {
-            registry.provide_default(AuditStore::new(db.clone(), registry.clock()));
-        }
-        let (cache, publisher, mut limits) = shared.unwrap_or_else(|| {
-            let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
-            let limits = RateLimits::in_process(registry.clock());
-            (Cache::in_process(size, registry.clock()), PubSub::default(), limits)
-        });
-        if let Some(http) = &http {
-            limits = limits.legacy_headers(http.rate_limit_legacy);
-        }
-        #[cfg(feature = "http-client")]
-        crate::http::client::register(&mut registry);
-        let mailer = crate::email::register(&mut registry).unwrap_or_default();
-        registry
-            .provide_default(cache)
-            .provide_default(Entitlements::default())
-            .provide_default(UsageSink::default())
-            .provide_default(AuditLog::to_database(clock.clone()))
-            .provide_default(mailer)
-            .provide_default(publisher)
-            .provide_default(limits);
+        registry.complete();
         registry.resolve_provided();
-        // Routes for operators, if the app has an authenticator.
-        if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
-            crate::jobs::http::register(&mut registry);
-            crate::events::http::register(&mut registry);
-        }
         registry.ctx.insert(PermissionCatalog(registry.permissions.iter().cloned().collect()));
         report_missing_requirements(&mut registry);
         for problem in registry.config.problems() {
@@ -249,19 +192,21 @@ impl AppBuilder {
             .iter()
             .filter(|(slot, _)| *slot == Slot::Outermost)
             .fold(router, |router, (_, layer)| (layer.router)(router));
-        let edge: AppService = edge::build_stack(limits.layer(router), &http, &registry, versions, &self.policies);
+        let edge: AppService =
+            middleware_stack::build_stack(limits.layer(router), &http, &registry, versions, &self.policies);
         let jobs_in_serve = jobs.serve;
-        let queue = registry.ctx.get::<Jobs>().unwrap_or_else(|_| Jobs::new(db.clone(), registry.clock()));
+        let queue = registry.provided::<Jobs>().unwrap_or_else(|| Jobs::new(db.clone(), registry.clock()));
         let events_in_serve = events.serve;
-        let told = registry.ctx.get::<Events>().unwrap_or_else(|_| Events::new(db.clone(), registry.clock()));
-        let dispatcher = Dispatcher::new(told.clone(), wired.subscribers, events);
+        let published = registry.provided::<Events>().unwrap_or_else(|| Events::new(db.clone(), registry.clock()));
         if let Some(databases) = db.tenant_databases() {
             databases.set_migrations(&registry.migrations);
         }
-        let relay = OutboxRelay::new(&db, registry.clock(), queue.clone(), told);
-        let dispatcher = dispatcher.relayed_by(relay.clone());
-        let runner =
-            Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs).relayed_by(relay.clone());
+        let mut receivers = std::mem::take(&mut registry.outbox_receivers);
+        receivers.push(Arc::new(queue.clone()));
+        receivers.push(Arc::new(published.clone()));
+        let relay = OutboxRelay::new(&db, registry.clock(), receivers);
+        let dispatcher = Dispatcher::new(published, wired.subscribers, events).relayed_by(relay.clone());
+        let runner = Runner::new(queue, wired.handlers, &wired.queues, wired.crons, jobs).relayed_by(relay.clone());
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {
@@ -316,19 +261,9 @@ fn with_tenant_databases(db: Db, own: &DbSettings, settings: &TenantDatabaseSett
     })
 }
 
-/// Returns the cache, the pub/sub and the rate limits that all replicas share, if `REDIS_URL` is set.
-fn shared_services(registry: &mut Registry) -> Option<(Cache, PubSub, RateLimits)> {
-    #[cfg(feature = "redis")]
-    return crate::redis::register(registry);
-    #[cfg(not(feature = "redis"))]
-    {
-        _ = registry;
-        None
-    }
-}
-
 fn report_missing_requirements(registry: &mut Registry) {
-    let guarded = registry.routes.iter().find(|routes| routes.mount.access_level() != super::AccessLevel::Public);
+    let guarded =
+        registry.routes.iter().find(|routes| routes.mount.access_level() != crate::identity::AccessLevel::Public);
     if let Some(routes) = guarded.filter(|_| registry.ctx.get::<Authenticator>().is_err()) {
         registry.problems.push(Problem {
             module: routes.module,

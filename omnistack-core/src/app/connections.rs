@@ -21,7 +21,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
-use super::ShutdownToken;
+use crate::ShutdownToken;
 use crate::http::Response;
 
 /// Idle checks per idle timeout. More checks make the timeout more exact.

@@ -14,68 +14,91 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{AccessLevel, Api, Mount, Registry, RouteInfo, docs, openapi};
+use super::docs;
 use crate::{
     db::{Db, DbSettings},
     health::{Health, HealthReport, HealthStatus},
     http::{ApiVersion, Envelope, Error, Json, Meta},
+    module::{AccessLevel, Api, Module, Mount, Registry, RouteInfo, for_version},
 };
 
-pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) {
-    let url = settings.display_url();
-    registry
-        .migrations(crate::migrations![
-            "0001_core",
-            "0002_jobs",
-            "0003_audit",
-            "0004_idempotency",
-            "0005_events",
-            "0006_email",
-            "0007_jobs_trace_state",
-            "0008_email_tenants",
-            "0009_tenant_databases",
-            "0010_flags",
-            "0011_contact",
-            "0012_sms"
-        ])
-        .routes(Mount::root("", AccessLevel::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
-            ctx.get::<Health>()
-        })
-        .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
-        .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
-        .banner("database", move || {
-            let grow =
-                if url.starts_with("sqlite:") { " (set DATABASE_URL=postgres://… to use PostgreSQL)" } else { "" };
-            format!("{url}{grow}")
-        });
-    if let Some(databases) = db.tenant_databases().cloned() {
-        let url = databases.display_url();
-        registry.banner("tenants", move || format!("{url}, one database per tenant"));
-        // An unavailable tenant database affects only that tenant: the app stays ready.
-        registry.health_optional("tenant-databases", move |_| {
+/// Module of the routes of every app, core's migrations and the checks of the database.
+pub(super) struct CoreRoutes {
+    db: Db,
+    url: String,
+}
+
+impl CoreRoutes {
+    pub(super) fn new(db: &Db, settings: &DbSettings) -> Self {
+        Self { db: db.clone(), url: settings.display_url() }
+    }
+}
+
+impl Module for CoreRoutes {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let (db, url) = (self.db.clone(), self.url.clone());
+        registry
+            .migrations(crate::migrations![
+                "0001_core",
+                "0002_jobs",
+                "0003_audit",
+                "0004_idempotency",
+                "0005_events",
+                "0006_email",
+                "0007_jobs_trace_state",
+                "0008_email_tenants",
+                "0009_tenant_databases",
+                "0010_flags",
+                "0011_contact",
+                "0012_sms"
+            ])
+            .routes(
+                Mount::root("", AccessLevel::Public),
+                Api::new().routes(routes!(live)).routes(routes!(ready)),
+                |ctx| ctx.get::<Health>(),
+            )
+            .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
+            .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
+            .banner("database", move || {
+                let grow = if url.starts_with("sqlite:") {
+                    " (set DATABASE_URL=postgres://… to use PostgreSQL)"
+                } else {
+                    ""
+                };
+                format!("{url}{grow}")
+            });
+        if let Some(databases) = db.tenant_databases().cloned() {
+            let url = databases.display_url();
+            registry.banner("tenants", move || format!("{url}, one database per tenant"));
+            // An unavailable tenant database affects only that tenant: the app stays ready.
+            registry.health_optional("tenant-databases", move |_| {
+                Ok(move || {
+                    let away = databases.unavailable().len();
+                    async move {
+                        if away == 0 { Ok(()) } else { Err(format!("{away} tenant databases are unavailable").into()) }
+                    }
+                })
+            });
+        }
+        let writes = db.clone();
+        // Reads still work: a replica with a read-only database must stay in service.
+        registry.health_optional("database-writes", move |_| {
             Ok(move || {
-                let away = databases.unavailable().len();
-                async move {
-                    if away == 0 { Ok(()) } else { Err(format!("{away} tenant databases are unavailable").into()) }
-                }
+                let db = writes.clone();
+                async move { Ok(db.check_writes().await?) }
+            })
+        });
+        registry.health("database", move |_| {
+            Ok(move || {
+                let db = db.clone();
+                async move { Ok(db.ping().await.map(drop)?) }
             })
         });
     }
-    let writes = db.clone();
-    // Reads still work: a replica with a read-only database must stay in service.
-    registry.health_optional("database-writes", move |_| {
-        Ok(move || {
-            let db = writes.clone();
-            async move { Ok(db.check_writes().await?) }
-        })
-    });
-    let db = db.clone();
-    registry.health("database", move |_| {
-        Ok(move || {
-            let db = db.clone();
-            async move { Ok(db.ping().await.map(drop)?) }
-        })
-    });
 }
 
 /// Liveness of the process.
@@ -139,7 +162,7 @@ pub(super) fn add_documents(
     let mut router = router.route("/openapi.json", get(|| async { json(whole) }));
     for version in versions.iter().copied() {
         let document = document.clone();
-        let alone = async move || openapi::for_version(&document, version).map(json).map_err(Error::internal);
+        let alone = async move || for_version(&document, version).map(json).map_err(Error::internal);
         router = router.route(&format!("/openapi/{version}.json"), get(alone));
     }
     if routes.iter().any(|route| route.path == "/" && route.module == "core") {

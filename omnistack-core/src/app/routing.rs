@@ -10,39 +10,21 @@ use matchit::InsertError;
 use tower::layer::util::Stack;
 use utoipa::openapi::{HttpMethod, Paths};
 
-use super::{
-    AccessLevel, Context, Mount, Registry, mount,
-    openapi::{operations, version_of},
-    registry::{ResolvedLayer, Slot},
-};
 use crate::{
     clock::Clock,
-    http::{
-        RateLimits,
-        idempotency::IdempotencyLayer,
-        layer::{RateLimitLayer, RouteLimits},
-    },
+    http::{RateLimits, layer::RouteLimits},
+    idempotency::IdempotencyLayer,
     identity::{Authenticator, GuardLayer},
+    rate_limit::RateLimitLayer,
 };
-
-/// A route, as the command `routes` lists it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RouteInfo {
-    /// Full path, with `{parameters}`.
-    pub path: String,
-    /// Method such as `GET`, or `ANY` for a route that the OpenAPI document leaves out.
-    pub method: String,
-    /// Access level.
-    pub audience: AccessLevel,
-    /// Name of the module that mounts it.
-    pub module: &'static str,
-}
-
-impl RouteInfo {
-    pub(super) fn new(module: &'static str, mount: &Mount, path: String, method: &str) -> Self {
-        Self { path, method: method.into(), audience: mount.access_level(), module }
-    }
-}
+use crate::{
+    identity::AccessLevel,
+    module::{
+        Context, Mount, Registry, mount,
+        openapi::{operations, version_of},
+        registry::{ResolvedLayer, Slot},
+    },
+};
 
 /// The routers of one mount, by full path.
 pub(super) struct ResolvedMount {
@@ -60,28 +42,6 @@ pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     list.extend(pages.into_iter().map(page));
     list.sort();
     list
-}
-
-/// Returns the routes of a mount.
-pub(super) fn route_infos(module: &'static str, mount: &Mount, paths: &Paths) -> Vec<RouteInfo> {
-    let info = |path: &str, item| {
-        let methods = operations(item).into_iter().map(|(method, _)| method_name(&method));
-        methods.map(|method| RouteInfo::new(module, mount, mount.join(path), method)).collect::<Vec<_>>()
-    };
-    paths.paths.iter().flat_map(|(path, item)| info(path, item)).collect()
-}
-
-pub(super) fn method_name(method: &HttpMethod) -> &'static str {
-    match method {
-        HttpMethod::Get => "GET",
-        HttpMethod::Post => "POST",
-        HttpMethod::Put => "PUT",
-        HttpMethod::Delete => "DELETE",
-        HttpMethod::Options => "OPTIONS",
-        HttpMethod::Head => "HEAD",
-        HttpMethod::Patch => "PATCH",
-        HttpMethod::Trace => "TRACE",
-    }
 }
 
 /// Reports routes that conflict with each other or with core's own pages, by the rules of axum's matcher.

@@ -21,12 +21,12 @@ use tokio::net::TcpListener;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
 use super::{
-    ShutdownToken,
     connections::{Connection, Connections, Order, RequestGuard},
     host,
-    refusal::ConnectionStream,
+    malformed_request::ConnectionStream,
     unread::{self, UnreadBody},
 };
+use crate::ShutdownToken;
 use crate::http::{Request, Response, layer::PeerAddr};
 
 /// Settings for connections.

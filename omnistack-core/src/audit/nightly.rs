@@ -5,19 +5,33 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{AuditSettings, AuditStore, Error};
+use super::{AuditSettings, AuditStore, Error, store::AuditReceiver};
 use crate::{
-    app::Registry,
     clock::Timestamp,
     jobs::{Cron, Job, JobContext, JobError, MissedTickBehavior},
+    module::{Module, Registry},
 };
 
-/// Enqueues [`DeleteOldAuditEntries`] every night if `AUDIT_RETENTION` is set; otherwise registers nothing.
-pub(crate) fn register(registry: &mut Registry) {
-    let Some(keep) = registry.config::<AuditSettings>().and_then(|settings| settings.retention) else { return };
-    registry
-        .job::<DeleteOldAuditEntries>(move |ctx| Ok((ctx.get()?, keep)))
-        .cron(Cron::new("0 3 * * *", DeleteOldAuditEntries {}).missed_ticks(MissedTickBehavior::CatchUp));
+/// Module of the audit log: the [`AuditStore`], unless a module provides one, and every night the deletion of old
+/// entries if `AUDIT_RETENTION` is set.
+pub(crate) struct AuditModule;
+
+impl Module for AuditModule {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.outbox_receiver(AuditReceiver(registry.clock())).after_modules(|registry| {
+            if let Some(db) = registry.provided() {
+                registry.provide_default(AuditStore::new(db, registry.clock()));
+            }
+        });
+        let Some(keep) = registry.config::<AuditSettings>().and_then(|settings| settings.retention) else { return };
+        registry
+            .job::<DeleteOldAuditEntries>(move |ctx| Ok((ctx.get()?, keep)))
+            .cron(Cron::new("0 3 * * *", DeleteOldAuditEntries {}).missed_ticks(MissedTickBehavior::CatchUp));
+    }
 }
 
 /// Job that deletes entries older than `AUDIT_RETENTION` at the time it runs.

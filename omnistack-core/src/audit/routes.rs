@@ -8,10 +8,10 @@ use utoipa_axum::routes;
 
 use super::{AuditChain, AuditFilter, AuditRecord, AuditStore, ChainState, download::DownloadFormat};
 use crate::{
-    app::{Api, Module, Mount, Registry},
     clock::Timestamp,
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, MAX_PAGE_SIZE, PageRequest, Query, Response, header},
     identity::UserId,
+    module::{Api, Module, Mount, Registry},
 };
 
 /// Module with the routes `/api/v1/admin/audit`: the entries of all tenants and of the app, for operators.

@@ -1,5 +1,6 @@
 //! Storage of audit entries: all SQL of this module.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -12,11 +13,10 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     crypto::Sha256,
-    db::{self, Arguments, Db, Dialect, Tx},
+    db::{self, Arguments, Db, Dialect, OutboxDestination, OutboxReceiver, Tx},
     http::{CursorPage, MAX_PAGE_SIZE},
     id::Id,
     identity::{TenantId, UserId},
-    relay,
 };
 
 pub(super) const COLUMNS: &str = "sequence, id, at, actor, action, resource, details, previous, hash";
@@ -70,7 +70,7 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
     };
     match tenant {
         Some(tenant) if tx.in_app_database() => {
-            relay::add_to_outbox(tx, tenant, relay::OutboxKind::Audit, &QueuedAuditEntry { tenant, link }, now).await
+            db::add_to_outbox(tx, tenant, OUTBOX_KIND, &QueuedAuditEntry { tenant, link }, now).await
         }
         _ if tx.in_tenant_database() && tx.tenant() != tenant => {
             let refused = "a transaction of a tenant database records entries of that tenant only: record entries of \
@@ -83,22 +83,35 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
 
 /// Entry recorded in the app's database that is to be appended to the chain in a tenant database.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct QueuedAuditEntry {
+struct QueuedAuditEntry {
     tenant: TenantId,
     link: ChainedEntry,
 }
 
-impl QueuedAuditEntry {
-    pub(crate) fn read(content: &str) -> Result<Self, db::Error> {
-        serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))
+/// Outbox kind of audit entries that wait for a tenant's chain.
+const OUTBOX_KIND: &str = "audit";
+
+/// Receives entries for the chains in tenant databases.
+#[derive(Clone, Debug)]
+pub(super) struct AuditReceiver(pub(super) Clock);
+
+#[async_trait]
+impl OutboxReceiver for AuditReceiver {
+    fn kind(&self) -> &'static str {
+        OUTBOX_KIND
     }
 
-    pub(crate) fn id(&self) -> Uuid {
-        self.link.id.uuid()
+    fn destination(&self) -> OutboxDestination {
+        OutboxDestination::Tenant
     }
 
-    pub(crate) async fn append(self, tx: &mut Tx) -> Result<(), db::Error> {
-        append_to_chain(tx, AuditChain::Tenant(self.tenant), self.link).await
+    /// Appends the entry to the tenant's chain: in the tenant's database, or in the app's if the tenant was deleted.
+    async fn receive_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let QueuedAuditEntry { tenant, link } =
+            serde_json::from_str(content).map_err(|error| db::unreadable_row(&error.to_string()))?;
+        let received =
+            tx.in_tenant_database() && !db::mark_received(tx, link.id.uuid(), OUTBOX_KIND, self.0.now()).await?;
+        if received { Ok(()) } else { append_to_chain(tx, AuditChain::Tenant(tenant), link).await }
     }
 }
 
@@ -139,7 +152,7 @@ async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry)
 }
 
 /// Reads, verifies, exports and deletes the entries stored by [`AuditLog::to_database`](super::AuditLog::to_database).
-/// Cheap to clone; every [`Context`](crate::app::Context) provides one.
+/// Cheap to clone; every [`Context`](crate::module::Context) provides one.
 ///
 /// ```
 /// use futures_util::TryStreamExt as _;
@@ -269,12 +282,13 @@ impl AuditStore {
     /// not create a tenant database for a tenant that has none and for which nothing is recorded.
     pub(super) async fn chain_database(&self, tenant: TenantId) -> Result<Db, db::Error> {
         let Some(databases) = self.db.tenant_databases() else { return Ok(self.db.clone()) };
-        let waits = relay::has_rows(databases.app_database(), tenant).await?;
+        let waits = db::outbox_has_rows(databases.app_database(), tenant).await?;
         if databases.is_deleted(tenant).await? || !(waits || databases.has(tenant).await?) {
             return Ok(self.db.app_database());
         }
         if waits {
-            relay::relay_audit_entries(&self.db, databases.app_database(), tenant, self.clock.now()).await?;
+            let receiver = AuditReceiver(self.clock.clone());
+            db::relay_to_tenant(&self.db, databases.app_database(), tenant, &receiver).await?;
         }
         Ok(self.db.clone())
     }

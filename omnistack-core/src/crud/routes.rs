@@ -10,16 +10,17 @@ use utoipa::openapi::Paths;
 
 use super::{Crud, ListRequest, Resource, describe};
 use crate::{
-    app::Api,
-    http::{Error, Idempotency, Json, PageRequest, Path},
+    http::{Error, Json, PageRequest, Path},
     id::Id,
+    idempotency::Idempotency,
     identity::Identity,
+    module::Api,
 };
 
 /// Creates the routes of a resource: `GET` and `POST /`, `GET`, `PATCH` and `DELETE /{id}`, and, with soft
 /// delete, `POST /{id}/restore`.
 ///
-/// Mount them with [`Mount::app`](crate::app::Mount::app) or [`Mount::admin`](crate::app::Mount::admin), since
+/// Mount them with [`Mount::app`](crate::module::Mount::app) or [`Mount::admin`](crate::module::Mount::admin), since
 /// the scope of the rows depends on the caller.
 pub fn routes<R: Resource>() -> Api<Crud<R>> {
     let mut api = Api::new()

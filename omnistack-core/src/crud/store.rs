@@ -11,13 +11,13 @@ use super::{
     resource::columns,
 };
 use crate::{
-    app::{Context, MissingDependency},
     clock::Clock,
     db::{self, Arguments, Db, Tx},
     http::{CursorPage, Error, FieldError, NumberedPage, PageRequest, StatusCode},
     id::Id,
     identity::Identity,
     jobs::{Job, Jobs, NewJob},
+    module::{Context, MissingDependency},
 };
 
 /// The rows of a resource, read and written for one caller at a time. Cheap to clone.

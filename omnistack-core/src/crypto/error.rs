@@ -1,7 +1,5 @@
 //! Errors of cryptography.
 
-use crate::http;
-
 /// Error of sealing, opening or parsing.
 ///
 /// No error is worth a retry, and none reveals more than an attacker may know.
@@ -56,12 +54,5 @@ impl Error {
         match self.kind() {
             ErrorKind::Value | ErrorKind::UnknownKey | ErrorKind::Configuration => false,
         }
-    }
-}
-
-/// 500, because the client can't solve the problem.
-impl From<Error> for http::Error {
-    fn from(error: Error) -> Self {
-        Self::internal(error)
     }
 }

@@ -148,7 +148,7 @@ fn table(module: &str) -> String {
     format!("_migrations_{}", module.replace('-', "_"))
 }
 
-/// Returns the number a name starts with. [`Registry::migrations`](crate::app::Registry::migrations) refuses a
+/// Returns the number a name starts with. [`Registry::migrations`](crate::module::Registry::migrations) refuses a
 /// name without a number.
 pub(crate) fn version(name: &str) -> i64 {
     name.split('_').next().and_then(|number| number.parse().ok()).unwrap_or(0)

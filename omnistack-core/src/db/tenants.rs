@@ -6,10 +6,13 @@
 
 mod names;
 mod open;
+mod outbox_relay;
 mod place;
 mod settings;
 
 pub(crate) use open::{PoolLease, TemporaryPool};
+pub use outbox_relay::{OutboxDestination, OutboxReceiver, add_to_outbox, mark_received, unreadable_row};
+pub(crate) use outbox_relay::{OutboxRelay, has_rows as outbox_has_rows, relay_to_tenant};
 pub use settings::TenantDatabaseSettings;
 
 use std::{
@@ -22,7 +25,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{Db, DbSettings, Error, ErrorKind, MigrationState, Migrations, Tx};
-use crate::identity::TenantId;
+use crate::id::TenantId;
 use names::CatalogState;
 use place::Provisioner;
 

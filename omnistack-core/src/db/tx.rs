@@ -8,7 +8,7 @@ use super::{
     observe::Observers,
     tenants::PoolLease,
 };
-use crate::identity::TenantId;
+use crate::id::TenantId;
 
 /// The rows a transaction sees.
 #[derive(Clone, Copy, Debug)]

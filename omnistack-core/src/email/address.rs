@@ -263,3 +263,11 @@ impl From<Infallible> for AddressError {
         match never {}
     }
 }
+
+impl SettingValue for Address {
+    const EXPECTED: &'static str = "mail address, e.g. Shop <shop@example.com>";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("is not a mail address: {error}"))
+    }
+}

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{Address, ConsoleProvider, Email, EmailError, EmailProvider, InvalidEmail, MAX_EMAIL_BYTES, SentMail};
+use async_trait::async_trait;
+
+use super::{
+    Address, ConsoleProvider, Email, EmailError, EmailErrorKind, EmailProvider, InvalidEmail, MAX_EMAIL_BYTES, SentMail,
+};
 
 /// The handle by which the app sends mail. It is cheap to clone.
 ///
@@ -83,8 +87,8 @@ impl Mailer {
     }
 
     /// Replaces the provider.
-    #[cfg(feature = "email")]
-    pub(super) fn with_provider(mut self, provider: impl EmailProvider) -> Self {
+    #[must_use]
+    pub fn with_provider(mut self, provider: impl EmailProvider) -> Self {
         Arc::make_mut(&mut self.0).provider = Arc::new(provider);
         self
     }
@@ -118,6 +122,30 @@ impl Mailer {
     /// see [`EmailErrorKind`](super::EmailErrorKind).
     pub async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         self.0.provider.send(&*self.prepare(email)?).await
+    }
+}
+
+impl Mailer {
+    /// Creates the mailer of an app in production without a module that delivers mail: every mail fails, so that none
+    /// is lost silently.
+    pub(crate) fn unconfigured() -> Self {
+        Self::new(UnconfiguredProvider)
+    }
+}
+
+#[derive(Debug)]
+struct UnconfiguredProvider;
+
+#[async_trait]
+impl EmailProvider for UnconfiguredProvider {
+    fn name(&self) -> &'static str {
+        "unconfigured"
+    }
+
+    async fn send(&self, _: &Email) -> Result<SentMail, EmailError> {
+        let what =
+            "no module delivers mail; add `.with(Mail::default())` of the feature `email`, and set EMAIL_PROVIDER";
+        Err(EmailError::new(EmailErrorKind::Configuration, what))
     }
 }
 

@@ -23,10 +23,9 @@ use super::{
     store::{ClaimedDelivery, DeliveryClaim, FailedDelivery},
 };
 use crate::{
-    app::{BoxError, ShutdownToken},
-    db::Error,
+    BoxError, ShutdownToken,
+    db::{Error, OutboxRelay},
     jobs::{Outage, is_due, json, listen},
-    relay::OutboxRelay,
 };
 use attempt::attempt;
 

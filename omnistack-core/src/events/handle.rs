@@ -13,11 +13,12 @@ use super::{
     listeners::Listeners,
     store::{self, EventRow, EventStore},
 };
+use async_trait::async_trait;
+
 use crate::{
     clock::Clock,
-    db::{self, Db, Tx},
+    db::{self, Db, OutboxReceiver, Tx},
     jobs::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, hex, json},
-    relay,
     trace::TraceContext,
 };
 
@@ -163,7 +164,7 @@ impl Events {
                 Some(tenant) => {
                     // So that the order in the outbox is the order of the commits.
                     store::lock_keys(tx, &publish.rows).await?;
-                    relay::add_to_outbox(tx, tenant, relay::OutboxKind::Events, &publish, now).await?;
+                    db::add_to_outbox(tx, tenant, OUTBOX_KIND, &publish, now).await?;
                 }
             }
             rows = publish.rows;
@@ -184,16 +185,6 @@ impl Events {
         let wake = Arc::clone(&self.wake);
         tx.on_commit(move || wake.notify_one());
         Ok(())
-    }
-
-    /// Stores events from the outbox of a tenant database, unless they were stored before.
-    pub(crate) async fn store_relayed_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
-        let mut publish: store::PublishBatch =
-            serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))?;
-        for row in &mut publish.rows {
-            row.lock = store::lock_number(&publish.name, &row.key);
-        }
-        self.store_in(tx, &publish).await
     }
 
     /// Returns a receiver of the events of one type that this process publishes from now on, after their
@@ -261,5 +252,25 @@ impl Events {
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("subscriptions", &self.subscriptions.get()).finish_non_exhaustive()
+    }
+}
+
+/// Outbox kind of events from tenant databases.
+const OUTBOX_KIND: &str = "events";
+
+#[async_trait]
+impl OutboxReceiver for Events {
+    fn kind(&self) -> &'static str {
+        OUTBOX_KIND
+    }
+
+    /// Stores the events, unless they were stored before.
+    async fn receive_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let mut publish: store::PublishBatch =
+            serde_json::from_str(content).map_err(|error| db::unreadable_row(&error.to_string()))?;
+        for row in &mut publish.rows {
+            row.lock = store::lock_number(&publish.name, &row.key);
+        }
+        self.store_in(tx, &publish).await
     }
 }

@@ -10,14 +10,30 @@ use utoipa_axum::routes;
 
 use super::{DeliveryFilter, DeliveryInfo, DeliveryState, EventId, Events, SubscriberInfo};
 use crate::{
-    app::{Api, Mount, Registry},
     http::{CursorPage, Error, FieldError, Json, Query},
+    identity::Authenticator,
+    module::{Api, Module, Mount, Registry},
 };
 
-pub(crate) fn register(registry: &mut Registry) {
-    let api =
-        Api::new().routes(routes!(list)).routes(routes!(subscribers)).routes(routes!(retry)).routes(routes!(skip));
-    registry.routes(Mount::admin("/events"), api, |ctx| ctx.get::<Events>());
+/// Module of the routes of event deliveries, if the app has a module that authenticates operators.
+pub(crate) struct EventsModule;
+
+impl Module for EventsModule {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.after_modules(|registry| {
+            if registry.provides::<Authenticator>() {
+                registry.routes(Mount::admin("/events"), routes(), |ctx| ctx.get::<Events>());
+            }
+        });
+    }
+}
+
+fn routes() -> Api<Events> {
+    Api::new().routes(routes!(list)).routes(routes!(subscribers)).routes(routes!(retry)).routes(routes!(skip))
 }
 
 /// Query parameters of the list of deliveries.

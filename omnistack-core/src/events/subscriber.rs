@@ -13,7 +13,6 @@ use crate::{
     db::{self, ErrorKind, Tx},
     identity::TenantId,
     jobs::{JobError, exponential_backoff},
-    relay,
     trace::TraceContext,
 };
 
@@ -188,7 +187,7 @@ impl Delivery {
         let mut tx = self.store.db.tenant(tenant).begin().await?;
         let (id, subscriber) = (self.claimed.id.uuid(), &self.claimed.subscriber);
         // Records it first, so that of two concurrent attempts only one continues.
-        if relay::mark_received(&mut tx, id, subscriber, self.store.clock.now()).await? {
+        if db::mark_received(&mut tx, id, subscriber, self.store.clock.now()).await? {
             self.status = DeliveryStatus::Open;
             return Ok(tx);
         }

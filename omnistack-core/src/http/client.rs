@@ -30,7 +30,7 @@ use std::{net::IpAddr, time::Duration};
 
 use reqwest::Url;
 
-use crate::app::{BoxError, Registry};
+use crate::BoxError;
 
 pub use reqwest::Client;
 
@@ -88,31 +88,4 @@ pub fn base_url(text: &str) -> Result<Url, BoxError> {
         return Err("expected a URL without credentials, query and fragment".into());
     }
     Ok(url)
-}
-
-/// Provides the app's [`Client`] if a module requires it.
-pub(crate) fn register(registry: &mut Registry) {
-    // Read to report invalid settings, and to list them.
-    if registry.config::<ClientSettings>().is_some() && registry.requires::<Client>() {
-        _ = app_client(registry);
-    }
-}
-
-/// Returns the app's client, and creates it at the first call. Returns `None` after reporting a problem if it can't
-/// be created.
-pub(crate) fn app_client(registry: &mut Registry) -> Option<Client> {
-    if let Ok(client) = registry.ctx.get::<Client>() {
-        return Some(client);
-    }
-    match registry.config::<ClientSettings>()?.client() {
-        Ok(client) => {
-            registry.ctx.insert(client.clone());
-            Some(client)
-        }
-        Err(error) => {
-            let fix = "install the certificates of the operating system (`ca-certificates`)";
-            registry.report_problem(format!("the HTTP client can't be created: {error}"), fix);
-            None
-        }
-    }
 }

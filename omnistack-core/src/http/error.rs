@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{cache, clock::Timestamp, db};
+use crate::{cache, clock::Timestamp, crypto, db};
 use repeats::LogThrottle;
 
 mod repeats;
@@ -272,6 +272,13 @@ impl IntoResponse for Error {
         let mut response = self.render(ErrorFormat::Envelope, None, None);
         response.extensions_mut().insert(RenderableError(Arc::new(self)));
         response
+    }
+}
+
+/// 500, because the client can't solve the problem.
+impl From<crypto::Error> for Error {
+    fn from(error: crypto::Error) -> Self {
+        Self::internal(error)
     }
 }
 

@@ -13,8 +13,8 @@ use tower::{Layer, Service};
 
 use super::{Authenticator, Identity, RequestOrigin};
 use crate::{
-    app::AccessLevel,
     http::{Error, Request, Response},
+    identity::AccessLevel,
 };
 
 /// A layer that passes only requests of its access level and puts their [`Identity`] into the request's

@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Permissions(Arc<[Cow<'static, str>]>);
 
-/// All permissions the routes of the app require, sorted. The app provides them in its [`Context`](crate::app::Context).
+/// All permissions the routes of the app require, sorted. The app provides them in its [`Context`](crate::module::Context).
 ///
 /// ```
 /// use omnistack_core::{app::{App, Module, Registry}, config::Config, identity::PermissionCatalog};

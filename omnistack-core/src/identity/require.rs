@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::Identity;
+use super::{GateSource, Identity};
 use crate::{
     clock::Clock,
     http::{
@@ -27,22 +27,18 @@ pub struct Require {
     permission: Option<Cow<'static, str>>,
     within: Option<Duration>,
     second_factor: bool,
-    #[cfg(feature = "flags")]
-    flag: Option<Cow<'static, str>>,
+    gate: Option<GateSource>,
 }
 
 impl Require {
-    /// Requires a flag that is on for the caller; see [`flag`](crate::flags::flag).
-    #[cfg(feature = "flags")]
-    pub fn flag(key: impl Into<Cow<'static, str>>) -> Self {
-        Self::default().and_flag(key)
+    /// Requires that a gate is open for the request. Otherwise the route does not exist, whatever else it requires.
+    pub fn gate(gate: GateSource) -> Self {
+        Self::default().and_gate(gate)
     }
 
-    /// Also requires a flag that is on for the caller. For all other callers the route does not exist, whatever
-    /// else it requires.
-    #[cfg(feature = "flags")]
-    pub fn and_flag(mut self, key: impl Into<Cow<'static, str>>) -> Self {
-        self.flag = Some(key.into());
+    /// Also requires that a gate is open for the request.
+    pub fn and_gate(mut self, gate: GateSource) -> Self {
+        self.gate = Some(gate);
         self
     }
 
@@ -68,15 +64,14 @@ impl Require {
         self
     }
 
-    /// Returns whether there are requirements besides a flag. The flag is checked by a separate layer.
+    /// Returns whether there are requirements on the caller. The gate is checked by a separate layer.
     pub(crate) fn has_caller_requirements(&self) -> bool {
         self.permission.is_some() || self.within.is_some() || self.second_factor
     }
 
-    /// Returns the required flag.
-    #[cfg(feature = "flags")]
-    pub(crate) fn required_flag(&self) -> Option<Cow<'static, str>> {
-        self.flag.clone()
+    /// Returns the required gate.
+    pub(crate) fn required_gate(&self) -> Option<&GateSource> {
+        self.gate.as_ref()
     }
 
     /// Returns the required permission.

@@ -9,10 +9,11 @@ use super::{
     draft::JobRow,
     store::{self, JobStore},
 };
+use async_trait::async_trait;
+
 use crate::{
     clock::Clock,
-    db::{self, Db, Tx},
-    relay,
+    db::{self, Db, OutboxReceiver, Tx},
 };
 
 /// A job that was enqueued, or an existing one with the same unique key.
@@ -184,23 +185,13 @@ impl Jobs {
 
     async fn insert(&self, tx: &mut Tx, rows: &[JobRow]) -> Result<Vec<Enqueued>, EnqueueError> {
         if let Some(tenant) = tx.tenant().filter(|_| tx.in_tenant_database() && !rows.is_empty()) {
-            relay::add_to_outbox(tx, tenant, relay::OutboxKind::Jobs, rows, self.store.clock.now()).await?;
+            db::add_to_outbox(tx, tenant, OUTBOX_KIND, rows, self.store.clock.now()).await?;
             return Ok(rows.iter().map(|row| Enqueued { id: row.job, duplicate: false }).collect());
         }
         let enqueued = store::insert(tx, rows, self.store.clock.now().as_micros()).await?;
         let wake = Arc::clone(&self.wake);
         tx.on_commit(move || wake.notify_one());
         Ok(enqueued)
-    }
-
-    /// Inserts jobs from the outbox of a tenant database, unless they were inserted before.
-    pub(crate) async fn insert_relayed_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
-        let rows: Vec<JobRow> =
-            serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))?;
-        store::insert_relayed(tx, &rows, self.store.clock.now().as_micros()).await?;
-        let wake = Arc::clone(&self.wake);
-        tx.on_commit(move || wake.notify_one());
-        Ok(())
     }
 
     /// Returns the newest jobs that match, at most `limit`. With `before`, only jobs older than that one.
@@ -275,5 +266,25 @@ impl Jobs {
     /// The errors of the database.
     pub async fn delete(&self, filter: &JobFilter) -> Result<u64, db::Error> {
         self.store.discard(filter).await
+    }
+}
+
+/// Outbox kind of jobs from tenant databases.
+const OUTBOX_KIND: &str = "jobs";
+
+#[async_trait]
+impl OutboxReceiver for Jobs {
+    fn kind(&self) -> &'static str {
+        OUTBOX_KIND
+    }
+
+    /// Inserts the jobs, unless they were inserted before.
+    async fn receive_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let rows: Vec<JobRow> =
+            serde_json::from_str(content).map_err(|error| db::unreadable_row(&error.to_string()))?;
+        store::insert_relayed(tx, &rows, self.store.clock.now().as_micros()).await?;
+        let wake = Arc::clone(&self.wake);
+        tx.on_commit(move || wake.notify_one());
+        Ok(())
     }
 }

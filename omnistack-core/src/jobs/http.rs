@@ -10,13 +10,30 @@ use utoipa_axum::routes;
 
 use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, draft::MAX_KEY_BYTES};
 use crate::{
-    app::{Api, Mount, Registry},
     http::{CursorPage, Error, FieldError, Json, Path, Query},
-    identity::TenantId,
+    identity::{Authenticator, TenantId},
+    module::{Api, Module, Mount, Registry},
 };
 
-pub(crate) fn register(registry: &mut Registry) {
-    let api = Api::new()
+/// Module of the routes of the job queue, if the app has a module that authenticates operators.
+pub(crate) struct JobsModule;
+
+impl Module for JobsModule {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.after_modules(|registry| {
+            if registry.provides::<Authenticator>() {
+                registry.routes(Mount::admin("/jobs"), routes(), |ctx| ctx.get::<Jobs>());
+            }
+        });
+    }
+}
+
+fn routes() -> Api<Jobs> {
+    Api::new()
         .routes(routes!(list))
         .routes(routes!(queues))
         .routes(routes!(retry_all))
@@ -26,8 +43,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .routes(routes!(retry))
         .routes(routes!(cancel))
         .routes(routes!(pause))
-        .routes(routes!(resume));
-    registry.routes(Mount::admin("/jobs"), api, |ctx| ctx.get::<Jobs>());
+        .routes(routes!(resume))
 }
 
 /// Query parameters of the list of jobs.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::JobContext;
-use crate::app::BoxError;
+use crate::BoxError;
 
 /// Work that runs in the background: a serde struct that is stored in the database until it is done.
 ///

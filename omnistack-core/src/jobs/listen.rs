@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 #[cfg(feature = "postgres")]
 use tokio::time::timeout;
 
-use crate::{app::ShutdownToken, db::Db};
+use crate::{ShutdownToken, db::Db};
 
 /// Interval at which a connection without notifications is tested: a lost connection would stay silent forever.
 #[cfg(feature = "postgres")]

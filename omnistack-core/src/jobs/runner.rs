@@ -15,10 +15,9 @@ use super::{
     store::StalledLease,
 };
 use crate::{
-    app::{BoxError, ShutdownToken},
-    db::Error,
+    BoxError, ShutdownToken,
+    db::{Error, OutboxRelay},
     http::Rate,
-    relay::OutboxRelay,
 };
 pub(crate) use attempt::error_text;
 pub(crate) use wake::{Outage, is_due};

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{Classification, Classifier, ClassifyByError, Error, Outcome};
-use crate::{clock::Clock, failure::panic_text};
+use crate::{clock::Clock, run_error::panic_text};
 use machine::{AdmittedCall, BreakerMachine, StateChange};
 
 /// State of a circuit breaker.

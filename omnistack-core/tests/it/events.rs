@@ -15,10 +15,11 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{AppBuilder, Module, Registry},
+    app::AppBuilder,
     db::Migration,
     events::{Delivery, Event, Subscriber},
     jobs::JobError,
+    module::{Module, Registry},
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde::{Deserialize, Serialize};

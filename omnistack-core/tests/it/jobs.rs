@@ -19,8 +19,8 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{Module, Registry},
     jobs::{Job, JobContext, JobError, Jobs, Queue},
+    module::{Module, Registry},
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde::{Deserialize, Serialize};

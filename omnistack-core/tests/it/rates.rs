@@ -7,9 +7,10 @@ use std::time::Duration;
 use axum::routing::get;
 use futures_util::future::join_all;
 use omnistack_core::{
-    app::{Api, Module, Mount, MountRateLimit, Registry},
     clock::{Clock, MockClock, Timestamp},
-    http::{Rate, RateLimits, SharedRateLimiter, layer::RateLimitKey},
+    http::{Rate, RateLimits, SharedRateLimiter},
+    module::{Api, Module, Mount, MountRateLimit, Registry},
+    rate_limit::RateLimitKey,
     redis::Redis,
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestRedis};

@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use omnistack_core::app::{Module, Registry, Server, ShutdownToken};
+use omnistack_core::{
+    ShutdownToken,
+    app::Server,
+    module::{Module, Registry},
+};
 use omnistack_testkit::{TestApp, TestDatabase};
 use tokio::sync::Notify;
 

@@ -35,7 +35,7 @@ async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> App
 fn second_process(app: &TestApp) -> (App, Records) {
     let told = Records::default();
     let builder = App::builder(app.database().config()).clock(app.clock().clock());
-    let builder = builder.with(Notes::new(told.clone())).with(omnistack_core::identity::DevIdentity::default());
+    let builder = builder.with(Notes::new(told.clone())).with(omnistack_core::app::DevIdentity::default());
     (builder.build().unwrap(), told)
 }
 

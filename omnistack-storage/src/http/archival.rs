@@ -3,9 +3,9 @@
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, FieldError, Json, Query},
     identity::Identity,
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -9,7 +9,6 @@ use axum::{
 };
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     clock::Timestamp,
     crypto::Sha256,
     http::{
@@ -17,6 +16,7 @@ use omnistack_core::{
         Query, Validators, header,
     },
     identity::Identity,
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

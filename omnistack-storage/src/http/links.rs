@@ -8,8 +8,8 @@ use axum::{
     response::Response,
 };
 use omnistack_core::{
-    app::Api,
     http::{Error, Freshness, Path, Preconditions, Validators},
+    module::Api,
 };
 use utoipa_axum::routes;
 

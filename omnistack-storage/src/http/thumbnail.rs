@@ -3,9 +3,9 @@
 use axum::{extract::State, response::Response};
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Freshness, Path, Preconditions, Query, Validators},
     identity::Identity,
+    module::Api,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;

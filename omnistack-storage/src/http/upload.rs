@@ -13,7 +13,8 @@ use futures_util::{
     stream,
 };
 use omnistack_core::{
-    http::{self, FieldError, Multipart, StatusCode, header, idempotency},
+    http::{self, FieldError, Multipart, StatusCode, header},
+    idempotency,
     identity::Identity,
 };
 use tokio::{

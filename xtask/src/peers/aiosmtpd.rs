@@ -8,7 +8,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("mail to aiosmtpd", || {
         let mut tests = command::cargo();
         tests
-            .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
+            .args(["test", "--package", "omnistack-messaging", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "email::aiosmtpd::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
         setting.servers.set_environment(&mut tests);

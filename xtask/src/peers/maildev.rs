@@ -8,7 +8,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("mail to maildev", || {
         let mut tests = command::cargo();
         tests
-            .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
+            .args(["test", "--package", "omnistack-messaging", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "email::maildev::"])
             .env("TEST_PEERS_MAILDEV", setting.programs.join("node_modules/maildev/dist/bin/maildev.js"));
         setting.servers.set_environment(&mut tests);

@@ -8,7 +8,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("flags of Unleash's client specification", || {
         let mut tests = command::cargo();
         tests
-            .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
+            .args(["test", "--package", "omnistack-flags", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "flags::specification::"])
             .env("TEST_PEERS_UNLEASH", setting.programs.join("node_modules/@unleash/client-specification"));
         setting.servers.set_environment(&mut tests);

@@ -16,7 +16,10 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use omnistack::app::{Server, ServerSettings, ShutdownToken};
+use omnistack::{
+    ShutdownToken,
+    app::{Server, ServerSettings},
+};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{bare, saas_app};

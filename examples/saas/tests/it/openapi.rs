@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use boon::{Compiler, Schemas};
 use omnistack::{
-    app::{Api, App, Mount, Registry},
+    app::App,
     config::Config,
+    module::{Api, Mount, Registry},
     prelude::*,
 };
 use omnistack_testkit::{TestApp, TestDatabase};

@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json, Path},
     identity::{Identity, Require, UserId},
+    module::Api,
 };
 use utoipa_axum::routes;
 

@@ -6,9 +6,9 @@ use ::http::{HeaderMap, StatusCode};
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json},
     identity::{Identity, Require, TenantId, UserId},
+    module::Api,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;

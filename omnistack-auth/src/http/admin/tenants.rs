@@ -4,9 +4,9 @@ use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, Path, Query},
     identity::{Identity, TenantId, UserId},
+    module::Api,
     name::is_name,
 };
 use serde::Deserialize;

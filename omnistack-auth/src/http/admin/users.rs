@@ -5,9 +5,9 @@ use std::time::Duration;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, Path, Query},
     identity::{Identity, Require, UserId},
+    module::Api,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

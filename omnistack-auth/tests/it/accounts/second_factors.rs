@@ -2,11 +2,10 @@
 
 use omnistack_auth::account::{Accounts, ClientInfo, SecondFactorSource, SecondFactors};
 use omnistack_core::{
-    ExposeSecret as _,
-    app::{Api, Module, Mount, Registry},
-    async_trait,
+    ExposeSecret as _, async_trait,
     http::StatusCode,
     identity::{Require, UserId},
+    module::{Api, Module, Mount, Registry},
 };
 use omnistack_testkit::on_each_database;
 use totp_rs::{Builder, Secret};

@@ -5,12 +5,7 @@ use omnistack_auth::{
     account::{Accounts, ClientInfo, SecondFactorSource, SecondFactors, SignInOutcome},
     password::{Password, PasswordCheck},
 };
-use omnistack_core::{
-    ExposeSecret as _,
-    app::{App, BoxError},
-    async_trait,
-    identity::UserId,
-};
+use omnistack_core::{BoxError, ExposeSecret as _, app::App, async_trait, identity::UserId};
 use omnistack_testkit::on_each_database;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Tests of SMS codes.
 
 use omnistack_auth::users::{NewUser, Users};
-use omnistack_core::sms::{Sms, SmsMemory, SmsMessage, SmsSender};
+use omnistack_messaging::sms::{Sms, SmsMemory, SmsMessage, SmsSender};
 use omnistack_testkit::on_each_database;
 
 use super::{second_factors::wrong, *};

@@ -2,10 +2,11 @@
 
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_core::{
-    app::{Api, App, Module, Mount, Registry},
+    app::App,
     config::Config,
     http::Json,
     identity::{Identity, Require},
+    module::{Api, Module, Mount, Registry},
 };
 use omnistack_testkit::{TestApp, TestDatabase, upstream::MockServer};
 use serde_json::{Value, json};

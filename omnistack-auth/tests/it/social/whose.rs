@@ -6,8 +6,8 @@ use omnistack_auth::{
 };
 use omnistack_core::{
     ExposeSecret as _,
-    app::{Module, Registry},
     identity::UserId,
+    module::{Module, Registry},
 };
 use omnistack_testkit::on_each_database;
 

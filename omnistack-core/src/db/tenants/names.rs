@@ -3,7 +3,7 @@
 use crate::{
     clock::Timestamp,
     db::{Db, Error, Tx},
-    identity::TenantId,
+    id::TenantId,
 };
 
 /// The state of a tenant in the catalog.

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::{TenantDatabases, lock, millis, names, names::CatalogState, tenant_deleted, unavailable};
 use crate::{
     db::{Db, DbSettings, Error, ErrorKind, driver::Pools},
-    identity::TenantId,
+    id::TenantId,
 };
 
 /// A tenant database that is open or being opened.

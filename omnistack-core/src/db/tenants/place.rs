@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{TenantDatabaseSettings, unavailable};
 use crate::{
     db::{DbSettings, Dialect, Error},
-    identity::TenantId,
+    id::TenantId,
 };
 
 /// Placeholder for the tenant's id, 32 hex digits.

@@ -11,8 +11,8 @@ use crate::{
         store::{ClaimedDelivery, EventStore, FailedDelivery},
         subscriber::DeliveryStatus,
     },
-    failure::panic_text,
     jobs::{JobError, JobErrorKind, error_text, jittered_backoff},
+    run_error::panic_text,
     trace::with_trace,
 };
 

@@ -13,8 +13,8 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    failure::panic_text,
     http::{Error, Request, Response},
+    run_error::panic_text,
 };
 
 /// Layer that responds with 500 `INTERNAL_ERROR` if a handler panics, and logs the panic with the request id.

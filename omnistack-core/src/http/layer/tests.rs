@@ -177,7 +177,7 @@ async fn a_guard_passes_a_failure_to_tell_on() {
         }
     }
 
-    let router = hello().layer(GuardLayer::new(crate::app::AccessLevel::App, Authenticator::new(Away)));
+    let router = hello().layer(GuardLayer::new(crate::identity::AccessLevel::App, Authenticator::new(Away)));
     let response = fetch(&router, "/").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["retry-after"], "1");

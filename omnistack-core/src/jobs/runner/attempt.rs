@@ -8,13 +8,13 @@ use tracing::Instrument as _;
 
 use crate::{
     clock::Clock,
-    failure::panic_text,
     jobs::{
         JobContext, JobError, JobRequest,
         job::JobErrorKind,
         service::JobHandler,
         store::{AttemptResult, FinishedAttempt, JobStore, LeasedJob},
     },
+    run_error::panic_text,
     trace::{TraceContext, with_trace},
 };
 

@@ -16,7 +16,7 @@ use super::{
     wake::{Maintenance, Outage},
 };
 use crate::{
-    app::ShutdownToken,
+    ShutdownToken,
     jobs::{
         BatchId, JobId,
         store::{AttemptResult, FinishedAttempt, LeasedJob},

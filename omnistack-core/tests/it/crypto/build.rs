@@ -3,9 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     ExposeSecret as _,
-    app::{App, BuildError, Module, Registry},
+    app::App,
     config::Config,
     crypto::{KeyRing, SealContext},
+    module::{BuildError, Module, Registry},
 };
 
 struct Vault;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, future::try_join_all};
 use omnistack_core::{
-    app::{App, Module, Registry, ShutdownToken},
+    ShutdownToken,
+    app::App,
     async_trait,
     db::{Db, ErrorKind},
     jobs::{Job, JobContext, JobError, Jobs},
+    module::{Module, Registry},
 };
 use omnistack_testkit::TestDatabase;
 use serde::{Deserialize, Serialize};

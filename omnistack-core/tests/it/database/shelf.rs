@@ -2,12 +2,12 @@
 
 use garde::Validate;
 use omnistack_core::{
-    app::{Module, Mount, Registry},
     clock::Timestamp,
     crud::{self, Column, Crud, Resource, RowValues, Scope},
     db::Migration,
     http::Patch,
     id::Id,
+    module::{Module, Mount, Registry},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -14,13 +14,15 @@ use std::{
 use axum::{body::Body, extract::State, routing::post};
 use bytes::Bytes;
 use omnistack_core::{
-    app::{Api, App, Mount},
+    app::App,
     clock::{MockClock, Timestamp},
     config::Config,
     db::{Db, Dialect, QueryEvent, QueryObserver},
     events::{DeliveryFilter, DeliveryState, EnqueueJob, Events, ForwardToTopic},
-    http::{Error, Idempotency, Json, Response, StatusCode},
+    http::{Error, Json, Response, StatusCode},
+    idempotency::Idempotency,
     jobs::{Job, JobContext, Jobs},
+    module::{Api, Mount},
     pubsub::{Broker, PubSub},
 };
 use omnistack_testkit::on_each_database;

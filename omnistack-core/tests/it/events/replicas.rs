@@ -1,7 +1,8 @@
 //! Tests of several publishers and dispatchers on one database.
 
 use omnistack_core::{
-    app::{App, ShutdownToken},
+    ShutdownToken,
+    app::App,
     clock::{Clock, MockClock, Timestamp},
     events::{DeliveryFilter, DeliveryState, Dispatcher, Events},
 };

@@ -5,8 +5,8 @@ mod multipart;
 use axum::{body::Body, routing::post};
 use garde::Validate;
 use omnistack_core::{
-    app::{Api, Mount},
     http::{Error, Json, Method, Multipart, Patch},
+    module::{Api, Mount},
 };
 use omnistack_testkit::{TestApp, TestClient, TestResponse};
 use serde::Deserialize;

@@ -5,10 +5,11 @@ mod schemas;
 
 use axum::routing::{get, post};
 use omnistack_core::{
-    app::{AccessLevel, Api, App, AppBuilder, Context, Mount, Slot},
+    app::{App, AppBuilder, DevIdentity},
     config::Config,
     db::{Db, Migration},
-    identity::{Authenticate, Authenticator, DevIdentity, Identity},
+    identity::{AccessLevel, Authenticate, Authenticator, Identity},
+    module::{Api, Context, Mount, Slot},
 };
 
 use super::support::{InlineModule, module, routes};

@@ -2,8 +2,8 @@
 
 use axum::{Extension, routing::get};
 use omnistack_core::{
-    app::{Api, Mount},
     http::layer::ClientAddr,
+    module::{Api, Mount},
 };
 use omnistack_testkit::TestClient;
 

@@ -1,7 +1,7 @@
 //! Tests of response compression.
 
 use axum::routing::get;
-use omnistack_core::app::Api;
+use omnistack_core::module::Api;
 
 use super::support::public;
 

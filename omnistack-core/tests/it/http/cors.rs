@@ -2,8 +2,8 @@
 
 use axum::routing::post;
 use omnistack_core::{
-    app::{Api, Mount},
     http::{HeaderName, Method},
+    module::{Api, Mount},
 };
 use omnistack_testkit::{TestClient, TestResponse};
 

@@ -9,8 +9,8 @@ use axum::{
     routing::{any_service, get, post},
 };
 use omnistack_core::{
-    app::Api,
     http::{Error, Json},
+    module::Api,
 };
 use omnistack_testkit::{TestApp, TestClient, TestRequest};
 use serde_json::json;

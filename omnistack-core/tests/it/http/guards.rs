@@ -2,11 +2,12 @@
 
 use axum::routing::{any, get};
 use omnistack_core::{
-    app::{AccessLevel, Api, App, Mount},
+    app::{App, DevIdentity},
     config::Config,
     http::Method,
     id::Id,
-    identity::{DevIdentity, Identity},
+    identity::{AccessLevel, Identity},
+    module::{Api, Mount},
 };
 use uuid::Uuid;
 

@@ -8,9 +8,9 @@ use axum::{
     routing::get,
 };
 use omnistack_core::{
-    app::{Api, Mount, Registry, Slot},
     http::{Method, layer::RequestId},
     identity::Identity,
+    module::{Api, Mount, Registry, Slot},
 };
 
 use super::support::{InlineModule, module, routes, start};

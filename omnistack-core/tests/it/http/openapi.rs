@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use omnistack_core::{
-    app::{Api, Mount},
     http::{CursorPage, ErrorEnvelope, Json, Patch},
     id::Id,
+    module::{Api, Mount},
 };
 use omnistack_testkit::{TestApp, TestClient};
 use serde::{Deserialize, Serialize};

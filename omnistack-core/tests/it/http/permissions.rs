@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use axum::routing::get;
 use omnistack_core::{
-    app::{Api, Mount},
     http::Method,
     id::Id,
     identity::{AuthenticationContext, Identity, PermissionCatalog, Permissions, Require},
+    module::{Api, Mount},
 };
 use utoipa_axum::routes;
 use uuid::Uuid;

@@ -3,9 +3,9 @@
 use axum::routing::get;
 use garde::Validate;
 use omnistack_core::{
-    app::Api,
     http::{Json, Path, Query},
     id::Id,
+    module::Api,
 };
 use omnistack_testkit::TestClient;
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,12 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::routing::get;
 use omnistack_core::{
-    app::{Api, App, Mount, MountRateLimit},
-    http::{Rate, layer::RateLimitKey},
+    app::App,
+    http::Rate,
     id::Id,
     identity::Identity,
+    module::{Api, Mount, MountRateLimit},
+    rate_limit::RateLimitKey,
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestResponse};
 use serde_json::json;

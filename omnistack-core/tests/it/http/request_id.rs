@@ -2,8 +2,8 @@
 
 use axum::routing::get;
 use omnistack_core::{
-    app::Api,
     http::{Json, Meta, layer::RequestId},
+    module::Api,
 };
 use uuid::{Uuid, Version};
 

@@ -2,8 +2,8 @@
 
 use axum::{response::Html, routing::get};
 use omnistack_core::{
-    app::{Api, Mount},
     http::{Method, StatusCode},
+    module::{Api, Mount},
 };
 use omnistack_testkit::TestApp;
 

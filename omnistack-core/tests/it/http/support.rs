@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use omnistack_core::app::{Api, AppBuilder, Module, Mount, Registry};
+use omnistack_core::{
+    app::AppBuilder,
+    module::{Api, Module, Mount, Registry},
+};
 use omnistack_testkit::{TestApp, TestDatabase};
 
 /// A module made of a name and a closure.

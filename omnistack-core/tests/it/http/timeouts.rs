@@ -7,8 +7,8 @@ use axum::{
     routing::{get, post},
 };
 use omnistack_core::{
-    app::{Api, Mount},
     http::Method,
+    module::{Api, Mount},
 };
 use omnistack_testkit::{TestApp, TestClient, TestRequest};
 use tokio::time::{Instant, sleep};

@@ -2,8 +2,8 @@
 
 use axum::routing::get;
 use omnistack_core::{
-    app::{Api, Mount},
     http::{ApiVersion, VersionPolicy},
+    module::{Api, Mount},
 };
 use omnistack_testkit::{TestApp, TestClient};
 use serde_json::json;

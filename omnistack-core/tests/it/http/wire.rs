@@ -16,8 +16,9 @@ use axum::{
     routing::{get, post},
 };
 use omnistack_core::{
-    app::{Api, Mount, ServerSettings},
+    app::ServerSettings,
     http::{Error, HeaderName, Json, layer::ClientAddr},
+    module::{Api, Mount},
 };
 use omnistack_testkit::TestApp;
 use tokio::sync::{Notify, mpsc};
@@ -104,7 +105,7 @@ async fn wire() -> WireApp {
         .hidden("/large", get(|| async { vec![b'x'; 64 << 20] }))
         .hidden("/address", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }));
     let app = start(|app| {
-        app.with(routes(Mount::root("", omnistack_core::app::AccessLevel::Public), api))
+        app.with(routes(Mount::root("", omnistack_core::identity::AccessLevel::Public), api))
             .with(module("own", |registry| _ = registry.request_headers([HeaderName::from_static("x-own")])))
             .set("TRUSTED_PROXIES", "127.0.0.0/8")
     })

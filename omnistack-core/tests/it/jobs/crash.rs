@@ -8,9 +8,11 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry, ShutdownToken},
+    ShutdownToken,
+    app::App,
     config::Config,
     jobs::{Job, JobContext, JobError, JobFilter, JobState, Queue},
+    module::{Module, Registry},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};

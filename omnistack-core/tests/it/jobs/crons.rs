@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry},
+    app::App,
     clock::{MockClock, Timestamp},
     jobs::{Cron, Job, JobContext, JobError, JobFilter, Jobs, MissedTickBehavior, NewJob},
+    module::{Module, Registry},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};

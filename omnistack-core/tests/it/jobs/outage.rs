@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    app::ShutdownToken,
+    ShutdownToken,
     jobs::{JobFilter, JobState},
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestPostgres};

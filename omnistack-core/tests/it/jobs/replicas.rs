@@ -10,10 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{App, Module, Registry, ShutdownToken},
+    ShutdownToken,
+    app::App,
     clock::{MockClock, Timestamp},
     http::Rate,
     jobs::{Cron, Job, JobContext, JobError, JobFilter, JobState, Jobs, NewJob, Queue},
+    module::{Module, Registry},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};

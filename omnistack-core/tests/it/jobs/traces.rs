@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use axum::extract::State;
 use http::HeaderMap;
 use omnistack_core::{
-    app::{Api, Module, Mount, Registry},
     db::Db,
     http::{Error, Json},
     jobs::{Job, JobContext, JobError, Jobs, NewJob},
+    module::{Api, Module, Mount, Registry},
     trace::{self, TraceContext},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::{
-    app::ShutdownToken,
+    ShutdownToken,
     audit::{AuditChain, AuditEntry, AuditFilter, AuditLog, AuditStore},
     db::ErrorKind,
     jobs::{EnqueueError, JobFilter, NewJob},
@@ -121,7 +121,8 @@ on_each_database! {
 
     #[cfg(feature = "email")]
     async fn mails_go_out(database: TestDatabase) {
-        use omnistack_core::email::{Email, Mail, Outbox};
+        use omnistack_core::email::Email;
+        use omnistack_messaging::email::{Mail, Outbox};
         let database = database.with_tenant_databases();
         let app = TestApp::start(database, |app| app.set("EMAIL_FROM", "shop@example.com").with(Mail::default())).await;
         let tenant = tenant_of(&app.user());

@@ -9,16 +9,17 @@ use async_trait::async_trait;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::{Api, Context, MissingDependency, Module, Mount, Registry},
     audit::{AuditEntry, AuditLog},
     clock::Timestamp,
     crud::{self, Column, Crud, Resource, RowValues},
     db::{Db, Migration, Migrations},
     events::{Delivery, Event, Events, Subscriber},
-    http::{Error, Idempotency, Json, Patch, Response, StatusCode},
+    http::{Error, Json, Patch, Response, StatusCode},
     id::Id,
+    idempotency::Idempotency,
     identity::Identity,
     jobs::{Job, JobContext, JobError, Jobs, NewJob},
+    module::{Api, Context, MissingDependency, Module, Mount, Registry},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;

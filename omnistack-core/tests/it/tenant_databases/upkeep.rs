@@ -1,10 +1,10 @@
 //! Tests of migrations of all tenant databases, and of deleted tenants.
 
 use omnistack_core::{
-    app::App,
+    app::{App, DevIdentity},
     audit::{AuditEntry, AuditFilter, AuditLog, AuditStore},
     db::ErrorKind,
-    identity::{DevIdentity, TenantId},
+    identity::TenantId,
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use omnistack_core::{app::BoxError, crypto::Sha256, http::Method};
+use omnistack_core::{BoxError, crypto::Sha256, http::Method};
 use omnistack_storage::{File, FileScanner, Files, ObjectKey, ScanResult, Storage};
 use omnistack_testkit::{TestDatabase, on_each_database};
 

@@ -1,8 +1,9 @@
 //! Tests of stored files: reading, listing, deleting and permissions.
 
 use omnistack_core::{
+    events::TenantDeleted,
     http::Method,
-    identity::{Identity, Permissions, TenantDeleted},
+    identity::{Identity, Permissions},
 };
 use omnistack_testkit::{TestDatabase, TestRequest, on_each_database};
 

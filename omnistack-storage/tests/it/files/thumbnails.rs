@@ -198,7 +198,7 @@ async fn invalid_sizes_are_build_problems() {
         .thumbnail(Thumbnail::new("d", 1, 1))
         .thumbnail(Thumbnail::new("d", 2, 2));
     let app = omnistack_core::app::App::builder(TestDatabase::sqlite().config())
-        .with(omnistack_core::identity::DevIdentity::default())
+        .with(omnistack_core::app::DevIdentity::default())
         .with(files);
     let problems = app.build().unwrap_err().to_string();
     for named in ["`A`", "`b`", "`c`", "`d`"] {

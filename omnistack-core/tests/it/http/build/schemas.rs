@@ -1,8 +1,8 @@
 //! Tests of schemas with the same name, of which the OpenAPI document can contain only one.
 
 use omnistack_core::{
-    app::{Api, Mount},
     http::Json,
+    module::{Api, Mount},
 };
 use utoipa_axum::routes;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnistack_core::http::idempotency::IdempotencyLayer;
+use omnistack_core::idempotency::IdempotencyLayer;
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 

@@ -3,10 +3,8 @@
 use axum::{Router, body::Body, routing::post};
 use omnistack_core::{
     clock::Clock,
-    http::{
-        Method,
-        idempotency::{IdempotencyLayer, IdempotencySettings, MIGRATIONS},
-    },
+    http::Method,
+    idempotency::{IdempotencyLayer, IdempotencySettings, MIGRATIONS},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};

@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use omnistack_core::{
-    app::{App, ShutdownToken},
-    db::Dialect,
-    http::idempotency::IdempotencyLayer,
-    identity::Authenticator,
-};
+use omnistack_core::{ShutdownToken, app::App, db::Dialect, idempotency::IdempotencyLayer, identity::Authenticator};
 use omnistack_testkit::{TestApp, TestDatabase, TestPostgres, on_each_database};
 use tower::ServiceExt as _;
 

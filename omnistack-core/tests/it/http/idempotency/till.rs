@@ -15,9 +15,11 @@ use axum::{
     routing::{any, post},
 };
 use omnistack_core::{
-    app::{Api, AppBuilder, Module, Mount, Registry},
+    app::AppBuilder,
     db::{Db, Migration, QueryEvent, QueryObserver, Tx},
-    http::{Error, FieldError, Idempotency, Json, StatusCode},
+    http::{Error, FieldError, Json, StatusCode},
+    idempotency::Idempotency,
+    module::{Api, Module, Mount, Registry},
 };
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, TestResponse};
 use serde_json::json;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use axum::routing::post;
 use omnistack_core::{
-    app::{AccessLevel, Api, Mount},
     http::{Error, Json},
+    identity::AccessLevel,
+    module::{Api, Mount},
 };
 use omnistack_testkit::TestApp;
 

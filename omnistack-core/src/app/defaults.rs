@@ -1,0 +1,150 @@
+//! The modules that every app has.
+
+use crate::{
+    audit::{AuditLog, AuditModule},
+    cache::{Cache, CacheSettings},
+    config::Config,
+    crypto::{KeyRing, SecretSettings},
+    db::{Db, DbSettings},
+    email::Mailer,
+    events::EventsModule,
+    http::{HttpSettings, RateLimits},
+    idempotency::IdempotencyModule,
+    identity::Entitlements,
+    jobs::JobsModule,
+    module::{Module, Registry},
+    pubsub::PubSub,
+    usage::UsageSink,
+};
+
+use super::core_routes::CoreRoutes;
+
+/// Returns the modules that every app has, in the order in which they register. Those that need the database are left
+/// out if it can't be opened; the reason is reported already.
+pub(super) fn modules(db: Option<(&Db, &DbSettings)>) -> Vec<Box<dyn Module>> {
+    let mut modules: Vec<Box<dyn Module>> = Vec::new();
+    if let Some((db, settings)) = db {
+        modules.push(Box::new(CoreRoutes::new(db, settings)));
+        modules.push(Box::new(IdempotencyModule));
+        modules.push(Box::new(AuditModule));
+        modules.push(Box::new(JobsModule));
+        modules.push(Box::new(EventsModule));
+    }
+    modules.push(Box::new(SharedState));
+    modules.push(Box::new(Secrets));
+    #[cfg(feature = "http-client")]
+    modules.push(Box::new(HttpClient));
+    modules.push(Box::new(Ports));
+    modules
+}
+
+/// The cache, the messages and the rate limits of all replicas: in Redis if `REDIS_URL` is set, else in this process.
+struct SharedState;
+
+impl Module for SharedState {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let size = registry.config::<CacheSettings>().map_or(0, |settings| settings.size.as_u64());
+        #[cfg(feature = "redis")]
+        let shared = crate::redis::register(registry);
+        #[cfg(not(feature = "redis"))]
+        let shared = None;
+        registry.after_modules(move |registry| {
+            let (cache, messages, limits) = shared.unwrap_or_else(|| {
+                let clock = registry.clock();
+                (Cache::in_process(size, clock.clone()), PubSub::default(), RateLimits::in_process(clock))
+            });
+            // Invalid settings are reported already.
+            let http = registry.provided::<Config>().and_then(|config| config.read_settings::<HttpSettings>().ok());
+            let limits = limits.legacy_headers(http.is_some_and(|http| http.rate_limit_legacy));
+            registry.provide_default(cache).provide_default(messages).provide_default(limits);
+        });
+    }
+}
+
+/// The [`KeyRing`] of `SECRET_KEYS`, if a module requires one. An app that seals nothing needs no keys.
+struct Secrets;
+
+impl Module for Secrets {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.after_modules(|registry| {
+            if registry.requires::<KeyRing>() && registry.provided::<KeyRing>().is_none() {
+                provide_keys(registry);
+            }
+        });
+    }
+}
+
+fn provide_keys(registry: &mut Registry) {
+    let Some(settings) = registry.config::<SecretSettings>() else { return };
+    match settings.key_ring() {
+        Err(error) => {
+            let fix = "set it to `id:base64` with the output of `openssl rand -base64 32`, several separated by commas";
+            registry.report_problem(format!("`SECRET_KEYS`: {error}"), fix);
+        }
+        Ok(keys) => match keys.weak_key().filter(|_| registry.environment().is_production()) {
+            Some((id, weakness)) => {
+                let fix = "replace it by the output of `openssl rand -base64 32`; the values that it sealed are no \
+                           longer secret: enter them again";
+                registry.report_problem(format!("`SECRET_KEYS`: the key `{id}` {weakness}"), fix);
+            }
+            None => _ = registry.provide(keys),
+        },
+    }
+}
+
+/// The app's HTTP client, if a module requires it.
+#[cfg(feature = "http-client")]
+struct HttpClient;
+
+#[cfg(feature = "http-client")]
+impl Module for HttpClient {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        use crate::http::client::{Client, ClientSettings};
+
+        registry.after_modules(|registry| {
+            // Read to report invalid settings, and to list them.
+            if registry.config::<ClientSettings>().is_some() && registry.requires::<Client>() {
+                _ = registry.http_client();
+            }
+        });
+    }
+}
+
+/// Defaults of the ports that feature crates implement.
+struct Ports;
+
+impl Module for Ports {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.after_modules(|registry| {
+            let clock = registry.clock();
+            let production = registry.environment().is_production();
+            if production && registry.requires::<Mailer>() && registry.provided::<Mailer>().is_none() {
+                registry.report_problem(
+                    "a module sends mail, and no module delivers it",
+                    "add the module of the feature `email`, `.with(Mail::default())`, and set EMAIL_PROVIDER",
+                );
+            }
+            registry
+                .provide_default(Entitlements::default())
+                .provide_default(UsageSink::default())
+                .provide_default(AuditLog::to_database(clock))
+                .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
+        });
+    }
+}

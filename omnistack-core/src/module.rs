@@ -1,0 +1,80 @@
+//! The contract between an app and its modules.
+//!
+//! A [`Module`] contributes to an app: routes under their [`Mount`]s, layers by [`Slot`], migrations, jobs, event
+//! subscribers, health checks, background services and values for other modules. It registers them with the
+//! [`Registry`], as data and closures; nothing runs until the app is built. While the app is built, the closures get a
+//! [`Context`] with the values that core and the other modules provide.
+//!
+//! The chapter *Writing a module* of the book is the guide.
+
+mod api;
+mod background_service;
+mod banner;
+mod mount;
+mod openapi;
+mod problem;
+mod rate_limit;
+mod registry;
+mod route_info;
+
+pub use api::Api;
+pub use mount::Mount;
+pub use problem::{BuildError, Problem};
+pub use rate_limit::MountRateLimit;
+pub use registry::{Registry, Slot};
+pub use route_info::RouteInfo;
+
+pub use crate::{
+    context::{Context, MissingDependency},
+    identity::AccessLevel,
+};
+
+pub(crate) use background_service::{BackgroundService, spawn};
+pub(crate) use banner::Banner;
+pub(crate) use mount::IdempotencyPolicy;
+pub(crate) use openapi::{for_version, version_of};
+pub(crate) use registry::ResolvedLayer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::BoxError;
+
+/// A part of an app: what a library crate, or the app's own code, adds to it.
+#[async_trait]
+pub trait Module: Send + Sync + 'static {
+    /// Returns the module's name. It must be short, unique and stable: it names the migration table, tags the routes
+    /// and prefixes metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// Registers what the module contributes. It must do no I/O: the commands `openapi`, `routes` and `config` call
+    /// it without a database.
+    fn register(&self, registry: &mut Registry);
+
+    /// Starts the module, after the migrations and before the listener opens. This is the only place for I/O at
+    /// startup.
+    ///
+    /// # Errors
+    /// An error keeps the app from starting.
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
+        let _ = ctx;
+        Ok(())
+    }
+}
+
+/// Forwards to the shared module, so that a module can be kept and added to an app.
+#[async_trait]
+impl<M: Module> Module for Arc<M> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        self.as_ref().register(registry);
+    }
+
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
+        self.as_ref().start(ctx).await
+    }
+}

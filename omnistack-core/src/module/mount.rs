@@ -1,0 +1,190 @@
+//! Mounts: path prefixes with an access level.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::MountRateLimit;
+use crate::{http::ApiVersion, identity::AccessLevel};
+
+/// A path prefix for a module's routes, with the access level and the limits of everything under it. The routes are
+/// guarded accordingly.
+///
+/// ```
+/// use omnistack_core::module::Mount;
+/// use omnistack_core::http::Rate;
+///
+/// assert_eq!(Mount::app("/projects").prefix(), "/api/v1/app/projects");
+/// assert_eq!(Mount::admin("/projects").v2().prefix(), "/api/v2/admin/projects");
+/// let _ = Mount::public("/contact").body_limit(64 * 1024).rate_limit(Rate::per_minute(5));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Mount {
+    pub(crate) audience: AccessLevel,
+    path: String,
+    /// `None` for a root mount.
+    pub(crate) version: Option<ApiVersion>,
+    pub(crate) body_limit: Option<u64>,
+    pub(crate) timeout: Option<Option<Duration>>,
+    pub(crate) rate_limit: Option<MountRateLimit>,
+    pub(crate) keys: IdempotencyPolicy,
+    pub(crate) resource: Option<Cow<'static, str>>,
+    /// Prefix of the operation ids.
+    pub(crate) operation_prefix: Cow<'static, str>,
+    pub(crate) in_person: bool,
+}
+
+/// The treatment of `Idempotency-Key` by a mount's POST and PATCH routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdempotencyPolicy {
+    /// A request with a key is carried out once.
+    Accepted,
+    /// A request without a key is rejected.
+    Required,
+    /// The header is ignored.
+    Ignored,
+}
+
+impl Mount {
+    /// Creates a mount for all callers, under `/api/v1/public`.
+    pub fn public(path: impl Into<String>) -> Self {
+        Self::new(AccessLevel::Public, path, Some(ApiVersion(1)))
+    }
+
+    /// Creates a mount for signed-in callers, under `/api/v1/app`.
+    pub fn app(path: impl Into<String>) -> Self {
+        Self::new(AccessLevel::App, path, Some(ApiVersion(1)))
+    }
+
+    /// Creates a mount for operators of the app, under `/api/v1/admin`.
+    pub fn admin(path: impl Into<String>) -> Self {
+        Self::new(AccessLevel::Admin, path, Some(ApiVersion(1)))
+    }
+
+    /// Creates a mount for programs with an API key, under `/api/v1/machine`.
+    pub fn machine(path: impl Into<String>) -> Self {
+        Self::new(AccessLevel::Machine, path, Some(ApiVersion(1)))
+    }
+
+    /// Creates a mount at exactly this path, for paths that a protocol fixes: `Mount::root("/v1",
+    /// Audience::Machine)`.
+    pub fn root(path: impl Into<String>, audience: AccessLevel) -> Self {
+        Self::new(audience, path, None)
+    }
+
+    fn new(audience: AccessLevel, path: impl Into<String>, version: Option<ApiVersion>) -> Self {
+        let path = path.into();
+        let path = match path.trim_matches('/') {
+            "" => String::new(),
+            path => format!("/{path}"),
+        };
+        Self {
+            audience,
+            path,
+            version,
+            body_limit: None,
+            timeout: None,
+            rate_limit: None,
+            keys: IdempotencyPolicy::Accepted,
+            resource: None,
+            operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
+            in_person: false,
+        }
+    }
+
+    /// Moves the mount to version 2 of the API.
+    pub fn v2(self) -> Self {
+        self.in_version(ApiVersion(2))
+    }
+
+    /// Moves the mount to a version of the API. A root mount has no version and keeps its path.
+    pub fn in_version(mut self, version: ApiVersion) -> Self {
+        self.version = self.version.map(|_| version);
+        self
+    }
+
+    /// Sets the largest request body in bytes, in place of `HTTP_BODY_LIMIT`. Where two mounts share a path, each for
+    /// its own methods, the larger of their body limits and the longer of their timeouts apply to both.
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    /// Sets the timeout of a request, in place of `HTTP_TIMEOUT`.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(Some(after));
+        self
+    }
+
+    /// Removes the timeout of requests, for long polling.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = Some(None);
+        self
+    }
+
+    /// Limits the rate of requests to these routes: with a [`Rate`](crate::http::Rate), per caller (or per address,
+    /// if the caller is not signed in) for all routes together; with a [`MountRateLimit`], by its key and costs.
+    pub fn rate_limit(mut self, limit: impl Into<MountRateLimit>) -> Self {
+        self.rate_limit = Some(limit.into());
+        self
+    }
+
+    /// Requires the permission `RESOURCE:read` for GET and HEAD, and `RESOURCE:write` for other methods:
+    /// `Mount::app("/projects").permissions("projects")`. For other permissions see
+    /// [`HttpApi::require`](super::Api::require).
+    pub fn permissions(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// Sets a prefix of the operation ids: with `public`, `listProjects` becomes `publicListProjects`. It is for a
+    /// second mount of an [`Api`](super::Api), since an operation id must be unique. The default for operator routes
+    /// is `admin`.
+    pub fn operation_prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
+        self.operation_prefix = prefix.into();
+        self
+    }
+
+    /// Rejects API keys (403 `API_KEY_REFUSED`) and operators who impersonate a user (403 `IMPERSONATION_REFUSED`):
+    /// for actions that only the user may take, such as changes of credentials and sessions, exports and deletion. It
+    /// is for mounts of signed-in callers and of operators.
+    pub fn in_person(mut self) -> Self {
+        self.in_person = true;
+        self
+    }
+
+    /// Rejects a POST or PATCH without an `Idempotency-Key`: for requests that charge money or can't be undone.
+    pub fn require_idempotency_key(mut self) -> Self {
+        self.keys = IdempotencyPolicy::Required;
+        self
+    }
+
+    /// Ignores `Idempotency-Key`: for uploads too large for memory, streaming responses, and responses with secrets
+    /// that must not be stored.
+    pub fn without_idempotency(mut self) -> Self {
+        self.keys = IdempotencyPolicy::Ignored;
+        self
+    }
+
+    /// Returns the access level.
+    pub fn access_level(&self) -> AccessLevel {
+        self.audience
+    }
+
+    /// Returns the prefix of all its paths.
+    pub fn prefix(&self) -> String {
+        match self.version {
+            Some(version) => format!("/api/{version}/{}{}", self.audience, self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Returns the full path of a route.
+    pub(crate) fn join(&self, path: &str) -> String {
+        let prefix = self.prefix();
+        match (prefix.as_str(), path.strip_prefix('/').unwrap_or(path)) {
+            ("", "") => "/".into(),
+            (_, "") => prefix,
+            (_, path) => format!("{prefix}/{path}"),
+        }
+    }
+}

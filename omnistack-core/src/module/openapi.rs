@@ -1,0 +1,227 @@
+//! The OpenAPI document of all modules' routes.
+
+mod answer;
+mod id;
+mod operation;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use utoipa::{
+    PartialSchema as _, ToSchema as _,
+    openapi::{
+        Info, OpenApiVersion, Paths, Ref, RefOr, Response, Server,
+        path::{Parameter, PathItem},
+        schema::Schema,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+        tag::{Tag, TagBuilder},
+    },
+};
+
+use super::Mount;
+use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope, ProblemDetails};
+use crate::{app::routing::method_name, identity::AccessLevel};
+
+pub(crate) use operation::operations;
+
+const BEARER: &str = "bearer";
+
+/// Operations by method, in lower case.
+type Operations = BTreeMap<String, Box<RawValue>>;
+
+/// A path of the document.
+#[derive(Default)]
+struct PathEntry {
+    /// Whether its callers are signed in, so that the caller parameters apply.
+    takes_parameters: bool,
+    operations: Operations,
+}
+
+/// The document under construction, as JSON: as utoipa values it would take megabytes, mostly of repeated text.
+#[derive(Default)]
+pub(crate) struct OpenApiBuilder {
+    paths: BTreeMap<String, PathEntry>,
+    /// Schemas by name, with the module that added them first.
+    schemas: BTreeMap<String, (&'static str, Box<RawValue>)>,
+    tags: BTreeSet<&'static str>,
+    /// Method and path by operation id.
+    ids: BTreeMap<String, String>,
+    /// Security schemes by name, besides the bearer token.
+    security_schemes: BTreeMap<&'static str, SecurityScheme>,
+    /// Parameters by name, for the routes of signed-in callers.
+    parameters: BTreeMap<&'static str, Parameter>,
+}
+
+impl OpenApiBuilder {
+    /// Creates a document without routes. It contains the schemas of errors.
+    pub(crate) fn new() -> Self {
+        let mut description = Self::default();
+        let mut schemas = vec![
+            (ErrorBody::name().into(), ErrorBody::schema()),
+            (ErrorEnvelope::name().into(), ErrorEnvelope::schema()),
+            (ProblemDetails::name().into(), ProblemDetails::schema()),
+        ];
+        ErrorEnvelope::schemas(&mut schemas);
+        description.add_schemas("core", schemas);
+        description
+    }
+
+    /// Adds operations of a module. Returns those whose id another operation has: the id, with method and path of
+    /// both.
+    pub(crate) fn add(&mut self, module: &'static str, mount: &Mount, paths: Paths) -> Vec<(String, [String; 2])> {
+        self.tags.insert(module);
+        let mut taken = Vec::new();
+        for (path, item) in paths.paths {
+            let full = mount.join(&path);
+            let item = operation::describe_operations(item, module, mount, &path);
+            taken.extend(self.claim_ids(&full, &item));
+            let known = self.paths.entry(full).or_default();
+            known.takes_parameters = matches!(mount.access_level(), AccessLevel::App | AccessLevel::Machine);
+            known.operations.extend(
+                operations(&item)
+                    .into_iter()
+                    .map(|(method, operation)| (method_name(&method).to_ascii_lowercase(), json(operation))),
+            );
+        }
+        taken
+    }
+
+    fn claim_ids(&mut self, path: &str, item: &PathItem) -> Vec<(String, [String; 2])> {
+        let mut taken = Vec::new();
+        for (method, operation) in operations(item) {
+            let (id, own) =
+                (operation.operation_id.clone().unwrap_or_default(), format!("{} {path}", method_name(&method)));
+            match self.ids.get(&id) {
+                // Two operations with the same method and path are reported elsewhere.
+                Some(other) if *other != own => taken.push((id, [own, other.clone()])),
+                Some(_) => {}
+                None => _ = self.ids.insert(id, own),
+            }
+        }
+        taken
+    }
+
+    /// Adds schemas of a module, each once. Returns the names that already have a different schema, with the module
+    /// that added it. The document has one schema per name.
+    pub(crate) fn add_schemas(
+        &mut self,
+        module: &'static str,
+        schemas: Vec<(String, RefOr<Schema>)>,
+    ) -> BTreeMap<String, &'static str> {
+        let mut different = BTreeMap::new();
+        for (name, schema) in schemas {
+            let schema = json(&schema);
+            match self.schemas.get(&name) {
+                Some((_, known)) if known.get() == schema.get() => {}
+                Some((other, _)) => _ = different.insert(name, *other),
+                None => _ = self.schemas.insert(name, (module, schema)),
+            }
+        }
+        different
+    }
+
+    /// Adds a method by which callers authenticate.
+    pub(crate) fn add_security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) {
+        self.security_schemes.insert(name, scheme);
+    }
+
+    /// Adds a parameter to every route of signed-in callers.
+    pub(crate) fn add_parameter(&mut self, name: &'static str, parameter: Parameter) {
+        self.parameters.insert(name, parameter);
+    }
+
+    /// Returns the OpenAPI 3.1 document of an app at `server`.
+    pub(crate) fn document(&self, title: &str, version: &str, server: &str) -> Bytes {
+        let bearer = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An access token of a user, or an API key."));
+        let bearer = SecurityScheme::Http(bearer.build());
+        let mut security_schemes: BTreeMap<_, _> =
+            self.security_schemes.iter().map(|(name, scheme)| (*name, scheme)).collect();
+        security_schemes.entry(BEARER).or_insert(&bearer);
+        // The bearer token comes first: some code generators read only one scheme.
+        let others = security_schemes.keys().copied().filter(|name| *name != BEARER);
+        let security = std::iter::once(BEARER).chain(others);
+        let parameters = self.parameters.keys().map(|name| Ref::new(format!("#/components/parameters/{name}")));
+        let parameters = json(&parameters.collect::<Vec<_>>());
+        let parameters = Some(("parameters", &*parameters)).filter(|_| !self.parameters.is_empty());
+        let paths = self.paths.iter().map(|(path, known)| {
+            let operations = known.operations.iter().map(|(method, operation)| (method.as_str(), &**operation));
+            (path, operations.chain(parameters.filter(|_| known.takes_parameters)).collect())
+        });
+        let document = Document {
+            openapi: OpenApiVersion::Version31,
+            info: Info::new(title, version),
+            servers: [Server::new(server)],
+            security: security.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).collect(),
+            paths: paths.collect(),
+            components: Components {
+                schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
+                responses: [(answer::ERROR_RESPONSE, answer::error_component())].into(),
+                parameters: &self.parameters,
+                security_schemes,
+            },
+            tags: self.tags.iter().map(|tag| TagBuilder::new().name(*tag).build()).collect(),
+        };
+        serde_json::to_vec(&document).unwrap_or_default().into_boxed_slice().into()
+    }
+
+    /// Returns the API versions that have routes.
+    pub(crate) fn versions(&self) -> BTreeSet<ApiVersion> {
+        self.paths.keys().filter_map(|path| version_of(path)).collect()
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    openapi: OpenApiVersion,
+    info: Info,
+    servers: [Server; 1],
+    /// Alternatives that an operation requires unless it declares others.
+    security: Vec<SecurityRequirement>,
+    paths: BTreeMap<&'a String, BTreeMap<&'a str, &'a RawValue>>,
+    components: Components<'a>,
+    tags: Vec<Tag>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Components<'a> {
+    schemas: BTreeMap<&'a String, &'a RawValue>,
+    responses: BTreeMap<&'a str, Response>,
+    parameters: &'a BTreeMap<&'static str, Parameter>,
+    security_schemes: BTreeMap<&'a str, &'a SecurityScheme>,
+}
+
+/// Returns the document of one version: without the routes of other versions.
+///
+/// It is built per request, since it is rarely requested and takes as much memory as the whole document.
+pub(crate) fn for_version(document: &[u8], version: ApiVersion) -> Result<Vec<u8>, serde_json::Error> {
+    let mut document: SerializedDocument<'_> = serde_json::from_slice(document)?;
+    document.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
+    serde_json::to_vec(&document)
+}
+
+/// A [`Document`] that has been serialized.
+#[derive(Serialize, Deserialize)]
+struct SerializedDocument<'a> {
+    #[serde(borrow)]
+    openapi: &'a RawValue,
+    info: &'a RawValue,
+    servers: &'a RawValue,
+    security: &'a RawValue,
+    paths: BTreeMap<String, &'a RawValue>,
+    components: &'a RawValue,
+    tags: &'a RawValue,
+}
+
+/// Serializes a value. Values of utoipa can always be serialized.
+fn json(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+pub(crate) fn version_of(path: &str) -> Option<ApiVersion> {
+    path.strip_prefix("/api/")?.split('/').next()?.parse().ok()
+}

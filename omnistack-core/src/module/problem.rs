@@ -1,0 +1,53 @@
+//! Problems of the build.
+
+use std::fmt;
+
+use super::MissingDependency;
+use crate::config::ConfigProblem;
+
+/// A problem that keeps the app from being built, and its fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Name of the module that has the problem.
+    pub module: &'static str,
+    /// Description of what is wrong.
+    pub what: String,
+    /// Description of what to do.
+    pub fix: String,
+}
+
+impl Problem {
+    pub(crate) fn from_setting(module: &'static str, problem: &ConfigProblem) -> Self {
+        let fix = if problem.is_file() {
+            format!("correct {}, or remove it", problem.name)
+        } else {
+            format!("set {} in the environment, .env or omnistack.toml", problem.name)
+        };
+        Self { module, what: problem.to_string(), fix }
+    }
+
+    pub(crate) fn from_missing(module: &'static str, missing: MissingDependency) -> Self {
+        let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
+        Self { module, what: missing.to_string(), fix }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n      fix: {}", self.module, self.what, self.fix)
+    }
+}
+
+/// All problems that keep the app from being built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError(pub Vec<Problem>);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "the app can't be built: {count} problem{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -1,0 +1,561 @@
+//! The registry of what a module contributes.
+
+mod headers;
+#[cfg(feature = "http-client")]
+mod http_client;
+
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::IntoResponse,
+    routing::{MethodRouter, Route},
+};
+use tower::{Layer, Service};
+use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
+
+use super::{
+    Api, BackgroundService, Banner, Context, MissingDependency, Mount, Problem, RouteInfo, openapi::OpenApiBuilder,
+    route_info::route_infos,
+};
+use crate::{
+    BoxError, ShutdownToken,
+    clock::Clock,
+    config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
+    db::{Migrations, OutboxReceiver},
+    health::HealthCheck,
+    identity::{AccessLevel, GateSource, Require, RequireLayer},
+};
+
+/// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// Outermost: around all requests, including those that match no route.
+    Outermost,
+    /// Outside the guard of a matched route: the caller is not known yet.
+    Identity,
+    /// Inside the guard: the caller and the tenant are known.
+    Tenant,
+    /// Innermost: next to the handler.
+    Route,
+}
+
+/// Creates a value from other provided values, or returns what is missing.
+pub(crate) type ProvideFn = Box<dyn Fn(&mut Context) -> Result<(), MissingDependency> + Send>;
+type WireRoutes = Box<dyn FnOnce(&Context) -> Result<Vec<(String, MethodRouter)>, MissingDependency> + Send>;
+type WireLayer = Box<dyn FnOnce(&Context) -> Result<ResolvedLayer, MissingDependency> + Send>;
+/// Completes the registration of a module.
+type Completion = Box<dyn FnOnce(&mut Registry) + Send>;
+type WireService = Box<dyn FnOnce(&Context) -> Result<BackgroundService, MissingDependency> + Send>;
+
+pub(crate) struct ModuleRoutes {
+    pub(crate) module: &'static str,
+    pub(crate) mount: Mount,
+    pub(crate) infos: Vec<RouteInfo>,
+    pub(crate) wire: WireRoutes,
+}
+
+/// A layer that can be put around one route or around the whole router.
+pub(crate) struct ResolvedLayer {
+    pub(crate) route: Arc<dyn Fn(MethodRouter) -> MethodRouter + Send + Sync>,
+    pub(crate) router: Arc<dyn Fn(Router) -> Router + Send + Sync>,
+}
+
+/// Collects what a module contributes: data and closures. Nothing runs until the app is built.
+///
+/// ```
+/// use omnistack_core::{app::{Api, Module, Mount, Registry}, db::Db};
+///
+/// struct Projects;
+///
+/// impl Module for Projects {
+///     fn name(&self) -> &'static str {
+///         "projects"
+///     }
+///
+///     fn register(&self, registry: &mut Registry) {
+///         registry
+///             .require::<Db>()
+///             .routes(Mount::app("/projects"), Api::<Db>::new(), |ctx| ctx.get::<Db>())
+///             .health("projects", |_ctx| Ok(|| async { Ok(()) }));
+///     }
+/// }
+/// ```
+pub struct Registry {
+    pub(crate) module: &'static str,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) title: String,
+    pub(crate) ctx: Context,
+    pub(crate) routes: Vec<ModuleRoutes>,
+    pub(crate) description: OpenApiBuilder,
+    /// Permissions that some route requires.
+    pub(crate) permissions: BTreeSet<String>,
+    pub(crate) headers: headers::DeclaredHeaders,
+    pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
+    pub(crate) migrations: Vec<(&'static str, Migrations)>,
+    pub(crate) checks:
+        Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
+    pub(crate) services: Vec<(&'static str, WireService)>,
+    pub(crate) outbox_receivers: Vec<Arc<dyn OutboxReceiver>>,
+    /// Contributions that other modules of this crate collect, by their type.
+    contributions: HashMap<TypeId, Box<dyn Any + Send>>,
+    pub(crate) completions: Vec<(&'static str, Completion)>,
+    pub(crate) providers: Vec<(TypeId, &'static str)>,
+    pub(crate) provided_later: Vec<(&'static str, ProvideFn)>,
+    /// Required types, and the problem to report if one is missing.
+    pub(crate) requirements: Vec<(TypeId, Problem)>,
+    pub(crate) banner: Banner,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Registry {
+    pub(crate) fn new(config: Config, clock: Clock, title: String) -> Self {
+        Self {
+            module: "core",
+            config,
+            clock,
+            title,
+            ctx: Context::default(),
+            routes: Vec::new(),
+            description: OpenApiBuilder::new(),
+            permissions: BTreeSet::new(),
+            headers: headers::DeclaredHeaders::default(),
+            layers: Vec::new(),
+            migrations: Vec::new(),
+            checks: Vec::new(),
+            services: Vec::new(),
+            outbox_receivers: Vec::new(),
+            contributions: HashMap::new(),
+            completions: Vec::new(),
+            providers: Vec::new(),
+            provided_later: Vec::new(),
+            requirements: Vec::new(),
+            banner: Banner::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Declares permissions that handlers check themselves. Permissions of mounts and guarded routes are declared
+    /// automatically.
+    pub fn permissions(&mut self, asked: impl IntoIterator<Item = impl Into<String>>) -> &mut Self {
+        self.permissions.extend(asked.into_iter().map(Into::into));
+        self
+    }
+
+    /// Mounts routes. `state` creates their state once, while the app is built, from provided values.
+    pub fn routes<S: Clone + Send + Sync + 'static>(
+        &mut self,
+        mount: Mount,
+        api: Api<S>,
+        state: impl FnOnce(&Context) -> Result<S, MissingDependency> + Send + 'static,
+    ) -> &mut Self {
+        let (mut at, mut infos) = (Vec::with_capacity(api.routes.len()), Vec::new());
+        let mut routers = Vec::with_capacity(api.routes.len());
+        let mut permissions = Vec::new();
+        let mut gates = Vec::with_capacity(api.routes.len());
+        for (described, router, require) in api.routes {
+            permissions.extend(require.as_ref().and_then(Require::required_permission).map(str::to_owned));
+            gates.push(require.as_ref().and_then(Require::required_gate).cloned());
+            routers.push(match require {
+                Some(require) if require.has_caller_requirements() => {
+                    router.layer(RequireLayer::new(require, self.clock()))
+                }
+                _ => router,
+            });
+            at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
+            infos.extend(route_infos(self.module, &mount, &described));
+            for (id, [one, other]) in self.description.add(self.module, &mount, described) {
+                let what = format!("has two operations with the id `{id}`: {one} and {other}");
+                self.report_problem(
+                    what,
+                    "rename one with `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`",
+                );
+            }
+        }
+        permissions.extend(mount.resource.iter().flat_map(|on| [format!("{on}:read"), format!("{on}:write")]));
+        self.permissions.extend(permissions);
+        let (hidden, hidden_routers): (Vec<_>, Vec<_>) =
+            api.hidden.into_iter().map(|(path, router)| (mount.join(&path), router)).unzip();
+        infos.extend(hidden.iter().map(|path| RouteInfo::new(self.module, &mount, path.clone(), "ANY")));
+        at.extend(hidden.into_iter().map(|path| vec![path]));
+        let known: Vec<String> = at.concat();
+        let wire: WireRoutes = Box::new(move |ctx| {
+            let state = state(ctx)?;
+            let gated = |(router, gate): (MethodRouter<S>, Option<GateSource>)| match gate {
+                Some(gate) => Ok(router.layer(gate.layer(ctx)?)),
+                None => Ok(router),
+            };
+            let routers = routers.into_iter().zip(gates).map(gated).collect::<Result<Vec<_>, MissingDependency>>()?;
+            let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
+            let routes = at.into_iter().zip(routers);
+            // The last path takes the router itself; most routers have one path.
+            let each = |(paths, router): (Vec<String>, _)| {
+                let routers = std::iter::repeat_n(router, paths.len());
+                paths.into_iter().zip(routers)
+            };
+            Ok(routes.flat_map(each).collect())
+        });
+        self.check_costs(&mount, &known);
+        if mount.in_person && matches!(mount.access_level(), AccessLevel::Public | AccessLevel::Machine) {
+            let what = format!(
+                "{} is a mount with `in_person`, which its access level `{}` does not support",
+                mount.prefix(),
+                mount.access_level()
+            );
+            self.report_problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
+        }
+        self.routes.push(ModuleRoutes { module: self.module, mount, infos, wire });
+        self.add_schemas(api.schemas);
+        self
+    }
+
+    /// Adds schemas to the OpenAPI document.
+    fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+        for (name, other) in self.description.add_schemas(self.module, schemas) {
+            let what =
+                format!("has a schema named `{name}`, which differs from the schema of that name of module `{other}`");
+            self.report_problem(what, "give one of them another name: `#[schema(as = …)]`");
+        }
+    }
+
+    /// Describes a method by which callers authenticate, besides `Authorization: Bearer`: a header or a cookie.
+    pub fn security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) -> &mut Self {
+        self.description.add_security_scheme(name, scheme);
+        self
+    }
+
+    /// Describes a header or a query parameter that every route of signed-in callers reads.
+    pub fn caller_parameter(&mut self, name: &'static str, parameter: Parameter) -> &mut Self {
+        self.description.add_parameter(name, parameter);
+        self
+    }
+
+    /// Reports invalid costs of a rate limit.
+    fn check_costs(&mut self, mount: &Mount, routes: &[String]) {
+        let Some(limit) = &mount.rate_limit else { return };
+        for (path, cost) in limit.costs(|path| mount.join(path)) {
+            if !routes.contains(&path) {
+                self.report_problem(
+                    format!("sets a rate limit cost for {path}, but mounts no such route"),
+                    "use a path of the same `Api`",
+                );
+            } else if cost > limit.rate.max_cost() {
+                let what =
+                    format!("{path} costs {cost}, which is more than the rate limit of {} ever allows", limit.rate);
+                self.report_problem(what, "lower the cost, or raise the burst of the rate limit");
+            }
+        }
+    }
+
+    /// Puts a tower layer around every route.
+    pub fn layer<L>(
+        &mut self,
+        slot: Slot,
+        layer: impl FnOnce(&Context) -> Result<L, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        let wire: WireLayer = Box::new(move |ctx| {
+            let layer = layer(ctx)?;
+            let same = layer.clone();
+            Ok(ResolvedLayer {
+                route: Arc::new(move |router| router.layer(layer.clone())),
+                router: Arc::new(move |router| router.layer(same.clone())),
+            })
+        });
+        self.layers.push((slot, self.module, wire));
+        self
+    }
+
+    /// Adds the module's migrations: `registry.migrations(migrations!["0001_projects"])`.
+    pub fn migrations(&mut self, migrations: Migrations) -> &mut Self {
+        let mut last = 0;
+        for migration in migrations {
+            let version = crate::db::migration_version(migration.name);
+            if version <= last {
+                self.report_problem(
+                    format!("migration `{}` must have a number larger than {last}", migration.name),
+                    "begin each migration's name with a number larger than the previous one: `0002_archive`",
+                );
+            }
+            last = last.max(version);
+        }
+        self.migrations.push((self.module, migrations));
+        self
+    }
+
+    /// Adds a required check to `/health/ready`: if it fails, the app is not ready.
+    pub fn health<C, F>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check)))
+    }
+
+    /// Like [`health`](Self::health), for something that the app can serve without: if the check fails, the status is
+    /// `degraded` and the response is still 200.
+    pub fn health_optional<C, F>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check).optional()))
+    }
+
+    /// Registers the receiver of the rows of one kind that transactions in tenant databases leave in their outbox.
+    pub fn outbox_receiver(&mut self, receiver: impl OutboxReceiver) -> &mut Self {
+        self.outbox_receivers.push(Arc::new(receiver));
+        self
+    }
+
+    /// Adds a background service, which runs for as long as the app serves. It must end soon after `ShutdownToken` is
+    /// cancelled. A service that fails or panics is restarted after a growing delay, from one second up to 30
+    /// seconds.
+    pub fn background_service<C, F>(
+        &mut self,
+        name: &'static str,
+        service: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn(ShutdownToken) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let wire: WireService = Box::new(move |ctx| service(ctx).map(|service| BackgroundService::new(name, service)));
+        self.services.push((self.module, wire));
+        self
+    }
+
+    /// Calls `complete` after every module has registered, to register what depends on the others: a default for a
+    /// value that no module provides, or routes for operators if the app has any.
+    pub fn after_modules(&mut self, complete: impl FnOnce(&mut Self) + Send + 'static) -> &mut Self {
+        self.completions.push((self.module, Box::new(complete)));
+        self
+    }
+
+    /// Completes the registration of the modules. Core's own come last, since they fill what no other module provides.
+    pub(crate) fn complete(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        completions.sort_by_key(|(module, _)| *module == "core");
+        for (module, complete) in completions {
+            self.module = module;
+            complete(self);
+        }
+        self.module = "core";
+    }
+
+    /// Returns a value that has been provided so far. Core's own values are always there while modules register:
+    /// `Db`, `Jobs`, `Events`, `Clock`, `Config`, `Health`. A value of another module is there only if that module
+    /// registered first, so read those in the closures, from [`Context`], or in [`after_modules`](Self::after_modules).
+    pub fn provided<T: Clone + 'static>(&self) -> Option<T> {
+        self.ctx.get().ok()
+    }
+
+    /// Returns the name of the module that is registering.
+    pub fn module_name(&self) -> &'static str {
+        self.module
+    }
+
+    /// Returns the contributions of type `T`, which are empty at first.
+    pub(crate) fn contributions<T: Default + Send + 'static>(&mut self) -> &mut T {
+        let entry = self.contributions.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(T::default()));
+        #[expect(clippy::expect_used, reason = "the entry of a type holds a value of that type")]
+        entry.downcast_mut().expect("the entry of a type holds a value of that type")
+    }
+
+    /// Takes the contributions of type `T`.
+    pub(crate) fn take_contributions<T: Default + Send + 'static>(&mut self) -> T {
+        std::mem::take(self.contributions())
+    }
+
+    fn check(
+        &mut self,
+        name: &'static str,
+        wire: impl FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send + 'static,
+    ) -> &mut Self {
+        self.checks.push((name, self.module, Box::new(wire)));
+        self
+    }
+
+    /// Provides a value to all modules.
+    pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
+        self.claim_type::<T>();
+        self.ctx.insert(value);
+        self
+    }
+
+    /// Like [`provide`](Self::provide), but creates the value from other provided values. The order in which modules
+    /// register has no effect.
+    pub fn provide_from<T: Clone + Send + Sync + 'static>(
+        &mut self,
+        value: impl Fn(&Context) -> Result<T, MissingDependency> + Send + 'static,
+    ) -> &mut Self {
+        self.claim_type::<T>();
+        let provide: ProvideFn = Box::new(move |ctx| {
+            // A test may have replaced the value.
+            if !ctx.has(TypeId::of::<T>()) {
+                let value = value(ctx)?;
+                ctx.insert(value);
+            }
+            Ok(())
+        });
+        self.provided_later.push((self.module, provide));
+        self
+    }
+
+    /// Records that the module provides a `T`. Only one module may.
+    fn claim_type<T: 'static>(&mut self) {
+        let id = TypeId::of::<T>();
+        if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
+            let what = format!("provides `{}`, which module `{other}` also provides", type_name::<T>());
+            self.report_problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
+        }
+        self.providers.push((id, self.module));
+    }
+
+    /// Creates the values of [`provide_from`](Self::provide_from) in the order of their dependencies.
+    pub(crate) fn resolve_provided(&mut self) {
+        let mut waiting = std::mem::take(&mut self.provided_later);
+        loop {
+            let before = waiting.len();
+            let mut missing = Vec::new();
+            waiting.retain(|(module, provide)| match provide(&mut self.ctx) {
+                Ok(()) => false,
+                Err(what) => {
+                    missing.push((*module, what));
+                    true
+                }
+            });
+            if waiting.is_empty() || waiting.len() == before {
+                // Without a database or keys, the problems already include their settings.
+                if self.problems.is_empty() {
+                    self.problems.extend(missing.into_iter().map(|(module, what)| Problem::from_missing(module, what)));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Provides a default value, unless a module provides a value of its type.
+    pub fn provide_default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
+        if !self.ctx.has(TypeId::of::<T>()) {
+            self.ctx.insert(value);
+        }
+        self
+    }
+
+    /// Returns whether core or a module provides a `T`, even if it is yet to be created.
+    pub fn provides<T: 'static>(&self) -> bool {
+        let id = TypeId::of::<T>();
+        self.ctx.has(id) || self.providers.iter().any(|(provided, _)| *provided == id)
+    }
+
+    /// Returns whether a module requires a `T`.
+    pub fn requires<T: 'static>(&self) -> bool {
+        self.requirements.iter().any(|(id, _)| *id == TypeId::of::<T>())
+    }
+
+    /// Requires that a module provides a `T`. The build fails if none does.
+    pub fn require<T: 'static>(&mut self) -> &mut Self {
+        let name = type_name::<T>();
+        let fix = format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`");
+        self.require_with_message::<T>(format!("needs `{name}`, which no module provides"), fix)
+    }
+
+    /// Like [`require`](Self::require), with messages of the module: what is wrong without a `T`, and what to do.
+    pub fn require_with_message<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
+        let problem = Problem { module: self.module, what: what.into(), fix: fix.into() };
+        self.requirements.push((TypeId::of::<T>(), problem));
+        self
+    }
+
+    /// Reads the module's settings. Returns `None` if they are invalid; the build then fails and reports the
+    /// problems.
+    pub fn config<S: SettingsSection>(&mut self) -> Option<S> {
+        self.config
+            .read_settings()
+            .map_err(|problems| {
+                let module = self.module;
+                self.problems.extend(problems.into_iter().map(|problem| Problem::from_setting(module, &problem)));
+            })
+            .ok()
+    }
+
+    /// Returns the environment in which the app runs.
+    pub fn environment(&self) -> Environment {
+        self.config.environment()
+    }
+
+    /// Returns the address at which users reach the app. It is in the [`Context`] as well.
+    pub fn public_url(&self) -> PublicUrl {
+        // An invalid address was reported when the app's settings were read.
+        self.config.read_settings::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
+    }
+
+    /// Requires in production that [`public_url`](Self::public_url) begins with `https://`. `what` names what needs
+    /// the address, for the message.
+    ///
+    /// ```
+    /// # use omnistack_core::module::Registry;
+    /// # fn register(registry: &mut Registry) {
+    /// registry.require_public_url("links in mails");
+    /// # }
+    /// ```
+    pub fn require_public_url(&mut self, what: &str) -> &mut Self {
+        if self.environment().is_production() && !self.public_url().is_https() {
+            let what = format!("{what} need the public address of the app: `PUBLIC_URL`");
+            self.report_problem(
+                what,
+                "set it to an address that begins with https://, such as PUBLIC_URL=https://app.example.com",
+            );
+        }
+        self
+    }
+
+    /// Returns the app's name, as set with [`AppBuilder::named`](crate::app::AppBuilder::named).
+    pub fn app_name(&self) -> &str {
+        &self.title
+    }
+
+    /// Returns the app's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// Reports a problem, which makes the build fail: what is wrong, and what to do.
+    pub fn report_problem(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
+        self.problems.push(Problem { module: self.module, what: what.into(), fix: fix.into() });
+        self
+    }
+
+    /// Adds a line to the text that `serve` prints at startup. It is left out while its text is empty.
+    pub fn banner(&mut self, label: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> &mut Self {
+        self.banner.line(label, text);
+        self
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("module", &self.module).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,47 @@
+//! Mail: providers, templates, the outbox, the suppression list and the dev mailbox.
+//!
+//! The module [`Mail`] connects them: requests [compose](Outbox::compose) mails from [templates](template) and put them
+//! into the [`Outbox`] in their own transaction; a job sends them through the provider that `EMAIL_PROVIDER` names;
+//! webhooks of the provider fill the list of [`Suppressions`]. The message type and the contract of providers,
+//! [`Email`] and [`EmailProvider`], are those of core, and are re-exported here.
+//!
+//! ```
+//! use omnistack_core::{app::App, config::Config};
+//! use omnistack_messaging::email::{Email, Mail, MessageState, Outbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> omnistack_core::Result<()> {
+//! let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+//! let app = App::builder(config).with(Mail::default()).build()?;
+//! app.migrate().await?;
+//!
+//! let outbox: Outbox = app.context().get()?;
+//! let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+//! app.runner().run_until_idle().await?;
+//! assert_eq!(outbox.get(id).await?.map(|mail| mail.state), Some(MessageState::Sent));
+//! # Ok(())
+//! # }
+//! ```
+
+mod api;
+mod failover;
+mod mailbox;
+mod module;
+mod outbox;
+mod resend;
+mod sendgrid;
+mod settings;
+mod smtp;
+mod suppression;
+pub mod template;
+
+pub use failover::FailoverProvider;
+pub use mailbox::{DevMailbox, ReceivedMail};
+pub use module::{Mail, MailSettings};
+pub use omnistack_core::email::*;
+pub use outbox::{MessageId, MessageInfo, MessageMarker, MessageState, Outbox, OutboxError, PurgeMail, SendMail};
+pub use resend::Resend;
+pub use sendgrid::SendGrid;
+pub use settings::{EmailProviderName, EmailSettings};
+pub use smtp::Smtp;
+pub use suppression::{EmailApi, Suppression, SuppressionReason, Suppressions};

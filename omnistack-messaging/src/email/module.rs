@@ -1,0 +1,222 @@
+//! The module [`Mail`].
+
+use std::{fmt, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    Address, ConsoleProvider, DevMailbox, EmailSettings, Outbox, Suppressions, mailbox,
+    outbox::{MailStore, PurgeMail, PurgeTenantMail, SendMail, SendMailState},
+    settings::provide_mailer,
+    suppression::{self, WebhookKeys, WebhookState},
+    template::{Brand, Template, TemplateError, TemplateOverrides, Templates},
+};
+use omnistack_core::{
+    db::Db,
+    events::{EnqueueJob, TenantDeleted},
+    jobs::{Cron, Job, Jobs, Queue},
+    module::{AccessLevel, Context, Module, Mount, Registry},
+};
+
+omnistack_core::settings! {
+    /// Mail templates and outbox.
+    ///
+    /// ```
+    /// use omnistack_core::config::Config;
+    /// use omnistack_messaging::email::MailSettings;
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::from_pairs([
+    ///     ("EMAIL_PRODUCT", "Acme"),
+    ///     ("EMAIL_SUPPORT", "help@acme.example"),
+    ///     ("EMAIL_GIVE_UP_AFTER", "24h"),
+    /// ]);
+    /// let settings = config.read_settings::<MailSettings>()?;
+    /// assert_eq!(settings.product.as_deref(), Some("Acme"));
+    /// assert_eq!(settings.give_up_after, Duration::from_secs(24 * 3600));
+    /// assert_eq!(settings.keep, Duration::from_secs(30 * 24 * 3600));
+    /// # Ok::<(), Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
+    pub struct MailSettings {
+        /// The product's name, shown at the top of every mail. Default: the app's name.
+        pub product: Option<String> = "EMAIL_PRODUCT";
+        /// The address for support, shown at the bottom of every mail.
+        pub support: Option<Address> = "EMAIL_SUPPORT";
+        /// The URL that the product's name at the top of every mail links to.
+        pub url: Option<String> = "EMAIL_PRODUCT_URL";
+        /// The time for which sending a mail is retried before it is given up.
+        pub give_up_after: Duration = "EMAIL_GIVE_UP_AFTER", default "72h", range "1s"..="30d";
+        /// The time for which the outbox keeps the state of a mail after it was sent, skipped or given up.
+        pub keep: Duration = "EMAIL_KEEP", default "720h", range "1h"..="3650d";
+        /// The signing secret of Resend's webhook for bounces and complaints. Without it, the app has no route for
+        /// that webhook.
+        pub resend_webhook_secret: Option<SecretString> = "RESEND_WEBHOOK_SECRET";
+        /// The verification key of SendGrid's signed event webhook. Without it, the app has no route for that
+        /// webhook.
+        pub sendgrid_webhook_key: Option<String> = "SENDGRID_WEBHOOK_KEY";
+    }
+}
+
+type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + Send + Sync>;
+
+/// The module for mail from templates, sent by jobs: `.with(Mail::default())`.
+///
+/// It provides [`Outbox`], [`TemplateOverrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. It
+/// receives bounces and complaints at `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are
+/// set. Outside production, it shows mails and templates at `/dev/mailbox`.
+///
+/// ```
+/// use omnistack_messaging::email::{template::Template, Mail};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct ReportReady { link: String }
+///
+/// impl Template for ReportReady {
+///     const NAME: &'static str = "report_ready";
+///     const SOURCES: &'static [(&'static str, &'static str)] =
+///         &[("en", "subject: Your report is ready\n---\n{{ button(link, 'Open it') }}\n")];
+///
+///     fn sample() -> Self {
+///         Self { link: "https://example.com/reports/1".into() }
+///     }
+/// }
+///
+/// let mail = Mail::default().template::<ReportReady>();
+/// ```
+#[derive(Default)]
+#[must_use]
+pub struct Mail {
+    templates: Vec<AddTemplate>,
+}
+
+impl Mail {
+    /// Adds a template, or replaces the sources of a built-in template with the same name. A source that does not
+    /// render with the template's sample is reported when the app is built.
+    pub fn template<T: Template + 'static>(mut self) -> Self {
+        self.templates.push(Box::new(|templates| templates.with::<T>()));
+        self
+    }
+
+    fn templates(&self, registry: &mut Registry, settings: &MailSettings) -> Templates {
+        let mut brand = Brand::new(settings.product.as_deref().unwrap_or(registry.app_name()));
+        brand.support = settings.support.as_ref().map(|address| address.mailbox().to_owned());
+        if let Some(url) = &settings.url {
+            if super::template::check_link(url).is_err() {
+                registry.report_problem(
+                    "`EMAIL_PRODUCT_URL` is not an http or https URL",
+                    "set it to https://…, or unset it",
+                );
+            }
+            brand = brand.url(url);
+        }
+        let mut templates = Templates::new(brand);
+        for add in &self.templates {
+            match add(templates.clone()) {
+                Ok(more) => templates = more,
+                Err(error) => {
+                    _ = registry.report_problem(error.to_string(), "correct the template's source or its sample");
+                }
+            }
+        }
+        templates
+    }
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mail").field("templates", &self.templates.len()).finish()
+    }
+}
+
+fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
+    let mut keys = WebhookKeys::default();
+    if let Some(secret) = &settings.resend_webhook_secret {
+        match keys.clone().resend(secret.expose_secret()) {
+            Some(more) => keys = more,
+            None => {
+                let fix = "copy the signing secret `whsec_…` from the webhook's page at Resend";
+                registry.report_problem("`RESEND_WEBHOOK_SECRET` is not a webhook signing secret", fix);
+            }
+        }
+    }
+    if let Some(key) = &settings.sendgrid_webhook_key {
+        match keys.clone().sendgrid(key) {
+            Some(more) => keys = more,
+            None => {
+                let fix = "copy the verification key from SendGrid's settings of the event webhook";
+                registry.report_problem("`SENDGRID_WEBHOOK_KEY` is not a P-256 public key", fix);
+            }
+        }
+    }
+    keys
+}
+
+/// Largest webhook body, in bytes: SendGrid sends batches of events up to this size, and Resend sends single
+/// events.
+const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
+
+impl Module for Mail {
+    fn name(&self) -> &'static str {
+        "mail"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<MailSettings>() else { return };
+        let templates = self.templates(registry, &settings);
+        let keys = keys(registry, &settings);
+        let clock = registry.clock();
+        if let Some(provider) = registry.config::<EmailSettings>() {
+            registry.after_modules(move |registry| provide_mailer(registry, &provider));
+        }
+        // Without a database, the missing settings are reported already.
+        let (Some(db), Some(jobs)) = (registry.provided::<Db>(), registry.provided::<Jobs>()) else { return };
+        let suppressions = Suppressions::new(db.clone(), clock.clone());
+        let store = MailStore { db: db.clone(), clock: clock.clone() };
+        registry
+            .provide(Outbox::new(db.clone(), clock.clone(), jobs, templates.clone()))
+            .provide(TemplateOverrides::new(db, clock.clone(), templates.clone()))
+            .provide(suppressions.clone())
+            .provide(templates.clone())
+            .queue(Queue::new(<SendMail as Job>::QUEUE))
+            .cron(Cron::new("17 4 * * *", PurgeMail {}));
+        let sender = {
+            let suppressions = suppressions.clone();
+            move |ctx: &Context| {
+                Ok(SendMailState {
+                    mailer: ctx.get()?,
+                    store,
+                    suppressions,
+                    give_up_after: settings.give_up_after,
+                    keep: settings.keep,
+                })
+            }
+        };
+        registry
+            .job::<SendMail>(sender.clone())
+            .job::<PurgeMail>(sender.clone())
+            .job::<PurgeTenantMail>(sender)
+            .subscribe("forget-mail", |ctx| {
+                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| PurgeTenantMail { tenant: gone.tenant }))
+            });
+        if let Some(api) = suppression::routes(&keys) {
+            let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
+            let webhooks = WebhookState { keys, suppressions, clock: clock.clone() };
+            registry.routes(mount, api, |_| Ok(webhooks));
+        }
+        if !registry.environment().is_production() {
+            // Mails of `EMAIL_PROVIDER=console` go through the dev mailbox.
+            registry
+                .provide(DevMailbox::new(ConsoleProvider::default(), clock))
+                .routes(Mount::root("", AccessLevel::Public), mailbox::routes(), move |ctx| {
+                    Ok(mailbox::DevMailboxState {
+                        mailbox: ctx.get()?,
+                        templates,
+                        #[cfg(feature = "sms")]
+                        sms_mailbox: ctx.get().ok(),
+                    })
+                })
+                .banner("mail", || "/dev/mailbox".into());
+        }
+    }
+}

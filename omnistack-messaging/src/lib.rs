@@ -1,0 +1,27 @@
+//! Messages to people: mail, text messages and the contact form.
+//!
+//! | module | feature | what it is for |
+//! |---|---|---|
+//! | [`email`] | `email` | providers (SMTP, Resend, SendGrid), templates, an outbox, a suppression list |
+//! | `contact` | `contact` | a contact form: visitors write, operators read |
+//! | `sms` | `sms` | text messages by Twilio, sent at most once |
+//!
+//! A message is a row and a job in the transaction that causes it, so it is sent if and only if that transaction
+//! commits. Each of the three is a [`Module`](omnistack_core::module::Module) that an app adds.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `sqlite` | yes | SQLite, compiled in |
+//! | `postgres` | no | PostgreSQL |
+//! | `email` | yes | mail |
+//! | `contact` | no | `email`, and a contact form |
+//! | `sms` | no | text messages |
+
+#[cfg(feature = "contact")]
+pub mod contact;
+#[cfg(feature = "email")]
+pub mod email;
+#[cfg(feature = "sms")]
+pub mod sms;

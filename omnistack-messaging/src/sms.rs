@@ -1,0 +1,61 @@
+//! Text messages: a message type and the providers that deliver it.
+//!
+//! An [`SmsMessage`] is plain data: it is validated before anything is sent, and can be stored and sent later.
+//! Requests send messages through the [`SmsOutbox`]: a message is a row and a job of the caller's transaction. The
+//! job sends it through a [`SmsSender`], which calls an [`SmsProvider`].
+//! ```
+//! use omnistack_messaging::sms::{SmsMemory, SmsMessage, SmsSender};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), omnistack_messaging::sms::SmsError> {
+//! let memory = SmsMemory::default();
+//! let texter = SmsSender::new(memory.clone());
+//!
+//! let message = SmsMessage::new("+49 170 1234567".parse()?, "Your table is ready.");
+//! assert_eq!(message.segments().count, 1);
+//! texter.send(&message).await?;
+//!
+//! assert_eq!(memory.sent()[0].to.as_str(), "+491701234567");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # At most once
+//!
+//! Unlike mail, a text message costs money and disturbs people, and the provider does not support idempotency keys.
+//! So a message that may have been accepted is never sent again: if no response arrived, or the process ended
+//! during the call, the message's state is `unknown` until the provider's webhook reports more. A message that was
+//! certainly not accepted is retried until `SMS_GIVE_UP_AFTER`.
+
+mod console;
+mod error;
+mod mailbox;
+mod memory;
+mod message;
+mod module;
+mod number;
+mod outbox;
+mod provider;
+mod segments;
+mod settings;
+mod signature;
+mod suppression;
+mod texter;
+mod twilio;
+mod webhook;
+
+pub use console::SmsConsole;
+pub use error::{InvalidSms, SmsError, SmsErrorKind};
+pub use mailbox::{DevSmsMailbox, ReceivedSms};
+pub use memory::SmsMemory;
+pub use message::{MAX_SEGMENTS, SmsMessage};
+pub use module::Sms;
+pub use number::{PhoneNumber, PhoneNumberError};
+pub use outbox::{PurgeSms, SendSms, SendSmsState, SmsId, SmsInfo, SmsOutbox, SmsOutboxError, SmsState};
+pub use provider::{SentSms, SmsProvider};
+pub use segments::{SmsEncoding, SmsSegments};
+pub use settings::{SmsProviderName, SmsSettings};
+pub use signature::twilio_signature;
+pub use suppression::{SmsApi, SmsSuppression, SmsSuppressionReason, SmsSuppressions};
+pub use texter::SmsSender;
+pub use twilio::{Twilio, TwilioCredentials, TwilioFrom};
