@@ -43,7 +43,6 @@ pub use hash::Sha256;
 pub use hmac::{HmacKey, Mac};
 pub use key_ring::KeyRing;
 pub use settings::SecretSettings;
-pub(crate) use settings::register;
 pub use token::Token;
 
 /// Returns whether two byte strings are equal, in a time that depends only on their lengths. Use it for all

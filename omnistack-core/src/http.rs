@@ -8,7 +8,6 @@
 //! - [`RateLimits`] counts requests for all replicas; [`Rate`] is a number of requests per period.
 //! - `client`, with the feature `http-client`, is for calls to providers.
 //! - [`Preconditions`] evaluates `If-Match`, `If-None-Match` and the like; [`prefers`] evaluates `Accept`.
-//! - [`idempotency`] carries out a request with an `Idempotency-Key` once, however often it is sent.
 //!
 //! ```
 //! use garde::Validate;
@@ -49,7 +48,6 @@ mod schema;
 mod settings;
 mod version;
 
-pub use crate::idempotency::Idempotency;
 pub use accept::prefers;
 pub use cors_origin::CorsOrigin;
 pub use envelope::{Envelope, Meta, MetaBody};
@@ -69,10 +67,10 @@ pub use version::{ApiVersion, VersionPolicy};
 
 pub(crate) use error::{ErrorFormat, ProblemDetails, RenderableError};
 pub(crate) use extract::check_url_text;
-pub(crate) use json::too_large;
+pub(crate) use json::{body_error, too_large};
 #[cfg(feature = "redis")]
 pub(crate) use rate::{CompiledAlgorithm, CountResult, RateState, RateStore};
-pub(crate) use rate::{CompiledRate, TimeUnit};
+pub(crate) use rate::{CompiledRate, RateLimitHeaderTemplate, RateLimitHeaders, TimeUnit};
 
 /// A request, as the layers receive it.
 pub type Request = axum::extract::Request;

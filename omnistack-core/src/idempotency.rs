@@ -87,11 +87,11 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::http::Error;
 use crate::{
     ShutdownToken,
     db::{Db, Migrations},
-    module::Registry,
+    http::Error,
+    module::{Module, Registry},
 };
 
 /// Migrations of the table of keys, for use without an [`App`](crate::app::App), which includes them.

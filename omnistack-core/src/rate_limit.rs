@@ -19,8 +19,7 @@ use tower::{Layer, Service};
 use crate::{
     clock::Clock,
     http::{
-        Rate, RateLimiter, RateLimits, Request, Response, SharedRateLimiter,
-        rate::{RateLimitHeaderTemplate, RateLimitHeaders},
+        Rate, RateLimitHeaderTemplate, RateLimitHeaders, RateLimiter, RateLimits, Request, Response, SharedRateLimiter,
     },
 };
 use key::RateLimitSubject;

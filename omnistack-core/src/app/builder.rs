@@ -262,8 +262,7 @@ fn with_tenant_databases(db: Db, own: &DbSettings, settings: &TenantDatabaseSett
 }
 
 fn report_missing_requirements(registry: &mut Registry) {
-    let guarded =
-        registry.routes.iter().find(|routes| routes.mount.access_level() != crate::identity::AccessLevel::Public);
+    let guarded = registry.routes.iter().find(|routes| routes.mount.access_level() != AccessLevel::Public);
     if let Some(routes) = guarded.filter(|_| registry.ctx.get::<Authenticator>().is_err()) {
         registry.problems.push(Problem {
             module: routes.module,

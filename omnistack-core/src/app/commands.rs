@@ -3,8 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use super::{App, Server, output::print_line, signal::shutdown_signal};
-use crate::ShutdownToken;
-use crate::{RunError, config};
+use crate::{RunError, ShutdownToken, config, module::Banner};
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn serve(app: App) -> crate::Result<()> {
@@ -76,7 +75,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> RunError {
 }
 
 fn startup_text(app: &App, address: SocketAddr) -> String {
-    let mut banner = crate::module::banner::Banner::default();
+    let mut banner = Banner::default();
     let shown =
         if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
     let base = format!("http://{shown}");

@@ -15,6 +15,8 @@ pub(crate) struct ResolvedModules {
     pub(crate) checks: Vec<HealthCheck>,
     pub(crate) services: Vec<BackgroundService>,
     pub(crate) handlers: Vec<JobHandler>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) crons: Vec<CronSpec>,
     pub(crate) subscribers: Vec<SubscriberHandler>,
 }
 

@@ -8,22 +8,14 @@ use std::{
 use axum::{Router, routing::MethodRouter};
 use matchit::InsertError;
 use tower::layer::util::Stack;
-use utoipa::openapi::{HttpMethod, Paths};
 
 use crate::{
     clock::Clock,
     http::{RateLimits, layer::RouteLimits},
     idempotency::IdempotencyLayer,
-    identity::{Authenticator, GuardLayer},
+    identity::{AccessLevel, Authenticator, GuardLayer},
+    module::{Context, IdempotencyPolicy, Mount, Registry, ResolvedLayer, RouteInfo, Slot, version_of},
     rate_limit::RateLimitLayer,
-};
-use crate::{
-    identity::AccessLevel,
-    module::{
-        Context, Mount, Registry, mount,
-        openapi::{operations, version_of},
-        registry::{ResolvedLayer, Slot},
-    },
 };
 
 /// The routers of one mount, by full path.
@@ -112,9 +104,9 @@ impl IdempotencyLayers {
 
     /// Returns the layer of a path. Its lease is at least as long as the timeout of the path.
     fn layer_for(&self, mount: &Mount, path: &str) -> Option<IdempotencyLayer> {
-        let timeout = self.paths.get(path).filter(|_| mount.keys != mount::IdempotencyPolicy::Ignored)?;
+        let timeout = self.paths.get(path).filter(|_| mount.keys != IdempotencyPolicy::Ignored)?;
         let layer = self.layer.clone().lease_at_least(timeout.unwrap_or_default());
-        Some(if mount.keys == mount::IdempotencyPolicy::Required { layer.required() } else { layer })
+        Some(if mount.keys == IdempotencyPolicy::Required { layer.required() } else { layer })
     }
 }
 

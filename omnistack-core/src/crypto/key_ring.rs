@@ -124,7 +124,7 @@ impl KeyRing {
     }
 
     /// Returns the id of the first key that could be guessed, with the reason.
-    pub(super) fn weak_key(&self) -> Option<(&str, &'static str)> {
+    pub(crate) fn weak_key(&self) -> Option<(&str, &'static str)> {
         self.0.iter().find_map(|key| Some((key.id.as_str(), key.weakness?)))
     }
 

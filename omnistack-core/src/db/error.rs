@@ -53,7 +53,8 @@ impl Error {
         )
     }
 
-    pub(crate) fn new(kind: ErrorKind, source: Box<dyn StdError + Send + Sync>) -> Self {
+    /// Creates an error of a kind, for modules that refuse a value or fail in other ways while they use the database.
+    pub fn new(kind: ErrorKind, source: Box<dyn StdError + Send + Sync>) -> Self {
         Self(Box::new(ErrorDetails { kind, constraint: None, source }))
     }
 

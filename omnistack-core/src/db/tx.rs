@@ -123,7 +123,7 @@ impl Tx {
 
     /// Returns whether the transaction is in a tenant database. Rows that belong to the app are then written to
     /// that database's outbox, and relayed.
-    pub(crate) fn in_tenant_database(&self) -> bool {
+    pub fn in_tenant_database(&self) -> bool {
         self.lease.is_some()
     }
 

@@ -5,6 +5,8 @@ use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::config::SettingValue;
+
 /// An email address: a mailbox and an optional display name. It is valid by construction, so it can be put into a
 /// header or an SMTP command.
 ///

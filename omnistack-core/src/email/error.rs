@@ -98,8 +98,8 @@ impl EmailError {
     }
 
     /// Changes the kind.
-    #[cfg(feature = "email")]
-    pub(super) fn with_kind(mut self, kind: EmailErrorKind) -> Self {
+    #[must_use]
+    pub fn with_kind(mut self, kind: EmailErrorKind) -> Self {
         self.0.kind = kind;
         self
     }

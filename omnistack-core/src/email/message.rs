@@ -6,7 +6,6 @@ mod unsubscribe;
 pub use attachment::Attachment;
 pub use unsubscribe::Unsubscribe;
 
-#[cfg(feature = "email")]
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -217,18 +216,17 @@ impl Email {
     }
 
     /// Returns the plain text, if it is not empty.
-    pub(super) fn written_text(&self) -> Option<&str> {
+    pub fn written_text(&self) -> Option<&str> {
         self.text.as_deref().filter(|text| !text.is_empty())
     }
 
     /// Returns the HTML, if it is not empty.
-    pub(super) fn written_html(&self) -> Option<&str> {
+    pub fn written_html(&self) -> Option<&str> {
         self.html.as_deref().filter(|html| !html.is_empty())
     }
 
     /// Returns the extra headers and the unsubscribe headers.
-    #[cfg(feature = "email")]
-    pub(super) fn all_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    pub fn all_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let extra = self.headers.iter().map(|header| (header.name.as_str(), Cow::Borrowed(header.value.as_str())));
         let unsubscribe = self.unsubscribe.iter().flat_map(Unsubscribe::headers);
         extra.chain(unsubscribe.map(|(name, value)| (name, Cow::Owned(value))))

@@ -14,7 +14,7 @@ const MAX_MAILS_AT_ONCE: i64 = 5;
 /// Time between two further mails.
 const MAIL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Time after the last mail until the counter of an address starts again.
-pub(super) const COUNTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const COUNTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A limit on the mails to one address that were not requested by its owner: five, then one an hour, until a day
 /// passes without such a mail.
@@ -77,6 +77,15 @@ impl RecipientLimit {
         let last = tx.query("select last_at from email_recipients where recipient = $1").bind(key);
         let (last,) = last.fetch_one::<(crate::clock::Timestamp,)>().await?;
         Ok(Some((last + MAIL_INTERVAL).duration_since(now)))
+    }
+
+    /// Deletes the counters that have ended.
+    ///
+    /// # Errors
+    /// Fails if the database fails.
+    pub async fn purge_in(&self, tx: &mut Tx) -> Result<(), db::Error> {
+        let ended = tx.query("delete from email_recipients where last_at <= $1").bind(self.clock.now() - COUNTER_TTL);
+        ended.execute().await.map(drop)
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejecti
 }
 
 /// Returns the error for a body that could not be read: 413 if a limit cut it, else 400.
-pub(super) fn body_error(error: &(dyn std::error::Error + 'static)) -> Error {
+pub(crate) fn body_error(error: &(dyn std::error::Error + 'static)) -> Error {
     if is_too_large(error) {
         return too_large();
     }

@@ -33,7 +33,6 @@ mod timeout;
 mod trace_context;
 mod unreadable;
 
-pub use crate::rate_limit::{RateLimitFuture, RateLimitKey, RateLimitLayer, RateLimitService};
 pub use access_log::{AccessLog, AccessLogLayer};
 pub use api_version::ApiVersionLayer;
 pub use body_limit::BodyLimitLayer;

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     db::Db,
-    http::{Error, Request, Response, json::body_error},
+    http::{Error, Request, Response, body_error},
     trace,
 };
 

@@ -20,9 +20,9 @@ use utoipa::{
     },
 };
 
-use super::Mount;
+use super::{Mount, route_info::method_name};
 use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope, ProblemDetails};
-use crate::{app::routing::method_name, identity::AccessLevel};
+use crate::identity::AccessLevel;
 
 pub(crate) use operation::operations;
 

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Address, ConsoleProvider, DevMailbox, EmailSettings, Outbox, Suppressions, mailbox,
-    outbox::{MailStore, PurgeMail, PurgeTenantMail, SendMail, SendMailState},
+    outbox::{MailReceiver, MailStore, PurgeMail, PurgeTenantMail, SendMail, SendMailState},
     settings::provide_mailer,
     suppression::{self, WebhookKeys, WebhookState},
     template::{Brand, Template, TemplateError, TemplateOverrides, Templates},
@@ -178,6 +178,7 @@ impl Module for Mail {
             .provide(TemplateOverrides::new(db, clock.clone(), templates.clone()))
             .provide(suppressions.clone())
             .provide(templates.clone())
+            .outbox_receiver(MailReceiver)
             .queue(Queue::new(<SendMail as Job>::QUEUE))
             .cron(Cron::new("17 4 * * *", PurgeMail {}));
         let sender = {

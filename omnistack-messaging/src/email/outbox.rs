@@ -8,8 +8,7 @@ pub(super) use job::SendMailState;
 pub use job::{PurgeMail, SendMail};
 pub use store::{MessageInfo, MessageState};
 
-pub(super) use store::MailStore;
-pub(crate) use store::insert_relayed;
+pub(super) use store::{MailReceiver, MailStore};
 
 use super::{
     Address, AddressError, Email, InvalidEmail,

@@ -208,7 +208,7 @@ impl OutboxRelay {
         let _turn = self.lock_of(tenant).lock().await;
         for receiver in self.to_tenant() {
             let app = self.databases.app_database();
-            store::relay_to_tenant(&self.db, app, tenant, receiver.as_ref()).await?;
+            relay_to_tenant(&self.db, app, tenant, receiver.as_ref()).await?;
         }
         Ok(())
     }

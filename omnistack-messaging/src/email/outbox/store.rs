@@ -7,10 +7,11 @@ use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
 use super::{MessageId, MessageMarker};
-use crate::email::{Email, InvalidEmail, SentMail, recipients::COUNTER_TTL};
+use crate::email::{Email, InvalidEmail, RecipientLimit, SentMail};
 use omnistack_core::{
+    async_trait,
     clock::{Clock, Timestamp},
-    db::{self, Db, TenantScope, Tx, tenants::outbox_relay},
+    db::{self, Db, OutboxReceiver, TenantScope, Tx},
     id::Id,
     identity::TenantId,
 };
@@ -178,11 +179,24 @@ impl NewMail {
     }
 }
 
-/// Inserts a mail that was put into the outbox of a tenant database, unless it was inserted before. The transaction
-/// must see the rows of all tenants.
-pub(crate) async fn insert_relayed(tx: &mut Tx, content: &str) -> Result<(), db::Error> {
-    let new: NewMail = serde_json::from_str(content).map_err(|error| relay::unreadable_row(&error.to_string()))?;
-    new.insert(tx, INSERT_ONCE).await
+/// Outbox kind of mails from tenant databases.
+const OUTBOX_KIND: &str = "mail";
+
+/// Receives the mails that transactions in tenant databases leave in their outbox.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::email) struct MailReceiver;
+
+#[async_trait]
+impl OutboxReceiver for MailReceiver {
+    fn kind(&self) -> &'static str {
+        OUTBOX_KIND
+    }
+
+    /// Inserts the mail, unless it was inserted before.
+    async fn receive_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let new: NewMail = serde_json::from_str(content).map_err(|error| db::unreadable_row(&error.to_string()))?;
+        new.insert(tx, INSERT_ONCE).await
+    }
 }
 
 /// A mail that has still to be sent.
@@ -213,7 +227,7 @@ impl MailStore {
                 let refused = "a transaction of a tenant database can send only mails of that tenant or of the app";
                 return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()).into());
             }
-            Some(tenant) => relay::add_to_outbox(tx, tenant, relay::OutboxKind::Mail, &new, now).await?,
+            Some(tenant) => db::add_to_outbox(tx, tenant, OUTBOX_KIND, &new, now).await?,
             None => new.insert(tx, INSERT).await?,
         }
         Ok(id)
@@ -320,8 +334,7 @@ impl MailStore {
         let forgotten =
             tx.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
         tx.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
-        let counts = tx.query("delete from email_recipients where last_at <= $1").bind(now - COUNTER_TTL);
-        counts.execute().await?;
+        RecipientLimit::new(self.clock.clone()).purge_in(&mut tx).await?;
         tx.commit().await?;
         Ok(forgotten)
     }
