@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use omnistack_auth::{Auth, password::{Password, PasswordCheck}};
-//! use omnistack_core::{ExposeSecret as _, app::BoxError, async_trait};
+//! use omnistack_core::{ExposeSecret as _, BoxError, async_trait};
 //!
 //! struct Leaked(std::collections::HashSet<String>);
 //!
@@ -117,7 +117,7 @@ impl ToSchema for Password {
 ///
 /// ```
 /// use omnistack_auth::password::{Password, PasswordCheck};
-/// use omnistack_core::{ExposeSecret as _, app::BoxError, async_trait, crypto::Sha256};
+/// use omnistack_core::{crypto::Sha256, ExposeSecret as _, BoxError, async_trait};
 /// use std::{collections::HashSet, sync::OnceLock};
 ///
 /// /// The hashes of leaked passwords, which a job loads some time after the start.

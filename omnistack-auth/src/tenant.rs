@@ -28,7 +28,7 @@ use crate::{
 ///
 /// ```no_run
 /// # use omnistack_auth::tenant::Tenants;
-/// # use omnistack_core::{app::Context, identity::{Identity, TenantId}};
+/// # use omnistack_core::{module::Context, identity::{Identity, TenantId}};
 /// # async fn run(ctx: &Context, caller: &Identity, team: TenantId) -> Result<(), Box<dyn std::error::Error>> {
 /// let tenants: Tenants = ctx.get()?;
 /// let access = tenants.access(caller, team).await?;

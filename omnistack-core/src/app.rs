@@ -6,7 +6,7 @@
 //! `openapi`, `routes`, `config`, `audit`, `jobs` and `doctor`.
 //!
 //! ```no_run
-//! use omnistack_core::app::{App, Api, Module, Mount, Registry};
+//! use omnistack_core::{app::App, module::{Api, Module, Mount, Registry}};
 //! use utoipa_axum::routes;
 //!
 //! struct Hello;

@@ -6,11 +6,7 @@
 //! acknowledgement commit together.
 //!
 //! ```
-//! use omnistack_core::{
-//!     app::{Module, Registry},
-//!     events::{Delivery, Event, Subscriber},
-//!     jobs::JobError,
-//! };
+//! use omnistack_core::{module::{Module, Registry}, events::{Delivery, Event, Subscriber}, jobs::JobError};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]

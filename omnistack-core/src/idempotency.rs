@@ -12,10 +12,7 @@
 //!
 //! ```
 //! use axum::{Router, extract::State, routing::post};
-//! use omnistack_core::{
-//!     clock::Clock, db::Db,
-//!     http::{Error, Idempotency, Json, Response, StatusCode, idempotency::{IdempotencyLayer, IdempotencySettings, MIGRATIONS}},
-//! };
+//! use omnistack_core::{clock::Clock, db::Db, http::{Error, Json, Response, StatusCode}, idempotency::{Idempotency, IdempotencyLayer, IdempotencySettings, MIGRATIONS}};
 //! # use axum::{body::Body, http::Request};
 //! # use tower::ServiceExt as _;
 //!

@@ -313,7 +313,7 @@ pub trait Authenticate: Send + Sync + 'static {
 /// The authenticator of the app. One module provides it, and the guards of all mounts use it.
 ///
 /// ```
-/// use omnistack_core::{app::{Module, Registry}, identity::{Authenticate, Authenticator, Identity}};
+/// use omnistack_core::{module::{Module, Registry}, identity::{Authenticate, Authenticator, Identity}};
 /// # use omnistack_core::{async_trait, app::App, config::Config, http::Error};
 ///
 /// #[derive(Clone)]

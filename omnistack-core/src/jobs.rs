@@ -5,7 +5,7 @@
 //! store the result of each attempt.
 //!
 //! ```
-//! use omnistack_core::{app::{Module, Registry}, jobs::{Cron, Job, JobContext, JobError, Queue}};
+//! use omnistack_core::{module::{Module, Registry}, jobs::{Cron, Job, JobContext, JobError, Queue}};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Clone, Serialize, Deserialize)]

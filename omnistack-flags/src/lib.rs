@@ -25,7 +25,7 @@
 //! A handler evaluates flags for its caller with the extractor [`CallerFlags`]. A route can require a flag:
 //!
 //! ```
-//! use omnistack_core::app::Api;
+//! use omnistack_core::module::Api;
 //! use omnistack_flags::flag;
 //! use utoipa_axum::routes;
 //!

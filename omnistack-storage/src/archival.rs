@@ -35,7 +35,7 @@ const MAX_RESTORE_DAYS: u32 = 365;
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};
-/// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
+/// use omnistack_core::{app::{App, DevIdentity}, config::Config};
 /// use omnistack_storage::{Archival, ArchiveState, FileService, Files, Memory, NewFile, RestoreTier};
 ///
 /// # #[tokio::main(flavor = "current_thread")]

@@ -42,7 +42,7 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};
-/// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
+/// use omnistack_core::{app::{App, DevIdentity}, config::Config};
 /// use omnistack_storage::{FileService, Files, Memory, NewFile};
 ///
 /// # #[tokio::main(flavor = "current_thread")]

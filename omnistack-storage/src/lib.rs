@@ -21,7 +21,7 @@
 //! bytes instead of trusting the client.
 //!
 //! ```no_run
-//! use omnistack_core::{app::App, identity::DevIdentity};
+//! use omnistack_core::app::{App, DevIdentity};
 //! use omnistack_storage::Files;
 //!
 //! # async fn run() -> omnistack_core::Result<()> {

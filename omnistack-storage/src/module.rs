@@ -32,7 +32,7 @@ const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// `/api/v1/app/files`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
 ///
 /// ```no_run
-/// use omnistack_core::{app::App, identity::DevIdentity};
+/// use omnistack_core::app::{App, DevIdentity};
 /// use omnistack_storage::Files;
 ///
 /// # async fn run() -> omnistack_core::Result<()> {

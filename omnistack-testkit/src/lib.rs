@@ -14,7 +14,7 @@
 //!   services.
 //!
 //! ```
-//! use omnistack_core::app::{Api, Module, Mount, Registry};
+//! use omnistack_core::module::{Api, Module, Mount, Registry};
 //! use omnistack_core::{http::{Json, StatusCode}, identity::Identity};
 //! use omnistack_testkit::{TestApp, TestDatabase};
 //! use utoipa_axum::routes;

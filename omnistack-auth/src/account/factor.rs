@@ -49,7 +49,7 @@ pub trait SecondFactorSource: Send + Sync + 'static {
 ///
 /// ```
 /// use omnistack_auth::account::SecondFactors;
-/// use omnistack_core::app::{Module, Registry};
+/// use omnistack_core::module::{Module, Registry};
 /// # use omnistack_auth::{Auth, Error, account::SecondFactorSource};
 /// # use omnistack_core::{app::App, async_trait, config::Config, identity::UserId};
 /// # struct Cards;

@@ -27,7 +27,7 @@ use crate::{
 /// With `APP_ENV=production` the app does not build with this module.
 ///
 /// ```
-/// use omnistack_core::{app::App, config::Config, identity::{Authenticator, DevIdentity}};
+/// use omnistack_core::{app::{App, DevIdentity}, config::Config, identity::Authenticator};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

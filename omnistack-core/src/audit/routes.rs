@@ -19,7 +19,7 @@ use crate::{
 /// It is a module of its own, because not every app has operators: `.with(AuditApi)`.
 ///
 /// ```
-/// use omnistack_core::{app::App, audit::AuditApi, config::Config, identity::DevIdentity};
+/// use omnistack_core::{app::{App, DevIdentity}, audit::AuditApi, config::Config};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

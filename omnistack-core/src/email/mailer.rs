@@ -15,7 +15,7 @@ use super::{
 ///
 /// ```
 /// use omnistack_core::{async_trait, email::{Address, Email, Mailer}, jobs::{Job, JobContext, JobError}};
-/// # use omnistack_core::{app::{App, Module, Registry}, config::Config, email::MemoryProvider, jobs::Jobs};
+/// # use omnistack_core::{app::App, module::{Module, Registry}, config::Config, email::MemoryProvider, jobs::Jobs};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::identity::{TenantId, UserId};
 /// works in the tenant's scope.
 ///
 /// ```
-/// use omnistack_core::{app::Registry, db::Db, events::EnqueueJob, identity::{TenantDeleted, TenantId}};
+/// use omnistack_core::{module::Registry, db::Db, events::{EnqueueJob, TenantDeleted}, identity::TenantId};
 /// use omnistack_core::jobs::{Job, JobContext, JobError};
 /// use serde::{Deserialize, Serialize};
 ///
@@ -64,7 +64,7 @@ impl Event for TenantDeleted {
 /// is published for the user's personal tenant.
 ///
 /// ```
-/// use omnistack_core::{async_trait, app::Registry, identity::UserDeleted, jobs::JobError};
+/// use omnistack_core::{module::Registry, events::UserDeleted, jobs::JobError, async_trait};
 /// use omnistack_core::events::{Delivery, Subscriber};
 ///
 /// /// Preferences belong to a user and to no tenant.

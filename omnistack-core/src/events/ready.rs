@@ -16,7 +16,7 @@ use crate::{
 /// The job gets the event's trace and, unless its draft has a tenant, the event's tenant.
 ///
 /// ```
-/// # use omnistack_core::{app::{Module, Registry}, events::{EnqueueJob, Event}, jobs::{Job, JobContext, JobError}};
+/// # use omnistack_core::{module::{Module, Registry}, events::{EnqueueJob, Event}, jobs::{Job, JobContext, JobError}};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Serialize, Deserialize)]
 /// # struct ProjectCreated { project: u64, owner: String }
@@ -86,7 +86,7 @@ impl<E, F> fmt::Debug for EnqueueJob<E, F> {
 /// A message that is sent twice has the same `id`. `sequence` increases within a key.
 ///
 /// ```
-/// # use omnistack_core::{app::Registry, events::{Event, ForwardToTopic}};
+/// # use omnistack_core::{module::Registry, events::{Event, ForwardToTopic}};
 /// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
 /// registry.subscribe("notify-browsers", |ctx| Ok(ForwardToTopic::<ProjectCreated>::new(ctx.get()?, "projects")));
 /// # }

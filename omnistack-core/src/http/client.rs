@@ -3,7 +3,7 @@
 //! Modules use the app's [`Client`], which keeps connections to each host open for later calls:
 //!
 //! ```no_run
-//! use omnistack_core::app::{Module, Registry};
+//! use omnistack_core::module::{Module, Registry};
 //! use omnistack_core::http::client::Client;
 //!
 //! struct Weather;

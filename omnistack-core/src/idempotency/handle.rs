@@ -29,7 +29,7 @@ use crate::{
 ///
 /// ```
 /// use axum::extract::State;
-/// use omnistack_core::{db::Db, http::{Error, Idempotency, Json, Response, StatusCode}};
+/// use omnistack_core::{db::Db, http::{Error, Json, Response, StatusCode}, idempotency::Idempotency};
 ///
 /// async fn order(State(db): State<Db>, idempotency: Idempotency) -> Result<Response, Error> {
 ///     let mut tx = db.begin().await?;

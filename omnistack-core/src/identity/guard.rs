@@ -22,7 +22,7 @@ use crate::{
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use omnistack_core::{app::AccessLevel, http::StatusCode, identity::{Authenticator, GuardLayer, Identity}};
+/// use omnistack_core::{identity::{AccessLevel, Authenticator, GuardLayer, Identity}, http::StatusCode};
 /// # use axum::{body::Body, http::Request};
 /// # use omnistack_core::{async_trait, clock::Clock, http::Error, id::Id, identity::Authenticate};
 /// # use tower::ServiceExt as _;
@@ -101,7 +101,7 @@ impl<S> Layer<S> for GuardLayer {
 ///
 /// ```
 /// use std::convert::Infallible;
-/// use omnistack_core::{app::AccessLevel, http::{Request, StatusCode}, identity::{Authenticator, Guard, GuardLayer}};
+/// use omnistack_core::{identity::{AccessLevel, Authenticator, Guard, GuardLayer}, http::{Request, StatusCode}};
 /// use tower::{Layer as _, ServiceExt as _, service_fn};
 /// # use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
 /// # struct Anonymous;

@@ -25,7 +25,7 @@ pub struct Permissions(Arc<[Cow<'static, str>]>);
 /// All permissions the routes of the app require, sorted. The app provides them in its [`Context`](crate::module::Context).
 ///
 /// ```
-/// use omnistack_core::{app::{App, Module, Registry}, config::Config, identity::PermissionCatalog};
+/// use omnistack_core::{app::App, module::{Module, Registry}, config::Config, identity::PermissionCatalog};
 ///
 /// struct Reports;
 ///

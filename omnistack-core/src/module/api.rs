@@ -12,7 +12,7 @@ use crate::{http::envelope, identity::Require};
 /// matched once and its path is never rewritten.
 ///
 /// ```
-/// use omnistack_core::{app::Api, http::Json};
+/// use omnistack_core::{module::Api, http::Json};
 /// use utoipa_axum::routes;
 ///
 /// /// Lists the planets.
@@ -48,7 +48,7 @@ impl<S> Api<S> {
     /// factor.
     ///
     /// ```
-    /// # use omnistack_core::{app::Api, identity::Require};
+    /// # use omnistack_core::{module::Api, identity::Require};
     /// # use utoipa_axum::routes;
     /// # #[utoipa::path(delete, path = "/{id}", params(("id" = String, Path)), responses((status = 204)))]
     /// # async fn remove() {}
@@ -70,7 +70,7 @@ impl<S> Api<S> {
     /// [envelope](crate::http::Envelope), in the responses and in their description. Handlers stay unchanged.
     ///
     /// ```
-    /// # use omnistack_core::{app::{Api, Mount, Registry}, http::Json};
+    /// # use omnistack_core::{module::{Api, Mount, Registry}, http::Json};
     /// # use utoipa_axum::routes;
     /// # #[utoipa::path(get, path = "/", responses((status = 200, body = Vec<String>)))]
     /// # async fn list() -> Json<Vec<String>> { Json(Vec::new()) }

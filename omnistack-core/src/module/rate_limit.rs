@@ -6,7 +6,7 @@ use crate::{http::Rate, rate_limit::RateLimitKey};
 /// together, and each request costs one. A [`Rate`] converts into it.
 ///
 /// ```
-/// use omnistack_core::{app::{Mount, MountRateLimit}, http::{Rate, layer::RateLimitKey}};
+/// use omnistack_core::{module::{Mount, MountRateLimit}, http::Rate, rate_limit::RateLimitKey};
 ///
 /// let _ = Mount::app("/projects").rate_limit(Rate::per_minute(60));
 ///

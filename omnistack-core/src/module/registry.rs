@@ -70,7 +70,7 @@ pub(crate) struct ResolvedLayer {
 /// Collects what a module contributes: data and closures. Nothing runs until the app is built.
 ///
 /// ```
-/// use omnistack_core::{app::{Api, Module, Mount, Registry}, db::Db};
+/// use omnistack_core::{module::{Api, Module, Mount, Registry}, db::Db};
 ///
 /// struct Projects;
 ///

@@ -16,7 +16,7 @@ impl Registry {
     /// a request that repeats one is rejected with 400 `REPEATED_HEADER`.
     ///
     /// ```
-    /// # use omnistack_core::{app::Registry, http::HeaderName};
+    /// # use omnistack_core::{module::Registry, http::HeaderName};
     /// # fn register(registry: &mut Registry) {
     /// registry.request_headers([HeaderName::from_static("x-workspace")]);
     /// # }

@@ -25,7 +25,7 @@ use omnistack_core::{
 /// It is separate from the module [`Mail`](crate::email::Mail), because not every app has operators.
 ///
 /// ```
-/// use omnistack_core::{app::{App, AccessLevel}, config::Config, identity::DevIdentity};
+/// use omnistack_core::{app::{App, DevIdentity}, identity::AccessLevel, config::Config};
 /// use omnistack_messaging::email::{EmailApi, Mail};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
