@@ -6,7 +6,8 @@
 //! `GLACIER` or in `DEEP_ARCHIVE` must be [restored](Archival::restore) before it can be read. That takes minutes
 //! to days; until then, reading it fails with 409 `FILE_ARCHIVED`.
 
-mod elsewhere;
+mod external_archive;
+pub(crate) mod jobs;
 mod rule;
 
 use std::time::Duration;

@@ -17,10 +17,13 @@ use omnistack_core::{
 
 use crate::{
     Archival, ArchiveRule, FileScanner, FileService, Local, Memory, Storage, StorageProvider, UrlSigner,
+    archival::jobs::{ArchiveFiles, RestoreFromArchive},
     config::{ArchivalSettings, FileSettings, StorageSettings},
-    files::FileServiceInner,
+    files::{
+        FileServiceInner,
+        jobs::{CleanUpFiles, DeleteTenantFiles},
+    },
     http,
-    jobs::{ArchiveFiles, CleanUpFiles, DeleteTenantFiles, RestoreFromArchive},
     scan::SharedScanner,
 };
 
@@ -203,8 +206,8 @@ impl Module for Files {
             .routes(taking, http::files::transfer_api(), Context::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Context::get)
             .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Context::get)
-            .routes(writing, http::links::api(), move |ctx| {
-                Ok(http::links::SignedUrlRoutes { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
+            .routes(writing, http::signed_urls::api(), move |ctx| {
+                Ok(http::signed_urls::SignedUrlRoutes { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
             });
     }
 }
@@ -226,7 +229,7 @@ mod buckets {
 
     pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<StorageFactory> {
         let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-        registry.problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
+        registry.report_problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
         None
     }
 }

@@ -1,6 +1,6 @@
 //! Objects, their metadata, and the options of operations on them.
 
-mod sign;
+mod presign;
 
 use std::{fmt, ops::Range};
 
@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream, stream::Bo
 use omnistack_core::{clock::Timestamp, crypto::Sha256};
 use sha2::Digest as _;
 
-pub use sign::{PostForm, PostPolicy, PresignRequest, PresignedRequest};
+pub use presign::{PostForm, PostPolicy, PresignRequest, PresignedRequest};
 
 use crate::{Error, ErrorKind, ObjectKey};
 

@@ -22,9 +22,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, disposition, not_modified, range, upload};
+use super::{EmbeddedBy, content, not_modified, range, upload};
 use crate::{
-    ErrorKind, File, FileId, FileService, NewFile, PresignRequest, PresignedRequest, StorageUsage, UploadResult, sniff,
+    ErrorKind, File, FileId, FileService, NewFile, PresignRequest, PresignedRequest, StorageUsage, UploadResult,
+    content_disposition::content_disposition, sniff,
 };
 
 /// Returns the routes that transfer bytes. They have longer timeouts and larger bodies.
@@ -179,7 +180,7 @@ async fn download(
         }
         object => object?,
     };
-    let named = disposition(&file.name, query.inline && sniff::is_safe_inline(&file.content_type));
+    let named = content_disposition(&file.name, query.inline && sniff::is_safe_inline(&file.content_type));
     Ok(content(object, &file.content_type, &validators, &named, range.is_some(), EmbeddedBy::App))
 }
 

@@ -25,7 +25,7 @@ use omnistack_storage::{Cloudinary, ErrorKind, ObjectKey, PresignRequest, PutOpt
 use omnistack_testkit::{
     storage::StorageProviderUnderTest,
     storage_conformance,
-    upstream::{MockResponse, MockServer},
+    mock_server::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 

@@ -1,17 +1,17 @@
 //! Tests of the files of tenants, through the router.
 
 mod archival;
-mod full;
-mod intake;
-mod life;
-mod links;
+mod full_disk;
+mod idempotency;
 #[cfg(unix)]
-mod local;
-mod once;
+mod local_provider;
+mod media_types;
+mod signed_urls;
+mod stored_files;
 #[cfg(feature = "thumbnails")]
 mod thumbnails;
-mod types;
-mod unfinished;
+mod unfinished_uploads;
+mod uploads;
 
 use std::{
     convert::Infallible,

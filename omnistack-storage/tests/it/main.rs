@@ -5,7 +5,7 @@
 #[cfg(feature = "cloudinary")]
 mod cloudinary;
 mod files;
-mod laws;
+mod conformance;
 #[cfg(feature = "s3")]
 mod peers;
 #[cfg(feature = "s3")]

@@ -7,7 +7,7 @@ use omnistack_core::{
     http::Json,
     identity::{Identity, Require},
 };
-use omnistack_testkit::{TestApp, TestDatabase, upstream::MockServer};
+use omnistack_testkit::{TestApp, TestDatabase, mock_server::MockServer};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 

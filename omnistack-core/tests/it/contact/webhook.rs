@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{app::App, config::Config, contact::Contact, crypto::HmacKey, email::Mail, jobs::JobFilter};
 use omnistack_testkit::{
     TestApp, TestDatabase, on_each_database,
-    upstream::{MockResponse, MockServer, ReceivedRequest},
+    mock_server::{MockResponse, MockServer, ReceivedRequest},
 };
 use serde_json::Value;
 

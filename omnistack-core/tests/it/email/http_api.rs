@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnistack_core::email::{Email, EmailErrorKind, EmailProvider, Resend, SendGrid};
 use omnistack_testkit::{
     email::full_email,
-    upstream::{MockResponse, MockServer},
+    mock_server::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use omnistack_testkit::{
     email::{EmailProviderUnderTest, EmailServerBehavior},
     email_conformance,
     smtp::{SmtpReply, SmtpServer},
-    upstream::{ClosedPort, MockResponse, MockServer},
+    mock_server::{ClosedPort, MockResponse, MockServer},
 };
 
 use super::{client, clock};

@@ -6,7 +6,7 @@ use omnistack_core::sms::{DevSmsMailbox, SmsConsole, SmsMemory, Twilio, TwilioCr
 use omnistack_testkit::{
     sms::{SmsProviderUnderTest, SmsServerBehavior},
     sms_conformance,
-    upstream::{ClosedPort, MockResponse, MockServer},
+    mock_server::{ClosedPort, MockResponse, MockServer},
 };
 
 use super::{client, clock};

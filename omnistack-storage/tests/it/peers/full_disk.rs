@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 use crate::{
     files::{FILES, upload, with},
-    laws::TempDirectory,
+    conformance::TempDirectory,
 };
 
 const DISK: &str = "TEST_SMALL_DISK";
@@ -17,7 +17,7 @@ async fn a_disk_that_is_full() {
     let folder = TempDirectory::new();
     std::fs::create_dir_all(&folder.0).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=4m none \"$1\" || exit 77; {DISK}=\"$1\" exec \"$2\" --ignored --exact peers::disk::on_it"
+        "mount -t tmpfs -o size=4m none \"$1\" || exit 77; {DISK}=\"$1\" exec \"$2\" --ignored --exact peers::full_disk::on_it"
     );
     let run = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])

@@ -11,7 +11,7 @@ use omnistack_core::{
 };
 
 use super::{
-    FILE_UPLOADS, FileService, QuotaState, STORAGE_BYTES, check_name, check_tags, missing, once::IdempotentUpload,
+    FILE_UPLOADS, FileService, QuotaState, STORAGE_BYTES, check_name, check_tags, missing, idempotency::IdempotentUpload,
     quota_exceeded,
 };
 use crate::{

@@ -13,8 +13,10 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, disposition, not_modified, range, upload};
-use crate::{FileService, PutOptions, Storage, UploadBody, UrlSigner};
+use super::{EmbeddedBy, content, not_modified, range, upload};
+use crate::{
+    FileService, PutOptions, Storage, UploadBody, UrlSigner, content_disposition::content_disposition,
+};
 
 /// The state of the routes.
 #[derive(Clone, Debug)]
@@ -67,7 +69,7 @@ async fn read(
         None => served.storage.get(&key).await?,
     };
     let name = key.as_str().rsplit('/').next().unwrap_or_default();
-    let named = allowed.disposition.unwrap_or_else(|| disposition(name, false));
+    let named = allowed.disposition.unwrap_or_else(|| content_disposition(name, false));
     let content_type = allowed.content_type.or_else(|| object.info.content_type.clone());
     let content_type = content_type.unwrap_or_else(|| "application/octet-stream".into());
     Ok(content(object, &content_type, &validators, &named, range.is_some(), EmbeddedBy::Everyone))
