@@ -26,7 +26,8 @@ use omnistack_core::{
 
 use crate::{
     ByteRange, Error, ErrorKind, File, FileId, FileState, Object, PresignRequest, PresignedRequest, Storage,
-    config::FileSettings, content_disposition::content_disposition, model::StorageUsage, scan::SharedScanner, sniff, store,
+    config::FileSettings, content_disposition::content_disposition, model::StorageUsage, scan::SharedScanner, sniff,
+    store,
 };
 
 /// The usage meter of stored bytes.
@@ -38,8 +39,7 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 
 /// Stores, returns and deletes files of tenants. Provided by [`Files`](crate::Files).
 ///
-/// Each operation that takes a caller fails with 403 if the caller has no tenant, and works on the files of that
-/// tenant only. Errors that are HTTP responses are given by their status and code.
+/// Each operation that takes a caller works on the files of the caller's tenant only.
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};
@@ -62,6 +62,12 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Errors
+/// The methods name errors that are HTTP responses ([`ErrorKind::Refused`]) by their status and code, and the others
+/// by their kind. Beside these, each operation that takes a caller fails with 403 if the caller has no tenant, and
+/// each can fail with [`ErrorKind::Database`], and with [`ErrorKind::Unavailable`] or [`ErrorKind::Configuration`] if
+/// it calls the storage provider.
 #[derive(Clone, Debug)]
 pub struct FileService(pub(crate) Arc<FileServiceInner>);
 

@@ -35,12 +35,20 @@ const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// It provides [`Storage`], [`FileService`], [`Archival`] and [`UrlSigner`] to other modules, adds the routes under
 /// `/api/v1/app/files`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
 ///
-/// ```no_run
-/// use omnistack_core::{app::App, identity::DevIdentity};
-/// use omnistack_storage::Files;
+/// ```
+/// use std::time::Duration;
 ///
-/// # async fn run() -> omnistack_core::Result<()> {
-/// App::from_env().with(DevIdentity::default()).with(Files::from_env()).run().await
+/// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
+/// use omnistack_storage::{ArchiveRule, Files, Memory, Storage};
+///
+/// # fn main() -> omnistack_core::Result<()> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("FILES_TYPES", "image/*")]);
+/// let half_a_year = Duration::from_secs(180 * 24 * 60 * 60);
+/// let files = Files::new(Memory::default()).archive_rule(ArchiveRule::older_than(half_a_year));
+/// let app = App::builder(config).with(DevIdentity::default()).with(files).build()?;
+/// assert_eq!(app.context().get::<Storage>()?.name(), "memory");
+/// assert!(app.routes().iter().any(|route| route.path == "/api/v1/app/files/{id}/content"));
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Default)]
@@ -207,7 +215,12 @@ impl Module for Files {
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Context::get)
             .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Context::get)
             .routes(writing, http::signed_urls::api(), move |ctx| {
-                Ok(http::signed_urls::SignedUrlRoutes { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
+                Ok(http::signed_urls::SignedUrlRoutes {
+                    links: ctx.get()?,
+                    storage: ctx.get()?,
+                    files: ctx.get()?,
+                    idle,
+                })
             });
     }
 }

@@ -206,7 +206,7 @@ impl From<Bytes> for UploadBody {
 
 impl fmt::Debug for UploadBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("size", &self.size).field("passed", &self.read).finish_non_exhaustive()
+        f.debug_struct("UploadBody").field("size", &self.size).field("passed", &self.read).finish_non_exhaustive()
     }
 }
 
@@ -260,6 +260,19 @@ impl PutOptions {
 }
 
 /// The result of storing an object.
+///
+/// ```
+/// use omnistack_storage::{Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let stored = storage.put(&"notes/hello.txt".parse()?, "Hello.").await?;
+/// assert_eq!(stored.size, 6);
+/// assert_eq!(stored.sha256, omnistack_core::crypto::Sha256::digest("Hello."));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PutResult {
@@ -286,6 +299,20 @@ impl PutResult {
 }
 
 /// The metadata of an object.
+///
+/// ```
+/// use omnistack_storage::{Memory, PutOptions, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key = "exports/7.csv".parse()?;
+/// storage.put_with(&key, "a,b\n", &PutOptions::content_type("text/csv")).await?;
+/// let metadata = storage.head(&key).await?;
+/// assert_eq!((metadata.size, metadata.content_type.as_deref()), (4, Some("text/csv")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectMetadata {
@@ -316,6 +343,21 @@ impl ObjectMetadata {
 }
 
 /// The archive status of an object.
+///
+/// ```
+/// use omnistack_storage::{Memory, PutOptions, RestoreStatus, RestoreTier, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key = "videos/2020.mp4".parse()?;
+/// storage.put_with(&key, "…", &PutOptions::default().storage_class("GLACIER")).await?;
+/// assert_eq!(storage.head(&key).await?.restore_status, RestoreStatus::Archived);
+/// storage.restore(&key, 7, RestoreTier::Bulk).await?;
+/// assert!(matches!(storage.head(&key).await?.restore_status, RestoreStatus::RestoredUntil(_)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestoreStatus {
     /// The object can be read and is not archived.
@@ -382,6 +424,21 @@ impl ByteRange {
 }
 
 /// An object that is being read: its metadata and a stream of its bytes, or of a part of them.
+///
+/// ```
+/// use omnistack_storage::{ByteRange, Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key = "notes/hello.txt".parse()?;
+/// storage.put(&key, "Hello.").await?;
+/// let object = storage.get_range(&key, ByteRange::Last(2)).await?;
+/// assert_eq!((object.info.size, object.range.clone()), (6, 4..6));
+/// assert_eq!(object.read_all(1024).await?, "o.");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Object {
     /// The metadata. The size is that of the whole object.
     pub info: ObjectMetadata,
@@ -415,6 +472,23 @@ impl fmt::Debug for Object {
 }
 
 /// A page of a list of objects, in the byte order of their keys.
+///
+/// ```
+/// use omnistack_storage::{Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// for name in ["notes/1", "notes/2", "notes/3"] {
+///     storage.put(&name.parse()?, "…").await?;
+/// }
+/// let page = storage.list("notes/", None, 2).await?;
+/// assert!(page.has_more);
+/// let rest = storage.list("notes/", page.objects.last().map(|last| &last.key), 2).await?;
+/// assert_eq!(rest.objects[0].key.as_str(), "notes/3");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListResult {

@@ -61,7 +61,7 @@ impl FileService {
     /// # Errors
     /// 404 if there is no such direct upload; 409 `NOT_UPLOADED` if no bytes have arrived; otherwise as
     /// [`upload`](Self::upload). The direct upload is discarded if the error is not
-    /// [retryable](Error::is_retryable).
+    /// [retryable](Error::is_retryable), as with `SCANNER_UNAVAILABLE`.
     pub async fn complete_direct_upload(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         match file.state {

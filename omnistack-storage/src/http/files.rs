@@ -90,16 +90,25 @@ fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
     request_body(description = "The file.", content(
         (Vec<u8> = "application/octet-stream"), (UploadForm = "multipart/form-data"))), responses(
     (status = 201, description = "The file.", body = File),
+    (status = 400, description = "`UPLOAD_INTERRUPTED`: the body ended early; `MALFORMED_MULTIPART`: the form can't be \
+        read; or `IDEMPOTENCY_KEY_INVALID`: the `Idempotency-Key` is malformed."),
+    (status = 404, description = "`NOT_FOUND`: the file that was stored with this `Idempotency-Key` has been purged."),
     (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while; or `UPLOAD_TIMEOUT`: the upload took \
         too long."),
     (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
         `IDEMPOTENCY_KEY_REUSED`: the `Idempotency-Key` was used for another file."),
-    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
-    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; or `FILE_TYPE_MISMATCH`: \
-        the file is not of the declared type."),
-    (status = 422, description = "`VALIDATION_FAILED`: the name, type or tags are invalid; `CONTENT_MISMATCH`: the \
-        size or checksum differs from the declared one; or `FILE_REFUSED`: the scanner refuses the file."),
-    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
+    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large; or `PAYLOAD_TOO_LARGE`: the body is larger \
+        than the largest file with its form."),
+    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; `FILE_TYPE_MISMATCH`: the \
+        file is not of the declared type; or `UNSUPPORTED_MEDIA_TYPE`: the body is a form of another type than \
+        `multipart/form-data`."),
+    (status = 422, description = "`VALIDATION_FAILED`: the name, type, checksum, tags or form are invalid; \
+        `CONTENT_MISMATCH`: the size or checksum differs from the declared one; or `FILE_REFUSED`: the scanner refuses \
+        the file."),
+    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads."),
+    (status = 503, description = "`SCANNER_UNAVAILABLE`: the file can't be scanned now; or `STORAGE_UNAVAILABLE`: the \
+        storage is not available. Nothing is stored; try again later."),
+    (status = 507, description = "`STORAGE_FULL`: the storage has no space left.")))]
 async fn upload_file(
     State(files): State<FileService>,
     caller: Identity,
@@ -158,7 +167,8 @@ struct DownloadQuery {
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
     (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first."),
     (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
-    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file.")))]
+    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn download(
     State(files): State<FileService>,
     caller: Identity,
@@ -205,7 +215,8 @@ struct FileQuery {
 ///
 /// Returns the files of the tenant, newest first. Needs `files:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_files", params(FileQuery),
-    responses((status = 200, description = "The files.", body = CursorPage<File>)))]
+    responses((status = 200, description = "The files.", body = CursorPage<File>),
+    (status = 422, description = "`VALIDATION_FAILED`: the limit or the cursor is invalid.")))]
 async fn list(
     State(files): State<FileService>,
     caller: Identity,
@@ -294,7 +305,9 @@ struct DirectUpload {
     (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
         `UNSUPPORTED`: the storage of this app has no direct uploads."),
     (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
-    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
+    (status = 422, description = "`VALIDATION_FAILED`: the name, type, checksum or tags are invalid."),
+    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn create_direct_upload(
     State(files): State<FileService>,
     caller: Identity,
@@ -318,7 +331,10 @@ async fn create_direct_upload(
     (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; or `FILE_TYPE_MISMATCH`: \
         the file is not of the declared type."),
     (status = 422, description = "`CONTENT_MISMATCH`: the size or checksum differs from the declared one; or \
-        `FILE_REFUSED`: the scanner refuses the file.")))]
+        `FILE_REFUSED`: the scanner refuses the file."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; complete the upload again later. \
+        Or `SCANNER_UNAVAILABLE`: the file can't be scanned now; the direct upload is deleted, so create a new one."),
+    (status = 507, description = "`STORAGE_FULL`: the storage has no space left.")))]
 async fn complete_direct_upload(
     State(files): State<FileService>,
     caller: Identity,
@@ -346,7 +362,8 @@ async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 204, description = "Deleted."),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
-    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`.")))]
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn delete(
     State(files): State<FileService>,
     caller: Identity,
@@ -391,7 +408,8 @@ struct SetTags {
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
-    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`.")))]
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
+    (status = 422, description = "`VALIDATION_FAILED`: there are too many tags, or one is invalid.")))]
 async fn tag(
     State(files): State<FileService>,
     caller: Identity,
@@ -425,9 +443,13 @@ struct NewLink {
 #[utoipa::path(post, path = "/{id}/link", operation_id = "create_file_link", request_body = NewLink,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The signed URL.", body = SignedUrl),
+    (status = 403, description = "`FORBIDDEN`: the caller lacks the permission; or `IMPERSONATION_REFUSED`: the caller \
+        is an operator who impersonates a user."),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
     (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first; or `UNSUPPORTED`: \
-        the storage of this app has no signed URLs.")))]
+        the storage of this app has no signed URLs."),
+    (status = 422, description = "`VALIDATION_FAILED`: the duration is not 1 second to 7 days."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn link(
     State(files): State<FileService>,
     caller: Identity,

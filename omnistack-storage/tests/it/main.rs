@@ -4,8 +4,8 @@
 
 #[cfg(feature = "cloudinary")]
 mod cloudinary;
-mod files;
 mod conformance;
+mod files;
 #[cfg(feature = "s3")]
 mod peers;
 #[cfg(feature = "s3")]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{app::App, config::Config, contact::Contact, crypto::HmacKey, email::Mail, jobs::JobFilter};
 use omnistack_testkit::{
-    TestApp, TestDatabase, on_each_database,
+    TestApp, TestDatabase,
     mock_server::{MockResponse, MockServer, ReceivedRequest},
+    on_each_database,
 };
 use serde_json::Value;
 

@@ -9,8 +9,8 @@ use omnistack_core::{
 use omnistack_testkit::{
     email::{EmailProviderUnderTest, EmailServerBehavior},
     email_conformance,
-    smtp::{SmtpReply, SmtpServer},
     mock_server::{ClosedPort, MockResponse, MockServer},
+    smtp::{SmtpReply, SmtpServer},
 };
 
 use super::{client, clock};

@@ -5,8 +5,8 @@ use omnistack_testkit::TestDatabase;
 use tokio::process::Command;
 
 use crate::{
-    files::{FILES, upload, with},
     conformance::TempDirectory,
+    files::{FILES, upload, with},
 };
 
 const DISK: &str = "TEST_SMALL_DISK";
