@@ -1,6 +1,7 @@
 //! HTTP routes, and the responses with the bytes of files.
 
 pub(crate) mod archival;
+mod direct_uploads;
 pub(crate) mod files;
 pub(crate) mod signed_urls;
 #[cfg(feature = "thumbnails")]
