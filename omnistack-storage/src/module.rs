@@ -41,7 +41,8 @@ const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
 /// use omnistack_storage::{ArchiveRule, Files, Memory, Storage};
 ///
-/// # fn main() -> omnistack_core::Result<()> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
 /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("FILES_TYPES", "image/*")]);
 /// let half_a_year = Duration::from_secs(180 * 24 * 60 * 60);
 /// let files = Files::new(Memory::default()).archive_rule(ArchiveRule::older_than(half_a_year));

@@ -15,7 +15,8 @@ use crate::{File, config::ArchivalSettings, sniff};
 /// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
 /// use omnistack_storage::{Archival, ArchiveRule, Files, Memory};
 ///
-/// # fn main() -> omnistack_core::Result<()> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
 /// let year = Duration::from_secs(365 * 24 * 60 * 60);
 /// let videos = ArchiveRule::older_than(year).media_type("video/*");
 /// let exports = ArchiveRule::older_than(year / 4).prefix("export-").tag("archive");

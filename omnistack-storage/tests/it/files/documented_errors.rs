@@ -14,8 +14,10 @@ use axum::{
 use omnistack_core::app::{App, Module, Registry, Slot};
 use serde_json::Value;
 
-/// Errors that any handler can return because of its extractors or of a defect. The response `default` describes them.
-const UNDESCRIBED: [&str; 4] = ["INTERNAL_ERROR", "INCOMPLETE_BODY", "MALFORMED_JSON", "MALFORMED_URL"];
+/// Errors that any handler can return because of its extractors, a caller without a tenant or a defect. They have no
+/// description of their own.
+const UNDESCRIBED: [&str; 5] =
+    ["INTERNAL_ERROR", "INCOMPLETE_BODY", "MALFORMED_JSON", "MALFORMED_URL", "TENANT_REQUIRED"];
 
 /// An error of a handler: the method and the route pattern, the status and the error code.
 type HandlerError = (String, String, u16, String);
