@@ -6,7 +6,8 @@
 //! `GLACIER` or in `DEEP_ARCHIVE` must be [restored](Archival::restore) before it can be read. That takes minutes
 //! to days; until then, reading it fails with 409 `FILE_ARCHIVED`.
 
-mod elsewhere;
+mod external_archive;
+pub(crate) mod jobs;
 mod rule;
 
 use std::time::Duration;
@@ -77,6 +78,28 @@ pub enum ArchiveState {
 }
 
 /// The archive state and the storage class of a file.
+///
+/// ```
+/// # use futures_util::{StreamExt as _, stream};
+/// # use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{Archival, ArchiveState, FileService, Files, Memory, NewFile};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// # app.migrate().await?;
+/// # let files: FileService = app.context().get()?;
+/// # let caller = DevIdentity::identity();
+/// # let body = stream::iter([Ok("Hello.".into())]).boxed();
+/// let file = files.upload(&caller, NewFile::new("hello.txt"), body).await?;
+/// let archival: Archival = app.context().get()?;
+/// let archived = archival.archive(file.id).await?;
+/// assert_eq!(archived.state, ArchiveState::Archived);
+/// assert_eq!(archived.storage_class.as_deref(), Some("GLACIER"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct FileArchiveState {
@@ -95,6 +118,29 @@ pub struct FileArchiveState {
 }
 
 /// The files and bytes in a storage class.
+///
+/// ```
+/// # use futures_util::{StreamExt as _, stream};
+/// # use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{Archival, FileService, Files, Memory, NewFile};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// # app.migrate().await?;
+/// # let files: FileService = app.context().get()?;
+/// # let caller = DevIdentity::identity();
+/// # let body = stream::iter([Ok("Hello.".into())]).boxed();
+/// let file = files.upload(&caller, NewFile::new("hello.txt"), body).await?;
+/// let archival: Archival = app.context().get()?;
+/// archival.archive(file.id).await?;
+/// let usage = archival.usage_by_class().await?;
+/// assert_eq!(usage[0].storage_class.as_deref(), Some("GLACIER"));
+/// assert_eq!((usage[0].files, usage[0].bytes), (1, 6));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct StorageClassUsage {
@@ -198,7 +244,8 @@ impl Archival {
     ///
     /// # Errors
     /// 404 if there is no such file; [`ErrorKind::Unsupported`] if there is no external archive and the provider
-    /// can't change storage classes.
+    /// can't change storage classes; [`ErrorKind::StorageFull`] or [`ErrorKind::Mismatch`] if the bytes can't be
+    /// copied to the external archive; other errors of the provider and of the database.
     pub async fn archive(&self, id: FileId) -> Result<FileArchiveState, Error> {
         self.require_archive()?;
         let file = self.find(id).await?;
@@ -214,8 +261,9 @@ impl Archival {
     ///
     /// # Errors
     /// 404 if there is no such file; 409 `NOT_ARCHIVED` if it can be read without; 422 if the days are out of
-    /// range; [`ErrorKind::Unavailable`] while its copy is being deleted; [`ErrorKind::Configuration`] if the
-    /// external archive is no longer set.
+    /// range; [`ErrorKind::Unavailable`] while its copy is being deleted; [`ErrorKind::Unsupported`] if the provider
+    /// has no archives; [`ErrorKind::Configuration`] if the external archive is no longer set; other errors of the
+    /// provider and of the database.
     pub async fn restore(&self, id: FileId, days: Option<u32>, tier: RestoreTier) -> Result<FileArchiveState, Error> {
         let days = days.unwrap_or(self.settings.restore_days);
         if !(1..=MAX_RESTORE_DAYS).contains(&days) {
@@ -237,7 +285,7 @@ impl Archival {
     /// Returns the archive state of a file, as the provider reports it now.
     ///
     /// # Errors
-    /// 404 if there is no such file; errors of the provider.
+    /// 404 if there is no such file; errors of the provider and of the database.
     pub async fn state(&self, id: FileId) -> Result<FileArchiveState, Error> {
         let file = self.find(id).await?;
         if file.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) {

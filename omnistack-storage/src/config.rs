@@ -9,6 +9,18 @@ omnistack_core::settings! {
     /// Files.
     ///
     /// Limits of the files of tenants, read by [`Files`](crate::Files).
+    ///
+    /// ```
+    /// use omnistack_core::config::Config;
+    /// use omnistack_storage::FileSettings;
+    ///
+    /// let config = Config::from_pairs([("FILES_MAX_SIZE", "10MiB"), ("FILES_TYPES", "image/*,application/pdf")]);
+    /// let settings: FileSettings = config.read_settings()?;
+    /// assert_eq!(settings.max_size.as_u64(), 10 * 1024 * 1024);
+    /// assert_eq!(settings.types, ["image/*", "application/pdf"]);
+    /// assert_eq!(settings.open_uploads, 50);
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct FileSettings {
         /// The largest size of a file.
         pub max_size: ByteSize = "FILES_MAX_SIZE", default "100MiB", range "1B"..="5TiB";
@@ -33,6 +45,18 @@ omnistack_core::settings! {
     /// File storage.
     ///
     /// The storage provider and its credentials, read by [`Files`](crate::Files).
+    ///
+    /// ```
+    /// use omnistack_core::config::Config;
+    /// use omnistack_storage::StorageSettings;
+    ///
+    /// let config = Config::from_pairs([("STORAGE_PROVIDER", "s3"), ("STORAGE_BUCKET", "files"), ("STORAGE_KEY", "secret")]);
+    /// let settings: StorageSettings = config.read_settings()?;
+    /// assert_eq!(settings.bucket.as_deref(), Some("files"));
+    /// assert_eq!(settings.region, "us-east-1");
+    /// assert!(!format!("{settings:?}").contains("secret"), "secrets are not shown");
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct StorageSettings {
         /// The storage provider: `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`.
         pub provider: String = "STORAGE_PROVIDER", default "local";
@@ -61,6 +85,18 @@ omnistack_core::settings! {
     ///
     /// The rule that selects files to archive, and the archive they are moved to. Read by
     /// [`Files`](crate::Files).
+    ///
+    /// ```
+    /// use omnistack_core::config::Config;
+    /// use omnistack_storage::ArchivalSettings;
+    ///
+    /// let config = Config::from_pairs([("ARCHIVAL_AFTER", "180d"), ("ARCHIVAL_TYPES", "video/*")]);
+    /// let settings: ArchivalSettings = config.read_settings()?;
+    /// assert_eq!(settings.after.map(|age| age.as_secs()), Some(180 * 24 * 60 * 60));
+    /// assert_eq!(settings.class, "GLACIER");
+    /// assert_eq!(settings.restore_days, 7);
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct ArchivalSettings {
         /// The age at which files are archived, e.g. `180d`. Archival runs every night. If absent, files are not
         /// archived by age.
@@ -90,6 +126,17 @@ omnistack_core::settings! {
     /// Thumbnails.
     ///
     /// Limits for the creation of thumbnails, read by [`Files`](crate::Files).
+    ///
+    /// ```
+    /// use omnistack_core::config::Config;
+    /// use omnistack_storage::ThumbnailSettings;
+    ///
+    /// let config = Config::from_pairs([("FILES_THUMBNAILS_AT_ONCE", "4")]);
+    /// let settings: ThumbnailSettings = config.read_settings()?;
+    /// assert_eq!(settings.at_once, 4);
+    /// assert_eq!(settings.pixels, 50_000_000);
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct ThumbnailSettings {
         /// The largest number of pixels (width × height) of an image. A larger image is refused before it is
         /// decoded. A decoded pixel takes four bytes of memory.

@@ -31,6 +31,23 @@ struct ErrorInner {
 }
 
 /// The kind of an [`Error`].
+///
+/// ```
+/// use omnistack_storage::{ErrorKind, Memory, ObjectKey, PutOptions, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key: ObjectKey = "reports/2030.csv".parse()?;
+/// storage.put(&key, "a,b\n").await?;
+/// let refused = storage.put_with(&key, "c,d\n", &PutOptions::default().create_only()).await.unwrap_err();
+/// match refused.kind() {
+///     ErrorKind::Exists => println!("there is a report of this year already"),
+///     _ => return Err(refused),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

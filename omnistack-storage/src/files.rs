@@ -2,15 +2,16 @@
 //!
 //! The row of a file is written before its bytes, in a state that says so. The file can't be listed or read, and
 //! is not counted as a file, until its bytes are stored, have the declared size and checksum and were scanned. If
-//! a process dies in between, [`sweep`](FileService::sweep) deletes the row and the bytes once the upload can't
+//! a process dies in between, [`clean_up`](FileService::clean_up) deletes the row and the bytes once the upload can't
 //! be completed any more.
 
-mod announced;
-mod intake;
-mod once;
-mod sweep;
+mod cleanup;
+mod direct_upload;
+mod idempotency;
+pub(crate) mod jobs;
 #[cfg(feature = "thumbnails")]
 mod thumbnail;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +26,8 @@ use omnistack_core::{
 
 use crate::{
     ByteRange, Error, ErrorKind, File, FileId, FileState, Object, PresignRequest, PresignedRequest, Storage,
-    config::FileSettings, model::StorageUsage, scan::SharedScanner, sniff, store,
+    config::FileSettings, content_disposition::content_disposition, model::StorageUsage, scan::SharedScanner, sniff,
+    store,
 };
 
 /// The usage meter of stored bytes.
@@ -37,8 +39,7 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 
 /// Stores, returns and deletes files of tenants. Provided by [`Files`](crate::Files).
 ///
-/// Each operation that takes a caller fails with 403 if the caller has no tenant, and works on the files of that
-/// tenant only. Errors that are HTTP responses are given by their status and code.
+/// Each operation that takes a caller works on the files of the caller's tenant only.
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};
@@ -61,6 +62,12 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Errors
+/// The methods name errors that are HTTP responses ([`ErrorKind::Refused`]) by their status and code, and the others
+/// by their kind. Beside these, each operation that takes a caller fails with 403 if the caller has no tenant, and
+/// each can fail with [`ErrorKind::Database`], and with [`ErrorKind::Unavailable`] or [`ErrorKind::Configuration`] if
+/// it calls the storage provider.
 #[derive(Clone, Debug)]
 pub struct FileService(pub(crate) Arc<FileServiceInner>);
 
@@ -198,7 +205,7 @@ impl FileService {
         let expires_in = expires_in.unwrap_or(self.0.settings.link);
         let shown = shown && sniff::is_safe_inline(&file.content_type);
         let plain = PresignRequest::get(file.key()?, expires_in).content_type(&file.content_type);
-        let named = plain.clone().content_disposition(crate::http::disposition(&file.name, shown));
+        let named = plain.clone().content_disposition(content_disposition(&file.name, shown));
         let signed = match self.0.storage.presign(&named).await {
             // The provider can't set a file name in the response. The URL is not on the app's origin, so showing
             // the file is safe.

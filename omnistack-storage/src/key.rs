@@ -20,6 +20,13 @@ use std::{fmt, str::FromStr};
 pub struct ObjectKey(String);
 
 /// The reason why a text is not an [`ObjectKey`].
+///
+/// ```
+/// use omnistack_storage::{KeyError, ObjectKey};
+///
+/// assert_eq!(ObjectKey::new("a//b"), Err(KeyError::EmptyPart));
+/// assert_eq!(ObjectKey::new("a/../b"), Err(KeyError::DotPart));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

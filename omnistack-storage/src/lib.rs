@@ -55,18 +55,18 @@
 
 mod archival;
 mod config;
+mod content_disposition;
 mod error;
 mod files;
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
-mod jobs;
 mod key;
-mod links;
 mod model;
 mod module;
 mod object;
 mod provider;
 mod scan;
+mod signed_urls;
 mod sniff;
 mod storage;
 mod store;
@@ -80,7 +80,6 @@ pub use config::{ArchivalSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
 pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
 pub use key::{KeyError, ObjectKey};
-pub use links::UrlSigner;
 pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsage, UploadResult};
 pub use module::Files;
 pub use object::{
@@ -97,6 +96,7 @@ pub use provider::gcs::Gcs;
 pub use provider::s3::{S3, S3Builder};
 pub use provider::{Capabilities, StorageProvider, local::Local, memory::Memory};
 pub use scan::{FileScanner, ScanResult};
+pub use signed_urls::UrlSigner;
 pub use storage::Storage;
 #[cfg(feature = "thumbnails")]
 pub use thumbnail::Thumbnail;

@@ -21,6 +21,27 @@ pub type FileId = Id<FileMarker>;
 /// A file of a tenant.
 ///
 /// Its bytes never change. It is not listed and can't be read before its state is `stored`.
+///
+/// ```
+/// use futures_util::{StreamExt as _, stream};
+/// # use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{FileService, FileState, Files, Memory, NewFile};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// # app.migrate().await?;
+/// # let files: FileService = app.context().get()?;
+/// # let caller = DevIdentity::identity();
+/// let body = stream::iter([Ok("%PDF-1.7 …".into())]).boxed();
+/// let file = files.upload(&caller, NewFile::new("invoice.pdf"), body).await?;
+/// assert_eq!((file.content_type.as_str(), file.size), ("application/pdf", 12));
+/// assert_eq!(file.state, FileState::Stored);
+/// assert_eq!(file.key()?.to_string(), format!("files/{}/{}", file.tenant_id, file.id));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = StoredFile)]
 #[non_exhaustive]
@@ -69,7 +90,7 @@ impl File {
     /// Returns the key of the object that holds the bytes.
     ///
     /// # Errors
-    /// None in practice: the ids form a valid key.
+    /// Never fails, because ids form a valid key.
     pub fn key(&self) -> Result<ObjectKey, KeyError> {
         ObjectKey::new(format!("files/{}/{}", self.tenant_id, self.id))
     }
@@ -92,6 +113,27 @@ impl File {
 }
 
 /// The result of an upload.
+///
+/// ```
+/// use futures_util::{StreamExt as _, stream};
+/// # use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{FileService, Files, Memory, NewFile};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// # app.migrate().await?;
+/// # let files: FileService = app.context().get()?;
+/// # let caller = DevIdentity::identity();
+/// let body = || stream::iter([Ok("Hello.".into())]).boxed();
+/// let first = files.upload_idempotent(&caller, "order-7", NewFile::new("hello.txt"), body()).await?;
+/// let second = files.upload_idempotent(&caller, "order-7", NewFile::new("hello.txt"), body()).await?;
+/// assert!(!first.replayed && second.replayed);
+/// assert_eq!(second.file.id, first.file.id);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadResult {
@@ -196,6 +238,27 @@ impl NewFile {
 }
 
 /// The storage usage of a tenant.
+///
+/// ```
+/// use futures_util::{StreamExt as _, stream};
+/// # use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{FileService, Files, Memory, NewFile};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// # app.migrate().await?;
+/// # let files: FileService = app.context().get()?;
+/// # let caller = DevIdentity::identity();
+/// let body = stream::iter([Ok("Hello.".into())]).boxed();
+/// let file = files.upload(&caller, NewFile::new("hello.txt"), body).await?;
+/// files.delete(&caller, file.id).await?;
+/// let usage = files.usage(&caller).await?;
+/// assert_eq!((usage.bytes, usage.limit), (6, None), "a deleted file counts until it is purged");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StorageUsage {
     /// The bytes of all files, including deleted files that can still be restored and the reservations of

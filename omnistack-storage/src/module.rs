@@ -16,10 +16,13 @@ use omnistack_core::{
 
 use crate::{
     Archival, ArchiveRule, FileScanner, FileService, Local, Memory, Storage, StorageProvider, UrlSigner,
+    archival::jobs::{ArchiveFiles, RestoreFromArchive},
     config::{ArchivalSettings, FileSettings, StorageSettings},
-    files::FileServiceInner,
+    files::{
+        FileServiceInner,
+        jobs::{CleanUpFiles, DeleteTenantFiles},
+    },
     http,
-    jobs::{ArchiveFiles, CleanUpFiles, DeleteTenantFiles, RestoreFromArchive},
     scan::SharedScanner,
 };
 
@@ -31,12 +34,21 @@ const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// It provides [`Storage`], [`FileService`], [`Archival`] and [`UrlSigner`] to other modules, adds the routes under
 /// `/api/v1/app/files`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
 ///
-/// ```no_run
-/// use omnistack_core::app::{App, DevIdentity};
-/// use omnistack_storage::Files;
+/// ```
+/// use std::time::Duration;
 ///
-/// # async fn run() -> omnistack_core::Result<()> {
-/// App::from_env().with(DevIdentity::default()).with(Files::from_env()).run().await
+/// use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{ArchiveRule, Files, Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("FILES_TYPES", "image/*")]);
+/// let half_a_year = Duration::from_secs(180 * 24 * 60 * 60);
+/// let files = Files::new(Memory::default()).archive_rule(ArchiveRule::older_than(half_a_year));
+/// let app = App::builder(config).with(DevIdentity::default()).with(files).build()?;
+/// assert_eq!(app.context().get::<Storage>()?.name(), "memory");
+/// assert!(app.routes().iter().any(|route| route.path == "/api/v1/app/files/{id}/content"));
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Default)]
@@ -202,8 +214,13 @@ impl Module for Files {
             .routes(taking, http::files::transfer_api(), Context::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Context::get)
             .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Context::get)
-            .routes(writing, http::links::api(), move |ctx| {
-                Ok(http::links::SignedUrlRoutes { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
+            .routes(writing, http::signed_urls::api(), move |ctx| {
+                Ok(http::signed_urls::SignedUrlRoutes {
+                    links: ctx.get()?,
+                    storage: ctx.get()?,
+                    files: ctx.get()?,
+                    idle,
+                })
             });
     }
 }
@@ -225,7 +242,7 @@ mod buckets {
 
     pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<StorageFactory> {
         let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-        registry.problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
+        registry.report_problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
         None
     }
 }

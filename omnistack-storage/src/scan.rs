@@ -52,6 +52,6 @@ pub(crate) struct SharedScanner(pub(crate) Arc<dyn FileScanner>);
 
 impl fmt::Debug for SharedScanner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Scanner")
+        f.write_str("SharedScanner")
     }
 }

@@ -10,7 +10,7 @@
 //!   must pass. [`smtp`] is a mail server that records the mails it receives.
 //! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_messaging::sms::SmsProvider) must pass.
 //! - `storage_conformance!`, with the feature `storage`, generates the tests that every storage provider must pass.
-//! - [`upstream`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
+//! - [`mock_server`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
 //!   services.
 //!
 //! ```
@@ -67,22 +67,22 @@ mod cache;
 mod client;
 mod database;
 pub mod email;
-mod mails;
+pub mod mock_server;
 mod postgres;
 mod redis;
+mod sent_mails;
 pub mod sms;
 pub mod smtp;
 #[cfg(feature = "storage")]
 pub mod storage;
-pub mod upstream;
 
 pub use app::TestApp;
 pub use cache::TestCache;
 pub use client::{TestClient, TestRequest, TestResponse};
 pub use database::TestDatabase;
-pub use mails::SentMails;
 pub use postgres::TestPostgres;
 pub use redis::{CommandMonitor, TestRedis};
+pub use sent_mails::SentMails;
 
 /// Generates two tests from one body, `name::sqlite` and `name::postgres`, each on a fresh [`TestDatabase`].
 ///

@@ -23,7 +23,7 @@ use omnistack_auth::Auth;
 use omnistack_core::crypto::HmacKey;
 use omnistack_testkit::{
     TestApp, TestDatabase, TestResponse,
-    upstream::{MockResponse, MockServer},
+    mock_server::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 

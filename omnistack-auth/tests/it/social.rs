@@ -11,7 +11,7 @@ use omnistack_auth::{
 use omnistack_core::{app::AppBuilder, crypto::Sha256};
 use omnistack_testkit::{
     TestApp, TestDatabase, TestResponse,
-    upstream::{MockResponse, MockServer, ReceivedRequest},
+    mock_server::{MockResponse, MockServer, ReceivedRequest},
 };
 use reqwest::Url;
 use serde_json::{Value, json};

@@ -8,6 +8,27 @@ use crate::{File, config::ArchivalSettings, sniff};
 
 /// A rule that selects files to archive every night. A file matches if all conditions of the rule hold; it is
 /// archived if one of the rules matches.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{Archival, ArchiveRule, Files, Memory};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let year = Duration::from_secs(365 * 24 * 60 * 60);
+/// let videos = ArchiveRule::older_than(year).media_type("video/*");
+/// let exports = ArchiveRule::older_than(year / 4).prefix("export-").tag("archive");
+/// let files = Files::new(Memory::default()).archive_rule(videos).archive_rule(exports);
+///
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).with(DevIdentity::default()).with(files).build()?;
+/// let archival: Archival = app.context().get()?;
+/// assert_eq!(archival.min_age(), Some(year / 4));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct ArchiveRule {

@@ -47,7 +47,11 @@ struct ArchiveResult {
 #[utoipa::path(post, path = "/archive", operation_id = "archive_files", request_body = ArchiveRequest, responses(
     (status = 200, description = "The number of archived files, and the state of the requested one.", body = ArchiveResult),
     (status = 404, description = "`NOT_FOUND`: there is no such file."),
-    (status = 409, description = "`UNSUPPORTED`: the storage of this app can't change storage classes.")))]
+    (status = 409, description = "`UNSUPPORTED`: the storage of this app can't change storage classes."),
+    (status = 422, description = "`VALIDATION_FAILED`: the body is invalid; or `CONTENT_MISMATCH`: the bytes that were \
+        copied to the external archive have another size or checksum than the file."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later."),
+    (status = 507, description = "`STORAGE_FULL`: the external archive has no space left.")))]
 async fn archive(
     State(archival): State<Archival>,
     _: Identity,
@@ -83,7 +87,11 @@ struct RestoreRequest {
 #[utoipa::path(post, path = "/restore", operation_id = "restore_archived_file", request_body = RestoreRequest, responses(
     (status = 200, description = "The archive state of the file.", body = FileArchiveState),
     (status = 404, description = "`NOT_FOUND`: there is no such file."),
-    (status = 409, description = "`NOT_ARCHIVED`: the file can be read without being restored.")))]
+    (status = 409, description = "`NOT_ARCHIVED`: the file can be read without being restored; or `UNSUPPORTED`: the \
+        storage of this app can't restore objects."),
+    (status = 422, description = "`VALIDATION_FAILED`: the number of days is not 1 to 365."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available, or the copy of the file is being \
+        deleted; try again later.")))]
 async fn restore(
     State(archival): State<Archival>,
     _: Identity,
@@ -121,7 +129,9 @@ struct ArchivalStatus {
 /// that file.
 #[utoipa::path(get, path = "/status", operation_id = "get_archival_status", params(StatusQuery), responses(
     (status = 200, description = "The archive status.", body = ArchivalStatus),
-    (status = 404, description = "`NOT_FOUND`: there is no such file.")))]
+    (status = 404, description = "`NOT_FOUND`: there is no such file."),
+    (status = 422, description = "`VALIDATION_FAILED`: the id of the file is invalid."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn status(
     State(archival): State<Archival>,
     _: Identity,

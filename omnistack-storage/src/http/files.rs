@@ -22,9 +22,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, disposition, not_modified, range, upload};
+use super::{EmbeddedBy, content, direct_uploads, not_modified, range, upload};
 use crate::{
-    ErrorKind, File, FileId, FileService, NewFile, PresignRequest, PresignedRequest, StorageUsage, UploadResult, sniff,
+    ErrorKind, File, FileId, FileService, NewFile, PresignRequest, PresignedRequest, StorageUsage, UploadResult,
+    content_disposition::content_disposition, sniff,
 };
 
 /// Returns the routes that transfer bytes. They have longer timeouts and larger bodies.
@@ -37,9 +38,9 @@ pub(crate) fn api() -> Api<FileService> {
     Api::new()
         .routes(routes!(list))
         .routes(routes!(usage))
-        .routes(routes!(create_direct_upload))
+        .routes(routes!(direct_uploads::create_direct_upload))
         .routes(routes!(get, delete))
-        .routes(routes!(complete_direct_upload))
+        .routes(routes!(direct_uploads::complete_direct_upload))
         .routes(routes!(restore))
         .routes(routes!(link))
         .routes(routes!(tag))
@@ -73,7 +74,7 @@ struct UploadForm {
     file: Vec<u8>,
 }
 
-fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
+pub(super) fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
     let wrong = |_| Error::invalid([FieldError::new("sha256", "must be 64 hexadecimal digits")]);
     text.map(|text| text.parse().map_err(wrong)).transpose()
 }
@@ -89,16 +90,25 @@ fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
     request_body(description = "The file.", content(
         (Vec<u8> = "application/octet-stream"), (UploadForm = "multipart/form-data"))), responses(
     (status = 201, description = "The file.", body = File),
+    (status = 400, description = "`UPLOAD_INTERRUPTED`: the body ended early; `MALFORMED_MULTIPART`: the form can't be \
+        read; or `IDEMPOTENCY_KEY_INVALID`: the `Idempotency-Key` is malformed."),
+    (status = 404, description = "`NOT_FOUND`: the file that was stored with this `Idempotency-Key` has been purged."),
     (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while; or `UPLOAD_TIMEOUT`: the upload took \
         too long."),
     (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
         `IDEMPOTENCY_KEY_REUSED`: the `Idempotency-Key` was used for another file."),
-    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
-    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; or `FILE_TYPE_MISMATCH`: \
-        the file is not of the declared type."),
-    (status = 422, description = "`VALIDATION_FAILED`: the name, type or tags are invalid; `CONTENT_MISMATCH`: the \
-        size or checksum differs from the declared one; or `FILE_REFUSED`: the scanner refuses the file."),
-    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
+    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large; or `PAYLOAD_TOO_LARGE`: the body is larger \
+        than the largest file with its form."),
+    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; `FILE_TYPE_MISMATCH`: the \
+        file is not of the declared type; or `UNSUPPORTED_MEDIA_TYPE`: the body is a form of another type than \
+        `multipart/form-data`."),
+    (status = 422, description = "`VALIDATION_FAILED`: the name, type, checksum, tags or form are invalid; \
+        `CONTENT_MISMATCH`: the size or checksum differs from the declared one; or `FILE_REFUSED`: the scanner refuses \
+        the file."),
+    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads."),
+    (status = 503, description = "`SCANNER_UNAVAILABLE`: the file can't be scanned now; or `STORAGE_UNAVAILABLE`: the \
+        storage is not available. Nothing is stored; try again later."),
+    (status = 507, description = "`STORAGE_FULL`: the storage has no space left.")))]
 async fn upload_file(
     State(files): State<FileService>,
     caller: Identity,
@@ -157,7 +167,8 @@ struct DownloadQuery {
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
     (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first."),
     (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
-    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file.")))]
+    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn download(
     State(files): State<FileService>,
     caller: Identity,
@@ -179,7 +190,7 @@ async fn download(
         }
         object => object?,
     };
-    let named = disposition(&file.name, query.inline && sniff::is_safe_inline(&file.content_type));
+    let named = content_disposition(&file.name, query.inline && sniff::is_safe_inline(&file.content_type));
     Ok(content(object, &file.content_type, &validators, &named, range.is_some(), EmbeddedBy::App))
 }
 
@@ -204,7 +215,8 @@ struct FileQuery {
 ///
 /// Returns the files of the tenant, newest first. Needs `files:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_files", params(FileQuery),
-    responses((status = 200, description = "The files.", body = CursorPage<File>)))]
+    responses((status = 200, description = "The files.", body = CursorPage<File>),
+    (status = 422, description = "`VALIDATION_FAILED`: the limit or the cursor is invalid.")))]
 async fn list(
     State(files): State<FileService>,
     caller: Identity,
@@ -226,37 +238,10 @@ async fn usage(State(files): State<FileService>, caller: Identity) -> Result<Jso
     Ok(Json(files.usage(&caller).await?))
 }
 
-/// The declared properties of a file that the client sends by a direct upload.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = NewFile)]
-struct CreateDirectUpload {
-    /// The name of the file: 1 to 255 bytes, without slashes, backslashes and control characters.
-    #[garde(length(bytes, min = 1, max = 255))]
-    #[schema(min_length = 1, max_length = 255)]
-    name: String,
-    /// The media type of the file, e.g. `image/png`. It must match the bytes.
-    #[garde(length(bytes, min = 3, max = 255))]
-    #[schema(min_length = 3, max_length = 255)]
-    content_type: String,
-    /// The size of the file in bytes.
-    #[garde(skip)]
-    size: u64,
-    /// The SHA-256 of the file, as 64 hexadecimal digits. An upload with another checksum fails.
-    #[garde(skip)]
-    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
-    sha256: Option<String>,
-    /// The tags: at most 10, each of 1 to 50 characters of `a-z`, `0-9`, `-`, `_` and `.`.
-    #[serde(default)]
-    #[garde(skip)]
-    #[schema(max_items = 10)]
-    tags: Vec<String>,
-}
-
 /// A presigned request. The client sends it as it is, without the credentials of the app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FileLink)]
-struct SignedUrl {
+pub(super) struct SignedUrl {
     /// The method.
     method: String,
     /// The signed URL. Every client that has it can use it until it expires, so keep it secret.
@@ -272,58 +257,6 @@ impl From<PresignedRequest> for SignedUrl {
         let PresignedRequest { method, url, headers, expires_at } = signed;
         Self { method: method.to_string(), url, headers, expires_at }
     }
-}
-
-/// A direct upload that was created.
-#[derive(Serialize, ToSchema)]
-#[schema(as = FileAwaited)]
-struct DirectUpload {
-    /// The file. Its state is `awaited` until the upload is completed.
-    file: File,
-    /// The request with which the client sends the bytes.
-    upload: SignedUrl,
-}
-
-/// Create a direct upload
-///
-/// The bytes go from the client to the storage without passing through the app: send them with the request in
-/// `upload` within an hour, then complete the upload within two hours. Needs `files:write`.
-#[utoipa::path(post, path = "/uploads", operation_id = "announce_upload", request_body = CreateDirectUpload, responses(
-    (status = 201, description = "The file, and the request with which the client sends it.", body = DirectUpload),
-    (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
-        `UNSUPPORTED`: the storage of this app has no direct uploads."),
-    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
-    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
-async fn create_direct_upload(
-    State(files): State<FileService>,
-    caller: Identity,
-    Json(new): Json<CreateDirectUpload>,
-) -> Result<(StatusCode, Json<DirectUpload>), Error> {
-    let sha256 = checksum(new.sha256.as_deref())?;
-    let CreateDirectUpload { name, content_type, size, tags, .. } = new;
-    let new = NewFile { name, content_type: Some(content_type), size: Some(size), sha256, tags };
-    let (file, signed) = files.create_direct_upload(&caller, new).await?;
-    Ok((StatusCode::CREATED, Json(DirectUpload { file, upload: signed.into() })))
-}
-
-/// Complete a direct upload
-///
-/// Called after the bytes were sent. Checks them and makes the file readable. Needs `files:write`.
-#[utoipa::path(post, path = "/{id}/confirm", operation_id = "confirm_upload",
-    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
-    (status = 200, description = "The file.", body = File),
-    (status = 404, description = "`NOT_FOUND`: the tenant has no such direct upload."),
-    (status = 409, description = "`NOT_UPLOADED`: no bytes have arrived."),
-    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; or `FILE_TYPE_MISMATCH`: \
-        the file is not of the declared type."),
-    (status = 422, description = "`CONTENT_MISMATCH`: the size or checksum differs from the declared one; or \
-        `FILE_REFUSED`: the scanner refuses the file.")))]
-async fn complete_direct_upload(
-    State(files): State<FileService>,
-    caller: Identity,
-    Path(id): Path<FileId>,
-) -> Result<Json<File>, Error> {
-    Ok(Json(files.complete_direct_upload(&caller, id).await?))
 }
 
 /// Get a file
@@ -345,7 +278,8 @@ async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 204, description = "Deleted."),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
-    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`.")))]
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn delete(
     State(files): State<FileService>,
     caller: Identity,
@@ -390,7 +324,8 @@ struct SetTags {
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
-    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`.")))]
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
+    (status = 422, description = "`VALIDATION_FAILED`: there are too many tags, or one is invalid.")))]
 async fn tag(
     State(files): State<FileService>,
     caller: Identity,
@@ -424,9 +359,13 @@ struct NewLink {
 #[utoipa::path(post, path = "/{id}/link", operation_id = "create_file_link", request_body = NewLink,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The signed URL.", body = SignedUrl),
+    (status = 403, description = "`FORBIDDEN`: the caller lacks the permission; or `IMPERSONATION_REFUSED`: the caller \
+        is an operator who impersonates a user."),
     (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
     (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first; or `UNSUPPORTED`: \
-        the storage of this app has no signed URLs.")))]
+        the storage of this app has no signed URLs."),
+    (status = 422, description = "`VALIDATION_FAILED`: the duration is not 1 second to 7 days."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn link(
     State(files): State<FileService>,
     caller: Identity,

@@ -43,7 +43,8 @@ struct ThumbnailQuery {
     (status = 422, description = "`VALIDATION_FAILED`: the size is not declared; `NO_THUMBNAIL`: the file is not a \
         PNG, JPEG, GIF or WebP image; `IMAGE_INVALID`: the image is broken; or `IMAGE_TOO_LARGE`: it has too many bytes \
         or pixels."),
-    (status = 503, description = "`THUMBNAILS_BUSY`: too many thumbnails are being created; try again later.")))]
+    (status = 503, description = "`THUMBNAILS_BUSY`: too many thumbnails are being created; or \
+        `STORAGE_UNAVAILABLE`: the storage is not available. Try again later.")))]
 async fn thumbnail(
     State(files): State<FileService>,
     caller: Identity,

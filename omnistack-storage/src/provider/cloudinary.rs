@@ -127,7 +127,7 @@ impl Cloudinary {
         self
     }
 
-    /// Returns the parameters of an upload. Fails with [`ErrorKind::Key`] if the public id is longer than 255
+    /// Returns the parameters of an upload. Fails with [`ErrorKind::InvalidKey`] if the public id is longer than 255
     /// bytes.
     fn parameters(key: &ObjectKey, context: &[(&str, String)]) -> Result<BTreeMap<&'static str, String>, Error> {
         let public_id = sign::public_id(key.as_str());

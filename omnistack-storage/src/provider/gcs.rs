@@ -33,15 +33,16 @@ use crate::{
 /// `COLDLINE`, `ARCHIVE`) can be set when an object is stored; objects of each class can be read at once. To
 /// change the class later, give the bucket a lifecycle rule. Signed URLs for storing can't enforce a size.
 ///
-/// ```no_run
+/// ```
 /// use omnistack_core::{clock::Clock, http::client::ClientSettings};
 /// use omnistack_storage::{Gcs, Storage};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let client = ClientSettings::default().client()?;
-/// let key = std::fs::read_to_string("service-account.json")?;
-/// let storage = Storage::new(Gcs::new("files", Some(&key), client, Clock::system())?);
-/// # let _ = storage;
+/// // Without the key of a service account, that of the machine is used, which can't create signed URLs.
+/// let storage = Storage::new(Gcs::new("files", None, client, Clock::system())?);
+/// assert_eq!(storage.name(), "gcs");
+/// assert!(!storage.capabilities().presigned_get);
 /// # Ok(())
 /// # }
 /// ```

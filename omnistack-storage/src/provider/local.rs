@@ -1,6 +1,6 @@
 //! The provider [`Local`]: objects in a directory.
 
-mod regular;
+mod regular_file;
 mod writer;
 
 use std::{
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use regular::{checked_path, is_not_found, open_regular};
+use regular_file::{checked_path, is_not_found, open_regular};
 use writer::BatchWriter;
 
 use crate::{

@@ -2,6 +2,10 @@
 //!
 //! Implements "Authenticating Requests (AWS Signature Version 4)" of the S3 documentation: by header, by query
 //! parameters and by the policy of a form. Paths are encoded once, which only S3 requires.
+//!
+//! Presigned requests do not come from `object_store` (0.14), because its `signed_url_opts` refuses to sign
+//! `content-length`, which enforces the size of a direct upload, and takes the time from the system instead of the
+//! app's clock.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -23,9 +23,9 @@ use omnistack_core::{
 };
 use omnistack_storage::{Cloudinary, ErrorKind, ObjectKey, PresignRequest, PutOptions, Storage, UploadBody};
 use omnistack_testkit::{
+    mock_server::{MockResponse, MockServer},
     storage::StorageProviderUnderTest,
     storage_conformance,
-    upstream::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 

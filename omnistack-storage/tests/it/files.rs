@@ -1,17 +1,19 @@
 //! Tests of the files of tenants, through the router.
 
 mod archival;
-mod full;
-mod intake;
-mod life;
-mod links;
+mod documented_errors;
+mod failing_provider;
+mod full_disk;
+mod idempotency;
 #[cfg(unix)]
-mod local;
-mod once;
+mod local_provider;
+mod media_types;
+mod signed_urls;
+mod stored_files;
 #[cfg(feature = "thumbnails")]
 mod thumbnails;
-mod types;
-mod unfinished;
+mod unfinished_uploads;
+mod uploads;
 
 use std::{
     convert::Infallible,
@@ -32,6 +34,8 @@ use omnistack_storage::{Files, Memory, Storage};
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, TestResponse};
 use serde_json::Value;
 use tokio::sync::oneshot;
+
+use self::documented_errors::{DocumentedErrors, ErrorRecorder};
 
 /// A meter that collects usage events.
 #[derive(Clone, Default)]
@@ -68,6 +72,7 @@ pub(crate) struct FilesApp {
     pub(crate) app: TestApp,
     pub(crate) storage: Storage,
     pub(crate) counted: RecordedUsage,
+    _documented: DocumentedErrors,
 }
 
 /// Starts an app that stores files in memory.
@@ -82,9 +87,9 @@ pub(crate) async fn with(
     quota: Option<u64>,
 ) -> FilesApp {
     let counted = RecordedUsage::default();
-    let usage = UsageSink::new(counted.clone());
+    let (usage, recorder) = (UsageSink::new(counted.clone()), ErrorRecorder::default());
     let app = TestApp::start(database, |app| {
-        let app = app.set("STORAGE_PROVIDER", "memory").with(files).replace(usage);
+        let app = app.set("STORAGE_PROVIDER", "memory").with(files).with(recorder.clone()).replace(usage);
         let app = settings.iter().fold(app, |app, (name, value)| app.set(*name, *value));
         match quota {
             Some(bytes) => app.replace(Entitlements::new(QuotaPlan(bytes))),
@@ -93,7 +98,8 @@ pub(crate) async fn with(
     })
     .await;
     let storage = app.app().context().get().unwrap();
-    FilesApp { app, storage, counted }
+    let documented = DocumentedErrors::new(recorder, app.app());
+    FilesApp { app, storage, counted, _documented: documented }
 }
 
 impl FilesApp {

@@ -4,8 +4,8 @@
 
 #[cfg(feature = "cloudinary")]
 mod cloudinary;
+mod conformance;
 mod files;
-mod laws;
 #[cfg(feature = "s3")]
 mod peers;
 #[cfg(feature = "s3")]

@@ -6,9 +6,9 @@ mod azurite;
 #[cfg(feature = "cloudinary")]
 mod cloudinary;
 #[cfg(target_os = "linux")]
-mod disk;
+mod full_disk;
 #[cfg(feature = "gcs")]
-mod google;
+mod gcs;
 mod s3s;
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};

@@ -10,7 +10,7 @@ use omnistack_core::{
 use omnistack_storage::{
     ByteRange, ErrorKind, PostPolicy, PresignRequest, PutOptions, S3, S3Builder, Storage, UploadBody,
 };
-use omnistack_testkit::upstream::{ClosedPort, MockResponse, MockServer};
+use omnistack_testkit::mock_server::{ClosedPort, MockResponse, MockServer};
 
 fn client() -> Client {
     ClientSettings::default().client().unwrap()

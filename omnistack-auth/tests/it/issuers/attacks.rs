@@ -1,7 +1,7 @@
 //! Tests of known attacks on token verification, through the router.
 
 use omnistack_auth::{Auth, issuer::Issuer};
-use omnistack_testkit::{TestDatabase, on_each_database, upstream::MockServer};
+use omnistack_testkit::{TestDatabase, mock_server::MockServer, on_each_database};
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, ME, NOW, TestKeyPair, base64, claims, fetches, issuer, me, shared, start, with};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_testkit::{
     TestApp, TestDatabase,
-    upstream::{ClosedPort, MockResponse, MockServer},
+    mock_server::{ClosedPort, MockResponse, MockServer},
 };
 use serde_json::json;
 

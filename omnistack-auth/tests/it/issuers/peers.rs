@@ -6,7 +6,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_core::ExposeSecret as _;
-use omnistack_testkit::{TestDatabase, upstream::MockServer};
+use omnistack_testkit::{TestDatabase, mock_server::MockServer};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},

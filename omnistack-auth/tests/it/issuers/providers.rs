@@ -8,7 +8,7 @@ use omnistack_core::{
     identity::{Identity, Require},
     module::{Api, Module, Mount, Registry},
 };
-use omnistack_testkit::{TestApp, TestDatabase, upstream::MockServer};
+use omnistack_testkit::{TestApp, TestDatabase, mock_server::MockServer};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_core::crypto::HmacKey;
-use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database, upstream::MockServer};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse, mock_server::MockServer, on_each_database};
 use serde_json::{Value, json};
 
 use super::{ME, NOW, TestKeyPair, claims, key_set, me, start, with};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnistack_testkit::upstream::ClosedPort;
+use omnistack_testkit::mock_server::ClosedPort;
 
 use super::{sign_in::github, *};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::db::{Db, Error, ErrorKind, Sql};
-use omnistack_testkit::{TestDatabase, TestPostgres, on_each_database, upstream::ClosedPort};
+use omnistack_testkit::{TestDatabase, TestPostgres, mock_server::ClosedPort, on_each_database};
 use tokio::time::timeout;
 
 use super::{open, open_with};

@@ -13,7 +13,7 @@ use omnistack_core::{
         RetrySafety, Timeout,
     },
 };
-use omnistack_testkit::upstream::{ClosedPort, MockResponse, MockServer};
+use omnistack_testkit::mock_server::{ClosedPort, MockResponse, MockServer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

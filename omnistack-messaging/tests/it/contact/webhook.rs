@@ -6,8 +6,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{app::App, config::Config, crypto::HmacKey, jobs::JobFilter};
 use omnistack_messaging::{contact::Contact, email::Mail};
 use omnistack_testkit::{
-    TestApp, TestDatabase, on_each_database,
-    upstream::{MockResponse, MockServer, ReceivedRequest},
+    TestApp, TestDatabase,
+    mock_server::{MockResponse, MockServer, ReceivedRequest},
+    on_each_database,
 };
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use omnistack_core::email::{Email, EmailErrorKind, EmailProvider};
 use omnistack_messaging::email::{Resend, SendGrid};
 use omnistack_testkit::{
     email::full_email,
-    upstream::{MockResponse, MockServer},
+    mock_server::{MockResponse, MockServer},
 };
 use serde_json::{Value, json};
 

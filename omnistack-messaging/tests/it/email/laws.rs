@@ -10,8 +10,8 @@ use omnistack_messaging::email::{Resend, SendGrid, Smtp};
 use omnistack_testkit::{
     email::{EmailProviderUnderTest, EmailServerBehavior},
     email_conformance,
+    mock_server::{ClosedPort, MockResponse, MockServer},
     smtp::{SmtpReply, SmtpServer},
-    upstream::{ClosedPort, MockResponse, MockServer},
 };
 
 use super::{client, clock};

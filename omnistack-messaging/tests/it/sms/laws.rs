@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use omnistack_messaging::sms::{DevSmsMailbox, SmsConsole, SmsMemory, Twilio, TwilioCredentials, TwilioFrom};
 use omnistack_testkit::{
+    mock_server::{ClosedPort, MockResponse, MockServer},
     sms::{SmsProviderUnderTest, SmsServerBehavior},
     sms_conformance,
-    upstream::{ClosedPort, MockResponse, MockServer},
 };
 
 use super::{client, clock};

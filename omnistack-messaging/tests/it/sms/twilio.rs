@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_messaging::sms::{SmsErrorKind, SmsProvider, Twilio, TwilioCredentials, TwilioFrom};
-use omnistack_testkit::upstream::{MockResponse, MockServer};
+use omnistack_testkit::mock_server::{MockResponse, MockServer};
 
 use super::{client, clock, laws::provider, message};
 

@@ -18,7 +18,7 @@ use omnistack_testkit::{TestClient, TestDatabase, TestResponse, on_each_database
 use serde_json::{Value, json};
 
 use super::{FILES, FilesApp, PNG, files_app, id, upload, with};
-use crate::laws::TempDirectory;
+use crate::conformance::TempDirectory;
 
 const ADMIN: &str = "/api/v1/admin/archival";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

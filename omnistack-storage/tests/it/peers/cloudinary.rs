@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::clock::MockClock;
 use omnistack_storage::{Cloudinary, ObjectKey, PresignRequest, Storage};
-use omnistack_testkit::upstream::{MockResponse, MockServer};
+use omnistack_testkit::mock_server::{MockResponse, MockServer};
 use serde_json::{Value, json};
 
 use super::{Peer, SECRET, client};

@@ -8,7 +8,7 @@ use omnistack_testkit::storage::StorageProviderUnderTest;
 use tokio::process::{Child, Command};
 
 use super::{SECRET, client, setting};
-use crate::laws::TempDirectory;
+use crate::conformance::TempDirectory;
 
 /// A server and the directory in which it stores objects.
 struct Server {

@@ -13,8 +13,8 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, disposition, not_modified, range, upload};
-use crate::{FileService, PutOptions, Storage, UploadBody, UrlSigner};
+use super::{EmbeddedBy, content, not_modified, range, upload};
+use crate::{FileService, PutOptions, Storage, UploadBody, UrlSigner, content_disposition::content_disposition};
 
 /// The state of the routes.
 #[derive(Clone, Debug)]
@@ -46,8 +46,10 @@ fn link_refused() -> Error {
     (status = 304, description = "The client has the current file."),
     (status = 403, description = "`LINK_REFUSED`: the signed URL is invalid or has expired."),
     (status = 404, description = "`NOT_FOUND`: the file does not exist any more."),
+    (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first."),
     (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
-    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file.")))]
+    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later.")))]
 async fn read(
     State(served): State<SignedUrlRoutes>,
     Path(link): Path<String>,
@@ -67,7 +69,7 @@ async fn read(
         None => served.storage.get(&key).await?,
     };
     let name = key.as_str().rsplit('/').next().unwrap_or_default();
-    let named = allowed.disposition.unwrap_or_else(|| disposition(name, false));
+    let named = allowed.disposition.unwrap_or_else(|| content_disposition(name, false));
     let content_type = allowed.content_type.or_else(|| object.info.content_type.clone());
     let content_type = content_type.unwrap_or_else(|| "application/octet-stream".into());
     Ok(content(object, &content_type, &validators, &named, range.is_some(), EmbeddedBy::Everyone))
@@ -78,10 +80,17 @@ async fn read(
     params(("link" = String, Path, description = "The encrypted token of the signed URL.")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file."), responses(
     (status = 204, description = "Stored."),
+    (status = 400, description = "`UPLOAD_INTERRUPTED`: the body ended early."),
     (status = 403, description = "`LINK_REFUSED`: the signed URL is invalid, has expired or is for another media type; \
         or the upload was completed or deleted."),
     (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while."),
-    (status = 422, description = "`CONTENT_MISMATCH`: the size differs from the declared one.")))]
+    (status = 409, description = "`ALREADY_EXISTS`: another object has the name of a folder of this one."),
+    (status = 413, description = "`FILE_TOO_LARGE` or `PAYLOAD_TOO_LARGE`: the file is larger than declared, or than \
+        the largest file."),
+    (status = 422, description = "`CONTENT_MISMATCH`: the file is smaller than declared; or `VALIDATION_FAILED`: the \
+        `Content-Type` is not ASCII."),
+    (status = 503, description = "`STORAGE_UNAVAILABLE`: the storage is not available; try again later."),
+    (status = 507, description = "`STORAGE_FULL`: the storage has no space left.")))]
 async fn write(
     State(served): State<SignedUrlRoutes>,
     Path(link): Path<String>,
@@ -97,7 +106,8 @@ async fn write(
         return Err(link_refused());
     }
     let said = upload::length(request.headers());
-    let mut upload = UploadBody::from_stream(upload::body_stream(request.into_body(), served.idle));
+    let body = upload::body_stream(request.into_body(), served.idle);
+    let mut upload = UploadBody::from_stream(body).max_size(served.files.max_size());
     if let Some(size) = allowed.size.or(said) {
         upload = upload.size(size).max_size(size);
     }

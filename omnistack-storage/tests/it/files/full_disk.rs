@@ -1,4 +1,4 @@
-//! Tests with a full disk: a provider whose writes fail. `peers::disk` uses a disk that is really full.
+//! Tests with a full disk: a provider whose writes fail. `peers::full_disk` uses a disk that is really full.
 
 use async_trait::async_trait;
 use omnistack_storage::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{clock::Timestamp, identity::TenantId};
 
-use super::{FileService, STORAGE_BYTES, announced::ANNOUNCED_TTL};
+use super::{FileService, STORAGE_BYTES, direct_upload::DIRECT_UPLOAD_TTL};
 use crate::{
     Error,
     model::DIRECT_UPLOAD_PREFIX,
@@ -62,7 +62,7 @@ impl FileService {
             }
         }
         // A direct upload is created before its bytes arrive, so one as old as this can't be completed any more.
-        removed += self.sweep_incoming(now - ANNOUNCED_TTL).await?;
+        removed += self.delete_expired_direct_uploads(now - DIRECT_UPLOAD_TTL).await?;
         for storage in self.0.archive.iter().chain([&self.0.storage]) {
             removed += storage.delete_unfinished_uploads(now - UNFINISHED_TTL).await?;
         }
@@ -73,7 +73,7 @@ impl FileService {
     }
 
     /// Deletes the objects of direct uploads that were stored before `before`. Returns how many were deleted.
-    async fn sweep_incoming(&self, before: Timestamp) -> Result<usize, Error> {
+    async fn delete_expired_direct_uploads(&self, before: Timestamp) -> Result<usize, Error> {
         let (mut after, mut removed) = (None, 0);
         loop {
             let listing = self.0.storage.list(DIRECT_UPLOAD_PREFIX, after.as_ref(), OBJECTS_PER_PAGE).await?;

@@ -8,7 +8,7 @@ use tokio::net::TcpSocket;
 /// The port is reserved until this is dropped, so no other process can listen on it.
 ///
 /// ```
-/// use omnistack_testkit::upstream::ClosedPort;
+/// use omnistack_testkit::mock_server::ClosedPort;
 /// use std::{io::ErrorKind, net::TcpStream};
 ///
 /// # #[tokio::main(flavor = "current_thread")]

@@ -1,8 +1,8 @@
 //! One connection of a mock server: reads requests and writes their replies, one after another.
 
 use super::{
-    received::ReceivedRequest,
-    reply::{MockResponse, ReplyEnd},
+    request::ReceivedRequest,
+    response::{MockResponse, ReplyEnd},
     script::Script,
 };
 use bytes::{Buf, Bytes, BytesMut};

@@ -89,6 +89,24 @@ impl PresignRequest {
 }
 
 /// A presigned request, which a client can make without credentials until it expires.
+///
+/// ```
+/// use omnistack_storage::{Memory, Storage, UrlSigner};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// # use omnistack_core::{clock::Clock, crypto::KeyRing};
+/// # let ring: KeyRing = KeyRing::new_key("example").parse()?;
+/// # let signer = UrlSigner::new(ring, Clock::system(), "https://app.example.com");
+/// let storage = Storage::new(Memory::default().url_signer(signer));
+/// let ten_minutes = std::time::Duration::from_secs(600);
+/// let request = storage.presign_get(&"exports/7.csv".parse()?, ten_minutes).await?;
+/// assert_eq!(request.method, "GET");
+/// assert!(request.url.starts_with("https://app.example.com/"));
+/// assert!(request.headers.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PresignedRequest {
@@ -120,7 +138,7 @@ impl PresignedRequest {
 impl fmt::Debug for PresignedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.url.split('?').next().unwrap_or_default();
-        f.debug_struct("SignedRequest").field("method", &self.method).field("url", &place).finish_non_exhaustive()
+        f.debug_struct("PresignedRequest").field("method", &self.method).field("url", &place).finish_non_exhaustive()
     }
 }
 
@@ -165,6 +183,18 @@ impl PostPolicy {
 
 /// A form with which a browser stores an object, sent as `multipart/form-data`: the fields in any order, then the
 /// field `file`.
+///
+/// ```
+/// use std::{collections::BTreeMap, time::Duration};
+///
+/// use omnistack_core::clock::Clock;
+/// use omnistack_storage::PostForm;
+///
+/// let fields = BTreeMap::from([("key".to_owned(), "photos/7.png".to_owned())]);
+/// let expires_at = Clock::system().now() + Duration::from_secs(600);
+/// let form = PostForm::new("https://files.s3.amazonaws.com/".into(), fields, expires_at);
+/// assert_eq!(form.fields["key"], "photos/7.png");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostForm {

@@ -4,7 +4,7 @@
 //! not, and records the requests it receives. Set the client's base URL to [`MockServer::url`]:
 //!
 //! ```
-//! use omnistack_testkit::upstream::{MockResponse, MockServer};
+//! use omnistack_testkit::mock_server::{MockResponse, MockServer};
 //! # use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
 //! # // The client under test.
 //! # async fn create_charge(url: &str) -> String {
@@ -41,7 +41,7 @@
 //! reply. A provider that fails and then recovers takes two lines:
 //!
 //! ```
-//! # use omnistack_testkit::upstream::{MockResponse, MockServer};
+//! # use omnistack_testkit::mock_server::{MockResponse, MockServer};
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! # let upstream = MockServer::start().await;
@@ -84,16 +84,16 @@
 mod closed_port;
 mod connection;
 mod expectation;
-mod received;
-mod reply;
+mod request;
+mod response;
 mod script;
 #[cfg(test)]
 mod tests;
 
 pub use closed_port::ClosedPort;
 pub use expectation::{ExpectationBuilder, ExpectedCount};
-pub use received::ReceivedRequest;
-pub use reply::{MockResponse, ServerSentEvent};
+pub use request::ReceivedRequest;
+pub use response::{MockResponse, ServerSentEvent};
 
 use script::Script;
 use std::{
@@ -145,7 +145,7 @@ impl MockServer {
     /// Starts a server that sends `replies` in order, one per request, and accepts any request.
     ///
     /// ```
-    /// # use omnistack_testkit::upstream::{MockResponse, MockServer};
+    /// # use omnistack_testkit::mock_server::{MockResponse, MockServer};
     /// # use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
@@ -222,7 +222,7 @@ impl MockServer {
     /// connection, or its sending half, while the server is delaying, dripping, hanging or still writing.
     ///
     /// ```
-    /// use omnistack_testkit::upstream::{MockResponse, MockServer};
+    /// use omnistack_testkit::mock_server::{MockResponse, MockServer};
     /// # use tokio::{io::AsyncWriteExt, net::TcpStream};
     ///
     /// # #[tokio::main(flavor = "current_thread")]

@@ -1,6 +1,6 @@
 //! Expected requests: how often they are expected, and the replies to them.
 
-use super::{received::ReceivedRequest, reply::MockResponse, script::Script};
+use super::{request::ReceivedRequest, response::MockResponse, script::Script};
 use std::{
     fmt,
     ops::{RangeFrom, RangeFull, RangeInclusive, RangeToInclusive},
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 /// every condition.
 ///
 /// ```
-/// # use omnistack_testkit::upstream::{MockResponse, MockServer};
+/// # use omnistack_testkit::mock_server::{MockResponse, MockServer};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// # let upstream = MockServer::start().await;
@@ -110,7 +110,7 @@ impl<'upstream> ExpectationBuilder<'upstream> {
     /// expectation to the server.
     ///
     /// ```
-    /// # use omnistack_testkit::upstream::{MockResponse, MockServer};
+    /// # use omnistack_testkit::mock_server::{MockResponse, MockServer};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// # let upstream = MockServer::start().await;

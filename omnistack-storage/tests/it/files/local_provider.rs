@@ -12,7 +12,7 @@ use omnistack_storage::{Files, Local, ObjectKey};
 use omnistack_testkit::{TestClient, TestDatabase, TestResponse, on_each_database};
 
 use super::{FILES, FilesApp, id, upload, with};
-use crate::laws::TempDirectory;
+use crate::conformance::TempDirectory;
 
 const MAX_TEST_WAIT: Duration = Duration::from_secs(20);
 

@@ -9,10 +9,10 @@ use omnistack_core::{
     jobs::{NewJob, Priority},
 };
 
-use super::{Archival, ArchiveState, FileArchiveState};
+use super::{Archival, ArchiveState, FileArchiveState, jobs::RestoreFromArchive};
 use crate::{
-    Error, ErrorKind, File, FileId, FileState, PutOptions, RestoreTier, Storage, UploadBody, jobs::RestoreFromArchive,
-    model::EXTERNAL_ARCHIVE, store,
+    Error, ErrorKind, File, FileId, FileState, PutOptions, RestoreTier, Storage, UploadBody, model::EXTERNAL_ARCHIVE,
+    store,
 };
 
 /// The number of files that are read from the database at a time.

@@ -5,8 +5,8 @@ use omnistack_testkit::TestDatabase;
 use tokio::process::Command;
 
 use crate::{
+    conformance::TempDirectory,
     files::{FILES, upload, with},
-    laws::TempDirectory,
 };
 
 const DISK: &str = "TEST_SMALL_DISK";
@@ -17,7 +17,7 @@ async fn a_disk_that_is_full() {
     let folder = TempDirectory::new();
     std::fs::create_dir_all(&folder.0).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=4m none \"$1\" || exit 77; {DISK}=\"$1\" exec \"$2\" --ignored --exact peers::disk::on_it"
+        "mount -t tmpfs -o size=4m none \"$1\" || exit 77; {DISK}=\"$1\" exec \"$2\" --ignored --exact peers::full_disk::on_it"
     );
     let run = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])

@@ -20,7 +20,7 @@ use crate::{
 /// Time for which the signed URL of a direct upload is valid.
 const LINK_TTL: Duration = Duration::from_secs(60 * 60);
 /// Time within which a direct upload can be completed.
-pub(super) const ANNOUNCED_TTL: Duration = Duration::from_secs(2 * 60 * 60);
+pub(super) const DIRECT_UPLOAD_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl FileService {
     /// Creates a direct upload: returns the file, in the state `awaited`, and the presigned request with which
@@ -41,7 +41,7 @@ impl FileService {
         }
         let required = || http::Error::invalid([FieldError::new("size", "is required")]);
         let size = new.size.ok_or_else(required)?;
-        let (file, _) = self.begin_upload(caller, &new, FileState::Awaited, size, ANNOUNCED_TTL).await?;
+        let (file, _) = self.begin_upload(caller, &new, FileState::Awaited, size, DIRECT_UPLOAD_TTL).await?;
         let mut request = PresignRequest::put(file.direct_upload_key()?, LINK_TTL).content_type(&file.content_type);
         if can.presigned_put_size {
             request = request.size(size);
@@ -61,7 +61,7 @@ impl FileService {
     /// # Errors
     /// 404 if there is no such direct upload; 409 `NOT_UPLOADED` if no bytes have arrived; otherwise as
     /// [`upload`](Self::upload). The direct upload is discarded if the error is not
-    /// [retryable](Error::is_retryable).
+    /// [retryable](Error::is_retryable), as with `SCANNER_UNAVAILABLE`.
     pub async fn complete_direct_upload(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         match file.state {

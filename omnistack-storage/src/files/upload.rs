@@ -11,8 +11,8 @@ use omnistack_core::{
 };
 
 use super::{
-    FILE_UPLOADS, FileService, QuotaState, STORAGE_BYTES, check_name, check_tags, missing, once::IdempotentUpload,
-    quota_exceeded,
+    FILE_UPLOADS, FileService, QuotaState, STORAGE_BYTES, check_name, check_tags, idempotency::IdempotentUpload,
+    missing, quota_exceeded,
 };
 use crate::{
     ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, UploadBody, UploadResult,
@@ -55,8 +55,8 @@ impl FileService {
     /// # Errors
     /// 408 `UPLOAD_TIMEOUT`, 409 `STORAGE_QUOTA_EXCEEDED`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and
     /// `FILE_TYPE_MISMATCH`; 422 for an invalid name, type or tag, for another size or checksum than declared and
-    /// for a file that the scanner refuses; 429 `TOO_MANY_UPLOADS`; 503 `SCANNER_UNAVAILABLE`; the error of the
-    /// body. Nothing is stored then.
+    /// for a file that the scanner refuses; 429 `TOO_MANY_UPLOADS`; 503 `SCANNER_UNAVAILABLE`;
+    /// [`ErrorKind::StorageFull`]; the error of the body. Nothing is stored then.
     pub async fn upload(&self, caller: &Identity, new: NewFile, body: ByteStream) -> Result<File, Error> {
         Ok(self.upload_with(caller, new, body, None).await?.file)
     }
@@ -94,7 +94,7 @@ impl FileService {
     }
 
     /// Returns the largest size of a file in bytes.
-    fn max_size(&self) -> u64 {
+    pub(crate) fn max_size(&self) -> u64 {
         self.0.settings.max_size.as_u64()
     }
 

@@ -74,7 +74,7 @@ impl MockResponse {
     /// pairs of an event name and its data, or [`ServerSentEvent`]s.
     ///
     /// ```
-    /// use omnistack_testkit::upstream::MockResponse;
+    /// use omnistack_testkit::mock_server::MockResponse;
     /// use std::time::Duration;
     ///
     /// let openai = MockResponse::sse([r#"{"delta":"Hel"}"#, r#"{"delta":"lo"}"#, "[DONE]"]);
@@ -152,7 +152,7 @@ impl MockResponse {
     /// after its last event.
     ///
     /// ```
-    /// use omnistack_testkit::upstream::MockResponse;
+    /// use omnistack_testkit::mock_server::MockResponse;
     ///
     /// let truncated = MockResponse::json(200, r#"{"id":"ch_1"}"#).cut_after(7);
     /// let half_a_head = MockResponse::raw("HTTP/1.1 200 OK\r\ncontent-").cut_after(usize::MAX);

@@ -1,6 +1,6 @@
 //! The state of a mock server: its expectations, the requests it received and the problems it found.
 
-use super::{expectation::Expectation, received::ReceivedRequest, reply::MockResponse};
+use super::{expectation::Expectation, request::ReceivedRequest, response::MockResponse};
 use std::fmt::Write as _;
 
 #[derive(Debug, Default)]
