@@ -12,7 +12,7 @@
 //! Links begin with `PUBLIC_URL`, whatever the `Host` header of the request was. The token is in the URL fragment
 //! (after `#`), which browsers don't send to servers.
 
-mod invitation;
+pub(crate) mod invitation;
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error,
     model::InvitationMarker,
-    one_time::{OneTimeTokens, TokenPurpose},
-    store::account::{self as store, Account},
+    one_time_tokens::{OneTimeTokens, TokenPurpose},
+    users::store::accounts::{self as store, Account},
 };
 
 /// A mail to send.
