@@ -2,6 +2,7 @@
 
 pub(crate) mod external_identity;
 pub mod issuer;
+pub(crate) mod linked_identities;
 pub(crate) mod linking;
 pub(crate) mod provisioning;
 pub(crate) mod routes;

@@ -324,10 +324,8 @@ impl AccountMailer {
                 let warning =
                     "If that was not you, sign in and check the identities that are linked with your account."
                         .to_owned();
-                self.compose_to_account(
-                    &account,
-                    &self.notification(title, [changed, warning], Some(("Review your account", "security"))),
-                )?
+                let action = self.has_built_in_accounts.then_some(("Review your account", "security"));
+                self.compose_to_account(&account, &self.notification(title, [changed, warning], action))?
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

@@ -91,7 +91,7 @@ omnistack_core::settings! {
     pub struct AccountSettings {
         /// The email address of the first operator. The app creates the operator at start if it has none, and sends a new user a link to choose a password.
         pub operator_email: Option<String> = "AUTH_OPERATOR_EMAIL";
-        /// Whether users may register themselves. If `false`, accounts are created by invitation only.
+        /// Whether users may create accounts: by registration, or by the first sign-in with an identity provider or an issuer's token. If `false`, accounts are created by invitation only.
         pub registration: bool = "AUTH_REGISTRATION", default "true";
         /// Whether users must verify their email address before they can sign in.
         pub verified_email: bool = "AUTH_VERIFIED_EMAIL", default "true";

@@ -15,6 +15,7 @@ use crate::{
     api_key::authenticate::ApiKeyAuthenticator,
     federation::{
         issuer::{ValidatedIssuer, verify::Issuers, webhook::IdentityProviderWebhooks},
+        linking::AccountLinker,
         provisioning::UserProvisioner,
     },
     identity_cache::{CacheInvalidator, IdentityCache},
@@ -52,6 +53,7 @@ pub(crate) struct Services {
     pub(crate) webhooks: IdentityProviderWebhooks,
     pub(crate) invalidator: CacheInvalidator,
     pub(crate) accounts: Accounts,
+    pub(crate) linker: AccountLinker,
     pub(crate) passwords: Passwords,
     pub(crate) mailer: AccountMailer,
 }
@@ -77,7 +79,14 @@ impl Services {
         let users = Users::new(db.clone(), clock.clone(), ctx.get()?);
         let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
         let issuers = Issuers::new(public_url.as_str(), verifiers.collect::<Result<_, _>>()?);
-        let sync = UserProvisioner::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
+        let linker = AccountLinker {
+            users: users.clone(),
+            clock: clock.clone(),
+            jobs: ctx.get()?,
+            audit: ctx.get()?,
+            registration: parts.settings.registration,
+        };
+        let sync = UserProvisioner::new(db.clone(), clock.clone(), linker.clone(), ctx.get()?);
         let http = ctx.get::<Config>()?.read_settings::<HttpSettings>().ok();
         let browser =
             SessionCookies::new(public_url.as_str(), http.as_ref(), settings.access_token, settings.session_lifetime);
@@ -151,6 +160,7 @@ impl Services {
             webhooks,
             invalidator: ended,
             accounts,
+            linker,
             passwords,
             mailer: mails,
         })

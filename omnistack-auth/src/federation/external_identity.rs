@@ -1,10 +1,39 @@
-//! The profile that an issuer asserts, validated for storage.
+//! External identities, and the profiles that issuers assert about them, validated for storage.
 
-use omnistack_core::{crypto::Sha256, name::without_links};
+use omnistack_core::{crypto::Sha256, identity::UserId, name::without_links};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::issuer::claims::Claims;
-use crate::users::normalize_email;
+use crate::{
+    account::{ClientInfo, with_client_info},
+    mail::AccountMail,
+    users::normalize_email,
+};
+
+/// An external identity: what an issuer asserts about a user.
+#[derive(Clone, Debug)]
+pub(crate) struct ExternalIdentity {
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) profile: ExternalProfile,
+}
+
+impl ExternalIdentity {
+    /// Returns the issuer and the subject.
+    pub(crate) fn key(&self) -> (&str, &str) {
+        (&self.issuer, &self.subject)
+    }
+
+    /// Returns the audit details of a change to the identity, with the client that requested it.
+    pub(crate) fn audit_details(&self, client: Option<&ClientInfo>) -> Value {
+        let details = json!({ "issuer": self.issuer, "subject": self.subject });
+        match client {
+            Some(client) => with_client_info(client, details),
+            None => details,
+        }
+    }
+}
 
 /// A user's profile. Absent fields leave the stored values unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,6 +71,11 @@ impl ExternalProfile {
         // Serialising text can't fail.
         Sha256::digest(serde_json::to_vec(self).unwrap_or_default())
     }
+}
+
+/// Returns the email that notifies the user that an identity was linked or unlinked.
+pub(crate) fn identity_changed_mail(user: UserId, issuer: &str, linked: bool) -> AccountMail {
+    AccountMail::IdentityChanged { user, issuer: issuer.to_owned(), linked }
 }
 
 /// Returns the text on one line, at most `most` characters long and changed so that mail programs find no links in it.

@@ -23,7 +23,8 @@
 //!
 //! The first token of a subject creates a [user](crate::model::User) with a personal tenant (provisioning). A subject
 //! is identified together with its issuer. An existing account is never taken over by a token with its email address,
-//! unless [`link_verified_emails`](Issuer::link_verified_emails) is set. Permissions come from the user's tenants in
+//! unless [`link_verified_emails`](Issuer::link_verified_emails) is set. With `AUTH_REGISTRATION=false`, the first token
+//! of a subject is refused with 403 unless it is linked. Permissions come from the user's tenants in
 //! the app, not from the token.
 
 pub(crate) mod claims;
@@ -172,8 +173,8 @@ impl Issuer {
     }
 
     /// Links the first token of a subject to the existing account with the same email address, if both the issuer and
-    /// the app have verified the address. From then on, the person who controls the address at this issuer controls the
-    /// account, and bypasses its second factor in this app. Set it only for issuers that you trust with that.
+    /// the app have verified the address, and the account has no other subject of this issuer. From then on, the person
+    /// who controls the address at this issuer controls the account, and bypasses its second factor in this app. Set it only for issuers that you trust with that.
     pub fn link_verified_emails(mut self) -> Self {
         self.link_verified_emails = true;
         self

@@ -29,6 +29,7 @@ mod from_settings;
 mod github;
 mod oidc;
 mod return_to;
+mod sign_in;
 
 pub(crate) use authorization_state::STATE_COOKIE;
 pub(crate) use callback::{CallbackOutcome, CallbackQuery, Social};
@@ -159,8 +160,8 @@ impl Provider {
     }
 
     /// Links the first sign-in of a user to the existing account with the same email address, if both the provider and
-    /// the app have verified the address. From then on, the person who controls the address at this provider controls
-    /// the account, except that a second factor of the account is still required.
+    /// the app have verified the address, and the account has no other identity of this provider. From then on, the
+    /// person who controls the address at this provider controls the account, except that a second factor of the account is still required.
     pub fn link_verified_emails(mut self) -> Self {
         self.link_verified_emails = true;
         self

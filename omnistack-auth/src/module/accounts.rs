@@ -146,8 +146,16 @@ impl Auth {
         registry
             .require::<Client>()
             .provide_from(move |ctx| {
-                let (accounts, url) = (ctx.get::<Services>()?.accounts, ctx.get::<PublicUrl>()?);
-                Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url.to_string(), checked.clone(), &ctx.get()?))
+                let Services { accounts, linker, .. } = ctx.get()?;
+                let url: PublicUrl = ctx.get()?;
+                Ok(Social::new(
+                    (accounts, linker),
+                    ctx.get()?,
+                    ctx.get()?,
+                    url.to_string(),
+                    checked.clone(),
+                    &ctx.get()?,
+                ))
             })
             .routes(oauth, federation::routes::social::api(), Context::get);
         register_v1_and_v2(

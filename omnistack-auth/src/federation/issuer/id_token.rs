@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error,
-    federation::{external_identity::ExternalProfile, linking::ExternalIdentity},
+    federation::{external_identity::ExternalIdentity, external_identity::ExternalProfile},
 };
 
 /// The maximum age of an ID token in seconds: the maximum duration of a sign-in.

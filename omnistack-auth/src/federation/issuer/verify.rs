@@ -10,7 +10,13 @@ use super::{
     jwks::KeySet,
     vendors::Vendor,
 };
-use crate::{federation::external_identity::ExternalProfile, session::access_token::refused};
+use crate::{
+    federation::{
+        external_identity::ExternalProfile,
+        linking::{LinkPolicy, TakenAddress},
+    },
+    session::access_token::refused,
+};
 
 /// The reason for refusing a token. It is logged and not sent to the caller.
 pub(crate) type Refusal = &'static str;
@@ -74,6 +80,12 @@ pub(crate) enum VerificationKeys {
 }
 
 impl Verifier {
+    /// Returns the rules for identities that are not linked yet. A token is no place to ask its user to sign in, so an
+    /// identity whose address is taken gets an account without an address.
+    pub(crate) fn link_policy(&self) -> LinkPolicy {
+        LinkPolicy { link_verified_emails: self.link_verified_emails, taken_address: TakenAddress::Omit }
+    }
+
     /// Returns the claims if the token is valid now.
     ///
     /// # Errors

@@ -20,8 +20,9 @@ use super::{
 use crate::{
     Error,
     federation::{
-        external_identity::{self, ExternalProfile},
-        provisioning::{Updated, UserProvisioner, is_write_conflict},
+        external_identity::{self, ExternalIdentity, ExternalProfile},
+        linking::{Assertion, retry_on_conflict},
+        provisioning::UserProvisioner,
     },
     session::Sessions,
     users::normalize_email,
@@ -33,9 +34,6 @@ const TOLERANCE_SECONDS: i64 = 5 * 60;
 const MAX_SIGNATURES: usize = 16;
 /// Time for which the id of a delivery is stored to detect repetitions. Both providers stop retrying earlier.
 const DELIVERY_ID_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// The maximum number of attempts after write conflicts.
-const MAX_ATTEMPTS: usize = 4;
-
 /// Decodes a secret as providers show it: `whsec_` (after `v1,` at Supabase) and base64 of at least 24 bytes. Returns
 /// `None` if it has another form.
 pub(crate) fn decode_secret(secret: &SecretString) -> Option<HmacKey> {
@@ -112,34 +110,41 @@ impl IdentityProviderWebhooks {
         let is_from = |verifier: &&Verifier| verifier.webhook_keys.iter().any(|key| delivery.is_signed(key, body));
         let verifier = ours.find(is_from).ok_or_else(unsigned)?;
         let Some(event) = UserEvent::read(from, body).ok_or_else(unreadable)? else { return Ok(()) };
-        let said = Updated {
-            verifier,
-            subject: &event.subject,
-            profile: event.profile,
-            at: event.at.unwrap_or(sent).min(now),
-        };
+        let at = event.at.unwrap_or(sent).min(now);
+        let UserEvent { subject, change, profile, .. } = event;
+        let identity = ExternalIdentity { issuer: verifier.issuer.clone(), subject, profile };
+        let assertion = Assertion { identity: &identity, at, policy: verifier.link_policy(), client: None };
         let hash = Sha256::digest_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", delivery.id.as_bytes()]);
-        for last in (0..MAX_ATTEMPTS).rev() {
-            let mut tx = self.sync.db().all_tenants().begin().await?;
-            if !self.sync.record_delivery_in(&mut tx, &hash, now + DELIVERY_ID_TTL).await? {
-                return Ok(tx.rollback().await?);
-            }
-            let done = match event.change {
-                UserEventKind::Deleted => self.sync.disable_in(&mut tx, &self.sessions, &said).await,
-                UserEventKind::Said => self.sync.store_assertion_in(&mut tx, &said).await,
-            };
-            match done {
-                Ok(Some(user)) => {
-                    tx.commit().await?;
-                    self.sessions.invalidate_user(user).await;
-                    return Ok(());
-                }
-                Ok(None) => tx.rollback().await?,
-                Err(error) if last > 0 && is_write_conflict(&error) => tx.rollback().await?,
-                Err(error) => return Err(error),
-            }
+        retry_on_conflict(|| self.apply(change, assertion, &hash)).await
+    }
+
+    /// Applies a change in a transaction of its own, once for each delivery. Returns `None` if another transaction
+    /// conflicts.
+    async fn apply(
+        &self,
+        change: UserEventKind,
+        assertion: Assertion<'_>,
+        delivery: &Sha256,
+    ) -> Result<Option<()>, Error> {
+        let mut tx = self.sync.db().all_tenants().begin().await?;
+        if !self.sync.record_delivery_in(&mut tx, delivery, self.sync.now() + DELIVERY_ID_TTL).await? {
+            return Ok(Some(()));
         }
-        Err(Error::conflict())
+        let changed = match change {
+            UserEventKind::Deleted => self.sync.disable_in(&mut tx, &self.sessions, assertion).await,
+            UserEventKind::Said => self.sync.store_assertion_in(&mut tx, assertion).await,
+        };
+        match changed {
+            Ok(Some(user)) => {
+                tx.commit().await?;
+                self.sessions.invalidate_user(user).await;
+                Ok(Some(()))
+            }
+            Ok(None) => Ok(None),
+            // Registration is closed, so there is no account to change; a repetition would not change that.
+            Err(error) if error.is_response_with_status(StatusCode::FORBIDDEN) => Ok(Some(())),
+            Err(error) => Err(error),
+        }
     }
 }
 

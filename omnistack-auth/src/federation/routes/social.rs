@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 use crate::{
     account::{Accounts, SignInOutcome, client_info::AccountRequest},
     federation::{
-        linking::LinkedIdentity,
+        linked_identities::LinkedIdentity,
         social::{CallbackOutcome, CallbackQuery, STATE_COOKIE, Social},
     },
     one_time_tokens::TokenPurpose,

@@ -14,7 +14,7 @@ use super::{Protocol, ProviderClient, ValidatedProvider, authorization_state::Au
 use crate::{
     Error,
     account::{Accounts, ClientInfo, SignInOutcome},
-    federation::linking::{ExternalIdentity, LinkedIdentity},
+    federation::{external_identity::ExternalIdentity, linked_identities::LinkedIdentity, linking::AccountLinker},
 };
 
 /// The maximum length of an authorization code, in bytes.
@@ -22,11 +22,12 @@ const MAX_CODE_BYTES: usize = 4096;
 
 /// Social sign-in. Cloning is cheap.
 #[derive(Clone)]
-pub(crate) struct Social(Arc<SocialInner>);
+pub(crate) struct Social(pub(super) Arc<SocialInner>);
 
-struct SocialInner {
-    accounts: Accounts,
-    clock: Clock,
+pub(super) struct SocialInner {
+    pub(super) accounts: Accounts,
+    pub(super) linker: AccountLinker,
+    pub(super) clock: Clock,
     ring: KeyRing,
     /// The app's public URL without a trailing slash.
     public_url: String,
@@ -77,7 +78,7 @@ pub(crate) struct CallbackError {
 
 impl Social {
     pub(crate) fn new(
-        accounts: Accounts,
+        (accounts, linker): (Accounts, AccountLinker),
         clock: Clock,
         ring: KeyRing,
         public_url: String,
@@ -85,7 +86,7 @@ impl Social {
         client: &Client,
     ) -> Self {
         let providers = providers.into_iter().map(|provider| provider.connect(client, &clock)).collect();
-        Self(Arc::new(SocialInner { accounts, clock, ring, public_url, providers }))
+        Self(Arc::new(SocialInner { accounts, linker, clock, ring, public_url, providers }))
     }
 
     pub(crate) fn accounts(&self) -> &Accounts {
@@ -161,7 +162,7 @@ impl Social {
                 Ok(CallbackOutcome::Linked(flow.return_to))
             }
             None => {
-                let done = accounts.sign_in_external(&person, provider.link, visitor).await?;
+                let done = self.sign_in(&person, provider.link, visitor).await?;
                 Ok(CallbackOutcome::SignedIn(done, flow.return_to))
             }
         }

@@ -13,9 +13,9 @@ use super::{
 use crate::{
     Error,
     federation::{
+        external_identity::ExternalIdentity,
         external_identity::{self, ExternalProfile},
         issuer::fetch,
-        linking::ExternalIdentity,
     },
     users::normalize_email,
 };

@@ -22,11 +22,11 @@ use super::{
 use crate::{
     Error,
     federation::{
+        external_identity::ExternalIdentity,
         issuer::{
             fetch::{self, Fetch},
             id_token::{IdTokenVerifier, IssuerMatch},
         },
-        linking::ExternalIdentity,
     },
 };
 
