@@ -5,28 +5,27 @@
 //! differs. Each password check costs one Argon2 operation, whether the password is right, wrong or the account does
 //! not exist. The number of wrong passwords is limited per account and per client address.
 
-mod change;
+mod bootstrap_operator;
+pub(crate) mod client_info;
+mod credentials;
 mod deletion;
-pub(crate) mod elsewhere;
-mod email;
-mod factor;
-mod invited;
+mod email_change;
+mod invitation_signup;
 mod known_device;
-mod login;
-mod owner;
 #[cfg(feature = "passkeys")]
-pub(crate) mod passkey;
-mod register;
-mod reset;
-mod reset_factors;
-mod second_factor;
-#[cfg(feature = "sms")]
-mod sms_code;
+pub(crate) mod passkeys;
+mod password_reset;
+mod registration;
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
+#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
+pub(crate) mod routes;
+mod second_factors;
+pub(crate) mod sign_in;
 
-pub use factor::{SecondFactorSource, SecondFactors};
-pub use login::{MfaChallenge, SignInOutcome};
-pub(crate) use reset_factors::FactorsReset;
-pub(crate) use second_factor::CodeKind;
+pub(crate) use second_factors::CodeKind;
+pub(crate) use second_factors::reset::FactorsReset;
+pub use second_factors::sources::{SecondFactorSource, SecondFactors};
+pub use sign_in::{MfaChallenge, SignInOutcome};
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -47,24 +46,24 @@ use crate::{
     Error,
     api_key::{
         API_KEY_REVOKED,
-        left::{RemainingKeys, remaining_keys},
+        remaining::{RemainingKeys, remaining_keys},
     },
-    config::AccountSettings,
-    cookie::SessionCookies,
-    factor::TotpService,
     lockout::Lockout,
     mail::AccountMail,
+    mfa::TotpService,
     model::Device,
-    one_time::OneTimeTokens,
+    one_time_tokens::OneTimeTokens,
     password::{self, BreachedPasswordCheck, Password, PasswordProblem, Passwords},
-    session::{MAX_FRESH_SIGN_IN_AGE, Sessions},
-    store::account::{self as store, Account},
-    users::Users,
+    session::{MAX_FRESH_SIGN_IN_AGE, Sessions, cookies::SessionCookies},
+    settings::AccountSettings,
+    users::{
+        Users,
+        store::accounts::{self as store, Account},
+    },
 };
 
+pub(crate) use bootstrap_operator::InitialOperator;
 pub(crate) use deletion::AccountExport;
-pub(crate) use known_device::KNOWN_DEVICE_TTL;
-pub(crate) use owner::InitialOperator;
 
 /// The service behind the built-in accounts. Cheap to clone.
 ///
@@ -89,7 +88,7 @@ pub(crate) use owner::InitialOperator;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Accounts(Arc<AccountsInner>);
+pub struct Accounts(pub(crate) Arc<AccountsInner>);
 
 /// The state shared by all clones of [`Accounts`].
 pub(crate) struct AccountsInner {
@@ -108,7 +107,7 @@ pub(crate) struct AccountsInner {
     pub(crate) totp: TotpService,
     /// The SMS code service, if SMS codes are enabled.
     #[cfg(feature = "sms")]
-    pub(crate) sms_codes: Option<crate::sms_code::SmsCodes>,
+    pub(crate) sms_codes: Option<crate::mfa::sms_codes::SmsCodes>,
     pub(crate) lockout: Lockout,
     pub(crate) one_time: OneTimeTokens,
     pub(crate) jobs: Jobs,
@@ -199,14 +198,14 @@ impl Accounts {
     ///
     /// # Errors
     /// 403 for API keys and during impersonation; 404 if the user does not exist.
-    async fn own_account(&self, caller: &Identity) -> Result<Account, Error> {
+    pub(crate) async fn own_account(&self, caller: &Identity) -> Result<Account, Error> {
         caller.require_in_person()?;
         Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("user"))?)
     }
 
     /// Records an action on an account in the audit chain of the account's own tenant. The transaction spans all
     /// tenants.
-    async fn record_in(
+    pub(crate) async fn record_in(
         &self,
         tx: &mut Tx,
         action: &str,
@@ -221,7 +220,7 @@ impl Accounts {
     }
 
     /// Records an audit entry about an account in the audit chain of the account's own tenant.
-    async fn record_entry_in(&self, tx: &mut Tx, account: &Account, entry: AuditEntry) -> Result<(), Error> {
+    pub(crate) async fn record_entry_in(&self, tx: &mut Tx, account: &Account, entry: AuditEntry) -> Result<(), Error> {
         let mut entry = entry.resource("user", account.id);
         entry.tenant = account.tenant_id;
         Ok(self.0.audit.record_in(tx, entry).await?)
@@ -235,7 +234,7 @@ impl Accounts {
         remaining_keys(tx, &self.0.audit, account.id, revoke.then_some(entry), self.0.clock.now()).await
     }
 
-    async fn mail_in(&self, tx: &mut Tx, mail: AccountMail) -> Result<(), Error> {
+    pub(crate) async fn mail_in(&self, tx: &mut Tx, mail: AccountMail) -> Result<(), Error> {
         self.0.jobs.enqueue_in(tx, mail).await.map_err(http::Error::from)?;
         Ok(())
     }
@@ -255,7 +254,7 @@ impl Accounts {
 
 /// Adds the client's address, user agent and request id to an entry's details, under the names that
 /// [`AuditEntry::by`] uses.
-fn with_client_info(visitor: &ClientInfo, mut details: Value) -> Value {
+pub(crate) fn with_client_info(visitor: &ClientInfo, mut details: Value) -> Value {
     details["address"] = visitor.device.address.clone().into();
     details["user_agent"] = visitor.device.user_agent.clone().into();
     details["request_id"] = visitor.request_id.as_ref().map(RequestId::as_str).into();

@@ -5,9 +5,11 @@
 //! becomes a viewer, a key cannot write any more, and after its creator leaves the team, the key does not work at
 //! all. A key's text is shown once; its SHA-256 hash is stored, which is safe for 256 random bits.
 
-pub(crate) mod left;
-pub(crate) mod recognize;
+pub(crate) mod authenticate;
+pub(crate) mod remaining;
+pub(crate) mod routes;
 pub(crate) mod secret;
+pub(crate) mod store;
 
 use std::{fmt, time::Duration};
 
@@ -27,7 +29,6 @@ use utoipa::ToSchema;
 use crate::{
     Error,
     mail::AccountMail,
-    store::api_key as store,
     tenant::{TenantAccess, Tenants},
 };
 use secret::ApiKeySecret;

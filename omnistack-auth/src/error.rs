@@ -97,7 +97,7 @@ impl Error {
     }
 
     /// Returns the database error, if that is the cause.
-    pub(crate) fn database(&self) -> Option<&db::Error> {
+    fn database(&self) -> Option<&db::Error> {
         match &*self.0 {
             Cause::Database(error) => Some(error),
             _ => None,
@@ -111,10 +111,12 @@ impl Error {
 
     /// Returns the kind of the database error, if that is the cause.
     pub(crate) fn database_kind(&self) -> Option<db::ErrorKind> {
-        match &*self.0 {
-            Cause::Database(error) => Some(error.kind()),
-            _ => None,
-        }
+        self.database().map(db::Error::kind)
+    }
+
+    /// Returns whether the error is a write conflict, so that an immediate retry may succeed.
+    pub(crate) fn is_write_conflict(&self) -> bool {
+        matches!(self.database_kind(), Some(db::ErrorKind::Unique | db::ErrorKind::Conflict))
     }
 
     /// Returns whether the error is a response with this status.

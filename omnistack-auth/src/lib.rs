@@ -12,6 +12,12 @@
 //! # }
 //! ```
 //!
+//! # For apps
+//!
+//! [`Auth`] is the module. An app chooses where its users come from: [`Auth::built_in`] for accounts of its own,
+//! [`Auth::clerk`], [`Auth::auth0`] and others for tokens of an external issuer, [`Auth::from_env`] for what the
+//! settings say. These modules have the services that an app's code may call:
+//!
 //! | module | contents |
 //! |---|---|
 //! | [`account`] | registration, sign-in with password, magic link, passkey and second factors, changes to the own account |
@@ -27,51 +33,56 @@
 //! | [`operator`] | administration of users and tenants by operators, and impersonation |
 //! | [`users`] | users and their personal tenants |
 //! | [`model`] | users, tenants, sessions and members as the API shows them |
+//!
+//! # Rooms
+//!
+//! The source is cut by feature. Each top-level module is a room: a rule, with the routes and the SQL that serve it in
+//! its `routes` and `store`. A room imports only from rooms further up in this list:
+//!
+//! - `error`, `model`, `role`, `settings`, `identity_cache`: what every room may use;
+//! - `password`, `one_time_tokens`, `lockout`: the protection of sign-ins;
+//! - `users`, `mail`, `session`: users, what is sent to them, and where they are signed in;
+//! - `mfa`, `passkey`: how second factors and passkeys are verified and stored;
+//! - `tenant`, `api_key`: what users are members of, and what programs use in their name;
+//! - `account`: the built-in accounts, which put all of these together;
+//! - `federation`: external identities, signed in with a token or through a provider;
+//! - `operator`: administration and impersonation;
+//! - `request`: who makes a request, and for which tenant;
+//! - `pages`, `wiring`, `maintenance`, `module`: the module itself.
 
 pub mod account;
 pub mod api_key;
-mod authenticator;
-mod choice;
-mod config;
-mod cookie;
 mod error;
-mod factor;
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
-#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
-mod http;
-pub mod invitation;
-pub mod issuer;
+mod federation;
+mod identity_cache;
 mod lockout;
 mod mail;
-mod member;
+mod maintenance;
+mod mfa;
 pub mod model;
 mod module;
-mod one_time;
+mod one_time_tokens;
 pub mod operator;
-mod own_role;
 mod pages;
 #[cfg(feature = "passkeys")]
 mod passkey;
 pub mod password;
+mod request;
 pub mod role;
-mod services;
 pub mod session;
-pub mod signing;
-#[cfg(feature = "sms")]
-mod sms_code;
-pub mod social;
-mod store;
-mod team;
+mod settings;
 pub mod tenant;
-mod token;
-mod upkeep;
 pub mod users;
+mod wiring;
 
-#[cfg(feature = "passkeys")]
-pub use config::PasskeySettings;
-#[cfg(feature = "sms")]
-pub use config::SmsCodeSettings;
-pub use config::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings};
 pub use error::{Error, ErrorKind};
+pub use federation::{issuer, social};
 pub use module::Auth;
 pub use pages::PageSettings;
+pub use session::signing;
+#[cfg(feature = "passkeys")]
+pub use settings::PasskeySettings;
+#[cfg(feature = "sms")]
+pub use settings::SmsCodeSettings;
+pub use settings::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings};
+pub use tenant::invitation;

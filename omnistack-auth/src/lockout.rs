@@ -33,8 +33,9 @@ use omnistack_core::{
     identity::{SessionId, UserId},
 };
 
-use crate::{Error, one_time::TokenPurpose, store::attempt};
+use crate::{Error, one_time_tokens::TokenPurpose};
 
+pub(crate) mod store;
 mod turns;
 
 use turns::{AttemptLimiter, AttemptPermit};
@@ -244,9 +245,9 @@ impl Lockout {
     pub(crate) async fn resolve_in(&self, tx: &mut Tx, attempt: &Attempt, right: bool) -> Result<(), Error> {
         for (kind, key) in &attempt.keys {
             if right && *kind != CounterKind::Address {
-                attempt::clear(tx, key).await?;
+                store::clear(tx, key).await?;
             } else {
-                attempt::undo(tx, key).await?;
+                store::undo(tx, key).await?;
             }
         }
         Ok(())
@@ -261,16 +262,16 @@ impl Lockout {
 
     /// Resets an account's counters of wrong passwords and of links, after its user has used a link.
     pub(crate) async fn reset_in(&self, tx: &mut Tx, email: &str) -> Result<(), Error> {
-        attempt::clear(tx, &CounterKind::Account.key(email)).await?;
+        store::clear(tx, &CounterKind::Account.key(email)).await?;
         for link in COUNTED_LINKS {
-            attempt::clear(tx, &mail_counter_key(Some(link), email)).await?;
+            store::clear(tx, &mail_counter_key(Some(link), email)).await?;
         }
         Ok(())
     }
 
     /// Resets a user's counter of wrong codes, after the user's second factors were removed.
     pub(crate) async fn reset_code_failures_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
-        Ok(attempt::clear(tx, &CounterKind::Code.key(&user.to_string())).await?)
+        Ok(store::clear(tx, &CounterKind::Code.key(&user.to_string())).await?)
     }
 
     /// Counts a request that causes an email, per client address.
@@ -316,14 +317,14 @@ impl Lockout {
     async fn try_count_in(&self, tx: &mut Tx, kind: CounterKind, key: &[u8]) -> Result<Result<i64, Duration>, Error> {
         let (now, limit) = (self.clock.now(), kind.limit());
         let forgotten = now - Duration::from_secs(limit.reset_after);
-        let Some(counted) = attempt::count(tx, key, now, forgotten).await? else {
-            let until = attempt::blocked_until(tx, key).await?;
+        let Some(counted) = store::count(tx, key, now, forgotten).await? else {
+            let until = store::blocked_until(tx, key).await?;
             // Rounded up, so that a client that waits this long succeeds.
             let wait = until.map(|until| until.duration_since(now) + Duration::from_millis(999));
             return Ok(Err(wait.unwrap_or_default()));
         };
         if let Some(wait) = limit.wait(counted) {
-            attempt::block(tx, key, now + wait).await?;
+            store::block(tx, key, now + wait).await?;
         }
         Ok(Ok(counted))
     }
@@ -331,7 +332,7 @@ impl Lockout {
     /// Deletes expired counters, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         let day = Duration::from_secs(CounterKind::Account.limit().reset_after);
-        Ok(attempt::delete_old(&self.db, self.clock.now() - day, limit).await?)
+        Ok(store::delete_old(&self.db, self.clock.now() - day, limit).await?)
     }
 }
 

@@ -12,7 +12,7 @@
 //! Links begin with `PUBLIC_URL`, whatever the `Host` header of the request was. The token is in the URL fragment
 //! (after `#`), which browsers don't send to servers.
 
-mod invitation;
+pub(crate) mod invitation;
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -35,8 +35,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error,
     model::InvitationMarker,
-    one_time::{OneTimeTokens, TokenPurpose},
-    store::account::{self as store, Account},
+    one_time_tokens::{OneTimeTokens, TokenPurpose},
+    users::store::accounts::{self as store, Account},
 };
 
 /// A mail to send.
@@ -325,10 +325,8 @@ impl AccountMailer {
                 let warning =
                     "If that was not you, sign in and check the identities that are linked with your account."
                         .to_owned();
-                self.compose_to_account(
-                    &account,
-                    &self.notification(title, [changed, warning], Some(("Review your account", "security"))),
-                )?
+                let action = self.has_built_in_accounts.then_some(("Review your account", "security"));
+                self.compose_to_account(&account, &self.notification(title, [changed, warning], action))?
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

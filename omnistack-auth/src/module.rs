@@ -20,18 +20,20 @@ use secrecy::SecretString;
 
 use crate::{
     account::{Accounts, InitialOperator},
-    api_key::recognize,
-    choice,
-    config::{AuthSettings, IssuerSettings},
-    http,
-    issuer::{Issuer, ValidatedIssuer},
+    api_key::authenticate,
+    federation::{
+        self,
+        issuer::{Issuer, ValidatedIssuer},
+        social::Provider,
+    },
     mail::{AccountMail, AccountMailer},
+    maintenance::AuthMaintenance,
     password::{BreachedPasswordCheck, PasswordCheck},
-    services::Services,
-    signing::SigningKeys,
-    social::Provider,
-    upkeep::AuthMaintenance,
-    users::Users,
+    request::tenant_selection,
+    session::signing::SigningKeys,
+    settings::{AuthSettings, IssuerSettings},
+    users::{self, Users},
+    wiring::Services,
 };
 
 /// The auth module: authenticates requests, and provides accounts, teams and API keys.
@@ -144,7 +146,9 @@ impl Auth {
             registry.require::<Client>();
         }
         let mount = || Mount::public("/auth/webhooks").without_idempotency().body_limit(256 * 1024);
-        for (path, api) in [("/clerk", http::webhook::clerk()), ("/supabase", http::webhook::supabase())] {
+        for (path, api) in
+            [("/clerk", federation::routes::webhooks::clerk()), ("/supabase", federation::routes::webhooks::supabase())]
+        {
             if issuers.iter().any(|issuer| issuer.webhook_path() == Some(path)) {
                 registry.routes(mount(), api, |ctx| Ok(ctx.get::<Services>()?.webhooks));
             }
@@ -180,7 +184,7 @@ impl Module for Auth {
             "0007_passkeys",
             "0008_sms_codes"
         ]);
-        registry.request_headers([choice::TENANT_HEADER, recognize::API_KEY_HEADER]);
+        registry.request_headers([tenant_selection::TENANT_HEADER, authenticate::API_KEY_HEADER]);
         let issuers = self.check_issuers(registry);
         let Some(parts) = self.account_config(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
@@ -211,10 +215,10 @@ impl Module for Auth {
             })
             .job::<AuthMaintenance>(move |ctx| Ok((ctx.get()?, lifetimes)))
             .cron(Cron::new("17 * * * *", AuthMaintenance {}))
-            .routes(Mount::app("/users/me"), http::me::api(), Context::get)
-            .routes(Mount::app("/users/me").v2(), http::me::v2(), Context::get)
-            .routes(Mount::app("/users/me").in_person(), http::me::profile(), Context::get)
-            .routes(Mount::app("/users/me").v2().in_person(), http::me::profile_v2(), Context::get);
+            .routes(Mount::app("/users/me"), users::routes::api(), Context::get)
+            .routes(Mount::app("/users/me").v2(), users::routes::v2(), Context::get)
+            .routes(Mount::app("/users/me").in_person(), users::routes::profile(), Context::get)
+            .routes(Mount::app("/users/me").v2().in_person(), users::routes::profile_v2(), Context::get);
         let providers = self.register_social_providers(registry, built_in);
         if built_in {
             self.register_accounts(registry);

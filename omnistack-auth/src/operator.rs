@@ -4,6 +4,11 @@
 //! no operator rights. Audit entries name both: the operator as the actor, and the user as the person on whose behalf
 //! the operator acts.
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
+#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
+pub(crate) mod routes;
+pub(crate) mod store;
+
 use std::{fmt, time::Duration};
 
 use omnistack_core::{
@@ -17,16 +22,16 @@ use crate::{
     Error,
     api_key::{
         API_KEY_REVOKED,
-        left::{RemainingKeys, remaining_keys},
+        remaining::{RemainingKeys, remaining_keys},
     },
     model::{Device, Membership, SessionInfo, Tenant, User},
+    operator::store::{TenantQuery, UserQuery},
     session::{NewSession, TokenPair},
-    store::{
-        admin::{self as store, TenantQuery, UserQuery},
-        tenant,
+    tenant::{Tenants, check_slug, store as tenant},
+    users::{
+        self,
+        store::{accounts, tenants},
     },
-    tenant::{Tenants, check_slug},
-    users,
 };
 
 /// The maximum duration of an impersonation.
@@ -93,7 +98,7 @@ impl Operators {
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         // If two operators revoke each other's rights at the same time, the later one is not an operator any more
         // here.
-        if !store::lock_operators(&mut tx).await?.contains(&caller.user) {
+        if !accounts::lock_operators(&mut tx).await?.contains(&caller.user) {
             return Err(http::Error::forbidden("this is for operators of the app").into());
         }
         let before = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
@@ -112,7 +117,7 @@ impl Operators {
             Some(true) => None,
             Some(false) => before.disabled_at.or(Some(now)),
         };
-        store::set_user(&mut tx, id, operator, disabled_at, now).await?;
+        accounts::set_user(&mut tx, id, operator, disabled_at, now).await?;
         if disabled_at.is_some() {
             self.tenants.sessions.revoke_all_in(&mut tx, id, None).await?;
         } else if !operator {
@@ -171,8 +176,8 @@ impl Operators {
         // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         store::user(&mut tx, owner).await?.ok_or_else(no_user)?;
-        let new = tenant::NewTenantRow { id, name, slug: &slug, owner, personal: false };
-        tenant::insert(&mut tx, new, now).await.map_err(crate::team::slug_taken)?;
+        let new = tenants::NewTenantRow { id, name, slug: &slug, owner, personal: false };
+        tenants::insert(&mut tx, new, now).await.map_err(crate::tenant::teams::slug_taken)?;
         let made = tenant::find(&mut tx, id).await?.ok_or_else(no_tenant)?;
         let details = json!({ "name": name, "slug": slug, "owner": owner });
         let entry = AuditEntry::new("team.created").actor(caller).for_tenant(id).resource("tenant", id);

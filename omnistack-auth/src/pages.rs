@@ -22,7 +22,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, header};
 use omnistack_core::module::Api;
 
-use crate::social::is_app_path;
+use crate::federation::social::is_app_path;
 
 omnistack_core::settings! {
     /// The built-in pages of accounts.

@@ -9,6 +9,9 @@
 //! Passkeys are bound to a domain, and browsers use them on no other, so a user on a phishing site has nothing to
 //! give away.
 
+#[cfg(feature = "passkeys")]
+pub(crate) mod store;
+
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -23,7 +26,7 @@ use webauthn_rs::prelude::{
     RegisterPublicKeyCredential, Webauthn, WebauthnBuilder, WebauthnError,
 };
 
-use crate::{Error, config::PasskeySettings, one_time::TokenPurpose, store::account::Account};
+use crate::{Error, one_time_tokens::TokenPurpose, settings::PasskeySettings, users::store::accounts::Account};
 
 /// The id of a passkey.
 pub(crate) type PasskeyId = Id<Passkey>;

@@ -26,14 +26,14 @@
 //! let auth = Auth::built_in().password_check(Leaked(["an unlucky password".to_owned()].into()));
 //! ```
 
+mod common_passwords;
 mod hash;
-mod list;
-mod rules;
+mod policy;
 
 pub(crate) use hash::Hashing;
 pub use hash::{Passwords, Verification};
-pub use rules::MAX_PASSWORD_CHARS;
-pub(crate) use rules::{PasswordProblem, find_problem};
+pub use policy::MAX_PASSWORD_CHARS;
+pub(crate) use policy::{PasswordProblem, find_problem};
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

@@ -1,6 +1,11 @@
 //! Sessions: a sign-in of a user on one device, with a short-lived access token and a refresh token that rotates.
 
-pub(crate) mod refresh;
+pub(crate) mod access_token;
+pub(crate) mod cookies;
+pub(crate) mod refresh_token;
+pub(crate) mod routes;
+pub mod signing;
+pub(crate) mod store;
 
 use std::{fmt, time::Duration};
 
@@ -15,13 +20,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     Error,
-    authenticator::CacheInvalidator,
-    config::AuthSettings,
+    identity_cache::CacheInvalidator,
     model::{Device, SessionInfo},
-    store::session::{self as store, SessionRow},
-    token::{AccessTokenSubject, AccessTokens},
+    session::{
+        access_token::{AccessTokenSubject, AccessTokens},
+        store::SessionRow,
+    },
+    settings::AuthSettings,
 };
-use refresh::{IssuedRefreshToken, PresentedRefreshToken};
+use refresh_token::{IssuedRefreshToken, PresentedRefreshToken};
 
 /// The maximum age of a fresh sign-in. A fresh sign-in stands in for the password of a user who has none, and is
 /// required to change credentials and to grant what outlives the session: an API key, an export, ownership of a team.

@@ -4,6 +4,15 @@
 //! therefore starts with [`Tenants::access`], which reads the caller's membership of exactly that tenant. A caller
 //! without a membership gets 404, so a stranger does not learn that the tenant exists.
 
+pub(crate) mod custom_roles;
+pub mod invitation;
+pub(crate) mod members;
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
+#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
+pub(crate) mod routes;
+pub(crate) mod store;
+pub(crate) mod teams;
+
 use std::{fmt, time::Duration};
 
 use omnistack_core::{
@@ -15,13 +24,13 @@ use omnistack_core::{
     identity::{Identity, Permissions, Require, TenantId},
 };
 
-pub use crate::own_role::{PermissionMatrix, RolePermissions};
+pub use crate::tenant::custom_roles::{PermissionMatrix, RolePermissions};
 use crate::{
     Error,
     model::Tenant,
     role,
     session::{MAX_FRESH_SIGN_IN_AGE, Sessions},
-    store::tenant::{self as store, MembershipRow},
+    tenant::store::MembershipRow,
 };
 
 /// The service for the app's tenants, their members and their roles.

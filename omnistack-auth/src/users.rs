@@ -1,5 +1,9 @@
 //! Users, and each user's own tenant.
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
+pub(crate) mod routes;
+pub(crate) mod store;
+
 use std::fmt;
 
 use omnistack_core::{
@@ -16,10 +20,7 @@ use serde_json::json;
 use crate::{
     Error,
     model::User,
-    store::{
-        account, tenant,
-        user::{self, ProfileUpdate},
-    },
+    users::store::{ProfileUpdate, accounts, tenants},
 };
 
 /// The data of a user to be created.
@@ -161,7 +162,7 @@ impl Users {
             given => without_links(given),
         };
         let name = name.trim();
-        let row = user::NewUserRow {
+        let row = store::NewUserRow {
             id,
             email: email.as_deref(),
             email_verified_at: new.email_verified.then_some(now),
@@ -171,9 +172,10 @@ impl Users {
             locale: new.locale.as_deref(),
             operator: new.operator,
         };
-        user::insert(tx, row, now).await?;
+        store::insert(tx, row, now).await?;
         let slug = slug(name, own);
-        tenant::insert(tx, tenant::NewTenantRow { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
+        tenants::insert(tx, tenants::NewTenantRow { id: own, name, slug: &slug, owner: id, personal: true }, now)
+            .await?;
         Ok(CreatedUser { user: id, tenant: own })
     }
 
@@ -191,10 +193,10 @@ impl Users {
         let changed: Vec<_> = fields.iter().filter(|(_, changed)| *changed).map(|(field, _)| *field).collect();
         // The entry belongs to the user's own tenant, whichever tenant is selected.
         let mut tx = self.db.all_tenants().begin().await?;
-        let user = user::update(&mut tx, caller.user, profile, self.clock.now()).await?;
+        let user = store::update(&mut tx, caller.user, profile, self.clock.now()).await?;
         let user = user.ok_or_else(|| http::Error::not_found("user"))?;
         let mut entry = AuditEntry::new("account.profile_changed").actor(caller).resource("user", user.id);
-        entry.tenant = account::personal_tenant(&mut tx, user.id).await?.first().map(|(tenant,)| *tenant);
+        entry.tenant = accounts::personal_tenant(&mut tx, user.id).await?.first().map(|(tenant,)| *tenant);
         self.audit.record_in(&mut tx, entry.details(json!({ "fields": changed }))).await?;
         tx.commit().await?;
         Ok(user)
@@ -205,7 +207,7 @@ impl Users {
     /// # Errors
     /// Returns an error if the database fails.
     pub async fn find(&self, id: UserId) -> Result<Option<User>, Error> {
-        Ok(user::find(&self.db, id).await?)
+        Ok(store::find(&self.db, id).await?)
     }
 
     /// Returns the user with an email address, in any spelling, or `None` if there is no such user.
@@ -214,7 +216,7 @@ impl Users {
     /// Returns an error if the database fails.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>, Error> {
         let Some(email) = normalize_email(email) else { return Ok(None) };
-        Ok(user::find_by_email(&self.db, &email).await?)
+        Ok(store::find_by_email(&self.db, &email).await?)
     }
 }
 

@@ -16,13 +16,13 @@ use utoipa::ToSchema;
 use super::{Accounts, ClientInfo};
 use crate::{
     Error,
-    factor::SecondFactorState,
     mail::AccountMail,
+    mfa::SecondFactorState,
     model::{SessionInfo, User},
     password::Password,
-    store::{
-        account::{self as store, ExportedIdentity, ExportedMembership},
-        admin, user,
+    users::store::{
+        self as users,
+        accounts::{self as store, ExportedIdentity, ExportedMembership},
     },
 };
 
@@ -55,13 +55,13 @@ impl Accounts {
     /// Collects the data stored about the caller, and records the export in the audit log.
     pub(crate) async fn export(&self, caller: &Identity) -> Result<AccountExport, Error> {
         let account = self.own_account(caller).await?;
-        let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let user = users::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let sessions = self.0.sessions.list(account.id).await?;
         let second_factors = self.second_factor_state(account.id).await?;
         #[cfg(feature = "sms")]
-        let phone = crate::store::sms_code::find(&self.0.db, account.id).await?.map(|phone| phone.number);
+        let phone = crate::mfa::store::sms_codes::find(&self.0.db, account.id).await?.map(|phone| phone.number);
         #[cfg(feature = "passkeys")]
-        let passkeys = crate::store::passkey::list_for_user(&self.0.db, account.id).await?;
+        let passkeys = crate::passkey::store::list_for_user(&self.0.db, account.id).await?;
         // The memberships belong to many tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         let memberships = store::memberships(&mut tx, account.id).await?;
@@ -98,7 +98,7 @@ impl Accounts {
         let now = self.0.clock.now();
         let mut tx = self.0.db.all_tenants().begin().await?;
         // Operators are locked before users, as in all transactions, to avoid deadlocks.
-        if admin::lock_operators(&mut tx).await? == [account.id] {
+        if store::lock_operators(&mut tx).await? == [account.id] {
             let message = "you are the only operator of the app; make another user an operator first";
             return Err(http::Error::conflict("LAST_OPERATOR", message).into());
         }

@@ -5,8 +5,6 @@
 //! are counted separately, so a stranger who causes a lockout of an account does not lock out its user's devices.
 //! Because the cookie is sealed, only a sign-in can create it; the cookie alone signs no user in.
 
-use std::time::Duration;
-
 use omnistack_core::{
     ExposeSecret as _,
     clock::Timestamp,
@@ -17,10 +15,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::Accounts;
-use crate::Error;
-
-/// The time for which a device is known after its last sign-in.
-pub(crate) const KNOWN_DEVICE_TTL: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+use crate::{Error, session::cookies::KNOWN_DEVICE_TTL};
 
 /// The content of the sealed cookie.
 #[derive(Serialize, Deserialize)]

@@ -1,5 +1,8 @@
 //! Registration of the built-in accounts.
 
+#[cfg(feature = "passkeys")]
+use std::sync::Arc;
+
 use omnistack_core::{
     config::{Environment, PublicUrl},
     http::{Rate, client::Client, layer::HookLayer},
@@ -12,25 +15,33 @@ use omnistack_messaging::email::MailSettings;
 use omnistack_messaging::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
 
 use super::{Auth, BuiltInAccounts};
+#[cfg(feature = "passkeys")]
+use crate::{account::routes::passkeys::SignInIssuers, passkey::RelyingParty, settings::PasskeySettings};
 use crate::{
-    account::Accounts,
-    config::{AccountSettings, SocialSettings},
-    cookie::{self, VaryByCookie},
-    http,
+    account::{self, Accounts},
+    federation::{
+        self,
+        social::{self, Social},
+    },
+    operator,
     pages::{PageContext, PageSettings, Pages},
     password::{Hashing, Passwords},
-    services::{AccountConfig, Services},
-    social::{self, Social},
+    session::{
+        self,
+        cookies::{self, VaryByCookie},
+    },
+    settings::{AccountSettings, SocialSettings},
     users::normalize_email,
+    wiring::{AccountConfig, Services},
 };
-#[cfg(feature = "passkeys")]
-use crate::{config::PasskeySettings, passkey::RelyingParty};
 #[cfg(feature = "sms")]
-use crate::{config::SmsCodeSettings, sms_code};
+use crate::{mfa::sms_codes, settings::SmsCodeSettings};
 
 /// Returns the public routes: sign-in, registration, and links from emails.
 fn public() -> Api<Accounts> {
-    http::login::api().merge(http::account::api()).merge(http::factor::public())
+    account::routes::sign_in::api()
+        .merge(account::routes::registration::api())
+        .merge(account::routes::second_factors::public())
 }
 
 /// Returns a mount for a user's own account, which refuses API keys and impersonation. Of all routes of the account,
@@ -59,28 +70,46 @@ impl Auth {
         }
         registry
             .provide(BuiltInAccounts)
-            .security_scheme("cookie", cookie::security_scheme())
+            .security_scheme("cookie", cookies::security_scheme())
             .layer(Slot::Identity, |_| Ok(HookLayer(VaryByCookie)))
-            .routes(Mount::root("/.well-known", AccessLevel::Public), http::keys::api(), Context::get)
-            .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Context::get)
-            .routes(own_account_mount("/users/me").without_idempotency(), http::credential::me(), Context::get)
-            .routes(own_account_mount("/users/me").v2().without_idempotency(), http::credential::me_v2(), Context::get);
+            .routes(Mount::root("/.well-known", AccessLevel::Public), session::routes::api(), Context::get)
+            .routes(Mount::admin("/users").without_idempotency(), operator::routes::second_factors::api(), Context::get)
+            .routes(
+                own_account_mount("/users/me").without_idempotency(),
+                account::routes::credentials::me(),
+                Context::get,
+            )
+            .routes(
+                own_account_mount("/users/me").v2().without_idempotency(),
+                account::routes::credentials::me_v2(),
+                Context::get,
+            );
         let invited = |ctx: &Context| Ok((ctx.get()?, ctx.get()?));
         register_v1_and_v2(registry, &Mount::public("/auth").without_idempotency(), public, Context::get);
-        register_v1_and_v2(registry, &Mount::public("/auth").without_idempotency(), http::invited::api, invited);
+        register_v1_and_v2(
+            registry,
+            &Mount::public("/auth").without_idempotency(),
+            account::routes::invitation_signup::api,
+            invited,
+        );
         register_v1_and_v2(
             registry,
             &own_account_mount("/auth/mfa").without_idempotency(),
-            http::factor::app,
+            account::routes::second_factors::app,
             Context::get,
         );
         register_v1_and_v2(
             registry,
             &own_account_mount("/auth").without_idempotency(),
-            http::credential::api,
+            account::routes::credentials::api,
             Context::get,
         );
-        register_v1_and_v2(registry, &own_account_mount("/auth/sessions"), http::session::app, Context::get);
+        register_v1_and_v2(
+            registry,
+            &own_account_mount("/auth/sessions"),
+            account::routes::sessions::app,
+            Context::get,
+        );
     }
 }
 
@@ -118,14 +147,22 @@ impl Auth {
         registry
             .require::<Client>()
             .provide_from(move |ctx| {
-                let (accounts, url) = (ctx.get::<Services>()?.accounts, ctx.get::<PublicUrl>()?);
-                Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url.to_string(), checked.clone(), &ctx.get()?))
+                let Services { accounts, linker, .. } = ctx.get()?;
+                let url: PublicUrl = ctx.get()?;
+                Ok(Social::new(
+                    (accounts, linker),
+                    ctx.get()?,
+                    ctx.get()?,
+                    url.to_string(),
+                    checked.clone(),
+                    &ctx.get()?,
+                ))
             })
-            .routes(oauth, http::social::api(), Context::get);
+            .routes(oauth, federation::routes::social::api(), Context::get);
         register_v1_and_v2(
             registry,
             &own_account_mount("/auth/identities").without_idempotency(),
-            http::social::app,
+            federation::routes::social::app,
             Context::get,
         );
         names
@@ -228,16 +265,20 @@ fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty>
 pub(super) fn passkeys(registry: &mut Registry) {
     // Each started ceremony stores a row for five minutes.
     let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
-    let app = |ctx: &Context| Ok((ctx.get()?, ctx.get().ok()));
+    let app = |ctx: &Context| {
+        let social: Option<Social> = ctx.get().ok();
+        let offered: SignInIssuers = Arc::new(move |issuer| social.as_ref().is_some_and(|it| it.has_issuer(issuer)));
+        Ok((ctx.get()?, offered))
+    };
     let with_body = |mount: Mount| mount.without_idempotency().body_limit(MAX_PASSKEY_BODY_BYTES);
-    register_v1_and_v2(registry, &with_body(public), http::passkey::public, Context::get);
+    register_v1_and_v2(registry, &with_body(public), account::routes::passkeys::public, Context::get);
     register_v1_and_v2(
         registry,
         &with_body(Mount::public("/auth/mfa/passkey")),
-        http::passkey::second_factor,
+        account::routes::passkeys::second_factor,
         Context::get,
     );
-    register_v1_and_v2(registry, &with_body(own_account_mount("/auth/passkeys")), http::passkey::app, app);
+    register_v1_and_v2(registry, &with_body(own_account_mount("/auth/passkeys")), account::routes::passkeys::app, app);
 }
 
 /// Registers the routes of SMS codes.
@@ -251,7 +292,7 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     let Some(texts) = registry.config::<SmsSettings>() else { return };
     // The number only completes an example message, which is not sent.
     let example = "+10000000".parse::<PhoneNumber>().map(|to| {
-        let text = sms_code::message_text(product, registry.public_url().host(), "000000");
+        let text = sms_codes::message_text(product, registry.public_url().host(), "000000");
         SmsMessage::new(to, text).check(texts.max_segments)
     });
     if let Ok(Err(error)) = example {
@@ -261,13 +302,13 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     register_v1_and_v2(
         registry,
         &Mount::public("/auth/mfa/sms").without_idempotency(),
-        http::sms_code::second_factor,
+        account::routes::sms_codes::second_factor,
         Context::get,
     );
     register_v1_and_v2(
         registry,
         &own_account_mount("/auth/mfa/sms").without_idempotency(),
-        http::sms_code::app,
+        account::routes::sms_codes::app,
         Context::get,
     );
 }

@@ -11,14 +11,13 @@ use omnistack_core::{
 };
 
 use crate::{
-    api_key::{ApiKeys, recognize},
-    choice, http,
-    invitation::Invitations,
-    operator::Operators,
+    api_key::{self, ApiKeys, authenticate},
+    maintenance::TeamMaintenance,
+    operator::{self, Operators},
+    request::tenant_selection,
     role,
-    services::Services,
-    tenant::Tenants,
-    upkeep::TeamMaintenance,
+    tenant::{self, Tenants, invitation::Invitations},
+    wiring::Services,
 };
 
 /// Registers tenants, teams, members, roles, invitations and API keys.
@@ -28,8 +27,8 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
     let mails = Rate::new(100, Duration::from_secs(60 * 60));
     registry
         .permissions(role::MODULE_PERMISSIONS)
-        .caller_parameter("TenantId", choice::tenant_parameter())
-        .security_scheme("apiKey", recognize::security_scheme())
+        .caller_parameter("TenantId", tenant_selection::tenant_parameter())
+        .security_scheme("apiKey", authenticate::security_scheme())
         .provide_from(move |ctx| {
             let sessions = ctx.get::<Services>()?.sessions;
             Ok(Tenants::new(ctx.get::<Db>()?.app_database(), ctx.get()?, (ctx.get()?, ctx.get()?), sessions, grace))
@@ -38,18 +37,18 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
         .provide_from(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
         .job::<TeamMaintenance>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
         .cron(Cron::new("27 * * * *", TeamMaintenance {}))
-        .routes(Mount::app("/teams"), http::team::api(), Context::get)
-        .routes(Mount::app("/teams").in_person(), http::team::personal(), Context::get)
-        .routes(Mount::app("/teams"), http::team::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
-        .routes(Mount::app("/teams"), http::member::api(), Context::get)
-        .routes(Mount::app("/teams").in_person(), http::member::leaving(), Context::get)
-        .routes(Mount::app("/teams"), http::role::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
-        .routes(Mount::app("/teams"), http::invitation::api(), Context::get)
-        .routes(Mount::app("/teams").rate_limit(mails), http::invitation::sending(), Context::get)
-        .routes(Mount::app("/invitations").in_person(), http::invitation::accepting(), Context::get)
-        .routes(Mount::app("/tenants"), http::tenant::api(), Context::get)
-        .routes(keys(), http::api_key::reading(), Context::get)
-        .routes(keys().in_person(), http::api_key::changing(), |ctx| Ok((ctx.get()?, ctx.get()?)));
+        .routes(Mount::app("/teams"), tenant::routes::teams::api(), Context::get)
+        .routes(Mount::app("/teams").in_person(), tenant::routes::teams::personal(), Context::get)
+        .routes(Mount::app("/teams"), tenant::routes::teams::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+        .routes(Mount::app("/teams"), tenant::routes::members::api(), Context::get)
+        .routes(Mount::app("/teams").in_person(), tenant::routes::members::leaving(), Context::get)
+        .routes(Mount::app("/teams"), tenant::routes::roles::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+        .routes(Mount::app("/teams"), tenant::routes::invitations::api(), Context::get)
+        .routes(Mount::app("/teams").rate_limit(mails), tenant::routes::invitations::sending(), Context::get)
+        .routes(Mount::app("/invitations").in_person(), tenant::routes::invitations::accepting(), Context::get)
+        .routes(Mount::app("/tenants"), tenant::routes::current::api(), Context::get)
+        .routes(keys(), api_key::routes::reading(), Context::get)
+        .routes(keys().in_person(), api_key::routes::changing(), |ctx| Ok((ctx.get()?, ctx.get()?)));
 }
 
 /// Registers users, tenants and the audit log for operators.
@@ -57,9 +56,13 @@ pub(super) fn operators(registry: &mut Registry) {
     let logs = AuditApi::routes();
     registry
         .provide_from(|ctx| Ok(Operators::new(ctx.get()?)))
-        .routes(Mount::admin("/users"), http::admin::users::api(), Context::get)
-        .routes(Mount::admin("/tenants"), http::admin::tenants::api(), Context::get)
-        .routes(Mount::admin("/impersonate").without_idempotency(), http::admin::impersonation::api(), Context::get)
-        .routes(Mount::app("/impersonation"), http::admin::impersonation::stopping(), Context::get)
+        .routes(Mount::admin("/users"), operator::routes::users::api(), Context::get)
+        .routes(Mount::admin("/tenants"), operator::routes::tenants::api(), Context::get)
+        .routes(
+            Mount::admin("/impersonate").without_idempotency(),
+            operator::routes::impersonation::api(),
+            Context::get,
+        )
+        .routes(Mount::app("/impersonation"), operator::routes::impersonation::stopping(), Context::get)
         .routes(Mount::admin("/audit-logs").no_timeout(), logs, Context::get);
 }

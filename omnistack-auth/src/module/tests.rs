@@ -5,8 +5,8 @@ use omnistack_core::{app::App, config::Config};
 use super::*;
 use crate::{
     account::{ClientInfo, SignInOutcome},
-    config::AccountSettings,
     password::Password,
+    settings::AccountSettings,
 };
 
 #[tokio::test]

@@ -119,7 +119,7 @@ on_each_database! {
     async fn every_page_a_mail_links_to_is_there(database: TestDatabase) {
         let (app, _) = start_with(database, &[]).await;
         let source = include_str!("../../src/mail.rs").to_owned() + include_str!("../../src/mail/invitation.rs");
-        let social = include_str!("../../src/http/social.rs");
+        let social = include_str!("../../src/federation/routes/social.rs");
         // The text before the page names in the code that writes links.
         let named = [", \"", "page(\"", "/auth/"];
         let mut found = std::collections::BTreeSet::new();

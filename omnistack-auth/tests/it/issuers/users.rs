@@ -28,6 +28,14 @@ async fn count(app: &TestApp, table: &'static str) -> i64 {
     app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0
 }
 
+/// Creates a user with a verified address. Returns the id.
+async fn verified_user(app: &TestApp, email: &str) -> String {
+    let users: Users = app.app().context().get().unwrap();
+    let mut new = NewUser::with_email(email);
+    new.email_verified = true;
+    users.create(new).await.unwrap().user.to_string()
+}
+
 fn verified(issuer: &str, email: &str) -> Value {
     with(claims(issuer), json!({ "email": email, "email_verified": true, "name": "Ada Lovelace" }))
 }
@@ -59,8 +67,45 @@ on_each_database! {
         let audit: AuditStore = app.app().context().get().unwrap();
         let tenant: omnistack_core::identity::TenantId = ada["tenant_id"].as_str().unwrap().parse().unwrap();
         let log = audit.list(&AuditFilter::for_chain(tenant), 10, None).await.unwrap();
-        assert_eq!(log.items[0].action, "user.created");
+        assert_eq!(log.items[0].action, "account.registered");
         assert_eq!(log.items[0].details.as_ref().unwrap()["issuer"], upstream.url());
+    }
+
+    async fn a_second_subject_with_a_linked_address_is_another_user(database: TestDatabase) {
+        let pair = TestKeyPair::ec();
+        let upstream = issuer(&[pair.jwk("k")]).await;
+        let app = start(database, Auth::built_in().issuer(Issuer::jwks(upstream.url()).link_verified_emails())).await;
+        let ada = verified_user(&app, "ada@example.com").await;
+        let linked = me(&app, &pair.token("k", &verified(upstream.url(), "ada@example.com"))).await.expect(200).json();
+        assert_eq!(linked["id"], ada);
+
+        // The provider has given the address to another user.
+        let recycled = me(&app, &pair.token("k", &verified(upstream.url(), "ada@example.com"))).await.expect(200).json();
+        assert_ne!(recycled["id"], ada);
+        assert_eq!(recycled["email"], json!(null));
+        assert_eq!((count(&app, "users").await, count(&app, "identities").await), (2, 2));
+        let audit: AuditStore = app.app().context().get().unwrap();
+        for (user, action) in [(&linked, "account.identity_linked"), (&recycled, "account.registered")] {
+            let tenant: omnistack_core::identity::TenantId = user["tenant_id"].as_str().unwrap().parse().unwrap();
+            let log = audit.list(&AuditFilter::for_chain(tenant), 10, None).await.unwrap();
+            assert_eq!(log.items[0].action, action);
+        }
+    }
+
+    async fn a_first_token_needs_open_registration(database: TestDatabase) {
+        let pair = TestKeyPair::ec();
+        let upstream = issuer(&[pair.jwk("k")]).await;
+        let auth = Auth::built_in().issuer(Issuer::jwks(upstream.url()).link_verified_emails());
+        let app = TestApp::start_with_auth(database, |app| app.with(auth).set("AUTH_REGISTRATION", "false")).await;
+        let token = pair.token("k", &verified(upstream.url(), "ada@example.com"));
+        me(&app, &token).await.expect_error(403, "FORBIDDEN");
+        assert_eq!((count(&app, "users").await, count(&app, "tenants").await), (0, 0));
+
+        // An account that exists is linked.
+        let ada = verified_user(&app, "ada@example.com").await;
+        assert_eq!(me(&app, &token).await.expect(200).json()["id"], ada);
+        me(&app, &pair.token("k", &verified(upstream.url(), "eve@example.com"))).await.expect_error(403, "FORBIDDEN");
+        assert_eq!(count(&app, "users").await, 1);
     }
 
     async fn what_is_said_later_counts_and_what_is_old_does_not(database: TestDatabase) {

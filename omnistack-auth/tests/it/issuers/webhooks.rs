@@ -132,6 +132,32 @@ on_each_database! {
         assert!(support::sessions(&app).list(ada.user).await.unwrap().is_empty());
     }
 
+    async fn a_message_about_a_new_user_needs_open_registration(database: TestDatabase) {
+        let upstream = MockServer::start().await;
+        let auth = Auth::built_in().issuer(Issuer::clerk(upstream.url(), [ORIGIN]).webhook_secret(secret(KEY)));
+        let app = TestApp::start_with_auth(database, |app| app.with(auth).set("AUTH_REGISTRATION", "false")).await;
+        for (id, kind) in [("msg_1", "user.created"), ("msg_2", "user.updated"), ("msg_3", "user.deleted")] {
+            send(&app, "clerk", "svix", id, &clerk(kind, clerk_user("user_1", json!({})))).await.expect(204);
+        }
+        assert_eq!(users(&app).await, 0);
+    }
+
+    async fn a_deleted_subject_that_was_never_linked_disables_no_account(database: TestDatabase) {
+        let pair = TestKeyPair::ec();
+        let upstream = MockServer::start().await;
+        upstream.expect("GET", "/.well-known/jwks.json").times(..).reply(key_set(&[pair.jwk("k")]));
+        let trusted = Issuer::clerk(upstream.url(), [ORIGIN]).webhook_secret(secret(KEY)).link_verified_emails();
+        let app = start(database, Auth::built_in().issuer(trusted)).await;
+        let ada = support::user(&app, "ada@example.com").await;
+        let sql = "update users set email_verified_at = $1";
+        app.db().query(sql).bind(app.clock().clock().now()).execute().await.unwrap();
+        let tokens = support::sign_in(&app, ada).await;
+        let deleted = clerk("user.deleted", clerk_user("user_1", json!({})));
+        send(&app, "clerk", "svix", "msg_1", &deleted).await.expect(204);
+        support::client(&app, &tokens).get(ME).await.expect(200);
+        me(&app, &token(&pair, &upstream, "user_1", json!({}))).await.expect(401);
+    }
+
     async fn supabase_tells_of_its_users(database: TestDatabase) {
         let pair = TestKeyPair::ec();
         let upstream = MockServer::start().await;

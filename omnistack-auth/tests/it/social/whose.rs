@@ -47,8 +47,33 @@ on_each_database! {
             assert_eq!(signed_in_user(&app, &back).await["id"], made.user.to_string());
         }
         assert_eq!(audited(&app).await.iter().filter(|action| *action == "account.identity_linked").count(), 1);
-        // An account has one identity per provider.
-        acme.sign_in(&app, json!({ "sub": "ada's other" })).await.expect_error(409, "ACCOUNT_EXISTS");
+    }
+
+    async fn a_second_subject_with_a_linked_address_is_refused(database: TestDatabase) {
+        let acme = MockOidcProvider::start().await;
+        let auth = Auth::built_in().sign_in_with(acme.provider().link_verified_emails());
+        let app = start(database, auth).await;
+        let ada = verified_user(&app, "ada@example.com").await;
+        let back = acme.sign_in(&app, json!({})).await.expect(303);
+        assert_eq!(signed_in_user(&app, &back).await["id"], ada.user.to_string());
+        // The provider has given the address to another user.
+        let refused = acme.sign_in(&app, json!({ "sub": "the next user" })).await.expect_error(409, "ACCOUNT_EXISTS");
+        assert!(jar(&refused).is_empty());
+        assert_eq!(count(&app, "select count(*) from identities").await, 1);
+        assert_eq!(count(&app, "select count(*) from users").await, 1);
+    }
+
+    async fn a_first_sign_in_needs_open_registration(database: TestDatabase) {
+        let acme = MockOidcProvider::start().await;
+        let auth = Auth::built_in().sign_in_with(acme.provider().link_verified_emails());
+        let app = start_with(database, auth, |app| app.set("AUTH_REGISTRATION", "false")).await;
+        acme.sign_in(&app, json!({})).await.expect_error(403, "FORBIDDEN");
+        assert_eq!(count(&app, "select count(*) from users").await, 0);
+        // An account that exists is linked.
+        let ada = verified_user(&app, "ada@example.com").await;
+        let back = acme.sign_in(&app, json!({})).await.expect(303);
+        assert_eq!(signed_in_user(&app, &back).await["id"], ada.user.to_string());
+        assert_eq!(count(&app, "select count(*) from users").await, 1);
     }
 
     async fn who_may_not_come_in_does_not(database: TestDatabase) {
@@ -59,10 +84,6 @@ on_each_database! {
         app.db().query(locked).execute().await.unwrap();
         let answer = acme.sign_in(&app, json!({})).await.expect_error(403, "ACCOUNT_DISABLED");
         assert!(jar(&answer).is_empty());
-
-        let app = start_with(TestDatabase::sqlite(), acme.auth(), |app| app.set("AUTH_REGISTRATION", "false")).await;
-        acme.sign_in(&app, json!({})).await.expect(403);
-        assert_eq!(count(&app, "select count(*) from users").await, 0);
     }
 
     async fn a_second_factor_is_asked_for_all_the_same(database: TestDatabase) {
