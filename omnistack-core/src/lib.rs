@@ -22,7 +22,7 @@
 //! | `flags` | feature flags, evaluated in the process (feature `flags`) |
 //! | `sms` | text messages, sent by jobs at most once (feature `sms`) |
 //! | [`usage`] | usage events for billing |
-//! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to providers |
+//! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |
