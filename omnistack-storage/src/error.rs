@@ -147,11 +147,14 @@ impl StdError for Error {
 /// even if an earlier attempt was lost.
 impl Classify for Error {
     fn class(&self) -> Classification {
-        match (self.kind(), self.0.retry_after) {
-            (_, Some(wait)) if self.is_retryable() => Classification::unknown().retryable().retry_after(wait),
-            (_, None) if self.is_retryable() => Classification::unknown().retryable(),
-            (ErrorKind::Database | ErrorKind::Other, _) => Classification::unknown(),
+        let class = match self.kind() {
+            _ if self.is_retryable() => Classification::unknown().retryable(),
+            ErrorKind::Database | ErrorKind::Other => Classification::unknown(),
             _ => Classification::failed().settled(),
+        };
+        match self.0.retry_after {
+            Some(wait) => class.retry_after(wait),
+            None => class,
         }
     }
 }
