@@ -21,7 +21,7 @@
 //! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
-//! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to providers |
+//! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |

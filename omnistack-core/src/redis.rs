@@ -11,7 +11,6 @@
 //! half second, gets a response. If Redis becomes unavailable again within 30 seconds, checks are less
 //! frequent, up to 5 seconds apart. The beginning and the end of an outage are logged once each.
 
-mod absence;
 mod broker;
 mod cache;
 mod limits;

@@ -1,8 +1,11 @@
 //! Errors.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
-use omnistack_core::{db, http};
+use omnistack_core::{
+    db, http,
+    resilience::{Classification, Classify},
+};
 
 use crate::KeyError;
 
@@ -27,6 +30,7 @@ pub struct Error(Box<ErrorInner>);
 
 struct ErrorInner {
     kind: ErrorKind,
+    retry_after: Option<Duration>,
     source: Box<dyn StdError + Send + Sync>,
 }
 
@@ -87,12 +91,19 @@ pub enum ErrorKind {
 impl Error {
     /// Creates an error with its cause, for implementations of [`StorageProvider`](crate::StorageProvider).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(Box::new(ErrorInner { kind, source: source.into() }))
+        Self(Box::new(ErrorInner { kind, retry_after: None, source: source.into() }))
     }
 
     /// Creates an error of the kind [`ErrorKind::Unsupported`] that names the unsupported feature.
     pub fn unsupported(what: &'static str) -> Self {
         Self::new(ErrorKind::Unsupported, what)
+    }
+
+    /// Sets how long the provider asks to wait before the next attempt.
+    #[cfg(any(feature = "s3", feature = "cloudinary"))]
+    pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
     }
 
     pub(crate) fn not_found(key: impl fmt::Display) -> Self {
@@ -149,6 +160,22 @@ impl StdError for Error {
     }
 }
 
+/// The response to a failed operation describes the current state of the storage, so it is the result of the call
+/// even if an earlier attempt was lost.
+impl Classify for Error {
+    fn class(&self) -> Classification {
+        let class = match self.kind() {
+            _ if self.is_retryable() => Classification::unknown().retryable(),
+            ErrorKind::Database | ErrorKind::Other => Classification::unknown(),
+            _ => Classification::failed().settled(),
+        };
+        match self.0.retry_after {
+            Some(wait) => class.retry_after(wait),
+            None => class,
+        }
+    }
+}
+
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
         Self::new(ErrorKind::InvalidKey, error)
@@ -192,7 +219,7 @@ impl From<std::io::Error> for Error {
 impl From<Error> for http::Error {
     fn from(error: Error) -> Self {
         use http::{Error as Answer, StatusCode};
-        let ErrorInner { kind, source } = *error.0;
+        let ErrorInner { kind, source, .. } = *error.0;
         let source = match (kind, source.downcast::<Answer>()) {
             (ErrorKind::Refused | ErrorKind::Interrupted, Ok(answer)) => return *answer,
             (_, Ok(answer)) => answer as Box<dyn StdError + Send + Sync>,

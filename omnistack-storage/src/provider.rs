@@ -15,6 +15,8 @@ pub(crate) mod s3;
 #[cfg(feature = "s3")]
 pub(crate) mod sigv4;
 
+#[cfg(any(feature = "s3", feature = "cloudinary"))]
+use std::time::Duration;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
@@ -27,6 +29,10 @@ use crate::{
         PutOptions, PutResult, RestoreTier, UploadBody,
     },
 };
+
+/// Time after the start of a request in which it is repeated.
+#[cfg(any(feature = "s3", feature = "cloudinary"))]
+const MAX_RETRY_TIME: Duration = Duration::from_secs(60);
 
 /// Stores objects in a directory, a bucket or another service.
 ///

@@ -6,14 +6,11 @@ use fred::types::Value;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::{
-    Redis,
-    absence::{Availability, check_until_available},
-    script::Script,
-};
+use super::{Redis, script::Script};
 use crate::{
     cache::ErrorKind,
     http::{CompiledAlgorithm, CompiledRate, CountResult, RateState, RateStore},
+    resilience::Breaker,
 };
 
 /// Rate limits counted by one script per request. Requests wait for a much shorter time than commands, so a
@@ -22,16 +19,24 @@ pub(super) struct RedisLimits {
     redis: Redis,
     script: Script,
     timeout: Duration,
-    slowness: Availability,
+    /// Open while Redis is too slow for rate limits.
+    slowness: Breaker,
 }
 
 impl RedisLimits {
     pub(super) fn new(redis: Redis, patience: Duration) -> Arc<Self> {
-        let slow = Availability::new(redis.0.clock().clone());
-        Arc::new(Self { redis, script: Script::new(include_str!("lua/rate.lua")), timeout: patience, slowness: slow })
+        let probed = redis.clone();
+        let probe = move || {
+            let redis = probed.clone();
+            async move { timeout(patience, redis.0.responds()).await == Ok(true) }
+        };
+        let slowness = Breaker::new(redis.0.clock().clone(), probe, |after| {
+            tracing::info!(target: "omnistack::redis", ?after, "rate limits are counted by Redis again");
+        });
+        Arc::new(Self { redis, script: Script::new(include_str!("lua/rate.lua")), timeout: patience, slowness })
     }
 
-    async fn count_in_redis(self: &Arc<Self>, key: String, terms: CompiledRate, cost: u32) -> Option<CountResult> {
+    async fn count_in_redis(&self, key: String, terms: CompiledRate, cost: u32) -> Option<CountResult> {
         let keys = vec![self.redis.full_name("r", &key)].into();
         let link = &self.redis.0;
         let asked = link.run(self.script.call(link.commands(), keys, self.values(terms, cost)));
@@ -51,7 +56,10 @@ impl RedisLimits {
                 None
             }
             Err(_) => {
-                self.count_in_process();
+                if self.slowness.open() {
+                    let patience = self.timeout;
+                    tracing::warn!(target: "omnistack::redis", ?patience, "Redis is slow; rate limits are counted in this process");
+                }
                 None
             }
         }
@@ -71,26 +79,11 @@ impl RedisLimits {
         values.extend(self.redis.0.clock().mock_time().map(|now| Value::Integer(now.as_micros())));
         values
     }
-
-    /// Counts in this process until Redis responds in time again.
-    fn count_in_process(self: &Arc<Self>) {
-        let Some(pause) = self.slowness.begin_outage() else { return };
-        let patience = self.timeout;
-        tracing::warn!(target: "omnistack::redis", ?patience, "Redis is slow; rate limits are counted in this process");
-        tokio::spawn(check_until_available(Arc::downgrade(self), pause, async |limits: &Self| {
-            let answers = timeout(limits.timeout, limits.redis.0.responds()).await == Ok(true);
-            if answers {
-                let after = limits.slowness.end_outage();
-                tracing::info!(target: "omnistack::redis", ?after, "rate limits are counted by Redis again");
-            }
-            answers
-        }));
-    }
 }
 
 impl RateStore for RedisLimits {
     fn is_unavailable(&self) -> bool {
-        self.slowness.is_unavailable() || self.redis.0.is_unavailable()
+        self.slowness.is_open() || self.redis.0.is_unavailable()
     }
 
     fn count(self: Arc<Self>, key: String, terms: CompiledRate, cost: u32) -> BoxFuture<'static, Option<CountResult>> {

@@ -16,10 +16,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::absence::{Availability, check_until_available};
 use crate::{
     cache::{Error, ErrorKind},
     clock::Clock,
+    resilience::Breaker,
 };
 
 /// Interval in which the same kind of rejection is logged at most once.
@@ -32,14 +32,22 @@ pub(super) struct RedisConnection {
     pub(super) timeout: Duration,
     clock: Clock,
     opened: OnceLock<ConnectionTask>,
-    absence: Availability,
+    breaker: Breaker,
     last_rejection_logged: Mutex<Option<Duration>>,
 }
 
 impl RedisConnection {
     pub(super) fn new(client: Client, timeout: Duration, clock: Clock) -> Arc<Self> {
-        let (opened, absence, complained) = (OnceLock::new(), Availability::new(clock.clone()), Mutex::new(None));
-        Arc::new(Self { client, timeout, clock, opened, absence, last_rejection_logged: complained })
+        let probed = client.clone();
+        let probe = move || {
+            let client = probed.clone();
+            async move { responds(&client).await }
+        };
+        let breaker = Breaker::new(clock.clone(), probe, |after| {
+            tracing::info!(target: "omnistack::redis", ?after, "Redis is available again");
+        });
+        let (opened, complained) = (OnceLock::new(), Mutex::new(None));
+        Arc::new(Self { client, timeout, clock, opened, breaker, last_rejection_logged: complained })
     }
 
     pub(super) fn commands(&self) -> &Client {
@@ -51,11 +59,11 @@ impl RedisConnection {
     }
 
     pub(super) fn is_unavailable(&self) -> bool {
-        self.absence.is_unavailable()
+        self.breaker.is_open()
     }
 
     /// Opens the connection if it was never opened. Fails immediately while Redis is unavailable.
-    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), Error> {
+    pub(super) async fn ready(&self) -> Result<(), Error> {
         if self.is_unavailable() {
             return Err(unavailable());
         }
@@ -70,15 +78,12 @@ impl RedisConnection {
     }
 
     /// Runs a command. An error that shows an outage begins one.
-    pub(super) async fn run<T>(
-        self: &Arc<Self>,
-        command: impl Future<Output = Result<T, FredError>> + Send,
-    ) -> Result<T, Error> {
+    pub(super) async fn run<T>(&self, command: impl Future<Output = Result<T, FredError>> + Send) -> Result<T, Error> {
         self.ready().await?;
         command.await.map_err(|error| self.classify_error(error))
     }
 
-    fn classify_error(self: &Arc<Self>, error: FredError) -> Error {
+    fn classify_error(&self, error: FredError) -> Error {
         use FredKind as K;
         let says = |words: &[&str]| words.iter().any(|word| error.details().contains(word));
         let kind = if says(&["WRONGTYPE", "is not an integer", "would overflow"]) {
@@ -100,17 +105,10 @@ impl RedisConnection {
     }
 
     /// Begins an outage: all uses fail until Redis responds again.
-    pub(super) fn mark_unavailable(self: &Arc<Self>, reason: &str) {
-        let Some(pause) = self.absence.begin_outage() else { return };
-        tracing::warn!(target: "omnistack::redis", reason, "Redis is unavailable; continuing without it");
-        tokio::spawn(check_until_available(Arc::downgrade(self), pause, async |link: &Self| {
-            let answers = link.responds().await;
-            if answers {
-                let after = link.absence.end_outage();
-                tracing::info!(target: "omnistack::redis", ?after, "Redis is available again");
-            }
-            answers
-        }));
+    pub(super) fn mark_unavailable(&self, reason: &str) {
+        if self.breaker.open() {
+            tracing::warn!(target: "omnistack::redis", reason, "Redis is unavailable; continuing without it");
+        }
     }
 
     /// Logs that Redis is reachable but rejects commands, because it is full, read-only or denies access.
@@ -124,7 +122,7 @@ impl RedisConnection {
     }
 
     pub(super) async fn responds(&self) -> bool {
-        self.client.is_connected() && self.client.ping::<()>(None).await.is_ok()
+        responds(&self.client).await
     }
 }
 
@@ -175,6 +173,10 @@ impl ConnectionTask {
             runtime.spawn(async move { client.quit().await });
         }
     }
+}
+
+async fn responds(client: &Client) -> bool {
+    client.is_connected() && client.ping::<()>(None).await.is_ok()
 }
 
 fn unavailable() -> Error {

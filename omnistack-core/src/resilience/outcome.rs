@@ -1,8 +1,6 @@
 //! Outcomes and classes of calls.
 
-use std::{error::Error as StdError, fmt, time::Duration};
-
-use super::{Error, RetrySafety};
+use std::{fmt, time::Duration};
 
 /// Outcome of a call: whether it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +30,18 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Whether a call of unknown outcome may be repeated. Only the caller knows, so every call of a policy that
+/// repeats states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetrySafety {
+    /// A repetition has a further effect, such as a second charge or mail. A call of unknown outcome is not
+    /// repeated.
+    Never,
+    /// A repetition has no further effect (RFC 9110, section 9.2.2): the call reads, sets a value, or has an
+    /// idempotency key that the called service honors. A call of unknown outcome is repeated.
+    Idempotent,
+}
+
 /// Class of a result: its [`Outcome`], and whether and when the call may be repeated.
 ///
 /// ```
@@ -53,14 +63,13 @@ impl fmt::Display for Outcome {
 pub struct Classification {
     outcome: Outcome,
     retryable: bool,
-    refused: bool,
     settled: bool,
     retry_after: Option<Duration>,
 }
 
 impl Classification {
     const fn new(outcome: Outcome) -> Self {
-        Self { outcome, retryable: false, refused: false, settled: false, retry_after: None }
+        Self { outcome, retryable: false, settled: false, retry_after: None }
     }
 
     /// Creates the class of a call that took effect.
@@ -80,14 +89,8 @@ impl Classification {
         Self::new(Outcome::Unknown)
     }
 
-    /// Creates the class of a call that was rejected on our side before anything was sent, so that the result
-    /// says nothing about the health of the called service. Failed and retryable.
-    pub const fn rejected_locally() -> Self {
-        Self { retryable: true, refused: true, ..Self::new(Outcome::Failed) }
-    }
-
     /// Marks the result as retryable: the same call may succeed later. A call of unknown outcome is repeated
-    /// only if the caller also allows it, see [`RetrySafety`].
+    /// only if it is also [idempotent](RetrySafety::Idempotent).
     pub const fn retryable(mut self) -> Self {
         self.retryable = true;
         self
@@ -100,8 +103,9 @@ impl Classification {
     }
 
     /// Marks the result as valid for all attempts of the call, not only for the last one: the called service
-    /// knows the idempotency key and has responded with the outcome of the operation. Without this, a failure
-    /// after an attempt of unknown outcome leaves the outcome of the call unknown.
+    /// knows the idempotency key and has responded with the outcome of the operation, or its response describes
+    /// the current state. Without this, a failure after an attempt of unknown outcome leaves the outcome of the
+    /// call unknown.
     pub const fn settled(mut self) -> Self {
         self.settled = true;
         self
@@ -110,11 +114,6 @@ impl Classification {
     /// Returns the outcome.
     pub const fn outcome(&self) -> Outcome {
         self.outcome
-    }
-
-    /// Returns whether the call was rejected on our side before anything was sent.
-    pub const fn is_rejected_locally(&self) -> bool {
-        self.refused
     }
 
     /// Returns whether the call failed and may succeed later.
@@ -128,30 +127,18 @@ impl Classification {
     }
 
     /// Returns whether another attempt is allowed and may help.
-    pub const fn may_retry(&self, repeat: RetrySafety) -> bool {
+    pub const fn may_retry(&self, safety: RetrySafety) -> bool {
         match self.outcome {
             Outcome::Success => false,
             Outcome::Failed => self.retryable,
-            Outcome::Unknown => self.retryable && !matches!(repeat, RetrySafety::Never),
+            Outcome::Unknown => self.retryable && matches!(safety, RetrySafety::Idempotent),
         }
     }
 
     /// Returns whether this result, of the last attempt, is the result of the call even if an earlier attempt
     /// has an unknown outcome.
-    const fn settles(&self, repeat: RetrySafety) -> bool {
-        match self.outcome {
-            Outcome::Success | Outcome::Unknown => true,
-            Outcome::Failed => self.settled || matches!(repeat, RetrySafety::ReadOnly),
-        }
-    }
-}
-
-/// Returns the result of several attempts: the last one, unless it is a failure and an earlier attempt may have
-/// taken effect.
-pub(super) fn combine_results<R>(unknown: Option<R>, last: R, class: &Classification, repeat: RetrySafety) -> R {
-    match unknown {
-        Some(unknown) if !class.settles(repeat) => unknown,
-        _ => last,
+    pub(super) const fn is_conclusive(&self) -> bool {
+        self.settled || !matches!(self.outcome, Outcome::Failed)
     }
 }
 
@@ -159,50 +146,4 @@ pub(super) fn combine_results<R>(unknown: Option<R>, last: R, class: &Classifica
 pub trait Classify {
     /// Returns the class of the error.
     fn class(&self) -> Classification;
-}
-
-impl<E: Classify + ?Sized> Classify for &E {
-    fn class(&self) -> Classification {
-        (**self).class()
-    }
-}
-
-/// Class of the first [`Error`] of this module in the chain of sources. All other errors are
-/// [`Classification::unknown`], which is always safe.
-impl Classify for Box<dyn StdError + Send + Sync> {
-    fn class(&self) -> Classification {
-        let mut cause: Option<&(dyn StdError + 'static)> = Some(self.as_ref());
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<Error>() {
-                return error.class();
-            }
-            cause = error.source();
-        }
-        Classification::unknown()
-    }
-}
-
-/// Classifier of results. Closures implement it: `|result: Result<&T, &E>| Class`.
-pub trait Classifier<T, E> {
-    /// Returns the class of the result.
-    fn classify(&self, result: Result<&T, &E>) -> Classification;
-}
-
-impl<T, E, F: Fn(Result<&T, &E>) -> Classification> Classifier<T, E> for F {
-    fn classify(&self, result: Result<&T, &E>) -> Classification {
-        self(result)
-    }
-}
-
-/// Classifier for which every `Ok` is a success, and errors provide their class.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ClassifyByError;
-
-impl<T, E: Classify> Classifier<T, E> for ClassifyByError {
-    fn classify(&self, result: Result<&T, &E>) -> Classification {
-        match result {
-            Ok(_) => Classification::success(),
-            Err(error) => error.class(),
-        }
-    }
 }

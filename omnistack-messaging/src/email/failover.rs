@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::TryFutureExt as _;
 
 use super::{Email, EmailError, EmailErrorKind, EmailProvider, SentMail};
+use omnistack_core::resilience::fallback;
 
 /// A provider that sends a mail through the second provider if the first has certainly not accepted it: the first
 /// is [unavailable](EmailErrorKind::Unavailable) or [rate limited](EmailErrorKind::RateLimited).
 ///
 /// The second provider is not used if the outcome at the first is [unknown](EmailErrorKind::Unknown), because the mail
 /// could then arrive twice: the two providers do not share idempotency keys. It is not used either if the first
-/// refuses the mail or is not configured correctly, because an operator has to know.
+/// refuses the mail or is not configured correctly, because an operator has to know. A mail that the second provider
+/// refuses fails with the error of the first, which may accept it once it is available again.
 ///
 /// Every mail is sent to the first provider first, and so waits for that provider's timeout while it hangs.
 ///
@@ -63,20 +66,15 @@ impl EmailProvider for FailoverProvider {
     }
 
     async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
-        let away = match self.first.send(email).await {
-            Err(error) if error.is_retryable() => error,
-            other => return other,
-        };
         let (first, second) = (self.first.name(), self.second.name());
-        tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider did not accept the mail; the second is used");
-        match self.second.send(email).await {
-            // A mail that the second provider refuses may still be accepted by the first, once it is available
-            // again.
-            Err(error) if matches!(error.kind(), EmailErrorKind::Refused | EmailErrorKind::Configuration) => {
-                tracing::warn!(target: "omnistack::email", second, %error, "the second mail provider did not accept the mail either");
-                Err(away)
-            }
-            other => other,
-        }
+        fallback(self.first.send(email), |away| {
+            tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider did not accept the mail; the second is used");
+            self.second.send(email).inspect_err(move |error| {
+                if matches!(error.kind(), EmailErrorKind::Refused | EmailErrorKind::Configuration) {
+                    tracing::warn!(target: "omnistack::email", second, %error, "the second mail provider did not accept the mail either");
+                }
+            })
+        })
+        .await
     }
 }

@@ -19,6 +19,7 @@ use omnistack_core::{
 };
 
 use super::{
+    MAX_RETRY_TIME,
     bucket::{AppHttpClient, Bucket},
     sigv4::{SigV4Signer, SignableRequest, encode_path},
 };
@@ -137,7 +138,7 @@ impl S3Builder {
         };
         let connector = AppHttpClient { client: client.clone(), idle_timeout: self.patience };
         let backoff = BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() };
-        let retry = RetryConfig { backoff, max_retries: self.retries, retry_timeout: Duration::from_secs(60) };
+        let retry = RetryConfig { backoff, max_retries: self.retries, retry_timeout: MAX_RETRY_TIME };
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&self.bucket)
             .with_region(&self.region)

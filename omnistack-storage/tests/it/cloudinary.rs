@@ -20,6 +20,7 @@ use omnistack_core::{
     clock::Clock,
     crypto::Sha256,
     http::client::{Client, ClientSettings},
+    resilience::Classify as _,
 };
 use omnistack_storage::{Cloudinary, ErrorKind, ObjectKey, PresignRequest, PutOptions, Storage, UploadBody};
 use omnistack_testkit::{
@@ -322,4 +323,16 @@ async fn temporary_failures_are_retried() {
         upstream.requests().iter().map(|request| request.header("content-range").unwrap().to_owned()).collect();
     let last = "bytes 8388608-8999999/9000000";
     assert_eq!(ranges, ["bytes 0-8388607/-1", last, last, last]);
+}
+
+/// A request is not repeated if the wait that the response asks for exceeds the time for retries.
+#[tokio::test]
+async fn a_long_retry_after_ends_the_call() {
+    let upstream = MockServer::start().await;
+    upstream.expect_any().times(1).reply(MockResponse::status(503).header("retry-after", "3600"));
+    let storage = Storage::new(open(upstream.url()).max_retries(3));
+    let error = storage.head(&"a".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.class().retry_delay(), Some(Duration::from_secs(3600)));
+    upstream.verify();
 }

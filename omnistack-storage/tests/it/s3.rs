@@ -81,6 +81,17 @@ async fn temporary_failures_are_retried() {
     assert_eq!((info.size, info.restore_status), (6, omnistack_storage::RestoreStatus::Restoring));
 }
 
+/// A request is not repeated if the wait that the response asks for exceeds the time for retries.
+#[tokio::test]
+async fn a_long_retry_after_ends_the_call() {
+    let upstream = MockServer::start().await;
+    upstream.expect_any().times(1).reply(MockResponse::status(503).header("retry-after", "3600"));
+    let storage = open(bucket(upstream.url()).max_retries(3));
+    let error = storage.head(&"a".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    upstream.verify();
+}
+
 /// A response that keeps arriving slowly is read to its end; one that stops is not.
 #[tokio::test]
 async fn slow_and_stalled_responses() {

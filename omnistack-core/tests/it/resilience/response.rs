@@ -1,12 +1,7 @@
 //! Tests of the classification of responses.
 
-use std::{error::Error as StdError, io, time::Duration};
-
 use http::{HeaderMap, StatusCode};
-use omnistack_core::{
-    http::Error as HttpError,
-    resilience::{CallError, Classification, Classify as _, Error, Outcome, RetrySafety},
-};
+use omnistack_core::resilience::{Classification, Outcome, RetrySafety};
 
 use super::seconds;
 
@@ -52,41 +47,4 @@ fn retry_after_is_a_number_or_a_date() {
             assert_eq!(class.retry_delay(), expected.map(seconds), "`{text}`");
         }
     }
-}
-
-fn errors() -> [(Error, Outcome, bool, u16); 4] {
-    let name = || "peer".into();
-    [
-        (Error::Timeout { after: seconds(2) }, Outcome::Unknown, false, 504),
-        (
-            Error::CircuitOpen { name: name(), retry_after: Some(Duration::from_millis(1_500)) },
-            Outcome::Failed,
-            true,
-            503,
-        ),
-        (Error::QueueFull { name: name(), waiting: 7 }, Outcome::Failed, true, 503),
-        (Error::PermitTimeout { name: name(), waited: seconds(1) }, Outcome::Failed, true, 503),
-    ]
-}
-
-#[test]
-fn an_error_keeps_its_meaning_on_its_way() {
-    #[derive(Debug, thiserror::Error)]
-    #[error("the export failed")]
-    struct Export(#[source] Error);
-
-    for (error, outcome, retryable, status) in errors() {
-        assert_eq!((error.outcome(), error.is_retryable()), (outcome, retryable), "{error}");
-        let wrapped = CallError::<Error>::from(error.clone());
-        assert_eq!(wrapped.class(), error.class(), "{error}");
-        let boxed: Box<dyn StdError + Send + Sync> = error.clone().into();
-        assert_eq!(boxed.class(), error.class(), "{error}");
-        let deep: Box<dyn StdError + Send + Sync> = Export(error.clone()).into();
-        assert_eq!(deep.class(), error.class(), "{error}");
-        let deep: Box<dyn StdError + Send + Sync> = CallError::<io::Error>::from(error.clone()).into();
-        assert_eq!(deep.class(), error.class(), "{error}");
-        assert_eq!(HttpError::from(error).status().as_u16(), status);
-    }
-    let other: Box<dyn StdError + Send + Sync> = "no idea".into();
-    assert_eq!(other.class(), Classification::unknown());
 }

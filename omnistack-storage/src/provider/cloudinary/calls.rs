@@ -4,12 +4,18 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use omnistack_core::{ExposeSecret as _, clock::Timestamp, crypto::Token, http::StatusCode};
+use omnistack_core::{
+    ExposeSecret as _,
+    clock::Timestamp,
+    crypto::Token,
+    http::StatusCode,
+    resilience::{Classification, Retry, RetrySafety},
+};
 use reqwest::{RequestBuilder, Response};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Cloudinary, DELIVERY_TYPE, sign};
-use crate::{ByteStream, Error, ErrorKind, ObjectKey, ObjectMetadata};
+use crate::{ByteStream, Error, ErrorKind, ObjectKey, ObjectMetadata, provider::MAX_RETRY_TIME};
 
 /// The largest size of a response in bytes. A page of a list has up to 500 resources.
 const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
@@ -93,41 +99,30 @@ impl Cloudinary {
         parameters
     }
 
-    /// Sends a request and returns the status and the body of the response. Fails if the body is too large.
-    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Error> {
+    /// Sends a request and returns the parsed body of the response.
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
         let mut answer = request.timeout(self.patience).send().await.map_err(unavailable)?;
         let (status, mut body) = (answer.status(), Vec::new());
+        let class = Classification::from_response(status, answer.headers(), self.clock.now());
         while let Some(bytes) = answer.chunk().await.map_err(unavailable)? {
             body.extend_from_slice(&bytes);
             if body.len() > MAX_RESPONSE_BYTES {
                 return Err(Error::new(ErrorKind::Other, "the response of Cloudinary is too large"));
             }
         }
-        Ok((status, body))
+        if !status.is_success() {
+            let error = status_error(status, &String::from_utf8_lossy(&body));
+            return Err(error.with_retry_after(class.retry_delay()));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("the response of Cloudinary is invalid: {error}"))
+        })
     }
 
-    /// Sends a request, and repeats it after a temporary failure. All requests of this module are safe to repeat.
-    pub(super) async fn call<T: serde::de::DeserializeOwned>(
-        &self,
-        request: impl Fn() -> RequestBuilder,
-    ) -> Result<T, Error> {
-        let mut wait = Duration::from_millis(100);
-        let mut left = self.retries;
-        loop {
-            let result = match self.send(request()).await {
-                Ok((status, body)) if status.is_success() => serde_json::from_slice(&body).map_err(|error| {
-                    Error::new(ErrorKind::Unavailable, format!("the response of Cloudinary is invalid: {error}"))
-                }),
-                Ok((status, body)) => Err(status_error(status, &String::from_utf8_lossy(&body))),
-                Err(error) => Err(error),
-            };
-            match result {
-                Err(error) if error.is_retryable() && left > 0 => left -= 1,
-                result => return result,
-            }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
+    /// Sends a request, and repeats it after a temporary failure. All requests of this module are idempotent.
+    pub(super) async fn call<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<T, Error> {
+        let retry = Retry::new(self.retries, MAX_RETRY_TIME);
+        retry.run(RetrySafety::Idempotent, || self.send(request())).await
     }
 
     /// Stores a file, or a part of one: `range` has the id of the upload and the position of the part.

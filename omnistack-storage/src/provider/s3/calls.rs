@@ -1,14 +1,12 @@
 //! Requests that `object_store` does not make: reading the metadata of an object with its storage class, changing
 //! the class, and restoring an object.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, time::UNIX_EPOCH};
 
 use omnistack_core::{
     clock::Timestamp,
     http::{HeaderMap, StatusCode},
+    resilience::{Classification, Retry, RetrySafety},
 };
 use reqwest::Method;
 
@@ -16,7 +14,10 @@ use super::S3;
 use crate::{
     Error, ErrorKind, ObjectKey,
     object::{ObjectMetadata, RestoreStatus, RestoreTier},
-    provider::sigv4::{SignableRequest, encode_path},
+    provider::{
+        MAX_RETRY_TIME,
+        sigv4::{SignableRequest, encode_path},
+    },
 };
 
 /// Maximum number of bytes of a response that are read.
@@ -109,7 +110,7 @@ impl S3 {
         }
     }
 
-    /// Sends a request, and repeats it after a temporary failure. All requests of this module are safe to repeat.
+    /// Sends a request, and repeats it after a temporary failure. All requests of this module are idempotent.
     async fn send(
         &self,
         method: Method,
@@ -118,16 +119,15 @@ impl S3 {
         headers: BTreeMap<String, String>,
         body: &str,
     ) -> Result<S3Response, Error> {
-        let mut wait = Duration::from_millis(100);
-        for _ in 0..self.settings.retries {
-            match self.send_once(method.clone(), key, query, &headers, body).await {
-                Ok(answer) if !matches!(answer.status.as_u16(), 429 | 500..) => return Ok(answer),
-                Err(error) if !error.is_retryable() => return Err(error),
-                _ => tokio::time::sleep(wait).await,
+        let attempt = async || {
+            let answer = self.send_once(method.clone(), key, query, &headers, body).await?;
+            if !matches!(answer.status.as_u16(), 429 | 500..) {
+                return Ok(answer);
             }
-            wait *= 2;
-        }
-        self.send_once(method, key, query, &headers, body).await
+            let class = Classification::from_response(answer.status, &answer.headers, self.clock.now());
+            Err(answer.error(key).with_retry_after(class.retry_delay()))
+        };
+        Retry::new(self.settings.retries, MAX_RETRY_TIME).run(RetrySafety::Idempotent, attempt).await
     }
 
     async fn send_once(
