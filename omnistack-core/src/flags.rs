@@ -36,8 +36,7 @@
 //!
 //! A flag is decided by these, in this order: its kill switch, its expiry date, the tenant's override, the
 //! switch `enabled`, its schedule, its prerequisites, its rules. Rollouts and variants are assigned with the
-//! hash of Unleash, bit for bit, or with that of GrowthBook ([`Hashing`]). [`UnleashImport`] reads flags of
-//! Unleash.
+//! hash of Unleash, bit for bit. [`UnleashImport`] reads flags of Unleash.
 
 mod bucket;
 mod caller;
@@ -60,7 +59,7 @@ mod set;
 mod store;
 mod unleash;
 
-pub use bucket::{Hashing, growthbook_hash, growthbook_ranges, unleash_share, unleash_variant};
+pub use bucket::{unleash_share, unleash_variant};
 pub use caller::CallerFlags;
 pub use context::EvaluationContext;
 pub use definition::{
@@ -73,8 +72,8 @@ pub use handle::Flags;
 pub use module::{FeatureFlags, FlagSettings};
 #[cfg(feature = "openfeature")]
 pub use openfeature::OpenFeatureProvider;
+pub use route::FlagLayer;
 pub(crate) use route::apply_flag_layers;
-pub use route::{FlagLayer, FlagService};
 pub use set::{Evaluation, FlagSet, TenantOverride};
 pub use store::{FlagChange, FlagRecord, TenantOverrideRecord};
 pub use unleash::UnleashImport;
