@@ -13,7 +13,7 @@ mod require;
 
 pub use deleted::{TenantDeleted, UserDeleted};
 pub use dev::{DevIdentity, DevIdentitySettings};
-pub use guard::{Guard, GuardLayer};
+pub use guard::GuardLayer;
 pub use ids::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
 pub use permissions::{PermissionCatalog, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};

@@ -80,6 +80,7 @@ pub mod usage;
 
 mod failure;
 mod relay;
+mod schema;
 
 /// The attribute for `impl Module` and `impl Job`, whose methods are async.
 pub use async_trait::async_trait;

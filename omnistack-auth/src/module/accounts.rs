@@ -1,10 +1,11 @@
 //! Registration of the built-in accounts.
 
+use axum::middleware::from_fn;
 use omnistack_core::{
     app::{AccessLevel, Api, Context, MissingDependency, Mount, Registry, Slot},
     config::{Environment, PublicUrl},
     email::MailSettings,
-    http::{Rate, client::Client, layer::HookLayer},
+    http::{Rate, client::Client},
 };
 
 #[cfg(feature = "sms")]
@@ -14,8 +15,7 @@ use super::{Auth, BuiltInAccounts};
 use crate::{
     account::Accounts,
     config::{AccountSettings, SocialSettings},
-    cookie::{self, VaryByCookie},
-    http,
+    cookie, http,
     pages::{PageContext, PageSettings, Pages},
     password::{Hashing, Passwords},
     services::{AccountConfig, Services},
@@ -59,7 +59,7 @@ impl Auth {
         registry
             .provide(BuiltInAccounts)
             .security_scheme("cookie", cookie::security_scheme())
-            .layer(Slot::Identity, |_| Ok(HookLayer(VaryByCookie)))
+            .layer(Slot::Identity, |_| Ok(from_fn(cookie::vary_by_cookie)))
             .routes(Mount::root("/.well-known", AccessLevel::Public), http::keys::api(), Context::get)
             .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Context::get)
             .routes(own_account_mount("/users/me").without_idempotency(), http::credential::me(), Context::get)

@@ -134,9 +134,8 @@ fn refusal(tell: RateLimitHeaders) -> Response {
 }
 
 pin_project! {
-    /// Future of [`RateLimited`].
+    /// Future of [`RateLimitService`].
     #[project = RateLimitProjection]
-    #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum RateLimitFuture<F> {
         Called {
             #[pin]
