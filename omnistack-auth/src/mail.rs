@@ -54,7 +54,7 @@ pub(crate) enum AccountMail {
     /// The confirmation of a new email address, sent to it.
     ConfirmEmail { user: UserId, email: String },
     /// The notice of a changed email address, sent to the previous one.
-    EmailChanged { old: String, new: String },
+    EmailChanged { user: UserId, old: String, new: String },
     /// The notice of a changed password.
     PasswordChanged { user: UserId },
     /// The notice of an identity that was linked or unlinked.
@@ -296,12 +296,13 @@ impl AccountMailer {
                 let verify = VerifyEmail { name: None, link, expires };
                 Some(self.compose(&email, account.locale.as_deref(), &verify)?)
             }
-            AccountMail::EmailChanged { old, new } => {
+            AccountMail::EmailChanged { user, old, new } => {
                 let title = format!("Your email address at {product} has changed");
                 let changed = format!("The email address of your account at {product} is now {new}.");
                 let warning =
                     "If that was not you, another person may control your account: contact us immediately.".to_owned();
-                Some(self.compose(&old, None, &self.notification(title, [changed, warning], None))?)
+                let locale = store::lock(tx, user).await?.and_then(|account| account.locale);
+                Some(self.compose(&old, locale.as_deref(), &self.notification(title, [changed, warning], None))?)
             }
             AccountMail::PasswordChanged { user } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

@@ -44,7 +44,6 @@ mod multipart;
 mod page;
 mod preconditions;
 mod rate;
-mod schema;
 mod settings;
 mod version;
 
@@ -59,9 +58,7 @@ pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{CursorPage, MAX_COUNTED_ROWS, MAX_PAGE_SIZE, NumberedPage, PageRequest};
 pub use preconditions::{Freshness, Preconditions, Validators};
-pub use rate::{
-    Algorithm, CheckFuture, Rate, RateLimitDecision, RateLimiter, RateLimits, RateSetting, SharedRateLimiter,
-};
+pub use rate::{Algorithm, Rate, RateLimitDecision, RateLimiter, RateLimits, RateSetting, SharedRateLimiter};
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 

@@ -8,13 +8,12 @@ use std::{borrow::Cow, cmp::Ordering, fmt, hash, marker::PhantomData, str::FromS
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
-    __dev::ComposeSchema,
     ToSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, schema::ComposeSchema};
 
 /// The id of a `T`: a UUIDv7 (RFC 9562, section 5.7). Ids sort by their creation time, and the type parameter keeps
 /// the id of a `User` from being used as the id of a `Project`.

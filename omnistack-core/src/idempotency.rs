@@ -77,7 +77,7 @@ mod store;
 mod sweep;
 
 pub use handle::Idempotency;
-pub use layer::{IdempotencyFuture, IdempotencyLayer, IdempotencyService};
+pub use layer::IdempotencyLayer;
 pub use settings::IdempotencySettings;
 
 use std::time::Duration;

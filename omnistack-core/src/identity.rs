@@ -12,8 +12,8 @@ mod require;
 
 pub use crate::id::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
 pub use access_level::AccessLevel;
-pub use gate::{Gate, GateLayer, GateService, GateSource};
-pub use guard::{Guard, GuardLayer};
+pub use gate::{Gate, GateLayer, GateSource};
+pub use guard::GuardLayer;
 pub use permissions::{PermissionCatalog, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};
 pub use require::{Require, RequireLayer};

@@ -71,6 +71,7 @@ pub mod usage;
 
 mod context;
 mod run_error;
+mod schema;
 
 /// The attribute for `impl Module` and `impl Job`, whose methods are async.
 pub use async_trait::async_trait;

@@ -1,19 +1,28 @@
 //! Validation of definitions, field by field.
 
-use super::{Constraint, FlagDefinition, FlagVariant, Hashing, Rollout, Segment, matcher::Matcher};
+use super::{Constraint, FlagDefinition, FlagRule, FlagVariant, Rollout, Segment, matcher::Matcher};
 use omnistack_core::http::FieldError;
 
 /// Keys that would collide with paths of the operator routes.
 const RESERVED: [&str; 2] = ["import", "segments"];
 
-/// Largest number of prerequisites, rules, variants, and constraints of a rule or segment.
+// The schemas of `definition.rs` repeat these limits, since a schema attribute takes literals only.
+
+/// Largest number of prerequisites, rules, variants, overrides of a variant, plans and segments of a rule, and
+/// constraints of a rule or segment.
 pub(super) const MAX_PARTS: usize = 100;
 /// Largest number of values in one list.
 const MAX_VALUES_PER_LIST: usize = 10_000;
-/// Longest value, in bytes.
-const MAX_VALUE_BYTES: usize = 1000;
-/// Largest payload of a variant, in bytes.
-const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+/// Longest value, and longest reason of an import, in characters.
+const MAX_VALUE_CHARS: usize = 1000;
+/// Longest key of a flag, and longest name of a variant or segment, in characters.
+const MAX_NAME_CHARS: usize = 100;
+/// Longest name of a rule, attribute, rollout group, plan or plan feature, in characters.
+const MAX_LABEL_CHARS: usize = 200;
+/// Longest description, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 4000;
+/// Longest payload of a variant, in characters.
+const MAX_PAYLOAD_CHARS: usize = 64 * 1024;
 
 struct FieldProblems(Vec<FieldError>);
 
@@ -34,12 +43,39 @@ impl FieldProblems {
         &parts[..parts.len().min(MAX_PARTS)]
     }
 
+    /// Checks that a text has at most `most` characters. Returns whether it has.
+    fn text(&mut self, field: impl Into<String>, text: &str, most: usize) -> bool {
+        let fits = text.chars().nth(most).is_none();
+        if !fits {
+            self.add(field, format!("must have at most {most} characters"));
+        }
+        fits
+    }
+
+    /// Checks a text that must not be empty. Returns whether its length is allowed.
+    fn name(&mut self, field: impl Into<String>, name: &str, most: usize) -> bool {
+        if name.is_empty() {
+            self.add(field, format!("must have 1 to {most} characters"));
+            return false;
+        }
+        self.text(field, name, most)
+    }
+
+    /// Checks the values of a list, of which there may be many.
     fn values(&mut self, field: &str, values: &[String]) {
         self.at_most(field, values.len(), MAX_VALUES_PER_LIST);
-        for (index, value) in values.iter().enumerate().take(MAX_VALUES_PER_LIST) {
-            if value.len() > MAX_VALUE_BYTES {
-                self.add(format!("{field}[{index}]"), format!("must be at most {MAX_VALUE_BYTES} bytes"));
-            }
+        self.texts(field, &values[..values.len().min(MAX_VALUES_PER_LIST)], MAX_VALUE_CHARS);
+    }
+
+    /// Checks the names of a list, each of at most `most` characters.
+    fn names(&mut self, field: &str, names: &[String], most: usize) {
+        let names = self.parts(field, names);
+        self.texts(field, names, most);
+    }
+
+    fn texts(&mut self, field: &str, texts: &[String], most: usize) {
+        for (index, text) in texts.iter().enumerate() {
+            self.text(format!("{field}[{index}]"), text, most);
         }
     }
 
@@ -49,26 +85,20 @@ impl FieldProblems {
             if let Err(wrong) = Matcher::new(constraint) {
                 self.add(format!("{at}.{}", wrong.field), wrong.message);
             }
+            self.text(format!("{at}.attribute"), &constraint.attribute, MAX_LABEL_CHARS);
             self.values(&format!("{at}.values"), &constraint.values);
         }
     }
 
-    fn rollout(&mut self, at: &str, rollout: &Rollout, hashing: Hashing) {
-        let steps = match hashing {
-            Hashing::Murmur3 => 1.0,
-            Hashing::GrowthbookV1 => 10.0,
-            Hashing::GrowthbookV2 => 100.0,
-        };
-        let field = format!("{at}.percent");
-        let scaled = rollout.percent * steps;
-        if !(0.0..=100.0).contains(&rollout.percent) {
-            self.add(field, "must be from 0 to 100");
-        } else if (scaled - scaled.round()).abs() > 1e-6 {
-            self.add(field, format!("must be a multiple of {} with this `hashing`", 1.0 / steps));
+    fn rollout(&mut self, at: &str, rollout: &Rollout) {
+        if !(0.0..=100.0).contains(&rollout.percent) || rollout.percent.fract() != 0.0 {
+            self.add(format!("{at}.percent"), "must be a whole number from 0 to 100");
         }
         if rollout.stickiness.is_empty() {
             self.add(format!("{at}.stickiness"), "must be `default`, `random` or an attribute");
         }
+        self.text(format!("{at}.stickiness"), &rollout.stickiness, MAX_LABEL_CHARS);
+        self.text(format!("{at}.group"), rollout.group.as_deref().unwrap_or_default(), MAX_LABEL_CHARS);
     }
 
     fn variants(&mut self, at: &str, variants: &[FlagVariant]) {
@@ -79,75 +109,82 @@ impl FieldProblems {
         }
         for (index, variant) in variants.iter().enumerate() {
             let at = format!("{at}[{index}]");
-            if variant.name.is_empty() || variant.name.len() > 100 {
-                self.add(format!("{at}.name"), "must be 1 to 100 bytes");
-            } else if variants[..index].iter().any(|other| other.name == variant.name) {
+            let named = self.name(format!("{at}.name"), &variant.name, MAX_NAME_CHARS);
+            if named && variants[..index].iter().any(|other| other.name == variant.name) {
                 self.add(format!("{at}.name"), "must differ from those of the variants before it");
             } else if variant.name == "disabled" {
                 self.add(format!("{at}.name"), "must not be `disabled`, which stands for no variant");
             }
+            self.text(format!("{at}.stickiness"), variant.stickiness.as_deref().unwrap_or_default(), MAX_LABEL_CHARS);
             if let Some(payload) = &variant.payload {
                 let field = format!("{at}.payload.value");
-                if payload.value.len() > MAX_PAYLOAD_BYTES {
-                    self.add(&field, format!("must be at most {MAX_PAYLOAD_BYTES} bytes"));
-                }
+                let fits = self.text(&field, &payload.value, MAX_PAYLOAD_CHARS);
                 let read = match payload.kind {
                     super::PayloadKind::Json => serde_json::from_str::<serde_json::Value>(&payload.value).is_ok(),
                     super::PayloadKind::Number => payload.value.trim().parse::<f64>().is_ok(),
                     super::PayloadKind::String | super::PayloadKind::Csv => true,
                 };
-                if !read {
+                if fits && !read {
                     self.add(field, "must be a value of its `type`");
                 }
             }
-            for (number, given) in variant.overrides.iter().enumerate() {
-                self.values(&format!("{at}.overrides[{number}].values"), &given.values);
+            let overrides = self.parts(&format!("{at}.overrides"), &variant.overrides);
+            for (number, given) in overrides.iter().enumerate() {
+                let at = format!("{at}.overrides[{number}]");
+                self.name(format!("{at}.attribute"), &given.attribute, MAX_LABEL_CHARS);
+                self.values(&format!("{at}.values"), &given.values);
             }
         }
+    }
+
+    fn rule(&mut self, at: &str, rule: &FlagRule) {
+        let field = |name: &str| format!("{at}.{name}");
+        self.text(field("name"), &rule.name, MAX_LABEL_CHARS);
+        self.text(field("plan_feature"), rule.plan_feature.as_deref().unwrap_or_default(), MAX_LABEL_CHARS);
+        self.text(field("unsupported"), rule.unsupported.as_deref().unwrap_or_default(), MAX_VALUE_CHARS);
+        self.values(&field("users"), &rule.users);
+        self.values(&field("tenants"), &rule.tenants);
+        for (number, tenant) in rule.tenants.iter().enumerate().take(MAX_VALUES_PER_LIST) {
+            if tenant.parse::<uuid::Uuid>().map_or(true, |id| id.to_string() != *tenant) {
+                self.add(format!("{}[{number}]", field("tenants")), "must be a UUID in lower case");
+            }
+        }
+        self.names(&field("plans"), &rule.plans, MAX_LABEL_CHARS);
+        self.names(&field("segments"), &rule.segments, MAX_NAME_CHARS);
+        self.constraints(&field("constraints"), &rule.constraints);
+        if let Some(rollout) = &rule.rollout {
+            self.rollout(&field("rollout"), rollout);
+        }
+        self.variants(&field("variants"), &rule.variants);
     }
 }
 
 /// Returns the problems of a definition on its own.
 pub(super) fn definition(definition: &FlagDefinition) -> Vec<FieldError> {
     let mut problems = FieldProblems(Vec::new());
-    let FlagDefinition { key, description, from, until, parents, rules, variants, hashing, .. } = definition;
-    if key.is_empty() || key.chars().count() > 100 || key.len() > 400 {
-        problems.add("key", "must be 1 to 100 characters");
-    } else if key.chars().any(|char| char.is_whitespace() || char.is_control() || char == '/') || key.starts_with('.') {
+    let FlagDefinition { key, description, from, until, parents, rules, variants, .. } = definition;
+    let named = problems.name("key", key, MAX_NAME_CHARS);
+    if named && (key.contains(is_unfit_for_path) || key.starts_with('.')) {
         problems.add("key", "must not start with a dot or contain spaces, control characters or slashes");
     } else if RESERVED.contains(&key.as_str()) {
         problems.add("key", "is reserved: choose another key");
     }
-    if description.len() > 4000 {
-        problems.add("description", "must be at most 4000 bytes");
-    }
+    problems.text("description", description, MAX_DESCRIPTION_CHARS);
     if let (Some(from), Some(until)) = (from, until)
         && from >= until
     {
         problems.add("until", "must be later than `from`");
     }
     for (index, parent) in problems.parts("parents", parents).iter().enumerate() {
+        let field = format!("parents[{index}].key");
         if parent.key == *key {
-            problems.add(format!("parents[{index}].key"), "must be another flag");
+            problems.add(&field, "must be another flag");
         }
-        problems.values(&format!("parents[{index}].variants"), &parent.variants);
+        problems.name(field, &parent.key, MAX_NAME_CHARS);
+        problems.names(&format!("parents[{index}].variants"), &parent.variants, MAX_NAME_CHARS);
     }
     for (index, rule) in problems.parts("rules", rules).iter().enumerate() {
-        let at = |field: &str| format!("rules[{index}].{field}");
-        for (name, values) in [("users", &rule.users), ("tenants", &rule.tenants), ("plans", &rule.plans)] {
-            problems.values(&at(name), values);
-        }
-        for (number, tenant) in rule.tenants.iter().enumerate() {
-            if tenant.parse::<uuid::Uuid>().map_or(true, |id| id.to_string() != *tenant) {
-                problems.add(format!("{}[{number}]", at("tenants")), "must be a UUID in lower case");
-            }
-        }
-        problems.values(&at("segments"), &rule.segments);
-        problems.constraints(&at("constraints"), &rule.constraints);
-        if let Some(rollout) = &rule.rollout {
-            problems.rollout(&at("rollout"), rollout, *hashing);
-        }
-        problems.variants(&at("variants"), &rule.variants);
+        problems.rule(&format!("rules[{index}]"), rule);
     }
     problems.variants("variants", variants);
     problems.0
@@ -156,10 +193,14 @@ pub(super) fn definition(definition: &FlagDefinition) -> Vec<FieldError> {
 /// Returns the problems of a segment.
 pub(super) fn segment(segment: &Segment) -> Vec<FieldError> {
     let mut problems = FieldProblems(Vec::new());
-    let bad = |char: char| char.is_whitespace() || char.is_control() || char == '/';
-    if segment.name.is_empty() || segment.name.len() > 100 || segment.name.contains(bad) {
-        problems.add("name", "must be 1 to 100 bytes without spaces, control characters and slashes");
+    if problems.name("name", &segment.name, MAX_NAME_CHARS) && segment.name.contains(is_unfit_for_path) {
+        problems.add("name", "must not contain spaces, control characters or slashes");
     }
     problems.constraints("constraints", &segment.constraints);
     problems.0
+}
+
+/// Returns whether a character is not allowed in a key or name that is part of a path.
+fn is_unfit_for_path(char: char) -> bool {
+    char.is_whitespace() || char.is_control() || char == '/'
 }

@@ -4,7 +4,6 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Hashing;
 use omnistack_core::clock::Timestamp;
 
 /// Definition of a feature flag, as operators write it and as it is stored.
@@ -19,9 +18,11 @@ use omnistack_core::clock::Timestamp;
 pub struct FlagDefinition {
     /// Key of the flag in code: 1 to 100 characters, without whitespace, control characters and slashes, and
     /// not starting with a dot.
+    #[schema(min_length = 1, max_length = 100)]
     pub key: String,
-    /// Purpose of the flag, for operators. At most 4000 bytes.
+    /// Purpose of the flag, for operators. At most 4,000 characters.
     #[serde(default)]
+    #[schema(max_length = 4000)]
     pub description: String,
     /// The switch. If `false`, the flag is off for every caller, except in tenants with an override.
     #[serde(default = "default_true")]
@@ -47,17 +48,17 @@ pub struct FlagDefinition {
     /// Prerequisites: flags that must have a given state for this flag to be on. All of them must be met. At
     /// most 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub parents: Vec<Prerequisite>,
     /// Rules that select callers. One that matches is enough; without rules the flag is on for every caller. At
     /// most 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub rules: Vec<FlagRule>,
     /// Variants that callers get, unless the rule that matches has variants of its own. At most 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub variants: Vec<FlagVariant>,
-    /// Hash that assigns callers to rollouts and variants.
-    #[serde(default)]
-    pub hashing: Hashing,
 }
 
 impl FlagDefinition {
@@ -95,13 +96,15 @@ fn default_true() -> bool {
 #[serde(deny_unknown_fields)]
 pub struct Prerequisite {
     /// Key of the other flag.
+    #[schema(min_length = 1, max_length = 100)]
     pub key: String,
     /// Whether the other flag must be on (`true`) or off (`false`).
     #[serde(default = "default_true")]
     pub enabled: bool,
     /// Variants of the other flag, one of which the caller must get; `disabled` stands for no variant. If
-    /// empty, any variant will do.
+    /// empty, any variant will do. At most 100.
     #[serde(default)]
+    #[schema(max_items = 100, max_length = 100)]
     pub variants: Vec<String>,
 }
 
@@ -110,35 +113,47 @@ pub struct Prerequisite {
 #[schema(as = FlagRule)]
 #[serde(deny_unknown_fields)]
 pub struct FlagRule {
-    /// Name of the rule, for operators.
+    /// Name of the rule, for operators. At most 200 characters.
     #[serde(default)]
+    #[schema(max_length = 200)]
     pub name: String,
-    /// User ids, one of which must be the caller's. Empty: any user.
+    /// User ids, one of which must be the caller's. Empty: any user. At most 10,000 of at most 1,000 characters.
     #[serde(default)]
+    #[schema(max_items = 10_000, max_length = 1000)]
     pub users: Vec<String>,
-    /// Tenant ids, one of which must be the caller's: UUIDs in lower case. Empty: any tenant.
+    /// Tenant ids, one of which must be the caller's: UUIDs in lower case. Empty: any tenant. At most
+    /// 10,000.
     #[serde(default)]
+    #[schema(max_items = 10_000)]
     pub tenants: Vec<String>,
-    /// Plan keys, one of which must be that of the tenant's plan. Empty: any plan.
+    /// Plan keys, one of which must be that of the tenant's plan. Empty: any plan. At most 100 of at most 200
+    /// characters.
     #[serde(default)]
+    #[schema(max_items = 100, max_length = 200)]
     pub plans: Vec<String>,
-    /// Feature that the tenant's plan must include.
+    /// Feature that the tenant's plan must include. At most 200 characters.
     #[serde(default)]
+    #[schema(max_length = 200)]
     pub plan_feature: Option<String>,
     /// Conditions on attributes, all of which must hold. At most 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub constraints: Vec<Constraint>,
-    /// Names of segments, all of whose constraints must hold.
+    /// Names of segments, all of whose constraints must hold. At most 100.
     #[serde(default)]
+    #[schema(max_items = 100, max_length = 100)]
     pub segments: Vec<String>,
     /// Share of the callers for whom the rule matches.
     #[serde(default)]
     pub rollout: Option<Rollout>,
     /// Variants that callers get in place of the flag's variants. At most 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub variants: Vec<FlagVariant>,
     /// Reason why the rule matches no caller: an import found a part that OmniStack does not support.
+    /// At most 1,000 characters.
     #[serde(default)]
+    #[schema(max_length = 1000)]
     pub unsupported: Option<String>,
 }
 
@@ -176,16 +191,19 @@ impl FlagRule {
 #[schema(as = FlagRollout)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
-    /// Share in percent, from 0 to 100. Its smallest step depends on the flag's hash.
+    /// Share in percent, a whole number from 0 to 100.
+    #[schema(minimum = 0, maximum = 100)]
     pub percent: f64,
     /// Attribute that assigns a caller to the rollout: `default` (the user, otherwise the session, otherwise at
     /// random), `random`, or the name of an attribute such as `tenantId`. A caller without that attribute is
-    /// not in the rollout.
+    /// not in the rollout. 1 to 200 characters.
     #[serde(default = "default_stickiness")]
+    #[schema(min_length = 1, max_length = 200)]
     pub stickiness: String,
     /// Group of the rollout: in all rollouts of the same group, a caller has the same position. Defaults to the
-    /// flag's key.
+    /// flag's key. At most 200 characters.
     #[serde(default)]
+    #[schema(max_length = 200)]
     pub group: Option<String>,
 }
 
@@ -205,7 +223,8 @@ fn default_stickiness() -> String {
 #[schema(as = FlagVariant)]
 #[serde(deny_unknown_fields)]
 pub struct FlagVariant {
-    /// Name of the variant, unique within its list: 1 to 100 bytes, other than `disabled`.
+    /// Name of the variant, unique within its list: 1 to 100 characters, other than `disabled`.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// Weight of the variant, relative to the sum of all weights.
     pub weight: u32,
@@ -216,8 +235,9 @@ pub struct FlagVariant {
     /// without it, the stickiness of the rule's rollout applies, or else `default`.
     #[serde(default)]
     pub stickiness: Option<String>,
-    /// Callers who always get this variant.
+    /// Callers who always get this variant. At most 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub overrides: Vec<VariantOverride>,
 }
 
@@ -245,9 +265,11 @@ impl FlagVariant {
 #[schema(as = FlagVariantOverride)]
 #[serde(deny_unknown_fields)]
 pub struct VariantOverride {
-    /// Name of the attribute.
+    /// Name of the attribute: 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
     pub attribute: String,
-    /// Values of the attribute that select the variant.
+    /// Values of the attribute that select the variant. At most 10,000 of at most 1,000 characters.
+    #[schema(max_items = 10_000, max_length = 1000)]
     pub values: Vec<String>,
 }
 
@@ -259,7 +281,8 @@ pub struct Payload {
     /// Type of the value.
     #[serde(rename = "type")]
     pub kind: PayloadKind,
-    /// The value, as text. At most 65,536 bytes.
+    /// The value, as text. At most 65,536 characters.
+    #[schema(max_length = 65_536)]
     pub value: String,
 }
 
@@ -284,9 +307,11 @@ pub enum PayloadKind {
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
 pub struct Segment {
-    /// Name of the segment: 1 to 100 bytes, without whitespace, control characters and slashes.
+    /// Name of the segment: 1 to 100 characters, without whitespace, control characters and slashes.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// Constraints, all of which must hold. At most 100.
+    #[schema(max_items = 100)]
     pub constraints: Vec<Constraint>,
 }
 
@@ -296,12 +321,15 @@ pub struct Segment {
 #[serde(deny_unknown_fields)]
 pub struct Constraint {
     /// Name of the attribute: `userId`, `sessionId`, `tenantId`, `plan`, `remoteAddress`, `environment`,
-    /// `appName`, `currentTime`, or an attribute of the app.
+    /// `appName`, `currentTime`, or an attribute of the app. 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
     pub attribute: String,
     /// Comparison.
     pub operator: Operator,
     /// Values to compare with. `matches` and the operators on numbers, dates and versions take exactly one.
+    /// At most 10,000 of at most 1,000 characters.
     #[serde(default)]
+    #[schema(max_items = 10_000, max_length = 1000)]
     pub values: Vec<String>,
     /// Whether case is ignored, so that `É` equals `é`. Only for `contains`, `starts_with`, `ends_with` and
     /// `matches`.

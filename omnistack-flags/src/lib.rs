@@ -38,8 +38,7 @@
 //!
 //! A flag is decided by these, in this order: its kill switch, its expiry date, the tenant's override, the
 //! switch `enabled`, its schedule, its prerequisites, its rules. Rollouts and variants are assigned with the
-//! hash of Unleash, bit for bit, or with that of GrowthBook ([`Hashing`]). [`UnleashImport`] reads flags of
-//! Unleash.
+//! hash of Unleash, bit for bit. [`UnleashImport`] reads flags of Unleash.
 
 mod bucket;
 mod caller;
@@ -62,7 +61,7 @@ mod set;
 mod store;
 mod unleash;
 
-pub use bucket::{Hashing, growthbook_hash, growthbook_ranges, unleash_share, unleash_variant};
+pub use bucket::{unleash_share, unleash_variant};
 pub use caller::CallerFlags;
 pub use context::EvaluationContext;
 pub use definition::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    EvaluationContext, FlagDefinition, FlagRule, FlagVariant, Hashing,
-    bucket::{Murmur3, growthbook_hash, growthbook_ranges},
+    EvaluationContext, FlagDefinition, FlagRule, FlagVariant,
+    bucket::Murmur3,
     context::ContextField,
     matcher::{Matcher, ValueSet},
     references::References,
@@ -50,7 +50,7 @@ impl CompiledRule {
                 CompiledRollout {
                     by: Stickiness::new(&rollout.stickiness),
                     percent: rollout.percent,
-                    place: PositionHash::new(flag.hashing, group, Murmur3::for_shares),
+                    place: Murmur3::for_shares(group),
                 }
             }),
             variants: CompiledVariants::of_rule(flag, rule),
@@ -120,23 +120,6 @@ impl Stickiness {
     }
 }
 
-/// Hash that gives ids a position in a group.
-#[derive(Debug)]
-enum PositionHash {
-    Murmur(Murmur3),
-    Growthbook { seed: Box<str>, version: u8 },
-}
-
-impl PositionHash {
-    fn new(hashing: Hashing, group: &str, murmur: fn(&str) -> Murmur3) -> Self {
-        match hashing {
-            Hashing::Murmur3 => Self::Murmur(murmur(group)),
-            Hashing::GrowthbookV1 => Self::Growthbook { seed: group.into(), version: 1 },
-            Hashing::GrowthbookV2 => Self::Growthbook { seed: group.into(), version: 2 },
-        }
-    }
-}
-
 /// Returns a random number from 0 to less than 1.
 fn random_position(context: &EvaluationContext<'_>) -> f64 {
     f64::from(context.random()) / (f64::from(u32::MAX) + 1.0)
@@ -147,7 +130,7 @@ fn random_position(context: &EvaluationContext<'_>) -> f64 {
 struct CompiledRollout {
     by: Stickiness,
     percent: f64,
-    place: PositionHash,
+    place: Murmur3,
 }
 
 impl CompiledRollout {
@@ -156,12 +139,9 @@ impl CompiledRollout {
         if id.is_none() && matches!(self.by, Stickiness::By(_)) {
             return false;
         }
-        match (&self.place, id) {
-            (_, None) => random_position(context) * 100.0 < self.percent,
-            (PositionHash::Murmur(murmur), Some(id)) => f64::from(murmur.position(id, 100)) <= self.percent,
-            (PositionHash::Growthbook { seed, version }, Some(id)) => {
-                growthbook_hash(seed, id, *version).is_some_and(|place| place * 100.0 < self.percent)
-            }
+        match id {
+            Some(id) => f64::from(self.place.position(id, 100)) <= self.percent,
+            None => random_position(context) * 100.0 < self.percent,
         }
     }
 }
@@ -170,11 +150,9 @@ impl CompiledRollout {
 #[derive(Debug)]
 pub(super) struct CompiledVariants {
     by: Stickiness,
-    place: PositionHash,
+    place: Murmur3,
     total: u32,
     variants: Box<[WeightedVariant]>,
-    /// Ranges of the variants, for GrowthBook's hash.
-    ranges: Vec<(f64, f64)>,
     overrides: bool,
 }
 
@@ -188,16 +166,16 @@ struct WeightedVariant {
 
 impl CompiledVariants {
     pub(super) fn of_flag(flag: &FlagDefinition) -> Option<Self> {
-        Self::new(flag.hashing, &flag.key, &flag.variants, "default")
+        Self::new(&flag.key, &flag.variants, "default")
     }
 
     fn of_rule(flag: &FlagDefinition, rule: &FlagRule) -> Option<Self> {
         let group = rule.rollout.as_ref().and_then(|rollout| rollout.group.as_deref()).unwrap_or(&flag.key);
         let by = rule.rollout.as_ref().map_or("default", |rollout| rollout.stickiness.as_str());
-        Self::new(flag.hashing, group, &rule.variants, by)
+        Self::new(group, &rule.variants, by)
     }
 
-    fn new(hashing: Hashing, group: &str, variants: &[FlagVariant], by: &str) -> Option<Self> {
+    fn new(group: &str, variants: &[FlagVariant], by: &str) -> Option<Self> {
         let by = variants.first()?.stickiness.as_deref().unwrap_or(by);
         let mut total: u32 = 0;
         let options = variants.iter().map(|variant| {
@@ -207,16 +185,13 @@ impl CompiledVariants {
                 overrides.map(|given| (ContextField::new(&given.attribute), ValueSet::new(&given.values))).collect();
             WeightedVariant { variant: Arc::new(variant.clone()), upto: total, overrides }
         });
-        let variants_of: Box<[_]> = options.collect();
-        let weights: Vec<_> =
-            variants.iter().map(|variant| f64::from(variant.weight) / f64::from(total.max(1))).collect();
+        let options: Box<[_]> = options.collect();
         Some(Self {
             by: Stickiness::new(by),
-            place: PositionHash::new(hashing, group, Murmur3::for_variants),
+            place: Murmur3::for_variants(group),
             total,
             overrides: variants.iter().any(|variant| !variant.overrides.is_empty()),
-            ranges: growthbook_ranges(variants.len(), 1.0, Some(&weights)),
-            variants: variants_of,
+            variants: options,
         })
     }
 
@@ -236,16 +211,9 @@ impl CompiledVariants {
         if self.total == 0 {
             return None;
         }
-        let at = match (&self.place, self.by.id(context)) {
-            (PositionHash::Murmur(murmur), Some(id)) => murmur.position(id, self.total),
-            (PositionHash::Growthbook { seed, version }, Some(id)) => {
-                let place = growthbook_hash(seed, id, *version)?;
-                let within = |range: &(f64, f64)| place >= range.0 && place < range.1;
-                // Rounded weights can leave a gap at the end, which goes to the last variant.
-                let at = self.ranges.iter().position(within).unwrap_or(self.variants.len() - 1);
-                return Some(&self.variants[at].variant);
-            }
-            (_, None) => context.random() % self.total + 1,
+        let at = match self.by.id(context) {
+            Some(id) => self.place.position(id, self.total),
+            None => context.random() % self.total + 1,
         };
         self.variants.iter().find(|option| at <= option.upto).map(|option| &option.variant)
     }

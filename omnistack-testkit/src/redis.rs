@@ -130,7 +130,9 @@ impl TestRedis {
         stream.write_all(format!("{line}\r\nQUIT\r\n").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        Ok(answer.trim_end_matches("+OK\r\n").trim_end().to_owned())
+        // The last line answers `QUIT`.
+        let answer = answer.strip_suffix("+OK\r\n").unwrap_or(&answer);
+        Ok(answer.trim_end().to_owned())
     }
 
     /// Starts monitoring (`MONITOR`) the commands that the server runs, including those of scripts. Use it to wait

@@ -71,7 +71,7 @@ impl Accounts {
         let details = json!({ "before": account.email, "after": email });
         self.record_in(&mut tx, "account.email_changed", &account, Some(user), Some(details)).await?;
         if let Some(old) = account.email.clone() {
-            self.mail_in(&mut tx, AccountMail::EmailChanged { old, new: email }).await?;
+            self.mail_in(&mut tx, AccountMail::EmailChanged { user, old, new: email }).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -161,7 +161,8 @@ impl Accounts {
                 self.mail_in(&mut tx, AccountMail::Verify { user: account.id }).await?;
             }
             tx.commit().await?;
-            let message = "your email address is not verified; open the link in the email that we have sent you";
+            let message = "your email address is not verified; open the link in the verification email, and ask for help if none \
+                           arrives";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
         self.continue_sign_in(tx, account, own, SignInMethod::Password, visitor).await

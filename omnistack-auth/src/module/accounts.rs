@@ -3,9 +3,10 @@
 #[cfg(feature = "passkeys")]
 use std::sync::Arc;
 
+use axum::middleware::from_fn;
 use omnistack_core::{
     config::{Environment, PublicUrl},
-    http::{Rate, client::Client, layer::HookLayer},
+    http::{Rate, client::Client},
     identity::AccessLevel,
     module::{Api, Context, MissingDependency, Mount, Registry, Slot},
 };
@@ -26,10 +27,7 @@ use crate::{
     operator,
     pages::{PageContext, PageSettings, Pages},
     password::{Hashing, Passwords},
-    session::{
-        self,
-        cookies::{self, VaryByCookie},
-    },
+    session::{self, cookies},
     settings::{AccountSettings, SocialSettings},
     users::normalize_email,
     wiring::{AccountConfig, Services},
@@ -71,7 +69,7 @@ impl Auth {
         registry
             .provide(BuiltInAccounts)
             .security_scheme("cookie", cookies::security_scheme())
-            .layer(Slot::Identity, |_| Ok(HookLayer(VaryByCookie)))
+            .layer(Slot::Identity, |_| Ok(from_fn(cookies::vary_by_cookie)))
             .routes(Mount::root("/.well-known", AccessLevel::Public), session::routes::api(), Context::get)
             .routes(Mount::admin("/users").without_idempotency(), operator::routes::second_factors::api(), Context::get)
             .routes(

@@ -9,15 +9,11 @@
 use std::{sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::Response;
+use axum::{middleware::Next, response::Response};
 use omnistack_core::{
     ExposeSecret as _,
-    http::{
-        CorsOrigin, Error, HttpSettings, Request, header_parts,
-        layer::{RequestHook, ResponseHook},
-    },
+    http::{CorsOrigin, Error, HttpSettings, Request, header_parts},
 };
-
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::session::TokenPair;
@@ -133,28 +129,15 @@ fn origin(address: &str) -> Option<String> {
     Some(port.map_or_else(|| format!("{scheme}://{host}"), |port| format!("{scheme}://{host}:{port}")))
 }
 
-/// A layer that adds `Vary` to responses to requests with the app's cookies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VaryByCookie;
-
-/// Whether the request had one of the app's cookies.
-pub(crate) struct HadCookie(bool);
-
-impl RequestHook for VaryByCookie {
-    type After = HadCookie;
-
-    fn request(&self, request: &mut Request) -> Result<HadCookie, Response> {
-        Ok(HadCookie(access(request.headers()).or_else(|| refresh(request.headers())).is_some()))
+/// Adds `Vary` to responses to requests with the app's cookies.
+pub(crate) async fn vary_by_cookie(request: Request, next: Next) -> Response {
+    let had_cookie = access(request.headers()).or_else(|| refresh(request.headers())).is_some();
+    let mut response = next.run(request).await;
+    if had_cookie {
+        let vary = HeaderValue::from_static("Cookie, Sec-Fetch-Site, Origin");
+        response.headers_mut().append(header::VARY, vary);
     }
-}
-
-impl ResponseHook for HadCookie {
-    fn response(self, response: &mut Response) {
-        if self.0 {
-            let vary = HeaderValue::from_static("Cookie, Sec-Fetch-Site, Origin");
-            response.headers_mut().append(header::VARY, vary);
-        }
-    }
+    response
 }
 
 #[cfg(test)]

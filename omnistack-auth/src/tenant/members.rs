@@ -71,10 +71,13 @@ impl Tenants {
         let (mut tx, rights) = self.begin_change(caller, id, "members:manage").await?;
         rights.require_team()?;
         let member = manageable_member(&mut tx, &rights, user).await?;
+        if member.role == OWNER {
+            require_another_owner(&mut tx, id).await?;
+        }
         self.remove_member_in(tx, caller, id, &member, "member.removed").await
     }
 
-    /// Removes the caller from a team.
+    /// Removes the caller from a team. The last owner can leave only a team whose deletion is scheduled.
     ///
     /// # Errors
     /// Those of [`access`](Self::access); 403 for API keys and during impersonation; 409 `LAST_OWNER` and
@@ -84,10 +87,13 @@ impl Tenants {
         let (mut tx, rights) = self.begin_locked(caller, id).await?;
         rights.require_team()?;
         let member = store::find(&mut tx, id, caller.user).await?.ok_or_else(|| http::Error::not_found("member"))?;
+        if member.role == OWNER && rights.tenant.delete_at.is_none() {
+            require_another_owner(&mut tx, id).await?;
+        }
         self.remove_member_in(tx, caller, id, &member, "member.left").await
     }
 
-    /// Removes a member, records `action` and invalidates the member's cached sessions. Fails with 409 `LAST_OWNER`.
+    /// Removes a member, records `action` and invalidates the member's cached sessions.
     async fn remove_member_in(
         &self,
         mut tx: Tx,
@@ -96,9 +102,6 @@ impl Tenants {
         member: &Member,
         action: &'static str,
     ) -> Result<(), Error> {
-        if member.role == OWNER {
-            require_another_owner(&mut tx, id).await?;
-        }
         store::delete(&mut tx, id, member.user_id).await?;
         let entry = AuditEntry::new(action).actor(caller).for_tenant(id).resource("user", member.user_id);
         self.commit_with_audit(tx, entry.details(json!({ "before": member.role }))).await?;

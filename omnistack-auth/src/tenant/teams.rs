@@ -105,7 +105,8 @@ impl Tenants {
     /// Cancels the scheduled deletion of a team.
     ///
     /// # Errors
-    /// Those of [`delete`](Self::delete); 409 `NOT_DELETED` if no deletion is scheduled.
+    /// Those of [`delete`](Self::delete); 409 `NOT_DELETED` if no deletion is scheduled, and `NO_OWNER` if the last
+    /// owner has left.
     pub async fn restore(&self, caller: &Identity, id: TenantId) -> Result<TenantAccess, Error> {
         self.set_deletion(caller, id, None, "team.restored").await
     }
@@ -126,6 +127,10 @@ impl Tenants {
             }
             // A repeated request does not postpone the deletion.
             (Some(_), Some(_)) => return Ok(rights),
+            (None, Some(_)) if member::count_with_role(&mut tx, id, role::OWNER).await? == 0 => {
+                let message = "the last owner has left the team, so it can't be restored";
+                return Err(http::Error::conflict("NO_OWNER", message).into());
+            }
             _ => {}
         }
         store::set_deletion(&mut tx, id, at, self.clock.now()).await?;

@@ -1,8 +1,14 @@
 //! Tests of built-in accounts: passwords, mails, cookies, lockout.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use omnistack_auth::{Auth, password::Passwords};
+use omnistack_auth::Auth;
 use omnistack_core::{
     app::AppBuilder,
     email::{Email, Mailer, MemoryProvider},
@@ -10,6 +16,8 @@ use omnistack_core::{
 use omnistack_messaging::email::Mail;
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse};
 use serde_json::{Value, json};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 
 mod attacks;
 mod browser;
@@ -36,6 +44,37 @@ const PASSWORD: &str = "correct horse battery";
 const OTHER: &str = "wrong donkey accumulator";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// The number of password hashes that requests of this thread cause, by the log.
+struct HashCounter {
+    hashes: Arc<AtomicU64>,
+    _capture: DefaultGuard,
+}
+
+/// Counts the log lines of computed hashes.
+struct HashLines(Arc<AtomicU64>);
+
+impl<S: tracing::Subscriber> Layer<S> for HashLines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.metadata().target() == "omnistack::auth::password" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl HashCounter {
+    /// Counts until it is dropped.
+    fn start() -> Self {
+        let hashes = Arc::<AtomicU64>::default();
+        let lines = tracing_subscriber::registry().with(HashLines(Arc::clone(&hashes)));
+        Self { hashes, _capture: tracing::subscriber::set_default(lines) }
+    }
+
+    /// Returns the number of hashes since the last call.
+    fn take(&self) -> u64 {
+        self.hashes.swap(0, Ordering::Relaxed)
+    }
+}
 
 /// An app, and the mails it has sent.
 struct AccountsApp {
@@ -113,10 +152,6 @@ impl AccountsApp {
 
     async fn refresh(&self, signed: &SignedInUser) -> TestResponse {
         self.post("refresh", json!({ "refresh_token": signed.refresh })).await
-    }
-
-    fn hashes(&self) -> u64 {
-        self.app.app().context().get::<Passwords>().unwrap().hash_count()
     }
 
     /// Returns all audit actions, oldest first.

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, Request, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use garde::Validate;
@@ -12,12 +12,12 @@ use serde::{
     de::{DeserializeOwned, Visitor},
 };
 use utoipa::{
-    __dev::ComposeSchema,
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 
 use super::{Error, FieldError, extract::field_problem, header_parts};
+use crate::schema::ComposeSchema;
 
 /// A JSON body. As an extractor, it validates the value; as a response, it serializes the value.
 ///
@@ -40,7 +40,7 @@ where
             let message = "send the body as `Content-Type: application/json`";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable_body(&rejection))?;
+        let body = Bytes::from_request(request, state).await?;
         let value: T = read(&body)?;
         validate(&value)?;
         Ok(Self(value))
@@ -78,9 +78,12 @@ fn is_json(request: &Request) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// Returns the error for a body that ended early, arrived too slowly or is too large.
-pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejection) -> Error {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { body_error(rejection) }
+impl From<BytesRejection> for Error {
+    /// Returns 413 `PAYLOAD_TOO_LARGE` for a body beyond the route's limit, and 400 `INCOMPLETE_BODY` for a body that
+    /// ended early or arrived too slowly.
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { body_error(&rejection) }
+    }
 }
 
 /// Returns the error for a body that could not be read: 413 if a limit cut it, else 400.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{FieldError, schema::ByName};
+use super::FieldError;
+use crate::schema::ByName;
 
 /// Largest number of items in a response.
 pub const MAX_PAGE_SIZE: u32 = 100;

@@ -9,7 +9,7 @@ pub(crate) use fields::{RateLimitHeaderTemplate, RateLimitHeaders};
 pub use limiter::RateLimiter;
 pub use rule::RateLimitDecision;
 pub(crate) use rule::{CompiledRate, CountResult, RateState, TimeUnit};
-pub use shared::{CheckFuture, RateLimits, SharedRateLimiter};
+pub use shared::{RateLimits, SharedRateLimiter};
 #[cfg(feature = "redis")]
 pub(crate) use {rule::CompiledAlgorithm, shared::RateStore};
 

@@ -334,7 +334,6 @@ where
 pin_project! {
     /// Future of [`IdempotencyService`].
     #[project = IdempotentProjection]
-    #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum IdempotencyFuture<F> {
         Passed {
             #[pin]

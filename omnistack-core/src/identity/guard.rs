@@ -98,28 +98,6 @@ impl<S> Layer<S> for GuardLayer {
 }
 
 /// The service of [`GuardLayer`].
-///
-/// ```
-/// use std::convert::Infallible;
-/// use omnistack_core::{identity::{AccessLevel, Authenticator, Guard, GuardLayer}, http::{Request, StatusCode}};
-/// use tower::{Layer as _, ServiceExt as _, service_fn};
-/// # use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
-/// # struct Anonymous;
-/// # #[async_trait]
-/// # impl Authenticate for Anonymous {
-/// #     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, Error> { Ok(None) }
-/// # }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let authenticator = Authenticator::new(Anonymous);
-/// let inner = service_fn(async |_: Request| Ok::<_, Infallible>(StatusCode::OK));
-/// let guarded: Guard<_> = GuardLayer::new(AccessLevel::Admin, authenticator).layer(inner);
-/// let response = guarded.oneshot(Request::default()).await?;
-/// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone, Debug)]
 pub struct Guard<S> {
     inner: S,

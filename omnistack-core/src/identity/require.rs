@@ -115,7 +115,7 @@ fn step_up(code: &'static str, message: String, how: &str) -> Error {
     }
 }
 
-/// A layer that applies a [`Require`] to every request, behind a [`Guard`](super::Guard).
+/// A layer that applies a [`Require`] to every request, behind a [`GuardLayer`](super::GuardLayer).
 ///
 /// ```
 /// use axum::{Extension, Router, routing::post};

@@ -103,6 +103,26 @@ on_each_database! {
             (json!({ "key": "x", "variants": [{ "name": "a", "weight": -1 }] }), "variants[0].weight"),
             (json!({ "key": "x", "variants": [{ "name": "a", "weight": 1, "payload": { "type": "json", "value": "{" } }] }),
                 "variants[0].payload.value"),
+            (json!({ "key": "x", "description": "é".repeat(4001) }), "description"),
+            (json!({ "key": "x", "parents": [{ "key": "y".repeat(101) }] }), "parents[0].key"),
+            (rule(json!({ "name": "x".repeat(201) })), "rules[0].name"),
+            (rule(json!({ "users": ["x".repeat(1001)] })), "rules[0].users[0]"),
+            (rule(json!({ "users": vec!["x"; 10_001] })), "rules[0].users"),
+            (rule(json!({ "plans": ["free", "x".repeat(201)] })), "rules[0].plans[1]"),
+            (rule(json!({ "plan_feature": "x".repeat(201) })), "rules[0].plan_feature"),
+            (rule(json!({ "segments": vec!["north"; 101] })), "rules[0].segments"),
+            (rule(json!({ "unsupported": "x".repeat(1001) })), "rules[0].unsupported"),
+            (rule(json!({ "rollout": { "percent": 5, "stickiness": "x".repeat(201) } })), "rules[0].rollout.stickiness"),
+            (rule(json!({ "rollout": { "percent": 5, "group": "x".repeat(201) } })), "rules[0].rollout.group"),
+            (rule(json!({ "constraints": [{ "attribute": "x".repeat(201), "operator": "in", "values": ["a"] }] })),
+                "rules[0].constraints[0].attribute"),
+            (constraint("in", json!(["é".repeat(1001)])), "rules[0].constraints[0].values[0]"),
+            (json!({ "key": "x", "variants": [{ "name": "x".repeat(101), "weight": 1 }] }), "variants[0].name"),
+            (json!({ "key": "x", "variants": [{ "name": "a", "weight": 1, "stickiness": "x".repeat(201) }] }), "variants[0].stickiness"),
+            (json!({ "key": "x", "variants": [{ "name": "a", "weight": 1, "overrides": [{ "attribute": "", "values": [] }] }] }),
+                "variants[0].overrides[0].attribute"),
+            (json!({ "key": "x", "variants": [{ "name": "a", "weight": 1, "payload": { "type": "string", "value": "x".repeat(65_537) } }] }),
+                "variants[0].payload.value"),
         ] {
             let answer = app.operator().post(ADMIN, &body).await.expect_error(422, "VALIDATION_FAILED").json();
             assert!(fields(&answer).iter().any(|named| named.ends_with(field) || field.ends_with(named.as_str())), "{body}: {answer}");
@@ -126,7 +146,12 @@ on_each_database! {
         let refused = admin.delete(format!("{ADMIN}/parent")).await.expect_error(409, "FLAG_IN_USE").json();
         assert_eq!(refused["error"]["details"]["used_by"], json!(["child"]));
         admin.delete(format!("{SEGMENTS}/north")).await.expect_error(409, "FLAG_IN_USE");
-        put(&app, &format!("{SEGMENTS}/so%20uth"), north).await.expect(422);
+        for name in ["so%20uth".to_owned(), "x".repeat(101)] {
+            assert_eq!(fields(&put(&app, &format!("{SEGMENTS}/{name}"), north.clone()).await.expect(422).json()), ["name"]);
+        }
+        // Texts as long as the schema allows, in characters of two bytes.
+        let longest = json!({ "key": "é".repeat(100), "description": "é".repeat(4000), "rules": [{ "users": ["é".repeat(1000)] }] });
+        app.operator().post(ADMIN, longest).await.expect(201);
         for (attributes, on) in [(json!({ "country": "NO" }), true), (json!({}), false)] {
             let preview = admin.post(format!("{ADMIN}/child/evaluate"), json!({ "attributes": attributes })).await;
             assert_eq!(preview.expect(200).json()["enabled"], on);

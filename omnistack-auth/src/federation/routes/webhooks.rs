@@ -53,9 +53,7 @@ async fn receive(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Error> {
-    let unread =
-        |rejection: BytesRejection| Error::new(rejection.status(), "BODY_UNREADABLE", "the request body can't be read");
-    webhooks.receive(from, delivery(headers), &body.map_err(unread)?).await?;
+    webhooks.receive(from, delivery(headers), &body?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

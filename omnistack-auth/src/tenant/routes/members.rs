@@ -120,7 +120,7 @@ async fn remove(
 #[utoipa::path(post, path = "/{id}/leave", operation_id = "leave_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 204, description = "The caller has left the team."),
-        (status = 409, description = "`LAST_OWNER`: a team needs at least one owner.")))]
+        (status = 409, description = "`LAST_OWNER`: a team needs at least one owner, unless its deletion is scheduled.")))]
 async fn leave(
     State(tenants): State<Tenants>,
     caller: Identity,

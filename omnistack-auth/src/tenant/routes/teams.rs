@@ -171,7 +171,7 @@ async fn delete(
 #[utoipa::path(post, path = "/{id}/restore", operation_id = "restore_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
-    (status = 409, description = "`NOT_DELETED`: no deletion was requested.")))]
+    (status = 409, description = "`NOT_DELETED`: no deletion was requested. `NO_OWNER`: the last owner has left.")))]
 async fn restore(
     State(tenants): State<Tenants>,
     caller: Identity,

@@ -12,7 +12,7 @@ on_each_database! {
         post.registered("link@example.com").await;
         let sql = "update users set password_hash = null where email = 'link@example.com'";
         post.app.db().query(sql).execute().await.unwrap();
-        let statements = Statements::of(&post.app);
+        let (statements, hashes) = (Statements::of(&post.app), HashCounter::start());
         for (route, with_password) in [("login", true), ("register", true), ("forgot-password", false), ("magic-link", false)]
         {
             let (mut answers, mut asked) = (Vec::new(), Vec::new());
@@ -21,7 +21,7 @@ on_each_database! {
                 if with_password {
                     body["password"] = OTHER.into();
                 }
-                let hashes = post.hashes();
+                hashes.take();
                 statements.take();
                 let answer = post.post(route, body).await;
                 let mut said = statements.take();
@@ -31,7 +31,7 @@ on_each_database! {
                 }
                 asked.push(said);
                 let names: Vec<_> = answer.headers.keys().map(|name| name.to_string()).collect();
-                answers.push((comparable(&answer), names, answer.header("content-length").map(str::to_owned), post.hashes() - hashes));
+                answers.push((comparable(&answer), names, answer.header("content-length").map(str::to_owned), hashes.take()));
             }
             assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{route}: {answers:?}");
             assert_eq!(answers[0].3, u64::from(with_password), "one hash, whoever it is");
@@ -60,7 +60,7 @@ on_each_database! {
         let ada = post.signed_in("ada@example.com").await;
         let team = post.client(&ada).post(crate::teams::TEAMS, json!({ "name": "Acme" })).await.expect(201).json();
         let invitations = format!("{}/{}/invitations", crate::teams::TEAMS, team["id"].as_str().unwrap());
-        let statements = Statements::of(&post.app);
+        let (statements, hashes) = (Statements::of(&post.app), HashCounter::start());
         for (path, body, status) in [
             (format!("{APP}/email"), json!({ "password": PASSWORD }), 202),
             (invitations, json!({ "role": "viewer" }), 201),
@@ -68,12 +68,12 @@ on_each_database! {
             let mut answers = Vec::new();
             for email in ["bob@example.com", "who@example.com"] {
                 let body = with(&body, "email", email);
-                let hashes = post.hashes();
+                hashes.take();
                 statements.take();
                 let answer = post.client(&ada).post(&path, body).await.expect(status);
                 let text = answer.text().replace(email, "");
                 let names: Vec<_> = answer.json().as_object().map(|body| body.keys().cloned().collect()).unwrap_or_default();
-                answers.push((text.len(), names, post.hashes() - hashes, statements.take()));
+                answers.push((text.len(), names, hashes.take(), statements.take()));
             }
             assert_eq!(answers[0], answers[1], "{path}");
         }

@@ -75,6 +75,7 @@ on_each_database! {
         let mails = post.take_mails().await;
         assert_eq!((to(&mails[0]), mails[0].subject.contains("have an account")), ("eve@example.com", true));
 
+        post.client(&ada).patch(ME, json!({ "locale": "de" })).await.expect(200);
         // A link that was sent to the old address before is invalid afterwards.
         post.post("magic-link", json!({ "email": "ada@example.com" })).await.expect(202);
         let magic = post.token().await;
@@ -90,6 +91,7 @@ on_each_database! {
         let told = post.take_mails().await;
         assert_eq!(to(&told[0]), "ada@example.com");
         assert!(text(&told[0]).contains("new@example.com"), "{}", text(&told[0]));
+        assert!(told[0].html.as_deref().unwrap().contains("lang=\"de\""), "in the user's language");
         assert_eq!(post.client(&ada).get(ME).await.json()["email"], "new@example.com");
         post.login("ada@example.com", PASSWORD).await.expect(401);
         post.login("new@example.com", PASSWORD).await.expect(200);

@@ -105,6 +105,17 @@ on_each_database! {
         assert_eq!(users(&app).await, 1);
     }
 
+    async fn a_body_over_the_limit_is_too_large(database: TestDatabase) {
+        let (app, _upstream) = with_clerk(database, &TestKeyPair::ec()).await;
+        let body = "x".repeat((1 << 20) + 1);
+        let length = body.len().to_string();
+        let request = || app.anonymous().request(http::Method::POST, "/api/v1/public/auth/webhooks/clerk");
+        let announced = request().header("content-length", length).body(body.clone()).await;
+        for answer in [announced, request().body(body).await] {
+            answer.expect_error(413, "PAYLOAD_TOO_LARGE");
+        }
+    }
+
     async fn who_is_gone_before_they_came_stays_out(database: TestDatabase) {
         let pair = TestKeyPair::ec();
         let (app, upstream) = with_clerk(database, &pair).await;

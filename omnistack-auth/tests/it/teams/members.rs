@@ -126,6 +126,27 @@ on_each_database! {
         }
     }
 
+    async fn the_last_owner_leaves_a_team_that_is_being_deleted(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let [owner, admin, ..] = &team.members;
+        owner.1.post(team.path("/leave"), ()).await.expect_error(409, "LAST_OWNER");
+        owner.1.post(team.path("/roles"), json!({ "name": "closer", "permissions": ["tenant:delete"] })).await.expect(201);
+        team.set_role(admin.0, "closer").await;
+        owner.1.delete(team.path("")).await.expect(200);
+        owner.1.post(team.path("/leave"), ()).await.expect(204);
+        owner.1.get(team.path("")).await.expect(404);
+        assert_eq!(team.owners().await, 0);
+        // Without an owner the team can't be restored, and is deleted when it is due.
+        admin.1.post(team.path("/restore"), ()).await.expect_error(409, "NO_OWNER");
+        team.app.clock().advance(DAY * 31);
+        team.app.jobs().enqueue(TeamMaintenanceJob {}).await.unwrap();
+        team.app.run_jobs().await;
+        let mut tx = team.app.db().all_tenants().begin_read().await.unwrap();
+        let (left,): (i64,) =
+            tx.query("select count(*) from members where tenant_id = $1").bind(team.id).fetch_one().await.unwrap();
+        assert_eq!(left, 0);
+    }
+
     async fn a_personal_tenant_stays_personal(database: TestDatabase) {
         let (app, _) = crate::support::start_with(database, &[]).await;
         let (ada, client) = verified(&app, "ada@example.com").await;

@@ -22,17 +22,17 @@ use crate::http::{Request, Response};
 
 /// The limits of a route.
 #[derive(Clone, Copy, Debug)]
-pub struct RouteLimits {
+pub(crate) struct RouteLimits {
     /// Largest request body, in bytes.
-    pub body: u64,
+    pub(crate) body: u64,
     /// Longest time until the response begins; `None` for no timeout.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl RouteLimits {
     /// Returns the larger of both body limits and the longer of both timeouts.
     #[must_use]
-    pub fn union(self, other: Self) -> Self {
+    pub(crate) fn union(self, other: Self) -> Self {
         let timeout = self.timeout.zip(other.timeout).map(|(one, another)| one.max(another));
         Self { body: self.body.max(other.body), timeout }
     }
@@ -55,7 +55,7 @@ impl MatchedRoute {
 ///
 /// It matches paths as axum does, with axum's matcher.
 #[derive(Clone)]
-pub struct RouteLimitsLayer(Arc<RouteTable>);
+pub(crate) struct RouteLimitsLayer(Arc<RouteTable>);
 
 struct RouteTable {
     routes: matchit::Router<(MatchedRoute, RouteLimits)>,
@@ -63,11 +63,9 @@ struct RouteTable {
 }
 
 impl RouteLimitsLayer {
-    /// Creates a layer for these routes, by pattern. `elsewhere` applies to paths without a route.
-    ///
-    /// # Errors
-    /// Fails if two patterns match the same paths, or if a pattern is invalid.
-    pub fn new(
+    /// Creates a layer for these routes, by pattern. `elsewhere` applies to paths without a route. Fails if two
+    /// patterns match the same paths, or if a pattern is invalid.
+    pub(crate) fn new(
         routes: impl IntoIterator<Item = (String, RouteLimits)>,
         elsewhere: RouteLimits,
     ) -> Result<Self, InsertError> {
@@ -180,12 +178,12 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for RouteLimitsFut
 
 impl fmt::Debug for RouteLimitsLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouteLayer").field("elsewhere", &self.0.fallback).finish_non_exhaustive()
+        f.debug_struct("RouteLimitsLayer").field("elsewhere", &self.0.fallback).finish_non_exhaustive()
     }
 }
 
 impl<F> fmt::Debug for RouteLimitsFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PerRouteFuture").field("route", &self.route).finish_non_exhaustive()
+        f.debug_struct("RouteLimitsFuture").field("route", &self.route).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use crate::http::{Error, Response};
 /// Reason why the server could not read a request. It is in the extensions of the request for `*` that the server
 /// creates in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MalformedRequest {
+pub(crate) enum MalformedRequest {
     /// The request is not HTTP, or violates HTTP: 400.
     NotHttp,
     /// `Host` is missing or malformed (RFC 9112, section 3.2): 400.
@@ -21,7 +21,7 @@ pub enum MalformedRequest {
 
 impl MalformedRequest {
     /// Returns the status of the response.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NotHttp | Self::Host => StatusCode::BAD_REQUEST,
             Self::PathTooLong => StatusCode::URI_TOO_LONG,

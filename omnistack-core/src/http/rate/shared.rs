@@ -187,6 +187,6 @@ impl<K> fmt::Debug for SharedRateLimiter<K> {
 
 impl fmt::Debug for CheckFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checking").finish_non_exhaustive()
+        f.debug_struct("CheckFuture").finish_non_exhaustive()
     }
 }

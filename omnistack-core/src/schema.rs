@@ -1,13 +1,18 @@
 //! Schemas of generic types.
 
+/// The trait with which `#[derive(ToSchema)]` composes the schema of a field whose type has parameters.
+///
+/// utoipa has no public trait for it: the derive macro calls this one, and its own output for these types would be
+/// another schema. This is the only import of it, and `Cargo.toml` allows only releases 6.0 of utoipa.
+pub(crate) use utoipa::__dev::ComposeSchema;
+
 use utoipa::{
-    __dev::ComposeSchema,
     PartialSchema, ToSchema,
     openapi::{Ref, RefOr, Schema},
 };
 
 /// The schema of `T` as a reference, where utoipa would inline it: `#[schema(inline, value_type = Vec<ByName<T>>)]`.
-pub(super) struct ByName<T>(std::marker::PhantomData<T>);
+pub(crate) struct ByName<T>(std::marker::PhantomData<T>);
 
 impl<T: ToSchema> ComposeSchema for ByName<T> {
     fn compose(mut whole: Vec<RefOr<Schema>>) -> RefOr<Schema> {

@@ -1,0 +1,182 @@
+//! The layer that limits the rate of requests.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::response::IntoResponse as _;
+use futures_util::future::BoxFuture;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::key::{RateLimitKey, RateLimitSubject};
+use crate::{
+    clock::Clock,
+    http::{
+        Rate, RateLimitHeaderTemplate, RateLimitHeaders, RateLimiter, RateLimits, Request, Response, SharedRateLimiter,
+    },
+};
+
+/// Layer that limits the rate of requests, and rejects the rest with 429 `RATE_LIMIT_EXCEEDED` and `Retry-After`.
+/// Every response has `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), and with
+/// [`RateLimits::legacy_headers`] the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds).
+///
+/// If it counts in this process, it decides within the call, and its future is a named type and allocates nothing.
+/// Only a call to Redis is awaited, in a box.
+#[derive(Clone)]
+pub struct RateLimitLayer {
+    limiter: SharedRateLimiter<RateLimitSubject>,
+    by: RateLimitKey,
+    cost: u32,
+    exempt: &'static [&'static str],
+    fields: RateLimitHeaderTemplate,
+}
+
+impl RateLimitLayer {
+    /// Creates a layer that counts in this process.
+    pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
+        Self::with_limiter(RateLimiter::new(rate, clock).into(), by)
+    }
+
+    /// Creates a layer that counts where `limits` does: with Redis, for all replicas. There, layers with the same
+    /// name and rate share their counters.
+    pub fn shared(limits: &RateLimits, name: &str, rate: Rate, by: RateLimitKey) -> Self {
+        Self::with_limiter(limits.limiter(name, rate), by)
+    }
+
+    fn with_limiter(limiter: SharedRateLimiter<RateLimitSubject>, by: RateLimitKey) -> Self {
+        Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter }
+    }
+
+    /// Sets how many requests of the limit one request costs.
+    #[must_use]
+    pub fn cost(mut self, cost: u32) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// Exempts requests for exactly these paths.
+    #[must_use]
+    pub fn exempt(mut self, paths: &'static [&'static str]) -> Self {
+        self.exempt = paths;
+        self
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimitService<S>;
+
+    fn layer(&self, inner: S) -> RateLimitService<S> {
+        RateLimitService { inner, layer: self.clone() }
+    }
+}
+
+/// Service of [`RateLimitLayer`].
+#[derive(Clone, Debug)]
+pub struct RateLimitService<S> {
+    inner: S,
+    layer: RateLimitLayer,
+}
+
+impl<S> Service<Request> for RateLimitService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RateLimitFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        if !layer.exempt.is_empty() && layer.exempt.contains(&request.uri().path()) {
+            return RateLimitFuture::Called { future: self.inner.call(request), tell: None };
+        }
+        match layer.limiter.check(&RateLimitSubject::of(layer.by, &request), layer.cost).try_ready() {
+            Ok(verdict) if verdict.allowed => {
+                RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.fields.headers(verdict)) }
+            }
+            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.fields.headers(verdict))) },
+            Err(asked) => {
+                // The clone that is ready is called; the other stays.
+                let copy = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, copy);
+                let fields = layer.fields.clone();
+                let answer = Box::pin(async move {
+                    let tell = fields.headers(asked.await);
+                    if !tell.verdict.allowed {
+                        return Ok(refusal(tell));
+                    }
+                    let Ok(mut answer) = inner.call(request).await;
+                    tell.write(answer.headers_mut());
+                    Ok(answer)
+                });
+                RateLimitFuture::Asking { answer }
+            }
+        }
+    }
+}
+
+fn refusal(tell: RateLimitHeaders) -> Response {
+    tell.too_many_requests("requests").into_response()
+}
+
+pin_project! {
+    /// Future of [`RateLimitService`].
+    #[project = RateLimitProjection]
+    pub enum RateLimitFuture<F> {
+        Called {
+            #[pin]
+            future: F,
+            tell: Option<RateLimitHeaders>,
+        },
+        Refused { answer: Option<Response> },
+        Asking { answer: BoxFuture<'static, Result<Response, Infallible>> },
+    }
+}
+
+impl<F> Future for RateLimitFuture<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            RateLimitProjection::Called { future, tell } => {
+                let Ok(mut response) = ready!(future.poll(cx));
+                if let Some(tell) = tell.take() {
+                    tell.write(response.headers_mut());
+                }
+                Poll::Ready(Ok(response))
+            }
+            RateLimitProjection::Refused { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer)),
+                None => Poll::Pending,
+            },
+            RateLimitProjection::Asking { answer } => answer.as_mut().poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for RateLimitLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitLayer")
+            .field("rate", &self.limiter.rate())
+            .field("by", &self.by)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for RateLimitFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitFuture").finish_non_exhaustive()
+    }
+}
