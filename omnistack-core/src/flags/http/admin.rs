@@ -47,7 +47,8 @@ struct FlagListQuery {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
-    #[garde(length(max = 400))]
+    #[garde(length(chars, max = 400))]
+    #[param(max_length = 400)]
     cursor: Option<String>,
 }
 
@@ -196,25 +197,32 @@ async fn revive(
 #[serde(deny_unknown_fields, default)]
 struct FlagCaller {
     /// Id of the user.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200)]
     user: Option<String>,
     /// Id of the session.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200)]
     session: Option<String>,
     /// Id of the tenant.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200)]
     tenant: Option<String>,
     /// The client's address.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200)]
     address: Option<String>,
     /// Environment of the app. Defaults to the environment of this app.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200)]
     environment: Option<String>,
     /// Key of the tenant's plan.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200)]
     plan: Option<String>,
     /// Features included in the plan.
     #[garde(length(max = 100))]
+    #[schema(max_items = 100)]
     plan_features: Vec<String>,
     /// Attributes of the app.
     #[garde(length(max = 100))]
@@ -302,7 +310,8 @@ struct NewFlagOverride {
     enabled: bool,
     /// Name of the flag's variant that the tenant's callers get. If absent, each caller gets a variant by its
     /// weight.
-    #[garde(length(max = 100))]
+    #[garde(length(chars, max = 100))]
+    #[schema(max_length = 100)]
     variant: Option<String>,
 }
 
