@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use garde::Validate;
-//! use omnistack_core::{clock::Timestamp, crud::{Column, RowValues, Resource}, http::Patch, id::Id};
+//! use omnistack_core::{clock::Timestamp, crud::{Column, RowValues, Resource}, http::Patch, id::Id, text::Text};
 //! use serde::{Deserialize, Serialize};
 //! use utoipa::ToSchema;
 //!
@@ -21,20 +21,18 @@
 //! }
 //!
 //! #[derive(Deserialize, Validate, ToSchema)]
+//! #[garde(allow_unvalidated)]
 //! struct NewNote {
-//!     #[garde(length(chars, min = 1, max = 200))]
-//!     title: String,
-//!     #[garde(inner(length(chars, max = 10_000)))]
-//!     text: Option<String>,
+//!     title: Text<1, 200>,
+//!     text: Option<Text<0, 10_000>>,
 //! }
 //!
 //! #[derive(Deserialize, Validate, ToSchema)]
+//! #[garde(allow_unvalidated)]
 //! struct NoteChange {
-//!     #[garde(inner(length(chars, min = 1, max = 200)))]
-//!     title: Option<String>,
-//!     #[garde(skip)]
+//!     title: Option<Text<1, 200>>,
 //!     #[serde(default)]
-//!     text: Patch<String>,
+//!     text: Patch<Text<0, 10_000>>,
 //! }
 //!
 //! impl Resource for Note {
@@ -65,7 +63,10 @@
 //! ```
 //!
 //! Besides the named columns, the table has `id`, `created_at` and `updated_at`; `tenant_id` and `owner_id`,
-//! depending on its [`Scope`]; and `deleted_at`, unless [`Resource::SOFT_DELETE`] is `false`.
+//! depending on its [`Scope`]; and `deleted_at`, unless [`Resource::SOFT_DELETE`] is `false`. On PostgreSQL the
+//! migration of a table with a `tenant_id` ends with `select omnistack_protect('notes');`.
+//!
+//! The rows of a deleted tenant are deleted by core, and soft-deleted rows after [`Resource::PURGE_AFTER`].
 //!
 //! # Indexes
 //!
@@ -112,21 +113,25 @@
 //! and together match few; and a second key of `?sort=` if many rows have the same first key. A search ends with
 //! 503 `SEARCH_TIMEOUT` after three seconds.
 
+mod changes;
 mod column;
 mod cursor;
 mod describe;
 mod fields;
 mod list;
 mod listing;
+mod maintenance;
 mod resource;
 mod routes;
 mod search;
 mod store;
 
+pub use changes::{ResourceChanged, RowChange};
 pub use column::{Column, ColumnType};
 pub use fields::RowValues;
 pub use list::{DeletedFilter, ListRequest};
 pub use listing::SqlList;
+pub(crate) use maintenance::{ResourceTable, TenantDataTables, register};
 pub use resource::{Resource, Scope};
 pub use routes::routes;
 pub use search::Search;

@@ -79,6 +79,7 @@ pub use deletion::{TenantDeleted, UserDeleted};
 pub use dispatcher::Dispatcher;
 pub use event::{Event, EventId};
 pub use handle::{Events, PublishError};
+pub(crate) use ready::topic_message;
 pub use ready::{EnqueueJob, ForwardToTopic};
 pub use settings::EventSettings;
 pub use store::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};

@@ -9,7 +9,7 @@
 //! | [`config`] | typed settings that document themselves |
 //! | [`db`] | one database API for PostgreSQL and SQLite |
 //! | [`cache`] | cached values, locks, and one computation of a value for all replicas |
-//! | [`crud`] | create, read, update, delete and list for a table, in under 100 lines |
+//! | [`crud`] | create, read, update, delete and list for a table, in under 80 lines |
 //! | [`http`] | errors, extractors, lists, layers |
 //! | [`idempotency`] | the stored response for a request that the client retries |
 //! | [`rate_limit`] | the layer that limits the rate of requests |
@@ -25,6 +25,7 @@
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |
+//! | [`text`] | text with limits as types: validation, schema and column at once |
 //! | [`name`] | validation of the names that users give to themselves, teams and keys |
 //!
 //! Dependencies run one way: this crate depends on no feature crate, and feature crates depend only on this one. What
@@ -66,6 +67,7 @@ pub mod rate_limit;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+pub mod text;
 pub mod trace;
 pub mod usage;
 

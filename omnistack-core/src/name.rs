@@ -1,5 +1,7 @@
 //! Validation of the names that users give to themselves, teams, projects and keys.
 //!
+//! In a request body use the type [`text::Name`](crate::text::Name), which applies [`is_name`] and a limit.
+//!
 //! A name is shown to other users: in emails, in headers, in lists. So a name must not contain a line break, a
 //! character that hides or reorders the text after it, or text that mail programs turn into a link.
 //!

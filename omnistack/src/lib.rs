@@ -31,6 +31,21 @@
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 
+//! # Derive macros
+//!
+//! The [`prelude`] has the derive macros `Serialize`, `Deserialize`, `Validate`, `ToSchema` and `IntoParams`, in the
+//! versions that OmniStack uses. What they expand to names their crates:
+//!
+//! | derive | of | in a module that imports the prelude |
+//! |---|---|---|
+//! | `ToSchema`, `IntoParams`, `#[utoipa::path]` | utoipa | needs no dependency |
+//! | `Serialize`, `Deserialize` | serde | needs a dependency on `serde`, or `#[serde(crate = "omnistack::serde")]` |
+//! | `Validate` | garde | needs a dependency on `garde`: it has no option for another path |
+//! | `sqlx::FromRow` | sqlx | needs a dependency on `sqlx`: it has no option for another path |
+//!
+//! State the versions that OmniStack uses: garde 0.23, serde 1, sqlx 0.9, utoipa 6. A type that derives from another
+//! version does not implement the trait that OmniStack requires.
+
 #[cfg(feature = "auth")]
 pub use omnistack_auth as auth;
 pub use omnistack_core::*;
@@ -44,9 +59,17 @@ pub use omnistack_messaging::email;
 pub use omnistack_messaging::sms;
 #[cfg(feature = "storage")]
 pub use omnistack_storage as storage;
+pub use {garde, serde, sqlx, utoipa};
 
 /// The items that most files of an app need.
 pub mod prelude {
+    pub use std::time::Duration;
+
+    // The derive macros expand to paths into their crates: see the crate's documentation.
+    pub use garde::{self, Validate};
+    pub use serde::{self, Deserialize, Serialize};
+    pub use utoipa::{self, IntoParams, ToSchema};
+
     pub use omnistack_core::{
         app::{App, DevIdentity},
         async_trait,
@@ -61,5 +84,6 @@ pub mod prelude {
         jobs::{Cron, Job, JobContext, JobError, Jobs},
         migrations,
         module::{Api, Context, MissingDependency, Module, Mount, Registry, Slot},
+        text::{Name, Text},
     };
 }

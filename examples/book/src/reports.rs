@@ -3,9 +3,10 @@
 use omnistack::{
     audit::{AuditEntry, AuditLog},
     db::Sql,
+    http::FieldError,
     prelude::*,
 };
-use saas::projects::Project;
+use saas::projects::{NewProject, Project};
 
 // ANCHOR: transaction
 /// Adds a prefix to the name of every project of the caller's tenant and records an audit entry, in one transaction.
@@ -62,7 +63,7 @@ pub async fn by_day(db: &Db, tenant: TenantId) -> Result<Vec<ProjectsPerDay>, Er
 /// Copies a project and records an audit entry, in one transaction. Returns the copy.
 ///
 /// # Errors
-/// Fails if the project does not exist, the name of the copy is taken, or the database fails.
+/// Fails if the project does not exist, the name of the copy is taken or too long, or the database fails.
 pub async fn copy(
     crud: &Crud<Project>,
     audit: &AuditLog,
@@ -71,8 +72,10 @@ pub async fn copy(
 ) -> Result<Project, Error> {
     let mut tx = crud.begin(caller).await?;
     let original = crud.get_in(&mut tx, caller, id).await?;
-    let new =
-        saas::projects::NewProject { name: format!("Copy of {}", original.name), description: original.description };
+    let name = Name::new(format!("Copy of {}", original.name))
+        .map_err(|error| Error::invalid([FieldError::new("name", error.to_string())]))?;
+    let description = original.description.map(Text::new).transpose().map_err(Error::internal)?;
+    let new = NewProject { name, description };
     let copy = crud.create_in(&mut tx, caller, new).await?;
     audit.record_in(&mut tx, AuditEntry::new("project.copied").actor(caller).resource("project", id)).await?;
     tx.commit().await?;

@@ -8,13 +8,12 @@ use std::{
 use omnistack_auth::Auth;
 use omnistack_core::{
     async_trait,
-    db::Db,
     email::Email,
-    events::{Delivery, EnqueueJob, Subscriber, TenantDeleted, UserDeleted},
+    events::{Delivery, Subscriber, UserDeleted},
     identity::{TenantId, UserId},
-    jobs::{Job, JobContext, JobError},
-    module::{Module, Registry},
+    jobs::{Job, JobContext, JobError, JobState},
 };
+use omnistack_messaging::email::{Mail, Outbox, template::TemplateOverrides};
 use omnistack_messaging::email::{Mail, Outbox, template::TemplateOverrides};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -28,7 +27,7 @@ use super::{
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A module of the app that stores data of tenants.
+/// A module of the app that records the deleted users.
 #[derive(Clone, Default)]
 struct TenantDataModule(Arc<Mutex<Vec<UserId>>>);
 
@@ -39,29 +38,7 @@ impl Module for TenantDataModule {
 
     fn register(&self, registry: &mut Registry) {
         let told = self.clone();
-        registry
-            .job::<ForgetNotes>(|ctx| ctx.get())
-            .subscribe("forget-notes", |ctx| {
-                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| ForgetNotes { tenant: gone.tenant }))
-            })
-            .subscribe("forget-user", move |_| Ok(told));
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct ForgetNotes {
-    tenant: TenantId,
-}
-
-#[async_trait]
-impl Job for ForgetNotes {
-    const NAME: &'static str = "notes.forget";
-    type State = Db;
-
-    async fn run(self, db: &Db, _: &JobContext) -> Result<(), JobError> {
-        let mut tx = db.tenant(self.tenant).begin().await?;
-        tx.query("delete from notes where tenant_id = $1").bind(self.tenant).execute().await?;
-        Ok(tx.commit().await?)
+        registry.subscribe("forget-user", move |_| Ok(told));
     }
 }
 
@@ -180,5 +157,21 @@ on_each_database! {
         settle(&team).await;
         assert_eq!(rows(&team, own).await[0], 0);
         assert_eq!(*told.0.lock().unwrap(), [viewer]);
+    }
+
+    /// With the team goes its database, and the jobs that delete rows find nothing to do.
+    async fn a_team_with_its_own_database_leaves_no_dead_letter(database: TestDatabase) {
+        let (team, _) = team(database.with_tenant_databases()).await;
+        let note = team.owner().post(NOTES, json!({ "title": "kept" })).header("x-tenant-id", team.id.to_string());
+        note.await.expect(201);
+        team.owner().delete(team.path("")).await.expect(200);
+        team.app.clock().advance(DAY * 31);
+        settle(&team).await;
+        assert!(team.app.db().tenant(team.id).begin_read().await.is_err());
+        let queues = team.app.jobs().queues().await.unwrap();
+        for state in [JobState::Dead, JobState::Scheduled, JobState::Ready] {
+            let count: u64 = queues.iter().filter_map(|queue| queue.jobs.get(&state)).sum();
+            assert_eq!(count, 0, "{state:?}: {queues:?}");
+        }
     }
 }

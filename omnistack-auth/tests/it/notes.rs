@@ -35,9 +35,7 @@ create table notes (
     id uuid primary key, tenant_id uuid not null, title text not null,
     created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz
 );
-alter table notes enable row level security;
-alter table notes force row level security;
-create policy tenant on notes using (omnistack_visible(tenant_id));";
+select omnistack_protect('notes');";
 
 const SQLITE: &str = "
 create table notes (

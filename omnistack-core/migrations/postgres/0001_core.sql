@@ -1,9 +1,5 @@
 -- Returns whether rows of a tenant are visible to this transaction: those of the tenant it was begun for
--- (`Db::tenant`), or all (`Db::all_tenants`). For the policies of tenant tables:
---
---   alter table projects enable row level security;
---   alter table projects force row level security;
---   create policy tenant on projects using (omnistack_visible(tenant_id));
+-- (`Db::tenant`), or all (`Db::all_tenants`). For the policies of tenant tables, see `omnistack_protect`.
 create function omnistack_visible(tenant uuid) returns boolean
     language sql stable parallel safe
     return case current_setting('omnistack.tenant', true)
@@ -11,6 +7,17 @@ create function omnistack_visible(tenant uuid) returns boolean
         when '' then false
         else tenant = current_setting('omnistack.tenant', true)::uuid
     end;
+
+-- Protects a table with a column `tenant_id`: transactions see, insert and change only rows of their tenant, also those
+-- of the table's owner.
+--
+--   select omnistack_protect('projects');
+create function omnistack_protect(protected regclass) returns void language plpgsql as $protect$
+begin
+    execute format('alter table %s enable row level security', protected);
+    execute format('alter table %s force row level security', protected);
+    execute format('create policy tenant on %s using (omnistack_visible(tenant_id))', protected);
+end $protect$;
 
 -- Returns the trigrams of a text in lower case, each hashed with its owner, so that the index separates the
 -- tenants.

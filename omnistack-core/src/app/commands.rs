@@ -234,6 +234,13 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
             if let Some(warning) = row_security(app).await {
                 say(true, "isolation", warning)?;
             }
+            let unprotected = unprotected_tables(app).await;
+            if !unprotected.is_empty() {
+                let names = unprotected.join(", ");
+                let text = format!("tables with a `tenant_id`, but no enabled and forced row-level security: {names}");
+                let fix = "\n                     fix: `select omnistack_protect('TABLE');` in a migration";
+                say(false, "isolation", text + fix)?;
+            }
         }
     }
     if let Some(folder) = app.db_settings.sqlite_folder() {
@@ -292,6 +299,24 @@ async fn row_security(app: &App) -> Option<String> {
     bypasses.then(|| {
         "the role of DATABASE_URL bypasses row-level security: in production use a role without SUPERUSER and BYPASSRLS".into()
     })
+}
+
+/// Returns the names of the tables on PostgreSQL whose rows belong to a tenant, but which lack an enabled, forced policy.
+/// With tenant databases the separate databases isolate tenants.
+async fn unprotected_tables(app: &App) -> Vec<String> {
+    if app.db.dialect() != crate::db::Dialect::Postgres || app.db.tenant_databases().is_some() {
+        return Vec::new();
+    }
+    // `tenant_databases` is core's own catalog.
+    let sql = "select it.oid::regclass::text from pg_class it
+         join pg_attribute col on col.attrelid = it.oid and col.attname = 'tenant_id' and col.attnotnull
+         where it.relkind in ('r', 'p') and not it.relispartition and it.relname <> 'tenant_databases'
+           and it.relnamespace <> 'pg_catalog'::regnamespace and pg_table_is_visible(it.oid)
+           and not (it.relrowsecurity and it.relforcerowsecurity
+               and exists (select from pg_policy where polrelid = it.oid))
+         order by 1";
+    let rows: Vec<(String,)> = app.db.query(sql).fetch_all().await.unwrap_or_default();
+    rows.into_iter().map(|(name,)| name).collect()
 }
 
 fn writable(folder: &std::path::Path) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! The definition of a resource.
 
+use std::time::Duration;
+
 use garde::Validate;
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
@@ -30,6 +32,8 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     const SCOPE: Scope = Scope::Tenant;
     /// Whether a deleted row is kept and can be restored.
     const SOFT_DELETE: bool = true;
+    /// Time after which a soft-deleted row is removed for good, by a nightly job of core. `None` keeps it forever.
+    const PURGE_AFTER: Option<Duration> = None;
     /// The columns besides those every table has. `created_at` can be sorted and filtered by; `updated_at` can't,
     /// unless it is declared here. Columns that callers sort, filter or search by need an [index](super#indexes).
     const COLUMNS: &'static [Column];

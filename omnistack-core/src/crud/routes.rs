@@ -8,7 +8,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, Uri, header};
 use utoipa::openapi::Paths;
 
-use super::{Crud, ListRequest, Resource, describe};
+use super::{Crud, ListRequest, Resource, ResourceTable, describe};
 use crate::{
     http::{Error, Json, PageRequest, Path},
     id::Id,
@@ -22,8 +22,13 @@ use crate::{
 ///
 /// Mount them with [`Mount::app`](crate::module::Mount::app) or [`Mount::admin`](crate::module::Mount::admin), since
 /// the scope of the rows depends on the caller.
+///
+/// The mount also declares the table: core deletes the rows of a deleted tenant (see
+/// [`Registry::tenant_tables`](crate::module::Registry::tenant_tables)), and soft-deleted rows after
+/// [`Resource::PURGE_AFTER`].
 pub fn routes<R: Resource>() -> Api<Crud<R>> {
     let mut api = Api::new()
+        .table(ResourceTable::of::<R>())
         .routes(described::<R>(describe::collection::<R>(), get(list::<R>).post(create::<R>)))
         .routes(described::<R>(describe::item::<R>(), get(get_one::<R>).patch(update::<R>).delete(delete::<R>)));
     if R::SOFT_DELETE {

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Column, ListRequest, Resource, RowValues, Scope, Search, SqlList,
+    Column, ListRequest, Resource, ResourceChanged, RowChange, RowValues, Scope, Search, SqlList,
     cursor::{ID, ListCursor, invalid_cursor},
     list::SortKey,
     resource::columns,
@@ -13,9 +13,10 @@ use super::{
 use crate::{
     clock::Clock,
     db::{self, Arguments, Db, Tx},
+    events::Events,
     http::{CursorPage, Error, FieldError, NumberedPage, PageRequest, StatusCode},
     id::Id,
-    identity::Identity,
+    identity::{Identity, TenantId, UserId},
     jobs::{Job, Jobs, NewJob},
     module::{Context, MissingDependency},
 };
@@ -23,11 +24,14 @@ use crate::{
 /// The rows of a resource, read and written for one caller at a time. Cheap to clone.
 ///
 /// Each method is one transaction. The `_in` methods use the caller's transaction, so that a job, an audit entry
-/// and a row are written together.
+/// and a row are written together. They work in the tenant of that transaction, which must be the caller's: begin it
+/// with [`begin`](Self::begin) or [`Db::tenant`]. Any other transaction is an error with status 500.
 pub struct Crud<R> {
     db: Db,
     clock: Clock,
     on_create: Option<CreationJob<R>>,
+    /// The topic to which changes are published.
+    changes: Option<(Events, &'static str)>,
     resource: PhantomData<fn() -> R>,
 }
 
@@ -37,7 +41,7 @@ type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, on_create: None, resource: PhantomData }
+        Self { db, clock, on_create: None, changes: None, resource: PhantomData }
     }
 
     /// Creates a repository with the app's database and clock.
@@ -53,6 +57,16 @@ impl<R: Resource> Crud<R> {
     #[must_use]
     pub fn enqueue_on_create<J: Job>(mut self, jobs: Jobs, job: impl Fn(&R) -> J + Send + Sync + 'static) -> Self {
         self.on_create = Some((jobs, Arc::new(move |row| NewJob::new(job(row)))));
+        self
+    }
+
+    /// Publishes a [`ResourceChanged`] event for each row that is created, updated, deleted or restored, in the same
+    /// transaction. After the commit, core forwards it to a topic of [`pubsub`](crate::pubsub) at least once, also
+    /// after a crash, and in order for each row. The message has the form that
+    /// [`ForwardToTopic`](crate::events::ForwardToTopic) describes. Other subscribers of the event get it as well.
+    #[must_use]
+    pub fn publish_changes(mut self, events: Events, topic: &'static str) -> Self {
+        self.changes = Some((events, topic));
         self
     }
 
@@ -74,7 +88,7 @@ impl<R: Resource> Crud<R> {
     /// The errors of [`get`](Self::get).
     pub async fn get_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut args = Arguments::new(tx.dialect());
-        let mut conditions = scope::<R>(caller, &mut args)?;
+        let mut conditions = RowOwner::of::<R>(tx, caller)?.conditions(&mut args);
         conditions.push(format!("id = ${}", args.push(id)));
         if R::SOFT_DELETE {
             conditions.push("deleted_at is null".into());
@@ -97,7 +111,8 @@ impl<R: Resource> Crud<R> {
         let mut tx = self.read(caller).await?;
         let order = order(&request.sort);
         // One row more than requested shows whether there is a next page.
-        let listing = listing::<R>(caller, request, cursor.as_ref(), &order);
+        let owner = RowOwner::of::<R>(&tx, caller)?;
+        let listing = listing::<R>(owner, request, cursor.as_ref(), &order);
         let mut items: Vec<R> = listing.first(&mut tx, &names::<R>(), limit + 1).await?;
         tx.commit().await?;
         let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
@@ -129,7 +144,8 @@ impl<R: Resource> Crud<R> {
         };
         let mut tx = self.read(caller).await?;
         let order = order(&request.sort);
-        let listing = listing::<R>(caller, request, None, &order);
+        let owner = RowOwner::of::<R>(&tx, caller)?;
+        let listing = listing::<R>(owner, request, None, &order);
         let page = listing.page(&mut tx, &names::<R>(), page, page_size).await?;
         tx.commit().await?;
         Ok(page)
@@ -153,14 +169,10 @@ impl<R: Resource> Crud<R> {
     /// The errors of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let now = self.clock.now();
+        let owner = RowOwner::of::<R>(tx, caller)?;
         let mut fields = RowValues::new(tx.dialect());
         fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
-        if R::SCOPE != Scope::Global {
-            fields.set("tenant_id", caller.require_tenant()?);
-        }
-        if R::SCOPE == Scope::Owner {
-            fields.set("owner_id", caller.user);
-        }
+        fields.set_if_some("tenant_id", owner.tenant).set_if_some("owner_id", owner.user);
         R::create(new, &mut fields);
         let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
         let (into, values) = (fields.columns.join(", "), numbers.join(", "));
@@ -170,6 +182,7 @@ impl<R: Resource> Crud<R> {
             let job = caller.tenant.into_iter().fold(job(&row), NewJob::tenant);
             jobs.enqueue_in(tx, job).await?;
         }
+        self.publish(tx, row.id(), RowChange::Created).await?;
         Ok(row)
     }
 
@@ -196,7 +209,9 @@ impl<R: Resource> Crud<R> {
             return self.get_in(tx, caller, id).await;
         }
         fields.set("updated_at", self.clock.now());
-        self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await
+        let row = self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await?;
+        self.publish(tx, id, RowChange::Updated).await?;
+        Ok(row)
     }
 
     /// Deletes a row. With soft delete it can be restored.
@@ -218,16 +233,17 @@ impl<R: Resource> Crud<R> {
             let now = self.clock.now();
             let mut fields = RowValues::new(tx.dialect());
             fields.set("deleted_at", now).set("updated_at", now);
-            return self.set(tx, caller, id, fields, Some("deleted_at is null")).await.map(drop);
+            self.set(tx, caller, id, fields, Some("deleted_at is null")).await?;
+        } else {
+            let mut args = Arguments::new(tx.dialect());
+            let mut conditions = RowOwner::of::<R>(tx, caller)?.conditions(&mut args);
+            conditions.push(format!("id = ${}", args.push(id)));
+            let sql = format!("delete from {} where {}", R::TABLE, conditions.join(" and "));
+            if tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(map_database_error::<R>)? == 0 {
+                return Err(not_found::<R>());
+            }
         }
-        let mut args = Arguments::new(tx.dialect());
-        let mut conditions = scope::<R>(caller, &mut args)?;
-        conditions.push(format!("id = ${}", args.push(id)));
-        let sql = format!("delete from {} where {}", R::TABLE, conditions.join(" and "));
-        match tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(map_database_error::<R>)? {
-            0 => Err(not_found::<R>()),
-            _ => Ok(()),
-        }
+        self.publish(tx, id, RowChange::Deleted).await
     }
 
     /// Restores a deleted row and returns it. A row that is not deleted is returned unchanged.
@@ -252,8 +268,21 @@ impl<R: Resource> Crud<R> {
         fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
         match self.set(tx, caller, id, fields, Some("deleted_at is not null")).await {
             Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(tx, caller, id).await,
-            restored => restored,
+            restored => {
+                let row = restored?;
+                self.publish(tx, id, RowChange::Restored).await?;
+                Ok(row)
+            }
         }
+    }
+
+    /// Publishes the change of a row, if changes are published.
+    async fn publish(&self, tx: &mut Tx, id: Id<R>, change: RowChange) -> Result<(), Error> {
+        let Some((events, topic)) = &self.changes else { return Ok(()) };
+        let tenant = tx.tenant().filter(|_| R::SCOPE != Scope::Global);
+        let (resource, topic) = (R::NAME.to_owned(), (*topic).to_owned());
+        events.publish_in(tx, &ResourceChanged { resource, id: id.uuid(), change, tenant, topic }).await?;
+        Ok(())
     }
 
     async fn set(
@@ -266,7 +295,7 @@ impl<R: Resource> Crud<R> {
     ) -> Result<R, Error> {
         let RowValues { columns, mut args } = fields;
         let set: Vec<_> = columns.iter().zip(1..).map(|(column, number)| format!("{column} = ${number}")).collect();
-        let mut conditions = scope::<R>(caller, &mut args)?;
+        let mut conditions = RowOwner::of::<R>(tx, caller)?.conditions(&mut args);
         conditions.push(format!("id = ${}", args.push(id)));
         conditions.extend(only.map(Into::into));
         let (set, conditions) = (set.join(", "), conditions.join(" and "));
@@ -294,17 +323,41 @@ impl<R: Resource> Crud<R> {
     }
 }
 
-/// Returns the conditions for the rows in the caller's scope. They are part of every statement, since SQLite has
-/// no row-level security.
-fn scope<R: Resource>(caller: &Identity, args: &mut Arguments) -> Result<Vec<String>, Error> {
-    let mut conditions = Vec::new();
-    if R::SCOPE != Scope::Global {
-        conditions.push(format!("tenant_id = ${}", args.push(caller.require_tenant()?)));
+/// The tenant and the user that rows belong to, as the [`Scope`] requires.
+#[derive(Clone, Copy)]
+struct RowOwner {
+    tenant: Option<TenantId>,
+    user: Option<UserId>,
+}
+
+impl RowOwner {
+    /// Returns the tenant of the transaction and the caller as the owner of rows.
+    ///
+    /// # Errors
+    /// 403 `TENANT_REQUIRED` if the resource belongs to tenants and the caller has selected none; 500 if the
+    /// transaction is not one of the caller's tenant.
+    fn of<R: Resource>(tx: &Tx, caller: &Identity) -> Result<Self, Error> {
+        if R::SCOPE == Scope::Global {
+            return Ok(Self { tenant: None, user: None });
+        }
+        let tenant = caller.require_tenant()?;
+        if tx.tenant() != Some(tenant) {
+            let message = format!(
+                "the transaction for {} is not one of the caller's tenant {tenant}; begin it with `Crud::begin`",
+                R::TABLE
+            );
+            return Err(Error::internal(message));
+        }
+        Ok(Self { tenant: Some(tenant), user: (R::SCOPE == Scope::Owner).then_some(caller.user) })
     }
-    if R::SCOPE == Scope::Owner {
-        conditions.push(format!("owner_id = ${}", args.push(caller.user)));
+
+    /// Returns the conditions for the owner's rows. They are part of every statement, since SQLite has no row-level
+    /// security.
+    fn conditions(self, args: &mut Arguments) -> Vec<String> {
+        let tenant = self.tenant.map(|tenant| format!("tenant_id = ${}", args.push(tenant)));
+        let user = self.user.map(|user| format!("owner_id = ${}", args.push(user)));
+        tenant.into_iter().chain(user).collect()
     }
-    Ok(conditions)
 }
 
 fn names<R: Resource>() -> String {
@@ -312,13 +365,13 @@ fn names<R: Resource>() -> String {
 }
 
 fn listing<'a, R: Resource>(
-    caller: &'a Identity,
+    owner: RowOwner,
     request: &'a ListRequest,
     cursor: Option<&'a ListCursor>,
     order: &'a str,
 ) -> SqlList<'a> {
     let conditions = move |args: &mut Arguments| {
-        let mut conditions = scope::<R>(caller, args)?;
+        let mut conditions = owner.conditions(args);
         conditions.extend(request.conditions(&columns::<R>(), args));
         if let Some(cursor) = cursor {
             conditions.push(after(cursor, &request.sort, args)?);
@@ -327,8 +380,7 @@ fn listing<'a, R: Resource>(
     };
     let searched = R::COLUMNS.iter().filter(|column| column.searches).map(|column| column.name);
     let search = request.search.as_deref().and_then(|text| Search::new(R::TABLE, searched, text));
-    let tenant = caller.tenant.filter(|_| R::SCOPE != Scope::Global);
-    let search = search.map(|search| tenant.into_iter().fold(search, Search::in_tenant));
+    let search = search.map(|search| owner.tenant.into_iter().fold(search, Search::in_tenant));
     SqlList::new(R::TABLE, order, conditions).search(search)
 }
 
@@ -390,8 +442,8 @@ fn map_database_error<R: Resource>(error: db::Error) -> Error {
 
 impl<R> Clone for Crud<R> {
     fn clone(&self) -> Self {
-        let on_create = self.on_create.clone();
-        Self { db: self.db.clone(), clock: self.clock.clone(), on_create, resource: PhantomData }
+        let (on_create, changes) = (self.on_create.clone(), self.changes.clone());
+        Self { db: self.db.clone(), clock: self.clock.clone(), on_create, changes, resource: PhantomData }
     }
 }
 

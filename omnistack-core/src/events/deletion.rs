@@ -9,35 +9,18 @@ use crate::identity::{TenantId, UserId};
 /// module that owns tenants publishes the event in the transaction that deletes the tenant, so that other modules
 /// can delete the tenant's data.
 ///
-/// The event belongs to no tenant, since the tenant no longer exists. A subscriber therefore enqueues a job that
-/// works in the tenant's scope.
+/// Core subscribes to it and deletes the tenant's rows in the tables of resources and in those that modules declare:
 ///
 /// ```
-/// use omnistack_core::{module::Registry, db::Db, events::{EnqueueJob, TenantDeleted}, identity::TenantId};
-/// use omnistack_core::jobs::{Job, JobContext, JobError};
-/// use serde::{Deserialize, Serialize};
-///
-/// #[derive(Serialize, Deserialize)]
-/// struct PurgeNotes { tenant: TenantId }
-///
-/// #[async_trait::async_trait]
-/// impl Job for PurgeNotes {
-///     const NAME: &'static str = "notes.purge";
-///     type State = Db;
-///
-///     async fn run(self, db: &Db, _: &JobContext) -> Result<(), JobError> {
-///         let mut tx = db.tenant(self.tenant).begin().await?;
-///         tx.query("delete from notes where tenant_id = $1").bind(self.tenant).execute().await?;
-///         Ok(tx.commit().await?)
-///     }
-/// }
-///
+/// # use omnistack_core::module::Registry;
 /// fn register(registry: &mut Registry) {
-///     registry.job::<PurgeNotes>(|ctx| ctx.get()).subscribe("purge-notes", |ctx| {
-///         Ok(EnqueueJob::new(ctx.get()?, |event: TenantDeleted| PurgeNotes { tenant: event.tenant }))
-///     });
+///     registry.tenant_tables(["invoices", "invoice_lines"]);
 /// }
 /// ```
+///
+/// The event belongs to no tenant, since the tenant no longer exists. With tenant databases
+/// [`Db::tenant`](crate::db::Db::tenant) fails for the deleted tenant: a subscriber of its own uses
+/// [`Db::app_database`](crate::db::Db::app_database).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantDeleted {

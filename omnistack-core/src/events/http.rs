@@ -46,10 +46,12 @@ struct DeliveryListQuery {
     #[param(value_type = Option<String>, format = "uuid")]
     id: Option<EventId>,
     /// Name of the subscriber.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[param(max_length = 200)]
     subscriber: Option<String>,
     /// Key of the event.
-    #[garde(length(max = 500))]
+    #[garde(length(chars, max = 500))]
+    #[param(max_length = 500)]
     key: Option<String>,
     /// State of the delivery.
     #[garde(skip)]
@@ -59,7 +61,8 @@ struct DeliveryListQuery {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
-    #[garde(length(max = 300))]
+    #[garde(length(chars, max = 300))]
+    #[param(max_length = 300)]
     cursor: Option<String>,
 }
 
@@ -100,8 +103,8 @@ async fn subscribers(State(events): State<Events>) -> Result<Json<Vec<Subscriber
 #[serde(deny_unknown_fields)]
 struct DeliverySelection {
     /// Name of the subscriber.
-    #[garde(length(min = 1, max = 200))]
-    #[schema(pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00]*$")]
     subscriber: String,
     /// Id of the event.
     #[garde(skip)]
@@ -109,8 +112,8 @@ struct DeliverySelection {
     #[schema(value_type = Option<String>, format = "uuid")]
     id: Option<EventId>,
     /// Key of the events.
-    #[garde(length(max = 500))]
-    #[schema(pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, max = 500))]
+    #[schema(max_length = 500, pattern = "^[^\\x00]*$")]
     #[serde(default)]
     key: Option<String>,
     /// Must be `true` to select all deliveries of the subscriber, if neither `id` nor `key` is set.

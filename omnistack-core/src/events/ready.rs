@@ -109,27 +109,31 @@ impl<E: Event> Subscriber for ForwardToTopic<E> {
     type Event = E;
 
     async fn handle(&self, event: E, delivery: &mut Delivery) -> Result<(), JobError> {
-        #[derive(Serialize)]
-        struct Message<'a, E> {
-            id: EventId,
-            event: &'static str,
-            key: &'a str,
-            sequence: i64,
-            published_at: Timestamp,
-            data: E,
-        }
-        let message = Message {
-            id: delivery.id(),
-            event: E::NAME,
-            key: delivery.key(),
-            sequence: delivery.sequence(),
-            published_at: delivery.published_at(),
-            data: event,
-        };
-        let message = serde_json::to_vec(&message).map_err(JobError::fatal)?;
-        self.publisher.publish(&self.topic, message).await;
+        self.publisher.publish(&self.topic, topic_message(&event, delivery)?).await;
         Ok(())
     }
+}
+
+/// Returns the message about an event for a topic, as JSON.
+pub(crate) fn topic_message<E: Event>(event: &E, delivery: &Delivery) -> Result<Vec<u8>, JobError> {
+    #[derive(Serialize)]
+    struct Message<'a, E> {
+        id: EventId,
+        event: &'static str,
+        key: &'a str,
+        sequence: i64,
+        published_at: Timestamp,
+        data: &'a E,
+    }
+    let message = Message {
+        id: delivery.id(),
+        event: E::NAME,
+        key: delivery.key(),
+        sequence: delivery.sequence(),
+        published_at: delivery.published_at(),
+        data: event,
+    };
+    serde_json::to_vec(&message).map_err(JobError::fatal)
 }
 
 impl<E> fmt::Debug for ForwardToTopic<E> {

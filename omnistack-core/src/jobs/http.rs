@@ -55,10 +55,12 @@ struct JobListQuery {
     #[garde(skip)]
     state: Option<JobState>,
     /// Queue of the jobs.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[param(max_length = 200)]
     queue: Option<String>,
     /// Name of the jobs.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[param(max_length = 200)]
     name: Option<String>,
     /// Tenant of the jobs.
     #[garde(skip)]
@@ -153,12 +155,12 @@ struct JobSelection {
     #[garde(skip)]
     state: Option<JobState>,
     /// Queue of the jobs.
-    #[garde(length(max = 200))]
-    #[schema(pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200, pattern = "^[^\\x00]*$")]
     queue: Option<String>,
     /// Name of the jobs.
-    #[garde(length(max = 200))]
-    #[schema(pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, max = 200))]
+    #[schema(max_length = 200, pattern = "^[^\\x00]*$")]
     name: Option<String>,
     /// Tenant of the jobs.
     #[garde(skip)]

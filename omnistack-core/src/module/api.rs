@@ -4,7 +4,7 @@ use axum::routing::MethodRouter;
 use utoipa::openapi::{Paths, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use crate::{http::envelope, identity::Require};
+use crate::{crud::ResourceTable, http::envelope, identity::Require};
 
 /// Routes and their OpenAPI description. Both come from `routes!(handler)`, so they can't differ.
 ///
@@ -29,12 +29,14 @@ pub struct Api<S = ()> {
     pub(crate) routes: Vec<(Paths, MethodRouter<S>, Option<Require>)>,
     pub(crate) hidden: Vec<(String, MethodRouter<S>)>,
     pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
+    /// The tables of the resources that have routes here.
+    pub(crate) tables: Vec<ResourceTable>,
 }
 
 impl<S> Api<S> {
     /// Creates an API without routes.
     pub fn new() -> Self {
-        Self { routes: Vec::new(), hidden: Vec::new(), schemas: Vec::new() }
+        Self { routes: Vec::new(), hidden: Vec::new(), schemas: Vec::new(), tables: Vec::new() }
     }
 
     /// Adds the handlers of one path, such as `routes!(get_it, change_it)`.
@@ -101,7 +103,14 @@ impl<S> Api<S> {
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         self.hidden.extend(other.hidden);
+        self.tables.extend(other.tables);
         self.add_schemas(other.schemas);
+        self
+    }
+
+    /// Declares the table of a resource that has routes here.
+    pub(crate) fn table(mut self, table: ResourceTable) -> Self {
+        self.tables.push(table);
         self
     }
 

@@ -28,6 +28,7 @@ use crate::{
     BoxError, ShutdownToken,
     clock::Clock,
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
+    crud::TenantDataTables,
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     identity::{AccessLevel, GateSource, Require, RequireLayer},
@@ -100,6 +101,7 @@ pub struct Registry {
     pub(crate) headers: headers::DeclaredHeaders,
     pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(crate) migrations: Vec<(&'static str, Migrations)>,
+    pub(crate) tables: TenantDataTables,
     pub(crate) checks:
         Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
     pub(crate) services: Vec<(&'static str, WireService)>,
@@ -129,6 +131,7 @@ impl Registry {
             headers: headers::DeclaredHeaders::default(),
             layers: Vec::new(),
             migrations: Vec::new(),
+            tables: TenantDataTables::default(),
             checks: Vec::new(),
             services: Vec::new(),
             outbox_receivers: Vec::new(),
@@ -212,6 +215,7 @@ impl Registry {
             self.report_problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
         }
         self.routes.push(ModuleRoutes { module: self.module, mount, infos, wire });
+        self.tables.add_resources(api.tables);
         self.add_schemas(api.schemas);
         self
     }
@@ -292,6 +296,24 @@ impl Registry {
             last = last.max(version);
         }
         self.migrations.push((self.module, migrations));
+        self
+    }
+
+    /// Declares tables whose rows belong to the tenant in their column `tenant_id`. When a tenant is permanently
+    /// deleted, a job of core deletes the tenant's rows in these tables, in batches, rows that refer to others first.
+    /// With tenant databases the tenant's database is dropped instead. Tables of resources that belong to tenants are
+    /// declared by the mount of [`crud::routes`](crate::crud::routes).
+    ///
+    /// ```
+    /// # use omnistack_core::module::Registry;
+    /// # fn register(registry: &mut Registry) {
+    /// registry.tenant_tables(["invoices", "invoice_lines"]);
+    /// # }
+    /// ```
+    ///
+    /// On SQLite the tables must not be `without rowid`.
+    pub fn tenant_tables(&mut self, tables: impl IntoIterator<Item = &'static str>) -> &mut Self {
+        self.tables.add_tenant_tables(tables);
         self
     }
 

@@ -12,6 +12,7 @@ mod filters;
 mod large;
 mod lists;
 mod lost_answers;
+pub(crate) mod maintenance;
 mod migrations;
 mod outage;
 mod queries;

@@ -14,9 +14,6 @@ create index projects_by_creation on projects (tenant_id, created_at, id);
 create index projects_by_name on projects (tenant_id, name, id);
 create index projects_deleted on projects (tenant_id, created_at, id) where deleted_at is not null;
 
--- For `?q=`.
+-- For `?q=`, and the isolation of tenants.
 select omnistack_search('projects', 'name', 'description');
-
-alter table projects enable row level security;
-alter table projects force row level security;
-create policy tenant on projects using (omnistack_visible(tenant_id));
+select omnistack_protect('projects');

@@ -129,8 +129,8 @@ on_each_database! {
         assert_eq!(program.prints("queues").await[2].last().unwrap(), "0");
 
         let crons = program.prints("crons").await;
-        let purge = crons.iter().find(|cron| cron[0] == "purge_projects").unwrap();
-        assert_eq!(purge[..7], ["purge_projects", "0", "3", "*", "*", "*", "UTC"]);
+        let purge = crons.iter().find(|cron| cron[0] == "crud.purge_deleted_rows").unwrap();
+        assert_eq!(purge[..7], ["crud.purge_deleted_rows", "27", "3", "*", "*", "*", "UTC"]);
 
         let changed = |words: &str| vec![words.split(' ').map(str::to_owned).collect::<Vec<_>>()];
         assert_eq!(program.prints(&format!("retry {dead}")).await, changed("1 job changed"));

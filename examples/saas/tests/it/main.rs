@@ -4,6 +4,7 @@
 
 mod audit;
 mod docs;
+mod doctor;
 mod jobs;
 mod lists;
 mod openapi;

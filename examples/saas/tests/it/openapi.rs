@@ -200,3 +200,78 @@ async fn headers_that_say_who_calls_and_bytes_are_described() {
     let download = &document["paths"]["/api/v1/app/files/{id}/content"]["get"]["responses"]["200"]["content"];
     assert_eq!(download["application/octet-stream"]["schema"], bytes);
 }
+
+/// Strings of request bodies that have no `maxLength`, by a part of their place, with the reason.
+const UNLIMITED_STRINGS: [(&str, &str); 7] = [
+    ("FeatureFlag.", "the definition is checked and limited as a whole"),
+    ("adminSaveFeatureSegment.", "the definition is checked and limited as a whole"),
+    (".sha256", "its pattern has a fixed length"),
+    (".tags[]", "tags are checked one by one"),
+    (".permissions[]", "only known permissions are accepted"),
+    (".scopes[]", "only known permissions are accepted"),
+    ("adminEvaluateFeatureFlag.", "lists and maps of values that are only compared"),
+];
+
+/// Adds the places of all strings within a schema that have no limit: no `maxLength`, no fixed values, no format.
+fn add_unlimited(document: &Value, schema: &Value, place: &str, parents: &[&str], found: &mut BTreeSet<String>) {
+    let mut parents = parents.to_vec();
+    if let Some(name) = schema["$ref"].as_str().and_then(|to| to.strip_prefix("#/components/schemas/")) {
+        if !parents.contains(&name) {
+            parents.push(name);
+            add_unlimited(document, &document["components"]["schemas"][name], place, &parents, found);
+        }
+        return;
+    }
+    let is_text =
+        schema["type"] == "string" || schema["type"].as_array().is_some_and(|all| all.contains(&json!("string")));
+    let has_limit = ["maxLength", "enum", "const", "format"].iter().any(|limit| !schema[limit].is_null());
+    if is_text && !has_limit {
+        found.insert(place.to_owned());
+    }
+    for one in ["oneOf", "anyOf", "allOf"].iter().filter_map(|of| schema[of].as_array()).flatten() {
+        add_unlimited(document, one, place, &parents, found);
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        add_unlimited(document, property, &format!("{place}.{name}"), &parents, found);
+    }
+    for (of, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[of].is_object() {
+            add_unlimited(document, &schema[of], &format!("{place}{mark}"), &parents, found);
+        }
+    }
+}
+
+/// A limit that only the code knows surprises the users of generated clients.
+#[tokio::test]
+async fn strings_of_request_bodies_have_a_limit() {
+    let document = document();
+    let mut found = BTreeSet::new();
+    for (_, _, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap();
+        let bodies = operation["requestBody"]["content"].as_object().into_iter().flatten();
+        for (_, body) in bodies.filter(|(kind, _)| kind.as_str() == "application/json") {
+            add_unlimited(&document, &body["schema"], id, &[], &mut found);
+        }
+    }
+    for (part, reason) in UNLIMITED_STRINGS {
+        assert!(found.iter().any(|place| place.contains(part)), "{part} ({reason}) is not needed any more");
+    }
+    found.retain(|place| !UNLIMITED_STRINGS.iter().any(|(part, _)| place.contains(part)));
+    assert!(found.is_empty(), "without `maxLength`: {found:#?}");
+}
+
+#[tokio::test]
+async fn a_text_has_its_limits_in_the_document() {
+    let document = document();
+    let name = &document["components"]["schemas"]["Name_100"];
+    assert_eq!((&name["minLength"], &name["maxLength"]), (&json!(1), &json!(100)));
+    let reference = json!("#/components/schemas/Name_100");
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["NewProject"]["properties"]["name"]["$ref"], reference);
+    assert_eq!(schemas["NewProject"]["required"], json!(["name"]));
+    assert_eq!(schemas["ProjectChange"]["properties"]["name"]["oneOf"][0]["$ref"], reference);
+    assert!(schemas["ProjectChange"]["required"].is_null());
+    let mut names = BTreeSet::new();
+    add_references(&document, &document["paths"]["/api/v1/app/projects"], &mut names);
+    assert!(names.iter().all(|name| schemas[name].is_object()), "{names:?}");
+}

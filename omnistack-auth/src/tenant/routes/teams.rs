@@ -217,7 +217,8 @@ struct ActivityQuery {
     #[param(value_type = Option<String>, format = Uuid)]
     actor: Option<UserId>,
     /// Only actions that begin with this text: `member.`.
-    #[garde(inner(length(max = 100)))]
+    #[garde(inner(length(chars, max = 100)))]
+    #[param(max_length = 100)]
     action: Option<String>,
     /// The maximum number of entries.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]

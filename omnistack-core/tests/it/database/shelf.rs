@@ -1,5 +1,7 @@
 //! Three resources for tests, one for each scope.
 
+use std::time::Duration;
+
 use garde::Validate;
 use omnistack_core::{
     clock::Timestamp,
@@ -42,17 +44,13 @@ create table books (
     created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz,
     unique (tenant_id, code)
 );
-alter table books enable row level security;
-alter table books force row level security;
-create policy tenant on books using (omnistack_visible(tenant_id));
+select omnistack_protect('books');
 create table drafts (
     id uuid primary key, tenant_id uuid not null, owner_id uuid not null, title text not null,
     created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz
 );
 create unique index drafts_owner_id_title_key on drafts (owner_id, title) where deleted_at is null;
-alter table drafts enable row level security;
-alter table drafts force row level security;
-create policy tenant on drafts using (omnistack_visible(tenant_id));
+select omnistack_protect('drafts');
 create table notices (
     id uuid primary key, words text not null unique, created_at timestamptz not null, updated_at timestamptz not null
 );
@@ -101,7 +99,7 @@ end;";
 
 /// A resource of a tenant, with a column of every type.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
-struct Book {
+pub(crate) struct Book {
     id: Id<Book>,
     code: String,
     title: String,
@@ -118,7 +116,7 @@ struct Book {
 
 #[derive(Deserialize, Validate, ToSchema)]
 #[garde(allow_unvalidated)]
-struct NewBook {
+pub(crate) struct NewBook {
     #[garde(length(min = 1))]
     code: String,
     #[serde(default)]
@@ -135,9 +133,17 @@ struct NewBook {
     series: Option<Uuid>,
 }
 
+impl NewBook {
+    pub(crate) fn with_code(code: &str) -> Self {
+        let (title, published) = (String::new(), Timestamp::default());
+        let (pages, rating, in_print) = (0, 0.0, true);
+        Self { code: code.into(), title, note: None, pages, rating, in_print, published, series: None }
+    }
+}
+
 #[derive(Deserialize, Validate, ToSchema)]
 #[garde(allow_unvalidated)]
-struct BookChange {
+pub(crate) struct BookChange {
     code: Option<String>,
     title: Option<String>,
     #[serde(default)]
@@ -147,6 +153,7 @@ struct BookChange {
 impl Resource for Book {
     const NAME: &'static str = "book";
     const TABLE: &'static str = "books";
+    const PURGE_AFTER: Option<Duration> = Some(Duration::from_hours(30 * 24));
     const COLUMNS: &'static [Column] = &[
         Column::text("code"),
         Column::text("title").sortable().filterable().searchable(),

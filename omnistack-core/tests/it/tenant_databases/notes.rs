@@ -131,6 +131,7 @@ pub(super) struct NoteChange {
 impl Resource for Note {
     const NAME: &'static str = "note";
     const TABLE: &'static str = "notes";
+    const PURGE_AFTER: Option<Duration> = Some(Duration::from_hours(30 * 24));
     const COLUMNS: &'static [Column] = &[Column::text("title").sortable().filterable().searchable()];
     type Create = NewNote;
     type Update = NoteChange;

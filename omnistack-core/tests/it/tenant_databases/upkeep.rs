@@ -1,16 +1,23 @@
 //! Tests of migrations of all tenant databases, and of deleted tenants.
 
+use std::time::Duration;
+
 use omnistack_core::{
     app::{App, DevIdentity},
     audit::{AuditEntry, AuditFilter, AuditLog, AuditStore},
     db::ErrorKind,
+    events::TenantDeleted,
+    id::Id,
     identity::TenantId,
+    jobs::JobState,
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
+    super::database::maintenance::PurgeJob,
     bound::drop_database,
+    count,
     notes::{FULL, NOTES, Notes, Records},
     start, tenant_of,
 };
@@ -94,5 +101,58 @@ on_each_database! {
         let page = store.list(&AuditFilter::for_chain(tenant), 10, None).await.unwrap();
         assert_eq!(page.items.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["left"]);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 1);
+    }
+
+    /// The rows go with the tenant's database. Those that are left in the app's own database, as in an app that shared it
+    /// before, are deleted.
+    async fn a_deleted_tenant_leaves_no_dead_letter(database: TestDatabase) {
+        let app = start(database).await;
+        let (ada, bob) = (app.user(), app.user());
+        for client in [&ada, &bob] {
+            client.post(NOTES, json!({ "title": "x" })).await.expect(201);
+            let mut tx = app.db().app_database().tenant(tenant_of(client)).begin().await.unwrap();
+            tx.query("insert into notes (id, tenant_id, title, created_at, updated_at) values ($1, $2, 'old', $3, $3)")
+                .bind(Id::<Notes>::new(app.clock().clock().now()))
+                .bind(tenant_of(client))
+                .bind(app.clock().clock().now())
+                .execute()
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+        }
+        let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+        app.db().drop_tenant_in(&mut tx, tenant_of(&ada)).await.unwrap();
+        app.events().publish_in(&mut tx, &TenantDeleted::new(tenant_of(&ada))).await.unwrap();
+        tx.commit().await.unwrap();
+        app.app().relay_tenant_outboxes().await.unwrap();
+        assert_eq!(app.db().tenant(tenant_of(&ada)).begin().await.unwrap_err().kind(), ErrorKind::NotFound);
+        app.run_events().await;
+        assert_eq!(app.run_jobs().await, 1);
+        let queues = app.jobs().queues().await.unwrap();
+        let states: Vec<_> = queues.iter().flat_map(|queue| queue.jobs.iter()).filter(|(_, count)| **count > 0).collect();
+        assert_eq!(states, [(&JobState::Done, &1)]);
+        assert_eq!(count(&app, None, "notes").await, 1);
+        bob.get(NOTES).await.expect_ok();
+    }
+
+    async fn deleted_rows_are_purged_in_every_database(database: TestDatabase) {
+        let app = start(database).await;
+        let (ada, bob, eve) = (app.user(), app.user(), app.user());
+        for client in [&ada, &bob, &eve] {
+            for title in ["kept", "gone"] {
+                client.post(NOTES, json!({ "title": title })).await.expect(201);
+            }
+            let id = client.get(format!("{NOTES}?title=gone")).await.json()["items"][0]["id"].clone();
+            client.delete(format!("{NOTES}/{}", id.as_str().unwrap())).await.expect(204);
+        }
+        drop_database(&app, tenant_of(&eve)).await;
+        for (days, left) in [(29, 2), (2, 1)] {
+            app.clock().advance(Duration::from_hours(24 * days));
+            app.jobs().enqueue(PurgeJob {}).await.unwrap();
+            app.run_jobs().await;
+            for client in [&ada, &bob] {
+                assert_eq!(count(&app, Some(tenant_of(client)), "notes").await, left, "after {days} days more");
+            }
+        }
     }
 }

@@ -74,7 +74,8 @@ struct EmailSuppressionListQuery {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
-    #[garde(length(max = 400))]
+    #[garde(length(chars, max = 400))]
+    #[param(max_length = 400)]
     cursor: Option<String>,
 }
 
@@ -114,10 +115,12 @@ fn parse_cursor(cursor: &str) -> Result<(Timestamp, String), Error> {
 #[serde(deny_unknown_fields)]
 struct NewEmailSuppression {
     /// The mailbox, such as `ada@example.com`.
-    #[garde(length(max = 300))]
+    #[garde(length(chars, max = 300))]
+    #[schema(max_length = 300)]
     address: String,
-    /// The reason, shown to other operators. At most 500 bytes.
-    #[garde(length(max = 500))]
+    /// The reason, shown to other operators. At most 500 characters.
+    #[garde(length(chars, max = 500))]
+    #[schema(max_length = 500)]
     detail: Option<String>,
 }
 

@@ -59,7 +59,8 @@ struct SmsSuppressionListQuery {
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page.
-    #[garde(length(max = 20))]
+    #[garde(length(chars, max = 20))]
+    #[param(max_length = 20)]
     cursor: Option<String>,
 }
 
@@ -89,10 +90,12 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewSmsSuppression {
     /// The number, such as `+491701234567`.
-    #[garde(length(max = 40))]
+    #[garde(length(chars, max = 40))]
+    #[schema(max_length = 40)]
     number: String,
-    /// The reason, shown to other operators. At most 500 bytes.
-    #[garde(length(max = 500))]
+    /// The reason, shown to other operators. At most 500 characters.
+    #[garde(length(chars, max = 500))]
+    #[schema(max_length = 500)]
     detail: Option<String>,
 }
 
