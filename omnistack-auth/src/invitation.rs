@@ -349,7 +349,7 @@ pub(crate) fn invalid() -> http::Error {
 
 /// Returns the encryption context of an invitation's sealed token.
 pub(crate) fn encryption_context(id: Id<InvitationMarker>) -> SealContext {
-    SealContext::row("invitations", "secret", id)
+    SealContext::row("omni_invitations", "secret", id)
 }
 
 fn entry(action: &'static str, caller: &Identity, invitation: &Invitation) -> AuditEntry {

@@ -10,6 +10,7 @@ use omnistack_core::{
     app::{BoxError, Context, Module, Mount, Registry},
     crypto::KeyRing,
     db::Db,
+    email::register_mail_migrations,
     http::client::Client,
     identity::Authenticator,
     jobs::Cron,
@@ -170,15 +171,9 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations![
-            "0001_accounts",
-            "0002_accounts",
-            "0003_teams",
-            "0005_api_keys",
-            "0006_second_factors",
-            "0007_passkeys",
-            "0008_sms_codes"
-        ]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts"]);
+        // The limit of mails to one recipient is in the tables of mails, which exist without the module `Mail` too.
+        register_mail_migrations(registry);
         registry.request_headers([choice::TENANT_HEADER, recognize::API_KEY_HEADER]);
         let issuers = self.check_issuers(registry);
         let Some(parts) = self.account_config(registry) else { return };

@@ -70,7 +70,7 @@ pub use mailer::Mailer;
 pub use memory::MemoryProvider;
 pub use message::{Attachment, Email, EmailHeader, EmailTag, MAX_EMAIL_BYTES, Unsubscribe};
 #[cfg(feature = "email")]
-pub use module::{Mail, MailSettings};
+pub use module::{Mail, MailSettings, register_mail_migrations};
 #[cfg(feature = "email")]
 pub(crate) use outbox::insert_relayed;
 #[cfg(feature = "email")]

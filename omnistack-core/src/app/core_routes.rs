@@ -24,20 +24,8 @@ use crate::{
 pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) {
     let url = settings.display_url();
     registry
-        .migrations(crate::migrations![
-            "0001_core",
-            "0002_jobs",
-            "0003_audit",
-            "0004_idempotency",
-            "0005_events",
-            "0006_email",
-            "0007_jobs_trace_state",
-            "0008_email_tenants",
-            "0009_tenant_databases",
-            "0010_flags",
-            "0011_contact",
-            "0012_sms"
-        ])
+        .migrations(crate::migrations!["0001_core"])
+        .shared_migrations("idempotency", crate::http::idempotency::MIGRATIONS)
         .routes(Mount::root("", AccessLevel::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()
         })

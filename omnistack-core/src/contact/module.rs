@@ -12,6 +12,7 @@ use crate::{
     app::{Context, Module, Mount, Registry},
     audit::AuditLog,
     crypto::KeyRing,
+    db::{Migration, Migrations},
     email::{Outbox, RecipientLimit},
     http::{RateLimits, client::Client},
     jobs::Cron,
@@ -59,12 +60,19 @@ fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Contact
     Some(ContactWebhookTarget { client, url: url?, key: key?, timeout: settings.webhook_timeout })
 }
 
+const MIGRATIONS: Migrations = &[Migration {
+    name: "0001_contact",
+    postgres: include_str!("../../migrations/messaging/postgres/0001_contact.sql"),
+    sqlite: include_str!("../../migrations/messaging/sqlite/0001_contact.sql"),
+}];
+
 impl Module for Contact {
     fn name(&self) -> &'static str {
         "contact"
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(MIGRATIONS);
         let Some(settings) = registry.config::<ContactSettings>() else { return };
         if settings.max_time <= settings.min_time {
             registry.report_problem(

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     app::{AccessLevel, Module, Mount, Registry},
-    db::Db,
+    db::{Db, Migration, Migrations},
     events::EnqueueJob,
     identity::TenantDeleted,
     jobs::{Cron, Jobs, Queue},
@@ -155,12 +155,25 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
 /// events.
 const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
 
+const MIGRATIONS: Migrations = &[Migration {
+    name: "0001_email",
+    postgres: include_str!("../../migrations/messaging/postgres/0001_email.sql"),
+    sqlite: include_str!("../../migrations/messaging/sqlite/0001_email.sql"),
+}];
+
+/// Adds the tables of mails to the app. The module [`Mail`] does so itself; a module that uses
+/// [`RecipientLimit`](super::RecipientLimit) without it calls this function.
+pub fn register_mail_migrations(registry: &mut Registry) {
+    registry.shared_migrations("email", MIGRATIONS);
+}
+
 impl Module for Mail {
     fn name(&self) -> &'static str {
         "mail"
     }
 
     fn register(&self, registry: &mut Registry) {
+        register_mail_migrations(registry);
         let Some(settings) = registry.config::<MailSettings>() else { return };
         let templates = self.templates(registry, &settings);
         let keys = keys(registry, &settings);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     app::{BoxError, Context, Module, Registry},
-    db::Db,
+    db::{Db, Migration, Migrations},
     events::Events,
 };
 
@@ -60,6 +60,12 @@ impl fmt::Debug for FeatureFlags {
     }
 }
 
+const MIGRATIONS: Migrations = &[Migration {
+    name: "0001_flags",
+    postgres: include_str!("../../migrations/flags/postgres/0001_flags.sql"),
+    sqlite: include_str!("../../migrations/flags/sqlite/0001_flags.sql"),
+}];
+
 #[async_trait]
 impl Module for FeatureFlags {
     fn name(&self) -> &'static str {
@@ -67,6 +73,7 @@ impl Module for FeatureFlags {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(MIGRATIONS);
         let Some(settings) = registry.config::<FlagSettings>() else { return };
         let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
         let clock = registry.clock();

@@ -94,7 +94,7 @@ use crate::{
 };
 
 /// Migrations of the table of keys, for use without an [`App`](crate::app::App), which includes them.
-pub const MIGRATIONS: Migrations = crate::migrations!["0004_idempotency"];
+pub const MIGRATIONS: Migrations = crate::migrations!["0001_idempotency"];
 
 /// Registers the app's idempotency layer, and the service that deletes expired keys.
 pub(crate) fn register(registry: &mut Registry, db: &Db) {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::{AccessLevel, Context, Module, Mount, Registry},
-    db::Db,
+    db::{Db, Migration, Migrations},
     http::client::base_url,
     jobs::{Cron, Job, Jobs, Queue},
 };
@@ -25,12 +25,19 @@ pub struct Sms(());
 /// Largest webhook body, in bytes. Twilio sends a few KiB.
 const MAX_WEBHOOK_BODY_BYTES: u64 = 64 * 1024;
 
+const MIGRATIONS: Migrations = &[Migration {
+    name: "0001_sms",
+    postgres: include_str!("../../migrations/messaging/postgres/0001_sms.sql"),
+    sqlite: include_str!("../../migrations/messaging/sqlite/0001_sms.sql"),
+}];
+
 impl Module for Sms {
     fn name(&self) -> &'static str {
         "sms"
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(MIGRATIONS);
         let Some(settings) = registry.config::<SmsSettings>() else { return };
         let Some(provider) = settings::provider(registry, &settings) else { return };
         let clock = registry.clock();
