@@ -149,7 +149,7 @@ fn names(state: &SecondFactorState) -> Vec<String> {
 }
 
 fn encryption_context(user: UserId) -> SealContext {
-    SealContext::row("totp_secrets", "secret", user)
+    SealContext::row("omni_totp_secrets", "secret", user)
 }
 
 /// Removes white space from a code: authenticator apps show a code in two groups, and users type it so.

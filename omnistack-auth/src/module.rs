@@ -16,6 +16,7 @@ use omnistack_core::{
     migrations,
     module::{Context, Module, Mount, Registry},
 };
+use omnistack_messaging::email::register_mail_migrations;
 use secrecy::SecretString;
 
 use crate::{
@@ -175,15 +176,9 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations![
-            "0001_accounts",
-            "0002_accounts",
-            "0003_teams",
-            "0005_api_keys",
-            "0006_second_factors",
-            "0007_passkeys",
-            "0008_sms_codes"
-        ]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts"]);
+        // The limit of mails to one recipient is in the tables of mails, which exist without the module `Mail` too.
+        register_mail_migrations(registry);
         registry.request_headers([tenant_selection::TENANT_HEADER, authenticate::API_KEY_HEADER]);
         let issuers = self.check_issuers(registry);
         let Some(parts) = self.account_config(registry) else { return };

@@ -370,7 +370,7 @@ impl Sessions {
 }
 
 fn encryption_context(id: SessionId) -> SealContext {
-    SealContext::row("sessions", "refresh_key", id)
+    SealContext::row("omni_sessions", "refresh_key", id)
 }
 
 fn refused() -> http::Error {

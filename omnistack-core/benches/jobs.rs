@@ -278,11 +278,11 @@ impl Usage {
 /// Inserts a million finished jobs and a million jobs that are due in a year.
 async fn fill(app: &App) {
     let sql = omnistack_core::db::Sql {
-        postgres: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, created_at, finished_at)
+        postgres: "insert into omni_jobs (id, name, queue, payload, state, rank, run_at, max_attempts, created_at, finished_at)
             select gen_random_uuid(), 'nothing', 'default', 'null', case when n % 2 = 0 then 'done' else 'scheduled' end,
             $1 + n, $1 + n, 10, $2, case when n % 2 = 0 then $2 end from generate_series(1, 2000000) as n",
         sqlite: "with recursive n(n) as (select 1 union all select n + 1 from n where n < 2000000)
-            insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, created_at, finished_at)
+            insert into omni_jobs (id, name, queue, payload, state, rank, run_at, max_attempts, created_at, finished_at)
             select randomblob(16), 'nothing', 'default', 'null', case when n % 2 = 0 then 'done' else 'scheduled' end,
             $1 + n, $1 + n, 10, $2, case when n % 2 = 0 then $2 end from n",
     };
@@ -296,7 +296,7 @@ async fn fill(app: &App) {
     if app.db().dialect() == omnistack_core::db::Dialect::Postgres {
         let pool = app.db().postgres().unwrap();
         sqlx::query("set statement_timeout = 0").execute(pool).await.unwrap();
-        sqlx::query("vacuum analyze jobs").execute(pool).await.unwrap();
+        sqlx::query("vacuum analyze omni_jobs").execute(pool).await.unwrap();
     } else {
         app.db().query("pragma wal_checkpoint(truncate)").execute().await.unwrap();
     }

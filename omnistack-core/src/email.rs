@@ -37,7 +37,6 @@ mod mailer;
 mod memory;
 mod message;
 mod provider;
-mod recipients;
 
 pub use address::{Address, AddressError};
 pub use console::ConsoleProvider;
@@ -46,4 +45,3 @@ pub use mailer::Mailer;
 pub use memory::MemoryProvider;
 pub use message::{Attachment, Email, EmailHeader, EmailTag, MAX_EMAIL_BYTES, Unsubscribe};
 pub use provider::{EmailProvider, SentMail};
-pub use recipients::RecipientLimit;

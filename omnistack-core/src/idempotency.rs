@@ -92,7 +92,7 @@ use crate::{
 };
 
 /// Migrations of the table of keys, for use without an [`App`](crate::app::App), which includes them.
-pub const MIGRATIONS: Migrations = crate::migrations!["0004_idempotency"];
+pub const MIGRATIONS: Migrations = crate::migrations!["0001_idempotency"];
 
 /// Module of the app's idempotency layer, and of the service that deletes expired keys.
 pub(crate) struct IdempotencyModule;

@@ -12,6 +12,7 @@ use omnistack_core::{
     BoxError,
     db::Db,
     events::Events,
+    migrations,
     module::{Context, Module, Registry},
 };
 
@@ -68,6 +69,7 @@ impl Module for FeatureFlags {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(migrations!["0001_flags"]);
         let Some(settings) = registry.config::<FlagSettings>() else { return };
         let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
         let clock = registry.clock();

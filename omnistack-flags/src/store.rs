@@ -133,7 +133,8 @@ fn to_json(value: &impl Serialize) -> Result<String, FlagError> {
 impl FlagStore {
     /// Returns the revision: the number of the last change.
     pub(super) async fn revision(&self) -> Result<i64, db::Error> {
-        let (revision,): (i64,) = self.db.query("select revision from flag_state where id = 1").fetch_one().await?;
+        let (revision,): (i64,) =
+            self.db.query("select revision from omni_flag_state where id = 1").fetch_one().await?;
         Ok(revision)
     }
 
@@ -142,7 +143,7 @@ impl FlagStore {
     pub(super) async fn load(&self) -> Result<FlagSet, db::Error> {
         // Overrides of all tenants: every replica evaluates flags for each of them.
         let mut tx = self.db.all_tenants().begin_read().await?;
-        let (revision,): (i64,) = tx.query("select revision from flag_state where id = 1").fetch_one().await?;
+        let (revision,): (i64,) = tx.query("select revision from omni_flag_state where id = 1").fetch_one().await?;
         let known = load_current(&mut tx).await?;
         tx.rollback().await?;
         let mut overrides: BTreeMap<String, Vec<(String, TenantOverride)>> = BTreeMap::new();
@@ -159,10 +160,10 @@ impl FlagStore {
         // An override belongs to one tenant, but checking it reads the flags of the whole app.
         let mut tx = self.db.all_tenants().begin().await?;
         let (revision,): (i64,) = tx
-            .query("update flag_state set revision = revision + 1 where id = 1 returning revision")
+            .query("update omni_flag_state set revision = revision + 1 where id = 1 returning revision")
             .fetch_one()
             .await?;
-        let revisions: Vec<(String, i64)> = tx.query("select key, revision from flags").fetch_all().await?;
+        let revisions: Vec<(String, i64)> = tx.query("select key, revision from omni_flags").fetch_all().await?;
         let mut known = load_current(&mut tx).await?;
         known.revisions = revisions.into_iter().collect();
         let is_import = matches!(change, ChangeRequest::Import(_));
@@ -195,7 +196,7 @@ impl FlagStore {
         let rows: Vec<FlagRow> = self
             .db
             .query(
-                "select key, definition, revision, created_at, updated_at from flags where key > $1
+                "select key, definition, revision, created_at, updated_at from omni_flags where key > $1
                  order by key limit $2",
             )
             .bind(after)
@@ -208,7 +209,7 @@ impl FlagStore {
     pub(super) async fn get(&self, key: &str) -> Result<Option<FlagRecord>, db::Error> {
         let row: Option<FlagRow> = self
             .db
-            .query("select key, definition, revision, created_at, updated_at from flags where key = $1")
+            .query("select key, definition, revision, created_at, updated_at from omni_flags where key = $1")
             .bind(key)
             .fetch_optional()
             .await?;
@@ -220,7 +221,7 @@ impl FlagStore {
         let rows: Vec<ChangeRow> = self
             .db
             .query(
-                "select revision, action, definition, for_tenant, actor, at from flag_history
+                "select revision, action, definition, for_tenant, actor, at from omni_flag_history
                  where key = $1 and revision < $2 order by revision desc limit $3",
             )
             .bind(key)
@@ -240,7 +241,9 @@ impl FlagStore {
         // Operators see the overrides of all tenants.
         let mut tx = self.db.all_tenants().begin_read().await?;
         let rows: Vec<(TenantId, String, Timestamp)> = tx
-            .query("select tenant_id, definition, updated_at from flag_overrides where key = $1 order by tenant_id")
+            .query(
+                "select tenant_id, definition, updated_at from omni_flag_overrides where key = $1 order by tenant_id",
+            )
             .bind(key)
             .fetch_all()
             .await?;
@@ -253,7 +256,7 @@ impl FlagStore {
 
     pub(super) async fn segments(&self) -> Result<Vec<Segment>, db::Error> {
         let rows: Vec<(String, String)> =
-            self.db.query("select name, definition from flag_segments order by name").fetch_all().await?;
+            self.db.query("select name, definition from omni_flag_segments order by name").fetch_all().await?;
         Ok(rows.into_iter().filter_map(|(name, text)| read("segment", &name, &text)).collect())
     }
 }
@@ -267,27 +270,27 @@ struct SavedRow<'a> {
 }
 
 const SAVE_FLAGS: Sql = Sql {
-    postgres: "insert into flags (key, definition, revision, created_at, updated_at)
+    postgres: "insert into omni_flags (key, definition, revision, created_at, updated_at)
         select name, definition, $2, $3, $3 from json_to_recordset($1::json) as saved (name text, definition text)
         on conflict (key) do update set definition = excluded.definition, revision = $2, updated_at = $3",
-    sqlite: "insert into flags (key, definition, revision, created_at, updated_at)
+    sqlite: "insert into omni_flags (key, definition, revision, created_at, updated_at)
         select value ->> 'name', value ->> 'definition', $2, $3, $3 from json_each($1) where true
         on conflict (key) do update set definition = excluded.definition, revision = $2, updated_at = $3",
 };
 
 const SAVE_HISTORY: Sql = Sql {
-    postgres: "insert into flag_history (revision, key, action, definition, actor, at)
+    postgres: "insert into omni_flag_history (revision, key, action, definition, actor, at)
         select $2, name, action, definition, $3, $4
         from json_to_recordset($1::json) as saved (name text, action text, definition text)",
-    sqlite: "insert into flag_history (revision, key, action, definition, actor, at)
+    sqlite: "insert into omni_flag_history (revision, key, action, definition, actor, at)
         select $2, value ->> 'name', value ->> 'action', value ->> 'definition', $3, $4 from json_each($1)",
 };
 
 const SAVE_SEGMENTS: Sql = Sql {
-    postgres: "insert into flag_segments (name, definition, revision, updated_at)
+    postgres: "insert into omni_flag_segments (name, definition, revision, updated_at)
         select name, definition, $2, $3 from json_to_recordset($1::json) as saved (name text, definition text)
         on conflict (name) do update set definition = excluded.definition, revision = $2, updated_at = $3",
-    sqlite: "insert into flag_segments (name, definition, revision, updated_at)
+    sqlite: "insert into omni_flag_segments (name, definition, revision, updated_at)
         select value ->> 'name', value ->> 'definition', $2, $3 from json_each($1) where true
         on conflict (name) do update set definition = excluded.definition, revision = $2, updated_at = $3",
 };
@@ -333,12 +336,12 @@ async fn write(
     match step {
         ChangeStep::Save { .. } | ChangeStep::SaveSegment(_) => return Ok(()),
         ChangeStep::Remove(removed) => {
-            tx.query("delete from flags where key = $1").bind(removed.as_str()).execute().await?;
+            tx.query("delete from omni_flags where key = $1").bind(removed.as_str()).execute().await?;
             key = Some(removed.as_str());
         }
         ChangeStep::Override { key: of, tenant: whose, given: Some(given) } => {
             tx.query(
-                "insert into flag_overrides (key, tenant_id, definition, updated_at) values ($1, $2, $3, $4)
+                "insert into omni_flag_overrides (key, tenant_id, definition, updated_at) values ($1, $2, $3, $4)
                  on conflict (key, tenant_id) do update set definition = $3, updated_at = $4",
             )
             .bind(of.as_str())
@@ -350,7 +353,7 @@ async fn write(
             (key, tenant) = (Some(of.as_str()), Some(*whose));
         }
         ChangeStep::Override { key: of, tenant: whose, given: None } => {
-            tx.query("delete from flag_overrides where key = $1 and tenant_id = $2")
+            tx.query("delete from omni_flag_overrides where key = $1 and tenant_id = $2")
                 .bind(of.as_str())
                 .bind(*whose)
                 .execute()
@@ -358,28 +361,33 @@ async fn write(
             (key, tenant) = (Some(of.as_str()), Some(*whose));
         }
         ChangeStep::RemoveSegment(name) => {
-            tx.query("delete from flag_segments where name = $1").bind(name.as_str()).execute().await?;
+            tx.query("delete from omni_flag_segments where name = $1").bind(name.as_str()).execute().await?;
         }
     }
     let Some(key) = key else { return Ok(()) };
-    tx.query("insert into flag_history (revision, key, action, for_tenant, actor, at) values ($1, $2, $3, $4, $5, $6)")
-        .bind(revision)
-        .bind(key)
-        .bind(step.action())
-        .bind(tenant)
-        .bind(caller.impersonator.unwrap_or(caller.user))
-        .bind(now)
-        .execute()
-        .await?;
+    tx.query(
+        "insert into omni_flag_history (revision, key, action, for_tenant, actor, at) values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(revision)
+    .bind(key)
+    .bind(step.action())
+    .bind(tenant)
+    .bind(caller.impersonator.unwrap_or(caller.user))
+    .bind(now)
+    .execute()
+    .await?;
     Ok(())
 }
 
 async fn load_current(tx: &mut Tx) -> Result<CurrentFlags, db::Error> {
-    let flags: Vec<(String, String)> = tx.query("select key, definition from flags order by key").fetch_all().await?;
+    let flags: Vec<(String, String)> =
+        tx.query("select key, definition from omni_flags order by key").fetch_all().await?;
     let segments: Vec<(String, String)> =
-        tx.query("select name, definition from flag_segments order by name").fetch_all().await?;
-    let overrides: Vec<(String, TenantId, String)> =
-        tx.query("select key, tenant_id, definition from flag_overrides order by key, tenant_id").fetch_all().await?;
+        tx.query("select name, definition from omni_flag_segments order by name").fetch_all().await?;
+    let overrides: Vec<(String, TenantId, String)> = tx
+        .query("select key, tenant_id, definition from omni_flag_overrides order by key, tenant_id")
+        .fetch_all()
+        .await?;
     let flag = |(key, text): (String, String)| read("flag", &key, &text).unwrap_or_else(|| unreadable(&key));
     Ok(CurrentFlags {
         flags: flags.into_iter().map(flag).collect(),

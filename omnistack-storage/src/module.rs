@@ -154,7 +154,7 @@ impl Module for Files {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files", "0002_archives"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files"]);
         let Some(settings) = registry.config::<FileSettings>() else { return };
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(keys) = registry.config::<IdempotencySettings>() else { return };

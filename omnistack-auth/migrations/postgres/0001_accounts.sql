@@ -1,4 +1,5 @@
-create table users (
+-- A row is a user.
+create table omni_users (
     id                uuid primary key,
     -- In lower case; null if the identity provider asserts none.
     email             text unique,
@@ -17,18 +18,19 @@ create table users (
     updated_at        timestamptz not null
 );
 
-create index users_by_creation on users (created_at, id);
-create index users_by_email on users (email, id);
-create index users_by_name on users (name, id);
-create index users_operators on users (created_at, id) where operator;
-create index users_disabled on users (created_at, id) where disabled_at is not null;
-select omnistack_search('users', 'name', 'email');
+create index omni_users_by_creation on omni_users (created_at, id);
+create index omni_users_by_email on omni_users (email, id);
+create index omni_users_by_name on omni_users (name, id);
+create index omni_users_operators on omni_users (created_at, id) where operator;
+create index omni_users_disabled on omni_users (created_at, id) where disabled_at is not null;
+create index omni_users_by_deletion on omni_users (delete_at) where delete_at is not null;
+select omnistack_search('omni_users', 'name', 'email');
 
--- Linked identities. A subject is unique only within its issuer.
-create table identities (
+-- A row is a linked identity of a user. A subject is unique only within its issuer.
+create table omni_identities (
     issuer     text not null,
     subject    text not null,
-    user_id    uuid not null references users on delete cascade,
+    user_id    uuid not null references omni_users on delete cascade,
     -- The hash of the claims stored last.
     claims     bytea not null,
     created_at timestamptz not null,
@@ -36,41 +38,47 @@ create table identities (
     primary key (issuer, subject)
 );
 
-create index identities_of_user on identities (user_id);
+create index omni_identities_of_user on omni_identities (user_id);
 
-create table tenants (
+-- A row is a tenant: a team, or the personal tenant of a user.
+create table omni_tenants (
     id           uuid primary key,
     name         text not null,
     -- The name in URLs and subdomains.
     slug         text not null unique,
     -- The user whose personal tenant this is; null for a team.
-    personal_of  uuid unique references users on delete cascade,
+    personal_of  uuid unique references omni_users on delete cascade,
     suspended_at timestamptz,
     delete_at    timestamptz,
     created_at   timestamptz not null,
     updated_at   timestamptz not null
 );
 
-create index tenants_by_creation on tenants (created_at, id);
-create index tenants_by_name on tenants (name, id);
-create index tenants_suspended on tenants (created_at, id) where suspended_at is not null;
-create index tenants_of_teams on tenants (created_at, id) where personal_of is null;
-select omnistack_search('tenants', 'name', 'slug');
+create index omni_tenants_by_creation on omni_tenants (created_at, id);
+create index omni_tenants_by_name on omni_tenants (name, id);
+create index omni_tenants_suspended on omni_tenants (created_at, id) where suspended_at is not null;
+create index omni_tenants_of_teams on omni_tenants (created_at, id) where personal_of is null;
+create index omni_tenants_by_deletion on omni_tenants (delete_at) where delete_at is not null;
+select omnistack_search('omni_tenants', 'name', 'slug');
 
-create table members (
-    tenant_id  uuid not null references tenants on delete cascade,
-    user_id    uuid not null references users on delete cascade,
+-- A row is the membership of a user in a tenant.
+create table omni_members (
+    tenant_id  uuid not null references omni_tenants on delete cascade,
+    user_id    uuid not null references omni_users on delete cascade,
     -- `owner`, `admin`, `developer`, `viewer`, or the name of a custom role.
     role       text not null,
     created_at timestamptz not null,
     primary key (tenant_id, user_id)
 );
 
-create index members_of_user on members (user_id);
+create index omni_members_of_user on omni_members (user_id);
+alter table omni_members enable row level security;
+alter table omni_members force row level security;
+create policy tenant on omni_members using (omnistack_visible(tenant_id));
 
--- Custom roles.
-create table roles (
-    tenant_id   uuid not null references tenants on delete cascade,
+-- A row is a custom role of a tenant.
+create table omni_roles (
+    tenant_id   uuid not null references omni_tenants on delete cascade,
     name        text not null,
     -- Permissions, separated by spaces.
     permissions text not null,
@@ -79,13 +87,18 @@ create table roles (
     primary key (tenant_id, name)
 );
 
-create table sessions (
+alter table omni_roles enable row level security;
+alter table omni_roles force row level security;
+create policy tenant on omni_roles using (omnistack_visible(tenant_id));
+
+-- A row is a session: a sign-in of a user on one device.
+create table omni_sessions (
     id            uuid primary key,
-    user_id       uuid not null references users on delete cascade,
+    user_id       uuid not null references omni_users on delete cascade,
     -- The current tenant.
-    tenant_id     uuid references tenants on delete set null,
+    tenant_id     uuid references omni_tenants on delete set null,
     -- The operator who impersonates the user, and the reason; null otherwise.
-    actor_id      uuid references users on delete cascade,
+    actor_id      uuid references omni_users on delete cascade,
     reason        text,
     user_agent    text,
     address       text,
@@ -103,25 +116,25 @@ create table sessions (
     ended_at      timestamptz
 );
 
-create index sessions_of_user on sessions (user_id, created_at);
-create index sessions_of_actor on sessions (actor_id) where actor_id is not null;
-create index sessions_by_expiry on sessions (expires_at);
+create index omni_sessions_of_user on omni_sessions (user_id, created_at);
+create index omni_sessions_of_actor on omni_sessions (actor_id) where actor_id is not null;
+create index omni_sessions_by_expiry on omni_sessions (expires_at);
 
--- One-time tokens: the hash, the purpose, and the data of each.
-create table one_time_tokens (
+-- A row is a one-time token: its hash, its purpose and its data.
+create table omni_one_time_tokens (
     hash       bytea primary key,
     purpose    text not null,
-    user_id    uuid references users on delete cascade,
+    user_id    uuid references omni_users on delete cascade,
     data       text,
     created_at timestamptz not null,
     expires_at timestamptz not null
 );
 
-create index one_time_tokens_of_user on one_time_tokens (user_id, purpose);
-create index one_time_tokens_by_expiry on one_time_tokens (expires_at);
+create index omni_one_time_tokens_of_user on omni_one_time_tokens (user_id, purpose);
+create index omni_one_time_tokens_by_expiry on omni_one_time_tokens (expires_at);
 
--- The keys that sign access tokens.
-create table signing_keys (
+-- A row is a key that signs access tokens.
+create table omni_signing_keys (
     id         text primary key,
     -- The private key in PKCS #8, sealed.
     private    text not null,
@@ -132,9 +145,123 @@ create table signing_keys (
     created_at timestamptz not null
 );
 
-alter table members enable row level security;
-alter table members force row level security;
-create policy tenant on members using (omnistack_visible(tenant_id));
-alter table roles enable row level security;
-alter table roles force row level security;
-create policy tenant on roles using (omnistack_visible(tenant_id));
+-- A row is an attempt counter: of wrong passwords of an account or from a client address, or of mails to a recipient.
+create table omni_attempts (
+    -- The hash of the kind of attempt and of its subject.
+    key           bytea primary key,
+    failures      bigint not null,
+    blocked_until timestamptz,
+    last_at       timestamptz not null
+);
+
+create index omni_attempts_by_last on omni_attempts (last_at);
+
+-- A row is a pending invitation. It is deleted when the invitation is accepted or revoked; the audit log records both.
+create table omni_invitations (
+    id         uuid primary key,
+    tenant_id  uuid not null references omni_tenants on delete cascade,
+    -- The recipient, in lower case.
+    email      text not null,
+    role       text not null,
+    -- The hash of the token in the mail, and the token itself, sealed, from which the mail is composed.
+    hash       bytea not null unique,
+    secret     text not null,
+    invited_by uuid references omni_users on delete set null,
+    sent_at    timestamptz not null,
+    created_at timestamptz not null,
+    expires_at timestamptz not null,
+    unique (tenant_id, email)
+);
+
+create index omni_invitations_by_expiry on omni_invitations (expires_at);
+
+alter table omni_invitations enable row level security;
+alter table omni_invitations force row level security;
+create policy tenant on omni_invitations using (omnistack_visible(tenant_id));
+
+-- A row is an API key of a tenant.
+create table omni_api_keys (
+    id             uuid primary key,
+    tenant_id      uuid not null references omni_tenants on delete cascade,
+    -- The user who created the key, and in whose name it calls.
+    user_id        uuid not null references omni_users on delete cascade,
+    name           text not null,
+    -- The beginning of the secret, to recognise the key by.
+    hint           text not null,
+    hash           bytea not null unique,
+    -- The hash of the secret before the last rotation, and the time until which it is valid.
+    previous_hash  bytea unique,
+    previous_until timestamptz,
+    -- Permissions, separated by spaces.
+    scopes         text not null,
+    last_used_at   timestamptz,
+    created_at     timestamptz not null,
+    rotated_at     timestamptz not null,
+    expires_at     timestamptz
+);
+
+create index omni_api_keys_of_tenant on omni_api_keys (tenant_id, id);
+create index omni_api_keys_of_user on omni_api_keys (user_id);
+create index omni_api_keys_by_expiry on omni_api_keys (expires_at) where expires_at is not null;
+
+alter table omni_api_keys enable row level security;
+alter table omni_api_keys force row level security;
+create policy tenant on omni_api_keys using (omnistack_visible(tenant_id));
+
+-- A row is the TOTP secret of a user. It is a second factor once its first code was confirmed.
+create table omni_totp_secrets (
+    user_id      uuid primary key references omni_users on delete cascade,
+    -- The secret, sealed.
+    secret       text not null,
+    confirmed_at timestamptz,
+    -- The 30-second time step of the code used last. Codes of this and of earlier steps are refused.
+    last_step    bigint,
+    created_at   timestamptz not null
+);
+
+-- A row is a recovery code of a user. It replaces a TOTP code once; the row is deleted when it is used.
+create table omni_recovery_codes (
+    -- The hash of a code of 125 random bits.
+    hash       bytea primary key,
+    user_id    uuid not null references omni_users on delete cascade,
+    created_at timestamptz not null
+);
+
+create index omni_recovery_codes_of_user on omni_recovery_codes (user_id);
+
+-- A row is a passkey of a user (WebAuthn).
+create table omni_passkeys (
+    id            uuid primary key,
+    user_id       uuid not null references omni_users on delete cascade,
+    -- The credential id of the device.
+    credential_id bytea not null unique,
+    -- The public key, the properties of the device, and its signature counter.
+    credential    text not null,
+    name          text not null,
+    created_at    timestamptz not null,
+    last_used_at  timestamptz
+);
+
+create index omni_passkeys_of_user on omni_passkeys (user_id, id);
+
+-- A row is the phone number of a user for SMS codes. It is a second factor once its first code was confirmed.
+create table omni_sms_code_phones (
+    user_id      uuid primary key references omni_users on delete cascade,
+    number       text not null,
+    confirmed_at timestamptz,
+    created_at   timestamptz not null,
+    -- The code that was sent, if any: the key of its hash, sealed; the hash; the number of wrong guesses; its expiry.
+    code_key     text,
+    code_hash    bytea,
+    code_tries   bigint not null default 0,
+    code_until   timestamptz
+);
+
+-- A row is the number of messages sent to a user or a phone number since a time.
+create table omni_sms_code_sends (
+    key   bytea primary key,
+    since timestamptz not null,
+    sent  bigint not null
+);
+
+create index omni_sms_code_sends_since on omni_sms_code_sends (since);

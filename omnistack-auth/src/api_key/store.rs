@@ -52,7 +52,7 @@ impl From<StoredApiKey> for ApiKey {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, key: &ApiKey, hash: Sha256) -> Result<(), Error> {
-    let sql = "insert into api_keys (id, tenant_id, user_id, name, hint, hash, scopes, created_at, rotated_at, \
+    let sql = "insert into omni_api_keys (id, tenant_id, user_id, name, hint, hash, scopes, created_at, rotated_at, \
                expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)";
     let insert = tx.query(sql).bind(key.id).bind(key.tenant_id).bind(key.user_id).bind(key.name.clone());
     let insert = insert.bind(key.hint.clone()).bind(hash.as_bytes().to_vec()).bind(key.scopes.to_string());
@@ -61,7 +61,7 @@ pub(crate) async fn insert(tx: &mut Tx, key: &ApiKey, hash: Sha256) -> Result<()
 }
 
 pub(crate) async fn count(tx: &mut Tx, tenant: TenantId) -> Result<i64, Error> {
-    let sql = "select count(*) from api_keys where tenant_id = $1";
+    let sql = "select count(*) from omni_api_keys where tenant_id = $1";
     let (count,): (i64,) = tx.query(sql).bind(tenant).fetch_one().await?;
     Ok(count)
 }
@@ -73,21 +73,22 @@ pub(crate) async fn list(
     after: Option<ApiKeyId>,
     limit: i64,
 ) -> Result<Vec<ApiKey>, Error> {
-    let sql = concat!("select ", columns!(), " from api_keys where tenant_id = $1 and id > $2 order by id limit $3");
+    let sql =
+        concat!("select ", columns!(), " from omni_api_keys where tenant_id = $1 and id > $2 order by id limit $3");
     let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
     let rows: Vec<StoredApiKey> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
-    let sql = concat!("select ", columns!(), " from api_keys where tenant_id = $1 and id = $2");
+    let sql = concat!("select ", columns!(), " from omni_api_keys where tenant_id = $1 and id = $2");
     let row: Option<StoredApiKey> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
     Ok(row.map(Into::into))
 }
 
 /// Replaces the secret. The previous one stays valid until `previous_until`, if that is set.
 pub(crate) async fn rotate(tx: &mut Tx, key: &ApiKey, hash: Sha256) -> Result<(), Error> {
-    let sql = "update api_keys set previous_hash = case when $6 then hash end, previous_until = $3, hash = $4, \
+    let sql = "update omni_api_keys set previous_hash = case when $6 then hash end, previous_until = $3, hash = $4, \
                hint = $5, rotated_at = $7 where tenant_id = $1 and id = $2";
     let update = tx.query(sql).bind(key.tenant_id).bind(key.id).bind(key.previous_until);
     let update = update.bind(hash.as_bytes().to_vec()).bind(key.hint.clone()).bind(key.previous_until.is_some());
@@ -96,7 +97,7 @@ pub(crate) async fn rotate(tx: &mut Tx, key: &ApiKey, hash: Sha256) -> Result<()
 }
 
 pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Result<(), Error> {
-    let sql = "delete from api_keys where tenant_id = $1 and id = $2";
+    let sql = "delete from omni_api_keys where tenant_id = $1 and id = $2";
     tx.query(sql).bind(tenant).bind(id).execute().await?;
     Ok(())
 }
@@ -107,7 +108,7 @@ pub(crate) async fn list_for_user(tx: &mut Tx, user: UserId, now: Timestamp) -> 
     let sql = concat!(
         "select ",
         columns!(),
-        " from api_keys where user_id = $1 and (expires_at is null or expires_at > $2) ",
+        " from omni_api_keys where user_id = $1 and (expires_at is null or expires_at > $2) ",
         "order by created_at desc, id desc limit 200"
     );
     let rows: Vec<StoredApiKey> = tx.query(sql).bind(user).bind(now).fetch_all().await?;
@@ -116,7 +117,7 @@ pub(crate) async fn list_for_user(tx: &mut Tx, user: UserId, now: Timestamp) -> 
 
 /// Deletes the user's keys and returns them in the order of tenants. The transaction must be one of all tenants.
 pub(crate) async fn delete_for_user(tx: &mut Tx, user: UserId) -> Result<Vec<ApiKey>, Error> {
-    let sql = concat!("delete from api_keys where user_id = $1 returning ", columns!());
+    let sql = concat!("delete from omni_api_keys where user_id = $1 returning ", columns!());
     let mut rows: Vec<StoredApiKey> = tx.query(sql).bind(user).fetch_all().await?;
     rows.sort_by_key(|row| (row.tenant_id, row.id));
     Ok(rows.into_iter().map(Into::into).collect())
@@ -124,7 +125,7 @@ pub(crate) async fn delete_for_user(tx: &mut Tx, user: UserId) -> Result<Vec<Api
 
 /// Deletes keys of all tenants that expired before `before`, at most `limit`. Returns their number.
 pub(crate) async fn delete_expired(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
-    let sql = "delete from api_keys where id in (select id from api_keys where expires_at < $1 \
+    let sql = "delete from omni_api_keys where id in (select id from omni_api_keys where expires_at < $1 \
                order by expires_at limit $2)";
     tx.query(sql).bind(before).bind(limit).execute().await
 }
@@ -151,9 +152,9 @@ pub(crate) async fn find_by_secret(db: &Db, hash: Sha256, now: Timestamp) -> Res
     let sql = "select k.id, k.tenant_id, k.user_id, k.scopes, k.last_used_at, k.expires_at, \
                case when k.hash = $1 then null else k.previous_until end as previous_until, \
                m.role, r.permissions, t.suspended_at \
-               from api_keys k join users u on u.id = k.user_id join tenants t on t.id = k.tenant_id \
-               join members m on m.tenant_id = k.tenant_id and m.user_id = k.user_id \
-               left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
+               from omni_api_keys k join omni_users u on u.id = k.user_id join omni_tenants t on t.id = k.tenant_id \
+               join omni_members m on m.tenant_id = k.tenant_id and m.user_id = k.user_id \
+               left join omni_roles r on r.tenant_id = m.tenant_id and r.name = m.role \
                where (k.hash = $1 or (k.previous_hash = $1 and k.previous_until > $2)) \
                and (k.expires_at is null or k.expires_at > $2) and u.disabled_at is null";
     // The tenant is not known before the row is read.
@@ -166,7 +167,7 @@ pub(crate) async fn find_by_secret(db: &Db, hash: Sha256, now: Timestamp) -> Res
 /// Stores the time of use, unless another replica has done so in the last minute.
 pub(crate) async fn record_use(db: &Db, key: &ApiKeyRow, now: Timestamp, before: Timestamp) -> Result<(), Error> {
     let mut tx = db.tenant(key.tenant_id).begin().await?;
-    let sql = "update api_keys set last_used_at = $3 where tenant_id = $1 and id = $2 \
+    let sql = "update omni_api_keys set last_used_at = $3 where tenant_id = $1 and id = $2 \
                and (last_used_at is null or last_used_at <= $4)";
     tx.query(sql).bind(key.tenant_id).bind(key.id).bind(now).bind(before).execute().await?;
     tx.commit().await

@@ -41,7 +41,7 @@ impl AccountMailer {
 
 /// Returns the encryption context of an invitation's sealed token.
 pub(crate) fn encryption_context(id: Id<InvitationMarker>) -> SealContext {
-    SealContext::row("invitations", "secret", id)
+    SealContext::row("omni_invitations", "secret", id)
 }
 
 /// The data of an invitation mail: the recipient, the sealed token, the tenant's name, the inviter and the role. The
@@ -61,8 +61,8 @@ struct InvitationMail {
 /// Returns the data of an invitation mail, or `None` if the invitation does not exist or has expired.
 async fn mail_data(tx: &mut Tx, id: Id<InvitationMarker>, now: Timestamp) -> Result<Option<InvitationMail>, db::Error> {
     let sql = "select i.tenant_id, i.email, i.secret, t.name as team, i.role, u.name as inviter, \
-               coalesce(r.locale, u.locale) as locale, i.expires_at from invitations i \
-               join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
-               left join users r on r.email = i.email where i.id = $1 and i.expires_at > $2";
+               coalesce(r.locale, u.locale) as locale, i.expires_at from omni_invitations i \
+               join omni_tenants t on t.id = i.tenant_id left join omni_users u on u.id = i.invited_by \
+               left join omni_users r on r.email = i.email where i.id = $1 and i.expires_at > $2";
     tx.query(sql).bind(id).bind(now).fetch_optional().await
 }

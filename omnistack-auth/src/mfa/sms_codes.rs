@@ -173,7 +173,7 @@ fn hmac_input(user: UserId, number: &str, code: &str) -> String {
 }
 
 fn encryption_context(user: UserId) -> SealContext {
-    SealContext::row("sms_code_phones", "code_key", user)
+    SealContext::row("omni_sms_code_phones", "code_key", user)
 }
 
 /// Returns the text of the message. The last line is for browsers, which offer the code only to the app's own pages

@@ -38,8 +38,8 @@ pub(crate) struct SecondFactorState {
 }
 
 const STATE: &str = "select t.confirmed_at as totp_since, \
-                     (select count(*) from recovery_codes r where r.user_id = u.id) as recovery_codes \
-                     from users u left join totp_secrets t on t.user_id = u.id where u.id = $1";
+                     (select count(*) from omni_recovery_codes r where r.user_id = u.id) as recovery_codes \
+                     from omni_users u left join omni_totp_secrets t on t.user_id = u.id where u.id = $1";
 const NONE: SecondFactorState = SecondFactorState {
     totp_since: None,
     recovery_codes: 0,
@@ -64,19 +64,19 @@ pub(crate) async fn insert_unconfirmed(
     secret: String,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let sql = "insert into totp_secrets as t (user_id, secret, created_at) values ($1, $2, $3) \
+    let sql = "insert into omni_totp_secrets as t (user_id, secret, created_at) values ($1, $2, $3) \
                on conflict (user_id) do update set secret = $2, created_at = $3 where t.confirmed_at is null";
     Ok(tx.query(sql).bind(user).bind(secret).bind(now).execute().await? > 0)
 }
 
 pub(crate) async fn totp(tx: &mut Tx, user: UserId) -> Result<Option<TotpRow>, Error> {
-    let sql = "select secret, confirmed_at, created_at from totp_secrets where user_id = $1";
+    let sql = "select secret, confirmed_at, created_at from omni_totp_secrets where user_id = $1";
     tx.query(sql).bind(user).fetch_optional().await
 }
 
 /// Confirms a secret, if it is still the stored one and unconfirmed. Returns whether it was.
 pub(crate) async fn confirm(tx: &mut Tx, user: UserId, secret: &str, step: i64, now: Timestamp) -> Result<bool, Error> {
-    let sql = "update totp_secrets set confirmed_at = $4, last_step = $3 \
+    let sql = "update omni_totp_secrets set confirmed_at = $4, last_step = $3 \
                where user_id = $1 and secret = $2 and confirmed_at is null";
     Ok(tx.query(sql).bind(user).bind(secret.to_owned()).bind(step).bind(now).execute().await? == 1)
 }
@@ -84,18 +84,18 @@ pub(crate) async fn confirm(tx: &mut Tx, user: UserId, secret: &str, step: i64, 
 /// Uses up a time step and all earlier ones. Returns `true` to only one of several concurrent requests with the same
 /// code.
 pub(crate) async fn consume_step(tx: &mut Tx, user: UserId, secret: &str, step: i64) -> Result<bool, Error> {
-    let sql = "update totp_secrets set last_step = $3 \
+    let sql = "update omni_totp_secrets set last_step = $3 \
                where user_id = $1 and secret = $2 and confirmed_at is not null and last_step < $3";
     Ok(tx.query(sql).bind(user).bind(secret.to_owned()).bind(step).execute().await? == 1)
 }
 
 /// Uses up a recovery code. Returns the number of codes left, or `None` if the user has no such code.
 pub(crate) async fn consume_recovery_code(tx: &mut Tx, user: UserId, hash: Sha256) -> Result<Option<i64>, Error> {
-    let used = tx.query("delete from recovery_codes where hash = $1 and user_id = $2");
+    let used = tx.query("delete from omni_recovery_codes where hash = $1 and user_id = $2");
     if used.bind(hash.as_bytes().to_vec()).bind(user).execute().await? != 1 {
         return Ok(None);
     }
-    let left = tx.query("select count(*) from recovery_codes where user_id = $1");
+    let left = tx.query("select count(*) from omni_recovery_codes where user_id = $1");
     let (left,): (i64,) = left.bind(user).fetch_one().await?;
     Ok(Some(left))
 }
@@ -107,9 +107,9 @@ pub(crate) async fn replace_recovery_codes(
     hashes: Vec<Sha256>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    tx.query("delete from recovery_codes where user_id = $1").bind(user).execute().await?;
+    tx.query("delete from omni_recovery_codes where user_id = $1").bind(user).execute().await?;
     for hash in hashes {
-        let insert = tx.query("insert into recovery_codes (hash, user_id, created_at) values ($1, $2, $3)");
+        let insert = tx.query("insert into omni_recovery_codes (hash, user_id, created_at) values ($1, $2, $3)");
         insert.bind(hash.as_bytes().to_vec()).bind(user).bind(now).execute().await?;
     }
     Ok(())
@@ -117,6 +117,6 @@ pub(crate) async fn replace_recovery_codes(
 
 /// Deletes the secret and the recovery codes. Returns whether there was a secret.
 pub(crate) async fn remove(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
-    tx.query("delete from recovery_codes where user_id = $1").bind(user).execute().await?;
-    Ok(tx.query("delete from totp_secrets where user_id = $1").bind(user).execute().await? > 0)
+    tx.query("delete from omni_recovery_codes where user_id = $1").bind(user).execute().await?;
+    Ok(tx.query("delete from omni_totp_secrets where user_id = $1").bind(user).execute().await? > 0)
 }

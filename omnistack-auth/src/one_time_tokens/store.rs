@@ -23,9 +23,9 @@ pub(crate) async fn replace(
     now: Timestamp,
     expires: Timestamp,
 ) -> Result<(), Error> {
-    let others = tx.query("delete from one_time_tokens where user_id = $1 and purpose = $2");
+    let others = tx.query("delete from omni_one_time_tokens where user_id = $1 and purpose = $2");
     others.bind(row.user_id).bind(purpose).execute().await?;
-    let sql = "insert into one_time_tokens (hash, purpose, user_id, data, created_at, expires_at) \
+    let sql = "insert into omni_one_time_tokens (hash, purpose, user_id, data, created_at, expires_at) \
                values ($1, $2, $3, $4, $5, $6)";
     let insert = tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(row.user_id).bind(row.data);
     insert.bind(now).bind(expires).execute().await?;
@@ -41,7 +41,8 @@ pub(crate) async fn insert_anonymous(
     data: String,
     (now, expires): (Timestamp, Timestamp),
 ) -> Result<(), Error> {
-    let sql = "insert into one_time_tokens (hash, purpose, data, created_at, expires_at) values ($1, $2, $3, $4, $5)";
+    let sql =
+        "insert into omni_one_time_tokens (hash, purpose, data, created_at, expires_at) values ($1, $2, $3, $4, $5)";
     let insert = tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(data).bind(now).bind(expires);
     insert.execute().await?;
     Ok(())
@@ -55,7 +56,7 @@ pub(crate) async fn consume_anonymous(
     purpose: &'static str,
     now: Timestamp,
 ) -> Result<Option<String>, Error> {
-    let sql = "delete from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
+    let sql = "delete from omni_one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
                and user_id is null and data is not null returning data";
     let taken: Option<(String,)> =
         tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await?;
@@ -69,7 +70,7 @@ pub(crate) async fn peek(
     purpose: &'static str,
     now: Timestamp,
 ) -> Result<Option<OneTimeTokenRow>, Error> {
-    let sql = "select user_id, data from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
+    let sql = "select user_id, data from omni_one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
                and user_id is not null";
     db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
@@ -81,7 +82,7 @@ pub(crate) async fn consume(
     purpose: &'static str,
     now: Timestamp,
 ) -> Result<Option<OneTimeTokenRow>, Error> {
-    let sql = "delete from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
+    let sql = "delete from omni_one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
                and user_id is not null returning user_id, data";
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
@@ -94,14 +95,14 @@ pub(crate) async fn mark_used(
     now: Timestamp,
     expires: Timestamp,
 ) -> Result<bool, Error> {
-    let sql = "insert into one_time_tokens (hash, purpose, created_at, expires_at) values ($1, $2, $3, $4) \
+    let sql = "insert into omni_one_time_tokens (hash, purpose, created_at, expires_at) values ($1, $2, $3, $4) \
                on conflict do nothing";
     Ok(db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).bind(expires).execute().await? > 0)
 }
 
 /// Deletes all tokens with which a user can sign in or change the account.
 pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
-    let sql = "delete from one_time_tokens where user_id = $1 and purpose in \
+    let sql = "delete from omni_one_time_tokens where user_id = $1 and purpose in \
                ('verify_email', 'change_email', 'reset_password', 'magic_link', 'second_factor', \
                'add_passkey', 'show_passkey')";
     tx.query(sql).bind(user).execute().await?;
@@ -109,7 +110,7 @@ pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
 }
 
 pub(crate) async fn delete_expired(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
-    let sql = "delete from one_time_tokens where hash in (select hash from one_time_tokens where expires_at < $1 \
+    let sql = "delete from omni_one_time_tokens where hash in (select hash from omni_one_time_tokens where expires_at < $1 \
                order by expires_at limit $2)";
     db.query(sql).bind(now).bind(limit).execute().await
 }

@@ -102,7 +102,7 @@ pub(crate) async fn users(db: &Db, wanted: &UserQuery) -> Result<NumberedPage<Us
     let active = wanted.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" });
     let list = ListSql {
         columns: user_columns!(),
-        table: "users",
+        table: "omni_users",
         searched: ["name", "email"],
         text: wanted.text.as_deref(),
         conditions: operator.into_iter().chain(active).collect(),
@@ -124,7 +124,7 @@ pub(crate) async fn tenants(db: &Db, wanted: &TenantQuery) -> Result<NumberedPag
     let suspended = wanted.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" });
     let list = ListSql {
         columns: "id, name, slug, personal_of, suspended_at, delete_at, created_at, updated_at",
-        table: "tenants",
+        table: "omni_tenants",
         searched: ["name", "slug"],
         text: wanted.text.as_deref(),
         conditions: personal.into_iter().chain(suspended).collect(),
@@ -139,25 +139,25 @@ pub(crate) async fn tenants(db: &Db, wanted: &TenantQuery) -> Result<NumberedPag
 }
 
 pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<User>, db::Error> {
-    tx.query(concat!("select ", user_columns!(), " from users where id = $1")).bind(id).fetch_optional().await
+    tx.query(concat!("select ", user_columns!(), " from omni_users where id = $1")).bind(id).fetch_optional().await
 }
 
 /// Returns the memberships of a user, at most 200.
 pub(crate) async fn memberships(tx: &mut Tx, user: UserId) -> Result<Vec<Membership>, db::Error> {
-    let sql = "select t.id as tenant_id, t.name, t.slug, m.role, m.created_at from members m \
-               join tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, t.id limit 200";
+    let sql = "select t.id as tenant_id, t.name, t.slug, m.role, m.created_at from omni_members m \
+               join omni_tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, t.id limit 200";
     tx.query(sql).bind(user).fetch_all().await
 }
 
 /// Ends an operator's impersonations.
 pub(crate) async fn end_impersonations(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<(), db::Error> {
-    let sql = "update sessions set ended_at = $2 where actor_id = $1 and ended_at is null";
+    let sql = "update omni_sessions set ended_at = $2 where actor_id = $1 and ended_at is null";
     tx.query(sql).bind(actor).bind(now).execute().await?;
     Ok(())
 }
 
 pub(crate) async fn suspend(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), db::Error> {
-    let sql = "update tenants set suspended_at = $2, updated_at = $3 where id = $1";
+    let sql = "update omni_tenants set suspended_at = $2, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
     Ok(())
 }

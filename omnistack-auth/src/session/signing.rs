@@ -242,7 +242,7 @@ fn coordinates(pair: &EcdsaKeyPair) -> Result<(String, String), Error> {
 }
 
 fn encryption_context(id: &str) -> SealContext {
-    SealContext::row("signing_keys", "private", id)
+    SealContext::row("omni_signing_keys", "private", id)
 }
 
 impl fmt::Debug for SigningKeys {

@@ -8,7 +8,6 @@
 
 use std::{fmt, time::Duration};
 
-use omnistack_core::email::RecipientLimit;
 use omnistack_core::{
     audit::AuditEntry,
     crypto::{KeyRing, Sha256, Token},
@@ -18,6 +17,7 @@ use omnistack_core::{
     identity::{Identity, TenantId, UserId},
     jobs::Jobs,
 };
+use omnistack_messaging::email::RecipientLimit;
 use serde_json::json;
 
 use crate::{

@@ -35,12 +35,12 @@ pub(crate) async fn session_access(
 ) -> Result<Option<SessionAccessRow>, Error> {
     let sql = "select u.operator, s.actor_id, s.proof_at, s.second_factor, s.expires_at, m.role, r.permissions, \
                t.suspended_at \
-               from sessions s join users u on u.id = s.user_id \
-               left join members m on m.user_id = u.id and m.tenant_id = $2 \
-               left join tenants t on t.id = m.tenant_id \
-               left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
+               from omni_sessions s join omni_users u on u.id = s.user_id \
+               left join omni_members m on m.user_id = u.id and m.tenant_id = $2 \
+               left join omni_tenants t on t.id = m.tenant_id \
+               left join omni_roles r on r.tenant_id = m.tenant_id and r.name = m.role \
                where s.id = $1 and s.ended_at is null and s.expires_at > $3 and u.disabled_at is null \
-               and (s.actor_id is null or (not u.operator and exists (select 1 from users a \
+               and (s.actor_id is null or (not u.operator and exists (select 1 from omni_users a \
                where a.id = s.actor_id and a.operator and a.disabled_at is null)))";
     // The tenant is not known yet, so the transaction is of all tenants; the query restricts itself to one.
     let mut tx = db.all_tenants().begin_read().await?;
@@ -69,8 +69,8 @@ pub(crate) struct MembershipRow {
 const MEMBERSHIPS: &str = concat!(
     "select ",
     tenant_columns!(),
-    ", m.role, r.permissions from tenants t join members m on m.tenant_id = t.id \
-     left join roles r on r.tenant_id = m.tenant_id and r.name = m.role "
+    ", m.role, r.permissions from omni_tenants t join omni_members m on m.tenant_id = t.id \
+     left join omni_roles r on r.tenant_id = m.tenant_id and r.name = m.role "
 );
 
 /// Returns a tenant with a user's role in it, or `None` if the user is not a member.
@@ -91,7 +91,7 @@ pub(crate) async fn list_memberships(tx: &mut Tx, user: UserId, limit: i64) -> R
 
 /// Returns the number of tenants that a user is a member of.
 pub(crate) async fn count_memberships(tx: &mut Tx, user: UserId) -> Result<i64, Error> {
-    let sql = "select count(*) from members where user_id = $1";
+    let sql = "select count(*) from omni_members where user_id = $1";
     let (count,): (i64,) = tx.query(sql).bind(user).fetch_one().await?;
     Ok(count)
 }
@@ -100,8 +100,8 @@ pub(crate) async fn count_memberships(tx: &mut Tx, user: UserId) -> Result<i64, 
 /// the database to itself.
 pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
     let sql = Sql {
-        postgres: "select 1 from tenants where id = $1 for no key update",
-        sqlite: "select 1 from tenants where id = $1",
+        postgres: "select 1 from omni_tenants where id = $1 for no key update",
+        sqlite: "select 1 from omni_tenants where id = $1",
     };
     tx.query(sql).bind(tenant).execute().await?;
     Ok(())
@@ -110,7 +110,7 @@ pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
 /// Returns the tenant with this slug. The caller checks the membership afterwards.
 pub(crate) async fn find_by_slug(db: &Db, slug: &str) -> Result<Option<TenantId>, Error> {
     let found: Option<(TenantId,)> =
-        db.query("select id from tenants where slug = $1").bind(slug.to_owned()).fetch_optional().await?;
+        db.query("select id from omni_tenants where slug = $1").bind(slug.to_owned()).fetch_optional().await?;
     Ok(found.map(|(id,)| id))
 }
 
@@ -122,7 +122,8 @@ pub(crate) async fn rename(
     slug: Option<String>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let sql = "update tenants set name = coalesce($2, name), slug = coalesce($3, slug), updated_at = $4 where id = $1";
+    let sql =
+        "update omni_tenants set name = coalesce($2, name), slug = coalesce($3, slug), updated_at = $4 where id = $1";
     tx.query(sql).bind(id).bind(name).bind(slug).bind(now).execute().await?;
     Ok(())
 }
@@ -134,7 +135,7 @@ pub(crate) async fn set_deletion(
     at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let sql = "update tenants set delete_at = $2, updated_at = $3 where id = $1";
+    let sql = "update omni_tenants set delete_at = $2, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
     Ok(())
 }
@@ -143,9 +144,9 @@ pub(crate) async fn set_deletion(
 /// one of all tenants.
 pub(crate) async fn delete_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<(TenantId, String)>, Error> {
     let sql = Sql {
-        postgres: "delete from tenants where id in (select id from tenants where delete_at <= $1 order by delete_at \
+        postgres: "delete from omni_tenants where id in (select id from omni_tenants where delete_at <= $1 order by delete_at \
                    limit $2 for update skip locked) returning id, name",
-        sqlite: "delete from tenants where id in (select id from tenants where delete_at <= $1 order by delete_at \
+        sqlite: "delete from omni_tenants where id in (select id from omni_tenants where delete_at <= $1 order by delete_at \
                  limit $2) returning id, name",
     };
     tx.query(sql).bind(now).bind(limit).fetch_all().await
@@ -153,6 +154,6 @@ pub(crate) async fn delete_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Resul
 
 /// Returns a tenant.
 pub(crate) async fn find(tx: &mut Tx, id: TenantId) -> Result<Option<Tenant>, Error> {
-    let sql = concat!("select ", tenant_columns!(), " from tenants t where t.id = $1");
+    let sql = concat!("select ", tenant_columns!(), " from omni_tenants t where t.id = $1");
     tx.query(sql).bind(id).fetch_optional().await
 }

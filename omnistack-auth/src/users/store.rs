@@ -25,7 +25,7 @@ pub(crate) struct NewUserRow<'a> {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, user: NewUserRow<'_>, now: Timestamp) -> Result<(), Error> {
-    let sql = "insert into users (id, email, email_verified_at, password_hash, name, picture, locale, operator, \
+    let sql = "insert into omni_users (id, email, email_verified_at, password_hash, name, picture, locale, operator, \
                created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)";
     tx.query(sql)
         .bind(user.id)
@@ -43,11 +43,11 @@ pub(crate) async fn insert(tx: &mut Tx, user: NewUserRow<'_>, now: Timestamp) ->
 }
 
 pub(crate) async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
-    db.query(concat!("select ", user_columns!(), " from users where id = $1")).bind(id).fetch_optional().await
+    db.query(concat!("select ", user_columns!(), " from omni_users where id = $1")).bind(id).fetch_optional().await
 }
 
 pub(crate) async fn find_by_email(db: &Db, email: &str) -> Result<Option<User>, Error> {
-    let sql = concat!("select ", user_columns!(), " from users where email = $1");
+    let sql = concat!("select ", user_columns!(), " from omni_users where email = $1");
     db.query(sql).bind(email.to_owned()).fetch_optional().await
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn update(
     now: Timestamp,
 ) -> Result<Option<User>, Error> {
     let sql = concat!(
-        "update users set name = coalesce($2, name), picture = case when $3 then $4 else picture end, ",
+        "update omni_users set name = coalesce($2, name), picture = case when $3 then $4 else picture end, ",
         "locale = case when $5 then $6 else locale end, updated_at = $7 where id = $1 returning ",
         user_columns!()
     );

@@ -158,7 +158,7 @@ impl AccountsApp {
     async fn audit_actions(&self) -> Vec<String> {
         let mut tx = self.app.db().all_tenants().begin_read().await.unwrap();
         let rows: Vec<(String,)> =
-            tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
+            tx.query("select action from omni_audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
         tx.commit().await.unwrap();
         rows.into_iter().map(|(action,)| action).collect()
     }

@@ -130,7 +130,7 @@ on_each_database! {
         let mut statuses = [first.status.as_u16(), second.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 403], "one remains");
-        let left: (i64,) = app.db().query("select count(*) from users where operator").fetch_one().await.unwrap();
+        let left: (i64,) = app.db().query("select count(*) from omni_users where operator").fetch_one().await.unwrap();
         assert_eq!(left.0, 1);
     }
 
@@ -312,11 +312,11 @@ on_each_database! {
         // An attacker with access to the database.
         let mut tx = team.app.db().all_tenants().begin().await.unwrap();
         let off = omnistack_core::db::Sql {
-            postgres: "alter table audit_entries disable trigger audit_entries_update",
+            postgres: "alter table omni_audit_entries disable trigger omni_audit_entries_update",
             sqlite: "drop trigger audit_entries_update",
         };
         tx.query(off).execute().await.unwrap();
-        let sql = "update audit_entries set action = 'nothing.happened' where sequence = 7";
+        let sql = "update omni_audit_entries set action = 'nothing.happened' where sequence = 7";
         tx.query(sql).execute().await.unwrap();
         tx.commit().await.unwrap();
         let verified = operator.get(format!("{LOGS}/verify?tenant={}", team.id)).await.expect(200).json();

@@ -298,7 +298,7 @@ on_each_database! {
         let made = make(&team, team.owner(), json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
         let secret = text(&made, "secret");
         assert!(permissions_of_key(&team.app, &secret).await.is_array());
-        let lock = "update users set disabled_at = created_at where id = $1";
+        let lock = "update omni_users set disabled_at = created_at where id = $1";
         team.app.db().query(lock).bind(team.members[0].0).execute().await.unwrap();
         sessions(&team.app).invalidate_user(team.members[0].0).await;
         assert_eq!(permissions_of_key(&team.app, &secret).await, json!(401));

@@ -124,7 +124,7 @@ on_each_database! {
         let tenant = team.id.to_string();
         let key = team.owner().post("/api/v1/app/api-keys", key).header("x-tenant-id", &tenant).await.expect(201).json();
         let mut tx = team.app.db().all_tenants().begin().await.unwrap();
-        tx.query("update api_keys set scopes = '' where name = 'idle'").execute().await.unwrap();
+        tx.query("update omni_api_keys set scopes = '' where name = 'idle'").execute().await.unwrap();
         tx.commit().await.unwrap();
         let robot = team.app.client_with_token(key["secret"].as_str().unwrap());
         let before = team.owner().get("/api/v1/app/auth/sessions").await.expect(200).json();

@@ -152,8 +152,8 @@ pub(crate) async fn existing_ids(team: &Team) -> BTreeMap<&'static str, String> 
     let session = owner.get("/api/v1/app/auth/sessions").await.expect(200).json();
     // The row is inserted directly, because creating a passkey requires a device.
     let passkey = "01900000-0000-7000-8000-00000000000a";
-    let sql = "insert into passkeys (id, user_id, credential_id, credential, name, created_at) \
-               select $1, id, $2, '{}', 'Laptop', created_at from users where id = $3";
+    let sql = "insert into omni_passkeys (id, user_id, credential_id, credential, name, created_at) \
+               select $1, id, $2, '{}', 'Laptop', created_at from omni_users where id = $3";
     let insert = team.app.db().query(sql).bind(passkey.parse::<uuid::Uuid>().unwrap()).bind(vec![1_u8]);
     assert_eq!(insert.bind(team.members[0].0).execute().await.unwrap(), 1);
     BTreeMap::from([
@@ -194,10 +194,13 @@ const SHARED_PARAMETERS: [(&str, &str); 1] =
 
 /// Tables with a tenant column but without a policy, with the reason. All others have one.
 const WITHOUT_POLICY: [(&str, &str); 4] = [
-    ("events", "the dispatcher hands on those of all; who reads them is no tenant"),
-    ("jobs", "workers run those of all, and operators look at them"),
-    ("sessions", "a session is its user's, whichever tenant is chosen; it is found by its id before there is a tenant"),
-    ("tenant_databases", "who has a database is looked up before anything of theirs is opened"),
+    ("omni_events", "the dispatcher hands on those of all; who reads them is no tenant"),
+    ("omni_jobs", "workers run those of all, and operators look at them"),
+    (
+        "omni_sessions",
+        "a session is its user's, whichever tenant is chosen; it is found by its id before there is a tenant",
+    ),
+    ("omni_tenant_databases", "who has a database is looked up before anything of theirs is opened"),
 ];
 
 on_each_database! {
@@ -265,7 +268,16 @@ on_each_database! {
             assert_eq!(asks, !listed, "{table}: {policies}");
         }
         let names: Vec<_> = tables.iter().map(|(name, ..)| name.as_str()).collect();
-        for name in ["api_keys", "audit_entries", "email_messages", "email_templates", "invitations", "members", "notes", "roles"] {
+        for name in [
+            "notes",
+            "omni_api_keys",
+            "omni_audit_entries",
+            "omni_email_messages",
+            "omni_email_templates",
+            "omni_invitations",
+            "omni_members",
+            "omni_roles",
+        ] {
             assert!(names.contains(&name), "{names:?}");
         }
         for (name, _) in WITHOUT_POLICY {
@@ -284,12 +296,12 @@ on_each_database! {
         let other = team.stranger.1.get("/api/v1/app/tenants/current").await.expect(200).json();
         let other = other["id"].as_str().unwrap().parse().unwrap();
         for (sql, own) in [
-            ("select count(*) from members", 1),
-            ("select count(*) from roles", 0),
-            ("select count(*) from invitations", 0),
-            ("select count(*) from api_keys", 0),
+            ("select count(*) from omni_members", 1),
+            ("select count(*) from omni_roles", 0),
+            ("select count(*) from omni_invitations", 0),
+            ("select count(*) from omni_api_keys", 0),
             ("select count(*) from notes", 0),
-            ("select count(*) from email_messages", 0),
+            ("select count(*) from omni_email_messages", 0),
         ] {
             let mut tx = team.app.db().tenant(other).begin_read().await.unwrap();
             let (seen,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
@@ -298,8 +310,8 @@ on_each_database! {
             assert_eq!(seen, 0, "{sql}, without a tenant");
         }
         let mut tx = team.app.db().tenant(other).begin().await.unwrap();
-        assert_eq!(tx.query("update members set role = 'owner'").execute().await.unwrap(), 1, "only their own");
-        assert_eq!(tx.query("delete from invitations").execute().await.unwrap(), 0);
+        assert_eq!(tx.query("update omni_members set role = 'owner'").execute().await.unwrap(), 1, "only their own");
+        assert_eq!(tx.query("delete from omni_invitations").execute().await.unwrap(), 0);
         assert_eq!(tx.query("delete from notes").execute().await.unwrap(), 0);
     }
 }

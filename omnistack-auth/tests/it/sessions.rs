@@ -245,9 +245,9 @@ on_each_database! {
     async fn processes_that_start_first_at_once_make_one_signing_key(database: TestDatabase) {
         let app = start(database).await;
         for _ in 0..5 {
-            app.db().query("delete from signing_keys").execute().await.unwrap();
+            app.db().query("delete from omni_signing_keys").execute().await.unwrap();
             join_all((0..4).map(|_| replica(&app))).await;
-            let (keys,): (i64,) = app.db().query("select count(*) from signing_keys").fetch_one().await.unwrap();
+            let (keys,): (i64,) = app.db().query("select count(*) from omni_signing_keys").fetch_one().await.unwrap();
             assert_eq!(keys, 1);
         }
     }

@@ -215,7 +215,7 @@ async fn count(app: &TestApp, sql: &'static str) -> i64 {
 async fn audited(app: &TestApp) -> Vec<String> {
     let mut tx = app.db().all_tenants().begin_read().await.unwrap();
     let rows: Vec<(String,)> =
-        tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
+        tx.query("select action from omni_audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
     tx.commit().await.unwrap();
     rows.into_iter().map(|(action,)| action).collect()
 }

@@ -86,7 +86,7 @@ on_each_database! {
         // A name as an identity provider or an older version may have stored it.
         let evil = "Win evil.example/prize www.evil.example http://evil.example";
         let mut tx = team.app.db().app_database().all_tenants().begin().await.unwrap();
-        for sql in ["update users set name = $1", "update tenants set name = $1"] {
+        for sql in ["update omni_users set name = $1", "update omni_tenants set name = $1"] {
             tx.query(sql).bind(evil.to_owned()).execute().await.unwrap();
         }
         tx.commit().await.unwrap();

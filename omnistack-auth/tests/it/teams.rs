@@ -77,7 +77,7 @@ impl Team {
     /// Sets the membership of a user to this role.
     pub(crate) async fn set_role(&self, user: UserId, role: &str) {
         let mut tx = self.app.db().app_database().tenant(self.id).begin().await.unwrap();
-        let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4) \
+        let sql = "insert into omni_members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4) \
                    on conflict (tenant_id, user_id) do update set role = excluded.role";
         let insert = tx.query(sql).bind(self.id).bind(user).bind(role.to_owned());
         insert.bind(self.app.clock().clock().now()).execute().await.unwrap();
@@ -101,7 +101,7 @@ impl Team {
     /// Returns the number of owners.
     pub(crate) async fn owners(&self) -> i64 {
         let mut tx = self.app.db().app_database().tenant(self.id).begin_read().await.unwrap();
-        let sql = "select count(*) from members where tenant_id = $1 and role = 'owner'";
+        let sql = "select count(*) from omni_members where tenant_id = $1 and role = 'owner'";
         let (count,): (i64,) = tx.query(sql).bind(self.id).fetch_one().await.unwrap();
         count
     }

@@ -83,7 +83,7 @@ on_each_database! {
         for tenant in [ada.tenant, bob.tenant] {
             open(app.db(), tenant).await.unwrap();
         }
-        let leave = app.db().query("update users set delete_at = $2 where id = $1").bind(ada.user);
+        let leave = app.db().query("update omni_users set delete_at = $2 where id = $1").bind(ada.user);
         leave.bind(app.clock().clock().now()).execute().await.unwrap();
         app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
         app.run_jobs().await;

@@ -42,20 +42,8 @@ impl Module for CoreRoutes {
     fn register(&self, registry: &mut Registry) {
         let (db, url) = (self.db.clone(), self.url.clone());
         registry
-            .migrations(crate::migrations![
-                "0001_core",
-                "0002_jobs",
-                "0003_audit",
-                "0004_idempotency",
-                "0005_events",
-                "0006_email",
-                "0007_jobs_trace_state",
-                "0008_email_tenants",
-                "0009_tenant_databases",
-                "0010_flags",
-                "0011_contact",
-                "0012_sms"
-            ])
+            .migrations(crate::migrations!["0001_core"])
+            .shared_migrations("idempotency", crate::idempotency::MIGRATIONS)
             .routes(
                 Mount::root("", AccessLevel::Public),
                 Api::new().routes(routes!(live)).routes(routes!(ready)),

@@ -74,7 +74,7 @@ impl AuditStore {
     pub async fn chains(&self) -> Result<Vec<AuditChain>, Error> {
         let mut tx = self.db.all_tenants().begin_read().await?;
         // A chain whose head was deleted still has entries.
-        let sql = "select tenant_id from audit_chains union select tenant_id from audit_entries order by 1";
+        let sql = "select tenant_id from omni_audit_chains union select tenant_id from omni_audit_entries order by 1";
         let chains: Vec<(Uuid,)> = tx.query(sql).fetch_all().await?;
         tx.commit().await?;
         let of_tenants =

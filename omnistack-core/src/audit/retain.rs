@@ -23,7 +23,7 @@ impl AuditStore {
     /// processed, and immediately with [`Error::Database`].
     pub async fn delete_before(&self, before: Timestamp) -> Result<u64, Error> {
         let mut tx = self.read(None).await?;
-        let chains = tx.query("select distinct tenant_id from audit_entries where at < $1").bind(before);
+        let chains = tx.query("select distinct tenant_id from omni_audit_entries where at < $1").bind(before);
         let chains: Vec<(uuid::Uuid,)> = chains.fetch_all().await?;
         tx.commit().await?;
         let mut chains: Vec<_> = chains.into_iter().map(|(id,)| AuditChain::from_id(id)).collect();
@@ -97,13 +97,13 @@ impl AuditStore {
             return Ok(0);
         }
         let checkpoint = walk.last();
-        tx.query("update audit_chains set checkpoint = $1, checkpoint_hash = $2 where tenant_id = $3")
+        tx.query("update omni_audit_chains set checkpoint = $1, checkpoint_hash = $2 where tenant_id = $3")
             .bind(checkpoint.sequence)
             .bind(checkpoint.hash.as_bytes().to_vec())
             .bind(chain.id())
             .execute()
             .await?;
-        tx.query("delete from audit_entries where tenant_id = $1 and sequence <= $2")
+        tx.query("delete from omni_audit_entries where tenant_id = $1 and sequence <= $2")
             .bind(chain.id())
             .bind(checkpoint.sequence)
             .execute()
@@ -121,7 +121,7 @@ impl AuditStore {
 async fn lock(tx: &mut Tx, chain: AuditChain) -> Result<Option<ChainEnds>, Error> {
     let ends = tx
         .query(
-            "update audit_chains set sequence = sequence where tenant_id = $1
+            "update omni_audit_chains set sequence = sequence where tenant_id = $1
              returning sequence, hash, checkpoint, checkpoint_hash",
         )
         .bind(chain.id())

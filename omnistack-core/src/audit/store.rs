@@ -30,22 +30,23 @@ const MAX_ACTIONS: usize = 100;
 /// Assigns the next number, computes the hash and inserts the entry in one round trip. The row of the chain's
 /// head is locked until the caller commits.
 const APPEND_POSTGRES: &str = "with head as (
-    insert into audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
+    insert into omni_audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
     values ($1, 1, $2, sha256($2 || int8send(1) || $3), 0, $2)
     on conflict (tenant_id) do update set sequence = chain.sequence + 1, previous = chain.hash,
         hash = sha256(chain.hash || int8send(chain.sequence + 1) || $3)
     returning sequence, previous, hash
-) insert into audit_entries (tenant_id, id, at, actor, action, resource, details, sequence, previous, hash)
+) insert into omni_audit_entries (tenant_id, id, at, actor, action, resource, details, sequence, previous, hash)
 select $1, $4, $5, $6, $7, $8, $9, sequence, previous, hash from head";
 
 /// Assigns the next number. A write transaction has the SQLite database alone.
-const NEXT_SQLITE: &str = "update audit_chains set sequence = sequence + 1, previous = hash where tenant_id = $1 returning sequence, previous";
+const NEXT_SQLITE: &str = "update omni_audit_chains set sequence = sequence + 1, previous = hash where tenant_id = $1 returning sequence, previous";
 
 /// Creates a chain if it does not exist. `on conflict` is not possible: the trigger that rejects an existing
 /// chain fires before it. The statement runs for every entry, so that the number of statements does not reveal
 /// whether the chain existed.
-const BEGIN_SQLITE: &str = "insert into audit_chains (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
-    select $1, 0, $2, $2, 0, $2 where not exists (select 1 from audit_chains where tenant_id = $1)";
+const BEGIN_SQLITE: &str =
+    "insert into omni_audit_chains (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
+    select $1, 0, $2, $2, 0, $2 where not exists (select 1 from omni_audit_chains where tenant_id = $1)";
 
 /// Appends an entry to its chain.
 pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -> Result<(), db::Error> {
@@ -127,13 +128,13 @@ async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry)
     (link.sequence, link.previous) = (sequence, Sha256::from_bytes(&previous).unwrap_or(Sha256::ZERO));
     link.hash = encoding::hash(link.previous, sequence, &content);
     let hash = link.hash.as_bytes().to_vec();
-    tx.query("update audit_chains set hash = $1 where tenant_id = $2")
+    tx.query("update omni_audit_chains set hash = $1 where tenant_id = $2")
         .bind(hash.clone())
         .bind(chain.id())
         .execute()
         .await?;
     tx.query(
-        "insert into audit_entries (tenant_id, sequence, id, at, actor, action, resource, details, previous, hash)
+        "insert into omni_audit_entries (tenant_id, sequence, id, at, actor, action, resource, details, previous, hash)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(chain.id())
@@ -207,7 +208,7 @@ impl AuditStore {
         let number = args.push(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let newest = |action: &str| {
             format!(
-                "select tenant_id, {COLUMNS} from audit_entries where {conditions}{action} {NEWEST_FIRST} limit ${number}"
+                "select tenant_id, {COLUMNS} from omni_audit_entries where {conditions}{action} {NEWEST_FIRST} limit ${number}"
             )
         };
         let sql = match actions {
@@ -255,7 +256,9 @@ impl AuditStore {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
         let row = tx
-            .query(AssertSqlSafe(format!("select {COLUMNS} from audit_entries where tenant_id = $1 and sequence = $2")))
+            .query(AssertSqlSafe(format!(
+                "select {COLUMNS} from omni_audit_entries where tenant_id = $1 and sequence = $2"
+            )))
             .bind(chain.id())
             .bind(sequence)
             .fetch_optional::<EntryRow>()
@@ -335,9 +338,9 @@ async fn actions(tx: &mut Tx, filter: &AuditFilter) -> Result<Option<Vec<String>
     let chain = chain.unwrap_or_else(|| "1 = 1".into());
     let sql = format!(
         "with recursive actions (action) as (
-            select min(entry.action) from audit_entries as entry where {chain}
+            select min(entry.action) from omni_audit_entries as entry where {chain}
             union all
-            select (select min(entry.action) from audit_entries as entry where {chain} and entry.action > actions.action)
+            select (select min(entry.action) from omni_audit_entries as entry where {chain} and entry.action > actions.action)
             from actions where actions.action is not null)
         select action from actions where {begins}"
     );
@@ -347,7 +350,7 @@ async fn actions(tx: &mut Tx, filter: &AuditFilter) -> Result<Option<Vec<String>
 
 pub(super) async fn ends(tx: &mut Tx, chain: AuditChain) -> Result<Option<ChainEnds>, Error> {
     let ends = tx
-        .query("select sequence, hash, checkpoint, checkpoint_hash from audit_chains where tenant_id = $1")
+        .query("select sequence, hash, checkpoint, checkpoint_hash from omni_audit_chains where tenant_id = $1")
         .bind(chain.id())
         .fetch_optional::<RawEnds>()
         .await?;
@@ -363,7 +366,7 @@ pub(super) async fn page(
     limit: i64,
 ) -> Result<Vec<EntryRow>, db::Error> {
     tx.query(AssertSqlSafe(format!(
-        "select {COLUMNS} from audit_entries where tenant_id = $1 and sequence > $2 and sequence <= $3
+        "select {COLUMNS} from omni_audit_entries where tenant_id = $1 and sequence > $2 and sequence <= $3
          order by sequence limit $4"
     )))
     .bind(chain.id())

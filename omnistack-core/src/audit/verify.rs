@@ -66,7 +66,9 @@ async fn readable(tx: &mut Tx, chain: AuditChain, after: i64) -> Result<Vec<Entr
         rows => return Ok(rows?),
     };
     let numbers: Vec<(i64,)> = tx
-        .query("select sequence from audit_entries where tenant_id = $1 and sequence > $2 order by sequence limit $3")
+        .query(
+            "select sequence from omni_audit_entries where tenant_id = $1 and sequence > $2 order by sequence limit $3",
+        )
         .bind(chain.id())
         .bind(after)
         .bind(ENTRIES_PER_PAGE)

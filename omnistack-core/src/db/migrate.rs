@@ -10,7 +10,7 @@ use sqlx::{
 use super::{Db, Dialect, Error, ErrorKind, Sql, driver::Pools};
 
 /// One schema change in both dialects. Created by [`migrations!`](crate::migrations).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
     /// File name without its extension: a number and a description, as in `0001_projects`.
     pub name: &'static str,
@@ -20,7 +20,7 @@ pub struct Migration {
     pub sqlite: &'static str,
 }
 
-/// The migrations of one module, in order. Each module has its own history table (`_migrations_billing`), so that
+/// The migrations of one module, in order. Each module has its own history table (`omni_migrations_billing`), so that
 /// modules evolve independently.
 pub type Migrations = &'static [Migration];
 
@@ -145,7 +145,7 @@ fn migrator(module: &str, migrations: Migrations, dialect: Dialect) -> Migrator 
 }
 
 fn table(module: &str) -> String {
-    format!("_migrations_{}", module.replace('-', "_"))
+    format!("omni_migrations_{}", module.replace('-', "_"))
 }
 
 /// Returns the number a name starts with. [`Registry::migrations`](crate::module::Registry::migrations) refuses a

@@ -70,38 +70,39 @@ struct KeyRow {
 }
 
 const FIND: &str = "select fingerprint, owner, process, locked_until, expires_at, status, head, body \
-                    from idempotency_keys where scope = $1";
+                    from omni_idempotency_keys where scope = $1";
 
 const CLAIM: Sql = both_dialects(
-    "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
+    "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
      values ($1, $2, $3, $4, $5, $6) on conflict (scope) do nothing",
 );
 
 /// Takes over a claim whose lease has ended or whose process is dead, or a row that has expired. Skips a row that its
 /// owner is completing, which is locked.
 const TAKE_OVER: Sql = Sql {
-    postgres: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
+    postgres: "update omni_idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
                status = null, head = null, body = null \
-               where scope = (select scope from idempotency_keys where scope = $1 and owner = $7 and (expires_at <= $8 \
+               where scope = (select scope from omni_idempotency_keys where scope = $1 and owner = $7 and (expires_at <= $8 \
                or (status is null and (locked_until <= $8 or $9) and fingerprint = $2)) for update skip locked)",
-    sqlite: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
+    sqlite: "update omni_idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
              status = null, head = null, body = null \
              where scope = $1 and owner = $7 and (expires_at <= $8 \
              or (status is null and (locked_until <= $8 or $9) and fingerprint = $2))",
 };
 
-const COMPLETE: &str = "update idempotency_keys set status = $3, head = $4, body = $5 \
+const COMPLETE: &str = "update omni_idempotency_keys set status = $3, head = $4, body = $5 \
                         where scope = $1 and owner = $2 and status is null";
 
 /// Changes nothing, but locks the row and checks its owner until the transaction ends.
-const CONFIRM: &str = "update idempotency_keys set status = null where scope = $1 and owner = $2 and status is null";
+const CONFIRM: &str =
+    "update omni_idempotency_keys set status = null where scope = $1 and owner = $2 and status is null";
 
-const RELEASE: &str = "delete from idempotency_keys where scope = $1 and owner = $2 and status is null";
+const RELEASE: &str = "delete from omni_idempotency_keys where scope = $1 and owner = $2 and status is null";
 
 const SWEEP: Sql = Sql {
-    postgres: "delete from idempotency_keys where scope in (select scope from idempotency_keys where expires_at <= $1 \
+    postgres: "delete from omni_idempotency_keys where scope in (select scope from omni_idempotency_keys where expires_at <= $1 \
                order by expires_at limit $2 for update skip locked)",
-    sqlite: "delete from idempotency_keys where scope in (select scope from idempotency_keys where expires_at <= $1 \
+    sqlite: "delete from omni_idempotency_keys where scope in (select scope from omni_idempotency_keys where expires_at <= $1 \
              order by expires_at limit $2)",
 };
 
@@ -208,10 +209,10 @@ pub(crate) async fn confirm_in(tx: &mut Tx, scope: &Digest, owner: Id<AttemptMar
 
 /// The insertion into a tenant database, which has no claims: the first attempt to insert the row has carried out the
 /// request, and the transactions of other attempts are rolled back.
-const INSERT_RESPONSE: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
+const INSERT_RESPONSE: &str = "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
                      values ($1, $1, $2, $6, $7, $3, $4, $5) \
                      on conflict (scope) do update set owner = $2, locked_until = $6, expires_at = $7, status = $3, head = $4, \
-                     body = $5 where idempotency_keys.expires_at <= $8";
+                     body = $5 where omni_idempotency_keys.expires_at <= $8";
 
 /// Like [`complete_in`], but in a transaction of a tenant database.
 pub(crate) async fn complete_in_tenant_database(

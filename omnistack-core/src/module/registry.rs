@@ -284,6 +284,21 @@ impl Registry {
 
     /// Adds the module's migrations: `registry.migrations(migrations!["0001_projects"])`.
     pub fn migrations(&mut self, migrations: Migrations) -> &mut Self {
+        self.shared_migrations(self.module, migrations)
+    }
+
+    /// Adds the migrations of tables that several modules use, with the history `history` instead of the module's own.
+    /// If several modules add them, they run once.
+    pub fn shared_migrations(&mut self, history: &'static str, migrations: Migrations) -> &mut Self {
+        if let Some((_, known)) = self.migrations.iter().find(|(name, _)| *name == history) {
+            if *known != migrations {
+                self.report_problem(
+                    format!("the migration history `{history}` exists already"),
+                    "list all migrations of a module in one call, or rename the module",
+                );
+            }
+            return self;
+        }
         let mut last = 0;
         for migration in migrations {
             let version = crate::db::migration_version(migration.name);
@@ -295,7 +310,7 @@ impl Registry {
             }
             last = last.max(version);
         }
-        self.migrations.push((self.module, migrations));
+        self.migrations.push((history, migrations));
         self
     }
 

@@ -63,9 +63,10 @@ impl Audited {
     async fn tamper(&self, tenant: TenantId, statements: &[&'static str]) {
         let mut tx = self.db().all_tenants().begin().await.unwrap();
         let off: &[&'static str] = match tx.dialect() {
-            Dialect::Postgres => {
-                &["alter table audit_entries disable trigger user", "alter table audit_chains disable trigger user"]
-            }
+            Dialect::Postgres => &[
+                "alter table omni_audit_entries disable trigger user",
+                "alter table omni_audit_chains disable trigger user",
+            ],
             Dialect::Sqlite => &[
                 "drop trigger if exists audit_entries_update",
                 "drop trigger if exists audit_entries_delete",

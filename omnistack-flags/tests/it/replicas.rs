@@ -75,8 +75,8 @@ on_each_database! {
         for key in ["a", "b"] {
             flags.create(FlagDefinition::new(key), &operator()).await.unwrap();
         }
-        app.db().query("update flags set definition = '{\"key\":\"a\",\"later\":1}' where key = 'a'").execute().await.unwrap();
-        app.db().query("update flag_state set revision = 99").execute().await.unwrap();
+        app.db().query("update omni_flags set definition = '{\"key\":\"a\",\"later\":1}' where key = 'a'").execute().await.unwrap();
+        app.db().query("update omni_flag_state set revision = 99").execute().await.unwrap();
         flags.refresh().await.unwrap();
         let context = flags.context();
         assert_eq!(flags.evaluate("a", &context).reason, omnistack_flags::FlagReason::Broken);
@@ -120,7 +120,7 @@ async fn while_the_database_is_away_the_last_state_stays() {
     assert_eq!(caller.get(format!("{APP}/a")).await.expect(200).json()["enabled"], true);
     server.restart().await;
     // Another replica changes the flags, and this one polls the change.
-    let sql = "update flag_state set revision = 2";
+    let sql = "update omni_flag_state set revision = 2";
     timeout(Duration::from_secs(20), async { while app.db().query(sql).execute().await.is_err() {} }).await.unwrap();
     reaches(&flags, 2, Duration::from_secs(10)).await;
     assert!(flags.is_on("a", &context));

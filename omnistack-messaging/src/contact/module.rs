@@ -14,6 +14,7 @@ use omnistack_core::{
     crypto::KeyRing,
     http::{RateLimits, client::Client},
     jobs::Cron,
+    migrations,
     module::{Context, Module, Mount, Registry},
 };
 
@@ -65,6 +66,7 @@ impl Module for Contact {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(migrations!["0001_contact"]);
         let Some(settings) = registry.config::<ContactSettings>() else { return };
         if settings.max_time <= settings.min_time {
             registry.report_problem(

@@ -56,7 +56,7 @@ pub(super) async fn insert(tx: &mut Tx, message: &ContactMessage) -> Result<(), 
     // A map of texts, numbers and booleans always serializes.
     let extra_fields = serde_json::to_string(&message.extra_fields).unwrap_or_else(|_| "{}".into());
     tx.query(
-        "insert into contact_messages (id, reference, name, email, subject, phone, company, message, extra_fields, source,
+        "insert into omni_contact_messages (id, reference, name, email, subject, phone, company, message, extra_fields, source,
          locale, address, status, created_at, updated_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
@@ -94,7 +94,7 @@ pub(super) async fn list(
         None => {
             db.query(
                 "select id, reference, name, email, subject, phone, company, message, extra_fields, source, locale, address,
-                 status, created_at, updated_at from contact_messages where id < $1 order by id desc limit $2",
+                 status, created_at, updated_at from omni_contact_messages where id < $1 order by id desc limit $2",
             )
             .bind(before)
             .bind(i64::from(limit))
@@ -104,7 +104,7 @@ pub(super) async fn list(
         Some(status) => {
             db.query(
                 "select id, reference, name, email, subject, phone, company, message, extra_fields, source, locale, address,
-                 status, created_at, updated_at from contact_messages where status = $1 and id < $2
+                 status, created_at, updated_at from omni_contact_messages where status = $1 and id < $2
                  order by id desc limit $3",
             )
             .bind(status.as_str())
@@ -121,7 +121,7 @@ pub(super) async fn get(db: &Db, id: ContactMessageId) -> Result<Option<ContactM
     let row: Option<ContactMessageRow> = db
         .query(
             "select id, reference, name, email, subject, phone, company, message, extra_fields, source, locale, address,
-             status, created_at, updated_at from contact_messages where id = $1",
+             status, created_at, updated_at from omni_contact_messages where id = $1",
         )
         .bind(id)
         .fetch_optional()
@@ -138,7 +138,7 @@ pub(super) async fn set_status(
     now: Timestamp,
 ) -> Result<bool, db::Error> {
     let changed = tx
-        .query("update contact_messages set status = $3, updated_at = $4 where id = $1 and status = $2")
+        .query("update omni_contact_messages set status = $3, updated_at = $4 where id = $1 and status = $2")
         .bind(id)
         .bind(from.as_str())
         .bind(to.as_str())
@@ -149,10 +149,10 @@ pub(super) async fn set_status(
 }
 
 pub(super) async fn remove(tx: &mut Tx, id: ContactMessageId) -> Result<bool, db::Error> {
-    Ok(tx.query("delete from contact_messages where id = $1").bind(id).execute().await? > 0)
+    Ok(tx.query("delete from omni_contact_messages where id = $1").bind(id).execute().await? > 0)
 }
 
 /// Deletes messages that were sent longer ago than `keep`. Returns how many.
 pub(super) async fn purge(db: &Db, keep: Duration, now: Timestamp) -> Result<u64, db::Error> {
-    db.query("delete from contact_messages where created_at < $1").bind(now - keep).execute().await
+    db.query("delete from omni_contact_messages where created_at < $1").bind(now - keep).execute().await
 }

@@ -15,6 +15,7 @@ use omnistack_core::{
     db::Db,
     events::{EnqueueJob, TenantDeleted},
     jobs::{Cron, Job, Jobs, Queue},
+    migrations,
     module::{AccessLevel, Context, Module, Mount, Registry},
 };
 
@@ -156,12 +157,19 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
 /// events.
 const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
 
+/// Adds the tables of mails to the app. The module [`Mail`] does so itself; a module that uses
+/// [`RecipientLimit`](super::RecipientLimit) without it calls this function.
+pub fn register_mail_migrations(registry: &mut Registry) {
+    registry.shared_migrations("email", migrations!["0001_email"]);
+}
+
 impl Module for Mail {
     fn name(&self) -> &'static str {
         "mail"
     }
 
     fn register(&self, registry: &mut Registry) {
+        register_mail_migrations(registry);
         let Some(settings) = registry.config::<MailSettings>() else { return };
         let templates = self.templates(registry, &settings);
         let keys = keys(registry, &settings);

@@ -190,7 +190,7 @@ impl Suppressions {
         let detail = detail.map(|detail| detail.replace('\0', "\u{fffd}").chars().take(500).collect::<String>());
         let added = tx
             .query(
-                "insert into email_suppressions (address, reason, detail, created_at) values ($1, $2, $3, $4)
+                "insert into omni_email_suppressions (address, reason, detail, created_at) values ($1, $2, $3, $4)
                  on conflict (address) do nothing",
             )
             .bind(address.normalized())
@@ -215,7 +215,7 @@ impl Suppressions {
 
     /// Like [`remove`](Self::remove), in the caller's transaction.
     pub(super) async fn remove_in(tx: &mut Tx, address: &Address) -> Result<bool, db::Error> {
-        let removed = tx.query("delete from email_suppressions where address = $1").bind(address.normalized());
+        let removed = tx.query("delete from omni_email_suppressions where address = $1").bind(address.normalized());
         Ok(removed.execute().await? > 0)
     }
 
@@ -228,9 +228,9 @@ impl Suppressions {
         addresses: impl IntoIterator<Item = &'a Address>,
     ) -> Result<Vec<Suppression>, db::Error> {
         const AMONG: Sql = Sql {
-            postgres: "select address, reason, detail, created_at from email_suppressions
+            postgres: "select address, reason, detail, created_at from omni_email_suppressions
                        where address in (select jsonb_array_elements_text($1)) order by address",
-            sqlite: "select address, reason, detail, created_at from email_suppressions
+            sqlite: "select address, reason, detail, created_at from omni_email_suppressions
                      where address in (select value from json_each($1)) order by address",
         };
         let keys: Vec<_> = addresses.into_iter().map(Address::normalized).collect();
@@ -251,7 +251,7 @@ impl Suppressions {
             None => {
                 self.db
                     .query(
-                        "select address, reason, detail, created_at from email_suppressions
+                        "select address, reason, detail, created_at from omni_email_suppressions
                          order by created_at desc, address desc limit $1",
                     )
                     .bind(i64::from(limit))
@@ -261,7 +261,7 @@ impl Suppressions {
             Some((at, address)) => {
                 self.db
                     .query(
-                        "select address, reason, detail, created_at from email_suppressions
+                        "select address, reason, detail, created_at from omni_email_suppressions
                          where (created_at, address) < ($1, $2) order by created_at desc, address desc limit $3",
                     )
                     .bind(at)
@@ -282,7 +282,7 @@ impl Suppressions {
         for event in events {
             let new = tx
                 .query(
-                    "insert into email_events (provider, id, received_at) values ($1, $2, $3) on conflict do nothing",
+                    "insert into omni_email_events (provider, id, received_at) values ($1, $2, $3) on conflict do nothing",
                 )
                 .bind(provider)
                 .bind(event.id.as_str())

@@ -11,6 +11,7 @@ use omnistack_core::{
     http::client::base_url,
     identity::AccessLevel,
     jobs::{Cron, Job, Jobs, Queue},
+    migrations,
     module::{Context, Module, Mount, Registry},
 };
 
@@ -32,6 +33,7 @@ impl Module for Sms {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(migrations!["0001_sms"]);
         let Some(settings) = registry.config::<SmsSettings>() else { return };
         let Some(provider) = settings::provider(registry, &settings) else { return };
         let clock = registry.clock();

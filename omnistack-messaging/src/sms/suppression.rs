@@ -110,7 +110,7 @@ impl SmsSuppressions {
         let detail = detail.map(|detail| detail.replace('\0', "\u{fffd}").chars().take(500).collect::<String>());
         let added = tx
             .query(
-                "insert into sms_suppressions (number, reason, detail, created_at) values ($1, $2, $3, $4)
+                "insert into omni_sms_suppressions (number, reason, detail, created_at) values ($1, $2, $3, $4)
                  on conflict (number) do nothing",
             )
             .bind(number.as_str())
@@ -135,7 +135,7 @@ impl SmsSuppressions {
 
     pub(in crate::sms) async fn remove_in(&self, tx: &mut Tx, number: &PhoneNumber) -> Result<bool, db::Error> {
         let removed =
-            tx.query("delete from sms_suppressions where number = $1").bind(number.as_str()).execute().await?;
+            tx.query("delete from omni_sms_suppressions where number = $1").bind(number.as_str()).execute().await?;
         Ok(removed > 0)
     }
 
@@ -146,7 +146,7 @@ impl SmsSuppressions {
     pub async fn get(&self, number: &PhoneNumber) -> Result<Option<SmsSuppression>, db::Error> {
         let row: Option<SmsSuppressionRow> = self
             .db
-            .query("select number, reason, detail, created_at from sms_suppressions where number = $1")
+            .query("select number, reason, detail, created_at from omni_sms_suppressions where number = $1")
             .bind(number.as_str())
             .fetch_optional()
             .await?;
@@ -161,7 +161,7 @@ impl SmsSuppressions {
         let rows: Vec<SmsSuppressionRow> = self
             .db
             .query(
-                "select number, reason, detail, created_at from sms_suppressions where number > $1
+                "select number, reason, detail, created_at from omni_sms_suppressions where number > $1
                  order by number limit $2",
             )
             .bind(after)

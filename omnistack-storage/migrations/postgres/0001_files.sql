@@ -1,4 +1,5 @@
-create table files (
+-- A row is a file of a tenant, or an upload that is not complete.
+create table omni_files (
     id           uuid primary key,
     tenant_id    uuid not null,
     user_id      uuid not null,
@@ -15,44 +16,52 @@ create table files (
     -- The deadline of an upload that is not complete.
     pending_until timestamptz,
     -- The storage class; null for the default class.
-    storage_class text
+    storage_class text,
+    -- The tags, as a JSON list.
+    tags          text not null default '[]',
+    archived_at   timestamptz,
+    -- For a file in an external archive: the days for which it is being restored; 0 while its copy in the main
+    -- storage is being deleted.
+    restoring     integer,
+    -- Until when the copy in the main storage can be read.
+    restored_until timestamptz
 );
 
-create index files_of_tenant on files (tenant_id, id);
-create index files_pending on files (pending_until) where state <> 'stored';
-create index files_unfinished on files (tenant_id, pending_until) where state <> 'stored';
-create index files_deleted_of_tenant on files (tenant_id, id) where deleted_at is not null;
-create index files_deleted on files (deleted_at) where deleted_at is not null;
+create index omni_files_of_tenant on omni_files (tenant_id, id);
+create index omni_files_pending on omni_files (pending_until) where state <> 'stored';
+create index omni_files_unfinished on omni_files (tenant_id, pending_until) where state <> 'stored';
+create index omni_files_deleted_of_tenant on omni_files (tenant_id, id) where deleted_at is not null;
+create index omni_files_deleted on omni_files (deleted_at) where deleted_at is not null;
 -- For the files to archive, oldest first.
-create index files_by_age on files (created_at, id) where state = 'stored' and storage_class is null;
+create index omni_files_by_age on omni_files (created_at, id) where state = 'stored' and storage_class is null;
+create index omni_files_archived on omni_files (archived_at) where archived_at is not null;
+create index omni_files_restored on omni_files (restored_until) where restored_until is not null or restoring = 0;
+alter table omni_files enable row level security;
+alter table omni_files force row level security;
+create policy tenant on omni_files using (omnistack_visible(tenant_id));
 
--- The bytes that each tenant stores, including reserved ones.
-create table file_usage (
+-- A row is the number of bytes that a tenant stores, including reserved ones.
+create table omni_file_usage (
     tenant_id uuid primary key,
     bytes     bigint not null
 );
 
--- The idempotency keys of uploads: the SHA-256 of user and key, and the file and request each is bound to.
-create table file_upload_keys (
+alter table omni_file_usage enable row level security;
+alter table omni_file_usage force row level security;
+create policy tenant on omni_file_usage using (omnistack_visible(tenant_id));
+
+-- A row is the idempotency key of an upload: the SHA-256 of user and key, and the file and request it is bound to.
+create table omni_file_upload_keys (
     tenant_id   uuid not null,
     scope       bytea not null,
-    file_id     uuid not null references files on delete cascade,
+    file_id     uuid not null references omni_files on delete cascade,
     fingerprint bytea not null,
     expires_at  timestamptz not null,
     primary key (tenant_id, scope)
 );
 
-create index file_upload_keys_file on file_upload_keys (file_id);
-create index file_upload_keys_expired on file_upload_keys (expires_at);
-
-alter table files enable row level security;
-alter table files force row level security;
-create policy tenant on files using (omnistack_visible(tenant_id));
-
-alter table file_usage enable row level security;
-alter table file_usage force row level security;
-create policy tenant on file_usage using (omnistack_visible(tenant_id));
-
-alter table file_upload_keys enable row level security;
-alter table file_upload_keys force row level security;
-create policy tenant on file_upload_keys using (omnistack_visible(tenant_id));
+create index omni_file_upload_keys_file on omni_file_upload_keys (file_id);
+create index omni_file_upload_keys_expired on omni_file_upload_keys (expires_at);
+alter table omni_file_upload_keys enable row level security;
+alter table omni_file_upload_keys force row level security;
+create policy tenant on omni_file_upload_keys using (omnistack_visible(tenant_id));

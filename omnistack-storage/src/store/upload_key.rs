@@ -23,8 +23,7 @@ pub(crate) async fn find(
     scope: Sha256,
     now: Timestamp,
 ) -> Result<Option<UploadKeyRow>, Error> {
-    let sql =
-        "select file_id, fingerprint from file_upload_keys where tenant_id = $1 and scope = $2 and expires_at > $3";
+    let sql = "select file_id, fingerprint from omni_file_upload_keys where tenant_id = $1 and scope = $2 and expires_at > $3";
     let query = tx.query(sql).bind(tenant).bind(scope.as_bytes().to_vec()).bind(now);
     let row: Option<(FileId, Vec<u8>)> = query.fetch_optional().await?;
     Ok(row.and_then(|(file_id, bytes)| Some(UploadKeyRow { file_id, fingerprint: Sha256::from_bytes(&bytes)? })))
@@ -40,9 +39,9 @@ pub(crate) async fn bind(
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let sql = "insert into file_upload_keys (tenant_id, scope, file_id, fingerprint, expires_at) values ($1, $2, $3, $4, $5) \
+    let sql = "insert into omni_file_upload_keys (tenant_id, scope, file_id, fingerprint, expires_at) values ($1, $2, $3, $4, $5) \
                on conflict (tenant_id, scope) do update set file_id = $3, fingerprint = $4, expires_at = $5 \
-               where file_upload_keys.expires_at <= $6";
+               where omni_file_upload_keys.expires_at <= $6";
     let insert = tx.query(sql).bind(tenant).bind(scope.as_bytes().to_vec()).bind(file_id);
     let insert = insert.bind(fingerprint.as_bytes().to_vec()).bind(expires_at).bind(now);
     Ok(insert.execute().await? == 1)
@@ -50,6 +49,6 @@ pub(crate) async fn bind(
 
 /// Deletes the expired keys of all tenants.
 pub(crate) async fn remove_expired(tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
-    tx.query("delete from file_upload_keys where expires_at <= $1").bind(now).execute().await?;
+    tx.query("delete from omni_file_upload_keys where expires_at <= $1").bind(now).execute().await?;
     Ok(())
 }

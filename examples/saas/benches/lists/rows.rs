@@ -26,12 +26,12 @@ const PROJECTS: Sql = Sql {
 
 /// Inserts users. The seventh is named `Needle`.
 const USERS: Sql = Sql {
-    postgres: "insert into users (id, email, name, operator, created_at, updated_at)
+    postgres: "insert into omni_users (id, email, name, operator, created_at, updated_at)
         select gen_random_uuid(), 'user' || n || '@example.com', case n when 7 then 'Needle' else 'User ' || n end, false,
             to_timestamp(1893456000 + n), to_timestamp(1893456000)
         from generate_series($1 / 10 + 1, $2 / 10) as n where $3::uuid is not null",
     sqlite: "with recursive numbers (n) as (select $1 / 10 + 1 union all select n + 1 from numbers where n < $2 / 10)
-        insert into users (id, email, name, operator, created_at, updated_at)
+        insert into omni_users (id, email, name, operator, created_at, updated_at)
         select randomblob(16), 'user' || n || '@example.com', case n when 7 then 'Needle' else 'User ' || n end, 0,
             strftime('%Y-%m-%dT%H:%M:%S.000000Z', 1893456000 + n, 'unixepoch'), '2030-01-01T00:00:00.000000Z'
         from numbers where $3 is not null",
@@ -39,12 +39,12 @@ const USERS: Sql = Sql {
 
 /// Inserts tenants. The seventh is named `Needle`.
 const TENANTS: Sql = Sql {
-    postgres: "insert into tenants (id, name, slug, created_at, updated_at)
+    postgres: "insert into omni_tenants (id, name, slug, created_at, updated_at)
         select gen_random_uuid(), case n when 7 then 'Needle' else 'Tenant ' || n end, 'tenant-' || n,
             to_timestamp(1893456000 + n), to_timestamp(1893456000)
         from generate_series($1 / 10 + 1, $2 / 10) as n where $3::uuid is not null",
     sqlite: "with recursive numbers (n) as (select $1 / 10 + 1 union all select n + 1 from numbers where n < $2 / 10)
-        insert into tenants (id, name, slug, created_at, updated_at)
+        insert into omni_tenants (id, name, slug, created_at, updated_at)
         select randomblob(16), case n when 7 then 'Needle' else 'Tenant ' || n end, 'tenant-' || n,
             strftime('%Y-%m-%dT%H:%M:%S.000000Z', 1893456000 + n, 'unixepoch'), '2030-01-01T00:00:00.000000Z'
         from numbers where $3 is not null",
@@ -52,13 +52,13 @@ const TENANTS: Sql = Sql {
 
 /// Inserts audit entries of a tenant, without valid hashes. Only the seventh has the action `needle.found`.
 const AUDIT: Sql = Sql {
-    postgres: "insert into audit_entries (tenant_id, sequence, id, at, actor, action, resource, previous, hash)
+    postgres: "insert into omni_audit_entries (tenant_id, sequence, id, at, actor, action, resource, previous, hash)
         select $3, n, gen_random_uuid(), to_timestamp(1893456000 + n), gen_random_uuid(),
             case when n = 7 then 'needle.found' when n % 2 = 0 then 'project.created' else 'project.changed' end,
             'project:' || n, '\\x00', '\\x00'
         from generate_series($1, $2) as n",
     sqlite: "with recursive numbers (n) as (select $1 union all select n + 1 from numbers where n < $2)
-        insert into audit_entries (tenant_id, sequence, id, at, actor, action, resource, previous, hash)
+        insert into omni_audit_entries (tenant_id, sequence, id, at, actor, action, resource, previous, hash)
         select $3, n, randomblob(16), strftime('%Y-%m-%dT%H:%M:%S.000000Z', 1893456000 + n, 'unixepoch'), randomblob(16),
             case when n = 7 then 'needle.found' when n % 2 = 0 then 'project.created' else 'project.changed' end,
             'project:' || n, x'00', x'00'
@@ -67,12 +67,12 @@ const AUDIT: Sql = Sql {
 
 /// Inserts finished jobs. The seventh is dead, belongs to the tenant, and has the queue and the name `needle`.
 const JOBS: Sql = Sql {
-    postgres: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, tenant, created_at, finished_at)
+    postgres: "insert into omni_jobs (id, name, queue, payload, state, rank, run_at, max_attempts, tenant, created_at, finished_at)
         select gen_random_uuid(), case n when 7 then 'needle' else 'nothing' end, case n when 7 then 'needle' else 'default' end,
             'null', case n when 7 then 'dead' else 'done' end, n, n, 1, case n when 7 then $3 end, n, n
         from generate_series($1, $2) as n",
     sqlite: "with recursive numbers (n) as (select $1 union all select n + 1 from numbers where n < $2)
-        insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, tenant, created_at, finished_at)
+        insert into omni_jobs (id, name, queue, payload, state, rank, run_at, max_attempts, tenant, created_at, finished_at)
         select randomblob(16), case n when 7 then 'needle' else 'nothing' end, case n when 7 then 'needle' else 'default' end,
             'null', case n when 7 then 'dead' else 'done' end, n, n, 1, case n when 7 then $3 end, n, n
         from numbers",

@@ -33,11 +33,11 @@ on_each_database! {
 
         let mut tx = app.db().all_tenants().begin().await.unwrap();
         let off = Sql {
-            postgres: "alter table audit_entries disable trigger audit_entries_update",
+            postgres: "alter table omni_audit_entries disable trigger omni_audit_entries_update",
             sqlite: "drop trigger audit_entries_update",
         };
         tx.query(off).execute().await.unwrap();
-        tx.query("update audit_entries set action = 'plan.kept' where sequence = 2").execute().await.unwrap();
+        tx.query("update omni_audit_entries set action = 'plan.kept' where sequence = 2").execute().await.unwrap();
         tx.commit().await.unwrap();
         let output = verify(&url, &["--tenant", "app"]).await;
         assert_eq!(output.status.code(), Some(1));
@@ -47,19 +47,19 @@ on_each_database! {
         let mut tx = app.db().all_tenants().begin().await.unwrap();
         let off = [
             Sql {
-                postgres: "alter table audit_entries disable trigger audit_entries_delete",
+                postgres: "alter table omni_audit_entries disable trigger omni_audit_entries_delete",
                 sqlite: "drop trigger audit_entries_delete",
             },
             Sql {
-                postgres: "alter table audit_chains disable trigger audit_chains_delete",
+                postgres: "alter table omni_audit_chains disable trigger omni_audit_chains_delete",
                 sqlite: "drop trigger audit_chains_delete",
             },
         ];
         for sql in off {
             tx.query(sql).execute().await.unwrap();
         }
-        tx.query("delete from audit_entries").execute().await.unwrap();
-        tx.query("delete from audit_chains").execute().await.unwrap();
+        tx.query("delete from omni_audit_entries").execute().await.unwrap();
+        tx.query("delete from omni_audit_chains").execute().await.unwrap();
         tx.commit().await.unwrap();
         let output = verify(&url, &[]).await;
         assert_eq!((output.status.code(), output.stdout.starts_with(b"BROKEN   app: ")), (Some(1), true));

@@ -29,22 +29,22 @@ const PROJECTS: [(&str, &str); 9] = [
 
 /// The requests of an operator, the table, and the indexes of which one statement must read one.
 const OPERATORS: [(&str, &str, &str); 16] = [
-    ("users", "users", "users_by_creation"),
-    ("users?sort=email", "users", "users_by_email"),
-    ("users?sort=-name&page=100", "users", "users_by_name"),
-    ("users?operator=true", "users", "users_operators"),
-    ("users?active=false", "users", "users_disabled"),
-    ("tenants?sort=name", "tenants", "tenants_by_name"),
-    ("tenants?suspended=true", "tenants", "tenants_suspended"),
-    ("audit-logs", "audit_entries", "audit_entries_newest"),
-    ("audit-logs?action=needle.", "audit_entries", "audit_entries_newest_of_action"),
-    ("audit-logs?tenant=TENANT&action=needle.", "audit_entries", "audit_entries_newest_of_tenant_and_action"),
-    ("audit-logs?resource=project:7", "audit_entries", "audit_entries_newest_of_resource"),
-    ("jobs?name=needle", "jobs", "jobs_of_name"),
-    ("jobs?tenant=TENANT", "jobs", "jobs_of_tenant"),
-    ("jobs?queue=needle", "jobs", "jobs_of_queue"),
-    ("jobs?name=needle&state=dead", "jobs", "jobs_of_name|jobs_dead"),
-    ("jobs/queues", "jobs", "jobs_of_queue"),
+    ("users", "omni_users", "omni_users_by_creation"),
+    ("users?sort=email", "omni_users", "omni_users_by_email"),
+    ("users?sort=-name&page=100", "omni_users", "omni_users_by_name"),
+    ("users?operator=true", "omni_users", "omni_users_operators"),
+    ("users?active=false", "omni_users", "omni_users_disabled"),
+    ("tenants?sort=name", "omni_tenants", "omni_tenants_by_name"),
+    ("tenants?suspended=true", "omni_tenants", "omni_tenants_suspended"),
+    ("audit-logs", "omni_audit_entries", "omni_audit_entries_newest"),
+    ("audit-logs?action=needle.", "omni_audit_entries", "omni_audit_entries_newest_of_action"),
+    ("audit-logs?tenant=TENANT&action=needle.", "omni_audit_entries", "omni_audit_entries_newest_of_tenant_and_action"),
+    ("audit-logs?resource=project:7", "omni_audit_entries", "omni_audit_entries_newest_of_resource"),
+    ("jobs?name=needle", "omni_jobs", "omni_jobs_of_name"),
+    ("jobs?tenant=TENANT", "omni_jobs", "omni_jobs_of_tenant"),
+    ("jobs?queue=needle", "omni_jobs", "omni_jobs_of_queue"),
+    ("jobs?name=needle&state=dead", "omni_jobs", "omni_jobs_of_name|omni_jobs_dead"),
+    ("jobs/queues", "omni_jobs", "omni_jobs_of_queue"),
 ];
 
 #[derive(Clone, Default)]

@@ -10,8 +10,7 @@ use crate::role;
 
 /// Creates a tenant with one owner. The transaction must be one of all tenants.
 pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenantRow<'_>, now: Timestamp) -> Result<(), Error> {
-    let sql =
-        "insert into tenants (id, name, slug, personal_of, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)";
+    let sql = "insert into omni_tenants (id, name, slug, personal_of, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)";
     let insert = tx.query(sql).bind(tenant.id).bind(tenant.name.to_owned()).bind(tenant.slug.to_owned());
     insert.bind(tenant.personal.then_some(tenant.owner)).bind(now).execute().await?;
     add_member(tx, tenant.id, tenant.owner, role::OWNER, now).await
@@ -33,7 +32,7 @@ pub(crate) async fn add_member(
     role: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4)";
+    let sql = "insert into omni_members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4)";
     tx.query(sql).bind(tenant).bind(user).bind(role.to_owned()).bind(now).execute().await?;
     Ok(())
 }

@@ -10,7 +10,7 @@ on_each_database! {
         let post = start(database).await;
         post.registered("ada@example.com").await;
         post.registered("link@example.com").await;
-        let sql = "update users set password_hash = null where email = 'link@example.com'";
+        let sql = "update omni_users set password_hash = null where email = 'link@example.com'";
         post.app.db().query(sql).execute().await.unwrap();
         let (statements, hashes) = (Statements::of(&post.app), HashCounter::start());
         for (route, with_password) in [("login", true), ("register", true), ("forgot-password", false), ("magic-link", false)]
@@ -134,7 +134,7 @@ on_each_database! {
         }
         post.client(&ada).get(ME).await.expect(200);
         assert!(post.take_mails().await.is_empty());
-        let sql = "select count(*) from users where operator";
+        let sql = "select count(*) from omni_users where operator";
         let (operators,): (i64,) = post.app.db().query(sql).fetch_one().await.unwrap();
         assert_eq!(operators, 0);
     }

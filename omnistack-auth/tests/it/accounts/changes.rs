@@ -133,7 +133,7 @@ on_each_database! {
         let post = start(database).await;
         post.registered("ada@example.com").await;
         post.registered("root@example.com").await;
-        let sql = "select id from users where email = $1";
+        let sql = "select id from omni_users where email = $1";
         let id = |email: &'static str| {
             let db = post.app.db().clone();
             async move { db.query(sql).bind(email).fetch_one::<(UserId,)>().await.unwrap().0 }
@@ -141,7 +141,7 @@ on_each_database! {
         let (ada, root) = (id("ada@example.com").await, id("root@example.com").await);
         let sessions: Sessions = post.app.app().context().get().unwrap();
         let mut tx = post.app.db().begin().await.unwrap();
-        let operator = "update users set operator = $2 where id = $1";
+        let operator = "update omni_users set operator = $2 where id = $1";
         tx.query(operator).bind(root).bind(true).execute().await.unwrap();
         let mut sign_in = NewSession::new(ada, Device::default());
         sign_in.actor = Some((root, "a ticket".into()));

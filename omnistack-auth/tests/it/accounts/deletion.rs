@@ -58,12 +58,12 @@ impl AccountsApp {
         let mut tx = self.app.db().all_tenants().begin().await.unwrap();
         let now = self.app.clock().clock().now();
         let team = TenantId::new(now);
-        let sql = "insert into tenants (id, name, slug, created_at, updated_at) values ($1, 'T', 't', $2, $2)";
+        let sql = "insert into omni_tenants (id, name, slug, created_at, updated_at) values ($1, 'T', 't', $2, $2)";
         tx.query(sql).bind(team).bind(now).execute().await.unwrap();
         for owner in owners {
-            let sql = "select id from users where email = $1";
+            let sql = "select id from omni_users where email = $1";
             let (user,): (UserId,) = tx.query(sql).bind((*owner).to_owned()).fetch_one().await.unwrap();
-            let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, 'owner', $3)";
+            let sql = "insert into omni_members (tenant_id, user_id, role, created_at) values ($1, $2, 'owner', $3)";
             tx.query(sql).bind(team).bind(user).bind(now).execute().await.unwrap();
         }
         tx.commit().await.unwrap();
@@ -88,13 +88,13 @@ on_each_database! {
 
         post.app.clock().advance(29 * DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 2);
+        assert_eq!(post.count("select count(*) from omni_users").await, 2);
         post.app.clock().advance(DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 1);
-        assert_eq!(post.count("select count(*) from tenants").await, 1);
-        assert_eq!(post.count("select count(*) from members").await, 1);
-        assert_eq!(post.count("select count(*) from sessions").await, 0);
+        assert_eq!(post.count("select count(*) from omni_users").await, 1);
+        assert_eq!(post.count("select count(*) from omni_tenants").await, 1);
+        assert_eq!(post.count("select count(*) from omni_members").await, 1);
+        assert_eq!(post.count("select count(*) from omni_sessions").await, 0);
         post.login("ada@example.com", PASSWORD).await.expect(401);
         assert!(post.audit_actions().await.contains(&"account.deleted".to_owned()));
         // The address can be registered again.
@@ -108,12 +108,12 @@ on_each_database! {
         post.leave(&ada).await.expect(202);
         post.app.clock().advance(29 * DAY);
         post.login("ada@example.com", OTHER).await.expect(401);
-        assert!(post.count("select count(*) from users where delete_at is not null").await == 1);
+        assert!(post.count("select count(*) from omni_users where delete_at is not null").await == 1);
         let back = post.signed_in("ada@example.com").await;
         assert!(post.client(&back).get(ME).await.json()["delete_at"].is_null());
         post.app.clock().advance(10 * DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 1);
+        assert_eq!(post.count("select count(*) from omni_users").await, 1);
         assert!(post.audit_actions().await.contains(&"account.deletion_cancelled".to_owned()));
     }
 
@@ -127,7 +127,7 @@ on_each_database! {
         let refused = post.leave(&ada).await.expect_error(409, "LAST_OWNER").json();
         assert_eq!(refused["error"]["details"]["teams"], json!([alone.to_string()]));
         let mut tx = post.app.db().all_tenants().begin().await.unwrap();
-        tx.query("delete from tenants where id = $1").bind(alone).execute().await.unwrap();
+        tx.query("delete from omni_tenants where id = $1").bind(alone).execute().await.unwrap();
         tx.commit().await.unwrap();
 
         // If both of two owners delete their accounts, the second deletion fails until the team has another owner.
@@ -136,8 +136,8 @@ on_each_database! {
         post.leave(&eve).await.expect(202);
         post.app.clock().advance(31 * DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 1);
-        assert_eq!(post.count("select count(*) from members where role = 'owner'").await, 2, "her own, and the team's");
+        assert_eq!(post.count("select count(*) from omni_users").await, 1);
+        assert_eq!(post.count("select count(*) from omni_members where role = 'owner'").await, 2, "her own, and the team's");
     }
 
     async fn who_deleted_their_only_team_may_leave_at_once(database: TestDatabase) {
@@ -150,21 +150,21 @@ on_each_database! {
         assert_eq!(post.leave_a_deleted_team().await, "2030-01-31T00:00:00Z");
         post.app.clock().advance(29 * DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 1);
+        assert_eq!(post.count("select count(*) from omni_users").await, 1);
         post.app.clock().advance(DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 0);
+        assert_eq!(post.count("select count(*) from omni_users").await, 0);
     }
 
     async fn a_team_restored_meanwhile_keeps_its_owner(database: TestDatabase) {
         let post = start(database).await;
         post.leave_a_deleted_team().await;
         let mut tx = post.app.db().all_tenants().begin().await.unwrap();
-        tx.query("update tenants set delete_at = null where name = 'Lone'").execute().await.unwrap();
+        tx.query("update omni_tenants set delete_at = null where name = 'Lone'").execute().await.unwrap();
         tx.commit().await.unwrap();
         post.app.clock().advance(31 * DAY);
         post.upkeep().await;
-        assert_eq!(post.count("select count(*) from users").await, 1);
+        assert_eq!(post.count("select count(*) from omni_users").await, 1);
     }
 
     async fn the_only_operator_stays(database: TestDatabase) {
@@ -173,7 +173,7 @@ on_each_database! {
             post.registered(email).await;
         }
         let (ada, eve) = (post.signed_in("ada@example.com").await, post.signed_in("eve@example.com").await);
-        let operator = "update users set operator = $1 where email = $2";
+        let operator = "update omni_users set operator = $1 where email = $2";
         let operate = async |email: &str, yes: bool| {
             post.app.db().query(operator).bind(yes).bind(email.to_owned()).execute().await.unwrap();
         };
@@ -187,7 +187,7 @@ on_each_database! {
         let mut statuses = [one.status.as_u16(), other.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [202, 409]);
-        assert_eq!(post.count("select count(*) from users where operator and delete_at is null").await, 1);
+        assert_eq!(post.count("select count(*) from omni_users where operator and delete_at is null").await, 1);
     }
 
     async fn ones_own_data_and_nobody_elses(database: TestDatabase) {

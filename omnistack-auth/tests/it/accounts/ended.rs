@@ -20,7 +20,7 @@ struct Operator {
 
 impl AccountsApp {
     async fn user(&self, email: &str) -> UserId {
-        let sql = "select id from users where email = $1";
+        let sql = "select id from omni_users where email = $1";
         self.app.db().query(sql).bind(email.to_owned()).fetch_one::<(UserId,)>().await.unwrap().0
     }
 
@@ -38,7 +38,7 @@ impl AccountsApp {
         _ = self.take_mails().await;
         let email = format!("{name}@example.com");
         self.registered(&email).await;
-        let sql = "update users set operator = $1 where email = $2";
+        let sql = "update omni_users set operator = $1 where email = $2";
         self.app.db().query(sql).bind(true).bind(email.clone()).execute().await.unwrap();
         let here = self.client(&self.signed_in(&email).await);
         let body = json!({ "user_id": user, "reason": "asked for help in ticket 4711" });
@@ -130,7 +130,7 @@ on_each_database! {
         for action in ["account.profile_changed", "account.session_ended"] {
             assert_eq!(audited.iter().filter(|audited| *audited == action).count(), 1, "{action}: {audited:?}");
         }
-        let sql = "select details from audit_entries where action = 'account.profile_changed'";
+        let sql = "select details from omni_audit_entries where action = 'account.profile_changed'";
         let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
         let (details,): (String,) = tx.query(sql).fetch_one().await.unwrap();
         assert!(details.contains("\"name\"") && details.contains("\"locale\"") && !details.contains("picture"), "{details}");

@@ -85,7 +85,7 @@ on_each_database! {
             assert_eq!(answer.expect(202).json()["methods"], json!(["totp"]), "{email}");
             _ = post.take_mails().await;
         }
-        let (sessions,) = post.app.db().query("select count(*) from sessions where ended_at is null")
+        let (sessions,) = post.app.db().query("select count(*) from omni_sessions where ended_at is null")
             .fetch_one::<(i64,)>().await.unwrap();
         assert_eq!(sessions, 2, "those that have confirmed");
     }
@@ -102,15 +102,15 @@ on_each_database! {
         // Locks the user's row, for which a sign-in waits once it has read the factors.
         let mut tx = post.app.db().begin().await.unwrap();
         let (holder,): (i32,) = tx.query("select pg_backend_pid()").fetch_one().await.unwrap();
-        tx.query("select id from users where email = $1 for update").bind(ADA).execute().await.unwrap();
+        tx.query("select id from omni_users where email = $1 for update").bind(ADA).execute().await.unwrap();
         let confirm = async {
             let waiting = "select count(*) from pg_stat_activity where $1 = any(pg_blocking_pids(pid))";
             let it_waits = async {
                 while post.app.db().query(waiting).bind(holder).fetch_one::<(i64,)>().await.unwrap().0 == 0 {}
             };
             tokio::time::timeout(MINUTE, it_waits).await.unwrap();
-            let insert = "insert into totp_secrets (user_id, secret, confirmed_at, last_step, created_at) \
-                          select id, '', created_at, 0, created_at from users where email = $1";
+            let insert = "insert into omni_totp_secrets (user_id, secret, confirmed_at, last_step, created_at) \
+                          select id, '', created_at, 0, created_at from omni_users where email = $1";
             tx.query(insert).bind(ADA).execute().await.unwrap();
             tx.commit().await.unwrap();
         };

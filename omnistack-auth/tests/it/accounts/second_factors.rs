@@ -131,7 +131,7 @@ on_each_database! {
         let phone = AuthenticatorApp::new(&body);
         let url = body["url"].as_str().unwrap();
         assert!(url.starts_with("otpauth://totp/") && url.contains("ada%40example%2Ecom?secret="), "{url}");
-        let sealed = post.app.db().query("select secret from totp_secrets").fetch_one::<(String,)>().await.unwrap();
+        let sealed = post.app.db().query("select secret from omni_totp_secrets").fetch_one::<(String,)>().await.unwrap();
         assert!(!sealed.0.contains(body["secret"].as_str().unwrap()));
 
         // No code is required yet.
@@ -271,7 +271,7 @@ on_each_database! {
         post.client(&ada).delete(format!("{APP}/mfa/totp")).await.expect(204);
         assert_eq!(post.verify(&ada, &codes[2]).await, 422);
         assert_eq!(post.state(&ada).await, json!({ "totp_since": null, "recovery_codes": 0 }));
-        let sql = "select count(*) from recovery_codes";
+        let sql = "select count(*) from omni_recovery_codes";
         assert_eq!(post.app.db().query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,));
         post.login(ADA, PASSWORD).await.expect(200);
         post.mfa(&ada, "/recovery-codes", json!({})).await.expect_error(409, "NO_SECOND_FACTOR");

@@ -122,7 +122,7 @@ on_each_database! {
         let post = start(database).await;
         post.registered("ada@example.com").await;
         let kept = || async {
-            let hash = post.app.db().query("select password_hash from users").fetch_one::<(String,)>().await;
+            let hash = post.app.db().query("select password_hash from omni_users").fetch_one::<(String,)>().await;
             hash.unwrap().0
         };
         assert!(kept().await.contains("$m=64,t=1,p=1$"));
@@ -204,7 +204,7 @@ on_each_database! {
         let owners = |app: &TestApp| {
             let db = app.db().clone();
             async move {
-                let sql = "select email, operator from users";
+                let sql = "select email, operator from omni_users";
                 db.query(sql).fetch_all::<(String, bool)>().await.unwrap()
             }
         };

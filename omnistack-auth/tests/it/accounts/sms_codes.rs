@@ -123,7 +123,7 @@ on_each_database! {
             assert!(audited.contains(&action.to_owned()), "{audited:?}");
         }
         let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
-        let sql = "select cast(details as text) from audit_entries where details is not null";
+        let sql = "select cast(details as text) from omni_audit_entries where details is not null";
         for (details,) in tx.query(sql).fetch_all::<(String,)>().await.unwrap() {
             assert!(!details.contains("1701234567") && !details.contains(&code), "{details}");
         }
@@ -195,7 +195,7 @@ on_each_database! {
         let ada = phones.enrolled(ADA, NUMBER).await;
         phones.ask_signed_in(&ada).await.expect(202);
         let code = phones.code().await;
-        let sql = "select code_key, code_hash from sms_code_phones";
+        let sql = "select code_key, code_hash from omni_sms_code_phones";
         let (key, hash): (String, Vec<u8>) = post.app.db().query(sql).fetch_one().await.unwrap();
         assert!(key.starts_with("v1.") && !key.contains(&code), "{key}");
         let user = post.client(&ada).get(ME).await.expect(200).json()["id"].as_str().unwrap().to_owned();
@@ -204,13 +204,13 @@ on_each_database! {
         }
         // The code is not kept in the outbox after it was sent.
         let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
-        let sql = "select count(*) from sms_messages where content is not null";
+        let sql = "select count(*) from omni_sms_messages where content is not null";
         assert_eq!(tx.query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,));
         tx.commit().await.unwrap();
         // A code's row copied to another user is not valid there.
         let eve = phones.enrolled(EVE, OTHER_NUMBER).await;
-        let sql = "update sms_code_phones set code_key = $1, code_hash = $2, \
-                   code_until = (select code_until from sms_code_phones where number = $3)";
+        let sql = "update omni_sms_code_phones set code_key = $1, code_hash = $2, \
+                   code_until = (select code_until from omni_sms_code_phones where number = $3)";
         let stolen = post.app.db().query(sql).bind(key).bind(hash).bind(NUMBER);
         assert_eq!(stolen.execute().await.unwrap(), 2);
         assert_ne!(post.verify(&eve, &code).await, 204);
@@ -252,7 +252,7 @@ on_each_database! {
         post.app.clock().advance(25 * 60 * MINUTE);
         post.app.jobs().enqueue(MaintenanceJob {}).await.unwrap();
         post.app.run_jobs().await;
-        for sql in ["select count(*) from sms_code_phones", "select count(*) from sms_code_sends"] {
+        for sql in ["select count(*) from omni_sms_code_phones", "select count(*) from omni_sms_code_sends"] {
             assert_eq!(post.app.db().query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,), "{sql}");
         }
     }

@@ -38,7 +38,7 @@ impl Stranger {
         // The mail about the new API key.
         _ = post.take_mails().await;
         let user: UserId = me["id"].as_str().unwrap().parse().unwrap();
-        let sql = "insert into identities (issuer, subject, user_id, claims, created_at, updated_at) \
+        let sql = "insert into omni_identities (issuer, subject, user_id, claims, created_at, updated_at) \
                    values ('https://id.example', $1, $2, $3, $4, $4)";
         let insert = post.app.db().query(sql).bind(email).bind(user).bind(vec![0_u8]);
         insert.bind(post.app.clock().clock().now()).execute().await.unwrap();
@@ -51,7 +51,7 @@ impl Stranger {
         post.client(&self.signed).get(ME).await.expect(401);
         post.refresh(&self.signed).await.expect(401);
         self.key.get(ME).await.expect(401);
-        let sql = "select count(*) from identities where subject = $1";
+        let sql = "select count(*) from omni_identities where subject = $1";
         let count = post.app.db().query(sql).bind(self.email).fetch_one::<(i64,)>().await.unwrap();
         assert_eq!(count, (0,), "{what}");
     }

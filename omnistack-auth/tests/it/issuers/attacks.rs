@@ -79,7 +79,7 @@ fn of_headers(pair: &TestKeyPair, other: &TestKeyPair, good: &Value, attacker: &
         "../../../../dev/null",
         "/etc/passwd",
         "k' or '1'='1",
-        "k'; drop table users; --",
+        "k'; drop table omni_users; --",
         "http://127.0.0.1/",
         "k\u{0}",
     ] {
@@ -212,7 +212,7 @@ on_each_database! {
         assert_eq!(attacker.requests().len(), 0);
         assert!(fetches(&upstream) <= 2, "{}", fetches(&upstream));
         // No user was created, and the valid token still works.
-        let count: (i64,) = app.db().query("select count(*) from users").fetch_one().await.unwrap();
+        let count: (i64,) = app.db().query("select count(*) from omni_users").fetch_one().await.unwrap();
         assert_eq!(count.0, 1);
         app.client_with_token(pair.token("k", &good)).get(ME).await.expect(200);
     }

@@ -20,9 +20,9 @@ use crate::support;
 
 async fn count(app: &TestApp, table: &'static str) -> i64 {
     let sql = match table {
-        "users" => "select count(*) from users",
-        "identities" => "select count(*) from identities",
-        "tenants" => "select count(*) from tenants",
+        "omni_users" => "select count(*) from omni_users",
+        "omni_identities" => "select count(*) from omni_identities",
+        "omni_tenants" => "select count(*) from omni_tenants",
         _ => unreachable!(),
     };
     app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0
@@ -56,7 +56,7 @@ on_each_database! {
         assert_eq!(ada["operator"], false);
         let same = me(&app, &pair.token("k", &with(first.clone(), json!({ "jti": "2" })))).await.expect(200).json();
         assert_eq!(same, ada);
-        assert_eq!((count(&app, "users").await, count(&app, "tenants").await), (1, 1));
+        assert_eq!((count(&app, "omni_users").await, count(&app, "omni_tenants").await), (1, 1));
 
         // The same subject of another issuer is another user, and so is another subject of the same issuer.
         let other = with(claims(upstream.url()), json!({ "name": "\u{7}Eve\n", "email": "no address", "email_verified": true }));
@@ -83,7 +83,7 @@ on_each_database! {
         let recycled = me(&app, &pair.token("k", &verified(upstream.url(), "ada@example.com"))).await.expect(200).json();
         assert_ne!(recycled["id"], ada);
         assert_eq!(recycled["email"], json!(null));
-        assert_eq!((count(&app, "users").await, count(&app, "identities").await), (2, 2));
+        assert_eq!((count(&app, "omni_users").await, count(&app, "omni_identities").await), (2, 2));
         let audit: AuditStore = app.app().context().get().unwrap();
         for (user, action) in [(&linked, "account.identity_linked"), (&recycled, "account.registered")] {
             let tenant: omnistack_core::identity::TenantId = user["tenant_id"].as_str().unwrap().parse().unwrap();
@@ -99,13 +99,13 @@ on_each_database! {
         let app = TestApp::start_with_auth(database, |app| app.with(auth).set("AUTH_REGISTRATION", "false")).await;
         let token = pair.token("k", &verified(upstream.url(), "ada@example.com"));
         me(&app, &token).await.expect_error(403, "FORBIDDEN");
-        assert_eq!((count(&app, "users").await, count(&app, "tenants").await), (0, 0));
+        assert_eq!((count(&app, "omni_users").await, count(&app, "omni_tenants").await), (0, 0));
 
         // An account that exists is linked.
         let ada = verified_user(&app, "ada@example.com").await;
         assert_eq!(me(&app, &token).await.expect(200).json()["id"], ada);
         me(&app, &pair.token("k", &verified(upstream.url(), "eve@example.com"))).await.expect_error(403, "FORBIDDEN");
-        assert_eq!(count(&app, "users").await, 1);
+        assert_eq!(count(&app, "omni_users").await, 1);
     }
 
     async fn what_is_said_later_counts_and_what_is_old_does_not(database: TestDatabase) {
@@ -129,7 +129,7 @@ on_each_database! {
         app.client_with_token(&newest).patch(ME, json!({ "name": "Ada" })).await.expect(200);
         let again = me(&app, &said(NOW - 20, json!({ "name": "Countess" }))).await.json();
         assert_eq!(again["name"], "Ada");
-        assert_eq!(count(&app, "users").await, 1);
+        assert_eq!(count(&app, "omni_users").await, 1);
     }
 
     async fn a_hundred_first_requests_make_one_user(database: TestDatabase) {
@@ -150,7 +150,7 @@ on_each_database! {
             }
             assert_eq!(ids.len(), 1, "{more}");
             let expected = i64::try_from(round).unwrap() + 1;
-            assert_eq!((count(&app, "users").await, count(&app, "tenants").await), (expected, expected));
+            assert_eq!((count(&app, "omni_users").await, count(&app, "omni_tenants").await), (expected, expected));
         }
         // Of many subjects with one address, only one gets it.
         let requests = (0..20).map(|_| {
@@ -162,7 +162,7 @@ on_each_database! {
         for request in requests {
             with_email += usize::from(request.await.unwrap().expect(200).json()["email"] == "shared@example.com");
         }
-        assert_eq!((with_email, count(&app, "users").await), (1, 22));
+        assert_eq!((with_email, count(&app, "omni_users").await), (1, 22));
     }
 
     async fn nobody_gets_an_account_by_its_address(database: TestDatabase) {
@@ -248,7 +248,7 @@ on_each_database! {
         // The user is a viewer in another tenant.
         let user: omnistack_core::identity::UserId = ada["id"].as_str().unwrap().parse().unwrap();
         let mut tx = app.db().all_tenants().begin().await.unwrap();
-        let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, 'viewer', $3)";
+        let sql = "insert into omni_members (tenant_id, user_id, role, created_at) values ($1, $2, 'viewer', $3)";
         let now = app.clock().clock().now();
         tx.query(sql).bind(other.tenant).bind(user).bind(now).execute().await.unwrap();
         tx.commit().await.unwrap();
@@ -258,10 +258,10 @@ on_each_database! {
         // The app's own data decides who is an operator and who is disabled. Changes apply once the cache is
         // invalidated.
         let sessions: Sessions = app.app().context().get().unwrap();
-        app.db().query("update users set operator = $2 where id = $1").bind(user).bind(true).execute().await.unwrap();
+        app.db().query("update omni_users set operator = $2 where id = $1").bind(user).bind(true).execute().await.unwrap();
         sessions.invalidate_user(user).await;
         app.client_with_token(&token).get("/api/v1/admin/jobs").await.expect(200);
-        app.db().query("update users set disabled_at = $2 where id = $1").bind(user).bind(now).execute().await.unwrap();
+        app.db().query("update omni_users set disabled_at = $2 where id = $1").bind(user).bind(now).execute().await.unwrap();
         me(&app, &token).await.expect(200);
         sessions.invalidate_user(user).await;
         me(&app, &token).await.expect(401);

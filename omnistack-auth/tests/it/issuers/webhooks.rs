@@ -61,7 +61,7 @@ fn token(pair: &TestKeyPair, upstream: &MockServer, subject: &str, more: Value) 
 }
 
 async fn users(app: &TestApp) -> i64 {
-    app.db().query("select count(*) from users").fetch_one::<(i64,)>().await.unwrap().0
+    app.db().query("select count(*) from omni_users").fetch_one::<(i64,)>().await.unwrap().0
 }
 
 on_each_database! {
@@ -131,7 +131,7 @@ on_each_database! {
         let trusted = Issuer::clerk(upstream.url(), [ORIGIN]).webhook_secret(secret(KEY)).link_verified_emails();
         let app = start(database, Auth::built_in().issuer(trusted)).await;
         let ada = support::user(&app, "ada@example.com").await;
-        let sql = "update users set email_verified_at = $1";
+        let sql = "update omni_users set email_verified_at = $1";
         app.db().query(sql).bind(app.clock().clock().now()).execute().await.unwrap();
         let tokens = support::sign_in(&app, ada).await;
         support::client(&app, &tokens).get(ME).await.expect(200);
@@ -160,7 +160,7 @@ on_each_database! {
         let trusted = Issuer::clerk(upstream.url(), [ORIGIN]).webhook_secret(secret(KEY)).link_verified_emails();
         let app = start(database, Auth::built_in().issuer(trusted)).await;
         let ada = support::user(&app, "ada@example.com").await;
-        let sql = "update users set email_verified_at = $1";
+        let sql = "update omni_users set email_verified_at = $1";
         app.db().query(sql).bind(app.clock().clock().now()).execute().await.unwrap();
         let tokens = support::sign_in(&app, ada).await;
         let deleted = clerk("user.deleted", clerk_user("user_1", json!({})));

@@ -154,6 +154,6 @@ async fn a_github_that_is_not_itself_signs_nobody_in() {
         let app = start(TestDatabase::sqlite(), Auth::built_in().sign_in_with(provider)).await;
         let back = start_flow(&app, "github").await.callback(&app, "code=c").await;
         back.expect_error(502, "IDENTITY_PROVIDER_RESPONSE_INVALID");
-        assert_eq!(count(&app, "select count(*) from users").await, 0);
+        assert_eq!(count(&app, "select count(*) from omni_users").await, 0);
     }
 }

@@ -102,7 +102,7 @@ on_each_database! {
         let mut statuses: Vec<_> = both.iter().map(|answer| answer.status.as_u16()).collect();
         statuses.sort_unstable();
         assert_eq!(statuses, [204, 409], "one of two at once");
-        assert_eq!(count(&app, "select count(*) from identities").await, 1);
+        assert_eq!(count(&app, "select count(*) from omni_identities").await, 1);
     }
 
     async fn a_way_to_link_ends_with_its_session(database: TestDatabase) {
@@ -113,7 +113,7 @@ on_each_database! {
         acme.set_token(&away, &acme.pair.token("k", &acme.claims(&away, json!({}))));
         support::sessions(&app).revoke(made.user, tokens.session).await.unwrap();
         away.callback(&app, "code=good+code").await.expect(401);
-        assert_eq!(count(&app, "select count(*) from identities").await, 0);
+        assert_eq!(count(&app, "select count(*) from omni_identities").await, 0);
     }
 }
 

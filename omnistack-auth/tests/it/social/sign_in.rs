@@ -110,7 +110,7 @@ on_each_database! {
         for back in backs {
             back.expect(303);
         }
-        assert_eq!(count(&app, "select count(*) from users").await, 1);
+        assert_eq!(count(&app, "select count(*) from omni_users").await, 1);
         // Of several concurrent callbacks of one flow, one succeeds.
         let away = start_flow(&app, "github").await;
         let backs = futures_util::future::join_all((0..4).map(|_| away.callback(&app, "code=c"))).await;

@@ -20,12 +20,12 @@ on_each_database! {
         let app = start(database, acme.auth()).await;
         verified_user(&app, "ada@example.com").await;
         acme.sign_in(&app, json!({})).await.expect_error(409, "ACCOUNT_EXISTS");
-        assert_eq!(count(&app, "select count(*) from identities").await, 0);
+        assert_eq!(count(&app, "select count(*) from omni_identities").await, 0);
         // An unverified address is neither matched nor stored.
         let back = acme.sign_in(&app, json!({ "email_verified": false })).await.expect(303);
         let ada = signed_in_user(&app, &back).await;
         assert_eq!(ada["email"], json!(null));
-        assert_eq!(count(&app, "select count(*) from users").await, 2);
+        assert_eq!(count(&app, "select count(*) from omni_users").await, 2);
     }
 
     async fn an_account_is_linked_where_both_sides_have_verified_the_address(database: TestDatabase) {
@@ -59,8 +59,8 @@ on_each_database! {
         // The provider has given the address to another user.
         let refused = acme.sign_in(&app, json!({ "sub": "the next user" })).await.expect_error(409, "ACCOUNT_EXISTS");
         assert!(jar(&refused).is_empty());
-        assert_eq!(count(&app, "select count(*) from identities").await, 1);
-        assert_eq!(count(&app, "select count(*) from users").await, 1);
+        assert_eq!(count(&app, "select count(*) from omni_identities").await, 1);
+        assert_eq!(count(&app, "select count(*) from omni_users").await, 1);
     }
 
     async fn a_first_sign_in_needs_open_registration(database: TestDatabase) {
@@ -68,19 +68,19 @@ on_each_database! {
         let auth = Auth::built_in().sign_in_with(acme.provider().link_verified_emails());
         let app = start_with(database, auth, |app| app.set("AUTH_REGISTRATION", "false")).await;
         acme.sign_in(&app, json!({})).await.expect_error(403, "FORBIDDEN");
-        assert_eq!(count(&app, "select count(*) from users").await, 0);
+        assert_eq!(count(&app, "select count(*) from omni_users").await, 0);
         // An account that exists is linked.
         let ada = verified_user(&app, "ada@example.com").await;
         let back = acme.sign_in(&app, json!({})).await.expect(303);
         assert_eq!(signed_in_user(&app, &back).await["id"], ada.user.to_string());
-        assert_eq!(count(&app, "select count(*) from users").await, 1);
+        assert_eq!(count(&app, "select count(*) from omni_users").await, 1);
     }
 
     async fn who_may_not_come_in_does_not(database: TestDatabase) {
         let acme = MockOidcProvider::start().await;
         let app = start(database, acme.auth()).await;
         acme.sign_in(&app, json!({})).await.expect(303);
-        let locked = "update users set disabled_at = created_at";
+        let locked = "update omni_users set disabled_at = created_at";
         app.db().query(locked).execute().await.unwrap();
         let answer = acme.sign_in(&app, json!({})).await.expect_error(403, "ACCOUNT_DISABLED");
         assert!(jar(&answer).is_empty());
@@ -121,7 +121,7 @@ on_each_database! {
             accounts.complete_mfa(&challenge, &visitor, |_| async { Ok(true) }).await.unwrap();
             accounts.complete_mfa(&challenge, &visitor, |_| async { Ok(true) }).await.unwrap_err();
         }
-        assert_eq!(count(&app, "select count(*) from sessions where ended_at is null").await, 2);
+        assert_eq!(count(&app, "select count(*) from omni_sessions where ended_at is null").await, 2);
     }
 }
 

@@ -121,7 +121,7 @@ on_each_database! {
             team.app.run_jobs().await;
             let mut tx = team.app.db().all_tenants().begin_read().await.unwrap();
             let (count,): (i64,) =
-                tx.query("select count(*) from members where tenant_id = $1").bind(team.id).fetch_one().await.unwrap();
+                tx.query("select count(*) from omni_members where tenant_id = $1").bind(team.id).fetch_one().await.unwrap();
             assert_eq!(count > 0, there, "after {days} days more");
         }
     }
@@ -143,7 +143,7 @@ on_each_database! {
         team.app.run_jobs().await;
         let mut tx = team.app.db().all_tenants().begin_read().await.unwrap();
         let (left,): (i64,) =
-            tx.query("select count(*) from members where tenant_id = $1").bind(team.id).fetch_one().await.unwrap();
+            tx.query("select count(*) from omni_members where tenant_id = $1").bind(team.id).fetch_one().await.unwrap();
         assert_eq!(left, 0);
     }
 

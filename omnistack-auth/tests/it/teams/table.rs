@@ -14,14 +14,14 @@ async fn reset(team: &Team, spare: omnistack_core::identity::UserId) {
     team.set_role(spare, "viewer").await;
     let mut tx = team.app.db().tenant(team.id).begin().await.unwrap();
     for sql in [
-        "delete from invitations where tenant_id = $1",
-        "delete from roles where tenant_id = $1",
-        "update tenants set delete_at = null, name = 'Acme', slug = 'acme' where id = $1",
+        "delete from omni_invitations where tenant_id = $1",
+        "delete from omni_roles where tenant_id = $1",
+        "update omni_tenants set delete_at = null, name = 'Acme', slug = 'acme' where id = $1",
     ] {
         tx.query(sql).bind(team.id).execute().await.unwrap();
     }
     tx.commit().await.unwrap();
-    team.app.db().query("delete from email_recipients").execute().await.unwrap();
+    team.app.db().query("delete from omni_email_recipients").execute().await.unwrap();
 }
 
 on_each_database! {

@@ -18,7 +18,7 @@ pub(super) enum CatalogState {
 }
 
 pub(super) async fn state(main: &Db, tenant: TenantId) -> Result<CatalogState, Error> {
-    let row = main.query("select left_at from tenant_databases where tenant_id = $1").bind(tenant);
+    let row = main.query("select left_at from omni_tenant_databases where tenant_id = $1").bind(tenant);
     let row: Option<(Option<Timestamp>,)> = row.fetch_optional().await?;
     Ok(match row {
         None => CatalogState::New,
@@ -30,19 +30,20 @@ pub(super) async fn state(main: &Db, tenant: TenantId) -> Result<CatalogState, E
 /// Adds a tenant to the catalog, unless the tenant was deleted meanwhile. Returns the new state.
 pub(super) async fn add(main: &Db, tenant: TenantId) -> Result<CatalogState, Error> {
     let now = main.observers.clock.now();
-    let add = main.query("insert into tenant_databases (tenant_id, made_at) values ($1, $2) on conflict do nothing");
+    let add =
+        main.query("insert into omni_tenant_databases (tenant_id, made_at) values ($1, $2) on conflict do nothing");
     add.bind(tenant).bind(now).execute().await?;
     state(main, tenant).await
 }
 
 pub(super) async fn all(main: &Db) -> Result<Vec<TenantId>, Error> {
-    list(main, "select tenant_id from tenant_databases where left_at is null order by tenant_id").await
+    list(main, "select tenant_id from omni_tenant_databases where left_at is null order by tenant_id").await
 }
 
 /// Returns the deleted tenants whose databases still have to be removed.
 pub(super) async fn to_remove(main: &Db) -> Result<Vec<TenantId>, Error> {
     let sql =
-        "select tenant_id from tenant_databases where left_at is not null and removed_at is null order by left_at";
+        "select tenant_id from omni_tenant_databases where left_at is not null and removed_at is null order by left_at";
     list(main, sql).await
 }
 
@@ -54,12 +55,12 @@ async fn list(main: &Db, sql: &'static str) -> Result<Vec<TenantId>, Error> {
 /// Marks a tenant as deleted, so that its database is removed after the commit. A tenant without a database gets
 /// none from then on.
 pub(super) async fn mark_deleted_in(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
-    let sql = "insert into tenant_databases (tenant_id, made_at, left_at) values ($1, $2, $2)
-        on conflict (tenant_id) do update set left_at = coalesce(tenant_databases.left_at, $2)";
+    let sql = "insert into omni_tenant_databases (tenant_id, made_at, left_at) values ($1, $2, $2)
+        on conflict (tenant_id) do update set left_at = coalesce(omni_tenant_databases.left_at, $2)";
     tx.query(sql).bind(tenant).bind(now).execute().await.map(drop)
 }
 
 pub(super) async fn mark_removed(main: &Db, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
-    let left = main.query("update tenant_databases set removed_at = $2 where tenant_id = $1");
+    let left = main.query("update omni_tenant_databases set removed_at = $2 where tenant_id = $1");
     left.bind(tenant).bind(now).execute().await.map(drop)
 }

@@ -1,7 +1,7 @@
 //! Relays outbox rows from the tenant databases to the app's database, and back.
 //!
 //! A transaction in a tenant database can't write to the app's database. The jobs, events and mails of such a
-//! transaction are written to the `tenant_outbox` of the same database with its rows, and relayed after the commit:
+//! transaction are written to the `omni_tenant_outbox` of the same database with its rows, and relayed after the commit:
 //! inserted into the app's database under the same id, which changes nothing if the row exists, and deleted from the
 //! outbox only then. So a crash in between loses nothing and duplicates nothing. Audit entries about a tenant that a
 //! transaction in the app's database records are relayed the other way, into the tenant's audit chain.

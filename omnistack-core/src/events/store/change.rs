@@ -7,8 +7,8 @@ use crate::db::{Arguments, Dialect, Error};
 const MAX_DELIVERIES_PER_TRANSACTION: i64 = 500;
 
 /// Makes a lane due if the changed delivery was its first. Otherwise another delivery may be running.
-const OPEN: &str = "update event_lanes set run_at = $4 where subscriber = $1 and key = $2 and not exists (
-    select 1 from event_deliveries as other where other.subscriber = $1 and other.key = $2
+const OPEN: &str = "update omni_event_lanes set run_at = $4 where subscriber = $1 and key = $2 and not exists (
+    select 1 from omni_event_deliveries as other where other.subscriber = $1 and other.key = $2
     and other.state in ('waiting', 'dead') and other.seq < $3)";
 
 impl EventStore {
@@ -45,8 +45,8 @@ impl EventStore {
             // Waits for a delivery that is being acknowledged. It is then finished and not changed.
             let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
             let sql = format!(
-                "update event_deliveries set {set} where (seq, subscriber) in (select seq, subscriber
-                from event_deliveries as the where state = '{state}' and state in ('waiting', 'dead'){condition}
+                "update omni_event_deliveries set {set} where (seq, subscriber) in (select seq, subscriber
+                from omni_event_deliveries as the where state = '{state}' and state in ('waiting', 'dead'){condition}
                 order by the.seq limit ${limit}{lock}) and state = '{state}'
                 returning seq, subscriber, key"
             );

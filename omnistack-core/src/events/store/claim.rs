@@ -42,43 +42,43 @@ impl ClaimedDelivery {
 
 /// Returns when the next lane of each subscriber is due.
 const NEXT: Sql = Sql {
-    postgres: "select name, (select min(run_at) from event_lanes where subscriber = name)
+    postgres: "select name, (select min(run_at) from omni_event_lanes where subscriber = name)
 from json_array_elements_text($1::json) as name",
-    sqlite: "select value, (select min(run_at) from event_lanes where subscriber = value) from json_each($1)",
+    sqlite: "select value, (select min(run_at) from omni_event_lanes where subscriber = value) from json_each($1)",
 };
 
 const LEASE_LANES: Sql = Sql {
     postgres: "with due as (
-    select key from event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3 for no key update skip locked)
-update event_lanes as lanes set run_at = $4 from due where lanes.subscriber = $1 and lanes.key = due.key returning lanes.key",
-    sqlite: "update event_lanes set run_at = $4 where subscriber = $1 and key in (
-    select key from event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3) returning key",
+    select key from omni_event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3 for no key update skip locked)
+update omni_event_lanes as lanes set run_at = $4 from due where lanes.subscriber = $1 and lanes.key = due.key returning lanes.key",
+    sqlite: "update omni_event_lanes set run_at = $4 where subscriber = $1 and key in (
+    select key from omni_event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3) returning key",
 };
 
 /// Claims the first unfinished delivery of each lane. A locked delivery is skipped: a dispatcher whose lease has
 /// expired is finishing it.
 const HEADS: Sql = Sql {
     postgres: "with heads as materialized (
-    select (select min(seq) from event_deliveries
-        where subscriber = $1 and event_deliveries.key = lane and state in ('waiting', 'dead')) as seq
+    select (select min(seq) from omni_event_deliveries
+        where subscriber = $1 and omni_event_deliveries.key = lane and state in ('waiting', 'dead')) as seq
     from json_array_elements_text($2::json) as lane),
 free as materialized (
-    select seq from event_deliveries where subscriber = $1 and seq in (select seq from heads) and state = 'waiting'
+    select seq from omni_event_deliveries where subscriber = $1 and seq in (select seq from heads) and state = 'waiting'
     for update skip locked)
-update event_deliveries as the set attempt = the.attempt + 1, lease = the.lease + 1
-from free, events where the.subscriber = $1 and the.seq = free.seq and events.seq = free.seq
+update omni_event_deliveries as the set attempt = the.attempt + 1, lease = the.lease + 1
+from free, omni_events where the.subscriber = $1 and the.seq = free.seq and omni_events.seq = free.seq
 returning the.seq, id, the.subscriber, the.key, payload, the.attempt, the.lease, tenant, trace, trace_state, published_at",
-    sqlite: "update event_deliveries set attempt = attempt + 1, lease = lease + 1
+    sqlite: "update omni_event_deliveries set attempt = attempt + 1, lease = lease + 1
 where subscriber = $1 and state = 'waiting' and seq in (
-    select (select min(seq) from event_deliveries as the
+    select (select min(seq) from omni_event_deliveries as the
         where the.subscriber = $1 and the.key = lanes.value and the.state in ('waiting', 'dead'))
     from json_each($2) as lanes)
-returning seq, (select id from events where events.seq = event_deliveries.seq) as id, subscriber, key,
-    (select payload from events where events.seq = event_deliveries.seq) as payload, attempt, lease,
-    (select tenant from events where events.seq = event_deliveries.seq) as tenant,
-    (select trace from events where events.seq = event_deliveries.seq) as trace,
-    (select trace_state from events where events.seq = event_deliveries.seq) as trace_state,
-    (select published_at from events where events.seq = event_deliveries.seq) as published_at",
+returning seq, (select id from omni_events where omni_events.seq = omni_event_deliveries.seq) as id, subscriber, key,
+    (select payload from omni_events where omni_events.seq = omni_event_deliveries.seq) as payload, attempt, lease,
+    (select tenant from omni_events where omni_events.seq = omni_event_deliveries.seq) as tenant,
+    (select trace from omni_events where omni_events.seq = omni_event_deliveries.seq) as trace,
+    (select trace_state from omni_events where omni_events.seq = omni_event_deliveries.seq) as trace_state,
+    (select published_at from omni_events where omni_events.seq = omni_event_deliveries.seq) as published_at",
 };
 
 /// Returns the keys that no other transaction is publishing with, and locks them.
@@ -87,21 +87,21 @@ const QUIET: &str = "select key from (
     from json_array_elements($1::json) as value offset 0) as keys where mine";
 
 const REMOVE: Sql = Sql {
-    postgres: "delete from event_lanes as lanes
+    postgres: "delete from omni_event_lanes as lanes
 where subscriber = $1 and key in (select json_array_elements_text($2::json)) and not exists (
-    select 1 from event_deliveries as other
+    select 1 from omni_event_deliveries as other
     where other.subscriber = $1 and other.key = lanes.key and other.state in ('waiting', 'dead'))
 returning key",
-    sqlite: "delete from event_lanes
+    sqlite: "delete from omni_event_lanes
 where subscriber = $1 and key in (select value from json_each($2)) and not exists (
-    select 1 from event_deliveries as other
-    where other.subscriber = $1 and other.key = event_lanes.key and other.state in ('waiting', 'dead'))
+    select 1 from omni_event_deliveries as other
+    where other.subscriber = $1 and other.key = omni_event_lanes.key and other.state in ('waiting', 'dead'))
 returning key",
 };
 
 const LOOK_AGAIN: Sql = Sql {
-    postgres: "update event_lanes set run_at = $3 where subscriber = $1 and key in (select json_array_elements_text($2::json))",
-    sqlite: "update event_lanes set run_at = $3 where subscriber = $1 and key in (select value from json_each($2))",
+    postgres: "update omni_event_lanes set run_at = $3 where subscriber = $1 and key in (select json_array_elements_text($2::json))",
+    sqlite: "update omni_event_lanes set run_at = $3 where subscriber = $1 and key in (select value from json_each($2))",
 };
 
 /// The result of a claim.

@@ -28,32 +28,32 @@ pub(in crate::events) enum FailedDelivery {
 }
 
 /// Only if the lease is the newest. Locks the delivery until the transaction ends.
-const DONE: &str = "update event_deliveries set state = 'done', error = null, ended_at = $4
+const DONE: &str = "update omni_event_deliveries set state = 'done', error = null, ended_at = $4
 where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
 
-const NOT_DONE: &str = "update event_deliveries set state = $4, error = coalesce($5, error), attempt = attempt - $6
+const NOT_DONE: &str =
+    "update omni_event_deliveries set state = $4, error = coalesce($5, error), attempt = attempt - $6
 where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
 
-const LANE: &str = "update event_lanes set run_at = $3 where subscriber = $1 and key = $2";
+const LANE: &str = "update omni_event_lanes set run_at = $3 where subscriber = $1 and key = $2";
 
 const FORGET: Sql = Sql {
     postgres: "with old as (
-    select seq, subscriber from event_deliveries where ended_at < $1 order by ended_at limit $2 for update skip locked)
-delete from event_deliveries as the using old where the.seq = old.seq and the.subscriber = old.subscriber returning the.seq",
-    sqlite: "delete from event_deliveries where rowid in (
-    select rowid from event_deliveries where ended_at < $1 order by ended_at limit $2) returning seq",
+    select seq, subscriber from omni_event_deliveries where ended_at < $1 order by ended_at limit $2 for update skip locked)
+delete from omni_event_deliveries as the using old where the.seq = old.seq and the.subscriber = old.subscriber returning the.seq",
+    sqlite: "delete from omni_event_deliveries where rowid in (
+    select rowid from omni_event_deliveries where ended_at < $1 order by ended_at limit $2) returning seq",
 };
 
 /// Makes concurrent deletions of an event's last deliveries wait for each other, so that the later one also
 /// deletes the event.
-const LOCK_EVENTS: &str =
-    "select seq from events where seq in (select json_array_elements_text($1::json)::bigint) order by seq for update";
+const LOCK_EVENTS: &str = "select seq from omni_events where seq in (select json_array_elements_text($1::json)::bigint) order by seq for update";
 
 const FORGET_EVENTS: Sql = Sql {
-    postgres: "delete from events where seq in (select json_array_elements_text($1::json)::bigint)
-and not exists (select 1 from event_deliveries where event_deliveries.seq = events.seq)",
-    sqlite: "delete from events where seq in (select value from json_each($1))
-and not exists (select 1 from event_deliveries where event_deliveries.seq = events.seq)",
+    postgres: "delete from omni_events where seq in (select json_array_elements_text($1::json)::bigint)
+and not exists (select 1 from omni_event_deliveries where omni_event_deliveries.seq = omni_events.seq)",
+    sqlite: "delete from omni_events where seq in (select value from json_each($1))
+and not exists (select 1 from omni_event_deliveries where omni_event_deliveries.seq = omni_events.seq)",
 };
 
 impl EventStore {
@@ -71,7 +71,7 @@ impl EventStore {
 
     /// Returns whether the delivery is still leased by this attempt and was not skipped.
     pub(in crate::events) async fn is_leased(&self, delivery: &ClaimedDelivery) -> Result<bool, Error> {
-        let sql = "select seq from event_deliveries
+        let sql = "select seq from omni_event_deliveries
             where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
         let held = self.db.query(sql).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease);
         Ok(held.fetch_optional::<(i64,)>().await?.is_some())

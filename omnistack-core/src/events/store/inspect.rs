@@ -176,7 +176,7 @@ impl DeliveryFilter {
     pub(super) fn sql(&self, args: &mut Arguments) -> String {
         let mut sql = String::new();
         if let Some(id) = self.id {
-            _ = write!(sql, " and the.seq = (select seq from events where id = ${})", args.push(id));
+            _ = write!(sql, " and the.seq = (select seq from omni_events where id = ${})", args.push(id));
         }
         if let Some(subscriber) = &self.subscriber {
             _ = write!(sql, " and the.subscriber = ${}", args.push(subscriber.clone()));
@@ -196,14 +196,14 @@ const MAX_COUNTED_DELIVERIES: i64 = 10_000;
 
 /// Reads one entry of an index for each subscriber, and a limited count for each of its states.
 const COUNTS: &str = "with recursive subscribers (subscriber) as (
-    select min(subscriber) from event_deliveries
+    select min(subscriber) from omni_event_deliveries
     union all
-    select (select min(the.subscriber) from event_deliveries as the where the.subscriber > subscribers.subscriber)
+    select (select min(the.subscriber) from omni_event_deliveries as the where the.subscriber > subscribers.subscriber)
     from subscribers where subscriber is not null),
 states (state) as (values ('waiting'), ('dead'), ('done'), ('skipped'))
-select subscriber, state, (select count(*) from (select 1 from event_deliveries as the
+select subscriber, state, (select count(*) from (select 1 from omni_event_deliveries as the
         where the.subscriber = subscribers.subscriber and the.state = states.state limit $1) as counted),
-    case when state in ('waiting', 'dead') then (select min(seq) from event_deliveries as the
+    case when state in ('waiting', 'dead') then (select min(seq) from omni_event_deliveries as the
         where the.subscriber = subscribers.subscriber and the.state = states.state) end
 from subscribers cross join states where subscriber is not null order by subscriber, state";
 
@@ -222,7 +222,7 @@ impl EventStore {
         let limit = args.push(i64::from(limit));
         let newest = |condition: &str| {
             format!(
-                "select * from event_deliveries as the where the.seq <= ${seq} and (the.seq, the.subscriber) < (${seq}, ${subscriber})\
+                "select * from omni_event_deliveries as the where the.seq <= ${seq} and (the.seq, the.subscriber) < (${seq}, ${subscriber})\
                  {condition} order by the.seq desc, the.subscriber desc limit ${limit}"
             )
         };
@@ -237,7 +237,7 @@ impl EventStore {
         };
         let sql = format!(
             "select id, the.seq, name, the.key, payload, tenant, trace, published_at, subscriber, state, attempt, error, ended_at
-            from ({newest}) as the join events on events.seq = the.seq
+            from ({newest}) as the join omni_events on omni_events.seq = the.seq
             order by the.seq desc, subscriber desc limit ${limit}"
         );
         let stored: Vec<DeliveryInfoRow> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
@@ -257,7 +257,7 @@ impl EventStore {
             let Some(last) = all.last_mut() else { continue };
             last.deliveries.insert(DeliveryState::read(&state), count.unsigned_abs());
             if let Some(oldest) = oldest {
-                let published = self.db.query("select published_at from events where seq = $1").bind(oldest);
+                let published = self.db.query("select published_at from omni_events where seq = $1").bind(oldest);
                 let published: Option<(i64,)> = published.fetch_optional().await?;
                 let published = published.map(|(at,)| Timestamp::from_micros(at));
                 last.behind_since = [last.behind_since, published].into_iter().flatten().min();

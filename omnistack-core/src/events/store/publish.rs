@@ -48,28 +48,28 @@ from (select value::bigint as lock from json_array_elements_text($1::json) as va
 /// Sequence numbers are assigned under the locks, in the order of the list. The channel is notified at the
 /// commit.
 const INSERT: &str = "with stored as (
-    insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
+    insert into omni_events (id, name, key, payload, tenant, trace, trace_state, published_at)
     select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, $5, $6, $7
     from json_array_elements($1::json) with ordinality as rows(value, place) order by place
     on conflict (id) do nothing
     returning seq, key),
 due as (
-    insert into event_deliveries (seq, subscriber, key)
+    insert into omni_event_deliveries (seq, subscriber, key)
     select seq, subscriber, key from stored, json_array_elements_text($3::json) as subscriber returning 1),
 lanes as (
-    insert into event_lanes (subscriber, key, run_at)
+    insert into omni_event_lanes (subscriber, key, run_at)
     select distinct subscriber, key, $7::bigint from stored, json_array_elements_text($3::json) as subscriber
     on conflict (subscriber, key) do nothing returning 1)
 select pg_notify('omnistack_events', '')::text";
 
 /// The insertion of events on SQLite, where the transaction is the only one that writes.
-const INSERT_EVENTS: &str = "insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
+const INSERT_EVENTS: &str = "insert into omni_events (id, name, key, payload, tenant, trace, trace_state, published_at)
 select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, $4, $5, $6 from json_each($1) where true order by json_each.key
 on conflict (id) do nothing returning seq";
-const INSERT_DELIVERIES: &str = "insert into event_deliveries (seq, subscriber, key)
-select seq, subscribers.value, events.key from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value";
-const INSERT_LANES: &str = "insert into event_lanes (subscriber, key, run_at)
-select distinct subscribers.value, events.key, $3 from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value
+const INSERT_DELIVERIES: &str = "insert into omni_event_deliveries (seq, subscriber, key)
+select seq, subscribers.value, omni_events.key from json_each($1) as stored, json_each($2) as subscribers, omni_events where seq = stored.value";
+const INSERT_LANES: &str = "insert into omni_event_lanes (subscriber, key, run_at)
+select distinct subscribers.value, omni_events.key, $3 from json_each($1) as stored, json_each($2) as subscribers, omni_events where seq = stored.value
 on conflict (subscriber, key) do nothing";
 
 /// Locks the keys until the transaction ends, so that no other transaction publishes with them. Not needed on

@@ -13,13 +13,13 @@ use crate::{
 const MAX_JOBS_PER_TRANSACTION: i64 = 500;
 
 const FAILURES: Sql = Sql {
-    postgres: "delete from job_failures using json_array_elements_text($1::json) as gone(id) where job = gone.id::uuid",
-    sqlite: "delete from job_failures where job in (select unhex(value) from json_each($1))",
+    postgres: "delete from omni_job_failures using json_array_elements_text($1::json) as gone(id) where job = gone.id::uuid",
+    sqlite: "delete from omni_job_failures where job in (select unhex(value) from json_each($1))",
 };
 
 impl JobStore {
     pub(in crate::jobs) async fn pause(&self, queue: &str, paused: bool) -> Result<(), Error> {
-        let sql = "insert into job_queues (name, paused) values ($1, $2)
+        let sql = "insert into omni_job_queues (name, paused) values ($1, $2)
             on conflict (name) do update set paused = excluded.paused";
         self.db.query(sql).bind(queue.to_owned()).bind(paused).execute().await.map(drop)
     }
@@ -50,7 +50,7 @@ impl JobStore {
     /// Deletes finished jobs that match, including dead letters, and their failures, in several transactions.
     pub(in crate::jobs) async fn discard(&self, filter: &JobFilter) -> Result<u64, Error> {
         // Only jobs that exist now, so that it ends even if more jobs are added meanwhile.
-        let newest = self.db.query("select id from jobs order by id desc limit 1").fetch_optional().await?;
+        let newest = self.db.query("select id from omni_jobs order by id desc limit 1").fetch_optional().await?;
         let Some((newest,)) = newest else { return Ok(0) };
         let mut all = 0;
         for state in ["done", "dead", "cancelled"] {
@@ -79,7 +79,7 @@ impl JobStore {
         let (from, to, limit) = (args.push(after), args.push(newest), args.push(MAX_JOBS_PER_TRANSACTION));
         let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
         let sql = format!(
-            "delete from jobs where state = '{state}' and id in (select id from jobs where state = '{state}'{condition}
+            "delete from omni_jobs where state = '{state}' and id in (select id from omni_jobs where state = '{state}'{condition}
                 and id > ${from} and id <= ${to} order by id limit ${limit}{lock}) returning id"
         );
         let mut tx = self.db.begin().await?;
@@ -109,11 +109,11 @@ impl JobStore {
                 let condition = filter.sql(&mut args);
                 let (from, limit) = (args.push(after), args.push(MAX_JOBS_PER_TRANSACTION));
                 let select = format!(
-                    "select id from jobs where state = '{state}'{condition} and id > ${from} order by id limit ${limit}"
+                    "select id from omni_jobs where state = '{state}'{condition} and id > ${from} order by id limit ${limit}"
                 );
                 let pair = |lock: &str| {
                     format!(
-                        "update jobs set {set} where id in ({select}{lock}) and state = '{state}' returning id, batch"
+                        "update omni_jobs set {set} where id in ({select}{lock}) and state = '{state}' returning id, batch"
                     )
                 };
                 // Waits for rows that a worker is updating. If they were skipped, they would not be changed.

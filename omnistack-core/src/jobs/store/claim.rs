@@ -52,18 +52,18 @@ pub(in crate::jobs) struct JobClaim<'a> {
 
 const CLAIM: Sql = Sql {
     postgres: "with picked as (
-    select id from jobs where queue = $1 and state = 'ready'
+    select id from omni_jobs where queue = $1 and state = 'ready'
         and name in (select json_array_elements_text($2::json))
-        and not exists (select 1 from job_queues where job_queues.name = $1 and paused)
+        and not exists (select 1 from omni_job_queues where omni_job_queues.name = $1 and paused)
     order by rank limit $3 for update skip locked)
-update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5, started_at = $6
-from picked where jobs.id = picked.id
-returning jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at,
+update omni_jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5, started_at = $6
+from picked where omni_jobs.id = picked.id
+returning omni_jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at,
     rank",
-    sqlite: "update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5,
+    sqlite: "update omni_jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5,
     started_at = $6
-where id in (select id from jobs where queue = $1 and state = 'ready' and name in (select value from json_each($2))
-    and not exists (select 1 from job_queues where job_queues.name = $1 and paused) order by rank limit $3)
+where id in (select id from omni_jobs where queue = $1 and state = 'ready' and name in (select value from json_each($2))
+    and not exists (select 1 from omni_job_queues where omni_job_queues.name = $1 and paused) order by rank limit $3)
 returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at, rank",
 };
 
@@ -96,7 +96,7 @@ impl JobStore {
         if let (Some(mut tx), Some(terms)) = (tx, terms) {
             let used = terms.charge(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
             let earned = earned.max(now).saturating_add_unsigned(used);
-            let update = tx.query("update job_queues set earned = $2 where name = $1");
+            let update = tx.query("update omni_job_queues set earned = $2 where name = $1");
             update.bind(claim.queue.to_owned()).bind(earned).execute().await?;
             tx.commit().await?;
         }
@@ -123,18 +123,18 @@ impl JobStore {
 }
 
 const HEARTBEAT: Sql = Sql {
-    postgres: "update jobs set lease_until = $2
+    postgres: "update omni_jobs set lease_until = $2
 from json_to_recordset($1::json) as held(id text, lease integer)
-where jobs.id = held.id::uuid and jobs.lease = held.lease and jobs.state = 'running' returning jobs.id, cancel",
-    sqlite: "update jobs set lease_until = $2 from json_each($1) as held
-where jobs.id = unhex(held.value ->> 'id') and jobs.lease = held.value ->> 'lease' and jobs.state = 'running'
-returning jobs.id, cancel",
+where omni_jobs.id = held.id::uuid and omni_jobs.lease = held.lease and omni_jobs.state = 'running' returning omni_jobs.id, cancel",
+    sqlite: "update omni_jobs set lease_until = $2 from json_each($1) as held
+where omni_jobs.id = unhex(held.value ->> 'id') and omni_jobs.lease = held.value ->> 'lease' and omni_jobs.state = 'running'
+returning omni_jobs.id, cancel",
 };
 
 /// Locks the row of a queue until the transaction ends, so that only one replica at a time claims from a queue
 /// with a rate. Returns the time up to which its tokens are used.
 async fn locked(tx: &mut crate::db::Tx, queue: &str) -> Result<i64, Error> {
-    let lock = "insert into job_queues (name) values ($1) on conflict (name) do update set name = excluded.name
+    let lock = "insert into omni_job_queues (name) values ($1) on conflict (name) do update set name = excluded.name
         returning earned";
     let (earned,): (i64,) = tx.query(lock).bind(queue.to_owned()).fetch_one().await?;
     Ok(earned)

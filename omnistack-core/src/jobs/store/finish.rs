@@ -56,34 +56,34 @@ struct FinishParameters<'a> {
 }
 
 const FINISH: Sql = Sql {
-    postgres: "update jobs set state = case when jobs.cancel and the.run_at is not null then 'cancelled' else the.state end,
-    run_at = coalesce(the.run_at, jobs.run_at),
-    rank = coalesce(the.run_at - jobs.run_at, 0) + jobs.rank, attempt = jobs.attempt - the.back,
-    error = coalesce(the.error, jobs.error), lease_until = null, worker = null, cancel = false,
-    finished_at = case when the.run_at is null or jobs.cancel then $2 end,
-    unique_key = case when (the.run_at is null or jobs.cancel) and (jobs.unique_until is null or jobs.unique_until <= $2) then null
-        else jobs.unique_key end
+    postgres: "update omni_jobs set state = case when omni_jobs.cancel and the.run_at is not null then 'cancelled' else the.state end,
+    run_at = coalesce(the.run_at, omni_jobs.run_at),
+    rank = coalesce(the.run_at - omni_jobs.run_at, 0) + omni_jobs.rank, attempt = omni_jobs.attempt - the.back,
+    error = coalesce(the.error, omni_jobs.error), lease_until = null, worker = null, cancel = false,
+    finished_at = case when the.run_at is null or omni_jobs.cancel then $2 end,
+    unique_key = case when (the.run_at is null or omni_jobs.cancel) and (omni_jobs.unique_until is null or omni_jobs.unique_until <= $2) then null
+        else omni_jobs.unique_key end
 from json_to_recordset($1::json) as the(id text, lease integer, state text, run_at bigint, error text, back integer)
-where jobs.id = the.id::uuid and jobs.lease = the.lease and jobs.state = 'running'
-returning jobs.id, jobs.state",
-    sqlite: "update jobs set
-    state = case when jobs.cancel and the.value ->> 'run_at' is not null then 'cancelled' else the.value ->> 'state' end,
-    run_at = coalesce(the.value ->> 'run_at', jobs.run_at),
-    rank = coalesce((the.value ->> 'run_at') - jobs.run_at, 0) + jobs.rank, attempt = jobs.attempt - (the.value ->> 'back'),
-    error = coalesce(the.value ->> 'error', jobs.error), lease_until = null, worker = null, cancel = false,
-    finished_at = case when the.value ->> 'run_at' is null or jobs.cancel then $2 end,
-    unique_key = case when (the.value ->> 'run_at' is null or jobs.cancel) and (jobs.unique_until is null or jobs.unique_until <= $2) then null
-        else jobs.unique_key end
+where omni_jobs.id = the.id::uuid and omni_jobs.lease = the.lease and omni_jobs.state = 'running'
+returning omni_jobs.id, omni_jobs.state",
+    sqlite: "update omni_jobs set
+    state = case when omni_jobs.cancel and the.value ->> 'run_at' is not null then 'cancelled' else the.value ->> 'state' end,
+    run_at = coalesce(the.value ->> 'run_at', omni_jobs.run_at),
+    rank = coalesce((the.value ->> 'run_at') - omni_jobs.run_at, 0) + omni_jobs.rank, attempt = omni_jobs.attempt - (the.value ->> 'back'),
+    error = coalesce(the.value ->> 'error', omni_jobs.error), lease_until = null, worker = null, cancel = false,
+    finished_at = case when the.value ->> 'run_at' is null or omni_jobs.cancel then $2 end,
+    unique_key = case when (the.value ->> 'run_at' is null or omni_jobs.cancel) and (omni_jobs.unique_until is null or omni_jobs.unique_until <= $2) then null
+        else omni_jobs.unique_key end
 from json_each($1) as the
-where jobs.id = unhex(the.value ->> 'id') and jobs.lease = the.value ->> 'lease' and jobs.state = 'running'
-returning jobs.id, jobs.state",
+where omni_jobs.id = unhex(the.value ->> 'id') and omni_jobs.lease = the.value ->> 'lease' and omni_jobs.state = 'running'
+returning omni_jobs.id, omni_jobs.state",
 };
 
 const FAILURES: Sql = Sql {
-    postgres: "insert into job_failures (job, attempt, at, error)
+    postgres: "insert into omni_job_failures (job, attempt, at, error)
 select id::uuid, attempt, $2, error from json_to_recordset($1::json) as failed(id text, attempt integer, error text)
 on conflict do nothing",
-    sqlite: "insert into job_failures (job, attempt, at, error)
+    sqlite: "insert into omni_job_failures (job, attempt, at, error)
 select unhex(value ->> 'id'), value ->> 'attempt', $2, value ->> 'error' from json_each($1) where true
 on conflict do nothing",
 };
@@ -144,13 +144,12 @@ pub(super) async fn finish_in(tx: &mut Tx, finished: &[FinishedAttempt], now: i6
 
 /// Counts jobs of a batch that have ended. Enqueues the callback after the last one.
 pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed: i32, now: i64) -> Result<(), Error> {
-    let count =
-        "update job_batches set pending = pending - $2, failed = failed + $3 where id = $1 returning pending, callback";
+    let count = "update omni_job_batches set pending = pending - $2, failed = failed + $3 where id = $1 returning pending, callback";
     let left: Option<(i32, Option<String>)> =
         tx.query(count).bind(batch).bind(ended).bind(failed).fetch_optional().await?;
     let Some((0, Some(callback))) = left else { return Ok(()) };
     // Only once, even if a job of the batch is retried by an operator and ends again.
-    tx.query("update job_batches set callback = null where id = $1").bind(batch).execute().await?;
+    tx.query("update omni_job_batches set callback = null where id = $1").bind(batch).execute().await?;
     let row: Result<JobRow, _> = serde_json::from_str(&callback);
     match row {
         Ok(row) => _ = super::insert(tx, &[row.due(crate::clock::Timestamp::from_micros(now))], now).await?,

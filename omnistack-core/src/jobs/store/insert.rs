@@ -12,7 +12,7 @@ use crate::{
 /// of each queue that has a new ready job.
 const INSERT: Sql = Sql {
     postgres: "with inserted as (
-    insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
+    insert into omni_jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
         batch, tenant, trace, trace_state, created_at)
     select id::uuid, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
         batch::uuid, tenant::uuid, trace, trace_state, created_at
@@ -23,7 +23,7 @@ const INSERT: Sql = Sql {
     returning id, queue, state)
 select id, case when state = 'ready' and row_number() over (partition by queue, state) = 1
     then pg_notify('omnistack_jobs', queue)::text end from inserted",
-    sqlite: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
+    sqlite: "insert into omni_jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
     batch, tenant, trace, trace_state, created_at)
 select unhex(value ->> 'id'), value ->> 'name', value ->> 'queue', value ->> 'payload', value ->> 'state', value ->> 'rank',
     value ->> 'run_at', value ->> 'max_attempts', value ->> 'timeout', value ->> 'unique_key', value ->> 'unique_until',
@@ -35,10 +35,10 @@ returning id, null",
 };
 
 /// Frees the key of a finished job whose window is over.
-const FREE_KEY: &str = "update jobs set unique_key = null where name = $1 and unique_key = $2
+const FREE_KEY: &str = "update omni_jobs set unique_key = null where name = $1 and unique_key = $2
     and state in ('done', 'dead', 'cancelled') and (unique_until is null or unique_until <= $3)";
 
-const HOLDER: &str = "select id from jobs where name = $1 and unique_key = $2";
+const HOLDER: &str = "select id from omni_jobs where name = $1 and unique_key = $2";
 
 /// Inserts jobs from a tenant database, unless they were inserted before or their unique keys are in use.
 pub(in crate::jobs) async fn insert_relayed(tx: &mut Tx, rows: &[JobRow], now: i64) -> Result<(), Error> {

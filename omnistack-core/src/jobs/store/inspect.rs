@@ -239,12 +239,12 @@ const MAX_COUNTED_JOBS: i64 = 10_000;
 
 /// Reads one entry of an index for each queue, and a limited count for each of its states.
 const COUNTS: &str = "with recursive queues (queue) as (
-    select min(queue) from jobs
+    select min(queue) from omni_jobs
     union all
-    select (select min(jobs.queue) from jobs where jobs.queue > queues.queue) from queues where queue is not null),
+    select (select min(omni_jobs.queue) from omni_jobs where omni_jobs.queue > queues.queue) from queues where queue is not null),
 states (state) as (values ('scheduled'), ('ready'), ('running'), ('done'), ('dead'), ('cancelled'))
-select queue, state, (select count(*) from (select 1 from jobs
-    where jobs.queue = queues.queue and jobs.state = states.state limit $1) as counted)
+select queue, state, (select count(*) from (select 1 from omni_jobs
+    where omni_jobs.queue = queues.queue and omni_jobs.state = states.state limit $1) as counted)
 from queues cross join states where queue is not null order by queue";
 
 const COLUMNS: &str =
@@ -266,7 +266,7 @@ impl JobStore {
         }
         let limit = args.push(i64::from(limit));
         let newest = |condition: &str| {
-            format!("select {COLUMNS} from jobs where true{condition} order by id desc limit ${limit}")
+            format!("select {COLUMNS} from omni_jobs where true{condition} order by id desc limit ${limit}")
         };
         let sql = if filter.state.is_some() || !filter.is_indexed_by_state() {
             newest(&condition)
@@ -283,7 +283,7 @@ impl JobStore {
 
     /// Returns the failed attempts of a job, oldest first.
     pub(in crate::jobs) async fn failures(&self, job: JobId) -> Result<Vec<FailureInfo>, Error> {
-        let query = self.db.query("select attempt, at, error from job_failures where job = $1 order by attempt");
+        let query = self.db.query("select attempt, at, error from omni_job_failures where job = $1 order by attempt");
         let failures: Vec<(i32, i64, String)> = query.bind(job).fetch_all().await?;
         let info = |(attempt, at, error): (i32, i64, String)| FailureInfo {
             attempt: attempt.unsigned_abs(),
@@ -298,7 +298,7 @@ impl JobStore {
         let counts = self.db.query(COUNTS).bind(MAX_COUNTED_JOBS);
         let counts: Vec<(String, String, i64)> = counts.fetch_all().await?;
         let counts = counts.into_iter().filter(|(_, _, count)| *count > 0);
-        let paused: Vec<(String, bool)> = self.db.query("select name, paused from job_queues").fetch_all().await?;
+        let paused: Vec<(String, bool)> = self.db.query("select name, paused from omni_job_queues").fetch_all().await?;
         let mut queues = BTreeMap::<String, QueueInfo>::new();
         let empty = |queue: &str| QueueInfo { queue: queue.into(), paused: false, jobs: BTreeMap::new() };
         for (queue, paused) in paused {

@@ -17,24 +17,24 @@ const MAX_ROWS_PER_STATEMENT: i64 = 1000;
 
 const PROMOTE: Sql = Sql {
     postgres: "with due as (
-    select id from jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2 for update skip locked)
-update jobs set state = 'ready' from due where jobs.id = due.id",
-    sqlite: "update jobs set state = 'ready'
-where id in (select id from jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2)",
+    select id from omni_jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2 for update skip locked)
+update omni_jobs set state = 'ready' from due where omni_jobs.id = due.id",
+    sqlite: "update omni_jobs set state = 'ready'
+where id in (select id from omni_jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2)",
 };
 
 /// Selects leases that end before a moment.
-const SILENT: &str = "select id, lease, lease_until from jobs where state = 'running' and lease_until < $1 order by lease_until limit $2";
+const SILENT: &str = "select id, lease, lease_until from omni_jobs where state = 'running' and lease_until < $1 order by lease_until limit $2";
 
 /// Selects those of the leases that have not been extended since.
 const EXPIRED: Sql = Sql {
-    postgres: "select jobs.id, name, jobs.lease, attempt, max_attempts, batch, cancel
+    postgres: "select omni_jobs.id, name, omni_jobs.lease, attempt, max_attempts, batch, cancel
 from json_to_recordset($1::json) as silent(id text, lease integer, until bigint)
-join jobs on jobs.id = silent.id::uuid
-where state = 'running' and jobs.lease = silent.lease and lease_until = silent.until and lease_until < $2
-for update of jobs skip locked",
-    sqlite: "select jobs.id, name, lease, attempt, max_attempts, batch, cancel from json_each($1) as silent
-join jobs on jobs.id = unhex(silent.value ->> 'id')
+join omni_jobs on omni_jobs.id = silent.id::uuid
+where state = 'running' and omni_jobs.lease = silent.lease and lease_until = silent.until and lease_until < $2
+for update of omni_jobs skip locked",
+    sqlite: "select omni_jobs.id, name, lease, attempt, max_attempts, batch, cancel from json_each($1) as silent
+join omni_jobs on omni_jobs.id = unhex(silent.value ->> 'id')
 where state = 'running' and lease = silent.value ->> 'lease' and lease_until = silent.value ->> 'until'
     and lease_until < $2",
 };
@@ -45,14 +45,14 @@ macro_rules! purge_sql {
     ($state:literal) => {
         Sql {
             postgres: concat!(
-                "with old as (select id from jobs where state = '",
+                "with old as (select id from omni_jobs where state = '",
                 $state,
                 "' and finished_at < $1 order by finished_at limit $2 for update skip locked),
-failures as (delete from job_failures using old where job = old.id)
-delete from jobs using old where jobs.id = old.id"
+failures as (delete from omni_job_failures using old where job = old.id)
+delete from omni_jobs using old where omni_jobs.id = old.id"
             ),
             sqlite: concat!(
-                "delete from jobs where id in (select id from jobs where state = '",
+                "delete from omni_jobs where id in (select id from omni_jobs where state = '",
                 $state,
                 "' and finished_at < $1 order by finished_at limit $2)"
             ),
@@ -97,7 +97,7 @@ impl JobStore {
 
     /// Returns the time until the next scheduled job is due, or `None` if there is none.
     pub(in crate::jobs) async fn next_due(&self) -> Result<Option<Duration>, Error> {
-        let next = self.db.query("select min(run_at) from jobs where state = 'scheduled'");
+        let next = self.db.query("select min(run_at) from omni_jobs where state = 'scheduled'");
         let (next,): (Option<i64>,) = next.fetch_one().await?;
         let now = self.clock.now().as_micros();
         Ok(next.map(|next| Duration::from_micros(u64::try_from(next - now).unwrap_or(0))))
@@ -156,10 +156,10 @@ impl JobStore {
             }
         }
         if all > 0 && self.db.dialect() == crate::db::Dialect::Sqlite {
-            let orphans = "delete from job_failures where not exists (select 1 from jobs where id = job)";
+            let orphans = "delete from omni_job_failures where not exists (select 1 from omni_jobs where id = job)";
             self.db.query(orphans).execute().await?;
         }
-        let empty = "delete from job_batches where pending = 0 and not exists (select 1 from jobs where batch = job_batches.id)";
+        let empty = "delete from omni_job_batches where pending = 0 and not exists (select 1 from omni_jobs where batch = omni_job_batches.id)";
         if all > 0 {
             self.db.query(empty).execute().await?;
         }

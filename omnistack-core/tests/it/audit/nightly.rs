@@ -25,7 +25,7 @@ on_each_database! {
         let tenant = audited.tenant(4).await;
         let worker = work(audited.app.app());
         let seen = async {
-            let count = || audited.db().query("select count(*) from job_crons").fetch_one::<(i64,)>();
+            let count = || audited.db().query("select count(*) from omni_job_crons").fetch_one::<(i64,)>();
             while count().await.unwrap() == (0,) {
                 tokio::task::yield_now().await;
             }
@@ -43,7 +43,7 @@ on_each_database! {
             assert_eq!(audited.store.verify(tenant).await.unwrap().entries, u64::try_from(kept).unwrap());
         }
         // A chain that was tampered with is kept, and the job becomes a dead letter.
-        audited.tamper(tenant, &["update audit_entries set action = 'x' where tenant_id = $1"]).await;
+        audited.tamper(tenant, &["update omni_audit_entries set action = 'x' where tenant_id = $1"]).await;
         audited.app.clock().set("2030-01-03T03:00:00Z".parse().unwrap());
         wait_for_jobs("the dead letter", &jobs, nightly(JobState::Dead), 1).await;
         let dead = jobs.list(&nightly(JobState::Dead), None, 1).await.unwrap();

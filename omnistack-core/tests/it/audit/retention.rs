@@ -64,7 +64,7 @@ on_each_database! {
         let mut tx = audited.db().begin().await.unwrap();
         audited.log.record_in(&mut tx, AuditEntry::new("app.started")).await.unwrap();
         tx.commit().await.unwrap();
-        audited.tamper(tenants[1], &["update audit_entries set action = 'x' where tenant_id = $1 and sequence = 2"]).await;
+        audited.tamper(tenants[1], &["update omni_audit_entries set action = 'x' where tenant_id = $1 and sequence = 2"]).await;
         audited.app.clock().advance(Duration::from_secs(1));
         let refused = audited.store.delete_before(ago(&audited, 0)).await.unwrap_err();
         assert!(matches!(&refused, Error::Broken(broken) if broken.chain == tenants[1].into() && broken.sequence == 2), "{refused}");
@@ -77,15 +77,15 @@ on_each_database! {
 
     async fn tampering_after_retention_is_found(database: TestDatabase) {
         for (statements, sequence, why) in [
-            (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 4"][..], 4, ChainBreakKind::Changed),
-            (&["delete from audit_entries where tenant_id = $1 and sequence = 4"], 4, ChainBreakKind::Gap),
-            (&["update audit_chains set checkpoint_hash = hash where tenant_id = $1"], 4, ChainBreakKind::Previous),
-            (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 3, ChainBreakKind::Gap),
+            (&["update omni_audit_entries set resource = null where tenant_id = $1 and sequence = 4"][..], 4, ChainBreakKind::Changed),
+            (&["delete from omni_audit_entries where tenant_id = $1 and sequence = 4"], 4, ChainBreakKind::Gap),
+            (&["update omni_audit_chains set checkpoint_hash = hash where tenant_id = $1"], 4, ChainBreakKind::Previous),
+            (&["update omni_audit_chains set checkpoint = 2 where tenant_id = $1"], 3, ChainBreakKind::Gap),
             (
                 &[
-                    "update audit_chains set checkpoint = 4, checkpoint_hash = (select hash from audit_entries
-                     where audit_entries.tenant_id = $1 and audit_entries.sequence = 4) where tenant_id = $1",
-                    "delete from audit_entries where tenant_id = $1 and sequence = 4",
+                    "update omni_audit_chains set checkpoint = 4, checkpoint_hash = (select hash from omni_audit_entries
+                     where omni_audit_entries.tenant_id = $1 and omni_audit_entries.sequence = 4) where tenant_id = $1",
+                    "delete from omni_audit_entries where tenant_id = $1 and sequence = 4",
                 ],
                 4,
                 ChainBreakKind::Checkpoint,

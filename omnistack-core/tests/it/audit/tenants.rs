@@ -22,7 +22,7 @@ async fn count(tx: &mut Tx, sql: &'static str) -> i64 {
 
 #[tokio::test]
 async fn every_transaction_records_and_reads_its_own_only() {
-    const ENTRIES: &str = "select count(*) from audit_entries";
+    const ENTRIES: &str = "select count(*) from omni_audit_entries";
     let audited = Audited::start(TestDatabase::postgres().await).await;
     let (a, b) = (audited.tenant(2).await, audited.tenant(3).await);
     let db = audited.db();
@@ -32,7 +32,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
     record(&audited, &mut tx, Some(a)).await.unwrap();
     record(&audited, &mut tx, None).await.unwrap();
     assert_eq!(count(&mut tx, ENTRIES).await, 3);
-    assert_eq!(count(&mut tx, "select count(*) from audit_chains").await, 2, "its own and the app's");
+    assert_eq!(count(&mut tx, "select count(*) from omni_audit_chains").await, 2, "its own and the app's");
     let refused = record(&audited, &mut tx, Some(b)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Other, "{refused}");
     drop(tx);
@@ -43,7 +43,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
         record(&audited, &mut tx, tenant).await.unwrap();
     }
     assert_eq!(count(&mut tx, ENTRIES).await, 0);
-    for sql in ["update audit_entries set action = 'x'", "delete from audit_entries"] {
+    for sql in ["update omni_audit_entries set action = 'x'", "delete from omni_audit_entries"] {
         assert_eq!(tx.query(sql).execute().await.unwrap(), 0, "{sql}");
     }
     tx.commit().await.unwrap();
@@ -62,7 +62,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
 async fn an_entry_put_past_the_log_is_refused_or_found() {
     let audited = Audited::start(TestDatabase::postgres().await).await;
     let (a, b) = (audited.tenant(2).await, audited.tenant(2).await);
-    let forge = "insert into audit_entries (tenant_id, sequence, id, at, action, previous, hash)
+    let forge = "insert into omni_audit_entries (tenant_id, sequence, id, at, action, previous, hash)
                  values ($1, 3, $1, '2030-01-01', 'forged', '', '')";
     let mut tx = audited.db().tenant(a).begin().await.unwrap();
     let refused = tx.query(forge).bind(b).execute().await.unwrap_err();

@@ -25,7 +25,7 @@ on_each_database! {
         assert_eq!(states(&db, "moons", MOONS).await, [false]);
         assert_eq!(db.migrate("moons", MOONS).await.unwrap(), ["0001_moons"]);
         for (table, rows) in [("stars", 2), ("moons", 1)] {
-            let sql = sqlx::AssertSqlSafe(format!("select count(*) from _migrations_{table}"));
+            let sql = sqlx::AssertSqlSafe(format!("select count(*) from omni_migrations_{table}"));
             let (count,): (i64,) = db.query(sql).fetch_one().await.unwrap();
             assert_eq!(count, rows, "{table}");
         }
@@ -116,7 +116,7 @@ on_each_database! {
         let db = database.open_db();
         db.query("select 1").execute().await.unwrap();
         states(&db, "stars", STARS).await;
-        let table = db.query("select 1 from _migrations_stars").execute().await.unwrap_err();
+        let table = db.query("select 1 from omni_migrations_stars").execute().await.unwrap_err();
         assert_eq!(table.kind(), ErrorKind::Schema);
     }
 }

@@ -253,8 +253,8 @@ on_each_database! {
             assert_eq!(ids, [(answered["id"].as_str().unwrap().to_owned(),)], "after {deaths}");
             let packed = app.unfinished_jobs::<Pack>().await.into_iter().filter(|pack| pack.order == key).count();
             assert_eq!(packed, 1, "after {deaths}");
-            assert_eq!(count(&app, "select count(*) from events where key = $1", &key).await, 1);
-            assert_eq!(count(&app, "select count(*) from event_deliveries where key = $1", &key).await, 1);
+            assert_eq!(count(&app, "select count(*) from omni_events where key = $1", &key).await, 1);
+            assert_eq!(count(&app, "select count(*) from omni_event_deliveries where key = $1", &key).await, 1);
             if !died {
                 assert!(replayed);
                 break;
@@ -287,7 +287,7 @@ on_each_database! {
             assert!((1..=2).contains(&told), "after {deaths}: {told}");
             let filter = DeliveryFilter::default().key(&key).state(DeliveryState::Done);
             assert_eq!(app.events().deliveries(&filter, None, 10).await.unwrap().len(), 3);
-            let (lanes,): (i64,) = app.db().query("select count(*) from event_lanes").fetch_one().await.unwrap();
+            let (lanes,): (i64,) = app.db().query("select count(*) from omni_event_lanes").fetch_one().await.unwrap();
             assert_eq!(lanes, 0, "after {deaths}");
             if !died {
                 break;

@@ -74,13 +74,13 @@ on_each_database! {
         assert_eq!(done.len(), 2);
         assert!(done.iter().all(|delivery| delivery.state == DeliveryState::Done && delivery.attempt == 1));
         assert_eq!(app.run_events().await, 0);
-        assert_eq!(count(&app, "event_lanes").await, 0);
+        assert_eq!(count(&app, "omni_event_lanes").await, 0);
     }
 
     async fn an_event_nobody_subscribes_to_is_not_stored(database: TestDatabase) {
         let app = start(database, |app| app).await;
         app.events().publish(&NoteEvent::new("k", "unheard")).await.unwrap();
-        assert_eq!(count(&app, "events").await, 0);
+        assert_eq!(count(&app, "omni_events").await, 0);
     }
 
     async fn an_event_belongs_to_the_tenant_of_its_transaction(database: TestDatabase) {
@@ -178,18 +178,18 @@ on_each_database! {
         app.events().publish_all_in(&mut tx, &many).await.unwrap();
         app.events().publish_in(&mut tx, &NoteEvent::new("bad", "bad")).await.unwrap();
         tx.commit().await.unwrap();
-        app.db().query("update event_deliveries set state = 'done', ended_at = $1 where key = 'many'")
+        app.db().query("update omni_event_deliveries set state = 'done', ended_at = $1 where key = 'many'")
             .bind(app.clock().clock().now().as_micros()).execute().await.unwrap();
         app.run_events().await;
         app.clock().advance(Duration::from_secs(24 * 60 * 60));
         assert_eq!(app.app().dispatcher().purge().await.unwrap(), 0);
         app.clock().advance(Duration::from_secs(1));
         assert_eq!(app.app().dispatcher().purge().await.unwrap(), 2401);
-        assert_eq!((count(&app, "events").await, count(&app, "event_deliveries").await), (1, 1));
+        assert_eq!((count(&app, "omni_events").await, count(&app, "omni_event_deliveries").await), (1, 1));
         assert_eq!(app.events().skip(&DeliveryFilter::default()).await.unwrap(), 1);
         app.clock().advance(Duration::from_secs(24 * 60 * 60 + 1));
         assert_eq!(app.app().dispatcher().purge().await.unwrap(), 1);
-        assert_eq!((count(&app, "events").await, count(&app, "event_deliveries").await), (0, 0));
+        assert_eq!((count(&app, "omni_events").await, count(&app, "omni_event_deliveries").await), (0, 0));
     }
 
     async fn what_is_too_large_is_refused(database: TestDatabase) {

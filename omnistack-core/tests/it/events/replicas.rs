@@ -108,8 +108,8 @@ on_each_database! {
             expect_soon("a commit", published).await.unwrap();
         }
         let all = i64::try_from(EACH * 3).unwrap();
-        until("every delivery", &apps[0], "select count(*) from event_deliveries where state = 'done'", all).await;
-        until("the lanes' end", &apps[0], "select count(*) from event_lanes", 0).await;
+        until("every delivery", &apps[0], "select count(*) from omni_event_deliveries where state = 'done'", all).await;
+        until("the lanes' end", &apps[0], "select count(*) from omni_event_lanes", 0).await;
         for running in running {
             end(running).await;
         }
@@ -152,7 +152,7 @@ on_each_database! {
         let events = app.context().get::<Events>().unwrap();
         events.publish(&NoteEvent::new("k", "deadly")).await.unwrap();
         // As after this many crashes: each attempt is counted at its start.
-        app.db().query("update event_deliveries set attempt = 10").execute().await.unwrap();
+        app.db().query("update omni_event_deliveries set attempt = 10").execute().await.unwrap();
         assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
         let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);
         assert_eq!(delivery.state, DeliveryState::Dead);

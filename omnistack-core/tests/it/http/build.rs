@@ -235,6 +235,28 @@ the app can't be built: 3 problems
 }
 
 #[tokio::test]
+async fn a_migration_history_belongs_to_one_list_of_migrations() {
+    const fn migration(name: &'static str) -> Migration {
+        Migration { name, postgres: "", sqlite: "" }
+    }
+    const SHARED: &[Migration] = &[migration("0001_a")];
+    const OTHER: &[Migration] = &[migration("0001_b")];
+    let shared = |name, migrations| module(name, move |registry| _ = registry.shared_migrations("stars", migrations));
+    let app = builder(&[]).with(shared("sun", SHARED)).with(shared("moon", SHARED)).build().unwrap();
+    let ran = app.migrate().await.unwrap();
+    assert_eq!(ran.iter().filter(|(history, _)| *history == "stars").collect::<Vec<_>>(), [&("stars", "0001_a")]);
+    refused(
+        builder(&[]).with(shared("sun", SHARED)).with(module("stars", |registry| _ = registry.migrations(OTHER))),
+        "
+the app can't be built: 1 problem
+
+  - stars: the migration history `stars` exists already
+      fix: list all migrations of a module in one call, or rename the module
+",
+    );
+}
+
+#[tokio::test]
 async fn a_setting_that_cannot_work_is_refused() {
     for (name, text) in [
         ("LOG_LEVEL", "warning"),

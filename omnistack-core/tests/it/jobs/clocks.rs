@@ -56,7 +56,7 @@ on_each_database! {
             // This job belongs to a dead worker. When it has been taken over, the other job has been checked equally
             // often.
             let dead = jobs.enqueue(NewJob::new(GatedJob { fail: false }).queue("elsewhere")).await.unwrap().id;
-            let silent = "update jobs set state = 'running', attempt = 1, lease = 1, lease_until = 0 where id = $1";
+            let silent = "update omni_jobs set state = 'running', attempt = 1, lease = 1, lease_until = 0 where id = $1";
             first.db().query(silent).bind(dead).execute().await.unwrap();
             wait_for_jobs("its end", &jobs, JobFilter::id(dead).state(JobState::Scheduled), 1).await;
             let job = jobs.get(id).await.unwrap().unwrap().0;

@@ -85,7 +85,7 @@ on_each_database! {
         // The app's clock is years ahead of the worker's.
         app.db().query("select 1").execute().await.unwrap();
         jobs.enqueue_all((0..JOBS).map(|_| Doomed { kills: false })).await.unwrap();
-        app.db().query("update jobs set run_at = 0, rank = 0").execute().await.unwrap();
+        app.db().query("update omni_jobs set run_at = 0, rank = 0").execute().await.unwrap();
         let mut child = worker(app.database());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let begun = tokio::task::spawn_blocking(|| lines.map_while(Result::ok).filter(|line| line.contains("begun")).take(JOBS).count());
@@ -111,7 +111,7 @@ on_each_database! {
         let jobs = app.jobs();
         let id = jobs.enqueue(Doomed { kills: true }).await.unwrap().id;
         for attempt in 1..=2 {
-            app.db().query("update jobs set run_at = 0, rank = 0").execute().await.unwrap();
+            app.db().query("update omni_jobs set run_at = 0, rank = 0").execute().await.unwrap();
             let mut child = worker(app.database());
             let died = tokio::task::spawn_blocking(move || child.wait());
             assert!(!died.await.unwrap().unwrap().success());

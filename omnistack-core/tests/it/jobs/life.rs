@@ -114,8 +114,8 @@ on_each_database! {
         let (app, jobs, _) = acting(database).await;
         let id = jobs.enqueue(ScriptedJob::new("a", JobBehavior::Succeed)).await.unwrap().id;
         let stranger = jobs.enqueue(ScriptedJob::new("a", JobBehavior::Succeed)).await.unwrap().id;
-        app.db().query("update jobs set payload = '{\"name\":7}' where id = $1").bind(id).execute().await.unwrap();
-        app.db().query("update jobs set name = 'of_another_version' where id = $1").bind(stranger).execute().await.unwrap();
+        app.db().query("update omni_jobs set payload = '{\"name\":7}' where id = $1").bind(id).execute().await.unwrap();
+        app.db().query("update omni_jobs set name = 'of_another_version' where id = $1").bind(stranger).execute().await.unwrap();
         assert_eq!(run(&app).await, 1);
         let job = state(&jobs, id).await;
         assert_eq!(job.state, JobState::Dead);

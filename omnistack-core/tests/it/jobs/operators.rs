@@ -67,7 +67,7 @@ on_each_database! {
         let waits = jobs.enqueue(NewJob::new(ScriptedJob::new("c", JobBehavior::Succeed)).delay(Duration::from_secs(60))).await.unwrap().id;
         run(&app).await;
         let count = async || {
-            let (left,): (i64,) = app.db().query("select count(*) from job_failures").fetch_one().await.unwrap();
+            let (left,): (i64,) = app.db().query("select count(*) from omni_job_failures").fetch_one().await.unwrap();
             left
         };
         assert_eq!(count().await, 1_100);

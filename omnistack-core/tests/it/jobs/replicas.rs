@@ -135,7 +135,7 @@ on_each_database! {
         other.gate.leave.notify_one();
         let elsewhere = second.context().get::<Jobs>().unwrap();
         let replaced = elsewhere.enqueue(NewJob::new(GatedJob { fail: true }).queue("elsewhere")).await.unwrap().id;
-        first.db().query("update jobs set payload = '{\"fail\":false}' where id = $1").bind(id).execute().await.unwrap();
+        first.db().query("update omni_jobs set payload = '{\"fail\":false}' where id = $1").bind(id).execute().await.unwrap();
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 1);
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.state, JobState::Done);
         // The first worker continues, and its failure report for a job that is no longer its own is ignored.

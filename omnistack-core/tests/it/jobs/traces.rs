@@ -142,7 +142,7 @@ on_each_database! {
         }));
         let job = app.jobs().list(&omnistack_core::jobs::JobFilter::default(), None, 100).await.unwrap();
         assert!(job.iter().any(|job| job.trace.as_deref() == Some(PARENT)), "operators see it");
-        app.db().query("update jobs set trace = 'rubbish', state = 'ready'").execute().await.unwrap();
+        app.db().query("update omni_jobs set trace = 'rubbish', state = 'ready'").execute().await.unwrap();
         run(&app).await;
         assert!(seen.take().iter().all(|(_, parent, _)| parent.is_none()), "what can't be read is no trace");
     }

@@ -20,7 +20,7 @@ use super::{
 /// Returns the outbox of a tenant's database.
 async fn outbox(app: &TestApp, tenant: omnistack_core::identity::TenantId) -> Vec<(String, String)> {
     let mut tx = app.db().tenant(tenant).begin_read().await.unwrap();
-    tx.query("select kind, content from tenant_outbox order by seq").fetch_all().await.unwrap()
+    tx.query("select kind, content from omni_tenant_outbox order by seq").fetch_all().await.unwrap()
 }
 
 on_each_database! {
@@ -42,7 +42,7 @@ on_each_database! {
         let put_back = async || {
             let mut tx = app.db().tenant(tenant).begin().await.unwrap();
             for (kind, content) in &waiting {
-                let put = "insert into tenant_outbox (tenant_id, kind, content, created_at) values ($1, $2, $3, $4)";
+                let put = "insert into omni_tenant_outbox (tenant_id, kind, content, created_at) values ($1, $2, $3, $4)";
                 let put = tx.query(put).bind(tenant).bind(kind.as_str()).bind(content.as_str());
                 put.bind(app.clock().clock().now()).execute().await.unwrap();
             }
@@ -61,7 +61,7 @@ on_each_database! {
         let store: AuditStore = app.app().context().get().unwrap();
         assert_eq!(store.verify(tenant).await.unwrap().entries, 1);
         assert_eq!(store.list(&AuditFilter::for_chain(tenant).action("noted"), 10, None).await.unwrap().items.len(), 1);
-        assert_eq!(count(&app, None, "audit_entries").await, 0);
+        assert_eq!(count(&app, None, "omni_audit_entries").await, 0);
         assert_eq!(store.chains().await.unwrap(), [AuditChain::App, AuditChain::Tenant(tenant)]);
     }
 
@@ -73,10 +73,10 @@ on_each_database! {
         ada.post(FULL, json!({ "title": "one" })).await.expect(201);
         assert_eq!(app.run_events().await, 1);
         let mut tx = app.db().begin().await.unwrap();
-        for sql in ["update event_deliveries set state = 'waiting', ended_at = null", "delete from event_lanes"] {
+        for sql in ["update omni_event_deliveries set state = 'waiting', ended_at = null", "delete from omni_event_lanes"] {
             tx.query(sql).execute().await.unwrap();
         }
-        tx.query("insert into event_lanes (subscriber, key, run_at) values ('listener', 'all', 0)").execute().await.unwrap();
+        tx.query("insert into omni_event_lanes (subscriber, key, run_at) values ('listener', 'all', 0)").execute().await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(app.run_events().await, 1);
         assert_eq!(count(&app, Some(tenant), "told").await, 1);
@@ -210,7 +210,7 @@ on_each_database! {
         assert_eq!(store.verify(tenant).await.unwrap().entries, 3);
         record("member.back").await;
         app.app().relay_tenant_outboxes().await.unwrap();
-        assert_eq!(count(&app, None, "tenant_outbox").await, 0);
+        assert_eq!(count(&app, None, "omni_tenant_outbox").await, 0);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 4);
         // Verifying a tenant that never existed creates no database.
         assert_eq!(store.verify(other).await.unwrap().entries, 0);

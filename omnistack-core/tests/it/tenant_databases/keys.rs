@@ -32,7 +32,7 @@ on_each_database! {
         let ada = app.user();
         let tenant = tenant_of(&ada);
         let first = ada.post(FULL, json!({ "title": "one" })).header("Idempotency-Key", "key").await.expect(201);
-        let forget = "update idempotency_keys set status = null, head = null, body = null";
+        let forget = "update omni_idempotency_keys set status = null, head = null, body = null";
         assert_eq!(app.db().query(forget).execute().await.unwrap(), 1);
         // During its lease, the dead process may still be running.
         app.clock().advance(Duration::from_secs(120));
@@ -47,6 +47,6 @@ on_each_database! {
         ada.post(FULL, json!({ "title": "one" })).header("Idempotency-Key", "key").await.expect(201);
         assert_eq!(count(&app, Some(tenant), "notes").await, 2);
         app.app().relay_tenant_outboxes().await.unwrap();
-        assert_eq!(count(&app, Some(tenant), "idempotency_keys").await, 1);
+        assert_eq!(count(&app, Some(tenant), "omni_idempotency_keys").await, 1);
     }
 }

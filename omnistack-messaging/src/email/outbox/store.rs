@@ -157,11 +157,12 @@ struct NewMail {
     created_at: Timestamp,
 }
 
-const INSERT: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+const INSERT: &str = "insert into omni_email_messages (id, tenant_id, recipients, subject, content, state, created_at)
     values ($1, $2, $3, $4, $5, 'queued', $6)";
 
 /// Does nothing if the mail exists already. In PostgreSQL, row-level security must then make the row visible.
-const INSERT_ONCE: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+const INSERT_ONCE: &str =
+    "insert into omni_email_messages (id, tenant_id, recipients, subject, content, state, created_at)
     values ($1, $2, $3, $4, $5, 'queued', $6) on conflict (id) do nothing";
 
 impl NewMail {
@@ -238,7 +239,7 @@ impl MailStore {
         let row: Option<MailRow> = tx
             .query(
                 "select id, tenant_id, recipients, subject, state, reason, provider, provider_id, created_at, finished_at
-                 from email_messages where id = $1",
+                 from omni_email_messages where id = $1",
             )
             .bind(id)
             .fetch_optional()
@@ -262,7 +263,7 @@ impl MailStore {
     pub(super) async fn pending(&self, id: MessageId) -> Result<Option<PendingMail>, db::Error> {
         let mut tx = self.all_tenants().begin_read().await?;
         let waiting = tx
-            .query("select content, created_at from email_messages where id = $1 and content is not null")
+            .query("select content, created_at from omni_email_messages where id = $1 and content is not null")
             .bind(id)
             .fetch_optional()
             .await?;
@@ -279,7 +280,7 @@ impl MailStore {
     ) -> Result<(), db::Error> {
         let mut tx = self.all_tenants().begin().await?;
         tx.query(
-            "update email_messages set state = 'sent', content = null, reason = $2, provider = $3, provider_id = $4,
+            "update omni_email_messages set state = 'sent', content = null, reason = $2, provider = $3, provider_id = $4,
              finished_at = $5 where id = $1",
         )
         .bind(id)
@@ -304,7 +305,7 @@ impl MailStore {
 
     async fn finish(&self, id: MessageId, set: &'static str, reason: String) -> Result<(), db::Error> {
         // The text consists of constants only.
-        let sql = format!("update email_messages set {set}, reason = $2, finished_at = $3 where id = $1");
+        let sql = format!("update omni_email_messages set {set}, reason = $2, finished_at = $3 where id = $1");
         let mut tx = self.all_tenants().begin().await?;
         tx.query(AssertSqlSafe(sql))
             .bind(id)
@@ -318,9 +319,10 @@ impl MailStore {
     /// Deletes all mails and template overrides of a tenant.
     pub(super) async fn purge_tenant(&self, tenant: TenantId) -> Result<(), db::Error> {
         let mut tx = self.db.app_database().tenant(tenant).begin().await?;
-        for sql in
-            ["delete from email_messages where tenant_id = $1", "delete from email_templates where tenant_id = $1"]
-        {
+        for sql in [
+            "delete from omni_email_messages where tenant_id = $1",
+            "delete from omni_email_templates where tenant_id = $1",
+        ] {
             tx.query(sql).bind(tenant).execute().await?;
         }
         tx.commit().await
@@ -332,8 +334,8 @@ impl MailStore {
         let now = self.clock.now();
         let mut tx = self.all_tenants().begin().await?;
         let forgotten =
-            tx.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
-        tx.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
+            tx.query("delete from omni_email_messages where finished_at < $1").bind(now - mails).execute().await?;
+        tx.query("delete from omni_email_events where received_at < $1").bind(now - events).execute().await?;
         RecipientLimit::new(self.clock.clone()).purge_in(&mut tx).await?;
         tx.commit().await?;
         Ok(forgotten)

@@ -157,7 +157,7 @@ impl TemplateOverrides {
         let rendered = self.templates.check(name, locale, source)?;
         let mut tx = self.db.tenant(tenant).begin().await?;
         tx.query(
-            "insert into email_templates (tenant_id, name, locale, source, updated_at) values ($1, $2, $3, $4, $5)
+            "insert into omni_email_templates (tenant_id, name, locale, source, updated_at) values ($1, $2, $3, $4, $5)
              on conflict (tenant_id, name, locale) do update set source = $4, updated_at = $5",
         )
         .bind(tenant)
@@ -178,7 +178,7 @@ impl TemplateOverrides {
     pub async fn remove(&self, tenant: TenantId, name: &str, locale: &str) -> Result<bool, db::Error> {
         let mut tx = self.db.tenant(tenant).begin().await?;
         let removed = tx
-            .query("delete from email_templates where tenant_id = $1 and name = $2 and locale = $3")
+            .query("delete from omni_email_templates where tenant_id = $1 and name = $2 and locale = $3")
             .bind(tenant)
             .bind(name)
             .bind(locale)
@@ -195,7 +195,7 @@ impl TemplateOverrides {
     pub async fn list(&self, tenant: TenantId) -> Result<Vec<TemplateOverride>, db::Error> {
         let mut tx = self.db.tenant(tenant).begin_read().await?;
         tx.query(
-            "select name, locale, source, updated_at from email_templates where tenant_id = $1 order by name, locale",
+            "select name, locale, source, updated_at from omni_email_templates where tenant_id = $1 order by name, locale",
         )
         .bind(tenant)
         .fetch_all()
@@ -239,7 +239,7 @@ impl TemplateOverrides {
 
     async fn versions(&self, tenant: TenantId, name: &'static str) -> Result<Vec<(String, String, String)>, db::Error> {
         let mut tx = self.db.tenant(tenant).begin_read().await?;
-        tx.query("select name, locale, source from email_templates where tenant_id = $1 and name in ($2, $3)")
+        tx.query("select name, locale, source from omni_email_templates where tenant_id = $1 and name in ($2, $3)")
             .bind(tenant)
             .bind(name)
             .bind(shipped::FOOTER)

@@ -164,7 +164,7 @@ impl SmsStore {
         // A number and a text always serialize.
         let content = serde_json::to_string(message).map_err(|_| InvalidSms::NoText)?;
         tx.query(
-            "insert into sms_messages (id, tenant_id, recipient, content, segments, state, created_at)
+            "insert into omni_sms_messages (id, tenant_id, recipient, content, segments, state, created_at)
              values ($1, $2, $3, $4, $5, 'queued', $6)",
         )
         .bind(id)
@@ -183,7 +183,7 @@ impl SmsStore {
         let row: Option<SmsRow> = tx
             .query(
                 "select id, tenant_id, recipient, segments, state, reason, provider, provider_id, created_at, finished_at
-                 from sms_messages where id = $1",
+                 from omni_sms_messages where id = $1",
             )
             .bind(id)
             .fetch_optional()
@@ -208,7 +208,7 @@ impl SmsStore {
         let mut tx = self.all_tenants().begin().await?;
         let taken: Option<(String, Timestamp)> = tx
             .query(
-                "update sms_messages set state = 'sending' where id = $1 and state = 'queued' and content is not null
+                "update omni_sms_messages set state = 'sending' where id = $1 and state = 'queued' and content is not null
                  returning content, created_at",
             )
             .bind(id)
@@ -218,7 +218,7 @@ impl SmsStore {
             Some((content, created_at)) => SmsClaim::Claimed { content, created_at },
             None => {
                 let state: Option<(String,)> =
-                    tx.query("select state from sms_messages where id = $1").bind(id).fetch_optional().await?;
+                    tx.query("select state from omni_sms_messages where id = $1").bind(id).fetch_optional().await?;
                 match state.as_ref().map(|(state,)| state.as_str()) {
                     Some("sending") => SmsClaim::OutcomeUnknown,
                     _ => SmsClaim::Finished,
@@ -232,7 +232,7 @@ impl SmsStore {
     /// Puts a message back into the queue that was certainly not accepted.
     pub(super) async fn requeue(&self, id: SmsId) -> Result<(), db::Error> {
         let mut tx = self.all_tenants().begin().await?;
-        let sql = "update sms_messages set state = 'queued' where id = $1 and state = 'sending'";
+        let sql = "update omni_sms_messages set state = 'queued' where id = $1 and state = 'sending'";
         tx.query(sql).bind(id).execute().await?;
         tx.commit().await
     }
@@ -241,7 +241,7 @@ impl SmsStore {
     pub(super) async fn mark_sent(&self, id: SmsId, sent: &SentSms) -> Result<(), db::Error> {
         let mut tx = self.all_tenants().begin().await?;
         tx.query(
-            "update sms_messages set state = case when state in ('sending', 'unknown') then 'sent' else state end,
+            "update omni_sms_messages set state = case when state in ('sending', 'unknown') then 'sent' else state end,
              reason = case when state in ('sending', 'unknown') then null else reason end,
              content = null, provider = $2, provider_id = coalesce($3, provider_id),
              finished_at = coalesce(finished_at, $4) where id = $1",
@@ -261,7 +261,7 @@ impl SmsStore {
         let reason: String = reason.replace('\0', "\u{fffd}").chars().take(500).collect();
         let mut tx = self.all_tenants().begin().await?;
         tx.query(
-            "update sms_messages set state = $2, content = null, reason = $3, finished_at = $4
+            "update omni_sms_messages set state = $2, content = null, reason = $3, finished_at = $4
              where id = $1 and state in ('queued', 'sending')",
         )
         .bind(id)
@@ -280,7 +280,7 @@ impl SmsStore {
             Some(id) => id,
             None => {
                 let found: Option<(SmsId,)> = tx
-                    .query("select id from sms_messages where provider = $1 and provider_id = $2")
+                    .query("select id from omni_sms_messages where provider = $1 and provider_id = $2")
                     .bind(told.provider)
                     .bind(told.provider_id.as_str())
                     .fetch_optional()
@@ -292,7 +292,7 @@ impl SmsStore {
         let final_state = told.state != SmsState::Sent;
         let changed = tx
             .query(
-                "update sms_messages set state = $4, reason = $5, content = null, provider = $2, provider_id = $3,
+                "update omni_sms_messages set state = $4, reason = $5, content = null, provider = $2, provider_id = $3,
                  finished_at = coalesce(finished_at, $6)
                  where id = $1 and (provider_id is null or provider_id = $3)
                  and (state in ('sending', 'unknown') or (state = 'sent' and $7))",
@@ -312,7 +312,7 @@ impl SmsStore {
     /// Returns the recipient's number. Returns `None` if there is no such message.
     pub(in crate::sms) async fn recipient_in(&self, tx: &mut Tx, id: SmsId) -> Result<Option<PhoneNumber>, db::Error> {
         let found: Option<(String,)> =
-            tx.query("select recipient from sms_messages where id = $1").bind(id).fetch_optional().await?;
+            tx.query("select recipient from omni_sms_messages where id = $1").bind(id).fetch_optional().await?;
         Ok(found.and_then(|(number,)| number.parse().ok()))
     }
 
@@ -320,7 +320,7 @@ impl SmsStore {
     pub(super) async fn purge(&self, keep: Duration) -> Result<u64, db::Error> {
         let before = self.clock.now() - keep;
         let mut tx = self.all_tenants().begin().await?;
-        let forgotten = tx.query("delete from sms_messages where finished_at < $1").bind(before).execute().await?;
+        let forgotten = tx.query("delete from omni_sms_messages where finished_at < $1").bind(before).execute().await?;
         tx.commit().await?;
         Ok(forgotten)
     }

@@ -49,7 +49,7 @@ on_each_database! {
 
         // An override that a later release has made invalid is skipped.
         let mut tx = app.db().tenant(a).begin().await.unwrap();
-        tx.query("insert into email_templates (tenant_id, name, locale, source, updated_at) values ($1, $2, 'en', $3, $4)")
+        tx.query("insert into omni_email_templates (tenant_id, name, locale, source, updated_at) values ($1, $2, 'en', $3, $4)")
             .bind(a).bind("verify").bind("subject: {{ removed }}\n---\n").bind(Timestamp::default())
             .execute().await.unwrap();
         tx.commit().await.unwrap();
@@ -69,13 +69,13 @@ async fn a_query_without_a_tenant_sees_none_of_them() {
     let (a, b): (TenantId, TenantId) = (Id::new(Timestamp::default()), Id::new(Timestamp::default()));
     overrides.save(a, "verify", "en", "subject: A\n---\n").await.unwrap();
     overrides.save(b, "verify", "en", "subject: B\n---\n").await.unwrap();
-    let all = "select source from email_templates";
+    let all = "select source from omni_email_templates";
     assert!(app.db().query(all).fetch_all::<(String,)>().await.unwrap().is_empty());
     let mut tx = app.db().tenant(a).begin().await.unwrap();
     let seen: Vec<(String,)> = tx.query(all).fetch_all().await.unwrap();
     assert_eq!(seen, [("subject: A\n---\n".to_owned(),)]);
     let forged =
-        "insert into email_templates (tenant_id, name, locale, source, updated_at) values ($1, 'x', 'en', '', $2)";
+        "insert into omni_email_templates (tenant_id, name, locale, source, updated_at) values ($1, 'x', 'en', '', $2)";
     let refused = tx.query(forged).bind(b).bind(Timestamp::default()).execute().await.unwrap_err();
     assert!(refused.to_string().contains("row-level security"), "{refused}");
 }

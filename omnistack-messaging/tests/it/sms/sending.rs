@@ -28,7 +28,7 @@ on_each_database! {
         assert_eq!((info.recipient.as_str(), info.reason), (TO, None));
         assert!(outbox.get(undone).await.unwrap().is_none());
         let (kept,): (Option<String>,) = app.db().all_tenants().begin().await.unwrap()
-            .query("select content from sms_messages where id = $1").bind(id).fetch_one().await.unwrap();
+            .query("select content from omni_sms_messages where id = $1").bind(id).fetch_one().await.unwrap();
         assert_eq!(kept, None, "the text is not kept");
     }
 
@@ -134,7 +134,7 @@ on_each_database! {
         assert_eq!(app.run_jobs().await, 3);
         if app.db().dialect() == omnistack_core::db::Dialect::Postgres {
             let mut tx = app.db().tenant(ours).begin().await.unwrap();
-            let (count,): (i64,) = tx.query("select count(*) from sms_messages").fetch_one().await.unwrap();
+            let (count,): (i64,) = tx.query("select count(*) from omni_sms_messages").fetch_one().await.unwrap();
             assert_eq!(count, 1);
         }
     }

@@ -210,7 +210,7 @@ on_each_database! {
             let tenant = eve.identity().unwrap().tenant.unwrap();
             for table in ["files", "file_usage"] {
                 let mut tx = shop.app.db().tenant(tenant).begin_read().await.unwrap();
-                let sql = if table == "files" { "select count(*) from files" } else { "select count(*) from file_usage" };
+                let sql = if table == "files" { "select count(*) from omni_files" } else { "select count(*) from omni_file_usage" };
                 let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
                 assert_eq!(count, 0, "{table}");
             }

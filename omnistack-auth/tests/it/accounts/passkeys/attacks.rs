@@ -129,7 +129,7 @@ on_each_database! {
             post.show(&body, shown).await.expect_error(401, "PASSKEY_REFUSED");
         }
         let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
-        let sql = "select details from audit_entries where action = 'account.passkey_refused' order by sequence";
+        let sql = "select details from omni_audit_entries where action = 'account.passkey_refused' order by sequence";
         let details: Vec<(String,)> = tx.query(sql).fetch_all().await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(details.len(), 3);
@@ -142,7 +142,7 @@ on_each_database! {
         let post = start(database).await;
         let (ada, mut laptop) = post.with_passkey(ADA).await;
         let user = post.id_of_me(&ada).await;
-        let sql = "update users set disabled_at = updated_at where id = $1";
+        let sql = "update omni_users set disabled_at = updated_at where id = $1";
         post.app.db().query(sql).bind(user).execute().await.unwrap();
         post.sign_in_with(&mut laptop).await.expect_error(403, "ACCOUNT_DISABLED");
     }

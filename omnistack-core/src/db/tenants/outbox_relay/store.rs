@@ -14,7 +14,7 @@ use crate::{
 /// Outbox rows that are relayed in one transaction.
 pub(crate) const BATCH_ROWS: usize = 100;
 
-/// A row of a `tenant_outbox`.
+/// A row of an `omni_tenant_outbox`.
 #[derive(sqlx::FromRow)]
 pub(crate) struct OutboxRow {
     seq: i64,
@@ -40,7 +40,7 @@ pub async fn add_to_outbox<T: Serialize + ?Sized>(
     now: Timestamp,
 ) -> Result<(), Error> {
     let content = serde_json::to_string(content).map_err(|error| Error::new(ErrorKind::Other, error.into()))?;
-    let put = tx.query("insert into tenant_outbox (tenant_id, kind, content, created_at) values ($1, $2, $3, $4)");
+    let put = tx.query("insert into omni_tenant_outbox (tenant_id, kind, content, created_at) values ($1, $2, $3, $4)");
     put.bind(tenant).bind(kind.to_owned()).bind(content).bind(now).execute().await?;
     tx.relay_on_commit();
     Ok(())
@@ -52,14 +52,14 @@ pub async fn add_to_outbox<T: Serialize + ?Sized>(
 /// # Errors
 /// Fails if the database fails.
 pub async fn mark_received(tx: &mut Tx, id: uuid::Uuid, receiver: &str, now: Timestamp) -> Result<bool, Error> {
-    let sql = "insert into tenant_inbox (id, receiver, created_at) values ($1, $2, $3) on conflict do nothing";
+    let sql = "insert into omni_tenant_inbox (id, receiver, created_at) values ($1, $2, $3) on conflict do nothing";
     Ok(tx.query(sql).bind(id).bind(receiver.to_owned()).bind(now).execute().await? == 1)
 }
 
 /// Returns the first rows of the outbox of a tenant database.
 pub(crate) async fn first_rows(db: &Db) -> Result<Vec<OutboxRow>, Error> {
     let mut tx = db.all_tenants().begin_read().await?;
-    let some = tx.query("select seq, kind, content from tenant_outbox order by seq limit $1");
+    let some = tx.query("select seq, kind, content from omni_tenant_outbox order by seq limit $1");
     some.bind(i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX)).fetch_all().await
 }
 
@@ -70,8 +70,8 @@ pub(crate) async fn lock_relay(tx: &mut Tx) -> Result<(), Error> {
 }
 
 const DELETE: Sql = Sql {
-    postgres: "delete from tenant_outbox where seq in (select value::bigint from json_array_elements_text($1::json) as value)",
-    sqlite: "delete from tenant_outbox where seq in (select value from json_each($1))",
+    postgres: "delete from omni_tenant_outbox where seq in (select value::bigint from json_array_elements_text($1::json) as value)",
+    sqlite: "delete from omni_tenant_outbox where seq in (select value from json_each($1))",
 };
 
 pub(crate) async fn delete(db: &Db, rows: &[OutboxRow]) -> Result<(), Error> {
@@ -83,24 +83,24 @@ pub(crate) async fn delete(db: &Db, rows: &[OutboxRow]) -> Result<(), Error> {
 
 /// Deletes received ids that are older than `remember`, and expired idempotency keys.
 pub(crate) async fn delete_old_rows(db: &Db, now: Timestamp, remember: Duration) -> Result<(), Error> {
-    db.query("delete from tenant_inbox where created_at < $1").bind(now - remember).execute().await?;
-    db.query("delete from idempotency_keys where expires_at <= $1").bind(now).execute().await.map(drop)
+    db.query("delete from omni_tenant_inbox where created_at < $1").bind(now - remember).execute().await?;
+    db.query("delete from omni_idempotency_keys where expires_at <= $1").bind(now).execute().await.map(drop)
 }
 
 /// Returns the tenants that have rows in the outbox of the app's database.
 pub(crate) async fn tenants_with_rows(main: &Db) -> Result<Vec<TenantId>, Error> {
     let mut tx = main.all_tenants().begin_read().await?;
-    let rows: Vec<(TenantId,)> = tx.query("select distinct tenant_id from tenant_outbox").fetch_all().await?;
+    let rows: Vec<(TenantId,)> = tx.query("select distinct tenant_id from omni_tenant_outbox").fetch_all().await?;
     Ok(rows.into_iter().map(|(tenant,)| tenant).collect())
 }
 
 const FOR_TENANT: &str =
-    "select seq, kind, content from tenant_outbox where tenant_id = $1 and kind = $2 order by seq limit $3";
+    "select seq, kind, content from omni_tenant_outbox where tenant_id = $1 and kind = $2 order by seq limit $3";
 
 /// Returns whether the outbox of the app's database has a row for a tenant.
 pub(crate) async fn has_rows(main: &Db, tenant: TenantId) -> Result<bool, Error> {
     let mut tx = main.tenant(tenant).begin_read().await?;
-    let one = tx.query("select seq from tenant_outbox where tenant_id = $1 limit 1").bind(tenant);
+    let one = tx.query("select seq from omni_tenant_outbox where tenant_id = $1 limit 1").bind(tenant);
     Ok(one.fetch_optional::<(i64,)>().await?.is_some())
 }
 

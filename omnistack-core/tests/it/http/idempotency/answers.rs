@@ -147,7 +147,7 @@ on_each_database! {
         for number in 0..1201_u32 {
             let owner: omnistack_core::id::Id<()> = omnistack_core::id::Id::new(app.clock().clock().now());
             let expires = app.clock().clock().now() + Duration::from_secs(u64::from(number));
-            let sql = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at) values ($1, $1, $2, $3, $3)";
+            let sql = "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at) values ($1, $1, $2, $3, $3)";
             tx.query(sql).bind(number.to_be_bytes().to_vec()).bind(owner).bind(expires).execute().await.unwrap();
         }
         tx.commit().await.unwrap();

@@ -106,7 +106,7 @@ on_each_database! {
         assert!(replayed(&keyed(&again, app_path.replace("/v1/", "/"), "k").await));
         assert!(replayed(&from("1.2.3.4").await));
         // Keys and callers are stored only as hashes.
-        for (scope,) in app.db().query("select scope from idempotency_keys").fetch_all::<(Vec<u8>,)>().await.unwrap() {
+        for (scope,) in app.db().query("select scope from omni_idempotency_keys").fetch_all::<(Vec<u8>,)>().await.unwrap() {
             assert_eq!(scope.len(), 32);
         }
     }

@@ -272,12 +272,12 @@ on_each_database! {
         // As if another process of this machine had claimed the key and been killed.
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        let (own,): (String,) = app.db().query("select process from idempotency_keys").fetch_one().await.unwrap();
+        let (own,): (String,) = app.db().query("select process from omni_idempotency_keys").fetch_one().await.unwrap();
         let parts: Vec<_> = own.rsplitn(3, '/').collect();
         let dead = format!("{}/{}/{}", parts[2], child.id(), parts[0]);
         let another_boot = format!("another/{}/{}", child.id(), parts[0]);
         for (process, is_dead) in [(another_boot, false), (own, false), (dead, true)] {
-            let update = app.db().query("update idempotency_keys set process = $1").bind(process.as_str());
+            let update = app.db().query("update omni_idempotency_keys set process = $1").bind(process.as_str());
             update.execute().await.unwrap();
             till.forget_looks();
             let retry = send(keyed(&client, &path, "k"));

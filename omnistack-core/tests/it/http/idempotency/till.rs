@@ -237,7 +237,7 @@ pub(super) async fn answer(sent: JoinHandle<TestResponse>) -> TestResponse {
 pub(super) async fn count(app: &TestApp, table: &'static str) -> i64 {
     let sql = match table {
         "sales" => "select count(*) from sales",
-        _ => "select count(*) from idempotency_keys",
+        _ => "select count(*) from omni_idempotency_keys",
     };
     app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Address;
-use crate::{
+use omnistack_core::{
     clock::Clock,
     crypto::Sha256,
     db::{self, Tx},
@@ -25,13 +25,15 @@ const COUNTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// sign in, such as a password reset, are not counted.
 ///
 /// ```
-/// use omnistack_core::email::RecipientLimit;
+/// use omnistack_messaging::email::RecipientLimit;
 /// # use omnistack_core::{app::App, clock::MockClock, config::Config};
+/// # use omnistack_messaging::email::Mail;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let clock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
-/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
 /// let limit = RecipientLimit::new(clock.clock());
 /// let mut tx = app.db().app_database().begin().await?;
@@ -64,7 +66,7 @@ impl RecipientLimit {
     /// Fails if the database fails.
     pub async fn count_in(&self, tx: &mut Tx, address: &str) -> Result<Option<Duration>, db::Error> {
         let (now, key) = (self.clock.now(), key(address));
-        let sql = "insert into email_recipients as known (recipient, mails, last_at) values ($1, 1, $2)
+        let sql = "insert into omni_email_recipients as known (recipient, mails, last_at) values ($1, 1, $2)
             on conflict (recipient) do update set last_at = $2,
                 mails = case when known.last_at <= $3 then 1 else known.mails + 1 end
             where known.mails < $4 or known.last_at <= $5
@@ -74,8 +76,8 @@ impl RecipientLimit {
         if counted.is_some() {
             return Ok(None);
         }
-        let last = tx.query("select last_at from email_recipients where recipient = $1").bind(key);
-        let (last,) = last.fetch_one::<(crate::clock::Timestamp,)>().await?;
+        let last = tx.query("select last_at from omni_email_recipients where recipient = $1").bind(key);
+        let (last,) = last.fetch_one::<(omnistack_core::clock::Timestamp,)>().await?;
         Ok(Some((last + MAIL_INTERVAL).duration_since(now)))
     }
 
@@ -84,7 +86,8 @@ impl RecipientLimit {
     /// # Errors
     /// Fails if the database fails.
     pub async fn purge_in(&self, tx: &mut Tx) -> Result<(), db::Error> {
-        let ended = tx.query("delete from email_recipients where last_at <= $1").bind(self.clock.now() - COUNTER_TTL);
+        let ended =
+            tx.query("delete from omni_email_recipients where last_at <= $1").bind(self.clock.now() - COUNTER_TTL);
         ended.execute().await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
--- Messages from the contact form. The table belongs to no tenant: visitors belong to none, and operators reply.
-create table contact_messages (
-    id uuid primary key,
+-- A row is a message from the contact form. It belongs to no tenant: visitors belong to none, and operators reply.
+create table omni_contact_messages (
+    id blob primary key not null,
     -- The reference that the visitor is given for the message.
     reference text not null unique,
     name text not null,
@@ -15,8 +15,8 @@ create table contact_messages (
     locale text not null,
     address text,
     status text not null check (status in ('new', 'open', 'answered', 'closed', 'spam')),
-    created_at timestamptz not null,
-    updated_at timestamptz not null
-);
-create index contact_messages_status_idx on contact_messages (status, id);
-create index contact_messages_created_at_idx on contact_messages (created_at);
+    created_at text not null,
+    updated_at text not null
+) strict;
+create index omni_contact_messages_status_idx on omni_contact_messages (status, id);
+create index omni_contact_messages_created_at_idx on omni_contact_messages (created_at);

@@ -1,5 +1,5 @@
--- Requests with an `Idempotency-Key`, until they expire. See the same file for PostgreSQL.
-create table idempotency_keys (
+-- A row is a request with an `Idempotency-Key`, until it expires. The table belongs to no tenant.
+create table omni_idempotency_keys (
     scope blob primary key,
     fingerprint blob not null,
     owner blob not null,
@@ -13,4 +13,4 @@ create table idempotency_keys (
     head text,
     body blob
 ) strict;
-create index idempotency_keys_expires_at_idx on idempotency_keys (expires_at);
+create index omni_idempotency_keys_expires_at_idx on omni_idempotency_keys (expires_at);

@@ -1,5 +1,5 @@
--- See the same file for PostgreSQL.
-create table email_messages (
+-- A row is an email and its state. The content is only kept until the provider has accepted the email.
+create table omni_email_messages (
     id blob primary key not null,
     tenant_id blob,
     recipients text not null,
@@ -14,36 +14,37 @@ create table email_messages (
     created_at text not null,
     finished_at text
 ) strict;
-create index email_messages_finished_at_idx on email_messages (finished_at) where finished_at is not null;
+create index omni_email_messages_finished_at_idx on omni_email_messages (finished_at) where finished_at is not null;
 
--- Addresses to which no email is sent. They belong to no tenant, since an address is the same for all senders.
-create table email_suppressions (
+-- A row is an address to which no email is sent. It belongs to no tenant, since an address is the same for all
+-- senders.
+create table omni_email_suppressions (
     address text primary key not null,
     reason text not null check (reason in ('bounce', 'complaint', 'manual')),
     detail text,
     created_at text not null
 ) strict;
-create index email_suppressions_newest on email_suppressions (created_at desc, address desc);
+create index omni_email_suppressions_newest on omni_email_suppressions (created_at desc, address desc);
 
--- Events of providers that were processed, so that none is processed twice.
-create table email_events (
+-- A row is the id of a provider's event that was processed, so that none is processed twice.
+create table omni_email_events (
     provider text not null,
     id text not null,
     received_at text not null,
     primary key (provider, id)
 ) strict;
-create index email_events_received_at_idx on email_events (received_at);
+create index omni_email_events_received_at_idx on omni_email_events (received_at);
 
--- Number of emails that requests without a sign-in have caused to a mailbox, by its hash.
-create table email_recipients (
+-- A row is the number of emails that requests without a sign-in have caused to a mailbox, by its hash.
+create table omni_email_recipients (
     recipient blob primary key not null,
     mails integer not null,
     last_at text not null
 ) strict;
-create index email_recipients_last_at_idx on email_recipients (last_at);
+create index omni_email_recipients_last_at_idx on omni_email_recipients (last_at);
 
--- Templates that tenants have overridden.
-create table email_templates (
+-- A row is a template that a tenant has overridden.
+create table omni_email_templates (
     tenant_id blob not null,
     name text not null,
     locale text not null,

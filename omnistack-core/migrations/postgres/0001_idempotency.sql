@@ -1,8 +1,8 @@
--- Requests with an `Idempotency-Key`, until they expire.
+-- A row is a request with an `Idempotency-Key`, until it expires.
 --
 -- The table belongs to no tenant and has no policy: a row is found by a hash of tenant, caller, method, path and
 -- key together, and can't be requested without knowing all five. None of them is stored in plain text.
-create table idempotency_keys (
+create table omni_idempotency_keys (
     scope bytea primary key,
     fingerprint bytea not null,
     owner uuid not null,
@@ -16,4 +16,4 @@ create table idempotency_keys (
     head jsonb,
     body bytea
 );
-create index idempotency_keys_expires_at_idx on idempotency_keys (expires_at);
+create index omni_idempotency_keys_expires_at_idx on omni_idempotency_keys (expires_at);

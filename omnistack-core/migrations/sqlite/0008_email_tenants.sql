@@ -1,2 +1,0 @@
--- SQLite has no row-level security; nothing to change.
-select 1;
