@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{failure::Result, files, source::Source};
 
+/// The longest chain of re-exports that is followed.
+const MAX_REEXPORTS_OF_AN_ITEM: usize = 8;
+
 /// The library and the program of one crate, read from its sources.
 #[derive(Debug)]
 pub(super) struct Krate {
@@ -71,16 +74,34 @@ impl Krate {
         self.rooms.contains_key(&name).then_some(name)
     }
 
-    /// Returns the file and the line that declare what a path names.
+    /// Returns the file and the line that declare what a path names, past re-exports.
     pub(super) fn place_of(&self, path: &[String]) -> (String, usize) {
-        let path = self.follow(path).unwrap_or_default();
-        let contains = |module: &&Module| path.starts_with(&module.path);
-        let Some(module) = self.modules.iter().filter(contains).max_by_key(|module| module.path.len()) else {
-            return (self.folder.clone(), 1);
-        };
-        let name = path.get(module.path.len());
-        let line = name.and_then(|name| Code::select(&module.source).line_of(name));
+        let mut path = self.follow(path).unwrap_or_default();
+        for _ in 0..MAX_REEXPORTS_OF_AN_ITEM {
+            let Some(target) = self.reexported(&path) else { break };
+            path = target;
+        }
+        let Some((module, rest)) = self.module_of(&path) else { return (self.folder.clone(), 1) };
+        let line = rest.first().and_then(|name| Code::select(&module.source).line_of(name));
         (module.source.path.clone(), line.unwrap_or(1))
+    }
+
+    /// Returns the innermost module on a path, and the names behind it.
+    fn module_of<'a>(&self, path: &'a [String]) -> Option<(&Module, &'a [String])> {
+        let on_path = self.modules.iter().filter(|module| path.starts_with(&module.path));
+        let module = on_path.max_by_key(|module| module.path.len())?;
+        Some((module, &path[module.path.len()..]))
+    }
+
+    /// Returns the path that a module on `path` re-exports under the next name; `None` if it declares the item itself.
+    fn reexported(&self, path: &[String]) -> Option<Vec<String>> {
+        let (module, rest) = self.module_of(path)?;
+        let (name, rest) = rest.split_first()?;
+        let is_named = |import: &&Import| import.scope.is_empty() && import.alias.as_ref() == Some(name);
+        let import = module.imports.iter().find(is_named)?;
+        let target = imports::resolve(&import.path, &module.path, |_| false);
+        let target = target.map_or_else(|| [&module.path, import.path.as_slice()].concat(), |path| path[1..].to_vec());
+        Some([target.as_slice(), rest].concat())
     }
 
     /// Returns the path of an item without `crate`, past a re-export of the root; `None` for an item of another crate.

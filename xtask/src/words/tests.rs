@@ -208,7 +208,10 @@ fn names_of_the_glossary_that_no_source_contains_are_found() {
     for (text, expected) in [
         ("| term | meaning | source |\n|---|---|---|\n| page | a `Page`, from `Pages` | – |", vec![3]),
         ("| `page::Pages` | a list | – |", vec![1]),
-        ("| page | a page `/pages/{id}` with the code `PAGE`, `operationId` | axum (`MatchedPath`) |", vec![]),
+        (
+            "| page | a page `/pages/{id}` with the code `PAGE`, `operationId`, `X-Page: Sheet`, `Forwarded` | axum (`MatchedPath`) |",
+            vec![],
+        ),
         ("A `Sheet` in prose.", vec![]),
     ] {
         let pages =
