@@ -9,7 +9,7 @@
 //! | `upward-import` | a room imports a room that is listed after it |
 //! | `crate-order` | a crate imports a crate of its own level or a higher one |
 //! | `unlisted` | a crate or a room that the document does not list |
-//! | `missing` | a crate or a room that only the document lists |
+//! | `missing` | a crate, a room or a source file that only the document names |
 
 mod code;
 mod document;
@@ -48,6 +48,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
     }
 
     let mut findings = missing_crates(&document, &crates);
+    findings.extend(missing_files(&text, &crates));
     for krate in &crates {
         findings.extend(crate_order(&document, krate, &crates));
         if krate.folder.starts_with("omnistack-") {
@@ -67,6 +68,20 @@ fn missing_crates(document: &Document, crates: &[Krate]) -> Vec<Finding> {
     entries
         .map(|entry| missing(entry.line, format!("there is no crate `{}`; remove it from the table", entry.name)))
         .collect()
+}
+
+/// Finds names of source files, such as `db/tx.rs`, in the document that are not the end of a module's path.
+fn missing_files(text: &str, crates: &[Krate]) -> Vec<Finding> {
+    let modules = || crates.iter().flat_map(|krate| &krate.modules);
+    let exists = |name: &str| modules().any(|module| format!("/{}", module.source.path).ends_with(&format!("/{name}")));
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let names = line.split('`').skip(1).step_by(2).filter(|code| code.ends_with(".rs"));
+        let unknown = names.filter(|name| !exists(name));
+        findings
+            .extend(unknown.map(|name| missing(index + 1, format!("no module has the file `{name}`; write its path"))));
+    }
+    findings
 }
 
 /// Finds imports of crates that are not on a lower level, and a crate that the table of crates does not list.

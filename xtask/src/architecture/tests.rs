@@ -124,11 +124,15 @@ fn rooms_and_crates_that_only_one_side_knows_are_found() {
     repository.plant("omnistack-b/src/lib.rs", "mod files;\n");
     repository.plant("omnistack-b/src/files.rs", "");
     repository.plant("omnistack-c/src/lib.rs", "");
-    repository
-        .plant("docs/ARCHITECTURE.md", &TABLES.replace("| 3 | `omnistack` |", "| 3 | `omnistack`, `omnistack-d` |"));
+    let tables = TABLES.replace("| 3 | `omnistack` |", "| 3 | `omnistack`, `omnistack-d` |");
+    let files = "`rows.rs`, `db/rows.rs`, `ws.rs`, `http/rows.rs`";
+    repository.plant("docs/ARCHITECTURE.md", &format!("{tables}\n{files}\n"));
+    repository.plant("omnistack-core/src/db.rs", "mod rows;\n");
     let expected = [
         "docs/ARCHITECTURE.md:9 missing",
         "docs/ARCHITECTURE.md:17 missing",
+        "docs/ARCHITECTURE.md:25 missing",
+        "docs/ARCHITECTURE.md:25 missing",
         "omnistack-b/src/lib.rs:1 unlisted",
         "omnistack-c/src/lib.rs:1 unlisted",
         "omnistack-core/src/lib.rs:4 unlisted",
