@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use crate::{
-    command,
+    architecture, command,
     failure::{Failure, Result},
     host,
     report::Report,
@@ -18,6 +18,7 @@ struct Check(&'static str, &'static str, fn() -> Result<&'static str>);
 const CHECKS: &[Check] = &[
     Check("fmt", "formatting", fmt),
     Check("words", "plain words in docs, messages and names", words),
+    Check("architecture", "crates and their rooms import in one direction", architecture),
     Check("clippy", "lints, as errors", clippy),
     Check("deny", "forbidden crates, licences, sources, security advisories", deny),
     Check("hack", "each library with each feature alone, and with all", hack),
@@ -35,7 +36,7 @@ pub(crate) fn names() -> Vec<&'static str> {
 /// Prints the checks in order.
 pub(crate) fn list() {
     for Check(name, about, _) in CHECKS {
-        println!("{name:9} {about}");
+        println!("{name:12} {about}");
     }
 }
 
@@ -73,6 +74,10 @@ fn fmt() -> Result<&'static str> {
 
 fn words() -> Result<&'static str> {
     words::run(&host::root())
+}
+
+fn architecture() -> Result<&'static str> {
+    architecture::run(&host::root())
 }
 
 fn clippy() -> Result<&'static str> {

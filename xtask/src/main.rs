@@ -7,11 +7,14 @@
 
 mod app;
 mod apt;
+mod architecture;
 mod bench;
 mod ci;
 mod clock;
 mod command;
 mod failure;
+mod files;
+mod finding;
 mod folder;
 mod host;
 mod http;
@@ -19,6 +22,7 @@ mod peers;
 mod report;
 mod servers;
 mod soak;
+mod source;
 mod supervise;
 mod template;
 mod test;

@@ -310,7 +310,7 @@ async fn unprotected_tables(app: &App) -> Vec<String> {
     // `tenant_databases` is core's own catalog.
     let sql = "select it.oid::regclass::text from pg_class it
          join pg_attribute col on col.attrelid = it.oid and col.attname = 'tenant_id' and col.attnotnull
-         where it.relkind in ('r', 'p') and not it.relispartition and it.relname <> 'tenant_databases'
+         where it.relkind in ('r', 'p') and not it.relispartition and it.relname <> 'omni_tenant_databases'
            and it.relnamespace <> 'pg_catalog'::regnamespace and pg_table_is_visible(it.oid)
            and not (it.relrowsecurity and it.relforcerowsecurity
                and exists (select from pg_policy where polrelid = it.oid))

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Finding,
+use crate::{
+    finding::Finding,
     source::{Source, Token},
 };
 

@@ -1,7 +1,7 @@
 //! The rules for the docs of items: `doc-fragment` and `missing-errors`.
 
-use super::{
-    Finding,
+use crate::{
+    finding::Finding,
     source::{Source, Token, TokenKind},
 };
 

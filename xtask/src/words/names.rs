@@ -1,6 +1,6 @@
 //! The rule for the names of constants: `bare-constant`.
 
-use super::{Finding, source::Source};
+use crate::{finding::Finding, source::Source};
 
 /// The quantifiers and verbs that say neither what is limited nor in which unit.
 pub(super) const BARE_CONSTANTS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! Prose in sources and in Markdown, and the rule `banned-subject`.
 
-use super::{
-    Finding,
+use crate::{
+    finding::Finding,
     source::{Source, Token, TokenKind},
 };
 

@@ -1,10 +1,11 @@
 use std::fs;
 
-use super::{
-    Finding, check, declarations, docs, names, prose, run,
+use super::{check, declarations, docs, glossary, names, prose, run};
+use crate::{
+    finding::Finding,
+    folder::TempFolder,
     source::{Source, TokenKind},
 };
-use crate::folder::TempFolder;
 
 fn scan(text: &str) -> Source {
     Source::scan("omnistack-x/src/lib.rs".to_owned(), text)
@@ -203,6 +204,24 @@ fn types_named_by_a_participle_or_pronoun_are_found() {
 }
 
 #[test]
+fn names_of_the_glossary_that_no_source_contains_are_found() {
+    for (text, expected) in [
+        ("| term | meaning | source |\n|---|---|---|\n| page | a `Page`, from `Pages` | – |", vec![3]),
+        ("| `page::Pages` | a list | – |", vec![1]),
+        (
+            "| page | a page `/pages/{id}` with the code `PAGE`, `operationId`, `X-Page: Sheet`, `Forwarded` | axum (`MatchedPath`) |",
+            vec![],
+        ),
+        ("A `Sheet` in prose.", vec![]),
+    ] {
+        let pages =
+            [("docs/src/glossary.md".to_owned(), text.to_owned()), ("docs/src/a.md".to_owned(), text.to_owned())];
+        let findings = glossary::unknown_names(&pages, &[vec![scan("struct Page;")]]);
+        assert_eq!(lines(&findings), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_planted_example_of_each_rule_fails_with_its_file_and_line() {
     let folder = TempFolder::create("words").expect("a folder");
     let plant = |path: &str, text: &str| {
@@ -220,6 +239,7 @@ fn a_planted_example_of_each_rule_fails_with_its_file_and_line() {
     plant("CHANGELOG.md", &with_banned("{}\n"));
     plant("omnistack/src/lib.rs", &with_banned("\n// {} signs in.\n"));
     plant("omnistack-x/src/a/b.rs", "\n\n/// Of a user.\nstruct Page;\n");
+    plant("docs/src/glossary.md", "| page | a `Sheet` | – |\n");
     plant("xtask/src/main.rs", "const MOST: u8 = 1;\n");
     plant("examples/saas/src/main.rs", "struct Said;\n");
     plant("templates/saas/src/lib.rs", "pub fn read() -> Result {}\n");
@@ -230,6 +250,7 @@ fn a_planted_example_of_each_rule_fails_with_its_file_and_line() {
         .collect();
     let expected = [
         "CHANGELOG.md:1 banned-subject",
+        "docs/src/glossary.md:1 unknown-name",
         "docs/src/guide/a.md:3 banned-subject",
         "examples/saas/src/main.rs:1 bare-type",
         "omnistack-x/src/lib.rs:4 repeated-type",
@@ -249,7 +270,8 @@ fn a_planted_example_of_each_rule_fails_with_its_file_and_line() {
     );
     assert!(
         message.ends_with(
-            "banned-subject 3, bare-constant 1, bare-type 1, doc-fragment 1, missing-errors 1, repeated-type 1)"
+            "banned-subject 3, bare-constant 1, bare-type 1, doc-fragment 1, missing-errors 1, repeated-type 1, \
+             unknown-name 1)"
         ),
         "{message}"
     );

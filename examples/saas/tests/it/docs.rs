@@ -1,8 +1,25 @@
-//! Tests that the README, the configuration reference and the template match the code.
+//! Tests that the README, the book and the template match the code.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use omnistack::{config, prelude::*};
+use omnistack::{
+    audit::{AuditLog, AuditStore},
+    cache::Cache,
+    config::{self, Config, PublicUrl},
+    email::Mailer,
+    health::Health,
+    http::RateLimits,
+    identity::{Entitlements, PermissionCatalog},
+    prelude::*,
+    pubsub::PubSub,
+    usage::UsageSink,
+};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
@@ -26,7 +43,7 @@ fn the_readme_shows_the_quickstart_as_it_compiles() {
 
 #[tokio::test]
 async fn the_configuration_reference_is_generated() {
-    let app = saas::app(App::builder(config::Config::default())).build().unwrap();
+    let app = saas::app(App::builder(Config::default())).build().unwrap();
     let page = read("docs/src/configuration.md");
     let shown = between(&page, "<!-- begin generated -->", "<!-- end generated -->");
     let made = config::reference(&app.config().sections());
@@ -43,5 +60,151 @@ fn the_template_is_the_example() {
         // The first lines differ.
         let body = |folder: &str| read(&format!("{folder}/{file}")).split_once('\n').unwrap().1.to_owned();
         assert_eq!(body("templates/saas"), body("examples/saas"), "{file}");
+    }
+}
+
+/// Returns the rows of the tables whose first heading is `heading`, each as its cells.
+fn rows<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let head = format!("| {heading} |");
+    let tables = page.split("\n\n").filter(|block| block.starts_with(&head));
+    let rows = tables.flat_map(|table| table.lines().skip(2));
+    rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
+}
+
+/// Returns the code in a cell.
+fn code(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// Returns the names of the methods in the table "method of `TYPE`".
+fn documented_methods(page: &str, of: &str) -> BTreeSet<String> {
+    let rows = rows(page, &format!("method of `{of}`"));
+    let calls: Vec<&str> = rows.iter().flat_map(|row| code(row[0])).collect();
+    let is_name = |character: char| character.is_alphanumeric() || character == '_';
+    let names = calls.iter().map(|call| call.trim_start_matches('.').split(|next| !is_name(next)).next());
+    names.flatten().map(str::to_owned).collect()
+}
+
+/// Adds the public methods that the sources under `folder` declare for the type `of`.
+fn add_methods(folder: &Path, of: &str, methods: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            add_methods(&path, of, methods);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let mut is_of_type = false;
+        for line in text.lines() {
+            // A block begins and ends at the margin.
+            let is_margin = line.starts_with("impl") || line.starts_with('}');
+            is_of_type = if is_margin { line.starts_with("impl") && declares(line, of) } else { is_of_type };
+            let method = line.strip_prefix("    pub fn ").or_else(|| line.strip_prefix("    pub async fn "));
+            if let (true, Some(method)) = (is_of_type, method) {
+                let name = method.split(['(', '<']).next().unwrap_or_default();
+                methods.insert(name.to_owned());
+            }
+        }
+    }
+}
+
+/// Returns whether a line such as `impl<S: Clone> Api<S>` begins the methods of the type itself.
+fn declares(line: &str, of: &str) -> bool {
+    let end = line.trim_end_matches(['{', ' ']);
+    let end = end.split(" where").next().unwrap_or_default();
+    !line.contains(" for ") && (end.ends_with(&format!(" {of}")) || end.contains(&format!(" {of}<")))
+}
+
+fn methods(of: &str) -> BTreeSet<String> {
+    let mut methods = BTreeSet::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../omnistack-core/src");
+    add_methods(&sources, of, &mut methods);
+    methods
+}
+
+#[test]
+fn the_book_lists_every_method_of_the_registry_and_no_other() {
+    let page = read("docs/src/modules.md");
+    assert_eq!(documented_methods(&page, "Registry"), methods("Registry"));
+    for of in ["Mount", "Api"] {
+        let (documented, methods) = (documented_methods(&page, of), methods(of));
+        let unknown: Vec<_> = documented.difference(&methods).collect();
+        assert!(!documented.is_empty() && unknown.is_empty(), "{of} has no {unknown:?}: {methods:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_book_lists_the_values_that_context_always_has() {
+    let app = App::builder(Config::default()).build().unwrap();
+    let ctx = app.context();
+    let mut provided = BTreeSet::new();
+    macro_rules! provided {
+        ($($value:ident),+ $(,)?) => {$(
+            assert!(ctx.get::<$value>().is_ok(), "{}", stringify!($value));
+            provided.insert(stringify!($value).to_owned());
+        )+};
+    }
+    provided![Db, Jobs, Events, Cache, Clock, Config, Health, PublicUrl, RateLimits, PermissionCatalog, AuditStore];
+    provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements];
+
+    let shown = format!("{ctx:?}");
+    let all: BTreeSet<String> =
+        code(&shown.replace('"', "`")).map(|path| path.rsplit("::").next().unwrap_or(path).to_owned()).collect();
+    // Only core reads the layer, and adds it to the routes.
+    let readable: BTreeSet<String> = all.into_iter().filter(|name| name != "IdempotencyLayer").collect();
+    assert_eq!(readable, provided, "the values of an app without modules, and those that this test reads");
+
+    let page = read("docs/src/modules.md");
+    let rows = rows(&page, "value");
+    let always = rows.iter().filter(|row| row[1].starts_with("always"));
+    let documented: BTreeSet<String> = always.flat_map(|row| code(row[0])).map(str::to_owned).collect();
+    assert_eq!(documented, provided);
+}
+
+#[test]
+fn getting_started_shows_the_screen_that_serve_prints() {
+    let folder = std::env::temp_dir().join(format!("omnistack-screen-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_saas"));
+    serve.current_dir(&folder).env_clear().envs([("PORT", "0"), ("LOG_LEVEL", "error")]).stdout(Stdio::piped());
+    let mut process = serve.spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut screen: Vec<String> = Vec::new();
+    for line in lines {
+        let is_last = line.starts_with("  mail ");
+        screen.push(line);
+        if is_last {
+            break;
+        }
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+
+    let port = screen.iter().find_map(|line| line.rsplit_once("127.0.0.1:").filter(|_| line.contains("serves")));
+    let port = port.map(|(_, port)| port.trim().to_owned()).unwrap_or_default();
+    let password = screen.iter().find_map(|line| Some(between_words(line, "password ", " (")?.to_owned()));
+    let password = password.unwrap_or_default();
+    // The example has another name than the app of the page, and the feature `redis`.
+    screen[1] = screen[1].replace(&format!("Acme {}", env!("CARGO_PKG_VERSION")), "acme 0.1.0");
+    screen.retain(|line| !line.starts_with("  redis "));
+    let printed = screen.join("\n").replace(&format!(":{port}"), ":8080").replace(&password, "…");
+
+    let page = read("docs/src/getting-started.md");
+    assert_eq!(between(&page, "```text\n", "\n```"), printed.trim());
+}
+
+fn between_words<'a>(line: &'a str, begin: &str, end: &str) -> Option<&'a str> {
+    line.split_once(begin)?.1.split_once(end).map(|(word, _)| word)
+}
+
+#[test]
+fn the_projects_module_has_fewer_lines_than_the_prose_says() {
+    let lines = read("examples/saas/src/projects.rs").lines().count();
+    for page in ["README.md", "omnistack-core/src/lib.rs"] {
+        let text = read(page);
+        let numbers = text.split(" under ").filter_map(|rest| rest.split_once(" lines")?.0.parse::<usize>().ok());
+        let said = numbers.last().unwrap_or_else(|| panic!("{page} says no number of lines"));
+        assert!(lines < said, "{page} says under {said} lines; projects.rs has {lines}");
     }
 }

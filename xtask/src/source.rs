@@ -2,25 +2,25 @@
 
 /// A scanned file.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The file, relative to the root.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The tokens in the order of the file.
-    pub(super) tokens: Vec<Token>,
+    pub(crate) tokens: Vec<Token>,
 }
 
 /// A part of a source file.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     /// The line of its first character, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// The lexical class, and the text where a rule reads it.
-    pub(super) kind: TokenKind,
+    pub(crate) kind: TokenKind,
 }
 
 /// The lexical class of a [`Token`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TokenKind {
+pub(crate) enum TokenKind {
     /// The text of a `///` line, or of one line of a `/**` block.
     Doc(String),
     /// The text of a `//!` line, or of one line of a `/*!` block.
@@ -37,7 +37,7 @@ pub(super) enum TokenKind {
 
 impl Source {
     /// Scans `text`. Text that is no Rust is scanned as far as possible: there are no errors.
-    pub(super) fn scan(path: String, text: &str) -> Self {
+    pub(crate) fn scan(path: String, text: &str) -> Self {
         let mut scanner = Scanner { chars: text.chars().collect(), position: 0, line: 1, tokens: Vec::new() };
         while scanner.position < scanner.chars.len() {
             scanner.scan_token();
@@ -48,7 +48,7 @@ impl Source {
 
 impl Token {
     /// Returns the identifier or keyword, or `None` for any other token.
-    pub(super) fn word(&self) -> Option<&str> {
+    pub(crate) fn word(&self) -> Option<&str> {
         match &self.kind {
             TokenKind::Word(word) => Some(word),
             _ => None,
@@ -56,17 +56,17 @@ impl Token {
     }
 
     /// Returns whether the token is the keyword or identifier `word`.
-    pub(super) fn is_word(&self, word: &str) -> bool {
+    pub(crate) fn is_word(&self, word: &str) -> bool {
         self.word() == Some(word)
     }
 
     /// Returns whether the token is the punctuation character `symbol`.
-    pub(super) fn is_symbol(&self, symbol: char) -> bool {
+    pub(crate) fn is_symbol(&self, symbol: char) -> bool {
         self.kind == TokenKind::Symbol(symbol)
     }
 
     /// Returns whether the token is a comment or documentation.
-    pub(super) fn is_comment(&self) -> bool {
+    pub(crate) fn is_comment(&self) -> bool {
         matches!(self.kind, TokenKind::Doc(_) | TokenKind::InnerDoc(_) | TokenKind::Comment(_))
     }
 }

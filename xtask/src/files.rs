@@ -1,30 +1,37 @@
-//! The files the check reads.
+//! The files that the checks of sources and pages read.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use super::source::Source;
-use crate::failure::{Context, Result};
+use crate::{
+    failure::{Context, Result},
+    source::Source,
+};
 
 /// The Markdown files of the root that readers see.
 const ROOT_PAGES: &[&str] = &["CHANGELOG.md", "CONTRIBUTING.md", "README.md"];
 
 /// Returns path and text of each Markdown file under `docs` and of the root's pages. A page that does not exist is left
 /// out.
-pub(super) fn markdown(root: &Path) -> Result<Vec<(String, String)>> {
+pub(crate) fn markdown(root: &Path) -> Result<Vec<(String, String)>> {
     let mut paths: Vec<PathBuf> = ROOT_PAGES.iter().map(|name| root.join(name)).filter(|path| path.is_file()).collect();
     paths.extend(files_below(&root.join("docs"), "md")?);
     paths.iter().map(|path| read(root, path)).collect()
 }
 
-/// Returns the sources of each crate, scanned: those of `omnistack*`, `xtask`, `examples/*` and `templates/*`.
-pub(super) fn crates(root: &Path) -> Result<Vec<Vec<Source>>> {
+/// Returns the sources of each crate, scanned.
+pub(crate) fn crates(root: &Path) -> Result<Vec<Vec<Source>>> {
+    crate_folders(root)?.iter().map(|folder| sources(root, &folder.join("src"))).collect()
+}
+
+/// Returns the folders of the crates: `omnistack*`, `xtask`, `examples/*` and `templates/*`.
+pub(crate) fn crate_folders(root: &Path) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<PathBuf> = entries(root)?.into_iter().filter(|path| is_crate_of_the_root(path)).collect();
     folders.extend(entries(&root.join("examples"))?);
     folders.extend(entries(&root.join("templates"))?);
-    folders.iter().map(|folder| sources(root, &folder.join("src"))).collect()
+    Ok(folders)
 }
 
 fn is_crate_of_the_root(path: &Path) -> bool {
@@ -36,7 +43,8 @@ fn sources(root: &Path, folder: &Path) -> Result<Vec<Source>> {
     paths.iter().map(|path| read(root, path).map(|(path, text)| Source::scan(path, &text))).collect()
 }
 
-fn read(root: &Path, path: &Path) -> Result<(String, String)> {
+/// Returns the path of a file relative to `root`, and its text.
+pub(crate) fn read(root: &Path, path: &Path) -> Result<(String, String)> {
     let text = fs::read_to_string(path).context(format_args!("reading {}", path.display()))?;
     Ok((path.strip_prefix(root).unwrap_or(path).display().to_string(), text))
 }
