@@ -131,7 +131,7 @@ pub use column::{Column, ColumnType};
 pub use fields::RowValues;
 pub use list::{DeletedFilter, ListRequest};
 pub use listing::SqlList;
-pub(crate) use maintenance::{ResourceTable, TenantDataTables, register};
+pub(crate) use maintenance::CrudModule;
 pub use resource::{Resource, Scope};
 pub use routes::routes;
 pub use search::Search;

@@ -10,6 +10,7 @@
 mod api;
 mod background_service;
 mod banner;
+mod declared_table;
 mod mount;
 mod openapi;
 mod problem;
@@ -31,6 +32,7 @@ pub use crate::{
 
 pub(crate) use background_service::{BackgroundService, spawn};
 pub(crate) use banner::Banner;
+pub(crate) use declared_table::DeclaredTable;
 pub(crate) use mount::IdempotencyPolicy;
 pub(crate) use openapi::{for_version, version_of};
 pub(crate) use registry::ResolvedLayer;

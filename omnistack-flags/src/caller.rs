@@ -11,9 +11,6 @@ use omnistack_core::{
     identity::{Identity, Plan},
 };
 
-/// Function that reads the app's attributes from a request.
-pub(super) type AttributeReader = Arc<dyn Fn(&Parts) -> Vec<(String, String)> + Send + Sync>;
-
 /// The app's flags, evaluated for the caller of a request: its user, session, tenant, the tenant's plan, the
 /// client's address and the app's attributes. On public mounts only the address is set.
 ///

@@ -1,6 +1,8 @@
 //! The evaluation context of flags.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::request::Parts;
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
@@ -195,3 +197,6 @@ impl ContextField {
         }
     }
 }
+
+/// Function that reads the app's attributes from a request.
+pub(super) type AttributeReader = Arc<dyn Fn(&Parts) -> Vec<(String, String)> + Send + Sync>;

@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, broadcast::error::RecvError, watch};
 
 use super::{
     Evaluation, EvaluationContext, FlagChange, FlagDefinition, FlagError, FlagRecord, FlagSet, Segment, TenantOverride,
-    TenantOverrideRecord, UnleashImport, caller::AttributeReader, change::ChangeRequest, exposure::ExposureRecorder,
+    TenantOverrideRecord, UnleashImport, change::ChangeRequest, context::AttributeReader, exposure::ExposureRecorder,
     store::FlagStore,
 };
 use omnistack_core::{

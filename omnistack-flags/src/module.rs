@@ -6,7 +6,7 @@ use ::http::request::Parts as RequestParts;
 use async_trait::async_trait;
 
 use super::{
-    FlagSet, Flags, caller::AttributeReader, exposure::ExposureRecorder, handle::FlagsParts, http, store::FlagStore,
+    FlagSet, Flags, context::AttributeReader, exposure::ExposureRecorder, handle::FlagsParts, http, store::FlagStore,
 };
 use omnistack_core::{
     BoxError,

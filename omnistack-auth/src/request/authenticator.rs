@@ -8,7 +8,6 @@
 use ::http::request::Parts;
 use async_trait::async_trait;
 use omnistack_core::{
-    BoxError, ShutdownToken,
     audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
     crypto::Sha256,

@@ -127,7 +127,7 @@ impl Tenants {
             }
             // A repeated request does not postpone the deletion.
             (Some(_), Some(_)) => return Ok(rights),
-            (None, Some(_)) if member::count_with_role(&mut tx, id, role::OWNER).await? == 0 => {
+            (None, Some(_)) if members::count_with_role(&mut tx, id, role::OWNER).await? == 0 => {
                 let message = "the last owner has left the team, so it can't be restored";
                 return Err(http::Error::conflict("NO_OWNER", message).into());
             }

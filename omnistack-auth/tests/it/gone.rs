@@ -12,8 +12,8 @@ use omnistack_core::{
     events::{Delivery, Subscriber, UserDeleted},
     identity::{TenantId, UserId},
     jobs::{Job, JobContext, JobError, JobState},
+    module::{Module, Registry},
 };
-use omnistack_messaging::email::{Mail, Outbox, template::TemplateOverrides};
 use omnistack_messaging::email::{Mail, Outbox, template::TemplateOverrides};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};

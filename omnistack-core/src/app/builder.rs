@@ -141,7 +141,6 @@ impl AppBuilder {
             module.register(&mut registry);
         }
         registry.module = "core";
-        crate::crud::register(&mut registry);
         for replace in self.replaced {
             replace(&mut registry.ctx);
         }

@@ -4,6 +4,7 @@ use crate::{
     audit::{AuditLog, AuditModule},
     cache::{Cache, CacheSettings},
     config::Config,
+    crud::CrudModule,
     crypto::{KeyRing, SecretSettings},
     db::{Db, DbSettings},
     email::Mailer,
@@ -29,6 +30,7 @@ pub(super) fn modules(db: Option<(&Db, &DbSettings)>) -> Vec<Box<dyn Module>> {
         modules.push(Box::new(AuditModule));
         modules.push(Box::new(JobsModule));
         modules.push(Box::new(EventsModule));
+        modules.push(Box::new(CrudModule));
     }
     modules.push(Box::new(SharedState));
     modules.push(Box::new(Secrets));

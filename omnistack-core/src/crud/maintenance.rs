@@ -17,67 +17,53 @@ use crate::{
     events::{EnqueueJob, TenantDeleted},
     identity::TenantId,
     jobs::{Cron, Job, JobContext, JobError, MissedTickBehavior},
-    module::Registry,
+    module::{DeclaredTable, Module, Registry},
 };
 
 /// Largest number of rows that one transaction deletes, so that its locks are short.
 const MAX_DELETIONS_PER_TRANSACTION: u64 = 1_000;
 
-/// The table of a resource.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ResourceTable {
-    name: &'static str,
-    has_tenant: bool,
-    purge_after: Option<Duration>,
-}
-
-impl ResourceTable {
-    pub(super) fn of<R: Resource>() -> Self {
-        let purge_after = R::PURGE_AFTER.filter(|_| R::SOFT_DELETE);
-        Self { name: R::TABLE, has_tenant: R::SCOPE != Scope::Global, purge_after }
+/// Returns the table of a resource.
+pub(super) fn table_of<R: Resource>() -> DeclaredTable {
+    DeclaredTable {
+        name: R::TABLE,
+        has_tenant: R::SCOPE != Scope::Global,
+        is_resource: true,
+        purge_after: R::PURGE_AFTER.filter(|_| R::SOFT_DELETE),
     }
 }
 
-/// The tables that modules have declared.
-#[derive(Debug, Default)]
-pub(crate) struct TenantDataTables {
-    of_tenants: BTreeSet<&'static str>,
-    purged: BTreeMap<&'static str, Duration>,
-    has_resources: bool,
-}
+/// Module of the jobs for the tables that modules have declared.
+pub(crate) struct CrudModule;
 
-impl TenantDataTables {
-    /// Adds tables whose rows belong to the tenant in the column `tenant_id`.
-    pub(crate) fn add_tenant_tables(&mut self, tables: impl IntoIterator<Item = &'static str>) {
-        self.of_tenants.extend(tables);
+impl Module for CrudModule {
+    fn name(&self) -> &'static str {
+        "core"
     }
 
-    pub(crate) fn add_resources(&mut self, tables: Vec<ResourceTable>) {
-        for ResourceTable { name, has_tenant, purge_after } in tables {
-            self.has_resources = true;
-            self.of_tenants.extend(has_tenant.then_some(name));
-            self.purged.extend(purge_after.map(|age| (name, age)));
-        }
-    }
-}
-
-/// Registers the jobs for the tables that modules have declared. Called after all modules have registered.
-pub(crate) fn register(registry: &mut Registry) {
-    let TenantDataTables { of_tenants, purged, has_resources } = std::mem::take(&mut registry.tables);
-    if has_resources {
-        registry.subscribe("publish-resource-changes", |ctx| Ok(ChangePublisher::new(ctx.get()?)));
-    }
-    if !of_tenants.is_empty() {
-        registry
-            .job::<DeleteTenantRows>(move |ctx| Ok((ctx.get()?, of_tenants.into_iter().collect())))
-            .subscribe("delete-tenant-rows", |ctx| {
-                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantRows { tenant: gone.tenant }))
-            });
-    }
-    if !purged.is_empty() {
-        registry
-            .job::<PurgeDeletedRows>(move |ctx| Ok((ctx.get()?, ctx.get()?, purged.into_iter().collect())))
-            .cron(Cron::new("27 3 * * *", PurgeDeletedRows {}).missed_ticks(MissedTickBehavior::CatchUp));
+    fn register(&self, registry: &mut Registry) {
+        registry.after_modules(|registry| {
+            let tables = registry.take_tables();
+            if tables.iter().any(|table| table.is_resource) {
+                registry.subscribe("publish-resource-changes", |ctx| Ok(ChangePublisher::new(ctx.get()?)));
+            }
+            let of_tenants: BTreeSet<_> =
+                tables.iter().filter(|table| table.has_tenant).map(|table| table.name).collect();
+            if !of_tenants.is_empty() {
+                registry
+                    .job::<DeleteTenantRows>(move |ctx| Ok((ctx.get()?, of_tenants.into_iter().collect())))
+                    .subscribe("delete-tenant-rows", |ctx| {
+                        Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantRows { tenant: gone.tenant }))
+                    });
+            }
+            let purged: BTreeMap<_, _> =
+                tables.iter().filter_map(|table| Some((table.name, table.purge_after?))).collect();
+            if !purged.is_empty() {
+                registry
+                    .job::<PurgeDeletedRows>(move |ctx| Ok((ctx.get()?, ctx.get()?, purged.into_iter().collect())))
+                    .cron(Cron::new("27 3 * * *", PurgeDeletedRows {}).missed_ticks(MissedTickBehavior::CatchUp));
+            }
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, Uri, header};
 use utoipa::openapi::Paths;
 
-use super::{Crud, ListRequest, Resource, ResourceTable, describe};
+use super::{Crud, ListRequest, Resource, describe, maintenance::table_of};
 use crate::{
     http::{Error, Json, PageRequest, Path},
     id::Id,
@@ -28,7 +28,7 @@ use crate::{
 /// [`Resource::PURGE_AFTER`].
 pub fn routes<R: Resource>() -> Api<Crud<R>> {
     let mut api = Api::new()
-        .table(ResourceTable::of::<R>())
+        .table(table_of::<R>())
         .routes(described::<R>(describe::collection::<R>(), get(list::<R>).post(create::<R>)))
         .routes(described::<R>(describe::item::<R>(), get(get_one::<R>).patch(update::<R>).delete(delete::<R>)));
     if R::SOFT_DELETE {

@@ -30,7 +30,7 @@ impl Sha256 {
 
     /// Returns the hash of a list. Each part is preceded by its length, so that different lists have different
     /// bytes.
-    pub(crate) fn digest_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn digest_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = sha2::Sha256::new();
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());

@@ -4,7 +4,8 @@ use axum::routing::MethodRouter;
 use utoipa::openapi::{Paths, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use crate::{crud::ResourceTable, http::envelope, identity::Require};
+use super::DeclaredTable;
+use crate::{http::envelope, identity::Require};
 
 /// Routes and their OpenAPI description. Both come from `routes!(handler)`, so they can't differ.
 ///
@@ -30,7 +31,7 @@ pub struct Api<S = ()> {
     pub(crate) hidden: Vec<(String, MethodRouter<S>)>,
     pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
     /// The tables of the resources that have routes here.
-    pub(crate) tables: Vec<ResourceTable>,
+    pub(crate) tables: Vec<DeclaredTable>,
 }
 
 impl<S> Api<S> {
@@ -109,7 +110,7 @@ impl<S> Api<S> {
     }
 
     /// Declares the table of a resource that has routes here.
-    pub(crate) fn table(mut self, table: ResourceTable) -> Self {
+    pub(crate) fn table(mut self, table: DeclaredTable) -> Self {
         self.tables.push(table);
         self
     }

@@ -21,14 +21,13 @@ use tower::{Layer, Service};
 use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
 
 use super::{
-    Api, BackgroundService, Banner, Context, MissingDependency, Mount, Problem, RouteInfo, openapi::OpenApiBuilder,
-    route_info::route_infos,
+    Api, BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
+    openapi::OpenApiBuilder, route_info::route_infos,
 };
 use crate::{
     BoxError, ShutdownToken,
     clock::Clock,
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
-    crud::TenantDataTables,
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     identity::{AccessLevel, GateSource, Require, RequireLayer},
@@ -101,7 +100,7 @@ pub struct Registry {
     pub(crate) headers: headers::DeclaredHeaders,
     pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(crate) migrations: Vec<(&'static str, Migrations)>,
-    pub(crate) tables: TenantDataTables,
+    tables: Vec<DeclaredTable>,
     pub(crate) checks:
         Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
     pub(crate) services: Vec<(&'static str, WireService)>,
@@ -131,7 +130,7 @@ impl Registry {
             headers: headers::DeclaredHeaders::default(),
             layers: Vec::new(),
             migrations: Vec::new(),
-            tables: TenantDataTables::default(),
+            tables: Vec::new(),
             checks: Vec::new(),
             services: Vec::new(),
             outbox_receivers: Vec::new(),
@@ -215,7 +214,7 @@ impl Registry {
             self.report_problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
         }
         self.routes.push(ModuleRoutes { module: self.module, mount, infos, wire });
-        self.tables.add_resources(api.tables);
+        self.tables.extend(api.tables);
         self.add_schemas(api.schemas);
         self
     }
@@ -328,7 +327,8 @@ impl Registry {
     ///
     /// On SQLite the tables must not be `without rowid`.
     pub fn tenant_tables(&mut self, tables: impl IntoIterator<Item = &'static str>) -> &mut Self {
-        self.tables.add_tenant_tables(tables);
+        let declare = |name| DeclaredTable { name, has_tenant: true, is_resource: false, purge_after: None };
+        self.tables.extend(tables.into_iter().map(declare));
         self
     }
 
@@ -405,6 +405,11 @@ impl Registry {
     /// registered first, so read those in the closures, from [`Context`], or in [`after_modules`](Self::after_modules).
     pub fn provided<T: Clone + 'static>(&self) -> Option<T> {
         self.ctx.get().ok()
+    }
+
+    /// Takes the tables that modules have declared.
+    pub(crate) fn take_tables(&mut self) -> Vec<DeclaredTable> {
+        std::mem::take(&mut self.tables)
     }
 
     /// Returns the name of the module that is registering.

@@ -12,7 +12,7 @@ use omnistack_core::{
 };
 use omnistack_flags::{
     CallerFlags, FeatureFlags, FlagDefinition, FlagExposure, FlagRule, FlagSet, FlagVariant, Flags, TenantOverride,
-    flag,
+    flag, flag_gate,
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;

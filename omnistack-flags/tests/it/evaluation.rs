@@ -7,10 +7,6 @@ use omnistack_core::{
     identity::Plan,
 };
 use omnistack_flags::{
-    Constraint, EvaluationContext, FlagDefinition, FlagReason, FlagRule, FlagSet, FlagVariant, Hashing, Operator,
-    Rollout, Segment, UnleashImport, VariantOverride, growthbook_hash, unleash_share,
-};
-use omnistack_flags::{
     Constraint, EvaluationContext, FlagDefinition, FlagReason, FlagRule, FlagSet, FlagVariant, Operator, Rollout,
     Segment, UnleashImport, VariantOverride, unleash_share,
 };

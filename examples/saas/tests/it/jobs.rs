@@ -82,7 +82,7 @@ on_each_database! {
         let done = jobs.enqueue(Letter { to: "Ada".into() }).await.unwrap().id.to_string();
         let dead = jobs.enqueue(Letter { to: "nobody".into() }).await.unwrap().id.to_string();
         app.run_jobs().await;
-        app.clock().advance(std::time::Duration::from_millis(1));
+        app.clock().advance(Duration::from_millis(1));
         let waits = jobs.enqueue(NewJob::new(Letter { to: "Grace".into() }).queue("post")).await.unwrap().id.to_string();
 
         let list = program.prints("list").await;
