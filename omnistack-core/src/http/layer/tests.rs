@@ -23,6 +23,7 @@ use crate::{
     clock::{Clock, MockClock, Timestamp},
     http::{ApiVersion, Rate, Request, Response},
     identity::{Authenticator, GuardLayer, Identity},
+    rate_limit::{RateLimitKey, RateLimitLayer},
 };
 
 async fn send(router: &Router, request: http::request::Builder, body: impl Into<Body>) -> Response {

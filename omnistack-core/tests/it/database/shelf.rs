@@ -98,7 +98,7 @@ create trigger books_search_delete after delete on books begin
 end;";
 
 /// A resource of a tenant, with a column of every type.
-#[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct Book {
     id: Id<Book>,
     code: String,

@@ -119,7 +119,6 @@ on_each_database! {
         assert_eq!(told.sorted(), all);
     }
 
-    #[cfg(feature = "email")]
     async fn mails_go_out(database: TestDatabase) {
         use omnistack_core::email::Email;
         use omnistack_messaging::email::{Mail, Outbox};

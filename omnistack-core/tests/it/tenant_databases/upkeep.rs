@@ -15,12 +15,12 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
-    super::database::maintenance::PurgeJob,
     bound::drop_database,
     count,
     notes::{FULL, NOTES, Notes, Records},
     start, tenant_of,
 };
+use crate::database::maintenance::PurgeJob;
 
 fn newer(app: &TestApp) -> App {
     let builder = App::builder(app.database().config()).clock(app.clock().clock());
