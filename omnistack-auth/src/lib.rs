@@ -47,7 +47,7 @@
 //! - `account`: the built-in accounts, which put all of these together;
 //! - `federation`: external identities, signed in with a token or through a provider;
 //! - `operator`: administration and impersonation;
-//! - `request`: who makes a request, and for which tenant;
+//! - `request`: the identity and the tenant of a request;
 //! - `pages`, `wiring`, `maintenance`, `module`: the module itself.
 
 pub mod account;

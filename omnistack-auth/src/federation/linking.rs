@@ -32,7 +32,7 @@ use crate::{
 /// one for the subject, one for the row of the account, and one more.
 const MAX_ATTEMPTS: usize = 4;
 
-/// What happens to an unknown identity whose email address belongs to an account that it is not linked with.
+/// The treatment of an unknown identity whose email address belongs to an account that it is not linked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TakenAddress {
     /// The operation fails with 409 `ACCOUNT_EXISTS`: the user can sign in to the account and link the identity.
