@@ -11,7 +11,7 @@ type ResolveLayer = Box<dyn FnOnce(&Context) -> Result<JobLayer, MissingDependen
 /// Puts a layer around the handler of every job.
 type JobLayer = Box<dyn Fn(JobService) -> JobService + Send>;
 
-/// What modules contribute to the job queue.
+/// The contributions of modules to the job queue.
 #[derive(Default)]
 pub(crate) struct JobRegistrations {
     /// Name of the job, name of the module, handler.

@@ -32,7 +32,7 @@ const MAX_CONCURRENT_TENANTS: usize = 4;
 const INBOX_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The receiver of the outbox rows of one kind, which are relayed from a tenant database to the app's database or back.
-/// Modules register theirs with [`Registry::outbox_receiver`](crate::module::Registry::outbox_receiver).
+/// A module registers its receivers with [`Registry::outbox_receiver`](crate::module::Registry::outbox_receiver).
 #[async_trait]
 pub trait OutboxReceiver: Send + Sync + 'static {
     /// Returns the name of the kind, which is stored with each row. It must not change.
