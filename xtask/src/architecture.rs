@@ -76,7 +76,11 @@ fn missing_files(text: &str, crates: &[Krate]) -> Vec<Finding> {
     let exists = |name: &str| modules().any(|module| format!("/{}", module.source.path).ends_with(&format!("/{name}")));
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let names = line.split('`').skip(1).step_by(2).filter(|code| code.ends_with(".rs"));
+        let names = line
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| Path::new(code).extension().is_some_and(|extension| extension == "rs"));
         let unknown = names.filter(|name| !exists(name));
         findings
             .extend(unknown.map(|name| missing(index + 1, format!("no module has the file `{name}`; write its path"))));

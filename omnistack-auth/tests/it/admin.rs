@@ -313,7 +313,7 @@ on_each_database! {
         let mut tx = team.app.db().all_tenants().begin().await.unwrap();
         let off = omnistack_core::db::Sql {
             postgres: "alter table omni_audit_entries disable trigger omni_audit_entries_update",
-            sqlite: "drop trigger audit_entries_update",
+            sqlite: "drop trigger omni_audit_entries_update",
         };
         tx.query(off).execute().await.unwrap();
         let sql = "update omni_audit_entries set action = 'nothing.happened' where sequence = 7";

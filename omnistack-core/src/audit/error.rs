@@ -135,7 +135,7 @@ impl From<Error> for http::Error {
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
 /// # tx.commit().await?;
 /// // The owner of the database can drop the trigger that protects entries.
-/// app.db().query("drop trigger audit_entries_delete").execute().await?;
+/// app.db().query("drop trigger omni_audit_entries_delete").execute().await?;
 /// app.db().query("delete from omni_audit_entries where sequence = 1").execute().await?;
 /// match store.verify(AuditChain::App).await {
 ///     Err(Error::Broken(broken)) => {

@@ -68,12 +68,12 @@ impl Audited {
                 "alter table omni_audit_chains disable trigger user",
             ],
             Dialect::Sqlite => &[
-                "drop trigger if exists audit_entries_update",
-                "drop trigger if exists audit_entries_delete",
-                "drop trigger if exists audit_chains_forward",
-                "drop trigger if exists audit_chains_delete",
-                "drop trigger if exists audit_entries_insert",
-                "drop trigger if exists audit_chains_insert",
+                "drop trigger if exists omni_audit_entries_update",
+                "drop trigger if exists omni_audit_entries_delete",
+                "drop trigger if exists omni_audit_chains_forward",
+                "drop trigger if exists omni_audit_chains_delete",
+                "drop trigger if exists omni_audit_entries_insert",
+                "drop trigger if exists omni_audit_chains_insert",
             ],
         };
         for sql in off {

@@ -7,7 +7,7 @@ use super::{
     webhook::{self, TwilioWebhookState},
 };
 use omnistack_core::{
-    db::Db,
+    db::{Db, Migrations},
     http::client::base_url,
     identity::AccessLevel,
     jobs::{Cron, Job, Jobs, Queue},
@@ -24,6 +24,9 @@ use omnistack_core::{
 #[must_use]
 pub struct Sms(());
 
+/// The tables of text messages.
+pub(super) const MIGRATIONS: Migrations = migrations!["0001_sms"];
+
 /// Largest webhook body, in bytes. Twilio sends a few KiB.
 const MAX_WEBHOOK_BODY_BYTES: u64 = 64 * 1024;
 
@@ -33,7 +36,7 @@ impl Module for Sms {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_sms"]);
+        registry.shared_migrations("sms", MIGRATIONS);
         let Some(settings) = registry.config::<SmsSettings>() else { return };
         let Some(provider) = settings::provider(registry, &settings) else { return };
         let clock = registry.clock();

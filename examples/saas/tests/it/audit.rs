@@ -34,7 +34,7 @@ on_each_database! {
         let mut tx = app.db().all_tenants().begin().await.unwrap();
         let off = Sql {
             postgres: "alter table omni_audit_entries disable trigger omni_audit_entries_update",
-            sqlite: "drop trigger audit_entries_update",
+            sqlite: "drop trigger omni_audit_entries_update",
         };
         tx.query(off).execute().await.unwrap();
         tx.query("update omni_audit_entries set action = 'plan.kept' where sequence = 2").execute().await.unwrap();
@@ -48,11 +48,11 @@ on_each_database! {
         let off = [
             Sql {
                 postgres: "alter table omni_audit_entries disable trigger omni_audit_entries_delete",
-                sqlite: "drop trigger audit_entries_delete",
+                sqlite: "drop trigger omni_audit_entries_delete",
             },
             Sql {
                 postgres: "alter table omni_audit_chains disable trigger omni_audit_chains_delete",
-                sqlite: "drop trigger audit_chains_delete",
+                sqlite: "drop trigger omni_audit_chains_delete",
             },
         ];
         for sql in off {

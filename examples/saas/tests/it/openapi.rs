@@ -202,9 +202,8 @@ async fn headers_that_say_who_calls_and_bytes_are_described() {
 }
 
 /// Strings of request bodies that have no `maxLength`, by a part of their place, with the reason.
-const UNLIMITED_STRINGS: [(&str, &str); 7] = [
+const UNLIMITED_STRINGS: [(&str, &str); 6] = [
     ("FeatureFlag.", "the definition is checked and limited as a whole"),
-    ("adminSaveFeatureSegment.", "the definition is checked and limited as a whole"),
     (".sha256", "its pattern has a fixed length"),
     (".tags[]", "tags are checked one by one"),
     (".permissions[]", "only known permissions are accepted"),

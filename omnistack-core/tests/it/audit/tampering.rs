@@ -111,10 +111,10 @@ const REPLACING: &[&str] = &[
     "insert or replace into omni_audit_entries select tenant_id, sequence, id, at, actor, 'x', resource, details, previous, hash
      from omni_audit_entries where tenant_id = $1 and sequence = 2",
     "replace into omni_audit_entries select * from omni_audit_entries where tenant_id = $1 and sequence = 3",
-    "update or replace audit_entries set sequence = 2 where tenant_id = $1 and sequence = 1",
+    "update or replace omni_audit_entries set sequence = 2 where tenant_id = $1 and sequence = 1",
     "insert or replace into omni_audit_chains select tenant_id, 1, previous, hash, 0, checkpoint_hash from omni_audit_chains
      where tenant_id = $1",
-    "update or replace audit_chains set tenant_id = $1 where tenant_id = zeroblob(16)",
+    "update or replace omni_audit_chains set tenant_id = $1 where tenant_id = zeroblob(16)",
 ];
 
 on_each_database! {

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::{Suppression, SuppressionReason, Suppressions};
 use crate::email::Address;
+use crate::email::register_mail_migrations;
 use omnistack_core::{
     audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
@@ -53,6 +54,7 @@ impl Module for EmailApi {
     }
 
     fn register(&self, registry: &mut Registry) {
+        register_mail_migrations(registry);
         let api = Api::new().routes(routes!(list, add)).routes(routes!(remove));
         registry.routes(Mount::admin("/email/suppressions"), api, |ctx| {
             let db: Db = ctx.get()?;

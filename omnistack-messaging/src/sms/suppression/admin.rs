@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::{SmsSuppression, SmsSuppressionReason, SmsSuppressions};
 use crate::sms::PhoneNumber;
+use crate::sms::module::MIGRATIONS;
 use omnistack_core::{
     audit::{AuditEntry, AuditLog},
     clock::Clock,
@@ -38,6 +39,7 @@ impl Module for SmsApi {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.shared_migrations("sms", MIGRATIONS);
         let api = Api::new().routes(routes!(list, add)).routes(routes!(remove));
         registry.routes(Mount::admin("/sms/suppressions"), api, |ctx| {
             let db: Db = ctx.get()?;

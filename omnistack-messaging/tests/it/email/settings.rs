@@ -4,25 +4,13 @@ use omnistack_core::{
     app::App,
     config::Config,
     email::{Email, EmailErrorKind, Mailer, MemoryProvider},
-    module::{Module, Registry},
 };
-
-struct Sends;
-
-impl Module for Sends {
-    fn name(&self) -> &'static str {
-        "sends"
-    }
-
-    fn register(&self, registry: &mut Registry) {
-        registry.require::<Mailer>();
-    }
-}
+use omnistack_messaging::email::Mail;
 
 fn provider(pairs: &[(&str, &str)], sends: bool) -> Result<Mailer, String> {
     let pairs = pairs.iter().copied().chain([("DATABASE_URL", "sqlite::memory:"), ("LOG_FORMAT", "")]);
     let app = App::builder(Config::from_pairs(pairs));
-    let app = if sends { app.with(Sends) } else { app };
+    let app = if sends { app.with(Mail::default()) } else { app };
     let app = app.build().map_err(|error| error.to_string())?;
     app.context().get::<Mailer>().map_err(|error| error.to_string())
 }
@@ -90,7 +78,7 @@ async fn in_production_no_mail_is_lost_without_a_word() {
 async fn a_test_brings_its_own() {
     let memory = MemoryProvider::default();
     let app = App::builder(Config::from_pairs([("APP_ENV", "production"), ("DATABASE_URL", "sqlite::memory:")]))
-        .with(Sends)
+        .with(Mail::default())
         .replace(Mailer::new(memory.clone()).default_sender("shop@example.com".parse().unwrap()))
         .build()
         .unwrap();
