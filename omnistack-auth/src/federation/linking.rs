@@ -102,8 +102,8 @@ pub(crate) struct AccountLinker {
 
 impl AccountLinker {
     /// Returns the account of an identity within a transaction of all tenants, and links or creates it if the identity
-    /// is unknown. The account's row stays locked. Returns `None` if another transaction conflicts; the caller must
-    /// then roll back and begin again, see [`retry_on_conflict`].
+    /// is unknown. Returns `None` if another transaction conflicts; the caller must then roll back and begin again, see
+    /// [`retry_on_conflict`].
     ///
     /// # Errors
     /// Those of [`find_match`](Self::find_match); database errors.
@@ -114,15 +114,15 @@ impl AccountLinker {
     ) -> Result<Option<ResolvedAccount>, Error> {
         let Assertion { identity, at, client, .. } = assertion;
         let found = self.find_match(tx, assertion).await?;
-        if let Some(user) = found.user() {
-            // Another transaction may link or unlink identities until the account's row is locked.
-            if accounts::lock(tx, user).await?.is_none() || self.find_match(tx, assertion).await? != found {
-                return Ok(None);
-            }
-        }
         let (user, action) = match found {
             AccountMatch::Existing(user) => return Ok(Some(ResolvedAccount { user, is_new: false })),
-            AccountMatch::LinkByEmail(user) => (user, "account.identity_linked"),
+            AccountMatch::LinkByEmail(user) => {
+                // Another transaction may link an identity of the issuer until the account's row is locked.
+                if accounts::lock(tx, user).await?.is_none() || self.find_match(tx, assertion).await? != found {
+                    return Ok(None);
+                }
+                (user, "account.identity_linked")
+            }
             AccountMatch::Create { with_email } => {
                 (self.users.create_in(tx, new_user(&identity.profile, with_email)).await?.user, "account.registered")
             }

@@ -6,7 +6,7 @@ use crate::{
     account::{ClientInfo, SignInOutcome, sign_in::SignInMethod},
     federation::{
         external_identity::ExternalIdentity,
-        linking::{Assertion, LinkPolicy, TakenAddress, retry_on_conflict},
+        linking::{AccountMatch, Assertion, LinkPolicy, TakenAddress, retry_on_conflict},
     },
     users::store::accounts,
 };
@@ -46,6 +46,10 @@ impl Social {
             return Ok(None);
         }
         let Some(account) = accounts::lock(&mut tx, resolved.user).await? else { return Ok(None) };
+        // Another transaction may have unlinked the identity before the account's row was locked.
+        if linker.find_match(&mut tx, assertion).await? != AccountMatch::Existing(resolved.user) {
+            return Ok(None);
+        }
         accounts.continue_sign_in(tx, account, app_factors, SignInMethod::Social, client).await.map(Some)
     }
 }
