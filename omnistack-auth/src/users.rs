@@ -1,6 +1,5 @@
 //! Users, and each user's own tenant.
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
 pub(crate) mod routes;
 pub(crate) mod store;
 
