@@ -49,7 +49,7 @@ crate::settings! {
     /// Development identity.
     ///
     /// ```
-    /// use omnistack_core::{ExposeSecret as _, config::Config, identity::DevIdentitySettings};
+    /// use omnistack_core::{ExposeSecret as _, app::DevIdentitySettings, config::Config};
     ///
     /// let settings: DevIdentitySettings = Config::from_pairs([("DEV_TOKEN", "dev_moon")]).read_settings()?;
     /// assert_eq!(settings.token.as_ref().map(|token| token.expose_secret()), Some("dev_moon"));
