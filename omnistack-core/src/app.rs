@@ -1,7 +1,7 @@
 //! The app: modules assembled into one server.
 //!
-//! An [`AppBuilder`] takes modules and asks each what it contributes ([`Registry`]): routes under their mounts with
-//! the matching guards, layers by [`Slot`], migrations, health checks, background services. It builds one [`App`]
+//! An [`AppBuilder`] takes modules and asks each what it contributes ([`Registry`](crate::module::Registry)): routes under their mounts with
+//! the matching guards, layers by [`Slot`](crate::module::Slot), migrations, health checks, background services. It builds one [`App`]
 //! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
 //! `openapi`, `routes`, `config`, `audit`, `jobs` and `doctor`.
 //!

@@ -1,6 +1,6 @@
 //! The identity of the caller of a request.
 //!
-//! Core does not store accounts. A module that does (`omnistack-auth`, or [`DevIdentity`] during development)
+//! Core does not store accounts. A module that does (`omnistack-auth`, or [`DevIdentity`](crate::app::DevIdentity) during development)
 //! provides an [`Authenticator`]. The guard of a mount calls it, and handlers extract the [`Identity`].
 
 mod access_level;
