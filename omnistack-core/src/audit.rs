@@ -37,15 +37,15 @@
 //! no access, and compare.
 
 mod chain;
-mod chains;
+mod chain_status;
 mod download;
 mod encoding;
 mod entry;
 mod error;
 mod export;
 mod filter;
-mod nightly;
-mod retain;
+mod module;
+mod retention;
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod routes;
 mod settings;
@@ -53,12 +53,12 @@ mod store;
 mod verify;
 
 pub use chain::{AuditChain, ChainHead, VerificationReport};
-pub use chains::ChainState;
+pub use chain_status::ChainState;
 pub use entry::{AuditEntry, AuditRecord};
 pub use error::{ChainBreak, ChainBreakKind, Error, ErrorKind};
 pub use export::verify_export;
 pub use filter::AuditFilter;
-pub(crate) use nightly::AuditModule;
+pub(crate) use module::AuditModule;
 pub use routes::AuditApi;
 pub use settings::AuditSettings;
 pub use store::AuditStore;

@@ -55,15 +55,15 @@
 //! ```
 
 mod error;
-mod fill;
-mod flight;
-mod local;
+mod get_or_insert;
+mod in_process;
 mod lock;
+mod single_flight;
 mod store;
 
 pub use error::{Error, ErrorKind};
-pub use fill::GetOrInsert;
-pub use local::MemoryStore;
+pub use get_or_insert::GetOrInsert;
+pub use in_process::MemoryStore;
 pub use lock::Lock;
 pub use store::{CacheStore, ClaimKind, Lease};
 
@@ -81,7 +81,7 @@ use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::clock::Clock;
-use flight::SingleFlight;
+use single_flight::SingleFlight;
 
 crate::settings! {
     /// Cache.

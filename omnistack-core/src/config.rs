@@ -37,18 +37,18 @@
 //! the problems of all modules.
 
 mod app_settings;
-mod form;
 mod public_url;
 mod reference;
-mod section;
+mod settings;
 mod source;
+mod value;
 
 pub(crate) use app_settings::AppSettings;
-pub use form::SettingValue;
 pub use public_url::PublicUrl;
 pub use reference::reference;
-pub use section::{Setting, SettingsReader, SettingsSection};
+pub use settings::{Setting, SettingsReader, SettingsSection};
 pub use source::{Config, SettingSource};
+pub use value::SettingValue;
 
 use std::{fmt, str::FromStr};
 

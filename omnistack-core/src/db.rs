@@ -39,10 +39,10 @@
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
 compile_error!("omnistack-core needs a database: enable the feature `sqlite` or `postgres`");
 
-mod driver;
 mod error;
 mod migrate;
 mod observe;
+mod pools;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod query;
@@ -53,11 +53,11 @@ mod tenants;
 mod tx;
 mod value;
 
-pub use driver::Dialect;
 pub use error::{Error, ErrorKind};
 pub(crate) use migrate::version as migration_version;
 pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
+pub use pools::Dialect;
 pub use query::{IntoSql, Sql, SqlQuery};
 pub use settings::DbSettings;
 pub use tenants::{
@@ -71,8 +71,8 @@ pub use value::{Arguments, BindValue, Record};
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{clock::Clock, id::TenantId};
-use driver::Pools;
 use observe::Observers;
+use pools::Pools;
 use tx::TenantVisibility;
 
 /// The app's database. Cheap to clone; all clones share the same pools.

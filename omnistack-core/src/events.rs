@@ -63,24 +63,24 @@
 //! An event without subscribers is not stored. A subscriber receives the events that are published by processes
 //! in which it is registered, from its registration on.
 
+mod adapters;
 mod deletion;
 mod dispatcher;
 mod event;
 mod handle;
 mod http;
-mod listeners;
-mod ready;
+mod in_process;
 mod registration;
 mod settings;
 mod store;
 mod subscriber;
 
+pub(crate) use adapters::topic_message;
+pub use adapters::{EnqueueJob, ForwardToTopic};
 pub use deletion::{TenantDeleted, UserDeleted};
 pub use dispatcher::Dispatcher;
 pub use event::{Event, EventId};
 pub use handle::{Events, PublishError};
-pub(crate) use ready::topic_message;
-pub use ready::{EnqueueJob, ForwardToTopic};
 pub use settings::EventSettings;
 pub use store::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
 pub use subscriber::{Delivery, Subscriber};

@@ -67,14 +67,14 @@
 //! Linux, other processes of the same machine and process namespace can tell that a process was killed; there a retry
 //! takes over at once.
 
-mod answer;
+mod expiry;
 mod handle;
 mod key;
 mod layer;
 mod process;
 mod settings;
 mod store;
-mod sweep;
+mod stored_response;
 
 pub use handle::Idempotency;
 pub use layer::IdempotencyLayer;

@@ -55,11 +55,11 @@
 
 mod context;
 mod cron;
-mod draft;
 mod handle;
 mod http;
 mod job;
 mod listen;
+mod new_job;
 mod queue;
 mod registration;
 mod runner;
@@ -69,9 +69,9 @@ mod store;
 
 pub use context::JobContext;
 pub use cron::{Cron, CronInfo, MissedTickBehavior};
-pub use draft::{MAX_PAYLOAD_BYTES, NewJob, Priority};
 pub use handle::{EnqueueError, Enqueued, Jobs};
 pub use job::{Job, JobError};
+pub use new_job::{MAX_PAYLOAD_BYTES, NewJob, Priority};
 pub use queue::Queue;
 pub use runner::Runner;
 pub use service::{JobRequest, JobService};
@@ -79,10 +79,10 @@ pub use settings::JobSettings;
 pub use store::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 
 pub(crate) use cron::CronSpec;
-pub(crate) use draft::MAX_KEY_BYTES;
 pub(crate) use http::JobsModule;
 pub(crate) use job::{JobErrorKind, exponential_backoff};
 pub(crate) use listen::listen;
+pub(crate) use new_job::MAX_KEY_BYTES;
 pub(crate) use registration::JobRegistrations;
 pub(crate) use runner::{Outage, error_text, is_due};
 pub(crate) use service::{JobHandler, jittered_backoff};

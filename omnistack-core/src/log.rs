@@ -7,9 +7,9 @@
 //! If the program sets up a `tracing` subscriber before [`AppBuilder::run`](crate::app::AppBuilder::run), that one is
 //! used.
 
-mod line;
-mod sink;
+mod format;
 mod subscriber;
+mod writer;
 
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
@@ -18,9 +18,9 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Config, SettingValue, SettingsSection as _};
-use line::LineFormat;
-use sink::LogWriter;
+use format::LineFormat;
 use subscriber::LineLayer;
+use writer::LogWriter;
 
 crate::settings! {
     /// Logging.

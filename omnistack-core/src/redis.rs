@@ -13,8 +13,8 @@
 
 mod broker;
 mod cache;
+mod connection;
 mod limits;
-mod link;
 mod script;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -31,8 +31,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{BoxError, cache::Cache, clock::Clock, http::RateLimits, module::Registry, pubsub::PubSub};
 use broker::RedisBroker;
 use cache::RedisStore;
+use connection::RedisConnection;
 use limits::RedisLimits;
-use link::RedisConnection;
 
 crate::settings! {
     /// Redis.

@@ -218,7 +218,7 @@ text_type!(Name<MAX>, MAX);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn limits_count_characters() {

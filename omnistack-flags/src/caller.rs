@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 
-use super::{Evaluation, EvaluationContext, FlagSet, Flags};
+use crate::{Evaluation, EvaluationContext, FlagSet, Flags};
 use omnistack_core::{
     http::{Error, layer::ClientAddr},
     identity::{Identity, Plan},

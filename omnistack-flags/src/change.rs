@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{FlagDefinition, FlagError, Segment, TenantOverride, UnleashImport, check, references::References};
+use crate::{FlagDefinition, FlagError, Segment, TenantOverride, UnleashImport, references::References, validate};
 use omnistack_core::{http::FieldError, identity::TenantId};
 
 /// Current flags, segments, overrides and revisions.
@@ -55,14 +55,15 @@ impl ChangeRequest {
     /// Fails with [`FlagError::Invalid`], which names each invalid field.
     pub(super) fn check(&self) -> Result<(), FlagError> {
         let (flags, segments) = self.saved();
-        let mut problems: Vec<_> = segments.iter().flat_map(check::segment).collect();
+        let mut problems: Vec<_> = segments.iter().flat_map(validate::segment).collect();
         let (mut names, mut keys) = (HashSet::new(), HashSet::new());
         let twice = segments.iter().filter(|segment| !names.insert(&segment.name));
         problems.extend(twice.map(|segment| FieldError::new("segments", format!("repeats `{}`", segment.name))));
         for flag in flags {
             let twice = (!keys.insert(&flag.key)).then(|| FieldError::new("key", "must occur only once"));
-            problems
-                .extend(check::definition(flag).into_iter().chain(twice).map(|one| self.with_request_path(flag, one)));
+            problems.extend(
+                validate::definition(flag).into_iter().chain(twice).map(|one| self.with_request_path(flag, one)),
+            );
         }
         reject_problems(problems)
     }

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Evaluation, unleash_share};
+use crate::{Evaluation, unleash_share};
 use omnistack_core::{
     BoxError, ShutdownToken,
     clock::{Clock, Timestamp},
@@ -67,7 +67,7 @@ impl Event for FlagExposure {
 struct QueuedExposure {
     flag: Arc<str>,
     enabled: bool,
-    variant: Option<Arc<super::FlagVariant>>,
+    variant: Option<Arc<crate::FlagVariant>>,
     user: UserId,
     tenant: Option<TenantId>,
     at: Timestamp,

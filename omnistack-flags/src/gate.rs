@@ -8,7 +8,7 @@ use omnistack_core::{
     identity::{Gate, GateSource, Require},
 };
 
-use super::{CallerFlags, Flags};
+use crate::{CallerFlags, Flags};
 
 /// Gate that is open while a flag is on for the caller. [`flag`] puts it before a route of a module; a plain axum app
 /// applies it with a [`GateLayer`](omnistack_core::identity::GateLayer).
@@ -42,7 +42,7 @@ pub fn flag_gate(key: impl Into<Cow<'static, str>>) -> GateSource {
 /// Requires that a flag is on for the caller of a route: `Api::new().require(flag("new-ui"), routes!(…))`.
 ///
 /// Other callers get the same 404 response as for an unknown path, so that the route stays hidden. The app is not built
-/// if [`FeatureFlags`](super::FeatureFlags) is not among its modules.
+/// if [`FeatureFlags`](crate::FeatureFlags) is not among its modules.
 pub fn flag(key: impl Into<Cow<'static, str>>) -> Require {
     Require::gate(flag_gate(key))
 }

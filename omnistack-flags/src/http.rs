@@ -5,7 +5,7 @@ mod app;
 
 use omnistack_core::module::{Mount, Registry};
 
-use super::Flags;
+use crate::Flags;
 
 /// Largest body of an import in bytes: an import may contain thousands of flags.
 const MAX_IMPORT_BYTES: u64 = 8 * 1024 * 1024;

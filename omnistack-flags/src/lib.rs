@@ -43,13 +43,12 @@
 mod bucket;
 mod caller;
 mod change;
-mod check;
+mod client;
 mod context;
 mod definition;
 mod error;
 mod exposure;
 mod gate;
-mod handle;
 mod http;
 mod matcher;
 mod module;
@@ -60,9 +59,11 @@ mod rule;
 mod set;
 mod store;
 mod unleash;
+mod validate;
 
 pub use bucket::{unleash_share, unleash_variant};
 pub use caller::CallerFlags;
+pub use client::Flags;
 pub use context::EvaluationContext;
 pub use definition::{
     Constraint, FlagDefinition, FlagRule, FlagVariant, Operator, Payload, PayloadKind, Prerequisite, Rollout, Segment,
@@ -71,7 +72,6 @@ pub use definition::{
 pub use error::FlagError;
 pub use exposure::FlagExposure;
 pub use gate::{FlagGate, flag, flag_gate};
-pub use handle::Flags;
 pub use module::{FeatureFlags, FlagSettings};
 #[cfg(feature = "openfeature")]
 pub use openfeature::OpenFeatureProvider;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
 use semver::Version;
 
-use super::{
+use crate::{
     Constraint, Operator,
     context::{ContextField, EvaluationContext},
 };

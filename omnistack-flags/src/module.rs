@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use ::http::request::Parts as RequestParts;
 use async_trait::async_trait;
 
-use super::{
-    FlagSet, Flags, context::AttributeReader, exposure::ExposureRecorder, handle::FlagsParts, http, store::FlagStore,
+use crate::{
+    FlagSet, Flags, client::FlagsParts, context::AttributeReader, exposure::ExposureRecorder, http, store::FlagStore,
 };
 use omnistack_core::{
     BoxError,

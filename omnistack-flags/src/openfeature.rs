@@ -9,7 +9,7 @@ use open_feature::{
     provider::{FeatureProvider, ProviderMetadata, ProviderStatus, ResolutionDetails},
 };
 
-use super::{Evaluation, FlagReason, Flags};
+use crate::{Evaluation, FlagReason, Flags};
 
 /// OpenFeature provider of the app's flags.
 ///

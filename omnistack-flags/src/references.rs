@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::{FlagDefinition, Segment};
+use crate::{FlagDefinition, Segment};
 use omnistack_core::http::FieldError;
 
 /// Index of flags and segments by name, and the flags whose prerequisites form a cycle. Building it takes time

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
+use crate::{
     EvaluationContext, FlagDefinition, FlagRule, FlagVariant,
     bucket::Murmur3,
     context::ContextField,

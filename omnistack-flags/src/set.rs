@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
+use crate::{
     EvaluationContext, FlagDefinition, FlagReason, FlagVariant, Prerequisite, Segment,
     references::References,
     rule::{CompiledRule, CompiledVariants},

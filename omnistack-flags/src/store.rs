@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{
+use crate::{
     FlagDefinition, FlagError, FlagSet, Segment, TenantOverride,
     change::{ChangeRequest, ChangeStep, CurrentFlags},
 };

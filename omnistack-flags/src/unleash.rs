@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
-use super::{
+use crate::{
     Constraint, FlagDefinition, FlagRule, FlagSet, FlagVariant, Operator, Payload, PayloadKind, Prerequisite, Rollout,
     Segment, VariantOverride,
     matcher::{Matcher, network},

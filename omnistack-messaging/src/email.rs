@@ -23,9 +23,9 @@
 //! # }
 //! ```
 
-mod api;
+mod dev_mailbox;
 mod failover;
-mod mailbox;
+mod http_api;
 mod module;
 mod outbox;
 mod recipients;
@@ -36,8 +36,8 @@ mod smtp;
 mod suppression;
 pub mod template;
 
+pub use dev_mailbox::{DevMailbox, ReceivedMail};
 pub use failover::FailoverProvider;
-pub use mailbox::{DevMailbox, ReceivedMail};
 pub use module::{Mail, MailSettings, register_mail_migrations};
 pub use omnistack_core::email::*;
 pub use outbox::{MessageId, MessageInfo, MessageMarker, MessageState, Outbox, OutboxError, PurgeMail, SendMail};

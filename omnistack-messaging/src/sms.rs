@@ -9,11 +9,11 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), omnistack_messaging::sms::SmsError> {
 //! let memory = SmsMemory::default();
-//! let texter = SmsSender::new(memory.clone());
+//! let sender = SmsSender::new(memory.clone());
 //!
 //! let message = SmsMessage::new("+49 170 1234567".parse()?, "Your table is ready.");
 //! assert_eq!(message.segments().count, 1);
-//! texter.send(&message).await?;
+//! sender.send(&message).await?;
 //!
 //! assert_eq!(memory.sent()[0].to.as_str(), "+491701234567");
 //! # Ok(())
@@ -28,8 +28,8 @@
 //! certainly not accepted is retried until `SMS_GIVE_UP_AFTER`.
 
 mod console;
+mod dev_mailbox;
 mod error;
-mod mailbox;
 mod memory;
 mod message;
 mod module;
@@ -37,16 +37,16 @@ mod number;
 mod outbox;
 mod provider;
 mod segments;
+mod sender;
 mod settings;
 mod signature;
 mod suppression;
-mod texter;
 mod twilio;
 mod webhook;
 
 pub use console::SmsConsole;
+pub use dev_mailbox::{DevSmsMailbox, ReceivedSms};
 pub use error::{InvalidSms, SmsError, SmsErrorKind};
-pub use mailbox::{DevSmsMailbox, ReceivedSms};
 pub use memory::SmsMemory;
 pub use message::{MAX_SEGMENTS, SmsMessage};
 pub use module::Sms;
@@ -54,8 +54,8 @@ pub use number::{PhoneNumber, PhoneNumberError};
 pub use outbox::{PurgeSms, SendSms, SendSmsState, SmsId, SmsInfo, SmsOutbox, SmsOutboxError, SmsState};
 pub use provider::{SentSms, SmsProvider};
 pub use segments::{SmsEncoding, SmsSegments};
+pub use sender::SmsSender;
 pub use settings::{SmsProviderName, SmsSettings};
 pub use signature::twilio_signature;
 pub use suppression::{SmsApi, SmsSuppression, SmsSuppressionReason, SmsSuppressions};
-pub use texter::SmsSender;
 pub use twilio::{Twilio, TwilioCredentials, TwilioFrom};

@@ -7,7 +7,7 @@ use sqlx::{
     migrate::{MigrateError, MigrationType, Migrator},
 };
 
-use super::{Db, Dialect, Error, ErrorKind, Sql, driver::Pools};
+use super::{Db, Dialect, Error, ErrorKind, Sql, pools::Pools};
 
 /// One schema change in both dialects. Created by [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

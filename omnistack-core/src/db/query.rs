@@ -8,8 +8,8 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Arguments, BindValue, Dialect, Error, ErrorKind, Record,
-    driver::{BoundStatement, arguments, run},
     observe::Observers,
+    pools::{BoundStatement, arguments, run},
 };
 
 /// A statement in both dialects, for the few that differ.

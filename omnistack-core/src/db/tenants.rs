@@ -4,15 +4,15 @@
 //! is created and migrated on first use, stays open while it is used, and is closed when the limit of open
 //! databases is reached. Every database has the whole schema, so that modules need no special code.
 
-mod names;
-mod open;
+mod catalog;
 mod outbox_relay;
-mod place;
+mod pool_cache;
+mod provision;
 mod settings;
 
-pub(crate) use open::{PoolLease, TemporaryPool};
 pub use outbox_relay::{OutboxDestination, OutboxReceiver, add_to_outbox, mark_received, unreadable_row};
 pub(crate) use outbox_relay::{OutboxRelay, has_rows as outbox_has_rows, relay_to_tenant};
+pub(crate) use pool_cache::{PoolLease, TemporaryPool};
 pub use settings::TenantDatabaseSettings;
 
 use std::{
@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 
 use super::{Db, DbSettings, Error, ErrorKind, MigrationState, Migrations, Tx};
 use crate::id::TenantId;
-use names::CatalogState;
-use place::Provisioner;
+use catalog::CatalogState;
+use provision::Provisioner;
 
 /// The databases of the tenants. Returned by [`Db::tenant_databases`]. Cheap to clone.
 #[derive(Clone)]

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Db, Dialect, Error, ErrorKind, IntoSql, SqlQuery,
-    driver::{OpenTransaction, StatementTimeoutGuard},
     observe::Observers,
+    pools::{OpenTransaction, StatementTimeoutGuard},
     tenants::PoolLease,
 };
 use crate::id::TenantId;

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 
-use super::{Dialect, Error, driver::BoundStatement};
+use super::{Dialect, Error, pools::BoundStatement};
 use crate::{clock::Timestamp, id::Id};
 
 /// A value that can be bound: text, numbers, booleans, bytes, [`Timestamp`], [`Id`], `sqlx::types::Json`, and an

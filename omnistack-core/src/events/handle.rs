@@ -10,7 +10,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::{
     DeliveryFilter, DeliveryInfo, Event, EventId, SubscriberInfo,
-    listeners::Listeners,
+    in_process::Listeners,
     store::{self, EventRow, EventStore},
 };
 use async_trait::async_trait;

@@ -6,16 +6,16 @@
 //! happen while a publisher is about to commit another delivery, both take the lock of the key: the publisher
 //! until its transaction ends, the claim only if the lock is free.
 
-mod change;
+mod admin;
 mod claim;
 mod finish;
-mod inspect;
 mod publish;
+mod query;
 
 pub(super) use claim::{ClaimedDelivery, DeliveryClaim};
 pub(super) use finish::FailedDelivery;
-pub use inspect::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
 pub(super) use publish::{EventRow, PublishBatch, lock_keys, lock_number, publish};
+pub use query::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
 
 use crate::{clock::Clock, db::Db};
 

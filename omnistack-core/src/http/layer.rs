@@ -22,6 +22,7 @@ mod compression;
 mod content_encoding;
 mod errors;
 mod hook;
+mod malformed_request;
 mod panic;
 mod request_id;
 mod route;
@@ -29,7 +30,6 @@ mod security_headers;
 mod singletons;
 mod timeout;
 mod trace_context;
-mod unreadable;
 
 pub use access_log::AccessLogLayer;
 pub use api_version::ApiVersionLayer;
@@ -50,10 +50,10 @@ pub(crate) use access_log::AccessLog;
 pub(crate) use compression::Compress;
 pub(crate) use errors::no_such_route;
 pub(crate) use hook::{HookLayer, HookService, RequestHook, step_layer};
+pub(crate) use malformed_request::MalformedRequest;
 pub(crate) use panic::CatchPanic;
 pub(crate) use route::{RouteLimits, RouteLimitsLayer, RouteLimitsService};
 pub(crate) use trace_context::TraceContextService;
-pub(crate) use unreadable::MalformedRequest;
 
 use hook::ResponseHook;
 

@@ -1,17 +1,18 @@
 //! Rate limits.
 
-mod fields;
+mod algorithm;
+mod headers;
 mod limiter;
-mod rule;
 mod shared;
 
-pub(crate) use fields::{RateLimitHeaderTemplate, RateLimitHeaders};
-pub use limiter::RateLimiter;
-pub use rule::RateLimitDecision;
-pub(crate) use rule::{CompiledRate, CountResult, RateState, TimeUnit};
-pub use shared::{RateLimits, SharedRateLimiter};
 #[cfg(feature = "redis")]
-pub(crate) use {rule::CompiledAlgorithm, shared::RateStore};
+pub(crate) use algorithm::CompiledAlgorithm;
+pub use algorithm::RateLimitDecision;
+pub(crate) use algorithm::{CompiledRate, CountResult, RateState, TimeUnit};
+pub(crate) use headers::{RateLimitHeaderTemplate, RateLimitHeaders};
+pub use limiter::RateLimiter;
+pub(crate) use shared::RateStore;
+pub use shared::{RateLimits, SharedRateLimiter};
 
 use std::{fmt, time::Duration};
 

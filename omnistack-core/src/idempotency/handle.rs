@@ -13,10 +13,10 @@ use axum::{extract::FromRequestParts, response::IntoResponse};
 use http::request::Parts;
 
 use super::{
-    answer::{StoredResponse, is_final},
     in_progress,
     key::Digest,
     store::{self, AttemptMarker, ClaimLease, IdempotencyKeys},
+    stored_response::{StoredResponse, is_final},
 };
 use crate::{
     db::Tx,

@@ -20,11 +20,11 @@ use tracing::Instrument as _;
 
 use super::{
     Idempotency, IdempotencySettings,
-    answer::{StoredResponse, is_final},
     handle::{CommitState, RequestClaim, TenantResponse},
     in_progress,
     key::{self, Digest, HEADER},
     store::{ClaimOutcome, IdempotencyKeys},
+    stored_response::{StoredResponse, is_final},
 };
 use crate::{
     clock::Clock,

@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     IdempotencySettings,
-    answer::{StoredHead, StoredResponse},
     key::Digest,
     process::ProcessName,
+    stored_response::{StoredHead, StoredResponse},
 };
 use crate::{
     clock::{Clock, Timestamp},

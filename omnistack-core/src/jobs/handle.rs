@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::{
     BatchId, FailureInfo, JobFilter, JobId, JobInfo, NewJob, QueueInfo,
-    draft::JobRow,
+    new_job::JobRow,
     store::{self, JobStore},
 };
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ pub enum EnqueueError {
     /// The name of the queue or the unique key is too long to be indexed.
     #[error(
         "the queue or unique key of `{name}` has {bytes} bytes, more than the limit of {}; use a hash of it",
-        super::draft::MAX_KEY_BYTES
+        super::new_job::MAX_KEY_BYTES
     )]
     KeyTooLong {
         /// Name of the job.

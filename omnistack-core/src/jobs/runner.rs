@@ -4,8 +4,8 @@
 //! acknowledgements form batches: the busier the worker, the larger they are.
 
 mod attempt;
-mod silent;
-mod wake;
+mod polling;
+mod stalled_leases;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +20,7 @@ use crate::{
     http::Rate,
 };
 pub(crate) use attempt::error_text;
-pub(crate) use wake::{Outage, is_due};
+pub(crate) use polling::{Outage, is_due};
 use worker::{MAX_BATCH, Worker};
 
 /// The channel on which the statement that inserts jobs announces their queues.

@@ -1,18 +1,18 @@
 //! The SQL statements of the queue. Each method is one statement or one transaction, and works in batches.
 
-mod change;
+mod admin;
 mod claim;
 mod finish;
 mod insert;
-mod inspect;
 mod maintain;
+mod query;
 mod tick;
 
 pub(super) use claim::{JobClaim, LeasedJob};
 pub(super) use finish::{AttemptResult, FinishedAttempt, LostLeases};
 pub(super) use insert::{insert, insert_relayed};
-pub use inspect::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 pub(super) use maintain::StalledLease;
+pub use query::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 
 use crate::{clock::Clock, db::Db};
 

@@ -12,8 +12,8 @@ use tracing_subscriber::{
 };
 
 use super::{
-    line::{LineFormat, LogLine},
-    sink::LogWriter,
+    format::{LineFormat, LogLine},
+    writer::LogWriter,
 };
 use crate::clock::Clock;
 

@@ -1,8 +1,8 @@
 //! The OpenAPI document of all modules' routes.
 
-mod answer;
 mod id;
 mod operation;
+mod response;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -159,7 +159,7 @@ impl OpenApiBuilder {
             paths: paths.collect(),
             components: Components {
                 schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
-                responses: [(answer::ERROR_RESPONSE, answer::error_component())].into(),
+                responses: [(response::ERROR_RESPONSE, response::error_component())].into(),
                 parameters: &self.parameters,
                 security_schemes,
             },

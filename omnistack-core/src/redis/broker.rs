@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Redis, link::ConnectionTask};
+use super::{Redis, connection::ConnectionTask};
 use crate::pubsub::{Broker, Topics};
 
 /// Delay before a failed subscription is tried again.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::check::MAX_PARTS;
+use crate::validate::MAX_PARTS;
 use omnistack_core::http::FieldError;
 
 #[derive(Deserialize)]

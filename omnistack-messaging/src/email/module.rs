@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Address, ConsoleProvider, DevMailbox, EmailSettings, Outbox, Suppressions, mailbox,
+    Address, ConsoleProvider, DevMailbox, EmailSettings, Outbox, Suppressions, dev_mailbox,
     outbox::{MailReceiver, MailStore, PurgeMail, PurgeTenantMail, SendMail, SendMailState},
     settings::provide_mailer,
     suppression::{self, WebhookKeys, WebhookState},
@@ -217,8 +217,8 @@ impl Module for Mail {
             // Mails of `EMAIL_PROVIDER=console` go through the dev mailbox.
             registry
                 .provide(DevMailbox::new(ConsoleProvider::default(), clock))
-                .routes(Mount::root("", AccessLevel::Public), mailbox::routes(), move |ctx| {
-                    Ok(mailbox::DevMailboxState {
+                .routes(Mount::root("", AccessLevel::Public), dev_mailbox::routes(), move |ctx| {
+                    Ok(dev_mailbox::DevMailboxState {
                         mailbox: ctx.get()?,
                         templates,
                         #[cfg(feature = "sms")]

@@ -6,7 +6,7 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{Email, EmailError, EmailErrorKind, EmailProvider, EmailTag, InvalidEmail, SentMail, api::HttpApi};
+use super::{Email, EmailError, EmailErrorKind, EmailProvider, EmailTag, InvalidEmail, SentMail, http_api::HttpApi};
 use omnistack_core::{
     clock::Clock,
     http::{HeaderMap, HeaderName, HeaderValue},

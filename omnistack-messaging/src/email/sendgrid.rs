@@ -8,7 +8,7 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::{Address, Email, EmailError, EmailErrorKind, EmailProvider, InvalidEmail, SentMail, api::HttpApi};
+use super::{Address, Email, EmailError, EmailErrorKind, EmailProvider, InvalidEmail, SentMail, http_api::HttpApi};
 use omnistack_core::{clock::Clock, http::HeaderMap};
 
 /// A provider that sends mails by SendGrid's [v3

@@ -63,18 +63,18 @@
 //! rendering takes at most 20,000 steps and produces at most 64 KiB of Markdown and 100 KiB of HTML.
 //! which a few lines make gigabytes, and what is left may take so many steps and bytes and no more.
 
-mod engine;
+mod builtin;
 mod layout;
-mod markup;
-mod shipped;
+mod markdown;
+mod render;
 mod source;
 mod store;
 
-pub(super) use markup::{check_link, html_text};
-pub use shipped::{
+pub use builtin::{
     ContactConfirmation, ContactNotification, Invitation, MagicLink, NewApiKey, NewSignIn, Notification, Receipt,
     ReceiptLine, ResetPassword, VerifyEmail, Welcome,
 };
+pub(super) use markdown::{check_link, html_text};
 pub use source::MAX_SOURCE_BYTES;
 pub use store::{TemplateOverride, TemplateOverrideError, TemplateOverrides};
 

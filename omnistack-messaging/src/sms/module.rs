@@ -1,7 +1,7 @@
 //! The module [`Sms`].
 
 use super::{
-    DevSmsMailbox, SmsOutbox, SmsProviderName, SmsSender, SmsSettings, SmsSuppressions, mailbox,
+    DevSmsMailbox, SmsOutbox, SmsProviderName, SmsSender, SmsSettings, SmsSuppressions, dev_mailbox,
     outbox::{PurgeSms, SendSms, SendSmsState, SmsStore},
     settings,
     webhook::{self, TwilioWebhookState},
@@ -49,7 +49,7 @@ impl Module for Sms {
             let mailbox = DevSmsMailbox::new(provider, clock.clone());
             registry
                 .provide(mailbox.clone())
-                .routes(Mount::root("", AccessLevel::Public), mailbox::routes(), |ctx| ctx.get::<DevSmsMailbox>())
+                .routes(Mount::root("", AccessLevel::Public), dev_mailbox::routes(), |ctx| ctx.get::<DevSmsMailbox>())
                 .provide(settings::sms_sender(std::sync::Arc::new(mailbox), &settings));
         } else {
             registry.provide(settings::sms_sender(provider, &settings));

@@ -119,7 +119,7 @@ fn parse_sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
     is_name.then(|| TwilioFrom::Sender(from.into()))
 }
 
-/// Creates the texter for a provider.
+/// Creates the sender for a provider.
 pub(super) fn sms_sender(provider: Arc<dyn SmsProvider>, settings: &SmsSettings) -> SmsSender {
     SmsSender::new(provider).max_segments(settings.max_segments)
 }

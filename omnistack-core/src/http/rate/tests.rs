@@ -3,8 +3,8 @@
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
+    algorithm::CompiledAlgorithm,
     limiter::{MAX_KEYS_PER_SHARD, SHARDS},
-    rule::CompiledAlgorithm,
     *,
 };
 use crate::clock::{MockClock, Timestamp};

@@ -1,6 +1,6 @@
 //! One run of the worker: its running jobs and its shutdown.
 
-mod talk;
+mod database;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Runner,
     attempt::attempt,
-    wake::{Maintenance, Outage},
+    polling::{Maintenance, Outage},
 };
 use crate::{
     ShutdownToken,
@@ -22,8 +22,8 @@ use crate::{
         store::{AttemptResult, FinishedAttempt, LeasedJob},
     },
 };
-pub(super) use talk::MAX_BATCH;
-use talk::{DbCall, wait_for};
+pub(super) use database::MAX_BATCH;
+use database::{DbCall, wait_for};
 
 /// One run of the worker.
 pub(super) struct Worker {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{JobStore, hex, json};
 use crate::{
     db::{Error, Sql, Tx},
-    jobs::{BatchId, JobId, draft::JobRow},
+    jobs::{BatchId, JobId, new_job::JobRow},
 };
 
 /// The result of an attempt.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     db::{Error, Sql, Tx},
     id::Id,
-    jobs::{Enqueued, JobId, draft::JobRow},
+    jobs::{Enqueued, JobId, new_job::JobRow},
 };
 
 /// One statement for any number of jobs. On PostgreSQL it notifies the channel of the workers, when it commits,

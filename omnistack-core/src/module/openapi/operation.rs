@@ -6,7 +6,7 @@ use utoipa::openapi::{
     schema::Type,
 };
 
-use super::{answer, id::operation_id};
+use super::{id::operation_id, response};
 use crate::{
     identity::AccessLevel,
     module::{Mount, mount::IdempotencyPolicy},
@@ -23,7 +23,7 @@ pub(crate) fn describe_operations(mut item: PathItem, module: &'static str, moun
         operation.tags = Some(vec![module.to_owned()]);
         let responses = &mut operation.responses.responses;
         let mut error = |status: &str, description: &str| {
-            responses.entry(status.into()).or_insert_with(|| answer::error(description));
+            responses.entry(status.into()).or_insert_with(|| response::error(description));
         };
         error("default", "");
         if audience == AccessLevel::Public {
@@ -53,7 +53,7 @@ pub(crate) fn describe_operations(mut item: PathItem, module: &'static str, moun
                 parameters.push(key.into());
             }
         }
-        answer::complete_operation(operation);
+        response::complete_operation(operation);
     }
     item
 }

@@ -1,7 +1,7 @@
 //! The layout around the content of every mail. It has no tables, so that screen readers read a heading, paragraphs
 //! and a link, in this order.
 
-use super::{Brand, markup::html_text};
+use super::{Brand, markdown::html_text};
 
 /// The contents of a layout.
 pub(super) struct LayoutParts<'a> {

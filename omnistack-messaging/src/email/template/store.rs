@@ -4,7 +4,7 @@ use minijinja::{Value, value::Serde};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{LocalizedSource, RenderedTemplate, Template, TemplateError, Templates, shipped};
+use super::{LocalizedSource, RenderedTemplate, Template, TemplateError, Templates, builtin};
 use omnistack_core::{
     clock::{Clock, Timestamp},
     db::{self, Db},
@@ -221,7 +221,7 @@ impl TemplateOverrides {
             let rows = rows.iter().filter(move |(of, ..)| of == name);
             rows.map(|(_, locale, source)| (locale.as_str(), source.as_str())).collect::<Vec<LocalizedSource<'_>>>()
         };
-        let (own, footer) = (of(T::NAME), of(shipped::FOOTER));
+        let (own, footer) = (of(T::NAME), of(builtin::FOOTER));
         let render = |own: &[LocalizedSource<'_>], footer: &[LocalizedSource<'_>]| {
             self.templates.render_with(T::NAME, T::SOURCES, values.clone(), locale, own, footer)
         };
@@ -242,7 +242,7 @@ impl TemplateOverrides {
         tx.query("select name, locale, source from omni_email_templates where tenant_id = $1 and name in ($2, $3)")
             .bind(tenant)
             .bind(name)
-            .bind(shipped::FOOTER)
+            .bind(builtin::FOOTER)
             .fetch_all()
             .await
     }
