@@ -88,7 +88,7 @@ impl Db {
     /// The errors of the database.
     pub async fn drop_tenant_in(&self, tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
         let Some(databases) = self.tenants.clone() else { return Ok(()) };
-        names::mark_deleted_in(tx, tenant, self.observers.clock.now()).await?;
+        catalog::mark_deleted_in(tx, tenant, self.observers.clock.now()).await?;
         tx.on_commit(move || {
             databases.evict(tenant);
             databases.notify_outbox(tenant);
@@ -129,7 +129,7 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the app's database.
     pub async fn all(&self) -> Result<Vec<TenantId>, Error> {
-        names::all(&self.0.app_database).await
+        catalog::all(&self.0.app_database).await
     }
 
     /// Returns the number of databases that are open in this process.
@@ -152,12 +152,12 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the app's database.
     pub async fn has(&self, tenant: TenantId) -> Result<bool, Error> {
-        Ok(names::state(&self.0.app_database, tenant).await? == CatalogState::Present)
+        Ok(catalog::state(&self.0.app_database, tenant).await? == CatalogState::Present)
     }
 
     /// Returns whether a tenant was deleted, so that no database is created for it any more.
     pub(crate) async fn is_deleted(&self, tenant: TenantId) -> Result<bool, Error> {
-        Ok(names::state(&self.0.app_database, tenant).await? == CatalogState::Deleted)
+        Ok(catalog::state(&self.0.app_database, tenant).await? == CatalogState::Deleted)
     }
 
     /// Runs the missing migrations of all modules in a tenant's database and returns their number. Opening the
@@ -201,11 +201,11 @@ impl TenantDatabases {
     /// Removes the databases of deleted tenants and returns their number.
     pub(crate) async fn drop_deleted(&self) -> Result<usize, Error> {
         let mut dropped = 0;
-        for tenant in names::to_remove(&self.0.app_database).await? {
+        for tenant in catalog::to_remove(&self.0.app_database).await? {
             self.evict(tenant);
             match self.0.provisioner.drop(tenant).await {
                 Ok(()) => {
-                    names::mark_removed(&self.0.app_database, tenant, self.0.app_database.observers.clock.now())
+                    catalog::mark_removed(&self.0.app_database, tenant, self.0.app_database.observers.clock.now())
                         .await?;
                     dropped += 1;
                     tracing::info!(target: "omnistack::db", %tenant, "removed a tenant's database");
