@@ -115,7 +115,7 @@ fn is_host(run: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn names_and_what_is_none() {

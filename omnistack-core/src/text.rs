@@ -218,7 +218,7 @@ text_type!(Name<MAX>, MAX);
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn limits_count_characters() {

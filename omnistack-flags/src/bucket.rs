@@ -102,7 +102,7 @@ impl Murmur3 {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     /// Values from the specification of Unleash's clients and from the publication of the algorithm.
     #[test]

@@ -43,7 +43,7 @@ struct TenantDatabasesInner {
     idle: Duration,
     sweep: Duration,
     migrations: OnceLock<Vec<(&'static str, Migrations)>>,
-    cached: Mutex<HashMap<TenantId, Arc<open::CachedPool>>>,
+    cached: Mutex<HashMap<TenantId, Arc<pool_cache::CachedPool>>>,
     /// Notified when an open database is no longer in use.
     freed: Notify,
     /// Tenants whose outbox has rows to relay.

@@ -272,7 +272,7 @@ impl Templates {
     /// and `footer`, with which each of them ends.
     pub fn new(brand: Brand) -> Self {
         let mut known = BTreeMap::new();
-        shipped::add(&mut known);
+        builtin::add(&mut known);
         Self { brand: Arc::new(brand), entries: Arc::new(known) }
     }
 
@@ -318,7 +318,7 @@ impl Templates {
     pub fn preview(&self, name: &str, locale: &str) -> Result<RenderedTemplate, TemplateError> {
         let known = self.known(name)?;
         let footer = [(locale, FOOTER_PREVIEW)];
-        let sources = if name == shipped::FOOTER { &footer } else { known.sources };
+        let sources = if name == builtin::FOOTER { &footer } else { known.sources };
         self.render_with(name, sources, (known.sample)(), locale, &[], &[])
     }
 
@@ -331,7 +331,7 @@ impl Templates {
             return Err(TemplateError::new(name, None, "the locale must be written like `de` or `de-AT`"));
         }
         let known = self.known(name)?;
-        if name == shipped::FOOTER {
+        if name == builtin::FOOTER {
             return self.render_with(
                 name,
                 &[(locale, FOOTER_PREVIEW)],
@@ -363,7 +363,7 @@ impl Templates {
             .ok_or_else(|| TemplateError::new(name, Some(locale), "there is no source for this locale"))?;
         let wrong = |what: String| TemplateError::new(name, Some(used), what);
         let parsed = TemplateSource::parse(source).map_err(wrong)?;
-        let engine = engine::TemplateEngine::new(&self.brand, used);
+        let engine = render::TemplateEngine::new(&self.brand, used);
         if parsed.subject.is_empty() {
             return Err(wrong("must begin with `subject: …`, followed by `---` and the body".into()));
         }
@@ -374,13 +374,13 @@ impl Templates {
         let preview = engine.line(parsed.preview, &values).map_err(wrong)?;
         let body = engine.body(&parsed, &values).map_err(wrong)?;
 
-        let shipped = self.known(shipped::FOOTER)?.sources;
+        let shipped = self.known(builtin::FOOTER)?.sources;
         let footer = select_source(locale, own_footer, shipped);
-        let wrong_footer = |what: String| TemplateError::new(shipped::FOOTER, footer.map(|(locale, _)| locale), what);
+        let wrong_footer = |what: String| TemplateError::new(builtin::FOOTER, footer.map(|(locale, _)| locale), what);
         let footer = TemplateSource::parse(footer.map_or("", |(_, source)| source)).map_err(wrong_footer)?;
         let footer = engine.body(&footer, &Value::from(())).map_err(wrong_footer)?;
-        let (body_html, body_text) = markup::render_html_and_text(&body).map_err(wrong)?;
-        let (footer_html, footer_text) = markup::render_html_and_text(&footer).map_err(wrong_footer)?;
+        let (body_html, body_text) = markdown::render_html_and_text(&body).map_err(wrong)?;
+        let (footer_html, footer_text) = markdown::render_html_and_text(&footer).map_err(wrong_footer)?;
         let html = layout::html(&layout::LayoutParts {
             brand: &self.brand,
             locale: used,
@@ -390,8 +390,8 @@ impl Templates {
             footer: &footer_html,
         });
         let text = layout::text(&body_text, &footer_text);
-        if html.len() > engine::MAX_HTML_BYTES {
-            return Err(wrong(format!("renders to more than {} KiB of HTML", engine::MAX_HTML_BYTES / 1024)));
+        if html.len() > render::MAX_HTML_BYTES {
+            return Err(wrong(format!("renders to more than {} KiB of HTML", render::MAX_HTML_BYTES / 1024)));
         }
         Ok(RenderedTemplate { subject, html, text, locale: used.to_owned() })
     }
