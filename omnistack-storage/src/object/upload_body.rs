@@ -41,7 +41,7 @@ pub struct UploadBody {
     read: u64,
     /// Bytes that were read and hashed but not yet returned.
     rest: Bytes,
-    /// The checksum, once all bytes were read and matched what was declared.
+    /// The checksum, once all bytes were read and matched the declared size and checksum.
     done: Option<Sha256>,
 }
 
@@ -135,7 +135,7 @@ impl UploadBody {
         }
     }
 
-    /// Returns the checksum. Fails if size or checksum differ from what was declared.
+    /// Returns the checksum. Fails if the size or the checksum differs from the declared one.
     fn finish(&self) -> Result<Sha256, Error> {
         if let Some(size) = self.size.filter(|size| *size != self.read) {
             return Err(mismatch(format!("{} of the declared {size} bytes were sent", self.read)));
@@ -161,7 +161,7 @@ impl UploadBody {
     /// Returns exactly `bytes` bytes, or fewer at the end. For providers that store objects in parts.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// Returns the errors of [`next`](Self::next).
     pub async fn read_part(&mut self, bytes: usize) -> Result<Vec<Bytes>, Error> {
         let (mut part, mut wanted) = (Vec::new(), bytes);
         while wanted > 0 {

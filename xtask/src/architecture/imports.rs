@@ -11,7 +11,7 @@ pub(super) struct Import {
     pub(super) path: Vec<String>,
     /// The path of the module of the code, within the file.
     pub(super) scope: Vec<String>,
-    /// The name that a `use` declaration declares; `None` for a path elsewhere.
+    /// The name that a `use` declaration declares; `None` for a path in an expression.
     pub(super) alias: Option<String>,
 }
 

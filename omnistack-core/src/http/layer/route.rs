@@ -63,13 +63,15 @@ struct RouteTable {
 }
 
 impl RouteLimitsLayer {
-    /// Creates a layer for these routes, by pattern. `elsewhere` applies to paths without a route. Fails if two
-    /// patterns match the same paths, or if a pattern is invalid.
+    /// Creates a layer with the limits of each route pattern, and of paths without a route.
+    ///
+    /// # Errors
+    /// Fails if two patterns match the same paths, or if a pattern is invalid.
     pub(crate) fn new(
         routes: impl IntoIterator<Item = (String, RouteLimits)>,
-        elsewhere: RouteLimits,
+        fallback: RouteLimits,
     ) -> Result<Self, InsertError> {
-        let mut table = RouteTable { routes: matchit::Router::new(), fallback: elsewhere };
+        let mut table = RouteTable { routes: matchit::Router::new(), fallback };
         for (pattern, limits) in routes {
             let matched = MatchedRoute(pattern.as_str().into());
             table.routes.insert(pattern, (matched, limits))?;
