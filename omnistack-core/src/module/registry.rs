@@ -3,9 +3,10 @@
 mod headers;
 #[cfg(feature = "http-client")]
 mod http_client;
+mod values;
 
 use std::{
-    any::{Any, TypeId, type_name},
+    any::{Any, TypeId},
     collections::{BTreeSet, HashMap},
     convert::Infallible,
     sync::Arc,
@@ -400,13 +401,6 @@ impl Registry {
         self.module = "core";
     }
 
-    /// Returns a value that has been provided so far. Core's own values are always there while modules register:
-    /// `Db`, `Jobs`, `Events`, `Clock`, `Config`, `Health`. A value of another module is there only if that module
-    /// registered first, so read those in the closures, from [`Context`], or in [`after_modules`](Self::after_modules).
-    pub fn provided<T: Clone + 'static>(&self) -> Option<T> {
-        self.ctx.get().ok()
-    }
-
     /// Takes the tables that modules have declared.
     pub(crate) fn take_tables(&mut self) -> Vec<DeclaredTable> {
         std::mem::take(&mut self.tables)
@@ -435,98 +429,6 @@ impl Registry {
         wire: impl FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send + 'static,
     ) -> &mut Self {
         self.checks.push((name, self.module, Box::new(wire)));
-        self
-    }
-
-    /// Provides a value to all modules.
-    pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
-        self.claim_type::<T>();
-        self.ctx.insert(value);
-        self
-    }
-
-    /// Like [`provide`](Self::provide), but creates the value from other provided values. The order in which modules
-    /// register has no effect.
-    pub fn provide_from<T: Clone + Send + Sync + 'static>(
-        &mut self,
-        value: impl Fn(&Context) -> Result<T, MissingDependency> + Send + 'static,
-    ) -> &mut Self {
-        self.claim_type::<T>();
-        let provide: ProvideFn = Box::new(move |ctx| {
-            // A test may have replaced the value.
-            if !ctx.has(TypeId::of::<T>()) {
-                let value = value(ctx)?;
-                ctx.insert(value);
-            }
-            Ok(())
-        });
-        self.provided_later.push((self.module, provide));
-        self
-    }
-
-    /// Records that the module provides a `T`. Only one module may.
-    fn claim_type<T: 'static>(&mut self) {
-        let id = TypeId::of::<T>();
-        if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
-            let what = format!("provides `{}`, which module `{other}` also provides", type_name::<T>());
-            self.report_problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
-        }
-        self.providers.push((id, self.module));
-    }
-
-    /// Creates the values of [`provide_from`](Self::provide_from) in the order of their dependencies.
-    pub(crate) fn resolve_provided(&mut self) {
-        let mut waiting = std::mem::take(&mut self.provided_later);
-        loop {
-            let before = waiting.len();
-            let mut missing = Vec::new();
-            waiting.retain(|(module, provide)| match provide(&mut self.ctx) {
-                Ok(()) => false,
-                Err(what) => {
-                    missing.push((*module, what));
-                    true
-                }
-            });
-            if waiting.is_empty() || waiting.len() == before {
-                // Without a database or keys, the problems already include their settings.
-                if self.problems.is_empty() {
-                    self.problems.extend(missing.into_iter().map(|(module, what)| Problem::from_missing(module, what)));
-                }
-                return;
-            }
-        }
-    }
-
-    /// Provides a default value, unless a module provides a value of its type.
-    pub fn provide_default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
-        if !self.ctx.has(TypeId::of::<T>()) {
-            self.ctx.insert(value);
-        }
-        self
-    }
-
-    /// Returns whether core or a module provides a `T`, even if it is yet to be created.
-    pub fn provides<T: 'static>(&self) -> bool {
-        let id = TypeId::of::<T>();
-        self.ctx.has(id) || self.providers.iter().any(|(provided, _)| *provided == id)
-    }
-
-    /// Returns whether a module requires a `T`.
-    pub fn requires<T: 'static>(&self) -> bool {
-        self.requirements.iter().any(|(id, _)| *id == TypeId::of::<T>())
-    }
-
-    /// Requires that a module provides a `T`. The build fails if none does.
-    pub fn require<T: 'static>(&mut self) -> &mut Self {
-        let name = type_name::<T>();
-        let fix = format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`");
-        self.require_with_message::<T>(format!("needs `{name}`, which no module provides"), fix)
-    }
-
-    /// Like [`require`](Self::require), with messages of the module: what is wrong without a `T`, and what to do.
-    pub fn require_with_message<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
-        let problem = Problem { module: self.module, what: what.into(), fix: fix.into() };
-        self.requirements.push((TypeId::of::<T>(), problem));
         self
     }
 

@@ -96,7 +96,7 @@ impl UploadBody {
     }
 
     /// Returns the next bytes, which are never empty. Returns `None` at the end, once size and checksum match
-    /// what was declared.
+    /// the declared ones.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`], [`ErrorKind::Mismatch`], or the error of the stream, such as
