@@ -5,14 +5,13 @@ mod headers;
 mod limiter;
 mod shared;
 
-#[cfg(feature = "redis")]
-pub(crate) use algorithm::CompiledAlgorithm;
 pub use algorithm::RateLimitDecision;
 pub(crate) use algorithm::{CompiledRate, CountResult, RateState, TimeUnit};
 pub(crate) use headers::{RateLimitHeaderTemplate, RateLimitHeaders};
 pub use limiter::RateLimiter;
-pub(crate) use shared::RateStore;
 pub use shared::{RateLimits, SharedRateLimiter};
+#[cfg(feature = "redis")]
+pub(crate) use {algorithm::CompiledAlgorithm, shared::RateStore};
 
 use std::{fmt, time::Duration};
 
