@@ -32,7 +32,7 @@ use utoipa::ToSchema;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[schema(description = "A user: a person with an account.")]
 #[non_exhaustive]
 pub struct User {
@@ -100,7 +100,7 @@ pub(crate) use user_columns;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[schema(description = "A tenant: the unit that owns data and is billed, either a user's personal tenant or a team.")]
 #[non_exhaustive]
 pub struct Tenant {
@@ -196,7 +196,7 @@ pub struct Device {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[schema(description = "A session: a sign-in on one device, as its user sees it.")]
 #[non_exhaustive]
 pub struct SessionInfo {
@@ -241,7 +241,7 @@ pub struct SessionInfo {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[schema(description = "A member of a tenant.")]
 #[non_exhaustive]
 pub struct Member {
@@ -263,7 +263,7 @@ pub struct Member {
 }
 
 /// A custom role of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, omnistack_core::db::FromRow)]
 #[non_exhaustive]
 pub(crate) struct CustomRole {
     /// The role's name.
@@ -325,7 +325,7 @@ pub enum InvitationMarker {}
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[schema(description = "An invitation: an offer of membership in a tenant, sent to an email address.")]
 #[non_exhaustive]
 pub struct Invitation {
@@ -351,7 +351,7 @@ pub struct Invitation {
 }
 
 /// A user's membership in a tenant.
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[non_exhaustive]
 pub(crate) struct Membership {
     /// The tenant.

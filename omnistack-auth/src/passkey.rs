@@ -35,7 +35,7 @@ pub(crate) type PasskeyId = Id<Passkey>;
 pub(crate) const MAX_PASSKEYS_PER_USER: i64 = 20;
 
 /// A passkey as the API shows it.
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 pub(crate) struct Passkey {
     /// The id of the passkey.
     pub(crate) id: PasskeyId,

@@ -10,7 +10,7 @@ use sqlx::{PgPool, SqlitePool};
 const ONE: &str = "select id, name, size from items where id = $1";
 const MANY: &str = "select id, name, size from items order by id limit 1000";
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 #[expect(dead_code, reason = "the row is read as in a handler, and dropped")]
 struct Item {
     id: i64,

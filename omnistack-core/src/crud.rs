@@ -10,7 +10,7 @@
 //! use serde::{Deserialize, Serialize};
 //! use utoipa::ToSchema;
 //!
-//! #[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
+//! #[derive(Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 //! struct Note {
 //!     id: Id<Note>,
 //!     title: String,

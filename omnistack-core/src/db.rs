@@ -8,7 +8,7 @@
 //! use omnistack_core::db::{Db, DbSettings};
 //! use omnistack_core::config::Config;
 //!
-//! #[derive(sqlx::FromRow)]
+//! #[derive(omnistack_core::db::FromRow)]
 //! struct Planet { name: String, moons: i64 }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -60,6 +60,9 @@ pub use observe::{QueryEvent, QueryObserver};
 pub use pools::Dialect;
 pub use query::{IntoSql, Sql, SqlQuery};
 pub use settings::DbSettings;
+/// Derives sqlx's trait `FromRow`, which reads a struct from a row by the names of its columns. The expansion names the
+/// crate `sqlx`, so a crate that uses this macro depends on `sqlx`; it needs no feature of it.
+pub use sqlx_macros::FromRow;
 pub use tenants::{
     OutboxDestination, OutboxReceiver, TenantDatabaseSettings, TenantDatabases, add_to_outbox, mark_received,
     unreadable_row,

@@ -76,7 +76,7 @@ pub(super) struct FlagStore {
     pub(super) log: AuditLog,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct FlagRow {
     key: String,
     definition: String,
@@ -93,7 +93,7 @@ impl FlagRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct ChangeRow {
     revision: i64,
     action: String,

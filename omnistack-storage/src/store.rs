@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::model::{File, FileId, FileState};
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct FileRow {
     id: FileId,
     tenant_id: TenantId,

@@ -41,7 +41,7 @@
 //! | `ToSchema`, `IntoParams`, `#[utoipa::path]` | utoipa | needs no dependency |
 //! | `Serialize`, `Deserialize` | serde | needs a dependency on `serde`, or `#[serde(crate = "omnistack::serde")]` |
 //! | `Validate` | garde | needs a dependency on `garde`: it has no option for another path |
-//! | `sqlx::FromRow` | sqlx | needs a dependency on `sqlx`: it has no option for another path |
+//! | [`FromRow`](db::FromRow) | sqlx | needs a dependency on `sqlx`, without features: it has no option for another path |
 //!
 //! State the versions that OmniStack uses: garde 0.23, serde 1, sqlx 0.9, utoipa 6. A type that derives from another
 //! version does not implement the trait that OmniStack requires.
@@ -75,7 +75,7 @@ pub mod prelude {
         async_trait,
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Resource, RowValues, Scope},
-        db::{Db, Tx},
+        db::{Db, FromRow, Tx},
         events::{Delivery, Event, Events, Subscriber},
         http::{Error, Json, Meta, Patch, Path, Query},
         id::Id,

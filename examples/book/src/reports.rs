@@ -39,7 +39,7 @@ const BY_DAY: Sql = Sql {
 };
 
 /// The number of projects created on one day.
-#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, PartialEq, Eq, FromRow)]
 pub struct ProjectsPerDay {
     /// The day in UTC, such as `2030-01-31`.
     pub day: String,

@@ -19,7 +19,7 @@ impl Module for Projects {
 }
 
 /// A project of a team.
-#[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Debug, Serialize, ToSchema, FromRow)]
 pub struct Project {
     id: Id<Project>,
     /// The name, unique among the team's projects that are not deleted.

@@ -17,7 +17,7 @@ macro_rules! columns {
     };
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct StoredApiKey {
     id: ApiKeyId,
     tenant_id: TenantId,
@@ -131,7 +131,7 @@ pub(crate) async fn delete_expired(tx: &mut Tx, before: Timestamp, limit: i64) -
 }
 
 /// The data that authorises each request with a key.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct ApiKeyRow {
     pub(crate) id: ApiKeyId,
     pub(crate) tenant_id: TenantId,

@@ -8,7 +8,7 @@ use omnistack_core::{
 };
 
 /// The data that authorises each request with an external access token.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct ExternalAccessRow {
     pub(crate) user_id: UserId,
     /// The hash of the claims stored last, and their time.
@@ -87,7 +87,7 @@ pub(crate) async fn record_claims(
 }
 
 /// The account data that decides whether an email address may be taken or linked.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct EmailOwnerRow {
     pub(crate) id: UserId,
     pub(crate) email: Option<String>,

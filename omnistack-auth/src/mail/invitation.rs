@@ -46,7 +46,7 @@ pub(crate) fn encryption_context(id: Id<InvitationMarker>) -> SealContext {
 
 /// The data of an invitation mail: the recipient, the sealed token, the tenant's name, the inviter and the role. The
 /// locale is that of the recipient's account, or else the inviter's.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct InvitationMail {
     tenant_id: TenantId,
     email: String,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// A user's TOTP secret.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct TotpRow {
     /// The secret, sealed.
     pub(crate) secret: String,
@@ -22,7 +22,7 @@ pub(crate) struct TotpRow {
 }
 
 /// The second factors of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, omnistack_core::db::FromRow)]
 pub(crate) struct SecondFactorState {
     /// The time at which the app for codes became a second factor. Absent if the user has none.
     #[schema(required)]

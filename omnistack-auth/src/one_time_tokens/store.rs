@@ -8,7 +8,7 @@ use omnistack_core::{
 };
 
 /// The user and the data of a token.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct OneTimeTokenRow {
     pub(crate) user_id: UserId,
     pub(crate) data: Option<String>,

@@ -9,7 +9,7 @@ use omnistack_core::{
 use crate::passkey::{Passkey, PasskeyId};
 
 /// A passkey as it is stored.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct PasskeyRow {
     pub(crate) id: PasskeyId,
     /// The credential, as the WebAuthn library serialises it.

@@ -12,7 +12,7 @@ use omnistack_core::{
 use crate::model::{Device, SessionInfo};
 
 /// A session as it is stored.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct SessionRow {
     pub(crate) id: SessionId,
     pub(crate) user_id: UserId,

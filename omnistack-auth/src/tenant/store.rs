@@ -13,7 +13,7 @@ use sqlx::AssertSqlSafe;
 use crate::model::Tenant;
 
 /// The data that authorises each request of a session.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct SessionAccessRow {
     pub(crate) operator: bool,
     pub(crate) actor_id: Option<UserId>,
@@ -57,7 +57,7 @@ macro_rules! tenant_columns {
 }
 
 /// A tenant with a user's role in it.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct MembershipRow {
     #[sqlx(flatten)]
     pub(crate) tenant: Tenant,

@@ -44,7 +44,7 @@ create table notes (
 ) strict;";
 
 /// A note of a team.
-#[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Serialize, ToSchema, omnistack_core::db::FromRow)]
 struct Note {
     id: Id<Note>,
     title: String,

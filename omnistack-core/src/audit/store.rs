@@ -377,7 +377,7 @@ pub(super) async fn page(
     .await
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 pub(super) struct EntryRow {
     pub(super) sequence: i64,
     id: Id<AuditRecord>,
@@ -410,7 +410,7 @@ impl EntryRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 struct ListedEntryRow {
     tenant_id: Uuid,
     #[sqlx(flatten)]

@@ -17,7 +17,7 @@ pub trait BindValue: driver::PostgresValue + driver::SqliteValue + Send {}
 
 impl<T: driver::PostgresValue + driver::SqliteValue + Send> BindValue for T {}
 
-/// A row: a `#[derive(sqlx::FromRow)]` struct or a tuple.
+/// A row: a `#[derive(omnistack_core::db::FromRow)]` struct or a tuple.
 pub trait Record: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin {}
 
 impl<T: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin> Record for T {}

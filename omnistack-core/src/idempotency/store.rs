@@ -57,7 +57,7 @@ pub(crate) enum ClaimOutcome {
     InProgress(Timestamp),
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 struct KeyRow {
     fingerprint: Vec<u8>,
     owner: Id<AttemptMarker>,

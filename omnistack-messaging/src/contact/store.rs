@@ -11,7 +11,7 @@ use omnistack_core::{
     id::Id,
 };
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct ContactMessageRow {
     id: ContactMessageId,
     reference: String,

@@ -114,7 +114,7 @@ impl Suppression {
     }
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct SuppressionRow {
     address: String,
     reason: String,

@@ -56,7 +56,7 @@ pub struct SmsSuppression {
     pub created_at: Timestamp,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct SmsSuppressionRow {
     number: String,
     reason: String,

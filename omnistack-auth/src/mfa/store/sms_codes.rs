@@ -8,7 +8,7 @@ use omnistack_core::{
 };
 
 /// A user's phone number, and the code that was sent to it. It has no `Debug`.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct Phone {
     pub(crate) number: String,
     pub(crate) confirmed_at: Option<Timestamp>,

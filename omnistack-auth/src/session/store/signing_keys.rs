@@ -5,7 +5,7 @@ use omnistack_core::{
     db::{Db, Dialect, Error, Tx},
 };
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct SigningKeyRow {
     pub(crate) id: String,
     /// The private key, sealed.

@@ -65,7 +65,7 @@ pub(crate) async fn find_by_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> 
 }
 
 /// An invitation as it is shown to its recipient.
-#[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Serialize, ToSchema, omnistack_core::db::FromRow)]
 #[schema(as = InvitationDetails)]
 pub(crate) struct InvitationDetails {
     /// The email address it was sent to.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::{model::Device, role};
 
 /// The columns of a user that sign-in needs. It has no `Debug`, since it contains the password hash.
-#[derive(Clone, sqlx::FromRow)]
+#[derive(Clone, omnistack_core::db::FromRow)]
 pub(crate) struct Account {
     pub(crate) id: UserId,
     pub(crate) email: Option<String>,
@@ -135,7 +135,7 @@ pub(crate) async fn personal_tenant(tx: &mut Tx, id: UserId) -> Result<Vec<(Tena
 }
 
 /// A team with a single owner.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct SoleOwnedTeam {
     pub(crate) id: TenantId,
     pub(crate) delete_at: Option<Timestamp>,
@@ -160,7 +160,7 @@ pub(crate) async fn has_signed_in(tx: &mut Tx, id: UserId, device: &Device) -> R
 }
 
 /// A membership in the data export.
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 pub(crate) struct ExportedMembership {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
@@ -174,7 +174,7 @@ pub(crate) struct ExportedMembership {
 }
 
 /// A linked identity in the data export.
-#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 pub(crate) struct ExportedIdentity {
     /// The issuer.
     pub(crate) issuer: String,

@@ -18,7 +18,7 @@ use crate::{
 const RECHECK_DELAY: Duration = Duration::from_millis(50);
 
 /// A claimed delivery with its event.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, crate::db::FromRow)]
 pub(in crate::events) struct ClaimedDelivery {
     pub(in crate::events) seq: i64,
     pub(in crate::events) id: EventId,

@@ -82,7 +82,7 @@ pub struct DeliveryInfo {
     pub ended_at: Option<Timestamp>,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 struct DeliveryInfoRow {
     id: EventId,
     seq: i64,

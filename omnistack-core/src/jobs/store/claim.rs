@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A leased job.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, crate::db::FromRow)]
 pub(in crate::jobs) struct LeasedJob {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) name: String,

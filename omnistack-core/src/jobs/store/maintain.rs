@@ -61,7 +61,7 @@ delete from omni_jobs using old where omni_jobs.id = old.id"
 }
 
 /// A lease that has expired or expires soon.
-#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, crate::db::FromRow)]
 pub(in crate::jobs) struct StalledLease {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) lease: i32,
@@ -70,7 +70,7 @@ pub(in crate::jobs) struct StalledLease {
     pub(in crate::jobs) until: i64,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 struct Expired {
     id: JobId,
     name: String,

@@ -112,7 +112,7 @@ pub struct JobInfo {
     pub finished_at: Option<Timestamp>,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 struct JobInfoRow {
     id: JobId,
     name: String,

@@ -98,7 +98,7 @@ create trigger books_search_delete after delete on books begin
 end;";
 
 /// A resource of a tenant, with a column of every type.
-#[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 pub(crate) struct Book {
     id: Id<Book>,
     code: String,
@@ -187,7 +187,7 @@ impl Resource for Book {
 }
 
 /// A resource of one user.
-#[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Serialize, ToSchema, omnistack_core::db::FromRow)]
 struct Draft {
     id: Id<Draft>,
     title: String,
@@ -230,7 +230,7 @@ impl Resource for Draft {
 }
 
 /// A resource of the whole app, without soft delete.
-#[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Serialize, ToSchema, omnistack_core::db::FromRow)]
 struct Notice {
     id: Id<Notice>,
     words: String,

@@ -11,7 +11,7 @@ use sqlx::types::Json;
 
 use super::SeededRng;
 
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, omnistack_core::db::FromRow)]
 struct Row {
     id: Id<Row>,
     words: String,

@@ -106,7 +106,7 @@ impl Module for Notes {
     }
 }
 
-#[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[derive(Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
 pub(super) struct Note {
     id: Id<Note>,
     title: String,

@@ -132,7 +132,7 @@ pub struct MessageInfo {
     pub finished_at: Option<Timestamp>,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct MailRow {
     id: MessageId,
     tenant_id: Option<TenantId>,
@@ -201,7 +201,7 @@ impl OutboxReceiver for MailReceiver {
 }
 
 /// A mail that has still to be sent.
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 pub(super) struct PendingMail {
     pub(super) content: String,
     pub(super) created_at: Timestamp,

@@ -33,7 +33,7 @@ use omnistack_core::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, omnistack_core::db::FromRow, ToSchema)]
 pub struct TemplateOverride {
     /// The name of the template; `footer` is the end of every mail.
     pub name: String,

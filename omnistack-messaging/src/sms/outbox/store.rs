@@ -106,7 +106,7 @@ pub struct SmsInfo {
     pub finished_at: Option<Timestamp>,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(omnistack_core::db::FromRow)]
 struct SmsRow {
     id: SmsId,
     tenant_id: Option<TenantId>,

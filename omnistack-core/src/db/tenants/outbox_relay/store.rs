@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const BATCH_ROWS: usize = 100;
 
 /// A row of an `omni_tenant_outbox`.
-#[derive(sqlx::FromRow)]
+#[derive(crate::db::FromRow)]
 pub(crate) struct OutboxRow {
     seq: i64,
     pub(super) kind: String,
