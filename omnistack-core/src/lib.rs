@@ -60,6 +60,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod jobs;
 pub mod log;
+pub mod metrics;
 pub mod module;
 pub mod name;
 pub mod pubsub;

@@ -28,6 +28,7 @@
 //! | `cloudinary` | no | files stored at Cloudinary |
 //! | `thumbnails` | no | thumbnails of images |
 //! | `flags` | no | feature flags, evaluated in the process |
+//! | `observability` | no | metrics for Prometheus: [`observability`] |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 
@@ -57,6 +58,8 @@ pub use omnistack_messaging::contact;
 pub use omnistack_messaging::email;
 #[cfg(feature = "sms")]
 pub use omnistack_messaging::sms;
+#[cfg(feature = "observability")]
+pub use omnistack_observability as observability;
 #[cfg(feature = "storage")]
 pub use omnistack_storage as storage;
 pub use {garde, serde, sqlx, utoipa};

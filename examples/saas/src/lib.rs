@@ -3,7 +3,8 @@
 pub mod projects;
 
 use omnistack::{
-    app::AppBuilder, auth::Auth, contact::Contact, email::Mail, flags::FeatureFlags, sms::Sms, storage::Files,
+    app::AppBuilder, auth::Auth, contact::Contact, email::Mail, flags::FeatureFlags, observability::Observability,
+    sms::Sms, storage::Files,
 };
 use projects::Projects;
 
@@ -11,6 +12,7 @@ use projects::Projects;
 pub fn app(builder: AppBuilder) -> AppBuilder {
     builder
         .named("Acme", env!("CARGO_PKG_VERSION"))
+        .with(Observability::from_env())
         .with(Auth::from_env())
         .with(Mail::default())
         .with(Files::from_env())

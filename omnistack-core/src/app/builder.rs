@@ -107,7 +107,7 @@ impl AppBuilder {
     /// # Errors
     /// Fails with all problems, each with its fix.
     pub fn build(self) -> Result<App, BuildError> {
-        let mut registry = Registry::new(self.config, self.clock, self.title.clone());
+        let mut registry = Registry::new(self.config, self.clock, self.title.clone(), self.version.clone());
         // Read only to report their problems: their values are needed before the app exists.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
         registry.ctx.insert(registry.public_url());

@@ -68,7 +68,11 @@ pub(crate) fn build_stack(
     };
     let https = registry.environment().is_production();
     let service = SecurityHeadersLayer::default().https(https).layer(service);
-    let service = AccessLogLayer::new(clock.clone()).layer(service);
+    let mut access_log = AccessLogLayer::new(clock.clone());
+    if let Ok(metrics) = registry.ctx.get() {
+        access_log = access_log.metrics(metrics);
+    }
+    let service = access_log.layer(service);
     let client = ClientAddrLayer::new(settings.trusted_proxies.iter().copied());
     AppService(HookLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
 }

@@ -93,6 +93,7 @@ pub struct Registry {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) title: String,
+    version: String,
     pub(crate) ctx: Context,
     pub(crate) routes: Vec<ModuleRoutes>,
     pub(crate) description: OpenApiBuilder,
@@ -118,12 +119,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(config: Config, clock: Clock, title: String) -> Self {
+    pub(crate) fn new(config: Config, clock: Clock, title: String, version: String) -> Self {
         Self {
             module: "core",
             config,
             clock,
             title,
+            version,
             ctx: Context::default(),
             routes: Vec::new(),
             description: OpenApiBuilder::new(),
@@ -478,6 +480,11 @@ impl Registry {
     /// Returns the app's name, as set with [`AppBuilder::named`](crate::app::AppBuilder::named).
     pub fn app_name(&self) -> &str {
         &self.title
+    }
+
+    /// Returns the app's version, as set by [`AppBuilder::named`](crate::app::AppBuilder::named).
+    pub fn app_version(&self) -> &str {
+        &self.version
     }
 
     /// Returns the app's clock.

@@ -9,6 +9,7 @@ use std::{
 
 use axum::response::IntoResponse as _;
 use futures_util::future::BoxFuture;
+use metrics::Counter;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -18,6 +19,7 @@ use crate::{
     http::{
         Rate, RateLimitHeaderTemplate, RateLimitHeaders, RateLimiter, RateLimits, Request, Response, SharedRateLimiter,
     },
+    metrics::RATE_LIMIT_HITS,
 };
 
 /// Layer that limits the rate of requests, and rejects the rest with 429 `RATE_LIMIT_EXCEEDED` and `Retry-After`.
@@ -33,22 +35,24 @@ pub struct RateLimitLayer {
     cost: u32,
     exempt: &'static [&'static str],
     fields: RateLimitHeaderTemplate,
+    refused: Counter,
 }
 
 impl RateLimitLayer {
     /// Creates a layer that counts in this process.
     pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
-        Self::with_limiter(RateLimiter::new(rate, clock).into(), by)
+        Self::with_limiter(RateLimiter::new(rate, clock).into(), "default", by)
     }
 
     /// Creates a layer that counts where `limits` does: with Redis, for all replicas. There, layers with the same
     /// name and rate share their counters.
     pub fn shared(limits: &RateLimits, name: &str, rate: Rate, by: RateLimitKey) -> Self {
-        Self::with_limiter(limits.limiter(name, rate), by)
+        Self::with_limiter(limits.limiter(name, rate), name, by)
     }
 
-    fn with_limiter(limiter: SharedRateLimiter<RateLimitSubject>, by: RateLimitKey) -> Self {
-        Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter }
+    fn with_limiter(limiter: SharedRateLimiter<RateLimitSubject>, name: &str, by: RateLimitKey) -> Self {
+        let refused = RATE_LIMIT_HITS.counter([name.to_owned()]);
+        Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter, refused }
     }
 
     /// Sets how many requests of the limit one request costs.
@@ -103,15 +107,19 @@ where
             Ok(verdict) if verdict.allowed => {
                 RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.fields.headers(verdict)) }
             }
-            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.fields.headers(verdict))) },
+            Ok(verdict) => {
+                layer.refused.increment(1);
+                RateLimitFuture::Refused { answer: Some(refusal(layer.fields.headers(verdict))) }
+            }
             Err(asked) => {
                 // The clone that is ready is called; the other stays.
                 let copy = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, copy);
-                let fields = layer.fields.clone();
+                let (fields, refused) = (layer.fields.clone(), layer.refused.clone());
                 let answer = Box::pin(async move {
                     let tell = fields.headers(asked.await);
                     if !tell.verdict.allowed {
+                        refused.increment(1);
                         return Ok(refusal(tell));
                     }
                     let Ok(mut answer) = inner.call(request).await;

@@ -16,6 +16,7 @@ use omnistack::{
     health::Health,
     http::RateLimits,
     identity::{Entitlements, PermissionCatalog},
+    metrics::ALL_METRICS,
     prelude::*,
     pubsub::PubSub,
     usage::UsageSink,
@@ -52,6 +53,21 @@ async fn the_configuration_reference_is_generated() {
         made.trim(),
         "run `cargo run -p saas -- config --reference` and put it into docs/src/configuration.md"
     );
+}
+
+#[test]
+fn the_metrics_reference_is_generated() {
+    let rows = ALL_METRICS.iter().map(|metric| {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let otel = metric.otel.map(|name| format!("`{name}`")).unwrap_or_default();
+        let (name, kind, unit) = (metric.name, metric.kind.as_str(), metric.unit);
+        format!("| `{name}` | {kind} | `{unit}` | {} | {} | {otel} |", labels.join(", "), metric.help)
+    });
+    let head = "| metric | kind | unit | labels | what it is | OpenTelemetry |\n|---|---|---|---|---|---|";
+    let made: Vec<_> = std::iter::once(head.to_owned()).chain(rows).collect();
+    let page = read("docs/src/metrics.md");
+    let shown = between(&page, "<!-- begin generated -->", "<!-- end generated -->");
+    assert!(shown == made.join("\n"), "put this table into docs/src/metrics.md:\n\n{}\n", made.join("\n"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
         service::JobHandler,
         store::{AttemptResult, FinishedAttempt, JobStore, LeasedJob},
     },
+    metrics::{BACKGROUND_JOB_DURATION, BACKGROUND_JOBS},
     run_error::panic_text,
     trace::{TraceContext, with_trace},
 };
@@ -36,6 +37,7 @@ pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore
     let timeout = job.timeout.map_or(handler.timeout, |micros| Duration::from_micros(micros.unsigned_abs()));
     let (last, number) = (ctx.is_last_attempt(), ctx.attempt);
     let waiting = handler.clone();
+    let began = clock.elapsed();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
     let ended = tokio::time::timeout(timeout, with_trace(trace, run).instrument(span.clone())).await;
     let _entered = span.enter();
@@ -48,6 +50,8 @@ pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore
         Ok(()) => AttemptResult::Done,
         Err(error) => outcome_of_error(&error, last, || waiting.wait(number, job.id), &clock),
     };
+    BACKGROUND_JOB_DURATION.histogram([waiting.name]).record(clock.elapsed().saturating_sub(began));
+    BACKGROUND_JOBS.counter([waiting.name, outcome.as_str()]).increment(1);
     FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
 }
 

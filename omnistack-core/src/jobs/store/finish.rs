@@ -29,6 +29,19 @@ pub(in crate::jobs) enum AttemptResult {
     Cancelled,
 }
 
+impl AttemptResult {
+    /// Returns the value of the label `status` of the metric `background_jobs_total`.
+    pub(in crate::jobs) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retry { .. } => "retry",
+            Self::Snooze { .. } => "snoozed",
+            Self::Dead { .. } => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// The result of one attempt under one lease.
 #[derive(Clone, Debug)]
 pub(in crate::jobs) struct FinishedAttempt {

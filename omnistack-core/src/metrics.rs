@@ -1,0 +1,115 @@
+//! The metrics of all crates: one table of names, units, help texts and labels.
+//!
+//! A crate emits a metric by its constant, through the `metrics` facade: [`Metric::counter`], [`Metric::gauge`] and
+//! [`Metric::histogram`] return handles. Keep handles that are used often, because getting one is a lookup by name and
+//! labels. Until a recorder is installed, handles do nothing; the module of the feature `observability` installs one.
+//!
+//! ```
+//! use omnistack_core::metrics;
+//!
+//! let refused = metrics::RATE_LIMIT_HITS.counter(["sign-in"]);
+//! refused.increment(1);
+//! ```
+//!
+//! Values of labels come from a small, fixed set: route patterns, job names, error kinds. An id of a user, a tenant or
+//! a key is no label, because each value is another time series.
+
+mod http;
+mod table;
+
+pub use http::HttpMetrics;
+pub(crate) use http::RequestInProgress;
+pub use table::*;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, SharedString};
+
+/// What a metric measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// A number that only grows until the process ends.
+    Counter,
+    /// A number that grows and shrinks.
+    Gauge,
+    /// A distribution of values, counted in buckets with these upper bounds.
+    Histogram,
+}
+
+impl MetricKind {
+    /// Returns the name in the Prometheus text format, such as `counter`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric: its name, kind, unit, help text and labels.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Metric {
+    /// The name in Prometheus, such as `http_requests_total`.
+    pub name: &'static str,
+    /// What it measures.
+    pub kind: MetricKind,
+    /// The unit, such as `s`, `By` or `{request}`, in the notation of OpenTelemetry (UCUM).
+    pub unit: &'static str,
+    /// The help text.
+    pub help: &'static str,
+    /// The names of the labels.
+    pub labels: &'static [&'static str],
+    /// The name in OpenTelemetry's semantic conventions 1.44, if they have one for what this metric measures.
+    pub otel: Option<&'static str>,
+    /// The part of OmniStack that emits it: a feature of the crate `omnistack`, or `core` or `jobs` for what every app
+    /// has.
+    pub feature: &'static str,
+}
+
+impl Metric {
+    /// Returns the counter with these values of the labels, in the order of [`labels`](Self::labels).
+    pub fn counter<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Counter {
+        let key = self.key(values);
+        metrics::with_recorder(|recorder| recorder.register_counter(&key, &METADATA))
+    }
+
+    /// Returns the gauge with these values of the labels, in the order of [`labels`](Self::labels).
+    pub fn gauge<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Gauge {
+        let key = self.key(values);
+        metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
+    }
+
+    /// Returns the histogram with these values of the labels, in the order of [`labels`](Self::labels).
+    pub fn histogram<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Histogram {
+        let key = self.key(values);
+        metrics::with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
+    }
+
+    /// The upper bounds of the buckets, in [`unit`](Self::unit)s. Empty if the metric is no histogram.
+    pub fn buckets(&self) -> &'static [f64] {
+        match (self.kind, self.otel) {
+            (MetricKind::Histogram, Some("db.client.operation.duration")) => DATABASE_SECONDS,
+            (MetricKind::Histogram, _) if self.feature == "jobs" => LONG_SECONDS,
+            (MetricKind::Histogram, _) => REQUEST_SECONDS,
+            _ => &[],
+        }
+    }
+
+    fn key<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Key {
+        debug_assert_eq!(N, self.labels.len(), "`{}` has the labels {:?}", self.name, self.labels);
+        let labels: Vec<_> = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
+        Key::from_parts(self.name, labels)
+    }
+}
+
+/// The values of the labels of a metric that has none.
+pub const NO_LABELS: [&str; 0] = [];
+
+static METADATA: Metadata<'static> = Metadata::new("omnistack", Level::INFO, None);
+
+/// Buckets of `http.server.request.duration` in the semantic conventions.
+const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Buckets of `db.client.operation.duration` in the semantic conventions.
+const DATABASE_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+/// Buckets of work that takes up to an hour.
+const LONG_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];

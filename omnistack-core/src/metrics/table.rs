@@ -1,0 +1,78 @@
+//! The table of metrics.
+
+use super::{Metric, MetricKind::*};
+
+macro_rules! metrics {
+    (@otel) => { None };
+    (@otel $otel:literal) => { Some($otel) };
+    ($($feature:literal { $($name:ident = $kind:ident $text:literal, $unit:literal, [$($label:literal)*], $(otel $otel:literal,)? $help:literal;)* })*) => {
+        $($(
+            #[doc = concat!("`", $text, "`: ", $help)]
+            pub static $name: Metric = Metric {
+                name: $text,
+                kind: $kind,
+                unit: $unit,
+                help: $help,
+                labels: &[$($label),*],
+                otel: metrics!(@otel $($otel)?),
+                feature: $feature,
+            };
+        )*)*
+
+        /// All metrics, in the order of the book.
+        pub static ALL_METRICS: &[&Metric] = &[$($(&$name),*),*];
+    };
+}
+
+metrics! {
+    "core" {
+        HTTP_REQUESTS = Counter "http_requests_total", "{request}", ["method" "path" "status"],
+            "Number of finished requests, by method, route pattern and status code.";
+        HTTP_REQUEST_DURATION = Histogram "http_request_duration_seconds", "s", ["method" "path"],
+            otel "http.server.request.duration",
+            "Time from the request's head to the end of the response's body, by method and route pattern.";
+        HTTP_REQUESTS_IN_PROGRESS = Gauge "http_requests_in_progress", "{request}", [],
+            otel "http.server.active_requests",
+            "Number of requests whose response has not ended.";
+        HTTP_SERIES_OVERFLOW = Counter "http_series_overflow_total", "{request}", [],
+            "Number of requests that are counted under the path `overflow`, because too many other series exist.";
+        RATE_LIMIT_HITS = Counter "rate_limit_hits_total", "{request}", ["limit"],
+            "Number of requests that a rate limit refused, by the name of the limit.";
+        DB_POOL_CONNECTIONS = Gauge "db_pool_connections", "{connection}", ["state"],
+            otel "db.client.connection.count",
+            "Number of database connections of this process, `idle` or `used`.";
+        DB_QUERIES = Counter "db_queries_total", "{query}", ["operation"],
+            "Number of finished SQL statements, by their first keyword.";
+        DB_QUERY_DURATION = Histogram "db_query_duration_seconds", "s", ["operation"],
+            otel "db.client.operation.duration",
+            "Time from the request for a connection to the last row, by the statement's first keyword.";
+        DB_ERRORS = Counter "db_errors_total", "{error}", ["kind"],
+            "Number of failed SQL statements, by the kind of the error.";
+    }
+    "jobs" {
+        BACKGROUND_JOBS = Counter "background_jobs_total", "{attempt}", ["job" "status"],
+            "Number of finished attempts of jobs, by job name and result: `done`, `retry`, `snoozed`, `dead` or `cancelled`.";
+        BACKGROUND_JOB_DURATION = Histogram "background_job_duration_seconds", "s", ["job"],
+            otel "messaging.process.duration",
+            "Time of an attempt, by job name.";
+    }
+    "observability" {
+        PROCESS_MEMORY = Gauge "process_memory_bytes", "By", [],
+            otel "process.memory.usage",
+            "Resident memory of the process.";
+        PROCESS_CPU = Counter "process_cpu_seconds_total", "s", [],
+            otel "process.cpu.time",
+            "CPU time of the process, in user and system mode.";
+        PROCESS_OPEN_FDS = Gauge "process_open_fds", "{descriptor}", [],
+            otel "process.unix.file_descriptor.count",
+            "Number of open file descriptors.";
+        PROCESS_THREADS = Gauge "process_threads", "{thread}", [],
+            otel "process.thread.count",
+            "Number of threads.";
+        APP_UPTIME = Gauge "app_uptime_seconds", "s", [],
+            otel "process.uptime",
+            "Time since the app was built.";
+        SYSTEM_INFO = Gauge "system_info", "1", ["version" "os" "arch"],
+            "Always 1. The labels describe the program and the machine.";
+    }
+}

@@ -1,0 +1,43 @@
+//! Metrics of an app for Prometheus.
+//!
+//! The module [`Observability`] installs a recorder for the metrics that core and the feature crates emit, and serves
+//! them at `/metrics` in the Prometheus text format. The names, units and labels are those of
+//! [`omnistack_core::metrics`]; an app's own metrics, emitted through the `metrics` facade, are served beside them.
+//!
+//! ```
+//! use omnistack_core::{app::App, config::Config};
+//! use omnistack_observability::Observability;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> omnistack_core::Result<()> {
+//! # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+//! let app = App::builder(config).with(Observability::from_env()).build()?;
+//! assert!(app.routes().iter().any(|route| route.path == "/metrics"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Access to the metrics
+//!
+//! | setting | `/metrics` |
+//! |---|---|
+//! | `METRICS_TOKEN` | answers requests with `Authorization: Bearer TOKEN` |
+//! | `METRICS_ADDRESS` | is served on this address instead of the app's, to every client that reaches it |
+//! | neither, in development | answers every request |
+//! | neither, in production | answers operators who are signed in |
+//!
+//! # Costs
+//!
+//! A request costs a lookup of its handles by method, route pattern and status. Requests that match no route share the
+//! path `unmatched`, and there are at most 2,000 combinations, so clients can't create time series. The memory of
+//! histograms does not grow if no server reads them.
+//!
+//! The recorder is the process's: if a program builds several apps, they share it.
+
+mod database;
+mod module;
+mod process;
+mod recorder;
+mod routes;
+
+pub use module::{MetricsSettings, Observability};
