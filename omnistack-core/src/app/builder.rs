@@ -2,7 +2,6 @@
 
 use std::{any::TypeId, fmt, sync::Arc};
 
-use tower::Layer as _;
 
 use super::{App, AppService, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
 use crate::{
@@ -193,7 +192,7 @@ impl AppBuilder {
             .filter(|(slot, _)| *slot == Slot::Outermost)
             .fold(router, |router, (_, layer)| (layer.router)(router));
         let edge: AppService =
-            middleware_stack::build_stack(limits.layer(router), &http, &registry, versions, &self.policies);
+            middleware_stack::build_stack(router, &limits, &http, &registry, versions, &self.policies);
         let jobs_in_serve = jobs.serve;
         let queue = registry.provided::<Jobs>().unwrap_or_else(|| Jobs::new(db.clone(), registry.clock()));
         let events_in_serve = events.serve;

@@ -21,7 +21,7 @@ use crate::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
             AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-            CompressionLayer, ErrorLayer, HookLayer, HookService, RequestIdLayer, RouteLimitsService,
+            CompressionLayer, ErrorLayer, HookLayer, HookService, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
             SecurityHeadersLayer, SingletonHeadersLayer, TraceContextLayer, TraceContextService,
         },
     },
@@ -30,12 +30,12 @@ use crate::{
 
 /// The stack, from the outside in. The order of the layers has these reasons: the access log sees the response that
 /// is sent, errors are rendered before they are compressed, the version is known before the router matches the path,
-/// and a panic in a route or a module's layer becomes an error with the same headers as any other.
+/// and a panic in a route or a module's layer becomes an error with the same headers and the same route as any other.
 type Stack = HookService<AccessLog<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<WithCompression>, WithCompression>;
 type WithCompression = Compress<HookService<WithRate, (ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimitService<Routes>, Routes>;
-type Routes = CatchPanic<TraceContextService<RouteLimitsService<Router>>>;
+type Routes = RouteLimitsService<CatchPanic<TraceContextService<Router>>>;
 
 /// Paths that load balancers probe often from one address: they are exempt from the rate limit.
 const PROBES: &[&str] = &["/health", "/health/ready"];
@@ -45,7 +45,8 @@ const PROBES: &[&str] = &["/health", "/health/ready"];
 pub struct AppService(Stack);
 
 pub(crate) fn build_stack(
-    router: RouteLimitsService<Router>,
+    router: Router,
+    route_limits: &RouteLimitsLayer,
     settings: &HttpSettings,
     registry: &Registry,
     versions: BTreeSet<ApiVersion>,
@@ -57,7 +58,8 @@ pub(crate) fn build_stack(
         .rate_limit
         .0
         .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).exempt(PROBES));
-    let service: WithRate = option_layer(rate).layer(CatchPanicLayer.layer(TraceContextLayer.layer(router)));
+    let service: WithRate =
+        option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(TraceContextLayer.layer(router))));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let steps = (ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
