@@ -12,7 +12,7 @@ mod job;
 mod message;
 mod store;
 
-pub use channel::{Channel, Envelope, Receipt, SendFailure};
+pub use channel::{Channel, Envelope, SendFailure, SendReceipt};
 pub use job::{OutboxWorker, PurgeMessages, SendMessage};
 pub use message::{MessageId, MessageInfo, MessageMarker, MessageState};
 

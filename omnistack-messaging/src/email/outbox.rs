@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     outbox::{
-        Channel, Envelope, MessageError, MessageId, MessageOutbox, PurgeMessages, Receipt, SendFailure, SendMessage,
+        Channel, Envelope, MessageError, MessageId, MessageOutbox, PurgeMessages, SendFailure, SendMessage, SendReceipt,
     },
     suppression::{Recipient, Suppression, SuppressionList},
 };
@@ -227,10 +227,10 @@ impl Channel for EmailChannel {
         !email.to.is_empty()
     }
 
-    async fn send(mailer: &Mailer, id: MessageId, email: &mut Email) -> Result<Receipt, EmailError> {
+    async fn send(mailer: &Mailer, id: MessageId, email: &mut Email) -> Result<SendReceipt, EmailError> {
         // The same key at every attempt, and so the same `Message-ID`, which is derived from it.
         email.idempotency_key.get_or_insert_with(|| format!("mail-{id}"));
-        mailer.send(email).await.map(|sent| Receipt { provider: sent.provider, id: sent.id })
+        mailer.send(email).await.map(|sent| SendReceipt { provider: sent.provider, id: sent.id })
     }
 
     fn failure(error: &EmailError) -> SendFailure {

@@ -22,7 +22,7 @@ pub trait Channel: Clone + Copy + fmt::Debug + Default + Send + Sync + 'static {
     type Message: Serialize + DeserializeOwned + Send + Sync;
     /// The reason why a message is not valid.
     type Invalid: Error + Send + Sync + 'static;
-    /// What the outbox needs to compose and check messages.
+    /// The data with which the outbox composes and checks messages, such as a limit.
     type Options: Clone + fmt::Debug + Send + Sync + 'static;
     /// The handle by which the job sends messages.
     type Sender: Clone + fmt::Debug + Send + Sync + 'static;
@@ -50,7 +50,7 @@ pub trait Channel: Clone + Copy + fmt::Debug + Default + Send + Sync + 'static {
     /// Returns the first reason why the message is not valid.
     fn check(message: &Self::Message, options: &Self::Options) -> Result<(), Self::Invalid>;
 
-    /// Returns what the outbox shows of a message.
+    /// Returns the parts of a message that the outbox shows.
     fn envelope(message: &Self::Message) -> Envelope;
 
     /// Returns all recipients of a message.
@@ -63,7 +63,11 @@ pub trait Channel: Clone + Copy + fmt::Debug + Default + Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns an error if the message was not accepted, or if it is unknown whether it was.
-    async fn send(sender: &Self::Sender, id: MessageId, message: &mut Self::Message) -> Result<Receipt, Self::Error>;
+    async fn send(
+        sender: &Self::Sender,
+        id: MessageId,
+        message: &mut Self::Message,
+    ) -> Result<SendReceipt, Self::Error>;
 
     /// Returns what an error means for the message.
     fn failure(error: &Self::Error) -> SendFailure;
@@ -77,7 +81,7 @@ pub trait Channel: Clone + Copy + fmt::Debug + Default + Send + Sync + 'static {
     }
 }
 
-/// What the outbox shows of a message.
+/// The parts of a message that the outbox shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The tenant that the message is sent for.
@@ -92,7 +96,7 @@ pub struct Envelope {
 
 /// The receipt for a message that a provider accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct SendReceipt {
     /// The name of the provider.
     pub provider: &'static str,
     /// The provider's id of the message.

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Channel, Envelope, MessageId, MessageInfo, MessageState, Receipt};
+use super::{Channel, Envelope, MessageId, MessageInfo, MessageState, SendReceipt};
 use crate::suppression::Recipient;
 use omnistack_core::{
     clock::{Clock, Timestamp},
@@ -203,7 +203,7 @@ impl<C: Channel> MessageStore<C> {
     pub(super) async fn mark_sent(
         &self,
         id: MessageId,
-        receipt: Receipt,
+        receipt: SendReceipt,
         left_out: Option<String>,
     ) -> Result<(), db::Error> {
         let mut tx = self.all_tenants().begin().await?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{InvalidSms, PhoneNumber, SmsError, SmsErrorKind, SmsMessage, SmsSender};
 use crate::{
     outbox::{
-        Channel, Envelope, MessageError, MessageId, MessageOutbox, PurgeMessages, Receipt, SendFailure, SendMessage,
+        Channel, Envelope, MessageError, MessageId, MessageOutbox, PurgeMessages, SendFailure, SendMessage, SendReceipt,
     },
     suppression::{Recipient, Suppression, SuppressionList, register_routes},
 };
@@ -121,9 +121,9 @@ impl Channel for SmsChannel {
         suppressed.is_empty()
     }
 
-    async fn send(courier: &SmsCourier, id: MessageId, message: &mut SmsMessage) -> Result<Receipt, SmsError> {
+    async fn send(courier: &SmsCourier, id: MessageId, message: &mut SmsMessage) -> Result<SendReceipt, SmsError> {
         message.status_url = courier.status_url.as_ref().map(|url| format!("{url}?message={id}"));
-        courier.sender.send(message).await.map(|sent| Receipt { provider: sent.provider, id: sent.id })
+        courier.sender.send(message).await.map(|sent| SendReceipt { provider: sent.provider, id: sent.id })
     }
 
     fn failure(error: &SmsError) -> SendFailure {

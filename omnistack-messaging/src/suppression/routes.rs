@@ -42,7 +42,7 @@ impl SuppressionRoutes {
 pub(crate) fn register_routes<R: Recipient>(registry: &mut Registry) {
     register_migrations(registry);
     let api = Api::new().routes(of_channel::<R>(routes!(list, add))).routes(of_channel::<R>(routes!(remove)));
-    registry.routes(Mount::admin(&format!("/{}/suppressions", R::CHANNEL)), api, |ctx| {
+    registry.routes(Mount::admin(format!("/{}/suppressions", R::CHANNEL)), api, |ctx| {
         Ok(SuppressionRoutes {
             log: ctx.get()?,
             store: SuppressionStore { db: ctx.get::<Db>()?, clock: ctx.get::<Clock>()?, channel: R::CHANNEL },
