@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod bounces;
 mod dev_mailbox;
 mod failover;
 mod http_api;
@@ -33,17 +34,21 @@ mod resend;
 mod sendgrid;
 mod settings;
 mod smtp;
-mod suppression;
 pub mod template;
 
+pub use bounces::EmailApi;
 pub use dev_mailbox::{DevMailbox, ReceivedMail};
 pub use failover::FailoverProvider;
 pub use module::{Mail, MailSettings, register_mail_migrations};
 pub use omnistack_core::email::*;
-pub use outbox::{MessageId, MessageInfo, MessageMarker, MessageState, Outbox, OutboxError, PurgeMail, SendMail};
+pub use outbox::{EmailChannel, Outbox, OutboxError, PurgeMail, SendMail, Suppressions};
 pub use recipients::RecipientLimit;
 pub use resend::Resend;
 pub use sendgrid::SendGrid;
 pub use settings::{EmailProviderName, EmailSettings};
 pub use smtp::Smtp;
-pub use suppression::{EmailApi, Suppression, SuppressionReason, Suppressions};
+
+pub use crate::{
+    outbox::{MessageId, MessageInfo, MessageMarker, MessageState},
+    suppression::{Suppression, SuppressionReason},
+};

@@ -5,9 +5,10 @@
 //! | [`email`] | `email` | providers (SMTP, Resend, SendGrid), templates, an outbox, a suppression list |
 //! | `contact` | `contact` | a contact form: visitors write, operators read |
 //! | `sms` | `sms` | text messages by Twilio, sent at most once |
+//! | [`outbox`], [`suppression`] | `email` or `sms` | what mail and text messages have in common |
 //!
 //! A message is a row and a job in the transaction that causes it, so it is sent if and only if that transaction
-//! commits. Each of the three is a [`Module`](omnistack_core::module::Module) that an app adds.
+//! commits. `Mail`, `Contact` and `Sms` are the [modules](omnistack_core::module::Module) that an app adds.
 //!
 //! # Features
 //!
@@ -23,5 +24,9 @@
 pub mod contact;
 #[cfg(feature = "email")]
 pub mod email;
+#[cfg(any(feature = "email", feature = "sms"))]
+pub mod outbox;
 #[cfg(feature = "sms")]
 pub mod sms;
+#[cfg(any(feature = "email", feature = "sms"))]
+pub mod suppression;

@@ -40,7 +40,6 @@ mod segments;
 mod sender;
 mod settings;
 mod signature;
-mod suppression;
 mod twilio;
 mod webhook;
 
@@ -51,11 +50,15 @@ pub use memory::SmsMemory;
 pub use message::{MAX_SEGMENTS, SmsMessage};
 pub use module::Sms;
 pub use number::{PhoneNumber, PhoneNumberError};
-pub use outbox::{PurgeSms, SendSms, SendSmsState, SmsId, SmsInfo, SmsOutbox, SmsOutboxError, SmsState};
+pub use outbox::{PurgeSms, SendSms, SmsApi, SmsChannel, SmsOutbox, SmsOutboxError, SmsSuppressions};
 pub use provider::{SentSms, SmsProvider};
 pub use segments::{SmsEncoding, SmsSegments};
 pub use sender::SmsSender;
 pub use settings::{SmsProviderName, SmsSettings};
 pub use signature::twilio_signature;
-pub use suppression::{SmsApi, SmsSuppression, SmsSuppressionReason, SmsSuppressions};
 pub use twilio::{Twilio, TwilioCredentials, TwilioFrom};
+
+pub use crate::{
+    outbox::{MessageId, MessageInfo, MessageState},
+    suppression::{Suppression, SuppressionReason},
+};

@@ -101,7 +101,7 @@ async fn rows(team: &Team, tenant: TenantId) -> [i64; 3] {
     let mut found = [0; 3];
     for (sql, count) in [
         "select count(*) from notes where tenant_id = $1",
-        "select count(*) from omni_email_messages where tenant_id = $1",
+        "select count(*) from omni_messages where tenant_id = $1",
         "select count(*) from omni_email_templates where tenant_id = $1",
     ]
     .into_iter()

@@ -272,7 +272,7 @@ on_each_database! {
             "notes",
             "omni_api_keys",
             "omni_audit_entries",
-            "omni_email_messages",
+            "omni_messages",
             "omni_email_templates",
             "omni_invitations",
             "omni_members",
@@ -301,7 +301,7 @@ on_each_database! {
             ("select count(*) from omni_invitations", 0),
             ("select count(*) from omni_api_keys", 0),
             ("select count(*) from notes", 0),
-            ("select count(*) from omni_email_messages", 0),
+            ("select count(*) from omni_messages", 0),
         ] {
             let mut tx = team.app.db().tenant(other).begin_read().await.unwrap();
             let (seen,): (i64,) = tx.query(sql).fetch_one().await.unwrap();

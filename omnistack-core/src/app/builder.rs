@@ -2,7 +2,6 @@
 
 use std::{any::TypeId, fmt, sync::Arc};
 
-
 use super::{App, AppService, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
 use crate::{
     clock::Clock,

@@ -5,18 +5,21 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Address, ConsoleProvider, DevMailbox, EmailSettings, Outbox, Suppressions, dev_mailbox,
-    outbox::{MailReceiver, MailStore, PurgeMail, PurgeTenantMail, SendMail, SendMailState},
+    Address, ConsoleProvider, DevMailbox, EmailSettings, Mailer, Outbox, Suppressions,
+    bounces::{self, WebhookKeys, WebhookState},
+    dev_mailbox,
     settings::provide_mailer,
-    suppression::{self, WebhookKeys, WebhookState},
     template::{Brand, Template, TemplateError, TemplateOverrides, Templates},
+};
+use crate::{
+    outbox::{self, OutboxLimits},
+    suppression,
 };
 use omnistack_core::{
     db::Db,
-    events::{EnqueueJob, TenantDeleted},
-    jobs::{Cron, Job, Jobs, Queue},
+    jobs::Jobs,
     migrations,
-    module::{AccessLevel, Context, Module, Mount, Registry},
+    module::{AccessLevel, Module, Mount, Registry},
 };
 
 omnistack_core::settings! {
@@ -157,7 +160,7 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
 /// events.
 const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
 
-/// Adds the tables of mails to the app. The module [`Mail`] does so itself; a module that uses
+/// Adds the tables of mail to the app, except those of the outbox. The module [`Mail`] does so itself; a module that uses
 /// [`RecipientLimit`](super::RecipientLimit) without it calls this function.
 pub fn register_mail_migrations(registry: &mut Registry) {
     registry.shared_migrations("email", migrations!["0001_email"]);
@@ -169,6 +172,7 @@ impl Module for Mail {
     }
 
     fn register(&self, registry: &mut Registry) {
+        suppression::register_migrations(registry);
         register_mail_migrations(registry);
         let Some(settings) = registry.config::<MailSettings>() else { return };
         let templates = self.templates(registry, &settings);
@@ -179,38 +183,15 @@ impl Module for Mail {
         }
         // Without a database, the missing settings are reported already.
         let (Some(db), Some(jobs)) = (registry.provided::<Db>(), registry.provided::<Jobs>()) else { return };
-        let suppressions = Suppressions::new(db.clone(), clock.clone());
-        let store = MailStore { db: db.clone(), clock: clock.clone() };
-        registry
-            .provide(Outbox::new(db.clone(), clock.clone(), jobs, templates.clone()))
-            .provide(TemplateOverrides::new(db, clock.clone(), templates.clone()))
-            .provide(suppressions.clone())
-            .provide(templates.clone())
-            .outbox_receiver(MailReceiver)
-            .queue(Queue::new(<SendMail as Job>::QUEUE))
-            .cron(Cron::new("17 4 * * *", PurgeMail {}));
-        let sender = {
-            let suppressions = suppressions.clone();
-            move |ctx: &Context| {
-                Ok(SendMailState {
-                    mailer: ctx.get()?,
-                    store,
-                    suppressions,
-                    give_up_after: settings.give_up_after,
-                    keep: settings.keep,
-                })
-            }
-        };
-        registry
-            .job::<SendMail>(sender.clone())
-            .job::<PurgeMail>(sender.clone())
-            .job::<PurgeTenantMail>(sender)
-            .subscribe("forget-mail", |ctx| {
-                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| PurgeTenantMail { tenant: gone.tenant }))
-            });
-        if let Some(api) = suppression::routes(&keys) {
+        let overrides = TemplateOverrides::new(db.clone(), clock.clone(), templates.clone());
+        let mail = Outbox::new(db.clone(), clock.clone(), jobs, overrides.clone());
+        let limits = OutboxLimits { give_up_after: settings.give_up_after, keep: settings.keep };
+        outbox::register(registry, mail, limits, |ctx| ctx.get::<Mailer>());
+        registry.provide(overrides).provide(templates.clone()).tenant_tables(["omni_email_templates"]);
+        if let Some(api) = bounces::routes(&keys) {
             let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
-            let webhooks = WebhookState { keys, suppressions, clock: clock.clone() };
+            let suppressions = Suppressions::new(db.clone(), clock.clone());
+            let webhooks = WebhookState { keys, db, clock: clock.clone(), suppressions };
             registry.routes(mount, api, |_| Ok(webhooks));
         }
         if !registry.environment().is_production() {

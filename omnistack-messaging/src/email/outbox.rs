@@ -1,71 +1,76 @@
-//! The mail outbox: mails are stored in the caller's transaction and sent by a job.
+//! Mail as a channel of the outbox.
 
-mod job;
-mod store;
+use std::time::Duration;
 
-pub(super) use job::PurgeTenantMail;
-pub(super) use job::SendMailState;
-pub use job::{PurgeMail, SendMail};
-pub use store::{MessageInfo, MessageState};
-
-pub(super) use store::{MailReceiver, MailStore};
+use async_trait::async_trait;
 
 use super::{
-    Address, AddressError, Email, InvalidEmail,
+    Address, AddressError, Email, EmailError, EmailErrorKind, InvalidEmail, Mailer, RecipientLimit, bounces,
     template::{RenderedTemplate, Template, TemplateError, TemplateOverrideError, TemplateOverrides, Templates},
+};
+use crate::{
+    outbox::{
+        Channel, Envelope, MessageError, MessageId, MessageOutbox, PurgeMessages, SendFailure, SendMessage, SendReceipt,
+    },
+    suppression::{Recipient, Suppression, SuppressionList},
 };
 use omnistack_core::{
     clock::Clock,
-    db::{self, Db, Tx},
-    id::Id,
+    db::{self, Tx},
     identity::TenantId,
-    jobs::{EnqueueError, Jobs, NewJob},
 };
 
-/// Marker type of mail ids ([`MessageId`]).
-///
-/// ```
-/// use omnistack_messaging::email::MessageMarker;
-/// use omnistack_core::id::Id;
-///
-/// fn page_of(mail: Id<MessageMarker>) -> String {
-///     format!("/support/mails/{mail}")
-/// }
-///
-/// let mail: Id<MessageMarker> = "01941f29-7c00-7000-8000-000000000001".parse()?;
-/// assert_eq!(page_of(mail), "/support/mails/01941f29-7c00-7000-8000-000000000001");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub enum MessageMarker {}
+/// The channel of mail.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EmailChannel;
 
-/// The id of a mail in the outbox.
+/// The mail outbox, by which requests send mail: a mail is a row and a job in the caller's transaction, so it is
+/// sent if and only if that transaction commits. The module [`Mail`](super::Mail) provides it. It is cheap to
+/// clone.
 ///
 /// ```
-/// use axum::extract::State;
-/// use omnistack_messaging::email::{MessageId, MessageInfo, Outbox};
-/// use omnistack_core::http::{Error, Json, Path};
-/// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Email, http::StatusCode};
-/// # use omnistack_messaging::email::Mail;
-///
-/// async fn show(State(outbox): State<Outbox>, Path(id): Path<MessageId>) -> Result<Json<MessageInfo>, Error> {
-///     let info = outbox.get(id).await?;
-///     info.map(Json).ok_or_else(|| Error::not_found(format!("mail `{id}`")))
-/// }
+/// use omnistack_core::{app::App, config::Config};
+/// use omnistack_messaging::email::{template::VerifyEmail, Mail, MessageState, Outbox};
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> omnistack_core::Result<()> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
-/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// let app = App::builder(config).with(Mail::default()).build()?;
 /// # app.migrate().await?;
-/// # let outbox: Outbox = app.context().get()?;
-/// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
-/// # assert_eq!(show(State(outbox.clone()), Path(id)).await?.0.subject, "Welcome");
-/// # let other = MessageId::new(Clock::system().now());
-/// # assert_eq!(show(State(outbox), Path(other)).await.unwrap_err().status(), StatusCode::NOT_FOUND);
+/// let outbox: Outbox = app.context().get()?;
+///
+/// let verify = VerifyEmail {
+///     name: Some("Ada".into()),
+///     link: "https://shop.example.com/verify?token=…".into(),
+///     expires: std::time::Duration::from_secs(24 * 3600),
+/// };
+/// let mail = outbox.compose("ada@example.com", &verify, "de-AT")?;
+///
+/// let mut tx = app.db().begin().await?;
+/// // … insert the user …
+/// let id = outbox.send_in(&mut tx, &mail).await?;
+/// tx.commit().await?;
+/// # assert_eq!(app.runner().run_until_idle().await?, 1);
+///
+/// // After the job has run:
+/// if let Some(info) = outbox.get(id).await? {
+///     assert_eq!((info.recipients.as_str(), info.state), ("ada@example.com", MessageState::Sent));
+///     assert_eq!(info.provider.as_deref(), Some("console"));
+/// }
+/// # assert!(outbox.get(id).await?.is_some());
 /// # Ok(())
 /// # }
 /// ```
-pub type MessageId = Id<MessageMarker>;
+///
+/// # Guarantees
+///
+/// - **No committed mail is lost.** Sending is retried until a provider accepts the mail, a provider refuses it
+///   permanently, or `EMAIL_GIVE_UP_AFTER` has passed. The outbox shows the result.
+/// - **Duplicates are rare.** A mail that was certainly not accepted is sent again. If the outcome is unknown,
+///   because no response arrived or the process ended before it stored the result, the mail is sent again too: a
+///   duplicate is better than a missing password reset link. Every attempt has the same idempotency key and
+///   therefore the same `Message-ID`: providers that support idempotency keys deliver the mail once, and most
+///   mailboxes show mails with the same `Message-ID` once.
+pub type Outbox = MessageOutbox<EmailChannel>;
 
 /// The reason why a mail was not put into the outbox.
 ///
@@ -95,109 +100,174 @@ pub type MessageId = Id<MessageMarker>;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OutboxError {
-    /// The mail is not valid.
-    #[error("the mail can't be sent: {0}")]
-    Invalid(#[from] InvalidEmail),
-    /// The template can't be rendered with these values.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// The job could not be enqueued.
-    #[error(transparent)]
-    Enqueue(#[from] EnqueueError),
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] db::Error),
+pub type OutboxError = MessageError<InvalidEmail>;
+
+/// The job that sends one mail of the outbox.
+///
+/// ```
+/// use omnistack_messaging::email::SendMail;
+/// use omnistack_core::jobs::{Job, JobFilter, JobState, Jobs};
+/// # use omnistack_core::{app::App, config::Config, email::{Email, Mailer, MemoryProvider}};
+/// # use omnistack_messaging::email::{Mail, MessageState, Outbox};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let nobody = Mailer::new(MemoryProvider::default());
+/// # let app = App::builder(config.clone()).with(Mail::default()).replace(nobody).build()?;
+/// # app.migrate().await?;
+/// # let outbox: Outbox = app.context().get()?;
+/// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// # app.runner().run_until_idle().await?;
+/// # assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Failed));
+/// # let config = config.with("EMAIL_FROM", "shop@example.com");
+/// # let app = App::builder(config).db(app.db().clone()).with(Mail::default()).build()?;
+/// // `EMAIL_FROM` was missing and is set now: the mails that failed without it are sent.
+/// let jobs: Jobs = app.context().get()?;
+/// let failed = JobFilter { name: Some(SendMail::NAME.into()), ..JobFilter::default() }.state(JobState::Dead);
+/// assert_eq!(jobs.retry(&failed).await?, 1);
+/// # app.runner().run_until_idle().await?;
+/// # assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Sent));
+/// # Ok(())
+/// # }
+/// ```
+pub type SendMail = SendMessage<EmailChannel>;
+
+/// The job that deletes mails that were sent, skipped or given up longer ago than `EMAIL_KEEP`. It runs every
+/// night.
+pub type PurgeMail = PurgeMessages<EmailChannel>;
+
+/// The mail suppressions. The handle is cheap to clone.
+///
+/// ```
+/// use omnistack_core::{app::App, config::Config, email::Address};
+/// use omnistack_messaging::email::{Mail, SuppressionReason, Suppressions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// let suppressions: Suppressions = app.context().get()?;
+/// let (ada, eve): (Address, Address) = ("ada@example.com".parse()?, "Eve@example.com".parse()?);
+/// assert!(suppressions.add(&eve, SuppressionReason::Bounce, Some("550 no such user")).await?);
+///
+/// let left_out = suppressions.suppressed_among([&ada, &eve]).await?;
+/// assert_eq!((left_out.len(), left_out[0].recipient.as_str()), (1, "eve@example.com"));
+/// assert_eq!(left_out[0].detail.as_deref(), Some("550 no such user"));
+/// assert!(suppressions.remove(&eve).await?);
+/// # Ok(())
+/// # }
+/// ```
+pub type Suppressions = SuppressionList<Address>;
+
+impl Recipient for Address {
+    const CHANNEL: &'static str = "email";
+    const KIND: &'static str = "address";
+    const SUPPRESSED: &'static str = "email.address_suppressed";
+    const RELEASED: &'static str = "email.address_released";
+
+    fn parse_recipient(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(|error| error.to_string())
+    }
+
+    fn key(&self) -> String {
+        self.normalized()
+    }
 }
 
-impl OutboxError {
-    /// Returns whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Invalid(_) | Self::Template(_) => false,
-            Self::Enqueue(error) => error.is_retryable(),
-            Self::Database(error) => error.is_retryable(),
+#[async_trait]
+impl Channel for EmailChannel {
+    type Recipient = Address;
+    type Message = Email;
+    type Invalid = InvalidEmail;
+    type Options = TemplateOverrides;
+    type Sender = Mailer;
+    type Error = EmailError;
+
+    const SEND_JOB: &'static str = "email.send_message";
+    const PURGE_JOB: &'static str = "email.purge_messages";
+    const PURGE_SCHEDULE: &'static str = "17 4 * * *";
+    const QUEUE: &'static str = "mail";
+    const FIRST_RETRY_PAUSE: Duration = Duration::from_secs(15);
+    const AT_MOST_ONCE: bool = false;
+
+    /// Validates a mail. A missing sender is no error, because the mailer adds the default sender later.
+    fn check(email: &Email, _: &TemplateOverrides) -> Result<(), InvalidEmail> {
+        match email.check() {
+            Err(InvalidEmail::NoSender) => email.clone().from("sender@example.com").check(),
+            checked => checked,
         }
+    }
+
+    fn envelope(email: &Email) -> Envelope {
+        let recipients: Vec<_> = email.recipients().map(Address::mailbox).collect();
+        Envelope {
+            tenant: email.tenant,
+            recipients: recipients.join(", "),
+            subject: Some(email.subject.clone()),
+            segments: None,
+        }
+    }
+
+    fn recipients(email: &Email) -> Vec<&Address> {
+        email.recipients().collect()
+    }
+
+    /// Removes suppressed recipients. A mail needs a recipient in `to`. Recipients in `cc` may take that place, because
+    /// they are visible already; recipients in `bcc` must stay hidden.
+    fn remove_suppressed(email: &mut Email, suppressed: &[Suppression]) -> bool {
+        let is_free = |address: &Address| !suppressed.iter().any(|one| one.recipient == address.normalized());
+        email.to.retain(is_free);
+        email.cc.retain(is_free);
+        email.bcc.retain(is_free);
+        if email.to.is_empty() {
+            email.to = std::mem::take(&mut email.cc);
+        }
+        !email.to.is_empty()
+    }
+
+    async fn send(mailer: &Mailer, id: MessageId, email: &mut Email) -> Result<SendReceipt, EmailError> {
+        // The same key at every attempt, and so the same `Message-ID`, which is derived from it.
+        email.idempotency_key.get_or_insert_with(|| format!("mail-{id}"));
+        mailer.send(email).await.map(|sent| SendReceipt { provider: sent.provider, id: sent.id })
+    }
+
+    fn failure(error: &EmailError) -> SendFailure {
+        match (error.kind(), error.retry_after()) {
+            (EmailErrorKind::Invalid | EmailErrorKind::Refused, _) => SendFailure::Refused,
+            (EmailErrorKind::RateLimited, Some(wait)) => SendFailure::RateLimited(wait),
+            (EmailErrorKind::Unknown, _) => SendFailure::Unknown,
+            _ => SendFailure::Unavailable,
+        }
+    }
+
+    /// Deletes the ids of old webhook events, and expired counters of recipients.
+    async fn purge_in(tx: &mut Tx, clock: &Clock) -> Result<(), db::Error> {
+        bounces::purge_events_in(tx, clock).await?;
+        RecipientLimit::new(clock.clone()).purge_in(tx).await
+    }
+}
+
+impl From<TemplateError> for OutboxError {
+    fn from(error: TemplateError) -> Self {
+        Self::Template(error.into())
     }
 }
 
 impl From<TemplateOverrideError> for OutboxError {
     fn from(error: TemplateOverrideError) -> Self {
         match error {
-            TemplateOverrideError::Template(error) => Self::Template(error),
+            TemplateOverrideError::Template(error) => error.into(),
             TemplateOverrideError::Database(error) => Self::Database(error),
         }
     }
 }
 
-impl From<OutboxError> for omnistack_core::http::Error {
-    fn from(error: OutboxError) -> Self {
-        match error {
-            OutboxError::Database(error) => error.into(),
-            OutboxError::Enqueue(error) => error.into(),
-            error => Self::internal(error),
-        }
-    }
-}
-
-/// The mail outbox, by which requests send mail: a mail is a row and a job in the caller's transaction, so it is
-/// sent if and only if that transaction commits. The module [`Mail`](super::Mail) provides it. It is cheap to
-/// clone.
-///
-/// ```
-/// use omnistack_core::{app::App, config::Config};
-/// use omnistack_messaging::email::{template::VerifyEmail, Mail, Outbox};
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
-/// let app = App::builder(config).with(Mail::default()).build()?;
-/// # app.migrate().await?;
-/// let outbox: Outbox = app.context().get()?;
-///
-/// let verify = VerifyEmail {
-///     name: Some("Ada".into()),
-///     link: "https://shop.example.com/verify?token=…".into(),
-///     expires: std::time::Duration::from_secs(24 * 3600),
-/// };
-/// let mail = outbox.compose("ada@example.com", &verify, "de-AT")?;
-///
-/// let mut tx = app.db().begin().await?;
-/// // … insert the user …
-/// outbox.send_in(&mut tx, &mail).await?;
-/// tx.commit().await?;
-/// # assert_eq!(app.runner().run_until_idle().await?, 1);
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Guarantees
-///
-/// - **No committed mail is lost.** Sending is retried until a provider accepts the mail, a provider refuses it
-///   permanently, or `EMAIL_GIVE_UP_AFTER` has passed. The outbox shows the result.
-/// - **Duplicates are rare.** A mail that was certainly not accepted is sent again. If the outcome is unknown,
-///   because no response arrived or the process ended before it stored the result, the mail is sent again too: a
-///   duplicate is better than a missing password reset link. Every attempt has the same idempotency key and
-///   therefore the same `Message-ID`: providers that support idempotency keys deliver the mail once, and most
-///   mailboxes show mails with the same `Message-ID` once.
-#[derive(Clone, Debug)]
-pub struct Outbox {
-    jobs: Jobs,
-    store: MailStore,
-    overrides: TemplateOverrides,
-}
-
 impl Outbox {
-    /// Creates an outbox in this database, with these templates.
-    pub fn new(db: Db, clock: Clock, jobs: Jobs, templates: Templates) -> Self {
-        let overrides = TemplateOverrides::new(db.clone(), clock.clone(), templates);
-        Self { jobs, store: MailStore { db, clock }, overrides }
-    }
-
     /// Returns the app's templates.
     pub fn templates(&self) -> &Templates {
-        self.overrides.templates()
+        self.options().templates()
     }
 
     /// Creates a mail from a template. For the locale `de-AT`, it uses the first source that exists for `de-AT`,
@@ -227,54 +297,10 @@ impl Outbox {
         locale: &str,
     ) -> Result<Email, OutboxError> {
         let email = Email::to(to).for_tenant(tenant);
-        Ok(with_rendered::<T>(email, self.overrides.render(tenant, template, locale).await?))
-    }
-
-    /// Stores a mail in the caller's transaction. It is sent if that transaction commits.
-    ///
-    /// # Errors
-    /// Returns an [`OutboxError`]. After a database error, roll the transaction back.
-    pub async fn send_in(&self, tx: &mut Tx, email: &Email) -> Result<MessageId, OutboxError> {
-        check(email)?;
-        let id = self.store.add(tx, email).await?;
-        let mut job = NewJob::new(SendMail { message: id });
-        if let Some(tenant) = email.tenant {
-            job = job.tenant(tenant);
-        }
-        self.jobs.enqueue_in(tx, job).await?;
-        Ok(id)
-    }
-
-    /// Stores a mail in a transaction of its own, to be sent.
-    ///
-    /// # Errors
-    /// Returns an [`OutboxError`]; the mail is not sent then.
-    pub async fn send(&self, email: &Email) -> Result<MessageId, OutboxError> {
-        check(email)?;
-        let mut tx = self.store.db.begin().await?;
-        let id = self.send_in(&mut tx, email).await?;
-        tx.commit().await?;
-        Ok(id)
-    }
-
-    /// Returns the state of a mail. Returns `None` if there is no mail with this id, or if it was deleted after
-    /// `EMAIL_KEEP`.
-    ///
-    /// # Errors
-    /// Fails if the database fails.
-    pub async fn get(&self, id: MessageId) -> Result<Option<MessageInfo>, db::Error> {
-        self.store.get(id).await
+        Ok(with_rendered::<T>(email, self.options().render(tenant, template, locale).await?))
     }
 }
 
 fn with_rendered<T: Template>(email: Email, rendered: RenderedTemplate) -> Email {
     email.subject(rendered.subject).html(rendered.html).text(rendered.text).tag("template", T::NAME)
-}
-
-/// Validates a mail. A missing sender is no error, because the mailer adds the default sender later.
-fn check(email: &Email) -> Result<(), InvalidEmail> {
-    match email.check() {
-        Err(InvalidEmail::NoSender) => email.clone().from("somebody@example.com").check(),
-        checked => checked,
-    }
 }

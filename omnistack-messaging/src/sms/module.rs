@@ -2,17 +2,20 @@
 
 use super::{
     DevSmsMailbox, SmsOutbox, SmsProviderName, SmsSender, SmsSettings, SmsSuppressions, dev_mailbox,
-    outbox::{PurgeSms, SendSms, SendSmsState, SmsStore},
+    outbox::SmsCourier,
     settings,
     webhook::{self, TwilioWebhookState},
 };
+use crate::{
+    outbox::{self, MessageStore, OutboxLimits},
+    suppression,
+};
 use omnistack_core::{
-    db::{Db, Migrations},
+    db::Db,
     http::client::base_url,
     identity::AccessLevel,
-    jobs::{Cron, Job, Jobs, Queue},
-    migrations,
-    module::{Context, Module, Mount, Registry},
+    jobs::Jobs,
+    module::{Module, Mount, Registry},
 };
 
 /// The module for text messages, sent by jobs: `.with(Sms::default())`.
@@ -24,9 +27,6 @@ use omnistack_core::{
 #[must_use]
 pub struct Sms(());
 
-/// The tables of text messages.
-pub(super) const MIGRATIONS: Migrations = migrations!["0001_sms"];
-
 /// Largest webhook body, in bytes. Twilio sends a few KiB.
 const MAX_WEBHOOK_BODY_BYTES: u64 = 64 * 1024;
 
@@ -36,14 +36,12 @@ impl Module for Sms {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.shared_migrations("sms", MIGRATIONS);
+        suppression::register_migrations(registry);
         let Some(settings) = registry.config::<SmsSettings>() else { return };
         let Some(provider) = settings::provider(registry, &settings) else { return };
         let clock = registry.clock();
         // Without a database, the missing settings are reported already.
         let (Some(db), Some(jobs)) = (registry.provided::<Db>(), registry.provided::<Jobs>()) else { return };
-        let suppressions = SmsSuppressions::new(db.clone(), clock.clone());
-        let store = SmsStore { db: db.clone(), clock: clock.clone() };
         let shown = settings.provider == SmsProviderName::Console && !registry.environment().is_production();
         if shown {
             let mailbox = DevSmsMailbox::new(provider, clock.clone());
@@ -55,28 +53,19 @@ impl Module for Sms {
             registry.provide(settings::sms_sender(provider, &settings));
         }
         let webhook = webhook_url(registry, &settings);
-        registry
-            .provide(SmsOutbox::new(db, clock, jobs, settings.max_segments))
-            .provide(suppressions.clone())
-            .queue(Queue::new(<SendSms as Job>::QUEUE))
-            .cron(Cron::new("23 4 * * *", PurgeSms {}));
         if let (Some(url), Some(token)) = (webhook.clone(), settings.twilio_token.clone()) {
-            let webhook = TwilioWebhookState { token, url, store: store.clone(), suppressions: suppressions.clone() };
+            let suppressions = SmsSuppressions::new(db.clone(), clock.clone());
+            let store = MessageStore::new(db.clone(), clock.clone());
+            let webhook = TwilioWebhookState { token, url, store, suppressions };
             let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
             registry.routes(mount, webhook::routes(), |_| Ok(webhook));
         }
         let status_url = webhook.map(String::from);
-        let sender = move |ctx: &Context| {
-            Ok(SendSmsState {
-                sender: ctx.get::<SmsSender>()?,
-                store: store.clone(),
-                suppressions: suppressions.clone(),
-                status_url: status_url.clone(),
-                give_up_after: settings.give_up_after,
-                keep: settings.keep,
-            })
-        };
-        registry.job::<SendSms>(sender.clone()).job::<PurgeSms>(sender);
+        let sms = SmsOutbox::new(db, clock, jobs, settings.max_segments);
+        let limits = OutboxLimits { give_up_after: settings.give_up_after, keep: settings.keep };
+        outbox::register(registry, sms, limits, move |ctx| {
+            Ok(SmsCourier { sender: ctx.get::<SmsSender>()?, status_url: status_url.clone() })
+        });
     }
 }
 

@@ -1,67 +1,29 @@
-//! The outbox for text messages: messages are stored in the caller's transaction and sent at most once by a job.
+//! Text messages as a channel of the outbox.
 
-mod job;
-mod store;
+use std::time::Duration;
 
-pub use job::{PurgeSms, SendSms, SendSmsState};
-pub use store::{SmsInfo, SmsState};
+use async_trait::async_trait;
 
-pub(super) use store::{DeliveryReport, SmsStore};
-
-use super::{InvalidSms, SmsMessage};
-use omnistack_core::{
-    clock::Clock,
-    db::{self, Db, Tx},
-    id::Id,
-    jobs::{EnqueueError, Jobs, NewJob},
+use super::{InvalidSms, PhoneNumber, SmsError, SmsErrorKind, SmsMessage, SmsSender};
+use crate::{
+    outbox::{
+        Channel, Envelope, MessageError, MessageId, MessageOutbox, PurgeMessages, SendFailure, SendMessage, SendReceipt,
+    },
+    suppression::{Recipient, Suppression, SuppressionList, register_routes},
 };
+use omnistack_core::module::{Module, Registry};
 
-/// The id of a text message in the outbox.
-pub type SmsId = Id<SmsMessage>;
-
-/// The reason why a text message was not put into the outbox.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SmsOutboxError {
-    /// The message is not valid.
-    #[error("the message can't be sent: {0}")]
-    Invalid(#[from] InvalidSms),
-    /// The job could not be enqueued.
-    #[error(transparent)]
-    Enqueue(#[from] EnqueueError),
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] db::Error),
-}
-
-impl SmsOutboxError {
-    /// Returns whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Invalid(_) => false,
-            Self::Enqueue(error) => error.is_retryable(),
-            Self::Database(error) => error.is_retryable(),
-        }
-    }
-}
-
-impl From<SmsOutboxError> for omnistack_core::http::Error {
-    fn from(error: SmsOutboxError) -> Self {
-        match error {
-            SmsOutboxError::Database(error) => error.into(),
-            SmsOutboxError::Enqueue(error) => error.into(),
-            error @ SmsOutboxError::Invalid(_) => Self::internal(error),
-        }
-    }
-}
+/// The channel of text messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SmsChannel;
 
 /// The outbox for text messages, by which requests send messages: a message is a row and a job in the caller's
 /// transaction, so it is sent only if that transaction commits. The module [`Sms`](super::Sms) provides it. It is
-/// cheap to clone.
+/// cheap to clone. Its option is the largest number of segments of a message.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config};
-/// use omnistack_messaging::sms::{Sms, SmsMessage, SmsOutbox, SmsState};
+/// use omnistack_messaging::sms::{MessageState, Sms, SmsMessage, SmsOutbox};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
@@ -74,7 +36,7 @@ impl From<SmsOutboxError> for omnistack_core::http::Error {
 /// let id = outbox.send_in(&mut tx, &SmsMessage::new("+491701234567".parse()?, "Your order is on its way.")).await?;
 /// tx.commit().await?;
 /// # assert_eq!(app.runner().run_until_idle().await?, 1);
-/// assert_eq!(outbox.get(id).await?.unwrap().state, SmsState::Sent);
+/// assert_eq!(outbox.get(id).await?.unwrap().state, MessageState::Sent);
 /// # Ok(())
 /// # }
 /// ```
@@ -82,54 +44,111 @@ impl From<SmsOutboxError> for omnistack_core::http::Error {
 /// # Guarantees
 ///
 /// - **At most once.** A message that may have been accepted is never sent again. If the outcome is unknown, the
-///   message's state is [`Unknown`](SmsState::Unknown).
+///   message's state is [`Unknown`](super::MessageState::Unknown).
 /// - **Retries.** A message that was certainly not accepted is retried until `SMS_GIVE_UP_AFTER` has passed.
 /// - **No copy is kept.** The text, which may contain a code, is deleted after the last attempt.
-#[derive(Clone, Debug)]
-pub struct SmsOutbox {
-    jobs: Jobs,
-    store: SmsStore,
-    limit: usize,
+pub type SmsOutbox = MessageOutbox<SmsChannel>;
+
+/// The reason why a text message was not put into the outbox.
+pub type SmsOutboxError = MessageError<InvalidSms>;
+
+/// The job that sends one text message of the outbox, at most once.
+pub type SendSms = SendMessage<SmsChannel>;
+
+/// The job that deletes text messages that were finished longer ago than `SMS_KEEP`. It runs every night.
+pub type PurgeSms = PurgeMessages<SmsChannel>;
+
+/// The SMS suppressions. The handle is cheap to clone.
+pub type SmsSuppressions = SuppressionList<PhoneNumber>;
+
+impl Recipient for PhoneNumber {
+    const CHANNEL: &'static str = "sms";
+    const KIND: &'static str = "number";
+    const SUPPRESSED: &'static str = "sms.number_suppressed";
+    const RELEASED: &'static str = "sms.number_released";
+
+    fn parse_recipient(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: super::PhoneNumberError| error.to_string())
+    }
+
+    fn key(&self) -> String {
+        self.as_str().to_owned()
+    }
 }
 
-impl SmsOutbox {
-    /// Creates an outbox in this database, for messages of at most `limit` segments.
-    pub fn new(db: Db, clock: Clock, jobs: Jobs, limit: usize) -> Self {
-        Self { jobs, store: SmsStore { db, clock }, limit }
+/// The handle by which the job sends text messages.
+#[derive(Clone, Debug)]
+pub struct SmsCourier {
+    pub(super) sender: SmsSender,
+    /// The URL to which the provider sends delivery reports.
+    pub(super) status_url: Option<String>,
+}
+
+#[async_trait]
+impl Channel for SmsChannel {
+    type Recipient = PhoneNumber;
+    type Message = SmsMessage;
+    type Invalid = InvalidSms;
+    type Options = usize;
+    type Sender = SmsCourier;
+    type Error = SmsError;
+
+    const SEND_JOB: &'static str = "sms.send_message";
+    const PURGE_JOB: &'static str = "sms.purge_messages";
+    const PURGE_SCHEDULE: &'static str = "23 4 * * *";
+    const QUEUE: &'static str = "sms";
+    const FIRST_RETRY_PAUSE: Duration = Duration::from_secs(5);
+    const AT_MOST_ONCE: bool = true;
+
+    fn check(message: &SmsMessage, max_segments: &usize) -> Result<(), InvalidSms> {
+        message.check(*max_segments)
     }
 
-    /// Stores a message in the caller's transaction. It is sent if that transaction commits.
-    ///
-    /// # Errors
-    /// Returns an [`SmsOutboxError`]. After a database error, roll the transaction back.
-    pub async fn send_in(&self, tx: &mut Tx, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
-        message.check(self.limit)?;
-        let id = self.store.add(tx, message).await?;
-        let mut job = NewJob::new(SendSms { message: id });
-        if let Some(tenant) = message.tenant {
-            job = job.tenant(tenant);
+    fn envelope(message: &SmsMessage) -> Envelope {
+        Envelope {
+            tenant: message.tenant,
+            recipients: message.to.as_str().to_owned(),
+            subject: None,
+            segments: i64::try_from(message.segments().count).ok(),
         }
-        self.jobs.enqueue_in(tx, job).await?;
-        Ok(id)
     }
 
-    /// Stores a message in a transaction of its own, to be sent.
-    ///
-    /// # Errors
-    /// Returns an [`SmsOutboxError`]; the message is not sent then.
-    pub async fn send(&self, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
-        let mut tx = self.store.db.begin().await?;
-        let id = self.send_in(&mut tx, message).await?;
-        tx.commit().await?;
-        Ok(id)
+    fn recipients(message: &SmsMessage) -> Vec<&PhoneNumber> {
+        vec![&message.to]
     }
 
-    /// Returns the state of a message. Returns `None` if there is no message with this id, or if it was deleted
-    /// after `SMS_KEEP`.
-    ///
-    /// # Errors
-    /// Fails if the database fails.
-    pub async fn get(&self, id: SmsId) -> Result<Option<SmsInfo>, db::Error> {
-        self.store.get(id).await
+    fn remove_suppressed(_: &mut SmsMessage, suppressed: &[Suppression]) -> bool {
+        suppressed.is_empty()
+    }
+
+    async fn send(courier: &SmsCourier, id: MessageId, message: &mut SmsMessage) -> Result<SendReceipt, SmsError> {
+        message.status_url = courier.status_url.as_ref().map(|url| format!("{url}?message={id}"));
+        courier.sender.send(message).await.map(|sent| SendReceipt { provider: sent.provider, id: sent.id })
+    }
+
+    fn failure(error: &SmsError) -> SendFailure {
+        match (error.kind(), error.retry_after()) {
+            (SmsErrorKind::Invalid | SmsErrorKind::Refused, _) => SendFailure::Refused,
+            (SmsErrorKind::OptedOut, _) => SendFailure::OptedOut,
+            (SmsErrorKind::Unknown, _) => SendFailure::Unknown,
+            (SmsErrorKind::RateLimited, Some(wait)) => SendFailure::RateLimited(wait),
+            _ => SendFailure::Unavailable,
+        }
+    }
+}
+
+/// The module with the operator routes for SMS suppressions, `/api/v1/admin/sms/suppressions`: `.with(SmsApi)`.
+///
+/// It is separate from the module [`Sms`](crate::sms::Sms), because not every app has operators.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SmsApi;
+
+impl Module for SmsApi {
+    fn name(&self) -> &'static str {
+        "sms_api"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        register_routes::<PhoneNumber>(registry);
     }
 }

@@ -9,10 +9,10 @@ use reqwest::Url;
 use secrecy::SecretString;
 use utoipa_axum::routes;
 
-use super::{
-    PhoneNumber, SmsId, SmsState, SmsSuppressionReason, SmsSuppressions,
-    outbox::{DeliveryReport, SmsStore},
-    signature::is_signed,
+use super::{PhoneNumber, SmsChannel, SmsSuppressions, signature::is_signed};
+use crate::{
+    outbox::{DeliveryReport, MessageId, MessageState, MessageStore},
+    suppression::SuppressionReason,
 };
 use omnistack_core::{
     http::{Error, ErrorEnvelope},
@@ -25,7 +25,7 @@ pub(super) struct TwilioWebhookState {
     pub(super) token: SecretString,
     /// The webhook's URL as Twilio uses it.
     pub(super) url: Url,
-    pub(super) store: SmsStore,
+    pub(super) store: MessageStore<SmsChannel>,
     pub(super) suppressions: SmsSuppressions,
 }
 
@@ -60,7 +60,7 @@ async fn twilio(
     if let (Some(wish), Some(from)) = (value("OptOutType"), number(value("From"))) {
         match wish {
             "STOP" => {
-                _ = webhook.suppressions.add_in(&mut tx, &from, SmsSuppressionReason::OptOut, Some("STOP")).await?;
+                _ = webhook.suppressions.add_in(&mut tx, &from, SuppressionReason::OptOut, Some("STOP")).await?;
             }
             "START" => _ = webhook.suppressions.remove_in(&mut tx, &from).await?,
             _ => {}
@@ -83,7 +83,7 @@ async fn twilio(
                 None => number(value("To")),
             };
             if let Some(to) = to {
-                webhook.suppressions.add_in(&mut tx, &to, SmsSuppressionReason::OptOut, told.reason.as_deref()).await?;
+                webhook.suppressions.add_in(&mut tx, &to, SuppressionReason::OptOut, told.reason.as_deref()).await?;
             }
         }
         tracing::debug!(target: "omnistack::sms", %state, known, "Twilio sent a delivery report");
@@ -97,17 +97,17 @@ fn number(text: Option<&str>) -> Option<PhoneNumber> {
 }
 
 /// Returns the outbox's id of the message, which is in the query of the URL given to Twilio.
-fn message_id_from_query(query: &str) -> Option<SmsId> {
+fn message_id_from_query(query: &str) -> Option<MessageId> {
     let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "message");
     found.and_then(|(_, id)| id.parse().ok())
 }
 
 /// Maps Twilio's status of a message to a state. Returns `None` for a status that is not known.
-fn state(status: &str) -> Option<SmsState> {
+fn state(status: &str) -> Option<MessageState> {
     match status {
-        "accepted" | "scheduled" | "queued" | "sending" | "sent" => Some(SmsState::Sent),
-        "delivered" | "read" => Some(SmsState::Delivered),
-        "undelivered" | "failed" | "canceled" => Some(SmsState::Undelivered),
+        "accepted" | "scheduled" | "queued" | "sending" | "sent" => Some(MessageState::Sent),
+        "delivered" | "read" => Some(MessageState::Delivered),
+        "undelivered" | "failed" | "canceled" => Some(MessageState::Undelivered),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ mod operators;
 mod peer;
 mod sending;
 mod settings;
+mod tenants;
 mod twilio;
 mod webhook;
 

@@ -204,7 +204,7 @@ on_each_database! {
         }
         // The code is not kept in the outbox after it was sent.
         let mut tx = post.app.db().all_tenants().begin_read().await.unwrap();
-        let sql = "select count(*) from omni_sms_messages where content is not null";
+        let sql = "select count(*) from omni_messages where content is not null";
         assert_eq!(tx.query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,));
         tx.commit().await.unwrap();
         // A code's row copied to another user is not valid there.

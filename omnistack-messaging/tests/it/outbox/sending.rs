@@ -44,7 +44,7 @@ on_each_database! {
             assert_eq!(keys, [format!("mail-{id}")].into(), "every attempt has the same key");
         }
         let mut tx = app.db().all_tenants().begin_read().await.unwrap();
-        let (kept,): (i64,) = tx.query("select count(*) from omni_email_messages where content is not null")
+        let (kept,): (i64,) = tx.query("select count(*) from omni_messages where content is not null")
             .fetch_one().await.unwrap();
         assert_eq!(kept, 0, "what is sent is not kept");
     }
@@ -79,12 +79,12 @@ on_each_database! {
             outbox.send(&mail("any@example.com").for_tenant(tenant)).await.unwrap();
         }
         if app.db().dialect() == Dialect::Postgres {
-            let count = "select count(*) from omni_email_messages";
+            let count = "select count(*) from omni_messages";
             let (unset,): (i64,) = app.db().query(count).fetch_one().await.unwrap();
             let mut tx = app.db().tenant(ours).begin().await.unwrap();
             let (seen,): (i64,) = tx.query(count).fetch_one().await.unwrap();
             assert_eq!((unset, seen), (0, 2), "a query without its `where`");
-            assert_eq!(tx.query("delete from omni_email_messages").execute().await.unwrap(), 2);
+            assert_eq!(tx.query("delete from omni_messages").execute().await.unwrap(), 2);
             tx.rollback().await.unwrap();
             // A transaction of one tenant can't send a mail for another tenant.
             let mut tx = app.db().tenant(ours).begin().await.unwrap();
@@ -121,7 +121,7 @@ on_each_database! {
         app.run_jobs().await;
         assert_eq!((provider.taken().len(), outbox.get(id).await.unwrap().unwrap().state), (1, MessageState::Sent));
         // Run again, as after a crash between sending and committing: the mail is not sent again.
-        app.jobs().enqueue(SendMail { message: id }).await.unwrap();
+        app.jobs().enqueue(SendMail::new(id)).await.unwrap();
         app.run_jobs().await;
         assert_eq!(provider.taken().len(), 1);
     }

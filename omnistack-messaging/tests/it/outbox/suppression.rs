@@ -45,7 +45,7 @@ fn suppressions(app: &TestApp) -> Suppressions {
 }
 
 async fn list(app: &TestApp) -> Vec<(String, SuppressionReason)> {
-    suppressions(app).list(None, 100).await.unwrap().into_iter().map(|one| (one.address, one.reason)).collect()
+    suppressions(app).list(None, 100).await.unwrap().into_iter().map(|one| (one.recipient, one.reason)).collect()
 }
 
 on_each_database! {
@@ -165,21 +165,21 @@ on_each_database! {
         let app = TestApp::start(database, |app| app.with(EmailApi)).await;
         let (admin, path) = (app.operator(), "/api/v1/admin/email/suppressions");
         for number in 0..3 {
-            let new = json!({ "address": format!("R{number}@example.com"), "detail": "asked us" });
+            let new = json!({ "recipient": format!("R{number}@example.com"), "detail": "asked us" });
             let added = admin.post(path, &new).await.expect(201).json();
-            assert_eq!((&added["address"], &added["reason"]), (&json!(format!("r{number}@example.com")), &json!("manual")));
+            assert_eq!((&added["recipient"], &added["reason"]), (&json!(format!("r{number}@example.com")), &json!("manual")));
             admin.post(path, &new).await.expect(200);
         }
         let first = admin.get(format!("{path}?limit=2")).await.expect(200).json();
         let cursor = first["next_cursor"].as_str().unwrap();
         let second = admin.get(format!("{path}?limit=2&cursor={cursor}")).await.expect(200).json();
-        let addresses = |page: &Value| page["items"].as_array().unwrap().iter().map(|one| one["address"].to_string()).collect::<Vec<_>>();
+        let addresses = |page: &Value| page["items"].as_array().unwrap().iter().map(|one| one["recipient"].to_string()).collect::<Vec<_>>();
         assert_eq!(addresses(&first), ["\"r2@example.com\"", "\"r1@example.com\""]);
         assert_eq!((addresses(&second), second.get("next_cursor")), (vec!["\"r0@example.com\"".into()], None));
         admin.delete(format!("{path}/R1@EXAMPLE.com")).await.expect(204);
         admin.delete(format!("{path}/r1@example.com")).await.expect(404);
         admin.delete(format!("{path}/nobody")).await.expect(404);
-        admin.post(path, json!({ "address": "nobody" })).await.expect(422);
+        admin.post(path, json!({ "recipient": "nobody" })).await.expect(422);
         for query in ["limit=0", "cursor=x", "cursor=00", "page=1"] {
             admin.get(format!("{path}?{query}")).await.expect(422);
         }

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use omnistack_messaging::sms::{SmsState, twilio_signature};
+use omnistack_messaging::sms::{MessageState, twilio_signature};
 use omnistack_testkit::TestDatabase;
 use serde_json::{Value, json};
 
@@ -68,5 +68,5 @@ async fn twilios_sdk_signs_as_we_read() {
         .body(body)
         .await
         .expect(204);
-    assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Delivered);
+    assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Delivered);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::id::Id;
 use omnistack_messaging::sms::{
-    PurgeSms, SmsErrorKind, SmsOutboxError, SmsState, SmsSuppressionReason, SmsSuppressions,
+    MessageState, PurgeSms, SmsErrorKind, SmsOutboxError, SmsSuppressions, SuppressionReason,
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
@@ -19,16 +19,16 @@ on_each_database! {
         let mut tx = app.db().begin().await.unwrap();
         let id = outbox.send_in(&mut tx, &message("Hello")).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Queued);
+        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Queued);
         assert_eq!(app.run_jobs().await, 1);
         let offered = provider.offered();
         assert_eq!((offered.len(), offered[0].text.as_str(), offered[0].to.as_str()), (1, "Hello", TO));
         let info = outbox.get(id).await.unwrap().unwrap();
-        assert_eq!((info.state, info.provider_id.as_deref(), info.segments), (SmsState::Sent, Some("1"), 1));
-        assert_eq!((info.recipient.as_str(), info.reason), (TO, None));
+        assert_eq!((info.state, info.provider_id.as_deref(), info.segments), (MessageState::Sent, Some("1"), Some(1)));
+        assert_eq!((info.recipients.as_str(), info.reason), (TO, None));
         assert!(outbox.get(undone).await.unwrap().is_none());
         let (kept,): (Option<String>,) = app.db().all_tenants().begin().await.unwrap()
-            .query("select content from omni_sms_messages where id = $1").bind(id).fetch_one().await.unwrap();
+            .query("select content from omni_messages where id = $1").bind(id).fetch_one().await.unwrap();
         assert_eq!(kept, None, "the text is not kept");
     }
 
@@ -42,7 +42,7 @@ on_each_database! {
             app.run_jobs().await;
             assert_eq!(provider.offered().len(), offered, "after {wait} s more");
         }
-        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Sent);
+        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Sent);
     }
 
     async fn what_nobody_takes_is_given_up(database: TestDatabase) {
@@ -54,7 +54,7 @@ on_each_database! {
             app.clock().advance(Duration::from_secs(720));
         }
         let info = outbox.get(id).await.unwrap().unwrap();
-        assert_eq!(info.state, SmsState::Failed);
+        assert_eq!(info.state, MessageState::Failed);
         assert!(info.reason.unwrap().contains("not available"));
         assert!(provider.offered().len() < 10);
     }
@@ -68,7 +68,7 @@ on_each_database! {
             app.clock().advance(Duration::from_secs(3600));
         }
         assert_eq!(provider.offered().len(), 1);
-        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Unknown);
+        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Unknown);
     }
 
     async fn an_attempt_that_ended_without_a_word_is_not_made_again(database: TestDatabase) {
@@ -86,10 +86,10 @@ on_each_database! {
             ended = runner.run_until_idle() => panic!("it ended: {ended:?}"),
             () = asked => {}
         }
-        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Sending);
-        app.jobs().enqueue(omnistack_messaging::sms::SendSms { message: id }).await.unwrap();
+        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Sending);
+        app.jobs().enqueue(omnistack_messaging::sms::SendSms::new(id)).await.unwrap();
         app.run_jobs().await;
-        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Unknown);
+        assert_eq!(outbox.get(id).await.unwrap().unwrap().state, MessageState::Unknown);
         assert_eq!(provider.offered().len(), 1);
     }
 
@@ -102,11 +102,11 @@ on_each_database! {
             app.run_jobs().await;
             states.push(outbox.get(id).await.unwrap().unwrap().state);
         }
-        assert_eq!(states, [SmsState::Failed, SmsState::Skipped, SmsState::Skipped]);
+        assert_eq!(states, [MessageState::Failed, MessageState::Skipped, MessageState::Skipped]);
         assert_eq!(provider.offered().len(), 2, "the third was not offered");
         let suppressions: SmsSuppressions = app.app().context().get().unwrap();
         let number = TO.parse().unwrap();
-        assert_eq!(suppressions.get(&number).await.unwrap().unwrap().reason, SmsSuppressionReason::OptOut);
+        assert_eq!(suppressions.get(&number).await.unwrap().unwrap().reason, SuppressionReason::OptOut);
         assert!(suppressions.remove(&number).await.unwrap());
         outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
@@ -134,7 +134,7 @@ on_each_database! {
         assert_eq!(app.run_jobs().await, 3);
         if app.db().dialect() == omnistack_core::db::Dialect::Postgres {
             let mut tx = app.db().tenant(ours).begin().await.unwrap();
-            let (count,): (i64,) = tx.query("select count(*) from omni_sms_messages").fetch_one().await.unwrap();
+            let (count,): (i64,) = tx.query("select count(*) from omni_messages").fetch_one().await.unwrap();
             assert_eq!(count, 1);
         }
     }
@@ -145,7 +145,7 @@ on_each_database! {
         app.run_jobs().await;
         for (hours, left) in [(9, true), (2, false)] {
             app.clock().advance(Duration::from_secs(hours * 3600));
-            app.jobs().enqueue(PurgeSms {}).await.unwrap();
+            app.jobs().enqueue(PurgeSms::default()).await.unwrap();
             app.run_jobs().await;
             assert_eq!(outbox.get(id).await.unwrap().is_some(), left);
         }

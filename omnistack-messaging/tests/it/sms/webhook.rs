@@ -1,7 +1,7 @@
 //! Tests of Twilio's webhooks and their signatures.
 
 use omnistack_messaging::sms::{
-    Sms, SmsErrorKind, SmsId, SmsInfo, SmsOutbox, SmsState, SmsSuppressions, twilio_signature,
+    MessageId, MessageInfo, MessageState, Sms, SmsErrorKind, SmsOutbox, SmsSuppressions, twilio_signature,
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestResponse as HttpAnswer, on_each_database};
 
@@ -38,7 +38,7 @@ async fn post_webhook(app: &TestApp, query: &str, form: &[(&str, &str)]) {
     post(app, query, form, &signature).await.expect(204);
 }
 
-async fn state(outbox: &SmsOutbox, id: SmsId) -> SmsInfo {
+async fn state(outbox: &SmsOutbox, id: MessageId) -> MessageInfo {
     outbox.get(id).await.unwrap().unwrap()
 }
 
@@ -70,9 +70,9 @@ on_each_database! {
         assert_eq!(provider.offered()[0].status_url.as_deref(), Some(format!("{URL}?message={id}").as_str()));
         let query = format!("?message={id}");
         post_webhook(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "sent"), ("To", TO)]).await;
-        assert_eq!(state(&outbox, id).await.state, SmsState::Sent);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Sent);
         post_webhook(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "delivered")]).await;
-        assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Delivered);
         // Reports that are late, out of order, or about an unknown message change nothing.
         for form in [[("MessageSid", "1"), ("MessageStatus", "sent")], [("MessageSid", "1"), ("MessageStatus", "failed")], [("MessageSid", "2"), ("MessageStatus", "failed")]] {
             post_webhook(&app, &query, &form).await;
@@ -84,7 +84,7 @@ on_each_database! {
         ] {
             post_webhook(&app, query, &form).await;
         }
-        assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Delivered);
 
         // Messages are also found by the provider's id.
         let other = outbox.send(&message("Hello")).await.unwrap();
@@ -92,7 +92,7 @@ on_each_database! {
         let info = state(&outbox, other).await;
         post_webhook(&app, &format!("?message={other}"), &[("MessageSid", info.provider_id.as_deref().unwrap()), ("MessageStatus", "undelivered"), ("ErrorCode", "30003")]).await;
         let info = state(&outbox, other).await;
-        assert_eq!((info.state, info.reason.as_deref()), (SmsState::Undelivered, Some("Twilio error code 30003")));
+        assert_eq!((info.state, info.reason.as_deref()), (MessageState::Undelivered, Some("Twilio error code 30003")));
     }
 
     async fn what_nobody_knew_is_known_when_it_is_told(database: TestDatabase) {
@@ -100,13 +100,13 @@ on_each_database! {
         provider.then([SmsSendResult::Fail(SmsErrorKind::Unknown)]);
         let id = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
-        assert_eq!(state(&outbox, id).await.state, SmsState::Unknown);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Unknown);
         let query = format!("?message={id}");
         post_webhook(&app, &query, &[("MessageSid", "SM7"), ("MessageStatus", "sent")]).await;
         let info = state(&outbox, id).await;
-        assert_eq!((info.state, info.provider_id.as_deref(), info.reason), (SmsState::Sent, Some("SM7"), None));
+        assert_eq!((info.state, info.provider_id.as_deref(), info.reason), (MessageState::Sent, Some("SM7"), None));
         post_webhook(&app, &query, &[("MessageSid", "SM7"), ("MessageStatus", "delivered")]).await;
-        assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Delivered);
     }
 
     async fn owners_stop_and_start_messages(database: TestDatabase) {
@@ -123,7 +123,7 @@ on_each_database! {
         assert!(suppressions.get(&number).await.unwrap().is_some());
         let next = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
-        assert_eq!((state(&outbox, next).await.state, provider.offered().len()), (SmsState::Skipped, 1));
+        assert_eq!((state(&outbox, next).await.state, provider.offered().len()), (MessageState::Skipped, 1));
     }
 
     async fn what_twilio_did_not_sign_is_not_heeded(database: TestDatabase) {
@@ -147,11 +147,11 @@ on_each_database! {
             assert_eq!(answer.status, 401, "{what}");
         }
         app.anonymous().post(format!("{PATH}{query}"), ()).body(encoded(&form)).await.expect(401);
-        assert_eq!(state(&outbox, id).await.state, SmsState::Sent);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Sent);
         // With the default port, as Twilio sometimes signs.
         let with_port = sign(TOKEN, format!("https://app.example.com:443{PATH}{query}"), &form);
         post(&app, &query, &form, &with_port).await.expect(204);
-        assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Delivered);
         let long = "x".repeat(70_000);
         post(&app, &query, &[("a", &long)], &right).await.expect(413);
     }

@@ -10,6 +10,7 @@ use super::{Suppressions, event, signature};
 use omnistack_core::{
     clock::Clock,
     crypto::HmacKey,
+    db::Db,
     http::{Error, ErrorEnvelope},
     module::Api,
 };
@@ -39,8 +40,9 @@ impl WebhookKeys {
 #[derive(Clone, Debug)]
 pub(in crate::email) struct WebhookState {
     pub(in crate::email) keys: WebhookKeys,
-    pub(in crate::email) suppressions: Suppressions,
+    pub(in crate::email) db: Db,
     pub(in crate::email) clock: Clock,
+    pub(in crate::email) suppressions: Suppressions,
 }
 
 /// Returns the routes of the providers whose keys are set. Returns `None` if there are none.
@@ -74,7 +76,7 @@ async fn resend(State(webhooks): State<WebhookState>, headers: HeaderMap, body: 
     let key = webhooks.keys.resend.as_ref().ok_or_else(invalid_signature)?;
     let id = signature::standard(key, &headers, &body, webhooks.clock.now()).ok_or_else(invalid_signature)?;
     let event = event::resend(id, &body).map_err(malformed_event)?;
-    apply_events(&webhooks.suppressions, "resend", event.as_slice()).await
+    apply_events(&webhooks, "resend", event.as_slice()).await
 }
 
 /// Receive events of SendGrid
@@ -90,16 +92,17 @@ async fn sendgrid(State(webhooks): State<WebhookState>, headers: HeaderMap, body
         return Err(invalid_signature());
     }
     let events = event::sendgrid(&body).map_err(malformed_event)?;
-    apply_events(&webhooks.suppressions, "sendgrid", &events).await
+    apply_events(&webhooks, "sendgrid", &events).await
 }
 
 async fn apply_events(
-    suppressions: &Suppressions,
+    webhooks: &WebhookState,
     provider: &'static str,
     events: &[event::SuppressionEvent],
 ) -> Result<StatusCode, Error> {
     if !events.is_empty() {
-        let added = suppressions.apply_events(provider, events).await?;
+        let WebhookState { db, clock, suppressions, .. } = webhooks;
+        let added = super::apply_events(db, clock, suppressions, provider, events).await?;
         tracing::info!(target: "omnistack::email", provider, added, "addresses were suppressed");
     }
     Ok(StatusCode::NO_CONTENT)

@@ -2,8 +2,7 @@
 
 use serde::Deserialize;
 
-use super::SuppressionReason;
-use crate::email::Address;
+use crate::{email::Address, suppression::SuppressionReason};
 
 /// An event that suppresses an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
