@@ -23,7 +23,7 @@ pub use table::*;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, SharedString};
 
-/// What a metric measures.
+/// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// A number that only grows until the process ends.
@@ -51,7 +51,7 @@ impl MetricKind {
 pub struct Metric {
     /// The name in Prometheus, such as `http_requests_total`.
     pub name: &'static str,
-    /// What it measures.
+    /// Kind of the metric.
     pub kind: MetricKind,
     /// The unit, such as `s`, `By` or `{request}`, in the notation of OpenTelemetry (UCUM).
     pub unit: &'static str,

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::{database::PoolMetrics, process::ProcessMetrics, recorder::Recorder};
 
-/// What is needed to render all metrics.
+/// Sources of all metrics of the process.
 #[derive(Clone)]
 pub(crate) struct MetricsSource {
     pub(crate) recorder: Recorder,
