@@ -21,7 +21,9 @@ impl Recorder {
                 let recorder = builder().ok()?.build_recorder();
                 let handle = recorder.handle();
                 metrics::set_global_recorder(recorder).ok()?;
-                ALL_METRICS.iter().for_each(|metric| describe(metric));
+                for metric in ALL_METRICS {
+                    describe(metric);
+                }
                 Some(Self(handle))
             })
             .clone()

@@ -1,6 +1,6 @@
 //! The table of metrics.
 
-use super::{Metric, MetricKind::*};
+use super::{Metric, MetricKind};
 
 macro_rules! metrics {
     (@otel) => { None };
@@ -10,7 +10,7 @@ macro_rules! metrics {
             #[doc = concat!("`", $text, "`: ", $help)]
             pub static $name: Metric = Metric {
                 name: $text,
-                kind: $kind,
+                kind: MetricKind::$kind,
                 unit: $unit,
                 help: $help,
                 labels: &[$($label),*],
