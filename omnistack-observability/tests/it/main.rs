@@ -1,7 +1,5 @@
 //! Tests of the metrics: what is recorded, who may read it, and what a client can't do to it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic")]
-
 mod access;
 mod recorded;
 
