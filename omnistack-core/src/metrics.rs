@@ -30,7 +30,7 @@ pub enum MetricKind {
     Counter,
     /// A number that grows and shrinks.
     Gauge,
-    /// A distribution of values, counted in buckets with these upper bounds.
+    /// A distribution of values, counted in buckets.
     Histogram,
 }
 

@@ -113,8 +113,8 @@ pub type OutboxError = MessageError<InvalidEmail>;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-/// # let nobody = Mailer::new(MemoryProvider::default());
-/// # let app = App::builder(config.clone()).with(Mail::default()).replace(nobody).build()?;
+/// # let mailer = Mailer::new(MemoryProvider::default());
+/// # let app = App::builder(config.clone()).with(Mail::default()).replace(mailer).build()?;
 /// # app.migrate().await?;
 /// # let outbox: Outbox = app.context().get()?;
 /// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;

@@ -36,7 +36,7 @@ pub struct SmsChannel;
 /// let id = outbox.send_in(&mut tx, &SmsMessage::new("+491701234567".parse()?, "Your order is on its way.")).await?;
 /// tx.commit().await?;
 /// # assert_eq!(app.runner().run_until_idle().await?, 1);
-/// assert_eq!(outbox.get(id).await?.unwrap().state, MessageState::Sent);
+/// assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Sent));
 /// # Ok(())
 /// # }
 /// ```

@@ -1,4 +1,4 @@
-//! Who may read the metrics.
+//! Tests of the access to the metrics.
 
 use omnistack_testkit::on_each_database;
 

@@ -1,4 +1,4 @@
-//! Tests of the metrics: what is recorded, who may read it, and what a client can't do to it.
+//! Tests of the metrics.
 
 mod access;
 mod recorded;

@@ -1,4 +1,4 @@
-//! What is recorded.
+//! Tests of the metrics that are recorded.
 
 use async_trait::async_trait;
 use axum::body::{Body, Bytes};
