@@ -64,6 +64,8 @@ pub struct Metric {
     /// The part of OmniStack that emits it: a feature of the crate `omnistack`, or `core` or `jobs` for what every app
     /// has.
     pub feature: &'static str,
+    /// The upper bounds of a histogram's buckets, in [`unit`](Self::unit)s. Empty for other metrics.
+    pub buckets: &'static [f64],
 }
 
 impl Metric {
@@ -85,16 +87,6 @@ impl Metric {
         metrics::with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
     }
 
-    /// The upper bounds of the buckets, in [`unit`](Self::unit)s. Empty if the metric is no histogram.
-    pub fn buckets(&self) -> &'static [f64] {
-        match (self.kind, self.otel) {
-            (MetricKind::Histogram, Some("db.client.operation.duration")) => DATABASE_SECONDS,
-            (MetricKind::Histogram, _) if self.feature == "jobs" => LONG_SECONDS,
-            (MetricKind::Histogram, _) => REQUEST_SECONDS,
-            _ => &[],
-        }
-    }
-
     fn key<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Key {
         debug_assert_eq!(N, self.labels.len(), "`{}` has the labels {:?}", self.name, self.labels);
         let labels: Vec<_> = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
@@ -106,10 +98,3 @@ impl Metric {
 pub const NO_LABELS: [&str; 0] = [];
 
 static METADATA: Metadata<'static> = Metadata::new("omnistack", Level::INFO, None);
-
-/// Buckets of `http.server.request.duration` in the semantic conventions.
-const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-/// Buckets of `db.client.operation.duration` in the semantic conventions.
-const DATABASE_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
-/// Buckets of work that takes up to an hour.
-const LONG_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];

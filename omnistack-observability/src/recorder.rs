@@ -50,7 +50,7 @@ impl fmt::Debug for Recorder {
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     let histograms = ALL_METRICS.iter().filter(|metric| metric.kind == MetricKind::Histogram);
     histograms.copied().try_fold(PrometheusBuilder::new(), |builder, metric| {
-        builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), metric.buckets())
+        builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), metric.buckets)
     })
 }
 

@@ -2,10 +2,19 @@
 
 use super::{Metric, MetricKind};
 
+/// Buckets of `http.server.request.duration` in the semantic conventions.
+const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Buckets of `db.client.operation.duration` in the semantic conventions.
+const DATABASE_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+/// Buckets of work that takes up to an hour.
+const LONG_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+
 macro_rules! metrics {
+    (@buckets) => { &[] };
+    (@buckets $buckets:ident) => { $buckets };
     (@otel) => { None };
     (@otel $otel:literal) => { Some($otel) };
-    ($($feature:literal { $($name:ident = $kind:ident $text:literal, $unit:literal, [$($label:literal)*], $(otel $otel:literal,)? $help:literal;)* })*) => {
+    ($($feature:literal { $($name:ident = $kind:ident $($buckets:ident)? $text:literal, $unit:literal, [$($label:literal)*], $(otel $otel:literal,)? $help:literal;)* })*) => {
         $($(
             #[doc = concat!("`", $text, "`: ", $help)]
             pub static $name: Metric = Metric {
@@ -16,6 +25,7 @@ macro_rules! metrics {
                 labels: &[$($label),*],
                 otel: metrics!(@otel $($otel)?),
                 feature: $feature,
+                buckets: metrics!(@buckets $($buckets)?),
             };
         )*)*
 
@@ -28,7 +38,7 @@ metrics! {
     "core" {
         HTTP_REQUESTS = Counter "http_requests_total", "{request}", ["method" "path" "status"],
             "Number of finished requests, by method, route pattern and status code.";
-        HTTP_REQUEST_DURATION = Histogram "http_request_duration_seconds", "s", ["method" "path"],
+        HTTP_REQUEST_DURATION = Histogram REQUEST_SECONDS "http_request_duration_seconds", "s", ["method" "path"],
             otel "http.server.request.duration",
             "Time from the request's head to the end of the response's body, by method and route pattern.";
         HTTP_REQUESTS_IN_PROGRESS = Gauge "http_requests_in_progress", "{request}", [],
@@ -43,7 +53,7 @@ metrics! {
             "Number of database connections of this process, `idle` or `used`.";
         DB_QUERIES = Counter "db_queries_total", "{query}", ["operation"],
             "Number of finished SQL statements, by their first keyword.";
-        DB_QUERY_DURATION = Histogram "db_query_duration_seconds", "s", ["operation"],
+        DB_QUERY_DURATION = Histogram DATABASE_SECONDS "db_query_duration_seconds", "s", ["operation"],
             otel "db.client.operation.duration",
             "Time from the request for a connection to the last row, by the statement's first keyword.";
         DB_ERRORS = Counter "db_errors_total", "{error}", ["kind"],
@@ -52,7 +62,7 @@ metrics! {
     "jobs" {
         BACKGROUND_JOBS = Counter "background_jobs_total", "{attempt}", ["job" "status"],
             "Number of finished attempts of jobs, by job name and result: `done`, `retry`, `snoozed`, `dead` or `cancelled`.";
-        BACKGROUND_JOB_DURATION = Histogram "background_job_duration_seconds", "s", ["job"],
+        BACKGROUND_JOB_DURATION = Histogram LONG_SECONDS "background_job_duration_seconds", "s", ["job"],
             otel "messaging.process.duration",
             "Time of an attempt, by job name.";
     }

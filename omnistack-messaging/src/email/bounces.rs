@@ -1,5 +1,5 @@
-//! Bounces and complaints: events of the providers that put addresses on the suppression list, and the operator routes
-//! of that list.
+//! Bounces and complaints: the providers' webhook events that put addresses on the suppression list, and the module
+//! with the operator routes for mail suppressions.
 
 mod event;
 mod signature;
