@@ -56,7 +56,7 @@ pub use dev_identity::{DevIdentity, DevIdentitySettings};
 pub use middleware_stack::AppService;
 pub use serve::{Server, ServerSettings};
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -71,6 +71,9 @@ use crate::{
     jobs::Runner,
     module::{BackgroundService, Banner, Context, Module, RouteInfo, spawn},
 };
+
+/// Time that all modules together have to stop.
+const MAX_STOP_TIME: Duration = Duration::from_secs(5);
 
 /// An app, built and ready to start.
 pub struct App {
@@ -242,6 +245,7 @@ impl App {
         if over.run_until_cancelled(ended).await.is_none() {
             tracing::warn!(target: "omnistack", ?grace, "stopped with running background work");
         }
+        self.stop().await;
         cut
     }
 
@@ -252,6 +256,19 @@ impl App {
         let ended = async { while services.join_next().await.is_some() {} };
         if tokio::time::timeout(self.http.shutdown_grace, ended).await.is_err() {
             tracing::warn!(target: "omnistack", grace = ?self.http.shutdown_grace, "stopped with running background work");
+        }
+        self.stop().await;
+    }
+
+    /// Stops all modules. [`serve`](Self::serve) and [`run_workers`](Self::run_workers) do it at their end.
+    pub async fn stop(&self) {
+        let stopped = async {
+            for module in &self.modules {
+                module.stop(&self.ctx).await;
+            }
+        };
+        if tokio::time::timeout(MAX_STOP_TIME, stopped).await.is_err() {
+            tracing::warn!(target: "omnistack", limit = ?MAX_STOP_TIME, "stopped before all modules had stopped");
         }
     }
 

@@ -95,8 +95,9 @@ impl Db {
     /// # Errors
     /// [`ErrorKind::Configuration`] if the URL can't be parsed or names a database that is not compiled in.
     pub fn open(settings: &DbSettings, clock: Clock) -> Result<Self, Error> {
-        let observers = Arc::new(Observers::new(clock, settings.slow_query));
-        Ok(Self { pools: Pools::open(settings)?, observers, tenants: None, routed: false })
+        let pools = Pools::open(settings)?;
+        let observers = Arc::new(Observers::new(clock, pools.dialect(), settings.slow_query));
+        Ok(Self { pools, observers, tenants: None, routed: false })
     }
 
     /// Creates a private SQLite database in memory. It is deleted with its last clone.

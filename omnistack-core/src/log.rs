@@ -1,56 +1,56 @@
 //! Log lines on standard output.
 //!
 //! Each event is one line: `key=value` for people, or a JSON object for machines, with the fields of the spans around
-//! it, so that every line of a request contains its request id. A separate thread writes the lines in batches, at
+//! it, so that every line of a request contains its request id. Of fields with the same name, the innermost is written.
+//! A JSON line also has the ids of the current trace and span. A separate thread writes the lines in batches, at
 //! most 20 ms later; warnings and errors are written at once. This keeps the access log of a request cheap.
+//!
+//! # Secrets
+//!
+//! The value of a field whose name ends in `password`, `secret`, `token`, `authorization`, `cookie` or `api_key` is
+//! replaced by `[redacted]`, and so is text in the form of a secret: the password of a URL, a bearer token, a JSON Web
+//! Token, the key of a well-known service, or `password=…`. This is the last resort: secrets are
+//! [`SecretString`](crate::SecretString)s, which can't be logged.
+//!
+//! # Levels
+//!
+//! `LOG_LEVEL` sets the levels, and [`set_level`] changes them while the program runs.
 //!
 //! If the program sets up a `tracing` subscriber before [`AppBuilder::run`](crate::app::AppBuilder::run), that one is
 //! used.
 
+mod ecs;
 mod format;
+mod level;
+mod redact;
 mod subscriber;
 mod writer;
 
 use tracing_subscriber::{
-    filter::{LevelFilter, Targets},
-    layer::SubscriberExt as _,
+    layer::{Layer, SubscriberExt as _},
+    registry::Registry,
     util::SubscriberInitExt as _,
 };
 
 use crate::config::{Config, SettingValue, SettingsSection as _};
 use format::LineFormat;
+use level::LevelFilterLayer;
 use subscriber::LineLayer;
 use writer::LogWriter;
+
+pub use level::{LogLevel, level, set_level};
+
+/// A layer of the `tracing` subscriber that [`install`] sets up.
+pub type SubscriberLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 crate::settings! {
     /// Logging.
     pub struct LogSettings {
         /// Log level, or levels by target as in `info,omnistack::db=debug`. `off` disables logging.
         pub level: LogLevel = "LOG_LEVEL", default "info";
-        /// Format of log lines: `text` for people, `json` for machines. `auto` is `json` in production and `text`
-        /// elsewhere.
+        /// Format of log lines: `text` for people, `json` for machines, `ecs` for machines with the field names of the
+        /// Elastic Common Schema. `auto` is `json` in production and `text` elsewhere.
         pub format: LogFormat = "LOG_FORMAT", default "auto";
-    }
-}
-
-/// Log levels by target.
-#[derive(Clone, Debug)]
-pub struct LogLevel(Targets);
-
-impl SettingValue for LogLevel {
-    const EXPECTED: &'static str = "off, error, warn, info, debug or trace, also by target";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        // An unknown bare word would be parsed as a target, and would silence every other target.
-        let bare =
-            text.split(',').map(str::trim).find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err());
-        match (bare, text.parse()) {
-            (None, Ok(targets)) => Ok(Self(targets)),
-            (bare, _) => Err(format!(
-                "`{}` is not a log level: use off, error, warn, info, debug or trace, with targets as in `info,omnistack::db=debug`",
-                bare.unwrap_or(text)
-            )),
-        }
     }
 }
 
@@ -63,17 +63,20 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// One JSON object per line, with the field names of the Elastic Common Schema (ECS).
+    Ecs,
 }
 
 impl SettingValue for LogFormat {
-    const EXPECTED: &'static str = "auto, text or json";
+    const EXPECTED: &'static str = "auto, text, json or ecs";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            _ => Err(format!("`{text}` is not a log format: use auto, text or json")),
+            "ecs" => Ok(Self::Ecs),
+            _ => Err(format!("`{text}` is not a log format: use auto, text, json or ecs")),
         }
     }
 }
@@ -82,22 +85,37 @@ impl SettingValue for LogFormat {
 /// their defaults here; [`AppBuilder::build`](crate::app::AppBuilder::build) reports them. Keep the returned guard
 /// until the program ends: it writes the last lines when it is dropped.
 pub fn install(config: &Config) -> LogGuard {
-    install_to(config, std::io::stdout())
+    install_to(config, std::io::stdout(), Vec::new())
 }
 
-/// Like [`install`], but writes to another writer.
-pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static) -> LogGuard {
+/// Like [`install`], but writes to another writer, and adds layers to the subscriber. The layers see spans and events
+/// of all levels.
+pub fn install_to(
+    config: &Config,
+    writer: impl std::io::Write + Send + 'static,
+    layers: Vec<SubscriberLayer>,
+) -> LogGuard {
     let settings = LogSettings::read(config).ok();
-    let info = || Targets::new().with_default(LevelFilter::INFO);
-    let targets = settings.as_ref().map_or_else(info, |settings| settings.level.0.clone());
-    let shape = match settings.map_or(LogFormat::Auto, |settings| settings.format) {
+    let level = settings.as_ref().map(|settings| settings.level.clone()).unwrap_or_default();
+    let format = match settings.map_or(LogFormat::Auto, |settings| settings.format) {
         LogFormat::Auto if config.environment().is_production() => LineFormat::Json,
         LogFormat::Json => LineFormat::Json,
+        LogFormat::Ecs => LineFormat::Ecs,
         LogFormat::Auto | LogFormat::Text => LineFormat::Text,
     };
     let sink = LogWriter::start(writer);
+    let (filter, lines) = (LevelFilterLayer::new(level), LineLayer::new(format, sink.clone()));
+    let levels = filter.clone();
+    // A filter for the whole subscriber costs less than one for a layer.
+    let installed = if layers.is_empty() {
+        tracing_subscriber::registry().with(filter.and_then(lines)).try_init()
+    } else {
+        tracing_subscriber::registry().with(layers).with(lines.with_filter(filter)).try_init()
+    };
     // An error means that the program has set up a subscriber.
-    _ = tracing_subscriber::registry().with(targets).with(LineLayer::new(shape, sink.clone())).try_init();
+    if installed.is_ok() {
+        levels.installed();
+    }
     LogGuard(sink)
 }
 

@@ -18,7 +18,7 @@ mod http;
 mod table;
 
 pub use http::HttpMetrics;
-pub(crate) use http::RequestInProgress;
+pub(crate) use http::{RequestInProgress, known_method};
 pub use table::*;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, SharedString};

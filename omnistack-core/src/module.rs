@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::BoxError;
+use crate::{BoxError, config::Config, log::SubscriberLayer};
 
 /// A part of an app: what a library crate, or the app's own code, adds to it.
 #[async_trait]
@@ -63,6 +63,19 @@ pub trait Module: Send + Sync + 'static {
         let _ = ctx;
         Ok(())
     }
+
+    /// Stops the module, after the last request, job and background service has ended, or the grace period is over.
+    /// All modules together have five seconds.
+    async fn stop(&self, ctx: &Context) {
+        let _ = ctx;
+    }
+
+    /// Returns a layer for the `tracing` subscriber that [`AppBuilder::run`](crate::app::AppBuilder::run) installs. It
+    /// is called before [`register`](Self::register).
+    fn subscriber_layer(&self, config: &Config) -> Option<SubscriberLayer> {
+        let _ = config;
+        None
+    }
 }
 
 /// Forwards to the shared module, so that a module can be kept and added to an app.
@@ -78,5 +91,13 @@ impl<M: Module> Module for Arc<M> {
 
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         self.as_ref().start(ctx).await
+    }
+
+    async fn stop(&self, ctx: &Context) {
+        self.as_ref().stop(ctx).await;
+    }
+
+    fn subscriber_layer(&self, config: &Config) -> Option<SubscriberLayer> {
+        self.as_ref().subscriber_layer(config)
     }
 }

@@ -123,7 +123,7 @@ impl Redis {
     /// Fails if Redis is unavailable.
     pub async fn ping(&self) -> Result<Duration, BoxError> {
         let before = self.0.clock().elapsed();
-        self.0.run(Box::pin(self.0.commands().ping::<()>(None))).await?;
+        self.0.run("PING", Box::pin(self.0.commands().ping::<()>(None))).await?;
         Ok(self.0.clock().elapsed().saturating_sub(before))
     }
 

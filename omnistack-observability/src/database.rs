@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram};
 use omnistack_core::{
-    db::{Db, ErrorKind, QueryEvent, QueryObserver},
+    db::{Db, QueryEvent, QueryObserver},
     metrics::{DB_ERRORS, DB_POOL_CONNECTIONS, DB_QUERIES, DB_QUERY_DURATION},
 };
 
@@ -29,7 +29,7 @@ impl QueryObserver for StatementMetrics {
         queries.increment(1);
         duration.record(event.elapsed);
         if let Some(error) = event.error {
-            DB_ERRORS.counter([error_kind(error.kind())]).increment(1);
+            DB_ERRORS.counter([error.kind().as_str()]).increment(1);
         }
     }
 }
@@ -38,23 +38,6 @@ fn operation_index(sql: &str) -> usize {
     let keyword = sql.trim_start().split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
     let found = OPERATIONS.iter().position(|operation| operation.eq_ignore_ascii_case(keyword));
     found.unwrap_or(OPERATIONS.len() - 1)
-}
-
-fn error_kind(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NotFound => "not_found",
-        ErrorKind::Unique => "unique",
-        ErrorKind::ForeignKey => "foreign_key",
-        ErrorKind::Check => "check",
-        ErrorKind::NotNull => "not_null",
-        ErrorKind::InvalidValue => "invalid_value",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Schema => "schema",
-        ErrorKind::Configuration => "configuration",
-        _ => "other",
-    }
 }
 
 /// The number of connections of a database.

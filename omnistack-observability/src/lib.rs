@@ -35,9 +35,12 @@
 //! The recorder is the process's: if a program builds several apps, they share it.
 
 mod database;
+mod log_level;
 mod module;
 mod process;
 mod recorder;
 mod routes;
+mod traces;
 
 pub use module::{MetricsSettings, Observability};
+pub use traces::{OtlpProtocol, SamplingRatio, TraceExporter, TraceSettings};

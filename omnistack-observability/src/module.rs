@@ -1,22 +1,32 @@
 //! The module [`Observability`].
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use omnistack_core::{
-    BoxError, SecretString, ShutdownToken,
+    BoxError, SecretString, ShutdownToken, async_trait,
+    config::{Config, SettingsSection as _},
     db::Db,
+    http::client::Client,
     identity::AccessLevel,
+    log::SubscriberLayer,
     metrics::HttpMetrics,
-    module::{Module, Mount, Registry},
+    module::{Context, Module, Mount, Registry},
 };
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::net::TcpListener;
 
 use crate::{
     database::{PoolMetrics, StatementMetrics},
+    log_level,
     process::ProcessMetrics,
     recorder::Recorder,
     routes::{self, MetricsSource, MetricsState},
+    traces::{self, Service, TraceSettings},
 };
 
 omnistack_core::settings! {
@@ -38,25 +48,23 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The module of observability: `.with(Observability::from_env())`.
 ///
-/// It records the metrics of requests, SQL statements, jobs and the process, and serves them at `/metrics`. See the
-/// [crate's documentation](crate) for who may read them.
-#[derive(Clone, Copy, Debug, Default)]
+/// It records the metrics of requests, SQL statements, jobs and the process, and serves them at `/metrics`. With
+/// `OTEL_EXPORTER`, it records and exports spans. Operators read and change the log levels at
+/// `/api/v1/admin/log-level`. See the [crate's documentation](crate).
+#[derive(Debug, Default)]
 #[must_use]
-pub struct Observability(());
-
-impl Observability {
-    /// Creates the module, which reads [`MetricsSettings`].
-    pub fn from_env() -> Self {
-        Self(())
-    }
+pub struct Observability {
+    /// What sends the spans, once the module has started.
+    spans: Mutex<Option<SdkTracerProvider>>,
 }
 
-impl Module for Observability {
-    fn name(&self) -> &'static str {
-        "observability"
+impl Observability {
+    /// Creates the module, which reads [`MetricsSettings`] and [`TraceSettings`].
+    pub fn from_env() -> Self {
+        Self::default()
     }
 
-    fn register(&self, registry: &mut Registry) {
+    fn register_metrics(registry: &mut Registry) {
         let Some(settings) = registry.config::<MetricsSettings>().filter(|settings| settings.enabled) else { return };
         let Some(recorder) = Recorder::install() else {
             registry.report_problem(
@@ -99,6 +107,50 @@ impl Module for Observability {
                 registry.routes(Mount::root("/metrics", access), routes::api(), |_| Ok(state));
             }
         }
+    }
+}
+
+#[async_trait]
+impl Module for Observability {
+    fn name(&self) -> &'static str {
+        "observability"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        Self::register_metrics(registry);
+        if let Some(settings) = registry.config::<TraceSettings>().filter(TraceSettings::is_on) {
+            let service = Service {
+                name: registry.app_name().to_owned(),
+                version: registry.app_version().to_owned(),
+                environment: registry.environment().to_string(),
+            };
+            registry.require::<Client>();
+            registry.provide(settings);
+            registry.provide(service);
+        }
+        registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
+    }
+
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
+        // Provided only if spans are recorded.
+        if let Ok(service) = ctx.get::<Service>() {
+            let settings = ctx.get::<TraceSettings>()?;
+            let provider = traces::install(&settings, &service, ctx.get()?)?;
+            *self.spans.lock().unwrap_or_else(PoisonError::into_inner) = Some(provider);
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, _: &Context) {
+        let provider = self.spans.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(provider) = provider {
+            traces::flush(provider).await;
+        }
+    }
+
+    fn subscriber_layer(&self, config: &Config) -> Option<SubscriberLayer> {
+        let settings = TraceSettings::read(config).ok()?;
+        settings.is_on().then(traces::subscriber_layer)
     }
 }
 

@@ -56,7 +56,7 @@ fn saas_app() -> App {
     let settings = [("DATABASE_URL", "sqlite::memory:"), ("HTTP_RATE_LIMIT", "1000000000/second")];
     let config = Config::from_pairs(settings);
     let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-    std::mem::forget(omnistack::log::install_to(&config, nowhere));
+    std::mem::forget(omnistack::log::install_to(&config, nowhere, Vec::new()));
     saas::app(App::builder(config)).with(Bench).build().unwrap()
 }
 

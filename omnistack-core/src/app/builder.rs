@@ -16,6 +16,7 @@ use crate::{
     },
     identity::{AccessLevel, Authenticator, PermissionCatalog},
     jobs::{JobSettings, Jobs, Runner},
+    log::{self, LogGuard},
     module::{Banner, BuildError, Context, Module, Problem, Registry, Slot},
 };
 
@@ -107,7 +108,7 @@ impl AppBuilder {
     pub fn build(self) -> Result<App, BuildError> {
         let mut registry = Registry::new(self.config, self.clock, self.title.clone(), self.version.clone());
         // Read only to report their problems: their values are needed before the app exists.
-        _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
+        _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<log::LogSettings>());
         registry.ctx.insert(registry.public_url());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
@@ -231,8 +232,10 @@ impl AppBuilder {
         })
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+    /// Starts logging, with the layers of the modules.
+    pub(super) fn install_log(&self) -> LogGuard {
+        let layers = self.modules.iter().filter_map(|module| module.subscriber_layer(&self.config));
+        log::install_to(&self.config, std::io::stdout(), layers.collect())
     }
 
     pub(super) fn title(&self) -> (&str, &str) {

@@ -11,7 +11,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let (title, version) = builder.title();
     let command = command(title.to_owned(), version.to_owned());
     let matches = command.get_matches();
-    let _logging = crate::log::install(builder.config());
+    let _logging = builder.install_log();
     let app = builder.build()?;
     match matches.subcommand() {
         Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,

@@ -20,22 +20,22 @@ use crate::{
     http::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
-            AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-            CompressionLayer, ErrorLayer, HookLayer, HookService, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
-            SecurityHeadersLayer, SingletonHeadersLayer, TraceContextLayer, TraceContextService,
+            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress, CompressionLayer, ErrorLayer,
+            HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
+            SecurityHeadersLayer, SingletonHeadersLayer,
         },
     },
     rate_limit::{RateLimitKey, RateLimitLayer, RateLimitService},
 };
 
-/// The stack, from the outside in. The order of the layers has these reasons: the access log sees the response that
+/// The stack, from the outside in. The order of the layers has these reasons: observation sees the response that
 /// is sent, errors are rendered before they are compressed, the version is known before the router matches the path,
 /// and a panic in a route or a module's layer becomes an error with the same headers and the same route as any other.
-type Stack = HookService<AccessLog<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
+type Stack = HookService<Observe<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<WithCompression>, WithCompression>;
 type WithCompression = Compress<HookService<WithRate, (ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimitService<Routes>, Routes>;
-type Routes = RouteLimitsService<CatchPanic<TraceContextService<Router>>>;
+type Routes = RouteLimitsService<CatchPanic<Router>>;
 
 /// Paths that load balancers probe often from one address: they are exempt from the rate limit.
 const PROBES: &[&str] = &["/health", "/health/ready"];
@@ -58,8 +58,7 @@ pub(crate) fn build_stack(
         .rate_limit
         .0
         .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).exempt(PROBES));
-    let service: WithRate =
-        option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(TraceContextLayer.layer(router))));
+    let service: WithRate = option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(router)));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let steps = (ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
@@ -70,11 +69,11 @@ pub(crate) fn build_stack(
     };
     let https = registry.environment().is_production();
     let service = SecurityHeadersLayer::default().https(https).layer(service);
-    let mut access_log = AccessLogLayer::new(clock.clone());
+    let mut observe = ObserveLayer::new(clock.clone());
     if let Ok(metrics) = registry.ctx.get() {
-        access_log = access_log.metrics(metrics);
+        observe = observe.metrics(metrics);
     }
-    let service = access_log.layer(service);
+    let service = observe.layer(service);
     let client = ClientAddrLayer::new(settings.trusted_proxies.iter().copied());
     AppService(HookLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
 }

@@ -23,6 +23,18 @@ pub enum ErrorKind {
     Other,
 }
 
+impl ErrorKind {
+    /// Returns the name in metrics and spans, such as `unavailable`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+            Self::WrongType => "wrong_type",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Error {
     /// Creates an error of a kind with its source, for implementations of [`CacheStore`](super::CacheStore).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

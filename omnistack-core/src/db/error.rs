@@ -41,6 +41,26 @@ pub enum ErrorKind {
     Other,
 }
 
+impl ErrorKind {
+    /// Returns the name in metrics and spans, such as `not_found`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Unique => "unique",
+            Self::ForeignKey => "foreign_key",
+            Self::Check => "check",
+            Self::NotNull => "not_null",
+            Self::InvalidValue => "invalid_value",
+            Self::Conflict => "conflict",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Schema => "schema",
+            Self::Configuration => "configuration",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Configuration, message.into().into())

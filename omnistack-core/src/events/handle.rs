@@ -19,7 +19,7 @@ use crate::{
     clock::Clock,
     db::{self, Db, OutboxReceiver, Tx},
     jobs::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, hex, json},
-    trace::TraceContext,
+    trace::{self, SpanKind, TraceContext},
 };
 
 /// An error that kept an event from being published.
@@ -128,6 +128,15 @@ impl Events {
     /// # Errors
     /// See [`PublishError`].
     pub async fn publish_all_in<'e, E: Event>(
+        &self,
+        tx: &mut Tx,
+        events: impl IntoIterator<Item = &'e E>,
+    ) -> Result<Vec<EventId>, PublishError> {
+        let span = trace::messaging_span(SpanKind::Producer, "send", E::NAME);
+        span.run(self.publish_rows(tx, events)).await
+    }
+
+    async fn publish_rows<'e, E: Event>(
         &self,
         tx: &mut Tx,
         events: impl IntoIterator<Item = &'e E>,

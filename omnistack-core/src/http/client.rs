@@ -26,13 +26,15 @@
 //! It is for hosts that the app's operator configures. A host that a *user* enters, such as the URL of a webhook, may
 //! be in the operator's own network; this client does not check that.
 
+mod request;
+
 use std::{net::IpAddr, time::Duration};
 
 use reqwest::Url;
 
 use crate::BoxError;
 
-pub use reqwest::Client;
+pub use request::{Client, RequestBuilder};
 
 crate::settings! {
     /// Calls to providers.
@@ -52,7 +54,7 @@ impl ClientSettings {
     /// Fails if the certificates of the operating system can't be read.
     #[expect(clippy::disallowed_methods, reason = "the only place that creates a client")]
     pub fn client(&self) -> Result<Client, BoxError> {
-        let builder = Client::builder()
+        let builder = reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
             // Shorter than the idle timeout of load balancers, so that a call rarely uses a connection that is being
@@ -61,7 +63,7 @@ impl ClientSettings {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("omnistack/", env!("CARGO_PKG_VERSION")));
-        Ok(builder.build()?)
+        Ok(Client(builder.build()?))
     }
 }
 

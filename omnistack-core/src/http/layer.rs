@@ -14,7 +14,6 @@
 //! # let _ = app;
 //! ```
 
-mod access_log;
 mod api_version;
 mod body_limit;
 mod client_addr;
@@ -23,37 +22,35 @@ mod content_encoding;
 mod errors;
 mod hook;
 mod malformed_request;
+mod observe;
 mod panic;
 mod request_id;
 mod route;
 mod security_headers;
 mod singletons;
 mod timeout;
-mod trace_context;
 
-pub use access_log::AccessLogLayer;
 pub use api_version::ApiVersionLayer;
 pub use body_limit::BodyLimitLayer;
 pub use client_addr::{ClientAddr, ClientAddrLayer, PeerAddr};
 pub use compression::CompressionLayer;
 pub use content_encoding::ContentEncodingLayer;
 pub use errors::ErrorLayer;
+pub use observe::ObserveLayer;
 pub use panic::CatchPanicLayer;
 pub use request_id::{RequestId, RequestIdLayer};
 pub use route::MatchedRoute;
 pub use security_headers::SecurityHeadersLayer;
 pub use singletons::SingletonHeadersLayer;
 pub use timeout::TimeoutLayer;
-pub use trace_context::TraceContextLayer;
 
-pub(crate) use access_log::AccessLog;
 pub(crate) use compression::Compress;
 pub(crate) use errors::no_such_route;
 pub(crate) use hook::{HookLayer, HookService, RequestHook, step_layer};
 pub(crate) use malformed_request::MalformedRequest;
+pub(crate) use observe::Observe;
 pub(crate) use panic::CatchPanic;
 pub(crate) use route::{RouteLimits, RouteLimitsLayer, RouteLimitsService};
-pub(crate) use trace_context::TraceContextService;
 
 use hook::ResponseHook;
 

@@ -10,11 +10,13 @@ use axum::response::IntoResponse as _;
 use futures_util::future::BoxFuture;
 use http::Method;
 use tower::{Layer, Service};
+use tracing::field;
 
 use super::{Authenticator, Identity, RequestOrigin};
 use crate::{
     http::{Error, Request, Response},
     identity::AccessLevel,
+    trace::{self, attribute},
 };
 
 /// A layer that passes only requests of its access level and puts their [`Identity`] into the request's
@@ -132,6 +134,7 @@ where
             match check_access(audience, identity, needed, in_person) {
                 Ok(Some(mut identity)) => {
                     identity.origin = RequestOrigin::from_request(&parts);
+                    name_in_log_and_trace(&identity);
                     parts.extensions.insert(identity);
                 }
                 Ok(None) => {}
@@ -140,6 +143,17 @@ where
             let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
             Ok(response.into_response())
         })
+    }
+}
+
+/// Adds the user and the tenant to the log lines and the span of the request.
+fn name_in_log_and_trace(identity: &Identity) {
+    let log = tracing::Span::current();
+    log.record("user", field::display(&identity.user));
+    trace::set_attribute(attribute::USER_ID, || identity.user.to_string());
+    if let Some(tenant) = &identity.tenant {
+        log.record("tenant", field::display(tenant));
+        trace::set_attribute(attribute::OMNISTACK_TENANT_ID, || tenant.to_string());
     }
 }
 

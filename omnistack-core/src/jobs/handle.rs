@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use crate::{
     clock::Clock,
     db::{self, Db, OutboxReceiver, Tx},
+    trace::{self, Span, SpanKind},
 };
 
 /// A job that was enqueued, or an existing one with the same unique key.
@@ -122,11 +123,16 @@ impl Jobs {
         &self,
         jobs: impl IntoIterator<Item = D>,
     ) -> Result<Vec<Enqueued>, EnqueueError> {
-        let rows = self.rows(jobs, None)?;
-        let mut tx = self.store.db.begin().await?;
-        let enqueued = self.insert(&mut tx, &rows).await?;
-        tx.commit().await?;
-        Ok(enqueued)
+        let jobs = new_jobs(jobs);
+        let send = send_span(&jobs);
+        send.run(async {
+            let rows = self.rows(jobs, None)?;
+            let mut tx = self.store.db.begin().await?;
+            let enqueued = self.insert(&mut tx, &rows).await?;
+            tx.commit().await?;
+            Ok(enqueued)
+        })
+        .await
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), in the caller's transaction.
@@ -138,8 +144,13 @@ impl Jobs {
         tx: &mut Tx,
         jobs: impl IntoIterator<Item = D>,
     ) -> Result<Vec<Enqueued>, EnqueueError> {
-        let rows = self.rows(jobs, None)?;
-        self.insert(tx, &rows).await
+        let jobs = new_jobs(jobs);
+        let send = send_span(&jobs);
+        send.run(async {
+            let rows = self.rows(jobs, None)?;
+            self.insert(tx, &rows).await
+        })
+        .await
     }
 
     /// Enqueues a batch of jobs. When each of them is done, dead or cancelled, `then` is enqueued and due at
@@ -156,31 +167,32 @@ impl Jobs {
         if tx.in_tenant_database() {
             return Err(EnqueueError::BatchInTenantDatabase);
         }
-        let now = self.store.clock.now();
-        let batch = BatchId::new(now);
-        let rows = self.rows(jobs, Some(batch))?;
-        let then = then.into().into_row(now, None)?;
-        if rows.is_empty() {
-            self.insert(tx, &[then]).await?;
-            return Ok(batch);
-        }
-        let added = self.insert(tx, &rows).await?.iter().filter(|job| !job.duplicate).count();
-        if added == 0 {
-            self.insert(tx, &[then]).await?;
-            return Ok(batch);
-        }
-        let callback = serde_json::to_string(&then).map_err(EnqueueError::Payload)?;
-        JobStore::open_batch(tx, batch, added, Some(callback)).await?;
-        Ok(batch)
+        let (jobs, then) = (new_jobs(jobs), then.into());
+        let send = send_span(&jobs);
+        send.run(async {
+            let now = self.store.clock.now();
+            let batch = BatchId::new(now);
+            let rows = self.rows(jobs, Some(batch))?;
+            let then = then.into_row(now, None)?;
+            if rows.is_empty() {
+                self.insert(tx, &[then]).await?;
+                return Ok(batch);
+            }
+            let added = self.insert(tx, &rows).await?.iter().filter(|job| !job.duplicate).count();
+            if added == 0 {
+                self.insert(tx, &[then]).await?;
+                return Ok(batch);
+            }
+            let callback = serde_json::to_string(&then).map_err(EnqueueError::Payload)?;
+            JobStore::open_batch(tx, batch, added, Some(callback)).await?;
+            Ok(batch)
+        })
+        .await
     }
 
-    fn rows<D: Into<NewJob>>(
-        &self,
-        jobs: impl IntoIterator<Item = D>,
-        batch: Option<BatchId>,
-    ) -> Result<Vec<JobRow>, EnqueueError> {
+    fn rows(&self, jobs: Vec<NewJob>, batch: Option<BatchId>) -> Result<Vec<JobRow>, EnqueueError> {
         let now = self.store.clock.now();
-        jobs.into_iter().map(|job| job.into().into_row(now, batch)).collect()
+        jobs.into_iter().map(|job| job.into_row(now, batch)).collect()
     }
 
     async fn insert(&self, tx: &mut Tx, rows: &[JobRow]) -> Result<Vec<Enqueued>, EnqueueError> {
@@ -266,6 +278,18 @@ impl Jobs {
     /// The errors of the database.
     pub async fn delete(&self, filter: &JobFilter) -> Result<u64, db::Error> {
         self.store.discard(filter).await
+    }
+}
+
+fn new_jobs<D: Into<NewJob>>(jobs: impl IntoIterator<Item = D>) -> Vec<NewJob> {
+    jobs.into_iter().map(Into::into).collect()
+}
+
+/// Starts the span in which jobs are enqueued, named by the first of them. The jobs continue its trace.
+fn send_span(jobs: &[NewJob]) -> Span {
+    match jobs.first() {
+        Some(job) => trace::messaging_span(SpanKind::Producer, "send", job.name()),
+        None => Span::none(),
     }
 }
 

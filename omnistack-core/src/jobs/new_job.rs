@@ -153,6 +153,10 @@ impl NewJob {
         self
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Sets the tenant of the event or transaction that causes the job, unless the job has a tenant.
     pub(crate) fn inherit(mut self, tenant: Option<TenantId>) -> Self {
         self.tenant = self.tenant.or(tenant);

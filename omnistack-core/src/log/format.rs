@@ -1,9 +1,14 @@
 //! Format of log lines.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    ops::Range,
+};
 
+use opentelemetry::trace::SpanContext;
 use tracing::field::{Field, Visit};
 
+use super::ecs;
 use crate::clock::Timestamp;
 
 /// Format of a log line.
@@ -13,92 +18,177 @@ pub(crate) enum LineFormat {
     Text,
     /// One JSON object.
     Json,
+    /// One JSON object with the field names of the Elastic Common Schema (ECS).
+    Ecs,
 }
 
-/// A log line, or a part of one, that is being written field by field.
+impl LineFormat {
+    fn is_json(self) -> bool {
+        self != Self::Text
+    }
+
+    /// Converts a number to the unit of the format.
+    fn scaled(self, field: &Field, value: u64) -> u64 {
+        if self == Self::Ecs { ecs::scaled(field.name(), value) } else { value }
+    }
+
+    /// Returns the names of the fields that every JSON line has.
+    fn fixed_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Text => &[],
+            Self::Json => &["timestamp", "level", "target", "trace_id", "span_id"],
+            Self::Ecs => ecs::FIXED_NAMES,
+        }
+    }
+}
+
+/// Formatted fields, with the name and the place of each.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    pub(crate) text: String,
+    pub(crate) places: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Fields {
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.places.clear();
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.places.iter().any(|(other, _)| *other == name)
+    }
+}
+
+/// A log line, or the fields of a span, that are being written field by field.
 pub(crate) struct LogLine<'a> {
-    pub(crate) shape: LineFormat,
-    pub(crate) text: &'a mut String,
+    pub(crate) format: LineFormat,
+    pub(crate) fields: &'a mut Fields,
 }
 
 impl LogLine<'_> {
     /// Writes the timestamp, the level and the target.
     pub(crate) fn begin(&mut self, now: Timestamp, level: &str, target: &str) {
-        match self.shape {
+        let text = &mut self.fields.text;
+        match self.format {
             LineFormat::Text => {
-                timestamp(self.text, now);
-                self.text.push_str(if level.len() == 4 { "  " } else { " " });
+                timestamp(text, now);
+                text.push_str(if level.len() == 4 { "  " } else { " " });
                 for part in [level, " ", target] {
-                    self.text.push_str(part);
+                    text.push_str(part);
                 }
             }
             LineFormat::Json => {
-                self.text.push_str("{\"timestamp\":\"");
-                timestamp(self.text, now);
-                self.text.push_str("\",\"level\":\"");
-                self.text.push_str(level);
-                self.text.push_str("\",\"target\":\"");
-                self.text.push_str(target);
-                self.text.push('"');
+                text.push_str("{\"timestamp\":\"");
+                timestamp(text, now);
+                for part in ["\",\"level\":\"", level, "\",\"target\":\"", target, "\""] {
+                    text.push_str(part);
+                }
+            }
+            LineFormat::Ecs => {
+                text.push_str("{\"@timestamp\":\"");
+                timestamp(text, now);
+                for part in ["\",\"log.level\":\"", level, "\",\"log.logger\":\"", target, ecs::VERSION] {
+                    text.push_str(part);
+                }
             }
         }
     }
 
-    /// Appends fields that are already formatted.
-    pub(crate) fn append(&mut self, fields: &str) {
-        self.text.push_str(fields);
+    /// Writes the ids of the current span, on a JSON line.
+    pub(crate) fn trace(&mut self, span: &SpanContext) {
+        let names = match self.format {
+            LineFormat::Text => return,
+            LineFormat::Json => [",\"trace_id\":\"", "\",\"span_id\":\""],
+            LineFormat::Ecs => [",\"trace.id\":\"", "\",\"span.id\":\""],
+        };
+        let text = &mut self.fields.text;
+        text.push_str(names[0]);
+        hex(text, &span.trace_id().to_bytes());
+        text.push_str(names[1]);
+        hex(text, &span.span_id().to_bytes());
+        text.push('"');
+    }
+
+    /// Appends the fields of a span, unless the line has fields of the same names.
+    pub(crate) fn append(&mut self, span: &Fields) {
+        for (name, place) in &span.places {
+            if !self.fields.has(name) {
+                let start = self.fields.text.len();
+                self.fields.text.push_str(&span.text[place.clone()]);
+                self.fields.places.push((name, start..self.fields.text.len()));
+            }
+        }
     }
 
     pub(crate) fn end(&mut self) {
-        self.text.push_str(if self.shape == LineFormat::Json { "}\n" } else { "\n" });
+        self.fields.text.push_str(if self.format.is_json() { "}\n" } else { "\n" });
     }
 
-    fn name(&mut self, field: &Field) {
-        match self.shape {
+    /// Writes a field. The value of a field whose name says that it is a secret is replaced.
+    fn field(&mut self, field: &Field, value: impl FnOnce(&mut Self)) {
+        let name = field.name();
+        // A field that is recorded again replaces the earlier value.
+        self.fields.places.retain(|(other, _)| *other != name);
+        let start = self.fields.text.len();
+        self.name(name);
+        if is_secret(name) {
+            quoted(&mut self.fields.text, REDACTED);
+        } else {
+            value(self);
+        }
+        self.fields.places.push((name, start..self.fields.text.len()));
+    }
+
+    fn name(&mut self, name: &'static str) {
+        let text = &mut self.fields.text;
+        match self.format {
             LineFormat::Text => {
-                self.text.push(' ');
-                if field.name() != "message" {
-                    self.text.push_str(field.name());
-                    self.text.push('=');
+                text.push(' ');
+                if name != "message" {
+                    text.push_str(name);
+                    text.push('=');
                 }
             }
-            LineFormat::Json => {
-                self.text.push_str(",\"");
-                self.text.push_str(field.name());
-                self.text.push_str("\":");
+            LineFormat::Json | LineFormat::Ecs => {
+                text.push_str(",\"");
+                let name = if self.format == LineFormat::Ecs { ecs::name(text, name) } else { name };
+                if self.format.fixed_names().contains(&name) {
+                    text.push_str("field_");
+                }
+                text.push_str(name);
+                text.push_str("\":");
             }
         }
     }
 
     /// Writes untrusted text: quoted if it could be mistaken for another part of the line, and without line breaks.
     fn value(&mut self, field: &Field, value: &str) {
-        if self.shape == LineFormat::Text && is_plain(field, value) {
-            self.text.push_str(value);
+        if self.format == LineFormat::Text && is_plain(field, value) {
+            self.fields.text.push_str(value);
         } else {
-            quoted(self.text, value);
+            quoted(&mut self.fields.text, value);
         }
     }
 
     fn unquoted(&mut self, field: &Field, value: impl fmt::Display) {
-        self.name(field);
-        _ = write!(self.text, "{value}");
+        self.field(field, |line| _ = write!(line.fields.text, "{value}"));
     }
 }
 
 impl Visit for LogLine<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.name(field);
-        self.value(field, value);
+        self.field(field, |line| line.value(field, value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.name(field);
-        self.text.push_str(itoa::Buffer::new().format(value));
+        self.field(field, |line| {
+            line.fields.text.push_str(itoa::Buffer::new().format(line.format.scaled(field, value)))
+        });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.name(field);
-        self.text.push_str(itoa::Buffer::new().format(value));
+        self.field(field, |line| line.fields.text.push_str(itoa::Buffer::new().format(value)));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -106,20 +196,46 @@ impl Visit for LogLine<'_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        match self.shape {
-            LineFormat::Json if !value.is_finite() => self.unquoted(field, "null"),
-            _ => self.unquoted(field, value),
+        if self.format.is_json() && !value.is_finite() {
+            self.unquoted(field, "null");
+        } else {
+            self.unquoted(field, value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.name(field);
-        let start = self.text.len();
-        _ = write!(self.text, "{value:?}");
-        if self.shape == LineFormat::Json || !is_plain(field, &self.text[start..]) {
-            let value = self.text.split_off(start);
-            quoted(self.text, &value);
-        }
+        self.field(field, |line| {
+            let start = line.fields.text.len();
+            _ = write!(line.fields.text, "{value:?}");
+            if line.format.is_json() || !is_plain(field, &line.fields.text[start..]) {
+                let value = line.fields.text.split_off(start);
+                quoted(&mut line.fields.text, &value);
+            }
+        });
+    }
+}
+
+/// What is written in place of a secret.
+pub(super) const REDACTED: &str = "[redacted]";
+
+/// Returns whether the name of a field says that its value is a secret, such as `password` or `access_token`.
+fn is_secret(name: &str) -> bool {
+    let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    match name.as_bytes().last() {
+        Some(b'd') => ends(&["password", "passwd"]),
+        Some(b'e') => ends(&["cookie", "passphrase"]),
+        Some(b'n') => ends(&["token", "authorization"]),
+        Some(b't') => ends(&["secret"]),
+        Some(b'y') => ends(&["api_key", "private_key", "secret_key"]),
+        _ => false,
+    }
+}
+
+fn hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 

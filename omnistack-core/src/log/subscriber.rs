@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use opentelemetry::trace::TraceContextExt as _;
 use tracing::{
     Event, Level, Subscriber,
     span::{Attributes, Id, Record},
@@ -12,43 +13,44 @@ use tracing_subscriber::{
 };
 
 use super::{
-    format::{LineFormat, LogLine},
+    format::{Fields, LineFormat, LogLine},
+    redact::redact,
     writer::LogWriter,
 };
 use crate::clock::Clock;
 
 /// Writes each event as a line, with the fields of the spans around it.
 pub(super) struct LineLayer {
-    shape: LineFormat,
+    format: LineFormat,
     sink: LogWriter,
     clock: Clock,
 }
 
 impl LineLayer {
-    pub(super) fn new(shape: LineFormat, sink: LogWriter) -> Self {
-        Self { shape, sink, clock: Clock::system() }
+    pub(super) fn new(format: LineFormat, sink: LogWriter) -> Self {
+        Self { format, sink, clock: Clock::system() }
     }
 }
 
 /// The fields of a span, formatted once when the span is created.
-struct SpanFields(String);
+struct SpanFields(Fields);
 
 thread_local! {
-    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    static LINE: RefCell<Fields> = RefCell::default();
 }
 
 impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut text = String::with_capacity(128);
-        attributes.record(&mut LogLine { shape: self.shape, text: &mut text });
-        span.extensions_mut().insert(SpanFields(text));
+        let mut fields = Fields { text: String::with_capacity(128), places: Vec::with_capacity(8) };
+        attributes.record(&mut LogLine { format: self.format, fields: &mut fields });
+        span.extensions_mut().insert(SpanFields(fields));
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(SpanFields(text)) = span.extensions_mut().get_mut() {
-            record.record(&mut LogLine { shape: self.shape, text });
+        if let Some(SpanFields(fields)) = span.extensions_mut().get_mut() {
+            record.record(&mut LogLine { format: self.format, fields });
         }
     }
 
@@ -56,11 +58,11 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
         let metadata = event.metadata();
         LINE.with(|line| {
             // A value that logs while it is formatted needs a buffer of its own.
-            let mut own = String::new();
+            let mut own = Fields::default();
             let mut kept = line.try_borrow_mut();
-            let text = kept.as_deref_mut().unwrap_or(&mut own);
-            text.clear();
-            let mut line = LogLine { shape: self.shape, text };
+            let fields = kept.as_deref_mut().unwrap_or(&mut own);
+            fields.clear();
+            let mut line = LogLine { format: self.format, fields };
             line.begin(self.clock.now(), metadata.level().as_str(), metadata.target());
             event.record(&mut line);
             for span in context.event_scope(event).into_iter().flatten() {
@@ -68,8 +70,14 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
                     line.append(fields);
                 }
             }
+            opentelemetry::Context::map_current(|context| {
+                let span = context.span();
+                if span.span_context().is_valid() {
+                    line.trace(span.span_context());
+                }
+            });
             line.end();
-            self.sink.write(text.as_bytes(), *metadata.level() <= Level::WARN);
+            self.sink.write(redact(&line.fields.text).as_bytes(), *metadata.level() <= Level::WARN);
         });
     }
 }

@@ -23,7 +23,7 @@ const OVERFLOW: &str = "overflow";
 /// The metrics of HTTP requests, by method, route pattern and status. Handles are created once for each combination.
 /// The clone of a value shares its handles.
 ///
-/// [`AccessLogLayer::metrics`](crate::http::layer::AccessLogLayer::metrics) uses it. An app records these metrics if a
+/// [`ObserveLayer::metrics`](crate::http::layer::ObserveLayer::metrics) uses it. An app records these metrics if a
 /// module provides a value of this type.
 #[derive(Clone)]
 pub struct HttpMetrics(Arc<HttpHandles>);
@@ -130,7 +130,7 @@ impl Drop for RequestInProgress {
 }
 
 /// Returns the method's name, or `_OTHER` for a method that HTTP does not define, as the semantic conventions require.
-fn known_method(method: &Method) -> &'static str {
+pub(crate) fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

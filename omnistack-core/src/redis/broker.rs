@@ -85,7 +85,7 @@ impl Broker for RedisBroker {
         self.shared.topics.send(topic, message);
         let channel = format!("{}{topic}", self.shared.prefix);
         let sent = self.redis.0.commands().publish::<(), _, _>(channel, Value::Bytes(parcel.freeze()));
-        if let Err(error) = self.redis.0.run(sent).await {
+        if let Err(error) = self.redis.0.run("PUBLISH", sent).await {
             tracing::debug!(target: "omnistack::pubsub", topic, %error, "a message was not sent to other replicas");
         }
     }

@@ -54,7 +54,7 @@ impl RedisStore {
 
     async fn call(&self, script: &Script, keys: Vec<String>, values: Vec<Value>) -> Result<Value, Error> {
         let commands = self.redis.0.commands();
-        self.redis.0.run(script.call(commands, keys.into(), values)).await
+        self.redis.0.run("EVALSHA", script.call(commands, keys.into(), values)).await
     }
 
     async fn call_bool(&self, script: &Script, keys: Vec<String>, values: Vec<Value>) -> Result<bool, Error> {
@@ -91,7 +91,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn hash_get(&self, key: &str, field: &str) -> Result<Option<Bytes>, Error> {
-        self.redis.0.run(self.redis.0.commands().hget(self.key(key), field)).await
+        self.redis.0.run("HGET", self.redis.0.commands().hget(self.key(key), field)).await
     }
 
     async fn hash_set(&self, key: &str, field: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
@@ -100,11 +100,11 @@ impl CacheStore for RedisStore {
     }
 
     async fn hash_all(&self, key: &str) -> Result<HashMap<String, Bytes>, Error> {
-        self.redis.0.run(self.redis.0.commands().hgetall(self.key(key))).await
+        self.redis.0.run("HGETALL", self.redis.0.commands().hgetall(self.key(key))).await
     }
 
     async fn hash_delete(&self, key: &str, field: &str) -> Result<bool, Error> {
-        let removed: i64 = self.redis.0.run(self.redis.0.commands().hdel(self.key(key), field)).await?;
+        let removed: i64 = self.redis.0.run("HDEL", self.redis.0.commands().hdel(self.key(key), field)).await?;
         Ok(removed > 0)
     }
 
@@ -113,21 +113,21 @@ impl CacheStore for RedisStore {
     }
 
     async fn set_remove(&self, key: &str, member: &str) -> Result<bool, Error> {
-        let removed: i64 = self.redis.0.run(self.redis.0.commands().srem(self.key(key), member)).await?;
+        let removed: i64 = self.redis.0.run("SREM", self.redis.0.commands().srem(self.key(key), member)).await?;
         Ok(removed > 0)
     }
 
     async fn set_members(&self, key: &str) -> Result<HashSet<String>, Error> {
-        self.redis.0.run(self.redis.0.commands().smembers(self.key(key))).await
+        self.redis.0.run("SMEMBERS", self.redis.0.commands().smembers(self.key(key))).await
     }
 
     async fn set_contains(&self, key: &str, member: &str) -> Result<bool, Error> {
-        self.redis.0.run(self.redis.0.commands().sismember(self.key(key), member)).await
+        self.redis.0.run("SISMEMBER", self.redis.0.commands().sismember(self.key(key), member)).await
     }
 
     async fn invalidate(&self, tag: &str) -> Result<(), Error> {
         use fred::interfaces::KeysInterface as _;
-        self.redis.0.run(self.redis.0.commands().unlink(self.redis.full_name("t", tag))).await
+        self.redis.0.run("UNLINK", self.redis.0.commands().unlink(self.redis.full_name("t", tag))).await
     }
 
     async fn lock(&self, key: &str, owner: &str, ttl: Duration) -> Result<Option<u64>, Error> {

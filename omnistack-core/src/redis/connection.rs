@@ -20,6 +20,7 @@ use crate::{
     cache::{Error, ErrorKind},
     clock::Clock,
     resilience::Breaker,
+    trace::{Span, SpanKind, attribute},
 };
 
 /// Interval in which the same kind of rejection is logged at most once.
@@ -77,10 +78,19 @@ impl RedisConnection {
         Ok(())
     }
 
-    /// Runs a command. An error that shows an outage begins one.
-    pub(crate) async fn run<T>(&self, command: impl Future<Output = Result<T, FredError>> + Send) -> Result<T, Error> {
+    /// Runs a command, which is a span by its name. An error that shows an outage begins one.
+    pub(crate) async fn run<T>(
+        &self,
+        name: &'static str,
+        command: impl Future<Output = Result<T, FredError>> + Send,
+    ) -> Result<T, Error> {
         self.ready().await?;
-        command.await.map_err(|error| self.classify_error(error))
+        let span = command_span(name);
+        span.run(command).await.map_err(|error| {
+            let error = self.classify_error(error);
+            span.set_error(error.kind().as_str());
+            error
+        })
     }
 
     fn classify_error(&self, error: FredError) -> Error {
@@ -173,6 +183,14 @@ impl ConnectionTask {
             runtime.spawn(async move { client.quit().await });
         }
     }
+}
+
+/// Starts the span of a command. Its keys and values are not recorded.
+fn command_span(name: &'static str) -> Span {
+    let span = Span::child(SpanKind::Client, || name.into());
+    span.set(attribute::DB_SYSTEM_NAME, "redis");
+    span.set(attribute::DB_OPERATION_NAME, name);
+    span
 }
 
 async fn responds(client: &Client) -> bool {

@@ -39,7 +39,7 @@ impl RedisLimits {
     async fn count_in_redis(&self, key: String, terms: CompiledRate, cost: u32) -> Option<CountResult> {
         let keys = vec![self.redis.full_name("r", &key)].into();
         let link = &self.redis.0;
-        let asked = link.run(self.script.call(link.commands(), keys, self.values(terms, cost)));
+        let asked = link.run("EVALSHA", self.script.call(link.commands(), keys, self.values(terms, cost)));
         match timeout(self.timeout, asked).await {
             Ok(Ok(answer)) => {
                 let counted = read(&answer);

@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Client, Url};
+use omnistack_core::http::client::Client;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

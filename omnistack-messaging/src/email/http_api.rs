@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use omnistack_core::http::client::Client;
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{EmailError, EmailErrorKind};

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::Client;
+use omnistack_core::http::client::Client;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 

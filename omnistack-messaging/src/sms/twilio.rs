@@ -5,7 +5,8 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use form_urlencoded::Serializer;
-use reqwest::{Client, Url};
+use omnistack_core::http::client::Client;
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 

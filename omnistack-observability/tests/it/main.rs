@@ -1,7 +1,8 @@
-//! Tests of the metrics.
+//! Tests of metrics and traces.
 
 mod access;
 mod recorded;
+mod traces;
 
 use omnistack_core::app::AppBuilder;
 use omnistack_observability::Observability;

@@ -1,7 +1,7 @@
 //! Inserts rows for the benchmark and the test of lists.
 
 use omnistack::{
-    db::{Db, Dialect, Sql},
+    db::{Db, Sql},
     identity::TenantId,
 };
 
@@ -78,15 +78,18 @@ const JOBS: Sql = Sql {
         from numbers",
 };
 
+/// Most rows that a statement inserts, so that it ends within the time limit of statements. A multiple of 10.
+const MAX_ROWS_PER_STATEMENT: usize = 50_000;
+
 /// Adds the rows with these numbers to each table, and a tenth of them to users and tenants.
 pub(crate) async fn add(db: &Db, tenant: TenantId, from: i64, to: i64) {
     for rows in [PROJECTS, USERS, TENANTS, AUDIT, JOBS] {
-        let mut tx = db.all_tenants().begin().await.unwrap();
-        if db.dialect() == Dialect::Postgres {
-            tx.query("set local statement_timeout = 0").execute().await.unwrap();
+        for first in (from..=to).step_by(MAX_ROWS_PER_STATEMENT) {
+            let last = to.min(first + i64::try_from(MAX_ROWS_PER_STATEMENT).unwrap() - 1);
+            let mut tx = db.all_tenants().begin().await.unwrap();
+            tx.query(rows).bind(first).bind(last).bind(tenant).execute().await.unwrap();
+            tx.commit().await.unwrap();
         }
-        tx.query(rows).bind(from).bind(to).bind(tenant).execute().await.unwrap();
-        tx.commit().await.unwrap();
     }
     match db.postgres() {
         Some(pool) => {

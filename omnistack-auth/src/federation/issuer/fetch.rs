@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use omnistack_core::http::client::Client;
-use reqwest::{RequestBuilder, Response, Url};
+use omnistack_core::http::client::{Client, RequestBuilder};
+use reqwest::{Response, Url};
 
 /// The timeout of a request, from the connection to the last byte of the response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

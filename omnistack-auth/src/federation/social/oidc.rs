@@ -9,8 +9,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use omnistack_core::http::client::RequestBuilder;
 use omnistack_core::{ExposeSecret as _, clock::Clock};
-use reqwest::{RequestBuilder, Url};
+use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 

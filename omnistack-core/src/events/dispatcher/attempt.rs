@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use crate::{
     events::{
@@ -13,7 +13,7 @@ use crate::{
     },
     jobs::{JobError, JobErrorKind, error_text, jittered_backoff},
     run_error::panic_text,
-    trace::with_trace,
+    trace::{Span, attribute, processing_span},
 };
 
 /// Time by which a delivery is postponed after an error of the database.
@@ -21,17 +21,33 @@ const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Makes a delivery once and stores the result. A panic or timeout of the subscriber does not end the dispatcher.
 pub(super) async fn attempt(handler: SubscriberHandler, claimed: ClaimedDelivery, store: EventStore) {
-    let span = tracing::info_span!(target: "omnistack::events", "event", subscriber = handler.name, id = %claimed.id,
-        key = claimed.key, attempt = claimed.attempt, trace = claimed.trace);
-    async {
+    let log = tracing::info_span!(target: "omnistack::events", "event", subscriber = handler.name, id = %claimed.id,
+        key = claimed.key, attempt = claimed.attempt, tenant = claimed.tenant.map(field::display));
+    let span = delivery_span(&handler, &claimed);
+    let attempt = async {
         let Some(outcome) = deliver(&handler, &claimed, &store).await else { return };
+        if matches!(outcome, FailedDelivery::Retry { .. } | FailedDelivery::Dead { .. }) {
+            span.set_error("failed");
+        }
         if let Err(error) = store.store_failure(&claimed, &outcome).await {
             tracing::error!(target: "omnistack::events", %error,
                 "the result could not be stored; it will be retried after its lease expires");
         }
+    };
+    span.run(attempt).instrument(log).await;
+}
+
+/// Starts the span of a delivery, in the trace in which the event was published.
+fn delivery_span(handler: &SubscriberHandler, claimed: &ClaimedDelivery) -> Span {
+    let span = processing_span(claimed.trace(), handler.event, claimed.id.uuid());
+    if span.is_recording() {
+        span.set(attribute::MESSAGING_CONSUMER_GROUP_NAME, handler.name);
+        span.set(attribute::OMNISTACK_ATTEMPT, i64::from(claimed.attempt));
+        if let Some(tenant) = claimed.tenant {
+            span.set(attribute::OMNISTACK_TENANT_ID, tenant.to_string());
+        }
     }
-    .instrument(span)
-    .await;
+    span
 }
 
 /// Makes the delivery. Returns the result to store, or `None` if it is stored already or the delivery was taken
@@ -46,7 +62,6 @@ async fn deliver(handler: &SubscriberHandler, claimed: &ClaimedDelivery, store: 
     }
     let mut delivery = Delivery::new(claimed.clone(), store.clone());
     let handle = AssertUnwindSafe(handler.handle.handle(&claimed.payload, &mut delivery)).catch_unwind();
-    let handle = with_trace(claimed.trace(), handle);
     let result = match tokio::time::timeout(handler.timeout, handle).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),

@@ -224,7 +224,7 @@ async fn the_whole_stack_stands_alone() {
         .layer(ErrorLayer::new(clock.clone()))
         .layer(CompressionLayer)
         .layer(SecurityHeadersLayer::default().https(true))
-        .layer(AccessLogLayer::new(clock.clone()))
+        .layer(ObserveLayer::new(clock.clone()))
         .layer(RequestIdLayer::new(clock));
     for (path, status) in [("/", 200), ("/nowhere", 404), ("/panic", 500)] {
         let response = fetch(&router, path).await;

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
 use tower::ServiceExt as _;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use crate::{
     clock::Clock,
@@ -16,12 +16,13 @@ use crate::{
     },
     metrics::{BACKGROUND_JOB_DURATION, BACKGROUND_JOBS},
     run_error::panic_text,
-    trace::{TraceContext, with_trace},
+    trace::{attribute, processing_span},
 };
 
 /// Runs a job once and returns the result. A panic or timeout of the job does not end the worker.
 pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore) -> FinishedAttempt {
     let (clock, trace) = (store.clock.clone(), job.trace());
+    let span = processing_span(trace.clone(), handler.name, job.id.uuid());
     let ctx = JobContext {
         id: job.id,
         name: job.name,
@@ -29,18 +30,23 @@ pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore
         max_attempts: job.max_attempts.unsigned_abs(),
         lease: job.lease,
         tenant: job.tenant,
-        trace: trace.clone(),
+        trace,
         store,
     };
-    let span = tracing::info_span!(target: "omnistack::jobs", "job", name = ctx.name, id = %ctx.id, attempt = ctx.attempt,
-        trace = ctx.trace().map(TraceContext::traceparent));
+    span.set(attribute::OMNISTACK_ATTEMPT, i64::from(ctx.attempt));
+    if let Some(tenant) = ctx.tenant {
+        span.set(attribute::OMNISTACK_TENANT_ID, tenant.to_string());
+    }
+    let log = tracing::info_span!(target: "omnistack::jobs", "job", name = ctx.name, id = %ctx.id, attempt = ctx.attempt,
+        tenant = ctx.tenant.map(field::display));
     let timeout = job.timeout.map_or(handler.timeout, |micros| Duration::from_micros(micros.unsigned_abs()));
     let (last, number) = (ctx.is_last_attempt(), ctx.attempt);
     let waiting = handler.clone();
     let began = clock.elapsed();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
-    let ended = tokio::time::timeout(timeout, with_trace(trace, run).instrument(span.clone())).await;
-    let _entered = span.enter();
+    let ended = tokio::time::timeout(timeout, span.run(run).instrument(log.clone())).await;
+    let _attached = span.attach();
+    let _entered = log.enter();
     let result = match ended {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
@@ -50,6 +56,9 @@ pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore
         Ok(()) => AttemptResult::Done,
         Err(error) => outcome_of_error(&error, last, || waiting.wait(number, job.id), &clock),
     };
+    if matches!(outcome, AttemptResult::Retry { .. } | AttemptResult::Dead { .. }) {
+        span.set_error(outcome.as_str());
+    }
     BACKGROUND_JOB_DURATION.histogram([waiting.name]).record(clock.elapsed().saturating_sub(began));
     BACKGROUND_JOBS.counter([waiting.name, outcome.as_str()]).increment(1);
     FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }

@@ -26,7 +26,7 @@ const MAX_REQUEST_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 /// the time without progress: until the response begins, and between the pieces of its body.
 #[derive(Clone, Debug)]
 pub(crate) struct AppHttpClient {
-    pub(crate) client: reqwest::Client,
+    pub(crate) client: omnistack_core::http::client::Client,
     pub(crate) idle_timeout: Duration,
 }
 

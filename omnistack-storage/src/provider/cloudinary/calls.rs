@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use omnistack_core::http::client::RequestBuilder;
 use omnistack_core::{
     ExposeSecret as _,
     clock::Timestamp,
@@ -11,7 +12,7 @@ use omnistack_core::{
     http::StatusCode,
     resilience::{Classification, Retry, RetrySafety},
 };
-use reqwest::{RequestBuilder, Response};
+use reqwest::Response;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Cloudinary, DELIVERY_TYPE, sign};

@@ -1,0 +1,62 @@
+//! Redaction of secrets in log lines, by their form.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use regex::Regex;
+
+/// The forms of secrets. What is before the secret in a form is kept.
+static SECRETS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let forms = [
+        // The password of a URL.
+        r#"://[^\s/:@"']*:[^\s/@"']+@"#,
+        // Credentials of the header `Authorization`.
+        r"(?:Bearer|bearer|Basic|basic) [\w.~+/=-]{8,}",
+        // A JSON Web Token.
+        r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*",
+        // Keys of well-known services.
+        r"\b(?:[sr]k_(?:live|test)_|omni_(?:live|test)_|sk-|whsec_|gh[opsu]_|github_pat_|xox[abp]-|AKIA)\w[\w-]{11,}",
+        // An assignment, as in a query string or a connection string.
+        r#"\b(?:password|passwd|secret|token|api_key|apikey)=[^\s"'&;,\\]+"#,
+        // A field of a JSON text, which is quoted in the line.
+        r#"(?:password|passwd|secret|token|api_key|apikey)\\?": ?\\?"[^"\\]+"#,
+    ];
+    Regex::new(&forms.map(|form| format!("(?:{form})")).join("|")).ok()
+});
+
+/// Returns the line with its secrets replaced.
+pub(super) fn redact(line: &str) -> Cow<'_, str> {
+    let Some(secrets) = &*SECRETS else { return Cow::Borrowed(line) };
+    secrets.replace_all(line, |found: &regex::Captures<'_>| {
+        let found = &found[0];
+        let kept = match found {
+            url if url.starts_with("://") => url.find(':').and_then(|_| url[3..].find(':')).map_or(0, |at| at + 4),
+            json if json.contains("\": ") || json.contains("\":") => json.rfind('"').map_or(0, |at| at + 1),
+            other => other.find([' ', '=']).map_or(0, |at| at + 1),
+        };
+        let end = if found.starts_with("://") { "@" } else { "" };
+        format!("{}{}{end}", &found[..kept], super::format::REDACTED)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_replaced_by_their_form() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
+        for (line, expected) in [
+            ("connect postgres://app:hunter2@db:5432/app", "connect postgres://app:[redacted]@db:5432/app".to_owned()),
+            ("postgres://db:5432/app", "postgres://db:5432/app".to_owned()),
+            (&format!("got {jwt}!"), "got [redacted]!".to_owned()),
+            (&format!("Authorization: Bearer {jwt}"), "Authorization: Bearer [redacted]".to_owned()),
+            ("key sk_live_4eC39HqLyjWDarjtT1zdp7dc", "key [redacted]".to_owned()),
+            ("/callback?token=abc&state=1", "/callback?token=[redacted]&state=1".to_owned()),
+            (r#"{"body":"{\"password\":\"hunter2\"}"}"#, r#"{"body":"{\"password\":\"[redacted]\"}"}"#.to_owned()),
+            ("invalid token: expired", "invalid token: expired".to_owned()),
+            ("tokens=12", "tokens=12".to_owned()),
+        ] {
+            assert_eq!(redact(line), expected);
+        }
+    }
+}

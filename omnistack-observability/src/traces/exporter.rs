@@ -1,0 +1,132 @@
+//! The exporters of spans.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use omnistack_core::{BoxError, ExposeSecret as _, http::client::Client};
+use opentelemetry::trace::Status;
+use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
+
+use super::{
+    TraceExporter, TraceSettings,
+    http::{EXPORT_TIMEOUT, ExportClient},
+    settings::OtlpProtocol,
+    zipkin::Zipkin,
+};
+
+/// The exporter that the settings name. The beginning and the end of an outage of the collector are logged once each.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    target: Target,
+    failing: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Target {
+    Otlp(opentelemetry_otlp::SpanExporter),
+    Zipkin(Zipkin),
+    Log,
+}
+
+impl Exporter {
+    pub(super) fn new(settings: &TraceSettings, client: Client) -> Result<Self, BoxError> {
+        let target = match settings.exporter {
+            TraceExporter::Otlp => Target::Otlp(otlp(settings, client)?),
+            TraceExporter::Zipkin => Target::Zipkin(Zipkin::new(&settings.zipkin_endpoint, ExportClient::new(client))?),
+            TraceExporter::Console | TraceExporter::None => Target::Log,
+        };
+        Ok(Self { target, failing: AtomicBool::new(false) })
+    }
+}
+
+fn otlp(settings: &TraceSettings, client: Client) -> Result<opentelemetry_otlp::SpanExporter, BoxError> {
+    let base = settings.otlp_endpoint.trim_end_matches('/');
+    let headers = headers(settings)?;
+    Ok(match settings.otlp_protocol {
+        OtlpProtocol::HttpProtobuf => opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_http_client(ExportClient::new(client))
+            .with_endpoint(format!("{base}/v1/traces"))
+            .with_timeout(EXPORT_TIMEOUT)
+            .with_headers(headers)
+            .build()?,
+        #[cfg(feature = "grpc")]
+        OtlpProtocol::Grpc => super::grpc::exporter(base, headers)?,
+    })
+}
+
+/// Reads the headers: `name=value`, separated by commas, with percent-encoded values.
+fn headers(settings: &TraceSettings) -> Result<HashMap<String, String>, BoxError> {
+    let Some(text) = &settings.otlp_headers else { return Ok(HashMap::new()) };
+    let header = |header: &str| {
+        let (name, value) = header.split_once('=')?;
+        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
+        Some((name.trim().to_owned(), value.into_owned()))
+    };
+    let headers: Option<_> = text.expose_secret().split(',').map(header).collect();
+    headers.ok_or_else(|| "OTEL_EXPORTER_OTLP_HEADERS: expected `name=value`, separated by commas".into())
+}
+
+impl SpanExporter for Exporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let exported = match &self.target {
+            Target::Otlp(otlp) => otlp.export(batch).await,
+            Target::Zipkin(zipkin) => zipkin.export(batch).await,
+            Target::Log => {
+                batch.iter().for_each(log);
+                Ok(())
+            }
+        };
+        let failed = exported.is_err();
+        if self.failing.swap(failed, Ordering::Relaxed) != failed {
+            match &exported {
+                Ok(()) => tracing::info!(target: "omnistack::trace", "spans are exported again"),
+                Err(error) => tracing::warn!(target: "omnistack::trace", %error, spans,
+                    "spans could not be exported, and are lost until the collector is available"),
+            }
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        match &self.target {
+            Target::Otlp(otlp) => otlp.shutdown_with_timeout(timeout),
+            Target::Zipkin(_) | Target::Log => Ok(()),
+        }
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        match &mut self.target {
+            Target::Otlp(otlp) => otlp.set_resource(resource),
+            Target::Zipkin(zipkin) => zipkin.set_resource(resource),
+            Target::Log => {}
+        }
+    }
+}
+
+/// Logs a span.
+fn log(span: &SpanData) {
+    let elapsed = span.end_time.duration_since(span.start_time).unwrap_or_default();
+    let attributes: Vec<_> = span.attributes.iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+    tracing::info!(
+        target: "omnistack::trace",
+        trace = %span.span_context.trace_id(),
+        span = %span.span_context.span_id(),
+        parent = %span.parent_span_id,
+        kind = ?span.span_kind,
+        failed = matches!(span.status, Status::Error { .. }),
+        ?elapsed,
+        attributes = attributes.join(" "),
+        "{}",
+        span.name,
+    );
+}

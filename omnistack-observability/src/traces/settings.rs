@@ -1,0 +1,102 @@
+//! The settings of traces.
+
+use omnistack_core::{SecretString, config::SettingValue};
+
+omnistack_core::settings! {
+    /// Traces.
+    pub struct TraceSettings {
+        /// Whether spans are recorded and exported. `OTEL_EXPORTER=none` turns them off too.
+        pub enabled: bool = "OTEL_ENABLED", default "true";
+        /// Where spans are sent: `otlp`, `zipkin`, `console` (the log, for development) or `none`.
+        pub exporter: TraceExporter = "OTEL_EXPORTER", default "none";
+        /// The name of the service in traces. Default: the app's name.
+        pub service_name: Option<String> = "OTEL_SERVICE_NAME";
+        /// The base URL of the collector that receives OTLP. Spans are posted to `v1/traces` under it.
+        pub otlp_endpoint: String = "OTEL_EXPORTER_OTLP_ENDPOINT", default "http://localhost:4318";
+        /// The protocol of OTLP: `http/protobuf`, or `grpc` with the feature `grpc`.
+        pub otlp_protocol: OtlpProtocol = "OTEL_EXPORTER_OTLP_PROTOCOL", default "http/protobuf";
+        /// Headers of requests to the collector, as in `authorization=Bearer abc,x-team=7`.
+        pub otlp_headers: Option<SecretString> = "OTEL_EXPORTER_OTLP_HEADERS";
+        /// The URL to which spans are posted as Zipkin v2 JSON.
+        pub zipkin_endpoint: String = "OTEL_EXPORTER_ZIPKIN_ENDPOINT", default "http://localhost:9411/api/v2/spans";
+        /// Share of the traces that are recorded, from 0 to 1. It applies to traces that begin in this app; a request
+        /// that arrives in a trace follows the decision of its caller.
+        pub ratio: SamplingRatio = "OTEL_TRACES_SAMPLER_ARG", default "1";
+    }
+}
+
+impl TraceSettings {
+    /// Returns whether spans are recorded.
+    pub(crate) fn is_on(&self) -> bool {
+        self.enabled && self.exporter != TraceExporter::None
+    }
+}
+
+/// Where spans are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceExporter {
+    /// To a collector, by the OpenTelemetry protocol.
+    Otlp,
+    /// To Zipkin, or a collector that speaks its protocol.
+    Zipkin,
+    /// To the log.
+    Console,
+    /// Nowhere: spans are not recorded.
+    None,
+}
+
+impl SettingValue for TraceExporter {
+    const EXPECTED: &'static str = "otlp, zipkin, console or none";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "otlp" => Ok(Self::Otlp),
+            "zipkin" => Ok(Self::Zipkin),
+            "console" => Ok(Self::Console),
+            "none" => Ok(Self::None),
+            _ => Err(format!("`{text}` is no exporter: use otlp, zipkin, console or none")),
+        }
+    }
+}
+
+/// The protocol of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtlpProtocol {
+    /// Protocol buffers over HTTP.
+    HttpProtobuf,
+    /// gRPC.
+    #[cfg(feature = "grpc")]
+    Grpc,
+}
+
+impl SettingValue for OtlpProtocol {
+    const EXPECTED: &'static str = "http/protobuf or grpc";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "http/protobuf" => Ok(Self::HttpProtobuf),
+            #[cfg(feature = "grpc")]
+            "grpc" => Ok(Self::Grpc),
+            #[cfg(not(feature = "grpc"))]
+            "grpc" => {
+                Err("`grpc` needs the feature `otlp-grpc` of the crate `omnistack`: add it, or use http/protobuf"
+                    .into())
+            }
+            _ => Err(format!("`{text}` is no protocol: use http/protobuf or grpc")),
+        }
+    }
+}
+
+/// A share of traces, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplingRatio(pub f64);
+
+impl SettingValue for SamplingRatio {
+    const EXPECTED: &'static str = "a number from 0 to 1";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio.map(Self).ok_or_else(|| format!("`{text}` is not a number from 0 to 1"))
+    }
+}
