@@ -52,6 +52,7 @@ pub mod crud;
 pub mod crypto;
 pub mod db;
 pub mod email;
+pub mod error_event;
 pub mod events;
 pub mod health;
 pub mod http;
