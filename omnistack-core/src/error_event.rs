@@ -34,6 +34,8 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 use crate::{
     clock::Timestamp,
     identity::{TenantId, UserId},
+    run_error::PANICKED,
+    trace::TraceContext,
 };
 
 /// Where an error occurred.
@@ -109,6 +111,30 @@ impl ErrorReporter {
 
     pub(crate) fn report(&self, event: &ErrorEvent<'_>) {
         self.0.observe(event);
+    }
+
+    /// Reports the error of a job or a delivery, in the current trace.
+    pub(crate) fn report_background(
+        &self,
+        origin: ErrorOrigin<'_>,
+        code: &str,
+        message: &str,
+        tenant: Option<TenantId>,
+        at: Timestamp,
+    ) {
+        let trace = TraceContext::current();
+        self.report(&ErrorEvent {
+            at,
+            origin,
+            code,
+            message,
+            source: None,
+            panicked: message.starts_with(PANICKED),
+            tenant,
+            user: None,
+            request_id: None,
+            trace_id: trace.as_ref().map(TraceContext::trace_id),
+        });
     }
 }
 

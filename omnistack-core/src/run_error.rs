@@ -43,6 +43,9 @@ impl fmt::Debug for RunError {
     }
 }
 
+/// The beginning of the error of a job or delivery that panicked.
+pub(crate) const PANICKED: &str = "panicked: ";
+
 /// Returns the message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

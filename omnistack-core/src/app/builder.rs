@@ -204,8 +204,12 @@ impl AppBuilder {
         receivers.push(Arc::new(queue.clone()));
         receivers.push(Arc::new(published.clone()));
         let relay = OutboxRelay::new(&db, registry.clock(), receivers);
-        let dispatcher = Dispatcher::new(published, wired.subscribers, events).relayed_by(relay.clone());
-        let runner = Runner::new(queue, wired.handlers, &wired.queues, wired.crons, jobs).relayed_by(relay.clone());
+        let dispatcher = Dispatcher::new(published, wired.subscribers, events)
+            .relayed_by(relay.clone())
+            .reporting_to(registry.ctx.get().ok());
+        let runner = Runner::new(queue, wired.handlers, &wired.queues, wired.crons, jobs)
+            .relayed_by(relay.clone())
+            .reporting_to(registry.ctx.get().ok());
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {

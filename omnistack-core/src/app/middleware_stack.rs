@@ -60,7 +60,11 @@ pub(crate) fn build_stack(
         .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).exempt(PROBES));
     let service: WithRate = option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(router)));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
-    let steps = (ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
+    let mut errors = ErrorLayer::new(clock.clone());
+    if let Ok(reporter) = registry.ctx.get() {
+        errors = errors.reporter(reporter);
+    }
+    let steps = (errors, singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
     let service: WithCompression = CompressionLayer.layer(service);
     let service: WithCors = match cors(settings, registry) {

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     BoxError, ShutdownToken,
     db::{Error, OutboxRelay},
+    error_event::ErrorReporter,
     jobs::{Outage, is_due, json, listen},
 };
 use attempt::attempt;
@@ -46,6 +47,7 @@ pub struct Dispatcher {
     names: Arc<str>,
     settings: Arc<EventSettings>,
     relay: Option<OutboxRelay>,
+    reporter: Option<ErrorReporter>,
 }
 
 impl Dispatcher {
@@ -57,12 +59,18 @@ impl Dispatcher {
         events.set_subscriptions(subscriptions);
         let handlers: BTreeMap<_, _> = handlers.into_iter().map(|handler| (handler.name, handler)).collect();
         let names = json(&handlers.keys().collect::<Vec<_>>()).into();
-        Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings), relay: None }
+        Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings), relay: None, reporter: None }
     }
 
     /// Sets the relay that moves events from tenant databases to the app's database.
     pub(crate) fn relayed_by(mut self, relay: Option<OutboxRelay>) -> Self {
         self.relay = relay;
+        self
+    }
+
+    /// Sets the reporter of errors.
+    pub(crate) fn reporting_to(mut self, reporter: Option<ErrorReporter>) -> Self {
+        self.reporter = reporter;
         self
     }
 
@@ -245,7 +253,7 @@ impl DispatcherRun {
     }
 
     fn start(&mut self, handler: &SubscriberHandler, claimed: ClaimedDelivery) {
-        let attempt = attempt(handler.clone(), claimed.clone(), self.dispatcher.events.store.clone());
+        let attempt = attempt(handler.clone(), claimed.clone(), self.dispatcher.events.store.clone(), self.dispatcher.reporter.clone());
         let task = self.running.spawn(attempt);
         *self.load.entry(handler.name).or_default() += 1;
         self.running_by_task.insert(task.id(), RunningDelivery { claimed, task });

@@ -129,6 +129,10 @@ impl Error {
         &self.0.code
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// Logs the cause. During an outage all requests fail with the same code: then one error per second and code is
     /// logged, with the number of errors that were not logged. Errors with status 500 are all logged.
     fn log(&self) {

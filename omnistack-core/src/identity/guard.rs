@@ -14,7 +14,7 @@ use tracing::field;
 
 use super::{Authenticator, Identity, RequestOrigin};
 use crate::{
-    http::{Error, Request, Response},
+    http::{Error, Request, Response, layer::ErrorCaller},
     identity::AccessLevel,
     trace::{self, attribute},
 };
@@ -140,8 +140,18 @@ where
                 Ok(None) => {}
                 Err(error) => return Ok(error.into_response()),
             }
+            let caller = parts.extensions.get::<Identity>().map(|identity| ErrorCaller {
+                tenant: identity.tenant,
+                user: Some(identity.user),
+            });
             let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
-            Ok(response.into_response())
+            let mut response = response.into_response();
+            if let Some(caller) = caller
+                && (response.status().is_client_error() || response.status().is_server_error())
+            {
+                response.extensions_mut().insert(caller);
+            }
+            Ok(response)
         })
     }
 }

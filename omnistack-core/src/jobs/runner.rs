@@ -17,6 +17,7 @@ use super::{
 use crate::{
     BoxError, ShutdownToken,
     db::{Error, OutboxRelay},
+    error_event::ErrorReporter,
     http::Rate,
 };
 pub(crate) use attempt::error_text;
@@ -36,6 +37,7 @@ pub struct Runner {
     crons: Arc<[CronSpec]>,
     settings: Arc<JobSettings>,
     relay: Option<OutboxRelay>,
+    reporter: Option<ErrorReporter>,
 }
 
 /// A queue this worker serves, with its limits.
@@ -75,12 +77,19 @@ impl Runner {
             crons: crons.into(),
             settings: Arc::new(settings),
             relay: None,
+            reporter: None,
         }
     }
 
     /// Sets the relay that moves jobs from tenant databases to the queue.
     pub(crate) fn relayed_by(mut self, relay: Option<OutboxRelay>) -> Self {
         self.relay = relay;
+        self
+    }
+
+    /// Sets the reporter of errors.
+    pub(crate) fn reporting_to(mut self, reporter: Option<ErrorReporter>) -> Self {
+        self.reporter = reporter;
         self
     }
 

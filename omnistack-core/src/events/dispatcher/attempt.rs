@@ -6,13 +6,14 @@ use futures_util::FutureExt as _;
 use tracing::{Instrument as _, field};
 
 use crate::{
+    error_event::{ErrorOrigin, ErrorReporter},
     events::{
         Delivery, SubscriberHandler,
         store::{ClaimedDelivery, EventStore, FailedDelivery},
         subscriber::DeliveryStatus,
     },
     jobs::{JobError, JobErrorKind, error_text, jittered_backoff},
-    run_error::panic_text,
+    run_error::{PANICKED, panic_text},
     trace::{Span, attribute, processing_span},
 };
 
@@ -20,14 +21,24 @@ use crate::{
 const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Makes a delivery once and stores the result. A panic or timeout of the subscriber does not end the dispatcher.
-pub(super) async fn attempt(handler: SubscriberHandler, claimed: ClaimedDelivery, store: EventStore) {
+pub(super) async fn attempt(
+    handler: SubscriberHandler,
+    claimed: ClaimedDelivery,
+    store: EventStore,
+    reporter: Option<ErrorReporter>,
+) {
     let log = tracing::info_span!(target: "omnistack::events", "event", subscriber = handler.name, id = %claimed.id,
         key = claimed.key, attempt = claimed.attempt, tenant = claimed.tenant.map(field::display));
     let span = delivery_span(&handler, &claimed);
     let attempt = async {
         let Some(outcome) = deliver(&handler, &claimed, &store).await else { return };
-        if matches!(outcome, FailedDelivery::Retry { .. } | FailedDelivery::Dead { .. }) {
-            span.set_error("failed");
+        if let FailedDelivery::Retry { error, .. } | FailedDelivery::Dead { error } = &outcome {
+            let last = matches!(outcome, FailedDelivery::Dead { .. });
+            span.set_error(if last { "dead" } else { "retry" });
+            if let Some(reporter) = reporter {
+                let origin = ErrorOrigin::Delivery { subscriber: handler.name, last };
+                reporter.report_background(origin, "DELIVERY_FAILED", error, claimed.tenant, store.clock.now());
+            }
         }
         if let Err(error) = store.store_failure(&claimed, &outcome).await {
             tracing::error!(target: "omnistack::events", %error,
@@ -64,7 +75,7 @@ async fn deliver(handler: &SubscriberHandler, claimed: &ClaimedDelivery, store: 
     let handle = AssertUnwindSafe(handler.handle.handle(&claimed.payload, &mut delivery)).catch_unwind();
     let result = match tokio::time::timeout(handler.timeout, handle).await {
         Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
+        Ok(Err(panic)) => Err(JobError::retry(format!("{PANICKED}{}", panic_text(panic.as_ref())))),
         Err(_) => Err(JobError::retry(format!("took longer than {:?}", handler.timeout))),
     };
     let now = store.clock.now().as_micros();

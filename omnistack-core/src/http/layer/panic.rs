@@ -49,10 +49,10 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
-            Ok(future) => CatchPanicFuture { future: Some(future) },
+            Ok(future) => CatchPanicFuture { future: Some(future), panicked: None },
             Err(panic) => {
                 log(panic.as_ref());
-                CatchPanicFuture { future: None }
+                CatchPanicFuture { future: None, panicked: Some(Panicked::new(panic.as_ref())) }
             }
         }
     }
@@ -64,6 +64,7 @@ pin_project! {
     pub struct CatchPanicFuture<F> {
         #[pin]
         future: Option<F>,
+        panicked: Option<Panicked>,
     }
 }
 
@@ -71,14 +72,15 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for CatchPanicFutu
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = self.project().future.as_pin_mut() else {
-            return Poll::Ready(Ok(error_response()));
+        let this = self.project();
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Ready(Ok(error_response(this.panicked.take())));
         };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
                 log(panic.as_ref());
-                Poll::Ready(Ok(error_response()))
+                Poll::Ready(Ok(error_response(Some(Panicked::new(panic.as_ref())))))
             }
         }
     }
@@ -88,6 +90,17 @@ fn log(panic: &(dyn Any + Send)) {
     tracing::error!(target: "omnistack::http", panic = panic_text(panic), "a handler panicked");
 }
 
-fn error_response() -> Response {
-    Error::new(http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "an internal error occurred").into_response()
+fn error_response(panicked: Option<Panicked>) -> Response {
+    Error::internal(panicked.unwrap_or_default()).into_response()
+}
+
+/// The cause of an error response: the handler panicked with this message.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("panicked: {0}")]
+pub(crate) struct Panicked(String);
+
+impl Panicked {
+    fn new(panic: &(dyn Any + Send)) -> Self {
+        Self(panic_text(panic).to_owned())
+    }
 }

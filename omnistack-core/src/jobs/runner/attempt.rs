@@ -8,6 +8,7 @@ use tracing::{Instrument as _, field};
 
 use crate::{
     clock::Clock,
+    error_event::{ErrorOrigin, ErrorReporter},
     jobs::{
         JobContext, JobError, JobRequest,
         job::JobErrorKind,
@@ -15,12 +16,17 @@ use crate::{
         store::{AttemptResult, FinishedAttempt, JobStore, LeasedJob},
     },
     metrics::{BACKGROUND_JOB_DURATION, BACKGROUND_JOBS},
-    run_error::panic_text,
+    run_error::{PANICKED, panic_text},
     trace::{attribute, processing_span},
 };
 
 /// Runs a job once and returns the result. A panic or timeout of the job does not end the worker.
-pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore) -> FinishedAttempt {
+pub(super) async fn attempt(
+    handler: JobHandler,
+    job: LeasedJob,
+    store: JobStore,
+    reporter: Option<ErrorReporter>,
+) -> FinishedAttempt {
     let (clock, trace) = (store.clock.clone(), job.trace());
     let span = processing_span(trace.clone(), handler.name, job.id.uuid());
     let ctx = JobContext {
@@ -49,15 +55,20 @@ pub(super) async fn attempt(handler: JobHandler, job: LeasedJob, store: JobStore
     let _entered = log.enter();
     let result = match ended {
         Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
+        Ok(Err(panic)) => Err(JobError::retry(format!("{PANICKED}{}", panic_text(panic.as_ref())))),
         Err(_) => Err(JobError::retry(format!("took longer than {timeout:?}"))),
     };
     let outcome = match result {
         Ok(()) => AttemptResult::Done,
         Err(error) => outcome_of_error(&error, last, || waiting.wait(number, job.id), &clock),
     };
-    if matches!(outcome, AttemptResult::Retry { .. } | AttemptResult::Dead { .. }) {
+    if let AttemptResult::Retry { error, .. } | AttemptResult::Dead { error } = &outcome {
         span.set_error(outcome.as_str());
+        if let Some(reporter) = reporter {
+            let last = matches!(outcome, AttemptResult::Dead { .. });
+            let origin = ErrorOrigin::Job { name: waiting.name, last };
+            reporter.report_background(origin, "JOB_FAILED", error, job.tenant, clock.now());
+        }
     }
     BACKGROUND_JOB_DURATION.histogram([waiting.name]).record(clock.elapsed().saturating_sub(began));
     BACKGROUND_JOBS.counter([waiting.name, outcome.as_str()]).increment(1);
