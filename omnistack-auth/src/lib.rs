@@ -52,6 +52,7 @@
 
 pub mod account;
 pub mod api_key;
+mod counts;
 mod error;
 mod federation;
 mod identity_cache;

@@ -22,6 +22,7 @@ use secrecy::SecretString;
 use crate::{
     account::{Accounts, InitialOperator},
     api_key::authenticate,
+    counts,
     federation::{
         self,
         issuer::{Issuer, ValidatedIssuer},
@@ -34,7 +35,7 @@ use crate::{
     session::signing::SigningKeys,
     settings::{AuthSettings, IssuerSettings},
     users::{self, Users},
-    wiring::Services,
+    wiring::{Services, audit_log},
 };
 
 /// The auth module: authenticates requests, and provides accounts, teams and API keys.
@@ -194,7 +195,7 @@ impl Module for Auth {
             .provide_from(|ctx| Ok(ctx.get::<Services>()?.keys))
             .provide_from(|ctx| Ok(ctx.get::<Services>()?.accounts))
             .provide_from(|ctx| Ok(ctx.get::<Services>()?.passwords))
-            .provide_from(|ctx| Ok(Users::new(ctx.get::<Db>()?.app_database(), ctx.get()?, ctx.get()?)))
+            .provide_from(|ctx| Ok(Users::new(ctx.get::<Db>()?.app_database(), ctx.get()?, audit_log(ctx)?)))
             .provide_from(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.authenticator)))
             .background_service("auth", |ctx| {
                 let ended = ctx.get::<Services>()?.invalidator;
@@ -214,6 +215,7 @@ impl Module for Auth {
             .routes(Mount::app("/users/me").v2(), users::routes::v2(), Context::get)
             .routes(Mount::app("/users/me").in_person(), users::routes::profile(), Context::get)
             .routes(Mount::app("/users/me").v2().in_person(), users::routes::profile_v2(), Context::get);
+        counts::register(registry);
         let providers = self.register_social_providers(registry, built_in);
         if built_in {
             self.register_accounts(registry);

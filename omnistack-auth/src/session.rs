@@ -15,6 +15,7 @@ use omnistack_core::{
     db::{Db, Tx},
     http,
     identity::{AuthenticationContext, SessionId, TenantId, UserId},
+    metrics::TOKEN_OPERATIONS,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -241,6 +242,7 @@ impl Sessions {
             let (hash, next) = (presented.hash(), presented.next(&key));
             if row.refresh_hash == hash.as_bytes() {
                 if store::rotate(&self.db, row.id, hash, next.hash, now).await? {
+                    TOKEN_OPERATIONS.counter(["refresh"]).increment(1);
                     return self.issue_tokens(&row, next);
                 }
             } else if row.previous_hash.as_deref() == Some(hash.as_bytes().as_slice())
@@ -248,6 +250,7 @@ impl Sessions {
             {
                 return self.issue_tokens(&row, next);
             } else {
+                TOKEN_OPERATIONS.counter(["reuse"]).increment(1);
                 tracing::warn!(target: "omnistack::auth", session = %row.id, user = %row.user_id,
                     "a refresh token was reused; its session was revoked");
                 self.revoke(row.user_id, row.id).await?;
@@ -272,6 +275,7 @@ impl Sessions {
     /// Returns an error if the database fails.
     pub async fn revoke(&self, user: UserId, session: SessionId) -> Result<bool, Error> {
         let ended = store::end(&self.db, user, session, self.clock.now()).await?;
+        TOKEN_OPERATIONS.counter(["revoke"]).increment(1);
         self.invalidator.session(session).await;
         Ok(ended)
     }
@@ -350,6 +354,7 @@ impl Sessions {
     }
 
     fn issue_tokens(&self, row: &SessionRow, refresh: IssuedRefreshToken) -> Result<TokenPair, Error> {
+        TOKEN_OPERATIONS.counter(["issue"]).increment(1);
         let access = self.access.sign(&AccessTokenSubject {
             user: row.user_id,
             session: row.id,

@@ -1,11 +1,13 @@
 //! Wiring: the services that the parts of the module share.
 
 use omnistack_core::{
+    audit::AuditLog,
     clock::Clock,
     config::{Config, PublicUrl},
     crypto::KeyRing,
     db::Db,
     http::{HttpSettings, Rate, RateLimiter, client::Client},
+    metrics::AUTH_EVENTS,
     module::{Context, MissingDependency},
 };
 use omnistack_messaging::email::template::{Brand, Templates};
@@ -58,6 +60,11 @@ pub(crate) struct Services {
     pub(crate) mailer: AccountMailer,
 }
 
+/// Returns the audit log, whose entries about accounts and teams are counted.
+pub(crate) fn audit_log(ctx: &Context) -> Result<AuditLog, MissingDependency> {
+    Ok(ctx.get::<AuditLog>()?.counted_by(&AUTH_EVENTS))
+}
+
 impl Services {
     pub(crate) fn new(
         ctx: &Context,
@@ -67,6 +74,7 @@ impl Services {
     ) -> Result<Self, MissingDependency> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let public_url: PublicUrl = ctx.get()?;
+        let audit = audit_log(ctx)?;
         // Memberships and permissions are in the main database, even if tenants have separate databases.
         let db = db.app_database();
         let known = IdentityCache::default();
@@ -76,17 +84,17 @@ impl Services {
         let ended = CacheInvalidator::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), public_url.to_string(), settings.access_token);
-        let users = Users::new(db.clone(), clock.clone(), ctx.get()?);
+        let users = Users::new(db.clone(), clock.clone(), audit.clone());
         let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
         let issuers = Issuers::new(public_url.as_str(), verifiers.collect::<Result<_, _>>()?);
         let linker = AccountLinker {
             users: users.clone(),
             clock: clock.clone(),
             jobs: ctx.get()?,
-            audit: ctx.get()?,
+            audit: audit.clone(),
             registration: parts.settings.registration,
         };
-        let sync = UserProvisioner::new(db.clone(), clock.clone(), linker.clone(), ctx.get()?);
+        let sync = UserProvisioner::new(db.clone(), clock.clone(), linker.clone(), audit.clone());
         let http = ctx.get::<Config>()?.read_settings::<HttpSettings>().ok();
         let browser =
             SessionCookies::new(public_url.as_str(), http.as_ref(), settings.access_token, settings.session_lifetime);
@@ -100,7 +108,7 @@ impl Services {
             browser: browser.clone(),
             domain,
             keys: programs,
-            audit: ctx.get()?,
+            audit: audit.clone(),
         };
         let codes = TotpService::new(db.clone(), clock.clone(), ring.clone());
         #[cfg(feature = "sms")]
@@ -141,7 +149,7 @@ impl Services {
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,
             jobs: ctx.get()?,
-            audit: ctx.get()?,
+            audit: audit.clone(),
             events: ctx.get()?,
             browser,
             failure_log_limit: RateLimiter::new(Rate::per_minute(60), clock.clone()),

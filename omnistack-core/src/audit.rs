@@ -67,7 +67,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{clock::Clock, db};
+use crate::{clock::Clock, db, metrics::Metric};
 
 /// Destination of audit entries.
 ///
@@ -126,12 +126,15 @@ pub trait AuditSink: Send + Sync + 'static {
 /// }
 /// ```
 #[derive(Clone)]
-pub struct AuditLog(Arc<dyn AuditSink>);
+pub struct AuditLog {
+    sink: Arc<dyn AuditSink>,
+    metric: Option<&'static Metric>,
+}
 
 impl AuditLog {
     /// Creates a log that stores its entries in `sink`.
     pub fn new(sink: impl AuditSink) -> Self {
-        Self(Arc::new(sink))
+        Self { sink: Arc::new(sink), metric: None }
     }
 
     /// Creates a log that stores its entries in the database of the recording transaction, with the time of
@@ -146,6 +149,13 @@ impl AuditLog {
         Self::new(LogSink)
     }
 
+    /// Counts the entries by this metric, whose label is the action, when their transactions have committed.
+    #[must_use]
+    pub fn counted_by(mut self, metric: &'static Metric) -> Self {
+        self.metric = Some(metric);
+        self
+    }
+
     /// Records an entry in the transaction of the action that it records. The transaction must be one of the
     /// entry's tenant, of all tenants, or of no tenant.
     ///
@@ -154,7 +164,12 @@ impl AuditLog {
     /// Fails if the database fails. On PostgreSQL it also fails if the transaction is of another tenant than the entry. In
     /// a tenant database it fails, on SQLite too, if the entry is not of the tenant that the database belongs to.
     pub async fn record_in(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
-        self.0.record(tx, entry).await
+        let counted = self.metric.map(|metric| (metric, entry.action.clone()));
+        self.sink.record(tx, entry).await?;
+        if let Some((metric, action)) = counted {
+            tx.on_commit(move || metric.counter([action]).increment(1));
+        }
+        Ok(())
     }
 }
 

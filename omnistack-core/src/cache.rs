@@ -78,9 +78,13 @@ use std::{
 use bytes::Bytes;
 use bytesize::ByteSize;
 use futures_util::future::BoxFuture;
+use metrics::Counter;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    metrics::{CACHE_HITS, CACHE_MISSES},
+};
 use single_flight::SingleFlight;
 
 crate::settings! {
@@ -98,13 +102,25 @@ pub struct Cache {
     /// The same store, if it is in this process: reading it needs no boxed future.
     in_process: Option<MemoryStore>,
     flights: Arc<SingleFlight>,
+    reads: Arc<ReadCounters>,
+}
+
+/// The counters of reads. They are created at the first read, when the recorder of metrics is installed.
+#[derive(Default)]
+struct ReadCounters(OnceLock<[Counter; 2]>);
+
+impl ReadCounters {
+    fn count(&self, place: &'static str, found: bool) {
+        let [hits, misses] = self.0.get_or_init(|| [CACHE_HITS.counter([place]), CACHE_MISSES.counter([place])]);
+        if found { hits } else { misses }.increment(1);
+    }
 }
 
 impl Cache {
     /// Creates a cache on a store. Clones share computations that are under way; separate caches on one store
     /// coordinate by the store's leases.
     pub fn new(store: impl CacheStore) -> Self {
-        Self { store: Arc::new(store), in_process: None, flights: Arc::default() }
+        Self { store: Arc::new(store), in_process: None, flights: Arc::default(), reads: Arc::default() }
     }
 
     /// Creates a cache within this process, of approximately this many bytes.
@@ -118,13 +134,16 @@ impl Cache {
         if self.in_process.is_some() {
             return self.get_in_process(key);
         }
-        let bytes = log_error(key, self.store.get(key).await).flatten()?;
-        decode(key, &bytes)
+        let found = log_error(key, self.store.get(key).await).flatten();
+        self.reads.count("redis", found.is_some());
+        decode(key, &found?)
     }
 
     /// Returns the value of a key from the store in this process, or `None` if the cache has no such store.
     fn get_in_process<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        log_error(key, self.in_process.as_ref()?.read(key, |bytes| decode(key, bytes))).flatten().flatten()
+        let found = log_error(key, self.in_process.as_ref()?.read(key, |bytes| decode(key, bytes))).flatten().flatten();
+        self.reads.count("process", found.is_some());
+        found
     }
 
     /// Stores a value for `ttl`, replacing the key's content. The value is dropped if the store is unavailable.

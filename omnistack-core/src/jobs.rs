@@ -54,6 +54,7 @@
 //! payload becomes a dead letter at once, with the reason.
 
 mod context;
+mod counts;
 mod cron;
 mod handle;
 mod http;

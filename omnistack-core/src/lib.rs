@@ -50,6 +50,7 @@ pub mod clock;
 pub mod config;
 pub mod crud;
 pub mod crypto;
+pub mod dashboard;
 pub mod db;
 pub mod email;
 pub mod error_event;

@@ -15,6 +15,7 @@ use omnistack_core::{
     clock::Clock,
     db,
     identity::{Entitlements, Identity, TenantId},
+    metrics::FLAG_RELOADS,
     pubsub::PubSub,
 };
 
@@ -174,7 +175,9 @@ impl Flags {
         let mut changes = self.0.publisher.subscribe(TOPIC).await;
         let mut failing = false;
         loop {
-            match self.refresh().await {
+            let refreshed = self.refresh().await;
+            FLAG_RELOADS.counter([if refreshed.is_ok() { "ok" } else { "error" }]).increment(1);
+            match refreshed {
                 Ok(()) if failing => {
                     failing = false;
                     tracing::info!(target: "omnistack::flags", "flags can be read again");

@@ -34,9 +34,12 @@
 //!
 //! The recorder is the process's: if a program builds several apps, they share it.
 
+mod counts;
+mod dashboard;
 mod database;
 mod log_level;
 mod module;
+mod period;
 mod process;
 mod recorder;
 mod routes;

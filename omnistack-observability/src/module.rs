@@ -15,12 +15,14 @@ use omnistack_core::{
     identity::AccessLevel,
     log::SubscriberLayer,
     metrics::HttpMetrics,
+    migrations,
     module::{Context, Module, Mount, Registry},
 };
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::net::TcpListener;
 
 use crate::{
+    counts, dashboard,
     database::{PoolMetrics, StatementMetrics},
     log_level,
     process::ProcessMetrics,
@@ -117,7 +119,9 @@ impl Module for Observability {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(migrations!["0001_counts"]);
         Self::register_metrics(registry);
+        counts::register(registry);
         if let Some(settings) = registry.config::<TraceSettings>().filter(TraceSettings::is_on) {
             let service = Service {
                 name: registry.app_name().to_owned(),
@@ -128,6 +132,7 @@ impl Module for Observability {
             registry.provide(settings);
             registry.provide(service);
         }
+        dashboard::register(registry);
         registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
     }
 

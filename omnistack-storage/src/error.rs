@@ -88,6 +88,29 @@ pub enum ErrorKind {
     Other,
 }
 
+impl ErrorKind {
+    /// Returns the name in metrics and spans, such as `not_found`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::InvalidKey => "invalid_key",
+            Self::Range => "range",
+            Self::TooLarge => "too_large",
+            Self::Mismatch => "mismatch",
+            Self::Interrupted => "interrupted",
+            Self::Archived => "archived",
+            Self::Unsupported => "unsupported",
+            Self::Unavailable => "unavailable",
+            Self::StorageFull => "storage_full",
+            Self::Configuration => "configuration",
+            Self::Database => "database",
+            Self::Refused => "refused",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Error {
     /// Creates an error with its cause, for implementations of [`StorageProvider`](crate::StorageProvider).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

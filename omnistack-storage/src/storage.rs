@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use omnistack_core::clock::Timestamp;
+use omnistack_core::{
+    clock::{Clock, Timestamp},
+    metrics::{STORAGE_OPERATION_DURATION, STORAGE_OPERATIONS},
+    trace::{Span, SpanKind},
+};
 
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
@@ -45,6 +49,28 @@ impl Storage {
         Self(Arc::new(provider))
     }
 
+    /// Runs a call to the provider in a span, and measures it.
+    async fn measure<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let span = Span::child(SpanKind::Client, || format!("{} {operation}", self.name()).into());
+        let clock = Clock::system();
+        let began = clock.elapsed();
+        let result = span.run(call).await;
+        STORAGE_OPERATION_DURATION.histogram([operation]).record(clock.elapsed().saturating_sub(began));
+        let status = match &result {
+            Ok(_) => "ok",
+            Err(error) => {
+                span.set_error(error.kind().as_str());
+                error.kind().as_str()
+            }
+        };
+        STORAGE_OPERATIONS.counter([operation, status]).increment(1);
+        result
+    }
+
     /// Returns the name of the provider, e.g. `s3`.
     pub fn name(&self) -> &'static str {
         self.0.name()
@@ -62,7 +88,7 @@ impl Storage {
     /// incomplete, [`ErrorKind::Exists`] if another object occupies the key as a folder, [`ErrorKind::StorageFull`] if
     /// the storage has no space left. Nothing is stored then.
     pub async fn put(&self, key: &ObjectKey, upload: impl Into<UploadBody>) -> Result<PutResult, Error> {
-        self.0.put(key, upload.into(), &PutOptions::default()).await
+        self.measure("put", self.0.put(key, upload.into(), &PutOptions::default())).await
     }
 
     /// Stores an object with [`PutOptions`]. An object with the same key is replaced unless the options forbid
@@ -77,7 +103,7 @@ impl Storage {
         upload: impl Into<UploadBody>,
         options: &PutOptions,
     ) -> Result<PutResult, Error> {
-        self.0.put(key, upload.into(), options).await
+        self.measure("put", self.0.put(key, upload.into(), options)).await
     }
 
     /// Returns an object whose body is streamed.
@@ -86,7 +112,7 @@ impl Storage {
     /// [`ErrorKind::NotFound`] if the object does not exist, [`ErrorKind::Archived`] if it must be restored
     /// first.
     pub async fn get(&self, key: &ObjectKey) -> Result<Object, Error> {
-        self.0.get(key, None).await
+        self.measure("get", self.0.get(key, None)).await
     }
 
     /// Returns a part of an object, whose body is streamed.
@@ -95,7 +121,7 @@ impl Storage {
     /// As [`get`](Self::get); also [`ErrorKind::Range`] if the range is empty or begins after the end of the
     /// object.
     pub async fn get_range(&self, key: &ObjectKey, range: ByteRange) -> Result<Object, Error> {
-        self.0.get(key, Some(range)).await
+        self.measure("get", self.0.get(key, Some(range))).await
     }
 
     /// Returns all bytes of an object. For small objects only: they are held in memory.
@@ -111,7 +137,7 @@ impl Storage {
     /// # Errors
     /// [`ErrorKind::NotFound`] if the object does not exist.
     pub async fn head(&self, key: &ObjectKey) -> Result<ObjectMetadata, Error> {
-        self.0.head(key).await
+        self.measure("head", self.0.head(key)).await
     }
 
     /// Returns whether an object exists.
@@ -132,7 +158,7 @@ impl Storage {
     /// # Errors
     /// See [`Storage`](Self#errors).
     pub async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<ListResult, Error> {
-        self.0.list(prefix, after, limit).await
+        self.measure("list", self.0.list(prefix, after, limit)).await
     }
 
     /// Copies an object within the storage, without its bytes passing through the app. An object at `to` is
@@ -141,7 +167,7 @@ impl Storage {
     /// # Errors
     /// [`ErrorKind::NotFound`] if `from` does not exist, [`ErrorKind::Archived`] if it must be restored first.
     pub async fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
-        self.0.copy(from, to, None).await
+        self.measure("copy", self.0.copy(from, to, None)).await
     }
 
     /// Copies an object into a storage class, without its bytes passing through the app. If `from` and `to` are
@@ -151,7 +177,7 @@ impl Storage {
     /// As [`copy`](Self::copy); also [`ErrorKind::Unsupported`] if the provider can't change storage classes
     /// ([`Capabilities::change_storage_class`]).
     pub async fn copy_to_storage_class(&self, from: &ObjectKey, to: &ObjectKey, class: &str) -> Result<(), Error> {
-        self.0.copy(from, to, Some(class)).await
+        self.measure("copy", self.0.copy(from, to, Some(class))).await
     }
 
     /// Renames an object: copies it, then deletes the original. In between, both exist. Does nothing if the keys
@@ -172,7 +198,7 @@ impl Storage {
     /// # Errors
     /// See [`Storage`](Self#errors).
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
-        self.0.delete(key).await
+        self.measure("delete", self.0.delete(key)).await
     }
 
     /// Deletes what remains of uploads that stopped because their process died, if nothing was written to it
@@ -181,7 +207,7 @@ impl Storage {
     /// # Errors
     /// See [`Storage`](Self#errors).
     pub async fn delete_unfinished_uploads(&self, before: Timestamp) -> Result<usize, Error> {
-        self.0.delete_unfinished_uploads(before).await
+        self.measure("delete_unfinished_uploads", self.0.delete_unfinished_uploads(before)).await
     }
 
     /// Returns a signed URL with which any client can read an object until it expires. It is valid for 1 second
@@ -208,7 +234,7 @@ impl Storage {
     /// [`ErrorKind::Unsupported`] if the provider has no signed URLs, can't enforce a condition of the request,
     /// or the duration is not 1 second to 7 days.
     pub async fn presign(&self, request: &PresignRequest) -> Result<PresignedRequest, Error> {
-        self.0.presign(request).await
+        self.measure("presign", self.0.presign(request)).await
     }
 
     /// Returns a form with which a browser can store an object without credentials.
@@ -217,7 +243,7 @@ impl Storage {
     /// [`ErrorKind::Unsupported`] if the provider has no such forms ([`Capabilities::post_form`]), or the
     /// duration is not 1 second to 7 days.
     pub async fn post_form(&self, policy: &PostPolicy) -> Result<PostForm, Error> {
-        self.0.post_form(policy).await
+        self.measure("post_form", self.0.post_form(policy)).await
     }
 
     /// Requests that an archived object becomes readable for `days` days. This takes minutes to days;
@@ -227,7 +253,7 @@ impl Storage {
     /// [`ErrorKind::NotFound`] if the object does not exist, [`ErrorKind::Unsupported`] if it is not archived or
     /// the provider has no archives ([`Capabilities::restore`]).
     pub async fn restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
-        self.0.restore(key, days, tier).await
+        self.measure("restore", self.0.restore(key, days, tier)).await
     }
 }
 

@@ -8,6 +8,7 @@ use omnistack_core::{
     db::Db,
     http::{Error, Rate, RateLimits, SharedRateLimiter},
     identity::{ApiKeyId, Identity, Permissions, credential_text},
+    metrics::API_KEY_USAGE,
     usage::{UsageEvent, UsageSink},
 };
 
@@ -86,9 +87,11 @@ impl ApiKeyAuthenticator {
         if let Some(limiter) = &self.limiter {
             let verdict = limiter.check(&key, 1).await;
             if !verdict.allowed {
+                API_KEY_USAGE.counter(["limited"]).increment(1);
                 return Err(limiter.too_many_requests("key", "requests with this key", verdict));
             }
         }
+        API_KEY_USAGE.counter(["allowed"]).increment(1);
         self.usage.record(UsageEvent::new(tenant, REQUESTS_METER, 1, self.clock.now())).await;
         Ok(())
     }

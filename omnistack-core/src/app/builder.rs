@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     config::{AppSettings, Config, PublicUrl},
     crypto::KeyRing,
+    dashboard::Dashboard,
     db::{Db, DbSettings, OutboxRelay, TenantDatabaseSettings},
     events::{Dispatcher, EventSettings, Events},
     health::Health,
@@ -122,6 +123,7 @@ impl AppBuilder {
         registry.ctx.insert(registry.clock.clone());
         registry.ctx.insert(registry.config.clone());
         registry.ctx.insert(health.clone());
+        registry.ctx.insert(Dashboard::default());
         if let Some(db) = &db {
             registry.ctx.insert(db.clone());
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));

@@ -2,6 +2,7 @@
 
 use super::routing;
 use crate::{
+    dashboard::Dashboard,
     events::{SubscriberHandler, SubscriberRegistrations},
     health::HealthCheck,
     jobs::{CronSpec, JobHandler, JobRegistrations, Queue},
@@ -55,6 +56,13 @@ impl ResolvedModules {
             match check(&ctx) {
                 Ok(check) => wired.checks.push(check),
                 Err(missing) => keep(module, missing),
+            }
+        }
+        if let Ok(dashboard) = ctx.get::<Dashboard>() {
+            for (module, add) in registry.count_sources.drain(..) {
+                if let Err(missing) = add(&dashboard, &ctx) {
+                    keep(module, missing);
+                }
             }
         }
         for (module, service) in registry.services.drain(..) {

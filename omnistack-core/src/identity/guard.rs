@@ -16,6 +16,7 @@ use super::{Authenticator, Identity, RequestOrigin};
 use crate::{
     http::{Error, Request, Response, layer::ErrorCaller},
     identity::AccessLevel,
+    metrics::AUTH_FAILURES,
     trace::{self, attribute},
 };
 
@@ -128,7 +129,10 @@ where
             let (mut parts, body) = request.into_parts();
             let identity = match authenticator.authenticate(&parts).await {
                 Ok(identity) => identity,
-                Err(error) => return Ok(error.into_response()),
+                Err(error) => {
+                    AUTH_FAILURES.counter([error.code().to_ascii_lowercase()]).increment(1);
+                    return Ok(error.into_response());
+                }
             };
             let needed = permissions.as_deref().map(|needed| needed.for_method(&parts.method));
             match check_access(audience, identity, needed, in_person) {

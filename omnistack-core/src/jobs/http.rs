@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, new_job::MAX_KEY_BYTES};
+use super::{counts, FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, new_job::MAX_KEY_BYTES};
 use crate::{
     http::{CursorPage, Error, FieldError, Json, Path, Query},
     identity::{Authenticator, TenantId},
@@ -24,6 +24,10 @@ impl Module for JobsModule {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.count(|ctx| {
+            let jobs = ctx.get::<Jobs>()?;
+            Ok(move || counts::count(jobs.clone()))
+        });
         registry.after_modules(|registry| {
             if registry.provides::<Authenticator>() {
                 registry.routes(Mount::admin("/jobs"), routes(), |ctx| ctx.get::<Jobs>());

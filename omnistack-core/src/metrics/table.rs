@@ -58,6 +58,16 @@ metrics! {
             "Time from the request for a connection to the last row, by the statement's first keyword.";
         DB_ERRORS = Counter "db_errors_total", "{error}", ["kind"],
             "Number of failed SQL statements, by the kind of the error.";
+        CACHE_HITS = Counter "cache_hits_total", "{read}", ["cache"],
+            "Number of reads of the cache that found a value, by the place of the cache: `process` or `redis`.";
+        CACHE_MISSES = Counter "cache_misses_total", "{read}", ["cache"],
+            "Number of reads of the cache that found no value, by the place of the cache: `process` or `redis`.";
+        ERRORS = Counter "errors_total", "{error}", ["origin"],
+            "Number of errors of `request`s with a status of 500 or more, `job`s and event `delivery`s.";
+    }
+    "redis" {
+        REDIS_CONNECTIONS = Gauge "redis_connections", "{connection}", [],
+            "Number of open connections of this process to Redis.";
     }
     "jobs" {
         BACKGROUND_JOBS = Counter "background_jobs_total", "{attempt}", ["job" "status"],
@@ -65,6 +75,48 @@ metrics! {
         BACKGROUND_JOB_DURATION = Histogram LONG_SECONDS "background_job_duration_seconds", "s", ["job"],
             otel "messaging.process.duration",
             "Time of an attempt, by job name.";
+        BACKGROUND_JOB_QUEUE_SIZE = Gauge "background_job_queue_size", "{job}", ["queue" "state"],
+            "Number of jobs of the app, by queue and state: `ready`, `running`, `scheduled` or `dead`. Counted once a minute.";
+        BACKGROUND_JOB_OLDEST_AGE = Gauge "background_job_oldest_age_seconds", "s", ["queue"],
+            "Time for which the longest waiting job of a queue has been due. Counted once a minute.";
+    }
+    "auth" {
+        USERS_TOTAL = Gauge "users_total", "{user}", [],
+            "Number of users of the app, counted once a minute. The same as `users`.";
+        USERS = Gauge "users", "{user}", [],
+            "Number of users of the app, counted once a minute.";
+        TENANTS = Gauge "tenants", "{tenant}", [],
+            "Number of tenants of the app, counted once a minute.";
+        ACTIVE_SESSIONS = Gauge "active_sessions", "{session}", [],
+            "Number of sessions that have not ended, counted once a minute.";
+        ACTIVE_USERS = Gauge "active_users", "{user}", ["period"],
+            "Number of users with a session that was used in the last `1d`, `7d` or `30d`, counted once a minute.";
+        AUTH_EVENTS = Counter "auth_events_total", "{event}", ["event"],
+            "Number of changes of accounts, sessions, teams and API keys, by the action in the audit log.";
+        AUTH_FAILURES = Counter "auth_failures_total", "{failure}", ["reason"],
+            "Number of callers who were not authenticated and of sign-ins that failed, by error code.";
+        TOKEN_OPERATIONS = Counter "token_operations_total", "{operation}", ["operation"],
+            "Number of operations on tokens of sessions: `issue`, `refresh`, `reuse` of a refresh token, or `revoke`.";
+        API_KEY_USAGE = Counter "api_key_usage_total", "{request}", ["result"],
+            "Number of requests with an API key: `allowed`, or `limited` by the rate limit of keys.";
+    }
+    "email" {
+        EMAILS = Counter "emails_total", "{mail}", ["status"],
+            "Number of attempts to send a mail, by result: `sent`, `retried`, `failed`, `skipped` or `unknown`.";
+    }
+    "sms" {
+        SMS = Counter "sms_total", "{message}", ["status"],
+            "Number of attempts to send a text message, by result: `sent`, `retried`, `failed`, `skipped` or `unknown`.";
+    }
+    "storage" {
+        STORAGE_OPERATIONS = Counter "storage_operations_total", "{operation}", ["operation" "status"],
+            "Number of calls to the storage provider, by operation, and by result: `ok` or the kind of the error.";
+        STORAGE_OPERATION_DURATION = Histogram LONG_SECONDS "storage_operation_duration_seconds", "s", ["operation"],
+            "Time of a call to the storage provider, by operation.";
+    }
+    "flags" {
+        FLAG_RELOADS = Counter "flag_reloads_total", "{reload}", ["result"],
+            "Number of times that this process has read the feature flags: `ok` or `error`.";
     }
     "observability" {
         PROCESS_MEMORY = Gauge "process_memory_bytes", "By", [],
@@ -84,5 +136,33 @@ metrics! {
             "Time since the app was built.";
         SYSTEM_INFO = Gauge "system_info", "1", ["version" "os" "arch"],
             "Always 1. The labels describe the program and the machine.";
+    }
+    "billing" {
+        ACTIVE_SUBSCRIPTIONS_TOTAL = Gauge "active_subscriptions_total", "{subscription}", ["plan"],
+            "Number of active subscriptions by plan. The same as `active_subscriptions`. Comes with the feature `billing`.";
+        ACTIVE_SUBSCRIPTIONS = Gauge "active_subscriptions", "{subscription}", ["plan"],
+            "Number of active subscriptions by plan. Comes with the feature `billing`.";
+    }
+    "realtime" {
+        WEBSOCKET_CONNECTIONS = Gauge "websocket_connections", "{connection}", [],
+            "Number of open WebSocket connections. Comes with the feature `realtime`.";
+        WEBSOCKET_MESSAGES = Counter "websocket_messages_total", "{message}", ["direction"],
+            "Number of messages on WebSocket connections, `in` or `out`. Comes with the feature `realtime`.";
+    }
+    "webhooks" {
+        WEBHOOK_EVENTS = Counter "webhook_events_total", "{event}", ["provider" "status"],
+            "Number of webhooks, by provider and result. Comes with the feature `webhooks`.";
+        WEBHOOK_PROCESSING_DURATION = Histogram LONG_SECONDS "webhook_processing_duration_seconds", "s", ["provider"],
+            "Time to process a webhook, by provider. Comes with the feature `webhooks`.";
+    }
+    "ai" {
+        LLM_REQUESTS = Counter "llm_requests_total", "{request}", ["provider" "model" "status"],
+            "Number of requests to language models, by provider, model and result. Comes with the feature `ai`.";
+        LLM_TOKENS = Counter "llm_tokens_total", "{token}", ["provider" "model" "type"],
+            otel "gen_ai.client.token.usage",
+            "Number of tokens, `input` or `output`, by provider and model. Comes with the feature `ai`.";
+        LLM_REQUEST_DURATION = Histogram LONG_SECONDS "llm_request_duration_seconds", "s", ["provider" "model"],
+            otel "gen_ai.client.operation.duration",
+            "Time of a request to a language model, by provider and model. Comes with the feature `ai`.";
     }
 }

@@ -1,5 +1,6 @@
 //! The registry of what a module contributes.
 
+mod dashboard;
 mod headers;
 #[cfg(feature = "http-client")]
 mod http_client;
@@ -29,6 +30,7 @@ use crate::{
     BoxError, ShutdownToken,
     clock::Clock,
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
+    dashboard::Dashboard,
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     identity::{AccessLevel, GateSource, Require, RequireLayer},
@@ -51,6 +53,8 @@ pub enum Slot {
 pub(crate) type ProvideFn = Box<dyn Fn(&mut Context) -> Result<(), MissingDependency> + Send>;
 type WireRoutes = Box<dyn FnOnce(&Context) -> Result<Vec<(String, MethodRouter)>, MissingDependency> + Send>;
 type WireLayer = Box<dyn FnOnce(&Context) -> Result<ResolvedLayer, MissingDependency> + Send>;
+/// Adds numbers of a module to the dashboard.
+type AddCountSource = Box<dyn FnOnce(&Dashboard, &Context) -> Result<(), MissingDependency> + Send>;
 /// Completes the registration of a module.
 type Completion = Box<dyn FnOnce(&mut Registry) + Send>;
 type WireService = Box<dyn FnOnce(&Context) -> Result<BackgroundService, MissingDependency> + Send>;
@@ -105,6 +109,7 @@ pub struct Registry {
     tables: Vec<DeclaredTable>,
     pub(crate) checks:
         Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
+    pub(crate) count_sources: Vec<(&'static str, AddCountSource)>,
     pub(crate) services: Vec<(&'static str, WireService)>,
     pub(crate) outbox_receivers: Vec<Arc<dyn OutboxReceiver>>,
     /// Contributions that other modules of this crate collect, by their type.
@@ -135,6 +140,7 @@ impl Registry {
             migrations: Vec::new(),
             tables: Vec::new(),
             checks: Vec::new(),
+            count_sources: Vec::new(),
             services: Vec::new(),
             outbox_receivers: Vec::new(),
             contributions: HashMap::new(),

@@ -10,6 +10,7 @@ use fred::{
     error::{Error as FredError, ErrorKind as FredKind},
     interfaces::ClientLike,
 };
+use metrics::Gauge;
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -19,6 +20,7 @@ use tokio::{
 use crate::{
     cache::{Error, ErrorKind},
     clock::Clock,
+    metrics::{NO_LABELS, REDIS_CONNECTIONS},
     resilience::Breaker,
     trace::{Span, SpanKind, attribute},
 };
@@ -136,6 +138,23 @@ impl RedisConnection {
     }
 }
 
+/// A connection that is counted as open.
+struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    fn count() -> Self {
+        let gauge = REDIS_CONNECTIONS.gauge(NO_LABELS);
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
 impl Drop for RedisConnection {
     fn drop(&mut self) {
         if let Some(opened) = self.opened.get() {
@@ -161,6 +180,7 @@ impl ConnectionTask {
                 let connected = client.init().await;
                 trying.send_replace(true);
                 if let Ok(connection) = connected {
+                    let _open = OpenConnection::count();
                     // Ends on an error that the client considers permanent, such as a changed password.
                     _ = connection.await;
                 }

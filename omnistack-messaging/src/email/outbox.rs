@@ -18,6 +18,7 @@ use omnistack_core::{
     clock::Clock,
     db::{self, Tx},
     identity::TenantId,
+    metrics::{self, Metric},
 };
 
 /// The channel of mail.
@@ -185,6 +186,7 @@ impl Channel for EmailChannel {
     type Sender = Mailer;
     type Error = EmailError;
 
+    const ATTEMPTS: &'static Metric = &metrics::EMAILS;
     const SEND_JOB: &'static str = "email.send_message";
     const PURGE_JOB: &'static str = "email.purge_messages";
     const PURGE_SCHEDULE: &'static str = "17 4 * * *";

@@ -11,6 +11,7 @@ use omnistack_core::{
     clock::Clock,
     db::{self, Tx},
     identity::TenantId,
+    metrics::Metric,
 };
 
 /// A way by which messages reach their recipients, such as mail. Its name is [`Recipient::CHANNEL`].
@@ -29,6 +30,8 @@ pub trait Channel: Clone + Copy + fmt::Debug + Default + Send + Sync + 'static {
     /// The error of sending a message.
     type Error: Error + Send + Sync + 'static;
 
+    /// The counter of attempts to send a message, by result.
+    const ATTEMPTS: &'static Metric;
     /// The name of the job that sends a message.
     const SEND_JOB: &'static str;
     /// The name of the job that deletes old messages.
@@ -116,4 +119,17 @@ pub enum SendFailure {
     RateLimited(Duration),
     /// The message was not accepted, and may be later.
     Unavailable,
+}
+
+impl SendFailure {
+    /// Returns the name in spans, such as `refused`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::OptedOut => "opted_out",
+            Self::Unknown => "unknown",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }

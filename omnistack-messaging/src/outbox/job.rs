@@ -10,6 +10,7 @@ use crate::suppression::{Recipient, Suppression, SuppressionList, SuppressionRea
 use omnistack_core::{
     clock::Timestamp,
     jobs::{Job, JobContext, JobError},
+    trace::{Span, SpanKind},
 };
 
 /// The job that sends one message of the outbox. Its names are `email::SendMail` and `sms::SendSms`.
@@ -82,11 +83,20 @@ impl<C: Channel> Job for SendMessage<C> {
         let left_out = describe(&suppressed);
         if !C::remove_suppressed(&mut message, &suppressed) {
             let reason = left_out.unwrap_or_default();
+            count::<C>("skipped");
             return Ok(worker.store.finish(id, MessageState::Skipped, &reason).await?);
         }
-        match C::send(&worker.sender, id, &mut message).await {
-            Ok(receipt) => Ok(worker.store.mark_sent(id, receipt, left_out).await?),
-            Err(error) => worker.handle_error(id, &message, created_at, error, ctx).await,
+        let span = Span::child(SpanKind::Client, || format!("send {}", C::Recipient::CHANNEL).into());
+        let sent = span.run(C::send(&worker.sender, id, &mut message)).await;
+        match sent {
+            Ok(receipt) => {
+                count::<C>("sent");
+                Ok(worker.store.mark_sent(id, receipt, left_out).await?)
+            }
+            Err(error) => {
+                span.set_error(C::failure(&error).as_str());
+                worker.handle_error(id, &message, created_at, error, ctx).await
+            }
         }
     }
 
@@ -94,6 +104,11 @@ impl<C: Channel> Job for SendMessage<C> {
     fn backoff(attempt: u32) -> Duration {
         (C::FIRST_RETRY_PAUSE * (1 << attempt.saturating_sub(1).min(7))).min(MAX_RETRY_PAUSE)
     }
+}
+
+/// Counts an attempt to send a message.
+fn count<C: Channel>(status: &'static str) {
+    C::ATTEMPTS.counter([status]).increment(1);
 }
 
 /// Returns which recipients are suppressed and why. Returns `None` if there are none.
@@ -105,12 +120,14 @@ fn describe(suppressed: &[Suppression]) -> Option<String> {
 
 impl<C: Channel> OutboxWorker<C> {
     async fn give_up(&self, id: MessageId, reason: String) -> Result<(), JobError> {
+        count::<C>("failed");
         self.store.finish(id, MessageState::Failed, &reason).await?;
         Err(JobError::fatal(reason))
     }
 
     async fn stop_with_unknown_outcome(&self, id: MessageId, reason: &str) -> Result<(), JobError> {
         let channel = C::Recipient::CHANNEL;
+        count::<C>("unknown");
         tracing::warn!(target: "omnistack::outbox", channel, message = %id, reason, "the message may have been sent; it is not sent again");
         Ok(self.store.finish(id, MessageState::Unknown, reason).await?)
     }
@@ -133,6 +150,7 @@ impl<C: Channel> OutboxWorker<C> {
                 for recipient in C::recipients(message) {
                     self.suppressions.add(recipient, SuppressionReason::OptOut, Some(&reason)).await?;
                 }
+                count::<C>("skipped");
                 return Ok(self.store.finish(id, MessageState::Skipped, &reason).await?);
             }
             SendFailure::Refused => return self.give_up(id, error.to_string()).await,
@@ -142,6 +160,7 @@ impl<C: Channel> OutboxWorker<C> {
         if too_old || ctx.is_last_attempt() {
             return self.give_up(id, error.to_string()).await;
         }
+        count::<C>("retried");
         // If this update fails, the next attempt finds the state `sending` and does not send the message.
         self.store.release(id).await?;
         match failure {

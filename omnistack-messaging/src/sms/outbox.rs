@@ -11,7 +11,10 @@ use crate::{
     },
     suppression::{Recipient, Suppression, SuppressionList, register_routes},
 };
-use omnistack_core::module::{Module, Registry};
+use omnistack_core::{
+    metrics::{self, Metric},
+    module::{Module, Registry},
+};
 
 /// The channel of text messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +96,7 @@ impl Channel for SmsChannel {
     type Sender = SmsCourier;
     type Error = SmsError;
 
+    const ATTEMPTS: &'static Metric = &metrics::SMS;
     const SEND_JOB: &'static str = "sms.send_message";
     const PURGE_JOB: &'static str = "sms.purge_messages";
     const PURGE_SCHEDULE: &'static str = "23 4 * * *";

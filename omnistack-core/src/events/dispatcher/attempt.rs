@@ -13,6 +13,7 @@ use crate::{
         subscriber::DeliveryStatus,
     },
     jobs::{JobError, JobErrorKind, error_text, jittered_backoff},
+    metrics::ERRORS,
     run_error::{PANICKED, panic_text},
     trace::{Span, attribute, processing_span},
 };
@@ -33,6 +34,7 @@ pub(super) async fn attempt(
     let attempt = async {
         let Some(outcome) = deliver(&handler, &claimed, &store).await else { return };
         if let FailedDelivery::Retry { error, .. } | FailedDelivery::Dead { error } = &outcome {
+            ERRORS.counter(["delivery"]).increment(1);
             let last = matches!(outcome, FailedDelivery::Dead { .. });
             span.set_error(if last { "dead" } else { "retry" });
             if let Some(reporter) = reporter {

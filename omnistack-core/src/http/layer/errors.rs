@@ -15,6 +15,7 @@ use crate::{
     error_event::{ErrorEvent, ErrorOrigin, ErrorReporter},
     http::{Error, ErrorFormat, RenderableError, Request, Response, prefers},
     identity::{TenantId, UserId},
+    metrics::ERRORS,
     trace::TraceContext,
 };
 
@@ -77,6 +78,9 @@ impl ResponseHook for RenderError {
             None if is_unformatted(response) => Error::new(status, code(status), message(response)).into(),
             None => return,
         };
+        if status.is_server_error() {
+            ERRORS.counter(["request"]).increment(1);
+        }
         let id = self.id.as_ref().map(RequestId::as_str);
         if let Some((reporter, method)) = &self.report {
             report(reporter, method, &error, response, id, self.clock.now());

@@ -15,7 +15,7 @@ use crate::{
         service::JobHandler,
         store::{AttemptResult, FinishedAttempt, JobStore, LeasedJob},
     },
-    metrics::{BACKGROUND_JOB_DURATION, BACKGROUND_JOBS},
+    metrics::{BACKGROUND_JOB_DURATION, BACKGROUND_JOBS, ERRORS},
     run_error::{PANICKED, panic_text},
     trace::{attribute, processing_span},
 };
@@ -64,6 +64,7 @@ pub(super) async fn attempt(
     };
     if let AttemptResult::Retry { error, .. } | AttemptResult::Dead { error } = &outcome {
         span.set_error(outcome.as_str());
+        ERRORS.counter(["job"]).increment(1);
         if let Some(reporter) = reporter {
             let last = matches!(outcome, AttemptResult::Dead { .. });
             let origin = ErrorOrigin::Job { name: waiting.name, last };

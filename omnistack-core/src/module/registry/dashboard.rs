@@ -1,0 +1,51 @@
+//! Registration of numbers that are counted in the database.
+
+use super::Registry;
+use crate::{
+    BoxError,
+    clock::Timestamp,
+    context::{Context, MissingDependency},
+    dashboard::{Count, Dashboard, DayCount},
+};
+
+impl Registry {
+    /// Adds numbers of the app, which are counted once a minute: see [`dashboard`](crate::dashboard).
+    pub fn count<C, F>(
+        &mut self,
+        count: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<Count>, BoxError>> + Send + 'static,
+    {
+        self.count_source(move |dashboard, ctx| {
+            dashboard.add(count(ctx)?);
+            Ok(())
+        })
+    }
+
+    /// Adds a number of each day, such as new users: see [`dashboard`](crate::dashboard). `count` is called with the
+    /// start of the first day, in UTC.
+    pub fn count_by_day<C, F>(
+        &mut self,
+        name: &'static str,
+        count: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn(Timestamp) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<DayCount>, BoxError>> + Send + 'static,
+    {
+        self.count_source(move |dashboard, ctx| {
+            dashboard.add_daily(name, count(ctx)?);
+            Ok(())
+        })
+    }
+
+    fn count_source(
+        &mut self,
+        add: impl FnOnce(&Dashboard, &Context) -> Result<(), MissingDependency> + Send + 'static,
+    ) -> &mut Self {
+        self.count_sources.push((self.module, Box::new(add)));
+        self
+    }
+}
