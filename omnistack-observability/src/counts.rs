@@ -191,7 +191,7 @@ fn day(at: Timestamp) -> String {
 
 /// The job that counts the numbers of the app. It runs every minute, on one replica.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct CountNumbers {}
+pub struct CountNumbers {}
 
 #[async_trait]
 impl Job for CountNumbers {

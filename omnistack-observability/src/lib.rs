@@ -41,9 +41,17 @@ mod log_level;
 mod module;
 mod period;
 mod process;
+mod push;
 mod recorder;
 mod routes;
+#[cfg(feature = "sentry")]
+mod sentry;
+mod text;
 mod traces;
 
+pub use counts::CountNumbers;
 pub use module::{MetricsSettings, Observability};
+pub use push::MetricsExportSettings;
+#[cfg(feature = "sentry")]
+pub use sentry::SentrySettings;
 pub use traces::{OtlpProtocol, SamplingRatio, TraceExporter, TraceSettings};

@@ -12,7 +12,7 @@ use omnistack_core::{
     config::{Config, SettingsSection as _},
     db::Db,
     http::client::Client,
-    identity::AccessLevel,
+    identity::{AccessLevel, Authenticator},
     log::SubscriberLayer,
     metrics::HttpMetrics,
     migrations,
@@ -21,10 +21,14 @@ use omnistack_core::{
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::net::TcpListener;
 
+#[cfg(feature = "sentry")]
+use crate::sentry;
+#[cfg(feature = "sentry")]
+use omnistack_core::error_event::ErrorReporter;
 use crate::{
     counts, dashboard,
     database::{PoolMetrics, StatementMetrics},
-    log_level,
+    log_level, push,
     process::ProcessMetrics,
     recorder::Recorder,
     routes::{self, MetricsSource, MetricsState},
@@ -66,7 +70,7 @@ impl Observability {
         Self::default()
     }
 
-    fn register_metrics(registry: &mut Registry) {
+    fn register_metrics(registry: &mut Registry, service: &Service) {
         let Some(settings) = registry.config::<MetricsSettings>().filter(|settings| settings.enabled) else { return };
         let Some(recorder) = Recorder::install() else {
             registry.report_problem(
@@ -84,6 +88,7 @@ impl Observability {
             process: ProcessMetrics::new(registry.clock(), registry.app_version()),
             pool: PoolMetrics::new(db),
         };
+        push::register(registry, &source, service);
         let upkeep = source.recorder.clone();
         registry.background_service("metrics upkeep", move |_| {
             Ok(move |shutdown: ShutdownToken| {
@@ -120,20 +125,28 @@ impl Module for Observability {
 
     fn register(&self, registry: &mut Registry) {
         registry.migrations(migrations!["0001_counts"]);
-        Self::register_metrics(registry);
+        let service = Service {
+            name: registry.app_name().to_owned(),
+            version: registry.app_version().to_owned(),
+            environment: registry.environment().to_string(),
+        };
+        Self::register_metrics(registry, &service);
         counts::register(registry);
+        #[cfg(feature = "sentry")]
+        if let Some(sentry) = sentry::register(registry, &service) {
+            registry.provide(ErrorReporter::new(sentry));
+        }
         if let Some(settings) = registry.config::<TraceSettings>().filter(TraceSettings::is_on) {
-            let service = Service {
-                name: registry.app_name().to_owned(),
-                version: registry.app_version().to_owned(),
-                environment: registry.environment().to_string(),
-            };
             registry.require::<Client>();
             registry.provide(settings);
             registry.provide(service);
         }
-        dashboard::register(registry);
-        registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
+        registry.after_modules(|registry| {
+            if registry.provides::<Authenticator>() {
+                dashboard::register(registry);
+                registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
+            }
+        });
     }
 
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {

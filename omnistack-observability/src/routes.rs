@@ -24,9 +24,14 @@ pub(crate) struct MetricsSource {
 impl MetricsSource {
     /// Returns all metrics in the Prometheus text format, with present values of the process and the pool.
     pub(crate) fn scrape(&self) -> impl IntoResponse + use<> {
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], self.render())
+    }
+
+    /// Returns the text of [`scrape`](Self::scrape).
+    pub(crate) fn render(&self) -> String {
         self.process.refresh();
         self.pool.refresh();
-        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], self.recorder.render())
+        self.recorder.render()
     }
 }
 

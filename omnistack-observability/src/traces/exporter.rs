@@ -1,12 +1,11 @@
 //! The exporters of spans.
 
 use std::{
-    collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use omnistack_core::{BoxError, ExposeSecret as _, http::client::Client};
+use omnistack_core::{BoxError, http::client::Client};
 use opentelemetry::trace::Status;
 use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
@@ -49,7 +48,7 @@ impl Exporter {
 
 fn otlp(settings: &TraceSettings, client: Client) -> Result<opentelemetry_otlp::SpanExporter, BoxError> {
     let base = settings.otlp_endpoint.trim_end_matches('/');
-    let headers = headers(settings)?;
+    let headers = settings.headers()?;
     Ok(match settings.otlp_protocol {
         OtlpProtocol::HttpProtobuf => opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -61,18 +60,6 @@ fn otlp(settings: &TraceSettings, client: Client) -> Result<opentelemetry_otlp::
         #[cfg(feature = "grpc")]
         OtlpProtocol::Grpc => super::grpc::exporter(base, headers)?,
     })
-}
-
-/// Reads the headers: `name=value`, separated by commas, with percent-encoded values.
-fn headers(settings: &TraceSettings) -> Result<HashMap<String, String>, BoxError> {
-    let Some(text) = &settings.otlp_headers else { return Ok(HashMap::new()) };
-    let header = |header: &str| {
-        let (name, value) = header.split_once('=')?;
-        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
-        Some((name.trim().to_owned(), value.into_owned()))
-    };
-    let headers: Option<_> = text.expose_secret().split(',').map(header).collect();
-    headers.ok_or_else(|| "OTEL_EXPORTER_OTLP_HEADERS: expected `name=value`, separated by commas".into())
 }
 
 impl SpanExporter for Exporter {

@@ -1,6 +1,8 @@
 //! The settings of traces.
 
-use omnistack_core::{SecretString, config::SettingValue};
+use std::collections::HashMap;
+
+use omnistack_core::{BoxError, ExposeSecret as _, SecretString, config::SettingValue};
 
 omnistack_core::settings! {
     /// Traces.
@@ -29,6 +31,18 @@ impl TraceSettings {
     /// Returns whether spans are recorded.
     pub(crate) fn is_on(&self) -> bool {
         self.enabled && self.exporter != TraceExporter::None
+    }
+
+    /// Reads the headers of requests to the collector: `name=value`, separated by commas, with percent-encoded values.
+    pub(crate) fn headers(&self) -> Result<HashMap<String, String>, BoxError> {
+        let Some(text) = &self.otlp_headers else { return Ok(HashMap::new()) };
+        let header = |header: &str| {
+            let (name, value) = header.split_once('=')?;
+            let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
+            Some((name.trim().to_owned(), value.into_owned()))
+        };
+        let headers: Option<_> = text.expose_secret().split(',').map(header).collect();
+        headers.ok_or_else(|| "OTEL_EXPORTER_OTLP_HEADERS: expected `name=value`, separated by commas".into())
     }
 }
 

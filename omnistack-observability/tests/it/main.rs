@@ -1,6 +1,7 @@
 //! Tests of metrics and traces.
 
 mod access;
+mod counts;
 mod recorded;
 mod traces;
 

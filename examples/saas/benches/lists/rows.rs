@@ -79,7 +79,7 @@ const JOBS: Sql = Sql {
 };
 
 /// Most rows that a statement inserts, so that it ends within the time limit of statements. A multiple of 10.
-const MAX_ROWS_PER_STATEMENT: usize = 50_000;
+const MAX_ROWS_PER_STATEMENT: usize = 5_000;
 
 /// Adds the rows with these numbers to each table, and a tenth of them to users and tenants.
 pub(crate) async fn add(db: &Db, tenant: TenantId, from: i64, to: i64) {
