@@ -29,6 +29,10 @@
 //! }
 //! ```
 
+mod layer;
+
+pub(crate) use layer::ErrorReportLayer;
+
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 use crate::{

@@ -13,6 +13,7 @@ mod require;
 pub use crate::id::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
 pub use access_level::AccessLevel;
 pub use gate::{Gate, GateLayer, GateSource};
+pub(crate) use guard::ErrorCaller;
 pub use guard::GuardLayer;
 pub use permissions::{PermissionCatalog, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};

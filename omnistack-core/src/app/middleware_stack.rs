@@ -17,6 +17,7 @@ use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
 
 use crate::module::Registry;
 use crate::{
+    error_event::ErrorReportLayer,
     http::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
@@ -33,7 +34,7 @@ use crate::{
 /// and a panic in a route or a module's layer becomes an error with the same headers and the same route as any other.
 type Stack = HookService<Observe<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<WithCompression>, WithCompression>;
-type WithCompression = Compress<HookService<WithRate, (ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
+type WithCompression = Compress<HookService<WithRate, (ErrorReportLayer, ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimitService<Routes>, Routes>;
 type Routes = RouteLimitsService<CatchPanic<Router>>;
 
@@ -60,11 +61,8 @@ pub(crate) fn build_stack(
         .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).exempt(PROBES));
     let service: WithRate = option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(router)));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
-    let mut errors = ErrorLayer::new(clock.clone());
-    if let Ok(reporter) = registry.ctx.get() {
-        errors = errors.reporter(reporter);
-    }
-    let steps = (errors, singletons, ApiVersionLayer::new(versions, policies));
+    let reports = ErrorReportLayer::new(clock.clone(), registry.ctx.get().ok());
+    let steps = (reports, ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
     let service: WithCompression = CompressionLayer.layer(service);
     let service: WithCors = match cors(settings, registry) {

@@ -45,14 +45,13 @@ pub use singletons::SingletonHeadersLayer;
 pub use timeout::TimeoutLayer;
 
 pub(crate) use compression::Compress;
-pub(crate) use errors::{ErrorCaller, no_such_route};
-pub(crate) use hook::{HookLayer, HookService, RequestHook, step_layer};
+pub(crate) use errors::no_such_route;
+pub(crate) use hook::{HookLayer, HookService, RequestHook, ResponseHook, step_layer};
 pub(crate) use malformed_request::MalformedRequest;
 pub(crate) use observe::Observe;
-pub(crate) use panic::CatchPanic;
+pub(crate) use panic::{CatchPanic, Panicked};
 pub(crate) use route::{RouteLimits, RouteLimitsLayer, RouteLimitsService};
 
-use hook::ResponseHook;
 
 #[cfg(test)]
 mod tests;

@@ -12,9 +12,9 @@ use http::Method;
 use tower::{Layer, Service};
 use tracing::field;
 
-use super::{Authenticator, Identity, RequestOrigin};
+use super::{Authenticator, Identity, RequestOrigin, TenantId, UserId};
 use crate::{
-    http::{Error, Request, Response, layer::ErrorCaller},
+    http::{Error, Request, Response},
     identity::AccessLevel,
     metrics::AUTH_FAILURES,
     trace::{self, attribute},
@@ -158,6 +158,13 @@ where
             Ok(response)
         })
     }
+}
+
+/// The caller of a request that failed, in the extensions of its response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ErrorCaller {
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) user: Option<UserId>,
 }
 
 /// Adds the user and the tenant to the log lines and the span of the request.

@@ -1,22 +1,17 @@
 //! Rendering of errors.
 
-use std::error::Error as StdError;
-
 use axum::{
     body::{Body, to_bytes},
     response::IntoResponse as _,
 };
 use futures_util::FutureExt as _;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{MatchedRoute, RequestHook, RequestId, ResponseHook, panic::Panicked, step_layer};
+use super::{RequestHook, RequestId, ResponseHook, step_layer};
 use crate::{
-    clock::{Clock, Timestamp},
-    error_event::{ErrorEvent, ErrorOrigin, ErrorReporter},
+    clock::Clock,
     http::{Error, ErrorFormat, RenderableError, Request, Response, prefers},
-    identity::{TenantId, UserId},
     metrics::ERRORS,
-    trace::TraceContext,
 };
 
 /// Layer that renders errors in the format that the client asks for, with the request id and the time. It also turns
@@ -28,20 +23,12 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ErrorLayer {
     clock: Clock,
-    reporter: Option<ErrorReporter>,
 }
 
 impl ErrorLayer {
     /// Creates a layer that takes the time of errors from `clock`.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, reporter: None }
-    }
-
-    /// Reports errors with a status of 500 or more, and all errors of callers of a tenant.
-    #[must_use]
-    pub fn reporter(mut self, reporter: ErrorReporter) -> Self {
-        self.reporter = Some(reporter);
-        self
+        Self { clock }
     }
 }
 
@@ -52,8 +39,7 @@ impl RequestHook for ErrorLayer {
 
     fn request(&self, request: &mut Request) -> Result<RenderError, Response> {
         let id = request.extensions().get::<RequestId>().cloned();
-        let report = self.reporter.as_ref().map(|reporter| (reporter.clone(), request.method().clone()));
-        Ok(RenderError { form: requested_format(request), id, clock: self.clock.clone(), report })
+        Ok(RenderError { form: requested_format(request), id, clock: self.clock.clone() })
     }
 }
 
@@ -63,8 +49,6 @@ pub struct RenderError {
     form: ErrorFormat,
     id: Option<RequestId>,
     clock: Clock,
-    /// The reporter, and the method of the request.
-    report: Option<(ErrorReporter, Method)>,
 }
 
 impl ResponseHook for RenderError {
@@ -82,9 +66,6 @@ impl ResponseHook for RenderError {
             ERRORS.counter(["request"]).increment(1);
         }
         let id = self.id.as_ref().map(RequestId::as_str);
-        if let Some((reporter, method)) = &self.report {
-            report(reporter, method, &error, response, id, self.clock.now());
-        }
         let rendered = error.render(self.form, id, Some(self.clock.now()));
         let (parts, body) = rendered.into_parts();
         *response.body_mut() = body;
@@ -92,48 +73,8 @@ impl ResponseHook for RenderError {
         headers.remove(header::CONTENT_LENGTH);
         headers.extend(parts.headers);
         headers.append(header::VARY, HeaderValue::from_static("accept"));
+        response.extensions_mut().insert(RenderableError(error));
     }
-}
-
-/// Reports an error of the server, or of a caller of a tenant.
-fn report(
-    reporter: &ErrorReporter,
-    method: &Method,
-    error: &Error,
-    response: &Response,
-    request_id: Option<&str>,
-    at: Timestamp,
-) {
-    let caller = response.extensions().get::<ErrorCaller>().copied().unwrap_or_default();
-    if !error.status().is_server_error() && caller.tenant.is_none() {
-        return;
-    }
-    let trace = TraceContext::current();
-    let route = response.extensions().get::<MatchedRoute>();
-    let source = StdError::source(error);
-    reporter.report(&ErrorEvent {
-        at,
-        origin: ErrorOrigin::Request {
-            method: method.as_str(),
-            route: route.map(MatchedRoute::as_str),
-            status: error.status().as_u16(),
-        },
-        code: error.code(),
-        message: error.message(),
-        source,
-        panicked: source.is_some_and(|source| source.is::<Panicked>()),
-        tenant: caller.tenant,
-        user: caller.user,
-        request_id,
-        trace_id: trace.as_ref().map(TraceContext::trace_id),
-    });
-}
-
-/// The caller of a request that failed, in the extensions of its response.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ErrorCaller {
-    pub(crate) tenant: Option<TenantId>,
-    pub(crate) user: Option<UserId>,
 }
 
 /// Returns the format that the client prefers.

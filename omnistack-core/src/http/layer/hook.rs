@@ -77,6 +77,7 @@ macro_rules! steps {
 }
 steps!(A 0, B 1);
 steps!(A 0, B 1, C 2);
+steps!(A 0, B 1, C 2, D 3);
 
 impl<A: ResponseHook, B: ResponseHook> ResponseHook for (A, B) {
     fn response(self, response: &mut Response) {
@@ -87,6 +88,15 @@ impl<A: ResponseHook, B: ResponseHook> ResponseHook for (A, B) {
 
 impl<A: ResponseHook, B: ResponseHook, C: ResponseHook> ResponseHook for (A, B, C) {
     fn response(self, response: &mut Response) {
+        self.2.response(response);
+        self.1.response(response);
+        self.0.response(response);
+    }
+}
+
+impl<A: ResponseHook, B: ResponseHook, C: ResponseHook, D: ResponseHook> ResponseHook for (A, B, C, D) {
+    fn response(self, response: &mut Response) {
+        self.3.response(response);
         self.2.response(response);
         self.1.response(response);
         self.0.response(response);
