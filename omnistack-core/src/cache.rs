@@ -71,7 +71,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     future::IntoFuture,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 

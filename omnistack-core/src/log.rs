@@ -26,6 +26,9 @@ mod redact;
 mod subscriber;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use tracing_subscriber::{
     layer::{Layer, SubscriberExt as _},
     registry::Registry,

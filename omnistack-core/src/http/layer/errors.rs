@@ -11,7 +11,6 @@ use super::{RequestHook, RequestId, ResponseHook, step_layer};
 use crate::{
     clock::Clock,
     http::{Error, ErrorFormat, RenderableError, Request, Response, prefers},
-    metrics::ERRORS,
 };
 
 /// Layer that renders errors in the format that the client asks for, with the request id and the time. It also turns
@@ -62,9 +61,6 @@ impl ResponseHook for RenderError {
             None if is_unformatted(response) => Error::new(status, code(status), message(response)).into(),
             None => return,
         };
-        if status.is_server_error() {
-            ERRORS.counter(["request"]).increment(1);
-        }
         let id = self.id.as_ref().map(RequestId::as_str);
         let rendered = error.render(self.form, id, Some(self.clock.now()));
         let (parts, body) = rendered.into_parts();
