@@ -40,7 +40,9 @@ mod module;
 mod process;
 mod recorder;
 mod routes;
+mod services;
 mod traces;
 
 pub use module::{MetricsSettings, Observability};
+pub use services::{ServiceHealthSettings, ServiceState, ServiceStateChanged};
 pub use traces::{OtlpProtocol, SamplingRatio, TraceExporter, TraceSettings};

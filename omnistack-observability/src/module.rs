@@ -15,6 +15,7 @@ use omnistack_core::{
     identity::AccessLevel,
     log::SubscriberLayer,
     metrics::HttpMetrics,
+    migrations,
     module::{Context, Module, Mount, Registry},
 };
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -26,6 +27,7 @@ use crate::{
     process::ProcessMetrics,
     recorder::Recorder,
     routes::{self, MetricsSource, MetricsState},
+    services,
     traces::{self, Service, TraceSettings},
 };
 
@@ -50,7 +52,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// It records the metrics of requests, SQL statements, jobs and the process, and serves them at `/metrics`. With
 /// `OTEL_EXPORTER`, it records and exports spans. Operators read and change the log levels at
-/// `/api/v1/admin/log-level`. See the [crate's documentation](crate).
+/// `/api/v1/admin/log-level`. The checks of all services run every five minutes; operators read their results at
+/// `/api/v1/admin/health`. See the [crate's documentation](crate).
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Observability {
@@ -117,6 +120,7 @@ impl Module for Observability {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.migrations(migrations!["0002_services"]);
         Self::register_metrics(registry);
         if let Some(settings) = registry.config::<TraceSettings>().filter(TraceSettings::is_on) {
             let service = Service {
@@ -129,6 +133,7 @@ impl Module for Observability {
             registry.provide(service);
         }
         registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
+        services::register(registry);
     }
 
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
