@@ -33,6 +33,12 @@
 //! histograms does not grow if no server reads them.
 //!
 //! The recorder is the process's: if a program builds several apps, they share it.
+//!
+//! # Service health
+//!
+//! A job runs the checks of all modules every five minutes, once for all replicas, and keeps their results. Operators
+//! read them at `/api/v1/admin/health`, signed-in callers at `/api/v1/app/services/{name}/health`, and everyone reads the
+//! states at `/api/v1/public/status`. A change of a state is the event [`ServiceStateChanged`].
 
 mod database;
 mod log_level;

@@ -89,7 +89,7 @@ impl ServiceStore {
         .bind(since)
         .bind(at)
         .bind(response_ms)
-        .bind(error.as_deref())
+        .bind(error.clone())
         .execute()
         .await?;
         tx.query(
@@ -101,7 +101,7 @@ impl ServiceStore {
         .bind(at)
         .bind(after.state.as_str())
         .bind(response_ms)
-        .bind(error.as_deref())
+        .bind(error.clone())
         .execute()
         .await?;
         if after.state != before.state {

@@ -1,7 +1,8 @@
-//! Tests of metrics and traces.
+//! Tests of metrics, traces and service health.
 
 mod access;
 mod recorded;
+mod services;
 mod traces;
 
 use omnistack_core::app::AppBuilder;
