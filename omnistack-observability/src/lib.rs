@@ -37,8 +37,8 @@
 //! # Service health
 //!
 //! A job runs the checks of all modules every five minutes, once for all replicas, and keeps their results. Operators
-//! read them at `/api/v1/admin/health`, signed-in callers at `/api/v1/app/services/{name}/health`, and everyone reads the
-//! states at `/api/v1/public/status`. A change of a state is the event [`ServiceStateChanged`].
+//! read them at `/api/v1/admin/health`, and signed-in callers at `/api/v1/app/services/{name}/health`. The states alone are
+//! public, at `/api/v1/public/status`. A change of a state is the event [`ServiceStateChanged`].
 
 mod database;
 mod log_level;

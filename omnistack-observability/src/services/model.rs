@@ -146,7 +146,7 @@ pub(crate) struct ServiceCheckResult {
     pub(crate) error: Option<String>,
 }
 
-/// State of the app and its services, for everyone.
+/// State of the app and its services, for every client.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AppStatus {
     /// State of the app: `down` if a critical service is down, `degraded` if another service is not healthy.
@@ -155,7 +155,7 @@ pub(crate) struct AppStatus {
     pub(crate) services: Vec<ServiceStatus>,
 }
 
-/// State of a service, for everyone.
+/// State of a service, for every client.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ServiceStatus {
     /// Name of the service.

@@ -1,4 +1,4 @@
-//! The routes of service health: for signed-in callers, for operators and for everyone.
+//! The routes of service health: for signed-in callers, for operators and for every client.
 
 #![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
 

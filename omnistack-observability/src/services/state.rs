@@ -70,7 +70,7 @@ pub(crate) enum CheckOutcome {
 
 /// State of a service with the counters that decide the next state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct StateCounters {
     pub(crate) state: ServiceState,
     /// Number of failures since the last success.
     pub(crate) failures: i64,
@@ -78,7 +78,7 @@ pub(crate) struct Standing {
     pub(crate) successes: i64,
 }
 
-impl Standing {
+impl StateCounters {
     /// Returns the state and the counters after a check.
     pub(crate) fn after(self, outcome: CheckOutcome) -> Self {
         if outcome == CheckOutcome::Failure {
@@ -102,7 +102,7 @@ mod tests {
     use super::{
         CheckOutcome::{self, Failure, SlowSuccess, Success},
         ServiceState::{self, Degraded, Down, Healthy},
-        Standing,
+        StateCounters,
     };
 
     #[test]
@@ -121,12 +121,12 @@ mod tests {
             (&[Failure, Failure, SlowSuccess, SlowSuccess, Success], &[Degraded, Down, Down, Degraded, Healthy]),
         ];
         for (outcomes, expected) in table {
-            let mut standing = Standing::default();
+            let mut counters = StateCounters::default();
             let states: Vec<_> = outcomes
                 .iter()
                 .map(|outcome| {
-                    standing = standing.after(*outcome);
-                    standing.state
+                    counters = counters.after(*outcome);
+                    counters.state
                 })
                 .collect();
             assert_eq!(states, expected, "{outcomes:?}");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ServiceState, ServiceStateChanged,
     model::{ServiceCheckResult, ServiceUptime},
-    state::{CheckOutcome, Standing},
+    state::{CheckOutcome, StateCounters},
 };
 
 /// Largest number of rows that one statement deletes, so that its locks are short.
@@ -75,7 +75,7 @@ impl ServiceStore {
             .bind(response_ms)
             .fetch_one()
             .await?;
-        let before = Standing { state: read_state(&state), failures, successes };
+        let before = StateCounters { state: read_state(&state), failures, successes };
         let after = before.after(outcome);
         let since = if after.state == before.state { since } else { at };
         tx.query(

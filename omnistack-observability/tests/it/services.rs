@@ -299,7 +299,8 @@ on_each_database! {
             let status = app.anonymous().get(STATUS).await.expect(200);
             let body = status.json();
             assert_eq!((&body["state"], probe_in(&body)), (&json!(state), json!({"name": "probe", "state": state})));
-            assert!(!status.text().contains("swordfish") && !status.text().contains("response_ms"), "{}", status.text());
+            let text = status.text();
+            assert!(!text.contains("swordfish") && !text.contains("response_ms"), "{text}");
         }
         assert_eq!(report(&app).await["critical"], true);
     }
