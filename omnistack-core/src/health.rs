@@ -8,6 +8,10 @@
 //!
 //! Modules add checks with [`Registry::health`](crate::module::Registry::health). Results are cached for five seconds,
 //! so that many callers put no load on what is checked; the response contains their age.
+//!
+//! Checks that call a provider over the network are added with
+//! [`Registry::service_check`](crate::module::Registry::service_check). The routes above do not run them. The module of
+//! the feature `observability` runs all checks every five minutes and keeps their history.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,11 +27,22 @@ const RESULT_TTL: Duration = Duration::from_secs(5);
 /// Timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Effect of a check on readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadinessEffect {
+    /// The app is not ready while the check fails.
+    Required,
+    /// The app is ready, in a degraded state, while the check fails.
+    Optional,
+    /// Readiness does not run the check.
+    None,
+}
+
 /// A health check of something that the app needs.
 #[derive(Clone)]
 pub struct HealthCheck {
     name: &'static str,
-    required: bool,
+    readiness: ReadinessEffect,
     run: Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
 }
 
@@ -37,13 +52,38 @@ impl HealthCheck {
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        Self { name, required: true, run: Arc::new(move || Box::pin(run())) }
+        Self { name, readiness: ReadinessEffect::Required, run: Arc::new(move || Box::pin(run())) }
     }
 
     /// Makes the check optional: the app serves without it, in a degraded state.
     pub fn optional(mut self) -> Self {
-        self.required = false;
+        self.readiness = ReadinessEffect::Optional;
         self
+    }
+
+    /// Excludes the check from readiness, so that only service health runs it.
+    pub fn outside_readiness(mut self) -> Self {
+        self.readiness = ReadinessEffect::None;
+        self
+    }
+
+    /// Returns the name of the check.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns whether the check is required: the app is not ready while it fails.
+    pub fn is_required(&self) -> bool {
+        self.readiness == ReadinessEffect::Required
+    }
+
+    /// Runs the check.
+    ///
+    /// # Errors
+    /// Fails with the error of the check, or if the check has no result within `deadline`.
+    pub async fn run(&self, deadline: Duration) -> Result<(), BoxError> {
+        let result = tokio::time::timeout(deadline, (self.run)()).await;
+        result.unwrap_or_else(|_| Err(format!("no result within {deadline:?}").into()))
     }
 }
 
@@ -70,12 +110,17 @@ impl Health {
         self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(check);
     }
 
+    /// Returns all checks, including those that readiness does not run. Empty until the app is built.
+    pub fn checks(&self) -> Vec<HealthCheck> {
+        self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// Returns the time since the app was created.
     pub fn uptime(&self) -> Duration {
         self.clock.elapsed()
     }
 
-    /// Returns the state of every check, at most five seconds old. Concurrent callers share one run of the checks.
+    /// Returns the state of every check that readiness runs, at most five seconds old. Concurrent callers share one run of the checks.
     pub async fn report(&self) -> HealthReport {
         let mut last = self.last.lock().await;
         let now = self.clock.elapsed();
@@ -96,17 +141,13 @@ impl Health {
     }
 
     async fn run(&self) -> Vec<CheckResult> {
-        let checks = self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        join_all(checks.into_iter().map(|check| self.run_one(check))).await
+        let checks = self.checks().into_iter().filter(|check| check.readiness != ReadinessEffect::None);
+        join_all(checks.map(|check| self.run_one(check))).await
     }
 
     async fn run_one(&self, check: HealthCheck) -> CheckResult {
         let began = self.clock.elapsed();
-        let error = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no result within {CHECK_TIMEOUT:?}")),
-        };
+        let error = check.run(CHECK_TIMEOUT).await.err().map(|error| error.to_string());
         if let Some(error) = &error {
             tracing::warn!(target: "omnistack::health", check = check.name, error, "a health check failed");
         }
@@ -114,7 +155,7 @@ impl Health {
             name: check.name.into(),
             status: match error {
                 None => HealthStatus::Ok,
-                Some(_) if check.required => HealthStatus::Failing,
+                Some(_) if check.is_required() => HealthStatus::Failing,
                 Some(_) => HealthStatus::Degraded,
             },
             latency_ms: millis(self.clock.elapsed().saturating_sub(began)),

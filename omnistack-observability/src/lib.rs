@@ -33,6 +33,12 @@
 //! histograms does not grow if no server reads them.
 //!
 //! The recorder is the process's: if a program builds several apps, they share it.
+//!
+//! # Service health
+//!
+//! A job runs the checks of all modules every five minutes, once for all replicas, and keeps their results. Operators
+//! read them at `/api/v1/admin/health`, and signed-in callers at `/api/v1/app/services/{name}/health`. The states alone are
+//! public, at `/api/v1/public/status`. A change of a state is the event [`ServiceStateChanged`].
 
 mod counts;
 mod dashboard;
@@ -47,6 +53,7 @@ mod routes;
 #[cfg(feature = "sentry")]
 mod sentry;
 mod text;
+mod services;
 mod traces;
 
 pub use counts::CountNumbers;
@@ -54,4 +61,5 @@ pub use module::{MetricsSettings, Observability};
 pub use push::MetricsExportSettings;
 #[cfg(feature = "sentry")]
 pub use sentry::SentrySettings;
+pub use services::{ServiceHealthSettings, ServiceState, ServiceStateChanged};
 pub use traces::{OtlpProtocol, SamplingRatio, TraceExporter, TraceSettings};

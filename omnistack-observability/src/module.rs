@@ -32,6 +32,7 @@ use crate::{
     process::ProcessMetrics,
     recorder::Recorder,
     routes::{self, MetricsSource, MetricsState},
+    services,
     traces::{self, Service, TraceSettings},
 };
 
@@ -56,7 +57,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// It records the metrics of requests, SQL statements, jobs and the process, and serves them at `/metrics`. With
 /// `OTEL_EXPORTER`, it records and exports spans. Operators read and change the log levels at
-/// `/api/v1/admin/log-level`. See the [crate's documentation](crate).
+/// `/api/v1/admin/log-level`. The checks of all services run every five minutes; operators read their results at
+/// `/api/v1/admin/health`. See the [crate's documentation](crate).
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Observability {
@@ -124,7 +126,7 @@ impl Module for Observability {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_counts"]);
+        registry.migrations(migrations!["0001_counts", "0002_services"]);
         let service = Service {
             name: registry.app_name().to_owned(),
             version: registry.app_version().to_owned(),
@@ -147,6 +149,7 @@ impl Module for Observability {
                 registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
             }
         });
+        services::register(registry);
     }
 
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {

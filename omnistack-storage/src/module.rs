@@ -28,6 +28,8 @@ use crate::{
 
 /// The bytes that a multipart form may have in addition to its file.
 const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
+/// The key for which the service check asks the storage. It does not exist.
+const SERVICE_CHECK_KEY: &str = "omnistack-service-check";
 
 /// The module for files of tenants: uploads, downloads, signed URLs, quotas, archival and thumbnails.
 ///
@@ -203,6 +205,13 @@ impl Module for Files {
                 })))
             })
             .provide_from(move |ctx| Ok(Archival::new(ctx.get()?, ctx.get()?, archives.clone(), rules.clone())))
+            .service_check("storage", |ctx| {
+                let storage = ctx.get::<Storage>()?;
+                Ok(move || {
+                    let storage = storage.clone();
+                    async move { Ok(storage.exists(&SERVICE_CHECK_KEY.parse()?).await.map(drop)?) }
+                })
+            })
             .job::<CleanUpFiles>(Context::get)
             .job::<ArchiveFiles>(Context::get)
             .job::<DeleteTenantFiles>(Context::get)

@@ -123,6 +123,15 @@ impl Mailer {
     pub async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         self.0.provider.send(&*self.prepare(email)?).await
     }
+
+    /// Checks that the provider is available and accepts the app's credentials, without sending a mail. Returns `Ok`
+    /// for a provider that has no such check.
+    ///
+    /// # Errors
+    /// Returns an [`EmailError`] if the provider is not available or does not accept the credentials.
+    pub async fn check_connection(&self) -> Result<(), EmailError> {
+        self.0.provider.check_connection().await
+    }
 }
 
 impl Mailer {
@@ -146,6 +155,10 @@ impl EmailProvider for UnconfiguredProvider {
         let what =
             "no module delivers mail; add `.with(Mail::default())` of the feature `email`, and set EMAIL_PROVIDER";
         Err(EmailError::new(EmailErrorKind::Configuration, what))
+    }
+
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        Err(EmailError::new(EmailErrorKind::Configuration, "no module delivers mail"))
     }
 }
 

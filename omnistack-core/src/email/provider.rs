@@ -63,6 +63,15 @@ pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns an [`EmailError`] with the [`EmailErrorKind`](super::EmailErrorKind) that says what is certain.
     async fn send(&self, email: &Email) -> Result<SentMail, EmailError>;
+
+    /// Checks that the provider is available and accepts the app's credentials, without sending a mail. The default
+    /// checks nothing and returns `Ok`.
+    ///
+    /// # Errors
+    /// Returns an [`EmailError`] if the provider is not available or does not accept the credentials.
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -77,6 +86,10 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 
     async fn send(&self, email: &Email) -> Result<SentMail, EmailError> {
         (**self).send(email).await
+    }
+
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        (**self).check_connection().await
     }
 }
 

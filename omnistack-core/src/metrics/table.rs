@@ -136,6 +136,10 @@ metrics! {
             "Time since the app was built.";
         SYSTEM_INFO = Gauge "system_info", "1", ["version" "os" "arch"],
             "Always 1. The labels describe the program and the machine.";
+        SERVICE_UP = Gauge "service_up", "1", ["service"],
+            "State of a service in service health: 1 healthy, 0.5 degraded, 0 down.";
+        SERVICE_CHECK_DURATION = Histogram REQUEST_SECONDS "service_check_duration_seconds", "s", ["service"],
+            "Time of a check of service health, by service.";
     }
     "billing" {
         ACTIVE_SUBSCRIPTIONS_TOTAL = Gauge "active_subscriptions_total", "{subscription}", ["plan"],

@@ -368,6 +368,34 @@ impl Registry {
         self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check).optional()))
     }
 
+    /// Adds a check of a provider to service health, which the module of the feature `observability` runs every five
+    /// minutes. `/health/ready` does not run it, so it may call the provider over the network. Service health runs the
+    /// checks of [`health`](Self::health) and [`health_optional`](Self::health_optional) too.
+    ///
+    /// ```
+    /// # use omnistack_core::{email::Mailer, module::Registry};
+    /// # fn register(registry: &mut Registry) {
+    /// registry.service_check("email", |ctx| {
+    ///     let mailer = ctx.get::<Mailer>()?;
+    ///     Ok(move || {
+    ///         let mailer = mailer.clone();
+    ///         async move { Ok(mailer.check_connection().await?) }
+    ///     })
+    /// });
+    /// # }
+    /// ```
+    pub fn service_check<C, F>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check).outside_readiness()))
+    }
+
     /// Registers the receiver of the rows of one kind that transactions in tenant databases leave in their outbox.
     pub fn outbox_receiver(&mut self, receiver: impl OutboxReceiver) -> &mut Self {
         self.outbox_receivers.push(Arc::new(receiver));

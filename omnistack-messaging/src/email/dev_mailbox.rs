@@ -128,4 +128,8 @@ impl EmailProvider for DevMailbox {
         kept.mails.push_back(ReceivedMail { id, at, email: email.clone() });
         Ok(sent)
     }
+
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        self.inner.check_connection().await
+    }
 }

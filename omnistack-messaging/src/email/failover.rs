@@ -77,4 +77,10 @@ impl EmailProvider for FailoverProvider {
         })
         .await
     }
+
+    /// Returns `Ok` if one of the two providers is available, and the first provider's error otherwise.
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        let Err(error) = self.first.check_connection().await else { return Ok(()) };
+        self.second.check_connection().await.map_err(|_| error)
+    }
 }

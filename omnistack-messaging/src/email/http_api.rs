@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnistack_core::http::client::Client;
+use omnistack_core::http::client::{Client, RequestBuilder};
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -21,6 +21,8 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 pub(crate) struct HttpApi {
     client: Client,
     url: Url,
+    /// The end of the URL's path, after that of the API's base URL.
+    path: &'static str,
     /// Marked as sensitive, so that it is never logged.
     authorization: HeaderValue,
     clock: Clock,
@@ -36,7 +38,7 @@ impl HttpApi {
     pub(crate) fn new(
         client: Client,
         base: &str,
-        path: &str,
+        path: &'static str,
         key: &SecretString,
         clock: Clock,
     ) -> Result<Self, EmailError> {
@@ -47,7 +49,7 @@ impl HttpApi {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
             .map_err(|_| configuration("the API key has characters that are not allowed in a header".into()))?;
         authorization.set_sensitive(true);
-        Ok(Self { client, url, authorization, clock })
+        Ok(Self { client, url, path, authorization, clock })
     }
 
     /// Posts a mail. Fails with the [`ErrorKind`] that matches the response, or the connection error.
@@ -59,6 +61,19 @@ impl HttpApi {
             .header(header::AUTHORIZATION, self.authorization.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .body(body);
+        self.response(request).await
+    }
+
+    /// Sends a GET request to another path of the API, with the API key. Fails like [`post`](Self::post).
+    pub(crate) async fn get(&self, path: &str) -> Result<AcceptedResponse, EmailError> {
+        let mut url = self.url.clone();
+        let base = url.path().strip_suffix(self.path).unwrap_or_default().to_owned();
+        url.set_path(&format!("{base}{path}"));
+        let request = self.client.get(url).header(header::AUTHORIZATION, self.authorization.clone());
+        self.response(request).await
+    }
+
+    async fn response(&self, request: RequestBuilder) -> Result<AcceptedResponse, EmailError> {
         let answer = request.send().await.map_err(|error| {
             // Without a connection, nothing was sent.
             let kind = match () {

@@ -181,6 +181,13 @@ impl Module for Mail {
         if let Some(provider) = registry.config::<EmailSettings>() {
             registry.after_modules(move |registry| provide_mailer(registry, &provider));
         }
+        registry.service_check("email", |ctx| {
+            let mailer = ctx.get::<Mailer>()?;
+            Ok(move || {
+                let mailer = mailer.clone();
+                async move { Ok(mailer.check_connection().await?) }
+            })
+        });
         // Without a database, the missing settings are reported already.
         let (Some(db), Some(jobs)) = (registry.provided::<Db>(), registry.provided::<Jobs>()) else { return };
         let overrides = TemplateOverrides::new(db.clone(), clock.clone(), templates.clone());

@@ -69,6 +69,15 @@ impl EmailProvider for Resend {
             Err(_) => sent,
         })
     }
+
+    /// Lists the account's domains, for which Resend requires a key with full access. A key that may only send is
+    /// valid if Resend names that as the reason for the rejection.
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        match self.0.get("/domains").await {
+            Err(error) if !error.to_string().contains("restricted_api_key") => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Resend is still processing an earlier request with the same key, so the outcome is unknown.

@@ -66,6 +66,11 @@ impl EmailProvider for SendGrid {
             None => sent,
         })
     }
+
+    /// Reads the scopes of the API key, which every valid key may do.
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        self.0.get("/v3/scopes").await.map(drop)
+    }
 }
 
 #[derive(Serialize)]

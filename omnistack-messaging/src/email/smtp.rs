@@ -105,6 +105,11 @@ impl EmailProvider for Smtp {
         self.server.deliver(&message.envelope, &message.text).await?;
         Ok(SentMail::new(self.name()).with_provider_id(message.id))
     }
+
+    /// Sends `NOOP` on an idle connection, or opens a connection, which includes TLS and authentication.
+    async fn check_connection(&self) -> Result<(), EmailError> {
+        self.server.check_connection().await
+    }
 }
 
 impl fmt::Debug for Smtp {

@@ -69,6 +69,10 @@ impl SmsProvider for DevSmsMailbox {
         kept.push_back(received);
         Ok(sent)
     }
+
+    async fn check_connection(&self) -> Result<(), SmsError> {
+        self.inner.check_connection().await
+    }
 }
 
 /// Returns the route `/dev/sms.json`, for developers and their tests. It does not exist in production.

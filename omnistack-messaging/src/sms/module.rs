@@ -52,6 +52,13 @@ impl Module for Sms {
         } else {
             registry.provide(settings::sms_sender(provider, &settings));
         }
+        registry.service_check("sms", |ctx| {
+            let sender = ctx.get::<SmsSender>()?;
+            Ok(move || {
+                let sender = sender.clone();
+                async move { Ok(sender.check_connection().await?) }
+            })
+        });
         let webhook = webhook_url(registry, &settings);
         if let (Some(url), Some(token)) = (webhook.clone(), settings.twilio_token.clone()) {
             let suppressions = SmsSuppressions::new(db.clone(), clock.clone());

@@ -24,6 +24,15 @@ pub trait SmsProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns an [`SmsError`] with the [`SmsErrorKind`](super::SmsErrorKind) that says what is certain.
     async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError>;
+
+    /// Checks that the provider is available and accepts the app's credentials, without sending a message. The default
+    /// checks nothing and returns `Ok`.
+    ///
+    /// # Errors
+    /// Returns an [`SmsError`] if the provider is not available or does not accept the credentials.
+    async fn check_connection(&self) -> Result<(), SmsError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -34,6 +43,10 @@ impl<P: SmsProvider + ?Sized> SmsProvider for Arc<P> {
 
     async fn send(&self, message: &SmsMessage) -> Result<SentSms, SmsError> {
         (**self).send(message).await
+    }
+
+    async fn check_connection(&self) -> Result<(), SmsError> {
+        (**self).check_connection().await
     }
 }
 

@@ -41,6 +41,15 @@ impl SmsSender {
         message.check(self.limit)?;
         self.provider.send(message).await
     }
+
+    /// Checks that the provider is available and accepts the app's credentials, without sending a message. Returns
+    /// `Ok` for a provider that has no such check.
+    ///
+    /// # Errors
+    /// Returns an [`SmsError`] if the provider is not available or does not accept the credentials.
+    pub async fn check_connection(&self) -> Result<(), SmsError> {
+        self.provider.check_connection().await
+    }
 }
 
 impl fmt::Debug for SmsSender {

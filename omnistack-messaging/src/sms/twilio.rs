@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use form_urlencoded::Serializer;
-use omnistack_core::http::client::Client;
+use omnistack_core::http::client::{Client, RequestBuilder};
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -154,25 +154,7 @@ impl SmsProvider for Twilio {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
             .body(self.form(message));
-        let mut answer = request.send().await.map_err(|error| {
-            // Without a connection, nothing was sent.
-            let kind = match () {
-                () if error.is_connect() => SmsErrorKind::Unavailable,
-                () if error.is_builder() => SmsErrorKind::Configuration,
-                () => SmsErrorKind::Unknown,
-            };
-            SmsError::new(kind, error.without_url())
-        })?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        // The body is read until it ends, the connection breaks or the limit is reached. An incomplete body is no
-        // error: the status alone decides whether the message was accepted.
-        let mut body = Vec::new();
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_RESPONSE_BYTES {
-                break;
-            }
-        }
+        let (status, headers, body) = response(request).await?;
         if !status.is_success() {
             return Err(self.error_from_response(status, &headers, &body));
         }
@@ -182,6 +164,44 @@ impl SmsProvider for Twilio {
             _ => sent,
         })
     }
+
+    /// Lists one message of the account, and ignores it. A restricted API key that may not list messages is valid if
+    /// Twilio responds with 403.
+    async fn check_connection(&self) -> Result<(), SmsError> {
+        let mut url = self.url.clone();
+        url.set_query(Some("PageSize=1"));
+        let request = self.client.get(url).timeout(self.timeout);
+        let request = request.header(header::AUTHORIZATION, self.authorization.clone());
+        let (status, headers, body) = response(request).await?;
+        if status.is_success() || status == StatusCode::FORBIDDEN {
+            return Ok(());
+        }
+        Err(self.error_from_response(status, &headers, &body))
+    }
+}
+
+/// Sends a request, and returns the status, the headers and the body of the response. The body is read until it ends,
+/// the connection breaks or the limit is reached. An incomplete body is no error: the status alone decides whether a
+/// message was accepted.
+async fn response(request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), SmsError> {
+    let mut answer = request.send().await.map_err(|error| {
+        // Without a connection, nothing was sent.
+        let kind = match () {
+            () if error.is_connect() => SmsErrorKind::Unavailable,
+            () if error.is_builder() => SmsErrorKind::Configuration,
+            () => SmsErrorKind::Unknown,
+        };
+        SmsError::new(kind, error.without_url())
+    })?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_RESPONSE_BYTES {
+            break;
+        }
+    }
+    Ok((status, headers, body))
 }
 
 impl fmt::Debug for Twilio {

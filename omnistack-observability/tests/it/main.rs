@@ -1,8 +1,9 @@
-//! Tests of metrics and traces.
+//! Tests of metrics, traces and service health.
 
 mod access;
 mod counts;
 mod recorded;
+mod services;
 mod traces;
 
 use omnistack_core::app::AppBuilder;

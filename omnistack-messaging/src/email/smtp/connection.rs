@@ -131,6 +131,26 @@ impl SmtpServer {
         }
     }
 
+    /// Uses an idle connection that responds to `NOOP`, or opens one, and keeps it for the next mail. Fails after the
+    /// timeout, with [`EmailErrorKind::Unavailable`].
+    pub(super) async fn check_connection(&self) -> Result<(), EmailError> {
+        let mut stage = SmtpStage::Queue;
+        let check = async {
+            // The semaphore is never closed, so this never fails.
+            let _permit = self.permits.acquire().await;
+            let connection = match self.idle_connection().await {
+                Some(connection) => connection,
+                None => self.open(&mut stage).await?,
+            };
+            self.return_to_pool(connection);
+            Ok::<_, EmailError>(())
+        };
+        timeout(self.timeout, check).await.unwrap_or_else(|_| {
+            let message = format!("no connection within {:?}", self.timeout);
+            Err(EmailError::new(EmailErrorKind::Unavailable, message))
+        })
+    }
+
     async fn run_session(&self, envelope: &Envelope, text: &[u8], stage: &mut SmtpStage) -> Result<(), EmailError> {
         // The semaphore is never closed, so this never fails.
         let _permit = self.permits.acquire().await;
