@@ -40,8 +40,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
 use crate::{BoxError, clock::Timestamp, metrics::Metric};
+use futures_util::{FutureExt as _, future::BoxFuture};
 
 /// A number: the value of a gauge with these labels.
 #[derive(Clone, Debug)]

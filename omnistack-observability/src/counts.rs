@@ -69,7 +69,6 @@ pub(crate) struct Counts {
 }
 
 /// A stored number.
-#[derive(omnistack_core::db::FromRow)]
 pub(crate) struct StoredCount {
     pub(crate) metric: String,
     /// The values of the labels, as a JSON array.
@@ -121,20 +120,30 @@ impl Counts {
                 on conflict (name, day) do update set count = excluded.count";
             tx.query(upsert).bind(name).bind(counted.day).bind(counted.count).execute().await?;
         }
-        tx.query("delete from omni_daily_counts where name = $1 and day < $2").bind(name).bind(oldest).execute().await?;
+        tx.query("delete from omni_daily_counts where name = $1 and day < $2")
+            .bind(name)
+            .bind(oldest)
+            .execute()
+            .await?;
         Ok(tx.commit().await?)
     }
 
     /// Returns the stored numbers.
     pub(crate) async fn stored(&self) -> Result<Vec<StoredCount>, Error> {
-        self.db.query("select metric, labels, value, counted_at from omni_counts order by metric, labels").fetch_all().await
+        let query = self.db.query("select metric, labels, value, counted_at from omni_counts order by metric, labels");
+        let rows: Vec<(String, String, f64, Timestamp)> = query.fetch_all().await?;
+        let stored = rows.into_iter();
+        Ok(stored
+            .map(|(metric, labels, value, counted_at)| StoredCount { metric, labels, value, counted_at })
+            .collect())
     }
 
     /// Returns the stored daily numbers of the last `days` days, the oldest first. A day without a number has 0.
     pub(crate) async fn days(&self, name: &str, days: u32) -> Result<Vec<(String, i64)>, Error> {
         let today = start_of_day(self.clock.now());
         let first = today - DAY * (days - 1);
-        let stored = self.db.query("select day, count from omni_daily_counts where name = $1 and day >= $2 order by day");
+        let stored =
+            self.db.query("select day, count from omni_daily_counts where name = $1 and day >= $2 order by day");
         let stored: Vec<(String, i64)> = stored.bind(name.to_owned()).bind(day(first)).fetch_all().await?;
         let mut stored = stored.into_iter().peekable();
         Ok((0..days)

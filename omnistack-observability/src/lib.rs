@@ -52,8 +52,8 @@ mod recorder;
 mod routes;
 #[cfg(feature = "sentry")]
 mod sentry;
-mod text;
 mod services;
+mod text;
 mod traces;
 
 pub use counts::CountNumbers;

@@ -23,18 +23,19 @@ use tokio::net::TcpListener;
 
 #[cfg(feature = "sentry")]
 use crate::sentry;
-#[cfg(feature = "sentry")]
-use omnistack_core::error_event::ErrorReporter;
 use crate::{
     counts, dashboard,
     database::{PoolMetrics, StatementMetrics},
-    log_level, push,
+    log_level,
     process::ProcessMetrics,
+    push,
     recorder::Recorder,
     routes::{self, MetricsSource, MetricsState},
     services,
     traces::{self, Service, TraceSettings},
 };
+#[cfg(feature = "sentry")]
+use omnistack_core::error_event::ErrorReporter;
 
 omnistack_core::settings! {
     /// Metrics.

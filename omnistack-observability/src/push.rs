@@ -110,7 +110,11 @@ impl Exporter {
         }
         let post = post.timeout(Duration::from_secs(5)).body(request.encode_to_vec());
         let response = post.send().await.map_err(|error| error.without_url().to_string())?;
-        if response.status().is_success() { Ok(()) } else { Err(format!("the collector responded with {}", response.status())) }
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(format!("the collector responded with {}", response.status()))
+        }
     }
 
     fn metric(&self, series: &Series) -> Option<OtlpMetric> {

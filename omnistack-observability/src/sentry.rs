@@ -87,7 +87,9 @@ impl ErrorObserver for Sentry {
 impl Sentry {
     fn report(&self, event: &ErrorEvent<'_>) -> Event<'static> {
         let (origin, transaction) = match event.origin {
-            ErrorOrigin::Request { method, route, .. } => ("request", format!("{method} {}", route.unwrap_or("unmatched"))),
+            ErrorOrigin::Request { method, route, .. } => {
+                ("request", format!("{method} {}", route.unwrap_or("unmatched")))
+            }
             ErrorOrigin::Job { name, .. } => ("job", name.to_owned()),
             ErrorOrigin::Delivery { subscriber, .. } => ("delivery", subscriber.to_owned()),
             _ => ("other", String::new()),

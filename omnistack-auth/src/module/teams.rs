@@ -31,7 +31,13 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
         .security_scheme("apiKey", authenticate::security_scheme())
         .provide_from(move |ctx| {
             let sessions = ctx.get::<Services>()?.sessions;
-            Ok(Tenants::new(ctx.get::<Db>()?.app_database(), ctx.get()?, (audit_log(ctx)?, ctx.get()?), sessions, grace))
+            Ok(Tenants::new(
+                ctx.get::<Db>()?.app_database(),
+                ctx.get()?,
+                (audit_log(ctx)?, ctx.get()?),
+                sessions,
+                grace,
+            ))
         })
         .provide_from(|ctx| Ok(ApiKeys::new(ctx.get()?, ctx.get()?)))
         .provide_from(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))

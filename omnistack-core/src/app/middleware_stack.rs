@@ -34,7 +34,8 @@ use crate::{
 /// and a panic in a route or a module's layer becomes an error with the same headers and the same route as any other.
 type Stack = HookService<Observe<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<WithCompression>, WithCompression>;
-type WithCompression = Compress<HookService<WithRate, (ErrorReportLayer, ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
+type WithCompression =
+    Compress<HookService<WithRate, (ErrorReportLayer, ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimitService<Routes>, Routes>;
 type Routes = RouteLimitsService<CatchPanic<Router>>;
 

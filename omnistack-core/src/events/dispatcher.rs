@@ -253,7 +253,12 @@ impl DispatcherRun {
     }
 
     fn start(&mut self, handler: &SubscriberHandler, claimed: ClaimedDelivery) {
-        let attempt = attempt(handler.clone(), claimed.clone(), self.dispatcher.events.store.clone(), self.dispatcher.reporter.clone());
+        let attempt = attempt(
+            handler.clone(),
+            claimed.clone(),
+            self.dispatcher.events.store.clone(),
+            self.dispatcher.reporter.clone(),
+        );
         let task = self.running.spawn(attempt);
         *self.load.entry(handler.name).or_default() += 1;
         self.running_by_task.insert(task.id(), RunningDelivery { claimed, task });

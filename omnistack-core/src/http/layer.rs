@@ -52,6 +52,5 @@ pub(crate) use observe::Observe;
 pub(crate) use panic::{CatchPanic, Panicked};
 pub(crate) use route::{RouteLimits, RouteLimitsLayer, RouteLimitsService};
 
-
 #[cfg(test)]
 mod tests;

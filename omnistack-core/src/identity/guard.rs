@@ -144,10 +144,10 @@ where
                 Ok(None) => {}
                 Err(error) => return Ok(error.into_response()),
             }
-            let caller = parts.extensions.get::<Identity>().map(|identity| ErrorCaller {
-                tenant: identity.tenant,
-                user: Some(identity.user),
-            });
+            let caller = parts
+                .extensions
+                .get::<Identity>()
+                .map(|identity| ErrorCaller { tenant: identity.tenant, user: Some(identity.user) });
             let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
             let mut response = response.into_response();
             if let Some(caller) = caller

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{counts, FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, new_job::MAX_KEY_BYTES};
+use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, counts, new_job::MAX_KEY_BYTES};
 use crate::{
     http::{CursorPage, Error, FieldError, Json, Path, Query},
     identity::{Authenticator, TenantId},

@@ -67,8 +67,13 @@ fn the_innermost_field_of_a_name_is_written() {
 fn secrets_are_not_written() {
     for format in [LineFormat::Text, LineFormat::Json, LineFormat::Ecs] {
         let line = one(format, || {
-            tracing::info!(password = "hunter2", access_token = 7, tokens = 12, url = "postgres://app:hunter2@db/app",
-                "sent Bearer hunter2hunter2");
+            tracing::info!(
+                password = "hunter2",
+                access_token = 7,
+                tokens = 12,
+                url = "postgres://app:hunter2@db/app",
+                "sent Bearer hunter2hunter2"
+            );
         });
         assert!(!line.contains("hunter2"), "{line}");
         assert!(line.contains("[redacted]") && line.contains("12"), "{line}");

@@ -129,7 +129,12 @@ impl Worker {
                 self.finished.push(claimed.release(id, lease));
                 continue;
             };
-            let task = self.running.spawn(attempt(handler.clone(), job, self.runner.jobs.store.clone(), self.runner.reporter.clone()));
+            let task = self.running.spawn(attempt(
+                handler.clone(),
+                job,
+                self.runner.jobs.store.clone(),
+                self.runner.reporter.clone(),
+            ));
             self.load[lane] += 1;
             self.running_by_id.insert(id.uuid(), RunningJob { lease, lane, task, claimed });
         }
