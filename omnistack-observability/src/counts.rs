@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -58,9 +59,9 @@ pub(crate) fn register(registry: &mut Registry) {
         });
 }
 
-/// The stored numbers.
+/// The numbers of an app that are counted and stored: the state of [`CountNumbers`]. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Counts {
+pub struct Counts {
     db: Db,
     clock: Clock,
     dashboard: Dashboard,
@@ -174,6 +175,12 @@ impl Counts {
         }
         set.extend(now);
         Ok(())
+    }
+}
+
+impl fmt::Debug for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counts").field("dashboard", &self.dashboard).finish_non_exhaustive()
     }
 }
 

@@ -56,7 +56,7 @@ mod services;
 mod text;
 mod traces;
 
-pub use counts::CountNumbers;
+pub use counts::{CountNumbers, Counts};
 pub use module::{MetricsSettings, Observability};
 pub use push::MetricsExportSettings;
 #[cfg(feature = "sentry")]

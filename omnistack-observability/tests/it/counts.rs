@@ -54,20 +54,20 @@ on_each_database! {
         let numbers = Numbers::default();
         let app = start(database, |app| app.with(numbers.clone())).await;
         let operator = app.operator();
-        let stats = operator.get("/api/v1/admin/dashboard/stats").await.expect(200).json::<Value>();
+        let stats = operator.get("/api/v1/admin/dashboard/stats").await.expect(200).json();
         assert_eq!((&stats["counted_at"], &stats["users"]), (&Value::Null, &json!(0.0)));
         app.user().get("/api/v1/admin/dashboard/stats").await.expect(403);
 
         let queue = |queue| Count::new(&BACKGROUND_JOB_QUEUE_SIZE, [queue, "ready"], 4);
         numbers.set(vec![Count::new(&USERS, [], 12), Count::new(&TENANTS, [], 3), queue("mail")]);
         count(&app).await;
-        let stats = operator.get("/api/v1/admin/dashboard/stats").await.expect(200).json::<Value>();
+        let stats = operator.get("/api/v1/admin/dashboard/stats").await.expect(200).json();
         assert_eq!(stats["users"], json!(12.0));
         let shown = Metrics::read(&app.anonymous()).await;
         assert_eq!(shown.value("users", &[]), Some(12.0));
         assert_eq!(shown.value("background_job_queue_size", &[("queue", "mail")]), Some(4.0));
 
-        let jobs = operator.get("/api/v1/admin/dashboard/jobs").await.expect(200).json::<Value>();
+        let jobs = operator.get("/api/v1/admin/dashboard/jobs").await.expect(200).json();
         let mail = jobs["queues"].as_array().unwrap().iter().find(|queue| queue["queue"] == "mail").unwrap();
         assert_eq!(mail["jobs"]["ready"], json!(4.0));
 
@@ -83,7 +83,7 @@ on_each_database! {
         let app = start(database, |app| app.with(numbers.clone())).await;
         numbers.set(vec![Count::new(&USERS, [], 12)]);
         count(&app).await;
-        let growth = app.operator().get("/api/v1/admin/dashboard/users/growth?period=7d").await.expect(200).json::<Value>();
+        let growth = app.operator().get("/api/v1/admin/dashboard/users/growth?period=7d").await.expect(200).json();
         let days = growth["days"].as_array().unwrap();
         assert_eq!(days.len(), 7);
         assert_eq!(days[6], json!({ "day": "2030-01-01", "new": 2, "total": 12 }));
