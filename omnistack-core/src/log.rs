@@ -39,6 +39,7 @@ use subscriber::LineLayer;
 use writer::LogWriter;
 
 pub use level::{LogLevel, level, set_level};
+pub use redact::redact;
 
 /// A layer of the `tracing` subscriber that [`install`] sets up.
 pub type SubscriberLayer = Box<dyn Layer<Registry> + Send + Sync>;

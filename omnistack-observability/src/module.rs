@@ -11,6 +11,7 @@ use omnistack_core::{
     BoxError, SecretString, ShutdownToken, async_trait,
     config::{Config, SettingsSection as _},
     db::Db,
+    error_event::ErrorReporter,
     http::client::Client,
     identity::AccessLevel,
     log::SubscriberLayer,
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     database::{PoolMetrics, StatementMetrics},
-    log_level,
+    errors, log_level,
     process::ProcessMetrics,
     recorder::Recorder,
     routes::{self, MetricsSource, MetricsState},
@@ -49,7 +50,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// The module of observability: `.with(Observability::from_env())`.
 ///
 /// It records the metrics of requests, SQL statements, jobs and the process, and serves them at `/metrics`. With
-/// `OTEL_EXPORTER`, it records and exports spans. Operators read and change the log levels at
+/// `OTEL_EXPORTER`, it records and exports spans. It records errors, and serves them at `/api/v1/admin/errors` and
+/// `/api/v1/app/errors`. Operators read and change the log levels at
 /// `/api/v1/admin/log-level`. See the [crate's documentation](crate).
 #[derive(Debug, Default)]
 #[must_use]
@@ -128,6 +130,9 @@ impl Module for Observability {
             registry.provide(settings);
             registry.provide(service);
         }
+        if let Some(recorder) = errors::register(registry) {
+            registry.provide(ErrorReporter::new(recorder));
+        }
         registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
     }
 
@@ -141,7 +146,8 @@ impl Module for Observability {
         Ok(())
     }
 
-    async fn stop(&self, _: &Context) {
+    async fn stop(&self, ctx: &Context) {
+        errors::stop(ctx).await;
         let provider = self.spans.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(provider) = provider {
             traces::flush(provider).await;

@@ -23,8 +23,9 @@ static SECRETS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&forms.map(|form| format!("(?:{form})")).join("|")).ok()
 });
 
-/// Returns the line with its secrets replaced.
-pub(super) fn redact(line: &str) -> Cow<'_, str> {
+/// Returns text with its secrets replaced by `[redacted]`, as in log lines: the password of a URL, a bearer token, a JSON
+/// Web Token, the key of a well-known service, or `password=…`.
+pub fn redact(line: &str) -> Cow<'_, str> {
     let Some(secrets) = &*SECRETS else { return Cow::Borrowed(line) };
     secrets.replace_all(line, |found: &regex::Captures<'_>| {
         let found = &found[0];
