@@ -1,6 +1,7 @@
-//! Tests of metrics and traces.
+//! Tests of metrics, traces and error analytics.
 
 mod access;
+mod errors;
 mod recorded;
 mod traces;
 
