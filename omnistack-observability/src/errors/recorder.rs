@@ -221,11 +221,9 @@ fn counted(event: &ErrorEvent<'_>, place: Option<&PanicPlace>, text: &LazyText<'
     let is_warning = status.is_some_and(|status| (400..500).contains(&status));
     let severity = if is_warning { ErrorSeverity::Warning } else { ErrorSeverity::Error };
     let generic = fingerprint::is_generic(event.code);
-    let signal = match status.filter(|_| is_warning) {
-        Some(status) => signal_of_status(status),
-        None if generic || event.source.is_some() => signal_of_text(text.get()),
-        None => None,
-    };
+    let has_cause = event.source.is_some() || (generic && !is_warning);
+    let by_status = status.filter(|_| is_warning).and_then(signal_of_status);
+    let signal = by_status.or_else(|| if has_cause { signal_of_text(text.get()) } else { None });
     let fingerprint = match place {
         _ if !generic => fingerprint::by_code(origin, event.code, signal),
         Some(panic) => fingerprint::by_panic(origin, &panic.place),

@@ -8,7 +8,7 @@ const PARTS: [(Signal, &[&str]); 8] = [
     (Signal::PoolTimeout, &["pool timed out", "no free connection"]),
     (Signal::UniqueViolation, &["duplicate key value", "unique constraint failed"]),
     (Signal::TransactionConflict, &["could not serialize access", "deadlock detected", "database is locked"]),
-    (Signal::StatementTimeout, &["canceling statement due to", "did not respond within"]),
+    (Signal::StatementTimeout, &["canceling statement due to", "did not respond within", "(code: 9) interrupted"]),
     (Signal::UpstreamRateLimit, &["429 too many requests", "too many requests"]),
     (
         Signal::UpstreamFailure,
