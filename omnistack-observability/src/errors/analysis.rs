@@ -82,8 +82,8 @@ struct Lift {
     lift: f64,
 }
 
-/// Returns the lift of a value: its share in the group divided by its share in all errors. Returns `None` without enough
-/// evidence: fewer than 20 errors, or a lift below 2.
+/// Returns the lift of a value: its share in the group divided by its share in all errors. Returns `None` without
+/// enough evidence: fewer than 20 errors, or a lift below 2.
 fn lift(errors: i64, group_errors: i64, value_errors: i64, all_errors: i64) -> Option<Lift> {
     if errors < MIN_ERRORS || group_errors <= 0 || value_errors <= 0 || all_errors <= 0 {
         return None;

@@ -165,8 +165,8 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Counts an error. Returns its group if a sample is wanted. `title` creates the title of a group that is not in the
-    /// batch.
+    /// Counts an error. Returns its group if a sample is wanted. `title` creates the title of a group that is not in
+    /// the batch.
     pub(super) fn add(&mut self, error: &CountedError, title: impl FnOnce() -> String) -> Option<ErrorGroupId> {
         let group = self.group(error);
         let origin = error.origin;

@@ -23,8 +23,8 @@ static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&parts.join("|")).ok()
 });
 
-/// Returns the message with numbers, UUIDs, hexadecimal numbers, times, quoted texts, mail addresses, IP addresses, URLs
-/// and paths replaced by placeholders such as `<number>`, and with single spaces.
+/// Returns the message with numbers, UUIDs, hexadecimal numbers, times, quoted texts, mail addresses, IP addresses,
+/// URLs and paths replaced by placeholders such as `<number>`, and with single spaces.
 pub(super) fn normalize(message: &str) -> String {
     let replaced = match &*VARIABLE {
         Some(variable) => variable.replace_all(message, |found: &Captures<'_>| {

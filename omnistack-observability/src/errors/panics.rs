@@ -52,8 +52,8 @@ const BOUNDARIES: [&str; 5] = [
 /// A panic.
 #[derive(Clone, Debug)]
 pub(super) struct PanicPlace {
-    /// The function of the app that panicked, or the file if it is unknown. Without line numbers, which change with every
-    /// release.
+    /// The function of the app that panicked, or the file if it is unknown. Without line numbers, which change with
+    /// every release.
     pub(super) place: String,
     /// The message.
     pub(super) message: String,

@@ -108,8 +108,8 @@ const RULES: [Rule; 12] = [
         signal: Signal::PoolTimeout,
         condition: Condition::Always,
         audiences: OPERATORS,
-        text: "No connection to the database was free in time. Look for slow statements and long transactions, then raise \
-               DATABASE_MAX_CONNECTIONS.",
+        text: "No connection to the database was free in time. Look for slow statements and long transactions, then \
+               raise DATABASE_MAX_CONNECTIONS.",
         runbook: runbook!("pool-timeout"),
     },
     Rule {
@@ -124,31 +124,32 @@ const RULES: [Rule; 12] = [
         signal: Signal::TransactionConflict,
         condition: Condition::Always,
         audiences: OPERATORS,
-        text: "Transactions conflict. Run the whole transaction again after such an error, and lock rows in one order.",
+        text: "Transactions conflict. Run the whole transaction again after such an error, and lock rows in one \
+               order.",
         runbook: runbook!("transaction-conflict"),
     },
     Rule {
         signal: Signal::StatementTimeout,
         condition: Condition::Always,
         audiences: OPERATORS,
-        text: "Statements take longer than DATABASE_STATEMENT_TIMEOUT. Find them in the slow-query log, and add an index or \
-               read fewer rows.",
+        text: "Statements take longer than DATABASE_STATEMENT_TIMEOUT. Find them in the slow-query log, and add an \
+               index or read fewer rows.",
         runbook: runbook!("statement-timeout"),
     },
     Rule {
         signal: Signal::UpstreamRateLimit,
         condition: Condition::Always,
         audiences: OPERATORS,
-        text: "A provider limits the rate of the app's calls. Retry after `Retry-After`, limit the rate of the queue, or ask \
-               the provider for a higher limit.",
+        text: "A provider limits the rate of the app's calls. Retry after `Retry-After`, limit the rate of the \
+               queue, or ask the provider for a higher limit.",
         runbook: runbook!("upstream-rate-limit"),
     },
     Rule {
         signal: Signal::UpstreamFailure,
         condition: Condition::Always,
         audiences: OPERATORS,
-        text: "A provider fails or can't be reached. Check its status page and /health/ready, and call it through a circuit \
-               breaker.",
+        text: "A provider fails or can't be reached. Check its status page and /health/ready, and call it through a \
+               circuit breaker.",
         runbook: runbook!("upstream-failure"),
     },
     Rule {
@@ -163,8 +164,8 @@ const RULES: [Rule; 12] = [
         signal: Signal::Unauthorized,
         condition: Condition::Burst,
         audiences: OPERATORS,
-        text: "Credentials are rejected far more often than before. Check whether a key or a token was rotated, revoked or has \
-               expired.",
+        text: "Credentials are rejected far more often than before. Check whether a key or a token was rotated, \
+               revoked or has expired.",
         runbook: runbook!("unauthorized"),
     },
     Rule {
@@ -178,7 +179,8 @@ const RULES: [Rule; 12] = [
         signal: Signal::RateLimited,
         condition: Condition::Always,
         audiences: TENANTS,
-        text: "Your programs send more requests than the rate limit allows. Wait for `Retry-After` before the next request.",
+        text: "Your programs send more requests than the rate limit allows. Wait for `Retry-After` before the next \
+               request.",
         runbook: runbook!("rate-limited"),
     },
     Rule {
@@ -192,13 +194,14 @@ const RULES: [Rule; 12] = [
         signal: Signal::InvalidRequest,
         condition: Condition::Always,
         audiences: TENANTS,
-        text: "Requests are invalid. The problems in the responses name the fields; compare the requests with /openapi.json.",
+        text: "Requests are invalid. The problems in the responses name the fields; compare the requests with \
+               /openapi.json.",
         runbook: runbook!("invalid-request"),
     },
 ];
 
-/// Returns the recommendations for errors with signals. `peaks` are the largest numbers of errors in an hour, `hours` is
-/// the number of hours of the period, and `releases` the number of versions that had errors.
+/// Returns the recommendations for errors with signals. `peaks` are the largest numbers of errors in an hour, `hours`
+/// is the number of hours of the period, and `releases` the number of versions that had errors.
 pub(super) fn recommendations(
     rows: &[SignalRow],
     peaks: &[(String, i64)],

@@ -2,8 +2,8 @@
 
 use super::model::Signal;
 
-/// Parts of messages, in lower case, of the drivers of both databases, of the HTTP client and of `serde`. The first match
-/// counts.
+/// Parts of messages, in lower case, of the drivers of both databases, of the HTTP client and of `serde`. The first
+/// match counts.
 const PARTS: [(Signal, &[&str]); 8] = [
     (Signal::PoolTimeout, &["pool timed out", "no free connection"]),
     (Signal::UniqueViolation, &["duplicate key value", "unique constraint failed"]),

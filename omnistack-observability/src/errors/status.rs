@@ -20,8 +20,8 @@ pub(super) const NEW_FOR_MICROS: i64 = 24 * HOUR_MICROS;
 /// The largest number of groups with mails or webhooks in an hour.
 const MAX_ALERTS_PER_HOUR: i64 = 20;
 
-/// Returns the status of a group that has new errors, or `None` if it does not change. `resolved_at` is the time at which
-/// an operator resolved the group, and `last_seen` the time of the last new error.
+/// Returns the status of a group that has new errors, or `None` if it does not change. `resolved_at` is the time at
+/// which an operator resolved the group, and `last_seen` the time of the last new error.
 pub(super) fn status_after_errors(
     before: Option<ErrorGroupStatus>,
     resolved_at: Option<i64>,

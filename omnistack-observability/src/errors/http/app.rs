@@ -38,7 +38,7 @@ struct TenantErrorQuery {
 /// Counts the errors of the caller's tenant: failed requests, jobs and deliveries, and requests that the app rejected.
 #[utoipa::path(get, path = "/stats", operation_id = "get_error_stats", params(TenantErrorQuery), responses(
     (status = 200, body = ErrorStats),
-    (status = 403, body = ErrorEnvelope, description = "The caller lacks the permission `errors:read`, or has no tenant."),
+    (status = 403, body = ErrorEnvelope, description = "The caller lacks `errors:read`, or has no tenant."),
     (status = 422, body = ErrorEnvelope, description = "The period is not valid."),
 ))]
 async fn stats(
@@ -55,7 +55,7 @@ async fn stats(
 /// Returns patterns and recommendations for the errors of the caller's tenant.
 #[utoipa::path(get, path = "/analysis", operation_id = "get_error_analysis", params(TenantErrorQuery), responses(
     (status = 200, body = ErrorAnalysis),
-    (status = 403, body = ErrorEnvelope, description = "The caller lacks the permission `errors:read`, or has no tenant."),
+    (status = 403, body = ErrorEnvelope, description = "The caller lacks `errors:read`, or has no tenant."),
     (status = 422, body = ErrorEnvelope, description = "The period is not valid."),
 ))]
 async fn analysis(

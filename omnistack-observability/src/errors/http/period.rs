@@ -67,8 +67,8 @@ impl Interval {
         }
     }
 
-    /// Returns the numbers of errors of all intervals from `since` to `now`, including those without errors. `hours` are
-    /// the numbers by hour; times are microseconds since 1970.
+    /// Returns the numbers of errors of all intervals from `since` to `now`, including those without errors. `hours`
+    /// are the numbers by hour; times are microseconds since 1970.
     pub(super) fn fold(self, hours: &[(i64, i64)], since: i64, now: i64) -> Vec<(i64, i64)> {
         let length = self.micros();
         let start = |at: i64| at - at.rem_euclid(length);

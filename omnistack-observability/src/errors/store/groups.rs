@@ -173,8 +173,8 @@ impl ErrorStore {
         Ok(rows.into_iter().map(sample).collect())
     }
 
-    /// Changes a group and records an audit entry for each change. Returns the changed group, or `None` if there is none
-    /// with this id.
+    /// Changes a group and records an audit entry for each change. Returns the changed group, or `None` if there is
+    /// none with this id.
     pub(in crate::errors) async fn change(
         &self,
         id: ErrorGroupId,
@@ -229,7 +229,8 @@ impl ErrorStore {
             .await?;
         let escalating: Vec<(ErrorGroupId, i64)> = tx
             .query(
-                "select id, first_seen from omni_error_groups where status = 'escalating' order by last_seen, id limit $1",
+                "select id, first_seen from omni_error_groups where status = 'escalating'
+                 order by last_seen, id limit $1",
             )
             .bind(MAX_REVIEWED)
             .fetch_all()

@@ -71,8 +71,8 @@ group by ", $value, " order by total desc, value limit $4"
     };
 }
 
-/// The values of a dimension that have at least some errors in a group. Placeholders: first hour, tenant, least number of
-/// errors, limit.
+/// The values of a dimension that have at least some errors in a group. Placeholders: first hour, tenant, least number
+/// of errors, limit.
 macro_rules! values_by {
     ($postgres:literal, $sqlite:literal) => {
         Sql {

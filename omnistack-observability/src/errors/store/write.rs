@@ -40,8 +40,8 @@ where id in (select unhex(value) from json_each($1))",
 const ADD_TO_GROUPS: Sql = Sql {
     postgres: "insert into omni_error_groups as old (id, fingerprint, origin, code, title, severity, status, signal,
     first_seen, last_seen, first_release, last_release, errors, users, tenants)
-select cast(id as uuid), fingerprint, origin, code, title, severity, 'new', signal, first_seen, last_seen, release, release,
-    errors, 0, 0
+select cast(id as uuid), fingerprint, origin, code, title, severity, 'new', signal, first_seen, last_seen,
+    release, release, errors, 0, 0
 from json_to_recordset($1::json) as new(id text, fingerprint text, origin text, code text, title text, severity text,
     signal text, first_seen bigint, last_seen bigint, release text, errors bigint)
 on conflict (id) do update set errors = old.errors + excluded.errors,
@@ -61,8 +61,8 @@ on conflict (id) do update set errors = old.errors + excluded.errors,
 const ADD_TO_COUNTS: Sql = Sql {
     postgres: "insert into omni_error_counts as old (group_id, hour, origin, operation, tenant, release, errors)
 select cast(group_id as uuid), hour, origin, operation, cast(tenant as uuid), release, errors
-from json_to_recordset($1::json) as new(group_id text, hour bigint, origin text, operation text, tenant text, release text,
-    errors bigint)
+from json_to_recordset($1::json) as new(group_id text, hour bigint, origin text, operation text, tenant text,
+    release text, errors bigint)
 on conflict (group_id, hour, origin, operation, tenant, release) do update set errors = old.errors + excluded.errors",
     sqlite: "insert into omni_error_counts as old (group_id, hour, origin, operation, tenant, release, errors)
 select unhex(value ->> 'group_id'), value ->> 'hour', value ->> 'origin', value ->> 'operation',
@@ -83,11 +83,14 @@ on conflict (group_id, kind, subject) do nothing returning group_id, kind",
 };
 
 const ADD_SAMPLES: Sql = Sql {
-    postgres: "insert into omni_error_samples (id, group_id, at, operation, tenant, release, message, request_id, trace_id)
-select cast(id as uuid), cast(group_id as uuid), at, operation, cast(tenant as uuid), release, message, request_id, trace_id
+    postgres: "insert into omni_error_samples (id, group_id, at, operation, tenant, release, message, request_id,
+    trace_id)
+select cast(id as uuid), cast(group_id as uuid), at, operation, cast(tenant as uuid), release, message, request_id,
+    trace_id
 from json_to_recordset($1::json) as new(id text, group_id text, at bigint, operation text, tenant text, release text,
     message text, request_id text, trace_id text)",
-    sqlite: "insert into omni_error_samples (id, group_id, at, operation, tenant, release, message, request_id, trace_id)
+    sqlite: "insert into omni_error_samples (id, group_id, at, operation, tenant, release, message, request_id,
+    trace_id)
 select unhex(value ->> 'id'), unhex(value ->> 'group_id'), value ->> 'at', value ->> 'operation',
     unhex(value ->> 'tenant'), value ->> 'release', value ->> 'message', value ->> 'request_id', value ->> 'trace_id'
 from json_each($1) where true",
@@ -140,8 +143,8 @@ impl ErrorStore {
         let groups = batch.groups.iter().map(|(id, group)| {
             json!({
                 "id": hex(id.uuid()), "fingerprint": group.fingerprint, "origin": group.origin, "code": group.code,
-                "title": group.title, "severity": group.severity, "signal": group.signal, "first_seen": group.first_seen,
-                "last_seen": group.last_seen, "release": self.release, "errors": group.errors,
+                "title": group.title, "severity": group.severity, "signal": group.signal,
+                "first_seen": group.first_seen, "last_seen": group.last_seen, "release": self.release, "errors": group.errors,
             })
         });
         tx.query(ADD_TO_GROUPS).bind(to_json(&groups.collect::<Vec<_>>())).execute().await?;
