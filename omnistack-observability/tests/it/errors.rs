@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use omnistack_core::{
     audit::{AuditChain, AuditStore},
+    clock::Timestamp,
     error_event::{ErrorEvent, ErrorObserver as _, ErrorOrigin},
     identity::{Identity, TenantId, UserId},
     jobs::{Job, JobContext, JobError},
@@ -80,6 +81,15 @@ fn tenant(number: u128) -> TenantId {
     TenantId::from_uuid(Uuid::from_u128(number))
 }
 
+/// Records a failed request to one of seven routes.
+fn record_outage(recorder: &ErrorRecorder, at: Timestamp, attempt: usize, tenant: TenantId) {
+    let route = format!("/{}", attempt % 7);
+    let origin = ErrorOrigin::Request { method: "GET", route: Some(&route), status: 503 };
+    let mut event = ErrorEvent::new(at, origin, "CARD_SERVICE_DOWN", "the card service is down");
+    event.tenant = Some(tenant);
+    recorder.observe(&event);
+}
+
 /// A module with routes that fail.
 struct Failing;
 
@@ -129,11 +139,7 @@ on_each_database! {
             let recorder = Arc::clone(&errors);
             tokio::spawn(async move {
                 for attempt in 0..1_000 {
-                    let route = format!("/{}", attempt % 7);
-                    let origin = ErrorOrigin::Request { method: "GET", route: Some(&route), status: 503 };
-                    let mut event = ErrorEvent::new(at, origin, "CARD_SERVICE_DOWN", "the card service is down");
-                    event.tenant = Some(tenant(number + 1));
-                    recorder.observe(&event);
+                    record_outage(&recorder, at, attempt, tenant(number + 1));
                     if attempt % 250 == 0 {
                         recorder.flush().await.unwrap();
                     }
@@ -175,11 +181,8 @@ on_each_database! {
             .map(|group| (group["title"].as_str().unwrap().to_owned(), group["errors"].as_i64().unwrap()))
             .collect();
         titles.sort();
-        let expected = [
-            ("an internal error occurred", 2),
-            ("the parcel is lost", 1),
-            ("user <number> has no address: <url>", 2),
-        ];
+        let expected =
+            [("an internal error occurred", 2), ("the parcel is lost", 1), ("user <number> has no address: <url>", 2)];
         assert_eq!(titles, expected.map(|(title, errors)| (title.to_owned(), errors)));
         let jobs = errors.read("/groups?origin=job&status=new&severity=error&period=30d").await;
         assert_eq!(jobs["items"].as_array().unwrap().len(), 2);

@@ -144,7 +144,8 @@ impl ErrorStore {
             json!({
                 "id": hex(id.uuid()), "fingerprint": group.fingerprint, "origin": group.origin, "code": group.code,
                 "title": group.title, "severity": group.severity, "signal": group.signal,
-                "first_seen": group.first_seen, "last_seen": group.last_seen, "release": self.release, "errors": group.errors,
+                "first_seen": group.first_seen, "last_seen": group.last_seen,
+                "release": self.release, "errors": group.errors,
             })
         });
         tx.query(ADD_TO_GROUPS).bind(to_json(&groups.collect::<Vec<_>>())).execute().await?;
