@@ -97,6 +97,24 @@ pub struct ErrorEvent<'a> {
     pub trace_id: Option<&'a str>,
 }
 
+impl<'a> ErrorEvent<'a> {
+    /// Creates an event without the optional fields, which can be set on it.
+    pub fn new(at: Timestamp, origin: ErrorOrigin<'a>, code: &'a str, message: &'a str) -> Self {
+        Self {
+            at,
+            origin,
+            code,
+            message,
+            source: None,
+            panicked: false,
+            tenant: None,
+            user: None,
+            request_id: None,
+            trace_id: None,
+        }
+    }
+}
+
 /// An observer of errors. It is called on the task in which the error occurred, so it must be quick.
 pub trait ErrorObserver: Send + Sync + 'static {
     /// Receives an error.

@@ -26,6 +26,13 @@
 //! | neither, in development | answers every request |
 //! | neither, in production | answers operators who are signed in |
 //!
+//! # Error analytics
+//!
+//! Errors of requests, jobs and deliveries are grouped, counted and analysed in the app's database; operators read them
+//! at `/api/v1/admin/errors`, and tenants their own at `/api/v1/app/errors`. A group that is new, regressed or escalating
+//! is an event ([`ErrorGroupNew`], [`ErrorGroupRegressed`], [`ErrorGroupEscalating`]), and with [`ErrorSettings`] a mail
+//! or a webhook.
+//!
 //! # Costs
 //!
 //! A request costs a lookup of its handles by method, route pattern and status. Requests that match no route share the
@@ -43,6 +50,7 @@
 mod counts;
 mod dashboard;
 mod database;
+mod errors;
 mod log_level;
 mod module;
 mod period;
@@ -57,6 +65,10 @@ mod text;
 mod traces;
 
 pub use counts::{CountNumbers, Counts};
+pub use errors::{
+    AlertReason, ErrorGroupAlert, ErrorGroupEscalating, ErrorGroupId, ErrorGroupMarker, ErrorGroupNew,
+    ErrorGroupRegressed, ErrorGroupStatus, ErrorOriginKind, ErrorRecorder, ErrorSettings, ErrorSeverity,
+};
 pub use module::{MetricsSettings, Observability};
 pub use push::MetricsExportSettings;
 #[cfg(feature = "sentry")]

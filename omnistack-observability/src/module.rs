@@ -11,6 +11,7 @@ use omnistack_core::{
     BoxError, SecretString, ShutdownToken, async_trait,
     config::{Config, SettingsSection as _},
     db::Db,
+    error_event::{ErrorEvent, ErrorObserver, ErrorReporter},
     http::client::Client,
     identity::{AccessLevel, Authenticator},
     log::SubscriberLayer,
@@ -26,6 +27,7 @@ use crate::sentry;
 use crate::{
     counts, dashboard,
     database::{PoolMetrics, StatementMetrics},
+    errors::{self, ErrorRecorder},
     log_level,
     process::ProcessMetrics,
     push,
@@ -34,8 +36,6 @@ use crate::{
     services,
     traces::{self, Service, TraceSettings},
 };
-#[cfg(feature = "sentry")]
-use omnistack_core::error_event::ErrorReporter;
 
 omnistack_core::settings! {
     /// Metrics.
@@ -57,9 +57,9 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// The module of observability: `.with(Observability::from_env())`.
 ///
 /// It records the metrics of requests, SQL statements, jobs and the process, and serves them at `/metrics`. With
-/// `OTEL_EXPORTER`, it records and exports spans. Operators read and change the log levels at
-/// `/api/v1/admin/log-level`. The checks of all services run every five minutes; operators read their results at
-/// `/api/v1/admin/health`. See the [crate's documentation](crate).
+/// `OTEL_EXPORTER`, it records and exports spans. It records errors and serves them at `/api/v1/admin/errors` and
+/// `/api/v1/app/errors`, and runs the checks of all services every five minutes. Operators read and change the log levels
+/// at `/api/v1/admin/log-level`. See the [crate's documentation](crate).
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Observability {
@@ -127,7 +127,7 @@ impl Module for Observability {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_counts", "0002_services"]);
+        registry.migrations(migrations!["0001_counts", "0002_services", "0003_errors"]);
         let service = Service {
             name: registry.app_name().to_owned(),
             version: registry.app_version().to_owned(),
@@ -135,22 +135,20 @@ impl Module for Observability {
         };
         Self::register_metrics(registry, &service);
         counts::register(registry);
-        #[cfg(feature = "sentry")]
-        if let Some(sentry) = sentry::register(registry, &service) {
-            registry.provide(ErrorReporter::new(sentry));
-        }
         if let Some(settings) = registry.config::<TraceSettings>().filter(TraceSettings::is_on) {
             registry.require::<Client>();
             registry.provide(settings);
-            registry.provide(service);
+            registry.provide(service.clone());
         }
+        services::register(registry);
+        let recorder = errors::register(registry);
+        report_errors(registry, recorder, &service);
         registry.after_modules(|registry| {
             if registry.provides::<Authenticator>() {
                 dashboard::register(registry);
                 registry.routes(Mount::admin("/log-level"), log_level::api(), |_| Ok(()));
             }
         });
-        services::register(registry);
     }
 
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
@@ -163,7 +161,8 @@ impl Module for Observability {
         Ok(())
     }
 
-    async fn stop(&self, _: &Context) {
+    async fn stop(&self, ctx: &Context) {
+        errors::stop(ctx).await;
         let provider = self.spans.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(provider) = provider {
             traces::flush(provider).await;
@@ -173,6 +172,30 @@ impl Module for Observability {
     fn subscriber_layer(&self, config: &Config) -> Option<SubscriberLayer> {
         let settings = TraceSettings::read(config).ok()?;
         settings.is_on().then(traces::subscriber_layer)
+    }
+}
+
+/// Reports errors to the recorder of error analytics, and to Sentry.
+fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, service: &Service) {
+    #[cfg(feature = "sentry")]
+    let sentry = sentry::register(registry, service);
+    #[cfg(not(feature = "sentry"))]
+    let (sentry, _) = (None::<ErrorRecorder>, service);
+    match (recorder, sentry) {
+        (Some(recorder), Some(sentry)) => registry.provide(ErrorReporter::new(Both(recorder, sentry))),
+        (Some(recorder), None) => registry.provide(ErrorReporter::new(recorder)),
+        (None, Some(sentry)) => registry.provide(ErrorReporter::new(sentry)),
+        (None, None) => registry,
+    };
+}
+
+/// Two observers of errors.
+struct Both<A, B>(A, B);
+
+impl<A: ErrorObserver, B: ErrorObserver> ErrorObserver for Both<A, B> {
+    fn observe(&self, event: &ErrorEvent<'_>) {
+        self.0.observe(event);
+        self.1.observe(event);
     }
 }
 

@@ -1,7 +1,8 @@
-//! Tests of metrics, traces and service health.
+//! Tests of metrics, traces, error analytics and service health.
 
 mod access;
 mod counts;
+mod errors;
 mod recorded;
 mod services;
 mod traces;
