@@ -90,6 +90,6 @@ on_each_database! {
         assert_eq!(days[5], json!({ "day": "2029-12-31", "new": 0, "total": 10 }));
         assert_eq!(days[4], json!({ "day": "2029-12-30", "new": 3, "total": 10 }));
         assert_eq!(days[3]["total"], 7);
-        app.operator().get("/api/v1/admin/dashboard/users/growth?period=8d").await.expect(400);
+        app.operator().get("/api/v1/admin/dashboard/users/growth?period=8d").await.expect(422);
     }
 }
