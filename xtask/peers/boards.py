@@ -101,7 +101,7 @@ def board_expressions(root: Path):
         for panel in board["panels"]:
             for target in panel.get("targets", []):
                 expression = target["expr"]
-                windows = re.findall(r"\[([^\]]+)\]", expression)
+                windows = re.findall(r"\[([^\]]+)\]", re.sub(r'"[^"]*"', '""', expression))
                 fixed = [window for window in windows if window not in ("$__rate_interval", "$__range")]
                 assert not fixed, f"{name}: {panel['title']}: a fixed window {fixed} instead of $__rate_interval"
                 for variable, value in VARIABLES.items():
