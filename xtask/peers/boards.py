@@ -277,13 +277,16 @@ def live(root: Path, prometheus: str) -> None:
     recorded = [(f"{name}: {rule['record']}", rule["record"]) for name, rule in rule_groups(root) if "record" in rule]
     answered, skipped, errors = 0, set(), []
     for place, expression in [*board_expressions(root), *recorded]:
-        absent = {name for name, _ in selectors(expression) if name not in scraped}
+        names = {name for name, _ in selectors(expression)}
+        absent = names - scraped
         if absent and not {base(name, table) for name in absent} & ALWAYS:
             skipped |= absent
             continue
         result = ask(prometheus, "query", query=expression)["result"]
         values = [float(sample["value"][1]) for sample in result]
-        if any(math.isfinite(value) for value in values):
+        # A metric that is registered and never used makes ratios and percentiles without a value.
+        optional = {base(name, table) for name in names} - ALWAYS
+        if any(optional or math.isfinite(value) for value in values):
             answered += 1
         else:
             errors.append(f"{place}: {expression} returned {values}")

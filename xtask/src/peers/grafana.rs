@@ -28,7 +28,8 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
             let path = entry.context(format_args!("reading {}", folder.display()))?.path();
             let (_, board) = files::read(&host::root(), &path)?;
             let name = path.with_extension("ts");
-            let script = format!("import type {{ Board }} from \"./board.js\";\nexport const board: Board = {board};\n");
+            let script =
+                format!("import type {{ Board }} from \"./board.js\";\nexport const board: Board = {board};\n");
             fs::write(workspace.join(name.file_name().unwrap_or_default()), script)
                 .context(format_args!("writing {}", name.display()))?;
         }

@@ -69,7 +69,7 @@ fn check_files(python: &Path) -> Result {
 
 fn check_running_app(binary: &Path, python: &Path) -> Result {
     let token = host::random_hex()?;
-    let app = App::start(binary, &[("METRICS_TOKEN", &token)])?;
+    let app = App::start(binary, &[("METRICS_TOKEN", token.as_str())])?;
     let (prometheus, port) = start(&app, &token)?;
     let watch = Stopwatch::start();
     for round in 1..=ROUNDS {
