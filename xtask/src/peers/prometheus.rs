@@ -26,6 +26,8 @@ use crate::{
 const PROGRAMS: [&str; 3] = ["prometheus", "promtool", "amtool"];
 /// The packages of Debian and Ubuntu with the programs.
 const PACKAGES: &[&str] = &["prometheus", "prometheus-alertmanager"];
+/// The containers that `prometheus.yml` names.
+const CONTAINERS: [&str; 4] = ["alertmanager", "blackbox-exporter", "node-exporter", "jaeger"];
 /// The time between two rounds of requests. Prometheus reads the app several times in between.
 const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_secs(3);
 /// The number of rounds of requests.
@@ -92,12 +94,18 @@ fn start(app: &App, token: &str) -> Result<(SupervisedProcess, u16)> {
     let folder = TempFolder::create("prometheus")?;
     let config = copy_of_config(&folder, token)?;
     write(&config.join("targets/app.yml"), &format!("- targets: [\"127.0.0.1:{}\"]\n", app.port))?;
-    // The intervals of a check that takes seconds.
+    let port = host::free_port()?;
     let file = config.join("prometheus.yml");
     let text = fs::read_to_string(&file).context(format_args!("reading {}", file.display()))?;
-    write(&file, &text.replace("_interval: 15s", "_interval: 1s"))?;
+    // The intervals of a check that takes seconds.
+    let mut text =
+        text.replace("_interval: 15s", "_interval: 1s").replace("localhost:9090", &format!("localhost:{port}"));
+    // The other containers of the stack are not here, and no name is looked up.
+    for container in CONTAINERS {
+        text = text.replace(&format!("{container}:"), "127.0.0.1:");
+    }
+    write(&file, &text)?;
 
-    let port = host::free_port()?;
     let data = folder.path().join("data");
     let mut recipe = SupervisedCommand::new("prometheus", folder, "TERM");
     recipe
