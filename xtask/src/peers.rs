@@ -3,9 +3,12 @@
 mod aiosmtpd;
 mod buckets;
 mod clients;
+mod grafana;
+mod logstash;
 mod maildev;
 pub(crate) mod node;
 mod passkeys;
+mod prometheus;
 mod python;
 mod schemathesis;
 mod tokens;
@@ -40,6 +43,9 @@ const PEERS: &[Peer] = &[
     Peer { name: "Twilio's SDK", ecosystem: PackageSet::Python, run: twilio::run },
     Peer { name: "soft-webauthn", ecosystem: PackageSet::Passkeys, run: passkeys::run },
     Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
+    Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
+    Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
+    Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
 ];
 
 /// The package set of a peer.
@@ -51,6 +57,8 @@ enum PackageSet {
     /// A separate Python environment for the client generator.
     Client,
     Node,
+    /// The types of Grafana's boards.
+    Boards,
 }
 
 impl PackageSet {
@@ -61,6 +69,7 @@ impl PackageSet {
             Self::Passkeys => python::install(&python::PASSKEYS),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
+            Self::Boards => node::install_packages(&node::GRAFANA),
         }
     }
 }

@@ -37,6 +37,13 @@ pub(super) const CLIENTS: NodePackages = NodePackages {
     lock: include_str!("../../peers/clients/package-lock.json"),
 };
 
+/// The types of Grafana's boards and the TypeScript compiler.
+pub(super) const GRAFANA: NodePackages = NodePackages {
+    folder: "grafana",
+    manifest: include_str!("../../peers/grafana/package.json"),
+    lock: include_str!("../../peers/grafana/package-lock.json"),
+};
+
 /// Returns whether Node and npm are installed.
 pub(crate) fn is_installed() -> bool {
     host::find_program("node").is_some() && host::find_program("npm").is_some()
