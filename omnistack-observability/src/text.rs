@@ -95,6 +95,6 @@ mod tests {
         let labels = vec![("b".into(), "x \"y\" \\ {z}".into()), ("c".into(), String::new())];
         assert_eq!(series[0].samples, [Sample { suffix: String::new(), labels, value: 3.0 }]);
         assert_eq!(series[1].samples[0].suffix, "_bucket");
-        assert_eq!(series[1].samples[1].value, 0.5);
+        assert_eq!(series[1].samples[1], Sample { suffix: "_sum".into(), labels: Vec::new(), value: 0.5 });
     }
 }

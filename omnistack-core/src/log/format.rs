@@ -183,7 +183,7 @@ impl Visit for LogLine<'_> {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.field(field, |line| {
-            line.fields.text.push_str(itoa::Buffer::new().format(line.format.scaled(field, value)))
+            line.fields.text.push_str(itoa::Buffer::new().format(line.format.scaled(field, value)));
         });
     }
 

@@ -109,7 +109,10 @@ pub(super) struct AlertTargets {
 impl fmt::Debug for AlertTargets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let webhook = self.webhook.as_ref().and_then(|(_, url)| url.host_str());
-        f.debug_struct("AlertTargets").field("recipients", &self.recipients.len()).field("webhook", &webhook).finish()
+        f.debug_struct("AlertTargets")
+            .field("recipients", &self.recipients.len())
+            .field("webhook", &webhook)
+            .finish_non_exhaustive()
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) struct GroupTotal {
 struct Lift {
     share: f64,
     overall_share: f64,
-    lift: f64,
+    factor: f64,
 }
 
 /// Returns the lift of a value: its share in the group divided by its share in all errors. Returns `None` without
@@ -91,7 +91,7 @@ fn lift(errors: i64, group_errors: i64, value_errors: i64, all_errors: i64) -> O
     let share = errors as f64 / group_errors as f64;
     let overall_share = value_errors as f64 / all_errors as f64;
     let lift = share / overall_share;
-    (lift >= MIN_LIFT).then_some(Lift { share, overall_share, lift })
+    (lift >= MIN_LIFT).then_some(Lift { share, overall_share, factor: lift })
 }
 
 /// Returns the patterns among the values of groups, in descending order of their lift.
@@ -114,7 +114,7 @@ pub(super) fn patterns(
                 errors: row.errors,
                 share: lift.share,
                 overall_share: lift.overall_share,
-                lift: lift.lift,
+                lift: lift.factor,
             });
         }
     }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn lift_is_the_ratio_of_the_shares() {
         let found = lift(80, 100, 100, 1_000).unwrap();
-        assert!((found.share - 0.8).abs() < 1e-9 && (found.lift - 8.0).abs() < 1e-9, "{found:?}");
+        assert!((found.share - 0.8).abs() < 1e-9 && (found.factor - 8.0).abs() < 1e-9, "{found:?}");
         for (errors, group, value, all, why) in [
             (19, 20, 19, 1_000, "too few errors"),
             (50, 100, 500, 1_000, "as frequent as in all errors"),

@@ -100,6 +100,7 @@ impl ServiceReport {
 
 /// Share of the checks of a service that succeeded, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "they are the names in the API")]
 pub(crate) struct ServiceUptime {
     /// Share in the last 24 hours; `null` without a check in that time.
     #[schema(required)]

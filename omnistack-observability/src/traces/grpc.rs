@@ -22,9 +22,10 @@ pub(super) fn exporter(endpoint: &str, headers: HashMap<String, String>) -> Resu
         .with_endpoint(endpoint)
         .with_timeout(EXPORT_TIMEOUT)
         .with_metadata(metadata);
-    let builder = match endpoint.starts_with("https:") {
-        true => builder.with_tls_config(ClientTlsConfig::new().with_native_roots()),
-        false => builder,
+    let builder = if endpoint.starts_with("https:") {
+        builder.with_tls_config(ClientTlsConfig::new().with_native_roots())
+    } else {
+        builder
     };
     Ok(builder.build()?)
 }

@@ -1,5 +1,7 @@
 //! Tests of the numbers that are counted in the database.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 
 use omnistack_core::{

@@ -1,5 +1,7 @@
 //! Tests of error analytics.
 
+#![cfg(test)]
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

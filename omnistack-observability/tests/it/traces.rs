@@ -1,5 +1,7 @@
 //! Tests of the traces that a collector receives.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -213,5 +215,5 @@ on_each_database! {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
