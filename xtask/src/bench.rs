@@ -61,6 +61,9 @@ impl Benchmark {
         Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::DEFAULT };
     /// Evaluating feature flags.
     pub(crate) const FLAGS: Self = Self { arguments: &["-p", "omnistack-flags", "--bench", "flags"], ..Self::DEFAULT };
+    /// Observing a request, beside other crates for the same.
+    pub(crate) const OBSERVABILITY: Self =
+        Self { arguments: &["-p", "omnistack-observability", "--bench", "requests"], ..Self::DEFAULT };
     /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],

@@ -69,6 +69,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("limit") => bench::run(&[Benchmark::LIMIT]),
             Some("auth") => bench::run(&[Benchmark::AUTH]),
             Some("flags") => bench::run(&[Benchmark::FLAGS]),
+            Some("observability") => bench::run(&[Benchmark::OBSERVABILITY]),
             Some("files") => bench::run(&[Benchmark::FILES]),
             _ => bench::run(&[
                 Benchmark::HTTP,
@@ -80,6 +81,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::AUTH,
                 Benchmark::FLAGS,
                 Benchmark::FILES,
+                Benchmark::OBSERVABILITY,
             ]),
         },
         Some(("soak", matches)) => {
@@ -141,8 +143,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "all"])
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, or all"),
                 ),
         )
         .subcommand(

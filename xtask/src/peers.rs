@@ -11,6 +11,7 @@ mod passkeys;
 mod prometheus;
 mod python;
 mod schemathesis;
+mod telemetry;
 mod tokens;
 mod twilio;
 mod unleash;
@@ -42,6 +43,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: PackageSet::Python, run: tokens::run },
     Peer { name: "Twilio's SDK", ecosystem: PackageSet::Python, run: twilio::run },
     Peer { name: "soft-webauthn", ecosystem: PackageSet::Passkeys, run: passkeys::run },
+    Peer { name: "rotel, opentelemetry-proto, py_zipkin and Bugsink", ecosystem: PackageSet::Telemetry, run: telemetry::run },
     Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
@@ -54,6 +56,8 @@ enum PackageSet {
     Python,
     /// A separate Python environment, because its packages conflict with those of other peers.
     Passkeys,
+    /// A separate Python environment for the receivers of traces, metrics and errors.
+    Telemetry,
     /// A separate Python environment for the client generator.
     Client,
     Node,
@@ -67,6 +71,7 @@ impl PackageSet {
         match self {
             Self::Python => python::install(&python::PYTHON),
             Self::Passkeys => python::install(&python::PASSKEYS),
+            Self::Telemetry => python::install(&python::TELEMETRY),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),

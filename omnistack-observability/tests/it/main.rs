@@ -3,6 +3,7 @@
 mod access;
 mod counts;
 mod errors;
+mod peers;
 mod recorded;
 mod services;
 mod traces;

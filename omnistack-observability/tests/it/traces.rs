@@ -27,7 +27,7 @@ use utoipa_axum::routes;
 
 use super::*;
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+pub(super) const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
 /// A collector, and a service that the app calls.
@@ -134,13 +134,19 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
 
 async fn start_traced(database: TestDatabase, collector: &str) -> TestApp {
     let settings = [("OTEL_EXPORTER", "otlp"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector)];
-    let layer = Observability::from_env().subscriber_layer(&Config::from_pairs(settings));
+    start_shop(database, &settings, collector).await
+}
+
+/// Starts an app with these settings, whose job calls a service.
+pub(super) async fn start_shop(database: TestDatabase, settings: &[(&str, &str)], service: &str) -> TestApp {
+    let settings = settings.to_vec();
+    let layer = Observability::from_env().subscriber_layer(&Config::from_pairs(settings.clone()));
     std::mem::forget(log::install_to(
         &Config::from_pairs([("LOG_LEVEL", "off")]),
         std::io::sink(),
         layer.into_iter().collect(),
     ));
-    let service = collector.to_owned();
+    let service = service.to_owned();
     start(database, |app| {
         let app = app.with(Shop { service });
         settings.into_iter().fold(app, |app, (name, value)| app.set(name, value))

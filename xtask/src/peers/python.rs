@@ -29,6 +29,13 @@ pub(super) const PYTHON: PythonPackages = PythonPackages {
 pub(super) const PASSKEYS: PythonPackages =
     PythonPackages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
 
+/// The receivers of traces, metrics and errors.
+pub(super) const TELEMETRY: PythonPackages = PythonPackages {
+    folder: "telemetry",
+    file: "telemetry.txt",
+    requirements: include_str!("../../peers/telemetry.txt"),
+};
+
 /// openapi-python-client, which needs no packages of other peers.
 pub(super) const CLIENTS: PythonPackages = PythonPackages {
     folder: "python-client",

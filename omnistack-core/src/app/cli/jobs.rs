@@ -137,10 +137,13 @@ async fn queues(jobs: &Jobs) -> crate::Result<()> {
 }
 
 fn crons(app: &App) -> crate::Result<()> {
-    print_line(format_args!("{:<24}  {:<16}  {:<20}  NEXT", "NAME", "PATTERN", "ZONE"))?;
-    for cron in app.runner().crons() {
+    let crons = app.runner().crons();
+    let names = crons.iter().map(|cron| cron.name.len()).max().unwrap_or_default();
+    let patterns = crons.iter().map(|cron| cron.pattern.len()).max().unwrap_or_default().max("PATTERN".len());
+    print_line(format_args!("{:<names$}  {:<patterns$}  {:<20}  NEXT", "NAME", "PATTERN", "ZONE"))?;
+    for cron in crons {
         let next = cron.next.map_or_else(|| "never".into(), |next| next.to_string());
-        print_line(format_args!("{:<24}  {:<16}  {:<20}  {next}", cron.name, cron.pattern, cron.time_zone))?;
+        print_line(format_args!("{:<names$}  {:<patterns$}  {:<20}  {next}", cron.name, cron.pattern, cron.time_zone))?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ use crate::{
 /// - With [`metrics`](Self::metrics), the request is counted and measured.
 /// - The request runs in the trace of its `traceparent` and `tracestate` headers, and is a [`Span`] of it if spans are
 ///   [enabled](crate::trace::enable), named by method and route. A status of 500 or more is an error of the span. A
-///   request without a valid `traceparent` begins a trace.
+///   request without a valid `traceparent` begins a trace, unless it is to `/health`, `/health/ready` or `/metrics`.
 ///
 /// A response whose size is not known beforehand, such as a stream, ends with its body or when the client disconnects;
 /// any other response ends when it is ready.
@@ -121,9 +121,15 @@ where
     }
 }
 
+/// Paths of probes and scrapers, which begin no trace.
+const UNTRACED: [&str; 3] = ["/health", "/health/ready", "/metrics"];
+
 /// Starts the span of a request.
 fn server_span(request: &Request, client: Option<&str>) -> Span {
     let trace = TraceContext::from_headers(request.headers());
+    if trace.is_none() && UNTRACED.contains(&request.uri().path()) {
+        return Span::none();
+    }
     let span = Span::continuing(trace, SpanKind::Server, || known_method(request.method()).into());
     if span.is_recording() {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -132,8 +138,8 @@ fn server_span(request: &Request, client: Option<&str>) -> Span {
             (attribute::HTTP_REQUEST_METHOD, Some(method)),
             (attribute::HTTP_REQUEST_METHOD_ORIGINAL, Some(request.method().as_str()).filter(|name| *name != method)),
             (attribute::URL_PATH, Some(request.uri().path())),
-            (attribute::URL_SCHEME, request.uri().scheme_str()),
-            (attribute::SERVER_ADDRESS, text(header::HOST)),
+            (attribute::URL_SCHEME, request.uri().scheme_str().or(Some("http"))),
+            (attribute::SERVER_ADDRESS, text(header::HOST).map(without_port)),
             (attribute::CLIENT_ADDRESS, client),
             (attribute::USER_AGENT_ORIGINAL, text(header::USER_AGENT)),
             (attribute::NETWORK_PROTOCOL_VERSION, protocol_version(request.version())),
@@ -141,6 +147,14 @@ fn server_span(request: &Request, client: Option<&str>) -> Span {
         span.set_all(attributes.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?.to_owned()))));
     }
     span
+}
+
+/// Returns the host of a header `Host`, which may end in a port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
 }
 
 fn protocol_version(version: Version) -> Option<&'static str> {
