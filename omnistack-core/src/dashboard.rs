@@ -84,7 +84,7 @@ impl DayCount {
 type CountFn = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<Count>, BoxError>> + Send + Sync>;
 type DailyFn = Arc<dyn Fn(Timestamp) -> BoxFuture<'static, Result<Vec<DayCount>, BoxError>> + Send + Sync>;
 
-/// What the modules count. It is in the [`Context`](crate::module::Context) of every app. Cheap to clone.
+/// The numbers that the modules count. It is in the [`Context`](crate::module::Context) of every app. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Dashboard(Arc<Mutex<Sources>>);
 

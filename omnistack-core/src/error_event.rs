@@ -42,7 +42,7 @@ use crate::{
     trace::TraceContext,
 };
 
-/// Where an error occurred.
+/// The origin of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorOrigin<'a> {
@@ -77,7 +77,7 @@ pub enum ErrorOrigin<'a> {
 pub struct ErrorEvent<'a> {
     /// When it occurred.
     pub at: Timestamp,
-    /// Where it occurred.
+    /// The request, job or delivery in which it occurred.
     pub origin: ErrorOrigin<'a>,
     /// The error code: that of the response, `JOB_FAILED` or `DELIVERY_FAILED`.
     pub code: &'a str,

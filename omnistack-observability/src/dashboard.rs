@@ -47,7 +47,7 @@ struct DashboardNumber {
     /// The name of the gauge with this number.
     #[schema(examples("background_job_queue_size"))]
     metric: String,
-    /// What the number is.
+    /// The description of the gauge.
     description: &'static str,
     /// The labels of the gauge.
     labels: BTreeMap<&'static str, String>,
@@ -118,7 +118,7 @@ struct GrowthDay {
     (status = 200, body = Growth),
 ))]
 async fn user_growth(State(counts): State<Counts>, Query(query): Query<GrowthQuery>) -> Result<Json<Growth>, Error> {
-    let period = query.period.unwrap_or(Period::Days30);
+    let period = query.period.unwrap_or(Period::Month);
     let days = counts.days("users", period.days()).await?;
     let stored = counts.stored().await?;
     let users = stored.iter().find(|count| count.metric == USERS.name).map_or(0.0, |count| count.value);

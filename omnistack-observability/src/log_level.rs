@@ -17,7 +17,7 @@ struct LogLevelBody {
     /// A level, or levels by target: `off`, `error`, `warn`, `info`, `debug` or `trace`, as in
     /// `info,omnistack::db=debug`.
     #[garde(length(max = 1000))]
-    #[schema(example = "info,omnistack::db=debug")]
+    #[schema(example = "info,omnistack::db=debug", max_length = 1000)]
     level: String,
 }
 
@@ -39,7 +39,7 @@ async fn read() -> Result<Json<LogLevelBody>, Error> {
 
 /// Change the log levels
 ///
-/// Changes the log levels of the process that responds, until it ends. Other processes keep theirs.
+/// Changes the log levels of the process that responds, until it ends. The levels of other processes stay.
 #[utoipa::path(put, path = "/", operation_id = "change_log_level", request_body = LogLevelBody, responses(
     (status = 200, body = LogLevelBody),
     (status = 400, body = ErrorEnvelope),

@@ -63,7 +63,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Observability {
-    /// What sends the spans, once the module has started.
+    /// The provider that sends the spans, once the module has started.
     spans: Mutex<Option<SdkTracerProvider>>,
 }
 
@@ -182,7 +182,7 @@ fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, servi
     #[cfg(not(feature = "sentry"))]
     let (sentry, _) = (None::<ErrorRecorder>, service);
     match (recorder, sentry) {
-        (Some(recorder), Some(sentry)) => registry.provide(ErrorReporter::new(Both(recorder, sentry))),
+        (Some(recorder), Some(sentry)) => registry.provide(ErrorReporter::new(ObserverPair(recorder, sentry))),
         (Some(recorder), None) => registry.provide(ErrorReporter::new(recorder)),
         (None, Some(sentry)) => registry.provide(ErrorReporter::new(sentry)),
         (None, None) => registry,
@@ -190,9 +190,9 @@ fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, servi
 }
 
 /// Two observers of errors.
-struct Both<A, B>(A, B);
+struct ObserverPair<A, B>(A, B);
 
-impl<A: ErrorObserver, B: ErrorObserver> ErrorObserver for Both<A, B> {
+impl<A: ErrorObserver, B: ErrorObserver> ErrorObserver for ObserverPair<A, B> {
     fn observe(&self, event: &ErrorEvent<'_>) {
         self.0.observe(event);
         self.1.observe(event);

@@ -4,17 +4,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// A period that ends now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = StatisticsPeriod)]
 pub(crate) enum Period {
-    /// Seven days.
+    /// 7 days.
+    #[default]
     #[serde(rename = "7d")]
-    Days7,
+    Week,
     /// 30 days.
     #[serde(rename = "30d")]
-    Days30,
+    Month,
     /// 90 days.
     #[serde(rename = "90d")]
-    Days90,
+    Quarter,
     /// 365 days.
     #[serde(rename = "1y")]
     Year,
@@ -24,9 +26,9 @@ impl Period {
     /// Returns the number of days.
     pub(crate) const fn days(self) -> u32 {
         match self {
-            Self::Days7 => 7,
-            Self::Days30 => 30,
-            Self::Days90 => 90,
+            Self::Week => 7,
+            Self::Month => 30,
+            Self::Quarter => 90,
             Self::Year => 365,
         }
     }

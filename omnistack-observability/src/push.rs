@@ -43,7 +43,7 @@ pub(crate) fn register(registry: &mut Registry, source: &MetricsSource, service:
     let (source, service, clock) = (source.clone(), service.clone(), registry.clock());
     registry.require::<Client>();
     registry.background_service("metrics export", move |ctx| {
-        let exporter = Exporter {
+        let exporter = MetricsExporter {
             client: ctx.get()?,
             url: format!("{}/v1/metrics", traces.otlp_endpoint.trim_end_matches('/')),
             headers: traces.headers().unwrap_or_default().into_iter().collect(),
@@ -60,7 +60,7 @@ pub(crate) fn register(registry: &mut Registry, source: &MetricsSource, service:
 }
 
 #[derive(Clone)]
-struct Exporter {
+struct MetricsExporter {
     client: Client,
     url: String,
     headers: Vec<(String, String)>,
@@ -70,7 +70,7 @@ struct Exporter {
     clock: Clock,
 }
 
-impl Exporter {
+impl MetricsExporter {
     /// Sends the metrics at each interval, and a last time at shutdown. The beginning and the end of an outage of the
     /// collector are logged once each.
     async fn run(&self, interval: Duration, shutdown: ShutdownToken) -> Result<(), BoxError> {

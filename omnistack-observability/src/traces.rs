@@ -55,7 +55,7 @@ pub(crate) fn install(
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.ratio.0))))
-        .with_span_processor(BatchSpanProcessor::builder(exporter::Exporter::new(settings, client)?).build())
+        .with_span_processor(BatchSpanProcessor::builder(exporter::TraceSender::new(settings, client)?).build())
         .build();
     global::set_tracer_provider(provider.clone());
     trace::enable();

@@ -43,7 +43,11 @@ const PEERS: &[Peer] = &[
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: PackageSet::Python, run: tokens::run },
     Peer { name: "Twilio's SDK", ecosystem: PackageSet::Python, run: twilio::run },
     Peer { name: "soft-webauthn", ecosystem: PackageSet::Passkeys, run: passkeys::run },
-    Peer { name: "rotel, opentelemetry-proto, py_zipkin and Bugsink", ecosystem: PackageSet::Telemetry, run: telemetry::run },
+    Peer {
+        name: "rotel, opentelemetry-proto, py_zipkin and Bugsink",
+        ecosystem: PackageSet::Telemetry,
+        run: telemetry::run,
+    },
     Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },

@@ -102,7 +102,8 @@ fn record_span(dialect: Dialect, sql: &str, elapsed: Duration, error: Option<&Er
     }
 }
 
-/// The operation and the first table of a statement.
+/// The operation and the first table of a statement. A statement that begins with `with` has the operation of its last
+/// part.
 struct Statement<'a> {
     operation: String,
     table: Option<&'a str>,
@@ -110,15 +111,21 @@ struct Statement<'a> {
 
 impl<'a> Statement<'a> {
     fn of(sql: &'a str) -> Self {
-        let mut words = sql.split_whitespace();
-        let operation = words.next().unwrap_or_default().to_ascii_uppercase();
-        let follows = |word: &str| ["from", "into", "update"].iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
-        let mut words = sql.split_whitespace().skip_while(|word| !follows(word));
+        let is_one_of =
+            |word: &str, keywords: &[&str]| keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
+        let words = sql.split_whitespace();
+        let first = words.clone().next().unwrap_or_default();
+        let mut changes =
+            words.clone().enumerate().filter(|(_, word)| is_one_of(word, &["insert", "update", "delete"]));
+        let (start, operation) = match first.eq_ignore_ascii_case("with").then(|| changes.next()) {
+            None => (0, first),
+            Some(None) => (0, "select"),
+            Some(Some(change)) => change,
+        };
+        let after = words.skip(start).skip_while(|word| !is_one_of(word, &["from", "into", "update"])).nth(1);
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
-        let table = words
-            .nth(1)
-            .map(|word| word.split(|letter| !u8::try_from(letter).is_ok_and(is_name)).next().unwrap_or_default());
-        Self { operation, table: table.filter(|table| !table.is_empty()) }
+        let table = after.and_then(|word| word.split(|letter| !u8::try_from(letter).is_ok_and(is_name)).next());
+        Self { operation: operation.to_ascii_uppercase(), table: table.filter(|table| !table.is_empty()) }
     }
 
     fn summary(&self) -> String {
@@ -132,5 +139,28 @@ impl<'a> Statement<'a> {
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers").field("slow", &self.slow).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_named_by_its_operation_and_table() {
+        for (sql, expected) in [
+            ("select * from projects where id = $1", "SELECT projects"),
+            ("insert into omni_jobs (id) values ($1)", "INSERT omni_jobs"),
+            ("update omni_users set name = $1", "UPDATE omni_users"),
+            ("delete from omni_users", "DELETE omni_users"),
+            ("with new as (select * from json) insert into omni_jobs (id) select 1", "INSERT omni_jobs"),
+            ("with due as (select id from omni_jobs) update omni_jobs set state = 1", "UPDATE omni_jobs"),
+            ("with some as (select id from users) select * from some", "SELECT users"),
+            ("select count(*) from (select 1)", "SELECT"),
+            ("begin", "BEGIN"),
+            ("select 1", "SELECT"),
+        ] {
+            assert_eq!(Statement::of(sql).summary(), expected);
+        }
     }
 }

@@ -215,7 +215,7 @@ impl Visit for LogLine<'_> {
     }
 }
 
-/// What is written in place of a secret.
+/// The text that is written in place of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
 
 /// Returns whether the name of a field says that its value is a secret, such as `password` or `access_token`.

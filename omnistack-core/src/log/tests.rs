@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::{format::LineFormat, subscriber::LineLayer, writer::LogWriter};
 use crate::trace::{self, TraceContext};
 
-/// What was logged.
+/// The lines that were logged.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -149,6 +149,9 @@ impl Span {
     }
 
     /// Runs a future in the span, and [fails](Self::fail) the span if the future fails.
+    ///
+    /// # Errors
+    /// Returns the error of the future.
     pub async fn run_fallible<T, E: Display>(
         self,
         error_type: impl FnOnce(&E) -> &'static str,

@@ -52,7 +52,7 @@ pub struct ErrorGroupAlert {
     pub group: ErrorGroupId,
     /// The reason.
     pub reason: AlertReason,
-    /// What the errors occurred in.
+    /// The kind of origin of the errors.
     pub origin: ErrorOriginKind,
     /// The error code.
     pub code: String,
@@ -97,7 +97,7 @@ group_event! {
     ErrorGroupEscalating, "error_group.escalating"
 }
 
-/// Where alerts are sent.
+/// The recipients of alerts.
 #[derive(Clone)]
 pub(super) struct AlertTargets {
     pub(super) mailer: Mailer,

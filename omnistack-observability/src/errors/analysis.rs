@@ -18,7 +18,7 @@ const MIN_LIFT: f64 = 2.0;
 /// Largest number of patterns in a response.
 const MAX_PATTERNS: usize = 50;
 
-/// What a pattern is about.
+/// The dimension of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PatternDimension {
@@ -40,9 +40,9 @@ pub(crate) struct ErrorPattern {
     pub(crate) group: ErrorGroupId,
     /// The error code of the group.
     pub(crate) code: String,
-    /// What the errors occurred in.
+    /// The kind of origin of the errors.
     pub(crate) origin: ErrorOriginKind,
-    /// What the pattern is about.
+    /// The dimension of the pattern.
     pub(crate) dimension: PatternDimension,
     /// The value.
     pub(crate) value: String,

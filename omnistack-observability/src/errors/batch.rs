@@ -29,7 +29,7 @@ const MAX_SAMPLES: usize = 200;
 /// The length of a day, in microseconds.
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// What errors are counted by.
+/// The dimensions by which errors are counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct CounterKey {
     pub(super) group: ErrorGroupId,
@@ -40,7 +40,7 @@ pub(super) struct CounterKey {
     pub(super) tenant: Option<TenantId>,
 }
 
-/// What is affected by the errors of a group.
+/// A user or tenant that the errors of a group affect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum AffectedKind {
     User,
@@ -100,7 +100,7 @@ pub(super) struct CountedError {
     pub(super) user: Option<Uuid>,
 }
 
-/// What is to be stored by one flush.
+/// The counts and samples that one flush stores.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Batch {
     pub(super) groups: HashMap<ErrorGroupId, PendingGroup>,

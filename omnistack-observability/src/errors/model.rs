@@ -41,7 +41,7 @@ macro_rules! stored_names {
     };
 }
 
-/// What an error occurred in.
+/// The kind of origin of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -148,7 +148,7 @@ pub(crate) struct ErrorGroup {
     pub(crate) id: ErrorGroupId,
     /// The fingerprint. Its first number is the version of the rules.
     pub(crate) fingerprint: String,
-    /// What the errors occurred in.
+    /// The kind of origin of the errors.
     pub(crate) origin: ErrorOriginKind,
     /// The error code.
     pub(crate) code: String,

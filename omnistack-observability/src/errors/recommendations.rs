@@ -38,7 +38,7 @@ macro_rules! runbook {
     };
 }
 
-/// How sure a recommendation is.
+/// The confidence of a recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RecommendationConfidence)]
@@ -56,7 +56,7 @@ pub(crate) enum Confidence {
 pub(crate) struct ErrorRecommendation {
     /// The cause that the text of the errors shows.
     pub(crate) signal: Signal,
-    /// What to do.
+    /// The steps to take.
     pub(crate) text: &'static str,
     /// Number of errors with this cause.
     pub(crate) errors: i64,
@@ -69,20 +69,20 @@ pub(crate) struct ErrorRecommendation {
     /// version had errors.
     #[schema(required)]
     pub(crate) release: Option<String>,
-    /// How sure the recommendation is.
+    /// The confidence of the recommendation.
     pub(crate) confidence: Confidence,
-    /// Where the steps are described.
+    /// The section of the book that describes the steps.
     pub(crate) runbook: &'static str,
 }
 
-/// Who can follow a recommendation.
+/// The audience of a recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
     Operators,
     Tenants,
 }
 
-/// What must hold beyond the number of errors.
+/// A condition beyond the number of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     Always,

@@ -23,7 +23,7 @@ use super::{
 
 /// The exporter that the settings name. The beginning and the end of an outage of the collector are logged once each.
 #[derive(Debug)]
-pub(super) struct Exporter {
+pub(super) struct TraceSender {
     target: Target,
     failing: AtomicBool,
 }
@@ -35,7 +35,7 @@ enum Target {
     Log,
 }
 
-impl Exporter {
+impl TraceSender {
     pub(super) fn new(settings: &TraceSettings, client: Client) -> Result<Self, BoxError> {
         let target = match settings.exporter {
             TraceExporter::Otlp => Target::Otlp(otlp(settings, client)?),
@@ -62,7 +62,7 @@ fn otlp(settings: &TraceSettings, client: Client) -> Result<opentelemetry_otlp::
     })
 }
 
-impl SpanExporter for Exporter {
+impl SpanExporter for TraceSender {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let exported = match &self.target {

@@ -9,7 +9,7 @@ omnistack_core::settings! {
     pub struct TraceSettings {
         /// Whether spans are recorded and exported. `OTEL_EXPORTER=none` turns them off too.
         pub enabled: bool = "OTEL_ENABLED", default "true";
-        /// Where spans are sent: `otlp`, `zipkin`, `console` (the log, for development) or `none`.
+        /// The destination of spans: `otlp`, `zipkin`, `console` (the log, for development) or `none`.
         pub exporter: TraceExporter = "OTEL_EXPORTER", default "none";
         /// The name of the service in traces. Default: the app's name.
         pub service_name: Option<String> = "OTEL_SERVICE_NAME";
@@ -46,7 +46,7 @@ impl TraceSettings {
     }
 }
 
-/// Where spans are sent.
+/// The destination of spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceExporter {
     /// To a collector, by the OpenTelemetry protocol.

@@ -27,7 +27,8 @@ struct Peer {
 impl Peer {
     async fn start(kind: &str) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
-        let python = std::env::var("TEST_PEERS_PYTHON").expect("set TEST_PEERS_PYTHON, as `cargo xtask test --peers` does");
+        let python =
+            std::env::var("TEST_PEERS_PYTHON").expect("set TEST_PEERS_PYTHON, as `cargo xtask test --peers` does");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/peers/telemetry.py");
         let mut process = Command::new(python)
             .args([script, kind])
@@ -76,7 +77,8 @@ async fn order(app: &TestApp) {
 fn paths(lines: &[Value], via: &str) -> Vec<String> {
     let batches = lines.iter().filter(|line| line["via"] == via);
     let spans: Vec<_> = batches.flat_map(|line| line["spans"].as_array().cloned().unwrap_or_default()).collect();
-    let name = |span: &Value| format!("{} {}", span["kind"].as_str().unwrap_or("INTERNAL"), span["name"].as_str().unwrap());
+    let name =
+        |span: &Value| format!("{} {}", span["kind"].as_str().unwrap_or("INTERNAL"), span["name"].as_str().unwrap());
     let id = |span: &Value, key: &str| span.get(key).and_then(Value::as_str).map(str::to_owned);
     let (own, parent) = if via == "zipkin" { ("id", "parentId") } else { ("id", "parent") };
     let mut paths: Vec<_> = spans
@@ -124,7 +126,9 @@ async fn opentelemetry_proto_reads_a_trace_over_http() {
     let lines = peer.end().await;
     assert_trace(&paths(&lines, "http"));
     let spans: Vec<_> = lines.iter().flat_map(|line| line["spans"].as_array().cloned().unwrap_or_default()).collect();
-    assert!(spans.iter().all(|span| span["trace"] == PARENT[3..35] && span["service"] == "shop" && span["ended"] == true));
+    assert!(
+        spans.iter().all(|span| span["trace"] == PARENT[3..35] && span["service"] == "shop" && span["ended"] == true)
+    );
     let server = spans.iter().find(|span| span["kind"] == "SPAN_KIND_SERVER").unwrap();
     assert_eq!(server["parent"], PARENT[36..52]);
     assert_eq!(server["attributes"]["http.response.status_code"], "204");
@@ -220,7 +224,11 @@ async fn opentelemetry_proto_reads_metrics() {
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn bugsink_groups_errors() {
-    use omnistack_core::{http::Error, identity::AccessLevel, module::{Api, Module, Mount, Registry}};
+    use omnistack_core::{
+        http::Error,
+        identity::AccessLevel,
+        module::{Api, Module, Mount, Registry},
+    };
     use utoipa_axum::routes;
 
     struct Broken;

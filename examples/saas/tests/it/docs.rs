@@ -12,6 +12,7 @@ use omnistack::{
     audit::{AuditLog, AuditStore},
     cache::Cache,
     config::{self, Config, PublicUrl},
+    dashboard::Dashboard,
     email::Mailer,
     health::Health,
     http::RateLimits,
@@ -160,7 +161,20 @@ async fn the_book_lists_the_values_that_context_always_has() {
             provided.insert(stringify!($value).to_owned());
         )+};
     }
-    provided![Db, Jobs, Events, Cache, Clock, Config, Health, PublicUrl, RateLimits, PermissionCatalog, AuditStore];
+    provided![
+        Db,
+        Jobs,
+        Events,
+        Cache,
+        Clock,
+        Config,
+        Health,
+        Dashboard,
+        PublicUrl,
+        RateLimits,
+        PermissionCatalog,
+        AuditStore
+    ];
     provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements];
 
     let shown = format!("{ctx:?}");

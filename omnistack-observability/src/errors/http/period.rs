@@ -4,46 +4,20 @@ use omnistack_core::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(super) use crate::period::Period;
+
 use crate::errors::model::{HOUR_MICROS, hour_of};
 
 const HOURS_PER_DAY: i64 = 24;
 
-/// The period of a report, which ends now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = ErrorPeriod)]
-pub(super) enum Period {
-    /// 7 days.
-    #[default]
-    #[serde(rename = "7d")]
-    Week,
-    /// 30 days.
-    #[serde(rename = "30d")]
-    Month,
-    /// 90 days.
-    #[serde(rename = "90d")]
-    Quarter,
-    /// 365 days.
-    #[serde(rename = "1y")]
-    Year,
-}
-
 impl Period {
-    const fn days(self) -> i64 {
-        match self {
-            Self::Week => 7,
-            Self::Month => 30,
-            Self::Quarter => 90,
-            Self::Year => 365,
-        }
-    }
-
     /// Returns the number of hours.
-    pub(super) const fn hours(self) -> i64 {
-        self.days() * HOURS_PER_DAY
+    pub(crate) const fn hours(self) -> i64 {
+        HOURS_PER_DAY * self.days() as i64
     }
 
     /// Returns the beginning of the first hour, in microseconds since 1970. The current hour is the last one.
-    pub(super) fn since(self, now: Timestamp) -> i64 {
+    pub(crate) fn since(self, now: Timestamp) -> i64 {
         hour_of(now.as_micros()) - (self.hours() - 1) * HOUR_MICROS
     }
 }

@@ -23,7 +23,7 @@ pub(in crate::errors) struct ErrorScope {
     pub(in crate::errors) group: Option<ErrorGroupId>,
 }
 
-/// What errors are counted by.
+/// A dimension by which errors are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::errors) enum Dimension {
     Origin,
