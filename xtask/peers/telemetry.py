@@ -6,10 +6,12 @@ needs to reach the receiver; each further line is what it received. It ends at t
     telemetry.py bugsink  Bugsink, a server that speaks Sentry's protocol: prints its issues for each line of its input
 """
 
+import ctypes
 import http.server
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +26,11 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def ends_with_this_process():
+    """Makes Linux end the child when this process ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def say(**line):
@@ -75,7 +82,7 @@ def otlp():
 
     class Receiver(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
             if self.path == "/v1/traces":
                 say(via="http", spans=list(spans(ExportTraceServiceRequest.FromString(body))))
                 answer = ExportTraceServiceResponse().SerializeToString()
@@ -127,7 +134,7 @@ def rotel():
         f"--otlp-http-endpoint=127.0.0.1:{http_port}",
         f"--otlp-grpc-endpoint=127.0.0.1:{grpc_port}",
     ]
-    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=ends_with_this_process)
 
     def forward():
         for line in agent.stdout:
@@ -165,7 +172,7 @@ def bugsink():
     create = "from projects.models import Project; print('dsn', Project.objects.create(name='shop').dsn)"
     dsn = run(manage, "shell", "-c", create).stdout.split("dsn ", 1)[1].strip()
     command = [manage, "runserver", "--noreload", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=sys.stderr, stderr=sys.stderr)
+    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=sys.stderr, stderr=sys.stderr, preexec_fn=ends_with_this_process)
     wait_for_port(port)
     say(dsn=dsn)
     show = (
