@@ -8,9 +8,9 @@ use cpu_time::ThreadTime;
 use http_body_util::BodyExt as _;
 use omnistack_core::{
     clock::Clock,
-    config::Config,
+    config::{Config, SettingValue as _},
     http::layer::{ObserveLayer, RequestIdLayer},
-    log,
+    log::{self, LogLevel},
     metrics::HttpMetrics,
     trace,
 };
@@ -18,12 +18,11 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
-use tower::{Layer as _, Service, ServiceExt as _};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tower::{Layer as _, Service, ServiceExt as _, util::BoxCloneSyncService};
+use tracing_subscriber::{filter::filter_fn, layer::Layer, registry::LookupSpan};
 
 const REQUESTS: u32 = 20_000;
 const RUNS: usize = 15;
-const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// An exporter that drops what it gets.
 #[derive(Debug)]
@@ -53,76 +52,123 @@ fn provider(sampler: Sampler) -> SdkTracerProvider {
     SdkTracerProvider::builder().with_sampler(sampler).with_span_processor(batch).build()
 }
 
-async fn run() {
-    let clock = Clock::system();
-    let observe = || ObserveLayer::new(clock.clone());
-    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-
-    println!("\n### Observing a request\n");
-    println!("Thread CPU clock, {REQUESTS} requests a run, least of {RUNS} runs, over a bare axum handler.\n");
-    println!("| what | µs a request | over bare axum |\n|---|---:|---:|");
-    let bare_time = measure("bare axum handler", None, &bare(), request).await;
-    let off = observe().layer(bare());
-    measure("observed, metrics, traces and log off", Some(bare_time), &off, request).await;
-
-    metrics::set_global_recorder(recorder).unwrap();
-    let measured = observe().metrics(HttpMetrics::default()).layer(bare());
-    measure("metrics on", Some(bare_time), &measured, request).await;
-    handle.run_upkeep();
-    let peer = bare().layer(axum_prometheus::PrometheusMetricLayer::new());
-    measure("axum-prometheus", Some(bare_time), &peer, request).await;
-    handle.run_upkeep();
-
-    opentelemetry::global::set_tracer_provider(provider(Sampler::AlwaysOff));
-    trace::enable();
-    measure("metrics on, trace not sampled", Some(bare_time), &measured, request).await;
-    opentelemetry::global::set_tracer_provider(provider(Sampler::AlwaysOn));
-    trace::enable();
-    measure("metrics on, a span exported in batches", Some(bare_time), &measured, request).await;
-    measure("the same, the request arrives in a trace", Some(bare_time), &measured, traced).await;
-    handle.run_upkeep();
-
-    {
-        let tracer = opentelemetry::global::tracer("axum-tracing-opentelemetry");
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-        let peer = bare().layer(axum_tracing_opentelemetry::middleware::OtelAxumLayer::default());
-        measure("axum-tracing-opentelemetry, the same, without metrics", Some(bare_time), &peer, traced).await;
-    }
-
-    let config = Config::from_pairs([("LOG_FORMAT", "json")]);
-    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-    let _log = log::install_to(&config, nowhere, Vec::new());
-    let logged = RequestIdLayer::new(clock.clone()).layer(measured.clone());
-    measure("the same, and a JSON line with the ids of trace and span", Some(bare_time), &logged, traced).await;
+/// A way of observing requests. All are measured in turn, so that a slow moment of the machine hits each of them.
+struct Variant {
+    name: &'static str,
+    /// Sets what is global to the process: the tracer and the log level.
+    prepare: fn(),
+    service: BoxCloneSyncService<Request, Response, Infallible>,
+    request: fn() -> Request,
 }
 
-/// Prints the least time of a request of several runs, and returns it.
-async fn measure<S>(name: &str, bare: Option<f64>, service: &S, request: fn() -> Request) -> f64
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone,
-{
-    let mut least = f64::MAX;
-    for _ in 0..RUNS {
-        let before = ThreadTime::now();
-        for _ in 0..REQUESTS {
-            let Ok(response) = service.clone().oneshot(request()).await;
-            response.into_body().collect().await.unwrap();
-        }
-        least = least.min(before.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS));
+impl Variant {
+    fn new<S>(name: &'static str, prepare: fn(), service: S, request: fn() -> Request) -> Self
+    where
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        Self { name, prepare, service: BoxCloneSyncService::new(service), request }
     }
-    println!("| {name} | {least:.2} | {:+.2} |", least - bare.unwrap_or(least));
-    least
+}
+
+fn traces(sampler: Sampler) {
+    opentelemetry::global::set_tracer_provider(provider(sampler));
+    trace::enable();
+}
+
+fn set_log(level: &str) {
+    assert!(log::set_level(LogLevel::parse(level).unwrap()));
+}
+
+fn all_off() {
+    trace::disable();
+    set_log("off");
+}
+
+async fn run() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).unwrap();
+    let config = Config::from_pairs([("LOG_FORMAT", "json"), ("LOG_LEVEL", "off")]);
+    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let _log = log::install_to(&config, nowhere, vec![Box::new(bridge())]);
+
+    let clock = Clock::system();
+    let observe = || ObserveLayer::new(clock.clone());
+    let measured = observe().metrics(HttpMetrics::default()).layer(bare());
+    let peer = bare().layer(axum_tracing_opentelemetry::middleware::OtelAxumLayer::default());
+    let mut variants = [
+        Variant::new("bare axum handler", all_off, bare(), request),
+        Variant::new("observed, metrics, traces and log off", all_off, observe().layer(bare()), request),
+        Variant::new("metrics", all_off, measured.clone(), request),
+        Variant::new("axum-prometheus", all_off, bare().layer(axum_prometheus::PrometheusMetricLayer::new()), request),
+        Variant::new("metrics, a trace that is not sampled", || traces(Sampler::AlwaysOff), measured.clone(), request),
+        Variant::new("metrics, a span exported in batches", || traces(Sampler::AlwaysOn), measured.clone(), request),
+        Variant::new(
+            "axum-tracing-opentelemetry, the same without metrics",
+            || traces(Sampler::AlwaysOn),
+            peer,
+            request,
+        ),
+        Variant::new(
+            "metrics, and a JSON line",
+            || {
+                all_off();
+                set_log("info");
+            },
+            measured.clone(),
+            request,
+        ),
+        Variant::new(
+            "metrics, a span, and a JSON line with their ids",
+            || {
+                traces(Sampler::AlwaysOn);
+                set_log("info");
+            },
+            RequestIdLayer::new(clock.clone()).layer(measured),
+            request,
+        ),
+    ]
+    .map(|variant| (variant, f64::MAX));
+    for _ in 0..RUNS {
+        for (variant, least) in &mut variants {
+            all_off();
+            (variant.prepare)();
+            *least = least.min(measure(variant).await);
+            handle.run_upkeep();
+        }
+    }
+
+    println!("\n### Observing a request\n");
+    println!("Thread CPU clock, {REQUESTS} requests a run, least of {RUNS} runs of each in turn.\n");
+    println!("| what | µs a request | over bare axum |\n|---|---:|---:|");
+    let bare = variants[0].1;
+    for (variant, least) in &variants {
+        println!("| {} | {least:.2} | {:+.2} |", variant.name, least - bare);
+    }
+}
+
+/// Returns the bridge from `tracing` for axum-tracing-opentelemetry.
+fn bridge<S>() -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let tracer = opentelemetry::global::tracer("axum-tracing-opentelemetry");
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+    layer.with_filter(filter_fn(|metadata| metadata.target() == "otel::tracing"))
+}
+
+/// Returns the microseconds of CPU that a request takes.
+async fn measure(variant: &Variant) -> f64 {
+    let before = ThreadTime::now();
+    for _ in 0..REQUESTS {
+        let Ok(response) = variant.service.clone().oneshot((variant.request)()).await;
+        response.into_body().collect().await.unwrap();
+    }
+    before.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
 }
 
 fn request() -> Request {
     let request = Request::builder().uri("/hello").header("host", "localhost").header("user-agent", "bench");
     request.body(Body::empty()).unwrap()
-}
-
-fn traced() -> Request {
-    let mut request = request();
-    request.headers_mut().insert("traceparent", SAMPLED.parse().unwrap());
-    request
 }

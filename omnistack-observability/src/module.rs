@@ -18,6 +18,7 @@ use omnistack_core::{
     metrics::HttpMetrics,
     migrations,
     module::{Context, Module, Mount, Registry},
+    trace,
 };
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::net::TcpListener;
@@ -165,6 +166,7 @@ impl Module for Observability {
         errors::stop(ctx).await;
         let provider = self.spans.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(provider) = provider {
+            trace::disable();
             traces::flush(provider).await;
         }
     }

@@ -64,6 +64,8 @@ impl Fields {
 pub(crate) struct LogLine<'a> {
     pub(crate) format: LineFormat,
     pub(crate) fields: &'a mut Fields,
+    /// Whether a field replaces an earlier one of the same name.
+    pub(crate) replaces: bool,
 }
 
 impl LogLine<'_> {
@@ -128,8 +130,9 @@ impl LogLine<'_> {
     /// Writes a field. The value of a field whose name says that it is a secret is replaced.
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut Self)) {
         let name = field.name();
-        // A field that is recorded again replaces the earlier value.
-        self.fields.places.retain(|(other, _)| *other != name);
+        if self.replaces {
+            self.fields.places.retain(|(other, _)| *other != name);
+        }
         let start = self.fields.text.len();
         self.name(name);
         if is_secret(name) {

@@ -43,14 +43,14 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut fields = Fields { text: String::with_capacity(128), places: Vec::with_capacity(8) };
-        attributes.record(&mut LogLine { format: self.format, fields: &mut fields });
+        attributes.record(&mut LogLine { format: self.format, fields: &mut fields, replaces: false });
         span.extensions_mut().insert(SpanFields(fields));
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(SpanFields(fields)) = span.extensions_mut().get_mut() {
-            record.record(&mut LogLine { format: self.format, fields });
+            record.record(&mut LogLine { format: self.format, fields, replaces: true });
         }
     }
 
@@ -62,7 +62,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
             let mut kept = line.try_borrow_mut();
             let fields = kept.as_deref_mut().unwrap_or(&mut own);
             fields.clear();
-            let mut line = LogLine { format: self.format, fields };
+            let mut line = LogLine { format: self.format, fields, replaces: false };
             line.begin(self.clock.now(), metadata.level().as_str(), metadata.target());
             event.record(&mut line);
             for span in context.event_scope(event).into_iter().flatten() {

@@ -22,6 +22,11 @@ pub fn enable() {
     TRACER.store(Some(Arc::new(global::tracer("omnistack"))));
 }
 
+/// Stops recording spans. Spans that have started are recorded to their end.
+pub fn disable() {
+    TRACER.store(None);
+}
+
 /// Returns whether spans are recorded.
 pub fn is_enabled() -> bool {
     TRACER.load().is_some()
