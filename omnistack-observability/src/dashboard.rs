@@ -89,6 +89,7 @@ async fn stats(State(counts): State<Counts>) -> Result<Json<DashboardStats>, Err
 struct GrowthQuery {
     /// The period. Defaults to `30d`.
     #[garde(skip)]
+    #[param(inline)]
     period: Option<Period>,
 }
 
