@@ -76,7 +76,7 @@ impl Metric {
     }
 
     /// Returns the gauge with these values of the labels, in the order of [`labels`](Self::labels).
-    pub fn gauge<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Gauge {
+    pub fn gauge(&'static self, values: impl IntoIterator<Item: Into<SharedString>>) -> Gauge {
         let key = self.key(values);
         metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
     }
@@ -87,9 +87,9 @@ impl Metric {
         metrics::with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
     }
 
-    fn key<const N: usize>(&'static self, values: [impl Into<SharedString>; N]) -> Key {
-        debug_assert_eq!(N, self.labels.len(), "`{}` has the labels {:?}", self.name, self.labels);
+    fn key(&'static self, values: impl IntoIterator<Item: Into<SharedString>>) -> Key {
         let labels: Vec<_> = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
+        debug_assert_eq!(labels.len(), self.labels.len(), "`{}` has the labels {:?}", self.name, self.labels);
         Key::from_parts(self.name, labels)
     }
 }

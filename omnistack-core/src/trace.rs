@@ -57,6 +57,6 @@ mod state;
 
 pub use context::{TraceContext, WithTrace, propagate, with_trace};
 pub use opentelemetry::trace::SpanKind;
-pub use span::{Span, disable, enable, is_enabled, set_attribute, tracer};
+pub use span::{Span, disable, enable, set_attribute, tracer};
 
 pub(crate) use span::{messaging_span, processing_span};

@@ -164,13 +164,13 @@ impl Counts {
         let mut now = HashSet::new();
         for count in &stored {
             if let Some(metric) = count.definition() {
-                gauge(metric, count.labels()).set(count.value);
+                metric.gauge(count.labels()).set(count.value);
                 now.insert((count.metric.clone(), count.labels.clone()));
             }
         }
         for (name, labels) in set.difference(&now) {
             if let Some(metric) = ALL_METRICS.iter().find(|metric| metric.name == name) {
-                gauge(metric, serde_json::from_str(labels).unwrap_or_default()).set(0.0);
+                metric.gauge(serde_json::from_str::<Vec<String>>(labels).unwrap_or_default()).set(0.0);
             }
         }
         set.extend(now);
@@ -181,16 +181,6 @@ impl Counts {
 impl fmt::Debug for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counts").field("dashboard", &self.dashboard).finish_non_exhaustive()
-    }
-}
-
-fn gauge(metric: &'static Metric, labels: Vec<String>) -> metrics::Gauge {
-    match <[String; 1]>::try_from(labels) {
-        Ok(labels) => metric.gauge(labels),
-        Err(labels) => match <[String; 2]>::try_from(labels) {
-            Ok(labels) => metric.gauge(labels),
-            Err(_) => metric.gauge::<0>([] as [String; 0]),
-        },
     }
 }
 

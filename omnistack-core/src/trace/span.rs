@@ -27,11 +27,6 @@ pub fn disable() {
     TRACER.store(None);
 }
 
-/// Returns whether spans are recorded.
-pub fn is_enabled() -> bool {
-    TRACER.load().is_some()
-}
-
 /// Returns the tracer of [`enable`], for spans that [`Span`] can't express.
 pub fn tracer() -> Option<Arc<BoxedTracer>> {
     TRACER.load_full()
@@ -151,22 +146,6 @@ impl Span {
     /// Runs a future in the span.
     pub fn run<F>(&self, future: F) -> WithTrace<F> {
         with_context(self.context.clone(), future)
-    }
-
-    /// Runs a future in the span, and [fails](Self::fail) the span if the future fails.
-    ///
-    /// # Errors
-    /// Returns the error of the future.
-    pub async fn run_fallible<T, E: Display>(
-        self,
-        error_type: impl FnOnce(&E) -> &'static str,
-        future: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        let result = self.run(future).await;
-        if let Err(error) = &result {
-            self.fail(error_type(error), error);
-        }
-        result
     }
 }
 

@@ -203,7 +203,7 @@ mod tests {
             "   0: std::panicking::begin_panic_handler\n             at /rustc/abc/library/std/src/panicking.rs:1:2
    1: core::panicking::panic_fmt
    2: image::decode
-             at /root/.cargo/registry/src/index/image-0.25/src/lib.rs:1:2
+             at /home/ada/.cargo/registry/src/index/image-0.25/src/lib.rs:1:2
    3: shop::orders::ship::{{closure}}
              at ./src/orders.rs:9:5
    4: shop::main

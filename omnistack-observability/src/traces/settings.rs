@@ -15,7 +15,7 @@ omnistack_core::settings! {
         pub service_name: Option<String> = "OTEL_SERVICE_NAME";
         /// The base URL of the collector that receives OTLP. Spans are posted to `v1/traces` under it.
         pub otlp_endpoint: String = "OTEL_EXPORTER_OTLP_ENDPOINT", default "http://localhost:4318";
-        /// The protocol of OTLP: `http/protobuf`, or `grpc` with the feature `grpc`.
+        /// The protocol of OTLP: `http/protobuf`, or `grpc` with the feature `otlp-grpc` of `omnistack`.
         pub otlp_protocol: OtlpProtocol = "OTEL_EXPORTER_OTLP_PROTOCOL", default "http/protobuf";
         /// Headers of requests to the collector, as in `authorization=Bearer abc,x-team=7`.
         pub otlp_headers: Option<SecretString> = "OTEL_EXPORTER_OTLP_HEADERS";
