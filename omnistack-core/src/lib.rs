@@ -21,6 +21,7 @@
 //! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
+//! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs |
@@ -73,10 +74,12 @@ pub mod resilience;
 pub mod text;
 pub mod trace;
 pub mod usage;
+pub mod webhook;
 
 mod context;
 mod run_error;
 mod schema;
+mod webhook_event;
 
 /// The attribute for `impl Module` and `impl Job`, whose methods are async.
 pub use async_trait::async_trait;

@@ -16,6 +16,7 @@ use crate::{
     module::{Module, Registry},
     pubsub::PubSub,
     usage::UsageSink,
+    webhook::InlineModule,
 };
 
 use super::core_routes::CoreRoutes;
@@ -31,6 +32,7 @@ pub(super) fn modules(db: Option<(&Db, &DbSettings)>) -> Vec<Box<dyn Module>> {
         modules.push(Box::new(JobsModule));
         modules.push(Box::new(EventsModule));
         modules.push(Box::new(CrudModule));
+        modules.push(Box::new(InlineModule(db.clone())));
     }
     modules.push(Box::new(SharedState));
     modules.push(Box::new(Secrets));

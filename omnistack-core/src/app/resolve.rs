@@ -7,6 +7,7 @@ use crate::{
     health::HealthCheck,
     jobs::{CronSpec, JobHandler, JobRegistrations, Queue},
     module::{BackgroundService, MissingDependency, Problem, Registry, ResolvedLayer, Slot},
+    webhook::WebhookRegistrations,
 };
 
 /// The resolved contributions of all modules.
@@ -74,7 +75,8 @@ impl ResolvedModules {
         let mut jobs = registry.take_contributions::<JobRegistrations>();
         wired.handlers = jobs.resolve(&ctx, &mut keep);
         (wired.queues, wired.crons) = (jobs.queues, jobs.crons);
-        wired.subscribers = registry.take_contributions::<SubscriberRegistrations>().resolve(&ctx, keep);
+        wired.subscribers = registry.take_contributions::<SubscriberRegistrations>().resolve(&ctx, &mut keep);
+        registry.take_contributions::<WebhookRegistrations>().resolve(&ctx, keep);
         registry.problems.extend(problems);
         registry.problems.is_empty().then_some(wired)
     }

@@ -3,6 +3,7 @@
 mod id;
 mod operation;
 mod response;
+mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ use utoipa::{
 use super::{Mount, route_info::method_name};
 use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope, ProblemDetails};
 use crate::identity::AccessLevel;
+use crate::webhook_event::WebhookEvent;
 
 pub(crate) use operation::operations;
 
@@ -52,6 +54,8 @@ pub(crate) struct OpenApiBuilder {
     security_schemes: BTreeMap<&'static str, SecurityScheme>,
     /// Parameters by name, for the routes of signed-in callers.
     parameters: BTreeMap<&'static str, Parameter>,
+    /// Requests that the app sends to receivers of webhooks, by type of event.
+    webhooks: BTreeMap<&'static str, Box<RawValue>>,
 }
 
 impl OpenApiBuilder {
@@ -132,6 +136,11 @@ impl OpenApiBuilder {
         self.parameters.insert(name, parameter);
     }
 
+    /// Adds a type of event that the app sends to receivers of webhooks.
+    pub(crate) fn add_webhook<E: WebhookEvent>(&mut self) {
+        self.webhooks.insert(E::TYPE, webhook::request::<E>());
+    }
+
     /// Returns the OpenAPI 3.1 document of an app at `server`.
     pub(crate) fn document(&self, title: &str, version: &str, server: &str) -> Bytes {
         let bearer = Http::builder()
@@ -157,6 +166,7 @@ impl OpenApiBuilder {
             servers: [Server::new(server)],
             security: security.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).collect(),
             paths: paths.collect(),
+            webhooks: &self.webhooks,
             components: Components {
                 schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
                 responses: [(response::ERROR_RESPONSE, response::error_component())].into(),
@@ -182,6 +192,8 @@ struct Document<'a> {
     /// Alternatives that an operation requires unless it declares others.
     security: Vec<SecurityRequirement>,
     paths: BTreeMap<&'a String, BTreeMap<&'a str, &'a RawValue>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    webhooks: &'a BTreeMap<&'static str, Box<RawValue>>,
     components: Components<'a>,
     tags: Vec<Tag>,
 }
@@ -213,6 +225,8 @@ struct SerializedDocument<'a> {
     servers: &'a RawValue,
     security: &'a RawValue,
     paths: BTreeMap<String, &'a RawValue>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    webhooks: BTreeMap<String, &'a RawValue>,
     components: &'a RawValue,
     tags: &'a RawValue,
 }

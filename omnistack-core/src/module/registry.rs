@@ -34,6 +34,7 @@ use crate::{
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     identity::{AccessLevel, GateSource, Require, RequireLayer},
+    webhook_event::WebhookEvent,
 };
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
@@ -240,6 +241,15 @@ impl Registry {
     /// Describes a method by which callers authenticate, besides `Authorization: Bearer`: a header or a cookie.
     pub fn security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) -> &mut Self {
         self.description.add_security_scheme(name, scheme);
+        self
+    }
+
+    /// Describes a type of event that the app sends to receivers of webhooks.
+    pub(crate) fn describe_webhook<E: WebhookEvent>(&mut self) -> &mut Self {
+        let mut schemas = vec![(E::name().into_owned(), E::schema())];
+        E::schemas(&mut schemas);
+        self.add_schemas(schemas);
+        self.description.add_webhook::<E>();
         self
     }
 

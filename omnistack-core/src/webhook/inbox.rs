@@ -1,0 +1,154 @@
+//! The port that receives webhooks.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, OriginalUri, Request},
+};
+use http::{HeaderMap, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{http::Error, id::Id, identity::TenantId};
+
+/// A request of a provider that is not verified yet. It is an extractor of handlers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IncomingWebhook {
+    /// The path and the query.
+    pub uri: Uri,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+impl IncomingWebhook {
+    /// Creates a request.
+    pub fn new(uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
+        Self { uri, headers, body }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for IncomingWebhook {
+    type Rejection = axum::response::Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let uri = match request.extensions().get::<OriginalUri>() {
+            Some(OriginalUri(uri)) => uri.clone(),
+            None => request.uri().clone(),
+        };
+        let headers = request.headers().clone();
+        let body = Bytes::from_request(request, state).await.map_err(axum::response::IntoResponse::into_response)?;
+        Ok(Self { uri, headers, body })
+    }
+}
+
+/// Marker type of ids of webhooks: see [`WebhookId`].
+#[derive(Clone, Copy, Debug)]
+pub enum WebhookMarker {}
+
+/// The id of a stored webhook.
+pub type WebhookId = Id<WebhookMarker>;
+
+/// The status of a received webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookStatus {
+    /// It is stored and waits to be processed.
+    Received,
+    /// It was processed.
+    Processed,
+    /// No handler was interested in it.
+    Ignored,
+    /// A handler has failed. It is tried again, unless its attempts are used up.
+    Failed,
+    /// It was received before.
+    Duplicate,
+}
+
+impl WebhookStatus {
+    /// Returns the status as it is stored and shown, such as `received`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Processed => "processed",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+impl fmt::Display for WebhookStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The response to a provider.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct WebhookReceipt {
+    /// The id of the stored webhook. Absent if webhooks are not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub id: Option<WebhookId>,
+    /// What became of it: `received`, `processed`, `ignored` or `duplicate`.
+    pub status: WebhookStatus,
+}
+
+impl WebhookReceipt {
+    /// Creates a response.
+    pub const fn new(id: Option<WebhookId>, status: WebhookStatus) -> Self {
+        Self { id, status }
+    }
+}
+
+/// Receives the webhooks of all sources.
+#[async_trait]
+pub trait ReceiveWebhook: Send + Sync + 'static {
+    /// Verifies a request, and stores or processes its event.
+    ///
+    /// # Errors
+    /// 404 if there is no such source, and the errors of [`WebhookRejection`](super::WebhookRejection). After any other
+    /// error the provider should send the request again.
+    async fn receive(
+        &self,
+        source: &str,
+        tenant: Option<TenantId>,
+        request: IncomingWebhook,
+    ) -> Result<WebhookReceipt, Error>;
+}
+
+/// The app's inbox for webhooks. It is in the [`Context`](crate::module::Context) of every app. Cheap to clone.
+#[derive(Clone)]
+pub struct WebhookInbox(Arc<dyn ReceiveWebhook>);
+
+impl WebhookInbox {
+    /// Creates an inbox.
+    pub fn new(inbox: impl ReceiveWebhook) -> Self {
+        Self(Arc::new(inbox))
+    }
+
+    /// Receives a request: verifies it, and stores or processes its event.
+    ///
+    /// # Errors
+    /// As [`ReceiveWebhook::receive`].
+    pub async fn receive(
+        &self,
+        source: &str,
+        tenant: Option<TenantId>,
+        request: IncomingWebhook,
+    ) -> Result<WebhookReceipt, Error> {
+        self.0.receive(source, tenant, request).await
+    }
+}
+
+impl fmt::Debug for WebhookInbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookInbox")
+    }
+}

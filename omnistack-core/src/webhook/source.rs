@@ -1,0 +1,305 @@
+//! The contract of sources and handlers.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use super::WebhookRejection;
+use crate::{
+    BoxError,
+    clock::Timestamp,
+    db::{self, Db, Tx},
+    events::Delivery,
+    identity::TenantId,
+    jobs::JobError,
+};
+
+/// The request of a provider, as a [`WebhookSource`] verifies it.
+#[derive(Clone, Copy, Debug)]
+pub struct WebhookRequest<'a> {
+    /// The URL that the provider called: `PUBLIC_URL`, the path and the query.
+    pub url: &'a str,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The raw body.
+    pub body: &'a [u8],
+    /// When the app received the request.
+    pub now: Timestamp,
+}
+
+impl<'a> WebhookRequest<'a> {
+    /// Returns the value of a header. Returns `None` if the header is absent, occurs twice, or is not ASCII.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// Parses the body as JSON.
+    ///
+    /// # Errors
+    /// Fails with [`WebhookRejection::Malformed`] if the body is not JSON of this form.
+    pub fn json<T: Deserialize<'a>>(&self) -> Result<T, WebhookRejection> {
+        serde_json::from_slice(self.body).map_err(|error| WebhookRejection::Malformed(error.to_string()))
+    }
+}
+
+/// Whether an event is about real money and users, or a test of the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookEnvironment {
+    /// Production.
+    #[default]
+    Live,
+    /// A test or sandbox.
+    Test,
+}
+
+impl WebhookEnvironment {
+    /// Returns `live` or `test`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for WebhookEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The event in a request, as its source describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceEvent {
+    /// The id of the event, which is the same when the provider sends the event again. At most 200 bytes.
+    pub id: String,
+    /// The type, such as `invoice.paid`. At most 100 bytes.
+    pub kind: String,
+    /// When the event occurred, if the provider states it.
+    pub occurred_at: Option<Timestamp>,
+    /// The environment. Default: [`WebhookEnvironment::Live`].
+    pub environment: WebhookEnvironment,
+    /// The object that the event is about, such as the id of a subscription. Events of one object are processed one
+    /// after another. At most 200 bytes.
+    pub object: Option<String>,
+    /// The tenant that the payload names.
+    pub tenant: Option<TenantId>,
+}
+
+impl SourceEvent {
+    /// Creates the description of an event.
+    pub fn new(id: impl Into<String>, kind: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            kind: kind.into(),
+            occurred_at: None,
+            environment: WebhookEnvironment::Live,
+            object: None,
+            tenant: None,
+        }
+    }
+
+    /// Sets when the event occurred.
+    pub fn occurred_at(mut self, at: Option<Timestamp>) -> Self {
+        self.occurred_at = at;
+        self
+    }
+
+    /// Sets the environment.
+    pub fn environment(mut self, environment: WebhookEnvironment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Sets the object that the event is about.
+    pub fn object(mut self, object: Option<impl Into<String>>) -> Self {
+        self.object = object.map(Into::into);
+        self
+    }
+
+    /// Sets the tenant that the payload names.
+    pub fn tenant(mut self, tenant: Option<TenantId>) -> Self {
+        self.tenant = tenant;
+        self
+    }
+}
+
+/// Webhooks that a provider could not deliver, and what became of them.
+#[derive(Clone, Debug, Default)]
+pub struct MissedWebhooks {
+    /// The number of deliveries that the provider was asked to send again.
+    pub redelivered: u64,
+    /// The headers and bodies of events that the provider has returned instead. They count as verified.
+    pub events: Vec<(HeaderMap, Bytes)>,
+}
+
+/// A provider that calls the app by webhook: how its requests are verified and described.
+#[async_trait]
+pub trait WebhookSource: Send + Sync + 'static {
+    /// Verifies that the provider sent the request, and not long ago. An implementation compares signatures in constant
+    /// time, and reads nothing but the raw bytes.
+    ///
+    /// # Errors
+    /// Returns the reason why the request is rejected.
+    async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection>;
+
+    /// Describes the event in a verified request. Unknown types and fields are accepted. It is called again when an
+    /// event is replayed.
+    ///
+    /// # Errors
+    /// Fails with [`WebhookRejection::Malformed`] if the body has no event.
+    fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection>;
+
+    /// Returns the headers with which the provider would send this request, for tests. Returns `None` if only the
+    /// provider has the key.
+    fn sign(&self, _request: &WebhookRequest<'_>) -> Option<HeaderMap> {
+        None
+    }
+
+    /// Asks the provider for events since `since` that it could not deliver. Returns `None` if the provider can't be
+    /// asked.
+    ///
+    /// # Errors
+    /// Returns the error of the call to the provider.
+    async fn missed(&self, _since: Timestamp) -> Result<Option<MissedWebhooks>, BoxError> {
+        Ok(None)
+    }
+}
+
+/// A webhook that was received and verified.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InboundWebhook {
+    /// The name of the source, such as `stripe`.
+    pub source: String,
+    /// The event.
+    pub event: SourceEvent,
+    /// The tenant: that of the path, or else the one that the payload names.
+    pub tenant: Option<TenantId>,
+    /// The URL that the provider called.
+    pub url: String,
+    /// The headers, without credentials.
+    pub headers: HeaderMap,
+    /// The raw body.
+    pub body: Bytes,
+    /// When the app received the webhook. The age of the signature was checked then.
+    pub received_at: Timestamp,
+}
+
+impl InboundWebhook {
+    /// Creates a webhook from what was received.
+    pub fn new(
+        source: impl Into<String>,
+        event: SourceEvent,
+        tenant: Option<TenantId>,
+        request: &WebhookRequest<'_>,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            tenant: tenant.or(event.tenant),
+            event,
+            url: request.url.to_owned(),
+            headers: request.headers.clone(),
+            body: Bytes::copy_from_slice(request.body),
+            received_at: request.now,
+        }
+    }
+
+    /// Parses the body as JSON.
+    ///
+    /// # Errors
+    /// Fails, without further attempts, if the body is not JSON of this form.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, JobError> {
+        serde_json::from_slice(&self.body).map_err(JobError::fatal)
+    }
+}
+
+/// Whether a handler has processed an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WebhookOutcome {
+    /// The event concerns nothing in this app.
+    Ignored,
+    /// The event was processed.
+    Processed,
+}
+
+/// Processes the webhooks of a source.
+///
+/// A handler may be called more than once for an event, also after it has succeeded, and in any order: an operator may
+/// replay an event, and providers don't keep the order. Rows that it writes through [`WebhookTx`] are stored once for
+/// each call that succeeds. Ask the provider for the current state of an object where the order matters.
+#[async_trait]
+pub trait WebhookHandler: Send + Sync + 'static {
+    /// Processes a webhook. If it returns `Ok`, the rows that were written through `tx` are committed.
+    ///
+    /// # Errors
+    /// After an error the rows are rolled back, and the webhook is processed again later, unless the error is
+    /// [fatal](JobError::fatal).
+    async fn handle(&self, webhook: &InboundWebhook, tx: &mut WebhookTx<'_>) -> Result<WebhookOutcome, JobError>;
+}
+
+/// The transaction in which a webhook is processed. It begins at the first call of [`get`](Self::get), sees the rows
+/// of the webhook's tenant, and commits after all handlers have succeeded.
+///
+/// Call providers before: on SQLite no other transaction can write while it is open.
+pub struct WebhookTx<'a>(TxSource<'a>);
+
+enum TxSource<'a> {
+    /// The transaction that acknowledges a delivery.
+    Delivery(&'a mut Delivery),
+    Own {
+        db: &'a Db,
+        tenant: Option<TenantId>,
+        tx: Option<Tx>,
+    },
+}
+
+impl<'a> WebhookTx<'a> {
+    /// Creates the transaction of a delivery, which is committed with it.
+    pub fn of_delivery(delivery: &'a mut Delivery) -> Self {
+        Self(TxSource::Delivery(delivery))
+    }
+
+    pub(super) fn begin_in(db: &'a Db, tenant: Option<TenantId>) -> Self {
+        Self(TxSource::Own { db, tenant, tx: None })
+    }
+
+    /// Returns the transaction.
+    ///
+    /// # Errors
+    /// The errors of the database.
+    pub async fn get(&mut self) -> Result<&mut Tx, db::Error> {
+        match &mut self.0 {
+            TxSource::Delivery(delivery) => delivery.tx().await,
+            TxSource::Own { db, tenant, tx } => match tx {
+                Some(tx) => Ok(tx),
+                None => Ok(tx.insert(match tenant {
+                    Some(tenant) => db.tenant(*tenant).begin().await?,
+                    None => db.begin().await?,
+                })),
+            },
+        }
+    }
+
+    /// Commits a transaction of its own.
+    pub(super) async fn commit(self) -> Result<(), db::Error> {
+        match self.0 {
+            TxSource::Own { tx: Some(tx), .. } => tx.commit().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for WebhookTx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookTx")
+    }
+}

@@ -1,0 +1,5 @@
+//! TODO
+
+use omnistack_core::module::Registry;
+
+pub(crate) fn register(_: &mut Registry) {}

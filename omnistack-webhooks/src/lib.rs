@@ -1,0 +1,10 @@
+//! Webhooks: an inbox for every provider, and signed webhooks to tenants.
+
+mod bridge;
+mod inbox;
+mod module;
+mod outbound;
+mod signing;
+mod sources;
+
+pub use module::Webhooks;
