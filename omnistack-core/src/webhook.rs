@@ -50,6 +50,7 @@ mod inline;
 mod publisher;
 mod registration;
 mod rejection;
+mod sample;
 mod source;
 mod sources;
 mod standard;
@@ -68,3 +69,4 @@ pub use crate::webhook_event::{WebhookCatalogue, WebhookEvent, WebhookEventType}
 
 pub(crate) use inline::InlineModule;
 pub(crate) use registration::WebhookRegistrations;
+pub(crate) use sample::SampleKeys;

@@ -6,6 +6,7 @@ use super::{AppBuilder, commands};
 
 mod audit;
 mod jobs;
+mod webhooks;
 
 pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let (title, version) = builder.title();
@@ -21,6 +22,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
         Some(("config", matches)) => commands::config(&app, matches.get_flag("reference")),
         Some(("audit", matches)) => audit::run(&app, matches).await,
         Some(("jobs", matches)) => jobs::run(&app, matches).await,
+        Some(("webhooks", matches)) => webhooks::run(&app, matches).await,
         Some(("doctor", _)) => commands::doctor(&app).await,
         _ => commands::serve(app).await,
     }
@@ -52,5 +54,6 @@ fn command(title: String, version: String) -> Command {
         )
         .subcommand(audit::command())
         .subcommand(jobs::command())
+        .subcommand(webhooks::command())
         .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and prints what to fix"))
 }

@@ -59,7 +59,7 @@ impl ReceiveWebhook for InlineInbox {
         let url = format!("{}{}", self.public_url, request.uri);
         let request =
             WebhookRequest { url: &url, headers: &request.headers, body: &request.body, now: self.clock.now() };
-        source.verify(&request).await?;
+        self.sources.verify(name, &*source, &request).await?;
         let webhook = InboundWebhook::new(name, source.describe(&request)?, tenant, &request);
         let mut tx = WebhookTx::begin_in(&self.db, webhook.tenant);
         let outcome = self.sources.handle(&webhook, &mut tx).await.map_err(failed)?;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    ForwardToWebhooks, WebhookCatalogue, WebhookEvent, WebhookHandler, WebhookPublisher, WebhookSource, WebhookSources,
-    sources::PatternHandler,
+    ForwardToWebhooks, SampleKeys, WebhookCatalogue, WebhookEvent, WebhookHandler, WebhookPublisher, WebhookSource,
+    WebhookSources, sources::PatternHandler,
 };
 use crate::{
+    config::Config,
+    crypto::KeyRing,
     events::Event,
     module::{Context, MissingDependency, Registry},
 };
@@ -39,7 +41,9 @@ impl WebhookRegistrations {
             }
         }
         if let Ok(known) = ctx.get::<WebhookSources>() {
-            known.set(sources, handlers);
+            let production = ctx.get::<Config>().is_ok_and(|config| config.environment().is_production());
+            let samples = ctx.get::<KeyRing>().ok().filter(|_| !production).map(SampleKeys::new);
+            known.set(sources, handlers, samples);
         }
     }
 }

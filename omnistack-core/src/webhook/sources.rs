@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{InboundWebhook, WebhookHandler, WebhookOutcome, WebhookSource, WebhookTx};
+use super::{
+    InboundWebhook, SampleKeys, WebhookHandler, WebhookOutcome, WebhookRejection, WebhookRequest, WebhookSource,
+    WebhookTx,
+};
 use crate::jobs::JobError;
 
 /// A handler with the name of its source and the pattern of its types.
@@ -15,6 +18,8 @@ pub(super) type PatternHandler = (&'static str, &'static str, Arc<dyn WebhookHan
 struct Resolved {
     sources: Vec<(&'static str, Arc<dyn WebhookSource>)>,
     handlers: Vec<PatternHandler>,
+    /// The keys of samples, outside production.
+    samples: Option<SampleKeys>,
 }
 
 /// The sources and handlers that modules have registered. It is in the [`Context`](crate::module::Context) of every
@@ -23,8 +28,13 @@ struct Resolved {
 pub struct WebhookSources(Arc<OnceLock<Resolved>>);
 
 impl WebhookSources {
-    pub(super) fn set(&self, sources: Vec<(&'static str, Arc<dyn WebhookSource>)>, handlers: Vec<PatternHandler>) {
-        _ = self.0.set(Resolved { sources, handlers });
+    pub(super) fn set(
+        &self,
+        sources: Vec<(&'static str, Arc<dyn WebhookSource>)>,
+        handlers: Vec<PatternHandler>,
+        samples: Option<SampleKeys>,
+    ) {
+        _ = self.0.set(Resolved { sources, handlers, samples });
     }
 
     /// Returns the names of the sources, in the order of registration.
@@ -35,6 +45,24 @@ impl WebhookSources {
     /// Returns a source and its name.
     pub fn get(&self, name: &str) -> Option<(&'static str, Arc<dyn WebhookSource>)> {
         self.0.get()?.sources.iter().find(|(known, _)| *known == name).cloned()
+    }
+
+    /// Verifies a request with its source. Outside production, samples that the command `webhooks send` has signed are
+    /// accepted too.
+    ///
+    /// # Errors
+    /// Returns the reason why the request is rejected.
+    pub async fn verify(
+        &self,
+        name: &str,
+        source: &dyn WebhookSource,
+        request: &WebhookRequest<'_>,
+    ) -> Result<(), WebhookRejection> {
+        let samples = self.0.get().and_then(|all| all.samples.as_ref());
+        match samples.and_then(|samples| samples.verify(name, request)) {
+            Some(verified) => verified,
+            None => source.verify(request).await,
+        }
     }
 
     /// Calls the handlers of a webhook one after another. Returns [`WebhookOutcome::Ignored`] if there is none, or if

@@ -1,0 +1,119 @@
+//! The unified events.
+
+use omnistack_core::{
+    clock::Timestamp,
+    webhook::{WebhookEnvironment, WebhookEvent},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A payment, in the same form for every provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct PaymentData {
+    /// The provider, such as `stripe`.
+    #[schema(example = "stripe")]
+    pub provider: String,
+    /// Whether real money was moved.
+    pub environment: WebhookEnvironment,
+    /// The id of the provider's event.
+    pub event_id: String,
+    /// The id of the payment at the provider.
+    pub payment_id: Option<String>,
+    /// The amount in the smallest unit of the currency, such as cents.
+    pub amount: Option<i64>,
+    /// The currency, as ISO 4217 in upper case.
+    pub currency: Option<String>,
+    /// The id of the customer at the provider.
+    pub customer_id: Option<String>,
+    /// When the event occurred.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub occurred_at: Option<Timestamp>,
+}
+
+/// A subscription, in the same form for every provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct SubscriptionData {
+    /// The provider, such as `stripe`.
+    #[schema(example = "stripe")]
+    pub provider: String,
+    /// Whether real money is moved.
+    pub environment: WebhookEnvironment,
+    /// The id of the provider's event.
+    pub event_id: String,
+    /// The id of the subscription at the provider.
+    pub subscription_id: Option<String>,
+    /// The status as the provider names it.
+    pub status: Option<String>,
+    /// The id of the customer at the provider.
+    pub customer_id: Option<String>,
+    /// When the event occurred.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub occurred_at: Option<Timestamp>,
+}
+
+impl PaymentData {
+    fn example() -> Self {
+        Self {
+            provider: "stripe".to_owned(),
+            environment: WebhookEnvironment::Live,
+            event_id: "evt_1QX2".to_owned(),
+            payment_id: Some("pi_3QX2".to_owned()),
+            amount: Some(2_900),
+            currency: Some("EUR".to_owned()),
+            customer_id: Some("cus_Q1".to_owned()),
+            occurred_at: Some(Timestamp::from_micros(1_893_456_000_000_000)),
+        }
+    }
+}
+
+impl SubscriptionData {
+    fn example() -> Self {
+        Self {
+            provider: "stripe".to_owned(),
+            environment: WebhookEnvironment::Live,
+            event_id: "evt_1QX3".to_owned(),
+            subscription_id: Some("sub_1QX2".to_owned()),
+            status: Some("active".to_owned()),
+            customer_id: Some("cus_Q1".to_owned()),
+            occurred_at: Some(Timestamp::from_micros(1_893_456_000_000_000)),
+        }
+    }
+}
+
+/// Declares a unified event: its data with a type of its own.
+macro_rules! unified {
+    ($($(#[$doc:meta])* $name:ident($data:ident), $kind:literal, $description:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub $data);
+
+        impl WebhookEvent for $name {
+            const TYPE: &'static str = $kind;
+            const DESCRIPTION: &'static str = $description;
+
+            fn example() -> Self {
+                Self($data::example())
+            }
+        }
+    )+};
+}
+
+unified! {
+    /// The event that a payment has succeeded.
+    PaymentSucceeded(PaymentData), "payment.succeeded", "A payment has succeeded.";
+    /// The event that a payment has failed.
+    PaymentFailed(PaymentData), "payment.failed", "A payment has failed, or was declined.";
+    /// The event that a payment was refunded.
+    PaymentRefunded(PaymentData), "payment.refunded", "A payment was refunded, wholly or in part.";
+    /// The event that a subscription has begun.
+    SubscriptionCreated(SubscriptionData), "subscription.created", "A subscription has begun.";
+    /// The event that a subscription was renewed.
+    SubscriptionRenewed(SubscriptionData), "subscription.renewed", "A subscription was renewed for another period.";
+    /// The event that a subscription was changed.
+    SubscriptionUpdated(SubscriptionData), "subscription.updated", "The plan or the status of a subscription has changed.";
+    /// The event that a subscription has ended.
+    SubscriptionCanceled(SubscriptionData), "subscription.canceled", "A subscription has ended.";
+}

@@ -1,0 +1,75 @@
+//! Tests of the translations.
+
+use http::HeaderMap;
+use omnistack_core::{
+    clock::Timestamp,
+    webhook::{InboundWebhook, SourceEvent, WebhookRequest},
+};
+use serde_json::{Value, json};
+
+use super::{TRANSLATIONS, UnifiedEvent};
+
+fn translate(source: &str, kind: &str, object: Option<&str>, body: &Value) -> Option<UnifiedEvent> {
+    let body = body.to_string();
+    let headers = HeaderMap::new();
+    let now = Timestamp::from_micros(0);
+    let request = WebhookRequest { url: "", headers: &headers, body: body.as_bytes(), now };
+    let event = SourceEvent::new("evt_1", kind).object(object);
+    let webhook = InboundWebhook::new(source, event, None, &request);
+    let (_, translate) = TRANSLATIONS.iter().find(|(known, _)| *known == source).unwrap();
+    translate(&webhook)
+}
+
+#[test]
+fn payments_have_one_form() {
+    let stripe = json!({ "data": { "object": { "id": "pi_1", "amount_received": 2900, "currency": "eur" } } });
+    let paypal = |value: &str, currency: &str| json!({ "resource": { "id": "2GG", "amount": { "value": value, "currency_code": currency } } });
+    let razorpay =
+        json!({ "payload": { "payment": { "entity": { "id": "pay_1", "amount": 2900, "currency": "INR" } } } });
+    for (source, kind, body, expected) in [
+        ("stripe", "payment_intent.succeeded", stripe, (Some("pi_1"), Some(2900), Some("EUR"))),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("29.00", "EUR"), (Some("2GG"), Some(2900), Some("EUR"))),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("29.5", "EUR"), (Some("2GG"), Some(2950), Some("EUR"))),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("2900", "JPY"), (Some("2GG"), Some(2900), Some("JPY"))),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("2900.00", "JPY"), (Some("2GG"), Some(2900), Some("JPY"))),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("29.005", "EUR"), (Some("2GG"), None, Some("EUR"))),
+        ("razorpay", "payment.captured", razorpay, (Some("pay_1"), Some(2900), Some("INR"))),
+    ] {
+        let Some(UnifiedEvent::PaymentSucceeded(data)) = translate(source, kind, None, &body) else {
+            panic!("{source} {body}");
+        };
+        assert_eq!((data.payment_id.as_deref(), data.amount, data.currency.as_deref()), expected, "{source} {body}");
+        assert_eq!((data.provider.as_str(), data.event_id.as_str()), (source, "evt_1"));
+    }
+}
+
+#[test]
+fn subscriptions_have_one_form() {
+    for (source, kind, expected) in [
+        ("stripe", "customer.subscription.deleted", "canceled"),
+        ("paypal", "BILLING.SUBSCRIPTION.ACTIVATED", "created"),
+        ("razorpay", "subscription.charged", "renewed"),
+        ("apple", "DID_RENEW.BILLING_RECOVERY", "renewed"),
+        ("apple", "EXPIRED.VOLUNTARY", "canceled"),
+        ("google-play", "subscription.purchased", "created"),
+        ("google-play", "subscription.99", "none"),
+        ("stripe", "radar.early_fraud_warning.created", "none"),
+    ] {
+        let found = match translate(source, kind, Some("1000"), &json!({})) {
+            Some(UnifiedEvent::SubscriptionCreated(_)) => "created",
+            Some(UnifiedEvent::SubscriptionRenewed(_)) => "renewed",
+            Some(UnifiedEvent::SubscriptionCanceled(_)) => "canceled",
+            Some(_) => "other",
+            None => "none",
+        };
+        assert_eq!(found, expected, "{source} {kind}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_json_is_ignored() {
+    let (headers, now) = (HeaderMap::new(), Timestamp::from_micros(0));
+    let request = WebhookRequest { url: "", headers: &headers, body: b"\xff", now };
+    let webhook = InboundWebhook::new("stripe", SourceEvent::new("1", "charge.refunded"), None, &request);
+    assert_eq!(super::providers::stripe(&webhook), None);
+}
