@@ -7,4 +7,8 @@ mod outbound;
 mod signing;
 mod sources;
 
+pub use bridge::{
+    PaymentData, PaymentFailed, PaymentRefunded, PaymentSucceeded, SubscriptionCanceled, SubscriptionCreated,
+    SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
+};
 pub use module::Webhooks;

@@ -28,7 +28,10 @@
 //! | `cloudinary` | no | files stored at Cloudinary |
 //! | `thumbnails` | no | thumbnails of images |
 //! | `flags` | no | feature flags, evaluated in the process |
-//! | `observability` | no | metrics for Prometheus: [`observability`] |
+//! | `observability` | no | metrics, traces, error analytics and service health: [`observability`] |
+//! | `otlp-grpc` | no | `observability`, and traces by OTLP over gRPC |
+//! | `sentry` | no | `observability`, and reports of errors to Sentry |
+//! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 
@@ -62,6 +65,8 @@ pub use omnistack_messaging::sms;
 pub use omnistack_observability as observability;
 #[cfg(feature = "storage")]
 pub use omnistack_storage as storage;
+#[cfg(feature = "webhooks")]
+pub use omnistack_webhooks as webhooks;
 pub use {garde, serde, sqlx, utoipa};
 
 /// The items that most files of an app need.

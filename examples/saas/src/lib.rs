@@ -4,7 +4,7 @@ pub mod projects;
 
 use omnistack::{
     app::AppBuilder, auth::Auth, contact::Contact, email::Mail, flags::FeatureFlags, observability::Observability,
-    sms::Sms, storage::Files,
+    sms::Sms, storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
 
@@ -19,5 +19,6 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(FeatureFlags::default())
         .with(Contact::default())
         .with(Sms::default())
+        .with(Webhooks::from_env())
         .with(Projects)
 }
