@@ -15,6 +15,7 @@ mod telemetry;
 mod tokens;
 mod twilio;
 mod unleash;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,7 @@ const PEERS: &[Peer] = &[
         ecosystem: PackageSet::Telemetry,
         run: telemetry::run,
     },
+    Peer { name: "the providers' libraries for webhooks", ecosystem: PackageSet::Webhooks, run: webhooks::run },
     Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
@@ -62,6 +64,8 @@ enum PackageSet {
     Passkeys,
     /// A separate Python environment for the receivers of traces, metrics and errors.
     Telemetry,
+    /// A separate Python environment for the libraries of providers that send webhooks.
+    Webhooks,
     /// A separate Python environment for the client generator.
     Client,
     Node,
@@ -76,6 +80,7 @@ impl PackageSet {
             Self::Python => python::install(&python::PYTHON),
             Self::Passkeys => python::install(&python::PASSKEYS),
             Self::Telemetry => python::install(&python::TELEMETRY),
+            Self::Webhooks => python::install(&python::WEBHOOKS),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),

@@ -37,6 +37,13 @@ pub(super) const CLIENTS: NodePackages = NodePackages {
     lock: include_str!("../../peers/clients/package-lock.json"),
 };
 
+/// The libraries of providers that send webhooks.
+pub(super) const WEBHOOKS: NodePackages = NodePackages {
+    folder: "webhooks-node",
+    manifest: include_str!("../../peers/webhooks/package.json"),
+    lock: include_str!("../../peers/webhooks/package-lock.json"),
+};
+
 /// The types of Grafana's boards and the TypeScript compiler.
 pub(super) const GRAFANA: NodePackages = NodePackages {
     folder: "grafana",

@@ -36,6 +36,13 @@ pub(super) const TELEMETRY: PythonPackages = PythonPackages {
     requirements: include_str!("../../peers/telemetry.txt"),
 };
 
+/// The libraries of providers that send webhooks.
+pub(super) const WEBHOOKS: PythonPackages = PythonPackages {
+    folder: "webhooks",
+    file: "webhooks.txt",
+    requirements: include_str!("../../peers/webhooks.txt"),
+};
+
 /// openapi-python-client, which needs no packages of other peers.
 pub(super) const CLIENTS: PythonPackages = PythonPackages {
     folder: "python-client",
