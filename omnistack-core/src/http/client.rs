@@ -43,7 +43,7 @@
 mod guard;
 mod request;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use reqwest::Url;
@@ -111,7 +111,7 @@ impl ClientSettings {
 
     fn guarded_client_with(&self, guard: AddressGuard, source: UrlSource, lookup: Lookup) -> Result<Client, BoxError> {
         let resolver = GuardedResolver { guard: guard.clone(), source, lookup };
-        Ok(Client::guarded(self.builder().dns_resolver(Arc::new(resolver)).build()?, guard))
+        Ok(Client::guarded(self.builder().dns_resolver(resolver).build()?, guard))
     }
 
     /// Returns the addresses that URLs of this source may lead to.
