@@ -10,7 +10,7 @@ use omnistack_core::{
     BoxError,
     crypto::KeyRing,
     db::Db,
-    http::client::Client,
+    http::client::SettingsClient,
     identity::Authenticator,
     jobs::Cron,
     migrations,
@@ -145,7 +145,7 @@ impl Auth {
             }
         }
         if issuers.iter().any(Issuer::has_published_keys) {
-            registry.require::<Client>();
+            registry.require::<SettingsClient>();
         }
         let mount = || Mount::public("/auth/webhooks").without_idempotency().body_limit(256 * 1024);
         for (path, api) in

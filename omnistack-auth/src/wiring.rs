@@ -6,7 +6,7 @@ use omnistack_core::{
     config::{Config, PublicUrl},
     crypto::KeyRing,
     db::Db,
-    http::{HttpSettings, Rate, RateLimiter, client::Client},
+    http::{HttpSettings, Rate, RateLimiter, client::SettingsClient},
     metrics::AUTH_EVENTS,
     module::{Context, MissingDependency},
 };
@@ -85,7 +85,8 @@ impl Services {
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), public_url.to_string(), settings.access_token);
         let users = Users::new(db.clone(), clock.clone(), audit.clone());
-        let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
+        let client = || ctx.get().map(|SettingsClient(client)| client);
+        let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, client));
         let issuers = Issuers::new(public_url.as_str(), verifiers.collect::<Result<_, _>>()?);
         let linker = AccountLinker {
             users: users.clone(),

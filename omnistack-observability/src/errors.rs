@@ -102,7 +102,7 @@ fn register_jobs(registry: &mut Registry, store: &ErrorStore, settings: ErrorSet
 /// Returns the webhook of alerts, if the settings have one. Reports a URL that is not valid.
 fn webhook(registry: &mut Registry, settings: &ErrorSettings) -> Option<(Client, Url)> {
     match alert::webhook_url(settings.alert_webhook.as_ref()?.expose_secret()) {
-        Ok(url) => Some((registry.http_client()?, url)),
+        Ok(url) => Some((registry.settings_client()?, url)),
         Err(error) => {
             // The URL may contain a secret; the parser's error does not repeat it.
             registry.report_problem(format!("`ERRORS_ALERT_WEBHOOK`: {error}"), "set it to https://…, or unset it");

@@ -19,9 +19,9 @@
 //! stores no tokens of a provider.
 //!
 //! The flow is one redirect, one request and one verification, so no OAuth client library is used. ID tokens are
-//! verified by the verifier of [external issuers](crate::federation::issuer), whose keys are bound to their algorithms and cached
-//! during an outage of the provider; requests use the app's HTTP client. A library would add a second token parser and
-//! a second implementation of RSA.
+//! verified by the verifier of [external issuers](crate::federation::issuer), whose keys are bound to their algorithms
+//! and cached during an outage of the provider; requests use the app's client for URLs in settings. A library would add
+//! a second token parser and a second implementation of RSA.
 
 mod authorization_state;
 mod callback;

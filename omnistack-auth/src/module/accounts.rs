@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::middleware::from_fn;
 use omnistack_core::{
     config::{Environment, PublicUrl},
-    http::{Rate, client::Client},
+    http::{Rate, client::SettingsClient},
     identity::AccessLevel,
     module::{Api, Context, MissingDependency, Mount, Registry, Slot},
 };
@@ -143,17 +143,18 @@ impl Auth {
         // Each callback may cause a request to the provider.
         let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
         registry
-            .require::<Client>()
+            .require::<SettingsClient>()
             .provide_from(move |ctx| {
                 let Services { accounts, linker, .. } = ctx.get()?;
                 let url: PublicUrl = ctx.get()?;
+                let SettingsClient(client) = ctx.get()?;
                 Ok(Social::new(
                     (accounts, linker),
                     ctx.get()?,
                     ctx.get()?,
                     url.to_string(),
                     checked.clone(),
-                    &ctx.get()?,
+                    &client,
                 ))
             })
             .routes(oauth, federation::routes::social::api(), Context::get);

@@ -104,7 +104,7 @@ fn provide_keys(registry: &mut Registry) {
     }
 }
 
-/// The app's HTTP client, if a module requires it.
+/// The app's HTTP clients that modules require.
 #[cfg(feature = "http-client")]
 struct HttpClient;
 
@@ -115,12 +115,25 @@ impl Module for HttpClient {
     }
 
     fn register(&self, registry: &mut Registry) {
-        use crate::http::client::{Client, ClientSettings};
+        use crate::http::client::{Client, ClientSettings, GuardedClient, SettingsClient};
 
         registry.after_modules(|registry| {
             // Read to report invalid settings, and to list them.
-            if registry.config::<ClientSettings>().is_some() && registry.requires::<Client>() {
+            let Some(settings) = registry.config::<ClientSettings>() else { return };
+            if settings.allow_private_addresses && registry.environment().is_production() {
+                registry.report_problem(
+                    "`WEBHOOKS_ALLOW_PRIVATE_ADDRESSES` would let users send requests into the app's private network",
+                    "remove it; for URLs in settings, set HTTP_CLIENT_ALLOWED_NETWORKS",
+                );
+            }
+            if registry.requires::<Client>() {
                 _ = registry.http_client();
+            }
+            if registry.requires::<SettingsClient>() {
+                _ = registry.settings_client();
+            }
+            if registry.requires::<GuardedClient>() {
+                _ = registry.guarded_client();
             }
         });
     }

@@ -23,17 +23,36 @@
 //! redirect is returned like any other response. The client uses no proxy, stores no cookies, and trusts the
 //! certificates that the operating system trusts.
 //!
-//! It is for hosts that the app's operator configures. A host that a *user* enters, such as the URL of a webhook, may
-//! be in the operator's own network; this client does not check that.
+//! # URLs that others enter
+//!
+//! A request to a URL that a user enters could reach the operator's own network, or the metadata service of a cloud,
+//! which gives out credentials (server-side request forgery, SSRF). So there are three clients:
+//!
+//! - [`Client`] connects to all addresses. It is for infrastructure that the settings name, which often is in a private
+//!   network: storage, mail and SMS providers, collectors of traces and metrics, Sentry.
+//! - [`SettingsClient`] is for the other URLs in settings: webhooks of the operator, issuers and identity providers,
+//!   whose documents name further URLs. It connects to public addresses, to the networks in
+//!   `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
+//! - [`GuardedClient`] is for URLs that users or tenants enter, such as those of their webhooks. It connects to public
+//!   addresses only.
+//!
+//! Outside production, `WEBHOOKS_ALLOW_PRIVATE_ADDRESSES` permits all addresses to the last two. A request to another
+//! address fails before a connection is opened; see [`is_refused`]. [`AddressGuard`] describes the public addresses. It
+//! checks the addresses that the client then connects to, so a host name whose addresses change is no way around it.
 
+mod guard;
 mod request;
 
 use std::{net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
 use reqwest::Url;
 
-use crate::BoxError;
+use crate::{BoxError, config::Environment};
 
+use guard::{GuardedResolver, Lookup};
+
+pub use guard::{AddressGuard, is_refused};
 pub use request::{Client, RequestBuilder};
 
 crate::settings! {
@@ -44,17 +63,76 @@ crate::settings! {
         /// Timeout of a call to a provider, from the start to the last byte of the response, unless the code sets
         /// another.
         pub timeout: Duration = "HTTP_CLIENT_TIMEOUT", default "30s", range "1ms"..="1h";
+        /// Networks, such as `10.1.0.0/16`, that URLs in settings may lead to although they are not public: those of
+        /// `CONTACT_WEBHOOK_URL`, `ERRORS_ALERT_WEBHOOK` and identity providers. They have no effect on URLs that users
+        /// enter.
+        pub allowed_networks: Vec<IpNet> = "HTTP_CLIENT_ALLOWED_NETWORKS";
+        /// Whether URLs that users enter, such as those of webhooks, may lead to private addresses. Only outside
+        /// production, to try webhooks with a receiver on the same machine.
+        pub allow_private_addresses: bool = "WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", default "false";
     }
 }
 
+/// The author of the URLs that a client calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlSource {
+    /// The operator, in the app's settings or its code.
+    Settings,
+    /// Users and tenants.
+    Users,
+}
+
+/// The app's client for URLs in settings, such as those of identity providers. It connects to public addresses, to
+/// the networks in `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
+#[derive(Clone, Debug)]
+pub struct SettingsClient(pub Client);
+
+/// The app's client for URLs that users or tenants enter, such as those of their webhooks. It connects to public
+/// addresses only.
+#[derive(Clone, Debug)]
+pub struct GuardedClient(pub Client);
+
 impl ClientSettings {
-    /// Creates a client with these timeouts.
+    /// Creates a client with these timeouts, which connects to all addresses.
     ///
     /// # Errors
     /// Fails if the certificates of the operating system can't be read.
-    #[expect(clippy::disallowed_methods, reason = "the only place that creates a client")]
     pub fn client(&self) -> Result<Client, BoxError> {
-        let builder = reqwest::Client::builder()
+        Ok(self.builder().build()?.into())
+    }
+
+    /// Creates a client with these timeouts, which connects only to addresses that [`guard`](Self::guard) permits.
+    ///
+    /// # Errors
+    /// Fails if the certificates of the operating system can't be read.
+    pub fn guarded_client(&self, source: UrlSource, environment: Environment) -> Result<Client, BoxError> {
+        self.guarded_client_with(self.guard(source, environment), source, guard::system_lookup())
+    }
+
+    fn guarded_client_with(&self, guard: AddressGuard, source: UrlSource, lookup: Lookup) -> Result<Client, BoxError> {
+        let resolver = GuardedResolver { guard: guard.clone(), source, lookup };
+        Ok(Client::guarded(self.builder().dns_resolver(resolver).build()?, guard))
+    }
+
+    /// Returns the addresses that URLs of this source may lead to.
+    pub fn guard(&self, source: UrlSource, environment: Environment) -> AddressGuard {
+        let mut allowed = Vec::new();
+        if source == UrlSource::Settings {
+            allowed.extend_from_slice(&self.allowed_networks);
+            if !environment.is_production() {
+                // Development uses services on the same machine.
+                allowed.extend(guard::LOOPBACK);
+            }
+        }
+        if self.allow_private_addresses && !environment.is_production() {
+            allowed.extend(guard::ALL_ADDRESSES);
+        }
+        AddressGuard::new(allowed)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the only place that creates a client")]
+    fn builder(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
             // Shorter than the idle timeout of load balancers, so that a call rarely uses a connection that is being
@@ -62,14 +140,18 @@ impl ClientSettings {
             .pool_idle_timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .user_agent(concat!("omnistack/", env!("CARGO_PKG_VERSION")));
-        Ok(Client(builder.build()?))
+            .user_agent(concat!("omnistack/", env!("CARGO_PKG_VERSION")))
     }
 }
 
 impl Default for ClientSettings {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), timeout: Duration::from_secs(30) }
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+            allowed_networks: Vec::new(),
+            allow_private_addresses: false,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod compression;
 mod cors;
 mod docs;
 mod errors;
+mod guarded_client;
 mod guards;
 mod health;
 mod idempotency;

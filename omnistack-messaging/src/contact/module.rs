@@ -12,7 +12,7 @@ use crate::email::{Outbox, RecipientLimit};
 use omnistack_core::{
     audit::AuditLog,
     crypto::KeyRing,
-    http::{RateLimits, client::Client},
+    http::RateLimits,
     jobs::Cron,
     migrations,
     module::{Context, Module, Mount, Registry},
@@ -56,7 +56,7 @@ fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Contact
             "set it to `whsec_` and the output of `openssl rand -base64 32`",
         );
     }
-    let client = registry.http_client()?;
+    let client = registry.settings_client()?;
     Some(ContactWebhookTarget { client, url: url?, key: key?, timeout: settings.webhook_timeout })
 }
 
@@ -75,9 +75,6 @@ impl Module for Contact {
             );
         }
         registry.require::<Outbox>().require::<KeyRing>();
-        if settings.webhook_url.is_some() {
-            registry.require::<Client>();
-        }
         let target = target(registry, &settings);
         let clock = registry.clock();
         let teller = {

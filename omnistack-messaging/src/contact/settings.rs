@@ -30,7 +30,8 @@ omnistack_core::settings! {
         pub min_time: Duration = "CONTACT_MIN_TIME", default "3s", range "0s"..="1h";
         /// The longest time between opening the form and sending the message.
         pub max_time: Duration = "CONTACT_MAX_TIME", default "24h", range "1m"..="30d";
-        /// The URL to which each message is posted as a webhook: `https`, or `http` on this machine.
+        /// The URL to which each message is posted as a webhook: `https`, or `http` on this machine. In production it
+        /// must lead to a public address, or to a network in `HTTP_CLIENT_ALLOWED_NETWORKS`.
         pub webhook_url: Option<SecretString> = "CONTACT_WEBHOOK_URL";
         /// The secret with which the webhook is signed: `whsec_` and base64 of 24 to 64 random bytes.
         pub webhook_secret: Option<SecretString> = "CONTACT_WEBHOOK_SECRET";

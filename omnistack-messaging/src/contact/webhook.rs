@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use omnistack_core::http::client::Client;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,7 +14,11 @@ use omnistack_core::{
     clock::Clock,
     crypto::HmacKey,
     db::Db,
-    http::{StatusCode, client::base_url, header},
+    http::{
+        StatusCode,
+        client::{Client, base_url, is_refused},
+        header,
+    },
     jobs::{Job, JobContext, JobError},
     resilience::Classification,
 };
@@ -100,7 +103,15 @@ impl Job for ContactWebhookJob {
             .header("webhook-signature", format!("v1,{}", signed.to_base64()))
             .body(body);
         // The URL may contain a secret.
-        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+        let answer = match request.send().await.map_err(reqwest::Error::without_url) {
+            Err(error) if is_refused(&error) => {
+                return Err(JobError::retry(
+                    "`CONTACT_WEBHOOK_URL` leads to no public address: set another URL, or add the network to \
+                     HTTP_CLIENT_ALLOWED_NETWORKS",
+                ));
+            }
+            answer => answer?,
+        };
         let (status, headers) = (answer.status(), answer.headers());
         if status.is_success() {
             return Ok(());

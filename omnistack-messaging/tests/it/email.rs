@@ -20,7 +20,7 @@ use omnistack_core::{
 };
 
 fn client(timeout: Duration) -> Client {
-    ClientSettings { connect_timeout: Duration::from_secs(5), timeout }.client().unwrap()
+    ClientSettings { timeout, ..ClientSettings::default() }.client().unwrap()
 }
 
 fn clock() -> Clock {

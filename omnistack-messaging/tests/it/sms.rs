@@ -34,7 +34,7 @@ pub(crate) fn message(text: &str) -> SmsMessage {
 }
 
 pub(crate) fn client(timeout: Duration) -> Client {
-    ClientSettings { connect_timeout: Duration::from_secs(5), timeout }.client().unwrap()
+    ClientSettings { timeout, ..ClientSettings::default() }.client().unwrap()
 }
 
 pub(crate) fn clock() -> Clock {

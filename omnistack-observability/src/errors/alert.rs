@@ -9,7 +9,7 @@ use omnistack_core::{
     events::Event,
     http::{
         StatusCode,
-        client::{Client, base_url},
+        client::{Client, base_url, is_refused},
         header,
     },
     jobs::{Job, JobContext, JobError},
@@ -191,7 +191,15 @@ impl Job for SendErrorAlertWebhook {
             .header("webhook-id", format!("error_alert_{}", ctx.id()))
             .body(body.to_string());
         // The URL may contain a secret.
-        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        let response = match request.send().await.map_err(reqwest::Error::without_url) {
+            Err(error) if is_refused(&error) => {
+                return Err(JobError::retry(
+                    "`ERRORS_ALERT_WEBHOOK` leads to no public address: set another URL, or add the network to \
+                     HTTP_CLIENT_ALLOWED_NETWORKS",
+                ));
+            }
+            response => response?,
+        };
         let status = response.status();
         if status.is_success() {
             return Ok(());

@@ -10,7 +10,7 @@ use omnistack_core::{
     clock::Timestamp,
     error_event::{ErrorEvent, ErrorObserver as _, ErrorOrigin},
     identity::{Identity, TenantId, UserId},
-    jobs::{Job, JobContext, JobError},
+    jobs::{Job, JobContext, JobError, JobFilter},
     module::{Api, Module, Mount, Registry},
 };
 use omnistack_observability::{ErrorGroupEscalating, ErrorGroupNew, ErrorGroupRegressed, ErrorRecorder};
@@ -369,6 +369,23 @@ on_each_database! {
         assert_eq!(errors.group().await["status"], "regressed");
         app.run_jobs().await;
         assert_eq!(app.sent_mails().to("ops@test.example").len(), 1);
+    }
+
+    async fn in_production_no_alert_is_posted_to_a_private_address(database: TestDatabase) {
+        // Nothing is expected, so a request fails the test.
+        let receiver = MockServer::start().await;
+        let webhook = format!("{}/alerts?key=secret", receiver.url());
+        let app = start(database, |app| app.set("APP_ENV", "production").set("ERRORS_ALERT_WEBHOOK", webhook)).await;
+        let errors = Errors::of(&app);
+        errors.job("ship", "the parcel is lost");
+        errors.flush().await;
+        app.run_jobs().await;
+        let jobs = app.jobs().list(&JobFilter::default(), None, 10).await.unwrap();
+        let job = jobs.iter().find(|job| job.name == "errors.send_alert_webhook").unwrap();
+        let error = job.error.as_deref().unwrap();
+        assert!(error.starts_with("`ERRORS_ALERT_WEBHOOK` leads to no public address"), "{error}");
+        assert!(error.contains("HTTP_CLIENT_ALLOWED_NETWORKS") && !error.contains("secret"), "{error}");
+        receiver.verify();
     }
 
     async fn rejected_requests_cause_no_alert(database: TestDatabase) {

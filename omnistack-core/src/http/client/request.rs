@@ -5,17 +5,33 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::{Body, IntoUrl, Request, Response, Url};
 
+use super::guard::{AddressGuard, REFUSED_URL, is_refused};
 use crate::trace::{Span, SpanKind, attribute};
 
-/// The app's HTTP client. Cheap to clone.
+/// An HTTP client. Cheap to clone.
 ///
 /// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`. If spans
 /// are recorded, each request is one. The span names the method and the host, but not the path and the query, which
 /// may contain secrets.
 #[derive(Clone, Debug)]
-pub struct Client(pub(super) reqwest::Client);
+pub struct Client {
+    inner: reqwest::Client,
+    /// The addresses that it may connect to. Its resolver leaves out all others.
+    guard: Option<AddressGuard>,
+}
 
 impl Client {
+    /// Creates a client around one whose resolver refuses what `guard` does not permit.
+    pub(super) fn guarded(inner: reqwest::Client, guard: AddressGuard) -> Self {
+        Self { inner, guard: Some(guard) }
+    }
+
+    /// Returns whether the client may call a URL, as far as its text shows: `false` if its host is an address that a
+    /// guarded client refuses. The addresses of a host name are checked when the request is sent.
+    pub fn permits(&self, url: &Url) -> bool {
+        self.guard.as_ref().is_none_or(|guard| guard.permits_host(url))
+    }
+
     /// Begins a `GET` request.
     pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::GET, url)
@@ -43,19 +59,24 @@ impl Client {
 
     /// Begins a request. An invalid URL is an error when it is sent.
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
-        RequestBuilder(self.0.request(method, url))
+        RequestBuilder { request: self.inner.request(method, url), guard: self.guard.clone() }
     }
 
     /// Sends a request, and returns the response when its headers have arrived, whatever its status is.
     ///
     /// # Errors
-    /// Fails if there is no connection, if it breaks, or if the response takes longer than the timeout.
+    /// Fails if there is no connection, if it breaks, or if the response takes longer than the timeout. A guarded
+    /// client fails, without a connection, if the host has no permitted address; see [`is_refused`].
     pub async fn execute(&self, mut request: Request) -> Result<Response, reqwest::Error> {
         let span = client_span(&request);
         if let Some(trace) = span.trace() {
             trace.set_headers(request.headers_mut());
         }
-        let sent = span.run(self.0.execute(request)).await;
+        let sent = if self.permits(request.url()) {
+            span.run(self.inner.execute(request)).await
+        } else {
+            span.run(self.refuse(request.url().clone())).await
+        };
         match &sent {
             Ok(response) => {
                 let status = response.status();
@@ -68,19 +89,20 @@ impl Client {
         }
         sent
     }
-}
 
-/// Wraps a client, whose settings then apply.
-impl From<reqwest::Client> for Client {
-    fn from(client: reqwest::Client) -> Self {
-        Self(client)
+    /// Returns the error of a request whose host is an address that the client may not connect to. The connector does
+    /// not pass an address to the resolver, which would refuse it, and an error of reqwest can't be created here. So
+    /// this calls another host, which the resolver refuses without a lookup; the error then gets the URL of the
+    /// request. Nothing is sent.
+    async fn refuse(&self, url: Url) -> Result<Response, reqwest::Error> {
+        self.inner.get(REFUSED_URL).send().await.map_err(|error| error.with_url(url))
     }
 }
 
-/// Returns the client without the trace context, for libraries that take one.
-impl AsRef<reqwest::Client> for Client {
-    fn as_ref(&self) -> &reqwest::Client {
-        &self.0
+/// Wraps a client, whose settings then apply. It is not guarded.
+impl From<reqwest::Client> for Client {
+    fn from(client: reqwest::Client) -> Self {
+        Self { inner: client, guard: None }
     }
 }
 
@@ -106,6 +128,7 @@ fn redacted(url: &Url) -> String {
 
 fn error_type(error: &reqwest::Error) -> &'static str {
     match () {
+        () if is_refused(error) => "refused_address",
         () if error.is_connect() => "connect",
         () if error.is_timeout() => "timeout",
         () if error.is_builder() => "invalid_request",
@@ -116,7 +139,10 @@ fn error_type(error: &reqwest::Error) -> &'static str {
 /// A request that is being made. Its methods are those of [`reqwest::RequestBuilder`].
 #[derive(Debug)]
 #[must_use = "a request is sent by `send`"]
-pub struct RequestBuilder(reqwest::RequestBuilder);
+pub struct RequestBuilder {
+    request: reqwest::RequestBuilder,
+    guard: Option<AddressGuard>,
+}
 
 impl RequestBuilder {
     /// Adds a header.
@@ -127,32 +153,32 @@ impl RequestBuilder {
         HeaderValue: TryFrom<V>,
         <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
     {
-        Self(self.0.header(name, value))
+        Self { request: self.request.header(name, value), ..self }
     }
 
     /// Sets headers, replacing those of the same names.
     pub fn headers(self, headers: HeaderMap) -> Self {
-        Self(self.0.headers(headers))
+        Self { request: self.request.headers(headers), ..self }
     }
 
     /// Sends credentials by HTTP Basic authentication.
     pub fn basic_auth(self, user: &str, password: Option<&str>) -> Self {
-        Self(self.0.basic_auth(user, password))
+        Self { request: self.request.basic_auth(user, password), ..self }
     }
 
     /// Sends a bearer token.
     pub fn bearer_auth(self, token: &str) -> Self {
-        Self(self.0.bearer_auth(token))
+        Self { request: self.request.bearer_auth(token), ..self }
     }
 
     /// Sets the body.
     pub fn body(self, body: impl Into<Body>) -> Self {
-        Self(self.0.body(body))
+        Self { request: self.request.body(body), ..self }
     }
 
     /// Sets the timeout, from the start to the last byte of the response.
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self(self.0.timeout(timeout))
+        Self { request: self.request.timeout(timeout), ..self }
     }
 
     /// Sends the request, and returns the response when its headers have arrived, whatever its status is.
@@ -160,7 +186,7 @@ impl RequestBuilder {
     /// # Errors
     /// Fails like [`Client::execute`], or if a part of the request is invalid.
     pub async fn send(self) -> Result<Response, reqwest::Error> {
-        let (client, request) = self.0.build_split();
-        Client(client).execute(request?).await
+        let (inner, request) = self.request.build_split();
+        Client { inner, guard: self.guard }.execute(request?).await
     }
 }

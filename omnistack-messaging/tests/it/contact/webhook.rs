@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use omnistack_core::{app::App, config::Config, crypto::HmacKey, jobs::JobFilter};
+use omnistack_core::{
+    app::App,
+    config::Config,
+    crypto::{HmacKey, KeyRing},
+    jobs::{JobFilter, JobInfo},
+};
 use omnistack_messaging::{contact::Contact, email::Mail};
 use omnistack_testkit::{
     TestApp, TestDatabase,
@@ -39,7 +44,40 @@ async fn posting(database: TestDatabase, upstream: &MockServer) -> TestApp {
     .await
 }
 
+/// Starts an app in production that posts messages to `url`, and sends a message.
+async fn posting_in_production(database: TestDatabase, url: String, networks: &str) -> TestApp {
+    let app = app(database, |app| {
+        app.set("APP_ENV", "production")
+            .set("PUBLIC_URL", "https://app.example.com")
+            .set("SECRET_KEYS", KeyRing::new_key("test"))
+            .set("EMAIL_PROVIDER", "smtp")
+            .set("EMAIL_FROM", "shop@example.com")
+            .set("SMTP_URL", "smtps://user:password@mail.example.com")
+            .set("CONTACT_WEBHOOK_URL", url)
+            .set("CONTACT_WEBHOOK_SECRET", secret())
+            .set("HTTP_CLIENT_ALLOWED_NETWORKS", networks)
+    })
+    .await;
+    let body = valid_message(&app).await;
+    send(&app, body).await.expect(202);
+    app.run_jobs().await;
+    app
+}
+
+async fn webhook_job(app: &TestApp) -> JobInfo {
+    let jobs = app.jobs().list(&JobFilter::default(), None, 10).await.unwrap();
+    jobs.into_iter().find(|job| job.name == "contact.send_webhook").unwrap()
+}
+
 on_each_database! {
+    async fn in_production_an_allowed_network_gets_the_messages(database: TestDatabase) {
+        let upstream = MockServer::start().await;
+        upstream.expect("POST", "/hook").matching("a signature", is_signed).reply(MockResponse::status(204));
+        let url = format!("{}/hook", upstream.url());
+        let app = posting_in_production(database, url, "10.1.0.0/16,127.0.0.1/32").await;
+        assert!(webhook_job(&app).await.finished_at.is_some());
+    }
+
     async fn a_message_is_posted_until_it_is_taken(database: TestDatabase) {
         let upstream = MockServer::start().await;
         let path = "/hooks/contact?token=7";
@@ -74,10 +112,30 @@ on_each_database! {
         app.run_jobs().await;
         app.clock().advance(Duration::from_secs(1_000_000));
         app.run_jobs().await;
-        let jobs = app.jobs().list(&JobFilter::default(), None, 10).await.unwrap();
-        let job = jobs.iter().find(|job| job.name == "contact.send_webhook").unwrap();
-        assert!(job.finished_at.is_some());
+        assert!(webhook_job(&app).await.finished_at.is_some());
     }
+}
+
+#[tokio::test]
+async fn in_production_no_message_is_posted_to_a_private_address() {
+    // Nothing is expected, so a request fails the test.
+    let upstream = MockServer::start().await;
+    let port = upstream.address().port();
+    for url in [
+        format!("http://localhost:{port}/hook?token=7"),
+        format!("http://127.0.0.1:{port}/hook?token=7"),
+        format!("https://[::ffff:127.0.0.1]:{port}/hook?token=7"),
+        "https://10.0.0.1/hook?token=7".into(),
+        "https://169.254.169.254/hook?token=7".into(),
+    ] {
+        let app = posting_in_production(TestDatabase::sqlite(), url.clone(), "10.1.0.0/16").await;
+        let job = webhook_job(&app).await;
+        assert_eq!((job.attempt, job.finished_at), (1, None), "{url}");
+        let error = job.error.unwrap();
+        assert!(error.starts_with("`CONTACT_WEBHOOK_URL` leads to no public address"), "{url}: {error}");
+        assert!(error.contains("HTTP_CLIENT_ALLOWED_NETWORKS") && !error.contains("token"), "{url}: {error}");
+    }
+    upstream.verify();
 }
 
 #[tokio::test]
