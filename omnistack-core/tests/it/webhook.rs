@@ -9,7 +9,6 @@ use omnistack_core::{
     app::{App, AppBuilder},
     config::Config,
     db::Migration,
-    email::Mailer,
     http::{Error, HeaderMap, Json},
     id::Id,
     identity::TenantId,
@@ -315,14 +314,14 @@ async fn problems_with_sources_handlers_and_events_are_reported() {
     assert!(problems.contains("other: the webhook event `note.created` is registered twice"), "{problems}");
 
     let needy_source = |registry: &mut Registry| {
-        registry.webhook_source("notes", |ctx| ctx.get::<Mailer>().map(|_| KeySource));
+        registry.webhook_source("notes", |ctx| ctx.get::<Uuid>().map(|_| KeySource));
     };
     let needy_handler = |registry: &mut Registry| {
-        registry.webhook_handler("notes", "*", |ctx| ctx.get::<Mailer>().map(|_| RowHandler("first")));
+        registry.webhook_handler("notes", "*", |ctx| ctx.get::<Uuid>().map(|_| RowHandler("first")));
     };
     let problems = build([FnModule("one", needy_source), FnModule("other", needy_handler)]);
     for module in ["one", "other"] {
         assert!(problems.contains(&format!("  - {module}: ")), "{problems}");
     }
-    assert!(problems.contains("2 problems") && problems.contains("Mailer"), "{problems}");
+    assert!(problems.contains("2 problems") && problems.contains("Uuid"), "{problems}");
 }
