@@ -280,7 +280,7 @@ async fn events_are_in_the_catalogue_and_in_the_openapi_document() {
     for schema in ["NoteCreated", "NoteAuthor", "NoteDeleted"] {
         assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
     }
-    // Without the feature `webhooks`, an event is published to nobody.
+    // Without the feature `webhooks`, nothing is sent.
     let publisher: WebhookPublisher = app.app().context().get().unwrap();
     let mut tx = app.db().tenant(Id::from_uuid(Uuid::from_u128(1))).begin().await.unwrap();
     publisher.publish_in(&mut tx, &NoteCreated::example()).await.unwrap();

@@ -193,7 +193,7 @@ on_each_database! {
         let (app, outbox, _) = scripted(database, settings).await;
         let form = [("MessageSid", "1"), ("MessageStatus", "delivered")];
         for (url, status) in [
-            (URL.to_owned(), 400),
+            (URL.to_owned(), 400_u16),
             ("https://app.example.com/through/a/proxy".into(), 204),
             (format!("https://other.example.com{PATH}"), 204),
             (format!("https://other.example.com:443{PATH}"), 204),
