@@ -34,8 +34,8 @@ impl IncomingWebhook {
     }
 }
 
-/// Fails with 413 `PAYLOAD_TOO_LARGE` if the body is larger than the route accepts, and with 400 `INCOMPLETE_BODY` if it
-/// ended early.
+/// Fails with 413 `PAYLOAD_TOO_LARGE` if the body is larger than the route accepts, and with 400 `INCOMPLETE_BODY` if
+/// it ended early.
 impl<S: Send + Sync> FromRequest<S> for IncomingWebhook {
     type Rejection = Error;
 

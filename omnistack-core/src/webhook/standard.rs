@@ -122,8 +122,8 @@ impl fmt::Debug for StandardSecret {
     }
 }
 
-/// The headers of a request of Standard Webhooks: `webhook-id`, `webhook-timestamp` and `webhook-signature`, or those of
-/// Svix with the prefix `svix-`. The two sets are never mixed: with `webhook-id`, those of Svix are not read.
+/// The headers of a request of Standard Webhooks: `webhook-id`, `webhook-timestamp` and `webhook-signature`, or those
+/// of Svix with the prefix `svix-`. The two sets are never mixed: with `webhook-id`, those of Svix are not read.
 #[derive(Clone, Copy, Debug)]
 pub struct StandardHeaders<'a> {
     /// The id of the message, which is the same in all attempts.
@@ -140,8 +140,8 @@ impl<'a> StandardHeaders<'a> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// Fails if a header is missing, occurs twice, or has another form. The id has 1 to 200 bytes without a dot, so that
-    /// the signed text has one meaning.
+    /// Fails if a header is missing, occurs twice, or has another form. The id has 1 to 200 bytes without a dot, so
+    /// that the signed text has one meaning.
     pub fn read(headers: &'a HeaderMap) -> Result<Self, WebhookRejection> {
         let header = |name: &str| {
             let mut values = headers.get_all(name).iter();

@@ -134,7 +134,8 @@ async fn send(app: &TestApp, to: &str, body: Value) -> TestResponse {
 
 /// Returns the handlers that stored rows, in their order, with the id of each webhook.
 async fn handled(app: &TestApp) -> Vec<(String, String)> {
-    let sql = "select id, handler from handled order by id, case handler when 'first' then 1 when 'second' then 2 else 3 end";
+    let sql =
+        "select id, handler from handled order by id, case handler when 'first' then 1 when 'second' then 2 else 3 end";
     app.db().query(sql).fetch_all().await.unwrap()
 }
 
@@ -274,9 +275,15 @@ async fn events_are_in_the_catalogue_and_in_the_openapi_document() {
     let document = app.anonymous().get("/openapi.json").await.expect(200).json();
     assert_eq!(document["webhooks"].as_object().unwrap().len(), 2);
     let operation = &document["webhooks"]["note.created"]["post"];
-    assert_eq!((&operation["operationId"], &operation["summary"]), (&"webhook_note_created".into(), &"note.created".into()));
+    assert_eq!(
+        (&operation["operationId"], &operation["summary"]),
+        (&"webhook_note_created".into(), &"note.created".into())
+    );
     let body = &operation["requestBody"]["content"]["application/json"]["schema"]["properties"];
-    assert_eq!((&body["type"]["const"], &body["data"]["$ref"]), (&"note.created".into(), &"#/components/schemas/NoteCreated".into()));
+    assert_eq!(
+        (&body["type"]["const"], &body["data"]["$ref"]),
+        (&"note.created".into(), &"#/components/schemas/NoteCreated".into())
+    );
     for schema in ["NoteCreated", "NoteAuthor", "NoteDeleted"] {
         assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
     }

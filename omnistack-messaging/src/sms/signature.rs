@@ -58,11 +58,14 @@ fn port_forms(url: &str) -> Vec<String> {
     let Some((scheme, rest)) = url.split_once("://") else { return Vec::new() };
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let default_port = match scheme {
+        "https" => Some("443"),
+        "http" => Some("80"),
+        _ => None,
+    };
     let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| is_port(port)) {
         Some((host, port)) => (host, Some(port)),
-        None => (authority, [("https", "443"), ("http", "80")].into_iter().find_map(|(known, port)| {
-            (known == scheme).then_some(port)
-        })),
+        None => (authority, default_port),
     };
     let with_port = port.map(|port| format!("{scheme}://{host}:{port}{path}"));
     with_port.into_iter().chain([format!("{scheme}://{host}{path}")]).collect()

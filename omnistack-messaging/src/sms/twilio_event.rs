@@ -14,7 +14,8 @@ pub(super) struct TwilioEvent {
 }
 
 impl TwilioEvent {
-    /// Reads a request. Its body is JSON if the query of the URL contains its hash as `bodySHA256`, and a form otherwise.
+    /// Reads a request. Its body is JSON if the query of the URL contains its hash as `bodySHA256`, and a form
+    /// otherwise.
     pub(super) fn read(url: &str, body: &[u8]) -> Self {
         let is_json = contains_hash(url, body);
         let parameters = if is_json { fields(body) } else { form_urlencoded::parse(body).into_owned().collect() };
@@ -98,10 +99,15 @@ mod tests {
         let url = format!("https://example.com/?a=b&bodySHA256={}", Sha256::digest(body));
         let event = TwilioEvent::read(&url, body);
         assert_eq!((event.sid(), event.kind().as_str()), (Some("SM1"), "message.sent"));
-        assert_eq!((event.value("ErrorCode"), event.value("Ok"), event.value("Media")), (Some("30003"), Some("true"), None));
+        assert_eq!(
+            (event.value("ErrorCode"), event.value("Ok"), event.value("Media")),
+            (Some("30003"), Some("true"), None)
+        );
         assert!(event.signed_parameters().is_empty());
         // Otherwise everything in the body is signed.
-        for (url, body) in [(url.as_str(), &body[1..]), ("https://example.com/?bodySHA256=0", &body[..]), ("/", &body[..])] {
+        for (url, body) in
+            [(url.as_str(), &body[1..]), ("https://example.com/?bodySHA256=0", &body[..]), ("/", &body[..])]
+        {
             let event = TwilioEvent::read(url, body);
             assert_eq!((event.signed_parameters().len(), event.sid()), (1, None));
         }

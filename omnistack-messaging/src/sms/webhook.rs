@@ -39,10 +39,12 @@ const MAX_SID_BYTES: usize = 64;
 /// Registers Twilio as a source, the handler of its webhooks and their route.
 pub(super) fn register(registry: &mut Registry, source: TwilioSource, handler: TwilioHandler) {
     let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
-    registry
-        .webhook_source(TWILIO, |_| Ok(source))
-        .webhook_handler(TWILIO, "*", |_| Ok(handler))
-        .routes(mount, Api::new().routes(routes!(twilio)), |ctx| ctx.get::<WebhookInbox>());
+    let api = Api::new().routes(routes!(twilio));
+    registry.webhook_source(TWILIO, |_| Ok(source)).webhook_handler(TWILIO, "*", |_| Ok(handler)).routes(
+        mount,
+        api,
+        |ctx| ctx.get::<WebhookInbox>(),
+    );
 }
 
 /// Receive an event of Twilio

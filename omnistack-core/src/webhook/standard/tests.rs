@@ -117,7 +117,8 @@ fn generated_secrets_differ_and_are_not_shown() {
 #[test]
 fn a_timestamp_is_at_most_five_minutes_from_now() {
     let headers = headers("webhook", [ID, &SECONDS.to_string(), SIGNATURE]);
-    for (age, recent) in [(-301, false), (-300, true), (-299, true), (0, true), (299, true), (300, true), (301, false)] {
+    for (age, recent) in [(-301, false), (-300, true), (-299, true), (0, true), (299, true), (300, true), (301, false)]
+    {
         assert_eq!(is_recent(SECONDS, at(SECONDS + age)), recent, "{age}");
         assert_eq!(verify(&headers, BODY, SECONDS + age).is_ok(), recent, "{age}");
     }
@@ -185,7 +186,10 @@ fn other_signatures_do_not_count() {
     let mixed = headers("webhook", [ID, &now, &format!("v1a,AAAA {SIGNATURE}")]);
     verify(&mixed, BODY, SECONDS).unwrap();
     let read = StandardHeaders::read(&mixed).unwrap();
-    assert_eq!((read.signatures("v1a").count(), read.signatures("v1").count(), read.signatures("v0").count()), (1, 1, 0));
+    assert_eq!(
+        (read.signatures("v1a").count(), read.signatures("v1").count(), read.signatures("v0").count()),
+        (1, 1, 0)
+    );
     assert_eq!(read.signed_bytes(b"x"), format!("{ID}.{now}.x").into_bytes());
 }
 
