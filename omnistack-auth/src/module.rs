@@ -15,6 +15,7 @@ use omnistack_core::{
     jobs::Cron,
     migrations,
     module::{Context, Module, Mount, Registry},
+    webhook::WebhookInbox,
 };
 use omnistack_messaging::email::register_mail_migrations;
 use secrecy::SecretString;
@@ -25,7 +26,7 @@ use crate::{
     counts,
     federation::{
         self,
-        issuer::{Issuer, ValidatedIssuer},
+        issuer::{Issuer, ValidatedIssuer, webhook::WebhookProvider},
         social::Provider,
     },
     mail::{AccountMail, AccountMailer},
@@ -37,6 +38,9 @@ use crate::{
     users::{self, Users},
     wiring::{Services, audit_log},
 };
+
+/// Largest body of an identity provider's webhook, in bytes. Both providers send a few KiB.
+const MAX_WEBHOOK_BODY_BYTES: u64 = 256 * 1024;
 
 /// The auth module: authenticates requests, and provides accounts, teams and API keys.
 ///
@@ -147,12 +151,15 @@ impl Auth {
         if issuers.iter().any(Issuer::has_published_keys) {
             registry.require::<SettingsClient>();
         }
-        let mount = || Mount::public("/auth/webhooks").without_idempotency().body_limit(256 * 1024);
-        for (path, api) in
-            [("/clerk", federation::routes::webhooks::clerk()), ("/supabase", federation::routes::webhooks::supabase())]
-        {
-            if issuers.iter().any(|issuer| issuer.webhook_path() == Some(path)) {
-                registry.routes(mount(), api, |ctx| Ok(ctx.get::<Services>()?.webhooks));
+        for provider in [WebhookProvider::Clerk, WebhookProvider::Supabase] {
+            if issuers.iter().any(|issuer| issuer.webhook_provider() == Some(provider)) {
+                let mount = Mount::public("/auth/webhooks").without_idempotency().body_limit(MAX_WEBHOOK_BODY_BYTES);
+                registry
+                    .webhook_source(provider.name(), move |ctx| Ok(ctx.get::<Services>()?.webhooks.source(provider)))
+                    .webhook_handler(provider.name(), "*", move |ctx| {
+                        Ok(ctx.get::<Services>()?.webhooks.handler(provider))
+                    })
+                    .routes(mount, federation::routes::webhooks::api(provider), |ctx| ctx.get::<WebhookInbox>());
             }
         }
         trusted

@@ -41,6 +41,7 @@ mod sender;
 mod settings;
 mod signature;
 mod twilio;
+mod twilio_event;
 mod webhook;
 
 pub use console::SmsConsole;

@@ -43,6 +43,7 @@ use std::fmt;
 
 use omnistack_core::{
     ExposeSecret as _, clock::Clock, crypto::HmacKey, http::client::Client, module::MissingDependency,
+    webhook::StandardSecret,
 };
 use reqwest::Url;
 use secrecy::SecretString;
@@ -51,6 +52,7 @@ use fetch::Fetch;
 use jwks::KeySet;
 use vendors::Vendor;
 use verify::{VerificationKeys, Verifier};
+use webhook::WebhookProvider;
 
 /// The minimum length of a shared secret that signs tokens, in bytes (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -196,15 +198,14 @@ impl Issuer {
         self
     }
 
-    /// Returns the path of its webhooks below `/auth/webhooks`, or `None` if it has no secret or sends no supported
-    /// webhooks.
-    pub(crate) fn webhook_path(&self) -> Option<&'static str> {
-        let path = match self.preset {
-            Vendor::Clerk => "/clerk",
-            Vendor::Supabase => "/supabase",
+    /// Returns the provider that sends its webhooks, or `None` if it has no secret or sends no supported webhooks.
+    pub(crate) fn webhook_provider(&self) -> Option<WebhookProvider> {
+        let provider = match self.preset {
+            Vendor::Clerk => WebhookProvider::Clerk,
+            Vendor::Supabase => WebhookProvider::Supabase,
             _ => return None,
         };
-        (!self.webhook_secrets.is_empty()).then_some(path)
+        (!self.webhook_secrets.is_empty()).then_some(provider)
     }
 
     /// Returns whether the issuer's keys must be fetched.
@@ -247,21 +248,21 @@ impl Issuer {
         if self.preset == Vendor::Clerk && self.authorized_parties.is_empty() {
             return problem("without the origins of its sessions", "set them, such as `https://app.example.com`");
         }
-        let mut webhook_keys = Vec::new();
+        let mut webhook_secrets = Vec::new();
         for secret in &self.webhook_secrets {
-            match webhook::decode_secret(secret) {
-                Some(_) if self.webhook_path().is_none() => {
+            match StandardSecret::try_from(secret) {
+                Ok(_) if self.webhook_provider().is_none() => {
                     return problem("which sends no webhooks that the app supports", "remove `webhook_secret`");
                 }
-                Some(key) => webhook_keys.push(key),
-                None => return problem("with an invalid webhook secret", "copy the whole secret: `whsec_…`"),
+                Ok(secret) => webhook_secrets.push(secret),
+                Err(_) => return problem("with an invalid webhook secret", "copy the whole secret: `whsec_…`"),
             }
         }
         let mut audiences = self.audiences.clone();
         if audiences.is_empty() && self.preset == Vendor::Standard {
             audiences.push(own.to_owned());
         }
-        Ok(ValidatedIssuer { issuer: self.clone(), keys, audiences, webhook_keys })
+        Ok(ValidatedIssuer { issuer: self.clone(), keys, audiences, webhook_secrets })
     }
 }
 
@@ -271,7 +272,7 @@ pub(crate) struct ValidatedIssuer {
     issuer: Issuer,
     keys: IssuerKeys,
     audiences: Vec<String>,
-    webhook_keys: Vec<HmacKey>,
+    webhook_secrets: Vec<StandardSecret>,
 }
 
 /// The key material of an issuer.
@@ -301,7 +302,7 @@ impl ValidatedIssuer {
                 VerificationKeys::Published(KeySet::new(name.clone(), at, Fetch(client()?), clock.clone()))
             }
         };
-        let (audiences, webhook_keys) = (self.audiences, self.webhook_keys);
+        let (audiences, webhook_secrets) = (self.audiences, self.webhook_secrets);
         Ok(Verifier {
             issuer: name,
             preset,
@@ -310,7 +311,7 @@ impl ValidatedIssuer {
             authorized_parties: parties,
             link_verified_emails: link,
             trust_emails,
-            webhook_keys,
+            webhook_secrets,
         })
     }
 }

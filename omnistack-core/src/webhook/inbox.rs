@@ -26,23 +26,27 @@ pub struct IncomingWebhook {
 }
 
 impl IncomingWebhook {
-    /// Creates a request.
+    /// Creates a request. Of the URI it keeps the path and the query: requests of HTTP/2 name a host too, which is not
+    /// always that of `PUBLIC_URL`.
     pub fn new(uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
+        let uri = uri.into_parts().path_and_query.map(Uri::from).unwrap_or_default();
         Self { uri, headers, body }
     }
 }
 
+/// Fails with 413 `PAYLOAD_TOO_LARGE` if the body is larger than the route accepts, and with 400 `INCOMPLETE_BODY` if
+/// it ended early.
 impl<S: Send + Sync> FromRequest<S> for IncomingWebhook {
-    type Rejection = axum::response::Response;
+    type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let uri = match request.extensions().get::<OriginalUri>() {
             Some(OriginalUri(uri)) => uri.clone(),
             None => request.uri().clone(),
         };
         let headers = request.headers().clone();
-        let body = Bytes::from_request(request, state).await.map_err(axum::response::IntoResponse::into_response)?;
-        Ok(Self { uri, headers, body })
+        let body = Bytes::from_request(request, state).await?;
+        Ok(Self::new(uri, headers, body))
     }
 }
 

@@ -8,11 +8,14 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::WebhookRejection;
-use crate::{clock::Timestamp, crypto::HmacKey};
+use super::{WebhookRejection, WebhookRequest};
+use crate::{
+    clock::Timestamp,
+    crypto::{HmacKey, Mac},
+};
 
 /// Largest difference between a signed timestamp and the clock, in both directions: five minutes, as Standard Webhooks
 /// and Stripe recommend.
@@ -20,6 +23,9 @@ pub const TIMESTAMP_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// Largest number of signatures in a request that are checked.
 const MAX_SIGNATURES: usize = 16;
+
+/// Largest length of the id of a message, in bytes.
+const MAX_ID_BYTES: usize = 200;
 
 /// Returns whether a timestamp, in seconds since 1970, is at most [`TIMESTAMP_TOLERANCE`] from now.
 pub fn is_recent(seconds: i64, now: Timestamp) -> bool {
@@ -80,7 +86,23 @@ impl StandardSecret {
         format!("v1,{}", self.mac(id, &seconds.to_string(), body).to_base64())
     }
 
-    fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> crate::crypto::Mac {
+    /// Returns the headers that a provider would add to a request, signed with the time at which the app receives it.
+    /// The id is that of the request's header `webhook-id`, or a random one.
+    ///
+    /// Returns `None` if the id is not the value of a header.
+    pub fn sign_request(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
+        let random = || format!("msg_{:032x}", rand::random::<u128>());
+        let id = request.header("webhook-id").map_or_else(random, str::to_owned);
+        let seconds = request.now.as_seconds();
+        let signature = self.sign(&id, seconds, request.body);
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", HeaderValue::try_from(id).ok()?);
+        headers.insert("webhook-timestamp", HeaderValue::from(seconds));
+        headers.insert("webhook-signature", HeaderValue::try_from(signature).ok()?);
+        Some(headers)
+    }
+
+    fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Mac {
         self.0.sign_parts([id.as_bytes(), b".", timestamp.as_bytes(), b".", body])
     }
 }
@@ -100,8 +122,8 @@ impl fmt::Debug for StandardSecret {
     }
 }
 
-/// The headers of a request of Standard Webhooks: `webhook-id`, `webhook-timestamp` and `webhook-signature`, or those of
-/// Svix with the prefix `svix-`.
+/// The headers of a request of Standard Webhooks: `webhook-id`, `webhook-timestamp` and `webhook-signature`, or those
+/// of Svix with the prefix `svix-`. The two sets are never mixed: with `webhook-id`, those of Svix are not read.
 #[derive(Clone, Copy, Debug)]
 pub struct StandardHeaders<'a> {
     /// The id of the message, which is the same in all attempts.
@@ -118,21 +140,23 @@ impl<'a> StandardHeaders<'a> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// Fails if a header is missing, occurs twice, or has another form.
+    /// Fails if a header is missing, occurs twice, or has another form. The id has 1 to 200 bytes without a dot, so
+    /// that the signed text has one meaning.
     pub fn read(headers: &'a HeaderMap) -> Result<Self, WebhookRejection> {
         let header = |name: &str| {
             let mut values = headers.get_all(name).iter();
             let value = values.next()?.to_str().ok()?;
             values.next().is_none().then_some(value)
         };
-        let all = |prefix: &str| {
-            let part = |name: &str| header(&format!("{prefix}-{name}"));
-            Some((part("id")?, part("timestamp")?, part("signature")?))
+        let names = if headers.contains_key("webhook-id") {
+            ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        } else {
+            ["svix-id", "svix-timestamp", "svix-signature"]
         };
-        let (id, timestamp, signatures) = all("webhook")
-            .or_else(|| all("svix"))
-            .ok_or(WebhookRejection::Unverified("a signature header is missing"))?;
-        if !matches!(id.len(), 1..=200) || id.contains('.') {
+        let [Some(id), Some(timestamp), Some(signatures)] = names.map(header) else {
+            return Err(WebhookRejection::Unverified("a signature header is missing"));
+        };
+        if !(1..=MAX_ID_BYTES).contains(&id.len()) || id.contains('.') {
             return Err(WebhookRejection::Unverified("the id of the message is invalid"));
         }
         let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
@@ -179,3 +203,6 @@ impl<'a> StandardHeaders<'a> {
         self.verify_timestamp(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,4 @@ mod rates;
 mod resilience;
 mod services;
 mod tenant_databases;
+mod webhook;

@@ -49,15 +49,15 @@ fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Contact
             None
         }
     };
-    let key = settings.webhook_secret.as_ref().and_then(|secret| webhook::key(secret.expose_secret()));
-    if key.is_none() {
+    let secret = settings.webhook_secret.as_ref().and_then(|secret| webhook::secret(secret.expose_secret()));
+    if secret.is_none() {
         registry.report_problem(
             "`CONTACT_WEBHOOK_SECRET` is missing or not valid, and the webhook is signed with it",
             "set it to `whsec_` and the output of `openssl rand -base64 32`",
         );
     }
     let client = registry.settings_client()?;
-    Some(ContactWebhookTarget { client, url: url?, key: key?, timeout: settings.webhook_timeout })
+    Some(ContactWebhookTarget { client, url: url?, secret: secret?, timeout: settings.webhook_timeout })
 }
 
 impl Module for Contact {

@@ -12,7 +12,6 @@ use super::{ContactMessageId, store};
 use omnistack_core::{
     BoxError,
     clock::Clock,
-    crypto::HmacKey,
     db::Db,
     http::{
         StatusCode,
@@ -21,6 +20,7 @@ use omnistack_core::{
     },
     jobs::{Job, JobContext, JobError},
     resilience::Classification,
+    webhook::StandardSecret,
 };
 
 /// The job that posts a message to `CONTACT_WEBHOOK_URL`, signed as [Standard
@@ -37,7 +37,7 @@ pub struct ContactWebhookJob {
 pub(super) struct ContactWebhookTarget {
     pub(super) client: Client,
     pub(super) url: Url,
-    pub(super) key: HmacKey,
+    pub(super) secret: StandardSecret,
     pub(super) timeout: Duration,
 }
 
@@ -91,16 +91,16 @@ impl Job for ContactWebhookJob {
         };
         let Some(message) = store::get(&teller.db, self.message).await? else { return Ok(()) };
         let body = json!({ "type": "contact.message", "timestamp": message.created_at, "data": message }).to_string();
-        let (id, at) = (format!("contact_{}", self.message), teller.clock.now().as_seconds().to_string());
-        let signed = target.key.sign_parts([id.as_bytes(), b".", at.as_bytes(), b".", body.as_bytes()]);
+        let (id, seconds) = (format!("contact_{}", self.message), teller.clock.now().as_seconds());
+        let signature = target.secret.sign(&id, seconds, body.as_bytes());
         let request = target
             .client
             .post(target.url.clone())
             .timeout(target.timeout)
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
-            .header("webhook-timestamp", at)
-            .header("webhook-signature", format!("v1,{}", signed.to_base64()))
+            .header("webhook-timestamp", seconds)
+            .header("webhook-signature", signature)
             .body(body);
         // The URL may contain a secret.
         let answer = match request.send().await.map_err(reqwest::Error::without_url) {
@@ -144,9 +144,9 @@ pub(super) fn url(text: &str) -> Result<Url, BoxError> {
 }
 
 /// Parses the webhook's secret: `whsec_` and base64 of 24 to 64 bytes. Returns `None` if it is not valid.
-pub(super) fn key(secret: &str) -> Option<HmacKey> {
-    let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
-    if (24..=64).contains(&bytes.len()) { HmacKey::new(bytes).ok() } else { None }
+pub(super) fn secret(text: &str) -> Option<StandardSecret> {
+    let bytes = STANDARD.decode(text.strip_prefix("whsec_")?).ok()?;
+    if (24..=64).contains(&bytes.len()) { StandardSecret::from_bytes(&bytes).ok() } else { None }
 }
 
 impl fmt::Debug for ContactWebhookTarget {

@@ -5,7 +5,7 @@ mod event;
 mod signature;
 mod webhook;
 
-pub(super) use webhook::{WebhookKeys, WebhookState, routes};
+pub(super) use webhook::{WebhookKeys, register};
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::suppression::register_routes;
 use event::SuppressionEvent;
 use omnistack_core::{
     clock::Clock,
-    db::{self, Db, Tx},
+    db::{self, Tx},
     module::{Module, Registry},
 };
 
@@ -52,16 +52,15 @@ impl Module for EmailApi {
 /// Retention of the ids of processed webhook events: longer than any provider sends them again.
 const EVENT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Applies the events of a provider, all of them or none. Returns the number of suppressed addresses that were added.
-/// An event that was applied before is skipped, because an operator may have removed the address since.
-async fn apply_events(
-    db: &Db,
+/// Applies the events of a provider in the caller's transaction. Returns the number of suppressed addresses that were
+/// added. An event that was applied before is skipped, because an operator may have removed the address since.
+async fn apply_events_in(
+    tx: &mut Tx,
     clock: &Clock,
     suppressions: &Suppressions,
     provider: &'static str,
     events: &[SuppressionEvent],
 ) -> Result<u64, db::Error> {
-    let mut tx = db.begin().await?;
     let mut added = 0;
     for event in events {
         let sql =
@@ -69,10 +68,9 @@ async fn apply_events(
         let new = tx.query(sql).bind(provider).bind(event.id.as_str()).bind(clock.now()).execute().await?;
         if new > 0 {
             let detail = event.detail.as_deref();
-            added += u64::from(suppressions.add_in(&mut tx, &event.address, event.reason, detail).await?);
+            added += u64::from(suppressions.add_in(tx, &event.address, event.reason, detail).await?);
         }
     }
-    tx.commit().await?;
     Ok(added)
 }
 

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Address, ConsoleProvider, DevMailbox, EmailSettings, Mailer, Outbox, Suppressions,
-    bounces::{self, WebhookKeys, WebhookState},
+    bounces::{self, WebhookKeys},
     dev_mailbox,
     settings::provide_mailer,
     template::{Brand, Template, TemplateError, TemplateOverrides, Templates},
@@ -156,10 +156,6 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
     keys
 }
 
-/// Largest webhook body, in bytes: SendGrid sends batches of events up to this size, and Resend sends single
-/// events.
-const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
-
 /// Adds the tables of mail to the app, except those of the outbox. The module [`Mail`] does so itself; a module that uses
 /// [`RecipientLimit`](super::RecipientLimit) without it calls this function.
 pub fn register_mail_migrations(registry: &mut Registry) {
@@ -195,12 +191,7 @@ impl Module for Mail {
         let limits = OutboxLimits { give_up_after: settings.give_up_after, keep: settings.keep };
         outbox::register(registry, mail, limits, |ctx| ctx.get::<Mailer>());
         registry.provide(overrides).provide(templates.clone()).tenant_tables(["omni_email_templates"]);
-        if let Some(api) = bounces::routes(&keys) {
-            let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
-            let suppressions = Suppressions::new(db.clone(), clock.clone());
-            let webhooks = WebhookState { keys, db, clock: clock.clone(), suppressions };
-            registry.routes(mount, api, |_| Ok(webhooks));
-        }
+        bounces::register(registry, keys, &Suppressions::new(db, clock.clone()));
         if !registry.environment().is_production() {
             // Mails of `EMAIL_PROVIDER=console` go through the dev mailbox.
             registry

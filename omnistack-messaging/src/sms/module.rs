@@ -4,7 +4,7 @@ use super::{
     DevSmsMailbox, SmsOutbox, SmsProviderName, SmsSender, SmsSettings, SmsSuppressions, dev_mailbox,
     outbox::SmsCourier,
     settings,
-    webhook::{self, TwilioWebhookState},
+    webhook::{self, TwilioHandler, TwilioSource},
 };
 use crate::{
     outbox::{self, MessageStore, OutboxLimits},
@@ -26,9 +26,6 @@ use omnistack_core::{
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Sms(());
-
-/// Largest webhook body, in bytes. Twilio sends a few KiB.
-const MAX_WEBHOOK_BODY_BYTES: u64 = 64 * 1024;
 
 impl Module for Sms {
     fn name(&self) -> &'static str {
@@ -63,9 +60,7 @@ impl Module for Sms {
         if let (Some(url), Some(token)) = (webhook.clone(), settings.twilio_token.clone()) {
             let suppressions = SmsSuppressions::new(db.clone(), clock.clone());
             let store = MessageStore::new(db.clone(), clock.clone());
-            let webhook = TwilioWebhookState { token, url, store, suppressions };
-            let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
-            registry.routes(mount, webhook::routes(), |_| Ok(webhook));
+            webhook::register(registry, TwilioSource { token, url }, TwilioHandler { store, suppressions });
         }
         let status_url = webhook.map(String::from);
         let sms = SmsOutbox::new(db, clock, jobs, settings.max_segments);

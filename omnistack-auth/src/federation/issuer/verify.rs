@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use omnistack_core::{clock::Clock, crypto::HmacKey, http::Error, identity::AuthenticationContext};
+use omnistack_core::{
+    clock::Clock, crypto::HmacKey, http::Error, identity::AuthenticationContext, webhook::StandardSecret,
+};
 
 use super::{
     claims::{Claims, ParsedToken},
@@ -68,7 +70,7 @@ pub(crate) struct Verifier {
     pub(crate) authorized_parties: Vec<String>,
     pub(crate) link_verified_emails: bool,
     pub(crate) trust_emails: bool,
-    pub(crate) webhook_keys: Vec<HmacKey>,
+    pub(crate) webhook_secrets: Vec<StandardSecret>,
 }
 
 /// The keys that verify the signatures of an issuer.

@@ -1,16 +1,21 @@
 //! Webhooks with which Clerk and Supabase report changes of their users. They are signed as Standard Webhooks
 //! specifies, of which Svix is another name.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use omnistack_core::{
-    ExposeSecret as _,
-    clock::Timestamp,
-    crypto::{HmacKey, Sha256},
-    http::{self, StatusCode},
-};
-use secrecy::SecretString;
-use serde::Deserialize;
 use std::time::Duration;
+
+use async_trait::async_trait;
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::Sha256,
+    http::{HeaderMap, StatusCode},
+    jobs::JobError,
+    webhook::{
+        InboundWebhook, SourceEvent, StandardHeaders, StandardSecret, WebhookHandler, WebhookOutcome, WebhookRejection,
+        WebhookRequest, WebhookSource, WebhookTx,
+    },
+};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     claims::is_plain_name,
@@ -28,44 +33,96 @@ use crate::{
     users::normalize_email,
 };
 
-/// The maximum age of a message, and how far ahead of the app's clock it may be, in seconds.
-const TOLERANCE_SECONDS: i64 = 5 * 60;
-/// The maximum number of a message's signatures that are checked.
-const MAX_SIGNATURES: usize = 16;
 /// Time for which the id of a delivery is stored to detect repetitions. Both providers stop retrying earlier.
 const DELIVERY_ID_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Decodes a secret as providers show it: `whsec_` (after `v1,` at Supabase) and base64 of at least 24 bytes. Returns
-/// `None` if it has another form.
-pub(crate) fn decode_secret(secret: &SecretString) -> Option<HmacKey> {
-    let secret = secret.expose_secret();
-    let secret = secret.strip_prefix("v1,").unwrap_or(secret);
-    let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
-    if bytes.len() < 24 { None } else { HmacKey::new(bytes).ok() }
+
+/// Largest length of a user's id that orders webhooks, in bytes.
+const MAX_OBJECT_BYTES: usize = 200;
+
+/// An identity provider that sends webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WebhookProvider {
+    Clerk,
+    Supabase,
 }
 
-/// The signature headers of a message.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Delivery<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) timestamp: &'a str,
-    pub(crate) signature: &'a str,
-}
-
-impl Delivery<'_> {
-    /// Returns whether one of the signatures is valid for the body.
-    fn is_signed(&self, key: &HmacKey, body: &[u8]) -> bool {
-        let parts = [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body];
-        let expected = key.sign_parts(parts);
-        let signatures = self.signature.split(' ').take(MAX_SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
-        // All signatures are checked, so that the duration doesn't reveal which one is valid.
-        signatures.fold(false, |any, one| STANDARD.decode(one).is_ok_and(|one| expected.verify(one)) | any)
+impl WebhookProvider {
+    /// Returns the name of the source, which is the last segment of the path too.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Clerk => "clerk",
+            Self::Supabase => "supabase",
+        }
     }
 
-    /// Returns the time it was sent, or `None` if that is malformed or more than five minutes from now.
-    fn sent_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
-        let seconds: i64 = digits.then(|| self.timestamp.parse().ok())??;
-        ((now.as_seconds() - seconds).abs() <= TOLERANCE_SECONDS).then(|| Timestamp::from_micros(seconds * 1_000_000))
+    const fn vendor(self) -> Vendor {
+        match self {
+            Self::Clerk => Vendor::Clerk,
+            Self::Supabase => Vendor::Supabase,
+        }
+    }
+}
+
+/// An identity provider as a source of webhooks. They are signed with a secret of one of its issuers.
+pub(crate) struct IdentityProviderSource {
+    provider: WebhookProvider,
+    issuers: Issuers,
+}
+
+impl IdentityProviderSource {
+    /// Returns the issuers of this provider.
+    fn verifiers(&self) -> impl Iterator<Item = &Verifier> {
+        let preset = self.provider.vendor();
+        self.issuers.trusted().iter().filter(move |verifier| verifier.preset == preset)
+    }
+
+    fn secrets(&self) -> Vec<StandardSecret> {
+        self.verifiers().flat_map(|verifier| verifier.webhook_secrets.iter().cloned()).collect()
+    }
+
+    /// Returns the issuer whose secret has signed a webhook at any time.
+    fn signer(&self, headers: &StandardHeaders<'_>, body: &[u8]) -> Option<&Verifier> {
+        let signed_at = Timestamp::from_micros(headers.seconds.saturating_mul(1_000_000));
+        self.verifiers().find(|verifier| headers.verify(&verifier.webhook_secrets, body, signed_at).is_ok())
+    }
+}
+
+#[async_trait]
+impl WebhookSource for IdentityProviderSource {
+    async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        StandardHeaders::read(request.headers)?.verify(&self.secrets(), request.body, request.now)
+    }
+
+    fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        let id = StandardHeaders::read(request.headers)?.id;
+        let message: WebhookMessage = request.json()?;
+        let occurred_at = message.occurred_at();
+        let is_object = |subject: &&str| subject.len() <= MAX_OBJECT_BYTES && is_plain_name(subject);
+        let subject = message.user_id().filter(is_object).map(str::to_owned);
+        Ok(SourceEvent::new(id, message.kind).object(subject).occurred_at(occurred_at))
+    }
+
+    fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
+        self.secrets().first()?.sign_request(request)
+    }
+}
+
+/// The handler that applies changes of users at an identity provider.
+pub(crate) struct IdentityProviderHandler {
+    source: IdentityProviderSource,
+    webhooks: IdentityProviderWebhooks,
+}
+
+#[async_trait]
+impl WebhookHandler for IdentityProviderHandler {
+    async fn handle(&self, webhook: &InboundWebhook, _: &mut WebhookTx<'_>) -> Result<WebhookOutcome, JobError> {
+        let headers = StandardHeaders::read(&webhook.headers).map_err(JobError::fatal)?;
+        let unknown = || JobError::fatal("the secret that signed the webhook belongs to no issuer of the app any more");
+        let verifier = self.source.signer(&headers, &webhook.body).ok_or_else(unknown)?;
+        let malformed = || JobError::fatal("the body does not have the form of this provider's events about users");
+        let event = UserEvent::read(self.source.provider, &webhook.body).ok_or_else(malformed)?;
+        let Some(event) = event else { return Ok(WebhookOutcome::Ignored) };
+        Ok(self.webhooks.apply(verifier, &headers, event, webhook.received_at).await?)
     }
 }
 
@@ -77,58 +134,49 @@ pub(crate) struct IdentityProviderWebhooks {
     sessions: Sessions,
 }
 
-/// The sender of a webhook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WebhookProvider {
-    Clerk,
-    Supabase,
-}
-
 impl IdentityProviderWebhooks {
     pub(crate) fn new(issuers: Issuers, sync: UserProvisioner, sessions: Sessions) -> Self {
         Self { issuers, sync, sessions }
     }
 
-    /// Processes a message. A repeated delivery changes nothing.
-    ///
-    /// # Errors
-    /// Returns 401 if the message is not signed or its time is not near the current one, and 422 if its body is
-    /// invalid.
-    pub(crate) async fn receive(
+    /// Returns the source of a provider's webhooks.
+    pub(crate) fn source(&self, provider: WebhookProvider) -> IdentityProviderSource {
+        IdentityProviderSource { provider, issuers: self.issuers.clone() }
+    }
+
+    /// Returns the handler of a provider's webhooks.
+    pub(crate) fn handler(&self, provider: WebhookProvider) -> IdentityProviderHandler {
+        IdentityProviderHandler { source: self.source(provider), webhooks: self.clone() }
+    }
+
+    /// Applies a change of a user at an issuer. A repeated delivery changes nothing.
+    async fn apply(
         &self,
-        from: WebhookProvider,
-        delivery: Delivery<'_>,
-        body: &[u8],
-    ) -> Result<(), Error> {
-        let now = self.sync.now();
-        let sent = delivery.sent_at(now).filter(|_| is_plain_name(delivery.id)).ok_or_else(unsigned)?;
-        let preset = match from {
-            WebhookProvider::Clerk => Vendor::Clerk,
-            WebhookProvider::Supabase => Vendor::Supabase,
-        };
-        let mut ours = self.issuers.trusted().iter().filter(|verifier| verifier.preset == preset);
-        let is_from = |verifier: &&Verifier| verifier.webhook_keys.iter().any(|key| delivery.is_signed(key, body));
-        let verifier = ours.find(is_from).ok_or_else(unsigned)?;
-        let Some(event) = UserEvent::read(from, body).ok_or_else(unreadable)? else { return Ok(()) };
-        let at = event.at.unwrap_or(sent).min(now);
+        verifier: &Verifier,
+        headers: &StandardHeaders<'_>,
+        event: UserEvent,
+        received_at: Timestamp,
+    ) -> Result<WebhookOutcome, Error> {
+        let signed_at = Timestamp::from_micros(headers.seconds.saturating_mul(1_000_000));
+        let at = event.at.unwrap_or(signed_at).min(received_at);
         let UserEvent { subject, change, profile, .. } = event;
         let identity = ExternalIdentity { issuer: verifier.issuer.clone(), subject, profile };
         let assertion = Assertion { identity: &identity, at, policy: verifier.link_policy(), client: None };
-        let hash = Sha256::digest_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", delivery.id.as_bytes()]);
-        retry_on_conflict(|| self.apply(change, assertion, &hash)).await
+        let hash = Sha256::digest_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", headers.id.as_bytes()]);
+        retry_on_conflict(|| self.apply_once(change, assertion, &hash)).await
     }
 
     /// Applies a change in a transaction of its own, once for each delivery. Returns `None` if another transaction
-    /// conflicts.
-    async fn apply(
+    /// conflicts, after which it is tried again; the transaction of the webhook could not be begun again.
+    async fn apply_once(
         &self,
         change: UserEventKind,
         assertion: Assertion<'_>,
         delivery: &Sha256,
-    ) -> Result<Option<()>, Error> {
+    ) -> Result<Option<WebhookOutcome>, Error> {
         let mut tx = self.sync.db().all_tenants().begin().await?;
         if !self.sync.record_delivery_in(&mut tx, delivery, self.sync.now() + DELIVERY_ID_TTL).await? {
-            return Ok(Some(()));
+            return Ok(Some(WebhookOutcome::Processed));
         }
         let changed = match change {
             UserEventKind::Deleted => self.sync.disable_in(&mut tx, &self.sessions, assertion).await,
@@ -138,11 +186,11 @@ impl IdentityProviderWebhooks {
             Ok(Some(user)) => {
                 tx.commit().await?;
                 self.sessions.invalidate_user(user).await;
-                Ok(Some(()))
+                Ok(Some(WebhookOutcome::Processed))
             }
             Ok(None) => Ok(None),
             // Registration is closed, so there is no account to change; a repetition would not change that.
-            Err(error) if error.is_response_with_status(StatusCode::FORBIDDEN) => Ok(Some(())),
+            Err(error) if error.is_response_with_status(StatusCode::FORBIDDEN) => Ok(Some(WebhookOutcome::Ignored)),
             Err(error) => Err(error),
         }
     }
@@ -191,14 +239,29 @@ impl UserEvent {
 struct WebhookMessage {
     #[serde(rename = "type")]
     kind: String,
-    data: Option<serde_json::Value>,
+    timestamp: Option<Value>,
+    data: Option<Value>,
     schema: Option<String>,
     table: Option<String>,
-    record: Option<serde_json::Value>,
-    old_record: Option<serde_json::Value>,
+    record: Option<Value>,
+    old_record: Option<Value>,
 }
 
 impl WebhookMessage {
+    /// Returns when the event occurred: Clerk states milliseconds since 1970, Standard Webhooks a text.
+    fn occurred_at(&self) -> Option<Timestamp> {
+        match self.timestamp.as_ref()? {
+            Value::Number(millis) => Some(Timestamp::from_micros(millis.as_i64()?.saturating_mul(1000))),
+            Value::String(time) => time.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Returns the id of the user, or of another object, that the event is about.
+    fn user_id(&self) -> Option<&str> {
+        [&self.data, &self.record, &self.old_record].into_iter().find_map(|record| record.as_ref()?.get("id")?.as_str())
+    }
+
     fn is_of_users(&self) -> bool {
         self.schema.as_deref() == Some("auth") && self.table.as_deref() == Some("users")
     }
@@ -293,14 +356,4 @@ impl SupabaseUser {
             subject: self.id,
         }
     }
-}
-
-fn unsigned() -> http::Error {
-    let message = "the webhook is not signed with the secret of this app, or its time is not the current time";
-    http::Error::new(StatusCode::UNAUTHORIZED, "WEBHOOK_SIGNATURE_INVALID", message)
-}
-
-fn unreadable() -> http::Error {
-    let message = "the webhook is signed, but its body does not have the form of this provider's events";
-    http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "WEBHOOK_MALFORMED", message)
 }

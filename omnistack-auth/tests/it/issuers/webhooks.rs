@@ -2,7 +2,11 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_auth::{Auth, issuer::Issuer};
-use omnistack_core::crypto::HmacKey;
+use omnistack_core::{
+    crypto::HmacKey,
+    http::HeaderMap,
+    webhook::{SourceEvent, WebhookRequest, WebhookSources},
+};
 use omnistack_testkit::{TestApp, TestDatabase, TestResponse, mock_server::MockServer, on_each_database};
 use serde_json::{Value, json};
 
@@ -153,6 +157,55 @@ on_each_database! {
         assert_eq!(users(&app).await, 0);
     }
 
+    async fn the_secret_decides_which_issuer_has_sent_it(database: TestDatabase) {
+        const OTHER: &[u8] = b"the key of another instance, 32.";
+        let [one, other] = ["https://one.example.com", "https://other.example.com"].map(|url| Issuer::clerk(url, [ORIGIN]));
+        let auth = Auth::built_in().issuer(one.webhook_secret(secret(KEY))).issuer(other.webhook_secret(secret(OTHER)));
+        let app = start(database, auth).await;
+        let sources: WebhookSources = app.app().context().get().unwrap();
+        assert_eq!(sources.names(), ["clerk"]);
+        let now = NOW.to_string();
+        for (key, id, subject) in [(KEY, "msg_1", "user_1"), (OTHER, "msg_1", "user_1"), (OTHER, "msg_2", "user_2")] {
+            let body = clerk("user.created", clerk_user(subject, json!({}))).to_string();
+            let request = app.anonymous().request(http::Method::POST, "/api/v1/public/auth/webhooks/clerk");
+            let request = request.header("webhook-id", id).header("webhook-timestamp", &now);
+            request.header("webhook-signature", signature(key, id, &now, &body)).body(body).await.expect(204);
+        }
+        let sql = "select issuer, subject from omni_identities order by issuer, subject";
+        let known: Vec<(String, String)> = app.db().query(sql).fetch_all().await.unwrap();
+        let expected = [("one", "user_1"), ("other", "user_1"), ("other", "user_2")];
+        assert_eq!(known, expected.map(|(host, user)| (format!("https://{host}.example.com"), user.to_owned())));
+    }
+
+    async fn webhooks_are_described_by_their_user(database: TestDatabase) {
+        let issuers = [
+            Issuer::clerk("https://clerk.example.com", [ORIGIN]).webhook_secret(secret(KEY)),
+            Issuer::supabase("https://x.supabase.co").webhook_secret(secret(KEY)),
+        ];
+        let app = start(database, issuers.into_iter().fold(Auth::built_in(), Auth::issuer)).await;
+        let sources: WebhookSources = app.app().context().get().unwrap();
+        assert_eq!(sources.names(), ["clerk", "supabase"]);
+        let now = app.clock().clock().now();
+        for (source, body, kind, object, at) in [
+            ("clerk", clerk("user.created", clerk_user("user_1", json!({}))), "user.created", Some("user_1"), Some(now)),
+            ("clerk", json!({ "type": "new.kind", "data": 5, "timestamp": "2030-01-01T00:00:00Z" }), "new.kind", None, Some(now)),
+            ("supabase", json!({ "type": "DELETE", "table": "users", "old_record": { "id": "5f3c" } }), "DELETE", Some("5f3c"), None),
+            ("supabase", json!({ "type": "user.created", "data": { "id": "x".repeat(201) } }), "user.created", None, None),
+        ] {
+            let body = body.to_string();
+            let mut headers = HeaderMap::new();
+            headers.insert("webhook-id", "msg_1".parse().unwrap());
+            let request = WebhookRequest { url: "https://app.example.com", headers: &headers, body: body.as_bytes(), now };
+            let source = sources.get(source).unwrap().1;
+            assert!(source.verify(&request).await.is_err());
+            let signed = source.sign(&request).unwrap();
+            let request = WebhookRequest { headers: &signed, ..request };
+            source.verify(&request).await.unwrap();
+            let expected = SourceEvent::new("msg_1", kind).object(object).occurred_at(at);
+            assert_eq!(source.describe(&request).unwrap(), expected, "{body}");
+        }
+    }
+
     async fn a_deleted_subject_that_was_never_linked_disables_no_account(database: TestDatabase) {
         let pair = TestKeyPair::ec();
         let upstream = MockServer::start().await;
@@ -235,8 +288,8 @@ on_each_database! {
                 let request = request.header(&format!("{names}-id"), &id).header(&format!("{names}-timestamp"), &timestamp);
                 let request = request.header(&format!("{names}-signature"), &signature).body(body.clone());
                 let answer = request.await;
-                assert_eq!(answer.status, 401, "{what}");
-                answer.expect_error(401, "WEBHOOK_SIGNATURE_INVALID");
+                assert_eq!(answer.status, 400, "{what}");
+                answer.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
             }
         }
         assert_eq!(users(&app).await, 0);
@@ -245,15 +298,21 @@ on_each_database! {
             let request = app.anonymous().request(http::Method::POST, "/api/v1/public/auth/webhooks/clerk");
             request.header("svix-id", "msg").header("svix-timestamp", &now).header("svix-signature", signature).body(body)
         };
-        post(body.replace("Ada", "Eve"), good.clone()).await.expect(401);
+        post(body.replace("Ada", "Eve"), good.clone()).await.expect(400);
         // Headers of the two sets can't be mixed.
         let mixed = post(body.clone(), good.clone()).header("webhook-id", "msg").await;
-        mixed.expect(401);
+        mixed.expect(400);
         post("x".repeat(300 * 1024), good.clone()).await.expect(413);
         // Signed messages with invalid content.
-        for nonsense in ["", "{}", "[]", r#"{"type":"user.created"}"#, r#"{"type":"user.created","data":{"id":""}}"#] {
+        for (nonsense, code) in [
+            ("", "WEBHOOK_MALFORMED"),
+            ("{}", "WEBHOOK_MALFORMED"),
+            ("[]", "WEBHOOK_MALFORMED"),
+            (r#"{"type":"user.created"}"#, "WEBHOOK_UNPROCESSABLE"),
+            (r#"{"type":"user.created","data":{"id":""}}"#, "WEBHOOK_UNPROCESSABLE"),
+        ] {
             let signed = signature(KEY, "msg", &now, nonsense);
-            post(nonsense.into(), signed).await.expect(422);
+            post(nonsense.into(), signed).await.expect_error(422, code);
         }
         assert_eq!(users(&app).await, 0);
         // Several signatures of which one is valid, and a signature with the previous secret.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::{email::Address, suppression::SuppressionReason};
+use omnistack_core::webhook::InboundWebhook;
 
 /// An event that suppresses an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,6 @@ pub(super) struct SuppressionEvent {
 
 #[derive(Deserialize)]
 struct ResendEvent {
-    #[serde(rename = "type")]
-    kind: String,
     data: ResendData,
 }
 
@@ -39,23 +38,28 @@ struct ResendBounce {
 }
 
 /// Parses an event of Resend. Only `email.bounced` with a permanent bounce and `email.complained` suppress an
-/// address; for other events it returns `None`. An event names all recipients of its mail; if there is more than
-/// one, it is unknown which of them it concerns, and it returns `None` too.
-pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<SuppressionEvent>, serde_json::Error> {
-    let ResendEvent { kind, data } = serde_json::from_slice(body)?;
-    let (reason, detail) = match (kind.as_str(), data.bounce) {
+/// address; for other events it returns nothing. An event names all recipients of its mail; if there is more than
+/// one, it is unknown which of them it concerns, and it returns nothing too.
+pub(super) fn resend(webhook: &InboundWebhook) -> Result<Vec<SuppressionEvent>, serde_json::Error> {
+    let (id, kind) = (webhook.event.id.as_str(), webhook.event.kind.as_str());
+    if !["email.bounced", "email.complained"].contains(&kind) {
+        return Ok(Vec::new());
+    }
+    let ResendEvent { data } = serde_json::from_slice(&webhook.body)?;
+    let (reason, detail) = match (kind, data.bounce) {
         ("email.bounced", Some(bounce)) if bounce.kind.eq_ignore_ascii_case("permanent") => {
             (SuppressionReason::Bounce, Some(format!("{}: {}", bounce.sub_type, bounce.message)))
         }
         ("email.complained", _) => (SuppressionReason::Complaint, None),
-        _ => return Ok(None),
+        _ => return Ok(Vec::new()),
     };
     let [address] = data.to.as_slice() else {
         tracing::warn!(target: "omnistack::email", event = id, recipients = data.to.len(), "a bounce or complaint names several recipients and is ignored");
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let address = address.parse().ok();
-    Ok(address.map(|address| SuppressionEvent { id: id.into(), address, reason, detail }))
+    let address: Option<Address> = address.parse().ok();
+    let event = address.map(|address| SuppressionEvent { id: id.into(), address, reason, detail });
+    Ok(event.into_iter().collect())
 }
 
 #[derive(Deserialize)]
@@ -75,8 +79,8 @@ struct SendGridEvent {
 
 /// Parses a batch of events of SendGrid. Only `bounce` of type `bounce` (not `blocked`, which is temporary) with a
 /// permanent status (RFC 3463), and `spamreport`, suppress an address; other events are left out.
-pub(super) fn sendgrid(body: &[u8]) -> Result<Vec<SuppressionEvent>, serde_json::Error> {
-    let events: Vec<SendGridEvent> = serde_json::from_slice(body)?;
+pub(super) fn sendgrid(webhook: &InboundWebhook) -> Result<Vec<SuppressionEvent>, serde_json::Error> {
+    let events: Vec<SendGridEvent> = serde_json::from_slice(&webhook.body)?;
     let heeded = events.into_iter().filter_map(|event| {
         let reason = match event.event.as_str() {
             "bounce" if event.kind != "blocked" && !event.status.starts_with('4') => SuppressionReason::Bounce,

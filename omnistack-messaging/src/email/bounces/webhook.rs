@@ -1,31 +1,54 @@
-//! Webhook routes for the providers' events about bounces and complaints.
+//! Webhooks of the providers about bounces and complaints: how they are verified and described, and what they change.
 
 use std::sync::Arc;
 
-use axum::{body::Bytes, extract::State};
+use async_trait::async_trait;
+use axum::extract::State;
 use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 use utoipa_axum::routes;
 
-use super::{Suppressions, event, signature};
+use super::{
+    Suppressions,
+    event::{self, SuppressionEvent},
+    signature,
+};
 use omnistack_core::{
     clock::Clock,
-    crypto::HmacKey,
-    db::Db,
+    crypto::Sha256,
     http::{Error, ErrorEnvelope},
-    module::Api,
+    jobs::JobError,
+    module::{Api, Mount, Registry},
+    webhook::{
+        InboundWebhook, IncomingWebhook, SourceEvent, StandardHeaders, StandardSecret, WebhookHandler, WebhookInbox,
+        WebhookOutcome, WebhookRejection, WebhookRequest, WebhookSource, WebhookTx,
+    },
 };
+
+/// The name of Resend as a source of webhooks, and in `omni_email_events`.
+const RESEND: &str = "resend";
+/// The name of SendGrid as a source of webhooks, and in `omni_email_events`.
+const SENDGRID: &str = "sendgrid";
+
+/// Largest webhook body, in bytes: SendGrid sends batches of events up to this size, and Resend sends single
+/// events.
+const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
+
+/// A function that reads the events that suppress an address.
+type ReadEvents = fn(&InboundWebhook) -> Result<Vec<SuppressionEvent>, serde_json::Error>;
 
 /// The keys with which providers sign webhooks.
 #[derive(Clone, Debug, Default)]
 pub(in crate::email) struct WebhookKeys {
-    resend: Option<HmacKey>,
+    resend: Option<StandardSecret>,
     sendgrid: Option<Arc<[u8]>>,
 }
 
 impl WebhookKeys {
     /// Adds Resend's signing secret. Returns `None` if it is not valid.
     pub(in crate::email) fn resend(mut self, secret: &str) -> Option<Self> {
-        self.resend = Some(signature::standard_secret(secret)?);
+        self.resend = Some(StandardSecret::parse(secret).ok()?);
         Some(self)
     }
 
@@ -36,74 +59,125 @@ impl WebhookKeys {
     }
 }
 
-/// State of the webhook routes.
-#[derive(Clone, Debug)]
-pub(in crate::email) struct WebhookState {
-    pub(in crate::email) keys: WebhookKeys,
-    pub(in crate::email) db: Db,
-    pub(in crate::email) clock: Clock,
-    pub(in crate::email) suppressions: Suppressions,
-}
-
-/// Returns the routes of the providers whose keys are set. Returns `None` if there are none.
-pub(in crate::email) fn routes(keys: &WebhookKeys) -> Option<Api<WebhookState>> {
+/// Registers the sources, handlers and routes of the providers whose keys are set.
+pub(in crate::email) fn register(registry: &mut Registry, keys: WebhookKeys, suppressions: &Suppressions) {
     let mut api = Api::new();
-    if keys.resend.is_some() {
+    let clock = registry.clock();
+    let handler = |provider, read: ReadEvents| SuppressionHandler {
+        provider,
+        read,
+        clock: clock.clone(),
+        suppressions: suppressions.clone(),
+    };
+    let has_keys = keys.resend.is_some() || keys.sendgrid.is_some();
+    if let Some(secret) = keys.resend {
+        let handler = handler(RESEND, event::resend);
+        registry.webhook_source(RESEND, |_| Ok(ResendSource(secret))).webhook_handler(RESEND, "*", |_| Ok(handler));
         api = api.routes(routes!(resend));
     }
-    if keys.sendgrid.is_some() {
+    if let Some(key) = keys.sendgrid {
+        let handler = handler(SENDGRID, event::sendgrid);
+        registry.webhook_source(SENDGRID, |_| Ok(SendGridSource(key))).webhook_handler(SENDGRID, "*", |_| Ok(handler));
         api = api.routes(routes!(sendgrid));
     }
-    (keys.resend.is_some() || keys.sendgrid.is_some()).then_some(api)
-}
-
-fn invalid_signature() -> Error {
-    Error::unauthorized("the signature is missing, wrong or too old")
-}
-
-fn malformed_event(error: serde_json::Error) -> Error {
-    Error::bad_request("EVENT_MALFORMED", "the body is not a valid event of this provider").with_source(error)
+    if has_keys {
+        let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
+        registry.routes(mount, api, |ctx| ctx.get::<WebhookInbox>());
+    }
 }
 
 /// Receive an event of Resend
 ///
 /// A permanent bounce or a complaint suppresses the address of the recipient.
 #[utoipa::path(post, path = "/resend", operation_id = "receive_resend_events", request_body = String, responses(
-    (status = 204, description = "The event was processed. Events that suppress no address are ignored."),
-    (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
+    (status = 204, description = "The event was accepted. Events that suppress no address are ignored."),
+    (status = 400, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
+    (status = 422, body = ErrorEnvelope, description = "The body is not an event."),
 ))]
-async fn resend(State(webhooks): State<WebhookState>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
-    let key = webhooks.keys.resend.as_ref().ok_or_else(invalid_signature)?;
-    let id = signature::standard(key, &headers, &body, webhooks.clock.now()).ok_or_else(invalid_signature)?;
-    let event = event::resend(id, &body).map_err(malformed_event)?;
-    apply_events(&webhooks, "resend", event.as_slice()).await
+async fn resend(State(inbox): State<WebhookInbox>, request: IncomingWebhook) -> Result<StatusCode, Error> {
+    inbox.receive(RESEND, None, request).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Receive events of SendGrid
 ///
 /// Permanent bounces and complaints suppress the addresses of the recipients.
 #[utoipa::path(post, path = "/sendgrid", operation_id = "receive_sendgrid_events", request_body = String, responses(
-    (status = 204, description = "The events were processed. Events that suppress no address are ignored."),
-    (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
+    (status = 204, description = "The events were accepted. Events that suppress no address are ignored."),
+    (status = 400, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
+    (status = 422, body = ErrorEnvelope, description = "The body is not a list of events."),
 ))]
-async fn sendgrid(State(webhooks): State<WebhookState>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
-    let key = webhooks.keys.sendgrid.as_ref().ok_or_else(invalid_signature)?;
-    if !signature::sendgrid(key, &headers, &body, webhooks.clock.now()) {
-        return Err(invalid_signature());
-    }
-    let events = event::sendgrid(&body).map_err(malformed_event)?;
-    apply_events(&webhooks, "sendgrid", &events).await
+async fn sendgrid(State(inbox): State<WebhookInbox>, request: IncomingWebhook) -> Result<StatusCode, Error> {
+    inbox.receive(SENDGRID, None, request).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-async fn apply_events(
-    webhooks: &WebhookState,
-    provider: &'static str,
-    events: &[event::SuppressionEvent],
-) -> Result<StatusCode, Error> {
-    if !events.is_empty() {
-        let WebhookState { db, clock, suppressions, .. } = webhooks;
-        let added = super::apply_events(db, clock, suppressions, provider, events).await?;
-        tracing::info!(target: "omnistack::email", provider, added, "addresses were suppressed");
+/// Resend, which signs as Standard Webhooks specifies.
+struct ResendSource(StandardSecret);
+
+/// The parts of an event of Resend that describe it.
+#[derive(Deserialize)]
+struct ResendEnvelope {
+    r#type: String,
+    #[serde(default)]
+    created_at: Value,
+    #[serde(default)]
+    data: Value,
+}
+
+#[async_trait]
+impl WebhookSource for ResendSource {
+    async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        StandardHeaders::read(request.headers)?.verify(std::slice::from_ref(&self.0), request.body, request.now)
     }
-    Ok(StatusCode::NO_CONTENT)
+
+    fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        let id = StandardHeaders::read(request.headers)?.id;
+        let ResendEnvelope { r#type, created_at, data } = request.json()?;
+        // The mail of `email.…` events. Other events have an id of their own object.
+        let object = ["email_id", "id"].into_iter().find_map(|name| data.get(name)?.as_str());
+        let occurred_at = created_at.as_str().and_then(|time| time.parse().ok());
+        Ok(SourceEvent::new(id, r#type).object(object).occurred_at(occurred_at))
+    }
+
+    fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
+        self.0.sign_request(request)
+    }
+}
+
+/// SendGrid. One request is a batch of events, which have ids of their own.
+struct SendGridSource(Arc<[u8]>);
+
+#[async_trait]
+impl WebhookSource for SendGridSource {
+    async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        signature::verify_sendgrid(&self.0, request)
+    }
+
+    fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        request.json::<Vec<IgnoredAny>>()?;
+        Ok(SourceEvent::new(Sha256::digest(request.body).to_string(), "batch"))
+    }
+}
+
+/// The handler that puts addresses on the suppression list.
+struct SuppressionHandler {
+    provider: &'static str,
+    read: ReadEvents,
+    clock: Clock,
+    suppressions: Suppressions,
+}
+
+#[async_trait]
+impl WebhookHandler for SuppressionHandler {
+    async fn handle(&self, webhook: &InboundWebhook, tx: &mut WebhookTx<'_>) -> Result<WebhookOutcome, JobError> {
+        let events = (self.read)(webhook).map_err(JobError::fatal)?;
+        if events.is_empty() {
+            return Ok(WebhookOutcome::Ignored);
+        }
+        let provider = self.provider;
+        let added = super::apply_events_in(tx.get().await?, &self.clock, &self.suppressions, provider, &events).await?;
+        tracing::info!(target: "omnistack::email", provider, added, "addresses were suppressed");
+        Ok(WebhookOutcome::Processed)
+    }
 }

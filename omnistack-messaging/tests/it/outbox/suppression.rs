@@ -6,8 +6,11 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
+    app::AppBuilder,
     audit::{AuditFilter, AuditStore},
     crypto::HmacKey,
+    http::HeaderMap,
+    webhook::{SourceEvent, WebhookRequest, WebhookSources},
 };
 use omnistack_messaging::email::{EmailApi, MessageState, SuppressionReason, Suppressions};
 use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database};
@@ -105,11 +108,15 @@ on_each_database! {
         let body = bounce(&["gone@example.com"], "Permanent").to_string();
         let path = "/api/v1/public/email/webhooks/resend";
         for (at, signed) in [(NOW - 301, body.as_str()), (NOW + 301, &body), (NOW, "another body"), (i64::MIN, &body)] {
-            resend(&app, "1", at, &body, signed).await.expect_error(401, "UNAUTHORIZED");
+            resend(&app, "1", at, &body, signed).await.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
         }
-        app.anonymous().post(path, ()).body(body.clone()).await.expect(401);
+        app.anonymous().post(path, ()).body(body.clone()).await.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
         app.anonymous().post("/api/v1/public/email/webhooks/sendgrid", ()).body(body.clone()).await.expect(404);
-        resend(&app, "1", NOW, "no json", "no json").await.expect_error(400, "EVENT_MALFORMED");
+        for malformed in ["no json", "[]", "{}"] {
+            resend(&app, "1", NOW, malformed, malformed).await.expect_error(422, "WEBHOOK_MALFORMED");
+        }
+        let odd = json!({ "type": "email.bounced", "data": { "to": "gone@example.com" } }).to_string();
+        resend(&app, "1", NOW, &odd, &odd).await.expect_error(422, "WEBHOOK_UNPROCESSABLE");
         let long = "x".repeat((1 << 20) + 1);
         resend(&app, "1", NOW, &long, &long).await.expect(413);
         assert!(list(&app).await.is_empty());
@@ -149,8 +156,12 @@ on_each_database! {
         ])
         .to_string();
         for (at, signed) in [(NOW - 301, events.as_str()), (NOW, "else")] {
-            post(at, &events, signed).await.expect(401);
+            post(at, &events, signed).await.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
         }
+        for malformed in ["no json", "{}"] {
+            post(NOW, malformed, malformed).await.expect_error(422, "WEBHOOK_MALFORMED");
+        }
+        post(NOW, "[{}]", "[{}]").await.expect_error(422, "WEBHOOK_UNPROCESSABLE");
         assert!(list(&app).await.is_empty());
         for _ in 0..2 {
             post(NOW, &events, &events).await.expect(204);
@@ -159,6 +170,33 @@ on_each_database! {
             let expected = [("angry@example.com".to_owned(), SuppressionReason::Complaint), ("gone@example.com".into(), SuppressionReason::Bounce)];
             assert_eq!(found, expected);
         }
+    }
+
+    async fn providers_are_sources_of_webhooks(database: TestDatabase) {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let prefix = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
+        let key = STANDARD.encode([&prefix, pair.public_key().as_ref()].concat());
+        let settings = |app: AppBuilder| app.set("RESEND_WEBHOOK_SECRET", secret()).set("SENDGRID_WEBHOOK_KEY", key);
+        let (app, ..) = scripted(database, settings).await;
+        let sources: WebhookSources = app.app().context().get().unwrap();
+        assert_eq!(sources.names(), ["resend", "sendgrid"]);
+        let described = |source: &str, headers: &HeaderMap, body: &str| {
+            let now = app.clock().clock().now();
+            let request = WebhookRequest { url: "https://app.example.com", headers, body: body.as_bytes(), now };
+            sources.get(source).unwrap().1.describe(&request).unwrap()
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("svix-id", "msg_1"), ("svix-timestamp", "1893456000"), ("svix-signature", "v1,AAAA")] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let body = r#"{"type":"email.opened","created_at":"2030-01-01T00:00:00.5Z","data":{"email_id":"7"},"new":1}"#;
+        let expected = SourceEvent::new("msg_1", "email.opened").object(Some("7"));
+        assert_eq!(described("resend", &headers, body), expected.occurred_at("2030-01-01T00:00:00.5Z".parse().ok()));
+        let odd = r#"{"type":"new","created_at":5,"data":[]}"#;
+        assert_eq!(described("resend", &headers, odd), SourceEvent::new("msg_1", "new"));
+        // The id of a batch is the SHA-256 hash of its bytes.
+        let empty = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945";
+        assert_eq!(described("sendgrid", &HeaderMap::new(), "[]"), SourceEvent::new(empty, "batch"));
     }
 
     async fn operators_see_and_change_the_list(database: TestDatabase) {

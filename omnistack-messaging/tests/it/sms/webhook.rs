@@ -1,5 +1,11 @@
 //! Tests of Twilio's webhooks and their signatures.
 
+use omnistack_core::{
+    app::AppBuilder,
+    crypto::Sha256,
+    http::HeaderMap,
+    webhook::{SourceEvent, WebhookRequest, WebhookSources},
+};
 use omnistack_messaging::sms::{
     MessageId, MessageInfo, MessageState, Sms, SmsErrorKind, SmsOutbox, SmsSuppressions, twilio_signature,
 };
@@ -144,9 +150,11 @@ on_each_database! {
             ("half of it", &query, form, right[..14].into()),
         ] {
             let answer = post(&app, query, &form, &signature).await;
-            assert_eq!(answer.status, 401, "{what}");
+            assert_eq!(answer.status, 400, "{what}");
+            answer.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
         }
-        app.anonymous().post(format!("{PATH}{query}"), ()).body(encoded(&form)).await.expect(401);
+        let unsigned = app.anonymous().post(format!("{PATH}{query}"), ()).body(encoded(&form)).await;
+        unsigned.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
         assert_eq!(state(&outbox, id).await.state, MessageState::Sent);
         // With the default port, as Twilio sometimes signs.
         let with_port = sign(TOKEN, format!("https://app.example.com:443{PATH}{query}"), &form);
@@ -154,6 +162,78 @@ on_each_database! {
         assert_eq!(state(&outbox, id).await.state, MessageState::Delivered);
         let long = "x".repeat(70_000);
         post(&app, &query, &[("a", &long)], &right).await.expect(413);
+    }
+}
+
+on_each_database! {
+    async fn a_json_body_is_signed_by_its_hash(database: TestDatabase) {
+        let (app, outbox, _) = telling(database).await;
+        let id = outbox.send(&message("Hello")).await.unwrap();
+        app.run_jobs().await;
+        let body = r#"{"MessageSid":"1","MessageStatus":"failed","ErrorCode":30003}"#;
+        let query = format!("?message={id}&bodySHA256={}", Sha256::digest(body));
+        let signature = twilio_signature(&TOKEN.into(), &format!("{URL}{query}"), &[]).unwrap();
+        let send = |query: &str, body: &'static str| {
+            let request = app.anonymous().post(format!("{PATH}{query}"), ()).header("x-twilio-signature", &signature);
+            request.body(body)
+        };
+        send(&query, r#"{"MessageSid":"1","MessageStatus":"delivered"}"#).await.expect(400);
+        send(&format!("?message={id}"), body).await.expect(400);
+        assert_eq!(state(&outbox, id).await.state, MessageState::Sent);
+        send(&query, body).await.expect(204);
+        let info = state(&outbox, id).await;
+        assert_eq!((info.state, info.reason.as_deref()), (MessageState::Undelivered, Some("Twilio error code 30003")));
+    }
+
+    async fn a_signature_of_the_public_url_counts_too(database: TestDatabase) {
+        let settings = |app: AppBuilder| {
+            let app = app.set("PUBLIC_URL", "https://other.example.com");
+            app.set("TWILIO_AUTH_TOKEN", TOKEN).set("TWILIO_WEBHOOK_URL", "https://app.example.com/through/a/proxy")
+        };
+        let (app, outbox, _) = scripted(database, settings).await;
+        let form = [("MessageSid", "1"), ("MessageStatus", "delivered")];
+        for (url, status) in [
+            (URL.to_owned(), 400_u16),
+            ("https://app.example.com/through/a/proxy".into(), 204),
+            (format!("https://other.example.com{PATH}"), 204),
+            (format!("https://other.example.com:443{PATH}"), 204),
+        ] {
+            let id = outbox.send(&message("Hello")).await.unwrap();
+            app.run_jobs().await;
+            let sid = state(&outbox, id).await.provider_id.unwrap();
+            let (query, form) = (format!("?message={id}"), [("MessageSid", sid.as_str()), form[1]]);
+            let signature = twilio_signature(&TOKEN.into(), &format!("{url}{query}"), &pairs(&form)).unwrap();
+            assert_eq!(post(&app, &query, &form, &signature).await.status, status, "{url}");
+            let expected = if status == 204 { MessageState::Delivered } else { MessageState::Sent };
+            assert_eq!(state(&outbox, id).await.state, expected, "{url}");
+        }
+    }
+
+    async fn twilio_is_a_source_of_webhooks(database: TestDatabase) {
+        let (app, ..) = telling(database).await;
+        let sources: WebhookSources = app.app().context().get().unwrap();
+        let (name, source) = sources.get("twilio").unwrap();
+        assert_eq!(name, "twilio");
+        let long = "S".repeat(65);
+        let hash = |form: &[(&str, &str)]| Sha256::digest(encoded(form)).to_string();
+        let (call, endless) = ([("CallSid", "CA1"), ("CallStatus", "completed")], [("MessageSid", long.as_str()), ("SmsStatus", "sent")]);
+        for (form, id, kind, object) in [
+            ([("MessageSid", "SM1"), ("MessageStatus", "delivered")], "SM1:delivered".to_owned(), "message.delivered", Some("SM1")),
+            ([("MessageSid", "SM1"), ("OptOutType", "STOP")], "SM1:opt_out".into(), "opt_out", Some("SM1")),
+            ([("SmsSid", "SM2"), ("Body", "Hello")], "SM2:received".into(), "message.received", Some("SM2")),
+            (call, hash(&call), "other", None),
+            (endless, hash(&endless), "message.sent", None),
+        ] {
+            let body = encoded(&form);
+            // A header that Twilio does not sign changes nothing.
+            let mut headers = HeaderMap::new();
+            headers.insert("i-twilio-idempotency-token", "1".parse().unwrap());
+            let request = WebhookRequest { url: URL, headers: &headers, body: body.as_bytes(), now: app.clock().clock().now() };
+            assert_eq!(source.describe(&request).unwrap(), SourceEvent::new(id, kind).object(object), "{body}");
+            assert!(source.verify(&request).await.is_err());
+            let signed = source.sign(&request).unwrap();
+            source.verify(&WebhookRequest { headers: &signed, ..request }).await.unwrap();
+        }
     }
 }
 
