@@ -60,7 +60,9 @@ impl ReceiveWebhook for InlineInbox {
         let request =
             WebhookRequest { url: &url, headers: &request.headers, body: &request.body, now: self.clock.now() };
         self.sources.verify(name, &*source, &request).await?;
-        let webhook = InboundWebhook::new(name, source.describe(&request)?, tenant, &request);
+        let event = source.describe(&request)?;
+        event.validate()?;
+        let webhook = InboundWebhook::new(name, event, tenant, &request);
         let mut tx = WebhookTx::begin_in(&self.db, webhook.tenant);
         let outcome = self.sources.handle(&webhook, &mut tx).await.map_err(failed)?;
         tx.commit().await?;

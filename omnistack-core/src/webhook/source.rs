@@ -132,6 +132,30 @@ impl SourceEvent {
     }
 }
 
+/// Largest length of the id and of the object of an event, in bytes.
+const MAX_ID_BYTES: usize = 200;
+/// Largest length of the type of an event, in bytes.
+const MAX_KIND_BYTES: usize = 100;
+
+impl SourceEvent {
+    /// Verifies the lengths that this type documents, and that no text has a NUL.
+    ///
+    /// # Errors
+    /// Fails with [`WebhookRejection::Malformed`] if a text is too long, or the id or the type is empty.
+    pub fn validate(&self) -> Result<(), WebhookRejection> {
+        let object = self.object.as_deref().unwrap_or("-");
+        for (what, text, limit) in
+            [("id", &*self.id, MAX_ID_BYTES), ("type", &*self.kind, MAX_KIND_BYTES), ("object", object, MAX_ID_BYTES)]
+        {
+            if text.is_empty() || text.len() > limit || text.contains('\0') {
+                let message = format!("its {what} is empty, longer than {limit} bytes, or has a NUL");
+                return Err(WebhookRejection::Malformed(message));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Webhooks that a provider could not deliver, and what became of them.
 #[derive(Clone, Debug, Default)]
 pub struct MissedWebhooks {
