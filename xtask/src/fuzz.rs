@@ -40,8 +40,8 @@ pub(crate) fn names() -> Vec<&'static str> {
 /// for the next run. Fails at the first input that makes a target panic; cargo-fuzz prints the input's path.
 pub(crate) fn run(only: Option<&str>, seconds: u64) -> Result {
     let mut report = Report::default();
-    let wanted = TARGETS.iter().filter(|Target(name, _)| only.is_none_or(|only| only == *name));
-    let outcome = wanted.into_iter().try_for_each(|target| report.step(target.0, || target.run(seconds)));
+    let mut wanted = TARGETS.iter().filter(|Target(name, _)| only.is_none_or(|only| only == *name));
+    let outcome = wanted.try_for_each(|target| report.step(target.0, || target.run(seconds)));
     report.print();
     outcome
 }

@@ -17,13 +17,13 @@ const SANDBOX_TOKEN: &str = "SANDBOX";
 
 /// The object in a notification that names the app. A notification has one of several.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Subject<'n> {
+pub(super) struct NotificationSubject<'n> {
     pub(super) object: &'n Value,
     /// The environment, such as `Sandbox`; empty if the object names none.
     pub(super) environment: &'n str,
 }
 
-impl<'n> Subject<'n> {
+impl<'n> NotificationSubject<'n> {
     /// Returns the object of a notification, or `None` if it has none of a known name.
     pub(super) fn of(notification: &'n Value) -> Option<Self> {
         let part = |name: &str| notification.get(name).filter(|part| part.is_object());
@@ -63,9 +63,9 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     if !matches!(kind.len(), 1..=MAX_KIND_BYTES) {
         return Err(malformed("`notificationType` is missing or too long"));
     }
-    let subject = Subject::of(&notification);
+    let subject = NotificationSubject::of(&notification);
     let environment = match subject {
-        Some(Subject { environment: "Production", .. }) => WebhookEnvironment::Live,
+        Some(NotificationSubject { environment: "Production", .. }) => WebhookEnvironment::Live,
         // What is not known to be about real money is a test.
         _ => WebhookEnvironment::Test,
     };
@@ -78,7 +78,7 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
 
 /// Returns the id of what a notification is about: the first transaction of a purchase, or the token of a purchase
 /// outside of the App Store.
-fn object(subject: Subject<'_>) -> Option<String> {
+fn object(subject: NotificationSubject<'_>) -> Option<String> {
     let original = |name: &str| {
         let nested = payload(subject.object.get(name)?.as_str()?)?;
         Some(nested.get("originalTransactionId")?.as_str()?.to_owned())

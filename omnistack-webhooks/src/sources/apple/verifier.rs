@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use webpki::KeyUsage;
 
-use super::notification::Subject;
+use super::notification::NotificationSubject;
 use crate::sources::{
     certificates::{ReadableCertificate, TrustedRoots},
     jws::UnverifiedJws,
@@ -26,6 +26,8 @@ const ISSUER_EXTENSION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x63, 0x64, 0x06
 const USAGE: KeyUsage = KeyUsage::required_if_present(SIGNER_EXTENSION);
 /// Maximum size of a certificate, in bytes. Apple's have about 1 KiB.
 const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+/// The reason to reject what Xcode and local tests create.
+const OTHER_ENVIRONMENT: &str = "signed for an environment other than production and sandbox";
 
 /// Verifies what the App Store signs for one app: notifications, transactions and renewals.
 ///
@@ -63,8 +65,8 @@ impl AppleVerifier {
     /// Fails with [`WebhookRejection::Unverified`] if Apple has not signed it for this app.
     pub fn verify_notification(&self, signed: &str, now: Timestamp) -> Result<Value, WebhookRejection> {
         let notification = self.verify_signature(signed, now)?;
-        let subject = Subject::of(&notification)
-            .ok_or(WebhookRejection::Unverified("the notification does not name its app"))?;
+        let subject =
+            NotificationSubject::of(&notification).ok_or(WebhookRejection::Unverified("the notification does not name its app"))?;
         self.verify_app(subject.object, subject.environment)?;
         let part = |name: &str| subject.object.get(name).and_then(Value::as_str);
         let same = |nested: &Value, name: &str| {
@@ -163,8 +165,6 @@ impl AppleVerifier {
         }
     }
 }
-
-const OTHER_ENVIRONMENT: &str = "signed for an environment other than production and sandbox";
 
 /// Returns the environment that a payload names.
 fn verify_environment<'p>(payload: &'p Value, name: &str) -> Result<&'p str, WebhookRejection> {

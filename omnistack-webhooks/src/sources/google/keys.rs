@@ -181,7 +181,8 @@ pub(super) fn parse_key_set(json: &[u8]) -> Result<Vec<IdentifiedKey>, &'static 
     struct KeySetDocument {
         keys: Vec<serde_json::Value>,
     }
-    let set: KeySetDocument = serde_json::from_slice(json).map_err(|_| "responded with something else than a key set")?;
+    let set: KeySetDocument =
+        serde_json::from_slice(json).map_err(|_| "responded with something else than a key set")?;
     if set.keys.len() > MAX_KEYS {
         return Err("responded with more than 100 keys");
     }

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 /// Maximum size of the id of a message, in bytes, as the inbox stores it.
 const MAX_ID_BYTES: usize = 200;
-/// Maximum size of the name of a notification that this version does not know, in bytes. In snake case and with a number
-/// it has at most 100 bytes, as the inbox stores a type.
+/// Maximum size of the name of a notification that this version does not know, in bytes. In snake case and with a
+/// number it has at most 100 bytes, as the inbox stores a type.
 const MAX_NAME_BYTES: usize = 40;
 /// The number of hexadecimal digits of a hash that identify a purchase.
 const PURCHASE_DIGITS: usize = 32;
