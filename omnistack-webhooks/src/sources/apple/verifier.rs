@@ -65,8 +65,8 @@ impl AppleVerifier {
     /// Fails with [`WebhookRejection::Unverified`] if Apple has not signed it for this app.
     pub fn verify_notification(&self, signed: &str, now: Timestamp) -> Result<Value, WebhookRejection> {
         let notification = self.verify_signature(signed, now)?;
-        let subject =
-            NotificationSubject::of(&notification).ok_or(WebhookRejection::Unverified("the notification does not name its app"))?;
+        let subject = NotificationSubject::of(&notification)
+            .ok_or(WebhookRejection::Unverified("the notification does not name its app"))?;
         self.verify_app(subject.object, subject.environment)?;
         let part = |name: &str| subject.object.get(name).and_then(Value::as_str);
         let same = |nested: &Value, name: &str| {
@@ -147,7 +147,7 @@ impl AppleVerifier {
     }
 
     fn verify_bundle(&self, object: &Value) -> Result<(), WebhookRejection> {
-        let ours = object.get("bundleId").and_then(Value::as_str) == Some(&self.0.bundle_id);
+        let ours = object.get("bundleId").and_then(Value::as_str) == Some(self.0.bundle_id.as_str());
         ours.then_some(()).ok_or(WebhookRejection::Unverified("signed for another bundle id"))
     }
 
