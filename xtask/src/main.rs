@@ -16,6 +16,7 @@ mod failure;
 mod files;
 mod finding;
 mod folder;
+mod fuzz;
 mod host;
 mod http;
 mod peers;
@@ -88,6 +89,10 @@ fn dispatch(matches: &ArgMatches) -> Result {
             let number = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
             soak::run(number("minutes"), number("rate"))
         }
+        Some(("fuzz", matches)) => {
+            let only = matches.get_one::<String>("target").map(String::as_str);
+            fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
+        }
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
     }
@@ -152,6 +157,24 @@ fn cli() -> Command {
                 .about("Runs two replicas and a worker of saas under a steady load; fails if memory grows or a request fails")
                 .arg(soak_number("minutes", "15", "How long"))
                 .arg(soak_number("rate", "200", "Requests a second")),
+        )
+        .subcommand(
+            Command::new("fuzz")
+                .about("Runs the fuzz targets of webhooks: parsers of signatures, certificates and payloads")
+                .long_about(
+                    "Runs the fuzz targets of omnistack-webhooks with cargo-fuzz, one after another. Needs a C++ \
+                     compiler. Inputs that reach new code are kept under target/fuzz/corpus/ for the next run. An \
+                     input that fails is stored under omnistack-webhooks/fuzz/artifacts/.",
+                )
+                .arg(Arg::new("target").value_parser(fuzz::names()).help("The target to run; without it, all"))
+                .arg(
+                    Arg::new("seconds")
+                        .long("seconds")
+                        .value_name("N")
+                        .default_value("60")
+                        .value_parser(value_parser!(u64).range(1..))
+                        .help("How long each target runs"),
+                ),
         )
         .subcommand(
             Command::new("template")

@@ -23,6 +23,8 @@ impl Tool {
     /// Generates an app from a template. The newest release whose locked dependencies build with the workspace's
     /// `rust-version`.
     pub(crate) const GENERATE: Self = Self { name: "cargo-generate", version: "0.23.8", feature: None };
+    /// Runs fuzz targets.
+    pub(crate) const FUZZ: Self = Self { name: "cargo-fuzz", version: "0.13.1", feature: None };
     /// An S3-compatible server for tests. The newest release that builds with the workspace's `rust-version`.
     pub(crate) const S3S: Self = Self { name: "s3s-fs", version: "0.14.1", feature: Some("binary") };
 

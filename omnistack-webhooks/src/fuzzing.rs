@@ -1,0 +1,114 @@
+//! Entry points of the fuzz targets in `fuzz/`: one for each parser of bytes that any sender controls. They are no part
+//! of the API.
+//!
+//! They return nothing: a target looks for panics, endless loops and memory.
+
+use std::sync::OnceLock;
+
+use futures_util::FutureExt as _;
+use http::HeaderMap;
+use omnistack_core::{
+    clock::Timestamp,
+    webhook::{StandardHeaders, StandardSecret, WebhookRequest, WebhookSource},
+};
+
+/// A source with its name.
+type NamedSource = (&'static str, Box<dyn WebhookSource>);
+
+/// The URL that each request has called.
+const URL: &str = "https://app.example.com/api/v1/public/webhooks/fuzz?a=b";
+
+/// Returns the time at which each request is received, 2026-01-01.
+fn now() -> Timestamp {
+    Timestamp::from_micros(1_767_225_600_000_000)
+}
+
+fn request<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> WebhookRequest<'a> {
+    WebhookRequest { url: URL, headers, body, now: now() }
+}
+
+/// Returns the sources that verify a request without calling their provider.
+fn sources() -> &'static [NamedSource] {
+    static SOURCES: OnceLock<Vec<NamedSource>> = OnceLock::new();
+    SOURCES.get_or_init(|| Vec::from([]))
+}
+
+/// Returns the names of the sources for [`verify`] and [`describe`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    sources().iter().map(|(name, _)| *name)
+}
+
+/// Verifies a request with a source.
+pub fn verify(source: &str, headers: &HeaderMap, body: &[u8]) {
+    for (_, source) in sources().iter().filter(|(name, _)| *name == source) {
+        _ = source.verify(&request(headers, body)).now_or_never();
+    }
+}
+
+/// Describes the event in a request with a source.
+///
+/// # Panics
+/// Panics if the description is larger than the inbox stores.
+pub fn describe(source: &str, headers: &HeaderMap, body: &[u8]) {
+    for (_, source) in sources().iter().filter(|(name, _)| *name == source) {
+        describe_with(source.as_ref(), &request(headers, body));
+    }
+}
+
+fn describe_with(source: &dyn WebhookSource, request: &WebhookRequest<'_>) {
+    if let Ok(event) = source.describe(request) {
+        assert!(matches!(event.id.len(), 1..=200), "an id of {} bytes", event.id.len());
+        assert!(matches!(event.kind.len(), 1..=100), "a type of {} bytes", event.kind.len());
+        assert!(event.object.is_none_or(|object| object.len() <= 200), "an object of more than 200 bytes");
+    }
+}
+
+/// Verifies a notification of the App Store, whose certificates must lead to `root`, and describes it.
+///
+/// # Panics
+/// Panics if `root` is not a certificate, or the description is larger than the inbox stores.
+#[cfg(feature = "certificates")]
+pub fn apple(root: &[u8], body: &[u8]) {
+    use crate::sources::{
+        apple::{AppleSource, AppleVerifier},
+        certificates::TrustedRoots,
+    };
+    let roots = TrustedRoots::from_der([root]);
+    assert!(roots.is_some(), "the root is not a certificate");
+    let verifier = AppleVerifier::new("com.example".to_owned(), Some(1234), roots.unwrap_or_default());
+    if let Ok(signed) = str::from_utf8(body) {
+        _ = verifier.verify_transaction(signed, now());
+    }
+    let (source, headers) = (AppleSource(verifier), HeaderMap::new());
+    let request = request(&headers, body);
+    _ = source.verify(&request).now_or_never();
+    describe_with(&source, &request);
+}
+
+/// Parses a certificate in DER, and verifies it as if it had issued itself.
+#[cfg(feature = "certificates")]
+pub fn certificate(der: &[u8]) {
+    use crate::sources::certificates::{ReadableCertificate, TrustedRoots};
+    if let Some(certificate) = ReadableCertificate::from_der(der) {
+        _ = (certificate.has_extension(&[0x2a]), certificate.public_key().len());
+    }
+    if let Some(roots) = TrustedRoots::from_der([der]) {
+        _ = roots.verify(der, &[der], webpki::KeyUsage::server_auth(), now());
+    }
+}
+
+/// Parses the keys of Google, the token of a push request, and its body.
+#[cfg(feature = "google")]
+pub fn google(input: &[u8]) {
+    if let Some(described) = crate::sources::google::parse_all(input, now()) {
+        assert!(matches!(described.kind.len(), 1..=100), "a type of {} bytes", described.kind.len());
+    }
+}
+
+/// Parses the headers and the secret of Standard Webhooks, and verifies the signature.
+pub fn standard(headers: &HeaderMap, secret: &str, body: &[u8]) {
+    let secrets: Vec<StandardSecret> = StandardSecret::parse(secret).into_iter().collect();
+    if let Ok(signed) = StandardHeaders::read(headers) {
+        _ = signed.verify(&secrets, body, now());
+    }
+}

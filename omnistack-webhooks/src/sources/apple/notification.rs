@@ -1,0 +1,95 @@
+//! The parts of a notification, read without its signatures.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use omnistack_core::{
+    clock::Timestamp,
+    webhook::{SourceEvent, WebhookEnvironment, WebhookRejection},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Maximum size of an id of an event or an object, in bytes, as the inbox stores them.
+const MAX_ID_BYTES: usize = 200;
+/// Maximum size of a type of event, in bytes, as the inbox stores it.
+const MAX_KIND_BYTES: usize = 100;
+/// The beginning of the ids of tokens for purchases outside of the App Store that the sandbox has created.
+const SANDBOX_TOKEN: &str = "SANDBOX";
+
+/// The object in a notification that names the app. A notification has one of several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotificationSubject<'n> {
+    pub(super) object: &'n Value,
+    /// The environment, such as `Sandbox`; empty if the object names none.
+    pub(super) environment: &'n str,
+}
+
+impl<'n> NotificationSubject<'n> {
+    /// Returns the object of a notification, or `None` if it has none of a known name.
+    pub(super) fn of(notification: &'n Value) -> Option<Self> {
+        let part = |name: &str| notification.get(name).filter(|part| part.is_object());
+        if let Some(object) = part("data").or_else(|| part("summary")).or_else(|| part("appData")) {
+            let environment = object.get("environment").and_then(Value::as_str).unwrap_or_default();
+            return Some(Self { object, environment });
+        }
+        let object = part("externalPurchaseToken")?;
+        let is_test = object.get("externalPurchaseId")?.as_str()?.starts_with(SANDBOX_TOKEN);
+        Some(Self { object, environment: if is_test { "Sandbox" } else { "Production" } })
+    }
+}
+
+/// Returns the `signedPayload` of a body.
+pub(super) fn signed_payload(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct NotificationBody {
+        #[serde(rename = "signedPayload")]
+        signed_payload: String,
+    }
+    serde_json::from_slice::<NotificationBody>(body).ok().map(|body| body.signed_payload)
+}
+
+/// Describes a notification whose signatures were verified before.
+pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
+    let malformed = |what: &str| WebhookRejection::Malformed(what.to_owned());
+    let signed = signed_payload(body).ok_or_else(|| malformed("the body has no `signedPayload`"))?;
+    let notification = payload(&signed).ok_or_else(|| malformed("`signedPayload` contains no JSON"))?;
+    let text = |name: &str| notification.get(name).and_then(Value::as_str);
+    let id = text("notificationUUID").filter(|id| matches!(id.len(), 1..=MAX_ID_BYTES));
+    let id = id.ok_or_else(|| malformed("`notificationUUID` is missing"))?;
+    let kind = match (text("notificationType"), text("subtype")) {
+        (Some(kind), Some(subtype)) if !subtype.is_empty() => format!("{kind}.{subtype}"),
+        (Some(kind), _) => kind.to_owned(),
+        (None, _) => String::new(),
+    };
+    if !matches!(kind.len(), 1..=MAX_KIND_BYTES) {
+        return Err(malformed("`notificationType` is missing or too long"));
+    }
+    let subject = NotificationSubject::of(&notification);
+    let environment = match subject {
+        Some(NotificationSubject { environment: "Production", .. }) => WebhookEnvironment::Live,
+        // What is not known to be about real money is a test.
+        _ => WebhookEnvironment::Test,
+    };
+    let millis = notification.get("signedDate").and_then(Value::as_i64);
+    Ok(SourceEvent::new(id, kind)
+        .environment(environment)
+        .occurred_at(millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000))))
+        .object(subject.and_then(object)))
+}
+
+/// Returns the id of what a notification is about: the first transaction of a purchase, or the token of a purchase
+/// outside of the App Store.
+fn object(subject: NotificationSubject<'_>) -> Option<String> {
+    let original = |name: &str| {
+        let nested = payload(subject.object.get(name)?.as_str()?)?;
+        Some(nested.get("originalTransactionId")?.as_str()?.to_owned())
+    };
+    let token = || Some(subject.object.get("externalPurchaseId")?.as_str()?.to_owned());
+    let id = original("signedTransactionInfo").or_else(|| original("signedRenewalInfo")).or_else(token);
+    id.filter(|id| matches!(id.len(), 1..=MAX_ID_BYTES))
+}
+
+/// Returns the payload of a signed text without verifying it.
+fn payload(signed: &str) -> Option<Value> {
+    let payload = URL_SAFE_NO_PAD.decode(signed.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
