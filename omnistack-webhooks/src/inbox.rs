@@ -65,7 +65,6 @@ pub(crate) fn register(registry: &mut Registry) {
                 sources: ctx.get()?,
                 // Webhooks are the app's, also if each tenant has a database.
                 store: InboxStore { db: ctx.get::<Db>()?.app_database(), clock: clock.clone(), events: ctx.get()? },
-                clock: clock.clone(),
                 public_url: public_url.clone(),
                 failures: failure_limit.map(|rate| limits.limiter("webhooks:failures", rate)),
             }))

@@ -33,7 +33,6 @@ const REJECTED: &str = "rejected";
 pub(super) struct DurableInboxParts {
     pub(super) sources: WebhookSources,
     pub(super) store: InboxStore,
-    pub(super) clock: Clock,
     pub(super) public_url: PublicUrl,
     /// Limit of failed verifications, by source and network of the client.
     pub(super) failures: Option<SharedRateLimiter<String>>,
@@ -57,7 +56,7 @@ impl DurableInbox {
     }
 
     pub(super) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.store.clock
     }
 
     pub(super) fn public_url(&self) -> &PublicUrl {
@@ -76,7 +75,7 @@ impl DurableInbox {
         let path = incoming.uri.path_and_query().map_or("/", |path| path.as_str());
         let url = format!("{}{path}", self.0.public_url.as_str());
         let IncomingWebhook { headers, body, .. } = &incoming;
-        let request = WebhookRequest { url: &url, headers, body, now: self.0.clock.now() };
+        let request = WebhookRequest { url: &url, headers, body, now: self.clock().now() };
         let event = match verify(source.as_ref(), &request).await {
             Ok(event) => event,
             Err(rejection) => return Err(self.reject(name, client, rejection).await),
