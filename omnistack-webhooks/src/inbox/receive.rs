@@ -1,0 +1,165 @@
+//! The inbox that stores webhooks before it answers.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    clock::Clock,
+    config::PublicUrl,
+    http::{Error, SharedRateLimiter},
+    identity::TenantId,
+    metrics::{RATE_LIMIT_HITS, WEBHOOK_EVENTS},
+    webhook::{
+        InboundWebhook, IncomingWebhook, ReceiveWebhook, SourceEvent, WebhookId, WebhookReceipt, WebhookRejection,
+        WebhookRequest, WebhookSource, WebhookSources, WebhookStatus,
+    },
+};
+use tokio::time::timeout;
+
+use super::{event::within_limits, headers, store::InboxStore};
+
+/// Longest time that the verification of a request may take. A source may have to load a key.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Name of the rate limit of failed verifications.
+const LIMIT_NAME: &str = "webhooks";
+/// Status in metrics of a request that is rejected.
+const REJECTED: &str = "rejected";
+
+/// The parts of a [`DurableInbox`].
+pub(super) struct DurableInboxParts {
+    pub(super) sources: WebhookSources,
+    pub(super) store: InboxStore,
+    pub(super) public_url: PublicUrl,
+    /// Limit of failed verifications, by source and network of the client.
+    pub(super) failures: Option<SharedRateLimiter<String>>,
+}
+
+/// The inbox that verifies a request, stores it and answers. The stored webhook is processed afterwards. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct DurableInbox(Arc<DurableInboxParts>);
+
+impl DurableInbox {
+    pub(super) fn new(parts: DurableInboxParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    pub(super) fn sources(&self) -> &WebhookSources {
+        &self.0.sources
+    }
+
+    pub(super) fn store(&self) -> &InboxStore {
+        &self.0.store
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.store.clock
+    }
+
+    pub(super) fn public_url(&self) -> &PublicUrl {
+        &self.0.public_url
+    }
+
+    /// Receives a request from a client address, if it is known.
+    pub(super) async fn receive_from(
+        &self,
+        client: Option<IpAddr>,
+        source: &str,
+        tenant: Option<TenantId>,
+        incoming: IncomingWebhook,
+    ) -> Result<WebhookReceipt, Error> {
+        let (name, source) = self.0.sources.get(source).ok_or_else(|| Error::not_found("the webhook source"))?;
+        let path = incoming.uri.path_and_query().map_or("/", |path| path.as_str());
+        let url = format!("{}{path}", self.0.public_url.as_str());
+        let IncomingWebhook { headers, body, .. } = &incoming;
+        let request = WebhookRequest { url: &url, headers, body, now: self.clock().now() };
+        let event = match verify(source.as_ref(), &request).await {
+            Ok(event) => event,
+            Err(rejection) => return Err(self.reject(name, client, rejection).await),
+        };
+        let webhook = webhook(name, event, tenant, &request);
+        let receipt = match self.0.store.insert(&webhook).await? {
+            Some(id) => WebhookReceipt::new(Some(id), WebhookStatus::Received),
+            None => WebhookReceipt::new(self.0.store.count_duplicate(&webhook).await?, WebhookStatus::Duplicate),
+        };
+        WEBHOOK_EVENTS.counter([name, receipt.status.as_str()]).increment(1);
+        Ok(receipt)
+    }
+
+    /// Stores a webhook that the provider has returned when asked for those that it could not deliver. Such a webhook
+    /// counts as verified. Returns `None` if it was stored before.
+    pub(super) async fn store_missed(
+        &self,
+        name: &'static str,
+        source: &dyn WebhookSource,
+        request: &WebhookRequest<'_>,
+    ) -> Result<Option<WebhookId>, Error> {
+        let webhook = webhook(name, source.describe(request)?, None, request);
+        let stored = self.0.store.insert(&webhook).await?;
+        if stored.is_some() {
+            WEBHOOK_EVENTS.counter([name, WebhookStatus::Received.as_str()]).increment(1);
+        }
+        Ok(stored)
+    }
+
+    /// Counts a request that is rejected, and returns its response: 429 for the unverified requests of a client that has
+    /// sent too many of them.
+    async fn reject(&self, source: &'static str, client: Option<IpAddr>, rejection: WebhookRejection) -> Error {
+        WEBHOOK_EVENTS.counter([source, REJECTED]).increment(1);
+        if let (WebhookRejection::Unverified(_), Some(limit)) = (&rejection, &self.0.failures) {
+            let verdict = limit.check(&format!("{source}:{}", network(client)), 1).await;
+            if !verdict.allowed {
+                RATE_LIMIT_HITS.counter([LIMIT_NAME]).increment(1);
+                return limit.too_many_requests(LIMIT_NAME, "requests that are not verified", verdict);
+            }
+        }
+        tracing::warn!(target: "omnistack::webhooks", source, error = %rejection, "a webhook was rejected");
+        rejection.into()
+    }
+}
+
+#[async_trait]
+impl ReceiveWebhook for DurableInbox {
+    async fn receive(
+        &self,
+        source: &str,
+        tenant: Option<TenantId>,
+        request: IncomingWebhook,
+    ) -> Result<WebhookReceipt, Error> {
+        self.receive_from(None, source, tenant, request).await
+    }
+}
+
+/// Verifies a request within a deadline, and describes its event.
+async fn verify(source: &dyn WebhookSource, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+    let verified = timeout(VERIFY_TIMEOUT, source.verify(request)).await;
+    verified.unwrap_or_else(|_| {
+        let what = format!("the verification took longer than {VERIFY_TIMEOUT:?}");
+        Err(WebhookRejection::Unavailable(what.into()))
+    })?;
+    source.describe(request)
+}
+
+/// Returns the webhook in a verified request as it is stored: without credentials, and with texts within limits.
+fn webhook(
+    source: &'static str,
+    event: SourceEvent,
+    tenant: Option<TenantId>,
+    request: &WebhookRequest<'_>,
+) -> InboundWebhook {
+    let (url, headers) = (headers::redacted(request.url), headers::without_credentials(request.headers));
+    let request = WebhookRequest { url: &url, headers: &headers, ..*request };
+    InboundWebhook::new(source, within_limits(event), tenant, &request)
+}
+
+/// Returns the network whose failed verifications share one limit: the IPv4 address, or the /64 network of an IPv6
+/// address, which belongs to one customer.
+fn network(client: Option<IpAddr>) -> IpAddr {
+    match client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}

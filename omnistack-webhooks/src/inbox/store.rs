@@ -1,0 +1,193 @@
+//! The SQL of the inbox: storing webhooks and recording what became of them.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    clock::{Clock, Timestamp},
+    db::{self, Db, Tx},
+    events::Events,
+    http::Error,
+    identity::TenantId,
+    webhook::{InboundWebhook, WebhookId, WebhookOutcome, WebhookStatus},
+};
+
+use super::{
+    event::{WebhookStored, without_nul},
+    headers,
+    model::{InboxContent, InboxRow, ROW_COLUMNS, StoredWebhook},
+};
+
+/// Longest error that is stored, in characters.
+const MAX_ERROR_CHARS: usize = 2_000;
+
+const INSERT: &str = "insert into omni_webhooks (id, source, environment, event_id, kind, tenant_id, object, occurred_at, \
+    url, headers, body, received_at, status)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'received')
+    on conflict (event_id, source, environment) do nothing";
+
+/// The table of webhooks, which is in the app's database. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct InboxStore {
+    /// The app's database, without routing to tenant databases.
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) events: Events,
+}
+
+impl InboxStore {
+    /// Begins a transaction that sees the webhooks of a tenant, or those without a tenant.
+    pub(super) async fn begin(&self, tenant: Option<TenantId>) -> Result<Tx, db::Error> {
+        match tenant {
+            Some(tenant) => self.db.tenant(tenant).begin().await,
+            None => self.db.begin().await,
+        }
+    }
+
+    /// Stores a webhook and publishes that it has to be processed, in one transaction of its tenant. Returns `None` if
+    /// it was stored before.
+    pub(super) async fn insert(&self, webhook: &InboundWebhook) -> Result<Option<WebhookId>, Error> {
+        let InboundWebhook { source, event, tenant, url, body, received_at, .. } = webhook;
+        let id = WebhookId::new(*received_at);
+        let mut tx = self.begin(*tenant).await?;
+        let inserted = tx
+            .query(INSERT)
+            .bind(id)
+            .bind(source.as_str())
+            .bind(event.environment.as_str())
+            .bind(event.id.as_str())
+            .bind(event.kind.as_str())
+            .bind(*tenant)
+            .bind(event.object.clone())
+            .bind(event.occurred_at)
+            .bind(url.as_str())
+            .bind(headers::to_json(&webhook.headers))
+            .bind(&**body)
+            .bind(*received_at)
+            .execute()
+            .await?;
+        if inserted == 0 {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+        self.events.publish_in(&mut tx, &WebhookStored::new(id, webhook)).await?;
+        tx.commit().await?;
+        Ok(Some(id))
+    }
+
+    /// Counts that a stored webhook was sent again. Returns its id, or `None` if it was deleted in the meantime.
+    pub(super) async fn count_duplicate(&self, webhook: &InboundWebhook) -> Result<Option<WebhookId>, db::Error> {
+        // The provider may have named another tenant before.
+        let mut tx = self.db.all_tenants().begin().await?;
+        let sql = "update omni_webhooks set duplicates = duplicates + 1, last_duplicate_at = $4
+            where event_id = $1 and source = $2 and environment = $3 returning id";
+        let event = &webhook.event;
+        let update = tx.query(sql).bind(event.id.as_str()).bind(webhook.source.as_str());
+        let update = update.bind(event.environment.as_str()).bind(webhook.received_at);
+        let stored: Option<(WebhookId,)> = update.fetch_optional().await?;
+        tx.commit().await?;
+        Ok(stored.map(|(id,)| id))
+    }
+
+    /// Returns a webhook of any tenant, for operators and for processing.
+    pub(super) async fn get(&self, id: WebhookId) -> Result<Option<StoredWebhook>, db::Error> {
+        let mut tx = self.db.all_tenants().begin_read().await?;
+        let sql = format!("select {ROW_COLUMNS} from omni_webhooks where id = $1");
+        let row: Option<InboxRow> = tx.query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional().await?;
+        let sql = "select url, headers, body from omni_webhooks where id = $1";
+        let content: Option<InboxContent> = match row {
+            Some(_) => tx.query(sql).bind(id).fetch_optional().await?,
+            None => None,
+        };
+        tx.commit().await?;
+        Ok(row.zip(content).map(|(row, content)| StoredWebhook { row, content }))
+    }
+
+    /// Returns a webhook of any tenant without what was sent, for operators.
+    pub(super) async fn row(&self, id: WebhookId) -> Result<Option<InboxRow>, db::Error> {
+        let mut tx = self.db.all_tenants().begin_read().await?;
+        let sql = format!("select {ROW_COLUMNS} from omni_webhooks where id = $1");
+        let row = tx.query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional().await?;
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// Records that a webhook was processed or ignored.
+    pub(super) async fn finish_in(
+        &self,
+        tx: &mut Tx,
+        id: WebhookId,
+        outcome: WebhookOutcome,
+        took: Duration,
+    ) -> Result<(), db::Error> {
+        tx.query(
+            "update omni_webhooks set status = $2, attempts = attempts + 1, error = null, processed_at = $3,
+             processing_ms = $4 where id = $1",
+        )
+        .bind(id)
+        .bind(status_of(outcome).as_str())
+        .bind(self.clock.now())
+        .bind(milliseconds(took))
+        .execute()
+        .await
+        .map(drop)
+    }
+
+    /// Records that an attempt to process a webhook has failed.
+    pub(super) async fn fail_in(
+        &self,
+        tx: &mut Tx,
+        id: WebhookId,
+        error: &str,
+        took: Duration,
+    ) -> Result<(), db::Error> {
+        tx.query(
+            "update omni_webhooks set status = 'failed', attempts = attempts + 1, error = $2, processing_ms = $3
+             where id = $1",
+        )
+        .bind(id)
+        .bind(error_text(error))
+        .bind(milliseconds(took))
+        .execute()
+        .await
+        .map(drop)
+    }
+
+    /// Records why a webhook was not processed, if no attempt has recorded it.
+    pub(super) async fn give_up(&self, id: WebhookId, error: &str) -> Result<(), db::Error> {
+        // The delivery of a webhook of any tenant can fail.
+        let mut tx = self.db.all_tenants().begin().await?;
+        let sql = "update omni_webhooks set status = 'failed', error = $2 where id = $1 and status = 'received'";
+        tx.query(sql).bind(id).bind(error_text(error)).execute().await?;
+        tx.commit().await
+    }
+
+    /// Returns when a source was last asked for webhooks that it could not deliver.
+    pub(super) async fn polled_at(&self, source: &str) -> Result<Option<Timestamp>, db::Error> {
+        let sql = "select polled_at from omni_webhook_polls where source = $1";
+        let found: Option<(Timestamp,)> = self.db.query(sql).bind(source).fetch_optional().await?;
+        Ok(found.map(|(at,)| at))
+    }
+
+    /// Records that a source was asked for webhooks that it could not deliver.
+    pub(super) async fn set_polled_at(&self, source: &str, at: Timestamp) -> Result<(), db::Error> {
+        let sql = "insert into omni_webhook_polls (source, polled_at) values ($1, $2)
+            on conflict (source) do update set polled_at = excluded.polled_at";
+        self.db.query(sql).bind(source).bind(at).execute().await.map(drop)
+    }
+}
+
+/// Returns the status of a webhook after its handlers have succeeded.
+pub(super) fn status_of(outcome: WebhookOutcome) -> WebhookStatus {
+    match outcome {
+        WebhookOutcome::Processed => WebhookStatus::Processed,
+        WebhookOutcome::Ignored => WebhookStatus::Ignored,
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+fn error_text(error: &str) -> String {
+    without_nul(error.chars().take(MAX_ERROR_CHARS).collect())
+}
