@@ -1,1 +1,6 @@
-//! Tests of webhooks.
+//! Tests of webhooks through the public API.
+
+mod delivery;
+mod delivery_isolation;
+mod delivery_leases;
+mod delivery_retries;
