@@ -55,7 +55,7 @@ const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 /// Registers the background service that delivers webhooks.
 pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
     let settings = settings.clone();
-    registry.require::<GuardedClient>().background_service("webhook deliveries", move |ctx| {
+    registry.background_service("webhook deliveries", move |ctx| {
         let clock = ctx.get::<Clock>()?;
         let dispatcher = WebhookDispatcher {
             queue: DeliveryQueue {

@@ -54,16 +54,20 @@ from results where omni_webhook_deliveries.id = results.id and omni_webhook_deli
 returning id",
 };
 
+/// Adds attempts to the log. A number that an earlier attempt has is not used again.
 const LOG_ATTEMPTS: Sql = Sql {
     postgres: "insert into omni_webhook_attempts
     (delivery_id, tenant_id, number, at, duration_ms, status_code, error, response)
-select (value ->> 'id')::uuid, $2, (value ->> 'number')::bigint, (value ->> 'at')::timestamptz,
-    (value ->> 'duration_ms')::double precision, (value ->> 'status_code')::bigint, value ->> 'error', value ->> 'response'
+select (value ->> 'id')::uuid, $2, greatest((value ->> 'number')::bigint, 1 + coalesce((select max(earlier.number)
+        from omni_webhook_attempts as earlier where earlier.delivery_id = (value ->> 'id')::uuid), 0)),
+    (value ->> 'at')::timestamptz, (value ->> 'duration_ms')::double precision, (value ->> 'status_code')::bigint,
+    value ->> 'error', value ->> 'response'
 from json_array_elements($1::json) as value",
     sqlite: "insert into omni_webhook_attempts
     (delivery_id, tenant_id, number, at, duration_ms, status_code, error, response)
-select unhex(value ->> 'id'), $2, value ->> 'number', value ->> 'at',
-    value ->> 'duration_ms', value ->> 'status_code', value ->> 'error', value ->> 'response'
+select unhex(value ->> 'id'), $2, max(value ->> 'number', 1 + coalesce((select max(earlier.number)
+        from omni_webhook_attempts as earlier where earlier.delivery_id = unhex(value ->> 'id')), 0)),
+    value ->> 'at', value ->> 'duration_ms', value ->> 'status_code', value ->> 'error', value ->> 'response'
 from json_each($1)",
 };
 
