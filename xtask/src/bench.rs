@@ -64,6 +64,12 @@ impl Benchmark {
     /// Observing a request, beside other crates for the same.
     pub(crate) const OBSERVABILITY: Self =
         Self { arguments: &["-p", "omnistack-observability", "--bench", "requests"], ..Self::DEFAULT };
+    /// Receiving and sending webhooks.
+    pub(crate) const WEBHOOKS: Self = Self {
+        arguments: &["-p", "omnistack-webhooks", "--bench", "webhooks", "--features", "postgres,sqlite"],
+        servers: true,
+        ..Self::DEFAULT
+    };
     /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],

@@ -71,6 +71,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("auth") => bench::run(&[Benchmark::AUTH]),
             Some("flags") => bench::run(&[Benchmark::FLAGS]),
             Some("observability") => bench::run(&[Benchmark::OBSERVABILITY]),
+            Some("webhooks") => bench::run(&[Benchmark::WEBHOOKS]),
             Some("files") => bench::run(&[Benchmark::FILES]),
             _ => bench::run(&[
                 Benchmark::HTTP,
@@ -83,6 +84,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::FLAGS,
                 Benchmark::FILES,
                 Benchmark::OBSERVABILITY,
+                Benchmark::WEBHOOKS,
             ]),
         },
         Some(("soak", matches)) => {
@@ -148,8 +150,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "all"])
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, or all"),
                 ),
         )
         .subcommand(

@@ -1,6 +1,11 @@
 //! Tests of webhooks.
 
 mod apple;
+mod delivery;
+mod delivery_isolation;
+mod delivery_leases;
+mod delivery_retries;
 mod google;
-mod store_events;
 mod inbox;
+mod peers;
+mod store_events;

@@ -1,0 +1,230 @@
+//! The dispatcher of deliveries: finds endpoints with due deliveries, leases them, and runs a [lane](lane) for each.
+//!
+//! One process at a time sends to an endpoint, and each endpoint has a task of its own, so that a slow endpoint delays
+//! only itself. The number of tasks is bounded for the process and for each tenant.
+
+mod disabled;
+mod lane;
+
+pub use disabled::{EndpointDisabledReason, WebhookEndpointDisabled};
+
+use std::{collections::HashMap, time::Duration};
+
+use omnistack_core::{
+    ShutdownToken,
+    clock::Clock,
+    db::{self, Db},
+    http::client::GuardedClient,
+    module::Registry,
+};
+use tokio::{
+    task::{self, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    send::Sender,
+    settings::OutboundSettings,
+    store::deliveries::{DeliveryQueue, EndpointLease, LaneLimits},
+    wake::DeliveryWake,
+};
+use lane::Lane;
+
+/// Most endpoints of one tenant to which a process sends at once.
+const MAX_LANES_PER_TENANT: usize = 16;
+
+/// Most deliveries that are sent to an endpoint at once.
+const MAX_BATCH: i64 = 16;
+
+/// Time by which the lease of an endpoint exceeds the timeout of an attempt: time to store the results, also if the
+/// database is away for a while.
+const ENDPOINT_LEASE_MARGIN: Duration = Duration::from_secs(45);
+
+/// Time by which the lease of a delivery exceeds the timeout of an attempt.
+const DELIVERY_LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Shortest time between two searches for due deliveries, so that many notifications cause few searches.
+const MIN_SEARCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// First pause after an error of the database. It doubles with each further one.
+const FIRST_OUTAGE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Longest pause after an error of the database.
+const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Registers the background service that delivers webhooks.
+pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
+    let settings = settings.clone();
+    registry.background_service("webhook deliveries", move |ctx| {
+        let clock = ctx.get::<Clock>()?;
+        let dispatcher = WebhookDispatcher {
+            queue: DeliveryQueue {
+                db: ctx.get::<Db>()?.app_database(),
+                clock: clock.clone(),
+                keys: ctx.get()?,
+                events: ctx.get()?,
+                audit: ctx.get()?,
+            },
+            sender: Sender { client: ctx.get::<GuardedClient>()?.0, clock, timeout: settings.timeout },
+            wake: ctx.get()?,
+            concurrency: usize::try_from(settings.concurrency).unwrap_or(usize::MAX),
+            poll: settings.poll,
+        };
+        Ok(move |shutdown| {
+            let run = DispatcherRun::new(dispatcher.clone());
+            async move {
+                run.run(shutdown).await;
+                Ok(())
+            }
+        })
+    });
+}
+
+/// What the dispatcher works with. Cheap to clone.
+#[derive(Clone)]
+struct WebhookDispatcher {
+    queue: DeliveryQueue,
+    sender: Sender,
+    wake: DeliveryWake,
+    /// Most endpoints to which the process sends at once.
+    concurrency: usize,
+    /// Interval at which it looks for deliveries that it was not notified of.
+    poll: Duration,
+}
+
+/// One run of the dispatcher. If it is dropped, its lanes end at once; what they were sending is sent again after the
+/// leases have ended.
+struct DispatcherRun {
+    dispatcher: WebhookDispatcher,
+    lanes: JoinSet<()>,
+    leases_by_task: HashMap<task::Id, EndpointLease>,
+    /// Errors of the database since the last success.
+    failures: u32,
+}
+
+impl DispatcherRun {
+    fn new(dispatcher: WebhookDispatcher) -> Self {
+        Self { dispatcher, lanes: JoinSet::new(), leases_by_task: HashMap::new(), failures: 0 }
+    }
+
+    /// Delivers until shutdown. Then the lanes end after the deliveries that they are sending.
+    async fn run(mut self, shutdown: ShutdownToken) {
+        let (wake, poll) = (self.dispatcher.wake.clone(), self.dispatcher.poll);
+        // The earliest and the planned time of the next search.
+        let mut earliest = Instant::now();
+        let mut planned = earliest;
+        while !shutdown.is_cancelled() {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(ended) = self.lanes.join_next_with_id() => {
+                    self.lane_ended(ended);
+                    // There is a free place, or a message was published while the lane ended.
+                    planned = earliest;
+                }
+                () = wake.woken() => planned = earliest,
+                () = sleep_until(planned) => {
+                    let pause = match self.search(&shutdown).await {
+                        Ok(more) => {
+                            self.report_success();
+                            planned = Instant::now() + if more { MIN_SEARCH_INTERVAL } else { poll };
+                            MIN_SEARCH_INTERVAL
+                        }
+                        Err(error) => {
+                            let pause = self.report_failure(&error);
+                            planned = Instant::now() + pause;
+                            pause
+                        }
+                    };
+                    earliest = Instant::now() + pause;
+                }
+            }
+        }
+        while let Some(ended) = self.lanes.join_next_with_id().await {
+            self.lane_ended(ended);
+        }
+    }
+
+    /// Starts lanes for endpoints with due deliveries, and skips the deliveries of disabled endpoints. Returns whether
+    /// it should search again soon.
+    async fn search(&mut self, shutdown: &ShutdownToken) -> Result<bool, db::Error> {
+        let WebhookDispatcher { queue, concurrency, .. } = &self.dispatcher;
+        let places = concurrency.saturating_sub(self.lanes.len());
+        if places == 0 {
+            return Ok(false);
+        }
+        let mut lanes_by_tenant: HashMap<_, usize> = HashMap::new();
+        for lease in self.leases_by_task.values() {
+            *lanes_by_tenant.entry(lease.tenant_id).or_default() += 1;
+        }
+        // Those of tenants without free places are at most as many as there are lanes.
+        let work = queue.find_work(MAX_LANES_PER_TENANT, *concurrency).await?;
+        let (mut chosen, mut more) = (Vec::new(), false);
+        for found in work {
+            if found.is_disabled() {
+                more |= queue.skip_disabled(&found).await?;
+                continue;
+            }
+            let lanes = lanes_by_tenant.entry(found.tenant_id).or_default();
+            // A lane of this process may have lost its lease, and not know it yet.
+            let is_running = self.leases_by_task.values().any(|lease| lease.id == found.id);
+            if chosen.len() < places && *lanes < MAX_LANES_PER_TENANT && !is_running {
+                *lanes += 1;
+                chosen.push(found.id);
+            }
+        }
+        if chosen.is_empty() {
+            return Ok(more);
+        }
+        let limits = self.limits();
+        for lease in queue.lease(&chosen, limits.lease).await? {
+            let lane = Lane {
+                queue: queue.clone(),
+                sender: self.dispatcher.sender.clone(),
+                lease,
+                limits,
+                poll: self.dispatcher.poll,
+                shutdown: shutdown.clone(),
+            };
+            let task = self.lanes.spawn(lane.run());
+            self.leases_by_task.insert(task.id(), lease);
+        }
+        Ok(more)
+    }
+
+    fn limits(&self) -> LaneLimits {
+        let timeout = self.dispatcher.sender.timeout;
+        LaneLimits {
+            batch: MAX_BATCH,
+            lease: timeout.saturating_add(ENDPOINT_LEASE_MARGIN),
+            delivery_lease: timeout.saturating_add(DELIVERY_LEASE_MARGIN),
+        }
+    }
+
+    fn lane_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                tracing::error!(target: "omnistack::webhooks", %error,
+                    "sending to an endpoint ended with a panic; it is continued after its lease has ended");
+                error.id()
+            }
+        };
+        self.leases_by_task.remove(&id);
+    }
+
+    fn report_success(&mut self) {
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::info!(target: "omnistack::webhooks", "the dispatcher can reach its database again");
+        }
+    }
+
+    /// Reports the first error of an outage. Returns the pause before the next search.
+    fn report_failure(&mut self, error: &db::Error) -> Duration {
+        if self.failures == 0 {
+            tracing::error!(target: "omnistack::webhooks", %error, "the dispatcher can't reach its database; will retry");
+        }
+        let pause = FIRST_OUTAGE_PAUSE * 2_u32.pow(self.failures.min(6));
+        self.failures = self.failures.saturating_add(1);
+        pause.min(MAX_OUTAGE_PAUSE)
+    }
+}
