@@ -9,8 +9,8 @@ use crate::trace::{Span, SpanKind, attribute};
 
 /// The app's HTTP client. Cheap to clone.
 ///
-/// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`. If spans
-/// are recorded, each request is one. The span names the method and the host, but not the path and the query, which
+/// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent`, `tracestate`, and `baggage`
+/// if it is [propagated](crate::trace::set_propagators). If spans are recorded, each request is one. The span names the method and the host, but not the path and the query, which
 /// may contain secrets.
 #[derive(Clone, Debug)]
 pub struct Client(pub(super) reqwest::Client);
@@ -52,9 +52,7 @@ impl Client {
     /// Fails if there is no connection, if it breaks, or if the response takes longer than the timeout.
     pub async fn execute(&self, mut request: Request) -> Result<Response, reqwest::Error> {
         let span = client_span(&request);
-        if let Some(trace) = span.trace() {
-            trace.set_headers(request.headers_mut());
-        }
+        span.set_headers(request.headers_mut());
         let sent = span.run(self.0.execute(request)).await;
         match &sent {
             Ok(response) => {
