@@ -5,10 +5,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Whether what the app exports reaches its receiver. The beginning and the end of an outage are logged once each.
+/// The state of a receiver of exports. The beginning and the end of its outage are logged once each.
 #[derive(Debug)]
 pub(crate) struct ExportOutage {
-    /// What is exported, in the plural.
+    /// The name of the exports, in the plural.
     what: &'static str,
     is_ongoing: AtomicBool,
 }

@@ -68,8 +68,8 @@ pub(crate) fn keep_stacks() {
     KEEPS_STACKS.store(true, Ordering::Relaxed);
 }
 
-/// Takes the panic of an error that is observed on this thread. Returns `None` if the error is no panic, or if its panic
-/// was taken already.
+/// Takes the panic of an error that is observed on this thread. Returns `None` if the error is no panic, or if its
+/// panic was taken already.
 pub(crate) fn take(event: &ErrorEvent<'_>) -> Option<PanicPlace> {
     if event.panicked { take_last() } else { None }
 }

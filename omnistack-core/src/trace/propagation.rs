@@ -11,13 +11,13 @@ use crate::config::SettingValue;
 static TRACE_CONTEXT: AtomicBool = AtomicBool::new(true);
 static BAGGAGE: AtomicBool = AtomicBool::new(false);
 
-/// What is read from the headers of requests, and sent with the calls of the app's HTTP client. The default is the
+/// The headers that are read from requests, and sent with the calls of the app's HTTP client. The default is the
 /// trace context without baggage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Propagators {
-    /// Whether `traceparent` and `tracestate` of W3C Trace Context are.
+    /// Whether `traceparent` and `tracestate` of W3C Trace Context are read and sent.
     pub trace_context: bool,
-    /// Whether `baggage` of W3C Baggage is.
+    /// Whether `baggage` of W3C Baggage is read and sent.
     pub baggage: bool,
 }
 
@@ -45,13 +45,13 @@ impl SettingValue for Propagators {
     }
 }
 
-/// Sets what requests and calls of this process propagate.
+/// Sets the headers that requests and calls of this process propagate.
 pub fn set_propagators(propagators: Propagators) {
     TRACE_CONTEXT.store(propagators.trace_context, Relaxed);
     BAGGAGE.store(propagators.baggage, Relaxed);
 }
 
-/// Returns what requests and calls of this process propagate.
+/// Returns the headers that requests and calls of this process propagate.
 pub fn propagators() -> Propagators {
     Propagators { trace_context: TRACE_CONTEXT.load(Relaxed), baggage: BAGGAGE.load(Relaxed) }
 }

@@ -24,7 +24,7 @@ omnistack_core::settings! {
         /// Share of the traces that are recorded, from 0 to 1. It applies to traces that begin in this app; a request
         /// that arrives in a trace follows the decision of its caller.
         pub ratio: SamplingRatio = "OTEL_TRACES_SAMPLER_ARG", default "1";
-        /// What is read from the headers of requests and sent with calls to other services: `tracecontext`
+        /// The headers that are read from requests and sent with calls to other services: `tracecontext`
         /// (`traceparent` and `tracestate`), `baggage`, or `none`. It applies whether spans are recorded or not.
         pub propagators: Propagators = "OTEL_PROPAGATORS", default "tracecontext,baggage";
     }

@@ -201,7 +201,9 @@ on_each_database! {
             task.await.unwrap();
         }
         recorder.flush().await.unwrap();
-        let rows = async |statement: &'static str| -> (i64, i64) { app.db().query(statement).fetch_one().await.unwrap() };
+        let rows = async |statement: &'static str| -> (i64, i64) {
+            app.db().query(statement).fetch_one().await.unwrap()
+        };
         let groups = rows("select count(*), cast(sum(errors) as bigint) from omni_error_groups").await;
         assert_eq!(groups, (100, 10_000));
         let counts = rows("select count(*), cast(sum(errors) as bigint) from omni_error_counts").await;

@@ -9,9 +9,9 @@ use crate::trace::{Span, SpanKind, attribute};
 
 /// The app's HTTP client. Cheap to clone.
 ///
-/// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent`, `tracestate`, and `baggage`
-/// if it is [propagated](crate::trace::set_propagators). If spans are recorded, each request is one. The span names the method and the host, but not the path and the query, which
-/// may contain secrets.
+/// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`, and
+/// `baggage` if it is [propagated](crate::trace::set_propagators). If spans are recorded, each request is one. The span
+/// names the method and the host, but not the path and the query, which may contain secrets.
 #[derive(Clone, Debug)]
 pub struct Client(pub(super) reqwest::Client);
 
