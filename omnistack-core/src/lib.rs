@@ -24,7 +24,7 @@
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
-//! | [`trace`] | the W3C trace context of a request, propagated to its jobs |
+//! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
 //! | [`clock`], [`id`] | time and identifiers |
 //! | [`text`] | text with limits as types: validation, schema and column at once |
 //! | [`name`] | validation of the names that users give to themselves, teams and keys |

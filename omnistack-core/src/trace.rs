@@ -1,4 +1,4 @@
-//! Traces: the W3C trace context, and spans.
+//! Traces: the W3C trace context, baggage, and spans.
 //!
 //! # Propagation
 //!
@@ -26,6 +26,11 @@
 //! # }
 //! ```
 //!
+//! # Baggage
+//!
+//! [`Baggage`] is names and values that travel with a request through services, by the header `baggage`. It is
+//! propagated if [`set_propagators`] says so, which the module of the feature `observability` does.
+//!
 //! # Spans
 //!
 //! Requests, SQL statements, commands of Redis, jobs, deliveries of events and calls to providers are [`Span`]s. They
@@ -51,12 +56,17 @@
 //! ```
 
 pub mod attribute;
+mod baggage;
 mod context;
+mod propagation;
 mod span;
 mod state;
 
+pub use baggage::{Baggage, with_baggage};
 pub use context::{TraceContext, WithTrace, propagate, with_trace};
 pub use opentelemetry::trace::SpanKind;
+pub use propagation::{Propagators, propagators, set_propagators};
 pub use span::{Span, disable, enable, set_attribute, tracer};
 
+pub(crate) use propagation::extract;
 pub(crate) use span::{messaging_span, processing_span};

@@ -1,19 +1,24 @@
-//! The CPU time that observing a request costs, beside two crates for the same: `cargo xtask bench observability`.
+//! The CPU time that observing a request costs, beside two crates for the same, the memory of requests with unknown paths,
+//! and the time to record errors: `cargo xtask bench observability`.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 
-use std::{convert::Infallible, future::ready};
+use std::{convert::Infallible, fs, future::ready, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::get};
 use cpu_time::ThreadTime;
 use http_body_util::BodyExt as _;
+use metrics_exporter_prometheus::PrometheusHandle;
 use omnistack_core::{
+    app::App,
     clock::Clock,
     config::{Config, SettingValue as _},
+    error_event::{ErrorEvent, ErrorObserver as _, ErrorOrigin},
     http::layer::{ObserveLayer, RequestIdLayer},
     log::{self, LogLevel},
     metrics::HttpMetrics,
     trace,
 };
+use omnistack_observability::{ErrorRecorder, Observability};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanExporter},
@@ -23,6 +28,9 @@ use tracing_subscriber::{filter::filter_fn, layer::Layer, registry::LookupSpan};
 
 const REQUESTS: u32 = 20_000;
 const RUNS: usize = 15;
+/// Number of requests with different paths that match no route.
+const UNKNOWN_PATHS: u32 = 1_000_000;
+const ERRORS: u32 = 10_000;
 
 /// An exporter that drops what it gets.
 #[derive(Debug)]
@@ -142,9 +150,87 @@ async fn run() {
     println!("\n### Observing a request\n");
     println!("Thread CPU clock, {REQUESTS} requests a run, least of {RUNS} runs of each in turn.\n");
     println!("| what | µs a request | over bare axum |\n|---|---:|---:|");
-    let bare = variants[0].1;
+    let least_bare = variants[0].1;
     for (variant, least) in &variants {
-        println!("| {} | {least:.2} | {:+.2} |", variant.name, least - bare);
+        println!("| {} | {least:.2} | {:+.2} |", variant.name, least - least_bare);
+    }
+
+    all_off();
+    unknown_paths(observe().metrics(HttpMetrics::default()).layer(bare()), &handle).await;
+    errors(&clock).await;
+}
+
+/// Sends requests with different paths that match no route.
+async fn unknown_paths<S>(service: S, metrics: &PrometheusHandle)
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
+    let send = async |number: u32| {
+        let request = Request::builder().uri(format!("/unknown/{number}")).body(Body::empty()).unwrap();
+        let Ok(response) = service.clone().oneshot(request).await;
+        response.into_body().collect().await.unwrap();
+    };
+    let series = || metrics.render().lines().filter(|line| !line.starts_with('#')).count();
+    for number in 0..REQUESTS {
+        send(number).await;
+    }
+    metrics.run_upkeep();
+    let before = (series(), anonymous_memory());
+    for number in 0..UNKNOWN_PATHS {
+        send(number).await;
+        if number % REQUESTS == 0 {
+            metrics.run_upkeep();
+        }
+    }
+    metrics.run_upkeep();
+    let after = (series(), anonymous_memory());
+
+    println!("\n### Unknown paths\n");
+    println!("| {UNKNOWN_PATHS} requests with different paths | before | after |\n|---|---:|---:|");
+    println!("| time series | {} | {} |", before.0, after.0);
+    println!("| anonymous memory, KiB | {} | {} |", before.1, after.1);
+}
+
+/// Returns the anonymous memory of the process in KiB, or 0 if the system does not report it.
+fn anonymous_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Records errors in memory and stores them.
+async fn errors(clock: &Clock) {
+    // This benchmark has installed a recorder of metrics already.
+    let settings = [("DATABASE_URL", "sqlite::memory:"), ("METRICS_ENABLED", "false")];
+    let app = App::builder(Config::from_pairs(settings)).with(Observability::from_env()).build().unwrap();
+    app.migrate().await.unwrap();
+    app.start().await.unwrap();
+    let recorder: ErrorRecorder = app.context().get().unwrap();
+    let (mut record, mut store) = (Duration::MAX, Duration::MAX);
+    for _ in 0..RUNS {
+        let began = clock.elapsed();
+        for number in 0..ERRORS {
+            // A hundred groups, each in ten operations.
+            let message = format!("the {} is lost", "x".repeat(1 + number as usize % 100));
+            let route = format!("/orders/{}", number / 100 % 10);
+            let origin = ErrorOrigin::Request { method: "GET", route: Some(&route), status: 500 };
+            recorder.observe(&ErrorEvent::new(clock.now(), origin, "INTERNAL_ERROR", &message));
+        }
+        let recorded = clock.elapsed();
+        recorder.flush().await.unwrap();
+        record = record.min(recorded.saturating_sub(began));
+        store = store.min(clock.elapsed().saturating_sub(recorded));
+    }
+
+    println!("\n### Recording errors\n");
+    println!(
+        "{ERRORS} errors of a hundred groups in ten operations, on SQLite in memory, least of {RUNS} runs. An error is \
+         recorded in the request, and stored by a background service.\n"
+    );
+    println!("| step | ms | errors a second |\n|---|---:|---:|");
+    for (step, took) in [("record", record), ("store", store), ("both", record + store)] {
+        let seconds = took.as_secs_f64();
+        println!("| {step} | {:.1} | {:.0} |", seconds * 1e3, f64::from(ERRORS) / seconds);
     }
 }
 

@@ -25,7 +25,7 @@ impl Default for StatementMetrics {
 
 impl QueryObserver for StatementMetrics {
     fn observe(&self, event: QueryEvent<'_>) {
-        let (queries, duration) = &self.operations[operation_index(event.sql)];
+        let (queries, duration) = &self.operations[operation_index(event.keyword)];
         queries.increment(1);
         duration.record(event.elapsed);
         if let Some(error) = event.error {
@@ -34,8 +34,7 @@ impl QueryObserver for StatementMetrics {
     }
 }
 
-fn operation_index(sql: &str) -> usize {
-    let keyword = sql.trim_start().split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+fn operation_index(keyword: &str) -> usize {
     let found = OPERATIONS.iter().position(|operation| operation.eq_ignore_ascii_case(keyword));
     found.unwrap_or(OPERATIONS.len() - 1)
 }

@@ -8,7 +8,6 @@ mod http;
 mod maintenance;
 mod model;
 mod normalize;
-mod panics;
 mod recommendations;
 mod recorder;
 mod settings;
@@ -33,6 +32,7 @@ use omnistack_core::{
 };
 use reqwest::Url;
 
+use crate::panics;
 use alert::{AlertTargets, SendErrorAlertMail, SendErrorAlertWebhook};
 use maintenance::{PurgeErrors, PurgeState, ReviewErrorGroups};
 use store::ErrorStore;

@@ -53,6 +53,8 @@ mod database;
 mod errors;
 mod log_level;
 mod module;
+mod outage;
+mod panics;
 mod period;
 mod process;
 mod push;

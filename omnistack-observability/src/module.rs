@@ -29,7 +29,7 @@ use crate::{
     counts, dashboard,
     database::{PoolMetrics, StatementMetrics},
     errors::{self, ErrorRecorder},
-    log_level,
+    log_level, panics,
     process::ProcessMetrics,
     push,
     recorder::Recorder,
@@ -136,10 +136,12 @@ impl Module for Observability {
         };
         Self::register_metrics(registry, &service);
         counts::register(registry);
-        if let Some(settings) = registry.config::<TraceSettings>().filter(TraceSettings::is_on) {
-            registry.require::<Client>();
+        if let Some(settings) = registry.config::<TraceSettings>() {
+            if settings.is_on() {
+                registry.require::<Client>();
+                registry.provide(service.clone());
+            }
             registry.provide(settings);
-            registry.provide(service.clone());
         }
         services::register(registry);
         let recorder = errors::register(registry);
@@ -153,9 +155,10 @@ impl Module for Observability {
     }
 
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
+        let settings = ctx.get::<TraceSettings>()?;
+        trace::set_propagators(settings.propagators);
         // Provided only if spans are recorded.
         if let Ok(service) = ctx.get::<Service>() {
-            let settings = ctx.get::<TraceSettings>()?;
             let provider = traces::install(&settings, &service, ctx.get()?)?;
             *self.spans.lock().unwrap_or_else(PoisonError::into_inner) = Some(provider);
         }
@@ -179,25 +182,45 @@ impl Module for Observability {
 
 /// Reports errors to the recorder of error analytics, and to Sentry.
 fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, service: &Service) {
-    #[cfg(feature = "sentry")]
-    let sentry = sentry::register(registry, service);
     #[cfg(not(feature = "sentry"))]
-    let (sentry, _) = (None::<ErrorRecorder>, service);
-    match (recorder, sentry) {
-        (Some(recorder), Some(sentry)) => registry.provide(ErrorReporter::new(ObserverPair(recorder, sentry))),
-        (Some(recorder), None) => registry.provide(ErrorReporter::new(recorder)),
-        (None, Some(sentry)) => registry.provide(ErrorReporter::new(sentry)),
-        (None, None) => registry,
+    let _ = service;
+    let observers = ErrorObservers {
+        recorder,
+        #[cfg(feature = "sentry")]
+        sentry: sentry::register(registry, service),
     };
+    if !observers.is_empty() {
+        registry.provide(ErrorReporter::new(observers));
+    }
 }
 
-/// Two observers of errors.
-struct ObserverPair<A, B>(A, B);
+/// The observers of errors. They share the panic of an error, which can be taken only once.
+struct ErrorObservers {
+    recorder: Option<ErrorRecorder>,
+    #[cfg(feature = "sentry")]
+    sentry: Option<sentry::Sentry>,
+}
 
-impl<A: ErrorObserver, B: ErrorObserver> ErrorObserver for ObserverPair<A, B> {
+impl ErrorObservers {
+    fn is_empty(&self) -> bool {
+        #[cfg(feature = "sentry")]
+        if self.sentry.is_some() {
+            return false;
+        }
+        self.recorder.is_none()
+    }
+}
+
+impl ErrorObserver for ErrorObservers {
     fn observe(&self, event: &ErrorEvent<'_>) {
-        self.0.observe(event);
-        self.1.observe(event);
+        let panic = panics::take(event);
+        if let Some(recorder) = &self.recorder {
+            recorder.record(event, panic.as_ref());
+        }
+        #[cfg(feature = "sentry")]
+        if let Some(sentry) = &self.sentry {
+            sentry.record(event, panic.as_ref());
+        }
     }
 }
 

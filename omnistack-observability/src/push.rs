@@ -21,6 +21,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use crate::{
+    outage::ExportOutage,
     routes::MetricsSource,
     text::{Sample, Series},
     traces::{Service, TraceSettings},
@@ -74,19 +75,10 @@ impl MetricsExporter {
     /// Sends the metrics at each interval, and a last time at shutdown. The beginning and the end of an outage of the
     /// collector are logged once each.
     async fn run(&self, interval: Duration, shutdown: ShutdownToken) -> Result<(), BoxError> {
-        let mut failing = false;
+        let outage = ExportOutage::of("metrics");
         loop {
             let ended = tokio::time::timeout(interval, shutdown.cancelled()).await.is_ok();
-            let sent = self.send().await;
-            if sent.is_err() != failing {
-                failing = sent.is_err();
-                match sent {
-                    Ok(()) => tracing::info!(target: "omnistack::metrics", "metrics are exported again"),
-                    Err(error) => {
-                        tracing::warn!(target: "omnistack::metrics", error, "metrics can't be exported");
-                    }
-                }
-            }
+            outage.observe(&self.send().await);
             if ended {
                 return Ok(());
             }

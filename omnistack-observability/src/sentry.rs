@@ -1,25 +1,39 @@
 //! Reports of errors to Sentry, or a service that speaks its protocol.
 //!
 //! Errors of requests with a status of 500 or more, of jobs and of deliveries are sent with the error's causes, the
-//! route or job, the ids of user and tenant, the release and the trace. Secrets in messages are replaced as in the log,
-//! and addresses, headers, cookies and bodies are not sent.
+//! route or job, the ids of user and tenant, the release and the trace; panics also with the stack. Secrets in messages
+//! are replaced as in the log, and addresses, headers, cookies and bodies are not sent.
 
-use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError};
+use std::{
+    backtrace::Backtrace,
+    borrow::Cow,
+    collections::BTreeMap,
+    error::Error as StdError,
+    fmt,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
+use axum::body::Bytes;
+use http::StatusCode;
 use omnistack_core::{
     BoxError, ExposeSecret as _, SecretString, ShutdownToken,
-    error_event::{ErrorEvent, ErrorObserver, ErrorOrigin},
+    error_event::{ErrorEvent, ErrorOrigin},
     http::client::Client,
     log,
     module::Registry,
 };
 use sentry_types::{
     Dsn,
-    protocol::v7::{Context, Envelope, Event, Exception, Level, TraceContext, User, Values},
+    protocol::v7::{Context, Envelope, Event, Exception, Frame, Level, Stacktrace, TraceContext, User, Values},
 };
 use tokio::sync::mpsc;
 
-use crate::traces::Service;
+use crate::{
+    outage::ExportOutage,
+    panics::{self, PanicPlace, StackFrame, stack_of_panic},
+    traces::Service,
+};
 
 omnistack_core::settings! {
     /// Reports of errors to Sentry.
@@ -33,6 +47,12 @@ omnistack_core::settings! {
 
 /// Number of errors that wait to be sent. Further ones are dropped.
 const MAX_WAITING: usize = 256;
+/// Longest duration of a request to Sentry.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Number of attempts to send a report. Sentry ignores a report that it has already, by its id.
+const MAX_ATTEMPTS: u32 = 3;
+/// Pause after the first failed attempt. The pause after the second one is twice as long.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Most errors in the chain of causes that are sent.
 const MAX_CAUSES: usize = 10;
 /// The name of this client in Sentry.
@@ -41,9 +61,16 @@ const CLIENT: &str = concat!("omnistack/", env!("CARGO_PKG_VERSION"));
 /// Observes errors and queues their reports.
 #[derive(Clone)]
 pub(crate) struct Sentry {
-    queue: mpsc::Sender<Event<'static>>,
+    queue: mpsc::Sender<SentryReport>,
     release: String,
     environment: String,
+}
+
+/// A report that waits to be sent.
+struct SentryReport {
+    event: Event<'static>,
+    /// The stack of a panic. Its functions are looked up when the report is sent.
+    stack: Option<Arc<Backtrace>>,
 }
 
 /// Registers the service that sends reports, if `SENTRY_DSN` is set. Returns the observer.
@@ -59,7 +86,9 @@ pub(crate) fn register(registry: &mut Registry, service: &Service) -> Option<Sen
         }
     };
     let (queue, waiting) = mpsc::channel(MAX_WAITING);
-    let waiting = std::sync::Arc::new(tokio::sync::Mutex::new(waiting));
+    let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
+    panics::install_hook();
+    panics::keep_stacks();
     registry.require::<Client>();
     registry.background_service("sentry", move |ctx| {
         let client: Client = ctx.get()?;
@@ -72,20 +101,20 @@ pub(crate) fn register(registry: &mut Registry, service: &Service) -> Option<Sen
     Some(Sentry { queue, release, environment: service.environment.clone() })
 }
 
-impl ErrorObserver for Sentry {
-    fn observe(&self, event: &ErrorEvent<'_>) {
+impl Sentry {
+    /// Queues the report of an error, which is a panic if there is a place.
+    pub(crate) fn record(&self, event: &ErrorEvent<'_>, place: Option<&PanicPlace>) {
         if matches!(event.origin, ErrorOrigin::Request { status, .. } if status < 500) {
             return;
         }
         // A full queue means that Sentry is slow or down. Errors are counted by the metric `errors_total`.
-        if let Ok(place) = self.queue.try_reserve() {
-            place.send(self.report(event));
+        if let Ok(slot) = self.queue.try_reserve() {
+            let stack = place.and_then(|place| place.stack.clone());
+            slot.send(SentryReport { event: self.event_of(event), stack });
         }
     }
-}
 
-impl Sentry {
-    fn report(&self, event: &ErrorEvent<'_>) -> Event<'static> {
+    fn event_of(&self, event: &ErrorEvent<'_>) -> Event<'static> {
         let (origin, transaction) = match event.origin {
             ErrorOrigin::Request { method, route, .. } => {
                 ("request", format!("{method} {}", route.unwrap_or("unmatched")))
@@ -105,7 +134,7 @@ impl Sentry {
             level: if event.panicked { Level::Fatal } else { Level::Error },
             transaction: Some(transaction),
             platform: Cow::Borrowed("other"),
-            timestamp: std::time::UNIX_EPOCH + micros(event.at.as_micros()),
+            timestamp: UNIX_EPOCH + micros(event.at.as_micros()),
             release: Some(self.release.clone().into()),
             environment: Some(self.environment.clone().into()),
             user: event.user.map(|user| User { id: Some(user.to_string()), ..User::default() }),
@@ -133,55 +162,130 @@ fn exceptions(event: &ErrorEvent<'_>) -> Vec<Exception> {
     texts.into_iter().rev().map(exception).collect()
 }
 
-fn micros(micros: i64) -> std::time::Duration {
-    std::time::Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+/// Returns the stack as Sentry expects it: the outermost function first.
+fn stacktrace(backtrace: &Backtrace) -> Option<Stacktrace> {
+    let frame = |StackFrame { function, file, line, in_app }: StackFrame| {
+        let (module, name) = match function.rsplit_once("::") {
+            Some((module, name)) => (Some(module.to_owned()), name.to_owned()),
+            None => (None, function),
+        };
+        Frame {
+            function: Some(name),
+            module,
+            filename: file,
+            lineno: line.map(u64::from),
+            in_app: Some(in_app),
+            ..Frame::default()
+        }
+    };
+    Stacktrace::from_frames_reversed(stack_of_panic(&backtrace.to_string()).into_iter().map(frame).collect())
 }
 
-/// Sends reports until shutdown, and then those that wait.
+fn micros(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
+/// Sends reports until shutdown, and then those that wait, up to the first that can't be sent.
 async fn send_all(
     client: &Client,
     dsn: &Dsn,
-    waiting: &mut mpsc::Receiver<Event<'static>>,
+    waiting: &mut mpsc::Receiver<SentryReport>,
     shutdown: ShutdownToken,
 ) -> Result<(), BoxError> {
-    let mut failing = false;
+    let outage = ExportOutage::of("reports of errors");
     loop {
-        let event = match shutdown.run_until_cancelled(waiting.recv()).await {
-            Some(Some(event)) => event,
+        let report = match shutdown.run_until_cancelled(waiting.recv()).await {
+            Some(Some(report)) => report,
             Some(None) => return Ok(()),
             None => match waiting.try_recv() {
-                Ok(event) => event,
+                Ok(report) => report,
                 Err(_) => return Ok(()),
             },
         };
-        let sent = send(client, dsn, event).await;
-        if sent.is_err() != failing {
-            failing = sent.is_err();
-            match sent {
-                Ok(()) => tracing::info!(target: "omnistack::sentry", "errors are reported to Sentry again"),
-                Err(error) => {
-                    tracing::warn!(target: "omnistack::sentry", error, "errors can't be reported to Sentry, and are lost");
-                }
-            }
+        // Fails only if the text of the stack can't be written.
+        let Ok(body) = envelope(report).await else { continue };
+        let sent = send(client, dsn, body, &outage, &shutdown).await;
+        if sent.is_err() && shutdown.is_cancelled() {
+            return Ok(());
         }
     }
 }
 
-async fn send(client: &Client, dsn: &Dsn, event: Event<'static>) -> Result<(), String> {
-    let mut body = Vec::new();
-    Envelope::from(event).to_writer(&mut body).map_err(|error| error.to_string())?;
+/// Sends a report, up to three times; once during shutdown.
+async fn send(
+    client: &Client,
+    dsn: &Dsn,
+    body: Bytes,
+    outage: &ExportOutage,
+    shutdown: &ShutdownToken,
+) -> Result<(), SendError> {
+    let mut attempt = 1;
+    loop {
+        let sent = post(client, dsn, body.clone()).await;
+        outage.observe(&sent);
+        match sent {
+            Err(error) if error.is_retryable && attempt < MAX_ATTEMPTS && !shutdown.is_cancelled() => {
+                // Either the pause ends, or the shutdown begins.
+                _ = tokio::time::timeout(RETRY_PAUSE * attempt, shutdown.cancelled()).await;
+                attempt += 1;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn post(client: &Client, dsn: &Dsn, body: Bytes) -> Result<(), SendError> {
     let request = client
         .post(dsn.envelope_api_url())
         .header("content-type", "application/x-sentry-envelope")
         .header("x-sentry-auth", dsn.to_auth(Some(CLIENT)).to_string())
-        .timeout(std::time::Duration::from_secs(5))
+        .timeout(SEND_TIMEOUT)
         .body(body);
-    let response = request.send().await.map_err(|error| error.without_url().to_string())?;
-    if response.status().is_success() { Ok(()) } else { Err(format!("Sentry responded with {}", response.status())) }
+    match request.send().await {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(SendError::of_status(response.status())),
+        Err(error) => {
+            let is_retryable = !error.is_builder();
+            Err(SendError { message: error.without_url().to_string(), is_retryable })
+        }
+    }
 }
 
-impl std::fmt::Debug for Sentry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Returns the body of the request that reports an error.
+async fn envelope(SentryReport { mut event, stack }: SentryReport) -> Result<Bytes, BoxError> {
+    if let Some(stack) = stack {
+        let stacktrace = tokio::task::spawn_blocking(move || stacktrace(&stack)).await?;
+        // The panic is the innermost cause.
+        if let Some(innermost) = event.exception.values.first_mut() {
+            innermost.stacktrace = stacktrace;
+        }
+    }
+    let mut body = Vec::new();
+    Envelope::from(event).to_writer(&mut body)?;
+    Ok(body.into())
+}
+
+/// The error of an attempt to send a report.
+#[derive(Debug)]
+struct SendError {
+    message: String,
+    is_retryable: bool,
+}
+
+impl SendError {
+    fn of_status(status: StatusCode) -> Self {
+        Self { message: format!("Sentry responded with {status}"), is_retryable: status.is_server_error() }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Sentry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sentry").field("release", &self.release).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,8 @@ needs to reach the receiver; each further line is what it received. It ends at t
 
     telemetry.py otlp     opentelemetry-proto over HTTP and gRPC, and py_zipkin: prints the spans and metrics
     telemetry.py rotel    rotel, an OpenTelemetry collector: prints its log
-    telemetry.py bugsink  Bugsink, a server that speaks Sentry's protocol: prints its issues for each line of its input
+    telemetry.py bugsink  Bugsink, a server that speaks Sentry's protocol: for each line `issues N` of its input, prints its
+                          issues once it has stored N events
 """
 
 import ctypes
@@ -13,6 +14,7 @@ import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -166,6 +168,9 @@ def bugsink():
         return subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True, **options)
 
     run(PROGRAMS / "bugsink-create-conf", "--template=local", f"--port={port}", "--host=127.0.0.1", "-o", "bugsink_conf.py")
+    with open(pathlib.Path(folder, "bugsink_conf.py"), "a") as conf:
+        # On a loaded machine, five seconds are too few for a statement: Bugsink would respond with 500.
+        conf.write("\nfor database in DATABASES.values():\n    database['OPTIONS'] |= {'timeout': 60, 'query_timeout': 60}\n")
     manage = str(PROGRAMS / "bugsink-manage")
     run(manage, "migrate")
     run(manage, "migrate", "--database=snappea")
@@ -181,7 +186,20 @@ def bugsink():
         "'events': issue.stored_event_count, 'data': issue.event_set.first().get_parsed_data()} "
         "for issue in Issue.objects.all()], default=str))"
     )
-    for _ in sys.stdin:
+
+    def stored_events():
+        database = sqlite3.connect(pathlib.Path(folder, "db.sqlite3"), timeout=60)
+        try:
+            return database.execute("select count(*) from events_event").fetchone()[0]
+        finally:
+            database.close()
+
+    for line in sys.stdin:
+        expected = int(line.split()[1])
+        for _ in range(360):
+            if stored_events() >= expected:
+                break
+            threading.Event().wait(0.5)
         issues = run(manage, "shell", "-c", show).stdout.split("issues ", 1)[1]
         say(issues=json.loads(issues))
     server.terminate()

@@ -98,6 +98,7 @@ const REQUEST_HEADERS: &[&str] = &[
     "range",
     "traceparent",
     "tracestate",
+    "baggage",
 ];
 
 /// Response headers that core sends and that scripts can't read unless they are exposed.

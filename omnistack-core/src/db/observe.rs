@@ -18,6 +18,8 @@ use crate::{
 pub struct QueryEvent<'a> {
     /// Text of the statement. It never contains values.
     pub sql: &'a str,
+    /// The first keyword of the statement, as it is written there, such as `select`. Empty if it begins with none.
+    pub keyword: &'a str,
     /// Time from the request for a connection to the last row.
     pub elapsed: Duration,
     /// The error, if the statement failed.
@@ -70,13 +72,19 @@ impl QueryTimer<'_> {
         }
         record_span(observers.dialect, sql, elapsed, result.as_ref().err());
         if let Some(added) = observers.added.get() {
-            let event = QueryEvent { sql, elapsed, error: result.as_ref().err() };
+            let event = QueryEvent { sql, keyword: first_keyword(sql), elapsed, error: result.as_ref().err() };
             for observer in added.read().unwrap_or_else(PoisonError::into_inner).iter() {
                 observer.observe(event);
             }
         }
         result
     }
+}
+
+/// Returns the first keyword of a statement, or an empty text if it begins with none.
+fn first_keyword(sql: &str) -> &str {
+    let sql = sql.trim_start();
+    sql.find(|letter: char| !letter.is_ascii_alphabetic()).map_or(sql, |end| &sql[..end])
 }
 
 /// Records the span of a statement that has ended. Its values are not recorded.
@@ -113,8 +121,7 @@ impl<'a> Statement<'a> {
     fn of(sql: &'a str) -> Self {
         let is_one_of =
             |word: &str, keywords: &[&str]| keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
-        let words = sql.split_whitespace();
-        let first = words.clone().next().unwrap_or_default();
+        let (words, first) = (sql.split_whitespace(), first_keyword(sql));
         let mut changes =
             words.clone().enumerate().filter(|(_, word)| is_one_of(word, &["insert", "update", "delete"]));
         let (start, operation) = match first.eq_ignore_ascii_case("with").then(|| changes.next()) {
@@ -159,6 +166,8 @@ mod tests {
             ("select count(*) from (select 1)", "SELECT"),
             ("begin", "BEGIN"),
             ("select 1", "SELECT"),
+            ("select(1)", "SELECT"),
+            ("\n    update omni_users set name = $1", "UPDATE omni_users"),
         ] {
             assert_eq!(Statement::of(sql).summary(), expected);
         }

@@ -152,12 +152,12 @@ fn parse_traceparent(text: &str) -> Option<String> {
     }
 }
 
-/// Runs a future in a trace. Without a trace the future runs unchanged.
+/// Runs a future in a trace, without the current baggage. Without a trace the future runs unchanged.
 pub fn with_trace<F>(trace: Option<TraceContext>, future: F) -> WithTrace<F> {
     with_context(trace.map(|trace| trace.to_context()), future)
 }
 
-/// Passes the current trace context to a future, for use with `tokio::spawn`.
+/// Passes the current trace context and baggage to a future, for use with `tokio::spawn`.
 pub fn propagate<F>(future: F) -> WithTrace<F> {
     with_context(Some(Context::current()), future)
 }
@@ -167,8 +167,8 @@ pub(crate) fn with_context<F>(context: Option<Context>, future: F) -> WithTrace<
 }
 
 pin_project! {
-    /// A future that runs in a trace. Created by [`with_trace`], [`propagate`] and
-    /// [`Span::run`](super::Span::run).
+    /// A future that runs in a trace, or with baggage. Created by [`with_trace`], [`propagate`],
+    /// [`with_baggage`](super::with_baggage) and [`Span::run`](super::Span::run).
     #[derive(Debug)]
     #[must_use = "a future does nothing until it is awaited"]
     pub struct WithTrace<F> {

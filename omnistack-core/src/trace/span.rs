@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Display, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use http::HeaderMap;
 use opentelemetry::{
     Context, ContextGuard, KeyValue, Value,
     global::{self, BoxedTracer},
@@ -11,7 +12,7 @@ use opentelemetry::{
 
 use uuid::Uuid;
 
-use super::{TraceContext, WithTrace, attribute, context::with_context};
+use super::{Baggage, TraceContext, WithTrace, attribute, context::with_context, propagators};
 
 /// The tracer that [`enable`] took from the program's SDK.
 static TRACER: ArcSwapOption<BoxedTracer> = ArcSwapOption::const_empty();
@@ -69,7 +70,15 @@ impl Span {
     /// If spans are disabled, the work runs in the trace in which it arrived. `name` is called only if spans are
     /// enabled.
     pub fn continuing(trace: Option<TraceContext>, kind: SpanKind, name: impl FnOnce() -> Cow<'static, str>) -> Self {
-        let parent = trace.map(|trace| trace.to_context());
+        Self::in_context(trace.map(|trace| trace.to_context()), kind, name)
+    }
+
+    /// Starts a span like [`continuing`](Self::continuing) for work that arrived in a context.
+    pub(crate) fn in_context(
+        parent: Option<Context>,
+        kind: SpanKind,
+        name: impl FnOnce() -> Cow<'static, str>,
+    ) -> Self {
         match &*TRACER.load() {
             Some(tracer) => {
                 let builder = SpanBuilder::from_name(name()).with_kind(kind);
@@ -135,6 +144,19 @@ impl Span {
         match &self.context {
             Some(context) => TraceContext::of(context.span().span_context()),
             None => TraceContext::current(),
+        }
+    }
+
+    /// Sets the headers of an outgoing request by which its receiver continues the trace: `traceparent` and
+    /// `tracestate` of the span, and `baggage` of the current task, as far as they are
+    /// [propagated](super::set_propagators).
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
+        let sent = propagators();
+        if let Some(trace) = self.trace().filter(|_| sent.trace_context) {
+            trace.set_headers(headers);
+        }
+        if sent.baggage {
+            Baggage::current().set_header(headers);
         }
     }
 

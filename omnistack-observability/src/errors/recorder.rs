@@ -21,10 +21,10 @@ use super::{
     fingerprint,
     model::{ErrorOriginKind, ErrorSeverity, hour_of},
     normalize::{normalize, truncate},
-    panics::{self, PanicPlace},
     signal::{signal_of_status, signal_of_text},
     store::ErrorStore,
 };
+use crate::panics::{self, PanicPlace};
 
 /// Interval at which errors are stored.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -140,13 +140,19 @@ impl Drop for PutBack<'_> {
 
 impl ErrorObserver for ErrorRecorder {
     fn observe(&self, event: &ErrorEvent<'_>) {
-        let place = if event.panicked { panics::take_last() } else { None };
+        self.record(event, panics::take(event).as_ref());
+    }
+}
+
+impl ErrorRecorder {
+    /// Counts an error, which is a panic if there is a place.
+    pub(crate) fn record(&self, event: &ErrorEvent<'_>, place: Option<&PanicPlace>) {
         if matches!(event.origin, ErrorOrigin::Job { name, .. } if name.starts_with(OWN_JOBS)) {
             return;
         }
-        let text = LazyText::new(event, place.as_ref());
-        let error = counted(event, place.as_ref(), &text);
-        let title = || title(&text, place.as_ref());
+        let text = LazyText::new(event, place);
+        let error = counted(event, place, &text);
+        let title = || title(&text, place);
         let Some(group) = self.buffer(|buffer| buffer.add(&error, title)) else { return };
         let message = log::redact(text.get()).into_owned();
         let sample = PendingSample {

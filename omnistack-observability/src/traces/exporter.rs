@@ -1,9 +1,6 @@
 //! The exporters of spans.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use omnistack_core::{BoxError, http::client::Client};
 use opentelemetry::trace::Status;
@@ -20,12 +17,13 @@ use super::{
     settings::OtlpProtocol,
     zipkin::Zipkin,
 };
+use crate::outage::ExportOutage;
 
 /// The exporter that the settings name. The beginning and the end of an outage of the collector are logged once each.
 #[derive(Debug)]
 pub(super) struct TraceSender {
     target: Target,
-    failing: AtomicBool,
+    outage: ExportOutage,
 }
 
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl TraceSender {
             TraceExporter::Zipkin => Target::Zipkin(Zipkin::new(&settings.zipkin_endpoint, ExportClient::new(client))?),
             TraceExporter::Console | TraceExporter::None => Target::Log,
         };
-        Ok(Self { target, failing: AtomicBool::new(false) })
+        Ok(Self { target, outage: ExportOutage::of("spans") })
     }
 }
 
@@ -64,7 +62,6 @@ fn otlp(settings: &TraceSettings, client: Client) -> Result<opentelemetry_otlp::
 
 impl SpanExporter for TraceSender {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let spans = batch.len();
         let exported = match &self.target {
             Target::Otlp(otlp) => otlp.export(batch).await,
             Target::Zipkin(zipkin) => zipkin.export(batch).await,
@@ -73,14 +70,7 @@ impl SpanExporter for TraceSender {
                 Ok(())
             }
         };
-        let failed = exported.is_err();
-        if self.failing.swap(failed, Ordering::Relaxed) != failed {
-            match &exported {
-                Ok(()) => tracing::info!(target: "omnistack::trace", "spans are exported again"),
-                Err(error) => tracing::warn!(target: "omnistack::trace", %error, spans,
-                    "spans could not be exported, and are lost until the collector is available"),
-            }
-        }
+        self.outage.observe(&exported);
         exported
     }
 

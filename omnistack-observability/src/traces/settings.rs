@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use omnistack_core::{BoxError, ExposeSecret as _, SecretString, config::SettingValue};
+use omnistack_core::{BoxError, ExposeSecret as _, SecretString, config::SettingValue, trace::Propagators};
 
 omnistack_core::settings! {
     /// Traces.
@@ -24,6 +24,9 @@ omnistack_core::settings! {
         /// Share of the traces that are recorded, from 0 to 1. It applies to traces that begin in this app; a request
         /// that arrives in a trace follows the decision of its caller.
         pub ratio: SamplingRatio = "OTEL_TRACES_SAMPLER_ARG", default "1";
+        /// The headers that are read from requests and sent with calls to other services: `tracecontext`
+        /// (`traceparent` and `tracestate`), `baggage`, or `none`. It applies whether spans are recorded or not.
+        pub propagators: Propagators = "OTEL_PROPAGATORS", default "tracecontext,baggage";
     }
 }
 

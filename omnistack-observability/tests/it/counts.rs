@@ -46,7 +46,7 @@ impl Module for Numbers {
 }
 
 /// Runs the job that counts.
-async fn count(app: &TestApp) {
+pub(super) async fn count(app: &TestApp) {
     app.jobs().enqueue(CountNumbers {}).await.unwrap();
     app.run_jobs().await;
 }

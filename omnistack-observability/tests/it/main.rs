@@ -1,10 +1,14 @@
 //! Tests of metrics, traces, error analytics and service health.
 
 mod access;
+mod baggage;
+mod clock_jumps;
 mod counts;
 mod errors;
+mod faults;
 mod peers;
 mod recorded;
+mod sentry;
 mod services;
 mod traces;
 

@@ -144,3 +144,30 @@ on_each_database! {
         assert_eq!(metrics.value("app_uptime_seconds", &[]), Some(3600.0));
     }
 }
+
+#[tokio::test]
+async fn unknown_paths_and_methods_add_no_series() {
+    const REQUESTS: u32 = 20_000;
+
+    let app = start(TestDatabase::sqlite(), |app| app.set("HTTP_RATE_LIMIT", "off")).await;
+    let (client, service) = (app.anonymous(), app.app().service());
+    let send = async |method: &str, path: String| {
+        let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let Ok(response) = service.clone().oneshot(request).await;
+        assert_eq!(response.status(), 404);
+    };
+    send("GET", "/unknown".into()).await;
+    send("BREW", "/unknown".into()).await;
+    // A scrape adds its own series.
+    Metrics::read(&client).await;
+    let series = Metrics::read(&client).await.0.lines().count();
+    for number in 0..REQUESTS {
+        let method = if number % 100 == 0 { format!("BREW{number}") } else { "GET".to_owned() };
+        send(&method, format!("/unknown/{number}?query={number}")).await;
+    }
+    let metrics = Metrics::read(&client).await;
+    assert_eq!(metrics.0.lines().count(), series, "{}", metrics.0);
+    let value = |method| metrics.value("http_requests_total", &[("method", method), ("path", "unmatched")]);
+    let (known, unknown) = (f64::from(REQUESTS / 100 * 99 + 1), f64::from(REQUESTS / 100 + 1));
+    assert_eq!((value("GET"), value("_OTHER")), (Some(known), Some(unknown)));
+}

@@ -121,7 +121,7 @@ async fn started(database: TestDatabase, probe: &Probe) -> TestApp {
 }
 
 /// Runs the job of service health, as a tick of its schedule does.
-async fn run_checks(app: &TestApp) {
+pub(super) async fn run_checks(app: &TestApp) {
     app.jobs().enqueue(CheckServices {}).await.unwrap();
     assert_eq!(app.run_jobs().await, 1);
 }

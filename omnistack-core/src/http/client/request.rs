@@ -10,9 +10,9 @@ use crate::trace::{Span, SpanKind, attribute};
 
 /// An HTTP client. Cheap to clone.
 ///
-/// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`. If spans
-/// are recorded, each request is one. The span names the method and the host, but not the path and the query, which
-/// may contain secrets.
+/// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`, and
+/// `baggage` if it is [propagated](crate::trace::set_propagators). If spans are recorded, each request is one. The span
+/// names the method and the host, but not the path and the query, which may contain secrets.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
@@ -69,9 +69,7 @@ impl Client {
     /// client fails, without a connection, if the host has no permitted address; see [`is_refused`].
     pub async fn execute(&self, mut request: Request) -> Result<Response, reqwest::Error> {
         let span = client_span(&request);
-        if let Some(trace) = span.trace() {
-            trace.set_headers(request.headers_mut());
-        }
+        span.set_headers(request.headers_mut());
         let sent = if self.permits(request.url()) {
             span.run(self.inner.execute(request)).await
         } else {

@@ -12,7 +12,7 @@ use std::{
 use axum::body::{Body, Bytes, HttpBody as _};
 use http::{StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, trace::TraceContextExt as _};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use tracing::field;
@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     http::{Request, Response},
     metrics::{HttpMetrics, RequestInProgress, known_method},
-    trace::{Span, SpanKind, TraceContext, attribute},
+    trace::{self, Span, SpanKind, attribute},
 };
 
 /// Layer that observes each request: it logs it, measures it and traces it.
@@ -34,6 +34,8 @@ use crate::{
 /// - The request runs in the trace of its `traceparent` and `tracestate` headers, and is a [`Span`] of it if spans are
 ///   [enabled](crate::trace::enable), named by method and route. A status of 500 or more is an error of the span. A
 ///   request without a valid `traceparent` begins a trace, unless it is to `/health`, `/health/ready` or `/metrics`.
+/// - The members of its `baggage` header are the current [`Baggage`](crate::trace::Baggage), if baggage is
+///   [propagated](crate::trace::set_propagators).
 ///
 /// A response whose size is not known beforehand, such as a stream, ends with its body or when the client disconnects;
 /// any other response ends when it is ready.
@@ -126,11 +128,12 @@ const UNTRACED: [&str; 3] = ["/health", "/health/ready", "/metrics"];
 
 /// Starts the span of a request.
 fn server_span(request: &Request, client: Option<&str>) -> Span {
-    let trace = TraceContext::from_headers(request.headers());
-    if trace.is_none() && UNTRACED.contains(&request.uri().path()) {
+    let arrived = trace::extract(request.headers());
+    let in_trace = arrived.as_ref().is_some_and(|context| context.has_active_span());
+    if !in_trace && UNTRACED.contains(&request.uri().path()) {
         return Span::none();
     }
-    let span = Span::continuing(trace, SpanKind::Server, || known_method(request.method()).into());
+    let span = Span::in_context(arrived, SpanKind::Server, || known_method(request.method()).into());
     if span.is_recording() {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         let method = known_method(request.method());
