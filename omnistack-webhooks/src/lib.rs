@@ -8,3 +8,10 @@ mod signing;
 mod sources;
 
 pub use module::Webhooks;
+#[doc(hidden)]
+pub use sources::fuzzing;
+pub use sources::{
+    GenericSource, GenericSourceError, HmacAlgorithm, RazorpayCheckout, SignatureEncoding, github_payload,
+};
+#[cfg(feature = "certificates")]
+pub use sources::{FetchPayPalCertificate, PayPalAuthorities, PayPalSource};
