@@ -21,11 +21,9 @@ pub fn bodies(id: Option<&str>, kind: Option<&str>, body: &[u8]) {
     _ = stripe::describe(body);
     _ = razorpay::describe(id, body);
     _ = supabase_database::describe(id, body);
-    for sender in [
-        standard::StandardSender::Clerk,
-        standard::StandardSender::SupabaseAuth,
-        standard::StandardSender::Other,
-    ] {
+    for sender in
+        [standard::StandardSender::Clerk, standard::StandardSender::SupabaseAuth, standard::StandardSender::Other]
+    {
         _ = standard::describe(sender, id, body);
     }
     let mut headers = HeaderMap::new();

@@ -135,9 +135,11 @@ impl GenericSource {
     }
 
     /// Sets the header with the signed time, in seconds or milliseconds since 1970. It may differ from the clock by at
-    /// most five minutes. The signed text is then `{timestamp}.{body}`, unless a template says otherwise.
+    /// most five minutes. The signed text is then `{timestamp}.{body}`, unless a template is set afterwards.
     pub fn timestamp_header(mut self, header: HeaderName) -> Self {
         self.timestamp_header = Some(header);
+        // A template that was set before may not have the time, which would then be unsigned.
+        self.template = None;
         self
     }
 
@@ -230,7 +232,9 @@ impl WebhookSource for GenericSource {
         let header = request.header(self.header.as_str());
         let header = header.ok_or(WebhookRejection::Unverified("the header with the signature is missing"))?;
         let signed_header = |name: Option<&HeaderName>| match name {
-            Some(name) => request.header(name.as_str()).ok_or(WebhookRejection::Unverified("a signed header is missing")),
+            Some(name) => {
+                request.header(name.as_str()).ok_or(WebhookRejection::Unverified("a signed header is missing"))
+            }
             None => Ok(""),
         };
         let timestamp = signed_header(self.timestamp_header.as_ref())?;
@@ -250,7 +254,7 @@ impl WebhookSource for GenericSource {
             return Ok(());
         }
         let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-        let at = timestamp.parse().ok().filter(|_| digits).map(from_epoch);
+        let at = timestamp.parse::<i64>().ok().filter(|_| digits).map(from_epoch);
         let at = at.ok_or(WebhookRejection::Unverified("the timestamp is not a number"))?;
         let recent = is_recent(at.as_seconds(), request.now);
         recent.then_some(()).ok_or(WebhookRejection::Unverified("the timestamp is more than five minutes from now"))

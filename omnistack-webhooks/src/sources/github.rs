@@ -63,7 +63,7 @@ impl WebhookSource for GitHubSource {
         let header = request.header(SIGNATURE.as_str());
         let header = header.ok_or(WebhookRejection::Unverified("the header `X-Hub-Signature-256` is missing"))?;
         let signature = parse_signature(header)
-            .ok_or(WebhookRejection::Unverified("the header `X-Hub-Signature-256` has another form than `sha256=…`"))?;
+            .ok_or(WebhookRejection::Unverified("the header `X-Hub-Signature-256` is not `sha256=` and digits"))?;
         let signed = self.keys.verify(&[request.body], &[signature]);
         signed.then_some(()).ok_or(WebhookRejection::Unverified("no signature matches"))
     }
@@ -102,7 +102,7 @@ pub(super) fn json_body<'a>(headers: &HeaderMap, body: &'a [u8]) -> Cow<'a, [u8]
         return Cow::Borrowed(body);
     }
     let payload = form_urlencoded::parse(body).find(|(name, _)| name == "payload");
-    payload.map_or(Cow::Borrowed(&[]), |(_, payload)| Cow::Owned(payload.into_owned().into_bytes()))
+    payload.map_or(Cow::Borrowed([].as_slice()), |(_, payload)| Cow::Owned(payload.into_owned().into_bytes()))
 }
 
 /// Parses the JSON of a webhook of GitHub, also of one whose content type at GitHub is
@@ -144,9 +144,13 @@ mod tests {
 
     #[test]
     fn signatures_have_one_form() {
-        for (header, expected) in
-            [("sha256=00FF", Some(vec![0, 255])), ("sha1=00", None), ("00", None), ("sha256=0", None), ("sha256=é", None)]
-        {
+        for (header, expected) in [
+            ("sha256=00FF", Some(vec![0, 255])),
+            ("sha1=00", None),
+            ("00", None),
+            ("sha256=0", None),
+            ("sha256=é", None),
+        ] {
             assert_eq!(parse_signature(header), expected, "{header}");
         }
     }

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn fields_of_other_types_are_absent() {
-        let body = br#"{"id":7,"none":null,"empty":"","at":"2030-01-01T00:00:00Z","s":1893456000,"ms":1893456000000,"t":"1893456000"}"#;
+        let body = br#"{"id":7,"none":null,"empty":"","at":"2030-01-01T00:00:00Z","s":1893456000,"ms":1893456000000,
+            "t":"1893456000"}"#;
         let payload = ProviderPayload::parse(body).unwrap();
         for (pointer, expected) in [("/id", Some("7")), ("/none", None), ("/empty", None), ("/no/such", None)] {
             assert_eq!(payload.text(pointer).as_deref(), expected, "{pointer}");

@@ -15,8 +15,8 @@ use omnistack_core::{
 };
 use reqwest::Url;
 
-pub(super) use self::certificates::CertificateChain;
 use self::certificates::CertificateCache;
+pub(super) use self::certificates::CertificateChain;
 pub use self::certificates::{FetchPayPalCertificate, PayPalAuthorities};
 pub(super) use self::register::register;
 use super::payload::{ProviderPayload, bounded_id, source_event};
@@ -106,7 +106,9 @@ impl<'a> Transmission<'a> {
         if id.is_empty() || id.contains('|') {
             return Err(WebhookRejection::Unverified("the id of the transmission is not valid"));
         }
-        let at = time.parse().map_err(|_| WebhookRejection::Unverified("the time of the transmission is not valid"))?;
+        let at = time
+            .parse::<Timestamp>()
+            .map_err(|_| WebhookRejection::Unverified("the time of the transmission is not valid"))?;
         if !header("paypal-auth-algo")?.eq_ignore_ascii_case("SHA256withRSA") {
             return Err(WebhookRejection::Unverified("the algorithm is not `SHA256withRSA`"));
         }

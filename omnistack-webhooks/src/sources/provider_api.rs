@@ -36,7 +36,8 @@ impl ProviderApi {
         let base = match base_url(base) {
             Ok(base) => base,
             Err(error) => {
-                registry.report_problem(format!("`{name}`: {error}"), format!("set {name} to https://…, or unset it"));
+                let fix = format!("set {name} to https://…, or unset it");
+                registry.report_problem(format!("`{name}`: {error}"), fix);
                 return None;
             }
         };

@@ -42,7 +42,8 @@ pub(super) fn register(registry: &mut Registry) {
 impl WebhookSource for RazorpaySource {
     async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
         let signature = request.header(SIGNATURE.as_str());
-        let signature = signature.ok_or(WebhookRejection::Unverified("the header `X-Razorpay-Signature` is missing"))?;
+        let signature =
+            signature.ok_or(WebhookRejection::Unverified("the header `X-Razorpay-Signature` is missing"))?;
         let signature = hex::decode(signature)
             .map_err(|_| WebhookRejection::Unverified("the header `X-Razorpay-Signature` is not hexadecimal"))?;
         let signed = self.0.verify(&[request.body], &[signature]);

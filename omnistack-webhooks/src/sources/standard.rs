@@ -96,11 +96,7 @@ impl WebhookSource for StandardSource {
 }
 
 /// Describes a message with this id.
-pub(super) fn describe(
-    sender: StandardSender,
-    id: Option<&str>,
-    body: &[u8],
-) -> Result<SourceEvent, WebhookRejection> {
+pub(super) fn describe(sender: StandardSender, id: Option<&str>, body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     let message = ProviderPayload::parse(body)?;
     let (kind, object) = match sender {
         StandardSender::SupabaseAuth => {
@@ -120,7 +116,10 @@ pub(super) fn describe(
 fn hook(message: &ProviderPayload) -> Option<String> {
     let by_content = [("/sms", "send-sms"), ("/email_data", "send-email"), ("/claims", "custom-access-token")];
     let known = by_content.iter().find(|(pointer, _)| message.get(pointer).is_some());
-    message.text("/type").or_else(|| message.text("/metadata/name")).or_else(|| known.map(|(_, name)| (*name).to_owned()))
+    message
+        .text("/type")
+        .or_else(|| message.text("/metadata/name"))
+        .or_else(|| known.map(|(_, name)| (*name).to_owned()))
 }
 
 #[cfg(test)]
@@ -130,7 +129,12 @@ mod tests {
     #[test]
     fn types_and_objects_of_senders() {
         for (sender, body, kind, object) in [
-            (StandardSender::Clerk, r#"{"type":"user.created","data":{"id":"user_1"}}"#, "user.created", Some("user_1")),
+            (
+                StandardSender::Clerk,
+                r#"{"type":"user.created","data":{"id":"user_1"}}"#,
+                "user.created",
+                Some("user_1"),
+            ),
             (StandardSender::SupabaseAuth, r#"{"user":{"id":"u1"},"sms":{"otp":"1"}}"#, "send-sms", Some("u1")),
             (StandardSender::SupabaseAuth, r#"{"user_id":"u1","claims":{}}"#, "custom-access-token", Some("u1")),
             (

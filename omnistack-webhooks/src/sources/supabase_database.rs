@@ -53,9 +53,8 @@ impl WebhookSource for SupabaseDatabaseSource {
         let given = request.header(self.header.as_str());
         let given = given.ok_or(WebhookRejection::Unverified("the header with the secret is missing"))?;
         // All secrets are compared, so that the duration doesn't reveal which one is right.
-        let known = self.secrets.iter().fold(false, |found, secret| {
-            constant_time_eq(secret.expose_secret(), given) | found
-        });
+        let known =
+            self.secrets.iter().fold(false, |found, secret| constant_time_eq(secret.expose_secret(), given) | found);
         known.then_some(()).ok_or(WebhookRejection::Unverified("the header has another secret"))
     }
 

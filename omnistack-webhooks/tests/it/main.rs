@@ -1,1 +1,3 @@
 //! Tests of webhooks.
+
+mod sources;

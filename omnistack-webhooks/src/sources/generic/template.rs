@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn the_text_is_put_together() {
         let values = TemplateValues { timestamp: "7", id: "a", body: b"{}" };
-        for (template, expected) in [("{body}", "{}"), ("v0:{timestamp}:{body}", "v0:7:{}"), ("{id}.{body}!", "a.{}!")] {
+        for (template, expected) in [("{body}", "{}"), ("v0:{timestamp}:{body}", "v0:7:{}"), ("{id}.{body}!", "a.{}!")]
+        {
             let parsed = SignedTemplate::parse(template).unwrap();
             assert_eq!(parsed.parts(&values).concat(), expected.as_bytes(), "{template}");
         }

@@ -81,7 +81,8 @@ mod tests {
         let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.').unwrap().1).unwrap();
         assert_eq!(claims, br#"{"iat":1893455940,"exp":1893456540,"iss":"123"}"#);
 
-        for (id, pem) in [("", pem.as_str()), ("1\"", &pem), ("1", "x"), ("1", "-----BEGIN A-----AA==-----END A-----")] {
+        for (id, pem) in [("", pem.as_str()), ("1\"", &pem), ("1", "x"), ("1", "-----BEGIN A-----AA==-----END A-----")]
+        {
             assert!(AppKey::parse(id, pem).is_none(), "{id}");
         }
     }

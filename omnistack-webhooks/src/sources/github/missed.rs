@@ -144,7 +144,8 @@ impl GitHubDeliveries {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<ProviderResponse, BoxError> {
-        let request = request.header("accept", "application/vnd.github+json").header("x-github-api-version", "2022-11-28");
+        let request =
+            request.header("accept", "application/vnd.github+json").header("x-github-api-version", "2022-11-28");
         send(match &self.credentials {
             GitHubCredentials::Token(token) => request.bearer_auth(token.expose_secret()),
             GitHubCredentials::App(key) => request.bearer_auth(&key.token(self.clock.now())?),
@@ -154,11 +155,7 @@ impl GitHubDeliveries {
 }
 
 /// Returns the credentials that the webhook needs: those of a GitHub App for `/app/hook`, and a token for any other.
-fn credentials(
-    registry: &mut Registry,
-    settings: &GitHubWebhookSettings,
-    is_app: bool,
-) -> Option<GitHubCredentials> {
+fn credentials(registry: &mut Registry, settings: &GitHubWebhookSettings, is_app: bool) -> Option<GitHubCredentials> {
     if !is_app {
         let token = settings.token.clone().map(GitHubCredentials::Token);
         if token.is_none() {

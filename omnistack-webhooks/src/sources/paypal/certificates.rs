@@ -81,7 +81,8 @@ impl CertificateChain {
 
     /// Verifies that the certificate comes from one of the authorities, is valid at a time, and has one of the names.
     fn verify(&self, authorities: &PayPalAuthorities, names: &[&str], at: Timestamp) -> Result<(), WebhookRejection> {
-        let invalid = WebhookRejection::Unverified("the certificate is not from a trusted authority, or not valid then");
+        let invalid =
+            WebhookRejection::Unverified("the certificate is not from a trusted authority, or not valid then");
         let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.as_seconds()).unwrap_or(0)));
         let is_valid = EndEntityCert::try_from(&self.leaf).is_ok_and(|leaf| {
             let usage = KeyUsage::server_auth();
@@ -91,14 +92,16 @@ impl CertificateChain {
         if !is_valid {
             return Err(invalid);
         }
-        let named = common_name(&self.leaf).is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)));
+        let named =
+            common_name(&self.leaf).is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)));
         named.then_some(()).ok_or(WebhookRejection::Unverified("the certificate has another name than PayPal's"))
     }
 
     /// Returns whether the key of the certificate has signed the message, with RSA and SHA-256.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithm = webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256;
-        EndEntityCert::try_from(&self.leaf).is_ok_and(|leaf| leaf.verify_signature(algorithm, message, signature).is_ok())
+        EndEntityCert::try_from(&self.leaf)
+            .is_ok_and(|leaf| leaf.verify_signature(algorithm, message, signature).is_ok())
     }
 }
 

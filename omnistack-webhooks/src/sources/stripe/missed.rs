@@ -50,16 +50,16 @@ impl StripeEvents {
         let mut last: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let page = self.page(since, last.as_deref()).await?;
-            missed.events.extend(page.data.iter().map(|event| {
-                (HeaderMap::new(), Bytes::copy_from_slice(event.get().as_bytes()))
-            }));
+            missed.events.extend(
+                page.data.iter().map(|event| (HeaderMap::new(), Bytes::copy_from_slice(event.get().as_bytes()))),
+            );
             last = match page.data.last().filter(|_| page.has_more) {
                 Some(event) => Some(serde_json::from_str::<StripeEventId>(event.get())?.id),
                 None => return Ok(missed),
             };
         }
         let count = missed.events.len();
-        tracing::warn!(target: "omnistack::webhooks", count, "Stripe has more undelivered events than are read at once");
+        tracing::warn!(target: "omnistack::webhooks", count, "Stripe has more events than are read at once");
         Ok(missed)
     }
 
