@@ -137,7 +137,7 @@ mod tests {
         keep_stacks();
         assert!(panic::catch_unwind(|| panic!("on purpose")).is_err());
         let stack = take_last().unwrap().stack.unwrap().to_string();
-        let frames = stack::stack_of_panic(&stack);
+        let frames = stack_of_panic(&stack);
         assert!(frames.iter().all(|frame| !frame.function.starts_with("core::panicking::")), "{frames:#?}");
     }
 }

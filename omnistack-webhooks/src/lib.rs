@@ -12,3 +12,10 @@ pub use bridge::{
     SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
 };
 pub use module::Webhooks;
+#[doc(hidden)]
+pub use sources::fuzzing;
+pub use sources::{
+    GenericSource, GenericSourceError, HmacAlgorithm, RazorpayCheckout, SignatureEncoding, github_payload,
+};
+#[cfg(feature = "certificates")]
+pub use sources::{FetchPayPalCertificate, PayPalAuthorities, PayPalSource};

@@ -8,4 +8,5 @@ mod delivery_retries;
 mod google;
 mod inbox;
 mod peers;
+mod sources;
 mod store_events;

@@ -1,0 +1,172 @@
+//! PayPal's certificates: where they come from, and whether they are valid.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use omnistack_core::{clock::Timestamp, webhook::WebhookRejection};
+use reqwest::Url;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as _};
+use tokio::sync::Semaphore;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
+
+/// Largest number of certificates that are kept.
+const MAX_KEPT: usize = 16;
+/// Largest number of certificates that are fetched at once.
+const MAX_FETCHES: usize = 4;
+/// Largest number of certificates in a chain.
+const MAX_CHAIN: usize = 8;
+
+/// Fetches PayPal's certificates.
+#[async_trait]
+pub trait FetchPayPalCertificate: Send + Sync + 'static {
+    /// Returns the certificate at a URL in PEM, followed by those that lead to its root. The URL is one of PayPal's
+    /// API. The implementation must not follow redirects, and must limit the duration and the size.
+    ///
+    /// # Errors
+    /// Returns [`WebhookRejection::Unverified`] if there is no certificate at the URL, and
+    /// [`WebhookRejection::Unavailable`] if it could not be fetched now.
+    async fn fetch(&self, url: &Url) -> Result<Vec<u8>, WebhookRejection>;
+}
+
+/// The authorities that PayPal's certificate must come from.
+#[derive(Clone)]
+pub struct PayPalAuthorities(Vec<TrustAnchor<'static>>);
+
+impl PayPalAuthorities {
+    /// Reads authorities, roots or intermediates, from PEM. Returns `None` if a certificate in it is not valid, or if
+    /// there is none.
+    pub fn from_pem(pem: &[u8]) -> Option<Self> {
+        let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
+        let anchors: Option<Vec<_>> = certificates.iter().map(anchor).collect();
+        anchors.filter(|anchors| !anchors.is_empty()).map(Self)
+    }
+
+    /// Returns the roots that the operating system trusts. Those that can't be read are left out. Returns `None` if
+    /// there are none.
+    pub fn of_system() -> Option<Self> {
+        let certificates = rustls_native_certs::load_native_certs().certs;
+        let anchors: Vec<_> = certificates.iter().filter_map(anchor).collect();
+        (!anchors.is_empty()).then_some(Self(anchors))
+    }
+}
+
+fn anchor(certificate: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
+    webpki::anchor_from_trusted_cert(certificate).ok().map(|anchor| anchor.to_owned())
+}
+
+impl fmt::Debug for PayPalAuthorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PayPalAuthorities").field(&self.0.len()).finish()
+    }
+}
+
+/// A certificate, and those that lead to its root.
+pub(in crate::sources) struct CertificateChain {
+    leaf: CertificateDer<'static>,
+    intermediates: Vec<CertificateDer<'static>>,
+}
+
+impl CertificateChain {
+    /// Parses PEM. Returns `None` if there is no certificate, or if there are more than eight.
+    pub(in crate::sources) fn parse(pem: &[u8]) -> Option<Self> {
+        let certificates = CertificateDer::pem_slice_iter(pem).take(MAX_CHAIN + 1).collect::<Result<Vec<_>, _>>();
+        let mut certificates = certificates.ok().filter(|all| all.len() <= MAX_CHAIN)?.into_iter();
+        Some(Self { leaf: certificates.next()?, intermediates: certificates.collect() })
+    }
+
+    /// Verifies that the certificate comes from one of the authorities, is valid at a time, and has one of the names.
+    fn verify(&self, authorities: &PayPalAuthorities, names: &[&str], at: Timestamp) -> Result<(), WebhookRejection> {
+        let invalid =
+            WebhookRejection::Unverified("the certificate is not from a trusted authority, or not valid then");
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.as_seconds()).unwrap_or(0)));
+        let is_valid = EndEntityCert::try_from(&self.leaf).is_ok_and(|leaf| {
+            let usage = KeyUsage::server_auth();
+            let (algorithms, chain) = (ALL_VERIFICATION_ALGS, &self.intermediates);
+            leaf.verify_for_usage(algorithms, &authorities.0, chain, time, usage, None, None).is_ok()
+        });
+        if !is_valid {
+            return Err(invalid);
+        }
+        let named =
+            common_name(&self.leaf).is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)));
+        named.then_some(()).ok_or(WebhookRejection::Unverified("the certificate has another name than PayPal's"))
+    }
+
+    /// Returns whether the key of the certificate has signed the message, with RSA and SHA-256.
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm = webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256;
+        EndEntityCert::try_from(&self.leaf)
+            .is_ok_and(|leaf| leaf.verify_signature(algorithm, message, signature).is_ok())
+    }
+}
+
+/// Returns the common name of a certificate, if it has exactly one.
+fn common_name(certificate: &[u8]) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let mut names = certificate.subject().iter_common_name();
+    let name = names.next()?.as_str().ok()?.to_owned();
+    names.next().is_none().then_some(name)
+}
+
+/// The certificates that were fetched and verified.
+pub(super) struct CertificateCache {
+    authorities: PayPalAuthorities,
+    fetch: Box<dyn FetchPayPalCertificate>,
+    /// Strangers can name any certificate of PayPal, so that only a few are fetched at once.
+    fetches: Semaphore,
+    chains: Mutex<HashMap<String, Arc<CertificateChain>>>,
+}
+
+impl CertificateCache {
+    pub(super) fn new(authorities: PayPalAuthorities, fetch: impl FetchPayPalCertificate) -> Self {
+        let fetches = Semaphore::new(MAX_FETCHES);
+        Self { authorities, fetch: Box::new(fetch), fetches, chains: Mutex::default() }
+    }
+
+    /// Returns the certificate at a URL after verifying it for a time, and fetches it if it is not known.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        names: &[&str],
+        at: Timestamp,
+    ) -> Result<Arc<CertificateChain>, WebhookRejection> {
+        if let Some(chain) = self.known(url) {
+            chain.verify(&self.authorities, names, at)?;
+            return Ok(chain);
+        }
+        let busy = |_| WebhookRejection::Unavailable("too many certificates are being fetched".into());
+        let permit = self.fetches.try_acquire().map_err(busy)?;
+        let pem = self.fetch.fetch(url).await?;
+        drop(permit);
+        let chain = CertificateChain::parse(&pem);
+        let chain = chain.ok_or(WebhookRejection::Unverified("there is no certificate at the URL"))?;
+        chain.verify(&self.authorities, names, at)?;
+        let chain = Arc::new(chain);
+        self.keep(url, &chain);
+        Ok(chain)
+    }
+
+    fn known(&self, url: &Url) -> Option<Arc<CertificateChain>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner).get(url.as_str()).cloned()
+    }
+
+    fn keep(&self, url: &Url, chain: &Arc<CertificateChain>) {
+        let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
+        // PayPal uses one certificate for each environment, and replaces it about once a year.
+        if chains.len() >= MAX_KEPT {
+            chains.clear();
+        }
+        chains.insert(url.as_str().to_owned(), Arc::clone(chain));
+    }
+}
+
+impl fmt::Debug for CertificateCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateCache").field("authorities", &self.authorities).finish_non_exhaustive()
+    }
+}

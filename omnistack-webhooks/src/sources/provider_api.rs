@@ -1,0 +1,83 @@
+//! Calls to the APIs of providers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use omnistack_core::{
+    BoxError,
+    http::client::{Client, RequestBuilder, base_url},
+    module::Registry,
+};
+use reqwest::Url;
+
+/// Timeout of a call, from the connection to the last byte of the response.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest response that is read, in bytes: a page of 100 events.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The API of a provider.
+#[derive(Clone, Debug)]
+pub(super) struct ProviderApi {
+    client: Client,
+    base: Url,
+}
+
+/// A response of a provider.
+pub(super) struct ProviderResponse {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl ProviderApi {
+    /// Creates an API with the base URL of the setting `name`. Returns `None` after a problem was reported.
+    pub(super) fn from_setting(registry: &mut Registry, name: &str, base: &str) -> Option<Self> {
+        let base = match base_url(base) {
+            Ok(base) => base,
+            Err(error) => {
+                let fix = format!("set {name} to https://…, or unset it");
+                registry.report_problem(format!("`{name}`: {error}"), fix);
+                return None;
+            }
+        };
+        Some(Self { client: registry.http_client()?, base })
+    }
+
+    /// Begins a request.
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> RequestBuilder {
+        self.client.get(self.url(path, query))
+    }
+
+    /// Begins a request without a body.
+    pub(super) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path, &[]))
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+}
+
+/// Sends a request, and returns the whole response, whatever its status is.
+///
+/// # Errors
+/// Fails if the call takes longer than 15 seconds, if it breaks, or if the response has more than 16 MiB.
+pub(super) async fn send(request: RequestBuilder) -> Result<ProviderResponse, BoxError> {
+    let sent = request.timeout(TIMEOUT).send().await;
+    let mut response = sent.map_err(reqwest::Error::without_url)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
+        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+            return Err(format!("the response has more than {MAX_RESPONSE_BYTES} bytes").into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(ProviderResponse { status, headers, body: body.into() })
+}

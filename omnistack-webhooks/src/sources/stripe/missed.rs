@@ -1,0 +1,77 @@
+//! The events that Stripe could not deliver.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use omnistack_core::{BoxError, clock::Timestamp, module::Registry, webhook::MissedWebhooks};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::sources::{
+    provider_api::{ProviderApi, send},
+    settings::StripeWebhookSettings,
+};
+
+/// Number of events on a page, the largest that Stripe allows.
+const PAGE_SIZE: &str = "100";
+/// Largest number of pages that are read at once.
+const MAX_PAGES: usize = 20;
+
+/// The list of events in Stripe's API. It goes back 30 days, and has no events of connected accounts and no thin
+/// events.
+pub(super) struct StripeEvents {
+    api: ProviderApi,
+    key: SecretString,
+}
+
+#[derive(Deserialize)]
+struct StripePage {
+    data: Vec<Box<RawValue>>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+#[derive(Deserialize)]
+struct StripeEventId {
+    id: String,
+}
+
+impl StripeEvents {
+    pub(super) fn from_settings(registry: &mut Registry, settings: &StripeWebhookSettings) -> Option<Self> {
+        let key = settings.api_key.clone()?;
+        let api = ProviderApi::from_setting(registry, "WEBHOOKS_STRIPE_API_URL", &settings.api_url)?;
+        Some(Self { api, key })
+    }
+
+    /// Returns the events since a time that are not delivered, also those that Stripe will send again by itself. At
+    /// most 2,000, the newest first.
+    pub(super) async fn undelivered(&self, since: Timestamp) -> Result<MissedWebhooks, BoxError> {
+        let mut missed = MissedWebhooks::default();
+        let mut last: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.page(since, last.as_deref()).await?;
+            missed.events.extend(
+                page.data.iter().map(|event| (HeaderMap::new(), Bytes::copy_from_slice(event.get().as_bytes()))),
+            );
+            last = match page.data.last().filter(|_| page.has_more) {
+                Some(event) => Some(serde_json::from_str::<StripeEventId>(event.get())?.id),
+                None => return Ok(missed),
+            };
+        }
+        let count = missed.events.len();
+        tracing::warn!(target: "omnistack::webhooks", count, "Stripe has more events than are read at once");
+        Ok(missed)
+    }
+
+    async fn page(&self, since: Timestamp, after: Option<&str>) -> Result<StripePage, BoxError> {
+        let since = since.as_seconds().to_string();
+        let mut query = vec![("delivery_success", "false"), ("created[gte]", since.as_str()), ("limit", PAGE_SIZE)];
+        query.extend(after.map(|after| ("starting_after", after)));
+        let request = self.api.get("/v1/events", &query).bearer_auth(self.key.expose_secret());
+        let response = send(request).await?;
+        if !response.status.is_success() {
+            return Err(format!("Stripe responded to the list of events with {}", response.status).into());
+        }
+        Ok(serde_json::from_slice(&response.body)?)
+    }
+}

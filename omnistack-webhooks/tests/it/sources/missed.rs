@@ -1,0 +1,128 @@
+//! Tests of events that a provider could not deliver.
+
+use std::time::Duration;
+
+use omnistack_core::webhook::WebhookRequest;
+use omnistack_testkit::{
+    TestApp, TestDatabase,
+    mock_server::{MockResponse, MockServer},
+};
+use serde_json::{Value, json};
+
+use super::{START, source, start};
+
+async fn stripe(server: &MockServer) -> TestApp {
+    start(
+        TestDatabase::sqlite(),
+        &[
+            ("WEBHOOKS_STRIPE_SECRETS", "whsec_1"),
+            ("WEBHOOKS_STRIPE_API_KEY", "rk_test_1"),
+            ("WEBHOOKS_STRIPE_API_URL", server.url()),
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn stripe_returns_events_that_were_not_delivered() {
+    let server = MockServer::start().await;
+    let page = |ids: &[&str], has_more: bool| {
+        let events: Vec<Value> =
+            ids.iter().map(|id| json!({ "id": id, "type": "invoice.paid", "created": START })).collect();
+        MockResponse::json(200, json!({ "object": "list", "data": events, "has_more": has_more }).to_string())
+    };
+    server
+        .expect("GET", "/v1/events")
+        .query("starting_after", "evt_2")
+        .query("created[gte]", &(START - 3600).to_string())
+        .reply(page(&["evt_3"], false));
+    server
+        .expect("GET", "/v1/events")
+        .query("delivery_success", "false")
+        .query("created[gte]", &(START - 3600).to_string())
+        .query("limit", "100")
+        .header("authorization", "Bearer rk_test_1")
+        .reply(page(&["evt_1", "evt_2"], true));
+    let app = stripe(&server).await;
+    let (source, now) = (source(&app, "stripe"), app.clock().clock().now());
+    let missed = source.missed(now - Duration::from_secs(3600)).await.unwrap().unwrap();
+    assert_eq!(missed.redelivered, 0);
+    let described = missed
+        .events
+        .iter()
+        .map(|(headers, body)| source.describe(&WebhookRequest { url: "", headers, body, now }).unwrap().id);
+    assert_eq!(described.collect::<Vec<_>>(), ["evt_1", "evt_2", "evt_3"]);
+}
+
+#[tokio::test]
+async fn pages_of_stripe_have_an_end() {
+    let server = MockServer::start().await;
+    let page = json!({ "data": [{ "id": "evt_1", "type": "a" }], "has_more": true }).to_string();
+    server.expect("GET", "/v1/events").times(20).reply(MockResponse::json(200, page));
+    let app = stripe(&server).await;
+    let missed = source(&app, "stripe").missed(app.clock().clock().now()).await.unwrap().unwrap();
+    assert_eq!(missed.events.len(), 20);
+}
+
+#[tokio::test]
+async fn errors_of_stripe_have_no_secrets() {
+    let server = MockServer::start().await;
+    server.expect("GET", "/v1/events").reply(MockResponse::json(401, r#"{"error":{"message":"rk_test_1"}}"#));
+    let app = stripe(&server).await;
+    let error = source(&app, "stripe").missed(app.clock().clock().now()).await.unwrap_err().to_string();
+    assert!(error.contains("401") && !error.contains("rk_test"), "{error}");
+}
+
+#[tokio::test]
+async fn sources_without_credentials_are_not_asked() {
+    let settings = [("WEBHOOKS_STRIPE_SECRETS", "whsec_1"), ("WEBHOOKS_GITHUB_SECRETS", "secret")];
+    let app = start(TestDatabase::sqlite(), &settings).await;
+    for name in ["stripe", "github"] {
+        assert!(source(&app, name).missed(app.clock().clock().now()).await.unwrap().is_none(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn github_sends_failed_deliveries_again() {
+    let server = MockServer::start().await;
+    let delivery = |id: u64, guid: &str, minutes: u64, status: &str| {
+        let at = format!("2029-12-31T{:02}:{:02}:00Z", 23 - minutes / 60, 59 - minutes % 60);
+        let code = if status == "OK" { 200 } else { 502 };
+        json!({ "id": id, "guid": guid, "delivered_at": at, "status": status, "status_code": code })
+    };
+    let failed = "Invalid HTTP Response: 502";
+    let second = json!([
+        delivery(6, "failed", 30, failed),
+        delivery(5, "older", 40, failed),
+        delivery(4, "too-old", 120, failed),
+    ]);
+    let mut first = vec![
+        delivery(9, "repaired", 1, "OK"),
+        delivery(8, "repaired", 10, failed),
+        delivery(7, "failed", 20, failed),
+        delivery(3, "gone", 21, failed),
+    ];
+    first.extend((0..5).map(|attempt| delivery(20 + attempt, "hopeless", 22, failed)));
+    let hook = "/orgs/acme/hooks/1/deliveries";
+    server.expect("GET", hook).query("cursor", "v1_6").reply(MockResponse::json(200, second.to_string()));
+    server.expect("GET", hook).query("per_page", "100").header("authorization", "Bearer ghp_1").reply(
+        MockResponse::json(200, Value::from(first).to_string())
+            .header("link", "<https://evil.example/x?cursor=v1_6&per_page=100>; rel=\"next\""),
+    );
+    for (id, status) in [(5, 202), (3, 404), (7, 202)] {
+        server.expect("POST", &format!("{hook}/{id}/attempts")).reply(MockResponse::json(status, "{}"));
+    }
+    let app = start(
+        TestDatabase::sqlite(),
+        &[
+            ("WEBHOOKS_GITHUB_SECRETS", "secret"),
+            ("WEBHOOKS_GITHUB_HOOK", "/orgs/acme/hooks/1"),
+            ("WEBHOOKS_GITHUB_TOKEN", "ghp_1"),
+            ("WEBHOOKS_GITHUB_API_URL", server.url()),
+        ],
+    )
+    .await;
+    let since = app.clock().clock().now() - Duration::from_secs(3600);
+    let missed = source(&app, "github").missed(since).await.unwrap().unwrap();
+    assert_eq!((missed.redelivered, missed.events.len()), (2, 0));
+}
