@@ -1,1 +1,93 @@
--- TODO
+-- A row is an endpoint of a tenant: a URL to which messages are sent.
+create table omni_webhook_endpoints (
+    id uuid primary key,
+    tenant_id uuid not null,
+    url text not null,
+    description text not null,
+    -- JSON array of types; `["*"]` for all.
+    events text not null,
+    -- Custom headers as a JSON object, sealed; null if there are none.
+    headers text,
+    scheme text not null check (scheme in ('v1', 'v1a')),
+    -- JSON list of secrets, each with the time at which it expires, the newest first; sealed.
+    secrets text not null,
+    rate_per_second bigint,
+    status text not null check (status in ('enabled', 'paused', 'disabled')),
+    disabled_reason text,
+    disabled_at timestamptz,
+    -- First failure since the last success.
+    failing_since timestamptz,
+    -- Whether it is the endpoint of `PUT /configure`.
+    is_default boolean not null default false,
+    created_by uuid,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    -- Counts leases. A process with an older lease sends nothing more to the endpoint.
+    lease bigint not null default 0,
+    lease_until timestamptz
+);
+create index omni_webhook_endpoints_of_tenant on omni_webhook_endpoints (tenant_id, id);
+create index omni_webhook_endpoints_of_status on omni_webhook_endpoints (status, id);
+create unique index omni_webhook_endpoints_default on omni_webhook_endpoints (tenant_id) where is_default;
+select omnistack_protect('omni_webhook_endpoints');
+
+-- A row is an event that was published, whether or not an endpoint receives it.
+create table omni_webhook_messages (
+    id uuid primary key,
+    tenant_id uuid not null,
+    kind text not null,
+    version bigint not null,
+    -- The body of the requests, byte for byte.
+    payload text not null,
+    idempotency_key text,
+    created_at timestamptz not null
+);
+create index omni_webhook_messages_of_tenant on omni_webhook_messages (tenant_id, id);
+create index omni_webhook_messages_created_at on omni_webhook_messages (created_at);
+create unique index omni_webhook_messages_idempotency_key on omni_webhook_messages (tenant_id, idempotency_key)
+    where idempotency_key is not null;
+select omnistack_protect('omni_webhook_messages');
+
+-- A row is a message for an endpoint, and what became of it.
+create table omni_webhook_deliveries (
+    id uuid primary key,
+    tenant_id uuid not null,
+    endpoint_id uuid not null references omni_webhook_endpoints on delete cascade,
+    message_id uuid not null references omni_webhook_messages on delete cascade,
+    state text not null check (state in ('pending', 'sending', 'delivered', 'failed', 'skipped')),
+    -- Attempts since the delivery was created or last retried.
+    attempts bigint not null default 0,
+    -- When the next attempt is due.
+    next_at timestamptz,
+    -- Until when a process has time for the attempt that it has begun.
+    lease_until timestamptz,
+    -- Result of the last attempt.
+    status_code bigint,
+    error text,
+    created_at timestamptz not null,
+    finished_at timestamptz,
+    unique (endpoint_id, message_id)
+);
+create index omni_webhook_deliveries_due on omni_webhook_deliveries (endpoint_id, next_at)
+    where state in ('pending', 'sending');
+create index omni_webhook_deliveries_of_message on omni_webhook_deliveries (message_id);
+create index omni_webhook_deliveries_of_tenant on omni_webhook_deliveries (tenant_id, message_id, id);
+create index omni_webhook_deliveries_of_state on omni_webhook_deliveries (tenant_id, state, message_id, id)
+    where state <> 'delivered';
+select omnistack_protect('omni_webhook_deliveries');
+
+-- A row is an attempt to send a delivery.
+create table omni_webhook_attempts (
+    delivery_id uuid not null references omni_webhook_deliveries on delete cascade,
+    tenant_id uuid not null,
+    -- Counted from 1. Attempts from before a retry have numbers below 1.
+    number bigint not null,
+    at timestamptz not null,
+    duration_ms double precision not null,
+    status_code bigint,
+    error text,
+    -- First 16 KiB of the response's body.
+    response text,
+    primary key (delivery_id, number)
+);
+select omnistack_protect('omni_webhook_attempts');

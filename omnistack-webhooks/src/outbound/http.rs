@@ -1,0 +1,66 @@
+//! The routes of webhooks to tenants.
+
+mod admin;
+mod catalogue;
+mod configuration;
+mod deliveries;
+mod endpoints;
+mod recovery;
+mod testing;
+
+use std::{sync::Arc, time::Duration};
+
+use omnistack_core::{
+    http::{CursorPage, Error, FieldError, Rate},
+    module::{Mount, Registry},
+    webhook::WebhookCatalogue,
+};
+
+use super::endpoints::WebhookEndpoints;
+
+type EndpointState = Arc<WebhookEndpoints>;
+
+/// Largest age of a sign-in with which a caller may see a new secret.
+const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
+
+/// Largest number of requests of a caller that call an endpoint while the caller waits.
+const CALLING_RATE: Rate = Rate::per_minute(20);
+
+/// Registers the routes of every client.
+pub(super) fn register_public(registry: &mut Registry, catalogue: WebhookCatalogue) {
+    registry.routes(Mount::public("/webhooks"), catalogue::api(), move |_| Ok(catalogue));
+}
+
+/// Registers the routes of tenants and operators.
+pub(super) fn register(registry: &mut Registry) {
+    let app = || Mount::app("/webhooks").permissions("webhooks");
+    let public_url = registry.public_url();
+    registry
+        .routes(app(), configuration::reading(), move |ctx| {
+            Ok(configuration::ConfigurationState { endpoints: ctx.get()?, sources: ctx.get()?, public_url })
+        })
+        // Responses with secrets must not be stored.
+        .routes(app().without_idempotency().rate_limit(CALLING_RATE), configuration::changing(), |ctx| {
+            ctx.get::<EndpointState>()
+        })
+        .routes(app(), endpoints::api(), |ctx| ctx.get::<EndpointState>())
+        .routes(app().without_idempotency(), endpoints::with_secrets(), |ctx| ctx.get::<EndpointState>())
+        .routes(app(), recovery::api(), |ctx| ctx.get::<EndpointState>())
+        .routes(app(), deliveries::api(), |ctx| ctx.get::<EndpointState>())
+        .routes(app().rate_limit(CALLING_RATE), testing::api(), |ctx| ctx.get::<EndpointState>())
+        .routes(Mount::admin("/webhooks"), admin::api(), |ctx| ctx.get::<EndpointState>());
+}
+
+/// Returns a page of the first `limit` items. `cursor` returns the cursor after an item; there is one if there are more
+/// than `limit` items.
+fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl FnOnce(&T) -> String) -> CursorPage<T> {
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > size;
+    items.truncate(size);
+    let next_cursor = items.last().filter(|_| more).map(cursor);
+    CursorPage { items, next_cursor }
+}
+
+fn invalid_cursor() -> Error {
+    Error::invalid([FieldError::new("cursor", "is not a cursor of this list; send `next_cursor` of the previous page")])
+}
