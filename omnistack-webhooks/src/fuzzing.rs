@@ -3,8 +3,6 @@
 //!
 //! They return nothing: a target looks for panics, endless loops and memory.
 
-use std::sync::OnceLock;
-
 use futures_util::FutureExt as _;
 use http::HeaderMap;
 use omnistack_core::{
@@ -12,8 +10,7 @@ use omnistack_core::{
     webhook::{StandardHeaders, StandardSecret, WebhookRequest, WebhookSource},
 };
 
-/// A source with its name.
-type NamedSource = (&'static str, Box<dyn WebhookSource>);
+pub use crate::sources::fuzzing::{bodies, headers};
 
 /// The URL that each request has called.
 const URL: &str = "https://app.example.com/api/v1/public/webhooks/fuzz?a=b";
@@ -25,34 +22,6 @@ fn now() -> Timestamp {
 
 fn request<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> WebhookRequest<'a> {
     WebhookRequest { url: URL, headers, body, now: now() }
-}
-
-/// Returns the sources that verify a request without calling their provider.
-fn sources() -> &'static [NamedSource] {
-    static SOURCES: OnceLock<Vec<NamedSource>> = OnceLock::new();
-    SOURCES.get_or_init(|| Vec::from([]))
-}
-
-/// Returns the names of the sources for [`verify`] and [`describe`].
-pub fn names() -> impl Iterator<Item = &'static str> {
-    sources().iter().map(|(name, _)| *name)
-}
-
-/// Verifies a request with a source.
-pub fn verify(source: &str, headers: &HeaderMap, body: &[u8]) {
-    for (_, source) in sources().iter().filter(|(name, _)| *name == source) {
-        _ = source.verify(&request(headers, body)).now_or_never();
-    }
-}
-
-/// Describes the event in a request with a source.
-///
-/// # Panics
-/// Panics if the description is larger than the inbox stores.
-pub fn describe(source: &str, headers: &HeaderMap, body: &[u8]) {
-    for (_, source) in sources().iter().filter(|(name, _)| *name == source) {
-        describe_with(source.as_ref(), &request(headers, body));
-    }
 }
 
 fn describe_with(source: &dyn WebhookSource, request: &WebhookRequest<'_>) {
@@ -67,7 +36,6 @@ fn describe_with(source: &dyn WebhookSource, request: &WebhookRequest<'_>) {
 ///
 /// # Panics
 /// Panics if `root` is not a certificate, or the description is larger than the inbox stores.
-#[cfg(feature = "certificates")]
 pub fn apple(root: &[u8], body: &[u8]) {
     use crate::sources::{
         apple::{AppleSource, AppleVerifier},
@@ -86,7 +54,6 @@ pub fn apple(root: &[u8], body: &[u8]) {
 }
 
 /// Parses a certificate in DER, and verifies it as if it had issued itself.
-#[cfg(feature = "certificates")]
 pub fn certificate(der: &[u8]) {
     use crate::sources::certificates::{ReadableCertificate, TrustedRoots};
     if let Some(certificate) = ReadableCertificate::from_der(der) {
@@ -98,7 +65,6 @@ pub fn certificate(der: &[u8]) {
 }
 
 /// Parses the keys of Google, the token of a push request, and its body.
-#[cfg(feature = "google")]
 pub fn google(input: &[u8]) {
     if let Some(described) = crate::sources::google::parse_all(input, now()) {
         assert!(matches!(described.kind.len(), 1..=100), "a type of {} bytes", described.kind.len());

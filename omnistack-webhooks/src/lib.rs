@@ -1,6 +1,8 @@
 //! Webhooks: an inbox for every provider, and signed webhooks to tenants.
 
 mod bridge;
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 mod module;
 mod outbound;
@@ -12,10 +14,11 @@ pub use bridge::{
     SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
 };
 pub use module::Webhooks;
-#[doc(hidden)]
-pub use sources::fuzzing;
-pub use sources::{
-    GenericSource, GenericSourceError, HmacAlgorithm, RazorpayCheckout, SignatureEncoding, github_payload,
+pub use outbound::{EndpointDisabledReason, WebhookEndpointDisabled};
+pub use signing::{
+    InvalidWebhookKey, SigningKey, SigningScheme, VerifiedMessage, WebhookVerifier, sign,
 };
-#[cfg(feature = "certificates")]
-pub use sources::{FetchPayPalCertificate, PayPalAuthorities, PayPalSource};
+pub use sources::{
+    FetchPayPalCertificate, GenericSource, GenericSourceError, HmacAlgorithm, PayPalAuthorities, PayPalSource,
+    RazorpayCheckout, SignatureEncoding, apple::AppleVerifier, github_payload,
+};

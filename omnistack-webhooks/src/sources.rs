@@ -1,19 +1,14 @@
 //! The providers whose webhooks the app receives, each if its secrets are set.
 
-#[cfg(feature = "certificates")]
-mod apple;
-#[cfg(feature = "certificates")]
-mod certificates;
-pub mod fuzzing;
+pub(crate) mod apple;
+pub(crate) mod certificates;
+pub(crate) mod fuzzing;
 mod generic;
 mod github;
-#[cfg(feature = "google")]
-mod google;
-#[cfg(feature = "certificates")]
-mod jws;
+pub(crate) mod google;
+pub(crate) mod jws;
 mod keys;
 mod payload;
-#[cfg(feature = "certificates")]
 mod paypal;
 mod provider_api;
 mod razorpay;
@@ -27,7 +22,6 @@ use omnistack_core::module::Registry;
 
 pub use generic::{GenericSource, GenericSourceError, HmacAlgorithm, SignatureEncoding};
 pub use github::github_payload;
-#[cfg(feature = "certificates")]
 pub use paypal::{FetchPayPalCertificate, PayPalAuthorities, PayPalSource};
 pub use razorpay::RazorpayCheckout;
 
@@ -39,11 +33,7 @@ pub(crate) fn register(registry: &mut Registry) {
     standard::register(registry);
     supabase_database::register(registry);
     generic::register(registry);
-    #[cfg(feature = "certificates")]
-    {
-        apple::register(registry);
-        paypal::register(registry);
-    }
-    #[cfg(feature = "google")]
+    apple::register(registry);
+    paypal::register(registry);
     google::register(registry);
 }

@@ -10,7 +10,6 @@ pub fn headers(text: &str) {
     _ = github::parse_signature(text);
     _ = github::next_cursor(text);
     _ = SignedTemplate::parse(text);
-    #[cfg(feature = "certificates")]
     {
         _ = super::paypal::certificate_url(text);
     }
@@ -30,7 +29,6 @@ pub fn bodies(id: Option<&str>, kind: Option<&str>, body: &[u8]) {
     _ = github::describe(id, kind, &github::json_body(&headers, body));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     _ = github::describe(id, kind, &github::json_body(&headers, body));
-    #[cfg(feature = "certificates")]
     {
         _ = super::paypal::describe("", body);
         _ = super::paypal::CertificateChain::parse(body);

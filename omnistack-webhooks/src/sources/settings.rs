@@ -1,6 +1,5 @@
 //! The settings of the sources.
 
-#[cfg(feature = "certificates")]
 use std::path::PathBuf;
 
 use http::HeaderName;
@@ -153,7 +152,6 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "certificates")]
 omnistack_core::settings! {
     /// Webhooks of PayPal.
     pub(crate) struct PayPalWebhookSettings {

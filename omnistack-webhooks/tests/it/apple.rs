@@ -331,7 +331,7 @@ on_each_database! {
         let (chain, recorded) = (TestChain::apple(), RecordedEvents::default());
         let app = on_database(database, &chain.root, recorded.clone()).await;
         let sandbox = with(data(), json!({ "environment": "Sandbox", "appAppleId": null }));
-        let signed = body(&chain.sign(&notification("data", sandbox)));
+        let signed = notification_body(&chain.sign(&notification("data", sandbox)));
         let post = || app.anonymous().post(PATH, ()).body(signed.clone());
         post().await.expect(200);
         process(&app).await;
@@ -344,7 +344,7 @@ on_each_database! {
         process(&app).await;
         assert_eq!(recorded.all().len(), 1);
 
-        let forged = body(&TestChain::apple().sign(&notification("data", data())));
+        let forged = notification_body(&TestChain::apple().sign(&notification("data", data())));
         app.anonymous().post(PATH, ()).body(forged).await.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
         process(&app).await;
         assert_eq!(recorded.all().len(), 1);

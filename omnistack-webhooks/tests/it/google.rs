@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use aws_lc_rs::{
-    encoding::AsBigEndian as _,
     rand::SystemRandom,
     rsa::{KeyPair, KeySize},
     signature::{KeyPair as _, RSA_PKCS1_SHA256},

@@ -97,7 +97,7 @@ async fn the_inbox_accepts_what_the_providers_libraries_sign() {
         for (library, source) in libraries {
             let app = start().await;
             let body = body(source).to_string();
-            let seconds = app.clock().now().as_seconds();
+            let seconds = app.clock().clock().now().as_seconds();
             let question = json!({ "command": "sign", "library": library, "secret": SECRET, "body": body, "seconds": seconds });
             let headers = peer.ask(question).await;
             let send = |body: String| {

@@ -4,7 +4,6 @@
 
 mod generic;
 mod missed;
-#[cfg(feature = "certificates")]
 mod paypal;
 mod settings;
 mod standard;

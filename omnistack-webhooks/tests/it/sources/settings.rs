@@ -59,7 +59,6 @@ async fn settings_that_can_not_be_are_named() {
     }
 }
 
-#[cfg(feature = "certificates")]
 #[tokio::test]
 async fn settings_of_paypal_that_can_not_be_are_named() {
     let id = ("WEBHOOKS_PAYPAL_WEBHOOK_ID", "1JE4291016473214C");
