@@ -1,9 +1,6 @@
 //! Tests of processing: order, retries, failures, exactly-once rows and tenant databases.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     app::{App, DevIdentity},
