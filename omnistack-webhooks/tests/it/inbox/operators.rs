@@ -41,7 +41,8 @@ on_each_database! {
             app.clock().advance(Duration::from_secs(60));
         }
         send(&app, json!({ "id": "evt_4", "type": "invoice.paid", "test": true })).await.expect(200);
-        signed(&app, "/api/v1/public/webhooks/mute", json!({ "id": "evt_5", "type": "x" }).to_string()).await.expect(200);
+        let body = json!({ "id": "evt_5", "type": "x" }).to_string();
+        signed(&app, "/api/v1/public/webhooks/mute", body).await.expect(200);
         app.run_events().await;
         for (query, expected) in [
             ("", vec!["evt_5", "evt_4", "evt_3", "evt_2", "evt_1"]),
@@ -77,7 +78,7 @@ on_each_database! {
         assert_eq!((&details["webhook"]["event_id"], &details["body_encoding"]), (&json!("evt_1"), &json!("text")));
         let body: Value = serde_json::from_str(details["body"].as_str().unwrap()).unwrap();
         assert_eq!(body, json!({ "id": "evt_1", "type": "invoice.paid" }));
-        signed(&app, PUBLIC, vec![0, 159, 255]).header("x-probe-id", "evt_6").await.expect(200);
+        signed(&app, PUBLIC, vec![0_u8, 159, 255]).header("x-probe-id", "evt_6").await.expect(200);
         let details = admin.get(path(&app, "evt_6").await).await.expect(200).json();
         assert_eq!((&details["body"], &details["body_encoding"]), (&json!("AJ//"), &json!("base64")));
     }
@@ -137,7 +138,8 @@ on_each_database! {
         let tenants = [(); 2].map(|()| app.user().identity().unwrap().tenant.unwrap());
         let paths = [PUBLIC.to_owned(), format!("{PUBLIC}/{}", tenants[0]), format!("{PUBLIC}/{}", tenants[1])];
         for n in 0..9 {
-            let body = json!({ "id": format!("evt_{n}"), "type": "subscription.updated", "object": format!("sub_{}", n % 3) });
+            let (id, object) = (format!("evt_{n}"), format!("sub_{}", n % 3));
+            let body = json!({ "id": id, "type": "subscription.updated", "object": object });
             signed(&app, &paths[n % 3], body.to_string()).await.expect(200);
             app.clock().advance(Duration::from_secs(1));
         }
@@ -179,8 +181,8 @@ async fn only_operators_read_and_replay_and_what_they_ask_is_checked() {
         app.anonymous().get(path).await.expect(401);
         app.user().get(path).await.expect(403);
     }
-    for path in [format!("{one}/replay"), format!("{EVENTS}/replay"), "/api/v1/admin/webhooks/sources/probe/poll".into()]
-    {
+    let poll = "/api/v1/admin/webhooks/sources/probe/poll".to_owned();
+    for path in [format!("{one}/replay"), format!("{EVENTS}/replay"), poll] {
         app.anonymous().post(&path, json!({})).await.expect(401);
         app.user().post(&path, json!({})).await.expect(403);
     }
