@@ -1,12 +1,11 @@
 //! The inbox: webhooks of all providers are stored before they are answered, and processed afterwards.
 //!
-//! [`DurableInbox`](receive::DurableInbox) verifies a request with its source, and stores it in one transaction with an
-//! event of core. The event's [subscriber](process::ProcessWebhooks) calls the handlers. So a webhook is processed after
-//! its request was answered, after earlier webhooks of the same object, again after a failure, and with its rows stored
-//! once.
+//! [`DurableInbox`] verifies a request with its source, and stores it in one transaction with an event of core. The
+//! event's subscriber, [`ProcessWebhooks`], calls the handlers. So a webhook is processed after its request was
+//! answered, after earlier webhooks of the same object, again after a failure, and with its rows stored once.
 //!
 //! A webhook that has used up its attempts is `failed`, and [the next one of its object continues](give_up). Operators
-//! [replay](replay) it.
+//! [replay] it.
 
 mod admin;
 mod event;

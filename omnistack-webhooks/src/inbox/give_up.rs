@@ -56,8 +56,8 @@ fn is_recent(clock: &Clock, delivery: &Delivery) -> bool {
 }
 
 impl InboxStore {
-    /// Records that a webhook has failed, unless an attempt has recorded it, and skips its delivery. Returns whether the
-    /// delivery was skipped.
+    /// Records that a webhook has failed, unless an attempt has recorded it, and skips its delivery. Returns whether
+    /// the delivery was skipped.
     async fn skip_failed(&self, failed: &DeliveryInfo) -> Result<bool, JobError> {
         if let Ok(event) = serde_json::from_value::<WebhookStored>(failed.payload.clone()) {
             let error = failed.error.as_deref().unwrap_or("its attempts ended without a result");

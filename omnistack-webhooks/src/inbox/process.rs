@@ -114,8 +114,8 @@ impl ProcessWebhooks {
         tx.commit().await
     }
 
-    /// Records a failed attempt, after the rollback of what its handlers have written. After the last attempt, makes the
-    /// later webhooks of the same object continue.
+    /// Records a failed attempt, after the rollback of what its handlers have written. After the last attempt, makes
+    /// the later webhooks of the same object continue.
     async fn fail(
         &self,
         id: WebhookId,

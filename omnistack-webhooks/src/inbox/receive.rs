@@ -38,7 +38,8 @@ pub(super) struct DurableInboxParts {
     pub(super) failures: Option<SharedRateLimiter<String>>,
 }
 
-/// The inbox that verifies a request, stores it and answers. The stored webhook is processed afterwards. Cheap to clone.
+/// The inbox that verifies a request, stores it and answers. The stored webhook is processed afterwards. Cheap to
+/// clone.
 #[derive(Clone)]
 pub(super) struct DurableInbox(Arc<DurableInboxParts>);
 
@@ -105,8 +106,8 @@ impl DurableInbox {
         Ok(stored)
     }
 
-    /// Counts a request that is rejected, and returns its response: 429 for the unverified requests of a client that has
-    /// sent too many of them.
+    /// Counts a request that is rejected, and returns its response: 429 for the unverified requests of a client that
+    /// has sent too many of them.
     async fn reject(&self, source: &'static str, client: Option<IpAddr>, rejection: WebhookRejection) -> Error {
         WEBHOOK_EVENTS.counter([source, REJECTED]).increment(1);
         if let (WebhookRejection::Unverified(_), Some(limit)) = (&rejection, &self.0.failures) {

@@ -1,6 +1,6 @@
 //! Replays: operators have stored webhooks processed again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::{
     audit::{AuditEntry, AuditLog},
@@ -60,7 +60,7 @@ impl WebhookReplays {
     pub(super) async fn replay_all(&self, filter: InboxFilter, caller: &Identity) -> Result<WebhooksReplayed, Error> {
         let (mut last, mut replayed) = (None, 0);
         // Webhooks that are received from now on are not replayed.
-        let until = filter.until.unwrap_or_else(|| self.store.clock.now());
+        let until = filter.until.unwrap_or_else(|| self.store.clock.now() + Duration::from_micros(1));
         let filter = InboxFilter { until: Some(until), ..filter };
         while replayed < MAX_REPLAYED {
             let limit = BATCH.min(MAX_REPLAYED - replayed);

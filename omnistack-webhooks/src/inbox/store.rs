@@ -20,8 +20,9 @@ use super::{
 /// Longest error that is stored, in characters.
 const MAX_ERROR_CHARS: usize = 2_000;
 
-const INSERT: &str = "insert into omni_webhooks (id, source, environment, event_id, kind, tenant_id, object, occurred_at, \
-    url, headers, body, received_at, status)
+const INSERT: &str =
+    "insert into omni_webhooks (id, source, environment, event_id, kind, tenant_id, object, occurred_at, url, headers,
+    body, received_at, status)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'received')
     on conflict (event_id, source, environment) do nothing";
 

@@ -1,9 +1,6 @@
 //! Tests of processing: order, retries, failures, exactly-once rows and tenant databases.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     app::{App, DevIdentity},
@@ -195,7 +192,8 @@ on_each_database! {
         let (probe, other) = (Probe::default(), Probe::default());
         let app = app(database, &probe, |app| app).await;
         let builder = App::builder(app.database().config()).clock(app.clock().clock());
-        let second = builder.with(Webhooks::from_env()).with(other.clone()).with(DevIdentity::default()).build().unwrap();
+        let builder = builder.with(Webhooks::from_env()).with(other.clone()).with(DevIdentity::default());
+        let second = builder.build().unwrap();
         let mut expected = Vec::new();
         for n in 0..20 {
             send_about(&app, &format!("evt_{n:02}"), &format!("sub_{}", n % 5)).await;
