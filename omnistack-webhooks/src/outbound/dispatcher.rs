@@ -52,9 +52,10 @@ const FIRST_OUTAGE_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause after an error of the database.
 const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Registers the background service that delivers webhooks.
+/// Registers the background service that delivers webhooks, and the event that it publishes.
 pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
     let settings = settings.clone();
+    registry.forward_to_webhooks::<WebhookEndpointDisabled>("webhook-endpoint-disabled");
     registry.background_service("webhook deliveries", move |ctx| {
         let clock = ctx.get::<Clock>()?;
         let dispatcher = WebhookDispatcher {

@@ -22,7 +22,7 @@ use crate::outbound::{
 };
 
 /// Most deliveries of a disabled endpoint that are skipped in one transaction, so that its locks are short.
-pub(super) const MAX_SKIPPED_PER_TRANSACTION: i64 = 1_000;
+const MAX_SKIPPED_PER_TRANSACTION: i64 = 1_000;
 
 /// The value of the label `provider` in the metrics of outbound webhooks.
 pub(crate) const METRICS_PROVIDER: &str = "outbound";
@@ -265,7 +265,7 @@ impl FinishedAttempt {
     }
 }
 
-/// Skips unfinished deliveries of an endpoint, and returns their number.
+/// Skips unfinished deliveries of an endpoint, up to a limit, and returns their number.
 pub(super) async fn skip(tx: &mut Tx, endpoint: Uuid, now: Timestamp) -> Result<i64, db::Error> {
     let skipped = tx.query(SKIP).bind(endpoint).bind(now).bind(MAX_SKIPPED_PER_TRANSACTION);
     let skipped: Vec<(Uuid,)> = skipped.fetch_all().await?;
