@@ -222,7 +222,8 @@ impl DispatcherRun {
     /// Reports the first error of an outage. Returns the pause before the next search.
     fn report_failure(&mut self, error: &db::Error) -> Duration {
         if self.failures == 0 {
-            tracing::error!(target: "omnistack::webhooks", %error, "the dispatcher can't reach its database; will retry");
+            tracing::error!(target: "omnistack::webhooks", %error,
+                "the dispatcher can't reach its database; will retry");
         }
         let pause = FIRST_OUTAGE_PAUSE * 2_u32.pow(self.failures.min(6));
         self.failures = self.failures.saturating_add(1);

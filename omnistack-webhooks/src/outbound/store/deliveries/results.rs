@@ -144,7 +144,8 @@ impl DeliveryQueue {
         }
         let verdicts: Vec<_> = finished.iter().filter_map(|attempt| attempt.outcome.verdict()).collect();
         let failed = verdicts.iter().any(|verdict| *verdict != Verdict::Delivered);
-        let failing_since = retry::failing_since(row.failing_since, verdicts.contains(&Verdict::Delivered), failed, now);
+        let delivered = verdicts.contains(&Verdict::Delivered);
+        let failing_since = retry::failing_since(row.failing_since, delivered, failed, now);
         let reason = if verdicts.contains(&Verdict::Gone) {
             Some(EndpointDisabledReason::Gone)
         } else if failed && failing_since.is_some_and(|since| retry::fails_too_long(since, now)) {
