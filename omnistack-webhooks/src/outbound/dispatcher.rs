@@ -71,7 +71,7 @@ pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
             concurrency: usize::try_from(settings.concurrency).unwrap_or(usize::MAX),
             poll: settings.poll,
         };
-        Ok(move |shutdown| {
+        Ok(move |shutdown: ShutdownToken| {
             let run = DispatcherRun::new(dispatcher.clone());
             async move {
                 run.run(shutdown).await;
