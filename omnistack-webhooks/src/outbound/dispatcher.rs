@@ -52,9 +52,10 @@ const FIRST_OUTAGE_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause after an error of the database.
 const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Registers the background service that delivers webhooks.
+/// Registers the background service that delivers webhooks, and the event that it publishes.
 pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
     let settings = settings.clone();
+    registry.forward_to_webhooks::<WebhookEndpointDisabled>("webhook-endpoint-disabled");
     registry.background_service("webhook deliveries", move |ctx| {
         let clock = ctx.get::<Clock>()?;
         let dispatcher = WebhookDispatcher {
@@ -70,7 +71,7 @@ pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
             concurrency: usize::try_from(settings.concurrency).unwrap_or(usize::MAX),
             poll: settings.poll,
         };
-        Ok(move |shutdown| {
+        Ok(move |shutdown: ShutdownToken| {
             let run = DispatcherRun::new(dispatcher.clone());
             async move {
                 run.run(shutdown).await;
@@ -221,7 +222,8 @@ impl DispatcherRun {
     /// Reports the first error of an outage. Returns the pause before the next search.
     fn report_failure(&mut self, error: &db::Error) -> Duration {
         if self.failures == 0 {
-            tracing::error!(target: "omnistack::webhooks", %error, "the dispatcher can't reach its database; will retry");
+            tracing::error!(target: "omnistack::webhooks", %error,
+                "the dispatcher can't reach its database; will retry");
         }
         let pause = FIRST_OUTAGE_PAUSE * 2_u32.pow(self.failures.min(6));
         self.failures = self.failures.saturating_add(1);

@@ -72,8 +72,8 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(date.saturating_sub(Duration::from_micros(u64::try_from(now.as_micros()).ok()?)))
 }
 
-/// Returns since when an endpoint fails, after the results of a batch: a success ends the failure, and the first failure
-/// after a success begins one.
+/// Returns since when an endpoint fails, after the results of a batch: a success ends the failure, and the first
+/// failure after a success begins one.
 pub(crate) fn failing_since(
     before: Option<Timestamp>,
     any_delivered: bool,

@@ -20,8 +20,8 @@ use crate::delivery::{
     StoredResults, create_endpoint, deliver, deliveries, publish, receiver, start, states, work_and_die, work_until,
 };
 
-/// A receiver that responds 200 with a body that never ends. Returns its URL, and a channel that gets a message for each
-/// connection that its client has closed.
+/// Starts a receiver that responds 200 with a body that never ends. Returns its URL, and a channel that gets a message
+/// for each connection that its client has closed.
 async fn endless_receiver() -> (String, mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -192,7 +192,8 @@ async fn private_addresses_are_not_called() {
     for (endpoint, url) in endpoints.iter().zip(&urls) {
         let stored = deliveries(&app, endpoint).await.remove(0);
         assert_eq!((stored.state.as_str(), stored.status_code), ("pending", None), "{url}");
-        assert_eq!(stored.error.as_deref(), Some("the host has no public address; the endpoint is not called"), "{url}");
+        let refused = "the host has no public address; the endpoint is not called";
+        assert_eq!(stored.error.as_deref(), Some(refused), "{url}");
     }
     assert!(local.requests().is_empty());
 }

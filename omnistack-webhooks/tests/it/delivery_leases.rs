@@ -119,4 +119,30 @@ on_each_database! {
         deliver(&app, &sink, 2).await;
         assert_eq!(states(&app, &endpoint).await, ["delivered", "delivered"]);
     }
+    async fn a_process_that_has_lost_its_lease_sends_nothing_more(database: TestDatabase) {
+        let app = start(database, []).await;
+        // Long enough for the statement below.
+        let sink = receiver(MockResponse::status(200).delay(Duration::from_secs(1))).await;
+        let owner = app.user();
+        let tenant = owner.identity().unwrap().tenant.unwrap();
+        let endpoint = create_endpoint(&owner, sink.url(), json!({ "rate_per_second": 1 })).await;
+        for number in 1..=3 {
+            publish(&app, &owner, number).await;
+        }
+        let mut results = StoredResults::observe(&app);
+        let taken_over = async {
+            sink.wait_for_requests(1).await;
+            let until = app.clock().clock().now() + AFTER_THE_LEASES;
+            let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+            let take = tx.query("update omni_webhook_endpoints set lease = lease + 1, lease_until = $2 where id = $1");
+            take.bind(endpoint.id).bind(until).execute().await.unwrap();
+            tx.commit().await.unwrap();
+            results.wait(1).await;
+        };
+        work_until(&app, taken_over).await;
+        let mut states = states(&app, &endpoint).await;
+        states.sort_unstable();
+        assert_eq!(states, ["delivered", "pending", "pending"], "the result is stored nevertheless");
+        assert_eq!(sink.requests().len(), 1);
+    }
 }

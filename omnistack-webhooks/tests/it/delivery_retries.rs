@@ -106,7 +106,8 @@ on_each_database! {
         let owner = app.user();
         let tenant = owner.identity().unwrap().tenant.unwrap();
         // One request at a time, so that the others wait when it responds.
-        let endpoint = create_endpoint(&owner, &format!("{}/secret", sink.url()), json!({ "rate_per_second": 1 })).await;
+        let url = format!("{}/secret", sink.url());
+        let endpoint = create_endpoint(&owner, &url, json!({ "rate_per_second": 1 })).await;
         let mut disabled = app.events().subscribe::<WebhookEndpointDisabled>();
         for number in 1..=5 {
             publish(&app, &owner, number).await;

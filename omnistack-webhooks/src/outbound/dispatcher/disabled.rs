@@ -1,11 +1,16 @@
 //! The event that a webhook endpoint was disabled.
 
-use omnistack_core::{events::Event, id::TenantId};
+use omnistack_core::{events::Event, id::TenantId, webhook::WebhookEvent};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// The id of the tenant and of the endpoint in the example of the event.
+const EXAMPLE_ID: Uuid = Uuid::from_u128(0x0197_2a4e_8c00_7000_8000_0000_0000_0001);
+
 /// The reason why the app has disabled an endpoint by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = WebhookEndpointDisabledReason)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum EndpointDisabledReason {
@@ -26,13 +31,15 @@ impl EndpointDisabledReason {
 }
 
 /// Event: the app has disabled an endpoint of a tenant, because its receiver responds with 410 or fails for too long.
-/// It belongs to the tenant. An endpoint that a member disables causes no event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The tenant's other endpoints receive it. An endpoint that an operator disables causes no event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[non_exhaustive]
 pub struct WebhookEndpointDisabled {
     /// The tenant that owns the endpoint.
+    #[schema(value_type = String, format = Uuid)]
     pub tenant: TenantId,
     /// The id of the endpoint.
+    #[schema(value_type = String, format = Uuid)]
     pub endpoint: Uuid,
     /// The host of the endpoint's URL. The rest of the URL may be secret.
     pub host: String,
@@ -45,5 +52,20 @@ impl Event for WebhookEndpointDisabled {
 
     fn key(&self) -> String {
         self.endpoint.to_string()
+    }
+}
+
+impl WebhookEvent for WebhookEndpointDisabled {
+    const TYPE: &'static str = <Self as Event>::NAME;
+    const DESCRIPTION: &'static str =
+        "An endpoint was disabled, because it responded with 410 or failed for five days.";
+
+    fn example() -> Self {
+        Self {
+            tenant: TenantId::from_uuid(EXAMPLE_ID),
+            endpoint: EXAMPLE_ID,
+            host: "hooks.example.com".to_owned(),
+            reason: EndpointDisabledReason::Failing,
+        }
     }
 }

@@ -22,8 +22,6 @@ use crate::outbound::endpoint::{self, SealedEndpoint, SigningEndpoint};
 
 pub(crate) use results::{AttemptOutcome, FinishedAttempt, METRICS_PROVIDER};
 
-use results::MAX_SKIPPED_PER_TRANSACTION;
-
 /// Finds endpoints that have something to do: due deliveries and no lease, or unfinished deliveries although they are
 /// disabled. Visits one entry of the partial index for each endpoint with unfinished deliveries. Of each tenant, the
 /// endpoints that wait longest.
@@ -195,7 +193,7 @@ impl DeliveryQueue {
         Ok(leased)
     }
 
-    /// Skips unfinished deliveries of a disabled endpoint. Returns whether there may be more.
+    /// Skips unfinished deliveries of a disabled endpoint, up to a limit. Returns whether there were any.
     pub(crate) async fn skip_disabled(&self, work: &EndpointWork) -> Result<bool, db::Error> {
         let mut tx = self.db.tenant(work.tenant_id).begin().await?;
         let sql = "select status from omni_webhook_endpoints where id = $1";
@@ -205,7 +203,7 @@ impl DeliveryQueue {
             _ => 0,
         };
         tx.commit().await?;
-        Ok(skipped >= MAX_SKIPPED_PER_TRANSACTION)
+        Ok(skipped > 0)
     }
 
     /// Stores the results of a lane's last deliveries, disables the endpoint if they require it, and claims the next

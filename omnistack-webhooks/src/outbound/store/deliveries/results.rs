@@ -22,7 +22,7 @@ use crate::outbound::{
 };
 
 /// Most deliveries of a disabled endpoint that are skipped in one transaction, so that its locks are short.
-pub(super) const MAX_SKIPPED_PER_TRANSACTION: i64 = 1_000;
+const MAX_SKIPPED_PER_TRANSACTION: i64 = 1_000;
 
 /// The value of the label `provider` in the metrics of outbound webhooks.
 pub(crate) const METRICS_PROVIDER: &str = "outbound";
@@ -144,7 +144,8 @@ impl DeliveryQueue {
         }
         let verdicts: Vec<_> = finished.iter().filter_map(|attempt| attempt.outcome.verdict()).collect();
         let failed = verdicts.iter().any(|verdict| *verdict != Verdict::Delivered);
-        let failing_since = retry::failing_since(row.failing_since, verdicts.contains(&Verdict::Delivered), failed, now);
+        let delivered = verdicts.contains(&Verdict::Delivered);
+        let failing_since = retry::failing_since(row.failing_since, delivered, failed, now);
         let reason = if verdicts.contains(&Verdict::Gone) {
             Some(EndpointDisabledReason::Gone)
         } else if failed && failing_since.is_some_and(|since| retry::fails_too_long(since, now)) {
@@ -265,7 +266,7 @@ impl FinishedAttempt {
     }
 }
 
-/// Skips unfinished deliveries of an endpoint, and returns their number.
+/// Skips unfinished deliveries of an endpoint, up to a limit, and returns their number.
 pub(super) async fn skip(tx: &mut Tx, endpoint: Uuid, now: Timestamp) -> Result<i64, db::Error> {
     let skipped = tx.query(SKIP).bind(endpoint).bind(now).bind(MAX_SKIPPED_PER_TRANSACTION);
     let skipped: Vec<(Uuid,)> = skipped.fetch_all().await?;
