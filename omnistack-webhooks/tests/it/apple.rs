@@ -56,7 +56,7 @@ async fn trusting_test_ca() -> TestApp {
     trusting(&fs::read(data_file("testCA.der")).unwrap(), RecordedEvents::default()).await
 }
 
-fn body(signed: &str) -> Vec<u8> {
+fn notification_body(signed: &str) -> Vec<u8> {
     json!({ "signedPayload": signed }).to_string().into_bytes()
 }
 
