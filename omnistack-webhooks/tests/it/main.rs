@@ -1,1 +1,4 @@
 //! Tests of webhooks.
+
+mod outbound;
+mod signing;

@@ -86,7 +86,7 @@ struct NewWebhookEndpoint {
     headers: BTreeMap<String, String>,
     /// The largest number of requests a second. If absent, there is no limit.
     #[garde(inner(range(min = 1, max = 1000)))]
-    #[schema(minimum = 1, maximum = 1000, nullable = false)]
+    #[schema(minimum = 1, maximum = 1000)]
     rate_per_second: Option<u32>,
 }
 
