@@ -79,7 +79,8 @@ fn a_receiver_accepts_what_was_signed_and_nothing_else() {
 /// Case 41: rotation and age.
 #[test]
 fn one_signature_of_several_is_enough_if_it_is_recent() {
-    let other = sign(SigningScheme::V1, &[SigningKey::generate(SigningScheme::V1).unwrap()], ID, SECONDS, BODY).unwrap();
+    let other =
+        sign(SigningScheme::V1, &[SigningKey::generate(SigningScheme::V1).unwrap()], ID, SECONDS, BODY).unwrap();
     for (signatures, expected) in [
         (SIGNATURE.to_owned(), true),
         (format!("{other} {SIGNATURE}"), true),
@@ -126,7 +127,8 @@ fn all_forms_of_a_secret_are_one_key() {
     for form in [SECRET.to_owned(), bare.to_owned(), format!("v1,{SECRET}"), format!(" {SECRET}\n")] {
         assert!(accepts(&form, &headers, BODY, SECONDS), "{form:?}");
     }
-    for wrong in ["", "whsec_", "whsec_c2hvcnQ=", "not base64!", "whpk_", "whpk_c2hvcnQ=", "whsk_c2hvcnQ=", PRIVATE_KEY] {
+    for wrong in ["", "whsec_", "whsec_c2hvcnQ=", "not base64!", "whpk_", "whpk_c2hvcnQ=", "whsk_c2hvcnQ=", PRIVATE_KEY]
+    {
         assert!(WebhookVerifier::new([wrong]).is_err(), "{wrong}");
     }
     assert!(WebhookVerifier::new::<&str>([]).is_err());

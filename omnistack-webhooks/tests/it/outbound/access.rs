@@ -90,7 +90,8 @@ on_each_database! {
         let endpoint = create(&owner, URL, &["*"]).await;
         publish(&app, &owner, 1).await;
         let delivery = deliveries(&owner, "limit=1").await.remove(0);
-        let (reader, other) = (with_permissions(&app, &owner, "webhooks:read"), with_permissions(&app, &owner, "*:manage"));
+        let reader = with_permissions(&app, &owner, "webhooks:read");
+        let other = with_permissions(&app, &owner, "*:manage");
         let mut calls = calls_by_id(&endpoint, &delivery);
         calls.push((Method::GET, format!("{WEBHOOKS}/configure"), json!(null)));
         calls.push((Method::GET, ENDPOINTS.to_owned(), json!(null)));

@@ -16,7 +16,8 @@ on_each_database! {
 
         publish(&app, &owner, 2).await;
         let listed = deliveries(&owner, "limit=100").await;
-        assert_eq!((listed.len(), &listed[0]["state"], &listed[0]["type"]), (1, &json!("pending"), &json!("parcel.sent")));
+        assert_eq!((listed.len(), &listed[0]["state"]), (1, &json!("pending")));
+        assert_eq!(listed[0]["type"], "parcel.sent");
         let details = owner.get(format!("{DELIVERIES}/{}", listed[0]["id"].as_str().unwrap())).await.expect(200).json();
         let body = json!({ "type": "parcel.sent", "timestamp": "2030-01-01T00:00:00Z", "data": { "number": 2 } });
         assert_eq!((&details["payload"], &details["attempts"]), (&body, &json!([])));
@@ -49,7 +50,8 @@ on_each_database! {
         let other = app.user();
         publish(&app, &other, 1).await;
         let shown = other.get(format!("{WEBHOOKS}/configure")).await.expect(200).json();
-        assert_eq!((&shown["events"][0]["type"], &shown["events"][0]["deliveries"]), (&json!("parcel.sent"), &json!(0)));
+        let event = &shown["events"][0];
+        assert_eq!((&event["type"], &event["deliveries"]), (&json!("parcel.sent"), &json!(0)));
     }
 
     async fn of_events_with_the_same_key_one_is_sent(database: TestDatabase) {
