@@ -26,8 +26,8 @@ pub(crate) struct NewMessage {
 }
 
 /// Inserts a message, unless there is one of this id or key.
-const INSERT: &str =
-    "insert into omni_webhook_messages (id, tenant_id, kind, version, payload, idempotency_key, created_at) \
+const INSERT: &str = "insert into omni_webhook_messages \
+    (id, tenant_id, kind, version, payload, idempotency_key, created_at) \
     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing";
 
 const MATCHING: Sql = Sql {
