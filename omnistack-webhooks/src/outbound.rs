@@ -66,7 +66,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .tenant_tables(["omni_webhook_endpoints", "omni_webhook_messages"])
         .webhook_event::<WebhookPing>()
         .job::<PurgeWebhookMessages>(move |_| Ok(retention))
-        .cron(Cron::new("37 3 * * *", PurgeWebhookMessages {}));
+        .cron(Cron::new("53 3 * * *", PurgeWebhookMessages {}));
     dispatcher::register(registry, &settings);
     http::register_public(registry, catalogue.clone());
     registry

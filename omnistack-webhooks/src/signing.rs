@@ -20,7 +20,8 @@ pub(crate) use self::sign as signature_header;
 /// use omnistack_webhooks::{SigningScheme, sign};
 ///
 /// let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()];
-/// let signature = sign(SigningScheme::V1, &secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, br#"{"test": 2432232314}"#)?;
+/// let body = br#"{"test": 2432232314}"#;
+/// let signature = sign(SigningScheme::V1, &secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)?;
 /// assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
 /// # Ok::<_, omnistack_webhooks::InvalidWebhookKey>(())
 /// ```

@@ -67,8 +67,8 @@ impl UrlPolicy {
         Some(Self { requires_https: environment.is_production(), guard })
     }
 
-    /// Returns a URL in its normalized form. A host name is not resolved here: the addresses are checked when the client
-    /// connects.
+    /// Returns a URL in its normalized form. A host name is not resolved here: the addresses are checked when the
+    /// client connects.
     ///
     /// # Errors
     /// Fails if the URL is too long, can't be parsed, has credentials or a fragment, names a private address, or has
@@ -103,10 +103,7 @@ impl UrlPolicy {
 ///
 /// # Errors
 /// Fails if the list is empty, combines `*` with others, or names types that are not in the catalogue.
-pub(crate) fn check_events(
-    requested: &[String],
-    known: &[WebhookEventType],
-) -> Result<Vec<String>, Vec<FieldError>> {
+pub(crate) fn check_events(requested: &[String], known: &[WebhookEventType]) -> Result<Vec<String>, Vec<FieldError>> {
     if requested.is_empty() {
         return Err(vec![FieldError::new("events", "must name at least one type of event, or `*` for all")]);
     }

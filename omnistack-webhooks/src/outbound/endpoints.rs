@@ -97,8 +97,8 @@ impl WebhookEndpoints {
     /// Creates an endpoint. Returns it with its secret, or for the scheme `v1a` with its public key.
     ///
     /// # Errors
-    /// 422 for invalid values, 409 `TOO_MANY_WEBHOOK_ENDPOINTS`, and 403 for an operator who impersonates a user, because
-    /// the endpoint outlives the impersonation.
+    /// 422 for invalid values, 409 `TOO_MANY_WEBHOOK_ENDPOINTS`, and 403 for an operator who impersonates a user,
+    /// because the endpoint outlives the impersonation.
     pub(crate) async fn create(&self, caller: &Identity, new: NewEndpoint) -> Result<EndpointWithSecret, Error> {
         caller.deny_impersonation()?;
         let (row, shown) = self.prepare(caller, new, false)?;
@@ -111,8 +111,8 @@ impl WebhookEndpoints {
     /// Changes an endpoint.
     ///
     /// # Errors
-    /// 404 if the tenant has no such endpoint, 422 for invalid values, 409 `DISABLED_BY_OPERATOR` if the status is changed
-    /// of an endpoint that an operator has disabled, and 403 for an operator who impersonates a user.
+    /// 404 if the tenant has no such endpoint, 422 for invalid values, 409 `DISABLED_BY_OPERATOR` if the status is
+    /// changed of an endpoint that an operator has disabled, and 403 for an operator who impersonates a user.
     pub(crate) async fn update(
         &self,
         caller: &Identity,
@@ -150,8 +150,8 @@ impl WebhookEndpoints {
         Ok(tx.commit().await?)
     }
 
-    /// Replaces the secret of an endpoint. Returns the endpoint with its new secret, or for the scheme `v1a` with its new
-    /// public key. Messages are also signed with the previous secret for `WEBHOOKS_SECRET_OVERLAP`.
+    /// Replaces the secret of an endpoint. Returns the endpoint with its new secret, or for the scheme `v1a` with its
+    /// new public key. Messages are also signed with the previous secret for `WEBHOOKS_SECRET_OVERLAP`.
     ///
     /// # Errors
     /// 404 if the tenant has no such endpoint, and 403 for an operator who impersonates a user.

@@ -79,8 +79,8 @@ pub(crate) struct ConfiguredEndpoint {
 }
 
 impl WebhookEndpoints {
-    /// Sends the example of an event to an endpoint of the tenant, whatever its status is, and returns the result. It is
-    /// not repeated, and not in the log of deliveries.
+    /// Sends the example of an event to an endpoint of the tenant, whatever its status is, and returns the result. It
+    /// is not repeated, and not in the log of deliveries.
     ///
     /// # Errors
     /// 404 if the tenant has no such endpoint, 422 for an unknown type or service.
@@ -106,8 +106,8 @@ impl WebhookEndpoints {
         self.send_example(row, &kind, &data).await
     }
 
-    /// Creates or replaces the endpoint of `PUT /configure`, after a ping has succeeded. A paused or disabled endpoint is
-    /// enabled.
+    /// Creates or replaces the endpoint of `PUT /configure`, after a ping has succeeded. A paused or disabled endpoint
+    /// is enabled.
     ///
     /// # Errors
     /// 422 for invalid values, and `WEBHOOK_PING_FAILED` with the result of the ping; 409 if the endpoint was created,

@@ -87,8 +87,8 @@ impl WebhookEndpoints {
     /// Makes a delivery due now, with all its attempts.
     ///
     /// # Errors
-    /// 404 if the tenant has no such delivery; 409 `WEBHOOK_ENDPOINT_DISABLED`; 409 `DELIVERY_IN_PROGRESS` if it is being
-    /// sent.
+    /// 404 if the tenant has no such delivery; 409 `WEBHOOK_ENDPOINT_DISABLED`; 409 `DELIVERY_IN_PROGRESS` if it is
+    /// being sent.
     pub(crate) async fn retry(&self, caller: &Identity, id: WebhookDeliveryId) -> Result<WebhookDelivery, Error> {
         let (tenant, now) = (caller.require_tenant()?, self.clock.now());
         let mut tx = self.db.tenant(tenant).begin().await?;
@@ -107,8 +107,8 @@ impl WebhookEndpoints {
         Ok(row.into())
     }
 
-    /// Makes the deliveries of a period due that have failed or were skipped, and those that the endpoint has none of. At
-    /// most 5,000 at a time.
+    /// Makes the deliveries of a period due that have failed or were skipped, and those that the endpoint has none of.
+    /// At most 5,000 at a time.
     ///
     /// # Errors
     /// 404 if the tenant has no such endpoint; 409 `WEBHOOK_ENDPOINT_DISABLED`; 422 for an empty period.

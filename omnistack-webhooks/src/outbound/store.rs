@@ -20,8 +20,8 @@ fn json<T: serde::Serialize + ?Sized>(list: &T) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".into())
 }
 
-/// Returns the smallest id that [`Id::new`](omnistack_core::id::Id::new) creates at a time. Ids sort by time, so the rows
-/// of a period are a range of ids.
+/// Returns the smallest id that [`Id::new`](omnistack_core::id::Id::new) creates at a time. Ids sort by time, so the
+/// rows of a period are a range of ids.
 fn first_id(at: Timestamp) -> Uuid {
     let micros = u64::try_from(at.as_micros()).unwrap_or(0);
     let (millis, rest) = (micros / 1_000, micros % 1_000);

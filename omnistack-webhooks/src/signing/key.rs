@@ -89,7 +89,9 @@ impl SigningKey {
         let text = text.trim();
         match text.strip_prefix(PRIVATE_KEY_PREFIX) {
             Some(key) => Ok(Self(SchemeKey::Ed25519(Box::new(key_pair(&decode(key)?)?)))),
-            None => StandardSecret::parse(text).map(|secret| Self(SchemeKey::Hmac(secret))).map_err(|_| InvalidWebhookKey),
+            None => {
+                StandardSecret::parse(text).map(|secret| Self(SchemeKey::Hmac(secret))).map_err(|_| InvalidWebhookKey)
+            }
         }
     }
 

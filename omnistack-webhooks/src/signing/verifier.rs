@@ -68,7 +68,11 @@ impl WebhookVerifier {
                 None => secrets.push(StandardSecret::parse(key).map_err(|_| InvalidWebhookKey)?),
             }
         }
-        if secrets.is_empty() && public_keys.is_empty() { Err(InvalidWebhookKey) } else { Ok(Self { secrets, public_keys }) }
+        if secrets.is_empty() && public_keys.is_empty() {
+            Err(InvalidWebhookKey)
+        } else {
+            Ok(Self { secrets, public_keys })
+        }
     }
 
     /// Verifies that one of the keys has signed the body, and that the timestamp is recent. `body` are the raw bytes of
@@ -77,7 +81,12 @@ impl WebhookVerifier {
     /// # Errors
     /// Fails with [`WebhookRejection::Unverified`] if a header is missing, if no signature matches, or if the timestamp
     /// is more than five minutes from `now`.
-    pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<VerifiedMessage, WebhookRejection> {
+    pub fn verify(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<VerifiedMessage, WebhookRejection> {
         let headers = StandardHeaders::read(headers)?;
         if self.has_public_key_signature(&headers, body) {
             headers.verify_timestamp(now)?;

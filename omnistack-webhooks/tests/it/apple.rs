@@ -61,7 +61,7 @@ fn notification_body(signed: &str) -> Vec<u8> {
 }
 
 async fn verify(app: &TestApp, signed: &str) -> Result<SourceEvent, String> {
-    store_events::verify(app, "apple", &HeaderMap::new(), &body(signed)).await
+    store_events::verify(app, "apple", &HeaderMap::new(), &notification_body(signed)).await
 }
 
 fn verifier(app: &TestApp) -> AppleVerifier {

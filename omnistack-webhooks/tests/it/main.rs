@@ -7,6 +7,8 @@ mod delivery_leases;
 mod delivery_retries;
 mod google;
 mod inbox;
+mod outbound;
 mod peers;
+mod signing;
 mod sources;
 mod store_events;

@@ -70,7 +70,7 @@ struct TenantWebhookEndpointUpdate {
     enabled: bool,
     /// The reason, for the audit log of the tenant.
     #[garde(inner(length(chars, max = 500)))]
-    #[schema(max_length = 500, nullable = false)]
+    #[schema(max_length = 500)]
     reason: Option<String>,
 }
 

@@ -69,10 +69,8 @@ struct WebhookConfiguration {
 async fn get(State(state): State<ConfigurationState>, caller: Identity) -> Result<Json<WebhookConfiguration>, Error> {
     let ConfigurationState { endpoints, sources, public_url } = state;
     let tenant = caller.require_tenant()?;
-    let inbound_url = |service| InboundWebhookUrl {
-        service,
-        url: format!("{public_url}/api/v1/public/webhooks/{service}/{tenant}"),
-    };
+    let inbound_url =
+        |service| InboundWebhookUrl { service, url: format!("{public_url}/api/v1/public/webhooks/{service}/{tenant}") };
     Ok(Json(WebhookConfiguration {
         inbound_urls: sources.names().into_iter().map(inbound_url).collect(),
         event_types: endpoints.event_types(),
@@ -112,9 +110,9 @@ struct ConfiguredWebhookEndpoint {
 
 /// Configure the webhook endpoint
 ///
-/// Creates the tenant's default endpoint, or replaces it and enables it. Before that, the event `webhook.ping` is sent to
-/// the URL, and the endpoint is saved only if the response is 2xx. The ping of a new endpoint is signed with the secret in
-/// the response, which the receiver does not have yet. Needs `webhooks:write`.
+/// Creates the tenant's default endpoint, or replaces it and enables it. Before that, the event `webhook.ping` is sent
+/// to the URL, and the endpoint is saved only if the response is 2xx. The ping of a new endpoint is signed with the
+/// secret in the response, which the receiver does not have yet. Needs `webhooks:write`.
 #[utoipa::path(put, path = "/configure", operation_id = "configure_webhooks",
     request_body = WebhookConfigurationUpdate, responses(
     (status = 200, description = "The endpoint was saved.", body = ConfiguredWebhookEndpoint),

@@ -44,9 +44,10 @@ struct DeliveryListQuery {
     #[garde(skip)]
     state: Option<DeliveryState>,
     /// Only events of this type. The time of the response grows with the number of newer events of other types.
+    #[serde(rename = "type")]
     #[garde(inner(length(max = 100)))]
     #[param(max_length = 100)]
-    r#type: Option<String>,
+    kind: Option<String>,
     /// Only events that were published at this time or later.
     #[garde(skip)]
     since: Option<Timestamp>,
@@ -71,10 +72,10 @@ async fn list(
     caller: Identity,
     Query(query): Query<DeliveryListQuery>,
 ) -> Result<Json<CursorPage<WebhookDelivery>>, Error> {
-    let DeliveryListQuery { limit, cursor, endpoint_id, state, r#type, since } = query;
+    let DeliveryListQuery { limit, cursor, endpoint_id, state, kind, since } = query;
     let before = cursor.as_deref().map(position).transpose()?;
     let limit = limit.unwrap_or(PageRequest::DEFAULT_SIZE);
-    let filter = DeliveryFilter { endpoint: endpoint_id, state, kind: r#type, since };
+    let filter = DeliveryFilter { endpoint: endpoint_id, state, kind, since };
     let items = endpoints.deliveries(caller.require_tenant()?, &filter, before, limit + 1).await?;
     let CursorPage { items, next_cursor } =
         page(items, limit, |((message, delivery), _)| format!("{message}_{delivery}"));

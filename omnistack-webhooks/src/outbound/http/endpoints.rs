@@ -30,8 +30,8 @@ pub(super) fn api() -> Api<EndpointState> {
     Api::new().routes(routes!(list)).routes(routes!(get, update, delete))
 }
 
-/// Returns the routes whose responses have secrets. A secret outlives the session in which it is created, so rotating one
-/// needs a fresh sign-in.
+/// Returns the routes whose responses have secrets. A secret outlives the session in which it is created, so rotating
+/// one needs a fresh sign-in.
 pub(super) fn with_secrets() -> Api<EndpointState> {
     Api::new().routes(routes!(create)).require(Require::fresh_sign_in(MAX_FRESH_SIGN_IN_AGE), routes!(rotate))
 }
@@ -86,7 +86,7 @@ struct NewWebhookEndpoint {
     headers: BTreeMap<String, String>,
     /// The largest number of requests a second. If absent, there is no limit.
     #[garde(inner(range(min = 1, max = 1000)))]
-    #[schema(minimum = 1, maximum = 1000, nullable = false)]
+    #[schema(minimum = 1, maximum = 1000)]
     rate_per_second: Option<u32>,
 }
 
@@ -179,8 +179,8 @@ struct WebhookEndpointUpdate {
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 1000)))]
     rate_per_second: Patch<u32>,
-    /// Enables a paused or disabled endpoint, or pauses it. Events that were published while it was disabled are not sent
-    /// automatically; `recover` sends them.
+    /// Enables a paused or disabled endpoint, or pauses it. Events that were published while it was disabled are not
+    /// sent automatically; `recover` sends them.
     status: Option<NewWebhookEndpointStatus>,
 }
 

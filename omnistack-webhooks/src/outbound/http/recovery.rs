@@ -39,8 +39,9 @@ impl From<WebhookPeriod> for MessagePeriod {
 
 /// Recover webhook deliveries
 ///
-/// Sends the events of a period again that the endpoint has not received: deliveries that have failed, that were skipped
-/// while the endpoint was disabled, or that were never created. At most 5,000 at a time. Needs `webhooks:write`.
+/// Sends the events of a period again that the endpoint has not received: deliveries that have failed, that were
+/// skipped while the endpoint was disabled, or that were never created. At most 5,000 at a time. Needs
+/// `webhooks:write`.
 #[utoipa::path(post, path = "/endpoints/{id}/recover", operation_id = "recover_webhook_deliveries",
     request_body = WebhookPeriod,
     params(("id" = String, Path, format = Uuid, description = "The endpoint.")), responses(

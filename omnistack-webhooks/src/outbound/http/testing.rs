@@ -41,7 +41,7 @@ struct WebhookTest {
 /// Sends the example of an event now, once, and returns the result. The request is signed like all others. It is sent
 /// whatever the status of the endpoint is. Needs `webhooks:write`.
 #[utoipa::path(post, path = "/test", operation_id = "test_webhook_endpoint", request_body = WebhookTest, responses(
-    (status = 200, description = "The result, whether the endpoint has accepted the event or not.", body = WebhookTestResult),
+    (status = 200, description = "The result, of a failure too.", body = WebhookTestResult),
     (status = 404, description = "The tenant has no such endpoint."),
     (status = 422, description = "`VALIDATION_FAILED`: the type or the service is unknown.")))]
 async fn test(

@@ -46,11 +46,7 @@ pub(crate) async fn update(tx: &mut Tx, row: &EndpointRow) -> Result<(), Error> 
 }
 
 /// Returns an endpoint of the tenant.
-pub(crate) async fn find(
-    tx: &mut Tx,
-    tenant: TenantId,
-    id: WebhookEndpointId,
-) -> Result<Option<EndpointRow>, Error> {
+pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: WebhookEndpointId) -> Result<Option<EndpointRow>, Error> {
     let sql = concat!("select ", columns!(), " from omni_webhook_endpoints where tenant_id = $1 and id = $2");
     tx.query(sql).bind(tenant).bind(id).fetch_optional().await
 }
@@ -63,11 +59,7 @@ pub(crate) async fn find_default(tx: &mut Tx, tenant: TenantId) -> Result<Option
 
 /// Returns an endpoint of the tenant, and keeps other transactions from changing it. On SQLite no other transaction
 /// writes anyway.
-pub(crate) async fn lock(
-    tx: &mut Tx,
-    tenant: TenantId,
-    id: WebhookEndpointId,
-) -> Result<Option<EndpointRow>, Error> {
+pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId, id: WebhookEndpointId) -> Result<Option<EndpointRow>, Error> {
     let sql = Sql {
         postgres: concat!(
             "select ",
@@ -125,11 +117,7 @@ pub(crate) async fn list(
 }
 
 /// Deletes an endpoint with its deliveries. Returns the row that was deleted.
-pub(crate) async fn delete(
-    tx: &mut Tx,
-    tenant: TenantId,
-    id: WebhookEndpointId,
-) -> Result<Option<EndpointRow>, Error> {
+pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: WebhookEndpointId) -> Result<Option<EndpointRow>, Error> {
     let sql = concat!("delete from omni_webhook_endpoints where tenant_id = $1 and id = $2 returning ", columns!());
     tx.query(sql).bind(tenant).bind(id).fetch_optional().await
 }

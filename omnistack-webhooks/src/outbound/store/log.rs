@@ -103,7 +103,9 @@ pub(crate) async fn list(
         let (message, delivery) = (args.push(message), args.push(delivery));
         _ = write!(sql, " and (d.message_id, d.id) < (${message}, ${delivery})");
     }
-    _ = write!(sql, " order by d.message_id desc, d.id desc limit ${}", args.push(limit));
+    // An endpoint has one delivery of a message, so its own index has the order of the log.
+    let order = if filter.endpoint.is_some() { "d.message_id desc" } else { "d.message_id desc, d.id desc" };
+    _ = write!(sql, " order by {order} limit ${}", args.push(limit));
     tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
 }
 
@@ -141,9 +143,12 @@ pub(crate) async fn attempts(
 pub(crate) async fn messages(tx: &mut Tx, tenant: TenantId, limit: i64) -> Result<Vec<MessageRow>, Error> {
     let sql = "select m.id, m.kind, m.created_at, \
                (select count(*) from omni_webhook_deliveries d where d.message_id = m.id) as deliveries, \
-               (select count(*) from omni_webhook_deliveries d where d.message_id = m.id and d.state = 'delivered') as delivered, \
-               (select count(*) from omni_webhook_deliveries d where d.message_id = m.id and d.state = 'failed') as failed, \
-               (select count(*) from omni_webhook_deliveries d where d.message_id = m.id and d.state = 'skipped') as skipped \
+               (select count(*) from omni_webhook_deliveries d where d.message_id = m.id \
+               and d.state = 'delivered') as delivered, \
+               (select count(*) from omni_webhook_deliveries d where d.message_id = m.id \
+               and d.state = 'failed') as failed, \
+               (select count(*) from omni_webhook_deliveries d where d.message_id = m.id \
+               and d.state = 'skipped') as skipped \
                from omni_webhook_messages m where m.tenant_id = $1 order by m.id desc limit $2";
     tx.query(sql).bind(tenant).bind(limit).fetch_all().await
 }

@@ -26,7 +26,8 @@ pub(crate) struct NewMessage {
 }
 
 /// Inserts a message, unless there is one of this id or key.
-const INSERT: &str = "insert into omni_webhook_messages (id, tenant_id, kind, version, payload, idempotency_key, created_at) \
+const INSERT: &str = "insert into omni_webhook_messages \
+    (id, tenant_id, kind, version, payload, idempotency_key, created_at) \
     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing";
 
 const MATCHING: Sql = Sql {
@@ -38,7 +39,8 @@ const MATCHING: Sql = Sql {
 
 /// Inserts the deliveries of a message. An endpoint that is deleted at the same time gets none.
 const INSERT_DELIVERIES: Sql = Sql {
-    postgres: "insert into omni_webhook_deliveries (id, tenant_id, endpoint_id, message_id, state, next_at, created_at, finished_at)
+    postgres: "insert into omni_webhook_deliveries
+            (id, tenant_id, endpoint_id, message_id, state, next_at, created_at, finished_at)
         select (item ->> 'id')::uuid, $2, endpoint.id, $3, item ->> 'state',
             case item ->> 'state' when 'pending' then $4::timestamptz end, $4::timestamptz,
             case item ->> 'state' when 'skipped' then $4::timestamptz end
@@ -46,7 +48,8 @@ const INSERT_DELIVERIES: Sql = Sql {
         join omni_webhook_endpoints as endpoint on endpoint.id = (item ->> 'endpoint')::uuid
         where endpoint.tenant_id = $2 for key share of endpoint
         on conflict do nothing",
-    sqlite: "insert into omni_webhook_deliveries (id, tenant_id, endpoint_id, message_id, state, next_at, created_at, finished_at)
+    sqlite: "insert into omni_webhook_deliveries
+            (id, tenant_id, endpoint_id, message_id, state, next_at, created_at, finished_at)
         select unhex(item.value ->> 'id'), $2, endpoint.id, $3, item.value ->> 'state',
             case item.value ->> 'state' when 'pending' then $4 end, $4,
             case item.value ->> 'state' when 'skipped' then $4 end

@@ -18,15 +18,17 @@ pub(crate) struct MessagePeriod {
     pub(crate) until: Timestamp,
 }
 
-/// Moves the attempts of deliveries to numbers below 1, so that the attempts that follow count from 1. All numbers below
-/// 1 that are in use are greater than the new ones.
+/// Moves the attempts of deliveries to numbers below 1, and below those that are in use, so that the attempts that
+/// follow count from 1.
 const ARCHIVE_ATTEMPTS: Sql = Sql {
-    postgres: "update omni_webhook_attempts set number = number - (select count(*) from omni_webhook_attempts as all_attempts
-            where all_attempts.delivery_id = omni_webhook_attempts.delivery_id)
+    postgres: "update omni_webhook_attempts set number = number - (
+            select max(known.number) - case when min(known.number) < 1 then min(known.number) else 1 end + 1
+            from omni_webhook_attempts as known where known.delivery_id = omni_webhook_attempts.delivery_id)
         where tenant_id = $2 and number > 0
         and delivery_id in (select value::uuid from json_array_elements_text($1::json) as value)",
-    sqlite: "update omni_webhook_attempts set number = number - (select count(*) from omni_webhook_attempts as all_attempts
-            where all_attempts.delivery_id = omni_webhook_attempts.delivery_id)
+    sqlite: "update omni_webhook_attempts set number = number - (
+            select max(known.number) - case when min(known.number) < 1 then min(known.number) else 1 end + 1
+            from omni_webhook_attempts as known where known.delivery_id = omni_webhook_attempts.delivery_id)
         where tenant_id = $2 and number > 0 and delivery_id in (select unhex(value) from json_each($1))",
 };
 

@@ -227,7 +227,7 @@ on_each_database! {
         let mut tx = app.db().tenant(tenant).begin_read().await.unwrap();
         let stored: Vec<(String,)> = tx.query("select event_id from probe_rows").fetch_all().await.unwrap();
         assert_eq!(stored, [("evt_1".to_owned(),)]);
-        let page = ada.get(super::LOGS).await.expect(200).json();
+        let page = ada.get(crate::inbox::LOGS).await.expect(200).json();
         assert_eq!(page["items"][0]["status"], "processed");
     }
 }
