@@ -98,7 +98,7 @@ async fn run() {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).unwrap();
     let config = Config::from_pairs([("LOG_FORMAT", "json"), ("LOG_LEVEL", "off")]);
-    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let nowhere = fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
     let _log = log::install_to(&config, nowhere, vec![Box::new(bridge())]);
 
     let clock = Clock::system();

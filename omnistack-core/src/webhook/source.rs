@@ -282,7 +282,7 @@ enum TxSource<'a> {
     Own {
         db: &'a Db,
         tenant: Option<TenantId>,
-        tx: Option<Tx>,
+        tx: Option<Box<Tx>>,
     },
 }
 
@@ -305,10 +305,10 @@ impl<'a> WebhookTx<'a> {
             TxSource::Delivery(delivery) => delivery.tx().await,
             TxSource::Own { db, tenant, tx } => match tx {
                 Some(tx) => Ok(tx),
-                None => Ok(tx.insert(match tenant {
+                None => Ok(tx.insert(Box::new(match tenant {
                     Some(tenant) => db.tenant(*tenant).begin().await?,
                     None => db.begin().await?,
-                })),
+                }))),
             },
         }
     }

@@ -197,7 +197,7 @@ mod tests {
         ];
         assert_eq!(stack_of_panic(BACKTRACE), expected);
         assert_eq!(stack_of_panic("disabled backtrace"), []);
-        let deep: String = (0..500).map(|number| format!("{number:>4}: shop::recurse\n")).collect();
+        let deep = (0..500).map(|number| format!("{number:>4}: shop::recurse")).collect::<Vec<_>>().join("\n");
         assert_eq!(stack_of_panic(&deep).len(), MAX_FRAMES);
     }
 

@@ -1,6 +1,7 @@
 //! Tests of reports to Sentry: the stack of a panic, and a Sentry that does not respond.
 
-#![cfg(all(test, feature = "sentry"))]
+#![cfg(feature = "sentry")]
+#![cfg(test)]
 
 use omnistack_core::{
     ShutdownToken,

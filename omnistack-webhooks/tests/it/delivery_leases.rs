@@ -53,7 +53,7 @@ on_each_database! {
         publish(&app, &owner, 1).await;
         work_and_die(&app, sink.wait_for_requests(1)).await;
 
-        app.clock().advance(AFTER_THE_LEASES - Duration::from_secs(2));
+        app.clock().advance(AFTER_THE_LEASES.checked_sub(Duration::from_secs(2)).unwrap());
         create_endpoint(&owner, marker.url(), json!({})).await;
         publish(&app, &owner, 2).await;
         deliver(&app, &marker, 1).await;

@@ -93,7 +93,9 @@ impl GenericKey<'_> {
 #[expect(clippy::expect_used, reason = "RFC 2104 allows keys of any length")]
 fn sign<M: Mac + KeyInit>(secret: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = <M as KeyInit>::new_from_slice(secret).expect("a key of any length is valid");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().to_vec()
 }
 
