@@ -142,7 +142,7 @@ mod tests {
         let parsed = |header| StripeSignature::parse(header).map(|parsed| (parsed.seconds, parsed.signatures));
         for (header, expected) in [
             ("t=1,v1=00ff", Some((1, vec![vec![0, 255]]))),
-            ("t=1, v1=00 ,v1=0A,v0=ff,v2=ff,x", Some((1, vec![vec![10]]))),
+            ("t=1, v1=00 ,v1=0A,v0=ff,v2=ff,x", Some((1, vec![vec![0], vec![10]]))),
             ("v1=00,t=1", Some((1, vec![vec![0]]))),
             ("t=1,v0=00", Some((1, vec![]))),
             ("t=1,v1=0g", Some((1, vec![]))),

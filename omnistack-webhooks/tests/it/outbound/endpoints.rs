@@ -130,6 +130,7 @@ on_each_database! {
     async fn production_requires_https(database: TestDatabase) {
         let app = start(database, |app| {
             app.set("APP_ENV", "production")
+                .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "false")
                 .set("SECRET_KEYS", KeyRing::new_key("test"))
                 .set("PUBLIC_URL", "https://app.example.com")
         })
