@@ -4,3 +4,4 @@
 pub mod greetings;
 pub mod keys;
 pub mod reports;
+pub mod webhooks;

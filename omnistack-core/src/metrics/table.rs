@@ -155,9 +155,10 @@ metrics! {
     }
     "webhooks" {
         WEBHOOK_EVENTS = Counter "webhook_events_total", "{event}", ["provider" "status"],
-            "Number of webhooks, by provider and result. Comes with the feature `webhooks`.";
+            "Number of webhooks, by provider and result: `received`, `duplicate`, `rejected`, `processed`, `ignored` or \
+             `failed`; of the provider `outbound`, the attempts to deliver, `delivered`, `retried`, `failed` or `skipped`.";
         WEBHOOK_PROCESSING_DURATION = Histogram LONG_SECONDS "webhook_processing_duration_seconds", "s", ["provider"],
-            "Time to process a webhook, by provider. Comes with the feature `webhooks`.";
+            "Time of an attempt to process a webhook of a provider, or, of the provider `outbound`, to deliver one.";
     }
     "ai" {
         LLM_REQUESTS = Counter "llm_requests_total", "{request}", ["provider" "model" "status"],

@@ -2,3 +2,4 @@
 
 mod greetings;
 mod reports;
+mod webhooks;

@@ -21,6 +21,7 @@ use omnistack::{
     prelude::*,
     pubsub::PubSub,
     usage::UsageSink,
+    webhook::{WebhookCatalogue, WebhookInbox, WebhookPublisher, WebhookSources},
 };
 
 fn read(path: &str) -> String {
@@ -173,9 +174,11 @@ async fn the_book_lists_the_values_that_context_always_has() {
         PublicUrl,
         RateLimits,
         PermissionCatalog,
-        AuditStore
+        AuditStore,
+        WebhookSources,
+        WebhookCatalogue
     ];
-    provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements];
+    provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements, WebhookInbox, WebhookPublisher];
 
     let shown = format!("{ctx:?}");
     let all: BTreeSet<String> =
