@@ -153,7 +153,8 @@ impl Auth {
         }
         for provider in [WebhookProvider::Clerk, WebhookProvider::Supabase] {
             if issuers.iter().any(|issuer| issuer.webhook_provider() == Some(provider)) {
-                let mount = Mount::public("/auth/webhooks").without_idempotency().body_limit(MAX_WEBHOOK_BODY_BYTES);
+                let mount = Mount::public("/auth/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES);
+                let mount = mount.without_idempotency().without_rate_limit();
                 registry
                     .webhook_source(provider.name(), move |ctx| Ok(ctx.get::<Services>()?.webhooks.source(provider)))
                     .webhook_handler(provider.name(), "*", move |ctx| {

@@ -40,6 +40,9 @@ create table omni_webhook_messages (
     -- The body of the requests, byte for byte.
     payload text not null,
     idempotency_key text,
+    -- `traceparent` and `tracestate` of the trace in which the message was published.
+    trace text,
+    trace_state text,
     created_at timestamptz not null
 );
 create index omni_webhook_messages_of_tenant on omni_webhook_messages (tenant_id, id);

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use omnistack_core::{
     clock::{Clock, Timestamp},
     db::{self, OutboxReceiver, Tx},
+    trace::TraceContext,
     webhook::{PublishWebhook, WebhookCatalogue},
 };
 use serde::Serialize;
@@ -87,6 +88,7 @@ impl PublishWebhook for MessagePublisher {
             return Err(refused("the idempotency key of a webhook event is longer than 500 bytes; use a hash of it"));
         }
         let about = data.get("endpoint").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let trace = TraceContext::current();
         let message = NewMessage {
             id: WebhookMessageId::new(now),
             tenant,
@@ -96,6 +98,8 @@ impl PublishWebhook for MessagePublisher {
             key,
             created_at: now,
             except: about.filter(|_| kind == ENDPOINT_DISABLED),
+            trace_state: trace.as_ref().and_then(TraceContext::tracestate).map(str::to_owned),
+            trace: trace.map(|trace| trace.traceparent().to_owned()),
         };
         if tx.in_tenant_database() {
             return db::add_to_outbox(tx, tenant, OUTBOX_KIND, &message, now).await;
