@@ -29,7 +29,7 @@ use crate::{
         issuer::{Issuer, ValidatedIssuer, webhook::WebhookProvider},
         social::Provider,
     },
-    mail::{AccountMail, AccountMailer},
+    mail::{self, AccountMail, AccountMailer},
     maintenance::AuthMaintenance,
     password::{BreachedPasswordCheck, PasswordCheck},
     request::tenant_selection,
@@ -224,6 +224,7 @@ impl Module for Auth {
             .routes(Mount::app("/users/me").in_person(), users::routes::profile(), Context::get)
             .routes(Mount::app("/users/me").v2().in_person(), users::routes::profile_v2(), Context::get);
         counts::register(registry);
+        mail::webhook_endpoint::register(registry);
         let providers = self.register_social_providers(registry, built_in);
         if built_in {
             self.register_accounts(registry);

@@ -1,6 +1,7 @@
 //! Webhooks: an inbox for every provider, and signed webhooks to tenants.
 
 mod bridge;
+mod dashboard;
 #[doc(hidden)]
 pub mod fuzzing;
 mod inbox;
@@ -14,7 +15,6 @@ pub use bridge::{
     SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
 };
 pub use module::Webhooks;
-pub use outbound::{EndpointDisabledReason, WebhookEndpointDisabled};
 pub use signing::{
     InvalidWebhookKey, SigningKey, SigningScheme, VerifiedMessage, WebhookVerifier, sign,
 };

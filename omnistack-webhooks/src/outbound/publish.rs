@@ -10,7 +10,7 @@ use omnistack_core::{
     clock::{Clock, Timestamp},
     db::{self, OutboxReceiver, Tx},
     trace::TraceContext,
-    webhook::{PublishWebhook, WebhookCatalogue},
+    webhook::{PublishWebhook, WebhookCatalogue, WebhookEndpointDisabled, WebhookEvent},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -31,7 +31,7 @@ const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 const MAX_KEY_BYTES: usize = 500;
 
 /// The type of the event that an endpoint was disabled. The endpoint itself does not receive it.
-const ENDPOINT_DISABLED: &str = "webhook.endpoint_disabled";
+const ENDPOINT_DISABLED: &str = <WebhookEndpointDisabled as WebhookEvent>::TYPE;
 
 /// The body of a message.
 #[derive(Serialize)]

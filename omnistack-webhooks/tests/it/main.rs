@@ -1,6 +1,7 @@
 //! Tests of webhooks.
 
 mod apple;
+mod dashboard;
 mod delivery;
 mod delivery_isolation;
 mod delivery_leases;
