@@ -177,7 +177,8 @@ const RECEIVED: &str = "select source, status, count(*) filter (where id >= $2) 
     group by source, status order by source, status";
 
 // The conditions are those of partial indexes, so the values are in the text.
-const WAITING: &str = "select count(*) from (select 1 from omni_webhooks where status = 'received' limit $1) as counted";
+const WAITING: &str =
+    "select count(*) from (select 1 from omni_webhooks where status = 'received' limit $1) as counted";
 const FAILED: &str = "select count(*) from (select 1 from omni_webhooks where status = 'failed' limit $1) as counted";
 const ENABLED: &str =
     "select count(*) from (select 1 from omni_webhook_endpoints where status = 'enabled' limit $1) as counted";

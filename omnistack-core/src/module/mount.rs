@@ -131,9 +131,10 @@ impl Mount {
         self
     }
 
-    /// Exempts requests to these routes from `HTTP_RATE_LIMIT`, the limit of each client address. It is for callers that
-    /// send many requests from few addresses, such as providers that send webhooks. A limit of the mount itself, by
-    /// [`rate_limit`](Self::rate_limit), still applies. Where two mounts share a path, the requests of both are exempt.
+    /// Exempts requests to these routes from `HTTP_RATE_LIMIT`, the limit of each client address. It is for callers
+    /// that send many requests from few addresses, such as providers that send webhooks. A limit of the mount itself,
+    /// by [`rate_limit`](Self::rate_limit), still applies. Where two mounts share a path, the requests of both are
+    /// exempt.
     pub fn without_rate_limit(mut self) -> Self {
         self.address_limit = false;
         self

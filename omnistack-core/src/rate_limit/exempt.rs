@@ -7,9 +7,9 @@ use std::{fmt, sync::Arc};
 pub(crate) struct ExemptRoutes(Arc<matchit::Router<bool>>);
 
 impl ExemptRoutes {
-    /// Creates the set from the patterns of the exempt routes. `others` are the patterns of all other routes: where both
-    /// match a path, the more specific one applies, as in the app's router. Returns `None` if no route is exempt, or if
-    /// patterns conflict.
+    /// Creates the set from the patterns of the exempt routes. `others` are the patterns of all other routes: where
+    /// both match a path, the more specific one applies, as in the app's router. Returns `None` if no route is exempt,
+    /// or if patterns conflict.
     pub(crate) fn new<'a>(exempt: &[&str], others: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         if exempt.is_empty() {
             return None;

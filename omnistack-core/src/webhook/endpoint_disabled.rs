@@ -33,7 +33,8 @@ impl EndpointDisabledReason {
 }
 
 /// Event: the app has disabled an endpoint of a tenant, because its receiver responds with 410 or fails for too long.
-/// The tenant's other endpoints receive it, and with accounts the tenant's owners get a mail. An endpoint that an operator disables causes no event.
+/// The tenant's other endpoints receive it. In an app with accounts, the tenant's owners get a mail. An endpoint that
+/// an operator disables causes no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[non_exhaustive]
 pub struct WebhookEndpointDisabled {
