@@ -13,6 +13,7 @@
 //! (after `#`), which browsers don't send to servers.
 
 pub(crate) mod invitation;
+pub(crate) mod webhook_endpoint;
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -31,6 +32,8 @@ use omnistack_messaging::email::{
     template::{MagicLink, NewApiKey, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
 };
 use serde::{Deserialize, Serialize};
+
+use webhook_endpoint::DisabledWebhookNotice;
 
 use crate::{
     Error,
@@ -70,6 +73,8 @@ pub(crate) enum AccountMail {
     /// An invitation to join a team, unless it was accepted, revoked or has expired. It contains the id and not the
     /// token, so that no queue stores tokens.
     Invitation { invitation: Id<InvitationMarker> },
+    /// The notice to an owner of a tenant that the app has disabled a webhook endpoint.
+    WebhookEndpointDisabled(DisabledWebhookNotice),
 }
 
 impl AccountMail {
@@ -363,6 +368,7 @@ impl AccountMailer {
                 )?
             }
             AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
+            AccountMail::WebhookEndpointDisabled(notice) => self.webhook_endpoint_disabled(tx, notice).await?,
         };
         Ok(mail)
     }

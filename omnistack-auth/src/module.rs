@@ -29,7 +29,7 @@ use crate::{
         issuer::{Issuer, ValidatedIssuer, webhook::WebhookProvider},
         social::Provider,
     },
-    mail::{AccountMail, AccountMailer},
+    mail::{self, AccountMail, AccountMailer},
     maintenance::AuthMaintenance,
     password::{BreachedPasswordCheck, PasswordCheck},
     request::tenant_selection,
@@ -153,7 +153,8 @@ impl Auth {
         }
         for provider in [WebhookProvider::Clerk, WebhookProvider::Supabase] {
             if issuers.iter().any(|issuer| issuer.webhook_provider() == Some(provider)) {
-                let mount = Mount::public("/auth/webhooks").without_idempotency().body_limit(MAX_WEBHOOK_BODY_BYTES);
+                let mount = Mount::public("/auth/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES);
+                let mount = mount.without_idempotency().without_rate_limit();
                 registry
                     .webhook_source(provider.name(), move |ctx| Ok(ctx.get::<Services>()?.webhooks.source(provider)))
                     .webhook_handler(provider.name(), "*", move |ctx| {
@@ -223,6 +224,7 @@ impl Module for Auth {
             .routes(Mount::app("/users/me").in_person(), users::routes::profile(), Context::get)
             .routes(Mount::app("/users/me").v2().in_person(), users::routes::profile_v2(), Context::get);
         counts::register(registry);
+        mail::webhook_endpoint::register(registry);
         let providers = self.register_social_providers(registry, built_in);
         if built_in {
             self.register_accounts(registry);

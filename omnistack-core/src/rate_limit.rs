@@ -4,10 +4,12 @@
 //! around every mount that sets [`Mount::rate_limit`](crate::module::Mount::rate_limit). The rates and the counters
 //! themselves are [`Rate`](crate::http::Rate) and [`RateLimits`](crate::http::RateLimits).
 
+mod exempt;
 mod key;
 mod layer;
 
 pub use key::RateLimitKey;
 pub use layer::RateLimitLayer;
 
+pub(crate) use exempt::ExemptRoutes;
 pub(crate) use layer::RateLimitService;

@@ -66,7 +66,7 @@ pub use baggage::{Baggage, with_baggage};
 pub use context::{TraceContext, WithTrace, propagate, with_trace};
 pub use opentelemetry::trace::SpanKind;
 pub use propagation::{Propagators, propagators, set_propagators};
-pub use span::{Span, disable, enable, set_attribute, tracer};
+pub use span::{Span, disable, enable, processing_span, set_attribute, tracer};
 
 pub(crate) use propagation::extract;
-pub(crate) use span::{messaging_span, processing_span};
+pub(crate) use span::messaging_span;

@@ -45,6 +45,7 @@
 //! A [`WebhookEvent`] is a type of event that tenants can subscribe to. [`WebhookPublisher::publish_in`] publishes one
 //! in the caller's transaction. Without the feature `webhooks`, nothing is sent.
 
+mod endpoint_disabled;
 mod inbox;
 mod inline;
 mod publisher;
@@ -55,6 +56,7 @@ mod source;
 mod sources;
 mod standard;
 
+pub use endpoint_disabled::{EndpointDisabledReason, WebhookEndpointDisabled};
 pub use inbox::{IncomingWebhook, ReceiveWebhook, WebhookId, WebhookInbox, WebhookReceipt, WebhookStatus};
 pub use publisher::{ForwardToWebhooks, PublishWebhook, WebhookPublisher};
 pub use rejection::WebhookRejection;

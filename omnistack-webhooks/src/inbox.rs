@@ -78,8 +78,9 @@ pub(crate) fn register(registry: &mut Registry) {
         .job::<PurgeWebhookInbox>(move |ctx| Ok(InboxRetention { store: store(ctx)?, keep, sources }))
         .cron(Cron::new("37 3 * * *", PurgeWebhookInbox {}))
         .routes(
-            // A provider identifies its events itself.
-            Mount::public("/webhooks").body_limit(body_limit).without_idempotency(),
+            // A provider identifies its events itself, and sends those of all customers from few addresses. The inbox
+            // limits requests that are not verified.
+            Mount::public("/webhooks").body_limit(body_limit).without_idempotency().without_rate_limit(),
             routes::public(),
             |ctx| ctx.get::<DurableInbox>(),
         )

@@ -58,6 +58,7 @@
 //! same event from every provider.
 
 mod bridge;
+mod dashboard;
 #[doc(hidden)]
 pub mod fuzzing;
 mod inbox;
@@ -71,7 +72,6 @@ pub use bridge::{
     SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
 };
 pub use module::Webhooks;
-pub use outbound::{EndpointDisabledReason, WebhookEndpointDisabled};
 pub use signing::{
     InvalidWebhookKey, SigningKey, SigningScheme, VerifiedMessage, WebhookVerifier, sign,
 };

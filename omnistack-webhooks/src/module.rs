@@ -5,7 +5,7 @@ use omnistack_core::{
     module::{Module, Registry},
 };
 
-use crate::{bridge, inbox, outbound, sources};
+use crate::{bridge, dashboard, inbox, outbound, sources};
 
 /// The module of webhooks: `.with(Webhooks::from_env())`. See the [crate's documentation](crate).
 #[derive(Debug, Default)]
@@ -30,5 +30,6 @@ impl Module for Webhooks {
         inbox::register(registry);
         outbound::register(registry);
         bridge::register(registry);
+        dashboard::register(registry);
     }
 }

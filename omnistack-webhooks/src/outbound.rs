@@ -21,8 +21,6 @@ mod settings;
 mod store;
 mod wake;
 
-pub use dispatcher::{EndpointDisabledReason, WebhookEndpointDisabled};
-
 use std::sync::Arc;
 
 use omnistack_core::{

@@ -185,6 +185,7 @@ impl AppBuilder {
                 return Err(BuildError(registry.problems));
             }
         };
+        let exempt = routing::exempt_routes(&wired.routes);
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
         let router = core_routes::add_documents(router, &openapi, &versions, &self.title, &routes);
         let router = router.fallback(no_such_route);
@@ -194,7 +195,7 @@ impl AppBuilder {
             .filter(|(slot, _)| *slot == Slot::Outermost)
             .fold(router, |router, (_, layer)| (layer.router)(router));
         let edge: AppService =
-            middleware_stack::build_stack(router, &limits, &http, &registry, versions, &self.policies);
+            middleware_stack::build_stack(router, &limits, exempt, &http, &registry, versions, &self.policies);
         let jobs_in_serve = jobs.serve;
         let queue = registry.provided::<Jobs>().unwrap_or_else(|| Jobs::new(db.clone(), registry.clock()));
         let events_in_serve = events.serve;

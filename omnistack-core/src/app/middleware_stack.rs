@@ -26,7 +26,7 @@ use crate::{
             SecurityHeadersLayer, SingletonHeadersLayer,
         },
     },
-    rate_limit::{RateLimitKey, RateLimitLayer, RateLimitService},
+    rate_limit::{ExemptRoutes, RateLimitKey, RateLimitLayer, RateLimitService},
 };
 
 /// The stack, from the outside in. The order of the layers has these reasons: observation sees the response that
@@ -49,6 +49,7 @@ pub struct AppService(Stack);
 pub(crate) fn build_stack(
     router: Router,
     route_limits: &RouteLimitsLayer,
+    exempt: Option<ExemptRoutes>,
     settings: &HttpSettings,
     registry: &Registry,
     versions: BTreeSet<ApiVersion>,
@@ -59,7 +60,8 @@ pub(crate) fn build_stack(
     let rate = settings
         .rate_limit
         .0
-        .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).exempt(PROBES));
+        .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address))
+        .map(|layer| layer.exempt(PROBES).exempt_routes(exempt));
     let service: WithRate = option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(router)));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let reports = ErrorReportLayer::new(clock.clone(), registry.ctx.get().ok());

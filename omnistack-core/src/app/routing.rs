@@ -15,7 +15,7 @@ use crate::{
     idempotency::IdempotencyLayer,
     identity::{AccessLevel, Authenticator, GuardLayer},
     module::{Context, IdempotencyPolicy, Mount, Registry, ResolvedLayer, RouteInfo, Slot, version_of},
-    rate_limit::RateLimitLayer,
+    rate_limit::{ExemptRoutes, RateLimitLayer},
 };
 
 /// The routers of one mount, by full path.
@@ -85,6 +85,17 @@ pub(super) fn limits(mounts: &[ResolvedMount], elsewhere: RouteLimits) -> BTreeM
         }
     }
     all
+}
+
+/// Returns the routes that `HTTP_RATE_LIMIT` does not limit. Returns `None` if it limits all of them.
+pub(super) fn exempt_routes(mounts: &[ResolvedMount]) -> Option<ExemptRoutes> {
+    let paths = |limited: bool| -> BTreeSet<&str> {
+        let mounts = mounts.iter().filter(|resolved| resolved.mount.address_limit == limited);
+        mounts.flat_map(|resolved| &resolved.routers).map(|(path, _)| path.as_str()).collect()
+    };
+    let (exempt, limited) = (paths(false), paths(true));
+    let others = limited.difference(&exempt).copied();
+    ExemptRoutes::new(&exempt.iter().copied().collect::<Vec<_>>(), others)
 }
 
 /// The idempotency layers of the paths that read `Idempotency-Key`.

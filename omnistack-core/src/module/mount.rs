@@ -26,6 +26,8 @@ pub struct Mount {
     pub(crate) body_limit: Option<u64>,
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) rate_limit: Option<MountRateLimit>,
+    /// Whether `HTTP_RATE_LIMIT` limits each client address.
+    pub(crate) address_limit: bool,
     pub(crate) keys: IdempotencyPolicy,
     pub(crate) resource: Option<Cow<'static, str>>,
     /// Prefix of the operation ids.
@@ -84,6 +86,7 @@ impl Mount {
             body_limit: None,
             timeout: None,
             rate_limit: None,
+            address_limit: true,
             keys: IdempotencyPolicy::Accepted,
             resource: None,
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
@@ -125,6 +128,15 @@ impl Mount {
     /// if the caller is not signed in) for all routes together; with a [`MountRateLimit`], by its key and costs.
     pub fn rate_limit(mut self, limit: impl Into<MountRateLimit>) -> Self {
         self.rate_limit = Some(limit.into());
+        self
+    }
+
+    /// Exempts requests to these routes from `HTTP_RATE_LIMIT`, the limit of each client address. It is for callers
+    /// that send many requests from few addresses, such as providers that send webhooks. A limit of the mount itself,
+    /// by [`rate_limit`](Self::rate_limit), still applies. Where two mounts share a path, the requests of both are
+    /// exempt.
+    pub fn without_rate_limit(mut self) -> Self {
+        self.address_limit = false;
         self
     }
 

@@ -13,7 +13,10 @@ use metrics::Counter;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::key::{RateLimitKey, RateLimitSubject};
+use super::{
+    exempt::ExemptRoutes,
+    key::{RateLimitKey, RateLimitSubject},
+};
 use crate::{
     clock::Clock,
     http::{
@@ -34,6 +37,7 @@ pub struct RateLimitLayer {
     by: RateLimitKey,
     cost: u32,
     exempt: &'static [&'static str],
+    exempt_routes: Option<ExemptRoutes>,
     fields: RateLimitHeaderTemplate,
     refused: Counter,
 }
@@ -52,7 +56,8 @@ impl RateLimitLayer {
 
     fn with_limiter(limiter: SharedRateLimiter<RateLimitSubject>, name: &str, by: RateLimitKey) -> Self {
         let refused = RATE_LIMIT_HITS.counter([name.to_owned()]);
-        Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter, refused }
+        let fields = limiter.fields("default");
+        Self { by, cost: 1, exempt: &[], exempt_routes: None, fields, limiter, refused }
     }
 
     /// Sets how many requests of the limit one request costs.
@@ -67,6 +72,17 @@ impl RateLimitLayer {
     pub fn exempt(mut self, paths: &'static [&'static str]) -> Self {
         self.exempt = paths;
         self
+    }
+
+    /// Exempts requests for these routes.
+    #[must_use]
+    pub(crate) fn exempt_routes(mut self, routes: Option<ExemptRoutes>) -> Self {
+        self.exempt_routes = routes;
+        self
+    }
+
+    fn exempts(&self, path: &str) -> bool {
+        self.exempt.contains(&path) || self.exempt_routes.as_ref().is_some_and(|routes| routes.contains(path))
     }
 }
 
@@ -100,7 +116,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        if !layer.exempt.is_empty() && layer.exempt.contains(&request.uri().path()) {
+        if layer.exempts(request.uri().path()) {
             return RateLimitFuture::Called { future: self.inner.call(request), tell: None };
         }
         match layer.limiter.check(&RateLimitSubject::of(layer.by, &request), layer.cost).try_ready() {

@@ -58,7 +58,7 @@ impl TraceContext {
     }
 
     /// Restores a trace context that was stored. Returns `None` if `traceparent` is not valid.
-    pub(crate) fn from_stored(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
+    pub fn from_stored(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
         let trace = Self::new(traceparent)?;
         Some(match tracestate {
             Some(state) => trace.with_state(state),

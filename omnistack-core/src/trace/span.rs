@@ -197,8 +197,10 @@ pub(crate) fn messaging_span(kind: SpanKind, operation: &'static str, destinatio
     span
 }
 
-/// Starts the span in which a job or event is processed, in the trace in which it was sent.
-pub(crate) fn processing_span(trace: Option<TraceContext>, destination: &'static str, id: Uuid) -> Span {
+/// Starts the span in which a job, an event or another message is processed, in the trace in which it was sent, by the
+/// semantic conventions for messaging. `destination` is the name of the job or event. Without a trace, the span begins
+/// one.
+pub fn processing_span(trace: Option<TraceContext>, destination: &'static str, id: Uuid) -> Span {
     let span = Span::continuing(trace, SpanKind::Consumer, || messaging_name("process", destination));
     set_messaging(&span, "process", destination);
     if span.is_recording() {

@@ -1,6 +1,6 @@
 //! The port that receives webhooks.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{
@@ -11,7 +11,11 @@ use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{http::Error, id::Id, identity::TenantId};
+use crate::{
+    http::{Error, layer::ClientAddr},
+    id::Id,
+    identity::TenantId,
+};
 
 /// A request of a provider that is not verified yet. It is an extractor of handlers.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct IncomingWebhook {
     pub headers: HeaderMap,
     /// The raw body.
     pub body: Bytes,
+    /// The address of the client, by which requests that are not verified are limited. `None` if it is not known.
+    pub client: Option<IpAddr>,
 }
 
 impl IncomingWebhook {
@@ -30,7 +36,7 @@ impl IncomingWebhook {
     /// always that of `PUBLIC_URL`.
     pub fn new(uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
         let uri = uri.into_parts().path_and_query.map(Uri::from).unwrap_or_default();
-        Self { uri, headers, body }
+        Self { uri, headers, body, client: None }
     }
 }
 
@@ -45,8 +51,9 @@ impl<S: Send + Sync> FromRequest<S> for IncomingWebhook {
             None => request.uri().clone(),
         };
         let headers = request.headers().clone();
+        let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
         let body = Bytes::from_request(request, state).await?;
-        Ok(Self::new(uri, headers, body))
+        Ok(Self { client, ..Self::new(uri, headers, body) })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     db::{self, Tx},
     events::{Delivery, Event, Subscriber},
     jobs::JobError,
+    trace::{self, SpanKind},
 };
 
 /// Publishes events to the endpoints of a tenant.
@@ -39,8 +40,8 @@ impl WebhookPublisher {
         Self(None)
     }
 
-    /// Publishes an event to the endpoints of the transaction's tenant. It is sent after the commit. A transaction
-    /// without a tenant publishes nothing.
+    /// Publishes an event to the endpoints of the transaction's tenant. It is sent after the commit, in the
+    /// [current trace](trace::TraceContext::current). A transaction without a tenant publishes nothing.
     ///
     /// # Errors
     /// The errors of the database. Roll back the transaction then.
@@ -61,7 +62,8 @@ impl WebhookPublisher {
     ) -> Result<(), db::Error> {
         let Some(publisher) = self.0.as_ref().filter(|_| tx.tenant().is_some()) else { return Ok(()) };
         let data = serde_json::to_value(event).map_err(|error| db::Error::new(db::ErrorKind::Other, error.into()))?;
-        publisher.publish_in(tx, E::TYPE, data, key).await
+        let span = trace::messaging_span(SpanKind::Producer, "send", E::TYPE);
+        span.run(publisher.publish_in(tx, E::TYPE, data, key)).await
     }
 }
 

@@ -71,8 +71,8 @@ mod source;
 mod store;
 
 pub use builtin::{
-    ContactConfirmation, ContactNotification, Invitation, MagicLink, NewApiKey, NewSignIn, Notification, Receipt,
-    ReceiptLine, ResetPassword, VerifyEmail, Welcome,
+    ContactConfirmation, ContactNotification, DisabledWebhook, Invitation, MagicLink, NewApiKey, NewSignIn,
+    Notification, Receipt, ReceiptLine, ResetPassword, VerifyEmail, Welcome,
 };
 pub(super) use markdown::{check_link, html_text};
 pub use source::MAX_SOURCE_BYTES;
@@ -268,8 +268,8 @@ type LocalizedSource<'a> = (&'a str, &'a str);
 
 impl Templates {
     /// Creates the templates with the built-in ones: `welcome`, `verify`, `reset`, `magic_link`, `invitation`,
-    /// `notification`, `receipt`, `contact_confirmation`, `contact_notification`, `new_sign_in` and `new_api_key`,
-    /// and `footer`, with which each of them ends.
+    /// `notification`, `receipt`, `contact_confirmation`, `contact_notification`, `new_sign_in`, `new_api_key` and
+    /// `webhook_disabled`, and `footer`, with which each of them ends.
     pub fn new(brand: Brand) -> Self {
         let mut known = BTreeMap::new();
         builtin::add(&mut known);

@@ -38,7 +38,8 @@ const MAX_SID_BYTES: usize = 64;
 
 /// Registers Twilio as a source, the handler of its webhooks and their route.
 pub(super) fn register(registry: &mut Registry, source: TwilioSource, handler: TwilioHandler) {
-    let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
+    let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES);
+    let mount = mount.without_idempotency().without_rate_limit();
     let api = Api::new().routes(routes!(twilio));
     registry.webhook_source(TWILIO, |_| Ok(source)).webhook_handler(TWILIO, "*", |_| Ok(handler)).routes(
         mount,

@@ -40,6 +40,9 @@ create table omni_webhook_messages (
     -- The body of the requests, byte for byte.
     payload text not null,
     idempotency_key text,
+    -- `traceparent` and `tracestate` of the trace in which the message was published.
+    trace text,
+    trace_state text,
     created_at timestamptz not null
 );
 create index omni_webhook_messages_of_tenant on omni_webhook_messages (tenant_id, id);
@@ -74,6 +77,7 @@ create index omni_webhook_deliveries_of_message on omni_webhook_deliveries (mess
 create index omni_webhook_deliveries_of_tenant on omni_webhook_deliveries (tenant_id, message_id, id);
 create index omni_webhook_deliveries_of_state on omni_webhook_deliveries (tenant_id, state, message_id, id)
     where state <> 'delivered';
+create index omni_webhook_deliveries_failed on omni_webhook_deliveries (id) where state = 'failed';
 select omnistack_protect('omni_webhook_deliveries');
 
 -- A row is an attempt to send a delivery.

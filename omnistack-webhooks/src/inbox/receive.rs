@@ -130,7 +130,7 @@ impl ReceiveWebhook for DurableInbox {
         tenant: Option<TenantId>,
         request: IncomingWebhook,
     ) -> Result<WebhookReceipt, Error> {
-        self.receive_from(None, source, tenant, request).await
+        self.receive_from(request.client, source, tenant, request).await
     }
 }
 

@@ -3,10 +3,7 @@
 //! One process at a time sends to an endpoint, and each endpoint has a task of its own, so that a slow endpoint delays
 //! only itself. The number of tasks is bounded for the process and for each tenant.
 
-mod disabled;
 mod lane;
-
-pub use disabled::{EndpointDisabledReason, WebhookEndpointDisabled};
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,6 +13,7 @@ use omnistack_core::{
     db::{self, Db},
     http::client::GuardedClient,
     module::Registry,
+    webhook::WebhookEndpointDisabled,
 };
 use tokio::{
     task::{self, JoinError, JoinSet},

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use omnistack_core::{
     clock::{Clock, Timestamp},
     db::{self, OutboxReceiver, Tx},
-    webhook::{PublishWebhook, WebhookCatalogue},
+    trace::TraceContext,
+    webhook::{PublishWebhook, WebhookCatalogue, WebhookEndpointDisabled, WebhookEvent},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -30,7 +31,7 @@ const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 const MAX_KEY_BYTES: usize = 500;
 
 /// The type of the event that an endpoint was disabled. The endpoint itself does not receive it.
-const ENDPOINT_DISABLED: &str = "webhook.endpoint_disabled";
+const ENDPOINT_DISABLED: &str = <WebhookEndpointDisabled as WebhookEvent>::TYPE;
 
 /// The body of a message.
 #[derive(Serialize)]
@@ -87,6 +88,7 @@ impl PublishWebhook for MessagePublisher {
             return Err(refused("the idempotency key of a webhook event is longer than 500 bytes; use a hash of it"));
         }
         let about = data.get("endpoint").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let trace = TraceContext::current();
         let message = NewMessage {
             id: WebhookMessageId::new(now),
             tenant,
@@ -96,6 +98,8 @@ impl PublishWebhook for MessagePublisher {
             key,
             created_at: now,
             except: about.filter(|_| kind == ENDPOINT_DISABLED),
+            trace_state: trace.as_ref().and_then(TraceContext::tracestate).map(str::to_owned),
+            trace: trace.map(|trace| trace.traceparent().to_owned()),
         };
         if tx.in_tenant_database() {
             return db::add_to_outbox(tx, tenant, OUTBOX_KIND, &message, now).await;

@@ -4,13 +4,15 @@
 
 use std::time::Duration;
 
-use omnistack_core::audit::{AuditFilter, AuditStore};
+use omnistack_core::{
+    audit::{AuditFilter, AuditStore},
+    webhook::{EndpointDisabledReason, WebhookEndpointDisabled},
+};
 use omnistack_testkit::{
     TestDatabase,
     mock_server::{MockResponse, MockServer},
     on_each_database,
 };
-use omnistack_webhooks::{EndpointDisabledReason, WebhookEndpointDisabled};
 use serde_json::json;
 
 use crate::delivery::{create_endpoint, deliver, deliveries, publish, receiver, start, states, status, work_until};

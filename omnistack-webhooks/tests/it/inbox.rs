@@ -186,7 +186,7 @@ impl WebhookSource for ProbeSource {
 }
 
 /// Returns the header with which the provider signs a body.
-fn signature(seconds: i64, body: &[u8]) -> String {
+pub(crate) fn signature(seconds: i64, body: &[u8]) -> String {
     let text = seconds.to_string();
     let mac = HmacKey::new(KEY).unwrap().sign_parts([text.as_bytes(), b".".as_slice(), body]);
     format!("{seconds},{}", mac.to_hex())

@@ -1,14 +1,18 @@
 //! Tests of webhooks.
 
 mod apple;
+mod crash;
+mod dashboard;
 mod delivery;
 mod delivery_isolation;
 mod delivery_leases;
 mod delivery_retries;
 mod google;
 mod inbox;
+mod outage;
 mod outbound;
 mod peers;
 mod signing;
 mod sources;
 mod store_events;
+mod traces;

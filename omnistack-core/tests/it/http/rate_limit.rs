@@ -170,6 +170,33 @@ async fn a_balancer_may_look_as_often_as_it_likes() {
 }
 
 #[tokio::test]
+async fn a_mount_can_be_exempt_from_the_limit_of_addresses() {
+    let event = || Api::new().hidden("/{source}", get(|| async { "event" }));
+    let mounts = module("test", move |registry| {
+        registry.routes(Mount::public(""), hello(), |_| Ok(()));
+        registry.routes(Mount::public("/events").without_rate_limit(), event(), |_| Ok(()));
+        // The exemption is that of the mount, not of its paths.
+        registry.routes(Mount::public("/events"), hello(), |_| Ok(()));
+        let strict = Mount::public("/strict").rate_limit(Rate::per_minute(2)).without_rate_limit();
+        registry.routes(strict, event(), |_| Ok(()));
+    });
+    let app = start(|app| app.with(mounts).set("HTTP_RATE_LIMIT", "3/minute")).await;
+    let client = app.anonymous();
+    for _ in 0..5 {
+        let answer = client.get("/api/v1/public/events/stripe").await.expect(200);
+        assert_eq!(limits(&answer), [None; 3]);
+    }
+    for status in [200, 200, 429] {
+        client.get("/api/v1/public/strict/stripe").await.expect(status);
+    }
+    for (path, status) in [("hello", 200), ("events/hello", 200), ("strict/x/y", 404), ("hello", 429)] {
+        client.get(format!("/api/v1/public/{path}")).await.expect(status);
+    }
+    client.get("/api/v1/public/events/hello").await.expect(429);
+    client.get("/api/v1/public/events/stripe").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_sliding_window_may_be_set() {
     let app = app("4/minute sliding").await;
     let client = app.anonymous();

@@ -81,7 +81,8 @@ pub(in crate::email) fn register(registry: &mut Registry, keys: WebhookKeys, sup
         api = api.routes(routes!(sendgrid));
     }
     if has_keys {
-        let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
+        let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES);
+        let mount = mount.without_idempotency().without_rate_limit();
         registry.routes(mount, api, |ctx| ctx.get::<WebhookInbox>());
     }
 }

@@ -1,11 +1,15 @@
 //! The built-in templates.
 
+mod disabled_webhook;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer};
 
 use super::{Template, TemplateEntry};
 use omnistack_core::clock::Timestamp;
+
+pub use disabled_webhook::DisabledWebhook;
 
 /// The name of the template that ends every mail.
 pub(crate) const FOOTER: &str = "footer";
@@ -33,6 +37,7 @@ pub(crate) fn add(known: &mut BTreeMap<&'static str, TemplateEntry>) {
     add_one::<ContactNotification>(known);
     add_one::<NewSignIn>(known);
     add_one::<NewApiKey>(known);
+    add_one::<DisabledWebhook>(known);
 }
 
 fn add_one<T: Template>(known: &mut BTreeMap<&'static str, TemplateEntry>) {

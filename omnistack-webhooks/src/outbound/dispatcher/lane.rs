@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use omnistack_core::{ShutdownToken, clock::Timestamp, db, metrics::WEBHOOK_PROCESSING_DURATION};
+use omnistack_core::{
+    ShutdownToken,
+    clock::Timestamp,
+    db,
+    metrics::WEBHOOK_PROCESSING_DURATION,
+    trace::{Span, attribute, processing_span},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::outbound::{
     endpoint::SigningEndpoint,
-    retry::MAX_ATTEMPTS,
+    retry::{MAX_ATTEMPTS, Verdict},
     send::Sender,
     store::deliveries::{
         AttemptOutcome, ClaimedDelivery, DeliveryQueue, EndpointLease, FinishedAttempt, LaneLimits, LaneStep, LaneTurn,
@@ -27,6 +33,9 @@ const FIRST_STORE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest pause before results are stored again.
 const MAX_STORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Name of the destination of messages in spans.
+const DESTINATION: &str = "webhook";
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
@@ -121,11 +130,25 @@ impl Lane {
         {
             return AttemptOutcome::Unsent;
         }
-        let result = self.sender.send(endpoint, delivery.message_id, &delivery.payload).await;
+        let span = self.attempt_span(delivery);
+        let result = span.run(self.sender.send(endpoint, delivery.message_id, &delivery.payload)).await;
+        if result.verdict() != Verdict::Delivered {
+            span.set_error("not_delivered");
+        }
         WEBHOOK_PROCESSING_DURATION.histogram([METRICS_PROVIDER]).record(result.duration);
         tracing::debug!(target: "omnistack::webhooks", endpoint = %self.lease.id, delivery = %delivery.id,
             attempt = delivery.attempts, status = result.status, error = result.error, "sent a webhook");
         AttemptOutcome::Sent(result, rand::random())
+    }
+
+    /// Starts the span of an attempt, in the trace in which the message was published.
+    fn attempt_span(&self, delivery: &ClaimedDelivery) -> Span {
+        let span = processing_span(delivery.trace(), DESTINATION, delivery.message_id);
+        if span.is_recording() {
+            span.set(attribute::OMNISTACK_ATTEMPT, delivery.attempts);
+            span.set(attribute::OMNISTACK_TENANT_ID, self.lease.tenant_id.to_string());
+        }
+        span
     }
 
     /// Waits until the app's clock has reached a time. Returns `false` if the app shuts down before.

@@ -14,6 +14,7 @@ use omnistack_core::{
     db::{self, Db, Sql},
     events::Events,
     id::{Id, TenantId},
+    trace::TraceContext,
 };
 use uuid::Uuid;
 
@@ -73,7 +74,10 @@ set state = 'sending', attempts = attempts + 1, next_at = $3, lease_until = $3
 where id in (select id from omni_webhook_deliveries where endpoint_id = $1 and state in ('pending', 'sending')
     and next_at <= $2 order by next_at, id limit $4) and state in ('pending', 'sending')
 returning id, message_id, attempts, (select payload from omni_webhook_messages
-    where omni_webhook_messages.id = omni_webhook_deliveries.message_id) as payload";
+    where omni_webhook_messages.id = omni_webhook_deliveries.message_id) as payload, (select trace
+    from omni_webhook_messages where omni_webhook_messages.id = omni_webhook_deliveries.message_id) as trace,
+    (select trace_state from omni_webhook_messages
+    where omni_webhook_messages.id = omni_webhook_deliveries.message_id) as trace_state";
 
 /// An endpoint that has something to do.
 #[derive(Clone, Debug, db::FromRow)]
@@ -127,6 +131,15 @@ pub(crate) struct ClaimedDelivery {
     /// The number of this attempt, counted from 1.
     pub(crate) attempts: i64,
     pub(crate) payload: String,
+    trace: Option<String>,
+    trace_state: Option<String>,
+}
+
+impl ClaimedDelivery {
+    /// Returns the trace in which the message was published.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::from_stored(self.trace.as_deref()?, self.trace_state.as_deref())
+    }
 }
 
 /// A step of a lane: the results to store, and the deliveries to claim.

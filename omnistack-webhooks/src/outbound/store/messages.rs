@@ -23,12 +23,16 @@ pub(crate) struct NewMessage {
     pub(crate) created_at: Timestamp,
     /// The endpoint that does not receive the message, because the message is about it.
     pub(crate) except: Option<WebhookEndpointId>,
+    /// The `traceparent` of the trace in which it was published.
+    pub(crate) trace: Option<String>,
+    /// The `tracestate` of that trace.
+    pub(crate) trace_state: Option<String>,
 }
 
 /// Inserts a message, unless there is one of this id or key.
 const INSERT: &str = "insert into omni_webhook_messages \
-    (id, tenant_id, kind, version, payload, idempotency_key, created_at) \
-    values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing";
+    (id, tenant_id, kind, version, payload, idempotency_key, created_at, trace, trace_state) \
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing";
 
 const MATCHING: Sql = Sql {
     postgres: "select id, status from omni_webhook_endpoints where tenant_id = $1
@@ -69,9 +73,10 @@ struct NewDelivery {
 /// Inserts a message and its deliveries, unless the message exists already. The deliveries of endpoints that are
 /// disabled are skipped. Returns whether a delivery is due.
 pub(crate) async fn insert(tx: &mut Tx, message: NewMessage, now: Timestamp) -> Result<bool, Error> {
-    let NewMessage { id, tenant, kind, version, payload, key, created_at, except } = message;
+    let NewMessage { id, tenant, kind, version, payload, key, created_at, except, trace, trace_state } = message;
     let insert = tx.query(INSERT).bind(id).bind(tenant).bind(kind.clone()).bind(version).bind(payload);
-    if insert.bind(key).bind(created_at).execute().await? == 0 {
+    let insert = insert.bind(key).bind(created_at).bind(trace).bind(trace_state);
+    if insert.execute().await? == 0 {
         return Ok(false);
     }
     let endpoints: Vec<(WebhookEndpointId, String)> = tx.query(MATCHING).bind(tenant).bind(kind).fetch_all().await?;

@@ -111,6 +111,24 @@ on_each_database! {
         assert_eq!(listed(&app, "").await.len(), 1);
     }
 
+    async fn the_limit_of_client_addresses_does_not_reject_a_provider(database: TestDatabase) {
+        let probe = Probe::default();
+        let app = app(database, &probe, |app| app.set("HTTP_RATE_LIMIT", "2/hour")).await;
+        let tenant = Uuid::new_v4();
+        for number in 0..5 {
+            send(&app, json!({ "id": format!("evt_{number}"), "type": "invoice.paid" })).await.expect(200);
+            let body = json!({ "id": format!("evt_{number}t"), "type": "invoice.paid" }).to_string();
+            signed(&app, &format!("{PUBLIC}/{tenant}"), body).await.expect(200);
+        }
+        // Other routes are limited, also those beside the inbox.
+        for status in [200, 200, 429] {
+            app.anonymous().get("/api/v1/public/webhooks/catalogue").await.expect(status);
+        }
+        send(&app, json!({ "id": "evt_5", "type": "invoice.paid" })).await.expect(200);
+        app.run_events().await;
+        assert_eq!(rows(&app).await.len(), 11);
+    }
+
     async fn a_tenant_sees_its_own_webhooks_only(database: TestDatabase) {
         let probe = Probe::default();
         let app = app(database, &probe, |app| app).await;

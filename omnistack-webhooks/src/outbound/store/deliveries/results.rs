@@ -8,6 +8,7 @@ use omnistack_core::{
     db::{self, Sql, Tx},
     events::PublishError,
     metrics::WEBHOOK_EVENTS,
+    webhook::{EndpointDisabledReason, WebhookEndpointDisabled},
 };
 use reqwest::Url;
 use serde::Serialize;
@@ -16,7 +17,6 @@ use uuid::Uuid;
 
 use super::{DeliveryQueue, EndpointLease, LeasedEndpointRow, hex, json as to_json, to_i64};
 use crate::outbound::{
-    dispatcher::{EndpointDisabledReason, WebhookEndpointDisabled},
     retry::{self, MAX_ATTEMPTS, Verdict},
     send::AttemptResult,
 };
@@ -194,7 +194,7 @@ impl DeliveryQueue {
         let host = Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default();
         tracing::warn!(target: "omnistack::webhooks", endpoint = %lease.id, tenant = %lease.tenant_id, host,
             reason = reason.as_str(), "a webhook endpoint was disabled");
-        let event = WebhookEndpointDisabled { tenant: lease.tenant_id, endpoint: lease.id, host, reason };
+        let event = WebhookEndpointDisabled::new(lease.tenant_id, lease.id, host, reason);
         self.events.publish_in(tx, &event).await.map_err(|error| match error {
             PublishError::Database(error) => error,
             other => db::Error::new(db::ErrorKind::Other, other.into()),

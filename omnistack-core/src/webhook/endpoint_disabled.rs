@@ -1,9 +1,11 @@
 //! The event that a webhook endpoint was disabled.
 
-use omnistack_core::{events::Event, id::TenantId, webhook::WebhookEvent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use super::WebhookEvent;
+use crate::{events::Event, identity::TenantId};
 
 /// The id of the tenant and of the endpoint in the example of the event.
 const EXAMPLE_ID: Uuid = Uuid::from_u128(0x0197_2a4e_8c00_7000_8000_0000_0000_0001);
@@ -31,7 +33,8 @@ impl EndpointDisabledReason {
 }
 
 /// Event: the app has disabled an endpoint of a tenant, because its receiver responds with 410 or fails for too long.
-/// The tenant's other endpoints receive it. An endpoint that an operator disables causes no event.
+/// The tenant's other endpoints receive it. In an app with accounts, the tenant's owners get a mail. An endpoint that
+/// an operator disables causes no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[non_exhaustive]
 pub struct WebhookEndpointDisabled {
@@ -45,6 +48,13 @@ pub struct WebhookEndpointDisabled {
     pub host: String,
     /// The reason.
     pub reason: EndpointDisabledReason,
+}
+
+impl WebhookEndpointDisabled {
+    /// Creates the event. `host` is the host of the endpoint's URL.
+    pub fn new(tenant: TenantId, endpoint: Uuid, host: impl Into<String>, reason: EndpointDisabledReason) -> Self {
+        Self { tenant, endpoint, host: host.into(), reason }
+    }
 }
 
 impl Event for WebhookEndpointDisabled {
@@ -61,11 +71,7 @@ impl WebhookEvent for WebhookEndpointDisabled {
         "An endpoint was disabled, because it responded with 410 or failed for five days.";
 
     fn example() -> Self {
-        Self {
-            tenant: TenantId::from_uuid(EXAMPLE_ID),
-            endpoint: EXAMPLE_ID,
-            host: "hooks.example.com".to_owned(),
-            reason: EndpointDisabledReason::Failing,
-        }
+        let tenant = TenantId::from_uuid(EXAMPLE_ID);
+        Self::new(tenant, EXAMPLE_ID, "hooks.example.com", EndpointDisabledReason::Failing)
     }
 }
