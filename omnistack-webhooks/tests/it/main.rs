@@ -9,6 +9,7 @@ mod google;
 mod inbox;
 mod outbound;
 mod peers;
+mod second_opinion;
 mod signing;
 mod sources;
 mod store_events;
