@@ -121,8 +121,14 @@ fn main() {
         println!("<!-- begin webhooks -->\n\n### Webhooks\n");
         println!("On PostgreSQL, the clients, the receivers and the database on the same cores; commits wait for the disk.\n");
         intake().await;
-        delivery().await;
+        let columns = delivery().await;
         println!("\n<!-- end webhooks -->");
+        println!("<!-- begin webhooks-peers -->\n\n### Other senders of webhooks\n");
+        println!("The same load, the receivers beside the sender. A delivery counts when its result is stored: in PostgreSQL, whose");
+        println!("commits wait for the disk, or in a Redis that keeps nothing on the disk.\n");
+        println!("| | deliveries/s, all good | two bad | median, all good | two bad | p99, all good | two bad |");
+        println!("|---|---:|---:|---:|---:|---:|---:|\n| OmniStack, on PostgreSQL | {} |", columns.join(" | "));
+        println!("<!-- end webhooks-peers -->");
     });
 }
 
@@ -171,8 +177,9 @@ async fn send_until(client: TestClient, number: usize, end: Instant) -> Vec<Dura
     durations
 }
 
-/// Measures the delivery, with and without receivers that misbehave.
-async fn delivery() {
+/// Measures the delivery, with and without receivers that misbehave. Returns the columns of the comparison: deliveries
+/// per second, and the median and the p99 of the latency, each without and with them.
+async fn delivery() -> [String; 6] {
     println!("\nSent: {ENDPOINTS} endpoints, each of its own tenant. With bad ones, one never responds, and one responds with a");
     println!("body that never ends; the others are measured. Throughput: {MESSAGES} messages to each are published before, best of");
     println!("{RUNS}. Latency: {RATE} messages a second, from before the transaction that publishes to the arrival, {PACED_MESSAGES} messages.\n");
@@ -183,10 +190,14 @@ async fn delivery() {
         bad = bad.max(throughput(true).await);
     }
     println!("| deliveries/s, results stored | {good:.0} | {bad:.0} | 1,000 |");
+    let rates = [format!("{good:.0}"), format!("{bad:.0}")];
     let (good, bad) = (latency(false).await, latency(true).await);
-    for (name, quantile) in [("median", 0.5), ("p99", 0.99)] {
-        println!("| from published to received, {name} | {} | {} | the same |", good.quantile(quantile), bad.quantile(quantile));
+    let [median, p99] = [0.5, 0.99].map(|quantile| [good.quantile(quantile), bad.quantile(quantile)]);
+    for (name, [good, bad]) in [("median", &median), ("p99", &p99)] {
+        println!("| from published to received, {name} | {good} | {bad} | the same |");
     }
+    let [[good_rate, bad_rate], [good_median, bad_median], [good_p99, bad_p99]] = [rates, median, p99];
+    [good_rate, bad_rate, good_median, bad_median, good_p99, bad_p99]
 }
 
 /// An app with its endpoints.

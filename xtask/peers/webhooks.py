@@ -1,8 +1,10 @@
 """Signs and verifies webhooks with the providers' own libraries: stripe, standardwebhooks, svix, razorpay and twilio.
+For the signatures `v1a`, which the libraries do not have, with PyNaCl.
 
 Reads one JSON object per line and writes one for each: the headers that `sign` returns, or what `verify` says.
 """
 
+import base64
 import hashlib
 import hmac
 import json
@@ -13,6 +15,7 @@ import razorpay
 import standardwebhooks
 import stripe
 import svix
+from nacl.signing import SigningKey, VerifyKey
 from twilio.request_validator import RequestValidator
 
 
@@ -47,7 +50,52 @@ def verify(library, secret, body, headers):
     return {"verified": True}
 
 
-COMMANDS = {"sign": sign, "verify": verify}
+def sign_v1a(body, seconds, id="msg_1"):
+    """Signs with a new key, and returns its private and its public form too."""
+    key = SigningKey.generate()
+    signature = key.sign(f"{id}.{seconds}.{body}".encode()).signature
+
+    def encoded(*parts):
+        return base64.b64encode(b"".join(bytes(part) for part in parts)).decode()
+
+    return {
+        "private_key": "whsk_" + encoded(key, key.verify_key),
+        "public_key": "whpk_" + encoded(key.verify_key),
+        "headers": {
+            "webhook-id": id,
+            "webhook-timestamp": str(seconds),
+            "webhook-signature": "v1a," + encoded(signature),
+        },
+    }
+
+
+def verify_v1a(public_key, body, headers):
+    key = VerifyKey(base64.b64decode(public_key.removeprefix("whpk_"), validate=True))
+    version, _, signature = headers["webhook-signature"].partition(",")
+    if version != "v1a":
+        raise ValueError(version)
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{body}"
+    key.verify(signed.encode(), base64.b64decode(signature, validate=True))
+    return {"verified": True}
+
+
+def verify_checkout(secret, of, parameters):
+    utility = razorpay.Client(auth=("rzp_test_unused", secret)).utility
+    verify = {
+        "order": utility.verify_payment_signature,
+        "subscription": utility.verify_subscription_payment_signature,
+    }[of]
+    verify({f"razorpay_{name}": value for name, value in parameters.items()})
+    return {"verified": True}
+
+
+COMMANDS = {
+    "sign": sign,
+    "verify": verify,
+    "sign_v1a": sign_v1a,
+    "verify_v1a": verify_v1a,
+    "verify_checkout": verify_checkout,
+}
 
 for line in sys.stdin:
     asked = json.loads(line)

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: runs benchmarks and writes their tables into `docs/benchmarks.md`.
 
 mod jobs;
+mod webhooks;
 
 use std::{fs, process::Command};
 
@@ -64,10 +65,11 @@ impl Benchmark {
     /// Observing a request, beside other crates for the same.
     pub(crate) const OBSERVABILITY: Self =
         Self { arguments: &["-p", "omnistack-observability", "--bench", "requests"], ..Self::DEFAULT };
-    /// Receiving and sending webhooks.
+    /// Receiving and sending webhooks, and sending them by BullMQ.
     pub(crate) const WEBHOOKS: Self = Self {
         arguments: &["-p", "omnistack-webhooks", "--bench", "webhooks", "--features", "postgres,sqlite"],
         servers: true,
+        peers: Some(("webhooks-peers", webhooks::rows)),
         ..Self::DEFAULT
     };
     /// Rate limits in the process and on Redis.

@@ -12,6 +12,7 @@ mod inbox;
 mod outage;
 mod outbound;
 mod peers;
+mod second_opinion;
 mod signing;
 mod sources;
 mod store_events;

@@ -1,14 +1,22 @@
 //! Tests against the libraries of the providers themselves. `cargo xtask test --peers` runs them: they need
-//! `TEST_PEERS_PYTHON`, a Python with stripe, standardwebhooks, svix, razorpay and twilio, and `TEST_PEERS_WEBHOOKS`, a
-//! script for Node with stripe, standardwebhooks, svix and @octokit/webhooks.
+//! `TEST_PEERS_PYTHON`, a Python with stripe, standardwebhooks, svix, razorpay, twilio and PyNaCl, and
+//! `TEST_PEERS_WEBHOOKS`, a script for Node with stripe, standardwebhooks, svix and @octokit/webhooks, which is in one
+//! folder with the receiver of the book.
 
 #![cfg(test)]
 
+mod receivers;
+
 use std::process::Stdio;
 
-use omnistack_core::clock::Clock;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use omnistack_core::{
+    ExposeSecret as _,
+    clock::{Clock, Timestamp},
+    crypto::HmacKey,
+};
 use omnistack_testkit::{TestApp, TestDatabase};
-use omnistack_webhooks::{SigningScheme, Webhooks, sign};
+use omnistack_webhooks::{RazorpayCheckout, SigningKey, SigningScheme, WebhookVerifier, Webhooks, sign};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -43,12 +51,27 @@ impl Peer {
         Self::start(command)
     }
 
-    async fn ask(&mut self, question: Value) -> Value {
+    /// Returns the answer to a question, which may be an error.
+    async fn answer(&mut self, question: &Value) -> Value {
         self.input.write_all(format!("{question}\n").as_bytes()).await.unwrap();
         let answer = self.lines.next_line().await.unwrap().expect("the peer has ended");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    async fn ask(&mut self, question: Value) -> Value {
+        let answer = self.answer(&question).await;
         assert!(answer["error"].is_null(), "{question}: {answer}");
         answer
+    }
+
+    /// Returns whether a library has verified a signature. `mismatch` is in the error if it has not.
+    async fn verifies(&mut self, question: Value, mismatch: &str) -> bool {
+        let answer = self.answer(&question).await;
+        if let Some(error) = answer["error"].as_str() {
+            assert!(error.contains(mismatch), "{question}: {error}");
+            return false;
+        }
+        answer["verified"].as_bool().unwrap()
     }
 }
 
@@ -133,6 +156,79 @@ async fn receivers_libraries_accept_signed_events() {
             let question =
                 json!({ "command": "verify", "library": library, "secret": SECRET, "body": body, "headers": headers });
             assert_eq!(peer.ask(question).await["verified"], true, "{library}");
+        }
+    }
+}
+
+/// No official library verifies `v1a`, so PyNaCl, which is libsodium, takes its place.
+#[tokio::test]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn ed25519_signatures_are_those_of_libsodium() {
+    const SECONDS: i64 = 1_893_456_000;
+    let mut python = Peer::python();
+    let body = body("standard").to_string();
+    let forged = body.replace('é', "e");
+
+    let secret = SigningKey::generate(SigningScheme::V1a).unwrap();
+    let public_key = SigningKey::parse(secret.expose_secret()).unwrap().public_key().unwrap();
+    let signature = sign(SigningScheme::V1a, &[secret], "msg_1", SECONDS, body.as_bytes()).unwrap();
+    for (sent, seconds, is_signed) in [(&body, SECONDS, true), (&forged, SECONDS, false), (&body, SECONDS + 1, false)] {
+        let headers = json!({
+            "webhook-id": "msg_1",
+            "webhook-timestamp": seconds.to_string(),
+            "webhook-signature": signature,
+        });
+        let question = json!({ "command": "verify_v1a", "public_key": public_key, "body": sent, "headers": headers });
+        assert_eq!(python.verifies(question, "BadSignatureError").await, is_signed, "{sent} {seconds}");
+    }
+
+    let signed = python.ask(json!({ "command": "sign_v1a", "body": body, "seconds": SECONDS })).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let headers: HeaderMap = signed["headers"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(text(value)).unwrap()))
+        .collect();
+    let verifier = WebhookVerifier::new([text(&signed["public_key"])]).unwrap();
+    let now = Timestamp::from_micros(SECONDS * 1_000_000);
+    assert_eq!(verifier.verify(&headers, body.as_bytes(), now).unwrap().id, "msg_1");
+    assert!(verifier.verify(&headers, forged.as_bytes(), now).is_err());
+    // A key has one signature of a message, and one public key.
+    let key = SigningKey::parse(&text(&signed["private_key"])).unwrap();
+    assert_eq!(key.sign("msg_1", SECONDS, body.as_bytes()), text(&signed["headers"]["webhook-signature"]));
+    assert_eq!(key.public_key(), Some(text(&signed["public_key"])));
+}
+
+#[tokio::test]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn razorpays_library_accepts_the_same_checkouts() {
+    let mut python = Peer::python();
+    let checkout = RazorpayCheckout::new(&"key secret".into()).unwrap();
+    let signed = |secret: &str, message: &str| HmacKey::new(secret).unwrap().sign(message).to_hex();
+    let right = signed("key secret", "order_é|pay_1");
+    for (signature, is_order, is_subscription) in [
+        (right.clone(), true, false),
+        (signed("key secret", "pay_1|order_é"), false, true),
+        (signed("other secret", "order_é|pay_1"), false, false),
+        (signed("key secret", "order_é|pay_2"), false, false),
+        (signed("key secret", "order_épay_1"), false, false),
+        (right[..62].to_owned(), false, false),
+        (format!("{right}00"), false, false),
+        (String::new(), false, false),
+    ] {
+        // The id is that of an order in one form, and that of a subscription in the other.
+        for (of, expected) in [("order", is_order), ("subscription", is_subscription)] {
+            let ours = match of {
+                "order" => checkout.verify_order("order_é", "pay_1", &signature),
+                _ => checkout.verify_subscription("pay_1", "order_é", &signature),
+            };
+            let id = format!("{of}_id");
+            let parameters = json!({ id: "order_é", "payment_id": "pay_1", "signature": signature });
+            let question =
+                json!({ "command": "verify_checkout", "secret": "key secret", "of": of, "parameters": parameters });
+            let library = python.verifies(question, "SignatureVerificationError").await;
+            assert_eq!((ours, library), (expected, expected), "{of} {signature}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The providers' own libraries for webhooks, in Python and Node: stripe, standardwebhooks, svix, razorpay, twilio and
-//! octokit.
+//! octokit; PyNaCl for signatures `v1a`; and the receivers of the book.
 
 use std::fs;
 
@@ -13,12 +13,14 @@ use crate::{
 
 /// Runs the tests of `omnistack-webhooks` against them, which are ignored in other runs.
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
-    let script = report.step_with_note("install Node's libraries for webhooks", || {
+    let folder = report.step_with_note("install Node's libraries for webhooks", || {
         let folder = node::install_packages(&node::WEBHOOKS)?;
-        // Node finds packages beside the script.
-        let (from, to) = (host::root().join("xtask/peers/webhooks/webhooks.mjs"), folder.join("webhooks.mjs"));
-        fs::copy(&from, &to).context(format_args!("copying {}", from.display()))?;
-        Ok((to.clone(), to.display().to_string()))
+        // Node finds packages beside the scripts.
+        for script in ["webhooks.mjs", "receiver.mjs"] {
+            let from = host::root().join("xtask/peers/webhooks").join(script);
+            fs::copy(&from, folder.join(script)).context(format_args!("copying {}", from.display()))?;
+        }
+        Ok((folder.clone(), folder.display().to_string()))
     })?;
     report.step("webhooks of the providers' libraries, in and out", || {
         let mut tests = command::cargo();
@@ -26,7 +28,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
             .args(["test", "--package", "omnistack-webhooks", "--all-features", "--test", "it"])
             .args(["--", "--ignored", "peers::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
-            .env("TEST_PEERS_WEBHOOKS", &script);
+            .env("TEST_PEERS_WEBHOOKS", folder.join("webhooks.mjs"));
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
