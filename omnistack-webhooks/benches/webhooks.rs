@@ -134,7 +134,10 @@ fn main() {
 
 /// Measures the inbox: the signature is checked and the request is stored before the response.
 async fn intake() {
-    println!("Received: {CLIENTS} clients, each sends its next request after the response, {} s a run, best of {RUNS}.", INTAKE_TIME.as_secs());
+    println!(
+        "Received: {CLIENTS} clients, each sends its next request after the response, {} s a run, best of {RUNS}.",
+        INTAKE_TIME.as_secs()
+    );
     println!("A body of 1 KiB, `v1` of Standard Webhooks; the whole middleware stack without a socket.\n");
     println!("| | measured | target |\n|---|---:|---:|");
     let mut best = Latencies::default();
@@ -180,9 +183,15 @@ async fn send_until(client: TestClient, number: usize, end: Instant) -> Vec<Dura
 /// Measures the delivery, with and without receivers that misbehave. Returns the columns of the comparison: deliveries
 /// per second, and the median and the p99 of the latency, each without and with them.
 async fn delivery() -> [String; 6] {
-    println!("\nSent: {ENDPOINTS} endpoints, each of its own tenant. With bad ones, one never responds, and one responds with a");
-    println!("body that never ends; the others are measured. Throughput: {MESSAGES} messages to each are published before, best of");
-    println!("{RUNS}. Latency: {RATE} messages a second, from before the transaction that publishes to the arrival, {PACED_MESSAGES} messages.\n");
+    println!(
+        "\nSent: {ENDPOINTS} endpoints, each of its own tenant. With bad ones, one never responds, and one responds with a"
+    );
+    println!(
+        "body that never ends; the others are measured. Throughput: {MESSAGES} messages to each are published before, best of"
+    );
+    println!(
+        "{RUNS}. Latency: {RATE} messages a second, from before the transaction that publishes to the arrival, {PACED_MESSAGES} messages.\n"
+    );
     println!("| | all good | two bad | target |\n|---|---:|---:|---:|");
     let (mut good, mut bad) = (0.0_f64, 0.0_f64);
     for _ in 0..RUNS {

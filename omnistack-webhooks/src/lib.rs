@@ -72,9 +72,7 @@ pub use bridge::{
     SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
 };
 pub use module::Webhooks;
-pub use signing::{
-    InvalidWebhookKey, SigningKey, SigningScheme, VerifiedMessage, WebhookVerifier, sign,
-};
+pub use signing::{InvalidWebhookKey, SigningKey, SigningScheme, VerifiedMessage, WebhookVerifier, sign};
 pub use sources::{
     FetchPayPalCertificate, GenericSource, GenericSourceError, HmacAlgorithm, PayPalAuthorities, PayPalSource,
     RazorpayCheckout, SignatureEncoding, apple::AppleVerifier, github_payload,

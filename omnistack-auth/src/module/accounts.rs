@@ -148,14 +148,7 @@ impl Auth {
                 let Services { accounts, linker, .. } = ctx.get()?;
                 let url: PublicUrl = ctx.get()?;
                 let SettingsClient(client) = ctx.get()?;
-                Ok(Social::new(
-                    (accounts, linker),
-                    ctx.get()?,
-                    ctx.get()?,
-                    url.to_string(),
-                    checked.clone(),
-                    &client,
-                ))
+                Ok(Social::new((accounts, linker), ctx.get()?, ctx.get()?, url.to_string(), checked.clone(), &client))
             })
             .routes(oauth, federation::routes::social::api(), Context::get);
         register_v1_and_v2(

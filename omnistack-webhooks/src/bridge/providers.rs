@@ -170,7 +170,7 @@ pub(super) fn google_play(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
             UnifiedEvent::SubscriptionUpdated(subscription())
         }
         "subscription.expired" | "subscription.revoked" => UnifiedEvent::SubscriptionCanceled(subscription()),
-        "one_time.purchased" => UnifiedEvent::PaymentSucceeded(payload.payment(webhook.event.object.clone())),
+        "one_time_product.purchased" => UnifiedEvent::PaymentSucceeded(payload.payment(webhook.event.object.clone())),
         _ => return None,
     })
 }

@@ -124,9 +124,8 @@ impl InboxStore {
         limit: u32,
     ) -> Result<CursorPage<T>, Error> {
         let before = cursor.map(str::parse::<WebhookId>).transpose();
-        let before = before.map_err(|_| {
-            Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")])
-        })?;
+        let before = before
+            .map_err(|_| Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]))?;
         let filter = InboxFilter { tenant: of.or(filter.tenant), ..filter.clone() };
         let scope = match of {
             Some(tenant) => self.db.tenant(tenant),

@@ -100,8 +100,7 @@ pub(crate) fn tenant(client: &TestClient) -> TenantId {
 
 /// Returns a client of the same user, who has just signed in.
 pub(crate) fn freshly_signed_in(app: &TestApp, client: &TestClient) -> TestClient {
-    let authentication =
-        AuthenticationContext { authenticated_at: app.clock().clock().now(), second_factor: false };
+    let authentication = AuthenticationContext { authenticated_at: app.clock().clock().now(), second_factor: false };
     app.client_as(client.identity().unwrap().clone().with_authentication(authentication))
 }
 

@@ -114,17 +114,25 @@ fn body(source: &str) -> Value {
 async fn the_inbox_accepts_what_the_providers_libraries_sign() {
     let (mut python, mut node) = (Peer::python(), Peer::node());
     for (peer, libraries) in [
-        (&mut python, [("stripe", "stripe"), ("standardwebhooks", "standard"), ("svix", "standard"), ("razorpay", "razorpay")]),
-        (&mut node, [("stripe", "stripe"), ("standardwebhooks", "standard"), ("svix", "standard"), ("octokit", "github")]),
+        (
+            &mut python,
+            [("stripe", "stripe"), ("standardwebhooks", "standard"), ("svix", "standard"), ("razorpay", "razorpay")],
+        ),
+        (
+            &mut node,
+            [("stripe", "stripe"), ("standardwebhooks", "standard"), ("svix", "standard"), ("octokit", "github")],
+        ),
     ] {
         for (library, source) in libraries {
             let app = start().await;
             let body = body(source).to_string();
             let seconds = app.clock().clock().now().as_seconds();
-            let question = json!({ "command": "sign", "library": library, "secret": SECRET, "body": body, "seconds": seconds });
+            let question =
+                json!({ "command": "sign", "library": library, "secret": SECRET, "body": body, "seconds": seconds });
             let headers = peer.ask(question).await;
             let send = |body: String| {
-                let mut request = app.anonymous().post(format!("/api/v1/public/webhooks/{source}"), body);
+                let path = format!("/api/v1/public/webhooks/{source}");
+                let mut request = app.anonymous().request(http::Method::POST, path).body(body);
                 for (name, value) in headers.as_object().unwrap() {
                     request = request.header(name.as_str(), value.as_str().unwrap());
                 }

@@ -39,10 +39,7 @@ impl Module for Shop {
     }
 }
 
-async fn order(
-    State((db, publisher)): State<(Db, WebhookPublisher)>,
-    caller: Identity,
-) -> Result<StatusCode, Error> {
+async fn order(State((db, publisher)): State<(Db, WebhookPublisher)>, caller: Identity) -> Result<StatusCode, Error> {
     let mut tx = db.tenant(caller.require_tenant()?).begin().await?;
     publisher.publish_in(&mut tx, &OrderPaid::example()).await?;
     tx.commit().await?;

@@ -37,11 +37,8 @@ pub(super) const TELEMETRY: PythonPackages = PythonPackages {
 };
 
 /// The libraries of providers that send webhooks.
-pub(super) const WEBHOOKS: PythonPackages = PythonPackages {
-    folder: "webhooks",
-    file: "webhooks.txt",
-    requirements: include_str!("../../peers/webhooks.txt"),
-};
+pub(super) const WEBHOOKS: PythonPackages =
+    PythonPackages { folder: "webhooks", file: "webhooks.txt", requirements: include_str!("../../peers/webhooks.txt") };
 
 /// openapi-python-client, which needs no packages of other peers.
 pub(super) const CLIENTS: PythonPackages = PythonPackages {

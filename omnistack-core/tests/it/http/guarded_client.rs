@@ -58,11 +58,12 @@ async fn each_client_connects_where_it_may() {
 
 #[tokio::test]
 async fn a_module_gets_its_clients_while_it_registers() {
-    let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(module("caller", |registry| {
-        assert!(registry.settings_client().is_some() && registry.settings_client().is_some());
-        assert!(registry.guarded_client().is_some());
-        assert!(!registry.provides::<Client>());
-    }));
+    let app =
+        App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(module("caller", |registry| {
+            assert!(registry.settings_client().is_some() && registry.settings_client().is_some());
+            assert!(registry.guarded_client().is_some());
+            assert!(!registry.provides::<Client>());
+        }));
     let app = app.build().unwrap();
     assert!(app.context().get::<SettingsClient>().is_ok() && app.context().get::<GuardedClient>().is_ok());
 }

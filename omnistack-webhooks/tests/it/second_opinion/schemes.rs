@@ -170,9 +170,7 @@ fn standard(secret: &str, seconds: i64, body: &[u8]) -> SignedRequest {
 
 /// Returns a sender that signs the body and sends the signature in hexadecimal.
 fn of_body(header: &'static str) -> Sign {
-    Box::new(move |secret: &str, _: i64, body: &[u8]| {
-        SignedRequest::new(header, "", mac(secret, body).to_hex(), body)
-    })
+    Box::new(move |secret: &str, _: i64, body: &[u8]| SignedRequest::new(header, "", mac(secret, body).to_hex(), body))
 }
 
 fn generic_source(header: &'static str) -> GenericSource {

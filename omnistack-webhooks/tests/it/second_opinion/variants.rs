@@ -58,8 +58,7 @@ fn signatures(right: &SignedRequest) -> Vec<(String, SignedRequest)> {
         ("an equals sign after the signature", format!("{text}=")),
     ];
     let all = places.chain(others.map(|(what, signature)| (what.to_owned(), signature)));
-    let mut all: Vec<_> =
-        all.map(|(what, signature)| (what, SignedRequest { signature, ..right.clone() })).collect();
+    let mut all: Vec<_> = all.map(|(what, signature)| (what, SignedRequest { signature, ..right.clone() })).collect();
     for (what, before) in [("no prefix", String::new()), ("another prefix", right.before.replace('6', "7"))] {
         all.push((what.to_owned(), SignedRequest { before, ..right.clone() }));
     }
