@@ -194,7 +194,7 @@ async fn requests_that_are_no_webhooks_are_refused() {
     signed(&app, "/api/v1/public/webhooks/unknown", event.as_str()).await.expect_error(404, "NOT_FOUND");
     signed(&app, &format!("{PUBLIC}/no-id"), event.as_str()).await.expect(422);
     signed(&app, PUBLIC, "{}").await.expect_error(422, "WEBHOOK_MALFORMED");
-    for (id, kind) in [("x".repeat(201), "x".to_owned()), ("a\0b".to_owned(), "x".to_owned()), ("1".to_owned(), "x".repeat(101))] {
+    for (id, kind) in [("x".repeat(201), "x".to_owned()), ("a\0b".into(), "x".into()), ("1".into(), "x".repeat(101))] {
         let event = json!({ "id": id, "type": kind }).to_string();
         signed(&app, PUBLIC, event).await.expect_error(422, "WEBHOOK_MALFORMED");
     }
