@@ -34,8 +34,9 @@ pub(crate) struct WebhookPoll {
 
 impl DurableInbox {
     /// Asks a source for webhooks that it could not deliver since it was last asked, and stores those that it returns.
-    /// If there are more than could be handled, the next call asks for the same period. Returns `None` if the source can't be asked. Fails with 404 if there is no such source, and with 502
-    /// `WEBHOOK_POLL_FAILED` if its provider fails or takes longer than a minute.
+    /// If there are more than could be handled at once, the next call asks for the same period. Returns `None` if the
+    /// source can't be asked. Fails with 404 if there is no such source, and with 502 `WEBHOOK_POLL_FAILED` if its
+    /// provider fails or takes longer than a minute.
     pub(super) async fn poll(&self, source: &str) -> Result<Option<WebhookPoll>, Error> {
         let (name, source) = self.sources().get(source).ok_or_else(|| Error::not_found("the webhook source"))?;
         let now = self.clock().now();
