@@ -10,3 +10,4 @@ mod lists;
 mod openapi;
 mod pipe;
 mod projects;
+mod webhooks;
