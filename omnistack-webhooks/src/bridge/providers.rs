@@ -107,7 +107,10 @@ pub(super) fn razorpay(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
         "refund.processed" => UnifiedEvent::PaymentRefunded(payment("refund", "payment_id")),
         "subscription.activated" => UnifiedEvent::SubscriptionCreated(subscription()),
         "subscription.charged" => UnifiedEvent::SubscriptionRenewed(subscription()),
-        "subscription.updated" | "subscription.pending" | "subscription.halted" | "subscription.paused"
+        "subscription.updated"
+        | "subscription.pending"
+        | "subscription.halted"
+        | "subscription.paused"
         | "subscription.resumed" => UnifiedEvent::SubscriptionUpdated(subscription()),
         "subscription.cancelled" | "subscription.completed" => UnifiedEvent::SubscriptionCanceled(subscription()),
         _ => return None,
@@ -139,10 +142,13 @@ pub(super) fn google_play(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
         "subscription.purchased" => UnifiedEvent::SubscriptionCreated(subscription()),
         "subscription.renewed" | "subscription.recovered" => UnifiedEvent::SubscriptionRenewed(subscription()),
         // A subscription that was canceled ends when its period does.
-        "subscription.canceled" | "subscription.on_hold" | "subscription.in_grace_period" | "subscription.paused"
-        | "subscription.restarted" | "subscription.deferred" | "subscription.items_changed" => {
-            UnifiedEvent::SubscriptionUpdated(subscription())
-        }
+        "subscription.canceled"
+        | "subscription.on_hold"
+        | "subscription.in_grace_period"
+        | "subscription.paused"
+        | "subscription.restarted"
+        | "subscription.deferred"
+        | "subscription.items_changed" => UnifiedEvent::SubscriptionUpdated(subscription()),
         "subscription.expired" | "subscription.revoked" => UnifiedEvent::SubscriptionCanceled(subscription()),
         "one_time_product.purchased" => UnifiedEvent::PaymentSucceeded(payment()),
         "voided_purchase" => UnifiedEvent::PaymentRefunded(payment()),

@@ -24,7 +24,8 @@ fn translate(source: &str, kind: &str, object: Option<&str>, body: &Value) -> Op
 fn payments_have_one_form() {
     let stripe = json!({ "data": { "object": { "id": "pi_1", "amount_received": 2900, "currency": "eur" } } });
     let paypal = |value: &str, currency: &str| {
-        json!({ "resource": { "id": "2GG", "amount": { "value": value, "currency_code": currency } } })
+        let amount = json!({ "value": value, "currency_code": currency });
+        json!({ "resource": { "id": "2GG", "amount": amount } })
     };
     let sale = json!({ "resource": { "id": "80X", "amount": { "total": "7.50", "currency": "USD" } } });
     let razorpay =

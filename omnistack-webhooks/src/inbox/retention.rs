@@ -1,4 +1,4 @@
-//! Deletes webhooks whose retention has ended. One that is not processed yet is kept until it is.
+//! Deletes webhooks whose retention has ended. Those with the status `received` are kept until they are processed.
 
 use std::time::Duration;
 

@@ -196,11 +196,7 @@ fn signature(seconds: i64, body: &[u8]) -> String {
     format!("{seconds},{}", mac.to_hex())
 }
 
-pub(crate) async fn app(
-    database: TestDatabase,
-    probe: &Probe,
-    more: impl FnOnce(AppBuilder) -> AppBuilder,
-) -> TestApp {
+pub(crate) async fn app(database: TestDatabase, probe: &Probe, more: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
     TestApp::start(database, |app| more(app.with(Webhooks::from_env()).with(probe.clone()))).await
 }
 
