@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use http::HeaderMap;
 use omnistack_core::{
     clock::Timestamp,
-    webhook::{StandardHeaders, StandardSecret, WebhookRequest, WebhookSource},
+    webhook::{SourceEvent, StandardHeaders, StandardSecret, WebhookRequest, WebhookSource},
 };
 
 pub use crate::sources::fuzzing::{bodies, headers};
@@ -26,16 +26,18 @@ fn request<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> WebhookRequest<'a> {
 
 fn describe_with(source: &dyn WebhookSource, request: &WebhookRequest<'_>) {
     if let Ok(event) = source.describe(request) {
-        assert!(matches!(event.id.len(), 1..=200), "an id of {} bytes", event.id.len());
-        assert!(matches!(event.kind.len(), 1..=100), "a type of {} bytes", event.kind.len());
-        assert!(event.object.is_none_or(|object| object.len() <= 200), "an object of more than 200 bytes");
+        assert_valid(&event);
     }
+}
+
+fn assert_valid(event: &SourceEvent) {
+    assert!(event.validate().is_ok(), "{event:?}");
 }
 
 /// Verifies a notification of the App Store, whose certificates must lead to `root`, and describes it.
 ///
 /// # Panics
-/// Panics if `root` is not a certificate, or the description is larger than the inbox stores.
+/// Panics if `root` is not a certificate, or the description is not valid.
 pub fn apple(root: &[u8], body: &[u8]) {
     use crate::sources::{
         apple::{AppleSource, AppleVerifier},
@@ -60,14 +62,17 @@ pub fn certificate(der: &[u8]) {
         _ = (certificate.has_extension(&[0x2a]), certificate.public_key().len());
     }
     if let Some(roots) = TrustedRoots::from_der([der]) {
-        _ = roots.verify(der, &[der], webpki::KeyUsage::server_auth(), now());
+        _ = roots.verify_exactly(der, &[der], webpki::KeyUsage::server_auth(), now());
     }
 }
 
 /// Parses the keys of Google, the token of a push request, and its body.
+///
+/// # Panics
+/// Panics if the description is not valid.
 pub fn google(input: &[u8]) {
-    if let Some(described) = crate::sources::google::parse_all(input, now()) {
-        assert!(matches!(described.kind.len(), 1..=100), "a type of {} bytes", described.kind.len());
+    if let Some(event) = crate::sources::google::parse_all(input, now()) {
+        assert_valid(&event);
     }
 }
 

@@ -8,7 +8,7 @@ mod github;
 pub(crate) mod google;
 pub(crate) mod jws;
 mod keys;
-mod payload;
+pub(crate) mod payload;
 mod paypal;
 mod provider_api;
 mod razorpay;

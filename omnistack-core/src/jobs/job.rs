@@ -98,6 +98,11 @@ impl JobError {
     pub fn is_retryable(&self) -> bool {
         self.kind != JobErrorKind::Fatal
     }
+
+    /// Returns whether the job is postponed, by [`snooze`](Self::snooze), and has not failed.
+    pub fn is_snooze(&self) -> bool {
+        matches!(self.kind, JobErrorKind::Snooze(_))
+    }
 }
 
 impl fmt::Display for JobError {

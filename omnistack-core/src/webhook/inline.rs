@@ -55,7 +55,7 @@ impl ReceiveWebhook for InlineInbox {
         tenant: Option<TenantId>,
         request: IncomingWebhook,
     ) -> Result<WebhookReceipt, Error> {
-        let (name, source) = self.sources.get(source).ok_or_else(|| Error::not_found("webhook source"))?;
+        let (name, source) = self.sources.get(source).ok_or_else(|| Error::not_found("the webhook source"))?;
         let url = format!("{}{}", self.public_url, request.uri);
         let request =
             WebhookRequest { url: &url, headers: &request.headers, body: &request.body, now: self.clock.now() };

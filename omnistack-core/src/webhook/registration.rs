@@ -7,8 +7,6 @@ use super::{
     WebhookSources, sources::PatternHandler,
 };
 use crate::{
-    config::Config,
-    crypto::KeyRing,
     events::Event,
     module::{Context, MissingDependency, Registry},
 };
@@ -41,9 +39,7 @@ impl WebhookRegistrations {
             }
         }
         if let Ok(known) = ctx.get::<WebhookSources>() {
-            let production = ctx.get::<Config>().is_ok_and(|config| config.environment().is_production());
-            let samples = ctx.get::<KeyRing>().ok().filter(|_| !production).map(SampleKeys::new);
-            known.set(sources, handlers, samples);
+            known.set(sources, handlers, SampleKeys::of_app(ctx));
         }
     }
 }

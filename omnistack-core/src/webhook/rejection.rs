@@ -26,7 +26,10 @@ impl From<WebhookRejection> for Error {
     fn from(rejection: WebhookRejection) -> Self {
         let message = rejection.to_string();
         match rejection {
-            WebhookRejection::Unverified(_) => Self::new(StatusCode::BAD_REQUEST, "WEBHOOK_SIGNATURE_INVALID", message),
+            WebhookRejection::Unverified(_) => {
+                let message = format!("{message}; compare the settings of the webhook at the provider with the app's");
+                Self::new(StatusCode::BAD_REQUEST, "WEBHOOK_SIGNATURE_INVALID", message)
+            }
             WebhookRejection::Malformed(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "WEBHOOK_MALFORMED", message),
             WebhookRejection::Unavailable(source) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "WEBHOOK_UNVERIFIABLE", message).with_source(source)

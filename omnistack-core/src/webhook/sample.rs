@@ -4,7 +4,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{WebhookRejection, WebhookRequest};
-use crate::crypto::{KeyRing, SealContext, Sha256};
+use crate::{
+    config::Config,
+    crypto::{KeyRing, SealContext, Sha256},
+    http::HttpSettings,
+    module::Context,
+};
 
 /// The header of a sample from a provider whose key only the provider has.
 const SAMPLE_HEADER: HeaderName = HeaderName::from_static("x-omnistack-webhook-sample");
@@ -14,8 +19,13 @@ const SAMPLE_HEADER: HeaderName = HeaderName::from_static("x-omnistack-webhook-s
 pub(crate) struct SampleKeys(KeyRing);
 
 impl SampleKeys {
-    pub(crate) fn new(keys: KeyRing) -> Self {
-        Self(keys)
+    /// Returns the keys of an app. Returns `None` if it accepts no samples: in production, without keys, and with keys
+    /// that are public, such as those for development, unless only this machine can reach the app.
+    pub(crate) fn of_app(ctx: &Context) -> Option<Self> {
+        let config = ctx.get::<Config>().ok().filter(|config| !config.environment().is_production())?;
+        let keys = ctx.get::<KeyRing>().ok()?;
+        let is_local = || config.read_settings::<HttpSettings>().is_ok_and(|http| http.host.is_loopback());
+        (keys.weak_key().is_none() || is_local()).then_some(Self(keys))
     }
 
     /// Returns the header of a sample. Returns `None` if it can't be created.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
@@ -79,22 +79,29 @@ impl fmt::Display for WebhookEnvironment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceEvent {
-    /// The id of the event, which is the same when the provider sends the event again. At most 200 bytes.
+    /// The id of the event, which is the same when the provider sends the event again. Two events of a source have
+    /// different ids, also if they are about different tenants: the second one with an id counts as a repetition. At
+    /// most [`MAX_ID_BYTES`](Self::MAX_ID_BYTES).
     pub id: String,
-    /// The type, such as `invoice.paid`. At most 100 bytes.
+    /// The type, such as `invoice.paid`. At most [`MAX_KIND_BYTES`](Self::MAX_KIND_BYTES).
     pub kind: String,
     /// When the event occurred, if the provider states it.
     pub occurred_at: Option<Timestamp>,
     /// The environment. Default: [`WebhookEnvironment::Live`].
     pub environment: WebhookEnvironment,
     /// The object that the event is about, such as the id of a subscription. Events of one object are processed one
-    /// after another. At most 200 bytes.
+    /// after another. At most [`MAX_ID_BYTES`](Self::MAX_ID_BYTES).
     pub object: Option<String>,
     /// The tenant that the payload names.
     pub tenant: Option<TenantId>,
 }
 
 impl SourceEvent {
+    /// Largest length of the id and of the object of an event, in bytes.
+    pub const MAX_ID_BYTES: usize = 200;
+    /// Largest length of the type of an event, in bytes.
+    pub const MAX_KIND_BYTES: usize = 100;
+
     /// Creates the description of an event.
     pub fn new(id: impl Into<String>, kind: impl Into<String>) -> Self {
         Self {
@@ -119,9 +126,9 @@ impl SourceEvent {
         self
     }
 
-    /// Sets the object that the event is about.
+    /// Sets the object that the event is about. An empty text counts as none.
     pub fn object(mut self, object: Option<impl Into<String>>) -> Self {
-        self.object = object.map(Into::into);
+        self.object = object.map(Into::into).filter(|object| !object.is_empty());
         self
     }
 
@@ -130,23 +137,18 @@ impl SourceEvent {
         self.tenant = tenant;
         self
     }
-}
 
-/// Largest length of the id and of the object of an event, in bytes.
-const MAX_ID_BYTES: usize = 200;
-/// Largest length of the type of an event, in bytes.
-const MAX_KIND_BYTES: usize = 100;
-
-impl SourceEvent {
     /// Verifies the lengths that this type documents, and that no text has a NUL.
     ///
     /// # Errors
     /// Fails with [`WebhookRejection::Malformed`] if a text is too long, or the id or the type is empty.
     pub fn validate(&self) -> Result<(), WebhookRejection> {
         let object = self.object.as_deref().unwrap_or("-");
-        for (what, text, limit) in
-            [("id", &*self.id, MAX_ID_BYTES), ("type", &*self.kind, MAX_KIND_BYTES), ("object", object, MAX_ID_BYTES)]
-        {
+        for (what, text, limit) in [
+            ("id", &*self.id, Self::MAX_ID_BYTES),
+            ("type", &*self.kind, Self::MAX_KIND_BYTES),
+            ("object", object, Self::MAX_ID_BYTES),
+        ] {
             if text.is_empty() || text.len() > limit || text.contains('\0') {
                 let message = format!("its {what} is empty, longer than {limit} bytes, or has a NUL");
                 return Err(WebhookRejection::Malformed(message));
@@ -163,6 +165,8 @@ pub struct MissedWebhooks {
     pub redelivered: u64,
     /// The headers and bodies of events that the provider has returned instead. They count as verified.
     pub events: Vec<(HeaderMap, Bytes)>,
+    /// Whether the period has more than could be handled at once. The next request then asks for the same period.
+    pub has_more: bool,
 }
 
 /// A provider that calls the app by webhook: how its requests are verified and described.
@@ -175,12 +179,18 @@ pub trait WebhookSource: Send + Sync + 'static {
     /// Returns the reason why the request is rejected.
     async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection>;
 
-    /// Describes the event in a verified request. Unknown types and fields are accepted. It is called again when an
-    /// event is replayed.
+    /// Describes the event in a verified request. Unknown types and fields are accepted. It is called once, when the
+    /// request is received: the description is stored with it, and used again when the event is replayed.
     ///
     /// # Errors
     /// Fails with [`WebhookRejection::Malformed`] if the body has no event.
     fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection>;
+
+    /// Returns the names of the headers that must not be stored, such as one with a secret in place of a signature.
+    /// Headers whose names say that they have a credential, such as `Authorization` and `Cookie`, are never stored.
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
 
     /// Returns the headers with which the provider would send this request, for tests. Returns `None` if only the
     /// provider has the key.
@@ -208,9 +218,11 @@ pub struct InboundWebhook {
     pub event: SourceEvent,
     /// The tenant: that of the path, or else the one that the payload names.
     pub tenant: Option<TenantId>,
-    /// The URL that the provider called.
+    /// The URL that the provider called. If the webhook was stored, credentials in the query are replaced by
+    /// `REDACTED`.
     pub url: String,
-    /// The headers, without credentials.
+    /// The headers. If the webhook was stored, those with credentials are missing: see
+    /// [`WebhookSource::secret_headers`].
     pub headers: HeaderMap,
     /// The raw body.
     pub body: Bytes,
@@ -260,13 +272,16 @@ pub enum WebhookOutcome {
 /// A handler may be called more than once for an event, also after it has succeeded, and in any order: an operator may
 /// replay an event, and providers don't keep the order. Rows that it writes through [`WebhookTx`] are stored once for
 /// each call that succeeds. Ask the provider for the current state of an object where the order matters.
+///
+/// Providers send tests to live apps too, such as purchases in Apple's sandbox. Before a handler grants something, it
+/// checks that the `environment` of the event is [`WebhookEnvironment::Live`].
 #[async_trait]
 pub trait WebhookHandler: Send + Sync + 'static {
     /// Processes a webhook. If it returns `Ok`, the rows that were written through `tx` are committed.
     ///
     /// # Errors
     /// After an error the rows are rolled back, and the webhook is processed again later, unless the error is
-    /// [fatal](JobError::fatal).
+    /// [fatal](JobError::fatal). After [`JobError::snooze`] the attempt is not counted.
     async fn handle(&self, webhook: &InboundWebhook, tx: &mut WebhookTx<'_>) -> Result<WebhookOutcome, JobError>;
 }
 
@@ -325,5 +340,31 @@ impl<'a> WebhookTx<'a> {
 impl fmt::Debug for WebhookTx<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WebhookTx")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_limits() {
+        for (id, kind, object, is_valid) in [
+            ("a".repeat(200), "b".repeat(100), Some("c".repeat(200)), true),
+            ("a".into(), "b".into(), None, true),
+            // An empty object counts as none.
+            ("a".into(), "b".into(), Some(String::new()), true),
+            (String::new(), "b".into(), None, false),
+            ("a".into(), String::new(), None, false),
+            ("a".repeat(201), "b".into(), None, false),
+            ("a".into(), "b".repeat(101), None, false),
+            ("a".into(), "b".into(), Some("c".repeat(201)), false),
+            ("a\0".into(), "b".into(), None, false),
+            ("a".into(), "\0b".into(), None, false),
+            ("a".into(), "b".into(), Some("c\0".into()), false),
+        ] {
+            let event = SourceEvent::new(id, kind).object(object);
+            assert_eq!(event.validate().is_ok(), is_valid, "{event:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(super) type PatternHandler = (&'static str, &'static str, Arc<dyn WebhookHan
 struct Resolved {
     sources: Vec<(&'static str, Arc<dyn WebhookSource>)>,
     handlers: Vec<PatternHandler>,
-    /// The keys of samples, outside production.
+    /// The keys of samples, if they are accepted.
     samples: Option<SampleKeys>,
 }
 
@@ -47,8 +47,9 @@ impl WebhookSources {
         self.0.get()?.sources.iter().find(|(known, _)| *known == name).cloned()
     }
 
-    /// Verifies a request with its source. Outside production, samples that the command `webhooks send` has signed are
-    /// accepted too.
+    /// Verifies a request with its source. Outside production, samples that the command `webhooks send` has signed with
+    /// `SECRET_KEYS` are accepted too. With the keys for development, which are public, they are accepted only while
+    /// `HOST` is an address that only this machine can reach.
     ///
     /// # Errors
     /// Returns the reason why the request is rejected.

@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use omnistack_core::{
     app::{App, AppBuilder},
     config::Config,
+    crypto::{KeyRing, SealContext, Sha256},
     db::Migration,
     http::{Error, HeaderMap, Json},
     id::Id,
@@ -214,6 +215,42 @@ on_each_database! {
         let url = "https://app.example.com/hooks?a=b%20c";
         let expected = [None, Some(payload), Some(path), Some(path)];
         assert_eq!(rows, expected.map(|tenant| (tenant.map(|tenant| tenant.to_string()), url.to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn samples_are_accepted_while_their_key_is_secret() {
+    let needs_keys = |registry: &mut Registry| {
+        register(registry);
+        registry.require::<KeyRing>();
+    };
+    let keys = KeyRing::new_key("own");
+    let own = ("SECRET_KEYS", keys.as_str());
+    for (settings, status) in [
+        (vec![], 200),
+        (vec![("HOST", "::1")], 200),
+        (vec![("HOST", "0.0.0.0")], 400),
+        (vec![("HOST", "0.0.0.0"), own], 200),
+        (vec![("APP_ENV", "production"), own], 400),
+    ] {
+        let with = |app: AppBuilder| app.with(FnModule("notes", needs_keys));
+        let app = TestApp::start(TestDatabase::sqlite(), |app| {
+            settings.iter().fold(with(app), |app, (name, value)| app.set(*name, *value))
+        })
+        .await;
+        let ring: KeyRing = app.app().context().get().unwrap();
+        let note = json!({ "id": "1", "type": "note.created" });
+        let send = |source: &str, signed: &str| {
+            let place = SealContext::row("webhook_samples", "signature", source);
+            let sample = ring.seal(Sha256::digest(signed).as_bytes(), &place).unwrap();
+            let request = app.anonymous().post("/api/v1/public/hooks/notes", &note);
+            request.header("x-omnistack-webhook-sample", sample)
+        };
+        send("notes", &note.to_string()).await.expect(status);
+        // A sample of another source, of another body, and one that is not sealed.
+        send("unheard", &note.to_string()).await.expect(400);
+        send("notes", "{}").await.expect(400);
+        send("notes", "{}").header("x-omnistack-webhook-sample", "v1").await.expect(400);
     }
 }
 

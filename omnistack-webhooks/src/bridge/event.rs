@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    webhook::{WebhookEnvironment, WebhookEvent},
+    webhook::{InboundWebhook, WebhookEnvironment, WebhookEvent},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,13 +14,14 @@ pub struct PaymentData {
     /// The provider, such as `stripe`.
     #[schema(example = "stripe")]
     pub provider: String,
-    /// Whether real money was moved.
+    /// Whether real money was moved. Providers send their tests too: check that it is `live`.
     pub environment: WebhookEnvironment,
     /// The id of the provider's event.
     pub event_id: String,
-    /// The id of the payment at the provider.
+    /// The id of the payment at the provider; for Google Play, a hash of the token of the purchase.
     pub payment_id: Option<String>,
-    /// The amount in the smallest unit of the currency, such as cents.
+    /// The amount in the smallest unit of the currency, such as cents. The amount of a refund is that of this refund,
+    /// not of all refunds of the payment.
     pub amount: Option<i64>,
     /// The currency, as ISO 4217 in upper case.
     pub currency: Option<String>,
@@ -38,11 +39,11 @@ pub struct SubscriptionData {
     /// The provider, such as `stripe`.
     #[schema(example = "stripe")]
     pub provider: String,
-    /// Whether real money is moved.
+    /// Whether real money is moved. Providers send their tests too: check that it is `live`.
     pub environment: WebhookEnvironment,
     /// The id of the provider's event.
     pub event_id: String,
-    /// The id of the subscription at the provider.
+    /// The id of the subscription at the provider; for Google Play, a hash of the token of the purchase.
     pub subscription_id: Option<String>,
     /// The status as the provider names it.
     pub status: Option<String>,
@@ -54,6 +55,21 @@ pub struct SubscriptionData {
 }
 
 impl PaymentData {
+    /// Returns what every webhook states about a payment.
+    pub(super) fn of(webhook: &InboundWebhook, payment_id: Option<String>) -> Self {
+        let event = &webhook.event;
+        Self {
+            provider: webhook.source.clone(),
+            environment: event.environment,
+            event_id: event.id.clone(),
+            payment_id,
+            amount: None,
+            currency: None,
+            customer_id: None,
+            occurred_at: event.occurred_at,
+        }
+    }
+
     fn example() -> Self {
         Self {
             provider: "stripe".to_owned(),
@@ -69,6 +85,20 @@ impl PaymentData {
 }
 
 impl SubscriptionData {
+    /// Returns what every webhook states about a subscription.
+    pub(super) fn of(webhook: &InboundWebhook, subscription_id: Option<String>) -> Self {
+        let event = &webhook.event;
+        Self {
+            provider: webhook.source.clone(),
+            environment: event.environment,
+            event_id: event.id.clone(),
+            subscription_id,
+            status: None,
+            customer_id: None,
+            occurred_at: event.occurred_at,
+        }
+    }
+
     fn example() -> Self {
         Self {
             provider: "stripe".to_owned(),
@@ -113,7 +143,7 @@ unified! {
     /// The event that a subscription was renewed.
     SubscriptionRenewed(SubscriptionData), "subscription.renewed", "A subscription was renewed for another period.";
     /// The event that a subscription was changed.
-    SubscriptionUpdated(SubscriptionData), "subscription.updated", "The plan or the status of a subscription has changed.";
+    SubscriptionUpdated(SubscriptionData), "subscription.updated", "The plan or status of a subscription has changed.";
     /// The event that a subscription has ended.
     SubscriptionCanceled(SubscriptionData), "subscription.canceled", "A subscription has ended.";
 }

@@ -4,72 +4,32 @@ use omnistack_core::webhook::InboundWebhook;
 use serde_json::Value;
 
 use super::{PaymentData, SubscriptionData, UnifiedEvent};
-
-/// The body of a webhook, read by JSON pointers (RFC 6901).
-struct Payload<'a> {
-    webhook: &'a InboundWebhook,
-    body: Value,
-}
-
-impl<'a> Payload<'a> {
-    fn read(webhook: &'a InboundWebhook) -> Option<Self> {
-        Some(Self { webhook, body: serde_json::from_slice(&webhook.body).ok()? })
-    }
-
-    fn text(&self, pointer: &str) -> Option<String> {
-        self.body.pointer(pointer)?.as_str().map(str::to_owned)
-    }
-
-    fn number(&self, pointer: &str) -> Option<i64> {
-        self.body.pointer(pointer)?.as_i64()
-    }
-
-    fn payment(&self, id: Option<String>) -> PaymentData {
-        let event = &self.webhook.event;
-        PaymentData {
-            provider: self.webhook.source.clone(),
-            environment: event.environment,
-            event_id: event.id.clone(),
-            payment_id: id,
-            amount: None,
-            currency: None,
-            customer_id: None,
-            occurred_at: event.occurred_at,
-        }
-    }
-
-    fn subscription(&self, id: Option<String>) -> SubscriptionData {
-        let event = &self.webhook.event;
-        SubscriptionData {
-            provider: self.webhook.source.clone(),
-            environment: event.environment,
-            event_id: event.id.clone(),
-            subscription_id: id,
-            status: None,
-            customer_id: None,
-            occurred_at: event.occurred_at,
-        }
-    }
-}
+use crate::sources::payload::ProviderPayload;
 
 pub(super) fn stripe(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
-    let payload = Payload::read(webhook)?;
+    let body = ProviderPayload::parse(&webhook.body).ok()?;
     let object = |name: &str| format!("/data/object/{name}");
-    let payment = |amount: &str, id: &str| PaymentData {
-        amount: payload.number(&object(amount)),
-        currency: payload.text(&object("currency")).map(|currency| currency.to_ascii_uppercase()),
-        customer_id: payload.text(&object("customer")),
-        ..payload.payment(payload.text(&object(id)))
+    let payment = |amount: Option<i64>, id: &str| PaymentData {
+        amount,
+        currency: body.text(&object("currency")).map(|currency| currency.to_ascii_uppercase()),
+        customer_id: body.text(&object("customer")),
+        ..PaymentData::of(webhook, body.text(&object(id)))
     };
+    let amount = |name: &str| body.number(&object(name));
     let subscription = || SubscriptionData {
-        status: payload.text(&object("status")),
-        customer_id: payload.text(&object("customer")),
-        ..payload.subscription(payload.text(&object("id")))
+        status: body.text(&object("status")),
+        customer_id: body.text(&object("customer")),
+        ..SubscriptionData::of(webhook, body.text(&object("id")))
     };
     Some(match webhook.event.kind.as_str() {
-        "payment_intent.succeeded" => UnifiedEvent::PaymentSucceeded(payment("amount_received", "id")),
-        "payment_intent.payment_failed" => UnifiedEvent::PaymentFailed(payment("amount", "id")),
-        "charge.refunded" => UnifiedEvent::PaymentRefunded(payment("amount_refunded", "payment_intent")),
+        "payment_intent.succeeded" => UnifiedEvent::PaymentSucceeded(payment(amount("amount_received"), "id")),
+        "payment_intent.payment_failed" => UnifiedEvent::PaymentFailed(payment(amount("amount"), "id")),
+        "charge.refunded" => {
+            // Stripe states the sum of all refunds of the charge.
+            let before = body.number("/data/previous_attributes/amount_refunded").unwrap_or(0);
+            let refunded = amount("amount_refunded").and_then(|sum| sum.checked_sub(before));
+            UnifiedEvent::PaymentRefunded(payment(refunded, "payment_intent"))
+        }
         "customer.subscription.created" => UnifiedEvent::SubscriptionCreated(subscription()),
         "customer.subscription.updated" => UnifiedEvent::SubscriptionUpdated(subscription()),
         "customer.subscription.deleted" => UnifiedEvent::SubscriptionCanceled(subscription()),
@@ -78,26 +38,31 @@ pub(super) fn stripe(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
 }
 
 pub(super) fn paypal(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
-    let payload = Payload::read(webhook)?;
-    let payment = |pointer: &str| {
-        let currency = payload.text("/resource/amount/currency_code");
-        // PayPal's amounts are decimal texts; the number of decimals depends on the currency.
-        let amount = payload.text("/resource/amount/value").zip(currency.as_deref());
-        PaymentData {
-            amount: amount.and_then(|(value, currency)| minor_units(&value, currency)),
-            currency,
-            ..payload.payment(payload.text(pointer))
-        }
+    let body = ProviderPayload::parse(&webhook.body).ok()?;
+    // Captures and sales, which are the payments of subscriptions, have different names for the same.
+    let either = |one: &str, other: &str| body.text(one).or_else(|| body.text(other));
+    let payment = |id: Option<String>| {
+        let currency = either("/resource/amount/currency_code", "/resource/amount/currency");
+        // PayPal's amounts are decimal texts; the number of decimals depends on the currency. That of a refunded sale
+        // can be negative.
+        let amount = either("/resource/amount/value", "/resource/amount/total").zip(currency.as_deref());
+        let amount = amount.and_then(|(value, currency)| minor_units(value.trim_start_matches('-'), currency));
+        PaymentData { amount, currency, ..PaymentData::of(webhook, id) }
     };
     let subscription = || SubscriptionData {
-        status: payload.text("/resource/status"),
-        customer_id: payload.text("/resource/subscriber/payer_id"),
-        ..payload.subscription(payload.text("/resource/id"))
+        status: body.text("/resource/status"),
+        customer_id: body.text("/resource/subscriber/payer_id"),
+        ..SubscriptionData::of(webhook, body.text("/resource/id"))
     };
+    let id = || body.text("/resource/id");
     Some(match webhook.event.kind.as_str() {
-        "PAYMENT.CAPTURE.COMPLETED" => UnifiedEvent::PaymentSucceeded(payment("/resource/id")),
-        "PAYMENT.CAPTURE.DENIED" | "PAYMENT.CAPTURE.DECLINED" => UnifiedEvent::PaymentFailed(payment("/resource/id")),
-        "PAYMENT.CAPTURE.REFUNDED" => UnifiedEvent::PaymentRefunded(payment("/resource/id")),
+        "PAYMENT.CAPTURE.COMPLETED" | "PAYMENT.SALE.COMPLETED" => UnifiedEvent::PaymentSucceeded(payment(id())),
+        "PAYMENT.CAPTURE.DENIED" | "PAYMENT.CAPTURE.DECLINED" | "PAYMENT.SALE.DENIED" => {
+            UnifiedEvent::PaymentFailed(payment(id()))
+        }
+        // The resource is the refund.
+        "PAYMENT.CAPTURE.REFUNDED" => UnifiedEvent::PaymentRefunded(payment(refunded_capture(&body))),
+        "PAYMENT.SALE.REFUNDED" => UnifiedEvent::PaymentRefunded(payment(body.text("/resource/sale_id"))),
         "BILLING.SUBSCRIPTION.ACTIVATED" => UnifiedEvent::SubscriptionCreated(subscription()),
         "BILLING.SUBSCRIPTION.UPDATED" | "BILLING.SUBSCRIPTION.SUSPENDED" => {
             UnifiedEvent::SubscriptionUpdated(subscription())
@@ -109,23 +74,31 @@ pub(super) fn paypal(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
     })
 }
 
+/// Returns the id of the capture to which a refund of PayPal links: `{"rel": "up", "href": "https://…/captures/ID"}`.
+fn refunded_capture(body: &ProviderPayload) -> Option<String> {
+    let links = body.get("/resource/links")?.as_array()?;
+    let link = links.iter().find(|link| link.get("rel").and_then(Value::as_str) == Some("up"))?;
+    let (_, id) = link.get("href")?.as_str()?.rsplit_once("/captures/")?;
+    Some(id.to_owned())
+}
+
 pub(super) fn razorpay(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
-    let payload = Payload::read(webhook)?;
+    let body = ProviderPayload::parse(&webhook.body).ok()?;
     let payment = |entity: &str, id: &str| {
         let part = |name: &str| format!("/payload/{entity}/entity/{name}");
         PaymentData {
-            amount: payload.number(&part("amount")),
-            currency: payload.text(&part("currency")),
-            customer_id: payload.text(&part("customer_id")),
-            ..payload.payment(payload.text(&part(id)))
+            amount: body.number(&part("amount")),
+            currency: body.text(&part("currency")),
+            customer_id: body.text(&part("customer_id")),
+            ..PaymentData::of(webhook, body.text(&part(id)))
         }
     };
     let subscription = || {
-        let part = |name: &str| format!("/payload/subscription/entity/{name}");
+        let part = |name: &str| body.text(&format!("/payload/subscription/entity/{name}"));
         SubscriptionData {
-            status: payload.text(&part("status")),
-            customer_id: payload.text(&part("customer_id")),
-            ..payload.subscription(payload.text(&part("id")))
+            status: part("status"),
+            customer_id: part("customer_id"),
+            ..SubscriptionData::of(webhook, part("id"))
         }
     };
     Some(match webhook.event.kind.as_str() {
@@ -134,43 +107,51 @@ pub(super) fn razorpay(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
         "refund.processed" => UnifiedEvent::PaymentRefunded(payment("refund", "payment_id")),
         "subscription.activated" => UnifiedEvent::SubscriptionCreated(subscription()),
         "subscription.charged" => UnifiedEvent::SubscriptionRenewed(subscription()),
-        "subscription.updated" | "subscription.halted" | "subscription.paused" | "subscription.resumed" => {
-            UnifiedEvent::SubscriptionUpdated(subscription())
-        }
+        "subscription.updated"
+        | "subscription.pending"
+        | "subscription.halted"
+        | "subscription.paused"
+        | "subscription.resumed" => UnifiedEvent::SubscriptionUpdated(subscription()),
         "subscription.cancelled" | "subscription.completed" => UnifiedEvent::SubscriptionCanceled(subscription()),
         _ => return None,
     })
 }
 
 pub(super) fn apple(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
-    let payload = Payload { webhook, body: Value::Null };
     // The object of the source is the id of the original transaction, which is that of the subscription.
-    let subscription = || payload.subscription(webhook.event.object.clone());
-    let kind = webhook.event.kind.split('.').next()?;
-    Some(match kind {
+    let subscription = || SubscriptionData::of(webhook, webhook.event.object.clone());
+    let payment = || PaymentData::of(webhook, webhook.event.object.clone());
+    Some(match webhook.event.kind.split('.').next()? {
         "SUBSCRIBED" => UnifiedEvent::SubscriptionCreated(subscription()),
         "DID_RENEW" => UnifiedEvent::SubscriptionRenewed(subscription()),
         "DID_CHANGE_RENEWAL_PREF" | "DID_CHANGE_RENEWAL_STATUS" | "DID_FAIL_TO_RENEW" | "OFFER_REDEEMED" => {
             UnifiedEvent::SubscriptionUpdated(subscription())
         }
         "EXPIRED" | "GRACE_PERIOD_EXPIRED" | "REVOKE" => UnifiedEvent::SubscriptionCanceled(subscription()),
-        "ONE_TIME_CHARGE" => UnifiedEvent::PaymentSucceeded(payload.payment(webhook.event.object.clone())),
-        "REFUND" => UnifiedEvent::PaymentRefunded(payload.payment(webhook.event.object.clone())),
+        "ONE_TIME_CHARGE" => UnifiedEvent::PaymentSucceeded(payment()),
+        "REFUND" => UnifiedEvent::PaymentRefunded(payment()),
         _ => return None,
     })
 }
 
 pub(super) fn google_play(webhook: &InboundWebhook) -> Option<UnifiedEvent> {
-    let payload = Payload { webhook, body: Value::Null };
-    let subscription = || payload.subscription(webhook.event.object.clone());
+    // The object of the source is a hash of the token of the purchase, which is secret.
+    let subscription = || SubscriptionData::of(webhook, webhook.event.object.clone());
+    let payment = || PaymentData::of(webhook, webhook.event.object.clone());
     Some(match webhook.event.kind.as_str() {
         "subscription.purchased" => UnifiedEvent::SubscriptionCreated(subscription()),
         "subscription.renewed" | "subscription.recovered" => UnifiedEvent::SubscriptionRenewed(subscription()),
-        "subscription.on_hold" | "subscription.in_grace_period" | "subscription.paused" | "subscription.restarted" => {
-            UnifiedEvent::SubscriptionUpdated(subscription())
-        }
+        // A subscription that was canceled ends when its period does.
+        "subscription.canceled"
+        | "subscription.on_hold"
+        | "subscription.in_grace_period"
+        | "subscription.paused"
+        | "subscription.restarted"
+        | "subscription.deferred"
+        | "subscription.items_changed" => UnifiedEvent::SubscriptionUpdated(subscription()),
         "subscription.expired" | "subscription.revoked" => UnifiedEvent::SubscriptionCanceled(subscription()),
-        "one_time_product.purchased" => UnifiedEvent::PaymentSucceeded(payload.payment(webhook.event.object.clone())),
+        "one_time_product.purchased" => UnifiedEvent::PaymentSucceeded(payment()),
+        "voided_purchase" => UnifiedEvent::PaymentRefunded(payment()),
         _ => return None,
     })
 }

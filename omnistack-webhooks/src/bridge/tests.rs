@@ -23,7 +23,11 @@ fn translate(source: &str, kind: &str, object: Option<&str>, body: &Value) -> Op
 #[test]
 fn payments_have_one_form() {
     let stripe = json!({ "data": { "object": { "id": "pi_1", "amount_received": 2900, "currency": "eur" } } });
-    let paypal = |value: &str, currency: &str| json!({ "resource": { "id": "2GG", "amount": { "value": value, "currency_code": currency } } });
+    let paypal = |value: &str, currency: &str| {
+        let amount = json!({ "value": value, "currency_code": currency });
+        json!({ "resource": { "id": "2GG", "amount": amount } })
+    };
+    let sale = json!({ "resource": { "id": "80X", "amount": { "total": "7.50", "currency": "USD" } } });
     let razorpay =
         json!({ "payload": { "payment": { "entity": { "id": "pay_1", "amount": 2900, "currency": "INR" } } } });
     for (source, kind, body, expected) in [
@@ -33,13 +37,48 @@ fn payments_have_one_form() {
         ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("2900", "JPY"), (Some("2GG"), Some(2900), Some("JPY"))),
         ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("2900.00", "JPY"), (Some("2GG"), Some(2900), Some("JPY"))),
         ("paypal", "PAYMENT.CAPTURE.COMPLETED", paypal("29.005", "EUR"), (Some("2GG"), None, Some("EUR"))),
+        ("paypal", "PAYMENT.SALE.COMPLETED", sale, (Some("80X"), Some(750), Some("USD"))),
         ("razorpay", "payment.captured", razorpay, (Some("pay_1"), Some(2900), Some("INR"))),
+        ("google-play", "one_time_product.purchased", json!({}), (Some("1000"), None, None)),
     ] {
-        let Some(UnifiedEvent::PaymentSucceeded(data)) = translate(source, kind, None, &body) else {
+        let Some(UnifiedEvent::PaymentSucceeded(data)) = translate(source, kind, Some("1000"), &body) else {
             panic!("{source} {body}");
         };
         assert_eq!((data.payment_id.as_deref(), data.amount, data.currency.as_deref()), expected, "{source} {body}");
         assert_eq!((data.provider.as_str(), data.event_id.as_str()), (source, "evt_1"));
+    }
+}
+
+#[test]
+fn a_refund_names_its_payment_and_its_own_amount() {
+    let charge = |sum: i64, previous: Value| {
+        let object = json!({ "id": "ch_1", "payment_intent": "pi_1", "amount_refunded": sum, "currency": "eur" });
+        json!({ "data": { "object": object, "previous_attributes": previous } })
+    };
+    let links = json!([
+        { "rel": "self", "href": "https://api.paypal.com/v2/payments/refunds/1Y1" },
+        { "rel": "up", "href": "https://api.paypal.com/v2/payments/captures/2GG" },
+    ]);
+    let amount = json!({ "value": "2.50", "currency_code": "EUR" });
+    let capture = json!({ "resource": { "id": "1Y1", "amount": amount, "links": links } });
+    let sale = json!({ "resource": {
+        "id": "6YX", "sale_id": "80X", "amount": { "total": "-2.50", "currency": "EUR" },
+    } });
+    let refund = json!({ "id": "rfnd_1", "payment_id": "pay_1", "amount": 250, "currency": "EUR" });
+    let razorpay = json!({ "payload": { "refund": { "entity": refund } } });
+    for (source, kind, body, payment) in [
+        ("stripe", "charge.refunded", charge(250, json!({ "amount_refunded": 0 })), "pi_1"),
+        ("stripe", "charge.refunded", charge(750, json!({ "amount_refunded": 500 })), "pi_1"),
+        ("stripe", "charge.refunded", charge(250, json!({})), "pi_1"),
+        ("paypal", "PAYMENT.CAPTURE.REFUNDED", capture, "2GG"),
+        ("paypal", "PAYMENT.SALE.REFUNDED", sale, "80X"),
+        ("razorpay", "refund.processed", razorpay, "pay_1"),
+    ] {
+        let Some(UnifiedEvent::PaymentRefunded(data)) = translate(source, kind, None, &body) else {
+            panic!("{source} {body}");
+        };
+        let found = (data.payment_id.as_deref(), data.amount, data.currency.as_deref());
+        assert_eq!(found, (Some(payment), Some(250), Some("EUR")), "{source} {body}");
     }
 }
 
@@ -52,12 +91,14 @@ fn subscriptions_have_one_form() {
         ("apple", "DID_RENEW.BILLING_RECOVERY", "renewed"),
         ("apple", "EXPIRED.VOLUNTARY", "canceled"),
         ("google-play", "subscription.purchased", "created"),
+        ("google-play", "subscription.canceled", "updated"),
         ("google-play", "subscription.99", "none"),
         ("stripe", "radar.early_fraud_warning.created", "none"),
     ] {
         let found = match translate(source, kind, Some("1000"), &json!({})) {
             Some(UnifiedEvent::SubscriptionCreated(_)) => "created",
             Some(UnifiedEvent::SubscriptionRenewed(_)) => "renewed",
+            Some(UnifiedEvent::SubscriptionUpdated(_)) => "updated",
             Some(UnifiedEvent::SubscriptionCanceled(_)) => "canceled",
             Some(_) => "other",
             None => "none",

@@ -6,8 +6,10 @@ use utoipa::ToSchema;
 
 /// Parts of the names of headers and query parameters whose values are credentials. Signatures are none: they prove
 /// only the request that they belong to.
-const CREDENTIAL_NAMES: [&str; 8] =
-    ["authorization", "cookie", "secret", "password", "token", "api-key", "api_key", "apikey"];
+const CREDENTIAL_PARTS: [&str; 10] =
+    ["authorization", "cookie", "secret", "password", "credential", "token", "jwt", "api-key", "api_key", "apikey"];
+/// Names of headers and query parameters whose values are credentials, which are also parts of other names.
+const CREDENTIAL_NAMES: [&str; 2] = ["key", "auth"];
 
 /// The value in place of a credential in a URL.
 const REDACTED: &str = "REDACTED";
@@ -23,12 +25,12 @@ pub(crate) struct WebhookHeader {
 
 fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    CREDENTIAL_NAMES.iter().any(|part| name.contains(part))
+    CREDENTIAL_PARTS.iter().any(|part| name.contains(part)) || CREDENTIAL_NAMES.contains(&name.as_str())
 }
 
-/// Returns the headers without credentials.
-pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
-    let kept = headers.iter().filter(|(name, _)| !is_credential(name.as_str()));
+/// Returns the headers without credentials, and without those that a source calls secret.
+pub(super) fn without_credentials(headers: &HeaderMap, secret: &[HeaderName]) -> HeaderMap {
+    let kept = headers.iter().filter(|(name, _)| !is_credential(name.as_str()) && !secret.contains(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).fold(HeaderMap::new(), |mut all, (name, value)| {
         all.append(name, value);
         all
@@ -89,10 +91,12 @@ mod tests {
             ("x-webhook-secret", "abc"),
             ("x-gitlab-token", "abc"),
             ("x-api-key", "abc"),
+            ("auth", "abc"),
+            ("x-hook", "abc"),
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let stored = to_json(&without_credentials(&headers));
+        let stored = to_json(&without_credentials(&headers, &[HeaderName::from_static("x-hook")]));
         assert!(!stored.contains("abc"), "{stored}");
         let read = from_json(&stored);
         assert_eq!(read["stripe-signature"], "t=1,v1=2");
@@ -108,6 +112,7 @@ mod tests {
             ("https://app.example.com/webhooks/x", "https://app.example.com/webhooks/x"),
             ("https://a.example/x?message=7&Token=abc&b", "https://a.example/x?message=7&Token=REDACTED&b"),
             ("https://a.example/x?api_key=a=b", "https://a.example/x?api_key=REDACTED"),
+            ("https://a.example/x?key=abc&monkey=1", "https://a.example/x?key=REDACTED&monkey=1"),
         ] {
             assert_eq!(redacted(url), expected);
         }

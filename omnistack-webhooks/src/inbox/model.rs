@@ -45,11 +45,12 @@ impl InboxRow {
         known.into_iter().find(|status| status.as_str() == self.status).unwrap_or(Failed)
     }
 
+    /// Returns the environment. One that a later release has written counts as a test.
     pub(super) fn environment(&self) -> WebhookEnvironment {
-        if self.environment == WebhookEnvironment::Test.as_str() {
-            WebhookEnvironment::Test
-        } else {
+        if self.environment == WebhookEnvironment::Live.as_str() {
             WebhookEnvironment::Live
+        } else {
+            WebhookEnvironment::Test
         }
     }
 

@@ -34,8 +34,9 @@ pub(crate) struct WebhookPoll {
 
 impl DurableInbox {
     /// Asks a source for webhooks that it could not deliver since it was last asked, and stores those that it returns.
-    /// Returns `None` if the source can't be asked. Fails with 404 if there is no such source, and with 502
-    /// `WEBHOOK_POLL_FAILED` if its provider fails or takes longer than a minute.
+    /// If there are more than could be handled at once, the next call asks for the same period. Returns `None` if the
+    /// source can't be asked. Fails with 404 if there is no such source, and with 502 `WEBHOOK_POLL_FAILED` if its
+    /// provider fails or takes longer than a minute.
     pub(super) async fn poll(&self, source: &str) -> Result<Option<WebhookPoll>, Error> {
         let (name, source) = self.sources().get(source).ok_or_else(|| Error::not_found("the webhook source"))?;
         let now = self.clock().now();
@@ -43,7 +44,8 @@ impl DurableInbox {
         let since = last.map_or(now - FIRST_PERIOD, |last| last - OVERLAP);
         let missed = timeout(POLL_TIMEOUT, source.missed(since)).await;
         let missed = missed.unwrap_or_else(|_| Err(format!("no answer within {POLL_TIMEOUT:?}").into()));
-        let Some(MissedWebhooks { redelivered, events }) = missed.map_err(poll_failed)? else { return Ok(None) };
+        let Some(missed) = missed.map_err(poll_failed)? else { return Ok(None) };
+        let MissedWebhooks { redelivered, events, has_more } = missed;
         let mut poll = WebhookPoll { redelivered, ..WebhookPoll::default() };
         let url = format!("{}/api/v1/public/webhooks/{name}", self.public_url().as_str());
         for (headers, body) in events {
@@ -59,7 +61,9 @@ impl DurableInbox {
                 Err(error) => return Err(error),
             }
         }
-        self.store().set_polled_at(name, now).await?;
+        if !has_more {
+            self.store().set_polled_at(name, now).await?;
+        }
         if poll != WebhookPoll::default() {
             tracing::info!(target: "omnistack::webhooks", source = name, redelivered = poll.redelivered,
                 received = poll.received, duplicates = poll.duplicates, "missed webhooks were found");

@@ -67,6 +67,8 @@ impl Subscriber for ProcessWebhooks {
                 count(&webhook, status_of(outcome));
                 Ok(())
             }
+            // It has not failed: a handler wants it later.
+            Attempt::Failed(error) if error.is_snooze() => Err(error),
             Attempt::Failed(error) => {
                 let is_last = !error.is_retryable() || delivery.attempt() >= Self::MAX_ATTEMPTS;
                 self.fail(id, &webhook, &error.to_string(), is_last, took, delivery).await;
@@ -125,7 +127,9 @@ impl ProcessWebhooks {
         took: Duration,
         delivery: &mut Delivery,
     ) {
-        if !self.roll_back(delivery).await {
+        // Nothing is to be recorded if another process has taken over the delivery, or if an earlier attempt was
+        // committed.
+        if delivery.rollback().await.is_err() {
             return;
         }
         count(webhook, WebhookStatus::Failed);
@@ -150,17 +154,6 @@ impl ProcessWebhooks {
             self.store.events.publish_in(&mut tx, &given_up).await?;
         }
         Ok(tx.commit().await?)
-    }
-
-    /// Rolls back the transaction of a delivery: on SQLite, no other one can write while it is open. Returns `false` if
-    /// another process has taken over the delivery, if an earlier attempt was committed, or if the database is
-    /// unavailable. Nothing is to be recorded then.
-    async fn roll_back(&self, delivery: &mut Delivery) -> bool {
-        let Ok(tx) = delivery.tx().await else { return false };
-        // The delivery keeps a transaction that reads nothing and ends with it. Dropping the other one rolls it back.
-        let Ok(empty) = self.store.db.begin_read().await else { return false };
-        *tx = empty;
-        true
     }
 }
 

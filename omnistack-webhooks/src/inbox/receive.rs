@@ -14,13 +14,13 @@ use omnistack_core::{
     identity::TenantId,
     metrics::{RATE_LIMIT_HITS, WEBHOOK_EVENTS},
     webhook::{
-        InboundWebhook, IncomingWebhook, ReceiveWebhook, SourceEvent, WebhookId, WebhookReceipt, WebhookRejection,
-        WebhookRequest, WebhookSource, WebhookSources, WebhookStatus,
+        InboundWebhook, IncomingWebhook, ReceiveWebhook, WebhookId, WebhookReceipt, WebhookRejection, WebhookRequest,
+        WebhookSource, WebhookSources, WebhookStatus,
     },
 };
 use tokio::time::timeout;
 
-use super::{event::within_limits, headers, store::InboxStore};
+use super::{headers, store::InboxStore};
 
 /// Longest time that the verification of a request may take. A source may have to load a key.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,15 +73,14 @@ impl DurableInbox {
         incoming: IncomingWebhook,
     ) -> Result<WebhookReceipt, Error> {
         let (name, source) = self.0.sources.get(source).ok_or_else(|| Error::not_found("the webhook source"))?;
-        let path = incoming.uri.path_and_query().map_or("/", |path| path.as_str());
-        let url = format!("{}{path}", self.0.public_url.as_str());
+        let url = format!("{}{}", self.0.public_url, incoming.uri);
         let IncomingWebhook { headers, body, .. } = &incoming;
         let request = WebhookRequest { url: &url, headers, body, now: self.clock().now() };
-        let event = match verify(source.as_ref(), &request).await {
-            Ok(event) => event,
+        let verified = self.verify(name, source.as_ref(), &request).await;
+        let webhook = match verified.and_then(|()| describe(name, source.as_ref(), tenant, &request)) {
+            Ok(webhook) => webhook,
             Err(rejection) => return Err(self.reject(name, client, rejection).await),
         };
-        let webhook = webhook(name, event, tenant, &request);
         let receipt = match self.0.store.insert(&webhook).await? {
             Some(id) => WebhookReceipt::new(Some(id), WebhookStatus::Received),
             None => WebhookReceipt::new(self.0.store.count_duplicate(&webhook).await?, WebhookStatus::Duplicate),
@@ -98,12 +97,26 @@ impl DurableInbox {
         source: &dyn WebhookSource,
         request: &WebhookRequest<'_>,
     ) -> Result<Option<WebhookId>, Error> {
-        let webhook = webhook(name, source.describe(request)?, None, request);
+        let webhook = describe(name, source, None, request)?;
         let stored = self.0.store.insert(&webhook).await?;
         if stored.is_some() {
             WEBHOOK_EVENTS.counter([name, WebhookStatus::Received.as_str()]).increment(1);
         }
         Ok(stored)
+    }
+
+    /// Verifies a request within a deadline.
+    async fn verify(
+        &self,
+        name: &str,
+        source: &dyn WebhookSource,
+        request: &WebhookRequest<'_>,
+    ) -> Result<(), WebhookRejection> {
+        let verified = timeout(VERIFY_TIMEOUT, self.0.sources.verify(name, source, request)).await;
+        verified.unwrap_or_else(|_| {
+            let what = format!("the verification took longer than {VERIFY_TIMEOUT:?}");
+            Err(WebhookRejection::Unavailable(what.into()))
+        })
     }
 
     /// Counts a request that is rejected, and returns its response: 429 for the unverified requests of a client that
@@ -134,26 +147,19 @@ impl ReceiveWebhook for DurableInbox {
     }
 }
 
-/// Verifies a request within a deadline, and describes its event.
-async fn verify(source: &dyn WebhookSource, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
-    let verified = timeout(VERIFY_TIMEOUT, source.verify(request)).await;
-    verified.unwrap_or_else(|_| {
-        let what = format!("the verification took longer than {VERIFY_TIMEOUT:?}");
-        Err(WebhookRejection::Unavailable(what.into()))
-    })?;
-    source.describe(request)
-}
-
-/// Returns the webhook in a verified request as it is stored: without credentials, and with texts within limits.
-fn webhook(
-    source: &'static str,
-    event: SourceEvent,
+/// Returns the webhook in a verified request as it is stored: without credentials.
+fn describe(
+    name: &'static str,
+    source: &dyn WebhookSource,
     tenant: Option<TenantId>,
     request: &WebhookRequest<'_>,
-) -> InboundWebhook {
-    let (url, headers) = (headers::redacted(request.url), headers::without_credentials(request.headers));
+) -> Result<InboundWebhook, WebhookRejection> {
+    let event = source.describe(request)?;
+    event.validate()?;
+    let headers = headers::without_credentials(request.headers, &source.secret_headers());
+    let url = headers::redacted(request.url);
     let request = WebhookRequest { url: &url, headers: &headers, ..*request };
-    InboundWebhook::new(source, within_limits(event), tenant, &request)
+    Ok(InboundWebhook::new(name, event, tenant, &request))
 }
 
 /// Returns the network whose failed verifications share one limit: the IPv4 address, or the /64 network of an IPv6

@@ -1,4 +1,4 @@
-//! Deletes webhooks whose retention has ended.
+//! Deletes webhooks whose retention has ended. Those with the status `received` are kept until they are processed.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ const BATCH: u64 = 1_000;
 
 /// Deletes webhooks of one source.
 const DELETE_OF_SOURCE: &str = "delete from omni_webhooks where id in (
-    select id from omni_webhooks where id < $1 and source = $2 order by id limit $3)";
+    select id from omni_webhooks where id < $1 and source = $2 and status <> 'received' order by id limit $3)";
 
 /// Deletes webhooks of all sources but some.
 const DELETE_OF_OTHERS: Sql = Sql {
     postgres: "delete from omni_webhooks where id in (
     select id from omni_webhooks where id < $1 and source not in (select json_array_elements_text($2::json))
-    order by id limit $3)",
+    and status <> 'received' order by id limit $3)",
     sqlite: "delete from omni_webhooks where id in (
     select id from omni_webhooks where id < $1 and source not in (select value from json_each($2))
-    order by id limit $3)",
+    and status <> 'received' order by id limit $3)",
 };
 
 /// The times for which webhooks are kept.

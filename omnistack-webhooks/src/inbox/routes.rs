@@ -54,7 +54,9 @@ async fn receive(
 
 /// Receive a webhook of a tenant
 ///
-/// Like the route without a tenant, for an account with the provider that belongs to a tenant.
+/// Like the route without a tenant, for an account with the provider that belongs to a tenant. The signature does not
+/// cover the tenant: with a secret of the source, events can be sent for every tenant. An event is stored once, for the
+/// tenant of its first request.
 #[utoipa::path(post, path = "/{source}/{tenant}", operation_id = "receive_tenant_webhook",
     params(
         ("source" = String, Path, description = "The name of the source, such as `stripe`."),

@@ -13,7 +13,8 @@ omnistack_core::settings! {
         /// The number of requests to a source whose verification fails that an IP address, or an IPv6 /64 network, may
         /// send. Further ones get 429 in place of 400. Requests that are verified are not limited.
         pub(crate) failure_limit: RateSetting = "WEBHOOKS_FAILURE_LIMIT", default "60/minute";
-        /// The time for which webhooks are kept after they were received.
+        /// The time for which webhooks are kept after they were received. Those with the status `received` are kept
+        /// until they are processed.
         pub(crate) retention: Duration = "WEBHOOKS_RETENTION", default "30d", range "1d"..="3650d";
         /// Other times for single sources, such as `stripe:90d,github:7d`.
         pub(crate) retention_sources: Vec<SourceRetention> = "WEBHOOKS_RETENTION_SOURCES";

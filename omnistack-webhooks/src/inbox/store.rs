@@ -12,7 +12,7 @@ use omnistack_core::{
 };
 
 use super::{
-    event::{WebhookStored, without_nul},
+    event::WebhookStored,
     headers,
     model::{InboxContent, InboxRow, ROW_COLUMNS, StoredWebhook},
 };
@@ -189,6 +189,7 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
+/// Returns the beginning of an error, without NUL, which PostgreSQL can't store.
 fn error_text(error: &str) -> String {
-    without_nul(error.chars().take(MAX_ERROR_CHARS).collect())
+    error.chars().take(MAX_ERROR_CHARS).map(|char| if char == '\0' { '\u{fffd}' } else { char }).collect()
 }

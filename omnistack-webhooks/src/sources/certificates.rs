@@ -14,16 +14,41 @@ pub(crate) struct TrustedRoots(Vec<TrustAnchor<'static>>);
 impl TrustedRoots {
     /// Reads root certificates in DER. Returns `None` if one of them is not a certificate.
     pub(crate) fn from_der<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
-        let read = |der: &[u8]| {
-            let certificate = CertificateDer::from(der);
-            Some(webpki::anchor_from_trusted_cert(&certificate).ok()?.to_owned())
-        };
-        certificates.into_iter().map(read).collect::<Option<_>>().map(Self)
+        certificates.into_iter().map(anchor).collect::<Option<_>>().map(Self)
     }
 
-    /// Verifies that a certificate was issued through exactly these intermediate certificates, in any order, by one of
-    /// the roots, and that all were valid at a time. Certificates are in DER. One that restricts its extended key usage
-    /// must name `usage`.
+    /// Reads root certificates in DER, and leaves out those that are not certificates.
+    pub(crate) fn readable<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self(certificates.into_iter().filter_map(anchor).collect())
+    }
+
+    /// Returns the number of roots.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Verifies a certificate like [`verify`](Self::verify), through exactly these intermediate certificates.
+    ///
+    /// # Errors
+    /// Returns the reason why the chain is invalid.
+    pub(crate) fn verify_exactly(
+        &self,
+        leaf: &[u8],
+        intermediates: &[&[u8]],
+        usage: KeyUsage,
+        at: Timestamp,
+    ) -> Result<(), &'static str> {
+        // A shorter path would leave a certificate unverified whose extensions the caller relies on.
+        if self.verify(leaf, intermediates, usage, at)? == intermediates.len() {
+            Ok(())
+        } else {
+            Err("the chain of certificates has an unused certificate")
+        }
+    }
+
+    /// Verifies that a certificate was issued through any of these intermediate certificates by one of the roots, and
+    /// that all were valid at a time. Certificates are in DER. One that restricts its extended key usage must name
+    /// `usage`. Returns the number of intermediate certificates that were used.
     ///
     /// It does not check revocation, names, and extensions that it does not know.
     ///
@@ -35,7 +60,7 @@ impl TrustedRoots {
         intermediates: &[&[u8]],
         usage: KeyUsage,
         at: Timestamp,
-    ) -> Result<(), &'static str> {
+    ) -> Result<usize, &'static str> {
         let seconds = u64::try_from(at.as_seconds()).unwrap_or_default();
         let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let leaf = CertificateDer::from(leaf);
@@ -44,13 +69,12 @@ impl TrustedRoots {
         let path = certificate
             .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &self.0, &issuers, time, usage, None, None)
             .map_err(reason)?;
-        // A shorter path would leave a certificate unverified whose extensions the caller relies on.
-        if path.intermediate_certificates().count() == intermediates.len() {
-            Ok(())
-        } else {
-            Err("the chain of certificates has an unused certificate")
-        }
+        Ok(path.intermediate_certificates().count())
     }
+}
+
+fn anchor(der: &[u8]) -> Option<TrustAnchor<'static>> {
+    webpki::anchor_from_trusted_cert(&CertificateDer::from(der)).ok().map(|anchor| anchor.to_owned())
 }
 
 fn reason(error: Error) -> &'static str {
@@ -75,6 +99,13 @@ impl<'a> ReadableCertificate<'a> {
     /// Returns whether the certificate has an extension. `oid` is the content of the DER encoding of its identifier.
     pub(crate) fn has_extension(&self, oid: &[u8]) -> bool {
         self.0.iter_extensions().any(|extension| extension.oid.as_bytes() == oid)
+    }
+
+    /// Returns the common name of the subject, if it has exactly one.
+    pub(crate) fn common_name(&self) -> Option<&str> {
+        let mut names = self.0.subject().iter_common_name();
+        let name = names.next()?.as_str().ok()?;
+        names.next().is_none().then_some(name)
     }
 
     /// Returns the content of the subject's public key; for an elliptic curve, this is the point.

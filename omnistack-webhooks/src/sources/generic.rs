@@ -65,6 +65,10 @@ pub enum GenericSourceError {
 ///
 /// By default the signature is HMAC-SHA-256 of the body in hexadecimal, the id is the hash of the body, and the type is
 /// the field `type`. A header may have several signatures, separated by commas.
+///
+/// An attacker who has captured a request can change what is not signed: all headers except those in the template.
+/// Without a signed time, the attacker can send the request again at any time. Then only the id shows that it is a
+/// repetition, if it comes from the body or is in the template.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct GenericSource {
@@ -128,7 +132,7 @@ impl GenericSource {
         self
     }
 
-    /// Sets the text before a signature, such as `sha256=`.
+    /// Sets the text before a signature, such as `sha256=`. It can't contain a comma.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
@@ -157,7 +161,8 @@ impl GenericSource {
         Ok(self)
     }
 
-    /// Sets the header with the id of the event.
+    /// Sets the header with the id of the event, which is read if the body has none. It is signed only if the template
+    /// has `{id}`.
     pub fn id_header(mut self, header: HeaderName) -> Self {
         self.id_header = Some(header);
         self
@@ -169,7 +174,7 @@ impl GenericSource {
         self
     }
 
-    /// Sets the header with the type of the event.
+    /// Sets the header with the type of the event, which is not signed. Prefer a path in the body.
     pub fn kind_header(mut self, header: HeaderName) -> Self {
         self.kind_header = Some(header);
         self
@@ -266,13 +271,19 @@ impl WebhookSource for GenericSource {
         let text = |path: Option<&String>| event.text(path?);
         let id = match (&self.id_header, &self.id_path) {
             (None, None) => Some(body_id(request.body)),
-            _ => header(self.id_header.as_ref()).or_else(|| text(self.id_path.as_ref())),
+            // The body is always signed.
+            _ => text(self.id_path.as_ref()).or_else(|| header(self.id_header.as_ref())),
         };
         let kind = header(self.kind_header.as_ref()).or_else(|| event.text(&self.kind_path));
         Ok(source_event(id.as_deref(), kind.as_deref())?
             .occurred_at(self.time_path.as_deref().and_then(|path| event.time(path)))
             .object(text(self.object_path.as_ref()).as_deref().map(bounded_id))
             .tenant(text(self.tenant_path.as_ref()).and_then(|tenant| tenant.parse().ok())))
+    }
+
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        // Without a signed time, the signature and the body are all that is needed to send the request again.
+        vec![self.header.clone()]
     }
 
     fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {

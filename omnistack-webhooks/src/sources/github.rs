@@ -37,8 +37,8 @@ const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 /// GitHub, as the source `github`.
 ///
 /// The type is the name of the event and its action, such as `pull_request.opened`. The object is the repository, with
-/// the number of the issue, pull request or discussion, such as `acme/shop#7`. GitHub signs neither a time nor the id
-/// of the delivery, so a request that was captured can be sent again with another id.
+/// the number of the issue, pull request or discussion, such as `acme/shop#7`. GitHub signs the body only. So a request
+/// that was captured can be sent again, with another id of the delivery and another name of the event.
 struct GitHubSource {
     keys: SharedKeys,
     deliveries: Option<GitHubDeliveries>,

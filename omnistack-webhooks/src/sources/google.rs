@@ -1,7 +1,8 @@
 //! Real-time developer notifications of Google Play, which Pub/Sub pushes.
 //!
 //! Pub/Sub sends `Authorization: Bearer JWT`, which Google has signed for the service account of the push subscription.
-//! It uses a token for several requests within its hour, so it is the id of the message that shows a repetition.
+//! It uses a token for several requests within its hour, so it is the id of the message that shows a repetition. The
+//! token does not sign the body: a token that was captured can send any message until it expires.
 //!
 //! A notification names a purchase by its token and says nothing about its state. A handler asks the Google Play
 //! Developer API for it.

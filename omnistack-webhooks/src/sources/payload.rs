@@ -7,38 +7,38 @@ use omnistack_core::{
 };
 use serde_json::Value;
 
-/// Largest id of an event or an object, in bytes, as [`SourceEvent`] requires.
-const MAX_ID_BYTES: usize = 200;
-/// Largest type of an event, in bytes, as [`SourceEvent`] requires.
-const MAX_KIND_BYTES: usize = 100;
-
 /// A JSON body, of which fields are read by [JSON pointers](https://www.rfc-editor.org/rfc/rfc6901). A field of an
 /// unexpected type counts as absent.
 #[derive(Debug)]
-pub(super) struct ProviderPayload(Value);
+pub(crate) struct ProviderPayload(Value);
 
 impl ProviderPayload {
     /// Parses a body.
     ///
     /// # Errors
     /// Fails with [`WebhookRejection::Malformed`] if it is not JSON.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, WebhookRejection> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, WebhookRejection> {
         let parsed = serde_json::from_slice(body);
         parsed.map(Self).map_err(|error| WebhookRejection::Malformed(error.to_string()))
     }
 
     /// Returns a field.
-    pub(super) fn get(&self, pointer: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, pointer: &str) -> Option<&Value> {
         self.0.pointer(pointer)
     }
 
     /// Returns a field that is a text, not empty, or a number.
-    pub(super) fn text(&self, pointer: &str) -> Option<String> {
+    pub(crate) fn text(&self, pointer: &str) -> Option<String> {
         match self.get(pointer)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         }
+    }
+
+    /// Returns a field that is a whole number.
+    pub(crate) fn number(&self, pointer: &str) -> Option<i64> {
+        self.get(pointer)?.as_i64()
     }
 
     /// Returns a time: RFC 3339 text, or seconds or milliseconds since 1970.
@@ -71,7 +71,7 @@ pub(super) fn source_event(id: Option<&str>, kind: Option<&str>) -> Result<Sourc
 
 /// Returns an id that can be stored: itself, or its hash if it is too long or contains NUL, which PostgreSQL refuses.
 pub(super) fn bounded_id(id: &str) -> String {
-    if id.len() <= MAX_ID_BYTES && !id.contains('\0') {
+    if id.len() <= SourceEvent::MAX_ID_BYTES && !id.contains('\0') {
         return id.to_owned();
     }
     format!("sha256:{}", Sha256::digest(id))
@@ -84,9 +84,9 @@ pub(super) fn body_id(body: &[u8]) -> String {
 
 /// Returns the beginning of a type that can be stored.
 fn bounded_kind(kind: &str) -> String {
-    let end = (0..=MAX_KIND_BYTES).rev().find(|end| kind.is_char_boundary(*end)).unwrap_or(0);
-    let kind = if kind.len() > MAX_KIND_BYTES { kind.get(..end).unwrap_or_default() } else { kind };
-    kind.replace('\0', "\u{fffd}")
+    let mut kind = kind.replace('\0', "\u{fffd}");
+    kind.truncate(kind.floor_char_boundary(SourceEvent::MAX_KIND_BYTES));
+    kind
 }
 
 #[cfg(test)]
@@ -115,6 +115,9 @@ mod tests {
         assert_eq!(event.kind, "é".repeat(50));
         let event = source_event(Some("a\0b"), Some("a\0b")).unwrap();
         assert!(event.id.starts_with("sha256:") && event.kind == "a\u{fffd}b");
+        // Three bytes replace one.
+        let event = source_event(Some("a"), Some(&"\0".repeat(100))).unwrap();
+        assert_eq!(event.kind, "\u{fffd}".repeat(33));
         let event = source_event(Some(&"a".repeat(200)), Some(&"b".repeat(100))).unwrap();
         assert_eq!((event.id.len(), event.kind.len()), (200, 100));
         for (id, kind) in [(None, Some("a")), (Some(""), Some("a")), (Some("a"), None), (Some("a"), Some(""))] {

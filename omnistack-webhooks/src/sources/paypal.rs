@@ -14,6 +14,7 @@ use omnistack_core::{
     webhook::{SourceEvent, TIMESTAMP_TOLERANCE, WebhookEnvironment, WebhookRejection, WebhookRequest, WebhookSource},
 };
 use reqwest::Url;
+use serde_json::Value;
 
 use self::certificates::CertificateCache;
 pub(super) use self::certificates::CertificateChain;
@@ -153,9 +154,10 @@ pub(super) fn certificate_url(text: &str) -> Option<(Url, bool)> {
 pub(super) fn describe(certificate: &str, body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     let event = ProviderPayload::parse(body)?;
     // The URL is not signed, but the links in the body are.
-    let link = event.text("/links/0/href").and_then(|link| Url::parse(&link).ok());
+    let links = event.get("/links").and_then(Value::as_array).into_iter().flatten();
+    let mut links = links.filter_map(|link| Url::parse(link.get("href")?.as_str()?).ok());
     let is_sandbox = certificate_url(certificate).is_some_and(|(_, is_sandbox)| is_sandbox)
-        || link.as_ref().and_then(Url::host_str).is_some_and(|host| host.ends_with("sandbox.paypal.com"));
+        || links.any(|link| link.host_str().is_some_and(|host| host.ends_with("sandbox.paypal.com")));
     let object = event.text("/resource/billing_agreement_id").or_else(|| event.text("/resource/id"));
     Ok(source_event(event.text("/id").as_deref(), event.text("/event_type").as_deref())?
         .occurred_at(event.time("/create_time"))
@@ -216,7 +218,7 @@ mod tests {
         let sandbox = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-1";
         assert_eq!(described(sandbox, sale).environment, WebhookEnvironment::Test);
         let test = r#"{"id":"WH-2","event_type":"BILLING.SUBSCRIPTION.CREATED","resource":{"id":"I-2"},
-            "links":[{"href":"https://api.sandbox.paypal.com/v1/notifications/webhooks-events/WH-2"}]}"#;
+            "links":[{"rel":"docs"},{"href":"https://api.sandbox.paypal.com/v1/notifications/webhooks-events/WH-2"}]}"#;
         let event = described(live, test);
         assert_eq!((event.object.as_deref(), event.environment), (Some("I-2"), WebhookEnvironment::Test));
     }

@@ -9,7 +9,7 @@ use omnistack_core::{
     http::client::{Client, RequestBuilder, base_url},
     module::Registry,
 };
-use reqwest::Url;
+use reqwest::{Response, Url};
 
 /// Timeout of a call, from the connection to the last byte of the response.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -70,14 +70,22 @@ impl ProviderApi {
 /// Fails if the call takes longer than 15 seconds, if it breaks, or if the response has more than 16 MiB.
 pub(super) async fn send(request: RequestBuilder) -> Result<ProviderResponse, BoxError> {
     let sent = request.timeout(TIMEOUT).send().await;
-    let mut response = sent.map_err(reqwest::Error::without_url)?;
+    let response = sent.map_err(reqwest::Error::without_url)?;
     let (status, headers) = (response.status(), response.headers().clone());
+    Ok(ProviderResponse { status, headers, body: read_body(response, MAX_RESPONSE_BYTES).await?.into() })
+}
+
+/// Reads the body of a response.
+///
+/// # Errors
+/// Fails if the connection breaks, or if the body has more bytes than the limit.
+pub(super) async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, BoxError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
-        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-            return Err(format!("the response has more than {MAX_RESPONSE_BYTES} bytes").into());
+        if body.len() + chunk.len() > limit {
+            return Err(format!("the response has more than {limit} bytes").into());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(ProviderResponse { status, headers, body: body.into() })
+    Ok(body)
 }

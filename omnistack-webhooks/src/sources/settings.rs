@@ -124,7 +124,7 @@ omnistack_core::settings! {
         pub(crate) algorithm: HmacAlgorithm = "WEBHOOKS_GENERIC_ALGORITHM", default "sha256";
         /// The encoding of the signature: `hex` or `base64`.
         pub(crate) encoding: SignatureEncoding = "WEBHOOKS_GENERIC_ENCODING", default "hex";
-        /// The text before the signature in the header, such as `sha256=`.
+        /// The text before the signature in the header, such as `sha256=`. It can't contain a comma.
         pub(crate) prefix: Option<String> = "WEBHOOKS_GENERIC_PREFIX";
         /// The header with the signed time, in seconds or milliseconds since 1970. Without it, a captured request can
         /// be sent again later, and only its id shows that it is a repetition.
@@ -132,12 +132,12 @@ omnistack_core::settings! {
         /// The signed text, with the parts `{timestamp}`, `{id}` and `{body}`. Default: `{timestamp}.{body}` if there
         /// is a header with the time, or else `{body}`.
         pub(crate) template: Option<String> = "WEBHOOKS_GENERIC_TEMPLATE";
-        /// The header with the id of the event.
+        /// The header with the id of the event, if the body has none. It is signed only if the template has `{id}`.
         pub(crate) id_header: Option<HeaderName> = "WEBHOOKS_GENERIC_ID_HEADER";
-        /// The path of the event's id in the JSON body, such as `data.id`, if no header has it. Without both, the id
-        /// is the hash of the body.
+        /// The path of the event's id in the JSON body, such as `data.id`. Without it and without a header, the id is
+        /// the hash of the body.
         pub(crate) id_path: Option<String> = "WEBHOOKS_GENERIC_ID_PATH";
-        /// The header with the type of the event.
+        /// The header with the type of the event, which is not signed.
         pub(crate) type_header: Option<HeaderName> = "WEBHOOKS_GENERIC_TYPE_HEADER";
         /// The path of the event's type in the JSON body, if no header has it.
         pub(crate) type_path: String = "WEBHOOKS_GENERIC_TYPE_PATH", default "type";

@@ -1,7 +1,7 @@
 //! Senders of Standard Webhooks: Clerk, which uses Svix, Supabase's auth hooks, and any other.
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use omnistack_core::{
     module::Registry,
     webhook::{
@@ -14,7 +14,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     payload::{ProviderPayload, bounded_id, source_event},
     settings::StandardWebhookSettings,
-    sign::{json_headers, new_id},
 };
 
 /// The sender, which decides where an event has its type and its object.
@@ -83,15 +82,7 @@ impl WebhookSource for StandardSource {
     }
 
     fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
-        let names = match self.sender {
-            StandardSender::Clerk => ["svix-id", "svix-timestamp", "svix-signature"],
-            _ => ["webhook-id", "webhook-timestamp", "webhook-signature"],
-        };
-        let [id_header, timestamp, signature] = names.map(HeaderName::from_static);
-        let id = request.header(id_header.as_str()).map_or_else(|| format!("msg_{}", new_id()), str::to_owned);
-        let seconds = request.now.as_seconds();
-        let signed = self.secrets.first()?.sign(&id, seconds, request.body);
-        json_headers([(id_header, id), (timestamp, seconds.to_string()), (signature, signed)])
+        self.secrets.first()?.sign_request(request)
     }
 }
 

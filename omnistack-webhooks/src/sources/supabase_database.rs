@@ -62,6 +62,10 @@ impl WebhookSource for SupabaseDatabaseSource {
         describe(request.header(EVENT_ID.as_str()), request.body)
     }
 
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        vec![self.header.clone()]
+    }
+
     fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
         let secret = self.secrets.first()?.expose_secret().to_owned();
         let id = request.header(EVENT_ID.as_str()).map(|id| (EVENT_ID, id.to_owned()));

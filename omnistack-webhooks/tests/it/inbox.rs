@@ -17,7 +17,7 @@ use omnistack_core::{
     clock::Timestamp,
     crypto::HmacKey,
     db::Migration,
-    http::Method,
+    http::{HeaderName, Method},
     identity::TenantId,
     jobs::JobError,
     module::{Module, Registry},
@@ -173,6 +173,10 @@ impl WebhookSource for ProbeSource {
         let ProbeEvent { id, r#type, object, tenant, at, test } = request.json()?;
         let environment = if test { WebhookEnvironment::Test } else { WebhookEnvironment::Live };
         Ok(SourceEvent::new(id, r#type).object(object).tenant(tenant).occurred_at(at).environment(environment))
+    }
+
+    fn secret_headers(&self) -> Vec<HeaderName> {
+        vec![HeaderName::from_static("x-probe-hook")]
     }
 
     async fn missed(&self, since: Timestamp) -> Result<Option<MissedWebhooks>, BoxError> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod audit;
+mod disabled_webhook;
 mod docs;
 mod doctor;
 mod jobs;

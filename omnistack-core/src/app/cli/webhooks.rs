@@ -1,23 +1,29 @@
 //! The commands below `webhooks`.
 
-use std::io::Read as _;
+use std::{
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     RunError,
     app::{App, output::print_line},
     clock::Clock,
     config::PublicUrl,
-    crypto::KeyRing,
     identity::TenantId,
     module::MissingDependency,
     webhook::{SampleKeys, WebhookRequest, WebhookSources},
 };
+
+/// Longest time for the app to respond. It answers a provider within milliseconds.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns the subcommands and their arguments.
 pub(super) fn command() -> Command {
@@ -91,24 +97,27 @@ async fn send(app: &App, sources: &WebhookSources, public_url: &PublicUrl, match
             return Err(RunError::new(format!("only the provider can sign webhooks of `{name}` in production")));
         }
         None => {
-            let keys: KeyRing = app.context().get().map_err(|_| {
+            let keys = SampleKeys::of_app(app.context());
+            let signed = keys.and_then(|keys| keys.sign(name, &body));
+            signed.ok_or_else(|| {
                 RunError::new(format!("only the provider has the key of `{name}`: set SECRET_KEYS to sign samples"))
-            })?;
-            let signed = SampleKeys::new(keys).sign(name, &body);
-            signed.ok_or_else(|| RunError::new("the sample can't be signed with SECRET_KEYS"))?
+            })?
         }
     };
     headers.extend(signed);
     let address = text("address").map_or_else(|| local_address(app), str::to_owned);
-    let (status, answer) = post(&address, &path, headers, body).await?;
+    let response = timeout(RESPONSE_TIMEOUT, post(&address, &path, headers, body)).await;
+    let (status, answer) = response.unwrap_or_else(|_| {
+        Err(RunError::new(format!("no response from {address} within {RESPONSE_TIMEOUT:?}; check the app's log")))
+    })?;
     print_line(format_args!("{status} {answer}"))?;
     if (200..300).contains(&status) { Ok(()) } else { Err(RunError::new("the app has not accepted the webhook")) }
 }
 
 /// Returns the address of the running app on this machine.
 fn local_address(app: &App) -> String {
-    let host = if app.http.host.is_unspecified() { "127.0.0.1".to_owned() } else { app.http.host.to_string() };
-    format!("{host}:{}", app.http.port)
+    let host = if app.http.host.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { app.http.host };
+    SocketAddr::new(host, app.http.port).to_string()
 }
 
 fn path(source: &str, tenant: Option<TenantId>) -> String {

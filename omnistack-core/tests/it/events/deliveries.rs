@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::{
+    db::{Db, Tx},
     events::{DeliveryFilter, DeliveryState, Events, PublishError},
     id::Id,
     identity::TenantId,
@@ -46,6 +47,52 @@ impl Module for Seer {
     fn register(&self, registry: &mut Registry) {
         let seen = Arc::clone(&self.0);
         registry.subscribe("see", move |_| Ok(Seeing(seen)));
+    }
+}
+
+/// A subscriber that rolls back what it has written, and records that in another transaction.
+struct RollingBack {
+    db: Db,
+    events: Events,
+}
+
+async fn write(tx: &mut Tx, key: &str, text: &str, sequence: i64) -> Result<(), omnistack_core::db::Error> {
+    let sql = "insert into written (subscriber, key, text, sequence) values ('rolled back', $1, $2, $3)";
+    tx.query(sql).bind(key.to_owned()).bind(text.to_owned()).bind(sequence).execute().await.map(drop)
+}
+
+#[async_trait]
+impl Subscriber for RollingBack {
+    type Event = NoteEvent;
+
+    async fn handle(&self, event: NoteEvent, delivery: &mut Delivery) -> Result<(), JobError> {
+        let NoteEvent { key, text } = event;
+        if text == "skipped" {
+            self.events.skip(&DeliveryFilter::default().id(delivery.id())).await?;
+        } else {
+            write(delivery.tx().await?, &key, "undone", 1).await?;
+        }
+        delivery.rollback().await?;
+        let mut tx = self.db.begin().await?;
+        write(&mut tx, &key, "recorded", 2).await?;
+        tx.commit().await?;
+        if text == "bad" {
+            return Err(JobError::fatal("it is bad"));
+        }
+        write(delivery.tx().await?, &key, "written afterwards", 3).await?;
+        Ok(())
+    }
+}
+
+struct RollingBackModule;
+
+impl Module for RollingBackModule {
+    fn name(&self) -> &'static str {
+        "rolling-back"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.subscribe("roll_back", |ctx| Ok(RollingBack { db: ctx.get()?, events: ctx.get()? }));
     }
 }
 
@@ -94,6 +141,28 @@ on_each_database! {
         app.events().publish(&NoteEvent::new("k", "nobody's")).await.unwrap();
         app.run_events().await;
         assert_eq!(*seen.lock().unwrap(), [(Some(tenant), Some(TRACE[3..35].into()), true), (None, None, true)]);
+    }
+
+    async fn a_subscriber_can_roll_back_and_record_its_error_elsewhere(database: TestDatabase) {
+        let app = start(database, |app| app.with(RollingBackModule)).await;
+        for text in ["good", "bad"] {
+            app.events().publish(&NoteEvent::new(text, text)).await.unwrap();
+        }
+        app.run_events().await;
+        assert_eq!(written(&app, "rolled back", "good").await, ["recorded", "written afterwards"]);
+        assert_eq!(written(&app, "rolled back", "bad").await, ["recorded"]);
+        let deliveries = app.events().deliveries(&DeliveryFilter::subscriber("roll_back"), None, 10).await.unwrap();
+        let state = |key: &str| deliveries.iter().find(|delivery| delivery.key == key).unwrap().state;
+        assert_eq!((state("good"), state("bad")), (DeliveryState::Done, DeliveryState::Dead));
+    }
+
+    async fn what_was_taken_over_can_not_be_rolled_back(database: TestDatabase) {
+        let app = start(database, |app| app.with(RollingBackModule)).await;
+        let id = app.events().publish(&NoteEvent::new("skipped", "skipped")).await.unwrap();
+        app.run_events().await;
+        assert_eq!(written(&app, "rolled back", "skipped").await, [""; 0]);
+        let found = app.events().deliveries(&DeliveryFilter::default().id(id), None, 10).await.unwrap();
+        assert_eq!(found[0].state, DeliveryState::Skipped);
     }
 
     async fn a_failure_holds_back_its_key_alone(database: TestDatabase) {

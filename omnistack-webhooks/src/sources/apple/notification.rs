@@ -8,10 +8,8 @@ use omnistack_core::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Maximum size of an id of an event or an object, in bytes, as the inbox stores them.
-const MAX_ID_BYTES: usize = 200;
-/// Maximum size of a type of event, in bytes, as the inbox stores it.
-const MAX_KIND_BYTES: usize = 100;
+use crate::sources::payload::{bounded_id, source_event};
+
 /// The beginning of the ids of tokens for purchases outside of the App Store that the sandbox has created.
 const SANDBOX_TOKEN: &str = "SANDBOX";
 
@@ -53,16 +51,10 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     let signed = signed_payload(body).ok_or_else(|| malformed("the body has no `signedPayload`"))?;
     let notification = payload(&signed).ok_or_else(|| malformed("`signedPayload` contains no JSON"))?;
     let text = |name: &str| notification.get(name).and_then(Value::as_str);
-    let id = text("notificationUUID").filter(|id| matches!(id.len(), 1..=MAX_ID_BYTES));
-    let id = id.ok_or_else(|| malformed("`notificationUUID` is missing"))?;
-    let kind = match (text("notificationType"), text("subtype")) {
-        (Some(kind), Some(subtype)) if !subtype.is_empty() => format!("{kind}.{subtype}"),
-        (Some(kind), _) => kind.to_owned(),
-        (None, _) => String::new(),
-    };
-    if !matches!(kind.len(), 1..=MAX_KIND_BYTES) {
-        return Err(malformed("`notificationType` is missing or too long"));
-    }
+    let kind = text("notificationType").map(|kind| match text("subtype") {
+        Some(subtype) if !subtype.is_empty() => format!("{kind}.{subtype}"),
+        _ => kind.to_owned(),
+    });
     let subject = NotificationSubject::of(&notification);
     let environment = match subject {
         Some(NotificationSubject { environment: "Production", .. }) => WebhookEnvironment::Live,
@@ -70,7 +62,7 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
         _ => WebhookEnvironment::Test,
     };
     let millis = notification.get("signedDate").and_then(Value::as_i64);
-    Ok(SourceEvent::new(id, kind)
+    Ok(source_event(text("notificationUUID"), kind.as_deref())?
         .environment(environment)
         .occurred_at(millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000))))
         .object(subject.and_then(object)))
@@ -85,7 +77,7 @@ fn object(subject: NotificationSubject<'_>) -> Option<String> {
     };
     let token = || Some(subject.object.get("externalPurchaseId")?.as_str()?.to_owned());
     let id = original("signedTransactionInfo").or_else(|| original("signedRenewalInfo")).or_else(token);
-    id.filter(|id| matches!(id.len(), 1..=MAX_ID_BYTES))
+    id.as_deref().map(bounded_id)
 }
 
 /// Returns the payload of a signed text without verifying it.

@@ -133,7 +133,7 @@ impl AppleVerifier {
             return Err("the header of the signature does not have three certificates");
         };
         let (leaf, issuer) = (decode(leaf)?, decode(issuer)?);
-        self.0.roots.verify(&leaf, &[&issuer], USAGE, signed_at(&payload).unwrap_or(now))?;
+        self.0.roots.verify_exactly(&leaf, &[&issuer], USAGE, signed_at(&payload).unwrap_or(now))?;
         let readable = |der| ReadableCertificate::from_der(der).ok_or("a certificate has an unknown form");
         let (leaf, issuer) = (readable(&leaf)?, readable(&issuer)?);
         if !leaf.has_extension(SIGNER_EXTENSION) || !issuer.has_extension(ISSUER_EXTENSION) {
@@ -226,7 +226,7 @@ mod tests {
             (APPLE_ROOT, &LEAF[1..], vec![INTERMEDIATE], "2025-11-01T02:09:35Z", untrusted),
         ] {
             let roots = TrustedRoots::from_der([roots]).unwrap();
-            let verified = roots.verify(leaf, &intermediates, USAGE, at.parse().unwrap());
+            let verified = roots.verify_exactly(leaf, &intermediates, USAGE, at.parse().unwrap());
             assert_eq!(verified, expected, "{} certificates at {at}", intermediates.len());
         }
     }

@@ -15,6 +15,11 @@ pub(in crate::sources) fn register(registry: &mut Registry) {
         registry.report_problem(what, "use lower-case letters, digits and `-`, at most 40, such as `courier`");
         return;
     }
+    if settings.prefix.as_ref().is_some_and(|prefix| prefix.contains(',')) {
+        let what = "`WEBHOOKS_GENERIC_PREFIX` has a comma, which separates signatures, so no signature would match";
+        registry.report_problem(what, "set it to the text directly before the signature, such as `v1=`");
+        return;
+    }
     match source(&settings) {
         Ok(source) => {
             // The name is needed for as long as the app runs.

@@ -85,11 +85,12 @@ impl GitHubDeliveries {
     }
 
     /// Asks GitHub to send each event since a time again of which no delivery has succeeded, the oldest first: at most
-    /// 200 at once, and at most four times each.
+    /// 200 at once, of the newest 2,000 deliveries, and at most four times each.
     pub(super) async fn redeliver(&self, since: Timestamp) -> Result<MissedWebhooks, BoxError> {
         let since = since.max(self.clock.now() - REDELIVERABLE);
-        let mut missed = MissedWebhooks::default();
         let failed = self.failed(since).await?;
+        let has_more = failed.len() > MAX_REDELIVERIES;
+        let mut missed = MissedWebhooks { has_more, ..MissedWebhooks::default() };
         for delivery in failed.into_iter().rev().take(MAX_REDELIVERIES) {
             let path = format!("{}/deliveries/{delivery}/attempts", self.hook);
             let response = self.send(self.api.post(&path)).await?;
@@ -108,6 +109,7 @@ impl GitHubDeliveries {
         let mut events: Vec<DeliveredEvent> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut cursor: Option<String> = None;
+        let mut is_complete = false;
         for _ in 0..MAX_PAGES {
             let (page, next) = self.page(cursor.as_deref()).await?;
             let is_last = page.last().is_none_or(|oldest| oldest.delivered_at < since);
@@ -123,9 +125,13 @@ impl GitHubDeliveries {
                 }
             }
             cursor = next;
-            if is_last || cursor.is_none() {
+            is_complete = is_last || cursor.is_none();
+            if is_complete {
                 break;
             }
+        }
+        if !is_complete {
+            tracing::warn!(target: "omnistack::webhooks", "GitHub has more deliveries than are read at once");
         }
         let failed = events.into_iter().filter(|event| !event.has_succeeded && event.attempts < MAX_ATTEMPTS);
         Ok(failed.map(|event| event.newest).collect())

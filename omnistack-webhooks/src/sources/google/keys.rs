@@ -13,9 +13,11 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::DecodingKey;
 use omnistack_core::{clock::Clock, http::client::Client};
-use reqwest::{Response, Url};
+use reqwest::Url;
 use serde::{Deserialize, de::IgnoredAny};
 use tokio::sync::Mutex;
+
+use crate::sources::provider_api::read_body;
 
 /// Timeout of a fetch, from the connection to the last byte of the response.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -149,20 +151,10 @@ impl KeyCache {
         }
         let cache_control = response.headers().get("cache-control").and_then(|value| value.to_str().ok());
         let fresh_age = cache_control.and_then(max_age).unwrap_or(DEFAULT_FRESH_AGE);
-        let keys = parse_key_set(&read_body(response).await?)?;
+        let body = read_body(response, MAX_KEY_SET_BYTES).await.map_err(|error| error.to_string())?;
+        let keys = parse_key_set(&body)?;
         Ok((keys, fresh_age.clamp(REFRESH_INTERVAL, MAX_FRESH_AGE)))
     }
-}
-
-async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-        if body.len() + chunk.len() > MAX_KEY_SET_BYTES {
-            return Err(format!("responded with more than {MAX_KEY_SET_BYTES} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// Returns the `max-age` of a header `Cache-Control`.

@@ -9,8 +9,8 @@ use omnistack_core::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Maximum size of the id of a message, in bytes, as the inbox stores it.
-const MAX_ID_BYTES: usize = 200;
+use crate::sources::payload::source_event;
+
 /// Maximum size of the name of a notification that this version does not know, in bytes. In snake case and with a
 /// number it has at most 100 bytes, as the inbox stores a type.
 const MAX_NAME_BYTES: usize = 40;
@@ -50,8 +50,7 @@ impl PlayNotification {
         let PushRequest { message } =
             serde_json::from_slice(body).map_err(|error| WebhookRejection::Malformed(error.to_string()))?;
         let id = message.message_id.or(message.message_id_in_snake_case);
-        let id = id.filter(|id| matches!(id.len(), 1..=MAX_ID_BYTES));
-        let id = id.ok_or_else(|| malformed("`message.messageId` is missing"))?;
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| malformed("`message.messageId` is missing"))?;
         let data = STANDARD.decode(&message.data).map_err(|_| malformed("`message.data` is not base64"))?;
         let fields = serde_json::from_slice(&data).map_err(|_| malformed("`message.data` contains no JSON object"))?;
         Ok(Self { id, fields })
@@ -82,7 +81,8 @@ impl PlayNotification {
             hash
         });
         let occurred_at = self.fields.get("eventTimeMillis").and_then(millis);
-        Ok(SourceEvent::new(self.id.clone(), kind).environment(environment).occurred_at(occurred_at).object(object))
+        let event = source_event(Some(&self.id), Some(&kind))?;
+        Ok(event.environment(environment).occurred_at(occurred_at).object(object))
     }
 
     /// Returns the notification and its name without `Notification`.

@@ -4,15 +4,16 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use omnistack_core::{clock::Timestamp, webhook::WebhookRejection};
 use reqwest::Url;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::Semaphore;
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::sources::certificates::{ReadableCertificate, TrustedRoots};
 
 /// Largest number of certificates that are kept.
 const MAX_KEPT: usize = 16;
@@ -35,33 +36,29 @@ pub trait FetchPayPalCertificate: Send + Sync + 'static {
 
 /// The authorities that PayPal's certificate must come from.
 #[derive(Clone)]
-pub struct PayPalAuthorities(Vec<TrustAnchor<'static>>);
+pub struct PayPalAuthorities(TrustedRoots);
 
 impl PayPalAuthorities {
     /// Reads authorities, roots or intermediates, from PEM. Returns `None` if a certificate in it is not valid, or if
     /// there is none.
     pub fn from_pem(pem: &[u8]) -> Option<Self> {
         let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
-        let anchors: Option<Vec<_>> = certificates.iter().map(anchor).collect();
-        anchors.filter(|anchors| !anchors.is_empty()).map(Self)
+        let roots = TrustedRoots::from_der(certificates.iter().map(|der| &**der))?;
+        (roots.count() > 0).then_some(Self(roots))
     }
 
     /// Returns the roots that the operating system trusts. Those that can't be read are left out. Returns `None` if
     /// there are none.
     pub fn of_system() -> Option<Self> {
         let certificates = rustls_native_certs::load_native_certs().certs;
-        let anchors: Vec<_> = certificates.iter().filter_map(anchor).collect();
-        (!anchors.is_empty()).then_some(Self(anchors))
+        let roots = TrustedRoots::readable(certificates.iter().map(|der| &**der));
+        (roots.count() > 0).then_some(Self(roots))
     }
-}
-
-fn anchor(certificate: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
-    webpki::anchor_from_trusted_cert(certificate).ok().map(|anchor| anchor.to_owned())
 }
 
 impl fmt::Debug for PayPalAuthorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PayPalAuthorities").field(&self.0.len()).finish()
+        f.debug_tuple("PayPalAuthorities").field(&self.0.count()).finish()
     }
 }
 
@@ -81,19 +78,12 @@ impl CertificateChain {
 
     /// Verifies that the certificate comes from one of the authorities, is valid at a time, and has one of the names.
     fn verify(&self, authorities: &PayPalAuthorities, names: &[&str], at: Timestamp) -> Result<(), WebhookRejection> {
-        let invalid =
-            WebhookRejection::Unverified("the certificate is not from a trusted authority, or not valid then");
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.as_seconds()).unwrap_or(0)));
-        let is_valid = EndEntityCert::try_from(&self.leaf).is_ok_and(|leaf| {
-            let usage = KeyUsage::server_auth();
-            let (algorithms, chain) = (ALL_VERIFICATION_ALGS, &self.intermediates);
-            leaf.verify_for_usage(algorithms, &authorities.0, chain, time, usage, None, None).is_ok()
-        });
-        if !is_valid {
-            return Err(invalid);
-        }
-        let named =
-            common_name(&self.leaf).is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)));
+        let intermediates: Vec<&[u8]> = self.intermediates.iter().map(|der| &**der).collect();
+        let verified = authorities.0.verify(&self.leaf, &intermediates, KeyUsage::server_auth(), at);
+        verified.map_err(WebhookRejection::Unverified)?;
+        let certificate = ReadableCertificate::from_der(&self.leaf);
+        let name = certificate.as_ref().and_then(ReadableCertificate::common_name).unwrap_or_default();
+        let named = names.iter().any(|known| name.eq_ignore_ascii_case(known));
         named.then_some(()).ok_or(WebhookRejection::Unverified("the certificate has another name than PayPal's"))
     }
 
@@ -103,14 +93,6 @@ impl CertificateChain {
         EndEntityCert::try_from(&self.leaf)
             .is_ok_and(|leaf| leaf.verify_signature(algorithm, message, signature).is_ok())
     }
-}
-
-/// Returns the common name of a certificate, if it has exactly one.
-fn common_name(certificate: &[u8]) -> Option<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let mut names = certificate.subject().iter_common_name();
-    let name = names.next()?.as_str().ok()?.to_owned();
-    names.next().is_none().then_some(name)
 }
 
 /// The certificates that were fetched and verified.
@@ -139,16 +121,21 @@ impl CertificateCache {
             chain.verify(&self.authorities, names, at)?;
             return Ok(chain);
         }
-        let busy = |_| WebhookRejection::Unavailable("too many certificates are being fetched".into());
-        let permit = self.fetches.try_acquire().map_err(busy)?;
-        let pem = self.fetch.fetch(url).await?;
+        let permit = self.fetches.acquire().await.map_err(|closed| WebhookRejection::Unavailable(closed.into()))?;
+        // Another request may have fetched it while this one waited.
+        let chain = match self.known(url) {
+            Some(chain) => chain,
+            None => self.fetch(url).await?,
+        };
         drop(permit);
-        let chain = CertificateChain::parse(&pem);
-        let chain = chain.ok_or(WebhookRejection::Unverified("there is no certificate at the URL"))?;
         chain.verify(&self.authorities, names, at)?;
-        let chain = Arc::new(chain);
         self.keep(url, &chain);
         Ok(chain)
+    }
+
+    async fn fetch(&self, url: &Url) -> Result<Arc<CertificateChain>, WebhookRejection> {
+        let chain = CertificateChain::parse(&self.fetch.fetch(url).await?);
+        chain.map(Arc::new).ok_or(WebhookRejection::Unverified("there is no certificate at the URL"))
     }
 
     fn known(&self, url: &Url) -> Option<Arc<CertificateChain>> {

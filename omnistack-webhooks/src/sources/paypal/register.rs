@@ -7,7 +7,7 @@ use omnistack_core::{BoxError, http::client::Client, module::Registry, webhook::
 use reqwest::{StatusCode, Url};
 
 use super::{FetchPayPalCertificate, PayPalAuthorities, PayPalSource};
-use crate::sources::settings::PayPalWebhookSettings;
+use crate::sources::{provider_api::read_body, settings::PayPalWebhookSettings};
 
 /// Timeout of fetching a certificate, from the connection to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ fn unavailable(error: impl Into<BoxError>) -> WebhookRejection {
 #[async_trait]
 impl FetchPayPalCertificate for CertificateClient {
     async fn fetch(&self, url: &Url) -> Result<Vec<u8>, WebhookRejection> {
-        let mut response = self.0.get(url.clone()).timeout(FETCH_TIMEOUT).send().await.map_err(unavailable)?;
+        let response = self.0.get(url.clone()).timeout(FETCH_TIMEOUT).send().await.map_err(unavailable)?;
         match response.status() {
             StatusCode::OK => {}
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
@@ -69,13 +69,6 @@ impl FetchPayPalCertificate for CertificateClient {
             }
             _ => return Err(WebhookRejection::Unverified("there is no certificate at the URL")),
         }
-        let mut pem = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
-            if pem.len() + chunk.len() > MAX_CERTIFICATE_BYTES {
-                return Err(WebhookRejection::Unverified("the certificate has more than 64 KiB"));
-            }
-            pem.extend_from_slice(&chunk);
-        }
-        Ok(pem)
+        read_body(response, MAX_CERTIFICATE_BYTES).await.map_err(unavailable)
     }
 }

@@ -18,7 +18,7 @@ const PAGE_SIZE: &str = "100";
 const MAX_PAGES: usize = 20;
 
 /// The list of events in Stripe's API. It goes back 30 days, and has no events of connected accounts and no thin
-/// events.
+/// events. An event from it belongs to the tenant that its metadata names, also if the URL of the webhook names one.
 pub(super) struct StripeEvents {
     api: ProviderApi,
     key: SecretString,

@@ -122,6 +122,24 @@ on_each_database! {
         assert_eq!(probe.calls().len(), 21);
     }
 
+    async fn a_webhook_that_a_handler_wants_later_has_not_failed(database: TestDatabase) {
+        let probe = Probe::default();
+        probe.decide(|_, call| match call {
+            1..=25 => Err(JobError::snooze(Duration::from_secs(60))),
+            _ => Ok(WebhookOutcome::Processed),
+        });
+        let app = app(database, &probe, |app| app).await;
+        send_about(&app, "evt_1", "sub_1").await;
+        for _ in 0..25 {
+            app.run_events().await;
+            assert_eq!(state(&app, "evt_1").await, (json!("received"), json!(0), Value::Null));
+            app.clock().advance(Duration::from_secs(60));
+        }
+        app.run_events().await;
+        assert_eq!(state(&app, "evt_1").await, (json!("processed"), json!(1), Value::Null));
+        assert_eq!(rows(&app).await, ["evt_1"]);
+    }
+
     async fn a_panic_is_a_failure(database: TestDatabase) {
         let probe = Probe::default();
         probe.decide(|_, call| if call == 1 { panic!("no such plan") } else { Ok(WebhookOutcome::Processed) });

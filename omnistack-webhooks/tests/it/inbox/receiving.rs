@@ -212,6 +212,10 @@ async fn requests_that_are_no_webhooks_are_refused() {
     signed(&app, "/api/v1/public/webhooks/unknown", event.as_str()).await.expect_error(404, "NOT_FOUND");
     signed(&app, &format!("{PUBLIC}/no-id"), event.as_str()).await.expect(422);
     signed(&app, PUBLIC, "{}").await.expect_error(422, "WEBHOOK_MALFORMED");
+    for (id, kind) in [("x".repeat(201), "x".to_owned()), ("a\0b".into(), "x".into()), ("1".into(), "x".repeat(101))] {
+        let event = json!({ "id": id, "type": kind }).to_string();
+        signed(&app, PUBLIC, event).await.expect_error(422, "WEBHOOK_MALFORMED");
+    }
     signed(&app, PUBLIC, "x".repeat(1025)).await.expect(413);
     app.anonymous().request(Method::POST, PUBLIC).body(event.clone()).await.expect(400);
     app.anonymous().get(PUBLIC).await.expect(405);
@@ -231,6 +235,7 @@ async fn credentials_are_not_stored() {
     let body = json!({ "id": "evt_1", "type": "invoice.paid" }).to_string();
     let request = signed(&app, &format!("{PUBLIC}?token=hidden&message=7"), body);
     let request = request.header("x-webhook-secret", "hidden").header("cookie", "session=hidden");
+    let request = request.header("x-probe-hook", "hidden");
     let id = request.header("x-kind", "invoice").await.expect(200).json()["id"].clone();
     let details = app.operator().get(format!("{EVENTS}/{}", id.as_str().unwrap())).await.expect(200);
     assert!(!details.text().contains("hidden"), "{}", details.text());

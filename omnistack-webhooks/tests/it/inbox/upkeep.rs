@@ -46,7 +46,7 @@ impl Job for Poll {
 
 fn missed(events: &[Value]) -> MissedWebhooks {
     let events = events.iter().map(|event| (HeaderMap::new(), event.to_string().into())).collect();
-    MissedWebhooks { redelivered: 2, events }
+    MissedWebhooks { redelivered: 2, events, has_more: false }
 }
 
 /// Returns the ids of the events of all webhooks, sorted.
@@ -88,6 +88,14 @@ on_each_database! {
         app.clock().advance(Duration::from_secs(3600));
         admin.post(POLL, json!({})).await.expect(200);
         assert_eq!(probe.asked_since()[2], probe.asked_since()[3]);
+
+        // The period has more than the provider has handled at once.
+        for has_more in [true, false] {
+            probe.set_missed(Ok(MissedWebhooks { has_more, ..MissedWebhooks::default() }));
+            app.clock().advance(Duration::from_secs(3600));
+            admin.post(POLL, json!({})).await.expect(200);
+        }
+        assert_eq!(probe.asked_since()[4], probe.asked_since()[5]);
         admin.post(POLL.replace("probe", "mute"), json!({})).await.expect_error(422, "WEBHOOK_POLL_UNSUPPORTED");
         admin.post(POLL.replace("probe", "unknown"), json!({})).await.expect_error(404, "NOT_FOUND");
     }
@@ -116,6 +124,23 @@ on_each_database! {
             app.run_jobs().await;
             assert_eq!(ids(&app).await, expected);
         }
+    }
+
+    async fn a_webhook_is_kept_until_it_is_processed(database: TestDatabase) {
+        let probe = Probe::default();
+        let app = app(database, &probe, |app| app.set("WEBHOOKS_RETENTION_SOURCES", "mute:1d")).await;
+        let body = |id: &str| json!({ "id": id, "type": "invoice.paid" }).to_string();
+        signed(&app, PUBLIC, body("of_probe")).await.expect(200);
+        signed(&app, "/api/v1/public/webhooks/mute", body("of_mute")).await.expect(200);
+        app.clock().advance(Duration::from_secs(31 * 86_400));
+        app.jobs().enqueue(Purge {}).await.unwrap();
+        app.run_jobs().await;
+        assert_eq!(ids(&app).await, ["of_mute", "of_probe"]);
+        app.run_events().await;
+        assert_eq!(rows(&app).await, ["of_probe"]);
+        app.jobs().enqueue(Purge {}).await.unwrap();
+        app.run_jobs().await;
+        assert!(ids(&app).await.is_empty());
     }
 
     async fn webhooks_of_a_deleted_tenant_are_deleted(database: TestDatabase) {

@@ -92,6 +92,21 @@ async fn a_source_is_set_up_in_code() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_signed_comes_first() {
+    let id = HeaderName::from_static("x-id");
+    let source = GenericSource::new(HeaderName::from_static("x-signature"), ["secret".into()]).unwrap();
+    let source = source.id_header(id.clone()).id_path("id");
+    let headers = HeaderMap::from_iter([(id, HeaderValue::from_static("from the header"))]);
+    let now = "2030-01-01T00:00:00Z".parse().unwrap();
+    for (body, expected) in
+        [(r#"{"id":"from the body","type":"a"}"#, "from the body"), (r#"{"type":"a"}"#, "from the header")]
+    {
+        let request = WebhookRequest { url: "", headers: &headers, body: body.as_bytes(), now };
+        assert_eq!(source.describe(&request).unwrap().id, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_time_that_is_added_later_is_signed() {
     let source = GenericSource::new(HeaderName::from_static("x-signature"), ["secret".into()]).unwrap();
     let source = source.template("{body}").unwrap().timestamp_header(HeaderName::from_static("x-time"));

@@ -86,6 +86,7 @@ impl CertificateServer {
 impl FetchPayPalCertificate for CertificateServer {
     async fn fetch(&self, _: &Url) -> Result<Vec<u8>, WebhookRejection> {
         self.requests.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
         let pem = self.pem.lock().unwrap().clone();
         Ok(pem.ok_or_else(|| WebhookRejection::Unavailable("PayPal is away".into()))?.into_bytes())
     }
@@ -214,6 +215,16 @@ on_each_database! {
                 rejected(&app, "paypal", &sent, BODY).await;
             }
         }
+    }
+
+    async fn requests_with_a_new_certificate_wait_for_it(database: TestDatabase) {
+        let (root, key) = (Authority::root("root"), KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap());
+        let (app, server) = app(database, &root).await;
+        server.serve(root.leaf(&key, NAME, 2029, 2031));
+        let signature = sign(&key, TIME, WEBHOOK, BODY);
+        let sent = headers(TIME, &signature, CERTIFICATE);
+        futures_util::future::join_all((0..20).map(|_| accepted(&app, "paypal", &sent, BODY))).await;
+        assert!(server.count() <= 4, "{} requests", server.count());
     }
 
     async fn paypal_sends_again_what_could_not_be_verified(database: TestDatabase) {

@@ -50,6 +50,7 @@ async fn settings_that_can_not_be_are_named() {
         (vec![generic, ("WEBHOOKS_GENERIC_NAME", "Courier/1")], "WEBHOOKS_GENERIC_NAME"),
         (vec![generic, ("WEBHOOKS_GENERIC_ALGORITHM", "md5")], "WEBHOOKS_GENERIC_ALGORITHM"),
         (vec![generic, ("WEBHOOKS_GENERIC_ENCODING", "rot13")], "WEBHOOKS_GENERIC_ENCODING"),
+        (vec![generic, ("WEBHOOKS_GENERIC_PREFIX", "t=1,v1=")], "WEBHOOKS_GENERIC_PREFIX"),
         (vec![generic, ("WEBHOOKS_GENERIC_TEMPLATE", "{timestamp}.{body}")], "WEBHOOKS_GENERIC_TEMPLATE"),
         (vec![generic, ("WEBHOOKS_GENERIC_NAME", "stripe"), stripe], "webhook source `stripe`"),
     ] {
