@@ -30,7 +30,7 @@ const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 const MAX_KEY_BYTES: usize = 500;
 
 /// The type of the event that an endpoint was disabled. The endpoint itself does not receive it.
-const ENDPOINT_DISABLED: &str = "webhook.endpoint_disabled";
+pub(crate) const ENDPOINT_DISABLED: &str = "webhook.endpoint_disabled";
 
 /// The body of a message.
 #[derive(Serialize)]

@@ -14,9 +14,9 @@ use crate::trace::{Span, SpanKind, attribute};
 /// An HTTP client. Cheap to clone.
 ///
 /// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`, and
-/// `baggage` if it is [propagated](crate::trace::set_propagators). The client for URLs that users enter sends none, since
-/// baggage may describe users and tenants. If spans are recorded, each request is one. The span names the method and
-/// the host, but not the path and the query, which may contain secrets.
+/// `baggage` if it is [propagated](crate::trace::set_propagators). The client for URLs that users enter sends none,
+/// since baggage may describe users and tenants. If spans are recorded, each request is one. The span names the method
+/// and the host, but not the path and the query, which may contain secrets.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
