@@ -1,7 +1,7 @@
 //! The dispatcher of deliveries: finds endpoints with due deliveries, leases them, and runs a [lane](lane) for each.
 //!
 //! One process at a time sends to an endpoint, and each endpoint has a task of its own, so that a slow endpoint delays
-//! only itself. The number of tasks is bounded for the process and for each tenant.
+//! only itself. The number of tasks is bounded for the process, for each tenant, and for a tenant's failing endpoints.
 
 mod disabled;
 mod lane;
@@ -44,10 +44,6 @@ const DELIVERY_LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Shortest time between two searches for due deliveries, so that many notifications cause few searches.
 const MIN_SEARCH_INTERVAL: Duration = Duration::from_millis(10);
-
-/// Pause after a search, in multiples of its duration, so that searches take at most a quarter of the time of one
-/// connection to the database, also if many endpoints wait for retries.
-const SEARCH_PAUSE_FACTOR: u32 = 3;
 
 /// Most disabled endpoints whose deliveries are skipped after a search, so that lanes don't wait long for the next one.
 const MAX_SKIPPED_PER_SEARCH: usize = 16;
@@ -134,7 +130,8 @@ impl DispatcherRun {
                     let pause = match self.search(&shutdown).await {
                         Ok(more) => {
                             self.report_success();
-                            let pause = MIN_SEARCH_INTERVAL.max(began.elapsed() * SEARCH_PAUSE_FACTOR);
+                            // A search that takes long, since many endpoints wait for retries, is not repeated at once.
+                            let pause = MIN_SEARCH_INTERVAL.max(began.elapsed());
                             planned = Instant::now() + if more { pause } else { pause.max(poll) };
                             pause
                         }

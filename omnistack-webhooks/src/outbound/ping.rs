@@ -13,9 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     endpoint::{EndpointRow, EndpointStatus, WebhookEndpoint, WebhookEndpointId, WebhookMessageId},
-    endpoints::{
-        EndpointChanges, NewEndpoint, WebhookEndpoints, host, not_found, require_not_disabled_by_operator,
-    },
+    endpoints::{EndpointChanges, NewEndpoint, WebhookEndpoints, host, not_found, require_not_disabled_by_operator},
     publish::message_body,
     retry::Verdict,
     send::webhook_id,

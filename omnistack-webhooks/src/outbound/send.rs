@@ -138,12 +138,7 @@ impl Sender {
 }
 
 /// Returns the headers of an attempt. Fails with a description if it can't be signed.
-fn headers(
-    endpoint: &SigningEndpoint,
-    message: Uuid,
-    at: Timestamp,
-    payload: &str,
-) -> Result<HeaderMap, &'static str> {
+fn headers(endpoint: &SigningEndpoint, message: Uuid, at: Timestamp, payload: &str) -> Result<HeaderMap, &'static str> {
     let (id, seconds) = (webhook_id(message), at.as_seconds());
     let signature = signature_header(endpoint.scheme, &endpoint.secrets, &id, seconds, payload.as_bytes())
         .map_err(|_| "the message could not be signed; rotate the endpoint's secret")?;

@@ -71,18 +71,18 @@ async fn a_trace_is_not_continued_at_urls_that_users_enter() {
         let request = client.get(format!("{}/", upstream.url())).send();
         with_trace(trace.clone(), request).await.unwrap();
     }
-    let traced: Vec<_> =
-        upstream.requests().iter().map(|request| request.header("traceparent").is_some()).collect();
+    let traced: Vec<_> = upstream.requests().iter().map(|request| request.header("traceparent").is_some()).collect();
     assert_eq!(traced, [true, true, false]);
 }
 
 #[tokio::test]
 async fn a_module_gets_its_clients_while_it_registers() {
-    let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(module("caller", |registry| {
-        assert!(registry.settings_client().is_some() && registry.settings_client().is_some());
-        assert!(registry.guarded_client().is_some());
-        assert!(!registry.provides::<Client>());
-    }));
+    let app =
+        App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(module("caller", |registry| {
+            assert!(registry.settings_client().is_some() && registry.settings_client().is_some());
+            assert!(registry.guarded_client().is_some());
+            assert!(!registry.provides::<Client>());
+        }));
     let app = app.build().unwrap();
     assert!(app.context().get::<SettingsClient>().is_ok() && app.context().get::<GuardedClient>().is_ok());
 }

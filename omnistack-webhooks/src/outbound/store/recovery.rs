@@ -69,13 +69,13 @@ const MISSING: Sql = Sql {
     postgres: "select m.id from omni_webhook_messages m where m.tenant_id = $1 and m.id >= $2 and m.id < $3
         and exists (select 1 from json_array_elements_text($4::json) as value where value in ('*', m.kind))
         and not exists (select 1 from omni_webhook_deliveries d where d.endpoint_id = $5 and d.message_id = m.id)
-        and (m.kind <> $7 or m.payload::json #>> '{data,endpoint}' <> $8)
-        order by m.id limit $6",
+        and (m.kind <> $6 or m.payload::json #>> '{data,endpoint}' <> $7)
+        order by m.id limit $8",
     sqlite: "select m.id from omni_webhook_messages m where m.tenant_id = $1 and m.id >= $2 and m.id < $3
         and exists (select 1 from json_each($4) where value in ('*', m.kind))
         and not exists (select 1 from omni_webhook_deliveries d where d.endpoint_id = $5 and d.message_id = m.id)
-        and (m.kind <> $7 or m.payload ->> '$.data.endpoint' <> $8)
-        order by m.id limit $6",
+        and (m.kind <> $6 or m.payload ->> '$.data.endpoint' <> $7)
+        order by m.id limit $8",
 };
 
 const INSERT_MISSING: Sql = Sql {
@@ -104,8 +104,8 @@ pub(crate) async fn add_missing(
 ) -> Result<u64, Error> {
     let query = tx.query(MISSING).bind(endpoint.tenant_id);
     let query = query.bind(first_id(period.since)).bind(first_id(period.until)).bind(endpoint.events.clone());
-    let query = query.bind(endpoint.id).bind(limit).bind(ENDPOINT_DISABLED).bind(endpoint.id.to_string());
-    let missing: Vec<(WebhookMessageId,)> = query.fetch_all().await?;
+    let query = query.bind(endpoint.id).bind(ENDPOINT_DISABLED).bind(endpoint.id.to_string());
+    let missing: Vec<(WebhookMessageId,)> = query.bind(limit).fetch_all().await?;
     if missing.is_empty() {
         return Ok(0);
     }

@@ -180,10 +180,8 @@ fn what_is_permitted_depends_on_source_and_environment() {
     ] {
         let guards = [plain.guard(source, environment), open.guard(source, environment)];
         let addresses = ["10.1.0.1", "127.0.0.1", "::1", "169.254.169.254"];
-        let found: Vec<_> = guards
-            .iter()
-            .flat_map(|guard| addresses.map(|address| guard.permits(address.parse().unwrap())))
-            .collect();
+        let found: Vec<_> =
+            guards.iter().flat_map(|guard| addresses.map(|address| guard.permits(address.parse().unwrap()))).collect();
         assert_eq!(found, permitted, "{source:?} in {environment}");
         assert!(guards.iter().all(|guard| guard.permits(IpAddr::from([1, 1, 1, 1]))));
     }
