@@ -38,7 +38,7 @@ use destination::UrlPolicy;
 use endpoints::WebhookEndpoints;
 use ping::WebhookPing;
 use publish::MessagePublisher;
-use retention::{MessageRetention, PurgeWebhookMessages};
+use retention::{DeleteEndpointDeliveries, MessageRetention, PurgeWebhookMessages};
 use send::Sender;
 use settings::OutboundSettings;
 use wake::DeliveryWake;
@@ -56,6 +56,7 @@ pub(crate) fn register(registry: &mut Registry) {
     let (db, clock, wake) = (db.app_database(), registry.clock(), DeliveryWake::default());
     let publisher = MessagePublisher::new(clock.clone(), catalogue.clone(), wake.clone());
     let retention = MessageRetention { db: db.clone(), clock, keep: settings.keep };
+    let deletion = retention.clone();
     registry
         .provide(wake.clone())
         .provide(WebhookPublisher::new(publisher.clone()))
@@ -64,6 +65,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .tenant_tables(["omni_webhook_endpoints", "omni_webhook_messages"])
         .webhook_event::<WebhookPing>()
         .job::<PurgeWebhookMessages>(move |_| Ok(retention))
+        .job::<DeleteEndpointDeliveries>(move |_| Ok(deletion))
         .cron(Cron::new("53 3 * * *", PurgeWebhookMessages {}));
     dispatcher::register(registry, &settings);
     http::register_public(registry, catalogue.clone());
@@ -74,6 +76,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 db: db.clone(),
                 clock: clock.clone(),
                 keys: ctx.get()?,
+                jobs: ctx.get()?,
                 log: ctx.get()?,
                 catalogue: catalogue.clone(),
                 sources: ctx.get()?,

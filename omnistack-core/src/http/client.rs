@@ -34,13 +34,14 @@
 //!   whose documents name further URLs. It connects to public addresses, to the networks in
 //!   `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
 //! - [`GuardedClient`] is for URLs that users or tenants enter, such as those of their webhooks. It connects to public
-//!   addresses only.
+//!   addresses only, and does not continue the trace: its requests have no `traceparent`, `tracestate` and `baggage`.
 //!
 //! Outside production, `WEBHOOKS_ALLOW_PRIVATE_ADDRESSES` permits all addresses to the last two. A request to another
 //! address fails before a connection is opened; see [`is_refused`]. [`AddressGuard`] describes the public addresses. It
 //! checks the addresses that the client then connects to, so a host name whose addresses change is no way around it.
 
 mod guard;
+mod lookup;
 mod request;
 
 use std::{net::IpAddr, time::Duration};
@@ -50,10 +51,15 @@ use reqwest::Url;
 
 use crate::{BoxError, config::Environment};
 
-use guard::{GuardedResolver, Lookup};
+use guard::GuardedResolver;
+use lookup::Lookup;
 
 pub use guard::{AddressGuard, is_refused};
 pub use request::{Client, RequestBuilder};
+
+/// Time for which a connection to a host that a user has chosen is kept open for the next request. Such hosts are many,
+/// and each open connection takes a file descriptor of the process.
+const USER_HOST_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 crate::settings! {
     /// Calls to providers.
@@ -88,7 +94,7 @@ pub enum UrlSource {
 pub struct SettingsClient(pub Client);
 
 /// The app's client for URLs that users or tenants enter, such as those of their webhooks. It connects to public
-/// addresses only.
+/// addresses only, by HTTP/1.1, and sends no trace context.
 #[derive(Clone, Debug)]
 pub struct GuardedClient(pub Client);
 
@@ -106,12 +112,19 @@ impl ClientSettings {
     /// # Errors
     /// Fails if the certificates of the operating system can't be read.
     pub fn guarded_client(&self, source: UrlSource, environment: Environment) -> Result<Client, BoxError> {
-        self.guarded_client_with(self.guard(source, environment), source, guard::system_lookup())
+        self.guarded_client_with(self.guard(source, environment), source, lookup::system())
     }
 
     fn guarded_client_with(&self, guard: AddressGuard, source: UrlSource, lookup: Lookup) -> Result<Client, BoxError> {
         let resolver = GuardedResolver { guard: guard.clone(), source, lookup };
-        Ok(Client::guarded(self.builder().dns_resolver(resolver).build()?, guard))
+        let builder = self.builder().dns_resolver(resolver);
+        let builder = match source {
+            UrlSource::Settings => builder,
+            // With HTTP/2, all requests to a host share a connection: a tenant whose receiver holds its requests open
+            // would delay those of other tenants to the same host.
+            UrlSource::Users => builder.http1_only().pool_idle_timeout(USER_HOST_IDLE_TIMEOUT),
+        };
+        Ok(Client::guarded(builder.build()?, guard, source))
     }
 
     /// Returns the addresses that URLs of this source may lead to.
@@ -140,6 +153,12 @@ impl ClientSettings {
             .pool_idle_timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            // Another crate of the app may enable these features of reqwest. Limits of bodies count the bytes that are
+            // sent, and files are stored as they are sent.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
             .user_agent(concat!("omnistack/", env!("CARGO_PKG_VERSION")))
     }
 }

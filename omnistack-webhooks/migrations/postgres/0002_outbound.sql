@@ -55,7 +55,8 @@ select omnistack_protect('omni_webhook_messages');
 create table omni_webhook_deliveries (
     id uuid primary key,
     tenant_id uuid not null,
-    endpoint_id uuid not null references omni_webhook_endpoints on delete cascade,
+    -- Without a foreign key: publishing locks no endpoint, and many deliveries are deleted in several transactions.
+    endpoint_id uuid not null,
     message_id uuid not null references omni_webhook_messages on delete cascade,
     state text not null check (state in ('pending', 'sending', 'delivered', 'failed', 'skipped')),
     -- Attempts since the delivery was created or last retried.
@@ -84,7 +85,7 @@ select omnistack_protect('omni_webhook_deliveries');
 create table omni_webhook_attempts (
     delivery_id uuid not null references omni_webhook_deliveries on delete cascade,
     tenant_id uuid not null,
-    -- Counted from 1. Attempts from before a retry have numbers below 1.
+    -- Counted from 1. A retry continues the count.
     number bigint not null,
     at timestamptz not null,
     duration_ms double precision not null,

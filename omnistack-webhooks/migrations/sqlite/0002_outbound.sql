@@ -53,7 +53,8 @@ create unique index omni_webhook_messages_idempotency_key on omni_webhook_messag
 create table omni_webhook_deliveries (
     id blob primary key not null,
     tenant_id blob not null,
-    endpoint_id blob not null references omni_webhook_endpoints on delete cascade,
+    -- Without a foreign key: publishing locks no endpoint, and many deliveries are deleted in several transactions.
+    endpoint_id blob not null,
     message_id blob not null references omni_webhook_messages on delete cascade,
     state text not null check (state in ('pending', 'sending', 'delivered', 'failed', 'skipped')),
     -- Attempts since the delivery was created or last retried.
@@ -81,7 +82,7 @@ create index omni_webhook_deliveries_failed on omni_webhook_deliveries (id) wher
 create table omni_webhook_attempts (
     delivery_id blob not null references omni_webhook_deliveries on delete cascade,
     tenant_id blob not null,
-    -- Counted from 1. Attempts from before a retry have numbers below 1.
+    -- Counted from 1. A retry continues the count.
     number integer not null,
     at text not null,
     duration_ms real not null,

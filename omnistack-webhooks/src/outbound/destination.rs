@@ -177,6 +177,12 @@ mod tests {
             ("https://[::1]/", false, false),
             ("https://[::ffff:10.0.0.1]/", false, false),
             ("https://169.254.169.254/latest/meta-data", false, false),
+            ("https://127.0.0.1./", false, false),
+            ("https://[fe80::1%25eth0]/", false, false),
+            ("https://[::ffff:a00:1]/", false, false),
+            ("https://example.com./", true, true),
+            ("https://münchen.example/", true, true),
+            ("https://example.com:99999/", false, false),
             ("example.com/hook", false, false),
             ("", false, false),
         ] {

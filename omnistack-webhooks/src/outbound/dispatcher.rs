@@ -1,9 +1,10 @@
 //! The dispatcher of deliveries: finds endpoints with due deliveries, leases them, and runs a [lane](lane) for each.
 //!
 //! One process at a time sends to an endpoint, and each endpoint has a task of its own, so that a slow endpoint delays
-//! only itself. The number of tasks is bounded for the process and for each tenant.
+//! only itself. The number of tasks is bounded for the process, for each tenant, and for a tenant's failing endpoints.
 
 mod lane;
+mod share;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -23,13 +24,11 @@ use tokio::{
 use super::{
     send::Sender,
     settings::OutboundSettings,
-    store::deliveries::{DeliveryQueue, EndpointLease, LaneLimits},
+    store::deliveries::{DeliveryQueue, EndpointLease, EndpointWork, LaneLimits},
     wake::DeliveryWake,
 };
 use lane::Lane;
-
-/// Most endpoints of one tenant to which a process sends at once.
-const MAX_LANES_PER_TENANT: usize = 16;
+use share::{LaneCandidate, MAX_LANES_PER_TENANT, choose};
 
 /// Most deliveries that are sent to an endpoint at once.
 const MAX_BATCH: i64 = 16;
@@ -43,6 +42,9 @@ const DELIVERY_LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Shortest time between two searches for due deliveries, so that many notifications cause few searches.
 const MIN_SEARCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Most disabled endpoints whose deliveries are skipped after a search, so that lanes don't wait long for the next one.
+const MAX_SKIPPED_PER_SEARCH: usize = 16;
 
 /// First pause after an error of the database. It doubles with each further one.
 const FIRST_OUTAGE_PAUSE: Duration = Duration::from_millis(250);
@@ -121,12 +123,15 @@ impl DispatcherRun {
                     planned = earliest;
                 }
                 () = wake.woken() => planned = earliest,
-                () = sleep_until(planned) => {
+                () = sleep_until(planned), if self.free_places() > 0 => {
+                    let began = Instant::now();
                     let pause = match self.search(&shutdown).await {
                         Ok(more) => {
                             self.report_success();
-                            planned = Instant::now() + if more { MIN_SEARCH_INTERVAL } else { poll };
-                            MIN_SEARCH_INTERVAL
+                            // A search that takes long, since many endpoints wait for retries, is not repeated at once.
+                            let pause = MIN_SEARCH_INTERVAL.max(began.elapsed());
+                            planned = Instant::now() + if more { pause } else { pause.max(poll) };
+                            pause
                         }
                         Err(error) => {
                             let pause = self.report_failure(&error);
@@ -143,39 +148,25 @@ impl DispatcherRun {
         }
     }
 
+    /// Returns the number of further lanes that the process may run.
+    fn free_places(&self) -> usize {
+        self.dispatcher.concurrency.saturating_sub(self.lanes.len())
+    }
+
     /// Starts lanes for endpoints with due deliveries, and skips the deliveries of disabled endpoints. Returns whether
     /// it should search again soon.
     async fn search(&mut self, shutdown: &ShutdownToken) -> Result<bool, db::Error> {
         let WebhookDispatcher { queue, concurrency, .. } = &self.dispatcher;
-        let places = concurrency.saturating_sub(self.lanes.len());
-        if places == 0 {
-            return Ok(false);
-        }
-        let mut lanes_by_tenant: HashMap<_, usize> = HashMap::new();
-        for lease in self.leases_by_task.values() {
-            *lanes_by_tenant.entry(lease.tenant_id).or_default() += 1;
-        }
-        // Those of tenants without free places are at most as many as there are lanes.
-        let work = queue.find_work(MAX_LANES_PER_TENANT, *concurrency).await?;
-        let (mut chosen, mut more) = (Vec::new(), false);
-        for found in work {
-            if found.is_disabled() {
-                more |= queue.skip_disabled(&found).await?;
-                continue;
-            }
-            let lanes = lanes_by_tenant.entry(found.tenant_id).or_default();
-            // A lane of this process may have lost its lease, and not know it yet.
-            let is_running = self.leases_by_task.values().any(|lease| lease.id == found.id);
-            if chosen.len() < places && *lanes < MAX_LANES_PER_TENANT && !is_running {
-                *lanes += 1;
-                chosen.push(found.id);
-            }
-        }
-        if chosen.is_empty() {
-            return Ok(more);
-        }
+        // The first endpoints of the tenants that have lanes, a failing one and another one of each, are at most two
+        // thirds of these.
+        let work = queue.find_work(MAX_LANES_PER_TENANT, concurrency.saturating_mul(3)).await?;
+        let (disabled, waiting): (Vec<_>, Vec<_>) = work.into_iter().partition(EndpointWork::is_disabled);
+        let waiting: Vec<_> = waiting.iter().map(LaneCandidate::from).collect();
+        let running: Vec<_> = self.leases_by_task.values().map(LaneCandidate::from).collect();
+        let chosen = choose(&running, &waiting, self.free_places());
         let limits = self.limits();
-        for lease in queue.lease(&chosen, limits.lease).await? {
+        let leases = if chosen.is_empty() { Vec::new() } else { queue.lease(&chosen, limits.lease).await? };
+        for lease in leases {
             let lane = Lane {
                 queue: queue.clone(),
                 sender: self.dispatcher.sender.clone(),
@@ -186,6 +177,10 @@ impl DispatcherRun {
             };
             let task = self.lanes.spawn(lane.run());
             self.leases_by_task.insert(task.id(), lease);
+        }
+        let mut more = false;
+        for work in disabled.iter().take(MAX_SKIPPED_PER_SEARCH) {
+            more |= queue.skip_disabled(work).await?;
         }
         Ok(more)
     }

@@ -112,8 +112,8 @@ impl EndpointRow {
 
     /// Returns what is needed to send to the endpoint.
     pub(crate) fn open(self, keys: &KeyRing, now: Timestamp) -> Result<SigningEndpoint, crypto::Error> {
-        let Self { id, tenant_id, url, headers, scheme, secrets, .. } = self;
-        open(SealedEndpoint { id, tenant_id, url, headers, scheme, secrets }, keys, now)
+        let Self { id, url, headers, scheme, secrets, .. } = self;
+        open(SealedEndpoint { id, url, headers, scheme, secrets }, keys, now)
     }
 }
 
@@ -196,10 +196,8 @@ impl WebhookEndpoint {
 }
 
 /// The columns of an endpoint that are needed to send to it. The secrets and headers are sealed.
-#[derive(Clone, omnistack_core::db::FromRow)]
 pub(crate) struct SealedEndpoint {
     pub(crate) id: WebhookEndpointId,
-    pub(crate) tenant_id: TenantId,
     pub(crate) url: String,
     pub(crate) headers: Option<String>,
     pub(crate) scheme: String,
@@ -209,8 +207,6 @@ pub(crate) struct SealedEndpoint {
 /// An endpoint to which a message can be sent.
 #[derive(Clone)]
 pub(crate) struct SigningEndpoint {
-    pub(crate) id: WebhookEndpointId,
-    pub(crate) tenant: TenantId,
     pub(crate) url: String,
     /// The custom headers, with names in lower case.
     pub(crate) headers: Vec<(String, SecretString)>,
@@ -226,8 +222,6 @@ pub(crate) struct SigningEndpoint {
 pub(crate) fn open(row: SealedEndpoint, keys: &KeyRing, now: Timestamp) -> Result<SigningEndpoint, crypto::Error> {
     let headers = open_headers(row.headers.as_deref(), keys, row.id)?;
     Ok(SigningEndpoint {
-        id: row.id,
-        tenant: row.tenant_id,
         url: row.url,
         headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect(),
         scheme: SigningScheme::from_stored(&row.scheme),

@@ -9,6 +9,7 @@ use omnistack_core::{
     db::{Db, Tx},
     http::Error,
     identity::{Identity, TenantId},
+    jobs::Jobs,
     webhook::{WebhookCatalogue, WebhookEventType, WebhookSources},
 };
 use reqwest::Url;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use super::{
     destination::{UrlPolicy, check_events, check_headers},
     endpoint::{DISABLED_BY_OPERATOR, EndpointRow, EndpointStatus, WebhookEndpoint, WebhookEndpointId},
+    retention::{DELIVERIES_PER_DELETE, DeleteEndpointDeliveries},
     secrets::{SecretList, open_headers, seal_headers},
     send::Sender,
     settings::OutboundSettings,
@@ -32,6 +34,7 @@ pub(crate) struct WebhookEndpoints {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) keys: KeyRing,
+    pub(super) jobs: Jobs,
     pub(super) log: AuditLog,
     pub(super) catalogue: WebhookCatalogue,
     pub(super) sources: WebhookSources,
@@ -137,7 +140,8 @@ impl WebhookEndpoints {
         self.read(row)
     }
 
-    /// Deletes an endpoint with its deliveries. It is not called again, except for requests that have begun.
+    /// Deletes an endpoint with its deliveries. It is not called again, except for requests that have begun. Of many
+    /// deliveries, a job deletes the rest.
     ///
     /// # Errors
     /// 404 if the tenant has no such endpoint.
@@ -145,6 +149,10 @@ impl WebhookEndpoints {
         let tenant = caller.require_tenant()?;
         let mut tx = self.db.tenant(tenant).begin().await?;
         let row = store::endpoints::delete(&mut tx, tenant, id).await?.ok_or_else(not_found)?;
+        let deleted = store::endpoints::delete_deliveries(&mut tx, id, DELIVERIES_PER_DELETE).await?;
+        if deleted == DELIVERIES_PER_DELETE.unsigned_abs() {
+            self.jobs.enqueue_in(&mut tx, DeleteEndpointDeliveries { tenant, endpoint: id }).await?;
+        }
         let details = json!({ "host": host(&row.url) });
         self.record(&mut tx, "webhook_endpoint.deleted", caller, &row, details).await?;
         Ok(tx.commit().await?)
@@ -275,10 +283,7 @@ impl WebhookEndpoints {
         }
         if let Some(status) = changes.status {
             changed.push("status");
-            if row.disabled_reason.as_deref() == Some(DISABLED_BY_OPERATOR) {
-                let message = "an operator has disabled this endpoint; ask the app's support to enable it again";
-                return Err(Error::conflict("DISABLED_BY_OPERATOR", message));
-            }
+            require_not_disabled_by_operator(row)?;
             row.set_status(status, None, now);
         }
         row.updated_at = now;
@@ -329,6 +334,15 @@ fn events_json(events: &[String]) -> String {
 /// Returns the host of a URL, for the audit log. The rest of the URL may be secret.
 pub(super) fn host(url: &str) -> String {
     url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Fails with 409 if an operator has disabled the endpoint.
+pub(super) fn require_not_disabled_by_operator(row: &EndpointRow) -> Result<(), Error> {
+    if row.disabled_reason.as_deref() != Some(DISABLED_BY_OPERATOR) {
+        return Ok(());
+    }
+    let message = "an operator has disabled this endpoint; ask the app's support to enable it again";
+    Err(Error::conflict("DISABLED_BY_OPERATOR", message))
 }
 
 pub(super) fn not_found() -> Error {

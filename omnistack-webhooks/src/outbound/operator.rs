@@ -101,7 +101,9 @@ impl WebhookEndpoints {
         row.set_status(status, why, now);
         row.updated_at = now;
         store::endpoints::update(&mut tx, &row).await?;
-        if !enabled || was_disabled {
+        if !enabled {
+            store::deliveries::skip(&mut tx, id.uuid(), now).await?;
+        } else if was_disabled {
             store::endpoints::skip_pending(&mut tx, &row, now).await?;
         }
         let details = json!({ "reason": why, "note": reason });

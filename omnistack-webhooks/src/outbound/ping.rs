@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     endpoint::{EndpointRow, EndpointStatus, WebhookEndpoint, WebhookEndpointId, WebhookMessageId},
-    endpoints::{EndpointChanges, NewEndpoint, WebhookEndpoints, host, not_found},
+    endpoints::{EndpointChanges, NewEndpoint, WebhookEndpoints, host, not_found, require_not_disabled_by_operator},
     publish::message_body,
     retry::Verdict,
     send::webhook_id,
@@ -79,11 +79,11 @@ pub(crate) struct ConfiguredEndpoint {
 }
 
 impl WebhookEndpoints {
-    /// Sends the example of an event to an endpoint of the tenant, whatever its status is, and returns the result. It
-    /// is not repeated, and not in the log of deliveries.
+    /// Sends the example of an event to an endpoint of the tenant, unless an operator has disabled it, and returns the
+    /// result. It is not repeated, and not in the log of deliveries.
     ///
     /// # Errors
-    /// 404 if the tenant has no such endpoint, 422 for an unknown type or service.
+    /// 404 if the tenant has no such endpoint, 409 `DISABLED_BY_OPERATOR`, 422 for an unknown type or service.
     pub(crate) async fn test(&self, tenant: TenantId, test: EndpointTest) -> Result<WebhookTestResult, Error> {
         let EndpointTest { endpoint, kind, service } = test;
         let kind = kind.unwrap_or_else(|| WebhookPing::TYPE.to_owned());
@@ -103,6 +103,7 @@ impl WebhookEndpoints {
             Some(id) => self.find(tenant, id).await?,
             None => self.find_default(tenant).await?.ok_or_else(not_found)?,
         };
+        require_not_disabled_by_operator(&row)?;
         self.send_example(row, &kind, &data).await
     }
 

@@ -31,7 +31,7 @@ const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 const MAX_KEY_BYTES: usize = 500;
 
 /// The type of the event that an endpoint was disabled. The endpoint itself does not receive it.
-const ENDPOINT_DISABLED: &str = <WebhookEndpointDisabled as WebhookEvent>::TYPE;
+pub(crate) const ENDPOINT_DISABLED: &str = <WebhookEndpointDisabled as WebhookEvent>::TYPE;
 
 /// The body of a message.
 #[derive(Serialize)]

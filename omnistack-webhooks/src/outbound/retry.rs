@@ -21,6 +21,9 @@ const MIN_BUSY_PAUSE: Duration = Duration::from_secs(60);
 /// Longest `Retry-After` that is followed.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
+/// Longest time for which nothing is sent to an endpoint after failures.
+const MAX_REST: Duration = Duration::from_secs(60);
+
 /// Time without a success after which a failing endpoint is disabled: five days.
 pub(crate) const MAX_FAILING_TIME: Duration = Duration::from_hours(5 * 24);
 
@@ -70,6 +73,13 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(date.saturating_sub(Duration::from_micros(u64::try_from(now.as_micros()).ok()?)))
+}
+
+/// Returns how long nothing is sent to an endpoint after a failed attempt: for as long as it has failed already, so
+/// that the pauses between requests to a failing endpoint double, or for `retry_after` if that is longer; at most a
+/// minute. The pause of the delivery itself does not keep other deliveries from an overloaded receiver.
+pub(crate) fn rest(failing_for: Option<Duration>, retry_after: Option<Duration>) -> Duration {
+    failing_for.unwrap_or_default().max(retry_after.unwrap_or_default()).min(MAX_REST)
 }
 
 /// Returns since when an endpoint fails, after the results of a batch: a success ends the failure, and the first
@@ -132,6 +142,24 @@ mod tests {
         for (attempt, busy, wait, expected) in table {
             let pause = pause(attempt, busy, wait.map(Duration::from_secs), 0.5);
             assert_eq!(pause, Some(Duration::from_secs(expected)), "attempt {attempt}, {busy}, {wait:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_rests_for_at_most_a_minute() {
+        let table = [
+            // failing seconds, Retry-After, expected seconds
+            (None, None, 0),
+            (None, Some(2), 2),
+            (Some(0), None, 0),
+            (Some(15), None, 15),
+            (Some(15), Some(20), 20),
+            (Some(86_400), None, 60),
+            (Some(0), Some(u64::MAX), 60),
+        ];
+        for (failing, wait, expected) in table {
+            let rest = rest(failing.map(Duration::from_secs), wait.map(Duration::from_secs));
+            assert_eq!(rest, Duration::from_secs(expected), "{failing:?}, {wait:?}");
         }
     }
 

@@ -106,7 +106,7 @@ impl Sender {
             }
             Err(error) => result.error = Some(error.to_owned()),
         }
-        result.response = result.status.map(|_| storable(&body));
+        result.response = (!body.is_empty()).then(|| storable(&body));
         result.duration = self.clock.elapsed().saturating_sub(began);
         result
     }

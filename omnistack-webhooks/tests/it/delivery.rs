@@ -232,6 +232,19 @@ on_each_database! {
         assert_eq!(states(&app, &endpoint).await, ["delivered"]);
     }
 
+    /// The endpoints and deliveries of all tenants are in the app's database, also with a database for each tenant.
+    async fn an_event_of_a_tenant_database_arrives(database: TestDatabase) {
+        let app = start(database.with_tenant_databases(), []).await;
+        let sink = receiver(MockResponse::status(200)).await;
+        let owner = app.user();
+        let endpoint = create_endpoint(&owner, sink.url(), json!({})).await;
+        publish(&app, &owner, 1).await;
+        app.app().relay_tenant_outboxes().await.unwrap();
+        let received = deliver(&app, &sink, 1).await;
+        verify(&received[0], &endpoint, app.clock().clock().now());
+        assert_eq!(states(&app, &endpoint).await, ["delivered"]);
+    }
+
     // Case 38.
     async fn a_retry_has_the_same_id_and_a_fresh_timestamp(database: TestDatabase) {
         let app = start(database, []).await;

@@ -75,6 +75,27 @@ on_each_database! {
         }
     }
 
+    async fn a_receiver_that_asks_for_a_pause_gets_no_other_events_meanwhile(database: TestDatabase) {
+        let app = start(database, []).await;
+        let (sink, marker) = (MockServer::start().await, receiver(MockResponse::status(200)).await);
+        sink.expect_any().times(1).reply(MockResponse::status(429).header("retry-after", "3600"));
+        sink.expect_any().times(..).reply(MockResponse::status(200));
+        let owner = app.user();
+        let endpoint = create_endpoint(&owner, sink.url(), json!({})).await;
+        publish(&app, &owner, 1).await;
+        deliver(&app, &sink, 1).await;
+        create_endpoint(&owner, marker.url(), json!({})).await;
+        app.clock().advance(Duration::from_millis(1));
+        publish(&app, &owner, 2).await;
+        deliver(&app, &marker, 1).await;
+        assert_eq!(sink.requests().len(), 1);
+
+        // After a minute, the other event is sent. The first one waits as long as it was asked to.
+        app.clock().advance(Duration::from_secs(60));
+        deliver(&app, &sink, 2).await;
+        assert_eq!(states(&app, &endpoint).await, ["pending", "delivered"]);
+    }
+
     async fn a_busy_receiver_has_a_minute(database: TestDatabase) {
         let app = start(database, []).await;
         let owner = app.user();

@@ -2,9 +2,8 @@
 
 use std::{
     error::Error,
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -14,7 +13,10 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
-use super::UrlSource;
+use super::{
+    UrlSource,
+    lookup::{Lookup, LookupFuture},
+};
 use crate::BoxError;
 
 /// A URL without an address: RFC 6761 reserves `.invalid`, and the [`GuardedResolver`] refuses this name at once.
@@ -134,21 +136,6 @@ impl AddressGuard {
         let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         host.parse().map_or(true, |address: IpAddr| self.permits(address))
     }
-}
-
-/// The addresses of a host, or the error of the system.
-type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-
-/// Looks up the addresses of a host name.
-pub(super) type Lookup = Arc<dyn Fn(String) -> LookupFuture + Send + Sync>;
-
-/// Returns the lookup of the operating system.
-pub(super) fn system_lookup() -> Lookup {
-    Arc::new(|host: String| -> LookupFuture { Box::pin(look_up(host)) })
-}
-
-async fn look_up(host: String) -> io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((host, 0)).await?.collect())
 }
 
 /// A resolver that returns permitted addresses only. The client connects to what it returns, without another lookup;

@@ -5,31 +5,43 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::{Body, IntoUrl, Request, Response, Url};
 
-use super::guard::{AddressGuard, REFUSED_URL, is_refused};
+use super::{
+    UrlSource,
+    guard::{AddressGuard, REFUSED_URL, is_refused},
+};
 use crate::trace::{Span, SpanKind, attribute};
 
 /// An HTTP client. Cheap to clone.
 ///
 /// It is [`reqwest`]'s client, and sends the trace context with each request: `traceparent` and `tracestate`, and
-/// `baggage` if it is [propagated](crate::trace::set_propagators). If spans are recorded, each request is one. The span
-/// names the method and the host, but not the path and the query, which may contain secrets.
+/// `baggage` if it is [propagated](crate::trace::set_propagators). The client for URLs that users enter sends none,
+/// since baggage may describe users and tenants. If spans are recorded, each request is one. The span names the method
+/// and the host, but not the path and the query, which may contain secrets.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
+    limits: RequestLimits,
+}
+
+/// The restrictions of the requests of a client.
+#[derive(Clone, Debug, Default)]
+struct RequestLimits {
     /// The addresses that it may connect to. Its resolver leaves out all others.
     guard: Option<AddressGuard>,
+    /// Whether requests are sent without the trace context.
+    untraced: bool,
 }
 
 impl Client {
     /// Creates a client around one whose resolver refuses what `guard` does not permit.
-    pub(super) fn guarded(inner: reqwest::Client, guard: AddressGuard) -> Self {
-        Self { inner, guard: Some(guard) }
+    pub(super) fn guarded(inner: reqwest::Client, guard: AddressGuard, source: UrlSource) -> Self {
+        Self { inner, limits: RequestLimits { guard: Some(guard), untraced: source == UrlSource::Users } }
     }
 
     /// Returns whether the client may call a URL, as far as its text shows: `false` if its host is an address that a
     /// guarded client refuses. The addresses of a host name are checked when the request is sent.
     pub fn permits(&self, url: &Url) -> bool {
-        self.guard.as_ref().is_none_or(|guard| guard.permits_host(url))
+        self.limits.guard.as_ref().is_none_or(|guard| guard.permits_host(url))
     }
 
     /// Begins a `GET` request.
@@ -59,7 +71,7 @@ impl Client {
 
     /// Begins a request. An invalid URL is an error when it is sent.
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
-        RequestBuilder { request: self.inner.request(method, url), guard: self.guard.clone() }
+        RequestBuilder { request: self.inner.request(method, url), limits: self.limits.clone() }
     }
 
     /// Sends a request, and returns the response when its headers have arrived, whatever its status is.
@@ -69,7 +81,9 @@ impl Client {
     /// client fails, without a connection, if the host has no permitted address; see [`is_refused`].
     pub async fn execute(&self, mut request: Request) -> Result<Response, reqwest::Error> {
         let span = client_span(&request);
-        span.set_headers(request.headers_mut());
+        if !self.limits.untraced {
+            span.set_headers(request.headers_mut());
+        }
         let sent = if self.permits(request.url()) {
             span.run(self.inner.execute(request)).await
         } else {
@@ -100,7 +114,7 @@ impl Client {
 /// Wraps a client, whose settings then apply. It is not guarded.
 impl From<reqwest::Client> for Client {
     fn from(client: reqwest::Client) -> Self {
-        Self { inner: client, guard: None }
+        Self { inner: client, limits: RequestLimits::default() }
     }
 }
 
@@ -139,7 +153,7 @@ fn error_type(error: &reqwest::Error) -> &'static str {
 #[must_use = "a request is sent by `send`"]
 pub struct RequestBuilder {
     request: reqwest::RequestBuilder,
-    guard: Option<AddressGuard>,
+    limits: RequestLimits,
 }
 
 impl RequestBuilder {
@@ -185,6 +199,6 @@ impl RequestBuilder {
     /// Fails like [`Client::execute`], or if a part of the request is invalid.
     pub async fn send(self) -> Result<Response, reqwest::Error> {
         let (inner, request) = self.request.build_split();
-        Client { inner, guard: self.guard }.execute(request?).await
+        Client { inner, limits: self.limits }.execute(request?).await
     }
 }

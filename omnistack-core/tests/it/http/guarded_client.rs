@@ -4,6 +4,7 @@ use omnistack_core::{
     app::{App, AppBuilder},
     config::Config,
     http::client::{Client, GuardedClient, SettingsClient, is_refused},
+    trace::{TraceContext, with_trace},
 };
 use omnistack_testkit::mock_server::{MockResponse, MockServer};
 
@@ -54,6 +55,24 @@ async fn each_client_connects_where_it_may() {
         }
         assert_eq!(reached, permitted, "{environment} with {settings:?}");
     }
+}
+
+#[tokio::test]
+async fn a_trace_is_not_continued_at_urls_that_users_enter() {
+    let upstream = MockServer::start().await;
+    upstream.expect("GET", "/").times(3).reply(MockResponse::status(204));
+    let app = app("development", &[("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")]).build().unwrap();
+    let ctx = app.context();
+    let SettingsClient(for_settings) = ctx.get().unwrap();
+    let GuardedClient(for_users) = ctx.get().unwrap();
+    let trace = TraceContext::new("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let clients: [Client; 3] = [ctx.get().unwrap(), for_settings, for_users];
+    for client in clients {
+        let request = client.get(format!("{}/", upstream.url())).send();
+        with_trace(trace.clone(), request).await.unwrap();
+    }
+    let traced: Vec<_> = upstream.requests().iter().map(|request| request.header("traceparent").is_some()).collect();
+    assert_eq!(traced, [true, true, false]);
 }
 
 #[tokio::test]

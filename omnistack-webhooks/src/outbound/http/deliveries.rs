@@ -21,9 +21,14 @@ use crate::outbound::{
     store::log::{DeliveryFilter, DeliveryPosition},
 };
 
-/// Returns the routes under `/api/v1/app/webhooks/deliveries`.
+/// Returns the routes under `/api/v1/app/webhooks/deliveries` that read.
 pub(super) fn api() -> Api<EndpointState> {
-    Api::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(retry))
+    Api::new().routes(routes!(list)).routes(routes!(get))
+}
+
+/// Returns the route that sends a delivery again.
+pub(super) fn retrying() -> Api<EndpointState> {
+    Api::new().routes(routes!(retry))
 }
 
 #[derive(Deserialize, Validate, IntoParams)]
@@ -99,7 +104,8 @@ async fn get(
 
 /// Retry a webhook delivery
 ///
-/// Makes it due now, with all its attempts, also if it was delivered before. Needs `webhooks:write`.
+/// Makes it due now, with all its attempts, also if it was delivered before. A failing endpoint gets it after its
+/// pause, which is at most a minute. Needs `webhooks:write`.
 #[utoipa::path(post, path = "/deliveries/{id}/retry", operation_id = "retry_webhook_delivery",
     params(("id" = String, Path, format = Uuid, description = "The delivery.")), responses(
     (status = 200, description = "The delivery, which is due.", body = WebhookDelivery),

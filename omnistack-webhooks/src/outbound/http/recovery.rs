@@ -40,8 +40,8 @@ impl From<WebhookPeriod> for MessagePeriod {
 /// Recover webhook deliveries
 ///
 /// Sends the events of a period again that the endpoint has not received: deliveries that have failed, that were
-/// skipped while the endpoint was disabled, or that were never created. At most 5,000 at a time. Needs
-/// `webhooks:write`.
+/// skipped while the endpoint was disabled, or that were never created. At most 5,000 at a time. The time of the
+/// response grows with the number of the tenant's events in the period. Needs `webhooks:write`.
 #[utoipa::path(post, path = "/endpoints/{id}/recover", operation_id = "recover_webhook_deliveries",
     request_body = WebhookPeriod,
     params(("id" = String, Path, format = Uuid, description = "The endpoint.")), responses(
@@ -61,7 +61,8 @@ async fn recover(
 /// Replay missing webhook events
 ///
 /// Sends the events of a period for which the endpoint has no delivery, for example because it was created later or did
-/// not receive their type. At most 5,000 at a time. Needs `webhooks:write`.
+/// not receive their type. At most 5,000 at a time. The time of the response grows with the number of the tenant's
+/// events in the period. Needs `webhooks:write`.
 #[utoipa::path(post, path = "/endpoints/{id}/replay", operation_id = "replay_missing_webhook_events",
     request_body = WebhookPeriod,
     params(("id" = String, Path, format = Uuid, description = "The endpoint.")), responses(

@@ -39,10 +39,11 @@ struct WebhookTest {
 /// Test a webhook endpoint
 ///
 /// Sends the example of an event now, once, and returns the result. The request is signed like all others. It is sent
-/// whatever the status of the endpoint is. Needs `webhooks:write`.
+/// to a paused endpoint as well, and to one that the app has disabled. Needs `webhooks:write`.
 #[utoipa::path(post, path = "/test", operation_id = "test_webhook_endpoint", request_body = WebhookTest, responses(
     (status = 200, description = "The result, of a failure too.", body = WebhookTestResult),
     (status = 404, description = "The tenant has no such endpoint."),
+    (status = 409, description = "`DISABLED_BY_OPERATOR`: only an operator can enable the endpoint."),
     (status = 422, description = "`VALIDATION_FAILED`: the type or the service is unknown.")))]
 async fn test(
     State(endpoints): State<EndpointState>,

@@ -21,12 +21,30 @@ use uuid::Uuid;
 use super::{hex, json};
 use crate::outbound::endpoint::{self, SealedEndpoint, SigningEndpoint};
 
-pub(crate) use results::{AttemptOutcome, FinishedAttempt, METRICS_PROVIDER};
+pub(crate) use results::{AttemptOutcome, FinishedAttempt, METRICS_PROVIDER, skip};
 
-/// Finds endpoints that have something to do: due deliveries and no lease, or unfinished deliveries although they are
-/// disabled. Visits one entry of the partial index for each endpoint with unfinished deliveries. Of each tenant, the
-/// endpoints that wait longest.
-const FIND_WORK: &str = "with recursive waiting (endpoint_id) as (
+/// Finds endpoints that have due deliveries, and no lease unless they are disabled. Visits one entry of the partial
+/// index for each endpoint with unfinished deliveries, however many those are. Of each tenant, it returns the endpoints
+/// that wait longest, failing ones and others; the first of each tenant come first.
+const FIND_WORK: Sql = Sql {
+    postgres: "with recursive waiting as (
+    (select endpoint_id, next_at from omni_webhook_deliveries where state in ('pending', 'sending')
+        order by endpoint_id, next_at limit 1)
+    union all
+    select following.endpoint_id, following.next_at from waiting, lateral (
+        select deliveries.endpoint_id, deliveries.next_at from omni_webhook_deliveries as deliveries
+        where deliveries.state in ('pending', 'sending') and deliveries.endpoint_id > waiting.endpoint_id
+        order by deliveries.endpoint_id, deliveries.next_at limit 1) as following),
+due as (
+    select endpoints.id, endpoints.tenant_id, endpoints.status, endpoints.failing_since, waiting.next_at,
+        row_number() over (partition by endpoints.tenant_id, endpoints.failing_since is null
+            order by waiting.next_at) as place
+    from waiting join omni_webhook_endpoints as endpoints on endpoints.id = waiting.endpoint_id
+    where waiting.next_at <= $1 and (endpoints.status = 'disabled' or (endpoints.status = 'enabled'
+        and (endpoints.lease_until is null or endpoints.lease_until <= $1))))
+select id, tenant_id, status, failing_since from due where place <= $2 order by place, next_at limit $3",
+    // SQLite has no lateral subqueries.
+    sqlite: "with recursive waiting (endpoint_id) as (
     select (select endpoint_id from omni_webhook_deliveries where state in ('pending', 'sending')
         order by endpoint_id limit 1)
     union all
@@ -34,17 +52,19 @@ const FIND_WORK: &str = "with recursive waiting (endpoint_id) as (
         where deliveries.state in ('pending', 'sending') and deliveries.endpoint_id > waiting.endpoint_id
         order by deliveries.endpoint_id limit 1)
     from waiting where waiting.endpoint_id is not null),
-free as (
-    select endpoints.id, endpoints.tenant_id, endpoints.status, (select min(deliveries.next_at)
-        from omni_webhook_deliveries as deliveries
-        where deliveries.endpoint_id = endpoints.id and deliveries.state in ('pending', 'sending')) as next_at
-    from waiting join omni_webhook_endpoints as endpoints on endpoints.id = waiting.endpoint_id
-    where endpoints.status = 'disabled' or (endpoints.status = 'enabled'
-        and (endpoints.lease_until is null or endpoints.lease_until <= $1))),
+earliest as (
+    select endpoint_id, (select min(deliveries.next_at) from omni_webhook_deliveries as deliveries
+        where deliveries.endpoint_id = waiting.endpoint_id and deliveries.state in ('pending', 'sending')) as next_at
+    from waiting where endpoint_id is not null),
 due as (
-    select id, tenant_id, status, next_at, row_number() over (partition by tenant_id order by next_at) as place
-    from free where next_at <= $1 or status = 'disabled')
-select id, tenant_id, status from due where place <= $2 order by next_at limit $3";
+    select endpoints.id, endpoints.tenant_id, endpoints.status, endpoints.failing_since, earliest.next_at,
+        row_number() over (partition by endpoints.tenant_id, endpoints.failing_since is null
+            order by earliest.next_at) as place
+    from earliest join omni_webhook_endpoints as endpoints on endpoints.id = earliest.endpoint_id
+    where earliest.next_at <= $1 and (endpoints.status = 'disabled' or (endpoints.status = 'enabled'
+        and (endpoints.lease_until is null or endpoints.lease_until <= $1))))
+select id, tenant_id, status, failing_since from due where place <= $2 order by place, next_at limit $3",
+};
 
 /// Leases endpoints, in the order of their ids, unless another process has leased them meanwhile.
 const LEASE: Sql = Sql {
@@ -54,11 +74,12 @@ const LEASE: Sql = Sql {
         and status = 'enabled' and (lease_until is null or lease_until <= $2)
     order by id for no key update skip locked)
 update omni_webhook_endpoints as endpoints set lease = endpoints.lease + 1, lease_until = $3
-from free where endpoints.id = free.id returning endpoints.id, endpoints.tenant_id, endpoints.lease",
+from free where endpoints.id = free.id
+returning endpoints.id, endpoints.tenant_id, endpoints.lease, endpoints.failing_since",
     sqlite: "update omni_webhook_endpoints set lease = lease + 1, lease_until = $3
 where id in (select unhex(value) from json_each($1))
     and status = 'enabled' and (lease_until is null or lease_until <= $2)
-returning id, tenant_id, lease",
+returning id, tenant_id, lease, failing_since",
 };
 
 /// Extends the lease, if it is still the newest, and locks the endpoint until the transaction ends.
@@ -67,6 +88,13 @@ set lease_until = case when lease = $2 then $3 else lease_until end where id = $
 returning lease, url, headers, scheme, secrets, rate_per_second, status, failing_since";
 
 const RELEASE: &str = "update omni_webhook_endpoints set lease_until = $3 where id = $1 and lease = $2";
+
+/// Reads the status of an endpoint, and keeps other transactions from enabling it. On SQLite no other transaction
+/// writes anyway.
+const LOCK_STATUS: Sql = Sql {
+    postgres: "select status from omni_webhook_endpoints where id = $1 for no key update",
+    sqlite: "select status from omni_webhook_endpoints where id = $1",
+};
 
 /// Counts the attempts before anything is sent, so that an attempt that a killed process began is counted.
 const CLAIM: &str = "update omni_webhook_deliveries
@@ -79,12 +107,14 @@ returning id, message_id, attempts, (select payload from omni_webhook_messages
     (select trace_state from omni_webhook_messages
     where omni_webhook_messages.id = omni_webhook_deliveries.message_id) as trace_state";
 
-/// An endpoint that has something to do.
+/// An endpoint that has due deliveries.
 #[derive(Clone, Debug, db::FromRow)]
 pub(crate) struct EndpointWork {
     pub(crate) id: Uuid,
     pub(crate) tenant_id: TenantId,
     status: String,
+    /// First failure since the last success.
+    pub(crate) failing_since: Option<Timestamp>,
 }
 
 impl EndpointWork {
@@ -101,6 +131,8 @@ pub(crate) struct EndpointLease {
     pub(crate) tenant_id: TenantId,
     /// Number of the lease, by which a process finds out that it has lost it.
     lease: i64,
+    /// First failure since the last success, when the lease began.
+    pub(crate) failing_since: Option<Timestamp>,
 }
 
 /// The columns of a leased endpoint.
@@ -119,7 +151,7 @@ struct LeasedEndpointRow {
 impl LeasedEndpointRow {
     fn sealed(self, lease: &EndpointLease) -> SealedEndpoint {
         let Self { url, headers, scheme, secrets, .. } = self;
-        SealedEndpoint { id: Id::from_uuid(lease.id), tenant_id: lease.tenant_id, url, headers, scheme, secrets }
+        SealedEndpoint { id: Id::from_uuid(lease.id), url, headers, scheme, secrets }
     }
 }
 
@@ -156,7 +188,8 @@ pub(crate) struct LaneStep {
 pub(crate) enum LaneTurn {
     /// Deliveries to send.
     Send { endpoint: SigningEndpoint, rate_per_second: Option<i64>, deliveries: Vec<ClaimedDelivery> },
-    /// The lane ends: nothing is due, the endpoint is paused, disabled or deleted, or another process has the lease.
+    /// The lane ends: nothing is due, the endpoint rests, is paused, disabled or deleted, or another process has the
+    /// lease.
     End,
     /// The lane ends, because the endpoint's secrets can't be opened. Its lease is kept, as a pause.
     Unreadable(String),
@@ -185,7 +218,8 @@ pub(crate) struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Returns endpoints that have something to do, at most `limit`, and at most `per_tenant` of each tenant.
+    /// Returns endpoints that have due deliveries, at most `limit`. Of each tenant, at most `per_tenant` failing ones
+    /// and as many others.
     pub(crate) async fn find_work(&self, per_tenant: usize, limit: usize) -> Result<Vec<EndpointWork>, db::Error> {
         // The dispatcher serves all tenants.
         let mut tx = self.db.all_tenants().begin_read().await?;
@@ -209,10 +243,9 @@ impl DeliveryQueue {
     /// Skips unfinished deliveries of a disabled endpoint, up to a limit. Returns whether there were any.
     pub(crate) async fn skip_disabled(&self, work: &EndpointWork) -> Result<bool, db::Error> {
         let mut tx = self.db.tenant(work.tenant_id).begin().await?;
-        let sql = "select status from omni_webhook_endpoints where id = $1";
-        let status: Option<(String,)> = tx.query(sql).bind(work.id).fetch_optional().await?;
+        let status: Option<(String,)> = tx.query(LOCK_STATUS).bind(work.id).fetch_optional().await?;
         let skipped = match status {
-            Some((status,)) if status == "disabled" => results::skip(&mut tx, work.id, self.clock.now()).await?,
+            Some((status,)) if status == "disabled" => skip(&mut tx, work.id, self.clock.now()).await?,
             _ => 0,
         };
         tx.commit().await?;
@@ -231,7 +264,7 @@ impl DeliveryQueue {
         let mut tx = self.db.tenant(lease.tenant_id).begin().await?;
         let row = tx.query(EXTEND_LEASE).bind(lease.id).bind(lease.lease).bind(now + limits.lease);
         let Some(row): Option<LeasedEndpointRow> = row.fetch_optional().await? else {
-            // The endpoint is deleted, and its deliveries with it.
+            // The endpoint is deleted, so its deliveries are not sent.
             tx.rollback().await?;
             return Ok(LaneTurn::End);
         };
@@ -240,8 +273,9 @@ impl DeliveryQueue {
             tx.commit().await?;
             return Ok(LaneTurn::End);
         }
+        let rest = results::rest(&step.finished, failing_since, now);
         let mut turn = LaneTurn::End;
-        if !step.is_last && row.status == "enabled" {
+        if !step.is_last && rest.is_zero() && row.status == "enabled" {
             let rate_per_second = row.rate_per_second;
             match endpoint::open(row.sealed(lease), &self.keys, now) {
                 Ok(endpoint) => {
@@ -260,7 +294,7 @@ impl DeliveryQueue {
             }
         }
         if matches!(turn, LaneTurn::End) {
-            let until = step.free_at.filter(|free_at| *free_at > now);
+            let until = step.free_at.max(Some(now + rest)).filter(|until| *until > now);
             tx.query(RELEASE).bind(lease.id).bind(lease.lease).bind(until).execute().await?;
         }
         tx.commit().await?;

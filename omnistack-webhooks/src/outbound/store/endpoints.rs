@@ -116,15 +116,23 @@ pub(crate) async fn list(
     tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
 }
 
-/// Deletes an endpoint with its deliveries. Returns the row that was deleted.
+/// Deletes an endpoint, but not its deliveries. Returns the row that was deleted.
 pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: WebhookEndpointId) -> Result<Option<EndpointRow>, Error> {
     let sql = concat!("delete from omni_webhook_endpoints where tenant_id = $1 and id = $2 returning ", columns!());
     tx.query(sql).bind(tenant).bind(id).fetch_optional().await
 }
 
-/// Skips the deliveries that wait. One that is being sent ends as it will.
+/// Deletes at most `limit` deliveries of an endpoint, with their attempts. Returns their number.
+pub(crate) async fn delete_deliveries(tx: &mut Tx, id: WebhookEndpointId, limit: i64) -> Result<u64, Error> {
+    let sql = "delete from omni_webhook_deliveries where id in (select id from omni_webhook_deliveries \
+               where endpoint_id = $1 limit $2)";
+    tx.query(sql).bind(id).bind(limit).execute().await
+}
+
+/// Skips all deliveries of an endpoint that wait. One that is being sent ends as it will.
 pub(crate) async fn skip_pending(tx: &mut Tx, row: &EndpointRow, now: Timestamp) -> Result<u64, Error> {
-    let sql = "update omni_webhook_deliveries set state = 'skipped', next_at = null, finished_at = $3 \
-               where tenant_id = $1 and endpoint_id = $2 and state = 'pending'";
-    tx.query(sql).bind(row.tenant_id).bind(row.id).bind(now).execute().await
+    // The first condition of the state is that of the index.
+    let sql = "update omni_webhook_deliveries set state = 'skipped', next_at = null, finished_at = $2 \
+               where endpoint_id = $1 and state in ('pending', 'sending') and state = 'pending'";
+    tx.query(sql).bind(row.id).bind(now).execute().await
 }

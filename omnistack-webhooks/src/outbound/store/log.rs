@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{Arguments, Error, Tx},
+    db::{Arguments, Dialect, Error, Tx},
     identity::TenantId,
 };
 use sqlx::AssertSqlSafe;
@@ -78,9 +78,15 @@ pub(crate) async fn list(
     limit: i64,
 ) -> Result<Vec<DeliveryRow>, Error> {
     let mut args = Arguments::new(tx.dialect());
+    // Of the two conditions, SQLite would use an index for that of the tenant, which has more deliveries than an
+    // endpoint. The plus keeps it from that.
+    let tenant_column = match (tx.dialect(), filter.endpoint) {
+        (Dialect::Sqlite, Some(_)) => "+d.tenant_id",
+        _ => "d.tenant_id",
+    };
     let mut sql = format!(
         "select {DELIVERY_COLUMNS} from omni_webhook_deliveries d join omni_webhook_messages m on m.id = d.message_id \
-         where d.tenant_id = ${}",
+         where {tenant_column} = ${}",
         args.push(tenant)
     );
     if let Some(endpoint) = filter.endpoint {
@@ -133,7 +139,7 @@ pub(crate) async fn attempts(
     limit: i64,
 ) -> Result<Vec<AttemptRow>, Error> {
     let sql = "select at, duration_ms, status_code, error, response from omni_webhook_attempts \
-               where tenant_id = $1 and delivery_id = $2 order by at desc, number desc limit $3";
+               where tenant_id = $1 and delivery_id = $2 order by number desc limit $3";
     let mut rows: Vec<AttemptRow> = tx.query(sql).bind(tenant).bind(id).bind(limit).fetch_all().await?;
     rows.reverse();
     Ok(rows)

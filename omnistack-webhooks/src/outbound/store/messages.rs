@@ -41,26 +41,21 @@ const MATCHING: Sql = Sql {
         and exists (select 1 from json_each(events) where value in ('*', $2))",
 };
 
-/// Inserts the deliveries of a message. An endpoint that is deleted at the same time gets none.
+/// Inserts the deliveries of a message. Rows of endpoints are not locked: one that is deleted at the same time may get
+/// a delivery, which is never sent.
 const INSERT_DELIVERIES: Sql = Sql {
     postgres: "insert into omni_webhook_deliveries
             (id, tenant_id, endpoint_id, message_id, state, next_at, created_at, finished_at)
-        select (item ->> 'id')::uuid, $2, endpoint.id, $3, item ->> 'state',
+        select (item ->> 'id')::uuid, $2, (item ->> 'endpoint')::uuid, $3, item ->> 'state',
             case item ->> 'state' when 'pending' then $4::timestamptz end, $4::timestamptz,
             case item ->> 'state' when 'skipped' then $4::timestamptz end
-        from json_array_elements($1::json) as item
-        join omni_webhook_endpoints as endpoint on endpoint.id = (item ->> 'endpoint')::uuid
-        where endpoint.tenant_id = $2 for key share of endpoint
-        on conflict do nothing",
+        from json_array_elements($1::json) as item",
     sqlite: "insert into omni_webhook_deliveries
             (id, tenant_id, endpoint_id, message_id, state, next_at, created_at, finished_at)
-        select unhex(item.value ->> 'id'), $2, endpoint.id, $3, item.value ->> 'state',
-            case item.value ->> 'state' when 'pending' then $4 end, $4,
-            case item.value ->> 'state' when 'skipped' then $4 end
-        from json_each($1) as item
-        join omni_webhook_endpoints as endpoint on endpoint.id = unhex(item.value ->> 'endpoint')
-        where endpoint.tenant_id = $2
-        on conflict do nothing",
+        select unhex(value ->> 'id'), $2, unhex(value ->> 'endpoint'), $3, value ->> 'state',
+            case value ->> 'state' when 'pending' then $4 end, $4,
+            case value ->> 'state' when 'skipped' then $4 end
+        from json_each($1)",
 };
 
 #[derive(Serialize)]

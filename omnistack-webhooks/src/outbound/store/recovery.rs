@@ -9,7 +9,10 @@ use omnistack_core::{
 use serde::Serialize;
 
 use super::{first_id, hex, json};
-use crate::outbound::endpoint::{EndpointRow, WebhookDeliveryId, WebhookMessageId};
+use crate::outbound::{
+    endpoint::{EndpointRow, WebhookDeliveryId, WebhookMessageId},
+    publish::ENDPOINT_DISABLED,
+};
 
 /// A period in which messages were published. The end is not part of it.
 #[derive(Clone, Copy, Debug)]
@@ -17,20 +20,6 @@ pub(crate) struct MessagePeriod {
     pub(crate) since: Timestamp,
     pub(crate) until: Timestamp,
 }
-
-/// Moves the attempts of deliveries to numbers below 1, and below those that are in use, so that the attempts that
-/// follow count from 1.
-const ARCHIVE_ATTEMPTS: Sql = Sql {
-    postgres: "update omni_webhook_attempts set number = number - (
-            select max(known.number) - case when min(known.number) < 1 then min(known.number) else 1 end + 1
-            from omni_webhook_attempts as known where known.delivery_id = omni_webhook_attempts.delivery_id)
-        where tenant_id = $2 and number > 0
-        and delivery_id in (select value::uuid from json_array_elements_text($1::json) as value)",
-    sqlite: "update omni_webhook_attempts set number = number - (
-            select max(known.number) - case when min(known.number) < 1 then min(known.number) else 1 end + 1
-            from omni_webhook_attempts as known where known.delivery_id = omni_webhook_attempts.delivery_id)
-        where tenant_id = $2 and number > 0 and delivery_id in (select unhex(value) from json_each($1))",
-};
 
 /// Makes deliveries pending. One that a process is sending is left alone.
 const MAKE_PENDING: Sql = Sql {
@@ -55,11 +44,7 @@ pub(crate) async fn make_pending(
         return Ok(0);
     }
     let list = json(&ids.iter().map(|id| hex(id.uuid())).collect::<Vec<_>>());
-    let changed = tx.query(MAKE_PENDING).bind(list.clone()).bind(tenant).bind(now).execute().await?;
-    if changed > 0 {
-        tx.query(ARCHIVE_ATTEMPTS).bind(list).bind(tenant).execute().await?;
-    }
-    Ok(changed)
+    tx.query(MAKE_PENDING).bind(list).bind(tenant).bind(now).execute().await
 }
 
 /// Returns the deliveries of an endpoint that have failed or were skipped, in the order of their messages.
@@ -69,24 +54,28 @@ pub(crate) async fn unsuccessful(
     period: MessagePeriod,
     limit: i64,
 ) -> Result<Vec<WebhookDeliveryId>, Error> {
+    // The last condition is that of the index.
     let sql = "select id from omni_webhook_deliveries where tenant_id = $1 and endpoint_id = $2 and message_id >= $3 \
-               and message_id < $4 and state in ('failed', 'skipped') order by message_id limit $5";
+               and message_id < $4 and state in ('failed', 'skipped') and state <> 'delivered' \
+               order by message_id limit $5";
     let query = tx.query(sql).bind(endpoint.tenant_id).bind(endpoint.id);
     let query = query.bind(first_id(period.since)).bind(first_id(period.until)).bind(limit);
     let rows: Vec<(WebhookDeliveryId,)> = query.fetch_all().await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Messages that an endpoint receives and for which it has no delivery.
+/// Messages that an endpoint receives and for which it has no delivery, except those about the endpoint itself.
 const MISSING: Sql = Sql {
     postgres: "select m.id from omni_webhook_messages m where m.tenant_id = $1 and m.id >= $2 and m.id < $3
         and exists (select 1 from json_array_elements_text($4::json) as value where value in ('*', m.kind))
         and not exists (select 1 from omni_webhook_deliveries d where d.endpoint_id = $5 and d.message_id = m.id)
-        order by m.id limit $6",
+        and (m.kind <> $6 or m.payload::json #>> '{data,endpoint}' <> $7)
+        order by m.id limit $8",
     sqlite: "select m.id from omni_webhook_messages m where m.tenant_id = $1 and m.id >= $2 and m.id < $3
         and exists (select 1 from json_each($4) where value in ('*', m.kind))
         and not exists (select 1 from omni_webhook_deliveries d where d.endpoint_id = $5 and d.message_id = m.id)
-        order by m.id limit $6",
+        and (m.kind <> $6 or m.payload ->> '$.data.endpoint' <> $7)
+        order by m.id limit $8",
 };
 
 const INSERT_MISSING: Sql = Sql {
@@ -115,7 +104,8 @@ pub(crate) async fn add_missing(
 ) -> Result<u64, Error> {
     let query = tx.query(MISSING).bind(endpoint.tenant_id);
     let query = query.bind(first_id(period.since)).bind(first_id(period.until)).bind(endpoint.events.clone());
-    let missing: Vec<(WebhookMessageId,)> = query.bind(endpoint.id).bind(limit).fetch_all().await?;
+    let query = query.bind(endpoint.id).bind(ENDPOINT_DISABLED).bind(endpoint.id.to_string());
+    let missing: Vec<(WebhookMessageId,)> = query.bind(limit).fetch_all().await?;
     if missing.is_empty() {
         return Ok(0);
     }

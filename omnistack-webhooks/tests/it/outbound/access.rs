@@ -153,6 +153,8 @@ on_each_database! {
         let of_status = operator.get(format!("{ADMIN}?status=disabled")).await.expect(200).json();
         assert_eq!(ids(&of_status), [first["id"].clone()]);
         one.patch(path(&first), json!({ "status": "enabled" })).await.expect_error(409, "DISABLED_BY_OPERATOR");
+        let test = json!({ "endpoint_id": first["id"] });
+        one.post(format!("{WEBHOOKS}/test"), test).await.expect_error(409, "DISABLED_BY_OPERATOR");
         one.patch(path(&first), json!({ "description": "Still ours" })).await.expect(200);
         let enabled = operator.patch(&admin_path, json!({ "enabled": true })).await.expect(200).json();
         assert_eq!((&enabled["status"], &enabled["disabled_at"]), (&json!("enabled"), &json!(null)));

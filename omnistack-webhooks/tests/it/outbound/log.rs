@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use omnistack_core::{
     ShutdownToken, async_trait,
+    id::Id,
+    identity::{Identity, Permissions},
     jobs::{Job, JobContext, JobError},
 };
 use omnistack_testkit::on_each_database;
+use omnistack_webhooks::WebhookEndpointDisabled;
 use serde::Deserialize;
 
 use super::*;
@@ -21,6 +24,23 @@ struct PurgeWebhookMessages {}
 #[async_trait]
 impl Job for PurgeWebhookMessages {
     const NAME: &'static str = "webhooks.purge_messages";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+/// The job that deletes the deliveries of an endpoint that was deleted, by its name.
+#[derive(Serialize, Deserialize)]
+struct DeleteEndpointDeliveries {
+    tenant: TenantId,
+    endpoint: uuid::Uuid,
+}
+
+#[async_trait]
+impl Job for DeleteEndpointDeliveries {
+    const NAME: &'static str = "webhooks.delete_endpoint_deliveries";
     type State = ();
 
     async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
@@ -46,7 +66,8 @@ async fn finish(app: &TestApp, client: &TestClient, endpoint: &Value, state: &'s
     let sql = "update omni_webhook_deliveries set state = $2, attempts = 8, next_at = null where endpoint_id = $1";
     tx.query(sql).bind(id).bind(state).execute().await.unwrap();
     let sql = "insert into omni_webhook_attempts (delivery_id, tenant_id, number, at, duration_ms, status_code) \
-               select id, tenant_id, 8, $2, 1.5, 500 from omni_webhook_deliveries where endpoint_id = $1";
+               select id, tenant_id, 1 + (select count(*) from omni_webhook_attempts where delivery_id = d.id), \
+               $2, 1.5, 500 from omni_webhook_deliveries d where endpoint_id = $1";
     tx.query(sql).bind(id).bind(app.clock().clock().now()).execute().await.unwrap();
     tx.commit().await.unwrap();
 }
@@ -117,6 +138,58 @@ on_each_database! {
         let result = owner.post(&recover, period("00:00", "00:30")).await.expect(200).json();
         assert_eq!(result, json!({ "recovered": 1, "created": 0, "complete": true }));
         assert_eq!(states(&owner).await, ["pending", "pending"]);
+    }
+
+    async fn a_replay_leaves_out_what_is_about_the_endpoint_itself(database: TestDatabase) {
+        let app = start(database, |app| app).await;
+        let owner = app.user();
+        let endpoint = create(&owner, URL, &["*"]).await;
+        let mut event = WebhookEndpointDisabled::example();
+        event.endpoint = endpoint["id"].as_str().unwrap().parse().unwrap();
+        let mut tx = begin(&app, &owner).await;
+        publisher(&app).publish_in(&mut tx, &event).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(states(&owner).await.is_empty());
+        let other = create(&owner, URL, &["*"]).await;
+        for (endpoint, created) in [(&endpoint, 0), (&other, 1)] {
+            let replay = format!("{}/replay", path(endpoint));
+            let result = owner.post(&replay, period("00:00", "01:00")).await.expect(200).json();
+            assert_eq!(result["created"], created, "{endpoint}");
+        }
+    }
+
+    async fn sending_again_is_limited_for_the_whole_tenant(database: TestDatabase) {
+        let app = start(database, |app| app).await;
+        let owner = app.user();
+        let colleague = Identity::user(Id::from_uuid(uuid::Uuid::new_v4()))
+            .for_tenant(tenant(&owner))
+            .with_permissions(Permissions::all());
+        let colleague = app.client_as(colleague);
+        let endpoint = create(&owner, URL, &["*"]).await;
+        let recover = format!("{}/recover", path(&endpoint));
+        for client in [&owner, &colleague].into_iter().cycle().take(20) {
+            client.post(&recover, period("00:00", "01:00")).await.expect(200);
+        }
+        for client in [&owner, &colleague] {
+            client.post(&recover, period("00:00", "01:00")).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
+        }
+    }
+
+    /// The rest of an endpoint's deliveries, beyond those that its deletion deletes at once.
+    async fn a_job_deletes_the_deliveries_of_a_deleted_endpoint(database: TestDatabase) {
+        let app = start(database, |app| app).await;
+        let owner = app.user();
+        let (gone, kept) = (create(&owner, URL, &["*"]).await, create(&owner, URL, &["*"]).await);
+        publish(&app, &owner, 1).await;
+        finish(&app, &owner, &gone, "failed").await;
+        let id: uuid::Uuid = gone["id"].as_str().unwrap().parse().unwrap();
+        let mut tx = begin(&app, &owner).await;
+        tx.query("delete from omni_webhook_endpoints where id = $1").bind(id).execute().await.unwrap();
+        tx.commit().await.unwrap();
+        app.jobs().enqueue(DeleteEndpointDeliveries { tenant: tenant(&owner), endpoint: id }).await.unwrap();
+        app.run_jobs().await;
+        let left = deliveries(&owner, "limit=100").await;
+        assert_eq!((left.len(), &left[0]["endpoint_id"]), (1, &kept["id"]));
     }
 
     async fn a_delivery_is_retried_with_all_its_attempts(database: TestDatabase) {

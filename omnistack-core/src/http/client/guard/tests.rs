@@ -1,8 +1,8 @@
 //! Tests of the addresses that clients connect to.
 
 use std::{
-    io::ErrorKind,
-    net::TcpListener,
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::{
     config::Environment,
-    http::client::{Client, ClientSettings},
+    http::client::{Client, ClientSettings, lookup},
 };
 
 /// Addresses of the public internet.
@@ -242,7 +242,7 @@ async fn each_lookup_is_checked() {
 #[tokio::test]
 async fn names_of_this_machine_are_refused() {
     let resolver =
-        GuardedResolver { guard: AddressGuard::default(), source: UrlSource::Settings, lookup: system_lookup() };
+        GuardedResolver { guard: AddressGuard::default(), source: UrlSource::Settings, lookup: lookup::system() };
     let error = resolve(&resolver, "localhost").await.unwrap_err();
     assert!(error.to_string().contains("HTTP_CLIENT_ALLOWED_NETWORKS"), "{error}");
 }
@@ -380,6 +380,7 @@ async fn a_name_that_later_leads_elsewhere_is_refused_then() {
     assert_eq!(response.unwrap().status(), 302);
     assert!(request.starts_with("GET /first HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("host: rebind.example.com:{port}\r\n")), "{request}");
+    assert!(!request.contains("accept-encoding"), "bodies are read as they are sent: {request}");
     for _ in 0..2 {
         assert!(is_refused(&client.get(&url).send().await.unwrap_err()));
     }

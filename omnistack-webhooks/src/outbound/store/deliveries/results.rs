@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{DeliveryQueue, EndpointLease, LeasedEndpointRow, hex, json as to_json, to_i64};
+use super::{DeliveryQueue, EndpointLease, LeasedEndpointRow, hex, json as to_json};
 use crate::outbound::{
     retry::{self, MAX_ATTEMPTS, Verdict},
     send::AttemptResult,
@@ -54,19 +54,19 @@ from results where omni_webhook_deliveries.id = results.id and omni_webhook_deli
 returning id",
 };
 
-/// Adds attempts to the log. A number that an earlier attempt has is not used again.
+/// Adds attempts to the log, with numbers that follow those of the delivery's earlier attempts.
 const LOG_ATTEMPTS: Sql = Sql {
     postgres: "insert into omni_webhook_attempts
     (delivery_id, tenant_id, number, at, duration_ms, status_code, error, response)
-select (value ->> 'id')::uuid, $2, greatest((value ->> 'number')::bigint, 1 + coalesce((select max(earlier.number)
-        from omni_webhook_attempts as earlier where earlier.delivery_id = (value ->> 'id')::uuid), 0)),
+select (value ->> 'id')::uuid, $2, 1 + coalesce((select max(earlier.number) from omni_webhook_attempts as earlier
+        where earlier.delivery_id = (value ->> 'id')::uuid), 0),
     (value ->> 'at')::timestamptz, (value ->> 'duration_ms')::double precision, (value ->> 'status_code')::bigint,
     value ->> 'error', value ->> 'response'
 from json_array_elements($1::json) as value",
     sqlite: "insert into omni_webhook_attempts
     (delivery_id, tenant_id, number, at, duration_ms, status_code, error, response)
-select unhex(value ->> 'id'), $2, max(value ->> 'number', 1 + coalesce((select max(earlier.number)
-        from omni_webhook_attempts as earlier where earlier.delivery_id = unhex(value ->> 'id')), 0)),
+select unhex(value ->> 'id'), $2, 1 + coalesce((select max(earlier.number) from omni_webhook_attempts as earlier
+        where earlier.delivery_id = unhex(value ->> 'id')), 0),
     value ->> 'at', value ->> 'duration_ms', value ->> 'status_code', value ->> 'error', value ->> 'response'
 from json_each($1)",
 };
@@ -78,8 +78,7 @@ set status = 'disabled', disabled_reason = $2, disabled_at = $3, updated_at = $3
 const SKIP: &str = "update omni_webhook_deliveries
 set state = 'skipped', finished_at = $2, next_at = null, lease_until = null
 where id in (select id from omni_webhook_deliveries where endpoint_id = $1 and state in ('pending', 'sending')
-    and (state = 'pending' or next_at <= $2) limit $3) and state in ('pending', 'sending')
-returning id";
+    and (state = 'pending' or next_at <= $2) limit $3) and state in ('pending', 'sending')";
 
 /// What came of a claimed delivery.
 #[derive(Clone, Debug)]
@@ -189,7 +188,6 @@ impl DeliveryQueue {
         now: Timestamp,
     ) -> Result<(), db::Error> {
         tx.query(DISABLE).bind(lease.id).bind(reason.as_str()).bind(now).execute().await?;
-        // The dispatcher skips further ones later.
         skip(tx, lease.id, now).await?;
         let host = Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default();
         tracing::warn!(target: "omnistack::webhooks", endpoint = %lease.id, tenant = %lease.tenant_id, host,
@@ -266,11 +264,22 @@ impl FinishedAttempt {
     }
 }
 
-/// Skips unfinished deliveries of an endpoint, up to a limit, and returns their number.
-pub(super) async fn skip(tx: &mut Tx, endpoint: Uuid, now: Timestamp) -> Result<i64, db::Error> {
-    let skipped = tx.query(SKIP).bind(endpoint).bind(now).bind(MAX_SKIPPED_PER_TRANSACTION);
-    let skipped: Vec<(Uuid,)> = skipped.fetch_all().await?;
-    Ok(to_i64(skipped.len()))
+/// Skips at most 1,000 unfinished deliveries of a disabled endpoint, and returns their number. The dispatcher skips the
+/// others once one of them is due.
+pub(crate) async fn skip(tx: &mut Tx, endpoint: Uuid, now: Timestamp) -> Result<u64, db::Error> {
+    tx.query(SKIP).bind(endpoint).bind(now).bind(MAX_SKIPPED_PER_TRANSACTION).execute().await
+}
+
+/// Returns how long nothing is sent to an endpoint after these results.
+pub(super) fn rest(finished: &[FinishedAttempt], failing_since: Option<Timestamp>, now: Timestamp) -> Duration {
+    let sent = finished.iter().filter_map(|attempt| match &attempt.outcome {
+        AttemptOutcome::Sent(result, _) if result.verdict() != Verdict::Delivered => Some(result.retry_after),
+        _ => None,
+    });
+    let retry_after = sent.reduce(Ord::max);
+    retry_after.map_or(Duration::ZERO, |retry_after| {
+        retry::rest(failing_since.map(|since| now.duration_since(since)), retry_after)
+    })
 }
 
 /// Returns a time in the form in which SQLite stores it, which PostgreSQL reads as well.
