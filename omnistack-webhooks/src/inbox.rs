@@ -11,6 +11,7 @@ mod admin;
 mod event;
 mod give_up;
 mod headers;
+mod intake;
 mod list;
 mod model;
 mod poll;
@@ -35,6 +36,7 @@ use omnistack_core::{
 
 use admin::InboxAdmin;
 use give_up::{SkipFailedWebhooks, SkipGivenUp};
+use intake::Intake;
 use poll::{POLL_TIMEOUT, PollWebhookSources};
 use process::{PROCESS, ProcessWebhooks};
 use receive::{DurableInbox, DurableInboxParts};
@@ -60,10 +62,12 @@ pub(crate) fn register(registry: &mut Registry) {
         .tenant_tables(["omni_webhooks"])
         .provide_from(move |ctx| {
             let limits = ctx.get::<RateLimits>()?;
+            // Webhooks are the app's, also if each tenant has a database.
+            let store = InboxStore { db: ctx.get::<Db>()?.app_database(), clock: clock.clone(), events: ctx.get()? };
             Ok(DurableInbox::new(DurableInboxParts {
                 sources: ctx.get()?,
-                // Webhooks are the app's, also if each tenant has a database.
-                store: InboxStore { db: ctx.get::<Db>()?.app_database(), clock: clock.clone(), events: ctx.get()? },
+                intake: Intake::new(store.clone()),
+                store,
                 public_url: public_url.clone(),
                 failures: failure_limit.map(|rate| limits.limiter("webhooks:failures", rate)),
             }))

@@ -133,17 +133,34 @@ impl Events {
         events: impl IntoIterator<Item = &'e E>,
     ) -> Result<Vec<EventId>, PublishError> {
         let span = trace::messaging_span(SpanKind::Producer, "send", E::NAME);
-        span.run(self.publish_rows(tx, events)).await
+        span.run(async {
+            let current = TraceContext::current();
+            self.publish_rows(tx, events.into_iter().map(|event| (event, current.clone()))).await
+        })
+        .await
+    }
+
+    /// Like [`publish_all_in`](Self::publish_all_in), for events that belong to traces of their own, such as those of
+    /// several requests that share a transaction.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_traced_in<'e, E: Event>(
+        &self,
+        tx: &mut Tx,
+        events: impl IntoIterator<Item = (&'e E, Option<TraceContext>)>,
+    ) -> Result<Vec<EventId>, PublishError> {
+        self.publish_rows(tx, events).await
     }
 
     async fn publish_rows<'e, E: Event>(
         &self,
         tx: &mut Tx,
-        events: impl IntoIterator<Item = &'e E>,
+        events: impl IntoIterator<Item = (&'e E, Option<TraceContext>)>,
     ) -> Result<Vec<EventId>, PublishError> {
         let now = self.store.clock.now();
         let (mut ids, mut rows) = (Vec::new(), Vec::new());
-        for event in events {
+        for (event, trace) in events {
             let payload = serde_json::to_string(event).map_err(PublishError::Payload)?;
             let (name, key) = (E::NAME, event.key());
             if payload.len() > MAX_PAYLOAD_BYTES {
@@ -154,17 +171,21 @@ impl Events {
             }
             let id = EventId::new(now);
             ids.push(id);
-            rows.push(EventRow { id: hex(id.uuid()), lock: store::lock_number(name, &key), key, payload });
+            rows.push(EventRow {
+                id: hex(id.uuid()),
+                lock: store::lock_number(name, &key),
+                key,
+                payload,
+                trace_state: trace.as_ref().and_then(|trace| trace.tracestate()).map(ToOwned::to_owned),
+                trace: trace.map(|trace| trace.traceparent().to_owned()),
+            });
         }
         let subscribers = self.subscriptions.get().and_then(|known| known.get(E::NAME));
         if let (Some(subscribers), false) = (subscribers, rows.is_empty()) {
-            let trace = TraceContext::current();
             let publish = store::PublishBatch {
                 name: E::NAME.to_owned(),
                 rows,
                 subscribers: json(subscribers),
-                trace_state: trace.as_ref().and_then(|trace| trace.tracestate()).map(ToOwned::to_owned),
-                trace: trace.map(|trace| trace.traceparent().to_owned()),
                 tenant: tx.tenant(),
                 now: now.as_micros(),
             };

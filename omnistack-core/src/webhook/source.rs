@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::WebhookRejection;
@@ -204,6 +205,15 @@ pub trait WebhookSource: Send + Sync + 'static {
     /// # Errors
     /// Returns the error of the call to the provider.
     async fn missed(&self, _since: Timestamp) -> Result<Option<MissedWebhooks>, BoxError> {
+        Ok(None)
+    }
+
+    /// Asks the provider for the current state of the object that a webhook is about, in the form of the provider's
+    /// API. Returns `None` if the provider can't be asked, or no longer has the object.
+    ///
+    /// # Errors
+    /// Returns the error of the call to the provider.
+    async fn fetch_object(&self, _webhook: &InboundWebhook) -> Result<Option<Value>, BoxError> {
         Ok(None)
     }
 }

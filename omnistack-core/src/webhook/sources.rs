@@ -5,11 +5,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use serde_json::Value;
+
 use super::{
     InboundWebhook, SampleKeys, WebhookHandler, WebhookOutcome, WebhookRejection, WebhookRequest, WebhookSource,
     WebhookTx,
 };
-use crate::jobs::JobError;
+use crate::{BoxError, jobs::JobError};
 
 /// A handler with the name of its source and the pattern of its types.
 pub(super) type PatternHandler = (&'static str, &'static str, Arc<dyn WebhookHandler>);
@@ -63,6 +65,17 @@ impl WebhookSources {
         match samples.and_then(|samples| samples.verify(name, request)) {
             Some(verified) => verified,
             None => source.verify(request).await,
+        }
+    }
+
+    /// Asks the provider of a webhook for the current state of its object: see [`WebhookSource::fetch_object`].
+    ///
+    /// # Errors
+    /// Returns the error of the call to the provider.
+    pub async fn fetch_object(&self, webhook: &InboundWebhook) -> Result<Option<Value>, BoxError> {
+        match self.get(&webhook.source) {
+            Some((_, source)) => source.fetch_object(webhook).await,
+            None => Ok(None),
         }
     }
 

@@ -20,7 +20,7 @@ use omnistack_core::{
 };
 use tokio::time::timeout;
 
-use super::{headers, store::InboxStore};
+use super::{headers, intake::Intake, store::InboxStore};
 
 /// Longest time that the verification of a request may take. A source may have to load a key.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +33,7 @@ const REJECTED: &str = "rejected";
 pub(super) struct DurableInboxParts {
     pub(super) sources: WebhookSources,
     pub(super) store: InboxStore,
+    pub(super) intake: Intake,
     pub(super) public_url: PublicUrl,
     /// Limit of failed verifications, by source and network of the client.
     pub(super) failures: Option<SharedRateLimiter<String>>,
@@ -81,9 +82,13 @@ impl DurableInbox {
             Ok(webhook) => webhook,
             Err(rejection) => return Err(self.reject(name, client, rejection).await),
         };
-        let receipt = match self.0.store.insert(&webhook).await? {
+        let (event, received_at) = (webhook.event.clone(), webhook.received_at);
+        let receipt = match self.0.intake.insert(webhook).await? {
             Some(id) => WebhookReceipt::new(Some(id), WebhookStatus::Received),
-            None => WebhookReceipt::new(self.0.store.count_duplicate(&webhook).await?, WebhookStatus::Duplicate),
+            None => {
+                let id = self.0.store.count_duplicate(name, &event, received_at).await?;
+                WebhookReceipt::new(id, WebhookStatus::Duplicate)
+            }
         };
         WEBHOOK_EVENTS.counter([name, receipt.status.as_str()]).increment(1);
         Ok(receipt)
@@ -98,7 +103,7 @@ impl DurableInbox {
         request: &WebhookRequest<'_>,
     ) -> Result<Option<WebhookId>, Error> {
         let webhook = describe(name, source, None, request)?;
-        let stored = self.0.store.insert(&webhook).await?;
+        let stored = self.0.intake.insert(webhook).await?;
         if stored.is_some() {
             WEBHOOK_EVENTS.counter([name, WebhookStatus::Received.as_str()]).increment(1);
         }

@@ -8,7 +8,8 @@ use omnistack_core::{
     events::Events,
     http::Error,
     identity::TenantId,
-    webhook::{InboundWebhook, WebhookId, WebhookOutcome, WebhookStatus},
+    trace::TraceContext,
+    webhook::{InboundWebhook, SourceEvent, WebhookId, WebhookOutcome, WebhookStatus},
 };
 
 use super::{
@@ -44,12 +45,32 @@ impl InboxStore {
         }
     }
 
-    /// Stores a webhook and publishes that it has to be processed, in one transaction of its tenant. Returns `None` if
-    /// it was stored before.
-    pub(super) async fn insert(&self, webhook: &InboundWebhook) -> Result<Option<WebhookId>, Error> {
+    /// Stores webhooks of one tenant, or of none, and publishes that they have to be processed, in one transaction.
+    /// Returns their ids in the same order, with `None` for a webhook that was stored before.
+    pub(super) async fn insert_all(
+        &self,
+        webhooks: &[(&InboundWebhook, Option<TraceContext>)],
+    ) -> Result<Vec<Option<WebhookId>>, Error> {
+        let mut tx = self.begin(webhooks.first().and_then(|(webhook, _)| webhook.tenant)).await?;
+        let (mut ids, mut stored) = (Vec::with_capacity(webhooks.len()), Vec::with_capacity(webhooks.len()));
+        for (webhook, trace) in webhooks {
+            let id = Self::insert_in(&mut tx, webhook).await?;
+            ids.push(id);
+            stored.extend(id.map(|id| (WebhookStored::new(id, webhook), trace.clone())));
+        }
+        if stored.is_empty() {
+            tx.rollback().await?;
+            return Ok(ids);
+        }
+        let events = stored.iter().map(|(event, trace)| (event, trace.clone()));
+        self.events.publish_traced_in(&mut tx, events).await?;
+        tx.commit().await?;
+        Ok(ids)
+    }
+
+    async fn insert_in(tx: &mut Tx, webhook: &InboundWebhook) -> Result<Option<WebhookId>, db::Error> {
         let InboundWebhook { source, event, tenant, url, body, received_at, .. } = webhook;
         let id = WebhookId::new(*received_at);
-        let mut tx = self.begin(*tenant).await?;
         let inserted = tx
             .query(INSERT)
             .bind(id)
@@ -66,24 +87,22 @@ impl InboxStore {
             .bind(*received_at)
             .execute()
             .await?;
-        if inserted == 0 {
-            tx.rollback().await?;
-            return Ok(None);
-        }
-        self.events.publish_in(&mut tx, &WebhookStored::new(id, webhook)).await?;
-        tx.commit().await?;
-        Ok(Some(id))
+        Ok((inserted > 0).then_some(id))
     }
 
     /// Counts that a stored webhook was sent again. Returns its id, or `None` if it was deleted in the meantime.
-    pub(super) async fn count_duplicate(&self, webhook: &InboundWebhook) -> Result<Option<WebhookId>, db::Error> {
+    pub(super) async fn count_duplicate(
+        &self,
+        source: &str,
+        event: &SourceEvent,
+        received_at: Timestamp,
+    ) -> Result<Option<WebhookId>, db::Error> {
         // The provider may have named another tenant before.
         let mut tx = self.db.all_tenants().begin().await?;
         let sql = "update omni_webhooks set duplicates = duplicates + 1, last_duplicate_at = $4
             where event_id = $1 and source = $2 and environment = $3 returning id";
-        let event = &webhook.event;
-        let update = tx.query(sql).bind(event.id.as_str()).bind(webhook.source.as_str());
-        let update = update.bind(event.environment.as_str()).bind(webhook.received_at);
+        let update = tx.query(sql).bind(event.id.as_str()).bind(source);
+        let update = update.bind(event.environment.as_str()).bind(received_at);
         let stored: Option<(WebhookId,)> = update.fetch_optional().await?;
         tx.commit().await?;
         Ok(stored.map(|(id,)| id))

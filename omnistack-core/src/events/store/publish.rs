@@ -15,6 +15,11 @@ pub(in crate::events) struct EventRow {
     pub(in crate::events) id: String,
     pub(in crate::events) key: String,
     pub(in crate::events) payload: String,
+    /// The trace that the event was published in, as a W3C `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::events) trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::events) trace_state: Option<String>,
     /// Number of the key's lock, on PostgreSQL.
     #[serde(skip)]
     pub(in crate::events) lock: i64,
@@ -27,8 +32,6 @@ pub(in crate::events) struct PublishBatch {
     pub(in crate::events) rows: Vec<EventRow>,
     /// JSON array of the subscribers' names.
     pub(in crate::events) subscribers: String,
-    pub(in crate::events) trace: Option<String>,
-    pub(in crate::events) trace_state: Option<String>,
     /// Tenant of the transaction that published the events.
     pub(in crate::events) tenant: Option<TenantId>,
     /// When the events were published, in microseconds.
@@ -49,7 +52,7 @@ from (select value::bigint as lock from json_array_elements_text($1::json) as va
 /// commit.
 const INSERT: &str = "with stored as (
     insert into omni_events (id, name, key, payload, tenant, trace, trace_state, published_at)
-    select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, $5, $6, $7
+    select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, value ->> 'trace', value ->> 'trace_state', $5
     from json_array_elements($1::json) with ordinality as rows(value, place) order by place
     on conflict (id) do nothing
     returning seq, key),
@@ -58,13 +61,13 @@ due as (
     select seq, subscriber, key from stored, json_array_elements_text($3::json) as subscriber returning 1),
 lanes as (
     insert into omni_event_lanes (subscriber, key, run_at)
-    select distinct subscriber, key, $7::bigint from stored, json_array_elements_text($3::json) as subscriber
+    select distinct subscriber, key, $5::bigint from stored, json_array_elements_text($3::json) as subscriber
     on conflict (subscriber, key) do nothing returning 1)
 select pg_notify('omnistack_events', '')::text";
 
 /// The insertion of events on SQLite, where the transaction is the only one that writes.
 const INSERT_EVENTS: &str = "insert into omni_events (id, name, key, payload, tenant, trace, trace_state, published_at)
-select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, $4, $5, $6 from json_each($1) where true order by json_each.key
+select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, value ->> 'trace', value ->> 'trace_state', $4 from json_each($1) where true order by json_each.key
 on conflict (id) do nothing returning seq";
 const INSERT_DELIVERIES: &str = "insert into omni_event_deliveries (seq, subscriber, key)
 select seq, subscribers.value, omni_events.key from json_each($1) as stored, json_each($2) as subscribers, omni_events where seq = stored.value";
@@ -86,18 +89,17 @@ pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[EventRow]) -> Resu
 
 /// Stores events, unless they exist already.
 pub(in crate::events) async fn publish(tx: &mut Tx, publish: &PublishBatch) -> Result<(), Error> {
-    let PublishBatch { name, rows, subscribers, trace, trace_state, tenant, now } = publish;
+    let PublishBatch { name, rows, subscribers, tenant, now } = publish;
     let (list, subscribers, tenant, now) = (json(rows), subscribers.clone(), *tenant, *now);
-    let (trace, state) = (trace.clone(), trace_state.clone());
     lock_keys(tx, rows).await?;
     match tx.dialect() {
         Dialect::Postgres => {
             let insert = tx.query(INSERT).bind(list).bind(name.clone()).bind(subscribers);
-            insert.bind(tenant).bind(trace).bind(state).bind(now).execute().await?;
+            insert.bind(tenant).bind(now).execute().await?;
         }
         Dialect::Sqlite => {
             let insert = tx.query(INSERT_EVENTS).bind(list).bind(name.clone());
-            let stored: Vec<(i64,)> = insert.bind(tenant).bind(trace).bind(state).bind(now).fetch_all().await?;
+            let stored: Vec<(i64,)> = insert.bind(tenant).bind(now).fetch_all().await?;
             let stored = json(&stored.into_iter().map(|(seq,)| seq).collect::<Vec<_>>());
             tx.query(INSERT_DELIVERIES).bind(stored.clone()).bind(subscribers.clone()).execute().await?;
             tx.query(INSERT_LANES).bind(stored).bind(subscribers).bind(now).execute().await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnistack_core::webhook::WebhookEndpointDisabled;
 use omnistack_core::{
     ShutdownToken, async_trait,
     id::Id,
@@ -9,7 +10,6 @@ use omnistack_core::{
     jobs::{Job, JobContext, JobError},
 };
 use omnistack_testkit::on_each_database;
-use omnistack_webhooks::WebhookEndpointDisabled;
 use serde::Deserialize;
 
 use super::*;
