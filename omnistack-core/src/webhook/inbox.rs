@@ -107,7 +107,7 @@ pub struct WebhookReceipt {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub id: Option<WebhookId>,
-    /// What became of it: `received`, `processed`, `ignored` or `duplicate`.
+    /// The status: `received`, `processed`, `ignored` or `duplicate`.
     pub status: WebhookStatus,
 }
 

@@ -12,13 +12,13 @@ use crate::{
 };
 
 type ResolveSource = Box<dyn FnOnce(&Context) -> Result<Arc<dyn WebhookSource>, MissingDependency> + Send>;
-type ResolveHandler = Box<dyn FnOnce(&Context) -> Result<PatternHandler, MissingDependency> + Send>;
+type ResolveWebhookHandler = Box<dyn FnOnce(&Context) -> Result<PatternHandler, MissingDependency> + Send>;
 
 /// The sources and handlers that modules contribute. A source has its name, and both the name of their module.
 #[derive(Default)]
 pub(crate) struct WebhookRegistrations {
     sources: Vec<(&'static str, &'static str, ResolveSource)>,
-    handlers: Vec<(&'static str, ResolveHandler)>,
+    handlers: Vec<(&'static str, ResolveWebhookHandler)>,
 }
 
 impl WebhookRegistrations {
@@ -73,7 +73,7 @@ impl Registry {
         handler: impl FnOnce(&Context) -> Result<H, MissingDependency> + Send + 'static,
     ) -> &mut Self {
         let module = self.module_name();
-        let resolve: ResolveHandler = Box::new(move |ctx| Ok((source, kinds, Arc::new(handler(ctx)?))));
+        let resolve: ResolveWebhookHandler = Box::new(move |ctx| Ok((source, kinds, Arc::new(handler(ctx)?))));
         self.contributions::<WebhookRegistrations>().handlers.push((module, resolve));
         self
     }

@@ -20,7 +20,7 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct InboxFilter {
     pub(super) source: Option<String>,
-    /// With [`WebhookStatus::Duplicate`], those that were sent again.
+    /// The status. [`WebhookStatus::Duplicate`] selects the webhooks that were sent again.
     pub(super) status: Option<WebhookStatus>,
     pub(super) kind: Option<String>,
     pub(super) environment: Option<WebhookEnvironment>,

@@ -60,7 +60,7 @@ impl InboxRow {
     }
 }
 
-/// What a provider has sent: the other columns of a row.
+/// The content that a provider has sent: the other columns of a row.
 #[derive(Debug, omnistack_core::db::FromRow)]
 pub(super) struct InboxContent {
     pub(super) url: String,

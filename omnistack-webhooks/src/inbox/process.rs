@@ -48,7 +48,7 @@ enum Attempt {
 #[async_trait]
 impl Subscriber for ProcessWebhooks {
     type Event = WebhookStored;
-    /// With the pauses between them, about nine hours. Until then, later webhooks of the same object wait.
+    /// About nine hours, with the pauses between them. Until then, later webhooks of the same object wait.
     const MAX_ATTEMPTS: u32 = 20;
     const TIMEOUT: Duration = HANDLER_TIMEOUT.saturating_add(RECORD_TIMEOUT);
 

@@ -81,7 +81,7 @@ pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
     });
 }
 
-/// What the dispatcher works with. Cheap to clone.
+/// The parts of the dispatcher. Cheap to clone.
 #[derive(Clone)]
 struct WebhookDispatcher {
     queue: DeliveryQueue,

@@ -73,7 +73,7 @@ pub(crate) struct EndpointTest {
 /// The endpoint that `PUT /configure` has saved.
 pub(crate) struct ConfiguredEndpoint {
     pub(crate) endpoint: WebhookEndpoint,
-    /// What its owner is shown once, if it was created.
+    /// The secret, which its owner is shown once, if it was created.
     pub(crate) secret: Option<String>,
     pub(crate) ping: WebhookTestResult,
 }

@@ -36,7 +36,7 @@ impl SharedKeys {
         let keys = Self::new(secrets.as_slice()).filter(|_| !secrets.as_slice().iter().any(is_empty));
         if keys.is_none() {
             let fix = format!("set {name} to the secret that the provider shows, or unset it");
-            registry.report_problem(format!("`{name}` has an empty secret, with which everyone could sign"), fix);
+            registry.report_problem(format!("`{name}` has an empty secret, with which any sender could sign"), fix);
         }
         keys
     }

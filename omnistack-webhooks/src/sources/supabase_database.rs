@@ -24,7 +24,7 @@ const EVENT_ID: HeaderName = HeaderName::from_static("x-webhook-id");
 
 /// The source `supabase-database`.
 ///
-/// A request is not signed: everyone who knows the secret in the header can send any change. It has no id either. The
+/// A request is not signed: any sender that knows the secret in the header can send any change. It has no id either. The
 /// id is the header `x-webhook-id`, which a trigger of one's own can set, or else the hash of the body. Two changes
 /// with the same body then count as one: for example, a value that changes from 1 to 2, back, and to 2 again. A column
 /// with the time of the last update makes all bodies different. Supabase does not repeat a request that failed.

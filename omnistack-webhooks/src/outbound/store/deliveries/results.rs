@@ -80,7 +80,7 @@ set state = 'skipped', finished_at = $2, next_at = null, lease_until = null
 where id in (select id from omni_webhook_deliveries where endpoint_id = $1 and state in ('pending', 'sending')
     and (state = 'pending' or next_at <= $2) limit $3) and state in ('pending', 'sending')";
 
-/// What came of a claimed delivery.
+/// The result of a claimed delivery.
 #[derive(Clone, Debug)]
 pub(crate) enum AttemptOutcome {
     /// It was sent. The number is random, from 0 to 1, for the jitter of the pause.
