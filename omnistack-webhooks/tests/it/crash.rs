@@ -329,7 +329,7 @@ on_each_database! {
                     tokio::task::yield_now().await;
                 }
             };
-            expect_soon("the delivery", work_until(&app, delivered)).await;
+            expect_soon("the delivery", Box::pin(work_until(&app, delivered))).await;
             let mut tx = app.db().app_database().all_tenants().begin_read().await.unwrap();
             let newest = "select message_id, attempts from omni_webhook_deliveries order by message_id desc limit 1";
             let (message, attempts): (Uuid, i64) = tx.query(newest).fetch_one().await.unwrap();
