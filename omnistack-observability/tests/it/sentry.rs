@@ -89,8 +89,10 @@ async fn a_panic_is_reported_with_its_stack() {
     let innermost = frames.last().unwrap();
     assert_eq!((&innermost["function"], &innermost["in_app"]), (&json!("burst"), &json!(true)), "{innermost}");
     assert!(innermost["module"].as_str().unwrap().ends_with("sentry"), "{innermost}");
-    assert!(innermost["filename"].as_str().unwrap().ends_with("sentry.rs"), "{innermost}");
-    assert!(innermost["lineno"].as_u64() > Some(0), "{innermost}");
+    // A program that is built without debug information has no files and lines.
+    if let Some(file) = innermost["filename"].as_str() {
+        assert!(file.ends_with("sentry.rs") && innermost["lineno"].as_u64() > Some(0), "{innermost}");
+    }
     // The test's own thread calls the app, outside of the handler.
     assert!(frames.iter().any(|frame| frame["in_app"] == false), "{causes}");
     assert_eq!(causes.as_array().unwrap().iter().filter(|cause| !cause["stacktrace"].is_null()).count(), 1);
