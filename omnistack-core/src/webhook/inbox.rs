@@ -105,7 +105,7 @@ impl fmt::Display for WebhookStatus {
 pub struct WebhookReceipt {
     /// The id of the stored webhook. Absent if webhooks are not stored.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String, required = false)]
     pub id: Option<WebhookId>,
     /// The status: `received`, `processed`, `ignored` or `duplicate`.
     pub status: WebhookStatus,

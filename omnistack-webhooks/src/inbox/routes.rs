@@ -32,7 +32,7 @@ pub(super) fn app() -> Api<InboxStore> {
 /// an event gets the status `duplicate`.
 #[utoipa::path(post, path = "/{source}", operation_id = "receive_webhook",
     params(("source" = String, Path, description = "The name of the source, such as `stripe`.")),
-    request_body(content = String, content_type = "application/json", description = "The event, as it is signed."),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "The event, as it is signed."),
     responses(
     (status = 200, body = WebhookReceipt, description = "The event is stored."),
     (status = 400, body = ErrorEnvelope, description = "The request is not verified."),
@@ -62,7 +62,7 @@ async fn receive(
         ("source" = String, Path, description = "The name of the source, such as `stripe`."),
         ("tenant" = String, Path, format = Uuid, description = "The id of the tenant."),
     ),
-    request_body(content = String, content_type = "application/json", description = "The event, as it is signed."),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "The event, as it is signed."),
     responses(
     (status = 200, body = WebhookReceipt, description = "The event is stored."),
     (status = 400, body = ErrorEnvelope, description = "The request is not verified."),

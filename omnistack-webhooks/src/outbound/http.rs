@@ -14,6 +14,7 @@ use omnistack_core::{
     http::{CursorPage, Error, FieldError, Rate},
     module::{Mount, MountRateLimit, Registry},
     rate_limit::RateLimitKey,
+    text::Text,
     webhook::WebhookCatalogue,
 };
 
@@ -73,4 +74,9 @@ fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl FnOnce(&T) -> String) -> 
 
 fn invalid_cursor() -> Error {
     Error::invalid([FieldError::new("cursor", "is not a cursor of this list; send `next_cursor` of the previous page")])
+}
+
+/// Returns the names of event types as plain texts.
+fn texts(names: Vec<Text<1, 100>>) -> Vec<String> {
+    names.into_iter().map(|name| name.to_string()).collect()
 }

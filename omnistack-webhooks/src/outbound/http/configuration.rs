@@ -90,7 +90,7 @@ struct WebhookConfigurationUpdate {
     /// The types of events to send; `["*"]` for all.
     #[garde(length(min = 1, max = 200))]
     #[schema(min_items = 1, max_items = 200)]
-    events: Vec<String>,
+    events: Vec<Text<1, 100>>,
     /// A description. If absent, it is kept.
     description: Option<Text<0, 500>>,
 }
@@ -125,6 +125,7 @@ async fn configure(
     Json(update): Json<WebhookConfigurationUpdate>,
 ) -> Result<Json<ConfiguredWebhookEndpoint>, Error> {
     let WebhookConfigurationUpdate { url, events, description } = update;
-    let saved = endpoints.configure(&caller, url, events, description.map(|text| text.to_string())).await?;
+    let saved =
+        endpoints.configure(&caller, url, super::texts(events), description.map(|text| text.to_string())).await?;
     Ok(Json(ConfiguredWebhookEndpoint { endpoint: saved.endpoint, secret: saved.secret, ping: saved.ping }))
 }

@@ -13,7 +13,13 @@ use omnistack_core::{
     text::Text,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        ObjectBuilder, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 use utoipa_axum::routes;
 
 use super::{EndpointState, MAX_FRESH_SIGN_IN_AGE, invalid_cursor, page};
@@ -77,13 +83,13 @@ struct NewWebhookEndpoint {
     /// The types of events to send; `["*"]` for all.
     #[garde(length(min = 1, max = 200))]
     #[schema(min_items = 1, max_items = 200)]
-    events: Vec<String>,
+    events: Vec<Text<1, 100>>,
     /// The scheme by which events are signed. It can't be changed later.
     #[serde(default)]
     scheme: SigningScheme,
     /// Custom headers, such as `Authorization`, at most 20. Their values are not shown again.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, Text<0, 2000>>,
     /// The largest number of requests a second. If absent, there is no limit.
     #[garde(inner(range(min = 1, max = 1000)))]
     #[schema(minimum = 1, maximum = 1000)]
@@ -121,7 +127,8 @@ async fn create(
 ) -> Result<(StatusCode, Json<WebhookEndpointWithSecret>), Error> {
     let NewWebhookEndpoint { url, description, events, scheme, headers, rate_per_second } = new;
     let description = description.map(|text| text.to_string()).unwrap_or_default();
-    let new = NewEndpoint { url, description, events, scheme, headers, rate_per_second };
+    let headers = headers.into_iter().map(|(name, value)| (name, value.to_string())).collect();
+    let new = NewEndpoint { url, description, events: super::texts(events), scheme, headers, rate_per_second };
     Ok((StatusCode::CREATED, Json(endpoints.create(&caller, new).await?.into())))
 }
 
@@ -159,6 +166,13 @@ impl From<NewWebhookEndpointStatus> for EndpointStatus {
     }
 }
 
+/// Returns the schema of new values of headers. The derive macro has none for a map whose values may be `null`.
+fn header_changes() -> Schema {
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    let value = ObjectBuilder::new().schema_type(types).max_length(Some(2000));
+    ObjectBuilder::new().additional_properties(Some(value)).into()
+}
+
 /// Changes of an endpoint. Absent fields keep their values.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -172,9 +186,10 @@ struct WebhookEndpointUpdate {
     /// The types of events to send; `["*"]` for all.
     #[garde(inner(length(min = 1, max = 200)))]
     #[schema(min_items = 1, max_items = 200)]
-    events: Option<Vec<String>>,
+    events: Option<Vec<Text<1, 100>>>,
     /// New values of custom headers; `null` removes a header. Others keep their values.
-    headers: Option<BTreeMap<String, Option<String>>>,
+    #[schema(schema_with = header_changes, required = false)]
+    headers: Option<BTreeMap<String, Option<Text<0, 2000>>>>,
     /// The largest number of requests a second; `null` for no limit.
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 1000)))]
@@ -204,8 +219,10 @@ async fn update(
     let changes = EndpointChanges {
         url: update.url,
         description: update.description.map(|text| text.to_string()),
-        events: update.events,
-        headers: update.headers,
+        events: update.events.map(super::texts),
+        headers: update.headers.map(|headers| {
+            headers.into_iter().map(|(name, value)| (name, value.map(|value| value.to_string()))).collect()
+        }),
         rate_per_second: update.rate_per_second.into_nested_option(),
         status: update.status.map(Into::into),
     };

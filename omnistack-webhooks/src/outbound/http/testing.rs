@@ -6,6 +6,7 @@ use omnistack_core::{
     http::{Error, Json},
     identity::Identity,
     module::Api,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -31,9 +32,9 @@ struct WebhookTest {
     #[schema(value_type = Option<String>, format = Uuid)]
     endpoint_id: Option<WebhookEndpointId>,
     /// The type of the event, whose example is sent. If absent, `webhook.ping`.
-    event_type: Option<String>,
+    event_type: Option<Text<1, 100>>,
     /// The name of an inbound service, such as `stripe`, which a `webhook.ping` then names.
-    service_name: Option<String>,
+    service_name: Option<Text<1, 100>>,
 }
 
 /// Test a webhook endpoint
@@ -51,6 +52,7 @@ async fn test(
     Json(test): Json<WebhookTest>,
 ) -> Result<Json<WebhookTestResult>, Error> {
     let WebhookTest { endpoint_id, event_type, service_name } = test;
-    let test = EndpointTest { endpoint: endpoint_id, kind: event_type, service: service_name };
+    let [kind, service] = [event_type, service_name].map(|text| text.map(|text| text.to_string()));
+    let test = EndpointTest { endpoint: endpoint_id, kind, service };
     Ok(Json(endpoints.test(caller.require_tenant()?, test).await?))
 }

@@ -25,7 +25,7 @@ async fn empty_secrets_keep_an_app_from_starting() {
             assert!(problems(&[(setting, value)]).contains(setting), "{setting} {value:?}");
         }
     }
-    assert!(problems(&[("WEBHOOKS_STRIPE_SECRETS", "whsec_")]).contains("everyone could sign"));
+    assert!(problems(&[("WEBHOOKS_STRIPE_SECRETS", "whsec_")]).contains("any sender could sign"));
     assert!(problems(&[("WEBHOOKS_SUPABASE_AUTH_SECRETS", "v1,whsec_")]).contains("WEBHOOKS_SUPABASE_AUTH_SECRETS"));
 }
 
