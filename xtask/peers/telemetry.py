@@ -183,7 +183,7 @@ def bugsink():
     show = (
         "import json; from issues.models import Issue; from events.models import Event; "
         "print('issues', json.dumps([{'title': issue.title(), 'transaction': issue.transaction, "
-        "'events': issue.stored_event_count, 'data': issue.event_set.first().get_parsed_data()} "
+        "'events': issue.stored_event_count, 'data': [event.get_parsed_data() for event in issue.event_set.all()]} "
         "for issue in Issue.objects.all()], default=str))"
     )
 

@@ -17,7 +17,10 @@ mod twilio;
 mod unleash;
 mod webhooks;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     command,
@@ -122,6 +125,24 @@ fn steps(report: &mut Report) -> Result {
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(Failure::new(failures.join("\n"))) }
+}
+
+/// Returns the command that runs ignored tests of a package, those whose names contain one of `names`.
+///
+/// With nextest it selects them from the test programs of the whole workspace, which the other tests have built. Without
+/// it, Cargo builds the package by itself, with other features of its dependencies.
+fn ignored_tests(package: &str, names: &[&str]) -> Command {
+    let mut tests = command::cargo();
+    if host::find_program("cargo-nextest").is_some() {
+        let names: Vec<_> = names.iter().map(|name| format!("test({name})")).collect();
+        let selected = format!("package({package}) & ({})", names.join(" | "));
+        tests.args(["nextest", "run", "--all-features", "--profile", "peers", "--run-ignored", "only"]);
+        tests.args(["--filterset", &selected]);
+    } else {
+        tests.args(["test", "--package", package, "--all-features", "--test", "it", "--", "--ignored"]);
+        tests.args(["--test-threads", "1"]).args(names);
+    }
+    tests
 }
 
 impl Peer {

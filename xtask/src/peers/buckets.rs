@@ -25,10 +25,8 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
         Ok((folder.clone(), folder.display().to_string()))
     })?;
     report.step("objects in moto, s3s-fs and Azurite, signatures of botocore and Cloudinary", || {
-        let mut tests = command::cargo();
+        let mut tests = super::ignored_tests("omnistack-storage", &["peers::"]);
         tests
-            .args(["test", "--package", "omnistack-storage", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "peers::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
             .env("TEST_PEERS_S3S", &s3s)
             .env("TEST_PEERS_AZURITE", &azurite);

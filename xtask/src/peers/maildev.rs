@@ -6,11 +6,8 @@ use crate::{command, failure::Result, report::Report};
 /// Runs core's test against it, which is ignored in other runs.
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("mail to maildev", || {
-        let mut tests = command::cargo();
-        tests
-            .args(["test", "--package", "omnistack-messaging", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "email::maildev::"])
-            .env("TEST_PEERS_MAILDEV", setting.programs.join("node_modules/maildev/dist/bin/maildev.js"));
+        let mut tests = super::ignored_tests("omnistack-messaging", &["email::maildev::"]);
+        tests.env("TEST_PEERS_MAILDEV", setting.programs.join("node_modules/maildev/dist/bin/maildev.js"));
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })

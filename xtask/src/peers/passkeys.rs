@@ -6,11 +6,8 @@ use crate::{command, failure::Result, report::Report};
 /// Runs auth's test against it, which is ignored in other runs.
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("passkeys of soft-webauthn", || {
-        let mut tests = command::cargo();
-        tests
-            .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "passkeys::peer::"])
-            .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
+        let mut tests = super::ignored_tests("omnistack-auth", &["passkeys::peer::"]);
+        tests.env("TEST_PEERS_PYTHON", setting.programs.join("python"));
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })

@@ -6,11 +6,8 @@ use crate::{command, failure::Result, report::Report};
 /// Runs the tests of `omnistack-observability` against them, which are ignored in other runs.
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("traces, metrics and errors to their receivers", || {
-        let mut tests = command::cargo();
-        tests
-            .args(["test", "--package", "omnistack-observability", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "peers::", "--test-threads=1"])
-            .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
+        let mut tests = super::ignored_tests("omnistack-observability", &["peers::"]);
+        tests.env("TEST_PEERS_PYTHON", setting.programs.join("python"));
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })

@@ -17,12 +17,8 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
         node::install_with_scripts("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
     report.step("tokens of jose, joserfc and oidc-provider, codes of pyotp", || {
-        let mut tests = command::cargo();
-        tests
-            .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "issuers::peers::", "social::peers::", "pyotp"])
-            .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
-            .env("TEST_PEERS_TOKENS", &scripts);
+        let mut tests = super::ignored_tests("omnistack-auth", &["issuers::peers::", "social::peers::", "pyotp"]);
+        tests.env("TEST_PEERS_PYTHON", setting.programs.join("python")).env("TEST_PEERS_TOKENS", &scripts);
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })

@@ -23,10 +23,8 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
         Ok((folder.clone(), folder.display().to_string()))
     })?;
     report.step("webhooks of the providers' libraries, in and out", || {
-        let mut tests = command::cargo();
+        let mut tests = super::ignored_tests("omnistack-webhooks", &["peers::"]);
         tests
-            .args(["test", "--package", "omnistack-webhooks", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "peers::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
             .env("TEST_PEERS_WEBHOOKS", folder.join("webhooks.mjs"));
         setting.servers.set_environment(&mut tests);
