@@ -45,7 +45,7 @@
 //! sends its deliveries, so a slow receiver delays no other, and a rate per second is exact for all replicas.
 //!
 //! A delivery has eight attempts in about 28 hours. An endpoint that responds with 410, or fails for five days, is
-//! disabled, which is the event [`WebhookEndpointDisabled`]. What is published meanwhile is skipped, and is sent by
+//! disabled, which is the event [`WebhookEndpointDisabled`](omnistack_core::webhook::WebhookEndpointDisabled). What is published meanwhile is skipped, and is sent by
 //! `recover` only. URLs of tenants lead to public addresses only.
 //!
 //! Requests are signed as Standard Webhooks specifies, with a shared secret (`v1`) or with Ed25519 (`v1a`). [`sign`]

@@ -140,7 +140,7 @@ fn ignored_tests(package: &str, names: &[&str]) -> Command {
         tests.args(["--filterset", &selected]);
     } else {
         tests.args(["test", "--package", package, "--all-features", "--test", "it", "--", "--ignored"]);
-        tests.args(["--test-threads", "1"]).args(names);
+        tests.args(names);
     }
     tests
 }

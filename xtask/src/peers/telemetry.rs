@@ -7,7 +7,8 @@ use crate::{command, failure::Result, report::Report};
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("traces, metrics and errors to their receivers", || {
         let mut tests = super::ignored_tests("omnistack-observability", &["peers::"]);
-        tests.env("TEST_PEERS_PYTHON", setting.programs.join("python"));
+        // One after another: they measure the load of the machine.
+        tests.args(["--test-threads", "1"]).env("TEST_PEERS_PYTHON", setting.programs.join("python"));
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
