@@ -41,8 +41,10 @@ use utoipa::ToSchema;
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// Clients that send to the inbox at once.
 const CLIENTS: usize = 64;
+/// Duration of a run of the inbox, in seconds.
+const INTAKE_SECONDS: u32 = 10;
 /// Duration of a run of the inbox.
-const INTAKE_TIME: Duration = Duration::from_secs(10);
+const INTAKE_TIME: Duration = Duration::from_secs(INTAKE_SECONDS as u64);
 /// Requests a second in the runs of the inbox that measure the latency.
 const INTAKE_RATES: [u32; 2] = [500, 2_000];
 /// Endpoints of the delivery, each of its own tenant.
@@ -183,7 +185,7 @@ async fn send_until(client: TestClient, number: usize, end: Instant) -> Vec<Dura
 /// when its request was due.
 async fn send_at_rate(client: TestClient, rate: u32) -> Vec<Duration> {
     let (start, mut requests) = (Instant::now(), JoinSet::new());
-    for number in 0..rate * INTAKE_TIME.as_secs() as u32 {
+    for number in 0..rate * INTAKE_SECONDS {
         let due = start + Duration::from_secs(1) * number / rate;
         tokio::time::sleep_until(due.into()).await;
         let request = signed_request(&client, number as usize % CLIENTS, number as usize);
