@@ -158,12 +158,13 @@ impl Delivery {
         self.tx.as_mut().ok_or_else(|| taken_over(&self.claimed))
     }
 
-    /// Rolls back what was written through [`tx`](Self::tx), so that an error can be recorded elsewhere: on SQLite no
-    /// other transaction can write while this one is open. The delivery is not acknowledged by this, and the next call
+    /// Rolls back the rows that were written through [`tx`](Self::tx). Call it before an error is recorded in another
+    /// transaction, because on SQLite no other transaction can write while this one is open. The delivery is not acknowledged by this, and the next call
     /// of `tx` begins another transaction.
     ///
     /// # Errors
-    /// As [`tx`](Self::tx). Nothing should be recorded then: another process may have taken over the delivery.
+    /// Fails as [`tx`](Self::tx) does. The caller must record nothing then, because another process may have taken
+    /// over the delivery.
     pub async fn rollback(&mut self) -> Result<(), db::Error> {
         let tx = match self.tx.take() {
             Some(tx) => tx,

@@ -1,6 +1,7 @@
 //! The registry of what a module contributes.
 
 mod dashboard;
+mod description;
 mod headers;
 #[cfg(feature = "http-client")]
 mod http_client;
@@ -20,7 +21,7 @@ use axum::{
     routing::{MethodRouter, Route},
 };
 use tower::{Layer, Service};
-use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
+use utoipa::openapi::{RefOr, Schema};
 
 use super::{
     Api, BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
@@ -34,7 +35,6 @@ use crate::{
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     identity::{AccessLevel, GateSource, Require, RequireLayer},
-    webhook_event::WebhookEvent,
 };
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
@@ -236,27 +236,6 @@ impl Registry {
                 format!("has a schema named `{name}`, which differs from the schema of that name of module `{other}`");
             self.report_problem(what, "give one of them another name: `#[schema(as = …)]`");
         }
-    }
-
-    /// Describes a method by which callers authenticate, besides `Authorization: Bearer`: a header or a cookie.
-    pub fn security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) -> &mut Self {
-        self.description.add_security_scheme(name, scheme);
-        self
-    }
-
-    /// Describes a type of event that the app sends to receivers of webhooks.
-    pub(crate) fn describe_webhook<E: WebhookEvent>(&mut self) -> &mut Self {
-        let mut schemas = vec![(E::name().into_owned(), E::schema())];
-        E::schemas(&mut schemas);
-        self.add_schemas(schemas);
-        self.description.add_webhook::<E>();
-        self
-    }
-
-    /// Describes a header or a query parameter that every route of signed-in callers reads.
-    pub fn caller_parameter(&mut self, name: &'static str, parameter: Parameter) -> &mut Self {
-        self.description.add_parameter(name, parameter);
-        self
     }
 
     /// Reports invalid costs of a rate limit.

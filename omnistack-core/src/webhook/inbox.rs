@@ -147,7 +147,7 @@ impl WebhookInbox {
     /// Receives a request: verifies it, and stores or processes its event.
     ///
     /// # Errors
-    /// As [`ReceiveWebhook::receive`].
+    /// Fails as [`ReceiveWebhook::receive`] does.
     pub async fn receive(
         &self,
         source: &str,

@@ -53,7 +53,7 @@ impl WebhookPublisher {
     /// one is sent.
     ///
     /// # Errors
-    /// As [`publish_in`](Self::publish_in).
+    /// Fails as [`publish_in`](Self::publish_in) does.
     pub async fn publish_once_in<E: WebhookEvent>(
         &self,
         tx: &mut Tx,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest duration of the outages and of all work after them.
-const PATIENCE: Duration = Duration::from_secs(150);
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Publishes an event, and writes a row in the same transaction.
 async fn order(app: &TestApp, tenant: TenantId, id: &str) -> Result<(), db::Error> {
@@ -93,7 +93,7 @@ async fn webhooks_flow_through_restarts_and_crashes_of_postgres() {
             tokio::task::yield_now().await;
         }
     };
-    let done = tokio::time::timeout(PATIENCE, Box::pin(work_until(&app, all_done))).await;
+    let done = tokio::time::timeout(OUTAGE_TIMEOUT, Box::pin(work_until(&app, all_done))).await;
     let (all, ordered) = done.unwrap_or_else(|_| panic!("webhooks were lost"));
 
     let (orders, events): (Vec<_>, Vec<_>) = rows(&app).await.into_iter().partition(|id| id.starts_with("order_"));
