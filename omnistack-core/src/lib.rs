@@ -77,6 +77,7 @@ pub mod usage;
 pub mod webhook;
 
 mod context;
+mod data_environment;
 mod run_error;
 mod schema;
 mod webhook_event;

@@ -5,6 +5,7 @@ mod description;
 mod headers;
 #[cfg(feature = "http-client")]
 mod http_client;
+mod limits;
 mod values;
 
 use std::{
@@ -31,10 +32,9 @@ use crate::{
     BoxError, ShutdownToken,
     clock::Clock,
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
-    dashboard::Dashboard,
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
-    identity::{AccessLevel, GateSource, Require, RequireLayer},
+    identity::{AccessLevel, Require, RequireLayer},
 };
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
@@ -54,8 +54,8 @@ pub enum Slot {
 pub(crate) type ProvideFn = Box<dyn Fn(&mut Context) -> Result<(), MissingDependency> + Send>;
 type WireRoutes = Box<dyn FnOnce(&Context) -> Result<Vec<(String, MethodRouter)>, MissingDependency> + Send>;
 type WireLayer = Box<dyn FnOnce(&Context) -> Result<ResolvedLayer, MissingDependency> + Send>;
-/// Adds numbers of a module to the dashboard.
-type AddCountSource = Box<dyn FnOnce(&Dashboard, &Context) -> Result<(), MissingDependency> + Send>;
+/// Adds what a module contributes to a value that core provides, such as the dashboard.
+type Contribute = Box<dyn FnOnce(&Context) -> Result<(), MissingDependency> + Send>;
 /// Completes the registration of a module.
 type Completion = Box<dyn FnOnce(&mut Registry) + Send>;
 type WireService = Box<dyn FnOnce(&Context) -> Result<BackgroundService, MissingDependency> + Send>;
@@ -104,13 +104,15 @@ pub struct Registry {
     pub(crate) description: OpenApiBuilder,
     /// Permissions that some route requires.
     pub(crate) permissions: BTreeSet<String>,
+    /// Limited resources that some route requires the plan to allow one more of, and the modules of the routes.
+    required_limits: Vec<(&'static str, String)>,
     pub(crate) headers: headers::DeclaredHeaders,
     pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(crate) migrations: Vec<(&'static str, Migrations)>,
     tables: Vec<DeclaredTable>,
     pub(crate) checks:
         Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
-    pub(crate) count_sources: Vec<(&'static str, AddCountSource)>,
+    pub(crate) contributors: Vec<(&'static str, Contribute)>,
     pub(crate) services: Vec<(&'static str, WireService)>,
     pub(crate) outbox_receivers: Vec<Arc<dyn OutboxReceiver>>,
     /// Contributions that other modules of this crate collect, by their type.
@@ -136,12 +138,13 @@ impl Registry {
             routes: Vec::new(),
             description: OpenApiBuilder::new(),
             permissions: BTreeSet::new(),
+            required_limits: Vec::new(),
             headers: headers::DeclaredHeaders::default(),
             layers: Vec::new(),
             migrations: Vec::new(),
             tables: Vec::new(),
             checks: Vec::new(),
-            count_sources: Vec::new(),
+            contributors: Vec::new(),
             services: Vec::new(),
             outbox_receivers: Vec::new(),
             contributions: HashMap::new(),
@@ -171,16 +174,13 @@ impl Registry {
         let (mut at, mut infos) = (Vec::with_capacity(api.routes.len()), Vec::new());
         let mut routers = Vec::with_capacity(api.routes.len());
         let mut permissions = Vec::new();
-        let mut gates = Vec::with_capacity(api.routes.len());
+        let mut requirements = Vec::with_capacity(api.routes.len());
         for (described, router, require) in api.routes {
             permissions.extend(require.as_ref().and_then(Require::required_permission).map(str::to_owned));
-            gates.push(require.as_ref().and_then(Require::required_gate).cloned());
-            routers.push(match require {
-                Some(require) if require.has_caller_requirements() => {
-                    router.layer(RequireLayer::new(require, self.clock()))
-                }
-                _ => router,
-            });
+            let limit = require.as_ref().and_then(Require::required_limit);
+            self.required_limits.extend(limit.map(|limit| (self.module, limit.to_owned())));
+            requirements.push(require);
+            routers.push(router);
             at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
             infos.extend(route_infos(self.module, &mount, &described));
             for (id, [one, other]) in self.description.add(self.module, &mount, described) {
@@ -198,13 +198,23 @@ impl Registry {
         infos.extend(hidden.iter().map(|path| RouteInfo::new(self.module, &mount, path.clone(), "ANY")));
         at.extend(hidden.into_iter().map(|path| vec![path]));
         let known: Vec<String> = at.concat();
+        let clock = self.clock();
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
-            let gated = |(router, gate): (MethodRouter<S>, Option<GateSource>)| match gate {
-                Some(gate) => Ok(router.layer(gate.layer(ctx)?)),
-                None => Ok(router),
+            let guarded = |(router, require): (MethodRouter<S>, Option<Require>)| {
+                let Some(require) = require else { return Ok(router) };
+                // The last layer is the outermost: the gate, then the caller, then the plan.
+                let mut router = require.entitlement_layers(ctx)?.into_iter().fold(router, MethodRouter::layer);
+                if require.has_caller_requirements() {
+                    router = router.layer(RequireLayer::new(require.clone(), clock.clone()));
+                }
+                match require.required_gate() {
+                    Some(gate) => Ok(router.layer(gate.layer(ctx)?)),
+                    None => Ok(router),
+                }
             };
-            let routers = routers.into_iter().zip(gates).map(gated).collect::<Result<Vec<_>, MissingDependency>>()?;
+            let routers =
+                routers.into_iter().zip(requirements).map(guarded).collect::<Result<Vec<_>, MissingDependency>>()?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
             // The last path takes the router itself; most routers have one path.
@@ -423,6 +433,7 @@ impl Registry {
             self.module = module;
             complete(self);
         }
+        self.check_required_limits();
         self.module = "core";
     }
 

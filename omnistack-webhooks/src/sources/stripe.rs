@@ -14,8 +14,8 @@ use omnistack_core::{
     clock::Timestamp,
     module::Registry,
     webhook::{
-        InboundWebhook, MissedWebhooks, SourceEvent, WebhookEnvironment, WebhookRejection, WebhookRequest,
-        WebhookSource, is_recent,
+        DataEnvironment, InboundWebhook, MissedWebhooks, SourceEvent, WebhookRejection, WebhookRequest, WebhookSource,
+        is_recent,
     },
 };
 use serde_json::Value;
@@ -140,7 +140,7 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     let tenant = event.text(TENANT_METADATA).filter(|_| event.text("/account").is_none());
     Ok(source_event(event.text("/id").as_deref(), event.text("/type").as_deref())?
         .occurred_at(event.time("/created"))
-        .environment(if live { WebhookEnvironment::Live } else { WebhookEnvironment::Test })
+        .environment(if live { DataEnvironment::Live } else { DataEnvironment::Test })
         .object(object.as_deref().map(bounded_id))
         .tenant(tenant.and_then(|tenant| tenant.parse().ok())))
 }
@@ -183,7 +183,7 @@ mod tests {
             (event.id.as_str(), event.kind.as_str(), event.object.as_deref()),
             ("evt_1", "invoice.paid", Some("in_1"))
         );
-        assert_eq!(event.environment, WebhookEnvironment::Live);
+        assert_eq!(event.environment, DataEnvironment::Live);
         assert_eq!(event.occurred_at, "2030-01-01T00:00:00Z".parse().ok());
         assert_eq!(event.tenant.unwrap().to_string(), "0197a1b0-0000-7000-8000-000000000001");
 
@@ -191,7 +191,7 @@ mod tests {
             r#"{"id":"evt_2","type":"account.updated","account":"acct_1","livemode":false,
                 "data":{"object":{"metadata":{"tenant_id":"0197a1b0-0000-7000-8000-000000000001"}}}}"#,
         );
-        assert_eq!((event.environment, event.object, event.tenant), (WebhookEnvironment::Test, None, None));
+        assert_eq!((event.environment, event.object, event.tenant), (DataEnvironment::Test, None, None));
 
         let event = described(
             r#"{"id":"evt_3","object":"v2.core.event","type":"v1.billing.meter.error_report_triggered","livemode":true,

@@ -112,8 +112,8 @@ mod tests {
             ("[]", None),
         ] {
             let found = ObjectLocation::of_event(event.as_bytes());
-            let expected = expected
-                .map(|(path, account)| ObjectLocation { path: path.into(), account: account.map(Into::into) });
+            let expected =
+                expected.map(|(path, account)| ObjectLocation { path: path.into(), account: account.map(Into::into) });
             assert_eq!(found, expected, "{event}");
         }
     }

@@ -1,0 +1,3 @@
+//! Tests of ledger.
+
+#![cfg(test)]

@@ -1,0 +1,7 @@
+//! Tests of plans, usage and credits.
+
+mod accounts;
+mod ledger;
+mod quotas;
+mod reports;
+mod wallets;

@@ -1,0 +1,3 @@
+//! Tests of quotas.
+
+#![cfg(test)]

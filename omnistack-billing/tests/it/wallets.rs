@@ -1,0 +1,3 @@
+//! Tests of wallets.
+
+#![cfg(test)]
