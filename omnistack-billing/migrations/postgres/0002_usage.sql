@@ -53,7 +53,7 @@ create table omni_usage_windows (
     max bigint not null,
     last bigint not null,
     last_at timestamptz not null,
-    last_id text not null,
+    last_id text collate "C" not null,
     -- The number of different users or categories, for meters that count them.
     uniques bigint not null default 0,
     -- The units that reservations hold, in the rows that limits apply to.

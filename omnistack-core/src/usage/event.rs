@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use rust_decimal::Decimal;
 
+use super::meters;
 use crate::{
     clock::Timestamp,
     data_environment::DataEnvironment,
-    id::{ApiKeyId, Id, TenantId, UserId},
+    id::{ApiKeyId, TenantId, UserId},
 };
 
 /// An amount that a tenant has used.
@@ -19,7 +20,7 @@ use crate::{
 /// let event = UsageEvent::new(Id::new(now), meters::AI_TOKENS, 1_284, now)
 ///     .category("gpt-5")
 ///     .once("ai", "completion/0197a1b0");
-/// assert_eq!((event.source.as_ref(), event.id.as_str()), ("ai", "completion/0197a1b0"));
+/// assert_eq!((event.source.as_ref(), event.id.as_deref()), ("ai", Some("completion/0197a1b0")));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,8 +39,8 @@ pub struct UsageEvent {
     /// `app`.
     pub source: Cow<'static, str>,
     /// The id of the event. Of the events of a tenant and environment with the same source and id, one counts. Default:
-    /// a new UUID, so that the event counts each time it is recorded.
-    pub id: String,
+    /// `None`, so that the event counts each time it is recorded.
+    pub id: Option<String>,
     /// A category to group by, such as the endpoint, the model or the file type.
     pub category: Option<Cow<'static, str>>,
     /// The user.
@@ -63,7 +64,7 @@ impl UsageEvent {
             quantity: quantity.into(),
             at,
             source: Cow::Borrowed("app"),
-            id: Id::<Self>::new(at).to_string(),
+            id: None,
             category: None,
             user: None,
             api_key: None,
@@ -74,8 +75,23 @@ impl UsageEvent {
     /// happened, such as `file/0197a1b0/stored`, and not the attempt to record it.
     pub fn once(mut self, source: impl Into<Cow<'static, str>>, id: impl Into<String>) -> Self {
         self.source = source.into();
-        self.id = id.into();
+        self.id = Some(id.into());
         self
+    }
+
+    /// Creates an event of a request to the API, with its route as the category.
+    pub fn request(tenant: TenantId, route: impl Into<Cow<'static, str>>, at: Timestamp) -> Self {
+        Self::new(tenant, meters::API_REQUESTS, 1, at).category(route)
+    }
+
+    /// Creates an event of tokens of a language model, with the model as the category.
+    pub fn tokens(tenant: TenantId, model: impl Into<Cow<'static, str>>, count: u64, at: Timestamp) -> Self {
+        Self::new(tenant, meters::AI_TOKENS, count, at).category(model)
+    }
+
+    /// Creates an event of stored bytes, with their media type as the category. `bytes` is negative if they were deleted.
+    pub fn storage(tenant: TenantId, media_type: impl Into<Cow<'static, str>>, bytes: i64, at: Timestamp) -> Self {
+        Self::new(tenant, meters::STORAGE_BYTES, bytes, at).category(media_type)
     }
 
     /// Sets the environment.

@@ -1,0 +1,207 @@
+//! Counters in memory, stored every few seconds.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use omnistack_core::{
+    ShutdownToken,
+    clock::Timestamp,
+    http::Error,
+    id::Id,
+    identity::{ApiKeyId, TenantId, UserId},
+    usage::{DataEnvironment, Decimal, UsageEvent},
+};
+use tokio::sync::Mutex as AsyncMutex;
+use uuid::Uuid;
+
+use super::{
+    Ledger,
+    event::{EventPolicy, NewUsage, UsageOutcome},
+};
+use crate::{
+    meter::{Aggregation, MeterSet},
+    quantity::Quantity,
+    window::reservations,
+};
+
+/// The source of events that were counted in memory.
+const SOURCE: &str = "counter";
+/// Largest number of counters in memory. Further ones are dropped, with a log line.
+const MAX_COUNTERS: usize = 200_000;
+/// Number of counters that one transaction stores.
+const BATCH_COUNTERS: usize = 1_000;
+const MINUTE_MICROS: i64 = 60 * 1_000_000;
+
+/// What a counter counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct CounterKey {
+    tenant: TenantId,
+    environment: DataEnvironment,
+    meter: Cow<'static, str>,
+    category: Option<Cow<'static, str>>,
+    user: Option<UserId>,
+    api_key: Option<ApiKeyId>,
+    minute: i64,
+    /// The reservation that holds the units.
+    reservation: Option<Uuid>,
+    /// The id of the event, for meters that don't add up quantities.
+    single: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    quantity: Decimal,
+    at: Timestamp,
+}
+
+/// A counter that is being stored. Its id stays the same until it is, so that it counts once.
+#[derive(Clone)]
+struct Stored {
+    event: UsageEvent,
+    reservation: Option<Uuid>,
+}
+
+/// Counters in memory.
+#[derive(Default)]
+pub(super) struct UsageBuffer {
+    counters: Mutex<HashMap<CounterKey, Counter>>,
+    /// Taken from `counters`, and not known to be stored.
+    unstored: AsyncMutex<Vec<Stored>>,
+}
+
+impl UsageBuffer {
+    /// Adds an event to its counter.
+    pub(super) fn count(&self, meters: &MeterSet, event: UsageEvent, reservation: Option<Uuid>) {
+        let adds_up = meters.get(&event.meter).is_some_and(|meter| meter.aggregation == Aggregation::Sum);
+        let UsageEvent { tenant, environment, meter, quantity, at, id, category, user, api_key, .. } = event;
+        let key = CounterKey {
+            tenant,
+            environment,
+            meter,
+            category,
+            user,
+            api_key,
+            minute: at.as_micros().div_euclid(MINUTE_MICROS),
+            reservation,
+            single: (!adds_up).then(|| id.unwrap_or_else(|| Id::<Counter>::new(at).to_string())),
+        };
+        let mut counters = self.counters();
+        if counters.len() >= MAX_COUNTERS && !counters.contains_key(&key) {
+            drop(counters);
+            tracing::error!(target: "omnistack::usage", "too many usage counters wait to be stored; usage is lost");
+            return;
+        }
+        let counter = counters.entry(key).or_insert(Counter { quantity: Decimal::ZERO, at });
+        counter.quantity += quantity;
+        counter.at = counter.at.max(at);
+    }
+
+    /// Stores all counters.
+    pub(super) async fn flush(&self, ledger: &Ledger) -> Result<(), Error> {
+        let mut unstored = self.unstored.lock().await;
+        let taken = std::mem::take(&mut *self.counters());
+        let now = ledger.0.clock.now();
+        unstored.extend(taken.into_iter().map(|(key, counter)| stored(key, counter, now)));
+        while !unstored.is_empty() {
+            let count = unstored.len().min(BATCH_COUNTERS);
+            store(ledger, &unstored[..count]).await?;
+            unstored.drain(..count);
+        }
+        Ok(())
+    }
+
+    /// Stores counters every few seconds, and once more at the shutdown.
+    pub(super) async fn run(&self, ledger: &Ledger, shutdown: ShutdownToken) {
+        let mut is_failing = false;
+        loop {
+            let ends = tokio::select! {
+                () = shutdown.cancelled() => true,
+                () = tokio::time::sleep(ledger.0.settings.flush) => false,
+            };
+            match self.flush(ledger).await {
+                Ok(()) => is_failing = false,
+                Err(error) if !is_failing => {
+                    is_failing = true;
+                    tracing::warn!(target: "omnistack::usage", %error, "usage counters could not be stored; they are kept");
+                }
+                Err(_) => {}
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn counters(&self) -> MutexGuard<'_, HashMap<CounterKey, Counter>> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stored(key: CounterKey, counter: Counter, now: Timestamp) -> Stored {
+    let CounterKey { tenant, environment, meter, category, user, api_key, reservation, single, .. } = key;
+    let id = single.unwrap_or_else(|| Id::<Counter>::new(now).to_string());
+    let mut event = UsageEvent::new(tenant, meter, counter.quantity, counter.at).once(SOURCE, id);
+    event = event.environment(environment).api_key(api_key);
+    (event.category, event.user) = (category, user);
+    Stored { event, reservation }
+}
+
+/// Stores counters in one transaction, and takes what they have used out of their reservations.
+async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), Error> {
+    let new = batch.iter().map(|stored| NewUsage::new(stored.event.clone(), false)).collect();
+    // The counters are of several tenants.
+    let mut tx = ledger.0.db.all_tenants().begin().await?;
+    let outcomes = ledger.record(&mut tx, new, EventPolicy::Report).await?;
+    let mut used: HashMap<(TenantId, Uuid), i64> = HashMap::new();
+    for (Stored { event, reservation }, outcome) in batch.iter().zip(&outcomes) {
+        let (Some(id), UsageOutcome::Accepted { .. }, Some(meter)) =
+            (reservation, outcome, ledger.0.meters.get(&event.meter))
+        else {
+            continue;
+        };
+        let units = Quantity(event.quantity).to_units(meter.decimals).unwrap_or(0);
+        *used.entry((event.tenant, *id)).or_default() += units;
+    }
+    let mut used: Vec<_> = used.into_iter().collect();
+    used.sort_unstable();
+    for ((tenant, id), units) in used {
+        reservations::shrink(&mut tx, tenant, id, units).await?;
+    }
+    tx.commit().await?;
+    for (stored, outcome) in batch.iter().zip(outcomes) {
+        if !matches!(outcome, UsageOutcome::Accepted { .. } | UsageOutcome::Duplicate) {
+            tracing::warn!(target: "omnistack::usage", meter = %stored.event.meter, outcome = outcome.as_str(),
+                "a usage counter does not count");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::{Meter, MeterSet};
+
+    #[test]
+    fn events_of_one_minute_share_a_counter() {
+        let meters = MeterSet::new(&[Meter::new("logins", "logins", Aggregation::Count)]).0;
+        let buffer = UsageBuffer::default();
+        let tenant = Id::new(Timestamp::from_micros(0));
+        let count = |meter: &'static str, micros: i64, category: &'static str| {
+            let event = UsageEvent::new(tenant, meter, 1, Timestamp::from_micros(micros)).category(category);
+            buffer.count(&meters, event, None);
+        };
+        for (micros, category) in [(0, "a"), (59_999_999, "a"), (60_000_000, "a"), (1, "b")] {
+            count("api_requests", micros, category);
+        }
+        assert_eq!(buffer.counters().len(), 3);
+        assert!(buffer.counters().values().any(|counter| counter.quantity == Decimal::TWO));
+        // Each event of a meter that counts events is stored.
+        count("logins", 0, "a");
+        count("logins", 0, "a");
+        assert_eq!(buffer.counters().len(), 5);
+    }
+}
