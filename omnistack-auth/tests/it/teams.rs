@@ -1,6 +1,7 @@
 //! Tests of teams: permissions, privilege escalation and invitations.
 
 mod invitations;
+mod member_limit;
 pub(crate) mod members;
 mod roles;
 mod table;
