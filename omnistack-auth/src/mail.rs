@@ -13,6 +13,7 @@
 //! (after `#`), which browsers don't send to servers.
 
 pub(crate) mod invitation;
+mod owners;
 pub(crate) mod webhook_endpoint;
 
 use async_trait::async_trait;
