@@ -119,6 +119,7 @@ impl Invitations {
     /// team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too many emails
     /// that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
+        self.load_plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
         let permissions = role_permissions(&mut tx, id, role).await?.ok_or_else(|| unknown_role("role"))?;
@@ -188,6 +189,7 @@ impl Invitations {
         id: TenantId,
         invitation: Id<InvitationMarker>,
     ) -> Result<Invitation, Error> {
+        self.load_plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
         let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
@@ -316,6 +318,12 @@ impl Invitations {
             store::delete_expired_of_all(&mut tx, self.tenants.clock.now() - INVITATION_TTL * 4, limit).await?;
         tx.commit().await?;
         Ok(deleted)
+    }
+
+    /// Loads the tenant's plan into memory before a transaction begins, which must not wait for another connection.
+    async fn load_plan(&self, tenant: TenantId) -> Result<(), Error> {
+        self.entitlements.plan(tenant).await?;
+        Ok(())
     }
 
     /// Requires that the tenant's plan allows another member.
