@@ -26,8 +26,8 @@ impl OwnerMails {
         Ok(Self { db: ctx.get::<Db>()?.app_database(), jobs: ctx.get()? })
     }
 
-    /// Enqueues a mail to each owner of a tenant, in the transaction of the delivery of an event. `mail` creates the mail
-    /// to an owner from the owner and the tenant's name.
+    /// Enqueues a mail to each owner of a tenant, in the transaction of the delivery of an event. `mail` creates it
+    /// from the owner and the tenant's name.
     pub(super) async fn enqueue_in(
         &self,
         delivery: &mut Delivery,

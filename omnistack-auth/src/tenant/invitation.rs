@@ -115,9 +115,9 @@ impl Invitations {
     /// Those of [`Tenants::access`]; 403 without `members:manage`, for a role with permissions that the caller lacks,
     /// and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to invite an owner; 402
     /// `PLAN_LIMIT_REACHED` if the plan's limit `team_members` allows no other member; 409 `ALREADY_MEMBER`,
-    /// `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_DELETION_PENDING`; 422 for a role that the
-    /// team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too many emails
-    /// that strangers can cause.
+    /// `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_DELETION_PENDING`; 422 for a role that
+    /// the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too many
+    /// emails that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
         self.load_plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
