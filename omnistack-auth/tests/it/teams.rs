@@ -5,6 +5,7 @@ mod member_limit;
 pub(crate) mod members;
 mod roles;
 mod table;
+mod usage_mails;
 
 use omnistack_core::{
     email::{Email, MemoryProvider},
