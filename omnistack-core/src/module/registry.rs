@@ -3,9 +3,12 @@
 mod dashboard;
 mod description;
 mod headers;
+mod health;
 #[cfg(feature = "http-client")]
 mod http_client;
 mod limits;
+mod routes;
+mod tables;
 mod values;
 
 use std::{
@@ -22,11 +25,10 @@ use axum::{
     routing::{MethodRouter, Route},
 };
 use tower::{Layer, Service};
-use utoipa::openapi::{RefOr, Schema};
 
 use super::{
-    Api, BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
-    openapi::OpenApiBuilder, route_info::route_infos,
+    BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
+    openapi::OpenApiBuilder,
 };
 use crate::{
     BoxError, ShutdownToken,
@@ -34,7 +36,6 @@ use crate::{
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
-    identity::{AccessLevel, Require, RequireLayer},
 };
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
@@ -164,107 +165,6 @@ impl Registry {
         self
     }
 
-    /// Mounts routes. `state` creates their state once, while the app is built, from provided values.
-    pub fn routes<S: Clone + Send + Sync + 'static>(
-        &mut self,
-        mount: Mount,
-        api: Api<S>,
-        state: impl FnOnce(&Context) -> Result<S, MissingDependency> + Send + 'static,
-    ) -> &mut Self {
-        let (mut at, mut infos) = (Vec::with_capacity(api.routes.len()), Vec::new());
-        let mut routers = Vec::with_capacity(api.routes.len());
-        let mut permissions = Vec::new();
-        let mut requirements = Vec::with_capacity(api.routes.len());
-        for (described, router, require) in api.routes {
-            permissions.extend(require.as_ref().and_then(Require::required_permission).map(str::to_owned));
-            let limit = require.as_ref().and_then(Require::required_limit);
-            self.required_limits.extend(limit.map(|limit| (self.module, limit.to_owned())));
-            requirements.push(require);
-            routers.push(router);
-            at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
-            infos.extend(route_infos(self.module, &mount, &described));
-            for (id, [one, other]) in self.description.add(self.module, &mount, described) {
-                let what = format!("has two operations with the id `{id}`: {one} and {other}");
-                self.report_problem(
-                    what,
-                    "rename one with `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`",
-                );
-            }
-        }
-        permissions.extend(mount.resource.iter().flat_map(|on| [format!("{on}:read"), format!("{on}:write")]));
-        self.permissions.extend(permissions);
-        let (hidden, hidden_routers): (Vec<_>, Vec<_>) =
-            api.hidden.into_iter().map(|(path, router)| (mount.join(&path), router)).unzip();
-        infos.extend(hidden.iter().map(|path| RouteInfo::new(self.module, &mount, path.clone(), "ANY")));
-        at.extend(hidden.into_iter().map(|path| vec![path]));
-        let known: Vec<String> = at.concat();
-        let clock = self.clock();
-        let wire: WireRoutes = Box::new(move |ctx| {
-            let state = state(ctx)?;
-            let guarded = |(router, require): (MethodRouter<S>, Option<Require>)| {
-                let Some(require) = require else { return Ok(router) };
-                // The last layer is the outermost: the gate, then the caller, then the plan.
-                let mut router = require.entitlement_layers(ctx)?.into_iter().fold(router, MethodRouter::layer);
-                if require.has_caller_requirements() {
-                    router = router.layer(RequireLayer::new(require.clone(), clock.clone()));
-                }
-                match require.required_gate() {
-                    Some(gate) => Ok(router.layer(gate.layer(ctx)?)),
-                    None => Ok(router),
-                }
-            };
-            let routers =
-                routers.into_iter().zip(requirements).map(guarded).collect::<Result<Vec<_>, MissingDependency>>()?;
-            let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
-            let routes = at.into_iter().zip(routers);
-            // The last path takes the router itself; most routers have one path.
-            let each = |(paths, router): (Vec<String>, _)| {
-                let routers = std::iter::repeat_n(router, paths.len());
-                paths.into_iter().zip(routers)
-            };
-            Ok(routes.flat_map(each).collect())
-        });
-        self.check_costs(&mount, &known);
-        if mount.in_person && matches!(mount.access_level(), AccessLevel::Public | AccessLevel::Machine) {
-            let what = format!(
-                "{} is a mount with `in_person`, which its access level `{}` does not support",
-                mount.prefix(),
-                mount.access_level()
-            );
-            self.report_problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
-        }
-        self.routes.push(ModuleRoutes { module: self.module, mount, infos, wire });
-        self.tables.extend(api.tables);
-        self.add_schemas(api.schemas);
-        self
-    }
-
-    /// Adds schemas to the OpenAPI document.
-    fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
-        for (name, other) in self.description.add_schemas(self.module, schemas) {
-            let what =
-                format!("has a schema named `{name}`, which differs from the schema of that name of module `{other}`");
-            self.report_problem(what, "give one of them another name: `#[schema(as = …)]`");
-        }
-    }
-
-    /// Reports invalid costs of a rate limit.
-    fn check_costs(&mut self, mount: &Mount, routes: &[String]) {
-        let Some(limit) = &mount.rate_limit else { return };
-        for (path, cost) in limit.costs(|path| mount.join(path)) {
-            if !routes.contains(&path) {
-                self.report_problem(
-                    format!("sets a rate limit cost for {path}, but mounts no such route"),
-                    "use a path of the same `Api`",
-                );
-            } else if cost > limit.rate.max_cost() {
-                let what =
-                    format!("{path} costs {cost}, which is more than the rate limit of {} ever allows", limit.rate);
-                self.report_problem(what, "lower the cost, or raise the burst of the rate limit");
-            }
-        }
-    }
-
     /// Puts a tower layer around every route.
     pub fn layer<L>(
         &mut self,
@@ -287,112 +187,6 @@ impl Registry {
         });
         self.layers.push((slot, self.module, wire));
         self
-    }
-
-    /// Adds the module's migrations: `registry.migrations(migrations!["0001_projects"])`.
-    pub fn migrations(&mut self, migrations: Migrations) -> &mut Self {
-        self.shared_migrations(self.module, migrations)
-    }
-
-    /// Adds the migrations of tables that several modules use, with the history `history` instead of the module's own.
-    /// If several modules add them, they run once.
-    pub fn shared_migrations(&mut self, history: &'static str, migrations: Migrations) -> &mut Self {
-        if let Some((_, known)) = self.migrations.iter().find(|(name, _)| *name == history) {
-            if *known != migrations {
-                self.report_problem(
-                    format!("the migration history `{history}` exists already"),
-                    "list all migrations of a module in one call, or rename the module",
-                );
-            }
-            return self;
-        }
-        let mut last = 0;
-        for migration in migrations {
-            let version = crate::db::migration_version(migration.name);
-            if version <= last {
-                self.report_problem(
-                    format!("migration `{}` must have a number larger than {last}", migration.name),
-                    "begin each migration's name with a number larger than the previous one: `0002_archive`",
-                );
-            }
-            last = last.max(version);
-        }
-        self.migrations.push((history, migrations));
-        self
-    }
-
-    /// Declares tables whose rows belong to the tenant in their column `tenant_id`. When a tenant is permanently
-    /// deleted, a job of core deletes the tenant's rows in these tables, in batches, rows that refer to others first.
-    /// With tenant databases the tenant's database is dropped instead. Tables of resources that belong to tenants are
-    /// declared by the mount of [`crud::routes`](crate::crud::routes).
-    ///
-    /// ```
-    /// # use omnistack_core::module::Registry;
-    /// # fn register(registry: &mut Registry) {
-    /// registry.tenant_tables(["invoices", "invoice_lines"]);
-    /// # }
-    /// ```
-    ///
-    /// On SQLite the tables must not be `without rowid`.
-    pub fn tenant_tables(&mut self, tables: impl IntoIterator<Item = &'static str>) -> &mut Self {
-        let declare = |name| DeclaredTable { name, has_tenant: true, is_resource: false, purge_after: None };
-        self.tables.extend(tables.into_iter().map(declare));
-        self
-    }
-
-    /// Adds a required check to `/health/ready`: if it fails, the app is not ready.
-    pub fn health<C, F>(
-        &mut self,
-        name: &'static str,
-        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
-    ) -> &mut Self
-    where
-        C: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check)))
-    }
-
-    /// Like [`health`](Self::health), for something that the app can serve without: if the check fails, the status is
-    /// `degraded` and the response is still 200.
-    pub fn health_optional<C, F>(
-        &mut self,
-        name: &'static str,
-        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
-    ) -> &mut Self
-    where
-        C: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check).optional()))
-    }
-
-    /// Adds a check of a provider to service health, which the module of the feature `observability` runs every five
-    /// minutes. `/health/ready` does not run it, so it may call the provider over the network. Service health runs the
-    /// checks of [`health`](Self::health) and [`health_optional`](Self::health_optional) too.
-    ///
-    /// ```
-    /// # use omnistack_core::{email::Mailer, module::Registry};
-    /// # fn register(registry: &mut Registry) {
-    /// registry.service_check("email", |ctx| {
-    ///     let mailer = ctx.get::<Mailer>()?;
-    ///     Ok(move || {
-    ///         let mailer = mailer.clone();
-    ///         async move { Ok(mailer.check_connection().await?) }
-    ///     })
-    /// });
-    /// # }
-    /// ```
-    pub fn service_check<C, F>(
-        &mut self,
-        name: &'static str,
-        check: impl FnOnce(&Context) -> Result<C, MissingDependency> + Send + 'static,
-    ) -> &mut Self
-    where
-        C: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        self.check(name, move |ctx| check(ctx).map(|check| HealthCheck::new(name, check).outside_readiness()))
     }
 
     /// Registers the receiver of the rows of one kind that transactions in tenant databases leave in their outbox.
@@ -437,11 +231,6 @@ impl Registry {
         self.module = "core";
     }
 
-    /// Takes the tables that modules have declared.
-    pub(crate) fn take_tables(&mut self) -> Vec<DeclaredTable> {
-        std::mem::take(&mut self.tables)
-    }
-
     /// Returns the name of the module that is registering.
     pub fn module_name(&self) -> &'static str {
         self.module
@@ -457,15 +246,6 @@ impl Registry {
     /// Takes the contributions of type `T`.
     pub(crate) fn take_contributions<T: Default + Send + 'static>(&mut self) -> T {
         std::mem::take(self.contributions())
-    }
-
-    fn check(
-        &mut self,
-        name: &'static str,
-        wire: impl FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send + 'static,
-    ) -> &mut Self {
-        self.checks.push((name, self.module, Box::new(wire)));
-        self
     }
 
     /// Reads the module's settings. Returns `None` if they are invalid; the build then fails and reports the
