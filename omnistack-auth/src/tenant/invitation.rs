@@ -18,7 +18,7 @@ use omnistack_core::{
     db::{self, Tx},
     http::{self, CursorPage, HeaderValue, StatusCode, header},
     id::Id,
-    identity::{Entitlements, Identity, TenantId, UserId},
+    identity::{Entitlements, Identity, Plan, TenantId, UserId},
     jobs::Jobs,
 };
 use omnistack_messaging::email::RecipientLimit;
@@ -119,7 +119,7 @@ impl Invitations {
     /// the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too many
     /// emails that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
-        self.load_plan(id).await?;
+        let plan = self.entitlements.plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
         let permissions = role_permissions(&mut tx, id, role).await?.ok_or_else(|| unknown_role("role"))?;
@@ -133,7 +133,7 @@ impl Invitations {
             let message = format!("a team has at most {MAX_INVITATIONS_PER_TEAM} open invitations; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_INVITATIONS", message).into());
         }
-        self.require_place_in(&mut tx, id, now).await?;
+        self.require_place_in(&mut tx, &plan, id, now).await?;
         let new = Invitation {
             id: Id::new(now),
             tenant_id: id,
@@ -189,7 +189,7 @@ impl Invitations {
         id: TenantId,
         invitation: Id<InvitationMarker>,
     ) -> Result<Invitation, Error> {
-        self.load_plan(id).await?;
+        let plan = self.entitlements.plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
         let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
@@ -197,7 +197,7 @@ impl Invitations {
         self.tenants.check_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
         if before.expires_at <= now {
-            self.require_place_in(&mut tx, id, now).await?;
+            self.require_place_in(&mut tx, &plan, id, now).await?;
         }
         let renewed = Invitation { sent_at: now, expires_at: now + INVITATION_TTL, ..before };
         store::renew(&mut tx, &renewed, self.new_token(renewed.id)?).await?;
@@ -320,16 +320,10 @@ impl Invitations {
         Ok(deleted)
     }
 
-    /// Loads the tenant's plan into memory before a transaction begins, which must not wait for another connection.
-    async fn load_plan(&self, tenant: TenantId) -> Result<(), Error> {
-        self.entitlements.plan(tenant).await?;
-        Ok(())
-    }
-
-    /// Requires that the tenant's plan allows another member.
-    async fn require_place_in(&self, tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+    /// Requires that the plan of the tenant allows another member.
+    async fn require_place_in(&self, tx: &mut Tx, plan: &Plan, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
         let count = async |tx: &mut Tx| members::count_with_invited(tx, tenant, now).await;
-        Ok(self.entitlements.check_limit_in(tx, tenant, TEAM_MEMBERS, count).await?)
+        Ok(self.entitlements.check_limit_in(tx, plan, tenant, TEAM_MEMBERS, count).await?)
     }
 
     /// Creates a token for an invitation, hashed and sealed for storage.

@@ -162,20 +162,22 @@ impl Entitlements {
         Err(self.limit_reached(&plan, name, used, added))
     }
 
-    /// Requires, in a transaction that adds one, that a tenant's plan allows one more than `count` counts. Transactions
-    /// that check the same limit of the tenant wait for each other, so the limit holds exactly.
+    /// Requires, in a transaction that adds one, that the plan of a tenant allows one more than `count` counts.
+    /// Transactions that check the same limit of the tenant wait for each other, so the limit holds exactly. Load the plan
+    /// before the transaction begins: a transaction that waits for another connection can wait for itself.
     ///
     /// ```
     /// use omnistack_core::{db::Db, http::Error, identity::{Entitlements, TenantId}};
     ///
     /// async fn create(db: &Db, entitlements: &Entitlements, tenant: TenantId) -> Result<(), Error> {
+    ///     let plan = entitlements.plan(tenant).await?;
     ///     let mut tx = db.tenant(tenant).begin().await?;
     ///     let count = async |tx: &mut omnistack_core::db::Tx| {
     ///         let sql = "select count(*) from projects where tenant_id = $1";
     ///         let (count,): (i64,) = tx.query(sql).bind(tenant).fetch_one().await?;
     ///         Ok(count.unsigned_abs())
     ///     };
-    ///     entitlements.check_limit_in(&mut tx, tenant, "projects", count).await?;
+    ///     entitlements.check_limit_in(&mut tx, &plan, tenant, "projects", count).await?;
     ///     // … insert the project …
     ///     Ok(tx.commit().await?)
     /// }
@@ -183,16 +185,15 @@ impl Entitlements {
     /// ```
     ///
     /// # Errors
-    /// 402 `PLAN_LIMIT_REACHED`, see [`limit_reached`](Self::limit_reached). The errors of the database and of the
-    /// [`PlanSource`].
+    /// 402 `PLAN_LIMIT_REACHED`, see [`limit_reached`](Self::limit_reached). The errors of the database.
     pub async fn check_limit_in(
         &self,
         tx: &mut Tx,
+        plan: &Plan,
         tenant: TenantId,
         name: &str,
         count: impl AsyncFnOnce(&mut Tx) -> Result<u64, db::Error>,
     ) -> Result<(), Error> {
-        let plan = self.plan(tenant).await?;
         if !plan.limits.contains_key(name) {
             return Ok(());
         }
@@ -201,7 +202,7 @@ impl Entitlements {
         if plan.allows(name, used.saturating_add(1)) {
             return Ok(());
         }
-        Err(self.limit_reached(&plan, name, used, 1))
+        Err(self.limit_reached(plan, name, used, 1))
     }
 
     /// Returns the error of a limit that does not allow `added` more: 402 `PLAN_LIMIT_REACHED`, with the details `limit`

@@ -73,11 +73,12 @@ impl Require {
     /// Returns the layers that check the plan of the caller's tenant.
     pub(crate) fn entitlement_layers(&self, ctx: &Context) -> Result<Vec<EntitlementLayer>, MissingDependency> {
         let mut layers = Vec::new();
-        if let Some(feature) = &self.feature {
-            layers.push(EntitlementLayer::feature(ctx.get()?, feature.clone()));
-        }
+        // The last layer is the outermost. A feature costs no query.
         if let Some(limit) = &self.limit {
             layers.push(EntitlementLayer::limit(ctx.get()?, ctx.get()?, limit.clone()));
+        }
+        if let Some(feature) = &self.feature {
+            layers.push(EntitlementLayer::feature(ctx.get()?, feature.clone()));
         }
         Ok(layers)
     }

@@ -35,8 +35,9 @@ async fn count(tx: &mut Tx, tenant: TenantId) -> Result<u64, db::Error> {
 
 /// Creates a project under the limit of a name.
 async fn create(db: Db, entitlements: Entitlements, tenant: TenantId, limit: &'static str) -> Result<(), Error> {
+    let plan = entitlements.plan(tenant).await?;
     let mut tx = db.tenant(tenant).begin().await?;
-    entitlements.check_limit_in(&mut tx, tenant, limit, async |tx: &mut Tx| count(tx, tenant).await).await?;
+    entitlements.check_limit_in(&mut tx, &plan, tenant, limit, async |tx: &mut Tx| count(tx, tenant).await).await?;
     tx.query("insert into projects (tenant_id) values ($1)").bind(tenant).execute().await?;
     Ok(tx.commit().await?)
 }
