@@ -7,7 +7,7 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::{ToSpan as _, civil::DateTime, tz::TimeZone};
+use jiff::{Span, civil::DateTime, tz::TimeZone};
 use omnistack_core::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -58,14 +58,13 @@ impl BillingInterval {
     /// years -9999 to 9999.
     fn after(self, start: DateTime, n: i64) -> Option<DateTime> {
         let units = n.checked_mul(i64::from(self.count))?;
-        let units = i32::try_from(units).ok()?;
         let span = match self.unit {
-            IntervalUnit::Day => units.days(),
-            IntervalUnit::Week => units.checked_mul(7)?.days(),
-            IntervalUnit::Month => i64::from(units).months(),
-            IntervalUnit::Year => i64::from(units.checked_mul(12)?).months(),
+            IntervalUnit::Day => Span::new().try_days(units),
+            IntervalUnit::Week => Span::new().try_days(units.checked_mul(7)?),
+            IntervalUnit::Month => Span::new().try_months(units),
+            IntervalUnit::Year => Span::new().try_months(units.checked_mul(12)?),
         };
-        start.checked_add(span).ok()
+        start.checked_add(span.ok()?).ok()
     }
 
     /// Returns about how many intervals there are from one time of the calendar to another.
@@ -188,12 +187,7 @@ impl BillingAnchor {
         let mut start = self.boundary(n);
         while start > at {
             n -= 1;
-            let before = self.boundary(n);
-            if before == start {
-                // Before the first time that there is.
-                return BillingPeriod { start: before, end: start };
-            }
-            start = before;
+            start = self.boundary(n);
         }
         loop {
             let end = self.boundary(n + 1);
