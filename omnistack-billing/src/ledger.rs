@@ -34,7 +34,7 @@ use omnistack_core::{
     db::{self, Db, Tx},
     events::Events,
     http::Error,
-    identity::TenantId,
+    identity::{Authenticator, TenantId},
     jobs::Cron,
     module::{Mount, Registry},
     usage::{UsageEvent, UsageSink},
@@ -203,7 +203,7 @@ impl fmt::Debug for Ledger {
     }
 }
 
-/// Registers the ledger, its jobs and its routes.
+/// Registers the ledger, its jobs and its routes. The routes exist if the app authenticates callers.
 pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: UsageSettings) {
     let retention = settings.clone();
     let built = Arc::new(OnceLock::new());
@@ -238,6 +238,12 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
         .job::<CountUnmatched>(|ctx| ctx.get::<Ledger>())
         .job::<PurgeUsage>(move |ctx| Ok(LedgerRetention { db: ctx.get::<Db>()?.app_database(), clock: ctx.get()?, settings: retention }))
         .cron(Cron::new("29 3 * * *", PurgeUsage {}))
-        .routes(Mount::app("/usage").permissions("usage"), routes::api(), |ctx| ctx.get::<Ledger>())
-        .routes(Mount::admin("/usage"), admin::api(), admin::state);
+        .after_modules(|registry| {
+            if !registry.provides::<Authenticator>() {
+                return;
+            }
+            registry
+                .routes(Mount::app("/usage").permissions("usage"), routes::api(), |ctx| ctx.get::<Ledger>())
+                .routes(Mount::admin("/usage"), admin::api(), admin::state);
+        });
 }
