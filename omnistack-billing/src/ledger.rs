@@ -162,7 +162,7 @@ impl Ledger {
     /// # Errors
     /// The errors of the database.
     pub async fn close_in(&self, tx: &mut Tx, tenant: TenantId, until: Timestamp) -> Result<(), db::Error> {
-        store::close(tx, tenant, until, self.0.clock.now(), self.0.accounts.default_zone()).await
+        store::close(tx, tenant, until, self.0.clock.now(), self.0.accounts.zone()).await
     }
 
     pub(crate) fn meters(&self) -> &MeterSet {

@@ -232,6 +232,11 @@ impl BillingAccounts {
         Ok(self.resolve_plan(account).await?.1.limits.get(name).copied())
     }
 
+    /// Returns the time zone of tenants without an account.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.0.zone
+    }
+
     /// Returns the IANA name of the time zone of tenants without an account.
     pub(super) fn default_zone(&self) -> &str {
         self.0.zone.iana_name().unwrap_or("UTC")

@@ -94,9 +94,9 @@ impl ChangedWindows {
     async fn compare_window(&self, meters: &MeterSet, key: WindowKey, after: i64) -> Result<(), BoxError> {
         let Some(meter) = meters.get(&key.meter) else { return Ok(()) };
         let entitled = self.0.accounts.entitled(key.tenant).await?;
-        let Some(limit) = entitled.plan.limits.get(&key.meter).map(|limit| limit_units(meter, *limit)) else {
-            return Ok(());
-        };
+        // The definition has the soft limits, too. A negative one is no limit.
+        let limit = entitled.definition.limits.get(&key.meter).and_then(|limit| u64::try_from(*limit).ok());
+        let Some(limit) = limit.map(|limit| limit_units(meter, limit)) else { return Ok(()) };
         // 80 % is the first threshold.
         if limit == 0 || i128::from(after) * 100 < i128::from(limit) * 80 {
             return Ok(());

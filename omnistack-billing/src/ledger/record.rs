@@ -161,7 +161,7 @@ impl Ledger {
         tenants: &[TenantId],
         now: Timestamp,
     ) -> Result<HashMap<TenantId, AccountSchedule>, Error> {
-        let zone = self.0.accounts.default_zone();
+        let zone = self.0.accounts.zone();
         store::ensure_accounts(tx, tenants, now, zone).await?;
         crate::account::schedule::load(tx, tenants, zone, true).await
     }
