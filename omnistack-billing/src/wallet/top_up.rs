@@ -146,18 +146,21 @@ impl Wallets {
         Ok(())
     }
 
-    /// Returns whether the app must be asked to charge for a top-up. It must not if the credits are granted, or if the
-    /// balance is no longer low before the first question. After the first question, the tenant may have been charged.
+    /// Returns whether the app must be asked to charge for a top-up. It must not if the credits are granted. Before the
+    /// first question, it must not if the balance is no longer low, or if the tenant has switched top-ups off. After the
+    /// first question, the tenant may have been charged.
     async fn needs_payment(&self, job: &TopUpWallet, is_first: bool) -> Result<bool, db::Error> {
         let mut tx = self.0.db.tenant(job.tenant).begin().await?;
         let wallet = store::lock(&mut tx, job.wallet()).await?;
         let granted = entries::find(&mut tx, job.wallet(), WalletEntryKind::Granted, &job.grant_key()).await?.is_some();
-        let is_low = wallet.as_ref().is_some_and(|wallet| wallet.low_since == Some(job.low_since));
+        let is_wanted = wallet
+            .as_ref()
+            .is_some_and(|wallet| wallet.low_since == Some(job.low_since) && wallet.top_up_amount.is_some());
         if let Some(wallet) = wallet.filter(|_| granted) {
             end_low(&mut tx, wallet, job.low_since).await?;
         }
         tx.commit().await?;
-        Ok(!granted && (is_low || !is_first))
+        Ok(!granted && (is_wanted || !is_first))
     }
 
     /// Grants the credits of a top-up that is paid.

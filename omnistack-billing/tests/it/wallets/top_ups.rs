@@ -249,6 +249,19 @@ on_each_database! {
         assert_eq!((provider.requests(), wallet.balance().await), (vec![], credits(107)));
     }
 
+    async fn a_tenant_that_has_switched_top_ups_off_is_not_charged(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let wallet = wallet(&app).await;
+        wallet.spend("use/1", 5).await.unwrap();
+        wallet.settings(json!({ "low_below": 10, "top_up_amount": null })).await;
+        app.run_jobs().await;
+        assert!(provider.requests().is_empty());
+        // And on again, while the wallet is still low.
+        wallet.settings(json!({ "low_below": 10, "top_up_amount": 50 })).await;
+        app.run_jobs().await;
+        assert_eq!((provider.requests().len(), wallet.balance().await), (1, credits(57)));
+    }
+
     async fn a_use_that_is_rolled_back_tops_up_nothing(database: TestDatabase) {
         let (app, provider) = start(database).await;
         let wallet = wallet(&app).await;
