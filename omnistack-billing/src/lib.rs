@@ -72,3 +72,8 @@ pub use module::Billing;
 pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, InvalidInterval, PeriodSchedule};
 pub use plan::{InvalidMoney, Money, PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};
+pub use wallet::{
+    CreditPart, CreditReturn, CreditUse, Credits, GrantOutcome, InvalidCredits, NewGrant, TopUp, TopUpOutcome,
+    TopUpRequest, UseCredits, WalletBalance, WalletEntry, WalletEntryId, WalletEntryKind, WalletGrant, WalletGrantId,
+    WalletLow, WalletTopUpDeclined, Wallets,
+};
