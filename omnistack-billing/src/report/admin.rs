@@ -83,7 +83,9 @@ struct TopUsers {
     meter: &'static str,
     /// The unit of its quantities.
     unit: &'static str,
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,

@@ -50,7 +50,7 @@ impl UsageReports {
         let accounts = self.ledger.accounts();
         let entitled = accounts.entitled(tenant).await?;
         let period = accounts.schedule(tenant).await?.schedule.period_at(self.now());
-        let of_plan = entitled.definition.limits.keys().chain(entitled.plan.limits.keys()).map(String::as_str);
+        let of_plan = entitled.definition.limits.keys().map(String::as_str);
         let names: BTreeSet<&str> = of_plan.chain(self.resources.names()).collect();
 
         let scope = UsageScope { tenant, environment: DataEnvironment::Live };

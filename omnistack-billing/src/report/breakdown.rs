@@ -18,12 +18,15 @@ const MAX_PARTS_OF_BREAKDOWN: u32 = 100;
 /// The usage of a meter in a period by category, API key or user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageBreakdown {
+    /// What the usage is broken down by.
     by: BreakdownBy,
     /// The name of the meter.
     meter: &'static str,
     /// The unit of its quantities.
     unit: &'static str,
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,

@@ -25,6 +25,7 @@ use crate::{
 pub(super) struct PeriodUsage {
     /// The key of the plan.
     plan: String,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the billing period.
     start: Timestamp,
@@ -95,9 +96,9 @@ pub(super) fn whole(limit: u64) -> Quantity {
     Quantity(Decimal::from(limit))
 }
 
-/// Returns the limit of a name; `None` if it is unlimited. A soft limit is reported as any other.
+/// Returns a limit by its name, also one that is not enforced. `None` is unlimited.
 pub(super) fn limit_of(entitled: &Entitled, name: &str) -> Option<u64> {
-    entitled.plan.limits.get(name).copied()
+    entitled.definition.limits.get(name).and_then(|most| u64::try_from(*most).ok())
 }
 
 impl UsageReports {

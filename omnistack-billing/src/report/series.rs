@@ -17,7 +17,9 @@ use crate::{meter::Meter, quantity::Quantity, window::Grain};
 /// The usage of each day of a period, by meter.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageTrends {
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,
@@ -53,7 +55,9 @@ pub(super) struct MeterTrend {
 /// The usage of each day of a period, by day.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DailyUsage {
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,

@@ -21,7 +21,9 @@ const MAX_PARTS_OF_STATS: u32 = 10;
 /// The usage of a meter in a period, and in the last hour.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageStats {
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,

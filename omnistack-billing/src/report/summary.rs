@@ -15,7 +15,9 @@ use crate::{meter::Meter, quantity::Quantity};
 /// The usage of a period.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageSummary {
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,

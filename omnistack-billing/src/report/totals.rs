@@ -92,7 +92,9 @@ struct TotalRow {
 /// The usage of all tenants in a period.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageTotals {
+    /// The period.
     period: UsagePeriod,
+    /// The environment.
     environment: DataEnvironment,
     /// The start of the first day, in UTC.
     start: Timestamp,
