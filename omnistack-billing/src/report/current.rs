@@ -74,10 +74,7 @@ impl PeriodMeter {
         let most = limit.map(|limit| limit_units(meter, limit));
         let percent = |most: i64| if most == 0 { Some(Quantity::from(100)) } else { share(used, most) };
         let left = |most: i64| most.saturating_sub(used).saturating_sub(window.reserved).max(0);
-        let late = late.iter().map(|(used_in, units)| LateQuantity {
-            used_in: *used_in,
-            quantity: quantity(meter, *units),
-        });
+        let late = late.iter().map(|(start, sum)| LateQuantity { used_in: *start, quantity: quantity(meter, *sum) });
         Self {
             meter: meter.name,
             unit: meter.unit,

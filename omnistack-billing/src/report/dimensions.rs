@@ -181,12 +181,7 @@ pub(super) async fn days_of_user(
     Ok(by_meter(meters, rows.collect()))
 }
 
-fn condition_of_user(
-    args: &mut Arguments,
-    names: &MeterNames,
-    user: UserId,
-    environment: DataEnvironment,
-) -> String {
+fn condition_of_user(args: &mut Arguments, names: &MeterNames, user: UserId, environment: DataEnvironment) -> String {
     let (user, environment) = (args.push(user), args.push(environment.as_str()));
     let list = names.list();
     format!("user_id = ${user} and environment = ${environment} and meter in ({list})")

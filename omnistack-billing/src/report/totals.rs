@@ -185,11 +185,7 @@ fn has_totals(meter: &Meter) -> bool {
 
 impl UsageReports {
     /// Returns the usage of all tenants, as the job has last added it up.
-    pub(super) async fn totals(
-        &self,
-        environment: DataEnvironment,
-        period: UsagePeriod,
-    ) -> Result<UsageTotals, Error> {
+    pub(super) async fn totals(&self, environment: DataEnvironment, period: UsagePeriod) -> Result<UsageTotals, Error> {
         let meters: Vec<&Meter> = self.meters().iter().filter(|meter| has_totals(meter)).collect();
         let range = ReportRange::days_until(self.now(), period);
         let mut args = Arguments::new(self.db().dialect());
