@@ -21,6 +21,7 @@
 //! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
+//! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
@@ -74,6 +75,7 @@ pub mod resilience;
 pub mod text;
 pub mod trace;
 pub mod usage;
+pub mod usage_threshold;
 pub mod webhook;
 
 mod context;
