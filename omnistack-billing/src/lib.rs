@@ -77,3 +77,4 @@ pub use wallet::{
     TopUpRequest, UseCredits, WalletBalance, WalletEntry, WalletEntryId, WalletEntryKind, WalletGrant, WalletGrantId,
     WalletLow, WalletTopUpDeclined, Wallets,
 };
+pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};

@@ -8,7 +8,8 @@ use omnistack_core::{
     identity::UserId,
     jobs::JobError,
     module::Registry,
-    usage::{DataEnvironment, UsageSink, UsageThresholdReached},
+    usage::{DataEnvironment, UsageSink},
+    usage_threshold::UsageThresholdReached,
 };
 use omnistack_messaging::email::template::Notification;
 use serde::{Deserialize, Serialize};

@@ -157,5 +157,5 @@ async fn count_unmatched(
     let entry = AuditEntry::new("usage.unmatched_counted").actor(&caller).for_app();
     log.record_in(&mut tx, entry.details(json!({ "meter": meter, "since": since }))).await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Json(UnmatchedJob { job: enqueued.id().to_string() })))
+    Ok((StatusCode::ACCEPTED, Json(UnmatchedJob { job: enqueued.id.to_string() })))
 }

@@ -167,19 +167,26 @@ mod tests {
 
     use super::*;
 
+    /// Returns a changed copy of an event.
+    fn changed(event: &UsageEvent, change: impl FnOnce(&mut UsageEvent)) -> UsageEvent {
+        let mut event = event.clone();
+        change(&mut event);
+        event
+    }
+
     #[test]
     fn an_event_that_is_sent_again_has_the_same_hash() {
         let (early, late) = (Timestamp::from_micros(1), Timestamp::from_micros(2));
         let event = UsageEvent::new(Id::new(early), meters::AI_TOKENS, 10, early).once("ai", "1").category("gpt-5");
         let hash = |event: &UsageEvent, timed| NewUsage::new(event.clone(), timed).hash;
-        let again = UsageEvent { at: late, quantity: Decimal::new(100, 1), ..event.clone() };
+        let again = changed(&event, |event| (event.at, event.quantity) = (late, Decimal::new(100, 1)));
         assert_eq!(hash(&event, false), hash(&again, false));
         assert_ne!(hash(&event, true), hash(&again, true));
         for other in [
-            UsageEvent { quantity: 11.into(), ..event.clone() },
+            changed(&event, |event| event.quantity = 11.into()),
             event.clone().category("gpt-6"),
             event.clone().user(Id::new(early)),
-            UsageEvent { meter: meters::RUNS.into(), ..event.clone() },
+            changed(&event, |event| event.meter = meters::RUNS.into()),
         ] {
             assert_ne!(hash(&event, false), hash(&other, false), "{other:?}");
         }
@@ -197,14 +204,14 @@ mod tests {
         };
         let report = EventPolicy::Report;
         assert_eq!(check(event.clone(), &meter, report), Ok(Some(125)));
-        let old = UsageEvent { at: now - hour - Duration::from_micros(1), ..event.clone() };
+        let old = changed(&event, |event| event.at = now - hour - Duration::from_micros(1));
         assert_eq!(check(old.clone(), &meter, report), Err(RejectReason::TooOld));
         assert_eq!(check(old, &meter, EventPolicy::Backfill { billed: false }), Ok(Some(125)));
-        let future = UsageEvent { at: now + Duration::from_secs(301), ..event.clone() };
+        let future = changed(&event, |event| event.at = now + Duration::from_secs(301));
         assert_eq!(check(future, &meter, report), Err(RejectReason::InFuture));
-        let precise = UsageEvent { quantity: Decimal::new(1, 3), ..event.clone() };
+        let precise = changed(&event, |event| event.quantity = Decimal::new(1, 3));
         assert_eq!(check(precise, &meter, report), Err(RejectReason::TooPrecise));
-        let large = UsageEvent { quantity: Decimal::MAX, ..event.clone() };
+        let large = changed(&event, |event| event.quantity = Decimal::MAX);
         assert_eq!(check(large, &meter, report), Err(RejectReason::TooLarge));
         assert_eq!(check(event.clone(), &users, report), Err(RejectReason::NotCountable));
         for wrong in [
@@ -213,7 +220,7 @@ mod tests {
             event.clone().once("a", "x".repeat(201)),
             event.clone().once("a", "\0"),
             event.clone().category(""),
-            UsageEvent { meter: "".into(), ..event.clone() },
+            changed(&event, |event| event.meter = "".into()),
         ] {
             assert_eq!(check(wrong.clone(), &meter, report), Err(RejectReason::InvalidName), "{wrong:?}");
         }

@@ -21,13 +21,11 @@ use utoipa_axum::routes;
 
 use super::{
     Ledger,
-    event::{EventPolicy, NewUsage, RejectReason, UsageOutcome},
+    event::{NewUsage, RejectReason, UsageOutcome},
     unmatched::UnmatchedUsage,
 };
 use crate::quantity::Quantity;
 
-/// Largest number of events of a request.
-pub(super) const MAX_EVENTS_PER_REQUEST: usize = 1_000;
 /// The source of events that name none.
 const DEFAULT_SOURCE: &str = "api";
 

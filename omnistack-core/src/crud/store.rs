@@ -8,6 +8,7 @@ use super::{
     Column, ListRequest, Resource, ResourceChanged, RowChange, RowValues, Scope, Search, SqlList,
     cursor::{ID, ListCursor, invalid_cursor},
     list::SortKey,
+    plan_limit::PlanLimit,
     resource::columns,
 };
 use crate::{
@@ -27,11 +28,12 @@ use crate::{
 /// and a row are written together. They work in the tenant of that transaction, which must be the caller's: begin it
 /// with [`begin`](Self::begin) or [`Db::tenant`]. Any other transaction is an error with status 500.
 pub struct Crud<R> {
-    db: Db,
+    pub(super) db: Db,
     clock: Clock,
     on_create: Option<CreationJob<R>>,
     /// The topic to which changes are published.
     changes: Option<(Events, &'static str)>,
+    pub(super) plan_limit: Option<PlanLimit>,
     resource: PhantomData<fn() -> R>,
 }
 
@@ -41,7 +43,7 @@ type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, on_create: None, changes: None, resource: PhantomData }
+        Self { db, clock, on_create: None, changes: None, plan_limit: None, resource: PhantomData }
     }
 
     /// Creates a repository with the app's database and clock.
@@ -154,9 +156,11 @@ impl<R: Resource> Crud<R> {
     /// Creates a row and returns it.
     ///
     /// # Errors
-    /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 403 `TENANT_REQUIRED` as for
-    /// [`get`](Self::get), and the errors of the database.
+    /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond the
+    /// [limit](Self::limited_by_plan) of the plan, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
+    /// database.
     pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
+        self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
         let item = self.create_in(&mut tx, caller, new).await?;
         tx.commit().await?;
@@ -170,6 +174,7 @@ impl<R: Resource> Crud<R> {
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let now = self.clock.now();
         let owner = RowOwner::of::<R>(tx, caller)?;
+        self.check_plan_limit_in(tx).await?;
         let mut fields = RowValues::new(tx.dialect());
         fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
         fields.set_if_some("tenant_id", owner.tenant).set_if_some("owner_id", owner.user);
@@ -250,9 +255,10 @@ impl<R: Resource> Crud<R> {
     ///
     /// # Errors
     /// 404 if the row does not exist or is outside the caller's scope, 403 `TENANT_REQUIRED` as for
-    /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, and the errors of the
-    /// database.
+    /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond
+    /// the [limit](Self::limited_by_plan) of the plan, and the errors of the database.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
         let item = self.restore_in(&mut tx, caller, id).await?;
         tx.commit().await?;
@@ -270,6 +276,8 @@ impl<R: Resource> Crud<R> {
             Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(tx, caller, id).await,
             restored => {
                 let row = restored?;
+                // The row counts already.
+                self.check_restored_in(tx).await?;
                 self.publish(tx, id, RowChange::Restored).await?;
                 Ok(row)
             }
@@ -442,8 +450,14 @@ fn map_database_error<R: Resource>(error: db::Error) -> Error {
 
 impl<R> Clone for Crud<R> {
     fn clone(&self) -> Self {
-        let (on_create, changes) = (self.on_create.clone(), self.changes.clone());
-        Self { db: self.db.clone(), clock: self.clock.clone(), on_create, changes, resource: PhantomData }
+        Self {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            on_create: self.on_create.clone(),
+            changes: self.changes.clone(),
+            plan_limit: self.plan_limit.clone(),
+            resource: PhantomData,
+        }
     }
 }
 

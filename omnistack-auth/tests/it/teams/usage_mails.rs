@@ -2,7 +2,8 @@
 
 use omnistack_auth::Auth;
 use omnistack_core::{
-    usage::{DataEnvironment, UsageSink, UsageThresholdReached},
+    usage::{DataEnvironment, UsageSink},
+    usage_threshold::UsageThresholdReached,
     webhook::WebhookEvent as _,
 };
 use omnistack_testkit::{TestDatabase, on_each_database};

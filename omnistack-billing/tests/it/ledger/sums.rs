@@ -137,11 +137,12 @@ fn generate(rng: &mut StdRng, now: Timestamp, count: usize, users: &[UserId]) ->
                 "pages" | "level" | "peak" | "storage_bytes" => json!(rng.random_range(-50_i32..100)),
                 _ => json!(1),
             };
+            let category = ["a", "b", "c"][rng.random_range(0..3)];
+            let user = users[rng.random_range(0..users.len())];
             json!({
                 "id": format!("{}", number % (count * 9 / 10)),
                 "meter": meter, "quantity": quantity, "at": now - age,
-                "category": ["a", "b", "c"][rng.random_range(0..3)],
-                "user": users[rng.random_range(0..users.len())],
+                "category": category, "user": user,
             })
         })
         .collect()
