@@ -81,22 +81,12 @@ impl Process {
         Self { quotas: context.get().unwrap(), ledger: context.get().unwrap(), clock: context.get().unwrap() }
     }
 
-    pub(crate) fn event(
-        &self,
-        tenant: TenantId,
-        meter: &'static str,
-        quantity: impl Into<Decimal>,
-    ) -> UsageEvent {
+    pub(crate) fn event(&self, tenant: TenantId, meter: &'static str, quantity: impl Into<Decimal>) -> UsageEvent {
         UsageEvent::new(tenant, meter, quantity, self.clock.now())
     }
 
     /// Consumes an amount. Returns `false` if the limit refuses it.
-    pub(crate) async fn consume(
-        &self,
-        tenant: TenantId,
-        meter: &'static str,
-        quantity: impl Into<Decimal>,
-    ) -> bool {
+    pub(crate) async fn consume(&self, tenant: TenantId, meter: &'static str, quantity: impl Into<Decimal>) -> bool {
         match self.quotas.consume(self.event(tenant, meter, quantity)).await {
             Ok(()) => true,
             Err(error) => {

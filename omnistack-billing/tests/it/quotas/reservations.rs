@@ -26,7 +26,7 @@ impl Job for ReleaseReservations {
     }
 }
 
-async fn body(error: Error) -> Value {
+async fn error_body(error: Error) -> Value {
     let body = axum::body::to_bytes(error.into_response().into_body(), usize::MAX).await.unwrap();
     serde_json::from_slice(&body).unwrap()
 }
@@ -56,7 +56,7 @@ on_each_database! {
         assert!(process.reserve(tenant, 41).await.is_none());
         let second = process.reserve(tenant, 40).await.unwrap();
         let error = process.quotas.reserve(tenant, RUNS, 1).await.unwrap_err();
-        let error = body(error).await;
+        let error = error_body(error).await;
         assert_eq!(error["error"]["code"], "PLAN_LIMIT_REACHED");
         assert_eq!(
             error["error"]["details"],
