@@ -21,6 +21,7 @@ pub use reservation::Reservation;
 pub use status::QuotaStatus;
 
 use omnistack_core::{
+    identity::Authenticator,
     jobs::Cron,
     module::{Mount, Registry},
     usage_threshold::UsageThresholdReached,
@@ -31,7 +32,8 @@ use self::{handle::QuotaParts, jobs::ReleaseReservations};
 /// The subscriber that sends events about limits to the tenants' webhook endpoints.
 const FORWARD_THRESHOLDS: &str = "usage-threshold-reached";
 
-/// Registers the quotas, their background work and their route.
+/// Registers the quotas, their background work, and their route if the app authenticates callers. The module must call
+/// [`Quotas::stop`] when it stops, after the ledger has stored what it has counted.
 pub(crate) fn register(registry: &mut Registry) {
     registry
         .tenant_tables(["omni_usage_reservations", "omni_usage_alerts"])
@@ -48,5 +50,10 @@ pub(crate) fn register(registry: &mut Registry) {
         .job::<ReleaseReservations>(|ctx| ctx.get::<Quotas>())
         .cron(Cron::new("* * * * *", ReleaseReservations {}))
         .forward_to_webhooks::<UsageThresholdReached>(FORWARD_THRESHOLDS)
-        .routes(Mount::app("/usage").permissions("usage"), routes::api(), |ctx| ctx.get::<Quotas>());
+        .after_modules(|registry| {
+            if registry.provides::<Authenticator>() {
+                let mount = Mount::app("/usage").permissions("usage");
+                registry.routes(mount, routes::api(), |ctx| ctx.get::<Quotas>());
+            }
+        });
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use metrics::Counter;
-use omnistack_core::{clock::Timestamp, metrics::QUOTA_DECISIONS};
+use omnistack_core::{
+    clock::{Clock, Timestamp},
+    metrics::QUOTA_DECISIONS,
+};
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
@@ -28,8 +31,35 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 const RENEW_AFTER: Duration = Duration::from_secs(5);
 /// The age at which a share is replaced, so that units which were counted but not stored are not held for ever.
 const MAX_SHARE_AGE: Duration = Duration::from_secs(10 * 60);
+/// The time before the expiry of its reservation at which a share ends, because the clocks of processes differ.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 /// The number of refusals of a second after which others are refused from memory.
 const MAX_REFUSALS_PER_SECOND: u32 = 10;
+
+/// A time on both clocks of a process: the one that never goes backwards, which can stand still while the machine
+/// sleeps, and that of the wall, which can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProcessTime {
+    pub(super) elapsed: Duration,
+    pub(super) wall: Timestamp,
+}
+
+impl ProcessTime {
+    pub(super) fn of(clock: &Clock) -> Self {
+        Self { elapsed: clock.elapsed(), wall: clock.now() }
+    }
+
+    /// Returns the time at which a share ends whose reservation expires `ttl` after this time.
+    pub(super) fn end_of_share(self, ttl: Duration) -> Self {
+        let life = ttl.saturating_sub(EXPIRY_MARGIN);
+        Self { elapsed: self.elapsed + life, wall: self.wall + life }
+    }
+
+    /// Returns whether it is before another time on both clocks.
+    fn is_before(self, other: Self) -> bool {
+        self.elapsed < other.elapsed && self.wall < other.wall
+    }
+}
 
 /// A request for units of an allowance.
 #[derive(Clone, Copy)]
@@ -39,8 +69,7 @@ pub(super) struct UnitsRequest<'a> {
     pub(super) at: Timestamp,
     /// The current entitlements of the tenant.
     pub(super) entitled: &'a Arc<Entitled>,
-    /// The time on the clock of this process that never goes backwards.
-    pub(super) now: Duration,
+    pub(super) now: ProcessTime,
 }
 
 /// The result of a request.
@@ -68,7 +97,8 @@ pub(super) struct Share {
     /// The units that are not given out yet.
     pub(super) left: i64,
     /// The time until which no other process can have deleted the reservation as expired.
-    pub(super) valid_until: Duration,
+    pub(super) valid_until: ProcessTime,
+    /// The times of the last renewal, the first use and the last use, since the start of the process.
     pub(super) renewed: Duration,
     pub(super) created: Duration,
     pub(super) used: Duration,
@@ -81,7 +111,7 @@ impl Share {
     }
 
     fn is_current(&self, request: &UnitsRequest<'_>) -> bool {
-        Arc::ptr_eq(&self.entitled, request.entitled) && request.now < self.valid_until
+        Arc::ptr_eq(&self.entitled, request.entitled) && request.now.is_before(self.valid_until)
     }
 }
 
@@ -139,9 +169,9 @@ impl Allowance {
             }
             if share.left >= request.units && share.period.contains(request.at) {
                 share.left -= request.units;
-                share.used = request.now;
+                share.used = request.now.elapsed;
                 let id = share.id;
-                state.demand.add(request.units, request.now);
+                state.demand.add(request.units, request.now.elapsed);
                 return TakeOutcome::Taken(id);
             }
         }
@@ -156,8 +186,9 @@ impl Allowance {
 
     /// Takes the share out if it can't serve a request any more.
     pub(super) fn replace_share(&self, request: &UnitsRequest<'_>) -> Option<Share> {
-        let is_old = |share: &mut Share| request.now.saturating_sub(share.created) >= MAX_SHARE_AGE;
-        self.state().share.take_if(|share| !share.serves(request) || is_old(share))
+        self.state().share.take_if(|share| {
+            !share.serves(request) || request.now.elapsed.saturating_sub(share.created) >= MAX_SHARE_AGE
+        })
     }
 
     /// Returns the reservation to refill, its window and its period.
@@ -171,12 +202,12 @@ impl Allowance {
         let left = state.share.as_ref().map_or(0, |share| share.left);
         let least = (request.units - left).max(1);
         let wanted = state.waiting.saturating_sub(left).max(least);
-        let spare = state.demand.recent(request.now).saturating_mul(2);
+        let spare = state.demand.recent(request.now.elapsed).saturating_mul(2);
         RequestedUnits { least, wanted, spare }
     }
 
-    /// Adds units that were reserved to the share, or begins with `share` a new one. `held` is what the reservation
-    /// holds in the database.
+    /// Adds units that were reserved: to the share, or as a new one. `held` is what the reservation holds in the
+    /// database.
     pub(super) fn refill(&self, new: Share, held: i64) {
         let mut state = self.state();
         state.refusals = RecentRefusals::default();
@@ -228,10 +259,12 @@ impl Allowance {
     }
 
     /// Records that a reservation was renewed.
-    pub(super) fn renewed(&self, id: Uuid, at: Duration, valid_until: Duration) {
+    pub(super) fn renewed(&self, id: Uuid, at: Duration, valid_until: ProcessTime) {
         if let Some(share) = self.state().share.as_mut().filter(|share| share.id == id) {
             share.renewed = share.renewed.max(at);
-            share.valid_until = share.valid_until.max(valid_until);
+            if share.valid_until.is_before(valid_until) {
+                share.valid_until = valid_until;
+            }
         }
     }
 
@@ -318,13 +351,13 @@ struct Refusal {
 
 impl RecentRefusals {
     fn add(&mut self, request: &UnitsRequest<'_>, period: BillingPeriod, of_limit: LimitUse) {
-        let second = request.now.as_secs();
+        let second = request.now.elapsed.as_secs();
         if self.second != second {
             (self.second, self.count) = (second, 0);
         }
         self.count += 1;
-        self.last =
-            Some(Refusal { units: request.units, period, entitled: Arc::clone(request.entitled), of_limit });
+        let entitled = Arc::clone(request.entitled);
+        self.last = Some(Refusal { units: request.units, period, entitled, of_limit });
     }
 
     /// Returns the last refusal if it is that of a request for as much or less, and there were many.
@@ -333,7 +366,7 @@ impl RecentRefusals {
         let is_same = request.units >= refusal.units
             && refusal.period.contains(request.at)
             && Arc::ptr_eq(&refusal.entitled, request.entitled);
-        let are_many = self.second == request.now.as_secs() && self.count >= MAX_REFUSALS_PER_SECOND;
+        let are_many = self.second == request.now.elapsed.as_secs() && self.count >= MAX_REFUSALS_PER_SECOND;
         (is_same && are_many).then_some(refusal.of_limit)
     }
 }

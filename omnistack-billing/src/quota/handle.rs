@@ -151,8 +151,7 @@ impl Quotas {
     /// if it does not use them.
     ///
     /// # Errors
-    /// 402 `PLAN_LIMIT_REACHED` as [`reserve`](Self::reserve); 422 if the meter can't count the quantity; 500 and 503 as
-    /// [`reserve`](Self::reserve).
+    /// 422 if the meter can't count the quantity; 402 `PLAN_LIMIT_REACHED`, 500 and 503 as [`reserve`](Self::reserve).
     pub async fn consume(&self, event: UsageEvent) -> Result<(), Error> {
         let meter = self.reservable_meter(&event.meter)?;
         let units = units_of_quantity(meter, event.quantity)?;
@@ -176,16 +175,13 @@ impl Quotas {
         if can_be_reserved(meter) {
             return Ok(meter);
         }
-        let message = format!("the meter `{name}` neither adds up quantities nor counts events: nothing is reserved of it");
+        let message = format!("nothing is reserved of the meter `{name}`: it neither adds up nor counts events");
         Err(Error::internal(message))
     }
 
     /// Returns the current entitlements of a tenant, from memory if possible.
     pub(super) async fn entitled(&self, tenant: TenantId) -> Result<Arc<Entitled>, Error> {
-        match self.accounts().cached(tenant) {
-            Some(entitled) => Ok(entitled),
-            None => self.accounts().entitled(tenant).await,
-        }
+        self.accounts().entitled(tenant).await
     }
 
     /// Returns the window that a limit applies to at a time, and the times for which it is the same.

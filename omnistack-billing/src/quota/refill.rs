@@ -7,11 +7,10 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{
-    allowance::{Allowance, Share, TakeOutcome, UnitsRequest, UnusedUnits},
+    allowance::{Allowance, ProcessTime, Share, TakeOutcome, UnitsRequest, UnusedUnits},
     claim::{LimitClaim, MeterLimit, is_refusal},
     handle::Quotas,
     reservation::Reservation,
-    upkeep::EXPIRY_MARGIN,
 };
 use crate::{
     meter::Meter,
@@ -30,7 +29,7 @@ impl Quotas {
             let entitled = self.entitled(tenant).await?;
             let MeterLimit::Hard(limit) = MeterLimit::of(&entitled, meter) else { return Ok(None) };
             let allowance = self.allowances().get((tenant, environment, meter.name()));
-            let request = UnitsRequest { units, at, entitled: &entitled, now: self.clock().elapsed() };
+            let request = UnitsRequest { units, at, entitled: &entitled, now: ProcessTime::of(self.clock()) };
             let outcome = allowance.take(&request);
             if let TakeOutcome::Taken(id) = outcome {
                 allowance.allowed.increment(1);
@@ -86,7 +85,7 @@ impl Quotas {
 
     async fn refill_now(&self, allowance: &Allowance, claim: &LimitClaim) -> Result<Option<LimitUse>, Error> {
         let LimitClaim { tenant, meter, entitled, limit, units, at, .. } = claim;
-        let request = UnitsRequest { units: *units, at: *at, entitled, now: self.clock().elapsed() };
+        let request = UnitsRequest { units: *units, at: *at, entitled, now: ProcessTime::of(self.clock()) };
         if let Some(share) = allowance.replace_share(&request) {
             // Before more is reserved, since it may be all that the limit has left.
             self.give_back(share).await;
@@ -98,11 +97,10 @@ impl Quotas {
                 (Id::<Reservation>::new(self.clock().now()).uuid(), window, period)
             }
         };
-        // The time of this process before the time that is stored, so that the share ends early rather than late.
-        let began = self.clock().elapsed();
-        let now = self.clock().now();
+        let began = ProcessTime::of(self.clock());
         let ttl = self.allowance_ttl();
-        let new = NewReservation { id, key: &window, meter, limit: *limit, now, expires_at: now + ttl };
+        let expires_at = began.wall + ttl;
+        let new = NewReservation { id, key: &window, meter, limit: *limit, now: began.wall, expires_at };
         let request = UnitsRequest { now: began, ..request };
         let mut tx = self.db().tenant(*tenant).begin().await?;
         let outcome = reservations::reserve(&mut tx, &new, allowance.missing(&request)).await?;
@@ -122,10 +120,10 @@ impl Quotas {
                     period,
                     entitled: Arc::clone(entitled),
                     left: granted,
-                    valid_until: (began + ttl).saturating_sub(EXPIRY_MARGIN),
-                    renewed: began,
-                    created: began,
-                    used: began,
+                    valid_until: began.end_of_share(ttl),
+                    renewed: began.elapsed,
+                    created: began.elapsed,
+                    used: began.elapsed,
                 };
                 allowance.refill(share, held);
                 Ok(None)

@@ -13,11 +13,7 @@ use omnistack_core::{
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{
-    allowance_map::AllowanceKey,
-    claim::LimitClaim,
-    handle::Quotas,
-};
+use super::{allowance_map::AllowanceKey, claim::LimitClaim, handle::Quotas};
 use crate::window::reservations::{self, NewReservation, RequestedUnits, ReserveOutcome};
 
 /// A part of a limit that is held for work, from [`Quotas::reserve`]. It ends with [`settle_in`](Self::settle_in) or

@@ -6,15 +6,13 @@ use omnistack_core::{BoxError, ShutdownToken, db};
 use uuid::Uuid;
 
 use super::{
-    allowance::{Allowance, ShareUpkeep, UnusedUnits},
+    allowance::{Allowance, ProcessTime, ShareUpkeep, UnusedUnits},
     handle::Quotas,
 };
 use crate::window::reservations;
 
 /// The time between two rounds of upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// The time before the expiry of its reservation at which a share ends, because the clocks of processes differ.
-pub(super) const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 /// Number of reservations that one transaction gives back, so that its locks are short.
 const BATCH: usize = 50;
 
@@ -108,19 +106,17 @@ impl Quotas {
         if due.is_empty() {
             return Ok(());
         }
-        // The time of this process before the time that is stored, so that the shares end early rather than late.
-        let began = self.clock().elapsed();
+        let began = ProcessTime::of(self.clock());
         let ttl = self.allowance_ttl();
-        let expires_at = self.clock().now() + ttl;
         let ids: Vec<Uuid> = due.iter().map(|(_, id, _)| *id).collect();
         // The allowances are those of several tenants.
         let mut tx = self.db().all_tenants().begin().await?;
-        let result = reservations::extend(&mut tx, &ids, expires_at).await?;
+        let result = reservations::extend(&mut tx, &ids, began.wall + ttl).await?;
         tx.commit().await?;
-        let valid_until = (began + ttl).saturating_sub(EXPIRY_MARGIN);
+        let valid_until = began.end_of_share(ttl);
         for (allowance, id, seen) in due {
             if result.renewed.contains(&id) {
-                allowance.renewed(id, began, valid_until);
+                allowance.renewed(id, began.elapsed, valid_until);
             } else if result.missing.contains(&id) {
                 allowance.lost(id, seen);
             }

@@ -27,7 +27,7 @@ use super::WindowKey;
 use crate::meter::{Aggregation, Meter};
 
 pub(crate) use expired::delete_expired;
-pub(crate) use renewal::{RenewalResult, extend};
+pub(crate) use renewal::extend;
 
 /// Largest limit in units, so that the difference of a limit and a negative sum does not overflow.
 const MAX_LIMIT_UNITS: i64 = i64::MAX / 2;

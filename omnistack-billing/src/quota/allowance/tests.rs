@@ -5,7 +5,6 @@ use omnistack_core::{id::Id, identity::Plan, usage::DataEnvironment};
 use super::*;
 use crate::{plan::PlanDefinition, window::Grain};
 
-const SECOND: Duration = Duration::from_secs(1);
 const TTL: Duration = Duration::from_secs(32);
 
 fn entitled() -> Arc<Entitled> {
@@ -15,6 +14,10 @@ fn entitled() -> Arc<Entitled> {
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn time(seconds: u64) -> ProcessTime {
+    ProcessTime { elapsed: Duration::from_secs(seconds), wall: at(i64::try_from(seconds).unwrap()) }
 }
 
 /// A billing period of 1,000 seconds.
@@ -33,13 +36,13 @@ impl Probe {
     }
 
     fn request(&self, units: i64, seconds: u64) -> UnitsRequest<'_> {
-        let time = i64::try_from(seconds).unwrap();
-        UnitsRequest { units, at: at(time), entitled: &self.entitled, now: Duration::from_secs(seconds) }
+        let now = time(seconds);
+        UnitsRequest { units, at: now.wall, entitled: &self.entitled, now }
     }
 
     /// Adds units that were reserved in the first billing period.
     fn refill(&self, id: u128, units: i64, held: i64, seconds: u64) {
-        let now = Duration::from_secs(seconds);
+        let now = time(seconds);
         let window = WindowKey {
             tenant: Id::new(at(0)),
             environment: DataEnvironment::Live,
@@ -53,10 +56,10 @@ impl Probe {
             period: period(0),
             entitled: Arc::clone(&self.entitled),
             left: units,
-            valid_until: now + TTL - 5 * SECOND,
-            renewed: now,
-            created: now,
-            used: now,
+            valid_until: now.end_of_share(TTL),
+            renewed: now.elapsed,
+            created: now.elapsed,
+            used: now.elapsed,
         };
         self.allowance.refill(share, held);
     }
@@ -86,6 +89,11 @@ fn a_share_serves_its_time_its_period_and_its_plan() {
     // Five seconds before the reservation expires, its units are no longer safe.
     assert_eq!(probe.take(1, 26), taken(1));
     assert_eq!(probe.take(1, 27), TakeOutcome::Empty);
+    // The machine has slept, or its clock was set back.
+    for now in [ProcessTime { elapsed: Duration::ZERO, ..time(27) }, ProcessTime { wall: at(0), ..time(27) }] {
+        let request = UnitsRequest { now, ..probe.request(1, 26) };
+        assert_eq!(probe.allowance.take(&request), TakeOutcome::Empty);
+    }
     assert!(probe.allowance.replace_share(&probe.request(1, 26)).is_none());
     assert_eq!(probe.allowance.replace_share(&probe.request(1, 27)).unwrap().left, 9);
 
@@ -106,7 +114,7 @@ fn a_share_serves_its_time_its_period_and_its_plan() {
 fn an_old_share_is_replaced() {
     let probe = Probe::new();
     probe.refill(1, 1, 1, 0);
-    probe.allowance.renewed(Uuid::from_u128(1), Duration::from_secs(599), Duration::from_secs(10_000));
+    probe.allowance.renewed(Uuid::from_u128(1), Duration::from_secs(599), time(10_000));
     assert!(probe.allowance.replace_share(&probe.request(1, 599)).is_none());
     assert!(probe.allowance.replace_share(&probe.request(1, 600)).is_some());
 }
@@ -164,7 +172,7 @@ fn an_idle_share_is_given_back_and_a_used_one_is_renewed() {
     }
     assert_eq!(probe.take(1, 5), taken(1));
     assert_eq!(upkeep(5), ShareUpkeep::Renew(id, Duration::ZERO));
-    probe.allowance.renewed(id, Duration::from_secs(5), Duration::from_secs(32));
+    probe.allowance.renewed(id, Duration::from_secs(5), time(32));
     assert_eq!(upkeep(5), ShareUpkeep::None);
     assert!(matches!(upkeep(6), ShareUpkeep::GiveBack(UnusedUnits { units: 5, .. })));
     assert_eq!(probe.take(1, 6), TakeOutcome::Empty);
