@@ -15,7 +15,8 @@ use crate::{
     ledger::{self, Ledger},
     meter::{Meter, MeterSet},
     plan::PlanCatalogue,
-    quota, report,
+    quota::{self, Quotas},
+    report,
     requests::{RequestUsageLayer, RequestUsageParts},
     settings::{BillingSettings, UsageSettings},
     wallet::{self, TopUp},
@@ -125,6 +126,15 @@ impl Module for Billing {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         ctx.get::<BillingAccounts>()?.start().await?;
         ctx.get::<Ledger>()?.start().await
+    }
+
+    /// Stores what is counted in memory, and releases what this process holds of limits.
+    async fn stop(&self, ctx: &Context) {
+        let (Ok(ledger), Ok(quotas)) = (ctx.get::<Ledger>(), ctx.get::<Quotas>()) else { return };
+        if let Err(error) = ledger.flush().await {
+            tracing::warn!(target: "omnistack::usage", %error, "usage counters could not be stored at the shutdown");
+        }
+        quotas.stop().await;
     }
 }
 

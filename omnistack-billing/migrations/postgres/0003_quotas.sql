@@ -12,7 +12,7 @@ create table omni_usage_reservations (
     expires_at timestamptz not null
 );
 create index omni_usage_reservations_expires_at_idx on omni_usage_reservations (expires_at);
-create index omni_usage_reservations_window_idx on omni_usage_reservations (tenant_id, environment, meter, grain, start);
+create index omni_usage_reservations_window_idx on omni_usage_reservations (tenant_id, environment, meter, grain, start, expires_at);
 alter table omni_usage_reservations enable row level security;
 alter table omni_usage_reservations force row level security;
 create policy tenant on omni_usage_reservations using (omnistack_visible(tenant_id));

@@ -12,7 +12,7 @@ create table omni_usage_reservations (
     expires_at text not null
 ) strict;
 create index omni_usage_reservations_expires_at_idx on omni_usage_reservations (expires_at);
-create index omni_usage_reservations_window_idx on omni_usage_reservations (tenant_id, environment, meter, grain, start);
+create index omni_usage_reservations_window_idx on omni_usage_reservations (tenant_id, environment, meter, grain, start, expires_at);
 
 -- A row is a share of a limit that a tenant has reached and been told of.
 create table omni_usage_alerts (

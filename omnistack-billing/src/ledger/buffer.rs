@@ -157,13 +157,13 @@ async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), Error> {
     let outcomes = ledger.record(&mut tx, new, EventPolicy::Report).await?;
     let mut used: HashMap<(TenantId, Uuid), i64> = HashMap::new();
     for (Stored { event, reservation }, outcome) in batch.iter().zip(&outcomes) {
-        let (Some(id), UsageOutcome::Accepted { .. }, Some(meter)) =
-            (reservation, outcome, ledger.0.meters.get(&event.meter))
-        else {
+        // A duplicate was stored before, and its units were taken out then.
+        let (Some(id), Some(meter)) = (reservation, ledger.0.meters.get(&event.meter)) else { continue };
+        if *outcome == UsageOutcome::Duplicate {
             continue;
-        };
+        }
         let units = Quantity(event.quantity).to_units(meter.decimals).unwrap_or(0);
-        *used.entry((event.tenant, *id)).or_default() += units;
+        *used.entry((event.tenant, *id)).or_default() += reservations::units_of_event(meter, units);
     }
     let mut used: Vec<_> = used.into_iter().collect();
     used.sort_unstable();

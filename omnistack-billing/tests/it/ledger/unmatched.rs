@@ -37,7 +37,7 @@ on_each_database! {
 
         // The next version of the app has the meter.
         let clock = app.clock().clock();
-        let billing = super::billing().meter(Meter::sum("scans", "scans"));
+        let billing = crate::ledger::billing().meter(Meter::sum("scans", "scans"));
         let next = App::builder(app.database().config()).clock(clock).set("USAGE_COUNT_REQUESTS", "false").with(billing);
         let next = next.build().unwrap();
         next.start().await.unwrap();

@@ -88,7 +88,7 @@ on_each_database! {
         let list = get(&app.user(), format!("{USAGE}/metrics")).await;
         let names = meters_of(&list);
         assert!(names.is_sorted() && names.contains(&"api_requests") && names.contains(&"models"), "{names:?}");
-        let meter = |name: &str| super::of_meter(&list, name).clone();
+        let meter = |name: &str| crate::reports::of_meter(&list, name).clone();
         let expected = |name: &str, unit: &str, aggregation: &str, decimals: u32, lifetime: bool| -> Value {
             json!({
                 "meter": name, "unit": unit, "aggregation": aggregation, "decimals": decimals, "lifetime": lifetime,

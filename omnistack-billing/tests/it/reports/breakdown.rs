@@ -121,7 +121,7 @@ on_each_database! {
         let owner = app.user();
         let days = ["2030-01-08", "2030-01-09"].map(|day| event_of("pages", &format!("{day}T12:00:00Z"), 1, day));
         report(&owner, &days).await;
-        let tenant = super::tenant_of(&owner);
+        let tenant = crate::ledger::tenant_of(&owner);
         let mut tx = app.db().tenant(tenant).begin().await.unwrap();
         for table in ["omni_usage_windows", "omni_usage_dimensions"] {
             let sql = format!("update {table} set sum = $1, events = 1 where tenant_id = $2");
@@ -129,7 +129,7 @@ on_each_database! {
         }
         tx.commit().await.unwrap();
         let summary = get(&owner, format!("{USAGE}/summary?period=7d")).await;
-        assert_eq!(super::of_meter(&summary, "pages")["quantity"], i64::MAX);
+        assert_eq!(crate::reports::of_meter(&summary, "pages")["quantity"], i64::MAX);
         let breakdown = get(&owner, format!("{USAGE}/breakdown?meter=pages&period=7d")).await;
         assert_eq!((&breakdown["total"], breakdown["items"].as_array().unwrap().len()), (&json!(i64::MAX), 2));
     }

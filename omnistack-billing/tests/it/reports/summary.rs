@@ -171,10 +171,10 @@ on_each_database! {
             assert_eq!(get(&owner, of("breakdown?meter=pages&")).await["total"], expected);
             let stats = get(&owner, of("stats?meter=pages&")).await;
             assert_eq!((&stats["total"], &stats["by_user"][0]["quantity"]), (&json!(expected), &json!(expected)));
-            let admin = format!("{}/summary/{user}?environment={environment}", super::ADMIN);
+            let admin = format!("{}/summary/{user}?environment={environment}", crate::reports::ADMIN);
             assert_eq!(of_meter(&get(&app.operator(), admin).await, "pages")["quantity"], expected);
         }
-        assert_eq!(get(&owner, super::BILLING_USAGE).await["pages"]["used"], 1);
+        assert_eq!(get(&owner, crate::reports::BILLING_USAGE).await["pages"]["used"], 1);
     }
 
     async fn a_tenant_without_usage_has_empty_reports(database: TestDatabase) {
@@ -185,8 +185,8 @@ on_each_database! {
         let breakdown = get(&owner, format!("{USAGE}/breakdown?meter=pages&by=user")).await;
         assert_eq!((&breakdown["total"], &breakdown["items"], &breakdown["other"]), (&json!(0), &json!([]), &json!(0)));
         let user: omnistack_core::identity::UserId = Id::from_uuid(Uuid::new_v4());
-        assert_eq!(get(&app.operator(), format!("{}/summary/{user}", super::ADMIN)).await["meters"], json!([]));
-        assert_eq!(get(&app.operator(), format!("{}/top-users", super::ADMIN)).await["items"], json!([]));
-        assert_eq!(get(&app.operator(), format!("{}/metrics", super::ADMIN)).await["meters"], json!([]));
+        assert_eq!(get(&app.operator(), format!("{}/summary/{user}", crate::reports::ADMIN)).await["meters"], json!([]));
+        assert_eq!(get(&app.operator(), format!("{}/top-users", crate::reports::ADMIN)).await["items"], json!([]));
+        assert_eq!(get(&app.operator(), format!("{}/metrics", crate::reports::ADMIN)).await["meters"], json!([]));
     }
 }
