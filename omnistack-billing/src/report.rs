@@ -23,7 +23,7 @@ use omnistack_core::{
     clock::Timestamp,
     db::Db,
     http::{Error, FieldError},
-    identity::LimitedResources,
+    identity::{Authenticator, LimitedResources},
     jobs::Cron,
     module::{Context, MissingDependency, Mount, Registry},
     usage::meters,
@@ -84,15 +84,22 @@ impl UsageReports {
     }
 }
 
-/// Registers the reports: their routes, and the job that adds up the usage of all tenants.
+/// Registers the reports: their routes, which exist if the app authenticates callers, and the job that adds up the usage
+/// of all tenants.
 pub(crate) fn register(registry: &mut Registry) {
     registry
         .job::<AddUpUsageTotals>(reports)
         .cron(Cron::new("*/5 * * * *", AddUpUsageTotals { days: RECENT_DAYS }))
         .cron(Cron::new("52 2 * * *", AddUpUsageTotals { days: DAYS_WITH_LATE_EVENTS }))
-        .routes(Mount::app("/usage").permissions("usage"), routes::usage(), reports)
-        .routes(Mount::app("/billing").permissions("billing"), routes::billing(), reports)
-        .routes(Mount::admin("/usage"), admin::api(), reports);
+        .after_modules(|registry| {
+            if !registry.provides::<Authenticator>() {
+                return;
+            }
+            registry
+                .routes(Mount::app("/usage").permissions("usage"), routes::usage(), reports)
+                .routes(Mount::app("/billing").permissions("billing"), routes::billing(), reports)
+                .routes(Mount::admin("/usage"), admin::api(), reports);
+        });
 }
 
 fn reports(ctx: &Context) -> Result<UsageReports, MissingDependency> {

@@ -213,7 +213,8 @@ mod tests {
         assert_eq!(check(precise, &meter, report), Err(RejectReason::TooPrecise));
         let large = changed(&event, |event| event.quantity = Decimal::MAX);
         assert_eq!(check(large, &meter, report), Err(RejectReason::TooLarge));
-        assert_eq!(check(event.clone(), &users, report), Err(RejectReason::NotCountable));
+        let whole = changed(&event, |event| event.quantity = 1.into());
+        assert_eq!(check(whole, &users, report), Err(RejectReason::NotCountable));
         for wrong in [
             event.clone().once("", "1"),
             event.clone().once("a", ""),

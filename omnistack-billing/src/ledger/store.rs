@@ -250,8 +250,9 @@ pub(super) async fn add(tx: &mut Tx, delta: UsageDelta, meters: &MeterSet) -> Re
     ADD_LATE.execute(tx, &late, bind_late).await?;
     let changes = limited.into_iter().filter_map(|WindowRow { key, numbers }| {
         let key = key.into_key();
-        let after = numbers.value(meters.get(&key.meter)?);
-        Some(WindowChange { key, before: 0, after })
+        let meter = meters.get(&key.meter)?;
+        let is_limited = meter.lifetime == (key.grain == Grain::Total);
+        is_limited.then(|| WindowChange { after: numbers.value(meter), key, before: 0 })
     });
     Ok(changes.collect())
 }

@@ -159,7 +159,7 @@ mod tests {
             (with_free(plan("free")), "plan `free`, `version`: is 1 twice"),
             (with_free(plan("free").version(2)), ""),
             (with_free(plan("Pro")), "plan `Pro`, `key`: must be 1 to 50 lower-case letters"),
-            (with_free(plan("")), "plan ``, `key`: must be 1 to 50 lower-case letters"),
+            (with_free(PlanDefinition::new("", "No key")), "plan ``, `key`: must be 1 to 50 lower-case letters"),
             (with_free(plan(&"x".repeat(51))), "`key`: must be 1 to 50 lower-case letters"),
             (with_free(plan(&"x".repeat(50))), ""),
             (with_free(plan("pro").version(0)), "plan `pro`, `version`: must be a number from 1 to 2147483647"),

@@ -112,7 +112,8 @@ impl Quotas {
         let period = self.current_period(tenant).await?;
         let mut quotas = Vec::new();
         let mut tx = self.db().tenant(tenant).begin_read().await?;
-        for meter in self.ledger().meters().iter().filter(|meter| entitled.plan.limits.contains_key(meter.name())) {
+        let is_limited = |meter: &&Meter| !matches!(MeterLimit::of(&entitled, meter), MeterLimit::Unlimited);
+        for meter in self.ledger().meters().iter().filter(is_limited) {
             let key = WindowKey::of_limit(tenant, environment, meter, period.start);
             quotas.push(read(&mut tx, &key, meter, &entitled).await?);
         }

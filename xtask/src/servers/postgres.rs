@@ -60,7 +60,7 @@ fn use_external(url: String) -> Result<Server> {
 fn start_temporary(FoundProgram { path: initdb, how }: FoundProgram, durable: bool) -> Result<Server> {
     let bin = folder_of(&initdb);
     let user = unprivileged_user()?;
-    let folder = TempFolder::create("postgres")?;
+    let folder = if durable { TempFolder::create("postgres")? } else { TempFolder::in_memory("postgres")? };
     if let Some((_, user)) = user {
         let owned = chown(folder.path(), Some(user.uid), Some(user.gid));
         owned.context(format_args!("changing the owner of {} to PostgreSQL's user", folder.path().display()))?;
