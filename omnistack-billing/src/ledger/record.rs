@@ -45,6 +45,7 @@ impl Ledger {
         let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
         let mut checked = Vec::with_capacity(new.len());
         let mut seen: HashMap<EventKey<'_>, usize> = HashMap::with_capacity(new.len());
+        let mut repeated = Vec::new();
         for (index, usage) in new.iter().enumerate() {
             let meter = self.0.meters.get(&usage.event.meter);
             let units = match usage.check(meter, policy, now, self.0.settings.max_age) {
@@ -55,11 +56,10 @@ impl Ledger {
                 }
             };
             match seen.entry(EventKey::of(&usage.event)) {
-                std::collections::hash_map::Entry::Occupied(first) => {
-                    if new[*first.get()].hash != usage.hash {
-                        outcomes[index] = UsageOutcome::Conflict;
-                    }
+                std::collections::hash_map::Entry::Occupied(first) if new[*first.get()].hash == usage.hash => {
+                    repeated.push((index, *first.get()));
                 }
+                std::collections::hash_map::Entry::Occupied(_) => outcomes[index] = UsageOutcome::Conflict,
                 std::collections::hash_map::Entry::Vacant(place) => {
                     place.insert(index);
                     checked.push((index, usage, meter.zip(units)));
@@ -69,6 +69,12 @@ impl Ledger {
         let candidates = self.bill(tx, checked, policy, now, &mut outcomes).await?;
         if !candidates.is_empty() {
             self.store(tx, &candidates, now, &mut outcomes).await?;
+        }
+        for (index, first) in repeated {
+            // It is a duplicate of the first one only if that is stored.
+            if let UsageOutcome::Conflict | UsageOutcome::Rejected(_) = outcomes[first] {
+                outcomes[index] = outcomes[first];
+            }
         }
         count_on_commit(tx, &outcomes);
         Ok(outcomes)

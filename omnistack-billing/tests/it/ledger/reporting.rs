@@ -1,7 +1,8 @@
 //! `POST /api/v1/app/usage/events`.
 
 use http::Method;
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_billing::{Billing, LatePolicy, Meter};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{EVENTS, ledger, report, start, sum, tenant_of, windows};
@@ -52,6 +53,20 @@ on_each_database! {
         assert_eq!(answer["counts"]["accepted"], 3);
         assert_eq!(sum(&app, tenant_of(&owner), "period", "pages").await, 6);
         assert_eq!(sum(&app, tenant_of(&owner), "period", "hours").await, 1);
+    }
+
+    async fn an_event_that_is_repeated_in_a_report_has_the_result_of_the_first(database: TestDatabase) {
+        let strict = Meter::sum("seconds", "seconds").late(LatePolicy::Reject);
+        let app = TestApp::start(database, |app| app.with(Billing::from_env().meter(strict))).await;
+        let owner = app.user();
+        app.clock().set("2030-07-03T00:00:00Z".parse().unwrap());
+        let known = |quantity: i32| json!({ "id": "known", "meter": "runs", "quantity": quantity });
+        assert_eq!(report(&owner, json!([known(1)])).await, ["accepted"]);
+        let late = json!({ "id": "late", "meter": "seconds", "at": "2030-06-30T12:00:00Z" });
+        let unknown = json!({ "id": "unknown", "meter": "nothing" });
+        let events = json!([known(2), known(2), late, late, unknown, unknown]);
+        let expected = ["conflict", "conflict", "rejected", "rejected", "unmatched", "duplicate"];
+        assert_eq!(report(&owner, events).await, expected);
     }
 
     async fn ids_belong_to_a_source_an_environment_and_a_tenant(database: TestDatabase) {
@@ -156,7 +171,6 @@ on_each_database! {
 
 #[tokio::test]
 async fn meters_that_change_keep_the_app_from_starting() {
-    use omnistack_billing::{Billing, Meter};
     use omnistack_core::app::App;
 
     let app = start(TestDatabase::sqlite()).await;
