@@ -2,6 +2,10 @@
 
 use http::Method;
 use omnistack_billing::{Billing, LatePolicy, Meter};
+use omnistack_core::{
+    id::Id,
+    usage::{UsageEvent, UsageSink},
+};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
@@ -130,6 +134,33 @@ on_each_database! {
             owner.post(EVENTS, json!({ "events": events })).await.expect_error(422, "VALIDATION_FAILED");
         }
         assert!(windows(&app, tenant_of(&owner), "day").await.is_empty());
+    }
+
+    async fn a_tenant_can_t_lower_its_usage(database: TestDatabase) {
+        let app = start(database).await;
+        let owner = app.user();
+        let tenant = tenant_of(&owner);
+        let now = app.clock().clock().now();
+        // It knows the id of an event that the app is about to record.
+        let event = |quantity: i32| {
+            json!([{ "id": "file/1/stored", "source": "files", "meter": "storage_bytes", "quantity": quantity }])
+        };
+        assert_eq!(report(&owner, event(-500)).await, ["rejected"]);
+        assert_eq!(report(&owner, event(0)).await, ["accepted"]);
+        let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+        let sink: UsageSink = app.app().context().get().unwrap();
+        let stored = UsageEvent::new(tenant, "storage_bytes", 500, now).once("files", "file/1/stored");
+        sink.record_in(&mut tx, [stored]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sum(&app, tenant, "total", "storage_bytes").await, 500);
+        // An operator can.
+        let back = json!({ "tenant": tenant, "events": [{ "id": "1", "meter": "storage_bytes", "quantity": -200 }] });
+        app.operator().post("/api/v1/admin/usage/backfill", back).await.expect(200);
+        assert_eq!(sum(&app, tenant, "total", "storage_bytes").await, 300);
+
+        let impersonated = owner.identity().unwrap().clone().with_impersonator(Id::new(now));
+        let body = json!({ "events": event(1) });
+        app.client_as(impersonated).post(EVENTS, body).await.expect_error(403, "IMPERSONATION_REFUSED");
     }
 
     async fn a_report_needs_the_permission_to_write_usage(database: TestDatabase) {
