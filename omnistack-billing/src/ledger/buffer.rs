@@ -75,8 +75,8 @@ pub(super) struct UsageBuffer {
 }
 
 impl UsageBuffer {
-    /// Adds an event to its counter. An event that its meter can't count, or does not add up, has a counter of its own, so
-    /// that it keeps no other from counting.
+    /// Adds an event to its counter. An event that its meter can't count, or does not add up, has a counter of its own,
+    /// so that it keeps no other from counting.
     pub(super) fn count(&self, meters: &MeterSet, event: UsageEvent, reservation: Option<Uuid>) {
         let meter = meters.get(&event.meter).filter(|meter| meter.aggregation == Aggregation::Sum);
         let fits = |sum: Decimal| meter.is_some_and(|meter| Quantity(sum).to_units(meter.decimals).is_ok());

@@ -126,8 +126,8 @@ impl NewUsage {
         Self { event, hash, is_reported: false }
     }
 
-    /// Creates an event that a tenant reports. It can't lower what the tenant is billed for, so a negative quantity is
-    /// rejected.
+    /// Creates an event that a tenant reports. It can't lower what the tenant is billed for, so a negative quantity
+    /// is rejected.
     pub(super) fn reported(event: UsageEvent, timed: bool) -> Self {
         Self { is_reported: true, ..Self::new(event, timed) }
     }

@@ -149,8 +149,8 @@ impl Wallets {
 
     /// Returns whether the app must be asked to charge for a top-up. It must not if the credits are granted. Before the
     /// first question, it must not if the balance is no longer low, or if the tenant has switched top-ups off; if the
-    /// tenant has set another amount, a top-up of that is requested instead. After the first question, the tenant may have
-    /// been charged.
+    /// tenant has set another amount, a top-up of that is requested instead. After the first question, the tenant may
+    /// have been charged.
     async fn needs_payment(&self, job: &TopUpWallet, is_first: bool) -> Result<bool, Error> {
         let mut tx = self.0.db.tenant(job.tenant).begin().await?;
         let wallet = store::lock(&mut tx, job.wallet()).await?;
