@@ -102,8 +102,8 @@ impl Wallets {
     ///
     /// # Errors
     /// 422 for an amount that is not more than zero, for an automatic top-up without `low_below`, if both together are
-    /// more than a billion, and for an automatic top-up if the app has none; 403 `IMPERSONATION_REFUSED` for an operator
-    /// who impersonates a user, because the settings outlive the impersonation.
+    /// more than a billion, and for an automatic top-up if the app has none; 403 `IMPERSONATION_REFUSED` for an
+    /// operator who impersonates a user, because the settings outlive the impersonation.
     pub(super) async fn set_settings(
         &self,
         caller: &Identity,
