@@ -4,4 +4,5 @@ mod accounts;
 mod ledger;
 mod quotas;
 mod reports;
+mod requests;
 mod wallets;
