@@ -82,9 +82,9 @@ async fn ledger() {
     println!("| events/s | SQLite | PostgreSQL | target |\n|---|---:|---:|---:|");
     let alone = TENANTS.iter().map(|count| format!("{} tenants", grouped(*count)));
     let tenants = grouped(TENANTS_WITH_USAGE);
-    let among = events_before.iter().map(|events| {
-        format!("{tenants} tenants with a year of sums, {} events stored before", grouped(*events))
-    });
+    let among = events_before
+        .iter()
+        .map(|events| format!("{tenants} tenants with a year of sums, {} events stored before", grouped(*events)));
     for ((label, sqlite), postgres) in alone.chain(among).zip(&sqlite.ingest).zip(&postgres.ingest) {
         println!("| {label} | {:.0} | {:.0} | 50,000 and 20,000 |", sqlite.new, postgres.new);
         println!("| the same events again | {:.0} | {:.0} | no slower |", sqlite.duplicates, postgres.duplicates);

@@ -242,7 +242,9 @@ impl<S: Send + Sync> FromRequest<S> for ReportBody {
             environment: DataEnvironment::Live,
         };
         report.validate().map_err(|problems| {
-            Error::invalid(problems.iter().map(|(path, problem)| FieldError::new(path.to_string(), problem.to_string())))
+            Error::invalid(
+                problems.iter().map(|(path, problem)| FieldError::new(path.to_string(), problem.to_string())),
+            )
         })?;
         Ok(Self(report))
     }
