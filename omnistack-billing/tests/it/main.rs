@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ledger;
+mod peers;
 mod quotas;
 mod reports;
 mod requests;
