@@ -41,11 +41,7 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use crate::{
-    account::BillingAccounts,
-    meter::MeterSet,
-    settings::UsageSettings,
-};
+use crate::{account::BillingAccounts, meter::MeterSet, settings::UsageSettings};
 
 use self::{
     backfill::CountUnmatched,
@@ -126,11 +122,7 @@ impl Ledger {
     }
 
     /// Stores events in a transaction of the app's database.
-    pub(crate) async fn record_in(
-        &self,
-        tx: &mut Tx,
-        events: Vec<UsageEvent>,
-    ) -> Result<Vec<UsageOutcome>, db::Error> {
+    pub(crate) async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<Vec<UsageOutcome>, db::Error> {
         let new = events.into_iter().map(|event| NewUsage::new(event, false)).collect();
         self.record(tx, new, EventPolicy::Report).await
     }
@@ -236,7 +228,9 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
             })
         })
         .job::<CountUnmatched>(|ctx| ctx.get::<Ledger>())
-        .job::<PurgeUsage>(move |ctx| Ok(LedgerRetention { db: ctx.get::<Db>()?.app_database(), clock: ctx.get()?, settings: retention }))
+        .job::<PurgeUsage>(move |ctx| {
+            Ok(LedgerRetention { db: ctx.get::<Db>()?.app_database(), clock: ctx.get()?, settings: retention })
+        })
         .cron(Cron::new("29 3 * * *", PurgeUsage {}))
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {

@@ -64,7 +64,9 @@ mod settings;
 mod wallet;
 mod window;
 
-pub use account::{BillingAccount, BillingAccounts, OverLimit, OverrideKind, PlanAssignment, PlanChanged, PlanOverride};
+pub use account::{
+    BillingAccount, BillingAccounts, OverLimit, OverrideKind, PlanAssignment, PlanChanged, PlanOverride,
+};
 pub use iso_currency::Currency;
 pub use ledger::{Ledger, RejectReason, UsageOutcome};
 pub use meter::{Aggregation, LatePolicy, MAX_METER_NAME_BYTES, Meter};
@@ -72,9 +74,9 @@ pub use module::Billing;
 pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, InvalidInterval, PeriodSchedule};
 pub use plan::{InvalidMoney, Money, PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};
+pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};
 pub use wallet::{
     CreditPart, CreditReturn, CreditUse, Credits, GrantOutcome, InvalidCredits, NewGrant, TopUp, TopUpOutcome,
     TopUpRequest, UseCredits, WalletBalance, WalletEntry, WalletEntryId, WalletEntryKind, WalletGrant, WalletGrantId,
     WalletLow, WalletTopUpDeclined, Wallets,
 };
-pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};

@@ -93,8 +93,7 @@ impl Billing {
     fn meter_set(&self, registry: &mut Registry) -> MeterSet {
         let (meters, problems) = MeterSet::new(&self.meters);
         for (name, problem) in problems {
-            registry
-                .report_problem(format!("the meter `{name}`: {problem}"), "correct the call of `Billing::meter`");
+            registry.report_problem(format!("the meter `{name}`: {problem}"), "correct the call of `Billing::meter`");
         }
         meters
     }

@@ -9,7 +9,7 @@
 //! | [`config`] | typed settings that document themselves |
 //! | [`db`] | one database API for PostgreSQL and SQLite |
 //! | [`cache`] | cached values, locks, and one computation of a value for all replicas |
-//! | [`crud`] | create, read, update, delete and list for a table, in under 80 lines |
+//! | [`crud`] | create, read, update, delete and list for a table, in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
 //! | [`idempotency`] | the stored response for a request that the client retries |
 //! | [`rate_limit`] | the layer that limits the rate of requests |

@@ -4,8 +4,8 @@ pub mod plans;
 pub mod projects;
 
 use omnistack::{
-    app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags, observability::Observability,
-    sms::Sms, storage::Files, webhooks::Webhooks,
+    app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags,
+    observability::Observability, sms::Sms, storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
 

@@ -196,10 +196,8 @@ impl BillingAccounts {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let mut schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, false).await?;
         tx.commit().await?;
-        let calendar_months = || AccountSchedule {
-            schedule: PeriodSchedule::calendar_months(self.0.zone.clone()),
-            closed_until: None,
-        };
+        let calendar_months =
+            || AccountSchedule { schedule: PeriodSchedule::calendar_months(self.0.zone.clone()), closed_until: None };
         Ok(schedules.remove(&tenant).unwrap_or_else(calendar_months))
     }
 
@@ -207,11 +205,7 @@ impl BillingAccounts {
     ///
     /// # Errors
     /// 404 if there is no such plan or version.
-    pub(super) async fn known_definition(
-        &self,
-        key: &str,
-        version: Option<u32>,
-    ) -> Result<Arc<PlanDefinition>, Error> {
+    pub(super) async fn known_definition(&self, key: &str, version: Option<u32>) -> Result<Arc<PlanDefinition>, Error> {
         let versions = self.versions().await.map_err(Error::internal)?;
         match version {
             None => versions.newest(key).ok_or_else(|| Error::not_found(format!("the plan `{key}`"))),

@@ -174,9 +174,8 @@ pub(super) async fn list(
             tx.query(AssertSqlSafe(sql)).bind(plan).bind(version).bind(tenant).bind(limit).fetch_all().await
         }
         None => {
-            let sql = format!(
-                "select {COLUMNS} from omni_billing_accounts where tenant_id > $1 order by tenant_id limit $2"
-            );
+            let sql =
+                format!("select {COLUMNS} from omni_billing_accounts where tenant_id > $1 order by tenant_id limit $2");
             tx.query(AssertSqlSafe(sql)).bind(tenant).bind(limit).fetch_all().await
         }
     }

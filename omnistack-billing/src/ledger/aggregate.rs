@@ -23,10 +23,7 @@ pub(super) enum Billing {
     /// It counts in the billing period of its time, which starts then.
     InPeriod(Timestamp),
     /// It is billed in the first of these periods, as late usage of the second.
-    Late {
-        billed_in: Timestamp,
-        used_in: Timestamp,
-    },
+    Late { billed_in: Timestamp, used_in: Timestamp },
     /// It is not billed.
     None,
 }
@@ -127,7 +124,10 @@ impl UsageDelta {
                 user: event.user.unwrap_or(UserId::from_uuid(uuid::Uuid::nil())),
                 api_key: event.api_key.unwrap_or(ApiKeyId::from_uuid(uuid::Uuid::nil())),
             };
-            self.dimensions.entry(key).or_insert_with(|| DimensionDelta { max: units, ..Default::default() }).add(units);
+            self.dimensions
+                .entry(key)
+                .or_insert_with(|| DimensionDelta { max: units, ..Default::default() })
+                .add(units);
         }
         if let Billing::Late { billed_in, used_in } = billing {
             let (tenant, environment, meter) = (event.tenant, event.environment, meter.name().to_owned());

@@ -73,14 +73,15 @@ impl Ledger {
         after: Option<UsageEvent>,
     ) -> Result<(usize, Option<UsageEvent>), db::Error> {
         let (tenant, environment, source, id) = match after {
-            Some(event) => (event.tenant, event.environment.as_str(), event.source.into_owned(), event.id.unwrap_or_default()),
+            Some(event) => {
+                (event.tenant, event.environment.as_str(), event.source.into_owned(), event.id.unwrap_or_default())
+            }
             None => (TenantId::from_uuid(Uuid::nil()), "", String::new(), String::new()),
         };
         // The events are of several tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         let select = tx.query(SELECT).bind(meter.name()).bind(since).bind(BATCH);
-        let rows: Vec<UnmatchedRow> =
-            select.bind(tenant).bind(environment).bind(source).bind(id).fetch_all().await?;
+        let rows: Vec<UnmatchedRow> = select.bind(tenant).bind(environment).bind(source).bind(id).fetch_all().await?;
         let events: Vec<UsageEvent> = rows.into_iter().map(|row| row.into_event(meter.name())).collect();
         let last = events.last().cloned();
         let counted = self.count_in(&mut tx, meter, events, billed).await?;
@@ -104,10 +105,9 @@ impl Ledger {
         for event in events {
             let new = NewUsage::new(event, false);
             let policy = EventPolicy::Backfill { billed };
-            let (Ok(Some(units)), Some(account)) = (
-                new.check(Some(meter), policy, now, self.0.settings.max_age),
-                accounts.get(&new.event.tenant),
-            ) else {
+            let (Ok(Some(units)), Some(account)) =
+                (new.check(Some(meter), policy, now, self.0.settings.max_age), accounts.get(&new.event.tenant))
+            else {
                 // The meter can't count it, so it stays unmatched.
                 continue;
             };

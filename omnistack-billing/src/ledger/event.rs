@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    meter::{Aggregation, Meter, MAX_METER_NAME_BYTES},
+    meter::{Aggregation, MAX_METER_NAME_BYTES, Meter},
     quantity::{Quantity, QuantityError},
 };
 

@@ -125,8 +125,7 @@ impl Ledger {
         now: Timestamp,
         outcomes: &mut [UsageOutcome],
     ) -> Result<(), Error> {
-        let rows: Vec<EventRow<'_>> =
-            candidates.iter().map(|candidate| EventRow::new(candidate, now)).collect();
+        let rows: Vec<EventRow<'_>> = candidates.iter().map(|candidate| EventRow::new(candidate, now)).collect();
         let stored = store::insert_events(tx, &rows).await?;
         let stored: HashSet<EventKey<'_>> = stored.iter().map(store::StoredKey::key).collect();
         let mut delta = UsageDelta::default();

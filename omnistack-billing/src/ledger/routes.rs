@@ -28,8 +28,8 @@ use crate::quantity::Quantity;
 
 /// The source of events that name none.
 const DEFAULT_SOURCE: &str = "api";
-/// The prefix of the sources that events name, so that no reported event takes the id of an event of the app.
-const SOURCE_PREFIX: &str = "api/";
+/// The prefix of the sources of reported events in the ledger, so that none takes the id of an event of the app.
+const SOURCE_PREFIX: &str = "reported/";
 
 pub(super) fn api() -> Api<Ledger> {
     Api::new().routes(routes!(ingest)).routes(routes!(unmatched))
@@ -205,7 +205,7 @@ impl ReportedUsage {
     ) -> UsageEvent {
         let Self { id, meter, quantity, at, category, user, source } = self;
         let quantity = quantity.unwrap_or_else(|| 1.into()).0;
-        let source = source.map_or_else(|| DEFAULT_SOURCE.to_owned(), |source| format!("{SOURCE_PREFIX}{source}"));
+        let source = format!("{SOURCE_PREFIX}{}", source.as_deref().unwrap_or(DEFAULT_SOURCE));
         let mut event = UsageEvent::new(tenant, meter, quantity, at.unwrap_or(now)).once(source, id);
         (event.category, event.user, event.environment) = (category.map(Into::into), user, environment);
         event
@@ -248,7 +248,9 @@ impl<S: Send + Sync> FromRequest<S> for ReportBody {
             environment: DataEnvironment::Live,
         };
         report.validate().map_err(|problems| {
-            Error::invalid(problems.iter().map(|(path, problem)| FieldError::new(path.to_string(), problem.to_string())))
+            Error::invalid(
+                problems.iter().map(|(path, problem)| FieldError::new(path.to_string(), problem.to_string())),
+            )
         })?;
         Ok(Self(report))
     }

@@ -31,7 +31,12 @@ pub(super) struct EventKey<'a> {
 
 impl<'a> EventKey<'a> {
     pub(super) fn of(event: &'a UsageEvent) -> Self {
-        Self { tenant: event.tenant, environment: event.environment, source: &event.source, id: event.id.as_deref().unwrap_or_default() }
+        Self {
+            tenant: event.tenant,
+            environment: event.environment,
+            source: &event.source,
+            id: event.id.as_deref().unwrap_or_default(),
+        }
     }
 }
 
@@ -124,7 +129,8 @@ pub(super) async fn stored_hashes<'c, 'e>(
             .map(|candidate| {
                 let event = &candidate.new.event;
                 let (tenant, environment) = (args.push(event.tenant), args.push(event.environment.as_str()));
-                let (source, id) = (args.push(event.source.to_string()), args.push(event.id.clone().unwrap_or_default()));
+                let (source, id) =
+                    (args.push(event.source.to_string()), args.push(event.id.clone().unwrap_or_default()));
                 format!("(${tenant}, ${environment}, ${source}, ${id})")
             })
             .collect();

@@ -64,9 +64,9 @@ impl Money {
         };
         let digits = whole.bytes().chain(fraction.bytes()).chain(iter::repeat_n(b'0', padding));
         // Negative amounts count down, because the smallest one has no positive counterpart.
-        let minor = digits.map(|byte| i64::from(byte - b'0')).try_fold(0_i64, |minor, digit| {
-            minor.checked_mul(10)?.checked_add(if negative { -digit } else { digit })
-        });
+        let minor = digits
+            .map(|byte| i64::from(byte - b'0'))
+            .try_fold(0_i64, |minor, digit| minor.checked_mul(10)?.checked_add(if negative { -digit } else { digit }));
         minor.map(|minor| Self { minor, currency }).ok_or(InvalidMoney::TooLarge)
     }
 

@@ -28,10 +28,12 @@ pub(super) enum MeterLimit {
 impl MeterLimit {
     /// Returns the limit of a meter.
     pub(super) fn of(entitled: &Entitled, meter: &Meter) -> Self {
-        let Some(limit) = entitled.plan.limits.get(meter.name()) else { return Self::Unlimited };
-        let limit = limit_units(meter, *limit);
-        let is_soft = entitled.definition.soft_limits.iter().any(|name| name == meter.name());
-        if is_soft { Self::Soft(limit) } else { Self::Hard(limit) }
+        if let Some(limit) = entitled.plan.limits.get(meter.name()) {
+            return Self::Hard(limit_units(meter, *limit));
+        }
+        // The plan has the limits that are enforced. A negative one is no limit.
+        let limit = entitled.definition.limits.get(meter.name()).and_then(|limit| u64::try_from(*limit).ok());
+        limit.map_or(Self::Unlimited, |limit| Self::Soft(limit_units(meter, limit)))
     }
 }
 

@@ -146,9 +146,8 @@ pub(super) async fn totals_of_user(
     let amount = names.amount();
     let used = segments(&mut args, range, &format!("meter, {amount} as amount, events"), &condition);
     let sums = sum_of("amount");
-    let sql = format!(
-        "select meter, {sums}, cast(sum(events) as bigint) as events from ({used}) as used group by meter"
-    );
+    let sql =
+        format!("select meter, {sums}, cast(sum(events) as bigint) as events from ({used}) as used group by meter");
     let rows: Vec<(String, i64, i64, i64)> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
     let mut all = HashMap::new();
     for (name, millions, rest, events) in rows {

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use omnistack_core::{http::Error, identity::UserId, usage::DataEnvironment};
 
 use super::{
-    UsageReports,
-    dimensions,
+    UsageReports, dimensions,
     numbers::{Intervals, MeterReport, RangeNumbers},
     range::{ReportRange, UsagePeriod},
     series::{DailyUsage, MeterTrend, UsageTrends},

@@ -83,7 +83,8 @@ pub(super) async fn insert(
             (None, Some(parts))
         }
     };
-    let sql = "insert into omni_wallet_entries (id, tenant_id, environment, kind, amount, balance, grant_id, parts, key,
+    let sql =
+        "insert into omni_wallet_entries (id, tenant_id, environment, kind, amount, balance, grant_id, parts, key,
         description, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let insert = tx.query(sql).bind(id).bind(wallet.key.tenant).bind(wallet.key.environment.as_str());
     let insert = insert.bind(entry.kind.as_str()).bind(entry.amount.millionths()).bind(wallet.balance.millionths());

@@ -126,7 +126,8 @@ pub(super) async fn find(tx: &mut Tx, key: WalletKey, now: Timestamp) -> Result<
 
 /// Updates a wallet that the transaction has locked.
 pub(super) async fn update(tx: &mut Tx, wallet: &Wallet) -> Result<(), Error> {
-    let sql = "update omni_wallets set balance = $3, low_below = $4, top_up_amount = $5, low_since = $6, updated_at = $7
+    let sql =
+        "update omni_wallets set balance = $3, low_below = $4, top_up_amount = $5, low_since = $6, updated_at = $7
         where tenant_id = $1 and environment = $2";
     let update = tx.query(sql).bind(wallet.key.tenant).bind(wallet.key.environment.as_str());
     let update = update.bind(wallet.balance.millionths()).bind(wallet.low_below.map(Credits::millionths));

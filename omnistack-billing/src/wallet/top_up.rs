@@ -239,8 +239,10 @@ impl Job for TopUpWallet {
             }
         };
         // A request that is refused is refused again.
-        result.map_err(|error| {
-            if error.status().is_client_error() { JobError::fatal(error) } else { JobError::retry(error) }
-        })
+        result.map_err(
+            |error| {
+                if error.status().is_client_error() { JobError::fatal(error) } else { JobError::retry(error) }
+            },
+        )
     }
 }

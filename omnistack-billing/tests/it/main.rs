@@ -2,6 +2,8 @@
 
 mod accounts;
 mod ledger;
+mod peers;
 mod quotas;
 mod reports;
+mod requests;
 mod wallets;

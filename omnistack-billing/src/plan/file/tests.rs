@@ -236,10 +236,8 @@ fn sizes_have_units() {
 
 #[test]
 fn the_sample_files_are_catalogues() {
-    let monthly = |amount| PlanPrice::Fixed {
-        price: Money::parse(amount, "USD").unwrap(),
-        interval: BillingInterval::MONTH,
-    };
+    let monthly =
+        |amount| PlanPrice::Fixed { price: Money::parse(amount, "USD").unwrap(), interval: BillingInterval::MONTH };
     let sample = |text| {
         let catalogue = PlanCatalogue::from_toml(text).unwrap();
         assert_eq!(catalogue.default_definition().unwrap().key, "free");
@@ -249,9 +247,8 @@ fn the_sample_files_are_catalogues() {
     let prices = |catalogue: &PlanCatalogue| -> Vec<_> {
         catalogue.plans().map(|plan| (plan.key.clone(), plan.price)).collect()
     };
-    let limits = |catalogue: &PlanCatalogue, name: &str| -> Vec<_> {
-        catalogue.plans().map(|plan| plan.limits[name]).collect()
-    };
+    let limits =
+        |catalogue: &PlanCatalogue, name: &str| -> Vec<_> { catalogue.plans().map(|plan| plan.limits[name]).collect() };
     let owned = |prices: &[(&str, PlanPrice)]| -> Vec<_> {
         prices.iter().map(|(key, price)| ((*key).to_owned(), *price)).collect()
     };

@@ -12,10 +12,9 @@ use super::{app, entitlements, put, tenant_of};
 async fn plans_in_memory_are_kept_while_the_database_is_away() {
     let mut server = TestPostgres::start().await;
     let settings = [("DATABASE_URL", server.url().to_string()), ("DATABASE_ACQUIRE_TIMEOUT", "300ms".to_owned())];
-    let app = app(TestDatabase::sqlite(), |app| {
-        settings.into_iter().fold(app, |app, (name, value)| app.set(name, value))
-    })
-    .await;
+    let app =
+        app(TestDatabase::sqlite(), |app| settings.into_iter().fold(app, |app, (name, value)| app.set(name, value)))
+            .await;
     let (known, unknown) = (tenant_of(&app.user()), tenant_of(&app.user()));
     let entitlements = entitlements(&app);
     put(&app, known, "plan", json!({ "plan": "pro" })).await.expect(200);

@@ -2,31 +2,15 @@
 
 use std::time::Duration;
 
-use axum::routing::get;
-use omnistack_billing::{Billing, PlanCatalogue, PlanDefinition};
+use omnistack_billing::Billing;
 use omnistack_core::{
     ShutdownToken,
-    module::{Api, Module, Mount, Registry},
     usage::{Decimal, UsageEvent, UsageSink, meters},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{ledger, report, start, start_with, sum, tenant_of, windows};
-
-/// A module with a route for tenants.
-struct Reports;
-
-impl Module for Reports {
-    fn name(&self) -> &'static str {
-        "reports"
-    }
-
-    fn register(&self, registry: &mut Registry) {
-        let api = Api::<()>::new().hidden("/", get(|| async { "none" }));
-        registry.routes(Mount::app("/reports"), api, |_| Ok(()));
-    }
-}
 
 fn sink(app: &TestApp) -> UsageSink {
     app.app().context().get().unwrap()
@@ -168,26 +152,6 @@ on_each_database! {
             ("/api/v1/app/usage/events".to_owned(), 1, user),
             ("/api/v1/app/usage/metrics".to_owned(), 3, user),
         ]);
-    }
-
-    async fn a_tenant_at_its_limit_of_requests_still_sees_its_plan(database: TestDatabase) {
-        let free = PlanDefinition::new("free", "Free").limit(meters::API_REQUESTS, 2);
-        let billing = Billing::from_env().plans(PlanCatalogue::new([free]).default_plan("free"));
-        let app = TestApp::start(database, |app| app.with(billing).with(Reports)).await;
-        let owner = app.user();
-        let tenant = tenant_of(&owner);
-        for _ in 0..2 {
-            owner.get("/api/v1/app/reports").await.expect(200);
-        }
-        owner.get("/api/v1/app/reports").await.expect_error(402, "PLAN_LIMIT_REACHED");
-        for path in ["/api/v1/app/billing/plan", "/api/v1/app/billing/usage", "/api/v1/app/usage/quotas"] {
-            owner.get(path).await.expect(200);
-        }
-        // An operator who has selected the tenant is not locked out, and does not use its requests.
-        let operator = owner.identity().unwrap().clone().into_operator();
-        app.client_as(operator).get("/api/v1/admin/billing/accounts").await.expect(200);
-        ledger(&app).flush().await.unwrap();
-        assert_eq!(sum(&app, tenant, "day", meters::API_REQUESTS).await, 5);
     }
 
     async fn usage_of_a_tenant_database_is_in_the_ledger_of_the_app(database: TestDatabase) {

@@ -89,7 +89,8 @@ async fn check(app: &TestApp, tenant: TenantId) -> usize {
         let billed = event.billed_in.unwrap().to_string();
         *expected.entry((event.meter.clone(), billed, month(event.at).to_string())).or_default() += event.units;
     }
-    let expected: Vec<_> = expected.into_iter().map(|((meter, billed, used), sum)| (meter, billed, used, sum)).collect();
+    let expected: Vec<_> =
+        expected.into_iter().map(|((meter, billed, used), sum)| (meter, billed, used, sum)).collect();
     assert_eq!(super::late_usage(app, tenant).await, expected, "late");
     check_dimensions(app, tenant, &events).await;
     events.len()

@@ -96,11 +96,7 @@ impl omnistack_core::jobs::Job for CountUnmatched {
     const NAME: &'static str = "usage.count_unmatched";
     type State = ();
 
-    async fn run(
-        self,
-        (): &(),
-        _: &omnistack_core::jobs::JobContext,
-    ) -> Result<(), omnistack_core::jobs::JobError> {
+    async fn run(self, (): &(), _: &omnistack_core::jobs::JobContext) -> Result<(), omnistack_core::jobs::JobError> {
         Ok(())
     }
 }

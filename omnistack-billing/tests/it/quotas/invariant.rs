@@ -23,16 +23,38 @@ const CASES: usize = 12;
 /// Something that an app does. `index` chooses one of the open reservations.
 #[derive(Clone, Debug)]
 enum Operation {
-    Reserve { process: usize, amount: i64, seconds: u64 },
-    Settle { index: usize, used: i64 },
-    RollBack { index: usize },
-    Release { index: usize },
-    Drop { index: usize },
+    Reserve {
+        process: usize,
+        amount: i64,
+        seconds: u64,
+    },
+    Settle {
+        index: usize,
+        used: i64,
+    },
+    RollBack {
+        index: usize,
+    },
+    Release {
+        index: usize,
+    },
+    Drop {
+        index: usize,
+    },
     /// Its process crashes.
-    Forget { index: usize },
-    Consume { process: usize, amount: i64 },
-    Flush { process: usize },
-    Maintain { process: usize },
+    Forget {
+        index: usize,
+    },
+    Consume {
+        process: usize,
+        amount: i64,
+    },
+    Flush {
+        process: usize,
+    },
+    Maintain {
+        process: usize,
+    },
     DeleteExpired,
 }
 
