@@ -167,15 +167,15 @@ fn stored(key: CounterKey, counter: Counter, now: Timestamp) -> Stored {
 /// Stores counters, and removes them from the list.
 async fn store_all(ledger: &Ledger, unstored: &mut Vec<Stored>) -> Result<(), db::Error> {
     while !unstored.is_empty() {
-        let count = unstored.len().min(BATCH_COUNTERS);
-        match store(ledger, &unstored[..count]).await {
+        // The last ones, so that the others stay in their place.
+        let first = unstored.len().saturating_sub(BATCH_COUNTERS);
+        let batch = &unstored[first..];
+        match store(ledger, batch).await {
             // A sum is too large for the database, which must not keep the counters of other tenants out.
-            Err(error) if error.kind() == db::ErrorKind::InvalidValue => {
-                store_each(ledger, &unstored[..count]).await?;
-            }
+            Err(error) if error.kind() == db::ErrorKind::InvalidValue => store_each(ledger, batch).await?,
             result => result?,
         }
-        unstored.drain(..count);
+        unstored.truncate(first);
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ const MAX_PENDING_DELAY: Duration = Duration::from_hours(1);
 /// #[async_trait]
 /// impl TopUp for ChargeCard {
 ///     async fn top_up(&self, request: &TopUpRequest) -> Result<TopUpOutcome, BoxError> {
-///         // A credit costs a cent, and a part of one as much. With the same key, the provider charges once.
+///         // A credit costs a cent, and parts are rounded up. With the same key, the provider charges once.
 ///         let cents = (request.amount.millionths() + 999_999) / 1_000_000;
 ///         Ok(match self.0.charge(&request.tenant.to_string(), cents, &request.key).await? {
 ///             Charge::Succeeded => TopUpOutcome::Paid,
