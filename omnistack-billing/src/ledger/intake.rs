@@ -112,7 +112,8 @@ impl Drop for TaskGuard<'_> {
     }
 }
 
-/// Stores reports. If that fails, stores each by itself, so that one does not keep the others out.
+/// Stores reports. If that fails, and the database is there, stores each by itself, so that one does not keep the others
+/// out.
 async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
     let all: Vec<NewUsage> = batch.iter().flat_map(|report| report.events.iter().cloned()).collect();
     match store_events(ledger, all).await {
@@ -122,10 +123,11 @@ async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
                 _ = stored.send(Ok(outcomes.by_ref().take(events.len()).collect()));
             }
         }
-        Err(error) if batch.len() == 1 => {
-            for WaitingReport { stored, .. } in batch.into_iter().take(1) {
-                _ = stored.send(Err(error.into()));
-                return;
+        // Without the database, each by itself would wait as long.
+        Err(error) if batch.len() == 1 || error.kind() == db::ErrorKind::Unavailable => {
+            let error = Arc::new(error);
+            for WaitingReport { stored, .. } in batch {
+                _ = stored.send(Err(Arc::clone(&error).into()));
             }
         }
         Err(_) => {
