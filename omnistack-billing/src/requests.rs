@@ -27,9 +27,10 @@ use crate::{
 /// The category of requests that match no route.
 const NO_ROUTE: &str = "other";
 
-/// Layer around the routes of signed-in callers. It counts each request of a tenant as `api_requests`, with the route as
-/// the category, and rejects requests beyond the rate limit (429) and the limit of `api_requests` (402) of the plan. The
-/// routes of operators are no usage of a tenant, and those about the plan and the usage stay open beyond the limit.
+/// Layer around the routes of signed-in callers. It counts each request of a tenant as `api_requests`, with the route
+/// as the category, and rejects requests beyond the rate limit (429) and the limit of `api_requests` (402) of the plan.
+/// Requests to the routes of operators are no usage of a tenant. The routes about the plan and the usage stay open
+/// beyond the limit.
 #[derive(Clone)]
 pub(crate) struct RequestUsageLayer(Arc<RequestUsageInner>);
 

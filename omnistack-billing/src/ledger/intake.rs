@@ -112,8 +112,8 @@ impl Drop for TaskGuard<'_> {
     }
 }
 
-/// Stores reports. If that fails, and the database is there, stores each by itself, so that one does not keep the others
-/// out.
+/// Stores reports. If that fails, and the database is there, stores each by itself, so that one does not keep the
+/// others out.
 async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
     let all: Vec<NewUsage> = batch.iter().flat_map(|report| report.events.iter().cloned()).collect();
     match store_events(ledger, all).await {

@@ -47,8 +47,8 @@ impl<R: Resource> Crud<R> {
         Ok(count)
     }
 
-    /// Returns the plan of the caller's tenant, if plans limit the rows. Call it before a transaction begins, which would
-    /// wait for another connection.
+    /// Returns the plan of the caller's tenant, if plans limit the rows. Call it before a transaction begins, which
+    /// would wait for another connection.
     pub(super) async fn load_plan(&self, caller: &Identity) -> Result<Option<Arc<Plan>>, Error> {
         match (&self.plan_limit, caller.tenant) {
             (Some(limit), Some(tenant)) => limit.entitlements.plan(tenant).await.map(Some),
