@@ -115,6 +115,7 @@ impl Drop for TaskGuard<'_> {
 /// Stores reports. If that fails, stores each by itself, so that one does not keep the others out.
 async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
     let all: Vec<NewUsage> = batch.iter().flat_map(|report| report.events.iter().cloned()).collect();
+    let is_alone = batch.len() == 1;
     match store_events(ledger, all).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
@@ -122,11 +123,9 @@ async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
                 _ = stored.send(Ok(outcomes.by_ref().take(events.len()).collect()));
             }
         }
-        Err(error) if batch.len() == 1 => {
-            for WaitingReport { stored, .. } in batch.into_iter().take(1) {
-                _ = stored.send(Err(error.into()));
-                return;
-            }
+        Err(error) if is_alone => {
+            let error = Error::from(error);
+            _ = batch.into_iter().next().map(|report| report.stored.send(Err(error)));
         }
         Err(_) => {
             for WaitingReport { events, stored } in batch {
