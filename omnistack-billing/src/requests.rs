@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, Either};
 use omnistack_core::{
     clock::Clock,
     http::{Error, Rate, RateLimits, Request, Response, SharedRateLimiter},
-    identity::{Identity, TenantId},
+    identity::{AccessLevel, Identity, TenantId},
     usage::{UsageEvent, meters},
 };
 use tower::{Layer, Service};
@@ -28,7 +28,8 @@ use crate::{
 const NO_ROUTE: &str = "other";
 
 /// Layer around the routes of signed-in callers. It counts each request of a tenant as `api_requests`, with the route as
-/// the category, and rejects requests beyond the rate limit (429) and the limit of `api_requests` (402) of the plan.
+/// the category, and rejects requests beyond the rate limit (429) and the limit of `api_requests` (402) of the plan. The
+/// routes of operators are no usage of a tenant, and those about the plan and the usage stay open beyond the limit.
 #[derive(Clone)]
 pub(crate) struct RequestUsageLayer(Arc<RequestUsageInner>);
 
@@ -57,10 +58,11 @@ impl RequestUsageLayer {
         Self(Arc::new(RequestUsageInner { ledger, quotas, accounts, limits, clock, limiters: RwLock::default() }))
     }
 
-    /// Counts a request if the plan is in memory and limits no requests. Returns `false` otherwise.
-    fn count_unlimited(&self, event: &mut Option<UsageEvent>, tenant: TenantId) -> bool {
+    /// Counts a request if the plan is in memory and does not limit it. Returns `false` otherwise.
+    fn count_unlimited(&self, event: &mut Option<UsageEvent>, tenant: TenantId, is_open: bool) -> bool {
         let unlimited = self.0.accounts.cached(tenant).is_some_and(|entitled| {
-            entitled.plan.rate_limit.is_none() && !entitled.plan.limits.contains_key(meters::API_REQUESTS)
+            let is_counted_only = is_open || !entitled.plan.limits.contains_key(meters::API_REQUESTS);
+            entitled.plan.rate_limit.is_none() && is_counted_only
         });
         if unlimited && let Some(event) = event.take() {
             self.0.ledger.count(event);
@@ -68,8 +70,8 @@ impl RequestUsageLayer {
         unlimited
     }
 
-    /// Counts a request if the plan allows it.
-    async fn admit(&self, tenant: TenantId, event: UsageEvent) -> Result<(), Error> {
+    /// Counts a request if the plan allows it. To a route that is always open, only the rate limit applies.
+    async fn admit(&self, tenant: TenantId, event: UsageEvent, is_open: bool) -> Result<(), Error> {
         let entitled = self.0.accounts.entitled(tenant).await?;
         if let Some(rate) = entitled.plan.rate_limit {
             let limiter = self.limiter(&entitled, rate);
@@ -77,6 +79,10 @@ impl RequestUsageLayer {
             if !verdict.allowed {
                 return Err(limiter.too_many_requests("plan", "requests of this tenant", verdict));
             }
+        }
+        if is_open {
+            self.0.ledger.count(event);
+            return Ok(());
         }
         self.0.quotas.consume(event).await
     }
@@ -95,6 +101,19 @@ impl fmt::Debug for RequestUsageLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RequestUsageLayer")
     }
+}
+
+/// Returns whether a route is one of operators: `/api/v1/admin/…`. What they do is no usage of the tenant that their
+/// session has selected.
+fn is_for_operators(route: &str) -> bool {
+    route.split('/').nth(3) == Some(AccessLevel::Admin.as_str())
+}
+
+/// Returns whether a route is about the plan or the usage: `/api/v1/app/billing/…`. A tenant that has reached its limit
+/// must see why, and change its plan.
+fn is_always_open(route: &str) -> bool {
+    let mut parts = route.split('/').skip(3);
+    parts.next() == Some(AccessLevel::App.as_str()) && matches!(parts.next(), Some("billing" | "usage"))
 }
 
 impl<S> Layer<S> for RequestUsageLayer {
@@ -130,14 +149,18 @@ where
         let Some((caller, tenant)) = caller.and_then(|caller| Some((caller, caller.tenant?))) else {
             return Either::Left(self.inner.call(request));
         };
-        let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        if route.is_some_and(is_for_operators) {
+            return Either::Left(self.inner.call(request));
+        }
+        let is_open = route.is_some_and(is_always_open);
         let event = UsageEvent::new(tenant, meters::API_REQUESTS, 1, self.layer.0.clock.now());
         let event = match route {
-            Some(route) => event.category(route),
+            Some(route) => event.category(route.to_owned()),
             None => event.category(NO_ROUTE),
         };
         let mut event = Some(event.user(caller.user).api_key(caller.api_key));
-        if self.layer.count_unlimited(&mut event, tenant) {
+        if self.layer.count_unlimited(&mut event, tenant, is_open) {
             return Either::Left(self.inner.call(request));
         }
         // The clone that is ready is called; the other stays.
@@ -146,7 +169,7 @@ where
         let layer = self.layer.clone();
         Either::Right(Box::pin(async move {
             if let Some(event) = event
-                && let Err(error) = layer.admit(tenant, event).await
+                && let Err(error) = layer.admit(tenant, event, is_open).await
             {
                 return Ok(error.into_response());
             }

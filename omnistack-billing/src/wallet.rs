@@ -70,7 +70,7 @@ pub(crate) fn register(registry: &mut Registry, top_up: Option<Arc<dyn TopUp>>) 
                 return;
             }
             registry
-                .routes(Mount::app("/billing/wallet").permissions("billing"), routes::api(), |ctx| ctx.get::<Wallets>())
+                .routes(Mount::app("/billing/wallet"), routes::api(), |ctx| ctx.get::<Wallets>())
                 .routes(Mount::admin("/billing/wallets"), admin::api(), |ctx| ctx.get::<Wallets>());
         });
 }

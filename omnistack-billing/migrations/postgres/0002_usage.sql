@@ -33,7 +33,10 @@ create table omni_usage_events (
 );
 -- Rows are stored in the order of this time, so the smallest kind of index is enough to find the oldest.
 create index omni_usage_events_received_at_idx on omni_usage_events using brin (received_at);
-create index omni_usage_events_unmatched_idx on omni_usage_events (meter, tenant_id, at) where units is null;
+-- For the job that counts them, in the order of the keys, and for the list of a tenant.
+create index omni_usage_events_unmatched_idx on omni_usage_events (meter, tenant_id, environment, source, event_id)
+    where units is null;
+create index omni_usage_events_unmatched_tenant_idx on omni_usage_events (tenant_id, meter, at) where units is null;
 alter table omni_usage_events enable row level security;
 alter table omni_usage_events force row level security;
 create policy tenant on omni_usage_events using (omnistack_visible(tenant_id));

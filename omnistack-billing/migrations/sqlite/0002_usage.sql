@@ -31,7 +31,10 @@ create table omni_usage_events (
     billed_in text,
     primary key (tenant_id, environment, source, event_id)
 ) strict;
-create index omni_usage_events_unmatched_idx on omni_usage_events (meter, tenant_id, at) where units is null;
+-- For the job that counts them, in the order of the keys, and for the list of a tenant.
+create index omni_usage_events_unmatched_idx on omni_usage_events (meter, tenant_id, environment, source, event_id)
+    where units is null;
+create index omni_usage_events_unmatched_tenant_idx on omni_usage_events (tenant_id, meter, at) where units is null;
 
 -- A row is the usage of a tenant in one minute, hour, day or billing period, or its total.
 create table omni_usage_windows (

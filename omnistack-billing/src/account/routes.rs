@@ -67,12 +67,18 @@ struct UpdateBillingAccount {
 ///
 /// Sets the time zone in which billing periods begin and end. It counts from the next period on.
 #[utoipa::path(patch, path = "/account", operation_id = "update_billing_account", request_body = UpdateBillingAccount,
-    responses((status = 200, body = CurrentPlan), (status = 422, body = ErrorEnvelope)))]
+    responses(
+    (status = 200, body = CurrentPlan),
+    (status = 403, body = ErrorEnvelope, description = "`IMPERSONATION_REFUSED`: it would outlive the impersonation."),
+    (status = 422, body = ErrorEnvelope),
+))]
 async fn update(
     State(accounts): State<BillingAccounts>,
     caller: Identity,
     Json(changes): Json<UpdateBillingAccount>,
 ) -> Result<Json<CurrentPlan>, Error> {
+    // The time zone outlives the impersonation.
+    caller.deny_impersonation()?;
     let tenant = caller.require_tenant()?;
     accounts.set_zone(&caller, tenant, &changes.zone).await?;
     Ok(Json(accounts.current_plan(tenant).await?))

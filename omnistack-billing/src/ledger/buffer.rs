@@ -9,6 +9,7 @@ use std::{
 use omnistack_core::{
     ShutdownToken,
     clock::Timestamp,
+    db,
     http::Error,
     id::Id,
     identity::{ApiKeyId, TenantId, UserId},
@@ -29,7 +30,8 @@ use crate::{
 
 /// The source of events that were counted in memory.
 const SOURCE: &str = "counter";
-/// Largest number of counters in memory. Further ones are dropped, with a log line.
+/// Largest number of counters that add up in memory. Further ones are dropped, with a log line. As many can be on their
+/// way to the database.
 const MAX_COUNTERS: usize = 200_000;
 /// Number of counters that one transaction stores.
 const BATCH_COUNTERS: usize = 1_000;
@@ -47,7 +49,7 @@ struct CounterKey {
     minute: i64,
     /// The reservation that holds the units.
     reservation: Option<Uuid>,
-    /// The id of the event, for meters that don't add up quantities.
+    /// The id of the event, if nothing is added to its counter.
     single: Option<String>,
 }
 
@@ -73,43 +75,52 @@ pub(super) struct UsageBuffer {
 }
 
 impl UsageBuffer {
-    /// Adds an event to its counter.
+    /// Adds an event to its counter. An event that its meter can't count, or does not add up, has a counter of its own,
+    /// so that it keeps no other from counting.
     pub(super) fn count(&self, meters: &MeterSet, event: UsageEvent, reservation: Option<Uuid>) {
-        let adds_up = meters.get(&event.meter).is_some_and(|meter| meter.aggregation == Aggregation::Sum);
-        let UsageEvent { tenant, environment, meter, quantity, at, id, category, user, api_key, .. } = event;
+        let meter = meters.get(&event.meter).filter(|meter| meter.aggregation == Aggregation::Sum);
+        let fits = |sum: Decimal| meter.is_some_and(|meter| Quantity(sum).to_units(meter.decimals).is_ok());
+        let UsageEvent { tenant, environment, meter: name, quantity, at, category, user, api_key, .. } = event;
         let key = CounterKey {
             tenant,
             environment,
-            meter,
+            meter: name,
             category,
             user,
             api_key,
             minute: at.as_micros().div_euclid(MINUTE_MICROS),
             reservation,
-            single: (!adds_up).then(|| id.unwrap_or_else(|| Id::<Counter>::new(at).to_string())),
+            single: (!fits(quantity)).then(|| new_id(at)),
         };
         let mut counters = self.counters();
-        if counters.len() >= MAX_COUNTERS && !counters.contains_key(&key) {
+        if let Some(counter) = counters.get_mut(&key) {
+            let sum = counter.quantity + quantity;
+            if fits(sum) {
+                *counter = Counter { quantity: sum, at: counter.at.max(at) };
+            } else {
+                // It has as much as one event can have, so another counter begins.
+                let full = std::mem::replace(counter, Counter { quantity, at });
+                counters.insert(CounterKey { single: Some(new_id(full.at)), ..key }, full);
+            }
+            return;
+        }
+        if counters.len() >= MAX_COUNTERS {
             drop(counters);
             tracing::error!(target: "omnistack::usage", "too many usage counters wait to be stored; usage is lost");
             return;
         }
-        let counter = counters.entry(key).or_insert(Counter { quantity: Decimal::ZERO, at });
-        counter.quantity += quantity;
-        counter.at = counter.at.max(at);
+        counters.insert(key, Counter { quantity, at });
     }
 
     /// Stores all counters.
     pub(super) async fn flush(&self, ledger: &Ledger) -> Result<(), Error> {
         let mut unstored = self.unstored.lock().await;
+        // Before others are taken: while the database is away, they add up in the map, which has a limit.
+        store_all(ledger, &mut unstored).await?;
         let taken = std::mem::take(&mut *self.counters());
         let now = ledger.0.clock.now();
         unstored.extend(taken.into_iter().map(|(key, counter)| stored(key, counter, now)));
-        while !unstored.is_empty() {
-            let count = unstored.len().min(BATCH_COUNTERS);
-            store(ledger, &unstored[..count]).await?;
-            unstored.drain(..count);
-        }
+        store_all(ledger, &mut unstored).await?;
         Ok(())
     }
 
@@ -140,18 +151,60 @@ impl UsageBuffer {
     }
 }
 
+fn new_id(at: Timestamp) -> String {
+    Id::<Counter>::new(at).to_string()
+}
+
 fn stored(key: CounterKey, counter: Counter, now: Timestamp) -> Stored {
     let CounterKey { tenant, environment, meter, category, user, api_key, reservation, single, .. } = key;
-    let id = single.unwrap_or_else(|| Id::<Counter>::new(now).to_string());
+    let id = single.unwrap_or_else(|| new_id(now));
     let mut event = UsageEvent::new(tenant, meter, counter.quantity, counter.at).once(SOURCE, id);
     event = event.environment(environment).api_key(api_key);
     (event.category, event.user) = (category, user);
     Stored { event, reservation }
 }
 
+/// Stores counters, and removes them from the list.
+async fn store_all(ledger: &Ledger, unstored: &mut Vec<Stored>) -> Result<(), db::Error> {
+    while !unstored.is_empty() {
+        // The last ones, so that the others stay in their place.
+        let first = unstored.len().saturating_sub(BATCH_COUNTERS);
+        let batch = &unstored[first..];
+        match store(ledger, batch).await {
+            // A sum is too large for the database, which must not keep the counters of other tenants out.
+            Err(error) if error.kind() == db::ErrorKind::InvalidValue => store_each(ledger, batch).await?,
+            result => result?,
+        }
+        unstored.truncate(first);
+    }
+    Ok(())
+}
+
+/// Stores counters one by one. One whose sum is too large for the database is lost.
+async fn store_each(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
+    for stored in batch {
+        match store(ledger, std::slice::from_ref(stored)).await {
+            Err(error) if error.kind() == db::ErrorKind::InvalidValue => {
+                let UsageEvent { tenant, meter, .. } = &stored.event;
+                tracing::error!(target: "omnistack::usage", %tenant, %meter, %error,
+                    "a usage counter can't be stored, and is lost");
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// Stores counters in one transaction, and takes what they have used out of their reservations.
-async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), Error> {
-    let new = batch.iter().map(|stored| NewUsage::new(stored.event.clone(), false)).collect();
+async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
+    let now = ledger.0.clock.now();
+    let new = batch.iter().map(|stored| {
+        let mut event = stored.event.clone();
+        // After a clock was set back, it would be an event of the future, which is rejected.
+        event.at = event.at.min(now);
+        NewUsage::new(event, false)
+    });
+    let new = new.collect();
     // The counters are of several tenants.
     let mut tx = ledger.0.db.all_tenants().begin().await?;
     let outcomes = ledger.record(&mut tx, new, EventPolicy::Report).await?;
@@ -203,5 +256,20 @@ mod tests {
         count("logins", 0, "a");
         count("logins", 0, "a");
         assert_eq!(buffer.counters().len(), 5);
+    }
+
+    #[test]
+    fn counters_have_what_one_event_can_have() {
+        let meters = MeterSet::new(&[Meter::sum("hours", "hours").decimals(4)]).0;
+        let buffer = UsageBuffer::default();
+        let tenant = Id::new(Timestamp::from_micros(0));
+        // The largest event has 10^12 units, which are 10^8 hours.
+        let quantities = [Decimal::new(1, 5), Decimal::MAX, 60_000_000.into(), 1.into(), 39_999_999.into(), 3.into()];
+        for quantity in quantities {
+            buffer.count(&meters, UsageEvent::new(tenant, "hours", quantity, Timestamp::from_micros(0)), None);
+        }
+        let mut found: Vec<Decimal> = buffer.counters().values().map(|counter| counter.quantity).collect();
+        found.sort_unstable();
+        assert_eq!(found, [Decimal::new(1, 5), 3.into(), 100_000_000.into(), Decimal::MAX]);
     }
 }

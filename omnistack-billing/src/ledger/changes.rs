@@ -1,13 +1,14 @@
 //! Windows that have changed, to tell tenants of their limits.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use omnistack_core::{
     BoxError, ShutdownToken,
-    clock::Clock,
+    clock::{Clock, Timestamp},
     db::{Db, Tx},
     events::Events,
 };
@@ -21,6 +22,8 @@ use crate::{
 
 /// Number of windows of which is remembered that their tenants were told.
 const MAX_REMEMBERED: usize = 100_000;
+/// Time for which that is remembered. The database knows it for longer.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The windows that committed transactions have changed. A task compares them with the limits, after the commit, so that
 /// recording usage waits for neither. If the process ends before that, the next change of the window makes up for it.
@@ -41,8 +44,8 @@ struct ChangedInner {
 struct ChangedState {
     /// What each window has counted.
     waiting: HashMap<WindowKey, i64>,
-    /// The windows whose tenants were told of the whole limit, with the limit.
-    full: HashSet<(WindowKey, i64)>,
+    /// The share of a limit in percent that the tenant was told of, and the time of that, by the window and the limit.
+    told: HashMap<(WindowKey, i64), (u8, Timestamp)>,
 }
 
 impl ChangedWindows {
@@ -97,26 +100,22 @@ impl ChangedWindows {
         // The definition has the soft limits, too. A negative one is no limit.
         let limit = entitled.definition.limits.get(&key.meter).and_then(|limit| u64::try_from(*limit).ok());
         let Some(limit) = limit.map(|limit| limit_units(meter, limit)) else { return Ok(()) };
-        // 80 % is the first threshold.
-        if limit == 0 || i128::from(after) * 100 < i128::from(limit) * 80 {
-            return Ok(());
-        }
-        let full = (key.clone(), limit);
-        if self.state().full.contains(&full) {
+        let Some(reached) = alerts::reached_percent(after, limit) else { return Ok(()) };
+        // Without a query, because windows above the first threshold change often.
+        let (told, now) = ((key.clone(), limit), self.0.clock.now());
+        if self.state().told.get(&told).is_some_and(|(share, at)| *share >= reached && now < *at + REMEMBERED_FOR) {
             return Ok(());
         }
         let tenant = key.tenant;
         let change = WindowChange { key, before: 0, after };
         let mut tx = self.0.db.tenant(tenant).begin().await?;
-        alerts::raise_in(&mut tx, &self.0.events, &[change], |_| Some(limit), meters, self.0.clock.now()).await?;
+        alerts::raise_in(&mut tx, &self.0.events, &[change], |_| Some(limit), meters, now).await?;
         tx.commit().await?;
-        if after >= limit {
-            let mut state = self.state();
-            if state.full.len() >= MAX_REMEMBERED {
-                state.full.clear();
-            }
-            state.full.insert(full);
+        let mut state = self.state();
+        if state.told.len() >= MAX_REMEMBERED {
+            state.told.clear();
         }
+        state.told.insert(told, (reached, now));
         Ok(())
     }
 

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use omnistack_core::{clock::Timestamp, crypto::Sha256, id::Id, usage::UsageEvent};
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::Sha256,
+    id::Id,
+    usage::{Decimal, UsageEvent},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,12 +16,12 @@ use crate::{
     quantity::{Quantity, QuantityError},
 };
 
-/// Largest length of the source of an event, in bytes.
-pub(super) const MAX_SOURCE_BYTES: usize = 200;
+/// Largest length of the source of an event, in bytes. That of a reported event has a prefix.
+pub(super) const MAX_SOURCE_BYTES: usize = 255;
 /// Largest length of the id of an event, in bytes.
 pub(super) const MAX_EVENT_ID_BYTES: usize = 200;
-/// Largest length of the category of an event, in bytes.
-pub(super) const MAX_CATEGORY_BYTES: usize = 200;
+/// Largest length of the category of an event, in bytes. A media type can be as long.
+pub(super) const MAX_CATEGORY_BYTES: usize = 255;
 /// Time by which the clock of a sender may be ahead.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
@@ -76,6 +81,9 @@ pub enum RejectReason {
     /// The meter counts events or their users or categories, and the quantity is negative, or what it counts is missing.
     #[error("the meter counts events, users or categories: the quantity must not be negative, and that must be set")]
     NotCountable,
+    /// The quantity is negative, and a tenant has reported the event.
+    #[error("the quantity is negative: only the app gives usage back")]
+    Negative,
     /// A name is empty, too long, or has a NUL.
     #[error("the meter, the source, the id or the category is empty, too long, or has a NUL")]
     InvalidName,
@@ -99,6 +107,7 @@ pub(super) struct NewUsage {
     pub(super) event: UsageEvent,
     /// The first 16 bytes of the hash of what counts. An event that is sent again has the same.
     pub(super) hash: [u8; 16],
+    is_reported: bool,
 }
 
 impl NewUsage {
@@ -114,7 +123,13 @@ impl NewUsage {
         let digest = Sha256::digest_list(parts.map(str::as_bytes));
         let mut hash = [0; 16];
         hash.copy_from_slice(&digest.as_bytes()[..16]);
-        Self { event, hash }
+        Self { event, hash, is_reported: false }
+    }
+
+    /// Creates an event that a tenant reports. It can't lower what the tenant is billed for, so a negative quantity
+    /// is rejected.
+    pub(super) fn reported(event: UsageEvent, timed: bool) -> Self {
+        Self { is_reported: true, ..Self::new(event, timed) }
     }
 
     /// Returns the id of the event.
@@ -146,6 +161,9 @@ impl NewUsage {
         if policy == EventPolicy::Report && *at < now - max_age {
             return Err(RejectReason::TooOld);
         }
+        if self.is_reported && *quantity < Decimal::ZERO {
+            return Err(RejectReason::Negative);
+        }
         let Some(meter) = meter else { return Ok(None) };
         let units = Quantity(*quantity).to_units(meter.decimals).map_err(|error| match error {
             QuantityError::TooPrecise(_) => RejectReason::TooPrecise,
@@ -163,7 +181,7 @@ impl NewUsage {
 
 #[cfg(test)]
 mod tests {
-    use omnistack_core::usage::{Decimal, meters};
+    use omnistack_core::usage::meters;
 
     use super::*;
 
@@ -221,9 +239,16 @@ mod tests {
             event.clone().once("a", "x".repeat(201)),
             event.clone().once("a", "\0"),
             event.clone().category(""),
+            event.clone().category("x".repeat(256)),
             changed(&event, |event| event.meter = "".into()),
         ] {
             assert_eq!(check(wrong.clone(), &meter, report), Err(RejectReason::InvalidName), "{wrong:?}");
+        }
+        let back = changed(&event, |event| event.quantity = (-1).into());
+        assert_eq!(check(back.clone(), &meter, report), Ok(Some(-100)));
+        for meter in [Some(&meter), None] {
+            let reported = NewUsage::reported(back.clone(), false);
+            assert_eq!(reported.check(meter, report, now, hour), Err(RejectReason::Negative));
         }
         let unknown = NewUsage::new(event, false).check(None, report, now, hour);
         assert_eq!(unknown, Ok(None));

@@ -112,10 +112,10 @@ impl Drop for TaskGuard<'_> {
     }
 }
 
-/// Stores reports. If that fails, stores each by itself, so that one does not keep the others out.
+/// Stores reports. If that fails, and the database is there, stores each by itself, so that one does not keep the others
+/// out.
 async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
     let all: Vec<NewUsage> = batch.iter().flat_map(|report| report.events.iter().cloned()).collect();
-    let is_alone = batch.len() == 1;
     match store_events(ledger, all).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
@@ -123,9 +123,12 @@ async fn store(ledger: &Ledger, batch: Vec<WaitingReport>) {
                 _ = stored.send(Ok(outcomes.by_ref().take(events.len()).collect()));
             }
         }
-        Err(error) if is_alone => {
-            let error = Error::from(error);
-            _ = batch.into_iter().next().map(|report| report.stored.send(Err(error)));
+        // Without the database, each by itself would wait as long.
+        Err(error) if batch.len() == 1 || error.kind() == db::ErrorKind::Unavailable => {
+            let error = Arc::new(error);
+            for WaitingReport { stored, .. } in batch {
+                _ = stored.send(Err(Arc::clone(&error).into()));
+            }
         }
         Err(_) => {
             for WaitingReport { events, stored } in batch {

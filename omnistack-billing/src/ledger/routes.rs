@@ -28,6 +28,8 @@ use crate::quantity::Quantity;
 
 /// The source of events that name none.
 const DEFAULT_SOURCE: &str = "api";
+/// The prefix of the sources of reported events in the ledger, so that none takes the id of an event of the app.
+const SOURCE_PREFIX: &str = "reported/";
 
 pub(super) fn api() -> Api<Ledger> {
     Api::new().routes(routes!(ingest)).routes(routes!(unmatched))
@@ -46,7 +48,7 @@ pub(super) struct ReportedUsage {
     #[garde(length(bytes, min = 1, max = 50))]
     #[schema(min_length = 1, max_length = 50)]
     meter: String,
-    /// The amount. Default: 1.
+    /// The amount. A tenant reports no negative ones. Default: 1.
     #[garde(skip)]
     #[serde(default)]
     quantity: Option<Quantity>,
@@ -146,9 +148,10 @@ fn error_of(outcome: UsageOutcome) -> Option<ReportedUsageError> {
             let code = match reason {
                 RejectReason::TooOld | RejectReason::PeriodClosed => "USAGE_EVENT_TOO_LATE",
                 RejectReason::InFuture => "USAGE_EVENT_IN_FUTURE",
-                RejectReason::TooPrecise | RejectReason::TooLarge | RejectReason::NotCountable => {
-                    "USAGE_QUANTITY_INVALID"
-                }
+                RejectReason::TooPrecise
+                | RejectReason::TooLarge
+                | RejectReason::NotCountable
+                | RejectReason::Negative => "USAGE_QUANTITY_INVALID",
                 RejectReason::InvalidName => "USAGE_EVENT_INVALID",
             };
             (StatusCode::UNPROCESSABLE_ENTITY, code, reason.to_string())
@@ -169,6 +172,7 @@ fn error_of(outcome: UsageOutcome) -> Option<ReportedUsageError> {
     (Vec<CloudEvent> = "application/cloudevents-batch+json"),
 )), responses(
     (status = 200, body = UsageReportResult),
+    (status = 403, body = ErrorEnvelope, description = "`IMPERSONATION_REFUSED`: the tenant would be billed for it."),
     (status = 415, body = ErrorEnvelope),
     (status = 422, body = ErrorEnvelope),
     (status = 503, body = ErrorEnvelope),
@@ -178,12 +182,14 @@ async fn ingest(
     caller: Identity,
     ReportBody(UsageReport { events, environment }): ReportBody,
 ) -> Result<Json<UsageReportResult>, Error> {
+    // The tenant is billed for it.
+    caller.deny_impersonation()?;
     let tenant = caller.require_tenant()?;
     let now = ledger.clock().now();
     let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
     let new = events.into_iter().map(|event| {
         let is_timed = event.at.is_some();
-        NewUsage::new(event.into_event(tenant, environment, now).api_key(caller.api_key), is_timed)
+        NewUsage::reported(event.into_event(tenant, environment, now).api_key(caller.api_key), is_timed)
     });
     let outcomes = ledger.0.intake.ingest(&ledger, new.collect()).await?;
     Ok(Json(UsageReportResult::new(ids, outcomes)))
@@ -199,7 +205,7 @@ impl ReportedUsage {
     ) -> UsageEvent {
         let Self { id, meter, quantity, at, category, user, source } = self;
         let quantity = quantity.unwrap_or_else(|| 1.into()).0;
-        let source = source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+        let source = format!("{SOURCE_PREFIX}{}", source.as_deref().unwrap_or(DEFAULT_SOURCE));
         let mut event = UsageEvent::new(tenant, meter, quantity, at.unwrap_or(now)).once(source, id);
         (event.category, event.user, event.environment) = (category.map(Into::into), user, environment);
         event

@@ -35,38 +35,40 @@ impl UsageRecorder for LedgerSink {
             let rows: Vec<OutboxUsage> = events.iter().map(OutboxUsage::from).collect();
             return db::add_to_outbox(tx, tenant, OUTBOX_KIND, &rows, self.0.clock().now()).await;
         }
-        let named: Vec<_> = events.iter().map(|event| (event.meter.clone(), event.tenant)).collect();
-        let outcomes = if tx.dialect() == Dialect::Postgres && tx.tenant().is_none() {
-            record_without_tenant(&self.0, tx, events).await?
+        if tx.dialect() == Dialect::Postgres && tx.tenant().is_none() {
+            record_without_tenant(&self.0, tx, events).await
         } else {
-            self.0.record_in(tx, events).await?
-        };
-        for ((meter, tenant), outcome) in named.iter().zip(outcomes) {
-            match outcome {
-                UsageOutcome::Accepted { .. } | UsageOutcome::Duplicate => {}
-                UsageOutcome::Conflict | UsageOutcome::Unmatched | UsageOutcome::Rejected(_) => {
-                    tracing::warn!(target: "omnistack::usage", %meter, %tenant, outcome = outcome.as_str(), ?outcome,
-                        "a usage event of the app does not count");
-                }
+            record(&self.0, tx, events).await
+        }
+    }
+}
+
+/// Records events of the app. One that does not count is logged, because the app gets no results.
+async fn record(ledger: &Ledger, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<(), db::Error> {
+    let named: Vec<_> = events.iter().map(|event| (event.meter.clone(), event.tenant)).collect();
+    let outcomes = ledger.record_in(tx, events).await?;
+    for ((meter, tenant), outcome) in named.iter().zip(outcomes) {
+        match outcome {
+            UsageOutcome::Accepted { .. } | UsageOutcome::Duplicate => {}
+            UsageOutcome::Conflict | UsageOutcome::Unmatched | UsageOutcome::Rejected(_) => {
+                tracing::warn!(target: "omnistack::usage", %meter, %tenant, outcome = outcome.as_str(), ?outcome,
+                    "a usage event of the app does not count");
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Records events in a transaction that was not begun for a tenant: the policies of the tables let it see the rows of
 /// all tenants meanwhile.
-async fn record_without_tenant(
-    ledger: &Ledger,
-    tx: &mut Tx,
-    events: Vec<UsageEvent>,
-) -> Result<Vec<UsageOutcome>, db::Error> {
+async fn record_without_tenant(ledger: &Ledger, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<(), db::Error> {
     let current = "select coalesce(current_setting('omnistack.tenant', true), '')";
     let (before,): (String,) = tx.query(current).fetch_one().await?;
     set_visible_tenant(tx, "*").await?;
-    let outcomes = ledger.record_in(tx, events).await?;
-    set_visible_tenant(tx, &before).await?;
-    Ok(outcomes)
+    let recorded = record(ledger, tx, events).await;
+    // Also after an error that has not ended the transaction, so that the caller never sees the rows of all tenants.
+    let restored = set_visible_tenant(tx, &before).await;
+    recorded.and(restored)
 }
 
 async fn set_visible_tenant(tx: &mut Tx, tenant: &str) -> Result<(), db::Error> {
@@ -89,7 +91,13 @@ impl OutboxReceiver for UsageOutboxReceiver {
         let rows: Vec<OutboxUsage> =
             serde_json::from_str(content).map_err(|error| db::unreadable_row(&error.to_string()))?;
         let ledger = self.0.get().ok_or_else(|| db::unreadable_row("the app has no ledger of usage"))?;
-        ledger.record_in(tx, rows.into_iter().map(UsageEvent::from).collect()).await.map(drop)
+        let now = ledger.clock().now();
+        let mut events: Vec<UsageEvent> = rows.into_iter().map(UsageEvent::from).collect();
+        for event in &mut events {
+            // The clock of another process can be ahead, and an event of the future is rejected.
+            event.at = event.at.min(now);
+        }
+        record(ledger, tx, events).await
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     credits::Credits,
     entries, grants,
     model::{self, WalletBalance, WalletEntry, WalletEntryId, amount_problem},
+    rules,
     store::{self, WalletKey},
     top_up::TopUp,
 };
@@ -100,9 +101,9 @@ impl Wallets {
     /// Sets the balance below which the caller's tenant is told, and the amount of an automatic top-up.
     ///
     /// # Errors
-    /// 422 for an amount that is not more than zero, for an automatic top-up without `low_below`, and for an automatic
-    /// top-up if the app has none; 403 `IMPERSONATION_REFUSED` for an operator who impersonates a user, because the
-    /// settings outlive the impersonation.
+    /// 422 for an amount that is not more than zero, for an automatic top-up without `low_below`, if both together are
+    /// more than a billion, and for an automatic top-up if the app has none; 403 `IMPERSONATION_REFUSED` for an
+    /// operator who impersonates a user, because the settings outlive the impersonation.
     pub(super) async fn set_settings(
         &self,
         caller: &Identity,
@@ -115,7 +116,7 @@ impl Wallets {
         model::check([
             low_below.and_then(|amount| amount_problem("low_below", amount)),
             top_up_amount.and_then(|amount| amount_problem("top_up_amount", amount)),
-            top_up_amount.and_then(|_| self.top_up_problem(low_below)),
+            top_up_amount.and_then(|amount| self.top_up_problem(amount, low_below)),
         ])?;
         let now = self.now();
         let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -140,10 +141,14 @@ impl Wallets {
         Ok(balance)
     }
 
-    fn top_up_problem(&self, low_below: Option<Credits>) -> Option<FieldError> {
+    fn top_up_problem(&self, amount: Credits, low_below: Option<Credits>) -> Option<FieldError> {
         let message = match (&self.0.top_up, low_below) {
             (None, _) => "must be null: the app has no automatic top-ups",
             (Some(_), None) => "needs `low_below`, the balance below which it happens",
+            // What is paid must have room in the wallet.
+            (Some(_), Some(balance)) if !rules::has_room(balance, amount) => {
+                "is too large: together with `low_below`, it must be at most a billion"
+            }
             (Some(_), Some(_)) => return None,
         };
         Some(FieldError::new("top_up_amount", message))

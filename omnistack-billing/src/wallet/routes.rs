@@ -6,7 +6,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Query},
-    identity::Identity,
+    identity::{Identity, Require},
     module::Api,
     usage::DataEnvironment,
 };
@@ -22,7 +22,11 @@ use super::{
 
 /// Returns the routes.
 pub(super) fn api() -> Api<Wallets> {
-    Api::new().routes(routes!(get)).routes(routes!(list)).routes(routes!(update))
+    Api::new()
+        .require(Require::permission("billing:read"), routes!(get))
+        .require(Require::permission("billing:read"), routes!(list))
+        // Top-ups are charged.
+        .require(Require::permission("billing:manage"), routes!(update))
 }
 
 #[derive(Debug, Deserialize, Validate, IntoParams)]
@@ -99,7 +103,7 @@ struct WalletSettings {
 
 /// Change the settings of the wallet
 ///
-/// If the balance is below `low_below` already, the wallet is low at once. Needs `billing:write`.
+/// If the balance is below `low_below` already, the wallet is low at once. Needs `billing:manage`.
 #[utoipa::path(put, path = "/settings", operation_id = "update_wallet_settings", request_body = WalletSettings,
     params(WalletQuery), responses(
     (status = 200, body = WalletBalance),

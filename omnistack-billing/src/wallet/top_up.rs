@@ -46,8 +46,8 @@ const MAX_PENDING_DELAY: Duration = Duration::from_hours(1);
 /// #[async_trait]
 /// impl TopUp for ChargeCard {
 ///     async fn top_up(&self, request: &TopUpRequest) -> Result<TopUpOutcome, BoxError> {
-///         // A credit costs a cent. With the same key, the provider charges once.
-///         let cents = request.amount.millionths() / 1_000_000;
+///         // A credit costs a cent, and parts are rounded up. With the same key, the provider charges once.
+///         let cents = (request.amount.millionths() + 999_999) / 1_000_000;
 ///         Ok(match self.0.charge(&request.tenant.to_string(), cents, &request.key).await? {
 ///             Charge::Succeeded => TopUpOutcome::Paid,
 ///             Charge::Failed(reason) => TopUpOutcome::Declined(reason),
@@ -100,7 +100,7 @@ pub(super) struct TopUpWallet {
     environment: DataEnvironment,
     /// The credits to add, in millionths.
     amount: i64,
-    /// The time since which the wallet is low. It identifies the top-up.
+    /// The time since which the wallet is low. It identifies the top-up, together with the amount.
     low_since: Timestamp,
     /// The number of times that the payment was pending.
     #[serde(default)]
@@ -112,9 +112,11 @@ impl TopUpWallet {
         WalletKey { tenant: self.tenant, environment: self.environment }
     }
 
-    /// Returns the idempotency key of the payment.
+    /// Returns the idempotency key of the payment. It has the amount, so that the payment of one amount never grants
+    /// another, which the tenant has set meanwhile.
     fn key(&self) -> String {
-        format!("{}/{}/{}", self.tenant, self.environment, self.low_since.as_micros())
+        let Self { tenant, environment, amount, low_since, .. } = self;
+        format!("{tenant}/{environment}/{}/{amount}", low_since.as_micros())
     }
 
     /// Returns the key of the grant.
@@ -134,8 +136,7 @@ impl TopUpWallet {
 }
 
 impl Wallets {
-    /// Enqueues the top-up of a wallet that is low, if the tenant and the app have automatic top-ups. It is enqueued
-    /// once for the time since which the wallet is low.
+    /// Enqueues the top-up of a wallet that is low, if the tenant and the app have automatic top-ups.
     pub(super) async fn request_top_up_in(&self, tx: &mut Tx, wallet: &Wallet) -> Result<(), Error> {
         let (Some(amount), Some(low_since), Some(_)) = (wallet.top_up_amount, wallet.low_since, &self.0.top_up) else {
             return Ok(());
@@ -147,17 +148,23 @@ impl Wallets {
     }
 
     /// Returns whether the app must be asked to charge for a top-up. It must not if the credits are granted. Before the
-    /// first question, it must not if the balance is no longer low, or if the tenant has switched top-ups off. After
-    /// the first question, the tenant may have been charged.
-    async fn needs_payment(&self, job: &TopUpWallet, is_first: bool) -> Result<bool, db::Error> {
+    /// first question, it must not if the balance is no longer low, or if the tenant has switched top-ups off; if the
+    /// tenant has set another amount, a top-up of that is requested instead. After the first question, the tenant may
+    /// have been charged.
+    async fn needs_payment(&self, job: &TopUpWallet, is_first: bool) -> Result<bool, Error> {
         let mut tx = self.0.db.tenant(job.tenant).begin().await?;
         let wallet = store::lock(&mut tx, job.wallet()).await?;
         let granted = entries::find(&mut tx, job.wallet(), WalletEntryKind::Granted, &job.grant_key()).await?.is_some();
-        let is_wanted = wallet
-            .as_ref()
-            .is_some_and(|wallet| wallet.low_since == Some(job.low_since) && wallet.top_up_amount.is_some());
-        if let Some(wallet) = wallet.filter(|_| granted) {
-            end_low(&mut tx, wallet, job.low_since).await?;
+        let mut is_wanted = false;
+        if let Some(wallet) = wallet {
+            if granted {
+                end_low(&mut tx, wallet, job.low_since).await?;
+            } else if wallet.low_since == Some(job.low_since) {
+                is_wanted = wallet.top_up_amount == Some(Credits::from_millionths(job.amount));
+                if is_first && !is_wanted {
+                    self.request_top_up_in(&mut tx, &wallet).await?;
+                }
+            }
         }
         tx.commit().await?;
         Ok(!granted && (is_wanted || !is_first))

@@ -67,10 +67,19 @@ pub(crate) async fn raise_in(
     Ok(())
 }
 
+/// Returns the largest share of a limit that an amount has reached and that tenants are told of, in percent. Returns
+/// `None` if it has reached none.
+pub(crate) fn reached_percent(units: i64, limit: i64) -> Option<u8> {
+    THRESHOLDS_PERCENT.into_iter().rev().find(|percent| limit > 0 && reaches(units, limit, *percent))
+}
+
 /// Returns whether a change has reached a share of a limit that it had not reached before.
 fn is_reached(change: &WindowChange, limit: i64, percent: u8) -> bool {
-    let reaches = |units: i64| i128::from(units) * 100 >= i128::from(limit) * i128::from(percent);
-    limit > 0 && reaches(change.after) && !reaches(change.before)
+    limit > 0 && reaches(change.after, limit, percent) && !reaches(change.before, limit, percent)
+}
+
+fn reaches(units: i64, limit: i64, percent: u8) -> bool {
+    i128::from(units) * 100 >= i128::from(limit) * i128::from(percent)
 }
 
 impl ReachedThreshold<'_> {
@@ -138,6 +147,8 @@ mod tests {
             let reached: Vec<u8> =
                 THRESHOLDS_PERCENT.into_iter().filter(|percent| is_reached(&change, limit, *percent)).collect();
             assert_eq!(reached, expected, "{before} to {after} of {limit}");
+            let largest = reached_percent(after, limit);
+            assert!(expected.is_empty() || largest == expected.last().copied(), "{after} of {limit}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Limits of plans on the rows of a resource.
 
+use std::sync::Arc;
+
 use sqlx::AssertSqlSafe;
 
 use super::{Crud, Resource, Scope};
 use crate::{
     db::{self, Tx},
     http::Error,
-    identity::{Entitlements, Identity, TenantId},
+    identity::{Entitlements, Identity, Plan, TenantId},
 };
 
 /// The limit of plans on the rows of a tenant.
@@ -45,33 +47,38 @@ impl<R: Resource> Crud<R> {
         Ok(count)
     }
 
-    /// Loads the plan of the caller's tenant into memory, before a transaction begins.
-    pub(super) async fn load_plan(&self, caller: &Identity) -> Result<(), Error> {
-        if let (Some(limit), Some(tenant)) = (&self.plan_limit, caller.tenant) {
-            limit.entitlements.plan(tenant).await?;
+    /// Returns the plan of the caller's tenant, if plans limit the rows. Call it before a transaction begins, which would
+    /// wait for another connection.
+    pub(super) async fn load_plan(&self, caller: &Identity) -> Result<Option<Arc<Plan>>, Error> {
+        match (&self.plan_limit, caller.tenant) {
+            (Some(limit), Some(tenant)) => limit.entitlements.plan(tenant).await.map(Some),
+            _ => Ok(None),
         }
-        Ok(())
     }
 
-    /// Requires that the plan of the transaction's tenant allows another row.
-    pub(super) async fn check_plan_limit_in(&self, tx: &mut Tx) -> Result<(), Error> {
-        self.check_rows_in(tx, 0).await
+    /// Requires that the plan of the transaction's tenant allows another row. Without `plan`, it is loaded.
+    pub(super) async fn check_plan_limit_in(&self, tx: &mut Tx, plan: Option<Arc<Plan>>) -> Result<(), Error> {
+        self.check_rows_in(tx, plan, 0).await
     }
 
-    /// Requires that the plan of the transaction's tenant allows the row that was restored in the transaction.
-    pub(super) async fn check_restored_in(&self, tx: &mut Tx) -> Result<(), Error> {
-        self.check_rows_in(tx, 1).await
+    /// Requires that the plan of the transaction's tenant allows the row that was restored in the transaction. Without
+    /// `plan`, it is loaded.
+    pub(super) async fn check_restored_in(&self, tx: &mut Tx, plan: Option<Arc<Plan>>) -> Result<(), Error> {
+        self.check_rows_in(tx, plan, 1).await
     }
 
     /// Requires that the plan allows another row beside those that there are, less those that are new.
-    async fn check_rows_in(&self, tx: &mut Tx, new: u64) -> Result<(), Error> {
+    async fn check_rows_in(&self, tx: &mut Tx, plan: Option<Arc<Plan>>, new: u64) -> Result<(), Error> {
         let (Some(PlanLimit { entitlements, name }), Some(tenant)) = (&self.plan_limit, tx.tenant()) else {
             return Ok(());
         };
         if R::SCOPE == Scope::Global {
             return Ok(());
         }
-        let plan = entitlements.plan(tenant).await?;
+        let plan = match plan {
+            Some(plan) => plan,
+            None => entitlements.plan(tenant).await?,
+        };
         let count = async |tx: &mut Tx| Ok(count_in::<R>(tx, tenant).await?.saturating_sub(new));
         entitlements.check_limit_in(tx, &plan, tenant, name, count).await
     }

@@ -17,7 +17,7 @@ use crate::{
     events::Events,
     http::{CursorPage, Error, FieldError, NumberedPage, PageRequest, StatusCode},
     id::Id,
-    identity::{Identity, TenantId, UserId},
+    identity::{Identity, Plan, TenantId, UserId},
     jobs::{Job, Jobs, NewJob},
     module::{Context, MissingDependency},
 };
@@ -160,9 +160,9 @@ impl<R: Resource> Crud<R> {
     /// [limit](Self::limited_by_plan) of the plan, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
     /// database.
     pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
-        self.load_plan(caller).await?;
+        let plan = self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
-        let item = self.create_in(&mut tx, caller, new).await?;
+        let item = self.create_with_plan_in(&mut tx, caller, new, plan).await?;
         tx.commit().await?;
         Ok(item)
     }
@@ -172,9 +172,19 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
+        self.create_with_plan_in(tx, caller, new, None).await
+    }
+
+    async fn create_with_plan_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        new: R::Create,
+        plan: Option<Arc<Plan>>,
+    ) -> Result<R, Error> {
         let now = self.clock.now();
         let owner = RowOwner::of::<R>(tx, caller)?;
-        self.check_plan_limit_in(tx).await?;
+        self.check_plan_limit_in(tx, plan).await?;
         let mut fields = RowValues::new(tx.dialect());
         fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
         fields.set_if_some("tenant_id", owner.tenant).set_if_some("owner_id", owner.user);
@@ -258,9 +268,9 @@ impl<R: Resource> Crud<R> {
     /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond
     /// the [limit](Self::limited_by_plan) of the plan, and the errors of the database.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
-        self.load_plan(caller).await?;
+        let plan = self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
-        let item = self.restore_in(&mut tx, caller, id).await?;
+        let item = self.restore_with_plan_in(&mut tx, caller, id, plan).await?;
         tx.commit().await?;
         Ok(item)
     }
@@ -270,6 +280,16 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`restore`](Self::restore).
     pub async fn restore_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        self.restore_with_plan_in(tx, caller, id, None).await
+    }
+
+    async fn restore_with_plan_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        id: Id<R>,
+        plan: Option<Arc<Plan>>,
+    ) -> Result<R, Error> {
         let mut fields = RowValues::new(tx.dialect());
         fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
         match self.set(tx, caller, id, fields, Some("deleted_at is not null")).await {
@@ -277,7 +297,7 @@ impl<R: Resource> Crud<R> {
             restored => {
                 let row = restored?;
                 // The row counts already.
-                self.check_restored_in(tx).await?;
+                self.check_restored_in(tx, plan).await?;
                 self.publish(tx, id, RowChange::Restored).await?;
                 Ok(row)
             }

@@ -171,6 +171,9 @@ async fn callers_need_permissions_and_what_they_send_is_checked() {
     member("billing:read").get(PLAN).await.expect(200);
     member("billing:read").patch(ACCOUNT, &zone).await.expect_error(403, "PERMISSION_DENIED");
     member("billing:manage").patch(ACCOUNT, &zone).await.expect(200);
+    let operator = Identity::user(Id::from_uuid(Uuid::new_v4())).for_tenant(tenant);
+    let operator = operator.with_permissions(Permissions::all()).with_impersonator(Id::from_uuid(Uuid::new_v4()));
+    app.client_as(operator).patch(ACCOUNT, &zone).await.expect_error(403, "IMPERSONATION_REFUSED");
 
     for (body, status) in [
         (json!({ "plan": "max" }), 404),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnistack_billing::Billing;
 use omnistack_core::{
     ShutdownToken,
-    usage::{UsageEvent, UsageSink, meters},
+    usage::{Decimal, UsageEvent, UsageSink, meters},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
@@ -82,6 +82,41 @@ on_each_database! {
         assert_eq!((sum(&app, tenant, "day", "pages").await, sum(&app, other, "day", "pages").await), (200, 1));
         let days = windows(&app, tenant, "day").await;
         assert_eq!(days.iter().map(|day| (day.meter.as_str(), day.events)).collect::<Vec<_>>(), [("logins", 3), ("pages", 1)]);
+    }
+
+    async fn a_counter_that_can_t_be_stored_keeps_no_other_out(database: TestDatabase) {
+        let app = start(database).await;
+        let (tenant, other) = (tenant_of(&app.user()), tenant_of(&app.user()));
+        let now = app.clock().clock().now();
+        let count = |tenant, quantity: Decimal| sink(&app).count(UsageEvent::new(tenant, "pages", quantity, now));
+        count(tenant, 3.into());
+        // The meter counts whole pages.
+        count(tenant, Decimal::new(5, 1));
+        count(tenant, 4.into());
+        ledger(&app).flush().await.unwrap();
+        assert_eq!(sum(&app, tenant, "day", "pages").await, 7);
+
+        // Together with this one, the sum is too large for the database.
+        let mut tx = app.db().app_database().tenant(tenant).begin().await.unwrap();
+        let sql = "update omni_usage_windows set sum = $2 where tenant_id = $1 and grain = 'day'";
+        tx.query(sql).bind(tenant).bind(i64::MAX).execute().await.unwrap();
+        tx.commit().await.unwrap();
+        for tenant in [tenant, other] {
+            count(tenant, 1.into());
+        }
+        ledger(&app).flush().await.unwrap();
+        assert_eq!(sum(&app, other, "day", "pages").await, 1);
+        assert_eq!(sum(&app, tenant, "day", "pages").await, i64::MAX);
+    }
+
+    async fn counters_are_stored_after_a_clock_was_set_back(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = tenant_of(&app.user());
+        sink(&app).count(UsageEvent::new(tenant, "pages", 3, app.clock().clock().now()));
+        app.clock().set("2029-12-31T12:00:00Z".parse().unwrap());
+        ledger(&app).flush().await.unwrap();
+        let days = windows(&app, tenant, "day").await;
+        assert_eq!((days.len(), days[0].sum, days[0].start.to_string()), (1, 3, "2029-12-31T00:00:00Z".to_owned()));
     }
 
     async fn counters_are_stored_at_the_shutdown(database: TestDatabase) {

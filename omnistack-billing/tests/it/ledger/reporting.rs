@@ -1,7 +1,12 @@
 //! `POST /api/v1/app/usage/events`.
 
 use http::Method;
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_billing::{Billing, LatePolicy, Meter};
+use omnistack_core::{
+    id::Id,
+    usage::{UsageEvent, UsageSink},
+};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{EVENTS, ledger, report, start, sum, tenant_of, windows};
@@ -61,6 +66,20 @@ on_each_database! {
         assert_eq!(report(&owner, json!([event(1)])).await, ["accepted"]);
         assert_eq!(report(&owner, json!([event(2), event(1), event(2)])).await, ["conflict", "duplicate", "conflict"]);
         assert_eq!(sum(&app, tenant_of(&owner), "period", "pages").await, 1);
+    }
+
+    async fn an_event_that_is_repeated_in_a_report_has_the_result_of_the_first(database: TestDatabase) {
+        let strict = Meter::sum("seconds", "seconds").late(LatePolicy::Reject);
+        let app = TestApp::start(database, |app| app.with(Billing::from_env().meter(strict))).await;
+        let owner = app.user();
+        app.clock().set("2030-07-03T00:00:00Z".parse().unwrap());
+        let known = |quantity: i32| json!({ "id": "known", "meter": "runs", "quantity": quantity });
+        assert_eq!(report(&owner, json!([known(1)])).await, ["accepted"]);
+        let late = json!({ "id": "late", "meter": "seconds", "at": "2030-06-30T12:00:00Z" });
+        let unknown = json!({ "id": "unknown", "meter": "nothing" });
+        let events = json!([known(2), known(2), late, late, unknown, unknown]);
+        let expected = ["conflict", "conflict", "rejected", "rejected", "unmatched", "duplicate"];
+        assert_eq!(report(&owner, events).await, expected);
     }
 
     async fn ids_belong_to_a_source_an_environment_and_a_tenant(database: TestDatabase) {
@@ -126,6 +145,33 @@ on_each_database! {
         assert!(windows(&app, tenant_of(&owner), "day").await.is_empty());
     }
 
+    async fn a_tenant_can_t_lower_its_usage(database: TestDatabase) {
+        let app = start(database).await;
+        let owner = app.user();
+        let tenant = tenant_of(&owner);
+        let now = app.clock().clock().now();
+        // It knows the id of an event that the app is about to record.
+        let event = |quantity: i32| {
+            json!([{ "id": "file/1/stored", "source": "files", "meter": "storage_bytes", "quantity": quantity }])
+        };
+        assert_eq!(report(&owner, event(-500)).await, ["rejected"]);
+        assert_eq!(report(&owner, event(0)).await, ["accepted"]);
+        let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+        let sink: UsageSink = app.app().context().get().unwrap();
+        let stored = UsageEvent::new(tenant, "storage_bytes", 500, now).once("files", "file/1/stored");
+        sink.record_in(&mut tx, [stored]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sum(&app, tenant, "total", "storage_bytes").await, 500);
+        // An operator can.
+        let back = json!({ "tenant": tenant, "events": [{ "id": "1", "meter": "storage_bytes", "quantity": -200 }] });
+        app.operator().post("/api/v1/admin/usage/backfill", back).await.expect(200);
+        assert_eq!(sum(&app, tenant, "total", "storage_bytes").await, 300);
+
+        let impersonated = owner.identity().unwrap().clone().with_impersonator(Id::new(now));
+        let body = json!({ "events": event(1) });
+        app.client_as(impersonated).post(EVENTS, body).await.expect_error(403, "IMPERSONATION_REFUSED");
+    }
+
     async fn a_report_needs_the_permission_to_write_usage(database: TestDatabase) {
         let app = start(database).await;
         let tenant = tenant_of(&app.user());
@@ -165,7 +211,6 @@ on_each_database! {
 
 #[tokio::test]
 async fn meters_that_change_keep_the_app_from_starting() {
-    use omnistack_billing::{Billing, Meter};
     use omnistack_core::app::App;
 
     let app = start(TestDatabase::sqlite()).await;

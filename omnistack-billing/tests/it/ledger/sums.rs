@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use omnistack_billing::Ledger;
 use omnistack_core::{
     clock::Timestamp,
     identity::{ApiKeyId, TenantId, UserId},
+    usage::{Decimal, UsageEvent},
 };
-use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use serde_json::{Value, json};
 
-use super::{Window, ledger, report, start, tenant_of, windows};
+use super::{Window, ledger, start, tenant_of, windows};
 
 /// A stored event.
 #[derive(omnistack_core::db::FromRow)]
@@ -129,7 +130,7 @@ async fn check_dimensions(app: &TestApp, tenant: TenantId, events: &[Stored]) {
 }
 
 /// Generates events of all kinds of meters, of the last forty days.
-fn generate(rng: &mut StdRng, now: Timestamp, count: usize, users: &[UserId]) -> Vec<Value> {
+fn generate(rng: &mut StdRng, tenant: TenantId, now: Timestamp, count: usize, users: &[UserId]) -> Vec<UsageEvent> {
     let meters = ["pages", "hours", "logins", "peak", "level", "active_users", "models", "storage_bytes"];
     (0..count)
         .map(|number| {
@@ -137,29 +138,26 @@ fn generate(rng: &mut StdRng, now: Timestamp, count: usize, users: &[UserId]) ->
             // Few times, so that events share windows and instants.
             let age = std::time::Duration::from_secs(rng.random_range(0..40_u64) * 86_000 + rng.random_range(0..3_u64));
             let quantity = match meter {
-                "hours" => json!(f64::from(rng.random_range(-9_i32..100)) / 8.0),
-                "pages" | "level" | "peak" | "storage_bytes" => json!(rng.random_range(-50_i32..100)),
-                _ => json!(1),
+                "hours" => Decimal::new(rng.random_range(-9_i64..100) * 125, 3),
+                "pages" | "level" | "peak" | "storage_bytes" => rng.random_range(-50_i32..100).into(),
+                _ => 1.into(),
             };
             let category = ["a", "b", "c"][rng.random_range(0..3)];
             let user = users[rng.random_range(0..users.len())];
-            json!({
-                "id": format!("{}", number % (count * 9 / 10)),
-                "meter": meter, "quantity": quantity, "at": now - age,
-                "category": category, "user": user,
-            })
+            let event = UsageEvent::new(tenant, meter, quantity, now - age).category(category).user(user);
+            event.once("test", format!("{count}/{}", number % (count * 9 / 10)))
         })
         .collect()
 }
 
-/// Reports events in random batches, some twice, and in a random order.
-async fn report_at_random(rng: &mut StdRng, owner: &TestClient, mut events: Vec<Value>) {
-    let again: Vec<Value> = events.iter().filter(|_| rng.random_bool(0.2)).cloned().collect();
+/// Stores events in random batches, some twice, and in a random order.
+async fn ingest_at_random(rng: &mut StdRng, ledger: &Ledger, mut events: Vec<UsageEvent>) {
+    let again: Vec<UsageEvent> = events.iter().filter(|_| rng.random_bool(0.2)).cloned().collect();
     events.extend(again);
     events.shuffle(rng);
     while !events.is_empty() {
         let count = rng.random_range(1..=events.len().min(90));
-        report(owner, json!(events.drain(..count).collect::<Vec<_>>())).await;
+        ledger.ingest(events.drain(..count).collect()).await.unwrap();
     }
 }
 
@@ -171,19 +169,19 @@ on_each_database! {
         let mut rng = StdRng::seed_from_u64(seed);
         app.clock().set("2030-03-15T10:20:30Z".parse().unwrap());
         let now = app.clock().clock().now();
-        let (owner, other) = (app.user(), app.user());
+        let (tenant, other) = (tenant_of(&app.user()), tenant_of(&app.user()));
         let users: Vec<UserId> = (0..5).map(|_| UserId::new(now)).collect();
-        for client in [&owner, &other] {
-            let events = generate(&mut rng, now, 400, &users);
-            report_at_random(&mut rng, client, events).await;
+        for tenant in [tenant, other] {
+            let events = generate(&mut rng, tenant, now, 400, &users);
+            ingest_at_random(&mut rng, &ledger(&app), events).await;
         }
         // The clock of a server can be set back.
         app.clock().set("2030-03-14T00:00:00Z".parse().unwrap());
-        let events = generate(&mut rng, app.clock().clock().now(), 100, &users);
-        report_at_random(&mut rng, &owner, events).await;
+        let events = generate(&mut rng, tenant, app.clock().clock().now(), 100, &users);
+        ingest_at_random(&mut rng, &ledger(&app), events).await;
         ledger(&app).flush().await.unwrap();
-        for client in [&owner, &other] {
-            let count = check(&app, tenant_of(client)).await;
+        for tenant in [tenant, other] {
+            let count = check(&app, tenant).await;
             assert!(count > 200, "{count}");
         }
     }

@@ -128,21 +128,21 @@ fn random_event(rng: &mut StdRng, users: &[UserId], number: usize, now: Timestam
     event
 }
 
-/// Returns a random quantity, which a meter may reject, or `None` for the default.
+/// Returns a random quantity, which a meter may reject, or `None` for the default. A tenant reports no negative ones.
 fn random_quantity(rng: &mut StdRng, meter: &str) -> Option<Value> {
     if rng.random_bool(0.02) {
-        // With too many decimals, the largest, larger than that, and negative.
-        let unusual = ["0.00001", "0.5", "1000000000000", "1000000000001", "-1"];
+        // With too many decimals, the largest, and larger than that.
+        let unusual = ["0.00001", "0.5", "1000000000000", "1000000000001"];
         return Some(json!(unusual[rng.random_range(0..unusual.len())]));
     }
     match meter {
         "hours" => {
-            let units = rng.random_range(-90_000..900_000_i32);
+            let units = rng.random_range(0..900_000_i32);
             let text = Decimal::new(units.into(), 4).to_string();
             Some(if rng.random_bool(0.5) { json!(text) } else { json!(f64::from(units) / 10_000.0) })
         }
-        "storage_bytes" => Some(json!(rng.random_range(-1_000_000_000..1_000_000_000_i64))),
-        "pages" | "peak" | "level" => Some(json!(rng.random_range(-50..1_000_i32))),
+        "storage_bytes" => Some(json!(rng.random_range(0..1_000_000_000_i64))),
+        "pages" | "peak" | "level" => Some(json!(rng.random_range(0..1_000_i32))),
         "logins" => Some(json!(rng.random_range(-1..5_i32))),
         _ => rng.random_bool(0.5).then(|| json!(1)),
     }

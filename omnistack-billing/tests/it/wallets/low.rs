@@ -123,7 +123,8 @@ on_each_database! {
         put(&viewer, SETTINGS, settings.clone()).await.expect(403);
         let operator = app.client_as(member("billing:*").with_impersonator(Id::from_uuid(Uuid::new_v4())));
         put(&operator, SETTINGS, settings.clone()).await.expect_error(403, "IMPERSONATION_REFUSED");
-        put(&app.client_as(member("billing:write")), SETTINGS, settings).await.expect(200);
+        put(&app.client_as(member("*:read *:write")), SETTINGS, settings.clone()).await.expect(403);
+        put(&app.client_as(member("billing:manage")), SETTINGS, settings).await.expect(200);
         app.client_as(member("projects:*")).get(WALLET).await.expect(403);
 
         let log: AuditStore = app.app().context().get().unwrap();

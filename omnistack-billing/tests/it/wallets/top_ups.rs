@@ -262,6 +262,45 @@ on_each_database! {
         assert_eq!((provider.requests().len(), wallet.balance().await), (1, credits(57)));
     }
 
+    async fn a_payment_grants_the_amount_that_was_charged(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let wallet = wallet(&app).await;
+        provider.answer([Ok(TopUpOutcome::Pending)]);
+        wallet.spend("use/1", 5).await.unwrap();
+        app.run_jobs().await;
+        let [first] = provider.requests().try_into().unwrap();
+        // While the payment is pending, the tenant sets another amount.
+        for amount in [json!(null), json!(500)] {
+            wallet.settings(json!({ "low_below": 10, "top_up_amount": amount })).await;
+        }
+        app.run_jobs().await;
+        let [second] = provider.requests().try_into().unwrap();
+        assert_eq!((first.amount, second.amount), (credits(50), credits(500)));
+        assert_ne!(first.key, second.key);
+        app.clock().advance(HOUR);
+        app.run_jobs().await;
+        let [again] = provider.requests().try_into().unwrap();
+        assert_eq!((again.amount, again.key), (first.amount, first.key));
+        assert_eq!(wallet.balance().await, credits(557));
+        wallet.check().await;
+    }
+
+    async fn a_top_up_that_is_not_asked_for_yet_has_the_amount_that_the_tenant_has_set(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let wallet = wallet(&app).await;
+        wallet.spend("use/1", 5).await.unwrap();
+        for amount in [20, 30] {
+            wallet.settings(json!({ "low_below": 10, "top_up_amount": amount })).await;
+        }
+        app.run_jobs().await;
+        app.run_jobs().await;
+        let [request] = provider.requests().try_into().unwrap();
+        assert_eq!((request.amount, wallet.balance().await), (credits(30), credits(37)));
+        put(&wallet.client, SETTINGS, json!({ "low_below": 900_000_000, "top_up_amount": 900_000_000 }))
+            .await
+            .expect_error(422, "VALIDATION_FAILED");
+    }
+
     async fn a_use_that_is_rolled_back_tops_up_nothing(database: TestDatabase) {
         let (app, provider) = start(database).await;
         let wallet = wallet(&app).await;
