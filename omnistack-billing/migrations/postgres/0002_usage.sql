@@ -56,6 +56,7 @@ create table omni_usage_windows (
     max bigint not null,
     last bigint not null,
     last_at timestamptz not null,
+    -- The id and the source of the latest event.
     last_id text collate "C" not null,
     -- The number of different users or categories, for meters that count them.
     uniques bigint not null default 0,

@@ -51,6 +51,7 @@ create table omni_usage_windows (
     max integer not null,
     last integer not null,
     last_at text not null,
+    -- The id and the source of the latest event.
     last_id text not null,
     -- The number of different users or categories, for meters that count them.
     uniques integer not null default 0,

@@ -157,6 +157,7 @@ mod tests {
         Id::from_uuid(Uuid::new_v4())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is the result of a load")]
     fn entitled(key: &str) -> LoadResult {
         let definition = Arc::new(PlanDefinition::new(key, key));
         Ok(Arc::new(Entitled { plan: Arc::new(Plan::new(key)), definition, valid_until: None }))

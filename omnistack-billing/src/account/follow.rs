@@ -79,7 +79,9 @@ impl BillingAccounts {
         if revision < known || changed.len() > MAX_EVICTED_TENANTS {
             self.0.cache.clear();
         } else {
-            changed.into_iter().for_each(|tenant| self.0.cache.evict(tenant));
+            for tenant in changed {
+                self.0.cache.evict(tenant);
+            }
         }
         self.0.revision.store(revision, Ordering::SeqCst);
         Ok(())

@@ -44,7 +44,7 @@ pub(super) struct WindowDelta {
     pub(super) sum: i64,
     pub(super) events: i64,
     pub(super) max: i64,
-    /// The quantity of the latest event, with its time and id.
+    /// The quantity of the latest event, with its time, and its id and source.
     pub(super) last: i64,
     pub(super) last_at: Timestamp,
     pub(super) last_id: String,
@@ -100,6 +100,8 @@ impl UsageDelta {
             Aggregation::UniqueCategories => event.category.as_deref().map(str::to_owned),
             Aggregation::Sum | Aggregation::Count | Aggregation::Max | Aggregation::Last => None,
         };
+        // Of events at the same time, the order of their ids and sources says which one is the last.
+        let order = format!("{} {}", event.id.as_deref().unwrap_or_default(), event.source);
         for (grain, start) in grains(event.at, meter, billing).into_iter().flatten() {
             let key = WindowKey {
                 tenant: event.tenant,
@@ -111,7 +113,7 @@ impl UsageDelta {
             if let Some(unique) = &unique {
                 self.uniques.push((key.clone(), unique.clone()));
             }
-            self.add_to_window(key, event, units);
+            self.add_to_window(key, event.at, &order, units);
         }
         for (grain, start) in [("day", floor(event.at, DAY_MICROS)), ("month", month_start(event.at))] {
             let key = DimensionKey {
@@ -136,22 +138,21 @@ impl UsageDelta {
         }
     }
 
-    fn add_to_window(&mut self, key: WindowKey, event: &UsageEvent, units: i64) {
-        let id = event.id.as_deref().unwrap_or_default();
+    fn add_to_window(&mut self, key: WindowKey, at: Timestamp, order: &str, units: i64) {
         let delta = self.windows.entry(key).or_insert_with(|| WindowDelta {
             sum: 0,
             events: 0,
             max: units,
             last: units,
-            last_at: event.at,
-            last_id: id.to_owned(),
+            last_at: at,
+            last_id: order.to_owned(),
         });
         delta.sum = delta.sum.saturating_add(units);
         delta.events += 1;
         delta.max = delta.max.max(units);
-        if (event.at, id) > (delta.last_at, delta.last_id.as_str()) {
-            (delta.last, delta.last_at) = (units, event.at);
-            id.clone_into(&mut delta.last_id);
+        if (at, order) > (delta.last_at, delta.last_id.as_str()) {
+            (delta.last, delta.last_at) = (units, at);
+            order.clone_into(&mut delta.last_id);
         }
     }
 }
@@ -225,12 +226,14 @@ mod tests {
             .iter()
             .map(|order| {
                 let mut delta = UsageDelta::default();
-                order.iter().for_each(|index| delta.add(&events[*index].0, &meter, events[*index].1, billing));
+                for index in order {
+                    delta.add(&events[*index].0, &meter, events[*index].1, billing);
+                }
                 delta.windows
             })
             .collect();
         assert!(sums.iter().all(|sum| *sum == sums[0]));
         let (_, day) = sums[0].iter().find(|(key, _)| key.grain == Grain::Day).unwrap();
-        assert_eq!((day.sum, day.events, day.max, day.last, day.last_id.as_str()), (19, 3, 9, 3, "b"));
+        assert_eq!((day.sum, day.events, day.max, day.last, day.last_id.as_str()), (19, 3, 9, 3, "b test"));
     }
 }

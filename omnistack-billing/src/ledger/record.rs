@@ -1,6 +1,6 @@
 //! Records events in a transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use omnistack_core::{
     clock::Timestamp,
@@ -45,6 +45,7 @@ impl Ledger {
         let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
         let mut checked = Vec::with_capacity(new.len());
         let mut seen: HashMap<EventKey<'_>, usize> = HashMap::with_capacity(new.len());
+        // Events whose ids occur before in the list, and the first positions of these ids.
         let mut repeated = Vec::new();
         for (index, usage) in new.iter().enumerate() {
             let meter = self.0.meters.get(&usage.event.meter);
@@ -56,25 +57,26 @@ impl Ledger {
                 }
             };
             match seen.entry(EventKey::of(&usage.event)) {
-                std::collections::hash_map::Entry::Occupied(first) if new[*first.get()].hash == usage.hash => {
-                    repeated.push((index, *first.get()));
-                }
-                std::collections::hash_map::Entry::Occupied(_) => outcomes[index] = UsageOutcome::Conflict,
-                std::collections::hash_map::Entry::Vacant(place) => {
+                Entry::Occupied(first) => repeated.push((index, *first.get())),
+                Entry::Vacant(place) => {
                     place.insert(index);
                     checked.push((index, usage, meter.zip(units)));
                 }
             }
         }
         let candidates = self.bill(tx, checked, policy, now, &mut outcomes).await?;
-        if !candidates.is_empty() {
-            self.store(tx, &candidates, now, &mut outcomes).await?;
-        }
+        let known = if candidates.is_empty() {
+            HashMap::new()
+        } else {
+            self.store(tx, &candidates, now, &mut outcomes).await?
+        };
         for (index, first) in repeated {
-            // It is a duplicate of the first one only if that is stored.
-            if let UsageOutcome::Conflict | UsageOutcome::Rejected(_) = outcomes[first] {
-                outcomes[index] = outcomes[first];
-            }
+            let stored = known.get(&first).unwrap_or(&new[first].hash);
+            outcomes[index] = match outcomes[first] {
+                UsageOutcome::Rejected(reason) => UsageOutcome::Rejected(reason),
+                _ if *stored == new[index].hash => UsageOutcome::Duplicate,
+                _ => UsageOutcome::Conflict,
+            };
         }
         count_on_commit(tx, &outcomes);
         Ok(outcomes)
@@ -117,14 +119,14 @@ impl Ledger {
         Ok(candidates)
     }
 
-    /// Stores candidates whose ids are new, with what they add.
+    /// Stores candidates whose ids are new, with what they add. Returns the stored hashes of the others, by position.
     async fn store(
         &self,
         tx: &mut Tx,
         candidates: &[Candidate<'_>],
         now: Timestamp,
         outcomes: &mut [UsageOutcome],
-    ) -> Result<(), Error> {
+    ) -> Result<HashMap<usize, [u8; 16]>, Error> {
         let rows: Vec<EventRow<'_>> = candidates.iter().map(|candidate| EventRow::new(candidate, now)).collect();
         let stored = store::insert_events(tx, &rows).await?;
         let stored: HashSet<EventKey<'_>> = stored.iter().map(store::StoredKey::key).collect();
@@ -144,12 +146,15 @@ impl Ledger {
                 None => UsageOutcome::Unmatched,
             };
         }
+        let mut hashes = HashMap::with_capacity(known.len());
         for (candidate, hash) in store::stored_hashes(tx, &known).await? {
             if hash != candidate.new.hash {
                 outcomes[candidate.index] = UsageOutcome::Conflict;
             }
+            hashes.insert(candidate.index, hash);
         }
-        self.add(tx, delta).await
+        self.add(tx, delta).await?;
+        Ok(hashes)
     }
 
     /// Adds what events have added to windows, and tells tenants of limits after the commit.

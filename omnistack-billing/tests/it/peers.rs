@@ -139,8 +139,7 @@ async fn report_usage(app: &TestApp, clients: &[TestClient], seed: u64) -> (Stri
 /// Returns the sums of DuckDB.
 async fn add_up(folder: &Path) -> UsageSums {
     #[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
-    let python =
-        std::env::var("TEST_PEERS_PYTHON").expect("set TEST_PEERS_PYTHON, as `cargo xtask test --peers` does");
+    let python = std::env::var("TEST_PEERS_PYTHON").expect("set TEST_PEERS_PYTHON, as `cargo xtask test --peers` does");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/peers/usage/oracle.py");
     let output = Command::new(python).arg(script).arg(folder).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

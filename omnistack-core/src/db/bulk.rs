@@ -113,7 +113,9 @@ impl<const COLUMNS: usize> BulkInsert<COLUMNS> {
 
 fn arguments<R>(tx: &Tx, rows: &[R], bind: &impl Fn(&mut Arguments, &R)) -> Arguments {
     let mut args = Arguments::new(tx.dialect());
-    rows.iter().for_each(|row| bind(&mut args, row));
+    for row in rows {
+        bind(&mut args, row);
+    }
     args
 }
 

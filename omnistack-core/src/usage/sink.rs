@@ -70,7 +70,9 @@ impl UsageRecorder for LogRecorder {
     }
 
     async fn record_in(&self, _: &mut Tx, events: Vec<UsageEvent>) -> Result<(), Error> {
-        events.into_iter().for_each(|event| self.count(event));
+        for event in events {
+            self.count(event);
+        }
         Ok(())
     }
 }

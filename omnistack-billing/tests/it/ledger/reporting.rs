@@ -59,6 +59,15 @@ on_each_database! {
         assert_eq!(sum(&app, tenant_of(&owner), "period", "hours").await, 1);
     }
 
+    async fn a_repetition_in_a_report_is_compared_with_what_is_stored(database: TestDatabase) {
+        let app = start(database).await;
+        let owner = app.user();
+        let event = |quantity: u32| json!({ "id": "1", "meter": "pages", "quantity": quantity });
+        assert_eq!(report(&owner, json!([event(1)])).await, ["accepted"]);
+        assert_eq!(report(&owner, json!([event(2), event(1), event(2)])).await, ["conflict", "duplicate", "conflict"]);
+        assert_eq!(sum(&app, tenant_of(&owner), "period", "pages").await, 1);
+    }
+
     async fn an_event_that_is_repeated_in_a_report_has_the_result_of_the_first(database: TestDatabase) {
         let strict = Meter::sum("seconds", "seconds").late(LatePolicy::Reject);
         let app = TestApp::start(database, |app| app.with(Billing::from_env().meter(strict))).await;

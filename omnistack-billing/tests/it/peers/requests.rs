@@ -58,7 +58,7 @@ impl RandomRequests {
                     return start + Duration::from_micros(rng.random_range(0..DAYS * DAY_MICROS));
                 }
                 let end: Timestamp = PERIOD_ENDS[rng.random_range(1..PERIOD_ENDS.len())].parse().unwrap();
-                let after = [GRACE - MICROSECOND, GRACE, MINUTE * rng.random_range(0..120_u32)];
+                let after = [GRACE.saturating_sub(MICROSECOND), GRACE, MINUTE * rng.random_range(0..120_u32)];
                 end + after[rng.random_range(0..after.len())]
             })
             .collect();
