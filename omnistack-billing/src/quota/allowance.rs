@@ -11,6 +11,7 @@ use std::{
 use metrics::Counter;
 use omnistack_core::{
     clock::{Clock, Timestamp},
+    http::Error,
     metrics::QUOTA_DECISIONS,
 };
 use tokio::sync::Mutex as AsyncMutex;
@@ -150,6 +151,9 @@ struct AllowanceState {
     waiting: i64,
     demand: UnitsPerSecond,
     refusals: RecentRefusals,
+    /// The number of refills that have failed.
+    failures: u64,
+    last_failure: Option<Arc<Error>>,
 }
 
 impl Allowance {
@@ -226,6 +230,26 @@ impl Allowance {
     /// Remembers that a limit has refused a request.
     pub(super) fn refuse(&self, request: &UnitsRequest<'_>, period: BillingPeriod, of_limit: LimitUse) {
         self.state().refusals.add(request, period, of_limit);
+    }
+
+    /// Remembers that a refill has failed, for the tasks that wait for it. Returns the error.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        let error = Arc::new(error);
+        let mut state = self.state();
+        state.failures += 1;
+        state.last_failure = Some(Arc::clone(&error));
+        error.into()
+    }
+
+    /// Returns the number of refills that have failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.state().failures
+    }
+
+    /// Returns the error of the last refill that has failed, if there are more than `known`.
+    pub(super) fn failure_after(&self, known: u64) -> Option<Arc<Error>> {
+        let state = self.state();
+        state.last_failure.clone().filter(|_| state.failures > known)
     }
 
     /// Forgets refusals, because units were given back.

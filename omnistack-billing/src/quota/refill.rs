@@ -44,7 +44,12 @@ impl Quotas {
                 (_, None) => {
                     // The task that refills reserves as much as all of them wait for.
                     waiting.get_or_insert_with(|| allowance.wait_for(units));
+                    let failures = allowance.failures();
                     turn = Some(Arc::clone(&allowance.refilling).lock_owned().await);
+                    // Without the database, each task would wait as long as the one before it.
+                    if let Some(error) = allowance.failure_after(failures) {
+                        return Err(error.into());
+                    }
                     None
                 }
             };
@@ -77,6 +82,7 @@ impl Quotas {
         // In a task of its own: if the caller is dropped while the database commits, the units are still added.
         let task = async move {
             let result = quotas.refill_now(&allowance, &claim).await;
+            let result = result.map_err(|error| allowance.fail(error));
             drop(turn);
             result
         };

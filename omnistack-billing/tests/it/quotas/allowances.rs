@@ -1,6 +1,7 @@
 //! Tests of allowances: units that a process gives out from memory.
 
-use omnistack_testkit::on_each_database;
+use futures_util::future::join_all;
+use omnistack_testkit::{TestPostgres, on_each_database};
 
 use super::*;
 
@@ -253,4 +254,30 @@ on_each_database! {
         expect_use(&process, tenant, RUNS, "21", "0").await;
         assert_eq!(consume_all(&process, tenant, RUNS).await, 79);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_wait_for_the_same_allowance_fail_together() {
+    let mut server = TestPostgres::start().await;
+    let url = server.url().to_string();
+    let app = TestApp::start(TestDatabase::sqlite(), |app| {
+        with_billing(app).set("DATABASE_URL", url).set("DATABASE_ACQUIRE_TIMEOUT", "300ms")
+    })
+    .await;
+    let process = Process::of(app.app());
+    let tenant = new_tenant(&app);
+    assert!(process.consume(tenant, RUNS, 1).await);
+    server.kill().await;
+    let consume = |_| process.quotas.consume(process.event(tenant, RUNS, 1));
+    let all = timeout(Duration::from_secs(8), join_all((0..100).map(consume))).await;
+    for result in all.expect("no caller waits for the others") {
+        assert_eq!(result.unwrap_err().status(), 503);
+    }
+    server.restart().await;
+    let again = async {
+        while process.quotas.consume(process.event(tenant, RUNS, 1)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), again).await.expect("units can be reserved again");
 }
