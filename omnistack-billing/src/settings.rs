@@ -37,7 +37,7 @@ omnistack_core::settings! {
         /// The age from which on events are rejected.
         pub(crate) max_age: Duration = "USAGE_MAX_AGE", default "35d", range "1h"..="366d";
         /// The time for which events are kept; their sums are kept for ever. An event that is sent again afterwards is
-        /// too old to be counted twice.
+        /// too old to be counted twice, if it states its time.
         pub(crate) keep_events: Duration = "USAGE_KEEP_EVENTS", default "400d", range "1d"..="3650d";
         /// The time for which the usage of each minute is kept.
         pub(crate) keep_minutes: Duration = "USAGE_KEEP_MINUTES", default "2d", range "1h"..="366d";
