@@ -69,8 +69,10 @@ pub(crate) fn register(registry: &mut Registry, top_up: Option<Arc<dyn TopUp>>) 
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            registry
-                .routes(Mount::app("/billing/wallet"), routes::api(), |ctx| ctx.get::<Wallets>())
-                .routes(Mount::admin("/billing/wallets"), admin::api(), |ctx| ctx.get::<Wallets>());
+            registry.routes(Mount::app("/billing/wallet"), routes::api(), |ctx| ctx.get::<Wallets>()).routes(
+                Mount::admin("/billing/wallets"),
+                admin::api(),
+                |ctx| ctx.get::<Wallets>(),
+            );
         });
 }

@@ -39,10 +39,9 @@ async fn plans_in_memory_are_kept_while_the_database_is_away() {
 async fn usage_is_refused_soon_while_the_database_is_away() {
     let mut server = TestPostgres::start().await;
     let settings = [("DATABASE_URL", server.url().to_string()), ("DATABASE_ACQUIRE_TIMEOUT", "300ms".to_owned())];
-    let app = app(TestDatabase::sqlite(), |app| {
-        settings.into_iter().fold(app, |app, (name, value)| app.set(name, value))
-    })
-    .await;
+    let app =
+        app(TestDatabase::sqlite(), |app| settings.into_iter().fold(app, |app, (name, value)| app.set(name, value)))
+            .await;
     let (ledger, tenant): (Ledger, _) = (app.app().context().get().unwrap(), tenant_of(&app.user()));
     let now = app.clock().clock().now();
     let report = |id: u32| ledger.ingest(vec![UsageEvent::new(tenant, "runs", 1, now).once("test", id.to_string())]);

@@ -5,7 +5,7 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{USAGE, event, event_of, get, report, start, with};
+use super::{USAGE, backfill, event, event_of, get, report, start, with};
 
 fn part(value: impl serde::Serialize, quantity: impl serde::Serialize, share: f64, events: u32) -> Value {
     json!({ "value": value, "quantity": quantity, "share": share, "events": events })
@@ -95,7 +95,9 @@ on_each_database! {
         let app = start(database, "2030-01-10T12:00:00Z").await;
         let owner = app.user();
         let at = "2030-01-10T11:00:00Z";
-        report(&owner, &[event_of("storage_bytes", at, -30, "png"), event_of("storage_bytes", at, 10, "pdf")]).await;
+        // Only the app and operators give usage back.
+        let events = [event_of("storage_bytes", at, -30, "png"), event_of("storage_bytes", at, 10, "pdf")];
+        backfill(&app, crate::ledger::tenant_of(&owner), &events).await;
         let breakdown = get(&owner, format!("{USAGE}/breakdown?meter=storage_bytes")).await;
         let expected = json!([
             { "value": "pdf", "quantity": 10, "share": null, "events": 1 },

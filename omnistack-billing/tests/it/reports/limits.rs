@@ -3,7 +3,7 @@
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{BILLING_USAGE, USAGE, event, get, meters_of, of_meter, report, start, tenant_of};
+use super::{BILLING_USAGE, USAGE, backfill, event, get, meters_of, of_meter, report, start, tenant_of};
 
 /// Reports usage of February and of March, some of it late, and holds a part of a limit.
 async fn use_some(app: &TestApp, owner: &TestClient) {
@@ -12,7 +12,6 @@ async fn use_some(app: &TestApp, owner: &TestClient) {
     assert_eq!(report(owner, &in_february).await, 0);
     app.clock().set("2030-03-03T12:00:00Z".parse().unwrap());
     let in_march = [
-        event("storage_bytes", "2030-03-02T12:00:00Z", -50),
         event("pages", "2030-03-02T12:00:00Z", 7),
         event("pages", "2030-02-27T12:00:00Z", 3),
         event("pages", "2030-02-28T12:00:00Z", 1),
@@ -23,6 +22,7 @@ async fn use_some(app: &TestApp, owner: &TestClient) {
     ];
     assert_eq!(report(owner, &in_march).await, 3);
     let tenant = tenant_of(owner);
+    backfill(app, tenant, &[event("storage_bytes", "2030-03-02T12:00:00Z", -50)]).await;
     let mut tx = app.db().tenant(tenant).begin().await.unwrap();
     let hold = "update omni_usage_windows set reserved = 100
         where tenant_id = $1 and meter = 'hours' and grain = 'period'";

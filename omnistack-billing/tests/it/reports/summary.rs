@@ -144,7 +144,7 @@ on_each_database! {
         let app = start(database, "2030-01-10T12:00:00Z").await;
         let owner = app.user();
         report(&owner, &[event("storage_bytes", "2030-01-02T12:00:00Z", 1_000)]).await;
-        report(&owner, &[event("storage_bytes", "2030-01-09T12:00:00Z", -400)]).await;
+        backfill(&app, tenant_of(&owner), &[event("storage_bytes", "2030-01-09T12:00:00Z", -400)]).await;
         let week = get(&owner, format!("{USAGE}/summary?period=7d")).await;
         let stored = of_meter(&week, "storage_bytes");
         assert_eq!((&stored["quantity"], &stored["previous"]), (&json!(-400), &json!(1_000)));
