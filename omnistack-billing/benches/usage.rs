@@ -56,7 +56,7 @@ fn main() {
         println!("\nThe checks and counters of a request, in this process, least of {} runs.\n", in_memory::RUNS);
         in_memory::measure().await;
         println!("\nQuotas on PostgreSQL: limits of one tenant. Consumed for {} s.\n", quotas::CONSUME_TIME.as_secs());
-        quotas::measure().await;
+        Box::pin(quotas::measure()).await;
         println!("\n<!-- end usage -->");
     });
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::quantity::MAX_METER_DECIMALS;
 
-/// How the events of a meter become a number.
+/// The way in which the events of a meter become a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
@@ -40,7 +40,7 @@ impl Aggregation {
     }
 }
 
-/// What becomes of an event whose billing period is closed.
+/// The treatment of events whose billing period is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LatePolicy {
     /// It is billed in the next period, as late usage of the period in which it occurred.

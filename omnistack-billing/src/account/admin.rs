@@ -161,7 +161,7 @@ struct SetPlanOverride {
     #[garde(length(chars, min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// For a feature, 1 to include it and 0 to remove it; for a limit, its value, or `null` for unlimited.
+    /// The value: of a feature, 1 to include it or 0 to remove it; of a limit, its number, or `null` for unlimited.
     #[garde(skip)]
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required, minimum = 0)]

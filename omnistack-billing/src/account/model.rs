@@ -136,7 +136,7 @@ pub(super) struct PlanDifference {
     pub(super) kind: OverrideKind,
     /// The name of the feature or of the limit.
     pub(super) name: String,
-    /// For a feature, 1 if it is included and 0 if not; for a limit, its value, or `null` if it is unlimited.
+    /// The value: of a feature, 1 if it is included or 0 if not; of a limit, its number, or `null` if it is unlimited.
     #[schema(required)]
     pub(super) value: Option<i64>,
     /// The time until which it holds; `null` if it has no end.

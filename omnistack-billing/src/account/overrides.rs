@@ -51,7 +51,7 @@ pub struct PlanOverride {
     pub kind: OverrideKind,
     /// The name of the feature or of the limit.
     pub name: String,
-    /// For a feature, 1 if it is included and 0 if not; for a limit, its value, or `null` if it is unlimited.
+    /// The value: of a feature, 1 if it is included or 0 if not; of a limit, its number, or `null` if it is unlimited.
     #[schema(required)]
     pub value: Option<i64>,
     /// The reason.

@@ -19,7 +19,7 @@ const DAY_MICROS: i64 = 24 * HOUR_MICROS;
 
 /// The billing of a stored event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Billing {
+pub(super) enum EventBilling {
     /// It counts in the billing period of its time, which starts then.
     InPeriod(Timestamp),
     /// It is billed in the first of these periods, as late usage of the second.
@@ -28,7 +28,7 @@ pub(super) enum Billing {
     None,
 }
 
-impl Billing {
+impl EventBilling {
     /// Returns the start of the period in which it is billed.
     pub(super) const fn billed_in(self) -> Option<Timestamp> {
         match self {
@@ -38,7 +38,7 @@ impl Billing {
     }
 }
 
-/// What events add to a window.
+/// The numbers that events add to a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WindowDelta {
     pub(super) sum: i64,
@@ -64,7 +64,7 @@ pub(super) struct DimensionKey {
     pub(super) api_key: ApiKeyId,
 }
 
-/// What events add to a dimension.
+/// The numbers that events add to a dimension.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DimensionDelta {
     pub(super) sum: i64,
@@ -82,7 +82,7 @@ pub(super) struct LateKey {
     pub(super) used_in: Timestamp,
 }
 
-/// What events add, in the order of the keys, which is the order in which all transactions lock the rows.
+/// The numbers that events add, in the order of the keys, in which all transactions lock the rows.
 #[derive(Debug, Default)]
 pub(super) struct UsageDelta {
     pub(super) windows: BTreeMap<WindowKey, WindowDelta>,
@@ -94,7 +94,7 @@ pub(super) struct UsageDelta {
 
 impl UsageDelta {
     /// Adds a stored event of a known meter.
-    pub(super) fn add(&mut self, event: &UsageEvent, meter: &Meter, units: i64, billing: Billing) {
+    pub(super) fn add(&mut self, event: &UsageEvent, meter: &Meter, units: i64, billing: EventBilling) {
         let unique = match meter.aggregation {
             Aggregation::UniqueUsers => event.user.map(|user| user.to_string()),
             Aggregation::UniqueCategories => event.category.as_deref().map(str::to_owned),
@@ -131,7 +131,7 @@ impl UsageDelta {
                 .or_insert_with(|| DimensionDelta { max: units, ..Default::default() })
                 .add(units);
         }
-        if let Billing::Late { billed_in, used_in } = billing {
+        if let EventBilling::Late { billed_in, used_in } = billing {
             let (tenant, environment, meter) = (event.tenant, event.environment, meter.name().to_owned());
             let key = LateKey { tenant, environment, meter, billed_in, used_in };
             self.late.entry(key).or_insert_with(|| DimensionDelta { max: units, ..Default::default() }).add(units);
@@ -166,10 +166,10 @@ impl DimensionDelta {
 }
 
 /// Returns the windows in which an event counts.
-fn grains(at: Timestamp, meter: &Meter, billing: Billing) -> [Option<(Grain, Timestamp)>; 5] {
+fn grains(at: Timestamp, meter: &Meter, billing: EventBilling) -> [Option<(Grain, Timestamp)>; 5] {
     let period = match billing {
-        Billing::InPeriod(start) => Some((Grain::Period, start)),
-        Billing::Late { .. } | Billing::None => None,
+        EventBilling::InPeriod(start) => Some((Grain::Period, start)),
+        EventBilling::Late { .. } | EventBilling::None => None,
     };
     [
         Some((Grain::Minute, floor(at, MINUTE_MICROS))),
@@ -220,7 +220,7 @@ mod tests {
             UsageEvent::new(tenant, "level", 0, Timestamp::from_micros(micros)).once("test", id)
         };
         let events = [(event("b", 5), 3), (event("a", 5), 9), (event("c", 4), 7)];
-        let billing = Billing::InPeriod(Timestamp::from_micros(0));
+        let billing = EventBilling::InPeriod(Timestamp::from_micros(0));
         let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         let sums: Vec<_> = orders
             .iter()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Ledger,
-    aggregate::{Billing, UsageDelta},
+    aggregate::{EventBilling, UsageDelta},
     event::{EventPolicy, NewUsage},
     record::billing,
 };
@@ -112,7 +112,7 @@ impl Ledger {
                 continue;
             };
             let billing = match billing(account, meter, new.event.at, now, self.0.settings.grace) {
-                Billing::Late { .. } if !billed => Billing::None,
+                EventBilling::Late { .. } if !billed => EventBilling::None,
                 billing => billing,
             };
             let event = &new.event;

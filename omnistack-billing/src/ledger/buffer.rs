@@ -37,7 +37,7 @@ const MAX_COUNTERS: usize = 200_000;
 const BATCH_COUNTERS: usize = 1_000;
 const MINUTE_MICROS: i64 = 60 * 1_000_000;
 
-/// What a counter counts.
+/// The key of a counter: events with equal keys are added up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct CounterKey {
     tenant: TenantId,

@@ -42,7 +42,7 @@ struct ChangedInner {
 
 #[derive(Default)]
 struct ChangedState {
-    /// What each window has counted.
+    /// The amount that each window has counted.
     waiting: HashMap<WindowKey, i64>,
     /// The share of a limit in percent that the tenant was told of, and the time of that, by the window and the limit.
     told: HashMap<(WindowKey, i64), (u8, Timestamp)>,

@@ -11,7 +11,7 @@ use omnistack_core::{
 
 use super::{
     Ledger,
-    aggregate::{Billing, UsageDelta},
+    aggregate::{EventBilling, UsageDelta},
     event::{EventPolicy, NewUsage, RejectReason, UsageOutcome},
     store::{self, EventKey, EventRow},
 };
@@ -27,7 +27,7 @@ pub(super) struct Candidate<'a> {
     pub(super) new: &'a NewUsage,
     /// The meter and the quantity in its smallest units. `None` if the app has no such meter.
     pub(super) counted: Option<(&'a Meter, i64)>,
-    pub(super) billing: Billing,
+    pub(super) billing: EventBilling,
 }
 
 impl Ledger {
@@ -98,17 +98,17 @@ impl Ledger {
         let mut candidates = Vec::with_capacity(checked.len());
         for (index, new, counted) in checked {
             let Some((meter, _)) = counted else {
-                candidates.push(Candidate { index, new, counted: None, billing: Billing::None });
+                candidates.push(Candidate { index, new, counted: None, billing: EventBilling::None });
                 continue;
             };
             // Every tenant was asked for.
             let Some(account) = accounts.get(&new.event.tenant) else { continue };
             let billing = billing(account, meter, new.event.at, now, self.0.settings.grace);
             match (billing, policy) {
-                (Billing::Late { .. }, EventPolicy::Backfill { billed: false }) => {
-                    candidates.push(Candidate { index, new, counted, billing: Billing::None });
+                (EventBilling::Late { .. }, EventPolicy::Backfill { billed: false }) => {
+                    candidates.push(Candidate { index, new, counted, billing: EventBilling::None });
                 }
-                (Billing::Late { .. }, _) if meter.late == LatePolicy::Reject => {
+                (EventBilling::Late { .. }, _) if meter.late == LatePolicy::Reject => {
                     outcomes[index] = UsageOutcome::Rejected(RejectReason::PeriodClosed);
                 }
                 (billing, _) => candidates.push(Candidate { index, new, counted, billing }),
@@ -141,7 +141,7 @@ impl Ledger {
             outcomes[*index] = match counted {
                 Some((meter, units)) => {
                     delta.add(&new.event, meter, *units, *billing);
-                    UsageOutcome::Accepted { late: matches!(billing, Billing::Late { .. }) }
+                    UsageOutcome::Accepted { late: matches!(billing, EventBilling::Late { .. }) }
                 }
                 None => UsageOutcome::Unmatched,
             };
@@ -184,15 +184,15 @@ pub(super) fn billing(
     at: Timestamp,
     now: Timestamp,
     grace: std::time::Duration,
-) -> Billing {
+) -> EventBilling {
     let period = account.schedule.period_at(at);
     let is_closed = account.closed_until.is_some_and(|until| at < until) || period.end + grace <= now;
     // What is kept has no period: limits apply to the total.
     if !is_closed || meter.lifetime {
-        return Billing::InPeriod(period.start);
+        return EventBilling::InPeriod(period.start);
     }
     let open = account.closed_until.map_or(now, |until| now.max(until));
-    Billing::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start }
+    EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start }
 }
 
 /// Counts events in the metrics once they are stored.

@@ -108,7 +108,7 @@ pub(super) struct ReportedUsageError {
     status: u16,
     /// A code for programs.
     code: &'static str,
-    /// What is wrong, and what to do.
+    /// A sentence that says what is wrong, and what to do.
     message: String,
 }
 

@@ -20,7 +20,7 @@ use crate::{
     window::{Grain, WindowChange, WindowKey, WindowNumbers},
 };
 
-/// What identifies an event.
+/// The key of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct EventKey<'a> {
     tenant: TenantId,
@@ -177,7 +177,7 @@ macro_rules! upsert_windows {
 }
 
 static ADD_TO_WINDOWS: BulkInsert<12> = upsert_windows!("");
-/// For windows that limits apply to.
+/// The same for windows that limits apply to, with their new numbers.
 static ADD_TO_LIMITED_WINDOWS: BulkInsert<12> = upsert_windows!(
     " returning tenant_id, environment, meter, grain, start, sum, events, max, last, uniques, reserved"
 );

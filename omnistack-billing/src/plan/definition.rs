@@ -287,7 +287,7 @@ impl PlanDefinition {
     }
 }
 
-/// What a customer gets and pays.
+/// The part of a definition that says what a customer gets and pays.
 #[derive(PartialEq, Eq)]
 struct PlanTerms<'a> {
     key: &'a str,

@@ -28,7 +28,7 @@ const SELECT_NUMBERS: &str = "select sum, events, max, last, uniques, reserved f
 pub struct QuotaStatus {
     /// The name of the meter.
     pub meter: String,
-    /// What a quantity of one is.
+    /// The unit of a quantity, such as `bytes`.
     pub unit: String,
     /// The amount that is used, in the billing period or, for what is kept, in all.
     pub used: Quantity,

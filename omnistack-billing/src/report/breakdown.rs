@@ -18,7 +18,7 @@ const MAX_PARTS_OF_BREAKDOWN: u32 = 100;
 /// The usage of a meter in a period by category, API key or user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageBreakdown {
-    /// What the usage is broken down by.
+    /// The property that the usage is broken down by.
     by: BreakdownBy,
     /// The name of the meter.
     meter: &'static str,
@@ -69,7 +69,7 @@ impl UsagePart {
     }
 }
 
-/// What a breakdown is asked for.
+/// The request for a breakdown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BreakdownRequest<'a> {
     pub(super) environment: DataEnvironment,

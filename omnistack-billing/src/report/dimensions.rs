@@ -20,7 +20,7 @@ use super::{
 };
 use crate::meter::Meter;
 
-/// What usage is broken down by.
+/// The property that usage is broken down by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum BreakdownBy {

@@ -29,7 +29,7 @@ pub(super) struct UsagePoint {
 /// The usage of each interval that has any, by its start.
 pub(super) type Intervals = BTreeMap<Timestamp, i64>;
 
-/// What a meter has counted in a range of days.
+/// The numbers that a meter has counted in a range of days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RangeNumbers {
     /// The usage of the range: the sum of the days, the largest day, or the latest one, by the meter's aggregation.

@@ -81,7 +81,7 @@ pub(super) struct UsageTrendQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UsageBreakdownQuery {
-    /// What the usage is broken down by. Default: `category`.
+    /// The property that the usage is broken down by. Default: `category`.
     #[garde(skip)]
     #[param(inline)]
     by: Option<BreakdownBy>,
@@ -258,13 +258,13 @@ struct MeterDescription {
     meter: &'static str,
     /// The unit of quantities.
     unit: &'static str,
-    /// How the events become a number.
+    /// The way in which the events become a number.
     aggregation: Aggregation,
     /// The number of decimals of quantities.
     decimals: u32,
     /// Whether limits apply to the total since the beginning instead of that of a billing period.
     lifetime: bool,
-    /// What is counted.
+    /// A sentence that says what is counted.
     description: &'static str,
 }
 

@@ -65,7 +65,7 @@ pub trait PlanSource: Send + Sync + 'static {
     }
 }
 
-/// What a caller needs of a plan.
+/// A need of a caller that a plan may meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanNeed<'a> {
     /// A feature.

@@ -38,7 +38,7 @@ async fn plans_in_memory_are_kept_while_the_database_is_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn usage_is_refused_soon_while_the_database_is_away() {
     let mut server = TestPostgres::start().await;
-    let settings = [("DATABASE_URL", server.url().to_string()), ("DATABASE_ACQUIRE_TIMEOUT", "300ms".to_owned())];
+    let settings = [("DATABASE_URL", server.url()), ("DATABASE_ACQUIRE_TIMEOUT", "300ms".to_owned())];
     let app =
         app(TestDatabase::sqlite(), |app| settings.into_iter().fold(app, |app, (name, value)| app.set(name, value)))
             .await;

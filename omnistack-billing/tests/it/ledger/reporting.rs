@@ -4,6 +4,7 @@ use http::Method;
 use omnistack_billing::{Billing, LatePolicy, Meter};
 use omnistack_core::{
     id::Id,
+    identity::Identity,
     usage::{UsageEvent, UsageSink},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -176,8 +177,8 @@ on_each_database! {
         let app = start(database).await;
         let tenant = tenant_of(&app.user());
         let body = json!({ "events": [{ "id": "1", "meter": "pages" }] });
-        let reader = app.client_as(omnistack_core::identity::Identity::user(omnistack_core::id::Id::new(app.clock().clock().now()))
-            .for_tenant(tenant).with_permissions("usage:read".parse().unwrap()));
+        let identity = Identity::user(Id::new(app.clock().clock().now())).for_tenant(tenant);
+        let reader = app.client_as(identity.with_permissions("usage:read".parse().unwrap()));
         reader.post(EVENTS, &body).await.expect_error(403, "PERMISSION_DENIED");
         app.anonymous().post(EVENTS, &body).await.expect_error(401, "UNAUTHORIZED");
         app.user().post("/api/v1/admin/usage/backfill", &body).await.expect_error(403, "FORBIDDEN");

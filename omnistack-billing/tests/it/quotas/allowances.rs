@@ -259,7 +259,7 @@ on_each_database! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_wait_for_the_same_allowance_fail_together() {
     let mut server = TestPostgres::start().await;
-    let url = server.url().to_string();
+    let url = server.url();
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         with_billing(app).set("DATABASE_URL", url).set("DATABASE_ACQUIRE_TIMEOUT", "300ms")
     })
