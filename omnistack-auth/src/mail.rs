@@ -13,6 +13,8 @@
 //! (after `#`), which browsers don't send to servers.
 
 pub(crate) mod invitation;
+mod owners;
+pub(crate) mod usage_threshold;
 pub(crate) mod webhook_endpoint;
 
 use async_trait::async_trait;
@@ -33,6 +35,7 @@ use omnistack_messaging::email::{
 };
 use serde::{Deserialize, Serialize};
 
+use usage_threshold::UsageThresholdNotice;
 use webhook_endpoint::DisabledWebhookNotice;
 
 use crate::{
@@ -75,6 +78,8 @@ pub(crate) enum AccountMail {
     Invitation { invitation: Id<InvitationMarker> },
     /// The notice to an owner of a tenant that the app has disabled a webhook endpoint.
     WebhookEndpointDisabled(DisabledWebhookNotice),
+    /// The notice to an owner of a tenant that its usage has reached a threshold.
+    UsageThreshold(UsageThresholdNotice),
 }
 
 impl AccountMail {
@@ -369,6 +374,7 @@ impl AccountMailer {
             }
             AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
             AccountMail::WebhookEndpointDisabled(notice) => self.webhook_endpoint_disabled(tx, notice).await?,
+            AccountMail::UsageThreshold(notice) => self.usage_threshold(tx, notice).await?,
         };
         Ok(mail)
     }

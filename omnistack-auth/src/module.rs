@@ -224,6 +224,7 @@ impl Module for Auth {
             .routes(Mount::app("/users/me").in_person(), users::routes::profile(), Context::get)
             .routes(Mount::app("/users/me").v2().in_person(), users::routes::profile_v2(), Context::get);
         counts::register(registry);
+        mail::usage_threshold::register(registry);
         mail::webhook_endpoint::register(registry);
         let providers = self.register_social_providers(registry, built_in);
         if built_in {

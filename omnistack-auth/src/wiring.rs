@@ -79,7 +79,7 @@ impl Services {
         let db = db.app_database();
         let known = IdentityCache::default();
         let rate = settings.api_key_rate_limit.0;
-        let programs = ApiKeyAuthenticator::new(db.clone(), clock.clone(), rate, &ctx.get()?, ctx.get()?);
+        let programs = ApiKeyAuthenticator::new(db.clone(), clock.clone(), rate, &ctx.get()?);
         let domain = TenantDomain::new(settings.tenant_domain.as_deref());
         let ended = CacheInvalidator::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());

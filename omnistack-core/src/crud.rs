@@ -121,6 +121,7 @@ mod fields;
 mod list;
 mod listing;
 mod maintenance;
+mod plan_limit;
 mod resource;
 mod routes;
 mod search;

@@ -39,6 +39,7 @@
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
 compile_error!("omnistack-core needs a database: enable the feature `sqlite` or `postgres`");
 
+mod bulk;
 mod error;
 mod migrate;
 mod observe;
@@ -53,6 +54,7 @@ mod tenants;
 mod tx;
 mod value;
 
+pub use bulk::BulkInsert;
 pub use error::{Error, ErrorKind};
 pub(crate) use migrate::version as migration_version;
 pub use migrate::{Migration, MigrationState, Migrations};

@@ -4,19 +4,25 @@
 //! provides an [`Authenticator`]. The guard of a mount calls it, and handlers extract the [`Identity`].
 
 mod access_level;
+mod entitlement_layer;
+mod entitlements;
 mod gate;
 mod guard;
+mod limited_resources;
 mod permissions;
 mod plan;
 mod require;
 
 pub use crate::id::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
 pub use access_level::AccessLevel;
+pub use entitlement_layer::{EntitlementLayer, EntitlementService};
+pub use entitlements::{Entitlements, PlanNeed, PlanSource, PlanUpgrade, TenantPlan};
 pub use gate::{Gate, GateLayer, GateSource};
 pub(crate) use guard::ErrorCaller;
 pub use guard::GuardLayer;
+pub use limited_resources::LimitedResources;
 pub use permissions::{PermissionCatalog, PermissionError, Permissions};
-pub use plan::{Entitlements, Plan, PlanSource};
+pub use plan::Plan;
 pub use require::{Require, RequireLayer};
 
 use std::{fmt, net::IpAddr, sync::Arc};

@@ -9,7 +9,7 @@
 //! | [`config`] | typed settings that document themselves |
 //! | [`db`] | one database API for PostgreSQL and SQLite |
 //! | [`cache`] | cached values, locks, and one computation of a value for all replicas |
-//! | [`crud`] | create, read, update, delete and list for a table, in under 80 lines |
+//! | [`crud`] | create, read, update, delete and list for a table, in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
 //! | [`idempotency`] | the stored response for a request that the client retries |
 //! | [`rate_limit`] | the layer that limits the rate of requests |
@@ -21,6 +21,7 @@
 //! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
+//! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
@@ -74,9 +75,11 @@ pub mod resilience;
 pub mod text;
 pub mod trace;
 pub mod usage;
+pub mod usage_threshold;
 pub mod webhook;
 
 mod context;
+mod data_environment;
 mod run_error;
 mod schema;
 mod webhook_event;

@@ -1,81 +1,47 @@
-//! Usage events, for quotas and billing.
+//! Usage: what tenants have used, for plans, quotas and bills.
+//!
+//! A module records a [`UsageEvent`] through [`UsageSink`], which is in the [`Context`](crate::module::Context) of
+//! every app. The module of the feature `billing` keeps the events in a ledger and adds them up; without it, events are
+//! only logged, at debug level.
+//!
+//! There are two ways to record an event:
+//!
+//! - [`UsageSink::record_in`] stores the event in the caller's transaction, with the rows that it counts. Neither can
+//!   be lost without the other. Whatever a bill or a quota depends on is recorded in this way.
+//! - [`UsageSink::count`] adds to a counter in memory, which is stored a few seconds later. It costs no query. A crash
+//!   loses what is not stored yet, so it is for counters of requests.
+//!
+//! ```
+//! use omnistack_core::{
+//!     clock::Timestamp,
+//!     db::{Db, Error},
+//!     identity::{Identity, TenantId},
+//!     usage::{UsageEvent, UsageSink, meters},
+//! };
+//!
+//! /// Stores a report, and counts its pages once, however often the request is repeated.
+//! async fn store_report(db: &Db, usage: &UsageSink, tenant: TenantId, id: u64, pages: u32, now: Timestamp) -> Result<(), Error> {
+//!     let mut tx = db.tenant(tenant).begin().await?;
+//!     // … insert the report …
+//!     let event = UsageEvent::new(tenant, "pages", pages, now).once("reports", format!("report/{id}"));
+//!     usage.record_in(&mut tx, [event]).await?;
+//!     tx.commit().await
+//! }
+//!
+//! /// Counts a request.
+//! fn count_request(usage: &UsageSink, caller: &Identity, route: &'static str, now: Timestamp) {
+//!     if let Some(tenant) = caller.tenant {
+//!         usage.count(UsageEvent::new(tenant, meters::API_REQUESTS, 1, now).category(route).user(caller.user));
+//!     }
+//! }
+//! # let _ = (store_report, count_request);
+//! ```
 
-use std::{fmt, sync::Arc};
+mod event;
+pub mod meters;
+mod sink;
 
-use async_trait::async_trait;
-
-use crate::{clock::Timestamp, id::TenantId};
-
-/// An amount that a tenant has used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UsageEvent {
-    /// The tenant that used it.
-    pub tenant: TenantId,
-    /// Name of the measured quantity, such as `storage_bytes`.
-    pub meter: &'static str,
-    /// Amount used; negative if it was given back.
-    pub quantity: i64,
-    /// Time of use.
-    pub at: Timestamp,
-    /// Idempotency key: events with the same key count once, however often they are recorded.
-    pub key: Option<String>,
-}
-
-impl UsageEvent {
-    /// Creates an event without an idempotency key.
-    pub fn new(tenant: TenantId, meter: &'static str, quantity: i64, at: Timestamp) -> Self {
-        Self { tenant, meter, quantity, at, key: None }
-    }
-
-    /// Sets the idempotency key.
-    pub fn with_idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-}
-
-/// Receives usage events. An implementation must return at once and queue what it can't write immediately.
-#[async_trait]
-pub trait Meter: Send + Sync + 'static {
-    /// Records an event.
-    async fn record(&self, event: UsageEvent);
-}
-
-/// The app's usage meter. Without billing, usage is only logged, at debug level.
-#[derive(Clone)]
-pub struct UsageSink(Arc<dyn Meter>);
-
-impl UsageSink {
-    /// Creates a sink on a meter.
-    pub fn new(meter: impl Meter) -> Self {
-        Self(Arc::new(meter))
-    }
-
-    /// Records an event.
-    pub async fn record(&self, event: UsageEvent) {
-        self.0.record(event).await;
-    }
-}
-
-impl Default for UsageSink {
-    fn default() -> Self {
-        Self::new(LogMeter)
-    }
-}
-
-impl fmt::Debug for UsageSink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UsageSink")
-    }
-}
-
-struct LogMeter;
-
-#[async_trait]
-impl Meter for LogMeter {
-    async fn record(&self, event: UsageEvent) {
-        let UsageEvent { tenant, meter, quantity, .. } = event;
-        tracing::debug!(target: "omnistack::usage", %tenant, meter, quantity);
-    }
-}
+pub use crate::data_environment::DataEnvironment;
+pub use event::UsageEvent;
+pub use rust_decimal::Decimal;
+pub use sink::{UsageRecorder, UsageSink};

@@ -56,13 +56,14 @@ mod source;
 mod sources;
 mod standard;
 
+pub use crate::data_environment::DataEnvironment;
 pub use endpoint_disabled::{EndpointDisabledReason, WebhookEndpointDisabled};
 pub use inbox::{IncomingWebhook, ReceiveWebhook, WebhookId, WebhookInbox, WebhookReceipt, WebhookStatus};
 pub use publisher::{ForwardToWebhooks, PublishWebhook, WebhookPublisher};
 pub use rejection::WebhookRejection;
 pub use source::{
-    InboundWebhook, MissedWebhooks, SourceEvent, WebhookEnvironment, WebhookHandler, WebhookOutcome, WebhookRequest,
-    WebhookSource, WebhookTx,
+    InboundWebhook, MissedWebhooks, SourceEvent, WebhookHandler, WebhookOutcome, WebhookRequest, WebhookSource,
+    WebhookTx,
 };
 pub use sources::WebhookSources;
 pub use standard::{InvalidStandardSecret, StandardHeaders, StandardSecret, TIMESTAMP_TOLERANCE, is_recent};

@@ -34,7 +34,7 @@ pub struct CallerFlags {
     session: Option<String>,
     tenant: Option<String>,
     address: Option<String>,
-    plan: Option<Plan>,
+    plan: Option<Arc<Plan>>,
     attributes: BTreeMap<String, String>,
 }
 
@@ -86,7 +86,7 @@ impl CallerFlags {
             .tenant(self.tenant.as_deref())
             .address(self.address.as_deref())
             .environment((!environment.is_empty()).then_some(environment))
-            .plan(self.plan.as_ref())
+            .plan(self.plan.as_deref())
             .attribute_map(&self.attributes)
     }
 

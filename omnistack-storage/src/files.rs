@@ -19,9 +19,9 @@ use omnistack_core::{
     clock::Clock,
     db::Db,
     http::{self, CursorPage, FieldError},
-    identity::{Entitlements, Identity, TenantId},
+    identity::{Entitlements, Identity, Plan, TenantId},
     name::is_unsafe_character,
-    usage::{UsageEvent, UsageSink},
+    usage::{Decimal, UsageEvent, UsageSink, meters},
 };
 
 use crate::{
@@ -30,12 +30,8 @@ use crate::{
     store,
 };
 
-/// The usage meter of stored bytes.
-pub const STORAGE_BYTES: &str = "storage_bytes";
-/// The usage meter of uploads.
-pub const FILE_UPLOADS: &str = "file_uploads";
-/// The usage meter of downloads.
-pub const FILE_DOWNLOADS: &str = "file_downloads";
+/// The source of usage events.
+const USAGE_SOURCE: &str = "files";
 
 /// Stores, returns and deletes files of tenants. Provided by [`Files`](crate::Files).
 ///
@@ -57,7 +53,7 @@ pub const FILE_DOWNLOADS: &str = "file_downloads";
 /// let body = stream::iter([Ok("Hello.".into())]).boxed();
 /// let file = files.upload(&caller, NewFile::new("hello.txt"), body).await?;
 /// assert_eq!(file.content_type, "text/plain; charset=utf-8");
-/// assert_eq!(files.open(&file, None).await?.read_all(1024).await?, "Hello.");
+/// assert_eq!(files.open(&caller, &file, None).await?.read_all(1024).await?, "Hello.");
 /// assert_eq!(files.usage(&caller).await?.bytes, 6);
 /// # Ok(())
 /// # }
@@ -88,10 +84,17 @@ pub(crate) struct FileServiceInner {
     pub(crate) key_retention: Duration,
 }
 
-/// The storage quota of a tenant and what is left of it, in bytes.
+/// The storage quota of a tenant and what is used of it, in bytes.
 struct QuotaState {
+    plan: Arc<Plan>,
     limit: u64,
-    left: u64,
+    used: u64,
+}
+
+impl QuotaState {
+    fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
 }
 
 impl FileService {
@@ -143,17 +146,17 @@ impl FileService {
         if file.state == FileState::Stored && file.deleted_at.is_none() { Ok(file) } else { Err(missing().into()) }
     }
 
-    /// Returns the bytes of a [readable](Self::get_readable) file, or a part of them, and records a download unless
-    /// the part begins after the first byte.
+    /// Returns the bytes of a [readable](Self::get_readable) file, or a part of them, and counts a download by the
+    /// caller unless the part begins after the first byte.
     ///
     /// # Errors
     /// [`ErrorKind::Range`] if the range contains no byte of the file, [`ErrorKind::Archived`] if the file must
     /// be restored first, [`ErrorKind::Unavailable`], [`ErrorKind::Other`] if the object has another size or
     /// checksum than the file.
-    pub async fn open(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
+    pub async fn open(&self, caller: &Identity, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
         let object = self.open_object(file, range).await?;
         if object.range.start == 0 {
-            self.record_usage(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
+            self.count_download(caller, file);
         }
         Ok(object)
     }
@@ -212,7 +215,7 @@ impl FileService {
             Err(error) if error.kind() == ErrorKind::Unsupported => self.0.storage.presign(&plain).await?,
             signed => signed?,
         };
-        self.record_usage(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
+        self.count_download(caller, &file);
         Ok(signed)
     }
 
@@ -275,7 +278,7 @@ impl FileService {
     /// 403 if the caller has no tenant, database errors.
     pub async fn usage(&self, caller: &Identity) -> Result<StorageUsage, Error> {
         let tenant = caller.require_tenant()?;
-        let limit = self.0.entitlements.plan(tenant).await?.limits.get(STORAGE_BYTES).copied();
+        let limit = self.0.entitlements.plan(tenant).await?.limits.get(meters::STORAGE_BYTES).copied();
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let bytes = store::usage(&mut tx, tenant).await?;
         tx.commit().await?;
@@ -283,21 +286,41 @@ impl FileService {
     }
 
     async fn quota(&self, tenant: TenantId) -> Result<QuotaState, Error> {
-        let limit = self.0.entitlements.plan(tenant).await?.limits.get(STORAGE_BYTES).copied();
-        let Some(limit) = limit else { return Ok(QuotaState { limit: UNLIMITED, left: UNLIMITED }) };
+        let plan = self.0.entitlements.plan(tenant).await?;
+        let Some(limit) = plan.limits.get(meters::STORAGE_BYTES).copied() else {
+            return Ok(QuotaState { plan, limit: UNLIMITED, used: 0 });
+        };
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let used = store::usage(&mut tx, tenant).await?;
         tx.commit().await?;
-        Ok(QuotaState { limit, left: limit.saturating_sub(used) })
+        Ok(QuotaState { plan, limit, used })
     }
 
-    async fn record_usage(&self, tenant: TenantId, meter: &'static str, quantity: i64, key: Option<String>) {
-        let event = UsageEvent::new(tenant, meter, quantity, self.0.clock.now());
-        let event = match key {
-            Some(key) => event.with_idempotency_key(key),
-            None => event,
-        };
-        self.0.usage.record(event).await;
+    /// Returns the error of an upload that adds more bytes than the plan allows.
+    fn quota_exceeded(&self, quota: &QuotaState, used: u64, added: u64) -> Error {
+        self.0.entitlements.limit_reached(&quota.plan, meters::STORAGE_BYTES, used, added).into()
+    }
+
+    /// Creates a usage event about a file: its category is the media type, its user the uploader.
+    fn usage_event(&self, file: &File, meter: &'static str, quantity: impl Into<Decimal>) -> UsageEvent {
+        let event = UsageEvent::new(file.tenant_id, meter, quantity, self.0.clock.now());
+        event.category(sniff::essence(&file.content_type)).user(file.user_id)
+    }
+
+    /// Creates a usage event that counts once for each file; `change` is the change of the file that it records.
+    fn single_usage_event(
+        &self,
+        file: &File,
+        change: &str,
+        meter: &'static str,
+        quantity: impl Into<Decimal>,
+    ) -> UsageEvent {
+        self.usage_event(file, meter, quantity).once(USAGE_SOURCE, format!("file/{}/{change}", file.id))
+    }
+
+    fn count_download(&self, caller: &Identity, file: &File) {
+        let event = self.usage_event(file, meters::FILE_DOWNLOADS, 1).user(caller.user).api_key(caller.api_key);
+        self.0.usage.count(event);
     }
 }
 
@@ -312,11 +335,6 @@ const UNLIMITED: u64 = i64::MAX as u64;
 
 fn missing() -> http::Error {
     http::Error::not_found("the file")
-}
-
-fn quota_exceeded(room: &QuotaState) -> http::Error {
-    let message = "the storage quota of the plan is used up: delete files or choose a larger plan";
-    http::Error::conflict("STORAGE_QUOTA_EXCEEDED", message).with_detail("limit", room.limit)
 }
 
 /// Fails with 422 if a text can't be the name of a file.

@@ -78,7 +78,7 @@ pub use archival::{Archival, ArchiveRule, ArchiveState, FileArchiveState, Storag
 pub use config::ThumbnailSettings;
 pub use config::{ArchivalSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
-pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
+pub use files::FileService;
 pub use key::{KeyError, ObjectKey};
 pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsage, UploadResult};
 pub use module::Files;

@@ -50,7 +50,7 @@ fn same_top_level_type(a: &str, b: &str) -> bool {
 }
 
 /// Returns a media type without its parameters, in lower case.
-fn essence(text: &str) -> String {
+pub(crate) fn essence(text: &str) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 

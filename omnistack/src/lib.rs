@@ -32,6 +32,7 @@
 //! | `otlp-grpc` | no | `observability`, and traces by OTLP over gRPC |
 //! | `sentry` | no | `observability`, and reports of errors to Sentry |
 //! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
+//! | `billing` | no | plans, entitlements, usage and credits: [`billing`] |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 
@@ -52,6 +53,8 @@
 
 #[cfg(feature = "auth")]
 pub use omnistack_auth as auth;
+#[cfg(feature = "billing")]
+pub use omnistack_billing as billing;
 pub use omnistack_core::*;
 #[cfg(feature = "flags")]
 pub use omnistack_flags as flags;

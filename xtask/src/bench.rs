@@ -65,6 +65,12 @@ impl Benchmark {
     /// Observing a request, beside other crates for the same.
     pub(crate) const OBSERVABILITY: Self =
         Self { arguments: &["-p", "omnistack-observability", "--bench", "requests"], ..Self::DEFAULT };
+    /// Recording usage, summaries of it, entitlements and quotas. `BENCH_LARGE=1` adds runs among ten million events.
+    pub(crate) const USAGE: Self = Self {
+        arguments: &["-p", "omnistack-billing", "--bench", "usage", "--features", "postgres,sqlite"],
+        servers: true,
+        ..Self::DEFAULT
+    };
     /// Receiving and sending webhooks, and sending them by BullMQ.
     pub(crate) const WEBHOOKS: Self = Self {
         arguments: &["-p", "omnistack-webhooks", "--bench", "webhooks", "--features", "postgres,sqlite"],

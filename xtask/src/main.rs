@@ -72,6 +72,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("flags") => bench::run(&[Benchmark::FLAGS]),
             Some("observability") => bench::run(&[Benchmark::OBSERVABILITY]),
             Some("webhooks") => bench::run(&[Benchmark::WEBHOOKS]),
+            Some("usage") => bench::run(&[Benchmark::USAGE]),
             Some("files") => bench::run(&[Benchmark::FILES]),
             _ => bench::run(&[
                 Benchmark::HTTP,
@@ -85,6 +86,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::FILES,
                 Benchmark::OBSERVABILITY,
                 Benchmark::WEBHOOKS,
+                Benchmark::USAGE,
             ]),
         },
         Some(("soak", matches)) => {
@@ -150,8 +152,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "all"])
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), or all"),
                 ),
         )
         .subcommand(

@@ -15,6 +15,7 @@ mod telemetry;
 mod tokens;
 mod twilio;
 mod unleash;
+mod usage;
 mod webhooks;
 
 use std::{
@@ -57,6 +58,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
     Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
+    Peer { name: "DuckDB", ecosystem: PackageSet::Python, run: usage::run },
 ];
 
 /// The package set of a peer.

@@ -1,10 +1,11 @@
 //! A complete SaaS backend with all modules of OmniStack.
 
+pub mod plans;
 pub mod projects;
 
 use omnistack::{
-    app::AppBuilder, auth::Auth, contact::Contact, email::Mail, flags::FeatureFlags, observability::Observability,
-    sms::Sms, storage::Files, webhooks::Webhooks,
+    app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags,
+    observability::Observability, sms::Sms, storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
 
@@ -14,6 +15,7 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .named("Acme", env!("CARGO_PKG_VERSION"))
         .with(Observability::from_env())
         .with(Auth::from_env())
+        .with(Billing::from_env().plans(plans::plans()))
         .with(Mail::default())
         .with(Files::from_env())
         .with(FeatureFlags::default())

@@ -9,9 +9,7 @@ use omnistack_core::{
     http::{Error, Rate, RateLimits, SharedRateLimiter},
     identity::{ApiKeyId, Identity, Permissions, credential_text},
     metrics::API_KEY_USAGE,
-    usage::{UsageEvent, UsageSink},
 };
-
 use utoipa::openapi::security::{ApiKey as ApiKeyScheme, ApiKeyValue, SecurityScheme};
 
 use super::secret;
@@ -19,8 +17,6 @@ use crate::{api_key::store, role, tenant::suspended};
 
 /// The header that carries an API key.
 pub(crate) const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
-/// The usage meter that counts requests with an API key.
-const REQUESTS_METER: &str = "api_requests";
 /// The precision of `last_used_at`.
 const LAST_USED_PRECISION: Duration = Duration::from_secs(60);
 
@@ -36,19 +32,18 @@ pub(crate) fn api_key_header(request: &Parts) -> Option<&str> {
     request.headers.get(API_KEY_HEADER).map(|key| credential_text(key.as_bytes()))
 }
 
-/// Authenticates, rate-limits and meters API keys.
+/// Authenticates and rate-limits API keys.
 #[derive(Clone)]
 pub(crate) struct ApiKeyAuthenticator {
     db: Db,
     clock: Clock,
     limiter: Option<SharedRateLimiter<ApiKeyId>>,
-    usage: UsageSink,
 }
 
 impl ApiKeyAuthenticator {
-    pub(crate) fn new(db: Db, clock: Clock, rate: Option<Rate>, limits: &RateLimits, usage: UsageSink) -> Self {
+    pub(crate) fn new(db: Db, clock: Clock, rate: Option<Rate>, limits: &RateLimits) -> Self {
         let limiter = rate.map(|rate| limits.limiter("auth:api_keys", rate));
-        Self { db, clock, limiter, usage }
+        Self { db, clock, limiter }
     }
 
     /// Returns the identity of an API key, and the time until which it holds at the latest. Returns `None` for a text
@@ -80,10 +75,9 @@ impl ApiKeyAuthenticator {
         Ok((identity, until.unwrap_or(Timestamp::from_micros(i64::MAX))))
     }
 
-    /// Applies the rate limit to an API key and meters the request. Does nothing for other callers. Fails with 429 if
-    /// the limit is exceeded.
+    /// Applies the rate limit to an API key. Does nothing for other callers. Fails with 429 if the limit is exceeded.
     pub(crate) async fn admit(&self, caller: &Identity) -> Result<(), Error> {
-        let (Some(key), Some(tenant)) = (caller.api_key, caller.tenant) else { return Ok(()) };
+        let Some(key) = caller.api_key else { return Ok(()) };
         if let Some(limiter) = &self.limiter {
             let verdict = limiter.check(&key, 1).await;
             if !verdict.allowed {
@@ -92,7 +86,6 @@ impl ApiKeyAuthenticator {
             }
         }
         API_KEY_USAGE.counter(["allowed"]).increment(1);
-        self.usage.record(UsageEvent::new(tenant, REQUESTS_METER, 1, self.clock.now())).await;
         Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use omnistack_core::{
-    db::{self, Db, Tx},
+    db::Tx,
     email::Email,
     events::{Delivery, Subscriber},
-    identity::{TenantId, UserId},
-    jobs::{JobError, Jobs},
+    identity::UserId,
+    jobs::JobError,
     module::Registry,
     webhook::{EndpointDisabledReason, WebhookEndpointDisabled, WebhookPublisher},
 };
@@ -14,14 +14,11 @@ use omnistack_messaging::email::template::DisabledWebhook;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AccountMail, AccountMailer, printable, verified_name};
-use crate::{Error, role};
+use super::{AccountMail, AccountMailer, owners::OwnerMails, printable, verified_name};
+use crate::Error;
 
 /// Name of the subscriber, which is stored with each delivery.
 const SUBSCRIBER: &str = "auth.webhook_endpoint_disabled";
-
-/// Most owners of a tenant that get the mail.
-const MAX_OWNERS: i64 = 20;
 
 /// The notice to an owner of a tenant that the app has disabled a webhook endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,38 +35,25 @@ pub(crate) struct DisabledWebhookNotice {
 pub(crate) fn register(registry: &mut Registry) {
     registry.after_modules(|registry| {
         if registry.provides::<WebhookPublisher>() {
-            registry.subscribe(SUBSCRIBER, |ctx| {
-                // Members are in the main database, even if tenants have separate databases.
-                Ok(NotifyOwners { db: ctx.get::<Db>()?.app_database(), jobs: ctx.get()? })
-            });
+            registry.subscribe(SUBSCRIBER, |ctx| OwnerMails::from_context(ctx).map(DisabledWebhookSubscriber));
         }
     });
 }
 
 /// The subscriber that enqueues a mail to each owner of the tenant.
-struct NotifyOwners {
-    db: Db,
-    jobs: Jobs,
-}
+struct DisabledWebhookSubscriber(OwnerMails);
 
 #[async_trait]
-impl Subscriber for NotifyOwners {
+impl Subscriber for DisabledWebhookSubscriber {
     type Event = WebhookEndpointDisabled;
 
     async fn handle(&self, event: WebhookEndpointDisabled, delivery: &mut Delivery) -> Result<(), JobError> {
-        // Read before the delivery's transaction begins: on SQLite it is the only one that can write.
-        let mut tx = self.db.tenant(event.tenant).begin_read().await?;
-        let owners = owners(&mut tx, event.tenant).await?;
-        tx.commit().await?;
-        let WebhookEndpointDisabled { endpoint, host, reason, .. } = event;
-        let mails = owners.into_iter().map(|(owner, tenant)| {
+        let WebhookEndpointDisabled { tenant, endpoint, host, reason, .. } = event;
+        let mail = |owner, tenant| {
             let host = host.clone();
             AccountMail::WebhookEndpointDisabled(DisabledWebhookNotice { owner, tenant, endpoint, host, reason })
-        });
-        let enqueued = self.jobs.enqueue_all_in(delivery.tx().await?, mails).await;
-        enqueued
-            .map(drop)
-            .map_err(|error| if error.is_retryable() { JobError::retry(error) } else { JobError::fatal(error) })
+        };
+        self.0.enqueue_in(delivery, tenant, mail).await
     }
 }
 
@@ -92,11 +76,4 @@ impl AccountMailer {
         };
         self.compose_to_account(&account, &template)
     }
-}
-
-/// Returns the owners of a tenant, each with the tenant's name.
-async fn owners(tx: &mut Tx, tenant: TenantId) -> Result<Vec<(UserId, String)>, db::Error> {
-    let sql = "select m.user_id, t.name from omni_members m join omni_tenants t on t.id = m.tenant_id \
-               where m.tenant_id = $1 and m.role = $2 order by m.created_at, m.user_id limit $3";
-    tx.query(sql).bind(tenant).bind(role::OWNER).bind(MAX_OWNERS).fetch_all().await
 }

@@ -16,7 +16,7 @@ use crate::{
     operator::{self, Operators},
     request::tenant_selection,
     role,
-    tenant::{self, Tenants, invitation::Invitations},
+    tenant::{self, Tenants, invitation::Invitations, members::TEAM_MEMBERS},
     wiring::{Services, audit_log},
 };
 
@@ -40,7 +40,14 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
             ))
         })
         .provide_from(|ctx| Ok(ApiKeys::new(ctx.get()?, ctx.get()?)))
-        .provide_from(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
+        .provide_from(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?, ctx.get()?)))
+        .limited_resource(TEAM_MEMBERS, |ctx| {
+            let tenants = ctx.get::<Tenants>()?;
+            Ok(move |tenant| {
+                let tenants = tenants.clone();
+                async move { Ok(tenants.count_members_with_invited(tenant).await?) }
+            })
+        })
         .job::<TeamMaintenance>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
         .cron(Cron::new("27 * * * *", TeamMaintenance {}))
         .routes(Mount::app("/teams"), tenant::routes::teams::api(), Context::get)

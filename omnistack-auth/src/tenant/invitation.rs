@@ -5,16 +5,20 @@
 //! person without an account creates one with that address while accepting: the token came by email, so the address
 //! counts as verified. The token's hash is stored, and the token itself sealed, until the email is sent again or the
 //! invitation is accepted, revoked or expired.
+//!
+//! The limit `team_members` of the tenant's plan is checked when an invitation is created, and when an expired one is
+//! sent again. Until it expires, an invitation holds the place of its recipient, who can therefore always accept it.
 
 use std::{fmt, time::Duration};
 
 use omnistack_core::{
     audit::AuditEntry,
+    clock::Timestamp,
     crypto::{KeyRing, Sha256, Token},
     db::{self, Tx},
     http::{self, CursorPage, HeaderValue, StatusCode, header},
     id::Id,
-    identity::{Identity, TenantId, UserId},
+    identity::{Entitlements, Identity, Plan, TenantId, UserId},
     jobs::Jobs,
 };
 use omnistack_messaging::email::RecipientLimit;
@@ -26,7 +30,7 @@ use crate::{
     model::{Invitation, InvitationMarker},
     tenant::{
         TenantAccess, Tenants,
-        members::{role_permissions, unknown_role},
+        members::{TEAM_MEMBERS, role_permissions, unknown_role},
         store::{
             self as tenant,
             invitations::{self as store, InvitationDetails},
@@ -73,6 +77,7 @@ pub struct Invitations {
     tenants: Tenants,
     jobs: Jobs,
     ring: KeyRing,
+    entitlements: Entitlements,
 }
 
 /// The membership created by an accepted invitation.
@@ -100,19 +105,21 @@ pub struct AcceptedInvitation {
 }
 
 impl Invitations {
-    pub(crate) fn new(tenants: Tenants, jobs: Jobs, ring: KeyRing) -> Self {
-        Self { tenants, jobs, ring }
+    pub(crate) fn new(tenants: Tenants, jobs: Jobs, ring: KeyRing, entitlements: Entitlements) -> Self {
+        Self { tenants, jobs, ring, entitlements }
     }
 
     /// Invites an email address to a team, and sends the email.
     ///
     /// # Errors
     /// Those of [`Tenants::access`]; 403 without `members:manage`, for a role with permissions that the caller lacks,
-    /// and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to invite an owner; 409
-    /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_DELETION_PENDING`; 422 for a role
-    /// that the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too
-    /// many emails that strangers can cause.
+    /// and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to invite an owner; 402
+    /// `PLAN_LIMIT_REACHED` if the plan's limit `team_members` allows no other member; 409 `ALREADY_MEMBER`,
+    /// `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_DELETION_PENDING`; 422 for a role that
+    /// the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too many
+    /// emails that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
+        let plan = self.entitlements.plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
         let permissions = role_permissions(&mut tx, id, role).await?.ok_or_else(|| unknown_role("role"))?;
@@ -126,6 +133,7 @@ impl Invitations {
             let message = format!("a team has at most {MAX_INVITATIONS_PER_TEAM} open invitations; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_INVITATIONS", message).into());
         }
+        self.require_place_in(&mut tx, &plan, id, now).await?;
         let new = Invitation {
             id: Id::new(now),
             tenant_id: id,
@@ -181,12 +189,16 @@ impl Invitations {
         id: TenantId,
         invitation: Id<InvitationMarker>,
     ) -> Result<Invitation, Error> {
+        let plan = self.entitlements.plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
         let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
         let permissions = role_permissions(&mut tx, id, &before.role).await?.unwrap_or_default();
         self.tenants.check_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
+        if before.expires_at <= now {
+            self.require_place_in(&mut tx, &plan, id, now).await?;
+        }
         let renewed = Invitation { sent_at: now, expires_at: now + INVITATION_TTL, ..before };
         store::renew(&mut tx, &renewed, self.new_token(renewed.id)?).await?;
         self.send(&mut tx, &renewed).await?;
@@ -306,6 +318,12 @@ impl Invitations {
             store::delete_expired_of_all(&mut tx, self.tenants.clock.now() - INVITATION_TTL * 4, limit).await?;
         tx.commit().await?;
         Ok(deleted)
+    }
+
+    /// Requires that the plan of the tenant allows another member.
+    async fn require_place_in(&self, tx: &mut Tx, plan: &Plan, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+        let count = async |tx: &mut Tx| members::count_with_invited(tx, tenant, now).await;
+        Ok(self.entitlements.check_limit_in(tx, plan, tenant, TEAM_MEMBERS, count).await?)
     }
 
     /// Creates a token for an invitation, hashed and sealed for storage.

@@ -15,6 +15,9 @@ use crate::{
     tenant::{TenantAccess, Tenants, store::members as store},
 };
 
+/// The limited resource that [`Tenants::count_members_with_invited`] counts.
+pub(crate) const TEAM_MEMBERS: &str = "team_members";
+
 impl Tenants {
     /// Returns a page of a tenant's members, ordered by user id, starting after the user `after`.
     ///
@@ -34,6 +37,15 @@ impl Tenants {
         items.truncate(limit as usize);
         let next_cursor = items.last().filter(|_| more).map(|last| last.user_id.to_string());
         Ok(CursorPage { items, next_cursor })
+    }
+
+    /// Returns the number of a tenant's members and of its open invitations, which hold the places of their recipients
+    /// until they expire.
+    pub(crate) async fn count_members_with_invited(&self, id: TenantId) -> Result<u64, Error> {
+        let mut tx = self.db.tenant(id).begin_read().await?;
+        let count = store::count_with_invited(&mut tx, id, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(count)
     }
 
     /// Changes the role of a member.

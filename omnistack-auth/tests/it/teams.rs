@@ -1,9 +1,11 @@
 //! Tests of teams: permissions, privilege escalation and invitations.
 
 mod invitations;
+mod member_limit;
 pub(crate) mod members;
 mod roles;
 mod table;
+mod usage_mails;
 
 use omnistack_core::{
     email::{Email, MemoryProvider},

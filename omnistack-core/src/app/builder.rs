@@ -15,7 +15,7 @@ use crate::{
         HttpSettings, VersionPolicy,
         layer::{RouteLimits, RouteLimitsLayer, no_such_route},
     },
-    identity::{AccessLevel, Authenticator, PermissionCatalog},
+    identity::{AccessLevel, Authenticator, LimitedResources, PermissionCatalog},
     jobs::{JobSettings, Jobs, Runner},
     log::{self, LogGuard},
     module::{Banner, BuildError, Context, Module, Problem, Registry, Slot},
@@ -124,6 +124,7 @@ impl AppBuilder {
         registry.ctx.insert(registry.config.clone());
         registry.ctx.insert(health.clone());
         registry.ctx.insert(Dashboard::default());
+        registry.ctx.insert(LimitedResources::default());
         if let Some(db) = &db {
             registry.ctx.insert(db.clone());
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));

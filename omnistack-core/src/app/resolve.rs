@@ -2,7 +2,6 @@
 
 use super::routing;
 use crate::{
-    dashboard::Dashboard,
     events::{SubscriberHandler, SubscriberRegistrations},
     health::HealthCheck,
     jobs::{CronSpec, JobHandler, JobRegistrations, Queue},
@@ -59,11 +58,9 @@ impl ResolvedModules {
                 Err(missing) => keep(module, missing),
             }
         }
-        if let Ok(dashboard) = ctx.get::<Dashboard>() {
-            for (module, add) in registry.count_sources.drain(..) {
-                if let Err(missing) = add(&dashboard, &ctx) {
-                    keep(module, missing);
-                }
+        for (module, contribute) in registry.contributors.drain(..) {
+            if let Err(missing) = contribute(&ctx) {
+                keep(module, missing);
             }
         }
         for (module, service) in registry.services.drain(..) {

@@ -8,6 +8,7 @@ use super::{
     Column, ListRequest, Resource, ResourceChanged, RowChange, RowValues, Scope, Search, SqlList,
     cursor::{ID, ListCursor, invalid_cursor},
     list::SortKey,
+    plan_limit::PlanLimit,
     resource::columns,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     events::Events,
     http::{CursorPage, Error, FieldError, NumberedPage, PageRequest, StatusCode},
     id::Id,
-    identity::{Identity, TenantId, UserId},
+    identity::{Identity, Plan, TenantId, UserId},
     jobs::{Job, Jobs, NewJob},
     module::{Context, MissingDependency},
 };
@@ -27,11 +28,12 @@ use crate::{
 /// and a row are written together. They work in the tenant of that transaction, which must be the caller's: begin it
 /// with [`begin`](Self::begin) or [`Db::tenant`]. Any other transaction is an error with status 500.
 pub struct Crud<R> {
-    db: Db,
+    pub(super) db: Db,
     clock: Clock,
     on_create: Option<CreationJob<R>>,
     /// The topic to which changes are published.
     changes: Option<(Events, &'static str)>,
+    pub(super) plan_limit: Option<PlanLimit>,
     resource: PhantomData<fn() -> R>,
 }
 
@@ -41,7 +43,7 @@ type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, on_create: None, changes: None, resource: PhantomData }
+        Self { db, clock, on_create: None, changes: None, plan_limit: None, resource: PhantomData }
     }
 
     /// Creates a repository with the app's database and clock.
@@ -154,11 +156,13 @@ impl<R: Resource> Crud<R> {
     /// Creates a row and returns it.
     ///
     /// # Errors
-    /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 403 `TENANT_REQUIRED` as for
-    /// [`get`](Self::get), and the errors of the database.
+    /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond the
+    /// [limit](Self::limited_by_plan) of the plan, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
+    /// database.
     pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
+        let plan = self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
-        let item = self.create_in(&mut tx, caller, new).await?;
+        let item = self.create_with_plan_in(&mut tx, caller, new, plan).await?;
         tx.commit().await?;
         Ok(item)
     }
@@ -168,8 +172,19 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
+        self.create_with_plan_in(tx, caller, new, None).await
+    }
+
+    async fn create_with_plan_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        new: R::Create,
+        plan: Option<Arc<Plan>>,
+    ) -> Result<R, Error> {
         let now = self.clock.now();
         let owner = RowOwner::of::<R>(tx, caller)?;
+        self.check_plan_limit_in(tx, plan).await?;
         let mut fields = RowValues::new(tx.dialect());
         fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
         fields.set_if_some("tenant_id", owner.tenant).set_if_some("owner_id", owner.user);
@@ -250,11 +265,12 @@ impl<R: Resource> Crud<R> {
     ///
     /// # Errors
     /// 404 if the row does not exist or is outside the caller's scope, 403 `TENANT_REQUIRED` as for
-    /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, and the errors of the
-    /// database.
+    /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond
+    /// the [limit](Self::limited_by_plan) of the plan, and the errors of the database.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        let plan = self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
-        let item = self.restore_in(&mut tx, caller, id).await?;
+        let item = self.restore_with_plan_in(&mut tx, caller, id, plan).await?;
         tx.commit().await?;
         Ok(item)
     }
@@ -264,12 +280,24 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`restore`](Self::restore).
     pub async fn restore_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        self.restore_with_plan_in(tx, caller, id, None).await
+    }
+
+    async fn restore_with_plan_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        id: Id<R>,
+        plan: Option<Arc<Plan>>,
+    ) -> Result<R, Error> {
         let mut fields = RowValues::new(tx.dialect());
         fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
         match self.set(tx, caller, id, fields, Some("deleted_at is not null")).await {
             Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(tx, caller, id).await,
             restored => {
                 let row = restored?;
+                // The row counts already.
+                self.check_restored_in(tx, plan).await?;
                 self.publish(tx, id, RowChange::Restored).await?;
                 Ok(row)
             }
@@ -442,8 +470,14 @@ fn map_database_error<R: Resource>(error: db::Error) -> Error {
 
 impl<R> Clone for Crud<R> {
     fn clone(&self) -> Self {
-        let (on_create, changes) = (self.on_create.clone(), self.changes.clone());
-        Self { db: self.db.clone(), clock: self.clock.clone(), on_create, changes, resource: PhantomData }
+        Self {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            on_create: self.on_create.clone(),
+            changes: self.changes.clone(),
+            plan_limit: self.plan_limit.clone(),
+            resource: PhantomData,
+        }
     }
 }
 

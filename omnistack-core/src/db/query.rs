@@ -49,6 +49,12 @@ impl IntoSql for AssertSqlSafe<String> {
     }
 }
 
+impl IntoSql for AssertSqlSafe<Arc<str>> {
+    fn into_sql(self, _: Dialect) -> SqlStr {
+        self.into_sql_str()
+    }
+}
+
 /// A statement that is being prepared: bind its values in order, then run it.
 #[must_use = "a query does nothing until it is run"]
 pub struct SqlQuery<'a> {

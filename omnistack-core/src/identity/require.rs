@@ -4,16 +4,17 @@ use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::{GateSource, Identity};
+use super::{EntitlementLayer, GateSource, Identity};
 use crate::{
     clock::Clock,
+    context::{Context, MissingDependency},
     http::{
         Error, Request, Response,
         layer::{RequestHook, step_layer},
     },
 };
 
-/// Requirements of a route on its caller: a permission, a fresh sign-in, a second factor.
+/// Requirements of a route on its caller: a permission, a fresh sign-in, a second factor; and on the plan of its tenant.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Require {
     within: Option<Duration>,
     second_factor: bool,
     gate: Option<GateSource>,
+    feature: Option<Cow<'static, str>>,
+    limit: Option<Cow<'static, str>>,
 }
 
 impl Require {
@@ -40,6 +43,49 @@ impl Require {
     pub fn and_gate(mut self, gate: GateSource) -> Self {
         self.gate = Some(gate);
         self
+    }
+
+    /// Requires that the plan of the caller's tenant includes a feature: see
+    /// [`Entitlements::require_feature`](super::Entitlements::require_feature).
+    pub fn feature(feature: impl Into<Cow<'static, str>>) -> Self {
+        Self::default().and_feature(feature)
+    }
+
+    /// Also requires that the plan of the caller's tenant includes a feature.
+    pub fn and_feature(mut self, feature: impl Into<Cow<'static, str>>) -> Self {
+        self.feature = Some(feature.into());
+        self
+    }
+
+    /// Requires that the plan of the caller's tenant allows one more of a
+    /// [limited resource](crate::module::Registry::limited_resource): see
+    /// [`Entitlements::check_limit`](super::Entitlements::check_limit).
+    pub fn limit(resource: impl Into<Cow<'static, str>>) -> Self {
+        Self::default().and_limit(resource)
+    }
+
+    /// Also requires that the plan of the caller's tenant allows one more of a limited resource.
+    pub fn and_limit(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
+        self.limit = Some(resource.into());
+        self
+    }
+
+    /// Returns the layers that check the plan of the caller's tenant.
+    pub(crate) fn entitlement_layers(&self, ctx: &Context) -> Result<Vec<EntitlementLayer>, MissingDependency> {
+        let mut layers = Vec::new();
+        // The last layer is the outermost. A feature costs no query.
+        if let Some(limit) = &self.limit {
+            layers.push(EntitlementLayer::limit(ctx.get()?, ctx.get()?, limit.clone()));
+        }
+        if let Some(feature) = &self.feature {
+            layers.push(EntitlementLayer::feature(ctx.get()?, feature.clone()));
+        }
+        Ok(layers)
+    }
+
+    /// Returns the limited resource of which the plan must allow one more.
+    pub(crate) fn required_limit(&self) -> Option<&str> {
+        self.limit.as_deref()
     }
 
     /// Requires a permission in the caller's tenant.

@@ -147,6 +147,15 @@ metrics! {
         ACTIVE_SUBSCRIPTIONS = Gauge "active_subscriptions", "{subscription}", ["plan"],
             "Number of active subscriptions by plan. Comes with the feature `billing`.";
     }
+    "usage" {
+        USAGE_EVENTS = Counter "usage_events_total", "{event}", ["status"],
+            "Number of usage events by result: `accepted`, `late`, `duplicate`, `conflict`, `unmatched` or `rejected`. \
+             Comes with the feature `billing`.";
+        USAGE_INGEST_DURATION = Histogram DATABASE_SECONDS "usage_ingest_duration_seconds", "s", [],
+            "Time of a transaction that stores usage events. Comes with the feature `billing`.";
+        QUOTA_DECISIONS = Counter "quota_decisions_total", "{decision}", ["meter" "result"],
+            "Number of checks of quotas, by meter and result: `allowed` or `refused`. Comes with the feature `billing`.";
+    }
     "realtime" {
         WEBSOCKET_CONNECTIONS = Gauge "websocket_connections", "{connection}", [],
             "Number of open WebSocket connections. Comes with the feature `realtime`.";

@@ -5,14 +5,14 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use utoipa::ToSchema;
 
 use super::WebhookRejection;
 use crate::{
     BoxError,
     clock::Timestamp,
+    data_environment::DataEnvironment,
     db::{self, Db, Tx},
     events::Delivery,
     identity::TenantId,
@@ -49,33 +49,6 @@ impl<'a> WebhookRequest<'a> {
     }
 }
 
-/// Whether an event is about real money and users, or a test of the provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WebhookEnvironment {
-    /// Production.
-    #[default]
-    Live,
-    /// A test or sandbox.
-    Test,
-}
-
-impl WebhookEnvironment {
-    /// Returns `live` or `test`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Test => "test",
-        }
-    }
-}
-
-impl fmt::Display for WebhookEnvironment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The event in a request, as its source describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,8 +61,8 @@ pub struct SourceEvent {
     pub kind: String,
     /// When the event occurred, if the provider states it.
     pub occurred_at: Option<Timestamp>,
-    /// The environment. Default: [`WebhookEnvironment::Live`].
-    pub environment: WebhookEnvironment,
+    /// The environment. Default: [`DataEnvironment::Live`].
+    pub environment: DataEnvironment,
     /// The object that the event is about, such as the id of a subscription. Events of one object are processed one
     /// after another. At most [`MAX_ID_BYTES`](Self::MAX_ID_BYTES).
     pub object: Option<String>,
@@ -109,7 +82,7 @@ impl SourceEvent {
             id: id.into(),
             kind: kind.into(),
             occurred_at: None,
-            environment: WebhookEnvironment::Live,
+            environment: DataEnvironment::Live,
             object: None,
             tenant: None,
         }
@@ -122,7 +95,7 @@ impl SourceEvent {
     }
 
     /// Sets the environment.
-    pub fn environment(mut self, environment: WebhookEnvironment) -> Self {
+    pub fn environment(mut self, environment: DataEnvironment) -> Self {
         self.environment = environment;
         self
     }
@@ -284,7 +257,7 @@ pub enum WebhookOutcome {
 /// each call that succeeds. Ask the provider for the current state of an object where the order matters.
 ///
 /// Providers send tests to live apps too, such as purchases in Apple's sandbox. Before a handler grants something, it
-/// checks that the `environment` of the event is [`WebhookEnvironment::Live`].
+/// checks that the `environment` of the event is [`DataEnvironment::Live`].
 #[async_trait]
 pub trait WebhookHandler: Send + Sync + 'static {
     /// Processes a webhook. If it returns `Ok`, the rows that were written through `tx` are committed.

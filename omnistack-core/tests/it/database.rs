@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod bulk;
 mod cancellation;
 mod crud;
 mod cursors;
@@ -10,6 +11,7 @@ mod disk_full;
 mod errors;
 mod filters;
 mod large;
+mod limits;
 mod lists;
 mod lost_answers;
 pub(crate) mod maintenance;

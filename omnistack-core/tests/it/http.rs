@@ -16,6 +16,7 @@ mod idempotency;
 mod layers;
 mod openapi;
 mod permissions;
+mod plans;
 mod queries;
 mod rate_limit;
 mod request_id;

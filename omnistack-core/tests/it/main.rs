@@ -13,4 +13,5 @@ mod rates;
 mod resilience;
 mod services;
 mod tenant_databases;
+mod usage;
 mod webhook;

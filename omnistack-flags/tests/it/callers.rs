@@ -65,9 +65,9 @@ struct Plans(Arc<Mutex<Option<&'static str>>>);
 
 #[async_trait]
 impl PlanSource for Plans {
-    async fn plan(&self, _: TenantId) -> Result<Plan, Error> {
+    async fn plan(&self, _: TenantId) -> Result<Arc<Plan>, Error> {
         let plan = *self.0.lock().unwrap();
-        plan.map(Plan::new).ok_or_else(|| Error::unavailable("PLANS_AWAY", "plans are away"))
+        plan.map(|key| Arc::new(Plan::new(key))).ok_or_else(|| Error::unavailable("PLANS_AWAY", "plans are away"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{clock::Timestamp, identity::TenantId};
 
-use super::{FileService, STORAGE_BYTES, direct_upload::DIRECT_UPLOAD_TTL};
+use super::{FileService, direct_upload::DIRECT_UPLOAD_TTL};
 use crate::{
     Error,
     model::DIRECT_UPLOAD_PREFIX,
@@ -52,12 +52,6 @@ impl FileService {
                 break;
             }
             for file in &files {
-                if file.deleted_at.is_some() {
-                    // Recorded before the row is deleted, with a key: repeated runs count it once.
-                    let bytes = i64::try_from(file.size).unwrap_or(i64::MAX);
-                    self.record_usage(file.tenant_id, STORAGE_BYTES, -bytes, Some(format!("file/{}/removed", file.id)))
-                        .await;
-                }
                 removed += usize::from(self.remove(file).await?);
             }
         }

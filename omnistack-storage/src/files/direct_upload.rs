@@ -77,7 +77,7 @@ impl FileService {
             }
             copied => copied?,
         }
-        match self.check_direct_upload(file.clone()).await {
+        match self.check_direct_upload(caller, file.clone()).await {
             Ok(stored) => {
                 if let Err(error) = self.0.storage.delete(&file.direct_upload_key()?).await {
                     tracing::warn!(target: "omnistack::storage", file = %id, %error, "a completed direct upload was not deleted; the cleanup deletes it");
@@ -98,7 +98,7 @@ impl FileService {
     }
 
     /// Checks the copy of a direct upload, which the signed URL can't change, and marks the file as stored.
-    async fn check_direct_upload(&self, mut file: File) -> Result<File, Error> {
+    async fn check_direct_upload(&self, caller: &Identity, mut file: File) -> Result<File, Error> {
         let key = file.key()?;
         let info = self.0.storage.head(&key).await?;
         if info.size != file.size {
@@ -127,7 +127,7 @@ impl FileService {
         };
         let room = self.quota(file.tenant_id).await?;
         let size = file.size;
-        Ok(self.finish_upload(file, &key, size, sha256, &room, None).await?.file)
+        Ok(self.finish_upload(caller, file, size, sha256, &room, None).await?.file)
     }
 
     /// Returns whether bytes may be stored under a key: it is not the key of a direct upload, or the direct

@@ -8,14 +8,12 @@ use omnistack_core::{
     crypto::Sha256,
     http::{self, FieldError, HeaderValue, StatusCode, header},
     identity::Identity,
+    usage::{Decimal, meters},
 };
 
-use super::{
-    FILE_UPLOADS, FileService, QuotaState, STORAGE_BYTES, check_name, check_tags, idempotency::IdempotentUpload,
-    missing, quota_exceeded,
-};
+use super::{FileService, QuotaState, check_name, check_tags, idempotency::IdempotentUpload, missing};
 use crate::{
-    ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, UploadBody, UploadResult,
+    ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, PutOptions, UploadBody, UploadResult,
     config::FileSettings,
     scan::ScanResult,
     sniff::{self, SNIFFED_BYTES},
@@ -53,7 +51,7 @@ impl FileService {
     /// Stores a file whose bytes pass through the app, within `FILES_UPLOAD_TIMEOUT`.
     ///
     /// # Errors
-    /// 408 `UPLOAD_TIMEOUT`, 409 `STORAGE_QUOTA_EXCEEDED`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and
+    /// 402 `PLAN_LIMIT_REACHED`, 408 `UPLOAD_TIMEOUT`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and
     /// `FILE_TYPE_MISMATCH`; 422 for an invalid name, type or tag, for another size or checksum than declared and
     /// for a file that the scanner refuses; 429 `TOO_MANY_UPLOADS`; 503 `SCANNER_UNAVAILABLE`;
     /// [`ErrorKind::StorageFull`]; the error of the body. Nothing is stored then.
@@ -74,17 +72,20 @@ impl FileService {
         let ttl = timeout + self.0.settings.upload_idle;
         let (file, room) = self.begin_upload(caller, &new, FileState::Receiving, known.unwrap_or(0), ttl).await?;
         let unfinished = DiscardOnDrop(Some((self.clone(), file.clone())));
-        let limit = known.unwrap_or_else(|| room.left.min(self.max_size()));
-        let receiving = self.receive(file.clone(), &new, body, &room, limit, once);
+        let receiving = self.receive(caller, file.clone(), &new, body, &room, once);
         let received = tokio::time::timeout(timeout, receiving).await.unwrap_or_else(|_| Err(upload_timeout(timeout)));
         if !matches!(received, Ok(UploadResult { replayed: false, .. })) {
             self.discard(&file).await;
         }
         unfinished.disarm();
         // The file exceeded what is left of the quota, not the largest size of a file.
-        let short = room.left < self.max_size() && known.is_none();
+        let short = room.left() < self.max_size() && known.is_none();
         received.map_err(|error| {
-            if short && error.kind() == ErrorKind::TooLarge { quota_exceeded(&room).into() } else { error }
+            if short && error.kind() == ErrorKind::TooLarge {
+                self.quota_exceeded(&room, room.used, room.left() + 1)
+            } else {
+                error
+            }
         })
     }
 
@@ -143,7 +144,8 @@ impl FileService {
         };
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if !store::reserve_bytes(&mut tx, tenant, reserved, room.limit).await? {
-            return Err(quota_exceeded(&room).into());
+            let used = store::usage(&mut tx, tenant).await?;
+            return Err(self.quota_exceeded(&room, used, reserved));
         }
         // After the reservation, for which concurrent uploads of the tenant wait.
         if store::count_unfinished(&mut tx, tenant, now).await? >= i64::from(self.0.settings.open_uploads) {
@@ -164,11 +166,11 @@ impl FileService {
 
     async fn receive(
         &self,
+        caller: &Identity,
         mut file: File,
         new: &NewFile,
         body: ByteStream,
         room: &QuotaState,
-        limit: u64,
         once: Option<&IdempotentUpload>,
     ) -> Result<UploadResult, Error> {
         let mut body = body.fuse();
@@ -180,6 +182,7 @@ impl FileService {
             first.push(Ok::<Bytes, Error>(bytes));
         }
         file.content_type = self.check_media_type(&seen, new.content_type.as_deref())?;
+        let limit = new.size.unwrap_or_else(|| room.left().min(self.max_size()));
         let mut upload = UploadBody::from_stream(stream::iter(first).chain(body).boxed()).max_size(limit);
         if let Some(size) = new.size {
             upload = upload.size(size);
@@ -189,7 +192,7 @@ impl FileService {
         }
         let (key, options) = (file.key()?, PutOptions::content_type(&file.content_type));
         let stored = self.0.storage.put_with(&key, upload, &options).await?;
-        self.finish_upload(file, &key, stored.size, Some(stored.sha256), room, once).await
+        self.finish_upload(caller, file, stored.size, Some(stored.sha256), room, once).await
     }
 
     /// Returns the media type of a file that begins with these bytes. Fails with 415 if it contradicts the
@@ -210,12 +213,12 @@ impl FileService {
         Ok(media_type)
     }
 
-    /// Scans a file whose bytes are stored and marks it as stored. Returns the other file if a concurrent upload
-    /// with the same key was stored first.
+    /// Scans a file whose bytes are stored, marks it as stored and records its usage. Returns the other file if a
+    /// concurrent upload with the same key was stored first.
     pub(super) async fn finish_upload(
         &self,
+        caller: &Identity,
         file: File,
-        key: &ObjectKey,
         size: u64,
         sha256: Option<Sha256>,
         room: &QuotaState,
@@ -223,7 +226,7 @@ impl FileService {
     ) -> Result<UploadResult, Error> {
         if let Some(scanner) = &self.0.scanner {
             let shown = File { size, sha256, ..file.clone() };
-            match scanner.0.scan(&shown, key, &self.0.storage).await {
+            match scanner.0.scan(&shown, &file.key()?, &self.0.storage).await {
                 Ok(ScanResult::Clean) => {}
                 Ok(ScanResult::Refused(reason)) => {
                     return Err(http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "FILE_REFUSED", reason).into());
@@ -240,8 +243,10 @@ impl FileService {
         let (tenant, now) = (file.tenant_id, self.0.clock.now());
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if size > file.size {
-            if !store::reserve_bytes(&mut tx, tenant, size - file.size, room.limit).await? {
-                return Err(quota_exceeded(room).into());
+            let added = size - file.size;
+            if !store::reserve_bytes(&mut tx, tenant, added, room.limit).await? {
+                let used = store::usage(&mut tx, tenant).await?;
+                return Err(self.quota_exceeded(room, used, added));
             }
         } else {
             store::release_bytes(&mut tx, tenant, file.size - size).await?;
@@ -255,10 +260,10 @@ impl FileService {
             drop(tx);
             return self.first_upload(tenant, once, sha256).await;
         }
+        let bytes = self.single_usage_event(&file, "stored", meters::STORAGE_BYTES, size);
+        let uploads = self.single_usage_event(&file, "uploaded", meters::FILE_UPLOADS, 1);
+        self.0.usage.record_in(&mut tx, [bytes, uploads].map(|event| event.api_key(caller.api_key))).await?;
         tx.commit().await?;
-        let bytes = i64::try_from(size).unwrap_or(i64::MAX);
-        self.record_usage(tenant, STORAGE_BYTES, bytes, Some(format!("file/{}/stored", file.id))).await;
-        self.record_usage(tenant, FILE_UPLOADS, 1, Some(format!("file/{}/uploaded", file.id))).await;
         Ok(UploadResult { file: File { size, sha256, state: FileState::Stored, ..file }, replayed: false })
     }
 
@@ -269,9 +274,9 @@ impl FileService {
         }
     }
 
-    /// Deletes the bytes, then the row and its reservation. Returns `false` if a concurrent request stored or
-    /// removed the file. An upload that is not stored is cancelled first, so that a concurrent request can't
-    /// store a file whose bytes are gone.
+    /// Deletes the bytes, then the row and its reservation, and records that the bytes of a stored file are no longer
+    /// stored. Returns `false` if a concurrent request stored or removed the file. An upload that is not stored is
+    /// cancelled first, so that a concurrent request can't store a file whose bytes are gone.
     pub(super) async fn remove(&self, file: &File) -> Result<bool, Error> {
         if file.state != FileState::Stored {
             let mut tx = self.0.db.tenant(file.tenant_id).begin().await?;
@@ -294,6 +299,11 @@ impl FileService {
         let removed = store::remove(&mut tx, file).await?;
         if removed {
             store::release_bytes(&mut tx, file.tenant_id, file.size).await?;
+            if file.state == FileState::Stored {
+                let bytes = -Decimal::from(file.size);
+                let event = self.single_usage_event(file, "removed", meters::STORAGE_BYTES, bytes);
+                self.0.usage.record_in(&mut tx, [event]).await?;
+            }
         }
         tx.commit().await?;
         Ok(removed)

@@ -56,8 +56,8 @@ pub(super) struct DirectUpload {
 /// `upload` within an hour, then complete the upload within two hours. Needs `files:write`.
 #[utoipa::path(post, path = "/uploads", operation_id = "announce_upload", request_body = CreateDirectUpload, responses(
     (status = 201, description = "The file, and the request with which the client sends it.", body = DirectUpload),
-    (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
-        `UNSUPPORTED`: the storage of this app has no direct uploads."),
+    (status = 402, description = "`PLAN_LIMIT_REACHED`: the file exceeds the limit `storage_bytes` of the plan."),
+    (status = 409, description = "`UNSUPPORTED`: the storage of this app has no direct uploads."),
     (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
     (status = 422, description = "`VALIDATION_FAILED`: the name, type, checksum or tags are invalid."),
     (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads."),

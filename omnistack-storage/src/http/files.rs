@@ -92,11 +92,11 @@ pub(super) fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
     (status = 201, description = "The file.", body = File),
     (status = 400, description = "`UPLOAD_INTERRUPTED`: the body ended early; `MALFORMED_MULTIPART`: the form can't be \
         read; or `IDEMPOTENCY_KEY_INVALID`: the `Idempotency-Key` is malformed."),
+    (status = 402, description = "`PLAN_LIMIT_REACHED`: the file exceeds the limit `storage_bytes` of the plan."),
     (status = 404, description = "`NOT_FOUND`: the file that was stored with this `Idempotency-Key` has been purged."),
     (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while; or `UPLOAD_TIMEOUT`: the upload took \
         too long."),
-    (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
-        `IDEMPOTENCY_KEY_REUSED`: the `Idempotency-Key` was used for another file."),
+    (status = 409, description = "`IDEMPOTENCY_KEY_REUSED`: the `Idempotency-Key` was used for another file."),
     (status = 413, description = "`FILE_TOO_LARGE`: the file is too large; or `PAYLOAD_TOO_LARGE`: the body is larger \
         than the largest file with its form."),
     (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; `FILE_TYPE_MISMATCH`: the \
@@ -183,7 +183,7 @@ async fn download(
         return Ok(not_modified(&validators));
     }
     let range = range(&headers).filter(|_| preconditions.allow_range(&validators));
-    let object = match files.open(&file, range).await {
+    let object = match files.open(&caller, &file, range).await {
         Err(error) if error.kind() == ErrorKind::Range => {
             let all = HeaderValue::from_str(&format!("bytes */{}", file.size)).map_err(Error::internal)?;
             return Err(Error::from(error).with_header(header::CONTENT_RANGE, all));

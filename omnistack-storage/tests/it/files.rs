@@ -14,8 +14,10 @@ mod stored_files;
 mod thumbnails;
 mod unfinished_uploads;
 mod uploads;
+mod usage;
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     future::IntoFuture as _,
     sync::{Arc, Mutex},
@@ -26,9 +28,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use omnistack_core::{
+    db::{self, Tx},
     http::Error,
     identity::{Entitlements, Plan, PlanSource, TenantId},
-    usage::{Meter, UsageEvent, UsageSink},
+    usage::{Decimal, UsageEvent, UsageRecorder, UsageSink},
 };
 use omnistack_storage::{Files, Memory, Storage};
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, TestResponse};
@@ -37,24 +40,37 @@ use tokio::sync::oneshot;
 
 use self::documented_errors::{DocumentedErrors, ErrorRecorder};
 
-/// A meter that collects usage events.
+/// A recorder that collects usage events, those of transactions once they commit.
 #[derive(Clone, Default)]
 pub(crate) struct RecordedUsage(Arc<Mutex<Vec<UsageEvent>>>);
 
 #[async_trait]
-impl Meter for RecordedUsage {
-    async fn record(&self, event: UsageEvent) {
+impl UsageRecorder for RecordedUsage {
+    fn count(&self, event: UsageEvent) {
         self.0.lock().unwrap().push(event);
+    }
+
+    async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<(), db::Error> {
+        let recorded = self.0.clone();
+        tx.on_commit(move || recorded.lock().unwrap().extend(events));
+        Ok(())
     }
 }
 
 impl RecordedUsage {
-    /// Returns the total of a meter, counting each key once.
+    /// Returns the total of a meter, counting each id once.
     pub(crate) fn of(&self, meter: &str) -> i64 {
-        let mut keys = std::collections::HashSet::new();
         let events = self.0.lock().unwrap();
-        let events = events.iter().filter(|event| event.meter == meter);
-        events.filter(|event| event.key.clone().is_none_or(|key| keys.insert(key))).map(|event| event.quantity).sum()
+        let mut ids = HashSet::new();
+        let events = events.iter().filter(|event| event.meter == meter && ids.insert((&event.source, &event.id)));
+        let total: Decimal = events.map(|event| event.quantity).sum();
+        i64::try_from(total).unwrap()
+    }
+
+    /// Returns the events of a meter.
+    pub(crate) fn events(&self, meter: &str) -> Vec<UsageEvent> {
+        let events = self.0.lock().unwrap();
+        events.iter().filter(|event| event.meter == meter).cloned().collect()
     }
 }
 
@@ -63,8 +79,8 @@ struct QuotaPlan(u64);
 
 #[async_trait]
 impl PlanSource for QuotaPlan {
-    async fn plan(&self, _: TenantId) -> Result<Plan, Error> {
-        Ok(Plan::new("small").limit("storage_bytes", self.0))
+    async fn plan(&self, _: TenantId) -> Result<Arc<Plan>, Error> {
+        Ok(Arc::new(Plan::new("small").limit("storage_bytes", self.0)))
     }
 }
 

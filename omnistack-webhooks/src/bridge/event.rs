@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    webhook::{InboundWebhook, WebhookEnvironment, WebhookEvent},
+    webhook::{DataEnvironment, InboundWebhook, WebhookEvent},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,7 +15,7 @@ pub struct PaymentData {
     #[schema(example = "stripe")]
     pub provider: String,
     /// Whether real money was moved. Providers send their tests too: check that it is `live`.
-    pub environment: WebhookEnvironment,
+    pub environment: DataEnvironment,
     /// The id of the provider's event.
     pub event_id: String,
     /// The id of the payment at the provider; for Google Play, a hash of the token of the purchase.
@@ -40,7 +40,7 @@ pub struct SubscriptionData {
     #[schema(example = "stripe")]
     pub provider: String,
     /// Whether real money is moved. Providers send their tests too: check that it is `live`.
-    pub environment: WebhookEnvironment,
+    pub environment: DataEnvironment,
     /// The id of the provider's event.
     pub event_id: String,
     /// The id of the subscription at the provider; for Google Play, a hash of the token of the purchase.
@@ -73,7 +73,7 @@ impl PaymentData {
     fn example() -> Self {
         Self {
             provider: "stripe".to_owned(),
-            environment: WebhookEnvironment::Live,
+            environment: DataEnvironment::Live,
             event_id: "evt_1QX2".to_owned(),
             payment_id: Some("pi_3QX2".to_owned()),
             amount: Some(2_900),
@@ -102,7 +102,7 @@ impl SubscriptionData {
     fn example() -> Self {
         Self {
             provider: "stripe".to_owned(),
-            environment: WebhookEnvironment::Live,
+            environment: DataEnvironment::Live,
             event_id: "evt_1QX3".to_owned(),
             subscription_id: Some("sub_1QX2".to_owned()),
             status: Some("active".to_owned()),

@@ -9,7 +9,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query, StatusCode},
     identity::{Identity, TenantId},
     module::Api,
-    webhook::{WebhookEnvironment, WebhookId, WebhookStatus},
+    webhook::{DataEnvironment, WebhookId, WebhookStatus},
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -57,7 +57,7 @@ struct WebhookEventsQuery {
     r#type: Option<String>,
     /// Only events of this environment.
     #[garde(skip)]
-    environment: Option<WebhookEnvironment>,
+    environment: Option<DataEnvironment>,
     /// Only webhooks of this tenant.
     #[garde(skip)]
     #[param(value_type = Option<String>, format = "uuid")]

@@ -7,7 +7,7 @@ use omnistack_core::{
     db::{self, Arguments, Tx},
     http::{CursorPage, Error, FieldError},
     identity::TenantId,
-    webhook::{WebhookEnvironment, WebhookId, WebhookStatus},
+    webhook::{DataEnvironment, WebhookId, WebhookStatus},
 };
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ pub(super) struct InboxFilter {
     /// The status. [`WebhookStatus::Duplicate`] selects the webhooks that were sent again.
     pub(super) status: Option<WebhookStatus>,
     pub(super) kind: Option<String>,
-    pub(super) environment: Option<WebhookEnvironment>,
+    pub(super) environment: Option<DataEnvironment>,
     pub(super) tenant: Option<TenantId>,
     pub(super) event_id: Option<String>,
     /// Received at this time or later.
@@ -39,7 +39,7 @@ impl InboxFilter {
         let texts = [
             ("source", self.source.as_deref()),
             ("kind", self.kind.as_deref()),
-            ("environment", self.environment.map(WebhookEnvironment::as_str)),
+            ("environment", self.environment.map(DataEnvironment::as_str)),
             ("event_id", self.event_id.as_deref()),
         ];
         for (column, value) in texts {

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     clock::Timestamp,
     identity::TenantId,
-    webhook::{InboundWebhook, SourceEvent, WebhookEnvironment, WebhookId, WebhookRequest, WebhookStatus},
+    webhook::{DataEnvironment, InboundWebhook, SourceEvent, WebhookId, WebhookRequest, WebhookStatus},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,12 +46,8 @@ impl InboxRow {
     }
 
     /// Returns the environment. One that a later release has written counts as a test.
-    pub(super) fn environment(&self) -> WebhookEnvironment {
-        if self.environment == WebhookEnvironment::Live.as_str() {
-            WebhookEnvironment::Live
-        } else {
-            WebhookEnvironment::Test
-        }
+    pub(super) fn environment(&self) -> DataEnvironment {
+        if self.environment == DataEnvironment::Live.as_str() { DataEnvironment::Live } else { DataEnvironment::Test }
     }
 
     /// Returns what the event is about: its object, or else the event itself.
@@ -99,7 +95,7 @@ pub(crate) struct WebhookLogEntry {
     /// The name of the source, such as `stripe`.
     source: String,
     /// Whether the event is real or a test.
-    environment: WebhookEnvironment,
+    environment: DataEnvironment,
     /// The provider's id of the event.
     event_id: String,
     /// The type of the event, such as `invoice.paid`.
@@ -146,7 +142,7 @@ pub(crate) struct ReceivedWebhook {
     /// The name of the source, such as `stripe`.
     source: String,
     /// Whether the event is real or a test.
-    environment: WebhookEnvironment,
+    environment: DataEnvironment,
     /// The provider's id of the event.
     event_id: String,
     /// The type of the event, such as `invoice.paid`.

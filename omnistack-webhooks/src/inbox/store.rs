@@ -1,10 +1,10 @@
 //! The SQL of the inbox: storing webhooks and recording what became of them.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
-    db::{self, Db, Tx},
+    db::{self, Arguments, BulkInsert, Db, Tx},
     events::Events,
     http::Error,
     identity::TenantId,
@@ -21,11 +21,29 @@ use super::{
 /// Longest error that is stored, in characters.
 const MAX_ERROR_CHARS: usize = 2_000;
 
-const INSERT: &str =
+static INSERT: BulkInsert<13> = BulkInsert::new(
     "insert into omni_webhooks (id, source, environment, event_id, kind, tenant_id, object, occurred_at, url, headers,
-    body, received_at, status)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'received')
-    on conflict (event_id, source, environment) do nothing";
+    body, received_at, status) values",
+    "on conflict (event_id, source, environment) do nothing returning id",
+);
+
+/// Adds the values of a row of [`INSERT`].
+fn bind(row: &mut Arguments, id: WebhookId, webhook: &InboundWebhook) {
+    let InboundWebhook { source, event, tenant, url, headers, body, received_at, .. } = webhook;
+    row.push(id);
+    row.push(source.clone());
+    row.push(event.environment.as_str());
+    row.push(event.id.clone());
+    row.push(event.kind.clone());
+    row.push(*tenant);
+    row.push(event.object.clone());
+    row.push(event.occurred_at);
+    row.push(url.clone());
+    row.push(headers::to_json(headers));
+    row.push(body.to_vec());
+    row.push(*received_at);
+    row.push(WebhookStatus::Received.as_str());
+}
 
 /// The table of webhooks, which is in the app's database. Cheap to clone.
 #[derive(Clone)]
@@ -52,12 +70,17 @@ impl InboxStore {
         webhooks: &[(&InboundWebhook, Option<TraceContext>)],
     ) -> Result<Vec<Option<WebhookId>>, Error> {
         let mut tx = self.begin(webhooks.first().and_then(|(webhook, _)| webhook.tenant)).await?;
-        let (mut ids, mut stored) = (Vec::with_capacity(webhooks.len()), Vec::with_capacity(webhooks.len()));
-        for (webhook, trace) in webhooks {
-            let id = Self::insert_in(&mut tx, webhook).await?;
-            ids.push(id);
-            stored.extend(id.map(|id| (WebhookStored::new(id, webhook), trace.clone())));
-        }
+        let rows: Vec<_> =
+            webhooks.iter().map(|(webhook, _)| (WebhookId::new(webhook.received_at), *webhook)).collect();
+        let inserted: Vec<(WebhookId,)> =
+            INSERT.fetch_all(&mut tx, &rows, |row, (id, webhook)| bind(row, *id, webhook)).await?;
+        let inserted: HashSet<WebhookId> = inserted.into_iter().map(|(id,)| id).collect();
+        let ids: Vec<_> = rows.iter().map(|(id, _)| inserted.contains(id).then_some(*id)).collect();
+        let stored: Vec<_> = webhooks
+            .iter()
+            .zip(&ids)
+            .filter_map(|((webhook, trace), id)| Some((WebhookStored::new((*id)?, webhook), trace.clone())))
+            .collect();
         if stored.is_empty() {
             tx.rollback().await?;
             return Ok(ids);
@@ -66,28 +89,6 @@ impl InboxStore {
         self.events.publish_traced_in(&mut tx, events).await?;
         tx.commit().await?;
         Ok(ids)
-    }
-
-    async fn insert_in(tx: &mut Tx, webhook: &InboundWebhook) -> Result<Option<WebhookId>, db::Error> {
-        let InboundWebhook { source, event, tenant, url, body, received_at, .. } = webhook;
-        let id = WebhookId::new(*received_at);
-        let inserted = tx
-            .query(INSERT)
-            .bind(id)
-            .bind(source.as_str())
-            .bind(event.environment.as_str())
-            .bind(event.id.as_str())
-            .bind(event.kind.as_str())
-            .bind(*tenant)
-            .bind(event.object.clone())
-            .bind(event.occurred_at)
-            .bind(url.as_str())
-            .bind(headers::to_json(&webhook.headers))
-            .bind(&**body)
-            .bind(*received_at)
-            .execute()
-            .await?;
-        Ok((inserted > 0).then_some(id))
     }
 
     /// Counts that a stored webhook was sent again. Returns its id, or `None` if it was deleted in the meantime.

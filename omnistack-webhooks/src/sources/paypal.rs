@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     clock::Timestamp,
-    webhook::{SourceEvent, TIMESTAMP_TOLERANCE, WebhookEnvironment, WebhookRejection, WebhookRequest, WebhookSource},
+    webhook::{DataEnvironment, SourceEvent, TIMESTAMP_TOLERANCE, WebhookRejection, WebhookRequest, WebhookSource},
 };
 use reqwest::Url;
 use serde_json::Value;
@@ -161,7 +161,7 @@ pub(super) fn describe(certificate: &str, body: &[u8]) -> Result<SourceEvent, We
     let object = event.text("/resource/billing_agreement_id").or_else(|| event.text("/resource/id"));
     Ok(source_event(event.text("/id").as_deref(), event.text("/event_type").as_deref())?
         .occurred_at(event.time("/create_time"))
-        .environment(if is_sandbox { WebhookEnvironment::Test } else { WebhookEnvironment::Live })
+        .environment(if is_sandbox { DataEnvironment::Test } else { DataEnvironment::Live })
         .object(object.as_deref().map(bounded_id)))
 }
 
@@ -214,12 +214,12 @@ mod tests {
             "resource":{"id":"sale","billing_agreement_id":"I-1"}}"#;
         let event = described(live, sale);
         assert_eq!((event.id.as_str(), event.object.as_deref()), ("WH-1", Some("I-1")));
-        assert_eq!(event.environment, WebhookEnvironment::Live);
+        assert_eq!(event.environment, DataEnvironment::Live);
         let sandbox = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-1";
-        assert_eq!(described(sandbox, sale).environment, WebhookEnvironment::Test);
+        assert_eq!(described(sandbox, sale).environment, DataEnvironment::Test);
         let test = r#"{"id":"WH-2","event_type":"BILLING.SUBSCRIPTION.CREATED","resource":{"id":"I-2"},
             "links":[{"rel":"docs"},{"href":"https://api.sandbox.paypal.com/v1/notifications/webhooks-events/WH-2"}]}"#;
         let event = described(live, test);
-        assert_eq!((event.object.as_deref(), event.environment), (Some("I-2"), WebhookEnvironment::Test));
+        assert_eq!((event.object.as_deref(), event.environment), (Some("I-2"), DataEnvironment::Test));
     }
 }

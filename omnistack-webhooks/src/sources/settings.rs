@@ -45,7 +45,8 @@ omnistack_core::settings! {
         /// The signing secrets of the webhook endpoint, `whsec_…`, separated by commas: two while one is being
         /// replaced. Without one, the app has no source `stripe`.
         pub(crate) secrets: WebhookSecrets = "WEBHOOKS_STRIPE_SECRETS";
-        /// An API key that may read events. With it, the app asks Stripe for events that Stripe could not deliver.
+        /// An API key that may read events and the objects that they are about. With it, the app asks Stripe for
+        /// events that Stripe could not deliver, and handlers can ask for the current state of an object.
         pub(crate) api_key: Option<SecretString> = "WEBHOOKS_STRIPE_API_KEY";
         /// The base URL of Stripe's API.
         pub(crate) api_url: String = "WEBHOOKS_STRIPE_API_URL", default "https://api.stripe.com";

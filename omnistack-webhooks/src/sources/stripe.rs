@@ -1,8 +1,11 @@
-//! Stripe: signed events, thin events of API v2, and the events that it could not deliver.
+//! Stripe: signed events, thin events of API v2, the events that it could not deliver, and the current state of
+//! objects.
 //!
 //! Documentation: <https://docs.stripe.com/webhooks#verify-manually>.
 
+mod api;
 mod missed;
+mod object;
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName};
@@ -11,11 +14,13 @@ use omnistack_core::{
     clock::Timestamp,
     module::Registry,
     webhook::{
-        MissedWebhooks, SourceEvent, WebhookEnvironment, WebhookRejection, WebhookRequest, WebhookSource, is_recent,
+        DataEnvironment, InboundWebhook, MissedWebhooks, SourceEvent, WebhookRejection, WebhookRequest, WebhookSource,
+        is_recent,
     },
 };
+use serde_json::Value;
 
-use self::missed::StripeEvents;
+use self::api::StripeApi;
 use super::{
     keys::{MAX_SIGNATURES, SharedKeys},
     payload::{ProviderPayload, bounded_id, source_event},
@@ -41,7 +46,7 @@ const TENANT_METADATA: &str = "/data/object/metadata/tenant_id";
 /// Events of connected accounts name no tenant, because their owners choose the metadata.
 struct StripeSource {
     keys: SharedKeys,
-    events: Option<StripeEvents>,
+    api: Option<StripeApi>,
 }
 
 pub(super) fn register(registry: &mut Registry) {
@@ -51,9 +56,9 @@ pub(super) fn register(registry: &mut Registry) {
         registry.report_problem(what, "set WEBHOOKS_STRIPE_SECRETS to the signing secret `whsec_…` of the endpoint");
     }
     let keys = SharedKeys::from_setting(registry, "WEBHOOKS_STRIPE_SECRETS", &settings.secrets);
-    let events = StripeEvents::from_settings(registry, &settings);
+    let api = StripeApi::from_settings(registry, &settings);
     if let Some(keys) = keys {
-        registry.webhook_source("stripe", move |_| Ok(StripeSource { keys, events }));
+        registry.webhook_source("stripe", move |_| Ok(StripeSource { keys, api }));
     }
 }
 
@@ -83,8 +88,15 @@ impl WebhookSource for StripeSource {
     }
 
     async fn missed(&self, since: Timestamp) -> Result<Option<MissedWebhooks>, BoxError> {
-        match &self.events {
-            Some(events) => events.undelivered(since).await.map(Some),
+        match &self.api {
+            Some(api) => api.undelivered(since).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn fetch_object(&self, webhook: &InboundWebhook) -> Result<Option<Value>, BoxError> {
+        match &self.api {
+            Some(api) => api.object_of(&webhook.body).await,
             None => Ok(None),
         }
     }
@@ -124,11 +136,11 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     let event = ProviderPayload::parse(body)?;
     let object = event.text("/data/object/id").or_else(|| event.text("/related_object/id"));
     // A field that is missing must not turn a test into real money.
-    let live = event.get("/livemode").and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let live = event.get("/livemode").and_then(Value::as_bool).unwrap_or(false);
     let tenant = event.text(TENANT_METADATA).filter(|_| event.text("/account").is_none());
     Ok(source_event(event.text("/id").as_deref(), event.text("/type").as_deref())?
         .occurred_at(event.time("/created"))
-        .environment(if live { WebhookEnvironment::Live } else { WebhookEnvironment::Test })
+        .environment(if live { DataEnvironment::Live } else { DataEnvironment::Test })
         .object(object.as_deref().map(bounded_id))
         .tenant(tenant.and_then(|tenant| tenant.parse().ok())))
 }
@@ -171,7 +183,7 @@ mod tests {
             (event.id.as_str(), event.kind.as_str(), event.object.as_deref()),
             ("evt_1", "invoice.paid", Some("in_1"))
         );
-        assert_eq!(event.environment, WebhookEnvironment::Live);
+        assert_eq!(event.environment, DataEnvironment::Live);
         assert_eq!(event.occurred_at, "2030-01-01T00:00:00Z".parse().ok());
         assert_eq!(event.tenant.unwrap().to_string(), "0197a1b0-0000-7000-8000-000000000001");
 
@@ -179,7 +191,7 @@ mod tests {
             r#"{"id":"evt_2","type":"account.updated","account":"acct_1","livemode":false,
                 "data":{"object":{"metadata":{"tenant_id":"0197a1b0-0000-7000-8000-000000000001"}}}}"#,
         );
-        assert_eq!((event.environment, event.object, event.tenant), (WebhookEnvironment::Test, None, None));
+        assert_eq!((event.environment, event.object, event.tenant), (DataEnvironment::Test, None, None));
 
         let event = described(
             r#"{"id":"evt_3","object":"v2.core.event","type":"v1.billing.meter.error_report_triggered","livemode":true,

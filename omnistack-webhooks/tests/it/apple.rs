@@ -10,7 +10,7 @@ use http::HeaderMap;
 use omnistack_core::{
     app::App,
     config::Config,
-    webhook::{SourceEvent, WebhookEnvironment, WebhookRejection},
+    webhook::{DataEnvironment, SourceEvent, WebhookRejection},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use omnistack_webhooks::{AppleVerifier, Webhooks};
@@ -105,7 +105,7 @@ async fn apples_test_data_is_verified() {
     let app = trusting_test_ca().await;
     let event = verify(&app, &signed_file("testNotification")).await.unwrap();
     assert_eq!((event.id.as_str(), event.kind.as_str()), ("9ad56bd2-0bc6-42e0-af24-fd996d87a1e6", "TEST"));
-    assert_eq!(event.environment, WebhookEnvironment::Test);
+    assert_eq!(event.environment, DataEnvironment::Test);
     assert_eq!(event.occurred_at.unwrap().to_string(), "2023-04-12T15:45:24Z");
     assert_eq!(event.object, None);
 
@@ -146,7 +146,7 @@ async fn a_notification_is_described_by_its_transaction() {
     let event = verify(&app, &chain.sign(&sent)).await.unwrap();
     assert_eq!(Value::from(event.id), sent["notificationUUID"]);
     assert_eq!(event.kind, "DID_RENEW.BILLING_RECOVERY");
-    assert_eq!(event.environment, WebhookEnvironment::Live);
+    assert_eq!(event.environment, DataEnvironment::Live);
     assert_eq!(event.object.as_deref(), Some("12345"));
     assert_eq!(event.occurred_at, Some(app.clock().clock().now()));
 
@@ -164,7 +164,7 @@ async fn each_kind_of_notification_names_its_app() {
     let chain = TestChain::apple();
     let app = trusting(&chain.root, RecordedEvents::default()).await;
     let token = |id: &str| json!({ "externalPurchaseId": id, "bundleId": "com.example", "appAppleId": 1234 });
-    let (live, test) = (Some(WebhookEnvironment::Live), Some(WebhookEnvironment::Test));
+    let (live, test) = (Some(DataEnvironment::Live), Some(DataEnvironment::Test));
     let sandbox = || json!({ "environment": "Sandbox", "appAppleId": null });
     for (part, object, expected) in [
         ("data", data(), live),
@@ -337,7 +337,7 @@ on_each_database! {
         process(&app).await;
         let events = recorded.all();
         assert_eq!(events.len(), 1);
-        assert_eq!(events[0].environment, WebhookEnvironment::Test);
+        assert_eq!(events[0].environment, DataEnvironment::Test);
 
         // The App Store sends a notification again if it has not seen the response.
         assert_eq!(post().await.expect(200).json()["status"], "duplicate");

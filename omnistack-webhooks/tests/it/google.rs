@@ -17,7 +17,7 @@ use omnistack_core::{
     app::App,
     config::Config,
     crypto::HmacKey,
-    webhook::{SourceEvent, WebhookEnvironment},
+    webhook::{DataEnvironment, SourceEvent},
 };
 use omnistack_testkit::{
     TestApp, TestDatabase,
@@ -151,14 +151,14 @@ async fn a_notification_is_verified_and_described() {
     let app = app(upstream.url(), RecordedEvents::default()).await;
     let event = verify(&app, &key.token("k", &claims())).await.unwrap();
     assert_eq!((event.id.as_str(), event.kind.as_str()), ("1", "subscription.renewed"));
-    assert_eq!(event.environment, WebhookEnvironment::Live);
+    assert_eq!(event.environment, DataEnvironment::Live);
     assert_eq!(event.occurred_at, Some(app.clock().clock().now()));
     assert_eq!(event.object.as_deref(), Some("2bb80d537b1da3e38bd30361aa855686"), "SHA-256 of the token");
 
     let test = json!({ "version": "1.0", "packageName": "com.example", "testNotification": { "version": "1.0" } });
     let bearer = format!("bearer {}", key.token("k", &claims()));
     let event = verify_body(&app, &bearer, &push("2", &test)).await.unwrap();
-    assert_eq!((event.kind.as_str(), event.environment), ("test", WebhookEnvironment::Test));
+    assert_eq!((event.kind.as_str(), event.environment), ("test", DataEnvironment::Test));
 }
 
 #[tokio::test(flavor = "multi_thread")]

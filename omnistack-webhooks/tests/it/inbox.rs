@@ -22,8 +22,8 @@ use omnistack_core::{
     jobs::JobError,
     module::{Module, Registry},
     webhook::{
-        InboundWebhook, MissedWebhooks, SourceEvent, WebhookEnvironment, WebhookHandler, WebhookOutcome,
-        WebhookRejection, WebhookRequest, WebhookSource, WebhookTx, is_recent,
+        DataEnvironment, InboundWebhook, MissedWebhooks, SourceEvent, WebhookHandler, WebhookOutcome, WebhookRejection,
+        WebhookRequest, WebhookSource, WebhookTx, is_recent,
     },
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestRequest, TestResponse};
@@ -171,7 +171,7 @@ impl WebhookSource for ProbeSource {
             return Ok(SourceEvent::new(id, "raw"));
         }
         let ProbeEvent { id, r#type, object, tenant, at, test } = request.json()?;
-        let environment = if test { WebhookEnvironment::Test } else { WebhookEnvironment::Live };
+        let environment = if test { DataEnvironment::Test } else { DataEnvironment::Live };
         Ok(SourceEvent::new(id, r#type).object(object).tenant(tenant).occurred_at(at).environment(environment))
     }
 

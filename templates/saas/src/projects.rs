@@ -2,7 +2,8 @@
 
 use omnistack::prelude::*;
 
-/// The projects module, with routes under `/api/v1/app/projects`. Changes are published to the topic `projects`.
+/// The projects module, with routes under `/api/v1/app/projects`. Changes are published to the topic `projects`. The plan
+/// of a team limits how many it has.
 #[derive(Debug)]
 pub struct Projects;
 
@@ -13,8 +14,20 @@ impl Module for Projects {
 
     fn register(&self, registry: &mut Registry) {
         let mount = Mount::app("/projects").permissions("projects");
-        let crud = |ctx: &Context| Ok(Crud::from_ctx(ctx)?.publish_changes(ctx.get()?, "projects"));
-        registry.migrations(migrations!["0001_projects"]).routes(mount, crud::routes::<Project>(), crud);
+        let crud = |ctx: &Context| {
+            let crud = Crud::from_ctx(ctx)?.publish_changes(ctx.get()?, "projects");
+            Ok(crud.limited_by_plan(ctx.get()?, "projects"))
+        };
+        registry
+            .migrations(migrations!["0001_projects"])
+            .routes(mount, crud::routes::<Project>(), crud)
+            .limited_resource("projects", |ctx| {
+                let projects = Crud::<Project>::from_ctx(ctx)?;
+                Ok(move |team| {
+                    let projects = projects.clone();
+                    async move { Ok(projects.count(team).await?) }
+                })
+            });
     }
 }
 

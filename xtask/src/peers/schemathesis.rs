@@ -48,11 +48,11 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     Ok(())
 }
 
-/// Statuses of a response to an invalid request: schemathesis's own, and 413, since a body that breaks the limits of its
-/// schema may be larger than its route accepts.
+/// Statuses of a response to an invalid request: schemathesis's own, 402, since limits of plans are checked first, and
+/// 413, since a body that breaks the limits of its schema may be larger than its route accepts.
 const CONFIG: &str = r#"
 [checks.negative_data_rejection]
-expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
+expected-statuses = [400, 401, 402, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
 "#;
 
 /// Returns the header line with the operator's tenant.

@@ -27,6 +27,9 @@ const USER: &str = "TEST_POSTGRES_USER";
 
 /// Settings that make a server fast but may lose data in a crash.
 const NON_DURABLE_SETTINGS: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+/// Settings that make a new server behave as one that has run for a while: it has segments of the write-ahead log to use
+/// again. A new segment is 16 MiB of zeros, and each commit waits while they are written.
+const DURABLE_SETTINGS: [&str; 2] = ["wal_init_zero=off", "max_wal_size=8GB"];
 const COMMON_SETTINGS: [&str; 2] = ["max_connections=200", "unix_socket_directories="];
 
 /// Returns the server of `TEST_DATABASE_URL`, or starts a temporary one. With `durable`, a temporary server waits for
@@ -57,7 +60,7 @@ fn use_external(url: String) -> Result<Server> {
 fn start_temporary(FoundProgram { path: initdb, how }: FoundProgram, durable: bool) -> Result<Server> {
     let bin = folder_of(&initdb);
     let user = unprivileged_user()?;
-    let folder = TempFolder::create("postgres")?;
+    let folder = if durable { TempFolder::create("postgres")? } else { TempFolder::in_memory("postgres")? };
     if let Some((_, user)) = user {
         let owned = chown(folder.path(), Some(user.uid), Some(user.gid));
         owned.context(format_args!("changing the owner of {} to PostgreSQL's user", folder.path().display()))?;
@@ -91,8 +94,8 @@ fn start_temporary(FoundProgram { path: initdb, how }: FoundProgram, durable: bo
     // INT is PostgreSQL's fast shutdown, which doesn't wait for clients to disconnect.
     let mut recipe = SupervisedCommand::new(bin.join("postgres"), folder, "INT");
     recipe.command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-    let throwaway = if durable { &[][..] } else { &NON_DURABLE_SETTINGS };
-    recipe.command.args(COMMON_SETTINGS.iter().chain(throwaway).flat_map(|setting| ["-c", setting]));
+    let durability = if durable { &DURABLE_SETTINGS[..] } else { &NON_DURABLE_SETTINGS };
+    recipe.command.args(COMMON_SETTINGS.iter().chain(durability).flat_map(|setting| ["-c", setting]));
     become_user(&mut recipe.command);
     let process = recipe.start()?;
 

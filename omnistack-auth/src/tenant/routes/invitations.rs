@@ -71,11 +71,13 @@ fn is_email_address(text: &str, (): &()) -> garde::Result {
 
 /// Invite a person
 ///
-/// Sends a mail with a link that is valid for seven days. Needs `members:manage` and every permission of the role. If
-/// the role may transfer or delete the team, it also needs a sign-in within the last 10 minutes.
+/// Sends a mail with a link that is valid for seven days. Until then, the invitation counts as a member for the limit
+/// `team_members` of the tenant's plan. Needs `members:manage` and every permission of the role. If the role may
+/// transfer or delete the team, it also needs a sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/invitations", operation_id = "create_invitation", request_body = NewInvitation,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The invitation.", body = Invitation),
+        (status = 402, description = "`PLAN_LIMIT_REACHED`: the tenant's plan allows no other member."),
         (status = 409, description = "`ALREADY_MEMBER`, `ALREADY_INVITED`, `PERSONAL_TENANT`, `TEAM_DELETION_PENDING`.")))]
 async fn create(
     State(invitations): State<Invitations>,
@@ -95,6 +97,8 @@ async fn create(
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("invitation" = String, Path, format = Uuid, description = "The invitation.")),
     responses((status = 200, description = "The invitation.", body = Invitation),
+        (status = 402, description = "`PLAN_LIMIT_REACHED`: the invitation has expired, and the tenant's plan allows \
+            no other member."),
         (status = 404, description = "The team has no such invitation.")))]
 async fn resend(
     State(invitations): State<Invitations>,

@@ -55,6 +55,14 @@ pub(crate) async fn count_with_role(tx: &mut Tx, tenant: TenantId, role: &str) -
     Ok(count)
 }
 
+/// Returns the number of members, and of invitations that are not accepted and have not expired.
+pub(crate) async fn count_with_invited(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<u64, Error> {
+    let sql = "select (select count(*) from omni_members where tenant_id = $1) \
+               + (select count(*) from omni_invitations where tenant_id = $1 and expires_at > $2)";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(now).fetch_one().await?;
+    Ok(count.unsigned_abs())
+}
+
 /// Returns the number of invitations with a role.
 pub(crate) async fn count_invited_with_role(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
     let sql = "select count(*) from omni_invitations where tenant_id = $1 and role = $2";

@@ -18,8 +18,8 @@ impl Registry {
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Count>, BoxError>> + Send + 'static,
     {
-        self.count_source(move |dashboard, ctx| {
-            dashboard.add(count(ctx)?);
+        self.contribute(move |ctx| {
+            ctx.get::<Dashboard>()?.add(count(ctx)?);
             Ok(())
         })
     }
@@ -35,17 +35,18 @@ impl Registry {
         C: Fn(Timestamp) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Vec<DayCount>, BoxError>> + Send + 'static,
     {
-        self.count_source(move |dashboard, ctx| {
-            dashboard.add_daily(name, count(ctx)?);
+        self.contribute(move |ctx| {
+            ctx.get::<Dashboard>()?.add_daily(name, count(ctx)?);
             Ok(())
         })
     }
 
-    fn count_source(
+    /// Calls a function once all values are provided.
+    pub(super) fn contribute(
         &mut self,
-        add: impl FnOnce(&Dashboard, &Context) -> Result<(), MissingDependency> + Send + 'static,
+        add: impl FnOnce(&Context) -> Result<(), MissingDependency> + Send + 'static,
     ) -> &mut Self {
-        self.count_sources.push((self.module, Box::new(add)));
+        self.contributors.push((self.module, Box::new(add)));
         self
     }
 }

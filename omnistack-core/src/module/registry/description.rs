@@ -1,6 +1,6 @@
-//! Parts of the OpenAPI document that belong to no route.
+//! Parts of the OpenAPI document: schemas, and what belongs to no route.
 
-use utoipa::openapi::{path::Parameter, security::SecurityScheme};
+use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
 
 use super::Registry;
 use crate::webhook_event::WebhookEvent;
@@ -19,6 +19,15 @@ impl Registry {
         self.add_schemas(schemas);
         self.description.add_webhook::<E>();
         self
+    }
+
+    /// Adds schemas to the OpenAPI document.
+    pub(super) fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+        for (name, other) in self.description.add_schemas(self.module, schemas) {
+            let what =
+                format!("has a schema named `{name}`, which differs from the schema of that name of module `{other}`");
+            self.report_problem(what, "give one of them another name: `#[schema(as = …)]`");
+        }
     }
 
     /// Describes a header or a query parameter that every route of signed-in callers reads.

@@ -67,7 +67,7 @@ impl Registry {
 
     /// Provides a default value, unless a module provides a value of its type.
     pub fn provide_default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
-        if !self.ctx.has(TypeId::of::<T>()) {
+        if !self.provides::<T>() {
             self.ctx.insert(value);
         }
         self

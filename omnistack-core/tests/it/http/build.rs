@@ -1,6 +1,7 @@
 //! Tests that a failed build reports all problems, each with a fix.
 
 mod paths;
+mod plans;
 mod schemas;
 
 use axum::routing::{get, post};

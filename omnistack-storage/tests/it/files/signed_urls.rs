@@ -165,7 +165,7 @@ on_each_database! {
         let alice = shop.app.user();
         let body = json!({ "name": "a", "content_type": "text/plain", "size": 100 });
         let answer = alice.post(format!("{FILES}/uploads"), &body).await.expect(201).json();
-        alice.post(format!("{FILES}/uploads"), &body).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
+        alice.post(format!("{FILES}/uploads"), &body).await.expect_error(402, "PLAN_LIMIT_REACHED");
         send(&shop, &answer["upload"], "text/plain", vec![b'a'; 100]).await.expect(204);
         shop.app.clock().advance(Duration::from_secs(121 * 60));
         assert_eq!((shop.sweep().await, shop.objects().await), (1, 0));

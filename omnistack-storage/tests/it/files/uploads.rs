@@ -10,6 +10,7 @@ use bytes::Bytes;
 use omnistack_core::{BoxError, crypto::Sha256, http::Method};
 use omnistack_storage::{File, FileScanner, Files, ObjectKey, ScanResult, Storage};
 use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::json;
 
 use super::{FILES, PNG, files_app, id, upload, with};
 
@@ -41,6 +42,14 @@ on_each_database! {
         let size = i64::try_from(PNG.len()).unwrap();
         assert_eq!((shop.counted.of("storage_bytes"), shop.counted.of("file_uploads")), (size, 1));
         assert_eq!(shop.counted.of("file_downloads"), 1);
+        let caller = alice.identity().unwrap();
+        for meter in ["storage_bytes", "file_uploads", "file_downloads"] {
+            let events = shop.counted.events(meter);
+            assert_eq!(events.len(), 1, "{meter}");
+            let event = &events[0];
+            assert_eq!((event.tenant, event.user), (caller.tenant.unwrap(), Some(caller.user)), "{meter}");
+            assert_eq!(event.category.as_deref(), Some("image/png"), "{meter}");
+        }
         let used = alice.get(format!("{FILES}/usage")).await.expect_ok().json();
         assert_eq!((&used["bytes"], &used["limit"]), (&PNG.len().into(), &serde_json::Value::Null));
     }
@@ -148,19 +157,22 @@ on_each_database! {
         let shop = files_app(database, &[], Some(100)).await;
         let (alice, bob) = (shop.app.user(), shop.app.user());
         let first = upload(&alice, "a.txt", "text/plain", vec![b'a'; 60]).await.expect(201).json();
-        upload(&alice, "b.txt", "text/plain", vec![b'a'; 41]).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
-        upload(&alice, "b.txt", "text/plain", vec![b'a'; 101]).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
+        let refused = upload(&alice, "b.txt", "text/plain", vec![b'a'; 41]).await;
+        let refused = refused.expect_error(402, "PLAN_LIMIT_REACHED");
+        let details = json!({ "limit": "storage_bytes", "used": 60, "allowed": 100, "plan": "small" });
+        assert_eq!(refused.json()["error"]["details"], details);
+        upload(&alice, "b.txt", "text/plain", vec![b'a'; 101]).await.expect_error(402, "PLAN_LIMIT_REACHED");
         // The size is not declared.
         let stream = futures_util::stream::iter((0..41).map(|_| Ok::<_, Infallible>("a")));
         let request = alice.request(Method::POST, format!("{FILES}?name=c.txt"));
         let answer = request.body(axum::body::Body::from_stream(stream)).await;
-        answer.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
+        answer.expect_error(402, "PLAN_LIMIT_REACHED");
         upload(&bob, "a.txt", "text/plain", vec![b'a'; 100]).await.expect(201);
         upload(&alice, "d.txt", "text/plain", vec![b'a'; 40]).await.expect(201);
         assert_eq!(shop.objects().await, 3);
         // A deleted file counts towards the quota until it is purged.
         alice.delete(format!("{FILES}/{}", id(&first))).await.expect(204);
-        upload(&alice, "e.txt", "text/plain", "a").await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
+        upload(&alice, "e.txt", "text/plain", "a").await.expect_error(402, "PLAN_LIMIT_REACHED");
         shop.app.clock().advance(std::time::Duration::from_secs(31 * 24 * 60 * 60));
         assert_eq!(shop.sweep().await, 1);
         assert_eq!(shop.objects().await, 2);

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{
     clock::Timestamp,
-    webhook::{SourceEvent, WebhookEnvironment, WebhookRejection},
+    webhook::{DataEnvironment, SourceEvent, WebhookRejection},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -57,9 +57,9 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
     });
     let subject = NotificationSubject::of(&notification);
     let environment = match subject {
-        Some(NotificationSubject { environment: "Production", .. }) => WebhookEnvironment::Live,
+        Some(NotificationSubject { environment: "Production", .. }) => DataEnvironment::Live,
         // What is not known to be about real money is a test.
-        _ => WebhookEnvironment::Test,
+        _ => DataEnvironment::Test,
     };
     let millis = notification.get("signedDate").and_then(Value::as_i64);
     Ok(source_event(text("notificationUUID"), kind.as_deref())?

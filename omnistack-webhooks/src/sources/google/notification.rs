@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     clock::Timestamp,
     crypto::Sha256,
-    webhook::{SourceEvent, WebhookEnvironment, WebhookRejection},
+    webhook::{DataEnvironment, SourceEvent, WebhookRejection},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -71,7 +71,7 @@ impl PlayNotification {
             .ok_or_else(|| WebhookRejection::Malformed("the message has no notification".to_owned()))?;
         let number = notification.get("notificationType").and_then(Value::as_u64);
         let kind = kind(name, number);
-        let environment = if name == "test" { WebhookEnvironment::Test } else { WebhookEnvironment::Live };
+        let environment = if name == "test" { DataEnvironment::Test } else { DataEnvironment::Live };
         let text = |name: &str| notification.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         // Tokens of purchases are secret and have no maximum size. A refund that waits for a review names its order.
         let purchase = text("purchaseToken").or_else(|| text("orderId"));
@@ -205,10 +205,10 @@ mod tests {
         assert_eq!(event.id, "7");
         assert_eq!(event.object.as_deref(), Some("2bb80d537b1da3e38bd30361aa855686"), "SHA-256 of `secret`");
         assert_eq!(event.occurred_at.unwrap().to_string(), "2017-08-21T21:06:06.168Z");
-        assert_eq!(event.environment, WebhookEnvironment::Live);
+        assert_eq!(event.environment, DataEnvironment::Live);
         let test = read(&json!({ "eventTimeMillis": 1_503_349_566_168_i64, "testNotification": {} }));
         let test = test.unwrap().describe().unwrap();
-        assert_eq!((test.environment, test.occurred_at), (WebhookEnvironment::Test, event.occurred_at));
+        assert_eq!((test.environment, test.occurred_at), (DataEnvironment::Test, event.occurred_at));
     }
 
     #[test]

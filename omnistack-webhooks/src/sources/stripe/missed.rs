@@ -2,27 +2,17 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use omnistack_core::{BoxError, clock::Timestamp, module::Registry, webhook::MissedWebhooks};
-use secrecy::{ExposeSecret as _, SecretString};
+use omnistack_core::{BoxError, clock::Timestamp, webhook::MissedWebhooks};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::sources::{
-    provider_api::{ProviderApi, send},
-    settings::StripeWebhookSettings,
-};
+use super::api::StripeApi;
+use crate::sources::provider_api::send;
 
 /// Number of events on a page, the largest that Stripe allows.
 const PAGE_SIZE: &str = "100";
 /// Largest number of pages that are read at once.
 const MAX_PAGES: usize = 20;
-
-/// The list of events in Stripe's API. It goes back 30 days, and has no events of connected accounts and no thin
-/// events. An event from it belongs to the tenant that its metadata names, also if the URL of the webhook names one.
-pub(super) struct StripeEvents {
-    api: ProviderApi,
-    key: SecretString,
-}
 
 #[derive(Deserialize)]
 struct StripePage {
@@ -36,15 +26,11 @@ struct StripeEventId {
     id: String,
 }
 
-impl StripeEvents {
-    pub(super) fn from_settings(registry: &mut Registry, settings: &StripeWebhookSettings) -> Option<Self> {
-        let key = settings.api_key.clone()?;
-        let api = ProviderApi::from_setting(registry, "WEBHOOKS_STRIPE_API_URL", &settings.api_url)?;
-        Some(Self { api, key })
-    }
-
+impl StripeApi {
     /// Returns the events since a time that are not delivered, also those that Stripe will send again by itself. At
-    /// most 2,000, the newest first.
+    /// most 2,000, the newest first. The list goes back 30 days, and has no events of connected accounts and no thin
+    /// events. An event from it belongs to the tenant that its metadata names, also if the URL of the webhook names
+    /// one.
     pub(super) async fn undelivered(&self, since: Timestamp) -> Result<MissedWebhooks, BoxError> {
         let mut missed = MissedWebhooks::default();
         let mut last: Option<String> = None;
@@ -67,7 +53,7 @@ impl StripeEvents {
         let since = since.as_seconds().to_string();
         let mut query = vec![("delivery_success", "false"), ("created[gte]", since.as_str()), ("limit", PAGE_SIZE)];
         query.extend(after.map(|after| ("starting_after", after)));
-        let request = self.api.get("/v1/events", &query).bearer_auth(self.key.expose_secret());
+        let request = self.get("/v1/events", &query);
         let response = send(request).await?;
         if !response.status.is_success() {
             return Err(format!("Stripe responded to the list of events with {}", response.status).into());

@@ -1,8 +1,8 @@
-//! Tests of events that a provider could not deliver.
+//! Tests of calls to providers: the events that they could not deliver, and the current state of objects.
 
 use std::time::Duration;
 
-use omnistack_core::webhook::WebhookRequest;
+use omnistack_core::webhook::{InboundWebhook, SourceEvent, WebhookRequest, WebhookSources};
 use omnistack_testkit::{
     TestApp, TestDatabase,
     mock_server::{MockResponse, MockServer},
@@ -71,6 +71,34 @@ async fn errors_of_stripe_have_no_secrets() {
     let app = stripe(&server).await;
     let error = source(&app, "stripe").missed(app.clock().clock().now()).await.unwrap_err().to_string();
     assert!(error.contains("401") && !error.contains("rk_test"), "{error}");
+}
+
+#[tokio::test]
+async fn stripe_returns_the_current_state_of_an_object() {
+    let server = MockServer::start().await;
+    server
+        .expect("GET", "/v1/subscriptions/sub_1")
+        .header("authorization", "Bearer rk_test_1")
+        .header("stripe-account", "acct_1")
+        .reply(MockResponse::json(200, r#"{"id":"sub_1","object":"subscription","status":"canceled"}"#));
+    server.expect("GET", "/v1/invoices/in_gone").reply(MockResponse::json(404, "{}"));
+    server.expect("GET", "/v1/invoices/in_down").reply(MockResponse::json(500, "{}"));
+    let app = stripe(&server).await;
+    let sources: WebhookSources = app.app().context().get().unwrap();
+    let fetch = async |account: Option<&str>, kind: &str, id: &str| {
+        let body = json!({ "account": account, "data": { "object": { "object": kind, "id": id } } }).to_string();
+        let now = app.clock().clock().now();
+        let request = WebhookRequest { url: "", headers: &http::HeaderMap::new(), body: body.as_bytes(), now };
+        let webhook = InboundWebhook::new("stripe", SourceEvent::new("evt_1", "a"), None, &request);
+        sources.fetch_object(&webhook).await
+    };
+    let subscription = fetch(Some("acct_1"), "subscription", "sub_1").await.unwrap().unwrap();
+    assert_eq!(subscription["status"], "canceled");
+    assert_eq!(fetch(None, "invoice", "in_gone").await.unwrap(), None);
+    assert!(fetch(None, "invoice", "in_down").await.unwrap_err().to_string().contains("500"));
+    // No request is made for what has no id, or an id that leads elsewhere.
+    assert_eq!(fetch(None, "balance", "").await.unwrap(), None);
+    assert_eq!(fetch(None, "invoice", "../events").await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,0 +1,35 @@
+//! The plans of the app.
+
+use omnistack::{
+    billing::{BillingInterval, Currency, Money, PlanCatalogue, PlanDefinition, PlanPrice},
+    usage::meters,
+};
+
+/// Returns the plans: `free` for every new tenant, and three that are paid by the month.
+pub fn plans() -> PlanCatalogue {
+    let free = PlanDefinition::new("free", "Free")
+        .limit("projects", 100)
+        .limit("team_members", 3)
+        .limit(meters::API_REQUESTS, 10_000)
+        .soft_limit(meters::API_REQUESTS)
+        .limit(meters::STORAGE_BYTES, 1_000_000_000);
+    let starter = monthly("starter", "Starter", 29)
+        .trial_days(14)
+        .limit("projects", 1_000)
+        .limit("team_members", 10)
+        .limit(meters::API_REQUESTS, 100_000)
+        .limit(meters::STORAGE_BYTES, 10_000_000_000);
+    let professional = monthly("professional", "Professional", 99)
+        .trial_days(14)
+        .limit("team_members", 50)
+        .limit(meters::API_REQUESTS, 1_000_000)
+        .limit(meters::STORAGE_BYTES, 100_000_000_000)
+        .feature("audit-export");
+    let enterprise = monthly("enterprise", "Enterprise", 299).feature("*");
+    PlanCatalogue::new([free, starter, professional, enterprise]).default_plan("free")
+}
+
+fn monthly(key: &str, name: &str, dollars: i64) -> PlanDefinition {
+    let price = Money::new(dollars * 100, Currency::USD);
+    PlanDefinition::new(key, name).price(PlanPrice::Fixed { price, interval: BillingInterval::MONTH })
+}

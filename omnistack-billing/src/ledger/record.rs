@@ -1,0 +1,209 @@
+//! Records events in a transaction.
+
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{Error, Tx},
+    identity::TenantId,
+    metrics::USAGE_EVENTS,
+};
+
+use super::{
+    Ledger,
+    aggregate::{EventBilling, UsageDelta},
+    event::{EventPolicy, NewUsage, RejectReason, UsageOutcome},
+    store::{self, EventKey, EventRow},
+};
+use crate::{
+    account::schedule::AccountSchedule,
+    meter::{LatePolicy, Meter},
+};
+
+/// An event that is stored unless its id is known.
+pub(super) struct Candidate<'a> {
+    /// The position in the list of new events.
+    index: usize,
+    pub(super) new: &'a NewUsage,
+    /// The meter and the quantity in its smallest units. `None` if the app has no such meter.
+    pub(super) counted: Option<(&'a Meter, i64)>,
+    pub(super) billing: EventBilling,
+}
+
+impl Ledger {
+    /// Stores events and what they add. Returns what became of each, in the same order.
+    ///
+    /// Rows are locked in the same order by every transaction: accounts, events, windows, dimensions, each in the order
+    /// of their keys.
+    pub(super) async fn record(
+        &self,
+        tx: &mut Tx,
+        new: Vec<NewUsage>,
+        policy: EventPolicy,
+    ) -> Result<Vec<UsageOutcome>, Error> {
+        let now = self.0.clock.now();
+        let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
+        let mut checked = Vec::with_capacity(new.len());
+        let mut seen: HashMap<EventKey<'_>, usize> = HashMap::with_capacity(new.len());
+        // Events whose ids occur before in the list, and the first positions of these ids.
+        let mut repeated = Vec::new();
+        for (index, usage) in new.iter().enumerate() {
+            let meter = self.0.meters.get(&usage.event.meter);
+            let units = match usage.check(meter, policy, now, self.0.settings.max_age) {
+                Ok(units) => units,
+                Err(reason) => {
+                    outcomes[index] = UsageOutcome::Rejected(reason);
+                    continue;
+                }
+            };
+            match seen.entry(EventKey::of(&usage.event)) {
+                Entry::Occupied(first) => repeated.push((index, *first.get())),
+                Entry::Vacant(place) => {
+                    place.insert(index);
+                    checked.push((index, usage, meter.zip(units)));
+                }
+            }
+        }
+        let candidates = self.bill(tx, checked, policy, now, &mut outcomes).await?;
+        let known = if candidates.is_empty() {
+            HashMap::new()
+        } else {
+            self.store(tx, &candidates, now, &mut outcomes).await?
+        };
+        for (index, first) in repeated {
+            let stored = known.get(&first).unwrap_or(&new[first].hash);
+            outcomes[index] = match outcomes[first] {
+                UsageOutcome::Rejected(reason) => UsageOutcome::Rejected(reason),
+                _ if *stored == new[index].hash => UsageOutcome::Duplicate,
+                _ => UsageOutcome::Conflict,
+            };
+        }
+        count_on_commit(tx, &outcomes);
+        Ok(outcomes)
+    }
+
+    /// Finds the billing periods of events, in accounts that are locked for them.
+    async fn bill<'a>(
+        &self,
+        tx: &mut Tx,
+        checked: Vec<(usize, &'a NewUsage, Option<(&'a Meter, i64)>)>,
+        policy: EventPolicy,
+        now: Timestamp,
+        outcomes: &mut [UsageOutcome],
+    ) -> Result<Vec<Candidate<'a>>, Error> {
+        let mut tenants: Vec<TenantId> = checked.iter().map(|(_, usage, _)| usage.event.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let accounts = self.lock_accounts(tx, &tenants, now).await?;
+        let mut candidates = Vec::with_capacity(checked.len());
+        for (index, new, counted) in checked {
+            let Some((meter, _)) = counted else {
+                candidates.push(Candidate { index, new, counted: None, billing: EventBilling::None });
+                continue;
+            };
+            // Every tenant was asked for.
+            let Some(account) = accounts.get(&new.event.tenant) else { continue };
+            let billing = billing(account, meter, new.event.at, now, self.0.settings.grace);
+            match (billing, policy) {
+                (EventBilling::Late { .. }, EventPolicy::Backfill { billed: false }) => {
+                    candidates.push(Candidate { index, new, counted, billing: EventBilling::None });
+                }
+                (EventBilling::Late { .. }, _) if meter.late == LatePolicy::Reject => {
+                    outcomes[index] = UsageOutcome::Rejected(RejectReason::PeriodClosed);
+                }
+                (billing, _) => candidates.push(Candidate { index, new, counted, billing }),
+            }
+        }
+        // The order in which ids are locked.
+        candidates.sort_unstable_by(|one, other| EventKey::of(&one.new.event).cmp(&EventKey::of(&other.new.event)));
+        Ok(candidates)
+    }
+
+    /// Stores candidates whose ids are new, with what they add. Returns the stored hashes of the others, by position.
+    async fn store(
+        &self,
+        tx: &mut Tx,
+        candidates: &[Candidate<'_>],
+        now: Timestamp,
+        outcomes: &mut [UsageOutcome],
+    ) -> Result<HashMap<usize, [u8; 16]>, Error> {
+        let rows: Vec<EventRow<'_>> = candidates.iter().map(|candidate| EventRow::new(candidate, now)).collect();
+        let stored = store::insert_events(tx, &rows).await?;
+        let stored: HashSet<EventKey<'_>> = stored.iter().map(store::StoredKey::key).collect();
+        let mut delta = UsageDelta::default();
+        let mut known = Vec::new();
+        for candidate in candidates {
+            let Candidate { index, new, counted, billing } = candidate;
+            if !stored.contains(&EventKey::of(&new.event)) {
+                known.push(candidate);
+                continue;
+            }
+            outcomes[*index] = match counted {
+                Some((meter, units)) => {
+                    delta.add(&new.event, meter, *units, *billing);
+                    UsageOutcome::Accepted { late: matches!(billing, EventBilling::Late { .. }) }
+                }
+                None => UsageOutcome::Unmatched,
+            };
+        }
+        let mut hashes = HashMap::with_capacity(known.len());
+        for (candidate, hash) in store::stored_hashes(tx, &known).await? {
+            if hash != candidate.new.hash {
+                outcomes[candidate.index] = UsageOutcome::Conflict;
+            }
+            hashes.insert(candidate.index, hash);
+        }
+        self.add(tx, delta).await?;
+        Ok(hashes)
+    }
+
+    /// Adds what events have added to windows, and tells tenants of limits after the commit.
+    pub(super) async fn add(&self, tx: &mut Tx, delta: UsageDelta) -> Result<(), Error> {
+        let changed = store::add(tx, delta, &self.0.meters).await?;
+        self.0.changes.after_commit(tx, changed);
+        Ok(())
+    }
+
+    /// Loads the accounts of tenants, and locks them against the close of a period.
+    pub(super) async fn lock_accounts(
+        &self,
+        tx: &mut Tx,
+        tenants: &[TenantId],
+        now: Timestamp,
+    ) -> Result<HashMap<TenantId, AccountSchedule>, Error> {
+        let zone = self.0.accounts.zone();
+        store::ensure_accounts(tx, tenants, now, zone).await?;
+        crate::account::schedule::load(tx, tenants, zone, true).await
+    }
+}
+
+/// Returns the billing of an event of a known meter.
+pub(super) fn billing(
+    account: &AccountSchedule,
+    meter: &Meter,
+    at: Timestamp,
+    now: Timestamp,
+    grace: std::time::Duration,
+) -> EventBilling {
+    let period = account.schedule.period_at(at);
+    let is_closed = account.closed_until.is_some_and(|until| at < until) || period.end + grace <= now;
+    // What is kept has no period: limits apply to the total.
+    if !is_closed || meter.lifetime {
+        return EventBilling::InPeriod(period.start);
+    }
+    let open = account.closed_until.map_or(now, |until| now.max(until));
+    EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start }
+}
+
+/// Counts events in the metrics once they are stored.
+fn count_on_commit(tx: &mut Tx, outcomes: &[UsageOutcome]) {
+    let mut counts: HashMap<&'static str, u64> = HashMap::new();
+    for outcome in outcomes {
+        *counts.entry(outcome.as_str()).or_default() += 1;
+    }
+    tx.on_commit(move || {
+        for (status, count) in counts {
+            USAGE_EVENTS.counter([status]).increment(count);
+        }
+    });
+}

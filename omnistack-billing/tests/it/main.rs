@@ -1,0 +1,9 @@
+//! Tests of plans, usage and credits.
+
+mod accounts;
+mod ledger;
+mod peers;
+mod quotas;
+mod reports;
+mod requests;
+mod wallets;

@@ -1,0 +1,126 @@
+//! Statements that insert many rows.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::{Arc, OnceLock},
+};
+
+use sqlx::AssertSqlSafe;
+
+use super::{Arguments, Error, Record, Tx};
+
+/// Numbers of rows of one statement. There are few, so that both databases prepare each statement once.
+const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// An `insert` of any number of rows. It runs as few statements, whose `values` have 256, 64, 16, 4 or 1 rows.
+///
+/// ```
+/// use omnistack_core::db::{BulkInsert, Db, Error};
+///
+/// static INSERT: BulkInsert<2> = BulkInsert::new(
+///     "insert into planets (name, moons) values",
+///     "on conflict (name) do nothing returning name",
+/// );
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// let db = Db::memory()?;
+/// db.query("create table planets (name text primary key, moons bigint not null)").execute().await?;
+/// let mut tx = db.begin().await?;
+/// let planets = [("Mars", 2_i64), ("Venus", 0), ("Mars", 3)];
+/// let stored: Vec<(String,)> = INSERT
+///     .fetch_all(&mut tx, &planets, |row, (name, moons)| {
+///         row.push(*name);
+///         row.push(*moons);
+///     })
+///     .await?;
+/// assert_eq!(stored.len(), 2);
+/// # tx.commit().await
+/// # }
+/// ```
+pub struct BulkInsert<const COLUMNS: usize> {
+    head: &'static str,
+    tail: &'static str,
+    texts: [OnceLock<Arc<str>>; CHUNKS.len()],
+}
+
+impl<const COLUMNS: usize> BulkInsert<COLUMNS> {
+    /// Creates a statement of the text before the rows, which ends with `values`, and the text after them. Neither has
+    /// placeholders.
+    pub const fn new(head: &'static str, tail: &'static str) -> Self {
+        Self { head, tail, texts: [const { OnceLock::new() }; CHUNKS.len()] }
+    }
+
+    /// Inserts rows. `bind` adds the values of one row, in the order of the columns. Returns the rows of `returning`.
+    ///
+    /// # Errors
+    /// The errors of the database; [`ErrorKind::Other`](super::ErrorKind::Other) if `bind` adds another number of values
+    /// than there are columns.
+    pub async fn fetch_all<T: Record, R>(
+        &self,
+        tx: &mut Tx,
+        rows: &[R],
+        bind: impl Fn(&mut Arguments, &R),
+    ) -> Result<Vec<T>, Error> {
+        let mut returned = Vec::new();
+        for (text, chunk) in self.statements(rows) {
+            let args = arguments(tx, chunk, &bind);
+            returned.extend(tx.query(AssertSqlSafe(text)).args(args).fetch_all::<T>().await?);
+        }
+        Ok(returned)
+    }
+
+    /// Inserts rows as [`fetch_all`](Self::fetch_all) does, and returns their number.
+    ///
+    /// # Errors
+    /// Those of [`fetch_all`](Self::fetch_all).
+    pub async fn execute<R>(&self, tx: &mut Tx, rows: &[R], bind: impl Fn(&mut Arguments, &R)) -> Result<u64, Error> {
+        let mut count = 0;
+        for (text, chunk) in self.statements(rows) {
+            let args = arguments(tx, chunk, &bind);
+            count += tx.query(AssertSqlSafe(text)).args(args).execute().await?;
+        }
+        Ok(count)
+    }
+
+    /// Splits rows into those of each statement.
+    fn statements<'r, R>(&self, mut rows: &'r [R]) -> impl Iterator<Item = (Arc<str>, &'r [R])> {
+        std::iter::from_fn(move || {
+            let index = CHUNKS.iter().position(|size| *size <= rows.len())?;
+            let (chunk, rest) = rows.split_at(CHUNKS[index]);
+            rows = rest;
+            Some((self.text(index), chunk))
+        })
+    }
+
+    fn text(&self, index: usize) -> Arc<str> {
+        let text = self.texts[index].get_or_init(|| {
+            let mut text = self.head.to_owned();
+            for row in 0..CHUNKS[index] {
+                text.push_str(if row == 0 { " (" } else { ", (" });
+                for column in 1..=COLUMNS {
+                    let comma = if column == 1 { "" } else { ", " };
+                    _ = write!(text, "{comma}${}", row * COLUMNS + column);
+                }
+                text.push(')');
+            }
+            _ = write!(text, " {}", self.tail);
+            text.into()
+        });
+        text.clone()
+    }
+}
+
+fn arguments<R>(tx: &Tx, rows: &[R], bind: &impl Fn(&mut Arguments, &R)) -> Arguments {
+    let mut args = Arguments::new(tx.dialect());
+    for row in rows {
+        bind(&mut args, row);
+    }
+    args
+}
+
+impl<const COLUMNS: usize> fmt::Debug for BulkInsert<COLUMNS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkInsert").field("head", &self.head).field("tail", &self.tail).finish_non_exhaustive()
+    }
+}
