@@ -274,18 +274,15 @@ impl PlanSource for UnlimitedPlans {
 /// Extractor of the plan of the caller's tenant, in handlers whose state has the [`Entitlements`].
 ///
 /// ```
-/// use axum::extract::FromRef;
+/// use axum::{Router, routing::get};
 /// use omnistack_core::identity::{Entitlements, TenantPlan};
-///
-/// #[derive(Clone, FromRef)]
-/// struct Reports {
-///     entitlements: Entitlements,
-/// }
 ///
 /// async fn limits(TenantPlan(plan): TenantPlan) -> String {
 ///     format!("{:?}", plan.limits.get("reports"))
 /// }
-/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(limits)).with_state(Reports { entitlements: Entitlements::default() });
+///
+/// let app: Router = Router::new().route("/limits", get(limits)).with_state(Entitlements::default());
+/// # let _ = app;
 /// ```
 ///
 /// # Errors
