@@ -105,7 +105,7 @@ async fn ledger() {
     }
 }
 
-/// What was measured on a database.
+/// The measured values of a database.
 struct DatabaseResults {
     /// The rates for each number of tenants, and then for each number of events before.
     ingest: Vec<IngestRates>,

@@ -1,4 +1,4 @@
-//! What a request does without I/O: the check of an entitlement, and a counter.
+//! The work of a request without I/O: the check of an entitlement, and a counter.
 
 use std::{hint::black_box, time::Instant};
 

@@ -19,7 +19,7 @@ pub(crate) const CONSUME_TIME: Duration = Duration::from_secs(10);
 /// Number of reservations of a run.
 const RESERVATIONS: usize = 3_200;
 
-/// What the tasks use.
+/// The handles that the tasks use.
 #[derive(Clone)]
 struct TenantQuota {
     quotas: Quotas,

@@ -1,4 +1,4 @@
-//! What stored events add to windows: pure sums.
+//! The sums that stored events add to windows, without I/O.
 
 use std::collections::BTreeMap;
 

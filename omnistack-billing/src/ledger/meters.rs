@@ -2,20 +2,12 @@
 
 use std::fmt::Write as _;
 
-use omnistack_core::{
-    BoxError,
-    clock::Timestamp,
-    db::{Db, Sql},
-};
+use omnistack_core::{BoxError, clock::Timestamp, db::Db};
 
 use crate::meter::MeterSet;
 
-const INSERT: Sql = Sql {
-    postgres: "insert into omni_usage_meters (name, aggregation, decimals, lifetime, created_at)
-        values ($1, $2, $3, $4, $5) on conflict (name) do nothing",
-    sqlite: "insert into omni_usage_meters (name, aggregation, decimals, lifetime, created_at)
-        values ($1, $2, $3, $4, $5) on conflict (name) do nothing",
-};
+const INSERT: &str = "insert into omni_usage_meters (name, aggregation, decimals, lifetime, created_at)
+    values ($1, $2, $3, $4, $5) on conflict (name) do nothing";
 
 /// A stored definition.
 #[derive(omnistack_core::db::FromRow)]

@@ -1,4 +1,4 @@
-//! What a caller asks of a limit.
+//! The part of a limit that a caller asks for.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is used and left of quotas.
+//! The used and the remaining part of quotas.
 
 use omnistack_core::{
     db::{self, Tx},

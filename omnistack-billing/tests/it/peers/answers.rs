@@ -1,4 +1,4 @@
-//! What the app answers about usage, compared with the sums of DuckDB.
+//! The answers of the app about usage, compared with the sums of DuckDB.
 
 use std::{collections::BTreeMap, iter, time::Duration};
 

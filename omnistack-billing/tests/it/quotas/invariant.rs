@@ -94,7 +94,7 @@ struct Case<'a> {
     open: Mutex<Vec<OpenReservation>>,
     /// All that counts.
     used: AtomicI64,
-    /// What was used without a reservation that holds it.
+    /// The units that were used without a reservation that holds them.
     excess: AtomicI64,
 }
 

@@ -1,4 +1,4 @@
-//! What operators see: a user in all tenants, and the users with the largest usage.
+//! The reports of operators: a user in all tenants, and the users with the largest usage.
 
 use omnistack_core::{
     id::Id,
