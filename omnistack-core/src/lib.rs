@@ -69,6 +69,7 @@ pub mod module;
 pub mod name;
 pub mod pubsub;
 pub mod rate_limit;
+pub mod realtime;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
