@@ -73,10 +73,8 @@ pub(crate) fn register(registry: &mut Registry, catalogue: PlanCatalogue, zone: 
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            registry.routes(Mount::app("/billing"), routes::app(), |ctx| ctx.get::<BillingAccounts>()).routes(
-                Mount::admin("/billing"),
-                admin::api(),
-                |ctx| ctx.get::<BillingAccounts>(),
-            );
+            registry
+                .routes(Mount::app("/billing").without_plan_limits(), routes::app(), |ctx| ctx.get::<BillingAccounts>())
+                .routes(Mount::admin("/billing"), admin::api(), |ctx| ctx.get::<BillingAccounts>());
         });
 }

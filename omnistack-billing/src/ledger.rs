@@ -41,7 +41,11 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use crate::{account::BillingAccounts, meter::MeterSet, settings::UsageSettings};
+use crate::{
+    account::{BillingAccounts, schedule::AccountLock},
+    meter::MeterSet,
+    settings::UsageSettings,
+};
 
 use self::{
     backfill::CountUnmatched,
@@ -121,10 +125,11 @@ impl Ledger {
         self.0.intake.ingest(self, new).await
     }
 
-    /// Stores events in a transaction of the app's database.
+    /// Stores events in a transaction of the app's database, which is the only one that records usage of their tenants
+    /// until it ends.
     pub(crate) async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<Vec<UsageOutcome>, db::Error> {
         let new = events.into_iter().map(|event| NewUsage::new(event, false)).collect();
-        self.record(tx, new, EventPolicy::Report).await
+        self.record(tx, new, EventPolicy::Report, AccountLock::Exclusive).await
     }
 
     /// Adds an event to a counter in memory, which is stored a few seconds later.
@@ -236,8 +241,9 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
             if !registry.provides::<Authenticator>() {
                 return;
             }
+            let mount = Mount::app("/usage").permissions("usage").without_plan_limits();
             registry
-                .routes(Mount::app("/usage").permissions("usage"), routes::api(), |ctx| ctx.get::<Ledger>())
+                .routes(mount, routes::api(), |ctx| ctx.get::<Ledger>())
                 .routes(Mount::admin("/usage"), admin::api(), admin::state);
         });
 }

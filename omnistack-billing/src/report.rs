@@ -95,9 +95,11 @@ pub(crate) fn register(registry: &mut Registry) {
             if !registry.provides::<Authenticator>() {
                 return;
             }
+            let usage = Mount::app("/usage").permissions("usage").without_plan_limits();
+            let billing = Mount::app("/billing").permissions("billing").without_plan_limits();
             registry
-                .routes(Mount::app("/usage").permissions("usage"), routes::usage(), reports)
-                .routes(Mount::app("/billing").permissions("billing"), routes::billing(), reports)
+                .routes(usage, routes::usage(), reports)
+                .routes(billing, routes::billing(), reports)
                 .routes(Mount::admin("/usage"), admin::api(), reports);
         });
 }

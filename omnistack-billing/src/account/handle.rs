@@ -194,7 +194,7 @@ impl BillingAccounts {
     /// Returns the billing periods of a tenant.
     pub(crate) async fn schedule(&self, tenant: TenantId) -> Result<AccountSchedule, db::Error> {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
-        let mut schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, false).await?;
+        let mut schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, None).await?;
         tx.commit().await?;
         let calendar_months =
             || AccountSchedule { schedule: PeriodSchedule::calendar_months(self.0.zone.clone()), closed_until: None };
@@ -241,7 +241,7 @@ impl BillingAccounts {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let account = store::find(&mut tx, tenant).await?;
         let overrides = store::overrides(&mut tx, tenant, now).await?;
-        let schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, false).await?;
+        let schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, None).await?;
         tx.commit().await?;
         let entitled = self.resolve(account.as_ref(), &overrides).await?;
         let current_period = match schedules.get(&tenant) {

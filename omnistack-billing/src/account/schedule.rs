@@ -30,13 +30,24 @@ struct AnchorRow {
     period: String,
 }
 
-/// Loads the schedules of tenants. With `lock`, no other transaction can change them or close a period until this one
-/// ends; transactions that record usage don't wait for each other.
+/// A lock of accounts, until the end of the transaction. No other transaction can change the accounts or close a period
+/// meanwhile. Transactions take it before they lock anything else of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccountLock {
+    /// The lock of a transaction that records usage in one step, which locks windows in the order of their keys. Such
+    /// transactions don't wait for each other here.
+    Shared,
+    /// The lock of a transaction of the app, which can record usage in several steps, and then locks windows in any
+    /// order. No other transaction records usage of the tenants until it ends.
+    Exclusive,
+}
+
+/// Loads the schedules of tenants, and locks their accounts if there is a `lock`.
 pub(crate) async fn load(
     tx: &mut Tx,
     tenants: &[TenantId],
     default_zone: &TimeZone,
-    lock: bool,
+    lock: Option<AccountLock>,
 ) -> Result<HashMap<TenantId, AccountSchedule>, Error> {
     let mut all = HashMap::with_capacity(tenants.len());
     for tenants in tenants.chunks(MAX_TENANTS_PER_QUERY) {
@@ -52,11 +63,15 @@ async fn load_some(
     tx: &mut Tx,
     tenants: &[TenantId],
     default_zone: &TimeZone,
-    lock: bool,
+    lock: Option<AccountLock>,
     all: &mut HashMap<TenantId, AccountSchedule>,
 ) -> Result<(), Error> {
     // In a fixed order, so that transactions that lock several rows don't wait for each other in a circle.
-    let locking = if lock && tx.dialect() == Dialect::Postgres { " order by tenant_id for share" } else { "" };
+    let locking = match lock.filter(|_| tx.dialect() == Dialect::Postgres) {
+        None => "",
+        Some(AccountLock::Shared) => " order by tenant_id for share",
+        Some(AccountLock::Exclusive) => " order by tenant_id for no key update",
+    };
     let sql = |args: &mut Arguments| {
         let list: Vec<String> = tenants.iter().map(|tenant| format!("${}", args.push(*tenant))).collect();
         list.join(", ")

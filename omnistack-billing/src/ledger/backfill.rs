@@ -17,7 +17,7 @@ use super::{
     event::{EventPolicy, NewUsage},
     record::billing,
 };
-use crate::meter::Meter;
+use crate::{account::schedule::AccountLock, meter::Meter};
 
 /// Number of events that one transaction counts.
 const BATCH: i64 = 500;
@@ -100,7 +100,7 @@ impl Ledger {
         let mut tenants: Vec<TenantId> = events.iter().map(|event| event.tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
-        let accounts = self.lock_accounts(tx, &tenants, now).await?;
+        let accounts = self.lock_accounts(tx, &tenants, now, AccountLock::Shared).await?;
         let (mut delta, mut counted) = (UsageDelta::default(), 0);
         for event in events {
             let new = NewUsage::new(event, false);

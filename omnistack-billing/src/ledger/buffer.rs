@@ -23,6 +23,7 @@ use super::{
     event::{EventPolicy, NewUsage, UsageOutcome},
 };
 use crate::{
+    account::schedule::AccountLock,
     meter::{Aggregation, MeterSet},
     quantity::Quantity,
     window::reservations,
@@ -207,7 +208,7 @@ async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
     let new = new.collect();
     // The counters are of several tenants.
     let mut tx = ledger.0.db.all_tenants().begin().await?;
-    let outcomes = ledger.record(&mut tx, new, EventPolicy::Report).await?;
+    let outcomes = ledger.record(&mut tx, new, EventPolicy::Report, AccountLock::Shared).await?;
     let mut used: HashMap<(TenantId, Uuid), i64> = HashMap::new();
     for (Stored { event, reservation }, outcome) in batch.iter().zip(&outcomes) {
         // A duplicate was stored before, and its units were taken out then.

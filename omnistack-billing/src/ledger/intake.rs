@@ -12,6 +12,7 @@ use super::{
     Ledger,
     event::{EventPolicy, NewUsage, UsageOutcome},
 };
+use crate::account::schedule::AccountLock;
 
 /// Number of events from which on a transaction takes no further reports.
 const BATCH_EVENTS: usize = 1_000;
@@ -21,7 +22,7 @@ const MAX_WAITING_EVENTS: usize = 100_000;
 /// The results of a report's events, in the same order.
 type ReportResult = Result<Vec<UsageOutcome>, Error>;
 
-/// Stores reports in batches.
+/// The intake of reports, which stores them in batches.
 pub(super) struct Intake(GroupCommit<Vec<NewUsage>, ReportResult>);
 
 impl Default for Intake {
@@ -78,7 +79,7 @@ async fn store_events(ledger: &Ledger, events: Vec<NewUsage>) -> Result<Vec<Usag
     let began = ledger.0.clock.elapsed();
     // The events of one transaction can be of several tenants.
     let mut tx = ledger.0.db.all_tenants().begin().await?;
-    let outcomes = ledger.record(&mut tx, events, EventPolicy::Report).await?;
+    let outcomes = ledger.record(&mut tx, events, EventPolicy::Report, AccountLock::Shared).await?;
     tx.commit().await?;
     USAGE_INGEST_DURATION.histogram([""; 0]).record(ledger.0.clock.elapsed().saturating_sub(began).as_secs_f64());
     Ok(outcomes)

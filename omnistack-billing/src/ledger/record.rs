@@ -16,7 +16,7 @@ use super::{
     store::{self, EventKey, EventRow},
 };
 use crate::{
-    account::schedule::AccountSchedule,
+    account::schedule::{self, AccountLock, AccountSchedule},
     meter::{LatePolicy, Meter},
 };
 
@@ -33,13 +33,15 @@ pub(super) struct Candidate<'a> {
 impl Ledger {
     /// Stores events and what they add. Returns what became of each, in the same order.
     ///
-    /// Rows are locked in the same order by every transaction: accounts, events, windows, dimensions, each in the order
-    /// of their keys.
+    /// Rows are locked in the same order by every call: accounts, events, windows, dimensions, each in the order of their
+    /// keys. A transaction with several calls locks the accounts exclusively, because it locks the other rows in the
+    /// order of its calls.
     pub(super) async fn record(
         &self,
         tx: &mut Tx,
         new: Vec<NewUsage>,
         policy: EventPolicy,
+        lock: AccountLock,
     ) -> Result<Vec<UsageOutcome>, Error> {
         let now = self.0.clock.now();
         let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
@@ -64,7 +66,11 @@ impl Ledger {
                 }
             }
         }
-        let candidates = self.bill(tx, checked, policy, now, &mut outcomes).await?;
+        let mut tenants: Vec<TenantId> = checked.iter().map(|(_, usage, _)| usage.event.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let accounts = self.lock_accounts(tx, &tenants, now, lock).await?;
+        let candidates = self.bill(&accounts, checked, policy, now, &mut outcomes);
         let known = if candidates.is_empty() {
             HashMap::new()
         } else {
@@ -82,19 +88,15 @@ impl Ledger {
         Ok(outcomes)
     }
 
-    /// Finds the billing periods of events, in accounts that are locked for them.
-    async fn bill<'a>(
+    /// Finds the billing periods of events, in the accounts of their tenants.
+    fn bill<'a>(
         &self,
-        tx: &mut Tx,
+        accounts: &HashMap<TenantId, AccountSchedule>,
         checked: Vec<(usize, &'a NewUsage, Option<(&'a Meter, i64)>)>,
         policy: EventPolicy,
         now: Timestamp,
         outcomes: &mut [UsageOutcome],
-    ) -> Result<Vec<Candidate<'a>>, Error> {
-        let mut tenants: Vec<TenantId> = checked.iter().map(|(_, usage, _)| usage.event.tenant).collect();
-        tenants.sort_unstable();
-        tenants.dedup();
-        let accounts = self.lock_accounts(tx, &tenants, now).await?;
+    ) -> Vec<Candidate<'a>> {
         let mut candidates = Vec::with_capacity(checked.len());
         for (index, new, counted) in checked {
             let Some((meter, _)) = counted else {
@@ -116,7 +118,7 @@ impl Ledger {
         }
         // The order in which ids are locked.
         candidates.sort_unstable_by(|one, other| EventKey::of(&one.new.event).cmp(&EventKey::of(&other.new.event)));
-        Ok(candidates)
+        candidates
     }
 
     /// Stores candidates whose ids are new, with what they add. Returns the stored hashes of the others, by position.
@@ -170,10 +172,11 @@ impl Ledger {
         tx: &mut Tx,
         tenants: &[TenantId],
         now: Timestamp,
+        lock: AccountLock,
     ) -> Result<HashMap<TenantId, AccountSchedule>, Error> {
         let zone = self.0.accounts.zone();
         store::ensure_accounts(tx, tenants, now, zone).await?;
-        crate::account::schedule::load(tx, tenants, zone, true).await
+        schedule::load(tx, tenants, zone, Some(lock)).await
     }
 }
 

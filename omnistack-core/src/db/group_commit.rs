@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 /// Number of batches that are stored at once: one is prepared while another waits for the disk.
 const MAX_TASKS: usize = 2;
 
-/// Stores items of concurrent callers in batches, and gives each caller the output of its item. Cheap to clone.
+/// A queue of items of concurrent callers, which are stored in batches. Each caller gets the output of its item. Cheap
+/// to clone.
 ///
 /// Nothing waits for a batch to fill: an item that arrives alone is stored at once. While two batches are being stored,
 /// further items wait, and are the next batch.
@@ -94,9 +95,9 @@ impl<I: Send + 'static, O: Send + 'static> GroupCommit<I, O> {
         self
     }
 
-    /// Stores an item, and returns its output. All callers pass the same function as `store`: the item can be in a batch
-    /// that another caller's task stores. Batches are stored in tasks of their own, so a caller that is dropped ends no
-    /// batch, and its item is stored all the same.
+    /// Stores an item, and returns its output. All callers pass the same function as `store`, because the item can be in
+    /// a batch that was started for another caller. Batches are stored in tasks of their own: a caller that is dropped
+    /// ends no batch, and its item is stored all the same.
     ///
     /// # Errors
     /// [`GroupCommitError::Full`] if the limit of [`max_waiting`](Self::max_waiting) is reached;

@@ -18,7 +18,7 @@ type TracedWebhook = (InboundWebhook, Option<TraceContext>);
 type InsertResult = Result<Option<WebhookId>, Error>;
 type WaitingWebhook = Submission<TracedWebhook, InsertResult>;
 
-/// Stores webhooks in batches. Cheap to clone.
+/// The intake of webhooks, which stores them in batches. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Intake {
     store: InboxStore,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use omnistack_billing::Billing;
 use omnistack_core::{
     ShutdownToken,
+    db::{Dialect, Tx},
     usage::{Decimal, UsageEvent, UsageSink, meters},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -14,6 +15,26 @@ use super::{ledger, report, start, start_with, sum, tenant_of, windows};
 
 fn sink(app: &TestApp) -> UsageSink {
     app.app().context().get().unwrap()
+}
+
+/// Returns the process of the server that has this transaction, or `None` on SQLite, where the next transaction waits
+/// before it begins.
+async fn server_process(tx: &mut Tx) -> Option<i32> {
+    if tx.dialect() == Dialect::Sqlite {
+        return None;
+    }
+    let (process,): (i32,) = tx.query("select pg_backend_pid()").fetch_one().await.unwrap();
+    Some(process)
+}
+
+/// Waits until a transaction waits for that of a process of the server.
+async fn wait_for_waiting(app: &TestApp, process: Option<i32>) {
+    let Some(process) = process else { return };
+    let waiting = "select count(*) from pg_stat_activity where $1 = any(pg_blocking_pids(pid))";
+    let look = async {
+        while app.db().query(waiting).bind(process).fetch_one::<(i64,)>().await.unwrap().0 == 0 {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), look).await.expect("a transaction waits");
 }
 
 on_each_database! {
@@ -46,6 +67,33 @@ on_each_database! {
             tx.commit().await.unwrap();
         }
         assert_eq!(sum(&app, tenant, "day", "pages").await, 2);
+    }
+
+    async fn transactions_that_record_in_different_orders_both_commit(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = tenant_of(&app.user());
+        let now = app.clock().clock().now();
+        for (first_meter, second_meter) in [("pages", "hours"), ("hours", "pages")] {
+            let event = |meter: &'static str| [UsageEvent::new(tenant, meter, 1, now)];
+            let mut first = app.db().tenant(tenant).begin().await.unwrap();
+            let process = server_process(&mut first).await;
+            sink(&app).record_in(&mut first, event(first_meter)).await.unwrap();
+            let first = async {
+                // The other transaction waits for this one. It has not locked what this one needs next.
+                wait_for_waiting(&app, process).await;
+                sink(&app).record_in(&mut first, event(second_meter)).await.unwrap();
+                first.commit().await.unwrap();
+            };
+            let second = async {
+                let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+                for meter in [second_meter, first_meter] {
+                    sink(&app).record_in(&mut tx, event(meter)).await.unwrap();
+                }
+                tx.commit().await.unwrap();
+            };
+            tokio::join!(first, second);
+        }
+        assert_eq!((sum(&app, tenant, "day", "pages").await, sum(&app, tenant, "day", "hours").await), (4, 40_000));
     }
 
     async fn what_can_t_be_counted_does_not_fail_the_transaction(database: TestDatabase) {
