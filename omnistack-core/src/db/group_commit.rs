@@ -95,9 +95,9 @@ impl<I: Send + 'static, O: Send + 'static> GroupCommit<I, O> {
         self
     }
 
-    /// Stores an item, and returns its output. All callers pass the same function as `store`, because the item can be in
-    /// a batch that was started for another caller. Batches are stored in tasks of their own: a caller that is dropped
-    /// ends no batch, and its item is stored all the same.
+    /// Stores an item, and returns its output. All callers pass the same function as `store`, because the item can be
+    /// in a batch that was started for another caller. Batches are stored in tasks of their own: a caller that is
+    /// dropped ends no batch, and its item is stored all the same.
     ///
     /// # Errors
     /// [`GroupCommitError::Full`] if the limit of [`max_waiting`](Self::max_waiting) is reached;

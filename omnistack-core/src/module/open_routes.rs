@@ -24,7 +24,7 @@ use std::{collections::HashSet, sync::Arc};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", "dev_moon")]);
 /// let app = App::builder(config).with(DevIdentity::default()).with(Invoices).build()?;
 /// let routes: RoutesWithoutPlanLimits = app.context().get()?;
 /// assert!(routes.contains("/api/v1/app/invoices/{id}"));
