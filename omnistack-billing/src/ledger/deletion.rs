@@ -1,7 +1,7 @@
 //! Deletes the usage of deleted tenants.
 //!
-//! Counters in memory and reports that wait can be stored after their tenant was deleted, by any process. So its account
-//! is closed for ever first. Then no transaction adds rows, and the rows are deleted.
+//! Counters in memory and reports that wait can be stored after their tenant was deleted, by any process. So its
+//! account is closed for ever first. Then no transaction adds rows, and the rows are deleted.
 
 use std::time::Duration;
 
@@ -48,8 +48,7 @@ impl Job for DeleteTenantUsage {
 /// Deletes rows of a tenant, at most [`MAX_DELETIONS_PER_TRANSACTION`]. Returns their number.
 async fn delete_rows(db: &Db, tenant: TenantId, table: &str) -> Result<u64, db::Error> {
     let mut tx = db.tenant(tenant).begin().await?;
-    let rows =
-        |row| format!("select {row} from {table} where tenant_id = $1 limit {MAX_DELETIONS_PER_TRANSACTION}");
+    let rows = |row| format!("select {row} from {table} where tenant_id = $1 limit {MAX_DELETIONS_PER_TRANSACTION}");
     let sql = match tx.dialect() {
         Dialect::Postgres => format!("delete from {table} where ctid = any (array({}))", rows("ctid")),
         Dialect::Sqlite => format!("delete from {table} where rowid in ({})", rows("rowid")),

@@ -38,8 +38,8 @@ pub(super) fn api() -> Api<Ledger> {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportedUsage {
     /// The id of the event. Of the events with the same source and id, one counts: derive it from what happened, not
-    /// from the attempt to report it. An id is known for `USAGE_KEEP_EVENTS`, 400 days by default. An event that is sent
-    /// again afterwards is too old if it has `at`, and counts again if it has not.
+    /// from the attempt to report it. An id is known for `USAGE_KEEP_EVENTS`, 400 days by default. An event that is
+    /// sent again afterwards is too old if it has `at`, and counts again if it has not.
     #[garde(length(bytes, min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     id: String,
@@ -165,8 +165,8 @@ fn error_of(outcome: UsageOutcome) -> Option<ReportedUsageError> {
 /// Report usage
 ///
 /// Stores events of other systems, each once for as long as its id is known: `USAGE_KEEP_EVENTS`, 400 days by default.
-/// The results are in the order of the events; one that is not stored keeps no other out. An event of a meter that takes
-/// no reports of tenants is rejected. The body is `application/json`, or events of CloudEvents 1.0: `application/cloudevents+json` for one,
+/// The results are in the order of the events; one that is not stored keeps no other out. An event of a meter that
+/// takes no reports of tenants is rejected. The body is `application/json`, or events of CloudEvents 1.0: `application/cloudevents+json` for one,
 /// `application/cloudevents-batch+json` for several. Of a CloudEvent, `type` is the meter, `data.quantity`,
 /// `data.category` and `data.user` are those of the event.
 #[utoipa::path(post, path = "/events", operation_id = "report_usage", request_body(content(

@@ -161,7 +161,7 @@ on_each_database! {
         record(vec![event(2_000_000_000_000), event(PETABYTE), event(PETABYTE + 1)]).await.unwrap();
         let stored = PETABYTE + 2_000_000_000_000;
         assert_eq!(sum(&app, tenant, "total", "storage_bytes").await, stored);
-        // Together, they are more than the databases store: the first ones in a transaction, the second with what is stored.
+        // The first are too many for one transaction, the second together with what is stored.
         for count in [9_300, 9_223] {
             let error = record((0..count).map(|_| event(PETABYTE)).collect()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidValue, "{count}");
