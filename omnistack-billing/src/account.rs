@@ -43,7 +43,8 @@ use jobs::DeleteExpiredOverrides;
 pub(crate) fn register(registry: &mut Registry, catalogue: PlanCatalogue, zone: TimeZone) {
     let clock = registry.clock();
     registry
-        .tenant_tables(["omni_billing_accounts", "omni_billing_anchors", "omni_plan_overrides"])
+        // The account of a deleted tenant is not deleted but closed for ever, by the ledger.
+        .tenant_tables(["omni_billing_anchors", "omni_plan_overrides"])
         .provide_from(move |ctx| {
             Ok(BillingAccounts::new(AccountParts {
                 // Accounts are the app's, also if each tenant has a database.

@@ -10,6 +10,7 @@ mod aggregate;
 mod backfill;
 mod buffer;
 mod changes;
+mod deletion;
 mod event;
 mod intake;
 mod meters;
@@ -32,7 +33,7 @@ use omnistack_core::{
     BoxError, ShutdownToken,
     clock::{Clock, Timestamp},
     db::{self, Db, Tx},
-    events::Events,
+    events::{EnqueueJob, Events, TenantDeleted},
     http::Error,
     identity::{Authenticator, TenantId},
     jobs::Cron,
@@ -51,6 +52,7 @@ use self::{
     backfill::CountUnmatched,
     buffer::UsageBuffer,
     changes::ChangedWindows,
+    deletion::DeleteTenantUsage,
     event::{EventPolicy, NewUsage},
     intake::Intake,
     retention::PurgeUsage,
@@ -206,13 +208,6 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
     let built = Arc::new(OnceLock::new());
     registry
         .outbox_receiver(UsageOutboxReceiver(Arc::clone(&built)))
-        .tenant_tables([
-            "omni_usage_events",
-            "omni_usage_windows",
-            "omni_usage_dimensions",
-            "omni_usage_late",
-            "omni_usage_uniques",
-        ])
         .provide_from(move |ctx| {
             let ledger = Ledger::new(LedgerParts {
                 db: ctx.get()?,
@@ -233,6 +228,10 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
             })
         })
         .job::<CountUnmatched>(|ctx| ctx.get::<Ledger>())
+        .job::<DeleteTenantUsage>(|ctx| ctx.get::<Ledger>())
+        .subscribe("delete-tenant-usage", |ctx| {
+            Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantUsage { tenant: gone.tenant }))
+        })
         .job::<PurgeUsage>(move |ctx| {
             Ok(LedgerRetention { db: ctx.get::<Db>()?.app_database(), clock: ctx.get()?, settings: retention })
         })
@@ -242,8 +241,10 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
                 return;
             }
             let mount = Mount::app("/usage").permissions("usage").without_plan_limits();
-            registry
-                .routes(mount, routes::api(), |ctx| ctx.get::<Ledger>())
-                .routes(Mount::admin("/usage"), admin::api(), admin::state);
+            registry.routes(mount, routes::api(), |ctx| ctx.get::<Ledger>()).routes(
+                Mount::admin("/usage"),
+                admin::api(),
+                admin::state,
+            );
         });
 }

@@ -70,8 +70,10 @@ pub(crate) fn register(registry: &mut Registry, top_up: Option<Arc<dyn TopUp>>) 
                 return;
             }
             let wallet = Mount::app("/billing/wallet").without_plan_limits();
-            registry
-                .routes(wallet, routes::api(), |ctx| ctx.get::<Wallets>())
-                .routes(Mount::admin("/billing/wallets"), admin::api(), |ctx| ctx.get::<Wallets>());
+            registry.routes(wallet, routes::api(), |ctx| ctx.get::<Wallets>()).routes(
+                Mount::admin("/billing/wallets"),
+                admin::api(),
+                |ctx| ctx.get::<Wallets>(),
+            );
         });
 }

@@ -201,6 +201,14 @@ impl BillingAccounts {
         Ok(schedules.remove(&tenant).unwrap_or_else(calendar_months))
     }
 
+    /// Closes the account of a deleted tenant, so that no usage of it is stored any more. When this returns, the
+    /// transactions that have stored some have ended.
+    pub(crate) async fn close_for_ever(&self, tenant: TenantId) -> Result<(), db::Error> {
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        store::close_for_ever(&mut tx, tenant, self.0.clock.now()).await?;
+        tx.commit().await
+    }
+
     /// Returns the definition of a plan: of the version that new customers get if none is given.
     ///
     /// # Errors

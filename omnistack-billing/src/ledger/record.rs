@@ -99,21 +99,16 @@ impl Ledger {
     ) -> Vec<Candidate<'a>> {
         let mut candidates = Vec::with_capacity(checked.len());
         for (index, new, counted) in checked {
-            let Some((meter, _)) = counted else {
-                candidates.push(Candidate { index, new, counted: None, billing: EventBilling::None });
-                continue;
-            };
             // Every tenant was asked for.
             let Some(account) = accounts.get(&new.event.tenant) else { continue };
-            let billing = billing(account, meter, new.event.at, now, self.0.settings.grace);
-            match (billing, policy) {
-                (EventBilling::Late { .. }, EventPolicy::Backfill { billed: false }) => {
-                    candidates.push(Candidate { index, new, counted, billing: EventBilling::None });
-                }
-                (EventBilling::Late { .. }, _) if meter.late == LatePolicy::Reject => {
-                    outcomes[index] = UsageOutcome::Rejected(RejectReason::PeriodClosed);
-                }
-                (billing, _) => candidates.push(Candidate { index, new, counted, billing }),
+            let billing = match counted {
+                _ if account.is_deleted() => Err(RejectReason::TenantDeleted),
+                Some((meter, _)) => billing(account, meter, new.event.at, policy, now, self.0.settings.grace),
+                None => Ok(EventBilling::None),
+            };
+            match billing {
+                Ok(billing) => candidates.push(Candidate { index, new, counted, billing }),
+                Err(reason) => outcomes[index] = UsageOutcome::Rejected(reason),
             }
         }
         // The order in which ids are locked.
@@ -142,7 +137,7 @@ impl Ledger {
             }
             outcomes[*index] = match counted {
                 Some((meter, units)) => {
-                    delta.add(&new.event, meter, *units, *billing);
+                    delta.add(&new.event, meter, *units, *billing)?;
                     UsageOutcome::Accepted { late: matches!(billing, EventBilling::Late { .. }) }
                 }
                 None => UsageOutcome::Unmatched,
@@ -166,7 +161,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Loads the accounts of tenants, and locks them against the close of a period.
+    /// Loads the accounts of tenants, and locks them against the close of a period and the deletion of the tenant.
     pub(super) async fn lock_accounts(
         &self,
         tx: &mut Tx,
@@ -176,26 +171,35 @@ impl Ledger {
     ) -> Result<HashMap<TenantId, AccountSchedule>, Error> {
         let zone = self.0.accounts.zone();
         store::ensure_accounts(tx, tenants, now, zone).await?;
-        schedule::load(tx, tenants, zone, Some(lock)).await
+        let accounts = schedule::load(tx, tenants, zone, Some(lock)).await?;
+        self.0.buffer.remember_periods(&accounts);
+        Ok(accounts)
     }
 }
 
-/// Returns the billing of an event of a known meter.
+/// Returns the billing of an event of a known meter, or the reason why the event does not count.
 pub(super) fn billing(
     account: &AccountSchedule,
     meter: &Meter,
     at: Timestamp,
+    policy: EventPolicy,
     now: Timestamp,
     grace: std::time::Duration,
-) -> EventBilling {
+) -> Result<EventBilling, RejectReason> {
     let period = account.schedule.period_at(at);
     let is_closed = account.closed_until.is_some_and(|until| at < until) || period.end + grace <= now;
     // What is kept has no period: limits apply to the total.
     if !is_closed || meter.lifetime {
-        return EventBilling::InPeriod(period.start);
+        return Ok(EventBilling::InPeriod(period.start));
+    }
+    if policy == (EventPolicy::Backfill { billed: false }) {
+        return Ok(EventBilling::None);
+    }
+    if meter.late == LatePolicy::Reject {
+        return Err(RejectReason::PeriodClosed);
     }
     let open = account.closed_until.map_or(now, |until| now.max(until));
-    EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start }
+    Ok(EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start })
 }
 
 /// Counts events in the metrics once they are stored.
