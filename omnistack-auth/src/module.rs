@@ -194,6 +194,7 @@ impl Module for Auth {
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
         let grace = settings.tenant_delete_grace;
         let lifetimes = (settings.signing_key, settings.access_token);
+        let me = || Mount::app("/users/me").without_plan_limits();
         registry
             .provide_from({
                 let parts = parts.clone();
@@ -219,10 +220,10 @@ impl Module for Auth {
             })
             .job::<AuthMaintenance>(move |ctx| Ok((ctx.get()?, lifetimes)))
             .cron(Cron::new("17 * * * *", AuthMaintenance {}))
-            .routes(Mount::app("/users/me"), users::routes::api(), Context::get)
-            .routes(Mount::app("/users/me").v2(), users::routes::v2(), Context::get)
-            .routes(Mount::app("/users/me").in_person(), users::routes::profile(), Context::get)
-            .routes(Mount::app("/users/me").v2().in_person(), users::routes::profile_v2(), Context::get);
+            .routes(me(), users::routes::api(), Context::get)
+            .routes(me().v2(), users::routes::v2(), Context::get)
+            .routes(me().in_person(), users::routes::profile(), Context::get)
+            .routes(me().v2().in_person(), users::routes::profile_v2(), Context::get);
         counts::register(registry);
         mail::usage_threshold::register(registry);
         mail::webhook_endpoint::register(registry);

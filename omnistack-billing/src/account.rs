@@ -43,7 +43,8 @@ use jobs::DeleteExpiredOverrides;
 pub(crate) fn register(registry: &mut Registry, catalogue: PlanCatalogue, zone: TimeZone) {
     let clock = registry.clock();
     registry
-        .tenant_tables(["omni_billing_accounts", "omni_billing_anchors", "omni_plan_overrides"])
+        // The account of a deleted tenant is not deleted but closed for ever, by the ledger.
+        .tenant_tables(["omni_billing_anchors", "omni_plan_overrides"])
         .provide_from(move |ctx| {
             Ok(BillingAccounts::new(AccountParts {
                 // Accounts are the app's, also if each tenant has a database.
@@ -73,10 +74,8 @@ pub(crate) fn register(registry: &mut Registry, catalogue: PlanCatalogue, zone: 
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            registry.routes(Mount::app("/billing"), routes::app(), |ctx| ctx.get::<BillingAccounts>()).routes(
-                Mount::admin("/billing"),
-                admin::api(),
-                |ctx| ctx.get::<BillingAccounts>(),
-            );
+            registry
+                .routes(Mount::app("/billing").without_plan_limits(), routes::app(), |ctx| ctx.get::<BillingAccounts>())
+                .routes(Mount::admin("/billing"), admin::api(), |ctx| ctx.get::<BillingAccounts>());
         });
 }

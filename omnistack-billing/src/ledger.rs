@@ -10,6 +10,7 @@ mod aggregate;
 mod backfill;
 mod buffer;
 mod changes;
+mod deletion;
 mod event;
 mod intake;
 mod meters;
@@ -32,7 +33,7 @@ use omnistack_core::{
     BoxError, ShutdownToken,
     clock::{Clock, Timestamp},
     db::{self, Db, Tx},
-    events::Events,
+    events::{EnqueueJob, Events, TenantDeleted},
     http::Error,
     identity::{Authenticator, TenantId},
     jobs::Cron,
@@ -41,12 +42,17 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use crate::{account::BillingAccounts, meter::MeterSet, settings::UsageSettings};
+use crate::{
+    account::{BillingAccounts, schedule::AccountLock},
+    meter::MeterSet,
+    settings::UsageSettings,
+};
 
 use self::{
     backfill::CountUnmatched,
     buffer::UsageBuffer,
     changes::ChangedWindows,
+    deletion::DeleteTenantUsage,
     event::{EventPolicy, NewUsage},
     intake::Intake,
     retention::PurgeUsage,
@@ -121,10 +127,11 @@ impl Ledger {
         self.0.intake.ingest(self, new).await
     }
 
-    /// Stores events in a transaction of the app's database.
+    /// Stores events in a transaction of the app's database, which is the only one that records usage of their tenants
+    /// until it ends.
     pub(crate) async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<Vec<UsageOutcome>, db::Error> {
         let new = events.into_iter().map(|event| NewUsage::new(event, false)).collect();
-        self.record(tx, new, EventPolicy::Report).await
+        self.record(tx, new, EventPolicy::Report, AccountLock::Exclusive).await
     }
 
     /// Adds an event to a counter in memory, which is stored a few seconds later.
@@ -201,13 +208,6 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
     let built = Arc::new(OnceLock::new());
     registry
         .outbox_receiver(UsageOutboxReceiver(Arc::clone(&built)))
-        .tenant_tables([
-            "omni_usage_events",
-            "omni_usage_windows",
-            "omni_usage_dimensions",
-            "omni_usage_late",
-            "omni_usage_uniques",
-        ])
         .provide_from(move |ctx| {
             let ledger = Ledger::new(LedgerParts {
                 db: ctx.get()?,
@@ -228,6 +228,10 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
             })
         })
         .job::<CountUnmatched>(|ctx| ctx.get::<Ledger>())
+        .job::<DeleteTenantUsage>(|ctx| ctx.get::<Ledger>())
+        .subscribe("delete-tenant-usage", |ctx| {
+            Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantUsage { tenant: gone.tenant }))
+        })
         .job::<PurgeUsage>(move |ctx| {
             Ok(LedgerRetention { db: ctx.get::<Db>()?.app_database(), clock: ctx.get()?, settings: retention })
         })
@@ -236,8 +240,11 @@ pub(crate) fn register(registry: &mut Registry, meters: MeterSet, settings: Usag
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            registry
-                .routes(Mount::app("/usage").permissions("usage"), routes::api(), |ctx| ctx.get::<Ledger>())
-                .routes(Mount::admin("/usage"), admin::api(), admin::state);
+            let mount = Mount::app("/usage").permissions("usage").without_plan_limits();
+            registry.routes(mount, routes::api(), |ctx| ctx.get::<Ledger>()).routes(
+                Mount::admin("/usage"),
+                admin::api(),
+                admin::state,
+            );
         });
 }

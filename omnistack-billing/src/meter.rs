@@ -56,7 +56,7 @@ pub enum LatePolicy {
 /// use omnistack_billing::{Aggregation, Meter};
 ///
 /// let pages = Meter::sum("pages", "pages").describe("Pages of documents that were analysed.");
-/// let hours = Meter::sum("gpu_hours", "hours").decimals(4);
+/// let hours = Meter::sum("gpu_hours", "hours").decimals(4).reported_by_tenants();
 /// let stored = Meter::sum("vectors", "vectors").lifetime();
 /// let peak = Meter::new("connections", "connections", Aggregation::Max);
 /// # _ = (pages, hours, stored, peak);
@@ -71,6 +71,7 @@ pub struct Meter {
     pub(crate) decimals: u32,
     pub(crate) lifetime: bool,
     pub(crate) late: LatePolicy,
+    pub(crate) reported_by_tenants: bool,
 }
 
 impl Meter {
@@ -85,6 +86,7 @@ impl Meter {
             decimals: 0,
             lifetime: false,
             late: LatePolicy::BillInNextPeriod,
+            reported_by_tenants: false,
         }
     }
 
@@ -109,6 +111,13 @@ impl Meter {
     /// Sets what becomes of events whose billing period is closed.
     pub const fn late(mut self, policy: LatePolicy) -> Self {
         self.late = policy;
+        self
+    }
+
+    /// Lets tenants report events of the meter, by `POST /api/v1/app/usage/events`. Without this, only the app counts: a
+    /// tenant must not decide what it is billed for. Add a built-in meter to the module to let tenants report it.
+    pub const fn reported_by_tenants(mut self) -> Self {
+        self.reported_by_tenants = true;
         self
     }
 

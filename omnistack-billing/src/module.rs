@@ -143,6 +143,7 @@ fn request_usage(ctx: &Context) -> Result<RequestUsageLayer, MissingDependency> 
         quotas: ctx.get()?,
         accounts: ctx.get()?,
         limits: ctx.get::<RateLimits>()?,
+        open: ctx.get()?,
         clock: ctx.get()?,
     }))
 }

@@ -11,9 +11,9 @@ use utoipa::{
 
 /// Largest number of decimals of a meter.
 pub const MAX_METER_DECIMALS: u32 = 9;
-/// Largest amount of one event, in the smallest units of its meter. With it, a sum has room for nine million of the
-/// largest events.
-const MAX_EVENT_UNITS: i64 = 1_000_000_000_000;
+/// Largest amount of one event, in the smallest units of its meter: a petabyte, if these are bytes. A sum has room for
+/// nine thousand of the largest events.
+const MAX_EVENT_UNITS: i64 = 1_000_000_000_000_000;
 
 /// An amount: a decimal number. In JSON it is a number; a text with a number is accepted as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ impl Quantity {
     /// Returns the amount in the smallest units of a meter with so many decimals.
     ///
     /// # Errors
-    /// Fails if the amount has more decimals, or is larger than 10^12 units.
+    /// Fails if the amount has more decimals, or is larger than 10^15 units.
     pub fn to_units(self, decimals: u32) -> Result<i64, QuantityError> {
         let amount = self.0.normalize();
         if amount.scale() > decimals {
@@ -47,7 +47,7 @@ pub enum QuantityError {
     #[error("must have at most {0} decimals")]
     TooPrecise(u32),
     /// It is too large.
-    #[error("is too large: an event has at most 10^12 of the smallest units of its meter")]
+    #[error("is too large: an event has at most 10^15 of the smallest units of its meter")]
     TooLarge,
 }
 
@@ -132,9 +132,10 @@ mod tests {
             ("-2.5", 1, Ok(-25)),
             ("1e3", 0, Ok(1000)),
             ("0.1", 0, Err(QuantityError::TooPrecise(0))),
-            ("1000000000000", 0, Ok(1_000_000_000_000)),
-            ("1000000000001", 0, Err(QuantityError::TooLarge)),
-            ("1000", 9, Ok(1_000_000_000_000)),
+            ("1000000000000000", 0, Ok(1_000_000_000_000_000)),
+            ("-1000000000000000", 0, Ok(-1_000_000_000_000_000)),
+            ("1000000000000001", 0, Err(QuantityError::TooLarge)),
+            ("1000000", 9, Ok(1_000_000_000_000_000)),
             ("79228162514264337593543950335", 9, Err(QuantityError::TooLarge)),
         ] {
             let quantity: Quantity = serde_json::from_value(text.into()).unwrap();

@@ -52,7 +52,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .forward_to_webhooks::<UsageThresholdReached>(FORWARD_THRESHOLDS)
         .after_modules(|registry| {
             if registry.provides::<Authenticator>() {
-                let mount = Mount::app("/usage").permissions("usage");
+                let mount = Mount::app("/usage").permissions("usage").without_plan_limits();
                 registry.routes(mount, routes::api(), |ctx| ctx.get::<Quotas>());
             }
         });

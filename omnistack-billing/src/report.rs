@@ -10,6 +10,7 @@ mod breakdown;
 mod current;
 mod dimensions;
 mod numbers;
+mod queries;
 mod range;
 mod routes;
 mod series;
@@ -34,7 +35,7 @@ use crate::{
     meter::{Meter, MeterSet},
 };
 use numbers::adds_up;
-use totals::{AddUpUsageTotals, DAYS_WITH_LATE_EVENTS, RECENT_DAYS};
+use totals::{AddUpUsageTotals, RECENT_DAYS};
 
 /// Makes reports. Cheap to clone.
 #[derive(Clone)]
@@ -89,16 +90,19 @@ impl UsageReports {
 pub(crate) fn register(registry: &mut Registry) {
     registry
         .job::<AddUpUsageTotals>(reports)
-        .cron(Cron::new("*/5 * * * *", AddUpUsageTotals { days: RECENT_DAYS }))
-        .cron(Cron::new("52 2 * * *", AddUpUsageTotals { days: DAYS_WITH_LATE_EVENTS }))
+        .cron(Cron::new("*/5 * * * *", AddUpUsageTotals { days: Some(RECENT_DAYS) }))
+        .cron(Cron::new("52 2 * * *", AddUpUsageTotals { days: None }))
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            registry
-                .routes(Mount::app("/usage").permissions("usage"), routes::usage(), reports)
-                .routes(Mount::app("/billing").permissions("billing"), routes::billing(), reports)
-                .routes(Mount::admin("/usage"), admin::api(), reports);
+            let usage = Mount::app("/usage").permissions("usage").without_plan_limits();
+            let billing = Mount::app("/billing").permissions("billing").without_plan_limits();
+            registry.routes(usage, routes::usage(), reports).routes(billing, routes::billing(), reports).routes(
+                Mount::admin("/usage"),
+                admin::api(),
+                reports,
+            );
         });
 }
 

@@ -14,6 +14,7 @@ use omnistack_core::{
     clock::Clock,
     http::{Error, Rate, RateLimits, Request, Response, SharedRateLimiter},
     identity::{AccessLevel, Identity, TenantId},
+    module::RoutesWithoutPlanLimits,
     usage::{UsageEvent, meters},
 };
 use tower::{Layer, Service};
@@ -29,7 +30,7 @@ const NO_ROUTE: &str = "other";
 
 /// Layer around the routes of signed-in callers. It counts each request of a tenant as `api_requests`, with the route
 /// as the category, and rejects requests beyond the rate limit (429) and the limit of `api_requests` (402) of the plan.
-/// Requests to the routes of operators are no usage of a tenant. The routes about the plan and the usage stay open
+/// Requests to the routes of operators are no usage of a tenant. The routes of mounts without plan limits stay open
 /// beyond the limit.
 #[derive(Clone)]
 pub(crate) struct RequestUsageLayer(Arc<RequestUsageInner>);
@@ -39,6 +40,7 @@ struct RequestUsageInner {
     quotas: Quotas,
     accounts: BillingAccounts,
     limits: RateLimits,
+    open: RoutesWithoutPlanLimits,
     clock: Clock,
     /// The limiters of the plans' rates.
     limiters: RwLock<HashMap<String, SharedRateLimiter<TenantId>>>,
@@ -50,13 +52,15 @@ pub(crate) struct RequestUsageParts {
     pub(crate) quotas: Quotas,
     pub(crate) accounts: BillingAccounts,
     pub(crate) limits: RateLimits,
+    /// The routes that stay open beyond the limit of `api_requests`.
+    pub(crate) open: RoutesWithoutPlanLimits,
     pub(crate) clock: Clock,
 }
 
 impl RequestUsageLayer {
     pub(crate) fn new(parts: RequestUsageParts) -> Self {
-        let RequestUsageParts { ledger, quotas, accounts, limits, clock } = parts;
-        Self(Arc::new(RequestUsageInner { ledger, quotas, accounts, limits, clock, limiters: RwLock::default() }))
+        let RequestUsageParts { ledger, quotas, accounts, limits, open, clock } = parts;
+        Self(Arc::new(RequestUsageInner { ledger, quotas, accounts, limits, open, clock, limiters: RwLock::default() }))
     }
 
     /// Counts a request if the plan is in memory and does not limit it. Returns `false` otherwise.
@@ -71,7 +75,7 @@ impl RequestUsageLayer {
         unlimited
     }
 
-    /// Counts a request if the plan allows it. To a route that is always open, only the rate limit applies.
+    /// Counts a request if the plan allows it. To a route without plan limits, only the rate limit applies.
     async fn admit(&self, tenant: TenantId, event: UsageEvent, is_open: bool) -> Result<(), Error> {
         let entitled = self.0.accounts.entitled(tenant).await?;
         if let Some(rate) = entitled.plan.rate_limit {
@@ -108,13 +112,6 @@ impl fmt::Debug for RequestUsageLayer {
 /// session has selected.
 fn is_for_operators(route: &str) -> bool {
     route.split('/').nth(3) == Some(AccessLevel::Admin.as_str())
-}
-
-/// Returns whether a route is about the plan or the usage: `/api/v1/app/billing/…`. A tenant that has reached its limit
-/// must see why, and change its plan.
-fn is_always_open(route: &str) -> bool {
-    let mut parts = route.split('/').skip(3);
-    parts.next() == Some(AccessLevel::App.as_str()) && matches!(parts.next(), Some("billing" | "usage"))
 }
 
 impl<S> Layer<S> for RequestUsageLayer {
@@ -154,7 +151,7 @@ where
         if route.is_some_and(is_for_operators) {
             return Either::Left(self.inner.call(request));
         }
-        let is_open = route.is_some_and(is_always_open);
+        let is_open = route.is_some_and(|route| self.layer.0.open.contains(route));
         let event = UsageEvent::new(tenant, meters::API_REQUESTS, 1, self.layer.0.clock.now());
         let event = match route {
             Some(route) => event.category(route.to_owned()),

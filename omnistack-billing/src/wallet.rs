@@ -69,7 +69,8 @@ pub(crate) fn register(registry: &mut Registry, top_up: Option<Arc<dyn TopUp>>) 
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            registry.routes(Mount::app("/billing/wallet"), routes::api(), |ctx| ctx.get::<Wallets>()).routes(
+            let wallet = Mount::app("/billing/wallet").without_plan_limits();
+            registry.routes(wallet, routes::api(), |ctx| ctx.get::<Wallets>()).routes(
                 Mount::admin("/billing/wallets"),
                 admin::api(),
                 |ctx| ctx.get::<Wallets>(),

@@ -163,6 +163,11 @@ impl App {
         Ok(ran)
     }
 
+    /// Returns the migrations of every module, with the name of the module.
+    pub fn migrations(&self) -> &[(&'static str, Migrations)] {
+        &self.migrations
+    }
+
     /// Runs the pending migrations of every module in a tenant database, and returns how many ran. They also run when
     /// the database is opened; this method runs them at a time that the caller chooses.
     ///

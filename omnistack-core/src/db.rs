@@ -41,6 +41,7 @@ compile_error!("omnistack-core needs a database: enable the feature `sqlite` or 
 
 mod bulk;
 mod error;
+mod group_commit;
 mod migrate;
 mod observe;
 mod pools;
@@ -56,6 +57,7 @@ mod value;
 
 pub use bulk::BulkInsert;
 pub use error::{Error, ErrorKind};
+pub use group_commit::{GroupCommit, GroupCommitError, Submission};
 pub(crate) use migrate::version as migration_version;
 pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};

@@ -12,6 +12,7 @@ mod background_service;
 mod banner;
 mod declared_table;
 mod mount;
+mod open_routes;
 mod openapi;
 mod problem;
 mod rate_limit;
@@ -20,6 +21,7 @@ mod route_info;
 
 pub use api::Api;
 pub use mount::Mount;
+pub use open_routes::RoutesWithoutPlanLimits;
 pub use problem::{BuildError, Problem};
 pub use rate_limit::MountRateLimit;
 pub use registry::{Registry, Slot};

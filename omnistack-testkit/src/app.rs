@@ -74,11 +74,15 @@ impl TestApp {
             Ok(from) => Mailer::new(mailbox.clone()).default_sender(from),
             Err(error) => panic!("{error}"),
         };
-        let builder = App::builder(database.config()).clock(clock.clock()).replace(mailer).replace(mailbox.clone());
+        let builder = App::builder(database.config_before_creation())
+            .clock(clock.clock())
+            .replace(mailer)
+            .replace(mailbox.clone());
         let app = match assemble(builder).build() {
             Ok(app) => app,
             Err(error) => panic!("{error}"),
         };
+        database.create_migrated(app.migrations()).await;
         if let Err(error) = app.migrate().await {
             panic!("the migrations failed: {error}");
         }

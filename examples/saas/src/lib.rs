@@ -15,7 +15,7 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .named("Acme", env!("CARGO_PKG_VERSION"))
         .with(Observability::from_env())
         .with(Auth::from_env())
-        .with(Billing::from_env().plans(plans::plans()))
+        .with(Billing::from_env().plans(plans::plans()).meter(plans::runs()))
         .with(Mail::default())
         .with(Files::from_env())
         .with(FeatureFlags::default())

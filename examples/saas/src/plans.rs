@@ -1,7 +1,7 @@
-//! The plans of the app.
+//! The plans of the app, and what it counts.
 
 use omnistack::{
-    billing::{BillingInterval, Currency, Money, PlanCatalogue, PlanDefinition, PlanPrice},
+    billing::{BillingInterval, Currency, Meter, Money, PlanCatalogue, PlanDefinition, PlanPrice},
     usage::meters,
 };
 
@@ -27,6 +27,11 @@ pub fn plans() -> PlanCatalogue {
         .feature("audit-export");
     let enterprise = monthly("enterprise", "Enterprise", 299).feature("*");
     PlanCatalogue::new([free, starter, professional, enterprise]).default_plan("free")
+}
+
+/// Returns the meter of runs, which happen outside of the app: tenants report them.
+pub fn runs() -> Meter {
+    Meter::sum(meters::RUNS, "runs").reported_by_tenants().describe("Runs.")
 }
 
 fn monthly(key: &str, name: &str, dollars: i64) -> PlanDefinition {

@@ -1,11 +1,12 @@
 //! Mails to the owners of a tenant, about events of the tenant.
 
+use async_trait::async_trait;
 use omnistack_core::{
     db::Db,
-    events::Delivery,
+    events::{Delivery, Event, Subscriber},
     identity::{TenantId, UserId},
     jobs::{JobError, Jobs},
-    module::{Context, MissingDependency},
+    module::Registry,
 };
 
 use super::AccountMail;
@@ -14,26 +15,39 @@ use crate::role;
 /// Most owners of a tenant that get a mail.
 const MAX_OWNERS_PER_MAIL: i64 = 20;
 
-/// Enqueues mails to the owners of a tenant.
-pub(super) struct OwnerMails {
-    db: Db,
-    jobs: Jobs,
+/// Mails the owners of a tenant about an event, if a module provides the `P` that causes such events. `subscriber` is
+/// the name that is stored with each delivery, `tenant` returns the tenant of the event, and `mail` creates the mail to
+/// an owner from the name of the tenant, or returns `None` if the event causes no mails.
+pub(super) fn mail_owners<P: 'static, E: Event>(
+    registry: &mut Registry,
+    subscriber: &'static str,
+    tenant: fn(&E) -> TenantId,
+    mail: fn(&E, UserId, String) -> Option<AccountMail>,
+) {
+    registry.after_modules(move |registry| {
+        if registry.provides::<P>() {
+            registry.subscribe(subscriber, move |ctx| {
+                // Members are in the main database, even if tenants have separate databases.
+                Ok(OwnerMailSubscriber { db: ctx.get::<Db>()?.app_database(), jobs: ctx.get()?, tenant, mail })
+            });
+        }
+    });
 }
 
-impl OwnerMails {
-    pub(super) fn from_context(ctx: &Context) -> Result<Self, MissingDependency> {
-        // Members are in the main database, even if tenants have separate databases.
-        Ok(Self { db: ctx.get::<Db>()?.app_database(), jobs: ctx.get()? })
-    }
+/// The subscriber that enqueues a mail to each owner of a tenant.
+struct OwnerMailSubscriber<E> {
+    db: Db,
+    jobs: Jobs,
+    tenant: fn(&E) -> TenantId,
+    mail: fn(&E, UserId, String) -> Option<AccountMail>,
+}
 
-    /// Enqueues a mail to each owner of a tenant, in the transaction of the delivery of an event. `mail` creates it
-    /// from the owner and the tenant's name.
-    pub(super) async fn enqueue_in(
-        &self,
-        delivery: &mut Delivery,
-        tenant: TenantId,
-        mail: impl Fn(UserId, String) -> AccountMail + Send,
-    ) -> Result<(), JobError> {
+#[async_trait]
+impl<E: Event> Subscriber for OwnerMailSubscriber<E> {
+    type Event = E;
+
+    async fn handle(&self, event: E, delivery: &mut Delivery) -> Result<(), JobError> {
+        let tenant = (self.tenant)(&event);
         // Read before the delivery's transaction begins: on SQLite it is the only one that can write.
         let mut tx = self.db.tenant(tenant).begin_read().await?;
         let sql = "select m.user_id, t.name from omni_members m join omni_tenants t on t.id = m.tenant_id \
@@ -41,7 +55,11 @@ impl OwnerMails {
         let owners = tx.query(sql).bind(tenant).bind(role::OWNER).bind(MAX_OWNERS_PER_MAIL);
         let owners: Vec<(UserId, String)> = owners.fetch_all().await?;
         tx.commit().await?;
-        let mails: Vec<_> = owners.into_iter().map(|(owner, tenant)| mail(owner, tenant)).collect();
+        let mails = owners.into_iter().filter_map(|(owner, tenant)| (self.mail)(&event, owner, tenant));
+        let mails: Vec<_> = mails.collect();
+        if mails.is_empty() {
+            return Ok(());
+        }
         let enqueued = self.jobs.enqueue_all_in(delivery.tx().await?, mails).await;
         enqueued
             .map(drop)

@@ -1,12 +1,9 @@
 //! The mail to the owners of a tenant whose usage has reached a threshold of its plan.
 
-use async_trait::async_trait;
 use omnistack_core::{
     db::Tx,
     email::Email,
-    events::{Delivery, Subscriber},
     identity::UserId,
-    jobs::JobError,
     module::Registry,
     usage::{DataEnvironment, UsageSink},
     usage_threshold::UsageThresholdReached,
@@ -14,7 +11,7 @@ use omnistack_core::{
 use omnistack_messaging::email::template::Notification;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountMail, AccountMailer, owners::OwnerMails, printable};
+use super::{AccountMail, AccountMailer, owners::mail_owners, printable};
 use crate::Error;
 
 /// Name of the subscriber, which is stored with each delivery.
@@ -35,39 +32,23 @@ pub(crate) struct UsageThresholdNotice {
     limit: String,
 }
 
-/// Subscribes to the event, if a module keeps a ledger of usage.
+/// Mails the owners, if a module keeps a ledger of usage.
 pub(crate) fn register(registry: &mut Registry) {
-    registry.after_modules(|registry| {
-        if registry.provides::<UsageSink>() {
-            registry.subscribe(SUBSCRIBER, |ctx| OwnerMails::from_context(ctx).map(UsageThresholdSubscriber));
-        }
-    });
+    mail_owners::<UsageSink, UsageThresholdReached>(registry, SUBSCRIBER, |event| event.tenant, mail);
 }
 
-/// The subscriber that enqueues a mail to each owner of the tenant.
-struct UsageThresholdSubscriber(OwnerMails);
-
-#[async_trait]
-impl Subscriber for UsageThresholdSubscriber {
-    type Event = UsageThresholdReached;
-
-    async fn handle(&self, event: UsageThresholdReached, delivery: &mut Delivery) -> Result<(), JobError> {
-        if event.environment != DataEnvironment::Live {
-            return Ok(());
-        }
-        let mail = |owner, tenant| {
-            AccountMail::UsageThreshold(UsageThresholdNotice {
-                owner,
-                tenant,
-                meter: event.meter.clone(),
-                threshold: event.threshold.to_string(),
-                is_used_up: event.threshold >= 100,
-                used: event.used.to_string(),
-                limit: event.limit.to_string(),
-            })
-        };
-        self.0.enqueue_in(delivery, event.tenant, mail).await
-    }
+/// Creates the mail to an owner. Returns `None` for the usage of tests.
+fn mail(event: &UsageThresholdReached, owner: UserId, tenant: String) -> Option<AccountMail> {
+    let notice = UsageThresholdNotice {
+        owner,
+        tenant,
+        meter: event.meter.clone(),
+        threshold: event.threshold.to_string(),
+        is_used_up: event.threshold >= 100,
+        used: event.used.to_string(),
+        limit: event.limit.to_string(),
+    };
+    (event.environment == DataEnvironment::Live).then_some(AccountMail::UsageThreshold(notice))
 }
 
 impl AccountMailer {

@@ -1,12 +1,9 @@
 //! The mail to the owners of a tenant whose webhook endpoint was disabled.
 
-use async_trait::async_trait;
 use omnistack_core::{
     db::Tx,
     email::Email,
-    events::{Delivery, Subscriber},
     identity::UserId,
-    jobs::JobError,
     module::Registry,
     webhook::{EndpointDisabledReason, WebhookEndpointDisabled, WebhookPublisher},
 };
@@ -14,7 +11,7 @@ use omnistack_messaging::email::template::DisabledWebhook;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AccountMail, AccountMailer, owners::OwnerMails, printable, verified_name};
+use super::{AccountMail, AccountMailer, owners::mail_owners, printable, verified_name};
 use crate::Error;
 
 /// Name of the subscriber, which is stored with each delivery.
@@ -31,30 +28,17 @@ pub(crate) struct DisabledWebhookNotice {
     reason: EndpointDisabledReason,
 }
 
-/// Subscribes to the event, if the app sends webhooks to tenants.
+/// Mails the owners, if the app sends webhooks to tenants.
 pub(crate) fn register(registry: &mut Registry) {
-    registry.after_modules(|registry| {
-        if registry.provides::<WebhookPublisher>() {
-            registry.subscribe(SUBSCRIBER, |ctx| OwnerMails::from_context(ctx).map(DisabledWebhookSubscriber));
-        }
-    });
-}
-
-/// The subscriber that enqueues a mail to each owner of the tenant.
-struct DisabledWebhookSubscriber(OwnerMails);
-
-#[async_trait]
-impl Subscriber for DisabledWebhookSubscriber {
-    type Event = WebhookEndpointDisabled;
-
-    async fn handle(&self, event: WebhookEndpointDisabled, delivery: &mut Delivery) -> Result<(), JobError> {
-        let WebhookEndpointDisabled { tenant, endpoint, host, reason, .. } = event;
-        let mail = |owner, tenant| {
-            let host = host.clone();
-            AccountMail::WebhookEndpointDisabled(DisabledWebhookNotice { owner, tenant, endpoint, host, reason })
-        };
-        self.0.enqueue_in(delivery, tenant, mail).await
-    }
+    mail_owners::<WebhookPublisher, WebhookEndpointDisabled>(
+        registry,
+        SUBSCRIBER,
+        |event| event.tenant,
+        |event, owner, tenant| {
+            let WebhookEndpointDisabled { endpoint, host, reason, .. } = event.clone();
+            Some(AccountMail::WebhookEndpointDisabled(DisabledWebhookNotice { owner, tenant, endpoint, host, reason }))
+        },
+    );
 }
 
 impl AccountMailer {

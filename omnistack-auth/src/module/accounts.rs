@@ -43,9 +43,10 @@ fn public() -> Api<Accounts> {
 }
 
 /// Returns a mount for a user's own account, which refuses API keys and impersonation. Of all routes of the account,
-/// only `GET /users/me` allows them.
+/// only `GET /users/me` allows them. It stays open beyond the limits of the tenant's plan: a user can always secure,
+/// export and delete the account.
 fn own_account_mount(path: &'static str) -> Mount {
-    Mount::app(path).in_person()
+    Mount::app(path).in_person().without_plan_limits()
 }
 
 /// Registers routes in version 1 of the API, and in version 2 with its response envelope.

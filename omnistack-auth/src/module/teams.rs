@@ -22,7 +22,10 @@ use crate::{
 
 /// Registers tenants, teams, members, roles, invitations and API keys.
 pub(super) fn teams(registry: &mut Registry, grace: Duration) {
-    let keys = || Mount::app("/api-keys").permissions("api-keys").without_idempotency();
+    // Beyond the limits of its plan, a tenant can still be selected, secured, handed over and deleted.
+    let keys = || Mount::app("/api-keys").permissions("api-keys").without_idempotency().without_plan_limits();
+    let teams = || Mount::app("/teams").without_plan_limits();
+    let tenants = Mount::app("/tenants").without_plan_limits();
     // Limits invitations, which send emails to strangers: enough to invite a team of ordinary size at once.
     let mails = Rate::new(100, Duration::from_secs(60 * 60));
     registry
@@ -50,16 +53,16 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
         })
         .job::<TeamMaintenance>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
         .cron(Cron::new("27 * * * *", TeamMaintenance {}))
-        .routes(Mount::app("/teams"), tenant::routes::teams::api(), Context::get)
-        .routes(Mount::app("/teams").in_person(), tenant::routes::teams::personal(), Context::get)
+        .routes(teams(), tenant::routes::teams::api(), Context::get)
+        .routes(teams().in_person(), tenant::routes::teams::personal(), Context::get)
         .routes(Mount::app("/teams"), tenant::routes::teams::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
-        .routes(Mount::app("/teams"), tenant::routes::members::api(), Context::get)
-        .routes(Mount::app("/teams").in_person(), tenant::routes::members::leaving(), Context::get)
+        .routes(teams(), tenant::routes::members::api(), Context::get)
+        .routes(teams().in_person(), tenant::routes::members::leaving(), Context::get)
         .routes(Mount::app("/teams"), tenant::routes::roles::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
         .routes(Mount::app("/teams"), tenant::routes::invitations::api(), Context::get)
         .routes(Mount::app("/teams").rate_limit(mails), tenant::routes::invitations::sending(), Context::get)
         .routes(Mount::app("/invitations").in_person(), tenant::routes::invitations::accepting(), Context::get)
-        .routes(Mount::app("/tenants"), tenant::routes::current::api(), Context::get)
+        .routes(tenants, tenant::routes::current::api(), Context::get)
         .routes(keys(), api_key::routes::reading(), Context::get)
         .routes(keys().in_person(), api_key::routes::changing(), |ctx| Ok((ctx.get()?, ctx.get()?)));
 }
@@ -76,6 +79,10 @@ pub(super) fn operators(registry: &mut Registry) {
             operator::routes::impersonation::api(),
             Context::get,
         )
-        .routes(Mount::app("/impersonation"), operator::routes::impersonation::stopping(), Context::get)
+        .routes(
+            Mount::app("/impersonation").without_plan_limits(),
+            operator::routes::impersonation::stopping(),
+            Context::get,
+        )
         .routes(Mount::admin("/audit-logs").no_timeout(), logs, Context::get);
 }

@@ -16,6 +16,8 @@ pub(super) struct StoredAnchor {
 }
 
 impl StoredAnchor {
+    /// Returns the anchor. Zones and intervals were checked before they were stored; a database of time zones that no
+    /// longer has a zone gives UTC.
     fn to_anchor(&self) -> BillingAnchor {
         let zone = TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC);
         match self.anchor {
@@ -39,7 +41,8 @@ pub(super) struct AnchorHistory {
 }
 
 impl AnchorHistory {
-    fn schedule(&self) -> PeriodSchedule {
+    /// Returns the billing periods.
+    pub(super) fn schedule(&self) -> PeriodSchedule {
         let first = self.earlier.first().unwrap_or(&self.current);
         let later = self.earlier.iter().chain([&self.current]).skip(1);
         later.fold(PeriodSchedule::new(first.to_anchor()), |schedule, next| schedule.then(next.since, next.to_anchor()))

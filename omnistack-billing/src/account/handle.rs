@@ -194,11 +194,19 @@ impl BillingAccounts {
     /// Returns the billing periods of a tenant.
     pub(crate) async fn schedule(&self, tenant: TenantId) -> Result<AccountSchedule, db::Error> {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
-        let mut schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, false).await?;
+        let mut schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, None).await?;
         tx.commit().await?;
         let calendar_months =
             || AccountSchedule { schedule: PeriodSchedule::calendar_months(self.0.zone.clone()), closed_until: None };
         Ok(schedules.remove(&tenant).unwrap_or_else(calendar_months))
+    }
+
+    /// Closes the account of a deleted tenant, so that no usage of it is stored any more. When this returns, the
+    /// transactions that have stored some have ended.
+    pub(crate) async fn close_for_ever(&self, tenant: TenantId) -> Result<(), db::Error> {
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        store::close_for_ever(&mut tx, tenant, self.0.clock.now()).await?;
+        tx.commit().await
     }
 
     /// Returns the definition of a plan: of the version that new customers get if none is given.
@@ -241,7 +249,7 @@ impl BillingAccounts {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let account = store::find(&mut tx, tenant).await?;
         let overrides = store::overrides(&mut tx, tenant, now).await?;
-        let schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, false).await?;
+        let schedules = schedule::load(&mut tx, &[tenant], &self.0.zone, None).await?;
         tx.commit().await?;
         let entitled = self.resolve(account.as_ref(), &overrides).await?;
         let current_period = match schedules.get(&tenant) {

@@ -86,6 +86,22 @@ pub(super) async fn lock(tx: &mut Tx, tenant: TenantId, zone: &str, now: Timesta
     tx.query(AssertSqlSafe(sql)).bind(tenant).fetch_one().await
 }
 
+/// Returns the time until which the accounts of deleted tenants are closed: the last of all times.
+pub(super) fn closed_for_ever() -> Timestamp {
+    Timestamp::from_micros(i64::MAX)
+}
+
+/// Closes the account of a deleted tenant for ever. Nothing but the row is left of it. Waits for the transactions that
+/// have locked the account to record usage.
+pub(super) async fn close_for_ever(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+    let sql = "insert into omni_billing_accounts (tenant_id, zone, period, closed_until, created_at, updated_at)
+        values ($1, 'UTC', 'month', $2, $3, $3)
+        on conflict (tenant_id) do update set plan = null, plan_version = null, seats = null, zone = excluded.zone,
+        anchor = null, anchored_at = null, period = excluded.period, closed_until = excluded.closed_until,
+        updated_at = excluded.updated_at";
+    tx.query(sql).bind(tenant).bind(closed_for_ever()).bind(now).execute().await.map(drop)
+}
+
 /// Returns the number of the next change. Other transactions that change an account wait until this one ends, so the
 /// numbers are in the order of the commits.
 async fn next_revision(tx: &mut Tx) -> Result<i64, Error> {
@@ -157,7 +173,8 @@ impl AccountPosition {
     }
 }
 
-/// Returns accounts after a position, at most `limit`: those that were assigned a plan, or all.
+/// Returns accounts after a position, at most `limit`: those that were assigned a plan, or all. The accounts of deleted
+/// tenants are left out.
 pub(super) async fn list(
     tx: &mut Tx,
     plan: Option<&str>,
@@ -174,9 +191,11 @@ pub(super) async fn list(
             tx.query(AssertSqlSafe(sql)).bind(plan).bind(version).bind(tenant).bind(limit).fetch_all().await
         }
         None => {
-            let sql =
-                format!("select {COLUMNS} from omni_billing_accounts where tenant_id > $1 order by tenant_id limit $2");
-            tx.query(AssertSqlSafe(sql)).bind(tenant).bind(limit).fetch_all().await
+            let sql = format!(
+                "select {COLUMNS} from omni_billing_accounts
+                where tenant_id > $1 and (closed_until is null or closed_until < $3) order by tenant_id limit $2"
+            );
+            tx.query(AssertSqlSafe(sql)).bind(tenant).bind(limit).bind(closed_for_ever()).fetch_all().await
         }
     }
 }

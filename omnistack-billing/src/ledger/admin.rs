@@ -24,6 +24,7 @@ use super::{
     routes::{ReportedUsage, UsageReportResult},
     unmatched::UnmatchedUsage,
 };
+use crate::account::schedule::AccountLock;
 
 /// State of the routes.
 #[derive(Clone)]
@@ -93,7 +94,7 @@ async fn backfill(
         events.into_iter().map(|event| NewUsage::new(event.into_event(tenant, environment, now), true)).collect();
     let policy = EventPolicy::Backfill { billed: billing == BackfillBilling::NextPeriod };
     let mut tx = ledger.db().tenant(tenant).begin().await?;
-    let outcomes = ledger.record(&mut tx, new, policy).await?;
+    let outcomes = ledger.record(&mut tx, new, policy, AccountLock::Shared).await?;
     let entry = AuditEntry::new("usage.backfilled").actor(&caller).for_tenant(tenant);
     log.record_in(&mut tx, entry.details(json!({ "events": ids.len() }))).await?;
     tx.commit().await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use omnistack_core::{
     clock::Timestamp,
+    db::{Error, ErrorKind},
     identity::{ApiKeyId, TenantId, UserId},
     usage::{DataEnvironment, UsageEvent},
 };
@@ -13,7 +14,7 @@ use crate::{
     window::{Grain, WindowKey, total_start},
 };
 
-const MINUTE_MICROS: i64 = 60 * 1_000_000;
+pub(super) const MINUTE_MICROS: i64 = 60 * 1_000_000;
 const HOUR_MICROS: i64 = 60 * MINUTE_MICROS;
 const DAY_MICROS: i64 = 24 * HOUR_MICROS;
 
@@ -93,8 +94,15 @@ pub(super) struct UsageDelta {
 }
 
 impl UsageDelta {
-    /// Adds a stored event of a known meter.
-    pub(super) fn add(&mut self, event: &UsageEvent, meter: &Meter, units: i64, billing: EventBilling) {
+    /// Adds a stored event of a known meter. Fails if a sum is too large for the databases, which themselves refuse a
+    /// window that becomes too large.
+    pub(super) fn add(
+        &mut self,
+        event: &UsageEvent,
+        meter: &Meter,
+        units: i64,
+        billing: EventBilling,
+    ) -> Result<(), Error> {
         let unique = match meter.aggregation {
             Aggregation::UniqueUsers => event.user.map(|user| user.to_string()),
             Aggregation::UniqueCategories => event.category.as_deref().map(str::to_owned),
@@ -113,7 +121,7 @@ impl UsageDelta {
             if let Some(unique) = &unique {
                 self.uniques.push((key.clone(), unique.clone()));
             }
-            self.add_to_window(key, event.at, &order, units);
+            self.add_to_window(key, event.at, &order, units)?;
         }
         for (grain, start) in [("day", floor(event.at, DAY_MICROS)), ("month", month_start(event.at))] {
             let key = DimensionKey {
@@ -129,16 +137,17 @@ impl UsageDelta {
             self.dimensions
                 .entry(key)
                 .or_insert_with(|| DimensionDelta { max: units, ..Default::default() })
-                .add(units);
+                .add(units)?;
         }
         if let EventBilling::Late { billed_in, used_in } = billing {
             let (tenant, environment, meter) = (event.tenant, event.environment, meter.name().to_owned());
             let key = LateKey { tenant, environment, meter, billed_in, used_in };
-            self.late.entry(key).or_insert_with(|| DimensionDelta { max: units, ..Default::default() }).add(units);
+            self.late.entry(key).or_insert_with(|| DimensionDelta { max: units, ..Default::default() }).add(units)?;
         }
+        Ok(())
     }
 
-    fn add_to_window(&mut self, key: WindowKey, at: Timestamp, order: &str, units: i64) {
+    fn add_to_window(&mut self, key: WindowKey, at: Timestamp, order: &str, units: i64) -> Result<(), Error> {
         let delta = self.windows.entry(key).or_insert_with(|| WindowDelta {
             sum: 0,
             events: 0,
@@ -147,22 +156,32 @@ impl UsageDelta {
             last_at: at,
             last_id: order.to_owned(),
         });
-        delta.sum = delta.sum.saturating_add(units);
+        delta.sum = checked_sum(delta.sum, units)?;
         delta.events += 1;
         delta.max = delta.max.max(units);
         if (at, order) > (delta.last_at, delta.last_id.as_str()) {
             (delta.last, delta.last_at) = (units, at);
             order.clone_into(&mut delta.last_id);
         }
+        Ok(())
     }
 }
 
 impl DimensionDelta {
-    fn add(&mut self, units: i64) {
-        self.sum = self.sum.saturating_add(units);
+    fn add(&mut self, units: i64) -> Result<(), Error> {
+        self.sum = checked_sum(self.sum, units)?;
         self.events += 1;
         self.max = self.max.max(units);
+        Ok(())
     }
+}
+
+fn checked_sum(sum: i64, units: i64) -> Result<i64, Error> {
+    let too_large = || {
+        let message = "the usage of one transaction is too large to be added up: record it in several";
+        Error::new(ErrorKind::InvalidValue, message.into())
+    };
+    sum.checked_add(units).ok_or_else(too_large)
 }
 
 /// Returns the windows in which an event counts.
@@ -181,7 +200,7 @@ fn grains(at: Timestamp, meter: &Meter, billing: EventBilling) -> [Option<(Grain
 }
 
 /// Returns the start of the interval of so many microseconds that contains a time.
-fn floor(at: Timestamp, micros: i64) -> Timestamp {
+pub(super) fn floor(at: Timestamp, micros: i64) -> Timestamp {
     Timestamp::from_micros(at.as_micros().div_euclid(micros) * micros)
 }
 
@@ -227,7 +246,7 @@ mod tests {
             .map(|order| {
                 let mut delta = UsageDelta::default();
                 for index in order {
-                    delta.add(&events[*index].0, &meter, events[*index].1, billing);
+                    delta.add(&events[*index].0, &meter, events[*index].1, billing).unwrap();
                 }
                 delta.windows
             })
@@ -235,5 +254,16 @@ mod tests {
         assert!(sums.iter().all(|sum| *sum == sums[0]));
         let (_, day) = sums[0].iter().find(|(key, _)| key.grain == Grain::Day).unwrap();
         assert_eq!((day.sum, day.events, day.max, day.last, day.last_id.as_str()), (19, 3, 9, 3, "b test"));
+    }
+
+    #[test]
+    fn a_sum_that_is_too_large_is_an_error() {
+        let meter = Meter::sum("bytes", "bytes");
+        let event = UsageEvent::new(Id::new(Timestamp::from_micros(0)), "bytes", 0, Timestamp::from_micros(0));
+        let mut delta = UsageDelta::default();
+        delta.add(&event, &meter, i64::MAX, EventBilling::None).unwrap();
+        delta.add(&event, &meter, -1, EventBilling::None).unwrap();
+        let error = delta.add(&event, &meter, 2, EventBilling::None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidValue);
     }
 }

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::{
     Ledger,
-    aggregate::{EventBilling, UsageDelta},
-    event::{EventPolicy, NewUsage},
+    aggregate::UsageDelta,
+    event::{EventPolicy, NewUsage, REPORTED_SOURCE_PREFIX},
     record::billing,
 };
-use crate::meter::Meter;
+use crate::{account::schedule::AccountLock, meter::Meter};
 
 /// Number of events that one transaction counts.
 const BATCH: i64 = 500;
@@ -100,26 +100,24 @@ impl Ledger {
         let mut tenants: Vec<TenantId> = events.iter().map(|event| event.tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
-        let accounts = self.lock_accounts(tx, &tenants, now).await?;
+        let accounts = self.lock_accounts(tx, &tenants, now, AccountLock::Shared).await?;
+        let policy = EventPolicy::Backfill { billed };
         let (mut delta, mut counted) = (UsageDelta::default(), 0);
         for event in events {
-            let new = NewUsage::new(event, false);
-            let policy = EventPolicy::Backfill { billed };
-            let (Ok(Some(units)), Some(account)) =
-                (new.check(Some(meter), policy, now, self.0.settings.max_age), accounts.get(&new.event.tenant))
-            else {
-                // The meter can't count it, so it stays unmatched.
+            if event.source.starts_with(REPORTED_SOURCE_PREFIX) && !meter.reported_by_tenants {
                 continue;
-            };
-            let billing = match billing(account, meter, new.event.at, now, self.0.settings.grace) {
-                EventBilling::Late { .. } if !billed => EventBilling::None,
-                billing => billing,
-            };
+            }
+            let Some(account) = accounts.get(&event.tenant).filter(|account| !account.is_deleted()) else { continue };
+            let billing = billing(account, meter, event.at, policy, now, self.0.settings.grace);
+            let new = NewUsage::new(event, false);
+            let units = new.check(Some(meter), policy, now, self.0.settings.max_age);
+            // What the meter can't count, or does not count late, stays unmatched.
+            let (Ok(Some(units)), Ok(billing)) = (units, billing) else { continue };
             let event = &new.event;
             let update = tx.query(SET_COUNTED).bind(event.tenant).bind(event.environment.as_str());
             let update = update.bind(event.source.to_string()).bind(event.id.clone().unwrap_or_default()).bind(units);
             update.bind(billing.billed_in()).execute().await?;
-            delta.add(event, meter, units, billing);
+            delta.add(event, meter, units, billing)?;
             counted += 1;
         }
         self.add(tx, delta).await?;

@@ -20,10 +20,13 @@ use uuid::Uuid;
 
 use super::{
     Ledger,
-    event::{EventPolicy, NewUsage, UsageOutcome},
+    aggregate::{MINUTE_MICROS, floor},
+    event::{EventPolicy, NewUsage, RejectReason, UsageOutcome},
 };
 use crate::{
+    account::schedule::{AccountLock, AccountSchedule},
     meter::{Aggregation, MeterSet},
+    period::{BillingPeriod, PeriodSchedule},
     quantity::Quantity,
     window::reservations,
 };
@@ -35,7 +38,10 @@ const SOURCE: &str = "counter";
 const MAX_COUNTERS: usize = 200_000;
 /// Number of counters that one transaction stores.
 const BATCH_COUNTERS: usize = 1_000;
-const MINUTE_MICROS: i64 = 60 * 1_000_000;
+/// Number of counters from which on events of tenants without known billing periods share those of a minute.
+const MAX_EXACT_COUNTERS: usize = MAX_COUNTERS / 2;
+/// Largest number of tenants whose billing periods are remembered.
+const MAX_REMEMBERED_TENANTS: usize = 100_000;
 
 /// The key of a counter: events with equal keys are added up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +52,8 @@ struct CounterKey {
     category: Option<Cow<'static, str>>,
     user: Option<UserId>,
     api_key: Option<ApiKeyId>,
-    minute: i64,
+    /// The start of the minute, or of its part that is in the billing period of the events.
+    start: Timestamp,
     /// The reservation that holds the units.
     reservation: Option<Uuid>,
     /// The id of the event, if nothing is added to its counter.
@@ -59,6 +66,47 @@ struct Counter {
     at: Timestamp,
 }
 
+#[derive(Default)]
+struct BufferState {
+    counters: HashMap<CounterKey, Counter>,
+    /// The billing periods of the tenants whose usage was stored.
+    periods: HashMap<TenantId, TenantPeriods>,
+}
+
+/// The billing periods of a tenant.
+struct TenantPeriods {
+    schedule: PeriodSchedule,
+    /// The period of the last event, because most events are in the same one.
+    last: BillingPeriod,
+}
+
+impl TenantPeriods {
+    fn new(schedule: PeriodSchedule) -> Self {
+        let nothing = Timestamp::default();
+        Self { schedule, last: BillingPeriod { start: nothing, end: nothing } }
+    }
+
+    fn period_at(&mut self, at: Timestamp) -> BillingPeriod {
+        if !self.last.contains(at) {
+            self.last = self.schedule.period_at(at);
+        }
+        self.last
+    }
+}
+
+impl BufferState {
+    /// Returns the start of the times whose events share a counter with one of this time. They are in one billing
+    /// period, also in the minute in which a period ends. Until the periods of a tenant are known, they are equal.
+    fn start_of_counter(&mut self, tenant: TenantId, at: Timestamp) -> Timestamp {
+        let minute = floor(at, MINUTE_MICROS);
+        match self.periods.get_mut(&tenant) {
+            Some(periods) => minute.max(periods.period_at(at).start),
+            None if self.counters.len() < MAX_EXACT_COUNTERS => at,
+            None => minute,
+        }
+    }
+}
+
 /// A counter that is being stored. Its id stays the same until it is, so that it counts once.
 #[derive(Clone)]
 struct Stored {
@@ -69,7 +117,7 @@ struct Stored {
 /// Counters in memory.
 #[derive(Default)]
 pub(super) struct UsageBuffer {
-    counters: Mutex<HashMap<CounterKey, Counter>>,
+    state: Mutex<BufferState>,
     /// Taken from `counters`, and not known to be stored.
     unstored: AsyncMutex<Vec<Stored>>,
 }
@@ -81,18 +129,11 @@ impl UsageBuffer {
         let meter = meters.get(&event.meter).filter(|meter| meter.aggregation == Aggregation::Sum);
         let fits = |sum: Decimal| meter.is_some_and(|meter| Quantity(sum).to_units(meter.decimals).is_ok());
         let UsageEvent { tenant, environment, meter: name, quantity, at, category, user, api_key, .. } = event;
-        let key = CounterKey {
-            tenant,
-            environment,
-            meter: name,
-            category,
-            user,
-            api_key,
-            minute: at.as_micros().div_euclid(MINUTE_MICROS),
-            reservation,
-            single: (!fits(quantity)).then(|| new_id(at)),
-        };
-        let mut counters = self.counters();
+        let single = (!fits(quantity)).then(|| new_id(at));
+        let mut state = self.state();
+        let start = state.start_of_counter(tenant, at);
+        let key = CounterKey { tenant, environment, meter: name, category, user, api_key, start, reservation, single };
+        let counters = &mut state.counters;
         if let Some(counter) = counters.get_mut(&key) {
             let sum = counter.quantity + quantity;
             if fits(sum) {
@@ -105,11 +146,25 @@ impl UsageBuffer {
             return;
         }
         if counters.len() >= MAX_COUNTERS {
-            drop(counters);
+            drop(state);
             tracing::error!(target: "omnistack::usage", "too many usage counters wait to be stored; usage is lost");
             return;
         }
         counters.insert(key, Counter { quantity, at });
+    }
+
+    /// Remembers the billing periods of tenants, so that no counter has usage of two of them.
+    pub(super) fn remember_periods(&self, accounts: &HashMap<TenantId, AccountSchedule>) {
+        let mut state = self.state();
+        for (tenant, account) in accounts {
+            if state.periods.get(tenant).is_some_and(|known| known.schedule == account.schedule) {
+                continue;
+            }
+            if state.periods.len() >= MAX_REMEMBERED_TENANTS {
+                state.periods.clear();
+            }
+            state.periods.insert(*tenant, TenantPeriods::new(account.schedule.clone()));
+        }
     }
 
     /// Stores all counters.
@@ -117,7 +172,7 @@ impl UsageBuffer {
         let mut unstored = self.unstored.lock().await;
         // Before others are taken: while the database is away, they add up in the map, which has a limit.
         store_all(ledger, &mut unstored).await?;
-        let taken = std::mem::take(&mut *self.counters());
+        let taken = std::mem::take(&mut self.state().counters);
         let now = ledger.0.clock.now();
         unstored.extend(taken.into_iter().map(|(key, counter)| stored(key, counter, now)));
         store_all(ledger, &mut unstored).await?;
@@ -146,8 +201,8 @@ impl UsageBuffer {
         }
     }
 
-    fn counters(&self) -> MutexGuard<'_, HashMap<CounterKey, Counter>> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BufferState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,7 +262,7 @@ async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
     let new = new.collect();
     // The counters are of several tenants.
     let mut tx = ledger.0.db.all_tenants().begin().await?;
-    let outcomes = ledger.record(&mut tx, new, EventPolicy::Report).await?;
+    let outcomes = ledger.record(&mut tx, new, EventPolicy::Report, AccountLock::Shared).await?;
     let mut used: HashMap<(TenantId, Uuid), i64> = HashMap::new();
     for (Stored { event, reservation }, outcome) in batch.iter().zip(&outcomes) {
         // A duplicate was stored before, and its units were taken out then.
@@ -225,9 +280,15 @@ async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
     }
     tx.commit().await?;
     for (stored, outcome) in batch.iter().zip(outcomes) {
-        if !matches!(outcome, UsageOutcome::Accepted { .. } | UsageOutcome::Duplicate) {
-            tracing::warn!(target: "omnistack::usage", meter = %stored.event.meter, outcome = outcome.as_str(),
-                "a usage counter does not count");
+        match outcome {
+            UsageOutcome::Accepted { .. }
+            | UsageOutcome::Duplicate
+            // What a tenant has used shortly before its deletion is dropped.
+            | UsageOutcome::Rejected(RejectReason::TenantDeleted) => {}
+            UsageOutcome::Conflict | UsageOutcome::Unmatched | UsageOutcome::Rejected(_) => {
+                tracing::warn!(target: "omnistack::usage", meter = %stored.event.meter, outcome = outcome.as_str(),
+                    "a usage counter does not count");
+            }
         }
     }
     Ok(())
@@ -235,14 +296,33 @@ async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
-    use crate::meter::{Meter, MeterSet};
+    use crate::{
+        meter::{Meter, MeterSet},
+        period::{BillingAnchor, BillingInterval},
+    };
+
+    /// Lets a buffer know the billing periods of a tenant.
+    fn remember(buffer: &UsageBuffer, tenant: TenantId, schedule: PeriodSchedule) {
+        let account = AccountSchedule { schedule, closed_until: None };
+        buffer.remember_periods(&HashMap::from([(tenant, account)]));
+    }
+
+    /// Returns the quantities of the counters, the smallest first.
+    fn quantities(buffer: &UsageBuffer) -> Vec<Decimal> {
+        let mut found: Vec<Decimal> = buffer.state().counters.values().map(|counter| counter.quantity).collect();
+        found.sort_unstable();
+        found
+    }
 
     #[test]
     fn events_of_one_minute_share_a_counter() {
         let meters = MeterSet::new(&[Meter::new("logins", "logins", Aggregation::Count)]).0;
         let buffer = UsageBuffer::default();
         let tenant = Id::new(Timestamp::from_micros(0));
+        remember(&buffer, tenant, PeriodSchedule::calendar_months(TimeZone::UTC));
         let count = |meter: &'static str, micros: i64, category: &'static str| {
             let event = UsageEvent::new(tenant, meter, 1, Timestamp::from_micros(micros)).category(category);
             buffer.count(&meters, event, None);
@@ -250,12 +330,31 @@ mod tests {
         for (micros, category) in [(0, "a"), (59_999_999, "a"), (60_000_000, "a"), (1, "b")] {
             count("api_requests", micros, category);
         }
-        assert_eq!(buffer.counters().len(), 3);
-        assert!(buffer.counters().values().any(|counter| counter.quantity == Decimal::TWO));
+        assert_eq!(quantities(&buffer), [Decimal::ONE, Decimal::ONE, Decimal::TWO]);
         // Each event of a meter that counts events is stored.
         count("logins", 0, "a");
         count("logins", 0, "a");
-        assert_eq!(buffer.counters().len(), 5);
+        assert_eq!(quantities(&buffer).len(), 5);
+    }
+
+    #[test]
+    fn events_of_two_billing_periods_share_no_counter() {
+        let meters = MeterSet::new(&[]).0;
+        let tenant = Id::new(Timestamp::from_micros(0));
+        let boundary = Timestamp::from_micros(30_000_000);
+        let schedule = PeriodSchedule::new(BillingAnchor::new(boundary, BillingInterval::MONTH, TimeZone::UTC));
+        for (is_known, expected) in [(true, vec![3_i32, 4]), (false, vec![1, 2, 4])] {
+            let buffer = UsageBuffer::default();
+            if is_known {
+                remember(&buffer, tenant, schedule.clone());
+            }
+            for (quantity, micros) in [(1, 29_000_000), (2, 29_999_999), (4, 30_000_000)] {
+                let event = UsageEvent::new(tenant, "runs", quantity, Timestamp::from_micros(micros));
+                buffer.count(&meters, event, None);
+            }
+            let expected: Vec<Decimal> = expected.into_iter().map(Decimal::from).collect();
+            assert_eq!(quantities(&buffer), expected, "{is_known}");
+        }
     }
 
     #[test]
@@ -263,13 +362,11 @@ mod tests {
         let meters = MeterSet::new(&[Meter::sum("hours", "hours").decimals(4)]).0;
         let buffer = UsageBuffer::default();
         let tenant = Id::new(Timestamp::from_micros(0));
-        // The largest event has 10^12 units, which are 10^8 hours.
-        let quantities = [Decimal::new(1, 5), Decimal::MAX, 60_000_000.into(), 1.into(), 39_999_999.into(), 3.into()];
-        for quantity in quantities {
+        // The largest event has 10^15 units, which are 10^11 hours.
+        let (large, rest) = (60_000_000_000_i64.into(), 39_999_999_999_i64.into());
+        for quantity in [Decimal::new(1, 5), Decimal::MAX, large, 1.into(), rest, 3.into()] {
             buffer.count(&meters, UsageEvent::new(tenant, "hours", quantity, Timestamp::from_micros(0)), None);
         }
-        let mut found: Vec<Decimal> = buffer.counters().values().map(|counter| counter.quantity).collect();
-        found.sort_unstable();
-        assert_eq!(found, [Decimal::new(1, 5), 3.into(), 100_000_000.into(), Decimal::MAX]);
+        assert_eq!(quantities(&buffer), [Decimal::new(1, 5), 3.into(), 100_000_000_000_i64.into(), Decimal::MAX]);
     }
 }

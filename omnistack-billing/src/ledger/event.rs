@@ -22,6 +22,8 @@ pub(super) const MAX_SOURCE_BYTES: usize = 255;
 pub(super) const MAX_EVENT_ID_BYTES: usize = 200;
 /// Largest length of the category of an event, in bytes. A media type can be as long.
 pub(super) const MAX_CATEGORY_BYTES: usize = 255;
+/// The prefix of the sources of reported events in the ledger, so that none takes the id of an event of the app.
+pub(super) const REPORTED_SOURCE_PREFIX: &str = "reported/";
 /// Time by which the clock of a sender may be ahead.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
@@ -72,6 +74,15 @@ pub enum RejectReason {
     /// The billing period is closed, and the meter takes no late events.
     #[error("the billing period is closed, and the meter takes no late events")]
     PeriodClosed,
+    /// A tenant has reported the event, and the meter takes no reports of tenants.
+    #[error(
+        "the meter takes no reports of tenants: report another meter, or let the app declare it with \
+         `Meter::reported_by_tenants`"
+    )]
+    NotReportable,
+    /// The tenant was deleted.
+    #[error("the tenant was deleted, and has no usage: report that of another tenant")]
+    TenantDeleted,
     /// The quantity has more decimals than the meter.
     #[error("the quantity has more decimals than the meter")]
     TooPrecise,
@@ -126,8 +137,8 @@ impl NewUsage {
         Self { event, hash, is_reported: false }
     }
 
-    /// Creates an event that a tenant reports. It can't lower what the tenant is billed for, so a negative quantity
-    /// is rejected.
+    /// Creates an event that a tenant reports. It is rejected if its meter takes no reports of tenants. It can't lower
+    /// what the tenant is billed for, so a negative quantity is rejected, too.
     pub(super) fn reported(event: UsageEvent, timed: bool) -> Self {
         Self { is_reported: true, ..Self::new(event, timed) }
     }
@@ -154,6 +165,9 @@ impl NewUsage {
             && category.as_deref().is_none_or(|category| is_valid(category, MAX_CATEGORY_BYTES));
         if !names {
             return Err(RejectReason::InvalidName);
+        }
+        if self.is_reported && meter.is_some_and(|meter| !meter.reported_by_tenants) {
+            return Err(RejectReason::NotReportable);
         }
         if *at > now + MAX_CLOCK_SKEW {
             return Err(RejectReason::InFuture);
@@ -246,9 +260,14 @@ mod tests {
         }
         let back = changed(&event, |event| event.quantity = (-1).into());
         assert_eq!(check(back.clone(), &meter, report), Ok(Some(-100)));
-        for meter in [Some(&meter), None] {
-            let reported = NewUsage::reported(back.clone(), false);
-            assert_eq!(reported.check(meter, report, now, hour), Err(RejectReason::Negative));
+        let reported = meter.clone().reported_by_tenants();
+        for (meter, event, expected) in [
+            (Some(&reported), &event, Ok(Some(125))),
+            (Some(&reported), &back, Err(RejectReason::Negative)),
+            (Some(&meter), &event, Err(RejectReason::NotReportable)),
+            (None, &back, Err(RejectReason::Negative)),
+        ] {
+            assert_eq!(NewUsage::reported(event.clone(), false).check(meter, report, now, hour), expected);
         }
         let unknown = NewUsage::new(event, false).check(None, report, now, hour);
         assert_eq!(unknown, Ok(None));

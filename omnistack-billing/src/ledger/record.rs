@@ -16,7 +16,7 @@ use super::{
     store::{self, EventKey, EventRow},
 };
 use crate::{
-    account::schedule::AccountSchedule,
+    account::schedule::{self, AccountLock, AccountSchedule},
     meter::{LatePolicy, Meter},
 };
 
@@ -33,13 +33,15 @@ pub(super) struct Candidate<'a> {
 impl Ledger {
     /// Stores events and what they add. Returns what became of each, in the same order.
     ///
-    /// Rows are locked in the same order by every transaction: accounts, events, windows, dimensions, each in the order
-    /// of their keys.
+    /// Rows are locked in the same order by every call: accounts, events, windows, dimensions, each in the order of their
+    /// keys. A transaction with several calls locks the accounts exclusively, because it locks the other rows in the
+    /// order of its calls.
     pub(super) async fn record(
         &self,
         tx: &mut Tx,
         new: Vec<NewUsage>,
         policy: EventPolicy,
+        lock: AccountLock,
     ) -> Result<Vec<UsageOutcome>, Error> {
         let now = self.0.clock.now();
         let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
@@ -64,7 +66,11 @@ impl Ledger {
                 }
             }
         }
-        let candidates = self.bill(tx, checked, policy, now, &mut outcomes).await?;
+        let mut tenants: Vec<TenantId> = checked.iter().map(|(_, usage, _)| usage.event.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let accounts = self.lock_accounts(tx, &tenants, now, lock).await?;
+        let candidates = self.bill(&accounts, checked, policy, now, &mut outcomes);
         let known = if candidates.is_empty() {
             HashMap::new()
         } else {
@@ -82,41 +88,32 @@ impl Ledger {
         Ok(outcomes)
     }
 
-    /// Finds the billing periods of events, in accounts that are locked for them.
-    async fn bill<'a>(
+    /// Finds the billing periods of events, in the accounts of their tenants.
+    fn bill<'a>(
         &self,
-        tx: &mut Tx,
+        accounts: &HashMap<TenantId, AccountSchedule>,
         checked: Vec<(usize, &'a NewUsage, Option<(&'a Meter, i64)>)>,
         policy: EventPolicy,
         now: Timestamp,
         outcomes: &mut [UsageOutcome],
-    ) -> Result<Vec<Candidate<'a>>, Error> {
-        let mut tenants: Vec<TenantId> = checked.iter().map(|(_, usage, _)| usage.event.tenant).collect();
-        tenants.sort_unstable();
-        tenants.dedup();
-        let accounts = self.lock_accounts(tx, &tenants, now).await?;
+    ) -> Vec<Candidate<'a>> {
         let mut candidates = Vec::with_capacity(checked.len());
         for (index, new, counted) in checked {
-            let Some((meter, _)) = counted else {
-                candidates.push(Candidate { index, new, counted: None, billing: EventBilling::None });
-                continue;
-            };
             // Every tenant was asked for.
             let Some(account) = accounts.get(&new.event.tenant) else { continue };
-            let billing = billing(account, meter, new.event.at, now, self.0.settings.grace);
-            match (billing, policy) {
-                (EventBilling::Late { .. }, EventPolicy::Backfill { billed: false }) => {
-                    candidates.push(Candidate { index, new, counted, billing: EventBilling::None });
-                }
-                (EventBilling::Late { .. }, _) if meter.late == LatePolicy::Reject => {
-                    outcomes[index] = UsageOutcome::Rejected(RejectReason::PeriodClosed);
-                }
-                (billing, _) => candidates.push(Candidate { index, new, counted, billing }),
+            let billing = match counted {
+                _ if account.is_deleted() => Err(RejectReason::TenantDeleted),
+                Some((meter, _)) => billing(account, meter, new.event.at, policy, now, self.0.settings.grace),
+                None => Ok(EventBilling::None),
+            };
+            match billing {
+                Ok(billing) => candidates.push(Candidate { index, new, counted, billing }),
+                Err(reason) => outcomes[index] = UsageOutcome::Rejected(reason),
             }
         }
         // The order in which ids are locked.
         candidates.sort_unstable_by(|one, other| EventKey::of(&one.new.event).cmp(&EventKey::of(&other.new.event)));
-        Ok(candidates)
+        candidates
     }
 
     /// Stores candidates whose ids are new, with what they add. Returns the stored hashes of the others, by position.
@@ -140,7 +137,7 @@ impl Ledger {
             }
             outcomes[*index] = match counted {
                 Some((meter, units)) => {
-                    delta.add(&new.event, meter, *units, *billing);
+                    delta.add(&new.event, meter, *units, *billing)?;
                     UsageOutcome::Accepted { late: matches!(billing, EventBilling::Late { .. }) }
                 }
                 None => UsageOutcome::Unmatched,
@@ -164,35 +161,45 @@ impl Ledger {
         Ok(())
     }
 
-    /// Loads the accounts of tenants, and locks them against the close of a period.
+    /// Loads the accounts of tenants, and locks them against the close of a period and the deletion of the tenant.
     pub(super) async fn lock_accounts(
         &self,
         tx: &mut Tx,
         tenants: &[TenantId],
         now: Timestamp,
+        lock: AccountLock,
     ) -> Result<HashMap<TenantId, AccountSchedule>, Error> {
         let zone = self.0.accounts.zone();
         store::ensure_accounts(tx, tenants, now, zone).await?;
-        crate::account::schedule::load(tx, tenants, zone, true).await
+        let accounts = schedule::load(tx, tenants, zone, Some(lock)).await?;
+        self.0.buffer.remember_periods(&accounts);
+        Ok(accounts)
     }
 }
 
-/// Returns the billing of an event of a known meter.
+/// Returns the billing of an event of a known meter, or the reason why the event does not count.
 pub(super) fn billing(
     account: &AccountSchedule,
     meter: &Meter,
     at: Timestamp,
+    policy: EventPolicy,
     now: Timestamp,
     grace: std::time::Duration,
-) -> EventBilling {
+) -> Result<EventBilling, RejectReason> {
     let period = account.schedule.period_at(at);
     let is_closed = account.closed_until.is_some_and(|until| at < until) || period.end + grace <= now;
     // What is kept has no period: limits apply to the total.
     if !is_closed || meter.lifetime {
-        return EventBilling::InPeriod(period.start);
+        return Ok(EventBilling::InPeriod(period.start));
+    }
+    if policy == (EventPolicy::Backfill { billed: false }) {
+        return Ok(EventBilling::None);
+    }
+    if meter.late == LatePolicy::Reject {
+        return Err(RejectReason::PeriodClosed);
     }
     let open = account.closed_until.map_or(now, |until| now.max(until));
-    EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start }
+    Ok(EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start })
 }
 
 /// Counts events in the metrics once they are stored.

@@ -21,15 +21,13 @@ use utoipa_axum::routes;
 
 use super::{
     Ledger,
-    event::{NewUsage, RejectReason, UsageOutcome},
+    event::{NewUsage, REPORTED_SOURCE_PREFIX, RejectReason, UsageOutcome},
     unmatched::UnmatchedUsage,
 };
 use crate::quantity::Quantity;
 
 /// The source of events that name none.
 const DEFAULT_SOURCE: &str = "api";
-/// The prefix of the sources of reported events in the ledger, so that none takes the id of an event of the app.
-const SOURCE_PREFIX: &str = "reported/";
 
 pub(super) fn api() -> Api<Ledger> {
     Api::new().routes(routes!(ingest)).routes(routes!(unmatched))
@@ -40,11 +38,12 @@ pub(super) fn api() -> Api<Ledger> {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportedUsage {
     /// The id of the event. Of the events with the same source and id, one counts: derive it from what happened, not
-    /// from the attempt to report it.
+    /// from the attempt to report it. An id is known for `USAGE_KEEP_EVENTS`, 400 days by default. An event that is
+    /// sent again afterwards is too old if it has `at`, and counts again if it has not.
     #[garde(length(bytes, min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     id: String,
-    /// The name of the meter.
+    /// The name of the meter. Tenants can report the meters that have `reported_by_tenants` in the list of meters.
     #[garde(length(bytes, min = 1, max = 50))]
     #[schema(min_length = 1, max_length = 50)]
     meter: String,
@@ -52,7 +51,7 @@ pub(super) struct ReportedUsage {
     #[garde(skip)]
     #[serde(default)]
     quantity: Option<Quantity>,
-    /// The time of use. Default: now.
+    /// The time of use. Default: now. Set it if the event may be sent again after `USAGE_KEEP_EVENTS`.
     #[garde(skip)]
     #[serde(default)]
     at: Option<Timestamp>,
@@ -61,7 +60,7 @@ pub(super) struct ReportedUsage {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     category: Option<String>,
-    /// The user.
+    /// The user. It is an opaque reference to group by: the app does not check that the user is a member of the tenant.
     #[garde(skip)]
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -134,6 +133,7 @@ impl UsageReportResult {
 }
 
 fn error_of(outcome: UsageOutcome) -> Option<ReportedUsageError> {
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
     let (status, code, message) = match outcome {
         UsageOutcome::Accepted { .. } | UsageOutcome::Duplicate => return None,
         UsageOutcome::Conflict => {
@@ -142,19 +142,21 @@ fn error_of(outcome: UsageOutcome) -> Option<ReportedUsageError> {
         }
         UsageOutcome::Unmatched => {
             let message = "there is no such meter: the event is stored, and does not count";
-            (StatusCode::UNPROCESSABLE_ENTITY, "USAGE_METER_UNKNOWN", message.to_owned())
+            (unprocessable, "USAGE_METER_UNKNOWN", message.to_owned())
         }
         UsageOutcome::Rejected(reason) => {
-            let code = match reason {
-                RejectReason::TooOld | RejectReason::PeriodClosed => "USAGE_EVENT_TOO_LATE",
-                RejectReason::InFuture => "USAGE_EVENT_IN_FUTURE",
+            let (status, code) = match reason {
+                RejectReason::TooOld | RejectReason::PeriodClosed => (unprocessable, "USAGE_EVENT_TOO_LATE"),
+                RejectReason::InFuture => (unprocessable, "USAGE_EVENT_IN_FUTURE"),
+                RejectReason::NotReportable => (StatusCode::FORBIDDEN, "USAGE_METER_NOT_REPORTABLE"),
+                RejectReason::TenantDeleted => (StatusCode::GONE, "USAGE_TENANT_DELETED"),
                 RejectReason::TooPrecise
                 | RejectReason::TooLarge
                 | RejectReason::NotCountable
-                | RejectReason::Negative => "USAGE_QUANTITY_INVALID",
-                RejectReason::InvalidName => "USAGE_EVENT_INVALID",
+                | RejectReason::Negative => (unprocessable, "USAGE_QUANTITY_INVALID"),
+                RejectReason::InvalidName => (unprocessable, "USAGE_EVENT_INVALID"),
             };
-            (StatusCode::UNPROCESSABLE_ENTITY, code, reason.to_string())
+            (status, code, reason.to_string())
         }
     };
     Some(ReportedUsageError { status: status.as_u16(), code, message })
@@ -162,8 +164,9 @@ fn error_of(outcome: UsageOutcome) -> Option<ReportedUsageError> {
 
 /// Report usage
 ///
-/// Stores events of other systems, each once. The results are in the order of the events; one that is not stored keeps
-/// no other out. The body is `application/json`, or events of CloudEvents 1.0: `application/cloudevents+json` for one,
+/// Stores events of other systems, each once for as long as its id is known: `USAGE_KEEP_EVENTS`, 400 days by default.
+/// The results are in the order of the events; one that is not stored keeps no other out. An event of a meter that
+/// takes no reports of tenants is rejected. The body is `application/json`, or events of CloudEvents 1.0: `application/cloudevents+json` for one,
 /// `application/cloudevents-batch+json` for several. Of a CloudEvent, `type` is the meter, `data.quantity`,
 /// `data.category` and `data.user` are those of the event.
 #[utoipa::path(post, path = "/events", operation_id = "report_usage", request_body(content(
@@ -205,7 +208,7 @@ impl ReportedUsage {
     ) -> UsageEvent {
         let Self { id, meter, quantity, at, category, user, source } = self;
         let quantity = quantity.unwrap_or_else(|| 1.into()).0;
-        let source = format!("{SOURCE_PREFIX}{}", source.as_deref().unwrap_or(DEFAULT_SOURCE));
+        let source = format!("{REPORTED_SOURCE_PREFIX}{}", source.as_deref().unwrap_or(DEFAULT_SOURCE));
         let mut event = UsageEvent::new(tenant, meter, quantity, at.unwrap_or(now)).once(source, id);
         (event.category, event.user, event.environment) = (category.map(Into::into), user, environment);
         event

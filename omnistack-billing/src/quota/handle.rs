@@ -99,7 +99,7 @@ impl Quotas {
     /// # Errors
     /// 402 `PLAN_LIMIT_REACHED` with the details of
     /// [`Entitlements::limit_reached`](omnistack_core::identity::Entitlements::limit_reached), and `reserved`, which is
-    /// included in `used`; 422 if the amount is negative, has more decimals than the meter, or is larger than 10^12 of
+    /// included in `used`; 422 if the amount is negative, has more decimals than the meter, or is larger than 10^15 of
     /// its smallest units; 500 if the app has no such meter, or it neither adds up quantities nor counts events; 503 if
     /// the database is unavailable.
     pub async fn reserve(

@@ -41,7 +41,9 @@ impl Reservation {
     /// the transaction is rolled back, the event is not stored, and the reservation is released.
     ///
     /// The event is one of the same tenant and meter. It counts in the billing period of its time. Settle late in the
-    /// transaction, because other transactions of the tenant that record usage wait for its end.
+    /// transaction, because other transactions of the tenant that record usage wait for its end. Several reservations
+    /// of a tenant can be settled in one transaction, in any order, as
+    /// [`UsageSink::record_in`](omnistack_core::usage::UsageSink::record_in) can be called several times.
     ///
     /// # Errors
     /// The errors of the database. Roll back the transaction then.

@@ -1,9 +1,6 @@
 //! The routes for operators: `/api/v1/admin/usage`.
 
-#![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
-
 use axum::extract::State;
-use garde::Validate;
 use omnistack_core::{
     clock::Timestamp,
     http::{Error, ErrorEnvelope, Json, PageRequest, Path, Query},
@@ -11,8 +8,8 @@ use omnistack_core::{
     module::Api,
     usage::DataEnvironment,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{
@@ -20,8 +17,8 @@ use super::{
     breakdown::UsageBreakdown,
     dimensions::{self, BreakdownScope, UserTotal},
     numbers::quantity,
+    queries::{BreakdownQuery, MeterQuery, PeriodQuery, TopUsersQuery},
     range::{ReportRange, UsagePeriod},
-    routes::{UsageBreakdownQuery, UsagePeriodQuery, UsageTrendQuery},
     series::{DailyUsage, UsageTrends},
     summary::UsageSummary,
     totals::UsageTotals,
@@ -42,38 +39,15 @@ pub(super) fn api() -> Api<UsageReports> {
 /// Get the usage of all tenants
 ///
 /// The usage of each meter on each day of a period, with the number of tenants. A job adds it up every five minutes.
-#[utoipa::path(get, path = "/metrics", operation_id = "get_usage_totals", params(UsagePeriodQuery), responses(
+#[utoipa::path(get, path = "/metrics", operation_id = "get_usage_totals", params(PeriodQuery), responses(
     (status = 200, body = UsageTotals),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn totals(
     State(reports): State<UsageReports>,
-    Query(query): Query<UsagePeriodQuery>,
+    Query(PeriodQuery { period, environment }): Query<PeriodQuery>,
 ) -> Result<Json<UsageTotals>, Error> {
-    let UsagePeriodQuery { period, environment } = query;
-    Ok(Json(reports.totals(environment.unwrap_or_default(), period.unwrap_or_default()).await?))
-}
-
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct TopUsersQuery {
-    /// The name of a meter with the aggregation `sum` or `count`. Default: `api_requests`.
-    #[garde(length(chars, max = 50))]
-    #[param(max_length = 50)]
-    meter: Option<String>,
-    /// The period, which ends today. Default: `30d`.
-    #[garde(skip)]
-    #[param(inline)]
-    period: Option<UsagePeriod>,
-    /// The environment. Default: `live`.
-    #[garde(skip)]
-    #[param(inline)]
-    environment: Option<DataEnvironment>,
-    /// The largest number of users to return, 1 to 100. Default: 20.
-    #[garde(range(min = 1, max = 100))]
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    Ok(Json(reports.totals(environment, period).await?))
 }
 
 /// The users with the largest usage of a meter.
@@ -118,11 +92,9 @@ struct TopUser {
 ))]
 async fn top_users(
     State(reports): State<UsageReports>,
-    Query(query): Query<TopUsersQuery>,
+    Query(TopUsersQuery { meter, period, environment, limit }): Query<TopUsersQuery>,
 ) -> Result<Json<TopUsers>, Error> {
-    let TopUsersQuery { meter, period, environment, limit } = query;
     let meter = reports.meter_that_adds_up(meter.as_deref())?;
-    let (period, environment) = (period.unwrap_or_default(), environment.unwrap_or_default());
     let range = ReportRange::days_until(reports.now(), period);
     let limit = limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     // An operator's report about all tenants.
@@ -148,17 +120,15 @@ async fn top_users(
 ///
 /// The usage in all tenants of the user, of each meter with the aggregation `sum` or `count`.
 #[utoipa::path(get, path = "/summary/{user}", operation_id = "get_user_usage_summary",
-    params(("user" = String, Path, format = Uuid, description = "The user."), UsagePeriodQuery), responses(
+    params(("user" = String, Path, format = Uuid, description = "The user."), PeriodQuery), responses(
     (status = 200, body = UsageSummary),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn summary(
     State(reports): State<UsageReports>,
     Path(user): Path<UserId>,
-    Query(query): Query<UsagePeriodQuery>,
+    Query(PeriodQuery { period, environment }): Query<PeriodQuery>,
 ) -> Result<Json<UsageSummary>, Error> {
-    let UsagePeriodQuery { period, environment } = query;
-    let (period, environment) = (period.unwrap_or_default(), environment.unwrap_or_default());
     Ok(Json(reports.summary_of_user(user, environment, period).await?))
 }
 
@@ -166,17 +136,15 @@ async fn summary(
 ///
 /// The usage in all tenants of the user on each day of a period.
 #[utoipa::path(get, path = "/trends/{user}", operation_id = "get_user_usage_trends",
-    params(("user" = String, Path, format = Uuid, description = "The user."), UsageTrendQuery), responses(
+    params(("user" = String, Path, format = Uuid, description = "The user."), MeterQuery), responses(
     (status = 200, body = UsageTrends),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn trends(
     State(reports): State<UsageReports>,
     Path(user): Path<UserId>,
-    Query(query): Query<UsageTrendQuery>,
+    Query(MeterQuery { meter, period, environment }): Query<MeterQuery>,
 ) -> Result<Json<UsageTrends>, Error> {
-    let UsageTrendQuery { period, environment, meter } = query;
-    let (period, environment) = (period.unwrap_or_default(), environment.unwrap_or_default());
     Ok(Json(reports.trends_of_user(user, environment, period, meter.as_deref()).await?))
 }
 
@@ -184,17 +152,15 @@ async fn trends(
 ///
 /// The usage in all tenants of the user.
 #[utoipa::path(get, path = "/daily/{user}", operation_id = "get_user_daily_usage",
-    params(("user" = String, Path, format = Uuid, description = "The user."), UsagePeriodQuery), responses(
+    params(("user" = String, Path, format = Uuid, description = "The user."), PeriodQuery), responses(
     (status = 200, body = DailyUsage),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn daily(
     State(reports): State<UsageReports>,
     Path(user): Path<UserId>,
-    Query(query): Query<UsagePeriodQuery>,
+    Query(PeriodQuery { period, environment }): Query<PeriodQuery>,
 ) -> Result<Json<DailyUsage>, Error> {
-    let UsagePeriodQuery { period, environment } = query;
-    let (period, environment) = (period.unwrap_or_default(), environment.unwrap_or_default());
     Ok(Json(reports.daily_of_user(user, environment, period).await?))
 }
 
@@ -202,14 +168,14 @@ async fn daily(
 ///
 /// The usage in all tenants of the user, by category or API key.
 #[utoipa::path(get, path = "/breakdown/{user}", operation_id = "get_user_usage_breakdown",
-    params(("user" = String, Path, format = Uuid, description = "The user."), UsageBreakdownQuery), responses(
+    params(("user" = String, Path, format = Uuid, description = "The user."), BreakdownQuery), responses(
     (status = 200, body = UsageBreakdown),
     (status = 422, body = ErrorEnvelope, description = "There is no such meter, or it does not add up."),
 ))]
 async fn breakdown(
     State(reports): State<UsageReports>,
     Path(user): Path<UserId>,
-    Query(query): Query<UsageBreakdownQuery>,
+    Query(query): Query<BreakdownQuery>,
 ) -> Result<Json<UsageBreakdown>, Error> {
     let request = query.request(&reports)?;
     Ok(Json(reports.breakdown(BreakdownScope::User(user), request).await?))

@@ -1,26 +1,23 @@
 //! The routes for tenants: `/api/v1/app/usage` and `/api/v1/app/billing/usage`.
 
-#![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
-
 use axum::extract::State;
-use garde::Validate;
 use omnistack_core::{
     http::{Error, ErrorEnvelope, Json, Query},
     identity::Identity,
     module::Api,
     usage::DataEnvironment,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{
     UsageReports,
     billing_usage::BillingUsage,
-    breakdown::{BreakdownRequest, UsageBreakdown},
+    breakdown::UsageBreakdown,
     current::PeriodUsage,
-    dimensions::{BreakdownBy, BreakdownScope},
-    range::UsagePeriod,
+    dimensions::BreakdownScope,
+    queries::{BreakdownQuery, CurrentPeriodQuery, MeterQuery, PeriodQuery},
     series::{DailyUsage, UsageTrends},
     stats::UsageStats,
     store::UsageScope,
@@ -45,100 +42,6 @@ pub(super) fn billing() -> Api<UsageReports> {
     Api::new().routes(routes!(billing_usage))
 }
 
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct UsagePeriodQuery {
-    /// The period, which ends today. Default: `30d`.
-    #[garde(skip)]
-    #[param(inline)]
-    pub(super) period: Option<UsagePeriod>,
-    /// The environment. Default: `live`.
-    #[garde(skip)]
-    #[param(inline)]
-    pub(super) environment: Option<DataEnvironment>,
-}
-
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct UsageTrendQuery {
-    /// The period, which ends today. Default: `30d`.
-    #[garde(skip)]
-    #[param(inline)]
-    pub(super) period: Option<UsagePeriod>,
-    /// The environment. Default: `live`.
-    #[garde(skip)]
-    #[param(inline)]
-    pub(super) environment: Option<DataEnvironment>,
-    /// The name of a meter. Default: all meters with usage.
-    #[garde(length(chars, max = 50))]
-    #[param(max_length = 50)]
-    pub(super) meter: Option<String>,
-}
-
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct UsageBreakdownQuery {
-    /// The property that the usage is broken down by. Default: `category`.
-    #[garde(skip)]
-    #[param(inline)]
-    by: Option<BreakdownBy>,
-    /// The name of a meter with the aggregation `sum` or `count`. Default: `api_requests`.
-    #[garde(length(chars, max = 50))]
-    #[param(max_length = 50)]
-    meter: Option<String>,
-    /// The period, which ends today. Default: `30d`.
-    #[garde(skip)]
-    #[param(inline)]
-    period: Option<UsagePeriod>,
-    /// The environment. Default: `live`.
-    #[garde(skip)]
-    #[param(inline)]
-    environment: Option<DataEnvironment>,
-}
-
-impl UsageBreakdownQuery {
-    /// Returns what is asked for.
-    pub(super) fn request<'a>(&self, reports: &'a UsageReports) -> Result<BreakdownRequest<'a>, Error> {
-        Ok(BreakdownRequest {
-            environment: self.environment.unwrap_or_default(),
-            meter: reports.meter_that_adds_up(self.meter.as_deref())?,
-            by: self.by.unwrap_or_default(),
-            period: self.period.unwrap_or_default(),
-        })
-    }
-}
-
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct UsageStatsQuery {
-    /// The name of a meter. Default: `api_requests`.
-    #[garde(length(chars, max = 50))]
-    #[param(max_length = 50)]
-    meter: Option<String>,
-    /// The period, which ends today. Default: `30d`.
-    #[garde(skip)]
-    #[param(inline)]
-    period: Option<UsagePeriod>,
-    /// The environment. Default: `live`.
-    #[garde(skip)]
-    #[param(inline)]
-    environment: Option<DataEnvironment>,
-}
-
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct CurrentPeriodQuery {
-    /// The environment. Default: `live`.
-    #[garde(skip)]
-    #[param(inline)]
-    environment: Option<DataEnvironment>,
-}
-
 /// Returns the usage of the caller's tenant.
 fn scope(caller: &Identity, environment: DataEnvironment) -> Result<UsageScope, Error> {
     Ok(UsageScope { tenant: caller.require_tenant()?, environment })
@@ -147,18 +50,16 @@ fn scope(caller: &Identity, environment: DataEnvironment) -> Result<UsageScope, 
 /// Get the summary of usage
 ///
 /// The usage of each meter in a period, and the change since the period before it. Today is included.
-#[utoipa::path(get, path = "/summary", operation_id = "get_usage_summary", params(UsagePeriodQuery), responses(
+#[utoipa::path(get, path = "/summary", operation_id = "get_usage_summary", params(PeriodQuery), responses(
     (status = 200, body = UsageSummary),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn summary(
     State(reports): State<UsageReports>,
     caller: Identity,
-    Query(query): Query<UsagePeriodQuery>,
+    Query(PeriodQuery { period, environment }): Query<PeriodQuery>,
 ) -> Result<Json<UsageSummary>, Error> {
-    let UsagePeriodQuery { period, environment } = query;
-    let scope = scope(&caller, environment.unwrap_or_default())?;
-    Ok(Json(reports.summary(scope, period.unwrap_or_default()).await?))
+    Ok(Json(reports.summary(scope(&caller, environment)?, period).await?))
 }
 
 /// Get the usage of the billing period
@@ -172,55 +73,50 @@ async fn summary(
 async fn current_period(
     State(reports): State<UsageReports>,
     caller: Identity,
-    Query(query): Query<CurrentPeriodQuery>,
+    Query(CurrentPeriodQuery { environment }): Query<CurrentPeriodQuery>,
 ) -> Result<Json<PeriodUsage>, Error> {
-    let scope = scope(&caller, query.environment.unwrap_or_default())?;
-    Ok(Json(reports.current_period(scope).await?))
+    Ok(Json(reports.current_period(scope(&caller, environment)?).await?))
 }
 
 /// Get the trends of usage
 ///
-/// The usage of each meter on each day of a period.
-#[utoipa::path(get, path = "/trends", operation_id = "get_usage_trends", params(UsageTrendQuery), responses(
+/// The usage of each meter on each day of a period, or of one meter.
+#[utoipa::path(get, path = "/trends", operation_id = "get_usage_trends", params(MeterQuery), responses(
     (status = 200, body = UsageTrends),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn trends(
     State(reports): State<UsageReports>,
     caller: Identity,
-    Query(query): Query<UsageTrendQuery>,
+    Query(MeterQuery { meter, period, environment }): Query<MeterQuery>,
 ) -> Result<Json<UsageTrends>, Error> {
-    let UsageTrendQuery { period, environment, meter } = query;
-    let scope = scope(&caller, environment.unwrap_or_default())?;
-    Ok(Json(reports.trends(scope, period.unwrap_or_default(), meter.as_deref()).await?))
+    Ok(Json(reports.trends(scope(&caller, environment)?, period, meter.as_deref()).await?))
 }
 
 /// Get the usage of each day
-#[utoipa::path(get, path = "/daily", operation_id = "get_daily_usage", params(UsagePeriodQuery), responses(
+#[utoipa::path(get, path = "/daily", operation_id = "get_daily_usage", params(PeriodQuery), responses(
     (status = 200, body = DailyUsage),
     (status = 422, body = ErrorEnvelope),
 ))]
 async fn daily(
     State(reports): State<UsageReports>,
     caller: Identity,
-    Query(query): Query<UsagePeriodQuery>,
+    Query(PeriodQuery { period, environment }): Query<PeriodQuery>,
 ) -> Result<Json<DailyUsage>, Error> {
-    let UsagePeriodQuery { period, environment } = query;
-    let scope = scope(&caller, environment.unwrap_or_default())?;
-    Ok(Json(reports.daily(scope, period.unwrap_or_default()).await?))
+    Ok(Json(reports.daily(scope(&caller, environment)?, period).await?))
 }
 
 /// Break down the usage of a meter
 ///
 /// By category, API key or user. The 100 with the largest usage are listed, the others are added up.
-#[utoipa::path(get, path = "/breakdown", operation_id = "get_usage_breakdown", params(UsageBreakdownQuery), responses(
+#[utoipa::path(get, path = "/breakdown", operation_id = "get_usage_breakdown", params(BreakdownQuery), responses(
     (status = 200, body = UsageBreakdown),
     (status = 422, body = ErrorEnvelope, description = "There is no such meter, or it does not add up."),
 ))]
 async fn breakdown(
     State(reports): State<UsageReports>,
     caller: Identity,
-    Query(query): Query<UsageBreakdownQuery>,
+    Query(query): Query<BreakdownQuery>,
 ) -> Result<Json<UsageBreakdown>, Error> {
     let request = query.request(&reports)?;
     Ok(Json(reports.breakdown(BreakdownScope::Tenant(caller.require_tenant()?), request).await?))
@@ -229,19 +125,17 @@ async fn breakdown(
 /// Get all numbers of a meter
 ///
 /// The days of a period, the largest categories, API keys and users, and the minutes of the last hour, for a page of
-/// charts.
-#[utoipa::path(get, path = "/stats", operation_id = "get_usage_stats", params(UsageStatsQuery), responses(
+/// charts. Without `meter`, they are those of `api_requests`.
+#[utoipa::path(get, path = "/stats", operation_id = "get_usage_stats", params(MeterQuery), responses(
     (status = 200, body = UsageStats),
     (status = 422, body = ErrorEnvelope, description = "There is no such meter."),
 ))]
 async fn stats(
     State(reports): State<UsageReports>,
     caller: Identity,
-    Query(query): Query<UsageStatsQuery>,
+    Query(MeterQuery { meter, period, environment }): Query<MeterQuery>,
 ) -> Result<Json<UsageStats>, Error> {
-    let UsageStatsQuery { meter, period, environment } = query;
-    let scope = scope(&caller, environment.unwrap_or_default())?;
-    Ok(Json(reports.stats(scope, period.unwrap_or_default(), meter.as_deref()).await?))
+    Ok(Json(reports.stats(scope(&caller, environment)?, period, meter.as_deref()).await?))
 }
 
 /// The meters of the app.
@@ -264,14 +158,16 @@ struct MeterDescription {
     decimals: u32,
     /// Whether limits apply to the total since the beginning instead of that of a billing period.
     lifetime: bool,
+    /// Whether tenants can report events of the meter. Only the app counts the others.
+    reported_by_tenants: bool,
     /// A sentence that says what is counted.
     description: &'static str,
 }
 
 impl From<&Meter> for MeterDescription {
     fn from(meter: &Meter) -> Self {
-        let Meter { name, unit, description, aggregation, decimals, lifetime, .. } = *meter;
-        Self { meter: name, unit, aggregation, decimals, lifetime, description }
+        let Meter { name, unit, description, aggregation, decimals, lifetime, reported_by_tenants, .. } = *meter;
+        Self { meter: name, unit, aggregation, decimals, lifetime, reported_by_tenants, description }
     }
 }
 

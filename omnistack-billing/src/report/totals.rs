@@ -1,6 +1,9 @@
 //! The usage of all tenants: a job adds up the days, and operators read the sums.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -27,10 +30,6 @@ use crate::{
 
 /// Number of days that are added up every five minutes.
 pub(super) const RECENT_DAYS: u32 = 3;
-/// Number of days that are added up every night: more than the default age at which events are rejected.
-pub(super) const DAYS_WITH_LATE_EVENTS: u32 = 40;
-/// Largest number of days that a job adds up.
-const MAX_DAYS_OF_JOB: u32 = 366;
 
 /// Adds up a day of all tenants. SQLite uses the index of these grains only if the condition repeats that of the index.
 const ADD_UP: &str = "select environment, meter, cast(sum(sum / 1000000) as bigint) as millions,
@@ -49,7 +48,8 @@ static INSERT: BulkInsert<7> = BulkInsert::new(
 /// The job that adds up the usage of all tenants on the last days, including today.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AddUpUsageTotals {
-    pub(super) days: u32,
+    /// The number of days; `None` for those that late events can have changed.
+    pub(super) days: Option<u32>,
 }
 
 #[async_trait]
@@ -60,11 +60,19 @@ impl Job for AddUpUsageTotals {
 
     async fn run(self, reports: &UsageReports, _: &JobContext) -> Result<(), JobError> {
         let today = floor(reports.now(), DAY);
-        for days_ago in 0..self.days.min(MAX_DAYS_OF_JOB) {
+        let days = self.days.unwrap_or_else(|| days_with_late_events(reports.ledger.settings().max_age));
+        for days_ago in 0..days {
             reports.add_up(today - DAY * days_ago).await?;
         }
         Ok(())
     }
+}
+
+/// Returns the number of days, including today, whose usage can have changed since the job ran two nights ago, if events
+/// are rejected from this age on. So a night without the job leaves nothing out.
+fn days_with_late_events(max_age: Duration) -> u32 {
+    let days = max_age.as_secs().div_ceil(DAY.as_secs());
+    u32::try_from(days).unwrap_or(u32::MAX).saturating_add(3)
 }
 
 /// The usage of all tenants on a day.

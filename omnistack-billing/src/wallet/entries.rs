@@ -19,7 +19,7 @@ pub(super) struct StoredPart {
     grant: WalletGrantId,
     /// In millionths, more than zero.
     amount: i64,
-    /// Whether the part was not returned, because its grant has expired.
+    /// Whether the part was not returned, because its grant has expired or was refunded.
     #[serde(default)]
     lost: bool,
 }

@@ -63,6 +63,9 @@ impl Wallets {
     /// amount of the grant. It is for refunds: pass what was paid less all refunds of the payment, so that a repeated
     /// call changes nothing.
     ///
+    /// If the amount is less than what is used, the grant expires at once: used credits that are returned to it later are
+    /// lost, because they were refunded.
+    ///
     /// # Errors
     /// 404 if the tenant has no grant with this key; 422 for an amount below zero or above a billion; 409
     /// `GRANT_EXPIRED` if the grant would grow after it has expired; 409 `WALLET_FULL` if the balance would be more
@@ -116,9 +119,10 @@ impl Wallets {
     ) -> Result<WalletGrant, Error> {
         let mut tx = self.0.db.tenant(wallet.tenant).begin().await?;
         let (before, row) = self.adjust(&mut tx, wallet, key, target).await?;
-        if before != row.amount() {
+        if before != row {
             let details = json!({
-                "environment": wallet.environment, "key": key, "from": before, "to": row.amount(),
+                "environment": wallet.environment, "key": key, "from": before.amount(), "to": row.amount(),
+                "expires_at": row.expires_at,
             });
             let entry = AuditEntry::new("wallet.adjusted").actor(operator).for_tenant(wallet.tenant);
             self.0.log.record_in(&mut tx, entry.resource("wallet_grant", row.id).details(details)).await?;
@@ -127,14 +131,14 @@ impl Wallets {
         Ok(row.into())
     }
 
-    /// Adjusts a grant. Returns its amount before, and the grant afterwards.
+    /// Adjusts a grant. Returns it as it was before, and as it is afterwards.
     async fn adjust(
         &self,
         tx: &mut Tx,
         wallet: WalletKey,
         key: &str,
         target: Credits,
-    ) -> Result<(Credits, GrantRow), Error> {
+    ) -> Result<(GrantRow, GrantRow), Error> {
         check_transaction(tx)?;
         if target < Credits::ZERO || target > MAX_WALLET_BALANCE {
             let message = format!("must be at least 0 and at most {MAX_WALLET_BALANCE}");
@@ -144,20 +148,26 @@ impl Wallets {
         let mut wallet = store::lock(tx, wallet).await?.ok_or_else(no_grant)?;
         expire_due(tx, &mut wallet, now).await?;
         let mut grant = store::grant_by_key(tx, wallet.key, key).await?.ok_or_else(no_grant)?;
-        let before = grant.amount();
-        let adjusted = rules::adjust(before, grant.remaining(), target, grant.has_expired(now));
+        let before = grant.clone();
+        let adjusted = rules::adjust(grant.amount(), grant.remaining(), target, grant.has_expired(now));
         let adjusted = adjusted.ok_or_else(|| grant_expired(key))?;
-        if adjusted.change == Credits::ZERO {
-            return Ok((before, grant));
-        }
         if adjusted.change > Credits::ZERO && !rules::has_room(wallet.balance, adjusted.change) {
             return Err(wallet_full(wallet.balance));
+        }
+        grant.set_amounts(adjusted.amount, adjusted.remaining);
+        if adjusted.ends && !grant.has_expired(now) {
+            grant.expires_at = Some(now);
+        }
+        if grant == before {
+            return Ok((before, grant));
+        }
+        store::update_grant(tx, wallet.key, &grant).await?;
+        if adjusted.change == Credits::ZERO {
+            return Ok((before, grant));
         }
         wallet.advance(now);
         wallet.change_balance(adjusted.change);
         wallet.clear_low();
-        grant.set_amounts(adjusted.amount, adjusted.remaining);
-        store::update_grant(tx, wallet.key, &grant).await?;
         record(tx, &wallet, WalletEntryKind::Adjusted, adjusted.change, &grant, now).await?;
         store::update(tx, &wallet).await?;
         Ok((before, grant))

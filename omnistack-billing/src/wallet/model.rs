@@ -161,7 +161,7 @@ pub struct CreditReturn {
     pub entry: WalletEntryId,
     /// The credits that were added to the balance.
     pub returned: Credits,
-    /// The credits that were not, because their grants have expired.
+    /// The credits that were not, because their grants have expired or were refunded.
     pub lost: Credits,
     /// The balance after the return.
     pub balance: Credits,

@@ -47,10 +47,13 @@ pub(super) struct GrantAdjustment {
     pub(super) remaining: Credits,
     /// The change of the balance.
     pub(super) change: Credits,
+    /// Whether more is refunded than was left, so that the grant ends: credits that are returned to it would be a second
+    /// refund.
+    pub(super) ends: bool,
 }
 
-/// Adjusts a grant to an amount, or to what is used of it if that is more. Returns `None` if the grant has expired and
-/// would grow.
+/// Adjusts a grant to an amount, or to what is used of it if that is more; then the grant ends. Returns `None` if the
+/// grant has expired and would grow.
 pub(super) fn adjust(
     amount: Credits,
     remaining: Credits,
@@ -62,7 +65,8 @@ pub(super) fn adjust(
     if has_expired && adjusted > amount {
         return None;
     }
-    Some(GrantAdjustment { amount: adjusted, remaining: adjusted - used, change: adjusted - amount })
+    let (remaining, change) = (adjusted - used, adjusted - amount);
+    Some(GrantAdjustment { amount: adjusted, remaining, change, ends: target < used })
 }
 
 /// Returns whether a balance is below the one from which on the tenant wants to be told.
@@ -132,19 +136,20 @@ mod tests {
     fn an_adjustment_keeps_what_is_used() {
         // 1000 are granted and 100 are used. The refunds are cumulative: 250, 500, 1000, and 1000 again.
         let (mut amount, mut remaining) = (Credits::from(1000), Credits::from(900));
-        for (target, expected_amount, expected_change) in
-            [(750, 750, -250), (500, 500, -250), (0, 100, -400), (0, 100, 0)]
+        for (target, expected_amount, expected_change, ends) in
+            [(750, 750, -250, false), (500, 500, -250, false), (100, 100, -400, false), (0, 100, 0, true)]
         {
             let adjusted = adjust(amount, remaining, Credits::from(target), false).unwrap();
             assert_eq!(adjusted.amount, Credits::from(expected_amount), "{target}");
             assert_eq!(adjusted.change, Credits::from_millionths(expected_change * 1_000_000), "{target}");
+            assert_eq!(adjusted.ends, ends, "{target}");
             (amount, remaining) = (adjusted.amount, adjusted.remaining);
         }
         assert_eq!(remaining, Credits::ZERO);
         let back = adjust(amount, remaining, Credits::from(150), false).unwrap();
         assert_eq!((back.amount, back.remaining), (Credits::from(150), Credits::from(50)));
         assert_eq!(adjust(amount, Credits::ZERO, Credits::from(150), true), None);
-        let unchanged = GrantAdjustment { amount, remaining: Credits::ZERO, change: Credits::ZERO };
+        let unchanged = GrantAdjustment { amount, remaining: Credits::ZERO, change: Credits::ZERO, ends: true };
         assert_eq!(adjust(amount, Credits::ZERO, Credits::from(20), true), Some(unchanged));
     }
 

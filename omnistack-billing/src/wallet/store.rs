@@ -136,7 +136,7 @@ pub(super) async fn update(tx: &mut Tx, wallet: &Wallet) -> Result<(), Error> {
 }
 
 /// A grant as its row has it.
-#[derive(Clone, Debug, omnistack_core::db::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, omnistack_core::db::FromRow)]
 pub(super) struct GrantRow {
     pub(super) id: WalletGrantId,
     pub(super) key: String,
@@ -231,12 +231,12 @@ pub(super) async fn due_grants(tx: &mut Tx, wallet: WalletKey, now: Timestamp) -
     tx.query(sql).bind(wallet.tenant).bind(wallet.environment.as_str()).bind(now).fetch_all().await
 }
 
-/// Updates the amounts of a grant.
+/// Updates the amounts and the expiry of a grant.
 pub(super) async fn update_grant(tx: &mut Tx, wallet: WalletKey, grant: &GrantRow) -> Result<(), Error> {
-    let sql = "update omni_wallet_grants set amount = $4, remaining = $5
+    let sql = "update omni_wallet_grants set amount = $4, remaining = $5, expires_at = $6
         where tenant_id = $1 and environment = $2 and id = $3";
     let update = tx.query(sql).bind(wallet.tenant).bind(wallet.environment.as_str()).bind(grant.id);
-    update.bind(grant.amount).bind(grant.remaining).execute().await.map(drop)
+    update.bind(grant.amount).bind(grant.remaining).bind(grant.expires_at).execute().await.map(drop)
 }
 
 /// Adds to what is left of a grant; a negative amount takes it away.

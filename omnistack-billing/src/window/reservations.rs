@@ -156,7 +156,7 @@ async fn decide_in_window(
     }
     let query = bind_key(tx.query(sql::SELECT_WINDOW), new.key).bind(sum_weight).bind(event_weight);
     let Some((used, reserved)) = query.fetch_optional::<(i64, i64)>().await? else { return Ok(None) };
-    let granted = units.granted(limit - used - reserved);
+    let granted = units.granted(limit.saturating_sub(used).saturating_sub(reserved));
     if granted == 0 {
         return Ok(Some(Decision { used, reserved, granted, held: 0 }));
     }

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod crash;
+mod deletion;
 mod late;
 mod recording;
 mod reporting;
@@ -16,16 +17,21 @@ use serde_json::{Value, json};
 
 pub(crate) const EVENTS: &str = "/api/v1/app/usage/events";
 
-/// The meters of the tests.
+/// The meters of the tests. Tenants can report them.
 pub(crate) fn billing() -> Billing {
-    Billing::from_env()
-        .meter(Meter::sum("pages", "pages"))
-        .meter(Meter::sum("hours", "hours").decimals(4))
-        .meter(Meter::new("logins", "logins", Aggregation::Count))
-        .meter(Meter::new("peak", "connections", Aggregation::Max))
-        .meter(Meter::new("level", "percent", Aggregation::Last))
-        .meter(Meter::new("active_users", "users", Aggregation::UniqueUsers))
-        .meter(Meter::new("models", "models", Aggregation::UniqueCategories))
+    [
+        Meter::sum("pages", "pages"),
+        Meter::sum("hours", "hours").decimals(4),
+        Meter::new("logins", "logins", Aggregation::Count),
+        Meter::new("peak", "connections", Aggregation::Max),
+        Meter::new("level", "percent", Aggregation::Last),
+        Meter::new("active_users", "users", Aggregation::UniqueUsers),
+        Meter::new("models", "models", Aggregation::UniqueCategories),
+        Meter::sum("runs", "runs"),
+        Meter::sum("storage_bytes", "bytes").lifetime(),
+    ]
+    .into_iter()
+    .fold(Billing::from_env(), |billing, meter| billing.meter(meter.reported_by_tenants()))
 }
 
 pub(crate) async fn start(database: TestDatabase) -> TestApp {

@@ -50,15 +50,20 @@ fn billing() -> Billing {
         .limit("pages", 5)
         .soft_limit("pages")
         .unlimited("ai_tokens");
-    Billing::from_env()
-        .plans(PlanCatalogue::new([free]).default_plan("free"))
-        .meter(Meter::sum("pages", "pages").describe("Pages that were analysed."))
-        .meter(Meter::sum("hours", "hours").decimals(2))
-        .meter(Meter::new("logins", "logins", Aggregation::Count))
-        .meter(Meter::new("peak", "connections", Aggregation::Max))
-        .meter(Meter::new("level", "percent", Aggregation::Last))
-        .meter(Meter::new("active_users", "users", Aggregation::UniqueUsers))
-        .meter(Meter::new("models", "models", Aggregation::UniqueCategories))
+    let meters = [
+        Meter::sum("pages", "pages").describe("Pages that were analysed."),
+        Meter::sum("hours", "hours").decimals(2),
+        Meter::new("logins", "logins", Aggregation::Count),
+        Meter::new("peak", "connections", Aggregation::Max),
+        Meter::new("level", "percent", Aggregation::Last),
+        Meter::new("active_users", "users", Aggregation::UniqueUsers),
+        Meter::new("models", "models", Aggregation::UniqueCategories),
+        Meter::sum("runs", "runs"),
+        Meter::sum("ai_tokens", "tokens"),
+        Meter::sum("storage_bytes", "bytes").lifetime(),
+    ];
+    let billing = Billing::from_env().plans(PlanCatalogue::new([free]).default_plan("free"));
+    meters.into_iter().fold(billing, |billing, meter| billing.meter(meter.reported_by_tenants()))
 }
 
 /// Starts an app whose clock shows a time.

@@ -14,8 +14,10 @@ use serde_json::json;
 use crate::ledger::{ledger, sum, tenant_of};
 
 const REPORTS: &str = "/api/v1/app/reports";
+/// A route without plan limits.
+const CREDENTIALS: &str = "/api/v1/app/credentials";
 
-/// A module with a route for tenants.
+/// A module with routes for tenants.
 struct Reports;
 
 impl Module for Reports {
@@ -24,8 +26,9 @@ impl Module for Reports {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let api = Api::<()>::new().hidden("/", get(|| async { "none" }));
-        registry.routes(Mount::app("/reports"), api, |_| Ok(()));
+        let api = || Api::<()>::new().hidden("/", get(|| async { "none" }));
+        registry.routes(Mount::app("/reports"), api(), |_| Ok(()));
+        registry.routes(Mount::app("/credentials").without_plan_limits(), api(), |_| Ok(()));
     }
 }
 
@@ -78,24 +81,29 @@ on_each_database! {
         assert_eq!(requests(&owner, 10).await, 4);
         let refused = owner.get(REPORTS).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
         assert_eq!(refused.header("retry-after"), Some("15"));
+        // A route without plan limits has the rate limit all the same.
+        owner.get(CREDENTIALS).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
         let body = json!({ "plan": "pro" });
         let account = format!("/api/v1/admin/billing/accounts/{}/plan", tenant_of(&owner));
         app.operator().request(http::Method::PUT, account).json(body).await.expect_ok();
         assert_eq!(requests(&owner, 10).await, 10, "a larger plan applies at once");
     }
 
-    async fn a_tenant_at_its_limit_still_sees_its_plan(database: TestDatabase) {
+    async fn a_tenant_at_its_limit_reaches_routes_without_plan_limits(database: TestDatabase) {
         let app = start(database, free().limit("api_requests", 2)).await;
         let owner = app.user();
         assert_eq!(requests(&owner, 10).await, 2);
-        for path in ["/api/v1/app/billing/plan", "/api/v1/app/billing/usage", "/api/v1/app/usage/quotas"] {
+        let about_the_plan = ["/api/v1/app/billing/plan", "/api/v1/app/billing/usage", "/api/v1/app/usage/quotas"];
+        let open = [CREDENTIALS, "/api/v1/app/billing/wallet", "/api/v1/app/usage/metrics"];
+        for path in about_the_plan.into_iter().chain(open) {
             owner.get(path).await.expect(200);
         }
+        owner.get(REPORTS).await.expect_error(402, "PLAN_LIMIT_REACHED");
         // An operator who has selected the tenant is not locked out, and does not use its requests.
         let operator = owner.identity().unwrap().clone().into_operator();
         app.client_as(operator).get("/api/v1/admin/billing/accounts").await.expect(200);
         ledger(&app).flush().await.unwrap();
-        assert_eq!(sum(&app, tenant_of(&owner), "period", "api_requests").await, 5);
+        assert_eq!(sum(&app, tenant_of(&owner), "period", "api_requests").await, 8, "what is open counts");
     }
 
     async fn requests_without_a_tenant_are_not_limited(database: TestDatabase) {

@@ -149,6 +149,8 @@ impl AppBuilder {
         registry.complete();
         registry.resolve_provided();
         registry.ctx.insert(PermissionCatalog(registry.permissions.iter().cloned().collect()));
+        let open = routing::without_plan_limits(&registry);
+        registry.ctx.insert(open);
         report_missing_requirements(&mut registry);
         for problem in registry.config.problems() {
             registry.problems.push(Problem::from_setting("core", &problem));

@@ -14,7 +14,10 @@ use crate::{
     http::{RateLimits, layer::RouteLimits},
     idempotency::IdempotencyLayer,
     identity::{AccessLevel, Authenticator, GuardLayer},
-    module::{Context, IdempotencyPolicy, Mount, Registry, ResolvedLayer, RouteInfo, Slot, version_of},
+    module::{
+        Context, IdempotencyPolicy, Mount, Registry, ResolvedLayer, RouteInfo, RoutesWithoutPlanLimits, Slot,
+        version_of,
+    },
     rate_limit::{ExemptRoutes, RateLimitLayer},
 };
 
@@ -96,6 +99,12 @@ pub(super) fn exempt_routes(mounts: &[ResolvedMount]) -> Option<ExemptRoutes> {
     let (exempt, limited) = (paths(false), paths(true));
     let others = limited.difference(&exempt).copied();
     ExemptRoutes::new(&exempt.iter().copied().collect::<Vec<_>>(), others)
+}
+
+/// Returns the routes that the limit of requests in a plan does not close.
+pub(super) fn without_plan_limits(registry: &Registry) -> RoutesWithoutPlanLimits {
+    let open = registry.routes.iter().filter(|routes| !routes.mount.plan_limits);
+    RoutesWithoutPlanLimits::new(open.flat_map(|routes| &routes.infos).map(|info| info.path.clone()))
 }
 
 /// The idempotency layers of the paths that read `Idempotency-Key`.

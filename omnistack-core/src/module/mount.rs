@@ -28,6 +28,8 @@ pub struct Mount {
     pub(crate) rate_limit: Option<MountRateLimit>,
     /// Whether `HTTP_RATE_LIMIT` limits each client address.
     pub(crate) address_limit: bool,
+    /// Whether the hard limit of `api_requests` in the tenant's plan refuses requests.
+    pub(crate) plan_limits: bool,
     pub(crate) keys: IdempotencyPolicy,
     pub(crate) resource: Option<Cow<'static, str>>,
     /// Prefix of the operation ids.
@@ -87,6 +89,7 @@ impl Mount {
             timeout: None,
             rate_limit: None,
             address_limit: true,
+            plan_limits: true,
             keys: IdempotencyPolicy::Accepted,
             resource: None,
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
@@ -137,6 +140,16 @@ impl Mount {
     /// exempt.
     pub fn without_rate_limit(mut self) -> Self {
         self.address_limit = false;
+        self
+    }
+
+    /// Exempts requests to these routes from the hard limit of requests in the tenant's plan: they count as
+    /// `api_requests`, and are not refused with 402 `PLAN_LIMIT_REACHED` beyond it. The rate limit of the plan still
+    /// applies, and what a route requires by [`Require`](crate::identity::Require). It is for what a tenant needs to
+    /// see and change its plan, or to secure its accounts. Where two mounts share a path, the requests of both are
+    /// exempt.
+    pub fn without_plan_limits(mut self) -> Self {
+        self.plan_limits = false;
         self
     }
 

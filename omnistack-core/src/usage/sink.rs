@@ -14,7 +14,8 @@ pub trait UsageRecorder: Send + Sync + 'static {
     fn count(&self, event: UsageEvent);
 
     /// Stores events in a transaction. An event that the ledger can't count, such as one of an unknown meter, is kept
-    /// and reported by the ledger, and is no error.
+    /// and reported by the ledger, and is no error. Two transactions that record events of a tenant by several calls,
+    /// in different orders, must not wait for each other in a circle.
     ///
     /// # Errors
     /// The errors of the database.
@@ -38,11 +39,16 @@ impl UsageSink {
         self.0.count(event);
     }
 
-    /// Stores events in a transaction: they count if it commits. Pass all events of a transaction at once, before
-    /// work that takes long, because other transactions of the tenant that record usage wait for the commit.
+    /// Stores events in a transaction: they count if it commits. Record late in the transaction: from the first call
+    /// to the commit, all other transactions that record usage of the tenant wait. Because of that, a transaction can
+    /// record events of a tenant by several calls in any order, without a deadlock.
+    ///
+    /// Pass the events of several tenants in one call, which locks the tenants in the order of their ids. With a call
+    /// for each tenant, two transactions can wait for each other; the database then ends one of them.
     ///
     /// # Errors
-    /// The errors of the database.
+    /// The errors of the database: [`ErrorKind::Conflict`](crate::db::ErrorKind::Conflict) if the database has ended
+    /// the transaction because of a deadlock.
     pub async fn record_in(&self, tx: &mut Tx, events: impl IntoIterator<Item = UsageEvent>) -> Result<(), Error> {
         self.0.record_in(tx, events.into_iter().collect()).await
     }

@@ -28,25 +28,26 @@ sent as (
 parsed as (
     select request, item, tenant_id, coalesce(environment, 'live') as environment, received_at,
         coalesce(event.source, 'api') as source, event.id as event_id, event.meter as meter,
-        cast(coalesce(event.quantity, '1') as decimal(24, 9)) as quantity, cast(event."at" as timestamp) as sent_at,
+        cast(coalesce(event.quantity, '1') as decimal(27, 9)) as quantity, cast(event."at" as timestamp) as sent_at,
         coalesce(cast(event."at" as timestamp), received_at) as used_at, event.category as category,
         event."user" as user_id
     from sent
 ),
 measured as (
-    select parsed.*, aggregation, lifetime, quantity * cast(pow(10, decimals) as decimal(10, 0)) as amount,
+    select parsed.*, aggregation, lifetime, reported_by_tenants,
+        quantity * cast(pow(10, decimals) as decimal(10, 0)) as amount,
         cast(date_trunc('month', used_at) as timestamp) as used_in,
         cast(date_trunc('month', received_at) as timestamp) as billed_in,
         concat(meter, '/', quantity, '/', sent_at, '/', user_id, '/', category) as content
     from parsed left join read_json('meters.json') as meters using (meter)
 ),
 checked as (
-    select *, cast(amount as bigint) as units,
+    select *, try_cast(amount as bigint) as units,
         used_at > received_at + interval '5 minutes' or used_at < received_at - interval '35 days'
         -- Not known of an event without a meter, which is not checked further.
         or coalesce(
-            amount <> cast(amount as bigint) or abs(amount) > 1000000000000
-            or (aggregation in ('count', 'unique_users', 'unique_categories') and amount < 0)
+            not reported_by_tenants or amount < 0
+            or amount <> try_cast(amount as bigint) or abs(amount) > 1000000000000000
             or (aggregation = 'unique_users' and user_id is null)
             or (aggregation = 'unique_categories' and category is null),
             false

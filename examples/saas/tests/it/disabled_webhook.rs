@@ -22,7 +22,7 @@ use serde_json::json;
 const ENDPOINTS: &str = "/api/v1/app/webhooks/endpoints";
 
 /// Creates a user with a verified address.
-async fn user(app: &TestApp, email: &str) -> CreatedUser {
+pub(crate) async fn user(app: &TestApp, email: &str) -> CreatedUser {
     let users: Users = app.app().context().get().unwrap();
     let mut new = NewUser::with_email(email);
     new.email_verified = true;
@@ -30,7 +30,7 @@ async fn user(app: &TestApp, email: &str) -> CreatedUser {
 }
 
 /// Signs a user in, in their own tenant.
-async fn sign_in(app: &TestApp, made: CreatedUser) -> TestClient {
+pub(crate) async fn sign_in(app: &TestApp, made: CreatedUser) -> TestClient {
     let sessions: Sessions = app.app().context().get().unwrap();
     let mut tx = app.db().begin().await.unwrap();
     let session = NewSession::new(made.user, Device::default()).for_tenant(made.tenant);

@@ -10,5 +10,6 @@ mod jobs;
 mod lists;
 mod openapi;
 mod pipe;
+mod plan_limits;
 mod projects;
 mod webhooks;

@@ -54,8 +54,9 @@ on_each_database! {
     }
 
     async fn a_meter_may_take_no_late_events(database: TestDatabase) {
-        let strict = Billing::from_env().meter(Meter::sum("pages", "pages").late(LatePolicy::Reject));
-        let app = TestApp::start(database, |app| app.with(strict)).await;
+        let strict = Meter::sum("pages", "pages").late(LatePolicy::Reject).reported_by_tenants();
+        let billing = Billing::from_env().meter(strict).meter(Meter::sum("runs", "runs").reported_by_tenants());
+        let app = TestApp::start(database, |app| app.with(billing)).await;
         let owner = app.user();
         app.clock().set("2030-07-03T00:00:00Z".parse().unwrap());
         let events = json!([
@@ -116,5 +117,25 @@ on_each_database! {
         purge(300).await;
         assert_eq!(count().await, 0);
         assert_eq!((sum(&app, tenant, "day", "pages").await, sum(&app, tenant, "period", "pages").await), (5, 5));
+    }
+
+    async fn an_id_is_known_for_as_long_as_its_event_is_kept(database: TestDatabase) {
+        let app = start(database).await;
+        let owner = app.user();
+        let now = app.clock().clock().now();
+        let events =
+            json!([{ "id": "without a time", "meter": "pages" }, { "id": "timed", "meter": "pages", "at": now }]);
+        for (days, expected) in [
+            (0, ["accepted", "accepted"]),
+            (30, ["duplicate", "duplicate"]),
+            (369, ["duplicate", "rejected"]),
+            (2, ["accepted", "rejected"]),
+        ] {
+            app.clock().advance(DAY * days);
+            app.jobs().enqueue(Purge {}).await.unwrap();
+            app.run_jobs().await;
+            assert_eq!(report(&owner, events.clone()).await, expected, "after {days} days more");
+        }
+        assert_eq!(sum(&app, tenant_of(&owner), "day", "pages").await, 3);
     }
 }

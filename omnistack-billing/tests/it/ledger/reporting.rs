@@ -1,7 +1,7 @@
 //! `POST /api/v1/app/usage/events`.
 
 use http::Method;
-use omnistack_billing::{Billing, LatePolicy, Meter};
+use omnistack_billing::{Aggregation, Billing, LatePolicy, Meter};
 use omnistack_core::{
     id::Id,
     identity::Identity,
@@ -70,8 +70,9 @@ on_each_database! {
     }
 
     async fn an_event_that_is_repeated_in_a_report_has_the_result_of_the_first(database: TestDatabase) {
-        let strict = Meter::sum("seconds", "seconds").late(LatePolicy::Reject);
-        let app = TestApp::start(database, |app| app.with(Billing::from_env().meter(strict))).await;
+        let strict = Meter::sum("seconds", "seconds").late(LatePolicy::Reject).reported_by_tenants();
+        let billing = Billing::from_env().meter(strict).meter(Meter::sum("runs", "runs").reported_by_tenants());
+        let app = TestApp::start(database, |app| app.with(billing)).await;
         let owner = app.user();
         app.clock().set("2030-07-03T00:00:00Z".parse().unwrap());
         let known = |quantity: i32| json!({ "id": "known", "meter": "runs", "quantity": quantity });
@@ -171,6 +172,38 @@ on_each_database! {
         let impersonated = owner.identity().unwrap().clone().with_impersonator(Id::new(now));
         let body = json!({ "events": event(1) });
         app.client_as(impersonated).post(EVENTS, body).await.expect_error(403, "IMPERSONATION_REFUSED");
+    }
+
+    async fn tenants_report_only_the_meters_that_the_app_lets_them(database: TestDatabase) {
+        let billing = Billing::from_env()
+            .meter(Meter::sum("pages", "pages").reported_by_tenants())
+            .meter(Meter::new("level", "percent", Aggregation::Last));
+        let app = TestApp::start(database, |app| app.with(billing).set("USAGE_COUNT_REQUESTS", "false")).await;
+        let owner = app.user();
+        let tenant = tenant_of(&owner);
+        let events = json!([
+            { "id": "1", "meter": "level", "quantity": 1 },
+            { "id": "2", "meter": "api_requests" },
+            { "id": "3", "meter": "runs", "quantity": -1 },
+            // The app does not know who the users of another system are.
+            { "id": "1", "meter": "pages", "quantity": 2, "user": uuid::Uuid::new_v4() },
+        ]);
+        let answer = owner.post(EVENTS, json!({ "events": events })).await.expect(200).json();
+        assert_eq!(answer["counts"], json!({ "accepted": 1, "rejected": 3 }));
+        for index in 0..3 {
+            let result = &answer["events"][index];
+            let error = &result["error"];
+            assert_eq!((&result["status"], &error["status"]), (&json!("rejected"), &json!(403)), "{result}");
+            assert_eq!(error["code"], "USAGE_METER_NOT_REPORTABLE");
+            assert!(error["message"].as_str().unwrap().contains("Meter::reported_by_tenants"), "{error}");
+        }
+        // Operators enter usage of all meters.
+        let events = json!([{ "id": "4", "meter": "level", "quantity": 40 }]);
+        let body = json!({ "tenant": tenant, "events": events });
+        app.operator().post("/api/v1/admin/usage/backfill", body).await.expect(200);
+        let days = windows(&app, tenant, "day").await;
+        let days: Vec<_> = days.iter().map(|day| (day.meter.as_str(), day.sum)).collect();
+        assert_eq!(days, [("level", 40), ("pages", 2)]);
     }
 
     async fn a_report_needs_the_permission_to_write_usage(database: TestDatabase) {

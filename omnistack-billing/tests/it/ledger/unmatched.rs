@@ -1,13 +1,30 @@
 //! Events of unknown meters, and events of the past.
 
-use omnistack_billing::Meter;
-use omnistack_core::app::App;
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_billing::{Billing, LatePolicy, Meter};
+use omnistack_core::{app::App, jobs::Jobs};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{late_usage, report, start, sum, tenant_of};
+use super::{billing, late_usage, report, start, sum, tenant_of};
 
 const UNMATCHED: &str = "/api/v1/app/usage/unmatched";
+
+/// Starts the next version of the app, which has further meters.
+async fn next_version(app: &TestApp, meters: impl IntoIterator<Item = Meter>) -> App {
+    let billing = meters.into_iter().fold(billing(), Billing::meter);
+    let next = App::builder(app.database().config()).clock(app.clock().clock()).set("USAGE_COUNT_REQUESTS", "false");
+    let next = next.with(billing).build().unwrap();
+    next.start().await.unwrap();
+    next
+}
+
+/// Counts the events of a meter that was unknown.
+async fn count_in(app: &App, meter: &str, since: &str, billed: bool) {
+    let job = CountUnmatched { meter: meter.to_owned(), since: since.parse().unwrap(), billed };
+    let jobs: Jobs = app.context().get().unwrap();
+    jobs.enqueue(job).await.unwrap();
+    app.runner().run_until_idle().await.unwrap();
+}
 
 on_each_database! {
     // Case 33.
@@ -35,28 +52,44 @@ on_each_database! {
         let count = "/api/v1/admin/usage/unmatched/scans/count";
         admin.post(count, json!({})).await.expect_error(422, "VALIDATION_FAILED");
 
-        // The next version of the app has the meter.
-        let clock = app.clock().clock();
-        let billing = crate::ledger::billing().meter(Meter::sum("scans", "scans"));
-        let next = App::builder(app.database().config()).clock(clock).set("USAGE_COUNT_REQUESTS", "false").with(billing);
-        let next = next.build().unwrap();
-        next.start().await.unwrap();
+        let next = next_version(&app, [Meter::sum("scans", "scans").reported_by_tenants()]).await;
         assert_eq!(sum(&app, tenant_of(&owner), "day", "scans").await, 0);
-        let enqueue = |since: Option<&str>, billed: bool| {
-            let job = json!({ "meter": "scans", "since": since.unwrap_or("2000-01-01T00:00:00Z"), "billed": billed });
-            serde_json::from_value::<CountUnmatched>(job).unwrap()
-        };
-        let jobs: omnistack_core::jobs::Jobs = next.context().get().unwrap();
-        jobs.enqueue(enqueue(Some("2030-05-02T00:00:00Z"), true)).await.unwrap();
-        next.runner().run_until_idle().await.unwrap();
+        count_in(&next, "scans", "2030-05-02T00:00:00Z", true).await;
         assert_eq!((sum(&app, tenant_of(&owner), "period", "scans").await, sum(&app, tenant_of(&other), "day", "scans").await), (3, 4));
-        jobs.enqueue(enqueue(None, true)).await.unwrap();
-        next.runner().run_until_idle().await.unwrap();
+        count_in(&next, "scans", "2000-01-01T00:00:00Z", true).await;
         assert_eq!((sum(&app, tenant_of(&owner), "period", "scans").await, sum(&app, tenant_of(&owner), "day", "scans").await), (5, 6));
         let late = late_usage(&app, tenant_of(&owner)).await;
         assert_eq!(late, [("scans".to_owned(), "2030-05-01T00:00:00Z".to_owned(), "2030-04-01T00:00:00Z".to_owned(), 1)]);
         // It has too many decimals for the meter.
         assert_eq!(owner.get(UNMATCHED).await.json()["meters"][0]["events"], 1);
+    }
+
+    async fn a_meter_counts_earlier_events_by_its_own_rules(database: TestDatabase) {
+        let app = start(database).await;
+        let owner = app.user();
+        let tenant = tenant_of(&owner);
+        app.clock().set("2030-05-04T00:00:00Z".parse().unwrap());
+        let events = json!([
+            { "id": "late", "meter": "scans", "at": "2030-04-20T00:00:00Z" },
+            { "id": "in time", "meter": "scans", "at": "2030-05-01T00:00:00Z" },
+            { "id": "not reportable", "meter": "gpu_hours", "at": "2030-05-01T00:00:00Z" },
+        ]);
+        assert_eq!(report(&owner, events).await, ["unmatched"; 3]);
+        let strict = Meter::sum("scans", "scans").late(LatePolicy::Reject).reported_by_tenants();
+        let next = next_version(&app, [strict, Meter::sum("gpu_hours", "hours")]).await;
+        let counted = async || {
+            let seen = owner.get(UNMATCHED).await.expect(200).json();
+            let seen: Vec<_> = seen["meters"].as_array().unwrap().iter().map(|meter| meter["meter"].clone()).collect();
+            (sum(&app, tenant, "day", "scans").await, sum(&app, tenant, "period", "scans").await, json!(seen))
+        };
+        for meter in ["scans", "gpu_hours"] {
+            count_in(&next, meter, "2000-01-01T00:00:00Z", true).await;
+        }
+        assert_eq!(counted().await, (1, 1, json!(["gpu_hours", "scans"])));
+        // What is not billed is not late.
+        count_in(&next, "scans", "2000-01-01T00:00:00Z", false).await;
+        assert_eq!(counted().await, (2, 1, json!(["gpu_hours"])));
+        assert!(late_usage(&app, tenant).await.is_empty());
     }
 
     async fn operators_enter_past_usage(database: TestDatabase) {

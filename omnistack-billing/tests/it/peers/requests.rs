@@ -29,7 +29,9 @@ const GRACE: Duration = Duration::from_secs(60 * 60);
 const MAX_AGE_MICROS: u64 = 35 * DAY_MICROS;
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
-const METERS: [&str; 8] = ["pages", "hours", "logins", "peak", "level", "active_users", "models", "storage_bytes"];
+/// Tenants can report all but the last.
+const METERS: [&str; 9] =
+    ["pages", "hours", "logins", "peak", "level", "active_users", "models", "storage_bytes", "ai_fixes"];
 const CATEGORIES: [&str; 5] = ["a", "B", "c/d", "größer", "gpt-5"];
 const USERS: usize = 8;
 
@@ -132,7 +134,7 @@ fn random_event(rng: &mut StdRng, users: &[UserId], number: usize, now: Timestam
 fn random_quantity(rng: &mut StdRng, meter: &str) -> Option<Value> {
     if rng.random_bool(0.02) {
         // With too many decimals, the largest, and larger than that.
-        let unusual = ["0.00001", "0.5", "1000000000000", "1000000000001"];
+        let unusual = ["0.00001", "0.5", "1000000000000000", "1000000000000001"];
         return Some(json!(unusual[rng.random_range(0..unusual.len())]));
     }
     match meter {

@@ -92,12 +92,13 @@ on_each_database! {
         let expected = |name: &str, unit: &str, aggregation: &str, decimals: u32, lifetime: bool| -> Value {
             json!({
                 "meter": name, "unit": unit, "aggregation": aggregation, "decimals": decimals, "lifetime": lifetime,
-                "description": "",
+                "reported_by_tenants": true, "description": "",
             })
         };
         assert_eq!(meter("hours"), expected("hours", "hours", "sum", 2, false));
         assert_eq!(meter("active_users"), expected("active_users", "users", "unique_users", 0, false));
         assert_eq!(meter("pages")["description"], "Pages that were analysed.");
         assert_eq!(meter("storage_bytes")["lifetime"], true);
+        assert_eq!(meter("api_requests")["reported_by_tenants"], false);
     }
 }

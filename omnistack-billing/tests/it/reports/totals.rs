@@ -1,6 +1,7 @@
 //! The usage of all tenants, which a job adds up.
 
 use omnistack_core::{
+    app::AppBuilder,
     async_trait,
     jobs::{Job, JobContext, JobError},
 };
@@ -8,12 +9,12 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ADMIN, event, get, meters_of, of_meter, report, report_in, start, tenant_of};
+use super::{ADMIN, billing, event, get, meters_of, of_meter, report, report_in, start, tenant_of};
 
 /// The module's own job, as its crons enqueue it.
 #[derive(Serialize, Deserialize)]
 struct AddUp {
-    days: u32,
+    days: Option<u32>,
 }
 
 #[async_trait]
@@ -27,7 +28,7 @@ impl Job for AddUp {
 }
 
 /// Adds up the last days, and returns the usage of the last 30 days.
-async fn add_up(app: &TestApp, days: u32) -> Value {
+async fn add_up(app: &TestApp, days: Option<u32>) -> Value {
     app.jobs().enqueue(AddUp { days }).await.unwrap();
     app.run_jobs().await;
     get(&app.operator(), format!("{ADMIN}/metrics")).await
@@ -52,7 +53,7 @@ on_each_database! {
         let earlier = [event("pages", "2030-01-18T11:00:00Z", 20), event("pages", "2030-01-17T11:00:00Z", 40)];
         report(&second, &earlier).await;
 
-        let totals = add_up(&app, 3).await;
+        let totals = add_up(&app, Some(3)).await;
         // The latest of several tenants is no number.
         assert_eq!(meters_of(&totals), ["hours", "logins", "pages", "peak"]);
         assert_eq!(last(&totals, "hours"), (json!(0.25), 1, 1));
@@ -87,8 +88,20 @@ on_each_database! {
         assert_eq!((meters_of(&test), &of_meter(&test, "pages")["total"]), (vec!["pages"], &json!(1_000)));
 
         // The job of the night reaches further back.
-        let totals = add_up(&app, 40).await;
+        let totals = add_up(&app, None).await;
         assert_eq!(of_meter(&totals, "pages")["total"], 72);
+    }
+
+    async fn every_night_adds_up_the_days_that_late_events_can_have_changed(database: TestDatabase) {
+        let set = |app: AppBuilder| app.set("USAGE_COUNT_REQUESTS", "false").set("USAGE_MAX_AGE", "80d");
+        let app = TestApp::start(database, |app| set(app.with(billing()))).await;
+        app.clock().set("2030-07-01T12:00:00Z".parse().unwrap());
+        // As old as an event can be, and added up only in the second night after it.
+        report(&app.user(), &[event("pages", "2030-04-12T12:00:00Z", 5)]).await;
+        app.clock().set("2030-07-03T02:52:00Z".parse().unwrap());
+        add_up(&app, None).await;
+        let quarter = get(&app.operator(), format!("{ADMIN}/metrics?period=90d")).await;
+        assert_eq!(of_meter(&quarter, "pages")["total"], 5);
     }
 
     async fn totals_are_those_of_the_last_run(database: TestDatabase) {
@@ -96,12 +109,12 @@ on_each_database! {
         let (first, second) = (app.user(), app.user());
         let today = "2030-01-20T11:00:00Z";
         report(&first, &[event("pages", today, 3)]).await;
-        assert_eq!(last(&add_up(&app, 3).await, "pages"), (json!(3), 1, 1));
-        assert_eq!(last(&add_up(&app, 3).await, "pages"), (json!(3), 1, 1));
+        assert_eq!(last(&add_up(&app, Some(3)).await, "pages"), (json!(3), 1, 1));
+        assert_eq!(last(&add_up(&app, Some(3)).await, "pages"), (json!(3), 1, 1));
         report(&second, &[event("pages", today, 4), event("runs", today, 1)]).await;
         let shown = get(&app.operator(), format!("{ADMIN}/metrics")).await;
         assert_eq!((meters_of(&shown), last(&shown, "pages")), (vec!["pages"], (json!(3), 1, 1)));
-        let totals = add_up(&app, 3).await;
+        let totals = add_up(&app, Some(3)).await;
         assert_eq!((last(&totals, "pages"), last(&totals, "runs")), ((json!(7), 2, 2), (json!(1), 1, 1)));
 
         // What a tenant has used is gone with it.
@@ -110,7 +123,7 @@ on_each_database! {
         let delete = "delete from omni_usage_windows where tenant_id = $1";
         assert!(tx.query(delete).bind(tenant).execute().await.unwrap() > 0);
         tx.commit().await.unwrap();
-        let totals = add_up(&app, 3).await;
+        let totals = add_up(&app, Some(3)).await;
         assert_eq!((meters_of(&totals), last(&totals, "pages")), (vec!["pages"], (json!(3), 1, 1)));
     }
 
@@ -119,11 +132,11 @@ on_each_database! {
         let owner = app.user();
         let day = |day: &str, quantity: i64, meter: &str| event(meter, &format!("{day}T11:00:00Z"), quantity);
         report(&owner, &[day("2029-12-25", 40, "pages"), day("2029-12-25", 4, "peak")]).await;
-        add_up(&app, 40).await;
+        add_up(&app, None).await;
         app.clock().set("2031-01-09T12:00:00Z".parse().unwrap());
         let events = [day("2030-12-25", 50, "pages"), day("2030-12-25", 5, "peak"), day("2030-12-26", 3, "peak")];
         report(&owner, &events).await;
-        add_up(&app, 40).await;
+        add_up(&app, None).await;
         let year = get(&app.operator(), format!("{ADMIN}/metrics?period=1y")).await;
         for (meter, total, previous, growth) in [("pages", 50, 40, 25), ("peak", 5, 4, 25)] {
             let shown = of_meter(&year, meter);
@@ -142,6 +155,6 @@ on_each_database! {
             tx.query(update).bind(i64::MAX).bind(tenant).execute().await.unwrap();
             tx.commit().await.unwrap();
         }
-        assert_eq!(last(&add_up(&app, 3).await, "pages"), (json!(i64::MAX), 2, 2));
+        assert_eq!(last(&add_up(&app, Some(3)).await, "pages"), (json!(i64::MAX), 2, 2));
     }
 }

@@ -202,6 +202,33 @@ on_each_database! {
         assert_eq!((error.status().as_u16(), error.code()), (404, "NOT_FOUND"));
     }
 
+    async fn what_is_returned_to_a_refunded_grant_is_lost(database: TestDatabase) {
+        let app = start(database).await;
+        let wallet = TestWallet::new(&app);
+        // All is used, and then refunded.
+        wallet.grant(wallet.new_grant("payment/1", 100)).await.unwrap();
+        wallet.spend("use/1", 100).await.unwrap();
+        assert_eq!(wallet.adjust("payment/1", 0).await.unwrap(), credits(100));
+        for _ in 0..2 {
+            let returned = wallet.give_back("use/1", 60).await.unwrap();
+            assert_eq!((returned.returned, returned.lost), (Credits::ZERO, credits(60)));
+        }
+        // A refund of what is not used leaves the grant open; one of more than that does not.
+        wallet.grant(wallet.new_grant("payment/2", 100)).await.unwrap();
+        for key in ["use/2", "use/3"] {
+            wallet.spend(key, 30).await.unwrap();
+        }
+        assert_eq!(wallet.adjust("payment/2", 70).await.unwrap(), credits(70));
+        assert_eq!(wallet.give_back("use/2", 10).await.unwrap().returned, credits(10));
+        assert_eq!(wallet.balance().await, credits(20));
+        assert_eq!(wallet.adjust("payment/2", 40).await.unwrap(), credits(50));
+        assert_eq!(wallet.give_back("use/3", 30).await.unwrap().lost, credits(30));
+        assert_eq!((wallet.balance().await, wallet.remaining().await), (Credits::ZERO, Vec::new()));
+        assert_eq!(wallet.adjust("payment/2", 40).await.unwrap(), credits(50));
+        assert_eq!(wallet.adjust("payment/2", 60).await.unwrap_err().code(), "GRANT_EXPIRED");
+        wallet.check().await;
+    }
+
     async fn a_grant_that_has_expired_can_not_grow(database: TestDatabase) {
         let app = start(database).await;
         let wallet = TestWallet::new(&app);

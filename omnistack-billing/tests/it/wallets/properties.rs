@@ -181,6 +181,9 @@ impl WalletModel {
             return refused("GRANT_EXPIRED");
         }
         (grant.amount, grant.remaining) = (adjusted, adjusted - used);
+        if target < used && !grant.has_expired(now) {
+            grant.expires_at = Some(now);
+        }
         OperationResult::Adjusted(adjusted)
     }
 }
