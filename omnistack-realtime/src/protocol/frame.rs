@@ -103,9 +103,12 @@ pub(super) fn parse_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, I
 impl Reply {
     /// Returns the reply as a line of JSON, without its end.
     pub(crate) fn encode(&self) -> Bytes {
-        let fallback = || format!(r#"{{"id":{},"error":{{"code":100,"message":"internal server error"}}}}"#, self.id);
-        serde_json::to_vec(self).map_or_else(|_| fallback().into(), Bytes::from)
+        serde_json::to_vec(self).map_or_else(|_| internal_error(self.id), Bytes::from)
     }
+}
+
+fn internal_error(id: u32) -> Bytes {
+    format!(r#"{{"id":{id},"error":{{"code":100,"message":"internal server error","temporary":true}}}}"#).into()
 }
 
 impl Push {
