@@ -46,8 +46,8 @@ pub enum ChannelAction {
 ///         let tenant = caller.require_tenant()?;
 ///         let mut tx = self.0.tenant(tenant).begin_read().await?;
 ///         let sql = "select room from room_members where tenant_id = $1 and room = $2 and user_id = $3";
-///         let member: Option<(String,)> = tx.query(sql).bind(tenant).bind(id).bind(caller.user).fetch_optional().await?;
-///         Ok(member.is_some())
+///         let query = tx.query(sql).bind(tenant).bind(id).bind(caller.user);
+///         Ok(query.fetch_optional::<(String,)>().await?.is_some())
 ///     }
 /// }
 ///
