@@ -126,7 +126,8 @@ impl ChannelRule {
         self
     }
 
-    /// Like [`subscribe`](Self::subscribe), with a check that needs the database. It is asked for each of the actions.
+    /// Lets the callers subscribe whom the check allows to, as with [`subscribe`](Self::subscribe). The check is asked
+    /// for each of the actions.
     pub fn subscribe_if(mut self, check: impl ChannelAccess) -> Self {
         self.subscribe = AccessCheck::Lookup(Box::new(check));
         self
@@ -139,7 +140,7 @@ impl ChannelRule {
         self
     }
 
-    /// Like [`publish`](Self::publish), with a check that needs the database.
+    /// Lets the clients publish whom the check allows to, as with [`publish`](Self::publish).
     pub fn publish_if(mut self, check: impl ChannelAccess) -> Self {
         self.publish = AccessCheck::Lookup(Box::new(check));
         self
