@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use omnistack_core::{identity::TenantId, realtime::RealtimeChannel};
 
 pub use rules::{ChannelAccess, ChannelAction, ChannelRule, Channels};
+pub(crate) use rules::{ChannelProblem, ChannelTableRow, ResolvedChannel};
 
 /// The key of a channel: its tenant and its name, as `TENANT/room:42`, or `-/user:ID` without a tenant. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,15 +2,28 @@
 
 mod codes;
 mod command;
+mod frame;
 mod reply;
+#[cfg(any(feature = "client", test))]
+mod server_frame;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use codes::{CloseCode, ErrorCode, UnsubscribeCode};
 pub(crate) use command::{
     Command, ConnectRequest, HistoryRequest, Method, PresenceRequest, PublishRequest, RecoverRequest, RefreshRequest,
     RpcRequest, SendRequest, StreamPosition, SubRefreshRequest, SubscribeRequest, UnsubscribeRequest,
 };
+pub(crate) use frame::{InvalidFrame, PING, parse_frame};
 pub(crate) use reply::{
     ClientInfo, ConnectResult, DisconnectPush, EmptyResult, HistoryResult, MembershipPush, MessagePush, PresenceResult,
     PresenceStatsResult, Publication, Push, PushContent, RefreshResult, Reply, ReplyContent, ReplyError, RpcResult,
     SubRefreshResult, SubscribeResult, UnsubscribePush,
 };
+#[cfg(any(feature = "client", test))]
+pub(crate) use server_frame::{ServerMessage, parse_server_frame};
+
+/// Returns whether a value is the default of its type. Such values are left out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -154,7 +154,7 @@ impl CloseCode {
         }
     }
 
-    /// Returns the code of a number, for connections that an operator closes.
+    /// Returns whether the client stays disconnected.
     pub(crate) const fn is_final(self) -> bool {
         self.number() >= 3500
     }

@@ -1,9 +1,11 @@
-//! Commands of clients, and how a frame is parsed.
+//! Commands of clients.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::is_default;
 
 /// A position in the history of a channel: the number of a message within an epoch. A new epoch begins when a history
 /// was lost.
@@ -16,14 +18,17 @@ pub(crate) struct StreamPosition {
 }
 
 /// A command. The id is 0 for an asynchronous message, and for the pong `{}`, which has no method.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Command {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: u32,
+    #[serde(flatten)]
     pub(crate) method: Option<Method>,
 }
 
 /// The method of a command, with its parameters.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Method {
     Connect(ConnectRequest),
     Subscribe(SubscribeRequest),
@@ -60,6 +65,7 @@ pub(crate) struct RecoverRequest {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are those of the protocol")]
 pub(crate) struct SubscribeRequest {
     pub(crate) channel: String,
     pub(crate) token: String,

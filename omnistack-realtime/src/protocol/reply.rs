@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ErrorCode;
+use super::{ErrorCode, is_default};
 
 /// The reply to a command: its result or an error.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Reply {
     pub(crate) id: u32,
     #[serde(flatten)]
@@ -16,7 +16,7 @@ pub(crate) struct Reply {
 }
 
 /// The content of a reply, under the name of its method.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ReplyContent {
     Error(ReplyError),
@@ -83,6 +83,7 @@ pub(crate) struct ConnectResult {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are those of the protocol")]
 pub(crate) struct SubscribeResult {
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) expires: bool,
@@ -176,16 +177,16 @@ pub(crate) struct SubRefreshResult {
 }
 
 /// A message of the server that no command asked for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Push {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) channel: String,
     #[serde(flatten)]
     pub(crate) content: PushContent,
 }
 
 /// The content of a push, under the name of its kind.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PushContent {
     Pub(Arc<Publication>),
@@ -221,8 +222,4 @@ pub(crate) struct DisconnectPush {
     pub(crate) reason: String,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) reconnect: bool,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
