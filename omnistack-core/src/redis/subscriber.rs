@@ -155,6 +155,8 @@ async fn keep_subscriptions_in_sync<T: Clone>(shared: Arc<SubscriberState>, mut 
     let mut pause = HEARTBEAT_INTERVAL;
     loop {
         tokio::select! {
+            // A new connection first, or topics that were confirmed on it would be taken for lost.
+            biased;
             connected = connections.recv() => {
                 if matches!(connected, Err(RecvError::Closed)) {
                     return;

@@ -215,7 +215,7 @@ impl Engine for RedisEngine {
         let position = parts.next().as_ref().and_then(RedisValue::as_str).and_then(parse_position);
         let mut publications = Vec::with_capacity(parts.len() / 2);
         while let (Some(offset), Some(message)) = (parts.next(), parts.next()) {
-            let offset = offset.as_str().and_then(|offset| offset.parse().ok());
+            let offset: Option<u64> = offset.as_str().and_then(|offset| offset.parse().ok());
             let publication = offset.zip(message.as_str()).and_then(|(offset, text)| decode_publication(offset, text));
             publications.push(Arc::new(publication.ok_or_else(unexpected)?));
         }
