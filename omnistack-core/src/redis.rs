@@ -179,7 +179,7 @@ impl Redis {
     /// static VISIT: Script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
     ///
     /// async fn count_visit(redis: &Redis) -> Result<Option<i64>, cache::Error> {
-    ///     Ok(redis.run_script(&VISIT, ["visits"], vec![1.into()]).await?.as_i64())
+    ///     Ok(redis.run_script(&VISIT, ["visits"], vec![1_i64.into()]).await?.as_i64())
     /// }
     /// ```
     pub async fn run_script(

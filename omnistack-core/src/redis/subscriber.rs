@@ -338,7 +338,9 @@ impl SubscribedTopics {
     fn begin_connection(&mut self) {
         self.is_interrupted |= self.topics.values().any(|subscribed| subscribed.is_confirmed && subscribed.count > 0);
         self.topics.retain(|_, subscribed| subscribed.count > 0 || !subscribed.waiters.is_empty());
-        self.topics.values_mut().for_each(|subscribed| subscribed.is_confirmed = false);
+        for subscribed in self.topics.values_mut() {
+            subscribed.is_confirmed = false;
+        }
         self.pending.clear();
         let wanted = self.topics.iter().filter(|(_, subscribed)| subscribed.count > 0);
         self.pending.extend(wanted.map(|(topic, _)| Arc::clone(topic)));

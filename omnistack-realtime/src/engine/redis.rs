@@ -67,10 +67,10 @@ impl RedisEngine {
         Ok(Self { redis, clock, subscriber, receiver, telling: Mutex::default(), is_away: AtomicBool::new(false) })
     }
 
-    async fn call<K: AsRef<str>>(
+    async fn call(
         &self,
         script: &Script,
-        keys: Vec<K>,
+        keys: impl IntoIterator<Item = impl AsRef<str>>,
         values: Vec<RedisValue>,
     ) -> Result<RedisValue, cache::Error> {
         let answer = self.redis.run_script(script, keys, values).await?;
@@ -173,7 +173,7 @@ impl Engine for RedisEngine {
         ];
         let [position, history] = history_keys(channel);
         let idempotency = format!("i:{channel} {}", key.unwrap_or_default());
-        let keys = vec![position, history, idempotency, channel.as_str().to_owned()];
+        let keys = [position, history, idempotency, channel.as_str().to_owned()];
         match self.call(&PUBLISH, keys, values).await {
             Ok(position) => position.as_str().and_then(parse_position).ok_or_else(unexpected),
             // The script did not run. If that is unknown, a message that is delivered here could arrive twice.
@@ -210,7 +210,7 @@ impl Engine for RedisEngine {
             to.into(),
             limit,
         ];
-        let answer = self.call(&HISTORY, history_keys(channel).into(), values).await.map_err(unavailable)?;
+        let answer = self.call(&HISTORY, history_keys(channel), values).await.map_err(unavailable)?;
         let mut parts = answer.into_list().into_iter();
         let position = parts.next().as_ref().and_then(RedisValue::as_str).and_then(parse_position);
         let mut publications = Vec::with_capacity(parts.len() / 2);
@@ -231,7 +231,7 @@ impl Engine for RedisEngine {
 
     async fn leave(&self, entry: &PresenceEntry, tell: bool) -> Result<(), Error> {
         let values = vec![self.presence_time(), entry.info.client.as_str().into(), flag(tell)];
-        self.call(&LEAVE, presence_keys(&entry.channel).into(), values).await.map(drop).map_err(unavailable)
+        self.call(&LEAVE, presence_keys(&entry.channel), values).await.map(drop).map_err(unavailable)
     }
 
     async fn refresh(&self, entries: &[PresenceEntry], ttl: Duration) -> Result<(), Error> {
@@ -246,7 +246,7 @@ impl Engine for RedisEngine {
             return Ok(Vec::new());
         }
         let values = vec![self.presence_time(), count(limit)];
-        let answer = self.call(&CLIENTS, presence_keys(channel).into(), values).await.map_err(unavailable)?;
+        let answer = self.call(&CLIENTS, presence_keys(channel), values).await.map_err(unavailable)?;
         let text = |value: &RedisValue| value.as_str().map(str::to_owned).ok_or_else(unexpected);
         let clients = answer.into_list();
         let (clients, _) = clients.as_chunks::<2>();
@@ -255,7 +255,7 @@ impl Engine for RedisEngine {
 
     async fn presence_stats(&self, channel: &ChannelKey) -> Result<PresenceStatsResult, Error> {
         let values = vec![self.presence_time()];
-        let answer = self.call(&COUNT, presence_keys(channel).into(), values).await.map_err(unavailable)?;
+        let answer = self.call(&COUNT, presence_keys(channel), values).await.map_err(unavailable)?;
         let counts: Vec<_> = answer.into_list().iter().filter_map(RedisValue::as_i64).collect();
         let [clients, users] = counts[..] else { return Err(unexpected()) };
         let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
@@ -264,7 +264,7 @@ impl Engine for RedisEngine {
 
     async fn control(&self, message: &ControlMessage) -> Result<(), Error> {
         let text = serde_json::to_string(message).map_err(Error::internal)?;
-        let sent = self.call(&SEND, vec![CONTROL_TOPIC], vec![text.into()]).await;
+        let sent = self.call(&SEND, [CONTROL_TOPIC], vec![text.into()]).await;
         if sent.is_err() && matches!(message, ControlMessage::Disconnect { .. }) {
             // At least the connections of this replica are closed. If Redis does it as well, nothing more happens.
             self.receiver.control(message.clone());

@@ -4,10 +4,7 @@ mod laws;
 #[cfg(feature = "redis")]
 mod replicas;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     ShutdownToken,
@@ -44,12 +41,12 @@ enum Seen {
 }
 
 /// Sends what an engine tells to a test.
-struct Witness(Mutex<UnboundedSender<Seen>>);
+struct Witness(UnboundedSender<Seen>);
 
 impl Witness {
     fn tell(&self, seen: Seen) {
         // The test may have ended.
-        _ = self.0.lock().unwrap().send(seen);
+        _ = self.0.send(seen);
     }
 }
 
@@ -91,7 +88,7 @@ impl Subject {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());
         let (engine, shutdown) = (new(clock.clock()), ShutdownToken::new());
         let (sender, seen) = unbounded_channel();
-        engine.attach(Arc::new(Witness(Mutex::new(sender))));
+        engine.attach(Arc::new(Witness(sender)));
         let (running, token) = (Arc::clone(&engine), shutdown.clone());
         tokio::spawn(async move { running.run(token).await });
         Self { engine, clock, seen, shutdown }
