@@ -1,7 +1,7 @@
 //! Redis, for state that replicas share: the only module that uses the Redis client.
 //!
-//! One connection is used for all commands and another one for subscriptions. They are opened when they are
-//! first used, and again whenever they are lost. Redis 6 or newer is required, with one primary: scripts use
+//! One connection is used for all commands, and another one for the subscriptions of each [`PubSub`] and
+//! [`RedisSubscriber`]. They are opened when they are first used, and again whenever they are lost. Redis 6 or newer is required, with one primary: scripts use
 //! several keys at once, so Redis Cluster is not supported.
 //!
 //! # Outages
