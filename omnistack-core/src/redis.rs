@@ -1,8 +1,8 @@
 //! Redis, for state that replicas share: the only module that uses the Redis client.
 //!
 //! One connection is used for all commands, and another one for the subscriptions of each [`PubSub`] and
-//! [`RedisSubscriber`]. They are opened when they are first used, and again whenever they are lost. Redis 6 or newer is required, with one primary: scripts use
-//! several keys at once, so Redis Cluster is not supported.
+//! [`RedisSubscriber`]. They are opened when they are first used, and again whenever they are lost. Redis 6 or
+//! newer is required, with one primary: scripts use several keys at once, so Redis Cluster is not supported.
 //!
 //! # Outages
 //!
