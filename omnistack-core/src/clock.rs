@@ -69,7 +69,7 @@ impl Clock {
     /// Returns the time if this is the clock of a [`MockClock`]: systems with their own clock, such as Redis, must
     /// then be sent the time.
     #[cfg(feature = "redis")]
-    pub(crate) fn mock_time(&self) -> Option<Timestamp> {
+    pub fn mock_time(&self) -> Option<Timestamp> {
         matches!(self.0, Source::Mock { .. }).then(|| self.now())
     }
 }

@@ -140,9 +140,4 @@ impl Topics {
         }
         silent
     }
-
-    /// Calls a function with all topics, while none can be added or removed.
-    pub(crate) fn with_topics<T>(&self, look: impl FnOnce(&HashMap<String, broadcast::Sender<Bytes>>) -> T) -> T {
-        look(&self.table().topics)
-    }
 }

@@ -1,8 +1,8 @@
 //! Redis, for state that replicas share: the only module that uses the Redis client.
 //!
-//! One connection is used for all commands and another one for subscriptions. They are opened when they are
-//! first used, and again whenever they are lost. Redis 6 or newer is required, with one primary: scripts use
-//! several keys at once, so Redis Cluster is not supported.
+//! One connection is used for all commands, and another one for the subscriptions of each [`PubSub`] and
+//! [`RedisSubscriber`]. They are opened when they are first used, and again whenever they are lost. Redis 6 or
+//! newer is required, with one primary: scripts use several keys at once, so Redis Cluster is not supported.
 //!
 //! # Outages
 //!
@@ -16,6 +16,7 @@ mod cache;
 mod connection;
 mod limits;
 mod script;
+mod subscriber;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -28,11 +29,21 @@ use fred::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{BoxError, cache::Cache, clock::Clock, http::RateLimits, module::Registry, pubsub::PubSub};
+use crate::{
+    BoxError,
+    cache::{Cache, Error},
+    clock::Clock,
+    http::RateLimits,
+    module::Registry,
+    pubsub::PubSub,
+};
 use broker::RedisBroker;
 use cache::RedisStore;
 use connection::RedisConnection;
 use limits::RedisLimits;
+
+pub use script::{RedisValue, Script};
+pub use subscriber::{RedisListener, RedisSubscriber};
 
 crate::settings! {
     /// Redis.
@@ -50,6 +61,9 @@ crate::settings! {
         pub prefix: String = "REDIS_PREFIX", default "omnistack";
     }
 }
+
+/// Kind of the keys and topics of scripts.
+const SCRIPT_KIND: &str = "s";
 
 /// The app's connection to Redis. Cheap to clone; reconnects automatically.
 ///
@@ -148,6 +162,47 @@ impl Redis {
     /// [`MockClock`](crate::clock::MockClock), that clock is used instead.
     pub fn rate_limits(&self, timeout: Duration) -> RateLimits {
         RateLimits::shared(RedisLimits::new(self.clone(), timeout), self.0.clock().clone())
+    }
+
+    /// Runs a script. The keys, and the topics that it publishes to, get a prefix, so that they are apart from those of
+    /// other apps and of the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::cache::ErrorKind::Unavailable) if Redis is unavailable or rejects the script,
+    /// [`Unknown`](crate::cache::ErrorKind::Unknown) if no response arrived in time, so that the script may have run or
+    /// may run later, and [`Other`](crate::cache::ErrorKind::Other) if the script fails.
+    ///
+    /// ```no_run
+    /// use omnistack_core::{cache, redis::{Redis, Script}};
+    ///
+    /// static VISIT: Script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    ///
+    /// async fn count_visit(redis: &Redis) -> Result<Option<i64>, cache::Error> {
+    ///     Ok(redis.run_script(&VISIT, ["visits"], vec![1_i64.into()]).await?.as_i64())
+    /// }
+    /// ```
+    pub async fn run_script(
+        &self,
+        script: &Script,
+        keys: impl IntoIterator<Item = impl AsRef<str>>,
+        values: Vec<RedisValue>,
+    ) -> Result<RedisValue, Error> {
+        let keys: Vec<_> = keys.into_iter().map(|key| self.full_name(SCRIPT_KIND, key.as_ref())).collect();
+        let values = values.into_iter().map(RedisValue::into_client).collect();
+        let answer = self.0.run("EVALSHA", script.call(self.0.commands(), keys.into(), values)).await?;
+        Ok(RedisValue::from_client(answer))
+    }
+
+    /// Creates a subscriber to the topics that scripts publish to. It opens its own connection with the first
+    /// subscription.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the client can't be built from the URL.
+    pub fn subscriber(&self, listener: Arc<dyn RedisListener>) -> Result<RedisSubscriber, BoxError> {
+        let client = self.1.builder.build_subscriber_client()?;
+        Ok(RedisSubscriber::new(self.clone(), client, SCRIPT_KIND, listener))
     }
 
     /// Returns the full name of a key or channel of a kind.

@@ -1,9 +1,11 @@
 //! The engine: the state of channels that connections of all replicas share. It stores histories and presence, numbers
 //! the messages, and carries them to the replicas that have subscribers.
 
+mod memory;
 #[cfg(feature = "redis")]
 mod redis;
-mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +18,10 @@ use crate::{
     channel::{ChannelKey, ChannelOptions},
     protocol::{ClientInfo, PresenceStatsResult, Publication, StreamPosition},
 };
+
+pub(crate) use memory::MemoryEngine;
+#[cfg(feature = "redis")]
+pub(crate) use redis::RedisEngine;
 
 /// A message that is to be published.
 #[derive(Debug)]
@@ -132,3 +138,25 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
 /// The time for which an idempotency key is kept.
 pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
+
+/// The time for which the position of a channel is kept after its history has expired. A client that has missed nothing
+/// is recovered within that time.
+const POSITION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest time for which a history is kept.
+const MAX_HISTORY_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Returns the time for which the history of a channel is kept after its last message.
+fn history_ttl(options: &ChannelOptions) -> Duration {
+    options.history_ttl.min(MAX_HISTORY_TTL)
+}
+
+/// Returns the number of messages that are kept in the history of a channel.
+fn history_size(options: &ChannelOptions) -> u32 {
+    if options.latest_value { options.history_size.min(1) } else { options.history_size }
+}
+
+/// Returns an epoch that no other history has.
+fn new_epoch() -> String {
+    format!("{:x}", rand::random::<u64>())
+}
