@@ -126,10 +126,6 @@ impl Hub {
         &self.0.node
     }
 
-    pub(crate) fn settings(&self) -> &RealtimeSettings {
-        &self.0.settings
-    }
-
     /// Publishes a message. `info` is the client that has published it.
     ///
     /// # Errors

@@ -118,10 +118,6 @@ impl ChannelTable {
     pub(super) fn all(&self) -> Vec<Arc<Channel>> {
         lock(&self.0).values().cloned().collect()
     }
-
-    pub(super) fn count(&self) -> usize {
-        lock(&self.0).len()
-    }
 }
 
 impl Channel {

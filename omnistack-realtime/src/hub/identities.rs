@@ -30,7 +30,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 impl Hub {
     /// Authenticates the callers of the connections again whom a change concerns. Connections whose caller is refused
     /// are closed, and subscriptions that are no longer allowed are ended.
-    pub(crate) async fn identity_changed(&self, scope: IdentityScope) {
+    #[cfg(test)]
+    pub(super) async fn identity_changed(&self, scope: IdentityScope) {
         self.identities_changed(Some(&HashSet::from([scope]))).await;
     }
 

@@ -41,6 +41,7 @@ pub(crate) struct HubStats {
     pub(crate) connections: usize,
     pub(crate) users: usize,
     pub(crate) tenants: usize,
+    /// Number of channels with subscribers.
     pub(crate) channels: usize,
     pub(crate) subscriptions: usize,
 }
@@ -49,13 +50,14 @@ impl Hub {
     /// Returns the numbers of this process.
     pub(crate) fn stats(&self) -> HubStats {
         let totals = self.0.connections.totals();
-        let subscriptions = self.0.channels.all().iter().map(|channel| channel.subscriber_count()).sum();
+        let channels = self.0.channels.all();
+        let counts: Vec<_> = channels.iter().map(|channel| channel.subscriber_count()).filter(|count| *count > 0).collect();
         HubStats {
             connections: totals.connections,
             users: totals.users,
             tenants: totals.tenants,
-            channels: self.0.channels.count(),
-            subscriptions,
+            channels: counts.len(),
+            subscriptions: counts.iter().sum(),
         }
     }
 
@@ -105,8 +107,8 @@ impl ConnectionFilter {
     fn selects(&self, connection: &Connection) -> bool {
         let caller = connection.caller();
         let caller = caller.as_deref();
-        let is_user = |user| caller.is_some_and(|caller| caller.user == user);
-        let is_tenant = |tenant| caller.is_some_and(|caller| caller.tenant == Some(tenant));
+        let is_user = |user: UserId| caller.is_some_and(|caller| caller.user == user);
+        let is_tenant = |tenant: TenantId| caller.is_some_and(|caller| caller.tenant == Some(tenant));
         self.user.is_none_or(is_user)
             && self.tenant.is_none_or(is_tenant)
             && self.client.as_ref().is_none_or(|client| *client == connection.id.to_string())

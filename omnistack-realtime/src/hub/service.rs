@@ -57,7 +57,8 @@ impl Hub {
     }
 
     /// Does all that is due at a time, and waits until it is done.
-    pub(crate) async fn tick(&self, now: Timestamp) {
+    #[cfg(test)]
+    pub(super) async fn tick(&self, now: Timestamp) {
         self.attend(now);
         self.do_chores().await;
     }

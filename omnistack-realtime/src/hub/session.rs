@@ -134,6 +134,7 @@ impl Session {
     }
 
     /// Returns the id of the connection, which other clients see.
+    #[cfg(test)]
     pub(crate) fn client(&self) -> String {
         self.connection.id.to_string()
     }

@@ -29,7 +29,7 @@ impl Hub {
     pub(super) async fn execute(&self, connection: &Arc<Connection>, command: Command) -> Result<(), CloseCode> {
         let Command { id, method } = command;
         if id == 0 && method.is_none() {
-            return self.take_pong(connection);
+            return connection.take_pong();
         }
         self.0.meter.received();
         let is_message = matches!(method, Some(Method::Send(_)));
@@ -80,12 +80,6 @@ impl Hub {
             Some(Method::Send(_)) => Ok(None),
             None => Err(ErrorCode::MethodNotFound.into()),
         }
-    }
-
-    /// Handles the pong of a client. Fails if the client owes none.
-    fn take_pong(&self, connection: &Connection) -> Result<(), CloseCode> {
-        let is_owed = lock(&connection.state).deadlines.pong.take().is_some();
-        if is_owed || connection.transport() == Transport::Sse { Ok(()) } else { Err(CloseCode::BadRequest) }
     }
 
     async fn subscribe(
@@ -205,5 +199,13 @@ impl Hub {
         } else {
             Err(ErrorCode::PermissionDenied.into())
         }
+    }
+}
+
+impl Connection {
+    /// Handles the pong of a client. Fails if the client owes none.
+    fn take_pong(&self) -> Result<(), CloseCode> {
+        let is_owed = lock(&self.state).deadlines.pong.take().is_some();
+        if is_owed || self.transport() == Transport::Sse { Ok(()) } else { Err(CloseCode::BadRequest) }
     }
 }

@@ -2,17 +2,36 @@
 
 use std::sync::Arc;
 
+use omnistack_core::{http::Error, identity::Identity};
+
 use crate::{
+    engine::ControlMessage,
     hub::{Hub, connection::Connection, lock},
     protocol::CloseCode,
 };
 
 impl Hub {
-    /// Executes commands of a connection of this process, after those that wait. Returns false if the process has no
-    /// connection with this session secret of this user.
+    /// Sends commands to the process of their connection.
+    ///
+    /// # Errors
+    /// 503 if the other processes can't be reached.
+    pub(crate) async fn forward_commands(
+        &self,
+        node: String,
+        session: String,
+        caller: String,
+        data: String,
+    ) -> Result<(), Error> {
+        self.0.engine.control(&ControlMessage::Commands { node, session, caller, data }).await
+    }
+
+    /// Executes commands of a connection of this process, after those that wait. `caller` is the user of the request,
+    /// or empty if it was not signed in: the session secret suffices. Returns false if the process has no connection
+    /// with this secret, or if it is another user's.
     pub(crate) fn commands(&self, session: &str, caller: &str, frame: String) -> bool {
         let Some(connection) = self.0.connections.by_session(session) else { return false };
-        let is_caller = connection.caller().is_some_and(|present| present.user.to_string() == caller);
+        let is_caller = |present: Arc<Identity>| caller.is_empty() || present.user.to_string() == caller;
+        let is_caller = connection.caller().is_some_and(is_caller);
         let Some(emulation) = connection.emulation.as_deref().filter(|_| is_caller) else { return false };
         let mut inbox = lock(&emulation.inbox);
         if inbox.bytes.saturating_add(frame.len()) > connection.outbound.limit() {

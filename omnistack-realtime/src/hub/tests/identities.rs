@@ -19,6 +19,7 @@ async fn a_change_of_rights_reaches_open_connections() {
         settle().await;
         client.rest();
     }
+    alice.rest();
     lowered();
     test.hub.identity_changed(IdentityScope::User(BOB.parse().unwrap())).await;
     assert_eq!(alice.rest(), Vec::<Value>::new());
