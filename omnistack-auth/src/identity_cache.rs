@@ -11,7 +11,7 @@ use omnistack_core::{
     BoxError, ShutdownToken,
     clock::Timestamp,
     crypto::Sha256,
-    identity::{Identity, SessionId, TenantId, UserId},
+    identity::{IDENTITY_CHANGES_TOPIC, Identity, IdentityScope, SessionId, TenantId, UserId},
     pubsub::PubSub,
 };
 
@@ -19,8 +19,6 @@ use omnistack_core::{
 pub(crate) const IDENTITY_CACHE_TTL: Duration = Duration::from_secs(60);
 /// The maximum number of cached identities; about 100 MB if all are in use.
 const MAX_CACHED_IDENTITIES: u64 = 100_000;
-/// The pub/sub topic of invalidations.
-const TOPIC: &str = "omnistack.auth";
 
 /// A cached identity, and the time until which it holds.
 struct CachedIdentity {
@@ -67,7 +65,7 @@ impl IdentityCache {
     }
 
     /// Invalidates the identities in a scope.
-    fn invalidate(&self, whose: InvalidationScope) {
+    fn invalidate(&self, whose: IdentityScope) {
         self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let matches = move |_: &[u8; 32], known: &Arc<CachedIdentity>| whose.covers(&known.identity);
         if self.known.invalidate_entries_if(matches).is_err() {
@@ -79,46 +77,6 @@ impl IdentityCache {
     fn invalidate_all(&self) {
         self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.known.invalidate_all();
-    }
-}
-
-/// The scope of an invalidation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InvalidationScope {
-    User(UserId),
-    Session(SessionId),
-    Tenant(TenantId),
-}
-
-impl InvalidationScope {
-    /// Returns whether an identity is in the scope.
-    fn covers(self, identity: &Identity) -> bool {
-        match self {
-            Self::User(user) => identity.user == user || identity.impersonator == Some(user),
-            Self::Session(session) => identity.session == Some(session),
-            Self::Tenant(tenant) => identity.tenant == Some(tenant),
-        }
-    }
-
-    /// Parses a message of another replica. Returns `None` for an unknown message.
-    fn parse(text: &str) -> Option<Self> {
-        let (kind, id) = text.split_once(' ')?;
-        match kind {
-            "user" => id.parse().ok().map(Self::User),
-            "session" => id.parse().ok().map(Self::Session),
-            "tenant" => id.parse().ok().map(Self::Tenant),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for InvalidationScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(id) => write!(f, "user {id}"),
-            Self::Session(id) => write!(f, "session {id}"),
-            Self::Tenant(id) => write!(f, "tenant {id}"),
-        }
     }
 }
 
@@ -135,28 +93,28 @@ impl CacheInvalidator {
     }
 
     pub(crate) async fn user(&self, user: UserId) {
-        self.publish(InvalidationScope::User(user)).await;
+        self.publish(IdentityScope::User(user)).await;
     }
 
     pub(crate) async fn session(&self, session: SessionId) {
-        self.publish(InvalidationScope::Session(session)).await;
+        self.publish(IdentityScope::Session(session)).await;
     }
 
     pub(crate) async fn tenant(&self, tenant: TenantId) {
-        self.publish(InvalidationScope::Tenant(tenant)).await;
+        self.publish(IdentityScope::Tenant(tenant)).await;
     }
 
     /// Invalidates the identities in a scope on this replica, and publishes the scope to the others.
-    async fn publish(&self, whose: InvalidationScope) {
+    async fn publish(&self, whose: IdentityScope) {
         self.known.invalidate(whose);
-        self.publisher.publish(TOPIC, whose.to_string()).await;
+        self.publisher.publish(IDENTITY_CHANGES_TOPIC, whose.to_string()).await;
     }
 
     /// Applies the invalidations that other replicas publish, until the app shuts down. Fails if the subscription
     /// ends.
     pub(crate) async fn listen(self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         use tokio::sync::broadcast::error::RecvError;
-        let mut told = self.publisher.subscribe(TOPIC).await;
+        let mut told = self.publisher.subscribe(IDENTITY_CHANGES_TOPIC).await;
         loop {
             let message = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
@@ -164,7 +122,7 @@ impl CacheInvalidator {
             };
             match message {
                 Ok(message) => {
-                    if let Some(whose) = std::str::from_utf8(&message).ok().and_then(InvalidationScope::parse) {
+                    if let Some(whose) = std::str::from_utf8(&message).ok().and_then(|text| text.parse().ok()) {
                         self.known.invalidate(whose);
                     }
                 }

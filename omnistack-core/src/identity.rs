@@ -12,6 +12,7 @@ mod limited_resources;
 mod permissions;
 mod plan;
 mod require;
+mod scope;
 
 pub use crate::id::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
 pub use access_level::AccessLevel;
@@ -24,6 +25,7 @@ pub use limited_resources::LimitedResources;
 pub use permissions::{PermissionCatalog, PermissionError, Permissions};
 pub use plan::Plan;
 pub use require::{Require, RequireLayer};
+pub use scope::{IDENTITY_CHANGES_TOPIC, IdentityScope, InvalidIdentityScope};
 
 use std::{fmt, net::IpAddr, sync::Arc};
 

@@ -1,0 +1,97 @@
+//! The open connections of this process.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use omnistack_core::identity::Identity;
+
+use super::{connection::Connection, limits::ConnectionCounts, lock};
+use crate::{protocol::CloseCode, settings::RealtimeSettings};
+
+/// The open connections, and their numbers by user, tenant and address.
+#[derive(Debug, Default)]
+pub(super) struct Connections(Mutex<ConnectionTable>);
+
+#[derive(Debug, Default)]
+struct ConnectionTable {
+    by_number: HashMap<u64, Arc<Connection>>,
+    /// The numbers of connections with emulation, by their session secrets.
+    by_session: HashMap<String, u64>,
+    counts: ConnectionCounts,
+    is_draining: bool,
+}
+
+/// Numbers of open connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ConnectionTotals {
+    pub(super) connections: usize,
+    pub(super) users: usize,
+    pub(super) tenants: usize,
+}
+
+impl Connections {
+    /// Adds a connection. Fails while the process shuts down, and if the address has too many.
+    pub(super) fn open(&self, connection: &Arc<Connection>, settings: &RealtimeSettings) -> Result<(), CloseCode> {
+        let mut table = lock(&self.0);
+        if table.is_draining {
+            return Err(CloseCode::Shutdown);
+        }
+        if !table.counts.admit_address(connection.address, settings) {
+            return Err(CloseCode::ConnectionLimit);
+        }
+        table.by_number.insert(connection.number, Arc::clone(connection));
+        if let Some(emulation) = &connection.emulation {
+            table.by_session.insert(emulation.session.expose().to_owned(), connection.number);
+        }
+        Ok(())
+    }
+
+    /// Counts the caller of a connection. Fails if the user or the tenant has too many.
+    pub(super) fn sign_in(&self, caller: &Identity, settings: &RealtimeSettings) -> Result<(), CloseCode> {
+        let is_admitted = lock(&self.0).counts.admit_caller(caller, settings);
+        if is_admitted { Ok(()) } else { Err(CloseCode::ConnectionLimit) }
+    }
+
+    /// Removes a connection. `caller` is its caller if it has signed in.
+    pub(super) fn remove(&self, connection: &Connection, caller: Option<&Identity>) {
+        let mut table = lock(&self.0);
+        table.by_number.remove(&connection.number);
+        if let Some(emulation) = &connection.emulation {
+            table.by_session.remove(emulation.session.expose());
+        }
+        table.counts.release_address(connection.address);
+        if let Some(caller) = caller {
+            table.counts.release_caller(caller);
+        }
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Connection>> {
+        lock(&self.0).by_number.get(&number).cloned()
+    }
+
+    /// Returns the connection of a session secret.
+    pub(super) fn by_session(&self, session: &str) -> Option<Arc<Connection>> {
+        let table = lock(&self.0);
+        table.by_session.get(session).and_then(|number| table.by_number.get(number)).cloned()
+    }
+
+    /// Returns all connections.
+    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
+        lock(&self.0).by_number.values().cloned().collect()
+    }
+
+    /// Refuses new connections from now on, and returns those that are open.
+    pub(super) fn begin_drain(&self) -> Vec<Arc<Connection>> {
+        let mut table = lock(&self.0);
+        table.is_draining = true;
+        table.by_number.values().cloned().collect()
+    }
+
+    pub(super) fn totals(&self) -> ConnectionTotals {
+        let table = lock(&self.0);
+        let (users, tenants) = table.counts.users_and_tenants();
+        ConnectionTotals { connections: table.by_number.len(), users, tenants }
+    }
+}

@@ -1,0 +1,30 @@
+//! The shutdown: connections are closed one after another, so that clients reconnect one after another.
+
+use std::time::Duration;
+
+use omnistack_core::ShutdownToken;
+
+use super::Hub;
+use crate::protocol::CloseCode;
+
+/// Time between two slices of connections that are closed.
+const SLICE_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Hub {
+    /// Waits for the shutdown, then refuses new connections and closes the open ones over the time of the settings.
+    pub(crate) async fn drain(&self, shutdown: ShutdownToken) {
+        shutdown.cancelled().await;
+        let connections = self.0.connections.begin_drain();
+        let slices = self.0.settings.drain.as_millis() / SLICE_INTERVAL.as_millis();
+        let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
+        let size = connections.len().div_ceil(slices).max(1);
+        for (index, slice) in connections.chunks(size).enumerate() {
+            if index > 0 {
+                tokio::time::sleep(SLICE_INTERVAL).await;
+            }
+            for connection in slice {
+                connection.outbound.close(CloseCode::Shutdown);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Any interleaving of publications, deliveries, losses, subscriptions and outages keeps "once, in order, or told".
+
+use proptest::prelude::*;
+use tokio::{runtime::Builder, task::JoinHandle};
+
+use super::{
+    fake_engine::{FAKE_CHANNEL, FakeEngine},
+    *,
+};
+use crate::protocol::StreamPosition;
+
+/// A step of an interleaving.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Publish,
+    Deliver,
+    Lose,
+    /// Loses the history.
+    Flush,
+    /// The client subscribes, from its position if it has one. Its history is read, and held back until `Release`.
+    Subscribe(usize),
+    Release,
+    /// The client loses its connection and opens another.
+    Reconnect(usize),
+    Unsubscribe(usize),
+    Tick,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Publish),
+        6 => Just(Step::Deliver),
+        1 => Just(Step::Lose),
+        1 => Just(Step::Flush),
+        5 => (0..2_usize).prop_map(Step::Subscribe),
+        4 => Just(Step::Release),
+        1 => (0..2_usize).prop_map(Step::Reconnect),
+        1 => (0..2_usize).prop_map(Step::Unsubscribe),
+        2 => Just(Step::Tick),
+    ]
+}
+
+/// A client that checks all that it gets.
+struct CheckingClient {
+    /// `None` while a command is under way.
+    client: Option<TestClient>,
+    task: Option<JoinHandle<TestClient>>,
+    position: Option<StreamPosition>,
+    is_subscribed: bool,
+    received: Vec<u64>,
+}
+
+impl CheckingClient {
+    async fn open(test: &TestHub, token: &str) -> Self {
+        let client = Some(test.connect(token).await);
+        Self { client, task: None, position: None, is_subscribed: false, received: Vec::new() }
+    }
+
+    async fn reconnect(&mut self, test: &TestHub, token: &str) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            _ = task.await;
+        }
+        self.client = Some(test.connect(token).await);
+        self.is_subscribed = false;
+    }
+
+    fn subscribe(&mut self) {
+        if self.is_subscribed {
+            return;
+        }
+        let Some(mut client) = self.client.take() else { return };
+        let position = self.position.clone();
+        self.task = Some(tokio::spawn(async move {
+            let mut parameters = json!({ "channel": FAKE_CHANNEL });
+            if let Some(StreamPosition { offset, epoch }) = position {
+                parameters["recover"] = json!(true);
+                parameters["offset"] = json!(offset);
+                parameters["epoch"] = json!(epoch);
+            }
+            // The reply remains among the lines, in its order.
+            let command = json!({ "id": 1_000_000, "subscribe": parameters });
+            client.session.handle(&command.to_string()).await.unwrap();
+            client
+        }));
+    }
+
+    async fn unsubscribe(&mut self) {
+        let Some(client) = self.client.as_mut().filter(|_| self.is_subscribed) else { return };
+        let command = json!({ "id": 1_000_001, "unsubscribe": { "channel": FAKE_CHANNEL } });
+        client.session.handle(&command.to_string()).await.unwrap();
+        self.check();
+        self.is_subscribed = false;
+    }
+
+    /// Takes the client back from a command that has ended, and checks what it has got.
+    async fn collect(&mut self) {
+        if self.task.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.client = Some(self.task.take().unwrap().await.unwrap());
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let Some(client) = &mut self.client else { return };
+        let lines = client.rest();
+        assert_eq!(client.closed, None);
+        for line in lines {
+            if line["id"] == 1_000_000 {
+                self.check_subscription(&line["subscribe"]);
+            } else if line["push"]["pub"].is_object() {
+                assert!(self.is_subscribed, "{line}");
+                self.check_message(&line["push"]["pub"]);
+            } else if line["push"]["unsubscribe"].is_object() {
+                assert!(self.is_subscribed && line["push"]["unsubscribe"]["code"] == 2500, "{line}");
+                self.is_subscribed = false;
+            }
+        }
+    }
+
+    fn check_subscription(&mut self, result: &Value) {
+        assert!(result.is_object() && !self.is_subscribed, "{result}");
+        self.is_subscribed = true;
+        let publications = result["publications"].as_array().cloned().unwrap_or_default();
+        let epoch = result["epoch"].as_str().unwrap().to_owned();
+        let offset = result["offset"].as_u64().unwrap_or_default();
+        if result["recovered"] == true {
+            assert_eq!(self.position.as_ref().unwrap().epoch, epoch);
+            publications.iter().for_each(|publication| self.check_message(publication));
+            assert_eq!(self.position.as_ref().unwrap().offset, offset);
+        } else {
+            // The client is told, or it is new.
+            assert_eq!(result["was_recovering"].as_bool().unwrap_or_default(), self.position.is_some());
+            assert!(publications.is_empty());
+            self.position = Some(StreamPosition { offset, epoch });
+        }
+    }
+
+    fn check_message(&mut self, publication: &Value) {
+        let position = self.position.as_mut().unwrap();
+        assert_eq!(publication["offset"].as_u64(), Some(position.offset + 1));
+        position.offset += 1;
+        self.received.push(publication["data"].as_u64().unwrap());
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let clock = start_of_2030();
+    let engine = FakeEngine::start();
+    let settings = [("REALTIME_POSITION_CHECK", "1s"), ("REALTIME_PING", "5m"), ("REALTIME_RECOVERY_LIMIT", "5")];
+    let test = TestHub::with_engine(engine.clone(), &clock, &settings);
+    let tokens = ["alice", "bob"];
+    let mut clients = [CheckingClient::open(&test, "alice").await, CheckingClient::open(&test, "bob").await];
+    let mut published = 0_u64;
+    for step in steps {
+        match step {
+            Step::Publish => {
+                published += 1;
+                test.publish(FAKE_CHANNEL, json!(published)).await;
+            }
+            Step::Deliver => _ = engine.deliver_next(),
+            Step::Lose => engine.lose(),
+            Step::Flush => engine.flush(),
+            Step::Subscribe(index) => {
+                engine.hold();
+                clients[index].subscribe();
+            }
+            Step::Release => engine.release(),
+            Step::Reconnect(index) => clients[index].reconnect(&test, tokens[index]).await,
+            Step::Unsubscribe(index) => clients[index].unsubscribe().await,
+            Step::Tick => {
+                // Position checks read the history too.
+                engine.release();
+                test.advance(1).await;
+            }
+        }
+        settle().await;
+        for client in &mut clients {
+            client.collect().await;
+        }
+    }
+
+    // When all is quiet, the clients that subscribe again have all messages.
+    engine.release();
+    engine.deliver();
+    for _ in 0..8 {
+        settle().await;
+        test.advance(2).await;
+        for client in &mut clients {
+            client.collect().await;
+            client.subscribe();
+        }
+    }
+    settle().await;
+    for client in &mut clients {
+        client.collect().await;
+        assert!(client.is_subscribed);
+        assert_eq!(client.position, Some(engine.position()));
+        assert!(client.received.is_sorted_by(|one, next| one < next), "{:?}", client.received);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn messages_come_once_in_order_or_the_client_is_told(steps in prop::collection::vec(step(), 0..60)) {
+        Builder::new_current_thread().build().unwrap().block_on(run(steps));
+    }
+}
