@@ -123,7 +123,7 @@ impl TransportState {
         server_channels: Vec<String>,
     ) -> SessionOrigin {
         let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
-        SessionOrigin { transport, address, caller, server_channels }
+        SessionOrigin { transport, address, base: Credential::from_request(request), caller, server_channels }
     }
 }
 

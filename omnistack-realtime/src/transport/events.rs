@@ -23,10 +23,7 @@ use serde_json::{json, value::RawValue};
 use super::{CredentialQuery, TransportState, event_stream, sse::write_data, waiting_frames};
 use crate::{
     hub::{OutboundItem, OutboundReader, Session, Transport},
-    protocol::{
-        CloseCode, ConnectResult, ErrorCode, Publication, ReplyError, StreamPosition, SubscribeResult, UnsubscribeCode,
-        UnsubscribePush,
-    },
+    protocol::{CloseCode, ConnectResult, ErrorCode, Publication, ReplyError, StreamPosition, SubscribeResult},
 };
 
 /// Maximum number of channels of an event stream.
@@ -143,7 +140,6 @@ struct ServerLine {
 struct ChannelPush {
     channel: String,
     r#pub: Option<Publication>,
-    unsubscribe: Option<UnsubscribePush>,
 }
 
 /// The data of a message.
@@ -211,16 +207,8 @@ impl EventConnection {
             return;
         }
         let Ok(ServerLine { push: Some(push), .. }) = serde_json::from_slice(line) else { return };
-        if let Some(publication) = push.r#pub {
-            self.write_publication(&push.channel, &publication);
-        }
-        match push.unsubscribe {
-            // Messages were missed: the client reconnects and recovers.
-            Some(UnsubscribePush { code, .. }) if code >= UnsubscribeCode::InsufficientState.number() => {
-                self.is_ended = true;
-            }
-            Some(_) => self.write_event("unsubscribed", &json!({ "channel": push.channel })),
-            None => {}
+        if let ChannelPush { channel, r#pub: Some(publication) } = push {
+            self.write_publication(&channel, &publication);
         }
     }
 
@@ -234,7 +222,8 @@ impl EventConnection {
         self.write_event("message", &MessageData { channel, data: &publication.data, offset });
     }
 
-    /// Writes the last event. A browser reconnects, and does not if the response has an error status then.
+    /// Writes the last event, such as of a stream that has missed messages. A browser reconnects and recovers them, and
+    /// ends if the response has an error status then.
     fn end(&mut self, code: CloseCode) {
         self.write_event("disconnect", &json!({ "code": code.number(), "reason": code.reason() }));
         self.is_ended = true;
