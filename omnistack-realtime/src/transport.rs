@@ -102,8 +102,8 @@ impl TransportState {
         }
         if let Some(token) = &query.token {
             if !self.limits.token_in_query {
-                let message = "a token in the URL is logged by proxies: send it in the connect command, or get a ticket \
-                               from POST /api/v1/app/ws/ticket";
+                let message = "a token in the URL is logged by proxies: send it in the connect command, or get a \
+                               ticket from POST /api/v1/app/ws/ticket";
                 return Err(Error::bad_request("TOKEN_IN_QUERY", message));
             }
             return self.sign_in.with_token(token, request).await.map(Some);

@@ -4,7 +4,9 @@ use std::{fmt, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, header, request::Parts};
-use omnistack_core::{ExposeSecret as _, SecretString, clock::Timestamp, http::layer::ClientAddr, identity::bearer_token};
+use omnistack_core::{
+    ExposeSecret as _, SecretString, clock::Timestamp, http::layer::ClientAddr, identity::bearer_token,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 

@@ -1,5 +1,5 @@
-//! The POST back-channel of event streams. A request may arrive at any replica, which passes the commands to the one that
-//! has the connection.
+//! The POST back-channel of event streams. A request may arrive at any replica, which passes the commands to that of the
+//! connection.
 
 use axum::extract::State;
 use garde::Validate;
@@ -39,8 +39,8 @@ struct EmulationRequest {
 
 /// Send commands of an event stream
 ///
-/// Commands of a client that is connected by `/api/v1/app/sse`. The replies are events of the stream. The session in the
-/// request is the credential; a request that is signed in must be of the user who has opened the stream.
+/// Commands of a client that is connected by `/api/v1/app/sse`. The replies are events of the stream. The session in
+/// the request is the credential; a request that is signed in must be of the user who has opened the stream.
 #[utoipa::path(post, path = "/", operation_id = "send_realtime_commands", request_body = EmulationRequest, responses(
     (status = 204, description = "The commands are passed to the connection."),
     (status = 404, body = ErrorEnvelope, description = "The connection has ended: connect again."),

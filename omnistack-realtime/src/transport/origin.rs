@@ -1,8 +1,8 @@
 //! The check of where a request with a cookie comes from.
 //!
 //! Browsers send cookies automatically, and open WebSockets and event streams to other sites. So a page of another site
-//! could open a connection as the user (cross-site WebSocket hijacking). `Sec-Fetch-Site` or `Origin` must show that the
-//! page is the app's own.
+//! could open a connection as the user (cross-site WebSocket hijacking). `Sec-Fetch-Site` or `Origin` must show that
+//! the page is the app's own.
 
 use std::sync::Arc;
 

@@ -31,7 +31,8 @@ pub(super) async fn connect(
     request: Parts,
 ) -> Result<Response, Error> {
     if cf_connect.len() > state.limits.message_bytes {
-        return Err(Error::bad_request("COMMAND_TOO_LARGE", "the connect command is larger than `REALTIME_MAX_MESSAGE`"));
+        let message = "the connect command is larger than `REALTIME_MAX_MESSAGE`";
+        return Err(Error::bad_request("COMMAND_TOO_LARGE", message));
     }
     let caller = state.caller(&request, &credentials).await?;
     let origin = TransportState::session_origin(Transport::Sse, &request, caller, Vec::new());
@@ -122,6 +123,7 @@ mod tests {
         let lines = [Bytes::from_static(b"{}"), Bytes::from_static(b"{\"push\":\n{}}")];
         assert_eq!(encode(&lines), "data: {}\n\ndata: {\"push\":\ndata: {}}\n\n");
         let last = String::from_utf8(encode(&[disconnect(CloseCode::Shutdown)]).to_vec()).unwrap();
-        assert_eq!(last, "data: {\"push\":{\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\",\"reconnect\":true}}}\n\n");
+        let push = r#"{"push":{"disconnect":{"code":3001,"reason":"shutdown","reconnect":true}}}"#;
+        assert_eq!(last, format!("data: {push}\n\n"));
     }
 }

@@ -81,7 +81,7 @@ async fn open(
     let has_protobuf = upgrade.requested_protocols().any(|offered| offered == PROTOBUF_PROTOCOL);
     let upgrade = upgrade.protocols([JSON_PROTOCOL]);
     if has_protobuf && upgrade.selected_protocol().is_none() {
-        let message = "messages are JSON: use a client with the subprotocol `centrifuge-json`, or without a subprotocol";
+        let message = "messages are JSON: use a client with the subprotocol `centrifuge-json`, or with none";
         return Err(Error::new(StatusCode::BAD_REQUEST, "SUBPROTOCOL_UNSUPPORTED", message));
     }
     let caller = state.caller(request, query).await?;
