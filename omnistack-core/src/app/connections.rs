@@ -17,6 +17,7 @@ use std::{
 
 use axum::body::{Body, Bytes};
 use futures_util::task::AtomicWaker;
+use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     idle: AtomicU8,
     /// Whether a write is blocked because the client does not read.
     blocked: AtomicBool,
+    /// Whether the connection has changed to another protocol, such as WebSocket.
+    upgraded: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
 }
@@ -61,6 +64,17 @@ impl Connection {
     /// Records that a write is blocked because the client does not read.
     pub(super) fn record_blocked_write(&self) {
         self.blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that the connection changes to another protocol. The handler of that protocol closes it when it is idle,
+    /// and at shutdown.
+    pub(super) fn record_upgrade(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the connection has changed to another protocol.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Relaxed)
     }
 
     /// Returns the current order, and wakes `cx` when it changes.
@@ -91,6 +105,9 @@ impl RequestGuard {
 
     /// Keeps the guard until the last byte of the response is sent, if the length of the body is not known.
     pub(super) fn hold_until_sent(self, response: Response) -> Response {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.0.record_upgrade();
+        }
         if response.body().size_hint().exact().is_some() {
             return response;
         }
@@ -143,7 +160,7 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a connection. It is removed when the returned [`Place`] is dropped.
+    /// Adds a connection. It is removed when the returned guard is dropped.
     pub(super) fn add(self: &Arc<Self>) -> (Arc<Connection>, ConnectionGuard) {
         let connection = Arc::new(Connection::default());
         let key = self.next.fetch_add(1, Ordering::Relaxed);
@@ -166,6 +183,9 @@ impl Connections {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
             for connection in self.open().values() {
+                if connection.is_upgraded() {
+                    continue;
+                }
                 if connection.requests.load(Ordering::Relaxed) > 0 && !connection.blocked.load(Ordering::Relaxed) {
                     continue;
                 }

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
 
-use super::connections::Connection;
+use super::connections::{Connection, ConnectionGuard, Order};
 use crate::http::{
     Request, Response,
     layer::{MalformedRequest, PeerAddr},
@@ -28,10 +28,17 @@ use crate::http::{
 
 /// The stream of a connection. It records when the client reads the response, and replaces hyper's error responses by
 /// the app's.
+///
+/// When the connection changes to another protocol, such as WebSocket, the stream remains. It then drops its service,
+/// because many such connections are open for a long time, and it obeys the order to close now itself, because hyper's
+/// task has ended.
 pub(crate) struct ConnectionStream<S> {
     inner: TokioIo<TcpStream>,
     connection: Arc<Connection>,
-    service: S,
+    /// Removes the connection from the table of open connections when the stream is dropped.
+    _place: ConnectionGuard,
+    /// `None` after the connection has changed to another protocol. In a box, so that nothing of it remains then.
+    service: Option<Box<S>>,
     peer: PeerAddr,
     refusal: ErrorReplacement,
 }
@@ -48,8 +55,27 @@ enum ErrorReplacement {
 }
 
 impl<S> ConnectionStream<S> {
-    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>, service: S, peer: PeerAddr) -> Self {
-        Self { inner: TokioIo::new(stream), connection, service, peer, refusal: ErrorReplacement::None }
+    pub(super) fn new(
+        stream: TcpStream,
+        connection: Arc<Connection>,
+        place: ConnectionGuard,
+        service: S,
+        peer: PeerAddr,
+    ) -> Self {
+        let (inner, service) = (TokioIo::new(stream), Some(Box::new(service)));
+        Self { inner, connection, _place: place, service, peer, refusal: ErrorReplacement::None }
+    }
+
+    /// Fails if the connection has changed to another protocol and must close now.
+    fn check_upgraded(&mut self, cx: &Context<'_>) -> io::Result<()> {
+        if !self.connection.is_upgraded() {
+            return Ok(());
+        }
+        self.service = None;
+        match self.connection.order(cx) {
+            Order::Serve | Order::Finish => Ok(()),
+            Order::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
     }
 
     fn record_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -71,9 +97,10 @@ where
         loop {
             match &mut self.refusal {
                 ErrorReplacement::None => {
+                    let Some(service) = &self.service else { return Poll::Ready(None) };
                     let Some(unreadable) = hyper_error(head) else { return Poll::Ready(None) };
                     self.refusal = ErrorReplacement::Asked(Box::pin(app_error_response(
-                        self.service.clone(),
+                        (**service).clone(),
                         self.peer,
                         unreadable,
                     )));
@@ -139,6 +166,7 @@ where
 
 impl<S: Unpin> Read for ConnectionStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.check_upgraded(cx)?;
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
@@ -149,6 +177,7 @@ where
     S::Future: Send,
 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_upgraded(cx)?;
         let written = match self.poll_replace_error(cx, bytes) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| bytes.len())),
@@ -174,6 +203,7 @@ where
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_upgraded(cx)?;
         let written = match self.poll_replace_error(cx, slices.first().map_or(&[], |slice| slice)) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| slices.iter().map(|slice| slice.len()).sum())),

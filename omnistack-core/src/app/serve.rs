@@ -67,8 +67,9 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until shutdown. Then it accepts no more connections, waits for open requests until the grace period
-    /// ends, and returns how many connections were closed with open requests.
+    /// Serves until shutdown. Then it accepts no more connections, waits until the grace period ends for open requests
+    /// and for connections that have changed to another protocol, such as WebSocket, and returns how many connections
+    /// were still open then. They are closed.
     pub async fn run<S>(self, service: S, shutdown: ShutdownToken) -> usize
     where
         S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
@@ -95,7 +96,7 @@ impl Server {
             _ = stream.set_nodelay(true);
             let (connection, place) = connections.add();
             let peer = PeerAddr(peer);
-            let io = ConnectionStream::new(stream, Arc::clone(&connection), service.clone(), peer);
+            let io = ConnectionStream::new(stream, Arc::clone(&connection), place, service.clone(), peer);
             let adapter =
                 HyperService { service: RefCell::new(service.clone()), peer, connection: Arc::clone(&connection) };
             let serving = builder.serve_connection_with_upgrades(io, adapter).into_owned();
@@ -117,7 +118,6 @@ impl Server {
                 if let Err(error) = end.await {
                     tracing::debug!(target: "omnistack::http", %error, peer = %peer.0, "a connection ended with an error");
                 }
-                drop(place);
             });
         }
         drop(self.listener);

@@ -1,0 +1,73 @@
+//! Tests of the one-way event stream.
+
+#![cfg(test)]
+
+use http::StatusCode;
+
+use crate::support::{EventReader, RealtimeApp};
+
+const EVENTS: &str = "/api/v1/app/events";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_continues_after_its_last_event() {
+    let test = RealtimeApp::start(|app| app).await;
+    let (user, token) = test.callers.user();
+    let tenant = user.tenant.unwrap();
+    let authorization = format!("Bearer {token}");
+    let header = ("authorization", authorization.as_str());
+    let path = format!("{EVENTS}?channels=room:1,run:1");
+    let mut events = EventReader::open(&test, &path, &[header]).await.unwrap();
+    let first = events.event().await.unwrap();
+    assert!(first.kind.is_none() && first.id.is_some(), "{first:?}");
+    test.publish(tenant, "room:1", 1..=2).await;
+    test.publish(tenant, "run:1", 3..=3).await;
+    let mut last = String::new();
+    for expected in [("room:1", 1), ("room:1", 2), ("run:1", 3)] {
+        let event = events.event().await.unwrap();
+        assert_eq!(event.kind.as_deref(), Some("message"));
+        assert_eq!((event.data["channel"].as_str().unwrap(), event.data["data"]["number"].as_u64().unwrap()), expected);
+        last = event.id.unwrap();
+    }
+    drop(events);
+    test.publish(tenant, "room:1", 4..=5).await;
+    let mut events = EventReader::open(&test, &path, &[header, ("last-event-id", &last)]).await.unwrap();
+    for expected in 4..=5 {
+        let event = events.event().await.unwrap();
+        assert_eq!(event.data["data"]["number"], expected, "{event:?}");
+    }
+    drop(events);
+
+    // A position of which the history is not kept, and an id of another stream.
+    for unknown in ["gone:1,gone:1", "nonsense"] {
+        let mut events = EventReader::open(&test, &path, &[header, ("last-event-id", unknown)]).await.unwrap();
+        for channel in ["room:1", "run:1"] {
+            let event = events.event().await.unwrap();
+            assert_eq!((event.kind.as_deref(), &event.data["channel"]), (Some("missed"), &channel.into()), "{unknown}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_refused_has_the_status_of_an_error() {
+    let test = RealtimeApp::start(|app| app).await;
+    let (user, token) = test.callers.user();
+    let (stranger, _) = test.callers.user();
+    let authorization = format!("Bearer {token}");
+    let cookie = format!("session={token}");
+    let header = ("authorization", authorization.as_str());
+    let own = format!("user:{}", user.user);
+    let foreign = format!("room:1,user:{}", stranger.user);
+    for (channels, headers, expected) in [
+        (own.as_str(), vec![header], None),
+        (own.as_str(), vec![("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")], None),
+        (own.as_str(), vec![("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")], Some(StatusCode::FORBIDDEN)),
+        (own.as_str(), vec![], Some(StatusCode::UNAUTHORIZED)),
+        (own.as_str(), vec![("authorization", "Bearer wrong")], Some(StatusCode::UNAUTHORIZED)),
+        (foreign.as_str(), vec![header], Some(StatusCode::FORBIDDEN)),
+        ("unknown", vec![header], Some(StatusCode::FORBIDDEN)),
+        ("", vec![header], Some(StatusCode::BAD_REQUEST)),
+    ] {
+        let opened = EventReader::open(&test, &format!("{EVENTS}?channels={channels}"), &headers).await;
+        assert_eq!(opened.err(), expected, "{channels} {headers:?}");
+    }
+}
