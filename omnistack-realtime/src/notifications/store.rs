@@ -21,8 +21,8 @@ macro_rules! of_user {
     };
 }
 
-/// Does nothing if the user has a notification with this key, or if the same notification was stored before. It names no
-/// columns of the conflict, because PostgreSQL would then require that the transaction sees the row.
+/// Does nothing if the user has a notification with this key, or if the same notification was stored before. It names
+/// no columns of the conflict, because PostgreSQL would then require that the transaction sees the row.
 const INSERT: &str = "insert into omni_notifications
     (id, user_id, tenant_id, kind, title, body, link, data, key, created_at, digest_at)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing";
@@ -109,7 +109,8 @@ pub(super) async fn newest(
     let unread = if is_unread { " and read_at is null" } else { "" };
     let limit = args.push(i64::from(limit));
     let sql = format!(
-        "select {NOTIFICATION_COLUMNS} from omni_notifications where {}{before}{unread} order by id desc limit ${limit}",
+        "select {NOTIFICATION_COLUMNS} from omni_notifications where {}{before}{unread}
+         order by id desc limit ${limit}",
         of_user!()
     );
     tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
