@@ -10,6 +10,7 @@ use omnistack_core::{
     BoxError,
     crypto::KeyRing,
     db::Db,
+    email::UserContacts,
     http::client::SettingsClient,
     identity::Authenticator,
     jobs::Cron,
@@ -35,7 +36,7 @@ use crate::{
     request::tenant_selection,
     session::signing::SigningKeys,
     settings::{AuthSettings, IssuerSettings},
-    users::{self, Users},
+    users::{self, Users, contacts::AccountContacts},
     wiring::{Services, audit_log},
 };
 
@@ -205,6 +206,7 @@ impl Module for Auth {
             .provide_from(|ctx| Ok(ctx.get::<Services>()?.accounts))
             .provide_from(|ctx| Ok(ctx.get::<Services>()?.passwords))
             .provide_from(|ctx| Ok(Users::new(ctx.get::<Db>()?.app_database(), ctx.get()?, audit_log(ctx)?)))
+            .provide_from(|ctx| Ok(UserContacts::new(AccountContacts(ctx.get::<Db>()?.app_database()))))
             .provide_from(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.authenticator)))
             .background_service("auth", |ctx| {
                 let ended = ctx.get::<Services>()?.invalidator;

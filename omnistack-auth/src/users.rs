@@ -1,5 +1,6 @@
 //! Users, and each user's own tenant.
 
+pub(crate) mod contacts;
 pub(crate) mod routes;
 pub(crate) mod store;
 

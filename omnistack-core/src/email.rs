@@ -32,6 +32,7 @@
 
 mod address;
 mod console;
+mod contact;
 mod error;
 mod mailer;
 mod memory;
@@ -40,6 +41,7 @@ mod provider;
 
 pub use address::{Address, AddressError};
 pub use console::ConsoleProvider;
+pub use contact::{FindUserContact, UserContact, UserContacts};
 pub use error::{EmailError, EmailErrorKind, InvalidEmail};
 pub use mailer::Mailer;
 pub use memory::MemoryProvider;

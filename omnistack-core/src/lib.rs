@@ -24,6 +24,7 @@
 //! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
+//! | [`notification`] | the contract of notifications to users; `omnistack-realtime` stores and delivers them |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
 //! | [`clock`], [`id`] | time and identifiers |
@@ -67,6 +68,7 @@ pub mod log;
 pub mod metrics;
 pub mod module;
 pub mod name;
+pub mod notification;
 pub mod pubsub;
 pub mod rate_limit;
 pub mod realtime;

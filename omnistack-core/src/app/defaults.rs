@@ -7,13 +7,14 @@ use crate::{
     crud::CrudModule,
     crypto::{KeyRing, SecretSettings},
     db::{Db, DbSettings},
-    email::Mailer,
+    email::{Mailer, UserContacts},
     events::EventsModule,
     http::{HttpSettings, RateLimits},
     idempotency::IdempotencyModule,
     identity::Entitlements,
     jobs::JobsModule,
     module::{Module, Registry},
+    notification::{NotificationKinds, Notifier},
     pubsub::PubSub,
     usage::UsageSink,
     webhook::InlineModule,
@@ -148,6 +149,7 @@ impl Module for Ports {
     }
 
     fn register(&self, registry: &mut Registry) {
+        registry.provide_default(NotificationKinds::default());
         registry.after_modules(|registry| {
             let clock = registry.clock();
             let production = registry.environment().is_production();
@@ -161,6 +163,8 @@ impl Module for Ports {
                 .provide_default(Entitlements::default())
                 .provide_default(UsageSink::default())
                 .provide_default(AuditLog::to_database(clock))
+                .provide_default(Notifier::disabled())
+                .provide_default(UserContacts::default())
                 .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
         });
     }

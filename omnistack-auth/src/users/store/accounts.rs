@@ -55,6 +55,15 @@ pub(crate) async fn lock_by_email(tx: &mut Tx, email: &str) -> Result<Option<Acc
     tx.query(sql).bind(email.to_owned()).fetch_optional().await
 }
 
+/// Returns whether a user is a member of a tenant.
+pub(crate) async fn is_member(db: &Db, tenant: TenantId, user: UserId) -> Result<bool, Error> {
+    let mut tx = db.tenant(tenant).begin_read().await?;
+    let sql = "select user_id from omni_members where tenant_id = $1 and user_id = $2";
+    let member: Option<(UserId,)> = tx.query(sql).bind(tenant).bind(user).fetch_optional().await?;
+    tx.commit().await?;
+    Ok(member.is_some())
+}
+
 pub(crate) async fn set_password(tx: &mut Tx, id: UserId, hash: Option<&str>, now: Timestamp) -> Result<(), Error> {
     let sql = "update omni_users set password_hash = $2, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(hash.map(str::to_owned)).bind(now).execute().await?;
