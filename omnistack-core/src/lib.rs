@@ -25,6 +25,7 @@
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
+//! | [`realtime`] | the port for messages to connected clients; `omnistack-realtime` delivers them |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
 //! | [`clock`], [`id`] | time and identifiers |
 //! | [`text`] | text with limits as types: validation, schema and column at once |
@@ -34,7 +35,7 @@
 //! a feature crate needs from another is a small type or trait here: [`Identity`](identity::Identity),
 //! [`Entitlements`](identity::Entitlements),
 //! [`UsageSink`](usage::UsageSink), [`AuditLog`](audit::AuditLog), [`Mailer`](email::Mailer),
-//! [`PubSub`](pubsub::PubSub).
+//! [`PubSub`](pubsub::PubSub), [`RealtimePublisher`](realtime::RealtimePublisher).
 //!
 //! # Features
 //!

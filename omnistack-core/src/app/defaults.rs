@@ -15,6 +15,7 @@ use crate::{
     jobs::JobsModule,
     module::{Module, Registry},
     pubsub::PubSub,
+    realtime::RealtimePublisher,
     usage::UsageSink,
     webhook::InlineModule,
 };
@@ -161,6 +162,7 @@ impl Module for Ports {
                 .provide_default(Entitlements::default())
                 .provide_default(UsageSink::default())
                 .provide_default(AuditLog::to_database(clock))
+                .provide_default(RealtimePublisher::disabled())
                 .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
         });
     }
