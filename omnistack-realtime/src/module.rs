@@ -7,7 +7,7 @@ use omnistack_core::{
 
 use crate::{
     admin,
-    channel::Channels,
+    channel::{ChannelTableRow, Channels},
     feeds, hub, notifications, publisher,
     settings::RealtimeSettings,
     sign_in, transport,
@@ -45,6 +45,9 @@ impl Module for Realtime {
         for problem in self.channels.problems() {
             registry.report_problem(problem.what, problem.fix);
         }
+        for row in self.channels.table() {
+            registry.doctor_line("channel", doctor_text(&row));
+        }
         sign_in::register(registry);
         hub::register(registry, &settings, self.channels.clone());
         transport::register(registry, &settings);
@@ -53,4 +56,16 @@ impl Module for Realtime {
         notifications::register(registry);
         admin::register(registry, self.channels.clone());
     }
+}
+
+/// Returns the text that the command `doctor` prints about the channels of a rule.
+fn doctor_text(row: &ChannelTableRow) -> String {
+    let ChannelTableRow { pattern, subscribe, publish, history_size, latest_value, presence, .. } = row;
+    let history = match history_size {
+        _ if *latest_value => "the newest message".to_owned(),
+        0 => "no history".to_owned(),
+        size => format!("{size} messages"),
+    };
+    let presence = if *presence { ", presence" } else { "" };
+    format!("{pattern}: subscribe {subscribe}, publish {publish}, {history}{presence}")
 }

@@ -238,6 +238,7 @@ impl AppBuilder {
             events_in_serve,
             relay,
             banner,
+            doctor_lines: registry.doctor_lines,
         })
     }
 

@@ -24,7 +24,7 @@ pub(super) struct RealtimeStats {
     /// Number of subscriptions of all connections.
     subscriptions: u64,
     /// The rules of channels, in the order in which they are applied.
-    rules: Vec<RealtimeChannelRule>,
+    rules: Vec<ChannelTableRow>,
 }
 
 impl RealtimeStats {
@@ -34,28 +34,13 @@ impl RealtimeStats {
             users: number(stats.users),
             channels: number(stats.channels),
             subscriptions: number(stats.subscriptions),
-            rules: rules.into_iter().map(Into::into).collect(),
+            rules,
         }
     }
 }
 
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-/// A rule of channels.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RealtimeChannelRule {
-    /// The pattern of their names, such as `room:{id}`.
-    pattern: String,
-    /// The callers that may subscribe.
-    subscribe: String,
-    /// The callers that may publish.
-    publish: String,
-    /// Number of messages in the history; 0 for none.
-    history_size: u32,
-    /// Whether the presence of clients is kept.
-    presence: bool,
 }
 
 /// An open connection.

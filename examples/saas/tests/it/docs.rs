@@ -20,6 +20,7 @@ use omnistack::{
     metrics::ALL_METRICS,
     prelude::*,
     pubsub::PubSub,
+    realtime::RealtimePublisher,
     usage::UsageSink,
     webhook::{WebhookCatalogue, WebhookInbox, WebhookPublisher, WebhookSources},
 };
@@ -179,7 +180,7 @@ async fn the_book_lists_the_values_that_context_always_has() {
         WebhookSources,
         WebhookCatalogue
     ];
-    provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements, WebhookInbox, WebhookPublisher];
+    provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements, WebhookInbox, WebhookPublisher, RealtimePublisher];
 
     let shown = format!("{ctx:?}");
     let all: BTreeSet<String> =
