@@ -1,9 +1,6 @@
 //! The module [`Realtime`].
 
-use omnistack_core::{
-    migrations,
-    module::{Module, Registry},
-};
+use omnistack_core::module::{Module, Registry};
 
 use crate::{
     admin,
@@ -40,7 +37,6 @@ impl Module for Realtime {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_notifications"]);
         let Some(settings) = registry.config::<RealtimeSettings>() else { return };
         for problem in self.channels.problems() {
             registry.report_problem(problem.what, problem.fix);
