@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+use std::time::Duration;
+
 use omnistack_core::audit::{AuditFilter, AuditRecord, AuditStore};
 use omnistack_realtime::{ChannelRule, Channels};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -19,9 +21,15 @@ fn rooms() -> Channels {
     Channels::new().rule(ChannelRule::new("room:{id}").subscribe(|_, _| true).presence())
 }
 
+/// Returns the entries in the audit log, the newest first.
 async fn audited(app: &TestApp) -> Vec<AuditRecord> {
     let log: AuditStore = app.app().context().get().unwrap();
     log.list(&AuditFilter::all_chains().action("realtime."), 100, None).await.unwrap().items
+}
+
+/// Lets the next entry in the audit log be newer than those before.
+fn pass_time(app: &TestApp) {
+    app.clock().advance(Duration::from_secs(1));
 }
 
 on_each_database! {
@@ -71,6 +79,7 @@ on_each_database! {
         for (field, reconnect, code) in
             [("user", false, FORCE_NO_RECONNECT), ("tenant", true, FORCE_RECONNECT), ("connection", true, FORCE_RECONNECT)]
         {
+            pass_time(&app);
             let (ann, bob) = (app.user(), app.user());
             let identity = ann.identity().unwrap();
             let mut closed = LiveClient::connect(server.address, &ann).await;
@@ -110,6 +119,7 @@ on_each_database! {
             let mut of_ann = LiveClient::subscribed(server.address, &ann, &channel).await;
             let mut of_bob = LiveClient::connect(server.address, &bob).await;
             of_bob.command("subscribe", json!({ "channel": channel })).await;
+            pass_time(&app);
             let mut request = request;
             request["data"] = json!({ "text": "maintenance at noon" });
             let sent = operator.post(&broadcast, request).await.expect(202).json();
