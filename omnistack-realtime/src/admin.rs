@@ -24,13 +24,11 @@ use crate::{
     channel::Channels,
     hub::{ConnectionFilter, Hub},
 };
-use actions::{BroadcastTarget, DisconnectTarget};
+use actions::BroadcastTarget;
 use model::{RealtimeBroadcast, RealtimeConnection, RealtimeStats};
 
 /// Number of connections in a response, unless the request has a limit.
 const DEFAULT_CONNECTIONS: u32 = 100;
-/// Most connections in a response.
-const MAX_CONNECTIONS: u32 = 1000;
 
 /// Registers the routes.
 pub(crate) fn register(registry: &mut Registry, channels: Channels) {
@@ -68,7 +66,7 @@ fn api() -> Api<RealtimeAdmin> {
     (status = 200, body = RealtimeStats),
 ))]
 async fn stats(State(state): State<RealtimeAdmin>) -> Json<RealtimeStats> {
-    Json(RealtimeStats::new(&state.hub.stats(), state.channels.table()))
+    Json(RealtimeStats::new(state.hub.stats(), state.channels.table()))
 }
 
 #[derive(Debug, Deserialize, Validate, IntoParams)]
@@ -102,8 +100,8 @@ async fn connections(
     Query(query): Query<RealtimeConnectionsQuery>,
 ) -> Json<Vec<RealtimeConnection>> {
     let RealtimeConnectionsQuery { user, tenant, limit } = query;
-    let limit = usize::try_from(limit.unwrap_or(DEFAULT_CONNECTIONS).min(MAX_CONNECTIONS)).unwrap_or(usize::MAX);
-    let found = state.hub.connections(&ConnectionFilter { user, tenant, limit });
+    let limit = usize::try_from(limit.unwrap_or(DEFAULT_CONNECTIONS)).unwrap_or(usize::MAX);
+    let found = state.hub.connections(&ConnectionFilter { user, tenant, client: None }, limit);
     Json(found.into_iter().map(RealtimeConnection::from).collect())
 }
 
@@ -153,8 +151,8 @@ async fn disconnect(
     Json(request): Json<RealtimeDisconnect>,
 ) -> Result<StatusCode, Error> {
     let RealtimeDisconnect { user, tenant, connection, reconnect, reason } = request;
-    let target = DisconnectTarget::new(user, tenant, connection)?;
-    state.disconnect(&caller, target, reconnect, reason).await?;
+    let target = ConnectionFilter { user, tenant, client: connection };
+    state.disconnect(&caller, &target, reconnect, reason).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,38 +9,7 @@ use omnistack_core::{
 use serde_json::{Value, json};
 
 use super::{RealtimeAdmin, model::RealtimeBroadcast};
-use crate::{hub::DisconnectFilter, protocol::CloseCode};
-
-/// The connections that an operator closes.
-#[derive(Clone, Debug)]
-pub(super) struct DisconnectTarget {
-    user: Option<UserId>,
-    tenant: Option<TenantId>,
-    connection: Option<String>,
-}
-
-impl DisconnectTarget {
-    /// Returns the target. Fails with 422 if it is not limited: the connections of the whole app.
-    pub(super) fn new(
-        user: Option<UserId>,
-        tenant: Option<TenantId>,
-        connection: Option<String>,
-    ) -> Result<Self, Error> {
-        if user.is_none() && tenant.is_none() && connection.is_none() {
-            return Err(Error::invalid([FieldError::new("user", "is required, unless `tenant` or `connection` is set")]));
-        }
-        Ok(Self { user, tenant, connection })
-    }
-
-    /// Returns the kind and the id of the resource in the audit log.
-    fn resource(&self) -> (&'static str, String) {
-        match (&self.connection, self.user, self.tenant) {
-            (Some(connection), ..) => ("realtime_connection", connection.clone()),
-            (None, Some(user), _) => ("user", user.to_string()),
-            (None, None, tenant) => ("tenant", tenant.map_or_else(String::new, |tenant| tenant.to_string())),
-        }
-    }
-}
+use crate::{hub::ConnectionFilter, protocol::CloseCode};
 
 /// The clients that get a message of an operator.
 #[derive(Clone, Copy, Debug)]
@@ -72,21 +41,30 @@ impl BroadcastTarget {
 }
 
 impl RealtimeAdmin {
-    /// Closes connections in all processes. If that fails after the entry was recorded, the operator repeats it.
+    /// Closes connections in all processes. If that fails after the entry was recorded, the operator repeats it. Fails
+    /// with 422 for a target without a condition, which would be all connections of the app.
     pub(super) async fn disconnect(
         &self,
         operator: &Identity,
-        target: DisconnectTarget,
+        target: &ConnectionFilter,
         reconnect: bool,
         reason: Option<String>,
     ) -> Result<(), Error> {
-        let (kind, id) = target.resource();
-        let details = json!({ "user": target.user, "tenant": target.tenant, "reconnect": reconnect, "reason": reason });
+        let ConnectionFilter { user, tenant, client } = target;
+        let (kind, id) = match (client, user, tenant) {
+            (Some(client), ..) => ("realtime_connection", client.clone()),
+            (None, Some(user), _) => ("user", user.to_string()),
+            (None, None, Some(tenant)) => ("tenant", tenant.to_string()),
+            (None, None, None) => {
+                let field = FieldError::new("user", "is required, unless `tenant` or `connection` is set");
+                return Err(Error::invalid([field]));
+            }
+        };
+        let details = json!({ "user": user, "tenant": tenant, "reconnect": reconnect, "reason": reason });
         let entry = AuditEntry::new("realtime.connection_disconnected").actor(operator);
-        self.record(of_tenant(entry, target.tenant).resource(kind, id).details(details)).await?;
+        self.record(of_tenant(entry, *tenant).resource(kind, id).details(details)).await?;
         let code = if reconnect { CloseCode::ForceReconnect } else { CloseCode::ForceNoReconnect };
-        let DisconnectTarget { user, tenant, connection } = target;
-        self.hub.disconnect(DisconnectFilter { user, tenant, client: connection }, code).await
+        self.hub.disconnect(target, code).await
     }
 
     /// Sends a message to clients, if its entry is recorded.

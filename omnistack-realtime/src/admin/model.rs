@@ -19,6 +19,8 @@ pub(super) struct RealtimeStats {
     connections: u64,
     /// Number of users with open connections.
     users: u64,
+    /// Number of tenants with open connections.
+    tenants: u64,
     /// Number of channels with subscribers.
     channels: u64,
     /// Number of subscriptions of all connections.
@@ -28,12 +30,14 @@ pub(super) struct RealtimeStats {
 }
 
 impl RealtimeStats {
-    pub(super) fn new(stats: &HubStats, rules: Vec<ChannelTableRow>) -> Self {
+    pub(super) fn new(stats: HubStats, rules: Vec<ChannelTableRow>) -> Self {
+        let HubStats { connections, users, tenants, channels, subscriptions } = stats;
         Self {
-            connections: number(stats.connections),
-            users: number(stats.users),
-            channels: number(stats.channels),
-            subscriptions: number(stats.subscriptions),
+            connections: number(connections),
+            users: number(users),
+            tenants: number(tenants),
+            channels: number(channels),
+            subscriptions: number(subscriptions),
             rules,
         }
     }
@@ -55,14 +59,32 @@ pub(super) struct RealtimeConnection {
     #[schema(required, value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
     /// The transport: `websocket` or `sse`.
-    transport: String,
+    transport: &'static str,
     /// The address of the client; `null` if it is not known.
     #[schema(required)]
     address: Option<String>,
     /// The channels of the subscriptions.
     channels: Vec<String>,
+    /// Number of bytes that wait to be sent to the client.
+    queued_bytes: u64,
     /// When the connection was opened.
     connected_at: Timestamp,
+}
+
+impl From<ConnectionInfo> for RealtimeConnection {
+    fn from(info: ConnectionInfo) -> Self {
+        let ConnectionInfo { client, user, tenant, transport, address, opened_at, channels, queued_bytes } = info;
+        Self {
+            id: client,
+            user_id: user,
+            tenant_id: tenant,
+            transport,
+            address: address.map(|address| address.to_string()),
+            channels,
+            queued_bytes: number(queued_bytes),
+            connected_at: opened_at,
+        }
+    }
 }
 
 /// A message that was sent to clients.
