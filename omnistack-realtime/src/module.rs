@@ -1,11 +1,22 @@
 //! The module [`Realtime`].
 
-use omnistack_core::module::{Module, Registry};
+use std::sync::Arc;
 
+use omnistack_core::{
+    ShutdownToken,
+    module::{Module, Registry},
+    pubsub::PubSub,
+};
+
+#[cfg(feature = "redis")]
+use crate::engine::RedisEngine;
 use crate::{
     admin,
     channel::{ChannelTableRow, Channels},
-    feeds, hub, notifications, publisher,
+    engine::{Engine, MemoryEngine},
+    feeds,
+    hub::{Hub, HubParts},
+    notifications, publisher,
     settings::RealtimeSettings,
     sign_in, transport,
 };
@@ -44,14 +55,73 @@ impl Module for Realtime {
         for row in self.channels.table() {
             registry.doctor_line("channel", doctor_text(&row));
         }
+        let Some(engine) = engine(registry) else { return };
         sign_in::register(registry);
-        hub::register(registry, &settings, self.channels.clone());
         transport::register(registry, &settings);
+        provide_hub(registry, settings, self.channels.clone(), engine);
         publisher::register(registry);
         feeds::register(registry);
         notifications::register(registry);
         admin::register(registry, self.channels.clone());
     }
+}
+
+/// Creates the engine: in Redis if the app has it, otherwise in this process. Returns `None` after reporting a problem.
+fn engine(registry: &mut Registry) -> Option<Arc<dyn Engine>> {
+    #[cfg(feature = "redis")]
+    if let Some(redis) = registry.provided::<omnistack_core::redis::Redis>() {
+        return match RedisEngine::new(redis, registry.clock()) {
+            Ok(engine) => Some(Arc::new(engine)),
+            Err(error) => {
+                registry.report_problem(format!("`REDIS_URL`: {error}"), "set it to redis://host:6379, or unset it");
+                None
+            }
+        };
+    }
+    Some(Arc::new(MemoryEngine::new(registry.clock())))
+}
+
+/// Provides the hub, and registers its background services.
+fn provide_hub(registry: &mut Registry, settings: RealtimeSettings, channels: Channels, engine: Arc<dyn Engine>) {
+    let (clock, app_version, shared) = (registry.clock(), registry.app_version().to_owned(), Arc::clone(&engine));
+    registry
+        .provide_from(move |ctx| {
+            Ok(Hub::new(HubParts {
+                settings: settings.clone(),
+                channels: channels.clone(),
+                engine: Arc::clone(&shared),
+                clock: clock.clone(),
+                app_version: app_version.clone(),
+                usage: ctx.get()?,
+                sign_in: ctx.get()?,
+            }))
+        })
+        .background_service("realtime connections", |ctx| {
+            let (hub, changes) = (ctx.get::<Hub>()?, ctx.get::<PubSub>()?);
+            Ok(move |shutdown: ShutdownToken| {
+                let (hub, changes) = (hub.clone(), changes.clone());
+                async move { hub.run(changes, shutdown).await }
+            })
+        })
+        .background_service("realtime engine", move |_| {
+            Ok(move |shutdown: ShutdownToken| {
+                let engine = Arc::clone(&engine);
+                async move {
+                    engine.run(shutdown).await;
+                    Ok(())
+                }
+            })
+        })
+        .background_service("realtime shutdown", |ctx| {
+            let hub = ctx.get::<Hub>()?;
+            Ok(move |shutdown: ShutdownToken| {
+                let hub = hub.clone();
+                async move {
+                    hub.drain(shutdown).await;
+                    Ok(())
+                }
+            })
+        });
 }
 
 /// Returns the text that the command `doctor` prints about the channels of a rule.
