@@ -25,7 +25,7 @@
 //! if let Some(tenant) = DevIdentity::identity().tenant {
 //!     realtime.publish(RealtimeChannel::of_tenant(tenant, "room:42")?, &"hello").await?;
 //! }
-//! assert!(app.routes().iter().any(|route| route.path == "/api/v1/app/ws"));
+//! assert!(app.routes().iter().any(|route| route.path == "/api/v1/app/ws/ticket"));
 //! # Ok(())
 //! # }
 //! ```
