@@ -47,9 +47,9 @@
 //! }
 //! ```
 //!
-//! [`EnqueueJob`] enqueues a job for each event, [`ForwardToTopic`] publishes it as a [`pubsub`](crate::pubsub) message,
-//! [`Registry::publish_to_realtime`](crate::module::Registry::publish_to_realtime) sends it to connected clients.
-//! [`Events::subscribe`] delivers to listeners in this process, at most once.
+//! [`EnqueueJob`] enqueues a job for each event, [`ForwardToTopic`] publishes it as a [`pubsub`](crate::pubsub)
+//! message, [`Registry::publish_to_realtime`](crate::module::Registry::publish_to_realtime) sends it to connected
+//! clients. [`Events::subscribe`] delivers to listeners in this process, at most once.
 //!
 //! # Guarantees
 //!

@@ -32,8 +32,8 @@
 //!
 //! # Channels
 //!
-//! A channel belongs to a tenant, to a user, or to all users. It is private until a rule allows it: see [`Channels`] and
-//! [`ChannelRule`]. A client sees only the channels of its tenant, whatever name it sends.
+//! A channel belongs to a tenant, to a user, or to all users. It is private until a rule allows it: see [`Channels`]
+//! and [`ChannelRule`]. A client sees only the channels of its tenant, whatever name it sends.
 //!
 //! | channel | subscribers |
 //! |---|---|
@@ -44,12 +44,12 @@
 //!
 //! # Publishing
 //!
-//! [`RealtimePublisher`] is in the context of every app. `publish` delivers now; `publish_in` delivers
-//! after the commit of a transaction, exactly if it commits, and in the order of the commits. Both work in processes
-//! without connections, such as workers.
+//! [`RealtimePublisher`] is in the context of every app. `publish` delivers now; `publish_in` delivers after the commit
+//! of a transaction, exactly if it commits, and in the order of the commits. Both work in processes without
+//! connections, such as workers.
 //! [`Registry::publish_to_realtime`](omnistack_core::module::Registry::publish_to_realtime) sends a message for each
-//! event of a type, and [`Crud::publish_to_realtime`](omnistack_core::crud::Crud::publish_to_realtime) for each change of
-//! a row.
+//! event of a type, and [`Crud::publish_to_realtime`](omnistack_core::crud::Crud::publish_to_realtime) for each change
+//! of a row.
 //!
 //! Ready feeds, which the app allows by a rule:
 //!
@@ -64,16 +64,16 @@
 //!
 //! The messages of a channel have numbers, and are kept for a while in its history. A client that reconnects names the
 //! last one that it has got. It gets all that it has missed, or `recovered: false`, and then loads the state from the
-//! app's API. A connection compares its position with that of the channel now and then, so a message that was lost on the
-//! way is noticed. A client that reads slowly is disconnected and recovers; no message is dropped silently.
+//! app's API. A connection compares its position with that of the channel now and then, so a message that was lost on
+//! the way is noticed. A client that reads slowly is disconnected and recovers; no message is dropped silently.
 //!
 //! With `REDIS_URL`, all replicas share channels, histories and presence. While Redis is away, each replica delivers to
 //! its own connections.
 //!
 //! # Notifications
 //!
-//! Notifications are stored for each user, delivered live, by mail or both, as the user prefers, and sent as a digest to
-//! users who are away. Their routes are under `/api/v1/app/notifications`.
+//! Notifications are stored for each user, delivered live, by mail or both, as the user prefers, and sent as a digest
+//! to users who are away. Their routes are under `/api/v1/app/notifications`.
 
 mod admin;
 mod channel;

@@ -74,11 +74,12 @@ impl<R: Resource> Crud<R> {
         self
     }
 
-    /// Shows connected clients each change of a row, by an event like that of [`publish_changes`](Self::publish_changes).
-    /// Clients get `{"type": "project.created", "id": "…"}` with the [name](Resource::NAME) of the resource, so that they
-    /// read what they may see: the members of the tenant in the channel `tenant`; the owner in the channel `user:ID`, if
-    /// the rows have [owners](Scope::Owner); all signed-in users in the channel `broadcast`, if the rows belong to
-    /// [no tenant](Scope::Global). It needs the module of the feature `realtime`.
+    /// Shows connected clients each change of a row, by an event like that of
+    /// [`publish_changes`](Self::publish_changes). Clients get `{"type": "project.created", "id": "…"}` with the
+    /// [name](Resource::NAME) of the resource, so that they read what they may see: the members of the tenant in the
+    /// channel `tenant`; the owner in the channel `user:ID`, if the rows have [owners](Scope::Owner); all signed-in
+    /// users in the channel `broadcast`, if the rows belong to [no tenant](Scope::Global). It needs the module of the
+    /// feature `realtime`.
     #[must_use]
     pub fn publish_to_realtime(mut self, events: Events) -> Self {
         self.changes.events = Some(events);

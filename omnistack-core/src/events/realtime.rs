@@ -79,8 +79,8 @@ fn may_pass(error: &Error) -> bool {
 }
 
 impl Registry {
-    /// Sends a message to connected clients for each event of a type, once and in order by the event's key. For an event
-    /// for which `message` returns `None`, it sends nothing. `subscriber` is stored with each delivery, as in
+    /// Sends a message to connected clients for each event of a type, once and in order by the event's key. For an
+    /// event for which `message` returns `None`, it sends nothing. `subscriber` is stored with each delivery, as in
     /// [`subscribe`](Self::subscribe). Without the module of the feature `realtime`, nothing is stored or sent.
     ///
     /// ```

@@ -54,10 +54,10 @@ impl JobContext {
     /// another worker has taken over the job, so that this attempt should stop. Returns `true` if the database
     /// can't be reached.
     ///
-    /// With the feature `realtime`, connected clients of the job's tenant see it in the channel `job:ID`, if a rule of the
-    /// app lets them subscribe to it. They get `{"job", "state", "percent", "note"}`, with the state `running`: each new
-    /// percentage at once, and notes at most four times a second. A last message has the state in which the attempt has
-    /// ended: `done`, `retry`, `snoozed` or `dead`.
+    /// With the feature `realtime`, connected clients of the job's tenant see it in the channel `job:ID`, if a rule of
+    /// the app lets them subscribe to it. They get `{"job", "state", "percent", "note"}`, with the state `running`:
+    /// each new percentage at once, and notes at most four times a second. A last message has the state in which the
+    /// attempt has ended: `done`, `retry`, `snoozed` or `dead`.
     pub async fn progress(&self, percent: u8, note: &str) -> bool {
         let is_leased = self.store.progress(self.id, self.lease, percent, note).await.unwrap_or(true);
         if is_leased {

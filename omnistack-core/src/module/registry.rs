@@ -321,7 +321,8 @@ impl Registry {
         self
     }
 
-    /// Adds a line to what the command `doctor` prints: how the module is set up. It must contain no data and no secrets.
+    /// Adds a line to what the command `doctor` prints: how the module is set up. It must contain no data and no
+    /// secrets.
     pub fn doctor_line(&mut self, label: &'static str, text: impl Into<String>) -> &mut Self {
         self.doctor_lines.push((label, text.into()));
         self
