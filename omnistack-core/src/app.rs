@@ -97,6 +97,7 @@ pub struct App {
     events_in_serve: bool,
     relay: Option<OutboxRelay>,
     banner: Banner,
+    doctor_lines: Vec<(&'static str, String)>,
 }
 
 impl App {

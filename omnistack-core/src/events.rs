@@ -47,8 +47,9 @@
 //! }
 //! ```
 //!
-//! [`EnqueueJob`] enqueues a job for each event, [`ForwardToTopic`] publishes it as a [`pubsub`](crate::pubsub) message.
-//! [`Events::subscribe`] delivers to listeners in this process, at most once.
+//! [`EnqueueJob`] enqueues a job for each event, [`ForwardToTopic`] publishes it as a [`pubsub`](crate::pubsub)
+//! message, [`Registry::publish_to_realtime`](crate::module::Registry::publish_to_realtime) sends it to connected
+//! clients. [`Events::subscribe`] delivers to listeners in this process, at most once.
 //!
 //! # Guarantees
 //!
@@ -70,6 +71,7 @@ mod event;
 mod handle;
 mod http;
 mod in_process;
+mod realtime;
 mod registration;
 mod settings;
 mod store;
@@ -81,6 +83,8 @@ pub use deletion::{TenantDeleted, UserDeleted};
 pub use dispatcher::Dispatcher;
 pub use event::{Event, EventId};
 pub use handle::{Events, PublishError};
+pub use realtime::ForwardToRealtime;
+pub(crate) use realtime::deliver_once;
 pub use settings::EventSettings;
 pub use store::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
 pub use subscriber::{Delivery, Subscriber};

@@ -61,6 +61,7 @@ mod http;
 mod job;
 mod listen;
 mod new_job;
+mod progress_feed;
 mod queue;
 mod registration;
 mod runner;

@@ -26,6 +26,7 @@
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`notification`] | the contract of notifications to users; `omnistack-realtime` stores and delivers them |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
+//! | [`realtime`] | the port for messages to connected clients; `omnistack-realtime` delivers them |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
 //! | [`clock`], [`id`] | time and identifiers |
 //! | [`text`] | text with limits as types: validation, schema and column at once |
@@ -35,7 +36,7 @@
 //! a feature crate needs from another is a small type or trait here: [`Identity`](identity::Identity),
 //! [`Entitlements`](identity::Entitlements),
 //! [`UsageSink`](usage::UsageSink), [`AuditLog`](audit::AuditLog), [`Mailer`](email::Mailer),
-//! [`PubSub`](pubsub::PubSub).
+//! [`PubSub`](pubsub::PubSub), [`RealtimePublisher`](realtime::RealtimePublisher).
 //!
 //! # Features
 //!

@@ -21,6 +21,7 @@ use omnistack_core::{
     http::{self, CursorPage, FieldError},
     identity::{Entitlements, Identity, Plan, TenantId},
     name::is_unsafe_character,
+    realtime::RealtimePublisher,
     usage::{Decimal, UsageEvent, UsageSink, meters},
 };
 
@@ -76,6 +77,7 @@ pub(crate) struct FileServiceInner {
     pub(crate) archive: Option<Storage>,
     pub(crate) entitlements: Entitlements,
     pub(crate) usage: UsageSink,
+    pub(crate) realtime: RealtimePublisher,
     pub(crate) scanner: Option<SharedScanner>,
     #[cfg(feature = "thumbnails")]
     pub(crate) thumbnails: Option<crate::thumbnail::ThumbnailEncoder>,

@@ -197,6 +197,7 @@ impl Module for Files {
                     archive: archive.clone(),
                     entitlements: ctx.get()?,
                     usage: ctx.get()?,
+                    realtime: ctx.get()?,
                     scanner: scanner.clone(),
                     #[cfg(feature = "thumbnails")]
                     thumbnails: thumbnails.clone(),

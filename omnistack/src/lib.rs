@@ -33,6 +33,7 @@
 //! | `sentry` | no | `observability`, and reports of errors to Sentry |
 //! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
 //! | `billing` | no | plans, entitlements, usage and credits: [`billing`] |
+//! | `realtime` | no | messages to connected clients by WebSocket and SSE, and notifications: [`realtime`] |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 
@@ -66,6 +67,8 @@ pub use omnistack_messaging::email;
 pub use omnistack_messaging::sms;
 #[cfg(feature = "observability")]
 pub use omnistack_observability as observability;
+#[cfg(feature = "realtime")]
+pub use omnistack_realtime as realtime;
 #[cfg(feature = "storage")]
 pub use omnistack_storage as storage;
 #[cfg(feature = "webhooks")]

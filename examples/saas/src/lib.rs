@@ -1,11 +1,12 @@
 //! A complete SaaS backend with all modules of OmniStack.
 
+pub mod channels;
 pub mod plans;
 pub mod projects;
 
 use omnistack::{
     app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags,
-    observability::Observability, sms::Sms, storage::Files, webhooks::Webhooks,
+    observability::Observability, realtime::Realtime, sms::Sms, storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
 
@@ -22,5 +23,6 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(Contact::default())
         .with(Sms::default())
         .with(Webhooks::from_env())
+        .with(Realtime::from_env().channels(channels::channels()))
         .with(Projects)
 }

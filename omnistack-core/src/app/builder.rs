@@ -215,7 +215,8 @@ impl AppBuilder {
             .reporting_to(registry.ctx.get().ok());
         let runner = Runner::new(queue, wired.handlers, &wired.queues, wired.crons, jobs)
             .relayed_by(relay.clone())
-            .reporting_to(registry.ctx.get().ok());
+            .reporting_to(registry.ctx.get().ok())
+            .publishing_to(registry.ctx.get().ok());
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {
@@ -239,6 +240,7 @@ impl AppBuilder {
             events_in_serve,
             relay,
             banner,
+            doctor_lines: registry.doctor_lines,
         })
     }
 

@@ -267,6 +267,9 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
             )?,
         }
     }
+    for (label, text) in &app.doctor_lines {
+        say(true, label, text.clone())?;
+    }
     let report = app.health.report().await;
     for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
         say(check.status != crate::health::HealthStatus::Failing, "check", check.name.clone())?;

@@ -16,6 +16,7 @@ use crate::{
     module::{Module, Registry},
     notification::{NotificationKinds, Notifier},
     pubsub::PubSub,
+    realtime::RealtimePublisher,
     usage::UsageSink,
     webhook::InlineModule,
 };
@@ -165,6 +166,7 @@ impl Module for Ports {
                 .provide_default(AuditLog::to_database(clock))
                 .provide_default(Notifier::disabled())
                 .provide_default(UserContacts::default())
+                .provide_default(RealtimePublisher::disabled())
                 .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
         });
     }

@@ -45,7 +45,7 @@ impl Module for CrudModule {
         registry.after_modules(|registry| {
             let tables = registry.take_tables();
             if tables.iter().any(|table| table.is_resource) {
-                registry.subscribe("publish-resource-changes", |ctx| Ok(ChangePublisher::new(ctx.get()?)));
+                registry.subscribe("publish-resource-changes", |ctx| Ok(ChangePublisher::new(ctx.get()?, ctx.get()?)));
             }
             let of_tenants: BTreeSet<_> =
                 tables.iter().filter(|table| table.has_tenant).map(|table| table.name).collect();

@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{
     Column, ListRequest, Resource, ResourceChanged, RowChange, RowValues, Scope, Search, SqlList,
+    changes::ChangeDestinations,
     cursor::{ID, ListCursor, invalid_cursor},
     list::SortKey,
     plan_limit::PlanLimit,
@@ -20,6 +21,7 @@ use crate::{
     identity::{Identity, Plan, TenantId, UserId},
     jobs::{Job, Jobs, NewJob},
     module::{Context, MissingDependency},
+    realtime::RealtimeChannel,
 };
 
 /// The rows of a resource, read and written for one caller at a time. Cheap to clone.
@@ -31,8 +33,7 @@ pub struct Crud<R> {
     pub(super) db: Db,
     clock: Clock,
     on_create: Option<CreationJob<R>>,
-    /// The topic to which changes are published.
-    changes: Option<(Events, &'static str)>,
+    changes: ChangeDestinations,
     pub(super) plan_limit: Option<PlanLimit>,
     resource: PhantomData<fn() -> R>,
 }
@@ -43,7 +44,7 @@ type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, on_create: None, changes: None, plan_limit: None, resource: PhantomData }
+        Self { db, clock, on_create: None, changes: ChangeDestinations::default(), plan_limit: None, resource: PhantomData }
     }
 
     /// Creates a repository with the app's database and clock.
@@ -68,7 +69,21 @@ impl<R: Resource> Crud<R> {
     /// [`ForwardToTopic`](crate::events::ForwardToTopic) describes. Other subscribers of the event get it as well.
     #[must_use]
     pub fn publish_changes(mut self, events: Events, topic: &'static str) -> Self {
-        self.changes = Some((events, topic));
+        self.changes.events = Some(events);
+        self.changes.topic = Some(topic);
+        self
+    }
+
+    /// Shows connected clients each change of a row, by an event like that of
+    /// [`publish_changes`](Self::publish_changes). Clients get `{"type": "project.created", "id": "…"}` with the
+    /// [name](Resource::NAME) of the resource, so that they read what they may see: the members of the tenant in the
+    /// channel `tenant`; the owner in the channel `user:ID`, if the rows have [owners](Scope::Owner); all signed-in
+    /// users in the channel `broadcast`, if the rows belong to [no tenant](Scope::Global). It needs the module of the
+    /// feature `realtime`.
+    #[must_use]
+    pub fn publish_to_realtime(mut self, events: Events) -> Self {
+        self.changes.events = Some(events);
+        self.changes.realtime = true;
         self
     }
 
@@ -197,7 +212,7 @@ impl<R: Resource> Crud<R> {
             let job = caller.tenant.into_iter().fold(job(&row), NewJob::tenant);
             jobs.enqueue_in(tx, job).await?;
         }
-        self.publish(tx, row.id(), RowChange::Created).await?;
+        self.publish(tx, caller, row.id(), RowChange::Created).await?;
         Ok(row)
     }
 
@@ -225,7 +240,7 @@ impl<R: Resource> Crud<R> {
         }
         fields.set("updated_at", self.clock.now());
         let row = self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await?;
-        self.publish(tx, id, RowChange::Updated).await?;
+        self.publish(tx, caller, id, RowChange::Updated).await?;
         Ok(row)
     }
 
@@ -258,7 +273,7 @@ impl<R: Resource> Crud<R> {
                 return Err(not_found::<R>());
             }
         }
-        self.publish(tx, id, RowChange::Deleted).await
+        self.publish(tx, caller, id, RowChange::Deleted).await
     }
 
     /// Restores a deleted row and returns it. A row that is not deleted is returned unchanged.
@@ -298,18 +313,23 @@ impl<R: Resource> Crud<R> {
                 let row = restored?;
                 // The row counts already.
                 self.check_restored_in(tx, plan).await?;
-                self.publish(tx, id, RowChange::Restored).await?;
+                self.publish(tx, caller, id, RowChange::Restored).await?;
                 Ok(row)
             }
         }
     }
 
     /// Publishes the change of a row, if changes are published.
-    async fn publish(&self, tx: &mut Tx, id: Id<R>, change: RowChange) -> Result<(), Error> {
-        let Some((events, topic)) = &self.changes else { return Ok(()) };
+    async fn publish(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, change: RowChange) -> Result<(), Error> {
+        let ChangeDestinations { events: Some(events), topic, realtime } = &self.changes else { return Ok(()) };
         let tenant = tx.tenant().filter(|_| R::SCOPE != Scope::Global);
-        let (resource, topic) = (R::NAME.to_owned(), (*topic).to_owned());
-        events.publish_in(tx, &ResourceChanged { resource, id: id.uuid(), change, tenant, topic }).await?;
+        let channel = realtime.then(|| match (R::SCOPE, tenant) {
+            (Scope::Owner, _) => RealtimeChannel::user(caller.user),
+            (_, Some(tenant)) => RealtimeChannel::tenant(tenant),
+            (_, None) => RealtimeChannel::broadcast(),
+        });
+        let (resource, topic) = (R::NAME.to_owned(), topic.map(ToOwned::to_owned));
+        events.publish_in(tx, &ResourceChanged { resource, id: id.uuid(), change, tenant, topic, channel }).await?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The context of a running job.
 
-use super::{JobId, store::JobStore};
+use super::{JobId, progress_feed::ProgressFeed, store::JobStore};
 use crate::{identity::TenantId, trace::TraceContext};
 
 /// The current attempt of a job.
@@ -14,6 +14,7 @@ pub struct JobContext {
     pub(super) tenant: Option<TenantId>,
     pub(super) trace: Option<TraceContext>,
     pub(super) store: JobStore,
+    pub(super) feed: ProgressFeed,
 }
 
 impl JobContext {
@@ -49,10 +50,19 @@ impl JobContext {
         self.trace.as_ref()
     }
 
-    /// Stores the progress of the job: a percentage up to 100, and a note for operators. Returns `false` if
+    /// Stores the progress of the job: a percentage up to 100, and a note. Operators see both. Returns `false` if
     /// another worker has taken over the job, so that this attempt should stop. Returns `true` if the database
     /// can't be reached.
+    ///
+    /// With the feature `realtime`, connected clients of the job's tenant see it in the channel `job:ID`, if a rule of
+    /// the app lets them subscribe to it. They get `{"job", "state", "percent", "note"}`, with the state `running`:
+    /// each new percentage at once, and notes at most four times a second. A last message has the state in which the
+    /// attempt has ended: `done`, `retry`, `snoozed` or `dead`.
     pub async fn progress(&self, percent: u8, note: &str) -> bool {
-        self.store.progress(self.id, self.lease, percent, note).await.unwrap_or(true)
+        let is_leased = self.store.progress(self.id, self.lease, percent, note).await.unwrap_or(true);
+        if is_leased {
+            self.feed.progress(percent.min(100), note).await;
+        }
+        is_leased
     }
 }

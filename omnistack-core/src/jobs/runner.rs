@@ -19,6 +19,7 @@ use crate::{
     db::{Error, OutboxRelay},
     error_event::ErrorReporter,
     http::Rate,
+    realtime::RealtimePublisher,
 };
 pub(crate) use attempt::error_text;
 pub(crate) use polling::{Outage, is_due};
@@ -38,6 +39,7 @@ pub struct Runner {
     settings: Arc<JobSettings>,
     relay: Option<OutboxRelay>,
     reporter: Option<ErrorReporter>,
+    realtime: RealtimePublisher,
 }
 
 /// A queue this worker serves, with its limits.
@@ -78,6 +80,7 @@ impl Runner {
             settings: Arc::new(settings),
             relay: None,
             reporter: None,
+            realtime: RealtimePublisher::disabled(),
         }
     }
 
@@ -90,6 +93,12 @@ impl Runner {
     /// Sets the reporter of errors.
     pub(crate) fn reporting_to(mut self, reporter: Option<ErrorReporter>) -> Self {
         self.reporter = reporter;
+        self
+    }
+
+    /// Sets the publisher of progress to connected clients.
+    pub(crate) fn publishing_to(mut self, realtime: Option<RealtimePublisher>) -> Self {
+        self.realtime = realtime.unwrap_or(self.realtime);
         self
     }
 

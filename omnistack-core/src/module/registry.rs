@@ -124,6 +124,8 @@ pub struct Registry {
     /// Required types, and the problem to report if one is missing.
     pub(crate) requirements: Vec<(TypeId, Problem)>,
     pub(crate) banner: Banner,
+    /// Labels and texts that the command `doctor` prints.
+    pub(crate) doctor_lines: Vec<(&'static str, String)>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -154,6 +156,7 @@ impl Registry {
             provided_later: Vec::new(),
             requirements: Vec::new(),
             banner: Banner::default(),
+            doctor_lines: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -315,6 +318,13 @@ impl Registry {
     /// Adds a line to the text that `serve` prints at startup. It is left out while its text is empty.
     pub fn banner(&mut self, label: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> &mut Self {
         self.banner.line(label, text);
+        self
+    }
+
+    /// Adds a line to what the command `doctor` prints: how the module is set up. It must contain no data and no
+    /// secrets.
+    pub fn doctor_line(&mut self, label: &'static str, text: impl Into<String>) -> &mut Self {
+        self.doctor_lines.push((label, text.into()));
         self
     }
 }

@@ -1,7 +1,7 @@
 //! The functions of a stack, read from the text of a backtrace.
 
 /// The first segments of the paths of functions that are not the app's.
-const LIBRARIES: [&str; 23] = [
+const LIBRARIES: [&str; 24] = [
     "alloc",
     "axum",
     "axum_core",
@@ -17,6 +17,7 @@ const LIBRARIES: [&str; 23] = [
     "omnistack_flags",
     "omnistack_messaging",
     "omnistack_observability",
+    "omnistack_realtime",
     "omnistack_storage",
     "omnistack_webhooks",
     "std",

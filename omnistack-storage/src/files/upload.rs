@@ -8,8 +8,10 @@ use omnistack_core::{
     crypto::Sha256,
     http::{self, FieldError, HeaderValue, StatusCode, header},
     identity::Identity,
+    realtime::RealtimeChannel,
     usage::{Decimal, meters},
 };
+use serde::Serialize;
 
 use super::{FileService, QuotaState, check_name, check_tags, idempotency::IdempotentUpload, missing};
 use crate::{
@@ -19,6 +21,19 @@ use crate::{
     sniff::{self, SNIFFED_BYTES},
     store,
 };
+
+/// Name of the channel in which connected clients of the tenant see uploads.
+const UPLOADS_CHANNEL: &str = "files";
+
+/// The message to connected clients about a stored file.
+#[derive(Serialize)]
+struct FileUploaded<'a> {
+    r#type: &'static str,
+    id: FileId,
+    name: &'a str,
+    content_type: &'a str,
+    size: u64,
+}
 
 /// An upload in progress. If it is dropped before it is over, because the client disconnected, its row and bytes
 /// are deleted.
@@ -263,6 +278,11 @@ impl FileService {
         let bytes = self.single_usage_event(&file, "stored", meters::STORAGE_BYTES, size);
         let uploads = self.single_usage_event(&file, "uploaded", meters::FILE_UPLOADS, 1);
         self.0.usage.record_in(&mut tx, [bytes, uploads].map(|event| event.api_key(caller.api_key))).await?;
+        let File { id, name, content_type, .. } = &file;
+        let uploaded = FileUploaded { r#type: "file.uploaded", id: *id, name, content_type, size };
+        if let Ok(channel) = RealtimeChannel::of_tenant(tenant, UPLOADS_CHANNEL) {
+            self.0.realtime.publish_in(&mut tx, channel, &uploaded).await?;
+        }
         tx.commit().await?;
         Ok(UploadResult { file: File { size, sha256, state: FileState::Stored, ..file }, replayed: false })
     }

@@ -3,6 +3,7 @@
 //! One process at a time sends to an endpoint, and each endpoint has a task of its own, so that a slow endpoint delays
 //! only itself. The number of tasks is bounded for the process, for each tenant, and for a tenant's failing endpoints.
 
+mod feed;
 mod lane;
 mod share;
 
@@ -27,6 +28,7 @@ use super::{
     store::deliveries::{DeliveryQueue, EndpointLease, EndpointWork, LaneLimits},
     wake::DeliveryWake,
 };
+use feed::AttemptFeed;
 use lane::Lane;
 use share::{LaneCandidate, MAX_LANES_PER_TENANT, choose};
 
@@ -67,6 +69,7 @@ pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
                 audit: ctx.get()?,
             },
             sender: Sender { client: ctx.get::<GuardedClient>()?.0, clock, timeout: settings.timeout },
+            feed: AttemptFeed(ctx.get()?),
             wake: ctx.get()?,
             concurrency: usize::try_from(settings.concurrency).unwrap_or(usize::MAX),
             poll: settings.poll,
@@ -86,6 +89,7 @@ pub(crate) fn register(registry: &mut Registry, settings: &OutboundSettings) {
 struct WebhookDispatcher {
     queue: DeliveryQueue,
     sender: Sender,
+    feed: AttemptFeed,
     wake: DeliveryWake,
     /// Most endpoints to which the process sends at once.
     concurrency: usize,
@@ -170,6 +174,7 @@ impl DispatcherRun {
             let lane = Lane {
                 queue: queue.clone(),
                 sender: self.dispatcher.sender.clone(),
+                feed: self.dispatcher.feed.clone(),
                 lease,
                 limits,
                 poll: self.dispatcher.poll,

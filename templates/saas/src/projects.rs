@@ -2,8 +2,8 @@
 
 use omnistack::prelude::*;
 
-/// The projects module, with routes under `/api/v1/app/projects`. Changes are published to the topic `projects`. The plan
-/// of a team limits how many it has.
+/// The projects module, with routes under `/api/v1/app/projects`. Changes are published to the topic `projects`, and
+/// shown to the team's connected clients. The plan of a team limits how many it has.
 #[derive(Debug)]
 pub struct Projects;
 
@@ -15,7 +15,7 @@ impl Module for Projects {
     fn register(&self, registry: &mut Registry) {
         let mount = Mount::app("/projects").permissions("projects");
         let crud = |ctx: &Context| {
-            let crud = Crud::from_ctx(ctx)?.publish_changes(ctx.get()?, "projects");
+            let crud = Crud::from_ctx(ctx)?.publish_changes(ctx.get()?, "projects").publish_to_realtime(ctx.get()?);
             Ok(crud.limited_by_plan(ctx.get()?, "projects"))
         };
         registry

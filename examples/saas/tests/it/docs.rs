@@ -13,13 +13,15 @@ use omnistack::{
     cache::Cache,
     config::{self, Config, PublicUrl},
     dashboard::Dashboard,
-    email::Mailer,
+    email::{Mailer, UserContacts},
     health::Health,
     http::RateLimits,
     identity::{Entitlements, LimitedResources, PermissionCatalog},
     metrics::ALL_METRICS,
+    notification::{NotificationKinds, Notifier},
     prelude::*,
     pubsub::PubSub,
+    realtime::RealtimePublisher,
     usage::UsageSink,
     webhook::{WebhookCatalogue, WebhookInbox, WebhookPublisher, WebhookSources},
 };
@@ -177,9 +179,21 @@ async fn the_book_lists_the_values_that_context_always_has() {
         PermissionCatalog,
         AuditStore,
         WebhookSources,
-        WebhookCatalogue
+        WebhookCatalogue,
+        NotificationKinds
     ];
-    provided![AuditLog, Mailer, PubSub, UsageSink, Entitlements, WebhookInbox, WebhookPublisher];
+    provided![
+        AuditLog,
+        Mailer,
+        PubSub,
+        UsageSink,
+        Entitlements,
+        WebhookInbox,
+        WebhookPublisher,
+        RealtimePublisher,
+        Notifier,
+        UserContacts
+    ];
 
     let shown = format!("{ctx:?}");
     let all: BTreeSet<String> =

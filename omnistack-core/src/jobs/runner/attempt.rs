@@ -12,10 +12,12 @@ use crate::{
     jobs::{
         JobContext, JobError, JobRequest,
         job::JobErrorKind,
+        progress_feed::ProgressFeed,
         service::JobHandler,
         store::{AttemptResult, FinishedAttempt, JobStore, LeasedJob},
     },
     metrics::{BACKGROUND_JOB_DURATION, BACKGROUND_JOBS, ERRORS},
+    realtime::RealtimePublisher,
     run_error::{PANICKED, panic_text},
     trace::{attribute, processing_span},
 };
@@ -26,9 +28,11 @@ pub(super) async fn attempt(
     job: LeasedJob,
     store: JobStore,
     reporter: Option<ErrorReporter>,
+    realtime: RealtimePublisher,
 ) -> FinishedAttempt {
     let (clock, trace) = (store.clock.clone(), job.trace());
     let span = processing_span(trace.clone(), handler.name, job.id.uuid());
+    let feed = ProgressFeed::new(realtime, job.tenant, job.id, clock.clone());
     let ctx = JobContext {
         id: job.id,
         name: job.name,
@@ -38,6 +42,7 @@ pub(super) async fn attempt(
         tenant: job.tenant,
         trace,
         store,
+        feed: feed.clone(),
     };
     span.set(attribute::OMNISTACK_ATTEMPT, i64::from(ctx.attempt));
     if let Some(tenant) = ctx.tenant {
@@ -51,29 +56,33 @@ pub(super) async fn attempt(
     let began = clock.elapsed();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
     let ended = tokio::time::timeout(timeout, span.run(run).instrument(log.clone())).await;
-    let _attached = span.attach();
-    let _entered = log.enter();
-    let result = match ended {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(JobError::retry(format!("{PANICKED}{}", panic_text(panic.as_ref())))),
-        Err(_) => Err(JobError::retry(format!("took longer than {timeout:?}"))),
-    };
-    let outcome = match result {
-        Ok(()) => AttemptResult::Done,
-        Err(error) => outcome_of_error(&error, last, || waiting.wait(number, job.id), &clock),
-    };
-    if let AttemptResult::Retry { error, .. } | AttemptResult::Dead { error } = &outcome {
-        span.set_error(outcome.as_str());
-        ERRORS.counter(["job"]).increment(1);
-        if let Some(reporter) = reporter {
-            let last = matches!(outcome, AttemptResult::Dead { .. });
-            let origin = ErrorOrigin::Job { name: waiting.name, last };
-            reporter.report_background(origin, "JOB_FAILED", error, job.tenant, clock.now());
+    let finished = {
+        let _attached = span.attach();
+        let _entered = log.enter();
+        let result = match ended {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(JobError::retry(format!("{PANICKED}{}", panic_text(panic.as_ref())))),
+            Err(_) => Err(JobError::retry(format!("took longer than {timeout:?}"))),
+        };
+        let outcome = match result {
+            Ok(()) => AttemptResult::Done,
+            Err(error) => outcome_of_error(&error, last, || waiting.wait(number, job.id), &clock),
+        };
+        if let AttemptResult::Retry { error, .. } | AttemptResult::Dead { error } = &outcome {
+            span.set_error(outcome.as_str());
+            ERRORS.counter(["job"]).increment(1);
+            if let Some(reporter) = reporter {
+                let last = matches!(outcome, AttemptResult::Dead { .. });
+                let origin = ErrorOrigin::Job { name: waiting.name, last };
+                reporter.report_background(origin, "JOB_FAILED", error, job.tenant, clock.now());
+            }
         }
-    }
-    BACKGROUND_JOB_DURATION.histogram([waiting.name]).record(clock.elapsed().saturating_sub(began));
-    BACKGROUND_JOBS.counter([waiting.name, outcome.as_str()]).increment(1);
-    FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+        BACKGROUND_JOB_DURATION.histogram([waiting.name]).record(clock.elapsed().saturating_sub(began));
+        BACKGROUND_JOBS.counter([waiting.name, outcome.as_str()]).increment(1);
+        FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+    };
+    feed.end(finished.outcome.as_str()).await;
+    finished
 }
 
 fn outcome_of_error(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &Clock) -> AttemptResult {

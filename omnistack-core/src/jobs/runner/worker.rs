@@ -134,6 +134,7 @@ impl Worker {
                 job,
                 self.runner.jobs.store.clone(),
                 self.runner.reporter.clone(),
+                self.runner.realtime.clone(),
             ));
             self.load[lane] += 1;
             self.running_by_id.insert(id.uuid(), RunningJob { lease, lane, task, claimed });

@@ -12,6 +12,7 @@ use omnistack_core::{
 };
 use tokio::time::{Instant, sleep};
 
+use super::feed::AttemptFeed;
 use crate::outbound::{
     endpoint::SigningEndpoint,
     retry::{MAX_ATTEMPTS, Verdict},
@@ -43,6 +44,7 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 pub(super) struct Lane {
     pub(super) queue: DeliveryQueue,
     pub(super) sender: Sender,
+    pub(super) feed: AttemptFeed,
     pub(super) lease: EndpointLease,
     pub(super) limits: LaneLimits,
     /// Longest time between two looks at the clock while it waits for the rate limit.
@@ -57,7 +59,11 @@ impl Lane {
         let mut step = LaneStep::default();
         loop {
             step.is_last = self.shutdown.is_cancelled() || Instant::now() >= ends;
-            match self.advance(&step).await {
+            let turn = self.advance(&step).await;
+            if turn.is_some() {
+                self.feed.send(&self.lease, &step.finished).await;
+            }
+            match turn {
                 Some(LaneTurn::Send { endpoint, rate_per_second, deliveries }) => {
                     let spacing = rate_per_second.map(spacing);
                     let now = self.queue.clock.now();

@@ -1,0 +1,137 @@
+//! The module [`Realtime`].
+
+use std::sync::Arc;
+
+use omnistack_core::{
+    ShutdownToken,
+    module::{Module, Registry},
+    pubsub::PubSub,
+};
+
+#[cfg(feature = "redis")]
+use crate::engine::RedisEngine;
+use crate::{
+    admin,
+    channel::{ChannelTableRow, Channels},
+    engine::{Engine, MemoryEngine},
+    feeds,
+    hub::{Hub, HubParts},
+    notifications, publisher,
+    settings::RealtimeSettings,
+    sign_in, transport,
+};
+
+/// The module of messages to connected clients: `.with(Realtime::from_env().channels(channels))`. See the
+/// [crate's documentation](crate).
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Realtime {
+    channels: Channels,
+}
+
+impl Realtime {
+    /// Creates the module, which reads its settings. It has the built-in channels only.
+    pub fn from_env() -> Self {
+        Self::default()
+    }
+
+    /// Sets the rules of the app's channels.
+    pub fn channels(mut self, channels: Channels) -> Self {
+        self.channels = channels;
+        self
+    }
+}
+
+impl Module for Realtime {
+    fn name(&self) -> &'static str {
+        "realtime"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<RealtimeSettings>() else { return };
+        for problem in self.channels.problems() {
+            registry.report_problem(problem.what, problem.fix);
+        }
+        for row in self.channels.table() {
+            registry.doctor_line("channel", doctor_text(&row));
+        }
+        let Some(engine) = engine(registry) else { return };
+        sign_in::register(registry);
+        transport::register(registry, &settings);
+        provide_hub(registry, settings, self.channels.clone(), engine);
+        publisher::register(registry);
+        feeds::register(registry);
+        notifications::register(registry);
+        admin::register(registry, self.channels.clone());
+    }
+}
+
+/// Creates the engine: in Redis if the app has it, otherwise in this process. Returns `None` after reporting a problem.
+fn engine(registry: &mut Registry) -> Option<Arc<dyn Engine>> {
+    #[cfg(feature = "redis")]
+    if let Some(redis) = registry.provided::<omnistack_core::redis::Redis>() {
+        return match RedisEngine::new(redis, registry.clock()) {
+            Ok(engine) => Some(Arc::new(engine)),
+            Err(error) => {
+                registry.report_problem(format!("`REDIS_URL`: {error}"), "set it to redis://host:6379, or unset it");
+                None
+            }
+        };
+    }
+    Some(Arc::new(MemoryEngine::new(registry.clock())))
+}
+
+/// Provides the hub, and registers its background services.
+fn provide_hub(registry: &mut Registry, settings: RealtimeSettings, channels: Channels, engine: Arc<dyn Engine>) {
+    let (clock, app_version, shared) = (registry.clock(), registry.app_version().to_owned(), Arc::clone(&engine));
+    registry
+        .provide_from(move |ctx| {
+            Ok(Hub::new(HubParts {
+                settings: settings.clone(),
+                channels: channels.clone(),
+                engine: Arc::clone(&shared),
+                clock: clock.clone(),
+                app_version: app_version.clone(),
+                usage: ctx.get()?,
+                sign_in: ctx.get()?,
+            }))
+        })
+        .background_service("realtime connections", |ctx| {
+            let (hub, changes) = (ctx.get::<Hub>()?, ctx.get::<PubSub>()?);
+            Ok(move |shutdown: ShutdownToken| {
+                let (hub, changes) = (hub.clone(), changes.clone());
+                async move { hub.run(changes, shutdown).await }
+            })
+        })
+        .background_service("realtime engine", move |_| {
+            Ok(move |shutdown: ShutdownToken| {
+                let engine = Arc::clone(&engine);
+                async move {
+                    engine.run(shutdown).await;
+                    Ok(())
+                }
+            })
+        })
+        .background_service("realtime shutdown", |ctx| {
+            let hub = ctx.get::<Hub>()?;
+            Ok(move |shutdown: ShutdownToken| {
+                let hub = hub.clone();
+                async move {
+                    hub.drain(shutdown).await;
+                    Ok(())
+                }
+            })
+        });
+}
+
+/// Returns the text that the command `doctor` prints about the channels of a rule.
+fn doctor_text(row: &ChannelTableRow) -> String {
+    let ChannelTableRow { pattern, subscribe, publish, history_size, latest_value, presence, .. } = row;
+    let history = match history_size {
+        _ if *latest_value => "the newest message".to_owned(),
+        0 => "no history".to_owned(),
+        size => format!("{size} messages"),
+    };
+    let presence = if *presence { ", presence" } else { "" };
+    format!("{pattern}: subscribe {subscribe}, publish {publish}, {history}{presence}")
+}
