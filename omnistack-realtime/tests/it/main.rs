@@ -1,8 +1,13 @@
 //! Tests of realtime through its public door: real sockets, real databases.
 
+mod admin;
 mod codes;
 mod events;
+mod feeds;
 mod isolation;
+mod live;
+mod notifications;
+mod publish;
 mod sse;
 mod support;
 mod ticket;
