@@ -18,6 +18,7 @@ use omnistack::{
     http::RateLimits,
     identity::{Entitlements, LimitedResources, PermissionCatalog},
     metrics::ALL_METRICS,
+    module::RoutesWithoutPlanLimits,
     prelude::*,
     pubsub::PubSub,
     usage::UsageSink,
@@ -175,6 +176,7 @@ async fn the_book_lists_the_values_that_context_always_has() {
         PublicUrl,
         RateLimits,
         PermissionCatalog,
+        RoutesWithoutPlanLimits,
         AuditStore,
         WebhookSources,
         WebhookCatalogue
