@@ -220,7 +220,7 @@ on_each_database! {
         for (meter, amount, status) in [
             (RUNS, "-1", 422),
             (RUNS, "0.5", 422),
-            (RUNS, "1000000000001", 422),
+            (RUNS, "1000000000000001", 422),
             ("hours", "0.001", 422),
             ("unknown", "1", 500),
             ("peak", "1", 500),
