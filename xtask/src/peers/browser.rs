@@ -23,10 +23,10 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     // Node finds packages beside the script.
     let from = host::root().join("xtask/peers/browser/live.mjs");
     fs::copy(&from, setting.programs.join("live.mjs")).context(format_args!("copying {}", from.display()))?;
-    let shared = [("REDIS_URL", setting.servers.redis.url.as_str())];
-    for (name, settings) in [("in the process", &[][..]), ("in Redis", &shared[..])] {
+    let shared = vec![("REDIS_URL", setting.servers.redis.url.as_str())];
+    for (name, settings) in [("in the process", vec![]), ("in Redis", shared)] {
         report.step(&format!("the live page in Chromium, channels {name}"), || {
-            let app = App::start(setting.app, settings)?;
+            let app = App::start(setting.app, &settings)?;
             let (email, password) = &app.operator;
             let mut script = node::script(setting.programs, "live.mjs");
             script
@@ -48,6 +48,8 @@ fn install_chromium() -> Result<PathBuf> {
     }
     apt::install(&["chromium"])?;
     find().ok_or_else(|| {
-        Failure::new("Chromium is missing: install it with the system's packages (on Debian: `apt-get install chromium`)")
+        Failure::new(
+            "Chromium is missing: install it with the system's packages (on Debian: `apt-get install chromium`)",
+        )
     })
 }
