@@ -76,6 +76,7 @@
 //! to users who are away. Their routes are under `/api/v1/app/notifications`.
 
 mod admin;
+mod browser_client;
 mod channel;
 mod engine;
 mod feeds;

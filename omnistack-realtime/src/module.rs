@@ -11,7 +11,7 @@ use omnistack_core::{
 #[cfg(feature = "redis")]
 use crate::engine::RedisEngine;
 use crate::{
-    admin,
+    admin, browser_client,
     channel::{ChannelTableRow, Channels},
     engine::{Engine, MemoryEngine},
     feeds,
@@ -58,6 +58,7 @@ impl Module for Realtime {
         let Some(engine) = engine(registry) else { return };
         sign_in::register(registry);
         transport::register(registry, &settings);
+        browser_client::register(registry);
         provide_hub(registry, settings, self.channels.clone(), engine);
         publisher::register(registry);
         feeds::register(registry);

@@ -60,6 +60,10 @@ pub(crate) fn serve(binary: &Path, settings: &[(&str, &str)]) -> Result<(Supervi
     let port = host::free_port()?;
     let mut recipe = recipe(binary, settings)?;
     recipe.command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
+    // Browsers send cookies only to the app's own address.
+    if settings.iter().all(|(name, _)| *name != "PUBLIC_URL") {
+        recipe.command.env("PUBLIC_URL", format!("http://127.0.0.1:{port}"));
+    }
     let process = recipe.start()?;
     process.wait_for("the app", || match http::request(port, "GET", "/health", &[], "")? {
         Response { status: 200, .. } => Ok(()),

@@ -1,6 +1,7 @@
 //! `cargo xtask test --peers`: tests against independent programs in Python and Node.
 
 mod aiosmtpd;
+mod browser;
 mod buckets;
 mod clients;
 mod grafana;
@@ -59,6 +60,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
     Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
     Peer { name: "DuckDB", ecosystem: PackageSet::Python, run: usage::run },
+    Peer { name: "Chromium", ecosystem: PackageSet::Browser, run: browser::run },
 ];
 
 /// The package set of a peer.
@@ -76,6 +78,8 @@ enum PackageSet {
     Node,
     /// The types of Grafana's boards.
     Boards,
+    /// The driver of a browser.
+    Browser,
 }
 
 impl PackageSet {
@@ -89,6 +93,7 @@ impl PackageSet {
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),
+            Self::Browser => node::install_packages(&node::BROWSER),
         }
     }
 }

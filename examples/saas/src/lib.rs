@@ -1,9 +1,11 @@
 //! A complete SaaS backend with all modules of OmniStack.
 
 pub mod channels;
+pub mod live;
 pub mod plans;
 pub mod projects;
 
+use live::Live;
 use omnistack::{
     app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags,
     observability::Observability, realtime::Realtime, sms::Sms, storage::Files, webhooks::Webhooks,
@@ -25,4 +27,5 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(Webhooks::from_env())
         .with(Realtime::from_env().channels(channels::channels()))
         .with(Projects)
+        .with(Live)
 }

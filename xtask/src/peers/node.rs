@@ -51,6 +51,13 @@ pub(super) const GRAFANA: NodePackages = NodePackages {
     lock: include_str!("../../peers/grafana/package-lock.json"),
 };
 
+/// The driver of a browser, and the client that the app serves to browsers.
+pub(super) const BROWSER: NodePackages = NodePackages {
+    folder: "browser",
+    manifest: include_str!("../../peers/browser/package.json"),
+    lock: include_str!("../../peers/browser/package-lock.json"),
+};
+
 /// Returns whether Node and npm are installed.
 pub(crate) fn is_installed() -> bool {
     host::find_program("node").is_some() && host::find_program("npm").is_some()

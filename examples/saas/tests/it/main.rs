@@ -8,6 +8,7 @@ mod docs;
 mod doctor;
 mod jobs;
 mod lists;
+mod live;
 mod openapi;
 mod pipe;
 mod plan_limits;
