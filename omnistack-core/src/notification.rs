@@ -306,8 +306,7 @@ mod tests {
     #[test]
     fn kinds_are_sorted_and_unique() {
         let kinds = NotificationKinds::default();
-        let kind =
-            |name| NotificationKind { name, title: "Title", default_preference: NotificationPreference::Live };
+        let kind = |name| NotificationKind { name, title: "Title", default_preference: NotificationPreference::Live };
         assert!(kinds.add(kind("b")) && kinds.add(kind("a")) && !kinds.add(kind("b")));
         assert_eq!(kinds.all().iter().map(|kind| kind.name).collect::<Vec<_>>(), ["a", "b"]);
         assert!(kinds.get("a").is_some() && kinds.get("c").is_none());

@@ -55,7 +55,11 @@ struct RealtimeAdmin {
 }
 
 fn api() -> Api<RealtimeAdmin> {
-    Api::new().routes(routes!(stats)).routes(routes!(connections)).routes(routes!(disconnect)).routes(routes!(broadcast))
+    Api::new()
+        .routes(routes!(stats))
+        .routes(routes!(connections))
+        .routes(routes!(disconnect))
+        .routes(routes!(broadcast))
 }
 
 /// Read the numbers of realtime

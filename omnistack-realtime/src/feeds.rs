@@ -23,9 +23,7 @@ use serde::Serialize;
 /// Registers the feeds of core's events.
 pub(crate) fn register(registry: &mut Registry) {
     registry
-        .publish_to_realtime("realtime.usage", |event: &UsageThresholdReached, _| {
-            message(event.tenant, "usage", event)
-        })
+        .publish_to_realtime("realtime.usage", |event: &UsageThresholdReached, _| message(event.tenant, "usage", event))
         .publish_to_realtime("realtime.webhooks", |event: &WebhookEndpointDisabled, _| {
             message(event.tenant, "webhooks", event)
         });

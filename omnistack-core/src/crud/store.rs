@@ -44,7 +44,14 @@ type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, on_create: None, changes: ChangeDestinations::default(), plan_limit: None, resource: PhantomData }
+        Self {
+            db,
+            clock,
+            on_create: None,
+            changes: ChangeDestinations::default(),
+            plan_limit: None,
+            resource: PhantomData,
+        }
     }
 
     /// Creates a repository with the app's database and clock.

@@ -62,9 +62,9 @@ impl ProgressFeed {
         let at = feed.clock.elapsed();
         {
             let mut last = feed.last();
-            let is_due = last.as_ref().is_none_or(|sent| {
-                sent.percent != percent || at.saturating_sub(sent.at) >= MIN_NOTE_INTERVAL
-            });
+            let is_due = last
+                .as_ref()
+                .is_none_or(|sent| sent.percent != percent || at.saturating_sub(sent.at) >= MIN_NOTE_INTERVAL);
             if !is_due {
                 return;
             }

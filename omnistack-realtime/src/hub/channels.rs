@@ -179,7 +179,12 @@ impl Channel {
 
     /// Begins the deliveries to a subscriber that knows the history up to a position, with the messages that have
     /// arrived since it subscribed. Returns the subscribers that have missed messages.
-    pub(super) fn go_live(&self, connection: &Connection, serial: u64, position: &StreamPosition) -> Vec<LostSubscriber> {
+    pub(super) fn go_live(
+        &self,
+        connection: &Connection,
+        serial: u64,
+        position: &StreamPosition,
+    ) -> Vec<LostSubscriber> {
         let mut lost = Vec::new();
         let mut state = lock(&self.state);
         let Some(index) = state.find(connection.number, serial) else { return lost };

@@ -7,12 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use omnistack_core::{
-    clock::Timestamp,
-    crypto::Token,
-    id::Id,
-    identity::Identity,
-};
+use omnistack_core::{clock::Timestamp, crypto::Token, id::Id, identity::Identity};
 
 use super::{channels::Channel, limits::CommandRate, lock, outbound::Outbound};
 use crate::{protocol::ClientInfo, sign_in::Credential};

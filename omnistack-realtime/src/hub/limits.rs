@@ -25,9 +25,7 @@ pub(super) struct ConnectionCounts {
 impl ConnectionCounts {
     /// Counts a connection of an address. Returns false if the address has too many.
     pub(super) fn admit_address(&mut self, address: Option<IpAddr>, settings: &RealtimeSettings) -> bool {
-        address.is_none_or(|address| {
-            admit(&mut self.addresses, network(address), settings.max_connections_per_address)
-        })
+        address.is_none_or(|address| admit(&mut self.addresses, network(address), settings.max_connections_per_address))
     }
 
     /// Counts a connection of a user. Returns false if the user or the tenant has too many.

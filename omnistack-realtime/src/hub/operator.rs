@@ -51,7 +51,8 @@ impl Hub {
     pub(crate) fn stats(&self) -> HubStats {
         let totals = self.0.connections.totals();
         let channels = self.0.channels.all();
-        let counts: Vec<_> = channels.iter().map(|channel| channel.subscriber_count()).filter(|count| *count > 0).collect();
+        let counts: Vec<_> =
+            channels.iter().map(|channel| channel.subscriber_count()).filter(|count| *count > 0).collect();
         HubStats {
             connections: totals.connections,
             users: totals.users,

@@ -177,7 +177,9 @@ impl ConnectionState {
         let Some(caller) = &self.caller else { return Vec::new() };
         let info = connection.client_info(caller);
         let present = self.subscriptions.iter().filter(|subscription| subscription.is_present);
-        present.map(|subscription| PresenceEntry { channel: subscription.channel.key.clone(), info: info.clone() }).collect()
+        present
+            .map(|subscription| PresenceEntry { channel: subscription.channel.key.clone(), info: info.clone() })
+            .collect()
     }
 }
 

@@ -67,7 +67,8 @@ impl Hub {
                 return Err(ErrorCode::AlreadySubscribed.into());
             }
             if state.subscriptions.len() >= usize::try_from(max_channels).unwrap_or(usize::MAX) {
-                let message = format!("a connection has at most {max_channels} channels: unsubscribe from others first");
+                let message =
+                    format!("a connection has at most {max_channels} channels: unsubscribe from others first");
                 return Err(ErrorCode::LimitExceeded.with_message(message).into());
             }
         }
@@ -172,7 +173,8 @@ impl Hub {
             let is_complete = recover.is_some_and(|from| {
                 from.epoch == position.epoch && is_complete(&publications, from.offset, position.offset)
             });
-            let recovered = is_complete && publications.len() <= limit && self.fitting(&publications) == publications.len();
+            let recovered =
+                is_complete && publications.len() <= limit && self.fitting(&publications) == publications.len();
             if !recovered {
                 publications.clear();
             }
@@ -227,17 +229,20 @@ impl Hub {
     }
 
     /// Tells the client that the server has ended a subscription.
-    pub(super) fn tell_unsubscribed(&self, connection: &Connection, subscription: &Subscription, code: UnsubscribeCode) {
+    pub(super) fn tell_unsubscribed(
+        &self,
+        connection: &Connection,
+        subscription: &Subscription,
+        code: UnsubscribeCode,
+    ) {
         if subscription.is_server_side {
             let is_lost = code == UnsubscribeCode::InsufficientState;
             connection.outbound.close(if is_lost { CloseCode::InsufficientState } else { CloseCode::PermissionDenied });
             return;
         }
         let push = UnsubscribePush { code: code.number(), reason: code.reason().to_owned() };
-        let push = Push {
-            channel: subscription.channel.key.name().to_owned(),
-            content: PushContent::Unsubscribe(push),
-        };
+        let push =
+            Push { channel: subscription.channel.key.name().to_owned(), content: PushContent::Unsubscribe(push) };
         if connection.outbound.push(push.encode()) {
             self.0.meter.sent(1);
         }

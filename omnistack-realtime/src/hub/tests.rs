@@ -228,7 +228,11 @@ impl TestClient {
     /// Returns the data of the messages that wait.
     fn messages(&mut self) -> Vec<Value> {
         let lines = self.rest();
-        lines.iter().filter(|line| line["push"]["pub"].is_object()).map(|line| line["push"]["pub"]["data"].clone()).collect()
+        lines
+            .iter()
+            .filter(|line| line["push"]["pub"].is_object())
+            .map(|line| line["push"]["pub"]["data"].clone())
+            .collect()
     }
 
     fn closed(&mut self) -> Option<CloseCode> {

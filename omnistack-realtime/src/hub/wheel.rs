@@ -1,10 +1,6 @@
 //! The timer wheel: entries by the second at which they are due. It takes the place of a timer for each connection.
 
-use std::{
-    collections::BTreeMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use omnistack_core::clock::Timestamp;
 

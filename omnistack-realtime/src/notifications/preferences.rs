@@ -44,7 +44,8 @@ impl StoredPreferences {
                    set digest = excluded.digest, kinds = excluded.kinds, updated_at = excluded.updated_at";
         let kinds: BTreeMap<&str, &str> =
             self.kinds.iter().map(|(kind, preference)| (kind.as_str(), preference.as_str())).collect();
-        let kinds = serde_json::to_string(&kinds).map_err(|error| db::Error::new(db::ErrorKind::Other, error.into()))?;
+        let kinds =
+            serde_json::to_string(&kinds).map_err(|error| db::Error::new(db::ErrorKind::Other, error.into()))?;
         tx.query(sql).bind(user).bind(self.digest).bind(kinds).bind(now).execute().await.map(drop)
     }
 

@@ -86,11 +86,8 @@ impl SseConnection {
 
 /// Returns the line that takes the place of a close frame.
 fn disconnect(code: CloseCode) -> Bytes {
-    let push = DisconnectPush {
-        code: code.number().into(),
-        reason: code.reason().to_owned(),
-        reconnect: !code.is_final(),
-    };
+    let push =
+        DisconnectPush { code: code.number().into(), reason: code.reason().to_owned(), reconnect: !code.is_final() };
     Push { channel: String::new(), content: PushContent::Disconnect(push) }.encode()
 }
 

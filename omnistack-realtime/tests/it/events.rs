@@ -60,7 +60,11 @@ async fn a_stream_that_is_refused_has_the_status_of_an_error() {
     for (channels, headers, expected) in [
         (own.as_str(), vec![header], None),
         (own.as_str(), vec![("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")], None),
-        (own.as_str(), vec![("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")], Some(StatusCode::FORBIDDEN)),
+        (
+            own.as_str(),
+            vec![("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")],
+            Some(StatusCode::FORBIDDEN),
+        ),
         (own.as_str(), vec![], Some(StatusCode::UNAUTHORIZED)),
         (own.as_str(), vec![("authorization", "Bearer wrong")], Some(StatusCode::UNAUTHORIZED)),
         (foreign.as_str(), vec![header], Some(StatusCode::FORBIDDEN)),

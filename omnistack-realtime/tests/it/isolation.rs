@@ -28,7 +28,9 @@ async fn another_tenants_user_reaches_nothing() {
         assert_eq!(victim.number().await, 7);
 
         let mut attacker = Client::connect(address, &mallorys).await;
-        for channel in ["room:1", "run:1", "job:1", "stream:1", "tenant", "secret:1", own.as_str(), foreign_key.as_str()] {
+        for channel in
+            ["room:1", "run:1", "job:1", "stream:1", "tenant", "secret:1", own.as_str(), foreign_key.as_str()]
+        {
             let history = attacker.call(json!({ "history": { "channel": channel, "limit": -1 } })).await;
             assert!(is_empty(&history["history"]["publications"]), "{channel}: {history}");
             let presence = attacker.call(json!({ "presence": { "channel": channel } })).await;

@@ -20,9 +20,11 @@ async fn a_client_connects_by_a_query_and_sends_commands_by_requests() {
     let (_, strangers) = test.callers.user();
     let connect = json!({ "id": 1, "connect": { "token": token } });
     let mut events = EventReader::open(&test, &path(&connect), &[("accept-encoding", "gzip")]).await.unwrap();
-    for (name, expected) in
-        [("content-type", "text/event-stream"), ("cache-control", "no-store, no-transform"), ("x-accel-buffering", "no")]
-    {
+    for (name, expected) in [
+        ("content-type", "text/event-stream"),
+        ("cache-control", "no-store, no-transform"),
+        ("x-accel-buffering", "no"),
+    ] {
         assert_eq!(events.headers[name], expected);
     }
     assert!(!events.headers.contains_key("content-encoding"));

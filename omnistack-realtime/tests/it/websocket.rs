@@ -102,7 +102,11 @@ async fn a_client_recovers_all_that_it_has_missed_or_is_told() {
             } });
             let reply = client.call(command).await["subscribe"].clone();
             assert_eq!(reply["was_recovering"], true, "{reply}");
-            assert_eq!(reply["recovered"].as_bool().unwrap_or_default(), expected.is_some(), "{offset} {epoch}: {reply}");
+            assert_eq!(
+                reply["recovered"].as_bool().unwrap_or_default(),
+                expected.is_some(),
+                "{offset} {epoch}: {reply}"
+            );
             assert_eq!(numbers(&reply["publications"]), expected.unwrap_or_default());
             let refused = json!({ "subscribe": {
                 "channel": "run:1", "recover": true, "offset": 298, "epoch": "another", "flag": 2,

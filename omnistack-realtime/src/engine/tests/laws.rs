@@ -178,8 +178,8 @@ async fn subscriptions_can_be_repeated(mut subject: Subject) {
 async fn presence_is_told_by_user(mut subject: Subject) {
     let room = channel("room");
     subject.engine.subscribe(&room).await.unwrap();
-    let [phone, laptop, other] = [("c1", "user 1"), ("c2", "user 1"), ("c3", "user 2")]
-        .map(|(client, user)| entry(&room, client, user));
+    let [phone, laptop, other] =
+        [("c1", "user 1"), ("c2", "user 1"), ("c3", "user 2")].map(|(client, user)| entry(&room, client, user));
     subject.join(&phone).await;
     assert_eq!(subject.next().await, member(&room, "user 1", true));
     subject.join(&laptop).await;

@@ -62,7 +62,8 @@ impl ChannelState {
     /// Removes and returns the subscribers that have got the messages up to an offset for which the function returns
     /// true.
     fn take_lost(&mut self, is_lost: impl Fn(u64) -> bool) -> Vec<LostSubscriber> {
-        let is_lost = |progress: &SubscriberProgress| matches!(progress, SubscriberProgress::Live(got) if is_lost(*got));
+        let is_lost =
+            |progress: &SubscriberProgress| matches!(progress, SubscriberProgress::Live(got) if is_lost(*got));
         let lost = self.subscribers.extract_if(.., |subscriber| is_lost(&subscriber.progress));
         lost.map(|subscriber| (subscriber.connection, subscriber.serial)).collect()
     }

@@ -73,9 +73,9 @@ impl Hub {
                 let message = "the app has no procedures for clients: send an HTTP request to its API";
                 Err(ErrorCode::MethodNotFound.with_message(message).into())
             }
-            Some(Method::SubRefresh(_)) => {
-                Err(ErrorCode::BadRequest.with_message("subscriptions do not expire: there is nothing to refresh").into())
-            }
+            Some(Method::SubRefresh(_)) => Err(ErrorCode::BadRequest
+                .with_message("subscriptions do not expire: there is nothing to refresh")
+                .into()),
             // The app receives messages of clients in channels only.
             Some(Method::Send(_)) => Ok(None),
             None => Err(ErrorCode::MethodNotFound.into()),

@@ -72,7 +72,9 @@ async fn commands_have_their_error_codes() {
 async fn frames_that_break_the_protocol_close_the_connection() {
     let test = TestHub::start(&[("REALTIME_MAX_MESSAGE", "1KiB")]);
     let large = json!({ "id": 9, "publish": { "data": "x".repeat(1024) } }).to_string();
-    for frame in ["{}", r#"{"subscribe":{"channel":"room:1"}}"#, r#"{"id":0,"rpc":{}}"#, "[]", r#"{"id":-1}"#, large.as_str()] {
+    for frame in
+        ["{}", r#"{"subscribe":{"channel":"room:1"}}"#, r#"{"id":0,"rpc":{}}"#, "[]", r#"{"id":-1}"#, large.as_str()]
+    {
         let mut client = test.connect("alice").await;
         assert_eq!(client.session.handle(frame).await, Err(CloseCode::BadRequest), "{frame}");
         assert_eq!(client.closed(), Some(CloseCode::BadRequest));

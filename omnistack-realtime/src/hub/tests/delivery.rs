@@ -171,7 +171,11 @@ async fn lost_messages_end_the_subscription() {
     for lose in ["then another", "and no other", "with the whole history"] {
         let clock = start_of_2030();
         let engine = FakeEngine::start();
-        let test = TestHub::with_engine(engine.clone(), &clock, &[("REALTIME_POSITION_CHECK", "10s"), ("REALTIME_PING", "5m")]);
+        let test = TestHub::with_engine(
+            engine.clone(),
+            &clock,
+            &[("REALTIME_POSITION_CHECK", "10s"), ("REALTIME_PING", "5m")],
+        );
         let mut client = test.connect("alice").await;
         let start = client.subscribe(FAKE_CHANNEL).await;
         test.publish(FAKE_CHANNEL, json!(1)).await;

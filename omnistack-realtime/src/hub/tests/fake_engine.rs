@@ -158,12 +158,7 @@ impl Engine for FakeEngine {
         Ok(position)
     }
 
-    async fn history(
-        &self,
-        _: &ChannelKey,
-        filter: HistoryFilter,
-        _: &ChannelOptions,
-    ) -> Result<HistoryPage, Error> {
+    async fn history(&self, _: &ChannelKey, filter: HistoryFilter, _: &ChannelOptions) -> Result<HistoryPage, Error> {
         self.check()?;
         let page = {
             let history = lock(&self.history);

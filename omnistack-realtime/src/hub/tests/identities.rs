@@ -27,7 +27,10 @@ async fn a_change_of_rights_reaches_open_connections() {
     let lines = alice.rest();
     let ended: Vec<_> = lines.iter().filter(|line| line["push"]["unsubscribe"].is_object()).collect();
     assert_eq!(ended.len(), 1, "{lines:?}");
-    assert_eq!((&ended[0]["push"]["channel"], &ended[0]["push"]["unsubscribe"]["code"]), (&json!("room:1"), &json!(2000)));
+    assert_eq!(
+        (&ended[0]["push"]["channel"], &ended[0]["push"]["unsubscribe"]["code"]),
+        (&json!("room:1"), &json!(2000))
+    );
     test.publish("room:1", json!("for members")).await;
     test.publish("plain:1", json!("for all")).await;
     assert_eq!(alice.messages(), [json!("for all")]);

@@ -116,7 +116,10 @@ async fn operators_see_and_close_connections() {
     let filter = ConnectionFilter { user: Some(ALICE.parse().unwrap()), ..ConnectionFilter::default() };
     let found = test.hub.connections(&filter, 10);
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].client.clone(), found[0].channels.clone()), (alice.session.client(), vec!["room:1".to_owned()]));
+    assert_eq!(
+        (found[0].client.clone(), found[0].channels.clone()),
+        (alice.session.client(), vec!["room:1".to_owned()])
+    );
     assert_eq!(test.hub.connections(&ConnectionFilter::default(), 1).len(), 1);
     test.hub.disconnect(&filter, CloseCode::ForceNoReconnect).await.unwrap();
     test.hub.disconnect(&ConnectionFilter::default(), CloseCode::ForceNoReconnect).await.unwrap();
