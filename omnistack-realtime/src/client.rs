@@ -100,10 +100,10 @@ struct ClientHandle {
 }
 
 impl RealtimeClient {
-    /// Connects to the WebSocket of a server, such as `wss://app.example.com/api/v1/app/ws`, and waits until it has signed
-    /// in. It tries again as long as the server can't be reached: use [`tokio::time::timeout`] to wait for a limited
-    /// time. Messages of channels that the server subscribes to by the path, such as `/ws/run/7`, are not delivered:
-    /// subscribe to `run:7`.
+    /// Connects to the WebSocket of a server, such as `wss://app.example.com/api/v1/app/ws`, and returns when it has
+    /// signed in. It tries again as long as the server can't be reached: use [`tokio::time::timeout`] to wait for a
+    /// limited time. Messages of channels that the server subscribes to by the path, such as `/ws/run/7`, are not
+    /// delivered: subscribe to `run:7`.
     ///
     /// # Errors
     /// The error with which the client has ended: a URL that is not that of a WebSocket, a token that has expired or is
@@ -188,8 +188,8 @@ impl RealtimeClient {
     ///
     /// # Errors
     /// [`ClientError::CommandRefused`], [`ClientError::Timeout`], [`ClientError::ConnectionLost`],
-    /// [`ClientError::Encode`], and the error with which the client has ended. After a timeout and a lost connection, the
-    /// message was published or not.
+    /// [`ClientError::Encode`], and the error with which the client has ended. After a timeout and a lost connection,
+    /// the message was published or not.
     pub async fn publish(&self, channel: &str, data: &impl Serialize) -> Result<(), ClientError> {
         let request = PublishRequest { channel: channel.to_owned(), data: Some(encode(data)?) };
         match self.call(Method::Publish(request)).await? {

@@ -95,8 +95,9 @@ impl<'a> ServerConnection<'a> {
         if let ConnectionEnd::Final(error) = &end {
             // Set before the pending commands are dropped, which look for it.
             _ = self.driver.end.set(error.clone());
-            _ = timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
         }
+        // A close frame, or the confirmation of the server's. A connection that was lost takes neither.
+        _ = timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
         end
     }
 
@@ -105,13 +106,15 @@ impl<'a> ServerConnection<'a> {
             return end;
         }
         loop {
+            // Each request waits for its reply, so requests can't keep the socket from being read for long.
             let step = tokio::select! {
+                biased;
                 () = self.driver.closing.cancelled() => Err(ConnectionEnd::Final(ClientError::ClientClosed)),
-                message = self.socket.next() => self.receive(message).await,
-                Some(dropped) = self.driver.drops.recv() => self.drop_subscription(&dropped).await,
-                Some(request) = self.driver.requests.recv(), if self.is_signed_in => self.carry_out(request).await,
                 token = next_token(&mut self.new_token) => self.refresh(token).await,
                 _ = self.ticks.tick() => self.tick().await,
+                Some(dropped) = self.driver.drops.recv() => self.drop_subscription(&dropped).await,
+                Some(request) = self.driver.requests.recv(), if self.is_signed_in => self.carry_out(request).await,
+                message = self.socket.next() => self.receive(message).await,
             };
             if let Err(end) = step {
                 return end;

@@ -72,8 +72,8 @@ impl ClientOptions {
     }
 
     /// Sets how many events of each subscription may wait until the app reads them. A subscription with more ends. It
-    /// should be larger than the server's `REALTIME_RECOVERY_LIMIT`, because recovered messages arrive at once. Default:
-    /// 1,024.
+    /// should be larger than the server's `REALTIME_RECOVERY_LIMIT`, because recovered messages arrive at once.
+    /// Default: 1,024.
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffered_events = events.max(1);
         self

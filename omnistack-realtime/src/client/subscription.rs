@@ -52,8 +52,8 @@ pub enum SubscriptionEvent<T> {
 
 /// A subscription of a [`RealtimeClient`](super::RealtimeClient): a stream of events, whose messages have data of the
 /// type `T`. It outlasts lost connections. It ends with [`SubscriptionEvent::Ended`] if the server ends it, and with an
-/// error if the client has ended or the app reads too slowly. Data of another type than `T` is an error too, after which
-/// the stream goes on. The client unsubscribes when the subscription is dropped.
+/// error if the client has ended or the app reads too slowly. Data of another type than `T` is an error too, and the
+/// stream goes on after it. The client unsubscribes when the subscription is dropped.
 pub struct ClientSubscription<T> {
     channel: String,
     updates: mpsc::Receiver<ChannelUpdate>,
