@@ -74,10 +74,18 @@
 //!
 //! Notifications are stored for each user, delivered live, by mail or both, as the user prefers, and sent as a digest
 //! to users who are away. Their routes are under `/api/v1/app/notifications`.
+//!
+//! # Client
+//!
+//! The feature `client` adds `RealtimeClient`, a client for Rust programs. It reconnects, resumes its subscriptions and
+//! gets new access tokens; its documentation has an example. Programs that only use the client need a feature of a
+//! database too, `sqlite` or `postgres`, which they don't use.
 
 mod admin;
 mod browser_client;
 mod channel;
+#[cfg(feature = "client")]
+mod client;
 mod engine;
 mod feeds;
 mod hub;
@@ -90,6 +98,11 @@ mod sign_in;
 mod transport;
 
 pub use channel::{ChannelAccess, ChannelAction, ChannelOptions, ChannelRule, Channels};
+#[cfg(feature = "client")]
+pub use client::{
+    ChannelPosition, ClientError, ClientOptions, ClientSubscription, HistoryMessage, HistoryRange, MessageHistory,
+    PresenceCounts, PresentClient, RealtimeClient, SubscriptionEvent,
+};
 pub use module::Realtime;
 pub use omnistack_core::realtime::{
     InvalidChannelName, MAX_CHANNEL_NAME_BYTES, PublishRealtime, RealtimeChannel, RealtimeMessage, RealtimePublisher,

@@ -34,6 +34,7 @@
 //! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
 //! | `billing` | no | plans, entitlements, usage and credits: [`billing`] |
 //! | `realtime` | no | messages to connected clients by WebSocket and SSE, and notifications: [`realtime`] |
+//! | `realtime-client` | no | `realtime`, and its client for Rust programs |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 

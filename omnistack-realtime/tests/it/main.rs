@@ -1,6 +1,8 @@
 //! Tests of realtime through its public door: real sockets, real databases.
 
 mod admin;
+#[cfg(feature = "client")]
+mod client;
 mod codes;
 mod events;
 mod feeds;
