@@ -10,6 +10,7 @@ pub(crate) mod node;
 mod passkeys;
 mod prometheus;
 mod python;
+mod realtime;
 mod schemathesis;
 mod telemetry;
 mod tokens;
@@ -59,6 +60,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
     Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
     Peer { name: "DuckDB", ecosystem: PackageSet::Python, run: usage::run },
+    Peer { name: "centrifuge, websockets and wsproto", ecosystem: PackageSet::Realtime, run: realtime::run },
 ];
 
 /// The package set of a peer.
@@ -71,6 +73,8 @@ enum PackageSet {
     Telemetry,
     /// A separate Python environment for the libraries of providers that send webhooks.
     Webhooks,
+    /// A separate Python environment for the clients of realtime.
+    Realtime,
     /// A separate Python environment for the client generator.
     Client,
     Node,
@@ -86,6 +90,7 @@ impl PackageSet {
             Self::Passkeys => python::install(&python::PASSKEYS),
             Self::Telemetry => python::install(&python::TELEMETRY),
             Self::Webhooks => python::install(&python::WEBHOOKS),
+            Self::Realtime => python::install(&python::REALTIME),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),
