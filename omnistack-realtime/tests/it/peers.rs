@@ -123,7 +123,8 @@ async fn assert_reads_history(stock: &mut StockClients, kind: StockClient) {
         (json!({ "limit": -1, "reverse": true, "since": since(3) }), vec![2, 1]),
     ] {
         let page = stock.ask("history", question(options.clone())).await;
-        let numbers: Vec<_> = page["publications"].as_array().unwrap().iter().map(|one| one["data"]["number"].clone()).collect();
+        let publications = page["publications"].as_array().unwrap();
+        let numbers: Vec<_> = publications.iter().map(|one| one["data"]["number"].clone()).collect();
         assert_eq!(json!(numbers), json!(expected), "{kind:?} {options}");
     }
     let other = json!({ "limit": -1, "since": { "offset": 1, "epoch": "other" } });

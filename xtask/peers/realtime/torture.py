@@ -1,6 +1,6 @@
 """Sends what no well-behaved client sends, with frames of wsproto, and what PyPI's websockets sends. Arguments: the
-URL, an access token, and the largest message of the server in bytes. Prints a JSON object with the outcome of each case:
-the code of the close frame, or the text of the reply."""
+URL, an access token, and the largest message of the server in bytes. Prints a JSON object with the outcome of each
+case: the code of the close frame, or what the server has replied."""
 
 import asyncio
 import json

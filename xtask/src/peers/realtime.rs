@@ -1,5 +1,5 @@
-//! Clients of realtime in Python and Node: centrifuge over WebSocket and SSE, centrifuge-python, websockets, and frames of
-//! wsproto.
+//! Clients of realtime in Python and Node: centrifuge over WebSocket and SSE, centrifuge-python, websockets, and frames
+//! of wsproto.
 
 use super::{PeerContext, node};
 use crate::{command, failure::Result, report::Report};
@@ -11,9 +11,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     })?;
     report.step("realtime with stock clients, and with frames that no client sends", || {
         let mut tests = super::ignored_tests("omnistack-realtime", &["peers::"]);
-        tests
-            .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
-            .env("TEST_PEERS_REALTIME", &folder);
+        tests.env("TEST_PEERS_PYTHON", setting.programs.join("python")).env("TEST_PEERS_REALTIME", &folder);
         setting.servers.set_environment(&mut tests);
         command::run(&mut tests)
     })
