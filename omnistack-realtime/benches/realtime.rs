@@ -71,9 +71,9 @@ async fn measure() {
     println!("<!-- begin realtime -->\n\n### Realtime\n");
     println!("The servers, the clients and Redis are processes on the same cores. {IDLE_CONNECTIONS} idle");
     println!("connections are signed in and get pings each 25 s, observed for {} s.", IDLE_TIME.as_secs());
-    println!("{SUBSCRIBERS} clients subscribe to a channel with a history and get {FAN_OUT_MESSAGES} messages, each after");
-    println!("all have the one before. Then all cut their connections, miss {MISSED_MESSAGES} messages and reconnect");
-    println!("together, at most 1,000 at a time.\n");
+    println!("{SUBSCRIBERS} clients subscribe to a channel with a history and get {FAN_OUT_MESSAGES} messages,");
+    println!("each after all have the one before. Then all cut their connections, miss {MISSED_MESSAGES} messages and");
+    println!("reconnect together, at most 1,000 at a time.\n");
     println!("| | measured | target |\n|---|---:|---:|");
     let idle = idle(ours, NO_CHANNEL).await;
     println!("| resident memory of an idle connection | {} | 8 KiB |", kibibytes(idle.bytes));
@@ -81,7 +81,7 @@ async fn measure() {
     let subscribed = idle_bytes(ours, OWN_CHANNEL).await;
     println!("| resident memory of a connection with a channel of its own | {} | |", kibibytes(subscribed));
     let mut subscribers = Subscribers::start(ours).await;
-    let Delivery { median, p99, cpu } = subscribers.fan_out().await;
+    let DeliveryCost { median, p99, cpu } = subscribers.fan_out().await;
     println!("| one message to {SUBSCRIBERS} subscribers, median | {} | |", milliseconds(median));
     println!("| one message to {SUBSCRIBERS} subscribers, p99 | {} | 150 ms |", milliseconds(p99));
     println!("| CPU of the server a delivery | {} | 2.5 µs |", microseconds(cpu));
@@ -97,7 +97,7 @@ async fn measure() {
     println!("\n<!-- end realtime -->");
 
     println!("<!-- begin realtime-peers -->\n\n### Another server of WebSockets\n");
-    println!("The same clients and load, by Redis. npm's ws has no history, no presence, no sign-in and no recovery.\n");
+    println!("The same clients and load, by Redis. npm's ws has no history, presence, sign-in and recovery.\n");
     println!("| | idle connection | {SUBSCRIBERS} subscribers, p99 | CPU a delivery | two processes, median |");
     println!("|---|---:|---:|---:|---:|");
     let shared_fan_out = Subscribers::start(shared).await.fan_out().await;
@@ -114,7 +114,7 @@ async fn measure() {
     println!("<!-- end realtime-peers -->");
 }
 
-fn print_row(name: &str, bytes: u64, fan_out: &Delivery, hop: &Delivery) {
+fn print_row(name: &str, bytes: u64, fan_out: &DeliveryCost, hop: &DeliveryCost) {
     let (memory, p99) = (kibibytes(bytes), milliseconds(fan_out.p99));
     println!("| {name} | {memory} | {p99} | {} | {} |", microseconds(fan_out.cpu), milliseconds(hop.median));
 }
@@ -127,14 +127,14 @@ struct IdleCost {
 }
 
 /// The latency and the cost of deliveries.
-struct Delivery {
+struct DeliveryCost {
     median: Duration,
     p99: Duration,
     /// CPU time of the server for each.
     cpu: Duration,
 }
 
-/// What clients have got that have reconnected together.
+/// The outcome of a reconnection of all clients together.
 struct StormResult {
     elapsed: Duration,
     recovered: u64,
@@ -198,7 +198,7 @@ impl Subscribers {
     }
 
     /// Publishes messages, each after all subscribers have got the one before.
-    async fn fan_out(&mut self) -> Delivery {
+    async fn fan_out(&mut self) -> DeliveryCost {
         // The first message is not counted.
         self.publish_to_all().await;
         let cpu = self.server.process.cpu();
@@ -208,7 +208,7 @@ impl Subscribers {
         }
         let cpu = self.server.process.cpu() - cpu;
         let deliveries = u32::try_from(waits.len()).unwrap();
-        Delivery::new(waits, cpu / deliveries)
+        DeliveryCost::new(waits, cpu / deliveries)
     }
 
     /// Returns the microseconds until each subscriber has got the message.
@@ -253,7 +253,7 @@ impl Subscribers {
 }
 
 /// Measures messages from a server to a client of another.
-async fn hop(kind: ServerKind<'_>) -> Delivery {
+async fn hop(kind: ServerKind<'_>) -> DeliveryCost {
     let mut publisher = BenchServer::start(kind).await;
     let server = BenchServer::start(kind).await;
     let source = Ipv4Addr::LOCALHOST;
@@ -268,10 +268,10 @@ async fn hop(kind: ServerKind<'_>) -> Delivery {
     }
     let waits = client.ask(&format!("received {HOP_MESSAGES}")).await;
     let waits = waits.as_array().unwrap().iter().map(|wait| wait.as_u64().unwrap()).collect();
-    Delivery::new(waits, (server.process.cpu() - cpu) / HOP_MESSAGES)
+    DeliveryCost::new(waits, (server.process.cpu() - cpu) / HOP_MESSAGES)
 }
 
-impl Delivery {
+impl DeliveryCost {
     fn new(mut waits: Vec<u64>, cpu: Duration) -> Self {
         waits.sort_unstable();
         let at = |per_cent: usize| Duration::from_micros(waits[(waits.len() * per_cent / 100).min(waits.len() - 1)]);

@@ -45,15 +45,15 @@ pub(crate) struct ClientLoad {
 
 /// Whether the clients are to be connected.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum LoadStage {
     Connected,
     Dropped,
     Resumed,
 }
 
-/// What has happened to all clients.
+/// The progress of all clients.
 #[derive(Default)]
-struct Counts {
+struct LoadCounts {
     open: usize,
     received: u64,
     dropped: usize,
@@ -64,14 +64,14 @@ struct Counts {
 
 struct SharedLoad {
     load: ClientLoad,
-    counts: watch::Sender<Counts>,
+    counts: watch::Sender<LoadCounts>,
     /// Microseconds from publishing to arrival.
     latencies: Mutex<Vec<u64>>,
     connecting: Semaphore,
 }
 
 /// An open connection.
-struct Connection {
+struct BenchConnection {
     socket: WebSocketStream<TcpStream>,
     /// Lines that arrived with those that were read.
     waiting: VecDeque<Value>,
@@ -85,11 +85,11 @@ pub(crate) async fn run(load: ClientLoad) {
     let count = load.count;
     let shared = Arc::new(SharedLoad {
         load,
-        counts: watch::Sender::new(Counts::default()),
+        counts: watch::Sender::new(LoadCounts::default()),
         latencies: Mutex::default(),
         connecting: Semaphore::new(MAX_CONNECTING),
     });
-    let stages = watch::Sender::new(Stage::Connected);
+    let stages = watch::Sender::new(LoadStage::Connected);
     for _ in 0..count {
         tokio::spawn(stay(Arc::clone(&shared), stages.subscribe()));
     }
@@ -107,12 +107,12 @@ pub(crate) async fn run(load: ClientLoad) {
                 json!(std::mem::take(&mut *shared.latencies.lock().unwrap()))
             }
             ("drop", _) => {
-                stages.send_replace(Stage::Dropped);
+                stages.send_replace(LoadStage::Dropped);
                 counts.wait_for(|counts| counts.dropped == count).await.unwrap();
                 json!({})
             }
             ("resume", _) => {
-                stages.send_replace(Stage::Resumed);
+                stages.send_replace(LoadStage::Resumed);
                 let counts = counts.wait_for(|counts| counts.resumed == count).await.unwrap();
                 json!({ "recovered": counts.recovered, "failures": counts.failures })
             }
@@ -123,7 +123,7 @@ pub(crate) async fn run(load: ClientLoad) {
 }
 
 /// Keeps a client connected, as the stage says.
-async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<Stage>) {
+async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<LoadStage>) {
     let user = Uuid::new_v4();
     let mut connection = shared.connect(user, None).await;
     shared.counts.send_modify(|counts| counts.open += 1);
@@ -137,7 +137,7 @@ async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<Stage>) {
                 let position = connection.position.take();
                 drop(connection);
                 shared.counts.send_modify(|counts| counts.dropped += 1);
-                if stages.wait_for(|stage| *stage == Stage::Resumed).await.is_err() {
+                if stages.wait_for(|stage| *stage == LoadStage::Resumed).await.is_err() {
                     return;
                 }
                 connection = shared.connect(user, position).await;
@@ -156,7 +156,7 @@ async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<Stage>) {
 
 impl SharedLoad {
     /// Connects, and tries again until it succeeds.
-    async fn connect(&self, user: Uuid, position: Option<(String, u64)>) -> Connection {
+    async fn connect(&self, user: Uuid, position: Option<(String, u64)>) -> BenchConnection {
         let _permit = self.connecting.acquire().await.unwrap();
         loop {
             match self.try_connect(user, position.as_ref()).await {
@@ -166,7 +166,7 @@ impl SharedLoad {
         }
     }
 
-    async fn try_connect(&self, user: Uuid, position: Option<&(String, u64)>) -> Option<Connection> {
+    async fn try_connect(&self, user: Uuid, position: Option<&(String, u64)>) -> Option<BenchConnection> {
         let ClientLoad { address, source, channel, .. } = &self.load;
         let socket = TcpSocket::new_v4().ok()?;
         socket.bind((*source, 0).into()).ok()?;
@@ -174,7 +174,7 @@ impl SharedLoad {
         let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
         let url = format!("ws://{address}/api/v1/app/ws");
         let (socket, _) = client_async_with_config(url, stream, Some(config)).await.ok()?;
-        let mut connection = Connection { socket, waiting: VecDeque::new(), position: None, is_recovered: false };
+        let mut connection = BenchConnection { socket, waiting: VecDeque::new(), position: None, is_recovered: false };
         let mut frame = json!({ "id": 1, "connect": { "token": user.to_string() } }).to_string();
         let channel = match channel.as_str() {
             NO_CHANNEL => None,
@@ -205,7 +205,7 @@ impl SharedLoad {
     }
 
     /// Takes a line of the server.
-    fn take(&self, line: &Value, connection: &mut Connection) {
+    fn take(&self, line: &Value, connection: &mut BenchConnection) {
         let publication = &line["push"]["pub"];
         let Some(at) = publication["data"]["at"].as_u64() else { return };
         if let (Some((_, newest)), Some(offset)) = (&mut connection.position, publication["offset"].as_u64()) {
@@ -216,7 +216,7 @@ impl SharedLoad {
     }
 }
 
-impl Connection {
+impl BenchConnection {
     /// Returns the reply with an id.
     async fn reply(&mut self, id: u32) -> Option<Value> {
         loop {

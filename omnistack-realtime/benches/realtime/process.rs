@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::clients::ClientLoad;
 
-/// What a server prints before its address.
+/// The text that a server prints before its address.
 pub(crate) const LISTENING: &str = "listening on ";
 /// The line that asks a server for the number of its queries.
 pub(crate) const QUERIES: &str = "?";

@@ -36,7 +36,7 @@ const CHANNEL_MESSAGES: u64 = 10_000;
 /// Published messages after which a replica is killed.
 const MESSAGES_BEFORE_DEATH: u64 = 40_000;
 /// Longest time until all clients have all messages.
-const PATIENCE: Duration = Duration::from_secs(200);
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(200);
 
 /// Replicas that share a Redis, and an app that publishes.
 struct Cluster {
@@ -91,7 +91,7 @@ impl Cluster {
             }
         }
         for _ in 0..followers.len() {
-            timeout(PATIENCE, subscriptions.recv()).await.unwrap().unwrap();
+            timeout(CLUSTER_TIMEOUT, subscriptions.recv()).await.unwrap().unwrap();
         }
         followers
     }
@@ -120,10 +120,10 @@ async fn assert_survives_a_death(replicas: usize, recovery_limit: &str) {
             }
         });
     }
-    timeout(PATIENCE, counted.wait_for(|count| *count >= MESSAGES_BEFORE_DEATH)).await.unwrap().unwrap();
+    timeout(CLUSTER_TIMEOUT, counted.wait_for(|count| *count >= MESSAGES_BEFORE_DEATH)).await.unwrap().unwrap();
     cluster.replicas[0].kill().await;
-    timeout(PATIENCE, publishing.join_all()).await.unwrap();
-    let reports = timeout(PATIENCE, followers.join_all()).await.unwrap();
+    timeout(CLUSTER_TIMEOUT, publishing.join_all()).await.unwrap();
+    let reports = timeout(CLUSTER_TIMEOUT, followers.join_all()).await.unwrap();
     assert_eq!(reports.len(), CHANNELS * replicas);
     for (replica, report) in &reports {
         let is_resumed = *replica == 0;
@@ -179,5 +179,5 @@ async fn clients_are_told_of_the_messages_that_were_lost_with_redis() {
             }
         }
     };
-    timeout(PATIENCE, told).await.unwrap();
+    timeout(CLUSTER_TIMEOUT, told).await.unwrap();
 }

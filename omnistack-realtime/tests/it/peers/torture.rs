@@ -13,7 +13,7 @@ use crate::{replicas::process::Replica, support::SOCKET};
 /// The largest message in bytes.
 const MAX_MESSAGE_BYTES: &str = "8192";
 /// Longest time of all cases.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TORTURE_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a peer: `cargo xtask test --peers`"]
@@ -23,7 +23,7 @@ async fn frames_of_wsproto_and_websockets_are_answered_as_the_protocols_say() {
     command.arg(python_script("torture.py")).arg(format!("ws://{}{SOCKET}", replica.address));
     command.arg(Tenant::new().token(user())).arg(MAX_MESSAGE_BYTES).env("NO_PROXY", "*");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let output = timeout(TORTURE_TIMEOUT, command.output()).await.unwrap().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{printed}");
     let outcomes: Value = serde_json::from_str(&printed).unwrap();

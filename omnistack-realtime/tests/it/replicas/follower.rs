@@ -13,7 +13,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use crate::support::SOCKET;
 
 /// Longest wait for a message of the server, which sends pings.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time until a connection is open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -29,7 +29,7 @@ pub(crate) struct Follower {
     pub(crate) subscribed: mpsc::UnboundedSender<()>,
 }
 
-/// What has happened to a client.
+/// The history of a client.
 #[derive(Debug, Default)]
 pub(crate) struct FollowerReport {
     pub(crate) received: u64,
@@ -123,7 +123,7 @@ impl Follower {
         let frame = format!("{connect}\n{}", json!({ "id": 2, "subscribe": subscribe }));
         socket.send(Message::text(frame)).await.map_err(|_| ConnectionLost)?;
         loop {
-            let message = timeout(SILENCE, socket.next()).await.map_err(|_| ConnectionLost)?;
+            let message = timeout(SILENCE_TIMEOUT, socket.next()).await.map_err(|_| ConnectionLost)?;
             let Some(Ok(message)) = message else { return Err(ConnectionLost) };
             let Message::Text(text) = message else { continue };
             for line in text.lines() {
@@ -174,7 +174,10 @@ impl Follower {
             return progress.is_first_epoch && offset >= self.until;
         }
         progress.report.recoveries += 1;
-        let is_last = publications.iter().any(|message| self.take_message(message, progress));
+        let mut is_last = false;
+        for message in &publications {
+            is_last |= self.take_message(message, progress);
+        }
         let position = progress.position.as_ref().map(|(epoch, offset)| (epoch.as_str(), *offset));
         assert_eq!(position, Some((epoch.as_str(), offset)), "recovered messages reach up to the position");
         is_last

@@ -37,7 +37,7 @@ use uuid::Uuid;
 /// The variables by which a replica gets the URL of its database and its settings, as a JSON object.
 const DATABASE: &str = "REALTIME_REPLICA_DATABASE";
 const SETTINGS: &str = "REALTIME_REPLICA_SETTINGS";
-/// What a replica writes before its address.
+/// The text that a replica writes before its address.
 const LISTENING: &str = "listening on ";
 /// Longest time until a replica has started or ended.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
