@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: runs benchmarks and writes their tables into `docs/benchmarks.md`.
 
 mod jobs;
+mod realtime;
 mod webhooks;
 
 use std::{fs, process::Command};
@@ -24,10 +25,12 @@ pub(crate) struct Benchmark {
     peers: Option<(&'static str, fn(&Servers) -> Result<String>)>,
     /// A program to build with the profile `dist`. The benchmark gets its path in `DIST_PROGRAM`.
     dist: Option<&'static str>,
+    /// Sets the environment variables by which the benchmark finds programs of others, and installs these.
+    environment: Option<fn(&mut Command) -> Result>,
 }
 
 impl Benchmark {
-    const DEFAULT: Self = Self { arguments: &[], servers: false, peers: None, dist: None };
+    const DEFAULT: Self = Self { arguments: &[], servers: false, peers: None, dist: None, environment: None };
 
     /// The HTTP stack compared with a bare axum handler, and the idle program.
     pub(crate) const HTTP: Self =
@@ -78,6 +81,14 @@ impl Benchmark {
         peers: Some(("webhooks-peers", webhooks::rows)),
         ..Self::DEFAULT
     };
+    /// Connections of clients: idle ones, many subscribers, several replicas, and clients that reconnect together; and
+    /// npm's ws beside them.
+    pub(crate) const REALTIME: Self = Self {
+        arguments: &["-p", "omnistack-realtime", "--bench", "realtime", "--features", "redis,sqlite"],
+        servers: true,
+        environment: Some(realtime::set_environment),
+        ..Self::DEFAULT
+    };
     /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
@@ -94,6 +105,9 @@ impl Benchmark {
         if let Some(program) = self.dist {
             command::run(command::cargo().args(["build", "--profile", "dist", "-p", program]))?;
             bench.env("DIST_PROGRAM", host::target().join("dist").join(program));
+        }
+        if let Some(set_environment) = self.environment {
+            set_environment(&mut bench)?;
         }
         command::capture(&mut bench)
     }

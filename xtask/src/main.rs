@@ -74,6 +74,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("webhooks") => bench::run(&[Benchmark::WEBHOOKS]),
             Some("usage") => bench::run(&[Benchmark::USAGE]),
             Some("files") => bench::run(&[Benchmark::FILES]),
+            Some("realtime") => bench::run(&[Benchmark::REALTIME]),
             _ => bench::run(&[
                 Benchmark::HTTP,
                 Benchmark::DB,
@@ -87,6 +88,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::OBSERVABILITY,
                 Benchmark::WEBHOOKS,
                 Benchmark::USAGE,
+                Benchmark::REALTIME,
             ]),
         },
         Some(("soak", matches)) => {
@@ -152,8 +154,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "realtime", "all"])
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), connections of clients, or all"),
                 ),
         )
         .subcommand(

@@ -11,6 +11,7 @@ pub(crate) mod node;
 mod passkeys;
 mod prometheus;
 mod python;
+mod realtime;
 mod schemathesis;
 mod telemetry;
 mod tokens;
@@ -61,6 +62,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
     Peer { name: "DuckDB", ecosystem: PackageSet::Python, run: usage::run },
     Peer { name: "Chromium", ecosystem: PackageSet::Browser, run: browser::run },
+    Peer { name: "centrifuge, websockets and wsproto", ecosystem: PackageSet::Realtime, run: realtime::run },
 ];
 
 /// The package set of a peer.
@@ -73,6 +75,8 @@ enum PackageSet {
     Telemetry,
     /// A separate Python environment for the libraries of providers that send webhooks.
     Webhooks,
+    /// A separate Python environment for the clients of realtime.
+    Realtime,
     /// A separate Python environment for the client generator.
     Client,
     Node,
@@ -90,6 +94,7 @@ impl PackageSet {
             Self::Passkeys => python::install(&python::PASSKEYS),
             Self::Telemetry => python::install(&python::TELEMETRY),
             Self::Webhooks => python::install(&python::WEBHOOKS),
+            Self::Realtime => python::install(&python::REALTIME),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),

@@ -44,6 +44,13 @@ pub(super) const WEBHOOKS: NodePackages = NodePackages {
     lock: include_str!("../../peers/webhooks/package-lock.json"),
 };
 
+/// The clients of realtime, and the libraries of the server beside which it is measured.
+const REALTIME: NodePackages = NodePackages {
+    folder: "realtime-node",
+    manifest: include_str!("../../peers/realtime/package.json"),
+    lock: include_str!("../../peers/realtime/package-lock.json"),
+};
+
 /// The types of Grafana's boards and the TypeScript compiler.
 pub(super) const GRAFANA: NodePackages = NodePackages {
     folder: "grafana",
@@ -102,6 +109,16 @@ pub(crate) fn install_with_scripts(scripts: &str) -> Result<PathBuf> {
             .context(format_args!("copying {}", entry.path().display()))?;
     }
     Ok(to)
+}
+
+/// Installs the packages of realtime, copies its scripts beside them, and returns their folder.
+pub(crate) fn install_realtime() -> Result<PathBuf> {
+    let folder = install_packages(&REALTIME)?;
+    for script in ["clients.mjs", "server.mjs"] {
+        let from = host::root().join("xtask/peers/realtime").join(script);
+        fs::copy(&from, folder.join(script)).context(format_args!("copying {}", from.display()))?;
+    }
+    Ok(folder)
 }
 
 /// Returns the command that runs a script of the folder with Node.

@@ -40,6 +40,10 @@ pub(super) const TELEMETRY: PythonPackages = PythonPackages {
 pub(super) const WEBHOOKS: PythonPackages =
     PythonPackages { folder: "webhooks", file: "webhooks.txt", requirements: include_str!("../../peers/webhooks.txt") };
 
+/// The clients of realtime.
+pub(super) const REALTIME: PythonPackages =
+    PythonPackages { folder: "realtime", file: "realtime.txt", requirements: include_str!("../../peers/realtime.txt") };
+
 /// openapi-python-client, which needs no packages of other peers.
 pub(super) const CLIENTS: PythonPackages = PythonPackages {
     folder: "python-client",

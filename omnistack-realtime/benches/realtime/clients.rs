@@ -1,0 +1,246 @@
+//! A process with many clients. It answers each line of its input with a line of JSON.
+//!
+//! | line | waits until | answer |
+//! |---|---|---|
+//! | `open` | all clients are connected | `{}` |
+//! | `received N` | N messages have arrived since the start | microseconds from publishing to arrival of each new one |
+//! | `drop` | all clients have cut their connections | `{}` |
+//! | `resume` | all are connected again | `recovered`: clients that have missed nothing; `failures`: failed attempts |
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
+use uuid::Uuid;
+
+use crate::process::{lines_of_input, micros};
+
+/// Clients of a process that connect at the same time.
+const MAX_CONNECTING: usize = 250;
+/// A channel of the load's description that stands for the channel of each user.
+pub(crate) const OWN_CHANNEL: &str = "own";
+/// The description of a load without subscriptions.
+pub(crate) const NO_CHANNEL: &str = "none";
+
+/// The clients of a process.
+pub(crate) struct ClientLoad {
+    pub(crate) address: SocketAddr,
+    /// The address from which they connect.
+    pub(crate) source: Ipv4Addr,
+    pub(crate) count: usize,
+    pub(crate) channel: String,
+}
+
+/// Whether the clients are to be connected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LoadStage {
+    Connected,
+    Dropped,
+    Resumed,
+}
+
+/// The progress of all clients.
+#[derive(Default)]
+struct LoadCounts {
+    open: usize,
+    received: u64,
+    dropped: usize,
+    resumed: usize,
+    recovered: usize,
+    failures: usize,
+}
+
+struct SharedLoad {
+    load: ClientLoad,
+    counts: watch::Sender<LoadCounts>,
+    /// Microseconds from publishing to arrival.
+    latencies: Mutex<Vec<u64>>,
+    connecting: Semaphore,
+}
+
+/// An open connection.
+struct BenchConnection {
+    socket: WebSocketStream<TcpStream>,
+    /// Lines that arrived with those that were read.
+    waiting: VecDeque<Value>,
+    /// The newest epoch and offset of the channel.
+    position: Option<(String, u64)>,
+    is_recovered: bool,
+}
+
+/// Runs the clients until the input ends.
+pub(crate) async fn run(load: ClientLoad) {
+    let count = load.count;
+    let shared = Arc::new(SharedLoad {
+        load,
+        counts: watch::Sender::new(LoadCounts::default()),
+        latencies: Mutex::default(),
+        connecting: Semaphore::new(MAX_CONNECTING),
+    });
+    let stages = watch::Sender::new(LoadStage::Connected);
+    for _ in 0..count {
+        tokio::spawn(stay(Arc::clone(&shared), stages.subscribe()));
+    }
+    let mut counts = shared.counts.subscribe();
+    let mut lines = lines_of_input();
+    while let Some(line) = lines.recv().await {
+        let answer = match line.split_once(' ').unwrap_or((line.as_str(), "")) {
+            ("open", _) => {
+                counts.wait_for(|counts| counts.open == count).await.unwrap();
+                json!({})
+            }
+            ("received", wanted) => {
+                let wanted: u64 = wanted.parse().unwrap();
+                counts.wait_for(|counts| counts.received >= wanted).await.unwrap();
+                json!(std::mem::take(&mut *shared.latencies.lock().unwrap()))
+            }
+            ("drop", _) => {
+                stages.send_replace(LoadStage::Dropped);
+                counts.wait_for(|counts| counts.dropped == count).await.unwrap();
+                json!({})
+            }
+            ("resume", _) => {
+                stages.send_replace(LoadStage::Resumed);
+                let counts = counts.wait_for(|counts| counts.resumed == count).await.unwrap();
+                json!({ "recovered": counts.recovered, "failures": counts.failures })
+            }
+            (other, _) => panic!("unknown question {other}"),
+        };
+        println!("{answer}");
+    }
+}
+
+/// Keeps a client connected, as the stage says.
+async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<LoadStage>) {
+    let user = Uuid::new_v4();
+    let mut connection = shared.connect(user, None).await;
+    shared.counts.send_modify(|counts| counts.open += 1);
+    loop {
+        let line = tokio::select! {
+            line = connection.line() => line,
+            changed = stages.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let position = connection.position.take();
+                drop(connection);
+                shared.counts.send_modify(|counts| counts.dropped += 1);
+                if stages.wait_for(|stage| *stage == LoadStage::Resumed).await.is_err() {
+                    return;
+                }
+                connection = shared.connect(user, position).await;
+                let is_recovered = connection.is_recovered;
+                shared.counts.send_modify(|counts| {
+                    counts.resumed += 1;
+                    counts.recovered += usize::from(is_recovered);
+                });
+                continue;
+            }
+        };
+        let Some(line) = line else { panic!("the server has closed a connection") };
+        shared.take(&line, &mut connection);
+    }
+}
+
+impl SharedLoad {
+    /// Connects, and tries again until it succeeds.
+    async fn connect(&self, user: Uuid, position: Option<(String, u64)>) -> BenchConnection {
+        let _permit = self.connecting.acquire().await.unwrap();
+        loop {
+            match self.try_connect(user, position.as_ref()).await {
+                Some(connection) => return connection,
+                None => self.counts.send_modify(|counts| counts.failures += 1),
+            }
+        }
+    }
+
+    async fn try_connect(&self, user: Uuid, position: Option<&(String, u64)>) -> Option<BenchConnection> {
+        let ClientLoad { address, source, channel, .. } = &self.load;
+        let socket = TcpSocket::new_v4().ok()?;
+        socket.bind((*source, 0).into()).ok()?;
+        let stream = socket.connect(*address).await.ok()?;
+        let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
+        let url = format!("ws://{address}/api/v1/app/ws");
+        let (socket, _) = client_async_with_config(url, stream, Some(config)).await.ok()?;
+        let mut connection = BenchConnection { socket, waiting: VecDeque::new(), position: None, is_recovered: false };
+        let mut frame = json!({ "id": 1, "connect": { "token": user.to_string() } }).to_string();
+        let channel = match channel.as_str() {
+            NO_CHANNEL => None,
+            OWN_CHANNEL => Some(format!("user:{user}")),
+            channel => Some(channel.to_owned()),
+        };
+        if let Some(channel) = &channel {
+            let mut subscribe = json!({ "channel": channel });
+            if let Some((epoch, offset)) = position {
+                subscribe["recover"] = true.into();
+                subscribe["epoch"] = epoch.as_str().into();
+                subscribe["offset"] = (*offset).into();
+            }
+            frame = format!("{frame}\n{}", json!({ "id": 2, "subscribe": subscribe }));
+        }
+        connection.socket.send(Message::text(frame)).await.ok()?;
+        let connected = connection.reply(1).await?;
+        connected["connect"].as_object()?;
+        if channel.is_some() {
+            let subscribed = connection.reply(2).await?;
+            let result = &subscribed["subscribe"];
+            result.as_object()?;
+            let epoch = result["epoch"].as_str().unwrap_or_default().to_owned();
+            connection.position = Some((epoch, result["offset"].as_u64().unwrap_or_default()));
+            connection.is_recovered = result["recovered"] == true;
+        }
+        Some(connection)
+    }
+
+    /// Takes a line of the server.
+    fn take(&self, line: &Value, connection: &mut BenchConnection) {
+        let publication = &line["push"]["pub"];
+        let Some(at) = publication["data"]["at"].as_u64() else { return };
+        if let (Some((_, newest)), Some(offset)) = (&mut connection.position, publication["offset"].as_u64()) {
+            *newest = offset;
+        }
+        self.latencies.lock().unwrap().push(micros().saturating_sub(at));
+        self.counts.send_modify(|counts| counts.received += 1);
+    }
+}
+
+impl BenchConnection {
+    /// Returns the reply with an id.
+    async fn reply(&mut self, id: u32) -> Option<Value> {
+        loop {
+            let line = self.line().await?;
+            if line["id"] == id {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Returns the next line that is no ping, or `None` at the end. A call that is dropped loses no line.
+    async fn line(&mut self) -> Option<Value> {
+        loop {
+            if let Some(line) = self.waiting.pop_front() {
+                return Some(line);
+            }
+            let Message::Text(text) = self.socket.next().await?.ok()? else { continue };
+            for line in text.lines() {
+                if line == "{}" {
+                    self.socket.send(Message::text("{}")).await.ok()?;
+                } else {
+                    self.waiting.push_back(serde_json::from_str(line).ok()?);
+                }
+            }
+        }
+    }
+}

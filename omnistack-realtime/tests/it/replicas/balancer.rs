@@ -1,0 +1,58 @@
+//! A load balancer, behind which replicas come and go at one address.
+
+#![cfg(test)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// A load balancer.
+pub(crate) struct Balancer {
+    pub(crate) address: SocketAddr,
+    target: watch::Sender<Option<SocketAddr>>,
+    cuts: watch::Sender<()>,
+}
+
+impl Balancer {
+    /// Starts a load balancer that sends connections to a replica.
+    pub(crate) async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (target, targets) = watch::channel(Some(target));
+        let cuts = watch::Sender::new(());
+        let accepting = cuts.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let target = *targets.borrow();
+                // The connection of a client is closed if there is no replica.
+                if let Some(target) = target {
+                    tokio::spawn(pass_on(client, target, accepting.subscribe()));
+                }
+            }
+        });
+        Self { address, target, cuts }
+    }
+
+    /// Sends new connections to another replica, or closes them.
+    pub(crate) fn direct_to(&self, target: Option<SocketAddr>) {
+        self.target.send_replace(target);
+    }
+
+    /// Cuts all connections.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_replace(());
+    }
+}
+
+/// Passes the bytes of a connection on until it ends or is cut.
+async fn pass_on(mut client: TcpStream, target: SocketAddr, mut cut: watch::Receiver<()>) {
+    let Ok(mut replica) = TcpStream::connect(target).await else { return };
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut replica) => {}
+        _ = cut.changed() => {}
+    }
+}
