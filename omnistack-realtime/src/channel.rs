@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use omnistack_core::{identity::TenantId, realtime::RealtimeChannel};
 
 pub use rules::{ChannelAccess, ChannelAction, ChannelRule, Channels};
-pub(crate) use rules::{ChannelProblem, ChannelTableRow, ResolvedChannel};
+pub(crate) use rules::{ChannelTableRow, ResolvedChannel};
 
 /// The key of a channel: its tenant and its name, as `TENANT/room:42`, or `-/user:ID` without a tenant. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,11 +39,6 @@ impl ChannelKey {
     /// Returns the name that clients use.
     pub(crate) fn name(&self) -> &str {
         self.key.get(self.name..).unwrap_or_default()
-    }
-
-    /// Returns the tenant.
-    pub(crate) fn tenant(&self) -> Option<TenantId> {
-        self.key.get(..self.name.checked_sub(1)?)?.parse().ok()
     }
 }
 

@@ -35,6 +35,7 @@ use omnistack_core::{
 use crate::{
     channel::{ChannelKey, Channels},
     engine::{ControlMessage, Engine, EngineEvents, NewPublication, PresenceEntry},
+    procedures::Procedures,
     protocol::{ClientInfo, MembershipPush, Publication, Push, PushContent},
     settings::RealtimeSettings,
     sign_in::SignIn,
@@ -54,6 +55,7 @@ pub(crate) use session::{Session, SessionOrigin};
 pub(crate) struct HubParts {
     pub(crate) settings: RealtimeSettings,
     pub(crate) channels: Channels,
+    pub(crate) procedures: Procedures,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) clock: Clock,
     /// The version of the app, which clients are told.
@@ -69,6 +71,7 @@ pub(crate) struct Hub(Arc<HubState>);
 struct HubState {
     settings: RealtimeSettings,
     rules: Channels,
+    procedures: Procedures,
     engine: Arc<dyn Engine>,
     clock: Clock,
     app_version: String,
@@ -99,10 +102,11 @@ struct Chores {
 impl Hub {
     /// Creates a hub, which receives the events of the engine.
     pub(crate) fn new(parts: HubParts) -> Self {
-        let HubParts { settings, channels, engine, clock, app_version, usage, sign_in } = parts;
+        let HubParts { settings, channels, procedures, engine, clock, app_version, usage, sign_in } = parts;
         let state = Arc::new(HubState {
             settings,
             rules: channels,
+            procedures,
             engine: Arc::clone(&engine),
             clock,
             app_version,

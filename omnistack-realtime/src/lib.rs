@@ -91,6 +91,7 @@ mod feeds;
 mod hub;
 mod module;
 mod notifications;
+mod procedures;
 mod protocol;
 mod publisher;
 mod settings;

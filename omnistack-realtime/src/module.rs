@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use omnistack_core::{
     ShutdownToken,
+    http::Error,
+    identity::Identity,
     module::{Module, Registry},
     pubsub::PubSub,
 };
+use serde_json::Value;
 
 #[cfg(feature = "redis")]
 use crate::engine::RedisEngine;
@@ -16,7 +19,9 @@ use crate::{
     engine::{Engine, MemoryEngine},
     feeds,
     hub::{Hub, HubParts},
-    notifications, publisher,
+    notifications,
+    procedures::Procedures,
+    publisher,
     settings::RealtimeSettings,
     sign_in, transport,
 };
@@ -27,6 +32,9 @@ use crate::{
 #[must_use]
 pub struct Realtime {
     channels: Channels,
+    procedures: Procedures,
+    /// Names of procedures that were added twice.
+    repeated_procedures: Vec<String>,
 }
 
 impl Realtime {
@@ -38,6 +46,37 @@ impl Realtime {
     /// Sets the rules of the app's channels.
     pub fn channels(mut self, channels: Channels) -> Self {
         self.channels = channels;
+        self
+    }
+
+    /// Adds a procedure, which clients call by its name on their connection (`rpc`). It gets the caller and the data of
+    /// the call, and returns the data of the result. A 4xx error is sent to the client with its status as the code; all
+    /// others are logged, and the client gets the temporary error 100.
+    ///
+    /// ```
+    /// use omnistack_core::{http::Error, identity::Identity};
+    /// use omnistack_realtime::Realtime;
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn who_am_i(caller: Identity, _: Value) -> Result<Value, Error> {
+    ///     Ok(json!({ "user": caller.user, "tenant": caller.tenant }))
+    /// }
+    ///
+    /// let realtime = Realtime::from_env().procedure("who_am_i", who_am_i);
+    /// # _ = realtime;
+    /// ```
+    pub fn procedure<F>(
+        mut self,
+        name: impl Into<String>,
+        call: impl Fn(Identity, Value) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Value, Error>> + Send + 'static,
+    {
+        let name = name.into();
+        if !self.procedures.add(name.clone(), call) {
+            self.repeated_procedures.push(name);
+        }
         self
     }
 }
@@ -52,6 +91,9 @@ impl Module for Realtime {
         for problem in self.channels.problems() {
             registry.report_problem(problem.what, problem.fix);
         }
+        for name in &self.repeated_procedures {
+            registry.report_problem(format!("the procedure `{name}` is added twice"), "rename one of them");
+        }
         for row in self.channels.table() {
             registry.doctor_line("channel", doctor_text(&row));
         }
@@ -59,7 +101,7 @@ impl Module for Realtime {
         sign_in::register(registry);
         transport::register(registry, &settings);
         browser_client::register(registry);
-        provide_hub(registry, settings, self.channels.clone(), engine);
+        provide_hub(registry, settings, self, engine);
         publisher::register(registry);
         feeds::register(registry);
         notifications::register(registry);
@@ -83,13 +125,15 @@ fn engine(registry: &mut Registry) -> Option<Arc<dyn Engine>> {
 }
 
 /// Provides the hub, and registers its background services.
-fn provide_hub(registry: &mut Registry, settings: RealtimeSettings, channels: Channels, engine: Arc<dyn Engine>) {
+fn provide_hub(registry: &mut Registry, settings: RealtimeSettings, module: &Realtime, engine: Arc<dyn Engine>) {
+    let (channels, procedures) = (module.channels.clone(), module.procedures.clone());
     let (clock, app_version, shared) = (registry.clock(), registry.app_version().to_owned(), Arc::clone(&engine));
     registry
         .provide_from(move |ctx| {
             Ok(Hub::new(HubParts {
                 settings: settings.clone(),
                 channels: channels.clone(),
+                procedures: procedures.clone(),
                 engine: Arc::clone(&shared),
                 clock: clock.clone(),
                 app_version: app_version.clone(),

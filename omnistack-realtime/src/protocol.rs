@@ -12,14 +12,16 @@ mod tests;
 pub(crate) use codes::{CloseCode, ErrorCode, UnsubscribeCode};
 pub(crate) use command::{
     Command, ConnectRequest, HistoryRequest, Method, PresenceRequest, PublishRequest, RecoverRequest, RefreshRequest,
-    RpcRequest, SendRequest, StreamPosition, SubRefreshRequest, SubscribeRequest, UnsubscribeRequest,
+    RpcRequest, StreamPosition, SubscribeRequest, UnsubscribeRequest,
 };
 pub(crate) use frame::{InvalidFrame, PING, parse_frame};
 pub(crate) use reply::{
-    ClientInfo, ConnectResult, DisconnectPush, EmptyResult, HistoryResult, MembershipPush, MessagePush, PresenceResult,
+    ClientInfo, ConnectResult, DisconnectPush, EmptyResult, HistoryResult, MembershipPush, PresenceResult,
     PresenceStatsResult, Publication, Push, PushContent, RefreshResult, Reply, ReplyContent, ReplyError, RpcResult,
-    SubRefreshResult, SubscribeResult, UnsubscribePush,
+    SubscribeResult, UnsubscribePush,
 };
+#[cfg(any(feature = "client", test))]
+pub(crate) use reply::{MessagePush, SubRefreshResult};
 #[cfg(any(feature = "client", test))]
 pub(crate) use server_frame::{ServerMessage, parse_server_frame};
 

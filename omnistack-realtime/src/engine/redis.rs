@@ -2,7 +2,9 @@
 //! them in the same order.
 //!
 //! While Redis is away, messages are delivered in this process, without a number, and the history, presence and
-//! requests to other replicas fail. When it is back, the hub has to check all positions.
+//! requests to other replicas fail. When it is back, the hub has to check all positions. The histories of channels
+//! whose messages were delivered in this process only begin anew, so that the subscribers of other replicas, which may
+//! have had Redis all the time, are told that they have missed some.
 
 mod messages;
 mod scripts;
@@ -27,7 +29,7 @@ use omnistack_core::{
 
 use self::{
     messages::{CONTROL_TOPIC, RedisReceiver, decode_publication, encode_publication, parse_position},
-    scripts::{CLIENTS, COUNT, HISTORY, KEEP, LEAVE, PUBLISH, SEND},
+    scripts::{CLIENTS, COUNT, FORGET, HISTORY, KEEP, LEAVE, PUBLISH, SEND},
 };
 use super::{
     ControlMessage, Engine, EngineEvents, HistoryFilter, HistoryPage, IDEMPOTENCY_TTL, NewPublication, POSITION_GRACE,
@@ -53,6 +55,8 @@ pub(crate) struct RedisEngine {
     telling: Mutex<HashSet<ChannelKey>>,
     /// Whether messages were delivered in this process only.
     is_away: AtomicBool,
+    /// Channels whose histories lack messages that were delivered in this process only.
+    incomplete: Mutex<HashSet<ChannelKey>>,
 }
 
 impl RedisEngine {
@@ -64,7 +68,15 @@ impl RedisEngine {
         let receiver = Arc::new(RedisReceiver { events: OnceLock::new(), delivery: Mutex::new(()) });
         let listener = Arc::clone(&receiver);
         let subscriber = redis.subscriber(listener)?;
-        Ok(Self { redis, clock, subscriber, receiver, telling: Mutex::default(), is_away: AtomicBool::new(false) })
+        Ok(Self {
+            redis,
+            clock,
+            subscriber,
+            receiver,
+            telling: Mutex::default(),
+            is_away: AtomicBool::new(false),
+            incomplete: Mutex::default(),
+        })
     }
 
     async fn call(
@@ -84,6 +96,21 @@ impl RedisEngine {
             tracing::info!(target: "omnistack::realtime", "messages reach the clients of all replicas again");
             self.receiver.lose_messages();
         }
+    }
+
+    /// Ends the histories that lack messages.
+    async fn forget_incomplete(&self) {
+        let incomplete: Vec<ChannelKey> = self.incomplete().iter().cloned().collect();
+        for channel in incomplete {
+            if self.call(&FORGET, history_keys(&channel), Vec::new()).await.is_err() {
+                return;
+            }
+            self.incomplete().remove(&channel);
+        }
+    }
+
+    fn incomplete(&self) -> MutexGuard<'_, HashSet<ChannelKey>> {
+        self.incomplete.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn telling(&self) -> MutexGuard<'_, HashSet<ChannelKey>> {
@@ -139,6 +166,9 @@ impl Engine for RedisEngine {
                     if self.is_away.load(Ordering::Relaxed) && self.redis.ping().await.is_ok() {
                         self.note_answer();
                     }
+                    if !self.is_away.load(Ordering::Relaxed) {
+                        self.forget_incomplete().await;
+                    }
                 }
             }
         }
@@ -178,6 +208,9 @@ impl Engine for RedisEngine {
             Ok(position) => position.as_str().and_then(parse_position).ok_or_else(unexpected),
             // The script did not run. If that is unknown, a message that is delivered here could arrive twice.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
+                if history_size(options) > 0 {
+                    self.incomplete().insert(channel.clone());
+                }
                 self.deliver_here(channel, publication);
                 Ok(StreamPosition::default())
             }

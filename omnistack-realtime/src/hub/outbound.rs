@@ -13,7 +13,7 @@ use super::{connection::Connection, lock};
 use crate::protocol::CloseCode;
 
 /// Memory of a waiting frame besides its bytes.
-const FRAME_OVERHEAD_BYTES: usize = mem::size_of::<Bytes>();
+const FRAME_OVERHEAD_BYTES: usize = size_of::<Bytes>();
 
 /// The queue of a connection, bounded in bytes. A message to many connections is one buffer that they share.
 #[derive(Debug)]

@@ -33,6 +33,7 @@ use super::{Hub, HubParts, OutboundItem, OutboundReader, Session, SessionOrigin,
 use crate::{
     channel::{ChannelRule, Channels},
     engine::{Engine, MemoryEngine},
+    procedures::Procedures,
     protocol::CloseCode,
     sign_in::{Credential, SignIn},
 };
@@ -115,6 +116,7 @@ impl TestHub {
         let hub = Hub::new(HubParts {
             settings: Config::from_pairs(settings.iter().copied()).read_settings().unwrap(),
             channels: rules(),
+            procedures: Procedures::default(),
             engine,
             clock: clock.clock(),
             app_version: "1.2.3".to_owned(),

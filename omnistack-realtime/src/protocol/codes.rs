@@ -13,7 +13,6 @@ pub(crate) enum ErrorCode {
     BadRequest,
     NotAvailable,
     TokenExpired,
-    Expired,
     TooManyRequests,
     UnrecoverablePosition,
 }
@@ -32,7 +31,6 @@ impl ErrorCode {
             Self::BadRequest => 107,
             Self::NotAvailable => 108,
             Self::TokenExpired => 109,
-            Self::Expired => 110,
             Self::TooManyRequests => 111,
             Self::UnrecoverablePosition => 112,
         }
@@ -56,7 +54,6 @@ impl ErrorCode {
             Self::BadRequest => "bad request",
             Self::NotAvailable => "not available",
             Self::TokenExpired => "token expired",
-            Self::Expired => "expired",
             Self::TooManyRequests => "too many requests",
             Self::UnrecoverablePosition => "unrecoverable position",
         }
@@ -105,7 +102,6 @@ pub(crate) enum CloseCode {
     Stale,
     ForceNoReconnect,
     ConnectionLimit,
-    ChannelLimit,
     PermissionDenied,
 }
 
@@ -127,7 +123,6 @@ impl CloseCode {
             Self::Stale => 3502,
             Self::ForceNoReconnect => 3503,
             Self::ConnectionLimit => 3504,
-            Self::ChannelLimit => 3505,
             Self::PermissionDenied => 3507,
         }
     }
@@ -149,7 +144,6 @@ impl CloseCode {
             Self::Stale => "stale",
             Self::ForceNoReconnect => "force disconnect",
             Self::ConnectionLimit => "connection limit",
-            Self::ChannelLimit => "channel limit",
             Self::PermissionDenied => "permission denied",
         }
     }

@@ -29,6 +29,7 @@ pub(crate) enum ReplyContent {
     History(HistoryResult),
     Rpc(RpcResult),
     Refresh(RefreshResult),
+    #[cfg(any(feature = "client", test))]
     SubRefresh(SubRefreshResult),
 }
 
@@ -169,6 +170,7 @@ pub(crate) struct RefreshResult {
     pub(crate) ttl: u32,
 }
 
+#[cfg(any(feature = "client", test))]
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SubRefreshResult {
@@ -193,7 +195,9 @@ pub(crate) enum PushContent {
     Join(MembershipPush),
     Leave(MembershipPush),
     Unsubscribe(UnsubscribePush),
+    #[cfg(any(feature = "client", test))]
     Subscribe(SubscribeResult),
+    #[cfg(any(feature = "client", test))]
     Message(MessagePush),
     Disconnect(DisconnectPush),
 }
@@ -210,6 +214,7 @@ pub(crate) struct UnsubscribePush {
     pub(crate) reason: String,
 }
 
+#[cfg(any(feature = "client", test))]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MessagePush {
     pub(crate) data: Box<RawValue>,

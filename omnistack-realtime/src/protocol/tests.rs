@@ -352,7 +352,6 @@ fn codes_say_whether_clients_come_back() {
         (CloseCode::Stale, true),
         (CloseCode::ForceNoReconnect, true),
         (CloseCode::ConnectionLimit, true),
-        (CloseCode::ChannelLimit, true),
         (CloseCode::PermissionDenied, true),
     ] {
         assert_eq!(code.is_final(), is_final, "{code:?}");

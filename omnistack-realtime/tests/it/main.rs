@@ -10,6 +10,7 @@ mod isolation;
 mod live;
 mod notifications;
 mod peers;
+mod procedures;
 mod publish;
 mod replicas;
 mod sse;

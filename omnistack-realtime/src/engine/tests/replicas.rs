@@ -128,6 +128,7 @@ async fn with_redis_away_this_replica_delivers_and_checks_positions_after() {
     }
     publish_until_received(&one, &mut other, &room).await;
     for outage in ["killed", "frozen"] {
+        let epoch = other.position(&room).await.epoch;
         if outage == "killed" {
             server.kill();
         } else {
@@ -160,6 +161,13 @@ async fn with_redis_away_this_replica_delivers_and_checks_positions_after() {
             server.unfreeze();
         }
         one.until(|seen| *seen == Seen::Lost).await;
+        // The subscribers of the other replica must find out that they have missed messages.
+        let told = async {
+            while other.position(&room).await.epoch == epoch {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, told).await.expect(outage);
         publish_until_received(&other, &mut one, &room).await;
         publish_until_received(&one, &mut other, &room).await;
         // A subscription that was asked for meanwhile is made.

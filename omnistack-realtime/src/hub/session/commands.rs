@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use omnistack_core::identity::Identity;
+use omnistack_core::{http::Error, identity::Identity};
+use serde_json::Value;
 
 use super::{CommandDecision, CommandError};
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
     },
     protocol::{
         CloseCode, Command, EmptyResult, ErrorCode, HistoryRequest, HistoryResult, Method, PresenceRequest,
-        PresenceResult, PublishRequest, ReplyContent, StreamPosition, SubscribeRequest, UnsubscribeRequest,
+        PresenceResult, PublishRequest, ReplyContent, RpcRequest, RpcResult, StreamPosition, SubscribeRequest,
+        UnsubscribeRequest,
     },
     settings::MAX_PRESENCE_CLIENTS,
 };
@@ -69,10 +71,7 @@ impl Hub {
             Some(Method::Connect(_)) => {
                 Err(ErrorCode::BadRequest.with_message("the connection is connected already").into())
             }
-            Some(Method::Rpc(_)) => {
-                let message = "the app has no procedures for clients: send an HTTP request to its API";
-                Err(ErrorCode::MethodNotFound.with_message(message).into())
-            }
+            Some(Method::Rpc(request)) => self.call_procedure(connection, request).await.map(Some),
             Some(Method::SubRefresh(_)) => Err(ErrorCode::BadRequest
                 .with_message("subscriptions do not expire: there is nothing to refresh")
                 .into()),
@@ -100,6 +99,19 @@ impl Hub {
         self.reply(connection, id, ReplyContent::Subscribe(result))?;
         self.go_live(connection, started).await;
         Ok(())
+    }
+
+    async fn call_procedure(
+        &self,
+        connection: &Arc<Connection>,
+        request: RpcRequest,
+    ) -> Result<ReplyContent, CommandError> {
+        let caller = connection.caller().ok_or(CloseCode::ConnectionClosed)?;
+        let data = request.data.map_or(Ok(Value::Null), |data| serde_json::from_str(data.get()));
+        let data = data.map_err(|_| ErrorCode::BadRequest)?;
+        let result = self.0.procedures.call(&request.method, (*caller).clone(), data).await?;
+        let data = serde_json::value::to_raw_value(&result).map_err(Error::internal)?;
+        Ok(ReplyContent::Rpc(RpcResult { data: Some(data) }))
     }
 
     async fn unsubscribe(
