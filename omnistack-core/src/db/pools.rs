@@ -90,6 +90,17 @@ pub(crate) enum BoundStatement<'a> {
     SqliteConnection(&'a mut SqliteConnection, SqliteArguments),
 }
 
+impl BoundStatement<'_> {
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(..) | Self::PostgresConnection(..) => Dialect::Postgres,
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(..) | Self::SqliteConnection(..) => Dialect::Sqlite,
+        }
+    }
+}
+
 /// Evaluates an expression on the arguments of a [`BoundStatement`], for either database.
 macro_rules! arguments {
     ($bound:expr, |$args:ident| $run:expr) => {
