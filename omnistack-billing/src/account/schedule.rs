@@ -74,7 +74,7 @@ async fn load_some(
         Some(AccountLock::Exclusive) => " order by tenant_id for no key update",
     };
     let sql = |args: &mut Arguments| {
-        let list: Vec<String> = tenants.iter().map(|tenant| format!("${}", args.push(*tenant))).collect();
+        let list: Vec<_> = tenants.iter().map(|tenant| args.push_next(*tenant)).collect();
         list.join(", ")
     };
     let mut args = Arguments::new(tx.dialect());

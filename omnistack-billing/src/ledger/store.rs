@@ -128,10 +128,11 @@ pub(super) async fn stored_hashes<'c, 'e>(
             .iter()
             .map(|candidate| {
                 let event = &candidate.new.event;
-                let (tenant, environment) = (args.push(event.tenant), args.push(event.environment.as_str()));
-                let (source, id) =
-                    (args.push(event.source.to_string()), args.push(event.id.clone().unwrap_or_default()));
-                format!("(${tenant}, ${environment}, ${source}, ${id})")
+                let tenant = args.push_next(event.tenant);
+                let environment = args.push_next(event.environment.as_str());
+                let source = args.push_next(event.source.to_string());
+                let id = args.push_next(event.id.clone().unwrap_or_default());
+                format!("({tenant}, {environment}, {source}, {id})")
             })
             .collect();
         let sql = format!(

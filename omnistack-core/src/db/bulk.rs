@@ -7,7 +7,7 @@ use std::{
 
 use sqlx::AssertSqlSafe;
 
-use super::{Arguments, Error, Record, Tx};
+use super::{Arguments, Dialect, Error, Record, Tx};
 
 /// Numbers of rows of one statement. There are few, so that both databases prepare each statement once.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
@@ -41,14 +41,20 @@ const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 pub struct BulkInsert<const COLUMNS: usize> {
     head: &'static str,
     tail: &'static str,
-    texts: [OnceLock<Arc<str>>; CHUNKS.len()],
+    postgres: [OnceLock<Arc<str>>; CHUNKS.len()],
+    sqlite: [OnceLock<Arc<str>>; CHUNKS.len()],
 }
 
 impl<const COLUMNS: usize> BulkInsert<COLUMNS> {
     /// Creates a statement of the text before the rows, which ends with `values`, and the text after them. Neither has
     /// placeholders.
     pub const fn new(head: &'static str, tail: &'static str) -> Self {
-        Self { head, tail, texts: [const { OnceLock::new() }; CHUNKS.len()] }
+        Self {
+            head,
+            tail,
+            postgres: [const { OnceLock::new() }; CHUNKS.len()],
+            sqlite: [const { OnceLock::new() }; CHUNKS.len()],
+        }
     }
 
     /// Inserts rows. `bind` adds the values of one row, in the order of the columns. Returns the rows of `returning`.
@@ -63,7 +69,7 @@ impl<const COLUMNS: usize> BulkInsert<COLUMNS> {
         bind: impl Fn(&mut Arguments, &R),
     ) -> Result<Vec<T>, Error> {
         let mut returned = Vec::new();
-        for (text, chunk) in self.statements(rows) {
+        for (text, chunk) in self.statements(tx.dialect(), rows) {
             let args = arguments(tx, chunk, &bind);
             returned.extend(tx.query(AssertSqlSafe(text)).args(args).fetch_all::<T>().await?);
         }
@@ -76,7 +82,7 @@ impl<const COLUMNS: usize> BulkInsert<COLUMNS> {
     /// Those of [`fetch_all`](Self::fetch_all).
     pub async fn execute<R>(&self, tx: &mut Tx, rows: &[R], bind: impl Fn(&mut Arguments, &R)) -> Result<u64, Error> {
         let mut count = 0;
-        for (text, chunk) in self.statements(rows) {
+        for (text, chunk) in self.statements(tx.dialect(), rows) {
             let args = arguments(tx, chunk, &bind);
             count += tx.query(AssertSqlSafe(text)).args(args).execute().await?;
         }
@@ -84,23 +90,28 @@ impl<const COLUMNS: usize> BulkInsert<COLUMNS> {
     }
 
     /// Splits rows into those of each statement.
-    fn statements<'r, R>(&self, mut rows: &'r [R]) -> impl Iterator<Item = (Arc<str>, &'r [R])> {
+    fn statements<'r, R>(&self, dialect: Dialect, mut rows: &'r [R]) -> impl Iterator<Item = (Arc<str>, &'r [R])> {
         std::iter::from_fn(move || {
             let index = CHUNKS.iter().position(|size| *size <= rows.len())?;
             let (chunk, rest) = rows.split_at(CHUNKS[index]);
             rows = rest;
-            Some((self.text(index), chunk))
+            Some((self.text(dialect, index), chunk))
         })
     }
 
-    fn text(&self, index: usize) -> Arc<str> {
-        let text = self.texts[index].get_or_init(|| {
+    fn text(&self, dialect: Dialect, index: usize) -> Arc<str> {
+        let texts = match dialect {
+            Dialect::Postgres => &self.postgres,
+            Dialect::Sqlite => &self.sqlite,
+        };
+        let text = texts[index].get_or_init(|| {
             let mut text = self.head.to_owned();
             for row in 0..CHUNKS[index] {
                 text.push_str(if row == 0 { " (" } else { ", (" });
                 for column in 1..=COLUMNS {
                     let comma = if column == 1 { "" } else { ", " };
-                    _ = write!(text, "{comma}${}", row * COLUMNS + column);
+                    let placeholder = dialect.next_placeholder(row * COLUMNS + column);
+                    _ = write!(text, "{comma}{placeholder}");
                 }
                 text.push(')');
             }

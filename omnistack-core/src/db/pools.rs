@@ -3,6 +3,7 @@
 #[cfg(feature = "sqlite")]
 use std::time::Instant;
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,6 +35,18 @@ pub enum Dialect {
     Postgres,
     /// SQLite.
     Sqlite,
+}
+
+impl Dialect {
+    /// Returns the placeholder of the value with this number, where each value has one placeholder, in the order of the
+    /// values. SQLite has a list of the placeholders with a number, and the driver searches it for each value, so that
+    /// the time of a statement would grow with the square of their number.
+    pub(super) fn next_placeholder(self, number: usize) -> Cow<'static, str> {
+        match self {
+            Self::Postgres => format!("${number}").into(),
+            Self::Sqlite => "?".into(),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -75,6 +88,17 @@ pub(crate) enum BoundStatement<'a> {
     SqlitePool(&'a SqliteDatabase, &'a SqlitePool, SqliteArguments),
     #[cfg(feature = "sqlite")]
     SqliteConnection(&'a mut SqliteConnection, SqliteArguments),
+}
+
+impl BoundStatement<'_> {
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(..) | Self::PostgresConnection(..) => Dialect::Postgres,
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(..) | Self::SqliteConnection(..) => Dialect::Sqlite,
+        }
+    }
 }
 
 /// Evaluates an expression on the arguments of a [`BoundStatement`], for either database.

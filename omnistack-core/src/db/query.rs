@@ -203,26 +203,28 @@ fn check_values(sql: &SqlStr, bound: &BoundStatement<'_>, refused: Option<Error>
     let given = arguments!(bound, |args| sqlx::Arguments::len(args));
     match refused {
         Some(error) => Err(error),
-        None if given != placeholders(sql.as_str()) => {
+        None if given != placeholders(sql.as_str(), bound.dialect()) => {
             Err(Error::new(ErrorKind::Other, format!("{given} values for `{}`", sql.as_str()).into()))
         }
         None => Ok(()),
     }
 }
 
-/// Returns the highest `$n` outside of quotes.
-fn placeholders(sql: &str) -> usize {
-    let (mut highest, mut number, mut quoted) = (0, None, false);
+/// Returns the highest `$n` outside of quotes, or without any the number of `?` on SQLite. On PostgreSQL, `?` is an
+/// operator.
+fn placeholders(sql: &str, dialect: Dialect) -> usize {
+    let (mut highest, mut number, mut next, mut quoted) = (0, None, 0, false);
     for byte in sql.bytes() {
         number = match (byte, number) {
             (b'0'..=b'9', Some(number)) => Some(number * 10 + usize::from(byte - b'0')),
             (b'$', _) if !quoted => Some(0),
             _ => None,
         };
+        next += usize::from(byte == b'?' && !quoted && dialect == Dialect::Sqlite);
         quoted ^= byte == b'\'';
         highest = highest.max(number.unwrap_or(0));
     }
-    highest
+    if highest == 0 { next } else { highest }
 }
 
 impl fmt::Debug for SqlQuery<'_> {

@@ -1,6 +1,6 @@
 //! Values that can be bound and rows that can be read, on all databases compiled in.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 #[cfg(feature = "postgres")]
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
@@ -90,6 +90,19 @@ impl Arguments {
         }
         self.count += 1;
         self.count
+    }
+
+    /// Adds a value and returns its placeholder, for statements with hundreds of values. The text must have one
+    /// placeholder for each value, in the order of the calls, and none of [`push`](Self::push).
+    pub fn push_next<T: BindValue>(&mut self, value: T) -> Cow<'static, str> {
+        let number = self.push(value);
+        let dialect = match &self.inner {
+            #[cfg(feature = "postgres")]
+            DriverArguments::Postgres(_) => Dialect::Postgres,
+            #[cfg(feature = "sqlite")]
+            DriverArguments::Sqlite(_) => Dialect::Sqlite,
+        };
+        dialect.next_placeholder(number)
     }
 
     /// Sets the values as the arguments of a statement. Returns the error of a value that could not be encoded.
