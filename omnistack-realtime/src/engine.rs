@@ -143,6 +143,10 @@ pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// is recovered within that time.
 const POSITION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The time for which the position of a channel without messages is kept after it was last read, which is longer than the
+/// time between two checks of positions. Clients may read the positions of any number of channels that have none.
+const EMPTY_POSITION_TTL: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// The longest time for which a history is kept.
 const MAX_HISTORY_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
