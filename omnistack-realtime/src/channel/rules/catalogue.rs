@@ -32,7 +32,7 @@ const MAX_HISTORY_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 ///
 /// | channel | who may subscribe |
 /// |---|---|
-/// | `user:{id}` | the user with this id, in all tenants; not with an API key |
+/// | `user:{id}` | the user with this id, in all tenants; no API key, and no operator who impersonates the user |
 /// | `tenant` | the members of the tenant |
 /// | `broadcast` | all signed-in users of all tenants |
 ///
@@ -96,7 +96,9 @@ pub(crate) struct ChannelTableRow {
 impl Channels {
     /// Creates the rules of the built-in channels.
     pub fn new() -> Self {
-        let is_user = |caller: &Identity, id: &str| !caller.service_account && caller.user.to_string() == id;
+        // It has the user's notifications about all tenants, which are closed to others who act for the user.
+        let is_user =
+            |caller: &Identity, id: &str| caller.require_in_person().is_ok() && caller.user.to_string() == id;
         Self {
             rules: Vec::new(),
             user: built_in("user:{id}", "the user", is_user),
