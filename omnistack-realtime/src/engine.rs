@@ -101,7 +101,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
     /// Stores a message in the history of its channel, if it has one, and delivers it in all replicas. Returns its
     /// position. With a key that was used within [`IDEMPOTENCY_TTL`], returns the position of the first message and
-    /// delivers nothing.
+    /// delivers nothing. While other replicas can't be reached, fails for a message with a key and without subscribers in
+    /// this process, and delivers others in this process.
     async fn publish(
         &self,
         channel: &ChannelKey,

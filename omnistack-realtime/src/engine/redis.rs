@@ -206,6 +206,7 @@ impl Engine for RedisEngine {
             millis(history_ttl(options) + POSITION_GRACE),
             key.as_ref().map_or(RedisValue::Integer(0), |_| millis(IDEMPOTENCY_TTL)),
         ];
+        let is_repeatable = key.is_some();
         let [position, history] = history_keys(channel);
         let idempotency = format!("i:{channel} {}", key.unwrap_or_default());
         let keys = [position, history, idempotency, channel.as_str().to_owned()];
@@ -213,6 +214,10 @@ impl Engine for RedisEngine {
             Ok(position) => position.as_str().and_then(parse_position).ok_or_else(unexpected),
             // The script did not run. If that is unknown, a message that is delivered here could arrive twice.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
+                // No client would get a message without subscribers here. A publisher with a key tries again.
+                if is_repeatable && !self.subscriber.is_subscribed(channel.as_str()) {
+                    return Err(unavailable(error));
+                }
                 if history_size(options) > 0 {
                     self.incomplete().insert(channel.clone());
                 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{MINUTE, PATIENCE, Seen, Subject, channel, entry, laws, member, message, unkept};
 use crate::{
     channel::{ChannelKey, ChannelOptions},
-    engine::{ControlMessage, HistoryFilter, RedisEngine},
+    engine::{ControlMessage, HistoryFilter, NewPublication, RedisEngine},
 };
 
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
@@ -174,6 +174,26 @@ async fn with_redis_away_this_replica_delivers_and_checks_positions_after() {
         publish_until_received(&other, &mut one, &late).await;
         one.engine.unsubscribe(&late).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_subscribers_keeps_no_message_for_itself_that_can_be_repeated() {
+    let mut server = TestRedis::start().await;
+    let [worker, mut front] = [(); 2].map(|()| replica(&server, "test", COMMAND_TIMEOUT));
+    let (room, options) = (channel("room"), ChannelOptions::default());
+    front.engine.subscribe(&room).await.unwrap();
+    publish_until_received(&worker, &mut front, &room).await;
+    server.kill();
+    publish_until_delivered_here(&mut front, &room).await;
+    let with_key = |text: &str| NewPublication { key: Some(text.to_owned()), ..message(text) };
+    let here = front.engine.publish(&room, with_key("here"), &options).await.unwrap();
+    assert_eq!(here.offset, 0);
+    let error = worker.engine.publish(&room, with_key("repeated"), &options).await.unwrap_err();
+    assert_eq!(error.code(), "REALTIME_UNAVAILABLE");
+    server.restart().await;
+    publish_until_received(&worker, &mut front, &room).await;
+    worker.engine.publish(&room, with_key("repeated"), &options).await.unwrap();
+    front.until(|seen| matches!(seen, Seen::Message(_, _, 1.., text) if text == "\"repeated\"")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
