@@ -146,16 +146,16 @@ impl Channels {
         })
     }
 
-    /// Returns the options of a channel in which the app publishes. A channel that no rule matches has the default
-    /// options.
-    pub(crate) fn options_of(&self, channel: &RealtimeChannel) -> ChannelOptions {
+    /// Returns the options of a channel in which the app publishes, or `None` if no rule matches it, so that no client
+    /// can ever get its messages.
+    pub(crate) fn options_of(&self, channel: &RealtimeChannel) -> Option<ChannelOptions> {
         let rule = match (channel.tenant_id(), channel.name()) {
             (Some(_), TENANT_CHANNEL) => Some(&self.tenant),
             (Some(_), name) => self.app_rule(name).map(|(rule, _)| rule),
             (None, BROADCAST_CHANNEL) => Some(&self.broadcast),
             (None, _) => Some(&self.user),
         };
-        rule.map(|rule| rule.options.clone()).unwrap_or_default()
+        rule.map(|rule| rule.options.clone())
     }
 
     /// Returns all rules in the order in which they apply.
