@@ -155,7 +155,8 @@ pub struct NewNotification {
     pub link: Option<String>,
     /// A JSON object for the clients of the app, at most 8 KiB; null for an empty one.
     pub data: Value,
-    /// The idempotency key, at most 200 bytes: of the notifications of a user with the same key, one is stored.
+    /// The idempotency key, at most 200 bytes: of the notifications of a user about the same tenant with the same key,
+    /// one is stored.
     pub key: Option<String>,
 }
 
@@ -202,7 +203,7 @@ impl NewNotification {
         self
     }
 
-    /// Sets the idempotency key: of the notifications of a user with the same key, one is stored.
+    /// Sets the idempotency key: of the notifications of a user about the same tenant with the same key, one is stored.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());

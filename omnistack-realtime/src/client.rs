@@ -238,7 +238,7 @@ impl RealtimeClient {
         }
     }
 
-    /// Calls a procedure of the server. The module [`Realtime`](crate::Realtime) has none; other servers may.
+    /// Calls a procedure of the server: see [`Realtime::procedure`](crate::Realtime::procedure).
     ///
     /// # Errors
     /// [`ClientError::CommandRefused`], [`ClientError::Timeout`], [`ClientError::ConnectionLost`],

@@ -101,7 +101,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
     /// Stores a message in the history of its channel, if it has one, and delivers it in all replicas. Returns its
     /// position. With a key that was used within [`IDEMPOTENCY_TTL`], returns the position of the first message and
-    /// delivers nothing.
+    /// delivers nothing. While other replicas can't be reached, fails for a message with a key and without subscribers in
+    /// this process, and delivers others in this process.
     async fn publish(
         &self,
         channel: &ChannelKey,
@@ -142,6 +143,10 @@ pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// The time for which the position of a channel is kept after its history has expired. A client that has missed nothing
 /// is recovered within that time.
 const POSITION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time for which the position of a channel without messages is kept after it was last read, which is longer than the
+/// time between two checks of positions. Clients may read the positions of any number of channels that have none.
+const EMPTY_POSITION_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The longest time for which a history is kept.
 const MAX_HISTORY_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);

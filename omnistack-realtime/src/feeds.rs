@@ -8,7 +8,7 @@
 //! | `job:ID` | the progress of a job, by core |
 //! | `tenant` | a row of a resource has changed, by core, for resources that publish it |
 //!
-//! No client can subscribe to the first four until a rule of the app allows it.
+//! No client can subscribe to the first four until a rule of the app allows it, and nothing is kept until then.
 
 use omnistack_core::{
     events::Event,

@@ -28,7 +28,7 @@ use omnistack_core::{
     clock::{Clock, Timestamp},
     crypto::Token,
     http::Error,
-    realtime::RealtimeMessage,
+    realtime::{RealtimeChannel, RealtimeMessage},
     usage::UsageSink,
 };
 
@@ -130,16 +130,21 @@ impl Hub {
         &self.0.node
     }
 
-    /// Publishes a message. `info` is the client that has published it.
+    /// Publishes a message. `info` is the client that has published it. Does nothing if the app has no such channel.
     ///
     /// # Errors
     /// 503 if the message can't be stored in the channel's history.
     pub(crate) async fn publish(&self, message: RealtimeMessage, info: Option<ClientInfo>) -> Result<(), Error> {
+        let Some(options) = self.0.rules.options_of(&message.channel) else { return Ok(()) };
         let data = serde_json::value::to_raw_value(&message.data).map_err(Error::internal)?;
-        let options = self.0.rules.options_of(&message.channel);
         let publication = NewPublication { data, info, key: message.key, time: millis(self.now()) };
         self.0.engine.publish(&ChannelKey::new(&message.channel), publication, &options).await?;
         Ok(())
+    }
+
+    /// Returns whether a rule of the app matches a channel.
+    pub(crate) fn has_channel(&self, channel: &RealtimeChannel) -> bool {
+        self.0.rules.options_of(channel).is_some()
     }
 
     fn now(&self) -> Timestamp {

@@ -51,7 +51,8 @@ impl Realtime {
 
     /// Adds a procedure, which clients call by its name on their connection (`rpc`). It gets the caller and the data of
     /// the call, and returns the data of the result. A 4xx error is sent to the client with its status as the code; all
-    /// others are logged, and the client gets the temporary error 100.
+    /// others are logged, and the client gets the temporary error 100. A call that takes longer than five seconds is
+    /// given up with the same error, since the connection's other commands wait for it: let it enqueue a job.
     ///
     /// ```
     /// use omnistack_core::{http::Error, identity::Identity};

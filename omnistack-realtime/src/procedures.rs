@@ -1,6 +1,6 @@
 //! Procedures of the app that clients call on their connection.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use omnistack_core::{
@@ -8,8 +8,13 @@ use omnistack_core::{
     identity::Identity,
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::protocol::{ErrorCode, ReplyError};
+
+/// Longest duration of a call. The connection executes no other command meanwhile, and takes no response to a ping.
+/// Clients wait five seconds as well.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Call = Arc<dyn Fn(Identity, Value) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync>;
 
@@ -32,7 +37,12 @@ impl Procedures {
             let message = "the app has no procedure with this name: add it with `Realtime::procedure`";
             return Err(ErrorCode::MethodNotFound.with_message(message));
         };
-        call(caller, data).await.map_err(|error| {
+        let Ok(result) = timeout(CALL_TIMEOUT, call(caller, data)).await else {
+            tracing::error!(target: "omnistack::realtime", procedure = name,
+                "a procedure took longer than {CALL_TIMEOUT:?} and was given up; let it enqueue a job");
+            return Err(ErrorCode::Internal.into());
+        };
+        result.map_err(|error| {
             let status = error.status();
             if status.is_client_error() {
                 let is_temporary = status == StatusCode::TOO_MANY_REQUESTS;
@@ -51,5 +61,21 @@ impl Procedures {
 impl fmt::Debug for Procedures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnistack_core::{clock::Timestamp, identity::UserId};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_takes_too_long_is_given_up() {
+        let mut procedures = Procedures::default();
+        procedures.add("wait".to_owned(), |_, _| std::future::pending::<Result<Value, Error>>());
+        let caller = Identity::user(UserId::new(Timestamp::default()));
+        let error = procedures.call("wait", caller, Value::Null).await.unwrap_err();
+        assert_eq!((error.code, error.temporary), (ErrorCode::Internal.number(), true));
     }
 }

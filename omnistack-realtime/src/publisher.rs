@@ -3,6 +3,9 @@
 //! A message of a transaction is stored as an event with the channel as its key, so that it is delivered exactly if the
 //! transaction commits, and in the order of the commits. The id of the event is the idempotency key: a second attempt
 //! of a delivery publishes nothing.
+//!
+//! Messages in channels that no rule of the app matches are not stored: no client can get them. The feeds of other
+//! modules send many of these.
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -42,6 +45,9 @@ impl PublishRealtime for HubPublisher {
     }
 
     async fn publish_in(&self, tx: &mut Tx, message: RealtimeMessage) -> Result<(), db::Error> {
+        if !self.hub.has_channel(&message.channel) {
+            return Ok(());
+        }
         match self.events.publish_in(tx, &RealtimePublication(message)).await {
             Ok(_) => Ok(()),
             Err(PublishError::Database(error)) => Err(error),

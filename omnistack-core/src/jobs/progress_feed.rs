@@ -30,11 +30,12 @@ struct ProgressFeedInner {
     last: Mutex<Option<SentProgress>>,
 }
 
-/// The last message that was sent.
+/// The last progress.
 struct SentProgress {
     percent: u8,
+    /// The last note, also if it came too soon to be sent.
     note: String,
-    /// When it was sent, by the clock's elapsed time.
+    /// When a message was sent, by the clock's elapsed time.
     at: Duration,
 }
 
@@ -62,10 +63,11 @@ impl ProgressFeed {
         let at = feed.clock.elapsed();
         {
             let mut last = feed.last();
-            let is_due = last
-                .as_ref()
-                .is_none_or(|sent| sent.percent != percent || at.saturating_sub(sent.at) >= MIN_NOTE_INTERVAL);
-            if !is_due {
+            if let Some(sent) = last.as_mut()
+                && sent.percent == percent
+                && at.saturating_sub(sent.at) < MIN_NOTE_INTERVAL
+            {
+                note.clone_into(&mut sent.note);
                 return;
             }
             *last = Some(SentProgress { percent, note: note.to_owned(), at });

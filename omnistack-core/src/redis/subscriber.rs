@@ -83,6 +83,11 @@ impl RedisSubscriber {
         self.shared.changed.notify_one();
     }
 
+    /// Returns whether this process subscribes to a topic, also while Redis is unavailable.
+    pub fn is_subscribed(&self, topic: &str) -> bool {
+        self.shared.topics().topics.get(topic).is_some_and(|subscribed| subscribed.count > 0)
+    }
+
     /// Begins to subscribe to a topic.
     pub(super) fn add(&self, topic: &str) {
         self.running.get_or_init(|| self.run());

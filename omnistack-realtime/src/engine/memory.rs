@@ -4,6 +4,7 @@ mod presence;
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -13,8 +14,8 @@ use omnistack_core::{ShutdownToken, clock::Clock, http::Error};
 
 use self::presence::MemoryPresence;
 use super::{
-    ControlMessage, Engine, EngineEvents, HistoryFilter, HistoryPage, IDEMPOTENCY_TTL, NewPublication, POSITION_GRACE,
-    PresenceEntry, history_size, history_ttl, new_epoch,
+    ControlMessage, EMPTY_POSITION_TTL, Engine, EngineEvents, HistoryFilter, HistoryPage, IDEMPOTENCY_TTL,
+    NewPublication, POSITION_GRACE, PresenceEntry, history_size, history_ttl, new_epoch,
 };
 use crate::{
     channel::{ChannelKey, ChannelOptions},
@@ -23,13 +24,19 @@ use crate::{
 
 /// Interval at which the state of unused channels is dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Number of tables of channels. While one of them is swept, the channels of the others are not held back.
+const CHANNEL_SHARDS: u64 = 64;
 
 /// An engine whose state is in this process.
 pub(crate) struct MemoryEngine {
     clock: Clock,
     events: OnceLock<Arc<dyn EngineEvents>>,
-    channels: Mutex<HashMap<ChannelKey, Arc<Mutex<MemoryChannel>>>>,
+    /// The channels, by the hash of their key.
+    shards: Vec<Mutex<ChannelShard>>,
+    hasher: RandomState,
 }
+
+type ChannelShard = HashMap<ChannelKey, Arc<Mutex<MemoryChannel>>>;
 
 /// The state of a channel. Its mutex is held while events are delivered, so that they come in order. Times are those of
 /// [`Clock::elapsed`].
@@ -51,13 +58,19 @@ struct MemoryChannel {
 impl MemoryEngine {
     /// Creates an engine.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, events: OnceLock::new(), channels: Mutex::default() }
+        let shards = (0..CHANNEL_SHARDS).map(|_| Mutex::default()).collect();
+        Self { clock, events: OnceLock::new(), shards, hasher: RandomState::new() }
+    }
+
+    fn shard(&self, key: &ChannelKey) -> MutexGuard<'_, ChannelShard> {
+        let index = usize::try_from(self.hasher.hash_one(key) % CHANNEL_SHARDS).unwrap_or_default();
+        lock(&self.shards[index])
     }
 
     /// Calls a function with the state of a channel.
     fn with_channel<T>(&self, key: &ChannelKey, work: impl FnOnce(&mut MemoryChannel, Duration) -> T) -> T {
         let channel = {
-            let mut channels = lock(&self.channels);
+            let mut channels = self.shard(key);
             match channels.get(key) {
                 Some(channel) => Arc::clone(channel),
                 None => {
@@ -77,15 +90,20 @@ impl MemoryEngine {
         key: &ChannelKey,
         work: impl FnOnce(&mut MemoryChannel, Duration) -> T,
     ) -> Option<T> {
-        let channel = lock(&self.channels).get(key).cloned()?;
+        let channel = self.shard(key).get(key).cloned()?;
         let mut channel = lock(&channel);
         Some(work(&mut channel, self.clock.elapsed()))
     }
 
-    /// Drops state that is no longer needed.
+    /// Drops all state that is no longer needed.
+    #[cfg(test)]
     pub(super) fn sweep(&self) {
+        self.shards.iter().for_each(|shard| self.sweep_shard(shard));
+    }
+
+    fn sweep_shard(&self, shard: &Mutex<ChannelShard>) {
         let now = self.clock.elapsed();
-        lock(&self.channels).retain(|_, channel| {
+        lock(shard).retain(|_, channel| {
             // A channel that is in use has another reference, which is taken with the same lock.
             Arc::strong_count(channel) > 1 || lock(channel).is_needed(now)
         });
@@ -94,7 +112,7 @@ impl MemoryEngine {
     /// Returns the number of channels with state.
     #[cfg(test)]
     pub(super) fn channel_count(&self) -> usize {
-        lock(&self.channels).len()
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     fn deliver(&self, channel: &MemoryChannel, work: impl FnOnce(&dyn EngineEvents)) {
@@ -140,7 +158,12 @@ impl Engine for MemoryEngine {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(SWEEP_INTERVAL) => self.sweep(),
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {
+                    for shard in &self.shards {
+                        self.sweep_shard(shard);
+                        tokio::task::yield_now().await;
+                    }
+                }
             }
         }
     }
@@ -189,7 +212,8 @@ impl Engine for MemoryEngine {
         }
         Ok(self.with_channel(channel, |state, now| {
             state.expire_history(now);
-            state.position_until = state.position_until.max(now + history_ttl(options) + POSITION_GRACE);
+            let ttl = if state.offset == 0 { EMPTY_POSITION_TTL } else { history_ttl(options) + POSITION_GRACE };
+            state.position_until = state.position_until.max(now + ttl);
             HistoryPage { publications: state.select(&filter), position: state.position() }
         }))
     }

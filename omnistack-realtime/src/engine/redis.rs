@@ -11,6 +11,7 @@ mod scripts;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    iter, mem,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -29,11 +30,11 @@ use omnistack_core::{
 
 use self::{
     messages::{CONTROL_TOPIC, RedisReceiver, decode_publication, encode_publication, parse_position},
-    scripts::{CLIENTS, COUNT, FORGET, HISTORY, KEEP, LEAVE, PUBLISH, SEND},
+    scripts::{CLIENTS, COUNT, FORGET, HISTORY, KEEP, LEAVE, PROBE, PUBLISH, SEND},
 };
 use super::{
-    ControlMessage, Engine, EngineEvents, HistoryFilter, HistoryPage, IDEMPOTENCY_TTL, NewPublication, POSITION_GRACE,
-    PresenceEntry, history_size, history_ttl, new_epoch,
+    ControlMessage, EMPTY_POSITION_TTL, Engine, EngineEvents, HistoryFilter, HistoryPage, IDEMPOTENCY_TTL,
+    NewPublication, POSITION_GRACE, PresenceEntry, history_size, history_ttl, new_epoch,
 };
 use crate::{
     channel::{ChannelKey, ChannelOptions},
@@ -42,6 +43,8 @@ use crate::{
 
 /// Interval at which an engine asks Redis whether it is back.
 const AWAY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The key that is set to find out whether Redis stores again. Keys of channels have a slash.
+const PROBE_KEY: &str = "probe";
 /// Largest number of clients whose presence is refreshed by one script.
 const MAX_CLIENTS_PER_SCRIPT: usize = 256;
 
@@ -85,27 +88,28 @@ impl RedisEngine {
         keys: impl IntoIterator<Item = impl AsRef<str>>,
         values: Vec<RedisValue>,
     ) -> Result<RedisValue, cache::Error> {
-        let answer = self.redis.run_script(script, keys, values).await?;
-        self.note_answer();
-        Ok(answer)
+        self.redis.run_script(script, keys, values).await
     }
 
-    /// Ends an outage, if there was one.
-    fn note_answer(&self) {
-        if self.is_away.load(Ordering::Relaxed) && self.is_away.swap(false, Ordering::Relaxed) {
-            tracing::info!(target: "omnistack::realtime", "messages reach the clients of all replicas again");
-            self.receiver.lose_messages();
+    /// Ends an outage, if there was one and Redis stores again. One that is full or read-only answers other calls.
+    async fn end_outage(&self) {
+        if !self.is_away.load(Ordering::Relaxed) || self.call(&PROBE, [PROBE_KEY], Vec::new()).await.is_err() {
+            return;
         }
+        self.is_away.store(false, Ordering::Relaxed);
+        tracing::info!(target: "omnistack::realtime", "messages reach the clients of all replicas again");
+        self.receiver.lose_messages();
     }
 
     /// Ends the histories that lack messages.
     async fn forget_incomplete(&self) {
-        let incomplete: Vec<ChannelKey> = self.incomplete().iter().cloned().collect();
-        for channel in incomplete {
+        // Taken before, since a channel may be added again while it is being forgotten.
+        let mut channels = mem::take(&mut *self.incomplete()).into_iter();
+        while let Some(channel) = channels.next() {
             if self.call(&FORGET, history_keys(&channel), Vec::new()).await.is_err() {
+                self.incomplete().extend(iter::once(channel).chain(channels));
                 return;
             }
-            self.incomplete().remove(&channel);
         }
     }
 
@@ -135,7 +139,10 @@ impl RedisEngine {
             values.extend([count(clients.len()), flag(tell)]);
             values.extend(clients.into_iter().flat_map(|info| [&*info.client, &*info.user].map(RedisValue::from)));
         }
-        self.call(&KEEP, keys, values).await.map(drop).map_err(unavailable)
+        // A call removes a limited number of clients whose time is over. The next one removes more, and extends the
+        // time of the others to the same end.
+        while self.call(&KEEP, keys.clone(), values.clone()).await.map_err(unavailable)?.as_i64() == Some(1) {}
+        Ok(())
     }
 
     /// Delivers a message in this process, because Redis is away.
@@ -163,9 +170,7 @@ impl Engine for RedisEngine {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(AWAY_CHECK_INTERVAL) => {
-                    if self.is_away.load(Ordering::Relaxed) && self.redis.ping().await.is_ok() {
-                        self.note_answer();
-                    }
+                    self.end_outage().await;
                     if !self.is_away.load(Ordering::Relaxed) {
                         self.forget_incomplete().await;
                     }
@@ -201,6 +206,7 @@ impl Engine for RedisEngine {
             millis(history_ttl(options) + POSITION_GRACE),
             key.as_ref().map_or(RedisValue::Integer(0), |_| millis(IDEMPOTENCY_TTL)),
         ];
+        let is_repeatable = key.is_some();
         let [position, history] = history_keys(channel);
         let idempotency = format!("i:{channel} {}", key.unwrap_or_default());
         let keys = [position, history, idempotency, channel.as_str().to_owned()];
@@ -208,6 +214,10 @@ impl Engine for RedisEngine {
             Ok(position) => position.as_str().and_then(parse_position).ok_or_else(unexpected),
             // The script did not run. If that is unknown, a message that is delivered here could arrive twice.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
+                // No client would get a message without subscribers here. A publisher with a key tries again.
+                if is_repeatable && !self.subscriber.is_subscribed(channel.as_str()) {
+                    return Err(unavailable(error));
+                }
                 if history_size(options) > 0 {
                     self.incomplete().insert(channel.clone());
                 }
@@ -242,6 +252,7 @@ impl Engine for RedisEngine {
             from.into(),
             to.into(),
             limit,
+            millis(EMPTY_POSITION_TTL),
         ];
         let answer = self.call(&HISTORY, history_keys(channel), values).await.map_err(unavailable)?;
         let mut parts = answer.into_list().into_iter();

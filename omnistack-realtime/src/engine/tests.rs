@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    ControlMessage, Engine, EngineEvents, HistoryFilter, IDEMPOTENCY_TTL, MemoryEngine, NewPublication, POSITION_GRACE,
-    PresenceEntry,
+    ControlMessage, EMPTY_POSITION_TTL, Engine, EngineEvents, HistoryFilter, IDEMPOTENCY_TTL, MemoryEngine,
+    NewPublication, POSITION_GRACE, PresenceEntry,
 };
 use crate::{
     channel::{ChannelKey, ChannelOptions},
@@ -205,7 +205,10 @@ async fn state_in_the_process_is_dropped_when_it_is_no_longer_needed() {
     let with_key = NewPublication { key: Some("key".to_owned()), ..message("hello") };
     engine.publish(&keyed, with_key, &unkept()).await.unwrap();
     engine.join(&entry(&present, "c1", "u1"), MINUTE, true).await.unwrap();
-    for (after, left) in [(Duration::ZERO, 4), (MINUTE, 3), (IDEMPOTENCY_TTL, 2), (POSITION_GRACE, 1)] {
+    engine.history(&channel("empty"), HistoryFilter::default(), &options).await.unwrap();
+    for (after, left) in
+        [(Duration::ZERO, 5), (MINUTE, 4), (IDEMPOTENCY_TTL, 3), (EMPTY_POSITION_TTL, 2), (POSITION_GRACE, 1)]
+    {
         clock.advance(after);
         engine.sweep();
         assert_eq!(engine.channel_count(), left, "after another {after:?}");

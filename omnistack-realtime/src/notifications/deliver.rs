@@ -60,7 +60,7 @@ impl Notify for NotificationService {
 
 impl NotificationService {
     /// Stores a notification, and delivers it after the commit. Does nothing if the user wants none of the kind, if it
-    /// was stored before, or if the user has one with its key.
+    /// was stored before, or if the user has one about the same tenant with its key.
     async fn store_in(&self, tx: &mut Tx, new: StoreNotification) -> Result<(), db::Error> {
         let StoreNotification { id, created_at, notification } = new;
         let preferences = StoredPreferences::find(tx, notification.user).await?;

@@ -21,8 +21,9 @@ macro_rules! of_user {
     };
 }
 
-/// Does nothing if the user has a notification with this key, or if the same notification was stored before. It names
-/// no columns of the conflict, because PostgreSQL would then require that the transaction sees the row.
+/// Does nothing if the user has a notification with this key about the same tenant, or if the same notification was
+/// stored before. It names no columns of the conflict, because PostgreSQL would then require that the transaction sees
+/// the row.
 const INSERT: &str = "insert into omni_notifications
     (id, user_id, tenant_id, kind, title, body, link, data, key, created_at, digest_at)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing";
@@ -86,12 +87,19 @@ pub(super) async fn insert(
         .bind(new.body.clone())
         .bind(new.link.clone())
         .bind(new.data.to_string())
-        .bind(new.key.clone())
+        .bind(stored_key(new))
         .bind(now)
         .bind(digest_at)
         .execute()
         .await?;
     Ok(inserted > 0)
+}
+
+/// Returns the idempotency key as it is stored: with the tenant, so that a notification about one tenant can't suppress
+/// one about another.
+fn stored_key(new: &NewNotification) -> Option<String> {
+    let tenant = new.tenant.map(|tenant| tenant.to_string());
+    Some(format!("{}/{}", tenant.as_deref().unwrap_or("-"), new.key.as_deref()?))
 }
 
 /// Returns the newest notifications that a caller sees, before a notification.

@@ -401,6 +401,12 @@ on_each_database! {
             assert_eq!((titles(client, "").await.len(), it.mails(client)), (1, 1));
         }
         assert_eq!(it.messages().len(), 2);
+        let other = new_tenant();
+        for tenant in [tenant(&ada), tenant(&ada), other, other] {
+            let new = NewNotification::new(user(&ada), "comment.live", "Hello").tenant(tenant);
+            it.notify(new.key("export-7")).await;
+        }
+        assert_eq!((it.messages().len(), it.rows().await), (2, 4), "each tenant has its own keys");
     }
 
     async fn what_is_not_valid_is_refused(database: TestDatabase) {

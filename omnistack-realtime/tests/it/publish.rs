@@ -146,6 +146,20 @@ async fn a_latest_value_reaches_a_client_that_subscribes_later() {
 }
 
 #[tokio::test]
+async fn messages_in_channels_without_a_rule_are_not_stored() {
+    let app = app_with(TestDatabase::sqlite(), rooms()).await;
+    let ann = app.user();
+    for (name, stored) in [("jobs:1", 0), ("room:1", 1)] {
+        let channel = RealtimeChannel::of_tenant(tenant(&ann), name).unwrap();
+        publisher(&app).publish(channel.clone(), &"now").await.unwrap();
+        let mut tx = app.db().tenant(tenant(&ann)).begin().await.unwrap();
+        publisher(&app).publish_in(&mut tx, channel, &"with the commit").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(app.run_events().await, stored, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_app_without_the_module_delivers_nothing_and_stores_nothing() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| app).await;
     let realtime = publisher(&app);

@@ -32,7 +32,7 @@ const MAX_HISTORY_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 ///
 /// | channel | who may subscribe |
 /// |---|---|
-/// | `user:{id}` | the user with this id, in all tenants; not with an API key |
+/// | `user:{id}` | the user with this id, in all tenants; no API key, and no operator who impersonates the user |
 /// | `tenant` | the members of the tenant |
 /// | `broadcast` | all signed-in users of all tenants |
 ///
@@ -96,7 +96,9 @@ pub(crate) struct ChannelTableRow {
 impl Channels {
     /// Creates the rules of the built-in channels.
     pub fn new() -> Self {
-        let is_user = |caller: &Identity, id: &str| !caller.service_account && caller.user.to_string() == id;
+        // It has the user's notifications about all tenants, which are closed to others who act for the user.
+        let is_user =
+            |caller: &Identity, id: &str| caller.require_in_person().is_ok() && caller.user.to_string() == id;
         Self {
             rules: Vec::new(),
             user: built_in("user:{id}", "the user", is_user),
@@ -144,16 +146,16 @@ impl Channels {
         })
     }
 
-    /// Returns the options of a channel in which the app publishes. A channel that no rule matches has the default
-    /// options.
-    pub(crate) fn options_of(&self, channel: &RealtimeChannel) -> ChannelOptions {
+    /// Returns the options of a channel in which the app publishes, or `None` if no rule matches it, so that no client
+    /// can ever get its messages.
+    pub(crate) fn options_of(&self, channel: &RealtimeChannel) -> Option<ChannelOptions> {
         let rule = match (channel.tenant_id(), channel.name()) {
             (Some(_), TENANT_CHANNEL) => Some(&self.tenant),
             (Some(_), name) => self.app_rule(name).map(|(rule, _)| rule),
             (None, BROADCAST_CHANNEL) => Some(&self.broadcast),
             (None, _) => Some(&self.user),
         };
-        rule.map(|rule| rule.options.clone()).unwrap_or_default()
+        rule.map(|rule| rule.options.clone())
     }
 
     /// Returns all rules in the order in which they apply.

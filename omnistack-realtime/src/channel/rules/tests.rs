@@ -117,7 +117,7 @@ fn mistakes_in_rules_are_problems_of_the_build() {
 async fn built_in_channels_are_for_their_callers() {
     let channels = Channels::default();
     let (one, two, guest) = (member(1), member(2), Identity::user(user(1)));
-    let program = member(1).into_service_account();
+    let (program, operator) = (member(1).into_service_account(), member(1).with_impersonator(user(2)));
     let own = format!("user:{}", user(1));
     let upper = own.to_uppercase().replace("USER", "user");
     let simple = format!("user:{}", user(1).uuid().simple());
@@ -126,6 +126,8 @@ async fn built_in_channels_are_for_their_callers() {
         (&guest, own.as_str(), Some(true)),
         (&two, own.as_str(), Some(false)),
         (&program, own.as_str(), Some(false)),
+        (&operator, own.as_str(), Some(false)),
+        (&operator, "tenant", Some(true)),
         (&one, upper.as_str(), None),
         (&one, simple.as_str(), None),
         (&one, "user:", None),
@@ -286,11 +288,11 @@ fn options_are_those_of_the_rule_for_clients_and_the_app() {
         ("broadcast", RealtimeChannel::broadcast(), &default),
         (own.as_str(), RealtimeChannel::user(user(1)), &default),
     ] {
-        assert_eq!(channels.options_of(&channel), *expected, "{name}");
+        assert_eq!(channels.options_of(&channel).as_ref(), Some(expected), "{name}");
         assert_eq!(channels.resolve(&member(1), name).unwrap().options, *expected, "{name}");
     }
     let other = RealtimeChannel::of_tenant(tenant(1), "other").unwrap();
-    assert_eq!(channels.options_of(&other), default);
+    assert_eq!(channels.options_of(&other), None);
     assert!(channels.resolve(&member(1), "other").is_none());
 }
 

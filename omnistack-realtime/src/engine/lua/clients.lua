@@ -3,9 +3,11 @@
 -- KEYS: those of presence.lua
 -- ARGV: time, largest number of clients
 -- Returns each client, followed by its user.
-expire(1, current_time(ARGV[1]))
+local now = current_time(ARGV[1])
+expire(1, now)
 local found = {}
-for _, client in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, ARGV[2] - 1)) do
+local alive = string.format('(%.0f', now)
+for _, client in ipairs(redis.call('ZREVRANGEBYSCORE', KEYS[2], '+inf', alive, 'LIMIT', 0, ARGV[2])) do
     local value = redis.call('HGET', KEYS[1], client)
     if value then
         found[#found + 1] = client

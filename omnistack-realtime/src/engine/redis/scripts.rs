@@ -13,4 +13,5 @@ pub(super) static CLIENTS: Script =
     Script::new(concat!(include_str!("../lua/presence.lua"), include_str!("../lua/clients.lua")));
 pub(super) static COUNT: Script =
     Script::new(concat!(include_str!("../lua/presence.lua"), include_str!("../lua/count.lua")));
+pub(super) static PROBE: Script = Script::new(include_str!("../lua/probe.lua"));
 pub(super) static SEND: Script = Script::new(include_str!("../lua/send.lua"));

@@ -28,6 +28,7 @@ pub(super) async fn conforms(start: impl Fn() -> Subject) {
     a_client_that_was_lost_is_there_again_after_a_refresh(start()).await;
     a_user_with_another_client_neither_goes_nor_comes(start()).await;
     many_clients_are_refreshed(start()).await;
+    many_clients_go_at_once(start()).await;
     requests_reach_this_replica(start()).await;
 }
 
@@ -275,6 +276,19 @@ async fn many_clients_are_refreshed(subject: Subject) {
             assert_eq!(subject.counts(room).await, (200, 100));
         }
     }
+}
+
+async fn many_clients_go_at_once(subject: Subject) {
+    let room = channel("room");
+    let lost: Vec<_> = (0..5_000).map(|client| entry(&room, &format!("c{client}"), &format!("u{client}"))).collect();
+    subject.engine.refresh(&lost, MINUTE).await.unwrap();
+    assert_eq!(subject.counts(&room).await, (5_000, 5_000));
+    subject.clock.advance(MINUTE);
+    assert_eq!(subject.clients(&room, 10).await.len(), 0);
+    assert_eq!(subject.counts(&room).await.0, 0);
+    subject.engine.refresh(&[entry(&room, "alive", "u1")], MINUTE).await.unwrap();
+    assert_eq!(subject.clients(&room, 10).await, ["alive"]);
+    assert_eq!(subject.counts(&room).await, (1, 1));
 }
 
 async fn requests_reach_this_replica(mut subject: Subject) {

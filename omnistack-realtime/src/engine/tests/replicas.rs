@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 use omnistack_testkit::TestRedis;
 use tokio::time::timeout;
 
-use super::{MINUTE, PATIENCE, Seen, Subject, channel, entry, laws, member, message};
+use super::{MINUTE, PATIENCE, Seen, Subject, channel, entry, laws, member, message, unkept};
 use crate::{
     channel::{ChannelKey, ChannelOptions},
-    engine::{ControlMessage, HistoryFilter, RedisEngine},
+    engine::{ControlMessage, HistoryFilter, NewPublication, RedisEngine},
 };
 
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
@@ -173,6 +173,64 @@ async fn with_redis_away_this_replica_delivers_and_checks_positions_after() {
         // A subscription that was asked for meanwhile is made.
         publish_until_received(&other, &mut one, &late).await;
         one.engine.unsubscribe(&late).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_subscribers_keeps_no_message_for_itself_that_can_be_repeated() {
+    let mut server = TestRedis::start().await;
+    let [worker, mut front] = [(); 2].map(|()| replica(&server, "test", COMMAND_TIMEOUT));
+    let (room, options) = (channel("room"), ChannelOptions::default());
+    front.engine.subscribe(&room).await.unwrap();
+    publish_until_received(&worker, &mut front, &room).await;
+    server.kill();
+    publish_until_delivered_here(&mut front, &room).await;
+    let with_key = |text: &str| NewPublication { key: Some(text.to_owned()), ..message(text) };
+    let here = front.engine.publish(&room, with_key("here"), &options).await.unwrap();
+    assert_eq!(here.offset, 0);
+    let error = worker.engine.publish(&room, with_key("repeated"), &options).await.unwrap_err();
+    assert_eq!(error.code(), "REALTIME_UNAVAILABLE");
+    server.restart().await;
+    publish_until_received(&worker, &mut front, &room).await;
+    worker.engine.publish(&room, with_key("repeated"), &options).await.unwrap();
+    front.until(|seen| matches!(seen, Seen::Message(_, _, 1.., text) if text == "\"repeated\"")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_is_away_until_it_stores_again() {
+    let server = TestRedis::start().await;
+    let mut subject = replica(&server, "test", LONG_TIMEOUT);
+    let room = channel("room");
+    subject.engine.subscribe(&room).await.unwrap();
+    let before = subject.try_publish(&room, "stored").await.unwrap();
+    server.command("CONFIG SET maxmemory 1").unwrap();
+    publish_until_delivered_here(&mut subject, &room).await;
+    // It still passes on what it does not store, and answers.
+    subject.publish(&room, "not stored", &unkept()).await;
+    let told = timeout(Duration::from_millis(2_500), subject.until(|seen| *seen == Seen::Lost)).await;
+    assert!(told.is_err(), "positions are not checked while they can't be stored");
+    server.command("CONFIG SET maxmemory 0").unwrap();
+    subject.until(|seen| *seen == Seen::Lost).await;
+    let forgotten = async {
+        while subject.position(&room).await.epoch == before.epoch {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.expect("the history lacks a message");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_is_right_again_after_a_part_of_it_was_evicted() {
+    let server = TestRedis::start().await;
+    let subject = replica(&server, "test", LONG_TIMEOUT);
+    let room = channel("room");
+    let entries = [("c1", "u1"), ("c2", "u1"), ("c3", "u2")].map(|(client, user)| entry(&room, client, user));
+    subject.engine.refresh(&entries, MINUTE).await.unwrap();
+    for kind in ["p", "d", "u"] {
+        server.command(&format!("DEL test:s:{kind}:-/room")).unwrap();
+        subject.engine.refresh(&entries, MINUTE).await.unwrap();
+        assert_eq!(subject.counts(&room).await, (3, 2), "{kind}");
+        assert_eq!(subject.clients(&room, 10).await, ["c1", "c2", "c3"], "{kind}");
     }
 }
 
