@@ -74,6 +74,8 @@ struct HubState {
     procedures: Procedures,
     engine: Arc<dyn Engine>,
     clock: Clock,
+    /// The wall time at which the clock began, as it was known when the hub was created.
+    began: Timestamp,
     app_version: String,
     sign_in: SignIn,
     /// The name of this process among the replicas.
@@ -103,12 +105,14 @@ impl Hub {
     /// Creates a hub, which receives the events of the engine.
     pub(crate) fn new(parts: HubParts) -> Self {
         let HubParts { settings, channels, procedures, engine, clock, app_version, usage, sign_in } = parts;
+        let began = clock.now() - clock.elapsed();
         let state = Arc::new(HubState {
             settings,
             rules: channels,
             procedures,
             engine: Arc::clone(&engine),
             clock,
+            began,
             app_version,
             sign_in,
             node: Token::random().expose().to_owned(),
@@ -137,12 +141,19 @@ impl Hub {
     pub(crate) async fn publish(&self, message: RealtimeMessage, info: Option<ClientInfo>) -> Result<(), Error> {
         let data = serde_json::value::to_raw_value(&message.data).map_err(Error::internal)?;
         let options = self.0.rules.options_of(&message.channel);
-        let publication = NewPublication { data, info, key: message.key, time: millis(self.now()) };
+        let publication = NewPublication { data, info, key: message.key, time: millis(self.wall_time()) };
         self.0.engine.publish(&ChannelKey::new(&message.channel), publication, &options).await?;
         Ok(())
     }
 
+    /// Returns the time for deadlines. It does not jump with the wall time, which would close connections that are well,
+    /// or leave them without pings.
     fn now(&self) -> Timestamp {
+        self.0.began + self.0.clock.elapsed()
+    }
+
+    /// Returns the time that is stored and shown.
+    fn wall_time(&self) -> Timestamp {
         self.0.clock.now()
     }
 

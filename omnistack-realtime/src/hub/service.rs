@@ -75,7 +75,7 @@ impl Hub {
                 self.attend_channel(&channel, second, now);
             }
         }
-        self.0.meter.record(now);
+        self.0.meter.record(self.wall_time());
     }
 
     fn attend_connection(&self, connection: &Arc<Connection>, second: i64, now: Timestamp) {
@@ -84,6 +84,10 @@ impl Hub {
             return;
         }
         state.deadlines.scheduled = i64::MAX;
+        if connection.outbound.close_code().is_some() {
+            // The client may never read the end, as over SSE: its presence is not refreshed until then.
+            return;
+        }
         if let Some(code) = state.deadlines.missed(state.phase, now) {
             drop(state);
             connection.outbound.close(code);

@@ -80,7 +80,7 @@ impl Session {
     pub(crate) fn open(hub: &Hub, origin: SessionOrigin) -> Result<(Self, OutboundReader), CloseCode> {
         let SessionOrigin { transport, address, base, caller, server_channels } = origin;
         let settings = &hub.0.settings;
-        let (number, now) = (hub.next_number(), hub.now());
+        let (number, now, opened_at) = (hub.next_number(), hub.now(), hub.wall_time());
         let deadlines = Deadlines {
             scheduled: i64::MAX,
             ping: now + settings.sign_in_timeout,
@@ -103,9 +103,9 @@ impl Session {
         };
         let connection = Arc::new(Connection {
             number,
-            id: Id::new(now),
+            id: Id::new(opened_at),
             address,
-            opened_at: now,
+            opened_at,
             outbound: Outbound::new(usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX)),
             emulation,
             state: Mutex::new(state),

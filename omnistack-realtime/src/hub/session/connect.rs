@@ -138,7 +138,7 @@ impl Hub {
             pong: connection.transport() == Transport::WebSocket,
             session,
             node,
-            time: millis(self.now()),
+            time: millis(self.wall_time()),
         }
     }
 
@@ -188,7 +188,8 @@ impl Hub {
 
     /// Stores the caller of a connection, with the credential that authenticates it again.
     fn keep_caller(&self, connection: &Connection, caller: Arc<Identity>, credential: Credential) {
-        let expiry = credential.expires_at().map(|expires_at| expires_at + EXPIRY_GRACE);
+        let remaining = credential.expires_at().map(|expires_at| expires_at.duration_since(self.wall_time()));
+        let expiry = remaining.map(|remaining| self.now() + remaining + EXPIRY_GRACE);
         let mut state = lock(&connection.state);
         if state.phase == ConnectionPhase::Ended {
             return;
@@ -201,7 +202,7 @@ impl Hub {
     }
 
     fn ttl(&self, expires_at: Option<Timestamp>) -> u32 {
-        let seconds = expires_at.map_or(0, |expires_at| expires_at.duration_since(self.now()).as_secs());
+        let seconds = expires_at.map_or(0, |expires_at| expires_at.duration_since(self.wall_time()).as_secs());
         u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
