@@ -134,6 +134,12 @@ impl Hub {
         &self.0.node
     }
 
+    /// Returns the number of changes of identities until now. A caller that is authenticated after this call is
+    /// authenticated again if there is a change before its connection is in the hub.
+    pub(crate) fn identity_changes(&self) -> u64 {
+        self.0.identity_changes.load(Ordering::SeqCst)
+    }
+
     /// Publishes a message. `info` is the client that has published it.
     ///
     /// # Errors

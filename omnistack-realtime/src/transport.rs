@@ -115,15 +115,20 @@ impl TransportState {
         Ok(caller)
     }
 
-    /// Returns the origin of a session.
-    fn session_origin(
+    /// Returns the origin of a session, after the authentication of its request. Fails with the errors of
+    /// [`caller`](Self::caller).
+    async fn session_origin(
+        &self,
         transport: Transport,
         request: &Parts,
-        caller: Option<(Identity, Credential)>,
+        query: &CredentialQuery,
         server_channels: Vec<String>,
-    ) -> SessionOrigin {
+    ) -> Result<SessionOrigin, Error> {
+        let identity_changes = self.hub.identity_changes();
+        let caller = self.caller(request, query).await?;
         let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
-        SessionOrigin { transport, address, base: Credential::from_request(request), caller, server_channels }
+        let base = Credential::from_request(request);
+        Ok(SessionOrigin { transport, address, base, caller, identity_changes, server_channels })
     }
 }
 

@@ -7,7 +7,7 @@ mod emulation;
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct SessionOrigin {
     pub(crate) base: Credential,
     /// The caller, if the request has signed in by a header, a cookie or a ticket.
     pub(crate) caller: Option<(Identity, Credential)>,
+    /// The number of changes of identities before the caller was authenticated.
+    pub(crate) identity_changes: u64,
     /// The channels that the connection subscribes to when it has signed in, by its path.
     pub(crate) server_channels: Vec<String>,
 }
@@ -63,7 +65,7 @@ struct ConnectOrigin {
     base: Credential,
     caller: Option<(Identity, Credential)>,
     server_channels: Vec<String>,
-    /// The number of changes of identities when the session was opened.
+    /// The number of changes of identities before the caller was authenticated.
     identity_changes: u64,
 }
 
@@ -78,7 +80,7 @@ impl Session {
     /// Opens a session. The reader receives what is to be sent on the connection. Fails with the code with which the
     /// connection is to be closed if there are too many connections, or the process shuts down.
     pub(crate) fn open(hub: &Hub, origin: SessionOrigin) -> Result<(Self, OutboundReader), CloseCode> {
-        let SessionOrigin { transport, address, base, caller, server_channels } = origin;
+        let SessionOrigin { transport, address, base, caller, identity_changes, server_channels } = origin;
         let settings = &hub.0.settings;
         let (number, now, opened_at) = (hub.next_number(), hub.now(), hub.wall_time());
         let deadlines = Deadlines {
@@ -118,7 +120,6 @@ impl Session {
             hub.schedule_connection(number, &mut state.deadlines, at);
         }
         let reader = OutboundReader::new(Arc::clone(&connection));
-        let identity_changes = hub.0.identity_changes.load(Ordering::SeqCst);
         let origin = Some(ConnectOrigin { base, caller, server_channels, identity_changes });
         Ok((Self { hub: hub.clone(), connection, origin }, reader))
     }

@@ -132,13 +132,17 @@ impl TestHub {
 
     fn try_open(&self, transport: Transport, server_channels: &[&str]) -> Result<TestClient, CloseCode> {
         let (request, ()) = http::Request::new(()).into_parts();
-        let origin = SessionOrigin {
+        self.try_open_as(SessionOrigin {
             transport,
             address: Some("192.0.2.7".parse().unwrap()),
             base: Credential::from_request(&request),
             caller: None,
+            identity_changes: self.hub.identity_changes(),
             server_channels: server_channels.iter().map(|&name| name.to_owned()).collect(),
-        };
+        })
+    }
+
+    fn try_open_as(&self, origin: SessionOrigin) -> Result<TestClient, CloseCode> {
         let (session, reader) = Session::open(&self.hub, origin)?;
         Ok(TestClient { session, reader, lines: VecDeque::new(), closed: None, last_id: 0 })
     }

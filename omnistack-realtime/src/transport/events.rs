@@ -44,15 +44,14 @@ pub(super) async fn connect(
     request: Parts,
 ) -> Result<Response, Error> {
     let channels = parse_channels(&channels)?;
-    let caller = state.caller(&request, &credentials).await?;
-    if caller.is_none() {
+    let origin = state.session_origin(Transport::Sse, &request, &credentials, channels.clone()).await?;
+    if origin.caller.is_none() {
         return Err(Error::unauthorized("sign in first: send `Authorization: Bearer …`, a cookie or a ticket"));
     }
     let last = request.headers.get("last-event-id");
     let positions = last.and_then(|id| parse_positions(id, channels.len()));
     // The position of a client whose last event has another id is not known.
     let is_unknown = last.is_some() && positions.is_none();
-    let origin = TransportState::session_origin(Transport::Sse, &request, caller, channels.clone());
     let (mut session, mut outbound) = Session::open(&state.hub, origin).map_err(|code| refused(None, code))?;
     // The channels are checked before the response begins, so that a refusal is a status, and browsers don't reconnect.
     let handled = Box::pin(session.handle(&connect_command(&channels, positions.as_deref()))).await;

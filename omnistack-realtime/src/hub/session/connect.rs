@@ -1,10 +1,6 @@
 //! The sign-in of a connection, and its refresh.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use omnistack_core::{clock::Timestamp, http::Error, identity::Identity};
 
@@ -37,7 +33,7 @@ impl Hub {
         origin: ConnectOrigin,
     ) -> Result<(), CloseCode> {
         let ConnectRequest { token, mut subs, .. } = request;
-        let changes = self.0.identity_changes.load(Ordering::SeqCst);
+        let changes = self.identity_changes();
         let signed_in = self.sign_in(&token, origin.caller, &origin.base, origin.identity_changes != changes).await;
         let (identity, credential) = match signed_in {
             Ok(Some(signed_in)) => signed_in,
@@ -52,7 +48,7 @@ impl Hub {
         self.0.connections.sign_in(&caller, &self.0.settings)?;
         let expires_at = credential.expires_at();
         self.keep_caller(connection, Arc::new(caller), credential);
-        if self.0.identity_changes.load(Ordering::SeqCst) != changes {
+        if self.identity_changes() != changes {
             self.reauthenticate(connection, true).await;
         }
 
@@ -153,7 +149,7 @@ impl Hub {
             (state.caller.clone(), state.credential.clone())
         };
         let (Some(caller), Some(base)) = (caller, base) else { return Err(CloseCode::ConnectionClosed.into()) };
-        let changes = self.0.identity_changes.load(Ordering::SeqCst);
+        let changes = self.identity_changes();
         let (identity, credential) = match self.0.sign_in.refresh(&request.token, &base).await {
             Ok(signed_in) => signed_in,
             Err(error) => {
@@ -172,7 +168,7 @@ impl Hub {
         let identity = connection.caller_of(identity);
         let is_changed = identity != *caller;
         self.keep_caller(connection, if is_changed { Arc::new(identity) } else { caller }, credential);
-        if self.0.identity_changes.load(Ordering::SeqCst) != changes {
+        if self.identity_changes() != changes {
             self.reauthenticate(connection, true).await;
         }
         if is_changed {

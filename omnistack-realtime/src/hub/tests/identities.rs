@@ -2,7 +2,10 @@
 
 use omnistack_core::identity::IdentityScope;
 
-use super::*;
+use super::{
+    fake_engine::{FAKE_CHANNEL, FakeEngine},
+    *,
+};
 
 #[tokio::test]
 async fn a_change_of_rights_reaches_open_connections() {
@@ -81,4 +84,29 @@ async fn a_path_that_is_no_longer_allowed_ends_the_connection() {
     test.users.set("alice", Ok(member(ALICE, "projects:read")));
     test.hub.identity_changed(IdentityScope::User(ALICE.parse().unwrap())).await;
     assert_eq!(client.closed(), Some(CloseCode::PermissionDenied));
+}
+
+#[tokio::test]
+async fn a_caller_that_is_refused_before_the_connection_opens_is_noticed() {
+    for (is_changed, code) in [(false, None), (true, Some(CloseCode::InvalidToken))] {
+        let test = TestHub::start(&[]);
+        let (mut request, ()) = http::Request::new(()).into_parts();
+        request.headers.insert("authorization", "Bearer alice".parse().unwrap());
+        let credential = Credential::from_request(&request);
+        let origin = SessionOrigin {
+            transport: Transport::WebSocket,
+            address: None,
+            base: credential.clone(),
+            caller: Some((member(ALICE, "rooms:*"), credential)),
+            identity_changes: test.hub.identity_changes(),
+            server_channels: Vec::new(),
+        };
+        if is_changed {
+            test.users.set("alice", Err(StatusCode::UNAUTHORIZED));
+            test.hub.identity_changed(IdentityScope::User(ALICE.parse().unwrap())).await;
+        }
+        let mut client = test.try_open_as(origin).unwrap();
+        client.command("connect", json!({})).await;
+        assert_eq!(client.closed(), code);
+    }
 }
