@@ -144,6 +144,10 @@ impl Session {
         self.hub.check_size(frame)?;
         for command in parse_frame(frame) {
             let command = command.map_err(|_| CloseCode::BadRequest)?;
+            // The first frame of an event stream is executed before the stream is read.
+            if self.connection.transport() == Transport::WebSocket {
+                self.connection.outbound.room().await;
+            }
             if let Some(code) = self.connection.outbound.close_code() {
                 return Err(code);
             }
@@ -168,6 +172,7 @@ impl Hub {
         self.check_size(frame)?;
         for command in parse_frame(frame) {
             let command = command.map_err(|_| CloseCode::BadRequest)?;
+            connection.outbound.room().await;
             if let Some(code) = connection.outbound.close_code() {
                 return Err(code);
             }
