@@ -238,7 +238,10 @@ impl EngineEvents for HubEvents {
         let Some(hub) = self.hub() else { return };
         let channels: Vec<_> = match channel {
             Some(key) => hub.0.channels.get(key).into_iter().collect(),
-            None => hub.0.channels.all(),
+            None => {
+                hub.doubt_identities();
+                hub.0.channels.all()
+            }
         };
         for channel in channels {
             hub.check_position_soon(&channel, Duration::ZERO);

@@ -122,6 +122,11 @@ impl Connection {
         lock(&self.state).caller.clone()
     }
 
+    /// Returns whether the connection still has a credential, and no later one.
+    pub(super) fn has_credential(&self, credential: &Arc<Credential>) -> bool {
+        lock(&self.state).credential.as_ref().is_none_or(|present| Arc::ptr_eq(present, credential))
+    }
+
     /// Returns the client as other clients see it.
     pub(super) fn client_info(&self, caller: &Identity) -> ClientInfo {
         ClientInfo { user: caller.user.to_string(), client: self.id.to_string() }
@@ -132,6 +137,11 @@ impl Connection {
         identity.origin.address = self.address;
         identity.origin.request = None;
         identity
+    }
+
+    /// Returns whether a subscription has not ended.
+    pub(super) fn has_subscription(&self, serial: u64) -> bool {
+        lock(&self.state).subscriptions.iter().any(|subscription| subscription.serial == serial)
     }
 
     /// Removes a subscription. Returns `None` if it has ended already.

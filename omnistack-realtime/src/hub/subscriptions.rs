@@ -87,6 +87,10 @@ impl Hub {
         let started = self.start(registered, &request).await;
         if started.is_err() {
             self.end_subscription(connection, serial);
+        } else if !connection.has_subscription(serial) {
+            // The caller may no longer subscribe, or was not checked: what was read is not for the client. If it tries
+            // again, it is told which.
+            return Err(ErrorCode::Internal.into());
         }
         started
     }
