@@ -183,11 +183,17 @@ impl EventConnection {
 
     /// Writes what was recovered, and the position.
     fn begin(&mut self, subscribed: BTreeMap<String, SubscribeResult>, is_unknown: bool) {
-        for (channel, result) in subscribed {
+        // A client that has got some of the events only continues from their positions in all channels, and was told
+        // before of what is missing.
+        for (channel, result) in &subscribed {
             if is_unknown || (result.was_recovering && !result.recovered) {
                 self.write_event("missed", &json!({ "channel": channel }));
             }
-            self.set_position(&channel, |position| position.epoch.clone_from(&result.epoch));
+            let waiting = u64::try_from(result.publications.len()).unwrap_or(u64::MAX);
+            let start = StreamPosition { epoch: result.epoch.clone(), offset: result.offset.saturating_sub(waiting) };
+            self.set_position(channel, |position| *position = start);
+        }
+        for (channel, result) in subscribed {
             for publication in &result.publications {
                 self.write_publication(&channel, publication);
             }
