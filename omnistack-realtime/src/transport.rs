@@ -47,10 +47,9 @@ pub(crate) fn register(registry: &mut Registry, settings: &RealtimeSettings) {
     };
     // The timeout is that of the sign-in: a response that has begun is not cut.
     let stream = |path: &str| Mount::root(path, AccessLevel::Public).without_idempotency();
-    // The hub limits the rate of commands.
+    // A request for another replica is passed on before its session is known, so that the limit of the address applies.
     let emulation = Mount::root("/api/v1/app/emulation", AccessLevel::Public)
         .without_idempotency()
-        .without_rate_limit()
         .body_limit(settings.max_message.as_u64());
     registry
         .routes(stream("/api/v1/app/ws"), sockets().hidden("/", any(websocket::connect)), state.clone())
