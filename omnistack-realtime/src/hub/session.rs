@@ -209,9 +209,13 @@ impl Hub {
             state.credential = None;
             (state.caller.take(), std::mem::take(&mut state.subscriptions))
         };
-        self.0.connections.remove(connection, caller.as_deref());
+        let is_draining = self.0.connections.remove(connection, caller.as_deref());
         self.0.meter.ended();
         self.0.meter.used(caller.as_ref().and_then(|caller| caller.tenant), connection.outbound.take_delivered());
+        if is_draining {
+            // The timer wheel has ended.
+            self.0.meter.record(self.wall_time());
+        }
         for subscription in &subscriptions {
             self.leave_channel(connection, &subscription.channel, subscription.serial);
         }

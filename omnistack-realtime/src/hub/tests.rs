@@ -22,10 +22,11 @@ use omnistack_core::{
     clock::MockClock,
     config::Config,
     crypto::KeyRing,
+    db::{self, Tx},
     http::{Error, StatusCode},
     identity::{Authenticate, Authenticator, Identity, TenantId, UserId, bearer_token},
     realtime::{RealtimeChannel, RealtimeMessage},
-    usage::UsageSink,
+    usage::{Decimal, UsageEvent, UsageRecorder, UsageSink},
 };
 use serde_json::{Value, json};
 
@@ -64,11 +65,27 @@ impl Users {
     }
 }
 
+/// The amounts that were recorded as used.
+#[derive(Clone, Default)]
+struct UsedAmounts(Arc<Mutex<Vec<Decimal>>>);
+
+#[async_trait]
+impl UsageRecorder for UsedAmounts {
+    fn count(&self, event: UsageEvent) {
+        lock(&self.0).push(event.quantity);
+    }
+
+    async fn record_in(&self, _: &mut Tx, _: Vec<UsageEvent>) -> Result<(), db::Error> {
+        Ok(())
+    }
+}
+
 /// A hub with two users of a tenant, whose tokens are `alice` and `bob`, and a reader, `carol`.
 struct TestHub {
     hub: Hub,
     clock: MockClock,
     users: Users,
+    used: UsedAmounts,
 }
 
 fn tenant() -> TenantId {
@@ -98,6 +115,7 @@ fn rules() -> Channels {
         .rule(ChannelRule::new("plain:{id}").subscribe(|_, _| true).without_history())
         .allow("run:{id}", |caller, _| caller.can("rooms:read"))
         .allow("secret:{id}", |_, _| false)
+        .allow("broken:{id}", |_, _| panic!("a mistake in the app"))
 }
 
 impl TestHub {
@@ -107,7 +125,7 @@ impl TestHub {
     }
 
     fn with_engine(engine: Arc<dyn Engine>, clock: &MockClock, settings: &[(&str, &str)]) -> Self {
-        let users = Users::default();
+        let (users, used) = (Users::default(), UsedAmounts::default());
         users.set("alice", Ok(member(ALICE, "rooms:*")));
         users.set("bob", Ok(member(BOB, "rooms:*")));
         users.set("carol", Ok(member("0190a7c8-0000-7000-8000-000000000003", "projects:read")));
@@ -120,10 +138,10 @@ impl TestHub {
             engine,
             clock: clock.clock(),
             app_version: "1.2.3".to_owned(),
-            usage: UsageSink::default(),
+            usage: UsageSink::new(used.clone()),
             sign_in: SignIn::new(Authenticator::new(users.clone()), cache, keys, clock.clock()),
         });
-        Self { hub, clock: clock.clone(), users }
+        Self { hub, clock: clock.clone(), users, used }
     }
 
     fn open(&self) -> TestClient {
