@@ -39,7 +39,6 @@ pub(crate) fn register(registry: &mut Registry, settings: &RealtimeSettings) {
     let origins = OwnOrigins::new(public_url.as_str(), registry.config::<HttpSettings>().as_ref());
     let limits = TransportLimits {
         message_bytes: usize::try_from(settings.max_message.as_u64()).unwrap_or(usize::MAX),
-        queue_bytes: usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX),
         token_in_query: settings.token_in_query,
     };
     let state = move |ctx: &Context| -> Result<TransportState, MissingDependency> {
@@ -80,7 +79,6 @@ struct TransportState {
 #[derive(Clone, Copy, Debug)]
 struct TransportLimits {
     message_bytes: usize,
-    queue_bytes: usize,
     token_in_query: bool,
 }
 
@@ -138,16 +136,14 @@ impl fmt::Debug for TransportState {
 }
 
 /// Sets the limits of a WebSocket. The buffers are small, because most connections wait most of the time; they grow for
-/// larger messages.
+/// larger messages. The buffer for writing has no limit of its own: it has one frame at a time, of the queue, which is
+/// bounded and lets a single frame be larger.
 fn with_limits(upgrade: WebSocketUpgrade, limits: TransportLimits) -> WebSocketUpgrade {
     /// Capacity of the buffer for frames that arrive, such as the 8 bytes of a pong.
     const READ_BUFFER_BYTES: usize = 1024;
-    /// Room for control frames beside the messages of a full queue.
-    const CONTROL_FRAME_BYTES: usize = 4096;
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(limits.queue_bytes.saturating_add(CONTROL_FRAME_BYTES))
         .max_frame_size(limits.message_bytes)
         .max_message_size(limits.message_bytes)
 }
