@@ -110,7 +110,7 @@ async fn recoveries_in_one_frame_wait_until_the_client_has_read_the_former_ones(
                     break;
                 }
                 item = reader.next() => {
-                    let OutboundItem::Frames(read) = item else { panic!("the connection is closed: {item:?}") };
+                    let OutboundItem::Frames(read) = item else { panic!("the connection is closed") };
                     frames.extend(read);
                 }
             }
