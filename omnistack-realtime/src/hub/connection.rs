@@ -57,8 +57,10 @@ pub(super) struct ConnectionState {
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionPhase {
-    /// The connect command has not succeeded yet.
+    /// The connect command has not arrived yet.
     Unauthenticated,
+    /// The connect command is carried out.
+    SigningIn,
     Connected,
     /// The transport has ended.
     Ended,
@@ -69,7 +71,7 @@ pub(super) enum ConnectionPhase {
 pub(super) struct Deadlines {
     /// The second for which the connection is in the timer wheel.
     pub(super) scheduled: i64,
-    /// The end of the time to sign in, and after that the next ping.
+    /// The end of the time to sign in, of the sign-in itself, and after that the next ping.
     pub(super) ping: Timestamp,
     /// The latest time of the pong that the client owes.
     pub(super) pong: Option<Timestamp>,

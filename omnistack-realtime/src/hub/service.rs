@@ -206,8 +206,11 @@ impl ConnectionState {
 impl Deadlines {
     /// Returns the code with which a connection is closed that has missed a deadline.
     fn missed(&self, phase: ConnectionPhase, now: Timestamp) -> Option<CloseCode> {
-        if phase == ConnectionPhase::Unauthenticated {
-            return (now >= self.ping).then_some(CloseCode::Stale);
+        match phase {
+            ConnectionPhase::Unauthenticated => return (now >= self.ping).then_some(CloseCode::Stale),
+            // The client has done its part, so that it may come again.
+            ConnectionPhase::SigningIn => return (now >= self.ping).then_some(CloseCode::Server),
+            ConnectionPhase::Connected | ConnectionPhase::Ended => {}
         }
         if self.expiry.is_some_and(|expiry| now >= expiry) {
             return Some(CloseCode::Expired);

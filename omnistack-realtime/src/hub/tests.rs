@@ -29,6 +29,7 @@ use omnistack_core::{
     usage::{Decimal, UsageEvent, UsageRecorder, UsageSink},
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{Hub, HubParts, OutboundItem, OutboundReader, Session, SessionOrigin, Transport, lock};
 use crate::{
@@ -43,14 +44,17 @@ const TENANT: &str = "0190a7c8-0000-7000-8000-0000000000aa";
 const ALICE: &str = "0190a7c8-0000-7000-8000-000000000001";
 const BOB: &str = "0190a7c8-0000-7000-8000-000000000002";
 
-/// The identities of tokens. A token that is not there is refused.
+/// The identities of tokens. A token that is not there is refused. The token `slow` waits until the test goes on.
 #[derive(Clone, Default)]
-struct Users(Arc<Mutex<HashMap<String, Result<Identity, StatusCode>>>>);
+struct Users(Arc<Mutex<HashMap<String, Result<Identity, StatusCode>>>>, Arc<Notify>);
 
 #[async_trait]
 impl Authenticate for Users {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let Some(token) = bearer_token(request) else { return Ok(None) };
+        if token == "slow" {
+            self.1.notified().await;
+        }
         match lock(&self.0).get(token) {
             Some(Ok(identity)) => Ok(Some(identity.clone())),
             Some(Err(status)) => Err(Error::new(*status, "REFUSED", "refused")),

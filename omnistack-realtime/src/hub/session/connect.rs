@@ -22,6 +22,9 @@ use crate::{
 
 /// Time after the expiry of a token in which the client can refresh it.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
+/// Longest time in which the server carries out a connect command. It is longer than that of the client to send it,
+/// because the sign-in is slow when many clients come at once.
+const SIGN_IN_WORK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Hub {
     /// Signs a connection in, and subscribes it to the channels of its path. If it fails, the connection is closed.
@@ -33,6 +36,11 @@ impl Hub {
         origin: ConnectOrigin,
     ) -> Result<(), CloseCode> {
         let ConnectRequest { token, mut subs, .. } = request;
+        {
+            let mut state = lock(&connection.state);
+            state.phase = ConnectionPhase::SigningIn;
+            state.deadlines.ping = self.now() + SIGN_IN_WORK_TIMEOUT;
+        }
         let changes = self.identity_changes();
         let signed_in = self.sign_in(&token, origin.caller, &origin.base, origin.identity_changes != changes).await;
         let (identity, credential) = match signed_in {

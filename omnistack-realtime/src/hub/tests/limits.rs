@@ -160,3 +160,21 @@ async fn messages_until_the_end_of_a_shutdown_are_usage() {
     drop(client);
     assert_eq!(*lock(&test.used.0), [Decimal::from(3)]);
 }
+
+#[tokio::test]
+async fn a_slow_sign_in_does_not_send_clients_away() {
+    for (seconds, code) in [(20, None), (40, Some(CloseCode::Server))] {
+        let test = TestHub::start(&[]);
+        test.users.set("slow", Ok(member(ALICE, "rooms:*")));
+        let mut client = test.open();
+        let connecting = tokio::spawn(async move {
+            client.command("connect", json!({ "token": "slow" })).await;
+            client
+        });
+        settle().await;
+        test.advance(seconds).await;
+        test.users.1.notify_one();
+        let mut client = connecting.await.unwrap();
+        assert_eq!(client.closed(), code, "{seconds}");
+    }
+}
