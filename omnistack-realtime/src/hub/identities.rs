@@ -28,7 +28,7 @@ const SETTLE_TIME: Duration = Duration::from_millis(300);
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest time until all callers are authenticated again after messages between replicas may have been lost.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(120);
-/// Changes that are handled at the same time. One of a large tenant must not hold up a sign-out.
+/// Changes that are handled at the same time. The change of a large tenant must not hold up a sign-out.
 const MAX_CONCURRENT_CHANGES: usize = 16;
 
 impl Hub {
@@ -117,7 +117,7 @@ impl Hub {
     }
 
     /// Authenticates the caller of a connection again. Returns false if another authentication or a refresh has ended
-    /// meanwhile: either may have begun before the change, so that it does not replace this one.
+    /// meanwhile, which may have begun before the change: then it is to be repeated.
     async fn try_reauthenticate(&self, connection: &Arc<Connection>, is_changed: bool) -> bool {
         let (caller, credential) = {
             let state = lock(&connection.state);

@@ -67,7 +67,7 @@ impl Hub {
     }
 }
 
-/// Closes a connection whose frames are not served any more, because a rule of the app has panicked.
+/// A guard that closes a connection whose frames are not served any more, because a rule of the app has panicked.
 struct InboxEnd<'a>(&'a Connection);
 
 impl Drop for InboxEnd<'_> {
