@@ -74,6 +74,8 @@ struct HubState {
     procedures: Procedures,
     engine: Arc<dyn Engine>,
     clock: Clock,
+    /// The wall time at which the clock began, as it was known when the hub was created.
+    began: Timestamp,
     app_version: String,
     sign_in: SignIn,
     /// The name of this process among the replicas.
@@ -103,12 +105,14 @@ impl Hub {
     /// Creates a hub, which receives the events of the engine.
     pub(crate) fn new(parts: HubParts) -> Self {
         let HubParts { settings, channels, procedures, engine, clock, app_version, usage, sign_in } = parts;
+        let began = clock.now() - clock.elapsed();
         let state = Arc::new(HubState {
             settings,
             rules: channels,
             procedures,
             engine: Arc::clone(&engine),
             clock,
+            began,
             app_version,
             sign_in,
             node: Token::random().expose().to_owned(),
@@ -130,6 +134,12 @@ impl Hub {
         &self.0.node
     }
 
+    /// Returns the number of changes of identities until now. A caller that is authenticated after this call is
+    /// authenticated again if there is a change before its connection is in the hub.
+    pub(crate) fn identity_changes(&self) -> u64 {
+        self.0.identity_changes.load(Ordering::SeqCst)
+    }
+
     /// Publishes a message. `info` is the client that has published it. Does nothing if the app has no such channel.
     ///
     /// # Errors
@@ -137,7 +147,7 @@ impl Hub {
     pub(crate) async fn publish(&self, message: RealtimeMessage, info: Option<ClientInfo>) -> Result<(), Error> {
         let Some(options) = self.0.rules.options_of(&message.channel) else { return Ok(()) };
         let data = serde_json::value::to_raw_value(&message.data).map_err(Error::internal)?;
-        let publication = NewPublication { data, info, key: message.key, time: millis(self.now()) };
+        let publication = NewPublication { data, info, key: message.key, time: millis(self.wall_time()) };
         self.0.engine.publish(&ChannelKey::new(&message.channel), publication, &options).await?;
         Ok(())
     }
@@ -147,7 +157,14 @@ impl Hub {
         self.0.rules.options_of(channel).is_some()
     }
 
+    /// Returns the time for deadlines. It does not jump with the wall time, which would close connections that are well,
+    /// or leave them without pings.
     fn now(&self) -> Timestamp {
+        self.0.began + self.0.clock.elapsed()
+    }
+
+    /// Returns the time that is stored and shown.
+    fn wall_time(&self) -> Timestamp {
         self.0.clock.now()
     }
 
@@ -226,7 +243,10 @@ impl EngineEvents for HubEvents {
         let Some(hub) = self.hub() else { return };
         let channels: Vec<_> = match channel {
             Some(key) => hub.0.channels.get(key).into_iter().collect(),
-            None => hub.0.channels.all(),
+            None => {
+                hub.doubt_identities();
+                hub.0.channels.all()
+            }
         };
         for channel in channels {
             hub.check_position_soon(&channel, Duration::ZERO);

@@ -39,7 +39,6 @@ pub(crate) fn register(registry: &mut Registry, settings: &RealtimeSettings) {
     let origins = OwnOrigins::new(public_url.as_str(), registry.config::<HttpSettings>().as_ref());
     let limits = TransportLimits {
         message_bytes: usize::try_from(settings.max_message.as_u64()).unwrap_or(usize::MAX),
-        queue_bytes: usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX),
         token_in_query: settings.token_in_query,
     };
     let state = move |ctx: &Context| -> Result<TransportState, MissingDependency> {
@@ -47,10 +46,9 @@ pub(crate) fn register(registry: &mut Registry, settings: &RealtimeSettings) {
     };
     // The timeout is that of the sign-in: a response that has begun is not cut.
     let stream = |path: &str| Mount::root(path, AccessLevel::Public).without_idempotency();
-    // The hub limits the rate of commands.
+    // A request for another replica is passed on before its session is known, so that the limit of the address applies.
     let emulation = Mount::root("/api/v1/app/emulation", AccessLevel::Public)
         .without_idempotency()
-        .without_rate_limit()
         .body_limit(settings.max_message.as_u64());
     registry
         .routes(stream("/api/v1/app/ws"), sockets().hidden("/", any(websocket::connect)), state.clone())
@@ -81,7 +79,6 @@ struct TransportState {
 #[derive(Clone, Copy, Debug)]
 struct TransportLimits {
     message_bytes: usize,
-    queue_bytes: usize,
     token_in_query: bool,
 }
 
@@ -115,15 +112,20 @@ impl TransportState {
         Ok(caller)
     }
 
-    /// Returns the origin of a session.
-    fn session_origin(
+    /// Returns the origin of a session, after the authentication of its request. Fails with the errors of
+    /// [`caller`](Self::caller).
+    async fn session_origin(
+        &self,
         transport: Transport,
         request: &Parts,
-        caller: Option<(Identity, Credential)>,
+        query: &CredentialQuery,
         server_channels: Vec<String>,
-    ) -> SessionOrigin {
+    ) -> Result<SessionOrigin, Error> {
+        let identity_changes = self.hub.identity_changes();
+        let caller = self.caller(request, query).await?;
         let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
-        SessionOrigin { transport, address, base: Credential::from_request(request), caller, server_channels }
+        let base = Credential::from_request(request);
+        Ok(SessionOrigin { transport, address, base, caller, identity_changes, server_channels })
     }
 }
 
@@ -134,16 +136,14 @@ impl fmt::Debug for TransportState {
 }
 
 /// Sets the limits of a WebSocket. The buffers are small, because most connections wait most of the time; they grow for
-/// larger messages.
+/// larger messages. The buffer for writing has no limit of its own: it has one frame at a time, of the queue, which is
+/// bounded and lets a single frame be larger.
 fn with_limits(upgrade: WebSocketUpgrade, limits: TransportLimits) -> WebSocketUpgrade {
     /// Capacity of the buffer for frames that arrive, such as the 8 bytes of a pong.
     const READ_BUFFER_BYTES: usize = 1024;
-    /// Room for control frames beside the messages of a full queue.
-    const CONTROL_FRAME_BYTES: usize = 4096;
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(limits.queue_bytes.saturating_add(CONTROL_FRAME_BYTES))
         .max_frame_size(limits.message_bytes)
         .max_message_size(limits.message_bytes)
 }

@@ -50,6 +50,8 @@ pub(super) struct Connection {
     blocked: AtomicBool,
     /// Whether the connection has changed to another protocol, such as WebSocket.
     upgraded: AtomicBool,
+    /// Whether hyper's task has ended, so that the handler of the other protocol has the connection.
+    handed_over: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
 }
@@ -70,6 +72,11 @@ impl Connection {
     /// and at shutdown.
     pub(super) fn record_upgrade(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that hyper's task has ended.
+    pub(super) fn record_hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the connection has changed to another protocol.
@@ -183,7 +190,8 @@ impl Connections {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
             for connection in self.open().values() {
-                if connection.is_upgraded() {
+                // Until then the client may hold up the response that changes the protocol.
+                if connection.handed_over.load(Ordering::Relaxed) {
                     continue;
                 }
                 if connection.requests.load(Ordering::Relaxed) > 0 && !connection.blocked.load(Ordering::Relaxed) {

@@ -118,6 +118,7 @@ impl Server {
                 if let Err(error) = end.await {
                     tracing::debug!(target: "omnistack::http", %error, peer = %peer.0, "a connection ended with an error");
                 }
+                connection.record_hand_over();
             });
         }
         drop(self.listener);

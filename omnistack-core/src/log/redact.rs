@@ -17,7 +17,9 @@ static SECRETS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         // Keys of well-known services.
         r"(?-u:\b)(?:[sr]k_(?:live|test)_|omni_(?:live|test|ticket)_|sk-|whsec_|gh[opsu]_|github_pat_|xox[abp]-|AKIA)[A-Za-z0-9_-]{12,}",
         // An assignment, as in a query string or a connection string.
-        r#"(?:password|passwd|secret|token|api_key|apikey|cf_connect)=[^ "'&;,\\]+"#,
+        r#"(?:password|passwd|secret|token|api_key|apikey)=[^ "'&;,\\]+"#,
+        // The command of realtime in a query string, JSON that may not be encoded in full.
+        r#"cf_connect=[^ "&\\]+"#,
         // A field of a JSON text, which is quoted in the line.
         r#"(?:password|passwd|secret|token|api_key|apikey)\\?": ?\\?"[^"\\]+"#,
     ];
@@ -55,6 +57,10 @@ mod tests {
             ("key sk_live_4eC39HqLyjWDarjtT1zdp7dc", "key [redacted]".to_owned()),
             ("/callback?token=abc&state=1", "/callback?token=[redacted]&state=1".to_owned()),
             ("/sse?cf_connect=%7B%22id%22%3A1%7D", "/sse?cf_connect=[redacted]".to_owned()),
+            (
+                "/sse?cf_connect={%22id%22:1,%22connect%22:{%22token%22:%22hunter2%22}}&a=1",
+                "/sse?cf_connect=[redacted]&a=1".to_owned(),
+            ),
             ("/ws?ticket=omni_ticket_4eC39HqLyjWDarjtT1zdp7dc", "/ws?ticket=[redacted]".to_owned()),
             (r#"{"body":"{\"password\":\"hunter2\"}"}"#, r#"{"body":"{\"password\":\"[redacted]\"}"}"#.to_owned()),
             ("invalid token: expired", "invalid token: expired".to_owned()),

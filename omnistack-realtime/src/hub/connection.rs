@@ -57,8 +57,10 @@ pub(super) struct ConnectionState {
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionPhase {
-    /// The connect command has not succeeded yet.
+    /// The connect command has not arrived yet.
     Unauthenticated,
+    /// The connect command is carried out.
+    SigningIn,
     Connected,
     /// The transport has ended.
     Ended,
@@ -69,7 +71,7 @@ pub(super) enum ConnectionPhase {
 pub(super) struct Deadlines {
     /// The second for which the connection is in the timer wheel.
     pub(super) scheduled: i64,
-    /// The end of the time to sign in, and after that the next ping.
+    /// The end of the time to sign in, of the sign-in itself, and after that the next ping.
     pub(super) ping: Timestamp,
     /// The latest time of the pong that the client owes.
     pub(super) pong: Option<Timestamp>,
@@ -122,6 +124,11 @@ impl Connection {
         lock(&self.state).caller.clone()
     }
 
+    /// Returns whether the connection still has a credential, and no later one.
+    pub(super) fn has_credential(&self, credential: &Arc<Credential>) -> bool {
+        lock(&self.state).credential.as_ref().is_none_or(|present| Arc::ptr_eq(present, credential))
+    }
+
     /// Returns the client as other clients see it.
     pub(super) fn client_info(&self, caller: &Identity) -> ClientInfo {
         ClientInfo { user: caller.user.to_string(), client: self.id.to_string() }
@@ -132,6 +139,11 @@ impl Connection {
         identity.origin.address = self.address;
         identity.origin.request = None;
         identity
+    }
+
+    /// Returns whether a subscription has not ended.
+    pub(super) fn has_subscription(&self, serial: u64) -> bool {
+        lock(&self.state).subscriptions.iter().any(|subscription| subscription.serial == serial)
     }
 
     /// Removes a subscription. Returns `None` if it has ended already.

@@ -54,8 +54,8 @@ impl Connections {
         if is_admitted { Ok(()) } else { Err(CloseCode::ConnectionLimit) }
     }
 
-    /// Removes a connection. `caller` is its caller if it has signed in.
-    pub(super) fn remove(&self, connection: &Connection, caller: Option<&Identity>) {
+    /// Removes a connection. `caller` is its caller if it has signed in. Returns whether the process shuts down.
+    pub(super) fn remove(&self, connection: &Connection, caller: Option<&Identity>) -> bool {
         let mut table = lock(&self.0);
         table.by_number.remove(&connection.number);
         if let Some(emulation) = &connection.emulation {
@@ -65,6 +65,7 @@ impl Connections {
         if let Some(caller) = caller {
             table.counts.release_caller(caller);
         }
+        table.is_draining
     }
 
     pub(super) fn get(&self, number: u64) -> Option<Arc<Connection>> {

@@ -15,6 +15,7 @@ impl Hub {
     pub(crate) async fn drain(&self, shutdown: ShutdownToken) {
         shutdown.cancelled().await;
         let connections = self.0.connections.begin_drain();
+        self.0.meter.record(self.wall_time());
         let slices = self.0.settings.drain.as_millis() / SLICE_INTERVAL.as_millis();
         let slices = usize::try_from(slices).unwrap_or(usize::MAX).max(1);
         let size = connections.len().div_ceil(slices).max(1);

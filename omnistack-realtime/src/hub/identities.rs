@@ -12,9 +12,9 @@ use omnistack_core::{
     identity::{IDENTITY_CHANGES_TOPIC, IdentityScope},
     pubsub::PubSub,
 };
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 
-use super::{Hub, connection::Connection, lock, service::MAX_CONCURRENT_CHORES};
+use super::{Hub, connection::Connection, lock, service::MAX_CONCURRENT_CHORES, wheel::spread};
 use crate::{
     channel::ChannelAction,
     protocol::{CloseCode, UnsubscribeCode},
@@ -26,6 +26,10 @@ use crate::{
 const SETTLE_TIME: Duration = Duration::from_millis(300);
 /// Time after which a caller is authenticated again who could not be authenticated because of an outage.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest time until all callers are authenticated again after messages between replicas may have been lost.
+const DOUBT_INTERVAL: Duration = Duration::from_secs(120);
+/// Changes that are handled at the same time. The change of a large tenant must not hold up a sign-out.
+const MAX_CONCURRENT_CHANGES: usize = 16;
 
 impl Hub {
     /// Authenticates the callers of the connections again whom a change concerns. Connections whose caller is refused
@@ -50,6 +54,9 @@ impl Hub {
     /// Follows the changes that are published, until the subscription ends.
     pub(super) async fn follow_identity_changes(&self, changes: PubSub) -> Result<(), BoxError> {
         let mut changes = changes.subscribe(IDENTITY_CHANGES_TOPIC).await;
+        // After a failure of this service, changes may have been missed.
+        self.doubt_identities();
+        let mut handling = JoinSet::new();
         loop {
             let mut scopes = HashSet::<IdentityScope>::new();
             let mut is_lagging = false;
@@ -74,7 +81,26 @@ impl Hub {
                     message = changes.recv() => message,
                 };
             }
-            self.identities_changed((!is_lagging).then_some(&scopes)).await;
+            while handling.try_join_next().is_some() {}
+            if handling.len() >= MAX_CONCURRENT_CHANGES {
+                handling.join_next().await;
+            }
+            let hub = self.clone();
+            handling.spawn(async move { hub.identities_changed((!is_lagging).then_some(&scopes)).await });
+        }
+    }
+
+    /// Makes all callers due for another authentication, because messages about changes may have been lost. They are
+    /// spread, so that the database does not get them all at once.
+    pub(super) fn doubt_identities(&self) {
+        self.0.identity_changes.fetch_add(1, Ordering::SeqCst);
+        for connection in self.0.connections.all() {
+            let at = self.now() + spread(DOUBT_INTERVAL, connection.number);
+            let mut state = lock(&connection.state);
+            if at < state.deadlines.reauthentication {
+                state.deadlines.reauthentication = at;
+                self.schedule_connection(connection.number, &mut state.deadlines, at);
+            }
         }
     }
 
@@ -87,13 +113,20 @@ impl Hub {
 
     /// Authenticates the caller of a connection again.
     pub(super) async fn reauthenticate(&self, connection: &Arc<Connection>, is_changed: bool) {
+        while !self.try_reauthenticate(connection, is_changed).await {}
+    }
+
+    /// Authenticates the caller of a connection again. Returns false if another authentication or a refresh has ended
+    /// meanwhile, which may have begun before the change: then it is to be repeated.
+    async fn try_reauthenticate(&self, connection: &Arc<Connection>, is_changed: bool) -> bool {
         let (caller, credential) = {
             let state = lock(&connection.state);
             (state.caller.clone(), state.credential.clone())
         };
-        let (Some(caller), Some(credential)) = (caller, credential) else { return };
+        let (Some(caller), Some(credential)) = (caller, credential) else { return true };
         let identity = match self.0.sign_in.again(&credential).await {
             Ok(identity) => connection.caller_of(identity),
+            Err(_) if !connection.has_credential(&credential) => return false,
             Err(error) => {
                 match sign_in::close_code(&error) {
                     CloseCode::Server | CloseCode::TooManyRequests => self.reauthenticate_later(connection),
@@ -102,31 +135,34 @@ impl Hub {
                     CloseCode::Expired if !is_changed => {}
                     code => connection.outbound.close(code),
                 }
-                return;
+                return true;
             }
         };
-        if identity == *caller {
-            return;
-        }
-        if identity.user != caller.user {
-            connection.outbound.close(CloseCode::InvalidToken);
-            return;
-        }
-        if identity.tenant != caller.tenant {
-            // Channels, limits and usage are those of the tenant.
-            connection.outbound.close(CloseCode::ForceReconnect);
-            return;
-        }
-        {
+        let code = {
             let mut state = lock(&connection.state);
-            let is_current = state.caller.as_ref().is_some_and(|present| Arc::ptr_eq(present, &caller));
-            if !is_current {
-                // Another refresh or authentication is newer.
-                return;
+            let (Some(present), Some(present_credential)) = (&state.caller, &state.credential) else { return true };
+            if !Arc::ptr_eq(present, &caller) || !Arc::ptr_eq(present_credential, &credential) {
+                return false;
             }
-            state.caller = Some(Arc::new(identity));
+            if identity == *caller {
+                return true;
+            }
+            if identity.user != caller.user {
+                Some(CloseCode::InvalidToken)
+            } else if identity.tenant != caller.tenant {
+                // Channels, limits and usage are those of the tenant.
+                Some(CloseCode::ForceReconnect)
+            } else {
+                state.caller = Some(Arc::new(identity));
+                None
+            }
+        };
+        if let Some(code) = code {
+            connection.outbound.close(code);
+            return true;
         }
         self.check_subscriptions(connection).await;
+        true
     }
 
     /// Ends the subscriptions that the caller may no longer have. Those that can't be checked now are ended so that the

@@ -33,7 +33,10 @@ struct OutboundQueue {
     /// Number of messages since they were last counted.
     delivered: u32,
     close: Option<CloseCode>,
+    /// Wakes the reader.
     waker: Option<Waker>,
+    /// Wakes what waits for room.
+    room_waker: Option<Waker>,
 }
 
 /// The next thing to do on a connection.
@@ -92,8 +95,9 @@ impl Outbound {
             queue.delivered = queue.delivered.saturating_add(delivered);
         }
         let waker = queue.waker.take();
+        let room_waker = queue.room_waker_if_due(self.limit);
         drop(queue);
-        if let Some(waker) = waker {
+        for waker in [waker, room_waker].into_iter().flatten() {
             waker.wake();
         }
         !is_full
@@ -103,9 +107,9 @@ impl Outbound {
     pub(crate) fn close(&self, code: CloseCode) {
         let mut queue = lock(&self.queue);
         queue.close.get_or_insert(code);
-        let waker = queue.waker.take();
+        let wakers = [queue.waker.take(), queue.room_waker.take()];
         drop(queue);
-        if let Some(waker) = waker {
+        for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
     }
@@ -113,6 +117,20 @@ impl Outbound {
     /// Returns the code if the connection is being closed.
     pub(crate) fn close_code(&self) -> Option<CloseCode> {
         lock(&self.queue).close
+    }
+
+    /// Waits until half of the queue is free, or the connection is being closed. A client that sends commands faster than
+    /// it reads their replies is slowed down, and not closed as slow.
+    pub(super) async fn room(&self) {
+        poll_fn(|context| {
+            let mut queue = lock(&self.queue);
+            if queue.has_room(self.limit) {
+                return Poll::Ready(());
+            }
+            queue.room_waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Returns the largest size of the frames that wait, in bytes.
@@ -134,6 +152,9 @@ impl Outbound {
         let mut queue = lock(&self.queue);
         // The reader asks again when it has sent the frames that it took.
         queue.bytes = queue.bytes.saturating_sub(mem::take(&mut queue.taken));
+        if let Some(waker) = queue.room_waker_if_due(self.limit) {
+            waker.wake();
+        }
         if !queue.frames.is_empty() {
             queue.latest.clear();
             queue.taken = queue.bytes;
@@ -157,6 +178,15 @@ impl Outbound {
 }
 
 impl OutboundQueue {
+    /// Returns whether half of the queue is free, or nothing is added to it any more.
+    fn has_room(&self, limit: usize) -> bool {
+        self.close.is_some() || self.bytes <= limit / 2
+    }
+
+    fn room_waker_if_due(&mut self, limit: usize) -> Option<Waker> {
+        if self.has_room(limit) { self.room_waker.take() } else { None }
+    }
+
     fn wake_later(&mut self, context: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             self.waker = Some(context.waker().clone());

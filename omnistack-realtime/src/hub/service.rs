@@ -3,8 +3,13 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
-use omnistack_core::{BoxError, ShutdownToken, clock::Timestamp, pubsub::PubSub};
+use futures_util::{TryStreamExt as _, stream};
+use omnistack_core::{
+    BoxError, ShutdownToken,
+    clock::Timestamp,
+    http::{Error, StatusCode},
+    pubsub::PubSub,
+};
 
 use super::{
     Chores, Hub,
@@ -75,7 +80,7 @@ impl Hub {
                 self.attend_channel(&channel, second, now);
             }
         }
-        self.0.meter.record(now);
+        self.0.meter.record(self.wall_time());
     }
 
     fn attend_connection(&self, connection: &Arc<Connection>, second: i64, now: Timestamp) {
@@ -84,6 +89,10 @@ impl Hub {
             return;
         }
         state.deadlines.scheduled = i64::MAX;
+        if connection.outbound.close_code().is_some() {
+            // The client may never read the end, as over SSE: its presence is not refreshed until then.
+            return;
+        }
         if let Some(code) = state.deadlines.missed(state.phase, now) {
             drop(state);
             connection.outbound.close(code);
@@ -149,25 +158,36 @@ impl Hub {
                 break;
             }
         }
-        let positions = stream::iter(positions).map(|channel| async move { self.check_position(&channel).await });
-        positions.buffer_unordered(MAX_CONCURRENT_CHORES).for_each(|()| async {}).await;
+        let positions = stream::iter(positions.into_iter().map(Ok));
+        let checked = positions.try_for_each_concurrent(MAX_CONCURRENT_CHORES, |channel| async move {
+            self.check_position(&channel).await
+        });
+        // Each channel comes again. To wait for each of them during an outage would delay all other chores.
+        if let Err(error) = checked.await {
+            tracing::debug!(target: "omnistack::realtime", %error, "the positions of channels can't be compared");
+        }
         self.reauthenticate_all(reauthentications, false).await;
     }
 
-    /// Compares what the subscribers of a channel have got with the engine's position.
-    async fn check_position(&self, channel: &Arc<Channel>) {
+    /// Compares what the subscribers of a channel have got with the engine's position. Fails if the engine can't be
+    /// reached.
+    async fn check_position(&self, channel: &Arc<Channel>) -> Result<(), Error> {
         if channel.has_doubt() {
             self.tell_lost(channel.settle_doubt());
-            return;
+            return Ok(());
         }
-        let Some(newest) = channel.newest_position() else { return };
+        let Some(newest) = channel.newest_position() else { return Ok(()) };
         let filter = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
-        // The next check comes if the engine can't be reached now.
-        let Ok(page) = self.0.engine.history(&channel.key, filter, &channel.options).await else { return };
+        let page = match self.0.engine.history(&channel.key, filter, &channel.options).await {
+            Ok(page) => page,
+            Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => return Err(error),
+            Err(_) => return Ok(()),
+        };
         self.tell_lost(channel.compare_position(&newest, &page.position));
         if channel.has_doubt() {
             self.check_position_soon(channel, MESSAGE_TRAVEL_TIME);
         }
+        Ok(())
     }
 }
 
@@ -186,8 +206,11 @@ impl ConnectionState {
 impl Deadlines {
     /// Returns the code with which a connection is closed that has missed a deadline.
     fn missed(&self, phase: ConnectionPhase, now: Timestamp) -> Option<CloseCode> {
-        if phase == ConnectionPhase::Unauthenticated {
-            return (now >= self.ping).then_some(CloseCode::Stale);
+        match phase {
+            ConnectionPhase::Unauthenticated => return (now >= self.ping).then_some(CloseCode::Stale),
+            // The client has done its part, so that it may come again.
+            ConnectionPhase::SigningIn => return (now >= self.ping).then_some(CloseCode::Server),
+            ConnectionPhase::Connected | ConnectionPhase::Ended => {}
         }
         if self.expiry.is_some_and(|expiry| now >= expiry) {
             return Some(CloseCode::Expired);

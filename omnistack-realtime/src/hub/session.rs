@@ -7,7 +7,7 @@ mod emulation;
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct SessionOrigin {
     pub(crate) base: Credential,
     /// The caller, if the request has signed in by a header, a cookie or a ticket.
     pub(crate) caller: Option<(Identity, Credential)>,
+    /// The number of changes of identities before the caller was authenticated.
+    pub(crate) identity_changes: u64,
     /// The channels that the connection subscribes to when it has signed in, by its path.
     pub(crate) server_channels: Vec<String>,
 }
@@ -63,7 +65,7 @@ struct ConnectOrigin {
     base: Credential,
     caller: Option<(Identity, Credential)>,
     server_channels: Vec<String>,
-    /// The number of changes of identities when the session was opened.
+    /// The number of changes of identities before the caller was authenticated.
     identity_changes: u64,
 }
 
@@ -78,9 +80,9 @@ impl Session {
     /// Opens a session. The reader receives what is to be sent on the connection. Fails with the code with which the
     /// connection is to be closed if there are too many connections, or the process shuts down.
     pub(crate) fn open(hub: &Hub, origin: SessionOrigin) -> Result<(Self, OutboundReader), CloseCode> {
-        let SessionOrigin { transport, address, base, caller, server_channels } = origin;
+        let SessionOrigin { transport, address, base, caller, identity_changes, server_channels } = origin;
         let settings = &hub.0.settings;
-        let (number, now) = (hub.next_number(), hub.now());
+        let (number, now, opened_at) = (hub.next_number(), hub.now(), hub.wall_time());
         let deadlines = Deadlines {
             scheduled: i64::MAX,
             ping: now + settings.sign_in_timeout,
@@ -103,9 +105,9 @@ impl Session {
         };
         let connection = Arc::new(Connection {
             number,
-            id: Id::new(now),
+            id: Id::new(opened_at),
             address,
-            opened_at: now,
+            opened_at,
             outbound: Outbound::new(usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX)),
             emulation,
             state: Mutex::new(state),
@@ -118,7 +120,6 @@ impl Session {
             hub.schedule_connection(number, &mut state.deadlines, at);
         }
         let reader = OutboundReader::new(Arc::clone(&connection));
-        let identity_changes = hub.0.identity_changes.load(Ordering::SeqCst);
         let origin = Some(ConnectOrigin { base, caller, server_channels, identity_changes });
         Ok((Self { hub: hub.clone(), connection, origin }, reader))
     }
@@ -143,6 +144,10 @@ impl Session {
         self.hub.check_size(frame)?;
         for command in parse_frame(frame) {
             let command = command.map_err(|_| CloseCode::BadRequest)?;
+            // The first frame of an event stream is executed before the stream is read.
+            if self.connection.transport() == Transport::WebSocket {
+                self.connection.outbound.room().await;
+            }
             if let Some(code) = self.connection.outbound.close_code() {
                 return Err(code);
             }
@@ -167,6 +172,7 @@ impl Hub {
         self.check_size(frame)?;
         for command in parse_frame(frame) {
             let command = command.map_err(|_| CloseCode::BadRequest)?;
+            connection.outbound.room().await;
             if let Some(code) = connection.outbound.close_code() {
                 return Err(code);
             }
@@ -203,9 +209,13 @@ impl Hub {
             state.credential = None;
             (state.caller.take(), std::mem::take(&mut state.subscriptions))
         };
-        self.0.connections.remove(connection, caller.as_deref());
+        let is_draining = self.0.connections.remove(connection, caller.as_deref());
         self.0.meter.ended();
         self.0.meter.used(caller.as_ref().and_then(|caller| caller.tenant), connection.outbound.take_delivered());
+        if is_draining {
+            // The timer wheel has ended.
+            self.0.meter.record(self.wall_time());
+        }
         for subscription in &subscriptions {
             self.leave_channel(connection, &subscription.channel, subscription.serial);
         }

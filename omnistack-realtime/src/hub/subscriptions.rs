@@ -87,6 +87,10 @@ impl Hub {
         let started = self.start(registered, &request).await;
         if started.is_err() {
             self.end_subscription(connection, serial);
+        } else if !connection.has_subscription(serial) {
+            // The caller may no longer subscribe, or was not checked: what was read is not for the client. If it tries
+            // again, it is told which.
+            return Err(ErrorCode::Internal.into());
         }
         started
     }
@@ -200,10 +204,13 @@ impl Hub {
 
     /// Returns how many of the messages fit in a reply: half of the queue is left for live messages.
     pub(super) fn fitting(&self, publications: &[Arc<Publication>]) -> usize {
+        /// Size of a message in a reply besides its data: the ids of its user and its client, its offset and its time.
+        const OVERHEAD_BYTES: usize = 192;
         let limit = self.0.settings.queue.as_u64() / 2;
         let mut bytes = 0_u64;
         let fits = |publication: &&Arc<Publication>| {
-            bytes = bytes.saturating_add(u64::try_from(publication.data.get().len()).unwrap_or(u64::MAX));
+            let size = publication.data.get().len() + OVERHEAD_BYTES;
+            bytes = bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
             bytes <= limit
         };
         publications.iter().take_while(fits).count()

@@ -22,12 +22,14 @@ use omnistack_core::{
     clock::MockClock,
     config::Config,
     crypto::KeyRing,
+    db::{self, Tx},
     http::{Error, StatusCode},
     identity::{Authenticate, Authenticator, Identity, TenantId, UserId, bearer_token},
     realtime::{RealtimeChannel, RealtimeMessage},
-    usage::UsageSink,
+    usage::{Decimal, UsageEvent, UsageRecorder, UsageSink},
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{Hub, HubParts, OutboundItem, OutboundReader, Session, SessionOrigin, Transport, lock};
 use crate::{
@@ -42,14 +44,17 @@ const TENANT: &str = "0190a7c8-0000-7000-8000-0000000000aa";
 const ALICE: &str = "0190a7c8-0000-7000-8000-000000000001";
 const BOB: &str = "0190a7c8-0000-7000-8000-000000000002";
 
-/// The identities of tokens. A token that is not there is refused.
+/// The identities of tokens. A token that is not there is refused. The token `slow` waits until the test goes on.
 #[derive(Clone, Default)]
-struct Users(Arc<Mutex<HashMap<String, Result<Identity, StatusCode>>>>);
+struct Users(Arc<Mutex<HashMap<String, Result<Identity, StatusCode>>>>, Arc<Notify>);
 
 #[async_trait]
 impl Authenticate for Users {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let Some(token) = bearer_token(request) else { return Ok(None) };
+        if token == "slow" {
+            self.1.notified().await;
+        }
         match lock(&self.0).get(token) {
             Some(Ok(identity)) => Ok(Some(identity.clone())),
             Some(Err(status)) => Err(Error::new(*status, "REFUSED", "refused")),
@@ -64,11 +69,27 @@ impl Users {
     }
 }
 
+/// The amounts that were recorded as used.
+#[derive(Clone, Default)]
+struct UsedAmounts(Arc<Mutex<Vec<Decimal>>>);
+
+#[async_trait]
+impl UsageRecorder for UsedAmounts {
+    fn count(&self, event: UsageEvent) {
+        lock(&self.0).push(event.quantity);
+    }
+
+    async fn record_in(&self, _: &mut Tx, _: Vec<UsageEvent>) -> Result<(), db::Error> {
+        Ok(())
+    }
+}
+
 /// A hub with two users of a tenant, whose tokens are `alice` and `bob`, and a reader, `carol`.
 struct TestHub {
     hub: Hub,
     clock: MockClock,
     users: Users,
+    used: UsedAmounts,
 }
 
 fn tenant() -> TenantId {
@@ -98,6 +119,7 @@ fn rules() -> Channels {
         .rule(ChannelRule::new("plain:{id}").subscribe(|_, _| true).without_history())
         .allow("run:{id}", |caller, _| caller.can("rooms:read"))
         .allow("secret:{id}", |_, _| false)
+        .allow("broken:{id}", |_, _| panic!("a mistake in the app"))
 }
 
 impl TestHub {
@@ -107,7 +129,7 @@ impl TestHub {
     }
 
     fn with_engine(engine: Arc<dyn Engine>, clock: &MockClock, settings: &[(&str, &str)]) -> Self {
-        let users = Users::default();
+        let (users, used) = (Users::default(), UsedAmounts::default());
         users.set("alice", Ok(member(ALICE, "rooms:*")));
         users.set("bob", Ok(member(BOB, "rooms:*")));
         users.set("carol", Ok(member("0190a7c8-0000-7000-8000-000000000003", "projects:read")));
@@ -120,10 +142,10 @@ impl TestHub {
             engine,
             clock: clock.clock(),
             app_version: "1.2.3".to_owned(),
-            usage: UsageSink::default(),
+            usage: UsageSink::new(used.clone()),
             sign_in: SignIn::new(Authenticator::new(users.clone()), cache, keys, clock.clock()),
         });
-        Self { hub, clock: clock.clone(), users }
+        Self { hub, clock: clock.clone(), users, used }
     }
 
     fn open(&self) -> TestClient {
@@ -132,13 +154,17 @@ impl TestHub {
 
     fn try_open(&self, transport: Transport, server_channels: &[&str]) -> Result<TestClient, CloseCode> {
         let (request, ()) = http::Request::new(()).into_parts();
-        let origin = SessionOrigin {
+        self.try_open_as(SessionOrigin {
             transport,
             address: Some("192.0.2.7".parse().unwrap()),
             base: Credential::from_request(&request),
             caller: None,
+            identity_changes: self.hub.identity_changes(),
             server_channels: server_channels.iter().map(|&name| name.to_owned()).collect(),
-        };
+        })
+    }
+
+    fn try_open_as(&self, origin: SessionOrigin) -> Result<TestClient, CloseCode> {
         let (session, reader) = Session::open(&self.hub, origin)?;
         Ok(TestClient { session, reader, lines: VecDeque::new(), closed: None, last_id: 0 })
     }

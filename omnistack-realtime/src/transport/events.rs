@@ -44,15 +44,14 @@ pub(super) async fn connect(
     request: Parts,
 ) -> Result<Response, Error> {
     let channels = parse_channels(&channels)?;
-    let caller = state.caller(&request, &credentials).await?;
-    if caller.is_none() {
+    let origin = state.session_origin(Transport::Sse, &request, &credentials, channels.clone()).await?;
+    if origin.caller.is_none() {
         return Err(Error::unauthorized("sign in first: send `Authorization: Bearer …`, a cookie or a ticket"));
     }
     let last = request.headers.get("last-event-id");
     let positions = last.and_then(|id| parse_positions(id, channels.len()));
     // The position of a client whose last event has another id is not known.
     let is_unknown = last.is_some() && positions.is_none();
-    let origin = TransportState::session_origin(Transport::Sse, &request, caller, channels.clone());
     let (mut session, mut outbound) = Session::open(&state.hub, origin).map_err(|code| refused(None, code))?;
     // The channels are checked before the response begins, so that a refusal is a status, and browsers don't reconnect.
     let handled = Box::pin(session.handle(&connect_command(&channels, positions.as_deref()))).await;
@@ -184,11 +183,17 @@ impl EventConnection {
 
     /// Writes what was recovered, and the position.
     fn begin(&mut self, subscribed: BTreeMap<String, SubscribeResult>, is_unknown: bool) {
-        for (channel, result) in subscribed {
+        // A client that has got some of the events only continues from their positions in all channels, and was told
+        // before of what is missing.
+        for (channel, result) in &subscribed {
             if is_unknown || (result.was_recovering && !result.recovered) {
                 self.write_event("missed", &json!({ "channel": channel }));
             }
-            self.set_position(&channel, |position| position.epoch.clone_from(&result.epoch));
+            let waiting = u64::try_from(result.publications.len()).unwrap_or(u64::MAX);
+            let start = StreamPosition { epoch: result.epoch.clone(), offset: result.offset.saturating_sub(waiting) };
+            self.set_position(channel, |position| *position = start);
+        }
+        for (channel, result) in subscribed {
             for publication in &result.publications {
                 self.write_publication(&channel, publication);
             }

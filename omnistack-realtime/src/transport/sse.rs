@@ -34,8 +34,7 @@ pub(super) async fn connect(
         let message = "the connect command is larger than `REALTIME_MAX_MESSAGE`";
         return Err(Error::bad_request("COMMAND_TOO_LARGE", message));
     }
-    let caller = state.caller(&request, &credentials).await?;
-    let origin = TransportState::session_origin(Transport::Sse, &request, caller, Vec::new());
+    let origin = state.session_origin(Transport::Sse, &request, &credentials, Vec::new()).await?;
     // Browsers don't show scripts the status of an event stream, so that a refusal is an event.
     let opened = Session::open(&state.hub, origin);
     Ok(event_stream(events(opened.map(|(session, outbound)| SseConnection {

@@ -84,8 +84,7 @@ async fn open(
         let message = "messages are JSON: use a client with the subprotocol `centrifuge-json`, or with none";
         return Err(Error::new(StatusCode::BAD_REQUEST, "SUBPROTOCOL_UNSUPPORTED", message));
     }
-    let caller = state.caller(request, query).await?;
-    let origin = TransportState::session_origin(Transport::WebSocket, request, caller, server_channels);
+    let origin = state.session_origin(Transport::WebSocket, request, query, server_channels).await?;
     let hub = state.hub.clone();
     Ok(with_limits(upgrade, state.limits).on_upgrade(move |socket| serve(socket, hub, origin)))
 }

@@ -137,7 +137,7 @@ impl Hub {
         let refused = |message: String| ErrorCode::PermissionDenied.with_message(message);
         let data = channel.on_publish(&caller, data).map_err(refused)?;
         let info = Some(connection.client_info(&caller));
-        let publication = NewPublication { data, info, key: None, time: millis(self.now()) };
+        let publication = NewPublication { data, info, key: None, time: millis(self.wall_time()) };
         self.0.engine.publish(&channel.key, publication, &channel.options).await?;
         Ok(ReplyContent::Publish(EmptyResult {}))
     }

@@ -1,10 +1,6 @@
 //! The sign-in of a connection, and its refresh.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use omnistack_core::{clock::Timestamp, http::Error, identity::Identity};
 
@@ -26,6 +22,9 @@ use crate::{
 
 /// Time after the expiry of a token in which the client can refresh it.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
+/// Longest time in which the server carries out a connect command. It is longer than that of the client to send it,
+/// because the sign-in is slow when many clients come at once.
+const SIGN_IN_WORK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Hub {
     /// Signs a connection in, and subscribes it to the channels of its path. If it fails, the connection is closed.
@@ -37,7 +36,12 @@ impl Hub {
         origin: ConnectOrigin,
     ) -> Result<(), CloseCode> {
         let ConnectRequest { token, mut subs, .. } = request;
-        let changes = self.0.identity_changes.load(Ordering::SeqCst);
+        {
+            let mut state = lock(&connection.state);
+            state.phase = ConnectionPhase::SigningIn;
+            state.deadlines.ping = self.now() + SIGN_IN_WORK_TIMEOUT;
+        }
+        let changes = self.identity_changes();
         let signed_in = self.sign_in(&token, origin.caller, &origin.base, origin.identity_changes != changes).await;
         let (identity, credential) = match signed_in {
             Ok(Some(signed_in)) => signed_in,
@@ -52,7 +56,7 @@ impl Hub {
         self.0.connections.sign_in(&caller, &self.0.settings)?;
         let expires_at = credential.expires_at();
         self.keep_caller(connection, Arc::new(caller), credential);
-        if self.0.identity_changes.load(Ordering::SeqCst) != changes {
+        if self.identity_changes() != changes {
             self.reauthenticate(connection, true).await;
         }
 
@@ -138,7 +142,7 @@ impl Hub {
             pong: connection.transport() == Transport::WebSocket,
             session,
             node,
-            time: millis(self.now()),
+            time: millis(self.wall_time()),
         }
     }
 
@@ -153,7 +157,7 @@ impl Hub {
             (state.caller.clone(), state.credential.clone())
         };
         let (Some(caller), Some(base)) = (caller, base) else { return Err(CloseCode::ConnectionClosed.into()) };
-        let changes = self.0.identity_changes.load(Ordering::SeqCst);
+        let changes = self.identity_changes();
         let (identity, credential) = match self.0.sign_in.refresh(&request.token, &base).await {
             Ok(signed_in) => signed_in,
             Err(error) => {
@@ -172,7 +176,7 @@ impl Hub {
         let identity = connection.caller_of(identity);
         let is_changed = identity != *caller;
         self.keep_caller(connection, if is_changed { Arc::new(identity) } else { caller }, credential);
-        if self.0.identity_changes.load(Ordering::SeqCst) != changes {
+        if self.identity_changes() != changes {
             self.reauthenticate(connection, true).await;
         }
         if is_changed {
@@ -188,7 +192,8 @@ impl Hub {
 
     /// Stores the caller of a connection, with the credential that authenticates it again.
     fn keep_caller(&self, connection: &Connection, caller: Arc<Identity>, credential: Credential) {
-        let expiry = credential.expires_at().map(|expires_at| expires_at + EXPIRY_GRACE);
+        let remaining = credential.expires_at().map(|expires_at| expires_at.duration_since(self.wall_time()));
+        let expiry = remaining.map(|remaining| self.now() + remaining + EXPIRY_GRACE);
         let mut state = lock(&connection.state);
         if state.phase == ConnectionPhase::Ended {
             return;
@@ -201,7 +206,7 @@ impl Hub {
     }
 
     fn ttl(&self, expires_at: Option<Timestamp>) -> u32 {
-        let seconds = expires_at.map_or(0, |expires_at| expires_at.duration_since(self.now()).as_secs());
+        let seconds = expires_at.map_or(0, |expires_at| expires_at.duration_since(self.wall_time()).as_secs());
         u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 

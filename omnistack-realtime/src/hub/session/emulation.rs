@@ -34,12 +34,12 @@ impl Hub {
         let is_caller = connection.caller().is_some_and(is_caller);
         let Some(emulation) = connection.emulation.as_deref().filter(|_| is_caller) else { return false };
         let mut inbox = lock(&emulation.inbox);
-        if inbox.bytes.saturating_add(frame.len()) > connection.outbound.limit() {
+        if inbox.bytes.saturating_add(size_of_frame(&frame)) > connection.outbound.limit() {
             drop(inbox);
             connection.outbound.close(CloseCode::TooManyRequests);
             return true;
         }
-        inbox.bytes += frame.len();
+        inbox.bytes += size_of_frame(&frame);
         inbox.frames.push_back(frame);
         let must_serve = !std::mem::replace(&mut inbox.is_served, true);
         drop(inbox);
@@ -52,6 +52,7 @@ impl Hub {
 
     /// Executes the frames that wait. One task at a time does so, which keeps their order.
     async fn serve_inbox(&self, connection: &Arc<Connection>) {
+        let _end = InboxEnd(connection);
         while let Some(frame) = connection.next_frame() {
             // After the sign-in only: the session secret is in the reply to the connect command.
             let result = if connection.is_connected() {
@@ -66,12 +67,28 @@ impl Hub {
     }
 }
 
+/// A guard that closes a connection whose frames are not served any more, because a rule of the app has panicked.
+struct InboxEnd<'a>(&'a Connection);
+
+impl Drop for InboxEnd<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.outbound.close(CloseCode::Server);
+        }
+    }
+}
+
+/// Returns the memory that a frame takes in the inbox.
+fn size_of_frame(frame: &str) -> usize {
+    frame.len() + size_of::<String>()
+}
+
 impl Connection {
     fn next_frame(&self) -> Option<String> {
         let mut inbox = lock(&self.emulation.as_deref()?.inbox);
         let frame = inbox.frames.pop_front();
         match &frame {
-            Some(frame) => inbox.bytes -= frame.len(),
+            Some(frame) => inbox.bytes -= size_of_frame(frame),
             None => inbox.is_served = false,
         }
         frame

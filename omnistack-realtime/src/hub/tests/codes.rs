@@ -151,3 +151,15 @@ async fn commands_of_the_emulation_belong_to_the_session() {
     drop(client);
     assert!(!test.hub.commands(&session, ALICE, "{}".to_owned()));
 }
+
+#[tokio::test]
+async fn a_rule_that_panics_ends_its_connection() {
+    let test = TestHub::start(&[]);
+    let mut client = test.try_open(Transport::Sse, &[]).unwrap();
+    let reply = client.command("connect", json!({ "token": "alice" })).await;
+    let session = reply["connect"]["session"].as_str().unwrap().to_owned();
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"broken:1"}}"#.to_owned();
+    assert!(test.hub.commands(&session, ALICE, subscribe));
+    settle().await;
+    assert_eq!(client.closed(), Some(CloseCode::Server));
+}

@@ -84,6 +84,45 @@ async fn a_recovery_larger_than_the_queue_is_not_begun() {
 }
 
 #[tokio::test]
+async fn recoveries_in_one_frame_wait_until_the_client_has_read_the_former_ones() {
+    let test = TestHub::start(&[("REALTIME_QUEUE", "64KiB")]);
+    let mut client = test.connect("alice").await;
+    let mut commands = vec![json!({ "id": 1, "connect": { "token": "alice" } }).to_string()];
+    for room in 1..=8 {
+        let name = format!("room:{room}");
+        let epoch = client.subscribe(&name).await["epoch"].clone();
+        test.publish(&name, json!("x".repeat(20_000))).await;
+        client.read();
+        let subscribe = json!({ "channel": name, "recover": true, "epoch": epoch, "offset": 0 });
+        commands.push(json!({ "id": room + 1, "subscribe": subscribe }).to_string());
+    }
+    let mut client = test.open();
+    let frame = commands.join("\n");
+    let mut frames = Vec::new();
+    {
+        let TestClient { session, reader, .. } = &mut client;
+        let handling = session.handle(&frame);
+        tokio::pin!(handling);
+        loop {
+            tokio::select! {
+                handled = &mut handling => {
+                    assert_eq!(handled, Ok(()));
+                    break;
+                }
+                item = reader.next() => {
+                    let OutboundItem::Frames(read) = item else { panic!("the connection is closed") };
+                    frames.extend(read);
+                }
+            }
+        }
+    }
+    let mut lines: Vec<Value> = frames.iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect();
+    lines.extend(client.rest());
+    let recovered = lines.iter().filter(|line| line["subscribe"]["recovered"] == true).count();
+    assert_eq!((recovered, client.closed()), (8, None));
+}
+
+#[tokio::test]
 async fn histories_are_read_in_pages() {
     let test = TestHub::start(&[]);
     let mut client = test.connect("alice").await;

@@ -2,7 +2,10 @@
 
 use omnistack_core::identity::IdentityScope;
 
-use super::*;
+use super::{
+    fake_engine::{FAKE_CHANNEL, FakeEngine},
+    *,
+};
 
 #[tokio::test]
 async fn a_change_of_rights_reaches_open_connections() {
@@ -81,4 +84,68 @@ async fn a_path_that_is_no_longer_allowed_ends_the_connection() {
     test.users.set("alice", Ok(member(ALICE, "projects:read")));
     test.hub.identity_changed(IdentityScope::User(ALICE.parse().unwrap())).await;
     assert_eq!(client.closed(), Some(CloseCode::PermissionDenied));
+}
+
+#[tokio::test]
+async fn a_caller_that_is_refused_before_the_connection_opens_is_noticed() {
+    for (is_changed, code) in [(false, None), (true, Some(CloseCode::InvalidToken))] {
+        let test = TestHub::start(&[]);
+        let (mut request, ()) = http::Request::new(()).into_parts();
+        request.headers.insert("authorization", "Bearer alice".parse().unwrap());
+        let credential = Credential::from_request(&request);
+        let origin = SessionOrigin {
+            transport: Transport::WebSocket,
+            address: None,
+            base: credential.clone(),
+            caller: Some((member(ALICE, "rooms:*"), credential)),
+            identity_changes: test.hub.identity_changes(),
+            server_channels: Vec::new(),
+        };
+        if is_changed {
+            test.users.set("alice", Err(StatusCode::UNAUTHORIZED));
+            test.hub.identity_changed(IdentityScope::User(ALICE.parse().unwrap())).await;
+        }
+        let mut client = test.try_open_as(origin).unwrap();
+        client.command("connect", json!({})).await;
+        assert_eq!(client.closed(), code);
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_refused_while_it_begins_reads_no_history() {
+    let clock = start_of_2030();
+    let engine = FakeEngine::start();
+    let test = TestHub::with_engine(engine.clone(), &clock, &[]);
+    let mut client = test.connect("alice").await;
+    let epoch = engine.position().epoch;
+    test.publish(FAKE_CHANNEL, json!("for members")).await;
+    engine.hold();
+    let subscribe = json!({ "channel": FAKE_CHANNEL, "recover": true, "epoch": epoch });
+    let frame = json!({ "id": 2, "subscribe": subscribe }).to_string();
+    let subscribing = tokio::spawn(async move {
+        assert_eq!(client.session.handle(&frame).await, Ok(()));
+        client
+    });
+    settle().await;
+    test.users.set("alice", Ok(member(ALICE, "projects:read")));
+    test.hub.identity_changed(IdentityScope::User(ALICE.parse().unwrap())).await;
+    engine.release();
+    let lines = subscribing.await.unwrap().rest();
+    assert!(lines.iter().any(|line| line["push"]["unsubscribe"]["code"] == 2000), "{lines:?}");
+    let reply = lines.iter().find(|line| line["id"] == 2).unwrap();
+    assert_eq!((&reply["error"]["code"], &reply["error"]["temporary"]), (&json!(100), &json!(true)));
+}
+
+#[tokio::test]
+async fn callers_are_authenticated_again_after_messages_may_have_been_lost() {
+    let clock = start_of_2030();
+    let engine = FakeEngine::start();
+    let test = TestHub::with_engine(engine.clone(), &clock, &[("REALTIME_PING", "5m")]);
+    let mut client = test.connect("alice").await;
+    test.users.set("alice", Err(StatusCode::UNAUTHORIZED));
+    test.advance(20).await;
+    assert_eq!(client.closed(), None);
+    engine.tell_lost();
+    test.advance(120).await;
+    assert_eq!(client.closed(), Some(CloseCode::InvalidToken));
 }

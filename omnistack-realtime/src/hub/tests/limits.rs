@@ -144,3 +144,37 @@ async fn a_shutdown_closes_connections_in_slices() {
     drain.await.unwrap();
     assert!(clients.iter_mut().all(|client| client.closed() == Some(CloseCode::Shutdown)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_until_the_end_of_a_shutdown_are_usage() {
+    let test = TestHub::start(&[("REALTIME_DRAIN", "0s")]);
+    let mut client = test.connect("alice").await;
+    client.subscribe("plain:1").await;
+    for number in 0..3 {
+        test.publish("plain:1", json!(number)).await;
+    }
+    let shutdown = ShutdownToken::new();
+    shutdown.cancel();
+    test.hub.drain(shutdown).await;
+    assert_eq!(client.closed(), Some(CloseCode::Shutdown));
+    drop(client);
+    assert_eq!(*lock(&test.used.0), [Decimal::from(3)]);
+}
+
+#[tokio::test]
+async fn a_slow_sign_in_does_not_send_clients_away() {
+    for (seconds, code) in [(20, None), (40, Some(CloseCode::Server))] {
+        let test = TestHub::start(&[]);
+        test.users.set("slow", Ok(member(ALICE, "rooms:*")));
+        let mut client = test.open();
+        let connecting = tokio::spawn(async move {
+            client.command("connect", json!({ "token": "slow" })).await;
+            client
+        });
+        settle().await;
+        test.advance(seconds).await;
+        test.users.1.notify_one();
+        let mut client = connecting.await.unwrap();
+        assert_eq!(client.closed(), code, "{seconds}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Presence.
 
 use super::*;
+use crate::hub::ConnectionFilter;
 
 #[tokio::test]
 async fn users_come_with_their_first_client_and_go_with_their_last() {
@@ -43,4 +44,19 @@ async fn the_presence_of_open_connections_is_kept() {
     test.advance(120).await;
     let stats = client.command("presence_stats", json!({ "channel": "room:1" })).await;
     assert_eq!(stats["presence_stats"]["num_clients"], 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_read_its_end_is_not_kept_present() {
+    let test = TestHub::start(&[("REALTIME_PRESENCE_TTL", "30s"), ("REALTIME_PING", "5m")]);
+    let mut client = test.connect("alice").await;
+    client.subscribe("room:1").await;
+    let mut watcher = test.connect("bob").await;
+    let filter = ConnectionFilter { user: Some(ALICE.parse().unwrap()), ..ConnectionFilter::default() };
+    test.hub.disconnect(&filter, CloseCode::ForceReconnect).await.unwrap();
+    test.advance(60).await;
+    let stats = watcher.command("presence_stats", json!({ "channel": "room:1" })).await;
+    assert!(stats["presence_stats"].is_object(), "{stats}");
+    assert_eq!(stats["presence_stats"]["num_clients"].as_u64().unwrap_or_default(), 0, "{stats}");
+    drop(client);
 }
