@@ -97,8 +97,7 @@ impl Channels {
     /// Creates the rules of the built-in channels.
     pub fn new() -> Self {
         // It has the user's notifications about all tenants, which are closed to others who act for the user.
-        let is_user =
-            |caller: &Identity, id: &str| caller.require_in_person().is_ok() && caller.user.to_string() == id;
+        let is_user = |caller: &Identity, id: &str| caller.require_in_person().is_ok() && caller.user.to_string() == id;
         Self {
             rules: Vec::new(),
             user: built_in("user:{id}", "the user", is_user),
