@@ -117,10 +117,10 @@ impl DatabaseResults {
     async fn measure(dialect: Dialect, events_before: &[usize]) -> Self {
         let (mut ingest, mut summaries) = (Vec::new(), Vec::new());
         for count in TENANTS {
-            let app = start(database(dialect).await).await;
+            let app = start(database(dialect)).await;
             ingest.push(ingest::measure(&app, &new_tenants(count)).await);
         }
-        let app = start(database(dialect).await).await;
+        let app = start(database(dialect)).await;
         let tenants = new_tenants(TENANTS_WITH_USAGE);
         let db = app.db().app_database();
         let now = Clock::system().now();
@@ -136,9 +136,9 @@ impl DatabaseResults {
     }
 }
 
-async fn database(dialect: Dialect) -> TestDatabase {
+fn database(dialect: Dialect) -> TestDatabase {
     match dialect {
-        Dialect::Postgres => TestDatabase::postgres().await,
+        Dialect::Postgres => TestDatabase::postgres(),
         Dialect::Sqlite => TestDatabase::sqlite(),
     }
 }

@@ -29,7 +29,7 @@ fn main() {
         println!("<!-- begin db -->\n\n### `Db` over plain sqlx\n");
         println!("Time per query, alternating between plain sqlx and `Db` on the same connection, medians. The target is under 3 %.\n");
         println!("| query | plain sqlx | `Db` | more |\n|---|---:|---:|---:|");
-        for database in [TestDatabase::sqlite(), TestDatabase::postgres().await] {
+        for database in [TestDatabase::sqlite(), TestDatabase::postgres()] {
             measure(&database).await;
         }
         println!("\n<!-- end db -->");

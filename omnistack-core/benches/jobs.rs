@@ -65,11 +65,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         println!("<!-- begin jobs -->\n\n### Jobs\n");
-        let postgres = TestDatabase::postgres().await;
+        let postgres = TestDatabase::postgres();
         println!("Handlers that do nothing, all acknowledgements stored, the database on the same cores. A queue of 2,000 places,");
         println!("50,000 jobs per run, best of {RUNS}, the second and third row in turn. SQLite waits for the disk; PostgreSQL {}.\n", durability(&postgres).await);
         println!("| | PostgreSQL | SQLite | target |\n|---|---:|---:|---:|");
-        let (postgres, bound) = measure(postgres, TestDatabase::postgres().await).await;
+        let (postgres, bound) = measure(postgres, TestDatabase::postgres()).await;
         let (sqlite, _) = measure(TestDatabase::sqlite(), TestDatabase::sqlite()).await;
         for (((what, target), postgres), sqlite) in ROWS.iter().zip(&postgres).zip(&sqlite) {
             println!("| {what} | {postgres} | {sqlite} | {target} |");

@@ -177,7 +177,7 @@ async fn idle(kind: ServerKind<'_>, channel: &str) -> IdleCost {
     let (server, _clients, bytes) = open_idle(kind, channel).await;
     let (resident, cpu) = (server.process.resident(), server.process.cpu());
     tokio::time::sleep(IDLE_TIME).await;
-    let cpu = server.process.cpu() - cpu;
+    let cpu = server.process.cpu().saturating_sub(cpu);
     let grown = server.process.resident().saturating_sub(resident) / u64::try_from(IDLE_CONNECTIONS).unwrap();
     IdleCost { bytes: bytes + grown, cpu_percent: 100.0 * cpu.as_secs_f64() / IDLE_TIME.as_secs_f64() }
 }
@@ -206,7 +206,7 @@ impl Subscribers {
         for _ in 0..FAN_OUT_MESSAGES {
             waits.extend(self.publish_to_all().await);
         }
-        let cpu = self.server.process.cpu() - cpu;
+        let cpu = self.server.process.cpu().saturating_sub(cpu);
         let deliveries = u32::try_from(waits.len()).unwrap();
         DeliveryCost::new(waits, cpu / deliveries)
     }
@@ -268,7 +268,7 @@ async fn hop(kind: ServerKind<'_>) -> DeliveryCost {
     }
     let waits = client.ask(&format!("received {HOP_MESSAGES}")).await;
     let waits = waits.as_array().unwrap().iter().map(|wait| wait.as_u64().unwrap()).collect();
-    DeliveryCost::new(waits, (server.process.cpu() - cpu) / HOP_MESSAGES)
+    DeliveryCost::new(waits, server.process.cpu().saturating_sub(cpu) / HOP_MESSAGES)
 }
 
 impl DeliveryCost {

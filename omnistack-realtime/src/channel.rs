@@ -4,7 +4,7 @@ mod rules;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use omnistack_core::{identity::TenantId, realtime::RealtimeChannel};
+use omnistack_core::realtime::RealtimeChannel;
 
 pub use rules::{ChannelAccess, ChannelAction, ChannelRule, Channels};
 pub(crate) use rules::{ChannelTableRow, ResolvedChannel};

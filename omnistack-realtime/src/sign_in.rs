@@ -56,7 +56,7 @@ impl SignIn {
     /// # Errors
     /// 401 and 403 for a credential that is refused, with the code [`TOKEN_EXPIRED`] for an expired token; 503 if it
     /// can't be checked now.
-    pub(crate) async fn from_request(&self, request: &Parts) -> Result<Option<(Identity, Credential)>, Error> {
+    pub(crate) async fn identify(&self, request: &Parts) -> Result<Option<(Identity, Credential)>, Error> {
         let authenticated = self.authenticator.authenticate(request).await;
         let credential = Credential::from_request(request);
         let identity = authenticated.map_err(|error| self.explain(error, &credential))?;

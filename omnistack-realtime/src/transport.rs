@@ -105,7 +105,7 @@ impl TransportState {
             }
             return self.sign_in.with_token(token, request).await.map(Some);
         }
-        let caller = self.sign_in.from_request(request).await?;
+        let caller = self.sign_in.identify(request).await?;
         if caller.is_some() {
             self.origins.check(&request.headers)?;
         }

@@ -54,7 +54,8 @@ impl TestDatabase {
     /// # Panics
     /// Panics if `TEST_DATABASE_URL` is not set or can't be read. The first use panics if its role can't create a
     /// database.
-    pub async fn postgres() -> Self {
+    #[track_caller]
+    pub fn postgres() -> Self {
         let Some(url) = variable("TEST_DATABASE_URL") else {
             panic!(
                 "this test needs PostgreSQL: run `cargo xtask test`, or set TEST_DATABASE_URL to a role with CREATEDB"

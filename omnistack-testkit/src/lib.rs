@@ -122,7 +122,7 @@ macro_rules! on_each_database {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                body($crate::TestDatabase::postgres().await).await;
+                body($crate::TestDatabase::postgres()).await;
             }
         }
     )+};

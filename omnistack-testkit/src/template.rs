@@ -26,7 +26,7 @@ pub(crate) async fn copy_postgres(server: &PgConnectOptions, name: &str, migrati
     match create_from(server, name, &template).await {
         Ok(()) => true,
         Err(error) if code(&error).as_deref() == Some(NO_SUCH_DATABASE) => {
-            let database = TestDatabase::postgres().await;
+            let database = TestDatabase::postgres();
             if !migrate(&database, migrations).await {
                 return false;
             }

@@ -146,7 +146,7 @@ async fn intake() {
     println!("| | measured | target |\n|---|---:|---:|");
     let mut best = Latencies::default();
     for _ in 0..RUNS {
-        let app = start(TestDatabase::postgres().await).await;
+        let app = start(TestDatabase::postgres()).await;
         let client = app.anonymous();
         let end = Instant::now() + INTAKE_TIME;
         let mut clients = JoinSet::new();
@@ -162,7 +162,7 @@ async fn intake() {
     println!("| response time, median | {} | |", best.quantile(0.5));
     println!("| response time, p99 | {} | |", best.quantile(0.99));
     for rate in INTAKE_RATES {
-        let app = start(TestDatabase::postgres().await).await;
+        let app = start(TestDatabase::postgres()).await;
         let run = Latencies::new(send_at_rate(app.anonymous(), rate).await);
         println!("| at {rate} requests/s: response time, median | {} | |", run.quantile(0.5));
         println!("| at {rate} requests/s: response time, p99 | {} | 10 ms |", run.quantile(0.99));
@@ -252,7 +252,7 @@ struct Delivery {
 
 impl Delivery {
     async fn start(with_bad: bool) -> Self {
-        let app = start(TestDatabase::postgres().await).await;
+        let app = start(TestDatabase::postgres()).await;
         let sink = Sink::start().await;
         let bad: &[&str] = if with_bad { &["hung", "endless"] } else { &[] };
         let mut owners = Vec::new();

@@ -59,7 +59,7 @@ fn main() {
         );
         println!("| list | PostgreSQL 10,000 | 100,000 | 1,000,000 | SQLite 10,000 | 100,000 | 1,000,000 |");
         println!("|---|---:|---:|---:|---:|---:|---:|");
-        let (postgres, sqlite) = (measure(TestDatabase::postgres().await).await, measure(TestDatabase::sqlite()).await);
+        let (postgres, sqlite) = (measure(TestDatabase::postgres()).await, measure(TestDatabase::sqlite()).await);
         let names = PROJECTS.map(|(name, _)| format!("projects, {name}")).into_iter();
         let names = names.chain(OPERATORS.map(|(name, _)| name.to_owned()));
         for (row, name) in names.enumerate() {

@@ -29,7 +29,7 @@ struct TenantQuota {
 
 /// Measures quotas on PostgreSQL, and prints the rows.
 pub(crate) async fn measure() {
-    let app = start(TestDatabase::postgres().await).await;
+    let app = start(TestDatabase::postgres()).await;
     let quotas: Quotas = app.app().context().get().unwrap();
     let quota = TenantQuota { quotas, clock: Clock::system(), tenant: new_tenants(1)[0] };
     println!("| what | measured | target |\n|---|---:|---:|");

@@ -206,5 +206,5 @@ async fn duckdb_has_the_same_sums_as_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn duckdb_has_the_same_sums_as_postgres() {
-    compare(TestDatabase::postgres().await).await;
+    compare(TestDatabase::postgres()).await;
 }

@@ -91,10 +91,9 @@ async fn a_change_reaches_the_other_replica_over_redis() {
     let server = TestRedis::start().await;
     let url = server.url();
     let settings = [("REDIS_URL", url.as_str()), ("REDIS_PREFIX", "flags"), ("FLAGS_POLL", "1h")];
-    let app = start(TestDatabase::postgres().await, |app| {
-        settings.iter().fold(app, |app, (name, value)| app.set(*name, *value))
-    })
-    .await;
+    let app =
+        start(TestDatabase::postgres(), |app| settings.iter().fold(app, |app, (name, value)| app.set(*name, *value)))
+            .await;
     let other = replica(&app, &settings, None);
     tells(&flags(&app), &other).await;
 }

@@ -15,7 +15,7 @@ use super::ChannelOptions;
 use pattern::ChannelPattern;
 
 pub use catalogue::Channels;
-pub(crate) use catalogue::{ChannelProblem, ChannelTableRow, ResolvedChannel};
+pub(crate) use catalogue::{ChannelTableRow, ResolvedChannel};
 
 /// An action of a client in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json, value::RawValue};
 
-use super::*;
+use super::{command::SendRequest, *};
 
 fn raw(value: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap()

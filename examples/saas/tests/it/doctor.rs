@@ -14,7 +14,7 @@ async fn doctor(url: &str) -> Output {
 
 #[tokio::test]
 async fn tables_of_tenants_without_a_policy_are_named() {
-    let app = TestApp::start(TestDatabase::postgres().await, saas::app).await;
+    let app = TestApp::start(TestDatabase::postgres(), saas::app).await;
     let said = doctor(app.database().url()).await;
     assert!(said.status.success(), "{said:?}");
     app.db().query("create table plans (tenant_id uuid not null)").execute().await.unwrap();

@@ -93,7 +93,7 @@ on_each_database! {
         ] {
             let audited = Audited::start(match database.dialect() {
                 omnistack_core::db::Dialect::Sqlite => TestDatabase::sqlite(),
-                omnistack_core::db::Dialect::Postgres => TestDatabase::postgres().await,
+                omnistack_core::db::Dialect::Postgres => TestDatabase::postgres(),
             })
             .await;
             let tenant = audited.tenant(6).await;

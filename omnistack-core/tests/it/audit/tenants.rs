@@ -23,7 +23,7 @@ async fn count(tx: &mut Tx, sql: &'static str) -> i64 {
 #[tokio::test]
 async fn every_transaction_records_and_reads_its_own_only() {
     const ENTRIES: &str = "select count(*) from omni_audit_entries";
-    let audited = Audited::start(TestDatabase::postgres().await).await;
+    let audited = Audited::start(TestDatabase::postgres()).await;
     let (a, b) = (audited.tenant(2).await, audited.tenant(3).await);
     let db = audited.db();
 
@@ -60,7 +60,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
 
 #[tokio::test]
 async fn an_entry_put_past_the_log_is_refused_or_found() {
-    let audited = Audited::start(TestDatabase::postgres().await).await;
+    let audited = Audited::start(TestDatabase::postgres()).await;
     let (a, b) = (audited.tenant(2).await, audited.tenant(2).await);
     let forge = "insert into omni_audit_entries (tenant_id, sequence, id, at, action, previous, hash)
                  values ($1, 3, $1, '2030-01-01', 'forged', '', '')";
@@ -75,7 +75,7 @@ async fn an_entry_put_past_the_log_is_refused_or_found() {
 
 #[tokio::test]
 async fn two_that_wait_for_each_other_are_told() {
-    let audited = Audited::start(TestDatabase::postgres().await).await;
+    let audited = Audited::start(TestDatabase::postgres()).await;
     let (a, b) = (tenant(), tenant());
     let [mut first, mut second] = [audited.db().begin().await.unwrap(), audited.db().begin().await.unwrap()];
     record(&audited, &mut first, Some(a)).await.unwrap();

@@ -71,7 +71,7 @@ on_each_database! {
 
 #[tokio::test]
 async fn postgres_refuses_values_it_cannot_hold() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let db = database.open_db();
     db.query("create table small (n smallint, words varchar(3))").execute().await.unwrap();
     let nul = db.query("insert into small (words) values ($1)").bind("a\0b").execute().await.unwrap_err();
@@ -91,7 +91,7 @@ async fn postgres_refuses_values_it_cannot_hold() {
 
 #[tokio::test]
 async fn a_postgres_statement_that_runs_too_long_is_ended() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let db = open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "50ms")]);
     let error = db.query("select pg_sleep(60)").execute().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Timeout, false));
@@ -101,7 +101,7 @@ async fn a_postgres_statement_that_runs_too_long_is_ended() {
 
 #[tokio::test]
 async fn the_slower_of_two_postgres_transactions_may_try_again() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let db = database.open_db();
     db.query("create table rows (code bigint, n bigint)").execute().await.unwrap();
     db.query("insert into rows values (1, 0), (2, 0)").execute().await.unwrap();

@@ -26,7 +26,7 @@ const STATEMENT_SENT_AFTER: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pool_is_whole_soon_after_answers_were_lost() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let wire = TcpProxy::to(database.url()).await;
     let config = database.config().with("DATABASE_URL", wire.url());
     let config = config.with("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string());
@@ -80,7 +80,7 @@ async fn assert_pool_usable(db: &Db) {
 
 #[tokio::test]
 async fn a_long_statement_that_is_dropped_holds_its_connection_for_two_seconds() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let db = open(database.config().with("DATABASE_MAX_CONNECTIONS", "1").with("DATABASE_ACQUIRE_TIMEOUT", "10s"));
     db.ping().await.unwrap();
     timeout(STATEMENT_SENT_AFTER, db.query("select pg_sleep(20)::text").execute()).await.unwrap_err();
@@ -89,7 +89,7 @@ async fn a_long_statement_that_is_dropped_holds_its_connection_for_two_seconds()
 
 #[tokio::test]
 async fn a_transaction_may_take_longer_than_the_settings_say() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let db = open(database.config().with("DATABASE_STATEMENT_TIMEOUT", "100ms"));
     let mut tx = db.begin().await.unwrap();
     tx.set_statement_timeout(Duration::ZERO).await.unwrap();
@@ -129,7 +129,7 @@ impl Module for Hearing {
 /// After a failover, or a lost entry in a NAT device, nothing arrives on the old connections any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_hears_of_jobs_again_after_its_connections_were_lost_for_good() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let wire = TcpProxy::to(database.url()).await;
     let (sender, mut ran) = mpsc::unbounded_channel();
     let app = |url: &str| {

@@ -15,7 +15,7 @@ const WRONG: &str = "select tenant_id from books order by code";
 
 #[tokio::test]
 async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
-    let (app, [a, b]) = two_tenants(TestDatabase::postgres().await).await;
+    let (app, [a, b]) = two_tenants(TestDatabase::postgres()).await;
     let db = app.db();
     for (tenant, rows) in [(a, 2), (b, 1)] {
         for mut tx in [db.tenant(tenant).begin().await.unwrap(), db.tenant(tenant).begin_read().await.unwrap()] {
@@ -50,7 +50,7 @@ async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
 
 #[tokio::test]
 async fn the_tenant_ends_with_its_transaction() {
-    let (app, [a, b]) = two_tenants(TestDatabase::postgres().await).await;
+    let (app, [a, b]) = two_tenants(TestDatabase::postgres()).await;
     let db = open_with(app.database(), [("DATABASE_MAX_CONNECTIONS", "1")]);
     let mut connection = None;
     for end in ["commit", "rollback", "drop", "failure"] {
@@ -77,7 +77,7 @@ async fn the_tenant_ends_with_its_transaction() {
 
 #[tokio::test]
 async fn beginning_for_a_tenant_takes_one_round_trip() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::postgres();
     let wire = TcpProxy::to(database.url()).await;
     let db = open_with(&database, [("DATABASE_URL", wire.url()), ("DATABASE_MAX_CONNECTIONS", "1")]);
     db.ping().await.unwrap();

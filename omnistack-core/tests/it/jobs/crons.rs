@@ -141,7 +141,7 @@ on_each_database! {
         ] {
             let database = match database.dialect() {
                 omnistack_core::db::Dialect::Sqlite => TestDatabase::sqlite(),
-                omnistack_core::db::Dialect::Postgres => TestDatabase::postgres().await,
+                omnistack_core::db::Dialect::Postgres => TestDatabase::postgres(),
             };
             let start: Timestamp = format!("{day}T00:00:00Z").parse().unwrap();
             let watch = Watch::start(&database, &(start - Duration::from_secs(60)).to_string(), &ticking).await;

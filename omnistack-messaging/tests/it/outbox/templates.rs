@@ -64,7 +64,7 @@ on_each_database! {
 
 #[tokio::test]
 async fn a_query_without_a_tenant_sees_none_of_them() {
-    let (app, ..) = scripted(TestDatabase::postgres().await, |app| app).await;
+    let (app, ..) = scripted(TestDatabase::postgres(), |app| app).await;
     let overrides: TemplateOverrides = app.app().context().get().unwrap();
     let (a, b): (TenantId, TenantId) = (Id::new(Timestamp::default()), Id::new(Timestamp::default()));
     overrides.save(a, "verify", "en", "subject: A\n---\n").await.unwrap();

@@ -96,7 +96,7 @@ fn mistakes_in_rules_are_problems_of_the_build() {
         assert_eq!(problems, [what]);
     }
     let channels = Channels::new().allow("room:{id}", |_, _| true).allow("room:{room}", |_, _| true);
-    let [problem]: [ChannelProblem; 1] = channels.problems().try_into().unwrap();
+    let [problem]: [catalogue::ChannelProblem; 1] = channels.problems().try_into().unwrap();
     assert_eq!(problem.what, "the channel rules `room:{id}` and `room:{room}` have the same channels");
     for rule in [
         ChannelRule::new("a").without_history(),

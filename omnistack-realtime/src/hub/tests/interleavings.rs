@@ -126,7 +126,9 @@ impl CheckingClient {
         let offset = result["offset"].as_u64().unwrap_or_default();
         if result["recovered"] == true {
             assert_eq!(self.position.as_ref().unwrap().epoch, epoch);
-            publications.iter().for_each(|publication| self.check_message(publication));
+            for publication in &publications {
+                self.check_message(publication);
+            }
             assert_eq!(self.position.as_ref().unwrap().offset, offset);
         } else {
             // The client is told, or it is new.
