@@ -180,7 +180,7 @@ impl<I: fmt::Debug, O> fmt::Debug for Submission<I, O> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::join_all;
+    use futures_util::future::{join_all, ready};
 
     use super::*;
 
@@ -201,14 +201,18 @@ mod tests {
 
         async fn submit(&self, number: u32, weight: usize) -> Result<u32, GroupCommitError> {
             let numbers = self.clone();
-            self.commits.submit(number, weight, move |batch| numbers.clone().store(batch)).await
+            let store = move |batch| {
+                numbers.store(batch);
+                ready(())
+            };
+            self.commits.submit(number, weight, store).await
         }
 
         async fn submit_all(&self, numbers: &[u32]) -> Vec<Result<u32, GroupCommitError>> {
             join_all(numbers.iter().map(|number| self.submit(*number, 1))).await
         }
 
-        async fn store(self, batch: Vec<Submission<u32, u32>>) {
+        fn store(&self, batch: Vec<Submission<u32, u32>>) {
             let numbers: Vec<u32> = batch.iter().map(|number| number.item).collect();
             assert!(!numbers.contains(&UNLUCKY), "on purpose");
             self.batches.lock().unwrap().push(numbers);
