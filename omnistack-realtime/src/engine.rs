@@ -68,7 +68,7 @@ pub(crate) enum ControlMessage {
     Commands { node: String, session: String, caller: String, data: String },
 }
 
-/// What the engine tells the hub. The calls for a channel come one after another, in the order of their offsets.
+/// The receiver of an engine's events, which is the hub. The calls for a channel come one after another, in the order of their offsets.
 pub(crate) trait EngineEvents: Send + Sync + 'static {
     /// Delivers a message to the subscribers in this process. `position` is that of the message, if the channel has a
     /// history.

@@ -1,5 +1,7 @@
 //! [`TestDatabase`], a database for one test.
 
+mod template;
+
 use std::{
     path::PathBuf,
     str::FromStr as _,
@@ -13,8 +15,6 @@ use omnistack_core::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
 use uuid::Uuid;
-
-use crate::template;
 
 /// Name of the file of a SQLite database.
 const SQLITE_FILE: &str = "test.db";
@@ -127,7 +127,7 @@ impl TestDatabase {
     }
 
     /// Gives up the database without deleting it. Returns its name on the server.
-    pub(crate) fn leave(self) -> Option<String> {
+    fn leave(self) -> Option<String> {
         match &self.kind {
             DatabaseBackend::Sqlite { .. } => None,
             DatabaseBackend::Postgres { name, is_created, .. } => {
@@ -218,7 +218,7 @@ async fn drop_tenants(server: &PgConnectOptions, name: &str) -> sqlx::Result<()>
     connection.close().await
 }
 
-pub(crate) async fn execute_on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
+async fn execute_on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
     let mut connection = server.connect().await?;
     connection.execute(AssertSqlSafe(sql)).await?;
     connection.close().await

@@ -82,7 +82,6 @@ pub mod sms;
 pub mod smtp;
 #[cfg(feature = "storage")]
 pub mod storage;
-mod template;
 
 pub use app::TestApp;
 pub use cache::TestCache;

@@ -27,9 +27,9 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(20);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What an engine has told.
+/// An event of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// The channel, the epoch, the offset and the data.
@@ -102,7 +102,7 @@ impl Subject {
     /// Waits for what the engine tells next, except for lost messages.
     async fn next(&mut self) -> Seen {
         loop {
-            let seen = timeout(PATIENCE, self.seen.recv()).await.expect("the engine tells something").unwrap();
+            let seen = timeout(EVENT_TIMEOUT, self.seen.recv()).await.expect("the engine tells something").unwrap();
             if seen != Seen::Lost {
                 return seen;
             }
@@ -119,7 +119,7 @@ impl Subject {
                 }
             }
         };
-        timeout(PATIENCE, found).await.expect("the engine tells it")
+        timeout(EVENT_TIMEOUT, found).await.expect("the engine tells it")
     }
 
     /// Returns whether the engine tells nothing more. It would come before the message of this function.

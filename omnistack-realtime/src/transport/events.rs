@@ -56,11 +56,11 @@ pub(super) async fn connect(
     // The channels are checked before the response begins, so that a refusal is a status, and browsers don't reconnect.
     let handled = Box::pin(session.handle(&connect_command(&channels, positions.as_deref()))).await;
     let lines = waiting_frames(&mut outbound).unwrap_or_default();
-    let reply: ServerLine = lines.first().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default();
+    let reply: StreamLine = lines.first().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default();
     let subscribed = match (handled, reply) {
-        (Ok(()), ServerLine { connect: Some(connected), .. }) => connected.subs,
-        (Ok(()), ServerLine { error, .. }) => return Err(refused(error, CloseCode::Server)),
-        (Err(code), ServerLine { error, .. }) => return Err(refused(error, code)),
+        (Ok(()), StreamLine { connect: Some(connected), .. }) => connected.subs,
+        (Ok(()), StreamLine { error, .. }) => return Err(refused(error, CloseCode::Server)),
+        (Err(code), StreamLine { error, .. }) => return Err(refused(error, code)),
     };
     if let Some(channel) = channels.iter().find(|channel| !subscribed.contains_key(*channel)) {
         let message = format!("you may not subscribe to `{channel}`, or there is no such channel");
@@ -127,7 +127,7 @@ fn refused(error: Option<ReplyError>, code: CloseCode) -> Error {
 /// A line of the server.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct ServerLine {
+struct StreamLine {
     error: Option<ReplyError>,
     connect: Option<ConnectResult>,
     push: Option<ChannelPush>,
@@ -211,7 +211,7 @@ impl EventConnection {
             self.write_event("ping", &json!({}));
             return;
         }
-        let Ok(ServerLine { push: Some(push), .. }) = serde_json::from_slice(line) else { return };
+        let Ok(StreamLine { push: Some(push), .. }) = serde_json::from_slice(line) else { return };
         if let ChannelPush { channel, r#pub: Some(publication) } = push {
             self.write_publication(&channel, &publication);
         }

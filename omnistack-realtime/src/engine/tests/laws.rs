@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{MINUTE, PATIENCE, Seen, Subject, channel, entry, member, message, unkept};
+use super::{EVENT_TIMEOUT, MINUTE, Seen, Subject, channel, entry, member, message, unkept};
 use crate::{
     channel::ChannelOptions,
     engine::{ControlMessage, HistoryFilter, NewPublication, PresenceEntry},
@@ -160,7 +160,7 @@ async fn an_expired_history_keeps_its_position(subject: Subject) {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, expired).await.expect("the history expires");
+    tokio::time::timeout(EVENT_TIMEOUT, expired).await.expect("the history expires");
     assert_eq!(subject.position(&room).await, first);
     let second = subject.publish(&room, "hello", &options).await;
     assert_eq!(second, StreamPosition { offset: 2, ..first });
@@ -312,6 +312,6 @@ async fn requests_reach_this_replica(mut subject: Subject) {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, received).await.expect("the request arrives");
+        tokio::time::timeout(EVENT_TIMEOUT, received).await.expect("the request arrives");
     }
 }

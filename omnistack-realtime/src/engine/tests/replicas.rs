@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use omnistack_testkit::TestRedis;
 use tokio::time::timeout;
 
-use super::{MINUTE, PATIENCE, Seen, Subject, channel, entry, laws, member, message, unkept};
+use super::{EVENT_TIMEOUT, MINUTE, Seen, Subject, channel, entry, laws, member, message, unkept};
 use crate::{
     channel::{ChannelKey, ChannelOptions},
     engine::{ControlMessage, HistoryFilter, NewPublication, RedisEngine},
@@ -34,7 +34,7 @@ async fn publish_until_received(publisher: &Subject, receiver: &mut Subject, roo
             }
         }
     };
-    timeout(PATIENCE, received).await.expect("the message arrives");
+    timeout(EVENT_TIMEOUT, received).await.expect("the message arrives");
 }
 
 /// Publishes until a message is delivered in this process only.
@@ -43,7 +43,8 @@ async fn publish_until_delivered_here(replica: &mut Subject, room: &ChannelKey) 
         while replica.try_publish(room, "here").await.is_err() {}
         replica.until(|seen| matches!(seen, Seen::Message(_, _, 0, _))).await
     };
-    let Seen::Message(_, epoch, _, data) = timeout(PATIENCE, delivered).await.expect("the message is delivered") else {
+    let Seen::Message(_, epoch, _, data) = timeout(EVENT_TIMEOUT, delivered).await.expect("the message is delivered")
+    else {
         panic!("a message")
     };
     assert_eq!((&*epoch, &*data), ("", "\"here\""));
@@ -111,7 +112,7 @@ async fn requests_reach_all_replicas() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, subscribed).await.expect("all replicas receive requests");
+    timeout(EVENT_TIMEOUT, subscribed).await.expect("all replicas receive requests");
     replicas[1].engine.control(&request).await.unwrap();
     for replica in &mut replicas {
         assert_eq!(replica.next().await, Seen::Control(request.clone()));
@@ -167,7 +168,7 @@ async fn with_redis_away_this_replica_delivers_and_checks_positions_after() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, told).await.expect(outage);
+        timeout(EVENT_TIMEOUT, told).await.expect(outage);
         publish_until_received(&other, &mut one, &room).await;
         publish_until_received(&one, &mut other, &room).await;
         // A subscription that was asked for meanwhile is made.
@@ -216,7 +217,7 @@ async fn a_full_redis_is_away_until_it_stores_again() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, forgotten).await.expect("the history lacks a message");
+    timeout(EVENT_TIMEOUT, forgotten).await.expect("the history lacks a message");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use omnistack_core::{crypto::Sha256, db::Migrations};
 use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use crate::database::{TestDatabase, execute_on_server};
+use super::{TestDatabase, execute_on_server};
 
 /// The migrations of an app, by module.
 type AppMigrations = [(&'static str, Migrations)];
@@ -21,7 +21,7 @@ const VERSION_WITH_FILE_COPY: i32 = 150_000;
 
 /// Creates a database on a PostgreSQL server as a copy of the template of these migrations. Returns `false` if that
 /// failed.
-pub(crate) async fn copy_postgres(server: &PgConnectOptions, name: &str, migrations: &AppMigrations) -> bool {
+pub(super) async fn copy_postgres(server: &PgConnectOptions, name: &str, migrations: &AppMigrations) -> bool {
     let template = format!("omnistack_template_{}", digest(migrations));
     match create_from(server, name, &template).await {
         Ok(()) => true,
@@ -56,7 +56,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
 }
 
 /// Copies the template of these migrations to a file, unless the file exists.
-pub(crate) async fn copy_sqlite(file: &Path, migrations: &AppMigrations) {
+pub(super) async fn copy_sqlite(file: &Path, migrations: &AppMigrations) {
     if file.exists() {
         return;
     }
