@@ -29,7 +29,7 @@ fn locate(reference: &str) -> (PathBuf, String) {
 
 /// Returns the test names in a text: code spans with a path into a crate.
 fn references(text: &str) -> impl Iterator<Item = &str> {
-    const CRATES: [&str; 6] = ["auth::", "core::", "messaging::", "storage::", "testkit::", "webhooks::"];
+    const CRATES: [&str; 7] = ["auth::", "core::", "messaging::", "realtime::", "storage::", "testkit::", "webhooks::"];
     let spans = text.split('`').skip(1).step_by(2);
     spans.filter(|span| CRATES.iter().any(|start| span.starts_with(start)))
 }
