@@ -26,6 +26,7 @@ impl ChannelKey {
     }
 
     /// Returns the key as another replica has sent it, or `None` if it is none.
+    #[cfg(feature = "redis")]
     pub(crate) fn parse(key: &str) -> Option<Self> {
         let name = key.find('/')? + 1;
         Some(Self { key: key.into(), name })

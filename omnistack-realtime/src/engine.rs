@@ -81,6 +81,7 @@ pub(crate) trait EngineEvents: Send + Sync + 'static {
     fn control(&self, message: ControlMessage);
 
     /// Messages of these channels may have been lost, or of all channels if `None`: their positions have to be checked.
+    #[cfg_attr(not(any(feature = "redis", test)), expect(dead_code, reason = "the engine in this process loses none"))]
     fn messages_lost(&self, channel: Option<&ChannelKey>);
 }
 

@@ -14,7 +14,9 @@ pub(crate) use command::{
     Command, ConnectRequest, HistoryRequest, Method, PresenceRequest, PublishRequest, RecoverRequest, RefreshRequest,
     RpcRequest, StreamPosition, SubscribeRequest, UnsubscribeRequest,
 };
-pub(crate) use frame::{InvalidFrame, PING, parse_frame};
+#[cfg(any(feature = "client", test))]
+pub(crate) use frame::InvalidFrame;
+pub(crate) use frame::{PING, parse_frame};
 pub(crate) use reply::{
     ClientInfo, ConnectResult, DisconnectPush, EmptyResult, HistoryResult, MembershipPush, PresenceResult,
     PresenceStatsResult, Publication, Push, PushContent, RefreshResult, Reply, ReplyContent, ReplyError, RpcResult,
