@@ -79,7 +79,7 @@ impl Wallets {
     }
 
     /// Returns credits of a use to their grants, in the caller's transaction: to the grant that was used last first.
-    /// What belongs to a grant that has expired or was refunded is lost. Credits of a use can be returned once: a second call with the
+    /// Credits of a grant that has expired or was refunded are lost. Credits of a use can be returned once: a second call with the
     /// same amount changes nothing, and returns the result of the first.
     ///
     /// # Errors

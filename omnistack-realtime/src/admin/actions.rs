@@ -1,4 +1,4 @@
-//! What operators do, with its entries in the audit log.
+//! The actions of operators, with their entries in the audit log.
 
 use omnistack_core::{
     audit::AuditEntry,

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::support::{Client, RealtimeApp, SOCKET};
 
 /// Longest time that a test waits for the client.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, PartialEq, Deserialize)]
 struct Numbered {
@@ -40,7 +40,7 @@ async fn connect(address: SocketAddr, options: ClientOptions) -> Result<Realtime
 }
 
 async fn connect_to(url: &str, options: ClientOptions) -> Result<RealtimeClient, ClientError> {
-    timeout(PATIENCE, RealtimeClient::connect(url, options)).await.unwrap()
+    timeout(TEST_REPLY_TIMEOUT, RealtimeClient::connect(url, options)).await.unwrap()
 }
 
 fn with_token(token: &str) -> ClientOptions {
@@ -62,7 +62,7 @@ fn with_tokens(tokens: &[&str]) -> (ClientOptions, mpsc::UnboundedReceiver<()>) 
 async fn next<T: DeserializeOwned>(
     subscription: &mut ClientSubscription<T>,
 ) -> Option<Result<SubscriptionEvent<T>, ClientError>> {
-    timeout(PATIENCE, subscription.next()).await.unwrap()
+    timeout(TEST_REPLY_TIMEOUT, subscription.next()).await.unwrap()
 }
 
 /// Returns the number in the next event, which is a message.
@@ -148,7 +148,7 @@ async fn a_token_is_refreshed_before_it_expires() {
         let client = connect(address, options).await.unwrap();
         let mut run = client.subscribe("run:1").await.unwrap();
         for _ in 0..2 {
-            timeout(PATIENCE, calls.recv()).await.unwrap().unwrap();
+            timeout(TEST_REPLY_TIMEOUT, calls.recv()).await.unwrap().unwrap();
         }
         // The server has carried out the refresh before this.
         client.history::<Value>("run:1", HistoryRange::position()).await.unwrap();

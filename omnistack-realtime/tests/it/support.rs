@@ -39,7 +39,7 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 /// Longest time that a test waits for the server.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) const SOCKET: &str = "/api/v1/app/ws";
 
@@ -196,7 +196,7 @@ impl Client {
         let stream = TcpSocket::new_v4().unwrap();
         stream.set_recv_buffer_size(16 * 1024).unwrap();
         let stream = stream.connect(address).await.unwrap();
-        match timeout(PATIENCE, client_async(request, stream)).await.unwrap() {
+        match timeout(TEST_REPLY_TIMEOUT, client_async(request, stream)).await.unwrap() {
             Ok((socket, _)) => Ok(Self { socket, lines: VecDeque::new(), pushes: VecDeque::new(), last_id: 0 }),
             Err(tungstenite::Error::Http(response)) => Err(response.status()),
             Err(error) => panic!("{error}"),
@@ -290,7 +290,7 @@ impl Client {
     }
 
     async fn message(&mut self) -> Option<Message> {
-        timeout(PATIENCE, self.socket.next()).await.unwrap().map(Result::unwrap)
+        timeout(TEST_REPLY_TIMEOUT, self.socket.next()).await.unwrap().map(Result::unwrap)
     }
 }
 
@@ -332,7 +332,7 @@ impl EventReader {
             if let Some(end) = self.text.find("\n\n") {
                 break end;
             }
-            let frame = timeout(PATIENCE, self.body.frame()).await.unwrap()?.unwrap();
+            let frame = timeout(TEST_REPLY_TIMEOUT, self.body.frame()).await.unwrap()?.unwrap();
             self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         };
         let rest = self.text.split_off(end + 2);
