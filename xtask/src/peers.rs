@@ -124,8 +124,9 @@ pub(crate) fn run() -> Result {
 fn steps(report: &mut Report) -> Result {
     let servers = Servers::start(report, false)?;
     report.step("build examples/saas", || {
-        // With the same arguments as the tests, so that nothing is compiled twice.
-        command::run(command::cargo().args(["build", "--workspace", "--all-features", "--bin", "saas"]))
+        // Building the tests builds the app too. Without them, dependencies would be compiled again with the features
+        // that only tests need left out.
+        command::run(command::cargo().args(["test", "--workspace", "--all-features", "--no-run"]))
     })?;
     let app = host::target().join("debug/saas");
     // All of them, whatever became of the one before: one run shows everything that is wrong.

@@ -165,8 +165,9 @@ impl DispatcherRun {
         let poll = self.dispatcher.settings.poll;
         while !shutdown.is_cancelled() {
             let wait = match self.poll().await {
-                // During an outage it waits, regardless of ended deliveries and notifications.
-                None => poll,
+                // It waits for the end of the pause, regardless of ended deliveries and notifications. If the pause
+                // has ended since, it looks at once.
+                None => Duration::ZERO,
                 Some(Ok(wait)) => {
                     if self.outage.record_success() {
                         tracing::info!(target: "omnistack::events", "the dispatcher can reach its database again");
@@ -224,12 +225,16 @@ impl DispatcherRun {
             return Ok(wait);
         }
         let mut next = events.store.next(&names).await?;
-        next.sort_unstable_by_key(|(_, at)| *at);
-        for (name, at) in next {
-            let Some(handler) = handlers.get(name.as_str()) else { continue };
-            let early = at - events.store.clock.now().as_micros();
-            if early > 0 {
-                wait = wait.min(Duration::from_micros(early.unsigned_abs()).max(Duration::from_millis(1)));
+        next.sort_unstable_by_key(|lanes| lanes.first);
+        let now = events.store.clock.now().as_micros();
+        for lanes in next {
+            let (Some(handler), Some(first)) = (handlers.get(lanes.subscriber.as_str()), lanes.first) else { continue };
+            // Also if a lane is claimed now: no notification announces that a postponed lane becomes due.
+            if let Some(later) = lanes.later {
+                let early = Duration::from_micros((later - now).max(0).unsigned_abs());
+                wait = wait.min(early.max(Duration::from_millis(1)));
+            }
+            if first > now {
                 continue;
             }
             let load = self.load.get(handler.name).copied().unwrap_or(0);

@@ -40,11 +40,14 @@ impl ClaimedDelivery {
     }
 }
 
-/// Returns when the next lane of each subscriber is due.
+/// Returns when the first lane of each subscriber is due, and when the first one that is not due yet will be.
 const NEXT: Sql = Sql {
-    postgres: "select name, (select min(run_at) from omni_event_lanes where subscriber = name)
+    postgres: "select name as subscriber, (select min(run_at) from omni_event_lanes where subscriber = name) as first,
+    (select min(run_at) from omni_event_lanes where subscriber = name and run_at > $2) as later
 from json_array_elements_text($1::json) as name",
-    sqlite: "select value, (select min(run_at) from omni_event_lanes where subscriber = value) from json_each($1)",
+    sqlite: "select value as subscriber, (select min(run_at) from omni_event_lanes where subscriber = value) as first,
+    (select min(run_at) from omni_event_lanes where subscriber = value and run_at > $2) as later
+from json_each($1)",
 };
 
 const LEASE_LANES: Sql = Sql {
@@ -104,6 +107,16 @@ const LOOK_AGAIN: Sql = Sql {
     sqlite: "update omni_event_lanes set run_at = $3 where subscriber = $1 and key in (select value from json_each($2))",
 };
 
+/// The lanes of a subscriber with the earliest due times.
+#[derive(Debug, crate::db::FromRow)]
+pub(in crate::events) struct NextLanes {
+    pub(in crate::events) subscriber: String,
+    /// When the first lane is due, in microseconds. `None` if there is no lane.
+    pub(in crate::events) first: Option<i64>,
+    /// When the first lane is due that is not due yet, in microseconds.
+    pub(in crate::events) later: Option<i64>,
+}
+
 /// The result of a claim.
 #[derive(Debug)]
 pub(in crate::events) struct ClaimResult {
@@ -124,10 +137,10 @@ pub(in crate::events) struct DeliveryClaim<'a> {
 }
 
 impl EventStore {
-    /// Returns when the next lane of each of these subscribers is due. Subscribers without lanes are left out.
-    pub(in crate::events) async fn next(&self, names: &str) -> Result<Vec<(String, i64)>, Error> {
-        let next: Vec<(String, Option<i64>)> = self.db.query(NEXT).bind(names.to_owned()).fetch_all().await?;
-        Ok(next.into_iter().filter_map(|(name, next)| Some((name, next?))).collect())
+    /// Returns the next lanes of each of these subscribers, given as a JSON array.
+    pub(in crate::events) async fn next(&self, subscribers: &str) -> Result<Vec<NextLanes>, Error> {
+        let now = self.clock.now().as_micros();
+        self.db.query(NEXT).bind(subscribers.to_owned()).bind(now).fetch_all().await
     }
 
     /// Leases lanes that are due and returns the first delivery of each.

@@ -124,6 +124,22 @@ on_each_database! {
         }
     }
 
+    async fn a_lane_that_becomes_due_while_others_are_claimed_is_delivered(database: TestDatabase) {
+        let clock = Clock::system();
+        let app = replica(&database, clock.clone(), Writer::new("w"), &[("EVENTS_POLL", "1h")]).await;
+        let events = app.context().get::<Events>().unwrap();
+        for key in ["due", "postponed"] {
+            events.publish(&NoteEvent::new(key, key)).await.unwrap();
+        }
+        // As if a dispatcher had checked the lane while an event was being published.
+        let soon = clock.now() + Duration::from_millis(300);
+        let postpone = app.db().query("update omni_event_lanes set run_at = $1 where key = 'postponed'");
+        postpone.bind(soon.as_micros()).execute().await.unwrap();
+        let running = deliver(app.dispatcher());
+        until("both deliveries", &app, "select count(*) from omni_event_deliveries where state = 'done'", 2).await;
+        end(running).await;
+    }
+
     async fn one_frozen_past_its_lease_writes_nothing(database: TestDatabase) {
         let clock = MockClock::at("2030-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (frozen, other) = (GatedSubscriber::default(), GatedSubscriber::default());
