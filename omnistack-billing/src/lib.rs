@@ -67,12 +67,12 @@ mod window;
 pub use account::{
     BillingAccount, BillingAccounts, OverLimit, OverrideKind, PlanAssignment, PlanChanged, PlanOverride,
 };
-pub use iso_currency::Currency;
 pub use ledger::{Ledger, RejectReason, UsageOutcome};
 pub use meter::{Aggregation, LatePolicy, MAX_METER_NAME_BYTES, Meter};
 pub use module::Billing;
 pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, InvalidInterval, PeriodSchedule};
-pub use plan::{InvalidMoney, Money, PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
+pub use omnistack_core::money::{Currency, InvalidMoney, Money};
+pub use plan::{PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};
 pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};
 pub use wallet::{

@@ -6,11 +6,9 @@
 mod catalogue;
 mod definition;
 mod file;
-mod money;
 mod versions;
 
 pub use catalogue::{PlanCatalogue, PlanCatalogueError};
 pub(crate) use definition::limit_name;
 pub use definition::{PlanDefinition, PlanPrice};
-pub use money::{InvalidMoney, Money};
 pub(crate) use versions::{PlanVersions, store_versions};

@@ -132,10 +132,10 @@ impl PlanCatalogueError {
 
 #[cfg(test)]
 mod tests {
-    use omnistack_core::http::Rate;
+    use omnistack_core::{http::Rate, money::Money};
 
     use super::*;
-    use crate::{period::BillingInterval, plan::money::Money};
+    use crate::period::BillingInterval;
 
     fn monthly(amount: &str, currency: &str) -> PlanPrice {
         PlanPrice::Fixed { price: Money::parse(amount, currency).unwrap(), interval: BillingInterval::MONTH }

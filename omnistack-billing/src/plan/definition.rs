@@ -9,12 +9,12 @@ use omnistack_core::{
     config::SettingValue as _,
     http::Rate,
     identity::{Plan, PlanNeed},
+    money::Money,
     usage::meters,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::ToSchema;
 
-use super::money::Money;
 use crate::period::BillingInterval;
 
 /// The value of a limit that allows any amount.

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use omnistack_core::{config::SettingValue as _, http::Rate};
+use omnistack_core::{
+    config::SettingValue as _,
+    http::Rate,
+    money::{InvalidMoney, Money},
+};
 use toml::{Table, Value};
 
 use super::{
     catalogue::{PlanCatalogue, PlanCatalogueError},
     definition::{PlanDefinition, PlanPrice, PlanProblem, UNLIMITED, limit_name},
-    money::{InvalidMoney, Money},
 };
 use crate::period::BillingInterval;
 

@@ -15,6 +15,7 @@ use crate::{
     jobs::JobsModule,
     module::{Module, Registry},
     notification::{NotificationKinds, Notifier},
+    payment::PaymentProviders,
     pubsub::PubSub,
     realtime::RealtimePublisher,
     usage::UsageSink,
@@ -166,6 +167,7 @@ impl Module for Ports {
                 .provide_default(AuditLog::to_database(clock))
                 .provide_default(Notifier::disabled())
                 .provide_default(UserContacts::default())
+                .provide_default(PaymentProviders::default())
                 .provide_default(RealtimePublisher::disabled())
                 .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
         });

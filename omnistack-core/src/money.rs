@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, iter};
 
-use iso_currency::Currency;
+pub use iso_currency::Currency;
 use serde::{Deserialize, Serialize};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -15,7 +15,7 @@ use utoipa::{
 /// In JSON it is `{"amount":"29.00","currency":"USD"}`. The amount is a text, so that no digit is lost.
 ///
 /// ```
-/// use omnistack_billing::Money;
+/// use omnistack_core::money::Money;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let price = Money::parse("29.00", "USD")?;
