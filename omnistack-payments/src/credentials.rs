@@ -4,12 +4,13 @@
 //! [routes](routes) under `/services`; a [job](reseal) seals them again after a change of `SECRET_KEYS`.
 
 mod accounts;
-mod cache;
+pub(crate) mod cache;
 mod changes;
-mod environments;
+mod last_use;
 mod model;
 mod reseal;
 mod routes;
+mod sealed;
 mod store;
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use omnistack_core::{
 use crate::service::PaymentService;
 use accounts::AccountParts;
 pub use accounts::PaymentAccounts;
+use cache::MinuteCache;
+use last_use::LastUses;
 use reseal::{CredentialKeys, ResealCredentials};
 
 /// Registers the accounts of tenants, and their routes if the app authenticates callers. `services` are all services
@@ -42,13 +45,14 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<Arc<dyn PaymentSer
                 keys: ctx.get()?,
                 log: ctx.get()?,
                 services: services.clone(),
-                cache: cache::AccountCache::default(),
+                cache: MinuteCache::default(),
+                uses: LastUses::default(),
             }))
         })
         .job::<ResealCredentials>(|ctx| {
             Ok(CredentialKeys { db: ctx.get::<Db>()?.app_database(), keys: ctx.get()? })
         })
-        .cron(Cron::new("23 * * * *", ResealCredentials {}))
+        .cron(Cron::new("23 4 * * *", ResealCredentials {}))
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {
                 return;
