@@ -45,6 +45,9 @@ pub(super) struct AccountParts {
     pub(super) uses: LastUses,
 }
 
+/// An entry of the map of providers.
+type AccountEntry = ((String, DataEnvironment), Option<Arc<dyn PaymentProvider>>);
+
 impl PaymentAccounts {
     pub(super) fn new(parts: AccountParts) -> Self {
         Self(Arc::new(parts))
@@ -143,12 +146,7 @@ impl PaymentAccounts {
 
     /// Creates the provider of stored credentials: `None` in place of it if they can't be used. Returns `None` if the
     /// app no longer has the service.
-    #[expect(clippy::type_complexity, reason = "it is an entry of the map of providers")]
-    fn connect(
-        &self,
-        tenant: TenantId,
-        row: CredentialRow,
-    ) -> Option<((String, DataEnvironment), Option<Arc<dyn PaymentProvider>>)> {
+    fn connect(&self, tenant: TenantId, row: CredentialRow) -> Option<AccountEntry> {
         let service = self.service(&row.service)?;
         let environment = store::stored_environment(&row.environment);
         let key = AccountKey { tenant, service: row.service, environment };

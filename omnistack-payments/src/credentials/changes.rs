@@ -1,6 +1,6 @@
 //! What tenants see of their accounts, and how they change them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use omnistack_core::{
     audit::AuditEntry,
@@ -21,13 +21,16 @@ use super::{
     sealed,
     store::{self, CredentialRow},
 };
-use crate::service::{Credentials, PaymentService};
+use crate::{
+    service::{Credentials, PaymentService},
+    settings::FAKE_SERVICE,
+};
 
 impl PaymentAccounts {
     /// Returns all services of the app, with the accounts of the tenant.
     pub(super) async fn list(&self, tenant: TenantId) -> Result<Vec<PaymentServiceDetails>, Error> {
         let (accounts, rows) = (self.of_tenant(tenant).await?, self.rows(tenant).await?);
-        let details = |service: &dyn PaymentService| PaymentServiceDetails {
+        let details = |service: &Arc<dyn PaymentService>| PaymentServiceDetails {
             name: service.name().to_owned(),
             label: service.profile().label.to_owned(),
             fields: service
@@ -41,7 +44,7 @@ impl PaymentAccounts {
                 .collect(),
             environments: self.shown(tenant, service.name(), &accounts, &rows),
         };
-        Ok(self.services().iter().map(|service| details(service.as_ref())).collect())
+        Ok(self.services().iter().map(details).collect())
     }
 
     /// Returns the accounts of the tenant at a service.
@@ -155,12 +158,11 @@ impl PaymentAccounts {
         let (tenant, now) = (caller.require_tenant()?, self.now());
         self.require_service(service)?;
         let key = AccountKey { tenant, service: service.to_owned(), environment };
-        let is_fake = self.of_tenant(tenant).await?.has(service, environment);
+        // The account at the fake that every tenant has is not stored.
+        let has_fake = service == FAKE_SERVICE && self.of_tenant(tenant).await?.has(service, environment);
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         let rows = store::list(&mut tx, tenant).await?;
-        let has_own = find(&rows, service, environment).is_some();
-        // The account of the fake has no row.
-        if !has_own && !(is_fake && service == crate::settings::FAKE_SERVICE) {
+        if !has_fake && find(&rows, service, environment).is_none() {
             let message = format!("there are no credentials of `{service}` for `{environment}`; store them first");
             return Err(Error::conflict("PAYMENT_ACCOUNT_MISSING", message));
         }
@@ -171,9 +173,8 @@ impl PaymentAccounts {
         self.environments(tenant, service).await
     }
 
-    fn require_service(&self, name: &str) -> Result<&dyn PaymentService, Error> {
-        let found = self.service(name).map(AsRef::as_ref);
-        found.ok_or_else(|| Error::not_found("the payment service"))
+    fn require_service(&self, name: &str) -> Result<&Arc<dyn PaymentService>, Error> {
+        self.service(name).ok_or_else(|| Error::not_found("the payment service"))
     }
 
     async fn rows(&self, tenant: TenantId) -> Result<Vec<CredentialRow>, Error> {

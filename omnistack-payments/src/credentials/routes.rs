@@ -1,7 +1,5 @@
 //! The routes of accounts: `/api/v1/app/services`.
 
-#![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
-
 use std::collections::BTreeMap;
 
 use axum::extract::State;
