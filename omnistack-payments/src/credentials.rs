@@ -26,6 +26,7 @@ use omnistack_core::{
 use crate::service::PaymentService;
 use accounts::AccountParts;
 pub use accounts::PaymentAccounts;
+pub(crate) use model::AccountKey;
 use cache::MinuteCache;
 use last_use::LastUses;
 use reseal::{CredentialKeys, ResealCredentials};

@@ -1,5 +1,6 @@
 //! The rules of a tenant, by which payments are routed.
 
+use garde::Validate;
 use omnistack_core::{
     http::FieldError,
     money::{Currency, Money},
@@ -49,13 +50,15 @@ impl RouteStrategy {
 }
 
 /// A service of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RouteService {
     /// The name of the service.
+    #[garde(length(chars, max = 50))]
     #[schema(max_length = 50)]
     pub(super) name: String,
     /// The weight, from 0 to 1000, for the strategy `weighted`. A service of weight 0 is tried only after the others.
+    #[garde(range(max = MAX_WEIGHT))]
     #[serde(default = "default_weight")]
     #[schema(minimum = 0, maximum = 1000)]
     pub(super) weight: u32,
@@ -66,33 +69,40 @@ const fn default_weight() -> u32 {
 }
 
 /// A rule by which payments are routed. It applies to a payment that has all the properties that it names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RouteRule {
     /// The ISO 4217 code of the currency; `null` for all.
+    #[garde(length(chars, max = 3))]
     #[serde(default)]
     #[schema(required, max_length = 3)]
     pub(super) currency: Option<String>,
     /// The country of the payer, as ISO 3166-1 alpha-2 in capitals; `null` for all.
+    #[garde(length(chars, max = 2))]
     #[serde(default)]
     #[schema(required, max_length = 2)]
     pub(super) country: Option<String>,
     /// The kind of payment method; `null` for all.
+    #[garde(skip)]
     #[serde(default)]
     #[schema(required)]
     pub(super) method: Option<PaymentMethodKind>,
     /// The least amount in minor units of `currency`; `null` for no limit.
+    #[garde(inner(range(min = 0)))]
     #[serde(default)]
     #[schema(required, minimum = 0)]
     pub(super) min_amount: Option<i64>,
     /// The largest amount in minor units of `currency`; `null` for no limit.
+    #[garde(inner(range(min = 0)))]
     #[serde(default)]
     #[schema(required, minimum = 0)]
     pub(super) max_amount: Option<i64>,
     /// The order in which the accounts are tried.
+    #[garde(skip)]
     #[serde(default)]
     pub(super) strategy: RouteStrategy,
     /// The services whose accounts take the payment. Empty for all.
+    #[garde(length(max = MAX_SERVICES_PER_RULE), dive)]
     #[serde(default)]
     #[schema(max_items = 20)]
     pub(super) services: Vec<RouteService>,
@@ -123,21 +133,12 @@ impl RouteRule {
         if self.currency.is_none() && (self.min_amount.is_some() || self.max_amount.is_some()) {
             report("currency", "must be set for a rule with `min_amount` or `max_amount`");
         }
-        if [self.min_amount, self.max_amount].into_iter().flatten().any(|amount| amount < 0) {
-            report("min_amount", "and `max_amount` must not be negative");
-        }
         if self.min_amount.zip(self.max_amount).is_some_and(|(least, most)| least > most) {
             report("min_amount", "must be at most `max_amount`");
-        }
-        if self.services.len() > MAX_SERVICES_PER_RULE {
-            report("services", "must have at most 20 items");
         }
         for (index, service) in self.services.iter().enumerate() {
             if !services.contains(&service.name.as_str()) {
                 report(&format!("services[{index}].name"), &format!("must be one of {}", services.join(", ")));
-            }
-            if service.weight > MAX_WEIGHT {
-                report(&format!("services[{index}].weight"), "must be at most 1000");
             }
             if self.services[..index].iter().any(|other| other.name == service.name) {
                 report(&format!("services[{index}].name"), "must be listed once");
