@@ -19,9 +19,9 @@ pub(crate) const FAKE_SERVICE: &str = "fake";
 omnistack_core::settings! {
     /// Payments.
     pub(crate) struct PaymentSettings {
-        /// The service through which the customers of this app pay: `stripe`, `paypal`, `razorpay`, `fake`, or one of
-        /// the app. Default: the first of them with credentials in the settings. Without any, payments are made by
-        /// `fake`, which moves no money; in production it must be named here.
+        /// The service through which the customers of this app pay: `stripe`, `paypal`, `razorpay` or `fake`. Default:
+        /// the first of them with credentials in the settings. Without any, payments are made by `fake`, which moves no
+        /// money; in production it must be named here.
         pub(crate) provider: Option<String> = "PAYMENTS_PROVIDER";
         /// Whether events of the fake are sent twice and out of order, to test an app against it.
         pub(crate) fake_chaos: bool = "FAKE_PAYMENTS_CHAOS", default "false";
@@ -162,7 +162,8 @@ pub(crate) fn app_providers(
     }
     if named.is_none() && accounts.is_empty() && is_production {
         registry.report_problem(
-            "no payment service is set up; the built-in fake moves no money, so production uses it only if it is named",
+            "no payment service is set up, and production uses the built-in fake, which moves no money, only if it is \
+             named",
             "set the credentials of a service, such as STRIPE_API_KEY, or set PAYMENTS_PROVIDER=fake",
         );
         return PaymentProviders::default();
@@ -193,6 +194,8 @@ fn first_setting(service: &str) -> &'static str {
     match service {
         "paypal" => "PAYPAL_CLIENT_ID and PAYPAL_CLIENT_SECRET",
         "razorpay" => "RAZORPAY_KEY_ID and RAZORPAY_KEY_SECRET",
+        // The account of the fake is made here.
+        FAKE_SERVICE => "PAYMENTS_PROVIDER",
         _ => "STRIPE_API_KEY",
     }
 }
@@ -207,8 +210,9 @@ fn connect(
     match service.connect(account.environment, &account.credentials) {
         Ok(provider) => Some(provider),
         Err(problem) => {
-            let what = format!("the credentials of the payment service `{}` are not accepted: {problem}", account.service);
-            registry.report_problem(what, format!("correct {}", first_setting(account.service)));
+            let name = account.service;
+            let what = format!("the credentials of the payment service `{name}` are not accepted: {problem}");
+            registry.report_problem(what, format!("correct {}", first_setting(name)));
             None
         }
     }

@@ -1,7 +1,5 @@
 //! The order in which accounts are tried for a payment. No I/O.
 
-use std::cmp::Ordering;
-
 use omnistack_core::{
     money::Money,
     payment::{PaymentMethodKind, PaymentProvider},
@@ -12,6 +10,7 @@ use super::rules::{RouteRule, RouteStrategy, weighted_order};
 /// An account that can take the payment.
 pub(super) struct AccountOffer<'a> {
     pub(super) service: &'a str,
+    /// The estimated fee, in the currency of the payment.
     pub(super) fee: Option<Money>,
     /// Whether its last calls failed.
     pub(super) is_avoided: bool,
@@ -67,13 +66,14 @@ pub(super) fn choose(
         let chosen = index.map(|index| ChosenAccount { index, reason: "the request names it".to_owned() });
         return chosen.into_iter().collect();
     }
-    let by_rule = rules
+    let ruled = rules
         .iter()
         .zip(1..)
         .filter(|(rule, _)| rule.applies_to(payment.amount, payment.method, payment.country))
         .map(|(rule, number)| by_rule(offers, rule, &format!("rule {number}"), seed))
         .find(|chosen| !chosen.is_empty());
-    let mut chosen = by_rule.unwrap_or_else(|| by_rule_of_all(offers, seed));
+    let by_default = || by_rule(offers, &RouteRule::default(), "no rule applies", seed);
+    let mut chosen = ruled.unwrap_or_else(by_default);
     // The sort is stable, so the order within both groups stays.
     chosen.sort_by_key(|account| offers[account.index].is_avoided);
     for account in &mut chosen {
@@ -82,10 +82,6 @@ pub(super) fn choose(
         }
     }
     chosen
-}
-
-fn by_rule_of_all(offers: &[AccountOffer<'_>], seed: u64) -> Vec<ChosenAccount> {
-    by_rule(offers, &RouteRule::default(), "no rule applies", seed)
 }
 
 /// Returns the offers of a rule in the order of its strategy.
@@ -109,7 +105,7 @@ fn by_rule(offers: &[AccountOffer<'_>], rule: &RouteRule, name: &str, seed: u64)
         }
         RouteStrategy::Cheapest => {
             let mut indices: Vec<usize> = listed.into_iter().map(|(index, _)| index).collect();
-            indices.sort_by(|a, b| by_fee(offers[*a].fee, offers[*b].fee));
+            indices.sort_by_key(|index| fee_rank(offers[*index].fee));
             let lowest = indices.first().and_then(|index| offers[*index].fee);
             let why = |index: usize| match offers[index].fee {
                 None => "its fee is not known".to_owned(),
@@ -121,14 +117,9 @@ fn by_rule(offers: &[AccountOffer<'_>], rule: &RouteRule, name: &str, seed: u64)
     }
 }
 
-/// Compares fees of one payment. One that is not known comes last, and so does one in another currency.
-pub(super) fn by_fee(a: Option<Money>, b: Option<Money>) -> Ordering {
-    match (a, b) {
-        (Some(a), Some(b)) if a.currency() == b.currency() => a.minor().cmp(&b.minor()),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (Some(_), Some(_)) | (None, None) => Ordering::Equal,
-    }
+/// Returns the place of a fee among the fees of a payment, which are in one currency. A fee that is not known comes last.
+pub(super) fn fee_rank(fee: Option<Money>) -> (bool, i64) {
+    (fee.is_none(), fee.map_or(0, Money::minor))
 }
 
 #[cfg(test)]

@@ -113,11 +113,13 @@ impl PaymentRouter {
         self.0.accounts.note_use(tenant, service, environment);
     }
 
-    /// Estimates the fee of a payment by the public prices of a service. Returns `None` if there is no price for it, or
-    /// no such service.
+    /// Estimates the fee of a payment by the public prices of a service, in the currency of the payment. Returns `None`
+    /// if there is no price for it, or no such service.
     pub fn estimate_fee(&self, service: &str, question: &RouteQuestion) -> Option<Money> {
         let RouteQuestion { amount, method, ref country, .. } = *question;
-        self.0.accounts.service(service)?.estimate_fee(&FeeQuestion { amount, method, country: country.clone() })
+        let question = FeeQuestion { amount, method, country: country.clone() };
+        let fee = self.0.accounts.service(service)?.estimate_fee(&question)?;
+        (fee.currency() == amount.currency()).then_some(fee)
     }
 
     /// Returns the names of all services of the app.

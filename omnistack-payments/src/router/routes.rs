@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
-    choice::by_fee,
+    choice::fee_rank,
     handle::{PaymentRouter, RouteCandidate, RouteQuestion},
     health::AccountHealth,
     rules::{RouteRule, is_country},
@@ -151,7 +151,7 @@ async fn quote_payment(
     };
     let choice = router.choose(tenant, environment, &question).await?;
     let with_fee = choice.candidates.iter().filter(|candidate| candidate.fee.is_some());
-    let cheapest = with_fee.min_by(|a, b| by_fee(a.fee, b.fee)).map(|candidate| candidate.service.clone());
+    let cheapest = with_fee.min_by_key(|candidate| fee_rank(candidate.fee)).map(|candidate| candidate.service.clone());
     Ok(Json(PaymentQuote {
         amount,
         currency,
