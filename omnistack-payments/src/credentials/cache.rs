@@ -32,7 +32,8 @@ impl<K: Eq + Hash, V> MinuteCache<K, V> {
         (now.duration_since(*read_at) < CACHE_TTL).then(|| Arc::clone(value))
     }
 
-    /// Returns the number of evictions, which [`insert`](Self::insert) needs. It must be taken before the value is read.
+    /// Returns the number of evictions, which [`insert`](Self::insert) needs. It must be taken before the value is
+    /// read.
     pub(crate) fn evictions(&self) -> u64 {
         self.lock().evictions
     }

@@ -50,9 +50,7 @@ impl CredentialKeys {
                     }
                     Err(error) => {
                         let (tenant, service) = (key.tenant, key.service.as_str());
-                        tracing::warn!(
-                            target: "omnistack::payments", %tenant, service, %error, "payment credentials can't be opened"
-                        );
+                        tracing::warn!(target: "omnistack::payments", %tenant, service, %error, "credentials can't be opened");
                     }
                 }
                 after = key;
@@ -76,7 +74,7 @@ impl Job for ResealCredentials {
 
     async fn run(self, credentials: &CredentialKeys, _: &JobContext) -> Result<(), JobError> {
         let resealed = credentials.reseal().await?;
-        tracing::debug!(target: "omnistack::payments", resealed, "payment credentials were sealed with the primary key");
+        tracing::debug!(target: "omnistack::payments", resealed, "payment credentials were sealed again");
         Ok(())
     }
 }

@@ -107,7 +107,8 @@ pub(super) async fn sealed_after(
     limit: i64,
 ) -> Result<Vec<(AccountKey, String)>, Error> {
     let sql = "select tenant_id, service, environment, credentials from omni_payment_credentials \
-               where (tenant_id, service, environment) > ($1, $2, $3) order by tenant_id, service, environment limit $4";
+               where (tenant_id, service, environment) > ($1, $2, $3) \
+               order by tenant_id, service, environment limit $4";
     let query = tx.query(sql).bind(after.tenant).bind(after.service.clone()).bind(after.environment.as_str());
     let rows: Vec<(TenantId, String, String, String)> = query.bind(limit).fetch_all().await?;
     let read = |(tenant, service, environment, sealed): (TenantId, String, String, String)| {

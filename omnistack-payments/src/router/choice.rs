@@ -117,7 +117,8 @@ fn by_rule(offers: &[AccountOffer<'_>], rule: &RouteRule, name: &str, seed: u64)
     }
 }
 
-/// Returns the place of a fee among the fees of a payment, which are in one currency. A fee that is not known comes last.
+/// Returns the place of a fee among the fees of a payment, which are in one currency. A fee that is not known comes
+/// last.
 pub(super) fn fee_rank(fee: Option<Money>) -> (bool, i64) {
     (fee.is_none(), fee.map_or(0, Money::minor))
 }
@@ -158,7 +159,7 @@ mod tests {
             (r#"[{"strategy":"ordered","services":[{"name":"razorpay"},{"name":"stripe"}]}]"#, "razorpay stripe"),
             (r#"[{"country":"AT","services":[{"name":"paypal"}]}]"#, "stripe paypal razorpay"),
             (r#"[{"services":[{"name":"gone"}]},{"services":[{"name":"paypal"}]}]"#, "paypal"),
-            (r#"[{"currency":"USD","min_amount":1001},{"strategy":"ordered","services":[{"name":"paypal"}]}]"#, "paypal"),
+            (r#"[{"currency":"USD","min_amount":1001},{"services":[{"name":"paypal"}]}]"#, "paypal"),
             (
                 r#"[{"strategy":"weighted","services":[{"name":"stripe","weight":0},{"name":"paypal","weight":5}]}]"#,
                 "paypal stripe",

@@ -133,7 +133,8 @@ async fn quote_payment(
     let tenant = caller.require_tenant()?;
     let QuoteQuery { amount, currency, method, country, environment } = query;
     let Some(known) = Currency::from_code(&currency) else {
-        return Err(Error::invalid([FieldError::new("currency", "must be an ISO 4217 code in capitals, such as `USD`")]));
+        let problem = FieldError::new("currency", "must be an ISO 4217 code in capitals, such as `USD`");
+        return Err(Error::invalid([problem]));
     };
     if country.as_deref().is_some_and(|country| !is_country(country)) {
         let problem = FieldError::new("country", "must be an ISO 3166-1 alpha-2 code in capitals, such as `US`");
