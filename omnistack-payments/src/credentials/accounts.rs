@@ -156,7 +156,7 @@ impl PaymentAccounts {
         });
         let provider = provider.map_err(|error| {
             let name = key.service.as_str();
-            tracing::warn!(target: "omnistack::payments", %tenant, name, %error, "a payment account can't be used");
+            tracing::warn!(target: "omnistack::payments", %tenant, service = name, %error, "an account is unusable");
         });
         Some(((key.service, environment), provider.ok()))
     }

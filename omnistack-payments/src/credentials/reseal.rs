@@ -50,7 +50,7 @@ impl CredentialKeys {
                     }
                     Err(error) => {
                         let (tenant, service) = (key.tenant, key.service.as_str());
-                        tracing::warn!(target: "omnistack::payments", %tenant, service, %error, "credentials can't be opened");
+                        tracing::warn!(target: "omnistack::payments", %tenant, service, %error, "a sealed value is broken");
                     }
                 }
                 after = key;

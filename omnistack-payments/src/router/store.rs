@@ -61,7 +61,8 @@ pub(super) async fn replace(
     let sql = "delete from omni_payment_routes where tenant_id = $1 and environment = $2";
     tx.query(sql).bind(tenant).bind(environment.as_str()).execute().await?;
     let sql = "insert into omni_payment_routes (tenant_id, environment, position, currency, country, method, \
-               min_minor, max_minor, strategy, services, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+               min_minor, max_minor, strategy, services, updated_at) \
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     for (rule, position) in rules.iter().zip(1_i32..) {
         let insert = tx.query(sql).bind(tenant).bind(environment.as_str()).bind(position);
         let insert = insert.bind(rule.currency.clone()).bind(rule.country.clone()).bind(rule.method.map(stored_method));

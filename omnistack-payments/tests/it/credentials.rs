@@ -162,9 +162,8 @@ on_each_database! {
         owner.post(&switch, to("live")).await.expect(200);
         assert_eq!(accounts.configured(id, Live).await.unwrap(), ["acme"]);
         assert_eq!(environments(&other, "acme").await["live"]["configured"], false);
-        let expected = ["payment_credentials.updated", "payment_credentials.updated"];
-        let expected = [&expected[..], &["payment_environment.switched"; 2]].concat();
-        assert_eq!(audited(&app, &owner).await, expected);
+        let (stored, switched) = ("payment_credentials.updated", "payment_environment.switched");
+        assert_eq!(audited(&app, &owner).await, [stored, stored, switched, switched]);
     }
 
     async fn a_tenant_without_an_account_has_the_fake_for_tests_only(database: TestDatabase) {
