@@ -26,9 +26,9 @@ use omnistack_core::{
 use crate::service::PaymentService;
 use accounts::AccountParts;
 pub use accounts::PaymentAccounts;
-pub(crate) use model::AccountKey;
 use cache::MinuteCache;
 use last_use::LastUses;
+pub(crate) use model::AccountKey;
 use reseal::{CredentialKeys, ResealCredentials};
 
 /// Registers the accounts of tenants, and their routes if the app authenticates callers. `services` are all services

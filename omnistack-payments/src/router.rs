@@ -17,10 +17,13 @@ use omnistack_core::{
     module::{Api, Mount, Registry},
 };
 
-use crate::{credentials::PaymentAccounts, settings::PaymentSettings};
+use crate::{
+    credentials::{PaymentAccounts, cache::MinuteCache},
+    settings::PaymentSettings,
+};
 pub use handle::{PaymentRouter, RouteCandidate, RouteQuestion};
-pub use health::AccountHealth;
 use handle::RouterParts;
+pub use health::AccountHealth;
 use health::{HealthBoard, HealthPolicy};
 
 /// Registers the router, and its routes if the app authenticates callers.
@@ -41,7 +44,7 @@ pub(crate) fn register(registry: &mut Registry, settings: &PaymentSettings) {
                 log: ctx.get()?,
                 accounts: ctx.get::<PaymentAccounts>()?,
                 health: HealthBoard::new(policy),
-                rules: crate::credentials::cache::MinuteCache::default(),
+                rules: MinuteCache::default(),
             }))
         })
         .after_modules(|registry| {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use omnistack_core::{
-    crypto::KeyRing,
+    crypto::{self, KeyRing},
     data_environment::DataEnvironment,
     db::{self, Db},
     identity::TenantId,
@@ -48,10 +48,7 @@ impl CredentialKeys {
                         tx.commit().await?;
                         count += 1;
                     }
-                    Err(error) => {
-                        let (tenant, service) = (key.tenant, key.service.as_str());
-                        tracing::warn!(target: "omnistack::payments", %tenant, service, %error, "a sealed value is broken");
-                    }
+                    Err(error) => warn_broken(&key, &error),
                 }
                 after = key;
             }
@@ -60,6 +57,11 @@ impl CredentialKeys {
             }
         }
     }
+}
+
+fn warn_broken(key: &AccountKey, error: &crypto::Error) {
+    let AccountKey { tenant, service, .. } = key;
+    tracing::warn!(target: "omnistack::payments", %tenant, service, %error, "payment credentials can't be opened");
 }
 
 /// The job that seals credentials with the primary key. It runs every night.
