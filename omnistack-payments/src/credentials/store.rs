@@ -1,0 +1,137 @@
+//! The SQL of accounts.
+
+use omnistack_core::{
+    clock::Timestamp,
+    data_environment::DataEnvironment,
+    db::{Error, FromRow, Tx},
+    identity::{TenantId, UserId},
+};
+
+use super::model::AccountKey;
+
+/// The credentials of an account as they are stored.
+#[derive(Clone, Debug, FromRow)]
+pub(super) struct CredentialRow {
+    pub(super) service: String,
+    pub(super) environment: String,
+    /// Sealed.
+    pub(super) credentials: String,
+    pub(super) last_used_at: Option<Timestamp>,
+    pub(super) checked_at: Option<Timestamp>,
+    pub(super) check_error: Option<String>,
+    pub(super) updated_at: Timestamp,
+}
+
+/// Returns the accounts of a tenant.
+pub(super) async fn list(tx: &mut Tx, tenant: TenantId) -> Result<Vec<CredentialRow>, Error> {
+    let sql = "select service, environment, credentials, last_used_at, checked_at, check_error, updated_at \
+               from omni_payment_credentials where tenant_id = $1 order by service, environment";
+    tx.query(sql).bind(tenant).fetch_all().await
+}
+
+/// Returns the environments to which a tenant has switched services, with their names.
+pub(super) async fn switches(tx: &mut Tx, tenant: TenantId) -> Result<Vec<(String, String)>, Error> {
+    let sql = "select service, environment from omni_payment_services where tenant_id = $1";
+    tx.query(sql).bind(tenant).fetch_all().await
+}
+
+/// Inserts or replaces the credentials of an account. What is known of the previous ones is removed.
+pub(super) async fn put(
+    tx: &mut Tx,
+    key: &AccountKey,
+    sealed: String,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "insert into omni_payment_credentials \
+               (tenant_id, service, environment, credentials, updated_by, created_at, updated_at) \
+               values ($1, $2, $3, $4, $5, $6, $6) \
+               on conflict (tenant_id, service, environment) do update set credentials = excluded.credentials, \
+               updated_by = excluded.updated_by, updated_at = excluded.updated_at, last_used_at = null, \
+               checked_at = null, check_error = null";
+    let insert = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    insert.bind(sealed).bind(user).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Deletes the credentials of an account, and the switch to it. Returns whether there were any.
+pub(super) async fn delete(tx: &mut Tx, key: &AccountKey) -> Result<bool, Error> {
+    let sql = "delete from omni_payment_credentials where tenant_id = $1 and service = $2 and environment = $3";
+    let delete = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    let deleted = delete.execute().await?;
+    let sql = "delete from omni_payment_services where tenant_id = $1 and service = $2 and environment = $3";
+    let delete = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    delete.execute().await?;
+    Ok(deleted > 0)
+}
+
+/// Stores the environment to which a tenant switches a service.
+pub(super) async fn switch(tx: &mut Tx, key: &AccountKey, now: Timestamp) -> Result<(), Error> {
+    let sql = "insert into omni_payment_services (tenant_id, service, environment, updated_at) values ($1, $2, $3, $4) \
+               on conflict (tenant_id, service) do update set environment = excluded.environment, \
+               updated_at = excluded.updated_at";
+    let insert = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    insert.bind(now).execute().await?;
+    Ok(())
+}
+
+/// Stores the last use of an account, unless a later one is stored.
+pub(super) async fn set_last_used(tx: &mut Tx, key: &AccountKey, now: Timestamp) -> Result<(), Error> {
+    let sql = "update omni_payment_credentials set last_used_at = $4 where tenant_id = $1 and service = $2 \
+               and environment = $3 and (last_used_at is null or last_used_at < $4)";
+    let update = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    update.bind(now).execute().await?;
+    Ok(())
+}
+
+/// Stores the result of a check of the credentials that were stored at `updated_at`.
+pub(super) async fn set_check(
+    tx: &mut Tx,
+    key: &AccountKey,
+    updated_at: Timestamp,
+    error: Option<String>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "update omni_payment_credentials set checked_at = $5, check_error = $6 where tenant_id = $1 \
+               and service = $2 and environment = $3 and updated_at = $4";
+    let update = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    update.bind(updated_at).bind(now).bind(error).execute().await?;
+    Ok(())
+}
+
+/// Returns the sealed credentials of any tenants after an account, at most `limit`. The transaction must be one of all
+/// tenants.
+pub(super) async fn sealed_after(
+    tx: &mut Tx,
+    after: &AccountKey,
+    limit: i64,
+) -> Result<Vec<(AccountKey, String)>, Error> {
+    let sql = "select tenant_id, service, environment, credentials from omni_payment_credentials \
+               where (tenant_id, service, environment) > ($1, $2, $3) \
+               order by tenant_id, service, environment limit $4";
+    let query = tx.query(sql).bind(after.tenant).bind(after.service.clone()).bind(after.environment.as_str());
+    let rows: Vec<(TenantId, String, String, String)> = query.bind(limit).fetch_all().await?;
+    let read = |(tenant, service, environment, sealed): (TenantId, String, String, String)| {
+        (AccountKey { tenant, service, environment: stored_environment(&environment) }, sealed)
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
+/// Replaces sealed credentials, unless they have changed.
+pub(super) async fn replace_sealed(
+    tx: &mut Tx,
+    key: &AccountKey,
+    from: String,
+    to: String,
+) -> Result<(), Error> {
+    let sql = "update omni_payment_credentials set credentials = $5 where tenant_id = $1 and service = $2 \
+               and environment = $3 and credentials = $4";
+    let update = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());
+    update.bind(from).bind(to).execute().await?;
+    Ok(())
+}
+
+/// Reads an environment. The table has no others.
+pub(super) fn stored_environment(text: &str) -> DataEnvironment {
+    text.parse().unwrap_or_default()
+}
