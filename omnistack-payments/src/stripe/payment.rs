@@ -1,6 +1,6 @@
 //! Payments and refunds.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::{
     clock::Timestamp,
@@ -38,7 +38,7 @@ impl StripeApi {
     /// Creates a payment and confirms it. See [`super`] for the reason why these are two calls.
     pub(super) async fn create_payment(&self, new: &NewPayment) -> Result<ProviderPayment, PaymentError> {
         let minor = to_minor_units(WireForm::Stripe, new.amount)?;
-        let (create_key, confirm_key) = (format!("{}:create", new.idempotency_key), format!("{}:confirm", new.idempotency_key));
+        let [create_key, confirm_key] = ["create", "confirm"].map(|step| format!("{}:{step}", new.idempotency_key));
         let mut form = json!({
             "amount": minor,
             "currency": currency_code(new.amount.currency()),
@@ -239,7 +239,8 @@ impl StripeApi {
     pub(super) async fn refund_payment(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
         let minor = to_minor_units(WireForm::Stripe, new.amount)?;
         // Stripe's own reasons are three; a further text belongs into the metadata.
-        let further = new.reason.iter().map(|reason| ("reason".to_owned(), reason.clone())).collect();
+        let further: BTreeMap<_, _> =
+            new.reason.iter().map(|reason| ("reason".to_owned(), reason.clone())).collect();
         let form = json!({
             "payment_intent": self.intent_id(id).await?,
             "amount": minor,
@@ -376,7 +377,7 @@ mod tests {
     #[test]
     fn the_time_of_a_reference_is_that_of_its_uuid() {
         let expected: Timestamp = "2025-06-01T00:00:00Z".parse().unwrap();
-        let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_748_736_000, 0));
+        let id = Uuid::try_parse("019728c9-c000-7000-8000-000000000001").unwrap();
         for reference in [format!("pay_{id}"), id.to_string(), format!("tenant_pay_{}", id.simple())] {
             assert_eq!(reference_time(&reference), Some(expected), "{reference}");
         }

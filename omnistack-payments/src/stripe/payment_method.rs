@@ -1,5 +1,7 @@
 //! Customers and their payment methods.
 
+use std::collections::BTreeMap;
+
 use omnistack_core::payment::{
     MeterReport, MeterReportOutcome, NewCustomer, PaymentError, PaymentMethodKind, ProviderCustomer,
     StoredPaymentMethod,
@@ -21,7 +23,7 @@ impl StripeApi {
         let form = json!({
             "name": new.name,
             "email": new.email,
-            "metadata": metadata(&new.reference, &[].into()),
+            "metadata": metadata(&new.reference, &BTreeMap::new()),
         });
         let reply = self.post(CUSTOMER, "/customers", form, Some(&new.idempotency_key)).await?;
         reply.read(|customer| customer.owned("/id")).map(|id| ProviderCustomer { id })
