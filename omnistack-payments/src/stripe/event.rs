@@ -32,7 +32,6 @@ fn object_of(kind: &str, object: StripeObject<'_>) -> Option<ProviderEventObject
     let id = || object.owned("/id");
     let at = |path| object.id_at(path).map(str::to_owned);
     Some(match kind {
-        // With the kind of object before the last point, longer names first.
         _ if kind.starts_with("checkout.session.") => ProviderEventObject::Checkout(id()?),
         _ if kind.starts_with("charge.dispute.") => ProviderEventObject::Dispute {
             id: id()?,

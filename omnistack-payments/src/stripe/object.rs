@@ -77,11 +77,6 @@ impl<'a> StripeObject<'a> {
         from_minor_units(WireForm::Stripe, self.integer(path)?, &currency.to_ascii_uppercase())
     }
 
-    /// Returns the currency of the object.
-    pub(super) fn currency(self) -> Option<Currency> {
-        Currency::from_code(&self.text("/currency")?.to_ascii_uppercase())
-    }
-
     /// Returns the app's reference in the metadata at a path.
     pub(super) fn reference_in(self, path: &str) -> Option<&'a str> {
         self.object(path)?.text(&format!("/{REFERENCE}"))

@@ -53,9 +53,9 @@ impl StripeApi {
         self.get(SUBSCRIPTION, &subscription_path(id)?, json!({})).await
     }
 
-    /// Finds the subscription with a reference in Stripe's list, which is consistent, unlike its search. A request that
-    /// creates a subscription ends with the response, or is ended by Stripe soon after; a call of this app lasts at
-    /// most 15 seconds, so the caller that asks later gets a certain answer.
+    /// Finds the subscription with a reference in Stripe's list, which is consistent, unlike its search. A request whose
+    /// response was lost can still be in progress, so the caller asks only when the call that created the subscription
+    /// has ended, and repeats that call with its idempotency key if there is none.
     pub(super) async fn find_subscription(
         &self,
         reference: &str,
