@@ -210,7 +210,7 @@ pub fn in_old_layout(event: &Value) -> Value {
             for field in ["current_period_start", "current_period_end"] {
                 object[field] = object["items"]["data"][0][field].clone();
                 for item in object["items"]["data"].as_array_mut().into_iter().flatten() {
-                    item.as_object_mut().map(|item| item.remove(field));
+                    remove(item, field);
                 }
             }
         }
@@ -218,11 +218,17 @@ pub fn in_old_layout(event: &Value) -> Value {
             object["subscription"] = object["parent"]["subscription_details"]["subscription"].clone();
             object["subscription_details"] =
                 json!({ "metadata": object["parent"]["subscription_details"]["metadata"].clone() });
-            object.as_object_mut().map(|invoice| invoice.remove("parent"));
+            remove(object, "parent");
         }
         _ => {}
     }
     event
+}
+
+fn remove(object: &mut Value, field: &str) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove(field);
+    }
 }
 
 fn lock(state: &Mutex<StripeState>) -> MutexGuard<'_, StripeState> {
@@ -250,9 +256,9 @@ async fn respond(
     let mut state = lock(&state);
     let fault = state.take_fault(&path);
     state.requests.push(record.clone());
-    match fault {
+    match &fault {
         Some(StripeFault::LostRequest) => return broken(),
-        Some(StripeFault::Response(status, body)) => return json_response(status, &body, false),
+        Some(StripeFault::Response(status, body)) => return json_response(*status, body, false),
         Some(StripeFault::LostResponse) | None => {}
     }
     let authorized = header(header::AUTHORIZATION.as_str()).is_some_and(|value| value.contains("sk_test_"));
@@ -273,7 +279,7 @@ fn json_response(status: u16, body: &Value, replayed: bool) -> Response {
     if replayed {
         response = response.header("idempotent-replayed", "true");
     }
-    if status < 500 && status >= 400 {
+    if (400..500).contains(&status) {
         response = response.header("stripe-should-retry", "false");
     }
     response.body(Body::from(body.to_string())).unwrap_or_default()

@@ -18,7 +18,7 @@ impl StripeState {
             ("GET", ["customers"]) => Ok(self.list("customer", &[("email", text(form, "/email"))], form)),
             ("GET", ["customers", id, "payment_methods"]) => {
                 self.find("customer", id)?;
-                Ok(self.list("payment_method", &[("customer", Some(id))], form))
+                Ok(self.list("payment_method", &[("customer", Some(*id))], form))
             }
             ("POST", ["products"]) => Ok(self.create_product(form)),
             ("POST", ["prices"]) => self.create_price(form),

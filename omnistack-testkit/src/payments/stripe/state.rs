@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnistack_core::clock::Clock;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{StripeFault, StripeRequestRecord, form};
 
@@ -200,7 +200,7 @@ impl StripeState {
         of_reference.filter(|intent| intent["amount_received"].as_i64().unwrap_or(0) > 0).count()
     }
 
-    /// Returns the first charge of a subscription's, an invoice's or a payment's customer.
+    /// Returns the default payment method of a customer, or else one that is attached to it.
     pub(super) fn default_card(&self, customer: &Value) -> Option<String> {
         let customer = self.objects.get(customer.as_str()?)?;
         let default = customer["invoice_settings"]["default_payment_method"].as_str();
@@ -210,9 +210,4 @@ impl StripeState {
         };
         default.or_else(attached).map(str::to_owned)
     }
-}
-
-/// Returns an object without fields.
-pub(super) fn empty() -> Value {
-    Value::Object(Map::new())
 }
