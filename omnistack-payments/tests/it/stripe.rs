@@ -94,7 +94,7 @@ fn usd(minor: i64) -> Money {
 
 /// Returns a reference that was made at the start.
 fn reference(number: u32) -> String {
-    format!("pay_01972873-0c00-7000-8000-{number:012}")
+    format!("pay_019728c9-c000-7000-8000-{number:012}")
 }
 
 fn payment(number: u32, minor: i64, card: &str) -> NewPayment {
