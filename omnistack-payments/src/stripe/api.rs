@@ -21,7 +21,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest number of repetitions of a call.
 const MAX_RETRIES: u32 = 2;
 /// Time before the first repetition. Each further one waits twice as long.
-const FIRST_RETRY_DELAY: Duration = Duration::from_millis(250);
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Largest response that is read, in bytes: a page of 100 invoices.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 /// Largest length of an id of Stripe, in bytes.
