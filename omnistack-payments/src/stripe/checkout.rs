@@ -1,10 +1,10 @@
 //! Pages of Stripe on which customers pay.
 
 use omnistack_core::{
-    money::Money,
+    money::{Currency, Money},
     payment::{
-        CaptureMode, CheckoutKind, CheckoutStatus, NewCheckout, NewPayment, PaymentError, PaymentStatus, ProviderCheckout,
-        ProviderPayment, TrialEndBehavior,
+        CaptureMode, CheckoutKind, CheckoutStatus, NewCheckout, NewPayment, PaymentError, PaymentStatus,
+        ProviderCheckout, ProviderPayment, TrialEndBehavior,
     },
 };
 use serde_json::{Value, json};
@@ -52,7 +52,8 @@ impl StripeApi {
             }
             CheckoutKind::Payment { amount, description } => {
                 form["mode"] = json!("payment");
-                form["line_items"] = line_items(*amount, description)?;
+                let minor = to_minor_units(WireForm::Stripe, *amount)?;
+                form["line_items"] = line_items(minor, amount.currency(), description);
                 form["payment_intent_data"] = json!({ "metadata": metadata, "description": description });
             }
             CheckoutKind::PaymentMethod => {
@@ -107,14 +108,7 @@ impl StripeApi {
             "client_reference_id": new.reference,
             "success_url": return_url,
             "cancel_url": return_url,
-            "line_items": [{
-                "quantity": 1,
-                "price_data": {
-                    "currency": currency_code(new.amount.currency()),
-                    "unit_amount": minor,
-                    "product_data": { "name": description },
-                },
-            }],
+            "line_items": line_items(minor, new.amount.currency(), description),
             "payment_intent_data": {
                 "metadata": metadata,
                 "description": description,
@@ -172,16 +166,15 @@ pub(super) fn discounts(coupon: Option<&str>) -> Value {
     }
 }
 
-fn line_items(amount: Money, description: &str) -> Result<Value, PaymentError> {
-    let minor = to_minor_units(WireForm::Stripe, amount)?;
-    Ok(json!([{
+fn line_items(minor: i64, currency: Currency, description: &str) -> Value {
+    json!([{
         "quantity": 1,
         "price_data": {
-            "currency": currency_code(amount.currency()),
+            "currency": currency_code(currency),
             "unit_amount": minor,
             "product_data": { "name": description },
         },
-    }]))
+    }])
 }
 
 fn checkout_of(session: StripeObject<'_>) -> Option<ProviderCheckout> {

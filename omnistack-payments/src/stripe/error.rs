@@ -106,8 +106,8 @@ fn declined(error: Option<StripeObject<'_>>, message: String) -> PaymentError {
     let text = |path| error.and_then(|error| error.text(path));
     let code = text("/decline_code").or_else(|| text("/code"));
     // A generic decline can have the better reason in the code of the error, as with expired cards.
-    let reason = [text("/decline_code"), text("/code")].into_iter().flatten().map(decline_reason);
-    let reason = reason.into_iter().find(|reason| *reason != DeclineReason::Generic);
+    let mut reasons = [text("/decline_code"), text("/code")].into_iter().flatten().map(decline_reason);
+    let reason = reasons.find(|reason| *reason != DeclineReason::Generic);
     PaymentError::Declined {
         reason: reason.unwrap_or(DeclineReason::Generic),
         code: code.map(str::to_owned),

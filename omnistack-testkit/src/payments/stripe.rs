@@ -76,7 +76,8 @@ pub struct StripeRequestRecord {
     pub version: Option<String>,
 }
 
-/// A wire fake of Stripe on a free port of 127.0.0.1. See the [module](self) for an example. Dropping it stops the server.
+/// A wire fake of Stripe on a free port of 127.0.0.1. See the [module](self) for an example. Dropping it stops the
+/// server.
 pub struct StripeServer {
     address: SocketAddr,
     state: Shared,

@@ -181,7 +181,7 @@ impl StripeState {
             rest.drain(..=position);
         }
         let page: Vec<&Value> = rest.iter().take(limit).copied().collect();
-        json!({ "object": "list", "url": "/v1", "has_more": rest.len() > page.len(), "data": page })
+        json!({ "object": "list", "url": format!("/v1/{kind}s"), "has_more": rest.len() > page.len(), "data": page })
     }
 
     /// Records an event about an object.
