@@ -10,6 +10,7 @@
 //!   must pass. [`smtp`] is a mail server that records the mails it receives.
 //! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_messaging::sms::SmsProvider) must pass.
 //! - `storage_conformance!`, with the feature `storage`, generates the tests that every storage provider must pass.
+//! - [`payments`] has wire fakes of payment providers.
 //! - [`mock_server`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
 //!   services.
 //!
@@ -75,6 +76,7 @@ mod client;
 mod database;
 pub mod email;
 pub mod mock_server;
+pub mod payments;
 mod postgres;
 mod redis;
 mod sent_mails;

@@ -20,6 +20,11 @@ impl WebhookSecrets {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Returns these secrets, followed by those of another setting.
+    pub(super) fn and(&self, others: &Self) -> Self {
+        Self(self.0.iter().chain(&others.0).cloned().collect())
+    }
 }
 
 impl SettingValue for WebhookSecrets {
@@ -45,6 +50,9 @@ omnistack_core::settings! {
         /// The signing secrets of the webhook endpoint, `whsec_…`, separated by commas: two while one is being
         /// replaced. Without one, the app has no source `stripe`.
         pub(crate) secrets: WebhookSecrets = "WEBHOOKS_STRIPE_SECRETS";
+        /// The signing secret of the webhook endpoint, under the name that Stripe's documentation uses. It counts like
+        /// one of `WEBHOOKS_STRIPE_SECRETS`.
+        pub(crate) secret: WebhookSecrets = "STRIPE_WEBHOOK_SECRET";
         /// An API key that may read events and the objects that they are about. With it, the app asks Stripe for
         /// events that Stripe could not deliver, and handlers can ask for the current state of an object.
         pub(crate) api_key: Option<SecretString> = "WEBHOOKS_STRIPE_API_KEY";

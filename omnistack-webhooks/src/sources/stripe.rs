@@ -51,11 +51,13 @@ struct StripeSource {
 
 pub(super) fn register(registry: &mut Registry) {
     let Some(settings) = registry.config::<StripeWebhookSettings>() else { return };
-    if settings.secrets.is_empty() && settings.api_key.is_some() {
+    let secrets = settings.secrets.and(&settings.secret);
+    if secrets.is_empty() && settings.api_key.is_some() {
         let what = "`WEBHOOKS_STRIPE_API_KEY` is set, and `WEBHOOKS_STRIPE_SECRETS` is not";
         registry.report_problem(what, "set WEBHOOKS_STRIPE_SECRETS to the signing secret `whsec_…` of the endpoint");
     }
-    let keys = SharedKeys::from_setting(registry, "WEBHOOKS_STRIPE_SECRETS", &settings.secrets);
+    let name = if settings.secrets.is_empty() { "STRIPE_WEBHOOK_SECRET" } else { "WEBHOOKS_STRIPE_SECRETS" };
+    let keys = SharedKeys::from_setting(registry, name, &secrets);
     let api = StripeApi::from_settings(registry, &settings);
     if let Some(keys) = keys {
         registry.webhook_source("stripe", move |_| Ok(StripeSource { keys, api }));

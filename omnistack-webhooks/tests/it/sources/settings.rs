@@ -14,6 +14,7 @@ fn problems(settings: &[(&str, &str)]) -> String {
 async fn empty_secrets_keep_an_app_from_starting() {
     for setting in [
         "WEBHOOKS_STRIPE_SECRETS",
+        "STRIPE_WEBHOOK_SECRET",
         "WEBHOOKS_GITHUB_SECRETS",
         "WEBHOOKS_RAZORPAY_SECRETS",
         "WEBHOOKS_CLERK_SECRETS",
@@ -26,6 +27,7 @@ async fn empty_secrets_keep_an_app_from_starting() {
         }
     }
     assert!(problems(&[("WEBHOOKS_STRIPE_SECRETS", "whsec_")]).contains("any sender could sign"));
+    assert!(problems(&[("STRIPE_WEBHOOK_SECRET", "whsec_")]).contains("`STRIPE_WEBHOOK_SECRET` has an empty secret"));
     assert!(problems(&[("WEBHOOKS_SUPABASE_AUTH_SECRETS", "v1,whsec_")]).contains("WEBHOOKS_SUPABASE_AUTH_SECRETS"));
 }
 

@@ -56,6 +56,19 @@ impl Module for Processed {
 }
 
 on_each_database! {
+    async fn the_secret_can_have_the_name_of_stripes_documentation(database: TestDatabase) {
+        let settings = [("WEBHOOKS_STRIPE_SECRETS", SECRET), ("STRIPE_WEBHOOK_SECRET", PREVIOUS)];
+        let app = start(database, &settings).await;
+        for (secret, id) in [(SECRET, "evt_1"), (PREVIOUS, "evt_2")] {
+            let body = event(id);
+            let header = format!("t={START},v1={}", signature(secret, START, &body));
+            accepted(&app, "stripe", &[("stripe-signature", &header)], body).await;
+        }
+        let body = event("evt_3");
+        let header = format!("t={START},v1={}", signature("whsec_other", START, &body));
+        rejected(&app, "stripe", &[("stripe-signature", &header)], body).await;
+    }
+
     // Case 41.
     async fn rotation_and_age(database: TestDatabase) {
         let app = start(database, &[("WEBHOOKS_STRIPE_SECRETS", SECRET)]).await;
