@@ -84,7 +84,7 @@ const LOCK_PURCHASE: Sql = Sql {
 /// Returns a purchase of any tenant, and keeps other transactions from changing it. The transaction must be one of all
 /// tenants.
 pub(super) async fn lock(tx: &mut Tx, key: &PurchaseKey) -> Result<Option<StoredPurchase>, Error> {
-    let select = tx.query(LOCK_PURCHASE).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.clone());
+    let select = tx.query(LOCK_PURCHASE).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
     let row: Option<PurchaseRow> = select.fetch_optional().await?;
     Ok(row.and_then(PurchaseRow::read))
 }
@@ -96,11 +96,11 @@ pub(super) async fn insert(tx: &mut Tx, purchase: &StoredPurchase) -> Result<boo
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
         on conflict (store, environment, purchase_id) do nothing";
     let StoredPurchase { key, tenant, run, product_id, status, period, .. } = purchase;
-    let insert = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.clone());
-    let insert = insert.bind(*tenant).bind(*run).bind(product_id.clone()).bind(status.as_str());
+    let insert = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
+    let insert = insert.bind(*tenant).bind(*run).bind(product_id.as_str()).bind(status.as_str());
     let insert = insert.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
-    let insert = insert.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.clone());
-    let insert = insert.bind(purchase.acknowledged).bind(purchase.replaced_by.clone()).bind(purchase.updated_at);
+    let insert = insert.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
+    let insert = insert.bind(purchase.acknowledged).bind(purchase.replaced_by.as_deref()).bind(purchase.updated_at);
     Ok(insert.execute().await? > 0)
 }
 
@@ -110,11 +110,11 @@ pub(super) async fn update(tx: &mut Tx, purchase: &StoredPurchase) -> Result<(),
         period_end = $8, cancel_at = $9, version = $10, purchase_token = $11, acknowledged = $12, replaced_by = $13,
         updated_at = $14 where store = $1 and environment = $2 and purchase_id = $3";
     let StoredPurchase { key, run, product_id, status, period, .. } = purchase;
-    let update = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.clone());
-    let update = update.bind(*run).bind(product_id.clone()).bind(status.as_str());
+    let update = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
+    let update = update.bind(*run).bind(product_id.as_str()).bind(status.as_str());
     let update = update.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
-    let update = update.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.clone());
-    let update = update.bind(purchase.acknowledged).bind(purchase.replaced_by.clone()).bind(purchase.updated_at);
+    let update = update.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
+    let update = update.bind(purchase.acknowledged).bind(purchase.replaced_by.as_deref()).bind(purchase.updated_at);
     update.execute().await.map(drop)
 }
 
@@ -141,9 +141,9 @@ pub(super) async fn due(
         and (period_end, store, environment, purchase_id) > ($2, $3, $4, $5)
         order by period_end, store, environment, purchase_id limit $6";
     let first = Timestamp::from_micros(0);
-    let (end, store, environment, id) = after.map_or((first, "", "", String::new()), |last| {
+    let (end, store, environment, id) = after.map_or((first, "", "", ""), |last| {
         let end = last.period.map_or(first, |(_, end)| end);
-        (end, last.key.store.as_str(), last.key.environment.as_str(), last.key.id.clone())
+        (end, last.key.store.as_str(), last.key.environment.as_str(), last.key.id.as_str())
     });
     let select = tx.query(sql).bind(before).bind(end).bind(store).bind(environment).bind(id).bind(limit);
     let rows: Vec<PurchaseRow> = select.fetch_all().await?;
