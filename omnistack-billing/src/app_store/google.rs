@@ -8,8 +8,7 @@ mod api;
 mod purchase;
 mod service_account;
 
-use omnistack_core::{http::client, module::Registry, settings};
-use secrecy::{ExposeSecret as _, SecretString};
+use omnistack_core::{ExposeSecret as _, SecretString, http::client, module::Registry, settings};
 
 pub(super) use api::{GooglePlay, GooglePlayError};
 pub(super) use purchase::{GooglePurchase, is_purchase_token, purchase_id};

@@ -43,6 +43,17 @@ pub(super) fn merge(stored: &StoredPurchase, state: &PurchaseState, now: Timesta
     Some(merged)
 }
 
+/// Returns the row of a purchase that has ended without a word of the store.
+pub(super) fn end(stored: &StoredPurchase, now: Timestamp) -> StoredPurchase {
+    StoredPurchase {
+        status: ProviderSubscriptionStatus::Canceled,
+        cancel_at: None,
+        version: stored.version.saturating_add(1),
+        updated_at: now,
+        ..stored.clone()
+    }
+}
+
 /// Returns the row of a purchase that another one has replaced, or `None` if it is so already.
 pub(super) fn replace(stored: &StoredPurchase, by: &str, now: Timestamp) -> Option<StoredPurchase> {
     let is_replaced = stored.replaced_by.is_some();

@@ -18,7 +18,6 @@ use super::{
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
 /// The access tokens of a service account.
-#[derive(Debug)]
 pub(super) struct AccessTokens {
     account: ServiceAccount,
     /// The token and when it expires. It is locked during a request, so that there is one at a time.

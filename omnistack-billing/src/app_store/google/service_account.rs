@@ -1,4 +1,6 @@
-//! The service account with which the app authenticates at Google: <https://developers.google.com/identity/protocols/oauth2/service-account>.
+//! The service account with which the app authenticates at Google.
+//!
+//! Documentation: <https://developers.google.com/identity/protocols/oauth2/service-account>.
 
 use std::fmt;
 
