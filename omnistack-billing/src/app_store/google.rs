@@ -11,7 +11,7 @@ mod service_account;
 use omnistack_core::{ExposeSecret as _, SecretString, http::client, module::Registry, settings};
 
 pub(super) use api::{GooglePlay, GooglePlayError};
-pub(super) use purchase::{GooglePurchase, is_purchase_token, purchase_id};
+pub(super) use purchase::{GooglePurchase, is_purchase_token};
 
 use service_account::ServiceAccount;
 

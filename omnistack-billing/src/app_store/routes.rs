@@ -44,6 +44,7 @@ async fn list(State(purchases): State<StorePurchases>, caller: Identity) -> Resu
 #[derive(Debug, Serialize, ToSchema)]
 struct AppleToken {
     /// The token: pass it as `appAccountToken` to the purchase.
+    #[schema(value_type = String, format = Uuid)]
     app_account_token: Uuid,
 }
 
@@ -64,6 +65,7 @@ async fn create_apple_token(
 #[derive(Debug, Serialize, ToSchema)]
 struct GoogleToken {
     /// The token: pass it to `setObfuscatedAccountId` of the billing flow.
+    #[schema(value_type = String, format = Uuid)]
     obfuscated_account_id: Uuid,
 }
 
