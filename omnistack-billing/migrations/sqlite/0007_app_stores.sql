@@ -14,8 +14,8 @@ create table omni_store_purchases (
     -- Apple's original transaction, or the hash of Google's purchase token.
     purchase_id text not null,
     tenant_id blob not null,
-    -- The number of the subscription: a purchase that has ended can begin again.
-    run integer not null,
+    -- The first purchase of the subscription: an upgrade is another purchase of the same subscription.
+    subscription text not null,
     product_id text not null,
     status text not null,
     period_start text,

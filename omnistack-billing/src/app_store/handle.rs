@@ -9,7 +9,6 @@ use omnistack_core::{
     http::{Error, StatusCode},
     identity::TenantId,
     jobs::{Jobs, NewJob},
-    payment::ProviderSubscriptionStatus,
 };
 use uuid::Uuid;
 
@@ -52,13 +51,6 @@ pub(super) struct PurchaseOwner {
     pub(super) replaces_linked: bool,
     /// The tenant of the caller who has sent the purchase.
     pub(super) caller: Option<TenantId>,
-}
-
-/// The rows after a state was stored.
-struct AppliedState {
-    purchase: StoredPurchase,
-    /// The purchase that was replaced.
-    replaced: Option<StoredPurchase>,
 }
 
 impl StorePurchases {
@@ -151,14 +143,11 @@ impl StorePurchases {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let applied = self.apply_in(&mut tx, state, owner).await?;
         tx.commit().await?;
-        let Some(AppliedState { purchase, replaced }) = applied else { return Ok(None) };
-        // The rows come first. If the process ends here, the next state, or the same again, makes up for it. The new
-        // purchase comes before the end of the replaced one, so that the tenant keeps what it has.
-        self.0.subscriptions.apply_store_state(purchase.subscription()).await?;
-        if let Some(replaced) = replaced {
-            self.0.subscriptions.apply_store_state(replaced.subscription()).await?;
+        // The row comes first. If the process ends here, the same state again makes up for it.
+        if let Some(state) = applied.as_ref().and_then(StoredPurchase::subscription_state) {
+            self.0.subscriptions.apply_store_state(state).await?;
         }
-        Ok(Some(purchase))
+        Ok(applied)
     }
 
     /// Ends a purchase that the store no longer knows, or of which it has not stated a renewal.
@@ -175,8 +164,8 @@ impl StorePurchases {
             None => None,
         };
         tx.commit().await?;
-        if let Some(ended) = ended {
-            self.0.subscriptions.apply_store_state(ended.subscription()).await?;
+        if let Some(state) = ended.as_ref().and_then(StoredPurchase::subscription_state) {
+            self.0.subscriptions.apply_store_state(state).await?;
         }
         Ok(())
     }
@@ -227,7 +216,7 @@ impl StorePurchases {
         tx: &mut Tx,
         state: PurchaseState,
         owner: PurchaseOwner,
-    ) -> Result<Option<AppliedState>, Error> {
+    ) -> Result<Option<StoredPurchase>, Error> {
         let now = self.now();
         let linked_key = owner.linked.map(|id| PurchaseKey { id, ..state.key.clone() });
         // The keys are locked in their order, so that two purchases that name each other don't deadlock.
@@ -248,11 +237,12 @@ impl StorePurchases {
         }
         let tenant = tenant.or_else(|| linked.as_ref().map(|linked| linked.tenant)).or(owner.caller);
         let Some(tenant) = tenant else { return Ok(None) };
+        let linked = linked.filter(|linked| linked.tenant == tenant);
         if owner.caller.is_some_and(|caller| caller != tenant) {
             return Err(of_other_tenant());
         }
         if stored.is_none() {
-            let new = StoredPurchase::new(tenant, state.clone(), now);
+            let new = StoredPurchase::new(tenant, state.clone(), linked.as_ref(), now);
             if store::insert(tx, &new).await? {
                 stored = Some(new);
             } else {
@@ -265,23 +255,20 @@ impl StorePurchases {
             store::update(tx, &merged).await?;
             purchase = merged;
         }
-        let mut replaced = None;
-        if let Some(linked) = linked.filter(|linked| owner.replaces_linked && linked.tenant == tenant) {
-            // A purchase that waits for its payment leaves the former one as it is.
-            if purchase.replaced_by.is_none() && !is_pending(&purchase) {
-                replaced = rules::replace(&linked, &purchase.key.id, now);
-            }
-        }
-        if let Some(replaced) = &replaced {
-            store::update(tx, replaced).await?;
+        // A purchase that waits for its payment leaves the former one as it is.
+        if owner.replaces_linked
+            && !purchase.is_unpaid_first()
+            && let Some(replaced) = linked.and_then(|linked| rules::replace(&linked, &purchase.key.id, now))
+        {
+            store::update(tx, &replaced).await?;
         }
         self.acknowledge_in(tx, &purchase).await?;
-        Ok(Some(AppliedState { purchase, replaced }))
+        Ok(Some(purchase))
     }
 
     /// Enqueues the acknowledgement of a purchase that is paid.
     async fn acknowledge_in(&self, tx: &mut Tx, purchase: &StoredPurchase) -> Result<(), Error> {
-        if purchase.acknowledged || purchase.status.is_final() || is_pending(purchase) {
+        if purchase.acknowledged || purchase.status.is_final() || purchase.is_unpaid_first() {
             return Ok(());
         }
         let PurchaseKey { environment, id, .. } = &purchase.key;
@@ -306,10 +293,6 @@ pub(super) enum StoreRefreshError {
 fn owned(purchase: GooglePurchase, caller: Option<TenantId>) -> (PurchaseState, PurchaseOwner) {
     let GooglePurchase { state, account, linked, replaces_linked, .. } = purchase;
     (state, PurchaseOwner { token: account, linked, replaces_linked, caller })
-}
-
-fn is_pending(purchase: &StoredPurchase) -> bool {
-    purchase.status == ProviderSubscriptionStatus::Incomplete
 }
 
 fn invalid_purchase(message: &'static str) -> Error {

@@ -76,8 +76,8 @@ pub(super) struct PurchaseState {
 pub(super) struct StoredPurchase {
     pub(super) key: PurchaseKey,
     pub(super) tenant: TenantId,
-    /// The number of the subscription: a purchase that has ended can begin again.
-    pub(super) run: i32,
+    /// The first purchase of the subscription: an upgrade is another purchase of the same subscription.
+    pub(super) subscription: String,
     pub(super) product_id: String,
     pub(super) status: ProviderSubscriptionStatus,
     pub(super) period: Option<(Timestamp, Timestamp)>,
@@ -91,14 +91,14 @@ pub(super) struct StoredPurchase {
 }
 
 impl StoredPurchase {
-    /// Creates the row of a purchase that a tenant has made.
-    pub(super) fn new(tenant: TenantId, state: PurchaseState, now: Timestamp) -> Self {
+    /// Creates the row of a purchase that a tenant has made. `linked` is the purchase that it replaces or continues.
+    pub(super) fn new(tenant: TenantId, state: PurchaseState, linked: Option<&Self>, now: Timestamp) -> Self {
         let PurchaseState { key, product_id, status, period, cancel_at, version, purchase_token, acknowledged, .. } =
             state;
         Self {
+            subscription: linked.map_or_else(|| key.id.clone(), |linked| linked.subscription.clone()),
             key,
             tenant,
-            run: 1,
             product_id,
             status,
             period,
@@ -111,22 +111,28 @@ impl StoredPurchase {
         }
     }
 
-    /// Returns the state for the machine of subscriptions.
-    pub(super) fn subscription(&self) -> StoreSubscription {
-        let PurchaseKey { store, environment, id } = &self.key;
-        StoreSubscription {
+    /// Returns whether the first payment is not made.
+    pub(super) fn is_unpaid_first(&self) -> bool {
+        matches!(self.status, ProviderSubscriptionStatus::Incomplete | ProviderSubscriptionStatus::IncompleteExpired)
+    }
+
+    /// Returns the state for the machine of subscriptions. Returns `None` if the purchase says nothing of the
+    /// subscription: because nothing is paid yet, or another purchase has replaced it.
+    pub(super) fn subscription_state(&self) -> Option<StoreSubscription> {
+        if self.is_unpaid_first() || self.replaced_by.is_some() {
+            return None;
+        }
+        Some(StoreSubscription {
             tenant: self.tenant,
-            provider: store.as_str(),
-            environment: *environment,
-            // A subscription that has ended stays ended. Apple resubscribes with the same original transaction, which is
-            // another subscription then.
-            external_id: if self.run == 1 { id.clone() } else { format!("{id}/{}", self.run) },
+            provider: self.key.store.as_str(),
+            environment: self.key.environment,
+            external_id: self.subscription.clone(),
             product_id: self.product_id.clone(),
             status: self.status,
             period: self.period,
             cancel_at: self.cancel_at,
             version: Some(self.version),
-        }
+        })
     }
 }
 

@@ -21,7 +21,6 @@ pub(super) fn merge(stored: &StoredPurchase, state: &PurchaseState, now: Timesta
     }
     let begins_again = stored.status.is_final() && !state.status.is_final();
     let mut merged = StoredPurchase {
-        run: if begins_again { stored.run.saturating_add(1) } else { stored.run },
         status: state.status,
         cancel_at: state.cancel_at,
         version: state.version,

@@ -34,7 +34,7 @@ struct PurchaseRow {
     environment: String,
     purchase_id: String,
     tenant_id: TenantId,
-    run: i32,
+    subscription: String,
     product_id: String,
     status: String,
     period_start: Option<Timestamp>,
@@ -58,7 +58,7 @@ impl PurchaseRow {
         Some(StoredPurchase {
             key,
             tenant: self.tenant_id,
-            run: self.run,
+            subscription: self.subscription,
             product_id: self.product_id,
             status: status_from_text(&self.status)?,
             period: self.period_start.zip(self.period_end),
@@ -73,10 +73,10 @@ impl PurchaseRow {
 }
 
 const LOCK_PURCHASE: Sql = Sql {
-    postgres: "select store, environment, purchase_id, tenant_id, run, product_id, status, period_start, period_end,
+    postgres: "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
         cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where store = $1 and environment = $2 and purchase_id = $3 for update",
-    sqlite: "select store, environment, purchase_id, tenant_id, run, product_id, status, period_start, period_end,
+    sqlite: "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
         cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where store = $1 and environment = $2 and purchase_id = $3",
 };
@@ -91,13 +91,13 @@ pub(super) async fn lock(tx: &mut Tx, key: &PurchaseKey) -> Result<Option<Stored
 
 /// Inserts a purchase. Returns `false` if another transaction has inserted it.
 pub(super) async fn insert(tx: &mut Tx, purchase: &StoredPurchase) -> Result<bool, Error> {
-    let sql = "insert into omni_store_purchases (store, environment, purchase_id, tenant_id, run, product_id, status,
+    let sql = "insert into omni_store_purchases (store, environment, purchase_id, tenant_id, subscription, product_id, status,
         period_start, period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, created_at, updated_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
         on conflict (store, environment, purchase_id) do nothing";
-    let StoredPurchase { key, tenant, run, product_id, status, period, .. } = purchase;
+    let StoredPurchase { key, tenant, subscription, product_id, status, period, .. } = purchase;
     let insert = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
-    let insert = insert.bind(*tenant).bind(*run).bind(product_id.as_str()).bind(status.as_str());
+    let insert = insert.bind(*tenant).bind(subscription.as_str()).bind(product_id.as_str()).bind(status.as_str());
     let insert = insert.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
     let insert = insert.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
     let insert = insert.bind(purchase.acknowledged).bind(purchase.replaced_by.as_deref()).bind(purchase.updated_at);
@@ -106,12 +106,12 @@ pub(super) async fn insert(tx: &mut Tx, purchase: &StoredPurchase) -> Result<boo
 
 /// Updates a purchase.
 pub(super) async fn update(tx: &mut Tx, purchase: &StoredPurchase) -> Result<(), Error> {
-    let sql = "update omni_store_purchases set run = $4, product_id = $5, status = $6, period_start = $7,
-        period_end = $8, cancel_at = $9, version = $10, purchase_token = $11, acknowledged = $12, replaced_by = $13,
-        updated_at = $14 where store = $1 and environment = $2 and purchase_id = $3";
-    let StoredPurchase { key, run, product_id, status, period, .. } = purchase;
+    let sql = "update omni_store_purchases set product_id = $4, status = $5, period_start = $6,
+        period_end = $7, cancel_at = $8, version = $9, purchase_token = $10, acknowledged = $11, replaced_by = $12,
+        updated_at = $13 where store = $1 and environment = $2 and purchase_id = $3";
+    let StoredPurchase { key, product_id, status, period, .. } = purchase;
     let update = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
-    let update = update.bind(*run).bind(product_id.as_str()).bind(status.as_str());
+    let update = update.bind(product_id.as_str()).bind(status.as_str());
     let update = update.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
     let update = update.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
     let update = update.bind(purchase.acknowledged).bind(purchase.replaced_by.as_deref()).bind(purchase.updated_at);
@@ -120,7 +120,7 @@ pub(super) async fn update(tx: &mut Tx, purchase: &StoredPurchase) -> Result<(),
 
 /// Returns the newest purchases of a tenant.
 pub(super) async fn of_tenant(tx: &mut Tx, tenant: TenantId, limit: i64) -> Result<Vec<StoredPurchase>, Error> {
-    let sql = "select store, environment, purchase_id, tenant_id, run, product_id, status, period_start, period_end,
+    let sql = "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
         cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where tenant_id = $1 order by updated_at desc, purchase_id limit $2";
     let rows: Vec<PurchaseRow> = tx.query(sql).bind(tenant).bind(limit).fetch_all().await?;
@@ -135,7 +135,7 @@ pub(super) async fn due(
     after: Option<&StoredPurchase>,
     limit: i64,
 ) -> Result<Vec<StoredPurchase>, Error> {
-    let sql = "select store, environment, purchase_id, tenant_id, run, product_id, status, period_start, period_end,
+    let sql = "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
         cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where status not in ('canceled', 'incomplete_expired') and period_end < $1
         and (period_end, store, environment, purchase_id) > ($2, $3, $4, $5)
