@@ -106,6 +106,6 @@ async fn get(
     let changes = store::changes(&mut tx, environment, start, end + Duration::from_micros(1)).await?;
     let failed = store::failed(&mut tx, environment).await?;
     tx.commit().await?;
-    let currencies = numbers::revenue(current, changes, failed);
+    let currencies = numbers::revenue(current, &changes, failed);
     Ok(Json(RevenueReport { period, environment, start, end, currencies }))
 }

@@ -68,30 +68,20 @@ pub(super) struct FailedPayments {
 /// Returns the revenue of each currency, in the order of their codes.
 pub(super) fn revenue(
     current: Vec<CurrentRevenue>,
-    changes: Vec<ChangedRevenue>,
+    changes: &[ChangedRevenue],
     failed: Vec<FailedRevenue>,
 ) -> Vec<CurrencyRevenue> {
     let mut all: BTreeMap<String, CurrencyRevenue> = BTreeMap::new();
-    let of = |all: &mut BTreeMap<String, CurrencyRevenue>, currency: &str, change: &dyn Fn(&mut CurrencyRevenue)| {
-        let entry = all.entry(currency.to_owned());
-        change(entry.or_insert_with(|| CurrencyRevenue { currency: currency.to_owned(), ..Default::default() }));
-    };
-    for row in current {
-        of(&mut all, &row.currency, &|entry| {
-            entry.mrr = row.mrr;
-            entry.customers = row.customers;
-            entry.subscriptions = row.subscriptions;
-            entry.average_revenue = rounded(row.mrr, row.customers);
-        });
+    for CurrentRevenue { currency, mrr, customers, subscriptions } in current {
+        let entry = of_currency(&mut all, &currency);
+        (entry.mrr, entry.customers, entry.subscriptions) = (mrr, customers, subscriptions);
+        entry.average_revenue = rounded(mrr, customers);
     }
     for row in changes {
-        of(&mut all, &row.currency, &|entry| entry.changes.add(&row));
+        of_currency(&mut all, &row.currency).changes.add(row);
     }
-    for row in failed {
-        of(&mut all, &row.currency, &|entry| {
-            let FailedRevenue { subscriptions, payments, mrr, .. } = row;
-            entry.failed = FailedPayments { subscriptions, payments, mrr_at_risk: mrr };
-        });
+    for FailedRevenue { currency, subscriptions, mrr, payments } in failed {
+        of_currency(&mut all, &currency).failed = FailedPayments { subscriptions, payments, mrr_at_risk: mrr };
     }
     let mut all: Vec<CurrencyRevenue> = all.into_values().collect();
     for entry in &mut all {
@@ -100,6 +90,11 @@ pub(super) fn revenue(
         entry.changes.churn_basis_points = rounded(lost.saturating_mul(10_000), entry.mrr_at_start);
     }
     all
+}
+
+fn of_currency<'a>(all: &'a mut BTreeMap<String, CurrencyRevenue>, currency: &str) -> &'a mut CurrencyRevenue {
+    let new = || CurrencyRevenue { currency: currency.to_owned(), ..CurrencyRevenue::default() };
+    all.entry(currency.to_owned()).or_insert_with(new)
 }
 
 impl RevenueChanges {
@@ -158,7 +153,7 @@ mod tests {
         ];
         let failed =
             vec![FailedRevenue { currency: "JPY".to_owned(), subscriptions: 2, mrr: 500, payments: 5 }];
-        let [eur, jpy, usd] = revenue(current, changes, failed).try_into().unwrap();
+        let [eur, jpy, usd] = revenue(current, &changes, failed).try_into().unwrap();
         assert_eq!((eur.mrr, eur.mrr_at_start, eur.average_revenue), (10_000, 6_000, 3_333));
         assert_eq!((eur.changes.new, eur.changes.expansion, eur.changes.contraction), (4_000, 1_000, 100));
         assert_eq!((eur.changes.churn, eur.changes.reactivation, eur.changes.net), (2_900, 2_000, 4_000));
