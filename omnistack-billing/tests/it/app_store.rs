@@ -17,12 +17,14 @@ use omnistack_core::{
     crypto::{Sha256, TrustedRoots},
     http::{Error, HeaderMap, Uri},
     identity::{Entitlements, TenantId},
+    jobs::{Job, JobContext, JobError},
     module::{Module, Registry},
     webhook::{
         IncomingWebhook, SourceEvent, WebhookInbox, WebhookReceipt, WebhookRejection, WebhookRequest, WebhookSource,
     },
 };
 use omnistack_testkit::{TestApp, TestClient, TestDatabase};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use chain::AppleChain;
@@ -58,6 +60,25 @@ impl Module for TestStores {
             .webhook_source("apple", |_| Ok(OpenSource))
             .webhook_source("google-play", |_| Ok(OpenSource));
     }
+}
+
+/// The module's own job, as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct RefreshPurchases {}
+
+#[async_trait]
+impl Job for RefreshPurchases {
+    const NAME: &'static str = "app_stores.refresh_purchases";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+async fn refresh(app: &TestApp) {
+    app.jobs().enqueue(RefreshPurchases {}).await.unwrap();
+    app.run_jobs().await;
 }
 
 fn plan(key: &str, price: &str) -> PlanDefinition {

@@ -6,7 +6,7 @@ use omnistack_core::webhook::WebhookStatus;
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
-use super::{AppleChain, STORES, notify, plan_of, purchases, start};
+use super::{AppleChain, STORES, notify, plan_of, purchases, refresh, start};
 
 /// The time of the test clock, 2030-01-01, in milliseconds since 1970.
 const NOW: i64 = 1_893_456_000_000;
@@ -165,7 +165,7 @@ on_each_database! {
         let user = app.user();
         submit(&user, &chain.sign(&transaction(&json!({})))).await.expect(200);
         app.clock().advance(Duration::from_secs(38 * 86_400));
-        app.run_jobs().await;
+        refresh(&app).await;
         assert_eq!(purchases(&user).await[0][3], "canceled");
         assert_eq!(plan_of(&app, &user).await, "free");
     }

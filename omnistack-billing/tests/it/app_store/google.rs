@@ -8,7 +8,7 @@ use omnistack_core::{app::App, config::Config, webhook::WebhookStatus};
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
-use super::{AppleChain, STORES, google_api::GoogleApi, notify, plan_of, purchases, start};
+use super::{AppleChain, STORES, google_api::GoogleApi, notify, plan_of, purchases, refresh, start};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -169,13 +169,13 @@ on_each_database! {
         renewed["lineItems"][0]["expiryTime"] = json!("2030-03-01T00:00:00Z");
         google.set("token-1", renewed);
         app.clock().advance(Duration::from_secs(32 * 86_400));
-        app.run_jobs().await;
+        refresh(&app).await;
         let list = user.get(STORES).await.expect(200).json();
         assert_eq!(list["items"][0]["period_end"], "2030-03-01T00:00:00Z");
         // Google forgets purchases that have ended long ago.
         google.state().purchases.clear();
         app.clock().advance(Duration::from_secs(100 * 86_400));
-        app.run_jobs().await;
+        refresh(&app).await;
         assert_eq!((plan_of(&app, &user).await.as_str(), purchases(&user).await[0][3].as_str()), ("free", "canceled"));
     }
 
@@ -193,13 +193,14 @@ on_each_database! {
     }
 }
 
-#[test]
-fn the_settings_are_checked_at_start_up() {
+#[tokio::test]
+async fn the_settings_are_checked_at_start_up() {
     let missing = [("GOOGLE_PLAY_PACKAGE", "com.example")];
     let wrong = [("GOOGLE_PLAY_PACKAGE", "com.example"), ("GOOGLE_PLAY_SERVICE_ACCOUNT", "{}")];
     for settings in [missing.as_slice(), &wrong] {
         let all = [("DATABASE_URL", "sqlite::memory:")].iter().chain(settings).copied();
         let built = App::builder(Config::from_pairs(all)).with(Billing::from_env()).build();
-        assert!(built.unwrap_err().to_string().contains("GOOGLE_PLAY_SERVICE_ACCOUNT"));
+        let report = built.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(report.contains("GOOGLE_PLAY_SERVICE_ACCOUNT"), "{report}");
     }
 }
