@@ -1,5 +1,7 @@
 //! The rows of reports.
 
+use std::time::Duration;
+
 use omnistack_core::{
     clock::Timestamp,
     db::{Arguments, BulkInsert, Error, Tx},
@@ -154,9 +156,11 @@ pub(super) async fn insert(tx: &mut Tx, reports: &[NewMeterReport], now: Timesta
     if reports.is_empty() {
         return Ok(());
     }
-    let bind = |row: &mut Arguments, report: &NewMeterReport| {
-        let id = MeterReportId::new(now);
-        row.push(id);
+    // A microsecond apart, so that their ids have their order.
+    let ids = (0_u64..).map(|number| MeterReportId::new(now + Duration::from_micros(number)));
+    let rows: Vec<(MeterReportId, &NewMeterReport)> = ids.zip(reports).collect();
+    let bind = |row: &mut Arguments, (id, report): &(MeterReportId, &NewMeterReport)| {
+        row.push(*id);
         row.push(report.tenant);
         row.push(report.environment.as_str());
         row.push(report.meter.clone());
@@ -173,7 +177,7 @@ pub(super) async fn insert(tx: &mut Tx, reports: &[NewMeterReport], now: Timesta
         row.push(now);
         row.push(now);
     };
-    INSERT_REPORTS.execute(tx, reports, bind).await.map(drop)
+    INSERT_REPORTS.execute(tx, &rows, bind).await.map(drop)
 }
 
 /// A report.

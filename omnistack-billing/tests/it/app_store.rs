@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-mod apple;
+pub(crate) mod apple;
 mod chain;
 mod google;
 mod google_api;
@@ -27,7 +27,7 @@ use omnistack_testkit::{TestApp, TestClient, TestDatabase};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use chain::AppleChain;
+pub(crate) use chain::AppleChain;
 
 const STORES: &str = "/api/v1/app/billing/app-stores";
 
@@ -105,13 +105,13 @@ fn tenant_of(client: &TestClient) -> TenantId {
 }
 
 /// Returns the plan that a tenant has.
-async fn plan_of(app: &TestApp, client: &TestClient) -> String {
+pub(crate) async fn plan_of(app: &TestApp, client: &TestClient) -> String {
     let entitlements: Entitlements = app.app().context().get().unwrap();
     entitlements.plan(tenant_of(client)).await.unwrap().key.clone()
 }
 
 /// Sends a notification to the app, as its inbox receives it.
-async fn notify(app: &TestApp, source: &str, body: &Value) -> Result<WebhookReceipt, Error> {
+pub(crate) async fn notify(app: &TestApp, source: &str, body: &Value) -> Result<WebhookReceipt, Error> {
     let inbox: WebhookInbox = app.app().context().get().unwrap();
     let uri = Uri::from_static("/api/v1/public/webhooks/test");
     let request = IncomingWebhook::new(uri, HeaderMap::new(), body.to_string().into());

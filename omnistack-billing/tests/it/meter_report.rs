@@ -301,14 +301,13 @@ on_each_database! {
     }
 
     async fn a_report_that_is_rejected_stops_no_other(database: TestDatabase) {
-        let (app, provider) = start(database, "pages=acme_pages,hours=acme_hours").await;
+        let (app, provider) = start(database, "pages=acme_pages").await;
         let client = customer(&app).await;
         provider.answer([MeterAnswer::Rejected]);
-        used(&app, &client, "pages", "3").await;
-        used(&app, &client, "hours", "0.1").await;
-        used(&app, &client, "hours", "0.2").await;
+        record(&app, &client, "pages", "3", app.clock().clock().now() - HOUR * 24).await;
+        used(&app, &client, "pages", "4").await;
         send(&app).await;
-        assert_eq!(provider.counted(), ["0.3"]);
+        assert_eq!(provider.counted(), ["4"]);
         let status = app.operator().get(format!("{REPORTS}/status")).await.expect(200).json();
         assert_eq!((&status["states"][0]["state"], &status["states"][0]["reports"]), (&json!("failed"), &json!(1)));
         let failed = app.operator().get(format!("{REPORTS}?state=failed")).await.expect(200).json();
@@ -356,6 +355,15 @@ on_each_database! {
         app.clock().advance(HOUR);
         send(&app).await;
         assert_eq!(provider.counted().len(), 2);
+    }
+
+    async fn decimals_are_exact(database: TestDatabase) {
+        let (app, provider) = start(database, "hours=acme_hours").await;
+        let client = customer(&app).await;
+        used(&app, &client, "hours", "0.1").await;
+        used(&app, &client, "hours", "0.2").await;
+        send(&app).await;
+        assert_eq!(provider.counted(), ["0.3"]);
     }
 
     async fn what_a_report_can_not_say_is_in_the_next(database: TestDatabase) {

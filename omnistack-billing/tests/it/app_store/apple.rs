@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::{AppleChain, STORES, notify, plan_of, purchases, refresh, start};
 
 /// The time of the test clock, 2030-01-01, in milliseconds since 1970.
-const NOW: i64 = 1_893_456_000_000;
-const DAY: i64 = 86_400_000;
+pub(crate) const NOW: i64 = 1_893_456_000_000;
+pub(crate) const DAY: i64 = 86_400_000;
 
 /// Returns the token of the tenant of a client.
-async fn token(client: &TestClient) -> String {
+pub(crate) async fn token(client: &TestClient) -> String {
     let token = client.post(format!("{STORES}/apple/token"), json!({})).await.expect(200).json();
     token["app_account_token"].as_str().unwrap().to_owned()
 }
@@ -26,7 +26,7 @@ fn with(mut value: Value, changes: &Value) -> Value {
 }
 
 /// Returns a transaction of a month that begins now.
-fn transaction(changes: &Value) -> Value {
+pub(crate) fn transaction(changes: &Value) -> Value {
     let all = json!({
         "originalTransactionId": "1000", "transactionId": "1001", "bundleId": "com.example",
         "environment": "Production", "type": "Auto-Renewable Subscription", "productId": "pro.monthly",
@@ -36,7 +36,7 @@ fn transaction(changes: &Value) -> Value {
 }
 
 /// Returns the body of a notification with a status, signed on a day.
-fn notification(chain: &AppleChain, status: i64, day: i64, transaction: &Value, renews: bool) -> Value {
+pub(crate) fn notification(chain: &AppleChain, status: i64, day: i64, transaction: &Value, renews: bool) -> Value {
     let signed = NOW + day * DAY;
     let environment = &transaction["environment"];
     let renewal = json!({ "environment": environment, "autoRenewStatus": i64::from(renews), "signedDate": signed });
@@ -54,7 +54,7 @@ async fn submit(client: &TestClient, signed: &str) -> TestResponse {
     client.post(format!("{STORES}/apple/purchases"), json!({ "signed_transaction": signed })).await
 }
 
-async fn app(database: TestDatabase) -> (TestApp, Arc<AppleChain>) {
+pub(crate) async fn app(database: TestDatabase) -> (TestApp, Arc<AppleChain>) {
     let chain = Arc::new(AppleChain::issue());
     let app = start(database, &chain, |app| app).await;
     (app, chain)

@@ -20,7 +20,7 @@ const SIGNER: &[u64] = &[1, 2, 840, 113_635, 100, 6, 11, 1];
 const ISSUER: &[u64] = &[1, 2, 840, 113_635, 100, 6, 2, 1];
 
 /// A chain of certificates that a test has issued.
-pub(super) struct AppleChain {
+pub(crate) struct AppleChain {
     pub(super) root: Vec<u8>,
     /// The certificates in the header: leaf, issuer, root.
     x5c: Vec<String>,
@@ -50,7 +50,7 @@ impl AppleChain {
         Self { root: root.der().to_vec(), x5c, key }
     }
 
-    pub(super) fn sign(&self, payload: &Value) -> String {
+    pub(crate) fn sign(&self, payload: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(&json!({ "alg": "ES256", "x5c": self.x5c })), part(payload));
         let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
