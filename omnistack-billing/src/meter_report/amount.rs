@@ -74,7 +74,7 @@ mod tests {
                 let (amount, rest) = report_amount(*units, denominator, carried);
                 carried = Some(rest);
                 if let Some(amount) = amount {
-                    let (whole, fraction) = amount.split_once('.').unwrap_or((&amount, ""));
+                    let (whole, fraction) = amount.split_once('.').unwrap_or((amount.as_str(), ""));
                     prop_assert!(fraction.len() <= DECIMALS);
                     let parts: i128 = format!("{whole}{fraction:0<DECIMALS$}").parse().unwrap();
                     reported += parts;

@@ -18,7 +18,7 @@ const MAX_DIVISOR: u32 = 1_000_000_000;
 const MAX_PROVIDER_METER_BYTES: usize = 100;
 
 impl SettingValue for MeterMapping {
-    const EXPECTED: &'static str = "METER=METER_OF_THE_PROVIDER, such as `pages=acme_pages` or `tokens=acme_tokens/1000`";
+    const EXPECTED: &'static str = "METER=METER_OF_THE_PROVIDER, such as `pages=acme_pages`";
 
     fn parse(text: &str) -> Result<Self, String> {
         let malformed = || format!("`{}` is not METER=METER_OF_THE_PROVIDER or …/DIVISOR", text.escape_debug());
