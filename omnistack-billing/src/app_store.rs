@@ -1,7 +1,7 @@
 //! Subscriptions that are bought in the App Store and in Google Play.
 //!
-//! A device attaches the token of its tenant to a purchase, and sends the purchase to the app. The stores notify the app
-//! of renewals, cancellations and refunds by webhooks. Both change the row of the purchase, and the machine of
+//! A device attaches the token of its tenant to a purchase, and sends the purchase to the app. The stores notify the
+//! app of renewals, cancellations and refunds by webhooks. Both change the row of the purchase, and the machine of
 //! subscriptions receives its state. Apple states it in what it signs; Google is asked for it.
 //!
 //! A state has a version, so that a state which arrives late or twice changes nothing. Purchases of the sandbox and of

@@ -1,8 +1,8 @@
 //! Reports of usage to a payment provider that bills it, such as to Stripe's meters.
 //!
 //! A job compares what a tenant has used on a day with what is in reports, and stores the difference as a report, in
-//! one transaction. Then it sends the reports. Each has an identifier, by which the provider counts it once, so a report
-//! whose response was lost is sent again. Providers know an identifier for a day only: after twenty hours, a report of
+//! one transaction. Then it sends the reports. Each has an identifier, by which the provider counts it once, so a
+//! report whose response was lost is sent again. Providers know an identifier for a day only: after twenty hours, a report of
 //! which it is not known whether it was counted waits for an operator.
 //!
 //! A report that the provider rejects is kept with the reason, and the next ones are sent.

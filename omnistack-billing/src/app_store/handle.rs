@@ -114,7 +114,7 @@ impl StorePurchases {
         }
         let purchase = google.purchase(token).await.map_err(|error| match error {
             GooglePlayError::NotFound | GooglePlayError::Rejected(_) => {
-                invalid_purchase("Google Play does not know this purchase of this app; send the token of a subscription")
+                invalid_purchase("Google Play does not know this purchase; send the token of a subscription of this app")
                     .with_source(error)
             }
             GooglePlayError::Unauthorized(_) | GooglePlayError::Unavailable(_) => {

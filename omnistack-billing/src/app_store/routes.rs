@@ -102,7 +102,7 @@ struct AppleTransactionRequest {
     (status = 200, body = StorePurchase),
     (status = 404, body = ErrorEnvelope, description = "The app is not set up for the App Store."),
     (status = 409, description = "`STORE_PURCHASE_OF_OTHER_TENANT`: it was bought for another tenant."),
-    (status = 422, description = "`STORE_PURCHASE_INVALID`: Apple has not signed it for this app, or it is not current.")))]
+    (status = 422, description = "`STORE_PURCHASE_INVALID`: it is not signed for this app, or not current.")))]
 async fn submit_apple(
     State(purchases): State<StorePurchases>,
     caller: Identity,

@@ -73,11 +73,11 @@ impl PurchaseRow {
 }
 
 const LOCK_PURCHASE: Sql = Sql {
-    postgres: "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
-        cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
+    postgres: "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start,
+        period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where store = $1 and environment = $2 and purchase_id = $3 for update",
-    sqlite: "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
-        cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
+    sqlite: "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start,
+        period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where store = $1 and environment = $2 and purchase_id = $3",
 };
 
@@ -91,9 +91,9 @@ pub(super) async fn lock(tx: &mut Tx, key: &PurchaseKey) -> Result<Option<Stored
 
 /// Inserts a purchase. Returns `false` if another transaction has inserted it.
 pub(super) async fn insert(tx: &mut Tx, purchase: &StoredPurchase) -> Result<bool, Error> {
-    let sql = "insert into omni_store_purchases (store, environment, purchase_id, tenant_id, subscription, product_id, status,
-        period_start, period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+    let sql = "insert into omni_store_purchases (store, environment, purchase_id, tenant_id, subscription, product_id,
+        status, period_start, period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, created_at,
+        updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
         on conflict (store, environment, purchase_id) do nothing";
     let StoredPurchase { key, tenant, subscription, product_id, status, period, .. } = purchase;
     let insert = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
@@ -120,8 +120,8 @@ pub(super) async fn update(tx: &mut Tx, purchase: &StoredPurchase) -> Result<(),
 
 /// Returns the newest purchases of a tenant.
 pub(super) async fn of_tenant(tx: &mut Tx, tenant: TenantId, limit: i64) -> Result<Vec<StoredPurchase>, Error> {
-    let sql = "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
-        cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
+    let sql = "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start,
+        period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where tenant_id = $1 order by updated_at desc, purchase_id limit $2";
     let rows: Vec<PurchaseRow> = tx.query(sql).bind(tenant).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().filter_map(PurchaseRow::read).collect())
@@ -135,8 +135,8 @@ pub(super) async fn due(
     after: Option<&StoredPurchase>,
     limit: i64,
 ) -> Result<Vec<StoredPurchase>, Error> {
-    let sql = "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start, period_end,
-        cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
+    let sql = "select store, environment, purchase_id, tenant_id, subscription, product_id, status, period_start,
+        period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where status not in ('canceled', 'incomplete_expired') and period_end < $1
         and (period_end, store, environment, purchase_id) > ($2, $3, $4, $5)
         order by period_end, store, environment, purchase_id limit $6";

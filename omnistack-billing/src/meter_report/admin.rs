@@ -208,7 +208,7 @@ async fn resolve(
     };
     let row = store::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("the report"))?;
     if !is_open {
-        let message = "the report is neither failed nor unresolved, so there is nothing to resolve; read its state again";
+        let message = "the report is neither failed nor unresolved: there is nothing to resolve; read its state again";
         return Err(Error::conflict("METER_REPORT_NOT_OPEN", message));
     }
     let entry = AuditEntry::new("meter_report.resolved").actor(&caller).for_tenant(row.tenant_id);

@@ -12,8 +12,8 @@ pub(super) struct MeterRemainder {
     pub(super) denominator: i64,
 }
 
-/// Returns the amount of a report of usage, of which `denominator` smallest units are one unit of the provider, and what
-/// is left for the next report. `carried` is what was left of the last report. Returns `None` as the amount if there is
+/// Returns the amount of a report of usage, of which `denominator` smallest units are one unit of the provider, and
+/// what is left for the next report. `carried` is what was left of the last report. Returns `None` as the amount if there is
 /// nothing to say yet.
 pub(super) fn report_amount(
     units: i64,

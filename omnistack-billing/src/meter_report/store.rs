@@ -311,8 +311,8 @@ pub(super) async fn send_again(tx: &mut Tx, id: MeterReportId, now: Timestamp) -
     Ok(tx.query(sql).bind(id).bind(identifier).bind(now).execute().await? > 0)
 }
 
-/// Deletes what is no longer needed: reports that were sent before a time, and days that are too old to be reported. The
-/// transaction must be one of all tenants.
+/// Deletes what is no longer needed: reports that were sent before a time, and days that are too old to be reported.
+/// The transaction must be one of all tenants.
 pub(super) async fn purge(tx: &mut Tx, sent_before: Timestamp, days_before: Timestamp) -> Result<(), Error> {
     let sql = "delete from omni_meter_reports where state = 'sent' and updated_at < $1";
     tx.query(sql).bind(sent_before).execute().await?;

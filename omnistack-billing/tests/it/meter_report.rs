@@ -220,8 +220,8 @@ async fn customer(app: &TestApp) -> TestClient {
     let tenant = tenant_of(&client);
     let now = app.clock().clock().now();
     let mut tx = app.db().app_database().tenant(tenant).begin().await.unwrap();
-    let sql = "insert into omni_billing_customers (tenant_id, provider, environment, external_id, created_at, updated_at)
-        values ($1, 'metered', 'live', $2, $3, $3)";
+    let sql = "insert into omni_billing_customers (tenant_id, provider, environment, external_id, created_at,
+        updated_at) values ($1, 'metered', 'live', $2, $3, $3)";
     tx.query(sql).bind(tenant).bind(format!("cus_{tenant}")).bind(now).execute().await.unwrap();
     tx.commit().await.unwrap();
     client

@@ -30,8 +30,8 @@ const OTHER_ENVIRONMENT: &str = "signed for an environment other than production
 
 /// Verifies what the App Store signs for one app: notifications, transactions and renewals.
 ///
-/// With the feature `webhooks`, it is in the [`Context`](crate::module::Context) if `WEBHOOKS_APPLE_BUNDLE_ID` is set. A
-/// handler of the source `apple` reads the signed parts of a notification with it, and a route of the app the
+/// With the feature `webhooks`, it is in the [`Context`](crate::module::Context) if `WEBHOOKS_APPLE_BUNDLE_ID` is set.
+/// A handler of the source `apple` reads the signed parts of a notification with it, and a route of the app the
 /// transaction that the device sends. Cheap to clone.
 ///
 /// The payloads are returned as JSON with all fields, whether this version knows them or not. A signature has no age
@@ -53,8 +53,8 @@ struct ChainHeader {
 }
 
 impl AppleVerifier {
-    /// Creates the verifier of the app with this bundle id and Apple id. Without an Apple id, only what the sandbox signs
-    /// is accepted in notifications. Chains of certificates must lead to one of the roots; that of Apple is
+    /// Creates the verifier of the app with this bundle id and Apple id. Without an Apple id, only what the sandbox
+    /// signs is accepted in notifications. Chains of certificates must lead to one of the roots; that of Apple is
     /// [`APPLE_ROOT`](super::APPLE_ROOT).
     pub fn new(bundle_id: String, app_id: Option<u64>, roots: TrustedRoots) -> Self {
         Self(Arc::new(AppStoreApp { bundle_id, app_id, roots }))
