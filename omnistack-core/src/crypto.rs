@@ -1,6 +1,6 @@
 //! Cryptography: tokens, constant-time comparison, signatures and sealed secrets.
 //!
-//! Four small tools, each a thin layer over the RustCrypto crates:
+//! Small tools, each a thin layer over other crates:
 //!
 //! | purpose | type or function |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | comparing a value sent by a caller with an expected one | [`constant_time_eq`], whose time does not depend on the contents |
 //! | signatures of webhooks and links | [`HmacKey`]: HMAC-SHA-256 (RFC 2104), in hexadecimal and base64 |
 //! | secrets in the database | [`KeyRing`]: AES-256-GCM, bound to the row they belong to, with key rotation |
+//! | signatures of providers | with the feature `signed-data`: `UnverifiedJws` and `TrustedRoots`, chains of certificates |
 //!
 //! ```
 //! use omnistack_core::crypto::{SealContext, KeyRing, Token};
@@ -29,18 +30,26 @@
 //! Passwords need something else: they can be guessed, so they need a slow hash (argon2), which the accounts
 //! module provides.
 
+#[cfg(feature = "signed-data")]
+mod certificates;
 mod context;
 mod error;
 mod hash;
 mod hmac;
+#[cfg(feature = "signed-data")]
+mod jws;
 mod key_ring;
 mod settings;
 mod token;
 
+#[cfg(feature = "signed-data")]
+pub use certificates::{CertificateUsage, ReadableCertificate, TrustedRoots};
 pub use context::SealContext;
 pub use error::{Error, ErrorKind};
 pub use hash::Sha256;
 pub use hmac::{HmacKey, Mac};
+#[cfg(feature = "signed-data")]
+pub use jws::UnverifiedJws;
 pub use key_ring::KeyRing;
 pub use settings::SecretSettings;
 pub use token::Token;

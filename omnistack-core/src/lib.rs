@@ -46,8 +46,11 @@
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `http-client` | no | the client for calls to providers; feature crates turn it on |
+//! | `signed-data` | no | verification of what providers sign with certificates; feature crates turn it on |
 
 pub mod app;
+#[cfg(feature = "signed-data")]
+pub mod app_store;
 pub mod audit;
 pub mod cache;
 pub mod clock;

@@ -39,10 +39,9 @@ fn assert_valid(event: &SourceEvent) {
 /// # Panics
 /// Panics if `root` is not a certificate, or the description is not valid.
 pub fn apple(root: &[u8], body: &[u8]) {
-    use crate::sources::{
-        apple::{AppleSource, AppleVerifier},
-        certificates::TrustedRoots,
-    };
+    use omnistack_core::{app_store::AppleVerifier, crypto::TrustedRoots};
+
+    use crate::sources::apple::AppleSource;
     let roots = TrustedRoots::from_der([root]);
     assert!(roots.is_some(), "the root is not a certificate");
     let verifier = AppleVerifier::new("com.example".to_owned(), Some(1234), roots.unwrap_or_default());
@@ -57,12 +56,12 @@ pub fn apple(root: &[u8], body: &[u8]) {
 
 /// Parses a certificate in DER, and verifies it as if it had issued itself.
 pub fn certificate(der: &[u8]) {
-    use crate::sources::certificates::{ReadableCertificate, TrustedRoots};
+    use omnistack_core::crypto::{CertificateUsage, ReadableCertificate, TrustedRoots};
     if let Some(certificate) = ReadableCertificate::from_der(der) {
         _ = (certificate.has_extension(&[0x2a]), certificate.public_key().len());
     }
     if let Some(roots) = TrustedRoots::from_der([der]) {
-        _ = roots.verify_exactly(der, &[der], webpki::KeyUsage::server_auth(), now());
+        _ = roots.verify_exactly(der, &[der], CertificateUsage::Server, now());
     }
 }
 

@@ -72,8 +72,9 @@ pub use bridge::{
     SubscriptionData, SubscriptionRenewed, SubscriptionUpdated,
 };
 pub use module::Webhooks;
+pub use omnistack_core::app_store::AppleVerifier;
 pub use signing::{InvalidWebhookKey, SigningKey, SigningScheme, VerifiedMessage, WebhookVerifier, sign};
 pub use sources::{
     FetchPayPalCertificate, GenericSource, GenericSourceError, HmacAlgorithm, PayPalAuthorities, PayPalSource,
-    RazorpayCheckout, SignatureEncoding, apple::AppleVerifier, github_payload,
+    RazorpayCheckout, SignatureEncoding, github_payload,
 };

@@ -1,12 +1,10 @@
 //! The providers whose webhooks the app receives, each if its secrets are set.
 
 pub(crate) mod apple;
-pub(crate) mod certificates;
 pub(crate) mod fuzzing;
 mod generic;
 mod github;
 pub(crate) mod google;
-pub(crate) mod jws;
 mod keys;
 pub(crate) mod payload;
 mod paypal;

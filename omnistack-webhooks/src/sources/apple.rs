@@ -8,23 +8,17 @@
 //! is stored as a test.
 
 mod notification;
-mod verifier;
 
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use omnistack_core::{
+    app_store::{APPLE_ROOT, AppleVerifier},
+    crypto::TrustedRoots,
     module::Registry,
     settings,
     webhook::{SourceEvent, WebhookRejection, WebhookRequest, WebhookSource},
 };
-
-pub use verifier::AppleVerifier;
-
-use super::certificates::TrustedRoots;
-
-/// Apple Root CA - G3, from <https://www.apple.com/certificateauthority/>. It is valid until April 2039.
-pub(super) const APPLE_ROOT: &[u8] = include_bytes!("apple/AppleRootCA-G3.cer");
 
 settings! {
     /// Webhooks of the App Store.

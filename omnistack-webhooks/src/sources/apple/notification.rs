@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{
+    app_store::AppleNotificationSubject,
     clock::Timestamp,
     webhook::{DataEnvironment, SourceEvent, WebhookRejection},
 };
@@ -9,31 +10,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sources::payload::{bounded_id, source_event};
-
-/// The beginning of the ids of tokens for purchases outside of the App Store that the sandbox has created.
-const SANDBOX_TOKEN: &str = "SANDBOX";
-
-/// The object in a notification that names the app. A notification has one of several.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NotificationSubject<'n> {
-    pub(super) object: &'n Value,
-    /// The environment, such as `Sandbox`; empty if the object names none.
-    pub(super) environment: &'n str,
-}
-
-impl<'n> NotificationSubject<'n> {
-    /// Returns the object of a notification, or `None` if it has none of a known name.
-    pub(super) fn of(notification: &'n Value) -> Option<Self> {
-        let part = |name: &str| notification.get(name).filter(|part| part.is_object());
-        if let Some(object) = part("data").or_else(|| part("summary")).or_else(|| part("appData")) {
-            let environment = object.get("environment").and_then(Value::as_str).unwrap_or_default();
-            return Some(Self { object, environment });
-        }
-        let object = part("externalPurchaseToken")?;
-        let is_test = object.get("externalPurchaseId")?.as_str()?.starts_with(SANDBOX_TOKEN);
-        Some(Self { object, environment: if is_test { "Sandbox" } else { "Production" } })
-    }
-}
 
 /// Returns the `signedPayload` of a body.
 pub(super) fn signed_payload(body: &[u8]) -> Option<String> {
@@ -55,9 +31,9 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
         Some(subtype) if !subtype.is_empty() => format!("{kind}.{subtype}"),
         _ => kind.to_owned(),
     });
-    let subject = NotificationSubject::of(&notification);
+    let subject = AppleNotificationSubject::of(&notification);
     let environment = match subject {
-        Some(NotificationSubject { environment: "Production", .. }) => DataEnvironment::Live,
+        Some(AppleNotificationSubject { environment: "Production", .. }) => DataEnvironment::Live,
         // What is not known to be about real money is a test.
         _ => DataEnvironment::Test,
     };
@@ -70,7 +46,7 @@ pub(super) fn describe(body: &[u8]) -> Result<SourceEvent, WebhookRejection> {
 
 /// Returns the id of what a notification is about: the first transaction of a purchase, or the token of a purchase
 /// outside of the App Store.
-fn object(subject: NotificationSubject<'_>) -> Option<String> {
+fn object(subject: AppleNotificationSubject<'_>) -> Option<String> {
     let original = |name: &str| {
         let nested = payload(subject.object.get(name)?.as_str()?)?;
         Some(nested.get("originalTransactionId")?.as_str()?.to_owned())

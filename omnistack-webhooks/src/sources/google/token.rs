@@ -1,10 +1,8 @@
 //! The token with which Pub/Sub authenticates a push request: an OpenID Connect token of Google.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
-use omnistack_core::clock::Timestamp;
+use omnistack_core::{clock::Timestamp, crypto::UnverifiedJws};
 use serde::Deserialize;
-
-use crate::sources::jws::UnverifiedJws;
 
 /// The two forms of Google's issuer.
 const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];

@@ -7,13 +7,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use omnistack_core::{clock::Timestamp, webhook::WebhookRejection};
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::{CertificateUsage, ReadableCertificate, TrustedRoots},
+    webhook::WebhookRejection,
+};
 use reqwest::Url;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::Semaphore;
-use webpki::{EndEntityCert, KeyUsage};
-
-use crate::sources::certificates::{ReadableCertificate, TrustedRoots};
+use webpki::EndEntityCert;
 
 /// Largest number of certificates that are kept.
 const MAX_KEPT: usize = 16;
@@ -79,7 +81,7 @@ impl CertificateChain {
     /// Verifies that the certificate comes from one of the authorities, is valid at a time, and has one of the names.
     fn verify(&self, authorities: &PayPalAuthorities, names: &[&str], at: Timestamp) -> Result<(), WebhookRejection> {
         let intermediates: Vec<&[u8]> = self.intermediates.iter().map(|der| &**der).collect();
-        let verified = authorities.0.verify(&self.leaf, &intermediates, KeyUsage::server_auth(), at);
+        let verified = authorities.0.verify(&self.leaf, &intermediates, CertificateUsage::Server, at);
         verified.map_err(WebhookRejection::Unverified)?;
         let certificate = ReadableCertificate::from_der(&self.leaf);
         let name = certificate.as_ref().and_then(ReadableCertificate::common_name).unwrap_or_default();

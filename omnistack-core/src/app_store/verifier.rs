@@ -7,15 +7,14 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use omnistack_core::{clock::Timestamp, webhook::WebhookRejection};
 use serde::Deserialize;
 use serde_json::Value;
-use webpki::KeyUsage;
 
-use super::notification::NotificationSubject;
-use crate::sources::{
-    certificates::{ReadableCertificate, TrustedRoots},
-    jws::UnverifiedJws,
+use super::AppleNotificationSubject;
+use crate::{
+    clock::Timestamp,
+    crypto::{CertificateUsage, ReadableCertificate, TrustedRoots, UnverifiedJws},
+    webhook::WebhookRejection,
 };
 
 /// The extension of certificates that sign for the App Store: 1.2.840.113635.100.6.11.1, as the content of its DER.
@@ -23,7 +22,7 @@ const SIGNER_EXTENSION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x63, 0x64, 0x06
 /// The extension of Apple Worldwide Developer Relations, which issues them: 1.2.840.113635.100.6.2.1.
 const ISSUER_EXTENSION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x63, 0x64, 0x06, 0x02, 0x01];
 /// Apple's certificates have no extended key usage, so none of the usual ones is required.
-const USAGE: KeyUsage = KeyUsage::required_if_present(SIGNER_EXTENSION);
+const USAGE: CertificateUsage = CertificateUsage::IfRestricted(SIGNER_EXTENSION);
 /// Maximum size of a certificate, in bytes. Apple's have about 1 KiB.
 const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
 /// The reason to reject what Xcode and local tests create.
@@ -31,9 +30,9 @@ const OTHER_ENVIRONMENT: &str = "signed for an environment other than production
 
 /// Verifies what the App Store signs for one app: notifications, transactions and renewals.
 ///
-/// It is in the [`Context`](omnistack_core::module::Context) if `WEBHOOKS_APPLE_BUNDLE_ID` is set. A handler of the
-/// source `apple` reads the signed parts of a notification with it, and a route of the app the transaction that the
-/// device sends. Cheap to clone.
+/// With the feature `webhooks`, it is in the [`Context`](crate::module::Context) if `WEBHOOKS_APPLE_BUNDLE_ID` is set.
+/// A handler of the source `apple` reads the signed parts of a notification with it, and a route of the app the
+/// transaction that the device sends. Cheap to clone.
 ///
 /// The payloads are returned as JSON with all fields, whether this version knows them or not. A signature has no age
 /// limit. Payloads of Xcode and of local tests are never accepted, since they are not signed by Apple.
@@ -54,7 +53,10 @@ struct ChainHeader {
 }
 
 impl AppleVerifier {
-    pub(crate) fn new(bundle_id: String, app_id: Option<u64>, roots: TrustedRoots) -> Self {
+    /// Creates the verifier of the app with this bundle id and Apple id. Without an Apple id, only what the sandbox
+    /// signs is accepted in notifications. Chains of certificates must lead to one of the roots; that of Apple is
+    /// [`APPLE_ROOT`](super::APPLE_ROOT).
+    pub fn new(bundle_id: String, app_id: Option<u64>, roots: TrustedRoots) -> Self {
         Self(Arc::new(AppStoreApp { bundle_id, app_id, roots }))
     }
 
@@ -65,7 +67,7 @@ impl AppleVerifier {
     /// Fails with [`WebhookRejection::Unverified`] if Apple has not signed it for this app.
     pub fn verify_notification(&self, signed: &str, now: Timestamp) -> Result<Value, WebhookRejection> {
         let notification = self.verify_signature(signed, now)?;
-        let subject = NotificationSubject::of(&notification)
+        let subject = AppleNotificationSubject::of(&notification)
             .ok_or(WebhookRejection::Unverified("the notification does not name its app"))?;
         self.verify_app(subject.object, subject.environment)?;
         let part = |name: &str| subject.object.get(name).and_then(Value::as_str);
@@ -194,14 +196,12 @@ impl fmt::Debug for AppleVerifier {
 
 #[cfg(test)]
 mod tests {
-    use omnistack_core::crypto::Sha256;
-
     use super::*;
-    use crate::sources::apple::APPLE_ROOT;
+    use crate::{app_store::APPLE_ROOT, crypto::Sha256};
 
-    const LEAF: &[u8] = include_bytes!("../../../tests/data/apple/appStoreLeaf.der");
-    const INTERMEDIATE: &[u8] = include_bytes!("../../../tests/data/apple/appStoreIntermediate.der");
-    const OTHER_ROOT: &[u8] = include_bytes!("../../../tests/data/apple/testCA.der");
+    const LEAF: &[u8] = include_bytes!("../../tests/data/apple/appStoreLeaf.der");
+    const INTERMEDIATE: &[u8] = include_bytes!("../../tests/data/apple/appStoreIntermediate.der");
+    const OTHER_ROOT: &[u8] = include_bytes!("../../tests/data/apple/testCA.der");
 
     #[test]
     fn the_pinned_root_is_apples() {

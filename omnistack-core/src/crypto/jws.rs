@@ -11,15 +11,15 @@ const MAX_JWS_BYTES: usize = 256 * 1024;
 
 /// A signed payload whose signature is not verified yet. `H` are the fields of the header that select the key.
 #[derive(Debug)]
-pub(crate) struct UnverifiedJws<'a, H> {
+pub struct UnverifiedJws<'a, H> {
     /// The fields of the header.
-    pub(crate) header: H,
+    pub header: H,
     /// The payload, decoded from base64url.
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
     /// The signed text: header and payload, as they were sent.
-    pub(crate) signed: &'a str,
+    pub signed: &'a str,
     /// The signature in base64url.
-    pub(crate) signature: &'a str,
+    pub signature: &'a str,
 }
 
 /// The fields of the header that decide how a signature is verified.
@@ -34,7 +34,7 @@ impl<'a, H: DeserializeOwned> UnverifiedJws<'a, H> {
     ///
     /// # Errors
     /// Returns the reason why the text can't be a signature of this algorithm.
-    pub(crate) fn parse(text: &'a str, algorithm: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &'a str, algorithm: &str) -> Result<Self, &'static str> {
         const NO_JWS: &str = "the signature is not a JWS in compact form";
         if text.len() > MAX_JWS_BYTES {
             return Err("the signature has more than 256 KiB");

@@ -1,0 +1,40 @@
+-- A row is the token that identifies a tenant to the app stores. Devices attach it to their purchases.
+create table omni_store_tokens (
+    token blob primary key not null,
+    tenant_id blob not null unique,
+    created_at text not null
+) strict;
+
+-- A row is a subscription that was bought in an app store.
+create table omni_store_purchases (
+    -- `apple` or `google`.
+    store text not null,
+    -- `live` or `test`.
+    environment text not null,
+    -- Apple's original transaction, or the hash of Google's purchase token.
+    purchase_id text not null,
+    tenant_id blob not null,
+    -- The first purchase of the subscription: an upgrade is another purchase of the same subscription.
+    subscription text not null,
+    product_id text not null,
+    status text not null,
+    period_start text,
+    period_end text,
+    -- When it ends without a further payment. Null if it renews.
+    cancel_at text,
+    -- The store's version of the state, which rises.
+    version integer not null,
+    -- Google's purchase token, with which its state is asked for. It is of use only to the app's service account.
+    purchase_token text,
+    -- Whether Google knows that the tenant has what it has bought. Google refunds the purchase otherwise.
+    acknowledged integer not null,
+    -- The purchase that has replaced this one, such as after an upgrade.
+    replaced_by text,
+    created_at text not null,
+    updated_at text not null,
+    primary key (store, environment, purchase_id)
+) strict;
+create index omni_store_purchases_tenant_id_idx on omni_store_purchases (tenant_id, updated_at);
+-- For the job that asks for the state of purchases whose period has ended.
+create index omni_store_purchases_period_end_idx on omni_store_purchases (period_end, store, environment, purchase_id)
+    where status not in ('canceled', 'incomplete_expired');

@@ -1,0 +1,389 @@
+//! Tests of reports of usage to a payment provider.
+
+#![cfg(test)]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use omnistack_billing::{Billing, Ledger, Meter};
+use omnistack_core::{
+    async_trait,
+    clock::Timestamp,
+    identity::TenantId,
+    jobs::{Job, JobContext, JobError},
+    module::{Module, Registry},
+    money::Money,
+    payment::{
+        MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment, NewRefund, PaymentError,
+        PaymentProvider, PaymentProviders, ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderFeature,
+        ProviderPayment, ProviderProfile, ProviderRefund, StoredPaymentMethod,
+    },
+    usage::{DataEnvironment, Decimal, UsageEvent},
+    webhook::InboundWebhook,
+};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse, on_each_database};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+const REPORTS: &str = "/api/v1/admin/billing/meter-reports";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A provider that bills usage, and answers as it is told.
+#[derive(Clone, Debug, Default)]
+struct MeteredProvider(Arc<Mutex<MeteredState>>);
+
+#[derive(Debug, Default)]
+struct MeteredState {
+    /// The reports that count, by their identifiers.
+    counted: BTreeMap<String, MeterReport>,
+    /// The number of calls.
+    calls: usize,
+    answers: VecDeque<MeterAnswer>,
+}
+
+/// The answer to a report.
+#[derive(Clone, Copy, Debug)]
+enum MeterAnswer {
+    /// The report is counted, and the answer is lost.
+    Lost,
+    /// The report is not counted, and no answer arrives.
+    NoAnswer,
+    /// The provider can't be reached.
+    Unavailable,
+    /// The provider rejects the report.
+    Rejected,
+}
+
+impl MeteredProvider {
+    fn answer(&self, answers: impl IntoIterator<Item = MeterAnswer>) {
+        self.0.lock().unwrap().answers.extend(answers);
+    }
+
+    /// Returns the amounts that count, in the order of the reports.
+    fn counted(&self) -> Vec<String> {
+        self.0.lock().unwrap().counted.values().map(|report| report.value.clone()).collect()
+    }
+
+    fn calls(&self) -> usize {
+        self.0.lock().unwrap().calls
+    }
+}
+
+fn no_payments<T>() -> Result<T, PaymentError> {
+    Err(PaymentError::NotSupported { provider: "metered", operation: "payments" })
+}
+
+#[async_trait]
+impl PaymentProvider for MeteredProvider {
+    fn name(&self) -> &'static str {
+        "metered"
+    }
+
+    fn environment(&self) -> DataEnvironment {
+        DataEnvironment::Live
+    }
+
+    fn profile(&self) -> ProviderProfile {
+        ProviderProfile {
+            label: "Metered",
+            methods: Vec::new(),
+            currencies: Vec::new(),
+            countries: Vec::new(),
+            features: vec![ProviderFeature::MeterReports],
+        }
+    }
+
+    fn check_amount(&self, _: Money) -> Result<(), PaymentError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), PaymentError> {
+        Ok(())
+    }
+
+    fn event(&self, _: &InboundWebhook) -> Option<ProviderEvent> {
+        None
+    }
+
+    async fn create_customer(&self, _: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
+        no_payments()
+    }
+
+    async fn create_checkout(&self, _: &NewCheckout) -> Result<ProviderCheckout, PaymentError> {
+        no_payments()
+    }
+
+    async fn checkout(&self, _: &str) -> Result<ProviderCheckout, PaymentError> {
+        no_payments()
+    }
+
+    async fn expire_checkout(&self, _: &str) -> Result<(), PaymentError> {
+        no_payments()
+    }
+
+    async fn create_payment(&self, _: &NewPayment) -> Result<ProviderPayment, PaymentError> {
+        no_payments()
+    }
+
+    async fn payment(&self, _: &str) -> Result<ProviderPayment, PaymentError> {
+        no_payments()
+    }
+
+    async fn find_payment(&self, _: &str) -> Result<Option<ProviderPayment>, PaymentError> {
+        no_payments()
+    }
+
+    async fn capture_payment(&self, _: &str, _: Money, _: &str) -> Result<ProviderPayment, PaymentError> {
+        no_payments()
+    }
+
+    async fn cancel_payment(&self, _: &str, _: &str) -> Result<ProviderPayment, PaymentError> {
+        no_payments()
+    }
+
+    async fn refund_payment(&self, _: &str, _: &NewRefund) -> Result<ProviderRefund, PaymentError> {
+        no_payments()
+    }
+
+    async fn refunds(&self, _: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
+        no_payments()
+    }
+
+    async fn payment_methods(&self, _: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
+        no_payments()
+    }
+
+    async fn report_usage(&self, report: &MeterReport) -> Result<MeterReportOutcome, PaymentError> {
+        let mut state = self.0.lock().unwrap();
+        state.calls += 1;
+        let answer = state.answers.pop_front();
+        let message = String::from("scripted");
+        match answer {
+            Some(MeterAnswer::NoAnswer) => return Err(PaymentError::Unknown { message }),
+            Some(MeterAnswer::Unavailable) => return Err(PaymentError::Unavailable { message, retry_after: None }),
+            Some(MeterAnswer::Rejected) => return Err(PaymentError::Rejected { code: None, message }),
+            Some(MeterAnswer::Lost) | None => {}
+        }
+        let is_known = state.counted.insert(report.identifier.clone(), report.clone()).is_some();
+        match answer {
+            Some(_) => Err(PaymentError::Unknown { message }),
+            None if is_known => Ok(MeterReportOutcome::AlreadyCounted),
+            None => Ok(MeterReportOutcome::Counted),
+        }
+    }
+}
+
+/// The module that has the provider.
+struct TestProvider(MeteredProvider);
+
+impl Module for TestProvider {
+    fn name(&self) -> &'static str {
+        "test-provider"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let provider: Arc<dyn PaymentProvider> = Arc::new(self.0.clone());
+        registry.provide(PaymentProviders::new([provider]));
+    }
+}
+
+/// The module's own job, as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct SendMeterReports {}
+
+#[async_trait]
+impl Job for SendMeterReports {
+    const NAME: &'static str = "meter_reports.send";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+async fn start(database: TestDatabase, reports: &str) -> (TestApp, MeteredProvider) {
+    let provider = MeteredProvider::default();
+    let billing = Billing::from_env().meter(Meter::sum("pages", "pages")).meter(Meter::sum("hours", "hours").decimals(4));
+    let module = TestProvider(provider.clone());
+    let app = TestApp::start(database, |app| {
+        app.with(billing).with(module).set("BILLING_METER_REPORTS", reports).set("USAGE_COUNT_REQUESTS", "false")
+    });
+    (app.await, provider)
+}
+
+/// Returns a client of a tenant that is a customer of the provider.
+async fn customer(app: &TestApp) -> TestClient {
+    let client = app.user();
+    let tenant = tenant_of(&client);
+    let now = app.clock().clock().now();
+    let mut tx = app.db().app_database().tenant(tenant).begin().await.unwrap();
+    let sql = "insert into omni_billing_customers (tenant_id, provider, environment, external_id, created_at,
+        updated_at) values ($1, 'metered', 'live', $2, $3, $3)";
+    tx.query(sql).bind(tenant).bind(format!("cus_{tenant}")).bind(now).execute().await.unwrap();
+    tx.commit().await.unwrap();
+    client
+}
+
+fn tenant_of(client: &TestClient) -> TenantId {
+    client.identity().unwrap().tenant.unwrap()
+}
+
+async fn record(app: &TestApp, client: &TestClient, meter: &'static str, quantity: &str, at: Timestamp) {
+    let ledger: Ledger = app.app().context().get().unwrap();
+    let quantity: Decimal = quantity.parse().unwrap();
+    ledger.ingest(vec![UsageEvent::new(tenant_of(client), meter, quantity, at)]).await.unwrap();
+}
+
+/// Records usage of now.
+async fn used(app: &TestApp, client: &TestClient, meter: &'static str, quantity: &str) {
+    record(app, client, meter, quantity, app.clock().clock().now()).await;
+}
+
+async fn send(app: &TestApp) {
+    app.jobs().enqueue(SendMeterReports {}).await.unwrap();
+    app.run_jobs().await;
+}
+
+/// Returns the reports, the newest first: id, value and state.
+async fn reports(app: &TestApp) -> Vec<(String, String, String)> {
+    let list = app.operator().get(REPORTS).await.expect(200).json();
+    let text = |item: &Value, name: &str| item[name].as_str().unwrap().to_owned();
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| (text(item, "id"), text(item, "value"), text(item, "state"))).collect()
+}
+
+async fn states(app: &TestApp) -> Vec<String> {
+    reports(app).await.into_iter().map(|(_, _, state)| state).collect()
+}
+
+async fn resolve(app: &TestApp, id: &str, resolution: &str) -> TestResponse {
+    app.operator().post(format!("{REPORTS}/{id}/resolve"), json!({ "resolution": resolution })).await
+}
+
+on_each_database! {
+    async fn usage_is_reported_once(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages").await;
+        let (client, stranger) = (customer(&app).await, app.user());
+        used(&app, &client, "pages", "3").await;
+        used(&app, &stranger, "pages", "100").await;
+        send(&app).await;
+        send(&app).await;
+        assert_eq!(provider.counted(), ["3"], "a tenant that is no customer of the provider is not reported");
+        used(&app, &client, "pages", "2").await;
+        app.clock().advance(HOUR * 24);
+        used(&app, &client, "pages", "4").await;
+        send(&app).await;
+        assert_eq!(provider.counted(), ["3", "2", "4"]);
+        assert_eq!(states(&app).await, ["sent", "sent", "sent"]);
+        let state = provider.0.lock().unwrap();
+        let all: Vec<&MeterReport> = state.counted.values().collect();
+        assert!(all.iter().all(|report| report.meter == "acme_pages" && report.customer.starts_with("cus_")));
+        assert_eq!(all[1].at.to_string(), "2030-01-01T23:59:59Z", "the end of the day that is over");
+        assert_eq!(all[2].at.to_string(), "2030-01-02T00:00:00Z");
+    }
+
+    async fn a_report_whose_answer_was_lost_is_delivered(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages").await;
+        let client = customer(&app).await;
+        provider.answer([MeterAnswer::Lost]);
+        used(&app, &client, "pages", "3").await;
+        send(&app).await;
+        assert_eq!(states(&app).await, ["unknown"]);
+        app.clock().advance(HOUR);
+        used(&app, &client, "pages", "5").await;
+        // The provider has it already, and the next one goes.
+        send(&app).await;
+        assert_eq!(states(&app).await, ["sent", "sent"]);
+        assert_eq!((provider.counted(), provider.calls()), (vec!["3".to_owned(), "5".to_owned()], 3));
+    }
+
+    async fn a_report_that_is_rejected_stops_no_other(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages").await;
+        let client = customer(&app).await;
+        provider.answer([MeterAnswer::Rejected]);
+        record(&app, &client, "pages", "3", app.clock().clock().now() - HOUR * 24).await;
+        used(&app, &client, "pages", "4").await;
+        send(&app).await;
+        assert_eq!(provider.counted(), ["4"]);
+        let status = app.operator().get(format!("{REPORTS}/status")).await.expect(200).json();
+        assert_eq!((&status["states"][0]["state"], &status["states"][0]["reports"]), (&json!("failed"), &json!(1)));
+        let failed = app.operator().get(format!("{REPORTS}?state=failed")).await.expect(200).json();
+        assert!(failed["items"][0]["error"].as_str().unwrap().contains("scripted"));
+        let id = failed["items"][0]["id"].as_str().unwrap();
+        app.clock().advance(HOUR);
+        send(&app).await;
+        assert_eq!(provider.calls(), 2, "it is not sent again by itself");
+        resolve(&app, id, "not_counted").await.expect(200);
+        send(&app).await;
+        assert_eq!(provider.counted().len(), 2);
+        resolve(&app, id, "not_counted").await.expect_error(409, "METER_REPORT_NOT_OPEN");
+    }
+
+    async fn a_report_that_stays_unknown_is_not_sent_after_twenty_hours(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages").await;
+        let client = customer(&app).await;
+        provider.answer([MeterAnswer::NoAnswer; 100]);
+        used(&app, &client, "pages", "3").await;
+        for _ in 0..20 {
+            send(&app).await;
+            app.clock().advance(HOUR);
+        }
+        assert_eq!(states(&app).await, ["unknown"]);
+        let calls = provider.calls();
+        for _ in 0..5 {
+            app.clock().advance(HOUR);
+            send(&app).await;
+        }
+        assert_eq!((states(&app).await, provider.calls()), (vec!["unresolved".to_owned()], calls));
+        // The operator finds it in the provider's summary.
+        let id = reports(&app).await.remove(0).0;
+        resolve(&app, &id, "counted").await.expect(200);
+        assert_eq!((states(&app).await, provider.calls()), (vec!["sent".to_owned()], calls));
+    }
+
+    async fn reports_wait_while_the_provider_is_unavailable(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages,hours=acme_hours").await;
+        let client = customer(&app).await;
+        provider.answer([MeterAnswer::Unavailable]);
+        used(&app, &client, "pages", "3").await;
+        used(&app, &client, "hours", "1").await;
+        send(&app).await;
+        assert_eq!((states(&app).await, provider.calls()), (vec!["pending".to_owned(); 2], 1));
+        app.clock().advance(HOUR);
+        send(&app).await;
+        assert_eq!(provider.counted().len(), 2);
+    }
+
+    async fn decimals_are_exact(database: TestDatabase) {
+        let (app, provider) = start(database, "hours=acme_hours").await;
+        let client = customer(&app).await;
+        used(&app, &client, "hours", "0.1").await;
+        used(&app, &client, "hours", "0.2").await;
+        send(&app).await;
+        assert_eq!(provider.counted(), ["0.3"]);
+    }
+
+    async fn what_a_report_can_not_say_is_in_the_next(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_books/3").await;
+        let client = customer(&app).await;
+        for _ in 0..3 {
+            used(&app, &client, "pages", "1").await;
+            app.clock().advance(HOUR);
+            send(&app).await;
+        }
+        assert_eq!(provider.counted(), ["0.333333333333", "0.333333333333", "0.333333333334"]);
+    }
+
+    async fn late_usage_of_the_last_weeks_is_reported(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages").await;
+        let client = customer(&app).await;
+        let now = app.clock().clock().now();
+        record(&app, &client, "pages", "7", now - HOUR * 24 * 20).await;
+        send(&app).await;
+        assert_eq!(provider.counted(), ["7"]);
+        assert!(now.duration_since(provider.0.lock().unwrap().counted.values().next().unwrap().at) > HOUR * 24 * 18);
+    }
+}
