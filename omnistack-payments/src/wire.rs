@@ -115,7 +115,8 @@ impl WireRule {
 fn checked_rule(form: WireForm, money: Money) -> Result<WireRule, PaymentError> {
     let label = form.label();
     let Some(rule) = WireRule::of(form, money.currency()) else {
-        return Err(refused(format!("{label} has no form for amounts in {}; use another currency", money.currency().code())));
+        let code = money.currency().code();
+        return Err(refused(format!("{label} has no form for amounts in {code}; use another currency")));
     };
     let grid = rule.grid();
     let rest = money.minor().rem_euclid(grid);
