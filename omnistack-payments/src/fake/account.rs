@@ -37,7 +37,8 @@ pub(super) struct FakeTx {
 
 /// Returns the error for a call that had no effect because the state could not be read or written.
 pub(super) fn unavailable(error: impl Display) -> PaymentError {
-    PaymentError::Unavailable { message: format!("the state of the fake could not be used: {error}"), retry_after: None }
+    let message = format!("the state of the fake could not be used: {error}");
+    PaymentError::Unavailable { message, retry_after: None }
 }
 
 /// Returns the error for a request that will never succeed.
@@ -81,7 +82,8 @@ impl FakeTx {
 
     /// Returns an object of the account. Returns `None` if there is none.
     pub(super) async fn find<T: FakeObject>(&mut self, id: &str) -> Result<Option<T>, PaymentError> {
-        let sql = "select body from omni_fake_objects where kind = $1 and id = $2 and service = $3 and environment = $4";
+        let sql = "select body from omni_fake_objects where kind = $1 and id = $2 and service = $3
+            and environment = $4";
         let found = self.tx.query(sql).bind(T::KIND).bind(id).bind(self.account.service.as_str());
         let found: Option<(String,)> =
             found.bind(self.account.environment.as_str()).fetch_optional().await.map_err(unavailable)?;
@@ -121,7 +123,8 @@ impl FakeTx {
         let body = serde_json::to_string(object).map_err(unavailable)?;
         let due_at = object.due_at();
         let insert = self.tx.query(sql).bind(T::KIND).bind(object.id()).bind(self.account.service.as_str());
-        let insert = insert.bind(self.account.environment.as_str()).bind(object.reference()).bind(object.parent());
+        let insert = insert.bind(self.account.environment.as_str()).bind(object.reference().map(str::to_owned));
+        let insert = insert.bind(object.parent().map(str::to_owned));
         insert.bind(due_at).bind(body).execute().await.map_err(unavailable)?;
         if let Some(due_at) = due_at {
             let key = format!("{}/{}", object.id(), due_at.as_micros());

@@ -86,7 +86,7 @@ impl FakeBank {
             let next: Option<(String, String, String, String, Timestamp)> =
                 self.0.db.query(sql).bind(now).fetch_optional().await.map_err(unavailable)?;
             let Some((kind, id, service, environment, due_at)) = next else { break };
-            let environment = environment.parse().map_err(unavailable)?;
+            let environment: DataEnvironment = environment.parse().map_err(unavailable)?;
             let account = FakeAccount { service, environment };
             let mut tx = FakeTx::begin_at(self, account, due_at).await?;
             tx.process_due(&kind, &id).await?;
@@ -198,7 +198,7 @@ impl FakeBank {
         let found: Option<(String, String)> =
             self.0.db.query(sql).bind(T::KIND).bind(id).fetch_optional().await.map_err(unavailable)?;
         let Some((service, environment)) = found else { return Err(PaymentError::NotFound { object: T::KIND }) };
-        let environment = environment.parse().map_err(unavailable)?;
+        let environment: DataEnvironment = environment.parse().map_err(unavailable)?;
         FakeTx::begin(self, FakeAccount { service, environment }).await
     }
 
