@@ -268,6 +268,8 @@ pub(super) struct FakeInvoice {
     pub(super) reason: InvoiceReason,
     pub(super) status: ProviderInvoiceStatus,
     pub(super) total: Money,
+    /// Minor units of the subscription's credit that have reduced the total.
+    pub(super) credit: i64,
     /// Minor units that were paid.
     pub(super) paid: i64,
     pub(super) period: (Timestamp, Timestamp),

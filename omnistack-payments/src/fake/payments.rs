@@ -44,11 +44,8 @@ pub(super) fn unreachable_provider() -> PaymentError {
 
 impl FakeTx {
     /// Applies the behavior of a card that concerns the request and not the payment. Returns whether the response is
-    /// lost. `reference` names what is charged.
-    ///
-    /// # Errors
-    /// [`PaymentError::Unavailable`] and [`PaymentError::Unknown`]. The transaction must then be committed, since it has
-    /// the mark that the request was lost once.
+    /// lost. `reference` names what is charged. After the inner error the transaction is committed: it has the mark that
+    /// the request was lost once.
     pub(super) async fn card_faults(
         &mut self,
         token: Option<&str>,
@@ -155,7 +152,11 @@ impl FakeTx {
     }
 
     /// Sends money of a payment back.
-    pub(super) async fn refund_payment(&mut self, id: &str, new: &NewRefund) -> Result<Reply<FakeRefund>, PaymentError> {
+    pub(super) async fn refund_payment(
+        &mut self,
+        id: &str,
+        new: &NewRefund,
+    ) -> Result<Reply<FakeRefund>, PaymentError> {
         let request = format!("refund_payment {id} {new:?}");
         let mut payment: FakePayment = self.get(id).await?;
         if let Some(id) = self.replay(&new.idempotency_key, &request).await? {
