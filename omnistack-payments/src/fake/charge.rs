@@ -78,6 +78,12 @@ fn decline(reason: DeclineReason, code: &str) -> FakeDecline {
     FakeDecline { reason, code: code.into(), message }
 }
 
+fn fail(payment: &mut FakePayment, decline: FakeDecline) {
+    payment.status = PaymentStatus::Failed;
+    payment.decline = Some(decline);
+    payment.due_at = None;
+}
+
 impl FakeTx {
     /// Returns the token of the card that a source means.
     ///
@@ -172,9 +178,9 @@ impl FakeTx {
                 payment.status = PaymentStatus::RequiresAction;
                 payment.due_at = Some(self.now + ACTION_LIFETIME);
             }
-            CardBehavior::Declines(reason, code) => self.fail(payment, decline(reason, code)),
+            CardBehavior::Declines(reason, code) => fail(payment, decline(reason, code)),
             CardBehavior::DeclinesRenewals if renewal => {
-                self.fail(payment, decline(DeclineReason::InsufficientFunds, "insufficient_funds"));
+                fail(payment, decline(DeclineReason::InsufficientFunds, "insufficient_funds"));
             }
             CardBehavior::SucceedsLater | CardBehavior::DeclinesLater => {
                 payment.status = PaymentStatus::Processing;
@@ -203,12 +209,6 @@ impl FakeTx {
         payment.fee = fee(Money::new(minor, payment.amount.currency())).minor();
         let behavior = payment.token.as_deref().and_then(|token| TestCard::find(token).ok()).map(|card| card.behavior);
         payment.due_at = (behavior == Some(CardBehavior::Disputes)).then(|| self.now + DISPUTE_DELAY);
-    }
-
-    fn fail(&self, payment: &mut FakePayment, decline: FakeDecline) {
-        payment.status = PaymentStatus::Failed;
-        payment.decline = Some(decline);
-        payment.due_at = None;
     }
 
     /// Emits the event of a payment's status.
@@ -255,7 +255,7 @@ impl FakeTx {
         }
         if !confirmed {
             let decline = decline(DeclineReason::AuthenticationRequired, "authentication_required");
-            self.fail(&mut payment, decline);
+            fail(&mut payment, decline);
         } else if payment.token.is_none() {
             let token = TestCard::find(card.unwrap_or("tok_ok"))?.token;
             payment.token = Some(token.into());
@@ -282,7 +282,7 @@ impl FakeTx {
             PaymentStatus::Processing => {
                 let token = payment.token.as_deref().unwrap_or_default();
                 if TestCard::find(token)?.behavior == CardBehavior::DeclinesLater {
-                    self.fail(&mut payment, decline(DeclineReason::Generic, "generic_decline"));
+                    fail(&mut payment, decline(DeclineReason::Generic, "generic_decline"));
                 } else {
                     self.succeed(&mut payment);
                 }
@@ -290,7 +290,7 @@ impl FakeTx {
             }
             PaymentStatus::RequiresAction => {
                 let expired = decline(DeclineReason::AuthenticationRequired, "authentication_required");
-                self.fail(&mut payment, expired);
+                fail(&mut payment, expired);
                 self.settle(&payment).await
             }
             PaymentStatus::Authorized | PaymentStatus::Canceled | PaymentStatus::Failed => {

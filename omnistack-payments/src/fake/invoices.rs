@@ -69,8 +69,8 @@ impl FakeTx {
         Ok(invoice)
     }
 
-    /// Charges the default card of the customer for an open invoice. Returns the status of the payment, or `None` if the
-    /// customer has no card.
+    /// Charges the default card of the customer for an open invoice. Returns the status of the payment, or `None` if
+    /// the customer has no card.
     async fn collect(
         &mut self,
         invoice: &mut FakeInvoice,

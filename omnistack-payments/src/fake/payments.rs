@@ -44,8 +44,8 @@ pub(super) fn unreachable_provider() -> PaymentError {
 
 impl FakeTx {
     /// Applies the behavior of a card that concerns the request and not the payment. Returns whether the response is
-    /// lost. `reference` names what is charged. After the inner error the transaction is committed: it has the mark that
-    /// the request was lost once.
+    /// lost. `reference` names what is charged. After the inner error the transaction is committed: it has the mark
+    /// that the request was lost once.
     pub(super) async fn card_faults(
         &mut self,
         token: Option<&str>,

@@ -73,6 +73,15 @@ impl FakeSubscription {
         self.restart(at)
     }
 
+    /// Applies the change that was planned for the end of the period. Returns whether the interval changes.
+    fn apply_schedule(&mut self) -> Result<bool, PaymentError> {
+        let Some((price, quantity)) = self.scheduled.take() else { return Ok(false) };
+        let changes = FakePrice::parse(&price)?.interval != FakePrice::parse(&self.price)?.interval;
+        self.price = price;
+        self.quantity = quantity;
+        Ok(changes)
+    }
+
     /// Returns the difference that a change costs now, which is negative if it gives credit, and the new amount of a
     /// period.
     fn quote(&self, price: &str, quantity: u64, at: Timestamp) -> Result<(i64, Money), PaymentError> {
@@ -404,7 +413,8 @@ impl FakeTx {
     /// Makes the change of a subscription that is due.
     pub(super) async fn subscription_due(&mut self, mut subscription: FakeSubscription) -> Result<(), PaymentError> {
         use ProviderSubscriptionStatus as S;
-        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= self.now);
+        let now = self.now;
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if subscription.status == S::Incomplete && is_due(Some(subscription.created_at + INCOMPLETE_LIFETIME)) {
             self.end(&mut subscription, S::IncompleteExpired).await?;
         } else if is_due(subscription.pending.as_ref().map(|pending| pending.expires_at)) {
@@ -434,7 +444,7 @@ impl FakeTx {
             TrialEndBehavior::Cancel if !is_payable => self.end(subscription, S::Canceled).await,
             _ => {
                 subscription.status = S::Active;
-                self.apply_schedule(subscription)?;
+                subscription.apply_schedule()?;
                 subscription.restart(self.now)?;
                 self.bill_period(subscription).await
             }
@@ -444,20 +454,11 @@ impl FakeTx {
     /// Begins the next period and bills it.
     async fn renew(&mut self, subscription: &mut FakeSubscription) -> Result<(), PaymentError> {
         let (end, next) = (subscription.period.1, subscription.period_number.saturating_add(1));
-        let interval_changes = self.apply_schedule(subscription)?;
+        let interval_changes = subscription.apply_schedule()?;
         if interval_changes { subscription.restart(end)? } else { subscription.enter_period(next)? }
         if subscription.collection_paused {
             return Ok(());
         }
         self.bill_period(subscription).await
-    }
-
-    /// Applies the change that was planned for the end of the period. Returns whether the interval changes.
-    fn apply_schedule(&self, subscription: &mut FakeSubscription) -> Result<bool, PaymentError> {
-        let Some((price, quantity)) = subscription.scheduled.take() else { return Ok(false) };
-        let changes = FakePrice::parse(&price)?.interval != FakePrice::parse(&subscription.price)?.interval;
-        subscription.price = price;
-        subscription.quantity = quantity;
-        Ok(changes)
     }
 }
