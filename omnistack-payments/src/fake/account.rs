@@ -68,6 +68,12 @@ impl FakeTx {
         Ok(Self { bank: bank.clone(), account, now, tx })
     }
 
+    /// Begins a transaction that only reads, which waits for no other one.
+    pub(super) async fn begin_read(bank: &FakeBank, account: FakeAccount) -> Result<Self, PaymentError> {
+        let tx = bank.inner().db.begin_read().await.map_err(unavailable)?;
+        Ok(Self { bank: bank.clone(), account, now: bank.inner().clock.now(), tx })
+    }
+
     /// Makes the changes durable.
     pub(super) async fn commit(self) -> Result<(), PaymentError> {
         // The commit may have reached the database before the connection failed.

@@ -69,9 +69,16 @@ impl FakeProvider {
         self.bank.charges(reference).await
     }
 
+    fn account(&self) -> FakeAccount {
+        FakeAccount { service: self.name.to_owned(), environment: self.environment }
+    }
+
     async fn begin(&self) -> Result<FakeTx, PaymentError> {
-        let account = FakeAccount { service: self.name.to_owned(), environment: self.environment };
-        FakeTx::begin(&self.bank, account).await
+        FakeTx::begin(&self.bank, self.account()).await
+    }
+
+    async fn begin_read(&self) -> Result<FakeTx, PaymentError> {
+        FakeTx::begin_read(&self.bank, self.account()).await
     }
 
     /// Makes a call that changes something, with the faults of the account and of the test.
@@ -292,7 +299,7 @@ impl PaymentProvider for FakeProvider {
 
     async fn checkout(&self, id: &str) -> Result<ProviderCheckout, PaymentError> {
         let call = async {
-            let mut tx = self.begin().await?;
+            let mut tx = self.begin_read().await?;
             Ok(self.checkout_of(tx.get(id).await?, tx.now))
         };
         self.read(call).await
@@ -328,13 +335,13 @@ impl PaymentProvider for FakeProvider {
     }
 
     async fn payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
-        let call = async { Ok(self.payment_of(self.begin().await?.get(id).await?)) };
+        let call = async { Ok(self.payment_of(self.begin_read().await?.get(id).await?)) };
         self.read(call).await
     }
 
     async fn find_payment(&self, reference: &str) -> Result<Option<ProviderPayment>, PaymentError> {
         let call = async {
-            let found = self.begin().await?.find_payment(reference).await?;
+            let found = self.begin_read().await?.find_payment(reference).await?;
             Ok(found.map(|payment| self.payment_of(payment)))
         };
         self.read(call).await
@@ -372,7 +379,7 @@ impl PaymentProvider for FakeProvider {
 
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
         let call = async {
-            let found: Vec<FakeRefund> = self.begin().await?.of_parent(payment).await?;
+            let found: Vec<FakeRefund> = self.begin_read().await?.of_parent(payment).await?;
             Ok(found.into_iter().map(refund_of).collect())
         };
         self.read(call).await
@@ -380,7 +387,7 @@ impl PaymentProvider for FakeProvider {
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
         let call = async {
-            let FakeCustomer { methods, default_method, .. } = self.begin().await?.get(customer).await?;
+            let FakeCustomer { methods, default_method, .. } = self.begin_read().await?.get(customer).await?;
             methods.into_iter().map(|method| method_of(method, default_method.as_deref())).collect()
         };
         self.read(call).await
@@ -397,20 +404,20 @@ impl PaymentProvider for FakeProvider {
     }
 
     async fn subscription(&self, id: &str) -> Result<ProviderSubscription, PaymentError> {
-        let call = async { Ok(subscription_of(self.begin().await?.get(id).await?)) };
+        let call = async { Ok(subscription_of(self.begin_read().await?.get(id).await?)) };
         self.read(call).await
     }
 
     async fn find_subscription(&self, reference: &str) -> Result<Option<ProviderSubscription>, PaymentError> {
         let call = async {
-            let mut found: Vec<FakeSubscription> = self.begin().await?.with_reference(reference).await?;
+            let mut found: Vec<FakeSubscription> = self.begin_read().await?.with_reference(reference).await?;
             Ok(found.pop().map(subscription_of))
         };
         self.read(call).await
     }
 
     async fn preview_change(&self, id: &str, change: &SubscriptionChange) -> Result<ChangePreview, PaymentError> {
-        let call = async { self.begin().await?.preview_change(id, change).await };
+        let call = async { self.begin_read().await?.preview_change(id, change).await };
         self.read(call).await
     }
 
@@ -464,13 +471,13 @@ impl PaymentProvider for FakeProvider {
     }
 
     async fn invoice(&self, id: &str) -> Result<ProviderInvoice, PaymentError> {
-        let call = async { Ok(self.invoice_of(self.begin().await?.get(id).await?)) };
+        let call = async { Ok(self.invoice_of(self.begin_read().await?.get(id).await?)) };
         self.read(call).await
     }
 
     async fn invoices(&self, customer: &str, limit: u32) -> Result<Vec<ProviderInvoice>, PaymentError> {
         let call = async {
-            let found: Vec<FakeInvoice> = self.begin().await?.of_parent(customer).await?;
+            let found: Vec<FakeInvoice> = self.begin_read().await?.of_parent(customer).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             Ok(found.into_iter().rev().take(limit).map(|invoice| self.invoice_of(invoice)).collect())
         };
