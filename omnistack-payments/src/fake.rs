@@ -4,7 +4,8 @@
 //! It behaves as a provider of real money does. Its cards are named by tokens such as `tok_ok` and `tok_declined`; its
 //! pages take payments; its subscriptions renew by the app's clock; its events arrive as webhooks. The state is in the
 //! app's database, so that all replicas share it and a restart loses nothing. A price is any id of the form
-//! `PLAN:MINOR_UNITS:CURRENCY:INTERVAL`, such as `pro:2900:USD:month`, and a coupon any code of the form `NAME:PERCENT`.
+//! `PLAN:MINOR_UNITS:CURRENCY:INTERVAL`, such as `pro:2900:USD:month`, and a coupon any code of the form
+//! `NAME:PERCENT`.
 //!
 //! Each change, its event and the jobs that follow commit in one transaction. A transaction of an account holds a lock
 //! of the account.
@@ -25,6 +26,8 @@ mod provider;
 mod service;
 mod subscriptions;
 mod timing;
+
+use std::sync::Mutex;
 
 use omnistack_core::{
     db::Db,
@@ -59,7 +62,8 @@ omnistack_core::settings! {
 pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) {
     let Some(settings) = registry.config::<FakePaymentSettings>() else { return };
     let (clock, public_url) = (registry.clock(), registry.public_url());
-    let secret = StandardSecret::generate();
+    // A generated secret has the form of one.
+    let Ok(secret) = StandardSecret::try_from(&StandardSecret::generate()) else { return };
     registry
         .provide_from(move |ctx| {
             Ok(FakeBank::new(BankInner {
@@ -71,7 +75,7 @@ pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) {
                 public_url: public_url.clone(),
                 secret: secret.clone(),
                 chaos: settings.chaos,
-                faults: std::sync::Mutex::default(),
+                faults: Mutex::default(),
             }))
         })
         .job::<AdvanceFakePayments>(|ctx| ctx.get::<FakeBank>())
@@ -79,7 +83,7 @@ pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) {
         .routes(Mount::root(PAGES, AccessLevel::Public).without_idempotency(), pages::routes(), |ctx| {
             ctx.get::<FakeBank>()
         });
-    for name in names {
+    for name in names.iter().copied() {
         registry.webhook_source(name, |ctx| {
             Ok(FakeSource { secret: ctx.get::<FakeBank>()?.inner().secret.clone() })
         });

@@ -18,7 +18,8 @@ use omnistack_core::{
 use super::{
     FakeProvider,
     account::{FakeAccount, FakeTx, unavailable},
-    objects::{FakeCheckout, FakeInvoice, FakeObject, FakePayment, FakeSubscription},
+    checkout::CheckoutStep,
+    objects::{FakeCheckout, FakeDispute, FakeInvoice, FakeObject, FakePayment, FakeSubscription},
 };
 
 /// Largest number of changes that one call of [`FakeBank::advance`] makes.
@@ -126,16 +127,20 @@ impl FakeBank {
         all.get_mut(service)?.pop_front().flatten()
     }
 
-    /// Pays an open checkout with a test card, as its page does.
+    /// Pays an open checkout with a test card, as its page does. Returns the id of the payment that its payer must
+    /// confirm, if the card asks for that.
     ///
     /// # Errors
     /// [`PaymentError::Declined`] if the card is declined; the checkout stays open then. [`PaymentError::Rejected`] if
     /// the checkout is not open, or there is no such card.
-    pub async fn pay_checkout(&self, id: &str, card: &str) -> Result<(), PaymentError> {
+    pub async fn pay_checkout(&self, id: &str, card: &str) -> Result<Option<String>, PaymentError> {
         let mut tx = self.begin_of::<FakeCheckout>(id).await?;
         let paid = tx.pay_checkout(id, card).await?;
         tx.commit().await?;
-        paid.map(drop)
+        match paid? {
+            CheckoutStep::Done(_) => Ok(None),
+            CheckoutStep::Authenticate(payment) => Ok(Some(payment)),
+        }
     }
 
     /// Confirms a payment that waits for its payer, or fails to.
@@ -187,7 +192,7 @@ impl FakeBank {
     /// # Errors
     /// [`PaymentError::Rejected`] if the dispute is decided.
     pub async fn decide_dispute(&self, dispute: &str, won: bool) -> Result<(), PaymentError> {
-        let mut tx = self.begin_of::<super::objects::FakeDispute>(dispute).await?;
+        let mut tx = self.begin_of::<FakeDispute>(dispute).await?;
         tx.decide_dispute(dispute, won).await?;
         tx.commit().await
     }

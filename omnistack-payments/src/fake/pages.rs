@@ -27,14 +27,15 @@ pub(super) fn routes() -> Api<FakeBank> {
         .hidden("/portal/{id}", get(portal::show).post(portal::submit))
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:3rem auto;padding:0 1rem;color:#222}\
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:3rem auto;padding:0 1rem}\
     h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}form{margin:1rem 0}select,input,button{font:inherit;\
     padding:.5rem;margin:.25rem .25rem .25rem 0}button{cursor:pointer}.note{background:#fff4d6;padding:.5rem 1rem}\
     .bad{background:#fde2e2;padding:.5rem 1rem}";
 
 /// Returns a page. Its forms may lead to the app and to the origins of `targets`.
 fn page(status: StatusCode, title: &str, body: &str, targets: &[&str]) -> Response {
-    let origins: String = targets.iter().filter_map(|target| origin(target)).map(|origin| format!(" {origin}")).collect();
+    let origins = targets.iter().filter_map(|target| origin(target));
+    let origins = origins.fold(String::new(), |all, origin| format!("{all} {origin}"));
     let policy = format!(
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'{origins}; \
          frame-ancestors 'none'"
@@ -43,7 +44,8 @@ fn page(status: StatusCode, title: &str, body: &str, targets: &[&str]) -> Respon
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
          <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
-         <h1>{title}</h1>\n<p class=\"note\">These are test payments. No money is moved.</p>\n{body}\n</body>\n</html>\n",
+         <h1>{title}</h1>\n<p class=\"note\">These are test payments. No money is moved.</p>\n{body}\n</body>\n\
+         </html>\n",
         title = escape(title),
     );
     let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(price.total(3, None), Money::parse("87", "USD").unwrap());
         assert_eq!(price.total(1, Some("WELCOME:20")), Money::parse("23.20", "USD").unwrap());
         assert_eq!(price.total(1, Some("FREE:100")).minor(), 0);
-        for id in ["", "pro", "pro:2900:USD", "pro:29:USD:decade", "pro:-1:USD:month", "pro:1:AAA:month", ":1:USD:day"] {
+        for id in ["", "pro", "pro:2900:USD", "pro:1:USD:decade", "pro:-1:USD:day", "pro:1:AAA:day", ":1:USD:day"] {
             assert!(FakePrice::parse(id).is_err(), "{id}");
         }
         for code in ["", "20", "X:", "X:0", "X:101", ":20", "X:-1"] {

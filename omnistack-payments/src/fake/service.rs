@@ -22,8 +22,8 @@ const FIELDS: [CredentialField; 1] = [CredentialField {
     secret: true,
 }];
 
-/// The built-in fake as a payment service. Its key is a text such as `fake_test_1`; all accounts of an environment share
-/// one state. The keys `fake_test_unauthorized` and `fake_test_unavailable` are of accounts whose calls fail.
+/// The built-in fake as a payment service. Its key is a text such as `fake_test_1`. All accounts of an environment
+/// share one state. The keys `fake_test_unauthorized` and `fake_test_unavailable` are of accounts whose calls fail.
 #[derive(Clone, Debug)]
 pub struct FakeService {
     bank: FakeBank,
