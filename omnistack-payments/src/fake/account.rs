@@ -5,7 +5,7 @@ use std::fmt::Display;
 use omnistack_core::{
     clock::Timestamp,
     crypto::Sha256,
-    db::{Dialect, Tx},
+    db::{self, Dialect, Tx},
     id::Id,
     jobs::NewJob,
     payment::{PaymentError, ProviderEventObject},
@@ -77,7 +77,7 @@ impl FakeTx {
     /// Makes the changes durable.
     pub(super) async fn commit(self) -> Result<(), PaymentError> {
         // The commit may have reached the database before the connection failed.
-        let unknown = |error| PaymentError::Unknown { message: format!("the state of the fake: {error}") };
+        let unknown = |error: db::Error| PaymentError::Unknown { message: format!("the state of the fake: {error}") };
         self.tx.commit().await.map_err(unknown)
     }
 

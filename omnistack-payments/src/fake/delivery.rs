@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use omnistack_core::{
     crypto::Sha256,
     jobs::{Job, JobContext, JobError, NewJob},
@@ -59,7 +59,7 @@ impl Job for DeliverFakeEvent {
         let uri: Uri = path.parse()?;
         let url = format!("{}{path}", inner.public_url);
         let mut headers = HeaderMap::new();
-        headers.insert("webhook-id", self.event.parse()?);
+        headers.insert("webhook-id", HeaderValue::try_from(self.event.as_str())?);
         let request = WebhookRequest { url: &url, headers: &headers, body: body.as_bytes(), now: inner.clock.now() };
         let signed = inner.secret.sign_request(&request).unwrap_or_default();
         let webhook = IncomingWebhook::new(uri, signed, Bytes::from(body));

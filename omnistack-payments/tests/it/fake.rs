@@ -15,6 +15,7 @@ use std::{
 
 use omnistack_core::{
     async_trait,
+    http::Method,
     jobs::JobError,
     module::{Module, Registry},
     money::Money,
@@ -25,7 +26,7 @@ use omnistack_core::{
     webhook::{DataEnvironment, InboundWebhook, WebhookHandler, WebhookOutcome, WebhookTx},
 };
 use omnistack_payments::{FakeBank, FakeProvider, Payments};
-use omnistack_testkit::{TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -116,10 +117,10 @@ impl FakeApp {
     }
 
     /// Submits a form of a page.
-    async fn submit(&self, url: &str, form: &[(&str, &str)]) -> omnistack_testkit::TestResponse {
+    async fn submit(&self, url: &str, form: &[(&str, &str)]) -> TestResponse {
         let path = path_of(url);
         let body = form.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
-        let request = self.app.anonymous().request(omnistack_core::http::Method::POST, path);
+        let request = self.app.anonymous().request(Method::POST, path);
         request.header("content-type", "application/x-www-form-urlencoded").body(body).await
     }
 }

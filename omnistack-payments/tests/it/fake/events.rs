@@ -67,7 +67,8 @@ on_each_database! {
         assert!(fake.events.kinds().iter().any(|kind| kind == "subscription.trial_will_end"));
         fake.events.clear();
         fake.advance(3 * DAY).await;
-        assert_eq!(fake.events.kinds(), ["invoice.created", "invoice.paid", "payment.succeeded", "subscription.updated"]);
+        let expected = ["invoice.created", "invoice.paid", "payment.succeeded", "subscription.updated"];
+        assert_eq!(fake.events.kinds(), expected);
     }
 
     async fn only_the_app_itself_sends_events_of_the_fake(database: TestDatabase) {

@@ -50,7 +50,8 @@ on_each_database! {
         assert_eq!(renewed.period, Some((boundary("2030-04-01T00:00:00Z"), boundary("2030-05-01T00:00:00Z"))));
         assert!(renewed.version > first.version);
         assert_eq!(fake.provider.charges("tenant").await.unwrap(), 4);
-        assert_eq!(invoices(&fake, &first.customer).await, vec![("29.00".into(), ProviderInvoiceStatus::Paid); 4]);
+        let paid = ("29.00".to_owned(), ProviderInvoiceStatus::Paid);
+        assert_eq!(invoices(&fake, &first.customer).await, vec![paid; 4]);
     }
 
     async fn a_failed_renewal_is_attempted_again_and_ends_the_subscription(database: TestDatabase) {
@@ -59,7 +60,7 @@ on_each_database! {
         assert_eq!(first.status, Status::Active);
         fake.advance(31 * DAY).await;
         for (days, attempts, status) in
-            [(0, 1, Status::PastDue), (3, 2, Status::PastDue), (5, 3, Status::PastDue), (7, 4, Status::Canceled)]
+            [(0_u32, 1, Status::PastDue), (3, 2, Status::PastDue), (5, 3, Status::PastDue), (7, 4, Status::Canceled)]
         {
             fake.advance(days * DAY).await;
             let found = fake.provider.subscription(&first.id).await.unwrap();
@@ -124,7 +125,7 @@ on_each_database! {
         let changed = fake.provider.change_subscription(&first.id, &change(TEAM, when)).await.unwrap();
         assert_eq!((changed.items[0].price.as_str(), changed.pending_change), (TEAM, None));
         let paid = ProviderInvoiceStatus::Paid;
-        assert_eq!(invoices(&fake, &first.customer).await, [("29.00".into(), paid), ("35.00".into(), paid)]);
+        assert_eq!(invoices(&fake, &first.customer).await, [("29.00".to_owned(), paid), ("35.00".to_owned(), paid)]);
         // A downgrade gives credit, which the next invoice uses.
         let when = ChangeTime::Now { proration_at: now(&fake) };
         let back = fake.provider.change_subscription(&first.id, &change(PRO, when)).await.unwrap();
