@@ -1,3 +1,5 @@
+//! Tests of checkouts and of the pages of the fake.
+
 use std::collections::BTreeMap;
 
 use omnistack_core::{

@@ -1,3 +1,5 @@
+//! Tests of the events of the fake.
+
 use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::{http::Method, payment::PaymentProvider as _};

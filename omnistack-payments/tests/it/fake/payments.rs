@@ -1,3 +1,5 @@
+//! Tests of payments and refunds at the fake.
+
 use omnistack_core::payment::{
     CaptureMode, DeclineReason, NewRefund, PaymentError, PaymentMethodSource, PaymentProvider as _, PaymentStatus,
 };

@@ -1,3 +1,5 @@
+//! Tests of subscriptions at the fake, by the clock of the app.
+
 use omnistack_core::{
     clock::Timestamp,
     payment::{
