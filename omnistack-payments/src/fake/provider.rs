@@ -1,0 +1,496 @@
+//! The fake as a payment provider.
+
+use async_trait::async_trait;
+use omnistack_core::{
+    clock::Timestamp,
+    money::Money,
+    payment::{
+        CancelTime, ChangePreview, CheckoutStatus, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer,
+        NewPayment, NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, PaymentStatus,
+        ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderInvoiceStatus,
+        ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, RefundStatus, StoredPaymentMethod,
+        SubscriptionChange, SubscriptionItem,
+    },
+    webhook::{DataEnvironment, InboundWebhook},
+};
+
+use super::{
+    FakeBank, FakeFault,
+    account::{FakeAccount, FakeTx, rejected},
+    card::TestCard,
+    delivery::provider_event,
+    objects::{FakeCheckout, FakeCustomer, FakeInvoice, FakeMethod, FakePayment, FakeRefund, FakeSubscription},
+    payments::{lost_response, unreachable_provider},
+};
+use crate::wire::{WireForm, to_minor_units};
+
+/// How an account behaves, as its key says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccountBehavior {
+    Works,
+    /// Each call fails as one with a wrong key.
+    RejectsCredentials,
+    /// No call reaches the provider.
+    Unreachable,
+}
+
+/// An account at the built-in fake: see [`FakeBank`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct FakeProvider {
+    bank: FakeBank,
+    name: &'static str,
+    environment: DataEnvironment,
+    behavior: AccountBehavior,
+}
+
+impl FakeProvider {
+    pub(super) fn new(bank: FakeBank, name: &'static str, environment: DataEnvironment) -> Self {
+        Self { bank, name, environment, behavior: AccountBehavior::Works }
+    }
+
+    pub(super) fn behaving(mut self, behavior: AccountBehavior) -> Self {
+        self.behavior = behavior;
+        self
+    }
+
+    /// Makes the changes that are due at a time, of all accounts: see [`FakeBank::advance`].
+    ///
+    /// # Errors
+    /// [`PaymentError::Unavailable`] if the database fails.
+    pub async fn advance(&self, now: Timestamp) -> Result<u64, PaymentError> {
+        self.bank.advance(now).await
+    }
+
+    /// Returns the number of payments that have taken money for a reference: see [`FakeBank::charges`].
+    ///
+    /// # Errors
+    /// [`PaymentError::Unavailable`] if the database fails.
+    pub async fn charges(&self, reference: &str) -> Result<usize, PaymentError> {
+        self.bank.charges(reference).await
+    }
+
+    fn account(&self) -> FakeAccount {
+        FakeAccount { service: self.name.to_owned(), environment: self.environment }
+    }
+
+    async fn begin(&self) -> Result<FakeTx, PaymentError> {
+        FakeTx::begin(&self.bank, self.account()).await
+    }
+
+    async fn begin_read(&self) -> Result<FakeTx, PaymentError> {
+        FakeTx::begin_read(&self.bank, self.account()).await
+    }
+
+    /// Makes a call that changes something, with the faults of the account and of the test.
+    async fn change<T>(&self, call: impl Future<Output = Result<T, PaymentError>> + Send) -> Result<T, PaymentError> {
+        self.check_account()?;
+        match self.bank.take_fault(self.name) {
+            None => call.await,
+            Some(FakeFault::Unavailable) => Err(unreachable_provider()),
+            Some(FakeFault::RequestLost) => Err(lost_response()),
+            Some(FakeFault::ResponseLost) => {
+                // The app learns nothing, not even of a rejection.
+                _ = call.await;
+                Err(lost_response())
+            }
+        }
+    }
+
+    /// Makes a call that reads. After any fault, the provider counts as unavailable.
+    async fn read<T>(&self, call: impl Future<Output = Result<T, PaymentError>> + Send) -> Result<T, PaymentError> {
+        self.check_account()?;
+        match self.bank.take_fault(self.name) {
+            None => call.await,
+            Some(_) => Err(unreachable_provider()),
+        }
+    }
+
+    fn check_account(&self) -> Result<(), PaymentError> {
+        match self.behavior {
+            AccountBehavior::Works => Ok(()),
+            AccountBehavior::RejectsCredentials => {
+                let message = "the key of the fake is made to be rejected; use another key".to_owned();
+                Err(PaymentError::Unauthorized { message })
+            }
+            AccountBehavior::Unreachable => Err(unreachable_provider()),
+        }
+    }
+
+    fn checkout_of(&self, checkout: FakeCheckout, now: Timestamp) -> ProviderCheckout {
+        // A page that no job has closed yet accepts no payment either.
+        let is_late = checkout.status == CheckoutStatus::Open && checkout.expires_at <= now;
+        let status = if is_late { CheckoutStatus::Expired } else { checkout.status };
+        ProviderCheckout {
+            url: (status == CheckoutStatus::Open).then(|| self.bank.page_url("checkout", &checkout.id)),
+            id: checkout.id,
+            status,
+            reference: Some(checkout.reference),
+            subscription: checkout.subscription,
+            payment: checkout.payment,
+            expires_at: Some(checkout.expires_at),
+        }
+    }
+
+    fn payment_of(&self, payment: FakePayment) -> ProviderPayment {
+        let money = |minor| Money::new(minor, payment.amount.currency());
+        let is_waiting = payment.status == PaymentStatus::RequiresAction;
+        ProviderPayment {
+            status: payment.status,
+            amount: payment.amount,
+            captured: money(payment.captured),
+            refunded: money(payment.refunded),
+            fee: (payment.captured > 0).then(|| money(payment.fee)),
+            action_url: is_waiting.then(|| self.bank.page_url("payment", &payment.id)),
+            failure: payment.decline.map(|decline| decline.message),
+            id: payment.id,
+            reference: payment.reference,
+            subscription: payment.subscription,
+            created_at: payment.created_at,
+        }
+    }
+
+    fn invoice_of(&self, invoice: FakeInvoice) -> ProviderInvoice {
+        let is_open = invoice.status == ProviderInvoiceStatus::Open;
+        ProviderInvoice {
+            hosted_url: is_open.then(|| self.bank.page_url("invoice", &invoice.id)),
+            paid: Money::new(invoice.paid, invoice.total.currency()),
+            id: invoice.id,
+            number: Some(invoice.number),
+            status: invoice.status,
+            subscription: Some(invoice.subscription),
+            total: invoice.total,
+            period: Some(invoice.period),
+            attempts: invoice.attempts,
+            next_attempt_at: invoice.next_attempt_at,
+            pdf_url: None,
+            created_at: invoice.created_at,
+        }
+    }
+}
+
+fn refund_of(refund: FakeRefund) -> ProviderRefund {
+    ProviderRefund {
+        id: refund.id,
+        reference: Some(refund.reference),
+        status: RefundStatus::Succeeded,
+        amount: refund.amount,
+    }
+}
+
+fn subscription_of(subscription: FakeSubscription) -> ProviderSubscription {
+    let pending = subscription.pending.map(|pending| {
+        let item = SubscriptionItem {
+            id: subscription.item.clone(),
+            price: pending.price,
+            quantity: pending.quantity,
+            period: None,
+        };
+        (item, pending.expires_at)
+    });
+    ProviderSubscription {
+        id: subscription.id,
+        reference: subscription.reference,
+        customer: subscription.customer,
+        status: subscription.status,
+        items: vec![SubscriptionItem {
+            id: subscription.item,
+            price: subscription.price,
+            quantity: subscription.quantity,
+            period: Some(subscription.period),
+        }],
+        pending_change: pending,
+        period: Some(subscription.period),
+        trial_end: subscription.trial_end,
+        cancel_at: subscription.cancel_at,
+        ended_at: subscription.ended_at,
+        collection_paused: subscription.collection_paused,
+        latest_invoice: subscription.latest_invoice,
+        version: Some(subscription.version),
+        created_at: subscription.created_at,
+    }
+}
+
+fn method_of(method: FakeMethod, default: Option<&str>) -> Result<StoredPaymentMethod, PaymentError> {
+    Ok(StoredPaymentMethod {
+        is_default: default == Some(method.id.as_str()),
+        kind: PaymentMethodKind::Card,
+        label: TestCard::find(&method.token)?.stored_label(),
+        expires: Some(method.expires),
+        id: method.id,
+    })
+}
+
+/// Returns what the fake supports: everything.
+pub(super) fn profile() -> ProviderProfile {
+    ProviderProfile {
+        label: "Fake",
+        methods: vec![
+            PaymentMethodKind::Card,
+            PaymentMethodKind::SepaDebit,
+            PaymentMethodKind::BankTransfer,
+            PaymentMethodKind::Wallet,
+            PaymentMethodKind::Paypal,
+            PaymentMethodKind::Upi,
+            PaymentMethodKind::NetBanking,
+            PaymentMethodKind::Other,
+        ],
+        currencies: Vec::new(),
+        countries: Vec::new(),
+        features: vec![
+            ProviderFeature::ManualCapture,
+            ProviderFeature::PartialRefund,
+            ProviderFeature::Subscriptions,
+            ProviderFeature::ImmediateChange,
+            ProviderFeature::PauseSubscription,
+            ProviderFeature::Portal,
+            ProviderFeature::MeterReports,
+        ],
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for FakeProvider {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn environment(&self) -> DataEnvironment {
+        self.environment
+    }
+
+    fn profile(&self) -> ProviderProfile {
+        profile()
+    }
+
+    fn check_amount(&self, amount: Money) -> Result<(), PaymentError> {
+        if amount.minor() <= 0 {
+            return Err(rejected("amount_too_small", "the amount must be greater than zero"));
+        }
+        to_minor_units(WireForm::Iso, amount).map(drop)
+    }
+
+    async fn check(&self) -> Result<(), PaymentError> {
+        self.read(async { Ok(()) }).await
+    }
+
+    fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent> {
+        provider_event(self.name, webhook)
+    }
+
+    async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let id = tx.create_customer(new).await?;
+            tx.commit().await?;
+            Ok(ProviderCustomer { id })
+        };
+        self.change(call).await
+    }
+
+    async fn create_checkout(&self, new: &NewCheckout) -> Result<ProviderCheckout, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let (checkout, now) = (tx.create_checkout(new).await?, tx.now);
+            tx.commit().await?;
+            Ok(self.checkout_of(checkout, now))
+        };
+        self.change(call).await
+    }
+
+    async fn checkout(&self, id: &str) -> Result<ProviderCheckout, PaymentError> {
+        let call = async {
+            let mut tx = self.begin_read().await?;
+            Ok(self.checkout_of(tx.get(id).await?, tx.now))
+        };
+        self.read(call).await
+    }
+
+    async fn expire_checkout(&self, id: &str) -> Result<(), PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            tx.expire_checkout(id).await?;
+            tx.commit().await
+        };
+        self.change(call).await
+    }
+
+    async fn create_portal(&self, customer: &str, return_url: &str) -> Result<String, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let id = tx.create_portal(customer, return_url).await?;
+            tx.commit().await?;
+            Ok(self.bank.page_url("portal", &id))
+        };
+        self.change(call).await
+    }
+
+    async fn create_payment(&self, new: &NewPayment) -> Result<ProviderPayment, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let reply = tx.create_payment(new).await?;
+            tx.commit().await?;
+            Ok(self.payment_of(reply?.receive()?))
+        };
+        self.change(call).await
+    }
+
+    async fn payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
+        let call = async { Ok(self.payment_of(self.begin_read().await?.get(id).await?)) };
+        self.read(call).await
+    }
+
+    async fn find_payment(&self, reference: &str) -> Result<Option<ProviderPayment>, PaymentError> {
+        let call = async {
+            let found = self.begin_read().await?.find_payment(reference).await?;
+            Ok(found.map(|payment| self.payment_of(payment)))
+        };
+        self.read(call).await
+    }
+
+    async fn capture_payment(&self, id: &str, amount: Money, key: &str) -> Result<ProviderPayment, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let payment = tx.capture_payment(id, amount, key).await?;
+            tx.commit().await?;
+            Ok(self.payment_of(payment))
+        };
+        self.change(call).await
+    }
+
+    async fn cancel_payment(&self, id: &str, key: &str) -> Result<ProviderPayment, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let payment = tx.cancel_payment(id, key).await?;
+            tx.commit().await?;
+            Ok(self.payment_of(payment))
+        };
+        self.change(call).await
+    }
+
+    async fn refund_payment(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let reply = tx.refund_payment(id, new).await?;
+            tx.commit().await?;
+            reply.receive().map(refund_of)
+        };
+        self.change(call).await
+    }
+
+    async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
+        let call = async {
+            let found: Vec<FakeRefund> = self.begin_read().await?.of_parent(payment).await?;
+            Ok(found.into_iter().map(refund_of).collect())
+        };
+        self.read(call).await
+    }
+
+    async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
+        let call = async {
+            let FakeCustomer { methods, default_method, .. } = self.begin_read().await?.get(customer).await?;
+            methods.into_iter().map(|method| method_of(method, default_method.as_deref())).collect()
+        };
+        self.read(call).await
+    }
+
+    async fn create_subscription(&self, new: &NewProviderSubscription) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let reply = tx.create_subscription(new).await?;
+            tx.commit().await?;
+            reply?.receive().map(subscription_of)
+        };
+        self.change(call).await
+    }
+
+    async fn subscription(&self, id: &str) -> Result<ProviderSubscription, PaymentError> {
+        let call = async { Ok(subscription_of(self.begin_read().await?.get(id).await?)) };
+        self.read(call).await
+    }
+
+    async fn find_subscription(&self, reference: &str) -> Result<Option<ProviderSubscription>, PaymentError> {
+        let call = async {
+            let mut found: Vec<FakeSubscription> = self.begin_read().await?.with_reference(reference).await?;
+            Ok(found.pop().map(subscription_of))
+        };
+        self.read(call).await
+    }
+
+    async fn preview_change(&self, id: &str, change: &SubscriptionChange) -> Result<ChangePreview, PaymentError> {
+        let call = async { self.begin_read().await?.preview_change(id, change).await };
+        self.read(call).await
+    }
+
+    async fn change_subscription(
+        &self,
+        id: &str,
+        change: &SubscriptionChange,
+    ) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let reply = tx.change_subscription(id, change).await?;
+            tx.commit().await?;
+            reply?.receive().map(subscription_of)
+        };
+        self.change(call).await
+    }
+
+    async fn cancel_subscription(
+        &self,
+        id: &str,
+        when: CancelTime,
+        key: &str,
+    ) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let subscription = tx.cancel_subscription(id, when, key).await?;
+            tx.commit().await?;
+            Ok(subscription_of(subscription))
+        };
+        self.change(call).await
+    }
+
+    async fn resume_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let subscription = tx.resume_subscription(id, key).await?;
+            tx.commit().await?;
+            Ok(subscription_of(subscription))
+        };
+        self.change(call).await
+    }
+
+    async fn pause_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let subscription = tx.pause_subscription(id, key).await?;
+            tx.commit().await?;
+            Ok(subscription_of(subscription))
+        };
+        self.change(call).await
+    }
+
+    async fn invoice(&self, id: &str) -> Result<ProviderInvoice, PaymentError> {
+        let call = async { Ok(self.invoice_of(self.begin_read().await?.get(id).await?)) };
+        self.read(call).await
+    }
+
+    async fn invoices(&self, customer: &str, limit: u32) -> Result<Vec<ProviderInvoice>, PaymentError> {
+        let call = async {
+            let found: Vec<FakeInvoice> = self.begin_read().await?.of_parent(customer).await?;
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            Ok(found.into_iter().rev().take(limit).map(|invoice| self.invoice_of(invoice)).collect())
+        };
+        self.read(call).await
+    }
+
+    async fn report_usage(&self, report: &MeterReport) -> Result<MeterReportOutcome, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let known = tx.count_usage(report).await?;
+            tx.commit().await?;
+            Ok(if known { MeterReportOutcome::AlreadyCounted } else { MeterReportOutcome::Counted })
+        };
+        self.change(call).await
+    }
+}
