@@ -31,6 +31,8 @@ create table omni_checkouts (
     -- The group whose trial the checkout begins. Null without a trial.
     trial_group text,
     trial_end timestamptz,
+    -- The code of a coupon at the provider.
+    coupon text,
     success_url text not null,
     cancel_url text not null,
     status text not null check (status in ('creating', 'open', 'complete', 'expired', 'failed')),
@@ -61,54 +63,37 @@ create table omni_subscriptions (
     external_id text not null,
     -- The reference at the provider: the checkout. Null if it was bought without one.
     reference text,
-    -- The state of the provider.
+    -- The id of the customer at the provider. Null in app stores.
+    customer text,
+    -- JSON: the whole state. The columns after it are parts of it, for lists and indexes.
+    state text not null,
     status text not null,
-    -- The plan that is paid, and the interval of its price.
+    -- The plan that is paid, the interval of its price, and the number of units.
     plan text not null,
     plan_version integer not null,
     plan_group text not null,
     period text not null,
     quantity bigint not null,
-    -- A change that takes effect when it is paid.
-    pending_plan text,
-    pending_version integer,
-    pending_period text,
-    pending_quantity bigint,
-    pending_until timestamptz,
-    -- A change that takes effect at the end of the period.
-    scheduled_plan text,
-    scheduled_version integer,
-    scheduled_period text,
-    scheduled_quantity bigint,
-    scheduled_at timestamptz,
-    -- The current period; `renews_at` is the earliest end of an item.
     period_start timestamptz,
     period_end timestamptz,
-    renews_at timestamptz,
     trial_end timestamptz,
     cancel_at timestamptz,
     ended_at timestamptz,
-    collection_paused boolean not null,
     -- Since when a payment is due, the number of failed payments since, and until when the tenant keeps the plan.
     past_due_since timestamptz,
     failed_payments integer not null,
     grace_until timestamptz,
-    -- The number of open disputes of its payments.
-    disputes integer not null,
     -- Whether the tenant has the plan.
     entitled boolean not null,
     -- Whether another subscription of the tenant was paid first, so that this one is canceled and refunded.
     is_duplicate boolean not null,
-    -- The state of the cancellation and the refund of a duplicate: `canceling`, `refunding` or `done`.
-    cleanup text,
     -- The recurring revenue of a month in minor units. Zero unless the subscription is paid.
     mrr bigint not null,
-    currency text,
-    -- The newest invoice, and what a mail was sent for.
-    latest_invoice text,
-    trial_ending_sent boolean not null,
-    -- The provider's version of the state.
-    provider_version bigint,
+    currency text not null,
+    -- The end of a subscription that the app itself requires: `canceling`, `refunding`, `done` or `failed`.
+    cleanup text,
+    -- JSON: a change that the provider was asked for and has not answered yet.
+    request text,
     -- The number of the change of this row.
     version bigint not null,
     provider_created_at timestamptz not null,
@@ -124,6 +109,7 @@ create index omni_subscriptions_grace_until_idx on omni_subscriptions (grace_unt
     where grace_until is not null and entitled;
 create index omni_subscriptions_trial_end_idx on omni_subscriptions (trial_end) where status = 'trialing';
 create index omni_subscriptions_cleanup_idx on omni_subscriptions (updated_at) where cleanup in ('canceling', 'refunding');
+create index omni_subscriptions_request_idx on omni_subscriptions (updated_at) where request is not null;
 alter table omni_subscriptions enable row level security;
 alter table omni_subscriptions force row level security;
 create policy tenant on omni_subscriptions using (omnistack_visible(tenant_id));
@@ -136,9 +122,12 @@ create table omni_trials (
     -- The subscription that used it, at the provider.
     provider text not null,
     subscription text not null,
+    -- The user who has begun it.
+    user_id uuid,
     started_at timestamptz not null,
     primary key (tenant_id, environment, plan_group)
 );
+create index omni_trials_user_id_idx on omni_trials (user_id, environment, plan_group) where user_id is not null;
 alter table omni_trials enable row level security;
 alter table omni_trials force row level security;
 create policy tenant on omni_trials using (omnistack_visible(tenant_id));

@@ -28,6 +28,8 @@ create table omni_checkouts (
     -- The group whose trial the checkout begins. Null without a trial.
     trial_group text,
     trial_end text,
+    -- The code of a coupon at the provider.
+    coupon text,
     success_url text not null,
     cancel_url text not null,
     status text not null check (status in ('creating', 'open', 'complete', 'expired', 'failed')),
@@ -55,54 +57,37 @@ create table omni_subscriptions (
     external_id text not null,
     -- The reference at the provider: the checkout. Null if it was bought without one.
     reference text,
-    -- The state of the provider.
+    -- The id of the customer at the provider. Null in app stores.
+    customer text,
+    -- JSON: the whole state. The columns after it are parts of it, for lists and indexes.
+    state text not null,
     status text not null,
-    -- The plan that is paid, and the interval of its price.
+    -- The plan that is paid, the interval of its price, and the number of units.
     plan text not null,
     plan_version integer not null,
     plan_group text not null,
     period text not null,
     quantity integer not null,
-    -- A change that takes effect when it is paid.
-    pending_plan text,
-    pending_version integer,
-    pending_period text,
-    pending_quantity integer,
-    pending_until text,
-    -- A change that takes effect at the end of the period.
-    scheduled_plan text,
-    scheduled_version integer,
-    scheduled_period text,
-    scheduled_quantity integer,
-    scheduled_at text,
-    -- The current period; `renews_at` is the earliest end of an item.
     period_start text,
     period_end text,
-    renews_at text,
     trial_end text,
     cancel_at text,
     ended_at text,
-    collection_paused integer not null,
     -- Since when a payment is due, the number of failed payments since, and until when the tenant keeps the plan.
     past_due_since text,
     failed_payments integer not null,
     grace_until text,
-    -- The number of open disputes of its payments.
-    disputes integer not null,
     -- Whether the tenant has the plan.
     entitled integer not null,
     -- Whether another subscription of the tenant was paid first, so that this one is canceled and refunded.
     is_duplicate integer not null,
-    -- The state of the cancellation and the refund of a duplicate: `canceling`, `refunding` or `done`.
-    cleanup text,
     -- The recurring revenue of a month in minor units. Zero unless the subscription is paid.
     mrr integer not null,
-    currency text,
-    -- The newest invoice, and what a mail was sent for.
-    latest_invoice text,
-    trial_ending_sent integer not null,
-    -- The provider's version of the state.
-    provider_version integer,
+    currency text not null,
+    -- The end of a subscription that the app itself requires: `canceling`, `refunding`, `done` or `failed`.
+    cleanup text,
+    -- JSON: a change that the provider was asked for and has not answered yet.
+    request text,
     -- The number of the change of this row.
     version integer not null,
     provider_created_at text not null,
@@ -118,6 +103,7 @@ create index omni_subscriptions_grace_until_idx on omni_subscriptions (grace_unt
     where grace_until is not null and entitled;
 create index omni_subscriptions_trial_end_idx on omni_subscriptions (trial_end) where status = 'trialing';
 create index omni_subscriptions_cleanup_idx on omni_subscriptions (updated_at) where cleanup in ('canceling', 'refunding');
+create index omni_subscriptions_request_idx on omni_subscriptions (updated_at) where request is not null;
 
 -- A row is the use of a trial. It stays when the subscription ends.
 create table omni_trials (
@@ -127,9 +113,12 @@ create table omni_trials (
     -- The subscription that used it, at the provider.
     provider text not null,
     subscription text not null,
+    -- The user who has begun it.
+    user_id blob,
     started_at text not null,
     primary key (tenant_id, environment, plan_group)
 ) strict;
+create index omni_trials_user_id_idx on omni_trials (user_id, environment, plan_group) where user_id is not null;
 
 -- A row is what of a payment was refunded. The amounts are sums, so that an event that arrives twice changes nothing.
 create table omni_refund_states (
