@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{Dialect, Error, ErrorKind, FromRow, Tx},
+    db::{Arguments, Dialect, Error, ErrorKind, FromRow, Tx},
     id::Id,
     identity::{TenantId, UserId},
     payment::ProviderSubscriptionStatus,
@@ -266,22 +266,20 @@ pub(super) async fn list(
     limit: i64,
 ) -> Result<Vec<StoredSubscription>, Error> {
     let SubscriptionFilter { tenant, status, plan, environment } = filter;
-    let mut sql = format!("select {COLUMNS} from omni_subscriptions where environment = $1 and id < $2");
-    let mut args = omnistack_core::db::Arguments::new(tx.dialect());
+    let mut conditions = vec!["environment = $1 and id < $2".to_owned()];
+    let mut args = Arguments::new(tx.dialect());
     args.push(environment.as_str());
     args.push(before.unwrap_or_else(|| Id::from_uuid(Uuid::max())));
     for (column, value) in [("status", status.map(ProviderSubscriptionStatus::as_str)), ("plan", plan.as_deref())] {
         if let Some(value) = value {
-            let number = args.push(value.to_owned());
-            sql.push_str(&format!(" and {column} = ${number}"));
+            conditions.push(format!("{column} = ${}", args.push(value.to_owned())));
         }
     }
     if let Some(tenant) = tenant {
-        let number = args.push(*tenant);
-        sql.push_str(&format!(" and tenant_id = ${number}"));
+        conditions.push(format!("tenant_id = ${}", args.push(*tenant)));
     }
-    let number = args.push(limit);
-    sql.push_str(&format!(" order by id desc limit ${number}"));
+    let (conditions, limit) = (conditions.join(" and "), args.push(limit));
+    let sql = format!("select {COLUMNS} from omni_subscriptions where {conditions} order by id desc limit ${limit}");
     read_all(tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?)
 }
 
