@@ -79,8 +79,7 @@ impl Subscriptions {
     /// Those of [`Wallets::grant_in`](crate::Wallets::grant_in).
     pub async fn grant_paid_credits_in(&self, tx: &mut Tx, bought: CreditPayment) -> Result<(), Error> {
         let CreditPayment { provider, payment, paid, grant } = bought;
-        let (tenant, environment, key, amount) =
-            (grant.tenant(), grant.environment_of(), grant.key().to_owned(), grant.amount());
+        let (tenant, environment, key, amount) = (grant.tenant, grant.environment, grant.key.clone(), grant.amount);
         self.0.wallets.grant_in(tx, grant).await?;
         let sql = "insert into omni_refund_states (provider, environment, payment, tenant_id, paid, refunded, currency,
             grant_key, granted, updated_at) values ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)
