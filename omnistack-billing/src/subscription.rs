@@ -25,6 +25,7 @@ mod provider_events;
 mod refresh;
 mod refunds;
 mod routes;
+mod settings;
 mod store;
 mod store_state;
 mod terms;
@@ -33,26 +34,26 @@ pub use events::SubscriptionUpdated;
 pub use handle::Subscriptions;
 pub use model::{FuturePlan, Subscription, SubscriptionId};
 pub use refunds::CreditPayment;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the room of app stores uses it"))]
 pub(crate) use store_state::StoreSubscription;
 
 use omnistack_core::{
     db::Db,
     events::{EnqueueJob, TenantDeleted},
     identity::Authenticator,
-    jobs::{Cron, NewJob},
+    jobs::Cron,
     module::{Mount, Registry},
 };
 
-use crate::settings::SubscriptionSettings;
 use deletion::EndTenantSubscriptions;
 use duplicate::EndDuplicateSubscription;
 use handle::SubscriptionParts;
 use jobs::{AdvanceSubscriptions, ReconcileSubscriptions};
 use provider_events::ProviderEvents;
+use settings::SubscriptionSettings;
 
 /// Registers the subscriptions, their jobs, events and routes. The routes exist if the app authenticates callers.
-pub(crate) fn register(registry: &mut Registry, settings: SubscriptionSettings) {
+pub(crate) fn register(registry: &mut Registry) {
+    let Some(settings) = registry.config::<SubscriptionSettings>() else { return };
     let (clock, public_url) = (registry.clock(), registry.public_url());
     registry
         .tenant_tables([
@@ -79,9 +80,7 @@ pub(crate) fn register(registry: &mut Registry, settings: SubscriptionSettings) 
         })
         .subscribe("billing-provider-events", |ctx| Ok(ProviderEvents(ctx.get()?)))
         .subscribe("billing-tenant-deleted", |ctx| {
-            Ok(EnqueueJob::new(ctx.get()?, |event: &TenantDeleted| {
-                NewJob::new(EndTenantSubscriptions { tenant: event.tenant })
-            }))
+            Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| EndTenantSubscriptions { tenant: gone.tenant }))
         })
         .forward_to_webhooks::<SubscriptionUpdated>("subscription-updated")
         .job::<EndDuplicateSubscription>(|ctx| ctx.get::<Subscriptions>())

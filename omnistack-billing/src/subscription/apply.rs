@@ -7,7 +7,7 @@ use omnistack_core::{
     billing_notice::{BillingNotice, BillingNoticeKind},
     db::Tx,
     http::Error,
-    identity::UserId,
+    identity::{TenantId, UserId},
     jobs::NewJob,
 };
 use serde_json::json;
@@ -52,7 +52,7 @@ impl Subscriptions {
     /// subscription.
     pub(super) async fn apply_now(
         &self,
-        tenant: omnistack_core::identity::TenantId,
+        tenant: TenantId,
         id: SubscriptionId,
         fact: &SubscriptionFact,
     ) -> Result<Option<StoredSubscription>, Error> {

@@ -7,6 +7,7 @@ use omnistack_core::{
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
     payment::{CancelTime, PaymentError},
+    usage::DataEnvironment,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +16,12 @@ use super::{
     store::{self, StoredSubscription},
 };
 
-/// The tables whose rows are needed until the subscriptions have ended at their providers.
-const TABLES: [&str; 3] =
-    ["delete from omni_subscriptions where tenant_id = $1", "delete from omni_checkouts where tenant_id = $1",
-     "delete from omni_billing_customers where tenant_id = $1"];
+/// The statements that delete the rows that are needed until the subscriptions have ended at their providers.
+const DELETE_ROWS: [&str; 3] = [
+    "delete from omni_subscriptions where tenant_id = $1",
+    "delete from omni_checkouts where tenant_id = $1",
+    "delete from omni_billing_customers where tenant_id = $1",
+];
 
 /// The job that cancels the subscriptions of a deleted tenant at their providers, and deletes their rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,7 +40,7 @@ impl Job for EndTenantSubscriptions {
 
     async fn run(self, subscriptions: &Subscriptions, _: &JobContext) -> Result<(), JobError> {
         let tenant = self.tenant;
-        for environment in [omnistack_core::usage::DataEnvironment::Live, omnistack_core::usage::DataEnvironment::Test] {
+        for environment in [DataEnvironment::Live, DataEnvironment::Test] {
             let mut tx = subscriptions.0.db.tenant(tenant).begin_read().await?;
             let rows = store::of_tenant(&mut tx, tenant, environment).await?;
             tx.commit().await?;
@@ -46,7 +49,7 @@ impl Job for EndTenantSubscriptions {
             }
         }
         let mut tx = subscriptions.0.db.tenant(tenant).begin().await?;
-        for sql in TABLES {
+        for sql in DELETE_ROWS {
             tx.query(sql).bind(tenant).execute().await?;
         }
         tx.commit().await?;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnistack_core::{
+    db,
     http::Error,
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
+    money::Money,
     payment::{CancelTime, NewRefund, PaymentError, PaymentProvider, PaymentStatus},
 };
 use serde::{Deserialize, Serialize};
@@ -83,7 +85,7 @@ impl Subscriptions {
         row: &StoredSubscription,
         provider: &dyn PaymentProvider,
     ) -> Result<(), PaymentError> {
-        let unknown = |error: omnistack_core::db::Error| PaymentError::Unknown { message: error.to_string() };
+        let unknown = |error: db::Error| PaymentError::Unknown { message: error.to_string() };
         let checkout = row.reference.as_deref().and_then(|text| text.parse::<CheckoutId>().ok());
         let mut external = None;
         if let Some(id) = checkout {
@@ -115,7 +117,7 @@ impl Subscriptions {
         }
         let refund = NewRefund {
             reference: format!("duplicate-{}", row.id),
-            amount: omnistack_core::money::Money::new(left, paid.captured.currency()),
+            amount: Money::new(left, paid.captured.currency()),
             reason: Some("duplicate".to_owned()),
             idempotency_key: format!("refund-duplicate-{}", row.id),
         };

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use omnistack_core::{
+    clock::Timestamp,
     db,
     http::Error,
     id::Id,
@@ -131,7 +132,7 @@ impl Subscriptions {
         tenant: TenantId,
         external: ExternalKey,
         terms: SubscriptionTerms,
-        provider_created_at: omnistack_core::clock::Timestamp,
+        provider_created_at: Timestamp,
     ) -> StoredSubscription {
         let now = self.now();
         StoredSubscription {

@@ -1,5 +1,7 @@
 //! The routes of subscriptions for tenants: `/api/v1/app/billing`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
@@ -8,7 +10,7 @@ use omnistack_core::{
     identity::{Identity, Require},
     module::Api,
     money::Money,
-    payment::StoredPaymentMethod,
+    payment::{PaymentProvider, StoredPaymentMethod},
     usage::DataEnvironment,
 };
 use serde::{Deserialize, Serialize};
@@ -277,7 +279,7 @@ impl Subscriptions {
     async fn known_customer(
         &self,
         caller: &Identity,
-    ) -> Result<(std::sync::Arc<dyn omnistack_core::payment::PaymentProvider>, Option<String>), Error> {
+    ) -> Result<(Arc<dyn PaymentProvider>, Option<String>), Error> {
         let tenant = caller.require_tenant()?;
         let name = self.current_row(tenant).await?.map(|row| row.external.provider);
         // Without a subscription of a provider, such as with one of an app store, it is the default provider.
