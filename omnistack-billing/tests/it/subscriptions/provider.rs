@@ -16,7 +16,7 @@ use omnistack_core::{
         NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, PaymentProviders, PaymentStatus, ProviderCheckout,
         ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment,
         ProviderProfile, ProviderRefund, ProviderSubscription, ProviderSubscriptionStatus, RefundStatus,
-        StoredPaymentMethod, SubscriptionChange, SubscriptionItem,
+        StoredPaymentMethod, SubscriptionChange, SubscriptionItem, TrialEndBehavior,
     },
     usage::DataEnvironment,
     webhook::InboundWebhook,
@@ -151,6 +151,38 @@ impl ScriptedProvider {
         world.payments.insert(payment.id.clone(), payment);
         world.invoices.insert(invoice.id.clone(), invoice);
         world.subscriptions.insert(id.clone(), subscription);
+        id
+    }
+
+    /// Creates the checkout that another process has made. Returns its id.
+    pub(crate) fn restore(&self, reference: &str, customer: &str, price: &str, now: Timestamp) -> String {
+        let id = format!("cs_{reference}");
+        let new = NewCheckout {
+            reference: reference.to_owned(),
+            customer: customer.to_owned(),
+            kind: CheckoutKind::Subscription {
+                price: price.to_owned(),
+                quantity: 1,
+                trial_end: None,
+                trial_end_behavior: TrialEndBehavior::default(),
+                coupon: None,
+            },
+            success_url: String::new(),
+            cancel_url: String::new(),
+            expires_at: now,
+            metadata: BTreeMap::new(),
+            idempotency_key: String::new(),
+        };
+        let open = ProviderCheckout {
+            id: id.clone(),
+            url: None,
+            status: CheckoutStatus::Open,
+            reference: Some(reference.to_owned()),
+            subscription: None,
+            payment: None,
+            expires_at: Some(now),
+        };
+        self.world().checkouts.insert(id.clone(), (new, open));
         id
     }
 
