@@ -53,13 +53,13 @@ on_each_database! {
         let stranger = app.user();
         stranger.get(format!("{BILLING}/subscription")).await.expect_error(404, "NOT_FOUND");
         client.get(format!("{ADMIN}/subscriptions")).await.expect(403);
-        let reader = client.identity().unwrap().clone().with_permissions(["billing:read"].into_iter().collect());
+        let reader = client.identity().unwrap().clone().with_permissions(Permissions::new(["billing:read"]).unwrap());
         let reader = app.client_as(reader);
         reader.get(format!("{BILLING}/subscription")).await.expect(200);
         for path in ["checkout", "portal", "upgrade", "downgrade", "seats", "cancel", "resume"] {
             reader.post(format!("{BILLING}/{path}"), json!({})).await.expect(403);
         }
-        let member = Identity::user(reader.identity().unwrap().user).with_permissions(Permissions::default());
+        let member = Identity::user(reader.identity().unwrap().user).with_permissions(Permissions::none());
         app.client_as(member.for_tenant(tenant_of(&client))).get(format!("{BILLING}/status")).await.expect(403);
     }
 

@@ -235,11 +235,6 @@ impl ScriptedProvider {
         let invoice = world.subscriptions[subscription].latest_invoice.clone().unwrap();
         edit(world.invoices.get_mut(&invoice).unwrap());
     }
-
-    /// Returns the number of calls with a name.
-    pub(crate) fn count(&self, what: &str) -> usize {
-        self.world().calls.iter().filter(|call| call.split(' ').next() == Some(what)).count()
-    }
 }
 
 fn new_invoice(id: &str, subscription: &str, total: Money, now: Timestamp) -> ProviderInvoice {
