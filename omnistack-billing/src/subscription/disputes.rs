@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use omnistack_core::{
     audit::AuditEntry,
-    db,
-    db::Tx,
+    db::{self, Tx},
     http::Error,
     payment::{PaymentError, PaymentProvider},
 };

@@ -148,7 +148,6 @@ impl Subscriptions {
             provider_created_at,
             checked_at: now,
             created_at: now,
-            updated_at: now,
         }
     }
 
@@ -178,7 +177,7 @@ impl Subscriptions {
                 };
                 let Some(tenant) = tenant else {
                     let (provider, id) = (&key.provider, &key.id);
-                    tracing::warn!(target: "omnistack::billing", provider, id, "a subscription belongs to no tenant");
+                    tracing::warn!(target: "omnistack::billing", %provider, %id, "a subscription belongs to no tenant");
                     return Ok(None);
                 };
                 let Some(terms) = terms.clone() else {

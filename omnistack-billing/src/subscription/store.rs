@@ -18,7 +18,7 @@ use super::{
 };
 
 const COLUMNS: &str = "id, tenant_id, environment, provider, external_id, reference, customer, state, cleanup, request,
-    version, provider_created_at, checked_at, created_at, updated_at";
+    version, provider_created_at, checked_at, created_at";
 
 /// The identity of a subscription at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,6 @@ pub(super) struct StoredSubscription {
     pub(super) provider_created_at: Timestamp,
     pub(super) checked_at: Timestamp,
     pub(super) created_at: Timestamp,
-    pub(super) updated_at: Timestamp,
 }
 
 #[derive(FromRow)]
@@ -99,7 +98,6 @@ struct SubscriptionRow {
     provider_created_at: Timestamp,
     checked_at: Timestamp,
     created_at: Timestamp,
-    updated_at: Timestamp,
 }
 
 impl SubscriptionRow {
@@ -119,7 +117,6 @@ impl SubscriptionRow {
             provider_created_at: self.provider_created_at,
             checked_at: self.checked_at,
             created_at: self.created_at,
-            updated_at: self.updated_at,
         })
     }
 }
