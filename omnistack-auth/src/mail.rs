@@ -12,6 +12,7 @@
 //! Links begin with `PUBLIC_URL`, whatever the `Host` header of the request was. The token is in the URL fragment
 //! (after `#`), which browsers don't send to servers.
 
+pub(crate) mod billing_notice;
 pub(crate) mod invitation;
 mod owners;
 pub(crate) mod usage_threshold;
@@ -35,6 +36,7 @@ use omnistack_messaging::email::{
 };
 use serde::{Deserialize, Serialize};
 
+use billing_notice::SubscriptionNotice;
 use usage_threshold::UsageThresholdNotice;
 use webhook_endpoint::DisabledWebhookNotice;
 
@@ -80,6 +82,8 @@ pub(crate) enum AccountMail {
     WebhookEndpointDisabled(DisabledWebhookNotice),
     /// The notice to an owner of a tenant that its usage has reached a threshold.
     UsageThreshold(UsageThresholdNotice),
+    /// The notice to an owner of a tenant about its subscription.
+    Subscription(SubscriptionNotice),
 }
 
 impl AccountMail {
@@ -375,6 +379,7 @@ impl AccountMailer {
             AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
             AccountMail::WebhookEndpointDisabled(notice) => self.webhook_endpoint_disabled(tx, notice).await?,
             AccountMail::UsageThreshold(notice) => self.usage_threshold(tx, notice).await?,
+            AccountMail::Subscription(notice) => self.subscription(tx, notice).await?,
         };
         Ok(mail)
     }

@@ -228,6 +228,7 @@ impl Module for Auth {
             .routes(me().v2().in_person(), users::routes::profile_v2(), Context::get);
         counts::register(registry);
         mail::usage_threshold::register(registry);
+        mail::billing_notice::register(registry);
         mail::webhook_endpoint::register(registry);
         let providers = self.register_social_providers(registry, built_in);
         if built_in {

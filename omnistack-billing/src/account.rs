@@ -24,6 +24,7 @@ pub use events::PlanChanged;
 pub use handle::BillingAccounts;
 pub use model::{BillingAccount, OverLimit, PlanAssignment};
 pub use overrides::{OverrideKind, PlanOverride};
+pub(crate) use seats::MAX_SEATS;
 
 use jiff::tz::TimeZone;
 use omnistack_core::{

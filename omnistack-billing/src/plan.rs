@@ -6,6 +6,7 @@
 mod catalogue;
 mod definition;
 mod file;
+mod sale;
 mod versions;
 
 pub use catalogue::{PlanCatalogue, PlanCatalogueError};

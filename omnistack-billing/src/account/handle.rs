@@ -12,7 +12,7 @@ use omnistack_core::{
     BoxError,
     audit::AuditLog,
     clock::Clock,
-    db::{self, Db},
+    db::{self, Db, Tx},
     events::Events,
     http::{CursorPage, Error, FieldError},
     identity::{LimitedResources, Plan, PlanNeed, PlanSource, PlanUpgrade, TenantId},
@@ -29,7 +29,7 @@ use super::{
     store::{self, AccountPosition, StoredAccount},
 };
 use crate::{
-    period::PeriodSchedule,
+    period::{BillingInterval, PeriodSchedule},
     plan::{PlanCatalogue, PlanDefinition, PlanVersions, store_versions},
 };
 
@@ -213,7 +213,7 @@ impl BillingAccounts {
     ///
     /// # Errors
     /// 404 if there is no such plan or version.
-    pub(super) async fn known_definition(&self, key: &str, version: Option<u32>) -> Result<Arc<PlanDefinition>, Error> {
+    pub(crate) async fn known_definition(&self, key: &str, version: Option<u32>) -> Result<Arc<PlanDefinition>, Error> {
         let versions = self.versions().await.map_err(Error::internal)?;
         match version {
             None => versions.newest(key).ok_or_else(|| Error::not_found(format!("the plan `{key}`"))),
@@ -232,6 +232,30 @@ impl BillingAccounts {
     /// Returns a limit of the plan of an account, without its seats and overrides.
     pub(super) async fn plan_limit(&self, account: Option<&StoredAccount>, name: &str) -> Result<Option<u64>, Error> {
         Ok(self.resolve_plan(account).await?.1.limits.get(name).copied())
+    }
+
+    /// Returns the plans that the app sells.
+    pub(crate) fn catalogue(&self) -> &PlanCatalogue {
+        &self.0.catalogue
+    }
+
+    /// Returns the plan of tenants that were not assigned one.
+    pub(crate) fn default_definition(&self) -> &PlanDefinition {
+        &self.0.default_plan
+    }
+
+    /// Returns the plan that is sold by a price of a provider, and the interval of the price.
+    pub(crate) async fn sold_by(
+        &self,
+        provider: &str,
+        price: &str,
+    ) -> Result<Option<(Arc<PlanDefinition>, BillingInterval)>, Error> {
+        Ok(self.versions().await.map_err(Error::internal)?.by_price(provider, price))
+    }
+
+    /// Locks the account of a tenant until the transaction ends, so that its subscriptions change one after another.
+    pub(crate) async fn lock_account_in(&self, tx: &mut Tx, tenant: TenantId) -> Result<(), db::Error> {
+        self.lock_in(tx, tenant).await.map(drop)
     }
 
     /// Returns the time zone of tenants without an account.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{entitled::SEATS_LIMIT, handle::BillingAccounts, store};
 
 /// The maximum number of seats of a tenant.
-pub(super) const MAX_SEATS: u64 = 1_000_000_000;
+pub(crate) const MAX_SEATS: u64 = 1_000_000_000;
 
 impl BillingAccounts {
     /// Sets the seats of a tenant, in place of the limit `team_members` of its plan, or removes them. Members and
@@ -52,7 +52,7 @@ impl BillingAccounts {
     }
 
     /// Requires that the seats, or without them the limit of the plan, are enough for those in use.
-    async fn check_seats(&self, tenant: TenantId, seats: Option<u64>) -> Result<(), Error> {
+    pub(crate) async fn check_seats(&self, tenant: TenantId, seats: Option<u64>) -> Result<(), Error> {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let account = store::find(&mut tx, tenant).await?;
         tx.commit().await?;

@@ -1,6 +1,6 @@
 //! Catalogues of plans.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use omnistack_core::identity::PlanNeed;
 
@@ -92,6 +92,19 @@ impl PlanCatalogue {
                 problems.push(PlanProblem::of_plan(key, "version", message));
             }
         }
+        let mut ids = BTreeMap::new();
+        for plan in self.plans() {
+            for (field, prices) in
+                [("provider_prices", &plan.provider_prices), ("yearly_provider_prices", &plan.yearly_provider_prices)]
+            {
+                for (provider, id) in prices {
+                    if let Some(other) = ids.insert((provider, id), &plan.key) {
+                        let message = format!("has `{id}` of `{provider}`, which is also a price of `{other}`");
+                        problems.push(PlanProblem::of_plan(&plan.key, field, message));
+                    }
+                }
+            }
+        }
         let mut prices = self.plans().filter_map(|plan| match plan.price {
             PlanPrice::Fixed { price, .. } => Some((&plan.key, price)),
             PlanPrice::Free | PlanPrice::Custom => None,
@@ -170,6 +183,22 @@ mod tests {
             (with_free(plan("pro").price(monthly("0.00", "USD"))), "plan `pro`, `price`: is 0.00 USD; it must be more"),
             (with_free(plan("pro").price(monthly("-1", "USD"))), "plan `pro`, `price`: is -1.00 USD; it must be more"),
             (with_free(plan("pro").price(monthly("1", "XAU"))), "plan `pro`, `price`: is in XAU, in which customers"),
+            (with_free(plan("pro").yearly_price(Money::parse("9", "USD").unwrap())), "`yearly_price`: needs a `price`"),
+            (
+                with_free(plan("pro").price(monthly("9", "USD")).yearly_price(Money::parse("90", "EUR").unwrap())),
+                "`yearly_price`: is 90.00 EUR, and `price` is 9.00 USD; a plan has one currency",
+            ),
+            (
+                with_free(plan("pro").price(monthly("9", "USD")).yearly_price(Money::parse("0", "USD").unwrap())),
+                "`yearly_price`: is 0.00 USD; it must be more than zero",
+            ),
+            (with_free(plan("pro").price(monthly("9", "USD")).yearly_price(Money::parse("90", "USD").unwrap())), ""),
+            (with_free(plan("pro").group("")), "plan `pro`, `group`: must be 1 to 50 lower-case letters"),
+            (with_free(plan("pro").provider_price("stripe", "")), "`provider_prices`: has `stripe` = ``; it must be"),
+            (
+                with_free(plan("pro").provider_price("stripe", "p").yearly_provider_price("stripe", "p")),
+                "`yearly_provider_prices`: has `p` of `stripe`, which is also a price of `pro`",
+            ),
             (with_free(plan("pro").feature("")), "plan `pro`, `features`: has ``; a feature must be `*` or have 1"),
             (with_free(plan("pro").feature("single sign-on")), "`features`: has `single sign-on`; a feature must"),
             (with_free(plan("pro").feature(&*long)), "plan `pro`, `features`: has"),

@@ -19,6 +19,8 @@ use crate::period::BillingInterval;
 
 /// The value of a limit that allows any amount.
 pub(super) const UNLIMITED: i64 = -1;
+/// The group of plans that are in no other one.
+const DEFAULT_GROUP: &str = "main";
 /// Largest length of the key of a plan and of the name of a limit, in bytes.
 const MAX_NAME_BYTES: usize = 50;
 /// Largest length of the name of a plan, in characters.
@@ -83,6 +85,23 @@ pub struct PlanDefinition {
     pub description: String,
     /// The price.
     pub price: PlanPrice,
+    /// The amount of a year, for customers who pay by year. Null if the plan is only sold at its `price`.
+    #[serde(default)]
+    #[schema(required)]
+    pub yearly_price: Option<Money>,
+    /// Whether the price is that of one seat. The seats that a customer buys are the limit `team_members`.
+    #[serde(default)]
+    pub per_seat: bool,
+    /// The group of plans in which a customer has one trial and one subscription, such as `main`.
+    #[serde(default = "default_group")]
+    #[schema(examples("main"))]
+    pub group: String,
+    /// The ids of the price at payment providers and app stores, by the name of the provider, such as `stripe`.
+    #[serde(default)]
+    pub provider_prices: BTreeMap<String, String>,
+    /// The ids of the yearly price, by the name of the provider.
+    #[serde(default)]
+    pub yearly_provider_prices: BTreeMap<String, String>,
     /// The number of days for which a new customer need not pay.
     pub trial_days: u16,
     /// The included features, such as `sso`. `*` includes all.
@@ -111,6 +130,11 @@ impl PlanDefinition {
             name: name.into(),
             description: String::new(),
             price: PlanPrice::Free,
+            yearly_price: None,
+            per_seat: false,
+            group: default_group(),
+            provider_prices: BTreeMap::new(),
+            yearly_provider_prices: BTreeMap::new(),
             trial_days: 0,
             features: Vec::new(),
             limits: BTreeMap::new(),
@@ -136,6 +160,37 @@ impl PlanDefinition {
     /// Sets the price.
     pub fn price(mut self, price: PlanPrice) -> Self {
         self.price = price;
+        self
+    }
+
+    /// Sets the amount of a year, for customers who pay by year.
+    pub fn yearly_price(mut self, price: Money) -> Self {
+        self.yearly_price = Some(price);
+        self
+    }
+
+    /// Makes the price that of one seat. Customers choose how many they buy.
+    pub fn per_seat(mut self) -> Self {
+        self.per_seat = true;
+        self
+    }
+
+    /// Sets the group of plans in which a customer has one trial and one subscription. Default: `main`.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// Sets the id of the price at a payment provider or an app store: `.provider_price("stripe", "price_1Ab")`. The
+    /// built-in fake needs none.
+    pub fn provider_price(mut self, provider: impl Into<String>, id: impl Into<String>) -> Self {
+        self.provider_prices.insert(provider.into(), id.into());
+        self
+    }
+
+    /// Sets the id of the yearly price at a payment provider or an app store.
+    pub fn yearly_provider_price(mut self, provider: impl Into<String>, id: impl Into<String>) -> Self {
+        self.yearly_provider_prices.insert(provider.into(), id.into());
         self
     }
 
@@ -218,6 +273,11 @@ impl PlanDefinition {
             name: _,
             description: _,
             price,
+            yearly_price,
+            per_seat,
+            group: _,
+            provider_prices: _,
+            yearly_provider_prices: _,
             trial_days,
             features,
             limits,
@@ -230,6 +290,8 @@ impl PlanDefinition {
             key,
             version: *version,
             price: *price,
+            yearly_price: *yearly_price,
+            per_seat: *per_seat,
             trial_days: *trial_days,
             features: features.iter().collect(),
             limits: limits.iter().filter(|(_, most)| **most != UNLIMITED).collect(),
@@ -259,6 +321,7 @@ impl PlanDefinition {
                 report("price", format!("is in {}, in which customers can't pay", price.currency().code()));
             }
         }
+        self.report_sale_problems(&mut report);
         for feature in self.features.iter().filter(|feature| !is_feature(feature)) {
             let form = format!("must be `*` or have 1 to {MAX_FEATURE_BYTES} bytes without spaces");
             report("features", format!("has `{feature}`; a feature {form}"));
@@ -293,11 +356,17 @@ struct PlanTerms<'a> {
     key: &'a str,
     version: u32,
     price: PlanPrice,
+    yearly_price: Option<Money>,
+    per_seat: bool,
     trial_days: u16,
     features: BTreeSet<&'a String>,
     limits: BTreeMap<&'a String, &'a i64>,
     soft_limits: BTreeSet<&'a String>,
     rate_limit: Option<Rate>,
+}
+
+fn default_group() -> String {
+    DEFAULT_GROUP.to_owned()
 }
 
 /// Returns the name of a limit, which may be given by another name.
@@ -310,14 +379,14 @@ pub(crate) fn limit_name(name: &str) -> &str {
 }
 
 /// The form of keys and names, for messages.
-const NAME_FORM: &str = "1 to 50 lower-case letters, digits, `_` and `-`";
+pub(super) const NAME_FORM: &str = "1 to 50 lower-case letters, digits, `_` and `-`";
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(plain)
 }
 
-fn is_feature(text: &str) -> bool {
+pub(super) fn is_feature(text: &str) -> bool {
     let plain = |character: char| !character.is_whitespace() && !character.is_control();
     (1..=MAX_FEATURE_BYTES).contains(&text.len()) && text.chars().all(plain)
 }

@@ -1,6 +1,6 @@
 //! Plan files: catalogues in TOML.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use omnistack_core::{
     config::SettingValue as _,
@@ -24,6 +24,11 @@ const PLAN_FIELDS: &[&str] = &[
     "name",
     "description",
     "price",
+    "yearly_price",
+    "per_seat",
+    "group",
+    "provider_prices",
+    "yearly_provider_prices",
     "trial_days",
     "features",
     "limits",
@@ -162,6 +167,7 @@ fn read_plan(table: &Table, number: usize, problems: &mut FileProblems) -> PlanD
         text.clone_into(&mut plan.description);
     }
     plan.price = read_price(table, problems);
+    plan = read_sale(table, plan, problems);
     if let Some(days) = problems.read(table, "trial_days", "a number from 0 to 65535", number_of) {
         plan.trial_days = days;
     }
@@ -211,6 +217,31 @@ fn read_fixed_price(table: &Table, problems: &mut FileProblems) -> Option<PlanPr
     }
 }
 
+/// Reads how the plan is sold.
+fn read_sale(table: &Table, mut plan: PlanDefinition, problems: &mut FileProblems) -> PlanDefinition {
+    let example = "a decimal number as text, such as `290.00`, in the currency of `price`";
+    if let (Some(amount), PlanPrice::Fixed { price, .. }) =
+        (problems.read(table, "yearly_price", example, Value::as_str), plan.price)
+    {
+        match Money::parse(amount, price.currency().code()) {
+            Ok(yearly) => plan.yearly_price = Some(yearly),
+            Err(error) => problems.add("yearly_price", error.to_string()),
+        }
+    } else if table.contains_key("yearly_price") && !matches!(plan.price, PlanPrice::Fixed { .. }) {
+        problems.add("yearly_price", "needs a `price` with an amount");
+    }
+    if let Some(per_seat) = problems.read(table, "per_seat", "true or false", Value::as_bool) {
+        plan.per_seat = per_seat;
+    }
+    if let Some(group) = problems.read(table, "group", "text", Value::as_str) {
+        group.clone_into(&mut plan.group);
+    }
+    let form = r#"a table of names and ids, such as `{ stripe = "price_1Ab" }`"#;
+    plan.provider_prices = problems.read(table, "provider_prices", form, text_table).unwrap_or_default();
+    plan.yearly_provider_prices = problems.read(table, "yearly_provider_prices", form, text_table).unwrap_or_default();
+    plan
+}
+
 fn read_limits(table: &Table, mut plan: PlanDefinition, problems: &mut FileProblems) -> PlanDefinition {
     let Some(limits) = problems.read(table, "limits", "a table of numbers", Value::as_table) else { return plan };
     for (name, value) in limits {
@@ -256,6 +287,11 @@ fn tables(value: &Value) -> Option<Vec<&Table>> {
 
 fn texts(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+fn text_table(value: &Value) -> Option<BTreeMap<String, String>> {
+    let entries = value.as_table()?.iter();
+    entries.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 fn number_of<T: TryFrom<i64>>(value: &Value) -> Option<T> {

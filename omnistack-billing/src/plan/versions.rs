@@ -12,6 +12,7 @@ use omnistack_core::{
 };
 
 use super::{catalogue::PlanCatalogue, definition::PlanDefinition};
+use crate::period::BillingInterval;
 
 static INSERT: BulkInsert<4> = BulkInsert::new(
     "insert into omni_plan_versions (key, version, definition, created_at) values",
@@ -106,6 +107,15 @@ impl PlanVersions {
         let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
         stored.entry(key.to_owned()).or_default().insert(version, plan.clone());
         Ok(Some(plan))
+    }
+
+    /// Returns the plan that is sold by a price of a provider, and the interval of the price. Of several versions with
+    /// the price, it is the one that new customers get, or else the newest. Returns `None` if there is none.
+    pub(crate) fn by_price(&self, provider: &str, price: &str) -> Option<(Arc<PlanDefinition>, BillingInterval)> {
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        let all = stored.values().flat_map(BTreeMap::values);
+        let sold = all.filter_map(|plan| Some((plan.clone(), plan.interval_of_price(provider, price)?)));
+        sold.max_by_key(|(plan, _)| (self.offered.get(&plan.key) == Some(&plan.version), plan.version))
     }
 
     /// Returns the version of a plan that new customers get: the newest that the app defines; of a plan that it no

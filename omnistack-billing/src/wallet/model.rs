@@ -42,10 +42,10 @@ pub type WalletEntryId = Id<WalletEntry>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct NewGrant {
-    pub(super) tenant: TenantId,
-    pub(super) environment: DataEnvironment,
-    pub(super) key: String,
-    pub(super) amount: Credits,
+    pub(crate) tenant: TenantId,
+    pub(crate) environment: DataEnvironment,
+    pub(crate) key: String,
+    pub(crate) amount: Credits,
     pub(super) priority: i32,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) description: String,

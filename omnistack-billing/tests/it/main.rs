@@ -6,4 +6,5 @@ mod peers;
 mod quotas;
 mod reports;
 mod requests;
+mod subscriptions;
 mod wallets;

@@ -46,6 +46,11 @@ fn definitions_are_stored_as_json() {
         "name": "Pro",
         "description": "",
         "price": { "kind": "fixed", "price": { "amount": "29.00", "currency": "USD" }, "interval": "month" },
+        "yearly_price": null,
+        "per_seat": false,
+        "group": "main",
+        "provider_prices": {},
+        "yearly_provider_prices": {},
         "trial_days": 14,
         "features": ["sso", "export"],
         "limits": { "projects": 10, "exports": 0, "ai_tokens": 5000, "team_members": -1 },
@@ -74,6 +79,8 @@ fn texts_are_no_terms() {
         PlanDefinition { name: "Professional".into(), ..pro() },
         pro().highlight("New line."),
         pro().unlisted(),
+        pro().group("add-ons"),
+        pro().provider_price("stripe", "price_1").yearly_provider_price("stripe", "price_2"),
         pro().feature("sso"),
         PlanDefinition { features: vec!["export".into(), "sso".into()], ..pro() },
         pro().unlimited("vectors"),
@@ -86,6 +93,8 @@ fn texts_are_no_terms() {
         pro().version(2),
         pro().price(PlanPrice::Free),
         pro().price(yearly),
+        pro().yearly_price(Money::parse("290.00", "USD").unwrap()),
+        pro().per_seat(),
         pro().trial_days(1),
         pro().feature("audit"),
         PlanDefinition { features: vec!["sso".into()], ..pro() },
@@ -99,4 +108,46 @@ fn texts_are_no_terms() {
     ] {
         assert!(!pro().has_terms_of(&other), "{other:?}");
     }
+}
+
+#[test]
+fn prices_have_ids_at_providers() {
+    let (month, year) = (BillingInterval::MONTH, BillingInterval::YEAR);
+    let plan = pro().yearly_price(Money::parse("290.00", "USD").unwrap());
+    let plan = plan.provider_price("stripe", "price_m").yearly_provider_price("stripe", "price_y");
+    let plan = plan.provider_price("apple", "com.example.pro");
+    for (provider, interval, id) in [
+        ("stripe", month, Some("price_m")),
+        ("stripe", year, Some("price_y")),
+        ("apple", month, Some("com.example.pro")),
+        ("apple", year, None),
+        ("paypal", month, None),
+        ("fake", month, Some("pro:2900:USD:month")),
+        ("fake", year, Some("pro:29000:USD:year")),
+        ("fake", BillingInterval::new(crate::period::IntervalUnit::Week, 1), None),
+    ] {
+        assert_eq!(plan.price_id(provider, interval).as_deref(), id, "{provider} {interval}");
+        if let Some(id) = id {
+            assert_eq!(plan.interval_of_price(provider, id), Some(interval), "{id}");
+        }
+    }
+    assert_eq!(plan.interval_of_price("stripe", "price_other"), None);
+    assert_eq!(plan.interval_of_price("paypal", "price_m"), None);
+    let minor = |price: Option<Money>| price.map(Money::minor);
+    assert_eq!((minor(plan.sale_price(month)), minor(plan.sale_price(year))), (Some(2_900), Some(29_000)));
+    assert_eq!(minor(pro().sale_price(year)), None);
+    assert_eq!(PlanDefinition::new("free", "Free").price_id("fake", month), None);
+    let by_year = PlanPrice::Fixed { price: Money::parse("290", "USD").unwrap(), interval: year };
+    let by_year = PlanDefinition::new("pro", "Pro").price(by_year).provider_price("stripe", "price_y");
+    assert_eq!(by_year.price_id("stripe", year).as_deref(), Some("price_y"));
+}
+
+#[test]
+fn definitions_that_were_stored_earlier_are_read() {
+    let mut json = serde_json::to_value(pro()).unwrap();
+    let fields = json.as_object_mut().unwrap();
+    for name in ["yearly_price", "per_seat", "group", "provider_prices", "yearly_provider_prices"] {
+        fields.remove(name).unwrap();
+    }
+    assert_eq!(serde_json::from_value::<PlanDefinition>(json).unwrap(), pro());
 }

@@ -18,6 +18,11 @@ fn a_plan_has_all_fields() {
         name = "Pro"
         description = "For teams."
         price = { amount = "29", currency = "USD", interval = "3 months" }
+        yearly_price = "290.00"
+        per_seat = true
+        group = "team"
+        provider_prices = { stripe = "price_1", apple = "com.example.pro" }
+        yearly_provider_prices = { stripe = "price_2" }
         trial_days = 14
         features = ["sso", "export"]
         soft_limits = ["requests_per_month"]
@@ -39,6 +44,12 @@ fn a_plan_has_all_fields() {
         .version(3)
         .describe("For teams.")
         .price(PlanPrice::Fixed { price, interval: "3 months".parse().unwrap() })
+        .yearly_price(Money::parse("290.00", "USD").unwrap())
+        .per_seat()
+        .group("team")
+        .provider_price("stripe", "price_1")
+        .provider_price("apple", "com.example.pro")
+        .yearly_provider_price("stripe", "price_2")
         .trial_days(14)
         .feature("sso")
         .feature("export")
@@ -72,6 +83,11 @@ fn each_problem_names_the_plan_and_the_field() {
         ("version = 4294967296", "version", "must be a number from 1 to 2147483647"),
         ("version = 4294967295", "version", "must be a number from 1 to 2147483647"),
         ("description = 1", "description", "must be text"),
+        ("yearly_price = \"290\"", "yearly_price", "needs a `price` with an amount"),
+        ("per_seat = 1", "per_seat", "must be true or false"),
+        ("group = 1", "group", "must be text"),
+        ("provider_prices = \"price_1\"", "provider_prices", "must be a table of names and ids"),
+        ("yearly_provider_prices = { stripe = 1 }", "yearly_provider_prices", "must be a table of names and ids"),
         ("price = \"29.00\"", "price", "must be `free`, `custom`, or a table such as { amount"),
         ("price = 29", "price", "must be `free`, `custom`, or a table such as { amount"),
         (

@@ -1,0 +1,193 @@
+-- A row is the customer that a tenant is at a provider. It is inserted before the provider is called.
+create table omni_billing_customers (
+    tenant_id uuid not null,
+    provider text not null,
+    -- `live` or `test`.
+    environment text not null,
+    -- The id at the provider. Null until the provider has answered.
+    external_id text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (tenant_id, provider, environment),
+    unique (provider, environment, external_id)
+);
+alter table omni_billing_customers enable row level security;
+alter table omni_billing_customers force row level security;
+create policy tenant on omni_billing_customers using (omnistack_visible(tenant_id));
+
+-- A row is a checkout of a plan. It is inserted before the provider is called, and its id is the reference there.
+create table omni_checkouts (
+    id uuid primary key,
+    tenant_id uuid not null,
+    environment text not null,
+    provider text not null,
+    plan text not null,
+    plan_version integer not null,
+    -- The interval of the price, such as `month` or `year`.
+    period text not null,
+    -- The id of the price at the provider.
+    price text not null,
+    quantity bigint not null,
+    -- The group whose trial the checkout begins. Null without a trial.
+    trial_group text,
+    trial_end timestamptz,
+    -- The code of a coupon at the provider.
+    coupon text,
+    success_url text not null,
+    cancel_url text not null,
+    status text not null check (status in ('creating', 'open', 'complete', 'expired', 'failed')),
+    -- The id and the page at the provider. Null until the provider has answered.
+    external_id text,
+    url text,
+    -- The subscription at the provider that was created.
+    subscription text,
+    created_by uuid not null,
+    expires_at timestamptz not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    unique (provider, environment, external_id)
+);
+create unique index omni_checkouts_open_idx on omni_checkouts (tenant_id, environment, plan)
+    where status in ('creating', 'open');
+create index omni_checkouts_expires_at_idx on omni_checkouts (expires_at) where status in ('creating', 'open');
+alter table omni_checkouts enable row level security;
+alter table omni_checkouts force row level security;
+create policy tenant on omni_checkouts using (omnistack_visible(tenant_id));
+
+-- A row is a subscription at a provider or an app store.
+create table omni_subscriptions (
+    id uuid primary key,
+    tenant_id uuid not null,
+    environment text not null,
+    provider text not null,
+    external_id text not null,
+    -- The reference at the provider: the checkout. Null if it was bought without one.
+    reference text,
+    -- The id of the customer at the provider. Null in app stores.
+    customer text,
+    -- JSON: the whole state. The columns after it are parts of it, for lists and indexes.
+    state text not null,
+    status text not null,
+    -- The plan that is paid, the interval of its price, and the number of units.
+    plan text not null,
+    plan_version integer not null,
+    plan_group text not null,
+    period text not null,
+    quantity bigint not null,
+    period_start timestamptz,
+    period_end timestamptz,
+    trial_end timestamptz,
+    cancel_at timestamptz,
+    ended_at timestamptz,
+    -- Since when a payment is due, the number of failed payments since, and until when the tenant keeps the plan.
+    past_due_since timestamptz,
+    failed_payments integer not null,
+    grace_until timestamptz,
+    -- Whether the tenant has the plan.
+    entitled boolean not null,
+    -- Whether another subscription of the tenant was paid first, so that this one is canceled and refunded.
+    is_duplicate boolean not null,
+    -- The recurring revenue of a month in minor units. Zero unless the subscription is paid.
+    mrr bigint not null,
+    currency text not null,
+    -- The end of a subscription that the app itself requires: `canceling`, `refunding`, `done` or `failed`.
+    cleanup text,
+    -- JSON: a change that the provider was asked for and has not answered yet.
+    request text,
+    -- The number of the change of this row.
+    version bigint not null,
+    provider_created_at timestamptz not null,
+    -- When the state was last read from the provider.
+    checked_at timestamptz not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    unique (provider, environment, external_id)
+);
+create index omni_subscriptions_tenant_id_idx on omni_subscriptions (tenant_id, environment, id);
+create index omni_subscriptions_checked_at_idx on omni_subscriptions (checked_at) where ended_at is null;
+create index omni_subscriptions_grace_until_idx on omni_subscriptions (grace_until)
+    where grace_until is not null and entitled;
+create index omni_subscriptions_trial_end_idx on omni_subscriptions (trial_end) where status = 'trialing';
+create index omni_subscriptions_cleanup_idx on omni_subscriptions (updated_at) where cleanup in ('canceling', 'refunding');
+create index omni_subscriptions_request_idx on omni_subscriptions (updated_at) where request is not null;
+alter table omni_subscriptions enable row level security;
+alter table omni_subscriptions force row level security;
+create policy tenant on omni_subscriptions using (omnistack_visible(tenant_id));
+
+-- A row is the use of a trial. It stays when the subscription ends.
+create table omni_trials (
+    tenant_id uuid not null,
+    environment text not null,
+    plan_group text not null,
+    -- The subscription that used it, at the provider.
+    provider text not null,
+    subscription text not null,
+    -- The user who has begun it.
+    user_id uuid,
+    started_at timestamptz not null,
+    primary key (tenant_id, environment, plan_group)
+);
+create index omni_trials_user_id_idx on omni_trials (user_id, environment, plan_group) where user_id is not null;
+alter table omni_trials enable row level security;
+alter table omni_trials force row level security;
+create policy tenant on omni_trials using (omnistack_visible(tenant_id));
+
+-- A row is what of a payment was refunded. The amounts are sums, so that an event that arrives twice changes nothing.
+create table omni_refund_states (
+    provider text not null,
+    environment text not null,
+    -- The id of the payment at the provider.
+    payment text not null,
+    tenant_id uuid not null,
+    paid bigint not null,
+    refunded bigint not null,
+    currency text not null,
+    -- The grant of credits that was paid, and its amount in millionths. Null if the payment was for something else.
+    grant_key text,
+    granted bigint,
+    updated_at timestamptz not null,
+    primary key (provider, environment, payment)
+);
+create index omni_refund_states_tenant_id_idx on omni_refund_states (tenant_id);
+alter table omni_refund_states enable row level security;
+alter table omni_refund_states force row level security;
+create policy tenant on omni_refund_states using (omnistack_visible(tenant_id));
+
+-- A row is a dispute of a payment of a subscription.
+create table omni_billing_disputes (
+    provider text not null,
+    environment text not null,
+    external_id text not null,
+    tenant_id uuid not null,
+    subscription_id uuid not null,
+    payment text,
+    -- `open`, `won` or `lost`.
+    status text not null check (status in ('open', 'won', 'lost')),
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (provider, environment, external_id)
+);
+create index omni_billing_disputes_tenant_id_idx on omni_billing_disputes (tenant_id);
+alter table omni_billing_disputes enable row level security;
+alter table omni_billing_disputes force row level security;
+create policy tenant on omni_billing_disputes using (omnistack_visible(tenant_id));
+
+-- A row is a change of the recurring revenue of a tenant. Rows are only added.
+create table omni_subscription_changes (
+    id uuid primary key,
+    tenant_id uuid not null,
+    environment text not null,
+    subscription_id uuid not null,
+    kind text not null check (kind in ('new', 'expansion', 'contraction', 'churn', 'reactivation')),
+    plan text not null,
+    -- The recurring revenue of a month, in minor units.
+    mrr_before bigint not null,
+    mrr_after bigint not null,
+    currency text not null,
+    at timestamptz not null
+);
+create index omni_subscription_changes_at_idx on omni_subscription_changes (environment, at);
+create index omni_subscription_changes_tenant_id_idx on omni_subscription_changes (tenant_id, environment, at);
+alter table omni_subscription_changes enable row level security;
+alter table omni_subscription_changes force row level security;
+create policy tenant on omni_subscription_changes using (omnistack_visible(tenant_id));

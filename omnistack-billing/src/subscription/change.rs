@@ -1,0 +1,291 @@
+//! Changes of subscriptions by their tenants: another plan, seats, cancellation and its end.
+//!
+//! What the provider is asked for is stored before the call. If its answer is lost, the same request is made with the
+//! same idempotency key when the tenant tries again, or the state is read by a job.
+
+use std::sync::Arc;
+
+use omnistack_core::{
+    audit::AuditEntry,
+    clock::Timestamp,
+    http::Error,
+    id::Id,
+    identity::Identity,
+    payment::{
+        CancelTime, ChangeTime, PaymentError, PaymentProvider, ProviderSubscription, ProviderSubscriptionStatus,
+        SubscriptionChange,
+    },
+};
+use serde_json::json;
+
+use super::{
+    checkout::{seats_to_buy, sold_at},
+    errors::{no_subscription, payment_due, payment_error},
+    handle::Subscriptions,
+    machine::{FutureTerms, SubscriptionFact},
+    model::Subscription,
+    store::{self, ChangeRequest, RequestedAction, StoredSubscription},
+    terms::SubscriptionTerms,
+};
+use crate::{period::BillingInterval, plan::PlanDefinition};
+
+/// The direction of a change of plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// To a plan that costs more, now.
+    Up,
+    /// To a plan that costs less, at the end of the period.
+    Down,
+}
+
+/// The terms that a tenant wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WantedTerms {
+    /// `None` for the plan that the tenant has.
+    pub(super) plan: Option<String>,
+    /// `None` for the interval that the tenant has, or else that of the plan.
+    pub(super) interval: Option<BillingInterval>,
+    /// `None` for the seats that the tenant has.
+    pub(super) seats: Option<u64>,
+}
+
+/// A change that is possible.
+#[derive(Clone, Debug)]
+pub(super) struct PossibleChange {
+    pub(super) row: StoredSubscription,
+    pub(super) provider: Arc<dyn PaymentProvider>,
+    pub(super) terms: SubscriptionTerms,
+    pub(super) price: String,
+    pub(super) direction: Direction,
+}
+
+impl PossibleChange {
+    /// Returns the change to request from the provider.
+    pub(super) fn to_request(&self, proration_at: Timestamp, key: &str, return_url: String) -> SubscriptionChange {
+        SubscriptionChange {
+            price: self.price.clone(),
+            quantity: self.terms.quantity,
+            when: match self.direction {
+                Direction::Up => ChangeTime::Now { proration_at },
+                Direction::Down => ChangeTime::PeriodEnd,
+            },
+            return_url: Some(return_url),
+            idempotency_key: key.to_owned(),
+        }
+    }
+}
+
+impl Subscriptions {
+    /// Returns the change to the wanted terms.
+    ///
+    /// # Errors
+    /// 409 `NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `PLAN_NOT_PER_SEAT`, `NOTHING_TO_CHANGE`, and `SEATS_IN_USE` if more seats
+    /// are in use; 404 for an unknown plan; 402 `BILLING_PAYMENT_DUE` for a change that costs more while a payment is due.
+    pub(super) async fn possible_change(
+        &self,
+        caller: &Identity,
+        wanted: &WantedTerms,
+    ) -> Result<PossibleChange, Error> {
+        let tenant = caller.require_tenant()?;
+        let (row, provider) = self.changeable(tenant).await?;
+        let current = &row.state.terms;
+        let plan = self.wanted_plan(current, wanted.plan.as_deref()).await?;
+        if plan.group != current.group {
+            let message = format!("the plan `{}` is of another group; buy it by a checkout", plan.key);
+            return Err(Error::conflict("PLAN_NOT_SOLD", message));
+        }
+        let known: Option<BillingInterval> = current.interval.parse().ok();
+        let same = known.filter(|interval| plan.sale_price(*interval).is_some());
+        let (interval, price) = sold_at(&plan, wanted.interval.or(same), provider.name())?;
+        let seats = wanted.seats.or_else(|| (plan.per_seat && current.per_seat).then_some(current.quantity));
+        let quantity = seats_to_buy(&plan, seats)?;
+        let terms = SubscriptionTerms::new(&plan, interval, quantity).ok_or_else(no_subscription)?;
+        if terms.gives_same_as(current) && row.state.pending.is_none() {
+            return Err(Error::conflict("NOTHING_TO_CHANGE", "the subscription is as it is wanted; nothing was changed"));
+        }
+        // A longer interval is paid at once.
+        let is_longer = terms.plan == current.plan && terms.interval != current.interval && interval == BillingInterval::YEAR;
+        let direction = if terms.mrr > current.mrr || is_longer { Direction::Up } else { Direction::Down };
+        if direction == Direction::Up && row.state.is_payment_due() {
+            return Err(payment_due());
+        }
+        if terms.per_seat {
+            self.0.accounts.check_seats(tenant, Some(quantity)).await?;
+        }
+        Ok(PossibleChange { row, provider, terms, price, direction })
+    }
+
+    /// Returns the plan that is wanted. The version that the tenant has stays.
+    async fn wanted_plan(&self, current: &SubscriptionTerms, plan: Option<&str>) -> Result<PlanDefinition, Error> {
+        match plan {
+            Some(key) if key != current.plan => {
+                let found = self.0.accounts.catalogue().get(key).cloned();
+                found.ok_or_else(|| Error::not_found(format!("the plan `{}`", key.escape_debug())))
+            }
+            _ => {
+                let known = self.0.accounts.known_definition(&current.plan, Some(current.version)).await?;
+                Ok(PlanDefinition::clone(&known))
+            }
+        }
+    }
+
+    /// Changes the plan or the seats of the caller's tenant.
+    ///
+    /// # Errors
+    /// Those of [`possible_change`](Self::possible_change); 409 `NOT_AN_UPGRADE` or `NOT_A_DOWNGRADE` for a change in the
+    /// other direction than `only`; the errors of the provider.
+    pub(super) async fn change(
+        &self,
+        caller: &Identity,
+        wanted: &WantedTerms,
+        only: Option<Direction>,
+        proration_at: Option<Timestamp>,
+    ) -> Result<Subscription, Error> {
+        let change = self.possible_change(caller, wanted).await?;
+        match only {
+            Some(Direction::Up) if change.direction == Direction::Down => {
+                let message = "the plan costs less; change to it by a downgrade, at the end of the period";
+                return Err(Error::conflict("NOT_AN_UPGRADE", message));
+            }
+            Some(Direction::Down) if change.direction == Direction::Up => {
+                let message = "the plan costs more; change to it by an upgrade";
+                return Err(Error::conflict("NOT_A_DOWNGRADE", message));
+            }
+            _ => {}
+        }
+        let at = proration_at.unwrap_or_else(|| self.now());
+        let proration_at = (change.direction == Direction::Up).then_some(at);
+        let (price, quantity) = (change.price.clone(), change.terms.quantity);
+        let action = RequestedAction::Change { price, quantity, proration_at };
+        let request = self.begin_request(caller, &change.row, &change.provider, action).await?;
+        let at = match &request.action {
+            RequestedAction::Change { proration_at: Some(at), .. } => *at,
+            _ => at,
+        };
+        let return_url = format!("{}/", self.0.public_url);
+        let asked = change.to_request(at, &request.key, return_url);
+        let result = change.provider.change_subscription(&change.row.external.id, &asked).await;
+        let scheduled = match &result {
+            Ok(_) if change.direction == Direction::Down => {
+                Some(Some(FutureTerms { terms: change.terms.clone(), at: change.row.state.renews_at }))
+            }
+            // A change now replaces one at the end of the period.
+            Ok(_) => Some(None),
+            Err(_) => None,
+        };
+        self.end_request(&change.row, &change.provider, &request, result, scheduled).await
+    }
+
+    /// Cancels the subscription of the caller's tenant, at the end of the period or now.
+    ///
+    /// # Errors
+    /// 409 `NO_SUBSCRIPTION`, and the errors of the provider.
+    pub(super) async fn cancel(&self, caller: &Identity, now: bool) -> Result<Subscription, Error> {
+        let (row, provider) = self.changeable(caller.require_tenant()?).await?;
+        if row.state.cancel_at.is_some() && !now {
+            return Ok((&row).into());
+        }
+        let request = self.begin_request(caller, &row, &provider, RequestedAction::Cancel { now }).await?;
+        let when = if now { CancelTime::Now } else { CancelTime::PeriodEnd };
+        let result = provider.cancel_subscription(&row.external.id, when, &request.key).await;
+        self.end_request(&row, &provider, &request, result, None).await
+    }
+
+    /// Takes back a planned cancellation, or resumes a paused subscription.
+    ///
+    /// # Errors
+    /// 409 `NO_SUBSCRIPTION`; 409 `NOTHING_TO_RESUME` if it is neither canceled nor paused; the errors of the provider.
+    pub(super) async fn resume(&self, caller: &Identity) -> Result<Subscription, Error> {
+        let (row, provider) = self.changeable(caller.require_tenant()?).await?;
+        let state = &row.state;
+        let is_paused = state.status == ProviderSubscriptionStatus::Paused || state.collection_paused;
+        if state.cancel_at.is_none() && !is_paused {
+            let message = "the subscription is neither canceled nor paused; nothing was changed";
+            return Err(Error::conflict("NOTHING_TO_RESUME", message));
+        }
+        let request = self.begin_request(caller, &row, &provider, RequestedAction::Resume).await?;
+        let result = provider.resume_subscription(&row.external.id, &request.key).await;
+        self.end_request(&row, &provider, &request, result, None).await
+    }
+
+    /// Stores a request before the provider is called. A request that waits for its answer is made again if it asks for
+    /// the same; else the state that it led to is read first.
+    async fn begin_request(
+        &self,
+        caller: &Identity,
+        row: &StoredSubscription,
+        provider: &Arc<dyn PaymentProvider>,
+        action: RequestedAction,
+    ) -> Result<ChangeRequest, Error> {
+        if row.request.as_ref().is_some_and(|waiting| !waiting.action.asks_same_as(&action)) {
+            self.refresh(provider, &row.external.id).await?;
+            self.forget_request(row, row.request.as_ref()).await?;
+        }
+        let mut tx = self.0.db.tenant(row.tenant).begin().await?;
+        self.0.accounts.lock_account_in(&mut tx, row.tenant).await?;
+        let Some(mut stored) = store::lock(&mut tx, row.id).await? else {
+            tx.rollback().await?;
+            return Err(no_subscription());
+        };
+        if let Some(waiting) = stored.request.take() {
+            tx.rollback().await?;
+            if waiting.action.asks_same_as(&action) {
+                return Ok(waiting);
+            }
+            let message = "another change of the subscription is being made; try again";
+            return Err(Error::conflict("SUBSCRIPTION_BUSY", message));
+        }
+        let request = ChangeRequest { key: format!("change-{}", Id::<Subscription>::new(self.now())), action };
+        let entry = AuditEntry::new("subscription.change_requested").actor(caller).resource("subscription", row.id);
+        let details = json!({ "change": request.action, "plan": stored.state.terms.plan });
+        self.0.audit.record_in(&mut tx, entry.details(details)).await?;
+        stored.request = Some(request.clone());
+        store::save(&mut tx, &stored, self.now()).await?;
+        tx.commit().await?;
+        Ok(request)
+    }
+
+    /// Stores the result of a request, and reads the state that it led to. `scheduled` is the change at the end of the
+    /// period after the request, if it has an effect on that.
+    async fn end_request(
+        &self,
+        row: &StoredSubscription,
+        provider: &Arc<dyn PaymentProvider>,
+        request: &ChangeRequest,
+        result: Result<ProviderSubscription, PaymentError>,
+        scheduled: Option<Option<FutureTerms>>,
+    ) -> Result<Subscription, Error> {
+        if let Err(error) = result {
+            // An answer that may have been lost: a job reads the state, or the next request repeats the call.
+            if !matches!(error, PaymentError::Unknown { .. }) {
+                self.forget_request(row, Some(request)).await?;
+            }
+            return Err(payment_error(error));
+        }
+        if let Some(scheduled) = scheduled {
+            self.apply_now(row.tenant, row.id, &SubscriptionFact::Scheduled(scheduled)).await?;
+        }
+        let read = self.refresh(provider, &row.external.id).await?;
+        self.forget_request(row, Some(request)).await?;
+        let read = read.ok_or_else(no_subscription)?;
+        Ok((&read).into())
+    }
+
+    /// Removes a request whose result is known.
+    pub(super) async fn forget_request(
+        &self,
+        row: &StoredSubscription,
+        request: Option<&ChangeRequest>,
+    ) -> Result<(), Error> {
+        let Some(request) = request else { return Ok(()) };
+        let mut tx = self.0.db.tenant(row.tenant).begin().await?;
+        self.0.accounts.lock_account_in(&mut tx, row.tenant).await?;
+        if let Some(mut stored) = store::lock(&mut tx, row.id).await?
+            && stored.request.as_ref() == Some(request)
+        {
+            stored.request = None;
+            store::save(&mut tx, &stored, self.now()).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,72 @@
+//! The end of the subscriptions of deleted tenants.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omnistack_core::{
+    identity::TenantId,
+    jobs::{Job, JobContext, JobError},
+    payment::{CancelTime, PaymentError},
+    usage::DataEnvironment,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    handle::{Subscriptions, is_app_store},
+    store::{self, StoredSubscription},
+};
+
+/// The statements that delete the rows that are needed until the subscriptions have ended at their providers.
+const DELETE_ROWS: [&str; 3] = [
+    "delete from omni_subscriptions where tenant_id = $1",
+    "delete from omni_checkouts where tenant_id = $1",
+    "delete from omni_billing_customers where tenant_id = $1",
+];
+
+/// The job that cancels the subscriptions of a deleted tenant at their providers, and deletes their rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct EndTenantSubscriptions {
+    pub(super) tenant: TenantId,
+}
+
+#[async_trait]
+impl Job for EndTenantSubscriptions {
+    const NAME: &'static str = "billing.end_tenant_subscriptions";
+    // With the growing delays, about a day.
+    const MAX_ATTEMPTS: u32 = 36;
+    const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+    type State = Subscriptions;
+
+    async fn run(self, subscriptions: &Subscriptions, _: &JobContext) -> Result<(), JobError> {
+        let tenant = self.tenant;
+        for environment in [DataEnvironment::Live, DataEnvironment::Test] {
+            let mut tx = subscriptions.0.db.tenant(tenant).begin_read().await?;
+            let rows = store::of_tenant(&mut tx, tenant, environment).await?;
+            tx.commit().await?;
+            for row in rows.iter().filter(|row| !row.state.status.is_final()) {
+                subscriptions.cancel_of_deleted(row).await?;
+            }
+        }
+        let mut tx = subscriptions.0.db.tenant(tenant).begin().await?;
+        for sql in DELETE_ROWS {
+            tx.query(sql).bind(tenant).execute().await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+impl Subscriptions {
+    async fn cancel_of_deleted(&self, row: &StoredSubscription) -> Result<(), JobError> {
+        let external = &row.external;
+        let provider = self.0.providers.get(&external.provider);
+        let provider = provider.filter(|provider| provider.environment() == external.environment);
+        let Some(provider) = provider.filter(|_| !is_app_store(&external.provider)) else { return Ok(()) };
+        let key = format!("cancel-deleted-{}", row.id);
+        match provider.cancel_subscription(&external.id, CancelTime::Now, &key).await {
+            Ok(_) | Err(PaymentError::NotFound { .. } | PaymentError::Rejected { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Tests of changes of plans and seats, of cancellations, and of disputes.
+
+use omnistack_core::payment::{
+    DeclineReason, PaymentError, ProviderEventObject, ProviderInvoiceStatus, ProviderSubscriptionStatus,
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::{Value, json};
+
+use super::{
+    BILLING, advance, count, notify, projects,
+    provider::{PERIOD, lost},
+    revenue, send, start, start_with, subscribe, subscription,
+};
+use crate::accounts::Team;
+
+on_each_database! {
+    async fn an_upgrade_counts_when_it_is_paid(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        for is_paid in [true, false] {
+            let client = app.user();
+            let id = subscribe(&app, &provider, &client, "pro").await;
+            let body = json!({ "plan": "team" });
+            let preview = client.post(format!("{BILLING}/change-preview"), &body).await.expect(200).json();
+            assert_eq!((&preview["due_now"]["amount"], &preview["upgrade"]), (&json!("99.00"), &json!(true)));
+            provider.world().declines_changes = true;
+            let body = json!({ "plan": "team", "proration_at": preview["proration_at"] });
+            let shown = client.post(format!("{BILLING}/upgrade"), body).await.expect(200).json();
+            assert_eq!((&shown["plan"], &shown["pending"]["plan"]), (&json!("pro"), &json!("team")));
+            assert_eq!(projects(&app, &client).await, 10);
+            provider.world().declines_changes = false;
+            if is_paid {
+                provider.pay_newest(&id);
+            } else {
+                // Abandoned: after 23 hours the provider drops the change and voids its invoice.
+                provider.edit(&id, |subscription| subscription.pending_change = None);
+                provider.edit_invoice(&id, |invoice| invoice.status = ProviderInvoiceStatus::Void);
+            }
+            notify(&app, &id).await;
+            let shown = subscription(&client).await;
+            let plan = if is_paid { "team" } else { "pro" };
+            assert_eq!((&shown["plan"], &shown["pending"]), (&json!(plan), &Value::Null));
+            assert_eq!(projects(&app, &client).await, if is_paid { 99 } else { 10 });
+        }
+        assert!(revenue(&app).await.contains(&("expansion".to_owned(), 2_900, 9_900)));
+    }
+
+    async fn a_provider_that_changes_before_the_payment_gives_nothing(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        app.clock().advance(std::time::Duration::from_secs(5 * 86_400));
+        client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect(200);
+        assert_eq!(projects(&app, &client).await, 99);
+        let client = app.user();
+        let other = subscribe(&app, &provider, &client, "pro").await;
+        assert_ne!(id, other);
+        app.clock().advance(std::time::Duration::from_secs(5 * 86_400));
+        // In the portal of the provider: the price is changed at once, and the card is declined.
+        let price = "team:9900:USD:month";
+        provider.edit(&other, |subscription| {
+            price.clone_into(&mut subscription.items[0].price);
+            subscription.status = ProviderSubscriptionStatus::PastDue;
+        });
+        let now = app.clock().clock().now();
+        provider.edit_invoice(&other, |invoice| {
+            (invoice.status, invoice.attempts, invoice.created_at) = (ProviderInvoiceStatus::Open, 1, now);
+        });
+        notify(&app, &other).await;
+        assert_eq!(projects(&app, &client).await, 10);
+        // Its invoice is voided: the plan is not given for nothing.
+        provider.edit_invoice(&other, |invoice| invoice.status = ProviderInvoiceStatus::Void);
+        provider.set_status(&other, ProviderSubscriptionStatus::Active);
+        notify(&app, &other).await;
+        assert_eq!(projects(&app, &client).await, 10);
+        assert_eq!(subscription(&client).await["pending"]["plan"], "team");
+    }
+
+    async fn a_tenant_that_owes_can_only_pay_less(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "team").await;
+        app.clock().advance(PERIOD);
+        provider.renew(&id, app.clock().clock().now(), false);
+        notify(&app, &id).await;
+        let error = client.post(format!("{BILLING}/upgrade"), json!({ "interval": "year", "plan": "pro" })).await;
+        error.expect_error(409, "NOT_AN_UPGRADE");
+        let shown = client.post(format!("{BILLING}/downgrade"), json!({ "plan": "pro" })).await.expect(200).json();
+        assert_eq!((&shown["plan"], &shown["scheduled"]["plan"]), (&json!("team"), &json!("pro")));
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        provider.renew(&id, app.clock().clock().now(), false);
+        notify(&app, &id).await;
+        for path in ["upgrade", "change-preview"] {
+            let error = client.post(format!("{BILLING}/{path}"), json!({ "plan": "team" })).await;
+            error.expect_error(402, "BILLING_PAYMENT_DUE");
+        }
+        let error = client.post(format!("{BILLING}/checkout"), json!({ "plan": "team" })).await;
+        error.expect_error(402, "BILLING_PAYMENT_DUE");
+    }
+
+    async fn a_downgrade_waits_for_the_end_of_the_period(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "team").await;
+        client.post(format!("{BILLING}/upgrade"), json!({ "plan": "pro" })).await.expect_error(409, "NOT_AN_UPGRADE");
+        client.post(format!("{BILLING}/downgrade"), json!({ "plan": "pro" })).await.expect(200);
+        assert_eq!(projects(&app, &client).await, 99);
+        notify(&app, &id).await;
+        assert_eq!(subscription(&client).await["scheduled"]["plan"], "pro");
+        app.clock().advance(PERIOD);
+        provider.edit(&id, |subscription| "pro:2900:USD:month".clone_into(&mut subscription.items[0].price));
+        provider.renew(&id, app.clock().clock().now(), true);
+        notify(&app, &id).await;
+        let shown = subscription(&client).await;
+        assert_eq!((&shown["plan"], &shown["scheduled"]), (&json!("pro"), &Value::Null));
+        assert_eq!(projects(&app, &client).await, 10);
+        client.post(format!("{BILLING}/downgrade"), json!({ "plan": "team" })).await.expect_error(409, "NOT_A_DOWNGRADE");
+        client.post(format!("{BILLING}/downgrade"), json!({ "plan": "pro" })).await.expect_error(409, "NOTHING_TO_CHANGE");
+        assert_eq!(revenue(&app).await.last().unwrap(), &("contraction".to_owned(), 9_900, 2_900));
+        // By year.
+        let shown = client.post(format!("{BILLING}/upgrade"), json!({ "interval": "year" })).await.expect(200).json();
+        assert_eq!((&shown["plan"], &shown["interval"]), (&json!("pro"), &json!("year")));
+    }
+
+    async fn a_cancellation_is_shown_and_taken_back(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        client.post(format!("{BILLING}/resume"), json!({})).await.expect_error(409, "NOTHING_TO_RESUME");
+        for by_provider in [false, true] {
+            if by_provider {
+                // As its portal does.
+                provider.edit(&id, |subscription| subscription.cancel_at = subscription.period.map(|(_, end)| end));
+                notify(&app, &id).await;
+            } else {
+                client.post(format!("{BILLING}/cancel"), json!({})).await.expect(200);
+            }
+            let shown = subscription(&client).await;
+            assert_eq!((&shown["cancel_at"], &shown["renews_at"]), (&shown["period_end"], &Value::Null));
+            assert_eq!(projects(&app, &client).await, 10);
+            let shown = client.post(format!("{BILLING}/resume"), json!({})).await.expect(200).json();
+            assert_eq!((&shown["cancel_at"], &shown["renews_at"]), (&Value::Null, &shown["period_end"]));
+        }
+        client.post(format!("{BILLING}/cancel"), json!({ "now": true })).await.expect(200);
+        assert_eq!((projects(&app, &client).await, &subscription(&client).await["status"]), (1, &json!("canceled")));
+        client.post(format!("{BILLING}/resume"), json!({})).await.expect_error(409, "NO_SUBSCRIPTION");
+    }
+
+    async fn items_with_different_periods_renew_at_the_earlier_end(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let now = app.clock().clock().now();
+        let (near, far) = (now + PERIOD, now + PERIOD * 12);
+        provider.edit(&id, |subscription| {
+            let mut more = subscription.items[0].clone();
+            more.period = Some((now, far));
+            subscription.items.push(more);
+            subscription.period = Some((now, far));
+        });
+        notify(&app, &id).await;
+        let shown = subscription(&client).await;
+        assert_eq!((&shown["period_end"], &shown["renews_at"]), (&json!(far), &json!(near)));
+    }
+
+    async fn seats_are_at_least_those_in_use(database: TestDatabase) {
+        let team = Team::default();
+        // Five members and a pending invitation.
+        team.set_members(6);
+        let added = team.clone();
+        let (app, provider) = start_with(database, |app| app.with(added)).await;
+        let client = app.user();
+        let body = json!({ "plan": "seats", "seats": 5 });
+        let error = client.post(format!("{BILLING}/checkout"), body).await.expect_error(409, "SEATS_IN_USE").json();
+        assert_eq!(error["error"]["details"]["used"], 6);
+        let open = super::checkout(&client, json!({ "plan": "seats", "seats": 6 })).await;
+        let id = provider.pay(&open, app.clock().clock().now());
+        notify(&app, &id).await;
+        let limit = || async {
+            client.get("/api/v1/app/billing/plan").await.expect(200).json()["plan"]["limits"]["team_members"].clone()
+        };
+        assert_eq!(limit().await, 6);
+        let error = client.post(format!("{BILLING}/seats"), json!({ "seats": 5 })).await;
+        assert_eq!(error.expect_error(409, "SEATS_IN_USE").json()["error"]["details"]["used"], 6);
+        client.post(format!("{BILLING}/seats"), json!({ "seats": 200 })).await.expect(200);
+        assert_eq!(limit().await, 200);
+        // In the portal of the provider.
+        provider.edit(&id, |subscription| subscription.items[0].quantity = 4);
+        notify(&app, &id).await;
+        let plan = client.get("/api/v1/app/billing/plan").await.expect(200).json();
+        assert_eq!(plan["over_limit"], json!([{ "name": "team_members", "used": 6, "limit": 4 }]));
+        provider.set_status(&id, ProviderSubscriptionStatus::Canceled);
+        notify(&app, &id).await;
+        assert_eq!(limit().await, 3);
+    }
+
+    async fn a_change_whose_answer_is_lost_is_made_once(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "pro").await;
+        provider.fail_next(lost(), true);
+        let path = format!("{BILLING}/upgrade");
+        client.post(&path, json!({ "plan": "team" })).await.expect_error(503, "PAYMENT_UNKNOWN");
+        // The job reads what has become of it.
+        app.clock().advance(std::time::Duration::from_secs(300));
+        advance(&app).await;
+        assert_eq!(projects(&app, &client).await, 99);
+        assert_eq!(count(&app, "select count(*) from omni_subscriptions where request is not null").await, 0);
+        client.post(&path, json!({ "plan": "team" })).await.expect_error(409, "NOTHING_TO_CHANGE");
+
+        // The tenant tries again before.
+        let client = app.user();
+        subscribe(&app, &provider, &client, "pro").await;
+        provider.fail_next(lost(), false);
+        client.post(&path, json!({ "plan": "team" })).await.expect_error(503, "PAYMENT_UNKNOWN");
+        client.post(&path, json!({ "plan": "team" })).await.expect(200);
+        let world = provider.world();
+        let mut keys: Vec<_> = world.calls.iter().filter(|call| call.starts_with("change_subscription")).collect();
+        assert_eq!(keys.len(), 3);
+        keys.dedup();
+        assert_eq!(keys.len(), 2, "{keys:?}");
+    }
+
+    async fn a_declined_change_is_forgotten(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "pro").await;
+        let reason = DeclineReason::InsufficientFunds;
+        provider.fail_next(PaymentError::Declined { reason, code: None, message: String::new() }, false);
+        let error = client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await;
+        let error = error.expect_error(402, "PAYMENT_DECLINED").json();
+        assert_eq!(error["error"]["details"]["reason"], "insufficient_funds");
+        assert_eq!(projects(&app, &client).await, 10);
+        client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect(200);
+        assert_eq!(projects(&app, &client).await, 99);
+    }
+
+    async fn a_dispute_freezes_the_plan(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        for won in [true, false] {
+            let client = app.user();
+            let id = subscribe(&app, &provider, &client, "pro").await;
+            let payment = format!("pay_{}", id.trim_start_matches("sub_"));
+            let dispute = |won| ProviderEventObject::Dispute {
+                id: format!("dp_{payment}"),
+                payment: Some(payment.clone()),
+                won,
+            };
+            send(&app, dispute(None)).await;
+            assert_eq!((projects(&app, &client).await, &subscription(&client).await["disputed"]), (1, &json!(true)));
+            send(&app, dispute(Some(won))).await;
+            // An old event does not open it again.
+            send(&app, dispute(None)).await;
+            assert_eq!(projects(&app, &client).await, if won { 10 } else { 1 });
+        }
+    }
+}

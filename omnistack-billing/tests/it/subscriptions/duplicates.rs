@@ -1,0 +1,57 @@
+//! Tests of two subscriptions that are both paid.
+
+use omnistack_core::payment::ProviderSubscriptionStatus;
+use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::json;
+
+use super::{checkout, notify, projects, provider::lost, revenue, start};
+use crate::accounts::audited;
+
+on_each_database! {
+    async fn the_second_of_two_paid_subscriptions_is_refunded(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        for is_concurrent in [false, true] {
+            let client = app.user();
+            let (first, second) =
+                (checkout(&client, json!({ "plan": "pro" })).await, checkout(&client, json!({ "plan": "team" })).await);
+            let now = app.clock().clock().now();
+            let (first, second) = (provider.pay(&first, now), provider.pay(&second, now));
+            if is_concurrent {
+                for id in [&first, &second] {
+                    let object = omnistack_core::payment::ProviderEventObject::Subscription(id.clone());
+                    app.events().publish(&super::event(object)).await.unwrap();
+                }
+                app.run_events().await;
+            } else {
+                notify(&app, &first).await;
+                notify(&app, &second).await;
+            }
+            // The answer to the first call is lost.
+            provider.fail_next(lost(), true);
+            for _ in 0..5 {
+                app.run_jobs().await;
+                app.clock().advance(std::time::Duration::from_secs(60));
+            }
+            let world = provider.world();
+            let active = |id: &String| world.subscriptions[id].status == ProviderSubscriptionStatus::Active;
+            let (kept, ended) = if active(&first) { (&first, &second) } else { (&second, &first) };
+            assert!(active(kept) && !active(ended));
+            let refunded = |id: &String| world.payments[&format!("pay_{}", id.trim_start_matches("sub_"))].refunded;
+            let paid = |id: &String| world.payments[&format!("pay_{}", id.trim_start_matches("sub_"))].captured;
+            assert_eq!((refunded(kept).minor(), refunded(ended)), (0, paid(ended)));
+            let limit = if kept.as_str() == first { 10 } else { 99 };
+            assert!(is_concurrent || kept.as_str() == first);
+            drop(world);
+            assert_eq!(projects(&app, &client).await, limit);
+            let operator = app.operator();
+            let tenant = super::tenant_of(&client);
+            let page = operator.get(format!("/api/v1/admin/billing/subscriptions?tenant={tenant}")).await.expect(200);
+            let cleanup: Vec<_> =
+                page.json()["items"].as_array().unwrap().iter().map(|one| one["cleanup"].clone()).collect();
+            assert!(cleanup.contains(&json!("done")) && cleanup.contains(&json!(null)), "{cleanup:?}");
+        }
+        assert_eq!(audited(&app, "subscription.duplicate_found").await.len(), 2);
+        // Of the duplicates there is no revenue.
+        assert!(revenue(&app).await.iter().all(|(kind, ..)| kind == "new"), "{:?}", revenue(&app).await);
+    }
+}

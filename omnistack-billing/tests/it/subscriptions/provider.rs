@@ -1,0 +1,484 @@
+//! A payment provider in memory, whose customers and banks do what a test says.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use omnistack_core::{
+    async_trait,
+    clock::Timestamp,
+    module::{Module, Registry},
+    money::{Currency, Money},
+    payment::{
+        CancelTime, ChangePreview, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
+        NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, PaymentProviders, PaymentStatus, ProviderCheckout,
+        ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment,
+        ProviderProfile, ProviderRefund, ProviderSubscription, ProviderSubscriptionStatus, RefundStatus,
+        StoredPaymentMethod, SubscriptionChange, SubscriptionItem, TrialEndBehavior,
+    },
+    usage::DataEnvironment,
+    webhook::InboundWebhook,
+};
+
+/// The length of a period of the provider.
+pub(crate) const PERIOD: Duration = Duration::from_secs(31 * 86_400);
+
+/// What the provider has stored.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) customers: BTreeMap<String, String>,
+    pub(crate) checkouts: BTreeMap<String, (NewCheckout, ProviderCheckout)>,
+    pub(crate) subscriptions: BTreeMap<String, ProviderSubscription>,
+    pub(crate) invoices: BTreeMap<String, ProviderInvoice>,
+    pub(crate) payments: BTreeMap<String, ProviderPayment>,
+    pub(crate) methods: Vec<StoredPaymentMethod>,
+    /// The names of the calls that change something, with their idempotency keys.
+    pub(crate) calls: Vec<String>,
+    /// The errors of the next calls that change something. A call with an unknown outcome has taken effect if `true`.
+    pub(crate) errors: VecDeque<(PaymentError, bool)>,
+    /// Whether the next change must be paid first.
+    pub(crate) declines_changes: bool,
+}
+
+/// A payment provider with the name `fake`, so that plans need no ids of prices.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScriptedProvider(Arc<Mutex<World>>);
+
+/// Returns the error of a call whose answer is lost.
+pub(crate) fn lost() -> PaymentError {
+    PaymentError::Unknown { message: "the answer was lost".to_owned() }
+}
+
+pub(crate) fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::USD)
+}
+
+/// Returns the amount that the id of a price states.
+fn amount_of(price: &str, quantity: u64) -> Money {
+    let minor: i64 = price.split(':').nth(1).unwrap().parse().unwrap();
+    usd(minor * i64::try_from(quantity).unwrap())
+}
+
+impl ScriptedProvider {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    /// Makes the next call that changes something fail.
+    pub(crate) fn fail_next(&self, error: PaymentError, has_effect: bool) {
+        self.world().errors.push_back((error, has_effect));
+    }
+
+    /// Carries out a call that changes something.
+    fn call<T>(
+        &self,
+        what: &str,
+        key: &str,
+        effect: impl FnOnce(&mut World) -> Result<T, PaymentError>,
+    ) -> Result<T, PaymentError> {
+        let mut world = self.world();
+        world.calls.push(format!("{what} {key}"));
+        match world.errors.pop_front() {
+            None => effect(&mut world),
+            Some((error, false)) => Err(error),
+            Some((error, true)) => {
+                effect(&mut world)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets the customer of a checkout pay. Returns the id of the subscription.
+    pub(crate) fn pay(&self, checkout: &str, now: Timestamp) -> String {
+        let id = self.complete(checkout, now, ProviderSubscriptionStatus::Active);
+        let mut world = self.world();
+        let world = &mut *world;
+        let invoice = world.subscriptions[&id].latest_invoice.clone().unwrap();
+        let invoice = world.invoices.get_mut(&invoice).unwrap();
+        if world.subscriptions[&id].trial_end.is_none() {
+            (invoice.status, invoice.paid) = (ProviderInvoiceStatus::Paid, invoice.total);
+        }
+        let payment = world.payments.get_mut(&format!("pay_{checkout}")).unwrap();
+        (payment.status, payment.captured) = (PaymentStatus::Succeeded, payment.amount);
+        id
+    }
+
+    /// Lets the customer of a checkout complete it, with a payment that is not decided yet.
+    pub(crate) fn complete(&self, checkout: &str, now: Timestamp, status: ProviderSubscriptionStatus) -> String {
+        let mut world = self.world();
+        let (new, open) = world.checkouts.get_mut(checkout).unwrap();
+        let CheckoutKind::Subscription { price, quantity, trial_end, .. } = &new.kind else { panic!("{new:?}") };
+        let id = format!("sub_{checkout}");
+        open.status = CheckoutStatus::Complete;
+        (open.subscription, open.payment, open.url) = (Some(id.clone()), Some(format!("pay_{checkout}")), None);
+        let period = Some((now, trial_end.unwrap_or(now + PERIOD)));
+        let item = SubscriptionItem { id: format!("si_{id}"), price: price.clone(), quantity: *quantity, period };
+        let trial = ProviderSubscriptionStatus::Trialing;
+        let is_trial = trial_end.is_some() && status == ProviderSubscriptionStatus::Active;
+        let subscription = ProviderSubscription {
+            id: id.clone(),
+            reference: Some(new.reference.clone()),
+            customer: new.customer.clone(),
+            status: if is_trial { trial } else { status },
+            items: vec![item],
+            pending_change: None,
+            period,
+            trial_end: *trial_end,
+            cancel_at: None,
+            ended_at: None,
+            collection_paused: false,
+            latest_invoice: Some(format!("in_{checkout}")),
+            version: None,
+            created_at: now,
+        };
+        let amount = if is_trial { usd(0) } else { amount_of(price, *quantity) };
+        let payment = ProviderPayment {
+            id: format!("pay_{checkout}"),
+            reference: None,
+            status: PaymentStatus::RequiresAction,
+            amount,
+            captured: usd(0),
+            refunded: usd(0),
+            fee: None,
+            action_url: None,
+            failure: None,
+            subscription: Some(id.clone()),
+            created_at: now,
+        };
+        let invoice = new_invoice(&format!("in_{checkout}"), &id, amount, now);
+        world.payments.insert(payment.id.clone(), payment);
+        world.invoices.insert(invoice.id.clone(), invoice);
+        world.subscriptions.insert(id.clone(), subscription);
+        id
+    }
+
+    /// Creates the checkout that another process has made. Returns its id.
+    pub(crate) fn restore(&self, reference: &str, customer: &str, price: &str, now: Timestamp) -> String {
+        let id = format!("cs_{reference}");
+        let new = NewCheckout {
+            reference: reference.to_owned(),
+            customer: customer.to_owned(),
+            kind: CheckoutKind::Subscription {
+                price: price.to_owned(),
+                quantity: 1,
+                trial_end: None,
+                trial_end_behavior: TrialEndBehavior::default(),
+                coupon: None,
+            },
+            success_url: String::new(),
+            cancel_url: String::new(),
+            expires_at: now,
+            metadata: BTreeMap::new(),
+            idempotency_key: String::new(),
+        };
+        let open = ProviderCheckout {
+            id: id.clone(),
+            url: None,
+            status: CheckoutStatus::Open,
+            reference: Some(reference.to_owned()),
+            subscription: None,
+            payment: None,
+            expires_at: Some(now),
+        };
+        self.world().checkouts.insert(id.clone(), (new, open));
+        id
+    }
+
+    /// Changes a subscription, as the provider or its customer does.
+    pub(crate) fn edit(&self, id: &str, edit: impl FnOnce(&mut ProviderSubscription)) {
+        edit(self.world().subscriptions.get_mut(id).unwrap());
+    }
+
+    pub(crate) fn set_status(&self, id: &str, status: ProviderSubscriptionStatus) {
+        self.edit(id, |subscription| subscription.status = status);
+    }
+
+    /// Bills a new period. The payment succeeds or fails.
+    pub(crate) fn renew(&self, id: &str, now: Timestamp, is_paid: bool) {
+        let mut world = self.world();
+        let number = world.invoices.len();
+        let subscription = world.subscriptions.get_mut(id).unwrap();
+        let invoice = format!("in_{id}_{number}");
+        subscription.latest_invoice = Some(invoice.clone());
+        subscription.period = Some((now, now + PERIOD));
+        for item in &mut subscription.items {
+            item.period = Some((now, now + PERIOD));
+        }
+        let amount = amount_of(&subscription.items[0].price, subscription.items[0].quantity);
+        subscription.status =
+            if is_paid { ProviderSubscriptionStatus::Active } else { ProviderSubscriptionStatus::PastDue };
+        let mut new = new_invoice(&invoice, id, amount, now);
+        new.attempts = 1;
+        if is_paid {
+            (new.status, new.paid) = (ProviderInvoiceStatus::Paid, amount);
+        }
+        world.invoices.insert(invoice, new);
+    }
+
+    /// Lets the newest invoice of a subscription be paid, or a change that waits for its payment.
+    pub(crate) fn pay_newest(&self, id: &str) {
+        let mut world = self.world();
+        let subscription = world.subscriptions.get_mut(id).unwrap();
+        subscription.status = ProviderSubscriptionStatus::Active;
+        if let Some((item, _)) = subscription.pending_change.take() {
+            subscription.items = vec![item];
+        }
+        let invoice = subscription.latest_invoice.clone().unwrap();
+        let invoice = world.invoices.get_mut(&invoice).unwrap();
+        (invoice.status, invoice.paid) = (ProviderInvoiceStatus::Paid, invoice.total);
+    }
+
+    pub(crate) fn edit_invoice(&self, subscription: &str, edit: impl FnOnce(&mut ProviderInvoice)) {
+        let mut world = self.world();
+        let invoice = world.subscriptions[subscription].latest_invoice.clone().unwrap();
+        edit(world.invoices.get_mut(&invoice).unwrap());
+    }
+}
+
+fn new_invoice(id: &str, subscription: &str, total: Money, now: Timestamp) -> ProviderInvoice {
+    ProviderInvoice {
+        id: id.to_owned(),
+        number: Some(format!("N-{id}")),
+        status: ProviderInvoiceStatus::Open,
+        subscription: Some(subscription.to_owned()),
+        total,
+        paid: usd(0),
+        period: Some((now, now + PERIOD)),
+        attempts: 0,
+        next_attempt_at: None,
+        hosted_url: None,
+        pdf_url: None,
+        created_at: now,
+    }
+}
+
+fn found<T: Clone>(map: &BTreeMap<String, T>, id: &str, object: &'static str) -> Result<T, PaymentError> {
+    map.get(id).cloned().ok_or(PaymentError::NotFound { object })
+}
+
+#[async_trait]
+impl PaymentProvider for ScriptedProvider {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn environment(&self) -> DataEnvironment {
+        DataEnvironment::Live
+    }
+
+    fn profile(&self) -> ProviderProfile {
+        ProviderProfile {
+            label: "Scripted",
+            methods: vec![PaymentMethodKind::Card],
+            currencies: Vec::new(),
+            countries: Vec::new(),
+            features: vec![ProviderFeature::Subscriptions, ProviderFeature::ImmediateChange],
+        }
+    }
+
+    fn check_amount(&self, _: Money) -> Result<(), PaymentError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), PaymentError> {
+        Ok(())
+    }
+
+    fn event(&self, _: &InboundWebhook) -> Option<ProviderEvent> {
+        None
+    }
+
+    async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
+        self.call("create_customer", &new.idempotency_key, |world| {
+            let id = format!("cus_{}", new.idempotency_key);
+            world.customers.insert(new.idempotency_key.clone(), id.clone());
+            Ok(ProviderCustomer { id })
+        })
+    }
+
+    async fn create_checkout(&self, new: &NewCheckout) -> Result<ProviderCheckout, PaymentError> {
+        self.call("create_checkout", &new.idempotency_key, |world| {
+            let id = format!("cs_{}", new.reference);
+            let open = ProviderCheckout {
+                id: id.clone(),
+                url: Some(format!("https://pay.example/{id}")),
+                status: CheckoutStatus::Open,
+                reference: Some(new.reference.clone()),
+                subscription: None,
+                payment: None,
+                expires_at: Some(new.expires_at),
+            };
+            let (known, checkout) = world.checkouts.entry(id).or_insert_with(|| (new.clone(), open));
+            if known != new {
+                return Err(PaymentError::Rejected {
+                    code: Some("idempotency_key_reused".to_owned()),
+                    message: format!("{known:?} is not {new:?}"),
+                });
+            }
+            Ok(checkout.clone())
+        })
+    }
+
+    async fn checkout(&self, id: &str) -> Result<ProviderCheckout, PaymentError> {
+        Ok(found(&self.world().checkouts, id, "checkout")?.1)
+    }
+
+    async fn expire_checkout(&self, id: &str) -> Result<(), PaymentError> {
+        self.call("expire_checkout", id, |world| {
+            let (_, checkout) = world.checkouts.get_mut(id).ok_or(PaymentError::NotFound { object: "checkout" })?;
+            if checkout.status == CheckoutStatus::Complete {
+                return Err(PaymentError::Rejected { code: None, message: "it is complete".to_owned() });
+            }
+            (checkout.status, checkout.url) = (CheckoutStatus::Expired, None);
+            Ok(())
+        })
+    }
+
+    async fn create_portal(&self, customer: &str, return_url: &str) -> Result<String, PaymentError> {
+        Ok(format!("https://pay.example/portal/{customer}?return={return_url}"))
+    }
+
+    async fn create_payment(&self, _: &NewPayment) -> Result<ProviderPayment, PaymentError> {
+        Err(PaymentError::NotSupported { provider: "fake", operation: "payments" })
+    }
+
+    async fn payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
+        found(&self.world().payments, id, "payment")
+    }
+
+    async fn find_payment(&self, reference: &str) -> Result<Option<ProviderPayment>, PaymentError> {
+        let world = self.world();
+        Ok(world.payments.values().find(|payment| payment.reference.as_deref() == Some(reference)).cloned())
+    }
+
+    async fn capture_payment(&self, _: &str, _: Money, _: &str) -> Result<ProviderPayment, PaymentError> {
+        Err(PaymentError::NotSupported { provider: "fake", operation: "payments" })
+    }
+
+    async fn cancel_payment(&self, _: &str, _: &str) -> Result<ProviderPayment, PaymentError> {
+        Err(PaymentError::NotSupported { provider: "fake", operation: "payments" })
+    }
+
+    async fn refund_payment(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
+        self.call("refund_payment", &new.idempotency_key, |world| {
+            let payment = world.payments.get_mut(id).ok_or(PaymentError::NotFound { object: "payment" })?;
+            payment.refunded = usd(payment.refunded.minor() + new.amount.minor());
+            Ok(ProviderRefund {
+                id: format!("re_{}", new.reference),
+                reference: Some(new.reference.clone()),
+                status: RefundStatus::Succeeded,
+                amount: new.amount,
+            })
+        })
+    }
+
+    async fn refunds(&self, _: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
+        Ok(Vec::new())
+    }
+
+    async fn payment_methods(&self, _: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
+        Ok(self.world().methods.clone())
+    }
+
+    async fn subscription(&self, id: &str) -> Result<ProviderSubscription, PaymentError> {
+        found(&self.world().subscriptions, id, "subscription")
+    }
+
+    async fn find_subscription(&self, reference: &str) -> Result<Option<ProviderSubscription>, PaymentError> {
+        let world = self.world();
+        Ok(world.subscriptions.values().find(|found| found.reference.as_deref() == Some(reference)).cloned())
+    }
+
+    async fn preview_change(&self, id: &str, change: &SubscriptionChange) -> Result<ChangePreview, PaymentError> {
+        let subscription = found(&self.world().subscriptions, id, "subscription")?;
+        let next = amount_of(&change.price, change.quantity);
+        let (_, end) = subscription.period.unwrap();
+        let (due_now, proration_at, effective_at) = match change.when {
+            ChangeTime::Now { proration_at } => (Some(next), proration_at, proration_at),
+            ChangeTime::PeriodEnd => (None, end, end),
+        };
+        Ok(ChangePreview { due_now, next: Some(next), proration_at, effective_at })
+    }
+
+    async fn change_subscription(
+        &self,
+        id: &str,
+        change: &SubscriptionChange,
+    ) -> Result<ProviderSubscription, PaymentError> {
+        self.call("change_subscription", &change.idempotency_key, |world| {
+            let declines = world.declines_changes;
+            let subscription =
+                world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
+            if let ChangeTime::Now { proration_at } = change.when {
+                let mut item = subscription.items[0].clone();
+                (item.price, item.quantity) = (change.price.clone(), change.quantity);
+                if declines {
+                    subscription.pending_change = Some((item, proration_at + Duration::from_secs(23 * 3600)));
+                } else {
+                    subscription.items = vec![item];
+                }
+                let invoice = format!("in_{}", change.idempotency_key);
+                let mut new =
+                    new_invoice(&invoice, id, amount_of(&change.price, change.quantity), proration_at);
+                if !declines {
+                    (new.status, new.paid) = (ProviderInvoiceStatus::Paid, new.total);
+                }
+                subscription.latest_invoice = Some(invoice.clone());
+                let changed = subscription.clone();
+                world.invoices.insert(invoice, new);
+                return Ok(changed);
+            }
+            Ok(subscription.clone())
+        })
+    }
+
+    async fn cancel_subscription(
+        &self,
+        id: &str,
+        when: CancelTime,
+        key: &str,
+    ) -> Result<ProviderSubscription, PaymentError> {
+        self.call("cancel_subscription", key, |world| {
+            let subscription =
+                world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
+            match when {
+                CancelTime::Now => subscription.status = ProviderSubscriptionStatus::Canceled,
+                CancelTime::PeriodEnd => subscription.cancel_at = subscription.period.map(|(_, end)| end),
+            }
+            Ok(subscription.clone())
+        })
+    }
+
+    async fn resume_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        self.call("resume_subscription", key, |world| {
+            let subscription =
+                world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
+            subscription.cancel_at = None;
+            if subscription.status == ProviderSubscriptionStatus::Paused {
+                subscription.status = ProviderSubscriptionStatus::Active;
+            }
+            Ok(subscription.clone())
+        })
+    }
+
+    async fn invoice(&self, id: &str) -> Result<ProviderInvoice, PaymentError> {
+        found(&self.world().invoices, id, "invoice")
+    }
+}
+
+/// The module that provides the provider.
+#[derive(Debug)]
+pub(crate) struct ScriptedPayments(pub(crate) ScriptedProvider);
+
+impl Module for ScriptedPayments {
+    fn name(&self) -> &'static str {
+        "scripted_payments"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let provider: Arc<dyn PaymentProvider> = Arc::new(self.0.clone());
+        registry.provide(PaymentProviders::new([provider]));
+    }
+}
