@@ -51,8 +51,10 @@
 //! replicas. [`Wallets`] has prepaid credits: grants with priorities and expiry, used in a fixed order.
 
 mod account;
+mod app_store;
 mod ledger;
 mod meter;
+mod meter_report;
 mod module;
 mod period;
 mod plan;
@@ -60,7 +62,9 @@ mod quantity;
 mod quota;
 mod report;
 mod requests;
+mod revenue;
 mod settings;
+mod subscription;
 mod wallet;
 mod window;
 
@@ -75,6 +79,9 @@ pub use omnistack_core::money::{Currency, InvalidMoney, Money};
 pub use plan::{PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};
 pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};
+pub use subscription::{
+    CreditPayment, FuturePlan, Subscription, SubscriptionId, SubscriptionUpdated, Subscriptions,
+};
 pub use wallet::{
     CreditPart, CreditReturn, CreditUse, Credits, GrantOutcome, InvalidCredits, NewGrant, TopUp, TopUpOutcome,
     TopUpRequest, UseCredits, WalletBalance, WalletEntry, WalletEntryId, WalletEntryKind, WalletGrant, WalletGrantId,

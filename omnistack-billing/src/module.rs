@@ -12,13 +12,17 @@ use omnistack_core::{
 
 use crate::{
     account::{self, BillingAccounts},
+    app_store,
     ledger::{self, Ledger},
     meter::{Meter, MeterSet},
+    meter_report,
     plan::PlanCatalogue,
     quota::{self, Quotas},
     report,
     requests::{RequestUsageLayer, RequestUsageParts},
+    revenue,
     settings::{BillingSettings, UsageSettings},
+    subscription,
     wallet::{self, TopUp},
 };
 
@@ -106,17 +110,30 @@ impl Module for Billing {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_plans", "0002_usage", "0003_quotas", "0004_wallets"]);
+        registry.migrations(migrations![
+            "0001_plans",
+            "0002_usage",
+            "0003_quotas",
+            "0004_wallets",
+            "0005_subscriptions",
+            "0006_invoices",
+            "0007_app_stores",
+            "0008_meter_reports",
+        ]);
         let Some(settings) = registry.config::<BillingSettings>() else { return };
         let Some(usage) = registry.config::<UsageSettings>() else { return };
         let Some(catalogue) = self.catalogue(&settings, registry) else { return };
         let meters = self.meter_set(registry);
         let counts_requests = usage.count_requests;
         account::register(registry, catalogue, settings.zone.0);
+        meter_report::register(registry, &meters);
         ledger::register(registry, meters, usage);
         quota::register(registry);
         report::register(registry);
         wallet::register(registry, self.top_up.clone());
+        subscription::register(registry);
+        app_store::register(registry);
+        revenue::register(registry);
         if counts_requests {
             registry.layer(Slot::Tenant, request_usage);
         }

@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use omnistack_core::{
-    data_environment::DataEnvironment,
     money::Money,
-    payment::{PaymentMethodKind, PaymentProvider, ProviderProfile},
+    payment::{DataEnvironment, PaymentMethodKind, PaymentProvider, ProviderProfile},
 };
 use secrecy::SecretString;
 

@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use omnistack_core::{
-    data_environment::DataEnvironment,
     module::Registry,
-    payment::{PaymentProvider, PaymentProviders},
+    payment::{DataEnvironment, PaymentProvider, PaymentProviders},
 };
 #[cfg(any(feature = "razorpay", feature = "stripe"))]
 use secrecy::ExposeSecret as _;

@@ -1,10 +1,13 @@
 //! Tests of plans, usage and credits.
 
 mod accounts;
+mod app_store;
 mod ledger;
+mod meter_report;
 mod peers;
 mod quotas;
 mod reports;
 mod requests;
+mod revenue;
 mod subscriptions;
 mod wallets;
