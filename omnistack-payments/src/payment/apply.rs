@@ -27,6 +27,8 @@ pub(super) enum ProviderAnswer<'a> {
     Error(&'a PaymentError),
     /// The provider certainly has no payment with the reference, and will get none.
     NoPayment,
+    /// The amount that the app's refunds have sent back, in minor units.
+    Refunded(i64),
     /// Nothing new: the provider could not be asked, or its answer says nothing.
     Nothing,
 }
@@ -84,7 +86,7 @@ pub(super) async fn apply(
             ProviderAnswer::Payment(_) => CallOutcome::Success,
             ProviderAnswer::Error(error) => CallOutcome::of(error),
             ProviderAnswer::NoPayment => CallOutcome::Error,
-            ProviderAnswer::Nothing => CallOutcome::Unknown,
+            ProviderAnswer::Refunded(_) | ProviderAnswer::Nothing => CallOutcome::Unknown,
         };
         let code = after.failure().map(|failure| failure.code).unwrap_or_default();
         let call = EndedCall { service: &after.service, outcome, code: &code, milliseconds: after.duration_ms };
@@ -116,6 +118,10 @@ fn observe(attempt: &mut AttemptRow, currency: &str, observation: Observation<'_
         ProviderAnswer::NoPayment => {
             let message = "the provider has not received the payment";
             (Some(AttemptFact::Refused), Some(PaymentFailure::new("not_received", message)))
+        }
+        ProviderAnswer::Refunded(refunded) => {
+            attempt.refunded = refunded.clamp(0, attempt.captured);
+            (None, None)
         }
         // A process that was asking the provider has ended without the answer.
         ProviderAnswer::Nothing if observation.is_check => (Some(AttemptFact::OutcomeUnknown), None),

@@ -253,16 +253,10 @@ impl PaymentLedger {
 
     /// Returns the environment of a request that names none.
     async fn active_environment(&self, tenant: TenantId, service: Option<&str>) -> Result<DataEnvironment, Error> {
-        let accounts = &self.0.accounts;
-        if let Some(service) = service {
-            return accounts.active_environment(tenant, service).await;
+        match service {
+            Some(service) => self.0.accounts.active_environment(tenant, service).await,
+            None => self.0.accounts.default_environment(tenant).await,
         }
-        for service in accounts.configured(tenant, DataEnvironment::Live).await? {
-            if accounts.active_environment(tenant, &service).await? == DataEnvironment::Live {
-                return Ok(DataEnvironment::Live);
-            }
-        }
-        Ok(DataEnvironment::Test)
     }
 }
 
