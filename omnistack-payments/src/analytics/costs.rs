@@ -82,7 +82,7 @@ pub(super) struct CostsElsewhere {
 pub(super) fn by_service(rows: &[VolumeRow]) -> Vec<ServiceCosts> {
     let mut sums: BTreeMap<(&str, &str), (i64, i64, i64)> = BTreeMap::new();
     for row in rows {
-        let sum = sums.entry((&row.service, &row.currency)).or_default();
+        let sum = sums.entry((row.service.as_str(), row.currency.as_str())).or_default();
         *sum = (sum.0 + row.payments, sum.1 + row.captured, sum.2 + row.fees);
     }
     let costs = sums.into_iter().map(|((service, currency), (payments, captured, fees))| ServiceCosts {
@@ -136,7 +136,7 @@ pub(super) fn elsewhere(
         for service in services.iter().filter(|service| **service != row.service) {
             let fee = estimate(service, &question).filter(|fee| fee.currency() == question.amount.currency());
             let Some(fee) = fee else { continue };
-            let sum = sums.entry((service, &row.currency)).or_default();
+            let sum = sums.entry((*service, row.currency.as_str())).or_default();
             let estimated = fee.minor().saturating_mul(row.payments);
             *sum = (sum.0 + row.payments, sum.1 + row.fees, sum.2.saturating_add(estimated));
         }

@@ -153,7 +153,7 @@ impl PaymentReports {
         environment: DataEnvironment,
         period: PaymentPeriod,
     ) -> Result<PaymentOverview, Error> {
-        self.cached("overview", tenant, environment, period, || async move {
+        self.cached("overview", tenant, environment, period, move || async move {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let calls = queries::calls(&mut tx, scope).await?;
             let by_day = queries::calls_by_day(&mut tx, scope).await?;
@@ -186,7 +186,7 @@ impl PaymentReports {
         period: PaymentPeriod,
         service: &str,
     ) -> Result<ServiceReport, Error> {
-        self.cached(&format!("service/{service}"), tenant, environment, period, || async move {
+        self.cached(&format!("service/{service}"), tenant, environment, period, move || async move {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let calls = queries::calls(&mut tx, scope).await?;
             let by_day = queries::calls_by_day(&mut tx, scope).await?;
@@ -213,7 +213,7 @@ impl PaymentReports {
         environment: DataEnvironment,
         period: PaymentPeriod,
     ) -> Result<PaymentErrors, Error> {
-        self.cached("errors", tenant, environment, period, || async move {
+        self.cached("errors", tenant, environment, period, move || async move {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let calls = queries::calls(&mut tx, scope).await?;
             let errors = queries::errors(&mut tx, scope).await?;
@@ -230,7 +230,7 @@ impl PaymentReports {
         environment: DataEnvironment,
         period: PaymentPeriod,
     ) -> Result<PaymentCosts, Error> {
-        self.cached("costs", tenant, environment, period, || async move {
+        self.cached("costs", tenant, environment, period, move || async move {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let volume = queries::volume(&mut tx, scope).await?;
             let by_day = queries::volume_by_day(&mut tx, scope).await?;
@@ -337,7 +337,8 @@ fn call_errors(
     errors: Vec<(String, String, String, i64)>,
     service: Option<&str>,
 ) -> Vec<CallError> {
-    let total = |service: &str| calls.iter().filter(|row| row.service == service).map(|row| row.calls).sum();
+    let total =
+        |service: &str| -> i64 { calls.iter().filter(|row| row.service == service).map(|row| row.calls).sum() };
     let own = errors.into_iter().filter(|(of, ..)| service.is_none_or(|service| of == service));
     let errors = own.take(MAX_LISTED_ERRORS).map(|(provider, outcome, code, calls)| {
         let rate = share(calls, total(&provider));
