@@ -82,7 +82,7 @@ impl Module for Payments {
         let Some(config) = PaymentConfig::read(registry) else { return };
         let names: Vec<&'static str> = std::iter::once(FAKE_SERVICE).chain(self.fakes.iter().copied()).collect();
         let Some(bank) = fake::register(registry, &names) else { return };
-        let fakes = names.iter().map(|name| -> Arc<dyn PaymentService> {
+        let fakes = names.iter().copied().map(|name| -> Arc<dyn PaymentService> {
             Arc::new(FakeService::named(bank.clone(), name))
         });
         let services = self.all_services(registry, &config, fakes.collect());
@@ -137,7 +137,6 @@ fn provider_services(registry: &mut Registry, config: &PaymentConfig) -> Vec<Arc
         Ok(service) => services.push(Arc::new(service)),
         Err(error) => report_url(registry, "RAZORPAY_API_URL", &error),
     }
-    drop(client);
     services
 }
 
