@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use omnistack_core::payment::{NewRefund, PaymentProvider as _};
 use omnistack_core::{
     data_environment::DataEnvironment,
     money::{Currency, Money},
+    payment::{NewRefund, PaymentProvider as _},
 };
 use omnistack_payments::{FakeFault, PaymentState};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};

@@ -121,7 +121,7 @@ on_each_database! {
     async fn requests_with_invalid_values_are_refused(database: TestDatabase) {
         let app = start(database).await;
         let tenant = TestTenant::new(&app).await;
-        for (field, value) in [
+        let values = [
             ("amount", json!(0)),
             ("amount", json!(10.5)),
             ("amount", json!("1000")),
@@ -135,12 +135,11 @@ on_each_database! {
             ("metadata", json!({ "a": "v".repeat(501) })),
             ("capture", json!("later")),
             ("other", json!(1)),
-        ] {
+        ];
+        for (index, (field, value)) in values.into_iter().enumerate() {
             let mut body = order();
             body[field] = value;
-            tenant.post("", &format!("{field}{body}").chars().filter(char::is_ascii_alphanumeric).take(200).collect::<String>(), body)
-                .await
-                .expect_error(422, "VALIDATION_FAILED");
+            tenant.post("", &format!("k{index}"), body).await.expect_error(422, "VALIDATION_FAILED");
         }
         let live = json!({ "amount": 1000, "currency": "USD", "token": "tok_ok", "environment": "live" });
         tenant.post("", "live", live).await.expect_error(422, "PAYMENT_NOT_ROUTABLE");
