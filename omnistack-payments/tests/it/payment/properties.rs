@@ -99,7 +99,7 @@ async fn run(tenant: &TestTenant<'_>, key: &str, scenario: &Scenario) -> Payment
     }
     // The services work again, and the app asks them.
     for service in SERVICES {
-        tenant.bank.set_faults(service, []);
+        tenant.bank.set_faults(service, None::<Option<FakeFault>>);
     }
     for _ in 0..3 {
         tenant.app.clock().advance(Duration::from_secs(3_700));
