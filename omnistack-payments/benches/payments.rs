@@ -1,4 +1,5 @@
-//! Measures our time in a payment: what the router, the ledger and the idempotency of requests add to the time of the provider.
+//! Measures our time in a payment: what the router, the ledger and the idempotency of requests add to the time of the
+//! provider.
 //! `cargo xtask bench payments`. With `BENCH_LARGE=1`, it also sends 10,000 requests a minute for ten minutes.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -101,7 +102,8 @@ impl Bench {
         Self { app, program, times }
     }
 
-    /// Sends requests, each at its time whether or not the earlier ones have ended. Returns our times, the shortest first.
+    /// Sends requests, each at its time whether or not the earlier ones have ended. Returns our times, the shortest
+    /// first.
     async fn run(&self, requests: usize, every: Duration) -> Vec<Duration> {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -1,4 +1,5 @@
-//! Reports of payments: calls, durations, errors and costs by service, and what the same payments would have cost elsewhere.
+//! Reports of payments: calls, durations, errors and costs by service, and what the same payments would have cost
+//! elsewhere.
 //!
 //! The numbers come from counters by day that are written with each attempt, so a report reads no payments. A report is
 //! cached for a minute.

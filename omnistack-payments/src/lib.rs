@@ -36,16 +36,16 @@
 //!
 //! # Services, providers and the router
 //!
-//! A [`PaymentService`] is a company at which an app or a tenant can have an account, and creates the provider of an account
-//! from its credentials: Stripe (feature `stripe`), PayPal (`paypal`), Razorpay (`razorpay`), and the built-in fake
-//! ([`FakeBank`]), which declines, delays, disputes and loses responses as real ones do. [`PaymentAccounts`] has the accounts
-//! of tenants, whose credentials are sealed. [`PaymentRouter`] chooses among them by currency, country, payment method,
-//! amount, rules of the tenant, health and estimated fee.
+//! A [`PaymentService`] is a company at which an app or a tenant can have an account, and creates the provider of an
+//! account from its credentials: Stripe (feature `stripe`), PayPal (`paypal`), Razorpay (`razorpay`), and the built-in
+//! fake ([`FakeBank`]), which declines, delays, disputes and loses responses as real ones do. [`PaymentAccounts`] has
+//! the accounts of tenants, whose credentials are sealed. [`PaymentRouter`] chooses among them by currency, country,
+//! payment method, amount, rules of the tenant, health and estimated fee.
 //!
 //! # The ledger
 //!
-//! Each change of money has entries in a double-entry ledger that sum to zero in each currency. Data of tests and real data
-//! are never mixed.
+//! Each change of money has entries in a double-entry ledger that sum to zero in each currency. Data of tests and real
+//! data are never mixed.
 
 mod analytics;
 mod credentials;
@@ -70,7 +70,7 @@ pub use fake::{FakeBank, FakeFault, FakeProvider, FakeService};
 pub use module::Payments;
 pub use payment::{
     AttemptState, MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentLedger, PaymentRefund,
-    PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState, PendingChange, RefundProposal, RefundRequest, RefundState,
+    PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState, ProviderChange, RefundProposal, RefundRequest, RefundState,
 };
 #[cfg(feature = "paypal")]
 pub use paypal::PayPalService;

@@ -31,8 +31,8 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// Creates the module with the services of the crate's features and the built-in fake. The app's own accounts are those
-    /// in its settings.
+    /// Creates the module with the services of the crate's features and the built-in fake. The app's own accounts are
+    /// those in its settings.
     pub fn from_env() -> Self {
         Self::default()
     }

@@ -6,8 +6,8 @@
 //! [ledger](postings) and the [counters](statistics) of reports in the same transaction. What is not known is
 //! [asked for](resolve), by a job, after events, and on demand.
 //!
-//! All changes of a payment lock its row first, so they happen one after another. No transaction is open while a provider
-//! is asked.
+//! All changes of a payment lock its row first, so they happen one after another. No transaction is open while a
+//! provider is asked.
 
 mod apply;
 mod change;
@@ -38,7 +38,7 @@ pub use handle::PaymentLedger;
 pub use machine::{AttemptState, PaymentState, RefundState};
 pub use model::{
     MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId, PaymentRequest,
-    PaymentRetry, PendingChange, RefundProposal, RefundRequest,
+    PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
 };
 pub(crate) use statistics::{day_of, no_api_key};
 
@@ -83,7 +83,7 @@ pub(crate) fn register(registry: &mut Registry, services: impl IntoIterator<Item
             let guarded = |mount: Mount| {
                 mount.permissions("payments").require_idempotency_key().timeout(REQUEST_TIMEOUT)
             };
-            let machine = |path| Mount::root(path, AccessLevel::Machine);
+            let machine = |path: &str| Mount::root(path, AccessLevel::Machine);
             registry
                 .routes(guarded(Mount::app("/payments")), routes::api(), |ctx| ctx.get::<PaymentLedger>())
                 .routes(guarded(machine("/v1/payments").operation_prefix("machine")), routes::api(), |ctx| {

@@ -122,9 +122,10 @@ pub(super) fn projected(days: DayRange, rows: &[DayVolume]) -> Vec<ProjectedCost
     projected.collect()
 }
 
-/// Returns what the payments of other services would have cost at each service, the largest savings of a currency first.
-/// `estimate` returns the fee of a payment at a service. Payments of the same currency, method and country are estimated
-/// by their mean amount.
+/// Returns what the payments of other services would have cost at each service, the largest savings of a currency
+/// first.
+/// `estimate` returns the fee of a payment at a service. Payments of the same currency, method and country are
+/// estimated by their mean amount.
 pub(super) fn elsewhere(
     rows: &[VolumeRow],
     services: &[&'static str],

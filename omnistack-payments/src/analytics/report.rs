@@ -99,7 +99,7 @@ pub(super) struct PaymentOverview {
 
 /// The payments of a service in a period.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(super) struct ServiceReport {
+pub(super) struct PaymentServiceReport {
     /// The name of the service.
     pub(super) provider: String,
     /// The period.
@@ -142,7 +142,8 @@ pub(super) struct PaymentCosts {
     pub(super) trend: Vec<DayCosts>,
     /// The costs of 30 days at the rate of the last 30 days, or of the period if it is shorter.
     pub(super) projected_month: Vec<ProjectedCosts>,
-    /// What the payments of the other services would have cost at each service, the largest savings of a currency first.
+    /// What the payments of the other services would have cost at each service, the largest savings of a currency
+    /// first.
     pub(super) elsewhere: Vec<CostsElsewhere>,
 }
 
@@ -185,7 +186,7 @@ impl PaymentReports {
         environment: DataEnvironment,
         period: PaymentPeriod,
         service: &str,
-    ) -> Result<ServiceReport, Error> {
+    ) -> Result<PaymentServiceReport, Error> {
         self.cached(&format!("service/{service}"), tenant, environment, period, move || async move {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let calls = queries::calls(&mut tx, scope).await?;
@@ -194,7 +195,7 @@ impl PaymentReports {
             let volume = queries::volume(&mut tx, scope).await?;
             tx.commit().await?;
             let own = by_day.iter().filter(|(of, ..)| of == service);
-            Ok(ServiceReport {
+            Ok(PaymentServiceReport {
                 provider: service.to_owned(),
                 period,
                 environment,

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::{
     PaymentReports,
     period::PaymentPeriod,
-    report::{PaymentCosts, PaymentErrors, PaymentOverview, ServiceReport},
+    report::{PaymentCosts, PaymentErrors, PaymentOverview, PaymentServiceReport},
 };
 
 /// Returns the routes.
@@ -39,8 +39,8 @@ struct PaymentReportQuery {
 
 /// Get the overview of payments
 ///
-/// Calls, success rate, durations and volume by service, the trend, the projected month, and calls by API key. The numbers
-/// are at most a minute old.
+/// Calls, success rate, durations and volume by service, the trend, the projected month, and calls by API key. The
+/// numbers are at most a minute old.
 #[utoipa::path(get, path = "/overview", operation_id = "get_payment_overview", params(PaymentReportQuery), responses(
     (status = 200, body = PaymentOverview),
     (status = 422, body = ErrorEnvelope)))]
@@ -60,7 +60,7 @@ async fn overview(
     params(("name" = String, Path, description = "The name of the service, such as `stripe`.", max_length = 100),
         PaymentReportQuery),
     responses(
-    (status = 200, body = ServiceReport),
+    (status = 200, body = PaymentServiceReport),
     (status = 404, description = "The app has no such service.", body = ErrorEnvelope),
     (status = 422, body = ErrorEnvelope)))]
 async fn service(
@@ -68,7 +68,7 @@ async fn service(
     caller: Identity,
     Path(name): Path<String>,
     Query(query): Query<PaymentReportQuery>,
-) -> Result<Json<ServiceReport>, Error> {
+) -> Result<Json<PaymentServiceReport>, Error> {
     if !reports.router.services().contains(&name.as_str()) {
         return Err(Error::not_found("the payment service"));
     }

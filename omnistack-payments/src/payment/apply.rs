@@ -160,7 +160,7 @@ fn take_amounts(attempt: &mut AttemptRow, currency: &str, payment: &ProviderPaym
     attempt.action_url.clone_from(&payment.action_url);
     if payment.amount.currency().code() != currency {
         tracing::error!(
-            target: "omnistack::payments", payment = %attempt.payment_id, service = attempt.service, currency,
+            target: "omnistack::payments", payment = %attempt.payment_id, service = attempt.service.as_str(), currency,
             reported = payment.amount.currency().code(), "a provider reports a payment in another currency",
         );
         return;

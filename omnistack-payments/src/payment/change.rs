@@ -11,7 +11,7 @@ use super::{
     failure::{self, no_payment, outcome_unknown},
     handle::PaymentLedger,
     machine::{AttemptState, main_attempt},
-    model::{Payment, PaymentId, PendingChange},
+    model::{Payment, PaymentId, ProviderChange},
     rows::{AttemptRow, PaymentRow, StoredPayment},
     store,
 };
@@ -25,10 +25,10 @@ impl PaymentLedger {
     ///
     /// # Errors
     /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_CAPTURABLE` if it is not authorized; 409
-    /// `PAYMENT_CHANGE_PENDING` if another change of it has no result yet; 422 for an amount that is not more than zero,
-    /// or more than is authorized; and the errors of the provider, such as 503 `PAYMENT_PROVIDER_UNAVAILABLE`.
+    /// `PAYMENT_CHANGE_PENDING` if another change of it has no result yet; 422 for an amount that is not more than
+    /// zero, or more than is authorized; and the errors of the provider, such as 503 `PAYMENT_PROVIDER_UNAVAILABLE`.
     pub async fn capture(&self, tenant: TenantId, id: PaymentId, amount: Option<i64>) -> Result<Payment, Error> {
-        let change = PendingChange::Capture;
+        let change = ProviderChange::Capture;
         self.change(tenant, id, change, |payment| {
             let index = payment.attempts.iter().position(|attempt| attempt.state() == AttemptState::Authorized);
             let Some(index) = index else {
@@ -49,15 +49,15 @@ impl PaymentLedger {
     ///
     /// # Errors
     /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_CANCELABLE` if the money was taken, or if it has failed;
-    /// 409 `PAYMENT_OUTCOME_UNKNOWN` if it is not known whether the money was taken; 409 `PAYMENT_CHANGE_PENDING`; and the
-    /// errors of the provider.
+    /// 409 `PAYMENT_OUTCOME_UNKNOWN` if it is not known whether the money was taken; 409 `PAYMENT_CHANGE_PENDING`; and
+    /// the errors of the provider.
     pub async fn cancel(&self, tenant: TenantId, id: PaymentId) -> Result<Payment, Error> {
         let known = self.find(tenant, id).await?;
         let states = known.states();
         if main_attempt(&states).is_some_and(|index| states[index] == AttemptState::Canceled) {
             return Ok(known.show());
         }
-        self.change(tenant, id, PendingChange::Cancel, |payment| {
+        self.change(tenant, id, ProviderChange::Cancel, |payment| {
             let states = payment.states();
             let index = main_attempt(&states).unwrap_or_default();
             match states.get(index) {
@@ -80,7 +80,7 @@ impl PaymentLedger {
         &self,
         tenant: TenantId,
         id: PaymentId,
-        change: PendingChange,
+        change: ProviderChange,
         select: impl FnOnce(&StoredPayment) -> Result<(usize, i64), Error>,
     ) -> Result<Payment, Error> {
         let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -156,10 +156,10 @@ pub(super) async fn request_change(
     let amount = attempt.pending_amount.unwrap_or(payment.amount);
     let Some(id) = &attempt.provider_payment_id else { return Err(outcome_unknown()) };
     Ok(match attempt.pending_change() {
-        Some(PendingChange::Cancel) => {
+        Some(ProviderChange::Cancel) => {
             provider.cancel_payment(id, &format!("{}_cancel", attempt.reference)).await
         }
-        Some(PendingChange::Capture) | None => {
+        Some(ProviderChange::Capture) | None => {
             let key = format!("{}_capture_{amount}", attempt.reference);
             provider.capture_payment(id, payment.money(amount)?, &key).await
         }

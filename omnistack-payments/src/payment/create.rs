@@ -56,8 +56,8 @@ impl PaymentLedger {
     /// [`Unknown`](super::PaymentState::Unknown). A payment with the same key is returned as it is.
     ///
     /// # Errors
-    /// 422 `VALIDATION_FAILED` for invalid values; 422 `PAYMENT_NOT_ROUTABLE` if the tenant has no account that can take
-    /// the payment; 409 `PAYMENT_CONFLICT` if the tenant has another payment with this key.
+    /// 422 `VALIDATION_FAILED` for invalid values; 422 `PAYMENT_NOT_ROUTABLE` if the tenant has no account that can
+    /// take the payment; 409 `PAYMENT_CONFLICT` if the tenant has another payment with this key.
     pub async fn create(&self, request: PaymentRequest) -> Result<Payment, Error> {
         check(&request)?;
         let tenant = request.tenant;
@@ -163,7 +163,8 @@ impl PaymentLedger {
         payment.attempts.push(attempt);
         tx.commit().await?;
         // A forced attempt has no failover: one attempt that may be too much is enough.
-        let candidates = if next == NextAttempt::Forced { candidates.into_iter().take(1).collect() } else { candidates };
+        let most = if next == NextAttempt::Forced { 1 } else { candidates.len() };
+        let candidates = candidates.into_iter().take(most).collect();
         let contact = PaymentContact { email: None, return_url: retry.return_url };
         Ok(self.attempt_all(payment, candidates, contact).await?.show())
     }
@@ -320,7 +321,7 @@ fn check(request: &PaymentRequest) -> Result<(), Error> {
         problems.push(FieldError::new("amount", "must be at least 1"));
     }
     let country_fits = |country: &String| country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    if !request.country.as_ref().is_none_or(country_fits) {
+    if request.country.as_ref().is_some_and(|country| !country_fits(country)) {
         problems.push(FieldError::new("country", "must be an ISO 3166-1 code of two capitals, such as `DE`"));
     }
     let fits = |(name, value): (&String, &String)| {

@@ -24,16 +24,16 @@ use crate::{credentials::PaymentAccounts, router::PaymentRouter};
 /// The payments of all tenants. It is in the [`Context`](omnistack_core::module::Context) of an app with the module
 /// [`Payments`](crate::Payments). Cheap to clone.
 ///
-/// A payment is stored before a provider is asked, and the result afterwards. If the result is not known, the payment is
-/// [`Unknown`](PaymentState::Unknown): the provider is asked for it, and no other attempt begins.
+/// A payment is stored before a provider is asked, and the result afterwards. If the result is not known, the payment
+/// is [`Unknown`](PaymentState::Unknown): the provider is asked for it, and no other attempt begins.
 ///
 /// ```
 /// use omnistack_core::{http::Error, identity::TenantId, money::Money};
 /// use omnistack_payments::{PaymentLedger, PaymentRequest, PaymentState};
 ///
 /// /// Takes the payment of an order. Returns whether the order is paid.
-/// async fn pay(payments: &PaymentLedger, tenant: TenantId, order: u64, total: Money, card: &str) -> Result<bool, Error> {
-///     // The same order is paid once, however often this is called.
+/// async fn pay(payments: &PaymentLedger, tenant: TenantId, order: u64, total: Money, card: &str) -> Result<bool,
+/// Error> {     // The same order is paid once, however often this is called.
 ///     let request = PaymentRequest::new(tenant, format!("order/{order}"), total).token(card);
 ///     let payment = payments.create(request).await?;
 ///     Ok(payment.status == PaymentState::Succeeded)
@@ -65,8 +65,8 @@ impl PaymentLedger {
         Ok(self.find(tenant, id).await?.show())
     }
 
-    /// Returns a page of the payments of a tenant, the newest first. With `before`, only older ones; with `status`, only
-    /// those in this state. `limit` is the largest number of payments, at most 100.
+    /// Returns a page of the payments of a tenant, the newest first. With `before`, only older ones; with `status`,
+    /// only those in this state. `limit` is the largest number of payments, at most 100.
     ///
     /// # Errors
     /// The errors of the database.

@@ -1,8 +1,8 @@
 //! The states of attempts and of payments, without I/O.
 //!
 //! An attempt is a call that creates a payment at a provider. [`AttemptState::after`] says what becomes of it,
-//! [`payment_state`] derives the state of the payment from its attempts, and [`next_attempt`] whether another attempt may
-//! begin: only if it is certain that no earlier one has taken money, or will.
+//! [`payment_state`] derives the state of the payment from its attempts, and [`next_attempt`] whether another attempt
+//! may begin: only if it is certain that no earlier one has taken money, or will.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ pub(super) const SETTLE_TIME: Duration = Duration::from_secs(60);
 const MAX_UNKNOWN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Longest time between two questions about an attempt that the payer or the provider has to complete.
 const MAX_OPEN_INTERVAL: Duration = Duration::from_secs(86_400);
-/// The time after which a provider is no longer asked about an attempt that was never completed. Its events still count.
+/// The time after which a provider is no longer asked about an attempt that was never completed. Its events still
+/// count.
 const MAX_QUESTION_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 /// The state of an attempt to take a payment.
@@ -210,8 +211,8 @@ impl PaymentState {
     }
 }
 
-/// Returns the index of the attempt that stands for the payment: the first of those that are furthest, or the last if all
-/// have failed.
+/// Returns the index of the attempt that stands for the payment: the first of those that are furthest, or the last if
+/// all have failed.
 pub(super) fn main_attempt(attempts: &[AttemptState]) -> Option<usize> {
     let best = attempts.iter().map(|state| state.rank()).min()?;
     if best == AttemptState::Failed.rank() {

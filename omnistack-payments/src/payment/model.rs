@@ -299,14 +299,14 @@ impl PaymentFailure {
 /// A change of a payment at its provider that has no result yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum PendingChange {
+pub enum ProviderChange {
     /// The money is being captured.
     Capture,
     /// The payment is being canceled.
     Cancel,
 }
 
-impl PendingChange {
+impl ProviderChange {
     /// Returns the change as it is stored and shown, such as `capture`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -416,7 +416,7 @@ pub struct PaymentAttempt {
     pub refunded: i64,
     /// The change at the service that has no result yet.
     #[schema(required)]
-    pub pending_change: Option<PendingChange>,
+    pub pending_change: Option<ProviderChange>,
     /// The reason of a failure.
     #[schema(required)]
     pub error: Option<PaymentFailure>,

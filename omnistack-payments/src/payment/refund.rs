@@ -23,15 +23,15 @@ use super::{
 const MAX_REASON_CHARS: usize = 500;
 
 impl PaymentLedger {
-    /// Sends the money of a payment back, or a part of it. The refund is stored before the provider is asked. Without an
-    /// amount it is what is proposed for an overpaid payment, or else what is left of the payment.
+    /// Sends the money of a payment back, or a part of it. The refund is stored before the provider is asked. Without
+    /// an amount it is what is proposed for an overpaid payment, or else what is left of the payment.
     ///
-    /// The refund can be pending or unknown; the provider is asked until it is known. A payment with a refund of this key
-    /// is returned as it is.
+    /// The refund can be pending or unknown; the provider is asked until it is known. A payment with a refund of this
+    /// key is returned as it is.
     ///
     /// # Errors
-    /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_REFUNDABLE` if it has no money left; 422 for an amount that
-    /// is not more than zero, or more than is left; and the errors of the provider.
+    /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_REFUNDABLE` if it has no money left; 422 for an amount
+    /// that is not more than zero, or more than is left; and the errors of the provider.
     pub async fn refund(&self, tenant: TenantId, id: PaymentId, request: RefundRequest) -> Result<Payment, Error> {
         check_key(&request.key)?;
         let now = self.now();
@@ -159,7 +159,8 @@ fn new_refund(
     Ok(refund)
 }
 
-/// Asks the provider for a refund. Its key is that of the refund, so that it is made once however often it is asked for.
+/// Asks the provider for a refund. Its key is that of the refund, so that it is made once however often it is asked
+/// for.
 pub(super) async fn request_refund(
     provider: &dyn PaymentProvider,
     payment: &PaymentRow,

@@ -31,9 +31,9 @@ const CHECKS_PER_RUN: i64 = 500;
 const CONCURRENT_CHECKS: usize = 8;
 
 impl PaymentLedger {
-    /// Asks the providers about all that has no final result: attempts, captures, cancellations and refunds. Returns the
-    /// payment afterwards. An attempt that its provider does not know is failed if it began a minute ago; before that,
-    /// its request can still arrive.
+    /// Asks the providers about all that has no final result: attempts, captures, cancellations and refunds. Returns
+    /// the payment afterwards. An attempt that its provider does not know is failed if it began a minute ago; before
+    /// that, its request can still arrive.
     ///
     /// This also happens by itself, after events of the provider and in growing intervals.
     ///
@@ -61,7 +61,7 @@ impl PaymentLedger {
         let asked_at = self.now();
         let Some(provider) = self.provider(payment, &attempt.service).await? else {
             tracing::warn!(
-                target: "omnistack::payments", payment = %payment.id, service = attempt.service,
+                target: "omnistack::payments", payment = %payment.id, service = attempt.service.as_str(),
                 "a payment can't be checked, because there are no credentials any more",
             );
             self.observe(payment, attempt, ProviderAnswer::Nothing, true).await?;
@@ -173,7 +173,8 @@ impl PaymentLedger {
         let payment = self.find(tenant, id).await?;
         let Some(index) = payment.index_of(number) else { return Ok(true) };
         // The event can be the first message with the id.
-        let attempt = AttemptRow { provider_payment_id: Some(provider_id.to_owned()), ..payment.attempts[index].clone() };
+        let attempt =
+            AttemptRow { provider_payment_id: Some(provider_id.to_owned()), ..payment.attempts[index].clone() };
         if !self.check_attempt(&payment.row, &attempt).await? {
             return Ok(false);
         }

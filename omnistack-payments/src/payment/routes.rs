@@ -49,7 +49,8 @@ struct NewPaymentRequest {
     #[garde(length(chars, min = 3, max = 3))]
     #[schema(min_length = 3, max_length = 3, examples("USD"))]
     currency: String,
-    /// The environment. Default: that of the named provider or, without a name, `live` if the tenant has an account there.
+    /// The environment. Default: that of the named provider or, without a name, `live` if the tenant has an account
+    /// there.
     #[garde(skip)]
     environment: Option<DataEnvironment>,
     /// The kind of payment method. Default: `card`.
@@ -59,8 +60,8 @@ struct NewPaymentRequest {
     #[garde(length(chars, max = 100))]
     #[schema(max_length = 100)]
     provider: Option<String>,
-    /// The token of the payment method, for each provider without a token in `tokens`. Without any token, the payer chooses
-    /// the payment method on a page of the provider.
+    /// The token of the payment method, for each provider without a token in `tokens`. Without any token, the payer
+    /// chooses the payment method on a page of the provider.
     #[garde(length(chars, min = 1, max = 500))]
     #[schema(min_length = 1, max_length = 500)]
     token: Option<String>,
@@ -88,8 +89,8 @@ struct NewPaymentRequest {
     #[garde(length(chars, max = 2000))]
     #[schema(max_length = 2000)]
     return_url: Option<String>,
-    /// Values to store with the payment, here and at the provider: at most 20 of at most 500 characters, with names of at
-    /// most 40.
+    /// Values to store with the payment, here and at the provider: at most 20 of at most 500 characters, with names of
+    /// at most 40.
     #[garde(skip)]
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -125,7 +126,7 @@ impl NewPaymentRequest {
 /// Returns the key of a request: that of the caller, which no other caller can use.
 fn key_of(caller: &Identity, idempotency: &Idempotency) -> Result<String, Error> {
     let key = idempotency.key().ok_or_else(|| {
-        let message = "a request that moves money needs an `Idempotency-Key`; send a random one, and the same one in a retry";
+        let message = "a request that moves money needs an `Idempotency-Key`; send a random one, and again in a retry";
         Error::bad_request("IDEMPOTENCY_KEY_REQUIRED", message)
     })?;
     Ok(match caller.api_key {
@@ -137,9 +138,9 @@ fn key_of(caller: &Identity, idempotency: &Idempotency) -> Result<String, Error>
 /// Create a payment
 ///
 /// The payment is stored, and then a provider is asked to take it. If it is certain that the provider has not taken the
-/// money and another one may succeed, that one is asked. The response has the payment in any state: `failed` if no provider
-/// takes it, and `unknown` if a provider has not answered conclusively. Then it is asked until the outcome is known; get the
-/// payment later. Needs an `Idempotency-Key`.
+/// money and another one may succeed, that one is asked. The response has the payment in any state: `failed` if no
+/// provider takes it, and `unknown` if a provider has not answered conclusively. Then it is asked until the outcome is
+/// known; get the payment later. Needs an `Idempotency-Key`.
 #[utoipa::path(post, path = "/", operation_id = "create_payment", request_body = NewPaymentRequest, responses(
     (status = 201, body = Payment),
     (status = 409, description = "`PAYMENT_CONFLICT`: there is a payment with this key and other values.",
@@ -220,13 +221,13 @@ struct PaymentCapture {
 
 /// Capture a payment
 ///
-/// Takes the money of an authorized payment. If the outcome is not known, the attempt has the `pending_change` `capture`,
-/// and the provider is asked until it is known. Needs an `Idempotency-Key`.
+/// Takes the money of an authorized payment. If the outcome is not known, the attempt has the `pending_change`
+/// `capture`, and the provider is asked until it is known. Needs an `Idempotency-Key`.
 #[utoipa::path(post, path = "/{id}/capture", operation_id = "capture_payment", request_body = PaymentCapture,
     params(("id" = String, Path, format = Uuid)), responses(
     (status = 200, body = Payment),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, description = "`PAYMENT_NOT_CAPTURABLE`, or `PAYMENT_CHANGE_PENDING`: another change has no result yet.",
+    (status = 409, description = "`PAYMENT_NOT_CAPTURABLE`; or `PAYMENT_CHANGE_PENDING`: another change has no result.",
         body = ErrorEnvelope),
     (status = 422, body = ErrorEnvelope),
     (status = 503, description = "`PAYMENT_PROVIDER_UNAVAILABLE`: nothing was changed.", body = ErrorEnvelope)))]
@@ -261,11 +262,13 @@ async fn cancel(
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewRefundRequest {
-    /// The amount in minor units. Default: what is proposed for an overpaid payment, or else what is left of the payment.
+    /// The amount in minor units. Default: what is proposed for an overpaid payment, or else what is left of the
+    /// payment.
     #[garde(range(min = 1))]
     #[schema(minimum = 1)]
     amount: Option<i64>,
-    /// The number of the attempt whose money is sent back. Default: that of the proposal, or the last one with money left.
+    /// The number of the attempt whose money is sent back. Default: that of the proposal, or the last one with money
+    /// left.
     #[garde(range(min = 1))]
     #[schema(minimum = 1)]
     attempt: Option<i32>,
@@ -282,7 +285,7 @@ struct NewRefundRequest {
     params(("id" = String, Path, format = Uuid)), responses(
     (status = 200, body = Payment),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, description = "`PAYMENT_NOT_REFUNDABLE`: the payment has no money to send back.", body = ErrorEnvelope),
+    (status = 409, description = "`PAYMENT_NOT_REFUNDABLE`: the payment has no money left.", body = ErrorEnvelope),
     (status = 422, body = ErrorEnvelope),
     (status = 503, description = "`PAYMENT_PROVIDER_UNAVAILABLE`: nothing was changed.", body = ErrorEnvelope)))]
 async fn refund(
@@ -323,7 +326,8 @@ struct PaymentRetryRequest {
 
 /// Attempt a payment again
 ///
-/// For a payment that has failed. Before that, the provider of an attempt whose outcome is unknown is asked for it. Needs an
+/// For a payment that has failed. Before that, the provider of an attempt whose outcome is unknown is asked for it.
+/// Needs an
 /// `Idempotency-Key`.
 #[utoipa::path(post, path = "/{id}/retry", operation_id = "retry_payment", request_body = PaymentRetryRequest,
     params(("id" = String, Path, format = Uuid)), responses(

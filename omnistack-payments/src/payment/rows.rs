@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     machine::{AttemptState, PaymentState, RefundState, main_attempt},
     model::{
-        MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId, PendingChange,
+        MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId, ProviderChange,
         RefundProposal,
     },
     postings::{PaymentTotals, PostingScope},
@@ -203,14 +203,14 @@ impl AttemptRow {
         state.as_str().clone_into(&mut self.state);
     }
 
-    pub(super) fn pending_change(&self) -> Option<PendingChange> {
+    pub(super) fn pending_change(&self) -> Option<ProviderChange> {
         match self.pending_change.as_deref()? {
-            "capture" => Some(PendingChange::Capture),
-            _ => Some(PendingChange::Cancel),
+            "capture" => Some(ProviderChange::Capture),
+            _ => Some(ProviderChange::Cancel),
         }
     }
 
-    pub(super) fn set_pending_change(&mut self, change: Option<(PendingChange, i64)>) {
+    pub(super) fn set_pending_change(&mut self, change: Option<(ProviderChange, i64)>) {
         self.pending_change = change.map(|(change, _)| change.as_str().to_owned());
         self.pending_amount = change.map(|(_, amount)| amount);
     }
@@ -267,7 +267,9 @@ pub(super) fn reference(payment: PaymentId, number: i32) -> String {
 }
 
 fn columns_of(failure: Option<PaymentFailure>) -> (Option<String>, Option<String>) {
-    let short = |text: String| text.chars().filter(|letter| *letter != '\0').take(MAX_MESSAGE_CHARS).collect();
+    let short = |text: String| -> String {
+        text.chars().filter(|letter| *letter != '\0').take(MAX_MESSAGE_CHARS).collect()
+    };
     failure.map(|failure| (short(failure.code), short(failure.message))).unzip()
 }
 

@@ -92,8 +92,8 @@ pub(super) async fn count_call(
     call: EndedCall<'_>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let sql = "insert into omni_payment_days (tenant_id, environment, day, service, api_key_id, outcome, code, bucket_ms,
-        slot, calls, duration_ms) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10)
+    let sql = "insert into omni_payment_days (tenant_id, environment, day, service, api_key_id, outcome, code,
+        bucket_ms, slot, calls, duration_ms) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10)
         on conflict (tenant_id, environment, day, service, api_key_id, outcome, code, bucket_ms, slot)
         do update set calls = omni_payment_days.calls + 1,
             duration_ms = omni_payment_days.duration_ms + excluded.duration_ms";

@@ -81,8 +81,8 @@ pub(super) async fn update_attempt(
 
 /// Inserts a refund.
 pub(super) async fn insert_refund(tx: &mut Tx, payment: &PaymentRow, row: &RefundRow) -> Result<(), db::Error> {
-    let sql = "insert into omni_payment_refunds (id, payment_id, attempt, tenant_id, environment, reference, request_key,
-        state, amount, reason, check_at, checks, created_at, updated_at)
+    let sql = "insert into omni_payment_refunds (id, payment_id, attempt, tenant_id, environment, reference,
+        request_key, state, amount, reason, check_at, checks, created_at, updated_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12)";
     let insert = tx.query(sql).bind(row.id).bind(row.payment_id).bind(row.attempt).bind(payment.tenant_id);
     let insert = insert.bind(payment.environment.as_str()).bind(row.reference.as_str());

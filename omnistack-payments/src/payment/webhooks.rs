@@ -10,9 +10,9 @@ use omnistack_core::{
 
 use crate::credentials::PaymentAccounts;
 
-/// The handler that publishes a [`ProviderEvent`](omnistack_core::payment::ProviderEvent) for each webhook of a provider
-/// that concerns payments. Its subscribers ask the provider for the object afterwards, so that no transaction waits for
-/// a provider.
+/// The handler that publishes a [`ProviderEvent`](omnistack_core::payment::ProviderEvent) for each webhook of a
+/// provider that concerns payments. Its subscribers ask the provider for the object afterwards, so that no transaction
+/// waits for a provider.
 pub(super) struct PublishProviderEvents {
     /// The app's own accounts.
     pub(super) providers: PaymentProviders,

@@ -127,7 +127,8 @@ impl<'a> TestTenant<'a> {
             group by posting_id, currency having sum(amount) <> 0";
         let unbalanced: Vec<(uuid::Uuid,)> = tx.query(sql).bind(self.id).fetch_all().await.unwrap();
         assert!(unbalanced.is_empty(), "{unbalanced:?}");
-        let sql = "select cast(coalesce(sum(captured - refunded), 0) as bigint) from omni_payments where tenant_id = $1";
+        let sql = "select cast(coalesce(sum(captured - refunded), 0) as bigint) from omni_payments
+            where tenant_id = $1";
         let (held,): (i64,) = tx.query(sql).bind(self.id).fetch_one().await.unwrap();
         let sql = "select cast(coalesce(sum(amount), 0) as bigint) from omni_payment_entries
             where tenant_id = $1 and account in ('psp_clearing', 'fees')";

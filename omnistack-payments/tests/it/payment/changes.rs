@@ -1,7 +1,7 @@
 //! Tests of captures and cancellations.
 
 use omnistack_core::payment::CaptureMode;
-use omnistack_payments::{FakeFault, PaymentState, PendingChange};
+use omnistack_payments::{FakeFault, PaymentState, ProviderChange};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
 use super::{SETTLED, TestTenant, resolve_due, start};
@@ -44,7 +44,7 @@ on_each_database! {
             tenant.fault("fake", fault);
             let pending = tenant.ledger.capture(tenant.id, payment.id, Some(700)).await.unwrap();
             assert_eq!(pending.status, PaymentState::Authorized);
-            assert_eq!(pending.attempts[0].pending_change, Some(PendingChange::Capture));
+            assert_eq!(pending.attempts[0].pending_change, Some(ProviderChange::Capture));
             for refused in [
                 tenant.ledger.capture(tenant.id, payment.id, Some(600)).await,
                 tenant.ledger.cancel(tenant.id, payment.id).await,

@@ -1,5 +1,5 @@
-//! Processes that are killed by SIGKILL after each of their statements in turn while they take, capture or refund a payment:
-//! nothing is lost, and no money moves twice.
+//! Processes that are killed by SIGKILL after each of their statements in turn while they take, capture or refund a
+//! payment: nothing is lost, and no money moves twice.
 
 use std::{
     os::unix::process::ExitStatusExt as _,

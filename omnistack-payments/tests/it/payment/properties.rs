@@ -1,4 +1,5 @@
-//! Random faults of random services at random times: a payment takes money at most once, and the app knows it in the end.
+//! Random faults of random services at random times: a payment takes money at most once, and the app knows it in the
+//! end.
 
 use std::time::Duration;
 
