@@ -32,6 +32,7 @@ use std::sync::Mutex;
 use omnistack_core::{
     db::Db,
     identity::AccessLevel,
+    jobs::Jobs,
     module::{Mount, Registry},
     webhook::StandardSecret,
 };
@@ -41,7 +42,7 @@ pub use provider::FakeProvider;
 pub use service::FakeService;
 
 use bank::BankInner;
-use delivery::{AdvanceFakePayments, DeliverFakeEvent, FakeSource};
+use delivery::{AdvanceFakePayments, DeliverFakeEvent, FakeDelivery, FakeSource};
 
 /// The name of the service and of its source of webhooks.
 pub(crate) const NAME: &str = "fake";
@@ -58,28 +59,25 @@ omnistack_core::settings! {
 }
 
 /// Registers the fake: its state as [`FakeBank`], its jobs, its pages, and a source of webhooks for each name. `names`
-/// are the services that exist: [`NAME`], and those of [`FakeService::named`].
-pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) {
-    let Some(settings) = registry.config::<FakePaymentSettings>() else { return };
-    let (clock, public_url) = (registry.clock(), registry.public_url());
+/// are the services that exist: [`NAME`], and those of [`FakeService::named`]. Returns `None` after a problem was reported.
+pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) -> Option<FakeBank> {
+    let settings = registry.config::<FakePaymentSettings>()?;
     // A generated secret has the form of one.
-    let Ok(secret) = StandardSecret::try_from(&StandardSecret::generate()) else { return };
+    let secret = StandardSecret::try_from(&StandardSecret::generate()).ok()?;
+    let bank = FakeBank::new(BankInner {
+        // The fake stands for another company, also if each tenant has a database.
+        db: registry.provided::<Db>()?.app_database(),
+        clock: registry.clock(),
+        jobs: registry.provided::<Jobs>()?,
+        public_url: registry.public_url(),
+        secret,
+        chaos: settings.chaos,
+        faults: Mutex::default(),
+    });
     registry
-        .provide_from(move |ctx| {
-            Ok(FakeBank::new(BankInner {
-                // The fake stands for another company, also if each tenant has a database.
-                db: ctx.get::<Db>()?.app_database(),
-                clock: clock.clone(),
-                jobs: ctx.get()?,
-                inbox: ctx.get()?,
-                public_url: public_url.clone(),
-                secret: secret.clone(),
-                chaos: settings.chaos,
-                faults: Mutex::default(),
-            }))
-        })
+        .provide(bank.clone())
         .job::<AdvanceFakePayments>(|ctx| ctx.get::<FakeBank>())
-        .job::<DeliverFakeEvent>(|ctx| ctx.get::<FakeBank>())
+        .job::<DeliverFakeEvent>(|ctx| Ok(FakeDelivery { bank: ctx.get()?, inbox: ctx.get()? }))
         .routes(Mount::root(PAGES, AccessLevel::Public).without_idempotency(), pages::routes(), |ctx| {
             ctx.get::<FakeBank>()
         });
@@ -88,4 +86,5 @@ pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) {
             Ok(FakeSource { secret: ctx.get::<FakeBank>()?.inner().secret.clone() })
         });
     }
+    Some(bank)
 }

@@ -22,8 +22,6 @@ omnistack_core::settings! {
         /// the first of them with credentials in the settings. Without any, payments are made by `fake`, which moves no
         /// money; in production it must be named here.
         pub(crate) provider: Option<String> = "PAYMENTS_PROVIDER";
-        /// Whether events of the fake are sent twice and out of order, to test an app against it.
-        pub(crate) fake_chaos: bool = "FAKE_PAYMENTS_CHAOS", default "false";
         /// The time over which the success rate of an account is measured.
         pub(crate) health_window: Duration = "PAYMENTS_HEALTH_WINDOW", default "5m", range "10s"..="1h";
         /// The number of consecutive calls without a conclusive response after which payments avoid an account.

@@ -33,6 +33,10 @@
 //! | `sentry` | no | `observability`, and reports of errors to Sentry |
 //! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
 //! | `billing` | no | plans, entitlements, usage and credits: [`billing`] |
+//! | `payments` | no | payments by many providers behind one API, and a fake one: [`payments`] |
+//! | `stripe` | no | `payments`, and payments by Stripe |
+//! | `paypal` | no | `payments`, and payments by PayPal |
+//! | `razorpay` | no | `payments`, and payments by Razorpay |
 //! | `realtime` | no | messages to connected clients by WebSocket and SSE, and notifications: [`realtime`] |
 //! | `realtime-client` | no | `realtime`, and its client for Rust programs |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
@@ -68,6 +72,8 @@ pub use omnistack_messaging::email;
 pub use omnistack_messaging::sms;
 #[cfg(feature = "observability")]
 pub use omnistack_observability as observability;
+#[cfg(feature = "payments")]
+pub use omnistack_payments as payments;
 #[cfg(feature = "realtime")]
 pub use omnistack_realtime as realtime;
 #[cfg(feature = "storage")]

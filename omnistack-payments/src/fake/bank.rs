@@ -12,7 +12,7 @@ use omnistack_core::{
     db::Db,
     jobs::Jobs,
     payment::{PaymentError, PaymentStatus},
-    webhook::{DataEnvironment, StandardSecret, WebhookInbox},
+    webhook::{DataEnvironment, StandardSecret},
 };
 
 use super::{
@@ -50,7 +50,6 @@ pub(super) struct BankInner {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) jobs: Jobs,
-    pub(super) inbox: WebhookInbox,
     pub(super) public_url: PublicUrl,
     /// The secret of webhooks, which this process both signs and verifies.
     pub(super) secret: StandardSecret,

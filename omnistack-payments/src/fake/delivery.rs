@@ -10,8 +10,8 @@ use omnistack_core::{
     jobs::{Job, JobContext, JobError, NewJob},
     payment::ProviderEvent,
     webhook::{
-        InboundWebhook, IncomingWebhook, SourceEvent, StandardHeaders, StandardSecret, WebhookRejection, WebhookRequest,
-        WebhookSource,
+        InboundWebhook, IncomingWebhook, SourceEvent, StandardHeaders, StandardSecret, WebhookInbox, WebhookRejection,
+        WebhookRequest, WebhookSource,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,13 @@ impl Job for AdvanceFakePayments {
     }
 }
 
+/// The state of the job that sends events.
+#[derive(Clone)]
+pub(super) struct FakeDelivery {
+    pub(super) bank: FakeBank,
+    pub(super) inbox: WebhookInbox,
+}
+
 /// Job: sends an event of the fake to the app's inbox.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DeliverFakeEvent {
@@ -48,10 +55,10 @@ pub(super) struct DeliverFakeEvent {
 #[async_trait]
 impl Job for DeliverFakeEvent {
     const NAME: &'static str = "payments.deliver_fake_event";
-    type State = FakeBank;
+    type State = FakeDelivery;
 
-    async fn run(self, bank: &FakeBank, _: &JobContext) -> Result<(), JobError> {
-        let inner = bank.inner();
+    async fn run(self, state: &FakeDelivery, _: &JobContext) -> Result<(), JobError> {
+        let inner = state.bank.inner();
         let sql = "select service, body from omni_fake_objects where kind = $1 and id = $2";
         let found = inner.db.query(sql).bind(FakeEvent::KIND).bind(self.event.as_str());
         let Some((service, body)): Option<(String, String)> = found.fetch_optional().await? else { return Ok(()) };
@@ -63,7 +70,7 @@ impl Job for DeliverFakeEvent {
         let request = WebhookRequest { url: &url, headers: &headers, body: body.as_bytes(), now: inner.clock.now() };
         let signed = inner.secret.sign_request(&request).unwrap_or_default();
         let webhook = IncomingWebhook::new(uri, signed, Bytes::from(body));
-        inner.inbox.receive(&service, None, webhook).await?;
+        state.inbox.receive(&service, None, webhook).await?;
         Ok(())
     }
 }

@@ -1,10 +1,15 @@
 //! Tests of payments.
 
-// mod analytics;
-// mod credentials;
+mod analytics;
+mod app_accounts;
+mod credentials;
 mod fake;
-// mod payment;
-// mod paypal;
-// mod razorpay;
-// mod router;
-// mod stripe;
+mod payment;
+#[cfg(feature = "paypal")]
+mod paypal;
+#[cfg(feature = "razorpay")]
+mod razorpay;
+mod router;
+#[cfg(feature = "stripe")]
+mod stripe;
+mod test_service;

@@ -1,0 +1,183 @@
+//! What the app learns about an attempt, applied to the payment: its state, the ledger and the counters.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{self, Tx},
+    payment::{PaymentError, PaymentStatus, ProviderPayment},
+};
+
+use super::{
+    failure,
+    machine::{AttemptFact, AttemptState, payment_state},
+    model::PaymentFailure,
+    postings::{self, fee_entries, money_entries},
+    rows::{AttemptRow, StoredPayment},
+    statistics::{self, CallOutcome, EndedCall, VolumeChange},
+    store,
+};
+
+/// What a provider has said about an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ProviderAnswer<'a> {
+    /// The payment as the provider has it.
+    Payment(&'a ProviderPayment),
+    /// The error of the call that creates the payment.
+    Error(&'a PaymentError),
+    /// The provider certainly has no payment with the reference, and will get none.
+    NoPayment,
+    /// The amount that the app's refunds have sent back, in minor units.
+    Refunded(i64),
+    /// Nothing new: the provider could not be asked, or its answer says nothing.
+    Nothing,
+}
+
+/// An answer about an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observation<'a> {
+    pub(super) answer: ProviderAnswer<'a>,
+    /// The duration of the call that creates the payment, if this is its answer.
+    pub(super) duration: Option<Duration>,
+    /// Whether a capture or a cancellation that was pending has ended.
+    pub(super) ends_change: bool,
+    /// Whether the provider was asked because the outcome was due to be known.
+    pub(super) is_check: bool,
+}
+
+impl<'a> Observation<'a> {
+    /// Creates the observation of an answer that was not asked for, such as after an event.
+    pub(super) const fn new(answer: ProviderAnswer<'a>) -> Self {
+        Self { answer, duration: None, ends_change: false, is_check: false }
+    }
+}
+
+/// Applies what was observed about an attempt of a payment that the transaction has locked.
+pub(super) async fn apply(
+    tx: &mut Tx,
+    payment: &mut StoredPayment,
+    index: usize,
+    observation: Observation<'_>,
+    now: Timestamp,
+) -> Result<(), db::Error> {
+    let totals = payment.row.totals();
+    let Some(attempt) = payment.attempts.get_mut(index) else { return Ok(()) };
+    let before = attempt.clone();
+    observe(attempt, &payment.row.currency, observation, now);
+    let after = attempt.clone();
+    store::update_attempt(tx, payment.row.tenant_id, &after, now).await?;
+
+    payment.row.captured = payment.attempts.iter().map(|attempt| attempt.captured).sum();
+    payment.row.refunded = payment.attempts.iter().map(|attempt| attempt.refunded).sum();
+    let states = payment.states();
+    let status = payment_state(&states, payment.row.amount, payment.row.captured, payment.row.refunded);
+    payment.row.set_status(status);
+    store::update_payment(tx, &mut payment.row, now).await?;
+
+    let mut entries = money_entries(totals, payment.row.totals(), &payment.row.currency);
+    if let Some(currency) = &after.fee_currency {
+        entries.extend(fee_entries(after.fee.unwrap_or(0) - before.fee.unwrap_or(0), currency));
+    }
+    postings::insert(tx, payment.row.scope(), &entries, now).await?;
+
+    if before.ended_at.is_none() && after.ended_at.is_some() {
+        let outcome = match observation.answer {
+            ProviderAnswer::Payment(payment) if payment.status == PaymentStatus::Failed => CallOutcome::Declined,
+            ProviderAnswer::Payment(_) => CallOutcome::Success,
+            ProviderAnswer::Error(error) => CallOutcome::of(error),
+            ProviderAnswer::NoPayment => CallOutcome::Error,
+            ProviderAnswer::Refunded(_) | ProviderAnswer::Nothing => CallOutcome::Unknown,
+        };
+        let code = after.failure().map(|failure| failure.code).unwrap_or_default();
+        let call = EndedCall { service: &after.service, outcome, code: &code, milliseconds: after.duration_ms };
+        statistics::count_call(tx, &payment.row, call, now).await?;
+    }
+    let currency = &payment.row.currency;
+    let change = VolumeChange {
+        payments: i64::from(before.captured == 0 && after.captured > 0),
+        captured: after.captured - before.captured,
+        fees: after.cost(currency) - before.cost(currency),
+    };
+    statistics::add_volume(tx, &payment.row, &after.service, change, now).await
+}
+
+/// Changes an attempt by what was observed.
+fn observe(attempt: &mut AttemptRow, currency: &str, observation: Observation<'_>, now: Timestamp) {
+    let before = attempt.state();
+    let (fact, failed) = match observation.answer {
+        ProviderAnswer::Payment(payment) => {
+            take_amounts(attempt, currency, payment);
+            let failed = payment.failure.as_ref().map(|text| PaymentFailure::new("declined", text.clone()));
+            (Some(AttemptFact::Reported(payment.status)), failed)
+        }
+        ProviderAnswer::Error(error) => {
+            let is_unknown = matches!(error, PaymentError::Unknown { .. });
+            let fact = if is_unknown { AttemptFact::OutcomeUnknown } else { AttemptFact::Refused };
+            (Some(fact), Some(failure::failure(error)))
+        }
+        ProviderAnswer::NoPayment => {
+            let message = "the provider has not received the payment";
+            (Some(AttemptFact::Refused), Some(PaymentFailure::new("not_received", message)))
+        }
+        ProviderAnswer::Refunded(refunded) => {
+            attempt.refunded = refunded.clamp(0, attempt.captured);
+            (None, None)
+        }
+        // A process that was asking the provider has ended without the answer.
+        ProviderAnswer::Nothing if observation.is_check => (Some(AttemptFact::OutcomeUnknown), None),
+        ProviderAnswer::Nothing => (None, None),
+    };
+    let after = fact.map_or(before, |fact| before.after(fact));
+    attempt.set_state(after);
+    if matches!(after, AttemptState::Failed | AttemptState::Unknown) {
+        if failed.is_some() {
+            attempt.set_failure(failed);
+        }
+    } else {
+        attempt.set_failure(None);
+    }
+    if after != AttemptState::RequiresAction {
+        attempt.action_url = None;
+    }
+    if observation.ends_change {
+        attempt.set_pending_change(None);
+    }
+    if before == AttemptState::Sent && after != AttemptState::Sent && attempt.ended_at.is_none() {
+        attempt.ended_at = Some(now);
+        attempt.duration_ms = observation.duration.map(statistics::milliseconds);
+    }
+    let is_progress = after != before || observation.ends_change;
+    if is_progress {
+        attempt.checks = 0;
+    } else if observation.is_check {
+        attempt.checks = attempt.checks.saturating_add(1);
+    }
+}
+
+/// Takes the amounts of a provider's payment. They only grow, because answers can come out of order.
+fn take_amounts(attempt: &mut AttemptRow, currency: &str, payment: &ProviderPayment) {
+    attempt.provider_payment_id = Some(payment.id.clone());
+    attempt.action_url.clone_from(&payment.action_url);
+    if payment.amount.currency().code() != currency {
+        tracing::error!(
+            target: "omnistack::payments", payment = %attempt.payment_id, service = attempt.service.as_str(), currency,
+            reported = payment.amount.currency().code(), "a provider reports a payment in another currency",
+        );
+        return;
+    }
+    let captured = match payment.status {
+        PaymentStatus::Succeeded => payment.captured.minor(),
+        // What is reserved is not taken.
+        _ => 0,
+    };
+    attempt.captured = attempt.captured.max(captured);
+    attempt.refunded = attempt.refunded.max(payment.refunded.minor()).min(attempt.captured);
+    if let Some(fee) = payment.fee {
+        let fee_currency = fee.currency().code();
+        // A fee is reported in the currency in which the account is paid out, which does not change.
+        if attempt.fee_currency.as_deref().is_none_or(|known| known == fee_currency) {
+            attempt.fee = Some(fee.minor());
+            attempt.fee_currency = Some(fee_currency.to_owned());
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Taking a payment: the attempts at one provider after another.
+
+use std::sync::Arc;
+
+use omnistack_core::{
+    clock::Timestamp,
+    data_environment::DataEnvironment,
+    http::{Error, FieldError, StatusCode},
+    identity::TenantId,
+    payment::{NewPayment, PaymentError, PaymentMethodSource, PaymentProvider, ProviderPayment},
+};
+
+use super::{
+    apply::{Observation, ProviderAnswer, apply},
+    failure::{no_payment, outcome_unknown},
+    handle::PaymentLedger,
+    machine::{NextAttempt, next_attempt},
+    model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RequestedSource},
+    rows::{AttemptRow, NewPaymentRow, PaymentRow, StoredPayment},
+    store,
+};
+use crate::router::RouteQuestion;
+
+/// Largest length of a key, in characters.
+const MAX_KEY_CHARS: usize = 300;
+/// Largest number of values that are stored with a payment.
+const MAX_METADATA_VALUES: usize = 20;
+/// Largest length of the name of such a value, in characters: that of Stripe.
+const MAX_METADATA_NAME_CHARS: usize = 40;
+/// Largest length of such a value, in characters.
+const MAX_METADATA_VALUE_CHARS: usize = 500;
+/// Largest number of attempts of one payment.
+const MAX_ATTEMPTS: usize = 20;
+
+/// An account that takes a payment, with the payment method there.
+struct Candidate {
+    service: String,
+    provider: Arc<dyn PaymentProvider>,
+    source: PaymentMethodSource,
+    /// The estimated fee in minor units of the payment's currency.
+    fee: Option<i64>,
+}
+
+/// What only the request of a payment has: it is not stored.
+#[derive(Default)]
+struct PaymentContact {
+    email: Option<String>,
+    return_url: Option<String>,
+}
+
+impl PaymentLedger {
+    /// Takes a payment. It is stored before a provider is asked. If it is certain that the provider has not taken the
+    /// money, and another one may succeed, the next one is asked.
+    ///
+    /// The returned payment can be in any state: it can have failed, and its outcome can be
+    /// [`Unknown`](super::PaymentState::Unknown). A payment with the same key is returned as it is.
+    ///
+    /// # Errors
+    /// 422 `VALIDATION_FAILED` for invalid values; 422 `PAYMENT_NOT_ROUTABLE` if the tenant has no account that can
+    /// take the payment; 409 `PAYMENT_CONFLICT` if the tenant has another payment with this key.
+    pub async fn create(&self, request: PaymentRequest) -> Result<Payment, Error> {
+        check(&request)?;
+        let tenant = request.tenant;
+        let environment = match request.environment {
+            Some(environment) => environment,
+            None => self.active_environment(tenant, request.source.provider.as_deref()).await?,
+        };
+        let question = RouteQuestion {
+            amount: request.amount,
+            method: request.method,
+            country: request.country.clone(),
+            provider: request.source.provider.clone(),
+        };
+        let candidates = self.candidates(tenant, environment, &question, &request.source).await?;
+        let now = self.now();
+        let row = PaymentRow::new(NewPaymentRow {
+            id: PaymentId::new(now),
+            tenant,
+            environment,
+            request_key: request.key,
+            amount: request.amount,
+            method: request.method,
+            capture: request.capture,
+            country: request.country,
+            description: request.description,
+            metadata: request.metadata,
+            api_key: request.api_key,
+            now,
+        });
+        let contact = PaymentContact { email: request.email, return_url: request.return_url };
+        let mut payment = StoredPayment { row, attempts: Vec::new(), refunds: Vec::new() };
+
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        if !store::insert_payment(&mut tx, &payment.row).await? {
+            let known = store::find_by_key(&mut tx, tenant, environment, &payment.row.request_key).await?;
+            tx.rollback().await?;
+            return self.existing(&payment.row, known.ok_or_else(no_payment)?).await;
+        }
+        let Some(first) = candidates.first() else {
+            tx.rollback().await?;
+            return Err(not_routable(&question));
+        };
+        let attempt = new_attempt(&payment, first, now);
+        store::insert_attempt(&mut tx, &payment.row, &attempt).await?;
+        tx.commit().await?;
+        payment.attempts.push(attempt);
+        Ok(self.attempt_all(payment, candidates, contact).await?.show())
+    }
+
+    /// Begins another attempt of a payment that has failed. Before that, the provider of an attempt whose outcome is
+    /// unknown is asked for it.
+    ///
+    /// # Errors
+    /// 404 if the tenant has no such payment; 409 `PAYMENT_OUTCOME_UNKNOWN` if an earlier attempt may have taken the
+    /// money, unless the retry is [forced](PaymentRetry::force); 409 `PAYMENT_NOT_RETRYABLE` if one has, or still can;
+    /// 422 `PAYMENT_NOT_ROUTABLE` if the tenant has no account that can take the payment.
+    pub async fn retry(&self, tenant: TenantId, id: PaymentId, retry: PaymentRetry) -> Result<Payment, Error> {
+        check_key(&retry.key)?;
+        let known = self.find(tenant, id).await?;
+        if is_attempted(&known, &retry.key) {
+            return self.resolve(tenant, id).await;
+        }
+        if next_attempt(&known.states(), false) == NextAttempt::OutcomeUnknown {
+            self.resolve(tenant, id).await?;
+        }
+        let question = RouteQuestion {
+            amount: known.row.money(known.row.amount)?,
+            method: known.row.method(),
+            country: known.row.country.clone(),
+            provider: retry.source.provider.clone(),
+        };
+        let candidates = self.candidates(tenant, known.row.environment(), &question, &retry.source).await?;
+        let now = self.now();
+
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        let mut payment = store::lock(&mut tx, tenant, id).await?.ok_or_else(no_payment)?;
+        if is_attempted(&payment, &retry.key) {
+            tx.rollback().await?;
+            return Ok(payment.show());
+        }
+        let next = next_attempt(&payment.states(), retry.force);
+        let refusal = match next {
+            NextAttempt::Allowed | NextAttempt::Forced if payment.attempts.len() >= MAX_ATTEMPTS => {
+                let message = format!("the payment has {MAX_ATTEMPTS} attempts; create another payment");
+                Some(Error::conflict("PAYMENT_NOT_RETRYABLE", message))
+            }
+            NextAttempt::Allowed | NextAttempt::Forced => None,
+            NextAttempt::OutcomeUnknown => Some(outcome_unknown()),
+            NextAttempt::InProgress => {
+                let message = format!("the payment is {}; only a payment that has failed can be attempted again",
+                    payment.row.status().as_str());
+                Some(Error::conflict("PAYMENT_NOT_RETRYABLE", message))
+            }
+        };
+        let (None, Some(first)) = (&refusal, candidates.first()) else {
+            tx.rollback().await?;
+            return Err(refusal.unwrap_or_else(|| not_routable(&question)));
+        };
+        let mut attempt = new_attempt(&payment, first, now);
+        attempt.request_key = Some(retry.key);
+        attempt.forced = next == NextAttempt::Forced;
+        store::insert_attempt(&mut tx, &payment.row, &attempt).await?;
+        payment.attempts.push(attempt);
+        tx.commit().await?;
+        // A forced attempt has no failover: one attempt that may be too much is enough.
+        let most = if next == NextAttempt::Forced { 1 } else { candidates.len() };
+        let candidates = candidates.into_iter().take(most).collect();
+        let contact = PaymentContact { email: None, return_url: retry.return_url };
+        Ok(self.attempt_all(payment, candidates, contact).await?.show())
+    }
+
+    /// Asks the first candidate, for which the last attempt is stored, and then the others while none has an effect.
+    async fn attempt_all(
+        &self,
+        mut payment: StoredPayment,
+        candidates: Vec<Candidate>,
+        contact: PaymentContact,
+    ) -> Result<StoredPayment, Error> {
+        let (tenant, id) = (payment.row.tenant_id, payment.row.id);
+        let mut candidates = candidates.into_iter().peekable();
+        while let Some(candidate) = candidates.next() {
+            let Some(attempt) = payment.attempts.last() else { break };
+            let (number, new) = (attempt.number, new_payment(&payment.row, attempt, &candidate, &contact)?);
+            let began = self.0.clock.elapsed();
+            let result = call(&candidate, &new).await;
+            let duration = self.0.clock.elapsed().saturating_sub(began);
+            let environment = payment.row.environment();
+            self.0.router.record(tenant, environment, &candidate.service, result.as_ref().err(), duration);
+
+            let now = self.now();
+            let mut tx = self.0.db.tenant(tenant).begin().await?;
+            payment = store::lock(&mut tx, tenant, id).await?.ok_or_else(no_payment)?;
+            let answer = match &result {
+                Ok(payment) => ProviderAnswer::Payment(payment),
+                Err(error) => ProviderAnswer::Error(error),
+            };
+            let index = payment.index_of(number).ok_or_else(no_payment)?;
+            let observation = Observation { duration: Some(duration), ..Observation::new(answer) };
+            apply(&mut tx, &mut payment, index, observation, now).await?;
+            let allows_other = result.as_ref().err().is_some_and(PaymentError::allows_other_provider);
+            // An event may have said meanwhile that the money was taken.
+            let is_open = allows_other && next_attempt(&payment.states(), false) == NextAttempt::Allowed;
+            let next = candidates.peek().filter(|_| is_open && payment.attempts.len() < MAX_ATTEMPTS);
+            if let Some(next) = next {
+                // In the same transaction, so that a crash leaves no payment that waits for its next attempt.
+                let attempt = new_attempt(&payment, next, now);
+                store::insert_attempt(&mut tx, &payment.row, &attempt).await?;
+                payment.attempts.push(attempt);
+                tx.commit().await?;
+            } else {
+                tx.commit().await?;
+                break;
+            }
+        }
+        Ok(payment)
+    }
+
+    /// Returns the payment that has the key of a new one, after its provider was asked if its outcome is not known.
+    async fn existing(&self, new: &PaymentRow, known: StoredPayment) -> Result<Payment, Error> {
+        let is_same = known.row.amount == new.amount
+            && known.row.currency == new.currency
+            && known.row.method == new.method
+            && known.row.capture == new.capture;
+        if !is_same {
+            let message = "there is a payment with this key and other values; use another key";
+            return Err(Error::conflict("PAYMENT_CONFLICT", message).with_detail("payment", known.row.id.to_string()));
+        }
+        if next_attempt(&known.states(), false) == NextAttempt::OutcomeUnknown {
+            return self.resolve(known.row.tenant_id, known.row.id).await;
+        }
+        Ok(known.show())
+    }
+
+    /// Returns the accounts that can take a payment, in their order.
+    async fn candidates(
+        &self,
+        tenant: TenantId,
+        environment: DataEnvironment,
+        question: &RouteQuestion,
+        source: &RequestedSource,
+    ) -> Result<Vec<Candidate>, Error> {
+        let routes = self.0.router.candidates(tenant, environment, question).await?;
+        let candidates = routes.into_iter().filter_map(|route| {
+            let fee = route.fee.filter(|fee| fee.currency() == question.amount.currency());
+            Some(Candidate {
+                source: source.at(&route.service)?,
+                service: route.service,
+                provider: route.provider,
+                fee: fee.map(|fee| fee.minor()),
+            })
+        });
+        Ok(candidates.collect())
+    }
+
+    /// Returns the environment of a request that names none.
+    async fn active_environment(&self, tenant: TenantId, service: Option<&str>) -> Result<DataEnvironment, Error> {
+        match service {
+            Some(service) => self.0.accounts.active_environment(tenant, service).await,
+            None => self.0.accounts.default_environment(tenant).await,
+        }
+    }
+}
+
+/// Asks a provider to take a payment.
+async fn call(candidate: &Candidate, new: &NewPayment) -> Result<ProviderPayment, PaymentError> {
+    candidate.provider.check_amount(new.amount)?;
+    candidate.provider.create_payment(new).await
+}
+
+fn new_attempt(payment: &StoredPayment, candidate: &Candidate, now: Timestamp) -> AttemptRow {
+    let last = payment.attempts.last().map_or(0, |attempt| attempt.number);
+    let mut attempt = AttemptRow::new(payment.row.id, last + 1, &candidate.service, now);
+    attempt.fee_estimate = candidate.fee;
+    attempt
+}
+
+fn new_payment(
+    row: &PaymentRow,
+    attempt: &AttemptRow,
+    candidate: &Candidate,
+    contact: &PaymentContact,
+) -> Result<NewPayment, Error> {
+    Ok(NewPayment {
+        reference: attempt.reference.clone(),
+        amount: row.money(row.amount)?,
+        customer: None,
+        method: row.method(),
+        source: candidate.source.clone(),
+        capture: row.capture(),
+        description: row.description.clone(),
+        email: contact.email.clone(),
+        return_url: contact.return_url.clone(),
+        metadata: row.metadata(),
+        idempotency_key: attempt.reference.clone(),
+    })
+}
+
+fn is_attempted(payment: &StoredPayment, key: &str) -> bool {
+    payment.attempts.iter().any(|attempt| attempt.request_key.as_deref() == Some(key))
+}
+
+fn not_routable(question: &RouteQuestion) -> Error {
+    let currency = question.amount.currency().code();
+    let message = match &question.provider {
+        Some(service) => format!("`{service}` can't take this payment in {currency}; store credentials for it"),
+        None => format!("no service can take this payment in {currency}; store credentials for one that can"),
+    };
+    Error::new(StatusCode::UNPROCESSABLE_ENTITY, "PAYMENT_NOT_ROUTABLE", message)
+}
+
+/// Fails if a key is empty or too long.
+pub(super) fn check_key(key: &str) -> Result<(), Error> {
+    let fits = !key.is_empty() && key.chars().count() <= MAX_KEY_CHARS;
+    if fits { Ok(()) } else { Err(Error::invalid([FieldError::new("key", "must have 1 to 300 characters")])) }
+}
+
+fn check(request: &PaymentRequest) -> Result<(), Error> {
+    check_key(&request.key)?;
+    let mut problems = Vec::new();
+    if request.amount.minor() <= 0 {
+        problems.push(FieldError::new("amount", "must be at least 1"));
+    }
+    let country_fits = |country: &String| country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    if request.country.as_ref().is_some_and(|country| !country_fits(country)) {
+        problems.push(FieldError::new("country", "must be an ISO 3166-1 code of two capitals, such as `DE`"));
+    }
+    let fits = |(name, value): (&String, &String)| {
+        (1..=MAX_METADATA_NAME_CHARS).contains(&name.chars().count())
+            && value.chars().count() <= MAX_METADATA_VALUE_CHARS
+            && !name.contains('\0')
+            && !value.contains('\0')
+    };
+    if request.metadata.len() > MAX_METADATA_VALUES || !request.metadata.iter().all(fits) {
+        let message = "must have at most 20 values of at most 500 characters, with names of 1 to 40 characters";
+        problems.push(FieldError::new("metadata", message));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
+}

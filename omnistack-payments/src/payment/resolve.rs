@@ -1,0 +1,269 @@
+//! Asking providers for the outcome of payments and refunds.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use omnistack_core::{
+    events::{Delivery, Subscriber},
+    http::Error,
+    identity::TenantId,
+    jobs::{Job, JobContext, JobError},
+    payment::{PaymentError, PaymentProvider, ProviderEvent, ProviderEventObject},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    apply::{Observation, ProviderAnswer, apply},
+    change::request_change,
+    failure::no_payment,
+    handle::PaymentLedger,
+    machine::{AttemptState, RefundState, SETTLE_TIME},
+    model::{Payment, PaymentId, PaymentRefundId},
+    refund::request_refund,
+    rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
+    store,
+};
+
+/// Most attempts, and most refunds, that one run of the job asks about.
+const CHECKS_PER_RUN: i64 = 500;
+/// Number of providers that are asked at the same time.
+const CONCURRENT_CHECKS: usize = 8;
+
+impl PaymentLedger {
+    /// Asks the providers about all that has no final result: attempts, captures, cancellations and refunds. Returns
+    /// the payment afterwards. An attempt that its provider does not know is failed if it began a minute ago; before
+    /// that, its request can still arrive.
+    ///
+    /// This also happens by itself, after events of the provider and in growing intervals.
+    ///
+    /// # Errors
+    /// 404 if the tenant has no such payment. A provider that can't be reached is no error.
+    pub async fn resolve(&self, tenant: TenantId, id: PaymentId) -> Result<Payment, Error> {
+        let payment = self.find(tenant, id).await?;
+        for attempt in &payment.attempts {
+            let is_final = matches!(
+                attempt.state(),
+                AttemptState::Succeeded | AttemptState::Failed | AttemptState::Canceled
+            );
+            if !is_final || attempt.pending_change().is_some() {
+                self.check_attempt(&payment.row, attempt).await?;
+            }
+        }
+        for refund in payment.refunds.iter().filter(|refund| refund.state().is_open()) {
+            self.check_refund(&payment, refund).await?;
+        }
+        self.get(tenant, id).await
+    }
+
+    /// Asks the provider about an attempt, and stores the answer. Returns whether the provider has answered.
+    async fn check_attempt(&self, payment: &PaymentRow, attempt: &AttemptRow) -> Result<bool, Error> {
+        let asked_at = self.now();
+        let Some(provider) = self.provider(payment, &attempt.service).await? else {
+            tracing::warn!(
+                target: "omnistack::payments", payment = %payment.id, service = attempt.service.as_str(),
+                "a payment can't be checked, because there are no credentials any more",
+            );
+            self.observe(payment, attempt, ProviderAnswer::Nothing, true).await?;
+            return Ok(true);
+        };
+        if attempt.pending_change().is_some() {
+            let result = request_change(provider.as_ref(), payment, attempt).await?;
+            self.finish_change(payment, attempt, &result, true).await?;
+            match result {
+                Ok(_) => return Ok(true),
+                Err(PaymentError::Unknown { .. } | PaymentError::Unavailable { .. }) => return Ok(false),
+                // The provider has refused the change, such as because it was made before: the payment says it.
+                Err(_) => {}
+            }
+        }
+        let result = match &attempt.provider_payment_id {
+            Some(id) => provider.payment(id).await.map(Some),
+            None => provider.find_payment(&attempt.reference).await,
+        };
+        // A request without a response can arrive until then.
+        let is_settled = asked_at.duration_since(attempt.started_at) >= SETTLE_TIME;
+        let is_open = matches!(attempt.state(), AttemptState::Sent | AttemptState::Unknown);
+        let answer = match &result {
+            Ok(Some(found)) => ProviderAnswer::Payment(found),
+            Ok(None) if is_open && is_settled => ProviderAnswer::NoPayment,
+            Ok(None) | Err(_) => ProviderAnswer::Nothing,
+        };
+        let is_running = attempt.state() == AttemptState::Sent && !is_settled;
+        self.observe(payment, attempt, answer, !is_running).await?;
+        Ok(result.is_ok())
+    }
+
+    async fn observe(
+        &self,
+        payment: &PaymentRow,
+        attempt: &AttemptRow,
+        answer: ProviderAnswer<'_>,
+        is_check: bool,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let mut tx = self.0.db.tenant(payment.tenant_id).begin().await?;
+        let mut payment = store::lock(&mut tx, payment.tenant_id, payment.id).await?.ok_or_else(no_payment)?;
+        let index = payment.index_of(attempt.number).ok_or_else(no_payment)?;
+        apply(&mut tx, &mut payment, index, Observation { is_check, ..Observation::new(answer) }, now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Asks the provider about a refund, and stores the answer. A refund whose outcome is not known is asked for again,
+    /// with the same key.
+    async fn check_refund(&self, payment: &StoredPayment, refund: &RefundRow) -> Result<(), Error> {
+        let attempt = payment.index_of(refund.attempt).and_then(|index| payment.attempts.get(index));
+        let Some((attempt, id)) = attempt.and_then(|one| Some((one, one.provider_payment_id.as_deref()?))) else {
+            return Ok(());
+        };
+        let Some(provider) = self.provider(&payment.row, &attempt.service).await? else { return Ok(()) };
+        if refund.state() == RefundState::Pending {
+            return self.check_refunds(provider.as_ref(), payment, attempt, id).await;
+        }
+        let result = request_refund(provider.as_ref(), &payment.row, id, refund).await?;
+        self.finish_refund(&payment.row, refund, &result, true).await.map(drop)
+    }
+
+    /// Asks the provider for the refunds of an attempt, and stores the states of those that were made here.
+    async fn check_refunds(
+        &self,
+        provider: &dyn PaymentProvider,
+        payment: &StoredPayment,
+        attempt: &AttemptRow,
+        id: &str,
+    ) -> Result<(), Error> {
+        let own: Vec<_> = payment.refunds.iter().filter(|refund| refund.attempt == attempt.number).collect();
+        if own.is_empty() {
+            return Ok(());
+        }
+        let reported = match provider.refunds(id).await {
+            Ok(reported) => reported,
+            Err(error) => {
+                tracing::warn!(
+                    target: "omnistack::payments", payment = %payment.row.id, %error, "refunds could not be read",
+                );
+                Vec::new()
+            }
+        };
+        for refund in own {
+            let found = reported.iter().find(|one| {
+                refund.provider_refund_id.as_ref() == Some(&one.id)
+                    || one.reference.as_ref() == Some(&refund.reference)
+            });
+            let result = match found {
+                Some(found) => Ok(found.clone()),
+                None if refund.state() == RefundState::Pending => {
+                    Err(PaymentError::Unavailable { message: "the refund is not listed".to_owned(), retry_after: None })
+                }
+                None => continue,
+            };
+            self.finish_refund(&payment.row, refund, &result, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the provider about an attempt after an event. Returns whether the provider has answered.
+    async fn update_after_event(
+        &self,
+        tenant: TenantId,
+        id: PaymentId,
+        number: i32,
+        provider_id: &str,
+    ) -> Result<bool, Error> {
+        let payment = self.find(tenant, id).await?;
+        let Some(index) = payment.index_of(number) else { return Ok(true) };
+        // The event can be the first message with the id.
+        let attempt =
+            AttemptRow { provider_payment_id: Some(provider_id.to_owned()), ..payment.attempts[index].clone() };
+        if !self.check_attempt(&payment.row, &attempt).await? {
+            return Ok(false);
+        }
+        if let Some(provider) = self.provider(&payment.row, &attempt.service).await? {
+            let payment = self.find(tenant, id).await?;
+            self.check_refunds(provider.as_ref(), &payment, &attempt, provider_id).await?;
+        }
+        Ok(true)
+    }
+
+    async fn check_due_attempt(&self, tenant: TenantId, id: PaymentId, number: i32) -> Result<(), Error> {
+        let payment = self.find(tenant, id).await?;
+        let Some(index) = payment.index_of(number) else { return Ok(()) };
+        self.check_attempt(&payment.row, &payment.attempts[index]).await.map(drop)
+    }
+
+    async fn check_due_refund(&self, tenant: TenantId, id: PaymentId, refund: PaymentRefundId) -> Result<(), Error> {
+        let payment = self.find(tenant, id).await?;
+        let Some(refund) = payment.refunds.iter().find(|one| one.id == refund) else { return Ok(()) };
+        self.check_refund(&payment, refund).await
+    }
+}
+
+/// The job that asks providers for what is not known. It runs every minute.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ResolvePayments {}
+
+#[async_trait]
+impl Job for ResolvePayments {
+    const NAME: &'static str = "payments.resolve_payments";
+    /// The next run follows in a minute.
+    const MAX_ATTEMPTS: u32 = 1;
+
+    type State = PaymentLedger;
+
+    async fn run(self, ledger: &PaymentLedger, _: &JobContext) -> Result<(), JobError> {
+        let now = ledger.now();
+        // The job has no caller, so it searches the payments of all tenants.
+        let mut tx = ledger.0.db.all_tenants().begin_read().await?;
+        let attempts = store::due_attempts(&mut tx, now, CHECKS_PER_RUN).await?;
+        let refunds = store::due_refunds(&mut tx, now, CHECKS_PER_RUN).await?;
+        tx.commit().await?;
+        // One payment that fails keeps no other from being checked.
+        let log = |tenant: TenantId, id: PaymentId, result: Result<(), Error>| {
+            if let Err(error) = result {
+                tracing::error!(target: "omnistack::payments", %tenant, payment = %id, %error, "a check has failed");
+            }
+        };
+        stream::iter(attempts)
+            .for_each_concurrent(CONCURRENT_CHECKS, |(tenant, id, number)| async move {
+                log(tenant, id, ledger.check_due_attempt(tenant, id, number).await);
+            })
+            .await;
+        stream::iter(refunds)
+            .for_each_concurrent(CONCURRENT_CHECKS, |(tenant, id, refund)| async move {
+                log(tenant, id, ledger.check_due_refund(tenant, id, refund).await);
+            })
+            .await;
+        Ok(())
+    }
+}
+
+/// The subscriber that updates a payment after an event of its provider.
+pub(super) struct UpdatePayments(pub(super) PaymentLedger);
+
+#[async_trait]
+impl Subscriber for UpdatePayments {
+    type Event = ProviderEvent;
+
+    /// Longer than three calls to a provider.
+    const TIMEOUT: Duration = Duration::from_secs(90);
+
+    async fn handle(&self, event: ProviderEvent, _: &mut Delivery) -> Result<(), JobError> {
+        let id = match &event.object {
+            ProviderEventObject::Payment(id) => id,
+            ProviderEventObject::Refund { payment, .. } => payment,
+            ProviderEventObject::Dispute { payment: Some(payment), .. } => payment,
+            _ => return Ok(()),
+        };
+        // The event has no caller, and its payment can be that of any tenant.
+        let mut tx = self.0.0.db.all_tenants().begin_read().await?;
+        let found =
+            store::attempts_at(&mut tx, &event.provider, event.environment, id, event.reference.as_deref()).await?;
+        tx.commit().await?;
+        for (tenant, payment, number) in found {
+            if !self.0.update_after_event(tenant, payment, number, id).await? {
+                return Err(JobError::retry("the provider could not be asked for the payment"));
+            }
+        }
+        Ok(())
+    }
+}

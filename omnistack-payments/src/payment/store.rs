@@ -1,0 +1,272 @@
+//! The SQL of payments, attempts and refunds.
+
+use std::collections::HashMap;
+
+use omnistack_core::{
+    clock::Timestamp,
+    data_environment::DataEnvironment,
+    db::{self, Arguments, Record, Sql, Tx},
+    identity::TenantId,
+};
+use sqlx::AssertSqlSafe;
+
+use super::{
+    machine::PaymentState,
+    model::{PaymentId, PaymentRefundId},
+    rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
+};
+
+const PAYMENT_COLUMNS: &str = "id, tenant_id, environment, request_key, amount, currency, method, capture, country,
+    description, metadata, api_key_id, status, captured, refunded, version, created_at, updated_at";
+const ATTEMPT_COLUMNS: &str = "payment_id, number, service, reference, request_key, state, forced, provider_payment_id,
+    captured, refunded, fee, fee_currency, fee_estimate, action_url, error_code, error_message, pending_change,
+    pending_amount, started_at, ended_at, duration_ms, checks";
+const REFUND_COLUMNS: &str = "id, payment_id, attempt, reference, request_key, state, amount, reason,
+    provider_refund_id, error_code, error_message, checks, created_at, updated_at";
+
+/// Inserts a payment. Returns `false` if the tenant has one with the same key.
+pub(super) async fn insert_payment(tx: &mut Tx, row: &PaymentRow) -> Result<bool, db::Error> {
+    let sql = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture,
+        country, description, metadata, api_key_id, status, captured, refunded, version, created_at, updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, $14, $15, $15)
+        on conflict (tenant_id, environment, request_key) do nothing";
+    let insert = tx.query(sql).bind(row.id).bind(row.tenant_id).bind(row.environment.as_str());
+    let insert = insert.bind(row.request_key.as_str()).bind(row.amount).bind(row.currency.as_str());
+    let insert = insert.bind(row.method.as_str()).bind(row.capture.as_str()).bind(row.country.clone());
+    let insert = insert.bind(row.description.clone()).bind(row.metadata.as_str()).bind(row.api_key_id);
+    let insert = insert.bind(row.status.as_str()).bind(row.version).bind(row.created_at);
+    Ok(insert.execute().await? > 0)
+}
+
+/// Updates what changes of a payment that the transaction has locked, and counts the change.
+pub(super) async fn update_payment(tx: &mut Tx, row: &mut PaymentRow, now: Timestamp) -> Result<(), db::Error> {
+    row.version += 1;
+    row.updated_at = now;
+    let sql = "update omni_payments set status = $3, captured = $4, refunded = $5, version = $6, updated_at = $7
+        where tenant_id = $1 and id = $2";
+    let update = tx.query(sql).bind(row.tenant_id).bind(row.id).bind(row.status.as_str()).bind(row.captured);
+    update.bind(row.refunded).bind(row.version).bind(row.updated_at).execute().await.map(drop)
+}
+
+/// Inserts an attempt, about which the provider is asked if the process crashes.
+pub(super) async fn insert_attempt(tx: &mut Tx, payment: &PaymentRow, row: &AttemptRow) -> Result<(), db::Error> {
+    let sql = "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference,
+        request_key, state, forced, captured, refunded, fee_estimate, started_at, check_at, checks)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10, $11, $12, 0)";
+    let insert = tx.query(sql).bind(row.payment_id).bind(row.number).bind(payment.tenant_id);
+    let insert = insert.bind(payment.environment.as_str()).bind(row.service.as_str()).bind(row.reference.as_str());
+    let insert = insert.bind(row.request_key.clone()).bind(row.state.as_str()).bind(row.forced);
+    let insert = insert.bind(row.fee_estimate).bind(row.started_at).bind(row.check_at(row.started_at));
+    insert.execute().await.map(drop)
+}
+
+/// Updates what changes of an attempt of a payment that the transaction has locked.
+pub(super) async fn update_attempt(
+    tx: &mut Tx,
+    tenant: TenantId,
+    row: &AttemptRow,
+    now: Timestamp,
+) -> Result<(), db::Error> {
+    let sql = "update omni_payment_attempts set state = $4, provider_payment_id = $5, captured = $6, refunded = $7,
+        fee = $8, fee_currency = $9, action_url = $10, error_code = $11, error_message = $12, pending_change = $13,
+        pending_amount = $14, ended_at = $15, duration_ms = $16, check_at = $17, checks = $18
+        where tenant_id = $1 and payment_id = $2 and number = $3";
+    let update = tx.query(sql).bind(tenant).bind(row.payment_id).bind(row.number).bind(row.state.as_str());
+    let update = update.bind(row.provider_payment_id.clone()).bind(row.captured).bind(row.refunded).bind(row.fee);
+    let update = update.bind(row.fee_currency.clone()).bind(row.action_url.clone());
+    let update = update.bind(row.error_code.clone()).bind(row.error_message.clone());
+    let update = update.bind(row.pending_change.clone()).bind(row.pending_amount).bind(row.ended_at);
+    update.bind(row.duration_ms).bind(row.check_at(now)).bind(row.checks).execute().await.map(drop)
+}
+
+/// Inserts a refund.
+pub(super) async fn insert_refund(tx: &mut Tx, payment: &PaymentRow, row: &RefundRow) -> Result<(), db::Error> {
+    let sql = "insert into omni_payment_refunds (id, payment_id, attempt, tenant_id, environment, reference,
+        request_key, state, amount, reason, check_at, checks, created_at, updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12)";
+    let insert = tx.query(sql).bind(row.id).bind(row.payment_id).bind(row.attempt).bind(payment.tenant_id);
+    let insert = insert.bind(payment.environment.as_str()).bind(row.reference.as_str());
+    let insert = insert.bind(row.request_key.as_str()).bind(row.state.as_str()).bind(row.amount);
+    let insert = insert.bind(row.reason.clone()).bind(row.state().next_check(0, row.created_at));
+    insert.bind(row.created_at).execute().await.map(drop)
+}
+
+/// Updates what changes of a refund of a payment that the transaction has locked.
+pub(super) async fn update_refund(
+    tx: &mut Tx,
+    tenant: TenantId,
+    row: &RefundRow,
+    now: Timestamp,
+) -> Result<(), db::Error> {
+    let sql = "update omni_payment_refunds set state = $3, provider_refund_id = $4, error_code = $5, error_message = $6,
+        check_at = $7, checks = $8, updated_at = $9 where tenant_id = $1 and id = $2";
+    let update = tx.query(sql).bind(tenant).bind(row.id).bind(row.state.as_str());
+    let update = update.bind(row.provider_refund_id.clone()).bind(row.error_code.clone());
+    let update = update.bind(row.error_message.clone()).bind(row.state().next_check(row.checks, now));
+    update.bind(row.checks).bind(now).execute().await.map(drop)
+}
+
+const LOCK_PAYMENT: Sql = Sql {
+    postgres: "select id, tenant_id, environment, request_key, amount, currency, method, capture, country, description,
+        metadata, api_key_id, status, captured, refunded, version, created_at, updated_at from omni_payments
+        where tenant_id = $1 and id = $2 for update",
+    sqlite: "select id, tenant_id, environment, request_key, amount, currency, method, capture, country, description,
+        metadata, api_key_id, status, captured, refunded, version, created_at, updated_at from omni_payments
+        where tenant_id = $1 and id = $2",
+};
+
+/// Returns a payment, and keeps other transactions from changing it. On SQLite no other transaction writes anyway.
+pub(super) async fn lock(tx: &mut Tx, tenant: TenantId, id: PaymentId) -> Result<Option<StoredPayment>, db::Error> {
+    let row: Option<PaymentRow> = tx.query(LOCK_PAYMENT).bind(tenant).bind(id).fetch_optional().await?;
+    complete(tx, row).await
+}
+
+/// Returns a payment.
+pub(super) async fn find(tx: &mut Tx, tenant: TenantId, id: PaymentId) -> Result<Option<StoredPayment>, db::Error> {
+    let sql = format!("select {PAYMENT_COLUMNS} from omni_payments where tenant_id = $1 and id = $2");
+    let row = tx.query(AssertSqlSafe(sql)).bind(tenant).bind(id).fetch_optional().await?;
+    complete(tx, row).await
+}
+
+/// Returns the payment with this key.
+pub(super) async fn find_by_key(
+    tx: &mut Tx,
+    tenant: TenantId,
+    environment: DataEnvironment,
+    key: &str,
+) -> Result<Option<StoredPayment>, db::Error> {
+    let sql = format!(
+        "select {PAYMENT_COLUMNS} from omni_payments where tenant_id = $1 and environment = $2 and request_key = $3"
+    );
+    let select = tx.query(AssertSqlSafe(sql)).bind(tenant).bind(environment.as_str()).bind(key.to_owned());
+    let row = select.fetch_optional().await?;
+    complete(tx, row).await
+}
+
+async fn complete(tx: &mut Tx, row: Option<PaymentRow>) -> Result<Option<StoredPayment>, db::Error> {
+    let Some(row) = row else { return Ok(None) };
+    let sql = format!(
+        "select {ATTEMPT_COLUMNS} from omni_payment_attempts where tenant_id = $1 and payment_id = $2 order by number"
+    );
+    let attempts = tx.query(AssertSqlSafe(sql)).bind(row.tenant_id).bind(row.id).fetch_all().await?;
+    // Without money there is no refund, so that most payments need one query less.
+    let refunds = if row.captured == 0 { Vec::new() } else { refunds(tx, &row).await? };
+    Ok(Some(StoredPayment { row, attempts, refunds }))
+}
+
+async fn refunds(tx: &mut Tx, payment: &PaymentRow) -> Result<Vec<RefundRow>, db::Error> {
+    let sql = format!(
+        "select {REFUND_COLUMNS} from omni_payment_refunds where tenant_id = $1 and payment_id = $2 order by id"
+    );
+    tx.query(AssertSqlSafe(sql)).bind(payment.tenant_id).bind(payment.id).fetch_all().await
+}
+
+/// The payments to list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PaymentFilter {
+    pub(super) environment: DataEnvironment,
+    pub(super) status: Option<PaymentState>,
+    /// Only payments that are older than this one.
+    pub(super) before: PaymentId,
+}
+
+/// Returns the newest payments that match.
+pub(super) async fn newest(
+    tx: &mut Tx,
+    tenant: TenantId,
+    filter: PaymentFilter,
+    limit: u32,
+) -> Result<Vec<StoredPayment>, db::Error> {
+    let condition = if filter.status.is_some() { "and status = $5" } else { "" };
+    let sql = format!(
+        "select {PAYMENT_COLUMNS} from omni_payments where tenant_id = $1 and environment = $2 and id < $3 {condition}
+         order by id desc limit $4"
+    );
+    let select = tx.query(AssertSqlSafe(sql)).bind(tenant).bind(filter.environment.as_str()).bind(filter.before);
+    let select = select.bind(i64::from(limit));
+    let select = match filter.status {
+        Some(status) => select.bind(status.as_str()),
+        None => select,
+    };
+    let rows: Vec<PaymentRow> = select.fetch_all().await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let attempts: Vec<AttemptRow> = of_payments(tx, tenant, &rows, ATTEMPT_COLUMNS, "omni_payment_attempts").await?;
+    let refunds: Vec<RefundRow> = of_payments(tx, tenant, &rows, REFUND_COLUMNS, "omni_payment_refunds").await?;
+    let mut payments: Vec<_> =
+        rows.into_iter().map(|row| StoredPayment { row, attempts: Vec::new(), refunds: Vec::new() }).collect();
+    let index: HashMap<PaymentId, usize> =
+        payments.iter().enumerate().map(|(index, payment)| (payment.row.id, index)).collect();
+    for attempt in attempts {
+        if let Some(payment) = index.get(&attempt.payment_id).and_then(|index| payments.get_mut(*index)) {
+            payment.attempts.push(attempt);
+        }
+    }
+    for refund in refunds {
+        if let Some(payment) = index.get(&refund.payment_id).and_then(|index| payments.get_mut(*index)) {
+            payment.refunds.push(refund);
+        }
+    }
+    for payment in &mut payments {
+        payment.attempts.sort_by_key(|attempt| attempt.number);
+        payment.refunds.sort_by_key(|refund| refund.id);
+    }
+    Ok(payments)
+}
+
+/// Returns the rows of a table that belong to these payments.
+async fn of_payments<T: Record>(
+    tx: &mut Tx,
+    tenant: TenantId,
+    payments: &[PaymentRow],
+    columns: &str,
+    table: &str,
+) -> Result<Vec<T>, db::Error> {
+    let mut args = Arguments::new(tx.dialect());
+    let tenant = args.push(tenant);
+    let ids: Vec<_> = payments.iter().map(|payment| format!("${}", args.push(payment.id))).collect();
+    let ids = ids.join(", ");
+    let sql = format!("select {columns} from {table} where tenant_id = ${tenant} and payment_id in ({ids})");
+    tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
+}
+
+/// An attempt or a refund about which its provider has to be asked.
+pub(super) type DueCheck = (TenantId, PaymentId, i32);
+
+/// Returns attempts about which their providers have to be asked. The transaction must be one of all tenants.
+pub(super) async fn due_attempts(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<DueCheck>, db::Error> {
+    let sql = "select tenant_id, payment_id, number from omni_payment_attempts where check_at <= $1
+        order by check_at limit $2";
+    tx.query(sql).bind(now).bind(limit).fetch_all().await
+}
+
+/// Returns refunds about which their providers have to be asked. The transaction must be one of all tenants.
+pub(super) async fn due_refunds(
+    tx: &mut Tx,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<(TenantId, PaymentId, PaymentRefundId)>, db::Error> {
+    let sql = "select tenant_id, payment_id, id from omni_payment_refunds where check_at <= $1
+        order by check_at limit $2";
+    tx.query(sql).bind(now).bind(limit).fetch_all().await
+}
+
+/// Returns the attempts with this id at a service, or with this reference. The transaction must be one of all tenants.
+pub(super) async fn attempts_at(
+    tx: &mut Tx,
+    service: &str,
+    environment: DataEnvironment,
+    provider_id: &str,
+    reference: Option<&str>,
+) -> Result<Vec<DueCheck>, db::Error> {
+    let sql = "select tenant_id, payment_id, number from omni_payment_attempts
+        where service = $1 and environment = $2 and provider_payment_id = $3";
+    let select = tx.query(sql).bind(service.to_owned()).bind(environment.as_str()).bind(provider_id.to_owned());
+    let found: Vec<DueCheck> = select.fetch_all().await?;
+    let Some(reference) = reference.filter(|_| found.is_empty()) else { return Ok(found) };
+    let sql = "select tenant_id, payment_id, number from omni_payment_attempts
+        where reference = $1 and service = $2 and environment = $3";
+    let select = tx.query(sql).bind(reference.to_owned()).bind(service.to_owned()).bind(environment.as_str());
+    select.fetch_all().await
+}
