@@ -60,6 +60,7 @@ pub mod config;
 pub mod crud;
 pub mod crypto;
 pub mod dashboard;
+pub mod data_environment;
 pub mod db;
 pub mod email;
 pub mod error_event;
@@ -90,7 +91,6 @@ pub mod usage_threshold;
 pub mod webhook;
 
 mod context;
-mod data_environment;
 mod run_error;
 mod schema;
 mod webhook_event;

@@ -21,7 +21,6 @@ mod provider;
 mod providers;
 mod subscription;
 
-pub use crate::data_environment::DataEnvironment;
 pub use error::{DeclineReason, PaymentError};
 pub use event::{ProviderEvent, ProviderEventObject};
 pub use model::{

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use omnistack_core::{
+    data_environment::DataEnvironment,
     money::Money,
-    payment::{DataEnvironment, PaymentMethodKind, PaymentProvider, ProviderProfile},
+    payment::{PaymentMethodKind, PaymentProvider, ProviderProfile},
 };
 use secrecy::SecretString;
 

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use omnistack_core::{
+    data_environment::DataEnvironment,
     module::Registry,
-    payment::{DataEnvironment, PaymentProvider, PaymentProviders},
+    payment::{PaymentProvider, PaymentProviders},
 };
 #[cfg(any(feature = "razorpay", feature = "stripe"))]
 use secrecy::ExposeSecret as _;
