@@ -148,11 +148,11 @@ impl PayPalApi {
             let page_number = page.to_string();
             let query = [
                 ("start_date", start.as_str()),
-                ("end_date", &end),
+                ("end_date", end.as_str()),
                 ("fields", "transaction_info"),
                 ("balance_affecting_records_only", "N"),
                 ("page_size", "500"),
-                ("page", &page_number),
+                ("page", page_number.as_str()),
             ];
             let found = self.get("/v1/reporting/transactions", &query, "transaction").await?;
             let transactions = found.list("/transaction_details");
