@@ -65,7 +65,7 @@ impl RazorpayApi {
 
     /// Finds the payment link with a reference.
     pub(super) async fn find_link(&self, reference: &str) -> Result<Option<ApiObject>, PaymentError> {
-        let found = self.get("/v1/payment_links", &[("reference_id", &receipt(reference))], PAYMENT).await?;
+        let found = self.get("/v1/payment_links", &[("reference_id", receipt(reference).as_str())], PAYMENT).await?;
         let links = found.list("/payment_links");
         Ok(links.into_iter().find(|link| reference_of(link).as_deref() == Some(reference)))
     }

@@ -1,6 +1,6 @@
 //! Payments by orders.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 use omnistack_core::{
     money::{Currency, Money},
@@ -169,7 +169,7 @@ impl RazorpayApi {
 
     /// Finds the order with a reference.
     pub(super) async fn find_order(&self, reference: &str) -> Result<Option<ApiObject>, PaymentError> {
-        let found = self.get("/v1/orders", &[("receipt", &receipt(reference))], PAYMENT).await?;
+        let found = self.get("/v1/orders", &[("receipt", receipt(reference).as_str())], PAYMENT).await?;
         let orders = found.list("/items");
         Ok(orders.into_iter().find(|order| reference_of(order).as_deref() == Some(reference)))
     }
@@ -191,7 +191,10 @@ impl RazorpayApi {
         let payment = self.raw_payment(id).await?;
         match payment.text("/order_id") {
             Some(order) => self.order_payment(&order).await,
-            None => self.payment_of(&payment, std::slice::from_ref(&payment)).ok_or_else(|| malformed(CallEffect::Reads)),
+            None => {
+                let found = self.payment_of(&payment, slice::from_ref(&payment));
+                found.ok_or_else(|| malformed(CallEffect::Reads))
+            }
         }
     }
 

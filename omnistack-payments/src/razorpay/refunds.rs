@@ -13,9 +13,9 @@ impl RazorpayApi {
     /// Sends money back, or returns the refund with the same reference. Razorpay refuses a second one with its receipt.
     pub(super) async fn refund(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
         let payments = self.raw_payments(id).await?;
-        if let Some(refund) = self.refunds_of(&payments).await?.into_iter().find(|refund| {
-            refund.reference.as_deref() == Some(&new.reference)
-        }) {
+        let refunds = self.refunds_of(&payments).await?;
+        let is_same = |refund: &ProviderRefund| refund.reference.as_deref() == Some(new.reference.as_str());
+        if let Some(refund) = refunds.into_iter().find(is_same) {
             return Ok(refund);
         }
         let payment = payments.iter().find_map(|payment| {
