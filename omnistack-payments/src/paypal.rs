@@ -4,7 +4,8 @@
 //!
 //! An account whose customers approve each payment differs from one that charges cards:
 //!
-//! - PayPal has no customers. The id of a customer is computed from the app's reference, and is stored with each object.
+//! - PayPal has no customers. The id of a customer is computed from the app's reference, and is stored with each
+//!   object.
 //! - A payment is an *order*. The payer approves it on PayPal's page, and nothing is charged before the app takes the
 //!   money. So [`PaymentProvider::payment`] takes the money of an approved order: PayPal's event
 //!   `CHECKOUT.ORDER.APPROVED` leads there.

@@ -203,11 +203,12 @@ mod tests {
         let retry_after = Some(Duration::from_secs(7));
         let unavailable = || PaymentError::Unavailable { message: "m".into(), retry_after };
         let unknown = || PaymentError::Unknown { message: "m".into() };
+        let unauthorized = || PaymentError::Unauthorized { message: "m".into() };
         let rejected = || PaymentError::Rejected { code: Some("c".into()), message: "m".into() };
         for (status, read, change) in [
             (302, unavailable(), unknown()),
             (400, rejected(), rejected()),
-            (401, PaymentError::Unauthorized { message: "m".into() }, PaymentError::Unauthorized { message: "m".into() }),
+            (401, unauthorized(), unauthorized()),
             (404, PaymentError::NotFound { object: "thing" }, PaymentError::NotFound { object: "thing" }),
             (408, unavailable(), unknown()),
             (409, unavailable(), unknown()),

@@ -168,7 +168,8 @@ impl PayPalApi {
                 };
             }
         }
-        Err(PaymentError::Unknown { message: "PayPal lists too many transactions at the time of the payment".to_owned() })
+        let message = "PayPal lists too many transactions at the time of the payment".to_owned();
+        Err(PaymentError::Unknown { message })
     }
 
     /// Returns the stored payment methods of a customer.

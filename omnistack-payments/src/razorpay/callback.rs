@@ -3,8 +3,8 @@
 use omnistack_core::crypto::{self, HmacKey};
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The key secret of an account at Razorpay, with which the page signs the callback in the payer's browser. Each kind of
-/// page signs other values in another order. Webhooks are signed with a secret of their own.
+/// The key secret of an account at Razorpay, with which its page signs the callback in the payer's browser. Each kind
+/// of page signs other values in another order. Webhooks are signed with a secret of their own.
 ///
 /// A callback says that a payment was made. Ask the provider for the payment before you act on it.
 ///
@@ -26,14 +26,14 @@ impl RazorpayCallback {
         HmacKey::new(key_secret.expose_secret()).map(Self)
     }
 
-    /// Returns whether Razorpay has signed this payment of this order: `{order}|{payment}`. Pass the id of the order that
-    /// the app has created, not one that the browser sends.
+    /// Returns whether Razorpay has signed this payment of this order: `{order}|{payment}`. Pass the id of the order
+    /// that the app has created, not one that the browser sends.
     pub fn verify_order(&self, order: &str, payment: &str, signature: &str) -> bool {
         self.verify(&[order, payment], signature)
     }
 
-    /// Returns whether Razorpay has signed this payment of this subscription: `{payment}|{subscription}`. Pass the id of
-    /// the subscription that the app has created, not one that the browser sends.
+    /// Returns whether Razorpay has signed this payment of this subscription: `{payment}|{subscription}`. Pass the id
+    /// of the subscription that the app has created, not one that the browser sends.
     pub fn verify_subscription(&self, payment: &str, subscription: &str, signature: &str) -> bool {
         self.verify(&[payment, subscription], signature)
     }

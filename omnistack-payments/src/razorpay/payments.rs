@@ -66,8 +66,8 @@ impl PaymentTotals {
 }
 
 impl RazorpayApi {
-    /// Creates the order of a payment. Charges a stored payment method, unless the payer chooses one in a checkout of the
-    /// app.
+    /// Creates the order of a payment. Charges a stored payment method, unless the payer chooses one in a checkout of
+    /// the app.
     pub(super) async fn create_order_payment(&self, new: &NewPayment) -> Result<ProviderPayment, PaymentError> {
         let token = match &new.source {
             PaymentMethodSource::ChosenByPayer => None,

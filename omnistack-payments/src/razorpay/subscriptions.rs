@@ -38,7 +38,8 @@ pub(super) fn is_subscription(id: &str) -> bool {
 }
 
 impl RazorpayApi {
-    /// Creates a subscription that the customer authorises on Razorpay's page, or returns the one with the same reference.
+    /// Creates a subscription that the customer authorises on Razorpay's page, or returns the one with the same
+    /// reference.
     pub(super) async fn subscription_checkout(&self, new: &NewCheckout) -> Result<ProviderCheckout, PaymentError> {
         let CheckoutKind::Subscription { price, quantity, trial_end, coupon, .. } = &new.kind else {
             return Err(PaymentError::NotSupported { provider: NAME, operation: "this kind of checkout" });
@@ -141,8 +142,9 @@ impl RazorpayApi {
             Ok(object) => Some(object),
             Err(error) => {
                 tracing::warn!(
+                    target: "omnistack::payments",
                     subscription = id,
-                    error = &error as &dyn std::error::Error,
+                    %error,
                     "Razorpay adds no periods to a subscription, which will end with its last one"
                 );
                 None

@@ -232,10 +232,10 @@ impl PayPalState {
         let status = if total == units(&taken["amount"]["value"]) { "REFUNDED" } else { "PARTIALLY_REFUNDED" };
         if let Some(order) = self.orders.get_mut(&order_id) {
             let payments = &mut order["purchase_units"][0]["payments"];
-            if let Some(captures) = payments["captures"].as_array_mut() {
-                captures.iter_mut().filter(|capture| capture["id"] == id).for_each(|capture| {
+            for capture in payments["captures"].as_array_mut().into_iter().flatten() {
+                if capture["id"] == id {
                     capture["status"] = status.into();
-                });
+                }
             }
             if let Some(refunds) = payments["refunds"].as_array_mut() {
                 refunds.push(refund.clone());

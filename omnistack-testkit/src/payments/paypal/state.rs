@@ -95,9 +95,10 @@ impl PayPalState {
 
     pub(super) fn publish(&mut self, kind: &str, resource: Value) {
         let id = format!("WH-{}", self.new_id());
+        let link = format!("https://api.sandbox.paypal.com/v1/notifications/webhooks-events/{id}");
         let event = json!({
             "id": id, "event_version": "1.0", "create_time": self.time(), "event_type": kind, "resource": resource,
-            "links": [{ "rel": "self", "href": format!("https://api.sandbox.paypal.com/v1/notifications/webhooks-events/{id}") }],
+            "links": [{ "rel": "self", "href": link }],
         });
         self.events.push(event);
     }

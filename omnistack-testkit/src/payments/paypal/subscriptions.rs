@@ -60,7 +60,9 @@ impl PayPalState {
             parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default)
         };
         let after = parameter(query, "created_after").and_then(|text| text.parse::<Timestamp>().ok());
-        let created = |subscription: &Value| subscription["create_time"].as_str().and_then(|text| text.parse().ok());
+        let created = |subscription: &Value| -> Option<Timestamp> {
+            subscription["create_time"].as_str().and_then(|text| text.parse().ok())
+        };
         let all = self.subscriptions.values().filter(|subscription| created(subscription) >= after);
         let size = number("page_size", 10).min(20);
         let page: Vec<_> = all
