@@ -1,5 +1,5 @@
-//! A wire fake of PayPal's API: access tokens, orders, captures, authorisations, refunds, stored payment methods, plans,
-//! subscriptions, sales, the list of transactions, and events.
+//! A wire fake of PayPal's API: access tokens, orders, captures, authorisations, refunds, stored payment methods,
+//! plans, subscriptions, sales, the list of transactions, and events.
 //!
 //! ```
 //! use omnistack_core::clock::Clock;
@@ -72,7 +72,8 @@ pub struct PayPalRequestRecord {
     pub request_id: Option<String>,
 }
 
-/// A wire fake of PayPal on a free port of 127.0.0.1. See the [module](self) for an example. Dropping it stops the server.
+/// A wire fake of PayPal on a free port of 127.0.0.1. See the [module](self) for an example. Dropping it stops the
+/// server.
 pub struct PayPalServer {
     address: SocketAddr,
     state: Shared,
