@@ -73,7 +73,9 @@ impl RazorpayState {
         if let Some(link) = self.links.get(id).cloned() {
             let payment = self.add_payment(&link, Value::Null, failure, true);
             let payment_id = payment["id"].clone();
-            self.payments.entry(text(&payment_id)).and_modify(|payment| payment["link_id"] = id.into());
+            if let Some(stored) = self.payments.get_mut(&text(&payment_id)) {
+                stored["link_id"] = id.into();
+            }
             if failure.is_none()
                 && let Some(link) = self.links.get_mut(id)
             {

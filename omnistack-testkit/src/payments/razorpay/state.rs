@@ -147,7 +147,7 @@ impl RazorpayState {
             ("GET", ["plans", id]) => found(self.plans.get(*id)),
             ("POST", ["subscriptions"]) => self.create_subscription(body),
             ("GET", ["subscriptions"]) => {
-                let from = parameter(query, "from").and_then(|from| from.parse().ok()).unwrap_or(0);
+                let from = parameter(query, "from").and_then(|from| from.parse::<i64>().ok()).unwrap_or(0);
                 let is_wanted = |object: &&Value| object["created_at"].as_i64() >= Some(from);
                 collection(self.subscriptions.values().filter(is_wanted), query)
             }
@@ -168,10 +168,8 @@ impl RazorpayState {
     }
 
     fn create_customer(&mut self, body: &Value) -> Answer {
-        let same = self.customers.values().find(|customer| {
-            body["email"].is_string() && customer["email"] == body["email"]
-        });
-        if let Some(customer) = same {
+        let is_same = |customer: &&Value| body["email"].is_string() && customer["email"] == body["email"];
+        if let Some(customer) = self.customers.values().find(is_same) {
             return match body["fail_existing"].as_str() {
                 Some("0") => (200, customer.clone()),
                 _ => refusal(400, "NA", "Customer already exists for the merchant"),
