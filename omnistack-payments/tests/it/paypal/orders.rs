@@ -46,11 +46,12 @@ async fn a_payment_is_approved_taken_and_sent_back() {
     let replayed = test.provider.refund_payment(&created.id, &refund("ref_1", "2.50")).await.unwrap();
     assert_eq!(replayed.id, first.id);
     let event = test.event("PAYMENT.CAPTURE.REFUNDED").unwrap();
-    let ProviderEventObject::Refund { payment, refund: id } = event.object else { panic!("{event:?}") };
+    let ProviderEventObject::Refund { payment, refund: id } = &event.object else { panic!("{event:?}") };
     assert_eq!(id.as_deref(), Some(first.id.as_str()));
     // The event names the capture only, which leads to the order. The sum is cumulative.
-    let paid = test.provider.payment(&payment).await.unwrap();
+    let paid = test.provider.payment(payment).await.unwrap();
     assert_eq!((paid.id.as_str(), paid.refunded.minor()), (created.id.as_str(), 250));
+    test.provider.refund_payment(&created.id, &refund("ref_2", "7.50")).await.unwrap();
     test.provider.refund_payment(&created.id, &refund("ref_2", "7.50")).await.unwrap();
     let error = test.provider.refund_payment(&created.id, &refund("ref_3", "0.01")).await.unwrap_err();
     assert!(matches!(error, PaymentError::Rejected { .. }), "{error}");
@@ -94,7 +95,10 @@ async fn the_money_of_a_canceled_order_is_not_taken() {
 #[tokio::test]
 async fn an_authorised_payment_is_captured_in_part_or_released() {
     let test = PayPalTest::start().await;
-    let manual = |reference: &str| NewPayment { capture: CaptureMode::Manual, ..new_payment(reference, "10.00", "USD") };
+    let manual = |reference: &str| NewPayment {
+        capture: CaptureMode::Manual,
+        ..new_payment(reference, "10.00", "USD")
+    };
     let created = test.provider.create_payment(&manual("pay_1")).await.unwrap();
     let early = Money::parse("4.00", "USD").unwrap();
     assert!(matches!(
@@ -148,10 +152,7 @@ async fn stored_payment_methods_are_charged_at_once() {
         assert_eq!(reason, expected, "{token}");
         assert_eq!(test.server.charges(token), 0);
     }
-    let stranger = NewPayment {
-        customer: None,
-        ..charge("pay_2", PaymentMethodSource::CustomerDefault)
-    };
+    let stranger = NewPayment { customer: None, ..charge("pay_2", PaymentMethodSource::CustomerDefault) };
     assert!(matches!(test.provider.create_payment(&stranger).await, Err(PaymentError::Rejected { .. })));
 }
 
@@ -160,7 +161,7 @@ async fn stored_payment_methods_are_charged_at_once() {
 async fn an_unknown_payment_is_found_once_paypal_lists_it() {
     let test = PayPalTest::start().await;
     // Of the time at which the test starts.
-    let reference = "pay_01b8b55b-e800-7000-8000-000000000001";
+    let reference = "pay_01b8dac5-b400-7000-8000-000000000001";
     let payment = NewPayment {
         source: PaymentMethodSource::Token("vault-1".to_owned()),
         ..new_payment(reference, "10.00", "USD")
@@ -178,7 +179,7 @@ async fn an_unknown_payment_is_found_once_paypal_lists_it() {
     let found = test.provider.find_payment(reference).await.unwrap().unwrap();
     assert_eq!((found.id, found.status), (replayed.id, PaymentStatus::Succeeded));
     // A reference that is as old and not in the list has no payment. One without a time may have.
-    let other = "pay_01b8b55b-e800-7000-8000-000000000002";
+    let other = "pay_01b8dac5-b400-7000-8000-000000000002";
     assert_eq!(test.provider.find_payment(other).await.unwrap(), None);
     assert!(matches!(test.provider.find_payment("order-7").await, Err(PaymentError::Unknown { .. })));
 }
