@@ -153,7 +153,7 @@ async fn failures_say_whether_the_call_took_effect() {
     let path = format!("/v2/checkout/orders/{}", order.id);
     test.server.approve(&order.id);
     // The money was taken, but the response is lost: the next read finds it, and takes nothing more.
-    test.server.fail_next(&format!("{path}/capture"), PayPalFault::LostResponse);
+    test.server.fail_next(&format!("POST {path}/capture"), PayPalFault::LostResponse);
     let error = test.provider.payment(&order.id).await.unwrap_err();
     assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
     assert_eq!(test.provider.payment(&order.id).await.unwrap().captured.minor(), 1000);
@@ -166,7 +166,7 @@ async fn failures_say_whether_the_call_took_effect() {
         (404, |error| matches!(error, PaymentError::NotFound { .. })),
     ];
     for (status, is_expected) in refusals {
-        test.server.fail_next(&path, PayPalFault::Response(status, json!({ "name": "ERROR", "message": "m" })));
+        test.server.fail_next(&format!("GET {path}"), PayPalFault::Response(status, json!({ "name": "ERROR", "message": "m" })));
         let error = test.provider.payment(&order.id).await.unwrap_err();
         assert!(is_expected(&error), "{status}: {error}");
     }

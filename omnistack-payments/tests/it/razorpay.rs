@@ -172,7 +172,7 @@ async fn failures_say_whether_the_call_took_effect() {
         assert!(matches!(test.provider.payment(id).await, Err(PaymentError::NotFound { .. })), "{id}");
     }
     let busy = RazorpayFault::Response(429, json!({ "error": { "description": "Too many requests" } }));
-    test.server.fail_next("/v1/orders/order_1", busy);
+    test.server.fail_next("GET /v1/orders/order_1", busy);
     assert!(matches!(test.provider.payment("order_1").await, Err(PaymentError::Unavailable { .. })));
 }
 

@@ -9,7 +9,7 @@
 //! # async fn main() {
 //! let paypal = PayPalServer::start(Clock::system()).await;
 //! paypal.add_plan("P-PRO", "29.00", "USD");
-//! paypal.fail_next("/v2/checkout/orders", PayPalFault::LostResponse);
+//! paypal.fail_next("POST /v2/checkout/orders", PayPalFault::LostResponse);
 //! assert!(paypal.url().starts_with("http://127.0.0.1:"));
 //! # }
 //! ```
@@ -115,9 +115,10 @@ impl PayPalServer {
         self.lock().tokens.push(token);
     }
 
-    /// Lets the next request whose path begins with `path` fail. Several calls add up, in their order.
-    pub fn fail_next(&self, path: &str, fault: PayPalFault) {
-        self.lock().faults.push((path.to_owned(), fault));
+    /// Lets the next request fail that is `request`: a method and a path, such as `POST /v1/thing`. Several calls add
+    /// up, in their order.
+    pub fn fail_next(&self, request: &str, fault: PayPalFault) {
+        self.lock().faults.push((request.to_owned(), fault));
     }
 
     /// Declines the next capture or authorisation of an approved order.
@@ -215,7 +216,7 @@ async fn respond(
         request_id: header("paypal-request-id"),
     };
     let mut state = lock(&state);
-    let fault = state.take_fault(&path);
+    let fault = state.take_fault(&format!("{method} {path}"));
     state.requests.push(record.clone());
     match &fault {
         Some(PayPalFault::LostRequest) => return broken(),

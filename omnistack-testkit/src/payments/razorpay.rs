@@ -9,7 +9,7 @@
 //! # async fn main() {
 //! let razorpay = RazorpayServer::start(Clock::system()).await;
 //! razorpay.add_plan("plan_pro", 290_000, "INR", "monthly");
-//! razorpay.fail_next("/v1/orders", RazorpayFault::LostResponse);
+//! razorpay.fail_next("POST /v1/orders", RazorpayFault::LostResponse);
 //! assert!(razorpay.url().starts_with("http://127.0.0.1:"));
 //! # }
 //! ```
@@ -118,9 +118,10 @@ impl RazorpayServer {
         self.lock().tokens.push(token);
     }
 
-    /// Lets the next request whose path begins with `path` fail. Several calls add up, in their order.
-    pub fn fail_next(&self, path: &str, fault: RazorpayFault) {
-        self.lock().faults.push((path.to_owned(), fault));
+    /// Lets the next request fail that is `request`: a method and a path, such as `POST /v1/thing`. Several calls add
+    /// up, in their order.
+    pub fn fail_next(&self, request: &str, fault: RazorpayFault) {
+        self.lock().faults.push((request.to_owned(), fault));
     }
 
     /// Returns the requests so far, in order, the failed ones too.
@@ -238,7 +239,7 @@ async fn respond(
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
     };
     let mut state = lock(&state);
-    let fault = state.take_fault(&path);
+    let fault = state.take_fault(&format!("{method} {path}"));
     state.requests.push(record.clone());
     match &fault {
         Some(RazorpayFault::LostRequest) => return broken(),

@@ -166,7 +166,7 @@ async fn an_unknown_payment_is_found_once_paypal_lists_it() {
         source: PaymentMethodSource::Token("vault-1".to_owned()),
         ..new_payment(reference, "10.00", "USD")
     };
-    test.server.fail_next("/v2/checkout/orders", PayPalFault::LostResponse);
+    test.server.fail_next("POST /v2/checkout/orders", PayPalFault::LostResponse);
     let error = test.provider.create_payment(&payment).await.unwrap_err();
     assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
     let error = test.provider.find_payment(reference).await.unwrap_err();

@@ -162,7 +162,7 @@ async fn a_subscription_is_canceled_at_the_end_of_its_period_or_now() {
     assert_eq!((resumed.reference.as_deref(), &*resumed.customer), (Some("sub_1"), "customer"));
 
     // The suspension is first: whatever becomes of the date, no further period is charged.
-    test.server.fail_next(&format!("/v1/billing/subscriptions/{id}/suspend"), PayPalFault::LostResponse);
+    test.server.fail_next(&format!("POST /v1/billing/subscriptions/{id}/suspend"), PayPalFault::LostResponse);
     let error = test.provider.cancel_subscription(&id, CancelTime::PeriodEnd, "cancel-3").await.unwrap_err();
     assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
     assert_eq!(test.server.object(&id).unwrap()["status"], "SUSPENDED");
@@ -203,7 +203,7 @@ async fn a_subscription_is_found_by_its_reference() {
     }
     assert_eq!(test.provider.find_subscription("sub_99").await.unwrap(), None);
     // A lost response created a page that no customer sees; the same key finds it.
-    test.server.fail_next("/v1/billing/subscriptions", PayPalFault::LostResponse);
+    test.server.fail_next("POST /v1/billing/subscriptions", PayPalFault::LostResponse);
     let new = checkout(&test, "sub_lost", None);
     assert!(matches!(test.provider.create_checkout(&new).await, Err(PaymentError::Unavailable { .. })));
     let open = test.provider.create_checkout(&new).await.unwrap();

@@ -27,7 +27,7 @@ async fn a_payment_on_the_page_is_a_link() {
     test.server.fail_to_pay(&created.id);
     let open = test.provider.payment(&created.id).await.unwrap();
     assert_eq!(open.status, PaymentStatus::RequiresAction);
-    test.server.pay(&created.id);
+    let payment = test.server.pay(&created.id);
     let event = test.event("payment_link.paid").unwrap();
     assert_eq!(event.object, ProviderEventObject::Payment(created.id.clone()));
     assert_eq!((event.reference.as_deref(), event.environment), (Some("pay_1"), DataEnvironment::Test));
@@ -43,10 +43,10 @@ async fn a_payment_on_the_page_is_a_link() {
     let event = test.event("refund.processed").unwrap();
     assert!(matches!(&event.object, ProviderEventObject::Refund { refund: Some(id), .. } if *id == first.id));
     // The response is lost: the same refund again is not sent twice.
-    test.server.fail_next("/v1/payments/pay_00000000000004/refund", RazorpayFault::LostResponse);
+    test.server.fail_next(&format!("POST /v1/payments/{payment}/refund"), RazorpayFault::LostResponse);
     let second = refund("ref_2", "7.50");
-    let error = test.provider.refund_payment(&created.id, &second).await;
-    assert!(matches!(error, Err(PaymentError::Unknown { .. } | PaymentError::Unavailable { .. })) || error.is_ok());
+    let error = test.provider.refund_payment(&created.id, &second).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
     test.provider.refund_payment(&created.id, &second).await.unwrap();
     assert_eq!(test.provider.payment(&created.id).await.unwrap().refunded.minor(), 1000);
     let error = test.provider.refund_payment(&created.id, &refund("ref_3", "0.01")).await.unwrap_err();
@@ -85,7 +85,7 @@ async fn stored_payment_methods_are_charged_once() {
     };
     let payment = charge("pay_1", PaymentMethodSource::CustomerDefault);
     // The response is lost, and a repetition finds the payment.
-    test.server.fail_next("/v1/payments/create/recurring", RazorpayFault::LostResponse);
+    test.server.fail_next("POST /v1/payments/create/recurring", RazorpayFault::LostResponse);
     let error = test.provider.create_payment(&payment).await.unwrap_err();
     assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
     let found = test.provider.find_payment("pay_1").await.unwrap().unwrap();
@@ -96,7 +96,7 @@ async fn stored_payment_methods_are_charged_once() {
     assert_eq!(event.object, ProviderEventObject::Payment(found.id.clone()));
 
     // The request is lost: nothing is known for ten minutes, then nothing was charged.
-    test.server.fail_next("/v1/payments/create/recurring", RazorpayFault::LostRequest);
+    test.server.fail_next("POST /v1/payments/create/recurring", RazorpayFault::LostRequest);
     let error = test.provider.create_payment(&charge("pay_2", PaymentMethodSource::CustomerDefault)).await.unwrap_err();
     assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
     let status = async || test.provider.find_payment("pay_2").await.unwrap().unwrap().status;
@@ -171,7 +171,7 @@ async fn a_checkout_of_a_payment_is_a_link() {
         idempotency_key: format!("{reference}:1"),
     };
     // The response is lost: the link is found when it is created again.
-    test.server.fail_next("/v1/payment_links", RazorpayFault::Response(503, json!({})));
+    test.server.fail_next("POST /v1/payment_links", RazorpayFault::LostResponse);
     assert!(matches!(test.provider.create_checkout(&new("chk_1")).await, Err(PaymentError::Unavailable { .. })));
     let open = test.provider.create_checkout(&new("chk_1")).await.unwrap();
     assert_eq!(test.provider.create_checkout(&new("chk_1")).await.unwrap().id, open.id);
@@ -216,9 +216,10 @@ async fn disputes_and_events_of_no_concern_are_told_apart() {
         assert_eq!(event.reference.as_deref(), Some("pay_ref"));
         assert_eq!(event.occurred_at, Some("2030-01-01T00:00:00Z".parse().unwrap()));
     }
+    let contains = |name: &str, id: &str| json!({ name: { "entity": { "id": id } } });
     for event in [
-        json!({ "event": "payment.downtime.started", "payload": { "payment.downtime": { "entity": { "id": "down_1" } } } }),
-        json!({ "event": "settlement.processed", "payload": { "settlement": { "entity": { "id": "setl_1" } } } }),
+        json!({ "event": "payment.downtime.started", "payload": contains("payment.downtime", "down_1") }),
+        json!({ "event": "settlement.processed", "payload": contains("settlement", "setl_1") }),
         json!({ "event": "order.paid", "payload": [] }),
     ] {
         assert_eq!(test.read(&event), None, "{event}");

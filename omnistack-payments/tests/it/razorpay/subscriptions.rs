@@ -126,15 +126,14 @@ async fn a_subscription_near_its_last_period_gets_further_ones() {
     test.server.patch_subscription(&id, &json!({ "remaining_count": 2, "total_count": 3 }));
     // Razorpay may refuse it: the subscription goes on as it is.
     let refusal = json!({ "error": { "code": "BAD_REQUEST_ERROR", "description": "The mandate has an end" } });
-    let path = format!("/v1/subscriptions/{id}");
-    test.server.fail_next("/v1/plans", RazorpayFault::Response(400, refusal));
+    test.server.fail_next("GET /v1/plans/plan_pro", RazorpayFault::Response(400, refusal));
     test.provider.subscription(&id).await.unwrap();
     assert_eq!(test.server.object(&id).unwrap()["remaining_count"], 2);
     let subscription = test.provider.subscription(&id).await.unwrap();
     assert_eq!((subscription.status, subscription.cancel_at), (ProviderSubscriptionStatus::Active, None));
     assert_eq!(test.server.object(&id).unwrap()["remaining_count"], 120);
-    let patches = test.server.requests().iter().filter(|request| request.method == "PATCH" && request.path == path).count();
-    assert_eq!(patches, 1);
+    let requests = test.server.requests();
+    assert_eq!(requests.iter().filter(|request| request.method == "PATCH").count(), 1);
     // One that is canceled at the end of its period gets none.
     test.provider.cancel_subscription(&id, CancelTime::PeriodEnd, "cancel").await.unwrap();
     test.server.patch_subscription(&id, &json!({ "remaining_count": 1 }));
@@ -203,7 +202,7 @@ async fn a_subscription_is_canceled_paused_and_resumed() {
 async fn a_subscription_is_found_by_its_reference() {
     let test = start().await;
     let new = checkout(&test, "sub_lost", None);
-    test.server.fail_next("/v1/subscriptions", RazorpayFault::Response(503, json!({})));
+    test.server.fail_next("POST /v1/subscriptions", RazorpayFault::LostResponse);
     assert!(matches!(test.provider.create_checkout(&new).await, Err(PaymentError::Unavailable { .. })));
     let open = test.provider.create_checkout(&new).await.unwrap();
     for number in 0..105 {

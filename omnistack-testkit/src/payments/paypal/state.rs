@@ -63,8 +63,8 @@ impl PayPalState {
         }
     }
 
-    pub(super) fn take_fault(&mut self, path: &str) -> Option<PayPalFault> {
-        let index = self.faults.iter().position(|(prefix, _)| path.starts_with(prefix.as_str()))?;
+    pub(super) fn take_fault(&mut self, request: &str) -> Option<PayPalFault> {
+        let index = self.faults.iter().position(|(wanted, _)| wanted == request)?;
         Some(self.faults.remove(index).1)
     }
 

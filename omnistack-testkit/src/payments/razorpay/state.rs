@@ -51,8 +51,8 @@ impl RazorpayState {
         }
     }
 
-    pub(super) fn take_fault(&mut self, path: &str) -> Option<RazorpayFault> {
-        let index = self.faults.iter().position(|(prefix, _)| path.starts_with(prefix.as_str()))?;
+    pub(super) fn take_fault(&mut self, request: &str) -> Option<RazorpayFault> {
+        let index = self.faults.iter().position(|(wanted, _)| wanted == request)?;
         Some(self.faults.remove(index).1)
     }
 
