@@ -226,7 +226,7 @@ async fn respond(
     let authorization = header(header::AUTHORIZATION.as_str()).unwrap_or_default();
     let (status, body) = if path == "/v1/oauth2/token" {
         let client = format!("Basic {}", STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}")));
-        if authorization == client && body.starts_with(b"grant_type=client_credentials") {
+        if authorization == client && String::from_utf8_lossy(&body).contains("grant_type=client_credentials") {
             state.issue_token()
         } else {
             (401, json!({ "error": "invalid_client", "error_description": "Client Authentication failed" }))
@@ -241,8 +241,20 @@ async fn respond(
 
 fn json_response(status: u16, body: &Value) -> Response {
     let response = Response::builder().status(status).header("paypal-debug-id", "debug");
-    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let body = if body.is_null() { Body::empty() } else { Body::from(without_nulls(body).to_string()) };
     response.header(header::CONTENT_TYPE, "application/json").body(body).unwrap_or_default()
+}
+
+/// Returns a value without the fields that are null, which PayPal leaves out.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(fields.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Returns a response whose connection breaks before its body is complete.
