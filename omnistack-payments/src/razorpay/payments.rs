@@ -22,7 +22,7 @@ pub(super) const PAYMENT: &str = "payment";
 /// Time after which a charge that has left no trace at its order was certainly not processed.
 const CHARGE_PERIOD: Duration = Duration::from_secs(10 * 60);
 
-/// What the payments of an order or of a link amount to.
+/// The totals of the payments of an order or of a link.
 #[derive(Debug)]
 pub(super) struct PaymentTotals {
     pub(super) captured: Money,

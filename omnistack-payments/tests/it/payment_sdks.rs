@@ -1,6 +1,6 @@
-//! PayPal's and Razorpay's own clients against the wire fakes, so that the fakes behave as their authors expect.
-//! `cargo xtask test --peers` runs them: they need `TEST_PEERS_PYTHON`, a Python with paypal-server-sdk and razorpay, and
-//! `TEST_PEERS_PAYMENT_SDKS`, a script for Node with @paypal/paypal-server-sdk and razorpay.
+//! PayPal's and Razorpay's own clients against the wire fakes, so that the fakes behave as the authors of the clients
+//! expect. `cargo xtask test --peers` runs them: they need `TEST_PEERS_PYTHON`, a Python with paypal-server-sdk and
+//! razorpay, and `TEST_PEERS_PAYMENT_SDKS`, a script for Node with @paypal/paypal-server-sdk and razorpay.
 
 #![cfg(test)]
 
@@ -26,7 +26,8 @@ struct SdkPeer {
 
 impl SdkPeer {
     fn start(mut command: Command, paypal: &PayPalServer, razorpay: &RazorpayServer) -> Self {
-        command.args([&paypal.url(), CLIENT_ID, CLIENT_SECRET, &razorpay.url(), KEY_ID, KEY_SECRET]);
+        command.args([paypal.url().as_str(), CLIENT_ID, CLIENT_SECRET]);
+        command.args([razorpay.url().as_str(), KEY_ID, KEY_SECRET]);
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let mut process = started.unwrap();
         let input = process.stdin.take().unwrap();
@@ -125,7 +126,8 @@ async fn razorpays_clients_pay_and_subscribe_at_the_fake() {
         let first = peer.call("razorpay.create_customer", json!({ "body": customer.clone() })).await;
         assert_eq!(peer.call("razorpay.create_customer", json!({ "body": customer })).await["id"], first["id"]);
 
-        let order = json!({ "amount": 1000, "currency": "INR", "receipt": "pay_1", "payment": { "capture": "manual" } });
+        let capture = json!({ "capture": "manual" });
+        let order = json!({ "amount": 1000, "currency": "INR", "receipt": "pay_1", "payment": capture });
         let order = peer.call("razorpay.create_order", json!({ "body": order })).await;
         let order = text(&order["id"]);
         let payment = razorpay.pay(order);
