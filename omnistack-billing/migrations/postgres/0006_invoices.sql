@@ -60,6 +60,8 @@ create table omni_invoices (
     due_at timestamptz,
     paid_at timestamptz,
     voided_at timestamptz,
+    -- When the app was told that the invoice is final.
+    announced_at timestamptz,
     created_at timestamptz not null,
     updated_at timestamptz not null,
     unique (tenant_id, environment, key),

@@ -57,6 +57,8 @@ create table omni_invoices (
     due_at text,
     paid_at text,
     voided_at text,
+    -- When the app was told that the invoice is final.
+    announced_at text,
     created_at text not null,
     updated_at text not null,
     unique (tenant_id, environment, key),
