@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use omnistack_core::{
+    BoxError,
     clock::Timestamp,
     db::Tx,
     http::Error,
@@ -81,19 +82,21 @@ impl Invoices {
     /// # Errors
     /// The first error of [`finalize`](Self::finalize). The other drafts are finalised nevertheless.
     pub async fn finalize_all(&self, ids: &[InvoiceId]) -> Result<usize, Error> {
-        let (mut done, mut failure) = (0, None);
+        let (mut done, mut alone, mut failure) = (0, Vec::new(), None);
         for ids in ids.chunks(INVOICES_PER_TRANSACTION) {
             match self.finalize_together(ids).await {
-                Ok(count) => done += count,
-                // By themselves, so that one that fails keeps no other from being finalised.
-                Err(_) => {
-                    for id in ids {
-                        match self.finalize_alone(*id).await {
-                            Ok(is_new) => done += usize::from(is_new),
-                            Err(error) => failure = failure.or(Some(error)),
-                        }
-                    }
+                Ok((count, others)) => {
+                    done += count;
+                    alone.extend(others);
                 }
+                Err(_) => alone.extend_from_slice(ids),
+            }
+        }
+        // By themselves, so that one that fails keeps no other from being finalised.
+        for id in alone {
+            match self.finalize_alone(id).await {
+                Ok(is_new) => done += usize::from(is_new),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
         failure.map_or(Ok(done), Err)
@@ -123,8 +126,8 @@ impl Invoices {
         Ok(true)
     }
 
-    /// Finalises drafts in one transaction.
-    async fn finalize_together(&self, ids: &[InvoiceId]) -> Result<usize, Error> {
+    /// Finalises drafts in one transaction. Returns their number, and those that credits pay, which lock a wallet each.
+    async fn finalize_together(&self, ids: &[InvoiceId]) -> Result<(usize, Vec<InvoiceId>), Error> {
         // A job finalises the drafts of all tenants.
         let mut tx = self.0.db.all_tenants().begin_read().await?;
         let mut found = store::find_all(&mut tx, ids).await?;
@@ -136,23 +139,20 @@ impl Invoices {
         let (mut drafts, mut paid_with_credits) = (Vec::with_capacity(found.len()), Vec::new());
         for invoice in found {
             if invoice.row.uses_credits {
-                paid_with_credits.push((invoice.row.tenant_id, invoice.row.id));
+                paid_with_credits.push(invoice.row.id);
                 continue;
             }
             let key = (invoice.row.tenant_id, invoice.row.environment());
             let customer = customers.get(&key).cloned().unwrap_or_else(InvoiceParty::unknown);
             drafts.push(self.tax(invoice, customer).await?);
         }
-        let count = drafts.len() + paid_with_credits.len();
+        let count = drafts.len();
         if !drafts.is_empty() {
             let mut tx = self.0.db.all_tenants().begin().await?;
             self.store_in(&mut tx, drafts).await?;
             tx.commit().await?;
         }
-        for (tenant, id) in paid_with_credits {
-            self.finalize(tenant, id).await?;
-        }
-        Ok(count)
+        Ok((count, paid_with_credits))
     }
 
     /// Finds the taxes of a draft, and computes its sums.
@@ -174,7 +174,7 @@ impl Invoices {
             customer: customer.tax_party(),
             items: invoice.lines.iter().map(|line| TaxItem::new(line.net(), line.product.clone())).collect(),
         };
-        let unavailable = |cause| {
+        let unavailable = |cause: BoxError| {
             let message = "the taxes of the invoice can't be found out now; try again later";
             Error::unavailable("TAXES_UNAVAILABLE", message).with_source(cause)
         };
