@@ -26,7 +26,7 @@ use super::{
 /// use omnistack_billing::NewCreditNote;
 ///
 /// // All of the second line, and ten of the third.
-/// let note = NewCreditNote::new("refund/4711").line(2).part_of_line(3, 10_00).reason("The export failed.");
+/// let note = NewCreditNote::new("refund/4711").line(2).part_of_line(3, 1000).reason("The export failed.");
 /// # let _ = note;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
