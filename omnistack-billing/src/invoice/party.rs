@@ -7,9 +7,6 @@ use utoipa::ToSchema;
 use super::settings::InvoiceSettings;
 use crate::tax::TaxParty;
 
-/// Largest length of a name and of a line of an address, in characters.
-pub(super) const MAX_PARTY_TEXT_CHARS: usize = 200;
-
 /// The seller or the customer of an invoice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
