@@ -121,6 +121,12 @@ impl Invoices {
         tenant.ok_or_else(no_invoice)
     }
 
+    /// Returns an invoice of any tenant, for operators.
+    pub(crate) async fn get_of_any_tenant(&self, id: InvoiceId) -> Result<Invoice, Error> {
+        let tenant = self.tenant_of(id).await?;
+        self.get(tenant, id).await
+    }
+
     /// Deletes a draft for an operator.
     pub(super) async fn delete_draft_as_operator(&self, operator: &Identity, id: InvoiceId) -> Result<(), Error> {
         let tenant = self.tenant_of(id).await?;

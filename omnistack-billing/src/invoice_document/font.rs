@@ -58,7 +58,7 @@ impl InvoiceFont {
         move |text| {
             let Some(font) = &parsed else { return 0.0 };
             let (glyphs, metrics) = (font.charmap(), font.glyph_metrics(Size::new(size), LocationRef::default()));
-            let width = |character: char| metrics.advance_width(glyphs.map(character).unwrap_or_default());
+            let width = |character: char| glyphs.map(character).and_then(|glyph| metrics.advance_width(glyph));
             text.chars().filter_map(width).sum()
         }
     }

@@ -150,7 +150,7 @@ fn notes(invoice: &Invoice) -> Vec<String> {
 }
 
 /// Returns the day of a time, in UTC.
-pub(super) fn day(at: Timestamp) -> String {
+fn day(at: Timestamp) -> String {
     TimeZone::UTC.to_datetime(at.to_jiff()).date().to_string()
 }
 
