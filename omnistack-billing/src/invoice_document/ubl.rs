@@ -2,7 +2,7 @@
 //! seller and the customer have stated.
 
 use en16931::{
-    Date, En16931, Identifier, Invoice as Model, InvoiceAmount, InvoiceLine as ModelLine, Percentage, Profile,
+    Date, En16931, Identifier, Invoice as Model, InvoiceAmount, InvoiceLine as ModelLine, Percentage,
     Quantity as ModelQuantity, Reconciler, UnitPriceAmount, Validated, XRechnung,
     invoice::{
         Code, Contact, LineAllowanceCharge, Party, PaymentInstructions, Period, PostalAddress, PrecedingInvoice,
@@ -55,8 +55,7 @@ pub(super) fn render(invoice: &Invoice) -> Result<String, Error> {
     if let Ok(proof) = Validated::<XRechnung>::new(model.clone()) {
         return Ok(write(&proof, Syntax::Ubl).xml);
     }
-    let core: &Profile = &profiles::EN16931;
-    model.specification_id = Some(core.specification_id.to_owned());
+    model.specification_id = Some(profiles::EN16931.specification_id.to_owned());
     model.business_process = None;
     match Validated::<En16931>::new(model) {
         Ok(proof) => Ok(write(&proof, Syntax::Ubl).xml),
@@ -81,8 +80,8 @@ fn model(invoice: &Invoice) -> Result<Model, Error> {
     let currency = invoice.total.currency().code();
     let mut builder =
         Model::builder(profiles::EN16931.specification_id, number.as_str(), date(issued_at)?, code, currency)
-            .seller(party(seller, has_vat)?)
-            .buyer(party(customer, has_vat)?)
+            .seller(party(seller, has_vat))
+            .buyer(party(customer, has_vat))
             .payment(payment(seller, number));
     if !customer.reference.is_empty() {
         builder = builder.buyer_reference(customer.reference.as_str());
@@ -105,7 +104,7 @@ fn model(invoice: &Invoice) -> Result<Model, Error> {
     }
     for tax in &invoice.taxes {
         if let Some(reason) = &tax.reason {
-            reconciler = reconciler.exemption(tax.category.code(), Some(reason), None);
+            reconciler = reconciler.exemption(tax.category.code(), Some(reason.as_str()), None);
         }
     }
     let mut model = builder.build_reconciled_with(&reconciler).map_err(Error::internal)?;
@@ -120,8 +119,8 @@ fn model(invoice: &Invoice) -> Result<Model, Error> {
     // The last credit note of an invoice takes what rounding has left, which is not the tax of its own lines.
     for sum in &mut model.vat_breakdown {
         let of_sum = |tax: &&crate::invoice::InvoiceTax| {
-            let rate = rate(tax.category, tax.rate);
-            tax.category.code() == sum.category.as_str() && rate.map(Percentage::normalized) == sum.rate.map(Percentage::normalized)
+            let is_same_rate = rate(tax.category, tax.rate) == sum.rate || tax.category != TaxCategory::Standard;
+            tax.category.code() == sum.category.as_str() && is_same_rate
         };
         if let Some(tax) = invoice.taxes.iter().find(of_sum) {
             sum.tax_amount = amount(tax.tax);
@@ -134,13 +133,15 @@ fn model(invoice: &Invoice) -> Result<Model, Error> {
     Ok(model)
 }
 
-fn party(party: &InvoiceParty, has_vat: bool) -> Result<Party, Error> {
+fn party(party: &InvoiceParty, has_vat: bool) -> Party {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let mut address = PostalAddress::default();
-    address.line1 = given(&party.address);
-    address.city = given(&party.city);
-    address.post_code = given(&party.postal_code);
-    address.country = given(&party.country).map(Code::new);
+    let address = PostalAddress {
+        line1: given(&party.address),
+        city: given(&party.city),
+        post_code: given(&party.postal_code),
+        country: given(&party.country).map(Code::new),
+        ..PostalAddress::default()
+    };
     let mut model = Party::new(party.name.as_str(), address);
     if has_vat {
         model.vat_identifier = given(&party.vat_number);
@@ -148,13 +149,11 @@ fn party(party: &InvoiceParty, has_vat: bool) -> Result<Party, Error> {
         model.identifiers = given(&party.vat_number).into_iter().map(Identifier::new).collect();
     }
     model.tax_registration = given(&party.tax_number).filter(|_| has_vat);
-    if let Some(mail) = given(&party.email) {
-        model.electronic_address = Some(Identifier::eas(mail, MAIL_SCHEME).map_err(Error::internal)?);
-    }
+    model.electronic_address = given(&party.email).and_then(|mail| Identifier::eas(mail, MAIL_SCHEME).ok());
     if !party.contact.is_empty() || !party.phone.is_empty() {
         model.contact = Contact::new(party.contact.as_str(), party.phone.as_str(), party.email.as_str());
     }
-    Ok(model)
+    model
 }
 
 fn payment(seller: &InvoiceParty, number: &str) -> PaymentInstructions {
