@@ -1,16 +1,16 @@
-//! Documents of invoices: HTML always, PDF with the feature `invoice-pdf`, and e-invoices (UBL of EN 16931 and XRechnung)
-//! with the feature `e-invoice`.
+//! Documents of invoices: HTML always, PDF with the feature `invoice-pdf`, and e-invoices of EN 16931 and
+//! XRechnung (UBL and CII) with the feature `e-invoice`.
 //!
 //! They are made on demand from the invoice, which never changes, so they are not stored.
 
+#[cfg(feature = "e-invoice")]
+mod e_invoice;
 #[cfg(feature = "invoice-pdf")]
 mod font;
 mod html;
 #[cfg(feature = "invoice-pdf")]
 mod pdf;
 mod routes;
-#[cfg(feature = "e-invoice")]
-mod ubl;
 mod view;
 
 use omnistack_core::{

@@ -1,5 +1,10 @@
 //! The routes of documents, for tenants and for operators.
 
+#![cfg_attr(
+    feature = "e-invoice",
+    expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")
+)]
+
 use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
@@ -11,12 +16,21 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
+#[cfg(feature = "e-invoice")]
+use super::e_invoice;
 #[cfg(feature = "invoice-pdf")]
 use super::pdf;
-#[cfg(feature = "e-invoice")]
-use super::ubl;
 use super::{InvoiceDocuments, html, view::DocumentView};
 use crate::invoice::{Invoice, InvoiceId};
+
+#[cfg(feature = "e-invoice")]
+use {
+    en16931_formats::Syntax,
+    garde::Validate,
+    omnistack_core::http::Query,
+    serde::Deserialize,
+    utoipa::{IntoParams, ToSchema},
+};
 
 /// Returns the routes below `/billing` for tenants.
 pub(super) fn app() -> Api<InvoiceDocuments> {
@@ -107,13 +121,35 @@ async fn get_pdf_of_any(
     file_of_pdf(documents, invoice).await
 }
 
+/// The syntax of an e-invoice.
+#[cfg(feature = "e-invoice")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum EInvoiceSyntax {
+    /// UBL 2.1, which XRechnung and Peppol use.
+    #[default]
+    Ubl,
+    /// UN/CEFACT Cross Industry Invoice, which Factur-X and ZUGFeRD use.
+    Cii,
+}
+
+#[cfg(feature = "e-invoice")]
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EInvoiceQuery {
+    /// The syntax. Default: `ubl`.
+    #[garde(skip)]
+    #[param(inline)]
+    syntax: Option<EInvoiceSyntax>,
+}
+
 /// Get an invoice as an e-invoice
 ///
-/// UBL 2.1 of XRechnung 3.0, or of EN 16931 if the seller or the customer has stated less than XRechnung asks for. Needs
-/// `billing:read`.
+/// XRechnung 3.0, or EN 16931 if the seller or the customer has stated less than XRechnung asks for. Needs `billing:read`.
 #[cfg(feature = "e-invoice")]
 #[utoipa::path(get, path = "/invoices/{id}/xml", operation_id = "get_invoice_xml",
-    params(("id" = String, Path, format = Uuid, description = "The invoice.")), responses(
+    params(("id" = String, Path, format = Uuid, description = "The invoice."), EInvoiceQuery), responses(
     (status = 200, body = String, content_type = "application/xml", description = "The e-invoice."),
     (status = 404, body = ErrorEnvelope),
     (status = 409, description = "`INVOICE_NOT_FINAL`: it is a draft; `E_INVOICE_CURRENCY`: the currency has other than two \
@@ -122,24 +158,24 @@ async fn get_xml(
     State(documents): State<InvoiceDocuments>,
     caller: Identity,
     Path(id): Path<InvoiceId>,
+    Query(query): Query<EInvoiceQuery>,
 ) -> Result<Response, Error> {
-    let invoice = documents.own(&caller, id).await?;
-    Ok(file(&invoice, "application/xml", "xml", ubl::render(&invoice)?.into_bytes()))
+    file_of_e_invoice(&documents.own(&caller, id).await?, query)
 }
 
 /// Get an invoice of any tenant as an e-invoice
 #[cfg(feature = "e-invoice")]
 #[utoipa::path(get, path = "/{id}/xml", operation_id = "get_invoice_xml",
-    params(("id" = String, Path, format = Uuid, description = "The invoice.")), responses(
+    params(("id" = String, Path, format = Uuid, description = "The invoice."), EInvoiceQuery), responses(
     (status = 200, body = String, content_type = "application/xml", description = "The e-invoice."),
     (status = 404, body = ErrorEnvelope),
     (status = 409, description = "As for tenants.", body = ErrorEnvelope)))]
 async fn get_xml_of_any(
     State(documents): State<InvoiceDocuments>,
     Path(id): Path<InvoiceId>,
+    Query(query): Query<EInvoiceQuery>,
 ) -> Result<Response, Error> {
-    let invoice = documents.any(id).await?;
-    Ok(file(&invoice, "application/xml", "xml", ubl::render(&invoice)?.into_bytes()))
+    file_of_e_invoice(&documents.any(id).await?, query)
 }
 
 fn page(invoice: &Invoice) -> Response {
@@ -157,6 +193,16 @@ async fn file_of_pdf(documents: InvoiceDocuments, invoice: Invoice) -> Result<Re
     let rendered = tokio::task::spawn_blocking(move || pdf::render(&view, &documents.font)).await;
     let pdf = rendered.map_err(Error::internal)?.map_err(Error::internal)?;
     Ok(file(&invoice, "application/pdf", "pdf", pdf))
+}
+
+#[cfg(feature = "e-invoice")]
+fn file_of_e_invoice(invoice: &Invoice, query: EInvoiceQuery) -> Result<Response, Error> {
+    let syntax = match query.syntax.unwrap_or_default() {
+        EInvoiceSyntax::Ubl => Syntax::Ubl,
+        EInvoiceSyntax::Cii => Syntax::Cii,
+    };
+    let xml = e_invoice::render(invoice, syntax)?;
+    Ok(file(invoice, "application/xml", "xml", xml.into_bytes()))
 }
 
 /// Returns a response with a file, which is named after the invoice.

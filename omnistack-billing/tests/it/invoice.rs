@@ -6,8 +6,9 @@ mod crash;
 mod documents;
 mod money;
 mod numbers;
-mod peers;
 mod periods;
+#[cfg(all(feature = "e-invoice", feature = "invoice-pdf"))]
+mod readers;
 mod routes;
 
 use omnistack_billing::{Billing, Invoice, InvoiceId, Invoices, Meter, NewInvoice, NewInvoiceLine, UsagePrice};

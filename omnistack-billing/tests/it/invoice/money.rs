@@ -4,14 +4,16 @@ use omnistack_billing::{
     Credits, InvoiceStatus, NewCreditNote, NewGrant, NewInvoice, NewInvoiceLine, TaxRate, Wallets,
 };
 use omnistack_core::{
+    app::AppBuilder,
+    http::Error,
     money::{Currency, Money},
     usage::{DataEnvironment, Decimal},
 };
-use omnistack_testkit::{TestDatabase, on_each_database};
-use rand::Rng as _;
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use rand::RngExt as _;
 use serde_json::json;
 
-use super::{Customer, start, start_with};
+use super::{Customer, billing, start, start_with};
 
 const LIVE: DataEnvironment = DataEnvironment::Live;
 
@@ -46,7 +48,7 @@ on_each_database! {
 
     // Case 19.
     async fn credits_never_pay_more_than_the_total(database: TestDatabase) {
-        let set = |app: omnistack_core::app::AppBuilder| {
+        let set = |app: AppBuilder| {
             app.set("BILLING_SELLER_COUNTRY", "GR").set("BILLING_CREDIT_VALUE", "1.00 EUR")
         };
         let app = start_with(database, set).await;
@@ -126,7 +128,7 @@ on_each_database! {
             let amount = Money::new(amount, currency);
             let left = customer.invoices.record_payment_in(&mut tx, customer.tenant, id, amount, reference).await?;
             tx.commit().await.unwrap();
-            Ok::<_, omnistack_core::http::Error>(left.minor())
+            Ok::<_, Error>(left.minor())
         };
         assert_eq!(pay(1, Currency::EUR, "early").await.unwrap_err().code(), "INVOICE_NOT_OPEN");
         customer.finalize(id).await;
@@ -169,7 +171,7 @@ on_each_database! {
     }
 
     async fn an_invoice_needs_a_seller_and_no_total_below_zero(database: TestDatabase) {
-        let app = omnistack_testkit::TestApp::start(database, |app| app.with(super::billing())).await;
+        let app = TestApp::start(database, |app| app.with(billing())).await;
         let customer = Customer::new(&app);
         let id = customer.draft(customer.new_invoice("a", &[100])).await.unwrap();
         let error = customer.invoices.finalize(customer.tenant, id).await.unwrap_err();

@@ -5,7 +5,7 @@ use omnistack_core::usage::DataEnvironment;
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use tokio::task::JoinSet;
 
-use super::{Customer, start};
+use super::{ADMIN, Customer, start};
 
 /// Returns the numbers of all live invoices, in order.
 async fn numbers(app: &TestApp) -> Vec<i64> {
@@ -29,7 +29,7 @@ on_each_database! {
         assert_eq!(customer.get(drafts[0]).await.number, None);
         let second = customer.finalize(drafts[1]).await;
         assert_eq!(second.number.as_deref(), Some("INV-000001"));
-        app.operator().delete(format!("{}/{}", super::ADMIN, drafts[0])).await.expect(204);
+        app.operator().delete(format!("{ADMIN}/{}", drafts[0])).await.expect(204);
         let third = customer.finalize(drafts[2]).await;
         assert_eq!(third.number.as_deref(), Some("INV-000002"));
         // A final invoice stays as it is.

@@ -1,5 +1,5 @@
-//! The invoice as an e-invoice: UBL 2.1 of the profile XRechnung 3.0, or of EN 16931 if XRechnung asks for more than the
-//! seller and the customer have stated.
+//! The invoice as an e-invoice, in UBL or CII, of the profile XRechnung 3.0, or of EN 16931 if XRechnung asks for more than
+//! the seller and the customer have stated.
 
 use en16931::{
     Date, En16931, Identifier, Invoice as Model, InvoiceAmount, InvoiceLine as ModelLine, Percentage,
@@ -44,7 +44,7 @@ const BUSINESS_PROCESS: &str = "urn:fdc:peppol.eu:2017:poacc:billing:01:1.0";
 /// # Errors
 /// 409 `INVOICE_NOT_FINAL` for a draft; 409 `E_INVOICE_CURRENCY` if the currency has other than two decimals; 409
 /// `E_INVOICE_INCOMPLETE` if the seller or the customer has stated too little, with the broken rules in `problems`.
-pub(super) fn render(invoice: &Invoice) -> Result<String, Error> {
+pub(super) fn render(invoice: &Invoice, syntax: Syntax) -> Result<String, Error> {
     if invoice.total.currency().exponent() != Some(AMOUNT_DECIMALS) {
         let message = "e-invoices have amounts with two decimals; the currency of the invoice has others";
         return Err(Error::conflict("E_INVOICE_CURRENCY", message));
@@ -53,12 +53,12 @@ pub(super) fn render(invoice: &Invoice) -> Result<String, Error> {
     model.specification_id = Some(profiles::XRECHNUNG.specification_id.to_owned());
     model.business_process = Some(BUSINESS_PROCESS.to_owned());
     if let Ok(proof) = Validated::<XRechnung>::new(model.clone()) {
-        return Ok(write(&proof, Syntax::Ubl).xml);
+        return Ok(write(&proof, syntax).xml);
     }
     model.specification_id = Some(profiles::EN16931.specification_id.to_owned());
     model.business_process = None;
     match Validated::<En16931>::new(model) {
-        Ok(proof) => Ok(write(&proof, Syntax::Ubl).xml),
+        Ok(proof) => Ok(write(&proof, syntax).xml),
         Err(rejected) => {
             let problems: Vec<String> = rejected.report().fatal().map(ToString::to_string).collect();
             let message = "the invoice lacks facts that e-invoices must have; the seller completes the settings \
