@@ -1,5 +1,7 @@
 //! Tests of the routes of tenants and operators.
 
+use std::time::Duration;
+
 use omnistack_core::{
     audit::{AuditFilter, AuditStore},
     clock::Timestamp,
@@ -43,6 +45,8 @@ on_each_database! {
             assert_eq!(paid["due"]["amount"], "100.00");
         }
         operator.post(format!("{path}/void"), json!({})).await.expect_error(409, "INVOICE_PARTLY_PAID");
+        // So that the credit note is newer.
+        app.clock().advance(Duration::from_secs(1));
         let note = json!({ "key": "a", "lines": [{ "position": 2, "amount_minor": 20 }], "reason": "One hour less" });
         let note = operator.post(format!("{path}/credit-notes"), note).await.expect(201).json();
         assert_eq!((&note["number"], &note["kind"]), (&json!("CN-000001"), &json!("credit_note")));
@@ -76,7 +80,7 @@ on_each_database! {
             app.anonymous().get(&path).await.expect(401);
         }
         assert_eq!(other.client.get(INVOICES).await.expect(200).json()["items"], json!([]));
-        for action in ["", "/finalize", "/void", "/credit-notes", "/payments"] {
+        for action in ["/finalize", "/void", "/credit-notes", "/payments"] {
             customer.client.post(format!("{ADMIN}/{id}{action}"), json!({})).await.expect(403);
         }
         for query in ["?limit=0", "?cursor=x", "?environment=none", "?page=1"] {
