@@ -106,7 +106,7 @@ impl Invoices {
             return Err(Error::conflict("INVOICE_NOT_FINAL", message).with_detail("status", original.status()));
         }
         let lines = store::lines(tx, &[id]).await?;
-        let earlier = store::credited_lines(tx, tenant, id).await?;
+        let earlier = store::credit_notes(tx, tenant, id).await?;
         let snapshot = original.snapshot().map_err(Error::internal)?;
         let snapshot = snapshot.ok_or_else(|| Error::internal("a final invoice has no snapshot"))?;
         let mut credit = self.new_credit_note(&original, &lines, &earlier, snapshot, &note)?;

@@ -26,7 +26,7 @@ use super::{
     store::{self, InvoiceRow, StoredInvoice},
 };
 use crate::{
-    tax::{LineTax, TaxItem, TaxQuestion, TaxQuote},
+    tax::{LineTax, TaxCategory, TaxItem, TaxQuestion, TaxQuote, TaxRate},
     wallet::{Credits, UseCredits},
 };
 
@@ -196,7 +196,7 @@ impl Invoices {
             return Err(Error::conflict("INVOICE_NEGATIVE", message).with_detail("total", total));
         }
         (invoice.row.tax, invoice.row.total) = (tax, total);
-        let reason = |key| lines.iter().find(|line| (line.category, line.rate) == key)?.reason.clone();
+        let reason = |key: (TaxCategory, TaxRate)| lines.iter().find(|line| (line.category, line.rate) == key)?.reason.clone();
         let taxes = sums.iter().map(|(key, sum)| {
             let (category, rate) = *key;
             StoredTax { category, rate, net: sum.net, tax: sum.tax, reason: reason(*key) }

@@ -186,18 +186,18 @@ impl InvoiceRow {
 pub(super) struct LineRow {
     pub(super) invoice_id: InvoiceId,
     pub(super) position: i32,
-    kind: String,
+    pub(super) kind: String,
     pub(super) description: String,
-    quantity: i64,
-    quantity_decimals: i32,
+    pub(super) quantity: i64,
+    pub(super) quantity_decimals: i32,
     pub(super) unit: String,
-    price: i64,
-    price_decimals: i32,
+    pub(super) price: i64,
+    pub(super) price_decimals: i32,
     pub(super) amount: i64,
     pub(super) discount: i64,
     pub(super) product: String,
-    tax_category: Option<String>,
-    tax_rate: Option<i32>,
+    pub(super) tax_category: Option<String>,
+    pub(super) tax_rate: Option<i32>,
     pub(super) meter: Option<String>,
     pub(super) period_start: Option<Timestamp>,
     pub(super) period_end: Option<Timestamp>,
@@ -554,8 +554,8 @@ pub(super) async fn insert_payment(
     Ok(insert.execute().await? == 1)
 }
 
-/// Returns the lines of the credit notes of an invoice.
-pub(super) async fn credited_lines(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result<Vec<StoredInvoice>, Error> {
+/// Returns the credit notes of an invoice.
+pub(super) async fn credit_notes(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result<Vec<StoredInvoice>, Error> {
     let sql = "select id from omni_invoices where tenant_id = $1 and original_id = $2 order by id";
     let ids: Vec<(InvoiceId,)> = tx.query(sql).bind(tenant).bind(id).fetch_all().await?;
     let ids: Vec<InvoiceId> = ids.into_iter().map(|(id,)| id).collect();
