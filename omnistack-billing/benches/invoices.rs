@@ -5,14 +5,7 @@
 use std::time::{Duration, Instant};
 
 use omnistack_billing::{Billing, InvoiceId, Invoices, NewInvoice, NewInvoiceLine};
-use omnistack_core::{
-    clock::Clock,
-    db::Dialect,
-    id::Id,
-    identity::TenantId,
-    money::Currency,
-    usage::Decimal,
-};
+use omnistack_core::{clock::Clock, db::Dialect, id::Id, identity::TenantId, money::Currency, usage::Decimal};
 use omnistack_testkit::{TestApp, TestDatabase};
 
 /// Number of invoices of a run.

@@ -38,7 +38,8 @@ pub(crate) fn register(registry: &mut Registry) {
         match InvoiceFont::load(settings.font.as_deref()) {
             Ok(font) => font,
             Err(problem) => {
-                registry.report_problem(problem, "set BILLING_INVOICE_FONT to a TrueType or OpenType font, or unset it");
+                registry
+                    .report_problem(problem, "set BILLING_INVOICE_FONT to a TrueType or OpenType font, or unset it");
                 return;
             }
         }

@@ -52,6 +52,8 @@
 
 mod account;
 mod app_store;
+mod invoice;
+mod invoice_document;
 mod ledger;
 mod meter;
 mod meter_report;
@@ -65,22 +67,29 @@ mod requests;
 mod revenue;
 mod settings;
 mod subscription;
+mod tax;
 mod wallet;
 mod window;
 
 pub use account::{
     BillingAccount, BillingAccounts, OverLimit, OverrideKind, PlanAssignment, PlanChanged, PlanOverride,
 };
+pub use invoice::{
+    Invoice, InvoiceDiscount, InvoiceFacts, InvoiceFinalized, InvoiceId, InvoiceKind, InvoiceLine, InvoiceLineKind,
+    InvoiceListItem, InvoicePaid, InvoiceParty, InvoiceReference, InvoiceStatus, InvoiceTax, InvoiceVoided, Invoices,
+    MirroredInvoice, NewCreditNote, NewInvoice, NewInvoiceLine, UsagePrice,
+};
 pub use ledger::{Ledger, RejectReason, UsageOutcome};
 pub use meter::{Aggregation, LatePolicy, MAX_METER_NAME_BYTES, Meter};
 pub use module::Billing;
-pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, InvalidInterval, PeriodSchedule};
 pub use omnistack_core::money::{Currency, InvalidMoney, Money};
+pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, InvalidInterval, PeriodSchedule};
 pub use plan::{PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};
 pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};
-pub use subscription::{
-    CreditPayment, FuturePlan, Subscription, SubscriptionId, SubscriptionUpdated, Subscriptions,
+pub use subscription::{CreditPayment, FuturePlan, Subscription, SubscriptionId, SubscriptionUpdated, Subscriptions};
+pub use tax::{
+    InvalidTaxRate, LineTax, TaxCategory, TaxItem, TaxParty, TaxProvider, TaxQuestion, TaxQuote, TaxRate, TaxTable,
 };
 pub use wallet::{
     CreditPart, CreditReturn, CreditUse, Credits, GrantOutcome, InvalidCredits, NewGrant, TopUp, TopUpOutcome,

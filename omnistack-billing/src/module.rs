@@ -13,6 +13,8 @@ use omnistack_core::{
 use crate::{
     account::{self, BillingAccounts},
     app_store,
+    invoice::{self, InvoiceSettings, UsagePrice},
+    invoice_document,
     ledger::{self, Ledger},
     meter::{Meter, MeterSet},
     meter_report,
@@ -23,6 +25,7 @@ use crate::{
     revenue,
     settings::{BillingSettings, UsageSettings},
     subscription,
+    tax::{TaxProvider, TaxTable},
     wallet::{self, TopUp},
 };
 
@@ -34,6 +37,8 @@ pub struct Billing {
     plans: Option<PlanCatalogue>,
     meters: Vec<Meter>,
     top_up: Option<Arc<dyn TopUp>>,
+    usage_prices: Vec<UsagePrice>,
+    taxes: Option<Arc<dyn TaxProvider>>,
 }
 
 impl Billing {
@@ -58,6 +63,18 @@ impl Billing {
     /// Sets what charges a tenant whose credits are low, for wallets with an automatic top-up.
     pub fn auto_top_up(mut self, top_up: impl TopUp) -> Self {
         self.top_up = Some(Arc::new(top_up));
+        self
+    }
+
+    /// Sets the price of the units of a meter, for invoices of usage.
+    pub fn usage_price(mut self, price: UsagePrice) -> Self {
+        self.usage_prices.push(price);
+        self
+    }
+
+    /// Sets the taxes of invoices, in place of the built-in [`TaxTable`].
+    pub fn taxes(mut self, taxes: impl TaxProvider) -> Self {
+        self.taxes = Some(Arc::new(taxes));
         self
     }
 
@@ -127,10 +144,14 @@ impl Module for Billing {
         let counts_requests = usage.count_requests;
         account::register(registry, catalogue, settings.zone.0);
         meter_report::register(registry, &meters);
-        ledger::register(registry, meters, usage);
+        ledger::register(registry, meters.clone(), usage);
         quota::register(registry);
         report::register(registry);
         wallet::register(registry, self.top_up.clone());
+        let Some(invoices) = registry.config::<InvoiceSettings>() else { return };
+        let taxes = self.taxes.clone().unwrap_or_else(|| Arc::new(TaxTable::default()));
+        invoice::register(registry, invoices, &meters, self.usage_prices.clone(), taxes);
+        invoice_document::register(registry);
         subscription::register(registry);
         app_store::register(registry);
         revenue::register(registry);
@@ -169,6 +190,7 @@ impl fmt::Debug for Billing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Billing");
         shown.field("plans", &self.plans).field("meters", &self.meters).field("top_up", &self.top_up.is_some());
+        shown.field("usage_prices", &self.usage_prices).field("taxes", &self.taxes.is_some());
         shown.finish()
     }
 }

@@ -131,7 +131,8 @@ impl Bench {
         let mut tx = self.app.db().app_database().all_tenants().begin_read().await.unwrap();
         let sql = "select count(*), cast(sum(captured) as bigint) from omni_payments where status = 'succeeded'";
         let (payments, captured): (i64, i64) = tx.query(sql).fetch_one().await.unwrap();
-        let sql = "select cast(sum(amount) as bigint), cast(sum(case when account = 'revenue' then amount else 0 end) as
+        let sql =
+            "select cast(sum(amount) as bigint), cast(sum(case when account = 'revenue' then amount else 0 end) as
             bigint) from omni_payment_entries";
         let (sum, revenue): (i64, i64) = tx.query(sql).fetch_one().await.unwrap();
         assert_eq!((captured, sum, revenue), (payments * 1_000, 0, payments * -1_000));

@@ -50,9 +50,7 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<Arc<dyn PaymentSer
                 uses: LastUses::default(),
             }))
         })
-        .job::<ResealCredentials>(|ctx| {
-            Ok(CredentialKeys { db: ctx.get::<Db>()?.app_database(), keys: ctx.get()? })
-        })
+        .job::<ResealCredentials>(|ctx| Ok(CredentialKeys { db: ctx.get::<Db>()?.app_database(), keys: ctx.get()? }))
         .cron(Cron::new("23 4 * * *", ResealCredentials {}))
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {

@@ -82,9 +82,7 @@ pub(crate) fn register(registry: &mut Registry, names: &[&'static str]) -> Optio
             ctx.get::<FakeBank>()
         });
     for name in names.iter().copied() {
-        registry.webhook_source(name, |ctx| {
-            Ok(FakeSource { secret: ctx.get::<FakeBank>()?.inner().secret.clone() })
-        });
+        registry.webhook_source(name, |ctx| Ok(FakeSource { secret: ctx.get::<FakeBank>()?.inner().secret.clone() }));
     }
     Some(bank)
 }

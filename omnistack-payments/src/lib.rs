@@ -54,7 +54,7 @@ mod module;
 mod payment;
 #[cfg(feature = "paypal")]
 mod paypal;
-#[cfg(any(feature = "paypal", feature = "razorpay", feature = "stripe"))]
+#[cfg(any(feature = "paypal", feature = "razorpay"))]
 mod provider_api;
 #[cfg(feature = "razorpay")]
 mod razorpay;
@@ -70,7 +70,8 @@ pub use fake::{FakeBank, FakeFault, FakeProvider, FakeService};
 pub use module::Payments;
 pub use payment::{
     AttemptState, MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentLedger, PaymentRefund,
-    PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState, ProviderChange, RefundProposal, RefundRequest, RefundState,
+    PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState, ProviderChange, RefundProposal, RefundRequest,
+    RefundState,
 };
 #[cfg(feature = "paypal")]
 pub use paypal::PayPalService;

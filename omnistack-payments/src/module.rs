@@ -8,6 +8,12 @@ use omnistack_core::{
     payment::PaymentProvider,
 };
 
+#[cfg(feature = "paypal")]
+use crate::paypal::PayPalService;
+#[cfg(feature = "razorpay")]
+use crate::razorpay::RazorpayService;
+#[cfg(feature = "stripe")]
+use crate::stripe::StripeService;
 use crate::{
     analytics, credentials,
     fake::{self, FakeService},
@@ -15,12 +21,6 @@ use crate::{
     service::PaymentService,
     settings::{self, FAKE_SERVICE, PaymentConfig},
 };
-#[cfg(feature = "paypal")]
-use crate::paypal::PayPalService;
-#[cfg(feature = "razorpay")]
-use crate::razorpay::RazorpayService;
-#[cfg(feature = "stripe")]
-use crate::stripe::StripeService;
 
 /// The module of payments: `.with(Payments::from_env())`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
@@ -82,9 +82,10 @@ impl Module for Payments {
         let Some(config) = PaymentConfig::read(registry) else { return };
         let names: Vec<&'static str> = std::iter::once(FAKE_SERVICE).chain(self.fakes.iter().copied()).collect();
         let Some(bank) = fake::register(registry, &names) else { return };
-        let fakes = names.iter().copied().map(|name| -> Arc<dyn PaymentService> {
-            Arc::new(FakeService::named(bank.clone(), name))
-        });
+        let fakes = names
+            .iter()
+            .copied()
+            .map(|name| -> Arc<dyn PaymentService> { Arc::new(FakeService::named(bank.clone(), name)) });
         let services = self.all_services(registry, &config, fakes.collect());
 
         let providers = settings::app_providers(registry, &config, &services);

@@ -80,9 +80,8 @@ pub(crate) fn register(registry: &mut Registry, services: impl IntoIterator<Item
             if !registry.provides::<Authenticator>() {
                 return;
             }
-            let guarded = |mount: Mount| {
-                mount.permissions("payments").require_idempotency_key().timeout(REQUEST_TIMEOUT)
-            };
+            let guarded =
+                |mount: Mount| mount.permissions("payments").require_idempotency_key().timeout(REQUEST_TIMEOUT);
             let machine = |path: &str| Mount::root(path, AccessLevel::Machine);
             registry
                 .routes(guarded(Mount::app("/payments")), routes::api(), |ctx| ctx.get::<PaymentLedger>())

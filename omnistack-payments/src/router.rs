@@ -21,8 +21,8 @@ use crate::{
     credentials::{PaymentAccounts, cache::MinuteCache},
     settings::PaymentSettings,
 };
-pub use handle::{PaymentRouter, RouteCandidate, RouteQuestion};
 use handle::RouterParts;
+pub use handle::{PaymentRouter, RouteCandidate, RouteQuestion};
 pub use health::AccountHealth;
 use health::{HealthBoard, HealthPolicy};
 

@@ -75,7 +75,8 @@ impl AccountMailer {
                 if let Some(url) = url {
                     link = (url, "Open the invoice".to_owned());
                 }
-                let invoice = number.map_or_else(String::new, |number| format!(" The invoice has the number {number}."));
+                let invoice =
+                    number.map_or_else(String::new, |number| format!(" The invoice has the number {number}."));
                 let paid = format!("Thank you. {amount} were paid for {of}.{invoice}");
                 (format!("Receipt for {plan}"), vec![paid])
             }

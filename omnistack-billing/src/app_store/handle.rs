@@ -113,10 +113,10 @@ impl StorePurchases {
             return Err(invalid_purchase("the text is not a purchase token; send `Purchase.getPurchaseToken()`"));
         }
         let purchase = google.purchase(token).await.map_err(|error| match error {
-            GooglePlayError::NotFound | GooglePlayError::Rejected(_) => {
-                invalid_purchase("Google Play does not know this purchase; send the token of a subscription of this app")
-                    .with_source(error)
-            }
+            GooglePlayError::NotFound | GooglePlayError::Rejected(_) => invalid_purchase(
+                "Google Play does not know this purchase; send the token of a subscription of this app",
+            )
+            .with_source(error),
             GooglePlayError::Unauthorized(_) | GooglePlayError::Unavailable(_) => {
                 let message = "Google Play can't be asked for the purchase now; send it again later";
                 Error::unavailable("STORE_UNAVAILABLE", message).with_source(error)

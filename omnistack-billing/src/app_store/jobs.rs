@@ -108,10 +108,8 @@ async fn refresh(purchases: &StorePurchases, purchase: &StoredPurchase) -> Resul
         (AppStore::Google, None) => Ok(()),
         (AppStore::Apple, _) => {
             // Apple notifies of each renewal and of each payment that fails.
-            let is_paid = matches!(
-                purchase.status,
-                ProviderSubscriptionStatus::Active | ProviderSubscriptionStatus::Trialing
-            );
+            let is_paid =
+                matches!(purchase.status, ProviderSubscriptionStatus::Active | ProviderSubscriptionStatus::Trialing);
             let patience = if is_paid { APPLE_REPEATS } else { APPLE_BILLING_RETRY };
             let is_over = purchase.period.is_some_and(|(_, end)| end + patience < purchases.now());
             if !is_over {

@@ -208,9 +208,10 @@ fn credited_lines(
     let decimals = decimals_of(original.currency());
     let mut credited = Vec::with_capacity(wanted.len());
     for (position, amount) in wanted {
-        let line = lines.iter().find(|line| line.position == position).ok_or_else(|| {
-            Error::invalid([FieldError::new("lines", format!("the invoice has no line {position}"))])
-        })?;
+        let line = lines
+            .iter()
+            .find(|line| line.position == position)
+            .ok_or_else(|| Error::invalid([FieldError::new("lines", format!("the invoice has no line {position}"))]))?;
         let left = line.net() - before.get(&position).copied().unwrap_or(0);
         let amount = amount.unwrap_or(left);
         let is_part = if left < 0 { (left..=0).contains(&amount) } else { (0..=left).contains(&amount) };

@@ -45,11 +45,7 @@ impl Invoices {
 }
 
 /// Returns the details of a tenant.
-pub(super) async fn find(
-    tx: &mut Tx,
-    tenant: TenantId,
-    environment: DataEnvironment,
-) -> Result<InvoiceParty, Error> {
+pub(super) async fn find(tx: &mut Tx, tenant: TenantId, environment: DataEnvironment) -> Result<InvoiceParty, Error> {
     let sql = "select details from omni_billing_details where tenant_id = $1 and environment = $2";
     let found: Option<(String,)> = tx.query(sql).bind(tenant).bind(environment.as_str()).fetch_optional().await?;
     match found {

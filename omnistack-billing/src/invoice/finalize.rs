@@ -196,7 +196,8 @@ impl Invoices {
             return Err(Error::conflict("INVOICE_NEGATIVE", message).with_detail("total", total));
         }
         (invoice.row.tax, invoice.row.total) = (tax, total);
-        let reason = |key: (TaxCategory, TaxRate)| lines.iter().find(|line| (line.category, line.rate) == key)?.reason.clone();
+        let reason =
+            |key: (TaxCategory, TaxRate)| lines.iter().find(|line| (line.category, line.rate) == key)?.reason.clone();
         let taxes = sums.iter().map(|(key, sum)| {
             let (category, rate) = *key;
             StoredTax { category, rate, net: sum.net, tax: sum.tax, reason: reason(*key) }

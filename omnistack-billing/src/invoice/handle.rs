@@ -162,11 +162,7 @@ impl fmt::Debug for Invoices {
 }
 
 /// Creates the rows of a draft.
-pub(super) fn new_draft(
-    invoice: NewInvoice,
-    priced: &[PricedLine],
-    now: Timestamp,
-) -> Result<StoredInvoice, Error> {
+pub(super) fn new_draft(invoice: NewInvoice, priced: &[PricedLine], now: Timestamp) -> Result<StoredInvoice, Error> {
     let mut row = InvoiceRow::draft(Id::new(now), invoice.tenant, invoice.environment, now);
     row.set_currency(invoice.currency);
     row.uses_credits = invoice.uses_credits;

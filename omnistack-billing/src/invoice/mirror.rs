@@ -41,7 +41,8 @@ impl Invoices {
                 hosted_url = excluded.hosted_url, pdf_url = excluded.pdf_url, updated_at = excluded.updated_at";
         let insert = tx.query(sql).bind(tenant).bind(environment.as_str()).bind(provider).bind(invoice.id.as_str());
         let insert = insert.bind(invoice.number.clone()).bind(status(invoice.status));
-        let insert = insert.bind(invoice.total.currency().code()).bind(invoice.total.minor()).bind(invoice.paid.minor());
+        let insert =
+            insert.bind(invoice.total.currency().code()).bind(invoice.total.minor()).bind(invoice.paid.minor());
         let (start, end) = invoice.period.unzip();
         let insert = insert.bind(start).bind(end).bind(invoice.hosted_url.clone()).bind(invoice.pdf_url.clone());
         insert.bind(invoice.created_at).bind(self.now()).execute().await?;
@@ -64,7 +65,10 @@ impl Invoices {
             None => None,
             Some(Some(before)) => Some(before),
             Some(None) => {
-                return Err(Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]));
+                return Err(Error::invalid([FieldError::new(
+                    "cursor",
+                    "must be the `next_cursor` of a previous page",
+                )]));
             }
         };
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;

@@ -2,13 +2,7 @@
 
 use std::fmt;
 
-use omnistack_core::{
-    clock::Timestamp,
-    id::Id,
-    identity::TenantId,
-    money::Money,
-    usage::DataEnvironment,
-};
+use omnistack_core::{clock::Timestamp, id::Id, identity::TenantId, money::Money, usage::DataEnvironment};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

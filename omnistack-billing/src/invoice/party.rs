@@ -86,7 +86,8 @@ impl InvoiceParty {
         let number = self.vat_number.as_bytes();
         let is_vat_number = (4..=15).contains(&number.len()) && number.iter().all(|byte| plain(*byte));
         if !number.is_empty() && !(is_vat_number && number[..2].iter().all(u8::is_ascii_uppercase)) {
-            let message = "must begin with the code of a country and have only capital letters and digits: `DE123456789`";
+            let message =
+                "must begin with the code of a country and have only capital letters and digits: `DE123456789`";
             problems.push(FieldError::new("vat_number", message));
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }

@@ -21,7 +21,8 @@ use crate::{
     tax::{TaxCategory, TaxRate},
 };
 
-const COLUMNS: &str = "id, tenant_id, environment, kind, status, key, series, number, currency, period_start, period_end,
+const COLUMNS: &str =
+    "id, tenant_id, environment, kind, status, key, series, number, currency, period_start, period_end,
     discounts, uses_credits, note, net, tax, total, credits_amount, credits_used, paid, credited, snapshot, original_id,
     issued_at, due_at, paid_at, voided_at, created_at";
 
@@ -205,7 +206,13 @@ pub(super) struct LineRow {
 }
 
 impl LineRow {
-    pub(super) fn new(invoice: InvoiceId, position: i32, kind: InvoiceLineKind, quantity: Factor, price: Factor) -> Self {
+    pub(super) fn new(
+        invoice: InvoiceId,
+        position: i32,
+        kind: InvoiceLineKind,
+        quantity: Factor,
+        price: Factor,
+    ) -> Self {
         let decimals = |factor: Factor| i32::try_from(factor.decimals).unwrap_or(i32::MAX);
         Self {
             invoice_id: invoice,

@@ -3,17 +3,9 @@
 use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
-use omnistack_core::{
-    clock::Timestamp,
-    money::Currency,
-    usage::Decimal,
-};
+use omnistack_core::{clock::Timestamp, money::Currency, usage::Decimal};
 
-use super::{
-    amounts::MAX_FACTOR_DECIMALS,
-    model::InvoiceLineKind,
-    new_invoice::NewInvoiceLine,
-};
+use super::{amounts::MAX_FACTOR_DECIMALS, model::InvoiceLineKind, new_invoice::NewInvoiceLine};
 use crate::{
     meter::{Meter, MeterSet},
     period::BillingPeriod,

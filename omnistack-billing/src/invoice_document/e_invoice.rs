@@ -12,12 +12,7 @@ use en16931::{
 };
 use en16931_formats::{Syntax, write};
 use jiff::tz::TimeZone;
-use omnistack_core::{
-    clock::Timestamp,
-    http::Error,
-    money::Money,
-    usage::Decimal,
-};
+use omnistack_core::{clock::Timestamp, http::Error, money::Money, usage::Decimal};
 
 use crate::{
     invoice::{Invoice, InvoiceKind, InvoiceLine, InvoiceParty},
@@ -173,7 +168,8 @@ fn model_line(line: &InvoiceLine) -> Result<ModelLine, Error> {
     let price: Decimal = line.unit_price.parse().map_err(Error::internal)?;
     // The standard has no prices below zero: what is given back is a quantity below zero.
     let (quantity, price) = if price < Decimal::ZERO { (-line.quantity.0, -price) } else { (line.quantity.0, price) };
-    let name = if line.unit.is_empty() { line.description.clone() } else { format!("{} ({})", line.description, line.unit) };
+    let name =
+        if line.unit.is_empty() { line.description.clone() } else { format!("{} ({})", line.description, line.unit) };
     let rate = rate(category, tax_rate);
     let quantity = ModelQuantity::new(quantity);
     let position = line.position.to_string();

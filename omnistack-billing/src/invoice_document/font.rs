@@ -35,7 +35,8 @@ impl InvoiceFont {
         let (data, place) = match path {
             None => (EMBEDDED.to_vec(), "the built-in font".to_owned()),
             Some(path) => {
-                let data = fs::read(path).map_err(|error| format!("the font {} can't be read: {error}", path.display()))?;
+                let data =
+                    fs::read(path).map_err(|error| format!("the font {} can't be read: {error}", path.display()))?;
                 (data, format!("the font {}", path.display()))
             }
         };

@@ -7,7 +7,8 @@ use super::view::{DocumentView, LineView};
 /// The content security policy of the page: nothing but its own style.
 pub(super) const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'";
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#111}
+const STYLE: &str =
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#111}
 header{display:flex;justify-content:space-between;gap:2rem}
 address{font-style:normal;white-space:pre-line}
 table{width:100%;border-collapse:collapse;margin:1.5rem 0}

@@ -269,8 +269,7 @@ pub(super) async fn newest(
 ) -> Result<Vec<ReportRow>, Error> {
     let before = before.unwrap_or_else(|| MeterReportId::from_uuid(Uuid::max()));
     let condition = state.map(|state| format!("and state = '{}'", state.as_str())).unwrap_or_default();
-    let sql =
-        format!("select {COLUMNS} from omni_meter_reports where id < $1 {condition} order by id desc limit $2");
+    let sql = format!("select {COLUMNS} from omni_meter_reports where id < $1 {condition} order by id desc limit $2");
     tx.query(AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all().await
 }
 

@@ -70,7 +70,10 @@ impl PlanDefinition {
         {
             for (provider, id) in ids {
                 if !is_name(provider) || !is_feature(id) || id == "*" {
-                    report(field, format!("has `{provider}` = `{id}`; it must be a provider's name and its price's id"));
+                    report(
+                        field,
+                        format!("has `{provider}` = `{id}`; it must be a provider's name and its price's id"),
+                    );
                 }
             }
         }

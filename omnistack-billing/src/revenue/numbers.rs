@@ -151,8 +151,7 @@ mod tests {
             changed("EUR", "reactivation", 2_000, 1),
             changed("USD", "churn", -2_000, 1),
         ];
-        let failed =
-            vec![FailedRevenue { currency: "JPY".to_owned(), subscriptions: 2, mrr: 500, payments: 5 }];
+        let failed = vec![FailedRevenue { currency: "JPY".to_owned(), subscriptions: 2, mrr: 500, payments: 5 }];
         let [eur, jpy, usd] = revenue(current, &changes, failed).try_into().unwrap();
         assert_eq!((eur.mrr, eur.mrr_at_start, eur.average_revenue), (10_000, 6_000, 3_333));
         assert_eq!((eur.changes.new, eur.changes.expansion, eur.changes.contraction), (4_000, 1_000, 100));

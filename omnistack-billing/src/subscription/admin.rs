@@ -93,9 +93,10 @@ async fn list(
     let SubscriptionsQuery { tenant, status, plan, environment, limit, cursor } = query;
     let environment = environment.unwrap_or_else(|| subscriptions.environment());
     let filter = SubscriptionFilter { tenant, status, plan, environment };
-    let before = cursor.map(|text| text.parse::<SubscriptionId>()).transpose().map_err(|_| {
-        Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")])
-    })?;
+    let before = cursor
+        .map(|text| text.parse::<SubscriptionId>())
+        .transpose()
+        .map_err(|_| Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]))?;
     let limit = limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     // An operator sees the subscriptions of all tenants.
     let mut tx = subscriptions.0.db.all_tenants().begin_read().await?;

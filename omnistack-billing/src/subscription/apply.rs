@@ -79,9 +79,8 @@ impl Subscriptions {
         if !before.has_begun && after.has_begun && self.has_other_in(tx, &row).await? {
             let (duplicate, more) = step(&after, &SubscriptionFact::Duplicate, now, grace);
             // Nothing was bought in the end.
-            effects.retain(|effect| {
-                !matches!(effect, SubscriptionEffect::Notice(_) | SubscriptionEffect::Revenue { .. })
-            });
+            effects
+                .retain(|effect| !matches!(effect, SubscriptionEffect::Notice(_) | SubscriptionEffect::Revenue { .. }));
             let is_kept = |effect: &SubscriptionEffect| !matches!(effect, SubscriptionEffect::Revenue { .. });
             effects.extend(more.into_iter().filter(is_kept));
             after = duplicate;

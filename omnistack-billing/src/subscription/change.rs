@@ -101,10 +101,14 @@ impl Subscriptions {
         let quantity = seats_to_buy(&plan, seats)?;
         let terms = SubscriptionTerms::new(&plan, interval, quantity).ok_or_else(no_subscription)?;
         if terms.gives_same_as(current) && row.state.pending.is_none() {
-            return Err(Error::conflict("NOTHING_TO_CHANGE", "the subscription is as it is wanted; nothing was changed"));
+            return Err(Error::conflict(
+                "NOTHING_TO_CHANGE",
+                "the subscription is as it is wanted; nothing was changed",
+            ));
         }
         // A longer interval is paid at once.
-        let is_longer = terms.plan == current.plan && terms.interval != current.interval && interval == BillingInterval::YEAR;
+        let is_longer =
+            terms.plan == current.plan && terms.interval != current.interval && interval == BillingInterval::YEAR;
         let direction = if terms.mrr > current.mrr || is_longer { Direction::Up } else { Direction::Down };
         if direction == Direction::Up && row.state.is_payment_due() {
             return Err(payment_due());

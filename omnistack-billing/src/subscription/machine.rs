@@ -118,11 +118,9 @@ impl SubscriptionState {
         let has_status = match self.status {
             Status::Trialing | Status::Active => true,
             Status::PastDue => self.grace_until.is_some_and(|until| now < until),
-            Status::Incomplete
-            | Status::IncompleteExpired
-            | Status::Unpaid
-            | Status::Paused
-            | Status::Canceled => false,
+            Status::Incomplete | Status::IncompleteExpired | Status::Unpaid | Status::Paused | Status::Canceled => {
+                false
+            }
         };
         has_status && !self.is_duplicate && self.disputes == 0
     }
@@ -362,7 +360,8 @@ fn finish(
     if after.mrr() != before.mrr() {
         effects.push(SubscriptionEffect::Revenue { before: before.mrr(), after: after.mrr() });
     }
-    if after.status == Status::Canceled && before.status != Status::Canceled && before.has_begun && !after.is_duplicate {
+    if after.status == Status::Canceled && before.status != Status::Canceled && before.has_begun && !after.is_duplicate
+    {
         effects.push(SubscriptionEffect::Notice(BillingNoticeKind::SubscriptionEnded));
     }
 }

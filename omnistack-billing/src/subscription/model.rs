@@ -1,11 +1,7 @@
 //! Subscriptions as the API and the app see them.
 
 use omnistack_core::{
-    clock::Timestamp,
-    id::Id,
-    identity::TenantId,
-    payment::ProviderSubscriptionStatus,
-    usage::DataEnvironment,
+    clock::Timestamp, id::Id, identity::TenantId, payment::ProviderSubscriptionStatus, usage::DataEnvironment,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -10,7 +10,9 @@ use omnistack_core::{
     payment::{CheckoutStatus, PaymentError, PaymentProvider, ProviderEvent, ProviderEventObject},
 };
 
-use super::{checkout_store, disputes::ReportedDispute, errors::payment_error, handle::Subscriptions, model::CheckoutId};
+use super::{
+    checkout_store, disputes::ReportedDispute, errors::payment_error, handle::Subscriptions, model::CheckoutId,
+};
 
 /// Subscribes subscriptions to the events of providers.
 #[derive(Debug)]

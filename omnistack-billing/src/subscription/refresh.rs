@@ -243,9 +243,8 @@ impl Subscriptions {
         known: Option<&SubscriptionTerms>,
         checkout: Option<&StoredCheckout>,
     ) -> Result<Option<SubscriptionTerms>, Error> {
-        let sold = checkout.and_then(|checkout| {
-            Some((checkout.plan.as_str(), u32::try_from(checkout.plan_version).ok()?))
-        });
+        let sold =
+            checkout.and_then(|checkout| Some((checkout.plan.as_str(), u32::try_from(checkout.plan_version).ok()?)));
         for (plan, version) in known.map(|terms| (terms.plan.as_str(), terms.version)).into_iter().chain(sold) {
             // A version that this process does not know yet is no error.
             let Ok(definition) = self.0.accounts.known_definition(plan, Some(version)).await else { continue };

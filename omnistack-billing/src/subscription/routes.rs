@@ -65,10 +65,7 @@ struct BillingStatus {
 /// Get the status of billing
 #[utoipa::path(get, path = "/status", operation_id = "get_billing_status",
     responses((status = 200, body = BillingStatus)))]
-async fn status(
-    State(subscriptions): State<Subscriptions>,
-    caller: Identity,
-) -> Result<Json<BillingStatus>, Error> {
+async fn status(State(subscriptions): State<Subscriptions>, caller: Identity) -> Result<Json<BillingStatus>, Error> {
     let tenant = caller.require_tenant()?;
     let subscription = subscriptions.current(tenant).await?;
     Ok(Json(BillingStatus {
@@ -276,10 +273,7 @@ async fn portal(
 
 impl Subscriptions {
     /// Returns the provider that the tenant pays through, and its customer there if there is one.
-    async fn known_customer(
-        &self,
-        caller: &Identity,
-    ) -> Result<(Arc<dyn PaymentProvider>, Option<String>), Error> {
+    async fn known_customer(&self, caller: &Identity) -> Result<(Arc<dyn PaymentProvider>, Option<String>), Error> {
         let tenant = caller.require_tenant()?;
         let name = self.current_row(tenant).await?.map(|row| row.external.provider);
         // Without a subscription of a provider, such as with one of an app store, it is the default provider.
@@ -289,8 +283,7 @@ impl Subscriptions {
             None => self.provider(None)?,
         };
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
-        let customer =
-            checkout_store::customer(&mut tx, tenant, provider.name(), provider.environment()).await?;
+        let customer = checkout_store::customer(&mut tx, tenant, provider.name(), provider.environment()).await?;
         tx.commit().await?;
         Ok((provider, customer))
     }

@@ -56,9 +56,7 @@ impl RequestedAction {
             (
                 Self::Change { price, quantity, proration_at },
                 Self::Change { price: other_price, quantity: other_quantity, proration_at: other_at },
-            ) => {
-                (price, quantity, proration_at.is_some()) == (other_price, other_quantity, other_at.is_some())
-            }
+            ) => (price, quantity, proration_at.is_some()) == (other_price, other_quantity, other_at.is_some()),
             _ => self == other,
         }
     }
@@ -306,15 +304,15 @@ pub(super) async fn insert_change(tx: &mut Tx, change: &RevenueChange<'_>) -> Re
         (_, 0) => "churn",
         (0, _) => {
             let sql = "select id from omni_subscription_changes where tenant_id = $1 and environment = $2 limit 1";
-            let known: Option<(Uuid,)> =
-                tx.query(sql).bind(tenant).bind(environment.as_str()).fetch_optional().await?;
+            let known: Option<(Uuid,)> = tx.query(sql).bind(tenant).bind(environment.as_str()).fetch_optional().await?;
             if known.is_some() { "reactivation" } else { "new" }
         }
         (before, after) if after > before => "expansion",
         _ => "contraction",
     };
     let terms = &subscription.state.terms;
-    let sql = "insert into omni_subscription_changes (id, tenant_id, environment, subscription_id, kind, plan, mrr_before,
+    let sql =
+        "insert into omni_subscription_changes (id, tenant_id, environment, subscription_id, kind, plan, mrr_before,
         mrr_after, currency, at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let insert = tx.query(sql).bind(Id::<Subscription>::new(*at)).bind(tenant).bind(environment.as_str());
     let insert = insert.bind(subscription.id).bind(kind).bind(terms.plan.clone()).bind(*before).bind(*after);
@@ -329,7 +327,8 @@ pub(super) async fn record_trial(
     now: Timestamp,
 ) -> Result<(), Error> {
     let StoredSubscription { tenant, external, state, .. } = subscription;
-    let sql = "insert into omni_trials (tenant_id, environment, plan_group, provider, subscription, user_id, started_at)
+    let sql =
+        "insert into omni_trials (tenant_id, environment, plan_group, provider, subscription, user_id, started_at)
         values ($1, $2, $3, $4, $5, $6, $7) on conflict (tenant_id, environment, plan_group) do nothing";
     let insert = tx.query(sql).bind(*tenant).bind(external.environment.as_str()).bind(state.terms.group.clone());
     let insert = insert.bind(external.provider.clone()).bind(external.id.clone()).bind(user).bind(now);

@@ -123,6 +123,8 @@ async fn purchases(client: &TestClient) -> Vec<[String; 4]> {
     let list = client.get(STORES).await.expect(200).json();
     let items = list["items"].as_array().unwrap().iter();
     items
-        .map(|item| ["store", "environment", "product_id", "status"].map(|name| item[name].as_str().unwrap().to_owned()))
+        .map(|item| {
+            ["store", "environment", "product_id", "status"].map(|name| item[name].as_str().unwrap().to_owned())
+        })
         .collect()
 }

@@ -59,9 +59,11 @@ pub(crate) const SELLER: [(&str, &str); 10] = [
 
 /// The module, with a price of a hundredth of a euro for a page.
 pub(crate) fn billing() -> Billing {
-    Billing::from_env()
-        .meter(Meter::sum("pages", "pages").reported_by_tenants())
-        .usage_price(UsagePrice::new("pages", Decimal::new(1, 2), Currency::EUR))
+    Billing::from_env().meter(Meter::sum("pages", "pages").reported_by_tenants()).usage_price(UsagePrice::new(
+        "pages",
+        Decimal::new(1, 2),
+        Currency::EUR,
+    ))
 }
 
 pub(crate) async fn start(database: TestDatabase) -> TestApp {

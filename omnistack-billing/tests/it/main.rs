@@ -2,6 +2,7 @@
 
 mod accounts;
 mod app_store;
+mod invoice;
 mod ledger;
 mod meter_report;
 mod peers;

@@ -206,7 +206,8 @@ impl Job for SendMeterReports {
 
 async fn start(database: TestDatabase, reports: &str) -> (TestApp, MeteredProvider) {
     let provider = MeteredProvider::default();
-    let billing = Billing::from_env().meter(Meter::sum("pages", "pages")).meter(Meter::sum("hours", "hours").decimals(4));
+    let billing =
+        Billing::from_env().meter(Meter::sum("pages", "pages")).meter(Meter::sum("hours", "hours").decimals(4));
     let module = TestProvider(provider.clone());
     let app = TestApp::start(database, |app| {
         app.with(billing).with(module).set("BILLING_METER_REPORTS", reports).set("USAGE_COUNT_REQUESTS", "false")

@@ -5,8 +5,8 @@
 mod changes;
 mod checkouts;
 mod crash;
-mod duplicates;
 mod dunning;
+mod duplicates;
 mod operators;
 mod orders;
 mod provider;

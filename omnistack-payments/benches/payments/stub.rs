@@ -12,9 +12,9 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     money::Money,
     payment::{
-        NewCheckout, NewCustomer, NewPayment, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, PaymentStatus,
-        ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderPayment, ProviderProfile, ProviderRefund,
-        StoredPaymentMethod,
+        NewCheckout, NewCustomer, NewPayment, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider,
+        PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderPayment, ProviderProfile,
+        ProviderRefund, StoredPaymentMethod,
     },
     webhook::InboundWebhook,
 };

@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn past_volume_is_priced_at_the_other_services() {
-        let rows = [row("dear", "EUR", 10, 100_000, 3_000), row("dear", "USD", 1, 500, 45), row("cheap", "EUR", 1, 100, 1)];
+        let rows =
+            [row("dear", "EUR", 10, 100_000, 3_000), row("dear", "USD", 1, 500, 45), row("cheap", "EUR", 1, 100, 1)];
         // 1 % and 5 cents, in EUR only.
         let estimate = |service: &str, question: &RouteQuestion| {
             let is_priced = service == "cheap" && question.amount.currency().code() == "EUR";

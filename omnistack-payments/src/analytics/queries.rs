@@ -37,10 +37,7 @@ pub(super) async fn calls(tx: &mut Tx, scope: ReportScope) -> Result<Vec<CallRow
 }
 
 /// Returns the calls by service, day and outcome.
-pub(super) async fn calls_by_day(
-    tx: &mut Tx,
-    scope: ReportScope,
-) -> Result<Vec<(String, i32, String, i64)>, Error> {
+pub(super) async fn calls_by_day(tx: &mut Tx, scope: ReportScope) -> Result<Vec<(String, i32, String, i64)>, Error> {
     let sql = "select service, day, outcome, cast(sum(calls) as bigint) from omni_payment_days
         where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4
         group by service, day, outcome order by day";
@@ -49,10 +46,7 @@ pub(super) async fn calls_by_day(
 }
 
 /// Returns the calls by API key and outcome.
-pub(super) async fn calls_by_api_key(
-    tx: &mut Tx,
-    scope: ReportScope,
-) -> Result<Vec<(ApiKeyId, String, i64)>, Error> {
+pub(super) async fn calls_by_api_key(tx: &mut Tx, scope: ReportScope) -> Result<Vec<(ApiKeyId, String, i64)>, Error> {
     let sql = "select api_key_id, outcome, cast(sum(calls) as bigint) from omni_payment_days
         where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4
         group by api_key_id, outcome order by api_key_id";

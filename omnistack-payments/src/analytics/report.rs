@@ -333,13 +333,8 @@ fn api_key_calls(rows: Vec<(ApiKeyId, String, i64)>) -> Vec<ApiKeyCalls> {
     calls
 }
 
-fn call_errors(
-    calls: &[CallRow],
-    errors: Vec<(String, String, String, i64)>,
-    service: Option<&str>,
-) -> Vec<CallError> {
-    let total =
-        |service: &str| -> i64 { calls.iter().filter(|row| row.service == service).map(|row| row.calls).sum() };
+fn call_errors(calls: &[CallRow], errors: Vec<(String, String, String, i64)>, service: Option<&str>) -> Vec<CallError> {
+    let total = |service: &str| -> i64 { calls.iter().filter(|row| row.service == service).map(|row| row.calls).sum() };
     let own = errors.into_iter().filter(|(of, ..)| service.is_none_or(|service| of == service));
     let errors = own.take(MAX_LISTED_ERRORS).map(|(provider, outcome, code, calls)| {
         let rate = share(calls, total(&provider));

@@ -151,9 +151,8 @@ impl PaymentAccounts {
         let environment = store::stored_environment(&row.environment);
         let key = AccountKey { tenant, service: row.service, environment };
         let opened = sealed::open(&row.credentials, &self.0.keys, &key).map_err(|error| error.to_string());
-        let provider = opened.and_then(|credentials| {
-            service.connect(environment, &credentials).map_err(|problem| problem.to_string())
-        });
+        let provider = opened
+            .and_then(|credentials| service.connect(environment, &credentials).map_err(|problem| problem.to_string()));
         let provider = provider.map_err(|error| {
             let name = key.service.as_str();
             tracing::warn!(target: "omnistack::payments", %tenant, service = name, %error, "an account is unusable");

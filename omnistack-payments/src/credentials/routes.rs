@@ -22,11 +22,7 @@ use super::{
 
 /// Returns the routes that don't take credentials.
 pub(super) fn api() -> Api<PaymentAccounts> {
-    Api::new()
-        .routes(routes!(list))
-        .routes(routes!(environments))
-        .routes(routes!(switch))
-        .routes(routes!(test))
+    Api::new().routes(routes!(list)).routes(routes!(environments)).routes(routes!(switch)).routes(routes!(test))
 }
 
 /// Returns the routes that store and delete credentials.

@@ -118,12 +118,7 @@ pub(super) async fn sealed_after(
 }
 
 /// Replaces sealed credentials, unless they have changed.
-pub(super) async fn replace_sealed(
-    tx: &mut Tx,
-    key: &AccountKey,
-    from: String,
-    to: String,
-) -> Result<(), Error> {
+pub(super) async fn replace_sealed(tx: &mut Tx, key: &AccountKey, from: String, to: String) -> Result<(), Error> {
     let sql = "update omni_payment_credentials set credentials = $5 where tenant_id = $1 and service = $2 \
                and environment = $3 and credentials = $4";
     let update = tx.query(sql).bind(key.tenant).bind(key.service.clone()).bind(key.environment.as_str());

@@ -54,11 +54,7 @@ impl FakeTx {
     }
 
     /// Begins a transaction at a time.
-    pub(super) async fn begin_at(
-        bank: &FakeBank,
-        account: FakeAccount,
-        now: Timestamp,
-    ) -> Result<Self, PaymentError> {
+    pub(super) async fn begin_at(bank: &FakeBank, account: FakeAccount, now: Timestamp) -> Result<Self, PaymentError> {
         let mut tx = bank.inner().db.begin().await.map_err(unavailable)?;
         if tx.dialect() == Dialect::Postgres {
             let lock = format!("omni_fake/{}/{}", account.service, account.environment);

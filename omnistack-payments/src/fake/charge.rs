@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use omnistack_core::{
     money::Money,
     payment::{
-        CaptureMode, CheckoutStatus, DeclineReason, PaymentError, PaymentMethodKind, PaymentMethodSource, PaymentStatus,
-        ProviderEventObject,
+        CaptureMode, CheckoutStatus, DeclineReason, PaymentError, PaymentMethodKind, PaymentMethodSource,
+        PaymentStatus, ProviderEventObject,
     },
 };
 

@@ -3,9 +3,7 @@
 use omnistack_core::{
     clock::Timestamp,
     money::Money,
-    payment::{
-        PaymentError, PaymentStatus, ProviderEventObject, ProviderInvoiceStatus, ProviderSubscriptionStatus,
-    },
+    payment::{PaymentError, PaymentStatus, ProviderEventObject, ProviderInvoiceStatus, ProviderSubscriptionStatus},
 };
 
 use super::{

@@ -6,10 +6,10 @@ use omnistack_core::{
     money::Money,
     payment::{
         CancelTime, ChangePreview, CheckoutStatus, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer,
-        NewPayment, NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, PaymentStatus,
-        ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderInvoiceStatus,
-        ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, RefundStatus, StoredPaymentMethod,
-        SubscriptionChange, SubscriptionItem,
+        NewPayment, NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider,
+        PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice,
+        ProviderInvoiceStatus, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, RefundStatus,
+        StoredPaymentMethod, SubscriptionChange, SubscriptionItem,
     },
     webhook::{DataEnvironment, InboundWebhook},
 };

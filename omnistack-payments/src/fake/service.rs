@@ -16,11 +16,8 @@ use super::{
 use crate::service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService};
 
 /// The fields of the credentials.
-const FIELDS: [CredentialField; 1] = [CredentialField {
-    name: "api_key",
-    label: "Key, a text that begins with fake_test_ or fake_live_",
-    secret: true,
-}];
+const FIELDS: [CredentialField; 1] =
+    [CredentialField { name: "api_key", label: "Key, a text that begins with fake_test_ or fake_live_", secret: true }];
 
 /// The built-in fake as a payment service. Its key is a text such as `fake_test_1`. All accounts of an environment
 /// share one state. The keys `fake_test_unauthorized` and `fake_test_unavailable` are of accounts whose calls fail.

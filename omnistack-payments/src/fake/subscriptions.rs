@@ -455,7 +455,11 @@ impl FakeTx {
     async fn renew(&mut self, subscription: &mut FakeSubscription) -> Result<(), PaymentError> {
         let (end, next) = (subscription.period.1, subscription.period_number.saturating_add(1));
         let interval_changes = subscription.apply_schedule()?;
-        if interval_changes { subscription.restart(end)? } else { subscription.enter_period(next)? }
+        if interval_changes {
+            subscription.restart(end)?
+        } else {
+            subscription.enter_period(next)?
+        }
         if subscription.collection_paused {
             return Ok(());
         }

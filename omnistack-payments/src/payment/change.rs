@@ -156,9 +156,7 @@ pub(super) async fn request_change(
     let amount = attempt.pending_amount.unwrap_or(payment.amount);
     let Some(id) = &attempt.provider_payment_id else { return Err(outcome_unknown()) };
     Ok(match attempt.pending_change() {
-        Some(ProviderChange::Cancel) => {
-            provider.cancel_payment(id, &format!("{}_cancel", attempt.reference)).await
-        }
+        Some(ProviderChange::Cancel) => provider.cancel_payment(id, &format!("{}_cancel", attempt.reference)).await,
         Some(ProviderChange::Capture) | None => {
             let key = format!("{}_capture_{amount}", attempt.reference);
             provider.capture_payment(id, payment.money(amount)?, &key).await

@@ -147,8 +147,10 @@ impl PaymentLedger {
             NextAttempt::Allowed | NextAttempt::Forced => None,
             NextAttempt::OutcomeUnknown => Some(outcome_unknown()),
             NextAttempt::InProgress => {
-                let message = format!("the payment is {}; only a payment that has failed can be attempted again",
-                    payment.row.status().as_str());
+                let message = format!(
+                    "the payment is {}; only a payment that has failed can be attempted again",
+                    payment.row.status().as_str()
+                );
                 Some(Error::conflict("PAYMENT_NOT_RETRYABLE", message))
             }
         };

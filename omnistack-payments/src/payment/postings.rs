@@ -160,9 +160,9 @@ mod tests {
             (vec![(0, 0), (100, 0), (100, 100), (200, 100)], [100, 0, -100, 0, 0]),
             (vec![(0, 0), (200, 100)], [100, 0, -100, 0, 0]),
         ] {
-            let changes = path.windows(2).flat_map(|step| {
-                money_entries(totals(step[0].0, step[0].1), totals(step[1].0, step[1].1), "EUR")
-            });
+            let changes = path
+                .windows(2)
+                .flat_map(|step| money_entries(totals(step[0].0, step[0].1), totals(step[1].0, step[1].1), "EUR"));
             let entries: Vec<_> = changes.collect();
             let balance = |account| -> i64 {
                 entries.iter().filter(|(of, ..)| *of == account).map(|(_, amount, _)| amount).sum()

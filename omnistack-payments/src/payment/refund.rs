@@ -117,9 +117,10 @@ impl PaymentLedger {
         let (number, refund) = (refund.attempt, refund.clone());
         store::update_refund(tx, payment.row.tenant_id, &refund, now).await?;
 
-        let succeeded = payment.refunds.iter().filter(|refund| {
-            refund.attempt == number && refund.state() == RefundState::Succeeded
-        });
+        let succeeded = payment
+            .refunds
+            .iter()
+            .filter(|refund| refund.attempt == number && refund.state() == RefundState::Succeeded);
         let sum: i64 = succeeded.map(|refund| refund.amount).sum();
         let Some(index) = payment.index_of(number) else { return Ok(()) };
         let attempt = &payment.attempts[index];
@@ -134,11 +135,7 @@ impl PaymentLedger {
 }
 
 /// Returns the refund that was asked for.
-fn new_refund(
-    payment: &StoredPayment,
-    request: &RefundRequest,
-    now: Timestamp,
-) -> Result<RefundRow, Error> {
+fn new_refund(payment: &StoredPayment, request: &RefundRequest, now: Timestamp) -> Result<RefundRow, Error> {
     let proposal = payment.proposal().filter(|_| request.attempt.is_none());
     let attempt = match request.attempt.or(proposal.map(|proposal| proposal.attempt)) {
         Some(number) => payment.attempts.iter().find(|attempt| attempt.number == number),

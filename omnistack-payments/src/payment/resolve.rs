@@ -42,10 +42,8 @@ impl PaymentLedger {
     pub async fn resolve(&self, tenant: TenantId, id: PaymentId) -> Result<Payment, Error> {
         let payment = self.find(tenant, id).await?;
         for attempt in &payment.attempts {
-            let is_final = matches!(
-                attempt.state(),
-                AttemptState::Succeeded | AttemptState::Failed | AttemptState::Canceled
-            );
+            let is_final =
+                matches!(attempt.state(), AttemptState::Succeeded | AttemptState::Failed | AttemptState::Canceled);
             if !is_final || attempt.pending_change().is_some() {
                 self.check_attempt(&payment.row, attempt).await?;
             }
@@ -147,8 +145,7 @@ impl PaymentLedger {
         };
         for refund in own {
             let found = reported.iter().find(|one| {
-                refund.provider_refund_id.as_ref() == Some(&one.id)
-                    || one.reference.as_ref() == Some(&refund.reference)
+                refund.provider_refund_id.as_ref() == Some(&one.id) || one.reference.as_ref() == Some(&refund.reference)
             });
             let result = match found {
                 Some(found) => Ok(found.clone()),

@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::{
     machine::{AttemptState, PaymentState, RefundState, main_attempt},
     model::{
-        MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId, ProviderChange,
-        RefundProposal,
+        MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId,
+        ProviderChange, RefundProposal,
     },
     postings::{PaymentTotals, PostingScope},
 };
@@ -267,9 +267,8 @@ pub(super) fn reference(payment: PaymentId, number: i32) -> String {
 }
 
 fn columns_of(failure: Option<PaymentFailure>) -> (Option<String>, Option<String>) {
-    let short = |text: String| -> String {
-        text.chars().filter(|letter| *letter != '\0').take(MAX_MESSAGE_CHARS).collect()
-    };
+    let short =
+        |text: String| -> String { text.chars().filter(|letter| *letter != '\0').take(MAX_MESSAGE_CHARS).collect() };
     failure.map(|failure| (short(failure.code), short(failure.message))).unzip()
 }
 

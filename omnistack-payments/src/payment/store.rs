@@ -98,7 +98,8 @@ pub(super) async fn update_refund(
     row: &RefundRow,
     now: Timestamp,
 ) -> Result<(), db::Error> {
-    let sql = "update omni_payment_refunds set state = $3, provider_refund_id = $4, error_code = $5, error_message = $6,
+    let sql =
+        "update omni_payment_refunds set state = $3, provider_refund_id = $4, error_code = $5, error_message = $6,
         check_at = $7, checks = $8, updated_at = $9 where tenant_id = $1 and id = $2";
     let update = tx.query(sql).bind(tenant).bind(row.id).bind(row.state.as_str());
     let update = update.bind(row.provider_refund_id.clone()).bind(row.error_code.clone());

@@ -26,9 +26,7 @@ impl WebhookHandler for PublishProviderEvents {
         let own = self.providers.get(&webhook.source).cloned();
         let provider = match (own, webhook.tenant) {
             (Some(provider), _) => Some(provider),
-            (None, Some(tenant)) => {
-                self.accounts.provider(tenant, &webhook.source, webhook.event.environment).await?
-            }
+            (None, Some(tenant)) => self.accounts.provider(tenant, &webhook.source, webhook.event.environment).await?,
             (None, None) => None,
         };
         let Some(event) = provider.and_then(|provider| provider.event(webhook)) else {

@@ -52,13 +52,7 @@ struct PayPalCall<'a> {
 }
 
 impl PayPalApi {
-    pub(super) fn new(
-        client: Client,
-        url: &str,
-        client_id: String,
-        client_secret: SecretString,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(client: Client, url: &str, client_id: String, client_secret: SecretString, clock: Clock) -> Self {
         Self { api: ProviderApi::new(client, url), client_id, client_secret, clock, token: Arc::default() }
     }
 

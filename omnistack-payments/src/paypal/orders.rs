@@ -352,8 +352,8 @@ fn status_of(order: &ApiObject, captures: &[ApiObject]) -> PaymentStatus {
 /// Returns the error of an order whose payment method was charged at once and was declined.
 fn decline(order: &ApiObject) -> PaymentError {
     let code = order.text("/purchase_units/0/payments/captures/0/processor_response/response_code");
-    let code = code
-        .or_else(|| order.text("/purchase_units/0/payments/authorizations/0/processor_response/response_code"));
+    let code =
+        code.or_else(|| order.text("/purchase_units/0/payments/authorizations/0/processor_response/response_code"));
     // https://developer.paypal.com/api/rest/reference/orders/v2/errors/#processor-response-codes
     let reason = match code.as_deref() {
         Some("5120") => DeclineReason::InsufficientFunds,

@@ -213,11 +213,7 @@ impl PayPalApi {
     }
 
     /// Takes back a planned cancellation, or resumes a paused subscription.
-    pub(super) async fn resume_subscription(
-        &self,
-        id: &str,
-        key: &str,
-    ) -> Result<ProviderSubscription, PaymentError> {
+    pub(super) async fn resume_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
         let object = self.subscription_object(id).await?;
         let custom = object.text("/custom_id").map(|text| CustomId::parse(&text));
         if custom.is_some_and(|custom| custom.mark.is_some()) {

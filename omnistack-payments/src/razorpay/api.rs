@@ -51,12 +51,7 @@ impl RazorpayApi {
     }
 
     /// Creates or changes an object.
-    pub(super) async fn post(
-        &self,
-        path: &str,
-        body: &Value,
-        object: &'static str,
-    ) -> Result<ApiObject, PaymentError> {
+    pub(super) async fn post(&self, path: &str, body: &Value, object: &'static str) -> Result<ApiObject, PaymentError> {
         self.call(Method::POST, path, &[], Some(body), CallEffect::Changes, object).await
     }
 

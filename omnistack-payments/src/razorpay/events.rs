@@ -28,10 +28,7 @@ pub(super) fn event(webhook: &InboundWebhook, environment: DataEnvironment) -> O
 }
 
 /// Returns the object of an event, and the entity that has the app's reference.
-fn object(
-    kind: &str,
-    entity: &dyn Fn(&str) -> Option<ApiObject>,
-) -> Option<(ProviderEventObject, ApiObject)> {
+fn object(kind: &str, entity: &dyn Fn(&str) -> Option<ApiObject>) -> Option<(ProviderEventObject, ApiObject)> {
     if kind.starts_with("payment.dispute.") {
         let (dispute, payment) = (entity("dispute")?, entity("payment"));
         let won = match dispute.text("/status").as_deref() {

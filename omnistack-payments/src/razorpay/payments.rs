@@ -57,9 +57,8 @@ impl PaymentTotals {
             is_captured: !taken.is_empty(),
             is_authorized: payments.iter().any(|payment| is(payment, &["authorized"])),
             is_open: payments.iter().any(|payment| is(payment, &["created", "authorized"])),
-            failure: failed.map(|payment| {
-                payment.text("/error_description").unwrap_or_else(|| "the payment failed".to_owned())
-            }),
+            failure: failed
+                .map(|payment| payment.text("/error_description").unwrap_or_else(|| "the payment failed".to_owned())),
             subscription: payments.iter().find_map(|payment| payment.text("/subscription_id")),
         }
     }

@@ -218,11 +218,7 @@ impl PaymentRouter {
         Ok(tx.commit().await?)
     }
 
-    async fn cached_rules(
-        &self,
-        tenant: TenantId,
-        environment: DataEnvironment,
-    ) -> Result<Arc<Vec<RouteRule>>, Error> {
+    async fn cached_rules(&self, tenant: TenantId, environment: DataEnvironment) -> Result<Arc<Vec<RouteRule>>, Error> {
         let (key, now) = ((tenant, environment), self.0.clock.now());
         if let Some(found) = self.0.rules.get(&key, now) {
             return Ok(found);

@@ -108,10 +108,7 @@ impl HealthBoard {
 
 /// Returns whether an error says that the account does not work, in contrast to an answer about one payment.
 const fn is_failure(error: &PaymentError) -> bool {
-    matches!(
-        error,
-        PaymentError::Unavailable { .. } | PaymentError::Unknown { .. } | PaymentError::Unauthorized { .. }
-    )
+    matches!(error, PaymentError::Unavailable { .. } | PaymentError::Unknown { .. } | PaymentError::Unauthorized { .. })
 }
 
 impl CallHistory {
@@ -212,11 +209,8 @@ mod tests {
             board.record(key(), error.as_ref(), Duration::ZERO, time(second));
             board.of(&key(), time(second)).avoided_until
         };
-        let declined = PaymentError::Declined {
-            reason: DeclineReason::InsufficientFunds,
-            code: None,
-            message: "no money".into(),
-        };
+        let declined =
+            PaymentError::Declined { reason: DeclineReason::InsufficientFunds, code: None, message: "no money".into() };
         assert_eq!(record(Some(unknown()), 0), None);
         assert_eq!(record(Some(unknown()), 1), None);
         assert_eq!(record(Some(declined), 2), None, "a decline is an answer");

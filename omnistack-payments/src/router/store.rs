@@ -24,11 +24,7 @@ struct RuleRow {
 }
 
 /// Returns the rules of a tenant, in order.
-pub(super) async fn list(
-    tx: &mut Tx,
-    tenant: TenantId,
-    environment: DataEnvironment,
-) -> Result<Vec<RouteRule>, Error> {
+pub(super) async fn list(tx: &mut Tx, tenant: TenantId, environment: DataEnvironment) -> Result<Vec<RouteRule>, Error> {
     let sql = "select currency, country, method, min_minor, max_minor, strategy, services from omni_payment_routes \
                where tenant_id = $1 and environment = $2 order by position";
     let rows: Vec<RuleRow> = tx.query(sql).bind(tenant).bind(environment.as_str()).fetch_all().await?;
@@ -40,9 +36,9 @@ fn read(row: RuleRow) -> RouteRule {
         currency: row.currency,
         country: row.country,
         // A kind that this version does not know matches no payment method that it offers.
-        method: row.method.map(|method| {
-            serde_json::from_value(Value::String(method)).unwrap_or(PaymentMethodKind::Other)
-        }),
+        method: row
+            .method
+            .map(|method| serde_json::from_value(Value::String(method)).unwrap_or(PaymentMethodKind::Other)),
         min_amount: row.min_minor,
         max_amount: row.max_minor,
         strategy: RouteStrategy::from_stored(&row.strategy),

@@ -83,7 +83,12 @@ impl StripeApi {
     }
 
     /// Asks for an object or a list. `query` is an object; its nulls are left out.
-    pub(super) async fn get(&self, object: &'static str, path: &str, query: Value) -> Result<StripeReply, PaymentError> {
+    pub(super) async fn get(
+        &self,
+        object: &'static str,
+        path: &str,
+        query: Value,
+    ) -> Result<StripeReply, PaymentError> {
         let mut request = RequestBuilder::new(StripeMethod::Get, path);
         let query = without_nulls(query);
         if query.as_object().is_some_and(|query| !query.is_empty()) {
@@ -152,10 +157,8 @@ impl StripeApi {
             StripeMethod::Post => self.client.post(url),
             StripeMethod::Delete => self.client.delete(url),
         };
-        sent = sent
-            .bearer_auth(self.key.expose_secret())
-            .header(STRIPE_VERSION, VERSION.as_str())
-            .timeout(CALL_TIMEOUT);
+        sent =
+            sent.bearer_auth(self.key.expose_secret()).header(STRIPE_VERSION, VERSION.as_str()).timeout(CALL_TIMEOUT);
         if let Some(key) = key {
             sent = sent.header(IDEMPOTENCY_KEY, key.as_str());
         }

@@ -108,11 +108,7 @@ fn declined(error: Option<StripeObject<'_>>, message: String) -> PaymentError {
     // A generic decline can have the better reason in the code of the error, as with expired cards.
     let mut reasons = [text("/decline_code"), text("/code")].into_iter().flatten().map(decline_reason);
     let reason = reasons.find(|reason| *reason != DeclineReason::Generic);
-    PaymentError::Declined {
-        reason: reason.unwrap_or(DeclineReason::Generic),
-        code: code.map(str::to_owned),
-        message,
-    }
+    PaymentError::Declined { reason: reason.unwrap_or(DeclineReason::Generic), code: code.map(str::to_owned), message }
 }
 
 /// Returns the reason of a decline code or of the code of an error.
@@ -124,21 +120,37 @@ fn decline_reason(code: &str) -> DeclineReason {
             DeclineReason::InsufficientFunds
         }
         "expired_card" => DeclineReason::ExpiredCard,
-        "incorrect_address" | "incorrect_cvc" | "incorrect_number" | "incorrect_pin" | "incorrect_zip"
-        | "invalid_account" | "invalid_cvc" | "invalid_expiry_month" | "invalid_expiry_year" | "invalid_number"
-        | "invalid_pin" | "new_account_information_available" | "pin_try_exceeded" => DeclineReason::IncorrectDetails,
-        "authentication_required" | "authentication_not_handled" | "mobile_device_authentication_required"
-        | "offline_pin_required" | "online_or_offline_pin_required" | "payment_intent_authentication_failure" => {
-            DeclineReason::AuthenticationRequired
-        }
+        "incorrect_address"
+        | "incorrect_cvc"
+        | "incorrect_number"
+        | "incorrect_pin"
+        | "incorrect_zip"
+        | "invalid_account"
+        | "invalid_cvc"
+        | "invalid_expiry_month"
+        | "invalid_expiry_year"
+        | "invalid_number"
+        | "invalid_pin"
+        | "new_account_information_available"
+        | "pin_try_exceeded" => DeclineReason::IncorrectDetails,
+        "authentication_required"
+        | "authentication_not_handled"
+        | "mobile_device_authentication_required"
+        | "offline_pin_required"
+        | "online_or_offline_pin_required"
+        | "payment_intent_authentication_failure" => DeclineReason::AuthenticationRequired,
         "fraudulent" | "highest_risk_level" | "lost_card" | "merchant_blacklist" | "pickup_card"
         | "security_violation" | "stolen_card" => DeclineReason::Fraud,
-        "card_not_supported" | "currency_not_supported" | "invalid_amount" | "not_permitted"
-        | "service_not_allowed" | "transaction_not_allowed" | "payment_method_not_available" => {
-            DeclineReason::NotSupported
+        "card_not_supported"
+        | "currency_not_supported"
+        | "invalid_amount"
+        | "not_permitted"
+        | "service_not_allowed"
+        | "transaction_not_allowed"
+        | "payment_method_not_available" => DeclineReason::NotSupported,
+        "approve_with_id" | "issuer_not_available" | "processing_error" | "reenter_transaction" | "try_again_later" => {
+            DeclineReason::TemporarilyUnavailable
         }
-        "approve_with_id" | "issuer_not_available" | "processing_error" | "reenter_transaction"
-        | "try_again_later" => DeclineReason::TemporarilyUnavailable,
         _ => DeclineReason::Generic,
     }
 }

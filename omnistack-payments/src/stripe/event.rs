@@ -54,10 +54,9 @@ fn object_of(kind: &str, object: StripeObject<'_>) -> Option<ProviderEventObject
         }
         // It announces an invoice that does not exist yet.
         "invoice.upcoming" => ProviderEventObject::Subscription(object.billed_subscription()?.to_owned()),
-        _ if kind.starts_with("invoice.") => ProviderEventObject::Invoice {
-            id: id()?,
-            subscription: object.billed_subscription().map(str::to_owned),
-        },
+        _ if kind.starts_with("invoice.") => {
+            ProviderEventObject::Invoice { id: id()?, subscription: object.billed_subscription().map(str::to_owned) }
+        }
         _ if kind.starts_with("invoice_payment.") => {
             ProviderEventObject::Invoice { id: at("/invoice")?, subscription: None }
         }
@@ -86,7 +85,8 @@ mod tests {
     use super::*;
 
     fn read(kind: &str, object: Value) -> Option<ProviderEvent> {
-        let event = json!({ "id": "evt_1", "type": kind, "created": 1, "livemode": true, "data": { "object": object } });
+        let event =
+            json!({ "id": "evt_1", "type": kind, "created": 1, "livemode": true, "data": { "object": object } });
         event_of(&event)
     }
 

@@ -239,8 +239,7 @@ impl StripeApi {
     pub(super) async fn refund_payment(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
         let minor = to_minor_units(WireForm::Stripe, new.amount)?;
         // Stripe's own reasons are three; a further text belongs into the metadata.
-        let further: BTreeMap<_, _> =
-            new.reason.iter().map(|reason| ("reason".to_owned(), reason.clone())).collect();
+        let further: BTreeMap<_, _> = new.reason.iter().map(|reason| ("reason".to_owned(), reason.clone())).collect();
         let form = json!({
             "payment_intent": self.intent_id(id).await?,
             "amount": minor,
@@ -399,7 +398,8 @@ mod tests {
         ] {
             assert_eq!(status(json!({ "status": name })), Some(expected), "{name}");
         }
-        let declined = json!({ "status": "requires_payment_method", "last_payment_error": { "code": "card_declined" } });
+        let declined =
+            json!({ "status": "requires_payment_method", "last_payment_error": { "code": "card_declined" } });
         assert_eq!(status(declined.clone()), Some(PaymentStatus::Failed));
         let mut of_page = declined;
         of_page["metadata"] = json!({ PAGE_MARK: "true" });

@@ -2,9 +2,7 @@
 
 use omnistack_core::{
     money::Money,
-    payment::{
-        ChangePreview, ChangeTime, PaymentError, ProviderSubscription, SubscriptionChange, SubscriptionItem,
-    },
+    payment::{ChangePreview, ChangeTime, PaymentError, ProviderSubscription, SubscriptionChange, SubscriptionItem},
 };
 use serde_json::{Value, json};
 
@@ -34,12 +32,7 @@ impl StripeApi {
                     },
                 });
                 let due_now = self.previewed_amount(id, item, change, details).await?;
-                Ok(ChangePreview {
-                    due_now: Some(due_now),
-                    next: Some(next),
-                    proration_at,
-                    effective_at: proration_at,
-                })
+                Ok(ChangePreview { due_now: Some(due_now), next: Some(next), proration_at, effective_at: proration_at })
             }
             ChangeTime::PeriodEnd => {
                 let (_, end) = current.period.ok_or_else(no_period)?;
@@ -103,7 +96,8 @@ impl StripeApi {
             Some(schedule) => schedule.to_owned(),
             None => {
                 let form = json!({ "from_subscription": id });
-                let created = self.post(SCHEDULE, "/subscription_schedules", form, Some(&format!("{key}:schedule"))).await?;
+                let created =
+                    self.post(SCHEDULE, "/subscription_schedules", form, Some(&format!("{key}:schedule"))).await?;
                 created.read(|schedule| schedule.owned("/id"))?
             }
         };

@@ -43,8 +43,7 @@ async fn environments(client: &TestClient, service: &str) -> Value {
 /// Returns the sealed credentials of the client's tenant.
 async fn sealed(app: &TestApp, client: &TestClient) -> String {
     let mut tx = app.db().tenant(tenant(client)).begin().await.unwrap();
-    let (sealed,): (String,) =
-        tx.query("select credentials from omni_payment_credentials").fetch_one().await.unwrap();
+    let (sealed,): (String,) = tx.query("select credentials from omni_payment_credentials").fetch_one().await.unwrap();
     tx.commit().await.unwrap();
     sealed
 }

@@ -5,6 +5,7 @@ mod app_accounts;
 mod credentials;
 mod fake;
 mod payment;
+mod payment_sdks;
 #[cfg(feature = "paypal")]
 mod paypal;
 #[cfg(feature = "razorpay")]

@@ -166,7 +166,10 @@ async fn failures_say_whether_the_call_took_effect() {
         (404, |error| matches!(error, PaymentError::NotFound { .. })),
     ];
     for (status, is_expected) in refusals {
-        test.server.fail_next(&format!("GET {path}"), PayPalFault::Response(status, json!({ "name": "ERROR", "message": "m" })));
+        test.server.fail_next(
+            &format!("GET {path}"),
+            PayPalFault::Response(status, json!({ "name": "ERROR", "message": "m" })),
+        );
         let error = test.provider.payment(&order.id).await.unwrap_err();
         assert!(is_expected(&error), "{status}: {error}");
     }
@@ -203,11 +206,9 @@ async fn events_of_no_concern_and_disputes_are_told_apart() {
     };
     assert_eq!(event("CATALOG.PRODUCT.CREATED", json!({ "id": "1" })), None);
     assert_eq!(event("BILLING.SUBSCRIPTION.CREATED", json!({})), None);
-    for (outcome, won) in [
-        (None, None),
-        (Some("RESOLVED_SELLER_FAVOUR"), Some(true)),
-        (Some("RESOLVED_BUYER_FAVOUR"), Some(false)),
-    ] {
+    for (outcome, won) in
+        [(None, None), (Some("RESOLVED_SELLER_FAVOUR"), Some(true)), (Some("RESOLVED_BUYER_FAVOUR"), Some(false))]
+    {
         let mut resource = json!({
             "dispute_id": "PP-D-1",
             "disputed_transactions": [{ "seller_transaction_id": "7", "custom": "pay_1|customer" }],

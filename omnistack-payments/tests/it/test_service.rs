@@ -18,9 +18,7 @@ use omnistack_core::{
     },
     webhook::InboundWebhook,
 };
-use omnistack_payments::{
-    CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService, Payments,
-};
+use omnistack_payments::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService, Payments};
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;

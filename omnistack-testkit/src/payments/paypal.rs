@@ -199,13 +199,7 @@ fn lock(state: &Mutex<PayPalState>) -> MutexGuard<'_, PayPalState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn respond(
-    State(state): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn respond(State(state): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let path = uri.path().to_owned();
     let record = PayPalRequestRecord {

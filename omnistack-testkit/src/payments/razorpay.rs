@@ -224,13 +224,7 @@ fn lock(state: &Mutex<RazorpayState>) -> MutexGuard<'_, RazorpayState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn respond(
-    State(state): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn respond(State(state): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let path = uri.path().to_owned();
     let record = RazorpayRequestRecord {
         method: method.to_string(),

@@ -236,13 +236,7 @@ fn lock(state: &Mutex<StripeState>) -> MutexGuard<'_, StripeState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn respond(
-    State(state): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn respond(State(state): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let path = uri.path().trim_start_matches("/v1").to_owned();
     let encoded = if body.is_empty() { uri.query().unwrap_or_default().as_bytes() } else { &body[..] };

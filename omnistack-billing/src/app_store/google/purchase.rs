@@ -1,8 +1,6 @@
 //! A purchase as the Google Play Developer API states it.
 
-use omnistack_core::{
-    clock::Timestamp, crypto::Sha256, payment::ProviderSubscriptionStatus, usage::DataEnvironment,
-};
+use omnistack_core::{clock::Timestamp, crypto::Sha256, payment::ProviderSubscriptionStatus, usage::DataEnvironment};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -110,7 +108,9 @@ fn time(object: &Value, name: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use ProviderSubscriptionStatus::{Active, Canceled, Incomplete, IncompleteExpired, PastDue, Paused, Trialing, Unpaid};
+    use ProviderSubscriptionStatus::{
+        Active, Canceled, Incomplete, IncompleteExpired, PastDue, Paused, Trialing, Unpaid,
+    };
     use serde_json::json;
 
     use super::*;

@@ -1,8 +1,8 @@
 //! Invoices of billing periods: the plan, usage, and late usage.
 
 use omnistack_billing::{
-    BillingAccounts, BillingInterval, InvoiceLineKind, InvoiceStatus, Money, PlanAssignment,
-    PlanCatalogue, PlanDefinition, PlanPrice,
+    BillingAccounts, BillingInterval, InvoiceLineKind, InvoiceStatus, Money, PlanAssignment, PlanCatalogue,
+    PlanDefinition, PlanPrice,
 };
 use omnistack_core::clock::Timestamp;
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};

@@ -420,8 +420,7 @@ impl PaymentProvider for ScriptedProvider {
                     subscription.items = vec![item];
                 }
                 let invoice = format!("in_{}", change.idempotency_key);
-                let mut new =
-                    new_invoice(&invoice, id, amount_of(&change.price, change.quantity), proration_at);
+                let mut new = new_invoice(&invoice, id, amount_of(&change.price, change.quantity), proration_at);
                 if !declines {
                     (new.status, new.paid) = (ProviderInvoiceStatus::Paid, new.total);
                 }

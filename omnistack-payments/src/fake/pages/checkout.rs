@@ -81,9 +81,7 @@ pub(super) async fn submit_checkout(
     match step {
         Ok(CheckoutStep::Done(url)) => see_other(&url),
         Ok(CheckoutStep::Authenticate(payment)) => see_other(&bank.page_url("payment", &payment)),
-        Err(declined) => {
-            checkout_page(&bank, &id, StatusCode::PAYMENT_REQUIRED, &alert(&declined.to_string())).await
-        }
+        Err(declined) => checkout_page(&bank, &id, StatusCode::PAYMENT_REQUIRED, &alert(&declined.to_string())).await,
     }
 }
 

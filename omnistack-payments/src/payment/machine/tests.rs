@@ -10,8 +10,7 @@ use super::{
     NextAttempt, PaymentState, SETTLE_TIME, main_attempt, next_attempt, payment_state,
 };
 
-const STATES: [AttemptState; 8] =
-    [Sent, Unknown, Processing, RequiresAction, Authorized, Succeeded, Failed, Canceled];
+const STATES: [AttemptState; 8] = [Sent, Unknown, Processing, RequiresAction, Authorized, Succeeded, Failed, Canceled];
 
 const FACTS: [AttemptFact; 8] = [
     Reported(PaymentStatus::RequiresAction),

@@ -52,11 +52,8 @@ fn variable(name: &str) -> Option<String> {
 /// Returns the ledger and the tenant of a child process. Returns `None` if this is not a child.
 fn child() -> Option<(App, PaymentLedger, TenantId)> {
     let url = variable(URL)?;
-    let config = Config::from_pairs([
-        ("APP_ENV", "test"),
-        ("DATABASE_URL", url.as_str()),
-        ("DATABASE_SYNCHRONOUS", "off"),
-    ]);
+    let config =
+        Config::from_pairs([("APP_ENV", "test"), ("DATABASE_URL", url.as_str()), ("DATABASE_SYNCHRONOUS", "off")]);
     let now = Timestamp::from_micros(variable(CLOCK)?.parse().unwrap());
     let payments = SERVICES[1..].iter().fold(Payments::from_env(), |module, name| module.fake_service(name));
     let app = App::builder(config).clock(MockClock::at(now).clock()).with(payments).build().unwrap();
@@ -66,7 +63,9 @@ fn child() -> Option<(App, PaymentLedger, TenantId)> {
 }
 
 fn request(tenant: TenantId, key: &str) -> PaymentRequest {
-    PaymentRequest::new(tenant, key, Money::new(1_000, Currency::USD)).token("tok_ok").service_token("fake", "tok_unavailable")
+    PaymentRequest::new(tenant, key, Money::new(1_000, Currency::USD))
+        .token("tok_ok")
+        .service_token("fake", "tok_unavailable")
 }
 
 #[tokio::test]

@@ -95,16 +95,11 @@ async fn the_money_of_a_canceled_order_is_not_taken() {
 #[tokio::test]
 async fn an_authorised_payment_is_captured_in_part_or_released() {
     let test = PayPalTest::start().await;
-    let manual = |reference: &str| NewPayment {
-        capture: CaptureMode::Manual,
-        ..new_payment(reference, "10.00", "USD")
-    };
+    let manual =
+        |reference: &str| NewPayment { capture: CaptureMode::Manual, ..new_payment(reference, "10.00", "USD") };
     let created = test.provider.create_payment(&manual("pay_1")).await.unwrap();
     let early = Money::parse("4.00", "USD").unwrap();
-    assert!(matches!(
-        test.provider.capture_payment(&created.id, early, "k").await,
-        Err(PaymentError::Rejected { .. })
-    ));
+    assert!(matches!(test.provider.capture_payment(&created.id, early, "k").await, Err(PaymentError::Rejected { .. })));
     test.server.approve(&created.id);
     let authorized = test.provider.payment(&created.id).await.unwrap();
     assert_eq!((authorized.status, authorized.captured.minor()), (PaymentStatus::Authorized, 0));

@@ -2,8 +2,8 @@
 //! waits for the customer and the next period.
 
 use omnistack_core::payment::{
-    CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, NewRefund, PaymentStatus,
-    ProviderInvoiceStatus, ProviderSubscriptionStatus, SubscriptionChange, TrialEndBehavior,
+    CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, NewRefund, PaymentStatus, ProviderInvoiceStatus,
+    ProviderSubscriptionStatus, SubscriptionChange, TrialEndBehavior,
 };
 
 use super::*;
@@ -106,11 +106,9 @@ async fn a_trial_is_a_later_start() {
 async fn failed_payments_lead_to_unpaid() {
     let test = start().await;
     let id = subscribe(&test, "sub_1").await;
-    for expected in [
-        ProviderSubscriptionStatus::PastDue,
-        ProviderSubscriptionStatus::PastDue,
-        ProviderSubscriptionStatus::Unpaid,
-    ] {
+    for expected in
+        [ProviderSubscriptionStatus::PastDue, ProviderSubscriptionStatus::PastDue, ProviderSubscriptionStatus::Unpaid]
+    {
         test.server.fail_renewal(&id);
         let event = test.event("BILLING.SUBSCRIPTION.PAYMENT.FAILED").unwrap();
         assert_eq!(event.object, ProviderEventObject::Subscription(id.clone()));

@@ -1,8 +1,6 @@
 //! Payments, refunds and checkouts of payments.
 
-use omnistack_core::payment::{
-    CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewRefund, RefundStatus,
-};
+use omnistack_core::payment::{CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewRefund, RefundStatus};
 
 use super::*;
 
@@ -123,18 +121,13 @@ async fn stored_payment_methods_are_charged_once() {
 #[tokio::test]
 async fn an_order_of_a_checkout_in_the_app_is_captured_as_a_whole() {
     let test = RazorpayTest::start().await;
-    let manual = |reference: &str| NewPayment {
-        capture: CaptureMode::Manual,
-        ..new_payment(reference, "10.00", "INR")
-    };
+    let manual =
+        |reference: &str| NewPayment { capture: CaptureMode::Manual, ..new_payment(reference, "10.00", "INR") };
     let created = test.provider.create_payment(&manual("pay_1")).await.unwrap();
     assert!(created.id.starts_with("order_") && created.action_url.is_none(), "{created:?}");
     assert_eq!(created.status, PaymentStatus::RequiresAction);
     let whole = created.amount;
-    assert!(matches!(
-        test.provider.capture_payment(&created.id, whole, "k").await,
-        Err(PaymentError::Rejected { .. })
-    ));
+    assert!(matches!(test.provider.capture_payment(&created.id, whole, "k").await, Err(PaymentError::Rejected { .. })));
     let payment = test.server.pay(&created.id);
     let event = test.event("payment.authorized").unwrap();
     assert_eq!(event.object, ProviderEventObject::Payment(created.id.clone()));

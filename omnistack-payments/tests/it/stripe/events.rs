@@ -65,12 +65,8 @@ async fn both_layouts_are_the_same_event() {
 async fn events_of_a_payment_have_one_root() {
     let stripe = Stripe::start().await;
     let paid = stripe.provider.create_payment(&payment(1, 500, "pm_card_createDispute")).await.unwrap();
-    let refund = NewRefund {
-        reference: "r1".to_owned(),
-        amount: usd(100),
-        reason: None,
-        idempotency_key: "refund".to_owned(),
-    };
+    let refund =
+        NewRefund { reference: "r1".to_owned(), amount: usd(100), reason: None, idempotency_key: "refund".to_owned() };
     stripe.provider.refund_payment(&paid.id, &refund).await.unwrap();
     let events = stripe.server.events();
     let kinds: Vec<_> = events.iter().filter_map(|event| event["type"].as_str()).collect();

@@ -1,8 +1,6 @@
 //! Tests of calls that fail, and of calls whose outcome is not known.
 
-use omnistack_core::payment::{
-    CancelTime, MeterReport, MeterReportOutcome, NewCustomer, PaymentError, PaymentStatus,
-};
+use omnistack_core::payment::{CancelTime, MeterReport, MeterReportOutcome, NewCustomer, PaymentError, PaymentStatus};
 use omnistack_testkit::{mock_server::ClosedPort, payments::stripe::StripeFault};
 use serde_json::json;
 

@@ -25,7 +25,8 @@ fn setting(name: &str) -> String {
 /// Runs a program of Stripe's library against the fake.
 async fn drive(mut command: Command) {
     let server = StripeServer::start(Clock::system()).await;
-    let body = json!({ "id": "evt_1", "object": "event", "type": "invoice.paid", "data": { "object": {} } }).to_string();
+    let body =
+        json!({ "id": "evt_1", "object": "event", "type": "invoice.paid", "data": { "object": {} } }).to_string();
     let header = server.signature(SECRET, &body);
     let run = command.arg(server.url()).args([SECRET, &header, &body]).kill_on_drop(true).output().await.unwrap();
     let (output, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));

@@ -29,13 +29,7 @@ fn subscription(reference: &str, customer: &str) -> NewProviderSubscription {
 }
 
 fn change(price: &str, when: ChangeTime, key: &str) -> SubscriptionChange {
-    SubscriptionChange {
-        price: price.to_owned(),
-        quantity: 1,
-        when,
-        return_url: None,
-        idempotency_key: key.to_owned(),
-    }
+    SubscriptionChange { price: price.to_owned(), quantity: 1, when, return_url: None, idempotency_key: key.to_owned() }
 }
 
 #[tokio::test]

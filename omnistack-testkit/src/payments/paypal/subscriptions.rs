@@ -56,9 +56,8 @@ impl PayPalState {
     }
 
     pub(super) fn subscription_list(&self, query: &[(String, String)]) -> Answer {
-        let number = |name: &str, default: usize| {
-            parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default)
-        };
+        let number =
+            |name: &str, default: usize| parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let after = parameter(query, "created_after").and_then(|text| text.parse::<Timestamp>().ok());
         let created = |subscription: &Value| -> Option<Timestamp> {
             subscription["create_time"].as_str().and_then(|text| text.parse().ok())

@@ -81,7 +81,8 @@ impl RazorpayState {
             {
                 link["status"] = "paid".into();
                 link["amount_paid"] = link["amount"].clone();
-                link["payments"] = json!([{ "payment_id": payment_id, "status": "captured", "amount": link["amount"] }]);
+                link["payments"] =
+                    json!([{ "payment_id": payment_id, "status": "captured", "amount": link["amount"] }]);
                 let link = link.clone();
                 self.publish("payment_link.paid", &[("payment_link", &link), ("payment", &payment)]);
             }
@@ -133,9 +134,10 @@ impl RazorpayState {
         let order_id = text(&body["order_id"]);
         let Some(order) = self.orders.get(&order_id).cloned() else { return missing() };
         let token = text(&body["token"]);
-        let is_known = self.tokens.iter().any(|stored| {
-            stored["id"] == token.as_str() && stored["customer_id"] == body["customer_id"]
-        });
+        let is_known = self
+            .tokens
+            .iter()
+            .any(|stored| stored["id"] == token.as_str() && stored["customer_id"] == body["customer_id"]);
         if !is_known {
             return missing();
         }

@@ -215,9 +215,8 @@ pub(super) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option
 
 /// Returns a page of objects.
 pub(super) fn collection<'a>(objects: impl Iterator<Item = &'a Value>, query: &[(String, String)]) -> Answer {
-    let number = |name: &str, default: usize| {
-        parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
+    let number =
+        |name: &str, default: usize| parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let items: Vec<_> = objects.skip(number("skip", 0)).take(number("count", 10).min(100)).collect();
     (200, json!({ "entity": "collection", "count": items.len(), "items": items }))
 }

@@ -11,7 +11,9 @@ impl StripeState {
     pub(super) fn dispatch(&mut self, method: &str, path: &str, form: &Value) -> Outcome {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         match (method, segments.as_slice()) {
-            ("GET", ["balance"]) => Ok(json!({ "object": "balance", "livemode": false, "available": [], "pending": [] })),
+            ("GET", ["balance"]) => {
+                Ok(json!({ "object": "balance", "livemode": false, "available": [], "pending": [] }))
+            }
             ("POST", ["customers"]) => Ok(self.create_customer(form)),
             ("GET", ["customers", id]) => self.find("customer", id),
             ("POST", ["customers", id]) => self.update_customer(id, form),
@@ -35,9 +37,7 @@ impl StripeState {
             ("POST", ["payment_intents", id, "capture"]) => self.capture_intent(id, form),
             ("POST", ["payment_intents", id, "cancel"]) => self.cancel_intent(id),
             ("POST", ["refunds"]) => self.create_refund(form),
-            ("GET", ["refunds"]) => {
-                Ok(self.list("refund", &[("payment_intent", text(form, "/payment_intent"))], form))
-            }
+            ("GET", ["refunds"]) => Ok(self.list("refund", &[("payment_intent", text(form, "/payment_intent"))], form)),
             ("POST", ["checkout", "sessions"]) => self.create_session(form),
             ("GET", ["checkout", "sessions", id]) => self.find("checkout.session", id),
             ("POST", ["checkout", "sessions", id, "expire"]) => self.expire_session(id),
@@ -119,10 +119,12 @@ impl StripeState {
 
     /// Counts an identifier once, as Stripe does within a day.
     fn create_meter_event(&mut self, form: &Value) -> Outcome {
-        let missing = |what: &str| StripeFailure::invalid(Some("parameter_missing"), format!("Missing required param: {what}."));
+        let missing =
+            |what: &str| StripeFailure::invalid(Some("parameter_missing"), format!("Missing required param: {what}."));
         let identifier = text(form, "/identifier").ok_or_else(|| missing("identifier"))?.to_owned();
         let value = text(form, "/payload/value").ok_or_else(|| missing("payload[value]"))?;
-        let customer = text(form, "/payload/stripe_customer_id").ok_or_else(|| missing("payload[stripe_customer_id]"))?;
+        let customer =
+            text(form, "/payload/stripe_customer_id").ok_or_else(|| missing("payload[stripe_customer_id]"))?;
         if value.split_once('.').is_some_and(|(_, decimals)| decimals.len() > 12) {
             return Err(StripeFailure::invalid(None, "The value must have at most 12 decimal places."));
         }

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn nested_names_are_read() {
-        let form = parse(b"a=1&items[0][price]=p&items[0][quantity]=2&items[1][price]=q&expand[]=x.y&expand[]=z&m[k]=a%26b");
+        let form =
+            parse(b"a=1&items[0][price]=p&items[0][quantity]=2&items[1][price]=q&expand[]=x.y&expand[]=z&m[k]=a%26b");
         let expected = json!({
             "a": "1", "items": [{ "price": "p", "quantity": "2" }, { "price": "q" }], "expand": ["x.y", "z"],
             "m": { "k": "a&b" },

@@ -19,7 +19,8 @@ pub(super) enum CardOutcome {
 
 impl StripeState {
     pub(super) fn create_payment_method(&mut self, form: &Value) -> Value {
-        let card = text(form, "/card/token").or_else(|| text(form, "/card/number")).unwrap_or("pm_card_visa").to_owned();
+        let card =
+            text(form, "/card/token").or_else(|| text(form, "/card/number")).unwrap_or("pm_card_visa").to_owned();
         let method = self.method_of(&card, None);
         self.insert(method)
     }
@@ -67,7 +68,8 @@ impl StripeState {
     }
 
     pub(super) fn create_intent(&mut self, form: &Value) -> Outcome {
-        let missing = |what: &str| StripeFailure::invalid(Some("parameter_missing"), format!("Missing required param: {what}."));
+        let missing =
+            |what: &str| StripeFailure::invalid(Some("parameter_missing"), format!("Missing required param: {what}."));
         let amount = integer(form, "/amount").ok_or_else(|| missing("amount"))?;
         let currency = text(form, "/currency").ok_or_else(|| missing("currency"))?;
         if amount < 1 {
@@ -143,14 +145,20 @@ impl StripeState {
             "metadata": intent["metadata"], "paid": true,
         });
         let charge = self.insert(charge);
-        let intent = self.patch(id, json!({
-            "status": if manual { "requires_capture" } else { "succeeded" },
-            "amount_received": if manual { 0 } else { amount },
-            "amount_capturable": if manual { amount } else { 0 },
-            "latest_charge": charge["id"], "next_action": null, "last_payment_error": null,
-        }));
+        let intent = self.patch(
+            id,
+            json!({
+                "status": if manual { "requires_capture" } else { "succeeded" },
+                "amount_received": if manual { 0 } else { amount },
+                "amount_capturable": if manual { amount } else { 0 },
+                "latest_charge": charge["id"], "next_action": null, "last_payment_error": null,
+            }),
+        );
         self.emit("charge.succeeded", &charge);
-        self.emit(if manual { "payment_intent.amount_capturable_updated" } else { "payment_intent.succeeded" }, &intent);
+        self.emit(
+            if manual { "payment_intent.amount_capturable_updated" } else { "payment_intent.succeeded" },
+            &intent,
+        );
         if disputed {
             let dispute = json!({
                 "id": self.new_id("du"), "object": "dispute", "created": self.now(), "amount": amount,
@@ -175,10 +183,13 @@ impl StripeState {
     fn decline(&mut self, id: &str, code: &str, decline_code: &str) -> StripeFailure {
         let mut failure = StripeFailure::new(402, "card_error", Some(code), "Your card was declined.");
         failure.body["error"]["decline_code"] = json!(decline_code);
-        let intent = self.patch(id, json!({
-            "status": "requires_payment_method", "payment_method": null, "next_action": null,
-            "last_payment_error": failure.body["error"],
-        }));
+        let intent = self.patch(
+            id,
+            json!({
+                "status": "requires_payment_method", "payment_method": null, "next_action": null,
+                "last_payment_error": failure.body["error"],
+            }),
+        );
         failure.body["error"]["payment_intent"] = intent.clone();
         self.emit("payment_intent.payment_failed", &intent);
         failure
@@ -204,7 +215,10 @@ impl StripeState {
         let whole = intent["amount"].as_i64().unwrap_or(0);
         let amount = integer(form, "/amount_to_capture").unwrap_or(whole);
         if amount > whole {
-            return Err(StripeFailure::invalid(Some("amount_too_large"), "You cannot capture more than was authorized."));
+            return Err(StripeFailure::invalid(
+                Some("amount_too_large"),
+                "You cannot capture more than was authorized.",
+            ));
         }
         let transaction = self.balance_transaction(amount, &intent["currency"]);
         let charge = intent["latest_charge"].as_str().unwrap_or_default();
@@ -246,7 +260,10 @@ impl StripeState {
         let rest = number("amount_captured") - number("amount_refunded");
         let amount = integer(form, "/amount").unwrap_or(rest);
         if rest == 0 {
-            return Err(StripeFailure::invalid(Some("charge_already_refunded"), "The charge has already been refunded."));
+            return Err(StripeFailure::invalid(
+                Some("charge_already_refunded"),
+                "The charge has already been refunded.",
+            ));
         }
         if amount > rest {
             let message = format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({rest})");

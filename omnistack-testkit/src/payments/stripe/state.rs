@@ -86,7 +86,8 @@ impl StripeState {
             if *answered == fingerprint {
                 return (*status, body.clone(), true);
             }
-            let message = "Keys for idempotent requests can only be used with the same parameters they were first used with";
+            let message =
+                "Keys for idempotent requests can only be used with the same parameters they were first used with";
             let failure = StripeFailure::new(400, "idempotency_error", None, message);
             return (failure.status, failure.body, false);
         }
