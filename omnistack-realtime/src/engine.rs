@@ -88,8 +88,9 @@ pub(crate) trait EngineEvents: Send + Sync + 'static {
 /// The contract of engines. Errors are 503 `REALTIME_UNAVAILABLE`.
 #[async_trait]
 pub(crate) trait Engine: Send + Sync + 'static {
-    /// Sets what receives the events of this engine. Called once, before all others.
-    fn attach(&self, events: Arc<dyn EngineEvents>);
+    /// Sets what receives the events of this engine, and the name of this process among the replicas. Called once, before
+    /// all others.
+    fn attach(&self, events: Arc<dyn EngineEvents>, node: &str);
 
     /// Runs the engine's background work until the app shuts down.
     async fn run(&self, shutdown: omnistack_core::ShutdownToken);
@@ -134,12 +135,13 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Returns the numbers of clients and users that are present in a channel, without reading them all.
     async fn presence_stats(&self, channel: &ChannelKey) -> Result<PresenceStatsResult, Error>;
 
-    /// Sends a request to all replicas, including this one.
-    async fn control(&self, message: &ControlMessage) -> Result<(), Error>;
+    /// Sends a request to all replicas, including this one, or to the one that it names. Returns false if no replica has
+    /// received it.
+    async fn control(&self, message: &ControlMessage) -> Result<bool, Error>;
 }
 
-/// The time for which an idempotency key is kept.
-pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
+/// The time for which an idempotency key is kept, which is longer than the delivery of an event is retried.
+pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(20 * 60);
 
 /// The time for which the position of a channel is kept after its history has expired. A client that has missed nothing
 /// is recovered within that time.

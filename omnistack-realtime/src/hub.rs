@@ -125,7 +125,7 @@ impl Hub {
             identity_changes: AtomicU64::new(0),
             meter: MessageMeter::new(usage),
         });
-        engine.attach(Arc::new(HubEvents(Arc::downgrade(&state))));
+        engine.attach(Arc::new(HubEvents(Arc::downgrade(&state))), &state.node);
         Self(state)
     }
 

@@ -43,6 +43,8 @@ const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const CLIENTS: usize = 64;
 /// Duration of a run of the inbox, in seconds.
 const INTAKE_SECONDS: u32 = 10;
+/// Seconds of requests before those that are measured, in which connections are opened and statements are prepared.
+const WARM_UP_SECONDS: u32 = 1;
 /// Duration of a run of the inbox.
 const INTAKE_TIME: Duration = Duration::from_secs(INTAKE_SECONDS as u64);
 /// Requests a second in the runs of the inbox that measure the latency.
@@ -181,20 +183,21 @@ async fn send_until(client: TestClient, number: usize, end: Instant) -> Vec<Dura
     durations
 }
 
-/// Sends requests at a steady rate, whether or not earlier ones are answered. Returns the time of each response, from
-/// when its request was due.
+/// Sends requests at a steady rate, whether or not earlier ones are answered. Returns the time of each response after the
+/// warm-up, from when its request was due.
 async fn send_at_rate(client: TestClient, rate: u32) -> Vec<Duration> {
     let (start, mut requests) = (Instant::now(), JoinSet::new());
-    for number in 0..rate * INTAKE_SECONDS {
+    let warm_up = rate * WARM_UP_SECONDS;
+    for number in 0..warm_up + rate * INTAKE_SECONDS {
         let due = start + Duration::from_secs(1) * number / rate;
         tokio::time::sleep_until(due.into()).await;
         let request = signed_request(&client, number as usize % CLIENTS, number as usize);
         requests.spawn(async move {
             request.await.expect_ok();
-            due.elapsed()
+            (number >= warm_up).then(|| due.elapsed())
         });
     }
-    requests.join_all().await
+    requests.join_all().await.into_iter().flatten().collect()
 }
 
 /// Returns a request that is signed now.

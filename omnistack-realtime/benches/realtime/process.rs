@@ -93,16 +93,35 @@ impl BenchProcess {
     }
 
     /// Returns the CPU time so far.
-    pub(crate) fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> CpuTime {
         let stat = self.read("stat");
         // The name of the program may contain spaces. The times are the 14th and the 15th field.
         let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks: u32 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u32>().unwrap()).sum();
-        Duration::from_secs(1) * ticks / TICKS_PER_SECOND
+        let mut times = fields.split_whitespace().skip(11);
+        let mut next = || Duration::from_secs(1) * times.next().unwrap().parse::<u32>().unwrap() / TICKS_PER_SECOND;
+        CpuTime { program: next(), kernel: next() }
     }
 
     fn read(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id().unwrap())).unwrap()
+    }
+}
+
+/// CPU time of a process.
+#[derive(Clone, Copy)]
+pub(crate) struct CpuTime {
+    pub(crate) program: Duration,
+    /// Time in calls of the operating system, such as those that send.
+    pub(crate) kernel: Duration,
+}
+
+impl CpuTime {
+    /// Returns the part of each of `count` things since an earlier time.
+    pub(crate) fn since(self, before: Self, count: u32) -> Self {
+        Self {
+            program: self.program.saturating_sub(before.program) / count,
+            kernel: self.kernel.saturating_sub(before.kernel) / count,
+        }
     }
 }
 

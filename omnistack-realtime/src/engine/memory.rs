@@ -31,6 +31,7 @@ const CHANNEL_SHARDS: u64 = 64;
 pub(crate) struct MemoryEngine {
     clock: Clock,
     events: OnceLock<Arc<dyn EngineEvents>>,
+    node: OnceLock<String>,
     /// The channels, by the hash of their key.
     shards: Vec<Mutex<ChannelShard>>,
     hasher: RandomState,
@@ -59,7 +60,7 @@ impl MemoryEngine {
     /// Creates an engine.
     pub(crate) fn new(clock: Clock) -> Self {
         let shards = (0..CHANNEL_SHARDS).map(|_| Mutex::default()).collect();
-        Self { clock, events: OnceLock::new(), shards, hasher: RandomState::new() }
+        Self { clock, events: OnceLock::new(), node: OnceLock::new(), shards, hasher: RandomState::new() }
     }
 
     fn shard(&self, key: &ChannelKey) -> MutexGuard<'_, ChannelShard> {
@@ -149,9 +150,10 @@ impl MemoryEngine {
 
 #[async_trait]
 impl Engine for MemoryEngine {
-    fn attach(&self, events: Arc<dyn EngineEvents>) {
+    fn attach(&self, events: Arc<dyn EngineEvents>, node: &str) {
         // A second call is a mistake of the caller, and changes nothing.
         _ = self.events.set(events);
+        _ = self.node.set(node.to_owned());
     }
 
     async fn run(&self, shutdown: ShutdownToken) {
@@ -256,11 +258,15 @@ impl Engine for MemoryEngine {
         Ok(stats.unwrap_or_default())
     }
 
-    async fn control(&self, message: &ControlMessage) -> Result<(), Error> {
-        if let Some(events) = self.events.get() {
+    async fn control(&self, message: &ControlMessage) -> Result<bool, Error> {
+        let is_addressed = match message {
+            ControlMessage::Disconnect { .. } => true,
+            ControlMessage::Commands { node, .. } => self.node.get() == Some(node),
+        };
+        if let Some(events) = self.events.get().filter(|_| is_addressed) {
             events.control(message.clone());
         }
-        Ok(())
+        Ok(is_addressed)
     }
 }
 

@@ -29,7 +29,7 @@ use omnistack_core::{
 };
 
 use self::{
-    messages::{CONTROL_TOPIC, RedisReceiver, decode_publication, encode_publication, parse_position},
+    messages::{CONTROL_TOPIC, RedisReceiver, decode_publication, encode_publication, node_topic, parse_position},
     scripts::{CLIENTS, COUNT, FORGET, HISTORY, KEEP, LEAVE, PROBE, PUBLISH, SEND},
 };
 use super::{
@@ -58,6 +58,8 @@ pub(crate) struct RedisEngine {
     telling: Mutex<HashSet<ChannelKey>>,
     /// Whether messages were delivered in this process only.
     is_away: AtomicBool,
+    /// The topic of requests to this replica.
+    node_topic: OnceLock<String>,
     /// Channels whose histories lack messages that were delivered in this process only.
     incomplete: Mutex<HashSet<ChannelKey>>,
 }
@@ -78,6 +80,7 @@ impl RedisEngine {
             receiver,
             telling: Mutex::default(),
             is_away: AtomicBool::new(false),
+            node_topic: OnceLock::new(),
             incomplete: Mutex::default(),
         })
     }
@@ -159,13 +162,17 @@ impl RedisEngine {
 
 #[async_trait]
 impl Engine for RedisEngine {
-    fn attach(&self, events: Arc<dyn EngineEvents>) {
+    fn attach(&self, events: Arc<dyn EngineEvents>, node: &str) {
         // A second call is a mistake of the caller, and changes nothing.
         _ = self.receiver.events.set(events);
+        _ = self.node_topic.set(node_topic(node));
     }
 
     async fn run(&self, shutdown: ShutdownToken) {
-        self.subscriber.subscribe(CONTROL_TOPIC).await;
+        let topics = [Some(CONTROL_TOPIC), self.node_topic.get().map(String::as_str)];
+        for topic in topics.into_iter().flatten() {
+            self.subscriber.subscribe(topic).await;
+        }
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -177,7 +184,9 @@ impl Engine for RedisEngine {
                 }
             }
         }
-        self.subscriber.unsubscribe(CONTROL_TOPIC);
+        for topic in topics.into_iter().flatten() {
+            self.subscriber.unsubscribe(topic);
+        }
     }
 
     async fn subscribe(&self, channel: &ChannelKey) -> Result<(), Error> {
@@ -306,14 +315,18 @@ impl Engine for RedisEngine {
         Ok(PresenceStatsResult { num_clients: count(clients), num_users: count(users) })
     }
 
-    async fn control(&self, message: &ControlMessage) -> Result<(), Error> {
+    async fn control(&self, message: &ControlMessage) -> Result<bool, Error> {
         let text = serde_json::to_string(message).map_err(Error::internal)?;
-        let sent = self.call(&SEND, [CONTROL_TOPIC], vec![text.into()]).await;
+        let topic = match message {
+            ControlMessage::Disconnect { .. } => CONTROL_TOPIC.to_owned(),
+            ControlMessage::Commands { node, .. } => node_topic(node),
+        };
+        let sent = self.call(&SEND, [topic], vec![text.into()]).await;
         if sent.is_err() && matches!(message, ControlMessage::Disconnect { .. }) {
             // At least the connections of this replica are closed. If Redis does it as well, nothing more happens.
             self.receiver.control(message.clone());
         }
-        sent.map(drop).map_err(unavailable)
+        sent.map(|receivers| receivers.as_i64() != Some(0)).map_err(unavailable)
     }
 }
 

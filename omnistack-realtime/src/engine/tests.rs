@@ -88,7 +88,7 @@ impl Subject {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());
         let (engine, shutdown) = (new(clock.clock()), ShutdownToken::new());
         let (sender, seen) = unbounded_channel();
-        engine.attach(Arc::new(Witness(sender)));
+        engine.attach(Arc::new(Witness(sender)), "n1");
         let (running, token) = (Arc::clone(&engine), shutdown.clone());
         tokio::spawn(async move { running.run(token).await });
         Self { engine, clock, seen, shutdown }

@@ -80,7 +80,7 @@ impl Hub {
             client: filter.client.clone(),
             code: code.number(),
         };
-        self.0.engine.control(&message).await
+        self.0.engine.control(&message).await.map(drop)
     }
 
     /// Closes the connections of this process for which all conditions hold.

@@ -55,10 +55,10 @@ async fn send(
     let caller = state.caller(&request, &CredentialQuery::default()).await?;
     let caller = caller.map(|(identity, _)| identity.user.to_string()).unwrap_or_default();
     let EmulationRequest { session, node, data } = commands;
-    if node != state.hub.node() {
-        state.hub.forward_commands(node, session, caller, data).await?;
-    } else if !state.hub.commands(&session, &caller, data) {
-        return Err(Error::not_found("the connection"));
-    }
-    Ok(StatusCode::NO_CONTENT)
+    let is_passed = if node == state.hub.node() {
+        state.hub.commands(&session, &caller, data)
+    } else {
+        state.hub.forward_commands(node, session, caller, data).await?
+    };
+    if is_passed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("the connection")) }
 }

@@ -309,3 +309,27 @@ async fn a_silent_client_and_an_expired_token_end_the_connection() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_cuts_idle_connections_finds_none() {
+    /// Time after which proxies commonly cut a connection without traffic.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+    let test = RealtimeApp::start(|app| app).await;
+    let (_, token) = test.callers.user();
+    let clock = test.app.clock();
+    test.serve(async |address| {
+        let mut client = Client::connect(address, &token).await;
+        let mut last_traffic = clock.clock().now();
+        for _ in 0..10 {
+            // The client only answers pings.
+            clock.advance(Duration::from_secs(26));
+            while client.raw().await != Message::text("{}") {}
+            client.send("{}").await;
+            let now = clock.clock().now();
+            assert!(now.duration_since(last_traffic) < IDLE_TIMEOUT);
+            last_traffic = now;
+        }
+        client.subscribe("room:1").await;
+    })
+    .await;
+}

@@ -1,5 +1,5 @@
--- Sends a message to all replicas.
+-- Sends a message to the subscribers of a topic. Returns their number.
 --
 -- KEYS: topic
 -- ARGV: message
-redis.call('PUBLISH', KEYS[1], ARGV[1])
+return redis.call('PUBLISH', KEYS[1], ARGV[1])

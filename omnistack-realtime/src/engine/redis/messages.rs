@@ -17,6 +17,11 @@ use crate::{
 /// The topic of requests to all replicas. Keys of channels have a slash.
 pub(super) const CONTROL_TOPIC: &str = "control";
 
+/// Returns the topic of requests to one replica.
+pub(super) fn node_topic(node: &str) -> String {
+    format!("{CONTROL_TOPIC}:{node}")
+}
+
 /// The receiver of the messages of all replicas.
 pub(super) struct RedisReceiver {
     pub(super) events: OnceLock<Arc<dyn EngineEvents>>,
@@ -49,7 +54,7 @@ impl RedisReceiver {
 
     /// Passes a message to the hub. Returns `None` if it is malformed.
     fn receive(&self, topic: &str, message: &str) -> Option<()> {
-        if topic == CONTROL_TOPIC {
+        if topic.split(':').next() == Some(CONTROL_TOPIC) {
             self.control(serde_json::from_str(message).ok()?);
             return Some(());
         }

@@ -314,4 +314,7 @@ async fn requests_reach_this_replica(mut subject: Subject) {
         };
         tokio::time::timeout(EVENT_TIMEOUT, received).await.expect("the request arrives");
     }
+    let (node, session, caller, data) = ("n2".into(), "s1".into(), "u1".into(), "{}".into());
+    let unknown = ControlMessage::Commands { node, session, caller, data };
+    assert!(!subject.engine.control(&unknown).await.unwrap(), "there is no such replica");
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Hub {
-    /// Sends commands to the process of their connection.
+    /// Sends commands to the process of their connection. Returns false if that process has ended.
     ///
     /// # Errors
     /// 503 if the other processes can't be reached.
@@ -21,7 +21,7 @@ impl Hub {
         session: String,
         caller: String,
         data: String,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         self.0.engine.control(&ControlMessage::Commands { node, session, caller, data }).await
     }
 

@@ -125,7 +125,7 @@ fn key() -> ChannelKey {
 
 #[async_trait]
 impl Engine for FakeEngine {
-    fn attach(&self, events: Arc<dyn EngineEvents>) {
+    fn attach(&self, events: Arc<dyn EngineEvents>, _: &str) {
         assert!(self.events.set(events).is_ok());
     }
 
@@ -196,8 +196,8 @@ impl Engine for FakeEngine {
         Ok(PresenceStatsResult::default())
     }
 
-    async fn control(&self, message: &ControlMessage) -> Result<(), Error> {
+    async fn control(&self, message: &ControlMessage) -> Result<bool, Error> {
         self.events().control(message.clone());
-        Ok(())
+        Ok(true)
     }
 }
