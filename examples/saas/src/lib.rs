@@ -8,7 +8,7 @@ pub mod projects;
 use live::Live;
 use omnistack::{
     app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags,
-    observability::Observability, realtime::Realtime, sms::Sms, storage::Files, webhooks::Webhooks,
+    observability::Observability, payments::Payments, realtime::Realtime, sms::Sms, storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
 
@@ -19,6 +19,7 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(Observability::from_env())
         .with(Auth::from_env())
         .with(Billing::from_env().plans(plans::plans()).meter(plans::runs()))
+        .with(Payments::from_env())
         .with(Mail::default())
         .with(Files::from_env())
         .with(FeatureFlags::default())

@@ -100,7 +100,7 @@ pub(super) async fn insert(tx: &mut Tx, purchase: &StoredPurchase) -> Result<boo
     let insert = insert.bind(*tenant).bind(subscription.as_str()).bind(product_id.as_str()).bind(status.as_str());
     let insert = insert.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
     let insert = insert.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
-    let insert = insert.bind(purchase.acknowledged).bind(purchase.replaced_by.as_deref()).bind(purchase.updated_at);
+    let insert = insert.bind(purchase.acknowledged).bind(purchase.replaced_by.clone()).bind(purchase.updated_at);
     Ok(insert.execute().await? > 0)
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn update(tx: &mut Tx, purchase: &StoredPurchase) -> Result<(),
     let update = update.bind(product_id.as_str()).bind(status.as_str());
     let update = update.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
     let update = update.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
-    let update = update.bind(purchase.acknowledged).bind(purchase.replaced_by.as_deref()).bind(purchase.updated_at);
+    let update = update.bind(purchase.acknowledged).bind(purchase.replaced_by.clone()).bind(purchase.updated_at);
     update.execute().await.map(drop)
 }
 

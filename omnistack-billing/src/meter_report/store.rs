@@ -248,7 +248,7 @@ pub(super) async fn set_result(
         attempts = attempts + 1, updated_at = $6
         where id = $1 and identifier = $7 and (attempts = $8 or $2 = 'sent') and state in ('pending', 'unknown')";
     let update = tx.query(sql).bind(report.id).bind(result.state.as_str()).bind(result.first_attempt_at);
-    let update = update.bind(result.next_attempt_at).bind(result.error.as_deref()).bind(now);
+    let update = update.bind(result.next_attempt_at).bind(result.error.clone()).bind(now);
     update.bind(report.identifier.as_str()).bind(report.attempts).execute().await.map(drop)
 }
 
