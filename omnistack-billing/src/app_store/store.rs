@@ -99,7 +99,7 @@ pub(super) async fn insert(tx: &mut Tx, purchase: &StoredPurchase) -> Result<boo
     let insert = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
     let insert = insert.bind(*tenant).bind(subscription.as_str()).bind(product_id.as_str()).bind(status.as_str());
     let insert = insert.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
-    let insert = insert.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
+    let insert = insert.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.clone());
     let insert = insert.bind(purchase.acknowledged).bind(purchase.replaced_by.clone()).bind(purchase.updated_at);
     Ok(insert.execute().await? > 0)
 }
@@ -113,7 +113,7 @@ pub(super) async fn update(tx: &mut Tx, purchase: &StoredPurchase) -> Result<(),
     let update = tx.query(sql).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
     let update = update.bind(product_id.as_str()).bind(status.as_str());
     let update = update.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
-    let update = update.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.as_deref());
+    let update = update.bind(purchase.cancel_at).bind(purchase.version).bind(purchase.purchase_token.clone());
     let update = update.bind(purchase.acknowledged).bind(purchase.replaced_by.clone()).bind(purchase.updated_at);
     update.execute().await.map(drop)
 }

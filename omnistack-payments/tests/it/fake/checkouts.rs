@@ -140,7 +140,7 @@ on_each_database! {
     async fn customers_manage_their_cards_and_subscriptions_on_a_page(database: TestDatabase) {
         let fake = start(database).await;
         let customer = fake.customer_with("tenant", "tok_ok").await;
-        let new = super::subscription("tenant", &customer, "pro:2900:USD:month");
+        let new = crate::fake::subscription("tenant", &customer, "pro:2900:USD:month");
         let subscription = fake.provider.create_subscription(&new).await.unwrap();
         let url = fake.provider.create_portal(&customer, "https://app.example.com/").await.unwrap();
         let id = subscription.id.as_str();

@@ -157,7 +157,7 @@ on_each_database! {
         ] {
             let waiting = fake.provider.create_payment(&payment(reference, "10.00", source)).await.unwrap();
             let url = waiting.action_url.unwrap();
-            let page = fake.app.anonymous().get(super::path_of(&url)).await.expect_ok();
+            let page = fake.app.anonymous().get(crate::fake::path_of(&url)).await.expect_ok();
             assert!(page.text().contains("10.00 USD"), "{}", page.text());
             let done = fake.submit(&url, &[("action", action), ("card", "tok_3ds")]).await.expect(303);
             assert_eq!(done.header("location"), Some("https://app.example.com/back"));
