@@ -173,7 +173,7 @@ on_each_database! {
         let body = json!({ "plan": "seats", "seats": 5 });
         let error = client.post(format!("{BILLING}/checkout"), body).await.expect_error(409, "SEATS_IN_USE").json();
         assert_eq!(error["error"]["details"]["used"], 6);
-        let open = super::checkout(&client, json!({ "plan": "seats", "seats": 6 })).await;
+        let open = crate::subscriptions::checkout(&client, json!({ "plan": "seats", "seats": 6 })).await;
         let id = provider.pay(&open, app.clock().clock().now());
         notify(&app, &id).await;
         let limit = || async {

@@ -137,7 +137,7 @@ on_each_database! {
         let open = checkout(&client, json!({ "plan": "team" })).await;
         provider.pay(&open, app.clock().clock().now());
         app.clock().advance(std::time::Duration::from_secs(86_400));
-        super::advance(&app).await;
+        crate::subscriptions::advance(&app).await;
         assert_eq!(projects(&app, &client).await, 99);
     }
 }

@@ -19,7 +19,7 @@ on_each_database! {
             if is_concurrent {
                 for id in [&first, &second] {
                     let object = omnistack_core::payment::ProviderEventObject::Subscription(id.clone());
-                    app.events().publish(&super::event(object)).await.unwrap();
+                    app.events().publish(&crate::subscriptions::event(object)).await.unwrap();
                 }
                 app.run_events().await;
             } else {
@@ -44,7 +44,7 @@ on_each_database! {
             drop(world);
             assert_eq!(projects(&app, &client).await, limit);
             let operator = app.operator();
-            let tenant = super::tenant_of(&client);
+            let tenant = crate::subscriptions::tenant_of(&client);
             let page = operator.get(format!("/api/v1/admin/billing/subscriptions?tenant={tenant}")).await.expect(200);
             let cleanup: Vec<_> =
                 page.json()["items"].as_array().unwrap().iter().map(|one| one["cleanup"].clone()).collect();
