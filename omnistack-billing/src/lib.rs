@@ -87,7 +87,9 @@ pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, In
 pub use plan::{PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};
 pub use quota::{QuotaStatus, Quotas, RESERVATION_TTL, Reservation};
-pub use subscription::{CreditPayment, FuturePlan, Subscription, SubscriptionId, SubscriptionUpdated, Subscriptions};
+pub use subscription::{
+    BillingSubscriptionUpdated, CreditPayment, FuturePlan, Subscription, SubscriptionId, Subscriptions,
+};
 pub use tax::{
     InvalidTaxRate, LineTax, TaxCategory, TaxItem, TaxParty, TaxProvider, TaxQuestion, TaxQuote, TaxRate, TaxTable,
 };

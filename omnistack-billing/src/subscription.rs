@@ -30,7 +30,7 @@ mod store;
 mod store_state;
 mod terms;
 
-pub use events::SubscriptionUpdated;
+pub use events::BillingSubscriptionUpdated;
 pub use handle::Subscriptions;
 pub use model::{FuturePlan, Subscription, SubscriptionId};
 pub use refunds::CreditPayment;
@@ -77,7 +77,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .subscribe("billing-tenant-deleted", |ctx| {
             Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| EndTenantSubscriptions { tenant: gone.tenant }))
         })
-        .forward_to_webhooks::<SubscriptionUpdated>("subscription-updated")
+        .forward_to_webhooks::<BillingSubscriptionUpdated>("subscription-updated")
         .job::<EndDuplicateSubscription>(|ctx| ctx.get::<Subscriptions>())
         .job::<EndTenantSubscriptions>(|ctx| ctx.get::<Subscriptions>())
         .job::<AdvanceSubscriptions>(|ctx| ctx.get::<Subscriptions>())

@@ -149,12 +149,14 @@ impl ApiResponse {
             429 => PaymentError::Unavailable { message, retry_after: self.retry_after() },
             // 408: the provider gave up waiting; 409: it still processes a request with the same key. Redirects are not
             // followed, and no provider documents them.
-            status if status < 400 || matches!(status, 408 | 409 | 500..) => match lost_response(self.effect, message) {
-                PaymentError::Unavailable { message, .. } => {
-                    PaymentError::Unavailable { message, retry_after: self.retry_after() }
+            status if status < 400 || matches!(status, 408 | 409 | 500..) => {
+                match lost_response(self.effect, message) {
+                    PaymentError::Unavailable { message, .. } => {
+                        PaymentError::Unavailable { message, retry_after: self.retry_after() }
+                    }
+                    unknown => unknown,
                 }
-                unknown => unknown,
-            },
+            }
             _ => PaymentError::Rejected { code, message },
         }
     }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     checkout_store,
     duplicate::EndDuplicateSubscription,
-    events::SubscriptionUpdated,
+    events::BillingSubscriptionUpdated,
     handle::{Subscriptions, is_app_store},
     machine::{SubscriptionEffect, SubscriptionFact, SubscriptionState, step},
     model::{CheckoutId, SubscriptionId},
@@ -99,7 +99,7 @@ impl Subscriptions {
             self.carry_out_in(tx, &row, effect).await?;
         }
         if row.state != before {
-            self.0.events.publish_in(tx, &SubscriptionUpdated::new(&row)).await?;
+            self.0.events.publish_in(tx, &BillingSubscriptionUpdated::new(&row)).await?;
         }
         Ok(row)
     }

@@ -16,7 +16,7 @@ const EXAMPLE_ID: Uuid = Uuid::from_u128(0x0197_2a4e_8c00_7000_8000_0000_0000_00
 /// Event: the subscription of a tenant has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[non_exhaustive]
-pub struct SubscriptionUpdated {
+pub struct BillingSubscriptionUpdated {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant: TenantId,
@@ -41,7 +41,7 @@ pub struct SubscriptionUpdated {
     pub cancel_at: Option<Timestamp>,
 }
 
-impl SubscriptionUpdated {
+impl BillingSubscriptionUpdated {
     pub(super) fn new(row: &StoredSubscription) -> Self {
         let state = &row.state;
         Self {
@@ -58,7 +58,7 @@ impl SubscriptionUpdated {
     }
 }
 
-impl Event for SubscriptionUpdated {
+impl Event for BillingSubscriptionUpdated {
     const NAME: &'static str = "billing.subscription_updated";
 
     fn key(&self) -> String {
@@ -66,7 +66,7 @@ impl Event for SubscriptionUpdated {
     }
 }
 
-impl WebhookEvent for SubscriptionUpdated {
+impl WebhookEvent for BillingSubscriptionUpdated {
     const TYPE: &'static str = <Self as Event>::NAME;
     const DESCRIPTION: &'static str = "The subscription has changed: its status, plan, seats, period or end.";
 

@@ -131,7 +131,7 @@ async fn keys_are_of_one_environment() {
         assert_eq!(connected.is_ok(), accepted, "{environment} {key:?}");
         if let Err(error) = connected {
             assert_eq!(error.field, "api_key");
-            assert!(key.is_empty() || !error.message.contains(key), "{error}");
+            assert!(matches!(key, "" | "sk_test_") || !error.message.contains(key), "{error}");
         }
     }
     assert!(service.connect(DataEnvironment::Test, &Credentials::default()).is_err());

@@ -20,6 +20,7 @@ use omnistack::{
     metrics::ALL_METRICS,
     module::RoutesWithoutPlanLimits,
     notification::{NotificationKinds, Notifier},
+    payment::PaymentProviders,
     prelude::*,
     pubsub::PubSub,
     realtime::RealtimePublisher,
@@ -194,7 +195,8 @@ async fn the_book_lists_the_values_that_context_always_has() {
         WebhookPublisher,
         RealtimePublisher,
         Notifier,
-        UserContacts
+        UserContacts,
+        PaymentProviders
     ];
 
     let shown = format!("{ctx:?}");

@@ -1,5 +1,7 @@
 //! Tests of checkouts.
 
+use std::time::Duration;
+
 use omnistack_core::payment::{DeclineReason, PaymentError, ProviderEventObject, ProviderSubscriptionStatus};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
@@ -36,9 +38,11 @@ on_each_database! {
         assert!(portal["url"].as_str().unwrap().contains("/portal/cus_"), "{portal}");
 
         // After its end, the next checkout is a new subscription.
+        app.clock().advance(Duration::from_secs(1));
         provider.set_status(&id, ProviderSubscriptionStatus::Canceled);
         notify(&app, &id).await;
         assert_eq!(projects(&app, &client).await, 1);
+        app.clock().advance(Duration::from_secs(1));
         subscribe(&app, &provider, &client, "pro").await;
         let kinds: Vec<_> = revenue(&app).await.into_iter().map(|(kind, ..)| kind).collect();
         assert_eq!(kinds, ["new", "churn", "reactivation"]);

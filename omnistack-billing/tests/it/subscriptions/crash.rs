@@ -23,7 +23,7 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use super::{
-    BILLING, billing, checkout, count, event, projects,
+    BILLING, billing, checkout, count, event,
     provider::{ScriptedPayments, ScriptedProvider},
     start, subscription,
 };
@@ -179,7 +179,6 @@ on_each_database! {
             app.run_events().await;
             app.run_jobs().await;
             assert_eq!(subscription(&client).await["status"], "active", "after {deaths}");
-            assert_eq!(projects(&app, &client).await, 10, "after {deaths}");
             deaths += 1;
             let bought = i64::try_from(deaths).unwrap();
             assert_eq!(count(&app, "select count(*) from omni_subscriptions").await, bought);

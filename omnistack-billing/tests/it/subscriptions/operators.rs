@@ -1,5 +1,7 @@
 //! Tests of the routes for operators, of access, and of deleted tenants.
 
+use std::time::Duration;
+
 use omnistack_core::{
     events::TenantDeleted,
     identity::{Identity, Permissions},
@@ -18,6 +20,7 @@ on_each_database! {
         let (app, provider) = start(database).await;
         let (first, second) = (app.user(), app.user());
         let id = subscribe(&app, &provider, &first, "pro").await;
+        app.clock().advance(Duration::from_secs(1));
         subscribe(&app, &provider, &second, "team").await;
         let operator = app.operator();
         let page = operator.get(format!("{ADMIN}/subscriptions?limit=1")).await.expect(200).json();

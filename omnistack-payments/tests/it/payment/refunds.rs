@@ -1,5 +1,7 @@
 //! Tests of refunds.
 
+use std::time::Duration;
+
 use omnistack_payments::{FakeFault, PaymentState, RefundRequest, RefundState};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
@@ -21,6 +23,7 @@ on_each_database! {
         for amount in [0, 751] {
             assert_eq!(refund("large", amount).await.unwrap_err().code(), "VALIDATION_FAILED");
         }
+        app.clock().advance(Duration::from_secs(1));
         let rest = tenant.ledger.refund(tenant.id, payment.id, RefundRequest::new("rest")).await.unwrap();
         assert_eq!((rest.refunded, rest.refunds[1].amount), (1_000, 750));
         let refused = refund("more", 1).await.unwrap_err();

@@ -1,5 +1,7 @@
 //! Tests of the routes: users, API keys, tenants, and idempotency keys.
 
+use std::time::Duration;
+
 use omnistack_core::{
     id::Id,
     identity::{ApiKeyId, Identity},
@@ -36,6 +38,7 @@ on_each_database! {
         assert_eq!(one, created);
         let two = program.get(format!("/v2/payments/{id}")).await.expect(200).json();
         assert_eq!(two["data"], created);
+        app.clock().advance(Duration::from_secs(1));
         let request = program.post("/v1/payments", order()).header("idempotency-key", "k1");
         let other = request.await.expect(201).json();
         assert_ne!(other["id"], created["id"], "the key of another caller is another key");
