@@ -148,7 +148,7 @@ impl ToSchema for TaxRate {
 impl PartialSchema for TaxRate {
     fn schema() -> RefOr<Schema> {
         let description = "A percentage: a decimal number with at most four decimals.";
-        let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+        let schema = ObjectBuilder::new().schema_type(Type::String).max_length(Some(20)).description(Some(description));
         schema.examples([serde_json::json!("19")]).into()
     }
 }

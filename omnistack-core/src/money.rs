@@ -130,10 +130,10 @@ pub enum InvalidMoney {
 #[serde(deny_unknown_fields)]
 struct MoneyText {
     /// The amount: a decimal number with all decimals of the currency.
-    #[schema(examples("29.00"))]
+    #[schema(examples("29.00"), max_length = 21)]
     amount: String,
     /// The ISO 4217 code of the currency.
-    #[schema(examples("USD"))]
+    #[schema(examples("USD"), max_length = 3)]
     currency: String,
 }
 

@@ -14,6 +14,7 @@ use omnistack_core::{
     module::Api,
     money::{Currency, Money},
     payment::{CaptureMode, PaymentMethodKind},
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -68,6 +69,7 @@ struct NewPaymentRequest {
     /// Tokens of the payment method by provider, at most 10 of at most 500 characters.
     #[garde(skip)]
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Text<1, 500>>)]
     tokens: BTreeMap<String, String>,
     /// When the money is taken. Default: `automatic`.
     #[garde(skip)]
@@ -93,6 +95,7 @@ struct NewPaymentRequest {
     /// at most 40.
     #[garde(skip)]
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Text<0, 500>>)]
     metadata: BTreeMap<String, String>,
 }
 

@@ -108,7 +108,9 @@ async fn every_operation_is_described() {
         let is_public = operation["security"] == json!([]);
         // The session in the body is the credential.
         let has_session = id == "sendRealtimeCommands";
-        let is_for_all = !path.contains("/app/") && !path.contains("/admin/");
+        // Programs call these with an API key.
+        let is_for_programs = path.starts_with("/v1/") || path.starts_with("/v2/");
+        let is_for_all = !path.contains("/app/") && !path.contains("/admin/") && !is_for_programs;
         assert_eq!(is_public, is_for_all || has_session, "{method} {path} {id}");
         for (status, response) in operation["responses"].as_object().unwrap() {
             let reference = response["$ref"].as_str();
@@ -170,6 +172,9 @@ async fn a_client_that_sends_every_default_gets_an_answer() {
             continue;
         }
         let parameters = operation["parameters"].as_array().into_iter().flatten();
+        if parameters.clone().any(|parameter| parameter["in"] == "query" && parameter["required"] == true) {
+            continue;
+        }
         let query: Vec<_> = parameters
             .filter(|parameter| parameter["in"] == "query" && !parameter["schema"]["default"].is_null())
             .map(|parameter| format!("{}={}", parameter["name"].as_str().unwrap(), parameter["schema"]["default"]))
