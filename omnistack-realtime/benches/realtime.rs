@@ -117,7 +117,11 @@ async fn measure() {
 
 fn print_row(name: &str, bytes: u64, fan_out: &DeliveryCost, hop: &DeliveryCost) {
     let (memory, p99) = (kibibytes(bytes), milliseconds(fan_out.p99));
-    println!("| {name} | {memory} | {p99} | {} | {} |", microseconds(fan_out.cpu.program + fan_out.cpu.kernel), milliseconds(hop.median));
+    println!(
+        "| {name} | {memory} | {p99} | {} | {} |",
+        microseconds(fan_out.cpu.program + fan_out.cpu.kernel),
+        milliseconds(hop.median)
+    );
 }
 
 /// The cost of idle connections.
