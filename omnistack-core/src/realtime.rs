@@ -92,7 +92,7 @@ pub struct RealtimeMessage {
     pub channel: RealtimeChannel,
     /// The content, as the clients get it.
     pub data: Value,
-    /// The idempotency key: of the messages to a channel with the same key within 20 minutes, one is delivered.
+    /// The idempotency key: of the messages to a channel with the same key within 30 minutes, one is delivered.
     #[serde(default)]
     pub key: Option<String>,
 }

@@ -141,7 +141,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
 }
 
 /// The time for which an idempotency key is kept, which is longer than the delivery of an event is retried.
-pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(20 * 60);
+pub(crate) const IDEMPOTENCY_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// The time for which the position of a channel is kept after its history has expired. A client that has missed nothing
 /// is recovered within that time.

@@ -95,3 +95,19 @@ impl Subscriber for PublishCommitted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::IDEMPOTENCY_TTL;
+
+    #[test]
+    fn the_key_of_a_message_outlives_the_attempts_to_deliver_it() {
+        // A wait is up to a fifth longer than its backoff.
+        let waits = (1..PublishCommitted::MAX_ATTEMPTS).map(|attempt| PublishCommitted::backoff(attempt) * 6 / 5);
+        let longest = waits.sum::<Duration>() + PublishCommitted::TIMEOUT * PublishCommitted::MAX_ATTEMPTS;
+        assert!(longest < IDEMPOTENCY_TTL, "{longest:?}");
+    }
+}

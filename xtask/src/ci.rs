@@ -141,8 +141,8 @@ fn is_cached() -> bool {
 }
 
 fn hack() -> Result<&'static str> {
-    // No app does without a database, so each feature stands beside SQLite, which is also the default.
-    let each_feature = "--each-feature --exclude-features default --features sqlite --ignore-unknown-features";
+    // No app does without a database, so each feature stands beside SQLite.
+    let each_feature = "--each-feature --features sqlite --ignore-unknown-features";
     run_step(Tool::HACK.command()?, &format!("hack check --workspace --ignore-private {each_feature}"))?;
     // All libraries on PostgreSQL without SQLite, at once: what a crate needs of another one is checked above.
     let private =

@@ -143,8 +143,12 @@ impl Subject {
     }
 
     async fn position(&self, channel: &ChannelKey) -> StreamPosition {
+        self.try_position(channel).await.unwrap()
+    }
+
+    async fn try_position(&self, channel: &ChannelKey) -> Option<StreamPosition> {
         let filter = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
-        self.engine.history(channel, filter, &ChannelOptions::default()).await.unwrap().position
+        Some(self.engine.history(channel, filter, &ChannelOptions::default()).await.ok()?.position)
     }
 
     /// Returns the numbers of clients and of users.

@@ -59,6 +59,8 @@ async fn a_client_connects_by_a_query_and_sends_commands_by_requests() {
     }
     send(Some(strangers.as_str()), &result["session"], &history).await.expect_error(404, "NOT_FOUND");
     send(None, &json!("wrong"), &history).await.expect_error(404, "NOT_FOUND");
+    let ended = json!({ "session": result["session"], "node": "ended", "data": history.to_string() });
+    test.app.anonymous().post("/api/v1/app/emulation", ended).await.expect_error(404, "NOT_FOUND");
     send(None, &result["session"], &json!("no command")).await.expect(StatusCode::NO_CONTENT);
     let last = events.event().await.unwrap().data;
     assert_eq!(last["push"]["disconnect"]["code"], 3501, "{last}");
