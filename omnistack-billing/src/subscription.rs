@@ -9,6 +9,7 @@
 
 mod admin;
 mod apply;
+mod cancel;
 mod change;
 mod checkout;
 mod checkout_store;

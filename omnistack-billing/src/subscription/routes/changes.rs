@@ -41,7 +41,7 @@ pub(super) struct ChangePlan {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     seats: Option<u64>,
-    /// The `proration_at` of the preview, so that the tenant pays what was shown. Default: now.
+    /// The `proration_at` of a preview of the last hour, so that the tenant pays what was shown. Default: now.
     #[garde(skip)]
     #[serde(default)]
     proration_at: Option<Timestamp>,
@@ -88,7 +88,10 @@ pub(super) async fn change_preview(
     Json(change): Json<ChangePlan>,
 ) -> Result<Json<PlanChangePreview>, Error> {
     let possible = subscriptions.possible_change(&caller, &change.wanted()?).await?;
-    let at = change.proration_at.unwrap_or_else(|| subscriptions.now());
+    let at = match possible.direction {
+        Direction::Up => subscriptions.proration_time(change.proration_at)?,
+        Direction::Down => subscriptions.now(),
+    };
     let asked = possible.to_request(at, "preview", format!("{}/", subscriptions.0.public_url));
     let preview = possible.provider.preview_change(&possible.row.external.id, &asked).await.map_err(payment_error)?;
     Ok(Json(PlanChangePreview {
@@ -107,7 +110,8 @@ pub(super) async fn change_preview(
     (status = 200, body = Subscription),
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`, `PAYMENT_DECLINED`."),
     (status = 404, body = ErrorEnvelope, description = "There is no such plan."),
-    (status = 409, body = ErrorEnvelope, description = "`NO_SUBSCRIPTION`, `NOT_AN_UPGRADE`, `NOTHING_TO_CHANGE`."),
+    (status = 409, body = ErrorEnvelope,
+        description = "`NO_SUBSCRIPTION`, `NOT_AN_UPGRADE`, `NOTHING_TO_CHANGE`, `SUBSCRIPTION_BUSY`."),
     (status = 422, body = ErrorEnvelope),
     (status = 503, body = ErrorEnvelope, description = "`PAYMENT_UNKNOWN`: try again, nothing is charged twice."),
 ))]
@@ -123,7 +127,8 @@ pub(super) async fn upgrade(
 
 /// Downgrade the plan
 ///
-/// The change takes effect at the end of the period. Until then it is `scheduled`.
+/// The change takes effect at the end of the period. Until then it is `scheduled`. The plan and seats that the tenant has
+/// take a scheduled change back.
 #[utoipa::path(post, path = "/downgrade", operation_id = "downgrade_plan", request_body = ChangePlan, responses(
     (status = 200, body = Subscription),
     (status = 404, body = ErrorEnvelope, description = "There is no such plan."),
