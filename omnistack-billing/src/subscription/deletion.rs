@@ -42,12 +42,10 @@ impl Job for EndTenantSubscriptions {
 
     async fn run(self, subscriptions: &Subscriptions, _: &JobContext) -> Result<(), JobError> {
         let tenant = self.tenant;
+        // Read before the subscriptions, so that one whose checkout is being completed is in one of both.
         let mut tx = subscriptions.0.db.tenant(tenant).begin_read().await?;
         let open = checkout_store::open_of_tenant(&mut tx, tenant).await?;
         tx.commit().await?;
-        for checkout in &open {
-            subscriptions.close_of_deleted(checkout).await?;
-        }
         for environment in [DataEnvironment::Live, DataEnvironment::Test] {
             let mut tx = subscriptions.0.db.tenant(tenant).begin_read().await?;
             let rows = store::of_tenant(&mut tx, tenant, environment).await?;
@@ -56,8 +54,17 @@ impl Job for EndTenantSubscriptions {
                 subscriptions.cancel_of_deleted(row).await?;
             }
         }
+        for checkout in &open {
+            subscriptions.close_of_deleted(checkout).await?;
+        }
+        // A user whose trial was used gets no second one by another tenant.
+        let trials = if subscriptions.0.one_trial_per_user {
+            "delete from omni_trials where tenant_id = $1 and user_id is null"
+        } else {
+            "delete from omni_trials where tenant_id = $1"
+        };
         let mut tx = subscriptions.0.db.tenant(tenant).begin().await?;
-        for sql in DELETE_ROWS {
+        for sql in DELETE_ROWS.into_iter().chain([trials]) {
             tx.query(sql).bind(tenant).execute().await?;
         }
         tx.commit().await?;

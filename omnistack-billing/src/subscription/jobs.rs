@@ -9,12 +9,14 @@ use omnistack_core::{
     http::Error,
     identity::TenantId,
     jobs::{Job, JobContext, JobError, NewJob},
+    payment::PaymentError,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     checkout_store::{self, StoredCheckout},
     duplicate::EndDuplicateSubscription,
+    errors::payment_error,
     handle::{Subscriptions, is_app_store},
     machine::{SubscriptionFact, TRIAL_ENDING_NOTICE},
     model::SubscriptionId,
@@ -169,7 +171,12 @@ impl Subscriptions {
         if row.state.card_checked_until == Some(until) || provider.environment() != row.external.environment {
             return Ok(());
         }
-        let methods = provider.payment_methods(customer).await.map_err(super::errors::payment_error)?;
+        let methods = match provider.payment_methods(customer).await {
+            Ok(methods) => methods,
+            // The provider does not tell when a card expires.
+            Err(PaymentError::NotSupported { .. } | PaymentError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(payment_error(error)),
+        };
         let card = methods.into_iter().find(|method| method.is_default);
         let expires = card.and_then(|card| card.expires).filter(|(month, year)| {
             let renewal = jiff::tz::TimeZone::UTC.to_datetime(until.to_jiff());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{
     billing_notice::{BillingNotice, BillingNoticeKind},
+    events::TenantDeleted,
     id::Id,
     identity::Identity,
     payment::{ProviderEventObject, ProviderSubscriptionStatus},
@@ -124,5 +125,20 @@ on_each_database! {
         }
         assert_eq!(count(&app, "select count(*) from omni_subscriptions where request is not null").await, 0);
         assert!(!subscription(&client).await["cancel_at"].is_null());
+    }
+
+    async fn the_trial_of_a_user_outlives_its_tenant(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app.set("BILLING_ONE_TRIAL_PER_USER", "true")).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "trial").await;
+        app.events().publish(&TenantDeleted::new(tenant_of(&client))).await.unwrap();
+        app.run_events().await;
+        app.run_jobs().await;
+        assert_eq!(count(&app, "select count(*) from omni_subscriptions").await, 0);
+        let user = client.identity().unwrap().user;
+        let permissions = client.identity().unwrap().permissions.clone();
+        let other = Identity::user(user).with_permissions(permissions).for_tenant(Id::from_uuid(Uuid::new_v4()));
+        let page = app.client_as(other).post(format!("{BILLING}/checkout"), json!({ "plan": "trial" })).await;
+        assert_eq!(page.expect(200).json()["trial_end"], Value::Null);
     }
 }
