@@ -117,7 +117,13 @@ impl Subscriptions {
         // A longer interval is paid at once.
         let is_longer =
             terms.plan == current.plan && terms.interval != current.interval && interval == BillingInterval::YEAR;
-        let direction = if terms.mrr > current.mrr || is_longer { Direction::Up } else { Direction::Down };
+        // A year that is paid is not ended by a shorter interval, although that costs more by month.
+        let is_shorter = terms.plan == current.plan
+            && known == Some(BillingInterval::YEAR)
+            && interval != BillingInterval::YEAR
+            && quantity <= current.quantity;
+        let costs_more = terms.mrr > current.mrr && !is_shorter;
+        let direction = if costs_more || is_longer { Direction::Up } else { Direction::Down };
         if direction == Direction::Up && row.state.is_payment_due() {
             return Err(payment_due());
         }

@@ -27,8 +27,9 @@ use super::{
 const ROWS_PER_SEARCH: i64 = 200;
 /// Time after which the result of a change is read from the provider.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-/// Time after which the job of a duplicate is enqueued again.
-const CLEANUP_TIMEOUT: Duration = Duration::from_hours(24);
+/// Time after which the job of a duplicate is enqueued again, if it has failed for good. It is shorter than the time
+/// between two reads of the subscription, which count as changes of it.
+const CLEANUP_TIMEOUT: Duration = Duration::from_hours(1);
 /// Time after which a subscription is read again although the provider has reported no change.
 const MAX_STATE_AGE: Duration = Duration::from_hours(24);
 /// Time after which a checkout that was not paid is deleted.

@@ -122,6 +122,10 @@ on_each_database! {
         // By year.
         let shown = client.post(format!("{BILLING}/upgrade"), json!({ "interval": "year" })).await.expect(200).json();
         assert_eq!((&shown["plan"], &shown["interval"]), (&json!("pro"), &json!("year")));
+        client.post(format!("{BILLING}/upgrade"), json!({ "interval": "month" })).await.expect_error(409, "NOT_AN_UPGRADE");
+        let body = json!({ "interval": "month" });
+        let shown = client.post(format!("{BILLING}/downgrade"), body).await.expect(200).json();
+        assert_eq!((&shown["interval"], &shown["scheduled"]["interval"]), (&json!("year"), &json!("month")));
     }
 
     async fn a_cancellation_is_shown_and_taken_back(database: TestDatabase) {

@@ -4,7 +4,7 @@ use omnistack_core::payment::{PaymentError, PaymentStatus, ProviderSubscriptionS
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::{checkout, notify, projects, provider::lost, revenue, start};
+use super::{advance, checkout, notify, projects, provider::lost, reconcile, revenue, start};
 use crate::accounts::audited;
 
 on_each_database! {
@@ -81,5 +81,28 @@ on_each_database! {
             assert_eq!(world.subscriptions[&second].status, ProviderSubscriptionStatus::Canceled);
             assert_eq!(world.payments[&payment].refunded.minor(), refunded);
         }
+    }
+
+    async fn a_duplicate_whose_job_has_failed_for_good_is_ended_by_another(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let (first, second) =
+            (checkout(&client, json!({ "plan": "pro" })).await, checkout(&client, json!({ "plan": "team" })).await);
+        let now = app.clock().clock().now();
+        let (first, second) = (provider.pay(&first, now), provider.pay(&second, now));
+        notify(&app, &first).await;
+        notify(&app, &second).await;
+        let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+        tx.query("delete from omni_jobs where name = 'billing.end_duplicate_subscription'").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        // Each night the subscription is read, which changes its row.
+        for _ in 0..2 {
+            app.clock().advance(std::time::Duration::from_secs(86_400));
+            reconcile(&app).await;
+        }
+        assert_eq!(provider.world().subscriptions[&second].status, ProviderSubscriptionStatus::Active);
+        app.clock().advance(std::time::Duration::from_secs(2 * 3_600));
+        advance(&app).await;
+        assert_eq!(provider.world().subscriptions[&second].status, ProviderSubscriptionStatus::Canceled);
     }
 }
