@@ -9,6 +9,7 @@
 
 mod admin;
 mod apply;
+mod cancel;
 mod change;
 mod checkout;
 mod checkout_store;
@@ -56,7 +57,7 @@ pub(crate) fn register(registry: &mut Registry) {
     let Some(settings) = registry.config::<SubscriptionSettings>() else { return };
     let (clock, public_url) = (registry.clock(), registry.public_url());
     registry
-        .tenant_tables(["omni_billing_disputes", "omni_refund_states", "omni_subscription_changes", "omni_trials"])
+        .tenant_tables(["omni_billing_disputes", "omni_refund_states", "omni_subscription_changes"])
         .provide_from(move |ctx| {
             Ok(Subscriptions::new(SubscriptionParts {
                 // Subscriptions are the app's, also if each tenant has a database.

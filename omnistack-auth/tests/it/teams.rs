@@ -1,5 +1,6 @@
 //! Tests of teams: permissions, privilege escalation and invitations.
 
+mod billing_mails;
 mod invitations;
 mod member_limit;
 pub(crate) mod members;

@@ -258,6 +258,12 @@ impl BillingAccounts {
         self.lock_in(tx, tenant).await.map(drop)
     }
 
+    /// Returns whether a tenant has a plan. Locks its account until the transaction ends.
+    pub(crate) async fn has_plan_in(&self, tx: &mut Tx, tenant: TenantId, plan: &str) -> Result<bool, db::Error> {
+        let account = self.lock_in(tx, tenant).await?;
+        Ok(self.plan_of(&account).0 == plan)
+    }
+
     /// Returns the time zone of tenants without an account.
     pub(crate) fn zone(&self) -> &TimeZone {
         &self.0.zone

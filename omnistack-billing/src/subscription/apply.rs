@@ -76,6 +76,17 @@ impl Subscriptions {
         let (now, grace) = (self.now(), self.0.grace);
         let before = row.state.clone();
         let (mut after, mut effects) = step(&before, fact, now, grace);
+        let was_duplicate = before.is_duplicate && after.is_running() && is_app_store(&row.external.provider);
+        if was_duplicate && !self.has_other_in(tx, &row).await? {
+            // The app can't end a purchase in an app store, so it counts when the other subscription has ended.
+            let (alone, more) = step(&after, &SubscriptionFact::DuplicateLeft, now, grace);
+            (after, row.cleanup) = (alone, None);
+            effects.extend(more);
+        }
+        // A job states every few minutes that time has passed. Only an answer of a provider is noted if nothing changes.
+        if after == before && effects.is_empty() && !matches!(fact, SubscriptionFact::Provider(_)) {
+            return Ok(row);
+        }
         if !before.has_begun && after.has_begun && self.has_other_in(tx, &row).await? {
             let (duplicate, more) = step(&after, &SubscriptionFact::Duplicate, now, grace);
             // Nothing was bought in the end.
@@ -164,8 +175,12 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Tells the owners of a tenant something about its subscription.
+    /// Tells the owners of a tenant something about its subscription. One that gives no plan, such as a tester's purchase
+    /// in an app store, is of no concern for them.
     async fn notify_in(&self, tx: &mut Tx, row: &StoredSubscription, kind: BillingNoticeKind) -> Result<(), Error> {
+        if row.external.environment != self.environment() {
+            return Ok(());
+        }
         let terms = &row.state.terms;
         let plan = self.0.accounts.known_definition(&terms.plan, Some(terms.version)).await;
         let plan = plan.map_or_else(|_| terms.plan.clone(), |definition| definition.name.clone());
@@ -189,9 +204,12 @@ impl Subscriptions {
         let all = store::entitling(tx, tenant, environment).await?;
         let best = all.iter().max_by_key(|row| (row.state.terms.mrr, Reverse(row.provider_created_at)));
         let Some(best) = best else {
-            let default = accounts.default_definition();
-            let assignment = PlanAssignment::new(&default.key).version(default.version);
-            accounts.assign_plan_in(tx, tenant, &assignment).await?;
+            // Another plan was assigned by an operator or by the app, and stays.
+            if accounts.has_plan_in(tx, tenant, &before.terms.plan).await? {
+                let default = accounts.default_definition();
+                let assignment = PlanAssignment::new(&default.key).version(default.version);
+                accounts.assign_plan_in(tx, tenant, &assignment).await?;
+            }
             if before.terms.per_seat {
                 accounts.set_seats_from_provider_in(tx, tenant, None).await?;
             }

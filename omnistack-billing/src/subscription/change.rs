@@ -3,12 +3,12 @@
 //! What the provider is asked for is stored before the call. If its answer is lost, the same request is made with the
 //! same idempotency key when the tenant tries again, or the state is read by a job.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
-    http::Error,
+    http::{Error, FieldError},
     id::Id,
     identity::Identity,
     payment::{
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{
     checkout::{seats_to_buy, sold_at},
-    errors::{no_subscription, payment_due, payment_error},
+    errors::{no_subscription, payment_due, payment_error, subscription_busy},
     handle::Subscriptions,
     machine::{FutureTerms, SubscriptionFact},
     model::Subscription,
@@ -28,6 +28,13 @@ use super::{
     terms::SubscriptionTerms,
 };
 use crate::{period::BillingInterval, plan::PlanDefinition};
+
+/// Longest time between the preview of a change and the change.
+const MAX_PREVIEW_AGE: Duration = Duration::from_hours(1);
+/// Largest difference between the clocks of two replicas, of which one has made the preview.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+/// Time for which a request without an answer may still take effect at the provider, so that no other one is made.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The direction of a change of plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +107,8 @@ impl Subscriptions {
         let seats = wanted.seats.or_else(|| (plan.per_seat && current.per_seat).then_some(current.quantity));
         let quantity = seats_to_buy(&plan, seats)?;
         let terms = SubscriptionTerms::new(&plan, interval, quantity).ok_or_else(no_subscription)?;
-        if terms.gives_same_as(current) && row.state.pending.is_none() {
+        // The terms that the tenant has take back a change at the end of the period.
+        if terms.gives_same_as(current) && row.state.pending.is_none() && row.state.scheduled.is_none() {
             return Err(Error::conflict(
                 "NOTHING_TO_CHANGE",
                 "the subscription is as it is wanted; nothing was changed",
@@ -109,7 +117,13 @@ impl Subscriptions {
         // A longer interval is paid at once.
         let is_longer =
             terms.plan == current.plan && terms.interval != current.interval && interval == BillingInterval::YEAR;
-        let direction = if terms.mrr > current.mrr || is_longer { Direction::Up } else { Direction::Down };
+        // A year that is paid is not ended by a shorter interval, although that costs more by month.
+        let is_shorter = terms.plan == current.plan
+            && known == Some(BillingInterval::YEAR)
+            && interval != BillingInterval::YEAR
+            && quantity <= current.quantity;
+        let costs_more = terms.mrr > current.mrr && !is_shorter;
+        let direction = if costs_more || is_longer { Direction::Up } else { Direction::Down };
         if direction == Direction::Up && row.state.is_payment_due() {
             return Err(payment_due());
         }
@@ -117,6 +131,23 @@ impl Subscriptions {
             self.0.accounts.check_seats(tenant, Some(quantity)).await?;
         }
         Ok(PossibleChange { row, provider, terms, price, direction })
+    }
+
+    /// Returns the time from which the difference of a change is computed: that of a preview, or now.
+    ///
+    /// # Errors
+    /// 422 for a time that no preview of the last hour has stated. By a later one, the tenant would pay less than the
+    /// rest of the period costs.
+    pub(super) fn proration_time(&self, wanted: Option<Timestamp>) -> Result<Timestamp, Error> {
+        let now = self.now();
+        match wanted {
+            None => Ok(now),
+            Some(at) if at >= now - MAX_PREVIEW_AGE && at <= now + MAX_CLOCK_DIFFERENCE => Ok(at.min(now)),
+            Some(_) => {
+                let message = "must be that of a preview of the last hour; preview the change again";
+                Err(Error::invalid([FieldError::new("proration_at", message)]))
+            }
+        }
     }
 
     /// Returns the plan that is wanted. The version that the tenant has stays.
@@ -137,7 +168,7 @@ impl Subscriptions {
     ///
     /// # Errors
     /// Those of [`possible_change`](Self::possible_change); 409 `NOT_AN_UPGRADE` or `NOT_A_DOWNGRADE` for a change in the
-    /// other direction than `only`; the errors of the provider.
+    /// other direction than `only`; 422 for a `proration_at` of no recent preview; the errors of the provider.
     pub(super) async fn change(
         &self,
         caller: &Identity,
@@ -157,8 +188,13 @@ impl Subscriptions {
             }
             _ => {}
         }
-        let at = proration_at.unwrap_or_else(|| self.now());
-        let proration_at = (change.direction == Direction::Up).then_some(at);
+        let (at, proration_at) = match change.direction {
+            Direction::Up => {
+                let at = self.proration_time(proration_at)?;
+                (at, Some(at))
+            }
+            Direction::Down => (self.now(), None),
+        };
         let (price, quantity) = (change.price.clone(), change.terms.quantity);
         let action = RequestedAction::Change { price, quantity, proration_at };
         let request = self.begin_request(caller, &change.row, &change.provider, action).await?;
@@ -221,9 +257,13 @@ impl Subscriptions {
         provider: &Arc<dyn PaymentProvider>,
         action: RequestedAction,
     ) -> Result<ChangeRequest, Error> {
-        if row.request.as_ref().is_some_and(|waiting| !waiting.action.asks_same_as(&action)) {
+        if let Some(waiting) = row.request.as_ref().filter(|waiting| !waiting.action.asks_same_as(&action)) {
+            // What is read of the provider now would not show a request that is still on its way.
+            if self.now() < waiting.requested_at + REQUEST_PATIENCE {
+                return Err(subscription_busy());
+            }
             self.refresh(provider, &row.external.id).await?;
-            self.forget_request(row, row.request.as_ref()).await?;
+            self.forget_request(row, Some(waiting)).await?;
         }
         let mut tx = self.0.db.tenant(row.tenant).begin().await?;
         self.0.accounts.lock_account_in(&mut tx, row.tenant).await?;
@@ -236,15 +276,16 @@ impl Subscriptions {
             if waiting.action.asks_same_as(&action) {
                 return Ok(waiting);
             }
-            let message = "another change of the subscription is being made; try again";
-            return Err(Error::conflict("SUBSCRIPTION_BUSY", message));
+            return Err(subscription_busy());
         }
-        let request = ChangeRequest { key: format!("change-{}", Id::<Subscription>::new(self.now())), action };
+        let now = self.now();
+        let key = format!("change-{}", Id::<Subscription>::new(now));
+        let request = ChangeRequest { key, action, requested_at: now };
         let entry = AuditEntry::new("subscription.change_requested").actor(caller).resource("subscription", row.id);
         let details = json!({ "change": request.action, "plan": stored.state.terms.plan });
         self.0.audit.record_in(&mut tx, entry.details(details)).await?;
         stored.request = Some(request.clone());
-        store::save(&mut tx, &stored, self.now()).await?;
+        store::save(&mut tx, &stored, now).await?;
         tx.commit().await?;
         Ok(request)
     }

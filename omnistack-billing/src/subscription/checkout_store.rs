@@ -3,10 +3,12 @@
 use omnistack_core::{
     clock::Timestamp,
     db::{Error, FromRow, Tx},
+    id::Id,
     identity::{TenantId, UserId},
     usage::DataEnvironment,
 };
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use super::model::CheckoutId;
 
@@ -39,10 +41,11 @@ pub(super) struct StoredCheckout {
 }
 
 impl StoredCheckout {
-    /// Returns whether another checkout sells the same.
+    /// Returns whether another checkout sells the same. A trial that was used meanwhile is not sold again.
     pub(super) fn sells_same_as(&self, other: &Self) -> bool {
-        let parts = |one: &Self| (one.provider.clone(), one.price.clone(), one.quantity, one.coupon.clone());
-        parts(self) == parts(other)
+        let has_trial = |one: &Self| one.trial_group.is_some();
+        (&self.provider, &self.price, self.quantity, &self.coupon, has_trial(self))
+            == (&other.provider, &other.price, other.quantity, &other.coupon, has_trial(other))
     }
 }
 
@@ -115,13 +118,34 @@ pub(super) async fn set_ended(
     update.bind(now).execute().await.map(drop)
 }
 
-/// Returns the checkouts of all tenants that should have ended before a time, at most `limit`.
-pub(super) async fn due(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<StoredCheckout>, Error> {
+/// Returns the checkouts of all tenants that should have ended before a time, after an id, at most `limit`.
+pub(super) async fn due(
+    tx: &mut Tx,
+    before: Timestamp,
+    after: Option<CheckoutId>,
+    limit: i64,
+) -> Result<Vec<StoredCheckout>, Error> {
     let sql = format!(
-        "select {COLUMNS} from omni_checkouts where status in ('creating', 'open') and expires_at <= $1
-        order by expires_at limit $2"
+        "select {COLUMNS} from omni_checkouts where status in ('creating', 'open') and expires_at <= $1 and id > $2
+        order by id limit $3"
     );
-    tx.query(AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all().await
+    let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
+    tx.query(AssertSqlSafe(sql)).bind(before).bind(after).bind(limit).fetch_all().await
+}
+
+/// Returns the open checkouts of a tenant. There is one of each plan.
+pub(super) async fn open_of_tenant(tx: &mut Tx, tenant: TenantId) -> Result<Vec<StoredCheckout>, Error> {
+    let sql = format!(
+        "select {COLUMNS} from omni_checkouts where tenant_id = $1 and status in ('creating', 'open') order by id"
+    );
+    tx.query(AssertSqlSafe(sql)).bind(tenant).fetch_all().await
+}
+
+/// Deletes the checkouts of all tenants that have ended without a subscription before a time.
+pub(super) async fn delete_unpaid(tx: &mut Tx, before: Timestamp) -> Result<(), Error> {
+    let sql = "delete from omni_checkouts where status in ('expired', 'failed') and subscription is null
+        and updated_at < $1";
+    tx.query(sql).bind(before).execute().await.map(drop)
 }
 
 /// Inserts the customer that a tenant is at a provider, if there is none. Returns its id at the provider, if it is known.

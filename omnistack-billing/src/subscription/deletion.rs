@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use omnistack_core::{
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
-    payment::{CancelTime, PaymentError},
+    payment::PaymentError,
     usage::DataEnvironment,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cancel::cancel_now,
+    checkout_store::{self, StoredCheckout},
     handle::{Subscriptions, is_app_store},
     store::{self, StoredSubscription},
 };
@@ -40,6 +42,10 @@ impl Job for EndTenantSubscriptions {
 
     async fn run(self, subscriptions: &Subscriptions, _: &JobContext) -> Result<(), JobError> {
         let tenant = self.tenant;
+        // Read before the subscriptions, so that one whose checkout is being completed is in one of both.
+        let mut tx = subscriptions.0.db.tenant(tenant).begin_read().await?;
+        let open = checkout_store::open_of_tenant(&mut tx, tenant).await?;
+        tx.commit().await?;
         for environment in [DataEnvironment::Live, DataEnvironment::Test] {
             let mut tx = subscriptions.0.db.tenant(tenant).begin_read().await?;
             let rows = store::of_tenant(&mut tx, tenant, environment).await?;
@@ -48,8 +54,17 @@ impl Job for EndTenantSubscriptions {
                 subscriptions.cancel_of_deleted(row).await?;
             }
         }
+        for checkout in &open {
+            subscriptions.close_of_deleted(checkout).await?;
+        }
+        // A user whose trial was used gets no second one by another tenant.
+        let trials = if subscriptions.0.one_trial_per_user {
+            "delete from omni_trials where tenant_id = $1 and user_id is null"
+        } else {
+            "delete from omni_trials where tenant_id = $1"
+        };
         let mut tx = subscriptions.0.db.tenant(tenant).begin().await?;
-        for sql in DELETE_ROWS {
+        for sql in DELETE_ROWS.into_iter().chain([trials]) {
             tx.query(sql).bind(tenant).execute().await?;
         }
         tx.commit().await?;
@@ -63,10 +78,21 @@ impl Subscriptions {
         let provider = self.0.providers.get(&external.provider);
         let provider = provider.filter(|provider| provider.environment() == external.environment);
         let Some(provider) = provider.filter(|_| !is_app_store(&external.provider)) else { return Ok(()) };
-        let key = format!("cancel-deleted-{}", row.id);
-        match provider.cancel_subscription(&external.id, CancelTime::Now, &key).await {
-            Ok(_) | Err(PaymentError::NotFound { .. } | PaymentError::Rejected { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        Ok(cancel_now(provider.as_ref(), &external.id, &format!("cancel-deleted-{}", row.id)).await?)
+    }
+
+    /// Closes the page of a checkout, which could still be paid. If it was paid, its subscription is canceled: it may be
+    /// stored nowhere yet.
+    async fn close_of_deleted(&self, checkout: &StoredCheckout) -> Result<(), JobError> {
+        // A page whose URL did not arrive was shown to no tenant.
+        let Some(id) = &checkout.external_id else { return Ok(()) };
+        let Some(provider) = self.0.providers.get(&checkout.provider) else { return Ok(()) };
+        match provider.expire_checkout(id).await {
+            Ok(()) | Err(PaymentError::NotFound { .. }) => return Ok(()),
+            Err(PaymentError::Rejected { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        let Some(subscription) = provider.checkout(id).await?.subscription else { return Ok(()) };
+        Ok(cancel_now(provider.as_ref(), &subscription, &format!("cancel-deleted-{}", checkout.id)).await?)
     }
 }

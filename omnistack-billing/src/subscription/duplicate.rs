@@ -9,12 +9,14 @@ use omnistack_core::{
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
     money::Money,
-    payment::{CancelTime, NewRefund, PaymentError, PaymentProvider, PaymentStatus},
+    payment::{NewRefund, PaymentError, PaymentProvider, PaymentStatus},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cancel::cancel_now,
     checkout_store,
+    errors::no_provider,
     handle::Subscriptions,
     model::{CheckoutId, SubscriptionId},
     store::{self, StoredSubscription},
@@ -45,12 +47,12 @@ impl Job for EndDuplicateSubscription {
             return Ok(());
         };
         let provider = subscriptions.provider(Some(&row.external.provider))?;
+        if provider.environment() != row.external.environment {
+            return Err(no_provider().into());
+        }
         if row.cleanup.as_deref() == Some("canceling") {
             let key = format!("cancel-duplicate-{subscription}");
-            match provider.cancel_subscription(&row.external.id, CancelTime::Now, &key).await {
-                Ok(_) | Err(PaymentError::NotFound { .. } | PaymentError::Rejected { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            cancel_now(provider.as_ref(), &row.external.id, &key).await?;
             subscriptions.refresh(&provider, &row.external.id).await?;
             subscriptions.set_cleanup(&row, "refunding").await?;
         }
@@ -74,6 +76,8 @@ impl Job for EndDuplicateSubscription {
 impl Subscriptions {
     async fn set_cleanup(&self, row: &StoredSubscription, cleanup: &'static str) -> Result<(), Error> {
         let mut tx = self.0.db.tenant(row.tenant).begin().await?;
+        // Who changes the subscription stores the whole row.
+        self.0.accounts.lock_account_in(&mut tx, row.tenant).await?;
         let sql = "update omni_subscriptions set cleanup = $2, updated_at = $3, version = version + 1 where id = $1";
         tx.query(sql).bind(row.id).bind(cleanup).bind(self.now()).execute().await?;
         Ok(tx.commit().await?)
@@ -111,6 +115,10 @@ impl Subscriptions {
             };
         };
         let paid = provider.payment(&payment).await?;
+        if paid.status == PaymentStatus::Processing {
+            let message = "the payment of a duplicate subscription is not decided yet; it is refunded later".to_owned();
+            return Err(PaymentError::Unavailable { message, retry_after: None });
+        }
         let left = paid.captured.minor() - paid.refunded.minor();
         if left <= 0 || paid.status != PaymentStatus::Succeeded {
             return Ok(());

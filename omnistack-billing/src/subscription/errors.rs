@@ -47,6 +47,12 @@ pub(super) fn payment_due() -> Error {
     Error::new(StatusCode::PAYMENT_REQUIRED, "BILLING_PAYMENT_DUE", message)
 }
 
+/// Returns the error of a tenant that has asked for another change, whose answer is awaited.
+pub(super) fn subscription_busy() -> Error {
+    let message = "another change of the subscription is being made; try again in a minute";
+    Error::conflict("SUBSCRIPTION_BUSY", message)
+}
+
 /// Returns the error of a tenant without a subscription.
 pub(super) fn no_subscription() -> Error {
     Error::conflict("NO_SUBSCRIPTION", "there is no subscription; choose a plan by a checkout")

@@ -106,6 +106,9 @@ impl Subscriptions {
             return Err(Error::conflict("APP_STORE_SUBSCRIPTION", message));
         }
         let provider = self.provider(Some(&row.external.provider))?;
+        if provider.environment() != row.external.environment {
+            return Err(no_provider());
+        }
         Ok((row, provider))
     }
 

@@ -9,12 +9,14 @@ use omnistack_core::{
     http::Error,
     identity::TenantId,
     jobs::{Job, JobContext, JobError, NewJob},
+    payment::PaymentError,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    checkout_store,
+    checkout_store::{self, StoredCheckout},
     duplicate::EndDuplicateSubscription,
+    errors::payment_error,
     handle::{Subscriptions, is_app_store},
     machine::{SubscriptionFact, TRIAL_ENDING_NOTICE},
     model::SubscriptionId,
@@ -25,10 +27,13 @@ use super::{
 const ROWS_PER_SEARCH: i64 = 200;
 /// Time after which the result of a change is read from the provider.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-/// Time after which the job of a duplicate is enqueued again.
-const CLEANUP_TIMEOUT: Duration = Duration::from_hours(24);
+/// Time after which the job of a duplicate is enqueued again, if it has failed for good. It is shorter than the time
+/// between two reads of the subscription, which count as changes of it.
+const CLEANUP_TIMEOUT: Duration = Duration::from_hours(1);
 /// Time after which a subscription is read again although the provider has reported no change.
 const MAX_STATE_AGE: Duration = Duration::from_hours(24);
+/// Time after which a checkout that was not paid is deleted.
+const UNPAID_CHECKOUT_RETENTION: Duration = Duration::from_hours(90 * 24);
 /// Time before the end of a period at which the card is checked.
 const CARD_CHECK_LEAD: Duration = Duration::from_hours(7 * 24);
 
@@ -45,25 +50,39 @@ impl Job for AdvanceSubscriptions {
 
     async fn run(self, subscriptions: &Subscriptions, _: &JobContext) -> Result<(), JobError> {
         let now = subscriptions.now();
+        let mut failure = None;
+        // One subscription that fails keeps no other from being advanced.
+        let mut note = |tenant: TenantId, error: Error| {
+            tracing::error!(target: "omnistack::billing", %tenant, %error, "a subscription could not be advanced");
+            failure = Some(error);
+        };
         for (search, at) in [(DueSearch::GraceEnded, now), (DueSearch::TrialEnding, now + TRIAL_ENDING_NOTICE)] {
             for (tenant, id) in subscriptions.due(search, at).await? {
-                subscriptions.apply_now(tenant, id, &SubscriptionFact::TimePassed).await?;
+                if let Err(error) = subscriptions.apply_now(tenant, id, &SubscriptionFact::TimePassed).await {
+                    note(tenant, error);
+                }
             }
         }
         for (tenant, id) in subscriptions.due(DueSearch::Requested, now - REQUEST_TIMEOUT).await? {
-            subscriptions.read_again(tenant, id).await?;
+            if let Err(error) = subscriptions.read_again(tenant, id).await {
+                note(tenant, error);
+            }
         }
         for (tenant, id) in subscriptions.due(DueSearch::Unended, now - CLEANUP_TIMEOUT).await? {
             let job = NewJob::new(EndDuplicateSubscription { tenant, subscription: id }).unique(id.to_string());
             subscriptions.0.jobs.enqueue(job.tenant(tenant)).await?;
         }
-        subscriptions.end_checkouts(now).await?;
-        Ok(())
+        for checkout in subscriptions.due_checkouts(now).await? {
+            if let Err(error) = subscriptions.end_due_checkout(&checkout, now).await {
+                note(checkout.tenant_id, error);
+            }
+        }
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
 /// The job that reads all running subscriptions from their providers, in case that an event was lost, and checks the
-/// cards of those that renew soon. It runs every night.
+/// cards of those that renew soon. It also deletes old checkouts that were not paid. It runs every night.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ReconcileSubscriptions {
     /// Whether those are read, too, that were read within a day.
@@ -81,6 +100,9 @@ impl Job for ReconcileSubscriptions {
 
     async fn run(self, subscriptions: &Subscriptions, _: &JobContext) -> Result<(), JobError> {
         let now = subscriptions.now();
+        let mut tx = subscriptions.0.db.all_tenants().begin().await?;
+        checkout_store::delete_unpaid(&mut tx, now - UNPAID_CHECKOUT_RETENTION).await?;
+        tx.commit().await?;
         let before = if self.all { now } else { now - MAX_STATE_AGE };
         let mut failure = None;
         for (tenant, id) in subscriptions.due(DueSearch::Unchecked, before).await? {
@@ -150,7 +172,12 @@ impl Subscriptions {
         if row.state.card_checked_until == Some(until) || provider.environment() != row.external.environment {
             return Ok(());
         }
-        let methods = provider.payment_methods(customer).await.map_err(super::errors::payment_error)?;
+        let methods = match provider.payment_methods(customer).await {
+            Ok(methods) => methods,
+            // The provider does not tell when a card expires.
+            Err(PaymentError::NotSupported { .. } | PaymentError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(payment_error(error)),
+        };
         let card = methods.into_iter().find(|method| method.is_default);
         let expires = card.and_then(|card| card.expires).filter(|(month, year)| {
             let renewal = jiff::tz::TimeZone::UTC.to_datetime(until.to_jiff());
@@ -161,29 +188,36 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Asks the providers for checkouts that should have ended, and closes those that the provider never had.
-    async fn end_checkouts(&self, now: Timestamp) -> Result<(), Error> {
-        let mut tx = self.0.db.all_tenants().begin_read().await?;
-        let due = checkout_store::due(&mut tx, now, ROWS_PER_SEARCH).await?;
-        tx.commit().await?;
-        for checkout in due {
-            match (&checkout.external_id, self.0.providers.get(&checkout.provider)) {
-                (Some(id), Some(provider)) => {
-                    self.sync_checkout(provider, id).await?;
-                    // A provider that still has it open is asked to close it.
-                    let mut tx = self.0.db.tenant(checkout.tenant_id).begin_read().await?;
-                    let open = checkout_store::get(&mut tx, checkout.id).await?;
-                    tx.commit().await?;
-                    if open.is_some_and(|checkout| checkout.status == "open") {
-                        self.close_checkout(&checkout).await?;
-                    }
-                }
-                _ => {
-                    let mut tx = self.0.db.tenant(checkout.tenant_id).begin().await?;
-                    checkout_store::set_ended(&mut tx, checkout.id, "expired", None, now).await?;
-                    tx.commit().await?;
-                }
+    /// Returns all checkouts that should have ended.
+    async fn due_checkouts(&self, now: Timestamp) -> Result<Vec<StoredCheckout>, db::Error> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let mut tx = self.0.db.all_tenants().begin_read().await?;
+            let found = checkout_store::due(&mut tx, now, after, ROWS_PER_SEARCH).await?;
+            tx.commit().await?;
+            after = found.last().map(|checkout| checkout.id);
+            let is_last = i64::try_from(found.len()).is_ok_and(|count| count < ROWS_PER_SEARCH);
+            all.extend(found);
+            if is_last {
+                return Ok(all);
             }
+        }
+    }
+
+    /// Asks the provider for a checkout that should have ended, or closes one that the provider never had.
+    async fn end_due_checkout(&self, checkout: &StoredCheckout, now: Timestamp) -> Result<(), Error> {
+        let (Some(id), Some(provider)) = (&checkout.external_id, self.0.providers.get(&checkout.provider)) else {
+            let mut tx = self.0.db.tenant(checkout.tenant_id).begin().await?;
+            checkout_store::set_ended(&mut tx, checkout.id, "expired", None, now).await?;
+            return Ok(tx.commit().await?);
+        };
+        self.sync_checkout(provider, id).await?;
+        // A provider that still has it open is asked to close it.
+        let mut tx = self.0.db.tenant(checkout.tenant_id).begin_read().await?;
+        let open = checkout_store::get(&mut tx, checkout.id).await?;
+        tx.commit().await?;
+        if open.is_some_and(|checkout| checkout.status == "open") {
+            self.close_checkout(checkout).await?;
         }
         Ok(())
     }

@@ -160,17 +160,20 @@ pub(super) struct ProviderSnapshot {
 impl ProviderSnapshot {
     /// Returns whether the terms are paid, where they cost more than those before: a change whose payment has failed,
     /// or whose invoice is void, gives nothing.
-    fn pays_for_change_of(&self, before: &SubscriptionTerms) -> bool {
+    fn pays_for_change_of(&self, before: &SubscriptionState) -> bool {
         let Some(invoice) = &self.invoice else { return matches!(self.status, Status::Active | Status::Trialing) };
         if invoice.status == ProviderInvoiceStatus::Paid {
             return true;
         }
-        // The invoice of a renewal says nothing about a change that was made before.
+        // The invoice of a renewal says nothing about a change that was made before it. A change that was made after it
+        // has no invoice yet.
+        let is_of_old_terms = before.latest_invoice.as_ref() == Some(&invoice.id);
         let period_start = self.period.map(|(start, _)| start);
         let is_renewal = period_start.is_some_and(|start| {
             start <= invoice.created_at && invoice.created_at.duration_since(start) <= MAX_RENEWAL_INVOICE_DELAY
         });
-        is_renewal && self.terms.as_ref().is_some_and(|terms| terms.interval == before.interval)
+        let has_interval = self.terms.as_ref().is_some_and(|terms| terms.interval == before.terms.interval);
+        is_renewal && !is_of_old_terms && has_interval
     }
 }
 
@@ -187,6 +190,8 @@ pub(super) enum SubscriptionFact {
     Scheduled(Option<FutureTerms>),
     /// Another subscription of the tenant was paid first.
     Duplicate,
+    /// The other subscription, which was paid first, has ended.
+    DuplicateLeft,
     /// The card was checked for the period that ends at this time; it expires before, in this month and year.
     CardChecked { until: Timestamp, expires: Option<(u8, u16)> },
     /// Time has passed.
@@ -233,6 +238,7 @@ pub(super) fn step(
             after.is_duplicate = true;
             effects.push(SubscriptionEffect::EndDuplicate);
         }
+        SubscriptionFact::DuplicateLeft => after.is_duplicate = false,
         SubscriptionFact::CardChecked { until, expires } => {
             after.card_checked_until = Some(*until);
             if let Some((month, year)) = *expires {
@@ -288,7 +294,7 @@ fn read_terms(
 ) {
     if let Some(terms) = &snapshot.terms {
         let costs_more = terms.mrr > before.terms.mrr && !terms.gives_same_as(&before.terms);
-        if before.has_begun && costs_more && !snapshot.pays_for_change_of(&before.terms) {
+        if before.has_begun && costs_more && !snapshot.pays_for_change_of(before) {
             after.pending = Some(FutureTerms { terms: terms.clone(), at: None });
         } else {
             after.terms = terms.clone();

@@ -26,6 +26,7 @@ use super::{
     store_state::StoreSubscription,
     terms::SubscriptionTerms,
 };
+use crate::period::BillingInterval;
 
 /// Maximum number of times that the provider is asked while other processes change the same subscription.
 const MAX_READS: u32 = 5;
@@ -55,6 +56,15 @@ impl Subscriptions {
                     None => return Ok(None),
                 },
                 Err(PaymentError::NotFound { .. }) => match known {
+                    Some(row) if self.is_paid_for(&row) => {
+                        let (tenant, provider) = (row.tenant, provider.name());
+                        tracing::error!(
+                            target: "omnistack::billing", %tenant, provider, id,
+                            "the provider does not know a subscription that is paid; look whether the credentials are \
+                             those of the right account"
+                        );
+                        return Ok(Some(row));
+                    }
                     Some(row) => (row, SubscriptionFact::Gone),
                     None => return Ok(None),
                 },
@@ -68,14 +78,20 @@ impl Subscriptions {
         Err(Error::unavailable("SUBSCRIPTION_BUSY", "the subscription is being changed; try again"))
     }
 
+    /// Returns whether the period of a subscription, or the grace after it, lasts. What a tenant has paid is not taken
+    /// away because a provider does not find it: with credentials of another account, it finds none.
+    fn is_paid_for(&self, row: &StoredSubscription) -> bool {
+        row.state.is_running() && row.state.period.is_some_and(|(_, end)| self.now() < end + self.0.grace)
+    }
+
     /// Stores the state of a subscription that was bought in an app store, with all effects.
     ///
     /// # Errors
     /// 404 if no plan has the product; 409 `PURCHASE_OF_OTHER_TENANT` if another tenant has made the purchase; the errors
     /// of the database.
     pub(crate) async fn apply_store_state(&self, store: StoreSubscription) -> Result<(), Error> {
-        let sold = self.0.accounts.sold_by(store.provider, &store.product_id).await?;
-        let terms = sold.and_then(|(plan, interval)| SubscriptionTerms::new(&plan, interval, 1));
+        let item =
+            SubscriptionItem { id: String::new(), price: store.product_id.clone(), quantity: 1, period: store.period };
         let key = ExternalKey {
             provider: store.provider.to_owned(),
             environment: store.environment,
@@ -84,6 +100,8 @@ impl Subscriptions {
         for _ in 0..MAX_READS {
             let known = self.find(&key).await?;
             let now = self.now();
+            let known_terms = known.as_ref().map(|row| row.state.terms.clone());
+            let terms = self.terms(store.provider, &item, known_terms.as_ref(), None).await?;
             let row = match known {
                 Some(known) if known.tenant != store.tenant => {
                     let message = "the purchase belongs to another account; sign in there, or restore it there";
@@ -99,7 +117,7 @@ impl Subscriptions {
             };
             let snapshot = ProviderSnapshot {
                 status: store.status,
-                terms: terms.clone(),
+                terms,
                 pending: None,
                 period: store.period,
                 renews_at: store.period.map(|(_, end)| end),
@@ -248,7 +266,12 @@ impl Subscriptions {
         for (plan, version) in known.map(|terms| (terms.plan.as_str(), terms.version)).into_iter().chain(sold) {
             // A version that this process does not know yet is no error.
             let Ok(definition) = self.0.accounts.known_definition(plan, Some(version)).await else { continue };
-            if let Some(interval) = definition.interval_of_price(provider, &item.price) {
+            // The plan may have another id of the price since the checkout.
+            let bought = || {
+                let is_of_plan = |checkout: &&StoredCheckout| checkout.price == item.price && checkout.plan == plan;
+                checkout.filter(is_of_plan).and_then(|checkout| checkout.period.parse::<BillingInterval>().ok())
+            };
+            if let Some(interval) = definition.interval_of_price(provider, &item.price).or_else(bought) {
                 return Ok(SubscriptionTerms::new(&definition, interval, item.quantity));
             }
         }

@@ -76,17 +76,41 @@ impl Subscriptions {
     /// When the payment is refunded, the same share of the credits is taken back, but never credits that are used.
     ///
     /// # Errors
-    /// Those of [`Wallets::grant_in`](crate::Wallets::grant_in).
+    /// 409 `PAYMENT_OF_OTHER_TENANT` if another tenant has made the payment, and those of
+    /// [`Wallets::grant_in`](crate::Wallets::grant_in).
     pub async fn grant_paid_credits_in(&self, tx: &mut Tx, bought: CreditPayment) -> Result<(), Error> {
         let CreditPayment { provider, payment, paid, grant } = bought;
         let (tenant, environment, key, amount) = (grant.tenant, grant.environment, grant.key.clone(), grant.amount);
+        // A refund that is stored at the same time waits.
+        self.0.accounts.lock_account_in(tx, tenant).await?;
         self.0.wallets.grant_in(tx, grant).await?;
         let sql = "insert into omni_refund_states (provider, environment, payment, tenant_id, paid, refunded, currency,
             grant_key, granted, updated_at) values ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)
-            on conflict (provider, environment, payment) do nothing";
+            on conflict (provider, environment, payment) do update set
+            grant_key = coalesce(omni_refund_states.grant_key, excluded.grant_key),
+            granted = coalesce(omni_refund_states.granted, excluded.granted), updated_at = excluded.updated_at
+            where omni_refund_states.tenant_id = excluded.tenant_id
+            returning tenant_id, paid, refunded, grant_key, granted";
         let insert = tx.query(sql).bind(provider).bind(environment.as_str()).bind(payment).bind(tenant);
         let insert = insert.bind(paid.minor()).bind(paid.currency().code()).bind(key).bind(amount.millionths());
-        insert.bind(self.now()).execute().await?;
+        let state: Option<RefundState> = insert.bind(self.now()).fetch_optional().await?;
+        let Some(state) = state else {
+            let message = "another account has made the payment; its credits are there";
+            return Err(Error::conflict("PAYMENT_OF_OTHER_TENANT", message));
+        };
+        // The refund was reported before the payment.
+        if state.refunded > 0 {
+            self.take_back_in(tx, environment, &state).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what a tenant does not keep of the credits that a payment has bought.
+    async fn take_back_in(&self, tx: &mut Tx, environment: DataEnvironment, state: &RefundState) -> Result<(), Error> {
+        if let (Some(grant), Some(granted)) = (&state.grant_key, state.granted) {
+            let target = Credits::from_millionths(kept(granted, state.paid, state.refunded));
+            self.0.wallets.adjust_grant_in(tx, state.tenant_id, environment, grant, target).await?;
+        }
         Ok(())
     }
 
@@ -107,10 +131,7 @@ impl Subscriptions {
         // The row of the tenant's account keeps two processes from storing the sums in the wrong order.
         self.0.accounts.lock_account_in(&mut tx, tenant).await?;
         let state = note_refunds(&mut tx, &key, tenant, &read, self.now()).await?;
-        if let (Some(grant), Some(granted)) = (&state.grant_key, state.granted) {
-            let target = Credits::from_millionths(kept(granted, state.paid, state.refunded));
-            self.0.wallets.adjust_grant_in(&mut tx, tenant, key.environment, grant, target).await?;
-        }
+        self.take_back_in(&mut tx, key.environment, &state).await?;
         Ok(tx.commit().await?)
     }
 

@@ -35,6 +35,8 @@ pub(super) struct ChangeRequest {
     pub(super) key: String,
     /// The action, such as `change`.
     pub(super) action: RequestedAction,
+    /// When the provider was first asked.
+    pub(super) requested_at: Timestamp,
 }
 
 /// The action of a request.

@@ -66,7 +66,7 @@ fn monthly_amount(price: Money, interval: BillingInterval, quantity: u64) -> i64
     };
     let divisor = months * i128::from(interval.count());
     let amount = i128::from(price.minor()).saturating_mul(i128::from(quantity)).saturating_mul(times);
-    i64::try_from((amount + divisor / 2).div_euclid(divisor)).unwrap_or(i64::MAX)
+    i64::try_from(amount.saturating_add(divisor / 2).div_euclid(divisor)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -83,6 +83,7 @@ mod tests {
             (1_000, "week", 1, 4_333),
             (100, "day", 2, 6_083),
             (i64::MAX, "month", u64::MAX, i64::MAX),
+            (i64::MAX, "day", u64::MAX, i64::MAX),
         ] {
             let price = Money::new(minor, omnistack_core::money::Currency::USD);
             assert_eq!(monthly_amount(price, interval.parse().unwrap(), quantity), expected, "{minor} {interval}");

@@ -106,7 +106,9 @@ fn every_status_follows_every_fact() {
         assert_eq!(step(&disputed, &SubscriptionFact::Disputes(0), at(1), GRACE).0, before);
         let (duplicate, effects) = step(&before, &SubscriptionFact::Duplicate, at(1), GRACE);
         assert!(!duplicate.entitled && duplicate.mrr() == 0 && effects.contains(&SubscriptionEffect::EndDuplicate));
-        assert_eq!(step(&duplicate, &SubscriptionFact::Duplicate, at(1), GRACE), (duplicate, Vec::new()));
+        assert_eq!(step(&duplicate, &SubscriptionFact::Duplicate, at(1), GRACE), (duplicate.clone(), Vec::new()));
+        let (alone, effects) = step(&duplicate, &SubscriptionFact::DuplicateLeft, at(1), GRACE);
+        assert_eq!((&alone, effects.contains(&SubscriptionEffect::AssignPlan)), (&before, before.entitled));
         let checked = SubscriptionFact::CardChecked { until: at(744), expires: Some((1, 2030)) };
         let (after, effects) = step(&before, &checked, at(1), GRACE);
         assert_eq!((after.card_checked_until, effects.len()), (Some(at(744)), 1));
@@ -164,6 +166,13 @@ fn a_plan_is_given_when_it_is_paid() {
         let (paid, _) = read(&after, changed);
         assert_eq!((paid.terms.plan.as_str(), paid.pending), ("team", None), "{what}");
     }
+    // The price is changed while the renewal is not paid: the invoice is that of the old price.
+    let mut due = snapshot(Status::PastDue);
+    due.invoice = Some(invoice(Open, at(0)));
+    let (failed, _) = read(&before, due.clone());
+    due.terms = Some(terms("team", 9_900));
+    let (after, _) = read(&failed, due);
+    assert_eq!((after.terms.plan.as_str(), after.pending.unwrap().terms.plan.as_str()), ("pro", "team"));
     // What costs less needs no payment.
     let mut cheaper = snapshot(Status::PastDue);
     cheaper.terms = Some(terms("starter", 900));

@@ -1,5 +1,7 @@
 //! Tests of changes of plans and seats, of cancellations, and of disputes.
 
+use std::time::Duration;
+
 use omnistack_core::payment::{
     DeclineReason, PaymentError, ProviderEventObject, ProviderInvoiceStatus, ProviderSubscriptionStatus,
 };
@@ -48,13 +50,13 @@ on_each_database! {
         let (app, provider) = start(database).await;
         let client = app.user();
         let id = subscribe(&app, &provider, &client, "pro").await;
-        app.clock().advance(std::time::Duration::from_secs(5 * 86_400));
+        app.clock().advance(Duration::from_secs(5 * 86_400));
         client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect(200);
         assert_eq!(projects(&app, &client).await, 99);
         let client = app.user();
         let other = subscribe(&app, &provider, &client, "pro").await;
         assert_ne!(id, other);
-        app.clock().advance(std::time::Duration::from_secs(5 * 86_400));
+        app.clock().advance(Duration::from_secs(5 * 86_400));
         // In the portal of the provider: the price is changed at once, and the card is declined.
         let price = "team:9900:USD:month";
         provider.edit(&other, |subscription| {
@@ -120,6 +122,10 @@ on_each_database! {
         // By year.
         let shown = client.post(format!("{BILLING}/upgrade"), json!({ "interval": "year" })).await.expect(200).json();
         assert_eq!((&shown["plan"], &shown["interval"]), (&json!("pro"), &json!("year")));
+        client.post(format!("{BILLING}/upgrade"), json!({ "interval": "month" })).await.expect_error(409, "NOT_AN_UPGRADE");
+        let body = json!({ "interval": "month" });
+        let shown = client.post(format!("{BILLING}/downgrade"), body).await.expect(200).json();
+        assert_eq!((&shown["interval"], &shown["scheduled"]["interval"]), (&json!("year"), &json!("month")));
     }
 
     async fn a_cancellation_is_shown_and_taken_back(database: TestDatabase) {
@@ -202,7 +208,7 @@ on_each_database! {
         let path = format!("{BILLING}/upgrade");
         client.post(&path, json!({ "plan": "team" })).await.expect_error(503, "PAYMENT_UNKNOWN");
         // The job reads what has become of it.
-        app.clock().advance(std::time::Duration::from_secs(300));
+        app.clock().advance(Duration::from_secs(300));
         advance(&app).await;
         assert_eq!(projects(&app, &client).await, 99);
         assert_eq!(count(&app, "select count(*) from omni_subscriptions where request is not null").await, 0);
@@ -253,5 +259,69 @@ on_each_database! {
             send(&app, dispute(None)).await;
             assert_eq!(projects(&app, &client).await, if won { 10 } else { 1 });
         }
+    }
+
+    async fn a_change_is_charged_from_the_time_of_a_recent_preview(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "pro").await;
+        app.clock().advance(Duration::from_secs(86_400));
+        let now = app.clock().clock().now();
+        // Shortly before the end of the period, the difference of the price would be almost nothing.
+        let late = now + PERIOD - Duration::from_secs(2 * 86_400);
+        for at in [late, now + Duration::from_secs(120), now - Duration::from_secs(7_200)] {
+            for path in ["change-preview", "upgrade"] {
+                let body = json!({ "plan": "team", "proration_at": at });
+                client.post(format!("{BILLING}/{path}"), body).await.expect_error(422, "VALIDATION_FAILED");
+            }
+        }
+        assert!(provider.world().calls.iter().all(|call| !call.starts_with("change_subscription")));
+        for path in ["change-preview", "upgrade"] {
+            let body = json!({ "plan": "team", "proration_at": now - Duration::from_secs(1_800) });
+            client.post(format!("{BILLING}/{path}"), body).await.expect(200);
+        }
+        assert_eq!(projects(&app, &client).await, 99);
+    }
+
+    async fn a_change_while_a_renewal_is_due_gives_nothing(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        app.clock().advance(PERIOD);
+        provider.renew(&id, app.clock().clock().now(), false);
+        notify(&app, &id).await;
+        // In the portal of the provider, which bills the difference by the next invoice.
+        provider.edit(&id, |subscription| "team:9900:USD:month".clone_into(&mut subscription.items[0].price));
+        notify(&app, &id).await;
+        assert_eq!(projects(&app, &client).await, 10);
+        assert_eq!(subscription(&client).await["pending"]["plan"], "team");
+        provider.pay_newest(&id);
+        notify(&app, &id).await;
+        assert_eq!(projects(&app, &client).await, 99);
+    }
+
+    async fn a_downgrade_is_taken_back(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "team").await;
+        let path = format!("{BILLING}/downgrade");
+        client.post(&path, json!({ "plan": "team" })).await.expect_error(409, "NOTHING_TO_CHANGE");
+        client.post(&path, json!({ "plan": "pro" })).await.expect(200);
+        let shown = client.post(&path, json!({ "plan": "team" })).await.expect(200).json();
+        assert_eq!((&shown["plan"], &shown["scheduled"]), (&json!("team"), &Value::Null));
+        client.post(&path, json!({ "plan": "team" })).await.expect_error(409, "NOTHING_TO_CHANGE");
+    }
+
+    async fn another_change_waits_for_a_lost_answer(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "pro").await;
+        provider.fail_next(lost(), true);
+        client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect_error(503, "PAYMENT_UNKNOWN");
+        let path = format!("{BILLING}/cancel");
+        client.post(&path, json!({})).await.expect_error(409, "SUBSCRIPTION_BUSY");
+        app.clock().advance(Duration::from_secs(90));
+        let shown = client.post(&path, json!({})).await.expect(200).json();
+        assert_eq!((&shown["plan"], shown["cancel_at"].is_null()), (&json!("team"), false));
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use omnistack_core::{
     events::TenantDeleted,
     identity::{Identity, Permissions},
-    payment::ProviderSubscriptionStatus,
+    payment::{CheckoutStatus, ProviderSubscriptionStatus},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{BILLING, count, notify, projects, start, subscribe, tenant_of};
-use crate::accounts::audited;
+use super::{BILLING, checkout, count, notify, projects, start, subscribe, tenant_of};
+use crate::accounts::{audited, put};
 
 const ADMIN: &str = "/api/v1/admin/billing";
 
@@ -77,5 +77,31 @@ on_each_database! {
         notify(&app, &id).await;
         assert_eq!(count(&app, "select count(*) from omni_subscriptions").await, 0);
         assert_eq!(count(&app, "select count(*) from omni_billing_customers").await, 0);
+    }
+
+    async fn pages_of_deleted_tenants_close(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let unpaid = checkout(&client, json!({ "plan": "pro" })).await;
+        let paid = checkout(&client, json!({ "plan": "team" })).await;
+        // Its event has not arrived yet.
+        let id = provider.pay(&paid, app.clock().clock().now());
+        app.events().publish(&TenantDeleted::new(tenant_of(&client))).await.unwrap();
+        app.run_events().await;
+        app.run_jobs().await;
+        let world = provider.world();
+        assert_eq!(world.checkouts[&unpaid].1.status, CheckoutStatus::Expired);
+        assert_eq!(world.subscriptions[&id].status, ProviderSubscriptionStatus::Canceled);
+    }
+
+    async fn a_plan_that_an_operator_has_assigned_stays(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        put(&app, tenant_of(&client), "plan", json!({ "plan": "enterprise" })).await.expect(200);
+        provider.set_status(&id, ProviderSubscriptionStatus::Canceled);
+        notify(&app, &id).await;
+        let status = client.get(format!("{BILLING}/status")).await.expect(200).json();
+        assert_eq!((&status["plan"], &status["subscription"]["status"]), (&json!("enterprise"), &json!("canceled")));
     }
 }

@@ -7,7 +7,7 @@ use omnistack_core::{
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{handle, provider::usd, send, start, tenant_of};
+use super::{handle, provider::usd, send, start, subscribe, tenant_of};
 
 on_each_database! {
     async fn credits_are_taken_back_by_the_sum_of_the_refunds(database: TestDatabase) {
@@ -57,5 +57,25 @@ on_each_database! {
         send(&app, event("re_old")).await;
         let left = wallets.balance(tenant, DataEnvironment::Live).await.unwrap().balance;
         assert_eq!(left, Credits::ZERO);
+    }
+
+    async fn a_refund_that_is_reported_before_the_credits_counts(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let payment = format!("pay_{}", id.trim_start_matches("sub_"));
+        provider.world().payments.get_mut(&payment).unwrap().refunded = usd(1_450);
+        send(&app, ProviderEventObject::Refund { payment: payment.clone(), refund: None }).await;
+        let tenant = tenant_of(&client);
+        for _ in 0..2 {
+            let mut tx = app.db().app_database().tenant(tenant).begin().await.unwrap();
+            let grant = NewGrant::new(tenant, "payment/1", Credits::from(1_000));
+            let bought = CreditPayment::new("fake", payment.clone(), usd(2_900), grant);
+            handle(&app).grant_paid_credits_in(&mut tx, bought).await.unwrap();
+            tx.commit().await.unwrap();
+            let wallets: Wallets = app.app().context().get().unwrap();
+            let left = wallets.balance(tenant, DataEnvironment::Live).await.unwrap().balance;
+            assert_eq!(left, Credits::from(500));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{
     billing_notice::{BillingNotice, BillingNoticeKind},
+    events::TenantDeleted,
     id::Id,
     identity::Identity,
     payment::{ProviderEventObject, ProviderSubscriptionStatus},
@@ -12,7 +13,10 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{BILLING, advance, checkout, notify, projects, send, start_with, subscribe, subscription};
+use super::{
+    BILLING, advance, checkout, count, notify, projects, provider::lost, send, start_with, subscribe, subscription,
+    tenant_of,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -87,5 +91,54 @@ on_each_database! {
         let shown = subscription(&client).await;
         assert_eq!((&shown["status"], &shown["collection_paused"]), (&json!("active"), &json!(true)));
         assert_eq!(projects(&app, &client).await, 10);
+    }
+
+    async fn an_open_page_does_not_give_a_trial_that_was_used_meanwhile(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app).await;
+        let client = app.user();
+        let path = format!("{BILLING}/checkout");
+        let first = client.post(&path, json!({ "plan": "trial" })).await.expect(200).json();
+        assert!(!first["trial_end"].is_null());
+        // By another plan of the group.
+        let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+        let sql = "insert into omni_trials (tenant_id, environment, plan_group, provider, subscription, started_at)
+            values ($1, 'live', 'trials', 'fake', 'sub_other', $2)";
+        tx.query(sql).bind(tenant_of(&client)).bind(app.clock().clock().now()).execute().await.unwrap();
+        tx.commit().await.unwrap();
+        let second = client.post(&path, json!({ "plan": "trial" })).await.expect(200).json();
+        assert!(second["trial_end"].is_null() && second["url"] != first["url"]);
+        let page = first["url"].as_str().unwrap().trim_start_matches("https://pay.example/");
+        assert!(provider.world().checkouts[page].1.url.is_none());
+    }
+
+    async fn a_lost_answer_is_read_also_when_the_trial_ends_soon(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "trial").await;
+        provider.fail_next(lost(), true);
+        client.post(format!("{BILLING}/cancel"), json!({})).await.expect_error(503, "PAYMENT_UNKNOWN");
+        app.clock().advance(DAY * 12);
+        // The first run tells the owners that the trial ends.
+        for _ in 0..3 {
+            advance(&app).await;
+            app.clock().advance(Duration::from_secs(300));
+        }
+        assert_eq!(count(&app, "select count(*) from omni_subscriptions where request is not null").await, 0);
+        assert!(!subscription(&client).await["cancel_at"].is_null());
+    }
+
+    async fn the_trial_of_a_user_outlives_its_tenant(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app.set("BILLING_ONE_TRIAL_PER_USER", "true")).await;
+        let client = app.user();
+        subscribe(&app, &provider, &client, "trial").await;
+        app.events().publish(&TenantDeleted::new(tenant_of(&client))).await.unwrap();
+        app.run_events().await;
+        app.run_jobs().await;
+        assert_eq!(count(&app, "select count(*) from omni_subscriptions").await, 0);
+        let user = client.identity().unwrap().user;
+        let permissions = client.identity().unwrap().permissions.clone();
+        let other = Identity::user(user).with_permissions(permissions).for_tenant(Id::from_uuid(Uuid::new_v4()));
+        let page = app.client_as(other).post(format!("{BILLING}/checkout"), json!({ "plan": "trial" })).await;
+        assert_eq!(page.expect(200).json()["trial_end"], Value::Null);
     }
 }
