@@ -15,7 +15,7 @@ use super::{
     handle::{Invoices, check_transaction, no_invoice, sum_too_large},
     jobs::AnnounceInvoices,
     model::{Invoice, InvoiceId, InvoiceKind, InvoiceLineKind, InvoiceReference, InvoiceStatus},
-    new_invoice::{MAX_DESCRIPTION_CHARS, MAX_INVOICE_KEY_CHARS, decimals_of},
+    new_invoice::{MAX_DESCRIPTION_CHARS, MAX_INVOICE_KEY_CHARS, decimals_of, has_control_characters},
     snapshot::{InvoiceSnapshot, StoredTax},
     store::{self, InvoiceRow, LineRow, StoredInvoice},
 };
@@ -70,6 +70,11 @@ impl NewCreditNote {
         }
         if self.reason.chars().count() > MAX_DESCRIPTION_CHARS {
             problems.push(FieldError::new("reason", format!("must have at most {MAX_DESCRIPTION_CHARS} characters")));
+        }
+        for (field, text) in [("key", &self.key), ("reason", &self.reason)] {
+            if has_control_characters(text) {
+                problems.push(FieldError::new(field, "must have no control characters but line breaks"));
+            }
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
     }
