@@ -7,6 +7,7 @@ mod checkouts;
 mod crash;
 mod dunning;
 mod duplicates;
+mod invoices;
 mod operators;
 mod orders;
 mod provider;
