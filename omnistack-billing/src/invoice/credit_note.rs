@@ -73,7 +73,7 @@ impl NewCreditNote {
         }
         for (field, text) in [("key", &self.key), ("reason", &self.reason)] {
             if has_control_characters(text) {
-                problems.push(FieldError::new(field, "must have no control characters but line breaks"));
+                problems.push(FieldError::new(field, "must have no control characters but tabs and line breaks"));
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }

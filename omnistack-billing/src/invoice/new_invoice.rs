@@ -134,7 +134,7 @@ impl NewInvoice {
             if !(least..=most).contains(&text.chars().count()) {
                 problems.push(FieldError::new(field, format!("must have {least} to {most} characters")));
             } else if has_control_characters(text) {
-                problems.push(FieldError::new(field, "must have no control characters but line breaks"));
+                problems.push(FieldError::new(field, "must have no control characters but tabs and line breaks"));
             }
         };
         check("key".to_owned(), &self.key, 1, MAX_INVOICE_KEY_CHARS);
@@ -247,7 +247,7 @@ pub(super) struct PricedLine {
 
 /// Returns whether a text has characters that neither XML nor the database can have.
 pub(super) fn has_control_characters(text: &str) -> bool {
-    text.chars().any(|character| character.is_control() && character != '\n')
+    text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
 }
 
 /// Returns the decimals of amounts in a currency.
