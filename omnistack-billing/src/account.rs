@@ -45,7 +45,7 @@ pub(crate) fn register(registry: &mut Registry, catalogue: PlanCatalogue, zone: 
     let clock = registry.clock();
     registry
         // The account of a deleted tenant is not deleted but closed for ever, by the ledger.
-        .tenant_tables(["omni_billing_anchors", "omni_plan_overrides"])
+        .tenant_tables(["omni_billing_anchors", "omni_billing_former_plans", "omni_plan_overrides"])
         .provide_from(move |ctx| {
             Ok(BillingAccounts::new(AccountParts {
                 // Accounts are the app's, also if each tenant has a database.

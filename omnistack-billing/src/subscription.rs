@@ -65,6 +65,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 clock: clock.clone(),
                 accounts: ctx.get()?,
                 wallets: ctx.get()?,
+                invoices: ctx.get()?,
                 providers: ctx.get()?,
                 events: ctx.get()?,
                 jobs: ctx.get()?,

@@ -1,3 +1,15 @@
+-- A row is a plan that a tenant had until a time, so that the invoice of a period is made with the plan of the period.
+create table omni_billing_former_plans (
+    tenant_id uuid not null,
+    until timestamptz not null,
+    plan text not null,
+    plan_version integer not null,
+    primary key (tenant_id, until)
+);
+alter table omni_billing_former_plans enable row level security;
+alter table omni_billing_former_plans force row level security;
+create policy tenant on omni_billing_former_plans using (omnistack_visible(tenant_id));
+
 -- A row is the name and the address of a tenant, for its invoices.
 create table omni_billing_details (
     tenant_id uuid not null,

@@ -1,3 +1,12 @@
+-- A row is a plan that a tenant had until a time, so that the invoice of a period is made with the plan of the period.
+create table omni_billing_former_plans (
+    tenant_id blob not null,
+    until text not null,
+    plan text not null,
+    plan_version integer not null,
+    primary key (tenant_id, until)
+) strict;
+
 -- A row is the name and the address of a tenant, for its invoices.
 create table omni_billing_details (
     tenant_id blob not null,

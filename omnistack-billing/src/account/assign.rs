@@ -79,6 +79,7 @@ impl BillingAccounts {
         account.set_plan(&to, version);
         self.save_in(tx, &account).await?;
         if is_other_plan {
+            store::add_former_plan(tx, tenant, &from, from_version, self.0.clock.now()).await?;
             let event = PlanChanged { tenant, from: from.clone(), to: to.clone(), version };
             self.0.events.publish_in(tx, &event).await?;
         }

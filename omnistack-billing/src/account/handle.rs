@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use omnistack_core::{
     BoxError,
     audit::AuditLog,
-    clock::Clock,
+    clock::{Clock, Timestamp},
     db::{self, Db, Tx},
     events::Events,
     http::{CursorPage, Error, FieldError},
@@ -182,6 +182,24 @@ impl BillingAccounts {
             Some(Err(error)) => Err(error.into()),
             None => Err(Error::internal("reading the plan of a tenant has panicked")),
         }
+    }
+
+    /// Returns what a tenant was entitled to at a time: the plan that it had then, with the seats and the overrides that
+    /// it has now.
+    pub(crate) async fn entitled_at(&self, tenant: TenantId, at: Timestamp) -> Result<Arc<Entitled>, Error> {
+        let now = self.0.clock.now();
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
+        let former = store::former_plan(&mut tx, tenant, at).await?;
+        let account = store::find(&mut tx, tenant).await?;
+        let overrides = store::overrides(&mut tx, tenant, now).await?;
+        tx.commit().await?;
+        let Some((key, version)) = former else {
+            return Ok(Arc::new(self.resolve(account.as_ref(), &overrides).await?));
+        };
+        let definition = self.stored_definition(&key, version).await?;
+        let plan = self.shared_plan(&definition);
+        let seats = account.as_ref().and_then(StoredAccount::seats);
+        Ok(Arc::new(resolve(definition, plan, seats, &overrides)))
     }
 
     /// Returns what a tenant is entitled to if it is in memory and no override has expired since.

@@ -121,6 +121,32 @@ pub(super) async fn update(tx: &mut Tx, account: &StoredAccount, now: Timestamp)
     update.execute().await.map(drop)
 }
 
+/// Stores the plan that a tenant had until a time. The first of several until the same time is the one that it had.
+pub(super) async fn add_former_plan(
+    tx: &mut Tx,
+    tenant: TenantId,
+    plan: &str,
+    version: u32,
+    until: Timestamp,
+) -> Result<(), Error> {
+    let sql = "insert into omni_billing_former_plans (tenant_id, until, plan, plan_version) values ($1, $2, $3, $4)
+        on conflict (tenant_id, until) do nothing";
+    let insert = tx.query(sql).bind(tenant).bind(until).bind(plan).bind(i32::try_from(version).unwrap_or(i32::MAX));
+    insert.execute().await.map(drop)
+}
+
+/// Returns the key and the version of the plan that a tenant had at a time, or `None` if it still has it.
+pub(super) async fn former_plan(
+    tx: &mut Tx,
+    tenant: TenantId,
+    at: Timestamp,
+) -> Result<Option<(String, u32)>, Error> {
+    let sql = "select plan, plan_version from omni_billing_former_plans where tenant_id = $1 and until > $2
+        order by until limit 1";
+    let found: Option<(String, i32)> = tx.query(sql).bind(tenant).bind(at).fetch_optional().await?;
+    Ok(found.map(|(plan, version)| (plan, u32::try_from(version).unwrap_or(0))))
+}
+
 /// Returns the anchors of an account.
 pub(super) async fn anchors(tx: &mut Tx, account: &StoredAccount) -> Result<AnchorHistory, Error> {
     let sql = "select since, zone, anchor, period from omni_billing_anchors where tenant_id = $1 order by since";

@@ -45,10 +45,8 @@ pub(super) struct StoreParts {
 pub(super) struct PurchaseOwner {
     /// The token that the device has attached.
     pub(super) token: Option<Uuid>,
-    /// An earlier purchase that this one replaces or continues.
+    /// An earlier purchase that this one replaces or continues. From then on, it says nothing of the subscription.
     pub(super) linked: Option<String>,
-    /// Whether the earlier purchase ends with this one.
-    pub(super) replaces_linked: bool,
     /// The tenant of the caller who has sent the purchase.
     pub(super) caller: Option<TenantId>,
 }
@@ -218,7 +216,8 @@ impl StorePurchases {
         owner: PurchaseOwner,
     ) -> Result<Option<StoredPurchase>, Error> {
         let now = self.now();
-        let linked_key = owner.linked.map(|id| PurchaseKey { id, ..state.key.clone() });
+        let linked_id = owner.linked.filter(|id| *id != state.key.id);
+        let linked_key = linked_id.map(|id| PurchaseKey { id, ..state.key.clone() });
         // The keys are locked in their order, so that two purchases that name each other don't deadlock.
         let locks_linked_first = linked_key.as_ref().is_some_and(|linked| linked.id < state.key.id);
         let mut linked = None;
@@ -256,8 +255,7 @@ impl StorePurchases {
             purchase = merged;
         }
         // A purchase that waits for its payment leaves the former one as it is.
-        if owner.replaces_linked
-            && !purchase.is_unpaid_first()
+        if !purchase.is_unpaid_first()
             && let Some(replaced) = linked.and_then(|linked| rules::replace(&linked, &purchase.key.id, now))
         {
             store::update(tx, &replaced).await?;
@@ -291,8 +289,8 @@ pub(super) enum StoreRefreshError {
 
 /// Returns the state of a purchase at Google, and what connects it to a tenant.
 fn owned(purchase: GooglePurchase, caller: Option<TenantId>) -> (PurchaseState, PurchaseOwner) {
-    let GooglePurchase { state, account, linked, replaces_linked, .. } = purchase;
-    (state, PurchaseOwner { token: account, linked, replaces_linked, caller })
+    let GooglePurchase { state, account, linked, .. } = purchase;
+    (state, PurchaseOwner { token: account, linked, caller })
 }
 
 fn invalid_purchase(message: &'static str) -> Error {

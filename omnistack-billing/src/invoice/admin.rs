@@ -270,8 +270,9 @@ struct CreditedLine {
     params(("id" = String, Path, format = Uuid, description = "The invoice.")), responses(
     (status = 201, body = Invoice),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, description = "`INVOICE_NOT_FINAL`: the invoice is a draft, void or a credit note; or \
-        `CREDIT_NOTE_TOO_LARGE`: more than is left of a line.", body = ErrorEnvelope),
+    (status = 409, description = "`INVOICE_NOT_FINAL`: the invoice is a draft, void or a credit note; \
+        `CREDIT_NOTE_TOO_LARGE`: more than is left of a line or of the invoice; `CREDIT_NOTE_NEGATIVE`: its total is below \
+        zero; or `CREDIT_NOTE_CONFLICT`: another invoice has a credit note with this key.", body = ErrorEnvelope),
     (status = 422, body = ErrorEnvelope)))]
 async fn credit(
     State(invoices): State<Invoices>,

@@ -15,7 +15,7 @@ use super::{
     handle::{Invoices, check_transaction, no_invoice, sum_too_large},
     jobs::AnnounceInvoices,
     model::{Invoice, InvoiceId, InvoiceKind, InvoiceLineKind, InvoiceReference, InvoiceStatus},
-    new_invoice::{MAX_DESCRIPTION_CHARS, MAX_INVOICE_KEY_CHARS, decimals_of},
+    new_invoice::{MAX_DESCRIPTION_CHARS, MAX_INVOICE_KEY_CHARS, decimals_of, has_control_characters},
     snapshot::{InvoiceSnapshot, StoredTax},
     store::{self, InvoiceRow, LineRow, StoredInvoice},
 };
@@ -71,6 +71,11 @@ impl NewCreditNote {
         if self.reason.chars().count() > MAX_DESCRIPTION_CHARS {
             problems.push(FieldError::new("reason", format!("must have at most {MAX_DESCRIPTION_CHARS} characters")));
         }
+        for (field, text) in [("key", &self.key), ("reason", &self.reason)] {
+            if has_control_characters(text) {
+                problems.push(FieldError::new(field, "must have no control characters but tabs and line breaks"));
+            }
+        }
         if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
     }
 }
@@ -84,8 +89,9 @@ impl Invoices {
     ///
     /// # Errors
     /// 404 if the tenant has no such invoice; 409 `INVOICE_NOT_FINAL` for a draft, a void invoice and a credit note; 409
-    /// `CREDIT_NOTE_TOO_LARGE` if more would be credited of a line than is left; 422 if a value is out of its range; the
-    /// errors of the database.
+    /// `CREDIT_NOTE_TOO_LARGE` if more would be credited than is left of a line or of the invoice; 409
+    /// `CREDIT_NOTE_NEGATIVE` if its total would be below zero; 409 `CREDIT_NOTE_CONFLICT` if another invoice has a credit
+    /// note with this key; 422 if a value is out of its range; the errors of the database.
     pub async fn credit_in(
         &self,
         tx: &mut Tx,
@@ -98,7 +104,8 @@ impl Invoices {
         let mut original = store::lock(tx, tenant, id).await?.ok_or_else(no_invoice)?;
         let key = format!("credit/{}", note.key);
         if let Some(known) = store::id_of_key(tx, tenant, original.environment(), &key).await? {
-            return Ok(known);
+            let is_of_invoice = store::original_of(tx, tenant, known).await? == Some(id);
+            return if is_of_invoice { Ok(known) } else { Err(key_conflict()) };
         }
         let is_final = matches!(original.status(), InvoiceStatus::Open | InvoiceStatus::Paid);
         if original.kind() == InvoiceKind::CreditNote || !is_final {
@@ -111,13 +118,16 @@ impl Invoices {
         let snapshot = snapshot.ok_or_else(|| Error::internal("a final invoice has no snapshot"))?;
         let mut credit = self.new_credit_note(&original, &lines, &earlier, snapshot, &note)?;
         credit.row.key = key;
+        let credited = original.credited.checked_add(credit.row.total).ok_or_else(sum_too_large)?;
+        check_total(&original, credit.row.total, credited)?;
         let series = self.0.settings.credit_note_prefix.0.clone();
         credit.row.number = Some(store::take_numbers(tx, &series, original.environment(), 1).await?);
         credit.row.series = Some(series);
         if !store::insert(tx, &credit).await? {
-            return Err(Error::internal("a credit note with this key was made meanwhile"));
+            // The lock of the invoice keeps others from making one of the same invoice.
+            return Err(key_conflict());
         }
-        original.credited = original.credited.checked_add(credit.row.total).ok_or_else(sum_too_large)?;
+        original.credited = credited;
         self.settle(tx, &mut original).await?;
         let announced = AnnounceInvoices { invoices: vec![(tenant, credit.row.id)] };
         self.0.jobs.enqueue_in(tx, announced).await?;
@@ -184,6 +194,28 @@ impl Invoices {
         row.set_snapshot(&snapshot).map_err(Error::internal)?;
         Ok(StoredInvoice { row, lines: credited })
     }
+}
+
+fn key_conflict() -> Error {
+    let message = "there is an invoice or a credit note of another invoice with this key; use another key";
+    Error::conflict("CREDIT_NOTE_CONFLICT", message)
+}
+
+/// Checks the total of a credit note, and the sum of all credit notes of the invoice with it. Both are wrong if what is
+/// sold is credited without what the invoice gives back, or the other way round.
+fn check_total(original: &InvoiceRow, total: i64, credited: i64) -> Result<(), Error> {
+    if total < 0 {
+        let message = "the total of the credit note is below zero; credit lines below zero together with what was sold";
+        return Err(Error::conflict("CREDIT_NOTE_NEGATIVE", message).with_detail("total", total));
+    }
+    if credited > original.total {
+        let left = original.total.saturating_sub(original.credited);
+        let message = format!(
+            "of the invoice, {left} minor units are left to credit; credit its lines below zero together with the others"
+        );
+        return Err(Error::conflict("CREDIT_NOTE_TOO_LARGE", message).with_detail("left", left));
+    }
+    Ok(())
 }
 
 /// Returns the lines of a credit note.

@@ -3,7 +3,7 @@
 //! The taxes are asked for outside of a transaction, since a provider may take seconds. The transaction then takes the
 //! number and stores the invoice: both or neither, so numbers have no gaps, whatever fails.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use omnistack_core::{
     BoxError,
@@ -169,7 +169,8 @@ impl Invoices {
             tenant: row.tenant_id,
             environment: row.environment(),
             currency: row.currency(),
-            at: row.period_end.unwrap_or_else(|| self.now()),
+            // The end is the first moment of the next period, which may have another rate.
+            at: row.period_end.map_or_else(|| self.now(), |end| end - Duration::from_micros(1)),
             seller: seller.tax_party(),
             customer: customer.tax_party(),
             items: invoice.lines.iter().map(|line| TaxItem::new(line.net(), line.product.clone())).collect(),

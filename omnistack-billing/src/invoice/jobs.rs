@@ -1,5 +1,7 @@
 //! The jobs of invoices.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use omnistack_core::{
     clock::Timestamp,
@@ -10,7 +12,7 @@ use omnistack_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    events::InvoiceFinalized,
+    events::{InvoiceFinalized, InvoicePaid},
     handle::Invoices,
     model::{InvoiceId, InvoiceKind},
     period_invoice::PERIOD_KEY,
@@ -22,6 +24,8 @@ use super::{
 const ROWS_PER_SEARCH: usize = 500;
 /// Largest number of periods of a tenant that one run of the job closes, after the job has not run for a long time.
 const MAX_PERIODS_PER_RUN: usize = 24;
+/// Time after which is looked again whether the source of taxes knows an invoice that was voided.
+const ANNOUNCEMENT_DELAY: Duration = Duration::from_secs(60);
 
 /// The job that tells the app, the source of taxes and the tenants of invoices that have become final.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,9 +47,11 @@ impl Job for AnnounceInvoices {
     }
 }
 
-/// The job that tells the source of taxes that an invoice was voided.
+/// The job that tells the source of taxes that an invoice was voided, after it was told that the invoice is final:
+/// otherwise the tax of a void invoice would be paid.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct VoidTaxes {
+    pub(super) tenant: TenantId,
     pub(super) invoice: InvoiceId,
 }
 
@@ -56,6 +62,12 @@ impl Job for VoidTaxes {
     type State = Invoices;
 
     async fn run(self, invoices: &Invoices, _: &JobContext) -> Result<(), JobError> {
+        let mut tx = invoices.0.db.tenant(self.tenant).begin_read().await?;
+        let is_announced = store::is_announced(&mut tx, self.tenant, self.invoice).await?;
+        tx.commit().await?;
+        if !is_announced {
+            return Err(JobError::snooze(ANNOUNCEMENT_DELAY));
+        }
         invoices.0.taxes.void(&self.invoice.to_string()).await.map_err(JobError::retry)
     }
 }
@@ -111,14 +123,20 @@ impl Invoices {
     async fn announce(&self, tenant: TenantId, id: InvoiceId) -> Result<(), JobError> {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let found = store::find(&mut tx, tenant, id).await?;
+        let is_announced = store::is_announced(&mut tx, tenant, id).await?;
         tx.commit().await?;
-        let Some(found) = found else { return Ok(()) };
+        // A run that has failed at one of many invoices does not begin again with the first.
+        let Some(found) = found.filter(|_| !is_announced) else { return Ok(()) };
         if found.row.kind() == InvoiceKind::Invoice {
             self.0.taxes.commit(&id.to_string()).await.map_err(JobError::retry)?;
         }
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if store::announce(&mut tx, tenant, id, self.now()).await? {
             self.0.events.publish_in(&mut tx, &InvoiceFinalized::new(&found.row)).await?;
+            // No payment follows that would tell of it.
+            if found.row.is_paid_at_issue() {
+                self.0.events.publish_in(&mut tx, &InvoicePaid::new(&found.row)).await?;
+            }
         }
         Ok(tx.commit().await?)
     }

@@ -133,6 +133,8 @@ impl NewInvoice {
         let mut check = |field: String, text: &str, least: usize, most: usize| {
             if !(least..=most).contains(&text.chars().count()) {
                 problems.push(FieldError::new(field, format!("must have {least} to {most} characters")));
+            } else if has_control_characters(text) {
+                problems.push(FieldError::new(field, "must have no control characters but tabs and line breaks"));
             }
         };
         check("key".to_owned(), &self.key, 1, MAX_INVOICE_KEY_CHARS);
@@ -243,6 +245,11 @@ pub(super) struct PricedLine {
     pub(super) amount: i64,
 }
 
+/// Returns whether a text has characters that neither XML nor the database can have.
+pub(super) fn has_control_characters(text: &str) -> bool {
+    text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
+}
+
 /// Returns the decimals of amounts in a currency.
 pub(super) fn decimals_of(currency: Currency) -> u32 {
     currency.exponent().map_or(0, u32::from)
@@ -345,6 +352,8 @@ mod tests {
             invoice().line(line().unit("u".repeat(51))),
             invoice().line(line()).amount_off("", 1),
             invoice().line(line()).note("n".repeat(501)),
+            invoice().line(line()).note("a\0"),
+            invoice().line(NewInvoiceLine::item("a\u{1b}", 1, Decimal::ONE)),
             (0..1001).fold(invoice(), |invoice, _| invoice.line(line())),
         ] {
             assert_eq!(wrong.priced().unwrap_err().code(), "VALIDATION_FAILED");

@@ -52,7 +52,7 @@ impl InvoiceParty {
             address: text(&settings.seller_address),
             city: text(&settings.seller_city),
             postal_code: text(&settings.seller_postal_code),
-            country: text(&settings.seller_country),
+            country: settings.seller_country.as_ref().map(|code| code.0.clone()).unwrap_or_default(),
             vat_number: text(&settings.seller_vat_number),
             tax_number: text(&settings.seller_tax_number),
             contact: text(&settings.seller_contact),
@@ -90,6 +90,18 @@ impl InvoiceParty {
                 "must begin with the code of a country and have only capital letters and digits: `DE123456789`";
             problems.push(FieldError::new("vat_number", message));
         }
+        let texts = [
+            ("name", &self.name),
+            ("address", &self.address),
+            ("city", &self.city),
+            ("postal_code", &self.postal_code),
+            ("email", &self.email),
+            ("reference", &self.reference),
+        ];
+        // They are in a document and in XML, which has no such characters.
+        for (field, _) in texts.into_iter().filter(|(_, text)| text.chars().any(char::is_control)) {
+            problems.push(FieldError::new(field, "must be one line, without control characters"));
+        }
         if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
     }
 }
@@ -97,6 +109,14 @@ impl InvoiceParty {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_one_line() {
+        for (name, valid) in [("Beispiel & Söhne", true), ("a\nb", false), ("a\u{1}b", false)] {
+            let party = InvoiceParty { name: name.to_owned(), ..InvoiceParty::default() };
+            assert_eq!(party.check().is_ok(), valid, "{name:?}");
+        }
+    }
 
     #[test]
     fn countries_and_vat_numbers_are_checked() {

@@ -84,7 +84,7 @@ impl Invoices {
             let (wallets, environment) = (&self.0.wallets, row.environment());
             wallets.return_in(tx, tenant, environment, &credit_key(id), credits).await?;
         }
-        self.0.jobs.enqueue_in(tx, VoidTaxes { invoice: id }).await?;
+        self.0.jobs.enqueue_in(tx, VoidTaxes { tenant, invoice: id }).await?;
         self.0.events.publish_in(tx, &InvoiceVoided::new(&row)).await?;
         Ok(())
     }

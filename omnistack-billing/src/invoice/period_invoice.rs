@@ -1,6 +1,6 @@
 //! The invoice of a billing period: the plan and the usage, from the tenant's account and the ledger.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use omnistack_core::{
     clock::Timestamp,
@@ -8,7 +8,7 @@ use omnistack_core::{
     http::Error,
     identity::TenantId,
     money::{Currency, Money},
-    usage::DataEnvironment,
+    usage::{DataEnvironment, Decimal},
 };
 use sqlx::AssertSqlSafe;
 
@@ -29,6 +29,11 @@ use crate::{
 
 /// The beginning of the keys of invoices of billing periods.
 pub(super) const PERIOD_KEY: &str = "period/";
+
+/// Number of decimals of the share of a period that was cut short.
+const SHARE_DECIMALS: u32 = 6;
+/// Longest time by which another time zone moves the boundary of a period, which changes no price.
+const MAX_ZONE_SHIFT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The plan that an invoice of a period bills.
 pub(super) struct BilledPlan<'a> {
@@ -53,11 +58,12 @@ impl<'a> BilledPlan<'a> {
         Self { entitled, schedule, currency, limits }
     }
 
-    /// Returns the line of the plan in a period. A plan with another interval than the billing period, whose price would
-    /// be that of another time, has none.
+    /// Returns the line of the plan in a period. A period that a change of the plan has cut short costs its share. A plan
+    /// with another interval than the billing period, whose price would be that of another time, has no line.
     fn line(&self, period: BillingPeriod) -> Option<NewInvoiceLine> {
         let (price, interval) = self.price()?;
-        if interval != self.schedule.anchor_at(period.start).interval() {
+        let anchor = self.schedule.anchor_at(period.start);
+        if interval != anchor.interval() {
             let plan = self.entitled.definition.key.as_str();
             tracing::warn!(
                 target: "omnistack::billing", plan,
@@ -66,7 +72,8 @@ impl<'a> BilledPlan<'a> {
             return None;
         }
         let name = self.entitled.definition.name.as_str();
-        Some(NewInvoiceLine::plan(name, 1, decimal_of(price)).period(period))
+        let share = share_of_period(period, anchor.period_at(period.start));
+        Some(NewInvoiceLine::plan(name, share, decimal_of(price)).period(period))
     }
 
     /// Returns the price of the plan in each of its intervals.
@@ -123,6 +130,12 @@ impl Invoices {
         Ok(units)
     }
 
+    /// Returns what a tenant was entitled to at the end of a period. It may have another plan since, such as after a
+    /// cancellation at the end of the period.
+    pub(super) async fn entitled_in(&self, tenant: TenantId, period: BillingPeriod) -> Result<Arc<Entitled>, Error> {
+        self.0.ledger.accounts().entitled_at(tenant, period.end - Duration::from_micros(1)).await
+    }
+
     /// Closes a billing period of a tenant, and drafts its invoice. Returns `None` if nothing is to be billed. The period
     /// is closed once: a second call drafts nothing.
     pub(super) async fn close_period(
@@ -131,7 +144,7 @@ impl Invoices {
         account: &AccountSchedule,
         period: BillingPeriod,
     ) -> Result<Option<InvoiceId>, Error> {
-        let entitled = self.0.ledger.accounts().entitled(tenant).await?;
+        let entitled = self.entitled_in(tenant, period).await?;
         let plan = BilledPlan::new(self, &entitled, &account.schedule);
         let with_plan = self.0.settings.period_invoices == PeriodInvoices::All;
         let environment = DataEnvironment::Live;
@@ -159,6 +172,15 @@ impl Invoices {
         priced.dedup_by_key(|meter| meter.name);
         priced
     }
+}
+
+/// Returns the part that a period is of a whole one, with six decimals.
+fn share_of_period(period: BillingPeriod, whole: BillingPeriod) -> Decimal {
+    let length = |period: BillingPeriod| period.end.duration_since(period.start);
+    if length(period) + MAX_ZONE_SHIFT >= length(whole) {
+        return Decimal::ONE;
+    }
+    (Decimal::from(length(period).as_secs()) / Decimal::from(length(whole).as_secs())).round_dp(SHARE_DECIMALS)
 }
 
 /// Returns the key of the invoice of a billing period.

@@ -100,15 +100,14 @@ impl Invoices {
         environment: DataEnvironment,
         demanded: DemandedPeriod,
     ) -> Result<Invoice, Error> {
-        let accounts = self.0.ledger.accounts();
-        let entitled = accounts.entitled(tenant).await?;
-        let schedule = accounts.schedule(tenant).await?.schedule;
-        let plan = BilledPlan::new(self, &entitled, &schedule);
+        let schedule = self.0.ledger.accounts().schedule(tenant).await?.schedule;
         let current = schedule.period_at(self.now());
         let period = match demanded {
             DemandedPeriod::Current => current,
             DemandedPeriod::Monthly => schedule.period_at(current.start - std::time::Duration::from_micros(1)),
         };
+        let entitled = self.entitled_in(tenant, period).await?;
+        let plan = BilledPlan::new(self, &entitled, &schedule);
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let stored = match store::id_of_key(&mut tx, tenant, environment, &period_key(period)).await? {
             Some(id) => store::find(&mut tx, tenant, id).await?,

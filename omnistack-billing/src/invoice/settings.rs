@@ -62,6 +62,22 @@ impl SettingValue for NumberPrefix {
     }
 }
 
+/// The code of a country.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CountryCode(pub(crate) String);
+
+impl SettingValue for CountryCode {
+    const EXPECTED: &'static str = "ISO 3166 code of a country, e.g. DE";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Ok(Self(text.to_owned()));
+        }
+        // A country without a rate invoices without tax, so a wrong one must not start.
+        Err(format!("`{}` is no code of a country: write two capital letters, such as DE", text.escape_debug()))
+    }
+}
+
 omnistack_core::settings! {
     /// Invoices, and the seller that they name.
     pub(crate) struct InvoiceSettings {
@@ -74,7 +90,7 @@ omnistack_core::settings! {
         /// The postal code of the seller.
         pub(crate) seller_postal_code: Option<String> = "BILLING_SELLER_POSTAL_CODE";
         /// The ISO 3166 code of the seller's country, such as `DE`.
-        pub(crate) seller_country: Option<String> = "BILLING_SELLER_COUNTRY";
+        pub(crate) seller_country: Option<CountryCode> = "BILLING_SELLER_COUNTRY";
         /// The VAT number of the seller, with the code of its country. Without it, no tax applies.
         pub(crate) seller_vat_number: Option<String> = "BILLING_SELLER_VAT_NUMBER";
         /// The number that the seller's tax office has given.
@@ -99,5 +115,18 @@ omnistack_core::settings! {
         /// The invoices that are made at the end of each billing period: `off`, `usage` or `all`. With `usage`, a payment
         /// provider bills the plan; with `all`, the invoice has the plan, too.
         pub(crate) period_invoices: PeriodInvoices = "BILLING_INVOICES", default "off";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_country_is_a_code() {
+        assert_eq!(CountryCode::parse("DE"), Ok(CountryCode("DE".to_owned())));
+        for wrong in ["", "de", "DEU", "Germany", "D1", "ÄÖ"] {
+            assert!(CountryCode::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

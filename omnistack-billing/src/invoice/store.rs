@@ -156,8 +156,16 @@ impl InvoiceRow {
     pub(super) fn balance(&self) -> i64 {
         match (self.kind(), self.status()) {
             (InvoiceKind::CreditNote, _) | (_, InvoiceStatus::Void) => 0,
-            _ => self.total - self.credits_amount - self.paid - self.credited,
+            _ => {
+                let owed = self.total.saturating_sub(self.credits_amount).saturating_sub(self.paid);
+                owed.saturating_sub(self.credited)
+            }
         }
+    }
+
+    /// Returns whether nothing was owed when the invoice became final: credits have paid it, or it costs nothing.
+    pub(super) fn is_paid_at_issue(&self) -> bool {
+        self.kind() == InvoiceKind::Invoice && self.number.is_some() && self.total <= self.credits_amount
     }
 
     fn due(&self) -> Money {
@@ -406,6 +414,13 @@ pub(super) async fn id_of_key(
     Ok(found.fetch_optional::<(InvoiceId,)>().await?.map(|(id,)| id))
 }
 
+/// Returns the invoice that a credit note of a tenant corrects, or `None` for another id.
+pub(super) async fn original_of(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result<Option<InvoiceId>, Error> {
+    let sql = "select original_id from omni_invoices where tenant_id = $1 and id = $2";
+    let found: Option<(Option<InvoiceId>,)> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
+    Ok(found.and_then(|(original,)| original))
+}
+
 /// Returns the tenant of an invoice.
 pub(super) async fn tenant_of(tx: &mut Tx, id: InvoiceId) -> Result<Option<TenantId>, Error> {
     let sql = "select tenant_id from omni_invoices where id = $1";
@@ -567,6 +582,13 @@ pub(super) async fn credit_notes(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -
     let ids: Vec<(InvoiceId,)> = tx.query(sql).bind(tenant).bind(id).fetch_all().await?;
     let ids: Vec<InvoiceId> = ids.into_iter().map(|(id,)| id).collect();
     find_all(tx, &ids).await
+}
+
+/// Returns whether the app was told that an invoice is final.
+pub(super) async fn is_announced(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result<bool, Error> {
+    let sql = "select count(*) from omni_invoices where tenant_id = $1 and id = $2 and announced_at is not null";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(id).fetch_one().await?;
+    Ok(count > 0)
 }
 
 /// Notes that the app is told of a final invoice. Returns `false` if it was told before.

@@ -49,10 +49,19 @@ impl MeterReporter {
     /// Sends a report and stores the result. Returns whether the provider can be sent more.
     async fn send_one(&self, provider: &dyn PaymentProvider, report: &ReportRow) -> Result<bool, db::Error> {
         let started = self.now();
-        let first_attempt_at = report.first_attempt_at.unwrap_or(started);
+        // Attempts before, if any, certainly had no effect, unless it is unknown.
+        let is_unknown = report.state() == MeterReportState::Unknown;
+        let first_attempt_at = report.first_attempt_at.filter(|_| is_unknown).unwrap_or(started);
         // The search is a moment ago, and the provider may have forgotten the identifier since.
-        if report.state() == MeterReportState::Unknown && started >= first_attempt_at + RESEND_WINDOW {
+        if is_unknown && started >= first_attempt_at + RESEND_WINDOW {
             return self.give_up_unknown().await.map(|()| true);
+        }
+        let mut tx = self.0.db.tenant(report.tenant_id).begin().await?;
+        let retry_at = started + delay_after(report);
+        let is_ours = store::begin_attempt(&mut tx, report, first_attempt_at, retry_at, started).await?;
+        tx.commit().await?;
+        if !is_ours {
+            return Ok(true);
         }
         let sent = provider
             .report_usage(&MeterReport {
@@ -99,8 +108,7 @@ fn attempt_result(
     first_attempt_at: Timestamp,
     now: Timestamp,
 ) -> AttemptResult {
-    let attempts = u32::try_from(report.attempts).unwrap_or(0);
-    let mut delay = FIRST_DELAY.saturating_mul(1 << attempts.min(10)).min(MAX_DELAY);
+    let mut delay = delay_after(report);
     let state = match sent {
         // The provider has counted it, now or when the response was lost.
         Ok(MeterReportOutcome::Counted | MeterReportOutcome::AlreadyCounted) => MeterReportState::Sent,
@@ -119,6 +127,12 @@ fn attempt_result(
         next_attempt_at: now + delay,
         error: sent.err().map(|error| error.to_string().chars().take(MAX_ERROR_CHARS).collect()),
     }
+}
+
+/// Returns the delay before the attempt that follows the next one.
+fn delay_after(report: &ReportRow) -> Duration {
+    let attempts = u32::try_from(report.attempts).unwrap_or(0);
+    FIRST_DELAY.saturating_mul(1 << attempts.min(10)).min(MAX_DELAY)
 }
 
 /// Returns the state of a report after an attempt that certainly had no effect: an earlier one may have had one.

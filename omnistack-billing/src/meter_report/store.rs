@@ -236,8 +236,24 @@ pub(super) struct AttemptResult {
     pub(super) error: Option<String>,
 }
 
-/// Stores the result of an attempt, unless the report has changed since `attempts`. A report that was counted is `sent`
-/// whatever another attempt has found out.
+/// Notes that a report is about to be sent, before it is: if the process ends before its result is stored, the report may
+/// have been counted. `retry_at` is when it is sent again then. Returns `false` if another replica sends it, or has.
+pub(super) async fn begin_attempt(
+    tx: &mut Tx,
+    report: &ReportRow,
+    first_attempt_at: Timestamp,
+    retry_at: Timestamp,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let sql = "update omni_meter_reports set state = 'unknown', first_attempt_at = $2, next_attempt_at = $3,
+        attempts = attempts + 1, updated_at = $4
+        where id = $1 and identifier = $5 and attempts = $6 and state in ('pending', 'unknown')";
+    let update = tx.query(sql).bind(report.id).bind(first_attempt_at).bind(retry_at).bind(now);
+    Ok(update.bind(report.identifier.as_str()).bind(report.attempts).execute().await? > 0)
+}
+
+/// Stores the result of the attempt that was begun for a report as it was read, unless another one has begun since. A
+/// report that was counted is `sent` whatever another attempt has found out.
 pub(super) async fn set_result(
     tx: &mut Tx,
     report: &ReportRow,
@@ -245,11 +261,12 @@ pub(super) async fn set_result(
     now: Timestamp,
 ) -> Result<(), Error> {
     let sql = "update omni_meter_reports set state = $2, first_attempt_at = $3, next_attempt_at = $4, error = $5,
-        attempts = attempts + 1, updated_at = $6
-        where id = $1 and identifier = $7 and (attempts = $8 or $2 = 'sent') and state in ('pending', 'unknown')";
+        updated_at = $6
+        where id = $1 and identifier = $7 and (attempts = $8 or $2 = 'sent')
+            and state in ('pending', 'unknown', 'unresolved')";
     let update = tx.query(sql).bind(report.id).bind(result.state.as_str()).bind(result.first_attempt_at);
     let update = update.bind(result.next_attempt_at).bind(result.error.clone()).bind(now);
-    update.bind(report.identifier.as_str()).bind(report.attempts).execute().await.map(drop)
+    update.bind(report.identifier.as_str()).bind(report.attempts.saturating_add(1)).execute().await.map(drop)
 }
 
 /// Marks the reports that are unknown and were first sent before a time, so that they are not sent again. The

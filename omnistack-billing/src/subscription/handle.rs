@@ -20,7 +20,7 @@ use super::{
     model::Subscription,
     store::{self, StoredSubscription},
 };
-use crate::{account::BillingAccounts, wallet::Wallets};
+use crate::{account::BillingAccounts, invoice::Invoices, wallet::Wallets};
 
 /// The subscriptions of all tenants. It is in the [`Context`](omnistack_core::module::Context) of an app with the module
 /// `Billing`. Cheap to clone.
@@ -48,6 +48,7 @@ pub(super) struct SubscriptionParts {
     pub(super) clock: Clock,
     pub(super) accounts: BillingAccounts,
     pub(super) wallets: Wallets,
+    pub(super) invoices: Invoices,
     pub(super) providers: PaymentProviders,
     pub(super) events: Events,
     pub(super) jobs: Jobs,

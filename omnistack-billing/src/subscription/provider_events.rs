@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use omnistack_core::{
     events::{Delivery, Subscriber},
     http::Error,
+    identity::TenantId,
     jobs::JobError,
     payment::{CheckoutStatus, PaymentError, PaymentProvider, ProviderEvent, ProviderEventObject},
 };
@@ -36,8 +37,10 @@ impl Subscriber for ProviderEvents {
         match &event.object {
             ProviderEventObject::Checkout(id) => subscriptions.sync_checkout(provider, id).await?,
             ProviderEventObject::Subscription(id) => drop(subscriptions.refresh(provider, id).await?),
-            ProviderEventObject::Invoice { subscription: Some(id), .. } => {
-                drop(subscriptions.refresh(provider, id).await?);
+            ProviderEventObject::Invoice { id, subscription: Some(subscription) } => {
+                if let Some(row) = subscriptions.refresh(provider, subscription).await? {
+                    subscriptions.copy_invoice(provider, id, row.tenant).await?;
+                }
             }
             ProviderEventObject::Payment(id) => subscriptions.sync_payment(provider, id).await?,
             ProviderEventObject::Refund { payment, .. } => {
@@ -73,6 +76,23 @@ impl Subscriptions {
         // The provider does not say the tenant.
         let mut tx = self.0.db.all_tenants().begin().await?;
         checkout_store::set_ended(&mut tx, checkout, status, read.subscription.as_deref(), self.now()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Asks the provider for an invoice of a tenant, and stores a copy.
+    async fn copy_invoice(
+        &self,
+        provider: &Arc<dyn PaymentProvider>,
+        id: &str,
+        tenant: TenantId,
+    ) -> Result<(), Error> {
+        let invoice = match provider.invoice(id).await {
+            Ok(invoice) => invoice,
+            Err(PaymentError::NotFound { .. } | PaymentError::NotSupported { .. }) => return Ok(()),
+            Err(error) => return Err(payment_error(error)),
+        };
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        self.0.invoices.mirror_in(&mut tx, tenant, provider.environment(), provider.name(), &invoice).await?;
         Ok(tx.commit().await?)
     }
 

@@ -16,7 +16,7 @@ use super::{
 /// | the customer | tax |
 /// |---|---|
 /// | in the seller's country | the seller's rate |
-/// | a business with a VAT number, seller and customer in different countries of the European Union | none: reverse charge (`AE`) |
+/// | a business with a VAT number of its country, seller and customer in different countries of the European Union | none: reverse charge (`AE`) |
 /// | a consumer, seller and customer in different countries of the European Union | the rate of the customer's country |
 /// | elsewhere | none: outside the scope of the tax (`O`) |
 /// | without a country | that of the seller's country |
@@ -95,9 +95,11 @@ impl TaxTable {
         if !is_in_union(home) || !is_in_union(country) {
             return Err(out_of_scope());
         }
-        match customer.vat_number {
-            Some(_) => Err(LineTax::none(TaxCategory::ReverseCharge, "Reverse charge")),
-            None => Ok(country),
+        match &customer.vat_number {
+            Some(number) if is_number_of(number, country) => {
+                Err(LineTax::none(TaxCategory::ReverseCharge, "Reverse charge"))
+            }
+            _ => Ok(country),
         }
     }
 }
@@ -107,6 +109,11 @@ impl Default for TaxTable {
     fn default() -> Self {
         Self::europe()
     }
+}
+
+/// Returns whether a VAT number begins with the code of a country. That of Greece is not its ISO code.
+fn is_number_of(number: &str, country: &str) -> bool {
+    number.starts_with(if country == "GR" { "EL" } else { country })
 }
 
 fn is_in_union(country: &str) -> bool {
@@ -193,6 +200,10 @@ mod tests {
             (seller(), party("", None), "2026-05-01", "", "S", "19"),
             (seller(), party("FR", Some("FR2")), "2026-05-01", "", "AE", "0"),
             (seller(), party("FR", None), "2026-05-01", "", "S", "20"),
+            // A number of another country proves no business there.
+            (seller(), party("FR", Some("DE2")), "2026-05-01", "", "S", "20"),
+            (seller(), party("GR", Some("EL2")), "2026-05-01", "", "AE", "0"),
+            (seller(), party("GR", Some("GR2")), "2026-05-01", "", "S", "24"),
             (seller(), party("FI", None), "2024-08-31", "", "S", "24"),
             (seller(), party("FI", None), "2024-09-01", "", "S", "25.5"),
             (seller(), party("US", None), "2026-05-01", "", "O", "0"),

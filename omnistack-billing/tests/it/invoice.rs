@@ -10,6 +10,7 @@ mod periods;
 #[cfg(all(feature = "e-invoice", feature = "invoice-pdf"))]
 mod readers;
 mod routes;
+mod taxes;
 
 use omnistack_billing::{Billing, Invoice, InvoiceId, Invoices, Meter, NewInvoice, NewInvoiceLine, UsagePrice};
 use omnistack_core::{

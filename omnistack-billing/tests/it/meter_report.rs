@@ -49,6 +49,8 @@ struct MeteredState {
 enum MeterAnswer {
     /// The report is counted, and the answer is lost.
     Lost,
+    /// The report is counted, and the process ends.
+    Killed,
     /// The report is not counted, and no answer arrives.
     NoAnswer,
     /// The provider can't be reached.
@@ -165,10 +167,12 @@ impl PaymentProvider for MeteredProvider {
             Some(MeterAnswer::NoAnswer) => return Err(PaymentError::Unknown { message }),
             Some(MeterAnswer::Unavailable) => return Err(PaymentError::Unavailable { message, retry_after: None }),
             Some(MeterAnswer::Rejected) => return Err(PaymentError::Rejected { code: None, message }),
-            Some(MeterAnswer::Lost) | None => {}
+            Some(MeterAnswer::Lost | MeterAnswer::Killed) | None => {}
         }
         let is_known = state.counted.insert(report.identifier.clone(), report.clone()).is_some();
+        drop(state);
         match answer {
+            Some(MeterAnswer::Killed) => panic!("the process ends"),
             Some(_) => Err(PaymentError::Unknown { message }),
             None if is_known => Ok(MeterReportOutcome::AlreadyCounted),
             None => Ok(MeterReportOutcome::Counted),
@@ -343,6 +347,19 @@ on_each_database! {
         let id = reports(&app).await.remove(0).0;
         resolve(&app, &id, "counted").await.expect(200);
         assert_eq!((states(&app).await, provider.calls()), (vec!["sent".to_owned()], calls));
+    }
+
+    async fn a_report_that_was_sent_before_the_process_ended_is_unknown(database: TestDatabase) {
+        let (app, provider) = start(database, "pages=acme_pages").await;
+        let client = customer(&app).await;
+        provider.answer([MeterAnswer::Killed]);
+        used(&app, &client, "pages", "3").await;
+        send(&app).await;
+        assert_eq!(states(&app).await, ["unknown"]);
+        // The provider may have forgotten the identifier by now, and would count it again.
+        app.clock().advance(HOUR * 25);
+        send(&app).await;
+        assert_eq!((states(&app).await, provider.calls()), (vec!["unresolved".to_owned()], 1));
     }
 
     async fn reports_wait_while_the_provider_is_unavailable(database: TestDatabase) {

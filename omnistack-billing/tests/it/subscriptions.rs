@@ -8,6 +8,7 @@ mod crash;
 mod dunning;
 mod duplicates;
 mod faults;
+mod invoices;
 mod operators;
 mod orders;
 mod provider;

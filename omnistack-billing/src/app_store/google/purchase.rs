@@ -17,10 +17,8 @@ pub(in crate::app_store) struct GooglePurchase {
     pub(in crate::app_store) state: PurchaseState,
     /// The token of the tenant that the device has attached.
     pub(in crate::app_store) account: Option<Uuid>,
-    /// The id of the purchase that this one replaces or continues.
+    /// The id of the purchase that this one replaces, such as an upgrade does, or continues after its end.
     pub(in crate::app_store) linked: Option<String>,
-    /// Whether the purchase replaces the linked one, such as an upgrade does.
-    pub(in crate::app_store) replaces_linked: bool,
     /// The product without its base plan.
     pub(in crate::app_store) subscription_id: String,
 }
@@ -60,7 +58,6 @@ impl GooglePurchase {
             },
             account: account.or_else(|| text(expired)).and_then(|text| text.parse().ok()),
             linked: replaced.or(continued).map(purchase_id),
-            replaces_linked: replaced.is_some(),
             subscription_id: product.to_owned(),
         })
     }
@@ -160,7 +157,7 @@ mod tests {
         let read = GooglePurchase::read("token", &canceled, 7).unwrap();
         assert_eq!((read.state.status, read.state.key.environment), (Trialing, DataEnvironment::Test));
         assert_eq!(read.state.cancel_at, "2030-02-01T00:00:00.5Z".parse().ok());
-        assert_eq!((read.linked, read.replaces_linked), (Some(purchase_id("former")), true));
+        assert_eq!(read.linked, Some(purchase_id("former")));
         assert_eq!(GooglePurchase::read("token", &json!({ "lineItems": [] }), 7), None);
     }
 

@@ -128,6 +128,30 @@ on_each_database! {
         assert_eq!(all, expected.map(|row| row.map(str::to_owned)));
     }
 
+    async fn an_expired_purchase_does_not_end_the_one_that_continues_it(database: TestDatabase) {
+        let (app, google) = app(database).await;
+        let user = app.user();
+        google.set("token-1", purchase("pro", None, "ACTIVE"));
+        submit(&user, "token-1").await.expect(200);
+        app.clock().advance(MINUTE);
+        google.set("token-1", purchase("pro", None, "EXPIRED"));
+        notify(&app, "google-play", &notification("token-1")).await.unwrap();
+        assert_eq!(plan_of(&app, &user).await, "free");
+        // The customer subscribes again in the store, without the app.
+        app.clock().advance(MINUTE);
+        let mut again = purchase("pro", None, "ACTIVE");
+        again["outOfAppPurchaseContext"] = json!({ "expiredPurchaseToken": "token-1" });
+        google.set("token-2", again);
+        notify(&app, "google-play", &notification("token-2")).await.unwrap();
+        assert_eq!(plan_of(&app, &user).await, "pro");
+        // A notification of the former purchase, which is late.
+        app.clock().advance(MINUTE);
+        let mut late = notification("token-1");
+        late["message"]["messageId"] = json!("late");
+        notify(&app, "google-play", &late).await.unwrap();
+        assert_eq!(plan_of(&app, &user).await, "pro");
+    }
+
     async fn each_state_of_google_has_its_effect(database: TestDatabase) {
         let (app, google) = app(database).await;
         let user = app.user();

@@ -46,6 +46,36 @@ on_each_database! {
         assert_eq!(error.unwrap_err().code(), "CREDIT_NOTE_TOO_LARGE");
     }
 
+    async fn credit_notes_are_at_most_what_is_left_and_not_negative(database: TestDatabase) {
+        let app = start(database).await;
+        let customer = Customer::new(&app);
+        let mut ids = Vec::new();
+        for key in ["a", "b"] {
+            let id = customer.draft(customer.new_invoice(key, &[10_000, -2000])).await.unwrap();
+            customer.finalize(id).await;
+            ids.push(id);
+        }
+        let credit = async |id, note: NewCreditNote| {
+            let mut tx = app.db().app_database().tenant(customer.tenant).begin().await.unwrap();
+            let credit = customer.invoices.credit_in(&mut tx, customer.tenant, id, note).await?;
+            tx.commit().await.unwrap();
+            Ok::<_, Error>(credit)
+        };
+        // The total is 95.20, and the first line with its tax is more.
+        for (note, code) in [
+            (NewCreditNote::new("first").line(1), "CREDIT_NOTE_TOO_LARGE"),
+            (NewCreditNote::new("second").line(2), "CREDIT_NOTE_NEGATIVE"),
+        ] {
+            assert_eq!(credit(ids[0], note).await.unwrap_err().code(), code);
+        }
+        let all = credit(ids[0], NewCreditNote::new("all")).await.unwrap();
+        assert_eq!((customer.get(all).await.total.minor(), customer.get(ids[0]).await.due.minor()), (9520, 0));
+        assert_eq!(credit(ids[0], NewCreditNote::new("all")).await.unwrap(), all);
+        // The key is that of a credit note of another invoice, which would otherwise seem to be credited.
+        assert_eq!(credit(ids[1], NewCreditNote::new("all")).await.unwrap_err().code(), "CREDIT_NOTE_CONFLICT");
+        assert_eq!(customer.get(ids[1]).await.due.minor(), 9520);
+    }
+
     // Case 19.
     async fn credits_never_pay_more_than_the_total(database: TestDatabase) {
         let set = |app: AppBuilder| {

@@ -19,6 +19,34 @@ async fn start(database: TestDatabase, bills: &str) -> TestApp {
     start_with(database, |app| app.set("BILLING_INVOICES", bills)).await
 }
 
+/// Starts an app that bills the plans `pro` (29.00 a month) and `team` (99.00 a month).
+async fn start_with_plans(database: TestDatabase) -> TestApp {
+    let monthly = |key: &str, name: &str, price: &str| {
+        let price = PlanPrice::Fixed { price: Money::parse(price, "EUR").unwrap(), interval: BillingInterval::MONTH };
+        PlanDefinition::new(key, name).price(price)
+    };
+    let free = PlanDefinition::new("free", "Free");
+    let plans = PlanCatalogue::new([free, monthly("pro", "Pro", "29.00"), monthly("team", "Team", "99.00")]);
+    let plans = plans.default_plan("free");
+    TestApp::start(database, |app| {
+        let app = SELLER.into_iter().fold(app, |app, (name, value)| app.set(name, value));
+        app.set("USAGE_COUNT_REQUESTS", "false").set("BILLING_INVOICES", "all").with(billing().plans(plans))
+    })
+    .await
+}
+
+/// Assigns a plan to a tenant, with periods from a time on.
+async fn assign(app: &TestApp, customer: &Customer<'_>, plan: &str, since: Option<&str>) {
+    let accounts: BillingAccounts = app.app().context().get().unwrap();
+    let mut plan = PlanAssignment::new(plan);
+    if let Some(since) = since {
+        plan = plan.period(since.parse().unwrap(), BillingInterval::MONTH);
+    }
+    let mut tx = app.db().app_database().tenant(customer.tenant).begin().await.unwrap();
+    accounts.assign_plan_in(&mut tx, customer.tenant, &plan).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 fn set(app: &TestApp, at: &str) {
     app.clock().set(at.parse().unwrap());
 }
@@ -78,22 +106,10 @@ on_each_database! {
     }
 
     async fn a_plan_is_billed_with_its_usage(database: TestDatabase) {
-        let price = PlanPrice::Fixed { price: Money::parse("29.00", "EUR").unwrap(), interval: BillingInterval::MONTH };
-        let plans = [PlanDefinition::new("free", "Free"), PlanDefinition::new("pro", "Pro").price(price)];
-        let plans = PlanCatalogue::new(plans).default_plan("free");
-        let app = TestApp::start(database, |app| {
-            let app = SELLER.into_iter().fold(app, |app, (name, value)| app.set(name, value));
-            app.set("USAGE_COUNT_REQUESTS", "false").set("BILLING_INVOICES", "all").with(billing().plans(plans))
-        })
-        .await;
+        let app = start_with_plans(database).await;
         set(&app, "2030-06-10T00:00:00Z");
         let customer = Customer::new(&app);
-        let accounts: BillingAccounts = app.app().context().get().unwrap();
-        let mut tx = app.db().app_database().tenant(customer.tenant).begin().await.unwrap();
-        let start = "2030-06-10T00:00:00Z".parse().unwrap();
-        let plan = PlanAssignment::new("pro").period(start, BillingInterval::MONTH);
-        accounts.assign_plan_in(&mut tx, customer.tenant, &plan).await.unwrap();
-        tx.commit().await.unwrap();
+        assign(&app, &customer, "pro", Some("2030-06-10T00:00:00Z")).await;
         report(&customer.client, pages("1", 250, "2030-06-10T00:00:00Z")).await;
 
         let summary = customer.client.get(SUMMARY).await.expect(200).json();
@@ -112,6 +128,38 @@ on_each_database! {
         assert_eq!((&last["number"], &last["tax"]["amount"]), (&json!("INV-000001"), &json!("5.99")));
         let summary = customer.client.get(SUMMARY).await.expect(200).json();
         assert_eq!((&summary["net"]["amount"], &summary["due"]["amount"]), (&json!("29.00"), &json!("37.49")));
+    }
+
+    async fn a_period_is_billed_with_the_plan_that_it_had(database: TestDatabase) {
+        let app = start_with_plans(database).await;
+        set(&app, "2030-06-10T00:00:00Z");
+        let customer = Customer::new(&app);
+        assign(&app, &customer, "pro", Some("2030-06-10T00:00:00Z")).await;
+        // The plan ends with the period, and the period is billed an hour later.
+        set(&app, "2030-07-10T00:00:30Z");
+        assign(&app, &customer, "free", None).await;
+        set(&app, "2030-07-10T02:00:00Z");
+        let last = customer.client.get(format!("{INVOICE}?period=monthly")).await.expect(200).json();
+        assert_eq!(last["total"]["amount"], "29.00");
+        bill_periods(&app).await;
+        assert_eq!(lines(&customer).await, [vec![line("Pro", 2900)]]);
+        set(&app, "2030-08-10T02:00:00Z");
+        bill_periods(&app).await;
+        assert_eq!(lines(&customer).await.len(), 1, "the plan that is free costs nothing");
+    }
+
+    async fn a_period_that_a_change_cuts_short_costs_its_share(database: TestDatabase) {
+        let app = start_with_plans(database).await;
+        set(&app, "2030-06-10T00:00:00Z");
+        let customer = Customer::new(&app);
+        assign(&app, &customer, "pro", Some("2030-06-10T00:00:00Z")).await;
+        set(&app, "2030-06-25T00:00:00Z");
+        assign(&app, &customer, "team", Some("2030-06-25T00:00:00Z")).await;
+        set(&app, "2030-07-25T02:00:00Z");
+        bill_periods(&app).await;
+        let mut billed = lines(&customer).await;
+        billed.sort();
+        assert_eq!(billed, [vec![line("Pro", 1450)], vec![line("Team", 9900)]]);
     }
 
     async fn a_draft_that_was_left_behind_is_finalised(database: TestDatabase) {

@@ -54,7 +54,7 @@ async fn invoices(app: &TestApp) -> Vec<String> {
             customer.finalize(id).await;
             ids.push(id.to_string());
             let mut tx = app.db().app_database().tenant(customer.tenant).begin().await.unwrap();
-            let note = NewCreditNote::new(id.to_string()).line(1);
+            let note = NewCreditNote::new(id.to_string()).part_of_line(1, 1000);
             let credit = customer.invoices.credit_in(&mut tx, customer.tenant, id, note).await.unwrap();
             tx.commit().await.unwrap();
             ids.push(credit.to_string());
