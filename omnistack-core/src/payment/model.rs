@@ -1,6 +1,6 @@
 //! Customers, checkouts, payments, refunds and invoices at a provider.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -131,7 +131,7 @@ pub enum PaymentMethodKind {
 }
 
 /// The payment method of a payment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum PaymentMethodSource {
     /// A token that the provider's page or library made of the payer's details, or the id of a stored payment method.
     /// It is of this provider only. Secret: not logged.
@@ -140,6 +140,17 @@ pub enum PaymentMethodSource {
     CustomerDefault,
     /// The payer chooses it on a page of the provider.
     ChosenByPayer,
+}
+
+/// Shows no token.
+impl fmt::Debug for PaymentMethodSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token",
+            Self::CustomerDefault => "CustomerDefault",
+            Self::ChosenByPayer => "ChosenByPayer",
+        })
+    }
 }
 
 /// When a payment takes the money.
@@ -365,4 +376,15 @@ pub struct ProviderDispute {
     pub amount: Money,
     /// Whether the dispute is decided, and then whether the app has won.
     pub won: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_not_shown() {
+        let shown = format!("{:?}", PaymentMethodSource::Token("pm_secret".to_owned()));
+        assert_eq!(shown, "Token");
+    }
 }

@@ -1,6 +1,6 @@
 //! The handle of accounts.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use omnistack_core::{
     audit::AuditLog,
@@ -14,7 +14,7 @@ use omnistack_core::{
 };
 
 use super::{
-    cache::MinuteCache,
+    cache::{CACHE_TTL, MinuteCache},
     last_use::{self, LastUses},
     model::{AccountKey, TenantAccounts},
     sealed,
@@ -46,7 +46,7 @@ pub(super) struct AccountParts {
 }
 
 /// An entry of the map of providers.
-type AccountEntry = ((String, DataEnvironment), Option<Arc<dyn PaymentProvider>>);
+pub(super) type AccountEntry = ((String, DataEnvironment), Option<Arc<dyn PaymentProvider>>);
 
 impl PaymentAccounts {
     pub(super) fn new(parts: AccountParts) -> Self {
@@ -109,6 +109,18 @@ impl PaymentAccounts {
         Ok(self.of_tenant(tenant).await?.default_environment())
     }
 
+    /// Returns the time since which calls of a tenant to a service are made with its present credentials. Returns
+    /// `None` if none are stored.
+    pub(crate) async fn unchanged_since(
+        &self,
+        tenant: TenantId,
+        service: &str,
+        environment: DataEnvironment,
+    ) -> Result<Option<Timestamp>, Error> {
+        let accounts = self.of_tenant(tenant).await?;
+        Ok(accounts.unchanged_since.get(&(service.to_owned(), environment)).copied())
+    }
+
     /// Returns the accounts of a tenant.
     pub(crate) async fn of_tenant(&self, tenant: TenantId) -> Result<Arc<TenantAccounts>, Error> {
         let now = self.now();
@@ -121,6 +133,7 @@ impl PaymentAccounts {
         let switches = store::switches(&mut tx, tenant).await?;
         tx.commit().await?;
         let accounts = Arc::new(TenantAccounts {
+            unchanged_since: rows.iter().map(unchanged_since).collect(),
             providers: rows.into_iter().filter_map(|row| self.connect(tenant, row)).collect(),
             switches: switches
                 .into_iter()
@@ -146,7 +159,7 @@ impl PaymentAccounts {
 
     /// Creates the provider of stored credentials: `None` in place of it if they can't be used. Returns `None` if the
     /// app no longer has the service.
-    fn connect(&self, tenant: TenantId, row: CredentialRow) -> Option<AccountEntry> {
+    pub(super) fn connect(&self, tenant: TenantId, row: CredentialRow) -> Option<AccountEntry> {
         let service = self.service(&row.service)?;
         let environment = store::stored_environment(&row.environment);
         let key = AccountKey { tenant, service: row.service, environment };
@@ -166,6 +179,13 @@ impl PaymentAccounts {
         let credentials = Credentials(BTreeMap::from([("api_key".to_owned(), key)]));
         self.service(FAKE_SERVICE)?.connect(DataEnvironment::Test, &credentials).ok()
     }
+}
+
+/// Returns the account of a row, and the time since which calls are made with its credentials: for a minute after they
+/// have replaced others, another replica may still have used those.
+fn unchanged_since(row: &CredentialRow) -> ((String, DataEnvironment), Timestamp) {
+    let delay = if row.updated_at == row.created_at { Duration::ZERO } else { CACHE_TTL };
+    ((row.service.clone(), store::stored_environment(&row.environment)), row.updated_at + delay)
 }
 
 impl fmt::Debug for PaymentAccounts {

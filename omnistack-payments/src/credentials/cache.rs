@@ -11,7 +11,7 @@ use std::{
 use omnistack_core::clock::Timestamp;
 
 /// Time for which a value is kept. After a change by another replica, the previous value is used for as long.
-const CACHE_TTL: Duration = Duration::from_secs(60);
+pub(crate) const CACHE_TTL: Duration = Duration::from_secs(60);
 /// Largest number of values in a cache.
 const MAX_CACHED_VALUES: usize = 10_000;
 

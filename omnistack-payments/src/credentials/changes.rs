@@ -8,6 +8,7 @@ use omnistack_core::{
     db::Tx,
     http::{Error, FieldError},
     identity::{Identity, TenantId},
+    payment::PaymentError,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -25,6 +26,9 @@ use crate::{
     service::{Credentials, PaymentService},
     settings::FAKE_SERVICE,
 };
+
+/// Largest length of the stored error of a check, in characters.
+const MAX_ERROR_CHARS: usize = 500;
 
 impl PaymentAccounts {
     /// Returns all services of the app, with the accounts of the tenant.
@@ -129,12 +133,18 @@ impl PaymentAccounts {
         service: &str,
         environment: DataEnvironment,
     ) -> Result<PaymentCredentialCheck, Error> {
-        // The row is read first: a check of credentials that are replaced meanwhile is not stored.
+        // The credentials are those of the row, not the ones in memory: another replica may have replaced those. A
+        // check of credentials that are replaced meanwhile is not stored.
         let rows = self.rows(tenant).await?;
-        let provider = self.of_tenant(tenant).await?.provider(service, environment)?.ok_or_else(no_account)?;
-        let error = provider.check().await.err().map(|error| error.to_string());
+        let row = find(&rows, service, environment);
+        let accounts = match row.and_then(|row| self.connect(tenant, row.clone())) {
+            Some(stored) => Arc::new(TenantAccounts { providers: [stored].into(), ..TenantAccounts::default() }),
+            None => self.of_tenant(tenant).await?,
+        };
+        let provider = accounts.provider(service, environment)?.ok_or_else(no_account)?;
+        let error = provider.check().await.err().map(|error| shown_error(&error));
         let checked_at = self.now();
-        if let Some(row) = find(&rows, service, environment) {
+        if let Some(row) = row {
             let key = AccountKey { tenant, service: service.to_owned(), environment };
             let mut tx = self.0.db.tenant(tenant).begin().await?;
             store::set_check(&mut tx, &key, row.updated_at, error.clone(), checked_at).await?;
@@ -233,6 +243,11 @@ impl PaymentAccounts {
 
 fn find<'a>(rows: &'a [CredentialRow], service: &str, environment: DataEnvironment) -> Option<&'a CredentialRow> {
     rows.iter().find(|row| row.service == service && row.environment == environment.as_str())
+}
+
+/// Returns the error of a check as it is stored and shown.
+fn shown_error(error: &PaymentError) -> String {
+    error.to_string().chars().filter(|letter| *letter != '\0').take(MAX_ERROR_CHARS).collect()
 }
 
 fn no_account() -> Error {

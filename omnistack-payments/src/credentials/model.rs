@@ -23,6 +23,8 @@ pub(crate) struct AccountKey {
 pub(crate) struct TenantAccounts {
     /// `None` for stored credentials that can't be used.
     pub(super) providers: BTreeMap<(String, DataEnvironment), Option<Arc<dyn PaymentProvider>>>,
+    /// The times since which the stored credentials are those in use.
+    pub(super) unchanged_since: BTreeMap<(String, DataEnvironment), Timestamp>,
     /// The environments to which the tenant has switched services.
     pub(super) switches: BTreeMap<String, DataEnvironment>,
     /// The account at the built-in fake for tests.
@@ -83,9 +85,13 @@ impl TenantAccounts {
         self.switches.get(service).copied().unwrap_or(default)
     }
 
-    /// Returns the environment of payments that name none: `live` if an account takes live payments, or else `test`.
+    /// Returns the environment of payments that name none: `live` if an account takes live payments, or else `test`. A
+    /// live account whose credentials can't be used counts: its payments must fail, and not succeed as tests.
     pub(super) fn default_environment(&self) -> DataEnvironment {
-        if self.usable(DataEnvironment::Live).is_empty() { DataEnvironment::Test } else { DataEnvironment::Live }
+        let is_live = |(service, environment): &(String, DataEnvironment)| {
+            *environment == DataEnvironment::Live && self.switches.get(service) != Some(&DataEnvironment::Test)
+        };
+        if self.providers.keys().any(is_live) { DataEnvironment::Live } else { DataEnvironment::Test }
     }
 }
 

@@ -19,12 +19,13 @@ pub(super) struct CredentialRow {
     pub(super) last_used_at: Option<Timestamp>,
     pub(super) checked_at: Option<Timestamp>,
     pub(super) check_error: Option<String>,
+    pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
 }
 
 /// Returns the accounts of a tenant.
 pub(super) async fn list(tx: &mut Tx, tenant: TenantId) -> Result<Vec<CredentialRow>, Error> {
-    let sql = "select service, environment, credentials, last_used_at, checked_at, check_error, updated_at \
+    let sql = "select service, environment, credentials, last_used_at, checked_at, check_error, created_at, updated_at \
                from omni_payment_credentials where tenant_id = $1 order by service, environment";
     tx.query(sql).bind(tenant).fetch_all().await
 }

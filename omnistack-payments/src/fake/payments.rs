@@ -2,7 +2,9 @@
 
 use omnistack_core::{
     money::Money,
-    payment::{MeterReport, NewPayment, NewRefund, PaymentError, PaymentStatus, ProviderEventObject},
+    payment::{
+        MeterReport, NewPayment, NewRefund, PaymentError, PaymentMethodSource, PaymentStatus, ProviderEventObject,
+    },
 };
 
 use super::{
@@ -65,7 +67,12 @@ impl FakeTx {
         &mut self,
         new: &NewPayment,
     ) -> Result<Result<Reply<FakePayment>, PaymentError>, PaymentError> {
-        let request = format!("create_payment {new:?}");
+        // The token is secret, so `Debug` does not show it.
+        let token = match &new.source {
+            PaymentMethodSource::Token(token) => token.as_str(),
+            _ => "",
+        };
+        let request = format!("create_payment {new:?} {token}");
         if let Some(id) = self.replay(&new.idempotency_key, &request).await? {
             return Ok(Ok(Reply::sent(self.get(&id).await?)));
         }

@@ -104,6 +104,12 @@ pub(super) async fn apply(
 /// Changes an attempt by what was observed.
 fn observe(attempt: &mut AttemptRow, currency: &str, observation: Observation<'_>, now: Timestamp) {
     let before = attempt.state();
+    let is_missed = before == AttemptState::Failed && attempt.error_code.as_deref() == Some(failure::NOT_RECEIVED);
+    // The provider knows nothing of such an attempt, so each later report of it is news.
+    let known = match observation.answer {
+        ProviderAnswer::Payment(_) if is_missed => AttemptState::Unknown,
+        _ => before,
+    };
     let (fact, failed) = match observation.answer {
         ProviderAnswer::Payment(payment) => {
             take_amounts(attempt, currency, payment);
@@ -117,7 +123,7 @@ fn observe(attempt: &mut AttemptRow, currency: &str, observation: Observation<'_
         }
         ProviderAnswer::NoPayment => {
             let message = "the provider has not received the payment";
-            (Some(AttemptFact::Refused), Some(PaymentFailure::new("not_received", message)))
+            (Some(AttemptFact::Refused), Some(PaymentFailure::new(failure::NOT_RECEIVED, message)))
         }
         ProviderAnswer::Refunded(refunded) => {
             attempt.refunded = refunded.clamp(0, attempt.captured);
@@ -127,7 +133,7 @@ fn observe(attempt: &mut AttemptRow, currency: &str, observation: Observation<'_
         ProviderAnswer::Nothing if observation.is_check => (Some(AttemptFact::OutcomeUnknown), None),
         ProviderAnswer::Nothing => (None, None),
     };
-    let after = fact.map_or(before, |fact| before.after(fact));
+    let after = fact.map_or(before, |fact| known.after(fact));
     attempt.set_state(after);
     if matches!(after, AttemptState::Failed | AttemptState::Unknown) {
         if failed.is_some() {

@@ -30,7 +30,9 @@ impl PaymentLedger {
     pub async fn capture(&self, tenant: TenantId, id: PaymentId, amount: Option<i64>) -> Result<Payment, Error> {
         let change = ProviderChange::Capture;
         self.change(tenant, id, change, |payment| {
-            let index = payment.attempts.iter().position(|attempt| attempt.state() == AttemptState::Authorized);
+            let states = payment.states();
+            // Once an attempt has taken the money, another that holds more is not captured.
+            let index = main_attempt(&states).filter(|index| states[*index] == AttemptState::Authorized);
             let Some(index) = index else {
                 let message = format!("the payment is {}; only an authorized payment can be captured", status(payment));
                 return Err(Error::conflict("PAYMENT_NOT_CAPTURABLE", message));
@@ -45,7 +47,9 @@ impl PaymentLedger {
         .await
     }
 
-    /// Cancels a payment whose money was not taken. A payment that is canceled already is returned.
+    /// Cancels a payment whose money was not taken. A payment that is canceled already is returned. Of a payment with
+    /// several attempts that can still take money, such as a forced one, one is canceled with each call; so what is
+    /// held beside the attempt that has taken the money is released.
     ///
     /// # Errors
     /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_CANCELABLE` if the money was taken, or if it has failed;
@@ -59,11 +63,17 @@ impl PaymentLedger {
         }
         self.change(tenant, id, ProviderChange::Cancel, |payment| {
             let states = payment.states();
-            let index = main_attempt(&states).unwrap_or_default();
-            match states.get(index) {
-                Some(AttemptState::Authorized | AttemptState::RequiresAction | AttemptState::Processing) => {
-                    Ok((index, payment.row.amount))
-                }
+            let main = main_attempt(&states).unwrap_or_default();
+            let is_open = |state: &AttemptState| {
+                matches!(state, AttemptState::Authorized | AttemptState::RequiresAction | AttemptState::Processing)
+            };
+            if states.get(main).is_some_and(is_open) {
+                return Ok((main, payment.row.amount));
+            }
+            if let Some(surplus) = states.iter().position(is_open) {
+                return Ok((surplus, payment.row.amount));
+            }
+            match states.get(main) {
                 Some(AttemptState::Sent | AttemptState::Unknown) => Err(outcome_unknown()),
                 _ => {
                     let message = format!("the payment is {}; refund it if its money was taken", status(payment));
@@ -102,14 +112,24 @@ impl PaymentLedger {
             let message = "another change of the payment has no result yet; get the payment again in a minute";
             return Err(Error::conflict("PAYMENT_CHANGE_PENDING", message));
         }
+        // An earlier request for the same change may still take effect, also if this one does not arrive.
+        let is_repeated = pending.is_some();
         attempt.set_pending_change(Some((change, amount)));
         let attempt = attempt.clone();
         store::update_attempt(&mut tx, tenant, &attempt, self.now()).await?;
         tx.commit().await?;
 
-        let provider = self.require_provider(&payment.row, &attempt.service).await?;
+        let provider = match self.require_provider(&payment.row, &attempt.service).await {
+            Ok(provider) => provider,
+            Err(error) => {
+                // Otherwise the change would be made when the account is there again, although it was refused.
+                let refused = Err(failure::not_asked(&error));
+                self.finish_change(&payment.row, &attempt, &refused, is_repeated).await?;
+                return Err(error);
+            }
+        };
         let result = request_change(provider.as_ref(), &payment.row, &attempt).await?;
-        let payment = self.finish_change(&payment.row, &attempt, &result, false).await?;
+        let payment = self.finish_change(&payment.row, &attempt, &result, is_repeated).await?;
         match result {
             // The payment shows that the change has no result yet.
             Ok(_) | Err(PaymentError::Unknown { .. }) => Ok(payment.show()),
@@ -134,7 +154,9 @@ impl PaymentLedger {
             Err(PaymentError::Unknown { .. }) => (ProviderAnswer::Nothing, false),
             // Nothing was changed. A request that was sent again keeps its place, because an earlier one may still
             // take effect.
-            Err(PaymentError::Unavailable { .. }) if is_check => (ProviderAnswer::Nothing, false),
+            Err(PaymentError::Unavailable { .. } | PaymentError::Unauthorized { .. }) if is_check => {
+                (ProviderAnswer::Nothing, false)
+            }
             Err(_) => (ProviderAnswer::Nothing, true),
         };
         // Another request may have ended this change and begun another one.

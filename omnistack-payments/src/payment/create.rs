@@ -1,7 +1,8 @@
 //! Taking a payment: the attempts at one provider after another.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use http::Uri;
 use omnistack_core::{
     clock::Timestamp,
     data_environment::DataEnvironment,
@@ -12,7 +13,7 @@ use omnistack_core::{
 
 use super::{
     apply::{Observation, ProviderAnswer, apply},
-    failure::{no_payment, outcome_unknown},
+    failure::{no_payment, not_asked, outcome_unknown},
     handle::PaymentLedger,
     machine::{NextAttempt, next_attempt},
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RequestedSource},
@@ -21,6 +22,12 @@ use super::{
 };
 use crate::router::RouteQuestion;
 
+/// Largest amount of a payment in minor units: far more than providers take, and small enough that sums fit.
+pub(super) const MAX_AMOUNT: i64 = 1_000_000_000_000;
+/// Time after which a provider is no longer asked for an attempt that was stored but not sent, such as by a process
+/// that was frozen. Together with the calls of an attempt it is shorter than the time after which a request counts as
+/// lost.
+const MAX_START_DELAY: Duration = Duration::from_secs(20);
 /// Largest length of a key, in characters.
 const MAX_KEY_CHARS: usize = 300;
 /// Largest number of values that are stored with a payment.
@@ -116,6 +123,9 @@ impl PaymentLedger {
     /// 422 `PAYMENT_NOT_ROUTABLE` if the tenant has no account that can take the payment.
     pub async fn retry(&self, tenant: TenantId, id: PaymentId, retry: PaymentRetry) -> Result<Payment, Error> {
         check_key(&retry.key)?;
+        if let Some(problem) = retry.return_url.as_deref().and_then(url_problem) {
+            return Err(Error::invalid([problem]));
+        }
         let known = self.find(tenant, id).await?;
         if is_attempted(&known, &retry.key) {
             return self.resolve(tenant, id).await;
@@ -184,10 +194,17 @@ impl PaymentLedger {
             let Some(attempt) = payment.attempts.last() else { break };
             let (number, new) = (attempt.number, new_payment(&payment.row, attempt, &candidate, &contact)?);
             let began = self.0.clock.elapsed();
-            let result = call(&candidate, &new).await;
+            let is_late = self.now().duration_since(attempt.started_at) > MAX_START_DELAY;
+            let result = if is_late {
+                Err(not_asked("this app was too slow to ask it"))
+            } else {
+                call(&candidate, &new).await
+            };
             let duration = self.0.clock.elapsed().saturating_sub(began);
-            let environment = payment.row.environment();
-            self.0.router.record(tenant, environment, &candidate.service, result.as_ref().err(), duration);
+            if !is_late {
+                let environment = payment.row.environment();
+                self.0.router.record(tenant, environment, &candidate.service, result.as_ref().err(), duration);
+            }
 
             let now = self.now();
             let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -316,12 +333,21 @@ pub(super) fn check_key(key: &str) -> Result<(), Error> {
     if fits { Ok(()) } else { Err(Error::invalid([FieldError::new("key", "must have 1 to 300 characters")])) }
 }
 
+/// Returns the problem of a page to which the payer returns. A page of another scheme could run code where it is shown.
+fn url_problem(text: &str) -> Option<FieldError> {
+    let uri: Option<Uri> = text.parse().ok();
+    let is_page = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    let message = "must be a complete URL that begins with `https://` or `http://`";
+    (!is_page).then(|| FieldError::new("return_url", message))
+}
+
 fn check(request: &PaymentRequest) -> Result<(), Error> {
     check_key(&request.key)?;
     let mut problems = Vec::new();
-    if request.amount.minor() <= 0 {
-        problems.push(FieldError::new("amount", "must be at least 1"));
+    if !(1..=MAX_AMOUNT).contains(&request.amount.minor()) {
+        problems.push(FieldError::new("amount", format!("must be at least 1 and at most {MAX_AMOUNT}")));
     }
+    problems.extend(request.return_url.as_deref().and_then(url_problem));
     let country_fits = |country: &String| country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
     if request.country.as_ref().is_some_and(|country| !country_fits(country)) {
         problems.push(FieldError::new("country", "must be an ISO 3166-1 code of two capitals, such as `DE`"));

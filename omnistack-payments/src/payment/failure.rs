@@ -1,11 +1,23 @@
 //! The errors of providers, as they are stored and as callers get them.
 
+use std::fmt::Display;
+
 use omnistack_core::{
     http::{Error, StatusCode},
     payment::PaymentError,
 };
 
 use super::{model::PaymentFailure, rows::name_of};
+
+/// The codes of calls that have certainly not reached what they were to change.
+pub(super) const NOT_SENT: [&str; 2] = ["provider_unauthorized", "provider_unavailable"];
+/// The code of an attempt of which its provider knows nothing.
+pub(super) const NOT_RECEIVED: &str = "not_received";
+
+/// Returns the error of a provider that could not be asked.
+pub(super) fn not_asked(reason: impl Display) -> PaymentError {
+    PaymentError::Unavailable { message: reason.to_string(), retry_after: None }
+}
 
 /// Returns the reason as it is stored.
 pub(super) fn failure(error: &PaymentError) -> PaymentFailure {

@@ -27,7 +27,7 @@ impl PaymentLedger {
     /// an amount it is what is proposed for an overpaid payment, or else what is left of the payment.
     ///
     /// The refund can be pending or unknown; the provider is asked until it is known. A payment with a refund of this
-    /// key is returned as it is.
+    /// key is returned as it is, unless the provider could not be reached: then it is asked again.
     ///
     /// # Errors
     /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_REFUNDABLE` if it has no money left; 422 for an amount
@@ -40,23 +40,39 @@ impl PaymentLedger {
             tx.rollback().await?;
             return Err(no_payment());
         };
-        if payment.refunds.iter().any(|refund| refund.request_key == request.key) {
-            tx.rollback().await?;
-            return Ok(payment.show());
-        }
-        let refund = match new_refund(&payment, &request, now) {
+        let known = payment.refunds.iter().find(|refund| refund.request_key == request.key);
+        let refund = match known {
+            Some(known) if was_not_sent(known) => again(&payment, known, now),
+            Some(_) => {
+                tx.rollback().await?;
+                return Ok(payment.show());
+            }
+            None => new_refund(&payment, &request, now),
+        };
+        let refund = match refund {
             Ok(refund) => refund,
             Err(error) => {
                 tx.rollback().await?;
                 return Err(error);
             }
         };
-        store::insert_refund(&mut tx, &payment.row, &refund).await?;
+        if known.is_some() {
+            store::update_refund(&mut tx, tenant, &refund, now).await?;
+        } else {
+            store::insert_refund(&mut tx, &payment.row, &refund).await?;
+        }
         tx.commit().await?;
 
         let attempt = payment.index_of(refund.attempt).and_then(|index| payment.attempts.get(index));
         let attempt = attempt.ok_or_else(no_payment)?;
-        let provider = self.require_provider(&payment.row, &attempt.service).await?;
+        let provider = match self.require_provider(&payment.row, &attempt.service).await {
+            Ok(provider) => provider,
+            Err(error) => {
+                // Otherwise the refund would be made when the account is there again, although it was refused.
+                self.finish_refund(&payment.row, &refund, &Err(failure::not_asked(&error)), false).await?;
+                return Err(error);
+            }
+        };
         let Some(provider_id) = &attempt.provider_payment_id else { return Err(no_payment()) };
         let result = request_refund(provider.as_ref(), &payment.row, provider_id, &refund).await?;
         let payment = self.finish_refund(&payment.row, &refund, &result, false).await?;
@@ -103,8 +119,15 @@ impl PaymentLedger {
             },
             Err(_) if !before.is_open() => before,
             Err(PaymentError::Unknown { .. }) => RefundState::Unknown,
-            // A request that was sent again says nothing of the earlier one if it did not arrive.
-            Err(PaymentError::Unavailable { .. } | PaymentError::Unauthorized { .. }) if is_check => before,
+            // A request that was sent again says nothing of the earlier one if it did not arrive, or has arrived at
+            // another account.
+            Err(
+                PaymentError::Unavailable { .. } | PaymentError::Unauthorized { .. } | PaymentError::NotFound { .. },
+            ) if is_check => match before {
+                // The process that has asked for it has ended without the answer.
+                RefundState::Sent => RefundState::Unknown,
+                open => open,
+            },
             Err(_) => RefundState::Failed,
         };
         refund.set_state(after);
@@ -132,6 +155,26 @@ impl PaymentLedger {
         apply(tx, payment, index, Observation::new(ProviderAnswer::Refunded(refunded)), now).await?;
         Ok(())
     }
+}
+
+/// Returns whether a refund has failed before its provider was asked for it.
+fn was_not_sent(refund: &RefundRow) -> bool {
+    let code = refund.error_code.as_deref();
+    refund.state() == RefundState::Failed && code.is_some_and(|code| failure::NOT_SENT.contains(&code))
+}
+
+/// Returns a refund for which its provider was never asked, as it is asked for again.
+fn again(payment: &StoredPayment, refund: &RefundRow, now: Timestamp) -> Result<RefundRow, Error> {
+    let attempt = payment.attempts.iter().find(|attempt| attempt.number == refund.attempt);
+    let refundable = attempt.map_or(0, |attempt| payment.refundable(attempt));
+    if refund.amount > refundable {
+        let message = format!("the refund has failed, and only {refundable} is left of the payment now");
+        return Err(Error::conflict("PAYMENT_NOT_REFUNDABLE", message));
+    }
+    let mut refund = RefundRow { checks: 0, updated_at: now, ..refund.clone() };
+    refund.set_state(RefundState::Sent);
+    refund.set_failure(None);
+    Ok(refund)
 }
 
 /// Returns the refund that was asked for.

@@ -9,14 +9,14 @@ use omnistack_core::{
     http::Error,
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
-    payment::{PaymentError, PaymentProvider, ProviderEvent, ProviderEventObject},
+    payment::{PaymentError, PaymentProvider, ProviderEvent, ProviderEventObject, ProviderRefund},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     apply::{Observation, ProviderAnswer, apply},
     change::request_change,
-    failure::no_payment,
+    failure::{no_payment, not_asked},
     handle::PaymentLedger,
     machine::{AttemptState, RefundState, SETTLE_TIME},
     model::{Payment, PaymentId, PaymentRefundId},
@@ -56,14 +56,23 @@ impl PaymentLedger {
 
     /// Asks the provider about an attempt, and stores the answer. Returns whether the provider has answered.
     async fn check_attempt(&self, payment: &PaymentRow, attempt: &AttemptRow) -> Result<bool, Error> {
-        let asked_at = self.now();
-        let Some(provider) = self.provider(payment, &attempt.service).await? else {
-            tracing::warn!(
-                target: "omnistack::payments", payment = %payment.id, service = attempt.service.as_str(),
-                "a payment can't be checked, because there are no credentials any more",
-            );
-            self.observe(payment, attempt, ProviderAnswer::Nothing, true).await?;
-            return Ok(true);
+        let age = self.now().duration_since(attempt.started_at);
+        // A request without a response can arrive until then.
+        let is_settled = age >= SETTLE_TIME;
+        let is_running = attempt.state() == AttemptState::Sent && !is_settled;
+        let provider = match self.provider(payment, &attempt.service).await {
+            Ok(Some(provider)) => provider,
+            missing => {
+                // The next question is put off, so that attempts that can't be checked hold no others up.
+                self.observe(payment, attempt, ProviderAnswer::Nothing, !is_running).await?;
+                let reason = missing.as_ref().err().map(Error::to_string);
+                let reason = reason.unwrap_or_else(|| "there are no credentials".to_owned());
+                tracing::warn!(
+                    target: "omnistack::payments", payment = %payment.id, service = attempt.service.as_str(), %reason,
+                    "a payment can't be checked; store the credentials of the service again",
+                );
+                return Ok(missing.is_ok());
+            }
         };
         if attempt.pending_change().is_some() {
             let result = request_change(provider.as_ref(), payment, attempt).await?;
@@ -79,17 +88,27 @@ impl PaymentLedger {
             Some(id) => provider.payment(id).await.map(Some),
             None => provider.find_payment(&attempt.reference).await,
         };
-        // A request without a response can arrive until then.
-        let is_settled = asked_at.duration_since(attempt.started_at) >= SETTLE_TIME;
         let is_open = matches!(attempt.state(), AttemptState::Sent | AttemptState::Unknown);
+        // Another account knows nothing of the attempt, whatever has become of it.
+        let is_absent = is_open
+            && is_settled
+            && matches!(result, Ok(None))
+            && self.is_at_same_account(payment, attempt).await?;
         let answer = match &result {
             Ok(Some(found)) => ProviderAnswer::Payment(found),
-            Ok(None) if is_open && is_settled => ProviderAnswer::NoPayment,
+            Ok(None) if is_absent => ProviderAnswer::NoPayment,
             Ok(None) | Err(_) => ProviderAnswer::Nothing,
         };
-        let is_running = attempt.state() == AttemptState::Sent && !is_settled;
         self.observe(payment, attempt, answer, !is_running).await?;
         Ok(result.is_ok())
+    }
+
+    /// Returns whether the credentials of the service are those with which the attempt has begun. After a change, it is
+    /// not known whether they are of the same account.
+    async fn is_at_same_account(&self, payment: &PaymentRow, attempt: &AttemptRow) -> Result<bool, Error> {
+        let environment = payment.environment();
+        let since = self.0.accounts.unchanged_since(payment.tenant_id, &attempt.service, environment).await?;
+        Ok(since.is_none_or(|since| attempt.started_at >= since))
     }
 
     async fn observe(
@@ -107,19 +126,45 @@ impl PaymentLedger {
         Ok(tx.commit().await?)
     }
 
-    /// Asks the provider about a refund, and stores the answer. A refund whose outcome is not known is asked for again,
-    /// with the same key.
+    /// Asks the provider about a refund, and stores the answer.
     async fn check_refund(&self, payment: &StoredPayment, refund: &RefundRow) -> Result<(), Error> {
-        let attempt = payment.index_of(refund.attempt).and_then(|index| payment.attempts.get(index));
-        let Some((attempt, id)) = attempt.and_then(|one| Some((one, one.provider_payment_id.as_deref()?))) else {
+        let age = self.now().duration_since(refund.updated_at);
+        if refund.state() == RefundState::Sent && age < SETTLE_TIME {
+            // Its request may still run.
             return Ok(());
-        };
-        let Some(provider) = self.provider(&payment.row, &attempt.service).await? else { return Ok(()) };
-        if refund.state() == RefundState::Pending {
-            return self.check_refunds(provider.as_ref(), payment, attempt, id).await;
         }
-        let result = request_refund(provider.as_ref(), &payment.row, id, refund).await?;
+        let result = match self.known_refund(payment, refund).await {
+            Ok(result) => result,
+            // The next question is put off, so that refunds that can't be checked hold no others up.
+            Err(error) => Err(not_asked(&error)),
+        };
         self.finish_refund(&payment.row, refund, &result, true).await.map(drop)
+    }
+
+    /// Asks the provider for a refund that was made here. One that it does not have is asked for again, with the same
+    /// key: the key alone is not enough, because providers forget keys after a day or more.
+    async fn known_refund(
+        &self,
+        payment: &StoredPayment,
+        refund: &RefundRow,
+    ) -> Result<Result<ProviderRefund, PaymentError>, Error> {
+        let attempt = payment.index_of(refund.attempt).and_then(|index| payment.attempts.get(index));
+        let attempt = attempt.ok_or_else(no_payment)?;
+        let id = attempt.provider_payment_id.as_deref().ok_or_else(no_payment)?;
+        let provider = self.require_provider(&payment.row, &attempt.service).await?;
+        match provider.refunds(id).await {
+            Ok(reported) => {
+                if let Some(found) = reported.into_iter().find(|one| is_same(refund, one)) {
+                    return Ok(Ok(found));
+                }
+            }
+            Err(PaymentError::NotSupported { .. }) => {}
+            Err(error) => return Ok(Err(not_asked(&error))),
+        }
+        if refund.state() == RefundState::Pending {
+            return Ok(Err(not_asked("the refund is not listed")));
+        }
+        request_refund(provider.as_ref(), &payment.row, id, refund).await
     }
 
     /// Asks the provider for the refunds of an attempt, and stores the states of those that were made here.
@@ -144,14 +189,10 @@ impl PaymentLedger {
             }
         };
         for refund in own {
-            let found = reported.iter().find(|one| {
-                refund.provider_refund_id.as_ref() == Some(&one.id) || one.reference.as_ref() == Some(&refund.reference)
-            });
+            let found = reported.iter().find(|one| is_same(refund, one));
             let result = match found {
                 Some(found) => Ok(found.clone()),
-                None if refund.state() == RefundState::Pending => {
-                    Err(PaymentError::Unavailable { message: "the refund is not listed".to_owned(), retry_after: None })
-                }
+                None if refund.state() == RefundState::Pending => Err(not_asked("the refund is not listed")),
                 None => continue,
             };
             self.finish_refund(&payment.row, refund, &result, true).await?;
@@ -193,6 +234,11 @@ impl PaymentLedger {
         let Some(refund) = payment.refunds.iter().find(|one| one.id == refund) else { return Ok(()) };
         self.check_refund(&payment, refund).await
     }
+}
+
+/// Returns whether a refund at the provider is one that was made here.
+fn is_same(refund: &RefundRow, reported: &ProviderRefund) -> bool {
+    refund.provider_refund_id.as_ref() == Some(&reported.id) || reported.reference.as_ref() == Some(&refund.reference)
 }
 
 /// The job that asks providers for what is not known. It runs every minute.

@@ -21,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
+    create::MAX_AMOUNT,
     handle::PaymentLedger,
     machine::PaymentState,
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RefundRequest},
@@ -43,8 +44,8 @@ pub(super) fn api() -> Api<PaymentLedger> {
 #[serde(deny_unknown_fields)]
 struct NewPaymentRequest {
     /// The amount in minor units of the currency, such as cents.
-    #[garde(range(min = 1))]
-    #[schema(minimum = 1)]
+    #[garde(range(min = 1, max = MAX_AMOUNT))]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
     /// The ISO 4217 code of the currency, in capitals.
     #[garde(length(chars, min = 3, max = 3))]
@@ -104,7 +105,9 @@ impl NewPaymentRequest {
         let tenant = caller.require_tenant()?;
         let unknown = || Error::invalid([FieldError::new("currency", "must be an ISO 4217 code in capitals")]);
         let currency = Currency::from_code(&self.currency).ok_or_else(unknown)?;
-        let is_token = |(service, token): (&String, &String)| service.len() <= 100 && (1..=500).contains(&token.len());
+        let is_token = |(service, token): (&String, &String)| {
+            service.chars().count() <= 100 && (1..=500).contains(&token.chars().count())
+        };
         if self.tokens.len() > 10 || !self.tokens.iter().all(is_token) {
             let message = "must have at most 10 tokens of 1 to 500 characters";
             return Err(Error::invalid([FieldError::new("tokens", message)]));

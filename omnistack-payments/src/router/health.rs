@@ -81,6 +81,9 @@ impl HealthBoard {
         let mut accounts = self.lock();
         if accounts.len() >= MAX_WATCHED_ACCOUNTS && !accounts.contains_key(&key) {
             accounts.retain(|_, history| history.is_recent(policy.window, now));
+            if accounts.len() >= MAX_WATCHED_ACCOUNTS {
+                accounts.clear();
+            }
         }
         let history = accounts.entry(key).or_default();
         history.count(policy.window, failed, duration, now);

@@ -211,4 +211,19 @@ on_each_database! {
         assert!(resealed.starts_with("v1.new."), "{resealed}");
         assert!(accounts(&app).provider(id, "acme", Live).await.unwrap().is_some());
     }
+
+    async fn payments_of_a_live_account_that_cannot_be_used_are_not_made_as_tests(database: TestDatabase) {
+        let app = start(database, |app| app).await;
+        let owner = app.user();
+        let (accounts, id) = (accounts(&app), tenant(&owner));
+        store_key(&owner, "acme", "live").await;
+        let mut tx = app.db().tenant(id).begin().await.unwrap();
+        tx.query("update omni_payment_credentials set credentials = $1").bind("v1.lost").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        app.clock().advance(Duration::from_secs(61));
+        assert_eq!(accounts.default_environment(id).await.unwrap(), Live);
+        let order = json!({ "amount": 1000, "currency": "USD", "token": "tok_ok" });
+        let request = owner.post("/api/v1/app/payments", order).header("idempotency-key", "k");
+        request.await.expect_error(422, "PAYMENT_NOT_ROUTABLE");
+    }
 }

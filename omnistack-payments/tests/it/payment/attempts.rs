@@ -1,7 +1,11 @@
 //! Tests of attempts: failover, unknown outcomes, and payments that are taken twice.
 
+use std::time::Duration;
+
+use omnistack_core::http::Method;
 use omnistack_payments::{AttemptState, FakeFault, Payment, PaymentRetry, PaymentState, RefundRequest};
 use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::json;
 
 use super::{SETTLED, TestTenant, resolve_due, start};
 
@@ -157,5 +161,38 @@ on_each_database! {
         let accounts: Vec<_> = tenant.balances().await.into_iter().map(|(account, _)| account).collect();
         assert_eq!(accounts, ["fees", "psp_clearing", "revenue"]);
         tenant.check_ledger().await;
+    }
+
+    async fn a_reference_says_when_its_attempt_began(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let declined = tenant.pay("a", "tok_declined").await;
+        app.clock().advance(Duration::from_secs(86_400));
+        let retry = PaymentRetry::new("r").token("tok_ok");
+        let paid = tenant.ledger.retry(tenant.id, declined.id, retry).await.unwrap();
+        // Providers are searched since this time.
+        let seconds = paid.attempts.iter().map(|attempt| {
+            let (_, id) = attempt.reference.rsplit_once('_').unwrap();
+            let (seconds, _) = uuid::Uuid::try_parse(id).unwrap().get_timestamp().unwrap().to_unix();
+            assert!(attempt.reference.len() <= 40, "{}", attempt.reference);
+            i64::try_from(seconds).unwrap()
+        });
+        let started = paid.attempts.iter().map(|attempt| attempt.started_at.as_seconds());
+        assert_eq!(seconds.collect::<Vec<_>>(), started.collect::<Vec<_>>());
+    }
+
+    async fn an_attempt_of_replaced_credentials_is_not_failed_because_they_know_nothing_of_it(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        tenant.fault("fake", FakeFault::RequestLost);
+        let payment = tenant.pay("a", "tok_ok").await;
+        app.clock().advance(SETTLED);
+        let body = json!({ "fields": { "api_key": "fake_test_2" } });
+        let path = "/api/v1/app/services/fake/credentials/test";
+        tenant.client.request(Method::PUT, path).json(body).await.expect(200);
+        resolve_due(&app).await;
+        assert_eq!(tenant.get(&payment).await.status, PaymentState::Unknown);
+        let refused = tenant.ledger.retry(tenant.id, payment.id, PaymentRetry::new("r").token("tok_ok")).await;
+        assert_eq!(refused.unwrap_err().code(), "PAYMENT_OUTCOME_UNKNOWN");
     }
 }

@@ -1,16 +1,16 @@
 //! Tests of events of providers.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::{
     data_environment::DataEnvironment,
     money::{Currency, Money},
-    payment::{NewRefund, PaymentProvider as _},
+    payment::{CaptureMode, NewPayment, NewRefund, PaymentMethodKind, PaymentMethodSource, PaymentProvider as _},
 };
-use omnistack_payments::{FakeFault, PaymentState};
+use omnistack_payments::{FakeFault, PaymentRetry, PaymentState};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
-use super::{TestTenant, start};
+use super::{SETTLED, TestTenant, resolve_due, start};
 
 /// Sends the events of the fakes, and delivers what they cause.
 async fn deliver(app: &TestApp) {
@@ -69,5 +69,34 @@ on_each_database! {
         let refunded = tenant.get(&payment).await;
         assert_eq!((refunded.refunded, refunded.refunds.len()), (300, 0));
         tenant.check_ledger().await;
+    }
+
+    async fn a_request_that_arrives_after_it_counted_as_lost_is_not_forgotten(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        tenant.fault("fake", FakeFault::RequestLost);
+        let lost = tenant.pay("a", "tok_3ds").await;
+        app.clock().advance(SETTLED);
+        resolve_due(&app).await;
+        assert_eq!(tenant.get(&lost).await.status, PaymentState::Failed);
+        let late = NewPayment {
+            reference: lost.attempts[0].reference.clone(),
+            amount: Money::new(1_000, Currency::USD),
+            customer: None,
+            method: PaymentMethodKind::Card,
+            source: PaymentMethodSource::Token("tok_3ds".to_owned()),
+            capture: CaptureMode::Automatic,
+            description: None,
+            email: None,
+            return_url: None,
+            metadata: BTreeMap::new(),
+            idempotency_key: lost.attempts[0].reference.clone(),
+        };
+        tenant.bank.provider(DataEnvironment::Test).create_payment(&late).await.unwrap();
+        deliver(&app).await;
+        assert_eq!(tenant.get(&lost).await.status, PaymentState::RequiresAction);
+        // The payer may still pay it, so no other attempt begins.
+        let refused = tenant.ledger.retry(tenant.id, lost.id, PaymentRetry::new("r").token("tok_ok")).await;
+        assert_eq!(refused.unwrap_err().code(), "PAYMENT_NOT_RETRYABLE");
     }
 }

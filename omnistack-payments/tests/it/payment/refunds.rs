@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use omnistack_core::http::Method;
 use omnistack_payments::{FakeFault, PaymentState, RefundRequest, RefundState};
 use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::json;
 
 use super::{SETTLED, TestTenant, resolve_due, start};
 
@@ -71,5 +73,34 @@ on_each_database! {
         assert_eq!(tenant.get(&payment).await.refunds[0].status, RefundState::Failed);
         let refunded = tenant.ledger.refund(tenant.id, payment.id, RefundRequest::new("b")).await.unwrap();
         assert_eq!(refunded.refunded, 1_000);
+    }
+
+    async fn a_refund_that_did_not_reach_its_provider_is_made_by_the_same_request(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let payment = tenant.pay("a", "tok_ok").await;
+        let path = format!("/{}/refund", payment.id);
+        tenant.fault("fake", FakeFault::Unavailable);
+        tenant.post(&path, "key", json!({})).await.expect_error(503, "PAYMENT_PROVIDER_UNAVAILABLE");
+        let refunded = tenant.post(&path, "key", json!({})).await.expect(200).json();
+        assert_eq!((&refunded["refunded"], refunded["refunds"].as_array().unwrap().len()), (&json!(1_000), 1));
+        assert_eq!(refunded["refunds"][0]["status"], "succeeded");
+        tenant.check_ledger().await;
+    }
+
+    async fn a_refund_without_an_account_is_refused_and_not_made_later(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let payment = tenant.ledger.create(tenant.request("a", "tok_ok").provider("fake_b")).await.unwrap();
+        let path = "/api/v1/app/services/fake_b/credentials/test";
+        tenant.client.delete(path).await.expect(204);
+        let refused = tenant.ledger.refund(tenant.id, payment.id, RefundRequest::new("r")).await.unwrap_err();
+        assert_eq!(refused.code(), "PAYMENT_ACCOUNT_MISSING");
+        let body = json!({ "fields": { "api_key": "fake_test_1" } });
+        tenant.client.request(Method::PUT, path).json(body).await.expect(200);
+        app.clock().advance(SETTLED);
+        resolve_due(&app).await;
+        let kept = tenant.get(&payment).await;
+        assert_eq!((kept.refunds[0].status, kept.refunded), (RefundState::Failed, 0));
     }
 }
