@@ -199,6 +199,7 @@ fn subscription_of(subscription: FakeSubscription) -> ProviderSubscription {
             period: Some(subscription.period),
         }],
         pending_change: pending,
+        action_url: None,
         period: Some(subscription.period),
         trial_end: subscription.trial_end,
         cancel_at: subscription.cancel_at,

@@ -176,8 +176,10 @@ impl PayPalApi {
         let revision = self.post(&path, &body, &change.idempotency_key, SUBSCRIPTION).await?;
         let page = page_of(&revision).ok_or_else(|| malformed(CallEffect::Changes))?;
         let mut subscription = self.subscription(id).await.map_err(read_after_change)?;
-        let item = SubscriptionItem { id: page, price: change.price.clone(), quantity: change.quantity, period: None };
+        let (id, price) = (change.price.clone(), change.price.clone());
+        let item = SubscriptionItem { id, price, quantity: change.quantity, period: None };
         subscription.pending_change = Some((item, self.now() + CHANGE_PERIOD));
+        subscription.action_url = Some(page);
         Ok(subscription)
     }
 
@@ -287,6 +289,7 @@ impl PayPalApi {
             status,
             items: vec![SubscriptionItem { id: price.clone(), price, quantity, period }],
             pending_change: None,
+            action_url: None,
             period,
             trial_end: is_trial.then_some(start),
             cancel_at,

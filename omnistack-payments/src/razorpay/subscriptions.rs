@@ -361,6 +361,7 @@ impl RazorpayApi {
             status,
             items: vec![SubscriptionItem { id: price.clone(), price, quantity: quantity_of(object), period }],
             pending_change: None,
+            action_url: None,
             period,
             trial_end: trial_end.filter(|_| status == ProviderSubscriptionStatus::Trialing),
             cancel_at: current.map(|(_, end)| end).filter(|_| ends),

@@ -171,6 +171,7 @@ pub(super) fn subscription_of(subscription: StripeObject<'_>) -> Option<Provider
         status: subscription_status(subscription.text("/status")?)?,
         items,
         pending_change: pending.zip(subscription.time("/pending_update/expires_at")),
+        action_url: None,
         period,
         trial_end: subscription.time("/trial_end"),
         cancel_at: subscription.time("/cancel_at").or(at_period_end),
