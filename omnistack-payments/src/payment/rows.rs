@@ -173,7 +173,7 @@ impl AttemptRow {
             payment_id: payment,
             number,
             service: service.to_owned(),
-            reference: reference(payment, number),
+            reference: reference(payment, number, now),
             request_key: None,
             state: AttemptState::Sent.as_str().to_owned(),
             forced: false,
@@ -260,10 +260,12 @@ impl AttemptRow {
     }
 }
 
-/// Returns the reference of an attempt, which is unique and has at most 40 characters, the limit of Razorpay.
-pub(super) fn reference(payment: PaymentId, number: i32) -> String {
-    let id = payment.uuid().simple();
-    if number == 1 { format!("pay_{id}") } else { format!("pay_{id}_{number}") }
+/// Returns the reference of an attempt that begins now. It is unique, and has at most 40 characters, the limit of
+/// Razorpay. It states the time of the attempt and not that of the payment: a provider whose lists lag behind is certain
+/// that it has no payment only some hours after the attempt.
+fn reference(payment: PaymentId, number: i32, now: Timestamp) -> String {
+    let id = if number == 1 { payment } else { PaymentId::new(now) };
+    format!("pay_{}", id.uuid().simple())
 }
 
 fn columns_of(failure: Option<PaymentFailure>) -> (Option<String>, Option<String>) {

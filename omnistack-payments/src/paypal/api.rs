@@ -11,14 +11,18 @@ use omnistack_core::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::provider_api::{ApiObject, ApiResponse, CallEffect, ProviderApi, lost_response, send, with_json};
 
 /// The header with the idempotency key.
 const REQUEST_ID: &str = "paypal-request-id";
+/// The issue of a payment or a refund whose `invoice_id`, which is the app's reference, was used before.
+const DUPLICATE_REFERENCE: &str = "DUPLICATE_INVOICE_ID";
 /// Largest length of an idempotency key, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 108;
+/// Longest time for which a call waits for the access token that another call asks for.
+const TOKEN_WAIT: Duration = Duration::from_secs(15);
 /// Time before its end at which an access token is no longer used, so that none expires on its way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 
@@ -134,7 +138,9 @@ impl PayPalApi {
 
     /// Returns an access token. Concurrent calls wait for one request.
     async fn token(&self) -> Result<SecretString, PaymentError> {
-        let mut stored = self.token.lock().await;
+        // While PayPal issues no token, the waiting calls would ask one after another, each for the whole deadline.
+        let waited = timeout(TOKEN_WAIT, self.token.lock()).await;
+        let mut stored = waited.map_err(|_| lost_response(CallEffect::Reads, "PayPal issues no access token in time"))?;
         if let Some(token) = &*stored
             && token.expires_at > self.clock.now()
         {
@@ -191,6 +197,10 @@ fn refusal(response: &ApiResponse, object: &'static str) -> PaymentError {
     let message = error.text("/details/0/description").or_else(|| error.text("/message"));
     let message = message.unwrap_or_else(|| "PayPal rejected the request".to_owned());
     match response.error(object, code, message) {
+        // The reference has a payment or a refund already, whose response was lost.
+        PaymentError::Rejected { code: Some(code), message } if code == DUPLICATE_REFERENCE => {
+            PaymentError::Unknown { message }
+        }
         PaymentError::Rejected { code: Some(code), message } => match decline_reason(&code) {
             Some(reason) => PaymentError::Declined { reason, code: Some(code), message },
             None => PaymentError::Rejected { code: Some(code), message },

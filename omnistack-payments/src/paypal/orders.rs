@@ -137,9 +137,10 @@ impl PayPalApi {
     /// Returns the payment of an order. Takes the money if the payer has approved it.
     pub(super) async fn order_payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
         let order = self.order(id).await?;
-        let is_marked = custom_id(&order).is_some_and(|custom| custom.mark == Some(CustomMark::Canceled));
+        // Other software with the same credentials takes the money of its orders itself.
+        let is_wanted = custom_id(&order).is_some_and(|custom| custom.mark != Some(CustomMark::Canceled));
         let payment = self.payment_of(&order).ok_or_else(|| malformed(CallEffect::Reads))?;
-        if is_marked || order.text("/status").as_deref() != Some("APPROVED") {
+        if !is_wanted || order.text("/status").as_deref() != Some("APPROVED") {
             return Ok(payment);
         }
         let action = if is_manual(&order) { "authorize" } else { "capture" };

@@ -49,6 +49,14 @@ impl PayPalApi {
         }
     }
 
+    /// Returns a payment by the id of its authorisation.
+    async fn authorized_payment(&self, authorization: &str) -> Result<ProviderPayment, PaymentError> {
+        let path = format!("/v2/payments/authorizations/{}", path_id(authorization, PAYMENT)?);
+        let found = self.get(&path, &[], PAYMENT).await?;
+        let order = found.text("/supplementary_data/related_ids/order_id");
+        self.order_payment(&order.ok_or(PaymentError::NotFound { object: PAYMENT })?).await
+    }
+
     /// Returns a payment of a subscription.
     pub(super) async fn sale_payment(&self, sale: &str) -> Result<ProviderPayment, PaymentError> {
         let found = self.sale(sale).await?;
@@ -155,9 +163,15 @@ impl PayPalApi {
                 ("page", page_number.as_str()),
             ];
             let found = self.get("/v1/reporting/transactions", &query, "transaction").await?;
-            let transactions = found.list("/transaction_details");
+            // A response without the list does not say that there is no payment.
+            let missing = || lost_response(CallEffect::Reads, "the response has no list of transactions");
+            let transactions = found.stated_list("/transaction_details").ok_or_else(missing)?;
             if let Some(id) = transactions.iter().find_map(|transaction| id_of_payment(transaction, reference)) {
-                return self.captured_payment(&id).await.map(Some);
+                let found = match self.captured_payment(&id).await {
+                    Err(PaymentError::NotFound { .. }) => self.authorized_payment(&id).await,
+                    found => found,
+                };
+                return found.map(Some);
             }
             if i64::from(page) >= found.integer("/total_pages").unwrap_or(1) {
                 return match created_at {

@@ -171,6 +171,18 @@ async fn a_subscription_is_canceled_at_the_end_of_its_period_or_now() {
     let ended = test.provider.subscription(&id).await.unwrap();
     assert_eq!((ended.status, ended.ended_at), (ProviderSubscriptionStatus::Canceled, Some(end)));
 
+    // The date is lost: the subscription still ends, and is not kept as one that is paused.
+    let third = subscribe(&test, "sub_3").await;
+    let (_, end) = test.provider.subscription(&third).await.unwrap().period.unwrap();
+    test.server.fail_next(&format!("PATCH /v1/billing/subscriptions/{third}"), PayPalFault::LostRequest);
+    let error = test.provider.cancel_subscription(&third, CancelTime::PeriodEnd, "cancel").await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
+    let planned = test.provider.subscription(&third).await.unwrap();
+    assert_eq!((planned.cancel_at, planned.collection_paused), (Some(end), false));
+    test.clock.advance(DAY * 31);
+    let ended = test.provider.subscription(&third).await.unwrap();
+    assert_eq!((ended.status, ended.ended_at), (ProviderSubscriptionStatus::Canceled, Some(end)));
+
     let other = subscribe(&test, "sub_2").await;
     let canceled = test.provider.cancel_subscription(&other, CancelTime::Now, "cancel").await.unwrap();
     assert_eq!(canceled.status, ProviderSubscriptionStatus::Canceled);
