@@ -313,8 +313,8 @@ impl RazorpayApi {
     }
 }
 
-/// Returns the fee of payments that have taken money. A payment in another currency than that of the account has its fee
-/// in the account's.
+/// Returns the fee of payments that have taken money. A payment in another currency than that of the account has its
+/// fee in the account's.
 fn fee_of(taken: &[&ApiObject]) -> Option<Money> {
     let fees = taken.iter().filter_map(|payment| {
         let currency = payment.text("/base_currency").or_else(|| payment.text("/currency"))?;

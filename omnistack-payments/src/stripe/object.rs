@@ -60,6 +60,11 @@ impl<'a> StripeObject<'a> {
         self.text(path).or_else(|| self.object(path)?.text("/id"))
     }
 
+    /// Returns whether there is an array at a path. Without one, nothing is known of its items.
+    pub(super) fn is_array(self, path: &str) -> bool {
+        self.get(path).is_some_and(Value::is_array)
+    }
+
     /// Returns the items at a path, which is an array or a list of Stripe.
     pub(super) fn items(self, path: &str) -> impl Iterator<Item = StripeObject<'a>> + use<'a> {
         let found = self.get(path);
