@@ -216,8 +216,8 @@ fn page_payment_of(session: StripeObject<'_>) -> Option<ProviderPayment> {
     with_page(session, ProviderPayment { id: checkout.id, ..begun })
 }
 
-/// Returns a payment with what its page says of it. A page that is complete takes no further attempt, so a debit that the
-/// bank returns days later has failed.
+/// Returns a payment with what its page says of it. A page that is complete takes no further attempt, so a debit that
+/// the bank returns days later has failed.
 pub(super) fn with_page(session: StripeObject<'_>, begun: ProviderPayment) -> Option<ProviderPayment> {
     let page = checkout_of(session)?;
     let has_failed = begun.failure.is_some() && begun.action_url.is_none();

@@ -155,6 +155,19 @@ async fn a_payer_chooses_the_payment_method_on_a_page() {
     }
 }
 
+#[tokio::test]
+async fn values_of_callers_replace_none_of_the_app() {
+    let stripe = Stripe::start().await;
+    let mut new = payment(1, 500, "pm_card_visa_chargeDeclined");
+    for name in ["omnistack_page", "omnistack_reference"] {
+        new.metadata.insert(name.to_owned(), "other".to_owned());
+    }
+    stripe.provider.create_payment(&new).await.unwrap_err();
+    // It is no payment on a page, where another attempt would be possible.
+    let found = stripe.provider.find_payment(&reference(1)).await.unwrap().unwrap();
+    assert_eq!((found.status, found.reference), (PaymentStatus::Failed, Some(reference(1))));
+}
+
 // A bank can return a debit days after the page was completed.
 #[tokio::test]
 async fn a_payment_that_fails_after_its_page_has_failed() {
