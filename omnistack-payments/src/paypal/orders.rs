@@ -220,6 +220,9 @@ impl PayPalApi {
                     "value": custom.marked(Some(CustomMark::Canceled)).to_text(),
                 }]);
                 self.patch(&format!("/v2/checkout/orders/{}", path_id(id, PAYMENT)?), &change, PAYMENT).await?;
+                // The payer may have approved it, and its money be taken, before it was marked.
+                let order = self.order(id).await.map_err(read_after_change)?;
+                return self.payment_of(&order).ok_or_else(|| malformed(CallEffect::Changes));
             }
         }
         Ok(ProviderPayment { status: PaymentStatus::Canceled, action_url: None, ..payment })

@@ -256,7 +256,10 @@ impl RazorpayApi {
                 notes["capture"] = order.text("/notes/capture").unwrap_or_else(|| "automatic".to_owned()).into();
                 notes["canceled"] = "true".into();
                 self.patch(&path, &json!({ "notes": notes }), PAYMENT).await?;
-                Ok(ProviderPayment { status: PaymentStatus::Canceled, ..payment })
+                // The payer may have paid it before it was marked.
+                self.order_payment(id).await.map_err(|error| PaymentError::Unknown {
+                    message: format!("the canceled order could not be read: {error}"),
+                })
             }
             // Razorpay releases the money of a payment that is not captured within five days.
             PaymentStatus::Authorized => {

@@ -97,8 +97,9 @@ impl StripeApi {
         // Whether another attempt is possible says the page.
         if payment.status == PaymentStatus::RequiresAction && is_of_page(reply.object()) {
             let query = json!({ "payment_intent": id, "limit": 1 });
-            let pages = self.get(PAYMENT, "/checkout/sessions", query).await?;
-            let page = pages.object().items("/data").next();
+            // A restricted key may lack the permission for pages.
+            let pages = self.get(PAYMENT, "/checkout/sessions", query).await.ok();
+            let page = pages.as_ref().and_then(|pages| pages.object().items("/data").next());
             payment = page.and_then(|page| with_page(page, payment.clone())).unwrap_or(payment);
         }
         // A payment that this app has begun by itself is for no subscription.
