@@ -190,6 +190,17 @@ fn request_id(key: &str) -> String {
     if is_accepted { key.to_owned() } else { Sha256::digest(key).to_string() }
 }
 
+/// Returns the error of a request that creates a payment or a refund. If its reference was used before, there is one
+/// already, whose response was lost.
+pub(super) fn of_used_reference(error: PaymentError) -> PaymentError {
+    match error {
+        PaymentError::Rejected { code: Some(code), message } if code == DUPLICATE_REFERENCE => {
+            PaymentError::Unknown { message }
+        }
+        error => error,
+    }
+}
+
 /// Returns the error that a response of PayPal describes.
 fn refusal(response: &ApiResponse, object: &'static str) -> PaymentError {
     let error = response.error_object();
@@ -197,10 +208,6 @@ fn refusal(response: &ApiResponse, object: &'static str) -> PaymentError {
     let message = error.text("/details/0/description").or_else(|| error.text("/message"));
     let message = message.unwrap_or_else(|| "PayPal rejected the request".to_owned());
     match response.error(object, code, message) {
-        // The reference has a payment or a refund already, whose response was lost.
-        PaymentError::Rejected { code: Some(code), message } if code == DUPLICATE_REFERENCE => {
-            PaymentError::Unknown { message }
-        }
         PaymentError::Rejected { code: Some(code), message } => match decline_reason(&code) {
             Some(reason) => PaymentError::Declined { reason, code: Some(code), message },
             None => PaymentError::Rejected { code: Some(code), message },

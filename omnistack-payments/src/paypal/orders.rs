@@ -11,7 +11,7 @@ use omnistack_core::{
 use serde_json::{Value, json};
 
 use super::{
-    api::PayPalApi,
+    api::{PayPalApi, of_used_reference},
     custom_id::{CustomId, CustomMark},
 };
 use crate::{
@@ -119,7 +119,7 @@ impl PayPalApi {
             Err(PaymentError::Unknown { message }) if !new.is_charged_at_once => {
                 Err(PaymentError::Unavailable { message, retry_after: None })
             }
-            created => created,
+            created => created.map_err(of_used_reference),
         }
     }
 
@@ -263,7 +263,7 @@ impl PayPalApi {
         if let Some(reason) = &new.reason {
             body["note_to_payer"] = reason.chars().take(255).collect::<String>().into();
         }
-        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await?;
+        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await.map_err(of_used_reference)?;
         refund_of(&refund).ok_or_else(|| lost_response(CallEffect::Changes, "the refund has no id"))
     }
 

@@ -14,7 +14,11 @@ use omnistack_core::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{api::PayPalApi, custom_id::CustomId, orders::time_text};
+use super::{
+    api::{PayPalApi, of_used_reference},
+    custom_id::CustomId,
+    orders::time_text,
+};
 use crate::{
     provider_api::{ApiObject, CallEffect, lost_response, path_id, reference_time},
     wire::{WireForm, from_decimal, to_decimal},
@@ -123,7 +127,7 @@ impl PayPalApi {
             "amount": { "total": total, "currency": new.amount.currency().code() },
             "invoice_number": new.reference,
         });
-        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await?;
+        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await.map_err(of_used_reference)?;
         let lost = || lost_response(CallEffect::Changes, "the refund has no id");
         Ok(ProviderRefund {
             id: refund.text("/id").ok_or_else(lost)?,
