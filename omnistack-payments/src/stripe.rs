@@ -42,5 +42,8 @@ pub use service::StripeService;
 /// The name of the service, of its providers and of its webhooks.
 const NAME: &str = "stripe";
 
+/// The beginning of the keys of an object's metadata that are of this module.
+const OWN_NAMES: &str = "omnistack_";
+
 /// The key of an object's metadata with the app's reference.
 const REFERENCE: &str = "omnistack_reference";

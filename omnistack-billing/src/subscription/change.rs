@@ -206,9 +206,11 @@ impl Subscriptions {
         let asked = change.to_request(at, &request.key, return_url);
         let result = change.provider.change_subscription(&change.row.external.id, &asked).await;
         let scheduled = match &result {
-            Ok(_) if change.direction == Direction::Down => {
-                Some(Some(FutureTerms { terms: change.terms.clone(), at: change.row.state.renews_at }))
-            }
+            Ok(changed) if change.direction == Direction::Down => Some(Some(FutureTerms {
+                terms: change.terms.clone(),
+                at: change.row.state.renews_at,
+                action_url: changed.action_url.clone(),
+            })),
             // A change now replaces one at the end of the period.
             Ok(_) => Some(None),
             Err(_) => None,

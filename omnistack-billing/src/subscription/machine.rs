@@ -20,11 +20,13 @@ pub(super) const TRIAL_ENDING_NOTICE: Duration = Duration::from_hours(3 * 24);
 /// Longest time after the start of a period in which an invoice is that of the renewal, and not that of a change.
 const MAX_RENEWAL_INVOICE_DELAY: Duration = Duration::from_hours(2);
 
-/// Terms that are not in effect yet, and the time at which they expire or take effect.
+/// Terms that are not in effect yet, the time at which they expire or take effect, and the page on which the customer
+/// confirms them, if the provider asks for that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FutureTerms {
     pub(super) terms: SubscriptionTerms,
     pub(super) at: Option<Timestamp>,
+    pub(super) action_url: Option<String>,
 }
 
 /// The state of a subscription.
@@ -295,7 +297,7 @@ fn read_terms(
     if let Some(terms) = &snapshot.terms {
         let costs_more = terms.mrr > before.terms.mrr && !terms.gives_same_as(&before.terms);
         if before.has_begun && costs_more && !snapshot.pays_for_change_of(before) {
-            after.pending = Some(FutureTerms { terms: terms.clone(), at: None });
+            after.pending = Some(FutureTerms { terms: terms.clone(), at: None, action_url: None });
         } else {
             after.terms = terms.clone();
             if before.has_begun && !terms.has_plan_of(&before.terms) && !snapshot.status.is_final() {

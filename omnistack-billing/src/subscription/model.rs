@@ -26,12 +26,21 @@ pub struct FuturePlan {
     /// When the change takes effect, or expires if it is not paid; `null` if that is not known.
     #[schema(required)]
     pub at: Option<Timestamp>,
+    /// The page on which the customer confirms the change, which has no effect without it; `null` if there is none.
+    #[schema(required)]
+    pub action_url: Option<String>,
 }
 
 impl From<&FutureTerms> for FuturePlan {
     fn from(change: &FutureTerms) -> Self {
-        let FutureTerms { terms, at } = change;
-        Self { plan: terms.plan.clone(), interval: terms.interval.clone(), quantity: terms.quantity, at: *at }
+        let FutureTerms { terms, at, action_url } = change;
+        Self {
+            plan: terms.plan.clone(),
+            interval: terms.interval.clone(),
+            quantity: terms.quantity,
+            at: *at,
+            action_url: action_url.clone(),
+        }
     }
 }
 

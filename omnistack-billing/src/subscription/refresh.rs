@@ -215,7 +215,7 @@ impl Subscriptions {
         let mut pending = None;
         if let Some((item, until)) = &read.pending_change {
             let terms = self.terms(provider.name(), item, known_terms.as_ref(), checkout.as_ref()).await?;
-            pending = terms.map(|terms| FutureTerms { terms, at: Some(*until) });
+            pending = terms.map(|terms| FutureTerms { terms, at: Some(*until), action_url: read.action_url.clone() });
         }
         let snapshot = ProviderSnapshot {
             status: read.status,

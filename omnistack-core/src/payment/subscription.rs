@@ -114,6 +114,8 @@ pub struct ProviderSubscription {
     pub items: Vec<SubscriptionItem>,
     /// A change that takes effect when it is paid: the price and quantity, and when the change expires.
     pub pending_change: Option<(SubscriptionItem, Timestamp)>,
+    /// The page on which the customer confirms a change, for providers that change nothing before that.
+    pub action_url: Option<String>,
     /// The current period: from the earliest start to the latest end of the items.
     pub period: Option<(Timestamp, Timestamp)>,
     /// The end of the trial.

@@ -157,6 +157,7 @@ impl FakeTx {
             metadata: charge.metadata,
             refund_count: 0,
             disputed: false,
+            is_charged_back: false,
             due_at: None,
             created_at: self.now,
         };
@@ -277,6 +278,10 @@ impl FakeTx {
             PaymentStatus::Succeeded => {
                 payment.due_at = None;
                 self.put(&payment).await?;
+                // The payer may have disputed it before. An error here would keep all that is due from happening.
+                if payment.disputed {
+                    return Ok(());
+                }
                 self.open_dispute(&payment.id).await.map(drop)
             }
             PaymentStatus::Processing => {
@@ -333,7 +338,11 @@ impl FakeTx {
         }
         dispute.won = Some(won);
         self.put(&dispute).await?;
-        let payment: FakePayment = self.get(&dispute.payment).await?;
+        let mut payment: FakePayment = self.get(&dispute.payment).await?;
+        if !won {
+            payment.is_charged_back = true;
+            self.put(&payment).await?;
+        }
         self.announce_dispute("dispute.closed", &dispute, payment.reference.as_deref()).await
     }
 

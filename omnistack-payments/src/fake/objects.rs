@@ -174,6 +174,9 @@ pub(super) struct FakePayment {
     /// The number of refunds that were asked for.
     pub(super) refund_count: u32,
     pub(super) disputed: bool,
+    /// Whether the payer has the money back after a lost dispute.
+    #[serde(default)]
+    pub(super) is_charged_back: bool,
     /// When the payment changes by itself.
     pub(super) due_at: Option<Timestamp>,
     pub(super) created_at: Timestamp,

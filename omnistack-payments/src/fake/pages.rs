@@ -56,7 +56,9 @@ fn page(status: StatusCode, title: &str, body: &str, targets: &[&str]) -> Respon
 fn origin(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme))?;
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    // A semicolon would begin another directive of the policy.
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".-:[]".contains(letter);
+    let authority = uri.authority().filter(|authority| authority.as_str().chars().all(is_plain))?;
     Some(format!("{scheme}://{authority}"))
 }
 
@@ -131,6 +133,8 @@ mod tests {
             ("javascript:alert(1)", None),
             ("ftp://app.example.com/", None),
             ("https://user@app.example.com/", None),
+            ("https://app.example.com;script-src/", None),
+            ("http://[::1]:8080/", Some("http://[::1]:8080")),
             ("/billing", None),
             ("", None),
         ] {

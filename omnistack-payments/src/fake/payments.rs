@@ -169,6 +169,10 @@ impl FakeTx {
         if let Some(id) = self.replay(&new.idempotency_key, &request).await? {
             return Ok(Reply::sent(self.get(&id).await?));
         }
+        if payment.is_charged_back {
+            let message = "the payer has the money back after a lost dispute; it can't be sent back again";
+            return Err(rejected("payment_charged_back", message));
+        }
         let left = payment.captured - payment.refunded;
         let minor = new.amount.minor();
         if new.amount.currency() != payment.amount.currency() || !(1..=left).contains(&minor) {

@@ -199,6 +199,7 @@ fn subscription_of(subscription: FakeSubscription) -> ProviderSubscription {
             period: Some(subscription.period),
         }],
         pending_change: pending,
+        action_url: None,
         period: Some(subscription.period),
         trial_end: subscription.trial_end,
         cancel_at: subscription.cancel_at,
@@ -341,7 +342,8 @@ impl PaymentProvider for FakeProvider {
 
     async fn find_payment(&self, reference: &str) -> Result<Option<ProviderPayment>, PaymentError> {
         let call = async {
-            let found = self.begin_read().await?.find_payment(reference).await?;
+            // It waits for a request that is still in progress: only then it is certain that there is no payment.
+            let found = self.begin().await?.find_payment(reference).await?;
             Ok(found.map(|payment| self.payment_of(payment)))
         };
         self.read(call).await

@@ -18,6 +18,9 @@ use super::{
     timing::{INCOMPLETE_LIFETIME, TRIAL_NOTICE},
 };
 
+/// Largest number of units of a subscription.
+const MAX_QUANTITY: u64 = 1_000_000_000;
+
 /// A subscription to start.
 pub(super) struct SubscriptionStart {
     pub(super) reference: String,
@@ -32,10 +35,11 @@ pub(super) struct SubscriptionStart {
 /// Verifies the price, the quantity and the coupon of a subscription.
 ///
 /// # Errors
-/// [`PaymentError::Rejected`] if the fake has no such price or coupon, or the quantity is zero.
+/// [`PaymentError::Rejected`] if the fake has no such price or coupon, or the quantity is zero or too large.
 pub(super) fn check_terms(price: &str, quantity: u64, coupon: Option<&str>) -> Result<FakePrice, PaymentError> {
-    if quantity == 0 {
-        return Err(rejected("quantity_invalid", "the quantity must be at least 1"));
+    if !(1..=MAX_QUANTITY).contains(&quantity) {
+        let message = format!("the quantity must be at least 1 and at most {MAX_QUANTITY}");
+        return Err(rejected("quantity_invalid", message));
     }
     if coupon.is_some_and(|code| coupon_percent(code).is_none()) {
         let message = "the fake has no such coupon; use a code of the form NAME:PERCENT, such as WELCOME:20";
@@ -228,7 +232,7 @@ impl FakeTx {
         };
         let at = subscription.change_time(asked, self.now);
         let (due, next) = subscription.quote(&change.price, change.quantity, at)?;
-        let due = Money::new((due - subscription.credit).max(0), next.currency());
+        let due = Money::new(due.saturating_sub(subscription.credit).max(0), next.currency());
         Ok(match change.when {
             ChangeTime::Now { .. } => {
                 ChangePreview { due_now: Some(due), next: Some(next), proration_at: at, effective_at: at }
@@ -275,7 +279,7 @@ impl FakeTx {
                 if due > 0 {
                     self.change_after_payment(&mut subscription, change, at, Money::new(due, next.currency())).await?;
                 } else {
-                    subscription.credit -= due;
+                    subscription.credit = subscription.credit.saturating_sub(due);
                     subscription.apply_change(change.price.clone(), change.quantity, at)?;
                 }
             }

@@ -260,8 +260,9 @@ impl AttemptRow {
     }
 }
 
-/// Returns the reference of an attempt, which is unique and has at most 40 characters, the limit of Razorpay. It ends
-/// with a UUIDv7 of the time of the attempt, since which providers search for it.
+/// Returns the reference of an attempt that begins now. It is unique, and has at most 40 characters, the limit of
+/// Razorpay. It states the time of the attempt and not that of the payment: a provider whose lists lag behind is
+/// certain that it has no payment only some hours after the attempt.
 fn reference(payment: PaymentId, number: i32, now: Timestamp) -> String {
     let id = if number == 1 { payment } else { PaymentId::new(now) };
     format!("pay_{}", id.uuid().simple())

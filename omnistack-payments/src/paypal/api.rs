@@ -11,14 +11,18 @@ use omnistack_core::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::provider_api::{ApiObject, ApiResponse, CallEffect, ProviderApi, lost_response, send, with_json};
 
 /// The header with the idempotency key.
 const REQUEST_ID: &str = "paypal-request-id";
+/// The issue of a payment or a refund whose `invoice_id`, which is the app's reference, was used before.
+const DUPLICATE_REFERENCE: &str = "DUPLICATE_INVOICE_ID";
 /// Largest length of an idempotency key, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 108;
+/// Longest time for which a call waits for the access token that another call asks for.
+const TOKEN_WAIT: Duration = Duration::from_secs(15);
 /// Time before its end at which an access token is no longer used, so that none expires on its way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 
@@ -134,7 +138,9 @@ impl PayPalApi {
 
     /// Returns an access token. Concurrent calls wait for one request.
     async fn token(&self) -> Result<SecretString, PaymentError> {
-        let mut stored = self.token.lock().await;
+        // While PayPal issues no token, the waiting calls would ask one after another, each for the whole deadline.
+        let waited = timeout(TOKEN_WAIT, self.token.lock()).await;
+        let mut stored = waited.map_err(|_| lost_response(CallEffect::Reads, "PayPal issues no access token in time"))?;
         if let Some(token) = &*stored
             && token.expires_at > self.clock.now()
         {
@@ -182,6 +188,17 @@ impl PayPalApi {
 fn request_id(key: &str) -> String {
     let is_accepted = key.len() <= MAX_REQUEST_ID_BYTES && key.bytes().all(|byte| byte.is_ascii_graphic());
     if is_accepted { key.to_owned() } else { Sha256::digest(key).to_string() }
+}
+
+/// Returns the error of a request that creates a payment or a refund. If its reference was used before, there is one
+/// already, whose response was lost.
+pub(super) fn of_used_reference(error: PaymentError) -> PaymentError {
+    match error {
+        PaymentError::Rejected { code: Some(code), message } if code == DUPLICATE_REFERENCE => {
+            PaymentError::Unknown { message }
+        }
+        error => error,
+    }
 }
 
 /// Returns the error that a response of PayPal describes.

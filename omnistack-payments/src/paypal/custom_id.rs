@@ -20,6 +20,27 @@ pub(super) enum CustomMark {
     CancelAt(Timestamp),
 }
 
+impl CustomMark {
+    /// Parses a mark. Returns `None` if the text is no mark.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(CANCEL_AT) {
+            Some(seconds) => {
+                let seconds: i64 = seconds.parse().ok()?;
+                Some(Self::CancelAt(Timestamp::from_micros(seconds.saturating_mul(1_000_000))))
+            }
+            None => (text == CANCELED).then_some(Self::Canceled),
+        }
+    }
+
+    /// Returns the mark as text.
+    pub(super) fn to_text(self) -> String {
+        match self {
+            Self::Canceled => CANCELED.to_owned(),
+            Self::CancelAt(at) => format!("{CANCEL_AT}{}", at.as_seconds()),
+        }
+    }
+}
+
 /// The `custom_id` of an order or of a subscription: `reference|customer|mark`. Empty parts at the end are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CustomId {
@@ -52,13 +73,7 @@ impl CustomId {
         let mut parts = text.splitn(3, '|');
         let reference = parts.next().unwrap_or_default().to_owned();
         let customer = parts.next().filter(|customer| !customer.is_empty()).map(str::to_owned);
-        let mark = parts.next().and_then(|mark| match mark.strip_prefix(CANCEL_AT) {
-            Some(seconds) => {
-                let seconds: i64 = seconds.parse().ok()?;
-                Some(CustomMark::CancelAt(Timestamp::from_micros(seconds.saturating_mul(1_000_000))))
-            }
-            None => (mark == CANCELED).then_some(CustomMark::Canceled),
-        });
+        let mark = parts.next().and_then(CustomMark::parse);
         Self { reference, customer, mark }
     }
 
@@ -71,11 +86,7 @@ impl CustomId {
     pub(super) fn to_text(&self) -> String {
         let Self { reference, customer, mark } = self;
         let customer = customer.as_deref().unwrap_or_default();
-        let mark = match mark {
-            None => String::new(),
-            Some(CustomMark::Canceled) => CANCELED.to_owned(),
-            Some(CustomMark::CancelAt(at)) => format!("{CANCEL_AT}{}", at.as_seconds()),
-        };
+        let mark = mark.map(CustomMark::to_text).unwrap_or_default();
         format!("{reference}|{customer}|{mark}").trim_end_matches('|').to_owned()
     }
 }

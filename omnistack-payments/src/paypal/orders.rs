@@ -11,7 +11,7 @@ use omnistack_core::{
 use serde_json::{Value, json};
 
 use super::{
-    api::PayPalApi,
+    api::{PayPalApi, of_used_reference},
     custom_id::{CustomId, CustomMark},
 };
 use crate::{
@@ -119,7 +119,7 @@ impl PayPalApi {
             Err(PaymentError::Unknown { message }) if !new.is_charged_at_once => {
                 Err(PaymentError::Unavailable { message, retry_after: None })
             }
-            created => created,
+            created => created.map_err(of_used_reference),
         }
     }
 
@@ -137,9 +137,10 @@ impl PayPalApi {
     /// Returns the payment of an order. Takes the money if the payer has approved it.
     pub(super) async fn order_payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
         let order = self.order(id).await?;
-        let is_marked = custom_id(&order).is_some_and(|custom| custom.mark == Some(CustomMark::Canceled));
+        // Other software with the same credentials takes the money of its orders itself.
+        let is_wanted = custom_id(&order).is_some_and(|custom| custom.mark != Some(CustomMark::Canceled));
         let payment = self.payment_of(&order).ok_or_else(|| malformed(CallEffect::Reads))?;
-        if is_marked || order.text("/status").as_deref() != Some("APPROVED") {
+        if !is_wanted || order.text("/status").as_deref() != Some("APPROVED") {
             return Ok(payment);
         }
         let action = if is_manual(&order) { "authorize" } else { "capture" };
@@ -219,6 +220,9 @@ impl PayPalApi {
                     "value": custom.marked(Some(CustomMark::Canceled)).to_text(),
                 }]);
                 self.patch(&format!("/v2/checkout/orders/{}", path_id(id, PAYMENT)?), &change, PAYMENT).await?;
+                // The payer may have approved it, and its money be taken, before it was marked.
+                let order = self.order(id).await.map_err(read_after_change)?;
+                return self.payment_of(&order).ok_or_else(|| malformed(CallEffect::Changes));
             }
         }
         Ok(ProviderPayment { status: PaymentStatus::Canceled, action_url: None, ..payment })
@@ -259,7 +263,7 @@ impl PayPalApi {
         if let Some(reason) = &new.reason {
             body["note_to_payer"] = reason.chars().take(255).collect::<String>().into();
         }
-        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await?;
+        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await.map_err(of_used_reference)?;
         refund_of(&refund).ok_or_else(|| lost_response(CallEffect::Changes, "the refund has no id"))
     }
 

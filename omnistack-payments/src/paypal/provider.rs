@@ -201,8 +201,7 @@ impl PaymentProvider for PayPalProvider {
         self.api.preview_change(id, change).await
     }
 
-    /// Asks for a change at the end of the period. The id of the pending item is the page on which the customer
-    /// approves it.
+    /// Asks for a change at the end of the period. The customer approves it on the page of the answer.
     async fn change_subscription(
         &self,
         id: &str,

@@ -14,7 +14,11 @@ use omnistack_core::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{api::PayPalApi, custom_id::CustomId, orders::time_text};
+use super::{
+    api::{PayPalApi, of_used_reference},
+    custom_id::CustomId,
+    orders::time_text,
+};
 use crate::{
     provider_api::{ApiObject, CallEffect, lost_response, path_id, reference_time},
     wire::{WireForm, from_decimal, to_decimal},
@@ -47,6 +51,14 @@ impl PayPalApi {
             Err(PaymentError::NotFound { .. }) => self.sale_payment(capture).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns a payment by the id of its authorisation.
+    async fn authorized_payment(&self, authorization: &str) -> Result<ProviderPayment, PaymentError> {
+        let path = format!("/v2/payments/authorizations/{}", path_id(authorization, PAYMENT)?);
+        let found = self.get(&path, &[], PAYMENT).await?;
+        let order = found.text("/supplementary_data/related_ids/order_id");
+        self.order_payment(&order.ok_or(PaymentError::NotFound { object: PAYMENT })?).await
     }
 
     /// Returns a payment of a subscription.
@@ -115,7 +127,7 @@ impl PayPalApi {
             "amount": { "total": total, "currency": new.amount.currency().code() },
             "invoice_number": new.reference,
         });
-        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await?;
+        let refund = self.post(&path, &body, &new.idempotency_key, PAYMENT).await.map_err(of_used_reference)?;
         let lost = || lost_response(CallEffect::Changes, "the refund has no id");
         Ok(ProviderRefund {
             id: refund.text("/id").ok_or_else(lost)?,
@@ -155,9 +167,15 @@ impl PayPalApi {
                 ("page", page_number.as_str()),
             ];
             let found = self.get("/v1/reporting/transactions", &query, "transaction").await?;
-            let transactions = found.list("/transaction_details");
+            // A response without the list does not say that there is no payment.
+            let missing = || lost_response(CallEffect::Reads, "the response has no list of transactions");
+            let transactions = found.stated_list("/transaction_details").ok_or_else(missing)?;
             if let Some(id) = transactions.iter().find_map(|transaction| id_of_payment(transaction, reference)) {
-                return self.captured_payment(&id).await.map(Some);
+                let found = match self.captured_payment(&id).await {
+                    Err(PaymentError::NotFound { .. }) => self.authorized_payment(&id).await,
+                    found => found,
+                };
+                return found.map(Some);
             }
             if i64::from(page) >= found.integer("/total_pages").unwrap_or(1) {
                 return match created_at {

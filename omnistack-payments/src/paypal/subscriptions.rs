@@ -28,6 +28,8 @@ const ID_PREFIX: &str = "I-";
 const MAX_SEARCH_PAGES: u32 = 50;
 /// Time before the creation of a reference from which subscriptions are searched, for clocks that differ.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60 * 60);
+/// The beginning of the reason of a suspension until the end of a subscription. The mark with the time follows.
+const CANCEL_REASON: &str = "Canceled at the end of the period: ";
 /// Time for which the page of a change stays open.
 const CHANGE_PERIOD: Duration = Duration::from_secs(3 * 60 * 60);
 
@@ -176,8 +178,10 @@ impl PayPalApi {
         let revision = self.post(&path, &body, &change.idempotency_key, SUBSCRIPTION).await?;
         let page = page_of(&revision).ok_or_else(|| malformed(CallEffect::Changes))?;
         let mut subscription = self.subscription(id).await.map_err(read_after_change)?;
-        let item = SubscriptionItem { id: page, price: change.price.clone(), quantity: change.quantity, period: None };
+        let (id, price) = (change.price.clone(), change.price.clone());
+        let item = SubscriptionItem { id, price, quantity: change.quantity, period: None };
         subscription.pending_change = Some((item, self.now() + CHANGE_PERIOD));
+        subscription.action_url = Some(page);
         Ok(subscription)
     }
 
@@ -198,11 +202,11 @@ impl PayPalApi {
         let end = current.period.map(|(_, end)| end).filter(|end| *end > self.now());
         match (when, end) {
             (CancelTime::PeriodEnd, Some(end)) => {
-                // First of all, so that no further period is charged whatever happens to the next call.
-                self.suspend(id, &object, "Canceled at the end of the period", key).await?;
-                if current.cancel_at.is_none() {
-                    self.mark(id, &object, Some(CustomMark::CancelAt(end))).await?;
-                }
+                // First of all, so that no further period is charged whatever happens to the next call. The reason has
+                // the time too: else, without the mark, the subscription would look paused, and the plan be kept.
+                let mark = CustomMark::CancelAt(end);
+                self.suspend(id, &object, &format!("{CANCEL_REASON}{}", mark.to_text()), key).await?;
+                self.mark(id, &object, Some(mark)).await.map_err(read_after_change)?;
             }
             _ => {
                 let body = json!({ "reason": "Canceled" });
@@ -252,10 +256,13 @@ impl PayPalApi {
     fn subscription_of(&self, object: &ApiObject) -> Option<ProviderSubscription> {
         let now = self.now();
         let custom = object.text("/custom_id").map(|text| CustomId::parse(&text));
-        let cancel_at = custom.as_ref().and_then(|custom| match custom.mark {
+        let is_suspended = object.text("/status").as_deref() == Some("SUSPENDED");
+        let reason = object.text("/status_change_note").filter(|_| is_suspended);
+        let reason = reason.and_then(|text| CustomMark::parse(text.strip_prefix(CANCEL_REASON)?));
+        let cancel_at = match custom.as_ref().and_then(|custom| custom.mark).or(reason) {
             Some(CustomMark::CancelAt(at)) => Some(at),
             _ => None,
-        });
+        };
         let created_at = object.time("/create_time").unwrap_or(now);
         let start = object.time("/start_time").unwrap_or(created_at);
         let last_payment = object.time("/billing_info/last_payment/time");
@@ -267,7 +274,6 @@ impl PayPalApi {
             ProviderSubscriptionStatus::Active if is_trial => ProviderSubscriptionStatus::Trialing,
             status => status,
         };
-        let is_suspended = object.text("/status").as_deref() == Some("SUSPENDED");
         let price = object.text("/plan_id")?;
         let quantity = object.integer("/quantity").and_then(|quantity| u64::try_from(quantity).ok()).unwrap_or(1);
         let updated_at = object.time("/update_time").or_else(|| object.time("/status_update_time"));
@@ -287,6 +293,7 @@ impl PayPalApi {
             status,
             items: vec![SubscriptionItem { id: price.clone(), price, quantity, period }],
             pending_change: None,
+            action_url: None,
             period,
             trial_end: is_trial.then_some(start),
             cancel_at,

@@ -55,7 +55,12 @@ impl ApiObject {
         self.0.pointer(pointer).filter(|value| value.is_object()).cloned().map(Self)
     }
 
-    /// Returns the objects of a list.
+    /// Returns the objects of a list, or `None` if there is no list: then nothing is known of its objects.
+    pub(crate) fn stated_list(&self, pointer: &str) -> Option<Vec<Self>> {
+        self.0.pointer(pointer).filter(|value| value.is_array()).map(|_| self.list(pointer))
+    }
+
+    /// Returns the objects of a list, which may be missing.
     pub(crate) fn list(&self, pointer: &str) -> Vec<Self> {
         let items = self.0.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
         items.filter(|value| value.is_object()).cloned().map(Self).collect()
@@ -80,6 +85,8 @@ mod tests {
         assert_eq!((object.seconds("/at"), object.seconds("/seconds")), (None, object.time("/time")));
         assert_eq!(object.list("/list").len(), 2);
         assert!(object.list("/object").is_empty() && object.get("/list").is_none());
+        assert!(object.stated_list("/object").is_none() && object.stated_list("/other").is_none());
+        assert_eq!(object.stated_list("/list").map(|list| list.len()), Some(2));
         assert_eq!(object.get("/object").unwrap().text("/id").as_deref(), Some("b"));
         assert!(ApiObject::parse(b"").is_some());
         assert!(ApiObject::parse(b"[]").is_none() && ApiObject::parse(b"{").is_none());

@@ -107,7 +107,14 @@ fn refusal(response: &ApiResponse, object: &'static str) -> PaymentError {
 /// Returns the reason of a declined payment by Razorpay's reason. Returns `None` if it is no decline.
 pub(super) fn decline_reason(reason: &str) -> Option<DeclineReason> {
     Some(match reason {
-        "payment_failed" | "payment_declined" | "card_declined" | "payment_cancelled" => DeclineReason::Generic,
+        // Razorpay may still authorise a payment days after a technical error, so no other provider may be asked.
+        "payment_failed"
+        | "payment_declined"
+        | "card_declined"
+        | "payment_cancelled"
+        | "bank_technical_error"
+        | "gateway_technical_error"
+        | "issuer_technical_error" => DeclineReason::Generic,
         "insufficient_funds" => DeclineReason::InsufficientFunds,
         "card_expired" => DeclineReason::ExpiredCard,
         "incorrect_card_details" | "incorrect_cvv" | "incorrect_card_expiry_date" | "card_number_invalid" => {
@@ -117,9 +124,6 @@ pub(super) fn decline_reason(reason: &str) -> Option<DeclineReason> {
         "payment_risk_check_failed" => DeclineReason::Fraud,
         "card_not_enrolled" | "international_transaction_not_allowed" | "transaction_limit_exceeded" => {
             DeclineReason::NotSupported
-        }
-        "bank_technical_error" | "gateway_technical_error" | "issuer_technical_error" => {
-            DeclineReason::TemporarilyUnavailable
         }
         _ => return None,
     })

@@ -66,7 +66,8 @@ impl RazorpayApi {
     /// Finds the payment link with a reference.
     pub(super) async fn find_link(&self, reference: &str) -> Result<Option<ApiObject>, PaymentError> {
         let found = self.get("/v1/payment_links", &[("reference_id", receipt(reference).as_str())], PAYMENT).await?;
-        let links = found.list("/payment_links");
+        let missing = || lost_response(CallEffect::Reads, "the response has no list of payment links");
+        let links = found.stated_list("/payment_links").ok_or_else(missing)?;
         Ok(links.into_iter().find(|link| reference_of(link).as_deref() == Some(reference)))
     }
 

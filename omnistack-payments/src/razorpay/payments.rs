@@ -15,7 +15,10 @@ use super::{
     NAME,
     api::{RazorpayApi, amount_at, amount_fields, notes, receipt, reference_of},
 };
-use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id};
+use crate::{
+    provider_api::{ApiObject, CallEffect, lost_response, path_id},
+    wire::{WireForm, from_minor_units},
+};
 
 /// The type of object in errors.
 pub(super) const PAYMENT: &str = "payment";
@@ -52,8 +55,7 @@ impl PaymentTotals {
         Self {
             captured: total("/amount"),
             refunded: total("/amount_refunded"),
-            // A payment in another currency than the account's has its fee in the account's currency.
-            fee: taken.iter().any(|payment| payment.integer("/fee").is_some()).then(|| total("/fee")),
+            fee: fee_of(&taken),
             is_captured: !taken.is_empty(),
             is_authorized: payments.iter().any(|payment| is(payment, &["authorized"])),
             is_open: payments.iter().any(|payment| is(payment, &["created", "authorized"])),
@@ -84,10 +86,11 @@ impl RazorpayApi {
         if self.order_payments(&id).await?.is_empty() {
             self.charge(&id, new, &token).await?;
         }
-        let payment = self.order_payment(&id).await.map_err(|error| match error {
-            PaymentError::Unavailable { message, .. } => PaymentError::Unknown { message },
-            error => error,
-        })?;
+        // Whatever the read says of itself, the charge may have taken effect.
+        let unread = |error: PaymentError| PaymentError::Unknown {
+            message: format!("the charged order could not be read: {error}"),
+        };
+        let payment = self.order_payment(&id).await.map_err(unread)?;
         match (payment.status, payment.failure) {
             (PaymentStatus::Failed, message) => Err(PaymentError::Declined {
                 reason: DeclineReason::Generic,
@@ -169,13 +172,15 @@ impl RazorpayApi {
     /// Finds the order with a reference.
     pub(super) async fn find_order(&self, reference: &str) -> Result<Option<ApiObject>, PaymentError> {
         let found = self.get("/v1/orders", &[("receipt", receipt(reference).as_str())], PAYMENT).await?;
-        let orders = found.list("/items");
+        // A response without the list does not say that there is no order.
+        let orders = found.stated_list("/items").ok_or_else(|| malformed(CallEffect::Reads))?;
         Ok(orders.into_iter().find(|order| reference_of(order).as_deref() == Some(reference)))
     }
 
     async fn order_payments(&self, id: &str) -> Result<Vec<ApiObject>, PaymentError> {
         let path = format!("/v1/orders/{}/payments", path_id(id, PAYMENT)?);
-        Ok(self.get(&path, &[], PAYMENT).await?.list("/items"))
+        let found = self.get(&path, &[], PAYMENT).await?;
+        found.stated_list("/items").ok_or_else(|| malformed(CallEffect::Reads))
     }
 
     /// Returns the payment of an order.
@@ -243,11 +248,18 @@ impl RazorpayApi {
         match payment.status {
             PaymentStatus::Canceled | PaymentStatus::Failed => Ok(payment),
             PaymentStatus::RequiresAction => {
-                let mut notes = notes(payment.reference.as_deref().unwrap_or(id), None)?;
-                notes["canceled"] = "true".into();
                 let path = format!("/v1/orders/{}", path_id(id, PAYMENT)?);
+                // The change replaces all notes, and the payer may still have the checkout open.
+                let order = self.get(&path, &[], PAYMENT).await?;
+                let customer = order.text("/notes/customer");
+                let mut notes = notes(payment.reference.as_deref().unwrap_or(id), customer.as_deref())?;
+                notes["capture"] = order.text("/notes/capture").unwrap_or_else(|| "automatic".to_owned()).into();
+                notes["canceled"] = "true".into();
                 self.patch(&path, &json!({ "notes": notes }), PAYMENT).await?;
-                Ok(ProviderPayment { status: PaymentStatus::Canceled, ..payment })
+                // The payer may have paid it before it was marked.
+                self.order_payment(id).await.map_err(|error| PaymentError::Unknown {
+                    message: format!("the canceled order could not be read: {error}"),
+                })
             }
             // Razorpay releases the money of a payment that is not captured within five days.
             PaymentStatus::Authorized => {
@@ -302,6 +314,26 @@ impl RazorpayApi {
             created_at,
         })
     }
+}
+
+/// Returns the fee of payments that have taken money. A payment in another currency than that of the account has its
+/// fee in the account's.
+fn fee_of(taken: &[&ApiObject]) -> Option<Money> {
+    let fees = taken.iter().filter_map(|payment| {
+        let currency = payment.text("/base_currency").or_else(|| payment.text("/currency"))?;
+        from_minor_units(WireForm::Razorpay, payment.integer("/fee")?, &currency)
+    });
+    let mut sum: Option<Money> = None;
+    for fee in fees {
+        sum = match sum {
+            None => Some(fee),
+            Some(sum) if sum.currency() == fee.currency() => {
+                Some(Money::new(sum.minor().saturating_add(fee.minor()), sum.currency()))
+            }
+            other => other,
+        };
+    }
+    sum
 }
 
 fn malformed(effect: CallEffect) -> PaymentError {

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     NAME,
-    api::{RazorpayApi, amount_fields, notes},
+    api::{RazorpayApi, amount_fields, notes, reference_of},
     events,
     links::NewLink,
     profile,
@@ -86,18 +86,27 @@ impl PaymentProvider for RazorpayProvider {
         events::event(webhook, self.environment)
     }
 
-    /// Creates a customer. Razorpay returns the one with the same mail address, if there is one.
+    /// Creates a customer. Razorpay returns the one with the same mail address, if there is one. That can be the
+    /// customer of another tenant, whose payment methods are not for this one, so then it gets no mail address.
     async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
-        let mut body = json!({ "fail_existing": "0", "notes": notes(&new.reference, None)? });
-        if let Some(name) = &new.name {
-            body["name"] = name.as_str().into();
+        for email in [new.email.as_deref(), None] {
+            let mut body = json!({ "fail_existing": "0", "notes": notes(&new.reference, None)? });
+            if let Some(name) = &new.name {
+                body["name"] = name.as_str().into();
+            }
+            if let Some(email) = email {
+                body["email"] = email.into();
+            }
+            let customer = self.api.post("/v1/customers", &body, "customer").await?;
+            if reference_of(&customer).as_deref() == Some(new.reference.as_str()) {
+                let lost = || lost_response(CallEffect::Changes, "the customer has no id");
+                return Ok(ProviderCustomer { id: customer.text("/id").ok_or_else(lost)? });
+            }
         }
-        if let Some(email) = &new.email {
-            body["email"] = email.as_str().into();
-        }
-        let customer = self.api.post("/v1/customers", &body, "customer").await?;
-        let lost = || lost_response(CallEffect::Changes, "the customer has no id");
-        Ok(ProviderCustomer { id: customer.text("/id").ok_or_else(lost)? })
+        Err(PaymentError::Rejected {
+            code: Some("customer_exists".to_owned()),
+            message: "Razorpay returned a customer with another reference; use another name".to_owned(),
+        })
     }
 
     async fn create_checkout(&self, new: &NewCheckout) -> Result<ProviderCheckout, PaymentError> {

@@ -55,7 +55,8 @@ impl RazorpayApi {
             let Some(id) = payment.text("/id") else { continue };
             let path = format!("/v1/payments/{}/refunds", path_id(&id, PAYMENT)?);
             let found = self.get(&path, &[("count", "100")], PAYMENT).await?;
-            refunds.extend(found.list("/items").iter().filter_map(refund_of));
+            let missing = || lost_response(CallEffect::Reads, "the response has no list of refunds");
+            refunds.extend(found.stated_list("/items").ok_or_else(missing)?.iter().filter_map(refund_of));
         }
         Ok(refunds)
     }

@@ -175,7 +175,8 @@ impl RazorpayApi {
             let (count, skip) = (PAGE_SIZE.to_string(), (page * PAGE_SIZE).to_string());
             let mut query = vec![("count", count.as_str()), ("skip", skip.as_str())];
             query.extend(from.as_deref().map(|from| ("from", from)));
-            let found = self.get("/v1/subscriptions", &query, SUBSCRIPTION).await?.list("/items");
+            let found = self.get("/v1/subscriptions", &query, SUBSCRIPTION).await?;
+            let found = found.stated_list("/items").ok_or_else(|| malformed(CallEffect::Reads))?;
             let is_last = found.len() < PAGE_SIZE;
             let is_found = |object: &ApiObject| reference_of(object).as_deref() == Some(reference);
             if let Some(object) = found.into_iter().find(is_found) {
@@ -337,6 +338,10 @@ impl RazorpayApi {
             "active" => (ProviderSubscriptionStatus::Active, false),
             "pending" => (ProviderSubscriptionStatus::PastDue, false),
             "halted" => (ProviderSubscriptionStatus::Unpaid, false),
+            // Customers can pause the mandate at their bank: then nothing is paid, and nothing is given.
+            "paused" if object.text("/pause_initiated_by").as_deref() == Some("customer") => {
+                (ProviderSubscriptionStatus::Paused, true)
+            }
             "paused" => (ProviderSubscriptionStatus::Active, true),
             "cancelled" | "completed" => (ProviderSubscriptionStatus::Canceled, false),
             "expired" => (ProviderSubscriptionStatus::IncompleteExpired, false),
@@ -361,6 +366,7 @@ impl RazorpayApi {
             status,
             items: vec![SubscriptionItem { id: price.clone(), price, quantity: quantity_of(object), period }],
             pending_change: None,
+            action_url: None,
             period,
             trial_end: trial_end.filter(|_| status == ProviderSubscriptionStatus::Trialing),
             cancel_at: current.map(|(_, end)| end).filter(|_| ends),

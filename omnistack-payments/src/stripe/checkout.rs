@@ -213,16 +213,24 @@ fn page_payment_of(session: StripeObject<'_>) -> Option<ProviderPayment> {
         subscription: None,
         created_at: session.time("/created").unwrap_or_default(),
     });
-    let status = match checkout.status {
-        CheckoutStatus::Open => PaymentStatus::RequiresAction,
-        CheckoutStatus::Complete => begun.status,
-        CheckoutStatus::Expired => PaymentStatus::Canceled,
+    with_page(session, ProviderPayment { id: checkout.id, ..begun })
+}
+
+/// Returns a payment with what its page says of it. A page that is complete takes no further attempt, so a debit that
+/// the bank returns days later has failed.
+pub(super) fn with_page(session: StripeObject<'_>, begun: ProviderPayment) -> Option<ProviderPayment> {
+    let page = checkout_of(session)?;
+    let has_failed = begun.failure.is_some() && begun.action_url.is_none();
+    let status = match (page.status, begun.status) {
+        (CheckoutStatus::Open, _) => PaymentStatus::RequiresAction,
+        (CheckoutStatus::Complete, PaymentStatus::RequiresAction) if has_failed => PaymentStatus::Failed,
+        (CheckoutStatus::Complete, status) => status,
+        (CheckoutStatus::Expired, _) => PaymentStatus::Canceled,
     };
     Some(ProviderPayment {
-        id: checkout.id,
-        reference: checkout.reference.or(begun.reference),
+        reference: page.reference.or(begun.reference),
         status,
-        action_url: checkout.url.or(begun.action_url),
+        action_url: page.url.or(begun.action_url),
         ..begun
     })
 }

@@ -9,7 +9,7 @@ use omnistack_core::{
 };
 use serde_json::{Map, Value};
 
-use super::REFERENCE;
+use super::{OWN_NAMES, REFERENCE};
 use crate::wire::{WireForm, from_minor_units};
 
 /// An object of Stripe's API. Paths are JSON pointers (RFC 6901).
@@ -60,6 +60,11 @@ impl<'a> StripeObject<'a> {
         self.text(path).or_else(|| self.object(path)?.text("/id"))
     }
 
+    /// Returns whether there is an array at a path. Without one, nothing is known of its items.
+    pub(super) fn is_array(self, path: &str) -> bool {
+        self.get(path).is_some_and(Value::is_array)
+    }
+
     /// Returns the items at a path, which is an array or a list of Stripe.
     pub(super) fn items(self, path: &str) -> impl Iterator<Item = StripeObject<'a>> + use<'a> {
         let found = self.get(path);
@@ -93,10 +98,11 @@ impl<'a> StripeObject<'a> {
     }
 }
 
-/// Returns the metadata of an object with the app's reference.
+/// Returns the metadata of an object with the app's reference. A caller's values can't have the names of the app's own.
 pub(super) fn metadata(reference: &str, further: &BTreeMap<String, String>) -> Value {
     let mut fields: Map<String, Value> =
         further.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
+    fields.retain(|name, _| !name.starts_with(OWN_NAMES));
     fields.insert(REFERENCE.to_owned(), Value::String(reference.to_owned()));
     Value::Object(fields)
 }

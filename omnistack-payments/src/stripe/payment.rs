@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::{
     REFERENCE,
     api::{StripeApi, StripeReply, id_segment},
-    checkout::{PAGE_MARK, is_checkout},
-    error::not_charged,
+    checkout::{PAGE_MARK, is_checkout, with_page},
+    error::{not_charged, unreadable},
     object::{StripeObject, currency_code, metadata},
 };
 use crate::wire::{WireForm, to_minor_units};
@@ -94,6 +94,14 @@ impl StripeApi {
         }
         let reply = self.intent(id).await?;
         let mut payment = reply.read(payment_of)?;
+        // Whether another attempt is possible says the page.
+        if payment.status == PaymentStatus::RequiresAction && is_of_page(reply.object()) {
+            let query = json!({ "payment_intent": id, "limit": 1 });
+            // A restricted key may lack the permission for pages.
+            let pages = self.get(PAYMENT, "/checkout/sessions", query).await.ok();
+            let page = pages.as_ref().and_then(|pages| pages.object().items("/data").next());
+            payment = page.and_then(|page| with_page(page, payment.clone())).unwrap_or(payment);
+        }
         // A payment that this app has begun by itself is for no subscription.
         if payment.reference.is_none() {
             payment.subscription = self.paid_subscription(reply.object(), id).await?;
@@ -196,6 +204,9 @@ impl StripeApi {
         for _ in 0..MAX_PAGES {
             let page = self.get(object, path, query.clone()).await?;
             let page = page.object();
+            if !page.is_array("/data") {
+                return Err(unreadable(false, "no list"));
+            }
             let mut last = None;
             for item in page.items("/data") {
                 last = item.owned("/id");
@@ -227,9 +238,16 @@ impl StripeApi {
 
     /// Cancels a payment whose money was not taken.
     pub(super) async fn cancel_payment(&self, id: &str, key: &str) -> Result<ProviderPayment, PaymentError> {
-        if is_checkout(id) && self.payment_of_page(id).await?.status == PaymentStatus::RequiresAction {
-            self.expire_checkout(id).await?;
-            return self.payment_of_page(id).await;
+        if is_checkout(id) {
+            let page = self.payment_of_page(id).await?;
+            match page.status {
+                PaymentStatus::Canceled => return Ok(page),
+                PaymentStatus::RequiresAction => {
+                    self.expire_checkout(id).await?;
+                    return self.payment_of_page(id).await;
+                }
+                _ => {}
+            }
         }
         let path = format!("/payment_intents/{}/cancel", self.intent_id(id).await?);
         self.post(PAYMENT, &path, json!({ "expand": [FEE] }), Some(key)).await?.read(payment_of)

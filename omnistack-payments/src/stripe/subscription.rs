@@ -9,7 +9,7 @@ use omnistack_core::{
         ProviderSubscription, ProviderSubscriptionStatus, SubscriptionItem,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     api::{StripeApi, StripeReply, id_segment},
@@ -125,7 +125,13 @@ impl StripeApi {
         if form.as_object().is_none_or(serde_json::Map::is_empty) {
             return current.read(subscription_of);
         }
-        self.post(SUBSCRIPTION, &path, form, Some(key)).await?.read(subscription_of)
+        let resumed = self.post(SUBSCRIPTION, &path, form, Some(key)).await?;
+        if resumed.object().time("/cancel_at").is_none() {
+            return resumed.read(subscription_of);
+        }
+        // A date beside the end of the period is taken back by itself.
+        let form = json!({ "cancel_at": "" });
+        self.post(SUBSCRIPTION, &path, form, Some(&format!("{key}:date"))).await?.read(subscription_of)
     }
 
     /// Pauses the collection of payments. Invoices of the time until then are void.
@@ -171,6 +177,7 @@ pub(super) fn subscription_of(subscription: StripeObject<'_>) -> Option<Provider
         status: subscription_status(subscription.text("/status")?)?,
         items,
         pending_change: pending.zip(subscription.time("/pending_update/expires_at")),
+        action_url: None,
         period,
         trial_end: subscription.time("/trial_end"),
         cancel_at: subscription.time("/cancel_at").or(at_period_end),
@@ -248,13 +255,10 @@ fn billed_period(invoice: StripeObject<'_>) -> Option<(Timestamp, Timestamp)> {
     longest.or_else(|| invoice.time("/period_start").zip(invoice.time("/period_end")))
 }
 
-/// Returns the form of an item of a subscription.
-pub(super) fn item_form(item: &SubscriptionItem) -> Value {
-    json!({ "price": item.price, "quantity": item.quantity })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {

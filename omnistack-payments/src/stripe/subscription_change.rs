@@ -1,14 +1,19 @@
 //! Changes of the price and the quantity of a subscription.
 
 use omnistack_core::{
+    clock::Timestamp,
     money::Money,
-    payment::{ChangePreview, ChangeTime, PaymentError, ProviderSubscription, SubscriptionChange, SubscriptionItem},
+    payment::{
+        ChangePreview, ChangeTime, PaymentError, ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange,
+        SubscriptionItem,
+    },
 };
 use serde_json::{Value, json};
 
 use super::{
     api::{StripeApi, id_segment},
-    subscription::{INVOICE, SUBSCRIPTION, item_form, subscription_of, subscription_path},
+    object::StripeObject,
+    subscription::{INVOICE, SUBSCRIPTION, subscription_of, subscription_path},
 };
 
 const SCHEDULE: &str = "schedule of a subscription";
@@ -101,29 +106,46 @@ impl StripeApi {
                 created.read(|schedule| schedule.owned("/id"))?
             }
         };
-        let current_items: Vec<Value> = current.items.iter().map(item_form).collect();
-        let next_items: Vec<Value> = current
-            .items
-            .iter()
+        let object = reply.object();
+        // A metered price has no quantity, and Stripe accepts none.
+        let form_of = |other: StripeObject<'_>| {
+            json!({ "price": other.id_at("/price"), "quantity": other.integer("/quantity") })
+        };
+        let current_items: Vec<Value> = object.items("/items").map(form_of).collect();
+        let next_items: Vec<Value> = object
+            .items("/items")
             .map(|other| {
-                if other.id == item.id {
+                if other.text("/id") == Some(item.id.as_str()) {
                     json!({ "price": change.price, "quantity": change.quantity })
                 } else {
-                    item_form(other)
+                    form_of(other)
                 }
             })
             .collect();
+        // A phase has what it states: without them, the trial would end now, and the discounts with it.
+        let trial_end = current.trial_end.filter(|_| current.status == ProviderSubscriptionStatus::Trialing);
+        let discounts: Vec<Value> =
+            object.items("/discounts").filter_map(|item| Some(json!({ "discount": item.id_at("")? }))).collect();
+        let discounts = if discounts.is_empty() { Value::Null } else { Value::Array(discounts) };
         let form = json!({
             "end_behavior": "release",
             "proration_behavior": "none",
             "phases": [
-                { "items": current_items, "start_date": start.as_seconds(), "end_date": end.as_seconds() },
-                { "items": next_items, "start_date": end.as_seconds(), "proration_behavior": "none" },
+                {
+                    "items": current_items, "start_date": start.as_seconds(), "end_date": end.as_seconds(),
+                    "trial_end": trial_end.map(Timestamp::as_seconds), "discounts": discounts,
+                },
+                {
+                    "items": next_items, "start_date": end.as_seconds(), "proration_behavior": "none",
+                    "discounts": discounts,
+                },
             ],
         });
         let path = format!("/subscription_schedules/{}", id_segment(SCHEDULE, &schedule)?);
         self.post(SCHEDULE, &path, form, Some(&format!("{key}:phases"))).await?;
-        self.subscription(id).await
+        self.subscription(id).await.map_err(|error| PaymentError::Unknown {
+            message: format!("the changed subscription could not be read: {error}"),
+        })
     }
 
     /// Ends the schedule of a subscription, which would refuse or undo other changes. Without a schedule, it does

@@ -112,7 +112,7 @@ fn every_status_follows_every_fact() {
         let checked = SubscriptionFact::CardChecked { until: at(744), expires: Some((1, 2030)) };
         let (after, effects) = step(&before, &checked, at(1), GRACE);
         assert_eq!((after.card_checked_until, effects.len()), (Some(at(744)), 1));
-        let change = Some(FutureTerms { terms: terms("free", 0), at: Some(at(744)) });
+        let change = Some(FutureTerms { terms: terms("free", 0), at: Some(at(744)), action_url: None });
         let (after, effects) = step(&before, &SubscriptionFact::Scheduled(change.clone()), at(1), GRACE);
         assert_eq!((after.scheduled, effects), (change, Vec::new()));
         let (after, effects) = step(&before, &SubscriptionFact::TimePassed, at(1), GRACE);
@@ -183,7 +183,7 @@ fn a_plan_is_given_when_it_is_paid() {
 #[test]
 fn a_pending_change_of_the_provider_gives_nothing() {
     let mut changed = snapshot(Status::Active);
-    changed.pending = Some(FutureTerms { terms: terms("team", 9_900), at: Some(at(23)) });
+    changed.pending = Some(FutureTerms { terms: terms("team", 9_900), at: Some(at(23)), action_url: None });
     let (pending, effects) = read(&state(Status::Active), changed);
     assert_eq!((pending.terms.plan.as_str(), effects.len()), ("pro", 0));
     assert_eq!(pending.pending.as_ref().unwrap().terms.plan, "team");

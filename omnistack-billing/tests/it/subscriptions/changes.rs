@@ -105,10 +105,16 @@ on_each_database! {
         let client = app.user();
         let id = subscribe(&app, &provider, &client, "team").await;
         client.post(format!("{BILLING}/upgrade"), json!({ "plan": "pro" })).await.expect_error(409, "NOT_AN_UPGRADE");
-        client.post(format!("{BILLING}/downgrade"), json!({ "plan": "pro" })).await.expect(200);
+        // The customer confirms it on a page, which stays known.
+        let page = "https://pay.example/confirm";
+        provider.edit(&id, |subscription| subscription.action_url = Some(page.to_owned()));
+        let shown = client.post(format!("{BILLING}/downgrade"), json!({ "plan": "pro" })).await.expect(200).json();
+        assert_eq!(shown["scheduled"]["action_url"], page);
+        provider.edit(&id, |subscription| subscription.action_url = None);
         assert_eq!(projects(&app, &client).await, 99);
         notify(&app, &id).await;
-        assert_eq!(subscription(&client).await["scheduled"]["plan"], "pro");
+        let shown = subscription(&client).await;
+        assert_eq!((&shown["scheduled"]["plan"], &shown["scheduled"]["action_url"]), (&json!("pro"), &json!(page)));
         app.clock().advance(PERIOD);
         provider.edit(&id, |subscription| "pro:2900:USD:month".clone_into(&mut subscription.items[0].price));
         provider.renew(&id, app.clock().clock().now(), true);

@@ -124,6 +124,7 @@ impl ScriptedProvider {
             status: if is_trial { trial } else { status },
             items: vec![item],
             pending_change: None,
+            action_url: None,
             period,
             trial_end: *trial_end,
             cancel_at: None,

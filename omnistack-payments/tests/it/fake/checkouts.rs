@@ -159,7 +159,11 @@ on_each_database! {
         assert_eq!((changed.items[0].quantity, changed.cancel_at), (4, subscription.period.map(|(_, end)| end)));
         fake.submit(&url, &[("action", "resume"), ("subscription", id)]).await.expect(303);
         assert_eq!(fake.provider.subscription(id).await.unwrap().cancel_at, None);
-        fake.submit(&url, &[("action", "quantity"), ("subscription", id), ("quantity", "0")]).await.expect(409);
+        for quantity in ["0", "1000000001", "18446744073709551615", "18446744073709551616", "-1", "x"] {
+            let form = [("action", "quantity"), ("subscription", id), ("quantity", quantity)];
+            fake.submit(&url, &form).await.expect_error(409, "FAKE_PAYMENTS_REJECTED");
+        }
+        fake.submit(&url, &[("action", "cancel"), ("subscription", "%00")]).await.expect(404);
         let other = fake.customer("other").await;
         let other = fake.provider.create_portal(&other, "https://app.example.com/").await.unwrap();
         fake.submit(&other, &[("action", "cancel"), ("subscription", id)]).await.expect(404);

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use omnistack_core::{http::Method, payment::PaymentProvider as _};
+use omnistack_core::{
+    http::Method,
+    payment::{NewRefund, PaymentError, PaymentProvider as _},
+};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::{DAY, card, payment, start, start_with, subscription};
+use super::{DAY, card, money, payment, start, start_with, subscription};
 
 on_each_database! {
     async fn each_change_is_an_event_in_the_inbox_of_the_app(database: TestDatabase) {
@@ -39,6 +42,26 @@ on_each_database! {
         assert!(fake.bank.decide_dispute(&dispute, true).await.is_err());
         fake.app.run_jobs().await;
         assert_eq!(fake.events.kinds(), ["dispute.closed", "dispute.created", "payment.succeeded"]);
+        // The payer has the money back, and does not get it twice.
+        let refund = NewRefund {
+            reference: "refund".into(),
+            amount: money("10.00"),
+            reason: None,
+            idempotency_key: "refund".into(),
+        };
+        let refused = fake.provider.refund_payment(&other.id, &refund).await.unwrap_err();
+        assert!(matches!(refused, PaymentError::Rejected { .. }), "{refused}");
+    }
+
+    async fn a_dispute_that_comes_early_stops_nothing_else(database: TestDatabase) {
+        let fake = start(database).await;
+        let paid = fake.provider.create_payment(&payment("disputed", "10.00", card("tok_dispute"))).await.unwrap();
+        fake.bank.dispute_payment(&paid.id).await.unwrap();
+        fake.app.clock().advance(Duration::from_secs(30 * 60));
+        fake.provider.create_payment(&payment("slow", "10.00", card("tok_slow"))).await.unwrap();
+        let now = fake.app.clock().clock().now() + Duration::from_secs(60 * 60);
+        fake.bank.advance(now).await.unwrap();
+        assert_eq!(fake.provider.charges("slow").await.unwrap(), 1);
     }
 
     async fn in_chaos_each_event_arrives_twice(database: TestDatabase) {

@@ -108,6 +108,11 @@ on_each_database! {
         let again = tenant.ledger.retry(tenant.id, lost.id, PaymentRetry::new("r").token("tok_ok")).await.unwrap();
         assert_eq!((again.status, again.attempts.len()), (PaymentState::Succeeded, 2));
         assert_eq!(tenant.charges(&again).await, 1);
+        // Providers read the time of the attempt from its reference.
+        for attempt in &again.attempts {
+            let id = uuid::Uuid::try_parse(attempt.reference.strip_prefix("pay_").unwrap()).unwrap();
+            assert_eq!(id.get_version_num(), 7, "{}", attempt.reference);
+        }
         // The same retry again, and one of a payment that is paid.
         let same = tenant.ledger.retry(tenant.id, lost.id, PaymentRetry::new("r").token("tok_ok")).await.unwrap();
         assert_eq!(same.attempts.len(), 2);

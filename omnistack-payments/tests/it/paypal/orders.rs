@@ -180,6 +180,49 @@ async fn an_unknown_payment_is_found_once_paypal_lists_it() {
 }
 
 #[tokio::test]
+async fn money_that_was_only_reserved_is_found_too() {
+    let test = PayPalTest::start().await;
+    let reference = "pay_01b8dac5-b400-7000-8000-000000000001";
+    let payment = NewPayment {
+        source: PaymentMethodSource::Token("vault-1".to_owned()),
+        capture: CaptureMode::Manual,
+        ..new_payment(reference, "10.00", "USD")
+    };
+    test.server.fail_next("POST /v2/checkout/orders", PayPalFault::LostResponse);
+    let error = test.provider.create_payment(&payment).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
+    test.clock.advance(Duration::from_secs(5 * 60 * 60));
+    let found = test.provider.find_payment(reference).await.unwrap().unwrap();
+    assert_eq!((found.status, found.captured.minor()), (PaymentStatus::Authorized, 0));
+}
+
+#[tokio::test]
+async fn a_response_that_says_nothing_does_not_say_that_there_is_no_payment() {
+    let test = PayPalTest::start().await;
+    test.clock.advance(Duration::from_secs(5 * 60 * 60));
+    let reference = "pay_01b8dac5-b400-7000-8000-000000000001";
+    test.server.fail_next("GET /v1/reporting/transactions", PayPalFault::Response(200, json!({ "other": 1 })));
+    let error = test.provider.find_payment(reference).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unavailable { .. }), "{error}");
+    assert_eq!(test.provider.find_payment(reference).await.unwrap(), None);
+}
+
+/// PayPal refuses a second payment with the reference: the first one has taken the money.
+#[tokio::test]
+async fn a_reference_that_was_paid_allows_no_other_provider() {
+    let test = PayPalTest::start().await;
+    let paid = NewPayment {
+        source: PaymentMethodSource::Token("vault-1".to_owned()),
+        ..new_payment("pay_1", "10.00", "USD")
+    };
+    test.provider.create_payment(&paid).await.unwrap();
+    let again = NewPayment { idempotency_key: "pay_1:2".to_owned(), ..paid };
+    let error = test.provider.create_payment(&again).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
+    assert_eq!(test.server.charges("pay_1"), 1);
+}
+
+#[tokio::test]
 async fn a_checkout_of_a_payment_is_an_order() {
     let test = PayPalTest::start().await;
     let expires_at = test.clock.clock().now() + Duration::from_secs(3600);

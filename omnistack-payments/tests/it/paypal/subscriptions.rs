@@ -137,12 +137,14 @@ async fn a_change_is_shown_for_the_next_period_and_waits_for_the_customer() {
     assert!(matches!(error, PaymentError::NotSupported { .. }), "{error}");
 
     let changed = test.provider.change_subscription(&id, &change(ChangeTime::PeriodEnd)).await.unwrap();
-    let (item, _) = changed.pending_change.unwrap();
+    let (item, _) = changed.pending_change.clone().unwrap();
     assert_eq!((&*item.price, item.quantity, &*changed.items[0].price), ("P-MAX", 3, "P-PRO"));
-    assert!(item.id.starts_with("https://"), "the page of the approval: {}", item.id);
+    assert_eq!(item.id, "P-MAX");
+    assert!(changed.action_url.as_deref().is_some_and(|url| url.starts_with("https://")), "{:?}", changed.action_url);
     test.server.approve_change(&id);
     let changed = test.provider.subscription(&id).await.unwrap();
     assert_eq!((&*changed.items[0].price, changed.items[0].quantity), ("P-MAX", 3));
+    assert_eq!((changed.pending_change, changed.action_url), (None, None));
 }
 
 #[tokio::test]
@@ -167,6 +169,18 @@ async fn a_subscription_is_canceled_at_the_end_of_its_period_or_now() {
     test.provider.cancel_subscription(&id, CancelTime::PeriodEnd, "cancel-3").await.unwrap();
     test.clock.advance(DAY * 31);
     let ended = test.provider.subscription(&id).await.unwrap();
+    assert_eq!((ended.status, ended.ended_at), (ProviderSubscriptionStatus::Canceled, Some(end)));
+
+    // The date is lost: the subscription still ends, and is not kept as one that is paused.
+    let third = subscribe(&test, "sub_3").await;
+    let (_, end) = test.provider.subscription(&third).await.unwrap().period.unwrap();
+    test.server.fail_next(&format!("PATCH /v1/billing/subscriptions/{third}"), PayPalFault::LostRequest);
+    let error = test.provider.cancel_subscription(&third, CancelTime::PeriodEnd, "cancel").await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
+    let planned = test.provider.subscription(&third).await.unwrap();
+    assert_eq!((planned.cancel_at, planned.collection_paused), (Some(end), false));
+    test.clock.advance(DAY * 31);
+    let ended = test.provider.subscription(&third).await.unwrap();
     assert_eq!((ended.status, ended.ended_at), (ProviderSubscriptionStatus::Canceled, Some(end)));
 
     let other = subscribe(&test, "sub_2").await;

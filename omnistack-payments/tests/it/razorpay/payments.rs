@@ -147,6 +147,9 @@ async fn an_order_of_a_checkout_in_the_app_is_captured_as_a_whole() {
     test.provider.cancel_payment(&other.id, "cancel").await.unwrap();
     let canceled = test.provider.payment(&other.id).await.unwrap();
     assert_eq!((canceled.status, canceled.reference.as_deref()), (PaymentStatus::Canceled, Some("pay_2")));
+    // The payer has the checkout still open: the money is reserved, and not taken.
+    test.server.pay(&other.id);
+    assert_eq!(test.provider.payment(&other.id).await.unwrap().status, PaymentStatus::Authorized);
 }
 
 #[tokio::test]
@@ -182,6 +185,60 @@ async fn a_checkout_of_a_payment_is_a_link() {
     assert!(matches!(test.provider.create_checkout(&method).await, Err(PaymentError::NotSupported { .. })));
     let portal = test.provider.create_portal("cust_1", "https://app.example").await;
     assert!(matches!(portal, Err(PaymentError::NotSupported { .. })));
+}
+
+#[tokio::test]
+async fn a_response_that_says_nothing_does_not_say_that_there_is_no_payment() {
+    let test = RazorpayTest::start().await;
+    let customer = test.customer("token_ok").await;
+    let payment = NewPayment {
+        customer: Some(customer),
+        source: PaymentMethodSource::Token("token_ok".to_owned()),
+        ..new_payment("pay_1", "10.00", "INR")
+    };
+    for request in ["GET /v1/payment_links", "GET /v1/orders"] {
+        test.server.fail_next(request, RazorpayFault::Response(200, json!({ "entity": "other" })));
+        let error = test.provider.find_payment("pay_1").await.unwrap_err();
+        assert!(matches!(error, PaymentError::Unavailable { .. }), "{request}: {error}");
+    }
+    // The charge has taken effect, whatever the next call says.
+    let order = test.provider.create_payment(&payment).await.unwrap().id;
+    let read = format!("GET /v1/orders/{order}");
+    test.server.fail_next(&read, RazorpayFault::Response(401, json!({ "error": { "description": "no" } })));
+    let error = test.provider.create_payment(&payment).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
+    assert_eq!(test.server.charges("pay_1"), 1);
+}
+
+/// Razorpay returns the customer with the same mail address, whose payment methods are of another tenant.
+#[tokio::test]
+async fn tenants_with_the_same_mail_address_share_no_customer() {
+    let test = RazorpayTest::start().await;
+    let new = |reference: &str| NewCustomer {
+        reference: reference.to_owned(),
+        name: None,
+        email: Some("ada@example.com".to_owned()),
+        idempotency_key: reference.to_owned(),
+    };
+    let first = test.provider.create_customer(&new("tenant-1")).await.unwrap();
+    assert_eq!(test.provider.create_customer(&new("tenant-1")).await.unwrap(), first);
+    let second = test.provider.create_customer(&new("tenant-2")).await.unwrap();
+    assert_ne!(second, first);
+}
+
+/// A payment in another currency than that of the account has its fee in the account's.
+#[tokio::test]
+async fn fees_have_their_own_currency() {
+    let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());
+    let upstream = MockServer::start().await;
+    let order = r#"{"id":"order_1","amount":10000,"currency":"USD","notes":{"reference":"pay_1"}}"#;
+    let payment = r#"{"id":"pay_1","status":"captured","amount":10000,"currency":"USD","amount_refunded":0,"fee":25000,
+        "base_amount":830000,"base_currency":"INR"}"#;
+    upstream.expect("GET", "/v1/orders/order_1").times(..).reply(MockResponse::json(200, order));
+    let payments = format!(r#"{{"items":[{payment}]}}"#);
+    upstream.expect("GET", "/v1/orders/order_1/payments").times(..).reply(MockResponse::json(200, payments));
+    let paid = connect(upstream.url(), &clock, KEY_SECRET).payment("order_1").await.unwrap();
+    assert_eq!((paid.captured.to_string(), paid.fee), ("100.00 USD".to_owned(), Money::parse("250.00", "INR").ok()));
 }
 
 #[tokio::test]

@@ -99,6 +99,10 @@ async fn each_state_has_its_status() {
         let subscription = test.provider.subscription(&id).await.unwrap();
         assert_eq!((subscription.status, subscription.collection_paused), (expected, is_paused), "{state}");
     }
+    // The customer pauses the payments at the bank.
+    test.server.patch_subscription(&id, &json!({ "status": "paused", "pause_initiated_by": "customer" }));
+    let paused = test.provider.subscription(&id).await.unwrap();
+    assert_eq!((paused.status, paused.collection_paused), (ProviderSubscriptionStatus::Paused, true));
     test.server.patch_subscription(&id, &json!({ "status": "new state" }));
     assert!(matches!(test.provider.subscription(&id).await, Err(PaymentError::Unavailable { .. })));
 }

@@ -94,6 +94,11 @@ async fn a_payment_is_found_among_many() {
     let found = stripe.provider.find_payment(&reference(1)).await.unwrap().unwrap();
     assert_eq!((found.id, found.status), (paid.id, PaymentStatus::Succeeded));
     assert_eq!(stripe.provider.find_payment(&reference(999)).await.unwrap(), None);
+    // A response without a list does not say that there is no payment.
+    stripe.server.fail_next("/payment_intents/search", StripeFault::Response(200, json!({})));
+    stripe.server.fail_next("/payment_intents", StripeFault::Response(200, json!({})));
+    let error = stripe.provider.find_payment(&reference(999)).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unavailable { .. }), "{error}");
     assert_eq!(stripe.provider.find_payment("it's \\ odd").await.unwrap(), None);
 }
 

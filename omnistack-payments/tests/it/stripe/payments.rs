@@ -149,8 +149,44 @@ async fn a_payer_chooses_the_payment_method_on_a_page() {
     let mut new = payment(2, 500, "");
     new.source = PaymentMethodSource::ChosenByPayer;
     let page = stripe.provider.create_payment(&new).await.unwrap();
-    let canceled = stripe.provider.cancel_payment(&page.id, "cancel").await.unwrap();
-    assert_eq!(canceled.status, PaymentStatus::Canceled);
+    for key in ["cancel", "again"] {
+        let canceled = stripe.provider.cancel_payment(&page.id, key).await.unwrap();
+        assert_eq!(canceled.status, PaymentStatus::Canceled);
+    }
+}
+
+#[tokio::test]
+async fn values_of_callers_replace_none_of_the_app() {
+    let stripe = Stripe::start().await;
+    let mut new = payment(1, 500, "pm_card_visa_chargeDeclined");
+    for name in ["omnistack_page", "omnistack_reference"] {
+        new.metadata.insert(name.to_owned(), "other".to_owned());
+    }
+    stripe.provider.create_payment(&new).await.unwrap_err();
+    // It is no payment on a page, where another attempt would be possible.
+    let found = stripe.provider.find_payment(&reference(1)).await.unwrap().unwrap();
+    assert_eq!((found.status, found.reference), (PaymentStatus::Failed, Some(reference(1))));
+}
+
+// A bank can return a debit days after the page was completed.
+#[tokio::test]
+async fn a_payment_that_fails_after_its_page_has_failed() {
+    let stripe = Stripe::start().await;
+    let mut new = payment(1, 500, "");
+    new.source = PaymentMethodSource::ChosenByPayer;
+    let page = stripe.provider.create_payment(&new).await.unwrap();
+    assert!(stripe.server.complete_checkout(&page.id, "pm_card_visa"));
+    let intent = stripe.server.object(&page.id).unwrap()["payment_intent"].as_str().unwrap().to_owned();
+    let returned = serde_json::json!({
+        "status": "requires_payment_method", "amount_received": 0,
+        "last_payment_error": { "code": "debit_not_authorized", "message": "The debit was returned." },
+    });
+    stripe.server.patch(&intent, returned);
+    for id in [&page.id, &intent] {
+        let failed = stripe.provider.payment(id).await.unwrap();
+        assert_eq!((failed.status, failed.captured), (PaymentStatus::Failed, usd(0)), "{id}");
+        assert_eq!(failed.failure.as_deref(), Some("The debit was returned."));
+    }
 }
 
 #[tokio::test]

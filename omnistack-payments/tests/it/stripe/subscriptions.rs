@@ -129,6 +129,7 @@ async fn a_planned_cancellation_is_seen_and_taken_back_in_all_its_forms() {
         (2, json!({ "cancel_at_period_end": true, "cancel_at": null }), Some(end)),
         (3, json!({ "cancel_at_period_end": false, "cancel_at": date.as_seconds() }), Some(date)),
         (4, json!({ "cancel_at_period_end": true, "cancel_at": end.as_seconds() }), Some(end)),
+        (5, json!({ "cancel_at_period_end": true, "cancel_at": date.as_seconds() }), Some(date)),
     ] {
         stripe.server.patch(&active.id, fields.clone());
         assert_eq!(stripe.provider.subscription(&active.id).await.unwrap().cancel_at, expected, "{fields}");
@@ -206,6 +207,7 @@ async fn a_downgrade_takes_effect_at_the_end_of_the_period() {
     let mut new = subscription("s1", &customer);
     new.price = "price_pro".to_owned();
     let active = stripe.provider.create_subscription(&new).await.unwrap();
+    stripe.server.patch(&active.id, json!({ "discounts": ["di_1"] }));
     let (start, end) = active.period.unwrap();
     let downgrade = change("price_basic", ChangeTime::PeriodEnd, "downgrade");
     let preview = stripe.provider.preview_change(&active.id, &downgrade).await.unwrap();
@@ -220,11 +222,36 @@ async fn a_downgrade_takes_effect_at_the_end_of_the_period() {
     assert_eq!((&phases[0]["start_date"], &phases[0]["end_date"]), (&json!(seconds(start)), &json!(seconds(end))));
     let prices = (&phases[0]["items"][0]["price"], &phases[1]["items"][0]["price"]);
     assert_eq!(prices, (&json!("price_pro"), &json!("price_basic")));
+    // The discount stays in both phases.
+    for phase in phases.as_array().unwrap() {
+        assert_eq!(phase["discounts"], json!([{ "discount": "di_1" }]));
+    }
 
     // A planned change does not hinder a cancellation.
     let canceled = stripe.provider.cancel_subscription(&active.id, CancelTime::PeriodEnd, "cancel").await.unwrap();
     assert_eq!(canceled.cancel_at, Some(end));
     assert!(stripe.server.object(&active.id).unwrap()["schedule"].is_null());
+}
+
+#[tokio::test]
+async fn a_planned_change_ends_no_trial_and_states_no_quantity_of_usage() {
+    let stripe = Stripe::start().await;
+    let customer = stripe.customer("t1").await;
+    let mut new = subscription("s1", &customer);
+    new.price = "price_pro".to_owned();
+    new.trial_end = Some(stripe.now() + 14 * DAY);
+    let trial = stripe.provider.create_subscription(&new).await.unwrap();
+    let mut items = stripe.server.object(&trial.id).unwrap()["items"].clone();
+    let metered = json!({ "id": "si_usage", "price": { "id": "price_basic" }, "quantity": null });
+    items["data"].as_array_mut().unwrap().push(metered);
+    stripe.server.patch(&trial.id, json!({ "items": items }));
+    let downgrade = change("price_basic", ChangeTime::PeriodEnd, "downgrade");
+    stripe.provider.change_subscription(&trial.id, &downgrade).await.unwrap();
+    let schedule = stripe.server.object(&trial.id).unwrap()["schedule"].as_str().unwrap().to_owned();
+    let phases = stripe.server.object(&schedule).unwrap()["phases"].clone();
+    assert_eq!(phases[0]["trial_end"], new.trial_end.unwrap().as_seconds().to_string());
+    assert!(phases[1].get("trial_end").is_none(), "{phases}");
+    assert_eq!(phases[1]["items"][1], json!({ "price": "price_basic" }));
 }
 
 #[tokio::test]

@@ -11,6 +11,13 @@ impl PayPalState {
         if !is_exact(&amount["value"], &amount["currency_code"]) {
             return refusal(422, "DECIMALS_NOT_SUPPORTED", "Currency does not support these decimals.");
         }
+        let vaulted = ["card", "paypal"]
+            .into_iter()
+            .find_map(|kind| body["payment_source"][kind]["vault_id"].as_str())
+            .map(str::to_owned);
+        if vaulted.is_some() && self.is_paid_invoice(&unit["invoice_id"]) {
+            return refusal(422, "DUPLICATE_INVOICE_ID", "Duplicate Invoice ID detected.");
+        }
         let id = self.new_id();
         let mut unit = unit.clone();
         unit["reference_id"] = "default".into();
@@ -26,11 +33,9 @@ impl PayPalState {
             ],
         });
         self.orders.insert(id.clone(), order);
-        let source = &body["payment_source"];
-        let vaulted = ["card", "paypal"].into_iter().find_map(|kind| source[kind]["vault_id"].as_str());
         match vaulted {
             Some(token) => {
-                let answer = self.charge(&id, token);
+                let answer = self.charge(&id, &token);
                 if answer.0 >= 400 {
                     self.orders.remove(&id);
                 }
@@ -38,6 +43,13 @@ impl PayPalState {
             }
             None => (201, self.orders[&id].clone()),
         }
+    }
+
+    /// Returns whether a payment with this `invoice_id` has taken money.
+    fn is_paid_invoice(&self, invoice: &Value) -> bool {
+        let captures = self.orders.values().flat_map(|order| list(&order["purchase_units"][0]["payments"]["captures"]));
+        let mut paid = captures.filter(|capture| capture["status"] != "DECLINED");
+        paid.any(|capture| invoice.is_string() && capture["invoice_id"] == *invoice)
     }
 
     /// Charges a stored payment method at once. The issuer of a card declines in the order, PayPal by an error.
@@ -131,6 +143,8 @@ impl PayPalState {
         });
         order["status"] = "COMPLETED".into();
         order["purchase_units"][0]["payments"]["authorizations"] = json!([authorization]);
+        let unit = order["purchase_units"][0].clone();
+        self.list_transaction(&authorization_id, "T1300", &unit["amount"], &unit["custom_id"], &unit["invoice_id"]);
         self.publish("PAYMENT.AUTHORIZATION.CREATED", authorization);
     }
 
@@ -176,6 +190,13 @@ impl PayPalState {
         };
         let captures = &self.orders[&order]["purchase_units"][0]["payments"]["captures"];
         (200, list(captures).find(|capture| capture["id"] == id).cloned().unwrap_or_default())
+    }
+
+    pub(super) fn authorization(&self, id: &str) -> Answer {
+        let Some(order) = self.order_with("authorizations", id) else {
+            return refusal(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist.");
+        };
+        (200, self.orders[&order]["purchase_units"][0]["payments"]["authorizations"][0].clone())
     }
 
     pub(super) fn capture_authorization(&mut self, id: &str, body: &Value) -> Answer {

@@ -110,7 +110,7 @@ impl PayPalState {
         self.touch(id, "BILLING.SUBSCRIPTION.UPDATED");
     }
 
-    pub(super) fn change_status(&mut self, id: &str, action: &str) -> Answer {
+    pub(super) fn change_status(&mut self, id: &str, action: &str, body: &Value) -> Answer {
         let Some(subscription) = self.subscriptions.get_mut(id) else {
             return refusal(404, "INVALID_RESOURCE_ID", "Requested resource ID was not found.");
         };
@@ -124,6 +124,13 @@ impl PayPalState {
             _ => return refusal(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist."),
         };
         subscription["status"] = status.into();
+        subscription["status_change_note"] = body["reason"].clone();
+        // PayPal plans no payment of a subscription that is not active.
+        if status == "SUSPENDED" {
+            subscription["next_billing_time_of_test"] = subscription["billing_info"]["next_billing_time"].take();
+        } else if status == "ACTIVE" {
+            subscription["billing_info"]["next_billing_time"] = subscription["next_billing_time_of_test"].clone();
+        }
         if status == "CANCELLED" {
             subscription["billing_info"]["next_billing_time"] = Value::Null;
         }

@@ -160,7 +160,10 @@ impl StripeState {
             let at_end = at_end == "true";
             let end = subscription["items"]["data"][0]["current_period_end"].clone();
             fields["cancel_at_period_end"] = json!(at_end);
-            fields["cancel_at"] = if at_end { end } else { Value::Null };
+            // A date that is not the end of the period stays.
+            if at_end || subscription["cancel_at"] == end {
+                fields["cancel_at"] = if at_end { end } else { Value::Null };
+            }
         }
         if form.get("cancel_at").is_some() {
             fields["cancel_at"] = json!(integer(form, "/cancel_at"));

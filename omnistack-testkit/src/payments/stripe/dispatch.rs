@@ -39,6 +39,9 @@ impl StripeState {
             ("POST", ["refunds"]) => self.create_refund(form),
             ("GET", ["refunds"]) => Ok(self.list("refund", &[("payment_intent", text(form, "/payment_intent"))], form)),
             ("POST", ["checkout", "sessions"]) => self.create_session(form),
+            ("GET", ["checkout", "sessions"]) => {
+                Ok(self.list("checkout.session", &[("payment_intent", text(form, "/payment_intent"))], form))
+            }
             ("GET", ["checkout", "sessions", id]) => self.find("checkout.session", id),
             ("POST", ["checkout", "sessions", id, "expire"]) => self.expire_session(id),
             ("POST", ["billing_portal", "sessions"]) => self.create_portal(form),
