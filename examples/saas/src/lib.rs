@@ -18,10 +18,13 @@ const DEFAULTS: [(&str, &str); 2] = [("BILLING_SELLER_NAME", "Acme"), ("BILLING_
 
 /// Adds the app's defaults to settings that are not set.
 #[must_use]
-pub fn with_defaults(config: Config) -> Config {
-    DEFAULTS.into_iter().fold(config, |config, (name, value)| {
-        if config.get(name).is_some() { config } else { config.with(name, value) }
-    })
+pub fn with_defaults(mut config: Config) -> Config {
+    for (name, value) in DEFAULTS {
+        if config.get(name).is_none() {
+            config = config.with(name, value);
+        }
+    }
+    config
 }
 
 /// Adds the app's modules to the builder. `main` and the tests call it.
