@@ -42,8 +42,8 @@ pub fn run_price() -> UsagePrice {
     PAID_PLANS.into_iter().fold(UsagePrice::new(meters::RUNS, cent, Currency::USD), UsagePrice::plan)
 }
 
-/// Returns a plan with a price. The fake of payments needs no id of the price. At Stripe, it is the id with which a plan
-/// was created, such as `professional-monthly`.
+/// Returns a plan with a price. The fake of payments needs no id of the price. At Stripe, it is the id of a plan that was
+/// created with this id, such as `professional-monthly`.
 fn monthly(key: &str, name: &str, dollars: i64) -> PlanDefinition {
     let price = Money::new(dollars * 100, Currency::USD);
     PlanDefinition::new(key, name)
