@@ -74,6 +74,18 @@ impl Benchmark {
         servers: true,
         ..Self::DEFAULT
     };
+    /// Our time in a payment. `BENCH_LARGE=1` adds 10,000 requests a minute for ten minutes.
+    pub(crate) const PAYMENTS: Self = Self {
+        arguments: &["-p", "omnistack-payments", "--bench", "payments", "--features", "postgres,sqlite"],
+        servers: true,
+        ..Self::DEFAULT
+    };
+    /// Finalising invoices on both databases.
+    pub(crate) const INVOICES: Self = Self {
+        arguments: &["-p", "omnistack-billing", "--bench", "invoices", "--features", "postgres,sqlite"],
+        servers: true,
+        ..Self::DEFAULT
+    };
     /// Receiving and sending webhooks, and sending them by BullMQ.
     pub(crate) const WEBHOOKS: Self = Self {
         arguments: &["-p", "omnistack-webhooks", "--bench", "webhooks", "--features", "postgres,sqlite"],

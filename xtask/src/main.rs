@@ -73,6 +73,8 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("observability") => bench::run(&[Benchmark::OBSERVABILITY]),
             Some("webhooks") => bench::run(&[Benchmark::WEBHOOKS]),
             Some("usage") => bench::run(&[Benchmark::USAGE]),
+            Some("payments") => bench::run(&[Benchmark::PAYMENTS]),
+            Some("invoices") => bench::run(&[Benchmark::INVOICES]),
             Some("files") => bench::run(&[Benchmark::FILES]),
             Some("realtime") => bench::run(&[Benchmark::REALTIME]),
             _ => bench::run(&[
@@ -88,6 +90,8 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::OBSERVABILITY,
                 Benchmark::WEBHOOKS,
                 Benchmark::USAGE,
+                Benchmark::PAYMENTS,
+                Benchmark::INVOICES,
                 Benchmark::REALTIME,
             ]),
         },
@@ -154,8 +158,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "realtime", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), connections of clients, or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "payments", "invoices", "realtime", "all"])
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), our time in a payment (BENCH_LARGE=1 adds 10,000 requests a minute for ten minutes), finalising invoices, connections of clients, or all"),
                 ),
         )
         .subcommand(

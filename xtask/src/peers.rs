@@ -5,14 +5,17 @@ mod browser;
 mod buckets;
 mod clients;
 mod grafana;
+mod invoices;
 mod logstash;
 mod maildev;
 pub(crate) mod node;
 mod passkeys;
+mod payment_sdks;
 mod prometheus;
 mod python;
 mod realtime;
 mod schemathesis;
+mod stripe;
 mod telemetry;
 mod tokens;
 mod twilio;
@@ -56,6 +59,9 @@ const PEERS: &[Peer] = &[
         run: telemetry::run,
     },
     Peer { name: "the providers' libraries for webhooks", ecosystem: PackageSet::Webhooks, run: webhooks::run },
+    Peer { name: "Stripe's libraries and localstripe", ecosystem: PackageSet::Webhooks, run: stripe::run },
+    Peer { name: "PayPal's and Razorpay's clients", ecosystem: PackageSet::PaymentSdks, run: payment_sdks::run },
+    Peer { name: "factur-x and pypdf", ecosystem: PackageSet::Invoices, run: invoices::run },
     Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
@@ -73,8 +79,12 @@ enum PackageSet {
     Passkeys,
     /// A separate Python environment for the receivers of traces, metrics and errors.
     Telemetry,
-    /// A separate Python environment for the libraries of providers that send webhooks.
+    /// A separate Python environment for the libraries of providers that send webhooks, and localstripe.
     Webhooks,
+    /// A separate Python environment for PayPal's and Razorpay's clients.
+    PaymentSdks,
+    /// A separate Python environment for the readers of invoices.
+    Invoices,
     /// A separate Python environment for the clients of realtime.
     Realtime,
     /// A separate Python environment for the client generator.
@@ -94,6 +104,8 @@ impl PackageSet {
             Self::Passkeys => python::install(&python::PASSKEYS),
             Self::Telemetry => python::install(&python::TELEMETRY),
             Self::Webhooks => python::install(&python::WEBHOOKS),
+            Self::PaymentSdks => python::install(&python::PAYMENT_SDKS),
+            Self::Invoices => python::install(&python::INVOICES),
             Self::Realtime => python::install(&python::REALTIME),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),

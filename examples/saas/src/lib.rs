@@ -7,10 +7,25 @@ pub mod projects;
 
 use live::Live;
 use omnistack::{
-    app::AppBuilder, auth::Auth, billing::Billing, contact::Contact, email::Mail, flags::FeatureFlags,
+    app::AppBuilder, auth::Auth, billing::Billing, config::Config, contact::Contact, email::Mail, flags::FeatureFlags,
     observability::Observability, payments::Payments, realtime::Realtime, sms::Sms, storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
+
+/// The settings that have another default in this app: who sells, and what the app invoices at the end of a billing
+/// period. That is the usage, because a payment provider bills the plan.
+const DEFAULTS: [(&str, &str); 2] = [("BILLING_SELLER_NAME", "Acme"), ("BILLING_INVOICES", "usage")];
+
+/// Adds the app's defaults to settings that are not set.
+#[must_use]
+pub fn with_defaults(mut config: Config) -> Config {
+    for (name, value) in DEFAULTS {
+        if config.get(name).is_none() {
+            config = config.with(name, value);
+        }
+    }
+    config
+}
 
 /// Adds the app's modules to the builder. `main` and the tests call it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
@@ -18,7 +33,7 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .named("Acme", env!("CARGO_PKG_VERSION"))
         .with(Observability::from_env())
         .with(Auth::from_env())
-        .with(Billing::from_env().plans(plans::plans()).meter(plans::runs()))
+        .with(Billing::from_env().plans(plans::plans()).meter(plans::runs()).usage_price(plans::run_price()))
         .with(Payments::from_env())
         .with(Mail::default())
         .with(Files::from_env())

@@ -1,8 +1,8 @@
 //! The program of the example app: `cargo run -p saas`.
 
-use omnistack::prelude::*;
+use omnistack::{config::Config, prelude::*};
 
 #[tokio::main]
 async fn main() -> omnistack::Result<()> {
-    saas::app(App::from_env()).run().await
+    saas::app(App::builder(saas::with_defaults(Config::from_env()))).run().await
 }

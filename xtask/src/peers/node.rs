@@ -44,6 +44,13 @@ pub(super) const WEBHOOKS: NodePackages = NodePackages {
     lock: include_str!("../../peers/webhooks/package-lock.json"),
 };
 
+/// PayPal's and Razorpay's clients.
+pub(super) const PAYMENT_SDKS: NodePackages = NodePackages {
+    folder: "payment-sdks-node",
+    manifest: include_str!("../../peers/payment_sdks/package.json"),
+    lock: include_str!("../../peers/payment_sdks/package-lock.json"),
+};
+
 /// The clients of realtime, and the libraries of the server beside which it is measured.
 const REALTIME: NodePackages = NodePackages {
     folder: "realtime-node",

@@ -36,9 +36,20 @@ pub(super) const TELEMETRY: PythonPackages = PythonPackages {
     requirements: include_str!("../../peers/telemetry.txt"),
 };
 
-/// The libraries of providers that send webhooks.
+/// The libraries of providers that send webhooks, and localstripe.
 pub(super) const WEBHOOKS: PythonPackages =
     PythonPackages { folder: "webhooks", file: "webhooks.txt", requirements: include_str!("../../peers/webhooks.txt") };
+
+/// PayPal's and Razorpay's clients.
+pub(super) const PAYMENT_SDKS: PythonPackages = PythonPackages {
+    folder: "payment-sdks",
+    file: "payment_sdks.txt",
+    requirements: include_str!("../../peers/payment_sdks.txt"),
+};
+
+/// The readers of invoices.
+pub(super) const INVOICES: PythonPackages =
+    PythonPackages { folder: "invoices", file: "invoices.txt", requirements: include_str!("../../peers/invoices.txt") };
 
 /// The clients of realtime.
 pub(super) const REALTIME: PythonPackages =

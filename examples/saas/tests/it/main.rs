@@ -9,6 +9,7 @@ mod doctor;
 mod jobs;
 mod lists;
 mod live;
+mod money;
 mod openapi;
 mod pipe;
 mod plan_limits;
