@@ -458,7 +458,7 @@ pub(super) struct InvoiceFilter {
     pub(super) status: Option<InvoiceStatus>,
     /// Whether drafts are left out.
     pub(super) is_final: bool,
-    /// Only those with a smaller id.
+    /// Only invoices with a smaller id.
     pub(super) before: Option<InvoiceId>,
 }
 

@@ -343,7 +343,7 @@ impl ChangePlan {
     }
 }
 
-/// What a change costs.
+/// The costs of a change.
 #[derive(Debug, Serialize, ToSchema)]
 struct PlanChangePreview {
     /// The amount that is charged now; `null` if nothing is charged before the next period.
@@ -460,7 +460,7 @@ async fn seats(
     Ok(Json(subscriptions.change(&caller, &wanted, None, None).await?))
 }
 
-/// When to cancel.
+/// The cancellation of a subscription.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CancelSubscription {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::wire::{WireForm, to_minor_units};
 
-/// How an account behaves, as its key says.
+/// The behaviour of an account, chosen by its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AccountBehavior {
     Works,

@@ -41,7 +41,7 @@ struct Candidate {
     fee: Option<i64>,
 }
 
-/// What only the request of a payment has: it is not stored.
+/// The fields of a request for a payment that are not stored.
 #[derive(Default)]
 struct PaymentContact {
     email: Option<String>,
