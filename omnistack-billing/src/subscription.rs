@@ -1,11 +1,11 @@
 //! Subscriptions: plans that tenants buy from payment providers and app stores.
 //!
 //! Each subscription is a row with a [state](machine). A provider's events are triggers: they make the app
-//! [ask](refresh) for the subscription, and what the provider answers decides. The state and everything that follows
+//! [ask](refresh) for the subscription, and its response decides. The state and everything that follows
 //! from it, such as the plan of the tenant, change in [one transaction](apply).
 //!
-//! What the app asks a provider for is stored before the call, with its idempotency key. A lost answer is asked for
-//! again with the same key, or read by a [job](jobs).
+//! What the app asks a provider for is stored before the call, with its idempotency key. A lost response is asked
+//! for again with the same key, or read by a [job](jobs).
 
 mod admin;
 mod apply;

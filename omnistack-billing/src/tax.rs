@@ -1,7 +1,7 @@
 //! Taxes: which one applies to each line of an invoice.
 //!
 //! A [`TaxProvider`] decides. The default one is a [`TaxTable`]: the rates of countries by date, and the rules for services
-//! between countries. How much tax a rate makes is the matter of the invoice, which adds up the lines of each rate first.
+//! between countries. The invoice computes the amounts: it adds up the lines of each rate first.
 
 mod rates;
 mod table;
@@ -178,7 +178,7 @@ impl TaxParty {
 pub struct TaxItem {
     /// The amount without tax, in minor units.
     pub net: i64,
-    /// What is sold, in the app's own words. Empty for the app's service.
+    /// The product, in the app's own words. Empty for the app's service.
     pub product: String,
 }
 

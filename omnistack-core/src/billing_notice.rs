@@ -1,4 +1,4 @@
-//! The event that the owners of a tenant must know something about its subscription.
+//! The event of a notice to the owners of a tenant about its subscription.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ pub enum BillingNoticeKind {
     },
     /// A payment has failed for the first time. The provider attempts it again.
     PaymentFailed {
-        /// Until when the tenant keeps its plan.
+        /// The time until which the tenant keeps its plan.
         grace_until: Timestamp,
     },
     /// The card expires before the next payment.
@@ -42,7 +42,7 @@ pub enum BillingNoticeKind {
     SubscriptionEnded,
 }
 
-/// Event: the owners of a tenant must know something about its subscription. In an app with accounts they get a mail.
+/// Event: a notice to the owners of a tenant about its subscription. In an app with accounts they get a mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BillingNotice {

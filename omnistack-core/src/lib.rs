@@ -22,7 +22,7 @@
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
 //! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
-//! | [`billing_notice`] | the event that the owners of a tenant must know something about its subscription |
+//! | [`billing_notice`] | the event of a notice to the owners of a tenant about its subscription |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`notification`] | the contract of notifications to users; `omnistack-realtime` stores and delivers them |

@@ -136,11 +136,7 @@ pub(super) async fn add_former_plan(
 }
 
 /// Returns the key and the version of the plan that a tenant had at a time, or `None` if it still has it.
-pub(super) async fn former_plan(
-    tx: &mut Tx,
-    tenant: TenantId,
-    at: Timestamp,
-) -> Result<Option<(String, u32)>, Error> {
+pub(super) async fn former_plan(tx: &mut Tx, tenant: TenantId, at: Timestamp) -> Result<Option<(String, u32)>, Error> {
     let sql = "select plan, plan_version from omni_billing_former_plans where tenant_id = $1 and until > $2
         order by until limit 1";
     let found: Option<(String, i32)> = tx.query(sql).bind(tenant).bind(at).fetch_optional().await?;

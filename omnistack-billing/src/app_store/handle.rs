@@ -40,7 +40,7 @@ pub(super) struct StoreParts {
     pub(super) google: Option<GooglePlay>,
 }
 
-/// What connects a purchase to a tenant.
+/// The evidence that connects a purchase to a tenant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PurchaseOwner {
     /// The token that the device has attached.

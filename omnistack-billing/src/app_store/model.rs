@@ -41,7 +41,7 @@ pub(super) struct PurchaseKey {
     pub(super) id: String,
 }
 
-/// What a state of a purchase was read from.
+/// The object of the store from which the state of a purchase was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StateOrigin {
     /// The whole subscription: it replaces the stored state.

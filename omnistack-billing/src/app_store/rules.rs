@@ -1,4 +1,4 @@
-//! What a state that arrives changes of the stored one.
+//! The rules by which a state that arrives changes the stored one.
 
 use omnistack_core::{clock::Timestamp, payment::ProviderSubscriptionStatus};
 

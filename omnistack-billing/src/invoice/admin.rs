@@ -62,7 +62,7 @@ struct AllInvoicesQuery {
 
 /// List the invoices of all tenants
 ///
-/// The newest first, with drafts and credit notes.
+/// The newest come first. Drafts and credit notes are included.
 #[utoipa::path(get, path = "/", operation_id = "list_invoices", params(AllInvoicesQuery), responses(
     (status = 200, body = CursorPage<InvoiceListItem>),
     (status = 422, body = ErrorEnvelope)))]
@@ -118,7 +118,7 @@ struct InvoiceDraftRequest {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct InvoiceDraftLine {
-    /// What is sold.
+    /// The description of the goods or the service.
     #[garde(length(chars, min = 1, max = 500))]
     #[schema(min_length = 1, max_length = 500)]
     description: String,
@@ -133,7 +133,7 @@ struct InvoiceDraftLine {
     /// The price of a unit: a decimal number with at most nine decimals.
     #[garde(skip)]
     unit_price: Quantity,
-    /// What is sold, for the tax; empty for the app's service.
+    /// The product by which the tax is determined; empty for the app's service.
     #[garde(length(chars, max = 50))]
     #[serde(default)]
     #[schema(max_length = 50)]
@@ -142,7 +142,7 @@ struct InvoiceDraftLine {
 
 /// Draft an invoice
 ///
-/// If the tenant has an invoice with the same key, the answer is that one.
+/// If the tenant has an invoice with the same key, the response has that one.
 #[utoipa::path(post, path = "/", operation_id = "create_invoice", request_body = InvoiceDraftRequest, responses(
     (status = 201, body = Invoice),
     (status = 422, body = ErrorEnvelope)))]
@@ -305,7 +305,7 @@ struct InvoicePaymentRequest {
 
 /// Record a payment
 ///
-/// For payments that no payment provider reports, such as bank transfers.
+/// Adds a payment that no payment provider reports, such as a bank transfer.
 #[utoipa::path(post, path = "/{id}/payments", operation_id = "create_invoice_payment",
     request_body = InvoicePaymentRequest,
     params(("id" = String, Path, format = Uuid, description = "The invoice.")), responses(

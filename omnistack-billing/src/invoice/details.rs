@@ -26,7 +26,7 @@ impl Invoices {
         Ok(details)
     }
 
-    /// Sets the billing details of the caller's tenant. Invoices that are final keep theirs.
+    /// Sets the billing details of the caller's tenant. Final invoices keep the details with which they were issued.
     pub(super) async fn set_billing_details(
         &self,
         caller: &Identity,

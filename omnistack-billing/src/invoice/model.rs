@@ -206,7 +206,7 @@ pub struct InvoiceLine {
     pub position: u32,
     /// The kind.
     pub kind: InvoiceLineKind,
-    /// What was sold.
+    /// The description of the goods or the service.
     pub description: String,
     /// The quantity.
     pub quantity: Quantity,
@@ -221,7 +221,7 @@ pub struct InvoiceLine {
     pub discount: Money,
     /// The amount less the discount, without tax.
     pub net: Money,
-    /// What is sold, for the tax; empty for the app's service.
+    /// The product by which the tax is determined; empty for the app's service.
     pub product: String,
     /// The category of the tax; `null` for a draft.
     #[schema(required)]

@@ -1,4 +1,4 @@
-//! What the app passes to draft an invoice.
+//! The input for a draft of an invoice.
 
 use omnistack_core::{
     http::{Error, FieldError},

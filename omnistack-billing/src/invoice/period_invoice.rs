@@ -120,7 +120,7 @@ impl Invoices {
         }
         let scope = (tenant, environment);
         let mut units = PeriodUnits { used: windows(tx, scope, &meters, period.start).await?, late: HashMap::new() };
-        for LateRow { meter: name, used_in, sum, events } in late(tx, scope, &meters, period.start).await? {
+        for BilledLateRow { meter: name, used_in, sum, events } in late(tx, scope, &meters, period.start).await? {
             let Some(meter) = self.0.ledger.meters().get(&name) else { continue };
             let late = WindowNumbers { sum, events, ..WindowNumbers::default() }.value(meter);
             let in_time = windows(tx, scope, &[meter], used_in).await?.get(&name).copied().unwrap_or(0);
@@ -189,7 +189,7 @@ pub(super) fn period_key(period: BillingPeriod) -> String {
 }
 
 #[derive(omnistack_core::db::FromRow)]
-struct WindowRow {
+struct BilledWindowRow {
     meter: String,
     #[sqlx(flatten)]
     numbers: WindowNumbers,
@@ -217,8 +217,8 @@ async fn windows(
             where tenant_id = ${tenant} and environment = ${environment} and meter in ({list}) and grain = '{grain}'
             and start = ${start}"
         );
-        let rows: Vec<WindowRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
-        for WindowRow { meter: name, numbers } in rows {
+        let rows: Vec<BilledWindowRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        for BilledWindowRow { meter: name, numbers } in rows {
             let Some(meter) = names.iter().find(|meter| meter.name == name) else { continue };
             all.insert(name, numbers.value(meter));
         }
@@ -227,7 +227,7 @@ async fn windows(
 }
 
 #[derive(omnistack_core::db::FromRow)]
-struct LateRow {
+struct BilledLateRow {
     meter: String,
     used_in: Timestamp,
     sum: i64,
@@ -240,7 +240,7 @@ async fn late(
     (tenant, environment): (TenantId, DataEnvironment),
     meters: &[&Meter],
     start: Timestamp,
-) -> Result<Vec<LateRow>, db::Error> {
+) -> Result<Vec<BilledLateRow>, db::Error> {
     let adds_up = |meter: &&&Meter| matches!(meter.aggregation, Aggregation::Sum | Aggregation::Count);
     let mut args = Arguments::new(tx.dialect());
     let list: Vec<String> = meters.iter().filter(adds_up).map(|meter| format!("${}", args.push(meter.name))).collect();

@@ -144,8 +144,8 @@ struct DemandedInvoiceQuery {
 
 /// Get the invoice of a billing period
 ///
-/// The invoice of the billing period. If there is none yet, the answer is what it would be now: a draft without tax, which
-/// is not stored. Needs `billing:read`.
+/// The invoice of the billing period. If there is none yet, the response is what it would be now: a draft without tax,
+/// which is not stored. Needs `billing:read`.
 #[utoipa::path(get, path = "/invoice", operation_id = "get_period_invoice", params(DemandedInvoiceQuery), responses(
     (status = 200, body = Invoice),
     (status = 404, description = "Nothing was used in the period that costs something.", body = ErrorEnvelope),
@@ -220,7 +220,7 @@ struct BillingDetails {
 
 /// Change the billing details
 ///
-/// Invoices that are final keep theirs. Needs `billing:manage`.
+/// Final invoices keep the details with which they were issued. Needs `billing:manage`.
 #[utoipa::path(put, path = "/details", operation_id = "update_billing_details", request_body = BillingDetails,
     params(BillingEnvironmentQuery), responses(
     (status = 200, body = InvoiceParty),

@@ -7,11 +7,11 @@ use omnistack_core::{config::SettingValue, money::Money};
 /// The invoices that the app makes by itself at the end of a billing period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeriodInvoices {
-    /// None: the app's code makes them, or a payment provider.
+    /// No invoices: the app's code makes them, or a payment provider.
     Off,
-    /// Those of usage. A payment provider or the app's code bills the plan.
+    /// Invoices of usage. A payment provider or the app's code bills the plan.
     Usage,
-    /// Those of the plan and of usage.
+    /// Invoices of the plan and of usage.
     All,
 }
 

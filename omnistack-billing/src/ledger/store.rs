@@ -206,7 +206,7 @@ static INSERT_UNIQUES: BulkInsert<6> = BulkInsert::new(
 
 /// A window with its numbers.
 #[derive(omnistack_core::db::FromRow)]
-struct WindowRow {
+struct LimitedWindowRow {
     #[sqlx(flatten)]
     key: WindowKeyRow,
     #[sqlx(flatten)]
@@ -249,13 +249,13 @@ pub(super) async fn add(tx: &mut Tx, delta: UsageDelta, meters: &MeterSet) -> Re
     });
     let (limited, others): (Vec<_>, Vec<_>) =
         rows.partition(|(key, ..)| matches!(key.grain, Grain::Period | Grain::Total));
-    let limited: Vec<WindowRow> = ADD_TO_LIMITED_WINDOWS.fetch_all(tx, &limited, bind_window).await?;
+    let limited: Vec<LimitedWindowRow> = ADD_TO_LIMITED_WINDOWS.fetch_all(tx, &limited, bind_window).await?;
     ADD_TO_WINDOWS.execute(tx, &others, bind_window).await?;
     let dimensions: Vec<_> = dimensions.into_iter().collect();
     ADD_TO_DIMENSIONS.execute(tx, &dimensions, bind_dimension).await?;
     let late: Vec<_> = late.into_iter().collect();
     ADD_LATE.execute(tx, &late, bind_late).await?;
-    let changes = limited.into_iter().filter_map(|WindowRow { key, numbers }| {
+    let changes = limited.into_iter().filter_map(|LimitedWindowRow { key, numbers }| {
         let key = key.into_key();
         let meter = meters.get(&key.meter)?;
         let is_limited = meter.lifetime == (key.grain == Grain::Total);

@@ -175,7 +175,7 @@ enum MeterReportResolution {
     NotCounted,
 }
 
-/// What an operator has found out about a report.
+/// The finding of an operator about a report.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct MeterReportDecision {
@@ -186,8 +186,8 @@ struct MeterReportDecision {
 
 /// Resolve a report of usage
 ///
-/// For a report that the provider has rejected, or of which it is not known whether it was counted. Compare it with the
-/// provider's summary of the meter first.
+/// The report must be `failed` or `unresolved`: rejected by the provider, or not known to be counted. Compare it with
+/// the provider's summary of the meter first.
 #[utoipa::path(post, path = "/{id}/resolve", operation_id = "resolve_meter_report", request_body = MeterReportDecision,
     params(("id" = String, Path, format = Uuid, description = "The report.")), responses(
     (status = 200, body = UsageReportEntry),

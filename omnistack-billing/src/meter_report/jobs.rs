@@ -10,7 +10,7 @@ use super::{reporter::MeterReporter, store};
 
 /// Age up to which reports that were sent are kept.
 const KEEP_SENT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-/// Age up to which is known what was reported of a day; longer than days are reported.
+/// Age up to which the reported usage of a day is known: more than that of the oldest day that is reported.
 const KEEP_DAYS: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 
 /// The job that reports usage to the providers.

@@ -62,8 +62,8 @@ pub(super) struct UnreportedDay {
     pub(super) reported: i64,
 }
 
-/// Returns days of which usage is in no report, of tenants that are customers of a provider. Usage that was taken back
-/// is in no report; what follows it is, from the amount that was reported on.
+/// Returns days of which usage is in no report, of tenants that are customers of a provider. A day whose usage
+/// was reduced after a report is due again when its usage exceeds what was reported.
 pub(super) async fn unreported(
     tx: &mut Tx,
     provider: &str,

@@ -231,7 +231,7 @@ pub(super) async fn limit_windows(
 }
 
 #[derive(omnistack_core::db::FromRow)]
-struct LateRow {
+struct LateAmountRow {
     meter: String,
     used_in: Timestamp,
     amount: i64,
@@ -255,9 +255,9 @@ pub(super) async fn late(
         where tenant_id = ${tenant} and environment = ${environment} and meter in ({list}) and billed_in = ${start}
         order by meter, used_in"
     );
-    let rows: Vec<LateRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+    let rows: Vec<LateAmountRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
     let mut all: HashMap<String, Vec<(Timestamp, i64)>> = HashMap::new();
-    for LateRow { meter: name, used_in, amount } in rows {
+    for LateAmountRow { meter: name, used_in, amount } in rows {
         let Some(meter) = meters.iter().find(|meter| meter.name == name) else { continue };
         all.entry(name).or_default().push((used_in, units(meter, amount)));
     }

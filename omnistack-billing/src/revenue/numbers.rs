@@ -22,7 +22,7 @@ pub(super) struct CurrencyRevenue {
     pub(super) subscriptions: i64,
     /// The revenue of a month of each tenant that pays (ARPU), rounded half up.
     pub(super) average_revenue: i64,
-    /// What the period has changed.
+    /// The changes in the period.
     pub(super) changes: RevenueChanges,
     /// The payments that have failed and were not made up for.
     pub(super) failed: FailedPayments,

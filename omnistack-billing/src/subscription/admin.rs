@@ -69,7 +69,7 @@ struct AdminSubscription {
     /// The state of the end that the app requires: `canceling`, `refunding`, `done` or `failed`.
     #[schema(required)]
     cleanup: Option<String>,
-    /// Whether the answer of the provider to a change is awaited.
+    /// Whether the result of a change at the provider is not known yet.
     change_requested: bool,
 }
 

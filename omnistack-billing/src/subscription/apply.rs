@@ -1,4 +1,4 @@
-//! Storing the changes of subscriptions with their effects.
+//! The storage of changes of subscriptions, with their effects.
 
 use std::cmp::Reverse;
 
@@ -158,7 +158,7 @@ impl Subscriptions {
         }))
     }
 
-    /// Requests the end of a subscription that another one was paid before, and tells the operators.
+    /// Requests the end of a duplicate: the tenant has paid another subscription before. Tells the operators.
     async fn end_duplicate_in(&self, tx: &mut Tx, row: &StoredSubscription) -> Result<(), Error> {
         let (id, tenant, provider) = (row.id, row.tenant, row.external.provider.as_str());
         tracing::error!(

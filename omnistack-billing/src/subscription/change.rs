@@ -39,9 +39,9 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 /// The direction of a change of plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// To a plan that costs more, now.
+    /// A change to a plan that costs more, which takes effect now.
     Up,
-    /// To a plan that costs less, at the end of the period.
+    /// A change to a plan that costs less, which takes effect at the end of the period.
     Down,
 }
 
@@ -250,8 +250,8 @@ impl Subscriptions {
         self.end_request(&row, &provider, &request, result, None).await
     }
 
-    /// Stores a request before the provider is called. A request that waits for its answer is made again if it asks for
-    /// the same; else the state that it led to is read first.
+    /// Stores a request before the provider is called. A request whose result is not known is made again if it asks
+    /// for the same; else the state that it led to is read first.
     async fn begin_request(
         &self,
         caller: &Identity,

@@ -154,8 +154,8 @@ impl Subscriptions {
         open.ok_or_else(|| Error::unavailable("CHECKOUT_BUSY", "another checkout of the plan was closed; try again"))
     }
 
-    /// Returns the page of a checkout. If the provider has not answered yet, it is asked with the same idempotency key,
-    /// and so has one page, whichever process asks.
+    /// Returns the page of a checkout. While the page is not known, the provider is asked for it with the key of the
+    /// checkout, so it creates one page, whichever process asks.
     async fn open_checkout(
         &self,
         checkout: StoredCheckout,

@@ -90,7 +90,7 @@ pub(super) async fn get(tx: &mut Tx, id: CheckoutId) -> Result<Option<StoredChec
     tx.query(AssertSqlSafe(sql)).bind(id).fetch_optional().await
 }
 
-/// Notes the answer of the provider. A checkout that is no longer open stays as it is.
+/// Stores the page of the provider. A checkout that is no longer open stays as it is.
 pub(super) async fn set_open(
     tx: &mut Tx,
     id: CheckoutId,

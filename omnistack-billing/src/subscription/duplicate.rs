@@ -1,4 +1,4 @@
-//! The end of subscriptions that another one was paid before.
+//! The end of duplicates: subscriptions of a tenant that has paid another one of the plan group before.
 
 use std::time::Duration;
 

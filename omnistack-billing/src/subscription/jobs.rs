@@ -37,7 +37,7 @@ const UNPAID_CHECKOUT_RETENTION: Duration = Duration::from_hours(90 * 24);
 /// Time before the end of a period at which the card is checked.
 const CARD_CHECK_LEAD: Duration = Duration::from_hours(7 * 24);
 
-/// The job that lets time pass for subscriptions: grace ends, trials are about to end, and changes whose answers were
+/// The job that lets time pass for subscriptions: grace ends, trials are about to end, and changes whose responses were
 /// lost are read. It runs every five minutes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AdvanceSubscriptions {}
@@ -147,9 +147,9 @@ impl Subscriptions {
         Ok(row)
     }
 
-    /// Reads a subscription from its provider, and forgets a change whose answer was lost: its result was read. Returns
-    /// `None` if there is no such subscription. Subscriptions of app stores, and of providers at which the app no longer
-    /// has an account, stay as they are.
+    /// Reads a subscription from its provider, and forgets a change whose response was lost: its result was read.
+    /// Returns `None` if there is no such subscription. Subscriptions of app stores, and of providers at which the app no
+    /// longer has an account, stay as they are.
     pub(super) async fn read_again(
         &self,
         tenant: TenantId,

@@ -42,7 +42,7 @@ pub(super) struct SubscriptionState {
     pub(super) pending: Option<FutureTerms>,
     /// A change that takes effect at the end of the period.
     pub(super) scheduled: Option<FutureTerms>,
-    /// From the earliest start to the latest end of the items.
+    /// The time from the earliest start to the latest end of the items.
     pub(super) period: Option<(Timestamp, Timestamp)>,
     /// The earliest end of an item.
     pub(super) renews_at: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub(super) struct SubscriptionState {
     pub(super) collection_paused: bool,
     pub(super) past_due_since: Option<Timestamp>,
     pub(super) failed_payments: u32,
-    /// Until when the tenant keeps the plan while a payment is due.
+    /// The time until which the tenant keeps the plan while a payment is due.
     pub(super) grace_until: Option<Timestamp>,
     /// The number of disputes of its payments that the app has not won.
     pub(super) disputes: u32,
@@ -130,7 +130,7 @@ impl SubscriptionState {
 
 /// The newest invoice of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct InvoiceSnapshot {
+pub(super) struct LatestInvoice {
     pub(super) id: String,
     pub(super) number: Option<String>,
     pub(super) status: ProviderInvoiceStatus,
@@ -153,7 +153,7 @@ pub(super) struct ProviderSnapshot {
     pub(super) cancel_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) collection_paused: bool,
-    pub(super) invoice: Option<InvoiceSnapshot>,
+    pub(super) invoice: Option<LatestInvoice>,
     pub(super) version: Option<i64>,
     /// Whether a subscription of the provider can begin again after its end, as in app stores.
     pub(super) can_return: bool,
@@ -200,7 +200,7 @@ pub(super) enum SubscriptionFact {
     TimePassed,
 }
 
-/// What must happen with a change of a subscription, in the same transaction.
+/// An effect of a change of a subscription, for the same transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SubscriptionEffect {
     /// The plan of the tenant must be assigned anew.

@@ -100,7 +100,7 @@ pub struct Subscription {
     pub payment_due: bool,
     /// The number of failed payments since a payment is due.
     pub failed_payments: u32,
-    /// Until when the tenant keeps the plan although a payment is due.
+    /// The time until which the tenant keeps the plan although a payment is due.
     #[schema(required)]
     pub grace_until: Option<Timestamp>,
     /// Whether a payment is disputed. The tenant does not have the plan meanwhile.

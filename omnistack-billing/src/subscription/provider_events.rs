@@ -80,12 +80,7 @@ impl Subscriptions {
     }
 
     /// Asks the provider for an invoice of a tenant, and stores a copy.
-    async fn copy_invoice(
-        &self,
-        provider: &Arc<dyn PaymentProvider>,
-        id: &str,
-        tenant: TenantId,
-    ) -> Result<(), Error> {
+    async fn copy_invoice(&self, provider: &Arc<dyn PaymentProvider>, id: &str, tenant: TenantId) -> Result<(), Error> {
         let invoice = match provider.invoice(id).await {
             Ok(invoice) => invoice,
             Err(PaymentError::NotFound { .. } | PaymentError::NotSupported { .. }) => return Ok(()),

@@ -1,7 +1,7 @@
 //! Reading subscriptions from providers.
 //!
-//! The version of the row is read before the provider is asked, and the answer is stored only if no other process has
-//! stored one meanwhile. So an answer that was read earlier never replaces one that was read later, whatever the clocks
+//! The version of the row is read before the provider is asked, and the state is stored only if no other process has
+//! stored one meanwhile. So a state that was read earlier never replaces one that was read later, whatever the clocks
 //! are.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::{
     checkout_store::{self, StoredCheckout},
     errors::payment_error,
     handle::Subscriptions,
-    machine::{FutureTerms, InvoiceSnapshot, ProviderSnapshot, SubscriptionFact, SubscriptionState},
+    machine::{FutureTerms, LatestInvoice, ProviderSnapshot, SubscriptionFact, SubscriptionState},
     model::CheckoutId,
     store::{self, ExternalKey, StoredSubscription},
     store_state::StoreSubscription,
@@ -169,7 +169,7 @@ impl Subscriptions {
         }
     }
 
-    /// Returns the row that an answer of a provider is about, and the fact that it states.
+    /// Returns the row that a state of a provider is about, and the fact that it is.
     async fn read(
         &self,
         provider: &Arc<dyn PaymentProvider>,
@@ -281,10 +281,10 @@ impl Subscriptions {
 }
 
 /// Returns an invoice of a provider. Returns `None` if the provider has no invoices.
-async fn invoice(provider: &Arc<dyn PaymentProvider>, id: Option<&str>) -> Result<Option<InvoiceSnapshot>, Error> {
+async fn invoice(provider: &Arc<dyn PaymentProvider>, id: Option<&str>) -> Result<Option<LatestInvoice>, Error> {
     let Some(id) = id else { return Ok(None) };
     match provider.invoice(id).await {
-        Ok(read) => Ok(Some(InvoiceSnapshot {
+        Ok(read) => Ok(Some(LatestInvoice {
             id: read.id,
             number: read.number,
             status: read.status,

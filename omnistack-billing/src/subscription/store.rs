@@ -219,17 +219,17 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
 /// A search for subscriptions by a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DueSearch {
-    /// Those whose grace has ended.
+    /// The subscriptions whose grace has ended.
     GraceEnded,
-    /// Those whose trial ends before a time and whose owners were not told.
+    /// The subscriptions whose trial ends before a time and whose owners were not told.
     TrialEnding,
-    /// Those that run and were read from the provider before a time.
+    /// The subscriptions that run and were read from the provider before a time.
     Unchecked,
-    /// Those that wait for the result of a change since a time.
+    /// The subscriptions that wait for the result of a change since a time.
     Requested,
-    /// Those whose end at the provider is not done since a time.
+    /// The subscriptions whose end at the provider is not done since a time.
     Unended,
-    /// Those that renew before a time.
+    /// The subscriptions that renew before a time.
     Renewing,
 }
 

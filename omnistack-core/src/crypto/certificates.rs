@@ -8,12 +8,12 @@ use x509_parser::certificate::X509Certificate;
 
 use crate::clock::Timestamp;
 
-/// What a certificate must be for.
+/// The purpose that a certificate must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateUsage {
     /// Servers of TLS.
     Server,
-    /// What this identifier of an extended key usage names, if the certificate restricts its usage at all. The
+    /// The purpose with this identifier of an extended key usage, if the certificate restricts its usage at all. The
     /// identifier is the content of its DER encoding.
     IfRestricted(&'static [u8]),
 }

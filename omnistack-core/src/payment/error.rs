@@ -76,7 +76,7 @@ pub enum PaymentError {
     /// The provider could not be reached, or certainly did not process the request, such as because of its rate limit.
     #[error("the payment provider is unavailable: {message}")]
     Unavailable {
-        /// What failed.
+        /// The failure, for the log.
         message: String,
         /// The time after which the provider accepts requests again, if it states one.
         retry_after: Option<Duration>,
@@ -84,7 +84,7 @@ pub enum PaymentError {
     /// The request was sent and no conclusive response arrived: it may have taken effect.
     #[error("it is not known whether the payment provider processed the request: {message}")]
     Unknown {
-        /// What failed.
+        /// The failure, for the log.
         message: String,
     },
 }

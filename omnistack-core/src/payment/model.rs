@@ -39,7 +39,7 @@ pub enum CheckoutKind {
         quantity: u64,
         /// The end of the trial, if there is one.
         trial_end: Option<Timestamp>,
-        /// What happens at the end of the trial without a payment method.
+        /// The behaviour at the end of the trial if the customer has no payment method.
         trial_end_behavior: TrialEndBehavior,
         /// The code of a coupon at the provider.
         coupon: Option<String>,
@@ -153,7 +153,7 @@ impl fmt::Debug for PaymentMethodSource {
     }
 }
 
-/// When a payment takes the money.
+/// The time at which a payment takes the money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptureMode {

@@ -35,7 +35,7 @@ pub enum ProviderFeature {
     MeterReports,
 }
 
-/// What a provider supports, for the choice between providers.
+/// The properties of a provider, for the choice between providers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderProfile {
     /// The name for users, such as `Stripe`.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{clock::Timestamp, money::Money};
 
-/// What a provider does at the end of a trial if the customer has no payment method.
+/// The behaviour of a provider at the end of a trial if the customer has no payment method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialEndBehavior {
@@ -33,7 +33,7 @@ pub struct NewProviderSubscription {
     pub quantity: u64,
     /// The end of the trial, if there is one.
     pub trial_end: Option<Timestamp>,
-    /// What happens at the end of the trial without a payment method.
+    /// The behaviour at the end of the trial if the customer has no payment method.
     pub trial_end_behavior: TrialEndBehavior,
     /// The code of a coupon at the provider.
     pub coupon: Option<String>,
@@ -134,7 +134,7 @@ pub struct ProviderSubscription {
     pub created_at: Timestamp,
 }
 
-/// When a change of a subscription takes effect.
+/// The time at which a change of a subscription takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeTime {
     /// Now, and the difference is charged at once. The change takes effect when the payment succeeds.
@@ -162,7 +162,7 @@ pub struct SubscriptionChange {
     pub idempotency_key: String,
 }
 
-/// What a change of a subscription will cost.
+/// The costs of a change of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangePreview {
     /// The amount that is charged now. `None` if the provider charges nothing before the next period.
@@ -175,7 +175,7 @@ pub struct ChangePreview {
     pub effective_at: Timestamp,
 }
 
-/// When a subscription is canceled.
+/// The time at which a subscription is canceled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelTime {
     /// Now.

@@ -61,7 +61,7 @@ pub(super) struct ProjectedCosts {
     pub(super) fees: i64,
 }
 
-/// What payments of other services would have cost at a service, by its public prices. Amounts are in minor units.
+/// The costs that payments of other services would have had at a service, by its public prices, in minor units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(super) struct CostsElsewhere {
     /// The name of the service.
@@ -74,7 +74,7 @@ pub(super) struct CostsElsewhere {
     pub(super) fees_paid: i64,
     /// The fees that this service would have charged.
     pub(super) fees_estimated: i64,
-    /// What would have been saved; negative if it would have cost more.
+    /// The fees that would have been saved; negative if they would have been higher.
     pub(super) saved: i64,
 }
 

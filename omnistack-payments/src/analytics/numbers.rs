@@ -13,13 +13,13 @@ const PERCENTILE: i64 = 95;
 pub(super) struct CallNumbers {
     /// The calls that have ended.
     pub(super) calls: i64,
-    /// Those that the service has accepted.
+    /// The calls that the service has accepted.
     pub(super) succeeded: i64,
-    /// Those by which a payment was declined.
+    /// The calls by which a payment was declined.
     pub(super) declined: i64,
-    /// Those that have failed otherwise, and certainly took no money.
+    /// The calls that have failed otherwise, and certainly took no money.
     pub(super) failed: i64,
-    /// Those whose outcome was not known at their end.
+    /// The calls whose outcome was not known at their end.
     pub(super) unknown: i64,
     /// The share of calls that the service has accepted, from 0 to 1; `null` without calls.
     #[schema(required)]
@@ -75,7 +75,7 @@ impl CallNumbers {
     }
 }
 
-/// Returns a share with four decimals. Returns `None` of nothing.
+/// Returns a share with four decimals. Returns `None` if the whole is zero.
 pub(super) fn share(part: i64, whole: i64) -> Option<f64> {
     (whole > 0).then(|| (part as f64 / whole as f64 * 10_000.0).round() / 10_000.0)
 }

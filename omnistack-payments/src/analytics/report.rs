@@ -142,8 +142,8 @@ pub(super) struct PaymentCosts {
     pub(super) trend: Vec<DayCosts>,
     /// The costs of 30 days at the rate of the last 30 days, or of the period if it is shorter.
     pub(super) projected_month: Vec<ProjectedCosts>,
-    /// What the payments of the other services would have cost at each service, the largest savings of a currency
-    /// first.
+    /// The costs that the payments of the other services would have had at each service, the largest savings of a
+    /// currency first.
     pub(super) elsewhere: Vec<CostsElsewhere>,
 }
 

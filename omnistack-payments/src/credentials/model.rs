@@ -144,7 +144,7 @@ pub(super) struct PaymentServiceEnvironment {
     /// When the credentials were last tested; `null` if they were not.
     #[schema(required)]
     pub(super) checked_at: Option<Timestamp>,
-    /// Why the last test failed; `null` if it did not.
+    /// The reason why the last test failed; `null` if it did not.
     #[schema(required)]
     pub(super) check_error: Option<String>,
 }
@@ -154,7 +154,7 @@ pub(super) struct PaymentServiceEnvironment {
 pub(super) struct PaymentCredentialCheck {
     /// Whether the service accepts the credentials.
     pub(super) ok: bool,
-    /// Why the test failed; `null` if it did not.
+    /// The reason why the test failed; `null` if it did not.
     #[schema(required)]
     pub(super) error: Option<String>,
     /// When the credentials were tested.

@@ -16,7 +16,7 @@ use super::{
     subscriptions::{SubscriptionStart, check_terms},
 };
 
-/// What follows for the payer of a checkout.
+/// The next step of the payer of a checkout.
 #[derive(Debug)]
 pub(super) enum CheckoutStep {
     /// The checkout is complete: the payer returns to this URL.

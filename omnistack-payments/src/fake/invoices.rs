@@ -13,7 +13,7 @@ use super::{
     timing::RETRY_DELAYS,
 };
 
-/// What to bill.
+/// The contents of an invoice.
 pub(super) struct Bill {
     pub(super) amount: Money,
     pub(super) reason: InvoiceReason,

@@ -249,7 +249,7 @@ impl FakeObject for FakeDispute {
     }
 }
 
-/// What an invoice bills.
+/// The reason for an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum InvoiceReason {

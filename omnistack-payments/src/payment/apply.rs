@@ -18,7 +18,7 @@ use super::{
     store,
 };
 
-/// What a provider has said about an attempt.
+/// The statement of a provider about an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ProviderAnswer<'a> {
     /// The payment as the provider has it.

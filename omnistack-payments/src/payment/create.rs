@@ -48,7 +48,7 @@ struct Candidate {
     fee: Option<i64>,
 }
 
-/// What only the request of a payment has: it is not stored.
+/// The fields of a request for a payment that are not stored.
 #[derive(Default)]
 struct PaymentContact {
     email: Option<String>,
@@ -195,11 +195,8 @@ impl PaymentLedger {
             let (number, new) = (attempt.number, new_payment(&payment.row, attempt, &candidate, &contact)?);
             let began = self.0.clock.elapsed();
             let is_late = self.now().duration_since(attempt.started_at) > MAX_START_DELAY;
-            let result = if is_late {
-                Err(not_asked("this app was too slow to ask it"))
-            } else {
-                call(&candidate, &new).await
-            };
+            let result =
+                if is_late { Err(not_asked("this app was too slow to ask it")) } else { call(&candidate, &new).await };
             let duration = self.0.clock.elapsed().saturating_sub(began);
             if !is_late {
                 let environment = payment.row.environment();

@@ -90,10 +90,8 @@ impl PaymentLedger {
         };
         let is_open = matches!(attempt.state(), AttemptState::Sent | AttemptState::Unknown);
         // Another account knows nothing of the attempt, whatever has become of it.
-        let is_absent = is_open
-            && is_settled
-            && matches!(result, Ok(None))
-            && self.is_at_same_account(payment, attempt).await?;
+        let is_absent =
+            is_open && is_settled && matches!(result, Ok(None)) && self.is_at_same_account(payment, attempt).await?;
         let answer = match &result {
             Ok(Some(found)) => ProviderAnswer::Payment(found),
             Ok(None) if is_absent => ProviderAnswer::NoPayment,

@@ -204,7 +204,7 @@ async fn list(
 
 /// Get a payment
 ///
-/// With its attempts and refunds.
+/// The payment has its attempts and refunds.
 #[utoipa::path(get, path = "/{id}", operation_id = "get_payment", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Payment), (status = 404, body = ErrorEnvelope)))]
 async fn get(
@@ -332,9 +332,8 @@ struct PaymentRetryRequest {
 
 /// Attempt a payment again
 ///
-/// For a payment that has failed. Before that, the provider of an attempt whose outcome is unknown is asked for it.
-/// Needs an
-/// `Idempotency-Key`.
+/// Begins another attempt of a payment that has failed. Before that, the provider of an attempt whose outcome is
+/// unknown is asked for it. Needs an `Idempotency-Key`.
 #[utoipa::path(post, path = "/{id}/retry", operation_id = "retry_payment", request_body = PaymentRetryRequest,
     params(("id" = String, Path, format = Uuid)), responses(
     (status = 200, body = Payment),

@@ -140,7 +140,8 @@ impl PayPalApi {
     async fn token(&self) -> Result<SecretString, PaymentError> {
         // While PayPal issues no token, the waiting calls would ask one after another, each for the whole deadline.
         let waited = timeout(TOKEN_WAIT, self.token.lock()).await;
-        let mut stored = waited.map_err(|_| lost_response(CallEffect::Reads, "PayPal issues no access token in time"))?;
+        let mut stored =
+            waited.map_err(|_| lost_response(CallEffect::Reads, "PayPal issues no access token in time"))?;
         if let Some(token) = &*stored
             && token.expires_at > self.clock.now()
         {

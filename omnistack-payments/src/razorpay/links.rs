@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     api::{MAX_NOTE_CHARS, RazorpayApi, amount_at, amount_fields, notes, receipt, reference_of},
-    payments::{PAYMENT, PaymentTotals},
+    payments::{PAYMENT, RazorpayTotals},
 };
 use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id};
 
@@ -116,7 +116,7 @@ impl RazorpayApi {
         let malformed = || lost_response(CallEffect::Reads, "the payment link has not the documented form");
         let amount = amount_at(link, "/amount").ok_or_else(malformed)?;
         let payments = self.link_payments(link).await?;
-        let totals = PaymentTotals::of(&payments, amount.currency());
+        let totals = RazorpayTotals::of(&payments, amount.currency());
         let status = match link.text("/status").as_deref() {
             _ if totals.is_captured => PaymentStatus::Succeeded,
             _ if totals.is_authorized => PaymentStatus::Processing,

@@ -27,7 +27,7 @@ const CHARGE_PERIOD: Duration = Duration::from_secs(10 * 60);
 
 /// The totals of the payments of an order or of a link.
 #[derive(Debug)]
-pub(super) struct PaymentTotals {
+pub(super) struct RazorpayTotals {
     pub(super) captured: Money,
     pub(super) refunded: Money,
     pub(super) fee: Option<Money>,
@@ -40,7 +40,7 @@ pub(super) struct PaymentTotals {
     pub(super) subscription: Option<String>,
 }
 
-impl PaymentTotals {
+impl RazorpayTotals {
     pub(super) fn of(payments: &[ApiObject], currency: Currency) -> Self {
         let is = |payment: &ApiObject, statuses: &[&str]| {
             payment.text("/status").is_some_and(|status| statuses.contains(&status.as_str()))
@@ -281,7 +281,7 @@ impl RazorpayApi {
 
     fn payment_of(&self, order: &ApiObject, payments: &[ApiObject]) -> Option<ProviderPayment> {
         let amount = amount_at(order, "/amount")?;
-        let totals = PaymentTotals::of(payments, amount.currency());
+        let totals = RazorpayTotals::of(payments, amount.currency());
         let created_at = order.seconds("/created_at").unwrap_or_else(|| self.now());
         let is_charged = order.text("/notes/charge").as_deref() == Some("token");
         let is_manual = order.text("/notes/capture").as_deref() == Some("manual");

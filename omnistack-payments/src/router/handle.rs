@@ -49,7 +49,7 @@ pub struct RouteCandidate {
     pub provider: Arc<dyn PaymentProvider>,
     /// The estimated fee. `None` if the service has no public price for the payment.
     pub fee: Option<Money>,
-    /// Why the account has its place in the order.
+    /// The reason for the place of the account in the order.
     pub reason: String,
     /// The health of the account.
     pub health: AccountHealth,

@@ -17,7 +17,7 @@ const WINDOW_PARTS: u32 = 10;
 /// Largest number of accounts in memory.
 const MAX_WATCHED_ACCOUNTS: usize = 10_000;
 
-/// When an account counts as unhealthy.
+/// The rules by which an account counts as unhealthy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HealthPolicy {
     /// The time over which the success rate is measured.
@@ -41,7 +41,7 @@ pub struct AccountHealth {
     /// The mean duration of a call in milliseconds. `None` without calls.
     #[schema(required)]
     pub mean_duration_ms: Option<u64>,
-    /// Until when the account is avoided because its last calls failed. `None` if it is not.
+    /// The time until which the account is avoided because its last calls failed. `None` if it is not.
     #[schema(required)]
     pub avoided_until: Option<Timestamp>,
 }

@@ -106,7 +106,7 @@ struct PaymentQuoteFee {
 struct UnsuitablePaymentService {
     /// The name of the service.
     service: String,
-    /// Why the account can't take the payment.
+    /// The reason why the account can't take the payment.
     reason: String,
 }
 

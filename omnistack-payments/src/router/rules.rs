@@ -20,12 +20,12 @@ const MAX_WEIGHT: u32 = 1_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RouteStrategy {
-    /// In the order of the rule.
+    /// The order of the rule.
     Ordered,
     /// The lowest estimated fee first. Accounts without an estimate come last.
     #[default]
     Cheapest,
-    /// Each is first as often as its weight says.
+    /// A random order, in which each account is first as often as its weight says.
     Weighted,
 }
 

@@ -108,9 +108,8 @@ impl StripeApi {
         };
         let object = reply.object();
         // A metered price has no quantity, and Stripe accepts none.
-        let form_of = |other: StripeObject<'_>| {
-            json!({ "price": other.id_at("/price"), "quantity": other.integer("/quantity") })
-        };
+        let form_of =
+            |other: StripeObject<'_>| json!({ "price": other.id_at("/price"), "quantity": other.integer("/quantity") });
         let current_items: Vec<Value> = object.items("/items").map(form_of).collect();
         let next_items: Vec<Value> = object
             .items("/items")

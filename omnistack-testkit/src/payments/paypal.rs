@@ -76,11 +76,11 @@ pub struct PayPalRequestRecord {
 /// server.
 pub struct PayPalServer {
     address: SocketAddr,
-    state: Shared,
+    state: SharedPayPal,
     _server: JoinSet<()>,
 }
 
-type Shared = Arc<Mutex<PayPalState>>;
+type SharedPayPal = Arc<Mutex<PayPalState>>;
 
 impl PayPalServer {
     /// Starts a server without objects on the current tokio runtime.
@@ -199,7 +199,13 @@ fn lock(state: &Mutex<PayPalState>) -> MutexGuard<'_, PayPalState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn respond(State(state): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(
+    State(state): State<SharedPayPal>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let path = uri.path().to_owned();
     let record = PayPalRequestRecord {

@@ -74,11 +74,11 @@ pub struct RazorpayRequestRecord {
 /// server.
 pub struct RazorpayServer {
     address: SocketAddr,
-    state: Shared,
+    state: SharedRazorpay,
     _server: JoinSet<()>,
 }
 
-type Shared = Arc<Mutex<RazorpayState>>;
+type SharedRazorpay = Arc<Mutex<RazorpayState>>;
 
 impl RazorpayServer {
     /// Starts a server without objects on the current tokio runtime.
@@ -224,7 +224,13 @@ fn lock(state: &Mutex<RazorpayState>) -> MutexGuard<'_, RazorpayState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn respond(State(state): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(
+    State(state): State<SharedRazorpay>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let path = uri.path().to_owned();
     let record = RazorpayRequestRecord {
         method: method.to_string(),

@@ -80,11 +80,11 @@ pub struct StripeRequestRecord {
 /// server.
 pub struct StripeServer {
     address: SocketAddr,
-    state: Shared,
+    state: SharedStripe,
     _server: JoinSet<()>,
 }
 
-type Shared = Arc<Mutex<StripeState>>;
+type SharedStripe = Arc<Mutex<StripeState>>;
 
 impl StripeServer {
     /// Starts a server without objects on the current tokio runtime.
@@ -236,7 +236,13 @@ fn lock(state: &Mutex<StripeState>) -> MutexGuard<'_, StripeState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn respond(State(state): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(
+    State(state): State<SharedStripe>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let path = uri.path().trim_start_matches("/v1").to_owned();
     let encoded = if body.is_empty() { uri.query().unwrap_or_default().as_bytes() } else { &body[..] };

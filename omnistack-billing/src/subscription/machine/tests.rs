@@ -49,8 +49,8 @@ fn snapshot(status: Status) -> ProviderSnapshot {
     }
 }
 
-fn invoice(status: ProviderInvoiceStatus, created_at: Timestamp) -> InvoiceSnapshot {
-    InvoiceSnapshot {
+fn invoice(status: ProviderInvoiceStatus, created_at: Timestamp) -> LatestInvoice {
+    LatestInvoice {
         id: format!("in_{}", created_at.as_seconds()),
         number: None,
         status,
@@ -132,7 +132,7 @@ fn access_lasts_until_the_grace_ends() {
     assert!(!lost.entitled && effects == [SubscriptionEffect::AssignPlan]);
     // A second failure does not prolong it, and has no second notice.
     let mut again = snapshot(Status::PastDue);
-    again.invoice = Some(InvoiceSnapshot { attempts: 3, ..invoice(ProviderInvoiceStatus::Open, at(0)) });
+    again.invoice = Some(LatestInvoice { attempts: 3, ..invoice(ProviderInvoiceStatus::Open, at(0)) });
     let (failed, effects) = step(&due, &SubscriptionFact::Provider(Box::new(again)), at(100), GRACE);
     assert_eq!((failed.grace_until, failed.failed_payments, effects.len()), (Some(until), 3, 0));
     let (paid, effects) = read(&lost, snapshot(Status::Active));

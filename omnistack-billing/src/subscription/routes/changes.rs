@@ -54,7 +54,7 @@ impl ChangePlan {
     }
 }
 
-/// What a change costs.
+/// The costs of a change.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PlanChangePreview {
     /// The amount that is charged now; `null` if nothing is charged before the next period.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::{handle::Subscriptions, model::Subscription};
 
-/// When to cancel.
+/// The cancellation of a subscription.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelSubscription {

@@ -211,10 +211,8 @@ async fn a_response_that_says_nothing_does_not_say_that_there_is_no_payment() {
 #[tokio::test]
 async fn a_reference_that_was_paid_allows_no_other_provider() {
     let test = PayPalTest::start().await;
-    let paid = NewPayment {
-        source: PaymentMethodSource::Token("vault-1".to_owned()),
-        ..new_payment("pay_1", "10.00", "USD")
-    };
+    let paid =
+        NewPayment { source: PaymentMethodSource::Token("vault-1".to_owned()), ..new_payment("pay_1", "10.00", "USD") };
     test.provider.create_payment(&paid).await.unwrap();
     let again = NewPayment { idempotency_key: "pay_1:2".to_owned(), ..paid };
     let error = test.provider.create_payment(&again).await.unwrap_err();

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::state::{Answer, RazorpayState, is_taken, missing, notes, parameter, refusal};
+use super::state::{RazorpayResponse, RazorpayState, is_taken, missing, notes, parameter, refusal};
 
 impl RazorpayState {
-    pub(super) fn create_order(&mut self, body: &Value) -> Answer {
+    pub(super) fn create_order(&mut self, body: &Value) -> RazorpayResponse {
         if let Some(refused) = refused_amount(body) {
             return refused;
         }
@@ -21,13 +21,13 @@ impl RazorpayState {
         (200, order)
     }
 
-    pub(super) fn patch_order(&mut self, id: &str, body: &Value) -> Answer {
+    pub(super) fn patch_order(&mut self, id: &str, body: &Value) -> RazorpayResponse {
         let Some(order) = self.orders.get_mut(id) else { return missing() };
         order["notes"] = body["notes"].clone();
         (200, order.clone())
     }
 
-    pub(super) fn create_link(&mut self, body: &Value) -> Answer {
+    pub(super) fn create_link(&mut self, body: &Value) -> RazorpayResponse {
         if let Some(refused) = refused_amount(body) {
             return refused;
         }
@@ -48,14 +48,14 @@ impl RazorpayState {
         (200, link)
     }
 
-    pub(super) fn link_list(&self, query: &[(String, String)]) -> Answer {
+    pub(super) fn link_list(&self, query: &[(String, String)]) -> RazorpayResponse {
         let reference = parameter(query, "reference_id");
         let is_wanted = |link: &&Value| reference.is_none_or(|reference| link["reference_id"] == reference);
         let links: Vec<_> = self.links.values().filter(is_wanted).collect();
         (200, json!({ "payment_links": links }))
     }
 
-    pub(super) fn cancel_link(&mut self, id: &str) -> Answer {
+    pub(super) fn cancel_link(&mut self, id: &str) -> RazorpayResponse {
         let now = self.now();
         let Some(link) = self.links.get_mut(id) else { return missing() };
         if link["status"] != "created" {
@@ -130,7 +130,7 @@ impl RazorpayState {
         payment
     }
 
-    pub(super) fn charge_token(&mut self, body: &Value) -> Answer {
+    pub(super) fn charge_token(&mut self, body: &Value) -> RazorpayResponse {
         let order_id = text(&body["order_id"]);
         let Some(order) = self.orders.get(&order_id).cloned() else { return missing() };
         let token = text(&body["token"]);
@@ -160,7 +160,7 @@ impl RazorpayState {
         (200, json!({ "razorpay_payment_id": payment["id"], "razorpay_order_id": order_id }))
     }
 
-    pub(super) fn capture(&mut self, id: &str, body: &Value) -> Answer {
+    pub(super) fn capture(&mut self, id: &str, body: &Value) -> RazorpayResponse {
         let Some(payment) = self.payments.get_mut(id) else { return missing() };
         if payment["status"] != "authorized" {
             return refusal(400, "input_validation_failed", "This payment has already been captured");
@@ -178,7 +178,7 @@ impl RazorpayState {
         (200, payment)
     }
 
-    pub(super) fn refund(&mut self, id: &str, body: &Value) -> Answer {
+    pub(super) fn refund(&mut self, id: &str, body: &Value) -> RazorpayResponse {
         let (refund_id, now) = (self.new_id("rfnd"), self.now());
         let is_same = |refund: &Value| body["receipt"].is_string() && refund["receipt"] == body["receipt"];
         if self.refunds.values().any(is_same) {
@@ -209,7 +209,7 @@ impl RazorpayState {
 }
 
 /// Returns the error of an amount that is no positive integer, or of no currency.
-fn refused_amount(body: &Value) -> Option<Answer> {
+fn refused_amount(body: &Value) -> Option<RazorpayResponse> {
     let is_valid = integer(&body["amount"]).is_some_and(|amount| amount > 0) && body["currency"].is_string();
     let description = "The amount must be an integer of at least 1";
     (!is_valid).then(|| refusal(400, "input_validation_failed", description))

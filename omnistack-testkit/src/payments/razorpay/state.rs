@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{RazorpayFault, RazorpayRequestRecord};
 
 /// A status and a JSON body.
-pub(super) type Answer = (u16, Value);
+pub(super) type RazorpayResponse = (u16, Value);
 
 /// The objects of the server.
 pub(super) struct RazorpayState {
@@ -111,7 +111,7 @@ impl RazorpayState {
         }));
     }
 
-    pub(super) fn respond(&mut self, request: &RazorpayRequestRecord) -> Answer {
+    pub(super) fn respond(&mut self, request: &RazorpayRequestRecord) -> RazorpayResponse {
         let path: Vec<_> = request.path.split('/').skip(2).collect();
         let (body, query) = (&request.body, &request.query);
         match (request.method.as_str(), path.as_slice()) {
@@ -167,7 +167,7 @@ impl RazorpayState {
         }
     }
 
-    fn create_customer(&mut self, body: &Value) -> Answer {
+    fn create_customer(&mut self, body: &Value) -> RazorpayResponse {
         let is_same = |customer: &&Value| body["email"].is_string() && customer["email"] == body["email"];
         if let Some(customer) = self.customers.values().find(is_same) {
             return match body["fail_existing"].as_str() {
@@ -184,7 +184,7 @@ impl RazorpayState {
         (200, customer)
     }
 
-    fn create_plan(&mut self, body: &Value) -> Answer {
+    fn create_plan(&mut self, body: &Value) -> RazorpayResponse {
         let id = self.new_id("plan");
         let mut plan = body.clone();
         plan["id"] = id.as_str().into();
@@ -214,7 +214,7 @@ pub(super) fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option
 }
 
 /// Returns a page of objects.
-pub(super) fn collection<'a>(objects: impl Iterator<Item = &'a Value>, query: &[(String, String)]) -> Answer {
+pub(super) fn collection<'a>(objects: impl Iterator<Item = &'a Value>, query: &[(String, String)]) -> RazorpayResponse {
     let number =
         |name: &str, default: usize| parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let items: Vec<_> = objects.skip(number("skip", 0)).take(number("count", 10).min(100)).collect();
@@ -222,7 +222,7 @@ pub(super) fn collection<'a>(objects: impl Iterator<Item = &'a Value>, query: &[
 }
 
 /// Returns the answer with an object, or an error.
-pub(super) fn found(object: Option<&Value>) -> Answer {
+pub(super) fn found(object: Option<&Value>) -> RazorpayResponse {
     match object {
         Some(object) => (200, object.clone()),
         None => missing(),
@@ -230,12 +230,12 @@ pub(super) fn found(object: Option<&Value>) -> Answer {
 }
 
 /// Returns the error of an object that does not exist: its status is 400.
-pub(super) fn missing() -> Answer {
+pub(super) fn missing() -> RazorpayResponse {
     refusal(400, "input_validation_failed", "The id provided does not exist")
 }
 
 /// Returns an error in Razorpay's form.
-pub(super) fn refusal(status: u16, reason: &str, description: &str) -> Answer {
+pub(super) fn refusal(status: u16, reason: &str, description: &str) -> RazorpayResponse {
     let code = if status >= 500 { "SERVER_ERROR" } else { "BAD_REQUEST_ERROR" };
     let error = json!({
         "code": code, "description": description, "source": "business", "step": "payment_initiation",

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::state::{Answer, RazorpayState, missing, notes, refusal};
+use super::state::{RazorpayResponse, RazorpayState, missing, notes, refusal};
 
 /// Length of the period of each plan, in seconds.
 const PERIOD: i64 = 30 * 24 * 60 * 60;
 
 impl RazorpayState {
-    pub(super) fn create_subscription(&mut self, body: &Value) -> Answer {
+    pub(super) fn create_subscription(&mut self, body: &Value) -> RazorpayResponse {
         if !body["plan_id"].as_str().is_some_and(|plan| self.plans.contains_key(plan)) {
             return missing();
         }
@@ -29,7 +29,7 @@ impl RazorpayState {
         (200, subscription)
     }
 
-    pub(super) fn patch(&mut self, id: &str, body: &Value) -> Answer {
+    pub(super) fn patch(&mut self, id: &str, body: &Value) -> RazorpayResponse {
         let Some(subscription) = self.subscriptions.get_mut(id) else { return missing() };
         if !matches!(subscription["status"].as_str(), Some("authenticated" | "active")) {
             return refusal(400, "input_validation_failed", "Subscription cannot be updated in this state");
@@ -52,7 +52,7 @@ impl RazorpayState {
     }
 
     /// Cancels, pauses or resumes a subscription.
-    pub(super) fn act(&mut self, id: &str, action: &str, body: &Value) -> Answer {
+    pub(super) fn act(&mut self, id: &str, action: &str, body: &Value) -> RazorpayResponse {
         let now = self.now();
         let Some(subscription) = self.subscriptions.get_mut(id) else { return missing() };
         let at_end = body["cancel_at_cycle_end"] == true || body["cancel_at_cycle_end"] == 1;

@@ -1,0 +1,126 @@
+//! The objects of the fake in the form of the port.
+
+use omnistack_core::{
+    clock::Timestamp,
+    money::Money,
+    payment::{
+        CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderInvoice,
+        ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
+        StoredPaymentMethod, SubscriptionItem,
+    },
+};
+
+use super::FakeProvider;
+use crate::fake::{
+    card::TestCard,
+    objects::{FakeCheckout, FakeInvoice, FakeMethod, FakePayment, FakeRefund, FakeSubscription},
+};
+
+impl FakeProvider {
+    /// Returns a checkout with its page.
+    pub(super) fn checkout_of(&self, checkout: FakeCheckout, now: Timestamp) -> ProviderCheckout {
+        // A page that no job has closed yet accepts no payment either.
+        let is_late = checkout.status == CheckoutStatus::Open && checkout.expires_at <= now;
+        let status = if is_late { CheckoutStatus::Expired } else { checkout.status };
+        ProviderCheckout {
+            url: (status == CheckoutStatus::Open).then(|| self.bank.page_url("checkout", &checkout.id)),
+            id: checkout.id,
+            status,
+            reference: Some(checkout.reference),
+            subscription: checkout.subscription,
+            payment: checkout.payment,
+            expires_at: Some(checkout.expires_at),
+        }
+    }
+
+    /// Returns a payment with the page on which its payer acts.
+    pub(super) fn payment_of(&self, payment: FakePayment) -> ProviderPayment {
+        let money = |minor| Money::new(minor, payment.amount.currency());
+        let is_waiting = payment.status == PaymentStatus::RequiresAction;
+        ProviderPayment {
+            status: payment.status,
+            amount: payment.amount,
+            captured: money(payment.captured),
+            refunded: money(payment.refunded),
+            fee: (payment.captured > 0).then(|| money(payment.fee)),
+            action_url: is_waiting.then(|| self.bank.page_url("payment", &payment.id)),
+            failure: payment.decline.map(|decline| decline.message),
+            id: payment.id,
+            reference: payment.reference,
+            subscription: payment.subscription,
+            created_at: payment.created_at,
+        }
+    }
+
+    /// Returns an invoice with the page on which it can be paid.
+    pub(super) fn invoice_of(&self, invoice: FakeInvoice) -> ProviderInvoice {
+        let is_open = invoice.status == ProviderInvoiceStatus::Open;
+        ProviderInvoice {
+            hosted_url: is_open.then(|| self.bank.page_url("invoice", &invoice.id)),
+            paid: Money::new(invoice.paid, invoice.total.currency()),
+            id: invoice.id,
+            number: Some(invoice.number),
+            status: invoice.status,
+            subscription: Some(invoice.subscription),
+            total: invoice.total,
+            period: Some(invoice.period),
+            attempts: invoice.attempts,
+            next_attempt_at: invoice.next_attempt_at,
+            pdf_url: None,
+            created_at: invoice.created_at,
+        }
+    }
+}
+
+pub(super) fn refund_of(refund: FakeRefund) -> ProviderRefund {
+    ProviderRefund {
+        id: refund.id,
+        reference: Some(refund.reference),
+        status: RefundStatus::Succeeded,
+        amount: refund.amount,
+    }
+}
+
+pub(super) fn subscription_of(subscription: FakeSubscription) -> ProviderSubscription {
+    let pending = subscription.pending.map(|pending| {
+        let item = SubscriptionItem {
+            id: subscription.item.clone(),
+            price: pending.price,
+            quantity: pending.quantity,
+            period: None,
+        };
+        (item, pending.expires_at)
+    });
+    ProviderSubscription {
+        id: subscription.id,
+        reference: subscription.reference,
+        customer: subscription.customer,
+        status: subscription.status,
+        items: vec![SubscriptionItem {
+            id: subscription.item,
+            price: subscription.price,
+            quantity: subscription.quantity,
+            period: Some(subscription.period),
+        }],
+        pending_change: pending,
+        action_url: None,
+        period: Some(subscription.period),
+        trial_end: subscription.trial_end,
+        cancel_at: subscription.cancel_at,
+        ended_at: subscription.ended_at,
+        collection_paused: subscription.collection_paused,
+        latest_invoice: subscription.latest_invoice,
+        version: Some(subscription.version),
+        created_at: subscription.created_at,
+    }
+}
+
+pub(super) fn method_of(method: FakeMethod, default: Option<&str>) -> Result<StoredPaymentMethod, PaymentError> {
+    Ok(StoredPaymentMethod {
+        is_default: default == Some(method.id.as_str()),
+        kind: PaymentMethodKind::Card,
+        label: TestCard::find(&method.token)?.stored_label(),
+        expires: Some(method.expires),
+        id: method.id,
+    })
+}
