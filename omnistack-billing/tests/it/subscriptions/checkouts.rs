@@ -134,13 +134,13 @@ on_each_database! {
         let client = app.user();
         let id = subscribe(&app, &provider, &client, "pro").await;
         provider.set_status(&id, ProviderSubscriptionStatus::Canceled);
-        app.clock().advance(std::time::Duration::from_secs(2 * 86_400));
+        app.clock().advance(Duration::from_secs(2 * 86_400));
         reconcile(&app).await;
         assert_eq!(projects(&app, &client).await, 1);
         // A customer who has paid, and whose events were all lost.
         let open = checkout(&client, json!({ "plan": "team" })).await;
         provider.pay(&open, app.clock().clock().now());
-        app.clock().advance(std::time::Duration::from_secs(86_400));
+        app.clock().advance(Duration::from_secs(86_400));
         crate::subscriptions::advance(&app).await;
         assert_eq!(projects(&app, &client).await, 99);
     }
