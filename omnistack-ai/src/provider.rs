@@ -1,0 +1,112 @@
+//! The contract of model providers.
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    chat::{CallTimeouts, ChatRequest, ChatResponse, ChatStream},
+    embedding::{EmbeddingRequest, Embeddings},
+    error::LlmError,
+};
+
+/// What a model at a provider can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a list of independent abilities")]
+#[non_exhaustive]
+pub struct ModelCapabilities {
+    /// Whether it answers in conversations.
+    pub chat: bool,
+    /// Whether it calls tools.
+    pub tools: bool,
+    /// Whether it reads images.
+    pub images: bool,
+    /// Whether its provider guarantees answers by a JSON schema.
+    pub json_schema: bool,
+    /// Whether it creates embeddings.
+    pub embeddings: bool,
+}
+
+impl Default for ModelCapabilities {
+    /// Returns all but embeddings: a provider that can't do something says so in its error.
+    fn default() -> Self {
+        Self { chat: true, tools: true, images: true, json_schema: true, embeddings: false }
+    }
+}
+
+/// A model that a provider offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProviderModel {
+    /// The name at the provider.
+    pub id: String,
+    /// The owner that the provider names.
+    pub owned_by: Option<String>,
+}
+
+impl ProviderModel {
+    /// Creates a model.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), owned_by: None }
+    }
+}
+
+/// One call of a provider.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Call {
+    /// The time limits, which the provider keeps.
+    pub timeouts: CallTimeouts,
+    /// The id of the request, which is sent to providers that log it.
+    pub request_id: Option<Arc<str>>,
+}
+
+/// A provider of models.
+///
+/// An implementation makes one attempt: retries, fallbacks, budgets and prices are the gateway's. It keeps the time
+/// limits of the [`Call`], and it ends the upstream request when the future or the stream is dropped.
+#[async_trait]
+pub trait LlmProvider: Debug + Send + Sync + 'static {
+    /// Returns the name, such as `openai`. It is unique in an app.
+    fn name(&self) -> &str;
+
+    /// Returns the account at the provider that pays and whose rate limit counts. Providers with one account share its
+    /// waiting time after a 429.
+    fn account(&self) -> &str {
+        self.name()
+    }
+
+    /// Returns what a model can do, as far as the provider knows without a call.
+    fn capabilities(&self, model: &str) -> ModelCapabilities {
+        let _ = model;
+        ModelCapabilities::default()
+    }
+
+    /// Answers in a conversation.
+    ///
+    /// # Errors
+    /// See [`LlmErrorKind`](crate::LlmErrorKind).
+    async fn complete(&self, request: &ChatRequest, call: &Call) -> Result<ChatResponse, LlmError>;
+
+    /// Begins an answer in pieces. The first piece may be an error: providers send some failures only there.
+    ///
+    /// # Errors
+    /// See [`LlmErrorKind`](crate::LlmErrorKind).
+    async fn stream(&self, request: &ChatRequest, call: &Call) -> Result<ChatStream, LlmError>;
+
+    /// Creates embeddings.
+    ///
+    /// # Errors
+    /// See [`LlmErrorKind`](crate::LlmErrorKind). The default returns [`LlmErrorKind::NotSupported`](crate::LlmErrorKind::NotSupported).
+    async fn embed(&self, request: &EmbeddingRequest, call: &Call) -> Result<Embeddings, LlmError> {
+        let _ = (request, call);
+        let name = self.name().to_owned();
+        Err(LlmError::new(crate::error::LlmErrorKind::NotSupported, name, "the provider offers no embeddings"))
+    }
+
+    /// Lists the models of the account.
+    ///
+    /// # Errors
+    /// See [`LlmErrorKind`](crate::LlmErrorKind).
+    async fn models(&self) -> Result<Vec<ProviderModel>, LlmError>;
+}
