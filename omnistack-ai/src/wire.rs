@@ -56,6 +56,11 @@ pub(crate) trait Codec: Debug + Send + Sync + 'static {
 
     /// Decodes the response to a request that failed.
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> LlmError;
+
+    /// Returns whether the provider fetches images from URLs. Otherwise the gateway fetches them before it encodes.
+    fn accepts_media_urls(&self) -> bool {
+        false
+    }
 }
 
 /// The decoder of one stream.
