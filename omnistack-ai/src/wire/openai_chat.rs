@@ -31,7 +31,7 @@ pub(super) use error::{error_in_answer, error_of_response, inexpressible, interr
 pub(super) use fields::{list, text};
 pub(super) use media::{data_url, file_name};
 pub(super) use schema::StrictSchema;
-pub(super) use stream::corrected;
+pub(super) use stream::{corrected, is_failure};
 pub(super) use usage::response_usage;
 
 /// The codec of chat completions.
@@ -82,5 +82,7 @@ impl Codec for OpenAiChat {
     }
 }
 
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

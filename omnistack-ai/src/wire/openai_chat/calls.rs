@@ -76,7 +76,7 @@ impl PartialCalls {
         Ok(())
     }
 
-    /// Ends all calls. Fails if a call has no name.
+    /// Ends all calls of a complete answer. Fails if a call has no name.
     pub(super) fn finish(&mut self, events: &mut Vec<ChatEvent>) -> Result<(), &'static str> {
         for call in &mut self.0 {
             match call.part {

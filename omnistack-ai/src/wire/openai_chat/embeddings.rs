@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     error::{error_in_answer, inexpressible, protocol_error},
     fields::{list, text},
+    stream::is_failure,
     usage::response_usage,
 };
 use crate::{
@@ -46,7 +47,7 @@ pub(crate) fn decode_embeddings(
     body: &[u8],
 ) -> Result<Embeddings, LlmError> {
     let body: Value = serde_json::from_slice(body).map_err(|_| protocol_error(provider, "the answer is not JSON"))?;
-    if body.get("error").is_some_and(|error| !error.is_null()) {
+    if is_failure(body.get("error")) {
         return Err(error_in_answer(provider, &body));
     }
     let data = list(&body, "data");

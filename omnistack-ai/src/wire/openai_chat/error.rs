@@ -200,7 +200,11 @@ impl ErrorFields {
             Some(408 | 409 | 425 | 499 | 500..=599) => LlmErrorKind::Failed,
             Some(400..=499) => LlmErrorKind::InvalidRequest,
             Some(_) => LlmErrorKind::Protocol,
-            None => find(GENERAL_CODES).unwrap_or(LlmErrorKind::Failed),
+            None => find(GENERAL_CODES).unwrap_or(match &self.code {
+                // Responses have a code for each way in which an image can be invalid.
+                Some(code) if code.starts_with("invalid_") => LlmErrorKind::InvalidRequest,
+                _ => LlmErrorKind::Failed,
+            }),
         };
         if kind == LlmErrorKind::InvalidRequest || (status.is_none() && kind == LlmErrorKind::Failed) {
             let message = self.message.to_ascii_lowercase();

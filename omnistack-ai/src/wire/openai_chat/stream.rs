@@ -65,7 +65,9 @@ impl ChatDecoder {
         }
         events.extend(self.finish()?);
         let mut assembler = StreamAssembler::default();
-        events.iter().for_each(|event| assembler.push(event));
+        for event in &events {
+            assembler.push(event);
+        }
         Ok(assembler.finish())
     }
 
@@ -80,7 +82,8 @@ impl ChatDecoder {
         self.check(chunk)?;
         let choices = list(chunk, "choices");
         let x_groq = chunk.get("x_groq");
-        let usage = chunk.get("usage").filter(|usage| !usage.is_null()).or_else(|| x_groq?.get("usage"));
+        let usage = [chunk.get("usage"), x_groq.and_then(|x_groq| x_groq.get("usage"))];
+        let usage = usage.into_iter().flatten().find(|usage| !usage.is_null());
         let mut events = Vec::new();
         if choices.is_empty() && usage.is_none() {
             // Azure begins with the result of its content filter, without id and model.
@@ -187,7 +190,6 @@ impl ChatDecoder {
 
     fn finish(&mut self) -> Result<Vec<ChatEvent>, LlmError> {
         let mut events = Vec::new();
-        self.calls.finish(&mut events).map_err(|message| self.protocol_error(message))?;
         let raw = self.finish_reason.take();
         let kind = match raw.as_deref() {
             Some("stop") => StopKind::Stop,
@@ -196,6 +198,10 @@ impl ChatDecoder {
             Some("content_filter") => StopKind::ContentFilter,
             _ => StopKind::Other,
         };
+        // The last call of an answer that was cut off stays as it is.
+        if kind != StopKind::Length {
+            self.calls.finish(&mut events).map_err(|message| self.protocol_error(message))?;
+        }
         let kind = corrected(kind, !self.calls.is_empty(), self.refusal.is_some());
         events.push(ChatEvent::End(StopReason::new(kind, raw)));
         Ok(events)
@@ -216,11 +222,11 @@ impl StreamDecoder for ChatDecoder {
         if data.is_empty() {
             return Ok(Vec::new());
         }
-        let parsed = serde_json::from_str(data);
+        let parsed: Result<Value, _> = serde_json::from_str(data);
         if event.event.as_deref() == Some("error") {
             return Err(error_in_answer(&self.provider, &parsed.unwrap_or_default()));
         }
-        let chunk: Value = parsed.map_err(|_| self.protocol_error("a piece of the answer is not JSON"))?;
+        let chunk = parsed.map_err(|_| self.protocol_error("a piece of the answer is not JSON"))?;
         self.chunk(&chunk)
     }
 
@@ -243,11 +249,12 @@ pub(crate) fn corrected(kind: StopKind, has_calls: bool, has_refusal: bool) -> S
     }
 }
 
-fn is_failure(error: Option<&Value>) -> bool {
+/// Returns whether a field reports a failure. As OpenAI's clients do, it ignores empty values.
+pub(crate) fn is_failure(error: Option<&Value>) -> bool {
     match error {
-        None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::String(message)) => !message.is_empty(),
-        Some(_) => true,
+        Some(Value::Object(error)) => !error.is_empty(),
+        _ => false,
     }
 }
 
