@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: runs the fuzz targets of `omnistack-webhooks` with cargo-fuzz and libFuzzer.
+//! `cargo xtask fuzz`: runs the fuzz targets of `omnistack-webhooks` and `omnistack-ai` with cargo-fuzz and libFuzzer.
 //!
 //! Needs a C++ compiler. It does not need a nightly Rust, because it uses no sanitizer: the crates have no unsafe code,
 //! so the targets look for panics, overflows, endless loops and memory.
@@ -13,34 +13,42 @@ use crate::{
     tools::Tool,
 };
 
-/// The package with the targets.
-const FUZZ_FOLDER: &str = "omnistack-webhooks/fuzz";
 /// Longest duration of one input, in seconds.
 const INPUT_TIMEOUT_SECONDS: u64 = 10;
 /// Largest generated input, in bytes. A notification of the App Store has about 10 KiB.
 const MAX_INPUT_BYTES: usize = 16 * 1024;
 
-/// A fuzz target, and the folder of the inputs to start with.
-struct Target(&'static str, &'static str);
+/// The package with the targets of omnistack-webhooks.
+const WEBHOOKS: &str = "omnistack-webhooks/fuzz";
+/// The package with the targets of omnistack-ai.
+const AI: &str = "omnistack-ai/fuzz";
+
+/// A fuzz target, its package, and the folder of the inputs to start with.
+struct Target(&'static str, &'static str, &'static str);
 
 const TARGETS: &[Target] = &[
-    Target("apple", "omnistack-webhooks/fuzz/seeds/apple"),
-    Target("certificate", "omnistack-webhooks/tests/data/apple"),
-    Target("google", "omnistack-webhooks/fuzz/seeds/google"),
-    Target("sources", "omnistack-webhooks/fuzz/seeds/sources"),
-    Target("standard", "omnistack-webhooks/fuzz/seeds/standard"),
+    Target("apple", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/apple"),
+    Target("certificate", WEBHOOKS, "omnistack-webhooks/tests/data/apple"),
+    Target("google", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/google"),
+    Target("sources", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/sources"),
+    Target("standard", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/standard"),
+    Target("anthropic", AI, "omnistack-ai/fuzz/seeds/anthropic"),
+    Target("gemini", AI, "omnistack-ai/fuzz/seeds/gemini"),
+    Target("openai_chat", AI, "omnistack-ai/fuzz/seeds/openai_chat"),
+    Target("openai_responses", AI, "omnistack-ai/fuzz/seeds/openai_responses"),
+    Target("sse", AI, "omnistack-ai/fuzz/seeds/sse"),
 ];
 
 /// Returns the names of the targets.
 pub(crate) fn names() -> Vec<&'static str> {
-    TARGETS.iter().map(|Target(name, _)| *name).collect()
+    TARGETS.iter().map(|Target(name, ..)| *name).collect()
 }
 
 /// Runs each target, or only the named one, for so many seconds. Inputs that reach new code are kept under `target/`
 /// for the next run. Fails at the first input that makes a target panic; cargo-fuzz prints the input's path.
 pub(crate) fn run(only: Option<&str>, seconds: u64) -> Result {
     let mut report = Report::default();
-    let mut wanted = TARGETS.iter().filter(|Target(name, _)| only.is_none_or(|only| only == *name));
+    let mut wanted = TARGETS.iter().filter(|Target(name, ..)| only.is_none_or(|only| only == *name));
     let outcome = wanted.try_for_each(|target| report.step(target.0, || target.run(seconds)));
     report.print();
     outcome
@@ -48,9 +56,9 @@ pub(crate) fn run(only: Option<&str>, seconds: u64) -> Result {
 
 impl Target {
     fn run(&self, seconds: u64) -> Result {
-        let Self(name, seeds) = self;
+        let Self(name, package, seeds) = self;
         let (root, work) = (host::root(), host::target().join("fuzz"));
-        let package = root.join(FUZZ_FOLDER);
+        let package = root.join(package);
         // The targets have a workspace of their own, and use the same versions of dependencies.
         fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock")).context("copying Cargo.lock")?;
         let corpus = work.join("corpus").join(name);
@@ -81,11 +89,14 @@ mod tests {
     #[test]
     fn every_target_exists_and_has_seeds() {
         let root = host::root();
-        let manifest = fs::read_to_string(root.join(FUZZ_FOLDER).join("Cargo.toml")).unwrap();
-        for Target(name, seeds) in TARGETS {
-            assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
-            assert!(root.join(seeds).is_dir(), "{seeds}");
+        for package in [WEBHOOKS, AI] {
+            let manifest = fs::read_to_string(root.join(package).join("Cargo.toml")).unwrap();
+            let targets = || TARGETS.iter().filter(|Target(_, of, _)| *of == package);
+            for Target(name, _, seeds) in targets() {
+                assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+                assert!(root.join(seeds).is_dir(), "{seeds}");
+            }
+            assert_eq!(manifest.matches("[[bin]]").count(), targets().count());
         }
-        assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
     }
 }

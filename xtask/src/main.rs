@@ -170,11 +170,11 @@ fn cli() -> Command {
         )
         .subcommand(
             Command::new("fuzz")
-                .about("Runs the fuzz targets of webhooks: parsers of signatures, certificates and payloads")
+                .about("Runs the fuzz targets: parsers of signatures, certificates, payloads and streams of models")
                 .long_about(
-                    "Runs the fuzz targets of omnistack-webhooks with cargo-fuzz, one after another. Needs a C++ \
-                     compiler. Inputs that reach new code are kept under target/fuzz/corpus/ for the next run. An \
-                     input that fails is stored under omnistack-webhooks/fuzz/artifacts/.",
+                    "Runs the fuzz targets of webhooks and of the AI gateway with cargo-fuzz, one after another. Needs \
+                     a C++ compiler. Inputs that reach new code are kept under target/fuzz/corpus/ for the next run. \
+                     An input that fails is stored under fuzz/artifacts/ of the crate.",
                 )
                 .arg(Arg::new("target").value_parser(fuzz::names()).help("The target to run; without it, all"))
                 .arg(

@@ -119,7 +119,7 @@ fn a_stream_that_is_cut_is_interrupted_at_every_byte() {
         }
     }
     // A server that may leave out `[DONE]` has ended with its finish reason.
-    let finished = body.find("tool_calls\"").and_then(|_| body.find("\"finish_reason\":\"tool_calls\"")).unwrap();
+    let finished = body.find("\"finish_reason\":\"tool_calls\"").unwrap();
     let finished = finished + body[finished..].find("\n\n").unwrap() + 2;
     for cut in 0..body.len() {
         let (answer, error) = read(&codec(Quirks::COMPATIBLE), &[&body.as_bytes()[..cut]]);
@@ -238,7 +238,7 @@ fn tool_calls_are_told_apart_by_index_and_id() {
                 tools(&[tool(0, Some("a"), Some("f"), Some(":"))]),
                 tools(&[tool(0, Some(""), Some(""), Some("1}"))]),
             ],
-            &split_call,
+            &split_call[..],
         ),
         // Each piece has another id.
         (
@@ -246,17 +246,17 @@ fn tool_calls_are_told_apart_by_index_and_id() {
                 tools(&[tool(0, Some("a"), Some("f"), Some("{\"x\":"))]),
                 tools(&[tool(0, Some("other"), None, Some("1}"))]),
             ],
-            &split_call,
+            &split_call[..],
         ),
         // The name arrives after the arguments began.
         (
             vec![tools(&[tool(0, Some("a"), None, Some("{\"x\""))]), tools(&[tool(0, None, Some("f"), Some(":1}"))])],
-            &split_call,
+            &split_call[..],
         ),
         // Whole calls that all have the index 0.
         (
             vec![tools(&[tool(0, Some("a"), Some("f"), Some("{\"x\":1}")), tool(0, Some("b"), Some("f"), Some("{\"x\":2}"))])],
-            &two_calls,
+            &two_calls[..],
         ),
         // No index at all, arguments as an object.
         (
@@ -264,7 +264,7 @@ fn tool_calls_are_told_apart_by_index_and_id() {
                 json!({"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}),
                 json!({"id": "b", "function": {"name": "f", "arguments": {"x": 2}}}),
             ])],
-            &two_calls,
+            &two_calls[..],
         ),
         // Pieces of calls with one index alternate, by their ids.
         (
@@ -272,12 +272,12 @@ fn tool_calls_are_told_apart_by_index_and_id() {
                 tools(&[tool(0, Some("a"), Some("f"), Some("{")), tool(0, Some("b"), Some("f"), Some("{"))]),
                 tools(&[tool(0, Some("a"), None, Some("\"x\":1}")), tool(0, Some("b"), None, Some("\"x\":2}"))]),
             ],
-            &two_calls,
+            &two_calls[..],
         ),
         // An empty entry after the last call.
         (
             vec![tools(&[tool(0, Some("a"), Some("f"), Some("{\"x\":1}")), tool(1, None, Some(""), Some(""))])],
-            &split_call,
+            &split_call[..],
         ),
     ] {
         let events: Vec<Value> = pieces.iter().cloned().chain([finish(&json!("stop"))]).collect();

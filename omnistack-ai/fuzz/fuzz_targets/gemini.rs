@@ -1,0 +1,8 @@
+//! Generated content of Gemini, whole and in pieces.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use omnistack_ai::fuzzing;
+
+fuzz_target!(|input: &[u8]| fuzzing::gemini(input));

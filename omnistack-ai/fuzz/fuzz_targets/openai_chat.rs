@@ -1,0 +1,8 @@
+//! Chat completions, whole and in pieces.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use omnistack_ai::fuzzing;
+
+fuzz_target!(|input: &[u8]| fuzzing::openai_chat(input));
