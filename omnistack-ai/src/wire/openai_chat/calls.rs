@@ -96,16 +96,13 @@ impl PartialCalls {
     /// Returns the call that a piece continues, or `None` if the piece begins one.
     fn call_of(&self, piece: &Piece<'_>) -> Option<usize> {
         let last = |matches: &dyn Fn(&PartialCall) -> bool| self.0.iter().rposition(matches);
+        let has_index = |call: &PartialCall| piece.index.is_none() || call.index == piece.index;
         if !piece.id.is_empty()
-            && let Some(exact) = last(&|call| call.id == piece.id && (piece.index.is_none() || call.index == piece.index))
+            && let Some(exact) = last(&|call| call.id == piece.id && has_index(call))
         {
             return Some(exact);
         }
-        let at = if piece.index.is_some() {
-            last(&|call| call.index == piece.index)?
-        } else {
-            last(&|_| true)?
-        };
+        let at = last(&has_index)?;
         let call = &self.0[at];
         if piece.name.is_empty() || call.name.is_empty() {
             return Some(at);
@@ -158,7 +155,8 @@ impl PartialCall {
             self.has_arguments = true;
             events.push(ChatEvent::ToolCallArguments { index, delta: arguments });
         }
-        events.extend(signature.map(|signature| ChatEvent::ToolCallSignature { index, signature: signature.to_owned() }));
+        let signature = signature.map(str::to_owned);
+        events.extend(signature.map(|signature| ChatEvent::ToolCallSignature { index, signature }));
     }
 
     fn begin(&mut self, number: usize, answer: &str, next_part: &mut usize, events: &mut Vec<ChatEvent>) {

@@ -56,7 +56,8 @@ pub(crate) fn decode_embeddings(
         return Err(protocol_error(provider, "the answer does not have a vector for each text"));
     }
     for (position, item) in data.iter().enumerate() {
-        let index = item.get("index").and_then(Value::as_u64).map_or(Some(position), |index| usize::try_from(index).ok());
+        let index = item.get("index").and_then(Value::as_u64);
+        let index = index.map_or(Some(position), |index| usize::try_from(index).ok());
         let place: Option<&mut Vec<f32>> = index.and_then(|index| vectors.get_mut(index));
         let vector = item.get("embedding").and_then(vector).filter(|vector| !vector.is_empty());
         match (place, vector) {

@@ -34,7 +34,8 @@ pub(super) fn encode(
     if !request.tools.is_empty() {
         let tools = request.tools.iter().map(|tool| encode_tool(quirks, tool, &mut warnings));
         body.insert("tools".to_owned(), tools.collect());
-        let choice = encode_tool_choice(&request.tool_choice, |name| json!({"type": "function", "function": {"name": name}}));
+        let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+        let choice = encode_tool_choice(&request.tool_choice, named);
         body.extend(choice.map(|choice| ("tool_choice".to_owned(), choice)));
         set(&mut body, "parallel_tool_calls", request.parallel_tool_calls);
     }

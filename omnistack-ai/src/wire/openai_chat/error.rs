@@ -100,8 +100,9 @@ pub(crate) fn error_of_response(
     let fields = ErrorFields::read(&body);
     let mut error = fields.into_error(provider, Some(status.as_u16()));
     let may_wait = matches!(error.kind, LlmErrorKind::RateLimited | LlmErrorKind::Overloaded | LlmErrorKind::Failed);
-    error.retry_after =
-        if may_wait { retry_after(headers, &body, error.error_type.as_deref(), now) } else { None };
+    if may_wait {
+        error.retry_after = retry_after(headers, &body, error.error_type.as_deref(), now);
+    }
     error.status = Some(status.as_u16());
     let ids = REQUEST_ID_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
     error.request_id = ids.map(|id| cut(id, MAX_CODE_CHARS)).find(|id| !id.is_empty());
@@ -184,7 +185,10 @@ impl ErrorFields {
         let names = [&self.inner_code, &self.code, &self.error_type];
         let find = |table: &[(&str, LlmErrorKind)]| {
             let mut names = names.into_iter().flatten();
-            names.find_map(|name| table.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, kind)| *kind))
+            names.find_map(|name| {
+                let found = table.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+                found.map(|(_, kind)| *kind)
+            })
         };
         if let Some(kind) = find(SPECIFIC_CODES) {
             return kind;

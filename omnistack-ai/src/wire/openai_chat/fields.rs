@@ -12,7 +12,7 @@ pub(crate) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 
 /// Returns the elements of a field, or none if it is no list.
 pub(crate) fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
-    object.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Returns the number of tokens in the first of the fields that has one. Fields are JSON pointers (RFC 6901).

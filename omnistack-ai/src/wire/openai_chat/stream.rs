@@ -146,7 +146,7 @@ impl ChatDecoder {
     }
 
     fn message(&mut self, message: &Value, is_whole: bool, events: &mut Vec<ChatEvent>) -> Result<(), LlmError> {
-        let reasoning = ["reasoning", "reasoning_content"].into_iter().map(|field| text(message, field));
+        let reasoning = [text(message, "reasoning"), text(message, "reasoning_content")];
         self.add_reasoning(reasoning.into_iter().find(|text| !text.is_empty()).unwrap_or_default(), events);
         match message.get("content") {
             Some(Value::String(content)) => self.add_text(content, events),

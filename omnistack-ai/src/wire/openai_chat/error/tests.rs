@@ -25,13 +25,14 @@ fn statuses_and_codes_decide_the_kind() {
     let body = |code: &str, kind: &str, message: &str| {
         json!({"error": {"message": message, "type": kind, "param": null, "code": code}}).to_string()
     };
+    let gemini = r#"[{"error":{"code":429,"message":"You exceeded your quota","status":"RESOURCE_EXHAUSTED"}}]"#;
     for (status, body, kind) in [
         (400, body("", "invalid_request_error", "bad"), InvalidRequest),
         (400, body("context_length_exceeded", "invalid_request_error", "long"), ContextLength),
         (400, body("", "BadRequestError", "This model's maximum context length is 8192 tokens."), ContextLength),
         (400, body("model_decommissioned", "invalid_request_error", "gone"), UnknownModel),
         (400, body("content_policy_violation", "invalid_request_error", "no"), ContentFiltered),
-        (400, json!({"error": {"code": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}).to_string(), ContentFiltered),
+        (400, r#"{"error":{"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#.to_owned(), ContentFiltered),
         (401, body("invalid_api_key", "invalid_request_error", "Incorrect API key provided: sk-abc"), Unauthorized),
         (401, String::new(), Unauthorized),
         (402, body("", "", "Insufficient Balance"), QuotaExhausted),
@@ -45,7 +46,7 @@ fn statuses_and_codes_decide_the_kind() {
         (429, body("rate_limit_exceeded", "requests", "slow"), RateLimited),
         (429, body("insufficient_quota", "insufficient_quota", "pay"), QuotaExhausted),
         // A rate limit of Gemini whose message is that of OpenAI's quota.
-        (429, r#"[{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED"}}]"#.to_owned(), RateLimited),
+        (429, gemini.to_owned(), RateLimited),
         (429, "<html>".to_owned(), RateLimited),
         (498, String::new(), Overloaded),
         (500, body("", "server_error", "oops"), Failed),
