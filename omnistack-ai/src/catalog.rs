@@ -10,12 +10,15 @@ mod handle;
 mod model;
 mod prices;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use omnistack_core::module::Registry;
 
 pub use cost::{Cost, InvalidCost};
-pub(crate) use file::check_name;
+pub(crate) use file::{MAX_MODEL_NAME_BYTES, check_name};
 pub(crate) use handle::day;
 pub use handle::{CatalogError, ModelCatalog, Resolved};
 pub use model::{ModelInfo, ModelMode, ModelTarget};
@@ -58,7 +61,7 @@ pub(crate) fn register(registry: &mut Registry, catalog: Option<ModelCatalog>) -
 }
 
 /// Returns the text of a file that a setting names. Reports a file that can't be read, and returns `None` then.
-pub(crate) fn read_file(registry: &mut Registry, path: &PathBuf, setting: &str) -> Option<String> {
+pub(crate) fn read_file(registry: &mut Registry, path: &Path, setting: &str) -> Option<String> {
     let size = fs::metadata(path).map(|file| file.len());
     let text = match size {
         Ok(size) if size > MAX_MODELS_FILE_BYTES => Err(format!("is larger than {MAX_MODELS_FILE_BYTES} bytes")),

@@ -9,7 +9,7 @@ use jiff::{Span, civil::Date, tz::TimeZone};
 use omnistack_core::clock::Timestamp;
 
 use super::{
-    Cost, ModelInfo, ModelTarget,
+    ModelInfo, ModelTarget,
     file::{CatalogContent, CatalogFile},
 };
 
@@ -235,11 +235,6 @@ impl ModelCatalog {
             self.0.models.iter().filter(|model| model.retires_on.is_some_and(|date| date <= until)).collect();
         ending.sort_by_key(|model| model.retires_on);
         ending
-    }
-
-    /// Returns the cost of a call at the standard price, see [`ModelInfo::estimate`].
-    pub fn estimate(&self, info: &ModelInfo, input_tokens: u64, max_output: u64) -> Option<Cost> {
-        info.estimate(input_tokens, max_output)
     }
 
     fn offered(&self, targets: &[ModelTarget], today: Date) -> Vec<ModelTarget> {
