@@ -3,7 +3,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::chat::{ChatRequest, Message, OutputFormat, Part, ReasoningEffort, Role};
 
@@ -26,7 +25,7 @@ const MODERATE_SCORE: i32 = 20;
 const COMPLEX_SCORE: i32 = 50;
 
 /// The difficulty of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Complexity {
     /// A short question or task.

@@ -4,13 +4,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use omnistack_core::config::SettingValue;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::complexity::Complexity;
 use crate::catalog::Cost;
 
 /// The way in which the targets of a route are put in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RouteStrategy {

@@ -30,12 +30,12 @@ impl AccountState {
         let asked = match retry_after.filter(|wait| !wait.is_zero()) {
             Some(wait) => wait.min(MAX_STATED_WAIT),
             None => {
-                let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.unstated.min(10)));
-                // Calls that were under way together count once: the account is waiting already.
+                // Those of one burst count once: the account is waiting already.
                 if self.wait(now).is_none() {
                     self.unstated = self.unstated.saturating_add(1);
                 }
-                doubled.min(MAX_UNSTATED_WAIT)
+                let doubled = 2_u32.saturating_pow(self.unstated.saturating_sub(1).min(10));
+                FIRST_WAIT.saturating_mul(doubled).min(MAX_UNSTATED_WAIT)
             }
         };
         let micros = u64::try_from(asked.as_micros()).unwrap_or(u64::MAX);
