@@ -5,7 +5,7 @@
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    http::{Error, ErrorEnvelope, Json, Query},
+    http::{ErrorEnvelope, Json, Query},
     module::Api,
 };
 use serde::{Deserialize, Serialize};
@@ -99,10 +99,7 @@ struct AiModelAlias {
     (status = 200, body = AiModelList),
     (status = 422, body = ErrorEnvelope),
 ))]
-async fn list_models(
-    State(router): State<AiRouter>,
-    Query(query): Query<AiModelsQuery>,
-) -> Result<Json<AiModelList>, Error> {
+async fn list_models(State(router): State<AiRouter>, Query(query): Query<AiModelsQuery>) -> Json<AiModelList> {
     let AiModelsQuery { provider, mode, available, ending_within_days } = query;
     let catalog = router.catalog();
     let today = day(router.now());
@@ -134,7 +131,7 @@ async fn list_models(
         targets: targets.iter().map(ToString::to_string).collect(),
     });
     let routes = router.route_names().map(str::to_owned).collect();
-    Ok(Json(AiModelList { items: items.collect(), aliases: aliases.collect(), routes }))
+    Json(AiModelList { items: items.collect(), aliases: aliases.collect(), routes })
 }
 
 /// The providers that the app uses.
