@@ -19,6 +19,7 @@ mod folder;
 mod fuzz;
 mod host;
 mod http;
+mod models;
 mod peers;
 mod report;
 mod servers;
@@ -30,11 +31,11 @@ mod test;
 mod tools;
 mod words;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::{bench::Benchmark, failure::Result};
+use crate::{bench::Benchmark, failure::Result, models::PriceMap};
 
 fn main() -> ExitCode {
     match dispatch(&cli().get_matches()) {
@@ -104,6 +105,11 @@ fn dispatch(matches: &ArgMatches) -> Result {
             fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
         }
         Some(("template", _)) => template::run(),
+        Some(("models", matches)) => {
+            let text = |name| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
+            let map = PriceMap { source: Path::new(text("source")), release: text("release"), date: text("date") };
+            models::run(&map, matches.get_flag("check"))
+        }
         _ => unreachable!("clap requires one of the subcommands"),
     }
 }
@@ -187,6 +193,23 @@ fn cli() -> Command {
                 ),
         )
         .subcommand(
+            Command::new("models")
+                .about("Makes the built-in AI models and prices from LiteLLM's map")
+                .long_about(
+                    "Makes omnistack-ai/src/catalog/models.toml from model_prices_and_context_window_backup.json, which is \
+                     in the Python package litellm. Fails if the map has a price of an unknown form.",
+                )
+                .arg(models_text("source", "FILE", "The map"))
+                .arg(models_text("release", "VERSION", "The release of LiteLLM, such as 1.110.2"))
+                .arg(models_text("date", "DATE", "The date of the map, such as 2026-11-28"))
+                .arg(
+                    Arg::new("check")
+                        .long("check")
+                        .action(ArgAction::SetTrue)
+                        .help("Only compare; fail if the file is not made of this map"),
+                ),
+        )
+        .subcommand(
             Command::new("template")
                 .about("Generates an app from templates/saas, builds it, starts it and sends it requests")
                 .long_about(
@@ -194,6 +217,10 @@ fn cli() -> Command {
                      it on a free port and sends it HTTP requests. Also fails if the template is too long.",
                 ),
         )
+}
+
+fn models_text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).required(true).help(help)
 }
 
 fn soak_number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
