@@ -74,7 +74,7 @@ impl MessageEmbedding {
         if stored.len() != self.vector.len() * size_of::<f32>() {
             return None;
         }
-        let (stored, _) = stored.as_chunks();
+        let (stored, _) = stored.as_chunks::<4>();
         Some(stored.iter().zip(&self.vector).map(|(bytes, own)| f64::from(f32::from_le_bytes(*bytes) * own)).sum())
     }
 }

@@ -9,7 +9,7 @@ mod size;
 
 pub use classifier::{ContentModeration, PromptInjectionCheck, TextClassifier};
 pub use pii::PiiRedactor;
-pub(crate) use size::SizeLimits;
+pub(crate) use size::{RequestSize, SizeLimits};
 
 use std::{
     borrow::Cow,

@@ -274,7 +274,7 @@ mod tests {
             for (other, known) in &keys {
                 assert!(*known != key, "{name} and {other} have the same key");
             }
-            keys.push((name, key));
+            keys.push((*name, key));
         }
         let other_tenant = CacheKey::of(&self::caller(), &request(), &exact()).unwrap().exact;
         assert!(keys.iter().all(|(_, key)| *key != other_tenant));
