@@ -59,6 +59,37 @@ pub(super) struct AnsweredAttempt {
     pub(super) took: Duration,
 }
 
+impl UpstreamAnswer {
+    /// Returns a whole answer.
+    pub(super) fn into_response(self) -> Result<ChatResponse, LlmError> {
+        match self {
+            Self::Response(response) => Ok(*response),
+            Self::Stream(_) | Self::Embeddings(_) => Err(other_kind()),
+        }
+    }
+
+    /// Returns a stream.
+    pub(super) fn into_stream(self) -> Result<UpstreamStream, LlmError> {
+        match self {
+            Self::Stream(stream) => Ok(stream),
+            Self::Response(_) | Self::Embeddings(_) => Err(other_kind()),
+        }
+    }
+
+    /// Returns embeddings.
+    pub(super) fn into_embeddings(self) -> Result<Embeddings, LlmError> {
+        match self {
+            Self::Embeddings(embeddings) => Ok(embeddings),
+            Self::Response(_) | Self::Stream(_) => Err(other_kind()),
+        }
+    }
+}
+
+/// Returns the error of an answer of another kind than was asked for, which no request gets.
+fn other_kind() -> LlmError {
+    LlmError::new(LlmErrorKind::Protocol, "gateway", "the answer is of another kind than the request")
+}
+
 impl UpstreamRequest {
     fn set_model(&mut self, model: &str) {
         match self {
@@ -88,7 +119,7 @@ impl Engine {
         let last = targets.len().saturating_sub(1);
         let (mut failure, mut shortest_wait) = (None::<LlmError>, None::<Duration>);
         for (position, target) in targets.into_iter().enumerate() {
-            if let Some(wait) = self.health().wait(&target) {
+            if let Some(wait) = self.router.health().wait(&target) {
                 shortest_wait = Some(shortest_wait.map_or(wait, |known| known.min(wait)));
                 if position < last || failure.is_some() || !self.may_wait(run, wait) {
                     continue;
@@ -131,6 +162,8 @@ impl Engine {
     ) -> Result<(UpstreamAnswer, AttemptObservation, Duration), LlmError> {
         request.set_model(&target.model);
         run.call.note_target(target.provider.name(), &target.model);
+        target.provider.name().clone_into(&mut run.provider);
+        run.model.clone_from(&target.model);
         let observation = AttemptObservation::begin(request.operation(), target);
         if let UpstreamRequest::Complete(request) | UpstreamRequest::Stream(request) = &*request {
             observation.set_request(request);
@@ -143,7 +176,7 @@ impl Engine {
         let asked = observation.span.run(ask(target, request, &call));
         let result = run.plan.deadline.limit(target.provider.name(), asked).await.flatten();
         let took = run.plan.deadline.elapsed().saturating_sub(began);
-        self.health().record(target, result.as_ref().map(|_| ()), took);
+        self.router.health().record(target, result.as_ref().map(|_| ()), took);
         match result {
             Ok(answer) => {
                 run.note_attempt(target, reason, None, took);
@@ -167,7 +200,7 @@ impl Engine {
         let backoff = FIRST_RETRY_DELAY.saturating_mul(1 << retries.min(10));
         // Upward only, so that callers that were told the same time don't come back at the same moment.
         let delay = backoff.mul_f64(1.0 + rand::random::<f64>());
-        match self.health().wait(target).max(error.retry_after) {
+        match self.router.health().wait(target).max(error.retry_after) {
             Some(wait) => {
                 let wait = wait.saturating_add(delay);
                 self.may_wait(run, wait).then_some(wait)

@@ -7,6 +7,7 @@ use tracing::Instrument as _;
 
 use super::{
     answer::{AttemptSummary, CallSummary},
+    content::output_bytes,
     deadline::CallDeadline,
     estimate,
     observe::{count_unpriced, error_name},
@@ -45,9 +46,36 @@ pub(super) struct CallRun {
     pub(super) call: OpenCall,
     pub(super) spend: CallSpend,
     pub(super) first_byte: Option<Duration>,
+    /// The provider that was asked last.
+    pub(super) provider: String,
+    /// The model that was asked last, or that has answered.
+    pub(super) model: String,
     /// The service tier that answered.
     pub(super) service_tier: Option<String>,
     pub(super) attempts: usize,
+}
+
+/// What is known of the tokens of an answer.
+pub(super) struct AnsweredUsage<'a> {
+    /// The model that has answered.
+    pub(super) model: &'a str,
+    /// The tokens, if the provider has counted them.
+    pub(super) usage: Option<TokenUsage>,
+    pub(super) service_tier: Option<&'a str>,
+    /// The size of the answer, by which tokens are estimated.
+    pub(super) output_bytes: usize,
+}
+
+impl<'a> AnsweredUsage<'a> {
+    /// Returns what is known of a whole answer.
+    pub(super) fn of(response: &'a ChatResponse) -> Self {
+        Self {
+            model: &response.model,
+            usage: response.usage,
+            service_tier: response.service_tier.as_deref(),
+            output_bytes: output_bytes(response),
+        }
+    }
 }
 
 /// The end of a call without an answer that its caller may use.
@@ -72,7 +100,16 @@ impl CallFailure {
 
 impl CallRun {
     pub(super) fn new(plan: CallPlan, call: OpenCall) -> Self {
-        Self { plan, call, spend: CallSpend::default(), first_byte: None, service_tier: None, attempts: 0 }
+        Self {
+            plan,
+            call,
+            spend: CallSpend::default(),
+            first_byte: None,
+            provider: String::new(),
+            model: String::new(),
+            service_tier: None,
+            attempts: 0,
+        }
     }
 
     /// Notes an attempt in the call's trace.
@@ -93,55 +130,39 @@ impl CallRun {
         });
     }
 
-    /// Adds the tokens and the cost of an answer. `output_bytes` is its size, of which tokens are estimated if the
-    /// provider has not counted them.
-    pub(super) fn spend_on(
-        &mut self,
-        catalog: &ModelCatalog,
-        target: &RouteTarget,
-        response: &ChatResponse,
-        output_bytes: usize,
-    ) {
+    /// Adds the tokens and the cost of an answer.
+    pub(super) fn spend_on(&mut self, catalog: &ModelCatalog, target: &RouteTarget, answered: &AnsweredUsage<'_>) {
         let estimate = TokenUsage {
             input: self.plan.estimated_input,
-            output: estimate::output_tokens(output_bytes),
+            output: estimate::output_tokens(answered.output_bytes),
             ..TokenUsage::default()
         };
-        let prices = prices(catalog, target, &response.model);
+        let prices = prices(catalog, target, answered.model);
         if prices.is_none() {
             count_unpriced(target);
         }
-        self.spend.add(response.usage, estimate, prices, response.service_tier.as_deref());
-        self.service_tier.clone_from(&response.service_tier);
+        self.spend.add(answered.usage, estimate, prices, answered.service_tier);
+        self.service_tier = answered.service_tier.map(str::to_owned);
+        if !answered.model.is_empty() {
+            answered.model.clone_into(&mut self.model);
+        }
     }
 
-    /// Settles a call that has an answer of a provider.
-    pub(super) async fn succeed(self, target: &RouteTarget, answered: &str) -> Result<CallSummary, http::Error> {
-        self.settle(Some(target), answered, CallStatus::Succeeded, None).await
+    /// Settles a call that has an answer.
+    pub(super) async fn succeed(self) -> Result<CallSummary, http::Error> {
+        self.settle(CallStatus::Succeeded, None).await
     }
 
     /// Settles a call without a complete answer.
-    pub(super) async fn fail(
-        self,
-        target: Option<&RouteTarget>,
-        answered: &str,
-        failure: CallFailure,
-    ) -> Result<CallSummary, http::Error> {
-        self.settle(target, answered, failure.status, Some(failure.error)).await
+    pub(super) async fn fail(self, failure: CallFailure) -> Result<CallSummary, http::Error> {
+        self.settle(failure.status, Some(failure.error)).await
     }
 
-    async fn settle(
-        self,
-        target: Option<&RouteTarget>,
-        answered: &str,
-        status: CallStatus,
-        error: Option<&'static str>,
-    ) -> Result<CallSummary, http::Error> {
-        let asked = target.map(|target| target.model.as_str()).unwrap_or_default();
+    async fn settle(self, status: CallStatus, error: Option<&'static str>) -> Result<CallSummary, http::Error> {
         let outcome = CallOutcome {
             status,
-            provider: target.map(|target| target.provider.name().to_owned()).unwrap_or_default(),
-            model: if answered.is_empty() { asked } else { answered }.to_owned(),
+            provider: self.provider,
+            model: self.model,
             usage: self.spend.counted(),
             service_tier: self.service_tier,
             cost: self.spend.cost,

@@ -7,12 +7,10 @@ use crate::chat::{ChatEvent, ChatResponse, Part, StopKind};
 /// Corrects the stop reason by the content, because providers send wrong ones: an answer with complete calls of tools
 /// asks for tools, and only such an answer does.
 pub(super) fn correct_stop(response: &mut ChatResponse) {
-    let mut calls = response.tool_calls().peekable();
-    let has_calls = calls.peek().is_some();
-    let are_complete = calls.all(|call| {
-        let arguments = call.arguments.trim();
-        arguments.is_empty() || serde_json::from_str::<Value>(arguments).is_ok()
-    });
+    let (has_calls, are_complete) = {
+        let mut calls = response.tool_calls().peekable();
+        (calls.peek().is_some(), calls.all(|call| is_complete(&call.arguments)))
+    };
     let refuses = response.parts.iter().any(|part| matches!(part, Part::Refusal(text) if !text.is_empty()));
     response.stop.unified = match response.stop.unified {
         StopKind::Stop | StopKind::Other | StopKind::ToolCalls if has_calls => StopKind::ToolCalls,
@@ -21,6 +19,10 @@ pub(super) fn correct_stop(response: &mut ChatResponse) {
         StopKind::ToolCalls => StopKind::Stop,
         other => other,
     };
+}
+
+fn is_complete(arguments: &str) -> bool {
+    arguments.trim().is_empty() || serde_json::from_str::<Value>(arguments).is_ok()
 }
 
 /// Returns the bytes of an answer, by which tokens are estimated.

@@ -56,6 +56,18 @@ fn sum(one: &TokenUsage, other: &TokenUsage) -> TokenUsage {
     }
 }
 
+/// Returns the tokens of the later of two sums that the earlier one does not have.
+pub(super) fn difference(later: &TokenUsage, earlier: &TokenUsage) -> TokenUsage {
+    TokenUsage {
+        input: later.input.saturating_sub(earlier.input),
+        cached: later.cached.saturating_sub(earlier.cached),
+        cache_write: later.cache_write.saturating_sub(earlier.cache_write),
+        cache_write_long: later.cache_write_long.saturating_sub(earlier.cache_write_long),
+        output: later.output.saturating_sub(earlier.output),
+        reasoning: later.reasoning.saturating_sub(earlier.reasoning),
+    }
+}
+
 /// Returns the prices of the model that has answered. `None` if they are not known.
 pub(super) fn prices<'a>(
     catalog: &'a ModelCatalog,

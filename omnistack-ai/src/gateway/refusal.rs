@@ -8,6 +8,9 @@ use omnistack_core::http::{Error, FieldError, HeaderValue, StatusCode, header};
 /// The code of the error of a call whose providers all wait for a rate limit.
 pub(super) const PROVIDER_RATE_LIMITED: &str = "PROVIDER_RATE_LIMITED";
 
+/// The code of the error of content that a guardrail refuses.
+pub(super) const CONTENT_REFUSED: &str = "CONTENT_REFUSED";
+
 /// Returns the error of a call whose providers all wait for a rate limit: 429 with `Retry-After`.
 pub(super) fn rate_limited(wait: Duration) -> Error {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
