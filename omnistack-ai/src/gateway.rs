@@ -29,7 +29,6 @@ mod settings;
 mod signatures;
 
 pub use answer::{AiError, AttemptSummary, CallSummary, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream};
-pub(crate) use observe::error_name;
 pub(crate) use register::register;
 pub use request::{AiCaller, CachePolicy, CallOptions};
 

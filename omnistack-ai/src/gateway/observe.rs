@@ -17,7 +17,7 @@ use crate::{
 const OTHER_MODEL: &str = "other";
 
 /// Returns the name of a kind of error in the ledger, in metrics and in spans.
-pub(crate) const fn error_name(kind: LlmErrorKind) -> &'static str {
+pub(super) const fn error_name(kind: LlmErrorKind) -> &'static str {
     match kind {
         LlmErrorKind::InvalidRequest => "invalid_request",
         LlmErrorKind::ContextLength => "context_length",

@@ -39,7 +39,7 @@ pub(crate) fn register(
     let guardrails = all_guardrails(&settings, guardrails);
     let (clock, answers, log) = (registry.clock(), answers(registry, &settings), prompt_log(registry));
     let (of_gateway, log_of_gateway) = (answers.clone(), log.clone());
-    let engine = move |ctx: &Context| {
+    let engine = move |ctx: &Context| -> Result<AiGateway, MissingDependency> {
         Ok(AiGateway(Arc::new(Engine {
             router: ctx.get::<AiRouter>()?,
             accounting: ctx.get::<Accounting>()?,
@@ -88,7 +88,7 @@ fn all_guardrails(settings: &GatewaySettings, own: Vec<Arc<dyn Guardrail>>) -> V
 fn answers(
     registry: &Registry,
     settings: &GatewaySettings,
-) -> impl Fn(&Context) -> Result<AnswerCache, MissingDependency> + Clone + Send + Sync + 'static {
+) -> impl Fn(&Context) -> Result<AnswerCache, MissingDependency> + Clone + Send + Sync + use<> {
     let clock = registry.clock();
     let max_answer_bytes = usize::try_from(settings.cache_max_answer_bytes).unwrap_or(usize::MAX);
     let (max_answers, similarity) = (settings.cache_max_answers, settings.cache_similarity);
@@ -101,7 +101,7 @@ fn answers(
 
 fn prompt_log(
     registry: &Registry,
-) -> impl Fn(&Context) -> Result<PromptLog, MissingDependency> + Clone + Send + Sync + 'static {
+) -> impl Fn(&Context) -> Result<PromptLog, MissingDependency> + Clone + Send + Sync + use<> {
     let clock = registry.clock();
     move |ctx| {
         let db = ctx.get::<Db>()?.app_database();

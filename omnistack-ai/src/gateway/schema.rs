@@ -10,6 +10,9 @@ use crate::{
 const MAX_TOLD_PROBLEMS: usize = 10;
 /// Largest description of a problem that the model is told, in bytes.
 const MAX_TOLD_PROBLEM_BYTES: usize = 300;
+/// What the model is told before the problems.
+const REPAIR_INSTRUCTIONS: &str =
+    "The answer does not match the JSON schema. Answer again, with JSON that matches it and nothing else.";
 
 /// Returns the validator of the schema that a request asks for, or the reason why the schema can't be used.
 pub(super) fn validator(request: &ChatRequest) -> Result<Option<SchemaValidator>, String> {
@@ -30,8 +33,7 @@ pub(super) fn problems(validator: Option<&SchemaValidator>, response: &ChatRespo
 pub(super) fn repair_request(request: &ChatRequest, response: &ChatResponse, problems: &[String]) -> ChatRequest {
     let mut repair = request.clone();
     repair.messages.push(Message::new(Role::Assistant, response.parts.clone()));
-    let mut text = "The answer does not match the JSON schema. Answer again, with JSON that matches it and nothing else."
-        .to_owned();
+    let mut text = REPAIR_INSTRUCTIONS.to_owned();
     for problem in problems.iter().take(MAX_TOLD_PROBLEMS) {
         text.push_str("\n- ");
         text.push_str(&problem[..problem.floor_char_boundary(MAX_TOLD_PROBLEM_BYTES)]);
