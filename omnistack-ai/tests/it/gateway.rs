@@ -38,11 +38,9 @@ pub(crate) async fn start(
 ) -> TestApp {
     let routes = format!(
         "[{ROUTE}]\nstrategy = \"ordered\"\ntargets = [\n\
-         {{ provider = \"{}\", model = \"{MODEL}\" }},\n{{ provider = \"{}\", model = \"other\" }},\n]\n\
-         [solo]\nstrategy = \"ordered\"\ntargets = [{{ provider = \"{}\", model = \"{MODEL}\" }}]\n",
+         {{ provider = \"{}\", model = \"{MODEL}\" }},\n{{ provider = \"{}\", model = \"other\" }},\n]\n",
         first.name(),
         second.name(),
-        first.name(),
     );
     let file = toml_file(&routes);
     TestApp::start(database, |app| {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use omnistack_ai::{AiCaller, LlmErrorKind as K};
-use omnistack_core::{http::Method, identity::Identity};
+use omnistack_core::http::Method;
 use omnistack_testkit::{TestClient, TestDatabase, on_each_database};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ on_each_database! {
         let (first, second) = (TestLlm::new("fake", []), TestLlm::new("second", []));
         let app = start(database, (&first, &second), |app, ai| (app, ai)).await;
         let owner = app.user().identity().unwrap().clone();
-        let reader = app.client_as(Identity { permissions: "ai:read".parse().unwrap(), ..owner });
+        let reader = app.client_as(owner.with_permissions("ai:read".parse().unwrap()));
         reader.get(LOG).await.expect_error(403, "PERMISSION_DENIED");
         let change = json!({ "enabled": true, "retention_days": 7 });
         reader.request(Method::PUT, format!("{LOG}/settings")).json(&change).await.expect(403);
