@@ -1,9 +1,9 @@
 //! The cache of answers: an equal request of the same tenant gets the stored answer, if its caller asked for that.
 //!
 //! Answers are found by [a hash](key) of all that can change them, with the tenant in it. With
-//! [`CachePolicy::Semantic`](crate::CachePolicy::Semantic) a request that differs only in the words of the user's message
-//! also finds an answer to a message that means the same; its tenant, model, instructions and parameters must be equal.
-//! Neither requests nor prompts are stored.
+//! [`CachePolicy::Semantic`](crate::CachePolicy::Semantic) a request that differs only in the words of the user's
+//! message also finds an answer to a message that means the same; its tenant, model, instructions and parameters must
+//! be equal. Neither requests nor prompts are stored.
 
 mod key;
 mod purge;

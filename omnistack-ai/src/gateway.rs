@@ -3,8 +3,8 @@
 //! A call passes the same parts in one order: the policies (guardrails, allowed models) → the reservation of budgets →
 //! the cache → the router → fallback over the targets, each behind its breaker and with retries → settlement, which
 //! writes the ledger. Another target is tried only before the first part of an answer has reached the caller. A call is
-//! settled whatever becomes of it: if its caller leaves, a stream ends and what was produced is paid, and a whole answer
-//! is completed in the background to learn its usage.
+//! settled whatever becomes of it: if its caller leaves, a stream ends and what was produced is paid, and a whole
+//! answer is completed in the background to learn its usage.
 
 mod answer;
 mod attempts;

@@ -107,8 +107,8 @@ impl UpstreamRequest {
 }
 
 impl Engine {
-    /// Asks the targets in their order until one of them answers. A target is asked again if it is the last one and that
-    /// may help.
+    /// Asks the targets in their order until one of them answers. A target is asked again if it is the last one and
+    /// that may help.
     pub(super) async fn attempt_all(
         &self,
         run: &mut CallRun,
@@ -279,8 +279,8 @@ fn given_up(failure: Option<LlmError>, target: &RouteTarget) -> AiError {
     failure.unwrap_or_else(|| interrupted(target.provider.name())).into()
 }
 
-/// Returns the error of the last attempt. The caller of a call that was limited by all targets is told the shortest time
-/// after which one of them accepts it.
+/// Returns the error of the last attempt. The caller of a call that was limited by all targets is told the shortest
+/// time after which one of them accepts it.
 fn with_shortest_wait(failure: Option<LlmError>, wait: Option<Duration>) -> AiError {
     match failure {
         Some(mut error) => {

@@ -110,7 +110,7 @@ impl Engine {
                 MessageEmbedding::new(semantic.scope, vector)
             }
             Err(error) => {
-                tracing::warn!(target: "omnistack::ai", %error, "a message could not be embedded; only equal requests are found");
+                tracing::warn!(target: "omnistack::ai", %error, "a message could not be embedded for the cache");
                 None
             }
         }

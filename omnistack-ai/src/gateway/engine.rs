@@ -1,4 +1,5 @@
-//! The order in which a call passes the parts of the gateway: policies, reservation, cache, router, fallback, settlement.
+//! The order in which a call passes the parts of the gateway: policies, reservation, cache, router, fallback,
+//! settlement.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -80,7 +80,7 @@ impl PromptLog {
         match settings.await {
             Ok((enabled, days)) => enabled.then_some(days),
             Err(error) => {
-                tracing::warn!(target: "omnistack::ai", %error, "the setting of the prompt log can't be read; the call is not logged");
+                tracing::warn!(target: "omnistack::ai", %error, "the setting of the prompt log can't be read; nothing is logged");
                 None
             }
         }

@@ -29,7 +29,7 @@ pub(super) fn with_retry_after(error: Error) -> (Error, Option<Duration>) {
 
 /// Returns the error of a route whose models have no known price: 403 `MODEL_PRICE_UNKNOWN`.
 pub(super) fn price_unknown(model: &str) -> Error {
-    let message = format!("the price of the model `{model}` is not known, and the app requires prices; use another model");
+    let message = format!("the price of `{model}` is not known, and the app requires prices; use another model");
     Error::new(StatusCode::FORBIDDEN, "MODEL_PRICE_UNKNOWN", message).with_detail("model", model)
 }
 

@@ -7,11 +7,11 @@ omnistack_core::settings! {
     pub(crate) struct GatewaySettings {
         /// Number of times that a call is repeated at the last provider of its route, if that may help.
         pub(crate) retries: u32 = "AI_RETRIES", default "1", range "0"..="5";
-        /// Longest time for which a call waits for a provider that limits the rate of requests. If it would take longer,
-        /// the caller gets 429.
+        /// Longest time for which a call waits for a provider that limits the rate of requests. If it would take
+        /// longer, the caller gets 429.
         pub(crate) rate_limit_wait: Duration = "AI_RATE_LIMIT_WAIT", default "1s", range "0s"..="1m";
-        /// Number of tokens of output that are reserved in budgets for a call that sets no maximum, or the maximum of the
-        /// model if that is smaller.
+        /// Number of tokens of output that are reserved in budgets for a call that sets no maximum, or the maximum of
+        /// the model if that is smaller.
         pub(crate) reserved_output: u64 = "AI_RESERVED_OUTPUT_TOKENS", default "4096", range "1"..="1000000";
         /// Whether models without a known price are refused.
         pub(crate) require_prices: bool = "AI_REQUIRE_PRICES", default "false";

@@ -27,7 +27,8 @@ impl SignatureStore {
     /// Keeps the signatures of an answer.
     pub(super) async fn remember(&self, tenant: TenantId, response: &ChatResponse) {
         for call in response.tool_calls() {
-            if let Some(signature) = call.signature.as_ref().filter(|signature| signature.len() <= MAX_SIGNATURE_BYTES) {
+            let kept = call.signature.as_ref().filter(|signature| signature.len() <= MAX_SIGNATURE_BYTES);
+            if let Some(signature) = kept {
                 self.cache.set(&key(tenant, &call.id), signature, SIGNATURE_TTL).await;
             }
         }
@@ -107,7 +108,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_signature_is_restored_for_its_tenant() {
-        let (now, store) = (Clock::system().now(), SignatureStore { cache: Cache::in_process(1 << 20, Clock::system()) });
+        let now = Clock::system().now();
+        let store = SignatureStore { cache: Cache::in_process(1 << 20, Clock::system()) };
         let (tenant, other) = (Id::new(now), Id::new(now));
         let mut call = ToolCall::new("call_1", "weather", "{}");
         call.signature = Some("signed".into());
