@@ -103,8 +103,7 @@ pub trait LlmProvider: Debug + Send + Sync + 'static {
     /// Creates embeddings.
     ///
     /// # Errors
-    /// See [`LlmErrorKind`](crate::LlmErrorKind). The default returns
-    /// [`LlmErrorKind::NotSupported`](crate::LlmErrorKind::NotSupported).
+    /// See [`LlmErrorKind`](crate::LlmErrorKind). The default returns [`LlmErrorKind::NotSupported`](crate::LlmErrorKind::NotSupported).
     async fn embed(&self, request: &EmbeddingRequest, call: &Call) -> Result<Embeddings, LlmError> {
         let _ = (request, call);
         let name = self.name().to_owned();
