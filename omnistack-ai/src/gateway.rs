@@ -1,7 +1,156 @@
 //! The gateway: one door to all models.
+//!
+//! A call passes the same parts in one order: the policies (guardrails, allowed models) → the reservation of budgets →
+//! the cache → the router → fallback over the targets, each behind its breaker and with retries → settlement, which
+//! writes the ledger. Another target is tried only before the first part of an answer has reached the caller. A call is
+//! settled whatever becomes of it: if its caller leaves, a stream ends and what was produced is paid, and a whole
+//! answer is completed in the background to learn its usage.
 
 mod answer;
+mod attempts;
+mod caching;
+mod call_run;
+mod content;
+mod deadline;
+mod detached;
+mod engine;
+mod estimate;
+mod live_stream;
+mod logging;
+mod observe;
+mod policy;
+mod pricing;
+mod prompt_log;
+mod refusal;
+mod register;
 mod request;
+mod schema;
+mod settings;
+mod signatures;
 
 pub use answer::{AiError, AttemptSummary, CallSummary, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream};
+pub(crate) use register::register;
 pub use request::{AiCaller, CachePolicy, CallOptions};
+
+use std::{fmt, sync::Arc};
+
+use omnistack_core::http;
+use tokio::task::JoinError;
+
+use crate::{
+    catalog::ModelCatalog,
+    chat::{ChatRequest, Message},
+    embedding::EmbeddingRequest,
+    provider::LlmProvider,
+};
+use detached::CallerPresence;
+use engine::{Engine, Work};
+use policy::CallKind;
+
+/// The gateway to all models. Cheap to clone.
+///
+/// ```
+/// use omnistack_ai::{AiCaller, AiError, AiGateway, CallOptions, ChatRequest, Message};
+/// use omnistack_core::identity::TenantId;
+///
+/// async fn summarize(ai: &AiGateway, tenant: TenantId, text: &str) -> Result<String, AiError> {
+///     let messages = [Message::system("Summarize in one sentence."), Message::user(text)];
+///     let request = ChatRequest::new("fast", messages).max_output_tokens(200);
+///     let answer = ai.complete(AiCaller::of_tenant(tenant), request, CallOptions::default()).await?;
+///     Ok(answer.response.text())
+/// }
+/// # let _ = summarize;
+/// ```
+#[derive(Clone)]
+pub struct AiGateway(Arc<Engine>);
+
+impl AiGateway {
+    /// Answers in a conversation. If this future is dropped while a provider answers, the answer is completed in the
+    /// background, so that its real usage is paid; `AI_MAX_DRAINS` limits how many at a time.
+    ///
+    /// # Errors
+    /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED` or `MODEL_PRICE_UNKNOWN`, 404
+    /// `MODEL_NOT_FOUND`, 410 `MODEL_RETIRED`, 422 `CONTENT_REFUSED` or `VALIDATION_FAILED`, 429
+    /// `PROVIDER_RATE_LIMITED`, 503 `GUARDRAIL_UNAVAILABLE` or `AI_UNAVAILABLE`; [`AiError::Upstream`] with the failure
+    /// of the last provider of the route.
+    pub async fn complete(
+        &self,
+        caller: AiCaller,
+        mut request: ChatRequest,
+        options: CallOptions,
+    ) -> Result<GatewayAnswer, AiError> {
+        let plan = self.0.plan(caller, &mut request, options, CallKind::Chat).await?;
+        let run = self.0.open(plan, &request, CallKind::Chat).await?;
+        let engine = Arc::clone(&self.0);
+        let work = move |presence: CallerPresence| -> Work<GatewayAnswer> {
+            Box::pin(async move { engine.complete(run, request, &presence).await })
+        };
+        self.0.drains.run(work).await.unwrap_or_else(|error| Err(ended(error)))
+    }
+
+    /// Answers in a conversation piece by piece. It returns when the first part of the content has arrived; until then,
+    /// the providers of the route are tried one after the other. Dropping the stream ends the call.
+    ///
+    /// An answer that must match a JSON schema is validated at its end; if it does not match, the stream ends with
+    /// [`LlmErrorKind::SchemaMismatch`](crate::LlmErrorKind::SchemaMismatch), because what was sent can't be repaired.
+    ///
+    /// # Errors
+    /// Those of [`complete`](Self::complete).
+    pub async fn stream(
+        &self,
+        caller: AiCaller,
+        mut request: ChatRequest,
+        options: CallOptions,
+    ) -> Result<GatewayStream, AiError> {
+        let plan = self.0.plan(caller, &mut request, options, CallKind::Chat).await?;
+        let run = self.0.open(plan, &request, CallKind::Chat).await?;
+        Box::pin(Arc::clone(&self.0).stream(run, request)).await
+    }
+
+    /// Creates the embeddings of texts, in the order of the texts. The guardrails check each text as a message of the
+    /// user.
+    ///
+    /// # Errors
+    /// Those of [`complete`](Self::complete).
+    pub async fn embed(
+        &self,
+        caller: AiCaller,
+        mut request: EmbeddingRequest,
+        options: CallOptions,
+    ) -> Result<GatewayEmbeddings, AiError> {
+        if request.input.is_empty() {
+            return Err(refusal::no_input().into());
+        }
+        let texts = std::mem::take(&mut request.input);
+        let mut as_chat = ChatRequest::new(request.model.clone(), texts.into_iter().map(Message::user));
+        let plan = self.0.plan(caller, &mut as_chat, options, CallKind::Embeddings).await?;
+        let run = self.0.open(plan, &as_chat, CallKind::Embeddings).await?;
+        request.input = as_chat.messages.iter().map(Message::to_text).collect();
+        let engine = Arc::clone(&self.0);
+        let work = move |presence: CallerPresence| -> Work<GatewayEmbeddings> {
+            Box::pin(async move { engine.embed(run, request, &presence).await })
+        };
+        self.0.drains.run(work).await.unwrap_or_else(|error| Err(ended(error)))
+    }
+
+    /// Returns the models and their prices.
+    pub fn catalog(&self) -> &ModelCatalog {
+        &self.0.catalog
+    }
+
+    /// Returns the providers.
+    pub fn providers(&self) -> &[Arc<dyn LlmProvider>] {
+        &self.0.providers
+    }
+}
+
+impl fmt::Debug for AiGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AiGateway").field("providers", &self.0.providers).finish_non_exhaustive()
+    }
+}
+
+/// Returns the error of a call whose task has panicked or was ended.
+fn ended(error: JoinError) -> AiError {
+    http::Error::internal(error).into()
+}

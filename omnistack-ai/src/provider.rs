@@ -82,6 +82,12 @@ pub trait LlmProvider: Debug + Send + Sync + 'static {
         ModelCapabilities::default()
     }
 
+    /// Returns whether the provider fetches images and files at URLs itself. The gateway fetches them for others.
+    fn accepts_media_urls(&self, model: &str) -> bool {
+        let _ = model;
+        false
+    }
+
     /// Answers in a conversation.
     ///
     /// # Errors

@@ -1,0 +1,197 @@
+//! A call that is under way: what it has spent, and its settlement.
+
+use std::{sync::Arc, time::Duration};
+
+use omnistack_core::{http, identity::Plan, trace};
+use tracing::Instrument as _;
+
+use super::{
+    answer::{AttemptSummary, CallSummary},
+    content::output_bytes,
+    deadline::CallDeadline,
+    estimate,
+    observe::{count_unpriced, error_name},
+    pricing::{CallSpend, prices},
+    request::{AiCaller, CallOptions},
+};
+use crate::{
+    accounting::{CallOutcome, CallStatus, OpenCall},
+    cache::CacheKey,
+    catalog::{Cost, ModelCatalog},
+    chat::{ChatResponse, TokenUsage},
+    error::LlmError,
+    json_schema::SchemaValidator,
+    router::RouteTarget,
+};
+
+/// What the policies have decided about a call.
+pub(super) struct CallPlan {
+    pub(super) caller: AiCaller,
+    pub(super) options: CallOptions,
+    pub(super) tenant_plan: Arc<Plan>,
+    pub(super) asked_model: String,
+    /// The targets in the order in which they are tried. Empty if all wait for a rate limit.
+    pub(super) targets: Vec<RouteTarget>,
+    /// The refusal of the router if all targets wait for a rate limit.
+    pub(super) waiting: Option<http::Error>,
+    pub(super) validator: Option<SchemaValidator>,
+    pub(super) cache_key: Option<CacheKey>,
+    pub(super) estimated_input: u64,
+    pub(super) deadline: CallDeadline,
+}
+
+/// A call for which budgets are reserved. If it is dropped, what was noted of it is settled in the background.
+pub(super) struct CallRun {
+    pub(super) plan: CallPlan,
+    pub(super) call: OpenCall,
+    pub(super) spend: CallSpend,
+    pub(super) first_byte: Option<Duration>,
+    /// The provider that was asked last.
+    pub(super) provider: String,
+    /// The model that was asked last, or that has answered.
+    pub(super) model: String,
+    /// The service tier that answered.
+    pub(super) service_tier: Option<String>,
+    pub(super) attempts: usize,
+}
+
+/// What is known of the tokens of an answer.
+pub(super) struct AnsweredUsage<'a> {
+    /// The model that has answered.
+    pub(super) model: &'a str,
+    /// The tokens, if the provider has counted them.
+    pub(super) usage: Option<TokenUsage>,
+    pub(super) service_tier: Option<&'a str>,
+    /// The size of the answer, by which tokens are estimated.
+    pub(super) output_bytes: usize,
+}
+
+impl<'a> AnsweredUsage<'a> {
+    /// Returns what is known of a whole answer.
+    pub(super) fn of(response: &'a ChatResponse) -> Self {
+        Self {
+            model: &response.model,
+            usage: response.usage,
+            service_tier: response.service_tier.as_deref(),
+            output_bytes: output_bytes(response),
+        }
+    }
+}
+
+/// The end of a call without an answer that its caller may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallFailure {
+    pub(super) status: CallStatus,
+    /// The name of the error.
+    pub(super) error: &'static str,
+}
+
+impl CallFailure {
+    /// Returns the failure of a call whose caller got no part of an answer.
+    pub(super) const fn failed(error: &'static str) -> Self {
+        Self { status: CallStatus::Failed, error }
+    }
+
+    /// Returns the failure of a call whose answer ended before it was complete.
+    pub(super) const fn interrupted(error: &LlmError) -> Self {
+        Self { status: CallStatus::Interrupted, error: error_name(error.kind) }
+    }
+}
+
+impl CallRun {
+    pub(super) fn new(plan: CallPlan, call: OpenCall) -> Self {
+        Self {
+            plan,
+            call,
+            spend: CallSpend::default(),
+            first_byte: None,
+            provider: String::new(),
+            model: String::new(),
+            service_tier: None,
+            attempts: 0,
+        }
+    }
+
+    /// Notes an attempt in the call's trace.
+    pub(super) fn note_attempt(
+        &mut self,
+        target: &RouteTarget,
+        reason: &str,
+        error: Option<&'static str>,
+        took: Duration,
+    ) {
+        self.attempts += 1;
+        self.call.note_attempt(AttemptSummary {
+            provider: target.provider.name().to_owned(),
+            model: target.model.clone(),
+            reason: reason.to_owned(),
+            error: error.map(Into::into),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+    }
+
+    /// Adds the tokens and the cost of an answer.
+    pub(super) fn spend_on(&mut self, catalog: &ModelCatalog, target: &RouteTarget, answered: &AnsweredUsage<'_>) {
+        let estimate = TokenUsage {
+            input: self.plan.estimated_input,
+            output: estimate::output_tokens(answered.output_bytes),
+            ..TokenUsage::default()
+        };
+        let prices = prices(catalog, target, answered.model);
+        if prices.is_none() {
+            count_unpriced(target);
+        }
+        self.spend.add(answered.usage, estimate, prices, answered.service_tier);
+        self.service_tier = answered.service_tier.map(str::to_owned);
+        if !answered.model.is_empty() {
+            answered.model.clone_into(&mut self.model);
+        }
+    }
+
+    /// Settles a call that has an answer.
+    pub(super) async fn succeed(self) -> Result<CallSummary, http::Error> {
+        self.settle(CallStatus::Succeeded, None).await
+    }
+
+    /// Settles a call without a complete answer.
+    pub(super) async fn fail(self, failure: CallFailure) -> Result<CallSummary, http::Error> {
+        self.settle(failure.status, Some(failure.error)).await
+    }
+
+    async fn settle(self, status: CallStatus, error: Option<&'static str>) -> Result<CallSummary, http::Error> {
+        let outcome = CallOutcome {
+            status,
+            provider: self.provider,
+            model: self.model,
+            usage: self.spend.counted(),
+            service_tier: self.service_tier,
+            cost: self.spend.cost,
+            cached: false,
+            error: error.map(Into::into),
+            first_byte: self.first_byte,
+        };
+        settle(self.call, outcome).await
+    }
+
+    /// Settles a call whose answer is from the cache. It costs nothing.
+    pub(super) async fn settle_cached(self, provider: &str, model: &str) -> Result<CallSummary, http::Error> {
+        let outcome = CallOutcome {
+            status: CallStatus::Succeeded,
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            usage: Some(TokenUsage::default()),
+            service_tier: None,
+            cost: Some(Cost::from_pico(0)),
+            cached: true,
+            error: None,
+            first_byte: None,
+        };
+        settle(self.call, outcome).await
+    }
+}
+
+/// Settles in a task of its own, which goes on if the caller leaves.
+async fn settle(call: OpenCall, outcome: CallOutcome) -> Result<CallSummary, http::Error> {
+    let task = trace::propagate(async move { call.settle(outcome).await }).in_current_span();
+    tokio::spawn(task).await.unwrap_or_else(|error| Err(http::Error::internal(error)))
+}

@@ -1,0 +1,127 @@
+//! Tests of fallback, retries and rate limits.
+
+#![cfg(test)]
+
+use std::time::Duration;
+
+use omnistack_ai::LlmErrorKind as K;
+use omnistack_testkit::TestDatabase;
+
+use super::{
+    ask, gateway, ledger, options, refusal, start, start_plain, tenant,
+    test_llm::{Step, TestLlm, error, fail, reply},
+    upstream_error,
+};
+
+#[tokio::test]
+async fn the_next_provider_answers_after_a_failure_and_each_attempt_is_in_the_trace() {
+    for kind in [K::Overloaded, K::Failed, K::Unreachable, K::Protocol, K::QuotaExhausted, K::UnknownModel, K::ContextLength]
+    {
+        let (first, second) = (TestLlm::new("fake", [fail(kind)]), TestLlm::new("second", [reply("hi")]));
+        let app = start_plain(&first, &second).await;
+        let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+        assert_eq!(answer.response.text(), "hi", "{kind:?}");
+        let attempts: Vec<_> = answer.call.attempts.iter().map(|one| (&*one.provider, one.error.is_some())).collect();
+        assert_eq!(attempts, [("fake", true), ("second", false)], "{kind:?}");
+        assert_eq!((answer.call.asked_model.as_str(), answer.call.provider.as_str()), ("main", "second"));
+        assert_eq!(ledger(&app).await, ["succeeded"]);
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_request_is_not_sent_to_the_next_provider() {
+    let (first, second) = (TestLlm::new("fake", [fail(K::InvalidRequest)]), TestLlm::new("second", []));
+    let app = start_plain(&first, &second).await;
+    let failed = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err();
+    assert_eq!(upstream_error(failed).kind, K::InvalidRequest);
+    assert_eq!(ledger(&app).await, ["failed"]);
+}
+
+#[tokio::test]
+async fn the_last_provider_is_asked_again_if_that_may_help() {
+    let first = TestLlm::new("fake", [fail(K::Failed)]);
+    let second = TestLlm::new("second", [fail(K::Unreachable), reply("hi")]);
+    let app = start_plain(&first, &second).await;
+    let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+    assert_eq!((answer.response.text().as_str(), answer.call.attempts.len()), ("hi", 3));
+}
+
+#[tokio::test]
+async fn the_last_failure_is_returned_if_no_provider_answers() {
+    let first = TestLlm::new("fake", [fail(K::Failed)]);
+    let second = TestLlm::new("second", [fail(K::Unauthorized)]);
+    let app = start_plain(&first, &second).await;
+    let failed = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err();
+    assert_eq!(upstream_error(failed).kind, K::Unauthorized);
+    assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
+    assert_eq!(ledger(&app).await, ["failed"]);
+}
+
+/// Two deployments of one account: after a 429 neither is asked before its time.
+#[tokio::test]
+async fn providers_of_one_account_wait_together() {
+    let mut limited = error(K::RateLimited);
+    limited.retry_after = Some(Duration::from_secs(20));
+    let first = TestLlm::with_account("fake", "shared", [Step::Fail(limited.clone())]);
+    let second = TestLlm::with_account("second", "shared", [reply("hi")]);
+    let app = start_plain(&first, &second).await;
+    let failed = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err();
+    let failed = upstream_error(failed);
+    assert_eq!(failed.kind, K::RateLimited);
+    assert!(failed.retry_after.is_some_and(|after| after >= Duration::from_secs(20)), "{:?}", failed.retry_after);
+
+    app.clock().advance(Duration::from_secs(10));
+    let refused = refusal(gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err());
+    assert_eq!((refused.status().as_u16(), refused.code()), (429, "PROVIDER_RATE_LIMITED"));
+    assert_eq!((first.requests().len(), second.requests().len()), (1, 0));
+}
+
+/// Another account is asked at once.
+#[tokio::test]
+async fn another_account_answers_at_once() {
+    let mut limited = error(K::RateLimited);
+    limited.retry_after = Some(Duration::from_secs(20));
+    let first = TestLlm::with_account("fake", "one", [Step::Fail(limited)]);
+    let second = TestLlm::with_account("second", "other", (0..20).map(|_| reply("hi")).collect::<Vec<_>>());
+    let app = start_plain(&first, &second).await;
+    for _ in 0..20 {
+        let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+        assert_eq!(answer.call.provider, "second");
+    }
+    assert_eq!(first.requests().len(), 1);
+}
+
+/// A limit of a moment is waited for, so that callers get no more errors than the provider sends.
+#[tokio::test]
+async fn a_short_rate_limit_is_waited_for() {
+    let mut limited = error(K::RateLimited);
+    limited.retry_after = Some(Duration::from_millis(10));
+    let first = TestLlm::new("fake", [fail(K::Failed)]);
+    let second = TestLlm::new("second", [Step::Fail(limited), reply("hi")]);
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_RATE_LIMIT_WAIT", "5s"), ai)).await;
+    let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+    assert_eq!(answer.response.text(), "hi");
+}
+
+#[tokio::test]
+async fn models_without_a_price_are_refused_if_the_app_requires_prices() {
+    let (first, second) = (TestLlm::new("fake", [fail(K::Failed), fail(K::Failed)]), TestLlm::new("second", []));
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_REQUIRE_PRICES", "true"), ai)).await;
+    let failed = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err();
+    assert_eq!(upstream_error(failed).kind, K::Failed, "the unpriced model is no fallback");
+    assert!(second.requests().is_empty());
+}
+
+/// `second` answers as a model that has no price there.
+#[tokio::test]
+async fn an_unknown_price_makes_the_cost_unknown() {
+    let first = TestLlm::new("fake", [reply("hi"), fail(K::Failed)]);
+    let second = TestLlm::new("second", [reply("hi")]);
+    let app = start_plain(&first, &second).await;
+    let priced = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+    assert!(priced.call.cost.is_some());
+    assert_eq!((priced.call.usage.input, priced.call.usage.output), (10, 5));
+    let unpriced = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+    assert_eq!((unpriced.call.cost, unpriced.call.usage.input), (None, 10));
+    assert_eq!(second.requests()[0].max_output_tokens, None, "the reservation does not change the request");
+}

@@ -1,0 +1,80 @@
+//! Tests of guardrails.
+
+#![cfg(test)]
+
+use async_trait::async_trait;
+use omnistack_ai::{AiCaller, ContentModeration, LlmErrorKind as K, PromptInjectionCheck, TextClassifier};
+use omnistack_core::BoxError;
+use omnistack_testkit::TestDatabase;
+
+use super::{
+    ask, gateway, ledger, options, read, refusal, start, tenant,
+    test_llm::{TestLlm, fail, reply},
+};
+
+/// Refuses texts with `bad`, and can't classify those with `broken`.
+#[derive(Debug)]
+struct Words;
+
+#[async_trait]
+impl TextClassifier for Words {
+    async fn classify(&self, _: &AiCaller, text: &str) -> Result<Option<String>, BoxError> {
+        if text.contains("broken") {
+            return Err("the classifier is away".into());
+        }
+        Ok(text.contains("bad").then(|| "it is bad".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn content_is_refused_before_any_cost() {
+    let (first, second) = (TestLlm::new("fake", [reply("good")]), TestLlm::new("second", []));
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| {
+        let ai = ai.guardrail(ContentModeration::new(Words)).guardrail(PromptInjectionCheck::new(Words));
+        (app.set("AI_MAX_TEXT_BYTES", "1024"), ai)
+    })
+    .await;
+    let long = "x".repeat(1_025);
+    for (text, status, code) in [
+        ("a bad text", 422, "CONTENT_REFUSED"),
+        (long.as_str(), 422, "CONTENT_REFUSED"),
+        ("a broken text", 503, "GUARDRAIL_UNAVAILABLE"),
+    ] {
+        let refused = refusal(gateway(&app).complete(tenant(), ask(text), options()).await.unwrap_err());
+        assert_eq!((refused.status().as_u16(), refused.code()), (status, code), "{text}");
+    }
+    assert!(ledger(&app).await.is_empty());
+    gateway(&app).complete(tenant(), ask("a text"), options()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_answer_is_paid_and_no_part_of_it_is_seen() {
+    let (first, second) = (TestLlm::new("fake", [reply("bad"), reply("bad"), reply("fine")]), TestLlm::new("second", []));
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| {
+        (app, ai.guardrail(ContentModeration::new(Words).with_output()))
+    })
+    .await;
+    let refused = refusal(gateway(&app).complete(tenant(), ask("?"), options()).await.unwrap_err());
+    assert_eq!(refused.code(), "CONTENT_REFUSED");
+    let refused = refusal(gateway(&app).stream(tenant(), ask("?"), options()).await.unwrap_err());
+    assert_eq!(refused.code(), "CONTENT_REFUSED");
+    let seen = read(gateway(&app).stream(tenant(), ask("?"), options()).await.unwrap()).await;
+    assert_eq!((seen.text().as_str(), seen.call.usage.total()), ("fine", 15));
+    assert_eq!(ledger(&app).await, ["failed", "failed", "succeeded"]);
+}
+
+#[tokio::test]
+async fn personal_data_does_not_reach_the_provider_if_the_app_says_so() {
+    let (first, second) = (TestLlm::new("fake", [reply("ok")]), TestLlm::new("second", []));
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_REDACT_PII", "true"), ai)).await;
+    gateway(&app).complete(tenant(), ask("I am ada@example.org"), options()).await.unwrap();
+    assert_eq!(first.requests()[0].messages[0].to_text(), "I am [email]");
+}
+
+#[tokio::test]
+async fn errors_do_not_quote_prompts() {
+    let (first, second) = (TestLlm::new("fake", [fail(K::Failed)]), TestLlm::new("second", [fail(K::Unauthorized)]));
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app, ai)).await;
+    let failed = gateway(&app).complete(tenant(), ask("a secret plan"), options()).await.unwrap_err();
+    assert!(!format!("{failed:?} {failed}").contains("secret"));
+}

@@ -1,0 +1,60 @@
+//! Tests of callers that leave before their answer.
+
+#![cfg(test)]
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use omnistack_ai::{Part, StopKind};
+use omnistack_testkit::TestDatabase;
+use tokio::sync::Notify;
+
+use super::{
+    ask, gateway, ledger, options, start, tenant,
+    test_llm::{Step, TestLlm, reply_of},
+};
+
+#[tokio::test]
+async fn a_call_whose_caller_has_left_is_completed_to_learn_its_usage() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let response = Box::new(reply_of(vec![Part::text("hi")], StopKind::Stop));
+    let first = TestLlm::new("fake", [Step::ReplyAfter(arrived.clone(), go.clone(), response)]);
+    let second = TestLlm::new("second", []);
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app, ai)).await;
+    let gateway = gateway(&app);
+    {
+        let mut call = gateway.complete(tenant(), ask("hello"), options()).boxed();
+        tokio::select! {
+            _ = &mut call => panic!("the provider has not answered"),
+            () = arrived.notified() => {}
+        }
+    }
+    assert_eq!(ledger(&app).await, ["open"]);
+    go.notify_one();
+    for _ in 0..10_000 {
+        if ledger(&app).await == ["succeeded"] {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the call is {:?}", ledger(&app).await);
+}
+
+#[tokio::test]
+async fn without_drains_a_call_ends_with_its_caller() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let response = Box::new(reply_of(vec![Part::text("hi")], StopKind::Stop));
+    let first = TestLlm::new("fake", [Step::ReplyAfter(arrived.clone(), go.clone(), response)]);
+    let second = TestLlm::new("second", []);
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_MAX_DRAINS", "0"), ai)).await;
+    let gateway = gateway(&app);
+    {
+        let mut call = gateway.complete(tenant(), ask("hello"), options()).boxed();
+        tokio::select! {
+            _ = &mut call => panic!("the provider has not answered"),
+            () = arrived.notified() => {}
+        }
+    }
+    go.notify_one();
+    assert_ne!(ledger(&app).await, ["succeeded"]);
+}
