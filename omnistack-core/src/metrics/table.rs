@@ -178,5 +178,22 @@ metrics! {
         LLM_REQUEST_DURATION = Histogram LONG_SECONDS "llm_request_duration_seconds", "s", ["provider" "model"],
             otel "gen_ai.client.operation.duration",
             "Time of a request to a language model, by provider and model. Comes with the feature `ai`.";
+        LLM_FIRST_TOKEN = Histogram LONG_SECONDS "llm_first_token_seconds", "s", ["provider" "model"],
+            otel "gen_ai.client.operation.time_to_first_chunk",
+            "Time from a request to the first part of the answer, by provider and model. Comes with the feature `ai`.";
+        LLM_UNPRICED = Counter "llm_unpriced_total", "{request}", ["provider" "model"],
+            "Number of answers of models whose price is not known. Comes with the feature `ai`.";
+        LLM_CACHE = Counter "llm_cache_total", "{read}", ["result"],
+            "Number of reads of the cache of answers: `hit`, `similar` or `miss`. Comes with the feature `ai`.";
+        LLM_REFUSALS = Counter "llm_refusals_total", "{request}", ["guardrail"],
+            "Number of requests and answers that a guardrail refused, by its name. Comes with the feature `ai`.";
+        AI_PROVIDER_RATE_LIMITS = Counter "ai_provider_rate_limits_total", "{response}", ["provider"],
+            "Number of responses with a rate limit of an AI provider, by provider. Comes with the feature `ai`.";
+        AI_BREAKER_OPENINGS = Counter "ai_breaker_openings_total", "{outage}", ["provider"],
+            "Number of times that a model was avoided because its last calls failed, by provider. Comes with the \
+             feature `ai`.";
+        AI_ENDING_MODELS = Gauge "ai_ending_models", "{model}", [],
+            "Number of models which the app names, and which have ended or end within 60 days. Comes with the feature \
+             `ai`.";
     }
 }
