@@ -45,7 +45,6 @@ pub(super) fn api() -> Api<OpenAiApi> {
 /// The body of a request: an object whose known fields are read one by one, as OpenAI's API does.
 #[derive(Debug, Deserialize, Validate)]
 #[serde(transparent)]
-#[garde(transparent)]
 pub(super) struct EmbeddingsRequest(#[garde(skip)] Map<String, Value>);
 
 impl PartialSchema for EmbeddingsRequest {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{extract::State, routing::get};
 use omnistack_core::{
-    http::{Error, Json, Path},
+    http::{Error, Json, Path, StatusCode},
     module::Api,
 };
 use serde::Serialize;
@@ -104,15 +104,14 @@ async fn get_with_owner(
 
 fn find(api: &OpenAiApi, name: String) -> Result<Json<ModelItem>, Error> {
     let catalog = api.gateway.catalog();
-    let mut models = catalog.by_name(&name).filter(|info| is_available(&api.gateway, info));
-    if let Some(info) = models.next() {
-        return Ok(Json(info.into()));
+    let found = catalog.by_name(&name).find(|info| is_available(&api.gateway, info)).map(ModelItem::from);
+    if let Some(model) = found {
+        return Ok(Json(model));
     }
     if let Resolved::Alias(_) = catalog.resolve(&name, api.clock.now()) {
         let owned_by = "app".to_owned();
         return Ok(Json(ModelItem { id: name, object: "model", created: 0, owned_by, shutdown_date: None }));
     }
     let message = "there is no such model; `GET /v1/models` lists the models";
-    let error = Error::new(omnistack_core::http::StatusCode::NOT_FOUND, "MODEL_NOT_FOUND", message);
-    Err(error.with_detail("param", "model"))
+    Err(Error::new(StatusCode::NOT_FOUND, "MODEL_NOT_FOUND", message).with_detail("param", "model"))
 }

@@ -40,7 +40,7 @@ pub(super) struct ChatCompletion {
 impl ChatCompletion {
     /// Returns an answer in OpenAI's form.
     pub(super) fn new(answer: GatewayAnswer, now: Timestamp) -> Self {
-        let GatewayAnswer { response, call, .. } = answer;
+        let GatewayAnswer { response, call } = answer;
         let id = if response.id.is_empty() { format!("chatcmpl-{}", call.id) } else { response.id.clone() };
         let choice = json!({
             "index": 0,
