@@ -27,10 +27,12 @@ use omnistack_core::{
 
 use crate::{chat::CallTimeouts, gateway::AiGateway};
 pub(crate) use caller::{ai_caller, call_options};
-pub(crate) use failure::http_error;
+pub(crate) use failure::{http_error, provider_error};
 pub(crate) use fields::{FieldProblem, ObjectFields};
 pub(crate) use messages::parse_messages;
-pub(crate) use request::{parse_common, parse_tools};
+pub(crate) use models::is_available;
+pub(crate) use render::message;
+pub(crate) use request::{MAX_MODEL_BYTES, parse_common};
 pub(crate) use stream::{event_stream, sse_data};
 
 /// Largest body of a request, in bytes: images and documents are part of it, as base64.

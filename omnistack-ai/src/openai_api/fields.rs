@@ -1,6 +1,6 @@
 //! Fields of a JSON object, read with the path of what is wrong.
 
-use omnistack_core::http::Error;
+use omnistack_core::http::{Error, FieldError};
 use serde_json::{Map, Value};
 
 /// A problem of a request: the path of the parameter, and what is wrong with it.
@@ -21,6 +21,13 @@ impl From<FieldProblem> for Error {
     fn from(problem: FieldProblem) -> Self {
         let message = format!("`{}` {}", problem.param, problem.message);
         Self::bad_request("INVALID_REQUEST", message).with_detail("param", problem.param)
+    }
+}
+
+impl FieldProblem {
+    /// Returns 422 `VALIDATION_FAILED`, the app's own form of such a problem.
+    pub(crate) fn into_validation_error(self) -> Error {
+        Error::invalid([FieldError::new(self.param, self.message)])
     }
 }
 
@@ -59,6 +66,11 @@ impl ObjectFields {
     /// Takes a field of any type.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.fields.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Returns the name of a field that was not taken, if there is one.
+    pub(crate) fn first_left(&self) -> Option<String> {
+        self.fields.keys().next().cloned()
     }
 
     /// Returns the fields that were not taken and are not `null`.

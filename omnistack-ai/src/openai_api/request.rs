@@ -114,7 +114,7 @@ fn parse_effort(body: &mut ObjectFields) -> Result<Option<ReasoningEffort>, Fiel
 }
 
 /// Reads the tools and how they are chosen.
-pub(crate) fn parse_tools(body: &mut ObjectFields, request: &mut ChatRequest) -> Result<(), FieldProblem> {
+fn parse_tools(body: &mut ObjectFields, request: &mut ChatRequest) -> Result<(), FieldProblem> {
     let path = body.path("tools");
     let tools = body.list("tools", MAX_TOOLS_PER_REQUEST)?.unwrap_or_default();
     let tools = tools.into_iter().enumerate().map(|(index, tool)| parse_tool(format!("{path}[{index}]"), tool));

@@ -46,17 +46,16 @@ struct PromptTest {
     /// The version. `null` for that of the label.
     #[garde(range(min = 1))]
     #[serde(default)]
-    #[schema(required, minimum = 1)]
+    #[schema(minimum = 1)]
     version: Option<i64>,
     /// The label. Default: `production`.
     #[garde(length(chars, max = 100))]
     #[serde(default)]
-    #[schema(required, max_length = 100)]
+    #[schema(max_length = 100)]
     label: Option<String>,
     /// A content that is not stored, in place of a version.
     #[garde(dive)]
     #[serde(default)]
-    #[schema(required)]
     content: Option<PromptContent>,
     /// The values of the variables, by name.
     #[garde(skip)]
