@@ -50,7 +50,7 @@ mod version;
 pub use accept::prefers;
 pub use cors_origin::CorsOrigin;
 pub use envelope::{Envelope, Meta, MetaBody};
-pub use error::{Error, ErrorBody, ErrorEnvelope, FieldError};
+pub use error::{Error, ErrorBody, ErrorEnvelope, ErrorForm, FieldError};
 pub use extract::{Path, Query};
 pub use fields::header_parts;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};

@@ -30,6 +30,12 @@ impl TestClient {
         self.identity.as_ref()
     }
 
+    /// Returns the caller's bearer token, for clients outside this process. Returns `None` if the client sends no
+    /// credentials.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// Creates a GET request, which is sent when awaited.
     pub fn get(&self, path: impl AsRef<str>) -> TestRequest {
         self.request(Method::GET, path)

@@ -151,6 +151,8 @@ impl AppBuilder {
         registry.ctx.insert(PermissionCatalog(registry.permissions.iter().cloned().collect()));
         let open = routing::without_plan_limits(&registry);
         registry.ctx.insert(open);
+        let forms = routing::error_forms(&registry);
+        registry.ctx.insert(forms);
         report_missing_requirements(&mut registry);
         for problem in registry.config.problems() {
             registry.problems.push(Problem::from_setting("core", &problem));

@@ -21,8 +21,8 @@ use crate::{
     http::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
-            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress, CompressionLayer, ErrorLayer,
-            HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
+            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress, CompressionLayer, ErrorForms,
+            ErrorLayer, HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
             SecurityHeadersLayer, SingletonHeadersLayer,
         },
     },
@@ -65,7 +65,8 @@ pub(crate) fn build_stack(
     let service: WithRate = option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(router)));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let reports = ErrorReportLayer::new(clock.clone(), registry.ctx.get().ok());
-    let steps = (reports, ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
+    let errors = ErrorLayer::new(clock.clone()).forms(registry.ctx.get::<ErrorForms>().unwrap_or_default());
+    let steps = (reports, errors, singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
     let service: WithCompression = CompressionLayer.layer(service);
     let service: WithCors = match cors(settings, registry) {

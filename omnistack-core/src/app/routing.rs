@@ -11,7 +11,10 @@ use tower::layer::util::Stack;
 
 use crate::{
     clock::Clock,
-    http::{RateLimits, layer::RouteLimits},
+    http::{
+        RateLimits,
+        layer::{ErrorForms, RouteLimits},
+    },
     idempotency::IdempotencyLayer,
     identity::{AccessLevel, Authenticator, GuardLayer},
     module::{
@@ -105,6 +108,12 @@ pub(super) fn exempt_routes(mounts: &[ResolvedMount]) -> Option<ExemptRoutes> {
 pub(super) fn without_plan_limits(registry: &Registry) -> RoutesWithoutPlanLimits {
     let open = registry.routes.iter().filter(|routes| !routes.mount.plan_limits);
     RoutesWithoutPlanLimits::new(open.flat_map(|routes| &routes.infos).map(|info| info.path.clone()))
+}
+
+/// Returns the forms of errors that mounts set.
+pub(super) fn error_forms(registry: &Registry) -> ErrorForms {
+    let mounts = registry.routes.iter().map(|routes| &routes.mount);
+    ErrorForms::new(mounts.filter_map(|mount| Some((mount.prefix(), mount.error_form?))))
 }
 
 /// The idempotency layers of the paths that read `Idempotency-Key`.

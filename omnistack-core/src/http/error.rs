@@ -145,19 +145,27 @@ impl Error {
         tracing::error!(target: "omnistack::http", code = %self.0.code, cause = source, caused_by, alike, "{}", self.0.message);
     }
 
+    fn body(&self, request_id: Option<&str>, now: Option<Timestamp>) -> ErrorBody {
+        let parts = &self.0;
+        ErrorBody {
+            code: parts.code.to_string(),
+            message: parts.message.to_string(),
+            details: parts.details.clone(),
+            request_id: request_id.map(Into::into),
+            timestamp: now,
+        }
+    }
+
     /// Returns the response, with the request id and the time.
     pub(crate) fn render(&self, form: ErrorFormat, request_id: Option<&str>, now: Option<Timestamp>) -> Response {
         let parts = &self.0;
         let (body, content_type) = match form {
             ErrorFormat::Envelope => {
-                let body = ErrorBody {
-                    code: parts.code.to_string(),
-                    message: parts.message.to_string(),
-                    details: parts.details.clone(),
-                    request_id: request_id.map(Into::into),
-                    timestamp: now,
-                };
-                (serde_json::to_vec(&ErrorEnvelope { error: body }), "application/json")
+                (serde_json::to_vec(&ErrorEnvelope { error: self.body(request_id, now) }), "application/json")
+            }
+            ErrorFormat::Protocol(form) => {
+                let body = (form.render)(parts.status, self.body(request_id, now));
+                (serde_json::to_vec(&body), "application/json")
             }
             ErrorFormat::Problem => {
                 let problem = ProblemDetails {
@@ -182,12 +190,43 @@ impl Error {
 }
 
 /// Format of an error response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum ErrorFormat {
     /// JSON with the member `error`.
     Envelope,
     /// Problem details (RFC 9457).
     Problem,
+    /// The form of a protocol.
+    Protocol(ErrorForm),
+}
+
+/// The form of error bodies that a protocol fixes, for the routes of a [`Mount`](crate::module::Mount::error_form): the
+/// errors of the handlers and those of the app's layers, such as 401, 413 and 429.
+///
+/// ```
+/// use omnistack_core::http::{ErrorBody, ErrorForm, StatusCode};
+/// use serde_json::{Value, json};
+///
+/// fn render(status: StatusCode, error: ErrorBody) -> Value {
+///     json!({ "fault": { "status": status.as_u16(), "text": error.message } })
+/// }
+///
+/// // `Fault` is the name of the schema of these bodies in the OpenAPI document.
+/// const FAULTS: ErrorForm = ErrorForm::new("Fault", render);
+/// # let _ = FAULTS;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorForm {
+    pub(crate) schema: &'static str,
+    pub(crate) render: fn(StatusCode, ErrorBody) -> Value,
+}
+
+impl ErrorForm {
+    /// Creates a form. `schema` is the name of the schema of the bodies, which the handlers add to the OpenAPI document
+    /// as the body of a response.
+    pub const fn new(schema: &'static str, render: fn(StatusCode, ErrorBody) -> Value) -> Self {
+        Self { schema, render }
+    }
 }
 
 /// A field with an invalid value, and the reason.

@@ -45,7 +45,7 @@ pub use singletons::SingletonHeadersLayer;
 pub use timeout::TimeoutLayer;
 
 pub(crate) use compression::Compress;
-pub(crate) use errors::no_such_route;
+pub(crate) use errors::{ErrorForms, no_such_route};
 pub(crate) use hook::{HookLayer, HookService, RequestHook, ResponseHook, step_layer};
 pub(crate) use malformed_request::MalformedRequest;
 pub(crate) use observe::Observe;

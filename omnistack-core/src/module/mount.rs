@@ -3,7 +3,10 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::MountRateLimit;
-use crate::{http::ApiVersion, identity::AccessLevel};
+use crate::{
+    http::{ApiVersion, ErrorForm},
+    identity::AccessLevel,
+};
 
 /// A path prefix for a module's routes, with the access level and the limits of everything under it. The routes are
 /// guarded accordingly.
@@ -35,6 +38,8 @@ pub struct Mount {
     /// Prefix of the operation ids.
     pub(crate) operation_prefix: Cow<'static, str>,
     pub(crate) in_person: bool,
+    /// The form of errors, if a protocol fixes it.
+    pub(crate) error_form: Option<ErrorForm>,
 }
 
 /// The treatment of `Idempotency-Key` by a mount's POST and PATCH routes.
@@ -94,6 +99,7 @@ impl Mount {
             resource: None,
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
             in_person: false,
+            error_form: None,
         }
     }
 
@@ -187,6 +193,13 @@ impl Mount {
     /// that must not be stored.
     pub fn without_idempotency(mut self) -> Self {
         self.keys = IdempotencyPolicy::Ignored;
+        self
+    }
+
+    /// Renders errors in a form that a protocol fixes: those of the handlers, and those of the layers of the app for all
+    /// paths below [`prefix`](Self::prefix). It is for [root](Self::root) mounts whose clients expect that form.
+    pub fn error_form(mut self, form: ErrorForm) -> Self {
+        self.error_form = Some(form);
         self
     }
 

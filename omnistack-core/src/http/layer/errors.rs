@@ -1,5 +1,7 @@
 //! Rendering of errors.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, to_bytes},
     response::IntoResponse as _,
@@ -10,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::{RequestHook, RequestId, ResponseHook, step_layer};
 use crate::{
     clock::Clock,
-    http::{Error, ErrorFormat, RenderableError, Request, Response, prefers},
+    http::{Error, ErrorForm, ErrorFormat, RenderableError, Request, Response, prefers},
 };
 
 /// Layer that renders errors in the format that the client asks for, with the request id and the time. It also turns
@@ -22,12 +24,35 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ErrorLayer {
     clock: Clock,
+    forms: ErrorForms,
+}
+
+/// The forms of errors that protocols fix, by path prefix. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErrorForms(Arc<[(String, ErrorForm)]>);
+
+impl ErrorForms {
+    pub(crate) fn new(forms: impl IntoIterator<Item = (String, ErrorForm)>) -> Self {
+        Self(forms.into_iter().collect())
+    }
+
+    /// Returns the form for a path.
+    fn at(&self, path: &str) -> Option<ErrorForm> {
+        let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.0.iter().find(|(prefix, _)| below(prefix)).map(|(_, form)| *form)
+    }
 }
 
 impl ErrorLayer {
     /// Creates a layer that takes the time of errors from `clock`.
     pub fn new(clock: Clock) -> Self {
-        Self { clock }
+        Self { clock, forms: ErrorForms::default() }
+    }
+
+    /// Renders the errors of some paths in the forms that protocols fix.
+    pub(crate) fn forms(mut self, forms: ErrorForms) -> Self {
+        self.forms = forms;
+        self
     }
 }
 
@@ -38,7 +63,9 @@ impl RequestHook for ErrorLayer {
 
     fn request(&self, request: &mut Request) -> Result<RenderError, Response> {
         let id = request.extensions().get::<RequestId>().cloned();
-        Ok(RenderError { form: requested_format(request), id, clock: self.clock.clone() })
+        let form = self.forms.at(request.uri().path());
+        let form = form.map_or_else(|| requested_format(request), ErrorFormat::Protocol);
+        Ok(RenderError { form, id, clock: self.clock.clone() })
     }
 }
 

@@ -15,13 +15,13 @@ use axum::{
 };
 use http::{HeaderName, StatusCode};
 use http_body_util::BodyExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _};
 
 use super::*;
 use crate::{
     clock::{Clock, MockClock, Timestamp},
-    http::{ApiVersion, Rate, Request, Response},
+    http::{ApiVersion, ErrorForm, Rate, Request, Response},
     identity::{Authenticator, GuardLayer, Identity},
     rate_limit::{RateLimitKey, RateLimitLayer},
 };
@@ -51,6 +51,20 @@ async fn errors_are_rendered_without_a_request_id() {
     assert_eq!(error["error"]["code"], "NOT_FOUND");
     assert_eq!(error["error"]["timestamp"], "1970-01-01T00:00:00Z");
     assert_eq!(error["error"].get("request_id"), None);
+}
+
+#[tokio::test]
+async fn errors_below_a_prefix_have_the_form_of_a_protocol() {
+    let form = ErrorForm::new("Fault", |status, error| json!({ "fault": status.as_u16(), "code": error.code }));
+    let forms = ErrorForms::new([("/v1/chat".to_owned(), form)]);
+    let router = hello().layer(ErrorLayer::new(MockClock::at(Timestamp::default()).clock()).forms(forms));
+    for (path, is_fault) in [("/v1/chat", true), ("/v1/chat/completions", true), ("/v1/chats", false), ("/v1", false)] {
+        let response = fetch(&router, path).await;
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let error: Value = serde_json::from_str(&text(response).await).unwrap();
+        let expected = json!({ "fault": 404, "code": "NOT_FOUND" });
+        assert_eq!(error == expected, is_fault, "{path}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,10 @@ pub(crate) fn describe_operations(mut item: PathItem, module: &'static str, moun
         operation.tags = Some(vec![module.to_owned()]);
         let responses = &mut operation.responses.responses;
         let mut error = |status: &str, description: &str| {
-            responses.entry(status.into()).or_insert_with(|| response::error(description));
+            responses.entry(status.into()).or_insert_with(|| match mount.error_form {
+                Some(form) => response::error_in_form(form, description),
+                None => response::error(description),
+            });
         };
         error("default", "");
         if audience == AccessLevel::Public {

@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use crate::http::{ErrorEnvelope, ProblemDetails};
+use crate::http::{ErrorEnvelope, ErrorForm, ProblemDetails};
 
 /// Name of the response component of every error.
 pub(crate) const ERROR_RESPONSE: &str = "ApiError";
@@ -30,6 +30,12 @@ pub(crate) fn error(description: &str) -> RefOr<Response> {
     let mut reference = Ref::from_response_name(ERROR_RESPONSE);
     description.clone_into(&mut reference.description);
     reference.into()
+}
+
+/// Returns the response of an error in the form of a protocol.
+pub(crate) fn error_in_form(form: ErrorForm, description: &str) -> RefOr<Response> {
+    let content = Content::new(Some(Ref::from_schema_name(form.schema)));
+    ResponseBuilder::new().description(description).content("application/json", content).build().into()
 }
 
 /// Completes the responses of an operation, and the types of its bodies.

@@ -1,0 +1,119 @@
+//! `POST /v1/chat/completions`.
+
+use std::borrow::Cow;
+
+use axum::{extract::State, response::IntoResponse as _};
+use garde::Validate;
+use omnistack_core::{
+    http::{Error, HeaderMap, HeaderName, HeaderValue, Json, Response},
+    identity::Identity,
+    module::Api,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, schema::Type},
+};
+use utoipa_axum::routes;
+
+use super::{
+    OpenAiApi,
+    caller::{ai_caller, call_options},
+    error_form::OpenAiError,
+    failure::http_error,
+    render::ChatCompletion,
+    request::{ChatCall, MAX_MODEL_BYTES, parse_chat},
+    stream::{chat_frames, event_stream},
+};
+use crate::gateway::CallSummary;
+
+pub(super) fn api() -> Api<OpenAiApi> {
+    Api::new().routes(routes!(create_chat_completion))
+}
+
+/// The body of a request: an object whose known fields are read one by one, as OpenAI's API does.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(transparent)]
+pub(super) struct ChatCompletionRequest(#[garde(skip)] Map<String, Value>);
+
+impl PartialSchema for ChatCompletionRequest {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let object = || ObjectBuilder::new().schema_type(Type::Object);
+        let messages = ArrayBuilder::new().items(object()).min_items(Some(1));
+        object()
+            .description(Some("A request in OpenAI's form. Further fields of that form are accepted."))
+            .property("model", text().min_length(Some(1)).max_length(Some(MAX_MODEL_BYTES)))
+            .required("model")
+            .property("messages", messages)
+            .required("messages")
+            .property("stream", ObjectBuilder::new().schema_type(Type::Boolean))
+            .into()
+    }
+}
+
+impl ToSchema for ChatCompletionRequest {
+    fn name() -> Cow<'static, str> {
+        "OpenAiChatCompletionRequest".into()
+    }
+}
+
+/// Answer in a conversation
+///
+/// The request and the answer have the form of OpenAI's API; with `stream`, the answer is sent in pieces as server-sent
+/// events. The header `X-AI-Cache` (`exact=SECONDS` or `semantic=SECONDS`) shares the answers of equal requests of the
+/// tenant. Needs an API key with `ai:write`.
+#[utoipa::path(post, path = "/", operation_id = "create_chat_completion", request_body = ChatCompletionRequest,
+    responses(
+    (status = 200, body = ChatCompletion, description = "The answer. With `stream`, events of type `text/event-stream`."),
+    (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong."),
+    (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
+    (status = 403, body = OpenAiError, description = "`model_not_allowed`: the plan does not include the model."),
+    (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),
+    (status = 410, body = OpenAiError, description = "`model_retired`: the model has been shut down."),
+    (status = 429, body = OpenAiError, description = "A rate limit of the app, or of the provider if `provider` is set."),
+    (status = 502, body = OpenAiError, description = "The provider has failed."),
+))]
+async fn create_chat_completion(
+    State(api): State<OpenAiApi>,
+    caller: Identity,
+    headers: HeaderMap,
+    Json(ChatCompletionRequest(body)): Json<ChatCompletionRequest>,
+) -> Result<Response, Error> {
+    let account = ai_caller(&caller)?;
+    let mut options = call_options(&caller, api.timeouts, &headers)?;
+    let ChatCall { request, stream, include_usage } = parse_chat(body)?;
+    options.sticky = request.extra.get("prompt_cache_key").and_then(Value::as_str).map(str::to_owned);
+    if !stream {
+        let answer = api.gateway.complete(account, request, options).await.map_err(http_error)?;
+        let headers = call_headers(&answer.call);
+        return Ok((headers, Json(ChatCompletion::new(answer, api.clock.now()))).into_response());
+    }
+    let request_id = options.request_id.as_deref().map(str::to_owned);
+    let answer = api.gateway.stream(account, request, options).await.map_err(http_error)?;
+    let call = HeaderValue::from_str(&answer.id.to_string());
+    let mut response = event_stream(chat_frames(answer, include_usage, request_id, api.clock.now()));
+    if let Ok(call) = call {
+        response.headers_mut().insert(CALL, call);
+    }
+    Ok(response)
+}
+
+const CALL: HeaderName = HeaderName::from_static("x-ai-call");
+const PROVIDER: HeaderName = HeaderName::from_static("x-ai-provider");
+const COST: HeaderName = HeaderName::from_static("x-ai-cost-usd");
+const CACHED: HeaderName = HeaderName::from_static("x-ai-cached");
+
+/// Returns the account of a call as headers, since OpenAI's form has no place for it.
+pub(super) fn call_headers(call: &CallSummary) -> HeaderMap {
+    let cost = call.cost.as_ref().map(ToString::to_string);
+    let all = [
+        (CALL, Some(call.id.to_string())),
+        (PROVIDER, Some(call.provider.clone())),
+        (COST, cost),
+        (CACHED, Some(call.cached.to_string())),
+    ];
+    let value = |(name, value): (HeaderName, Option<String>)| Some((name, HeaderValue::from_str(&value?).ok()?));
+    all.into_iter().filter_map(value).collect()
+}

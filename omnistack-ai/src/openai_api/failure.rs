@@ -1,0 +1,105 @@
+//! Errors of calls as responses.
+
+use std::time::Duration;
+
+use omnistack_core::http::{Error, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::{
+    error::{LlmError, LlmErrorKind},
+    gateway::AiError,
+};
+
+/// A header by which OpenAI's clients decide whether they repeat a request.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Returns the response of a failed call. The details of an error of a provider have `provider`, and as far as they are
+/// known `provider_code`, `provider_type`, `provider_status`, `provider_request_id`, `param` and `retry_after_seconds`.
+pub(crate) fn http_error(error: AiError) -> Error {
+    match error {
+        AiError::Refused(error) => error,
+        AiError::Upstream(error) => provider_error(&error),
+    }
+}
+
+/// Returns the response of an error of a provider.
+pub(crate) fn provider_error(error: &LlmError) -> Error {
+    let (status, code) = status_and_code(error.kind);
+    let mut response = Error::new(status, code, error.message.clone()).with_detail("provider", &error.provider);
+    let details = [
+        ("provider_code", &error.code),
+        ("provider_type", &error.error_type),
+        ("param", &error.param),
+        ("provider_request_id", &error.request_id),
+    ];
+    for (name, value) in details {
+        if let Some(value) = value {
+            response = response.with_detail(name, value);
+        }
+    }
+    if let Some(status) = error.status {
+        response = response.with_detail("provider_status", status);
+    }
+    if let Some(after) = error.retry_after {
+        let seconds = whole_seconds(after);
+        response = response.with_detail("retry_after_seconds", seconds);
+        response = response.with_header(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if matches!(error.kind, LlmErrorKind::Unauthorized | LlmErrorKind::QuotaExhausted) {
+        // The operator of the app must act first.
+        response = response.with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    response
+}
+
+const fn status_and_code(kind: LlmErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        LlmErrorKind::InvalidRequest => (StatusCode::BAD_REQUEST, "REQUEST_REJECTED_BY_PROVIDER"),
+        LlmErrorKind::ContextLength => (StatusCode::BAD_REQUEST, "CONTEXT_LENGTH_EXCEEDED"),
+        LlmErrorKind::NotSupported => (StatusCode::BAD_REQUEST, "NOT_SUPPORTED_BY_PROVIDER"),
+        LlmErrorKind::ContentFiltered => (StatusCode::BAD_REQUEST, "CONTENT_FILTERED"),
+        LlmErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "MODEL_NOT_FOUND"),
+        LlmErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "PROVIDER_RATE_LIMITED"),
+        LlmErrorKind::Unauthorized => (StatusCode::BAD_GATEWAY, "PROVIDER_UNAUTHORIZED"),
+        LlmErrorKind::QuotaExhausted => (StatusCode::BAD_GATEWAY, "PROVIDER_QUOTA_EXHAUSTED"),
+        LlmErrorKind::SchemaMismatch => (StatusCode::BAD_GATEWAY, "SCHEMA_MISMATCH"),
+        LlmErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "PROVIDER_OVERLOADED"),
+        LlmErrorKind::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "PROVIDER_UNREACHABLE"),
+        LlmErrorKind::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "PROVIDER_TIMEOUT"),
+        LlmErrorKind::Interrupted => (StatusCode::BAD_GATEWAY, "ANSWER_INTERRUPTED"),
+        LlmErrorKind::Failed | LlmErrorKind::Protocol => (StatusCode::BAD_GATEWAY, "PROVIDER_FAILED"),
+    }
+}
+
+/// Returns whole seconds, rounded up, so that a caller who waits this long has waited long enough.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::TimeoutPhase;
+
+    #[test]
+    fn each_kind_has_a_status_and_a_code() {
+        for (kind, status, code) in [
+            (LlmErrorKind::InvalidRequest, 400, "REQUEST_REJECTED_BY_PROVIDER"),
+            (LlmErrorKind::ContextLength, 400, "CONTEXT_LENGTH_EXCEEDED"),
+            (LlmErrorKind::RateLimited, 429, "PROVIDER_RATE_LIMITED"),
+            (LlmErrorKind::Overloaded, 503, "PROVIDER_OVERLOADED"),
+            (LlmErrorKind::UnknownModel, 404, "MODEL_NOT_FOUND"),
+            (LlmErrorKind::Timeout(TimeoutPhase::Idle), 504, "PROVIDER_TIMEOUT"),
+            (LlmErrorKind::QuotaExhausted, 502, "PROVIDER_QUOTA_EXHAUSTED"),
+        ] {
+            let error = http_error(LlmError::new(kind, "p", "no").into());
+            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+        }
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(1_001)), 2);
+        assert_eq!(whole_seconds(Duration::from_secs(3)), 3);
+        assert_eq!(whole_seconds(Duration::ZERO), 0);
+    }
+}

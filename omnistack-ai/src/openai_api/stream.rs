@@ -1,0 +1,274 @@
+//! Answers in pieces, as server-sent events.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use omnistack_core::{
+    clock::Timestamp,
+    http::{ErrorBody, HeaderName, HeaderValue, Response, header},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    error_form::openai_error,
+    failure::provider_error,
+    render::{finish_reason, reasoning_detail, signature_content, usage},
+};
+use crate::{
+    chat::ChatEvent,
+    error::LlmError,
+    gateway::{CallSummary, GatewayEvent, GatewayStream},
+};
+
+/// Returns a server-sent event with a value as its data.
+pub(crate) fn sse_data(value: &impl Serialize) -> String {
+    format!("data: {}\n\n", serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()))
+}
+
+/// Returns the response of an event stream. Proxies must not store or buffer it.
+pub(crate) fn event_stream(events: impl Stream<Item = String> + Send + 'static) -> Response {
+    const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+    let frames = events.map(|text| Ok::<_, Infallible>(Bytes::from(text)));
+    let mut response = Response::new(Body::from_stream(frames));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+/// Returns the frames of an answer in OpenAI's form. Dropping them ends the call.
+pub(super) fn chat_frames(
+    answer: GatewayStream,
+    include_usage: bool,
+    request_id: Option<String>,
+    now: Timestamp,
+) -> impl Stream<Item = String> + Send + 'static {
+    let id = format!("chatcmpl-{}", answer.id);
+    let encoder = ChunkEncoder::new(id, include_usage, request_id, now);
+    stream::unfold(Some((answer.events, encoder)), |open| async move {
+        let (mut events, mut encoder) = open?;
+        loop {
+            let Some(event) = events.next().await else {
+                let last = encoder.end();
+                return (!last.is_empty()).then_some((last, None));
+            };
+            let frames = match event {
+                Ok(GatewayEvent::Answer(event)) => encoder.answer(&event),
+                Ok(GatewayEvent::Settled(call)) => encoder.settled(&call),
+                Err(error) => encoder.failed(&error),
+            };
+            if !frames.is_empty() {
+                return Some((frames, Some((events, encoder))));
+            }
+        }
+    })
+}
+
+/// Encodes the events of an answer as chunks.
+#[derive(Debug)]
+struct ChunkEncoder {
+    id: String,
+    model: String,
+    created: i64,
+    include_usage: bool,
+    request_id: Option<String>,
+    service_tier: Option<String>,
+    /// The parts of the answer that are calls. Clients number calls from 0.
+    calls: Vec<usize>,
+    has_ended: bool,
+    has_failed: bool,
+    is_closed: bool,
+}
+
+impl ChunkEncoder {
+    fn new(id: String, include_usage: bool, request_id: Option<String>, now: Timestamp) -> Self {
+        Self {
+            id,
+            model: String::new(),
+            created: now.as_seconds(),
+            include_usage,
+            request_id,
+            service_tier: None,
+            calls: Vec::new(),
+            has_ended: false,
+            has_failed: false,
+            is_closed: false,
+        }
+    }
+
+    /// Returns the frames of an event, which can be none.
+    fn answer(&mut self, event: &ChatEvent) -> String {
+        match event {
+            ChatEvent::Start { id, model } => {
+                if !id.is_empty() {
+                    self.id.clone_from(id);
+                }
+                self.model.clone_from(model);
+                self.delta(json!({ "role": "assistant", "content": "", "refusal": null }))
+            }
+            ChatEvent::Text { delta, .. } => self.delta(json!({ "content": delta })),
+            ChatEvent::Reasoning { delta, .. } => self.delta(json!({ "reasoning_content": delta })),
+            ChatEvent::ReasoningSignature { signature, redacted, .. } => {
+                let detail = reasoning_detail("", signature.as_deref(), redacted.as_deref());
+                self.delta(json!({ "reasoning_details": [detail] }))
+            }
+            ChatEvent::Refusal { delta, .. } => self.delta(json!({ "refusal": delta })),
+            ChatEvent::ToolCallStart { index, id, name } => {
+                let function = json!({ "name": name, "arguments": "" });
+                self.call(*index, json!({ "id": id, "type": "function", "function": function }))
+            }
+            ChatEvent::ToolCallArguments { index, delta } => {
+                self.call(*index, json!({ "function": { "arguments": delta } }))
+            }
+            ChatEvent::ToolCallSignature { index, signature } => {
+                self.call(*index, json!({ "extra_content": signature_content(signature) }))
+            }
+            ChatEvent::ServiceTier(tier) => {
+                self.service_tier = Some(tier.clone());
+                String::new()
+            }
+            ChatEvent::End(stop) => {
+                self.has_ended = true;
+                let choice = json!({
+                    "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(stop.unified),
+                });
+                self.chunk(json!([choice]), None)
+            }
+            // The tokens are sent when they are settled.
+            ChatEvent::Usage { .. } | ChatEvent::Warning(_) => String::new(),
+        }
+    }
+
+    /// Returns the last frames: the tokens, if they are asked for, and the end of the stream.
+    fn settled(&mut self, call: &CallSummary) -> String {
+        if self.has_failed || !self.has_ended {
+            return String::new();
+        }
+        self.is_closed = true;
+        let tokens = if self.include_usage { self.chunk(json!([]), Some(usage(&call.usage))) } else { String::new() };
+        format!("{tokens}data: [DONE]\n\n")
+    }
+
+    /// Returns the frame of an error. Clients raise it, and no end follows.
+    fn failed(&mut self, error: &LlmError) -> String {
+        if self.has_failed || self.is_closed {
+            return String::new();
+        }
+        self.has_failed = true;
+        let response = provider_error(error);
+        let mut details = json!({ "provider": error.provider });
+        for (name, value) in [("provider_code", &error.code), ("provider_type", &error.error_type)] {
+            if let Some(value) = value {
+                details[name] = Value::String(value.clone());
+            }
+        }
+        let body = ErrorBody {
+            code: response.code().to_owned(),
+            message: error.message.clone(),
+            details: Some(details),
+            request_id: self.request_id.clone(),
+            timestamp: None,
+        };
+        sse_data(&openai_error(response.status(), body))
+    }
+
+    /// Returns the frame of an answer that ends without its end.
+    fn end(&mut self) -> String {
+        if self.has_failed || self.is_closed {
+            return String::new();
+        }
+        let kind = crate::error::LlmErrorKind::Interrupted;
+        self.failed(&LlmError::new(kind, "gateway", "the answer ended before it was complete; try again"))
+    }
+
+    fn call(&mut self, part: usize, mut call: Value) -> String {
+        let position = self.calls.iter().position(|known| *known == part);
+        let number = position.unwrap_or_else(|| {
+            self.calls.push(part);
+            self.calls.len() - 1
+        });
+        call["index"] = json!(number);
+        self.delta(json!({ "tool_calls": [call] }))
+    }
+
+    fn delta(&self, delta: Value) -> String {
+        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": null });
+        self.chunk(json!([choice]), None)
+    }
+
+    fn chunk(&self, choices: Value, usage: Option<Value>) -> String {
+        let mut chunk = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            "system_fingerprint": null,
+        });
+        if self.include_usage {
+            chunk["usage"] = usage.unwrap_or_default();
+        }
+        if let Some(tier) = &self.service_tier {
+            chunk["service_tier"] = Value::String(tier.clone());
+        }
+        sse_data(&chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chat::{StopKind, StopReason},
+        error::LlmErrorKind,
+    };
+
+    fn encoder() -> ChunkEncoder {
+        ChunkEncoder::new("chatcmpl-1".into(), false, None, Timestamp::default())
+    }
+
+    fn value(frame: &str) -> Value {
+        serde_json::from_str(frame.strip_prefix("data: ").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn calls_are_numbered_from_zero() {
+        let mut encoder = encoder();
+        let start = |index| ChatEvent::ToolCallStart { index, id: format!("c{index}"), name: "f".into() };
+        let first = value(&encoder.answer(&start(3)));
+        assert_eq!(first["choices"][0]["delta"]["tool_calls"][0]["index"], 0);
+        let second = value(&encoder.answer(&start(5)));
+        assert_eq!(second["choices"][0]["delta"]["tool_calls"][0]["index"], 1);
+        let more = encoder.answer(&ChatEvent::ToolCallArguments { index: 3, delta: "{}".into() });
+        let call = value(&more)["choices"][0]["delta"]["tool_calls"][0].clone();
+        assert_eq!(call, json!({ "index": 0, "function": { "arguments": "{}" } }));
+    }
+
+    #[test]
+    fn an_error_is_the_last_frame() {
+        let mut encoder = encoder();
+        encoder.answer(&ChatEvent::Text { index: 0, delta: "a".into() });
+        let mut error = LlmError::new(LlmErrorKind::Overloaded, "p", "busy");
+        error.code = Some("overloaded".into());
+        let frame = value(&encoder.failed(&error));
+        assert_eq!(frame["error"]["code"], "overloaded");
+        assert_eq!(frame["error"]["provider"], "p");
+        assert_eq!(encoder.failed(&error), "");
+        assert_eq!(encoder.end(), "");
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_an_error() {
+        let mut encoder = encoder();
+        encoder.answer(&ChatEvent::Text { index: 0, delta: "a".into() });
+        assert_eq!(value(&encoder.end())["error"]["code"], "answer_interrupted");
+        let mut complete = self::encoder();
+        let frame = value(&complete.answer(&ChatEvent::End(StopReason::new(StopKind::Stop, None))));
+        assert_eq!(frame["choices"][0]["finish_reason"], "stop");
+        assert_eq!(frame.get("usage"), None);
+    }
+}

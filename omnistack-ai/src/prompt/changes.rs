@@ -1,0 +1,296 @@
+//! Changes of prompts, each with its audit entry.
+
+use omnistack_core::{
+    audit::AuditEntry,
+    db::Tx,
+    http::{Error, FieldError},
+    identity::{Identity, TenantId},
+};
+use serde_json::{Value, json};
+
+use super::{
+    handle::{Prompts, check, no_label, no_prompt, no_version},
+    model::{
+        PRODUCTION, PromptAccess, PromptContent, PromptDetails, PromptLabel, PromptOverride, PromptSummary,
+        PromptVersionDetails, PromptVersionSummary, WeightedVersion,
+    },
+    store,
+};
+
+/// Largest number of versions of a prompt.
+pub(super) const MAX_VERSIONS_PER_PROMPT: i64 = 500;
+/// Largest number of labels of a prompt.
+const MAX_LABELS_PER_PROMPT: usize = 20;
+
+impl Prompts {
+    /// Creates a prompt with its first version, which the label `production` stands for.
+    ///
+    /// # Errors
+    /// 409 `ALREADY_EXISTS` if the name is taken, 422 if the content can't be rendered.
+    pub(super) async fn create(
+        &self,
+        caller: &Identity,
+        name: String,
+        description: String,
+        access: PromptAccess,
+        content: PromptContent,
+    ) -> Result<PromptDetails, Error> {
+        check(&content)?;
+        let now = self.0.clock.now();
+        let prompt = PromptSummary { name, description, access, last_version: 1, created_at: now, updated_at: now };
+        let note = "The first version.".to_owned();
+        let version = PromptVersionSummary { version: 1, note, created_by: caller.user, created_at: now };
+        let versions = vec![WeightedVersion { version: 1, weight: 1 }];
+        let label = PromptLabel { label: PRODUCTION.to_owned(), versions, previous: None, updated_at: now };
+        let details = PromptVersionDetails { version: version.clone(), content };
+        let mut tx = self.0.db.begin().await?;
+        store::insert(&mut tx, &prompt).await?;
+        store::insert_version(&mut tx, &prompt.name, &details).await?;
+        store::put_label(&mut tx, &prompt.name, &label, caller.user).await?;
+        self.record(&mut tx, "prompt.created", caller, &prompt.name, json!({ "access": access })).await?;
+        tx.commit().await?;
+        Ok(PromptDetails { prompt, labels: vec![label], versions: vec![version] })
+    }
+
+    /// Changes the description or the access of a prompt.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt.
+    pub(super) async fn change(
+        &self,
+        caller: &Identity,
+        name: &str,
+        description: Option<String>,
+        access: Option<PromptAccess>,
+    ) -> Result<PromptSummary, Error> {
+        let mut tx = self.0.db.begin().await?;
+        let mut prompt = store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        prompt.description = description.unwrap_or(prompt.description);
+        prompt.access = access.unwrap_or(prompt.access);
+        prompt.updated_at = self.0.clock.now();
+        store::update(&mut tx, &prompt).await?;
+        self.record(&mut tx, "prompt.changed", caller, name, json!({ "access": prompt.access })).await?;
+        tx.commit().await?;
+        Ok(prompt)
+    }
+
+    /// Deletes a prompt with its versions, labels and overrides.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt.
+    pub(super) async fn delete(&self, caller: &Identity, name: &str) -> Result<(), Error> {
+        let mut tx = self.0.db.begin().await?;
+        store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        store::delete(&mut tx, name).await?;
+        self.record(&mut tx, "prompt.deleted", caller, name, Value::Null).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Adds a version. Labels keep theirs.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt, 409 `TOO_MANY_PROMPT_VERSIONS`, 422 if the content can't be rendered.
+    pub(super) async fn add_version(
+        &self,
+        caller: &Identity,
+        name: &str,
+        content: PromptContent,
+        note: String,
+    ) -> Result<PromptVersionDetails, Error> {
+        check(&content)?;
+        let now = self.0.clock.now();
+        let mut tx = self.0.db.begin().await?;
+        let mut prompt = store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        if prompt.last_version >= MAX_VERSIONS_PER_PROMPT {
+            let message = format!("a prompt has at most {MAX_VERSIONS_PER_PROMPT} versions; create another prompt");
+            return Err(Error::conflict("TOO_MANY_PROMPT_VERSIONS", message));
+        }
+        prompt.last_version += 1;
+        prompt.updated_at = now;
+        let version =
+            PromptVersionSummary { version: prompt.last_version, note, created_by: caller.user, created_at: now };
+        let details = PromptVersionDetails { version, content };
+        store::update(&mut tx, &prompt).await?;
+        store::insert_version(&mut tx, name, &details).await?;
+        let audited = json!({ "version": prompt.last_version });
+        self.record(&mut tx, "prompt_version.created", caller, name, audited).await?;
+        tx.commit().await?;
+        Ok(details)
+    }
+
+    /// Sets the versions that a label stands for. The label is created if it does not exist.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt, 409 `TOO_MANY_PROMPT_LABELS`, 422 for a version that does not exist or is listed
+    /// twice.
+    pub(super) async fn set_label(
+        &self,
+        caller: &Identity,
+        name: &str,
+        label: &str,
+        versions: Vec<WeightedVersion>,
+    ) -> Result<PromptLabel, Error> {
+        let mut tx = self.0.db.begin().await?;
+        let prompt = store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        check_versions(&prompt, &versions)?;
+        let labels = store::labels(&mut tx, name).await?;
+        let known = labels.iter().find(|known| known.label == label);
+        if known.is_none() && labels.len() >= MAX_LABELS_PER_PROMPT {
+            let message = format!("a prompt has at most {MAX_LABELS_PER_PROMPT} labels; delete one first");
+            return Err(Error::conflict("TOO_MANY_PROMPT_LABELS", message));
+        }
+        let previous = known.map(|known| known.versions.clone());
+        let changed =
+            PromptLabel { label: label.to_owned(), versions, previous, updated_at: self.0.clock.now() };
+        store::put_label(&mut tx, name, &changed, caller.user).await?;
+        let audited = json!({ "label": label, "versions": changed.versions, "previous": changed.previous });
+        self.record(&mut tx, "prompt_label.set", caller, name, audited).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Returns a label to the versions that it had before its last change.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt or label, 409 `NO_PREVIOUS_PROMPT_VERSION` if the label has not changed.
+    pub(super) async fn roll_back(&self, caller: &Identity, name: &str, label: &str) -> Result<PromptLabel, Error> {
+        let mut tx = self.0.db.begin().await?;
+        store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        let mut changed = store::label(&mut tx, name, label).await?.ok_or_else(no_label)?;
+        let Some(previous) = changed.previous.take() else {
+            let message = "the label has not changed; set its versions instead";
+            return Err(Error::conflict("NO_PREVIOUS_PROMPT_VERSION", message));
+        };
+        changed.previous = Some(std::mem::replace(&mut changed.versions, previous));
+        changed.updated_at = self.0.clock.now();
+        store::put_label(&mut tx, name, &changed, caller.user).await?;
+        let audited = json!({ "label": label, "versions": changed.versions });
+        self.record(&mut tx, "prompt_label.rolled_back", caller, name, audited).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Deletes a label.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt or label.
+    pub(super) async fn delete_label(&self, caller: &Identity, name: &str, label: &str) -> Result<(), Error> {
+        let mut tx = self.0.db.begin().await?;
+        store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        if !store::delete_label(&mut tx, name, label).await? {
+            return Err(no_label());
+        }
+        self.record(&mut tx, "prompt_label.deleted", caller, name, json!({ "label": label })).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Sets the content that a tenant uses in place of a prompt's versions. Its variables must be those of the version
+    /// of the label `production`, because the app sets them.
+    ///
+    /// # Errors
+    /// 404 if there is no such prompt, or if it is not overridable; 422 if the content can't be rendered with the
+    /// variables of the prompt.
+    pub(super) async fn set_override(
+        &self,
+        caller: &Identity,
+        tenant: TenantId,
+        name: &str,
+        content: PromptContent,
+    ) -> Result<PromptOverride, Error> {
+        check(&content)?;
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        let prompt = store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
+        if prompt.access != PromptAccess::Overridable {
+            return Err(no_prompt());
+        }
+        let production = store::label(&mut tx, name, PRODUCTION).await?.ok_or_else(no_label)?;
+        for version in production.versions {
+            let known = store::version(&mut tx, name, version.version).await?.ok_or_else(no_version)?;
+            check_variables(&content, &known.content)?;
+        }
+        let revision = store::tenant_override(&mut tx, tenant, name).await?.map_or(0, |known| known.revision);
+        let changed = PromptOverride { revision: revision + 1, content, updated_at: self.0.clock.now() };
+        store::put_override(&mut tx, tenant, name, &changed, caller.user).await?;
+        let audited = json!({ "revision": changed.revision });
+        self.record_for(&mut tx, "prompt_override.set", caller, tenant, name, audited).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Deletes the override of a tenant.
+    ///
+    /// # Errors
+    /// 404 if there is none.
+    pub(super) async fn delete_override(
+        &self,
+        caller: &Identity,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<(), Error> {
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        if !store::delete_override(&mut tx, tenant, name).await? {
+            return Err(Error::not_found("the override of the prompt"));
+        }
+        self.record_for(&mut tx, "prompt_override.deleted", caller, tenant, name, Value::Null).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn record(
+        &self,
+        tx: &mut Tx,
+        action: &str,
+        caller: &Identity,
+        name: &str,
+        details: Value,
+    ) -> Result<(), Error> {
+        let entry = AuditEntry::new(action).actor(caller).for_app().resource("prompt", name);
+        Ok(self.0.log.record_in(tx, with_details(entry, details)).await?)
+    }
+
+    async fn record_for(
+        &self,
+        tx: &mut Tx,
+        action: &str,
+        caller: &Identity,
+        tenant: TenantId,
+        name: &str,
+        details: Value,
+    ) -> Result<(), Error> {
+        let entry = AuditEntry::new(action).actor(caller).for_tenant(tenant).resource("prompt", name);
+        Ok(self.0.log.record_in(tx, with_details(entry, details)).await?)
+    }
+}
+
+fn with_details(entry: AuditEntry, details: Value) -> AuditEntry {
+    if details.is_null() { entry } else { entry.details(details) }
+}
+
+fn check_versions(prompt: &PromptSummary, versions: &[WeightedVersion]) -> Result<(), Error> {
+    let mut problems = Vec::new();
+    for (index, version) in versions.iter().enumerate() {
+        let field = format!("versions[{index}].version");
+        if !(1..=prompt.last_version).contains(&version.version) {
+            problems.push(FieldError::new(field, format!("must be from 1 to {}", prompt.last_version)));
+        } else if versions[..index].iter().any(|other| other.version == version.version) {
+            problems.push(FieldError::new(field, "must be listed once"));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
+}
+
+/// Fails with 422 unless an override has the variables of a version: those that a caller may set, and no others that it
+/// must set.
+fn check_variables(own: &PromptContent, version: &PromptContent) -> Result<(), Error> {
+    let mut problems = Vec::new();
+    for (index, variable) in own.variables.iter().enumerate() {
+        let is_known = version.variables.iter().any(|known| known.name == variable.name);
+        if !is_known {
+            problems.push(FieldError::new(format!("variables[{index}].name"), "is not a variable of the prompt"));
+        }
+    }
+    let missing = version.variables.iter().find(|known| !own.variables.iter().any(|own| own.name == known.name));
+    if let Some(missing) = missing {
+        problems.push(FieldError::new("variables", format!("must have `{}`, as the prompt has", missing.name)));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
+}

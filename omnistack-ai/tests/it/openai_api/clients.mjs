@@ -1,0 +1,65 @@
+// Calls the API with OpenAI's client for JavaScript: clients.mjs CASE URL KEY MODEL. Prints the result as JSON.
+import OpenAI from "openai";
+
+const [name, baseURL, apiKey, model] = process.argv.slice(2);
+const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+const messages = [{ role: "user", content: "Say hello." }];
+const parameters = { type: "object", properties: { city: { type: "string" } } };
+const schema = { ...parameters, required: ["city"], additionalProperties: false };
+
+const cases = {
+  async chat() {
+    const answer = await client.chat.completions.create({ model, messages });
+    return { text: answer.choices[0].message.content };
+  },
+  async stream() {
+    const options = { model, messages, stream: true, stream_options: { include_usage: true } };
+    let text = "";
+    let total_tokens = null;
+    for await (const chunk of await client.chat.completions.create(options)) {
+      total_tokens = chunk.usage?.total_tokens ?? total_tokens;
+      text += chunk.choices[0]?.delta.content ?? "";
+    }
+    return { text, total_tokens };
+  },
+  async abort() {
+    const chunks = await client.chat.completions.create({ model, messages, stream: true });
+    for await (const chunk of chunks) {
+      const text = chunk.choices[0]?.delta.content;
+      if (text) {
+        chunks.controller.abort();
+        return { text };
+      }
+    }
+  },
+  async models() {
+    for await (const found of client.models.list()) {
+      if (found.id === model) return { found: true };
+    }
+    return { found: false };
+  },
+  async embeddings() {
+    const input = { model: "fake-embedding", input: "abc" };
+    const standard = await client.embeddings.create(input);
+    const floats = await client.embeddings.create({ ...input, encoding_format: "float" });
+    return { default: standard.data[0].embedding, float: floats.data[0].embedding };
+  },
+  async schema() {
+    const response_format = { type: "json_schema", json_schema: { name: "place", schema, strict: true } };
+    const answer = await client.chat.completions.create({ model, messages, response_format });
+    return JSON.parse(answer.choices[0].message.content);
+  },
+  async tools() {
+    const tools = [{ type: "function", function: { name: "weather", parameters } }];
+    const answer = await client.chat.completions.create({ model, messages, tools });
+    return { arguments: answer.choices[0].message.tool_calls[0].function.arguments };
+  },
+  async error() {
+    try {
+      await client.chat.completions.create({ model, messages });
+    } catch (failure) {
+      return { class: failure.constructor.name, request_id: failure.requestID };
+    }
+  },
+};
+console.log(JSON.stringify(await cases[name]()));

@@ -1,0 +1,92 @@
+//! OpenAI's own clients for Python and for JavaScript against the API. `cargo xtask test --peers` runs them: they need
+//! `TEST_PEERS_PYTHON`, a Python with openai, and `TEST_PEERS_OPENAI_CLIENT`, the path of `clients.mjs` beside a
+//! `node_modules` with openai.
+
+use std::time::Duration;
+
+use omnistack_ai::{LlmError, LlmErrorKind, Part, ToolCall};
+use omnistack_testkit::TestDatabase;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{MODEL, ScriptedProvider, key, start};
+
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("set {name}, as `cargo xtask test --peers` does"))
+}
+
+fn python() -> Command {
+    let mut command = Command::new(setting("TEST_PEERS_PYTHON"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/openai_api/clients.py"));
+    command
+}
+
+fn node() -> Command {
+    let mut command = Command::new("node");
+    command.arg(setting("TEST_PEERS_OPENAI_CLIENT"));
+    command
+}
+
+/// Runs one case of a client, and returns what it prints.
+async fn run(mut command: Command, case: &str, url: &str, token: &str) -> Value {
+    let output = command.args([case, url, token, MODEL]).kill_on_drop(true).output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_str(text.trim()).unwrap_or_else(|error| panic!("{case}: {error}: {text}{errors}"))
+}
+
+/// Runs one case of a client against a new app, and returns what it prints.
+async fn run_alone(command: Command, case: &str, provider: &ScriptedProvider) -> Value {
+    let app = start(TestDatabase::sqlite(), provider).await;
+    let server = app.listen_with_defaults().await;
+    let key = key(&app);
+    let result = run(command, case, &format!("http://{}/v1", server.address), key.token().unwrap()).await;
+    server.shut_down().await;
+    result
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn openais_clients_work() {
+    for command in [python as fn() -> Command, node] {
+        let provider = ScriptedProvider::default();
+        let app = start(TestDatabase::sqlite(), &provider).await;
+        let server = app.listen_with_defaults().await;
+        let (url, key) = (format!("http://{}/v1", server.address), key(&app));
+        let case = |name: &'static str| run(command(), name, &url, key.token().unwrap());
+        assert_eq!(case("chat").await["text"], "Hello world!");
+        let streamed = case("stream").await;
+        assert_eq!(streamed, json!({ "text": "Hello world!", "total_tokens": 15 }));
+        assert_eq!(case("abort").await["text"], "Hello ");
+        assert_eq!(case("models").await["found"], true);
+        let embedded = case("embeddings").await;
+        assert_eq!(embedded["default"], embedded["float"]);
+        assert_eq!(embedded["float"], json!([0.5, -1.25, 3.0]));
+        provider.answer_with(vec![Part::text(r#"{"city":"Rome"}"#)]);
+        assert_eq!(case("schema").await["city"], "Rome");
+        provider.answer_with(vec![Part::ToolCall(ToolCall::new("c1", "weather", r#"{"city":"Rome"}"#))]);
+        assert_eq!(case("tools").await["arguments"], r#"{"city":"Rome"}"#);
+        server.shut_down().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn openais_clients_raise_their_errors() {
+    for command in [python as fn() -> Command, node] {
+        for (kind, class) in [
+            (LlmErrorKind::InvalidRequest, "BadRequestError"),
+            (LlmErrorKind::RateLimited, "RateLimitError"),
+            (LlmErrorKind::Failed, "InternalServerError"),
+        ] {
+            let provider = ScriptedProvider::default();
+            let mut error = LlmError::new(kind, "fake", "no");
+            error.retry_after = (kind == LlmErrorKind::RateLimited).then_some(Duration::from_secs(1));
+            provider.fail_with(error);
+            let failed = run_alone(command(), "error", &provider).await;
+            assert_eq!(failed["class"], class);
+            assert!(failed["request_id"].is_string(), "{failed}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Tests of prompts.
+
+#![cfg(test)]
+
+use omnistack_ai::{PromptSelection, Prompts};
+use omnistack_core::{
+    audit::{AuditFilter, AuditStore},
+    identity::{Identity, Permissions, TenantId},
+};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
+use serde_json::{Map, Value, json};
+
+use crate::openai_api::{MODEL, ScriptedProvider, start};
+
+const ADMIN: &str = "/api/v1/admin/ai/prompts";
+const APP: &str = "/api/v1/app/ai/prompts";
+
+fn content(template: &str) -> Value {
+    json!({
+        "model": MODEL,
+        "messages": [{ "role": "system", "template": "Be brief." }, { "role": "user", "template": template }],
+        "variables": [{ "name": "name" }, { "name": "tone", "required": false, "default": "kind" }],
+    })
+}
+
+fn greet(access: &str) -> Value {
+    json!({ "name": "greet", "description": "Greets.", "access": access, "content": content("Greet {{ name }}, {{ tone }}.") })
+}
+
+fn prompts(app: &TestApp) -> Prompts {
+    app.app().context().get().unwrap()
+}
+
+fn tenant(client: &TestClient) -> TenantId {
+    client.identity().unwrap().tenant.unwrap()
+}
+
+fn variables() -> Map<String, Value> {
+    Map::from_iter([("name".to_owned(), json!("Ada"))])
+}
+
+/// Returns the text that a tenant's prompt renders to, and the name of its usage.
+async fn rendered(app: &TestApp, tenant: TenantId, selection: PromptSelection) -> (String, String) {
+    let rendered = prompts(app).render(tenant, "greet", &selection, None, &variables()).await.unwrap();
+    (rendered.request.messages[1].to_text(), rendered.reference)
+}
+
+on_each_database! {
+    async fn versions_are_released_by_labels_and_rolled_back(database: TestDatabase) {
+        let app = start(database, &ScriptedProvider::default()).await;
+        let (admin, user) = (app.operator(), app.user());
+        let created = admin.post(ADMIN, greet("internal")).await.expect(201).json();
+        assert_eq!(created["labels"][0]["label"], "production");
+        admin.post(ADMIN, greet("internal")).await.expect_error(409, "ALREADY_EXISTS");
+        let second = json!({ "content": content("Welcome {{ name }}!"), "note": "Warmer." });
+        let second = admin.post(format!("{ADMIN}/greet/versions"), second).await.expect(201).json();
+        assert_eq!(second["version"]["version"], 2);
+        let production = async || rendered(&app, tenant(&user), PromptSelection::Production).await;
+        assert_eq!(production().await, ("Greet Ada, kind.".into(), "greet@1".into()));
+        let newest = rendered(&app, tenant(&user), PromptSelection::Version(2)).await;
+        assert_eq!(newest, ("Welcome Ada!".into(), "greet@2".into()));
+
+        let label = format!("{ADMIN}/greet/labels/production");
+        let put = |versions: Value| {
+            admin.request(http::Method::PUT, &label).json(json!({ "versions": versions }))
+        };
+        put(json!([{ "version": 3 }])).await.expect_error(422, "VALIDATION_FAILED");
+        put(json!([{ "version": 1 }, { "version": 1 }])).await.expect_error(422, "VALIDATION_FAILED");
+        put(json!([])).await.expect_error(422, "VALIDATION_FAILED");
+        put(json!([{ "version": 2 }])).await.expect(200);
+        assert_eq!(production().await.1, "greet@2");
+        let back = admin.post(format!("{label}/rollback"), json!({})).await.expect(200).json();
+        assert_eq!(back["versions"], json!([{ "version": 1, "weight": 1 }]));
+        assert_eq!(production().await.1, "greet@1");
+
+        put(json!([{ "version": 1, "weight": 1 }, { "version": 2, "weight": 1 }])).await.expect(200);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            let tenant = tenant(&app.user());
+            let first = rendered(&app, tenant, PromptSelection::Production).await;
+            assert_eq!(rendered(&app, tenant, PromptSelection::Production).await, first, "a tenant keeps its version");
+            seen.insert(first.1);
+        }
+        assert_eq!(seen.len(), 2, "both versions are used");
+
+        let details = admin.get(format!("{ADMIN}/greet")).await.expect(200).json();
+        assert_eq!(details["versions"].as_array().unwrap().len(), 2);
+        let log: AuditStore = app.app().context().get().unwrap();
+        let entries = log.list(&AuditFilter::all_chains().action("prompt"), 100, None).await.unwrap().items;
+        let mut actions: Vec<_> = entries.into_iter().map(|entry| entry.action).collect();
+        actions.sort();
+        let set = "prompt_label.set";
+        assert_eq!(actions, ["prompt.created", "prompt_label.rolled_back", set, set, "prompt_version.created"]);
+
+        admin.delete(format!("{ADMIN}/greet")).await.expect(204);
+        admin.get(format!("{ADMIN}/greet")).await.expect_error(404, "NOT_FOUND");
+    }
+
+    async fn variables_are_checked_and_templates_must_be_right(database: TestDatabase) {
+        let app = start(database, &ScriptedProvider::default()).await;
+        let admin = app.operator();
+        for (template, field) in [
+            ("{{ unknown }}", "content.messages[1].template"),
+            ("{% set x = 1 %}", "content.messages[1].template"),
+            ("{{ name", "content.messages[1].template"),
+        ] {
+            let mut prompt = greet("internal");
+            prompt["content"] = content(template);
+            let error = admin.post(ADMIN, prompt).await.expect_error(422, "VALIDATION_FAILED").json();
+            let found = error["error"]["details"]["fields"][0]["field"].as_str().unwrap().to_owned();
+            assert!(field.ends_with(&found), "{template}: {found}");
+        }
+        for name in ["", "Greet", "a b", "é"] {
+            let mut prompt = greet("internal");
+            prompt["name"] = json!(name);
+            admin.post(ADMIN, prompt).await.expect_error(422, "VALIDATION_FAILED");
+        }
+        admin.post(ADMIN, greet("internal")).await.expect(201);
+        let tenant = tenant(&app.user());
+        let render = async |variables: Value| {
+            let variables = variables.as_object().unwrap().clone();
+            prompts(&app).render(tenant, "greet", &PromptSelection::Production, None, &variables).await
+        };
+        assert_eq!(render(json!({})).await.unwrap_err().code(), "VALIDATION_FAILED");
+        assert_eq!(render(json!({ "name": "a", "other": 1 })).await.unwrap_err().code(), "VALIDATION_FAILED");
+        assert!(render(json!({ "name": "a", "tone": "dry" })).await.is_ok());
+    }
+
+    async fn members_call_prompts_without_seeing_them(database: TestDatabase) {
+        let provider = ScriptedProvider::default();
+        let app = start(database, &provider).await;
+        let (admin, user) = (app.operator(), app.user());
+        admin.post(ADMIN, greet("internal")).await.expect(201);
+        let call = json!({ "prompt": { "name": "greet", "variables": { "name": "Ada" } },
+            "messages": [{ "role": "user", "content": "Now." }] });
+        let chat = "/api/v1/app/ai/chat";
+        user.post(chat, call.clone()).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(user.get(APP).await.expect(200).json()["items"], json!([]));
+        admin.patch(format!("{ADMIN}/greet"), json!({ "access": "callable" })).await.expect(200);
+        assert_eq!(user.get(APP).await.expect(200).json()["items"][0]["name"], "greet");
+        user.get(format!("{APP}/greet/override")).await.expect_error(404, "NOT_FOUND");
+        user.post(chat, call).await.expect(200);
+        let texts: Vec<_> = provider.last_request().messages.iter().map(|message| message.to_text()).collect();
+        assert_eq!(texts, ["Be brief.", "Greet Ada, kind.", "Now."]);
+
+        let usage = admin.get(format!("{ADMIN}/greet/usage")).await.expect(200).json();
+        assert_eq!((&usage["versions"][0]["version"], &usage["versions"][0]["calls"]), (&json!(1), &json!(1)));
+        let later = admin.get(format!("{ADMIN}/greet/usage?since=2031-01-01T00:00:00Z")).await.expect(200).json();
+        assert_eq!(later["versions"], json!([]));
+    }
+
+    async fn tenants_replace_a_prompt_for_themselves(database: TestDatabase) {
+        let app = start(database, &ScriptedProvider::default()).await;
+        let (admin, user, other) = (app.operator(), app.user(), app.user());
+        admin.post(ADMIN, greet("overridable")).await.expect(201);
+        let path = format!("{APP}/greet/override");
+        let put = |client: &TestClient, body: Value| client.request(http::Method::PUT, &path).json(body);
+        let mut unknown = content("Hey {{ name }}!");
+        unknown["variables"].as_array_mut().unwrap().push(json!({ "name": "secret" }));
+        put(&user, unknown).await.expect_error(422, "VALIDATION_FAILED");
+        put(&user, content("Hey {{ name }}!")).await.expect(200);
+        let own = rendered(&app, tenant(&user), PromptSelection::Production).await;
+        assert_eq!(own, ("Hey Ada!".into(), "greet@override-1".into()));
+        assert_eq!(rendered(&app, tenant(&other), PromptSelection::Production).await.1, "greet@1");
+        let details = user.get(&path).await.expect(200).json();
+        assert_eq!(details["original"]["messages"][1]["template"], "Greet {{ name }}, {{ tone }}.");
+        assert_eq!(details["own"]["revision"], 1);
+        let reader = Identity::user(user.identity().unwrap().user).for_tenant(tenant(&user));
+        let reader = app.client_as(reader.with_permissions("ai:read".parse::<Permissions>().unwrap()));
+        reader.get(&path).await.expect_error(403, "PERMISSION_DENIED");
+        user.delete(&path).await.expect(204);
+        user.delete(&path).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(rendered(&app, tenant(&user), PromptSelection::Production).await.1, "greet@1");
+    }
+
+    async fn operators_test_a_prompt(database: TestDatabase) {
+        let provider = ScriptedProvider::default();
+        let app = start(database, &provider).await;
+        let admin = app.operator();
+        admin.post(ADMIN, greet("internal")).await.expect(201);
+        let path = format!("{ADMIN}/greet/test");
+        let tenant = tenant(&app.user());
+        let body = |more: Value| {
+            let mut body = json!({ "tenant": tenant, "variables": { "name": "Ada" } });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let dry = admin.post(&path, body(json!({}))).await.expect(200).json();
+        assert_eq!(dry["messages"][1], json!({ "role": "user", "text": "Greet Ada, kind." }));
+        assert_eq!((&dry["answer"], &dry["version"]), (&Value::Null, &json!(1)));
+        let run = admin.post(&path, body(json!({ "run": true }))).await.expect(200).json();
+        assert_eq!(run["answer"], "Hello world!");
+        assert!(run["call"]["id"].is_string());
+        let draft = admin.post(&path, body(json!({ "content": content("Draft {{ name }}") }))).await.expect(200).json();
+        assert_eq!(draft["messages"][1]["text"], "Draft Ada");
+        admin.post(&path, body(json!({ "version": 9 }))).await.expect_error(404, "NOT_FOUND");
+        admin.post(&path, body(json!({ "version": 1, "label": "production" }))).await.expect_error(422, "VALIDATION_FAILED");
+        admin.post(&path, body(json!({ "variables": {} }))).await.expect_error(422, "VALIDATION_FAILED");
+    }
+}
