@@ -82,6 +82,12 @@ pub trait LlmProvider: Debug + Send + Sync + 'static {
         ModelCapabilities::default()
     }
 
+    /// Returns whether the provider fetches images and files at URLs itself. Otherwise the gateway fetches them before
+    /// the call.
+    fn accepts_media_urls(&self) -> bool {
+        false
+    }
+
     /// Answers in a conversation.
     ///
     /// # Errors
