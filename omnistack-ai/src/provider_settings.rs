@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use omnistack_core::module::Registry;
 #[cfg(feature = "providers")]
-use omnistack_core::{clock::Clock, http::client::Client, http::client::ClientSettings};
+use omnistack_core::{
+    clock::Clock,
+    http::client::{Client, ClientSettings},
+};
 #[cfg(feature = "providers")]
 use secrecy::SecretString;
 
@@ -147,20 +150,25 @@ fn http_providers(registry: &mut Registry) -> Vec<Arc<dyn LlmProvider>> {
         return Vec::new();
     };
     let all = credentials(settings, &client, &registry.clock());
-    all.into_iter().map(|provider| -> Arc<dyn LlmProvider> { Arc::new(provider.with_client_settings(clients.clone())) }).collect()
+    let all = all.into_iter().map(|provider| provider.with_client_settings(clients.clone()));
+    all.map(|provider| -> Arc<dyn LlmProvider> { Arc::new(provider) }).collect()
 }
 
 /// Returns the providers with credentials.
 #[cfg(feature = "providers")]
 fn credentials(settings: AiProviderSettings, client: &Client, clock: &Clock) -> Vec<HttpProvider> {
-    let openai =
-        settings.openai_api_key.map(|key| HttpProvider::openai(client.clone(), key).with_base_url(settings.openai_base_url));
+    let openai = settings
+        .openai_api_key
+        .map(|key| HttpProvider::openai(client.clone(), key).with_base_url(settings.openai_base_url));
     let anthropic = settings
         .anthropic_api_key
         .map(|key| HttpProvider::anthropic(client.clone(), key).with_base_url(settings.anthropic_base_url));
-    let gemini =
-        settings.gemini_api_key.map(|key| HttpProvider::gemini(client.clone(), key).with_base_url(settings.gemini_base_url));
-    let groq = settings.groq_api_key.map(|key| HttpProvider::groq(client.clone(), key).with_base_url(settings.groq_base_url));
+    let gemini = settings
+        .gemini_api_key
+        .map(|key| HttpProvider::gemini(client.clone(), key).with_base_url(settings.gemini_base_url));
+    let groq = settings
+        .groq_api_key
+        .map(|key| HttpProvider::groq(client.clone(), key).with_base_url(settings.groq_base_url));
     let azure = settings
         .azure_endpoint
         .zip(settings.azure_api_key)

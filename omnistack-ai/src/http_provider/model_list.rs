@@ -52,7 +52,7 @@ mod tests {
                 r#"{"object":"list","data":[{"id":"a","owned_by":"o"},{"id":"b"},{"id":""},{}]}"#,
                 Some(vec![model("a", Some("o")), model("b", None)]),
             ),
-            (r#"{"data":[{"type":"model","id":"c","display_name":"C"}],"has_more":false}"#, Some(vec![model("c", None)])),
+            (r#"{"data":[{"type":"model","id":"c"}],"has_more":false}"#, Some(vec![model("c", None)])),
             (r#"{"models":[{"name":"models/g","version":"1"}],"nextPageToken":"x"}"#, Some(vec![model("g", None)])),
             (r#"{"object":"list","data":null}"#, Some(vec![])),
             (r#"{"error":{}}"#, None),
