@@ -20,7 +20,8 @@
 //!         .chunk("data: [DONE]\n\n"),
 //! );
 //! # let mut stream = TcpStream::connect(upstream.url().trim_start_matches("http://")).await.unwrap();
-//! # stream.write_all(b"POST /chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+//! # let head = "POST /chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
+//! # stream.write_all(format!("{head}{{}}").as_bytes()).await.unwrap();
 //! // … the client under test begins a stream, and reads its first event.
 //! gate.reached().await;
 //! gate.open();
