@@ -43,6 +43,8 @@
 mod connection;
 mod gate;
 mod response;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{
@@ -67,14 +69,14 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use = "a dropped upstream stops listening"]
 pub struct ScriptedUpstream {
     url: String,
-    shared: Arc<Shared>,
+    shared: Arc<UpstreamScript>,
     _server: JoinSet<()>,
 }
 
 type Responder = Box<dyn Fn(&ReceivedRequest) -> Scripted + Send + Sync>;
 
 /// The script of a server, and what it has received.
-struct Shared {
+struct UpstreamScript {
     responses: Mutex<VecDeque<Scripted>>,
     /// The response after the last of `responses`.
     fallback: Mutex<Option<Responder>>,
@@ -99,7 +101,7 @@ impl ScriptedUpstream {
         let (listener, address) = bound
             .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
             .unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}"));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(UpstreamScript {
             responses: Mutex::default(),
             fallback: Mutex::default(),
             log: watch::Sender::new(UpstreamLog::default()),
@@ -182,7 +184,7 @@ impl fmt::Debug for ScriptedUpstream {
     }
 }
 
-impl Shared {
+impl UpstreamScript {
     /// Records a request, and returns its response.
     fn receive(&self, request: ReceivedRequest) -> Scripted {
         let next = self.responses.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

@@ -23,8 +23,8 @@ const REQUEST_ID_HEADERS: [&str; 3] = ["x-request-id", "request-id", "apim-reque
 /// A response whose body has not arrived.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    pub(super) provider: Cow<'static, str>,
-    pub(super) deadlines: CallDeadlines,
+    provider: Cow<'static, str>,
+    deadlines: CallDeadlines,
     response: Response,
     lease: ClientLease,
 }

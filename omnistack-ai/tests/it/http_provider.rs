@@ -14,6 +14,7 @@ use omnistack_ai::{
 };
 use omnistack_core::http::client::{Client, ClientSettings};
 use omnistack_testkit::llm::{Scripted, ScriptedUpstream, ScriptedUsage};
+use serde_json::json;
 
 const USAGE: ScriptedUsage = ScriptedUsage::new(10, 3);
 
@@ -37,6 +38,12 @@ fn each_format(upstream: &ScriptedUpstream, texts: &[&'static str]) -> Vec<(Http
         (anthropic, Scripted::anthropic_stream(texts(), USAGE)),
         (gemini, Scripted::gemini_stream(texts(), USAGE)),
     ]
+}
+
+/// Returns the data of an event of OpenAI's chat completions with this text.
+fn text_chunk(text: &str) -> String {
+    let choice = json!({ "index": 0, "delta": { "content": text }, "finish_reason": null });
+    json!({ "id": "chatcmpl-1", "model": "m", "choices": [choice] }).to_string()
 }
 
 fn request() -> ChatRequest {

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    ReceivedRequest, Shared,
+    ReceivedRequest, UpstreamScript,
     response::{Scripted, ScriptedEnd, ScriptedStep},
 };
 
@@ -20,7 +20,7 @@ use super::{
 const MAX_HEADERS: usize = 128;
 
 /// Accepts connections until the future is dropped, which closes them too.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(listener: TcpListener, shared: Arc<UpstreamScript>) {
     let mut connections = JoinSet::new();
     for number in 0.. {
         match listener.accept().await {
@@ -43,7 +43,7 @@ struct UpstreamConnection {
     /// Bytes that were received and not read.
     unread: BytesMut,
     number: usize,
-    shared: Arc<Shared>,
+    shared: Arc<UpstreamScript>,
 }
 
 /// The error of a client that left.
@@ -66,7 +66,7 @@ struct RequestHead {
 impl UpstreamConnection {
     async fn run(mut self) {
         while let Ok(request) = self.request().await {
-            let stays = !request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+            let stays = request.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"));
             let response = self.shared.receive(request);
             if self.send(&response).await.is_err() {
                 return self.shared.record_abandoned();
@@ -98,17 +98,22 @@ impl UpstreamConnection {
             return Ok(());
         }
         self.stream.write_all(response.head().as_bytes()).await?;
-        for step in &response.steps {
+        let ends_chunks = response.is_chunked() && response.end == ScriptedEnd::Complete;
+        for (index, step) in response.steps.iter().enumerate() {
             match step {
                 ScriptedStep::Chunk(bytes) if response.is_chunked() => {
-                    let framed = [format!("{:x}\r\n", bytes.len()).as_bytes(), &bytes[..], &b"\r\n"[..]].concat();
+                    // The end is in the write of the last chunk, as most servers send it.
+                    let is_last = ends_chunks && index + 1 == response.steps.len();
+                    let end: &[u8] = if is_last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+                    let framed = [format!("{:x}\r\n", bytes.len()).as_bytes(), &bytes[..], end].concat();
                     self.stream.write_all(&framed).await?;
                 }
                 ScriptedStep::Chunk(bytes) => self.stream.write_all(bytes).await?,
                 ScriptedStep::Gate(gate) => self.pass(gate.wait()).await?,
             }
         }
-        if response.is_chunked() && response.end == ScriptedEnd::Complete {
+        let has_ended = matches!(response.steps.last(), Some(ScriptedStep::Chunk(_)));
+        if ends_chunks && !has_ended {
             self.stream.write_all(b"0\r\n\r\n").await?;
         }
         Ok(())

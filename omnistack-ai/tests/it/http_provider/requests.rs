@@ -156,7 +156,7 @@ async fn a_refusal_of_a_callers_options_is_not_remembered() {
         .respond_always(Scripted::openai_chat_stream(["a"], USAGE));
     let mut odd = request();
     odd.extra.insert("stream_options".to_owned(), 7.into());
-    provider.stream(&odd, &Call::default()).await.unwrap();
+    drop(provider.stream(&odd, &Call::default()).await.unwrap());
     let (response, _) = assemble(stream(&provider).await).await;
     assert!(response.usage.is_some());
     assert!(upstream.requests()[2].text().contains("include_usage"));

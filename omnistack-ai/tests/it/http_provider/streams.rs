@@ -3,7 +3,7 @@
 use omnistack_ai::{Call, LlmErrorKind, LlmProvider as _, StopKind};
 use omnistack_testkit::llm::{Gate, Scripted, ScriptedUpstream};
 
-use super::{USAGE, assemble, each_format, first_text, openai, request, stream};
+use super::{USAGE, assemble, each_format, first_text, openai, request, stream, text_chunk};
 
 #[tokio::test]
 async fn chunks_of_any_size_are_the_same_answer() {
@@ -47,8 +47,7 @@ async fn an_error_in_a_stream_is_an_error() {
     let (answer, failure) = assemble(stream(&provider).await).await;
     assert_eq!((answer.text(), failure.is_some()), (String::new(), true));
 
-    let chunk = r#"{"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Hel"},"finish_reason":null}]}"#;
-    upstream.respond(Scripted::event_stream().event(chunk).event(error).event("[DONE]"));
+    upstream.respond(Scripted::event_stream().event(&text_chunk("Hel")).event(error).event("[DONE]"));
     let (answer, failure) = assemble(stream(&provider).await).await;
     assert_eq!((answer.text().as_str(), answer.stop.unified), ("Hel", StopKind::Interrupted));
     assert!(failure.is_some());
@@ -82,28 +81,25 @@ async fn a_server_without_streams_answers_as_a_whole() {
 #[tokio::test]
 async fn events_arrive_when_they_are_sent() {
     let upstream = ScriptedUpstream::start().await;
-    let gate = Gate::new();
     for (provider, response) in each_format(&upstream, &["one", "two"]) {
-        upstream.respond(response.gate_each(&gate));
-        let mut events = {
-            gate.pass(1);
-            stream(&provider).await
-        };
-        // All but the last texts are behind the gate.
-        let first = tokio::join!(first_text(&mut events), async {
-            gate.pass(7);
-        });
-        assert!(first.0.starts_with("one"), "{}", first.0);
-        gate.pass(1_000);
-        let (_, error) = assemble(events).await;
-        assert!(error.is_none());
+        let bytes = response.to_bytes();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let one = text.find("one").unwrap();
+        let end = one + text[one..].find("\n\n").unwrap() + 2;
+        let gate = Gate::new();
+        upstream.respond(Scripted::event_stream().chunk(&bytes[..end]).gate(&gate).chunk(&bytes[end..]));
+        let mut events = stream(&provider).await;
+        assert_eq!(first_text(&mut events).await, "one");
+        gate.open();
+        let (rest, error) = assemble(events).await;
+        assert_eq!((rest.text().as_str(), error.is_none()), ("two", true));
     }
 }
 
 #[tokio::test]
 async fn a_connection_is_used_again_after_a_whole_stream() {
     let upstream = ScriptedUpstream::start().await;
-    upstream.respond_always(Scripted::openai_chat_stream(["a"], USAGE));
+    upstream.respond_always(Scripted::openai_chat_stream(["a"], USAGE).rechunk(&[usize::MAX]));
     let provider = openai(&upstream);
     for finished in 1..=3 {
         assemble(stream(&provider).await).await;
@@ -116,12 +112,10 @@ async fn a_connection_is_used_again_after_a_whole_stream() {
 #[tokio::test]
 async fn dropping_an_answer_ends_the_request() {
     let upstream = ScriptedUpstream::start().await;
-    let gate = Gate::new();
-    upstream.respond(Scripted::openai_chat_stream(["a"], USAGE).cut_after(400).gate(&gate));
+    upstream.respond(Scripted::event_stream().event(&text_chunk("a")).stall());
     let provider = openai(&upstream);
     let mut events = stream(&provider).await;
     first_text(&mut events).await;
-    gate.reached().await;
     drop(events);
     upstream.wait_for_abandoned(1).await;
 
