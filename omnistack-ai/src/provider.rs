@@ -82,9 +82,9 @@ pub trait LlmProvider: Debug + Send + Sync + 'static {
         ModelCapabilities::default()
     }
 
-    /// Returns whether the provider fetches images and files at URLs itself. The gateway fetches them for others.
-    fn accepts_media_urls(&self, model: &str) -> bool {
-        let _ = model;
+    /// Returns whether the provider fetches images and files at URLs itself. Otherwise the gateway fetches them before
+    /// the call.
+    fn accepts_media_urls(&self) -> bool {
         false
     }
 

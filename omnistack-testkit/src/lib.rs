@@ -11,6 +11,7 @@
 //! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_messaging::sms::SmsProvider) must pass.
 //! - `storage_conformance!`, with the feature `storage`, generates the tests that every storage provider must pass.
 //! - [`payments`] has wire fakes of payment providers.
+//! - [`llm`] has a mock provider of models, whose streams a test controls byte by byte.
 //! - [`mock_server`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
 //!   services.
 //!
@@ -75,6 +76,7 @@ mod cache;
 mod client;
 mod database;
 pub mod email;
+pub mod llm;
 pub mod mock_server;
 pub mod payments;
 mod postgres;

@@ -169,7 +169,7 @@ impl Engine {
 
     /// Fetches images and files at URLs, unless all targets do it themselves.
     pub(super) async fn fetch_media(&self, plan: &CallPlan, request: &mut ChatRequest) -> Result<(), AiError> {
-        let by_providers = plan.targets.iter().all(|target| target.provider.accepts_media_urls(&target.model));
+        let by_providers = plan.targets.iter().all(|target| target.provider.accepts_media_urls());
         if by_providers || !request.messages.iter().any(|message| message.parts.iter().any(is_at_url)) {
             return Ok(());
         }
