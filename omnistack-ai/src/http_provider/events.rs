@@ -148,21 +148,7 @@ impl EventReader {
 
     /// Decodes the end of the body. An event that it cuts is no event, and an answer that it cuts is no answer.
     fn accept_end_of_body(&mut self) {
-        match self.parser.end() {
-            Ok(events) => {
-                for event in &events {
-                    match self.decoder.push(event) {
-                        Ok(events) => self.take(events),
-                        Err(error) if error.kind == LlmErrorKind::Protocol => self.interrupt(),
-                        Err(error) => self.fail(error),
-                    }
-                    if self.is_over {
-                        return;
-                    }
-                }
-            }
-            Err(error) => return self.fail(error),
-        }
+        self.parser.end();
         match self.decoder.end_of_body() {
             Ok(events) => self.take(events),
             Err(error) => self.fail(error),
