@@ -19,6 +19,8 @@ use crate::{
 };
 use stream::MessageDecoder;
 
+pub(super) use content::arguments_object;
+
 /// Marks signatures and encrypted reasoning of Anthropic, so that those of other providers are not sent to it.
 const SIGNATURE_MARK: &str = "anthropic:";
 

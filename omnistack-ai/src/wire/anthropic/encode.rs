@@ -21,9 +21,9 @@ const DEFAULT_MAX_OUTPUT_TOKENS: u64 = 8192;
 /// Largest temperature of the API. OpenAI's is 2.
 const MAX_TEMPERATURE: f64 = 1.0;
 
-/// Fields of the API that a request can set itself. Fields that lead to resources of the account, or let the provider
-/// call other services, are not among them.
-const ACCEPTED_FIELDS: [&str; 4] = ["cache_control", "speed", "thinking", "top_k"];
+/// Fields of the API that a request can set itself. Fields that lead to resources of the account, let the provider call
+/// other services, or change the price are not among them.
+const ACCEPTED_FIELDS: [&str; 3] = ["cache_control", "thinking", "top_k"];
 
 /// Encodes a request.
 pub(super) fn encode(provider: &Cow<'static, str>, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
