@@ -32,8 +32,8 @@ pub(crate) struct Anthropic {
 
 impl Anthropic {
     /// Creates the codec of a provider.
-    pub(crate) fn new(provider: impl Into<Cow<'static, str>>) -> Self {
-        Self { provider: provider.into() }
+    pub(crate) fn new(provider: Cow<'static, str>) -> Self {
+        Self { provider }
     }
 
     fn no_embeddings(&self) -> LlmError {

@@ -35,8 +35,8 @@ pub(crate) struct Gemini {
 
 impl Gemini {
     /// Creates the codec of a provider.
-    pub(crate) fn new(provider: impl Into<Cow<'static, str>>) -> Self {
-        Self { provider: provider.into() }
+    pub(crate) fn new(provider: Cow<'static, str>) -> Self {
+        Self { provider }
     }
 }
 

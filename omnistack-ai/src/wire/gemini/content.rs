@@ -70,8 +70,8 @@ struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     fn parts(&mut self, message: &'a Message) -> Result<Vec<Value>, LlmError> {
         let is_assistant = message.role == Role::Assistant;
-        let has_signature = message.parts.iter().any(|part| matches!(part, Part::ToolCall(call) if signature(call).is_some()));
-        let mut needs_signature = !has_signature;
+        let is_signed = |part: &Part| matches!(part, Part::ToolCall(call) if signature(call).is_some());
+        let mut needs_signature = !message.parts.iter().any(is_signed);
         let mut parts = Vec::new();
         for part in &message.parts {
             match part {

@@ -175,7 +175,9 @@ mod tests {
     #[test]
     fn paths_that_do_not_fit_are_refused() {
         let deep = format!("${}", "[0]".repeat(65));
-        for path in ["", "a", "$", "$.", "$..a", "$.a[1]", "$.a[-1]", "$.a[", "$['a", "$['a'", "$.a[99999999999]", "$[0]", &deep] {
+        let malformed = ["", "a", "$", "$.", "$..a", "$.a[", "$['a", "$['a'"];
+        let misplaced = ["$.a[1]", "$.a[-1]", "$.a[99999999999]", "$[0]", deep.as_str()];
+        for path in malformed.into_iter().chain(misplaced) {
             let piece = json!({"jsonPath": path, "numberValue": 1});
             assert_eq!(assembled(&[piece]), None, "{path}");
         }
