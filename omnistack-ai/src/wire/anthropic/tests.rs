@@ -1,4 +1,4 @@
-use jiff::Timestamp as Moment;
+use http::{HeaderName, HeaderValue};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
@@ -276,7 +276,8 @@ fn errors_in_streams_are_errors() {
         ("billing_error", LlmErrorKind::QuotaExhausted),
         ("request_too_large", LlmErrorKind::ContextLength),
     ] {
-        for body in [stream(&[error(kind)]), stream(&[start(json!({})), delta(0, json!({"type": "text_delta", "text": "Hi"})), error(kind)])] {
+        let text = delta(0, json!({"type": "text_delta", "text": "Hi"}));
+        for body in [stream(&[error(kind)]), stream(&[start(json!({})), text, error(kind)])] {
             let (answer, found) = read(&codec(), &[body.as_bytes()]);
             let found = found.unwrap();
             assert_eq!((found.kind, found.request_id.as_deref()), (expected, Some("req_1")), "{kind}");
@@ -324,22 +325,25 @@ fn errors_of_responses_have_kinds() {
     }
 }
 
+fn retry_after(lines: &[(&'static str, &'static str)]) -> Option<u64> {
+    let lines = lines.iter();
+    let headers: HeaderMap =
+        lines.map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+    let now = "2026-11-28T12:00:00Z".parse().unwrap();
+    let error = codec().decode_error(StatusCode::TOO_MANY_REQUESTS, &headers, b"{}", now);
+    error.retry_after.map(|wait| wait.as_secs())
+}
+
 #[test]
 fn limits_in_headers_say_when_to_try_again() {
-    let now: Timestamp = "2026-11-28T12:00:00Z".parse::<Moment>().unwrap().into();
-    let error = |lines: &[(&'static str, &'static str)]| {
-        let lines = lines.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
-        let headers: HeaderMap = lines.collect::<Vec<(http::HeaderName, http::HeaderValue)>>().into_iter().collect();
-        codec().decode_error(StatusCode::TOO_MANY_REQUESTS, &headers, b"{}", now).retry_after.map(|wait| wait.as_secs())
-    };
     let tokens = [
         ("anthropic-ratelimit-tokens-remaining", "0"),
         ("anthropic-ratelimit-tokens-reset", "2026-11-28T12:00:30Z"),
         ("anthropic-ratelimit-requests-remaining", "5"),
         ("anthropic-ratelimit-requests-reset", "2026-11-28T12:00:50Z"),
     ];
-    assert_eq!(error(&tokens), Some(30));
-    assert_eq!(error(&[&tokens[..], &[("retry-after", "7")]].concat()), Some(7));
-    assert_eq!(error(&tokens[2..]), None);
-    assert_eq!(error(&[]), None);
+    assert_eq!(retry_after(&tokens), Some(30));
+    assert_eq!(retry_after(&[&tokens[..], &[("retry-after", "7")]].concat()), Some(7));
+    assert_eq!(retry_after(&tokens[2..]), None);
+    assert_eq!(retry_after(&[]), None);
 }

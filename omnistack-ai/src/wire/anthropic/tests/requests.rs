@@ -111,7 +111,8 @@ fn parameters_are_sent_as_the_api_has_them() {
     request.seed = Some(1);
     request.service_tier = Some("priority".to_owned());
     request.user = Some("u".to_owned());
-    request.extra = json!({"top_k": 3, "n": 1, "logprobs": true, "mcp_servers": [{}], "model": "other"}).as_object().unwrap().clone();
+    let extra = json!({"top_k": 3, "n": 1, "logprobs": true, "mcp_servers": [{}], "model": "other"});
+    request.extra = extra.as_object().unwrap().clone();
     let (body, warnings) = encoded(&request);
     let expected = json!({
         "model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
