@@ -113,7 +113,8 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
 /// Returns the most subschemas that apply to a value and to one path of this depth below it. It is an upper bound of
 /// the work that one value causes.
 pub(super) fn work_at_depth(root: &Value, depth: usize) -> u64 {
-    fn work<'a>(root: &'a Value, schema: &'a Value, depth: usize, known: &mut HashMap<(*const Value, usize), u64>) -> u64 {
+    type Known = HashMap<(*const Value, usize), u64>;
+    fn work<'a>(root: &'a Value, schema: &'a Value, depth: usize, known: &mut Known) -> u64 {
         let key = (std::ptr::from_ref(schema), depth);
         if let Some(known) = known.get(&key) {
             return *known;

@@ -190,14 +190,17 @@ impl<'a> Translator<'a> {
             properties.insert(name.clone(), translated);
         }
         let more = schema.get("additionalProperties");
+        let patterns = schema.get("patternProperties").and_then(Value::as_object);
+        let has_patterns = patterns.is_some_and(|patterns| !patterns.is_empty());
         if self.dialect.closes_objects() {
-            let has_patterns = schema.get("patternProperties").and_then(Value::as_object).is_some_and(|patterns| !patterns.is_empty());
             if properties.is_empty() && (has_patterns || more != Some(&Value::Bool(false))) {
                 return Err(format!("`{}` has properties without fixed names", cut(path)));
             }
             result.insert("additionalProperties".to_owned(), Value::Bool(false));
         } else {
             match more {
+                // The names that match the patterns are additional ones to a dialect without patterns.
+                Some(_) if has_patterns => {}
                 Some(Value::Bool(any)) => {
                     result.insert("additionalProperties".to_owned(), json!(any));
                 }

@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use http::{StatusCode, header};
 use omnistack_core::http::{
     Error,
-    client::{GuardedClient, is_refused},
+    client::{Client, GuardedClient, is_refused},
 };
 use reqwest::{Response, Url};
 
@@ -63,7 +63,8 @@ pub(crate) async fn resolve(
             Ok(fetched) => fetched?,
             Err(_) => {
                 let path = urls.first().map_or("messages", |url| url.path.as_str());
-                return Err(invalid(path, "could not be fetched in time; send the file itself as a data URL".to_owned()));
+                let problem = "could not be fetched in time; send the file itself as a data URL";
+                return Err(invalid(path, problem.to_owned()));
             }
         };
         let mut fetched = fetched.into_iter();
@@ -93,11 +94,11 @@ fn urls(request: &mut ChatRequest, provider_accepts_urls: bool, has_client: bool
             return Ok(());
         }
         if !has_client {
-            let problem = "is a URL, which neither the provider nor this service fetches; send the file itself as a data URL";
+            let problem = "is a URL, which is not fetched; send the file itself as a data URL";
             return Err(invalid(path, problem.to_owned()));
         }
         if urls.len() == MAX_URLS_PER_REQUEST {
-            let problem = format!("is more than {MAX_URLS_PER_REQUEST} URLs to fetch; send fewer, or the files themselves");
+            let problem = format!("is one of more than {MAX_URLS_PER_REQUEST} URLs; send the files themselves");
             return Err(invalid(path, problem));
         }
         urls.push(MediaUrl { url, path: path.to_owned() });
@@ -134,7 +135,7 @@ fn check(url: &Url) -> Result<(), String> {
 }
 
 async fn fetch_for(
-    client: &omnistack_core::http::client::Client,
+    client: &Client,
     media: &MediaUrl,
     rest: &AtomicU64,
     max_bytes: u64,
@@ -144,7 +145,7 @@ async fn fetch_for(
 }
 
 async fn fetch(
-    client: &omnistack_core::http::client::Client,
+    client: &Client,
     mut url: Url,
     rest: &AtomicU64,
     max_bytes: u64,
