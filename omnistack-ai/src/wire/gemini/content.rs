@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{MINTED_ID_PREFIX, SIGNATURE_MARK};
 use crate::{
-    chat::{ChatRequest, Media, MediaSource, Message, Part, Role, ToolCall, ToolResult, text_of},
+    chat::{ChatRequest, Media, MediaSource, Message, Part, Role, ToolCall, ToolResult},
     error::LlmError,
     wire::{anthropic::arguments_object, openai_chat::inexpressible},
 };
@@ -107,7 +107,11 @@ impl<'a> Encoder<'a> {
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             return Err(self.inexpressible("the result of a tool belongs to no call before it: repeat the call's id"));
         };
-        let text = text_of(&result.parts);
+        let texts = result.parts.iter().filter_map(|part| match part {
+            Part::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        let text: String = texts.collect();
         let output = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let field = if result.is_error { "error" } else { "output" };
         let mut response = json!({"name": name, "response": {field: output}});
