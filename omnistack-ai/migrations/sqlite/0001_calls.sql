@@ -12,24 +12,24 @@ create table omni_ai_calls (
     -- The provider and the model that answered. Null if none was asked, or the process has crashed.
     provider text,
     model text,
-    status text not null check (status in ('open', 'succeeded', 'failed', 'interrupted', 'cancelled', 'lost')),
+    status text not null default 'open' check (status in ('open', 'succeeded', 'failed', 'interrupted', 'cancelled', 'lost')),
     -- All tokens of the input. The other kinds of input are parts of it.
-    input_tokens integer not null check (input_tokens >= 0),
-    cached_tokens integer not null,
-    cache_write_tokens integer not null,
-    cache_write_long_tokens integer not null,
+    input_tokens integer not null default 0 check (input_tokens >= 0),
+    cached_tokens integer not null default 0,
+    cache_write_tokens integer not null default 0,
+    cache_write_long_tokens integer not null default 0,
     -- All tokens of the output, reasoning included.
-    output_tokens integer not null check (output_tokens >= 0),
-    reasoning_tokens integer not null,
+    output_tokens integer not null default 0 check (output_tokens >= 0),
+    reasoning_tokens integer not null default 0,
     -- Whether the provider has not said the tokens.
-    is_estimated integer not null,
+    is_estimated integer not null default false,
     -- Null while the call is open, and if the price of the model is not known.
     cost_pico integer check (cost_pico >= 0),
-    price_unknown integer not null,
+    price_unknown integer not null default false,
     -- Whether the answer is from the cache of answers.
-    is_cached integer not null,
+    is_cached integer not null default false,
     -- JSON list of at most ten attempts.
-    attempts text not null,
+    attempts text not null default '[]',
     -- The name of the kind of the error.
     error text,
     first_byte_ms integer,
