@@ -26,16 +26,11 @@ pub use call::{AiCallMarker, CallId, CallOutcome, CallStart, CallStatus};
 pub use handle::Accounting;
 pub use open_call::OpenCall;
 pub use period::BudgetPeriod;
-pub(crate) use period::{date, first_id, midnight};
+pub(crate) use period::first_id;
 pub use threshold::AiBudgetThresholdReached;
 pub(crate) use use_store::whole_sum;
 
-use omnistack_core::{
-    credits::CreditAccounts,
-    db::Db,
-    jobs::Cron,
-    module::Registry,
-};
+use omnistack_core::{credits::CreditAccounts, db::Db, jobs::Cron, module::Registry};
 
 use self::{
     expiry::{PurgeCalls, SettleExpiredCalls},

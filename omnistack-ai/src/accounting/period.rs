@@ -63,12 +63,12 @@ impl BudgetPeriod {
 }
 
 /// Returns the date of a time in UTC.
-pub(crate) fn date(at: Timestamp) -> Date {
+fn date(at: Timestamp) -> Date {
     TimeZone::UTC.to_datetime(at.to_jiff()).date()
 }
 
 /// Returns the start of a day.
-pub(crate) fn midnight(date: Date) -> Timestamp {
+fn midnight(date: Date) -> Timestamp {
     let start = TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0));
     start.map_or(Timestamp::from_micros(i64::MAX), Timestamp::from)
 }
