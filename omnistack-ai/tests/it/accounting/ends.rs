@@ -138,9 +138,7 @@ on_each_database! {
         let account = Account::new(&app);
         let call = account.open(10, 100, 1_000).await.unwrap();
         let id = call.id;
-        let mut outcome = answered(9, 8, 77);
-        outcome.error = None;
-        let summary = call.settle(outcome).await.unwrap();
+        let summary = call.settle(answered(9, 8, 77)).await.unwrap();
         assert_eq!((summary.id, summary.asked_model.as_str(), summary.model.as_str()), (id, "smart", "fake-small"));
         assert_eq!((summary.usage, summary.cost), (tokens(9, 8), Some(Cost::from_pico(77))));
         let events = usage.events();
