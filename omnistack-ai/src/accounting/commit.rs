@@ -297,7 +297,7 @@ fn more_credits_key(settlement: &CallSettlement) -> String {
 async fn end_calls<'a>(tx: &mut Tx, operations: &[&'a LedgerOperation]) -> Result<Vec<EndedCall<'a>>, db::Error> {
     let mut settlements: Vec<&CallSettlement> = operations
         .iter()
-        .filter_map(|operation| match operation {
+        .filter_map(|operation| match *operation {
             LedgerOperation::Settle(settlement) => Some(settlement.as_ref()),
             LedgerOperation::Open(_) => None,
         })
@@ -320,7 +320,7 @@ async fn beginning_calls<'a>(
     let calls: Vec<(usize, &NewCall)> = operations
         .iter()
         .enumerate()
-        .filter_map(|(index, operation)| match operation {
+        .filter_map(|(index, operation)| match *operation {
             LedgerOperation::Open(new) => Some((index, new.as_ref())),
             LedgerOperation::Settle(_) => None,
         })
