@@ -235,8 +235,8 @@ impl Accounting {
     /// Creates a budget. What was used before in its current period counts.
     ///
     /// # Errors
-    /// 409 if there is one of the same subject and period, or too many; 422 for values that are not accepted; the errors
-    /// of the database.
+    /// 409 if there is one of the same subject and period, or too many; 422 for values that are not accepted; the
+    /// errors of the database.
     pub(crate) async fn create_budget(
         &self,
         caller: &Identity,
@@ -305,7 +305,8 @@ impl Accounting {
     /// Deletes a budget.
     ///
     /// # Errors
-    /// 403 `BUDGET_OF_OPERATOR` if a tenant deletes the budget that an operator has set; 404; the errors of the database.
+    /// 403 `BUDGET_OF_OPERATOR` if a tenant deletes the budget that an operator has set; 404; the errors of the
+    /// database.
     pub(crate) async fn delete_budget(
         &self,
         caller: &Identity,
@@ -398,7 +399,9 @@ fn subject_text(scope: BudgetScope, subject: Option<Uuid>) -> Result<String, Err
     let problem = match (scope, subject) {
         (BudgetScope::Tenant, None) => return Ok(String::new()),
         (BudgetScope::User | BudgetScope::Key, Some(subject)) => return Ok(subject.to_string()),
-        (BudgetScope::Plan, _) => FieldError::new("scope", "must be `tenant`, `user` or `key`; plans have their own limits"),
+        (BudgetScope::Plan, _) => {
+            FieldError::new("scope", "must be `tenant`, `user` or `key`; plans have their own limits")
+        }
         (BudgetScope::Tenant, Some(_)) => FieldError::new("subject", "must be null for the budget of a tenant"),
         (BudgetScope::User, None) => FieldError::new("subject", "is required: the id of the user"),
         (BudgetScope::Key, None) => FieldError::new("subject", "is required: the id of the API key"),

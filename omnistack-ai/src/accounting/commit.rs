@@ -70,6 +70,8 @@ struct BeginningCall<'a> {
 #[derive(Default)]
 struct LockedUses {
     uses: BTreeMap<BudgetUseKey, BudgetUse>,
+    /// The rows that the transaction has created, from a ledger in which its calls have ended already.
+    created: BTreeSet<BudgetUseKey>,
     changed: BTreeSet<BudgetUseKey>,
 }
 
@@ -88,6 +90,9 @@ impl LockedUses {
     fn end(&mut self, EndedCall { settlement, closed }: &EndedCall<'_>) {
         let added = settlement.used().minus(closed.counted);
         for key in settlement.possible_uses() {
+            if self.created.contains(&key) {
+                continue;
+            }
             let is_reserved = closed.reserved_in.contains(&key.window);
             self.change(&key, |used| {
                 used.spent = used.spent.plus(added).at_least_zero();
@@ -156,7 +161,8 @@ impl Accounting {
             attempts += 1;
             match self.apply(&[operation], with_credits).await {
                 Ok(results) => return results.into_iter().next().unwrap_or(Ok(())),
-                Err(CommitError::Database(error)) if error.kind() == ErrorKind::Conflict && attempts < MAX_ATTEMPTS => {}
+                Err(CommitError::Database(error))
+                    if error.kind() == ErrorKind::Conflict && attempts < MAX_ATTEMPTS => {}
                 // A call that has ended is settled, whatever the wallet says.
                 Err(CommitError::Credits(error))
                     if matches!(operation, LedgerOperation::Settle(_)) && error.status().is_client_error() =>
@@ -343,16 +349,18 @@ async fn lock_uses(
     let needed: BTreeSet<BudgetUseKey> =
         beginning.iter().flat_map(|call| &call.limits).map(|(key, _)| key.clone()).collect();
     let mut keys: BTreeSet<BudgetUseKey> = ended.iter().flat_map(|call| call.settlement.possible_uses()).collect();
+    let mut created = BTreeSet::new();
     if !needed.is_empty() {
         // Without locks: rows of calls are locked before rows of budgets.
         let known = use_store::uses_of(tx, &needed, false).await?;
-        let missing: BTreeSet<BudgetUseKey> = needed.iter().filter(|key| !known.contains_key(key)).cloned().collect();
-        if !missing.is_empty() {
-            use_store::create_uses(tx, &missing).await?;
+        created.extend(needed.iter().filter(|key| !known.contains_key(key)).cloned());
+        if !created.is_empty() {
+            use_store::create_uses(tx, &created).await?;
         }
         keys.extend(needed);
     }
-    Ok(LockedUses { uses: use_store::uses_of(tx, &keys, true).await?, changed: BTreeSet::new() })
+    let uses = use_store::uses_of(tx, &keys, true).await?;
+    Ok(LockedUses { uses, created, changed: BTreeSet::new() })
 }
 
 fn count_decision(call: &BeginningCall<'_>, result: &Result<(), Error>) {
