@@ -8,6 +8,7 @@
 //! after another.
 
 mod admin;
+mod credit_source;
 mod credits;
 mod entries;
 mod events;
@@ -24,6 +25,7 @@ mod uses;
 use std::sync::Arc;
 
 use omnistack_core::{
+    credits::CreditAccounts,
     db::Db,
     identity::Authenticator,
     jobs::Cron,
@@ -60,6 +62,7 @@ pub(crate) fn register(registry: &mut Registry, top_up: Option<Arc<dyn TopUp>>) 
                 top_up: top_up.clone(),
             }))
         })
+        .provide_from(|ctx| Ok(CreditAccounts::new(ctx.get::<Wallets>()?)))
         .forward_to_webhooks::<WalletLow>("wallet-low")
         .forward_to_webhooks::<WalletTopUpDeclined>("wallet-top-up-declined")
         .job::<TopUpWallet>(|ctx| ctx.get::<Wallets>())

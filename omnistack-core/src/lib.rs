@@ -21,6 +21,7 @@
 //! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
+//! | [`credits`] | the port for prepaid credits; `omnistack-billing` implements it |
 //! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`billing_notice`] | the event of a notice to the owners of a tenant about its subscription |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
@@ -57,6 +58,7 @@ pub mod billing_notice;
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod credits;
 pub mod crud;
 pub mod crypto;
 pub mod dashboard;

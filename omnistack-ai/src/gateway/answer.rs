@@ -50,6 +50,7 @@ pub struct AttemptSummary {
 #[non_exhaustive]
 pub struct CallSummary {
     /// The id of the call in the ledger.
+    #[schema(value_type = String, format = Uuid)]
     pub id: CallId,
     /// The provider that answered.
     pub provider: String,

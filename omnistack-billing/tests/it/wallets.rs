@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod credit_source;
 mod grants;
 mod low;
 mod properties;

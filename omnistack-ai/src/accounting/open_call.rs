@@ -1,0 +1,201 @@
+//! A call that has not ended.
+
+use std::{
+    fmt, mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use omnistack_core::{clock::Timestamp, http::Error};
+
+use super::{
+    call::{CallId, CallOutcome, CallStatus, KnownTokens},
+    handle::Accounting,
+    operation::{CallSettlement, NewCall, stored_name},
+};
+use crate::{
+    catalog::Cost,
+    chat::TokenUsage,
+    gateway::{AiCaller, AttemptSummary, CallSummary},
+};
+
+/// Largest number of attempts of a call that are kept.
+const MAX_KEPT_ATTEMPTS: usize = 10;
+
+/// A call that has not ended, with its reservation. It ends with [`settle`](Self::settle). If it is dropped, also by a
+/// panic, it is settled in the background as cancelled, with what was noted; if the process ends, it expires.
+#[must_use = "a call that is dropped is cancelled"]
+pub struct OpenCall {
+    /// The id of the call in the ledger.
+    pub id: CallId,
+    accounting: Accounting,
+    held: HeldCall,
+    attempts: Vec<AttemptSummary>,
+    target: Option<(String, String)>,
+    progress: Mutex<CallProgress>,
+    /// Whether the settlement is on its way.
+    is_settled: bool,
+}
+
+/// What a call has reserved, and for whom.
+#[derive(Clone, Debug)]
+pub(super) struct HeldCall {
+    pub(super) caller: AiCaller,
+    pub(super) asked_model: String,
+    pub(super) started_at: Timestamp,
+    /// The start by the clock's elapsed time.
+    pub(super) began: Duration,
+    pub(super) estimated_input: u64,
+    pub(super) reserved_output: u64,
+    pub(super) reserved_cost: Option<Cost>,
+}
+
+/// What has arrived of the answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct CallProgress {
+    usage: Option<TokenUsage>,
+    output_bytes: u64,
+    first_byte: Option<Duration>,
+}
+
+impl OpenCall {
+    pub(super) fn new(accounting: &Accounting, new: &NewCall) -> Self {
+        Self {
+            id: new.id,
+            accounting: accounting.clone(),
+            held: new.held.clone(),
+            attempts: Vec::new(),
+            target: None,
+            progress: Mutex::default(),
+            is_settled: false,
+        }
+    }
+
+    /// Notes an attempt that has ended. The first nine and the last one are kept.
+    pub fn note_attempt(&mut self, attempt: AttemptSummary) {
+        self.attempts.truncate(MAX_KEPT_ATTEMPTS - 1);
+        self.attempts.push(attempt);
+    }
+
+    /// Notes the provider and the model that are asked now. From then on, a call that is dropped has used its input.
+    pub fn note_target(&mut self, provider: impl Into<String>, model: impl Into<String>) {
+        self.target = Some((provider.into(), model.into()));
+    }
+
+    /// Notes a piece of the answer: what the provider has said about the tokens so far, if it has, and the size of the
+    /// text in this piece.
+    pub fn note_progress(&self, usage: Option<TokenUsage>, output_bytes: usize) {
+        let mut progress = self.progress();
+        progress.usage = usage.or(progress.usage);
+        let bytes = u64::try_from(output_bytes).unwrap_or(u64::MAX);
+        progress.output_bytes = progress.output_bytes.saturating_add(bytes);
+        if progress.first_byte.is_none() {
+            progress.first_byte = Some(self.accounting.clock().elapsed().saturating_sub(self.held.began));
+        }
+    }
+
+    /// Returns the time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.accounting.clock().elapsed().saturating_sub(self.held.began)
+    }
+
+    /// Ends the call: the ledger, the budgets, the usage and the credits change in one transaction. If the caller is
+    /// dropped meanwhile, the call is settled all the same. After an error, it is settled in the background.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable, or too many calls wait for it.
+    pub async fn settle(mut self, outcome: CallOutcome) -> Result<CallSummary, Error> {
+        let settlement = self.settlement(outcome);
+        let summary = settlement.summary();
+        let accounting = self.accounting.clone();
+        // From here on the settlement is kept by the ledger: its first poll puts it into the queue.
+        self.is_settled = true;
+        accounting.settle(settlement).await?;
+        Ok(summary)
+    }
+
+    /// Returns what is stored about the call, and takes what was noted.
+    fn settlement(&mut self, outcome: CallOutcome) -> CallSettlement {
+        let CallOutcome { status, provider, model, usage, service_tier, cost, cached, error, first_byte } = outcome;
+        let progress = *self.progress();
+        let noted = self.target.take();
+        let or_noted = |given: String, noted: Option<&String>| {
+            let name = if given.is_empty() { noted.map(String::as_str) } else { Some(given.as_str()) };
+            name.map(stored_name)
+        };
+        let provider = or_noted(provider, noted.as_ref().map(|(provider, _)| provider));
+        let model = or_noted(model, noted.as_ref().map(|(_, model)| model));
+        let known = KnownTokens {
+            said: usage.or(progress.usage),
+            was_asked: provider.is_some(),
+            output_bytes: progress.output_bytes,
+            estimated_input: self.held.estimated_input,
+            reserved_output: self.held.reserved_output,
+        };
+        let (usage, is_estimated) =
+            if cached { (TokenUsage::default(), false) } else { known.counted(status) };
+        let target = provider.as_deref().zip(model.as_deref());
+        let cost = self.cost(target, usage, is_estimated, service_tier.as_deref(), cost.filter(|_| !cached));
+        CallSettlement {
+            id: self.id,
+            caller: self.held.caller,
+            asked_model: self.held.asked_model.clone(),
+            started_at: self.held.started_at,
+            status,
+            provider,
+            model,
+            usage,
+            is_estimated,
+            cost,
+            is_cached: cached,
+            attempts: mem::take(&mut self.attempts),
+            error,
+            first_byte: first_byte.or(progress.first_byte),
+            duration: self.elapsed(),
+            at: self.accounting.clock().now(),
+        }
+    }
+
+    /// Returns the cost of tokens. `given` is what the caller says. An estimate is never more than what was reserved.
+    fn cost(
+        &self,
+        target: Option<(&str, &str)>,
+        usage: TokenUsage,
+        is_estimated: bool,
+        service_tier: Option<&str>,
+        given: Option<Cost>,
+    ) -> Option<Cost> {
+        if usage == TokenUsage::default() {
+            return Some(given.unwrap_or_else(|| Cost::from_pico(0)));
+        }
+        let price = || {
+            let (provider, model) = target?;
+            self.accounting.price(provider, model, &usage, service_tier)
+        };
+        if !is_estimated {
+            return given.or_else(price);
+        }
+        let cost = price().or(given)?;
+        let most = self.held.reserved_cost.map_or(i64::MAX, Cost::pico);
+        Some(Cost::from_pico(cost.pico().min(most)))
+    }
+
+    fn progress(&self) -> MutexGuard<'_, CallProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            let settlement = self.settlement(CallOutcome::new(CallStatus::Cancelled, "", ""));
+            self.accounting.settle_later(settlement);
+        }
+    }
+}
+
+impl fmt::Debug for OpenCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenCall").field("id", &self.id).field("held", &self.held).finish_non_exhaustive()
+    }
+}

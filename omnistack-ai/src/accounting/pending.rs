@@ -1,0 +1,115 @@
+//! Settlements that are stored in the background: those of calls that were dropped, and those that could not be stored.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use omnistack_core::{BoxError, ShutdownToken, http::Error};
+use tokio::sync::Notify;
+
+use super::{handle::Accounting, operation::CallSettlement};
+
+/// Largest number of settlements that wait in the background. Further calls expire.
+const MAX_PENDING_SETTLEMENTS: usize = 100_000;
+/// Number of settlements that are stored at once.
+const BATCH: usize = 256;
+/// The time after which settlements that could not be stored are tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The settlements that wait.
+#[derive(Default)]
+pub(super) struct PendingSettlements {
+    waiting: Mutex<VecDeque<CallSettlement>>,
+    added: Notify,
+}
+
+impl PendingSettlements {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<CallSettlement>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes settlements, the oldest first.
+    fn take(&self) -> Vec<CallSettlement> {
+        let mut waiting = self.waiting();
+        let count = waiting.len().min(BATCH);
+        waiting.drain(..count).collect()
+    }
+}
+
+impl Accounting {
+    /// Lets a settlement be stored in the background.
+    pub(super) fn settle_later(&self, settlement: CallSettlement) {
+        let pending = self.pending();
+        let mut waiting = pending.waiting();
+        if waiting.len() >= MAX_PENDING_SETTLEMENTS {
+            tracing::error!(target: "omnistack::ai", call = %settlement.id,
+                "too many calls wait to be settled in the background; this one expires");
+            return;
+        }
+        waiting.push_back(settlement);
+        drop(waiting);
+        pending.added.notify_one();
+    }
+
+    /// Settles the calls that were dropped, and those whose settlement has failed. The module does this all the time;
+    /// this method is for tests, in which no background work runs, and for the end of the process.
+    ///
+    /// # Errors
+    /// 503 if the database is unavailable. What could not be stored is tried again.
+    pub async fn settle_dropped(&self) -> Result<(), Error> {
+        loop {
+            let batch = self.pending().take();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            // A settlement that fails is added again by the ledger.
+            let settled = join_all(batch.into_iter().map(|settlement| self.settle(settlement))).await;
+            settled.into_iter().collect::<Result<(), _>>()?;
+        }
+    }
+
+    /// Settles calls in the background until the app shuts down.
+    pub(super) async fn run(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
+        let mut is_failing = false;
+        loop {
+            match self.settle_dropped().await {
+                Ok(()) => is_failing = false,
+                Err(error) => {
+                    if !is_failing {
+                        tracing::warn!(target: "omnistack::ai", %error, "calls could not be settled; trying again");
+                    }
+                    is_failing = true;
+                }
+            }
+            let wake = async {
+                if is_failing {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                } else {
+                    self.pending().added.notified().await;
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = wake => {}
+            }
+        }
+    }
+
+    /// Settles what is left at the end of the process. What can't be stored expires.
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.settle_dropped().await {
+            tracing::warn!(target: "omnistack::ai", %error,
+                "calls could not be settled at the shutdown; they expire by themselves");
+        }
+    }
+}
+
+impl fmt::Debug for PendingSettlements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingSettlements").field("waiting", &self.waiting().len()).finish_non_exhaustive()
+    }
+}
