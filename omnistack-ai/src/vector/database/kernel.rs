@@ -166,8 +166,8 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0.0_f32; LANES];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
@@ -178,8 +178,8 @@ fn dot_codes(a: &[i16], b: &[i8]) -> i32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0_i32; LANES];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += i32::from(a[lane]) * i32::from(b[lane]);
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += i32::from(*a) * i32::from(*b);
         }
     }
     let rest: i32 = a_rest.iter().zip(b_rest).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
@@ -191,7 +191,7 @@ fn heap_key(score: f32, row: usize) -> u64 {
     let bits = score.to_bits();
     // Numbers of IEEE 754 are ordered like their bits, negative ones in reverse.
     let ordered = if bits >> 31 == 0 { bits | (1 << 31) } else { !bits };
-    u64::from(ordered) << 32 | u64::from(u32::MAX - u32::try_from(row).unwrap_or(u32::MAX))
+    (u64::from(ordered) << 32) | u64::from(u32::MAX - u32::try_from(row).unwrap_or(u32::MAX))
 }
 
 /// Returns the part of a key that is ordered by the score.
