@@ -1,6 +1,6 @@
 -- A row is a collection of vectors of a tenant.
 create table omni_ai_vector_collections (
-    id blob primary key,
+    id blob primary key not null,
     tenant_id blob not null,
     name text not null,
     -- The length of the vectors.
@@ -13,7 +13,7 @@ create table omni_ai_vector_collections (
 
 -- A row is the state of a collection in this database. Processes that have the collection in memory compare the version.
 create table omni_ai_vector_versions (
-    collection_id blob primary key,
+    collection_id blob primary key not null,
     tenant_id blob not null,
     -- Grows with each change.
     version integer not null,
