@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnistack_core::{
-    http::{CursorPage, Error, FieldError},
+    http::{CursorPage, Error, FieldError, StatusCode},
     identity::TenantId,
     jobs::{Job, JobContext, JobError, NewJob},
 };
@@ -244,7 +244,8 @@ impl Vectors {
             Err(error) => error,
         };
         // A budget that is used up, or a model that is not allowed, does not change by itself soon.
-        let is_final = failed.status().is_client_error() || context.is_last_attempt();
+        let is_refused = failed.status().is_client_error() && failed.status() != StatusCode::TOO_MANY_REQUESTS;
+        let is_final = is_refused || context.is_last_attempt();
         let status = if is_final { DocumentStatus::Failed } else { DocumentStatus::Running };
         self.finish(job, status, Some(failed.code().to_owned())).await?;
         if is_final { Err(JobError::fatal(failed)) } else { Err(JobError::retry(failed)) }
@@ -279,13 +280,34 @@ impl Vectors {
             let is_current =
                 documents::note_progress(&mut tx, job.key(), job.revision, progress, self.0.clock.now()).await?;
             tx.commit().await?;
+            if !is_current {
+                self.delete_if_gone(collection, job, done).await?;
+                return Ok(false);
+            }
             let percent = u8::try_from(done * 100 / pieces.len()).unwrap_or(100);
-            if !is_current || !context.progress(percent, "").await {
+            if !context.progress(percent, "").await {
                 return Ok(false);
             }
         }
         self.delete_chunks(collection.space(job.tenant), &job.document, pieces.len(), document.old_chunks).await?;
         Ok(true)
+    }
+
+    /// Deletes the points of a document that was deleted while they were stored. Those of a document that was sent again
+    /// are replaced.
+    async fn delete_if_gone(
+        &self,
+        collection: &VectorCollection,
+        job: &IngestDocument,
+        chunks: usize,
+    ) -> Result<(), Error> {
+        let mut tx = self.0.db.tenant(job.tenant).begin_read().await?;
+        let found = documents::find(&mut tx, job.key()).await?;
+        tx.commit().await?;
+        match found {
+            Some(_) => Ok(()),
+            None => self.delete_chunks(collection.space(job.tenant), &job.document, 0, chunks).await,
+        }
     }
 
     async fn finish(
