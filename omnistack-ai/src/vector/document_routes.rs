@@ -1,7 +1,5 @@
 //! The routes of documents: `/api/v1/app/vector/{collection}/documents`.
 
-#![expect(unused_qualifications, reason = "the derive macros for bodies generate qualified paths")]
-
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
