@@ -7,6 +7,11 @@ mod documents;
 mod engines;
 mod routes;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use async_trait::async_trait;
 use omnistack_ai::{Ai, AiCaller, EmbeddedTexts, TextEmbedder};
 use omnistack_core::{
@@ -14,20 +19,22 @@ use omnistack_core::{
     identity::TenantId,
 };
 use omnistack_testkit::{TestApp, TestClient, TestDatabase};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
 
 pub(super) const VECTOR: &str = "/api/v1/app/vector";
 
 /// Creates vectors with a dimension for each of a few words, and one for all others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct WordEmbedder {
     /// The number of texts for which vectors were created.
     pub(super) texts: Arc<AtomicUsize>,
-    /// Whether calls fail.
-    pub(super) fails: Arc<AtomicBool>,
+    /// The number from which on calls fail.
+    pub(super) fails_after: Arc<AtomicUsize>,
+}
+
+impl Default for WordEmbedder {
+    fn default() -> Self {
+        Self { texts: Arc::default(), fails_after: Arc::new(AtomicUsize::new(usize::MAX)) }
+    }
 }
 
 const WORDS: [&str; 4] = ["cat", "dog", "ship", "tax"];
@@ -35,7 +42,7 @@ const WORDS: [&str; 4] = ["cat", "dog", "ship", "tax"];
 #[async_trait]
 impl TextEmbedder for WordEmbedder {
     async fn embed(&self, _: AiCaller, _: &str, texts: Vec<String>) -> Result<EmbeddedTexts, Error> {
-        if self.fails.load(Ordering::SeqCst) {
+        if self.texts.load(Ordering::SeqCst) + texts.len() > self.fails_after.load(Ordering::SeqCst) {
             return Err(Error::new(StatusCode::BAD_GATEWAY, "EMBEDDING_FAILED", "it fails"));
         }
         self.texts.fetch_add(texts.len(), Ordering::SeqCst);

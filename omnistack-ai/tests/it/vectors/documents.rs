@@ -62,11 +62,12 @@ on_each_database! {
 
         let body = json!({ "id": "long", "text": paragraphs(100), "chunk_size": 100, "overlap": 0 });
         client.post(DOCUMENTS, body).await.expect(202);
-        embedder.fails.store(true, Ordering::SeqCst);
+        embedder.fails_after.store(before + 70, Ordering::SeqCst);
         app.run_jobs().await;
         let failed = document(&client, "long").await;
         assert_eq!((&failed["status"], &failed["error"]), (&json!("running"), &json!("EMBEDDING_FAILED")));
-        embedder.fails.store(false, Ordering::SeqCst);
+        assert_eq!(failed["done_chunks"], 64);
+        embedder.fails_after.store(usize::MAX, Ordering::SeqCst);
         app.clock().advance(Duration::from_secs(10));
         app.run_jobs().await;
         let done = document(&client, "long").await;
