@@ -1,4 +1,5 @@
-//! Measures searches by a vector: `cargo xtask bench vectors`. On a PostgreSQL with pgvector, `TEST_DATABASE_URL` compares it.
+//! Measures searches by a vector: `cargo xtask bench vectors`. On a PostgreSQL with pgvector, `TEST_DATABASE_URL`
+//! compares it.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 

@@ -16,6 +16,7 @@ mod filter;
 mod handle;
 mod index;
 mod ingest;
+mod input;
 mod model;
 #[cfg(feature = "qdrant")]
 mod qdrant;
@@ -38,9 +39,10 @@ pub use self::{
     embedder::{EmbeddedTexts, TextEmbedder},
     error::VectorError,
     filter::MetadataFilter,
-    handle::{MAX_POINTS_PER_CALL, NewVectorCollection, NewVectorPoint, VectorSearch, VectorSearchMode, Vectors},
+    handle::{MAX_POINTS_PER_CALL, Vectors},
     index::VectorIndex,
     ingest::NewVectorDocument,
+    input::{NewVectorCollection, NewVectorPoint, VectorSearch, VectorSearchMode},
     model::{
         MAX_VECTOR_DIMENSIONS, MAX_VECTOR_RESULTS, VectorCollection, VectorCollectionId, VectorCollectionMarker,
         VectorMatch, VectorPoint, VectorQuery, VectorSpace,

@@ -8,9 +8,9 @@ pub(super) const MAX_CHUNK_CHARACTERS: u32 = 8_000;
 /// Ends of chunks, the best first.
 const ENDS: [&str; 5] = ["\n\n", "\n", ". ", "。", " "];
 
-/// Divides a text into chunks of at most `size` characters. A chunk ends at the end of a paragraph, a line, a sentence or
-/// a word, if there is one in its second half. Each chunk but the first begins with about `overlap` characters of the
-/// previous one, at most a quarter of `size`. The same text has the same chunks always.
+/// Divides a text into chunks of at most `size` characters. A chunk ends at the end of a paragraph, a line, a sentence
+/// or a word, if there is one in its second half. Each chunk but the first begins with about `overlap` characters of
+/// the previous one, at most a quarter of `size`. The same text has the same chunks always.
 pub(super) fn chunks(text: &str, size: u32, overlap: u32) -> Vec<&str> {
     let size = usize::try_from(size).unwrap_or(usize::MAX).max(1);
     let overlap = usize::try_from(overlap).unwrap_or(0).min(size / 4);

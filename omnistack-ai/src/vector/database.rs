@@ -48,8 +48,8 @@ pub struct DatabaseVectorIndex {
 }
 
 impl DatabaseVectorIndex {
-    /// Creates the engine in a database in which the migrations of this crate have run. Collections in memory use at most
-    /// `cache_bytes`.
+    /// Creates the engine in a database in which the migrations of this crate have run. Collections in memory use at
+    /// most `cache_bytes`.
     pub fn new(db: &Db, clock: Clock, cache_bytes: u64) -> Self {
         Self {
             db: db.app_database(),

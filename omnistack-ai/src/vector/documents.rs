@@ -46,7 +46,8 @@ impl DocumentStatus {
     }
 }
 
-/// A document whose chunks are stored as points. The ids of the points are that of the document, `#` and a number from 0.
+/// A document whose chunks are stored as points. The ids of the points are that of the document, `#` and a number from
+/// 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct VectorDocument {

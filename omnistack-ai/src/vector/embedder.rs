@@ -39,8 +39,8 @@ pub trait TextEmbedder: Debug + Send + Sync + 'static {
     /// Returns the vectors of texts, all of the same length.
     ///
     /// # Errors
-    /// 502 `EMBEDDING_FAILED`, 503 `EMBEDDING_UNAVAILABLE` if a later call may succeed, and the errors of the gateway, such
-    /// as 402 `AI_BUDGET_EXCEEDED`.
+    /// 502 `EMBEDDING_FAILED`, 503 `EMBEDDING_UNAVAILABLE` if a later call may succeed, and the errors of the gateway,
+    /// such as 402 `AI_BUDGET_EXCEEDED`.
     async fn embed(&self, caller: AiCaller, model: &str, texts: Vec<String>) -> Result<EmbeddedTexts, Error>;
 }
 

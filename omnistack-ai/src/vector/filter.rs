@@ -124,8 +124,8 @@ impl MetadataFilter {
         &self.conditions
     }
 
-    /// Returns the conditions as SQL of PostgreSQL about the `jsonb` column `metadata`, each preceded by `and`, and binds
-    /// their values. They have the same meaning as [`matches`](Self::matches).
+    /// Returns the conditions as SQL of PostgreSQL about the `jsonb` column `metadata`, each preceded by `and`, and
+    /// binds their values. They have the same meaning as [`matches`](Self::matches).
     pub(crate) fn postgres(&self, args: &mut Arguments) -> String {
         let mut sql = String::new();
         for (field, condition) in &self.conditions {

@@ -12,14 +12,14 @@ use omnistack_core::{
     jobs::{Jobs, NewJob},
     metrics,
 };
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{
     catalog, checks,
     drop_job::DropVectorCollection,
     embedder::{EmbeddedTexts, TextEmbedder},
-    filter::MetadataFilter,
     index::VectorIndex,
+    input::{NewVectorCollection, NewVectorPoint, VectorSearch, VectorSearchMode},
     model::{MAX_VECTOR_RESULTS, VectorCollection, VectorCollectionId, VectorMatch, VectorPoint, VectorQuery},
 };
 use crate::gateway::AiCaller;
@@ -33,8 +33,8 @@ pub(super) const COLLECTIONS_LIMIT: &str = "vector_collections";
 /// The limit of a plan on the number of points.
 pub(super) const POINTS_LIMIT: &str = "vector_points";
 
-/// Vectors of the app's tenants. It is in the [`Context`](omnistack_core::module::Context) of an app with the module `Ai`.
-/// Cheap to clone.
+/// Vectors of the app's tenants. It is in the [`Context`](omnistack_core::module::Context) of an app with the module
+/// `Ai`. Cheap to clone.
 ///
 /// Names, limits and the vectors of texts are its work; a [`VectorIndex`] stores the points.
 #[derive(Clone)]
@@ -55,110 +55,6 @@ pub(super) struct VectorsParts {
     pub(super) max_collections: u32,
 }
 
-/// A collection to create.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NewVectorCollection {
-    /// The name: 1 to 64 small letters, digits, `_` or `-`.
-    pub name: String,
-    /// The length of the vectors, up to 4,096. `None`: that of the vectors of the model, which is asked for one.
-    pub dimensions: Option<u32>,
-    /// The model that creates the vectors of texts. `None`: that of `AI_VECTOR_MODEL`.
-    pub model: Option<String>,
-}
-
-impl NewVectorCollection {
-    /// Creates the description of a collection whose vectors the default model creates.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), dimensions: None, model: None }
-    }
-
-    /// Sets the length of the vectors.
-    #[must_use]
-    pub fn dimensions(mut self, dimensions: u32) -> Self {
-        self.dimensions = Some(dimensions);
-        self
-    }
-
-    /// Sets the model that creates the vectors of texts.
-    #[must_use]
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-}
-
-/// A point to store: a vector, or a text whose vector is created.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct NewVectorPoint {
-    /// The id.
-    pub id: String,
-    /// The vector. `None`: that of the text.
-    pub vector: Option<Vec<f32>>,
-    /// The text.
-    pub text: Option<String>,
-    /// Fields that searches filter by.
-    pub metadata: Map<String, Value>,
-}
-
-impl NewVectorPoint {
-    /// Creates a point from a vector.
-    pub fn from_vector(id: impl Into<String>, vector: Vec<f32>) -> Self {
-        Self { id: id.into(), vector: Some(vector), ..Self::default() }
-    }
-
-    /// Creates a point from a text, whose vector the model of the collection creates.
-    pub fn from_text(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { id: id.into(), text: Some(text.into()), ..Self::default() }
-    }
-
-    /// Sets the metadata.
-    #[must_use]
-    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
-        self.metadata = metadata;
-        self
-    }
-}
-
-/// A search of a caller.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct VectorSearch {
-    /// The text whose meaning is sought. Its vector is created by the model of the collection.
-    pub text: Option<String>,
-    /// The vector that is sought, in place of that of the text.
-    pub vector: Option<Vec<f32>>,
-    /// How the text is sought.
-    pub mode: VectorSearchMode,
-    /// The conditions on the metadata.
-    pub filter: MetadataFilter,
-    /// The largest number of results, up to 100.
-    pub limit: usize,
-}
-
-impl VectorSearch {
-    /// Creates a search for the meaning of a text.
-    pub fn meaning(text: impl Into<String>, limit: usize) -> Self {
-        Self { text: Some(text.into()), limit, ..Self::default() }
-    }
-}
-
-/// The way in which a text is sought.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum VectorSearchMode {
-    /// By its meaning: the points with the nearest vectors.
-    #[default]
-    Meaning,
-    /// By its words: full-text search.
-    Words,
-    /// By both; the results are merged.
-    Hybrid,
-}
-
 impl Vectors {
     pub(super) fn new(parts: VectorsParts) -> Self {
         Self(Arc::new(parts))
@@ -177,8 +73,8 @@ impl Vectors {
     /// Creates a collection of the caller's tenant.
     ///
     /// # Errors
-    /// 409 `ALREADY_EXISTS`, 422 `VALIDATION_FAILED`, 422 `TOO_MANY_COLLECTIONS`, 402 `PLAN_LIMIT_REACHED`, and those of
-    /// the engine: 503 `VECTOR_ENGINE_UNAVAILABLE` and 502 `VECTOR_ENGINE_FAILED`.
+    /// 409 `ALREADY_EXISTS`, 422 `VALIDATION_FAILED`, 422 `TOO_MANY_COLLECTIONS`, 402 `PLAN_LIMIT_REACHED`, and those
+    /// of the engine: 503 `VECTOR_ENGINE_UNAVAILABLE` and 502 `VECTOR_ENGINE_FAILED`.
     pub async fn create(&self, caller: &Identity, new: &NewVectorCollection) -> Result<VectorCollection, Error> {
         let tenant = caller.require_tenant()?;
         checks::check_name(&new.name).map_err(|problem| Error::invalid([problem]))?;
@@ -301,8 +197,8 @@ impl Vectors {
     /// Stores points, replacing those with the same ids. The default collection is created with the first point.
     ///
     /// # Errors
-    /// 404 `COLLECTION_NOT_FOUND`, 422 `VALIDATION_FAILED`, 402 `PLAN_LIMIT_REACHED`, and the errors of the model and of
-    /// the engine.
+    /// 404 `COLLECTION_NOT_FOUND`, 422 `VALIDATION_FAILED`, 402 `PLAN_LIMIT_REACHED`, and the errors of the model and
+    /// of the engine.
     pub async fn upsert(&self, caller: AiCaller, name: &str, points: Vec<NewVectorPoint>) -> Result<(), Error> {
         check_points(&points)?;
         let tenant = caller.tenant;

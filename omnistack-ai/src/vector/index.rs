@@ -13,9 +13,9 @@ use super::{
 /// An engine that stores vectors and finds the nearest ones.
 ///
 /// An engine holds the points; the names of collections, their limits and permissions are those of
-/// [`Vectors`](crate::Vectors). All vectors have the length 1, so the similarity of two is their scalar product. A point
-/// of one collection is never visible in another, and a call with another tenant than that of the collection finds
-/// nothing.
+/// [`Vectors`](crate::Vectors). All vectors have the length 1, so the similarity of two is their scalar product. A
+/// point of one collection is never visible in another, and a call with another tenant than that of the collection
+/// finds nothing.
 #[async_trait]
 pub trait VectorIndex: Debug + Send + Sync + 'static {
     /// Returns the name, such as `embedded`.

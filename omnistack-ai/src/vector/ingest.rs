@@ -1,7 +1,7 @@
 //! Documents: their chunks, whose vectors are created and stored by a job.
 //!
-//! The job stores its progress with each batch of chunks. After a crash it continues with the next batch, so at most one
-//! batch is paid for twice; its points have the same ids. A document that is sent again replaces the earlier one.
+//! The job stores its progress with each batch of chunks. After a crash it continues with the next batch, so at most
+//! one batch is paid for twice; its points have the same ids. A document that is sent again replaces the earlier one.
 
 use std::time::Duration;
 
@@ -115,12 +115,12 @@ impl IngestDocument {
 }
 
 impl Vectors {
-    /// Stores a document, whose chunks are stored in the background. A document with the same id is replaced. The default
-    /// collection is created with the first document.
+    /// Stores a document, whose chunks are stored in the background. A document with the same id is replaced. The
+    /// default collection is created with the first document.
     ///
     /// # Errors
-    /// 404 `COLLECTION_NOT_FOUND`, 422 `VALIDATION_FAILED`, and the errors of the model, which is asked for one vector if
-    /// the default collection does not exist.
+    /// 404 `COLLECTION_NOT_FOUND`, 422 `VALIDATION_FAILED`, and the errors of the model, which is asked for one vector
+    /// if the default collection does not exist.
     pub async fn add_document(
         &self,
         caller: AiCaller,
@@ -205,13 +205,14 @@ impl Vectors {
     /// Deletes a document and its points.
     ///
     /// # Errors
-    /// 404 `COLLECTION_NOT_FOUND`, 404 `NOT_FOUND` if the collection has no such document, and the errors of the engine.
+    /// 404 `COLLECTION_NOT_FOUND`, 404 `NOT_FOUND` if the collection has no such document, and the errors of the
+    /// engine.
     pub async fn delete_document(&self, tenant: TenantId, name: &str, id: &str) -> Result<(), Error> {
         let collection = self.existing(tenant, name).await?;
         let key = DocumentKey { tenant, collection: collection.id, id };
         let known = self.document(tenant, name, id).await?;
-        // The points come first: without the document, a failed call could not be repeated. The second pass deletes those
-        // that the job has stored meanwhile.
+        // The points come first: without the document, a failed call could not be repeated. The second pass deletes
+        // those that the job has stored meanwhile.
         let chunks = usize::try_from(known.chunks).unwrap_or(0);
         self.delete_chunks(collection.space(tenant), id, 0, chunks).await?;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -293,8 +294,8 @@ impl Vectors {
         Ok(true)
     }
 
-    /// Deletes the points of a document that was deleted while they were stored. Those of a document that was sent again
-    /// are replaced.
+    /// Deletes the points of a document that was deleted while they were stored. Those of a document that was sent
+    /// again are replaced.
     async fn delete_if_gone(
         &self,
         collection: &VectorCollection,

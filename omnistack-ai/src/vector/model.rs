@@ -123,8 +123,8 @@ impl VectorQuery {
 pub struct VectorMatch {
     /// The id of the point.
     pub id: String,
-    /// The score; the largest comes first. By a vector it is the cosine similarity, from -1 to 1. By words it is the BM25
-    /// score, and by both the sum of `1 / (60 + rank)` in both lists.
+    /// The score; the largest comes first. By a vector it is the cosine similarity, from -1 to 1. By words it is the
+    /// BM25 score, and by both the sum of `1 / (60 + rank)` in both lists.
     pub score: f32,
     /// The text of the point.
     #[schema(required)]

@@ -17,9 +17,8 @@ use utoipa_axum::routes;
 use super::{
     checks::{MAX_COLLECTION_NAME_LENGTH, MAX_POINT_ID_LENGTH, MAX_POINT_TEXT_LENGTH},
     filter::MetadataFilter,
-    handle::{
-        MAX_POINTS_PER_CALL, NewVectorCollection, NewVectorPoint, VectorSearch, VectorSearchMode, Vectors, caller_of,
-    },
+    handle::{MAX_POINTS_PER_CALL, Vectors, caller_of},
+    input::{NewVectorCollection, NewVectorPoint, VectorSearch, VectorSearchMode},
     model::{MAX_VECTOR_DIMENSIONS, VectorCollection, VectorMatch, VectorPoint},
 };
 
@@ -326,8 +325,8 @@ struct SearchVectors {
     #[garde(skip)]
     #[serde(default)]
     mode: VectorSearchMode,
-    /// Conditions on the metadata, all of which must be satisfied. The value of a field is a value that it must have, or
-    /// an object with `eq`, `ne`, `in`, `not_in`, `gt`, `gte`, `lt`, `lte` or `exists`.
+    /// Conditions on the metadata, all of which must be satisfied. The value of a field is a value that it must have,
+    /// or an object with `eq`, `ne`, `in`, `not_in`, `gt`, `gte`, `lt`, `lte` or `exists`.
     #[garde(skip)]
     #[schema(value_type = Object)]
     #[serde(default)]

@@ -3,8 +3,8 @@
 //! A scan of all vectors as 32-bit numbers waits for the memory most of the time. So each vector is also kept with 8
 //! bits a number, a quarter of the bytes, together with the length of what the rounding took away. By the inequality of
 //! Cauchy and Schwarz, the similarity differs from that of the rounded vectors by at most these lengths. The scan
-//! computes this upper bound for all vectors, and the exact similarity, from the largest bound on, until no bound reaches
-//! the worst of the best results. So the result is exact.
+//! computes this upper bound for all vectors, and the exact similarity, from the largest bound on, until no bound
+//! reaches the worst of the best results. So the result is exact.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -116,8 +116,8 @@ impl VectorBlock {
     fn upper_bounds(&self, query: &[f32]) -> Vec<u64> {
         let query = QueryCodes::new(query);
         let rows = self.codes.chunks_exact(self.dimensions).zip(&self.steps);
-        let bound = |(row, (codes, (step, loss))): (usize, (&[i8], &(f32, f32)))| {
-            let about = product(dot_codes(&query.codes, codes), query.step, *step);
+        let bound = |(row, (codes, &(step, loss))): (usize, (&[i8], &(f32, f32)))| {
+            let about = product(dot_codes(&query.codes, codes), query.step, step);
             heap_key(about + loss + query.loss * (1.0 + loss) + ROUNDING, row)
         };
         rows.enumerate().map(bound).collect()
@@ -213,7 +213,8 @@ fn row_of(key: u64) -> usize {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::super::model::normalized, *};
+    use super::*;
+    use crate::vector::model::normalized;
 
     fn block(vectors: &[Vec<f32>]) -> VectorBlock {
         let mut block = VectorBlock::new(vectors.first().map_or(0, Vec::len), vectors.len());

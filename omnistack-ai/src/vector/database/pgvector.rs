@@ -5,8 +5,8 @@
 //!
 //! An HNSW index filters the candidates that it finds by the collection, the metadata and the row-level security, so a
 //! plain search may find fewer rows than there are. From version 0.8 on, a scan continues until it has enough (an
-//! iterative scan), but not without end. So a collection with few points, and a search whose index scan has found too few
-//! rows, compare all vectors of the collection.
+//! iterative scan), but not without end. So a collection with few points, and a search whose index scan has found too
+//! few rows, compare all vectors of the collection.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -58,8 +58,8 @@ impl PgVector {
         Self { clock, checked: Mutex::default() }
     }
 
-    /// Returns what the database supports. The first call installs the extension, if the server has it and the app's role
-    /// may.
+    /// Returns what the database supports. The first call installs the extension, if the server has it and the app's
+    /// role may.
     pub(super) async fn support(&self, db: &Db) -> Result<PgVectorSupport, VectorError> {
         if db.dialect() == Dialect::Sqlite {
             return Ok(PgVectorSupport::Missing);

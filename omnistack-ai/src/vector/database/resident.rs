@@ -1,7 +1,7 @@
 //! Collections that are kept in memory, up to a number of bytes. The collections that were used least are dropped.
 //!
-//! Each search reads the version of its collection. If rows were stored since, they are loaded; if some were deleted, by
-//! whichever replica, the collection is loaded anew.
+//! Each search reads the version of its collection. If rows were stored since, they are loaded; if some were deleted,
+//! by whichever replica, the collection is loaded anew.
 
 use std::{
     collections::HashMap,
@@ -30,8 +30,8 @@ use crate::vector::{
 
 /// Memory of a point besides its vector and its texts, in bytes: an entry of the map and two pointers with counters.
 const OVERHEAD_BYTES_PER_POINT: usize = 120;
-/// Numbers that a scan on the thread of the request may read, which takes less than 100 µs. Longer scans run on a thread
-/// for blocking work.
+/// Numbers that a scan on the thread of the request may read, which takes less than 100 µs. Longer scans run on a
+/// thread for blocking work.
 const MAX_NUMBERS_INLINE: usize = 500_000;
 
 /// The collections in memory. Cheap to clone.

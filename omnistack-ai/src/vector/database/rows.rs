@@ -79,8 +79,8 @@ pub(super) fn parse_metadata(text: &str) -> Result<Map<String, Value>, VectorErr
     serde_json::from_str(text).map_err(|error| VectorError::Database(Error::new(ErrorKind::Other, error.into())))
 }
 
-/// Returns a vector as text of PostgreSQL: `{0.5,1}` with braces, `[0.5,1]` with brackets. The text has enough digits for
-/// the same number to be read.
+/// Returns a vector as text of PostgreSQL: `{0.5,1}` with braces, `[0.5,1]` with brackets. The text has enough digits
+/// for the same number to be read.
 pub(super) fn vector_text(vector: &[f32], open: char, close: char) -> String {
     let mut text = String::with_capacity(vector.len() * 12 + 2);
     text.push(open);
@@ -196,6 +196,9 @@ fn row_sql(
     )
 }
 
+/// A point: id, bytes of the vector, text, metadata.
+type StoredPointRow = (String, Vec<u8>, Option<String>, String);
+
 pub(super) async fn get(tx: &mut Tx, space: VectorSpace, ids: &str) -> Result<Vec<VectorPoint>, VectorError> {
     let dialect = tx.dialect();
     let sql = format!(
@@ -206,8 +209,8 @@ pub(super) async fn get(tx: &mut Tx, space: VectorSpace, ids: &str) -> Result<Ve
         listed(dialect)
     );
     let select = tx.query(AssertSqlSafe(sql)).bind(space.tenant).bind(space.collection).bind(ids.to_owned());
-    let rows: Vec<(String, Vec<u8>, Option<String>, String)> = select.fetch_all().await?;
-    let point = |(id, vector, text, metadata): (String, Vec<u8>, Option<String>, String)| {
+    let rows: Vec<StoredPointRow> = select.fetch_all().await?;
+    let point = |(id, vector, text, metadata): StoredPointRow| -> Result<VectorPoint, VectorError> {
         let vector = parse_embedding(dialect, &vector)?;
         Ok(VectorPoint { id, vector, text, metadata: parse_metadata(&metadata)? })
     };

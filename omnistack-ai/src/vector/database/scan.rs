@@ -1,5 +1,5 @@
-//! Scans of the rows of a collection in the database: for words, and for the nearest vectors of a collection that is too
-//! large for memory.
+//! Scans of the rows of a collection in the database: for words, and for the nearest vectors of a collection that is
+//! too large for memory.
 
 use std::pin::pin;
 
