@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, header, request::Parts};
+use http::{HeaderName, HeaderValue, request::Parts};
 use tower::ServiceExt as _;
 
 use super::AppService;
@@ -19,30 +19,30 @@ use crate::{
 };
 
 /// Headers that belong to a request itself and not to its caller.
-const HEADERS_OF_REQUEST: &[HeaderName] = &[
-    header::ACCEPT,
-    header::ACCEPT_ENCODING,
-    header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_LENGTH,
-    header::CONTENT_LOCATION,
-    header::CONTENT_TYPE,
-    header::EXPECT,
-    header::IF_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_NONE_MATCH,
-    header::IF_RANGE,
-    header::IF_UNMODIFIED_SINCE,
-    header::RANGE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("accept-version"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("x-api-version"),
-    HeaderName::from_static("x-request-id"),
+const HEADERS_OF_REQUEST: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "accept-version",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-type",
+    "expect",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-api-version",
+    "x-request-id",
 ];
 
 /// The finished app, as its own modules call it.
@@ -109,7 +109,7 @@ impl OwnRoutes {
         let service = self.published()?.service.clone();
         let headers = request.headers_mut();
         for name in caller.headers.keys() {
-            if HEADERS_OF_REQUEST.contains(name) || headers.contains_key(name) {
+            if HEADERS_OF_REQUEST.contains(&name.as_str()) || headers.contains_key(name) {
                 continue;
             }
             for value in caller.headers.get_all(name) {
@@ -117,7 +117,7 @@ impl OwnRoutes {
             }
         }
         if let Some(id) = caller.extensions.get::<RequestId>()
-            && let Ok(id) = http::HeaderValue::from_str(id.as_str())
+            && let Ok(id) = HeaderValue::from_str(id.as_str())
         {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }
