@@ -1,6 +1,6 @@
 -- A row is a finding in a tenant's code that fixes can be generated for.
 create table omni_ai_fix_findings (
-    id blob primary key,
+    id blob primary key not null,
     tenant_id blob not null,
     -- Such as `owner/name`; null if the code is in no repository that the app reaches.
     repository text,
@@ -22,7 +22,7 @@ create index omni_ai_fix_findings_created_at on omni_ai_fix_findings (created_at
 
 -- A row is a fix of a finding: the state that its events add up to.
 create table omni_ai_fixes (
-    id blob primary key,
+    id blob primary key not null,
     tenant_id blob not null,
     finding_id blob not null references omni_ai_fix_findings on delete cascade,
     status text not null check (status in ('queued', 'generating', 'proposed', 'approved', 'applying', 'applied',

@@ -78,7 +78,7 @@ impl FixLedgerEntry {
             &fix,
             &self.sequence.to_be_bytes(),
             &self.at.as_micros().to_be_bytes(),
-            actor.as_ref().map_or(&[], |actor| actor.as_slice()),
+            actor.as_ref().map_or(&[][..], |actor| actor.as_slice()),
             self.data.as_bytes(),
             self.previous.as_bytes(),
         ])
@@ -162,13 +162,13 @@ mod tests {
 
     #[test]
     fn tampering_shows() {
-        let changes: Vec<(&str, Box<dyn Fn(&mut Vec<FixLedgerEntry>)>, BrokenLedger)> = vec![
-            ("data", Box::new(|all| all[2].data = all[2].data.replace('3', "4")), BrokenLedger::Changed(3)),
-            ("actor", Box::new(|all| all[4].actor = None), BrokenLedger::Changed(5)),
-            ("time", Box::new(|all| all[1].at = Timestamp::from_micros(6)), BrokenLedger::Changed(2)),
-            ("removed", Box::new(|all| drop(all.remove(1))), BrokenLedger::Gap(2)),
-            ("cut", Box::new(|all| all.truncate(4)), BrokenLedger::Gap(5)),
-            ("all gone", Box::new(Vec::clear), BrokenLedger::Gap(1)),
+        let changes: [(&str, fn(&mut Vec<FixLedgerEntry>), BrokenLedger); 6] = [
+            ("data", |all| all[2].data = all[2].data.replace('3', "4"), BrokenLedger::Changed(3)),
+            ("actor", |all| all[4].actor = None, BrokenLedger::Changed(5)),
+            ("time", |all| all[1].at = Timestamp::from_micros(6), BrokenLedger::Changed(2)),
+            ("removed", |all| drop(all.remove(1)), BrokenLedger::Gap(2)),
+            ("cut", |all| all.truncate(4), BrokenLedger::Gap(5)),
+            ("all gone", |all| all.clear(), BrokenLedger::Gap(1)),
         ];
         for (name, change, expected) in changes {
             let mut entries = ledger();

@@ -15,8 +15,7 @@ use super::model::FixFindingId;
 /// The status of a fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FixStatus {
+pub(crate) enum FixStatus {
     /// The fix waits for its job.
     Queued,
     /// A model is asked.
@@ -39,7 +38,7 @@ pub enum FixStatus {
 
 impl FixStatus {
     /// Returns the name, such as `queued`.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Generating => "generating",
@@ -101,7 +100,7 @@ pub(crate) struct FixProposal {
 /// The approver of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum FixApprover {
+pub(crate) enum FixApprover {
     /// A user.
     Person,
     /// The rule in the settings of the app.
@@ -119,11 +118,11 @@ pub(crate) struct FixApproval {
 
 /// The reason why a fix or its delivery has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FixFailure {
+pub(crate) struct FixFailure {
     /// The code, such as `FIX_REJECTED`.
-    pub code: String,
+    pub(crate) code: String,
     /// A description.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// An event in the run of a fix.
@@ -341,8 +340,7 @@ pub(super) mod tests {
     }
 
     fn state_at(status: FixStatus) -> FixState {
-        let [queued, ..] = &events()[..] else { panic!("there are events") };
-        let first = FixState::after(None, queued, None, Timestamp::default()).unwrap();
+        let first = FixState::after(None, &events()[0], None, Timestamp::default()).unwrap();
         FixState { status, proposal: Some(proposal()), ..first }
     }
 
