@@ -87,7 +87,7 @@ pub(crate) struct FixFinding {
 }
 
 /// A fix of a finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct CodeFix {
     /// The id.
     #[schema(value_type = String, format = Uuid)]
