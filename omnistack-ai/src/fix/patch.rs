@@ -1,5 +1,7 @@
 //! Reading, checking and applying the patch of a model. No I/O.
 
+use std::fmt::Write as _;
+
 use diffy::{Line, Patch};
 
 use super::policy::FixPolicy;
@@ -93,7 +95,7 @@ struct HunkText {
 /// Returns a patch of one file with the right numbers in its hunk headers.
 fn recount(path: &str, patch: &str) -> Result<String, String> {
     let mut hunks: Vec<HunkText> = Vec::new();
-    let lines: Vec<&str> = patch.trim_end().lines().collect();
+    let lines: Vec<&str> = patch.trim_end_matches('\n').lines().collect();
     let mut files = 0;
     for (index, line) in lines.iter().enumerate() {
         let next = lines.get(index + 1).copied().unwrap_or_default();
@@ -102,7 +104,7 @@ fn recount(path: &str, patch: &str) -> Result<String, String> {
             files += 1;
             check_name(path, &line[4..])?;
             check_name(path, &next[4..])?;
-        } else if line.starts_with("+++ ") && index > 0 && lines[index - 1].starts_with("--- ") || is_fence {
+        } else if is_fence || (line.starts_with("+++ ") && index > 0 && lines[index - 1].starts_with("--- ")) {
             // The second name was read with the first; a fence is no part of a patch.
         } else if line.starts_with("@@") {
             hunks.push(HunkText { old_start: old_start(line), ..HunkText::default() });
@@ -141,7 +143,7 @@ fn recount(path: &str, patch: &str) -> Result<String, String> {
     let (mut added, mut removed) = (0, 0);
     for HunkText { old_start, old_lines, new_lines, body } in hunks {
         let new_start = (old_start + added).saturating_sub(removed);
-        text.push_str(&format!("@@ -{old_start},{old_lines} +{new_start},{new_lines} @@\n{body}"));
+        _ = write!(text, "@@ -{old_start},{old_lines} +{new_start},{new_lines} @@\n{body}");
         (added, removed) = (added + new_lines, removed + old_lines);
     }
     Ok(text)

@@ -84,7 +84,7 @@ pub(super) fn ask_again(request: &mut ChatRequest, answer: &str, reason: &str) {
 
 /// Returns a fence that is longer than every one in the file.
 fn fence_for(file: &str) -> String {
-    let longest = file.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    let longest = file.split(|letter: char| letter != '`').map(str::len).max().unwrap_or(0);
     "`".repeat(longest.max(2) + 1)
 }
 
