@@ -180,7 +180,7 @@ fn title(finding: &FixFinding) -> String {
     letters.take(MAX_TITLE_CHARS).collect()
 }
 
-/// Returns a text in which the code host finds no mentions, references, images and links: models and tenants have
+/// Returns a text in which the code host finds no mentions, references, images and other markup: models and tenants have
 /// written it.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_of_a_model_mentions_no_one() {
+    fn a_text_of_a_model_mentions_no_account() {
         assert_eq!(plain("fixes #7, @ada"), "fixes #\u{200b}7, @\u{200b}ada");
         assert_eq!(plain("![x](y) <b>"), "\\!\\[x\\](y) \\<b\\>");
     }

@@ -231,7 +231,7 @@ fn spend_of(answer: &GatewayAnswer) -> ModelSpend {
         call: call.id.to_string(),
         provider: call.provider.clone(),
         model: call.model.clone(),
-        cost_pico: call.cost.map(|cost| cost.pico()),
+        cost_pico: call.cost.as_ref().map(|cost| cost.pico()),
     }
 }
 
