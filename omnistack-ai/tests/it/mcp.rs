@@ -15,7 +15,7 @@ use omnistack_core::{
     identity::Identity,
     module::{Api, Module, Mount, Registry},
 };
-use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, TestResponse, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -100,9 +100,14 @@ async fn start(database: TestDatabase) -> TestApp {
     TestApp::start(database, |app| app.with(Ai::from_env()).with(Planets)).await
 }
 
+/// Begins a message.
+fn request(client: &TestClient, message: &Value) -> TestRequest {
+    let request = client.post("/mcp", message).header("host", "app.example.com");
+    request.header("accept", "application/json, text/event-stream").header("mcp-protocol-version", "2025-06-18")
+}
+
 async fn send(client: &TestClient, message: Value) -> TestResponse {
-    let request = client.post("/mcp", message).header("accept", "application/json, text/event-stream");
-    request.header("mcp-protocol-version", "2025-06-18").await
+    request(client, &message).await
 }
 
 /// Returns the result of a request.
@@ -207,12 +212,13 @@ on_each_database! {
         // Notifications have no answer.
         let notification = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         assert_eq!(send(&user, notification).await.status, StatusCode::ACCEPTED);
-        assert_eq!(user.get("/mcp").await.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(user.get("/mcp").header("host", "app.example.com").await.status, StatusCode::METHOD_NOT_ALLOWED);
         // A web page of another origin may not use the cookies of the user.
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
-        let foreign = user.post("/mcp", &message).header("accept", "application/json, text/event-stream");
-        assert_eq!(foreign.header("origin", "https://evil.example").await.status, StatusCode::FORBIDDEN);
-        let own = user.post("/mcp", &message).header("accept", "application/json, text/event-stream");
-        assert_eq!(own.header("origin", "http://localhost:6274").await.status, StatusCode::OK);
+        for (origin, status) in
+            [("https://evil.example", StatusCode::FORBIDDEN), ("http://localhost:6274", StatusCode::OK)]
+        {
+            assert_eq!(request(&user, &message).header("origin", origin).await.status, status, "{origin}");
+        }
     }
 }
