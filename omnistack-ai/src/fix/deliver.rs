@@ -140,7 +140,7 @@ impl DeliverFix {
             return Ok(None);
         }
         if !proposal.base_hash.matches(&file.text) {
-            return Err(CodeHostError::new(CodeHostErrorKind::Conflict, "the file has changed since the patch was made"));
+            return Err(CodeHostError::new(CodeHostErrorKind::Conflict, "the file has changed since the patch"));
         }
         let change = CodeChange {
             path: finding.path.clone(),
@@ -158,8 +158,8 @@ impl DeliverFix {
             FixApprover::Rule => "by the rule of the app",
         };
         format!(
-            "{}\n\n**Finding:** {} ({}), `{}`, lines {} to {}\n**Model:** {}, confidence {} %\n**Approved:** {approver}\n\
-             **Fix:** {}\n",
+            "{}\n\n**Finding:** {} ({}), `{}`, lines {} to {}\n**Model:** {}, confidence {} %\n\
+             **Approved:** {approver}\n**Fix:** {}\n",
             plain(&proposal.explanation),
             plain(&finding.rule),
             finding.severity.as_str(),
@@ -180,8 +180,8 @@ fn title(finding: &FixFinding) -> String {
     letters.take(MAX_TITLE_CHARS).collect()
 }
 
-/// Returns a text in which the code host finds no mentions, references, images and other markup: models and tenants have
-/// written it.
+/// Returns a text in which the code host finds no mentions, references, images and other markup: models and tenants
+/// have written it.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {

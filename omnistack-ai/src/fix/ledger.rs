@@ -49,7 +49,7 @@ pub(crate) enum BrokenLedger {
 }
 
 /// Returns the hash before the first entry: zeros.
-pub(crate) fn start() -> Sha256 {
+fn start() -> Sha256 {
     Sha256::from_bytes(&[0; 32]).unwrap_or_else(|| Sha256::digest(""))
 }
 

@@ -172,7 +172,8 @@ mod tests {
     use crate::fix::policy::tests::policy;
 
     const FILE: &str = "fn main() {\n    let x = y.unwrap();\n\n    println!(\"{x}\");\n}\n";
-    const GOOD: &str = "--- a/src/main.rs\n+++ b/src/main.rs\n@@ -1,3 +1,3 @@\n fn main() {\n-    let x = y.unwrap();\n+    let x = y?;\n \n";
+    const GOOD: &str = "--- a/src/main.rs\n+++ b/src/main.rs\n@@ -1,3 +1,3 @@\n fn main() {\n\
+        -    let x = y.unwrap();\n+    let x = y?;\n \n";
 
     fn checked(original: &str, patch: &str) -> Result<CheckedPatch, String> {
         check("src/main.rs", original, patch, &policy())

@@ -129,8 +129,9 @@ impl Fixes {
         if new.code.is_none() && new.repository.is_none() {
             problems.push(FieldError::new("code", "is required without `repository`"));
         }
-        let texts = [Some(&new.rule), Some(&new.message), new.code.as_ref(), new.repository.as_ref(), new.branch.as_ref()];
-        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+        let optional = [new.code.as_ref(), new.repository.as_ref(), new.branch.as_ref()];
+        let texts = [Some(&new.rule), Some(&new.message)].into_iter().chain(optional);
+        if texts.flatten().any(|text| text.contains('\0')) {
             problems.push(FieldError::new("code", "and the other texts must not contain NUL"));
         }
         if !problems.is_empty() {

@@ -106,7 +106,8 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> db::Erro
 /// Adds a finding.
 pub(super) async fn insert_finding(tx: &mut Tx, finding: &FixFinding) -> Result<(), db::Error> {
     let sql = "insert into omni_ai_fix_findings (id, tenant_id, repository, branch, path, start_line, end_line, rule,
-        severity, message, code, created_by, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        severity, message, code, created_by, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let insert = tx.query(sql).bind(finding.id).bind(finding.tenant);
     let insert = insert.bind(finding.repository.clone()).bind(finding.branch.clone()).bind(finding.path.clone());
     let insert = insert.bind(i64::from(finding.start_line)).bind(i64::from(finding.end_line));
