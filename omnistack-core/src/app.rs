@@ -45,6 +45,7 @@ mod host;
 mod malformed_request;
 mod middleware_stack;
 mod output;
+mod own_routes;
 mod resolve;
 mod routing;
 mod serve;
@@ -54,9 +55,10 @@ mod unread;
 pub use builder::AppBuilder;
 pub use dev_identity::{DevIdentity, DevIdentitySettings};
 pub use middleware_stack::AppService;
+pub use own_routes::OwnRoutes;
 pub use serve::{Server, ServerSettings};
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -85,6 +87,8 @@ pub struct App {
     http: HttpSettings,
     health: Health,
     edge: AppService,
+    /// Keeps the routes that modules call through [`OwnRoutes`].
+    _own_routes: Arc<own_routes::PublishedRoutes>,
     title: String,
     version: String,
     openapi: Bytes,

@@ -7,6 +7,7 @@
 //!
 //! The chapter *Writing a module* of the book is the guide.
 
+mod agent_operation;
 mod api;
 mod background_service;
 mod banner;
@@ -19,6 +20,7 @@ mod rate_limit;
 mod registry;
 mod route_info;
 
+pub use agent_operation::{AGENT_TOOL_EXTENSION, AgentOperation};
 pub use api::Api;
 pub use mount::Mount;
 pub use open_routes::RoutesWithoutPlanLimits;

@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, fmt, sync::Arc};
 
-use super::{App, AppService, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
+use super::{App, AppService, OwnRoutes, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
 use crate::{
     clock::Clock,
     config::{AppSettings, Config, PublicUrl},
@@ -125,6 +125,8 @@ impl AppBuilder {
         registry.ctx.insert(health.clone());
         registry.ctx.insert(Dashboard::default());
         registry.ctx.insert(LimitedResources::default());
+        let own_routes = OwnRoutes::default();
+        registry.ctx.insert(own_routes.clone());
         if let Some(db) = &db {
             registry.ctx.insert(db.clone());
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
@@ -201,6 +203,8 @@ impl AppBuilder {
             .fold(router, |router, (_, layer)| (layer.router)(router));
         let edge: AppService =
             middleware_stack::build_stack(router, &limits, exempt, &http, &registry, versions, &self.policies);
+        let agent_operations = std::mem::take(&mut registry.agent_operations);
+        let own_routes = own_routes.publish(edge.clone(), openapi.clone(), agent_operations);
         let jobs_in_serve = jobs.serve;
         let queue = registry.provided::<Jobs>().unwrap_or_else(|| Jobs::new(db.clone(), registry.clock()));
         let events_in_serve = events.serve;
@@ -230,6 +234,7 @@ impl AppBuilder {
             http,
             health,
             edge,
+            _own_routes: own_routes,
             title: self.title,
             version: self.version,
             openapi,

@@ -27,7 +27,7 @@ use axum::{
 use tower::{Layer, Service};
 
 use super::{
-    BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
+    AgentOperation, BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
     openapi::OpenApiBuilder,
 };
 use crate::{
@@ -103,6 +103,8 @@ pub struct Registry {
     pub(crate) ctx: Context,
     pub(crate) routes: Vec<ModuleRoutes>,
     pub(crate) description: OpenApiBuilder,
+    /// Operations that agents may call as tools.
+    pub(crate) agent_operations: Vec<AgentOperation>,
     /// Permissions that some route requires.
     pub(crate) permissions: BTreeSet<String>,
     /// Limited resources that some route requires the plan to allow one more of, and the modules of the routes.
@@ -140,6 +142,7 @@ impl Registry {
             ctx: Context::default(),
             routes: Vec::new(),
             description: OpenApiBuilder::new(),
+            agent_operations: Vec::new(),
             permissions: BTreeSet::new(),
             required_limits: Vec::new(),
             headers: headers::DeclaredHeaders::default(),

@@ -6,7 +6,7 @@ use super::{ModuleRoutes, Registry, WireRoutes};
 use crate::{
     context::{Context, MissingDependency},
     identity::{AccessLevel, Require, RequireLayer},
-    module::{Api, Mount, RouteInfo, route_info::route_infos},
+    module::{Api, Mount, RouteInfo, agent_operation::marked_operations, route_info::route_infos},
 };
 
 impl Registry {
@@ -25,6 +25,7 @@ impl Registry {
             permissions.extend(require.as_ref().and_then(Require::required_permission).map(str::to_owned));
             let limit = require.as_ref().and_then(Require::required_limit);
             self.required_limits.extend(limit.map(|limit| (self.module, limit.to_owned())));
+            self.agent_operations.extend(marked_operations(&mount, &described, require.as_ref()));
             requirements.push(require);
             routers.push(router);
             at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
