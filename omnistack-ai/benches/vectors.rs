@@ -23,7 +23,8 @@ fn main() {
         println!("<!-- begin vectors -->\n\n### Vectors\n");
         println!("Searches for {RESULTS} of {POINTS} vectors with {DIMENSIONS} dimensions. The target is 10 ms.\n");
         println!("| engine | p50 | p99 | recall |\n|---|---:|---:|---:|");
-        let embedded = |app: &TestApp| DatabaseVectorIndex::new(app.db(), Clock::system(), CACHE_BYTES).without_pgvector();
+        let embedded =
+            |app: &TestApp| DatabaseVectorIndex::new(app.db(), Clock::system(), CACHE_BYTES).without_pgvector();
         measure("embedded, SQLite", TestDatabase::sqlite(), embedded).await;
         if std::env::var_os("TEST_DATABASE_URL").is_some() {
             let found = |app: &TestApp| DatabaseVectorIndex::new(app.db(), Clock::system(), CACHE_BYTES);
@@ -43,7 +44,8 @@ async fn measure(name: &str, database: TestDatabase, index: impl Fn(&TestApp) ->
     for (at, chunk) in vectors.chunks(POINTS_PER_CALL).enumerate() {
         let first = at * POINTS_PER_CALL;
         let points = chunk.iter().enumerate();
-        let points: Vec<_> = points.map(|(at, vector)| VectorPoint::new((first + at).to_string(), vector.clone())).collect();
+        let points: Vec<_> =
+            points.map(|(at, vector)| VectorPoint::new((first + at).to_string(), vector.clone())).collect();
         index.upsert(space, &points).await.unwrap();
     }
     let mut times = Vec::new();

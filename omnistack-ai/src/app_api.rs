@@ -38,8 +38,10 @@ pub(crate) fn register(registry: &mut Registry, settings: ApiSettings) {
         let state = move |ctx: &Context| -> Result<AppApi, MissingDependency> {
             Ok(AppApi { gateway: ctx.get()?, prompts: ctx.get()?, settings: settings.clone() })
         };
-        registry
-            .routes(mount(), status::api().merge(models::api()), state.clone())
-            .routes(calls, completions::api().merge(chat::api()), state);
+        registry.routes(mount(), status::api().merge(models::api()), state.clone()).routes(
+            calls,
+            completions::api().merge(chat::api()),
+            state,
+        );
     });
 }

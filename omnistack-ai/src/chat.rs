@@ -6,9 +6,9 @@ mod request;
 mod stream;
 
 pub use answer::{ChatResponse, StopKind, StopReason, TokenUsage};
-pub use request::{
-    CacheLifetime, CallTimeouts, ChatRequest, Media, MediaSource, Message, OutputFormat, Part, ReasoningEffort, Role, Tool, ToolCall, ToolChoice,
-    ToolResult,
-};
 pub(crate) use replay::events_of;
+pub use request::{
+    CacheLifetime, CallTimeouts, ChatRequest, Media, MediaSource, Message, OutputFormat, Part, ReasoningEffort, Role,
+    Tool, ToolCall, ToolChoice, ToolResult,
+};
 pub use stream::{ChatEvent, ChatStream, StreamAssembler};

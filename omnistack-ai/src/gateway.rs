@@ -69,7 +69,7 @@ impl AiGateway {
     /// background, so that its real usage is paid; `AI_MAX_DRAINS` limits how many at a time.
     ///
     /// # Errors
-    /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED` or `MODEL_PRICE_UNKNOWN`, 404
+    /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED`, 404
     /// `MODEL_NOT_FOUND`, 410 `MODEL_RETIRED`, 422 `CONTENT_REFUSED` or `VALIDATION_FAILED`, 429
     /// `PROVIDER_RATE_LIMITED`, 503 `GUARDRAIL_UNAVAILABLE` or `AI_UNAVAILABLE`; [`AiError::Upstream`] with the failure
     /// of the last provider of the route.

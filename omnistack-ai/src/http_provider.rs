@@ -144,12 +144,7 @@ impl HttpProvider {
 
     /// Creates the provider `azure`: OpenAI's models at an endpoint such as `https://NAME.openai.azure.com`. Models are
     /// the names of deployments. Without a version, the provider uses the path `/openai/v1`, which needs none.
-    pub fn azure(
-        client: Client,
-        endpoint: impl Into<String>,
-        key: SecretString,
-        api_version: Option<String>,
-    ) -> Self {
+    pub fn azure(client: Client, endpoint: impl Into<String>, key: SecretString, api_version: Option<String>) -> Self {
         Self::new(client, "azure", ProviderFamily::Azure { api_version }).with_base_url(endpoint).with_key(&key)
     }
 

@@ -11,13 +11,13 @@ use omnistack_core::{
 #[cfg(feature = "providers")]
 use secrecy::SecretString;
 
+#[cfg(feature = "providers")]
+use crate::http_provider::{HttpProvider, check_base_url};
 use crate::{
     chat::CallTimeouts,
     fake::{FAKE_PROVIDER, FakeLlm},
     provider::LlmProvider,
 };
-#[cfg(feature = "providers")]
-use crate::http_provider::{HttpProvider, check_base_url};
 
 omnistack_core::settings! {
     /// Calls to models.
@@ -166,9 +166,8 @@ fn credentials(settings: AiProviderSettings, client: &Client, clock: &Clock) -> 
     let gemini = settings
         .gemini_api_key
         .map(|key| HttpProvider::gemini(client.clone(), key).with_base_url(settings.gemini_base_url));
-    let groq = settings
-        .groq_api_key
-        .map(|key| HttpProvider::groq(client.clone(), key).with_base_url(settings.groq_base_url));
+    let groq =
+        settings.groq_api_key.map(|key| HttpProvider::groq(client.clone(), key).with_base_url(settings.groq_base_url));
     let azure = settings
         .azure_endpoint
         .zip(settings.azure_api_key)

@@ -33,6 +33,8 @@ use omnistack_core::{
     module::{Mount, Registry},
 };
 
+#[cfg(feature = "qdrant")]
+pub use self::qdrant::QdrantIndex;
 pub use self::{
     database::DatabaseVectorIndex,
     documents::{DocumentStatus, VectorDocument},
@@ -48,8 +50,6 @@ pub use self::{
         VectorMatch, VectorPoint, VectorQuery, VectorSpace,
     },
 };
-#[cfg(feature = "qdrant")]
-pub use self::qdrant::QdrantIndex;
 use self::{
     drop_job::{DropTenantVectors, DropVectorCollection},
     handle::{COLLECTIONS_LIMIT, POINTS_LIMIT, VectorsParts},
@@ -210,9 +210,7 @@ fn mount(registry: &mut Registry) {
             ctx.get::<Vectors>()
         })
         .routes(mount(), routes::searches(), |ctx| ctx.get::<Vectors>())
-        .routes(
-            mount().permissions("vectors").body_limit(DOCUMENT_BODY_LIMIT),
-            document_routes::documents(),
-            |ctx| ctx.get::<Vectors>(),
-        );
+        .routes(mount().permissions("vectors").body_limit(DOCUMENT_BODY_LIMIT), document_routes::documents(), |ctx| {
+            ctx.get::<Vectors>()
+        });
 }

@@ -86,6 +86,8 @@ pub mod sms;
 pub mod smtp;
 #[cfg(feature = "storage")]
 pub mod storage;
+#[cfg(feature = "ai")]
+pub mod vectors;
 
 pub use app::TestApp;
 pub use cache::TestCache;

@@ -196,7 +196,8 @@ pub async fn nearest_points_come_first(subject: VectorIndexUnderTest) {
 pub async fn filters_select_points(subject: VectorIndexUnderTest) {
     let index = subject.index.as_ref();
     let space = collection(index, 2).await;
-    let point = |id: &str, metadata: Value| VectorPoint::new(id, vec![1.0, 0.0]).text("fox").metadata(fields(&metadata));
+    let point =
+        |id: &str, metadata: Value| VectorPoint::new(id, vec![1.0, 0.0]).text("fox").metadata(fields(&metadata));
     let stored = [
         point("a", json!({ "lang": "de", "year": 2020, "tags": ["x", "y"], "draft": true })),
         point("b", json!({ "lang": "en", "year": 2021.5, "tags": ["y"], "draft": false })),

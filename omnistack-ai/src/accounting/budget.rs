@@ -258,14 +258,35 @@ mod tests {
         let amounts = |tokens, requests, pico| UsedAmounts { tokens, requests, pico };
         for (limits, spent, reserved, wanted, known, expected) in [
             (limits(Some(100), None, None), amounts(40, 1, 0), amounts(40, 1, 0), amounts(20, 1, 0), true, None),
-            (limits(Some(100), None, None), amounts(40, 1, 0), amounts(41, 1, 0), amounts(20, 1, 0), true, Some("tokens")),
-            (limits(None, Some(2), None), amounts(40, 1, 0), amounts(0, 1, 0), amounts(1, 1, 0), true, Some("requests")),
+            (
+                limits(Some(100), None, None),
+                amounts(40, 1, 0),
+                amounts(41, 1, 0),
+                amounts(20, 1, 0),
+                true,
+                Some("tokens"),
+            ),
+            (
+                limits(None, Some(2), None),
+                amounts(40, 1, 0),
+                amounts(0, 1, 0),
+                amounts(1, 1, 0),
+                true,
+                Some("requests"),
+            ),
             (limits(None, None, Some(9)), amounts(0, 0, 4), amounts(0, 0, 2), amounts(1, 1, 3), true, None),
             (limits(None, None, Some(9)), amounts(0, 0, 4), amounts(0, 0, 2), amounts(1, 1, 4), true, Some("cost")),
             // An unknown cost fits while some money is left.
             (limits(None, None, Some(9)), amounts(0, 0, 4), amounts(0, 0, 4), amounts(1, 1, 0), false, None),
             (limits(None, None, Some(9)), amounts(0, 0, 9), amounts(0, 0, 0), amounts(1, 1, 0), false, Some("cost")),
-            (limits(Some(i64::MAX), None, None), amounts(i64::MAX, 0, 0), amounts(0, 0, 0), amounts(1, 0, 0), true, Some("tokens")),
+            (
+                limits(Some(i64::MAX), None, None),
+                amounts(i64::MAX, 0, 0),
+                amounts(0, 0, 0),
+                amounts(1, 0, 0),
+                true,
+                Some("tokens"),
+            ),
             (limits(Some(0), None, None), amounts(0, 0, 0), amounts(0, 0, 0), amounts(1, 1, 0), true, Some("tokens")),
         ] {
             let used = BudgetUse { spent, reserved, ..BudgetUse::default() };
@@ -276,10 +297,15 @@ mod tests {
 
     #[test]
     fn the_largest_share_that_is_reached_is_told() {
-        for (tokens, pico, soft, expected) in
-            [(79, 0, Some(80), 0), (80, 0, Some(80), 80), (0, 8, Some(80), 80), (100, 0, Some(80), 100), (99, 9, None, 0)]
-        {
-            let limits = BudgetLimits { tokens: Some(100), pico: Some(10), soft_percent: soft, ..BudgetLimits::default() };
+        for (tokens, pico, soft, expected) in [
+            (79, 0, Some(80), 0),
+            (80, 0, Some(80), 80),
+            (0, 8, Some(80), 80),
+            (100, 0, Some(80), 100),
+            (99, 9, None, 0),
+        ] {
+            let limits =
+                BudgetLimits { tokens: Some(100), pico: Some(10), soft_percent: soft, ..BudgetLimits::default() };
             let spent = UsedAmounts { tokens, requests: 1, pico };
             let used = BudgetUse { spent, limits: Some(limits), ..BudgetUse::default() };
             assert_eq!(used.reached_percent(), expected, "{tokens} {pico}");

@@ -13,7 +13,7 @@ use omnistack_core::{
     credits::CreditCharge,
     db::{self, ErrorKind, Submission, Tx},
     http::Error,
-    metrics::{AI_BUDGET_DECISIONS, AI_LOST_CALLS, AI_UNKNOWN_PRICES, NO_LABELS},
+    metrics::{AI_BUDGET_DECISIONS, AI_LOST_CALLS, NO_LABELS},
     usage::UsageEvent,
 };
 
@@ -161,8 +161,8 @@ impl Accounting {
             attempts += 1;
             match self.apply(&[operation], with_credits).await {
                 Ok(results) => return results.into_iter().next().unwrap_or(Ok(())),
-                Err(CommitError::Database(error))
-                    if error.kind() == ErrorKind::Conflict && attempts < MAX_ATTEMPTS => {}
+                Err(CommitError::Database(error)) if error.kind() == ErrorKind::Conflict && attempts < MAX_ATTEMPTS => {
+                }
                 // A call that has ended is settled, whatever the wallet says.
                 Err(CommitError::Credits(error))
                     if matches!(operation, LedgerOperation::Settle(_)) && error.status().is_client_error() =>
@@ -223,8 +223,7 @@ impl Accounting {
                 Err(error) => results[call.index] = Err(error),
             }
         }
-        let changed: Vec<_> =
-            locked.changed.iter().filter_map(|key| Some((key, locked.uses.get(key)?))).collect();
+        let changed: Vec<_> = locked.changed.iter().filter_map(|key| Some((key, locked.uses.get(key)?))).collect();
         use_store::store_uses(&mut tx, &changed).await?;
         store::insert_calls(&mut tx, &stored).await?;
         let events: Vec<UsageEvent> =
@@ -374,15 +373,11 @@ fn count_decision(call: &BeginningCall<'_>, result: &Result<(), Error>) {
 /// Counts calls in the metrics once they are stored.
 fn count_on_commit(tx: &mut Tx, ended: &[EndedCall<'_>]) {
     let lost = ended.iter().filter(|call| call.settlement.status == CallStatus::Lost).count();
-    let unknown = ended.iter().filter(|call| call.settlement.cost.is_none()).count();
-    if lost + unknown == 0 {
+    if lost == 0 {
         return;
     }
-    let [lost, unknown] = [lost, unknown].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
-    tx.on_commit(move || {
-        AI_LOST_CALLS.counter(NO_LABELS).increment(lost);
-        AI_UNKNOWN_PRICES.counter(NO_LABELS).increment(unknown);
-    });
+    let lost = u64::try_from(lost).unwrap_or(u64::MAX);
+    tx.on_commit(move || AI_LOST_CALLS.counter(NO_LABELS).increment(lost));
 }
 
 /// Returns whether no transaction can succeed at the moment.

@@ -94,13 +94,9 @@ impl Accounting {
     ///
     /// # Errors
     /// 402 `AI_BUDGET_EXCEEDED` with the details `scope`, `budget`, `period`, `unit`, `limit`, `used`, `reserved`,
-    /// `needed` and `resets_at`; 402 `CREDITS_EXHAUSTED` if the tenant pays with credits and has too few; 422
-    /// `MODEL_PRICE_UNKNOWN` if the price is not known and `AI_REFUSE_UNKNOWN_PRICES` is set; 503 if the database is
-    /// unavailable, or too many calls wait for it.
+    /// `needed` and `resets_at`; 402 `CREDITS_EXHAUSTED` if the tenant pays with credits and has too few; 503
+    /// if the database is unavailable, or too many calls wait for it.
     pub async fn open(&self, start: CallStart) -> Result<OpenCall, Error> {
-        if start.reserved_cost.is_none() && self.settings().refuse_unknown_prices {
-            return Err(price_unknown(&start.asked_model));
-        }
         let plan = self.0.parts.entitlements.plan(start.caller.tenant).await?;
         let new = self.new_call(start, &plan);
         match self.submit(LedgerOperation::Open(Box::new(new))).await? {
@@ -223,22 +219,6 @@ fn plan_limits(plan: &Plan) -> Option<BudgetLimits> {
     let (tokens, requests) = (limit(meters::AI_TOKENS), limit(meters::AI_REQUESTS));
     let has_limit = tokens.is_some() || requests.is_some();
     has_limit.then_some(BudgetLimits { tokens, requests, is_hard: true, ..BudgetLimits::default() })
-}
-
-/// Returns the millionths of credits of pico-USD, rounded up.
-fn credits_of(pico: i64, credits_per_usd: u32) -> i64 {
-    // A US dollar is 10^12 pico-USD, and a credit is 10^6 millionths.
-    let product = i128::from(pico.max(0)) * i128::from(credits_per_usd);
-    i64::try_from(product.div_euclid(1_000_000) + i128::from(product % 1_000_000 != 0)).unwrap_or(i64::MAX)
-}
-
-fn price_unknown(model: &str) -> Error {
-    let message = format!(
-        "the price of the model `{}` is not known, and the app calls no such models; use another model, or ask the \
-         operator to add its price",
-        stored_name(model).escape_debug()
-    );
-    Error::new(StatusCode::UNPROCESSABLE_ENTITY, "MODEL_PRICE_UNKNOWN", message)
 }
 
 #[cfg(test)]

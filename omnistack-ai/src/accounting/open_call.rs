@@ -132,8 +132,7 @@ impl OpenCall {
             estimated_input: self.held.estimated_input,
             reserved_output: self.held.reserved_output,
         };
-        let (usage, is_estimated) =
-            if cached { (TokenUsage::default(), false) } else { known.counted(status) };
+        let (usage, is_estimated) = if cached { (TokenUsage::default(), false) } else { known.counted(status) };
         let target = provider.as_deref().zip(model.as_deref());
         let cost = self.cost(target, usage, is_estimated, service_tier.as_deref(), cost.filter(|_| !cached));
         CallSettlement {

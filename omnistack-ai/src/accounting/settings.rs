@@ -10,9 +10,6 @@ omnistack_core::settings! {
         pub(crate) charge_credits: bool = "AI_CHARGE_CREDITS", default "false";
         /// The credits that a tenant pays for models that cost one US dollar.
         pub(crate) credits_per_usd: u32 = "AI_CREDITS_PER_USD", default "100", range "1"..="1000000";
-        /// Whether calls of models whose price is not known are refused. Otherwise their tokens count, and their cost
-        /// is unknown.
-        pub(crate) refuse_unknown_prices: bool = "AI_REFUSE_UNKNOWN_PRICES", default "false";
         /// The time for which the ledger keeps calls.
         pub(crate) calls_retention: Duration = "AI_CALLS_RETENTION", default "400d", range "62d"..="3650d";
     }

@@ -124,8 +124,7 @@ impl UseRow {
             scope: BudgetScope::from_stored(&self.scope),
             period: BudgetPeriod::from_stored(&self.period),
         };
-        let spent =
-            UsedAmounts { tokens: self.spent_tokens, requests: self.spent_requests, pico: self.spent_pico };
+        let spent = UsedAmounts { tokens: self.spent_tokens, requests: self.spent_requests, pico: self.spent_pico };
         let reserved =
             UsedAmounts { tokens: self.reserved_tokens, requests: self.reserved_requests, pico: self.reserved_pico };
         let used = BudgetUse { spent, reserved, told_percent: self.told_percent, limits };

@@ -42,9 +42,8 @@ impl PartialSchema for AiChatRequest {
     fn schema() -> RefOr<Schema> {
         let text = |about: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(about));
         let object = |about: &str| ObjectBuilder::new().schema_type(Type::Object).description(Some(about));
-        let count = |about: &str| {
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).description(Some(about))
-        };
+        let count =
+            |about: &str| ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).description(Some(about));
         let list = |about: &str| {
             ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::Object)).description(Some(about))
         };
@@ -60,9 +59,12 @@ impl PartialSchema for AiChatRequest {
                 "conversation",
                 text("Requests with the same text prefer the same provider.").max_length(Some(100)),
             )
-            .property("stream", ObjectBuilder::new().schema_type(Type::Boolean).description(Some(
-                "Whether the answer is sent in pieces, as server-sent events.",
-            )))
+            .property(
+                "stream",
+                ObjectBuilder::new()
+                    .schema_type(Type::Boolean)
+                    .description(Some("Whether the answer is sent in pieces, as server-sent events.")),
+            )
             .property("cache_seconds", count("Equal requests of the tenant share the answer for this time."))
             .property("tools", list("The tools that the model may call, in OpenAI's form."))
             .property("response_format", object("The form of the answer, in OpenAI's form."))

@@ -313,8 +313,7 @@ mod tests {
     #[test]
     fn only_the_words_of_the_last_message_are_compared() {
         let caller = caller();
-        let options =
-            CallOptions { cache: CachePolicy::Semantic(Duration::from_secs(60)), ..CallOptions::default() };
+        let options = CallOptions { cache: CachePolicy::Semantic(Duration::from_secs(60)), ..CallOptions::default() };
         let scope = |request: &ChatRequest| CacheKey::of(&caller, request, &options).unwrap().semantic;
         let one = scope(&request()).unwrap();
         assert_eq!(one.text, "hello");

@@ -121,7 +121,8 @@ impl ModelCatalog {
     /// Fails with all problems of the text.
     pub fn with_overrides(&self, text: &str) -> Result<Self, CatalogError> {
         let file: CatalogFile = toml::from_str(text).map_err(|error| {
-            let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+            let line =
+                error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
             let place = line.map_or_else(String::new, |line| format!("line {line}: "));
             CatalogError { problems: vec![format!("{place}{}", error.message())] }
         })?;
@@ -141,7 +142,10 @@ impl ModelCatalog {
                     Some(base) => with_base(model, base),
                     None => {
                         let name = model.target();
-                        problems.push(format!("the model `{name}`: the catalog has no base model `{}`", base.escape_debug()));
+                        problems.push(format!(
+                            "the model `{name}`: the catalog has no base model `{}`",
+                            base.escape_debug()
+                        ));
                         model.clone()
                     }
                 },
@@ -203,7 +207,8 @@ impl ModelCatalog {
             if !offered.is_empty() {
                 return Resolved::Alias(offered);
             }
-            let successor = targets.iter().find_map(|target| self.successor(self.find(&target.provider, &target.model)?));
+            let successor =
+                targets.iter().find_map(|target| self.successor(self.find(&target.provider, &target.model)?));
             return Resolved::Retired { successor };
         }
         let mut models: Vec<&ModelInfo> = self.by_name(name).collect();

@@ -153,8 +153,7 @@ mod tests {
             cache_write_long: Some(700),
             ..row(None, 0, [10, 9_000])
         };
-        let usage =
-            TokenUsage { input: 10, cached: 1, cache_write: 2, cache_write_long: 3, output: 1, reasoning: 1 };
+        let usage = TokenUsage { input: 10, cached: 1, cache_write: 2, cache_write_long: 3, output: 1, reasoning: 1 };
         let cost = |row: &TokenPrice| TokenPrices::new(vec![row.clone()]).unwrap().cost(&usage, None).unwrap().pico();
         assert_eq!(cost(&full), 4 * 10 + 3 + 2 * 50 + 3 * 700 + 9_000);
         assert_eq!(cost(&TokenPrice { cache_write_long: None, ..full.clone() }), 4 * 10 + 3 + 5 * 50 + 9_000);

@@ -370,10 +370,6 @@ pub struct CallTimeouts {
 
 impl Default for CallTimeouts {
     fn default() -> Self {
-        Self {
-            first_byte: Duration::from_secs(60),
-            idle: Duration::from_secs(30),
-            total: Duration::from_secs(600),
-        }
+        Self { first_byte: Duration::from_secs(60), idle: Duration::from_secs(30), total: Duration::from_secs(600) }
     }
 }

@@ -116,9 +116,10 @@ fn text_answer(request: &ChatRequest, mut text: String) -> (Vec<Part>, StopReaso
 
 fn input_tokens(request: &ChatRequest) -> u64 {
     let messages = request.messages.iter().flat_map(|message| &message.parts).map(part_tokens);
-    let tools = request.tools.iter().map(|tool| {
-        tokens_of(tool.name.len() + tool.description.len() + json_bytes(&tool.parameters))
-    });
+    let tools = request
+        .tools
+        .iter()
+        .map(|tool| tokens_of(tool.name.len() + tool.description.len() + json_bytes(&tool.parameters)));
     let schema = match &request.output {
         OutputFormat::JsonSchema { schema, .. } => tokens_of(json_bytes(schema)),
         _ => 0,

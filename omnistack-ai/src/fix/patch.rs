@@ -184,7 +184,11 @@ mod tests {
         let fixed = FILE.replace("y.unwrap()", "y?");
         let result = checked(FILE, GOOD).unwrap();
         assert_eq!((result.fixed.as_str(), result.changed_lines), (fixed.as_str(), 2));
-        assert!(result.patch.starts_with("--- a/src/main.rs\n+++ b/src/main.rs\n@@ -1,5 +1,5 @@\n"), "{}", result.patch);
+        assert!(
+            result.patch.starts_with("--- a/src/main.rs\n+++ b/src/main.rs\n@@ -1,5 +1,5 @@\n"),
+            "{}",
+            result.patch
+        );
         // The stored patch leads to the same file.
         assert_eq!(checked(FILE, &result.patch).unwrap(), result);
     }

@@ -170,11 +170,7 @@ async fn list_of_result(
     (status = 200, body = CodeFix),
     (status = 404, description = "The tenant has no such fix.", body = ErrorEnvelope)),
     extensions(("x-agent-tool" = json!(true))))]
-async fn get(
-    State(fixes): State<Fixes>,
-    caller: Identity,
-    Path(fix): Path<FixId>,
-) -> Result<Json<CodeFix>, Error> {
+async fn get(State(fixes): State<Fixes>, caller: Identity, Path(fix): Path<FixId>) -> Result<Json<CodeFix>, Error> {
     Ok(Json(fixes.get(caller.require_tenant()?, fix).await?))
 }
 
@@ -244,11 +240,7 @@ async fn ledger(
     (status = 200, body = CodeFix),
     (status = 404, description = "The tenant has no such fix.", body = ErrorEnvelope),
     (status = 409, description = "`FIX_STATE_CONFLICT`: the fix does not wait for approval.", body = ErrorEnvelope)))]
-async fn approve(
-    State(fixes): State<Fixes>,
-    caller: Identity,
-    Path(fix): Path<FixId>,
-) -> Result<Json<CodeFix>, Error> {
+async fn approve(State(fixes): State<Fixes>, caller: Identity, Path(fix): Path<FixId>) -> Result<Json<CodeFix>, Error> {
     Ok(Json(fixes.approve(&caller, fix).await?))
 }
 

@@ -268,12 +268,7 @@ impl Fixes {
     /// `FIX_STATE_CONFLICT`; 409 `FIX_LEDGER_BROKEN` if the ledger does not prove the approval; 422
     /// `REPOSITORY_REQUIRED` for a pull request without a repository; 422 `CODE_HOST_MISSING` if the app has no code
     /// host.
-    pub(super) async fn deliver(
-        &self,
-        caller: &Identity,
-        id: FixId,
-        target: DeliveryTarget,
-    ) -> Result<CodeFix, Error> {
+    pub(super) async fn deliver(&self, caller: &Identity, id: FixId, target: DeliveryTarget) -> Result<CodeFix, Error> {
         let tenant = caller.require_tenant()?;
         caller.require("fixes:apply")?;
         caller.deny_impersonation()?;

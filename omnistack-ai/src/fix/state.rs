@@ -129,20 +129,48 @@ pub(crate) struct FixFailure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum FixEvent {
-    Queued { finding: FixFindingId, provider: Option<String>, model: String, api_key: Option<ApiKeyId> },
+    Queued {
+        finding: FixFindingId,
+        provider: Option<String>,
+        model: String,
+        api_key: Option<ApiKeyId>,
+    },
     /// An attempt of the job has begun.
-    Started { attempt: u32 },
+    Started {
+        attempt: u32,
+    },
     /// An answer of the model is no usable patch.
-    CandidateRejected { reason: String, spend: ModelSpend },
-    Proposed { proposal: Box<FixProposal> },
-    Failed { failure: FixFailure },
-    Approved { by: FixApprover, patch_hash: Sha256 },
-    DeliveryRequested { target: DeliveryTarget },
+    CandidateRejected {
+        reason: String,
+        spend: ModelSpend,
+    },
+    Proposed {
+        proposal: Box<FixProposal>,
+    },
+    Failed {
+        failure: FixFailure,
+    },
+    Approved {
+        by: FixApprover,
+        patch_hash: Sha256,
+    },
+    DeliveryRequested {
+        target: DeliveryTarget,
+    },
     /// The patch is applied, by this commit, or outside the app.
-    Applied { commit: Option<String> },
-    PullRequestOpened { number: u64, url: String, branch: String },
+    Applied {
+        commit: Option<String>,
+    },
+    PullRequestOpened {
+        number: u64,
+        url: String,
+        branch: String,
+    },
     /// The patch could not be delivered. If this is final, the file has changed since.
-    DeliveryFailed { failure: FixFailure, is_final: bool },
+    DeliveryFailed {
+        failure: FixFailure,
+        is_final: bool,
+    },
 }
 
 /// The state of a fix.
@@ -377,7 +405,8 @@ pub(super) mod tests {
         for status in all {
             for event in events() {
                 let json = serde_json::to_value(&event).unwrap();
-                let detail = json["target"].as_str().map(str::to_owned).or(json["is_final"].as_bool().map(|is| is.to_string()));
+                let detail =
+                    json["target"].as_str().map(str::to_owned).or(json["is_final"].as_bool().map(|is| is.to_string()));
                 let name = [json["kind"].as_str().unwrap().to_owned(), detail.unwrap_or_default()].join(" ");
                 let next = FixState::after(Some(state_at(status)), &event, None, Timestamp::default());
                 assert_eq!(next.ok().map(|state| state.status), permitted(status, name.trim()), "{status} {name}");

@@ -117,11 +117,7 @@ pub(super) async fn insert_finding(tx: &mut Tx, finding: &FixFinding) -> Result<
 }
 
 /// Returns a finding of a tenant.
-pub(super) async fn finding(
-    tx: &mut Tx,
-    tenant: TenantId,
-    id: FixFindingId,
-) -> Result<Option<FixFinding>, db::Error> {
+pub(super) async fn finding(tx: &mut Tx, tenant: TenantId, id: FixFindingId) -> Result<Option<FixFinding>, db::Error> {
     let sql = "select id, tenant_id, repository, branch, path, start_line, end_line, rule, severity, message, code,
         created_by, created_at from omni_ai_fix_findings where tenant_id = $1 and id = $2";
     let row: Option<FindingRow> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;

@@ -207,13 +207,7 @@ impl Engine {
     }
 
     /// Settles a call that has failed, and returns its error.
-    async fn fail(
-        &self,
-        run: CallRun,
-        error: AiError,
-        log: Option<PendingLog>,
-        presence: &CallerPresence,
-    ) -> AiError {
+    async fn fail(&self, run: CallRun, error: AiError, log: Option<PendingLog>, presence: &CallerPresence) -> AiError {
         let name = match &error {
             AiError::Upstream(error) => error_name(error.kind),
             AiError::Refused(error) if error.code() == CONTENT_REFUSED => "content_refused",

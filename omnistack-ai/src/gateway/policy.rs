@@ -11,7 +11,7 @@ use super::{
     estimate,
     observe::count_refusal,
     pricing::largest_cost,
-    refusal::{PROVIDER_RATE_LIMITED, invalid_schema, price_unknown, with_retry_after},
+    refusal::{PROVIDER_RATE_LIMITED, invalid_schema, with_retry_after},
     request::{AiCaller, CallOptions},
     schema,
     signatures::name_results,
@@ -124,7 +124,7 @@ impl Engine {
         estimated_input: u64,
     ) -> Result<RouteChoice, http::Error> {
         let query = RouteQuery { request, tenant: caller.tenant, plan, options, estimated_input };
-        let mut targets = match self.router.targets(query) {
+        let targets = match self.router.targets(query) {
             Ok(targets) => targets,
             // An answer of the cache needs no provider.
             Err(error) if error.code() == PROVIDER_RATE_LIMITED => {
@@ -132,12 +132,6 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        if self.settings.require_prices {
-            targets.retain(|target| target.info.as_ref().is_some_and(|info| info.prices.is_some()));
-            if targets.is_empty() {
-                return Err(price_unknown(&request.model));
-            }
-        }
         Ok(RouteChoice { targets, waiting: None })
     }
 

@@ -27,12 +27,6 @@ pub(super) fn with_retry_after(error: Error) -> (Error, Option<Duration>) {
     (Error::from(error), seconds.map(Duration::from_secs))
 }
 
-/// Returns the error of a route whose models have no known price: 403 `MODEL_PRICE_UNKNOWN`.
-pub(super) fn price_unknown(model: &str) -> Error {
-    let message = format!("the price of `{model}` is not known, and the app requires prices; use another model");
-    Error::new(StatusCode::FORBIDDEN, "MODEL_PRICE_UNKNOWN", message).with_detail("model", model)
-}
-
 /// Returns the error of a JSON schema that can't be used.
 pub(super) fn invalid_schema(problem: &str) -> Error {
     Error::invalid([FieldError::new("response_format", format!("has a JSON schema that can't be used: {problem}"))])

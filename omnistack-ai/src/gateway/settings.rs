@@ -13,8 +13,6 @@ omnistack_core::settings! {
         /// Number of tokens of output that are reserved in budgets for a call that sets no maximum, or the maximum of
         /// the model if that is smaller.
         pub(crate) reserved_output: u64 = "AI_RESERVED_OUTPUT_TOKENS", default "4096", range "1"..="1000000";
-        /// Whether models without a known price are refused.
-        pub(crate) require_prices: bool = "AI_REQUIRE_PRICES", default "false";
         /// Number of calls that are completed at the same time although their callers have left, to learn their usage.
         /// Further ones are ended, and their usage is estimated.
         pub(crate) max_drains: u32 = "AI_MAX_DRAINS", default "64", range "0"..="10000";

@@ -130,7 +130,9 @@ fn json_bytes(value: &serde_json::Value) -> u64 {
         Value::Number(_) => 8,
         Value::String(text) => bytes(text) + 2,
         Value::Array(items) => items.iter().map(|item| json_bytes(item) + 1).sum::<u64>() + 2,
-        Value::Object(fields) => fields.iter().map(|(name, field)| bytes(name) + json_bytes(field) + 4).sum::<u64>() + 2,
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| bytes(name) + json_bytes(field) + 4).sum::<u64>() + 2
+        }
     }
 }
 

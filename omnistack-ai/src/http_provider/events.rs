@@ -120,7 +120,8 @@ impl EventReader {
     fn accept(&mut self, bytes: &[u8]) {
         self.stream_bytes = self.stream_bytes.saturating_add(bytes.len());
         if self.stream_bytes > MAX_STREAM_BYTES {
-            return self.fail_with(LlmErrorKind::Protocol, format!("the stream has more than {MAX_STREAM_BYTES} bytes"));
+            return self
+                .fail_with(LlmErrorKind::Protocol, format!("the stream has more than {MAX_STREAM_BYTES} bytes"));
         }
         match self.parser.push(bytes) {
             Ok(events) => {

@@ -109,7 +109,8 @@ pub(super) fn type_names(types: &Value) -> Vec<&str> {
 
 fn common_types(known: &Value, other: &Value) -> Result<Value, String> {
     let (known, other) = (type_names(known), type_names(other));
-    let accepts = |types: &[&str], name: &str| types.contains(&name) || (name == "integer" && types.contains(&"number"));
+    let accepts =
+        |types: &[&str], name: &str| types.contains(&name) || (name == "integer" && types.contains(&"number"));
     let mut common: Vec<&str> = known.iter().copied().filter(|name| accepts(&other, name)).collect();
     for name in &other {
         if accepts(&known, name) && !common.contains(name) {

@@ -61,8 +61,13 @@ impl<'a> Subschemas<'a> {
                 }
                 ("items" | "prefixItems", Value::Array(parts)) => found.below.push(parts.iter().collect()),
                 (
-                    "items" | "additionalItems" | "additionalProperties" | "contains" | "propertyNames"
-                    | "unevaluatedItems" | "unevaluatedProperties",
+                    "items"
+                    | "additionalItems"
+                    | "additionalProperties"
+                    | "contains"
+                    | "propertyNames"
+                    | "unevaluatedItems"
+                    | "unevaluatedProperties",
                     part,
                 ) => found.below.push(vec![part]),
                 ("$defs" | "definitions", Value::Object(parts)) => found.definitions.extend(parts.values()),
@@ -96,8 +101,20 @@ pub(super) fn definition_name(reference: &str) -> Option<&str> {
 pub(super) fn is_annotation(keyword: &str) -> bool {
     matches!(
         keyword,
-        "$schema" | "$id" | "$comment" | "$anchor" | "$defs" | "definitions" | "title" | "description" | "default"
-            | "examples" | "example" | "deprecated" | "readOnly" | "writeOnly"
+        "$schema"
+            | "$id"
+            | "$comment"
+            | "$anchor"
+            | "$defs"
+            | "definitions"
+            | "title"
+            | "description"
+            | "default"
+            | "examples"
+            | "example"
+            | "deprecated"
+            | "readOnly"
+            | "writeOnly"
     )
 }
 

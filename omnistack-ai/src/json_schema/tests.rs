@@ -334,7 +334,13 @@ fn answers_are_validated() {
         "required": ["age"], "additionalProperties": false,
     });
     let validator = SchemaValidator::new(&schema).unwrap();
-    for text in ["{\"age\":1}", " {\"age\":1}\n", "```json\n{\"age\":1}\n```", "```\n{\"age\":1}```", "{\"age\":1,\"name\":null}"] {
+    for text in [
+        "{\"age\":1}",
+        " {\"age\":1}\n",
+        "```json\n{\"age\":1}\n```",
+        "```\n{\"age\":1}```",
+        "{\"age\":1,\"name\":null}",
+    ] {
         assert_eq!(validator.validate(text), Ok(json!({"age": 1})), "{text}");
     }
     for text in ["", "Sure! {\"age\":1}", "{\"age\":", "{\"age\":1} x"] {
@@ -350,7 +356,8 @@ fn answers_are_validated() {
 
 #[test]
 fn invalid_schemas_are_errors() {
-    for schema in [json!({"type": "text"}), json!({"minimum": "x"}), json!({"$ref": "https://example.com/s"}), json!(1)] {
+    for schema in [json!({"type": "text"}), json!({"minimum": "x"}), json!({"$ref": "https://example.com/s"}), json!(1)]
+    {
         assert!(SchemaValidator::new(&schema).is_err(), "{schema}");
     }
     // The name of a document does not matter.

@@ -43,7 +43,8 @@ impl SchemaValidator {
             .size_limit(MAX_PATTERN_BYTES)
             .dfa_size_limit(MAX_PATTERN_BYTES);
         let validator = jsonschema::options().offline().with_pattern_options(patterns).build(&schema);
-        let validator = validator.map_err(|error| format!("the JSON schema is invalid: {}", cut(&error.to_string())))?;
+        let validator =
+            validator.map_err(|error| format!("the JSON schema is invalid: {}", cut(&error.to_string())))?;
         Ok(Self { schema, validator })
     }
 
@@ -53,8 +54,9 @@ impl SchemaValidator {
     /// Fails with the errors, for the model that shall repair the answer. They contain names of properties, but no
     /// values.
     pub(crate) fn validate(&self, text: &str) -> Result<Value, Vec<String>> {
-        let value: Value = serde_json::from_str(without_fence(text))
-            .map_err(|error| vec![format!("the answer is not JSON (line {}, column {})", error.line(), error.column())])?;
+        let value: Value = serde_json::from_str(without_fence(text)).map_err(|error| {
+            vec![format!("the answer is not JSON (line {}, column {})", error.line(), error.column())]
+        })?;
         let depth = depth(&value);
         if depth > MAX_ANSWER_DEPTH {
             return Err(vec![format!("the answer is nested deeper than {MAX_ANSWER_DEPTH} levels")]);

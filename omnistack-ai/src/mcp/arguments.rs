@@ -39,7 +39,8 @@ pub(super) fn request_of(tool: &AppTool, mut arguments: JsonObject) -> Result<Re
                 path = path.replace(&format!("{{{name}}}"), &text).replace(&format!("{{*{name}}}"), &text);
             }
             ParameterPlace::Query => {
-                let values = if let Value::Array(values) = &value { values.as_slice() } else { std::slice::from_ref(&value) };
+                let values =
+                    if let Value::Array(values) = &value { values.as_slice() } else { std::slice::from_ref(&value) };
                 for value in values {
                     query.push(format!("{}={}", encode(name), encode(&text_of(argument, value)?)));
                 }
@@ -105,7 +106,8 @@ mod tests {
     #[tokio::test]
     async fn arguments_become_a_request() {
         let moon = json!({ "name": "Io", "moons": [] });
-        let made = request(json!({ "planet": "a b/../c", "dry_run": true, "idempotency_key": "k1", "body": moon })).unwrap();
+        let made =
+            request(json!({ "planet": "a b/../c", "dry_run": true, "idempotency_key": "k1", "body": moon })).unwrap();
         assert_eq!(made.uri(), "/api/v1/public/planets/a%20b%2F..%2Fc/moons?dry_run=true");
         assert_eq!(made.method(), "POST");
         assert_eq!(made.headers()["idempotency-key"], "k1");

@@ -104,11 +104,7 @@ fn warn(operation: &AgentOperation, reason: &str) {
     tracing::warn!(target: "omnistack::ai", %method, path, reason, "an operation is no tool of agents");
 }
 
-fn tool_of(
-    operation: &AgentOperation,
-    described: &RawValue,
-    components: &Components<'_>,
-) -> Result<AppTool, String> {
+fn tool_of(operation: &AgentOperation, described: &RawValue, components: &Components<'_>) -> Result<AppTool, String> {
     let described: Value = serde_json::from_str(described.get()).map_err(|error| error.to_string())?;
     let id = described["operationId"].as_str().ok_or("it has no operation id")?;
     let mut schema = SchemaBuilder::default();
@@ -329,8 +325,11 @@ pub(super) mod tests {
         assert_eq!(schema["properties"]["planet"]["description"], json!("The planet."));
         assert_eq!(*body, Some(true));
         let places: Vec<_> = parameters.iter().map(|known| (known.argument.as_str(), known.place)).collect();
-        let expected =
-            [("planet", ParameterPlace::Path), ("dry_run", ParameterPlace::Query), ("idempotency_key", ParameterPlace::Header)];
+        let expected = [
+            ("planet", ParameterPlace::Path),
+            ("dry_run", ParameterPlace::Query),
+            ("idempotency_key", ParameterPlace::Header),
+        ];
         assert_eq!(places, expected);
         let annotations = tool.annotations.as_ref().unwrap();
         assert_eq!((annotations.read_only_hint, annotations.destructive_hint), (Some(false), Some(false)));

@@ -134,22 +134,12 @@ fn check(url: &Url) -> Result<(), String> {
     Ok(())
 }
 
-async fn fetch_for(
-    client: &Client,
-    media: &MediaUrl,
-    rest: &AtomicU64,
-    max_bytes: u64,
-) -> Result<FetchedMedia, Error> {
+async fn fetch_for(client: &Client, media: &MediaUrl, rest: &AtomicU64, max_bytes: u64) -> Result<FetchedMedia, Error> {
     let fetched = fetch(client, media.url.clone(), rest, max_bytes).await;
     fetched.map_err(|problem| invalid(&media.path, problem))
 }
 
-async fn fetch(
-    client: &Client,
-    mut url: Url,
-    rest: &AtomicU64,
-    max_bytes: u64,
-) -> Result<FetchedMedia, String> {
+async fn fetch(client: &Client, mut url: Url, rest: &AtomicU64, max_bytes: u64) -> Result<FetchedMedia, String> {
     for _ in 0..=MAX_REDIRECTS {
         let response = client.get(url.clone()).timeout(FETCH_TIMEOUT).send().await;
         let response = response.map_err(|error| unreachable(&error))?;

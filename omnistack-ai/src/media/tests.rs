@@ -144,7 +144,9 @@ mod fetching {
 
     #[tokio::test]
     async fn urls_of_private_networks_are_not_fetched() {
-        for url in ["http://127.0.0.1/a.png", "http://169.254.169.254/latest", "https://[::1]/a.png", "http://2130706433/"] {
+        for url in
+            ["http://127.0.0.1/a.png", "http://169.254.169.254/latest", "https://[::1]/a.png", "http://2130706433/"]
+        {
             let error = resolved(url, false, Some(&client())).await.unwrap_err();
             assert!(error.contains("no public address"), "{url} {error}");
         }

@@ -118,9 +118,7 @@ fn file(part: &mut ObjectFields) -> Result<Part, FieldProblem> {
             name: None,
             detail: None,
         },
-        (None, Some(id)) => {
-            Media { source: MediaSource::FileId(id), media_type: None, name: None, detail: None }
-        }
+        (None, Some(id)) => Media { source: MediaSource::FileId(id), media_type: None, name: None, detail: None },
         (None, None) => return Err(file.problem("file_data", "is required, or `file_id`")),
     };
     media.name = name;

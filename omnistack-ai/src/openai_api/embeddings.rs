@@ -221,7 +221,10 @@ mod tests {
     fn requests_are_read_or_name_the_field() {
         let (request, base64) =
             parse_value(json!({ "model": "m", "input": "a", "encoding_format": "base64", "dimensions": 8 })).unwrap();
-        assert_eq!((request.input.as_slice(), request.dimensions, base64), (["a".to_owned()].as_slice(), Some(8), true));
+        assert_eq!(
+            (request.input.as_slice(), request.dimensions, base64),
+            (["a".to_owned()].as_slice(), Some(8), true)
+        );
         for (body, expected) in [
             (json!({ "input": "a" }), "model"),
             (json!({ "model": "m" }), "input"),

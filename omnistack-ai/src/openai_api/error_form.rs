@@ -92,13 +92,7 @@ mod tests {
     use super::render;
 
     fn body(code: &str, details: Option<Value>) -> ErrorBody {
-        ErrorBody {
-            code: code.into(),
-            message: "no".into(),
-            details,
-            request_id: Some("r1".into()),
-            timestamp: None,
-        }
+        ErrorBody { code: code.into(), message: "no".into(), details, request_id: Some("r1".into()), timestamp: None }
     }
 
     #[test]
@@ -126,7 +120,8 @@ mod tests {
 
     #[test]
     fn the_parameter_is_named() {
-        for details in [json!({ "param": "model" }), json!({ "fields": [{ "field": "model", "message": "is long" }] })] {
+        for details in [json!({ "param": "model" }), json!({ "fields": [{ "field": "model", "message": "is long" }] })]
+        {
             let error = render(StatusCode::BAD_REQUEST, body("INVALID_VALUE", Some(details)));
             assert_eq!(error["error"]["param"], "model");
         }

@@ -88,10 +88,7 @@ async fn list_openai_models(State(api): State<OpenAiApi>) -> Json<ModelList> {
     (status = 200, body = ModelItem),
     (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),
 ))]
-async fn get_openai_model(
-    State(api): State<OpenAiApi>,
-    Path(model): Path<String>,
-) -> Result<Json<ModelItem>, Error> {
+async fn get_openai_model(State(api): State<OpenAiApi>, Path(model): Path<String>) -> Result<Json<ModelItem>, Error> {
     find(&api, model)
 }
 

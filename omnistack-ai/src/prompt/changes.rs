@@ -140,8 +140,7 @@ impl Prompts {
             return Err(Error::conflict("TOO_MANY_PROMPT_LABELS", message));
         }
         let previous = known.map(|known| known.versions.clone());
-        let changed =
-            PromptLabel { label: label.to_owned(), versions, previous, updated_at: self.0.clock.now() };
+        let changed = PromptLabel { label: label.to_owned(), versions, previous, updated_at: self.0.clock.now() };
         store::put_label(&mut tx, name, &changed, caller.user).await?;
         let audited = json!({ "label": label, "versions": changed.versions, "previous": changed.previous });
         self.record(&mut tx, "prompt_label.set", caller, name, audited).await?;
@@ -221,12 +220,7 @@ impl Prompts {
     ///
     /// # Errors
     /// 404 if there is none.
-    pub(super) async fn delete_override(
-        &self,
-        caller: &Identity,
-        tenant: TenantId,
-        name: &str,
-    ) -> Result<(), Error> {
+    pub(super) async fn delete_override(&self, caller: &Identity, tenant: TenantId, name: &str) -> Result<(), Error> {
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if !store::delete_override(&mut tx, tenant, name).await? {
             return Err(Error::not_found("the override of the prompt"));

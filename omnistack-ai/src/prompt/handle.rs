@@ -118,7 +118,10 @@ impl Prompts {
         variables: &Map<String, Value>,
     ) -> Result<RenderedPrompt, Error> {
         check(&content)?;
-        self.render_content(SelectedContent { content, reference: version_reference(name, 0), version: None }, variables)
+        self.render_content(
+            SelectedContent { content, reference: version_reference(name, 0), version: None },
+            variables,
+        )
     }
 
     async fn find(
@@ -161,11 +164,7 @@ impl Prompts {
         stored(tx, name, version).await
     }
 
-    fn render_content(
-        &self,
-        found: SelectedContent,
-        variables: &Map<String, Value>,
-    ) -> Result<RenderedPrompt, Error> {
+    fn render_content(&self, found: SelectedContent, variables: &Map<String, Value>) -> Result<RenderedPrompt, Error> {
         let SelectedContent { content, reference, version } = found;
         let messages = template::render(&content, variables).map_err(Error::invalid)?;
         let model = content.model.unwrap_or_else(|| self.0.default_model.clone());

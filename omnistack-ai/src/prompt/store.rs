@@ -8,8 +8,7 @@ use omnistack_core::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::model::{
-    PromptAccess, PromptContent, PromptLabel, PromptOverride, PromptSummary, PromptVersionDetails,
-    PromptVersionSummary,
+    PromptAccess, PromptContent, PromptLabel, PromptOverride, PromptSummary, PromptVersionDetails, PromptVersionSummary,
 };
 
 /// A prompt as it is stored.
@@ -170,8 +169,7 @@ pub(super) async fn labels(tx: &mut Tx, name: &str) -> Result<Vec<PromptLabel>, 
 /// Returns a label.
 pub(super) async fn label(tx: &mut Tx, name: &str, label: &str) -> Result<Option<PromptLabel>, Error> {
     let sql = "select label, versions, previous, updated_at from omni_ai_prompt_labels where name = $1 and label = $2";
-    let row: Option<LabelRow> =
-        tx.query(sql).bind(name.to_owned()).bind(label.to_owned()).fetch_optional().await?;
+    let row: Option<LabelRow> = tx.query(sql).bind(name.to_owned()).bind(label.to_owned()).fetch_optional().await?;
     row.map(LabelRow::read).transpose()
 }
 

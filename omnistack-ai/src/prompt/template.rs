@@ -292,7 +292,10 @@ mod tests {
             ("{% include 'x' %}", "the statement `include`"),
         ] {
             let problems = problems(&content(template, &["name"]));
-            assert!(problems.first().is_some_and(|problem| problem.message.contains(expected)), "{template}: {problems:?}");
+            assert!(
+                problems.first().is_some_and(|problem| problem.message.contains(expected)),
+                "{template}: {problems:?}"
+            );
         }
         let problems = problems(&content("{{ a }}", &["a", "a"]));
         assert_eq!(problems[0].field, "variables[1].name");
@@ -301,7 +304,11 @@ mod tests {
     #[test]
     fn the_cost_of_a_rendering_is_limited() {
         let list: Vec<u32> = (0..60_000).map(|_| 1).collect();
-        let endless = rendered("{% for x in name %}{% for y in name %}a{% endfor %}{% endfor %}", &["name"], json!({ "name": list }));
+        let endless = rendered(
+            "{% for x in name %}{% for y in name %}a{% endfor %}{% endfor %}",
+            &["name"],
+            json!({ "name": list }),
+        );
         assert!(endless.unwrap_err().contains("too many steps"));
         let long = "a".repeat(200 * 1024);
         let large = rendered("{{ name }}{{ name }}{{ name }}", &["name"], json!({ "name": long }));

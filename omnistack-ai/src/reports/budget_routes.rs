@@ -196,10 +196,8 @@ async fn create_own(
     let tenant = caller.require_tenant()?;
     let NewOwnBudget { scope, subject, period, limits } = new;
     let (owner, values) = (BudgetOwner::Tenant(tenant), limits.values());
-    let budget = state
-        .accounting
-        .create_budget(&caller, &state.log, owner, tenant, (scope, subject, period), &values)
-        .await?;
+    let budget =
+        state.accounting.create_budget(&caller, &state.log, owner, tenant, (scope, subject, period), &values).await?;
     Ok((StatusCode::CREATED, Json(budget)))
 }
 
@@ -274,10 +272,8 @@ async fn create(
 ) -> Result<(StatusCode, Json<AiBudget>), Error> {
     let NewTenantBudget { tenant, scope, subject, period, limits } = new;
     let (owner, values) = (BudgetOwner::Operator, limits.values());
-    let budget = state
-        .accounting
-        .create_budget(&caller, &state.log, owner, tenant, (scope, subject, period), &values)
-        .await?;
+    let budget =
+        state.accounting.create_budget(&caller, &state.log, owner, tenant, (scope, subject, period), &values).await?;
     Ok((StatusCode::CREATED, Json(budget)))
 }
 

@@ -196,11 +196,7 @@ async fn spend(
 }
 
 /// Returns the period of a report.
-fn period(
-    now: Timestamp,
-    from: Option<Timestamp>,
-    until: Option<Timestamp>,
-) -> Result<(Timestamp, Timestamp), Error> {
+fn period(now: Timestamp, from: Option<Timestamp>, until: Option<Timestamp>) -> Result<(Timestamp, Timestamp), Error> {
     // The calls of this microsecond are in the default period.
     let until = until.unwrap_or(now + Duration::from_micros(1));
     let from = from.unwrap_or(until - DEFAULT_PERIOD);

@@ -74,9 +74,7 @@ mod tests {
     #[test]
     fn the_setting_and_the_plan_must_both_allow_a_model() {
         let own = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>();
-        let plan = |features: &[&str]| {
-            features.iter().fold(Plan::new("test"), |plan, feature| plan.feature(*feature))
-        };
+        let plan = |features: &[&str]| features.iter().fold(Plan::new("test"), |plan, feature| plan.feature(*feature));
         for (app, features, asked, expected) in [
             (vec![], vec![], "large", true),
             (vec![], vec!["*"], "large", true),

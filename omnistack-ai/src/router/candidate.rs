@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use omnistack_core::{clock::Timestamp, http::Error};
 
-use super::{complexity::Complexity, error, routes::{ModelRoute, ModelRoutes}, strategy::RouteStrategy};
+use super::{
+    complexity::Complexity,
+    error,
+    routes::{ModelRoute, ModelRoutes},
+    strategy::RouteStrategy,
+};
 use crate::{
     catalog::{ModelCatalog, ModelInfo, ModelTarget, Resolved, check_name},
     provider::LlmProvider,

@@ -10,15 +10,55 @@ use crate::chat::{ChatRequest, Message, OutputFormat, Part, ReasoningEffort, Rol
 const MAX_SEARCHED_BYTES: usize = 16 * 1024;
 /// Words that ask for reasoning.
 const REASONING_WORDS: &[&str] = &[
-    "analyse", "analyze", "architecture", "compare", "debug", "derive", "design", "evaluate", "explain why", "optimise",
-    "optimize", "plan", "proof", "prove", "reason", "refactor", "step by step", "trade-off", "tradeoff",
+    "analyse",
+    "analyze",
+    "architecture",
+    "compare",
+    "debug",
+    "derive",
+    "design",
+    "evaluate",
+    "explain why",
+    "optimise",
+    "optimize",
+    "plan",
+    "proof",
+    "prove",
+    "reason",
+    "refactor",
+    "step by step",
+    "trade-off",
+    "tradeoff",
 ];
 /// Words of programs.
-const CODE_WORDS: &[&str] =
-    &["```", "algorithm", "async ", "class ", "compile", "def ", "exception", "fn ", "function", "import ", "sql", "stack trace"];
+const CODE_WORDS: &[&str] = &[
+    "```",
+    "algorithm",
+    "async ",
+    "class ",
+    "compile",
+    "def ",
+    "exception",
+    "fn ",
+    "function",
+    "import ",
+    "sql",
+    "stack trace",
+];
 /// Words of short tasks.
-const SIMPLE_WORDS: &[&str] =
-    &["classify", "define", "hello", "list the", "summarise", "summarize", "thanks", "translate", "what is", "who is", "yes or no"];
+const SIMPLE_WORDS: &[&str] = &[
+    "classify",
+    "define",
+    "hello",
+    "list the",
+    "summarise",
+    "summarize",
+    "thanks",
+    "translate",
+    "what is",
+    "who is",
+    "yes or no",
+];
 /// The score from which on a request is moderate.
 const MODERATE_SCORE: i32 = 20;
 /// The score from which on a request is complex.
@@ -101,7 +141,11 @@ fn score(request: &ChatRequest) -> i32 {
     };
     let users = request.messages.iter().filter(|message| message.role == Role::User);
     let by_turns = points(users.count().saturating_sub(1), 3, 15);
-    let by_media = points(request.messages.iter().flat_map(|message| &message.parts).filter(|part| is_media(part)).count(), 10, 20);
+    let by_media = points(
+        request.messages.iter().flat_map(|message| &message.parts).filter(|part| is_media(part)).count(),
+        10,
+        20,
+    );
     by_length + by_output + by_reasoning + by_tools + by_turns + by_media + by_words(request)
 }
 

@@ -44,7 +44,9 @@ pub(super) fn ending_models(directory: &ModelDirectory, default_model: &str, now
     let ending = directory.catalog.ending_within(WARNING_DAYS, now);
     let mut found = BTreeSet::new();
     let mut add = |model: &ModelInfo, named_as: &str| {
-        if let (Some(retires_on), true) = (model.retires_on, ending.iter().any(|ending| ending.target() == model.target())) {
+        if let (Some(retires_on), true) =
+            (model.retires_on, ending.iter().any(|ending| ending.target() == model.target()))
+        {
             found.insert(EndingModel {
                 retires_on,
                 provider: model.provider.clone(),
@@ -56,13 +58,16 @@ pub(super) fn ending_models(directory: &ModelDirectory, default_model: &str, now
     };
     for (alias, targets) in directory.catalog.aliases() {
         for ModelTarget { provider, model } in targets {
-            if let (Some(model), true) = (directory.catalog.find(provider, model), directory.provider(provider).is_some()) {
+            if let (Some(model), true) =
+                (directory.catalog.find(provider, model), directory.provider(provider).is_some())
+            {
                 add(model, alias);
             }
         }
     }
     for name in directory.routes.models().chain([default_model]) {
-        let written = ModelTarget::parse(name).and_then(|target| directory.catalog.find(&target.provider, &target.model));
+        let written =
+            ModelTarget::parse(name).and_then(|target| directory.catalog.find(&target.provider, &target.model));
         for model in directory.catalog.by_name(name).chain(written) {
             add(model, name);
         }

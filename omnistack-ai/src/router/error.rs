@@ -59,7 +59,10 @@ pub(super) fn retired(asked: &str, successor: Option<&ModelTarget>) -> Error {
 /// Returns 403 `MODEL_NOT_ALLOWED`.
 pub(super) fn not_allowed(asked: &str, plan: &Plan) -> Error {
     let asked = shown(asked);
-    let message = format!("the plan `{}` does not include the model `{asked}`; ask for another model, or change the plan", plan.key);
+    let message = format!(
+        "the plan `{}` does not include the model `{asked}`; ask for another model, or change the plan",
+        plan.key
+    );
     let error = Error::new(StatusCode::FORBIDDEN, "MODEL_NOT_ALLOWED", message);
     error.with_detail("model", asked).with_detail("plan", &plan.key)
 }

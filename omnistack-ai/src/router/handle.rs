@@ -308,7 +308,8 @@ fn seed(strategy: RouteStrategy, question: &Question<'_>) -> OrderSeed {
     let Some(sticky) = &question.options.sticky else {
         return OrderSeed { complexity, seed: rand::random(), is_sticky: false };
     };
-    let hash = Sha256::new().chain_update(question.tenant.to_string()).chain_update("\0").chain_update(sticky).finalize();
+    let hash =
+        Sha256::new().chain_update(question.tenant.to_string()).chain_update("\0").chain_update(sticky).finalize();
     let mut first = [0_u8; 8];
     first.copy_from_slice(&hash[..8]);
     OrderSeed { complexity, seed: u64::from_be_bytes(first), is_sticky: true }

@@ -96,7 +96,8 @@ impl ModelRoutes {
     pub fn from_toml(text: &str) -> Result<Self, RoutesError> {
         let file: RoutesFile = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
-            let place = before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1));
+            let place =
+                before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1));
             RoutesError { problems: vec![format!("{place}{}", error.message())] }
         })?;
         let mut problems: Vec<String> = file
@@ -167,7 +168,9 @@ mod tests {
 
     #[test]
     fn routes_replace_those_of_the_same_name() {
-        let own = ModelRoutes::from_toml("[routes.auto]\ntargets = [{ model = 'fast' }]\n[routes.b]\ntargets = [{ model = 'b' }]");
+        let own = ModelRoutes::from_toml(
+            "[routes.auto]\ntargets = [{ model = 'fast' }]\n[routes.b]\ntargets = [{ model = 'b' }]",
+        );
         let routes = ModelRoutes::built_in().with(own.unwrap());
         assert_eq!(routes.names().collect::<Vec<_>>(), ["auto", "b"]);
         assert_eq!(routes.get("auto").unwrap().strategy, RouteStrategy::Ordered);

@@ -99,7 +99,11 @@ pub(super) fn order(targets: &[TargetFacts], strategy: RouteStrategy, request: O
         RouteStrategy::Fastest => places.sort_by_key(|place| {
             let micros = targets[*place].latency.map_or(0, |latency| latency.as_micros());
             // Calls that stick to a target change it only if another one is faster by a multiple.
-            if request.is_sticky { (u128::from(micros.checked_ilog2().unwrap_or(0)), mix(request.seed, *place)) } else { (micros, 0) }
+            if request.is_sticky {
+                (u128::from(micros.checked_ilog2().unwrap_or(0)), mix(request.seed, *place))
+            } else {
+                (micros, 0)
+            }
         }),
         RouteStrategy::Weighted => {
             let weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();

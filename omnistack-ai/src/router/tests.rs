@@ -221,7 +221,8 @@ impl Routed {
 }
 
 fn join(targets: &[RouteTarget]) -> String {
-    let names: Vec<String> = targets.iter().map(|target| format!("{}/{}", target.provider.name(), target.model)).collect();
+    let names: Vec<String> =
+        targets.iter().map(|target| format!("{}/{}", target.provider.name(), target.model)).collect();
     names.join(" ")
 }
 

@@ -87,7 +87,8 @@ fn has_nul(value: &Value) -> bool {
 /// Returns a vector with the length 1.
 pub(super) fn check_vector(field: &str, vector: &[f32], dimensions: u32) -> Result<Vec<f32>, FieldError> {
     if u32::try_from(vector.len()) != Ok(dimensions) {
-        let message = format!("must have {dimensions} numbers, as all vectors of the collection; it has {}", vector.len());
+        let message =
+            format!("must have {dimensions} numbers, as all vectors of the collection; it has {}", vector.len());
         return Err(FieldError::new(field, message));
     }
     normalized(vector).ok_or_else(|| FieldError::new(field, "must have finite numbers, and one that is not zero"))

@@ -214,7 +214,8 @@ struct ContentRow {
 
 /// Returns the content of a document that is not done.
 pub(super) async fn load(tx: &mut Tx, key: DocumentKey<'_>) -> Result<Option<StoredDocument>, db::Error> {
-    let sql = "select revision, content, metadata, model, chunk_size, overlap, done_chunks, old_chunks, chunks, user_id,
+    let sql =
+        "select revision, content, metadata, model, chunk_size, overlap, done_chunks, old_chunks, chunks, user_id,
             api_key_id from omni_ai_vector_documents
         where tenant_id = $1 and collection_id = $2 and id = $3 and status in ('queued', 'running')";
     let select = tx.query(sql).bind(key.tenant).bind(key.collection).bind(key.id.to_owned());

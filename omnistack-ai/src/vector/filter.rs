@@ -211,9 +211,7 @@ impl MetadataCondition {
         match self {
             Self::AnyOf(values) => has_any(field, values),
             Self::NoneOf(values) => !has_any(field, values),
-            Self::Bound(side, bound) => {
-                field.and_then(Value::as_f64).is_some_and(|number| side.holds(number, *bound))
-            }
+            Self::Bound(side, bound) => field.and_then(Value::as_f64).is_some_and(|number| side.holds(number, *bound)),
             Self::Exists(exists) => field.is_some() == *exists,
         }
     }

@@ -275,8 +275,7 @@ impl Vectors {
             });
             self.store(job.tenant, collection, points.collect()).await?;
             done += batch.len();
-            let progress =
-                DocumentProgress { done_chunks: done, tokens: embedded.tokens, cost: embedded.cost };
+            let progress = DocumentProgress { done_chunks: done, tokens: embedded.tokens, cost: embedded.cost };
             let mut tx = self.0.db.tenant(job.tenant).begin().await?;
             let is_current =
                 documents::note_progress(&mut tx, job.key(), job.revision, progress, self.0.clock.now()).await?;

@@ -1,10 +1,6 @@
 //! Collections, points and queries.
 
-use omnistack_core::{
-    clock::Timestamp,
-    id::Id,
-    identity::TenantId,
-};
+use omnistack_core::{clock::Timestamp, id::Id, identity::TenantId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;

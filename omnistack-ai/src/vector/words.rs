@@ -189,8 +189,12 @@ mod tests {
 
     #[test]
     fn rare_words_and_short_texts_rank_first() {
-        let texts =
-            [("long", "the fox and the dog and the cat and the cow"), ("short", "the fox"), ("none", "a bird"), ("the", "the")];
+        let texts = [
+            ("long", "the fox and the dog and the cat and the cow"),
+            ("short", "the fox"),
+            ("none", "a bird"),
+            ("the", "the"),
+        ];
         assert_eq!(ids(&rank(hits(&texts, "fox"), 4, 10)), ["short", "long"]);
         assert_eq!(ids(&rank(hits(&texts, "the fox"), 4, 1)), ["short"]);
         assert!(rank(hits(&texts, "whale"), 4, 10).is_empty());

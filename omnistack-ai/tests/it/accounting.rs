@@ -2,8 +2,8 @@
 
 #![cfg(test)]
 
-mod credits;
 mod crash;
+mod credits;
 mod ends;
 mod limits;
 mod properties;

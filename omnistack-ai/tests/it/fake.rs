@@ -168,11 +168,8 @@ async fn a_script_is_answered_in_order() {
     let overloaded = LlmError::new(LlmErrorKind::Overloaded, "fake", "overloaded");
     let mut exact = ChatResponse::new("id", "other", vec![Part::text("exact")], StopReason::new(StopKind::Stop, None));
     exact.service_tier = Some("flex".to_owned());
-    let fake = FakeLlm::script()
-        .error(overloaded)
-        .reply("first")
-        .tool_calls([("a", "{}"), ("b", "{")])
-        .answer(exact.clone());
+    let fake =
+        FakeLlm::script().error(overloaded).reply("first").tool_calls([("a", "{}"), ("b", "{")]).answer(exact.clone());
     let request = ChatRequest::new("any-model", [Message::user("hi")]);
     assert_eq!(complete(&fake, &request).await, Err(LlmErrorKind::Overloaded));
     assert_eq!(complete(&fake, &request).await.unwrap().text(), "first");

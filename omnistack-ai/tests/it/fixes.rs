@@ -59,7 +59,8 @@ impl LlmProvider for ScriptedModel {
     async fn complete(&self, request: &ChatRequest, _: &Call) -> Result<ChatResponse, LlmError> {
         self.asked.lock().unwrap().push(request.clone());
         let answer = self.answers.lock().unwrap().pop_front();
-        let text = answer.unwrap_or_else(|| Err(LlmError::new(LlmErrorKind::InvalidRequest, "fake", "no answer left")))?;
+        let text =
+            answer.unwrap_or_else(|| Err(LlmError::new(LlmErrorKind::InvalidRequest, "fake", "no answer left")))?;
         let stop = StopReason::new(StopKind::Stop, None);
         let mut response = ChatResponse::new("1", request.model.clone(), vec![Part::text(text)], stop);
         response.usage = Some(TokenUsage { input: 100, output: 50, ..TokenUsage::default() });

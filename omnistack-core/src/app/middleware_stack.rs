@@ -22,8 +22,8 @@ use crate::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
             ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress, CompressionLayer, ErrorForms,
-            ErrorLayer, HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
-            SecurityHeadersLayer, SingletonHeadersLayer,
+            ErrorLayer, HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer,
+            RouteLimitsService, SecurityHeadersLayer, SingletonHeadersLayer,
         },
     },
     rate_limit::{ExemptRoutes, RateLimitKey, RateLimitLayer, RateLimitService},

@@ -195,5 +195,15 @@ metrics! {
         AI_ENDING_MODELS = Gauge "ai_ending_models", "{model}", [],
             "Number of models which the app names, and which have ended or end within 60 days. Comes with the feature \
              `ai`.";
+        AI_BUDGET_DECISIONS = Counter "ai_budget_decisions_total", "{decision}", ["result"],
+            "Number of calls that budgets have `allowed` or `refused`. Comes with the feature `ai`.";
+        AI_LOST_CALLS = Counter "ai_lost_calls_total", "{call}", [],
+            "Number of calls to models that were lost with their process. Comes with the feature `ai`.";
+        AI_VECTOR_SEARCH_DURATION = Histogram DATABASE_SECONDS "ai_vector_search_duration_seconds", "s", ["engine"],
+            "Time of a search of vectors, by the engine. Comes with the feature `ai`.";
+        AI_FIXES = Counter "ai_fixes_total", "{fix}", ["status"],
+            "Number of fixes that have reached a status, such as `proposed` or `failed`. Comes with the feature `ai`.";
+        AI_TOOL_CALLS = Counter "ai_tool_calls_total", "{call}", ["tool" "status"],
+            "Number of calls of tools by agents, by tool and result, `succeeded` or `failed`. Comes with the feature `ai`.";
     }
 }

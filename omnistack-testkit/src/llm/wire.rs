@@ -98,10 +98,7 @@ impl Scripted {
 
     /// Creates a stream of OpenAI's chat completions that calls tools: ids, names, and the pieces of the arguments. The
     /// pieces of the calls alternate.
-    pub fn openai_chat_tools_stream(
-        calls: &[(&str, &str, &[&str])],
-        usage: impl Into<Option<ScriptedUsage>>,
-    ) -> Self {
+    pub fn openai_chat_tools_stream(calls: &[(&str, &str, &[&str])], usage: impl Into<Option<ScriptedUsage>>) -> Self {
         let mut stream = Self::event_stream();
         stream = stream.event(&openai_chunk(&json!({ "role": "assistant", "content": null }), None));
         for (index, (id, name, _)) in calls.iter().enumerate() {
@@ -123,9 +120,10 @@ impl Scripted {
 
     /// Creates embeddings in the form of OpenAI, as numbers.
     pub fn openai_embeddings(vectors: &[Vec<f32>], usage: impl Into<Option<ScriptedUsage>>) -> Self {
-        let data = vectors.iter().enumerate().map(|(index, vector)| {
-            json!({ "object": "embedding", "index": index, "embedding": vector })
-        });
+        let data = vectors
+            .iter()
+            .enumerate()
+            .map(|(index, vector)| json!({ "object": "embedding", "index": index, "embedding": vector }));
         let data: Vec<Value> = data.collect();
         let mut body = json!({ "object": "list", "model": MODEL, "data": data });
         if let Some(usage) = usage.into() {

@@ -54,7 +54,8 @@ pub(super) enum PriceField {
 
 /// Returns the meaning of a field. Fails if it is a price of an unknown form.
 pub(super) fn read_field(name: &str) -> Result<PriceField> {
-    let unknown = || Failure::new(format!("the price `{name}` has an unknown form; teach it to xtask/src/models/price.rs"));
+    let unknown =
+        || Failure::new(format!("the price `{name}` has an unknown form; teach it to xtask/src/models/price.rs"));
     let found = KIND_FIELDS.iter().find_map(|(start, kind)| Some((name.strip_prefix(start)?, *kind)));
     let Some((mut rest, mut kind)) = found else {
         return match name {
@@ -82,7 +83,11 @@ pub(super) fn read_field(name: &str) -> Result<PriceField> {
     if LEFT_SUFFIXES.contains(&rest) {
         return Ok(PriceField::Left);
     }
-    let tier = if rest.is_empty() { Some("") } else { TIERS.iter().find(|(suffix, _)| *suffix == rest).map(|(_, tier)| *tier) };
+    let tier = if rest.is_empty() {
+        Some("")
+    } else {
+        TIERS.iter().find(|(suffix, _)| *suffix == rest).map(|(_, tier)| *tier)
+    };
     Ok(PriceField::Token { kind, tier: tier.ok_or_else(unknown)?, above })
 }
 
@@ -173,6 +178,7 @@ pub(super) fn scaled(text: &str, digits: i32) -> Result<i64> {
     let decimals = i32::try_from(decimals.len()).map_err(|_| wrong())?;
     let shift = exponent.checked_add(digits).and_then(|shift| shift.checked_sub(decimals)).ok_or_else(wrong)?;
     let power = 10_i128.checked_pow(shift.unsigned_abs()).ok_or_else(wrong)?;
-    let units = if shift >= 0 { number.checked_mul(power) } else { Some(number / power).filter(|_| number % power == 0) };
+    let units =
+        if shift >= 0 { number.checked_mul(power) } else { Some(number / power).filter(|_| number % power == 0) };
     units.and_then(|units| i64::try_from(units).ok()).filter(|units| *units >= 0).ok_or_else(wrong)
 }

@@ -1,6 +1,9 @@
 //! Tests of the import of models.
 
-use super::{convert, price::{PriceField, read_field, scaled}};
+use super::{
+    convert,
+    price::{PriceField, read_field, scaled},
+};
 
 const MAP: &str = r#"{
     "sample_spec": { "mode": "one of: chat, embedding", "litellm_provider": "one of …", "max_tokens": "a number" },
@@ -82,7 +85,9 @@ fn a_map_becomes_a_file() {
     let file = convert(MAP, "1.2.3", "2026-11-28").unwrap();
     let (head, models) = file.split_at(file.find("rows = ").unwrap());
     assert_eq!(models, EXPECTED);
-    assert!(head.contains("Copyright (c) 2023 Berri AI") && head.contains("release = \"1.2.3\"\ndate = \"2026-11-28\""));
+    assert!(
+        head.contains("Copyright (c) 2023 Berri AI") && head.contains("release = \"1.2.3\"\ndate = \"2026-11-28\"")
+    );
     assert!(head.lines().all(|line| line.len() <= 120), "{head}");
 }
 

@@ -173,9 +173,8 @@ fn a_deployment_has_the_prices_of_its_base() {
     let estimate = |id: &str| catalog.find("azure", id).unwrap().estimate(10, 1).map(Cost::pico);
     assert_eq!((estimate("my-deploy"), estimate("dear"), estimate("no-price")), (Some(1_500), Some(9_900), None));
 
-    let answered = |asked: &str, answered: &str| {
-        catalog.find_answered("azure", asked, answered).map(|model| model.id.as_str())
-    };
+    let answered =
+        |asked: &str, answered: &str| catalog.find_answered("azure", asked, answered).map(|model| model.id.as_str());
     assert_eq!(answered("my-deploy", "new-2026-01-01"), Some("my-deploy"));
     assert_eq!(answered("my-deploy", "dear"), Some("dear"));
     // A name that differs by its date is another model.

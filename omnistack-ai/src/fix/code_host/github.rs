@@ -9,7 +9,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
     ExposeSecret as _, SecretString,
     config::SettingValue,
-    http::{HeaderMap, Method, StatusCode, client::{Client, base_url}},
+    http::{
+        HeaderMap, Method, StatusCode,
+        client::{Client, base_url},
+    },
     identity::TenantId,
     module::Registry,
 };
@@ -208,9 +211,8 @@ impl GitHubAnswer {
         if !self.status.is_success() {
             return Err(self.error());
         }
-        serde_json::from_slice(&self.body).map_err(|_| {
-            CodeHostError::new(CodeHostErrorKind::Unavailable, "the response of GitHub can't be read")
-        })
+        serde_json::from_slice(&self.body)
+            .map_err(|_| CodeHostError::new(CodeHostErrorKind::Unavailable, "the response of GitHub can't be read"))
     }
 
     fn error(&self) -> CodeHostError {
@@ -218,7 +220,8 @@ impl GitHubAnswer {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let message: String = body["message"].as_str().unwrap_or_default().chars().take(MAX_MESSAGE_CHARS).collect();
         let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let retry_after = header("retry-after").and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+        let retry_after =
+            header("retry-after").and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
         let is_limited = retry_after.is_some() || header("x-ratelimit-remaining") == Some("0");
         let kind = match self.status.as_u16() {
             429 => K::RateLimited,

@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{
-    LoggedCall, PromptLog, PromptLogDetails, PromptLogEntry, PromptLogSettings, content::describe_response,
-};
+use super::{LoggedCall, PromptLog, PromptLogDetails, PromptLogEntry, PromptLogSettings, content::describe_response};
 use crate::accounting::CallId;
 
 /// Largest number of entries that one statement deletes, so that its locks are short.

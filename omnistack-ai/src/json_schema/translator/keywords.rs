@@ -26,8 +26,7 @@ const BOUNDS: &[(&str, &[&str])] = &[
 ];
 
 /// Formats of texts that OpenAI and Anthropic accept.
-const TEXT_FORMATS: [&str; 9] =
-    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
+const TEXT_FORMATS: [&str; 9] = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
 
 /// Copies title and description.
 pub(super) fn keep_annotations(schema: &Map<String, Value>, result: &mut Map<String, Value>) {
@@ -54,7 +53,10 @@ pub(super) fn types(schema: &Map<String, Value>) -> Vec<String> {
         }
         return types;
     }
-    if ["properties", "required", "additionalProperties", "patternProperties"].iter().any(|key| schema.contains_key(*key)) {
+    if ["properties", "required", "additionalProperties", "patternProperties"]
+        .iter()
+        .any(|key| schema.contains_key(*key))
+    {
         return vec!["object".to_owned()];
     }
     if ["items", "prefixItems"].iter().any(|key| schema.contains_key(*key)) {
@@ -102,7 +104,8 @@ pub(super) fn enumeration(
     }
     if dialect == SchemaDialect::Gemini {
         // Gemini's enumerations contain texts and numbers only.
-        let accepted: Vec<&Value> = values.iter().copied().filter(|value| value.is_string() || value.is_number()).collect();
+        let accepted: Vec<&Value> =
+            values.iter().copied().filter(|value| value.is_string() || value.is_number()).collect();
         let others: Vec<&Value> = values.iter().copied().filter(|value| value.is_boolean()).collect();
         if others.is_empty() && !accepted.is_empty() {
             result.insert("enum".to_owned(), json!(accepted));

@@ -101,7 +101,10 @@ async fn a_rate_limit_is_no_failure() {
     assert!(watched.health.wait(&watched.target).is_some_and(|wait| wait <= Duration::from_secs(3)));
     watched.clock.advance(Duration::from_secs(3));
     assert_eq!((watched.availability(true), watched.health.wait(&watched.target)), (Availability::Ready, None));
-    assert_eq!((watched.health.models("acme")[0].failures, watched.health.account(watched.provider.as_ref())), (0, (None, false)));
+    assert_eq!(
+        (watched.health.models("acme")[0].failures, watched.health.account(watched.provider.as_ref())),
+        (0, (None, false))
+    );
 }
 
 #[tokio::test]

@@ -91,7 +91,8 @@ impl PgVector {
 
 /// Installs the extension. It is not an error if that fails: then the app compares vectors itself.
 async fn install(db: &Db) {
-    let available = "select cast(1 as bigint) from pg_available_extensions where name = 'vector' and installed_version is null";
+    let available =
+        "select cast(1 as bigint) from pg_available_extensions where name = 'vector' and installed_version is null";
     let installed = async {
         if db.query(available).fetch_optional::<(i64,)>().await?.is_some() {
             let mut tx = db.begin().await?;

@@ -95,8 +95,7 @@ pub(super) fn vector_text(vector: &[f32], open: char, close: char) -> String {
 pub(super) async fn state(tx: &mut Tx, space: VectorSpace) -> Result<SpaceState, VectorError> {
     let sql =
         "select version, last_delete, points from omni_ai_vector_versions where tenant_id = $1 and collection_id = $2";
-    let row: Option<(i64, i64, i64)> =
-        tx.query(sql).bind(space.tenant).bind(space.collection).fetch_optional().await?;
+    let row: Option<(i64, i64, i64)> = tx.query(sql).bind(space.tenant).bind(space.collection).fetch_optional().await?;
     let (version, last_delete, points) = row.ok_or(VectorError::UnknownCollection)?;
     Ok(SpaceState { version, last_delete, points: u64::try_from(points).unwrap_or(0) })
 }
@@ -244,7 +243,12 @@ pub(super) async fn delete(tx: &mut Tx, space: VectorSpace, ids: &str) -> Result
 }
 
 /// Counts a change that deletes points.
-pub(super) async fn note_delete(tx: &mut Tx, space: VectorSpace, version: i64, deleted: i64) -> Result<(), VectorError> {
+pub(super) async fn note_delete(
+    tx: &mut Tx,
+    space: VectorSpace,
+    version: i64,
+    deleted: i64,
+) -> Result<(), VectorError> {
     let sql = "update omni_ai_vector_versions set last_delete = $3, points = points - $4
         where tenant_id = $1 and collection_id = $2";
     let update = tx.query(sql).bind(space.tenant).bind(space.collection).bind(version).bind(deleted);

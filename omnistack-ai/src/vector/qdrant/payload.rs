@@ -50,8 +50,7 @@ pub(super) fn stored_point(point: &Value, with_vector: bool) -> Result<VectorPoi
 /// Reads a result of a search: the point with its score, and its payload.
 pub(super) fn scored(point: &Value) -> Result<(RankedId, Value), VectorError> {
     let id = point["payload"]["id"].as_str().ok_or_else(|| unreadable("a result has no `id` in its payload"))?;
-    let score: f32 =
-        serde_json::from_value(point["score"].clone()).map_err(|_| unreadable("a result has no score"))?;
+    let score: f32 = serde_json::from_value(point["score"].clone()).map_err(|_| unreadable("a result has no score"))?;
     Ok((RankedId { id: id.to_owned(), score }, point["payload"].clone()))
 }
 

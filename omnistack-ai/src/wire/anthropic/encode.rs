@@ -26,7 +26,11 @@ const MAX_TEMPERATURE: f64 = 1.0;
 const ACCEPTED_FIELDS: [&str; 3] = ["cache_control", "thinking", "top_k"];
 
 /// Encodes a request.
-pub(super) fn encode(provider: &Cow<'static, str>, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
+pub(super) fn encode(
+    provider: &Cow<'static, str>,
+    request: &ChatRequest,
+    stream: bool,
+) -> Result<WireRequest, LlmError> {
     let mut warnings = Vec::new();
     let mut body = Map::new();
     let Conversation { mut system, messages, .. } = Conversation::encode(provider, request)?;
@@ -164,7 +168,8 @@ fn tool_choice(request: &ChatRequest) -> Option<Value> {
 }
 
 fn encode_tool(provider: &Cow<'static, str>, tool: &Tool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
-    let translated = if tool.strict { translate(&tool.parameters, SchemaDialect::Anthropic) } else { Err(String::new()) };
+    let translated =
+        if tool.strict { translate(&tool.parameters, SchemaDialect::Anthropic) } else { Err(String::new()) };
     let is_strict = translated.is_ok();
     let schema = match translated {
         Ok(schema) => schema,

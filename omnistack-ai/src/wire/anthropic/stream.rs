@@ -95,7 +95,10 @@ impl MessageDecoder {
     fn start(&mut self, message: &Value, events: &mut Vec<ChatEvent>) {
         if !self.has_started {
             self.has_started = true;
-            events.push(ChatEvent::Start { id: text(message, "id").to_owned(), model: text(message, "model").to_owned() });
+            events.push(ChatEvent::Start {
+                id: text(message, "id").to_owned(),
+                model: text(message, "model").to_owned(),
+            });
         }
         self.read_usage(message.get("usage"), events);
     }

@@ -41,7 +41,8 @@ fn end(index: u64) -> Value {
 }
 
 fn stop(reason: Value, usage: Value) -> [Value; 2] {
-    let delta = json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null}, "usage": usage});
+    let delta =
+        json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null}, "usage": usage});
     [delta, json!({"type": "message_stop"})]
 }
 
@@ -296,9 +297,7 @@ fn errors_in_streams_are_errors() {
 
 #[test]
 fn errors_of_responses_have_kinds() {
-    let body = |kind: &str, message: &str| {
-        json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"})
-    };
+    let body = |kind: &str, message: &str| json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"});
     let spend = json!({"type": "error", "error": {"type": "rate_limit_error", "message": "m",
         "details": {"type": "workspace_spend_limit_reached"}}});
     for (status, body, expected) in [

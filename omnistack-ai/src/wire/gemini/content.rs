@@ -48,7 +48,8 @@ impl Conversation {
             // All results of the calls of an answer belong into one message.
             if message.role == Role::Tool
                 && last_role == Some(Role::Tool)
-                && let Some(Value::Array(results)) = conversation.contents.last_mut().and_then(|last| last.get_mut("parts"))
+                && let Some(Value::Array(results)) =
+                    conversation.contents.last_mut().and_then(|last| last.get_mut("parts"))
             {
                 results.append(&mut parts);
                 continue;
@@ -77,7 +78,9 @@ impl<'a> Encoder<'a> {
             match part {
                 Part::Text { text, .. } | Part::Refusal(text) if text.is_empty() => {}
                 Part::Text { text, .. } | Part::Refusal(text) => parts.push(json!({"text": text})),
-                Part::Image(media) | Part::File(media) if message.role != Role::System => parts.push(self.media(media)?),
+                Part::Image(media) | Part::File(media) if message.role != Role::System => {
+                    parts.push(self.media(media)?)
+                }
                 Part::ToolCall(call) if is_assistant => {
                     self.tools.insert(&call.id, &call.name);
                     let mut encoded = tool_call(call);

@@ -32,7 +32,11 @@ const GENERATION_FIELDS: [(&str, &str); 5] = [
 ];
 
 /// Encodes a request.
-pub(super) fn encode(provider: &Cow<'static, str>, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
+pub(super) fn encode(
+    provider: &Cow<'static, str>,
+    request: &ChatRequest,
+    stream: bool,
+) -> Result<WireRequest, LlmError> {
     let mut warnings = Vec::new();
     let mut config = Map::new();
     let Conversation { mut system, contents } = Conversation::encode(provider, request)?;
@@ -141,7 +145,9 @@ fn encode_tool(provider: &Cow<'static, str>, tool: &Tool, warnings: &mut Vec<Str
     let has_parameters = tool.parameters.as_object().is_some_and(|schema| {
         let properties = schema.get("properties").and_then(Value::as_object);
         properties.is_some_and(|properties| !properties.is_empty())
-            || schema.keys().any(|key| !matches!(key.as_str(), "type" | "properties" | "required" | "$schema" | "title"))
+            || schema
+                .keys()
+                .any(|key| !matches!(key.as_str(), "type" | "properties" | "required" | "$schema" | "title"))
     });
     // The API refuses objects without properties, but no parameters are accepted.
     if has_parameters {

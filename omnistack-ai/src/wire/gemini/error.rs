@@ -56,8 +56,7 @@ fn refine(error: &mut LlmError, body: &Value) {
 
 /// Returns whether a detail says that a quota of the day is used up, or that the account has none.
 fn is_exhausted_quota(detail: &Value) -> bool {
-    let is_exhausted = |violation: &Value| {
-        text(violation, "quotaId").contains("PerDay") || text(violation, "quotaValue") == "0"
-    };
+    let is_exhausted =
+        |violation: &Value| text(violation, "quotaId").contains("PerDay") || text(violation, "quotaValue") == "0";
     list(detail, "violations").iter().any(is_exhausted)
 }

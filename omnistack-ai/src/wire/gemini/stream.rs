@@ -97,7 +97,9 @@ impl ContentDecoder {
         }
         self.read_usage(piece, &mut events);
         let block_reason = piece.pointer("/promptFeedback/blockReason").and_then(Value::as_str).unwrap_or_default();
-        if candidates.is_empty() && !matches!(block_reason, "" | "BLOCK_REASON_UNSPECIFIED" | "BLOCKED_REASON_UNSPECIFIED") {
+        if candidates.is_empty()
+            && !matches!(block_reason, "" | "BLOCK_REASON_UNSPECIFIED" | "BLOCKED_REASON_UNSPECIFIED")
+        {
             let mut error = LlmError::new(
                 LlmErrorKind::ContentFiltered,
                 self.provider.clone(),
@@ -202,8 +204,16 @@ impl ContentDecoder {
             Some("STOP") => StopKind::Stop,
             Some("MAX_TOKENS") => StopKind::Length,
             Some(
-                "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "MODEL_ARMOR" | "IMAGE_SAFETY"
-                | "IMAGE_PROHIBITED_CONTENT" | "IMAGE_RECITATION" | "PUP_LIMITED_DISABLED",
+                "SAFETY"
+                | "RECITATION"
+                | "BLOCKLIST"
+                | "PROHIBITED_CONTENT"
+                | "SPII"
+                | "MODEL_ARMOR"
+                | "IMAGE_SAFETY"
+                | "IMAGE_PROHIBITED_CONTENT"
+                | "IMAGE_RECITATION"
+                | "PUP_LIMITED_DISABLED",
             ) => StopKind::ContentFilter,
             Some(reason) if self.next_part == 0 => {
                 if let Some(error) = self.failure(reason) {

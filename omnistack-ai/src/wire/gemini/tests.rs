@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     chat::{
-        Message, OutputFormat, Part, ReasoningEffort, Role, StopKind, StopReason, TokenUsage, Tool, ToolCall, ToolChoice,
-        ToolResult,
+        Message, OutputFormat, Part, ReasoningEffort, Role, StopKind, StopReason, TokenUsage, Tool, ToolCall,
+        ToolChoice, ToolResult,
     },
     error::LlmErrorKind,
     wire::openai_chat::testing::{body_of, read, read_all, split},
@@ -69,8 +69,7 @@ fn a_stream_becomes_an_answer() {
     assert_eq!((answer.id.as_str(), answer.model.as_str()), ("r1", "m-1"));
     let thought = Part::Reasoning { text: "Hm 🌍".to_owned(), signature: None, redacted: None };
     assert_eq!(answer.parts[..2], [thought, Part::text("你好")]);
-    let expected =
-        [call("minted", "weather", "{\"city\":\"Köln\"}", Some("sig")), call("own", "now", "{}", None)];
+    let expected = [call("minted", "weather", "{\"city\":\"Köln\"}", Some("sig")), call("own", "now", "{}", None)];
     assert_eq!(calls(&answer), expected);
     assert_eq!(answer.stop, StopReason::new(StopKind::ToolCalls, Some("STOP".to_owned())));
     let usage = TokenUsage { input: 13, cached: 4, output: 12, reasoning: 7, ..TokenUsage::default() };
@@ -125,15 +124,15 @@ fn partial_arguments_mean_the_same_as_whole_ones() {
         piece(json!([signed(json!({"name": "weather", "willContinue": true}))])),
         piece(json!([unsigned(json!({"partialArgs": [city("Kö", true)], "willContinue": true}))])),
         piece(json!([unsigned(json!({"partialArgs": [city("ln", false)], "willContinue": true}))])),
-        piece(json!([unsigned(json!({"partialArgs": [{"jsonPath": "$.days", "numberValue": 3}], "willContinue": true}))])),
+        piece(json!([unsigned(
+            json!({"partialArgs": [{"jsonPath": "$.days", "numberValue": 3}], "willContinue": true})
+        )])),
         piece(json!([unsigned(json!({}))])),
         piece(json!([unsigned(json!({"id": "b", "name": "now"}))])),
         last(json!([]), "STOP"),
     ];
-    let expected = [
-        call("minted", "weather", "{\"city\":\"Köln\",\"days\":3}", Some("sig")),
-        call("b", "now", "{}", None),
-    ];
+    let expected =
+        [call("minted", "weather", "{\"city\":\"Köln\",\"days\":3}", Some("sig")), call("b", "now", "{}", None)];
     let (whole, partial) = (read_all(&codec(), &body_of(&whole)), read_all(&codec(), &body_of(&partial)));
     assert_eq!(calls(&whole), expected);
     assert_eq!(whole.parts, partial.parts);
@@ -159,10 +158,7 @@ fn ids_are_minted_per_answer_and_call() {
 
 #[test]
 fn signatures_of_texts_survive_the_next_request() {
-    let pieces = [
-        piece(json!([{"text": "Hi"}])),
-        last(json!([{"text": "", "thoughtSignature": "sig"}]), "STOP"),
-    ];
+    let pieces = [piece(json!([{"text": "Hi"}])), last(json!([{"text": "", "thoughtSignature": "sig"}]), "STOP")];
     let answer = read_all(&codec(), &body_of(&pieces));
     let request = ChatRequest::new("m", [Message::new(Role::Assistant, answer.parts)]);
     let parts = codec().encode(&request, false).unwrap().body["contents"][0]["parts"].clone();
@@ -225,11 +221,10 @@ fn failures_in_successful_responses_are_errors() {
 
 #[test]
 fn errors_of_responses_have_kinds() {
-    let error = |code: u16, status: &str, details: Value| {
-        json!({"error": {"code": code, "message": "m", "status": status, "details": details}})
-    };
+    let error = |code: u16, status: &str, details: Value| json!({"error": {"code": code, "message": "m", "status": status, "details": details}});
     let retry = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"});
-    let quota = |id: &str| json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": id}]});
+    let quota =
+        |id: &str| json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": id}]});
     for (body, expected, wait) in [
         (error(429, "RESOURCE_EXHAUSTED", json!([retry])), LlmErrorKind::RateLimited, Some(34)),
         (
@@ -237,7 +232,11 @@ fn errors_of_responses_have_kinds() {
             LlmErrorKind::RateLimited,
             Some(34),
         ),
-        (error(429, "RESOURCE_EXHAUSTED", json!([quota("RequestsPerDayPerProject"), retry])), LlmErrorKind::QuotaExhausted, None),
+        (
+            error(429, "RESOURCE_EXHAUSTED", json!([quota("RequestsPerDayPerProject"), retry])),
+            LlmErrorKind::QuotaExhausted,
+            None,
+        ),
         (error(400, "INVALID_ARGUMENT", json!([{"reason": "API_KEY_INVALID"}])), LlmErrorKind::Unauthorized, None),
         (error(400, "FAILED_PRECONDITION", json!([])), LlmErrorKind::Unauthorized, None),
         (error(400, "INVALID_ARGUMENT", Value::Null), LlmErrorKind::InvalidRequest, None),
@@ -262,9 +261,8 @@ fn embeddings_fit_their_request() {
     request.dimensions = Some(2);
     let encoded = codec().encode_embeddings(&request).unwrap();
     assert_eq!(encoded.path, "/v1beta/models/m:batchEmbedContents");
-    let one = |text: &str| {
-        json!({"model": "models/m", "content": {"parts": [{"text": text}]}, "outputDimensionality": 2})
-    };
+    let one =
+        |text: &str| json!({"model": "models/m", "content": {"parts": [{"text": text}]}, "outputDimensionality": 2});
     assert_eq!(encoded.body, json!({"requests": [one("a"), one("b")]}));
     let decode = |body: Value| codec().decode_embeddings(&request, body.to_string().as_bytes());
     let vectors = |first: Value, second: Value| json!({"embeddings": [{"values": first}, {"values": second}]});

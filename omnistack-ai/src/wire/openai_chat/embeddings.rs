@@ -72,7 +72,8 @@ pub(crate) fn decode_embeddings(
     if let Some(dimensions) = request.dimensions
         && usize::try_from(dimensions) != Ok(length)
     {
-        let mut error = inexpressible(provider, format!("the model answers with {length} dimensions, not {dimensions}"));
+        let mut error =
+            inexpressible(provider, format!("the model answers with {length} dimensions, not {dimensions}"));
         error.param = Some("dimensions".to_owned());
         return Err(error);
     }

@@ -107,7 +107,8 @@ pub(crate) fn unsupported(name: &str) -> String {
 }
 
 fn encode_tool(quirks: &Quirks, tool: &Tool, warnings: &mut Vec<String>) -> Value {
-    let StrictSchema { schema, strict } = StrictSchema::new(quirks, &tool.parameters, tool.strict, &tool.name, warnings);
+    let StrictSchema { schema, strict } =
+        StrictSchema::new(quirks, &tool.parameters, tool.strict, &tool.name, warnings);
     let mut function = json!({"name": tool.name, "parameters": schema});
     if !tool.description.is_empty() {
         function["description"] = json!(tool.description);

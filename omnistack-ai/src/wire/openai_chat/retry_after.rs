@@ -148,7 +148,12 @@ mod tests {
             (&[], &list, None, Some(34_500)),
             (&[("x-ratelimit-reset-requests", "6m0s")], &Value::Null, None, Some(360_000)),
             (&[("x-ratelimit-reset-requests", "2m59.56s")], &Value::Null, None, Some(179_560)),
-            (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-reset-requests", "1h")], &Value::Null, None, Some(20)),
+            (
+                &[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-reset-requests", "1h")],
+                &Value::Null,
+                None,
+                Some(20),
+            ),
             (
                 &[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-reset-requests", "1h")],
                 &Value::Null,

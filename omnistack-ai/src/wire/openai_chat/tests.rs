@@ -69,12 +69,8 @@ fn rich_stream() -> String {
 
 fn rich_answer() -> ChatResponse {
     let reasoning = Part::Reasoning { text: "Hmm 🌍".to_owned(), signature: None, redacted: None };
-    let parts = vec![
-        reasoning,
-        Part::text("你好🌍"),
-        call("a", "first", "{\"y\":1}"),
-        call("b", "second", "{\"x\":\"é\"}"),
-    ];
+    let parts =
+        vec![reasoning, Part::text("你好🌍"), call("a", "first", "{\"y\":1}"), call("b", "second", "{\"x\":\"é\"}")];
     let mut answer =
         ChatResponse::new("c1", "m-1", parts, StopReason::new(StopKind::ToolCalls, "tool_calls".to_owned()));
     answer.usage = Some(TokenUsage { input: 10, cached: 6, output: 4, reasoning: 1, ..TokenUsage::default() });
@@ -194,7 +190,10 @@ fn errors_in_a_stream_are_errors() {
         (json!({"error": {"message": "slow", "code": 429}, "choices": []}), LlmErrorKind::RateLimited),
         (json!({"error": "broken"}), LlmErrorKind::Failed),
         (json!({"x_groq": {"error": "over capacity"}, "choices": []}), LlmErrorKind::Failed),
-        (json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502}}]}), LlmErrorKind::Failed),
+        (
+            json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502}}]}),
+            LlmErrorKind::Failed,
+        ),
         (json!([{"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}]), LlmErrorKind::Overloaded),
         (json!([]), LlmErrorKind::Protocol),
         (json!("text"), LlmErrorKind::Protocol),
@@ -230,7 +229,10 @@ fn tool_calls_are_told_apart_by_index_and_id() {
     let two_calls = [call("a", "f", "{\"x\":1}"), call("b", "f", "{\"x\":2}")];
     for (pieces, expected) in [
         // Two entries with one index in the first chunk.
-        (vec![tools(&[tool(0, Some("a"), Some("f"), Some("")), tool(0, None, None, Some("{\"x\":1}"))])], &split_call[..]),
+        (
+            vec![tools(&[tool(0, Some("a"), Some("f"), Some("")), tool(0, None, None, Some("{\"x\":1}"))])],
+            &split_call[..],
+        ),
         // Id and name are repeated, or empty.
         (
             vec![
@@ -255,7 +257,10 @@ fn tool_calls_are_told_apart_by_index_and_id() {
         ),
         // Whole calls that all have the index 0.
         (
-            vec![tools(&[tool(0, Some("a"), Some("f"), Some("{\"x\":1}")), tool(0, Some("b"), Some("f"), Some("{\"x\":2}"))])],
+            vec![tools(&[
+                tool(0, Some("a"), Some("f"), Some("{\"x\":1}")),
+                tool(0, Some("b"), Some("f"), Some("{\"x\":2}")),
+            ])],
             &two_calls[..],
         ),
         // No index at all, arguments as an object.

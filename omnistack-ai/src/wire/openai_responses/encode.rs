@@ -96,7 +96,8 @@ pub(super) fn encode(
 }
 
 fn encode_tool(quirks: &Quirks, tool: &Tool, warnings: &mut Vec<String>) -> Value {
-    let StrictSchema { schema, strict } = StrictSchema::new(quirks, &tool.parameters, tool.strict, &tool.name, warnings);
+    let StrictSchema { schema, strict } =
+        StrictSchema::new(quirks, &tool.parameters, tool.strict, &tool.name, warnings);
     // Without `strict`, this API would be strict.
     let mut encoded = json!({"type": "function", "name": tool.name, "parameters": schema, "strict": strict});
     if !tool.description.is_empty() {

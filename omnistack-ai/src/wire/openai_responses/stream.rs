@@ -9,7 +9,9 @@ use crate::{
     error::LlmError,
     wire::{
         SseEvent, StreamDecoder,
-        openai_chat::{corrected, error_in_answer, interrupted, is_failure, list, protocol_error, response_usage, text},
+        openai_chat::{
+            corrected, error_in_answer, interrupted, is_failure, list, protocol_error, response_usage, text,
+        },
     },
 };
 
@@ -269,8 +271,7 @@ impl StreamDecoder for ResponseDecoder {
         if name == "error" {
             return Err(error_in_answer(&self.provider, &parsed.unwrap_or_default()));
         }
-        let parsed =
-            parsed.map_err(|_| protocol_error(&self.provider, "a piece of the answer is not JSON"))?;
+        let parsed = parsed.map_err(|_| protocol_error(&self.provider, "a piece of the answer is not JSON"))?;
         let kind = Some(text(&parsed, "type")).filter(|kind| !kind.is_empty()).unwrap_or(name);
         if kind.is_empty() && is_failure(parsed.get("error")) {
             return Err(error_in_answer(&self.provider, &parsed));

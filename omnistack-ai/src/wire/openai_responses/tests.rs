@@ -61,13 +61,10 @@ fn events() -> Vec<Value> {
     let items = output();
     let mut begun = items[2].clone();
     begun["arguments"] = json!("");
-    let summary = |index: u64, delta: &str| {
-        json!({"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": index, "delta": delta})
-    };
-    let text = |delta: &str| {
-        json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": delta, "obfuscation": "x"})
-    };
-    let arguments = |delta: &str| json!({"type": "response.function_call_arguments.delta", "output_index": 2, "delta": delta});
+    let summary = |index: u64, delta: &str| json!({"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": index, "delta": delta});
+    let text = |delta: &str| json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": delta, "obfuscation": "x"});
+    let arguments =
+        |delta: &str| json!({"type": "response.function_call_arguments.delta", "output_index": 2, "delta": delta});
     let done = |index: usize| json!({"type": "response.output_item.done", "output_index": index, "item": items[index]});
     vec![
         json!({"type": "response.created", "response": {"id": "resp_1", "model": "m-1", "status": "in_progress"}}),
@@ -176,7 +173,10 @@ fn statuses_are_stop_reasons_or_errors() {
 #[test]
 fn errors_in_a_stream_are_errors() {
     for (event, kind) in [
-        (json!({"type": "error", "code": "rate_limit_exceeded", "message": "x", "param": null}), LlmErrorKind::RateLimited),
+        (
+            json!({"type": "error", "code": "rate_limit_exceeded", "message": "x", "param": null}),
+            LlmErrorKind::RateLimited,
+        ),
         (json!({"type": "error", "error": {"type": "server_error", "message": "x"}}), LlmErrorKind::Failed),
         (json!({"error": {"type": "overloaded_error", "message": "x"}}), LlmErrorKind::Overloaded),
         (

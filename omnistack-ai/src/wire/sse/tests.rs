@@ -92,8 +92,26 @@ fn an_event_that_is_too_large_is_an_error() {
 
 fn fragments() -> impl Strategy<Value = Vec<u8>> {
     let fragment = select(vec![
-        "data: ", "data:", "data", "event: ", "event:", "id: 1", "retry: 5", ":", " ", "\n", "\r", "\r\n", "\n\n", "a",
-        "é", "你", "🌍", "\u{FEFF}", "{\"a\":1}", "[DONE]",
+        "data: ",
+        "data:",
+        "data",
+        "event: ",
+        "event:",
+        "id: 1",
+        "retry: 5",
+        ":",
+        " ",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+        "a",
+        "é",
+        "你",
+        "🌍",
+        "\u{FEFF}",
+        "{\"a\":1}",
+        "[DONE]",
     ]);
     vec(fragment, 0..40).prop_map(|fragments| fragments.concat().into_bytes())
 }

@@ -76,17 +76,6 @@ on_each_database! {
         account.expect_settled(&usage).await;
     }
 
-    async fn an_app_can_refuse_models_without_a_price(database: TestDatabase) {
-        let usage = RecordedUsage::default();
-        let plan = Plan::new("none");
-        let app = TestApp::start(database, |app| with_ai(app, &plan, &usage).set("AI_REFUSE_UNKNOWN_PRICES", "true")).await;
-        let account = Account::new(&app);
-        let start = CallStart::new(account.caller(), "my-deploy").reserve(40, 10, None);
-        let error = account.accounting.open(start).await.map(drop).unwrap_err();
-        assert_eq!((error.status().as_u16(), error.code()), (422, "MODEL_PRICE_UNKNOWN"));
-        assert_eq!(account.ledger().await.len(), 0);
-    }
-
     async fn prices_below_a_nano_dollar_add_up(database: TestDatabase) {
         let usage = RecordedUsage::default();
         let app = start(database, Plan::new("none"), &usage).await;

@@ -22,11 +22,25 @@ const LIMITS: (i64, i64) = (2_000, 5_000);
 
 #[derive(Clone, Debug)]
 enum CallOperation {
-    Open { input: u64, output: u64, pico: Option<i64> },
+    Open {
+        input: u64,
+        output: u64,
+        pico: Option<i64>,
+    },
     /// Settles one of the open calls.
-    Settle { which: usize, status: CallStatus, input: u64, output: u64, pico: i64 },
+    Settle {
+        which: usize,
+        status: CallStatus,
+        input: u64,
+        output: u64,
+        pico: i64,
+    },
     /// Drops one of the open calls, after so many bytes.
-    Drop { which: usize, is_asked: bool, bytes: usize },
+    Drop {
+        which: usize,
+        is_asked: bool,
+        bytes: usize,
+    },
     /// Lets all open calls expire, as if their process had ended.
     Expire,
 }

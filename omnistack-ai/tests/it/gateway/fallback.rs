@@ -15,7 +15,8 @@ use super::{
 
 #[tokio::test]
 async fn the_next_provider_answers_after_a_failure_and_each_attempt_is_in_the_trace() {
-    for kind in [K::Overloaded, K::Failed, K::Unreachable, K::Protocol, K::QuotaExhausted, K::UnknownModel, K::ContextLength]
+    for kind in
+        [K::Overloaded, K::Failed, K::Unreachable, K::Protocol, K::QuotaExhausted, K::UnknownModel, K::ContextLength]
     {
         let (first, second) = (TestLlm::new("fake", [fail(kind)]), TestLlm::new("second", [reply("hi")]));
         let app = start_plain(&first, &second).await;
@@ -98,7 +99,8 @@ async fn a_short_rate_limit_is_waited_for() {
     limited.retry_after = Some(Duration::from_millis(10));
     let first = TestLlm::new("fake", [fail(K::Failed)]);
     let second = TestLlm::new("second", [Step::Fail(limited), reply("hi")]);
-    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_RATE_LIMIT_WAIT", "5s"), ai)).await;
+    let app =
+        start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_RATE_LIMIT_WAIT", "5s"), ai)).await;
     let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
     assert_eq!(answer.response.text(), "hi");
 }
@@ -106,7 +108,8 @@ async fn a_short_rate_limit_is_waited_for() {
 #[tokio::test]
 async fn models_without_a_price_are_refused_if_the_app_requires_prices() {
     let (first, second) = (TestLlm::new("fake", [fail(K::Failed), fail(K::Failed)]), TestLlm::new("second", []));
-    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_REQUIRE_PRICES", "true"), ai)).await;
+    let app =
+        start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_REQUIRE_PRICES", "true"), ai)).await;
     let failed = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err();
     assert_eq!(upstream_error(failed).kind, K::Failed, "the unpriced model is no fallback");
     assert!(second.requests().is_empty());

@@ -49,7 +49,8 @@ async fn content_is_refused_before_any_cost() {
 
 #[tokio::test]
 async fn a_refused_answer_is_paid_and_no_part_of_it_is_seen() {
-    let (first, second) = (TestLlm::new("fake", [reply("bad"), reply("bad"), reply("fine")]), TestLlm::new("second", []));
+    let (first, second) =
+        (TestLlm::new("fake", [reply("bad"), reply("bad"), reply("fine")]), TestLlm::new("second", []));
     let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| {
         (app, ai.guardrail(ContentModeration::new(Words).with_output()))
     })

@@ -32,7 +32,8 @@ fn request() -> (ChatRequest, CallOptions) {
 #[tokio::test]
 async fn an_error_in_the_first_event_is_not_seen_by_the_caller() {
     let upstream = ScriptedUpstream::start().await;
-    let failed = b"data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\",\"code\":\"overloaded\"}}\n\n";
+    let failed =
+        b"data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\",\"code\":\"overloaded\"}}\n\n";
     upstream.respond(Scripted::status(200).header("content-type", "text/event-stream").chunk(failed).end());
     upstream.respond(Scripted::openai_chat_stream(["a", "b"], (10, 5)));
     let app = start(&upstream).await;

@@ -143,7 +143,8 @@ async fn usage_is_asked_for_until_the_provider_refuses() {
         let (response, error) = assemble(stream(&provider).await).await;
         assert_eq!((response.text().as_str(), response.usage, error.is_none()), ("b", None, true));
     }
-    let asked: Vec<bool> = upstream.requests().iter().map(|request| request.text().contains("stream_options")).collect();
+    let asked: Vec<bool> =
+        upstream.requests().iter().map(|request| request.text().contains("stream_options")).collect();
     assert_eq!(asked, [true, true, false, false]);
 }
 

@@ -8,10 +8,7 @@ use omnistack_testkit::{TestApp, TestDatabase, vector_conformance, vectors::Vect
 
 const CACHE_BYTES: u64 = 64 << 20;
 
-async fn under_test(
-    database: TestDatabase,
-    index: impl Fn(&TestApp) -> DatabaseVectorIndex,
-) -> VectorIndexUnderTest {
+async fn under_test(database: TestDatabase, index: impl Fn(&TestApp) -> DatabaseVectorIndex) -> VectorIndexUnderTest {
     let app = TestApp::start(database, |app| app.with(Ai::from_env())).await;
     VectorIndexUnderTest::new(index(&app)).with_replica(index(&app)).with_resource(app)
 }

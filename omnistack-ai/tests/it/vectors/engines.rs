@@ -1,9 +1,7 @@
 //! An engine that is away, and what the databases keep in memory.
 
 use async_trait::async_trait;
-use omnistack_ai::{
-    Ai, VectorError, VectorIndex, VectorMatch, VectorPoint, VectorQuery, VectorSpace,
-};
+use omnistack_ai::{Ai, VectorError, VectorIndex, VectorMatch, VectorPoint, VectorQuery, VectorSpace};
 use omnistack_core::{http::Method, identity::TenantId};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;

@@ -1,6 +1,9 @@
 //! The routes of collections, points and searches.
 
-use omnistack_core::{http::Method, identity::{Identity, Permissions}};
+use omnistack_core::{
+    http::Method,
+    identity::{Identity, Permissions},
+};
 use omnistack_testkit::{TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 

@@ -38,7 +38,8 @@ impl ErrorForms {
 
     /// Returns the form for a path.
     fn at(&self, path: &str) -> Option<ErrorForm> {
-        let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.0.iter().find(|(prefix, _)| below(prefix)).map(|(_, form)| *form)
     }
 }

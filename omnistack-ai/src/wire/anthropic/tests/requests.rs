@@ -13,26 +13,32 @@ fn encoded(request: &ChatRequest) -> (Value, Vec<String>) {
 fn a_conversation_has_the_form_of_the_api() {
     let mut result = ToolResult::text("call|1", "sunny");
     result.is_error = true;
-    let request = ChatRequest::new("m", [
-        Message::system("Be brief."),
-        Message::user("Weather?"),
-        Message::new(Role::Assistant, vec![
-            reasoning("Hm", Some("anthropic:sig"), None),
-            reasoning("", None, Some("anthropic:secret")),
-            // Of other providers.
-            reasoning("Foreign", Some("gemini:x"), None),
-            reasoning("Foreign", Some("rs_1"), Some("encrypted")),
-            Part::text(" "),
-            Part::ToolCall(ToolCall::new("call|1", "weather", "{\"city\":\"Köln\"}")),
-            Part::ToolCall(ToolCall::new("b", "now", "")),
-            Part::ToolCall(ToolCall::new("c", "now", "{oops")),
-        ]),
-        Message::tool_results([result]),
-        Message::tool_results([ToolResult::text("b", ""), ToolResult::text("c", "x")]),
-        Message::user("And now?"),
-        Message::system("Really brief."),
-        Message::assistant("It is  \n"),
-    ]);
+    let request = ChatRequest::new(
+        "m",
+        [
+            Message::system("Be brief."),
+            Message::user("Weather?"),
+            Message::new(
+                Role::Assistant,
+                vec![
+                    reasoning("Hm", Some("anthropic:sig"), None),
+                    reasoning("", None, Some("anthropic:secret")),
+                    // Of other providers.
+                    reasoning("Foreign", Some("gemini:x"), None),
+                    reasoning("Foreign", Some("rs_1"), Some("encrypted")),
+                    Part::text(" "),
+                    Part::ToolCall(ToolCall::new("call|1", "weather", "{\"city\":\"Köln\"}")),
+                    Part::ToolCall(ToolCall::new("b", "now", "")),
+                    Part::ToolCall(ToolCall::new("c", "now", "{oops")),
+                ],
+            ),
+            Message::tool_results([result]),
+            Message::tool_results([ToolResult::text("b", ""), ToolResult::text("c", "x")]),
+            Message::user("And now?"),
+            Message::system("Really brief."),
+            Message::assistant("It is  \n"),
+        ],
+    );
     let (body, warnings) = encoded(&request);
     let expected = json!({
         "model": "m", "max_tokens": 8192,
@@ -96,7 +102,8 @@ fn only_the_last_four_cache_breakpoints_are_sent() {
     parts.push(part(Some(CacheLifetime::Hour)));
     let (body, _) = encoded(&ChatRequest::new("m", [Message::new(Role::User, parts)]));
     let content = body["messages"][0]["content"].as_array().unwrap();
-    let controls: Vec<_> = content.iter().map(|block| block.get("cache_control").cloned().unwrap_or_default()).collect();
+    let controls: Vec<_> =
+        content.iter().map(|block| block.get("cache_control").cloned().unwrap_or_default()).collect();
     let short = json!({"type": "ephemeral"});
     let hour = json!({"type": "ephemeral", "ttl": "1h"});
     assert_eq!(controls, [json!(null), short.clone(), short.clone(), short, json!(null), hour]);

@@ -27,20 +27,30 @@ fn paths_name_the_model() {
 fn a_conversation_has_the_form_of_the_api() {
     let mut failed = ToolResult::text("own", "no");
     failed.is_error = true;
-    let request = ChatRequest::new("m", [
-        Message::system("Be brief."),
-        Message::user("Weather?"),
-        Message::new(Role::Assistant, vec![
-            Part::Reasoning { text: "Hm".to_owned(), signature: Some("gemini:t".to_owned()), redacted: None },
-            Part::Reasoning { text: "Foreign".to_owned(), signature: Some("anthropic:x".to_owned()), redacted: None },
-            Part::text(""),
-            Part::ToolCall(call("call_1", "weather", "{\"city\":\"Köln\"}", Some("sig"))),
-            Part::ToolCall(call("own", "now", "", None)),
-        ]),
-        Message::tool_results([ToolResult::text("call_1", "{\"sky\":\"blue\"}")]),
-        Message::tool_results([failed]),
-        Message::assistant("Blue."),
-    ]);
+    let request = ChatRequest::new(
+        "m",
+        [
+            Message::system("Be brief."),
+            Message::user("Weather?"),
+            Message::new(
+                Role::Assistant,
+                vec![
+                    Part::Reasoning { text: "Hm".to_owned(), signature: Some("gemini:t".to_owned()), redacted: None },
+                    Part::Reasoning {
+                        text: "Foreign".to_owned(),
+                        signature: Some("anthropic:x".to_owned()),
+                        redacted: None,
+                    },
+                    Part::text(""),
+                    Part::ToolCall(call("call_1", "weather", "{\"city\":\"Köln\"}", Some("sig"))),
+                    Part::ToolCall(call("own", "now", "", None)),
+                ],
+            ),
+            Message::tool_results([ToolResult::text("call_1", "{\"sky\":\"blue\"}")]),
+            Message::tool_results([failed]),
+            Message::assistant("Blue."),
+        ],
+    );
     let (body, warnings) = encoded(&request);
     let expected = json!({
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
@@ -139,7 +149,8 @@ fn tools_and_schemas_are_in_the_dialect() {
     request.tool_choice = ToolChoice::Named("f".to_owned());
     request.output = OutputFormat::JsonSchema { name: "n".to_owned(), schema, strict: true };
     let (body, _) = encoded(&request);
-    let translated = json!({"type": "object", "properties": {"a": {"type": "string", "description": "{pattern: \"^a\"}"}}});
+    let translated =
+        json!({"type": "object", "properties": {"a": {"type": "string", "description": "{pattern: \"^a\"}"}}});
     let tools = json!([{"functionDeclarations": [
         {"name": "f", "description": "Does.", "parametersJsonSchema": translated}, {"name": "g"},
     ]}]);

@@ -20,7 +20,7 @@ fn response(status: u16, body: &str) -> LlmError {
 fn statuses_and_codes_decide_the_kind() {
     use LlmErrorKind::{
         ContentFiltered, ContextLength, Failed, InvalidRequest, NotSupported, Overloaded, Protocol, QuotaExhausted,
-        RateLimited, UnknownModel, Unauthorized,
+        RateLimited, Unauthorized, UnknownModel,
     };
     let body = |code: &str, kind: &str, message: &str| {
         json!({"error": {"message": message, "type": kind, "param": null, "code": code}}).to_string()
@@ -86,7 +86,8 @@ fn errors_in_streams_have_a_kind_without_a_status() {
 
 #[test]
 fn fields_and_headers_are_kept() {
-    let body = json!({"error": {"message": "a\nb", "type": "tokens", "param": "messages", "code": "rate_limit_exceeded"}});
+    let body =
+        json!({"error": {"message": "a\nb", "type": "tokens", "param": "messages", "code": "rate_limit_exceeded"}});
     let mut headers = HeaderMap::new();
     headers.insert("x-request-id", HeaderValue::from_static("req_1"));
     headers.insert("retry-after", HeaderValue::from_static("1.5"));

@@ -28,7 +28,8 @@ fn full_request() -> ChatRequest {
     request.reasoning = Some(ReasoningEffort::Highest);
     request.service_tier = Some("flex".to_owned());
     request.user = Some("u".to_owned());
-    let extra = json!({"verbosity": "low", "n": 2, "metadata": {"a": "b"}, "stream": false, "model": "x", "logprobs": null});
+    let extra =
+        json!({"verbosity": "low", "n": 2, "metadata": {"a": "b"}, "stream": false, "model": "x", "logprobs": null});
     request.extra = extra.as_object().unwrap().clone();
     request
 }

@@ -1,0 +1,16 @@
+//! Tests of the AI gateway.
+
+mod accounting;
+mod app_api;
+mod fake;
+mod fixes;
+mod gateway;
+#[cfg(feature = "providers")]
+mod http_provider;
+#[cfg(feature = "mcp")]
+mod mcp;
+mod openai_api;
+mod prompts;
+mod reports;
+mod router;
+mod vectors;
