@@ -7,7 +7,7 @@ use omnistack_core::{
     credits::CreditAccounts,
     db::{Db, GroupCommit, GroupCommitError},
     events::Events,
-    http::{Error, StatusCode},
+    http::Error,
     id::Id,
     identity::{Entitlements, Plan},
     usage::{UsageSink, meters},
@@ -219,6 +219,13 @@ fn plan_limits(plan: &Plan) -> Option<BudgetLimits> {
     let (tokens, requests) = (limit(meters::AI_TOKENS), limit(meters::AI_REQUESTS));
     let has_limit = tokens.is_some() || requests.is_some();
     has_limit.then_some(BudgetLimits { tokens, requests, is_hard: true, ..BudgetLimits::default() })
+}
+
+/// Returns the millionths of credits of pico-USD, rounded up.
+fn credits_of(pico: i64, credits_per_usd: u32) -> i64 {
+    // A US dollar is 10^12 pico-USD, and a credit is 10^6 millionths.
+    let product = i128::from(pico.max(0)) * i128::from(credits_per_usd);
+    i64::try_from(product.div_euclid(1_000_000) + i128::from(product % 1_000_000 != 0)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

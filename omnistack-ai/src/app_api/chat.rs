@@ -1,5 +1,7 @@
 //! Answers in conversations, with a model that the caller or the app chooses.
 
+#![expect(unused_qualifications, reason = "`utoipa::path` writes the types of responses in full")]
+
 use std::borrow::Cow;
 
 use axum::{extract::State, response::IntoResponse as _};
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     openai_api::{event_stream, http_error},
-    router::complexity::{Complexity, score},
+    router::{Complexity, complexity_of},
 };
 
 /// Returns the routes.
@@ -127,7 +129,7 @@ async fn chat_routed(
 ) -> Result<Response, Error> {
     let mut call = read_chat(&api, &caller, &headers, body).await?;
     if !call.names_model {
-        let alias = match score(&call.request) {
+        let alias = match complexity_of(&call.request) {
             Complexity::Simple => "cheap",
             Complexity::Moderate => "fast",
             Complexity::Complex => "smart",

@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use super::AppApi;
 use crate::{
-    catalog::{Cost, ModelInfo, ModelMode},
+    catalog::{Cost, ModelInfo, ModelMode, TokenPrices},
     openai_api::is_available,
 };
 
@@ -55,8 +55,8 @@ impl From<&ModelInfo> for AiModel {
                 ModelMode::Responses => "responses",
                 ModelMode::Embedding => "embedding",
             },
-            input_price: info.prices.as_ref().map(|prices| price(prices.input)),
-            output_price: info.prices.as_ref().map(|prices| price(prices.output)),
+            input_price: info.prices.as_ref().and_then(TokenPrices::standard).map(|prices| price(prices.input)),
+            output_price: info.prices.as_ref().and_then(TokenPrices::standard).map(|prices| price(prices.output)),
             retires_on: info.retires_on.map(|day| day.to_string()),
             successor: info.successor.as_ref().map(ToString::to_string),
         }
@@ -75,6 +75,6 @@ struct AiModels {
 /// Those of the providers at which the app has an account. Needs `ai:read`.
 #[utoipa::path(get, path = "/models", operation_id = "list_ai_models", responses((status = 200, body = AiModels)))]
 async fn list(State(api): State<AppApi>) -> Json<AiModels> {
-    let models = api.gateway.catalog().models().filter(|info| is_available(&api.gateway, info));
+    let models = api.gateway.catalog().models().iter().filter(|info| is_available(&api.gateway, info));
     Json(AiModels { items: models.map(Into::into).collect() })
 }

@@ -97,6 +97,11 @@ impl TokenPrices {
         &self.0
     }
 
+    /// Returns the standard prices of a short input.
+    pub fn standard(&self) -> Option<&TokenPrice> {
+        self.rows().iter().find(|row| row.tier.is_none() && row.above == 0)
+    }
+
     /// Returns the cost of tokens. Returns `None` if the prices of the service tier are not known or the cost is out of
     /// range.
     ///

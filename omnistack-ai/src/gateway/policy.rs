@@ -26,7 +26,7 @@ use crate::{
 
 /// The client that fetches images and files at URLs of callers.
 #[cfg(feature = "providers")]
-pub(super) type MediaClient = omnistack_core::http::client::GuardedClient;
+pub(super) type MediaClient = http::client::GuardedClient;
 /// The client that fetches images and files at URLs of callers. Without providers over HTTP there is none.
 #[cfg(not(feature = "providers"))]
 pub(super) type MediaClient = std::convert::Infallible;

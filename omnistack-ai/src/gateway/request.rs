@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     data_environment::DataEnvironment,
-    identity::{ApiKeyId, Identity, TenantId, UserId},
+    identity::{ApiKeyId, TenantId, UserId},
 };
 
 use crate::chat::CallTimeouts;

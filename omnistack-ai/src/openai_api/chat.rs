@@ -1,5 +1,7 @@
 //! `POST /v1/chat/completions`.
 
+#![expect(unused_qualifications, reason = "`utoipa::path` writes the types of responses in full")]
+
 use std::borrow::Cow;
 
 use axum::{extract::State, response::IntoResponse as _};

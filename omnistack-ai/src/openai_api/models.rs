@@ -74,7 +74,7 @@ pub(crate) fn is_available(gateway: &AiGateway, info: &ModelInfo) -> bool {
 /// Those of the providers at which the app has an account. Needs an API key with `ai:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_openai_models", responses((status = 200, body = ModelList)))]
 async fn list_openai_models(State(api): State<OpenAiApi>) -> Json<ModelList> {
-    let models = api.gateway.catalog().models().filter(|info| is_available(&api.gateway, info));
+    let models = api.gateway.catalog().models().iter().filter(|info| is_available(&api.gateway, info));
     // Two providers can have a model of the same name.
     let by_name: BTreeMap<String, ModelItem> = models.map(|info| (info.id.to_string(), info.into())).collect();
     Json(ModelList { object: "list", data: by_name.into_values().collect() })
