@@ -9,6 +9,7 @@ use std::{
 };
 
 use omnistack::{
+    app::OwnRoutes,
     audit::{AuditLog, AuditStore},
     cache::Cache,
     config::{self, Config, PublicUrl},
@@ -183,7 +184,8 @@ async fn the_book_lists_the_values_that_context_always_has() {
         AuditStore,
         WebhookSources,
         WebhookCatalogue,
-        NotificationKinds
+        NotificationKinds,
+        OwnRoutes
     ];
     provided![
         AuditLog,
