@@ -16,27 +16,26 @@ const USAGE: &str = "/api/v1/app/usage";
 const FREE_TOKENS: u64 = 100_000;
 
 /// Returns the owner of a team, and a program with an API key of the team for these permissions.
-async fn owner_and_robot(app: &TestApp, scopes: Value) -> (TestClient, TestClient) {
+async fn owner_and_robot(app: &TestApp, scopes: &[&str]) -> (TestClient, TestClient) {
     let owner = sign_in(app, user(app, "ada@example.com").await).await;
     let key = owner.post(KEYS, json!({ "name": "robot", "scopes": scopes })).await.expect(201).json();
     let robot = app.client_with_token(key["secret"].as_str().unwrap());
     (owner, robot)
 }
 
-fn hello(more: Value) -> Value {
-    let mut body = json!({ "model": "fast", "messages": [{ "role": "user", "content": "Hello" }] });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
+/// Returns a request whose answer has at most so many tokens.
+fn hello(max_tokens: u64) -> Value {
+    json!({ "model": "fast", "max_tokens": max_tokens, "messages": [{ "role": "user", "content": "Hello" }] })
 }
 
 on_each_database! {
     async fn an_api_key_chats_and_the_team_sees_what_it_used(database: TestDatabase) {
         let app = TestApp::start_with_auth(database, saas::app).await;
-        let (owner, robot) = owner_and_robot(&app, json!(["ai:read", "ai:write"])).await;
+        let (owner, robot) = owner_and_robot(&app, &["ai:read", "ai:write"]).await;
         let status = owner.get(format!("{AI}/status")).await.expect(200).json();
         assert_eq!((&status["is_ai_available"], &status["available_providers"]), (&json!(true), &json!(["fake"])));
 
-        let answered = robot.post(CHAT, hello(json!({}))).await.expect(200);
+        let answered = robot.post(CHAT, hello(100)).await.expect(200);
         assert_eq!(answered.header("x-ai-provider"), Some("fake"));
         let cost = answered.header("x-ai-cost-usd").unwrap().to_owned();
         let answer = answered.json();
@@ -58,23 +57,23 @@ on_each_database! {
 
     async fn a_call_beyond_the_plan_is_refused(database: TestDatabase) {
         let app = TestApp::start_with_auth(database, saas::app).await;
-        let (owner, robot) = owner_and_robot(&app, json!(["ai:write"])).await;
+        let (owner, robot) = owner_and_robot(&app, &["ai:write"]).await;
 
-        let refused = robot.post(CHAT, hello(json!({ "max_tokens": FREE_TOKENS }))).await.expect(402).json();
+        let refused = robot.post(CHAT, hello(FREE_TOKENS)).await.expect(402).json();
         let error = &refused["error"];
         assert_eq!((&error["code"], &error["type"]), (&json!("ai_budget_exceeded"), &json!("insufficient_quota")));
         assert_eq!((&error["details"]["scope"], &error["details"]["limit"]), (&json!("plan"), &json!(FREE_TOKENS)));
-        let refused = owner.post(format!("{AI}/chat"), hello(json!({ "max_tokens": FREE_TOKENS }))).await;
+        let refused = owner.post(format!("{AI}/chat"), hello(FREE_TOKENS)).await;
         refused.expect_error(402, "AI_BUDGET_EXCEEDED");
 
         // Nothing of a refused call stays reserved.
-        robot.post(CHAT, hello(json!({ "max_tokens": FREE_TOKENS / 2 }))).await.expect(200);
+        robot.post(CHAT, hello(FREE_TOKENS / 2)).await.expect(200);
     }
 
     async fn a_budget_of_the_team_is_kept(database: TestDatabase) {
         let app = TestApp::start_with_auth(database, saas::app).await;
-        let (owner, robot) = owner_and_robot(&app, json!(["ai:write"])).await;
-        let call = hello(json!({ "max_tokens": 20 }));
+        let (owner, robot) = owner_and_robot(&app, &["ai:write"]).await;
+        let call = hello(20);
         let answer = robot.post(CHAT, call.clone()).await.expect(200).json();
         let used = answer["usage"]["total_tokens"].as_u64().unwrap();
 
@@ -89,7 +88,7 @@ on_each_database! {
 
     async fn an_agent_finds_the_operations_that_its_key_permits(database: TestDatabase) {
         let app = TestApp::start_with_auth(database, saas::app).await;
-        let (_, robot) = owner_and_robot(&app, json!(["fixes:read"])).await;
+        let (_, robot) = owner_and_robot(&app, &["fixes:read"]).await;
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
         let request = robot.post("/mcp", message).header("host", "app.example.com");
         let request = request.header("accept", "application/json, text/event-stream");
