@@ -39,6 +39,10 @@
 //! | `razorpay` | no | `payments`, and payments by Razorpay |
 //! | `realtime` | no | messages to connected clients by WebSocket and SSE, and notifications: [`realtime`] |
 //! | `realtime-client` | no | `realtime`, and its client for Rust programs |
+//! | `ai` | no | an AI gateway: models of many providers behind one API, vectors, fixes of code: [`ai`] |
+//! | `mcp` | no | `ai`, and operations of the app as tools of agents |
+//! | `qdrant` | no | `ai`, and vectors in Qdrant |
+//! | `github` | no | `ai`, and fixes of code as pull requests on GitHub |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
 
@@ -57,6 +61,8 @@
 //! State the versions that OmniStack uses: garde 0.23, serde 1, sqlx 0.9, utoipa 6. A type that derives from another
 //! version does not implement the trait that OmniStack requires.
 
+#[cfg(feature = "ai")]
+pub use omnistack_ai as ai;
 #[cfg(feature = "auth")]
 pub use omnistack_auth as auth;
 #[cfg(feature = "billing")]

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 /// Largest text of a chat message, in bytes.
 const MAX_CHAT_BYTES: usize = 2000;
 
-/// Returns the rules: chat rooms of a team, its runs and jobs, and the feeds of its files, webhooks and usage.
+/// Returns the rules: chat rooms of a team, its runs, jobs and fixes of code, and the feeds of its files, webhooks and
+/// usage.
 pub fn channels() -> Channels {
     Channels::new()
         .rule(
@@ -21,6 +22,7 @@ pub fn channels() -> Channels {
         )
         .allow("run:{id}", |caller, _| caller.can("projects:read"))
         .rule(ChannelRule::new("job:{id}").subscribe(|caller, _| caller.can("projects:read")).latest_value())
+        .rule(ChannelRule::new("fix:{id}").subscribe(|caller, _| caller.can("fixes:read")).latest_value())
         .allow("files", |caller, _| caller.can("files:read"))
         .allow("webhooks", |caller, _| caller.can("webhooks:read"))
         .allow("usage", |caller, _| caller.can("billing:read"))

@@ -7,8 +7,9 @@ pub mod projects;
 
 use live::Live;
 use omnistack::{
-    app::AppBuilder, auth::Auth, billing::Billing, config::Config, contact::Contact, email::Mail, flags::FeatureFlags,
-    observability::Observability, payments::Payments, realtime::Realtime, sms::Sms, storage::Files, webhooks::Webhooks,
+    ai::Ai, app::AppBuilder, auth::Auth, billing::Billing, config::Config, contact::Contact, email::Mail,
+    flags::FeatureFlags, observability::Observability, payments::Payments, realtime::Realtime, sms::Sms, storage::Files,
+    webhooks::Webhooks,
 };
 use projects::Projects;
 
@@ -42,6 +43,7 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(Sms::default())
         .with(Webhooks::from_env())
         .with(Realtime::from_env().channels(channels::channels()))
+        .with(Ai::from_env())
         .with(Projects)
         .with(Live)
 }

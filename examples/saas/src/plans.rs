@@ -15,16 +15,19 @@ pub fn plans() -> PlanCatalogue {
         .limit("team_members", 3)
         .limit(meters::API_REQUESTS, 10_000)
         .soft_limit(meters::API_REQUESTS)
+        .limit(meters::AI_TOKENS, 100_000)
         .limit(meters::STORAGE_BYTES, 1_000_000_000);
     let starter = monthly("starter", "Starter", 29)
         .trial_days(14)
         .limit("projects", 1_000)
         .limit("team_members", 10)
         .limit(meters::API_REQUESTS, 100_000)
+        .limit(meters::AI_TOKENS, 1_000_000)
         .limit(meters::STORAGE_BYTES, 10_000_000_000);
     let professional = monthly("professional", "Professional", 99)
         .limit("team_members", 50)
         .limit(meters::API_REQUESTS, 1_000_000)
+        .limit(meters::AI_TOKENS, 5_000_000)
         .limit(meters::STORAGE_BYTES, 100_000_000_000)
         .feature("audit-export");
     let enterprise = monthly("enterprise", "Enterprise", 299).feature("*");
