@@ -22,7 +22,7 @@ mod use_store;
 
 pub use budget::{AiBudgetMarker, BudgetId, BudgetScope};
 pub(crate) use budgets::{AiBudget, BudgetFilter, BudgetOwner, BudgetValues};
-pub use call::{AiCallMarker, CallId, CallOutcome, CallStart, CallStatus};
+pub use call::{CallOutcome, CallStart, CallStatus};
 pub use handle::Accounting;
 pub use open_call::OpenCall;
 pub use period::BudgetPeriod;

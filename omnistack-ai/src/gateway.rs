@@ -23,14 +23,12 @@ mod pricing;
 mod prompt_log;
 mod refusal;
 mod register;
-mod request;
 mod schema;
 mod settings;
 mod signatures;
 
-pub use answer::{AiError, AttemptSummary, CallSummary, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream};
+pub use answer::{AiError, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream};
 pub(crate) use register::register;
-pub use request::{AiCaller, CachePolicy, CallOptions};
 
 use std::{fmt, sync::Arc};
 

@@ -23,8 +23,8 @@ use omnistack_core::{
 };
 
 use crate::{
+    call::AiCaller,
     chat::{ChatRequest, ChatResponse, Message, Part, Role},
-    gateway::AiCaller,
 };
 
 /// A check of requests and answers.

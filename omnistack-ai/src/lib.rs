@@ -46,6 +46,7 @@
 mod accounting;
 mod app_api;
 mod cache;
+mod call;
 mod catalog;
 mod chat;
 mod embedding;
@@ -75,9 +76,10 @@ mod vector;
 mod wire;
 
 pub use accounting::{
-    Accounting, AiBudgetMarker, AiBudgetThresholdReached, AiCallMarker, BudgetId, BudgetPeriod, BudgetScope, CallId,
-    CallOutcome, CallStart, CallStatus, OpenCall,
+    Accounting, AiBudgetMarker, AiBudgetThresholdReached, BudgetId, BudgetPeriod, BudgetScope, CallOutcome, CallStart,
+    CallStatus, OpenCall,
 };
+pub use call::{AiCallMarker, AiCaller, AttemptSummary, CachePolicy, CallId, CallOptions, CallSummary};
 pub use catalog::{
     CatalogError, Cost, InvalidCost, ModelCatalog, ModelInfo, ModelMode, ModelTarget, Resolved, TokenPrice, TokenPrices,
 };
@@ -91,10 +93,7 @@ pub use fix::{
     CodeBranch, CodeChange, CodeFile, CodeHost, CodeHostError, CodeHostErrorKind, FakeCodeHost, FakePullRequest,
     NewPullRequest, PullRequest,
 };
-pub use gateway::{
-    AiCaller, AiError, AiGateway, AttemptSummary, CachePolicy, CallOptions, CallSummary, GatewayAnswer,
-    GatewayEmbeddings, GatewayEvent, GatewayStream,
-};
+pub use gateway::{AiError, AiGateway, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream};
 pub use guardrail::{ContentModeration, Guardrail, PiiRedactor, PromptInjectionCheck, Refusal, TextClassifier};
 #[cfg(feature = "providers")]
 pub use http_provider::HttpProvider;

@@ -8,8 +8,8 @@ pub mod projects;
 use live::Live;
 use omnistack::{
     ai::Ai, app::AppBuilder, auth::Auth, billing::Billing, config::Config, contact::Contact, email::Mail,
-    flags::FeatureFlags, observability::Observability, payments::Payments, realtime::Realtime, sms::Sms, storage::Files,
-    webhooks::Webhooks,
+    flags::FeatureFlags, observability::Observability, payments::Payments, realtime::Realtime, sms::Sms,
+    storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
 

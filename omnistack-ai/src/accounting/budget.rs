@@ -11,7 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::period::BudgetPeriod;
-use crate::{catalog::Cost, gateway::AiCaller};
+use crate::{call::AiCaller, catalog::Cost};
 
 /// Marker type of budget ids: see [`BudgetId`].
 #[derive(Clone, Copy, Debug)]

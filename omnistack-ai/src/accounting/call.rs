@@ -2,21 +2,13 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use omnistack_core::id::Id;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{catalog::Cost, chat::TokenUsage, gateway::AiCaller};
+use crate::{call::AiCaller, catalog::Cost, chat::TokenUsage};
 
 /// Number of bytes of text that count as a token where the provider does not say the tokens.
 const BYTES_PER_TOKEN: u64 = 4;
-
-/// Marker type of call ids: see [`CallId`].
-#[derive(Clone, Copy, Debug)]
-pub enum AiCallMarker {}
-
-/// The id of a call in the ledger.
-pub type CallId = Id<AiCallMarker>;
 
 /// The status of a call in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

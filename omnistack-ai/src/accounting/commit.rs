@@ -19,14 +19,14 @@ use omnistack_core::{
 
 use super::{
     budget::{BudgetLimits, BudgetUse, BudgetUseKey, BudgetWindow, budget_exceeded, exceeded},
-    call::{CallId, CallStatus},
+    call::CallStatus,
     handle::Accounting,
     open_call::OpenCall,
     operation::{CallSettlement, LedgerAnswer, LedgerOperation, NewCall},
     store::{self, ClosedCall},
     use_store,
 };
-use crate::catalog::Cost;
+use crate::{call::CallId, catalog::Cost};
 
 /// Number of times that a change is tried if it conflicts with other transactions.
 const MAX_ATTEMPTS: usize = 4;

@@ -9,14 +9,14 @@ use std::{
 use omnistack_core::{clock::Timestamp, http::Error};
 
 use super::{
-    call::{CallId, CallOutcome, CallStatus, KnownTokens},
+    call::{CallOutcome, CallStatus, KnownTokens},
     handle::Accounting,
     operation::{CallSettlement, NewCall, stored_name},
 };
 use crate::{
+    call::{AiCaller, AttemptSummary, CallId, CallSummary},
     catalog::Cost,
     chat::TokenUsage,
-    gateway::{AiCaller, AttemptSummary, CallSummary},
 };
 
 /// Largest number of attempts of a call that are kept.

@@ -10,15 +10,15 @@ use omnistack_core::{
 
 use super::{
     budget::{BudgetLimits, BudgetScope, BudgetUseKey, BudgetWindow, UsedAmounts},
-    call::{CallId, CallStatus},
+    call::CallStatus,
     open_call::{HeldCall, OpenCall},
     store::ClosedCall,
     use_store::BudgetRow,
 };
 use crate::{
+    call::{AiCaller, AttemptSummary, CallId, CallSummary},
     catalog::Cost,
     chat::TokenUsage,
-    gateway::{AiCaller, AttemptSummary, CallSummary},
 };
 
 /// The source of the usage events of calls.

@@ -11,10 +11,13 @@ use omnistack_core::{
 
 use super::{
     budget::{BudgetWindow, UsedAmounts},
-    call::{CallId, CallStatus},
+    call::CallStatus,
     operation::{CallSettlement, NewCall, to_i64, to_millis},
 };
-use crate::{catalog::Cost, gateway::AiCaller};
+use crate::{
+    call::{AiCaller, CallId},
+    catalog::Cost,
+};
 
 static INSERT_CALLS: BulkInsert<15> = BulkInsert::new(
     "insert into omni_ai_calls (id, tenant_id, environment, user_id, api_key_id, asked_model, prompt, purpose,

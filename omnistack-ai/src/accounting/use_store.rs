@@ -11,10 +11,9 @@ use sqlx::AssertSqlSafe;
 
 use super::{
     budget::{BudgetId, BudgetLimits, BudgetScope, BudgetUse, BudgetUseKey, BudgetWindow, UsedAmounts, subjects},
-    call::CallId,
     period::{BudgetPeriod, first_id},
 };
-use crate::gateway::AiCaller;
+use crate::{call::AiCaller, call::CallId};
 
 static STORE_USES: BulkInsert<12> = BulkInsert::new(
     "insert into omni_ai_budget_uses (tenant_id, subject, period_start, scope, period, spent_tokens, spent_requests,

@@ -5,8 +5,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
+    call::CallSummary,
     chat::{StopReason, TokenUsage},
-    gateway::{CallSummary, GatewayAnswer},
+    gateway::GatewayAnswer,
     openai_api::message,
 };
 

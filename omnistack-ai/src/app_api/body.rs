@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::AppApi;
 use crate::{
+    call::{AiCaller, CachePolicy, CallOptions},
     chat::{ChatRequest, OutputFormat},
-    gateway::{AiCaller, CachePolicy, CallOptions},
     openai_api::{FieldProblem, MAX_MODEL_BYTES, ObjectFields, ai_caller, call_options, parse_common, parse_messages},
     prompt::PromptSelection,
 };

@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use super::{AppApi, answer::AiAnswer, body::RequestedCall, chat::answer};
 use crate::{
+    call::CachePolicy,
     chat::{ChatRequest, Message, OutputFormat},
-    gateway::CachePolicy,
     openai_api::{ai_caller, call_options},
 };
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    call::CallSummary,
     chat::{ChatEvent, StopReason},
     error::LlmError,
-    gateway::{CallSummary, GatewayEvent, GatewayStream},
+    gateway::{GatewayEvent, GatewayStream},
     openai_api::{provider_error, sse_data},
 };
 

@@ -6,8 +6,8 @@ use omnistack_core::crypto::Sha256;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    call::{AiCaller, CachePolicy, CallOptions},
     chat::{ChatRequest, Media, MediaSource, Message, OutputFormat, Part, Role, ToolChoice},
-    gateway::{AiCaller, CachePolicy, CallOptions},
 };
 
 /// Changes whenever the key or the stored form of an answer changes.

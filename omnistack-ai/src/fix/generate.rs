@@ -21,7 +21,10 @@ use super::{
     state::{FixApprover, FixEvent, FixFailure, FixProposal, FixState, FixStatus, ModelSpend},
     store,
 };
-use crate::gateway::{AiCaller, AiError, CallOptions, GatewayAnswer};
+use crate::{
+    call::{AiCaller, CallOptions},
+    gateway::{AiError, GatewayAnswer},
+};
 
 /// Most answers of a model that are asked for in one attempt. After a patch that can't be used, the model learns why.
 const MAX_CANDIDATES: u32 = 2;

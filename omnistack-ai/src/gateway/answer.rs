@@ -1,16 +1,13 @@
 //! What the gateway returns.
 
-use std::{borrow::Cow, pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use futures_util::Stream;
 use omnistack_core::http;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::{
-    accounting::CallId,
-    catalog::Cost,
-    chat::{ChatEvent, ChatResponse, TokenUsage},
+    call::{CallId, CallSummary},
+    chat::{ChatEvent, ChatResponse},
     embedding::Embeddings,
     error::LlmError,
 };
@@ -27,50 +24,6 @@ pub enum AiError {
     /// `CONTENT_REFUSED`), or all providers are waiting for a rate limit (429 `PROVIDER_RATE_LIMITED`).
     #[error(transparent)]
     Refused(#[from] http::Error),
-}
-
-/// One attempt to get an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[non_exhaustive]
-pub struct AttemptSummary {
-    /// The provider.
-    pub provider: String,
-    /// The model.
-    pub model: String,
-    /// The reason for the choice, such as `cheapest of smart`.
-    pub reason: String,
-    /// The error, if the attempt failed: the name of its kind, such as `rate_limited`.
-    pub error: Option<Cow<'static, str>>,
-    /// The time from the request to the first byte of the answer, or to the error, in milliseconds.
-    pub duration_ms: u64,
-}
-
-/// The account of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[non_exhaustive]
-pub struct CallSummary {
-    /// The id of the call in the ledger.
-    #[schema(value_type = String, format = Uuid)]
-    pub id: CallId,
-    /// The provider that answered.
-    pub provider: String,
-    /// The name that the caller asked for.
-    pub asked_model: String,
-    /// The model that answered.
-    pub model: String,
-    /// The tokens.
-    pub usage: TokenUsage,
-    /// Whether the tokens are estimated because the provider did not say them.
-    pub usage_is_estimated: bool,
-    /// The cost. `None` if the price of the model is not known.
-    pub cost: Option<Cost>,
-    /// Whether the answer is from the cache.
-    pub cached: bool,
-    /// All attempts, the one that answered last.
-    pub attempts: Vec<AttemptSummary>,
-    /// The time of the whole call.
-    #[serde(skip)]
-    pub duration: Duration,
 }
 
 /// An answer, and its account.

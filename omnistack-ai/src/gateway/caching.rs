@@ -4,16 +4,10 @@ use std::time::Duration;
 
 use omnistack_core::identity::TenantId;
 
-use super::{
-    call_run::CallPlan,
-    detached::CallerPresence,
-    engine::Engine,
-    observe::count_cache,
-    policy::CallKind,
-    request::{CachePolicy, CallOptions},
-};
+use super::{call_run::CallPlan, detached::CallerPresence, engine::Engine, observe::count_cache, policy::CallKind};
 use crate::{
     cache::{CacheKey, MessageEmbedding, SemanticKey, StoredAnswer},
+    call::{CachePolicy, CallOptions},
     chat::{CallTimeouts, ChatRequest, ChatResponse},
     embedding::EmbeddingRequest,
 };

@@ -6,17 +6,16 @@ use omnistack_core::{http, identity::Plan, trace};
 use tracing::Instrument as _;
 
 use super::{
-    answer::{AttemptSummary, CallSummary},
     content::output_bytes,
     deadline::CallDeadline,
     estimate,
     observe::{count_unpriced, error_name},
     pricing::{CallSpend, prices},
-    request::{AiCaller, CallOptions},
 };
 use crate::{
     accounting::{CallOutcome, CallStatus, OpenCall},
     cache::CacheKey,
+    call::{AiCaller, AttemptSummary, CallOptions, CallSummary},
     catalog::{Cost, ModelCatalog},
     chat::{ChatResponse, TokenUsage},
     error::LlmError,

@@ -7,7 +7,7 @@ use futures_util::stream;
 use omnistack_core::{clock::Clock, http, identity::Entitlements};
 
 use super::{
-    answer::{AiError, CallSummary, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream},
+    answer::{AiError, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream},
     attempts::{AnsweredAttempt, UpstreamRequest},
     call_run::{AnsweredUsage, CallFailure, CallRun},
     content::{correct_stop, events_of},
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     accounting::{Accounting, CallStatus},
     cache::AnswerCache,
+    call::CallSummary,
     catalog::ModelCatalog,
     chat::{ChatRequest, ChatResponse},
     embedding::EmbeddingRequest,

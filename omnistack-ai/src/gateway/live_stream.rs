@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use omnistack_core::http;
 
 use super::{
-    answer::{CallSummary, GatewayEvent},
+    answer::GatewayEvent,
     attempts::{UpstreamStream, interrupted},
     call_run::{AnsweredUsage, CallFailure, CallRun},
     content::correct_stop,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     cache::MessageEmbedding,
+    call::CallSummary,
     chat::{ChatEvent, ChatResponse, StopReason, StreamAssembler},
     error::{LlmError, LlmErrorKind},
     router::RouteTarget,

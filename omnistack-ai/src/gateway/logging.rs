@@ -4,10 +4,10 @@ use super::{
     call_run::CallPlan,
     engine::Engine,
     prompt_log::{LoggedCall, LoggedRequest},
-    request::AiCaller,
 };
 use crate::{
-    accounting::CallId,
+    call::AiCaller,
+    call::CallId,
     chat::{ChatRequest, ChatResponse},
 };
 

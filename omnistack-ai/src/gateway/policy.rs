@@ -12,13 +12,13 @@ use super::{
     observe::count_refusal,
     pricing::largest_cost,
     refusal::{PROVIDER_RATE_LIMITED, invalid_schema, with_retry_after},
-    request::{AiCaller, CallOptions},
     schema,
     signatures::name_results,
 };
 use crate::{
     accounting::CallStart,
     cache::CacheKey,
+    call::{AiCaller, CallOptions},
     chat::{ChatRequest, ChatResponse, MediaSource, Part},
     media,
     router::{RouteQuery, RouteTarget},

@@ -25,8 +25,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::request::AiCaller;
-use crate::{accounting::CallId, chat::ChatResponse};
+use crate::{call::AiCaller, call::CallId, chat::ChatResponse};
 
 /// The time for which a replica may use a setting that another one has changed.
 const SETTING_TTL: Duration = Duration::from_secs(60);

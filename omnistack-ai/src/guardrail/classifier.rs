@@ -7,8 +7,8 @@ use omnistack_core::BoxError;
 
 use super::{Guardrail, Refusal, latest_texts};
 use crate::{
+    call::AiCaller,
     chat::{ChatRequest, ChatResponse, Role},
-    gateway::AiCaller,
 };
 
 /// A classifier of texts, such as a moderation API or a local model.

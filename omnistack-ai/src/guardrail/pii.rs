@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{Guardrail, Refusal};
 use crate::{
+    call::AiCaller,
     chat::{ChatRequest, Part, Role},
-    gateway::AiCaller,
 };
 
 /// The guardrail `pii`: replaces e-mail addresses, phone numbers and numbers of payment cards by `[email]`, `[phone]`

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{Guardrail, Refusal};
 use crate::{
+    call::AiCaller,
     chat::{ChatRequest, MediaSource, OutputFormat, Part},
-    gateway::AiCaller,
 };
 
 /// Largest number of tools in a request.

@@ -10,8 +10,8 @@ use omnistack_core::{
 
 use super::fields::FieldProblem;
 use crate::{
+    call::{AiCaller, CachePolicy, CallOptions},
     chat::CallTimeouts,
-    gateway::{AiCaller, CachePolicy, CallOptions},
 };
 
 /// A header by which a caller shares answers of equal requests: `exact=600` or `semantic=600`, with the seconds for which

@@ -28,7 +28,7 @@ use super::{
     request::{ChatCall, MAX_MODEL_BYTES, parse_chat},
     stream::{chat_frames, event_stream},
 };
-use crate::gateway::CallSummary;
+use crate::call::CallSummary;
 
 pub(super) fn api() -> Api<OpenAiApi> {
     Api::new().routes(routes!(create_chat_completion))

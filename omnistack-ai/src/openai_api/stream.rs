@@ -18,9 +18,10 @@ use super::{
     render::{finish_reason, reasoning_detail, signature_content, usage},
 };
 use crate::{
+    call::CallSummary,
     chat::ChatEvent,
     error::LlmError,
-    gateway::{CallSummary, GatewayEvent, GatewayStream},
+    gateway::{GatewayEvent, GatewayStream},
 };
 
 /// Returns a server-sent event with a value as its data.

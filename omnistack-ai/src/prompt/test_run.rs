@@ -17,8 +17,9 @@ use super::{
     model::{PRODUCTION, PromptContent, PromptRole, PromptSelection},
 };
 use crate::{
+    call::{AiCaller, CallOptions, CallSummary},
     chat::{CallTimeouts, Role},
-    gateway::{AiCaller, AiGateway, CallOptions, CallSummary},
+    gateway::AiGateway,
     openai_api::http_error,
 };
 

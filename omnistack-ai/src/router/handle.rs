@@ -20,10 +20,10 @@ use super::{
     strategy::{OrderSeed, RouteStrategy, TargetFacts, order},
 };
 use crate::{
+    call::CallOptions,
     catalog::{ModelCatalog, ModelInfo},
     chat::ChatRequest,
     embedding::EmbeddingRequest,
-    gateway::CallOptions,
     provider::LlmProvider,
 };
 

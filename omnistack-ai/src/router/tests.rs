@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    call::CallOptions,
     chat::{ChatRequest, ChatResponse, ChatStream, Media, Message, Part, Role, Tool},
     embedding::EmbeddingRequest,
     error::{LlmError, LlmErrorKind},
-    gateway::CallOptions,
     provider::{Call, ProviderModel},
 };
 

@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
 use super::model::VectorCollectionId;
-use crate::{catalog::Cost, gateway::AiCaller};
+use crate::{call::AiCaller, catalog::Cost};
 
 /// Marker type of the ids of revisions.
 #[derive(Debug)]

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use omnistack_core::http::{Error, StatusCode};
 
 use crate::{
+    call::{AiCaller, CallOptions},
     catalog::Cost,
     embedding::EmbeddingRequest,
-    gateway::{AiCaller, AiError, AiGateway, CallOptions},
+    gateway::{AiError, AiGateway},
 };
 
 /// The label of the usage of vectors in the ledger.

@@ -22,7 +22,7 @@ use super::{
     input::{NewVectorCollection, NewVectorPoint, VectorSearch, VectorSearchMode},
     model::{MAX_VECTOR_RESULTS, VectorCollection, VectorCollectionId, VectorMatch, VectorPoint, VectorQuery},
 };
-use crate::gateway::AiCaller;
+use crate::call::AiCaller;
 
 /// Largest number of points of one call.
 pub const MAX_POINTS_PER_CALL: usize = 1_000;

@@ -24,7 +24,7 @@ use super::{
     handle::{TEXTS_PER_EMBEDDING, Vectors, not_found},
     model::{VectorCollection, VectorCollectionId, VectorPoint, VectorSpace},
 };
-use crate::gateway::AiCaller;
+use crate::call::AiCaller;
 
 /// Largest size of a document, in bytes.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{PromptLog, PromptLogDetails, PromptLogEntry, PromptLogSettings};
-use crate::accounting::CallId;
+use crate::call::CallId;
 
 /// The permission to read the log and to change its settings.
 const MANAGE: &str = "ai:manage";

@@ -14,7 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{LoggedCall, PromptLog, PromptLogDetails, PromptLogEntry, PromptLogSettings, content::describe_response};
-use crate::accounting::CallId;
+use crate::call::CallId;
 
 /// Largest number of entries that one statement deletes, so that its locks are short.
 const BATCH: u64 = 1_000;
