@@ -24,9 +24,6 @@ use crate::{
     vector::{self, TextEmbedder, VectorIndex},
 };
 
-/// The name by which requests mean the model of `AI_DEFAULT_MODEL`.
-const DEFAULT_MODEL: &str = "default";
-
 /// The module of the AI gateway: `.with(Ai::from_env())`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -112,11 +109,12 @@ impl Module for Ai {
         let Some(calls) = registry.config::<AiCallSettings>() else { return };
         let Some(catalog) = catalog::register(registry, self.catalog.clone()) else { return };
         let providers = self.all_providers(registry, &calls);
-        router::register(registry, &catalog, providers.clone(), self.routes.clone());
+        let routes = self.routes.clone();
+        let Some(default_model) = router::register(registry, &catalog, providers.clone(), routes) else { return };
         accounting::register(registry, catalog);
         gateway::register(registry, providers, self.guardrails.clone());
         reports::register(registry);
-        let api = ApiSettings { timeouts: calls.timeouts(), default_model: DEFAULT_MODEL.to_owned() };
+        let api = ApiSettings { timeouts: calls.timeouts(), default_model };
         openai_api::register(registry, api.clone());
         prompt::register(registry, api.clone());
         app_api::register(registry, api);

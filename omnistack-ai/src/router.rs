@@ -50,12 +50,13 @@ pub(crate) fn register(
     catalog: &ModelCatalog,
     providers: Vec<Arc<dyn LlmProvider>>,
     routes: Option<ModelRoutes>,
-) {
-    let Some(settings) = registry.config::<AiRoutingSettings>() else { return };
-    let Some(routes) = read_routes(registry, &settings, routes) else { return };
+) -> Option<String> {
+    let settings = registry.config::<AiRoutingSettings>()?;
+    let routes = read_routes(registry, &settings, routes)?;
     report_equal_names(registry, &providers);
     let clock = registry.clock();
     let AiRoutingSettings { default_model, strategy, allowed_models, use_successors, .. } = settings;
+    let default = default_model.clone();
     let (requires_prices, failures) = (settings.require_prices, settings.breaker_failures);
     let catalog = catalog.clone();
     let directory = ModelDirectory { catalog, providers, routes, strategy, uses_successors: use_successors };
@@ -64,7 +65,7 @@ pub(crate) fn register(
         ending_models(&directory, &default_model, now).iter().map(|model| model.to_text(day(now))).collect();
     let text = if ending.is_empty() { "none that the app names ends within 60 days".into() } else { ending.join("; ") };
     registry
-        .doctor_line("ai models", text)
+        .doctor_line("AI models", text)
         .provide_from(move |ctx| {
             let messages = ctx.get::<PubSub>()?;
             let health = ProviderHealth::new(clock.clone(), failures, &directory.providers, Some(messages));
@@ -93,6 +94,7 @@ pub(crate) fn register(
                 registry.routes(Mount::admin("/ai"), admin::api(), |ctx| ctx.get::<AiRouter>());
             }
         });
+    Some(default)
 }
 
 /// Returns the built-in routes with those of the code and of `AI_ROUTES_FILE`. Reports a file that is not accepted, and
