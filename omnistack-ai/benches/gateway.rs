@@ -70,9 +70,11 @@ async fn measure(is_pinned: bool) {
     let ours = OurGateway::start(upstream_address).await;
     let direct = |question| LoadRequest::new(upstream_address, CHAT, &[], "fake-small", question);
     let (whole, stream) = (direct(Question::Whole), direct(Question::Stream));
+    warm_up(&[&whole, &ours.plain, &ours.whole], RATE).await;
     let [base, plain, full] = in_turns([&whole, &ours.plain, &ours.whole], RATE).await;
     print_row(&format!("without accounting, {RATE} a second"), &base, &plain, "100 µs");
     print_row(&format!("budget and ledger on SQLite, {RATE} a second"), &base, &full, "300 µs, 1 ms");
+    warm_up(&[&stream, &ours.stream], LOW_RATE).await;
     let [base, streamed] = in_turns([&stream, &ours.stream], LOW_RATE).await;
     print_row(&format!("first token of a stream, {LOW_RATE} a second"), &base, &streamed, "100 µs");
     let memory = ours.memory_of_slow_streams().await;
@@ -80,8 +82,9 @@ async fn measure(is_pinned: bool) {
     println!("\n<!-- end ai -->");
 
     println!("<!-- begin ai-peers -->\n\n### Other AI gateways\n");
-    println!("The same upstream and load, one gateway after another, each with a direct call in turn. LiteLLM checks a");
-    println!("master key and has no database; TensorZero stores nothing; Portkey checks no key and stores nothing.\n");
+    println!("The same upstream and load, one gateway after another, each with a direct call in turn. LiteLLM checks");
+    println!("a master key and has no database; TensorZero stores nothing; Portkey checks no key and stores");
+    println!("nothing. Scripts of packages don't run at their installation, which Portkey's streams may need.\n");
     println!(
         "| gateway | {LOW_RATE}/s, p50 | p99 | {RATE}/s, p50 | p99 | answered at {RATE}/s | first token, p50 | \
          CPU a request | resident |"
@@ -139,12 +142,16 @@ impl OurGateway {
     }
 }
 
-/// Measures the subjects in turns, so that what else the machine does affects all of them.
-async fn in_turns<const N: usize>(subjects: [&LoadRequest; N], rate: u32) -> [Measured; N] {
-    let mut all = std::array::from_fn(|_| Measured::default());
+/// Lets connections open, and caches fill.
+async fn warm_up(subjects: &[&LoadRequest], rate: u32) {
     for subject in subjects {
         subject.at_rate(rate, WARM_UP).await;
     }
+}
+
+/// Measures the subjects in turns, so that what else the machine does affects all of them.
+async fn in_turns<const N: usize>(subjects: [&LoadRequest; N], rate: u32) -> [Measured; N] {
+    let mut all = std::array::from_fn(|_| Measured::default());
     for _ in 0..TURNS {
         for (subject, measured) in subjects.iter().zip(&mut all) {
             measured.add(subject.at_rate(rate, TURN).await);
@@ -165,7 +172,9 @@ async fn print_comparison(
     stream: &LoadRequest,
     [direct, direct_stream]: [&LoadRequest; 2],
 ) {
+    warm_up(&[direct, whole, direct_stream, stream], LOW_RATE).await;
     let [low_base, low] = in_turns([direct, whole], LOW_RATE).await;
+    warm_up(&[direct, whole], RATE).await;
     let before = process.cpu();
     let [base, high] = in_turns([direct, whole], RATE).await;
     let cpu = process.cpu().saturating_sub(before).as_micros() / u128::try_from(high.answered().max(1)).unwrap();

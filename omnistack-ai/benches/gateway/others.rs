@@ -99,7 +99,7 @@ impl OtherGateway {
         let mut process = BenchProcess::start_gateway(python, &[&script, &file], &variables, true).await;
         // It prints lines of its log before its base URL.
         let address = loop {
-            let line = process.line().await;
+            let Some(line) = process.next_line().await else { return Err("it ended at its start".to_owned()) };
             let host = line.strip_prefix("http://").and_then(|rest| rest.split('/').next());
             if let Some(address) = host.and_then(|host| host.parse().ok()) {
                 break address;

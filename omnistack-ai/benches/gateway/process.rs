@@ -90,7 +90,12 @@ impl BenchProcess {
 
     /// Returns the next line of the output.
     pub(crate) async fn line(&mut self) -> String {
-        self.lines.as_mut().unwrap().next_line().await.unwrap().unwrap()
+        self.next_line().await.unwrap()
+    }
+
+    /// Returns the next line of the output. Returns `None` at its end.
+    pub(crate) async fn next_line(&mut self) -> Option<String> {
+        self.lines.as_mut()?.next_line().await.unwrap()
     }
 
     /// Reads the rest of the output, which nothing needs, so that the process does not wait for a reader.

@@ -11,8 +11,7 @@ const TEXTS: [&str; 3] = ["Grüße, ", "世界", "!\n"];
 
 /// Recorded answers of a wire format: whole ones, and streams.
 fn recorded(format: &str) -> (Vec<Scripted>, Vec<Scripted>) {
-    let calls: [(&str, &str, &[&str]); 2] =
-        [("c1", "weather", &["{\"city\":", "\"Köln\"}"]), ("c2", "time", &["{}"])];
+    let calls: [(&str, &str, &[&str]); 2] = [("c1", "weather", &["{\"city\":", "\"Köln\"}"]), ("c2", "time", &["{}"])];
     match format {
         "openai" | "groq" => (
             vec![
