@@ -17,7 +17,7 @@ mod upstream;
 use std::{env, net::SocketAddr, process::ExitCode, time::Duration};
 
 use self::{
-    load::{LoadRequest, Measured, Question},
+    load::{LoadRequest, LoadTimes, Question},
     others::{OTHERS, OtherGateway},
     process::{BenchProcess, measure_with_open_files, pin_load},
 };
@@ -150,8 +150,8 @@ async fn warm_up(subjects: &[&LoadRequest], rate: u32) {
 }
 
 /// Measures the subjects in turns, so that what else the machine does affects all of them.
-async fn in_turns<const N: usize>(subjects: [&LoadRequest; N], rate: u32) -> [Measured; N] {
-    let mut all = std::array::from_fn(|_| Measured::default());
+async fn in_turns<const N: usize>(subjects: [&LoadRequest; N], rate: u32) -> [LoadTimes; N] {
+    let mut all = std::array::from_fn(|_| LoadTimes::default());
     for _ in 0..TURNS {
         for (subject, measured) in subjects.iter().zip(&mut all) {
             measured.add(subject.at_rate(rate, TURN).await);
@@ -160,7 +160,7 @@ async fn in_turns<const N: usize>(subjects: [&LoadRequest; N], rate: u32) -> [Me
     all
 }
 
-fn print_row(label: &str, base: &Measured, measured: &Measured, target: &str) {
+fn print_row(label: &str, base: &LoadTimes, measured: &LoadTimes, target: &str) {
     println!("| {label} | {} | {} | {target} |", added(base, measured, 50), added(base, measured, 99));
 }
 
@@ -192,7 +192,7 @@ async fn print_comparison(
 }
 
 /// Returns the time that is added at a percentile, or the share of answers if there are too few.
-fn added(base: &Measured, measured: &Measured, percent: usize) -> String {
+fn added(base: &LoadTimes, measured: &LoadTimes, percent: usize) -> String {
     if measured.is_complete() {
         micros(measured.percentile(percent).saturating_sub(base.percentile(percent)))
     } else {

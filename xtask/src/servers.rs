@@ -56,8 +56,8 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Starts the servers as [`start`](Self::start) does, with the PostgreSQL server whose programs are in a folder, and
-    /// whose databases have pgvector.
+    /// Starts the servers as [`start`](Self::start) does, with the PostgreSQL server whose programs are in a folder,
+    /// and whose databases have pgvector.
     pub(crate) fn start_with_pgvector(report: &mut Report, programs: &Path, durable: bool) -> Result<Self> {
         let started = |server: Server| {
             let about = server.description.clone();

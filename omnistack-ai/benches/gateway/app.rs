@@ -28,7 +28,7 @@ pub(crate) const MODEL: &str = "fake-small";
 pub(crate) const PLAIN: &str = "/api/v1/app/plain";
 
 /// A module with the route.
-struct Plain(Arc<HttpProvider>);
+struct PlainRoute(Arc<HttpProvider>);
 
 /// Ask without the gateway
 #[utoipa::path(post, path = "/", operation_id = "ask_plain", responses((status = 200)))]
@@ -52,7 +52,7 @@ async fn ask_plain(
     })))
 }
 
-impl Module for Plain {
+impl Module for PlainRoute {
     fn name(&self) -> &'static str {
         "plain"
     }
@@ -73,7 +73,7 @@ pub(crate) async fn run(upstream: &str) {
     let provider = || HttpProvider::compatible(client(), "fake", format!("{upstream}/v1"));
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         let app = app.clock(Clock::system()).set("DATABASE_SYNCHRONOUS", "full");
-        app.with(Ai::from_env().provider(provider())).with(Plain(Arc::new(provider())))
+        app.with(Ai::from_env().provider(provider())).with(PlainRoute(Arc::new(provider())))
     })
     .await;
     let id = || Uuid::new_v4();

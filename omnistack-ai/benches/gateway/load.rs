@@ -44,7 +44,7 @@ struct LoadShared {
 
 /// The times until the first token, the shortest first once they are read.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Measured {
+pub(crate) struct LoadTimes {
     times: Vec<Duration>,
     failed: usize,
 }
@@ -73,10 +73,10 @@ impl LoadRequest {
     }
 
     /// Sends requests, each at its time whether or not the earlier ones have ended.
-    pub(crate) async fn at_rate(&self, rate: u32, length: Duration) -> Measured {
+    pub(crate) async fn at_rate(&self, rate: u32, length: Duration) -> LoadTimes {
         let mut ticks = interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let (mut measured, mut running) = (Measured::default(), JoinSet::new());
+        let (mut measured, mut running) = (LoadTimes::default(), JoinSet::new());
         for _ in 0..length.as_secs() * u64::from(rate) {
             ticks.tick().await;
             while let Some(ended) = running.try_join_next() {
@@ -181,7 +181,7 @@ impl LoadExchange {
     }
 }
 
-impl Measured {
+impl LoadTimes {
     fn record(&mut self, time: Option<Duration>) {
         match time {
             Some(time) => self.times.push(time),

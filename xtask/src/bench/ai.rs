@@ -1,4 +1,5 @@
-//! Installs what the benchmark of the AI gateway measures beside the app's: other gateways, and PostgreSQL with pgvector.
+//! Installs what the benchmark of the AI gateway measures beside the app's: other gateways, and PostgreSQL with
+//! pgvector.
 
 use std::{path::PathBuf, process::Command};
 
@@ -32,8 +33,8 @@ pub(super) fn set_environment(bench: &mut Command) -> Result {
     Ok(())
 }
 
-/// Starts PostgreSQL with pgvector, which waits for the disk at each commit. Returns `None`, and prints why, if it can't be
-/// installed or started.
+/// Starts PostgreSQL with pgvector, which waits for the disk at each commit. Returns `None`, and prints why, if it can't
+/// be installed or started.
 pub(super) fn start_servers(report: &mut Report) -> Option<Servers> {
     let started = ai::install_pgvector().and_then(|programs| Servers::start_with_pgvector(report, &programs, true));
     started.inspect_err(|failure| eprintln!("pgvector is not measured: {failure}")).ok()

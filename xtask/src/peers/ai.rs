@@ -25,7 +25,8 @@ const SCRIPTS: &[&str] = &[
     "xtask/peers/ai/mcp_client.mjs",
 ];
 
-/// Runs the tests of `omnistack-ai` against them, which are ignored in other runs, and its tests of vectors on pgvector.
+/// Runs the tests of `omnistack-ai` against them, which are ignored in other runs, and its tests of vectors on
+/// pgvector.
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     let named = |path: PathBuf| (path.clone(), path.display().to_string());
     let node = report.step_with_note("install openai, ai, the SDK of MCP and aimock", || install_node().map(named))?;

@@ -41,8 +41,8 @@ pub(super) fn start(durable: bool) -> Result<Server> {
     }
 }
 
-/// Starts a temporary server of the programs in a folder, with the extension pgvector in each new database. Fails if the
-/// extension is not there.
+/// Starts a temporary server of the programs in a folder, with the extension pgvector in each new database. Fails if
+/// the extension is not there.
 pub(super) fn start_with_pgvector(bin: &Path, durable: bool) -> Result<Server> {
     let found = FoundProgram { path: bin.join("initdb"), how: "a package" };
     start_temporary(found, durable, Some("vector"))
