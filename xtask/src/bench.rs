@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: runs benchmarks and writes their tables into `docs/benchmarks.md`.
 
+mod ai;
 mod jobs;
 mod realtime;
 mod webhooks;
@@ -21,6 +22,8 @@ pub(crate) struct Benchmark {
     arguments: &'static [&'static str],
     /// Whether it needs PostgreSQL and Redis.
     servers: bool,
+    /// Whether it needs PostgreSQL with pgvector.
+    pgvector: bool,
     /// The name of the section to which rows of other implementations are added, and the function that measures them.
     peers: Option<(&'static str, fn(&Servers) -> Result<String>)>,
     /// A program to build with the profile `dist`. The benchmark gets its path in `DIST_PROGRAM`.
@@ -30,7 +33,8 @@ pub(crate) struct Benchmark {
 }
 
 impl Benchmark {
-    const DEFAULT: Self = Self { arguments: &[], servers: false, peers: None, dist: None, environment: None };
+    const DEFAULT: Self =
+        Self { arguments: &[], servers: false, pgvector: false, peers: None, dist: None, environment: None };
 
     /// The HTTP stack compared with a bare axum handler, and the idle program.
     pub(crate) const HTTP: Self =
@@ -101,6 +105,22 @@ impl Benchmark {
         environment: Some(realtime::set_environment),
         ..Self::DEFAULT
     };
+    /// The time that the AI gateway adds to a call of a model, other gateways beside it, and searches by vectors.
+    pub(crate) const AI: Self = Self {
+        arguments: &[
+            "-p",
+            "omnistack-ai",
+            "--bench",
+            "gateway",
+            "--bench",
+            "vectors",
+            "--features",
+            "postgres,providers,sqlite",
+        ],
+        pgvector: true,
+        environment: Some(ai::set_environment),
+        ..Self::DEFAULT
+    };
     /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
@@ -132,7 +152,8 @@ pub(crate) fn run(benches: &[Benchmark]) -> Result {
     let servers = benches.iter().any(|bench| bench.servers).then(|| Servers::start(&mut report, true)).transpose()?;
     let mut fresh = vec![machine()?];
     for bench in benches {
-        let printed = bench.run(servers.as_ref().filter(|_| bench.servers))?;
+        let own_servers = if bench.pgvector { ai::start_servers(&mut report) } else { None };
+        let printed = bench.run(own_servers.as_ref().or(servers.as_ref().filter(|_| bench.servers)))?;
         let found = sections(&printed);
         if found.is_empty() {
             return Err(Failure::new(

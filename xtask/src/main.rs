@@ -78,6 +78,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("invoices") => bench::run(&[Benchmark::INVOICES]),
             Some("files") => bench::run(&[Benchmark::FILES]),
             Some("realtime") => bench::run(&[Benchmark::REALTIME]),
+            Some("ai") => bench::run(&[Benchmark::AI]),
             _ => bench::run(&[
                 Benchmark::HTTP,
                 Benchmark::DB,
@@ -94,6 +95,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::PAYMENTS,
                 Benchmark::INVOICES,
                 Benchmark::REALTIME,
+                Benchmark::AI,
             ]),
         },
         Some(("soak", matches)) => {
@@ -164,8 +166,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "payments", "invoices", "realtime", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), our time in a payment (BENCH_LARGE=1 adds 10,000 requests a minute for ten minutes), finalising invoices, connections of clients, or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "payments", "invoices", "realtime", "ai", "all"])
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), our time in a payment (BENCH_LARGE=1 adds 10,000 requests a minute for ten minutes), finalising invoices, connections of clients, what the AI gateway adds to a call and searches by vectors, or all"),
                 ),
         )
         .subcommand(

@@ -1,5 +1,6 @@
 //! `cargo xtask test --peers`: tests against independent programs in Python and Node.
 
+pub(crate) mod ai;
 mod aiosmtpd;
 mod browser;
 mod buckets;
@@ -67,6 +68,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
     Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
     Peer { name: "DuckDB", ecosystem: PackageSet::Python, run: usage::run },
+    Peer { name: "OpenAI's, Anthropic's, Google's and Groq's clients", ecosystem: PackageSet::Ai, run: ai::run },
     Peer { name: "Chromium", ecosystem: PackageSet::Browser, run: browser::run },
     Peer { name: "centrifuge, websockets and wsproto", ecosystem: PackageSet::Realtime, run: realtime::run },
 ];
@@ -87,6 +89,8 @@ enum PackageSet {
     Invoices,
     /// A separate Python environment for the clients of realtime.
     Realtime,
+    /// A separate Python environment for the providers' clients of models.
+    Ai,
     /// A separate Python environment for the client generator.
     Client,
     Node,
@@ -107,6 +111,7 @@ impl PackageSet {
             Self::PaymentSdks => python::install(&python::PAYMENT_SDKS),
             Self::Invoices => python::install(&python::INVOICES),
             Self::Realtime => python::install(&python::REALTIME),
+            Self::Ai => python::install(&python::AI),
             Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),

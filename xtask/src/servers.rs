@@ -56,6 +56,19 @@ impl Servers {
         Ok(servers)
     }
 
+    /// Starts the servers as [`start`](Self::start) does, with the PostgreSQL server whose programs are in a folder,
+    /// and whose databases have pgvector.
+    pub(crate) fn start_with_pgvector(report: &mut Report, programs: &Path, durable: bool) -> Result<Self> {
+        let started = |server: Server| {
+            let about = server.description.clone();
+            (server, about)
+        };
+        let postgres = report.step_with_note("PostgreSQL with pgvector", || {
+            postgres::start_with_pgvector(programs, durable).map(started)
+        })?;
+        Ok(Self { postgres, redis: report.step_with_note("Redis", || redis::start().map(started))? })
+    }
+
     /// Sets the environment variables that tests find the servers by.
     pub(crate) fn set_environment(&self, command: &mut Command) {
         for server in [&self.postgres, &self.redis] {

@@ -27,6 +27,8 @@ impl Tool {
     pub(crate) const FUZZ: Self = Self { name: "cargo-fuzz", version: "0.13.1", feature: None };
     /// An S3-compatible server for tests. The newest release that builds with the workspace's `rust-version`.
     pub(crate) const S3S: Self = Self { name: "s3s-fs", version: "0.14.1", feature: Some("binary") };
+    /// A mock of model providers.
+    pub(crate) const VIDAIMOCK: Self = Self { name: "vidaimock", version: "0.3.1", feature: None };
 
     /// Returns a command that runs the program in the root of the repository. Fails if the program can't be installed.
     pub(crate) fn command(&self) -> Result<Command> {

@@ -10,6 +10,10 @@ mod http_provider;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod openai_api;
+#[cfg(all(feature = "providers", feature = "mcp"))]
+mod peers;
+#[cfg(feature = "postgres")]
+mod pgvector;
 mod prompts;
 mod reports;
 mod router;

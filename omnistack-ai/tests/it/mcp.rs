@@ -96,7 +96,7 @@ impl Module for Planets {
     }
 }
 
-async fn start(database: TestDatabase) -> TestApp {
+pub(crate) async fn start(database: TestDatabase) -> TestApp {
     TestApp::start(database, |app| app.with(Ai::from_env()).with(Planets)).await
 }
 

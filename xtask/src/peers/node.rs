@@ -58,6 +58,20 @@ const REALTIME: NodePackages = NodePackages {
     lock: include_str!("../../peers/realtime/package-lock.json"),
 };
 
+/// The clients of models and tools, and a mock of providers.
+pub(super) const AI: NodePackages = NodePackages {
+    folder: "ai-node",
+    manifest: include_str!("../../peers/ai/package.json"),
+    lock: include_str!("../../peers/ai/package-lock.json"),
+};
+
+/// The gateway Portkey.
+pub(super) const AI_GATEWAYS: NodePackages = NodePackages {
+    folder: "ai-gateways-node",
+    manifest: include_str!("../../peers/ai_gateways/package.json"),
+    lock: include_str!("../../peers/ai_gateways/package-lock.json"),
+};
+
 /// The types of Grafana's boards and the TypeScript compiler.
 pub(super) const GRAFANA: NodePackages = NodePackages {
     folder: "grafana",

@@ -55,6 +55,25 @@ pub(super) const INVOICES: PythonPackages =
 pub(super) const REALTIME: PythonPackages =
     PythonPackages { folder: "realtime", file: "realtime.txt", requirements: include_str!("../../peers/realtime.txt") };
 
+/// The providers' own clients of models.
+pub(super) const AI: PythonPackages =
+    PythonPackages { folder: "ai", file: "ai.txt", requirements: include_str!("../../peers/ai.txt") };
+
+/// A PostgreSQL server with pgvector.
+pub(super) const PGVECTOR: PythonPackages =
+    PythonPackages { folder: "pgvector", file: "pgvector.txt", requirements: include_str!("../../peers/pgvector.txt") };
+
+/// The gateway LiteLLM.
+pub(super) const LITELLM: PythonPackages =
+    PythonPackages { folder: "litellm", file: "litellm.txt", requirements: include_str!("../../peers/litellm.txt") };
+
+/// The gateway TensorZero.
+pub(super) const TENSORZERO: PythonPackages = PythonPackages {
+    folder: "tensorzero",
+    file: "tensorzero.txt",
+    requirements: include_str!("../../peers/tensorzero.txt"),
+};
+
 /// openapi-python-client, which needs no packages of other peers.
 pub(super) const CLIENTS: PythonPackages = PythonPackages {
     folder: "python-client",

@@ -37,8 +37,15 @@ const COMMON_SETTINGS: [&str; 2] = ["max_connections=200", "unix_socket_director
 pub(super) fn start(durable: bool) -> Result<Server> {
     match host::env_var(URL) {
         Some(url) => use_external(url),
-        None => start_temporary(find_or_install("PostgreSQL", find, &["postgresql"])?, durable),
+        None => start_temporary(find_or_install("PostgreSQL", find, &["postgresql"])?, durable, None),
     }
+}
+
+/// Starts a temporary server of the programs in a folder, with the extension pgvector in each new database. Fails if
+/// the extension is not there.
+pub(super) fn start_with_pgvector(bin: &Path, durable: bool) -> Result<Server> {
+    let found = FoundProgram { path: bin.join("initdb"), how: "a package" };
+    start_temporary(found, durable, Some("vector"))
 }
 
 fn use_external(url: String) -> Result<Server> {
@@ -57,7 +64,12 @@ fn use_external(url: String) -> Result<Server> {
     Ok(Server { description: format!("at {address}, from {URL}{binaries}"), url, environment, _process: None })
 }
 
-fn start_temporary(FoundProgram { path: initdb, how }: FoundProgram, durable: bool) -> Result<Server> {
+/// Starts a temporary server. New databases have `extension`.
+fn start_temporary(
+    FoundProgram { path: initdb, how }: FoundProgram,
+    durable: bool,
+    extension: Option<&str>,
+) -> Result<Server> {
     let bin = folder_of(&initdb);
     let user = unprivileged_user()?;
     let folder = if durable { TempFolder::create("postgres")? } else { TempFolder::in_memory("postgres")? };
@@ -99,10 +111,15 @@ fn start_temporary(FoundProgram { path: initdb, how }: FoundProgram, durable: bo
     become_user(&mut recipe.command);
     let process = recipe.start()?;
 
-    let admin = |sql: &str| psql(bin, port, &admin_password, sql);
+    let admin_of = |database: &str, sql: &str| psql(bin, port, &admin_password, database, sql);
+    let admin = |sql: &str| admin_of("postgres", sql);
     let version = process.wait_for("PostgreSQL", || admin("show server_version"))?;
     let password = host::random_hex()?;
     admin(&format!("create role omnistack login createdb nosuperuser password '{password}'"))?;
+    if let Some(extension) = extension {
+        // New databases are copies of this one. Only a superuser may create the extension.
+        admin_of("template1", &format!("create extension {extension}"))?;
+    }
     admin("create database omnistack owner omnistack")?;
 
     let version = version.split_whitespace().next().unwrap_or_default();
@@ -147,12 +164,12 @@ fn find() -> Option<PathBuf> {
         .find(|initdb| ["initdb", "postgres", "psql"].iter().all(|name| folder_of(initdb).join(name).is_file()))
 }
 
-fn psql(bin: &Path, port: u16, password: &str, sql: &str) -> Result<String> {
+fn psql(bin: &Path, port: u16, password: &str, database: &str, sql: &str) -> Result<String> {
     let answer = command::output_of(
         Command::new(bin.join("psql"))
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
-            .args(["--host=127.0.0.1", "--username=admin", "--dbname=postgres", "--command", sql])
-            .arg(format!("--port={port}"))
+            .args(["--host=127.0.0.1", "--username=admin", "--command", sql])
+            .args([format!("--port={port}"), format!("--dbname={database}")])
             .env("PGPASSWORD", password)
             .env("PGCONNECT_TIMEOUT", "5"),
     )?;
