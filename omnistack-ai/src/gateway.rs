@@ -36,6 +36,7 @@ use omnistack_core::http;
 use tokio::task::JoinError;
 
 use crate::{
+    call::{AiCaller, CallOptions},
     catalog::ModelCatalog,
     chat::{ChatRequest, Message},
     embedding::EmbeddingRequest,

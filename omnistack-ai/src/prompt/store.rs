@@ -8,7 +8,7 @@ use omnistack_core::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::model::{
-    PromptAccess, PromptContent, PromptLabel, PromptOverride, PromptSummary, PromptVersionDetails, PromptVersionSummary,
+    PromptAccess, PromptLabel, PromptOverride, PromptSummary, PromptVersionDetails, PromptVersionSummary,
 };
 
 /// A prompt as it is stored.
