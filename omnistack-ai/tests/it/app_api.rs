@@ -11,7 +11,7 @@ use crate::openai_api::{MODEL, ScriptedProvider, frames, start};
 const CHAT: &str = "/api/v1/app/ai/chat";
 const COMPLETIONS: &str = "/api/v1/app/ai/completions";
 
-fn body(more: Value) -> Value {
+fn chat_body(more: Value) -> Value {
     let mut body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "Say hello." }] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -23,7 +23,7 @@ on_each_database! {
         let app = start(database, &provider).await;
         let user = app.user();
         for (path, request) in [
-            (CHAT, body(json!({}))),
+            (CHAT, chat_body(json!({}))),
             (COMPLETIONS, json!({ "model": MODEL, "prompt": "Say hello.", "system": "Be brief." })),
         ] {
             let answer = user.post(path, request).await.expect(200).json();
@@ -40,7 +40,7 @@ on_each_database! {
     async fn a_stream_ends_with_the_account(database: TestDatabase) {
         let app = start(database, &ScriptedProvider::default()).await;
         for (path, request) in [
-            (CHAT, body(json!({ "stream": true }))),
+            (CHAT, chat_body(json!({ "stream": true }))),
             (COMPLETIONS, json!({ "model": MODEL, "prompt": "Say hello.", "stream": true })),
         ] {
             let answer = app.user().post(path, request).await.expect(200);
@@ -58,7 +58,7 @@ on_each_database! {
         let request = json!({ "messages": [{ "role": "user", "content": "Hi!" }] });
         let answer = app.user().post("/api/v1/app/ai/chat/routed", request).await.expect(200).json();
         assert_eq!(answer["call"]["asked_model"], "cheap");
-        let named = app.user().post("/api/v1/app/ai/chat/routed", body(json!({}))).await.expect(200).json();
+        let named = app.user().post("/api/v1/app/ai/chat/routed", chat_body(json!({}))).await.expect(200).json();
         assert_eq!(named["call"]["asked_model"], MODEL);
     }
 
@@ -66,7 +66,7 @@ on_each_database! {
         let provider = ScriptedProvider::default();
         let app = start(database, &provider).await;
         let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
-        app.user().post(CHAT, body(json!({ "tools": tools, "provider": "fake", "max_tokens": 3 }))).await.expect(200);
+        app.user().post(CHAT, chat_body(json!({ "tools": tools, "provider": "fake", "max_tokens": 3 }))).await.expect(200);
         let request = provider.last_request();
         assert_eq!((request.tools.len(), request.max_output_tokens), (1, Some(3)));
         provider.answer_with(vec![omnistack_ai::Part::text("{}")]);
@@ -81,12 +81,12 @@ on_each_database! {
         let user = app.user();
         for (path, request, field) in [
             (CHAT, json!({}), "messages"),
-            (CHAT, body(json!({ "messages": [] })), "messages"),
-            (CHAT, body(json!({ "colour": "red" })), "colour"),
-            (CHAT, body(json!({ "prompt": { "name": "" } })), "prompt.name"),
-            (CHAT, body(json!({ "prompt": { "name": "a", "x": 1 } })), "prompt.x"),
-            (CHAT, body(json!({ "prompt": { "name": "a", "label": "b", "version": 1 } })), "prompt.version"),
-            (CHAT, body(json!({ "cache_seconds": 0 })), "cache_seconds"),
+            (CHAT, chat_body(json!({ "messages": [] })), "messages"),
+            (CHAT, chat_body(json!({ "colour": "red" })), "colour"),
+            (CHAT, chat_body(json!({ "prompt": { "name": "" } })), "prompt.name"),
+            (CHAT, chat_body(json!({ "prompt": { "name": "a", "x": 1 } })), "prompt.x"),
+            (CHAT, chat_body(json!({ "prompt": { "name": "a", "label": "b", "version": 1 } })), "prompt.version"),
+            (CHAT, chat_body(json!({ "cache_seconds": 0 })), "cache_seconds"),
             (COMPLETIONS, json!({}), "prompt"),
             (COMPLETIONS, json!({ "prompt": "" }), "prompt"),
             (COMPLETIONS, json!({ "prompt": "a", "json_schema": [] }), "json_schema"),
@@ -95,11 +95,11 @@ on_each_database! {
             let error = user.post(path, request.clone()).await.expect_error(422, "VALIDATION_FAILED").json();
             assert_eq!(error["error"]["details"]["fields"][0]["field"], field, "{request}");
         }
-        user.post(CHAT, body(json!({ "model": "no-such" }))).await.expect_error(404, "MODEL_NOT_FOUND");
-        user.post(CHAT, body(json!({ "prompt": { "name": "none" } }))).await.expect_error(404, "NOT_FOUND");
+        user.post(CHAT, chat_body(json!({ "model": "no-such" }))).await.expect_error(404, "MODEL_NOT_FOUND");
+        user.post(CHAT, chat_body(json!({ "prompt": { "name": "none" } }))).await.expect_error(404, "NOT_FOUND");
         provider.fail_with(LlmError::new(LlmErrorKind::InvalidRequest, "fake", "no"));
-        user.post(CHAT, body(json!({}))).await.expect_error(400, "REQUEST_REJECTED_BY_PROVIDER");
-        app.anonymous().post(CHAT, body(json!({}))).await.expect_error(401, "UNAUTHORIZED");
+        user.post(CHAT, chat_body(json!({}))).await.expect_error(400, "REQUEST_REJECTED_BY_PROVIDER");
+        app.anonymous().post(CHAT, chat_body(json!({}))).await.expect_error(401, "UNAUTHORIZED");
     }
 
     async fn status_and_models(database: TestDatabase) {
