@@ -398,6 +398,12 @@ on_each_database! {
             let refused = user.post("/api/v1/app/fixes/results", body).await;
             refused.expect_error(422, "VALIDATION_FAILED");
         }
+        for (branch, expected) in [("main", None), ("../../../../evil/bank/git/ref/heads/main", Some("branch"))] {
+            let mut body = valid.clone();
+            (body["repository"], body["branch"]) = (json!("acme/shop"), json!(branch));
+            let answer = user.post("/api/v1/app/fixes/results", body).await.json();
+            assert_eq!(answer["error"]["details"]["fields"][0]["field"].as_str(), expected, "{answer}");
+        }
         let protected = add_result(&user, json!({ "path": ".github/workflows/ci.yml" })).await;
         let generate = |result: &str| format!("/api/v1/app/fixes/generate/{result}");
         user.post(generate(&protected), json!({})).await.expect_error(422, "FIX_FORBIDDEN");
