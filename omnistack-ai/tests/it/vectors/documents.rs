@@ -92,7 +92,7 @@ on_each_database! {
         let client = app.user();
         for (body, expected) in [
             (json!({ "id": "a", "text": "  " }), "text"),
-            (json!({ "id": "a", "text": "x\u{0}" }), "text"),
+            (json!({ "id": "a", "text": "x\u{0}" }), "body"),
             (json!({ "id": "", "text": "x" }), "id"),
             (json!({ "id": "a", "text": "x", "chunk_size": 99 }), "chunk_size"),
             (json!({ "id": "a", "text": "x", "metadata": { "a b": 1 } }), "metadata"),
