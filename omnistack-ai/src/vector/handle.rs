@@ -241,8 +241,8 @@ impl Vectors {
         Ok(self.0.index.upsert(collection.space(tenant), &points).await?)
     }
 
-    /// Requires that the plan allows points in addition to those that the tenant has. Points that replace others need no
-    /// room: neither those that a tenant at its limit changes, nor those of a batch that is stored again after a crash.
+    /// Requires that the plan allows points in addition to those that the tenant has. Points that replace others need
+    /// no room: neither those that a tenant at its limit changes, nor those that are stored again after a crash.
     async fn check_points_limit(
         &self,
         tenant: TenantId,

@@ -32,8 +32,8 @@ const MAX_CANDIDATES: usize = 1_000;
 const MIN_CANDIDATES: usize = 100;
 /// Time after which it is checked again whether the extension is installed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// Largest number of indexes, one for each number of dimensions. Tenants choose the numbers, and each write of any tenant
-/// considers all indexes. Collections without one are compared without it.
+/// Largest number of indexes, one for each number of dimensions. Tenants choose the numbers, and each write of any
+/// tenant considers all indexes. Vectors without an index are compared without it.
 const MAX_INDEXES: i64 = 16;
 /// Longest time in which an index is created.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(10 * 60);

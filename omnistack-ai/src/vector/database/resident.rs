@@ -75,8 +75,8 @@ impl ResidentCollections {
         Self { cache, max_bytes }
     }
 
-    /// Returns whether a collection may be kept in memory, as far as its vectors say. Those of one collection use at most
-    /// half of it.
+    /// Returns whether a collection may be kept in memory, as far as its vectors say. Those of one collection use at
+    /// most half of it.
     pub(super) fn has_room(&self, space: VectorSpace, points: u64) -> bool {
         let vector = u64::from(space.dimensions) * 5;
         let overhead = u64::try_from(OVERHEAD_BYTES_PER_POINT).unwrap_or(u64::MAX);
@@ -88,8 +88,8 @@ impl ResidentCollections {
         self.cache.invalidate(&collection);
     }
 
-    /// Returns a collection with all rows of a state, loading what is missing. Returns `None` if it is too large, with its
-    /// ids and its metadata.
+    /// Returns a collection with all rows of a state, loading what is missing. Returns `None` if it is too large, with
+    /// its ids and its metadata.
     pub(super) async fn current(
         &self,
         tx: &mut Tx,
@@ -257,8 +257,8 @@ fn matches(filter: &MetadataFilter, metadata: Option<&str>) -> bool {
     }
 }
 
-/// Passes the rows that were stored after a version to a function, until it returns `false`. Returns whether it got all.
-/// The others are read too: the connection of a transaction has no use for half an answer.
+/// Passes the rows that were stored after a version to a function, until it returns `false`. Returns whether it got
+/// all. The others are read too: the connection of a transaction has no use for half an answer.
 async fn load(
     tx: &mut Tx,
     space: VectorSpace,

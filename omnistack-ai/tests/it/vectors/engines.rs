@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use omnistack_ai::{
-    Ai, DatabaseVectorIndex, MetadataFilter, VectorError, VectorIndex, VectorMatch, VectorPoint, VectorQuery, VectorSpace,
+    Ai, DatabaseVectorIndex, MetadataFilter, VectorError, VectorIndex, VectorMatch, VectorPoint, VectorQuery,
+    VectorSpace,
 };
 use omnistack_core::{clock::Clock, http::Method, id::Id, identity::TenantId};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -80,7 +81,8 @@ on_each_database! {
             let points: Vec<_> = (0..stored)
                 .map(|at| {
                     let metadata = json!({ "kind": if at < 3 { "a" } else { "b" }, "fill": "x".repeat(8 << 10) });
-                    VectorPoint::new(format!("{at:03}"), vec![0.6, 0.8]).metadata(metadata.as_object().cloned().unwrap())
+                    let metadata = metadata.as_object().cloned().unwrap();
+                    VectorPoint::new(format!("{at:03}"), vec![0.6, 0.8]).metadata(metadata)
                 })
                 .collect();
             index.upsert(space, &points).await.unwrap();
