@@ -21,6 +21,10 @@ use super::{
 /// Longest title of a commit and a pull request, in characters.
 const MAX_TITLE_CHARS: usize = 72;
 
+/// Shortest and longest time for which a delivery waits for a host that limits its requests.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+
 /// A character that is not visible and ends a mention or a reference.
 const MENTION_END: char = '\u{200b}';
 
@@ -58,6 +62,11 @@ impl Job for DeliverFix {
             FixStatus::Applying => self.apply(host.as_ref(), &delivery).await,
             _ => self.open_pull_request(host.as_ref(), &delivery).await,
         };
+        // The host says when it accepts requests again. Until then an attempt would only be used up. A fix that waits
+        // for too long is ended by another job.
+        if let Err(CodeHostError { kind: CodeHostErrorKind::RateLimited, retry_after: Some(wait), .. }) = &delivered {
+            return Err(JobError::snooze((*wait).clamp(MIN_WAIT, MAX_WAIT)));
+        }
         let event = match delivered {
             Ok(event) => event,
             Err(error) if error.is_retryable() && !ctx.is_last_attempt() => return Err(JobError::retry(error)),

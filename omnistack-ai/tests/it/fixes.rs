@@ -261,6 +261,28 @@ on_each_database! {
         assert_eq!(host.commits(), 1);
     }
 
+    async fn a_host_that_limits_its_requests_is_waited_for(database: TestDatabase) {
+        let Setup { app, model, host, .. } = start(database, &[]).await;
+        host.set_file("acme/shop", "main", "src/main.rs", FILE);
+        let user = app.user();
+        let fix = queue(&user, &add_result(&user, repository()).await).await;
+        model.answer(PATCH, 95);
+        app.run_jobs().await;
+        act(&user, &fix, "approve").await.expect(200);
+        let mut limited = CodeHostError::new(CodeHostErrorKind::RateLimited, "slow down");
+        limited.retry_after = Some(Duration::from_secs(90));
+        act(&user, &fix, "apply").await.expect(202);
+        // More often than the job has attempts.
+        for _ in 0..8 {
+            host.fail_next(limited.clone());
+            app.run_jobs().await;
+            assert_eq!(get(&user, &fix).await["status"], "applying");
+            app.clock().advance(Duration::from_secs(91));
+        }
+        app.run_jobs().await;
+        assert_eq!(get(&user, &fix).await["status"], "applied");
+    }
+
     async fn a_file_that_has_changed_is_not_overwritten(database: TestDatabase) {
         let Setup { app, model, host, .. } = start(database, &[]).await;
         host.set_file("acme/shop", "main", "src/main.rs", FILE);

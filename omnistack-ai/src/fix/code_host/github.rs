@@ -321,8 +321,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_branch_leads_to_no_other_repository() {
+    #[tokio::test]
+    async fn a_branch_leads_to_no_other_repository() {
         let tenant = Id::from_uuid(Uuid::from_u128(1));
         let github = GitHub {
             client: omnistack_core::http::client::ClientSettings::default().client().unwrap(),
