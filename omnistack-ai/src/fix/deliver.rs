@@ -160,7 +160,14 @@ impl DeliverFix {
             version: file.version,
             message: format!("{}\n\nFix {} of result {}.", title(&finding.rule, &finding.path), self.fix, finding.id),
         };
-        host.commit(at, &change).await.map(Some)
+        match host.commit(at, &change).await {
+            // Another run of the job may have been faster, such as one whose worker was taken for dead.
+            Err(error) if error.kind == CodeHostErrorKind::Conflict => match host.read(at, &finding.path).await? {
+                Some(file) if proposal.fixed_hash.matches(&file.text) => Ok(None),
+                _ => Err(error),
+            },
+            committed => committed.map(Some),
+        }
     }
 
     fn description(&self, delivery: &Delivery) -> String {

@@ -10,8 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_ai::{
-    Ai, Call, ChatRequest, ChatResponse, ChatStream, CodeHostError, CodeHostErrorKind, FakeCodeHost, LlmError,
-    LlmErrorKind, LlmProvider, Part, ProviderModel, StopKind, StopReason, TokenUsage,
+    Ai, Call, ChatRequest, ChatResponse, ChatStream, CodeBranch, CodeChange, CodeFile, CodeHost, CodeHostError,
+    CodeHostErrorKind, FakeCodeHost, LlmError, LlmErrorKind, LlmProvider, NewPullRequest, Part, ProviderModel,
+    PullRequest, StopKind, StopReason, TokenUsage,
 };
 use omnistack_core::{
     id::Id,
@@ -100,6 +101,34 @@ impl Job for EndSilent {
 
     async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
+    }
+}
+
+/// A host to which another run of the job commits first.
+#[derive(Debug)]
+struct RacedHost(FakeCodeHost);
+
+#[async_trait]
+impl CodeHost for RacedHost {
+    fn name(&self) -> &'static str {
+        "raced"
+    }
+
+    async fn read(&self, at: &CodeBranch, path: &str) -> Result<Option<CodeFile>, CodeHostError> {
+        self.0.read(at, path).await
+    }
+
+    async fn commit(&self, at: &CodeBranch, change: &CodeChange) -> Result<String, CodeHostError> {
+        self.0.commit(at, change).await?;
+        Err(CodeHostError::new(CodeHostErrorKind::Conflict, "the file has changed"))
+    }
+
+    async fn create_branch(&self, from: &CodeBranch, name: &str) -> Result<(), CodeHostError> {
+        self.0.create_branch(from, name).await
+    }
+
+    async fn open_pull_request(&self, into: &CodeBranch, new: &NewPullRequest) -> Result<PullRequest, CodeHostError> {
+        self.0.open_pull_request(into, new).await
     }
 }
 
@@ -281,6 +310,22 @@ on_each_database! {
         }
         app.run_jobs().await;
         assert_eq!(get(&user, &fix).await["status"], "applied");
+    }
+
+    async fn a_file_that_another_run_has_fixed_is_no_conflict(database: TestDatabase) {
+        let (model, host) = (ScriptedModel::default(), FakeCodeHost::new());
+        host.set_file("acme/shop", "main", "src/main.rs", FILE);
+        let ai = Ai::from_env().provider(model.clone()).code_host(RacedHost(host.clone()));
+        let app = TestApp::start(database, |app| app.set("AI_FIX_MODEL", "fake-small").with(ai)).await;
+        let user = app.user();
+        let fix = queue(&user, &add_result(&user, repository()).await).await;
+        model.answer(PATCH, 95);
+        app.run_jobs().await;
+        act(&user, &fix, "approve").await.expect(200);
+        act(&user, &fix, "apply").await.expect(202);
+        app.run_jobs().await;
+        let applied = get(&user, &fix).await;
+        assert_eq!((&applied["status"], host.commits()), (&json!("applied"), 1), "{applied}");
     }
 
     async fn a_file_that_has_changed_is_not_overwritten(database: TestDatabase) {
