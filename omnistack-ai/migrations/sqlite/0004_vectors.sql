@@ -50,6 +50,7 @@ create table omni_ai_vector_documents (
     -- Changes when the document is sent again: a job that still works on the earlier content then ends.
     revision blob not null,
     status text not null check (status in ('queued', 'running', 'done', 'failed')),
+    -- Empty when its chunks are stored.
     content text not null,
     metadata text not null,
     model text not null,

@@ -8,6 +8,9 @@ const MAX_DEPTH: usize = 16;
 /// Maximum number of values in the JSON. Few lines of a schema can ask for any number.
 const MAX_VALUES: usize = 2_000;
 
+/// Bytes of names and stated values that count as one more value.
+const BYTES_PER_VALUE: usize = 64;
+
 /// Maximum length to which a text is extended.
 const MAX_TEXT_CHARS: usize = 1_000;
 
@@ -30,6 +33,7 @@ impl<'a> InstanceBuilder<'a> {
         self.room = room;
         let Some(object) = schema.as_object() else { return json!({}) };
         if let Some(stated) = stated_value(object) {
+            self.charge(stated.to_string().len());
             return stated.clone();
         }
         if let Some(target) = object.get("$ref").and_then(Value::as_str).and_then(|path| self.resolve(path)) {
@@ -79,11 +83,25 @@ impl<'a> InstanceBuilder<'a> {
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let mut properties = Map::new();
         for name in required.take(MAX_VALUES) {
+            if self.room == 0 {
+                break;
+            }
+            self.charge(name.len());
             let property = declared.and_then(|properties| properties.get(name));
-            let value = property.map_or_else(|| json!(""), |property| self.value(property, depth));
+            let value = if let Some(property) = property {
+                self.value(property, depth)
+            } else {
+                self.room = self.room.saturating_sub(1);
+                json!("")
+            };
             properties.insert(name.to_owned(), value);
         }
         properties
+    }
+
+    /// Counts bytes that a schema asks for: it can ask for them many times.
+    fn charge(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes / BYTES_PER_VALUE);
     }
 
     fn array(&mut self, schema: &'a Map<String, Value>, depth: usize) -> Value {
@@ -226,5 +244,11 @@ mod tests {
             required.iter().map(|name| (name.clone(), json!({ "$ref": "#" }))).collect();
         let wide = json!({ "type": "object", "properties": properties, "required": required });
         assert!(instance(&wide).to_string().len() < 1_000_000);
+        let stated = array(json!({ "default": "x".repeat(100_000) }));
+        assert!(instance(&stated).to_string().len() < 1_000_000);
+        let undeclared = array(json!({ "type": "object", "required": required }));
+        assert!(instance(&undeclared).to_string().len() < 1_000_000);
+        let named = json!({ "type": "object", "required": ["n".repeat(100_000)] });
+        assert!(instance(&array(named)).to_string().len() < 1_000_000);
     }
 }

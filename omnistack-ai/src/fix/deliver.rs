@@ -21,6 +21,13 @@ use super::{
 /// Longest title of a commit and a pull request, in characters.
 const MAX_TITLE_CHARS: usize = 72;
 
+/// Shortest and longest time for which a delivery waits for a host that limits its requests.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// A character that is not visible and ends a mention or a reference.
+const MENTION_END: char = '\u{200b}';
+
 /// The job that delivers a fix. A repeated run finds what an earlier one has done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DeliverFix {
@@ -55,6 +62,11 @@ impl Job for DeliverFix {
             FixStatus::Applying => self.apply(host.as_ref(), &delivery).await,
             _ => self.open_pull_request(host.as_ref(), &delivery).await,
         };
+        // The host says when it accepts requests again. Until then an attempt would only be used up. A fix that waits
+        // for too long is ended by another job.
+        if let Err(CodeHostError { kind: CodeHostErrorKind::RateLimited, retry_after: Some(wait), .. }) = &delivered {
+            return Err(JobError::snooze((*wait).clamp(MIN_WAIT, MAX_WAIT)));
+        }
         let event = match delivered {
             Ok(event) => event,
             Err(error) if error.is_retryable() && !ctx.is_last_attempt() => return Err(JobError::retry(error)),
@@ -119,8 +131,8 @@ impl DeliverFix {
         host.create_branch(&delivery.at, &branch).await?;
         let head = CodeBranch { branch: branch.clone(), ..delivery.at.clone() };
         self.commit(host, delivery, &head).await?;
-        let request =
-            NewPullRequest { head: branch.clone(), title: title(&delivery.finding), body: self.description(delivery) };
+        let title = title(&delivery.finding.rule, &delivery.finding.path);
+        let request = NewPullRequest { head: branch.clone(), title, body: self.description(delivery) };
         let opened = host.open_pull_request(&delivery.at, &request).await?;
         Ok(FixEvent::PullRequestOpened { number: opened.number, url: opened.url, branch })
     }
@@ -146,9 +158,16 @@ impl DeliverFix {
             path: finding.path.clone(),
             text: proposal.fixed_code.clone(),
             version: file.version,
-            message: format!("{}\n\nFix {} of result {}.", title(finding), self.fix, finding.id),
+            message: format!("{}\n\nFix {} of result {}.", title(&finding.rule, &finding.path), self.fix, finding.id),
         };
-        host.commit(at, &change).await.map(Some)
+        match host.commit(at, &change).await {
+            // Another run of the job may have been faster, such as one whose worker was taken for dead.
+            Err(error) if error.kind == CodeHostErrorKind::Conflict => match host.read(at, &finding.path).await? {
+                Some(file) if proposal.fixed_hash.matches(&file.text) => Ok(None),
+                _ => Err(error),
+            },
+            committed => committed.map(Some),
+        }
     }
 
     fn description(&self, delivery: &Delivery) -> String {
@@ -173,11 +192,17 @@ impl DeliverFix {
     }
 }
 
-/// Returns the title of a commit and a pull request.
-fn title(finding: &FixFinding) -> String {
-    let title = format!("Fix {} in {}", finding.rule, finding.path);
-    let letters = title.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    letters.take(MAX_TITLE_CHARS).collect()
+/// Returns the title of a commit and a pull request. It mentions no account and closes no issue: code hosts obey words
+/// such as "Fix #7", and tenants have written the rule and the path.
+fn title(rule: &str, path: &str) -> String {
+    let mut title = String::new();
+    for letter in format!("Fix {rule} in {path}").chars().take(MAX_TITLE_CHARS) {
+        title.push(if letter.is_control() { ' ' } else { letter });
+        if begins_mention(letter) {
+            title.push(MENTION_END);
+        }
+    }
+    title
 }
 
 /// Returns a text in which the code host finds no mentions, references, images and other markup: models and tenants
@@ -189,12 +214,16 @@ fn plain(text: &str) -> String {
             plain.push('\\');
         }
         plain.push(letter);
-        if matches!(letter, '@' | '#') {
-            // Not visible, and ends the mention.
-            plain.push('\u{200b}');
+        if begins_mention(letter) {
+            plain.push(MENTION_END);
         }
     }
     plain
+}
+
+/// Returns whether a mention of an account or a reference begins with a letter.
+const fn begins_mention(letter: char) -> bool {
+    matches!(letter, '@' | '#')
 }
 
 #[cfg(test)]
@@ -205,5 +234,7 @@ mod tests {
     fn a_text_of_a_model_mentions_no_account() {
         assert_eq!(plain("fixes #7, @ada"), "fixes #\u{200b}7, @\u{200b}ada");
         assert_eq!(plain("![x](y) <b>"), "\\!\\[x\\](y) \\<b\\>");
+        assert_eq!(title("#7\n", "src/@ada.rs"), "Fix #\u{200b}7  in src/@\u{200b}ada.rs");
+        assert_eq!(title(&"r".repeat(200), "a").chars().count(), MAX_TITLE_CHARS);
     }
 }

@@ -59,7 +59,8 @@ impl From<Error> for GenerationError {
 #[async_trait]
 impl Job for GenerateFix {
     const NAME: &'static str = "ai.generate_fix";
-    const MAX_ATTEMPTS: u32 = 5;
+    // The last waits are minutes long: providers that are away or limit their requests need them.
+    const MAX_ATTEMPTS: u32 = 10;
     const TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
     type State = Fixes;

@@ -9,6 +9,13 @@ use super::policy::FixPolicy;
 /// Largest patch, in bytes.
 const MAX_PATCH_BYTES: usize = 128 * 1024;
 
+/// Most hunks of a patch. The place of each is searched in the whole file.
+const MAX_HUNKS: usize = 200;
+
+/// How many times more lines than the policy permits a patch may write, because it may write some that it does not
+/// change. The comparison of the files takes time for each of them.
+const WRITTEN_LINES_FACTOR: usize = 4;
+
 /// A patch that applies and keeps to the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CheckedPatch {
@@ -35,6 +42,11 @@ pub(super) fn check(path: &str, original: &str, answer: &str, policy: &FixPolicy
     let ending = LineEnding::of(original);
     let base = ending.unify(original);
     let text = recount(path, &answer.replace("\r\n", "\n"))?;
+    let written = text.lines().skip(2).filter(|line| line.starts_with(['+', '-'])).count();
+    let most = usize::try_from(policy.max_changed_lines).unwrap_or(usize::MAX);
+    if written > most.saturating_mul(WRITTEN_LINES_FACTOR) {
+        return Err(format!("the patch changes {written} lines; at most {most} are permitted"));
+    }
     let patch = Patch::from_str(&text).map_err(|error| format!("the patch can't be read: {error}"))?;
     let fixed = diffy::apply(&base, &patch)
         .map_err(|_| "the patch does not apply: its context lines differ from the file".to_owned())?;
@@ -136,6 +148,9 @@ fn recount(path: &str, patch: &str) -> Result<String, String> {
             return Err("the patch changes several files; it may change only one".into());
         }
     }
+    if hunks.len() > MAX_HUNKS {
+        return Err(format!("the patch has {} hunks; at most {MAX_HUNKS} are permitted", hunks.len()));
+    }
     if hunks.is_empty() {
         return Err("the patch has no hunk: write a unified diff with `@@` lines".into());
     }
@@ -233,6 +248,8 @@ mod tests {
             (&GOOD.replace("y?;", "y?; //\u{202e}"), "U+202E"),
             (&format!("{GOOD}That is all."), "begins with neither"),
             (&"+".repeat(200 * 1024), "bytes"),
+            (&format!("@@ -1,5 +1,5 @@\n{}", "-a\n+a\n".repeat(10)), "at most 4"),
+            (&"@@ -1 +1 @@\n fn main() {\n".repeat(201), "hunks"),
         ] {
             let error = checked(FILE, patch).unwrap_err();
             assert!(error.contains(reason), "{reason}: {error}");

@@ -79,6 +79,18 @@ pub(super) fn check_path_form(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that a name can be that of a branch: git permits no empty and no relative part, and no white space.
+pub(super) fn check_branch_form(branch: &str) -> Result<(), String> {
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let is_plain = |letter: char| {
+        !letter.is_control() && !letter.is_whitespace() && !"\\~^:?*[".contains(letter) && !is_deceptive(letter)
+    };
+    if branch.contains("..") || !branch.split('/').all(is_part) || !branch.chars().all(is_plain) {
+        return Err("must be the name of a branch, such as `main`".into());
+    }
+    Ok(())
+}
+
 /// Returns whether a character makes code look different from what it does: controls, directions of text, and
 /// characters without a shape.
 fn is_deceptive(letter: char) -> bool {
@@ -122,6 +134,16 @@ pub(super) mod tests {
             "sub/Cargo.lock",
         ] {
             assert!(policy().check_path(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_branch_has_are_refused() {
+        for branch in ["main", "feature/ü-1", "release/1.2", "a#b"] {
+            assert_eq!(check_branch_form(branch), Ok(()), "{branch}");
+        }
+        for branch in ["", "..", "../../x", "a/../b", "a//b", "/a", "a/", ".a", "a b", "a\\b", "a?b", "a.lock"] {
+            assert!(check_branch_form(branch).is_err(), "{branch}");
         }
     }
 

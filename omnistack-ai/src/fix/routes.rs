@@ -136,7 +136,7 @@ async fn generate(
     Ok((StatusCode::ACCEPTED, Json(QueuedFix { status: FixStatus::Queued, fix_id })))
 }
 
-/// A result with its newest fixes, at most 100.
+/// A result with its newest fixes, at most 20.
 #[derive(Debug, Serialize, ToSchema)]
 struct ResultWithFixes {
     /// The result.

@@ -20,7 +20,7 @@ use super::{
     generate::GenerateFix,
     ledger::FixLedgerEntry,
     model::{CodeFix, FindingSeverity, FixFinding, FixFindingId, FixId, FixProgressMessage},
-    policy::{FixPolicy, check_path_form},
+    policy::{FixPolicy, check_branch_form, check_path_form},
     settings::FixSettings,
     state::{DeliveryTarget, FixApprover, FixEvent, FixStatus},
     store::{self, FixRecord},
@@ -125,6 +125,9 @@ impl Fixes {
         }
         if new.repository.is_some() != new.branch.is_some() {
             problems.push(FieldError::new("branch", "is required with `repository`, and only with it"));
+        }
+        if let Some(Err(reason)) = new.branch.as_deref().map(check_branch_form) {
+            problems.push(FieldError::new("branch", reason));
         }
         if new.code.is_none() && new.repository.is_none() {
             problems.push(FieldError::new("code", "is required without `repository`"));

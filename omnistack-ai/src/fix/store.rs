@@ -14,8 +14,8 @@ use super::{
     state::{FixEvent, FixState},
 };
 
-/// Most fixes of a finding that are listed.
-pub(super) const MAX_FIXES_LISTED: i64 = 100;
+/// Most fixes of a finding that are listed. Each has a whole file, of up to a megabyte.
+pub(super) const MAX_FIXES_LISTED: i64 = 20;
 
 #[derive(FromRow)]
 struct FindingRow {

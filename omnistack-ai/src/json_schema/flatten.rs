@@ -5,32 +5,39 @@ use serde_json::{Map, Value, json};
 use super::structure::{is_annotation, resolve};
 
 /// Returns a schema without `allOf`, and without a `$ref` that has constraints beside it. A `$ref` without any is kept,
-/// unless `inline_reference` is set.
+/// unless `inline_reference` is set. Adds the references that it resolves to `inlined`.
 ///
 /// Fails if the parts contradict each other, or can't be combined.
 pub(super) fn flatten(
     root: &Value,
     schema: &Map<String, Value>,
     inline_reference: bool,
+    inlined: &mut Vec<String>,
 ) -> Result<Map<String, Value>, String> {
     let is_constraint = |key: &String| key != "$ref" && !is_annotation(key);
     let inlines = inline_reference || schema.contains_key("allOf") || schema.keys().any(is_constraint);
     let mut flat = schema.clone();
     normalize_nullable(&mut flat);
     if inlines && let Some(Value::String(reference)) = flat.remove("$ref") {
-        merge_part(root, &mut flat, resolve(root, &reference)?)?;
+        merge_part(root, &mut flat, resolve(root, &reference)?, inlined)?;
+        inlined.push(reference);
     }
     if let Some(Value::Array(parts)) = flat.remove("allOf") {
         for part in &parts {
-            merge_part(root, &mut flat, part)?;
+            merge_part(root, &mut flat, part, inlined)?;
         }
     }
     Ok(flat)
 }
 
-fn merge_part(root: &Value, flat: &mut Map<String, Value>, part: &Value) -> Result<(), String> {
+fn merge_part(
+    root: &Value,
+    flat: &mut Map<String, Value>,
+    part: &Value,
+    inlined: &mut Vec<String>,
+) -> Result<(), String> {
     match part {
-        Value::Object(part) => merge(flat, flatten(root, part, true)?),
+        Value::Object(part) => merge(flat, flatten(root, part, true, inlined)?),
         Value::Bool(true) => Ok(()),
         _ => Err("a part of the JSON schema accepts no value".to_owned()),
     }

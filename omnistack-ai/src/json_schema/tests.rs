@@ -315,6 +315,32 @@ fn schemas_that_would_exhaust_the_process_are_refused() {
 }
 
 #[test]
+fn a_definition_that_is_inlined_into_itself_ends() {
+    let of = |next: Value| json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"x": next}}}});
+    let beside = of(json!({"$ref": "#/$defs/a", "type": "object"}));
+    let common = of(json!({"type": ["object", "null"], "anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}]}));
+    // Each level would have twice as many parts as the one above.
+    let part = |one: &str, other: &str| {
+        let x = json!({"allOf": [{"$ref": format!("#/$defs/{one}")}, {"$ref": format!("#/$defs/{other}")}]});
+        json!({"type": "object", "properties": {"x": x}})
+    };
+    let doubled = json!({"$ref": "#/$defs/a", "$defs": {"a": part("a", "b"), "b": part("b", "a")}});
+    for schema in [beside, common, doubled] {
+        for dialect in [OpenAiStrict, Anthropic, Gemini] {
+            let error = translate(&schema, dialect).unwrap_err();
+            assert!(error.contains("refers to itself"), "{dialect:?} {error}");
+        }
+    }
+    // The same definition twice, not in itself.
+    let twice = json!({
+        "type": "object",
+        "properties": {"x": {"$ref": "#/$defs/a", "minLength": 1}, "y": {"$ref": "#/$defs/a", "minLength": 2}},
+        "$defs": {"a": {"type": "string"}},
+    });
+    assert!(translate(&twice, Gemini).is_ok());
+}
+
+#[test]
 fn answers_that_could_cause_any_number_of_errors_are_not_described() {
     let schema = json!({
         "$ref": "#/$defs/a",

@@ -27,6 +27,8 @@ pub(super) struct Translator<'a> {
     definitions: Vec<Definition>,
     /// The definition that is being translated. `None`: the root.
     current: Option<usize>,
+    /// The references whose definitions are a part of the subschemas that are being translated, in place of a name.
+    inlined: Vec<String>,
     parts: usize,
 }
 
@@ -40,19 +42,21 @@ struct Definition {
 
 impl<'a> Translator<'a> {
     pub(super) fn new(root: &'a Value, dialect: SchemaDialect) -> Self {
-        Self { root, dialect, definitions: Vec::new(), current: None, parts: 0 }
+        Self { root, dialect, definitions: Vec::new(), current: None, inlined: Vec::new(), parts: 0 }
     }
 
     pub(super) fn translate(mut self) -> Result<Value, String> {
-        let Value::Object(object) = self.root else { return Err("the JSON schema is no object".to_owned()) };
+        let document = self.root;
+        let Value::Object(object) = document else { return Err("the JSON schema is no object".to_owned()) };
         // No API accepts a reference as the root.
-        let root = flatten(self.root, object, true)?;
+        let root = self.flat(object, true, 0)?;
         let Value::Object(mut result) = self.object(root, "the answer")? else {
             return Err("the JSON schema is no object".to_owned());
         };
         if self.dialect == SchemaDialect::OpenAiStrict && result.get("type") != Some(&json!("object")) {
             return Err("the JSON schema must describe an object".to_owned());
         }
+        self.inlined.clear();
         let mut translated = BTreeMap::new();
         let mut next = 0;
         while let Some(definition) = self.definitions.get(next) {
@@ -75,11 +79,33 @@ impl<'a> Translator<'a> {
     fn schema(&mut self, schema: &Value, path: &str) -> Result<Value, String> {
         match schema {
             Value::Object(object) => {
-                let flat = flatten(self.root, object, false)?;
-                self.object(flat, path)
+                let outer = self.inlined.len();
+                let flat = self.flat(object, false, outer)?;
+                let translated = self.object(flat, path);
+                self.inlined.truncate(outer);
+                translated
             }
             Value::Bool(true) => self.any(Map::new(), path),
             _ => Err(format!("`{}` accepts no value", cut(path))),
+        }
+    }
+
+    /// Returns a subschema without `allOf`. `outer` is the number of references that are inlined around it: a
+    /// definition that is inlined into itself has no end.
+    fn flat(
+        &mut self,
+        schema: &Map<String, Value>,
+        inline_reference: bool,
+        outer: usize,
+    ) -> Result<Map<String, Value>, String> {
+        let flat = flatten(self.root, schema, inline_reference, &mut self.inlined)?;
+        let (around, new) = self.inlined.split_at(outer);
+        match new.iter().find(|reference| around.contains(reference)) {
+            Some(reference) => {
+                let reference = cut(reference);
+                Err(format!("`{reference}` refers to itself beside other keywords: refer to it without any"))
+            }
+            None => Ok(flat),
         }
     }
 
@@ -122,14 +148,17 @@ impl<'a> Translator<'a> {
             let alternative = if common.is_empty() {
                 self.schema(&alternative, path)?
             } else {
+                let outer = self.inlined.len();
                 let mut both = common.clone();
                 match alternative {
-                    Value::Object(alternative) => merge(&mut both, flatten(self.root, &alternative, true)?)?,
+                    Value::Object(alternative) => merge(&mut both, self.flat(&alternative, true, outer)?)?,
                     Value::Bool(true) => {}
                     _ => continue,
                 }
-                let both = flatten(self.root, &both, false)?;
-                self.object(both, path)?
+                let both = self.flat(&both, false, outer)?;
+                let both = self.object(both, path)?;
+                self.inlined.truncate(outer);
+                both
             };
             if !translated.contains(&alternative) {
                 translated.push(alternative);

@@ -86,8 +86,10 @@ impl DatabaseVectorIndex {
             self.collections.forget(space.collection);
             return scan::nearest(tx, space, search).await;
         }
-        let collection = self.collections.current(tx, space, state).await?;
-        collection.nearest(search.vector, search.filter, search.limit).await
+        match self.collections.current(tx, space, state).await? {
+            Some(collection) => collection.nearest(search.vector, search.filter, search.limit).await,
+            None => scan::nearest(tx, space, search).await,
+        }
     }
 
     /// Adds the texts and the metadata to results.

@@ -247,6 +247,18 @@ pub(super) struct DocumentProgress {
     pub(super) cost: Option<Cost>,
 }
 
+/// Returns whether a content of a document is still its current one.
+pub(super) async fn is_current(
+    tx: &mut Tx,
+    key: DocumentKey<'_>,
+    revision: DocumentRevision,
+) -> Result<bool, db::Error> {
+    let sql = "select revision from omni_ai_vector_documents where tenant_id = $1 and collection_id = $2 and id = $3";
+    let select = tx.query(sql).bind(key.tenant).bind(key.collection).bind(key.id.to_owned());
+    let found: Option<(DocumentRevision,)> = select.fetch_optional().await?;
+    Ok(found.is_some_and(|(known,)| known == revision))
+}
+
 /// Stores the progress of a document. Returns `false` if the document was sent again or deleted meanwhile.
 pub(super) async fn note_progress(
     tx: &mut Tx,
@@ -277,16 +289,17 @@ pub(super) async fn finish(
     error: Option<String>,
     now: Timestamp,
 ) -> Result<(), db::Error> {
-    let (status, is_done) = match status {
-        DocumentStatus::Done => ("done", true),
-        DocumentStatus::Failed => ("failed", false),
-        DocumentStatus::Queued | DocumentStatus::Running => ("running", false),
+    let (status, is_done, is_over) = match status {
+        DocumentStatus::Done => ("done", true, true),
+        DocumentStatus::Failed => ("failed", false, true),
+        DocumentStatus::Queued | DocumentStatus::Running => ("running", false, false),
     };
+    // The content was needed for its chunks only, which have it too.
     let sql = "update omni_ai_vector_documents set status = $5, error = $6, updated_at = $7,
-            old_chunks = case when $8 then 0 else old_chunks end
+            old_chunks = case when $8 then 0 else old_chunks end, content = case when $9 then '' else content end
         where tenant_id = $1 and collection_id = $2 and id = $3 and revision = $4";
     let update = tx.query(sql).bind(key.tenant).bind(key.collection).bind(key.id.to_owned()).bind(revision);
-    update.bind(status).bind(error).bind(now).bind(is_done).execute().await.map(drop)
+    update.bind(status).bind(error).bind(now).bind(is_done).bind(is_over).execute().await.map(drop)
 }
 
 /// Deletes a document. Returns the number of points that it may have, or `None` if it does not exist.

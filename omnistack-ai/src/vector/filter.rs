@@ -102,7 +102,10 @@ impl MetadataFilter {
                     }
                 }
                 Value::Array(_) => return Err(wrong("must be a value or an object; use {\"in\": […]}".to_owned())),
-                value => conditions.push((field.clone(), MetadataCondition::AnyOf(vec![value.clone()]))),
+                value => {
+                    let parsed = parse_condition("eq", value).map_err(wrong)?;
+                    conditions.push((field.clone(), parsed));
+                }
             }
         }
         Ok(Self { conditions })
@@ -289,6 +292,8 @@ mod tests {
             (json!({ "a": { "in": many } }), "filter.a"),
             (json!({ "a": { "eq": [1] } }), "filter.a"),
             (json!({ "a": { "exists": 1 } }), "filter.a"),
+            (json!({ "a": { "in": ["\u{0}"] } }), "filter.a"),
+            (json!({ "a": "\u{0}" }), "filter.a"),
         ] {
             assert_eq!(filter(&text).unwrap_err().field, field, "{text}");
         }

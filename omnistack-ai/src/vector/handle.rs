@@ -236,11 +236,32 @@ impl Vectors {
         }
         let plan = self.0.entitlements.plan(tenant).await?;
         if plan.limits.contains_key(POINTS_LIMIT) {
-            let used = self.0.index.count_of_tenant(tenant).await?;
-            let added = u64::try_from(points.len()).unwrap_or(u64::MAX);
-            self.0.entitlements.check_limit(tenant, POINTS_LIMIT, used, added).await?;
+            self.check_points_limit(tenant, &plan, collection, &points).await?;
         }
         Ok(self.0.index.upsert(collection.space(tenant), &points).await?)
+    }
+
+    /// Requires that the plan allows points in addition to those that the tenant has. Points that replace others need
+    /// no room: neither those that a tenant at its limit changes, nor those that are stored again after a crash.
+    async fn check_points_limit(
+        &self,
+        tenant: TenantId,
+        plan: &Plan,
+        collection: &VectorCollection,
+        points: &[VectorPoint],
+    ) -> Result<(), Error> {
+        let used = self.0.index.count_of_tenant(tenant).await?;
+        let mut added = points.len();
+        let is_reached = |added: usize| !plan.allows(POINTS_LIMIT, used.saturating_add(amount(added)));
+        if is_reached(added) {
+            // To look for the points is worth it only now.
+            let ids: Vec<String> = points.iter().map(|point| point.id.clone()).collect();
+            added = added.saturating_sub(self.0.index.get(collection.space(tenant), &ids).await?.len());
+        }
+        if added == 0 || !is_reached(added) {
+            return Ok(());
+        }
+        Err(self.0.entitlements.limit_reached(plan, POINTS_LIMIT, used, amount(added)))
     }
 
     /// Returns the default collection, which is created if it does not exist.
@@ -381,6 +402,10 @@ pub(super) fn caller_of(identity: &Identity) -> Result<AiCaller, Error> {
     let tenant = identity.require_tenant()?;
     let environment = DataEnvironment::default();
     Ok(AiCaller { tenant, environment, user: Some(identity.user), api_key: identity.api_key })
+}
+
+fn amount(points: usize) -> u64 {
+    u64::try_from(points).unwrap_or(u64::MAX)
 }
 
 /// Returns the error of a name that no collection has.

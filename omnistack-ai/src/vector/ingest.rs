@@ -266,6 +266,13 @@ impl Vectors {
             let batch = &pieces[done..(done + TEXTS_PER_EMBEDDING).min(pieces.len())];
             let texts: Vec<String> = batch.iter().map(|piece| (*piece).to_owned()).collect();
             let embedded = self.embed(document.caller, &document.model, texts).await?;
+            // A model can take long. What it embedded must not replace the chunks of a content that was sent since.
+            let mut tx = self.0.db.tenant(job.tenant).begin_read().await?;
+            let is_current = documents::is_current(&mut tx, job.key(), job.revision).await?;
+            tx.commit().await?;
+            if !is_current {
+                return Ok(false);
+            }
             let points = batch.iter().zip(embedded.vectors).enumerate();
             let points = points.map(|(at, (text, vector))| {
                 let mut metadata = document.metadata.clone();

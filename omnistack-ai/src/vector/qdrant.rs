@@ -29,8 +29,9 @@ use super::{
 
 /// The beginning of the names of Qdrant's collections.
 const NAME_PREFIX: &str = "omnistack_";
-/// Points of one request.
-const POINTS_PER_REQUEST: usize = 256;
+/// Points of one request. Qdrant accepts 32 MiB, and a text, which is sent twice, may have four bytes for each of its
+/// characters.
+const POINTS_PER_REQUEST: usize = 64;
 /// Points with words of a search that are ranked.
 const MAX_WORD_CANDIDATES: usize = 1_000;
 /// Results of each list that a hybrid search merges, for each result that it returns.

@@ -10,8 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use omnistack_ai::{
-    Ai, Call, ChatRequest, ChatResponse, ChatStream, CodeHostError, CodeHostErrorKind, FakeCodeHost, LlmError,
-    LlmErrorKind, LlmProvider, Part, ProviderModel, StopKind, StopReason, TokenUsage,
+    Ai, Call, ChatRequest, ChatResponse, ChatStream, CodeBranch, CodeChange, CodeFile, CodeHost, CodeHostError,
+    CodeHostErrorKind, FakeCodeHost, LlmError, LlmErrorKind, LlmProvider, NewPullRequest, Part, ProviderModel,
+    PullRequest, StopKind, StopReason, TokenUsage,
 };
 use omnistack_core::{
     id::Id,
@@ -100,6 +101,34 @@ impl Job for EndSilent {
 
     async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
         Ok(())
+    }
+}
+
+/// A host to which another run of the job commits first.
+#[derive(Debug)]
+struct RacedHost(FakeCodeHost);
+
+#[async_trait]
+impl CodeHost for RacedHost {
+    fn name(&self) -> &'static str {
+        "raced"
+    }
+
+    async fn read(&self, at: &CodeBranch, path: &str) -> Result<Option<CodeFile>, CodeHostError> {
+        self.0.read(at, path).await
+    }
+
+    async fn commit(&self, at: &CodeBranch, change: &CodeChange) -> Result<String, CodeHostError> {
+        self.0.commit(at, change).await?;
+        Err(CodeHostError::new(CodeHostErrorKind::Conflict, "the file has changed"))
+    }
+
+    async fn create_branch(&self, from: &CodeBranch, name: &str) -> Result<(), CodeHostError> {
+        self.0.create_branch(from, name).await
+    }
+
+    async fn open_pull_request(&self, into: &CodeBranch, new: &NewPullRequest) -> Result<PullRequest, CodeHostError> {
+        self.0.open_pull_request(into, new).await
     }
 }
 
@@ -261,6 +290,44 @@ on_each_database! {
         assert_eq!(host.commits(), 1);
     }
 
+    async fn a_host_that_limits_its_requests_is_waited_for(database: TestDatabase) {
+        let Setup { app, model, host, .. } = start(database, &[]).await;
+        host.set_file("acme/shop", "main", "src/main.rs", FILE);
+        let user = app.user();
+        let fix = queue(&user, &add_result(&user, repository()).await).await;
+        model.answer(PATCH, 95);
+        app.run_jobs().await;
+        act(&user, &fix, "approve").await.expect(200);
+        let mut limited = CodeHostError::new(CodeHostErrorKind::RateLimited, "slow down");
+        limited.retry_after = Some(Duration::from_secs(90));
+        act(&user, &fix, "apply").await.expect(202);
+        // More often than the job has attempts.
+        for _ in 0..8 {
+            host.fail_next(limited.clone());
+            app.run_jobs().await;
+            assert_eq!(get(&user, &fix).await["status"], "applying");
+            app.clock().advance(Duration::from_secs(91));
+        }
+        app.run_jobs().await;
+        assert_eq!(get(&user, &fix).await["status"], "applied");
+    }
+
+    async fn a_file_that_another_run_has_fixed_is_no_conflict(database: TestDatabase) {
+        let (model, host) = (ScriptedModel::default(), FakeCodeHost::new());
+        host.set_file("acme/shop", "main", "src/main.rs", FILE);
+        let ai = Ai::from_env().provider(model.clone()).code_host(RacedHost(host.clone()));
+        let app = TestApp::start(database, |app| app.set("AI_FIX_MODEL", "fake-small").with(ai)).await;
+        let user = app.user();
+        let fix = queue(&user, &add_result(&user, repository()).await).await;
+        model.answer(PATCH, 95);
+        app.run_jobs().await;
+        act(&user, &fix, "approve").await.expect(200);
+        act(&user, &fix, "apply").await.expect(202);
+        app.run_jobs().await;
+        let applied = get(&user, &fix).await;
+        assert_eq!((&applied["status"], host.commits()), (&json!("applied"), 1), "{applied}");
+    }
+
     async fn a_file_that_has_changed_is_not_overwritten(database: TestDatabase) {
         let Setup { app, model, host, .. } = start(database, &[]).await;
         host.set_file("acme/shop", "main", "src/main.rs", FILE);
@@ -397,6 +464,12 @@ on_each_database! {
             body[name] = value;
             let refused = user.post("/api/v1/app/fixes/results", body).await;
             refused.expect_error(422, "VALIDATION_FAILED");
+        }
+        for (branch, expected) in [("main", None), ("../../../../evil/bank/git/ref/heads/main", Some("branch"))] {
+            let mut body = valid.clone();
+            (body["repository"], body["branch"]) = (json!("acme/shop"), json!(branch));
+            let answer = user.post("/api/v1/app/fixes/results", body).await.json();
+            assert_eq!(answer["error"]["details"]["fields"][0]["field"].as_str(), expected, "{answer}");
         }
         let protected = add_result(&user, json!({ "path": ".github/workflows/ci.yml" })).await;
         let generate = |result: &str| format!("/api/v1/app/fixes/generate/{result}");

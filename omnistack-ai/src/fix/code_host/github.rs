@@ -165,6 +165,10 @@ impl GitHub {
         let mut path = format!("{}/repos/{owner}/{name}", self.base.path().trim_end_matches('/'));
         for segment in segments {
             for part in segment.split('/') {
+                // Such a part would lead to another repository.
+                if matches!(part, "" | "." | "..") {
+                    return Err(CodeHostError::new(CodeHostErrorKind::NotFound, "there is no such file or branch"));
+                }
                 path.push('/');
                 path.extend(utf8_percent_encode(part, ENCODED));
             }
@@ -316,6 +320,29 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_branch_leads_to_no_other_repository() {
+        let tenant = Id::from_uuid(Uuid::from_u128(1));
+        let github = GitHub {
+            client: omnistack_core::http::client::ClientSettings::default().client().unwrap(),
+            base: "https://api.github.com/v3/".parse().unwrap(),
+            token: "secret".to_owned().into(),
+            grants: vec![RepositoryGrant::parse(&format!("{tenant}=acme/shop")).unwrap()],
+        };
+        let url = |repository: &str, branch: &str| {
+            let at = CodeBranch::new(tenant, repository, branch);
+            github.url(&at, &["git/ref/heads", branch]).map(|url| url.to_string()).map_err(|error| error.kind)
+        };
+        let base = "https://api.github.com/v3/repos/acme/shop/git/ref/heads";
+        assert_eq!(url("acme/shop", "feature/a b?c#d"), Ok(format!("{base}/feature/a%20b%3Fc%23d")));
+        assert_eq!(url("acme/shop", "%2e%2e/x"), Ok(format!("{base}/%252e%252e/x")));
+        for branch in ["..", "../../../../../evil/bank/git/ref/heads/main", "a/./b", "a//b", "/a", ""] {
+            assert_eq!(url("acme/shop", branch), Err(CodeHostErrorKind::NotFound), "{branch}");
+        }
+        assert_eq!(url("evil/bank", "main"), Err(CodeHostErrorKind::RepositoryNotAllowed));
+        assert!(!format!("{github:?}").contains("secret"));
+    }
 
     #[test]
     fn a_grant_names_a_tenant_and_a_repository() {

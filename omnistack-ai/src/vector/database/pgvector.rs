@@ -32,6 +32,9 @@ const MAX_CANDIDATES: usize = 1_000;
 const MIN_CANDIDATES: usize = 100;
 /// Time after which it is checked again whether the extension is installed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Largest number of indexes, one for each number of dimensions. Tenants choose the numbers, and each write of any
+/// tenant considers all indexes. Vectors without an index are compared without it.
+const MAX_INDEXES: i64 = 16;
 /// Longest time in which an index is created.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
@@ -190,6 +193,13 @@ pub(super) async fn create_index(db: &Db, support: PgVectorSupport, dimensions: 
     let name = format!("omni_ai_vector_points_hnsw_{dimensions}");
     let exists = "select cast(1 as bigint) where to_regclass($1) is not null";
     if db.query(exists).bind(name.clone()).fetch_optional::<(i64,)>().await?.is_some() {
+        return Ok(());
+    }
+    let count = "select count(*) from pg_indexes where schemaname = current_schema()
+        and tablename = 'omni_ai_vector_points' and indexname like 'omni_ai_vector_points_hnsw_%'";
+    let (indexes,): (i64,) = db.query(count).fetch_one().await?;
+    if indexes >= MAX_INDEXES {
+        tracing::warn!(target: "omnistack::ai", dimensions, "vectors of this length get no index: there are enough");
         return Ok(());
     }
     // The index has the rows of all tenants.

@@ -53,6 +53,8 @@ pub(super) struct ResidentCollection {
 #[derive(Default)]
 struct ResidentRows {
     version: i64,
+    /// The version whose rows are too large for the memory, if they are.
+    outgrown: Option<i64>,
     vectors: VectorBlock,
     ids: Vec<Arc<str>>,
     /// JSON. `None` if it is empty.
@@ -73,7 +75,8 @@ impl ResidentCollections {
         Self { cache, max_bytes }
     }
 
-    /// Returns whether a collection may be kept in memory. One collection uses at most half of it.
+    /// Returns whether a collection may be kept in memory, as far as its vectors say. Those of one collection use at
+    /// most half of it.
     pub(super) fn has_room(&self, space: VectorSpace, points: u64) -> bool {
         let vector = u64::from(space.dimensions) * 5;
         let overhead = u64::try_from(OVERHEAD_BYTES_PER_POINT).unwrap_or(u64::MAX);
@@ -85,41 +88,68 @@ impl ResidentCollections {
         self.cache.invalidate(&collection);
     }
 
-    /// Returns a collection with all rows of a state, loading what is missing.
+    /// Returns a collection with all rows of a state, loading what is missing. Returns `None` if it is too large, with
+    /// its ids and its metadata.
     pub(super) async fn current(
         &self,
         tx: &mut Tx,
         space: VectorSpace,
         state: SpaceState,
-    ) -> Result<Arc<ResidentCollection>, VectorError> {
+    ) -> Result<Option<Arc<ResidentCollection>>, VectorError> {
         let found = self.cache.get_with(space.collection, Arc::default);
-        if found.is_current(state) {
-            return Ok(found);
+        if let Some(fits) = found.fits(state) {
+            return Ok(fits.then_some(found));
         }
         let _turn = found.loading.lock().await;
-        if found.is_current(state) {
-            return Ok(Arc::clone(&found));
+        if let Some(fits) = found.fits(state) {
+            return Ok(fits.then(|| Arc::clone(&found)));
         }
+        let most = self.most_bytes();
         let known = found.read().version;
-        if known == 0 || known < state.last_delete {
+        let fits = if known == 0 || known < state.last_delete {
             let mut rows = ResidentRows::with_capacity(space, state);
-            load(tx, space, 0, |id, vector, metadata| rows.put(id, &vector, metadata)).await?;
-            rows.version = state.version;
-            *found.write() = rows;
-        } else {
-            let mut changed = Vec::new();
-            load(tx, space, known, |id, vector, metadata| changed.push((id, vector, metadata))).await?;
-            let mut rows = found.write();
-            for (id, vector, metadata) in changed {
+            let is_whole = load(tx, space, 0, |id, vector, metadata| {
                 rows.put(id, &vector, metadata);
+                rows.bytes() <= most
+            });
+            let is_whole = is_whole.await?;
+            if is_whole {
+                rows.version = state.version;
+                *found.write() = rows;
             }
-            rows.version = state.version;
+            is_whole
+        } else {
+            let mut bytes = found.read().bytes();
+            let mut changed = Vec::new();
+            let is_whole = load(tx, space, known, |id, vector, metadata| {
+                bytes += vector.len() * 5 + id.len() + metadata.len() + OVERHEAD_BYTES_PER_POINT;
+                changed.push((id, vector, metadata));
+                bytes <= most
+            });
+            let is_whole = is_whole.await?;
+            if is_whole {
+                let mut rows = found.write();
+                for (id, vector, metadata) in changed {
+                    rows.put(id, &vector, metadata);
+                }
+                rows.version = state.version;
+            }
+            is_whole
+        };
+        if !fits {
+            *found.write() = ResidentRows { outgrown: Some(state.version), ..ResidentRows::default() };
         }
         let bytes = found.read().bytes();
         found.kibibytes.store(u32::try_from(bytes / 1024).unwrap_or(u32::MAX), Ordering::Relaxed);
         // The cache weighs an entry when it is inserted.
         self.cache.insert(space.collection, Arc::clone(&found));
-        Ok(Arc::clone(&found))
+        Ok(fits.then(|| Arc::clone(&found)))
+    }
+
+    /// Returns the most memory of one collection, which is more than `has_room` expects: ids and metadata are not known
+    /// before they are loaded.
+    fn most_bytes(&self) -> usize {
+        usize::try_from(self.max_bytes / 4 * 3).unwrap_or(usize::MAX)
     }
 }
 
@@ -154,8 +184,13 @@ impl ResidentCollection {
         scan.await.map_err(|error| VectorError::Unavailable { message: error.to_string() })
     }
 
-    fn is_current(&self, state: SpaceState) -> bool {
-        self.read().version >= state.version
+    /// Returns whether the rows of a state are in memory. Returns `None` if they must be loaded to know it.
+    fn fits(&self, state: SpaceState) -> Option<bool> {
+        let rows = self.read();
+        match rows.outgrown {
+            Some(version) => (version >= state.version).then_some(false),
+            None => (rows.version >= state.version).then_some(true),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, ResidentRows> {
@@ -222,13 +257,14 @@ fn matches(filter: &MetadataFilter, metadata: Option<&str>) -> bool {
     }
 }
 
-/// Passes the rows that were stored after a version to a function.
+/// Passes the rows that were stored after a version to a function, until it returns `false`. Returns whether it got
+/// all. The others are read too: the connection of a transaction has no use for half an answer.
 async fn load(
     tx: &mut Tx,
     space: VectorSpace,
     after: i64,
-    mut put: impl FnMut(String, Vec<f32>, String),
-) -> Result<(), VectorError> {
+    mut put: impl FnMut(String, Vec<f32>, String) -> bool,
+) -> Result<bool, VectorError> {
     let dialect = tx.dialect();
     let sql = format!(
         "select id, {}, {} from omni_ai_vector_points
@@ -238,11 +274,15 @@ async fn load(
     );
     let rows = tx.query(AssertSqlSafe(sql)).bind(space.tenant).bind(space.collection).bind(after);
     let mut rows = pin!(rows.stream::<LoadedRow>());
+    let mut fits = true;
     while let Some((id, vector, metadata)) = rows.try_next().await? {
+        if !fits {
+            continue;
+        }
         let vector = parse_embedding(dialect, &vector)?;
         if u32::try_from(vector.len()) == Ok(space.dimensions) {
-            put(id, vector, metadata);
+            fits = put(id, vector, metadata);
         }
     }
-    Ok(())
+    Ok(fits)
 }

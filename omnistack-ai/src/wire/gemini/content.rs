@@ -143,8 +143,15 @@ impl<'a> Encoder<'a> {
                 Ok(json!({"inlineData": {"mimeType": media_type, "data": STANDARD.encode(bytes)}}))
             }
             MediaSource::FileId(id) => {
-                let url = if id.starts_with("files/") { format!("{FILES_URL}{id}") } else { id.clone() };
-                let mut file = json!({"fileUri": url});
+                // The API also takes other URLs here, and reads them with the rights of the app's account.
+                let path = id.strip_prefix(FILES_URL).unwrap_or(id);
+                let is_name = |name: &str| {
+                    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                };
+                if !path.strip_prefix("files/").is_some_and(is_name) {
+                    return Err(self.inexpressible("the id of a file is none of this provider, such as `files/a`"));
+                }
+                let mut file = json!({"fileUri": format!("{FILES_URL}{path}")});
                 if let Some(media_type) = media_type {
                     file["mimeType"] = json!(media_type);
                 }

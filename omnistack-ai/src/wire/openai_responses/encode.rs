@@ -14,19 +14,17 @@ use crate::{
     },
 };
 
-/// Further fields of a request that this API has too.
-const FORWARDED_FIELDS: [&str; 13] = [
-    "conversation",
+/// Further fields of a request that this API has too. Fields by which answers are stored in the app's account, and read
+/// from it by their ids, are not among them: the answers of all tenants are there.
+const FORWARDED_FIELDS: [&str; 10] = [
     "include",
     "max_tool_calls",
     "metadata",
     "moderation",
-    "previous_response_id",
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
-    "store",
     "top_logprobs",
     "truncation",
 ];

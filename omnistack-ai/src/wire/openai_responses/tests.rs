@@ -217,7 +217,8 @@ fn a_request_has_all_parameters() {
     request.service_tier = Some("flex".to_owned());
     request.user = Some("u".to_owned());
     let extra = json!({"verbosity": "low", "n": 1, "metadata": {"a": "b"}, "background": true, "stream": true,
-        "reasoning": {"summary": "auto", "effort": "high"}, "include": ["message.output_text.logprobs"], "store": true});
+        "reasoning": {"summary": "auto", "effort": "high"}, "include": ["message.output_text.logprobs"], "store": true,
+        "previous_response_id": "resp_of_another_tenant", "conversation": "conv_of_another_tenant"});
     request.extra = extra.as_object().unwrap().clone();
     let encoded = codec().encode(&request, true).unwrap();
     assert_eq!(encoded.path, "/responses");
@@ -226,7 +227,7 @@ fn a_request_has_all_parameters() {
         json!({
             "model": "m",
             "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
-            "store": true,
+            "store": false,
             "include": ["reasoning.encrypted_content", "message.output_text.logprobs"],
             "tools": [{"type": "function", "name": "f", "description": "Does it.", "parameters": schema, "strict": false}],
             "tool_choice": {"type": "function", "name": "f"},
@@ -246,7 +247,7 @@ fn a_request_has_all_parameters() {
     warnings.sort_unstable();
     assert_eq!(
         warnings,
-        ["background", "seed", "stop"].map(|name| format!("the provider does not have the parameter `{name}`"))
+        ["background", "conversation", "previous_response_id", "seed", "stop", "store"].map(|name| format!("the provider does not have the parameter `{name}`"))
     );
     let azure = OpenAiResponses::new("azure".into(), Quirks::azure("v1"));
     assert_eq!(azure.encode(&ChatRequest::new("m", []), false).unwrap().path, "/openai/responses?api-version=v1");

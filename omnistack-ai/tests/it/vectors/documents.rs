@@ -1,13 +1,39 @@
 //! Documents and their chunks.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use omnistack_testkit::{TestClient, TestDatabase, on_each_database};
+use async_trait::async_trait;
+use omnistack_ai::{Ai, AiCaller, EmbeddedTexts, TextEmbedder};
+use omnistack_core::http::Error;
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use super::{VECTOR, WordEmbedder, start};
+use super::{VECTOR, WordEmbedder, start, tenant};
 
 const DOCUMENTS: &str = "/api/v1/app/vector/default/documents";
+
+/// Creates the vectors of texts with the word "slow" when the test lets it.
+#[derive(Clone, Debug, Default)]
+struct GatedEmbedder {
+    words: WordEmbedder,
+    reached: Arc<Notify>,
+    gate: Arc<Notify>,
+}
+
+#[async_trait]
+impl TextEmbedder for GatedEmbedder {
+    async fn embed(&self, caller: AiCaller, model: &str, texts: Vec<String>) -> Result<EmbeddedTexts, Error> {
+        if texts.iter().any(|text| text.contains("slow")) {
+            self.reached.notify_one();
+            self.gate.notified().await;
+        }
+        self.words.embed(caller, model, texts).await
+    }
+}
 
 async fn document(client: &TestClient, id: &str) -> Value {
     client.get(format!("{DOCUMENTS}/{id}")).await.expect(200).json()
@@ -34,6 +60,13 @@ on_each_database! {
         let done = document(&client, "guide").await;
         assert_eq!((&done["status"], &done["done_chunks"], &done["error"]), (&json!("done"), &json!(4), &json!(null)));
         assert!(done["tokens"].as_u64().unwrap() > 0 && done["cost"].is_null(), "{done}");
+
+        // The database keeps the text once: as its chunks.
+        let mut tx = app.db().app_database().tenant(tenant(&client)).begin_read().await.unwrap();
+        let sql = "select content from omni_ai_vector_documents where tenant_id = $1";
+        let (content,): (String,) = tx.query(sql).bind(tenant(&client)).fetch_one().await.unwrap();
+        assert_eq!(content, "");
+        drop(tx);
 
         let search = json!({ "query": "ship", "limit": 1, "filter": { "document": "guide", "lang": "en" } });
         let found = client.post(format!("{VECTOR}/search"), search).await.expect(200).json();
@@ -87,12 +120,31 @@ on_each_database! {
         assert_eq!((&found["matches"][0]["text"], count(&client).await), (&json!("ship"), 1));
     }
 
+    async fn a_slow_model_does_not_bring_an_earlier_content_back(database: TestDatabase) {
+        let embedder = GatedEmbedder::default();
+        let ai = Ai::from_env().text_embedder(embedder.clone());
+        let app = TestApp::start(database, |app| app.with(ai)).await;
+        let client = app.user();
+        client.post(VECTOR, json!({ "name": "default", "dimensions": 5 })).await.expect(201);
+        client.post(DOCUMENTS, json!({ "id": "a", "text": "slow cat" })).await.expect(202);
+        let meanwhile = async {
+            embedder.reached.notified().await;
+            client.post(DOCUMENTS, json!({ "id": "a", "text": "ship" })).await.expect(202);
+            app.run_jobs().await;
+            assert_eq!(document(&client, "a").await["status"], "done");
+            embedder.gate.notify_one();
+        };
+        tokio::join!(app.run_jobs(), meanwhile);
+        let point = client.get(format!("{VECTOR}/default/points/a%230")).await.expect(200).json();
+        assert_eq!((&point["text"], &document(&client, "a").await["status"]), (&json!("ship"), &json!("done")));
+    }
+
     async fn documents_that_are_not_accepted_are_named(database: TestDatabase) {
         let app = start(database, WordEmbedder::default()).await;
         let client = app.user();
         for (body, expected) in [
             (json!({ "id": "a", "text": "  " }), "text"),
-            (json!({ "id": "a", "text": "x\u{0}" }), "text"),
+            (json!({ "id": "a", "text": "x\u{0}" }), "body"),
             (json!({ "id": "", "text": "x" }), "id"),
             (json!({ "id": "a", "text": "x", "chunk_size": 99 }), "chunk_size"),
             (json!({ "id": "a", "text": "x", "metadata": { "a b": 1 } }), "metadata"),

@@ -2,12 +2,13 @@
 
 use omnistack_core::{
     http::Method,
-    identity::{Identity, Permissions},
+    identity::{Identity, Permissions, Plan},
 };
 use omnistack_testkit::{TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::{VECTOR, WordEmbedder, start, tenant};
+use crate::accounting::RecordedUsage;
 
 async fn put_points(client: &TestClient, collection: &str, points: Value) {
     let path = format!("{VECTOR}/{collection}/points");
@@ -110,8 +111,8 @@ on_each_database! {
             (json!([{ "id": "a", "vector": [1, 2, 3] }]), "points[0].vector"),
             (json!([{ "id": "a", "vector": [0, 0] }]), "points[0].vector"),
             (json!([{ "id": "a", "vector": [1, 0] }, { "id": "a", "vector": [1, 0] }]), "points[1].id"),
-            (json!([{ "id": "a\u{0}", "vector": [1, 0] }]), "points[0].id"),
-            (json!([{ "id": "a", "vector": [1, 0], "text": "\u{0}" }]), "points[0].text"),
+            (json!([{ "id": "a\n", "vector": [1, 0] }]), "points[0].id"),
+            (json!([{ "id": "a", "vector": [1, 0], "text": "\u{0}" }]), "body"),
             (json!([{ "id": "a", "vector": [1, 0], "metadata": { "a.b": 1 } }]), "points[0].metadata"),
         ] {
             let put = client.request(Method::PUT, format!("{VECTOR}/docs/points"));
@@ -131,6 +132,20 @@ on_each_database! {
         }
         let put = client.request(Method::PUT, format!("{VECTOR}/missing/points"));
         put.json(json!({ "points": [{ "id": "a", "vector": [1] }] })).await.expect_error(404, "COLLECTION_NOT_FOUND");
+    }
+
+    async fn the_limit_of_the_plan_counts_new_points_only(database: TestDatabase) {
+        let plan = Plan::new("small").limit("vector_points", 2);
+        let app = crate::accounting::start(database, plan, &RecordedUsage::default()).await;
+        let client = app.user();
+        client.post(VECTOR, json!({ "name": "docs", "dimensions": 2 })).await.expect(201);
+        let two = |y: f32| json!([{ "id": "a", "vector": [1, y] }, { "id": "b", "vector": [y, 1] }]);
+        put_points(&client, "docs", two(0.0)).await;
+        put_points(&client, "docs", two(0.5)).await;
+        let put = client.request(Method::PUT, format!("{VECTOR}/docs/points"));
+        let third = json!({ "points": [{ "id": "b", "vector": [1, 0] }, { "id": "c", "vector": [1, 0] }] });
+        put.json(third).await.expect_error(402, "PLAN_LIMIT_REACHED");
+        assert_eq!(client.get(format!("{VECTOR}/docs")).await.expect(200).json()["points"], 2);
     }
 
     async fn tenants_do_not_see_each_other(database: TestDatabase) {

@@ -105,6 +105,13 @@ fn images_and_files_are_data() {
         {"fileData": {"mimeType": "application/pdf", "fileUri": url}},
     ]);
     assert_eq!(body["contents"][0]["parts"], expected);
+    for foreign in ["https://example.com/a", "gs://bucket/a", "files/", "files/../x", "file-1"] {
+        let mut id = Media::bytes(&b""[..], "application/pdf");
+        id.source = MediaSource::FileId(foreign.to_owned());
+        let request = ChatRequest::new("m", [Message::new(Role::User, vec![Part::File(id)])]);
+        let error = codec().encode(&request, false).unwrap_err();
+        assert_eq!(error.kind, LlmErrorKind::InvalidRequest, "{foreign}");
+    }
     let parts = vec![Part::Image(Media::url("https://example.com/a.png"))];
     let error = codec().encode(&ChatRequest::new("m", [Message::new(Role::User, parts)]), false).unwrap_err();
     assert_eq!(error.kind, LlmErrorKind::InvalidRequest);
