@@ -75,3 +75,47 @@ impl Default for CallOptions {
         }
     }
 }
+
+impl CallOptions {
+    /// Sets the only provider that may be asked.
+    #[must_use]
+    pub fn provider(mut self, name: impl Into<String>) -> Self {
+        self.provider = Some(name.into());
+        self
+    }
+
+    /// Sets whether answers are cached.
+    #[must_use]
+    pub fn cache(mut self, policy: CachePolicy) -> Self {
+        self.cache = policy;
+        self
+    }
+
+    /// Sets the text by which calls prefer the same provider.
+    #[must_use]
+    pub fn sticky(mut self, key: impl Into<String>) -> Self {
+        self.sticky = Some(key.into());
+        self
+    }
+
+    /// Sets the time limits.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: CallTimeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the prompt version that was rendered.
+    #[must_use]
+    pub fn prompt(mut self, reference: impl Into<String>) -> Self {
+        self.prompt = Some(reference.into());
+        self
+    }
+
+    /// Sets the label under which the app finds the usage.
+    #[must_use]
+    pub fn purpose(mut self, purpose: &'static str) -> Self {
+        self.purpose = Some(purpose);
+        self
+    }
+}

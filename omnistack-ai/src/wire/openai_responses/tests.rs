@@ -247,7 +247,8 @@ fn a_request_has_all_parameters() {
     warnings.sort_unstable();
     assert_eq!(
         warnings,
-        ["background", "conversation", "previous_response_id", "seed", "stop", "store"].map(|name| format!("the provider does not have the parameter `{name}`"))
+        ["background", "conversation", "previous_response_id", "seed", "stop", "store"]
+            .map(|name| format!("the provider does not have the parameter `{name}`"))
     );
     let azure = OpenAiResponses::new("azure".into(), Quirks::azure("v1"));
     assert_eq!(azure.encode(&ChatRequest::new("m", []), false).unwrap().path, "/openai/responses?api-version=v1");

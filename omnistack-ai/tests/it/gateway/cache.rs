@@ -15,11 +15,11 @@ use super::{
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn exact() -> CallOptions {
-    CallOptions { cache: CachePolicy::Exact(HOUR), ..options() }
+    options().cache(CachePolicy::Exact(HOUR))
 }
 
 fn semantic() -> CallOptions {
-    CallOptions { cache: CachePolicy::Semantic(HOUR), ..options() }
+    options().cache(CachePolicy::Semantic(HOUR))
 }
 
 async fn answers(app: &TestApp) -> i64 {
@@ -96,7 +96,7 @@ on_each_database! {
         })
         .await;
         let (gateway, caller) = (gateway(&app), tenant());
-        let day = CallOptions { cache: CachePolicy::Exact(HOUR * 24), ..options() };
+        let day = options().cache(CachePolicy::Exact(HOUR * 24));
         for text in ["a", "b", "c", "d"] {
             gateway.complete(caller, ask(text), day.clone()).await.unwrap();
             app.clock().advance(Duration::from_secs(1));

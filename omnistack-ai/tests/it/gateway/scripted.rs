@@ -6,7 +6,7 @@
 use omnistack_ai::Ai;
 use omnistack_testkit::{
     TestApp, TestDatabase,
-    llm::{Scripted, ScriptedUpstream},
+    llm::{Scripted, ScriptedUpstream, ScriptedUsage},
 };
 
 use super::{CallOptions, ChatRequest, Message, gateway, options, read, tenant};
@@ -24,7 +24,7 @@ async fn start(upstream: &ScriptedUpstream) -> TestApp {
 }
 
 fn request() -> (ChatRequest, CallOptions) {
-    let options = CallOptions { provider: Some("upstream".into()), ..options() };
+    let options = options().provider("upstream");
     (ChatRequest::new("deployed", [Message::user("hello")]), options)
 }
 
@@ -35,7 +35,10 @@ async fn an_error_in_the_first_event_is_not_seen_by_the_caller() {
     let failed =
         b"data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\",\"code\":\"overloaded\"}}\n\n";
     upstream.respond(Scripted::status(200).header("content-type", "text/event-stream").chunk(failed).end());
-    upstream.respond(Scripted::openai_chat_stream(["a", "b"], (10, 5)));
+    upstream.respond(Scripted::openai_chat_stream(
+        ["a", "b"],
+        ScriptedUsage { input: 10, output: 5, ..ScriptedUsage::default() },
+    ));
     let app = start(&upstream).await;
     let (request, options) = request();
     let seen = read(gateway(&app).stream(tenant(), request, options).await.unwrap()).await;

@@ -101,7 +101,7 @@ async fn a_stream_ends_at_the_time_limit_of_the_call() {
     let (first, second) = (TestLlm::new("fake", [Step::Stream(pieces)]), TestLlm::new("second", []));
     let app = start_plain(&first, &second).await;
     let timeouts = CallTimeouts { total: Duration::from_secs(60), ..CallTimeouts::default() };
-    let mut stream = gateway(&app).stream(tenant(), ask("hello"), CallOptions { timeouts, ..options() }).await.unwrap();
+    let mut stream = gateway(&app).stream(tenant(), ask("hello"), options().timeouts(timeouts)).await.unwrap();
     for _ in 0..2 {
         stream.events.next().await.unwrap().unwrap();
     }
@@ -120,7 +120,7 @@ async fn a_provider_that_hangs_is_left_at_the_time_limit_of_the_call() {
     let (first, second) = (TestLlm::new("fake", [hangs]), TestLlm::new("second", []));
     let app = start_plain(&first, &second).await;
     let timeouts = CallTimeouts { total: Duration::from_millis(20), ..CallTimeouts::default() };
-    let failed = gateway(&app).stream(tenant(), ask("hello"), CallOptions { timeouts, ..options() }).await.unwrap_err();
+    let failed = gateway(&app).stream(tenant(), ask("hello"), options().timeouts(timeouts)).await.unwrap_err();
     assert_eq!(upstream_error(failed).kind, K::Timeout(TimeoutPhase::Total));
     assert_eq!((first.ended_streams(), second.requests().len()), (1, 0));
     assert_eq!(ledger(&app).await, ["failed"]);
