@@ -1,6 +1,6 @@
 //! Errors of calls as responses.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use omnistack_core::http::{Error, HeaderName, HeaderValue, StatusCode, header};
 
@@ -24,7 +24,7 @@ pub(crate) fn http_error(error: AiError) -> Error {
 /// Returns the response of an error of a provider.
 pub(crate) fn provider_error(error: &LlmError) -> Error {
     let (status, code) = status_and_code(error.kind);
-    let mut response = Error::new(status, code, error.message.clone()).with_detail("provider", &error.provider);
+    let mut response = Error::new(status, code, public_message(error).into_owned()).with_detail("provider", &error.provider);
     let details = [
         ("provider_code", &error.code),
         ("provider_type", &error.error_type),
@@ -49,6 +49,16 @@ pub(crate) fn provider_error(error: &LlmError) -> Error {
         response = response.with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response
+}
+
+/// Returns the message of an error for the caller. Providers repeat a part of a wrong key, and name the organization
+/// that pays: messages about the app's account are not for its tenants.
+pub(crate) fn public_message(error: &LlmError) -> Cow<'_, str> {
+    match error.kind {
+        LlmErrorKind::Unauthorized => "the provider refuses the credentials of this app; tell its operator".into(),
+        LlmErrorKind::QuotaExhausted => "the account of this app at the provider is used up; tell its operator".into(),
+        _ => error.message.as_str().into(),
+    }
 }
 
 const fn status_and_code(kind: LlmErrorKind) -> (StatusCode, &'static str) {
@@ -93,6 +103,14 @@ mod tests {
         ] {
             let error = http_error(LlmError::new(kind, "p", "no").into());
             assert_eq!((error.status().as_u16(), error.code()), (status, code));
+        }
+    }
+
+    #[test]
+    fn messages_about_the_account_of_the_app_are_not_for_tenants() {
+        for kind in [LlmErrorKind::Unauthorized, LlmErrorKind::QuotaExhausted] {
+            let error = LlmError::new(kind, "p", "Incorrect API key provided: sk-abc*****xyz");
+            assert!(!provider_error(&error).to_string().contains("sk-abc"));
         }
     }
 
