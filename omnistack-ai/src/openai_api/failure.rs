@@ -36,6 +36,10 @@ pub(crate) fn provider_error(error: &LlmError) -> Error {
             response = response.with_detail(name, value);
         }
     }
+    if error.kind == LlmErrorKind::Unreachable {
+        // The operator finds the reason in the log.
+        response = response.with_source(error.clone());
+    }
     if let Some(status) = error.status {
         response = response.with_detail("provider_status", status);
     }
@@ -52,11 +56,13 @@ pub(crate) fn provider_error(error: &LlmError) -> Error {
 }
 
 /// Returns the message of an error for the caller. Providers repeat a part of a wrong key, and name the organization
-/// that pays: messages about the app's account are not for its tenants.
+/// that pays, and failed connections name hosts: messages about the app's account and its network are not for its
+/// tenants.
 pub(crate) fn public_message(error: &LlmError) -> Cow<'_, str> {
     match error.kind {
         LlmErrorKind::Unauthorized => "the provider refuses the credentials of this app; tell its operator".into(),
         LlmErrorKind::QuotaExhausted => "the account of this app at the provider is used up; tell its operator".into(),
+        LlmErrorKind::Unreachable => "the provider can't be reached; try again".into(),
         _ => error.message.as_str().into(),
     }
 }
@@ -108,7 +114,7 @@ mod tests {
 
     #[test]
     fn messages_about_the_account_of_the_app_are_not_for_tenants() {
-        for kind in [LlmErrorKind::Unauthorized, LlmErrorKind::QuotaExhausted] {
+        for kind in [LlmErrorKind::Unauthorized, LlmErrorKind::QuotaExhausted, LlmErrorKind::Unreachable] {
             let error = LlmError::new(kind, "p", "Incorrect API key provided: sk-abc*****xyz");
             assert!(!provider_error(&error).to_string().contains("sk-abc"));
         }
