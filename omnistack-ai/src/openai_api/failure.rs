@@ -9,6 +9,8 @@ use crate::{
     gateway::AiError,
 };
 
+/// The provider in errors of the gateway itself.
+const GATEWAY: &str = "gateway";
 /// A header by which OpenAI's clients decide whether they repeat a request.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -24,7 +26,10 @@ pub(crate) fn http_error(error: AiError) -> Error {
 /// Returns the response of an error of a provider.
 pub(crate) fn provider_error(error: &LlmError) -> Error {
     let (status, code) = status_and_code(error.kind);
-    let mut response = Error::new(status, code, public_message(error).into_owned()).with_detail("provider", &error.provider);
+    let mut response = Error::new(status, code, public_message(error).into_owned());
+    if let Some(provider) = provider_of(error) {
+        response = response.with_detail("provider", provider);
+    }
     let details = [
         ("provider_code", &error.code),
         ("provider_type", &error.error_type),
@@ -53,6 +58,11 @@ pub(crate) fn provider_error(error: &LlmError) -> Error {
         response = response.with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response
+}
+
+/// Returns the provider that has failed. `None` if it is the gateway itself.
+pub(crate) fn provider_of(error: &LlmError) -> Option<&str> {
+    Some(&*error.provider).filter(|provider| *provider != GATEWAY)
 }
 
 /// Returns the message of an error for the caller. Providers repeat a part of a wrong key, and name the organization
@@ -118,6 +128,12 @@ mod tests {
             let error = LlmError::new(kind, "p", "Incorrect API key provided: sk-abc*****xyz");
             assert!(!provider_error(&error).to_string().contains("sk-abc"));
         }
+    }
+
+    #[test]
+    fn the_gateway_is_no_provider() {
+        let error = |provider: &'static str| LlmError::new(LlmErrorKind::Interrupted, provider, "cut");
+        assert_eq!((provider_of(&error("p")), provider_of(&error(GATEWAY))), (Some("p"), None));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     error_form::openai_error,
-    failure::{provider_error, public_message},
+    failure::{provider_error, provider_of, public_message},
     render::{finish_reason, reasoning_detail, signature_content, usage},
 };
 use crate::{
@@ -172,16 +172,17 @@ impl ChunkEncoder {
         }
         self.has_failed = true;
         let response = provider_error(error);
-        let mut details = json!({ "provider": error.provider });
-        for (name, value) in [("provider_code", &error.code), ("provider_type", &error.error_type)] {
+        let (code, kind) = (error.code.as_deref(), error.error_type.as_deref());
+        let mut details = json!({});
+        for (name, value) in [("provider", provider_of(error)), ("provider_code", code), ("provider_type", kind)] {
             if let Some(value) = value {
-                details[name] = Value::String(value.clone());
+                details[name] = value.into();
             }
         }
         let body = ErrorBody {
             code: response.code().to_owned(),
             message: public_message(error).into_owned(),
-            details: Some(details),
+            details: Some(details).filter(|details| details.as_object().is_some_and(|all| !all.is_empty())),
             request_id: self.request_id.clone(),
             timestamp: None,
         };
@@ -289,7 +290,8 @@ mod tests {
     fn an_answer_without_an_end_is_an_error() {
         let mut encoder = encoder();
         encoder.answer(&ChatEvent::Text { index: 0, delta: "a".into() });
-        assert_eq!(value(&encoder.end())["error"]["code"], "answer_interrupted");
+        let cut = value(&encoder.end())["error"].clone();
+        assert_eq!((&cut["code"], cut.get("provider")), (&json!("answer_interrupted"), None), "{cut}");
         let mut complete = self::encoder();
         let frame = value(&complete.answer(&ChatEvent::End(StopReason::new(StopKind::Stop, None))));
         assert_eq!(frame["choices"][0]["finish_reason"], "stop");

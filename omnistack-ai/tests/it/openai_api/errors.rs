@@ -128,6 +128,12 @@ on_each_database! {
                 assert!(response.status.as_u16() < 500, "{field} {value}: {}", response.text());
             }
         }
+        for body in ["", "{", "[[", r#"{"temperature":1e400}"#, r#"{"model":"\ud800"}"#, r#"{"seed":-99999999999999999999}"#] {
+            let request = client.request(http::Method::POST, CHAT).header("content-type", "application/json");
+            let response = request.body(body).await;
+            assert!(response.status.is_client_error(), "{body}: {}", response.text());
+            openai_error(&response);
+        }
         let nul: Value = json!({ "model": "a\u{0}b" });
         client.post(CHAT, chat(nul)).await.expect(422);
     }
