@@ -1,9 +1,10 @@
 //! Renders the templates of prompts with MiniJinja, and limits their cost.
 //!
 //! Templates have `{{ variable }}`, `{% if %}` and `{% for %}`, and the filters `upper`, `lower`, `trim`, `length`,
-//! `first`, `last` and `default`. What joins texts (`~`, `+`, `*`, `set`) is left out, and so is what turns a list that a
-//! template writes itself into a text (`in`, filters of lists) and maps (`{`), inside which other rules for the end of a
-//! tag apply: with these, a short template could build a text larger than memory before the limit of the output applies.
+//! `first`, `last` and `default`. What joins texts (`~`, `+`, `*`, `set`) is left out, and so is what turns a list that
+//! a template writes itself into a text (`in`, filters of lists), and maps (`{`), inside which other rules for the end
+//! of a tag apply: with these, a short template could build a text larger than memory before the limit of the output
+//! applies.
 
 use std::{borrow::Cow, io};
 
@@ -22,8 +23,8 @@ use crate::chat::Message;
 const MAX_RENDERED_BYTES: usize = 512 * 1024;
 /// Largest number of steps of the rendering of all messages (MiniJinja's fuel).
 const MAX_STEPS: u64 = 50_000;
-/// Largest number of steps, times the bytes that one step can read: all variables, or a text of the template. A step can
-/// compare or convert all of them, so that large variables leave fewer steps.
+/// Largest number of steps, times the bytes that one step can read: all variables, or a text of the template. A step
+/// can compare or convert all of them, so that large variables leave fewer steps.
 const MAX_STEPS_TIMES_BYTES: u64 = 512 * 1024 * 1024;
 /// Largest size of all variables of a rendering as JSON, in bytes.
 const MAX_VARIABLES_BYTES: usize = 256 * 1024;

@@ -162,9 +162,9 @@ impl Mount {
         self
     }
 
-    /// Does not count requests to these routes as `api_requests` of the tenant, nor for the rate limit of its plan. It is
-    /// for routes that call [other routes of the app](crate::app::OwnRoutes) for the caller, whose requests count. Where
-    /// two mounts share a path, the requests of both are not counted.
+    /// Does not count requests to these routes as `api_requests` of the tenant, nor for the rate limit of its plan. It
+    /// is for routes that call [other routes of the app](crate::app::OwnRoutes) for the caller, whose requests count.
+    /// Where two mounts share a path, the requests of both are not counted.
     pub fn without_usage(mut self) -> Self {
         self.counted = false;
         self

@@ -128,7 +128,8 @@ on_each_database! {
                 assert!(response.status.as_u16() < 500, "{field} {value}: {}", response.text());
             }
         }
-        for body in ["", "{", "[[", r#"{"temperature":1e400}"#, r#"{"model":"\ud800"}"#, r#"{"seed":-99999999999999999999}"#] {
+        let huge = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"seed":-99999999999999999999}"#;
+        for body in ["", "{", "[[", r#"{"temperature":1e400}"#, r#"{"model":"\ud800"}"#, huge] {
             let request = client.request(http::Method::POST, CHAT).header("content-type", "application/json");
             let response = request.body(body).await;
             assert!(response.status.is_client_error(), "{body}: {}", response.text());
