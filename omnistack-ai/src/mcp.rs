@@ -68,7 +68,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 .body_limit(MAX_REQUEST_BYTES)
                 .timeout(REQUEST_TIMEOUT)
                 .without_idempotency()
-                .without_plan_limits();
+                .without_usage();
             registry.routes(mount, Api::new().hidden("/", any(handle)), move |ctx| {
                 let catalog = Arc::new(ToolCatalog::new(ctx.get::<OwnRoutes>()?, name, version));
                 Ok(service(catalog, origins))

@@ -27,7 +27,7 @@ use omnistack_core::{
 
 use crate::{chat::CallTimeouts, gateway::AiGateway};
 pub(crate) use caller::{ai_caller, call_options};
-pub(crate) use failure::{http_error, provider_error};
+pub(crate) use failure::{http_error, provider_error, public_message};
 pub(crate) use fields::{FieldProblem, ObjectFields};
 pub(crate) use messages::parse_messages;
 pub(crate) use models::is_available;

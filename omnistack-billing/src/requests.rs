@@ -31,7 +31,7 @@ const NO_ROUTE: &str = "other";
 /// Layer around the routes of signed-in callers. It counts each request of a tenant as `api_requests`, with the route
 /// as the category, and rejects requests beyond the rate limit (429) and the limit of `api_requests` (402) of the plan.
 /// Requests to the routes of operators are no usage of a tenant. The routes of mounts without plan limits stay open
-/// beyond the limit.
+/// beyond the limit. Requests to mounts without usage are not counted.
 #[derive(Clone)]
 pub(crate) struct RequestUsageLayer(Arc<RequestUsageInner>);
 
@@ -148,7 +148,7 @@ where
             return Either::Left(self.inner.call(request));
         };
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-        if route.is_some_and(is_for_operators) {
+        if route.is_some_and(|route| is_for_operators(route) || self.layer.0.open.is_uncounted(route)) {
             return Either::Left(self.inner.call(request));
         }
         let is_open = route.is_some_and(|route| self.layer.0.open.contains(route));

@@ -9,7 +9,7 @@ use crate::{
     chat::{ChatEvent, StopReason},
     error::LlmError,
     gateway::{GatewayEvent, GatewayStream},
-    openai_api::{provider_error, sse_data},
+    openai_api::{provider_error, public_message, sse_data},
 };
 
 /// An event of an answer. The pieces of one `index` belong to one part of the answer.
@@ -95,7 +95,8 @@ pub(super) fn answer_frames(answer: GatewayStream) -> impl Stream<Item = String>
 }
 
 fn error_event(error: &LlmError) -> AiAnswerEvent {
-    AiAnswerEvent::Error { code: provider_error(error).code().to_owned(), message: error.message.clone() }
+    let code = provider_error(error).code().to_owned();
+    AiAnswerEvent::Error { code, message: public_message(error).into_owned() }
 }
 
 /// Returns the event for clients, if it is of use to them.

@@ -83,6 +83,7 @@ impl ToolSet {
                 .and_then(|described| tool_of(operation, described, &document.components));
             match made {
                 Ok(_) if tools.len() >= MAX_TOOLS => warn(operation, &format!("the app has {MAX_TOOLS} tools already")),
+                Ok(tool) if tools.contains_key(&*tool.tool.name) => warn(operation, "another tool has its name"),
                 Ok(tool) => _ = tools.insert(tool.tool.name.to_string(), tool),
                 Err(reason) => warn(operation, &reason),
             }
@@ -159,7 +160,7 @@ fn annotations(operation: &AgentOperation, summary: &str) -> ToolAnnotations {
     let method = operation.method.as_str();
     ToolAnnotations::with_title(summary)
         .read_only(method == "GET")
-        .destructive(method == "DELETE")
+        .destructive(matches!(method, "PUT" | "PATCH" | "DELETE"))
         .idempotent(matches!(method, "GET" | "PUT" | "DELETE"))
         .open_world(false)
 }
@@ -333,6 +334,16 @@ pub(super) mod tests {
         assert_eq!(places, expected);
         let annotations = tool.annotations.as_ref().unwrap();
         assert_eq!((annotations.read_only_hint, annotations.destructive_hint), (Some(false), Some(false)));
+    }
+
+    #[tokio::test]
+    async fn what_replaces_or_deletes_is_destructive() {
+        let tools = tools();
+        let mut operation = tools.iter().next().unwrap().operation.clone();
+        for (method, expected) in [("GET", false), ("POST", false), ("PUT", true), ("PATCH", true), ("DELETE", true)] {
+            operation.method = method.parse().unwrap();
+            assert_eq!(annotations(&operation, "x").destructive_hint, Some(expected), "{method}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Errors of calls as responses.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use omnistack_core::http::{Error, HeaderName, HeaderValue, StatusCode, header};
 
@@ -9,6 +9,8 @@ use crate::{
     gateway::AiError,
 };
 
+/// The provider in errors of the gateway itself.
+const GATEWAY: &str = "gateway";
 /// A header by which OpenAI's clients decide whether they repeat a request.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -24,7 +26,10 @@ pub(crate) fn http_error(error: AiError) -> Error {
 /// Returns the response of an error of a provider.
 pub(crate) fn provider_error(error: &LlmError) -> Error {
     let (status, code) = status_and_code(error.kind);
-    let mut response = Error::new(status, code, error.message.clone()).with_detail("provider", &error.provider);
+    let mut response = Error::new(status, code, public_message(error).into_owned());
+    if let Some(provider) = provider_of(error) {
+        response = response.with_detail("provider", provider);
+    }
     let details = [
         ("provider_code", &error.code),
         ("provider_type", &error.error_type),
@@ -35,6 +40,10 @@ pub(crate) fn provider_error(error: &LlmError) -> Error {
         if let Some(value) = value {
             response = response.with_detail(name, value);
         }
+    }
+    if error.kind == LlmErrorKind::Unreachable {
+        // The operator finds the reason in the log.
+        response = response.with_source(error.clone());
     }
     if let Some(status) = error.status {
         response = response.with_detail("provider_status", status);
@@ -49,6 +58,23 @@ pub(crate) fn provider_error(error: &LlmError) -> Error {
         response = response.with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response
+}
+
+/// Returns the provider that has failed. `None` if it is the gateway itself.
+pub(crate) fn provider_of(error: &LlmError) -> Option<&str> {
+    Some(&*error.provider).filter(|provider| *provider != GATEWAY)
+}
+
+/// Returns the message of an error for the caller. Providers repeat a part of a wrong key, and name the organization
+/// that pays, and failed connections name hosts: messages about the app's account and its network are not for its
+/// tenants.
+pub(crate) fn public_message(error: &LlmError) -> Cow<'_, str> {
+    match error.kind {
+        LlmErrorKind::Unauthorized => "the provider refuses the credentials of this app; tell its operator".into(),
+        LlmErrorKind::QuotaExhausted => "the account of this app at the provider is used up; tell its operator".into(),
+        LlmErrorKind::Unreachable => "the provider can't be reached; try again".into(),
+        _ => error.message.as_str().into(),
+    }
 }
 
 const fn status_and_code(kind: LlmErrorKind) -> (StatusCode, &'static str) {
@@ -94,6 +120,20 @@ mod tests {
             let error = http_error(LlmError::new(kind, "p", "no").into());
             assert_eq!((error.status().as_u16(), error.code()), (status, code));
         }
+    }
+
+    #[test]
+    fn messages_about_the_account_of_the_app_are_not_for_tenants() {
+        for kind in [LlmErrorKind::Unauthorized, LlmErrorKind::QuotaExhausted, LlmErrorKind::Unreachable] {
+            let error = LlmError::new(kind, "p", "Incorrect API key provided: sk-abc*****xyz");
+            assert!(!provider_error(&error).to_string().contains("sk-abc"));
+        }
+    }
+
+    #[test]
+    fn the_gateway_is_no_provider() {
+        let error = |provider: &'static str| LlmError::new(LlmErrorKind::Interrupted, provider, "cut");
+        assert_eq!((provider_of(&error("p")), provider_of(&error(GATEWAY))), (Some("p"), None));
     }
 
     #[test]

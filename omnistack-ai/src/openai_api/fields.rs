@@ -3,6 +3,9 @@
 use omnistack_core::http::{Error, FieldError};
 use serde_json::{Map, Value};
 
+/// Longest part of a name of the caller that is repeated in a problem, in characters.
+const MAX_NAME_CHARS: usize = 100;
+
 /// A problem of a request: the path of the parameter, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldProblem {
@@ -68,9 +71,9 @@ impl ObjectFields {
         self.fields.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Returns the name of a field that was not taken, if there is one.
+    /// Returns the name of a field that was not taken, if there is one, or the beginning of a long name.
     pub(crate) fn first_left(&self) -> Option<String> {
-        self.fields.keys().next().cloned()
+        self.fields.keys().next().map(|name| name.chars().take(MAX_NAME_CHARS).collect())
     }
 
     /// Returns the fields that were not taken and are not `null`.

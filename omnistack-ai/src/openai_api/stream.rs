@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     error_form::openai_error,
-    failure::provider_error,
+    failure::{provider_error, provider_of, public_message},
     render::{finish_reason, reasoning_detail, signature_content, usage},
 };
 use crate::{
@@ -80,6 +80,9 @@ struct ChunkEncoder {
     service_tier: Option<String>,
     /// The parts of the answer that are calls. Clients number calls from 0.
     calls: Vec<usize>,
+    /// The parts of the answer that are reasoning, with their texts so far. A provider verifies the signature with the
+    /// whole text.
+    reasoning: Vec<(usize, String)>,
     has_ended: bool,
     has_failed: bool,
     is_closed: bool,
@@ -95,6 +98,7 @@ impl ChunkEncoder {
             request_id,
             service_tier: None,
             calls: Vec::new(),
+            reasoning: Vec::new(),
             has_ended: false,
             has_failed: false,
             is_closed: false,
@@ -112,9 +116,16 @@ impl ChunkEncoder {
                 self.delta(json!({ "role": "assistant", "content": "", "refusal": null }))
             }
             ChatEvent::Text { delta, .. } => self.delta(json!({ "content": delta })),
-            ChatEvent::Reasoning { delta, .. } => self.delta(json!({ "reasoning_content": delta })),
-            ChatEvent::ReasoningSignature { signature, redacted, .. } => {
-                let detail = reasoning_detail("", signature.as_deref(), redacted.as_deref());
+            ChatEvent::Reasoning { index, delta } => {
+                match self.reasoning.iter_mut().find(|(part, _)| part == index) {
+                    Some((_, text)) => text.push_str(delta),
+                    None => self.reasoning.push((*index, delta.clone())),
+                }
+                self.delta(json!({ "reasoning_content": delta }))
+            }
+            ChatEvent::ReasoningSignature { index, signature, redacted } => {
+                let text = self.reasoning.iter().find(|(part, _)| part == index).map_or("", |(_, text)| text.as_str());
+                let detail = reasoning_detail(text, signature.as_deref(), redacted.as_deref());
                 self.delta(json!({ "reasoning_details": [detail] }))
             }
             ChatEvent::Refusal { delta, .. } => self.delta(json!({ "refusal": delta })),
@@ -161,16 +172,17 @@ impl ChunkEncoder {
         }
         self.has_failed = true;
         let response = provider_error(error);
-        let mut details = json!({ "provider": error.provider });
-        for (name, value) in [("provider_code", &error.code), ("provider_type", &error.error_type)] {
+        let (code, kind) = (error.code.as_deref(), error.error_type.as_deref());
+        let mut details = json!({});
+        for (name, value) in [("provider", provider_of(error)), ("provider_code", code), ("provider_type", kind)] {
             if let Some(value) = value {
-                details[name] = Value::String(value.clone());
+                details[name] = value.into();
             }
         }
         let body = ErrorBody {
             code: response.code().to_owned(),
-            message: error.message.clone(),
-            details: Some(details),
+            message: public_message(error).into_owned(),
+            details: Some(details).filter(|details| details.as_object().is_some_and(|all| !all.is_empty())),
             request_id: self.request_id.clone(),
             timestamp: None,
         };
@@ -250,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_arrives_with_the_text_that_it_signs() {
+        let mut encoder = encoder();
+        for delta in ["so ", "it is"] {
+            encoder.answer(&ChatEvent::Reasoning { index: 0, delta: delta.into() });
+        }
+        let signed = ChatEvent::ReasoningSignature { index: 0, signature: Some("z".into()), redacted: None };
+        let delta = value(&encoder.answer(&signed))["choices"][0]["delta"].clone();
+        let detail = json!({ "type": "reasoning.text", "text": "so it is", "signature": "z" });
+        assert_eq!(delta, json!({ "reasoning_details": [detail] }));
+    }
+
+    #[test]
     fn an_error_is_the_last_frame() {
         let mut encoder = encoder();
         encoder.answer(&ChatEvent::Text { index: 0, delta: "a".into() });
@@ -266,7 +290,8 @@ mod tests {
     fn an_answer_without_an_end_is_an_error() {
         let mut encoder = encoder();
         encoder.answer(&ChatEvent::Text { index: 0, delta: "a".into() });
-        assert_eq!(value(&encoder.end())["error"]["code"], "answer_interrupted");
+        let cut = value(&encoder.end())["error"].clone();
+        assert_eq!((&cut["code"], cut.get("provider")), (&json!("answer_interrupted"), None), "{cut}");
         let mut complete = self::encoder();
         let frame = value(&complete.answer(&ChatEvent::End(StopReason::new(StopKind::Stop, None))));
         assert_eq!(frame["choices"][0]["finish_reason"], "stop");

@@ -12,7 +12,7 @@ use super::{
     handle::{Prompts, check, no_label, no_prompt, no_version},
     model::{
         PRODUCTION, PromptAccess, PromptContent, PromptDetails, PromptLabel, PromptOverride, PromptSummary,
-        PromptVersionDetails, PromptVersionSummary, WeightedVersion,
+        PromptVariable, PromptVersionDetails, PromptVersionSummary, WeightedVersion,
     },
     store,
 };
@@ -216,6 +216,23 @@ impl Prompts {
         Ok(changed)
     }
 
+    /// Records that an operator lets a model answer a prompt for a tenant, which pays for it.
+    ///
+    /// # Errors
+    /// The errors of the database.
+    pub(super) async fn record_test(
+        &self,
+        caller: &Identity,
+        tenant: TenantId,
+        name: &str,
+        version: Option<i64>,
+    ) -> Result<(), Error> {
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        let details = json!({ "version": version });
+        self.record_for(&mut tx, "prompt.tested", caller, tenant, name, details).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Deletes the override of a tenant.
     ///
     /// # Errors
@@ -275,11 +292,18 @@ fn check_versions(prompt: &PromptSummary, versions: &[WeightedVersion]) -> Resul
 /// Fails with 422 unless an override has the variables of a version: those that a caller may set, and no others that it
 /// must set.
 fn check_variables(own: &PromptContent, version: &PromptContent) -> Result<(), Error> {
+    let must_be_set = |variable: &PromptVariable| variable.required && variable.default.is_null();
     let mut problems = Vec::new();
     for (index, variable) in own.variables.iter().enumerate() {
-        let is_known = version.variables.iter().any(|known| known.name == variable.name);
-        if !is_known {
-            problems.push(FieldError::new(format!("variables[{index}].name"), "is not a variable of the prompt"));
+        match version.variables.iter().find(|known| known.name == variable.name) {
+            None => {
+                problems.push(FieldError::new(format!("variables[{index}].name"), "is not a variable of the prompt"));
+            }
+            Some(known) if must_be_set(variable) && !must_be_set(known) => {
+                let message = "must be `false`, or the variable must have a default: the app can leave it out";
+                problems.push(FieldError::new(format!("variables[{index}].required"), message));
+            }
+            Some(_) => {}
         }
     }
     let missing = version.variables.iter().find(|known| !own.variables.iter().any(|own| own.name == known.name));

@@ -118,10 +118,8 @@ impl Prompts {
         variables: &Map<String, Value>,
     ) -> Result<RenderedPrompt, Error> {
         check(&content)?;
-        self.render_content(
-            SelectedContent { content, reference: version_reference(name, 0), version: None },
-            variables,
-        )
+        let reference = version_reference(name, 0);
+        self.render_content(SelectedContent { content, reference, version: None, is_override: false }, variables)
     }
 
     async fn find(
@@ -139,7 +137,8 @@ impl Prompts {
         {
             tx.commit().await?;
             let reference = override_reference(name, own.revision);
-            return Ok((prompt, SelectedContent { content: own.content, reference, version: None }));
+            let found = SelectedContent { content: own.content, reference, version: None, is_override: true };
+            return Ok((prompt, found));
         }
         let found = match selection {
             PromptSelection::Production => Self::labelled(&mut tx, tenant, name, PRODUCTION, key).await?,
@@ -165,8 +164,17 @@ impl Prompts {
     }
 
     fn render_content(&self, found: SelectedContent, variables: &Map<String, Value>) -> Result<RenderedPrompt, Error> {
-        let SelectedContent { content, reference, version } = found;
-        let messages = template::render(&content, variables).map_err(Error::invalid)?;
+        let SelectedContent { content, reference, version, is_override } = found;
+        let messages = if is_override {
+            // A newer version can have more variables than the override that takes its place.
+            let declared = |name: &str| content.variables.iter().any(|variable| variable.name == name);
+            let known = variables.iter().filter(|(name, _)| declared(name.as_str()));
+            let known: Map<String, Value> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+            template::render(&content, &known)
+        } else {
+            template::render(&content, variables)
+        };
+        let messages = messages.map_err(Error::invalid)?;
         let model = content.model.unwrap_or_else(|| self.0.default_model.clone());
         let mut request = ChatRequest::new(model, messages);
         request.max_output_tokens = content.max_output_tokens;
@@ -183,13 +191,15 @@ struct SelectedContent {
     content: PromptContent,
     reference: String,
     version: Option<i64>,
+    /// Whether it is a tenant's own.
+    is_override: bool,
 }
 
 /// Returns a version.
 async fn stored(tx: &mut Tx, name: &str, version: i64) -> Result<SelectedContent, Error> {
     let details = store::version(tx, name, version).await?.ok_or_else(no_version)?;
     let reference = version_reference(name, version);
-    Ok(SelectedContent { content: details.content, reference, version: Some(version) })
+    Ok(SelectedContent { content: details.content, reference, version: Some(version), is_override: false })
 }
 
 /// Fails with 422 if a content can't be rendered.

@@ -62,6 +62,8 @@ impl Prompts {
         let mut tx = self.0.db.all_tenants().begin_read().await?;
         let prompt = store::get(&mut tx, name).await?.ok_or_else(no_prompt)?;
         let versions: Vec<i64> = (1..=prompt.last_version).collect();
+        // A prompt of the same name that was deleted had versions of the same numbers.
+        let since = since.max(prompt.created_at);
         let found = usage::usage(&mut tx, name, &versions, since, until).await?;
         tx.commit().await?;
         Ok(found)

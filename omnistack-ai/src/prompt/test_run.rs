@@ -4,7 +4,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     http::{Error, ErrorEnvelope, FieldError, Json, Path},
-    identity::TenantId,
+    identity::{Identity, TenantId},
     module::Api,
 };
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,7 @@ struct PromptTestResult {
 ))]
 async fn test(
     State(state): State<PromptTests>,
+    caller: Identity,
     Path(name): Path<String>,
     Json(PromptTest { tenant, version, label, content, variables, run }): Json<PromptTest>,
 ) -> Result<Json<PromptTestResult>, Error> {
@@ -142,6 +143,7 @@ async fn test(
         call: None,
     };
     if run {
+        state.prompts.record_test(&caller, tenant, &name, rendered.version).await?;
         let options = CallOptions {
             timeouts: state.timeouts,
             prompt: Some(rendered.reference),

@@ -52,8 +52,8 @@ pub(super) fn override_reference(name: &str, revision: i64) -> String {
     format!("{name}@override-{revision}")
 }
 
-/// Returns the usage of versions of a prompt by calls that began in a period. The transaction must be one of all
-/// tenants. Versions without calls are left out.
+/// Returns the usage of versions of a prompt by calls that began in a period and have ended. The transaction must be
+/// one of all tenants. Versions without calls are left out.
 pub(super) async fn usage(
     tx: &mut Tx,
     name: &str,
@@ -75,7 +75,8 @@ pub(super) async fn usage(
          cast(coalesce(sum(cost_pico / {PICO_PER_MICRO}), 0) as bigint) as cost_micros, \
          cast(coalesce(sum(cost_pico % {PICO_PER_MICRO}), 0) as bigint) as cost_picos, \
          cast(avg(duration_ms) as bigint) as duration_ms \
-         from omni_ai_calls where prompt in ({references}) and started_at >= ${since} and started_at < ${until} \
+         from omni_ai_calls where prompt in ({references}) and status <> 'open' \
+         and started_at >= ${since} and started_at < ${until} \
          group by prompt"
     );
     let rows: Vec<UsageRow> = tx.query(AssertSqlSafe(sql)).args(arguments).fetch_all().await?;

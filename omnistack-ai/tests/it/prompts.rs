@@ -145,6 +145,12 @@ on_each_database! {
 
         let usage = admin.get(format!("{ADMIN}/greet/usage")).await.expect(200).json();
         assert_eq!((&usage["versions"][0]["version"], &usage["versions"][0]["calls"]), (&json!(1), &json!(1)));
+        // A new prompt of the same name has no usage of the old one.
+        app.clock().advance(std::time::Duration::from_secs(1));
+        admin.delete(format!("{ADMIN}/greet")).await.expect(204);
+        admin.post(ADMIN, greet("callable")).await.expect(201);
+        let fresh = admin.get(format!("{ADMIN}/greet/usage")).await.expect(200).json();
+        assert_eq!(fresh["versions"], json!([]));
         let later = admin.get(format!("{ADMIN}/greet/usage?since=2031-01-01T00:00:00Z")).await.expect(200).json();
         assert_eq!(later["versions"], json!([]));
     }
@@ -158,6 +164,10 @@ on_each_database! {
         let mut unknown = content("Hey {{ name }}!");
         unknown["variables"].as_array_mut().unwrap().push(json!({ "name": "secret" }));
         put(&user, unknown).await.expect_error(422, "VALIDATION_FAILED");
+        let mut strict = content("Hey {{ name }}!");
+        strict["variables"][1] = json!({ "name": "tone" });
+        let error = put(&user, strict).await.expect_error(422, "VALIDATION_FAILED").json();
+        assert_eq!(error["error"]["details"]["fields"][0]["field"], "variables[1].required");
         put(&user, content("Hey {{ name }}!")).await.expect(200);
         let own = rendered(&app, tenant(&user), PromptSelection::Production).await;
         assert_eq!(own, ("Hey Ada!".into(), "greet@override-1".into()));
@@ -168,6 +178,21 @@ on_each_database! {
         let reader = Identity::user(user.identity().unwrap().user).for_tenant(tenant(&user));
         let reader = app.client_as(reader.with_permissions("ai:read".parse::<Permissions>().unwrap()));
         reader.get(&path).await.expect_error(403, "PERMISSION_DENIED");
+        // The app's next version has one more variable, which the override does not need.
+        let mut next = content("Greet {{ name }} {{ more }}");
+        next["variables"].as_array_mut().unwrap().push(json!({ "name": "more" }));
+        admin.post(format!("{ADMIN}/greet/versions"), json!({ "content": next })).await.expect(201);
+        let label = format!("{ADMIN}/greet/labels/production");
+        let released = json!({ "versions": [{ "version": 2 }] });
+        admin.request(http::Method::PUT, &label).json(released).await.expect(200);
+        let mut given = variables();
+        given.insert("more".to_owned(), json!("now"));
+        let handle = prompts(&app);
+        for (client, expected) in [(&user, "Hey Ada!"), (&other, "Greet Ada now")] {
+            let prompt = handle.render(tenant(client), "greet", &PromptSelection::Production, None, &given).await;
+            assert_eq!(prompt.unwrap().request.messages[1].to_text(), expected);
+        }
+        admin.post(format!("{label}/rollback"), json!({})).await.expect(200);
         user.delete(&path).await.expect(204);
         user.delete(&path).await.expect_error(404, "NOT_FOUND");
         assert_eq!(rendered(&app, tenant(&user), PromptSelection::Production).await.1, "greet@1");
@@ -191,6 +216,9 @@ on_each_database! {
         let run = admin.post(&path, body(json!({ "run": true }))).await.expect(200).json();
         assert_eq!(run["answer"], "Hello world!");
         assert!(run["call"]["id"].is_string());
+        let log: AuditStore = app.app().context().get().unwrap();
+        let entries = log.list(&AuditFilter::all_chains().action("prompt"), 100, None).await.unwrap().items;
+        assert!(entries.iter().any(|entry| entry.action == "prompt.tested"), "the tenant pays for the answer");
         let draft = admin.post(&path, body(json!({ "content": content("Draft {{ name }}") }))).await.expect(200).json();
         assert_eq!(draft["messages"][1]["text"], "Draft Ada");
         admin.post(&path, body(json!({ "version": 9 }))).await.expect_error(404, "NOT_FOUND");

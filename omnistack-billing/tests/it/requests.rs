@@ -16,6 +16,8 @@ use crate::ledger::{ledger, sum, tenant_of};
 const REPORTS: &str = "/api/v1/app/reports";
 /// A route without plan limits.
 const CREDENTIALS: &str = "/api/v1/app/credentials";
+/// A route whose requests do not count.
+const RELAY: &str = "/api/v1/app/relay";
 
 /// A module with routes for tenants.
 struct Reports;
@@ -29,6 +31,7 @@ impl Module for Reports {
         let api = || Api::<()>::new().hidden("/", get(|| async { "none" }));
         registry.routes(Mount::app("/reports"), api(), |_| Ok(()));
         registry.routes(Mount::app("/credentials").without_plan_limits(), api(), |_| Ok(()));
+        registry.routes(Mount::app("/relay").without_usage(), api(), |_| Ok(()));
     }
 }
 
@@ -83,6 +86,8 @@ on_each_database! {
         assert_eq!(refused.header("retry-after"), Some("15"));
         // A route without plan limits has the rate limit all the same.
         owner.get(CREDENTIALS).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
+        // What only passes a request on does not count: the request that it makes does.
+        owner.get(RELAY).await.expect(200);
         let body = json!({ "plan": "pro" });
         let account = format!("/api/v1/admin/billing/accounts/{}/plan", tenant_of(&owner));
         app.operator().request(http::Method::PUT, account).json(body).await.expect_ok();
@@ -98,12 +103,14 @@ on_each_database! {
         for path in about_the_plan.into_iter().chain(open) {
             owner.get(path).await.expect(200);
         }
+        owner.get(RELAY).await.expect(200);
         owner.get(REPORTS).await.expect_error(402, "PLAN_LIMIT_REACHED");
         // An operator who has selected the tenant is not locked out, and does not use its requests.
         let operator = owner.identity().unwrap().clone().into_operator();
         app.client_as(operator).get("/api/v1/admin/billing/accounts").await.expect(200);
         ledger(&app).flush().await.unwrap();
-        assert_eq!(sum(&app, tenant_of(&owner), "period", "api_requests").await, 8, "what is open counts");
+        let counted = sum(&app, tenant_of(&owner), "period", "api_requests").await;
+        assert_eq!(counted, 8, "what is open counts, a relay does not");
     }
 
     async fn requests_without_a_tenant_are_not_limited(database: TestDatabase) {

@@ -104,10 +104,13 @@ pub(super) fn exempt_routes(mounts: &[ResolvedMount]) -> Option<ExemptRoutes> {
     ExemptRoutes::new(&exempt.iter().copied().collect::<Vec<_>>(), others)
 }
 
-/// Returns the routes that the limit of requests in a plan does not close.
+/// Returns the routes that the limit of requests in a plan does not close, and those whose requests do not count.
 pub(super) fn without_plan_limits(registry: &Registry) -> RoutesWithoutPlanLimits {
-    let open = registry.routes.iter().filter(|routes| !routes.mount.plan_limits);
-    RoutesWithoutPlanLimits::new(open.flat_map(|routes| &routes.infos).map(|info| info.path.clone()))
+    let paths = |is_meant: fn(&Mount) -> bool| -> Vec<String> {
+        let routes = registry.routes.iter().filter(|routes| is_meant(&routes.mount));
+        routes.flat_map(|routes| &routes.infos).map(|info| info.path.clone()).collect()
+    };
+    RoutesWithoutPlanLimits::new(paths(|mount| !mount.plan_limits), paths(|mount| !mount.counted))
 }
 
 /// Returns the forms of errors that mounts set.

@@ -33,6 +33,8 @@ pub struct Mount {
     pub(crate) address_limit: bool,
     /// Whether the hard limit of `api_requests` in the tenant's plan refuses requests.
     pub(crate) plan_limits: bool,
+    /// Whether requests count as `api_requests` of the tenant.
+    pub(crate) counted: bool,
     pub(crate) keys: IdempotencyPolicy,
     pub(crate) resource: Option<Cow<'static, str>>,
     /// Prefix of the operation ids.
@@ -95,6 +97,7 @@ impl Mount {
             rate_limit: None,
             address_limit: true,
             plan_limits: true,
+            counted: true,
             keys: IdempotencyPolicy::Accepted,
             resource: None,
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
@@ -156,6 +159,14 @@ impl Mount {
     /// exempt.
     pub fn without_plan_limits(mut self) -> Self {
         self.plan_limits = false;
+        self
+    }
+
+    /// Does not count requests to these routes as `api_requests` of the tenant, nor for the rate limit of its plan. It
+    /// is for routes that call [other routes of the app](crate::app::OwnRoutes) for the caller, whose requests count.
+    /// Where two mounts share a path, the requests of both are not counted.
+    pub fn without_usage(mut self) -> Self {
+        self.counted = false;
         self
     }
 

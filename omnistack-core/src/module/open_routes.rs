@@ -32,16 +32,25 @@ use std::{collections::HashSet, sync::Arc};
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct RoutesWithoutPlanLimits(Arc<HashSet<String>>);
+pub struct RoutesWithoutPlanLimits {
+    open: Arc<HashSet<String>>,
+    uncounted: Arc<HashSet<String>>,
+}
 
 impl RoutesWithoutPlanLimits {
-    pub(crate) fn new(paths: impl IntoIterator<Item = String>) -> Self {
-        Self(Arc::new(paths.into_iter().collect()))
+    pub(crate) fn new(open: impl IntoIterator<Item = String>, uncounted: impl IntoIterator<Item = String>) -> Self {
+        Self { open: Arc::new(open.into_iter().collect()), uncounted: Arc::new(uncounted.into_iter().collect()) }
     }
 
     /// Returns whether a route is one of them. `path` is its full path with `{parameters}`, as axum's `MatchedPath` has
     /// it.
     pub fn contains(&self, path: &str) -> bool {
-        self.0.contains(path)
+        self.open.contains(path)
+    }
+
+    /// Returns whether requests to a route are no usage of the tenant at all: see
+    /// [`Mount::without_usage`](super::Mount::without_usage). `path` is the same as for [`contains`](Self::contains).
+    pub fn is_uncounted(&self, path: &str) -> bool {
+        self.uncounted.contains(path)
     }
 }

@@ -2,7 +2,12 @@
 import OpenAI from "openai";
 
 const [name, baseURL, apiKey, model] = process.argv.slice(2);
-const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+let sent = 0;
+const counted = (...request) => {
+  sent += 1;
+  return fetch(...request);
+};
+const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, fetch: counted });
 const messages = [{ role: "user", content: "Say hello." }];
 const parameters = { type: "object", properties: { city: { type: "string" } } };
 const schema = { ...parameters, required: ["city"], additionalProperties: false };
@@ -58,7 +63,15 @@ const cases = {
     try {
       await client.chat.completions.create({ model, messages });
     } catch (failure) {
-      return { class: failure.constructor.name, request_id: failure.requestID };
+      const retry_after = failure.headers.get("retry-after");
+      return { class: failure.constructor.name, request_id: failure.requestID, retry_after };
+    }
+  },
+  async retries() {
+    try {
+      await client.chat.completions.create({ model, messages }, { maxRetries: 2 });
+    } catch {
+      return { requests: sent };
     }
   },
 };

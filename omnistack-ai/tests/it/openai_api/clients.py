@@ -6,7 +6,11 @@ import sys
 import openai
 
 case, url, key, model = sys.argv[1:]
-client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+sent = []
+hooks = {"request": [sent.append]}
+client = openai.OpenAI(
+    base_url=url, api_key=key, max_retries=0, http_client=openai.DefaultHttpxClient(event_hooks=hooks)
+)
 messages = [{"role": "user", "content": "Say hello."}]
 weather = {
     "type": "function",
@@ -70,7 +74,15 @@ def error():
     try:
         client.chat.completions.create(model=model, messages=messages)
     except openai.APIStatusError as failure:
-        return {"class": type(failure).__name__, "request_id": failure.request_id}
+        after = failure.response.headers.get("retry-after")
+        return {"class": type(failure).__name__, "request_id": failure.request_id, "retry_after": after}
+
+
+def retries():
+    try:
+        client.with_options(max_retries=2).chat.completions.create(model=model, messages=messages)
+    except openai.APIStatusError:
+        return {"requests": len(sent)}
 
 
 cases = {
@@ -82,5 +94,6 @@ cases = {
     "schema": schema_case,
     "tools": tools,
     "error": error,
+    "retries": retries,
 }
 print(json.dumps(cases[case]()))

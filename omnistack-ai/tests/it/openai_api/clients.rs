@@ -79,6 +79,7 @@ async fn openais_clients_raise_their_errors() {
             (LlmErrorKind::InvalidRequest, "BadRequestError"),
             (LlmErrorKind::RateLimited, "RateLimitError"),
             (LlmErrorKind::Failed, "InternalServerError"),
+            (LlmErrorKind::Overloaded, "InternalServerError"),
         ] {
             let provider = ScriptedProvider::default();
             let mut error = LlmError::new(kind, "fake", "no");
@@ -87,6 +88,22 @@ async fn openais_clients_raise_their_errors() {
             let failed = run_alone(command(), "error", &provider).await;
             assert_eq!(failed["class"], class);
             assert!(failed["request_id"].is_string(), "{failed}");
+            assert_eq!(failed["retry_after"].is_string(), kind == LlmErrorKind::RateLimited, "{failed}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn openais_clients_repeat_what_can_succeed() {
+    for command in [python as fn() -> Command, node] {
+        // Repeating does not help against a wrong request, nor before the operator acts.
+        for (kind, requests) in
+            [(LlmErrorKind::InvalidRequest, 1), (LlmErrorKind::Unauthorized, 1), (LlmErrorKind::Failed, 3)]
+        {
+            let provider = ScriptedProvider::default();
+            provider.fail_with(LlmError::new(kind, "fake", "no"));
+            assert_eq!(run_alone(command(), "retries", &provider).await["requests"], requests, "{kind:?}");
         }
     }
 }

@@ -33,7 +33,10 @@ pub(crate) struct ErrorForms(Arc<[(String, ErrorForm)]>);
 
 impl ErrorForms {
     pub(crate) fn new(forms: impl IntoIterator<Item = (String, ErrorForm)>) -> Self {
-        Self(forms.into_iter().collect())
+        let mut forms: Vec<_> = forms.into_iter().collect();
+        // The form of the longest prefix counts.
+        forms.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Self(forms.into())
     }
 
     /// Returns the form for a path.

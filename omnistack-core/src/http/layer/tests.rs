@@ -56,7 +56,9 @@ async fn errors_are_rendered_without_a_request_id() {
 #[tokio::test]
 async fn errors_below_a_prefix_have_the_form_of_a_protocol() {
     let form = ErrorForm::new("Fault", |status, error| json!({ "fault": status.as_u16(), "code": error.code }));
-    let forms = ErrorForms::new([("/v1/chat".to_owned(), form)]);
+    let inner = ErrorForm::new("Refusal", |status, _| json!({ "refused": status.as_u16() }));
+    let forms = [("/v1/chat".to_owned(), form), ("/v1/chat/rooms".to_owned(), inner)];
+    let forms = ErrorForms::new(forms);
     let router = hello().layer(ErrorLayer::new(MockClock::at(Timestamp::default()).clock()).forms(forms));
     for (path, is_fault) in [("/v1/chat", true), ("/v1/chat/completions", true), ("/v1/chats", false), ("/v1", false)] {
         let response = fetch(&router, path).await;
@@ -65,6 +67,8 @@ async fn errors_below_a_prefix_have_the_form_of_a_protocol() {
         let expected = json!({ "fault": 404, "code": "NOT_FOUND" });
         assert_eq!(error == expected, is_fault, "{path}: {error}");
     }
+    let below: Value = serde_json::from_str(&text(fetch(&router, "/v1/chat/rooms/7").await).await).unwrap();
+    assert_eq!(below, json!({ "refused": 404 }), "the longest prefix counts");
 }
 
 #[tokio::test]
