@@ -135,11 +135,11 @@ impl ModelCatalog {
         let mut problems = Vec::new();
         let models: Vec<ModelInfo> = content
             .models
-            .values()
-            .map(|model| match &model.base_model {
+            .iter()
+            .map(|(key, model)| match &model.base_model {
                 None => model.clone(),
                 Some(base) => match find_base(&content.models, base) {
-                    Some(base) => with_base(model, base),
+                    Some(base) => with_base(model, base, !content.without_kind.contains(key)),
                     None => {
                         let name = model.target();
                         problems.push(format!(
@@ -267,8 +267,11 @@ fn find_base<'a>(models: &'a BTreeMap<(String, String), ModelInfo>, name: &str) 
     exact.or(only).filter(|model| model.base_model.is_none())
 }
 
-fn with_base(model: &ModelInfo, base: &ModelInfo) -> ModelInfo {
+fn with_base(model: &ModelInfo, base: &ModelInfo, has_kind: bool) -> ModelInfo {
+    let kind = if has_kind { model } else { base };
     ModelInfo {
+        mode: kind.mode,
+        capabilities: kind.capabilities,
         max_input: model.max_input.or(base.max_input),
         max_output: model.max_output.or(base.max_output),
         prices: model.prices.clone().or_else(|| base.prices.clone()),
