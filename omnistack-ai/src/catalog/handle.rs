@@ -169,9 +169,9 @@ impl ModelCatalog {
         self.0.models.get(*place)
     }
 
-    /// Returns the model by which an answer is priced: the one that answered, or, if the catalog does not have it and the
-    /// asked one is a deployment with a name of its own, the asked one. Names that only resemble each other are not taken
-    /// for the same model.
+    /// Returns the model by which an answer is priced: the one that answered, or, if the catalog does not have it and
+    /// the asked one is a deployment with a name of its own, the asked one. Names that only resemble each other are not
+    /// taken for the same model.
     pub fn find_answered(&self, provider: &str, asked: &str, answered: &str) -> Option<&ModelInfo> {
         let deployment = || self.find(provider, asked).filter(|model| model.base_model.is_some());
         self.find(provider, answered).or_else(deployment)
