@@ -266,6 +266,8 @@ impl Accounting {
         insert.bind(owner == BudgetOwner::Operator).bind(now).execute().await?;
         let window = BudgetWindow { subject, start: period.start(now), scope, period };
         use_store::create_uses(&mut tx, &BTreeSet::from([BudgetUseKey { tenant, window }])).await?;
+        // There may be a row of an earlier budget, which the tenant was told of.
+        tell_again(&mut tx, tenant, id).await?;
         let budget = self.changed(&mut tx, caller, log, "ai_budget.created", tenant, id).await?;
         tx.commit().await?;
         Ok(budget)
@@ -291,12 +293,7 @@ impl Accounting {
         let update = tx.query(sql).bind(id).bind(tenant).bind(limits.tokens).bind(limits.pico);
         let update = update.bind(limits.soft_percent).bind(limits.hard).bind(self.clock().now());
         update.execute().await?;
-        // The tenant is told again of what the new limits make of its use.
-        let sql = "update omni_ai_budget_uses set told_percent = 0 where tenant_id = $1 and exists (
-            select 1 from omni_ai_budgets b where b.id = $2 and b.tenant_id = omni_ai_budget_uses.tenant_id
-            and b.subject = omni_ai_budget_uses.subject and b.scope = omni_ai_budget_uses.scope
-            and b.period = omni_ai_budget_uses.period)";
-        tx.query(sql).bind(tenant).bind(id).execute().await?;
+        tell_again(&mut tx, tenant, id).await?;
         let budget = self.changed(&mut tx, caller, log, "ai_budget.updated", tenant, id).await?;
         tx.commit().await?;
         Ok(budget)
@@ -392,6 +389,15 @@ impl Accounting {
         let rows: Vec<BudgetWithUse> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
         Ok(rows.into_iter().map(|row| row.into_budget(now)).collect())
     }
+}
+
+/// Lets the tenant be told again of what the limits of a budget make of its use.
+async fn tell_again(tx: &mut Tx, tenant: TenantId, id: BudgetId) -> Result<(), db::Error> {
+    let sql = "update omni_ai_budget_uses set told_percent = 0 where tenant_id = $1 and exists (
+        select 1 from omni_ai_budgets b where b.id = $2 and b.tenant_id = omni_ai_budget_uses.tenant_id
+        and b.subject = omni_ai_budget_uses.subject and b.scope = omni_ai_budget_uses.scope
+        and b.period = omni_ai_budget_uses.period)";
+    tx.query(sql).bind(tenant).bind(id).execute().await.map(drop)
 }
 
 /// Returns the subject of a budget as it is stored.

@@ -149,6 +149,16 @@ impl CallOutcome {
         self.cost = Some(cost);
         self
     }
+
+    /// Returns the outcome as an end: a call that has ended is not open, which would give back its reservation twice,
+    /// and costs nothing or more.
+    pub(super) fn at_end(mut self) -> Self {
+        if self.status == CallStatus::Open {
+            self.status = CallStatus::Cancelled;
+        }
+        self.cost = self.cost.map(|cost| cost.max(Cost::ZERO));
+        self
+    }
 }
 
 /// What is known about the tokens of a call at its end.

@@ -12,7 +12,7 @@ use std::{
 use omnistack_core::{
     credits::CreditCharge,
     db::{self, ErrorKind, Submission, Tx},
-    http::Error,
+    http::{Error, StatusCode},
     metrics::{AI_BUDGET_DECISIONS, AI_LOST_CALLS, NO_LABELS},
     usage::UsageEvent,
 };
@@ -182,11 +182,17 @@ impl Accounting {
             // If the caller has left, this is dropped, which ends the call.
             (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new)))),
             (LedgerOperation::Open(new), Err(error)) => {
-                // The commit may have succeeded without a response.
-                if error.status().is_server_error() {
+                // Unless it was refused, the commit may have succeeded without a response.
+                if error.status() != StatusCode::PAYMENT_REQUIRED {
                     self.settle_later(new.cancellation(self.clock().now()));
                 }
                 LedgerAnswer::Opened(Err(error))
+            }
+            // The database refuses a value, and would do so each time. The call expires, which counts its input.
+            (LedgerOperation::Settle(settlement), Err(error)) if error.status().is_client_error() => {
+                tracing::error!(target: "omnistack::ai", %error, call = %settlement.id,
+                    "the end of a call can't be stored; it expires");
+                LedgerAnswer::Settled(Err(error))
             }
             (LedgerOperation::Settle(settlement), Err(error)) => {
                 self.settle_later(settlement.as_ref().clone());
@@ -262,9 +268,10 @@ impl Accounting {
     ) -> Result<(), CommitError> {
         let Some(credits) = self.credits() else { return Ok(()) };
         for EndedCall { settlement, closed } in ended {
-            let used = self.credits_of(settlement.cost);
             let counted = Some(Cost::from_pico(closed.counted.pico));
             let before = if closed.was_lost { self.credits_of(counted) } else { closed.reserved_credits };
+            // A call whose cost is not known is not free: it keeps what it has charged.
+            let used = settlement.cost.map_or(before, |cost| self.credits_of(Some(cost)));
             let key = if used > before { more_credits_key(settlement) } else { credits_key(settlement.id) };
             let amount = i64::try_from(used.abs_diff(before)).unwrap_or(i64::MAX);
             let charge = CreditCharge::new(settlement.caller.tenant, key, amount)

@@ -7,7 +7,7 @@ use omnistack_core::{
     credits::CreditAccounts,
     db::{Db, GroupCommit, GroupCommitError},
     events::Events,
-    http::Error,
+    http::{Error, StatusCode},
     id::Id,
     identity::{Entitlements, Plan},
     usage::{UsageSink, meters},
@@ -30,6 +30,10 @@ use crate::{
 const MAX_CHANGES_PER_COMMIT: usize = 64;
 /// Largest number of changes that wait for a transaction.
 const MAX_WAITING_CHANGES: usize = 10_000;
+/// The limit of a plan of what calls cost in a calendar month, in cents of a US dollar.
+const AI_COST_CENTS: &str = "ai_cost_cents";
+/// Pico-USD in a cent.
+const PICO_PER_CENT: i64 = 10_000_000_000;
 /// The time after its time limit at which an open call is lost.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
@@ -86,17 +90,22 @@ impl Accounting {
         Self(Arc::new(AccountingInner { parts, commits, pending: PendingSettlements::default() }))
     }
 
-    /// Begins a call: reserves its tokens, its cost and one request in the limits `ai_tokens` and `ai_requests` of the
-    /// plan, and in the budgets of the tenant, the user and the API key. Together with all that is used and reserved,
-    /// in any process, it is never more than a hard limit. Without any limit, the call is only stored.
+    /// Begins a call: reserves its tokens, its cost and one request in the limits `ai_tokens`, `ai_requests` and
+    /// `ai_cost_cents` of the plan, and in the budgets of the tenant, the user and the API key. Together with all that
+    /// is used and reserved, in any process, it is never more than a hard limit. Without any limit, the call is only
+    /// stored.
     ///
     /// If this is dropped, a call that was begun is cancelled.
     ///
     /// # Errors
     /// 402 `AI_BUDGET_EXCEEDED` with the details `scope`, `budget`, `period`, `unit`, `limit`, `used`, `reserved`,
-    /// `needed` and `resets_at`; 402 `CREDITS_EXHAUSTED` if the tenant pays with credits and has too few; 503
-    /// if the database is unavailable, or too many calls wait for it.
+    /// `needed` and `resets_at`; 402 `CREDITS_EXHAUSTED` if the tenant pays with credits and has too few; 422
+    /// `MODEL_PRICE_UNKNOWN` if it pays with credits and the cost is not known; 503 if the database is unavailable, or
+    /// too many calls wait for it.
     pub async fn open(&self, start: CallStart) -> Result<OpenCall, Error> {
+        if self.credits().is_some() && start.reserved_cost.is_none() {
+            return Err(no_price(&start.asked_model));
+        }
         let plan = self.0.parts.entitlements.plan(start.caller.tenant).await?;
         let new = self.new_call(start, &plan);
         match self.submit(LedgerOperation::Open(Box::new(new))).await? {
@@ -116,6 +125,7 @@ impl Accounting {
             purpose,
             total_timeout,
         } = start;
+        let reserved_cost = reserved_cost.map(|cost| cost.max(Cost::ZERO));
         let started_at = self.clock().now();
         NewCall {
             id: Id::new(started_at),
@@ -217,8 +227,17 @@ impl fmt::Debug for Accounting {
 fn plan_limits(plan: &Plan) -> Option<BudgetLimits> {
     let limit = |name: &str| plan.limits.get(name).map(|limit| i64::try_from(*limit).unwrap_or(i64::MAX));
     let (tokens, requests) = (limit(meters::AI_TOKENS), limit(meters::AI_REQUESTS));
-    let has_limit = tokens.is_some() || requests.is_some();
-    has_limit.then_some(BudgetLimits { tokens, requests, is_hard: true, ..BudgetLimits::default() })
+    let pico = limit(AI_COST_CENTS).map(|cents| cents.saturating_mul(PICO_PER_CENT));
+    let has_limit = tokens.is_some() || requests.is_some() || pico.is_some();
+    has_limit.then_some(BudgetLimits { tokens, requests, pico, is_hard: true, ..BudgetLimits::default() })
+}
+
+/// Returns the error of a call that is paid with credits, and whose cost is not known: it would be free.
+fn no_price(asked_model: &str) -> Error {
+    let message = "the price of the model is not known, and calls are paid with credits; ask for another model, or let \
+        the operator of the app add its price to AI_MODELS_FILE";
+    let error = Error::new(StatusCode::UNPROCESSABLE_ENTITY, "MODEL_PRICE_UNKNOWN", message);
+    error.with_detail("model", stored_name(asked_model))
 }
 
 /// Returns the millionths of credits of pico-USD, rounded up.
@@ -253,5 +272,7 @@ mod tests {
         assert_eq!(plan_limits(&Plan::new("free").limit("projects", 3)), None);
         let limits = plan_limits(&Plan::new("free").limit(meters::AI_TOKENS, u64::MAX)).unwrap();
         assert_eq!((limits.tokens, limits.requests, limits.is_hard), (Some(i64::MAX), None, true));
+        let limits = plan_limits(&Plan::new("free").limit(AI_COST_CENTS, 250)).unwrap();
+        assert_eq!((limits.tokens, limits.pico), (None, Some(2_500_000_000_000)));
     }
 }

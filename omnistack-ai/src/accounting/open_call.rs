@@ -105,7 +105,7 @@ impl OpenCall {
     /// # Errors
     /// 503 if the database is unavailable, or too many calls wait for it.
     pub async fn settle(mut self, outcome: CallOutcome) -> Result<CallSummary, Error> {
-        let settlement = self.settlement(outcome);
+        let settlement = self.settlement(outcome.at_end());
         let summary = settlement.summary();
         let accounting = self.accounting.clone();
         // From here on the settlement is kept by the ledger: its first poll puts it into the queue.

@@ -26,8 +26,9 @@ const USAGE_SOURCE: &str = "ai";
 
 /// Largest number of tokens of one kind that a call counts.
 const MAX_TOKENS_PER_CALL: u64 = 1_000_000_000_000;
-/// Largest number of characters of the name of a model or a provider that is stored.
-const MAX_NAME_CHARS: usize = 200;
+/// Largest size of the name of a model or a provider that is stored. It is less than that of a category of usage,
+/// beyond which an event does not count.
+const MAX_NAME_BYTES: usize = 200;
 
 /// A change of the ledger.
 #[derive(Debug)]
@@ -182,12 +183,13 @@ impl CallSettlement {
         // A call that was lost and then settled has a second event.
         let suffix = if closed.was_lost { "/late" } else { "" };
         let event = |meter: &'static str, quantity: i64, what: &str| {
-            let model = self.model.clone().unwrap_or_else(|| self.asked_model.clone());
+            let model = self.model.as_ref().filter(|model| !model.is_empty()).unwrap_or(&self.asked_model);
             let event = UsageEvent::new(self.caller.tenant, meter, quantity, self.at)
                 .once(USAGE_SOURCE, format!("{}/{what}{suffix}", self.id))
                 .environment(self.caller.environment)
-                .category(model)
                 .api_key(self.caller.api_key);
+            // An event with an empty category does not count.
+            let event = if model.is_empty() { event } else { event.category(model.clone()) };
             match self.caller.user {
                 Some(user) => event.user(user),
                 None => event,
@@ -211,7 +213,9 @@ pub(super) fn to_i64(tokens: u64) -> i64 {
 
 /// Returns a name as it is stored: without NUL, which PostgreSQL refuses, and not longer than a name is.
 pub(super) fn stored_name(name: &str) -> String {
-    name.chars().filter(|char| *char != '\0').take(MAX_NAME_CHARS).collect()
+    let mut stored: String = name.chars().filter(|char| *char != '\0').take(MAX_NAME_BYTES).collect();
+    stored.truncate(stored.floor_char_boundary(MAX_NAME_BYTES));
+    stored
 }
 
 /// Returns a duration in milliseconds.

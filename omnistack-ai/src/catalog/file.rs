@@ -1,6 +1,6 @@
 //! The form of the files `models.toml`, `aliases.toml` and `AI_MODELS_FILE`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -39,8 +39,7 @@ pub(super) struct CatalogFile {
 struct ModelForm {
     provider: String,
     id: String,
-    #[serde(default)]
-    mode: ModelMode,
+    mode: Option<ModelMode>,
     max_input: Option<u64>,
     max_output: Option<u64>,
     retires_on: Option<Date>,
@@ -69,6 +68,8 @@ enum Capability {
 pub(super) struct CatalogContent {
     /// By provider and name.
     pub(super) models: BTreeMap<(String, String), ModelInfo>,
+    /// The models that state neither their mode nor what they can do. A deployment has those of its base then.
+    pub(super) without_kind: BTreeSet<(String, String)>,
     pub(super) aliases: BTreeMap<String, Vec<ModelTarget>>,
     pub(super) successors: BTreeMap<String, Vec<ModelTarget>>,
 }
@@ -80,8 +81,17 @@ impl CatalogContent {
         let CatalogFile { models, aliases, successors, .. } = file;
         for model in models {
             let name = format!("{}/{}", model.provider, model.id);
+            let has_kind = model.mode.is_some() || model.capabilities.is_some();
             match model.read() {
-                Ok(info) => _ = self.models.insert((info.provider.clone(), info.id.clone()), info),
+                Ok(info) => {
+                    let key = (info.provider.clone(), info.id.clone());
+                    if has_kind {
+                        self.without_kind.remove(&key);
+                    } else {
+                        self.without_kind.insert(key.clone());
+                    }
+                    self.models.insert(key, info);
+                }
                 Err(problem) => problems.push(format!("the model `{}`: {problem}", name.escape_debug())),
             }
         }
@@ -111,7 +121,8 @@ impl ModelForm {
             return Err("the name of a provider has no `/`".to_owned());
         }
         let prices = if self.prices.is_empty() { None } else { Some(TokenPrices::new(self.prices)?) };
-        let is_embedding = self.mode == ModelMode::Embedding;
+        let mode = self.mode.unwrap_or_default();
+        let is_embedding = mode == ModelMode::Embedding;
         let capabilities = match self.capabilities {
             Some(listed) => read_capabilities(&listed),
             None if is_embedding => read_capabilities(&[Capability::Embeddings]),
@@ -120,7 +131,7 @@ impl ModelForm {
         Ok(ModelInfo {
             provider: self.provider,
             id: self.id,
-            mode: self.mode,
+            mode,
             max_input: self.max_input,
             max_output: self.max_output,
             prices,

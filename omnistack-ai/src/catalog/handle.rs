@@ -135,11 +135,11 @@ impl ModelCatalog {
         let mut problems = Vec::new();
         let models: Vec<ModelInfo> = content
             .models
-            .values()
-            .map(|model| match &model.base_model {
+            .iter()
+            .map(|(key, model)| match &model.base_model {
                 None => model.clone(),
                 Some(base) => match find_base(&content.models, base) {
-                    Some(base) => with_base(model, base),
+                    Some(base) => with_base(model, base, !content.without_kind.contains(key)),
                     None => {
                         let name = model.target();
                         problems.push(format!(
@@ -169,9 +169,9 @@ impl ModelCatalog {
         self.0.models.get(*place)
     }
 
-    /// Returns the model by which an answer is priced: the one that answered, or, if the catalog does not have it and the
-    /// asked one is a deployment with a name of its own, the asked one. Names that only resemble each other are not taken
-    /// for the same model.
+    /// Returns the model by which an answer is priced: the one that answered, or, if the catalog does not have it and
+    /// the asked one is a deployment with a name of its own, the asked one. Names that only resemble each other are not
+    /// taken for the same model.
     pub fn find_answered(&self, provider: &str, asked: &str, answered: &str) -> Option<&ModelInfo> {
         let deployment = || self.find(provider, asked).filter(|model| model.base_model.is_some());
         self.find(provider, answered).or_else(deployment)
@@ -267,8 +267,11 @@ fn find_base<'a>(models: &'a BTreeMap<(String, String), ModelInfo>, name: &str) 
     exact.or(only).filter(|model| model.base_model.is_none())
 }
 
-fn with_base(model: &ModelInfo, base: &ModelInfo) -> ModelInfo {
+fn with_base(model: &ModelInfo, base: &ModelInfo, has_kind: bool) -> ModelInfo {
+    let kind = if has_kind { model } else { base };
     ModelInfo {
+        mode: kind.mode,
+        capabilities: kind.capabilities,
         max_input: model.max_input.or(base.max_input),
         max_output: model.max_output.or(base.max_output),
         prices: model.prices.clone().or_else(|| base.prices.clone()),

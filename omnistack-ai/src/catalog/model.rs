@@ -74,7 +74,7 @@ pub struct ModelInfo {
     /// What it can do.
     pub capabilities: ModelCapabilities,
     /// The model of which this is a deployment with another name. Prices and limits that the deployment does not state
-    /// are those of this model.
+    /// are those of this model, and so are the mode and the capabilities if it states neither.
     pub base_model: Option<String>,
 }
 

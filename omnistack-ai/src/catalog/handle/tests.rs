@@ -1,7 +1,7 @@
 //! Tests of the catalog.
 
 use super::*;
-use crate::catalog::Cost;
+use crate::catalog::{Cost, ModelMode};
 
 fn at(text: &str) -> Timestamp {
     format!("{text}T12:00:00Z").parse().unwrap()
@@ -179,6 +179,40 @@ fn a_deployment_has_the_prices_of_its_base() {
     assert_eq!(answered("my-deploy", "dear"), Some("dear"));
     // A name that differs by its date is another model.
     assert_eq!(catalog.find_answered("acme", "new", "new-2026-01-01"), None);
+}
+
+#[test]
+fn a_deployment_can_do_what_its_base_can() {
+    let catalog = small()
+        .with_overrides(
+            r#"
+            [[models]]
+            provider = "acme"
+            id = "vectors"
+            mode = "embedding"
+
+            [[models]]
+            provider = "azure"
+            id = "my-vectors"
+            base_model = "acme/vectors"
+
+            [[models]]
+            provider = "azure"
+            id = "words"
+            mode = "chat"
+            base_model = "acme/vectors"
+            "#,
+        )
+        .unwrap();
+    let kind = |catalog: &ModelCatalog, id: &str| {
+        let model = catalog.find("azure", id).unwrap();
+        (model.mode, model.capabilities.chat, model.capabilities.embeddings)
+    };
+    assert_eq!(kind(&catalog, "my-vectors"), (ModelMode::Embedding, false, true));
+    assert_eq!(kind(&catalog, "words"), (ModelMode::Chat, true, false));
+    // A later file replaces the whole model.
+    let text = "[[models]]\nprovider = 'azure'\nid = 'my-vectors'\nmode = 'chat'\nbase_model = 'acme/vectors'";
+    assert_eq!(kind(&catalog.with_overrides(text).unwrap(), "my-vectors"), (ModelMode::Chat, true, false));
 }
 
 #[test]

@@ -98,6 +98,21 @@ on_each_database! {
         assert_eq!(account.ledger().await[0].cost_pico, Some(5 * CENT));
         account.expect_settled(&usage).await;
     }
+
+    async fn a_call_without_a_price_is_not_free(database: TestDatabase) {
+        let (usage, wallet) = (RecordedUsage::default(), TestWallet::new(1_000_000));
+        let app = start_with(database, &wallet, &usage).await;
+        let account = Account::new(&app);
+        let unpriced = CallStart::new(account.caller(), "my-deploy").reserve(10, 10, None);
+        let error = account.accounting.open(unpriced).await.map(drop).unwrap_err();
+        assert_eq!((error.status().as_u16(), error.code()), (422, "MODEL_PRICE_UNKNOWN"));
+        assert!(account.ledger().await.is_empty());
+        // Another model has answered than the one that was reserved for: what was charged is kept.
+        let outcome = CallOutcome::new(CallStatus::Succeeded, "mine", "without-price").usage(tokens(10, 10));
+        let summary = account.open(10, 10, CENT).await.unwrap().settle(outcome).await.unwrap();
+        assert_eq!((summary.cost, wallet.balance()), (None, 0));
+        account.expect_settled(&usage).await;
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,24 @@ use super::*;
 /// Longer than the time limit of a call, and the minute after which it is lost.
 const AFTER_EXPIRY: Duration = Duration::from_secs(12 * 60);
 
+/// The model whose usage can't be stored.
+const REFUSED_MODEL: &str = "refused";
+
+/// A recorder that the database refuses the usage of one model.
+struct RefusingUsage(RecordedUsage);
+
+#[async_trait]
+impl UsageRecorder for RefusingUsage {
+    fn count(&self, _: UsageEvent) {}
+
+    async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<(), db::Error> {
+        if events.iter().any(|event| event.category.as_deref() == Some(REFUSED_MODEL)) {
+            return Err(db::Error::new(db::ErrorKind::InvalidValue, "on purpose".into()));
+        }
+        self.0.record_in(tx, events).await
+    }
+}
+
 fn unlimited() -> Plan {
     // The limit is never reached, so that all that is used is counted.
     Plan::new("large").limit(meters::AI_TOKENS, 1_000_000_000).limit(meters::AI_REQUESTS, 1_000_000)
@@ -130,6 +148,64 @@ on_each_database! {
         let ids: Vec<_> = usage.events().into_iter().filter_map(|event| event.id).collect();
         let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    }
+
+    async fn a_call_ends_whatever_its_outcome_says(database: TestDatabase) {
+        let usage = RecordedUsage::default();
+        let app = start(database, unlimited(), &usage).await;
+        let account = Account::new(&app);
+        let outcome = CallOutcome::new(CallStatus::Open, "fake", "fake-small").usage(tokens(3, 4));
+        let call = account.open(10, 100, 1_000).await.unwrap();
+        call.settle(outcome.cost(Cost::from_pico(-7))).await.unwrap();
+        // A reservation below zero would raise the limit of the others.
+        drop(account.open(10, 100, -1_000).await.unwrap());
+        account.accounting.settle_dropped().await.unwrap();
+        let ledger = account.ledger().await;
+        let ends: Vec<_> = ledger.iter().map(|call| (call.status.as_str(), call.cost_pico)).collect();
+        assert_eq!(ends, [("cancelled", Some(0)), ("cancelled", Some(0))]);
+        account.expect_settled(&usage).await;
+    }
+
+    async fn each_use_has_a_category_that_the_ledger_of_usage_accepts(database: TestDatabase) {
+        let usage = RecordedUsage::default();
+        let app = start(database, unlimited(), &usage).await;
+        let account = Account::new(&app);
+        let long = "模".repeat(300);
+        for (asked, model, expected) in [
+            ("smart", "fake-small", Some("fake-small".to_owned())),
+            ("smart", "", Some("smart".to_owned())),
+            ("smart", "\0", Some("smart".to_owned())),
+            // At most 200 bytes, in whole characters.
+            ("smart", long.as_str(), Some("模".repeat(66))),
+            ("\0", "", None),
+        ] {
+            let start = CallStart::new(account.caller(), asked).reserve(10, 10, Some(Cost::from_pico(5)));
+            let outcome = CallOutcome::new(CallStatus::Succeeded, "fake", model).usage(tokens(1, 2));
+            let call = account.accounting.open(start).await.unwrap();
+            call.settle(outcome.cost(Cost::from_pico(5))).await.unwrap();
+            let last = usage.events().pop().unwrap();
+            assert_eq!(last.category.as_deref(), expected.as_deref(), "{asked:?} {model:?}");
+        }
+        account.expect_settled(&usage).await;
+    }
+
+    async fn an_end_that_the_database_refuses_is_not_tried_for_ever(database: TestDatabase) {
+        let usage = RecordedUsage::default();
+        let app = TestApp::start(database, |app| {
+            app.with(Ai::from_env())
+                .replace(Entitlements::new(FixedPlan(Arc::new(unlimited()))))
+                .replace(UsageSink::new(RefusingUsage(usage.clone())))
+        })
+        .await;
+        let account = Account::new(&app);
+        let outcome = CallOutcome::new(CallStatus::Succeeded, "fake", REFUSED_MODEL).usage(tokens(90, 250));
+        account.open(100, 300, 4_000).await.unwrap().settle(outcome).await.unwrap_err();
+        account.accounting.settle_dropped().await.unwrap();
+        app.clock().advance(AFTER_EXPIRY);
+        assert_eq!(account.accounting.settle_expired().await.unwrap(), 1);
+        let ledger = account.ledger().await;
+        assert_eq!((ledger[0].status.as_str(), ledger[0].input_tokens), ("lost", 100));
+        account.expect_settled(&usage).await;
     }
 
     async fn the_ledger_has_the_story_of_a_call(database: TestDatabase) {

@@ -104,6 +104,31 @@ on_each_database! {
         assert_eq!(app.run_events().await, 2, "80 and 100 percent");
     }
 
+    async fn a_budget_in_place_of_another_tells_anew(database: TestDatabase) {
+        let usage = RecordedUsage::default();
+        let app = start(database, Plan::new("none"), &usage).await;
+        let account = Account::new(&app);
+        let first = account.limit(json!({ "limit_tokens": 100, "hard": false })).await;
+        account.open(100, 0, 0).await.unwrap().settle(answered(100, 0, 0)).await.unwrap();
+        assert_eq!(account.uses().await[0].told_percent, 100);
+        account.client.delete(format!("{BUDGETS}/{}", first["id"].as_str().unwrap())).await.expect(204);
+        account.limit(json!({ "limit_tokens": 150, "soft_percent": 50, "hard": false })).await;
+        account.open(1, 0, 0).await.unwrap().settle(answered(1, 0, 0)).await.unwrap();
+        assert_eq!(account.uses().await[0].told_percent, 50);
+        account.expect_settled(&usage).await;
+    }
+
+    async fn a_plan_limits_what_calls_cost(database: TestDatabase) {
+        let usage = RecordedUsage::default();
+        let app = start(database, Plan::new("small").limit("ai_cost_cents", 1), &usage).await;
+        let account = Account::new(&app);
+        account.open(1, 1, 6_000_000_000).await.unwrap().settle(answered(1, 1, 6_000_000_000)).await.unwrap();
+        expect_refused(account.open(1, 1, 4_000_000_001).await);
+        account.open(1, 1, 4_000_000_000).await.unwrap().settle(answered(1, 1, 4_000_000_000)).await.unwrap();
+        expect_refused(account.open(1, 1, 1).await);
+        account.expect_settled(&usage).await;
+    }
+
     async fn budgets_are_changed_by_those_who_set_them(database: TestDatabase) {
         let usage = RecordedUsage::default();
         let app = start(database, Plan::new("none"), &usage).await;
