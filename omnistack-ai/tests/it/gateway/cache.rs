@@ -8,18 +8,18 @@ use omnistack_ai::{CachePolicy, CallOptions, ChatRequest, Message};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
 use super::{
-    ROUTE, ask, gateway, options, read, start, tenant,
+    ROUTE, ask, gateway, options, options_with, read, start, tenant,
     test_llm::{Step, TestLlm, counted, end, reply, started, text, usage},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn exact() -> CallOptions {
-    CallOptions { cache: CachePolicy::Exact(HOUR), ..options() }
+    options_with(|options| options.cache = CachePolicy::Exact(HOUR))
 }
 
 fn semantic() -> CallOptions {
-    CallOptions { cache: CachePolicy::Semantic(HOUR), ..options() }
+    options_with(|options| options.cache = CachePolicy::Semantic(HOUR))
 }
 
 async fn answers(app: &TestApp) -> i64 {
@@ -96,7 +96,7 @@ on_each_database! {
         })
         .await;
         let (gateway, caller) = (gateway(&app), tenant());
-        let day = CallOptions { cache: CachePolicy::Exact(HOUR * 24), ..options() };
+        let day = options_with(|options| options.cache = CachePolicy::Exact(HOUR * 24));
         for text in ["a", "b", "c", "d"] {
             gateway.complete(caller, ask(text), day.clone()).await.unwrap();
             app.clock().advance(Duration::from_secs(1));

@@ -6,10 +6,10 @@
 use omnistack_ai::Ai;
 use omnistack_testkit::{
     TestApp, TestDatabase,
-    llm::{Scripted, ScriptedUpstream},
+    llm::{Scripted, ScriptedUpstream, ScriptedUsage},
 };
 
-use super::{CallOptions, ChatRequest, Message, gateway, options, read, tenant};
+use super::{CallOptions, ChatRequest, Message, gateway, options_with, read, tenant};
 
 /// Starts an app whose only provider is an upstream with the API of OpenAI.
 async fn start(upstream: &ScriptedUpstream) -> TestApp {
@@ -24,7 +24,7 @@ async fn start(upstream: &ScriptedUpstream) -> TestApp {
 }
 
 fn request() -> (ChatRequest, CallOptions) {
-    let options = CallOptions { provider: Some("upstream".into()), ..options() };
+    let options = options_with(|options| options.provider = Some("upstream".into()));
     (ChatRequest::new("deployed", [Message::user("hello")]), options)
 }
 
@@ -35,7 +35,7 @@ async fn an_error_in_the_first_event_is_not_seen_by_the_caller() {
     let failed =
         b"data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\",\"code\":\"overloaded\"}}\n\n";
     upstream.respond(Scripted::status(200).header("content-type", "text/event-stream").chunk(failed).end());
-    upstream.respond(Scripted::openai_chat_stream(["a", "b"], (10, 5)));
+    upstream.respond(Scripted::openai_chat_stream(["a", "b"], ScriptedUsage::new(10, 5)));
     let app = start(&upstream).await;
     let (request, options) = request();
     let seen = read(gateway(&app).stream(tenant(), request, options).await.unwrap()).await;

@@ -9,7 +9,7 @@ use omnistack_ai::{CallTimeouts, ChatEvent, GatewayEvent, LlmErrorKind as K, Sto
 use tokio::sync::Notify;
 
 use super::{
-    CallOptions, ask, gateway, ledger, options, read, start_plain, tenant,
+    ask, gateway, ledger, options, options_with, read, start_plain, tenant,
     test_llm::{Piece, Step, TestLlm, counted, end, error, fail, reply, started, text, usage},
     upstream_error,
 };
@@ -59,7 +59,7 @@ async fn after_the_first_token_no_other_provider_is_asked() {
         assert!(!seen.events.iter().any(|event| matches!(event, ChatEvent::End(_))));
         assert!(second.requests().is_empty());
         // 13 bytes are at least 4 tokens, although the provider had counted 1.
-        assert_eq!(seen.call.usage, usage(10, 4));
+        assert_eq!((seen.call.usage, seen.call.usage_is_estimated), (usage(10, 4), true));
         assert!(seen.call.cost.is_some());
         assert_eq!(ledger(&app).await, ["interrupted"]);
     }
@@ -101,7 +101,8 @@ async fn a_stream_ends_at_the_time_limit_of_the_call() {
     let (first, second) = (TestLlm::new("fake", [Step::Stream(pieces)]), TestLlm::new("second", []));
     let app = start_plain(&first, &second).await;
     let timeouts = CallTimeouts { total: Duration::from_secs(60), ..CallTimeouts::default() };
-    let mut stream = gateway(&app).stream(tenant(), ask("hello"), CallOptions { timeouts, ..options() }).await.unwrap();
+    let limited = options_with(|options| options.timeouts = timeouts);
+    let mut stream = gateway(&app).stream(tenant(), ask("hello"), limited).await.unwrap();
     for _ in 0..2 {
         stream.events.next().await.unwrap().unwrap();
     }
@@ -120,7 +121,8 @@ async fn a_provider_that_hangs_is_left_at_the_time_limit_of_the_call() {
     let (first, second) = (TestLlm::new("fake", [hangs]), TestLlm::new("second", []));
     let app = start_plain(&first, &second).await;
     let timeouts = CallTimeouts { total: Duration::from_millis(20), ..CallTimeouts::default() };
-    let failed = gateway(&app).stream(tenant(), ask("hello"), CallOptions { timeouts, ..options() }).await.unwrap_err();
+    let limited = options_with(|options| options.timeouts = timeouts);
+    let failed = gateway(&app).stream(tenant(), ask("hello"), limited).await.unwrap_err();
     assert_eq!(upstream_error(failed).kind, K::Timeout(TimeoutPhase::Total));
     assert_eq!((first.ended_streams(), second.requests().len()), (1, 0));
     assert_eq!(ledger(&app).await, ["failed"]);
