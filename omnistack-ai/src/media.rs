@@ -14,6 +14,20 @@ pub(crate) use data_url::parse_data_url;
 #[cfg(feature = "providers")]
 pub(crate) use fetch::resolve;
 
+/// Gives each image and file in a request the type that its bytes have. Without providers over HTTP, no URL is fetched.
+///
+/// Fails with 422 `VALIDATION_FAILED` as [`normalize`] does.
+#[cfg(not(feature = "providers"))]
+#[expect(clippy::unused_async, reason = "with providers, it fetches")]
+pub(crate) async fn resolve(
+    request: &mut ChatRequest,
+    _: bool,
+    _: Option<&std::convert::Infallible>,
+    max_bytes: u64,
+) -> Result<(), Error> {
+    normalize(request, max_bytes)
+}
+
 /// Number of bytes in which the element of an SVG is searched.
 const SEARCHED_SVG_BYTES: usize = 4 * 1024;
 

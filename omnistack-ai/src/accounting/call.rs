@@ -108,6 +108,8 @@ pub struct CallOutcome {
     pub model: String,
     /// The tokens of all attempts. `None` if the provider has not said them: they are estimated then.
     pub usage: Option<TokenUsage>,
+    /// Whether a part of `usage` is an estimate of the caller, because a provider has not said it.
+    pub is_estimated: bool,
     /// The service tier that answered.
     pub service_tier: Option<String>,
     /// The cost. `None` if it is not known to the caller: then the catalogue is asked.
@@ -128,6 +130,7 @@ impl CallOutcome {
             provider: provider.into(),
             model: model.into(),
             usage: None,
+            is_estimated: false,
             service_tier: None,
             cost: None,
             cached: false,

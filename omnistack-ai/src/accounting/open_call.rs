@@ -116,7 +116,9 @@ impl OpenCall {
 
     /// Returns what is stored about the call, and takes what was noted.
     fn settlement(&mut self, outcome: CallOutcome) -> CallSettlement {
-        let CallOutcome { status, provider, model, usage, service_tier, cost, cached, error, first_byte } = outcome;
+        let given_usage = outcome.usage.filter(|_| !outcome.cached);
+        let given_cost = outcome.cost.filter(|_| !outcome.cached);
+        let CallOutcome { status, provider, model, service_tier, cached, error, first_byte, .. } = outcome;
         let progress = *self.progress();
         let noted = self.target.take();
         let or_noted = |given: String, noted: Option<&String>| {
@@ -126,15 +128,29 @@ impl OpenCall {
         let provider = or_noted(provider, noted.as_ref().map(|(provider, _)| provider));
         let model = or_noted(model, noted.as_ref().map(|(_, model)| model));
         let known = KnownTokens {
-            said: usage.or(progress.usage),
+            said: given_usage.or(progress.usage),
             was_asked: provider.is_some(),
             output_bytes: progress.output_bytes,
             estimated_input: self.held.estimated_input,
             reserved_output: self.held.reserved_output,
         };
         let (usage, is_estimated) = if cached { (TokenUsage::default(), false) } else { known.counted(status) };
+        let is_estimated = is_estimated || (given_usage.is_some() && outcome.is_estimated);
         let target = provider.as_deref().zip(model.as_deref());
-        let cost = self.cost(target, usage, is_estimated, service_tier.as_deref(), cost.filter(|_| !cached));
+        // What the caller says it costs is the cost of the tokens that the caller says.
+        let is_for_these = given_usage.map_or(!is_estimated, |given| given == usage);
+        let price = || {
+            let (provider, model) = target?;
+            self.accounting.price(provider, model, &usage, service_tier.as_deref())
+        };
+        let cost = if usage == TokenUsage::default() {
+            Some(given_cost.unwrap_or_else(|| Cost::from_pico(0)))
+        } else if is_for_these {
+            given_cost.or_else(price)
+        } else {
+            price().or(given_cost)
+        };
+        let cost = cost.map(|cost| if is_estimated { self.at_most_reserved(cost) } else { cost });
         CallSettlement {
             id: self.id,
             caller: self.held.caller,
@@ -155,28 +171,10 @@ impl OpenCall {
         }
     }
 
-    /// Returns the cost of tokens. `given` is what the caller says. An estimate is never more than what was reserved.
-    fn cost(
-        &self,
-        target: Option<(&str, &str)>,
-        usage: TokenUsage,
-        is_estimated: bool,
-        service_tier: Option<&str>,
-        given: Option<Cost>,
-    ) -> Option<Cost> {
-        if usage == TokenUsage::default() {
-            return Some(given.unwrap_or_else(|| Cost::from_pico(0)));
-        }
-        let price = || {
-            let (provider, model) = target?;
-            self.accounting.price(provider, model, &usage, service_tier)
-        };
-        if !is_estimated {
-            return given.or_else(price);
-        }
-        let cost = price().or(given)?;
+    /// Returns an estimated cost, which is never more than what was reserved.
+    fn at_most_reserved(&self, cost: Cost) -> Cost {
         let most = self.held.reserved_cost.map_or(i64::MAX, Cost::pico);
-        Some(Cost::from_pico(cost.pico().min(most)))
+        Cost::from_pico(cost.pico().min(most))
     }
 
     fn progress(&self) -> MutexGuard<'_, CallProgress> {

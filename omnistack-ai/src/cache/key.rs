@@ -169,7 +169,7 @@ fn part(part: &Part) -> Option<Value> {
         Part::ToolCall(call) => json!({ "call": [call.id, call.name, call.arguments] }),
         Part::ToolResult(result) => {
             let parts = result.parts.iter().map(self::part).collect::<Option<Vec<_>>>()?;
-            json!({ "result": [result.call_id, parts, result.is_error] })
+            json!({ "result": [result.call_id, result.name, parts, result.is_error] })
         }
         Part::Reasoning { text, signature, redacted } => json!({ "reasoning": [text, signature, redacted] }),
         Part::Refusal(text) => json!({ "refusal": text }),
@@ -249,6 +249,11 @@ mod tests {
                 request.messages[1].parts.push(Part::ToolCall(ToolCall::new("1", "t", "{}")));
             }),
             ("result", |request| request.messages.push(Message::tool_results([ToolResult::text("1", "x")]))),
+            ("name of a result", |request| {
+                let mut result = ToolResult::text("1", "x");
+                result.name = Some("t".into());
+                request.messages.push(Message::tool_results([result]));
+            }),
             ("tool", |request| request.tools.push(Tool::new("t", "", json!({ "a": 1, "b": 2 })))),
             ("tool choice", |request| request.tool_choice = ToolChoice::Required),
             ("named tool", |request| request.tool_choice = ToolChoice::Named("required".into())),

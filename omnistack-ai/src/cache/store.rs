@@ -88,7 +88,8 @@ pub(super) async fn insert(tx: &mut Tx, new: NewAnswer<'_>, now: Timestamp) -> R
     .bind(scope)
     .bind(embedding)
     .bind(new.provider.to_owned())
-    .bind(new.model.to_owned())
+    // PostgreSQL refuses NUL, which a provider may send.
+    .bind(new.model.replace('\0', ""))
     .bind(new.answer)
     .bind(new.expires_at)
     .execute()

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     chat::{CallTimeouts, ChatEvent, ChatRequest, ChatResponse, ChatStream},
     embedding::{EmbeddingRequest, Embeddings},
-    error::{LlmError, LlmErrorKind},
+    error::{LlmError, LlmErrorKind, TimeoutPhase},
     provider::Call,
     router::RouteTarget,
 };
@@ -176,7 +176,10 @@ impl Engine {
         let asked = observation.span.run(ask(target, request, &call));
         let result = run.plan.deadline.limit(target.provider.name(), asked).await.flatten();
         let took = run.plan.deadline.elapsed().saturating_sub(began);
-        self.router.health().record(target, result.as_ref().map(|_| ()), took);
+        // A stream has answered at its end: one that breaks off is a failure.
+        if !matches!(result, Ok(UpstreamAnswer::Stream(_))) {
+            self.record_health(target, result.as_ref().map(|_| ()), took);
+        }
         match result {
             Ok(answer) => {
                 run.note_attempt(target, reason, None, took);
@@ -189,6 +192,14 @@ impl Engine {
                 observation.failed(&error, took);
                 Err(error)
             }
+        }
+    }
+
+    /// Records the result of an attempt for the health of its target. The time limit of the whole call is the caller's
+    /// and says nothing about the provider.
+    pub(super) fn record_health(&self, target: &RouteTarget, result: Result<(), &LlmError>, latency: Duration) {
+        if !result.is_err_and(|error| error.kind == LlmErrorKind::Timeout(TimeoutPhase::Total)) {
+            self.router.health().record(target, result, latency);
         }
     }
 

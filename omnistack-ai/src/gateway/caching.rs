@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use omnistack_core::identity::TenantId;
+use omnistack_core::{crypto::Sha256, identity::TenantId};
 
-use super::{call_run::CallPlan, detached::CallerPresence, engine::Engine, observe::count_cache, policy::CallKind};
+use super::{
+    call_run::CallPlan, detached::CallerPresence, engine::Engine, estimate, observe::count_cache, policy::CallKind,
+};
 use crate::{
     cache::{CacheKey, MessageEmbedding, SemanticKey, StoredAnswer},
     call::{CachePolicy, CallOptions},
-    chat::{CallTimeouts, ChatRequest, ChatResponse},
+    chat::{CallTimeouts, ChatRequest, ChatResponse, Message},
     embedding::EmbeddingRequest,
 };
 
@@ -93,7 +95,9 @@ impl Engine {
         let embedded = async {
             // The text has passed the guardrails.
             let mut route = ChatRequest::new(model, []);
-            let own = self.plan(plan.caller, &mut route, options, CallKind::Embeddings).await?;
+            let mut own = self.plan(plan.caller, &mut route, options, CallKind::Embeddings).await?;
+            own.estimated_input =
+                estimate::input_tokens(&ChatRequest::new(model, [Message::user(semantic.text.as_str())]));
             let run = self.open(own, &route, CallKind::Embeddings).await?;
             let request = EmbeddingRequest::new(model, [semantic.text.as_str()]);
             self.embed(run, request, &CallerPresence::default()).await
@@ -101,7 +105,9 @@ impl Engine {
         match embedded.await {
             Ok(answered) => {
                 let vector = answered.embeddings.vectors.into_iter().next()?;
-                MessageEmbedding::new(semantic.scope, vector)
+                // Vectors of different models can't be compared.
+                let scope = Sha256::digest(format!("{} {}", semantic.scope, answered.embeddings.model));
+                MessageEmbedding::new(scope, vector)
             }
             Err(error) => {
                 tracing::warn!(target: "omnistack::ai", %error, "a message could not be embedded for the cache");

@@ -1,8 +1,8 @@
 //! A call that is under way: what it has spent, and its settlement.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use omnistack_core::{http, identity::Plan, trace};
+use omnistack_core::{http, trace};
 use tracing::Instrument as _;
 
 use super::{
@@ -27,12 +27,11 @@ use crate::{
 pub(super) struct CallPlan {
     pub(super) caller: AiCaller,
     pub(super) options: CallOptions,
-    pub(super) tenant_plan: Arc<Plan>,
     pub(super) asked_model: String,
-    /// The targets in the order in which they are tried. Empty if all wait for a rate limit.
+    /// The targets in the order in which they are tried.
     pub(super) targets: Vec<RouteTarget>,
-    /// The refusal of the router if all targets wait for a rate limit.
-    pub(super) waiting: Option<http::Error>,
+    /// The shortest time after which one of them accepts calls, if all wait for a rate limit.
+    pub(super) wait: Option<Duration>,
     pub(super) validator: Option<SchemaValidator>,
     pub(super) cache_key: Option<CacheKey>,
     pub(super) estimated_input: u64,
@@ -44,6 +43,8 @@ pub(super) struct CallRun {
     pub(super) plan: CallPlan,
     pub(super) call: OpenCall,
     pub(super) spend: CallSpend,
+    /// The tokens of output that are reserved. An estimate is never more.
+    pub(super) reserved_output: u64,
     pub(super) first_byte: Option<Duration>,
     /// The provider that was asked last.
     pub(super) provider: String,
@@ -98,11 +99,12 @@ impl CallFailure {
 }
 
 impl CallRun {
-    pub(super) fn new(plan: CallPlan, call: OpenCall) -> Self {
+    pub(super) fn new(plan: CallPlan, call: OpenCall, reserved_output: u64) -> Self {
         Self {
             plan,
             call,
             spend: CallSpend::default(),
+            reserved_output,
             first_byte: None,
             provider: String::new(),
             model: String::new(),
@@ -133,7 +135,7 @@ impl CallRun {
     pub(super) fn spend_on(&mut self, catalog: &ModelCatalog, target: &RouteTarget, answered: &AnsweredUsage<'_>) {
         let estimate = TokenUsage {
             input: self.plan.estimated_input,
-            output: estimate::output_tokens(answered.output_bytes),
+            output: self.estimated_output(answered.output_bytes),
             ..TokenUsage::default()
         };
         let prices = prices(catalog, target, answered.model);
@@ -141,10 +143,17 @@ impl CallRun {
             count_unpriced(target);
         }
         self.spend.add(answered.usage, estimate, prices, answered.service_tier);
+        // If the call is dropped from here on, what was answered is paid.
+        self.call.note_progress(Some(self.spend.usage), 0);
         self.service_tier = answered.service_tier.map(str::to_owned);
         if !answered.model.is_empty() {
             answered.model.clone_into(&mut self.model);
         }
+    }
+
+    /// Returns the tokens of output by its size, within what is reserved and not spent.
+    pub(super) fn estimated_output(&self, bytes: usize) -> u64 {
+        estimate::output_tokens(bytes).min(self.reserved_output.saturating_sub(self.spend.usage.output))
     }
 
     /// Settles a call that has an answer.
@@ -162,7 +171,8 @@ impl CallRun {
             status,
             provider: self.provider,
             model: self.model,
-            usage: self.spend.counted(),
+            usage: Some(self.spend.usage),
+            is_estimated: self.spend.estimated,
             service_tier: self.service_tier,
             cost: self.spend.cost,
             cached: false,
@@ -179,6 +189,7 @@ impl CallRun {
             provider: provider.to_owned(),
             model: model.to_owned(),
             usage: Some(TokenUsage::default()),
+            is_estimated: false,
             service_tier: None,
             cost: Some(Cost::from_pico(0)),
             cached: true,

@@ -154,7 +154,7 @@ impl Engine {
         request: &mut UpstreamRequest,
         presence: &CallerPresence,
     ) -> Result<AnsweredAttempt, AiError> {
-        self.await_route(run, request).await?;
+        self.await_route(run).await?;
         if let UpstreamRequest::Complete(request) | UpstreamRequest::Stream(request) = &mut *request {
             self.fetch_media(&run.plan, request).await?;
         }

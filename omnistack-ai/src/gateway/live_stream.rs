@@ -12,7 +12,6 @@ use super::{
     content::correct_stop,
     deadline::CallDeadline,
     engine::{Engine, report_settlement},
-    estimate,
     logging::PendingLog,
     observe::{AttemptObservation, error_name},
     schema,
@@ -34,6 +33,8 @@ pub(super) struct LiveStream {
     deadline: CallDeadline,
     /// The time at which the attempt began, since the start of the call.
     began: Duration,
+    /// The time from then to the first part of the content.
+    answered_after: Duration,
     upstream: UpstreamStream,
     observation: AttemptObservation,
     assembler: StreamAssembler,
@@ -61,6 +62,7 @@ impl LiveStream {
             run: Some(run),
             target,
             began: deadline.elapsed().saturating_sub(took),
+            answered_after: took,
             deadline,
             upstream,
             observation,
@@ -99,9 +101,11 @@ impl LiveStream {
     }
 
     fn pass(&mut self, event: ChatEvent) {
+        let before = self.assembler.output_bytes();
         self.assembler.push(&event);
         if let Some(run) = &self.run {
-            run.call.note_progress(self.assembler.usage().copied(), self.assembler.output_bytes());
+            let added = self.assembler.output_bytes().saturating_sub(before);
+            run.call.note_progress(self.assembler.usage().copied(), added);
         }
         self.ready.push_back(Ok(GatewayEvent::Answer(event)));
     }
@@ -110,6 +114,7 @@ impl LiveStream {
     async fn end(&mut self, stop: StopReason) {
         let Some(mut run) = self.run.take() else { return };
         self.upstream.rest = Box::pin(stream::empty());
+        self.engine.record_health(&self.target, Ok(()), self.answered_after);
         self.assembler.push(&ChatEvent::End(stop));
         let mut response = std::mem::take(&mut self.assembler).finish();
         correct_stop(&mut response);
@@ -141,13 +146,16 @@ impl LiveStream {
         let Some(mut run) = self.run.take() else { return };
         self.upstream.rest = Box::pin(stream::empty());
         let (took, bytes) = (self.took(), self.assembler.output_bytes());
-        self.engine.router.health().record(&self.target, Err(&error), took);
+        self.engine.record_health(&self.target, Err(&error), took);
         let mut response: ChatResponse = std::mem::take(&mut self.assembler).finish();
+        let (estimated, mut is_estimated) = (run.estimated_output(bytes), false);
         if let Some(usage) = &mut response.usage {
             // Providers count the input at the start, and the output at the end.
-            usage.output = usage.output.max(estimate::output_tokens(bytes));
+            is_estimated = estimated > usage.output;
+            usage.output = usage.output.max(estimated);
         }
         run.spend_on(&self.engine.catalog, &self.target, &AnsweredUsage::of(&response));
+        run.spend.estimated |= is_estimated;
         self.observation.failed(&error, took);
         self.observation.count_tokens(&run.spend.usage);
         let (id, provider) = (run.call.id, run.provider.clone());

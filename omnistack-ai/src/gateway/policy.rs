@@ -1,17 +1,16 @@
 //! What happens to a call before it reaches a provider: policies, the reservation of budgets, the wait for a route.
 
-use omnistack_core::{http, identity::Plan};
+use omnistack_core::http;
 
 use super::{
     answer::AiError,
-    attempts::UpstreamRequest,
     call_run::{CallPlan, CallRun},
     deadline::CallDeadline,
     engine::Engine,
     estimate,
     observe::count_refusal,
     pricing::largest_cost,
-    refusal::{PROVIDER_RATE_LIMITED, invalid_schema, with_retry_after},
+    refusal::{invalid_schema, rate_limited},
     schema,
     signatures::name_results,
 };
@@ -20,8 +19,9 @@ use crate::{
     cache::CacheKey,
     call::{AiCaller, CallOptions},
     chat::{ChatRequest, ChatResponse, MediaSource, Part},
+    embedding::EmbeddingRequest,
     media,
-    router::{RouteQuery, RouteTarget},
+    router::{EmbeddingRouteQuery, RouteQuery},
 };
 
 /// The client that fetches images and files at URLs of callers.
@@ -36,12 +36,6 @@ pub(super) type MediaClient = std::convert::Infallible;
 pub(super) enum CallKind {
     Chat,
     Embeddings,
-}
-
-/// The targets of a call, or the refusal of the router if all of them wait for a rate limit.
-struct RouteChoice {
-    targets: Vec<RouteTarget>,
-    waiting: Option<http::Error>,
 }
 
 impl Engine {
@@ -61,21 +55,32 @@ impl Engine {
             self.signatures.restore(caller.tenant, request).await;
             name_results(request);
             // URLs stay until it is known whether the providers fetch them.
-            media::resolve(request, true, self.media_client.as_ref(), self.settings.max_media_bytes).await?;
+            let resolved = media::resolve(request, true, self.media_client(), self.settings.max_media_bytes);
+            deadline.limit("gateway", resolved).await??;
         }
         let estimated_input = estimate::input_tokens(request);
         let cache_key = if kind == CallKind::Chat { CacheKey::of(&caller, request, &options) } else { None };
-        let choice = self.route(&caller, request, &tenant_plan, &options, estimated_input)?;
-        let default_model = || choice.targets.first().map(|target| target.model.clone()).unwrap_or_default();
+        let (tenant, plan) = (caller.tenant, &*tenant_plan);
+        // All of them, also if they wait for a rate limit: an answer of the cache needs no provider.
+        let routed = match kind {
+            CallKind::Chat => {
+                let query = RouteQuery { request: &*request, tenant, plan, options: &options, estimated_input };
+                self.router.route(query)?
+            }
+            CallKind::Embeddings => {
+                let asked = EmbeddingRequest::new(request.model.clone(), Vec::<String>::new());
+                let query = EmbeddingRouteQuery { request: &asked, tenant, plan, options: &options, estimated_input };
+                self.router.route_embeddings(query)?
+            }
+        };
+        let default_model = || routed.targets.first().map(|target| target.model.clone()).unwrap_or_default();
         let asked_model = if request.model.is_empty() { default_model() } else { request.model.clone() };
-        let RouteChoice { targets, waiting } = choice;
         Ok(CallPlan {
             caller,
             options,
-            tenant_plan,
             asked_model,
-            targets,
-            waiting,
+            targets: routed.targets,
+            wait: routed.wait,
             validator,
             cache_key,
             estimated_input,
@@ -103,61 +108,28 @@ impl Engine {
             total_timeout: plan.options.timeouts.total,
         };
         let call = self.accounting.open(start).await?;
-        Ok(CallRun::new(plan, call))
+        Ok(CallRun::new(plan, call, output))
     }
 
-    /// Returns the tokens of output to reserve: what the request allows, or else what the setting and the models allow.
+    /// Returns the tokens of output to reserve: what the request or else the setting allows, and the models can answer.
     fn reserved_output(&self, plan: &CallPlan, request: &ChatRequest) -> u64 {
-        let models = || {
-            let most = plan.targets.iter().filter_map(|target| target.info.as_ref()?.max_output).max();
-            most.unwrap_or(u64::MAX).min(self.settings.reserved_output)
-        };
-        request.max_output_tokens.unwrap_or_else(models)
+        let mut models = plan.targets.iter().map(|target| target.info.as_ref().and_then(|info| info.max_output));
+        let most = models.try_fold(0, |most: u64, of_model| of_model.map(|tokens| most.max(tokens)));
+        request.max_output_tokens.unwrap_or(self.settings.reserved_output).min(most.unwrap_or(u64::MAX))
     }
 
-    fn route(
-        &self,
-        caller: &AiCaller,
-        request: &ChatRequest,
-        plan: &Plan,
-        options: &CallOptions,
-        estimated_input: u64,
-    ) -> Result<RouteChoice, http::Error> {
-        let query = RouteQuery { request, tenant: caller.tenant, plan, options, estimated_input };
-        let targets = match self.router.targets(query) {
-            Ok(targets) => targets,
-            // An answer of the cache needs no provider.
-            Err(error) if error.code() == PROVIDER_RATE_LIMITED => {
-                return Ok(RouteChoice { targets: Vec::new(), waiting: Some(error) });
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(RouteChoice { targets, waiting: None })
+    /// Returns the client for URLs of callers, if they are fetched.
+    fn media_client(&self) -> Option<&MediaClient> {
+        self.media_client.as_ref().filter(|_| self.settings.fetch_media)
     }
 
-    /// Waits for a route whose targets all wait for a rate limit, if that does not take long.
-    pub(super) async fn await_route(&self, run: &mut CallRun, request: &UpstreamRequest) -> Result<(), AiError> {
-        let mut waited = std::time::Duration::ZERO;
-        while let Some(error) = run.plan.waiting.take() {
-            let (error, wait) = with_retry_after(error);
-            let Some(wait) = wait.filter(|wait| self.may_wait(run, waited.saturating_add(*wait))) else {
-                return Err(error.into());
-            };
-            tokio::time::sleep(wait).await;
-            waited = waited.saturating_add(wait);
-            let embeddings;
-            let request = match request {
-                UpstreamRequest::Complete(request) | UpstreamRequest::Stream(request) => request,
-                UpstreamRequest::Embed(request) => {
-                    embeddings = ChatRequest::new(request.model.clone(), []);
-                    &embeddings
-                }
-            };
-            let plan = &run.plan;
-            let choice = self.route(&plan.caller, request, &plan.tenant_plan, &plan.options, plan.estimated_input)?;
-            run.plan.targets = choice.targets;
-            run.plan.waiting = choice.waiting;
+    /// Waits for the first of the targets if all of them wait for a rate limit, and that does not take long.
+    pub(super) async fn await_route(&self, run: &mut CallRun) -> Result<(), AiError> {
+        let Some(wait) = run.plan.wait.take() else { return Ok(()) };
+        if !self.may_wait(run, wait) {
+            return Err(rate_limited(wait).into());
         }
+        tokio::time::sleep(wait).await;
         Ok(())
     }
 
@@ -167,8 +139,7 @@ impl Engine {
         if by_providers || !request.messages.iter().any(|message| message.parts.iter().any(is_at_url)) {
             return Ok(());
         }
-        let client = self.media_client.as_ref().filter(|_| self.settings.fetch_media);
-        let fetched = media::resolve(request, false, client, self.settings.max_media_bytes);
+        let fetched = media::resolve(request, false, self.media_client(), self.settings.max_media_bytes);
         Ok(plan.deadline.limit("gateway", fetched).await??)
     }
 

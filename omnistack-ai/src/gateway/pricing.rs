@@ -94,10 +94,13 @@ fn is_snapshot(model: &str, name: &str) -> bool {
     digits == 8 && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Returns the cost of a call that uses all that it may.
+/// Returns the cost of a call that uses all that it may. If the price of the service tier is not known, it is that of
+/// the most expensive one, because the provider decides which tier answers.
 pub(super) fn largest_cost(target: &RouteTarget, input: u64, output: u64, service_tier: Option<&str>) -> Option<Cost> {
     let usage = TokenUsage { input, output, ..TokenUsage::default() };
-    target.info.as_ref()?.prices.as_ref()?.cost(&usage, service_tier)
+    let prices = target.info.as_ref()?.prices.as_ref()?;
+    let of_rows = || prices.rows().iter().filter_map(|row| prices.cost(&usage, row.tier.as_deref()));
+    prices.cost(&usage, service_tier).or_else(|| of_rows().max_by_key(|cost| cost.pico()))
 }
 
 #[cfg(test)]

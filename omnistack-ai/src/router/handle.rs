@@ -87,6 +87,23 @@ impl RouteTarget {
     }
 }
 
+/// The models that may answer a request, in the order in which they are tried.
+#[derive(Debug)]
+pub(crate) struct RoutedTargets {
+    pub(crate) targets: Vec<RouteTarget>,
+    /// The shortest time after which one of them accepts calls, if the accounts of all of them must wait.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl RoutedTargets {
+    fn ready(self) -> Result<Vec<RouteTarget>, Error> {
+        match self.wait {
+            Some(wait) => Err(error::all_wait(wait)),
+            None => Ok(self.targets),
+        }
+    }
+}
+
 /// The choice of the models that may answer a request, in the order in which they are tried. Clones share the health of
 /// the providers.
 #[derive(Clone, Debug)]
@@ -135,6 +152,11 @@ impl AiRouter {
     /// | 422 | `MODEL_PRICE_UNKNOWN` | the price is not known, and the app requires one |
     /// | 429 | `PROVIDER_RATE_LIMITED` | all providers ask to wait; `Retry-After` is the shortest wait |
     pub fn targets(&self, query: RouteQuery<'_>) -> Result<Vec<RouteTarget>, Error> {
+        self.route(query)?.ready()
+    }
+
+    /// Returns the targets of [`targets`](Self::targets), also if all of them must wait.
+    pub(crate) fn route(&self, query: RouteQuery<'_>) -> Result<RoutedTargets, Error> {
         let RouteQuery { request, tenant, plan, options, estimated_input } = query;
         let default = self.0.default_model.as_str();
         self.select(&Question {
@@ -154,6 +176,11 @@ impl AiRouter {
     /// # Errors
     /// Fails as [`targets`](Self::targets) does.
     pub fn embedding_targets(&self, query: EmbeddingRouteQuery<'_>) -> Result<Vec<RouteTarget>, Error> {
+        self.route_embeddings(query)?.ready()
+    }
+
+    /// Returns the targets of [`embedding_targets`](Self::embedding_targets), also if all of them must wait.
+    pub(crate) fn route_embeddings(&self, query: EmbeddingRouteQuery<'_>) -> Result<RoutedTargets, Error> {
         let EmbeddingRouteQuery { request, tenant, plan, options, estimated_input } = query;
         self.select(&Question {
             asked: if request.model.is_empty() { EMBEDDING_ALIAS } else { &request.model },
@@ -201,7 +228,7 @@ impl AiRouter {
         self.0.clock.now()
     }
 
-    fn select(&self, question: &Question<'_>) -> Result<Vec<RouteTarget>, Error> {
+    fn select(&self, question: &Question<'_>) -> Result<RoutedTargets, Error> {
         let asked = question.asked;
         let only = question.options.provider.as_deref();
         let Candidates { list, strategy, is_replaced } = self.0.directory.find(asked, only, self.0.clock.now())?;
@@ -221,7 +248,7 @@ impl AiRouter {
             let why = if is_only { "the only target".to_owned() } else { why };
             (&list[place], format!("{asked}{replaced}: {why}"))
         });
-        self.by_health(reasoned.collect())
+        Ok(self.by_health(reasoned.collect()))
     }
 
     /// Returns the candidates that the tenant may use and that are able to answer.
@@ -254,10 +281,10 @@ impl AiRouter {
         }
     }
 
-    /// Puts those last whose last calls failed, and leaves out those whose account must wait.
-    fn by_health(&self, ordered: Vec<(&Candidate, String)>) -> Result<Vec<RouteTarget>, Error> {
+    /// Puts those last whose last calls failed, and leaves out those whose account must wait, unless all must.
+    fn by_health(&self, ordered: Vec<(&Candidate, String)>) -> RoutedTargets {
         let health = &self.0.health;
-        let (mut ready, mut avoided) = (Vec::new(), Vec::new());
+        let (mut ready, mut avoided, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         let mut shortest: Option<Duration> = None;
         for (candidate, reason) in ordered {
             let provider = candidate.provider.as_ref();
@@ -282,15 +309,15 @@ impl AiRouter {
                 Availability::Avoided => avoided.push(target(format!("{reason}; last, because its last calls failed"))),
                 Availability::Waiting(wait) => {
                     shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
+                    waiting.push(target(reason));
                 }
             }
         }
         ready.append(&mut avoided);
-        ready.truncate(MAX_TARGETS);
-        match (ready.is_empty(), shortest) {
-            (true, wait) => Err(error::all_wait(wait.unwrap_or_default())),
-            (false, _) => Ok(ready),
-        }
+        let wait = shortest.filter(|_| ready.is_empty());
+        let mut targets = if wait.is_some() { waiting } else { ready };
+        targets.truncate(MAX_TARGETS);
+        RoutedTargets { targets, wait }
     }
 }
 

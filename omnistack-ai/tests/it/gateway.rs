@@ -4,9 +4,11 @@
 
 mod answers;
 mod cache;
+mod embeddings;
 mod fallback;
 mod guardrails;
 mod leaving;
+mod money;
 mod prompt_log;
 mod scripted;
 mod streams;
@@ -16,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt as _;
 use omnistack_ai::{
-    Ai, AiCaller, AiError, AiGateway, CallOptions, CallSummary, ChatEvent, ChatRequest, GatewayEvent, GatewayStream,
-    LlmError, Message, StreamAssembler,
+    Accounting, Ai, AiCaller, AiError, AiGateway, CallOptions, CallSummary, ChatEvent, ChatRequest, GatewayEvent,
+    GatewayStream, LlmError, Message, StreamAssembler,
 };
 use omnistack_core::{app::AppBuilder, id::Id};
 use omnistack_testkit::{TestApp, TestDatabase};
@@ -25,7 +27,8 @@ use uuid::Uuid;
 
 use test_llm::TestLlm;
 
-/// The route of the tests: first `fake`, whose model has prices, then `second`.
+/// The route of the tests: first `fake-small` of the first provider, which has prices at `fake`, then `other` of the
+/// second one.
 pub(crate) const ROUTE: &str = "main";
 /// A model with prices.
 pub(crate) const MODEL: &str = "fake-small";
@@ -37,14 +40,13 @@ pub(crate) async fn start(
     more: impl FnOnce(AppBuilder, Ai) -> (AppBuilder, Ai),
 ) -> TestApp {
     let routes = format!(
-        "[{ROUTE}]\nstrategy = \"ordered\"\ntargets = [\n\
-         {{ provider = \"{}\", model = \"{MODEL}\" }},\n{{ provider = \"{}\", model = \"other\" }},\n]\n",
+        "[routes.{ROUTE}]\ntargets = [{{ model = \"{}/{MODEL}\" }}, {{ model = \"{}/other\" }}]\n",
         first.name(),
         second.name(),
     );
     let file = toml_file(&routes);
     TestApp::start(database, |app| {
-        let (app, ai) = more(app.set("AI_ROUTES", file), Ai::from_env());
+        let (app, ai) = more(app.set("AI_ROUTES_FILE", file), Ai::from_env());
         app.with(ai.provider(first.clone()).provider(second.clone()))
     })
     .await
@@ -77,6 +79,12 @@ pub(crate) fn ask(text: &str) -> ChatRequest {
 
 pub(crate) fn options() -> CallOptions {
     CallOptions::default()
+}
+
+pub(crate) fn options_with(change: impl FnOnce(&mut CallOptions)) -> CallOptions {
+    let mut options = options();
+    change(&mut options);
+    options
 }
 
 pub(crate) fn upstream_error(error: AiError) -> LlmError {
@@ -121,6 +129,20 @@ pub(crate) async fn read(stream: GatewayStream) -> ReadStream {
         }
     }
     ReadStream { events, error, call: call.unwrap() }
+}
+
+/// Settles the calls whose callers have left.
+pub(crate) async fn settle_dropped(app: &TestApp) {
+    app.app().context().get::<Accounting>().unwrap().settle_dropped().await.unwrap();
+}
+
+/// Returns the tokens of the input and of the output, and the cost, of the calls in the ledger.
+pub(crate) async fn amounts(app: &TestApp) -> Vec<(i64, i64, Option<i64>)> {
+    let mut tx = app.db().all_tenants().begin_read().await.unwrap();
+    let sql = "select input_tokens, output_tokens, cost_pico from omni_ai_calls order by id";
+    let rows = tx.query(sql).fetch_all().await.unwrap();
+    tx.commit().await.unwrap();
+    rows
 }
 
 /// Returns the statuses of the calls in the ledger, in the order of the calls.

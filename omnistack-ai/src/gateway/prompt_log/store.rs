@@ -109,7 +109,8 @@ pub(super) async fn insert(tx: &mut Tx, call: LoggedCall<'_>, now: Timestamp) ->
     .bind(call.caller.api_key)
     .bind(call.asked_model.to_owned())
     .bind(call.provider.to_owned())
-    .bind(call.response.model.clone())
+    // PostgreSQL refuses NUL, which a provider may send.
+    .bind(call.response.model.replace('\0', ""))
     .bind(call.error.map(str::to_owned))
     .bind(call.request.0)
     .bind(describe_response(call.response).to_string())

@@ -9,7 +9,7 @@ use omnistack_testkit::{
     llm::{Scripted, ScriptedUpstream, ScriptedUsage},
 };
 
-use super::{CallOptions, ChatRequest, Message, gateway, options, read, tenant};
+use super::{CallOptions, ChatRequest, Message, gateway, options_with, read, tenant};
 
 /// Starts an app whose only provider is an upstream with the API of OpenAI.
 async fn start(upstream: &ScriptedUpstream) -> TestApp {
@@ -35,10 +35,7 @@ async fn an_error_in_the_first_event_is_not_seen_by_the_caller() {
     let failed =
         b"data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\",\"code\":\"overloaded\"}}\n\n";
     upstream.respond(Scripted::status(200).header("content-type", "text/event-stream").chunk(failed).end());
-    upstream.respond(Scripted::openai_chat_stream(
-        ["a", "b"],
-        ScriptedUsage { input: 10, output: 5, ..ScriptedUsage::default() },
-    ));
+    upstream.respond(Scripted::openai_chat_stream(["a", "b"], ScriptedUsage::new(10, 5)));
     let app = start(&upstream).await;
     let (request, options) = request();
     let seen = read(gateway(&app).stream(tenant(), request, options).await.unwrap()).await;

@@ -9,7 +9,7 @@ use omnistack_ai::{CallTimeouts, ChatEvent, GatewayEvent, LlmErrorKind as K, Sto
 use tokio::sync::Notify;
 
 use super::{
-    CallOptions, ask, gateway, ledger, options, read, start_plain, tenant,
+    ask, gateway, ledger, options, options_with, read, start_plain, tenant,
     test_llm::{Piece, Step, TestLlm, counted, end, error, fail, reply, started, text, usage},
     upstream_error,
 };
@@ -59,7 +59,7 @@ async fn after_the_first_token_no_other_provider_is_asked() {
         assert!(!seen.events.iter().any(|event| matches!(event, ChatEvent::End(_))));
         assert!(second.requests().is_empty());
         // 13 bytes are at least 4 tokens, although the provider had counted 1.
-        assert_eq!(seen.call.usage, usage(10, 4));
+        assert_eq!((seen.call.usage, seen.call.usage_is_estimated), (usage(10, 4), true));
         assert!(seen.call.cost.is_some());
         assert_eq!(ledger(&app).await, ["interrupted"]);
     }

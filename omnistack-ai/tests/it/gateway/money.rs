@@ -1,0 +1,152 @@
+//! Tests of what calls cost: nothing is counted twice, and nothing is given away.
+
+#![cfg(test)]
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use omnistack_ai::{ChatRequest, LlmErrorKind as K, Message, OutputFormat, Part, StopKind};
+use omnistack_core::http::Error;
+use omnistack_testkit::{TestApp, TestDatabase};
+use serde_json::{Value, json};
+
+use super::{
+    AiCaller, amounts, ask, gateway, ledger, options, read, refusal, settle_dropped, start, start_plain, tenant,
+    test_llm::{Piece, Step, TestLlm, end, error, reply, reply_of, started, text},
+};
+use crate::accounting::BUDGETS;
+
+/// The price of a token of `fake-small`, in pico-USD.
+const INPUT: i64 = 100_000;
+const OUTPUT: i64 = 500_000;
+
+/// Returns the reply of a text whose tokens the provider does not count.
+fn uncounted(text: &str) -> Step {
+    let mut response = reply_of(vec![Part::text(text)], StopKind::Stop);
+    response.usage = None;
+    Step::Reply(Box::new(response))
+}
+
+fn total(usage: omnistack_ai::TokenUsage) -> (i64, i64, Option<i64>) {
+    let (input, output) = (i64::try_from(usage.input).unwrap(), i64::try_from(usage.output).unwrap());
+    (input, output, Some(input * INPUT + output * OUTPUT))
+}
+
+/// Creates a hard budget of a new tenant, and returns the caller.
+async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
+    let client = app.user();
+    client.post(BUDGETS, json!({ "scope": "tenant", "period": "month", "limits": limits })).await.expect(201);
+    AiCaller::of_tenant(client.identity().unwrap().tenant.unwrap())
+}
+
+fn expect_over_budget(refused: &Error) {
+    assert_eq!((refused.status().as_u16(), refused.code()), (402, "AI_BUDGET_EXCEEDED"));
+}
+
+/// Six pieces of eight bytes are twelve tokens, however many pieces there are.
+#[tokio::test]
+async fn a_stream_that_is_dropped_pays_for_what_was_produced_once() {
+    let pieces = [started()].into_iter().chain((0..8).map(|_| text("12345678")));
+    let first = TestLlm::new("fake", [Step::Stream(pieces.collect())]);
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    let mut stream = gateway(&app).stream(tenant(), ask("hello"), options()).await.unwrap();
+    for _ in 0..7 {
+        stream.events.next().await.unwrap().unwrap();
+    }
+    drop(stream);
+    settle_dropped(&app).await;
+    assert_eq!(ledger(&app).await, ["cancelled"]);
+    let calls = amounts(&app).await;
+    let [(input, output, cost)] = calls[..] else { panic!("{calls:?}") };
+    assert!(input > 0);
+    assert_eq!((output, cost), (12, Some(input * INPUT + 12 * OUTPUT)));
+}
+
+#[tokio::test]
+async fn an_answer_whose_tokens_the_provider_does_not_count_is_estimated() {
+    let first = TestLlm::new("fake", [uncounted("12345678")]);
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+    assert!(answer.call.usage_is_estimated && answer.call.usage.input > 0);
+    assert_eq!(answer.call.usage.output, 2);
+    assert_eq!(amounts(&app).await, [total(answer.call.usage)]);
+}
+
+/// An estimate stays within what was reserved.
+#[tokio::test]
+async fn an_estimate_is_never_more_than_the_reservation() {
+    let long = "x".repeat(4_000);
+    let pieces = vec![started(), text(&long), end()];
+    let first = TestLlm::new("fake", [uncounted(&long), Step::Stream(pieces)]);
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    let limited = || ask("hello").max_output_tokens(10);
+    let whole = gateway(&app).complete(tenant(), limited(), options()).await.unwrap();
+    assert_eq!((whole.call.usage.output, whole.call.usage_is_estimated), (10, true));
+    let seen = read(gateway(&app).stream(tenant(), limited(), options()).await.unwrap()).await;
+    assert_eq!((seen.call.usage.output, seen.call.usage_is_estimated), (10, true));
+}
+
+#[tokio::test]
+async fn both_turns_of_a_repair_count_although_one_is_estimated() {
+    let first = TestLlm::new("fake", [reply("no"), uncounted(r#"{"n":1} "#)]);
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    let mut request = ChatRequest::new(super::ROUTE, [Message::user("a number")]);
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
+    request.output = OutputFormat::JsonSchema { name: "number".into(), schema, strict: false };
+    let answer = gateway(&app).complete(tenant(), request, options()).await.unwrap();
+    assert!(answer.call.usage_is_estimated);
+    assert!(answer.call.usage.input > 10, "{:?}", answer.call.usage);
+    assert_eq!(answer.call.usage.output, 5 + 2);
+}
+
+/// The price of an unknown tier is that of the most expensive one, so that its name is no way around a budget.
+#[tokio::test]
+async fn a_made_up_service_tier_does_not_evade_a_budget() {
+    let first = TestLlm::new("fake", []);
+    let models = super::toml_file(
+        "[[models]]\nprovider = 'fake'\nid = 'fake-small'\nprices = [{ input = 100000, output = 500000 }, \
+         { tier = 'flex', input = 50000, output = 250000 }]\n",
+    );
+    let app = start(TestDatabase::sqlite(), (&first, &TestLlm::new("second", [])), |app, ai| {
+        (app.set("AI_MODELS_FILE", models), ai)
+    })
+    .await;
+    let caller = with_budget(&app, json!({ "limit_cost": "0.000001" })).await;
+    for tier in [None, Some("made-up")] {
+        let mut request = ask("hello").max_output_tokens(1_000);
+        request.service_tier = tier.map(str::to_owned);
+        let refused = refusal(gateway(&app).complete(caller, request, options()).await.unwrap_err());
+        expect_over_budget(&refused);
+    }
+    assert!(first.requests().is_empty());
+}
+
+/// A call that waits for a rate limit reserves its cost like any other.
+#[tokio::test]
+async fn a_call_that_waits_for_a_rate_limit_stays_within_the_budget() {
+    let mut limited = error(K::RateLimited);
+    limited.retry_after = Some(Duration::from_secs(20));
+    let first = TestLlm::with_account("fake", "shared", [Step::Fail(limited)]);
+    let second = TestLlm::with_account("second", "shared", []);
+    let app = start_plain(&first, &second).await;
+    gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err();
+    let caller = with_budget(&app, json!({ "limit_cost": "0.000001" })).await;
+    let request = ask("hello").max_output_tokens(1_000);
+    expect_over_budget(&refusal(gateway(&app).complete(caller, request, options()).await.unwrap_err()));
+}
+
+/// A stream that always breaks off after its first token is a failure, although it began.
+#[tokio::test]
+async fn a_provider_whose_streams_break_off_is_avoided() {
+    let broken = || Step::Stream(vec![started(), text("a"), Piece::Fail(error(K::Interrupted))]);
+    let first = TestLlm::new("fake", (0..5).map(|_| broken()));
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    for _ in 0..5 {
+        let seen = read(gateway(&app).stream(tenant(), ask("hello"), options()).await.unwrap()).await;
+        assert_eq!(seen.error.map(|error| error.kind), Some(K::Interrupted));
+    }
+    let providers = app.operator().get("/api/v1/admin/ai/providers").await.expect(200).json();
+    let health = &providers["items"][0]["models"][0];
+    assert_eq!((&health["model"], &health["calls"]), (&json!(super::MODEL), &json!(5)));
+    assert_eq!((&health["consecutive_failures"], &health["avoided"]), (&json!(5), &json!(true)));
+}
