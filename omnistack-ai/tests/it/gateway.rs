@@ -81,12 +81,6 @@ pub(crate) fn options() -> CallOptions {
     CallOptions::default()
 }
 
-pub(crate) fn options_with(change: impl FnOnce(&mut CallOptions)) -> CallOptions {
-    let mut options = options();
-    change(&mut options);
-    options
-}
-
 pub(crate) fn upstream_error(error: AiError) -> LlmError {
     match error {
         AiError::Upstream(error) => error,

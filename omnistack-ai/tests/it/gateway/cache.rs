@@ -8,7 +8,7 @@ use omnistack_ai::{CachePolicy, CallOptions, ChatRequest, Message};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
 use super::{
-    ROUTE, ask, gateway, options, options_with, read, start, tenant,
+    ROUTE, ask, gateway, options, read, start, tenant,
     test_llm::{Step, TestLlm, counted, end, reply, started, text, usage},
 };
 

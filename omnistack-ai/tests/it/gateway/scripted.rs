@@ -9,7 +9,7 @@ use omnistack_testkit::{
     llm::{Scripted, ScriptedUpstream, ScriptedUsage},
 };
 
-use super::{CallOptions, ChatRequest, Message, gateway, options_with, read, tenant};
+use super::{CallOptions, ChatRequest, Message, gateway, options, read, tenant};
 
 /// Starts an app whose only provider is an upstream with the API of OpenAI.
 async fn start(upstream: &ScriptedUpstream) -> TestApp {

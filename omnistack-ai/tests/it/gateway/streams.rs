@@ -9,7 +9,7 @@ use omnistack_ai::{CallTimeouts, ChatEvent, GatewayEvent, LlmErrorKind as K, Sto
 use tokio::sync::Notify;
 
 use super::{
-    ask, gateway, ledger, options, options_with, read, start_plain, tenant,
+    ask, gateway, ledger, options, read, start_plain, tenant,
     test_llm::{Piece, Step, TestLlm, counted, end, error, fail, reply, started, text, usage},
     upstream_error,
 };
