@@ -2,7 +2,7 @@
 //!
 //! [`PaymentRouter`] puts the tenant's accounts in order: by the [rules](rules) of the tenant, by what each service
 //! supports, by the [health] of each account, and by the estimated fee. Tenants see and change the rules by the
-//! [routes](routes) under `/payments`.
+//! [routes](routes) under `/payments`, and programs compare accounts at `/v1/payments/quote`.
 
 mod choice;
 mod handle;
@@ -13,8 +13,8 @@ mod store;
 
 use omnistack_core::{
     db::Db,
-    identity::Authenticator,
-    module::{Api, Mount, Registry},
+    identity::{AccessLevel, Authenticator},
+    module::{Mount, Registry},
 };
 
 use crate::{
@@ -52,15 +52,10 @@ pub(crate) fn register(registry: &mut Registry, settings: &PaymentSettings) {
                 return;
             }
             let payments = || Mount::app("/payments").permissions("payments");
-            registry.routes(payments(), quote_routes(), |ctx| ctx.get::<PaymentRouter>()).routes(
-                payments().without_plan_limits(),
-                routes::rules(),
-                |ctx| ctx.get::<PaymentRouter>(),
-            );
+            let machine = Mount::root("/v1/payments", AccessLevel::Machine).permissions("payments");
+            registry
+                .routes(payments(), routes::quote(), |ctx| ctx.get::<PaymentRouter>())
+                .routes(machine.operation_prefix("machine"), routes::quote(), |ctx| ctx.get::<PaymentRouter>())
+                .routes(payments().without_plan_limits(), routes::rules(), |ctx| ctx.get::<PaymentRouter>());
         });
-}
-
-/// Returns the route that compares the accounts for a payment. It can be mounted for API keys as well.
-pub(crate) fn quote_routes() -> Api<PaymentRouter> {
-    routes::quote()
 }

@@ -33,6 +33,8 @@
 //! | `sentry` | no | `observability`, and reports of errors to Sentry |
 //! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
 //! | `billing` | no | plans, entitlements, usage and credits: [`billing`] |
+//! | `invoice-pdf` | no | `billing`, and invoices as PDF |
+//! | `e-invoice` | no | `billing`, and e-invoices by EN 16931: XRechnung and Factur-X |
 //! | `payments` | no | payments by many providers behind one API, and a fake one: [`payments`] |
 //! | `stripe` | no | `payments`, and payments by Stripe |
 //! | `paypal` | no | `payments`, and payments by PayPal |

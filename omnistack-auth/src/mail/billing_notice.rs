@@ -30,13 +30,15 @@ pub(crate) struct SubscriptionNotice {
 
 /// Mails the owners, if a module takes payments.
 pub(crate) fn register(registry: &mut Registry) {
-    mail_owners::<PaymentProviders, BillingNotice>(registry, SUBSCRIBER, |event| event.tenant, mail);
-}
-
-/// Creates the mail to an owner.
-fn mail(event: &BillingNotice, owner: UserId, tenant: String) -> Option<AccountMail> {
-    let notice = SubscriptionNotice { owner, tenant, plan: event.plan.clone(), subject: event.kind.clone() };
-    Some(AccountMail::Subscription(notice))
+    mail_owners::<PaymentProviders, BillingNotice>(
+        registry,
+        SUBSCRIBER,
+        |event| event.tenant,
+        |event, owner, tenant| {
+            let notice = SubscriptionNotice { owner, tenant, plan: event.plan.clone(), subject: event.kind.clone() };
+            Some(AccountMail::Subscription(notice))
+        },
+    );
 }
 
 impl AccountMailer {

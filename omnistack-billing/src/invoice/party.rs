@@ -84,8 +84,10 @@ impl InvoiceParty {
         }
         let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
         let number = self.vat_number.as_bytes();
-        let is_vat_number = (4..=15).contains(&number.len()) && number.iter().all(|byte| plain(*byte));
-        if !number.is_empty() && !(is_vat_number && number[..2].iter().all(u8::is_ascii_uppercase)) {
+        let is_vat_number = (4..=15).contains(&number.len())
+            && number.iter().all(|byte| plain(*byte))
+            && number[..2].iter().all(u8::is_ascii_uppercase);
+        if !number.is_empty() && !is_vat_number {
             let message =
                 "must begin with the code of a country and have only capital letters and digits: `DE123456789`";
             problems.push(FieldError::new("vat_number", message));

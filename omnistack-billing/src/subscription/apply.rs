@@ -43,7 +43,7 @@ impl Subscriptions {
             tx.rollback().await?;
             return Ok(Applied::Outdated);
         }
-        let row = self.apply_in(&mut tx, row, fact).await?;
+        let row = Box::pin(self.apply_in(&mut tx, row, fact)).await?;
         tx.commit().await?;
         Ok(Applied::Stored(Box::new(row)))
     }
@@ -59,7 +59,7 @@ impl Subscriptions {
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         self.0.accounts.lock_account_in(&mut tx, tenant).await?;
         let row = match store::get(&mut tx, id).await? {
-            Some(row) => Some(self.apply_in(&mut tx, row, fact).await?),
+            Some(row) => Some(Box::pin(self.apply_in(&mut tx, row, fact)).await?),
             None => None,
         };
         tx.commit().await?;

@@ -58,7 +58,7 @@ impl Subscriptions {
                 and status <> 'won'";
             let (open,): (i64,) = tx.query(sql).bind(row.tenant).bind(row.id).fetch_one().await?;
             let fact = SubscriptionFact::Disputes(u32::try_from(open).unwrap_or(u32::MAX));
-            self.apply_in(&mut tx, row, &fact).await?;
+            Box::pin(self.apply_in(&mut tx, row, &fact)).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -179,11 +179,12 @@ impl Subscriptions {
             Err(error) => return Err(payment_error(error)),
         };
         let card = methods.into_iter().find(|method| method.is_default);
-        let expires = card.and_then(|card| card.expires).filter(|(month, year)| {
-            let renewal = jiff::tz::TimeZone::UTC.to_datetime(until.to_jiff());
-            let renewal = (i32::from(renewal.year()), i32::from(renewal.month()));
-            (i32::from(*year), i32::from(*month)) < renewal
-        });
+        let expires =
+            card.and_then(|card| card.expires).map(|expiry| (expiry.month, expiry.year)).filter(|(month, year)| {
+                let renewal = jiff::tz::TimeZone::UTC.to_datetime(until.to_jiff());
+                let renewal = (i32::from(renewal.year()), i32::from(renewal.month()));
+                (i32::from(*year), i32::from(*month)) < renewal
+            });
         self.apply_now(tenant, id, &SubscriptionFact::CardChecked { until, expires }).await?;
         Ok(())
     }

@@ -31,6 +31,7 @@ pub(super) struct FutureTerms {
 
 /// The state of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each of which can hold in any status")]
 pub(super) struct SubscriptionState {
     /// The status at the provider.
     pub(super) status: Status,

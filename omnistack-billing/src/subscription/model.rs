@@ -47,6 +47,7 @@ impl From<&FutureTerms> for FuturePlan {
 /// A subscription of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each of which can hold in any status")]
 pub struct Subscription {
     /// The id.
     #[schema(value_type = String, format = Uuid)]

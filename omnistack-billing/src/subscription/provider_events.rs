@@ -48,7 +48,7 @@ impl Subscriber for ProviderEvents {
             }
             ProviderEventObject::Dispute { id, payment, won } => {
                 let dispute = ReportedDispute { id, payment: payment.as_deref(), won: *won };
-                subscriptions.note_dispute(provider, dispute).await?;
+                Box::pin(subscriptions.note_dispute(provider, dispute)).await?;
             }
             _ => {}
         }

@@ -87,7 +87,7 @@ impl Subscriptions {
     /// Stores the state of a subscription that was bought in an app store, with all effects.
     ///
     /// # Errors
-    /// 404 if no plan has the product; 409 `PURCHASE_OF_OTHER_TENANT` if another tenant has made the purchase; the errors
+    /// 404 if no plan has the product; 409 `STORE_PURCHASE_OF_OTHER_TENANT` if another tenant has made the purchase; the errors
     /// of the database.
     pub(crate) async fn apply_store_state(&self, store: StoreSubscription) -> Result<(), Error> {
         let item =
@@ -105,7 +105,7 @@ impl Subscriptions {
             let row = match known {
                 Some(known) if known.tenant != store.tenant => {
                     let message = "the purchase belongs to another account; sign in there, or restore it there";
-                    return Err(Error::conflict("PURCHASE_OF_OTHER_TENANT", message));
+                    return Err(Error::conflict("STORE_PURCHASE_OF_OTHER_TENANT", message));
                 }
                 Some(known) => StoredSubscription { checked_at: now, ..known },
                 None => {

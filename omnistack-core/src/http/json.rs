@@ -1,5 +1,7 @@
 //! JSON bodies.
 
+mod objects_only;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request, rejection::BytesRejection},
@@ -7,10 +9,7 @@ use axum::{
 };
 use garde::Validate;
 use http::{StatusCode, header};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
@@ -18,6 +17,7 @@ use utoipa::{
 
 use super::{Error, FieldError, extract::field_problem, header_parts};
 use crate::schema::ComposeSchema;
+use objects_only::ObjectsOnly;
 
 /// A JSON body. As an extractor, it validates the value; as a response, it serializes the value.
 ///
@@ -113,54 +113,12 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         )]));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(ObjectOnly(&mut reader)).map_err(|error| {
+    let value = serde_path_to_error::deserialize(ObjectsOnly(&mut reader)).map_err(|error| {
         let path = error.path().to_string();
         json_error(&path, error.inner())
     })?;
     reader.end().map_err(|error| json_error(".", &error))?;
     Ok(value)
-}
-
-/// Deserializes a struct from an object only: serde would also accept an array of its fields in order.
-struct ObjectOnly<D>(D);
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
-    type Error = D::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_any(visitor)
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(visitor)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_newtype_struct(name, visitor)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, visitor)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map identifier ignored_any
-    }
 }
 
 fn json_error(path: &str, error: &serde_json::Error) -> Error {

@@ -304,6 +304,16 @@ pub struct ProviderRefund {
     pub amount: Money,
 }
 
+/// The last month in which a card is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CardExpiry {
+    /// The month, from 1 to 12.
+    #[schema(minimum = 1, maximum = 12)]
+    pub month: u8,
+    /// The year.
+    pub year: u16,
+}
+
 /// A payment method that a provider has stored for a customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StoredPaymentMethod {
@@ -313,9 +323,9 @@ pub struct StoredPaymentMethod {
     pub kind: PaymentMethodKind,
     /// The text for the customer, such as `Visa …4242`.
     pub label: String,
-    /// The month and year in which the card expires.
+    /// The last month in which the card is valid; `None` if it is no card.
     #[schema(required)]
-    pub expires: Option<(u8, u16)>,
+    pub expires: Option<CardExpiry>,
     /// Whether it is the default of the customer.
     pub is_default: bool,
 }

@@ -83,26 +83,40 @@ impl FakeProvider {
     }
 
     /// Makes a call that changes something, with the faults of the account and of the test.
-    async fn change<T>(&self, call: impl Future<Output = Result<T, PaymentError>> + Send) -> Result<T, PaymentError> {
-        self.check_account()?;
-        match self.bank.take_fault(self.name) {
-            None => call.await,
-            Some(FakeFault::Unavailable) => Err(unreachable_provider()),
-            Some(FakeFault::RequestLost) => Err(lost_response()),
-            Some(FakeFault::ResponseLost) => {
-                // The app learns nothing, not even of a rejection.
-                _ = call.await;
-                Err(lost_response())
+    fn change<T>(
+        &self,
+        call: impl Future<Output = Result<T, PaymentError>> + Send,
+    ) -> impl Future<Output = Result<T, PaymentError>> + Send {
+        // The future of a call is large.
+        let call = Box::pin(call);
+        async move {
+            self.check_account()?;
+            match self.bank.take_fault(self.name) {
+                None => call.await,
+                Some(FakeFault::Unavailable) => Err(unreachable_provider()),
+                Some(FakeFault::RequestLost) => Err(lost_response()),
+                Some(FakeFault::ResponseLost) => {
+                    // The app learns nothing, not even of a rejection.
+                    _ = call.await;
+                    Err(lost_response())
+                }
             }
         }
     }
 
     /// Makes a call that reads. After any fault, the provider counts as unavailable.
-    async fn read<T>(&self, call: impl Future<Output = Result<T, PaymentError>> + Send) -> Result<T, PaymentError> {
-        self.check_account()?;
-        match self.bank.take_fault(self.name) {
-            None => call.await,
-            Some(_) => Err(unreachable_provider()),
+    fn read<T>(
+        &self,
+        call: impl Future<Output = Result<T, PaymentError>> + Send,
+    ) -> impl Future<Output = Result<T, PaymentError>> + Send {
+        // The future of a call is large.
+        let call = Box::pin(call);
+        async move {
+            self.check_account()?;
+            match self.bank.take_fault(self.name) {
+                None => call.await,
+                Some(_) => Err(unreachable_provider()),
+            }
         }
     }
 

@@ -460,9 +460,9 @@ impl FakeTx {
         let (end, next) = (subscription.period.1, subscription.period_number.saturating_add(1));
         let interval_changes = subscription.apply_schedule()?;
         if interval_changes {
-            subscription.restart(end)?
+            subscription.restart(end)?;
         } else {
-            subscription.enter_period(next)?
+            subscription.enter_period(next)?;
         }
         if subscription.collection_paused {
             return Ok(());

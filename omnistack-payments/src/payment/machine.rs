@@ -257,8 +257,7 @@ pub(super) fn next_attempt(attempts: &[AttemptState], force: bool) -> NextAttemp
     if rest.is_empty() {
         return NextAttempt::Allowed;
     }
-    let is_open = |state: &&AttemptState| !matches!(state, AttemptState::Unknown | AttemptState::Sent);
-    if rest.iter().any(|state| is_open(state)) {
+    if rest.iter().any(|state| !matches!(state, AttemptState::Unknown | AttemptState::Sent)) {
         return NextAttempt::InProgress;
     }
     // The call of an attempt that is `sent` may still run, so not even force begins another beside it.

@@ -7,7 +7,7 @@ use omnistack_core::{
     crypto::Sha256,
     money::Money,
     payment::{
-        NewRefund, PaymentError, PaymentMethodKind, PaymentStatus, ProviderInvoice, ProviderInvoiceStatus,
+        CardExpiry, NewRefund, PaymentError, PaymentMethodKind, PaymentStatus, ProviderInvoice, ProviderInvoiceStatus,
         ProviderPayment, ProviderRefund, RefundStatus, StoredPaymentMethod,
     },
 };
@@ -227,7 +227,7 @@ fn stored_method(token: &ApiObject, is_default: bool) -> Option<StoredPaymentMet
             label: format!("{brand} …{digits}"),
             expires: card.text("/expiry").and_then(|expiry| {
                 let (year, month) = expiry.split_once('-')?;
-                Some((month.parse().ok()?, year.parse().ok()?))
+                Some(CardExpiry { month: month.parse().ok()?, year: year.parse().ok()? })
             }),
             is_default,
         });

@@ -5,8 +5,8 @@ use std::{slice, time::Duration};
 use omnistack_core::{
     money::{Currency, Money},
     payment::{
-        CaptureMode, DeclineReason, NewPayment, PaymentError, PaymentMethodKind, PaymentMethodSource, PaymentStatus,
-        ProviderPayment, StoredPaymentMethod,
+        CaptureMode, CardExpiry, DeclineReason, NewPayment, PaymentError, PaymentMethodKind, PaymentMethodSource,
+        PaymentStatus, ProviderPayment, StoredPaymentMethod,
     },
 };
 use serde_json::json;
@@ -352,5 +352,6 @@ fn stored_method(token: &ApiObject, is_default: bool) -> Option<StoredPaymentMet
     };
     let month = token.integer("/card/expiry_month").and_then(|month| u8::try_from(month).ok());
     let year = token.integer("/card/expiry_year").and_then(|year| u16::try_from(year).ok());
-    Some(StoredPaymentMethod { id, kind, label, expires: month.zip(year), is_default })
+    let expires = month.zip(year).map(|(month, year)| CardExpiry { month, year });
+    Some(StoredPaymentMethod { id, kind, label, expires, is_default })
 }

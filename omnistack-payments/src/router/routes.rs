@@ -1,4 +1,4 @@
-//! The routes of the router: `/api/v1/app/payments/quote` and `/api/v1/app/payments/routes`.
+//! The routes of the router: `/api/v1/app/payments/quote`, `/v1/payments/quote` and `/api/v1/app/payments/routes`.
 
 #![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
 

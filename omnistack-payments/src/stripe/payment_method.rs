@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnistack_core::payment::{
-    MeterReport, MeterReportOutcome, NewCustomer, PaymentError, PaymentMethodKind, ProviderCustomer,
+    CardExpiry, MeterReport, MeterReportOutcome, NewCustomer, PaymentError, PaymentMethodKind, ProviderCustomer,
     StoredPaymentMethod,
 };
 use serde_json::json;
@@ -97,7 +97,7 @@ fn stored_method(method: StripeObject<'_>, default: Option<&str>) -> Option<Stor
         id: id.to_owned(),
         kind,
         label,
-        expires: month.zip(year),
+        expires: month.zip(year).map(|(month, year)| CardExpiry { month, year }),
         is_default: default == Some(id),
     })
 }

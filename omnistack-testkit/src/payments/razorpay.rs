@@ -186,22 +186,22 @@ impl RazorpayServer {
     }
 
     /// Returns the signature of a checkout of an order.
-    pub fn sign_order(&self, order: &str, payment: &str) -> String {
+    pub fn sign_order(order: &str, payment: &str) -> String {
         sign(KEY_SECRET, &format!("{order}|{payment}"))
     }
 
     /// Returns the signature of the page of a subscription.
-    pub fn sign_subscription(&self, payment: &str, subscription: &str) -> String {
+    pub fn sign_subscription(payment: &str, subscription: &str) -> String {
         sign(KEY_SECRET, &format!("{payment}|{subscription}"))
     }
 
     /// Returns the signature of the page of a payment link.
-    pub fn sign_link(&self, link: &str, reference: &str, status: &str, payment: &str) -> String {
+    pub fn sign_link(link: &str, reference: &str, status: &str, payment: &str) -> String {
         sign(KEY_SECRET, &format!("{link}|{reference}|{status}|{payment}"))
     }
 
     /// Returns the signature of a webhook with this body.
-    pub fn sign_webhook(&self, secret: &str, body: &str) -> String {
+    pub fn sign_webhook(secret: &str, body: &str) -> String {
         sign(secret, body)
     }
 

@@ -54,9 +54,11 @@ on_each_database! {
         let requests = (0..10).map(|_| checkout(&client, json!({ "plan": "pro" })));
         let pages = futures_util::future::join_all(requests).await;
         assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
-        let world = provider.world();
-        assert_eq!((world.customers.len(), world.checkouts.len()), (1, 1));
-        drop(world);
+        let counts = {
+            let world = provider.world();
+            (world.customers.len(), world.checkouts.len())
+        };
+        assert_eq!(counts, (1, 1));
         assert_eq!(count(&app, "select count(*) from omni_checkouts").await, 1);
         assert_eq!(count(&app, "select count(*) from omni_billing_customers").await, 1);
         // Other terms replace the page.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{
     billing_notice::{BillingNotice, BillingNoticeKind},
-    payment::{PaymentMethodKind, ProviderSubscriptionStatus, StoredPaymentMethod},
+    payment::{CardExpiry, PaymentMethodKind, ProviderSubscriptionStatus, StoredPaymentMethod},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
@@ -82,7 +82,7 @@ on_each_database! {
             id: "pm_1".to_owned(),
             kind: PaymentMethodKind::Card,
             label: "Visa …4242".to_owned(),
-            expires: Some((1, 2030)),
+            expires: Some(CardExpiry { month: 1, year: 2030 }),
             is_default: true,
         });
         let methods = client.get("/api/v1/app/billing/payment-methods").await.expect(200).json();

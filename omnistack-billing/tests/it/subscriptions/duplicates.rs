@@ -32,16 +32,17 @@ on_each_database! {
                 app.run_jobs().await;
                 app.clock().advance(std::time::Duration::from_secs(60));
             }
-            let world = provider.world();
-            let active = |id: &String| world.subscriptions[id].status == ProviderSubscriptionStatus::Active;
-            let (kept, ended) = if active(&first) { (&first, &second) } else { (&second, &first) };
-            assert!(active(kept) && !active(ended));
-            let refunded = |id: &String| world.payments[&format!("pay_{}", id.trim_start_matches("sub_"))].refunded;
-            let paid = |id: &String| world.payments[&format!("pay_{}", id.trim_start_matches("sub_"))].captured;
-            assert_eq!((refunded(kept).minor(), refunded(ended)), (0, paid(ended)));
-            let limit = if kept.as_str() == first { 10 } else { 99 };
-            assert!(is_concurrent || kept.as_str() == first);
-            drop(world);
+            let limit = {
+                let world = provider.world();
+                let active = |id: &String| world.subscriptions[id].status == ProviderSubscriptionStatus::Active;
+                let (kept, ended) = if active(&first) { (&first, &second) } else { (&second, &first) };
+                assert!(active(kept) && !active(ended));
+                let refunded = |id: &String| world.payments[&format!("pay_{}", id.trim_start_matches("sub_"))].refunded;
+                let paid = |id: &String| world.payments[&format!("pay_{}", id.trim_start_matches("sub_"))].captured;
+                assert_eq!((refunded(kept).minor(), refunded(ended)), (0, paid(ended)));
+                assert!(is_concurrent || kept.as_str() == first);
+                if kept.as_str() == first { 10 } else { 99 }
+            };
             assert_eq!(projects(&app, &client).await, limit);
             let operator = app.operator();
             let tenant = crate::subscriptions::tenant_of(&client);

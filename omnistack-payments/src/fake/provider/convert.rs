@@ -4,7 +4,7 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderInvoice,
+        CardExpiry, CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderInvoice,
         ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
         StoredPaymentMethod, SubscriptionItem,
     },
@@ -120,7 +120,7 @@ pub(super) fn method_of(method: FakeMethod, default: Option<&str>) -> Result<Sto
         is_default: default == Some(method.id.as_str()),
         kind: PaymentMethodKind::Card,
         label: TestCard::find(&method.token)?.stored_label(),
-        expires: Some(method.expires),
+        expires: Some(CardExpiry { month: method.expires.0, year: method.expires.1 }),
         id: method.id,
     })
 }

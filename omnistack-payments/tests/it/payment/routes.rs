@@ -118,6 +118,8 @@ on_each_database! {
         app.anonymous().get(PAYMENTS).await.expect(401);
         let (reader, _) = program(&app, &tenant, "payments:read");
         reader.get(format!("/v1/payments{path}")).await.expect(200);
+        let quote = reader.get("/v1/payments/quote?amount=1000&currency=USD").await.expect(200).json();
+        assert_eq!(quote["chosen"], "fake");
         reader.post("/v1/payments", order()).header("idempotency-key", "x").await.expect(403);
     }
 

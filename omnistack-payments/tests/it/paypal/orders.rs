@@ -1,7 +1,8 @@
 //! Payments, refunds and checkouts of payments.
 
 use omnistack_core::payment::{
-    CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewCustomer, NewRefund, PaymentStatus, RefundStatus,
+    CardExpiry, CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewCustomer, NewRefund, PaymentStatus,
+    RefundStatus,
 };
 
 use super::*;
@@ -126,7 +127,10 @@ async fn stored_payment_methods_are_charged_at_once() {
     let card = json!({ "card": { "brand": "VISA", "last_digits": "4242", "expiry": "2031-05" } });
     test.server.add_payment_method(&customer.id, "vault-1", card);
     let methods = test.provider.payment_methods(&customer.id).await.unwrap();
-    assert_eq!((methods[0].label.as_str(), methods[0].expires), ("VISA …4242", Some((5, 2031))));
+    assert_eq!(
+        (methods[0].label.as_str(), methods[0].expires),
+        ("VISA …4242", Some(CardExpiry { month: 5, year: 2031 }))
+    );
 
     let charge = |reference: &str, source| NewPayment {
         customer: Some(customer.id.clone()),

@@ -1,6 +1,8 @@
 //! Payments, refunds and checkouts of payments.
 
-use omnistack_core::payment::{CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewRefund, RefundStatus};
+use omnistack_core::payment::{
+    CardExpiry, CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewRefund, RefundStatus,
+};
 
 use super::*;
 
@@ -73,7 +75,10 @@ async fn stored_payment_methods_are_charged_once() {
         test.server.add_token(&customer, token, json!({ "method": "upi", "vpa": { "username": "a", "handle": "b" } }));
     }
     let methods = test.provider.payment_methods(&customer).await.unwrap();
-    assert_eq!((methods[0].label.as_str(), methods[0].expires), ("Visa …1111", Some((5, 2031))));
+    assert_eq!(
+        (methods[0].label.as_str(), methods[0].expires),
+        ("Visa …1111", Some(CardExpiry { month: 5, year: 2031 }))
+    );
     assert_eq!(methods[3].label, "UPI a@b");
 
     let charge = |reference: &str, source| NewPayment {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use omnistack_core::{
     money::{Currency, Money},
     payment::{
-        CaptureMode, CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewRefund, PaymentError,
+        CaptureMode, CardExpiry, CheckoutKind, CheckoutStatus, DeclineReason, NewCheckout, NewRefund, PaymentError,
         PaymentMethodKind, PaymentMethodSource, PaymentStatus, RefundStatus, TrialEndBehavior,
     },
 };
@@ -117,7 +117,7 @@ async fn the_default_payment_method_of_a_customer_is_charged() {
     let methods = stripe.provider.payment_methods(&customer).await.unwrap();
     let [method] = methods.as_slice() else { panic!("{methods:?}") };
     assert_eq!((method.kind, method.label.as_str()), (PaymentMethodKind::Card, "Visa …4242"));
-    assert_eq!((method.expires, method.is_default), (Some((8, 2034)), false));
+    assert_eq!((method.expires, method.is_default), (Some(CardExpiry { month: 8, year: 2034 }), false));
     let default = serde_json::json!({ "invoice_settings": { "default_payment_method": method.id } });
     stripe.server.patch(&customer, default);
     assert!(stripe.provider.payment_methods(&customer).await.unwrap()[0].is_default);
