@@ -92,7 +92,7 @@ pub struct PlanDefinition {
     /// Whether the price is that of one seat. The seats that a customer buys are the limit `team_members`.
     #[serde(default)]
     pub per_seat: bool,
-    /// The group of plans in which a customer has one trial and one subscription, such as `main`.
+    /// The group of plans in which a customer has one trial, and within which it can change its plan, such as `main`.
     #[serde(default = "default_group")]
     #[schema(examples("main"))]
     pub group: String,
@@ -175,7 +175,8 @@ impl PlanDefinition {
         self
     }
 
-    /// Sets the group of plans in which a customer has one trial and one subscription. Default: `main`.
+    /// Sets the group of plans in which a customer has one trial, and within which it can change its plan. Default:
+    /// `main`.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = group.into();
         self

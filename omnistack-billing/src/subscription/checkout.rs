@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{
     checkout_store::{self, StoredCheckout},
-    errors::{no_provider, payment_due, payment_error},
+    errors::{no_provider, other_group, payment_due, payment_error},
     handle::Subscriptions,
     model::Checkout,
     store,
@@ -46,7 +46,8 @@ impl Subscriptions {
     ///
     /// # Errors
     /// 404 for an unknown plan; 409 `PLAN_NOT_SOLD` for one that can't be bought; 402 `BILLING_PAYMENT_DUE` and 409
-    /// `SUBSCRIPTION_EXISTS` if the tenant has a subscription of the group; the errors of the provider.
+    /// `SUBSCRIPTION_EXISTS` if the tenant has a subscription, or `SUBSCRIPTION_OF_OTHER_GROUP` if its plan is of another
+    /// group; the errors of the provider.
     pub(super) async fn start_checkout(&self, caller: &Identity, purchase: PlanPurchase) -> Result<Checkout, Error> {
         let tenant = caller.require_tenant()?;
         let provider = self.provider(purchase.provider.as_deref())?;
@@ -130,13 +131,16 @@ impl Subscriptions {
         let (tenant, environment, now) = (wanted.tenant_id, self.environment(), self.now());
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         let others = store::of_tenant(&mut tx, tenant, environment).await?;
-        let other = others.iter().find(|row| row.state.is_running() && row.state.terms.group == group);
-        if let Some(other) = other.filter(|row| !row.state.is_duplicate) {
-            let error = if other.state.is_payment_due() {
+        let other = others.iter().find(|row| row.state.is_running() && !row.state.is_duplicate);
+        if let Some(other) = other {
+            let (state, terms) = (&other.state, &other.state.terms);
+            let error = if terms.group != group {
+                other_group(&terms.plan)
+            } else if state.is_payment_due() {
                 payment_due()
             } else {
                 let message = "the tenant has a subscription; change its plan instead of buying a second one";
-                Error::conflict("SUBSCRIPTION_EXISTS", message).with_detail("plan", &other.state.terms.plan)
+                Error::conflict("SUBSCRIPTION_EXISTS", message).with_detail("plan", &terms.plan)
             };
             tx.rollback().await?;
             return Err(error);

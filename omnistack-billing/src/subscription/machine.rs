@@ -189,6 +189,8 @@ pub(super) enum SubscriptionFact {
     Gone,
     /// The number of disputes of its payments that the app has not won.
     Disputes(u32),
+    /// A dispute of a payment is lost, for which the subscription ends.
+    DisputeLost,
     /// A change takes effect at the end of the period, or none does any more.
     Scheduled(Option<FutureTerms>),
     /// Another subscription of the tenant was paid first.
@@ -212,6 +214,8 @@ pub(super) enum SubscriptionEffect {
     Revenue { before: i64, after: i64 },
     /// The subscription must be canceled at the provider, and its payment refunded.
     EndDuplicate,
+    /// The subscription must be canceled at the provider. The bank has taken its payment back.
+    EndDisputed,
     /// The owners get a mail.
     Notice(BillingNoticeKind),
 }
@@ -235,6 +239,12 @@ pub(super) fn step(
         }
         SubscriptionFact::Gone => end(&mut after, now),
         SubscriptionFact::Disputes(open) => after.disputes = *open,
+        SubscriptionFact::DisputeLost => {
+            // A duplicate is being ended already.
+            if !before.status.is_final() && !before.is_duplicate {
+                effects.push(SubscriptionEffect::EndDisputed);
+            }
+        }
         SubscriptionFact::Scheduled(change) => after.scheduled.clone_from(change),
         SubscriptionFact::Duplicate if before.is_duplicate => {}
         SubscriptionFact::Duplicate => {

@@ -253,3 +253,17 @@ fn each_paid_invoice_has_one_receipt() {
     paid.invoice = Some(invoice(ProviderInvoiceStatus::Paid, at(744)));
     assert_eq!(receipts(&read(&after, paid).1), 1);
 }
+
+#[test]
+fn a_lost_dispute_ends_what_can_still_be_billed() {
+    for from in ALL {
+        let before = state(from);
+        let (after, effects) = step(&before, &SubscriptionFact::DisputeLost, at(2), GRACE);
+        assert_eq!(after, before, "{from:?}");
+        assert_eq!(effects.contains(&SubscriptionEffect::EndDisputed), !from.is_final(), "{from:?}");
+    }
+    // A duplicate is being ended already.
+    let (duplicate, _) = step(&state(Status::Active), &SubscriptionFact::Duplicate, at(2), GRACE);
+    let (_, effects) = step(&duplicate, &SubscriptionFact::DisputeLost, at(2), GRACE);
+    assert!(!effects.contains(&SubscriptionEffect::EndDisputed));
+}

@@ -64,7 +64,8 @@ pub(super) struct StartCheckout {
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`."),
     (status = 404, body = ErrorEnvelope, description = "There is no such plan."),
     (status = 409, body = ErrorEnvelope,
-        description = "`SUBSCRIPTION_EXISTS`, `PLAN_NOT_SOLD`, `PLAN_NOT_PER_SEAT`, `SEATS_IN_USE`, `CHECKOUT_ENDED`."),
+        description = "`SUBSCRIPTION_EXISTS`, `SUBSCRIPTION_OF_OTHER_GROUP`, `PLAN_NOT_SOLD`, `PLAN_NOT_PER_SEAT`, \
+            `SEATS_IN_USE`, `COUPONS_NOT_SUPPORTED`, `CHECKOUT_ENDED`."),
     (status = 422, body = ErrorEnvelope),
     (status = 503, body = ErrorEnvelope, description = "`PAYMENT_UNKNOWN`, `PAYMENT_PROVIDER_UNAVAILABLE`."),
 ))]

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) calls: Vec<String>,
     /// The errors of the next calls that change something. A call with an unknown outcome has taken effect if `true`.
     pub(crate) errors: VecDeque<(PaymentError, bool)>,
+    /// The error of all refunds.
+    pub(crate) refund_error: Option<PaymentError>,
     /// Whether the next change must be paid first.
     pub(crate) declines_changes: bool,
 }
@@ -364,6 +366,9 @@ impl PaymentProvider for ScriptedProvider {
 
     async fn refund_payment(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
         self.call("refund_payment", &new.idempotency_key, |world| {
+            if let Some(error) = &world.refund_error {
+                return Err(error.clone());
+            }
             let payment = world.payments.get_mut(id).ok_or(PaymentError::NotFound { object: "payment" })?;
             payment.refunded = usd(payment.refunded.minor() + new.amount.minor());
             Ok(ProviderRefund {
