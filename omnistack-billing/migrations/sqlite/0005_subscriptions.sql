@@ -28,6 +28,9 @@ create table omni_checkouts (
     -- The group whose trial the checkout begins. Null without a trial.
     trial_group text,
     trial_end text,
+    -- `pause`, `cancel` or `create_invoice` at the end of a trial that may begin without a payment method. Null if it
+    -- may not.
+    trial_without_card text,
     -- The code of a coupon at the provider.
     coupon text,
     success_url text not null,

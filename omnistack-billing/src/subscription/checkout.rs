@@ -84,6 +84,7 @@ impl Subscriptions {
         let now = self.now();
         let has_trial = plan.trial_days > 0 && !self.has_used_trial(caller, tenant, &plan.group).await?;
         let trial_end = has_trial.then(|| now + Duration::from_hours(24 * u64::from(plan.trial_days)));
+        let trial_without_card = plan.trial_without_card.filter(|_| has_trial);
         let url = |path: &str| format!("{}{path}", self.0.public_url);
         Ok(StoredCheckout {
             id: Id::new(now),
@@ -96,6 +97,7 @@ impl Subscriptions {
             quantity: i64::try_from(quantity).unwrap_or(i64::MAX),
             trial_group: has_trial.then(|| plan.group.clone()),
             trial_end,
+            trial_without_card: trial_without_card.map(|end| end.as_str().to_owned()),
             coupon: purchase.coupon.clone(),
             success_url: url(&purchase.success_path),
             cancel_url: url(&purchase.cancel_path),
@@ -293,7 +295,7 @@ fn new_checkout(checkout: &StoredCheckout, customer: String) -> NewCheckout {
             price: checkout.price.clone(),
             quantity: u64::try_from(checkout.quantity).unwrap_or(1),
             trial_end: checkout.trial_end,
-            trial_end_behavior: TrialEndBehavior::default(),
+            trial_end_behavior: checkout.trial_without_card.as_deref().and_then(TrialEndBehavior::from_name),
             coupon: checkout.coupon.clone(),
         },
         success_url: checkout.success_url.clone(),

@@ -20,6 +20,25 @@ pub enum TrialEndBehavior {
     CreateInvoice,
 }
 
+impl TrialEndBehavior {
+    /// All behaviours.
+    const ALL: [Self; 3] = [Self::Pause, Self::Cancel, Self::CreateInvoice];
+
+    /// Returns the behaviour as it is stored, such as `create_invoice`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Cancel => "cancel",
+            Self::CreateInvoice => "create_invoice",
+        }
+    }
+
+    /// Returns the behaviour with a name as it is stored. Returns `None` if there is none.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|behavior| behavior.as_str() == name)
+    }
+}
+
 /// A subscription to create without a checkout, for a customer with a payment method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProviderSubscription {
