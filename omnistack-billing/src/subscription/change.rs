@@ -250,6 +250,20 @@ impl Subscriptions {
         self.end_request(&row, &provider, &request, result, None).await
     }
 
+    /// Removes the coupon of the subscription of the caller's tenant, so that its next invoices are not reduced.
+    ///
+    /// # Errors
+    /// 409 `NO_SUBSCRIPTION`; 409 `NO_COUPON` if it has none; the errors of the provider.
+    pub(super) async fn remove_coupon(&self, caller: &Identity) -> Result<Subscription, Error> {
+        let (row, provider) = self.changeable(caller.require_tenant()?).await?;
+        if !row.state.discounted {
+            return Err(Error::conflict("NO_COUPON", "the subscription has no coupon; nothing was changed"));
+        }
+        let request = self.begin_request(caller, &row, &provider, RequestedAction::RemoveCoupon).await?;
+        let result = provider.remove_coupon(&row.external.id, &request.key).await;
+        self.end_request(&row, &provider, &request, result, None).await
+    }
+
     /// Stores a request before the provider is called. A request whose result is not known is made again if it asks
     /// for the same; else the state that it led to is read first.
     async fn begin_request(

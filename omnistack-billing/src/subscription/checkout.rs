@@ -8,14 +8,15 @@ use omnistack_core::{
     id::Id,
     identity::{Identity, TenantId},
     payment::{
-        CheckoutKind, NewCheckout, NewCustomer, PaymentError, PaymentProvider, ProviderCheckout, TrialEndBehavior,
+        CheckoutKind, NewCheckout, NewCustomer, PaymentError, PaymentProvider, ProviderCheckout, ProviderFeature,
+        TrialEndBehavior,
     },
 };
 use serde_json::json;
 
 use super::{
     checkout_store::{self, StoredCheckout},
-    errors::{no_provider, other_group, payment_due, payment_error},
+    errors::{no_coupons, no_provider, other_group, payment_due, payment_error},
     handle::Subscriptions,
     model::Checkout,
     store,
@@ -47,12 +48,15 @@ impl Subscriptions {
     /// # Errors
     /// 404 for an unknown plan; 409 `PLAN_NOT_SOLD` for one that can't be bought; 402 `BILLING_PAYMENT_DUE` and 409
     /// `SUBSCRIPTION_EXISTS` if the tenant has a subscription, or `SUBSCRIPTION_OF_OTHER_GROUP` if its plan is of another
-    /// group; the errors of the provider.
+    /// group, or `COUPONS_NOT_SUPPORTED`; the errors of the provider.
     pub(super) async fn start_checkout(&self, caller: &Identity, purchase: PlanPurchase) -> Result<Checkout, Error> {
         let tenant = caller.require_tenant()?;
         let provider = self.provider(purchase.provider.as_deref())?;
         if provider.environment() != self.environment() {
             return Err(no_provider());
+        }
+        if purchase.coupon.is_some() && !provider.profile().features.contains(&ProviderFeature::Coupons) {
+            return Err(no_coupons(provider.as_ref()));
         }
         let plan = self.0.accounts.catalogue().get(&purchase.plan);
         let plan = plan.ok_or_else(|| Error::not_found(format!("the plan `{}`", purchase.plan.escape_debug())))?;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::model::CheckoutId;
 
 const COLUMNS: &str = "id, tenant_id, provider, plan, plan_version, period, price, quantity, trial_group, trial_end,
-    trial_without_card, coupon, success_url, cancel_url, status, external_id, url, subscription, created_by, expires_at";
+    trial_without_card, coupon, success_url, cancel_url, status, external_id, url, subscription, created_by,
+    expires_at";
 
 /// A checkout as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -46,8 +47,9 @@ impl StoredCheckout {
     /// Returns whether another checkout sells the same. A trial that was used meanwhile is not sold again.
     pub(super) fn sells_same_as(&self, other: &Self) -> bool {
         let has_trial = |one: &Self| one.trial_group.is_some();
-        (&self.provider, &self.price, self.quantity, &self.coupon, has_trial(self), &self.trial_without_card)
-            == (&other.provider, &other.price, other.quantity, &other.coupon, has_trial(other), &other.trial_without_card)
+        let same_trial = has_trial(self) == has_trial(other) && self.trial_without_card == other.trial_without_card;
+        let terms = |one: &Self| (one.provider.clone(), one.price.clone(), one.quantity, one.coupon.clone());
+        same_trial && terms(self) == terms(other)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     http::{Error, StatusCode},
-    payment::{DeclineReason, PaymentError},
+    payment::{DeclineReason, PaymentError, PaymentProvider},
 };
 
 /// Returns the error that a caller gets for that of a provider.
@@ -33,6 +33,12 @@ pub(super) fn payment_error(error: PaymentError) -> Error {
             Error::unavailable("PAYMENT_PROVIDER_UNAVAILABLE", message).with_source(error)
         }
     }
+}
+
+/// Returns the error of a coupon at a provider that has none.
+pub(super) fn no_coupons(provider: &dyn PaymentProvider) -> Error {
+    let message = format!("{} has no coupons; leave `coupon` out", provider.profile().label);
+    Error::conflict("COUPONS_NOT_SUPPORTED", message)
 }
 
 /// Returns the error of an app without payment providers.

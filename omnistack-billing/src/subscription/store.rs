@@ -51,6 +51,8 @@ pub(super) enum RequestedAction {
     Cancel { now: bool },
     /// The end of a planned cancellation or of a pause.
     Resume,
+    /// The removal of the coupon.
+    RemoveCoupon,
 }
 
 impl RequestedAction {

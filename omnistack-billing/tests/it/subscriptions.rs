@@ -4,6 +4,7 @@
 
 mod changes;
 mod checkouts;
+mod coupons;
 mod crash;
 mod dunning;
 mod duplicates;

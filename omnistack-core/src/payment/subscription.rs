@@ -145,6 +145,8 @@ pub struct ProviderSubscription {
     pub ended_at: Option<Timestamp>,
     /// Whether the collection of payments is paused; the status does not change then.
     pub collection_paused: bool,
+    /// Whether a coupon reduces the invoices.
+    pub discounted: bool,
     /// The newest invoice.
     pub latest_invoice: Option<String>,
     /// The provider's version of the object, if it has one: a later state has a greater one.

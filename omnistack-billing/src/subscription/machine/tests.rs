@@ -43,6 +43,7 @@ fn snapshot(status: Status) -> ProviderSnapshot {
         cancel_at: None,
         ended_at: None,
         collection_paused: false,
+        discounted: false,
         invoice: None,
         version: None,
         can_return: false,

@@ -33,10 +33,11 @@ pub(super) struct StartCheckout {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     seats: Option<u64>,
-    /// The code of a coupon at the provider.
-    #[garde(length(chars, max = 100))]
+    /// The code of a coupon at the provider, if it has coupons: a coupon or a promotion code of Stripe, an offer of
+    /// Razorpay.
+    #[garde(length(chars, min = 1, max = 100))]
     #[serde(default)]
-    #[schema(max_length = 100)]
+    #[schema(min_length = 1, max_length = 100)]
     coupon: Option<String>,
     /// The name of the payment provider. Default: that of the app.
     #[garde(length(chars, max = 50))]

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) calls: Vec<String>,
     /// The errors of the next calls that change something. A call with an unknown outcome has taken effect if `true`.
     pub(crate) errors: VecDeque<(PaymentError, bool)>,
+    /// Whether the provider has no coupons.
+    pub(crate) has_no_coupons: bool,
     /// The error of all refunds.
     pub(crate) refund_error: Option<PaymentError>,
     /// Whether the next change must be paid first.
@@ -111,7 +113,9 @@ impl ScriptedProvider {
     pub(crate) fn complete(&self, checkout: &str, now: Timestamp, status: ProviderSubscriptionStatus) -> String {
         let mut world = self.world();
         let (new, open) = world.checkouts.get_mut(checkout).unwrap();
-        let CheckoutKind::Subscription { price, quantity, trial_end, .. } = &new.kind else { panic!("{new:?}") };
+        let CheckoutKind::Subscription { price, quantity, trial_end, coupon, .. } = &new.kind else {
+            panic!("{new:?}")
+        };
         let id = format!("sub_{checkout}");
         open.status = CheckoutStatus::Complete;
         (open.subscription, open.payment, open.url) = (Some(id.clone()), Some(format!("pay_{checkout}")), None);
@@ -132,6 +136,7 @@ impl ScriptedProvider {
             cancel_at: None,
             ended_at: None,
             collection_paused: false,
+            discounted: coupon.is_some(),
             latest_invoice: Some(format!("in_{checkout}")),
             version: None,
             created_at: now,
@@ -272,12 +277,16 @@ impl PaymentProvider for ScriptedProvider {
     }
 
     fn profile(&self) -> ProviderProfile {
+        let mut features = vec![ProviderFeature::Subscriptions, ProviderFeature::ImmediateChange];
+        if !self.world().has_no_coupons {
+            features.push(ProviderFeature::Coupons);
+        }
         ProviderProfile {
             label: "Scripted",
             methods: vec![PaymentMethodKind::Card],
             currencies: Vec::new(),
             countries: Vec::new(),
-            features: vec![ProviderFeature::Subscriptions, ProviderFeature::ImmediateChange],
+            features,
         }
     }
 
@@ -464,6 +473,15 @@ impl PaymentProvider for ScriptedProvider {
             if subscription.status == ProviderSubscriptionStatus::Paused {
                 subscription.status = ProviderSubscriptionStatus::Active;
             }
+            Ok(subscription.clone())
+        })
+    }
+
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        self.call("remove_coupon", key, |world| {
+            let subscription =
+                world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
+            subscription.discounted = false;
             Ok(subscription.clone())
         })
     }
