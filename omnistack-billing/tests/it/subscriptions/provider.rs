@@ -25,6 +25,9 @@ use omnistack_core::{
 /// The length of a period of the provider.
 pub(crate) const PERIOD: Duration = Duration::from_secs(31 * 86_400);
 
+/// The beginning of a printed call.
+pub(crate) const CALL: &str = "call of the provider: ";
+
 /// What the provider has stored.
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -38,6 +41,10 @@ pub(crate) struct World {
     pub(crate) calls: Vec<String>,
     /// The errors of the next calls that change something. A call with an unknown outcome has taken effect if `true`.
     pub(crate) errors: VecDeque<(PaymentError, bool)>,
+    /// The number of the next reads of a subscription that fail.
+    pub(crate) failing_reads: u32,
+    /// Whether the calls that take effect are printed, for the process that has started this one.
+    pub(crate) prints_calls: bool,
     /// Whether the provider has no coupons.
     pub(crate) has_no_coupons: bool,
     /// The error of all refunds.
@@ -85,7 +92,13 @@ impl ScriptedProvider {
         let mut world = self.world();
         world.calls.push(format!("{what} {key}"));
         match world.errors.pop_front() {
-            None => effect(&mut world),
+            None => {
+                let done = effect(&mut world)?;
+                if world.prints_calls {
+                    println!("{CALL}{what} {key}");
+                }
+                Ok(done)
+            }
             Some((error, false)) => Err(error),
             Some((error, true)) => {
                 effect(&mut world)?;
@@ -206,7 +219,8 @@ impl ScriptedProvider {
     /// Bills a new period. The payment succeeds or fails.
     pub(crate) fn renew(&self, id: &str, now: Timestamp, is_paid: bool) {
         let mut world = self.world();
-        let number = world.invoices.len();
+        let is_of_subscription = |invoice: &&ProviderInvoice| invoice.subscription.as_deref() == Some(id);
+        let number = world.invoices.values().filter(is_of_subscription).count();
         let subscription = world.subscriptions.get_mut(id).unwrap();
         let invoice = format!("in_{id}_{number}");
         subscription.latest_invoice = Some(invoice.clone());
@@ -398,7 +412,12 @@ impl PaymentProvider for ScriptedProvider {
     }
 
     async fn subscription(&self, id: &str) -> Result<ProviderSubscription, PaymentError> {
-        found(&self.world().subscriptions, id, "subscription")
+        let mut world = self.world();
+        if world.failing_reads > 0 {
+            world.failing_reads -= 1;
+            return Err(PaymentError::Unavailable { message: "down".to_owned(), retry_after: None });
+        }
+        found(&world.subscriptions, id, "subscription")
     }
 
     async fn find_subscription(&self, reference: &str) -> Result<Option<ProviderSubscription>, PaymentError> {
