@@ -127,12 +127,6 @@ impl From<Error> for CleanupFailure {
     }
 }
 
-impl From<db::Error> for CleanupFailure {
-    fn from(error: db::Error) -> Self {
-        Self { message: error.to_string(), is_final: false }
-    }
-}
-
 #[async_trait]
 impl Job for CleanUpSubscription {
     const NAME: &'static str = "billing.clean_up_subscription";
