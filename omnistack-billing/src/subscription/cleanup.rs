@@ -13,7 +13,9 @@ use omnistack_core::{
     identity::{Identity, TenantId},
     jobs::{Job, JobContext, JobError, NewJob},
     money::Money,
-    payment::{NewRefund, PaymentError, PaymentProvider, PaymentStatus, RefundStatus},
+    payment::{
+        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderPayment, ProviderRefund, RefundStatus,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,10 +24,10 @@ use utoipa::ToSchema;
 use super::{
     cancel::cancel_now,
     checkout_store,
-    errors::{app_store_subscription, no_provider},
+    errors::{app_store_subscription, no_provider, payment_error},
     handle::{Subscriptions, is_app_store},
     model::{CheckoutId, SubscriptionId},
-    store::{self, StoredSubscription},
+    store::{self, ExternalKey, StoredSubscription},
 };
 
 /// Number of failed attempts after which an operator decides. With the growing delays of the job, they take more than
@@ -33,6 +35,8 @@ use super::{
 const MAX_CLEANUP_ATTEMPTS: i32 = 24;
 /// Time after which the payment of a duplicate is looked at again, if it was not decided.
 const DECISION_PATIENCE: Duration = Duration::from_hours(1);
+/// The failure of a refund that the bank has returned.
+const REFUND_RETURNED: &str = "the money could not be sent back to the payer; refund it in another way";
 /// Largest length of the failure that operators see, in characters.
 const MAX_FAILURE_CHARS: usize = 500;
 
@@ -81,6 +85,10 @@ impl StoredCleanup {
 
     const fn is_open(&self) -> bool {
         matches!(self.state, CleanupState::Canceling | CleanupState::Refunding)
+    }
+
+    const fn is_done(&self) -> bool {
+        matches!(self.state, CleanupState::Done)
     }
 }
 
@@ -228,18 +236,63 @@ impl Subscriptions {
         }
     }
 
-    /// Changes the stored end of a subscription. Returns `None` if it is not being ended any more.
+    /// Stores that the refund of a duplicate has failed after the provider had accepted it, as banks report days later.
+    /// An operator decides.
+    pub(super) async fn note_returned_refund(
+        &self,
+        provider: &dyn PaymentProvider,
+        payment: &ProviderPayment,
+    ) -> Result<(), Error> {
+        let Some(subscription) = &payment.subscription else { return Ok(()) };
+        let key = ExternalKey {
+            provider: provider.name().to_owned(),
+            environment: provider.environment(),
+            id: subscription.clone(),
+        };
+        let row = self.find(&key).await?.filter(|row| row.state.is_duplicate);
+        let Some(row) = row.filter(|row| row.cleanup.as_ref().is_some_and(StoredCleanup::is_done)) else {
+            return Ok(());
+        };
+        if payment.captured.minor() <= payment.refunded.minor() {
+            return Ok(());
+        }
+        let refunds = match provider.refunds(&payment.id).await {
+            Ok(refunds) => refunds,
+            Err(PaymentError::NotFound { .. } | PaymentError::NotSupported { .. }) => return Ok(()),
+            Err(error) => return Err(payment_error(error)),
+        };
+        let prefix = format!("duplicate-{}-", row.id);
+        let is_own = |refund: &&ProviderRefund| refund.reference.as_ref().is_some_and(|text| text.starts_with(&prefix));
+        let mut own = refunds.iter().filter(is_own).peekable();
+        // A refund that is not decided yet, or that has succeeded in another attempt, is no failure.
+        if own.peek().is_none() || !own.all(|refund| refund.status == RefundStatus::Failed) {
+            return Ok(());
+        }
+        let fail = |cleanup: &mut StoredCleanup| {
+            (cleanup.state, cleanup.error) = (CleanupState::Failed, Some(REFUND_RETURNED.to_owned()));
+        };
+        if self.update_cleanup(&row, StoredCleanup::is_done, fail).await?.is_some() {
+            let (tenant, subscription) = (row.tenant, row.id);
+            tracing::error!(
+                target: "omnistack::billing", %tenant, %subscription,
+                "the refund of a duplicate subscription has failed at the bank; refund it, or retry it by the API"
+            );
+        }
+        Ok(())
+    }
+
+    /// Changes the stored end of a subscription. Returns `None` if its end is not as expected.
     async fn update_cleanup(
         &self,
         row: &StoredSubscription,
+        is_expected: fn(&StoredCleanup) -> bool,
         change: impl FnOnce(&mut StoredCleanup),
     ) -> Result<Option<StoredCleanup>, Error> {
         let mut tx = self.0.db.tenant(row.tenant).begin().await?;
         // Who changes the subscription stores the whole row.
         self.0.accounts.lock_account_in(&mut tx, row.tenant).await?;
         let stored = store::lock(&mut tx, row.id).await?;
-        let Some(mut stored) = stored.filter(|stored| stored.cleanup.as_ref().is_some_and(StoredCleanup::is_open))
-        else {
+        let Some(mut stored) = stored.filter(|stored| stored.cleanup.as_ref().is_some_and(is_expected)) else {
             tx.rollback().await?;
             return Ok(None);
         };
@@ -258,13 +311,14 @@ impl Subscriptions {
     }
 
     async fn set_cleanup(&self, row: &StoredSubscription, state: CleanupState) -> Result<(), Error> {
-        self.update_cleanup(row, |cleanup| (cleanup.state, cleanup.error) = (state, None)).await.map(drop)
+        let change = |cleanup: &mut StoredCleanup| (cleanup.state, cleanup.error) = (state, None);
+        self.update_cleanup(row, StoredCleanup::is_open, change).await.map(drop)
     }
 
     /// Stores the failure of an attempt. Returns whether it was the last one; the operators are told then.
     async fn note_cleanup_failure(&self, row: &StoredSubscription, failure: &CleanupFailure) -> Result<bool, Error> {
         let changed = self
-            .update_cleanup(row, |cleanup| {
+            .update_cleanup(row, StoredCleanup::is_open, |cleanup| {
                 cleanup.attempts = cleanup.attempts.saturating_add(1);
                 cleanup.error = Some(failure.message.chars().take(MAX_FAILURE_CHARS).collect());
                 if failure.is_final || cleanup.attempts >= MAX_CLEANUP_ATTEMPTS {
@@ -315,8 +369,8 @@ impl Subscriptions {
         };
         let refunded = provider.refund_payment(&payment, &refund).await?;
         if refunded.status == RefundStatus::Failed {
-            let message = "the money could not be sent back to the payer; refund it in another way".to_owned();
-            return Err(PaymentError::Rejected { code: Some("refund_failed".to_owned()), message });
+            let code = Some("refund_failed".to_owned());
+            return Err(PaymentError::Rejected { code, message: REFUND_RETURNED.to_owned() });
         }
         Ok(CleanupProgress::Done)
     }

@@ -233,8 +233,8 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
         Err(no_subscriptions(self.name()))
     }
 
-    /// Removes the coupons of a subscription, so that its next invoices are not reduced. One without a coupon stays as it
-    /// is.
+    /// Removes the coupons of a subscription, so that its next invoices are not reduced. A subscription without a coupon
+    /// stays as it is.
     ///
     /// # Errors
     /// [`PaymentError::NotSupported`] if the provider can't remove coupons.

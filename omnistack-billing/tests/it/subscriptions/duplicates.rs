@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use omnistack_core::payment::{PaymentError, PaymentStatus, ProviderEventObject, ProviderSubscriptionStatus};
+use omnistack_core::payment::{
+    PaymentError, PaymentStatus, ProviderEventObject, ProviderSubscriptionStatus, RefundStatus,
+};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
-    BILLING, advance, checkout, event, notify, projects, provider::lost, reconcile, revenue, send, start, tenant_of,
+    BILLING, advance, checkout, event, notify, projects,
+    provider::{lost, usd},
+    reconcile, revenue, send, start, tenant_of,
 };
 use crate::accounts::audited;
 
@@ -185,5 +189,43 @@ on_each_database! {
         operator.post(missing, json!({})).await.expect_error(404, "NOT_FOUND");
         assert_eq!(audited(&app, "subscription.cleanup_failed").await.len(), 2);
         assert_eq!(audited(&app, "subscription.cleanup_retried").await.len(), 2);
+    }
+
+    async fn a_refund_that_the_bank_returns_waits_for_an_operator(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let (client, operator) = (app.user(), app.operator());
+        let (first, second) =
+            (checkout(&client, json!({ "plan": "pro" })).await, checkout(&client, json!({ "plan": "team" })).await);
+        let now = app.clock().clock().now();
+        let payment = format!("pay_{second}");
+        let (first, second) = (provider.pay(&first, now), provider.pay(&second, now));
+        notify(&app, &first).await;
+        notify(&app, &second).await;
+        app.run_jobs().await;
+        let failed = "/api/v1/admin/billing/subscriptions?cleanup=failed";
+        let refund = ProviderEventObject::Refund { payment: payment.clone(), refund: None };
+        send(&app, refund.clone()).await;
+        assert_eq!(operator.get(failed).await.expect(200).json()["items"], json!([]));
+
+        {
+            let mut world = provider.world();
+            world.payments.get_mut(&payment).unwrap().refunded = usd(0);
+            world.refunds.get_mut(&payment).unwrap()[0].status = RefundStatus::Failed;
+        }
+        for _ in 0..2 {
+            send(&app, refund.clone()).await;
+        }
+        let page = operator.get(failed).await.expect(200).json();
+        let found = &page["items"][0];
+        assert_eq!((&found["external_id"], found["cleanup_error"].is_string()), (&json!(second), true), "{page}");
+        assert_eq!(audited(&app, "subscription.cleanup_failed").await.len(), 1);
+        let id = found["id"].as_str().unwrap();
+        let retry = format!("/api/v1/admin/billing/subscriptions/{id}/retry-cleanup");
+        operator.post(retry, json!({})).await.expect(200);
+        app.run_jobs().await;
+        send(&app, refund).await;
+        assert_eq!(operator.get(failed).await.expect(200).json()["items"], json!([]));
+        let world = provider.world();
+        assert_eq!((world.payments[&payment].refunded, world.refunds[&payment].len()), (usd(9_900), 2));
     }
 }

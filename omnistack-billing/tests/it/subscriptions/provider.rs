@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) subscriptions: BTreeMap<String, ProviderSubscription>,
     pub(crate) invoices: BTreeMap<String, ProviderInvoice>,
     pub(crate) payments: BTreeMap<String, ProviderPayment>,
+    /// The refunds by payments.
+    pub(crate) refunds: BTreeMap<String, Vec<ProviderRefund>>,
     pub(crate) methods: Vec<StoredPaymentMethod>,
     /// The names of the calls that change something, with their idempotency keys.
     pub(crate) calls: Vec<String>,
@@ -394,17 +396,19 @@ impl PaymentProvider for ScriptedProvider {
             }
             let payment = world.payments.get_mut(id).ok_or(PaymentError::NotFound { object: "payment" })?;
             payment.refunded = usd(payment.refunded.minor() + new.amount.minor());
-            Ok(ProviderRefund {
+            let refund = ProviderRefund {
                 id: format!("re_{}", new.reference),
                 reference: Some(new.reference.clone()),
                 status: RefundStatus::Succeeded,
                 amount: new.amount,
-            })
+            };
+            world.refunds.entry(id.to_owned()).or_default().push(refund.clone());
+            Ok(refund)
         })
     }
 
-    async fn refunds(&self, _: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
-        Ok(Vec::new())
+    async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
+        Ok(self.world().refunds.get(payment).cloned().unwrap_or_default())
     }
 
     async fn payment_methods(&self, _: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
