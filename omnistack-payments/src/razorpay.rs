@@ -125,6 +125,7 @@ fn profile() -> ProviderProfile {
             ProviderFeature::PartialRefund,
             ProviderFeature::Subscriptions,
             ProviderFeature::PauseSubscription,
+            ProviderFeature::Coupons,
         ],
     }
 }

@@ -39,8 +39,9 @@ pub enum CheckoutKind {
         quantity: u64,
         /// The end of the trial, if there is one.
         trial_end: Option<Timestamp>,
-        /// The behaviour at the end of the trial if the customer has no payment method.
-        trial_end_behavior: TrialEndBehavior,
+        /// The behaviour at the end of a trial that the customer can begin without a payment method. `None` if the
+        /// checkout asks for one. Providers whose subscriptions always have a payment method ask for one.
+        trial_end_behavior: Option<TrialEndBehavior>,
         /// The code of a coupon at the provider.
         coupon: Option<String>,
     },

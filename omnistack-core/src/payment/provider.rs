@@ -33,6 +33,8 @@ pub enum ProviderFeature {
     Portal,
     /// Usage that the provider bills.
     MeterReports,
+    /// Coupons with which subscriptions begin.
+    Coupons,
 }
 
 /// The properties of a provider, for the choice between providers.
@@ -229,6 +231,16 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
     async fn resume_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
         let _ = (id, key);
         Err(no_subscriptions(self.name()))
+    }
+
+    /// Removes the coupons of a subscription, so that its next invoices are not reduced. A subscription without a coupon
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`PaymentError::NotSupported`] if the provider can't remove coupons.
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        let _ = (id, key);
+        Err(PaymentError::NotSupported { provider: self.name(), operation: "removing coupons" })
     }
 
     /// Pauses the collection of payments.

@@ -156,6 +156,7 @@ pub(super) fn profile() -> ProviderProfile {
             ProviderFeature::PauseSubscription,
             ProviderFeature::Portal,
             ProviderFeature::MeterReports,
+            ProviderFeature::Coupons,
         ],
     }
 }
@@ -367,6 +368,16 @@ impl PaymentProvider for FakeProvider {
         let call = async {
             let mut tx = self.begin().await?;
             let subscription = tx.resume_subscription(id, key).await?;
+            tx.commit().await?;
+            Ok(subscription_of(subscription))
+        };
+        self.change(call).await
+    }
+
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let subscription = tx.remove_coupon(id, key).await?;
             tx.commit().await?;
             Ok(subscription_of(subscription))
         };

@@ -372,6 +372,7 @@ impl RazorpayApi {
             cancel_at: current.map(|(_, end)| end).filter(|_| ends),
             ended_at: ended_at.filter(|_| status.is_final()),
             collection_paused,
+            discounted: object.text("/offer_id").is_some(),
             latest_invoice: None,
             version: None,
             created_at,

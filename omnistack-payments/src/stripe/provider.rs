@@ -150,6 +150,10 @@ impl PaymentProvider for StripeProvider {
         self.api.resume_subscription(id, key).await
     }
 
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        self.api.remove_coupon(id, key).await
+    }
+
     async fn pause_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
         self.api.pause_subscription(id, key).await
     }

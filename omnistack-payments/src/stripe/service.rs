@@ -105,6 +105,7 @@ pub(super) fn profile() -> ProviderProfile {
             ProviderFeature::PauseSubscription,
             ProviderFeature::Portal,
             ProviderFeature::MeterReports,
+            ProviderFeature::Coupons,
         ],
     }
 }

@@ -79,7 +79,8 @@ pub(super) struct PlanChangePreview {
     (status = 200, body = PlanChangePreview),
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`."),
     (status = 404, body = ErrorEnvelope, description = "There is no such plan."),
-    (status = 409, body = ErrorEnvelope, description = "`NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `NOTHING_TO_CHANGE`."),
+    (status = 409, body = ErrorEnvelope,
+        description = "`NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `SUBSCRIPTION_OF_OTHER_GROUP`, `NOTHING_TO_CHANGE`."),
     (status = 422, body = ErrorEnvelope),
 ))]
 pub(super) async fn change_preview(

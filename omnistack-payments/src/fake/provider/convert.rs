@@ -109,6 +109,7 @@ pub(super) fn subscription_of(subscription: FakeSubscription) -> ProviderSubscri
         cancel_at: subscription.cancel_at,
         ended_at: subscription.ended_at,
         collection_paused: subscription.collection_paused,
+        discounted: subscription.coupon.is_some(),
         latest_invoice: subscription.latest_invoice,
         version: Some(subscription.version),
         created_at: subscription.created_at,

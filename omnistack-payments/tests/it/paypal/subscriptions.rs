@@ -20,7 +20,7 @@ fn checkout(test: &PayPalTest, reference: &str, trial: Option<Duration>) -> NewC
             price: "P-PRO".to_owned(),
             quantity: 2,
             trial_end: trial.map(|trial| now + trial),
-            trial_end_behavior: TrialEndBehavior::Pause,
+            trial_end_behavior: Some(TrialEndBehavior::Pause),
             coupon: None,
         },
         success_url: "https://app.example/ok".to_owned(),

@@ -19,7 +19,7 @@ fn checkout(test: &RazorpayTest, reference: &str, trial: Option<Duration>) -> Ne
             price: "plan_pro".to_owned(),
             quantity: 2,
             trial_end: trial.map(|trial| now + trial),
-            trial_end_behavior: TrialEndBehavior::Pause,
+            trial_end_behavior: Some(TrialEndBehavior::Pause),
             coupon: Some("offer_1".to_owned()),
         },
         success_url: "https://app.example/ok".to_owned(),
