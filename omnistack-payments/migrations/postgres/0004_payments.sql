@@ -158,12 +158,14 @@ create table omni_payment_volumes (
     method text not null,
     -- Empty if it is not known.
     country text not null,
+    -- All zeros if no API key has asked.
+    api_key_id uuid not null,
     slot integer not null,
     payments bigint not null,
     captured bigint not null,
     -- Fees in the same currency; estimated until they are known.
     fees bigint not null,
-    primary key (tenant_id, environment, day, service, currency, method, country, slot)
+    primary key (tenant_id, environment, day, service, currency, method, country, api_key_id, slot)
 );
 alter table omni_payment_volumes enable row level security;
 alter table omni_payment_volumes force row level security;

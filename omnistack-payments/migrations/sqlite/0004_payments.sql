@@ -143,10 +143,12 @@ create table omni_payment_volumes (
     method text not null,
     -- Empty if it is not known.
     country text not null,
+    -- All zeros if no API key has asked.
+    api_key_id blob not null,
     slot integer not null,
     payments integer not null,
     captured integer not null,
     -- Fees in the same currency; estimated until they are known.
     fees integer not null,
-    primary key (tenant_id, environment, day, service, currency, method, country, slot)
+    primary key (tenant_id, environment, day, service, currency, method, country, api_key_id, slot)
 ) strict;

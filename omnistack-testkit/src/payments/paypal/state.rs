@@ -113,6 +113,16 @@ impl PayPalState {
         self.transactions.push((self.now() + LISTING_DELAY, transaction));
     }
 
+    /// Adds the transaction of a refund, which names the payment that it is of.
+    pub(super) fn list_refund(&mut self, id: &str, payment: &str, amount: &Value, invoice: &Value) {
+        let transaction = json!({ "transaction_info": {
+            "transaction_id": id, "transaction_event_code": "T1107", "transaction_status": "S",
+            "transaction_initiation_date": self.time(), "transaction_amount": amount, "invoice_id": invoice,
+            "paypal_reference_id": payment, "paypal_reference_id_type": "TXN",
+        }});
+        self.transactions.push((self.now() + LISTING_DELAY, transaction));
+    }
+
     pub(super) fn charges(&self, reference: &str) -> usize {
         let is_of = |custom: &Value| custom.as_str().is_some_and(|custom| custom.contains(reference));
         let captures = self.orders.values().flat_map(|order| list(&order["purchase_units"][0]["payments"]["captures"]));
@@ -181,11 +191,16 @@ impl PayPalState {
             return refusal(400, "INVALID_REQUEST", "Date range is greater than 31 days");
         }
         let now = self.now();
+        let code = parameter(query, "transaction_type");
+        let is_wanted = |transaction: &&Value| {
+            code.is_none_or(|code| transaction["transaction_info"]["transaction_event_code"] == code)
+        };
         let listed: Vec<_> = self
             .transactions
             .iter()
             .filter(|(at, _)| *at <= now && *at - LISTING_DELAY >= start && *at - LISTING_DELAY <= end)
             .map(|(_, transaction)| transaction)
+            .filter(is_wanted)
             .collect();
         (200, json!({ "transaction_details": listed, "total_items": listed.len(), "total_pages": 1, "page": 1 }))
     }
