@@ -124,6 +124,7 @@ fn profile() -> ProviderProfile {
             ProviderFeature::ManualCapture,
             ProviderFeature::PartialRefund,
             ProviderFeature::Subscriptions,
+            ProviderFeature::ImmediateChange,
             ProviderFeature::PauseSubscription,
         ],
     }

@@ -178,11 +178,10 @@ impl PaymentProvider for PayPalProvider {
     }
 
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
-        if payment.starts_with(SALE) {
-            let operation = "lists of the refunds of a subscription's payment";
-            return Err(PaymentError::NotSupported { provider: NAME, operation });
+        match payment.strip_prefix(SALE) {
+            Some(sale) => self.api.sale_refunds(sale).await,
+            None => self.api.order_refunds(payment).await,
         }
-        self.api.order_refunds(payment).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
@@ -201,7 +200,7 @@ impl PaymentProvider for PayPalProvider {
         self.api.preview_change(id, change).await
     }
 
-    /// Asks for a change at the end of the period. The customer approves it on the page of the answer.
+    /// Asks for a change. The customer approves it on the page of the answer.
     async fn change_subscription(
         &self,
         id: &str,

@@ -210,6 +210,7 @@ impl PayPalState {
             return refusal(422, "REFUND_EXCEEDED_TRANSACTION_AMOUNT", "The refund is larger than the sale.");
         }
         sale["refunded_units_of_test"] = refunded.into();
+        sale["update_time"] = time.clone();
         sale["state"] = if refunded == whole { "refunded" } else { "partially_refunded" }.into();
         let custom = sale["custom"].clone();
         let refund = json!({
