@@ -44,7 +44,8 @@
 //!
 //! # The ledger
 //!
-//! Each change of money has entries in a double-entry ledger that sum to zero in each currency. Data of tests and real
+//! Each change of money, lost disputes and fees included, has entries in a double-entry ledger that sum to zero in each
+//! currency. Data of tests and real
 //! data are never mixed.
 
 mod analytics;
@@ -69,9 +70,9 @@ pub use credentials::PaymentAccounts;
 pub use fake::{FakeBank, FakeFault, FakeProvider, FakeService};
 pub use module::Payments;
 pub use payment::{
-    AttemptState, MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentLedger, PaymentRefund,
-    PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState, ProviderChange, RefundProposal, RefundRequest,
-    RefundState,
+    AttemptState, DisputeState, MinorAmount, Payment, PaymentAttempt, PaymentDispute, PaymentDisputeId, PaymentFailure,
+    PaymentId, PaymentLedger, PaymentRefund, PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState,
+    ProviderChange, RefundProposal, RefundRequest, RefundState,
 };
 #[cfg(feature = "paypal")]
 pub use paypal::PayPalService;

@@ -12,6 +12,8 @@
 mod apply;
 mod change;
 mod create;
+mod dispute;
+mod dispute_rows;
 mod failure;
 mod handle;
 mod machine;
@@ -35,10 +37,10 @@ use omnistack_core::{
 };
 
 pub use handle::PaymentLedger;
-pub use machine::{AttemptState, PaymentState, RefundState};
+pub use machine::{AttemptState, DisputeState, PaymentState, RefundState};
 pub use model::{
-    MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId, PaymentRequest,
-    PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
+    MinorAmount, Payment, PaymentAttempt, PaymentDispute, PaymentDisputeId, PaymentFailure, PaymentId, PaymentRefund,
+    PaymentRefundId, PaymentRequest, PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
 };
 pub(crate) use statistics::{day_of, no_api_key};
 
@@ -58,6 +60,7 @@ pub(crate) fn register(registry: &mut Registry, services: impl IntoIterator<Item
     registry
         .tenant_tables([
             "omni_payment_entries",
+            "omni_payment_disputes",
             "omni_payment_refunds",
             "omni_payment_attempts",
             "omni_payments",

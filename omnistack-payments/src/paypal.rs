@@ -16,6 +16,7 @@
 
 mod api;
 mod custom_id;
+mod disputes;
 mod events;
 mod fees;
 mod orders;

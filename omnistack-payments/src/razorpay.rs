@@ -10,6 +10,7 @@
 
 mod api;
 mod callback;
+mod disputes;
 mod events;
 mod fees;
 mod links;

@@ -26,6 +26,7 @@
 
 mod api;
 mod checkout;
+mod dispute;
 mod error;
 mod event;
 mod fees;

@@ -107,6 +107,7 @@ fn event(object: ProviderEventObject) -> ProviderEvent {
         reference: None,
         environment: DataEnvironment::Live,
         occurred_at: None,
+        account: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
     NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, ProviderCheckout, ProviderCustomer,
-    ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
+    ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
     SubscriptionChange,
 };
 use crate::{
@@ -151,6 +151,16 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The errors of the port.
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError>;
+
+    /// Returns a dispute.
+    ///
+    /// # Errors
+    /// [`PaymentError::NotFound`] if there is none, and [`PaymentError::NotSupported`] if the provider can't be asked:
+    /// then lost disputes are not in the ledger of the module of payments.
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        let _ = id;
+        Err(PaymentError::NotSupported { provider: self.name(), operation: "reading disputes" })
+    }
 
     /// Returns the stored payment methods of a customer.
     ///

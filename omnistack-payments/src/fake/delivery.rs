@@ -97,6 +97,7 @@ pub(super) fn provider_event(provider: &str, webhook: &InboundWebhook) -> Option
         reference: event.reference,
         environment: event.environment,
         occurred_at: Some(event.created),
+        account: None,
     })
 }
 

@@ -9,7 +9,7 @@ use omnistack_core::{
     payment::{
         CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, ProviderCheckout,
-        ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment, ProviderProfile,
+        ProviderCustomer, ProviderDispute, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment, ProviderProfile,
         ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
     webhook::{DataEnvironment, InboundWebhook},
@@ -23,7 +23,7 @@ use super::{
     payments::{lost_response, unreachable_provider},
 };
 use crate::wire::{WireForm, to_minor_units};
-use convert::{method_of, refund_of, subscription_of};
+use convert::{dispute_of, method_of, refund_of, subscription_of};
 
 /// The behaviour of an account, chosen by its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +248,11 @@ impl PaymentProvider for FakeProvider {
 
     async fn payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
         let call = async { Ok(self.payment_of(self.begin_read().await?.get(id).await?)) };
+        self.read(call).await
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        let call = async { Ok(dispute_of(self.begin_read().await?.get(id).await?)) };
         self.read(call).await
     }
 

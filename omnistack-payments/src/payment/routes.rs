@@ -204,7 +204,7 @@ async fn list(
 
 /// Get a payment
 ///
-/// The payment has its attempts and refunds.
+/// The payment has its attempts, refunds and disputes.
 #[utoipa::path(get, path = "/{id}", operation_id = "get_payment", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Payment), (status = 404, body = ErrorEnvelope)))]
 async fn get(

@@ -6,8 +6,8 @@ use omnistack_core::{
     money::Money,
     payment::{
         CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
-        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderEvent,
-        ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
+        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderDispute,
+        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
         SubscriptionChange,
     },
     webhook::InboundWebhook,
@@ -182,6 +182,10 @@ impl PaymentProvider for PayPalProvider {
             Some(sale) => self.api.sale_refunds(sale).await,
             None => self.api.order_refunds(payment).await,
         }
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        self.api.dispute(id).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

@@ -7,8 +7,8 @@ use omnistack_core::{
     payment::{
         CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
         NewRefund, PaymentError, PaymentMethodSource, PaymentProvider, PaymentStatus, ProviderCheckout,
-        ProviderCustomer, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
-        ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
+        ProviderCustomer, ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile,
+        ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
     webhook::InboundWebhook,
 };
@@ -197,6 +197,10 @@ impl PaymentProvider for RazorpayProvider {
 
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
         self.api.refunds(payment).await
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        self.api.dispute(id).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

@@ -7,7 +7,7 @@ use omnistack_core::{
     payment::{
         CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentProvider, ProviderCheckout, ProviderCustomer,
-        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
+        ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
         StoredPaymentMethod, SubscriptionChange,
     },
     webhook::InboundWebhook,
@@ -107,6 +107,10 @@ impl PaymentProvider for StripeProvider {
 
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
         self.api.refunds(payment).await
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        self.api.dispute(id).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

@@ -224,6 +224,34 @@ async fn events_of_no_concern_and_disputes_are_told_apart() {
     }
 }
 
+#[tokio::test]
+async fn a_dispute_has_the_amount_that_was_sent_back() {
+    let test = PayPalTest::start().await;
+    let money = |value: &str| json!({ "currency_code": "USD", "value": value });
+    for (outcome, returned, won, amount) in [
+        (None, None, None, "10.00"),
+        (Some("RESOLVED_SELLER_FAVOUR"), Some("0.00"), Some(true), "10.00"),
+        (Some("RESOLVED_BUYER_FAVOUR"), Some("4.00"), Some(false), "4.00"),
+        (Some("ACCEPTED"), None, Some(false), "10.00"),
+    ] {
+        let mut dispute = json!({
+            "dispute_id": "PP-D-1", "dispute_amount": money("10.00"),
+            "disputed_transactions": [{ "seller_transaction_id": "7" }],
+        });
+        if let Some(outcome) = outcome {
+            dispute["dispute_outcome"] = json!({ "outcome_code": outcome });
+        }
+        if let Some(returned) = returned {
+            dispute["dispute_outcome"]["amount_refunded"] = money(returned);
+        }
+        test.server.add_dispute("PP-D-1", dispute);
+        let found = test.provider.dispute("PP-D-1").await.unwrap();
+        assert_eq!((found.won, found.payment.as_deref()), (won, Some("capture:7")), "{outcome:?}");
+        assert_eq!((found.amount, found.fee), (Money::parse(amount, "USD").unwrap(), None), "{outcome:?}");
+    }
+    assert!(matches!(test.provider.dispute("PP-D-2").await, Err(PaymentError::NotFound { .. })));
+}
+
 #[test]
 fn fees_are_estimated_for_known_prices_only() {
     let client = ClientSettings::default().client().unwrap();

@@ -109,6 +109,11 @@ impl PayPalServer {
         self.lock().add_plan(id, price, currency);
     }
 
+    /// Adds a dispute, in the form of PayPal's API.
+    pub fn add_dispute(&self, id: &str, dispute: Value) {
+        self.lock().disputes.insert(id.to_owned(), dispute);
+    }
+
     /// Stores a payment method of a customer. `source` is the payment source, such as `{"card": {…}}`.
     pub fn add_payment_method(&self, customer: &str, id: &str, source: Value) {
         let token = json!({ "id": id, "customer": { "id": customer }, "payment_source": source });

@@ -30,6 +30,7 @@ pub(super) struct PayPalState {
     /// Changes that wait for the approval of the subscriber.
     pub(super) revisions: BTreeMap<String, Value>,
     pub(super) sales: BTreeMap<String, Value>,
+    pub(super) disputes: BTreeMap<String, Value>,
     pub(super) tokens: Vec<Value>,
     /// Each transaction with the time at which it is listed.
     transactions: Vec<(Timestamp, Value)>,
@@ -53,6 +54,7 @@ impl PayPalState {
             subscriptions: BTreeMap::new(),
             revisions: BTreeMap::new(),
             sales: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             tokens: Vec::new(),
             transactions: Vec::new(),
             answers: BTreeMap::new(),
@@ -176,6 +178,7 @@ impl PayPalState {
             ("POST", ["v1", "billing", "subscriptions", id, action]) => self.change_status(id, action, body),
             ("GET", ["v1", "payments", "sale", id]) => found(self.sales.get(*id)),
             ("POST", ["v1", "payments", "sale", id, "refund"]) => self.refund_sale(id, body),
+            ("GET", ["v1", "customer", "disputes", id]) => found(self.disputes.get(*id)),
             ("GET", ["v1", "reporting", "transactions"]) => self.transaction_list(&request.query),
             ("GET", ["v3", "vault", "payment-tokens"]) => self.token_list(&request.query),
             _ => refusal(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist."),
