@@ -37,6 +37,7 @@ mod provider;
 mod service;
 mod subscription;
 mod subscription_change;
+mod webhook;
 
 pub use service::StripeService;
 

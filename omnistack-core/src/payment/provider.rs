@@ -11,7 +11,7 @@ use super::{
 use crate::{
     data_environment::DataEnvironment,
     money::{Currency, Money},
-    webhook::InboundWebhook,
+    webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
 use async_trait::async_trait;
 
@@ -76,6 +76,15 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what an event of the provider is about. Returns `None` if the event is of no concern.
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent>;
+
+    /// Verifies a webhook that was sent to the address of this account, by the secret of the account's own webhook.
+    ///
+    /// # Errors
+    /// Fails with [`WebhookRejection::Unverified`] if the account has no such secret, or has not signed the webhook.
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        let _ = request;
+        Err(WebhookRejection::Unverified("the account has no secret for webhooks"))
+    }
 
     /// Creates a customer.
     ///

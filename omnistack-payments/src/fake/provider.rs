@@ -12,7 +12,7 @@ use omnistack_core::{
         ProviderCustomer, ProviderDispute, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment, ProviderProfile,
         ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
-    webhook::{DataEnvironment, InboundWebhook},
+    webhook::{DataEnvironment, InboundWebhook, StandardHeaders, StandardSecret, WebhookRejection, WebhookRequest},
 };
 
 use super::{
@@ -42,15 +42,22 @@ pub struct FakeProvider {
     name: &'static str,
     environment: DataEnvironment,
     behavior: AccountBehavior,
+    /// The secrets of the account's own webhook.
+    webhook_secrets: Vec<StandardSecret>,
 }
 
 impl FakeProvider {
     pub(super) fn new(bank: FakeBank, name: &'static str, environment: DataEnvironment) -> Self {
-        Self { bank, name, environment, behavior: AccountBehavior::Works }
+        Self { bank, name, environment, behavior: AccountBehavior::Works, webhook_secrets: Vec::new() }
     }
 
     pub(super) fn behaving(mut self, behavior: AccountBehavior) -> Self {
         self.behavior = behavior;
+        self
+    }
+
+    pub(super) fn with_webhook_secrets(mut self, secrets: Vec<StandardSecret>) -> Self {
+        self.webhook_secrets = secrets;
         self
     }
 
@@ -187,6 +194,10 @@ impl PaymentProvider for FakeProvider {
 
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent> {
         provider_event(self.name, webhook)
+    }
+
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        StandardHeaders::read(request.headers)?.verify(&self.webhook_secrets, request.body, request.now)
     }
 
     async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {

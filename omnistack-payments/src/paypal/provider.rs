@@ -10,7 +10,7 @@ use omnistack_core::{
         ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
         SubscriptionChange,
     },
-    webhook::InboundWebhook,
+    webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
 
 use super::{
@@ -33,11 +33,13 @@ use crate::{
 pub(super) struct PayPalProvider {
     api: PayPalApi,
     environment: DataEnvironment,
+    /// The id of the account's own webhook.
+    webhook_id: Option<String>,
 }
 
 impl PayPalProvider {
-    pub(super) fn new(api: PayPalApi, environment: DataEnvironment) -> Self {
-        Self { api, environment }
+    pub(super) fn new(api: PayPalApi, environment: DataEnvironment, webhook_id: Option<String>) -> Self {
+        Self { api, environment, webhook_id }
     }
 }
 
@@ -89,6 +91,13 @@ impl PaymentProvider for PayPalProvider {
 
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent> {
         events::event(webhook)
+    }
+
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        match &self.webhook_id {
+            Some(id) => self.api.verify_webhook(id, request).await,
+            None => Err(WebhookRejection::Unverified("the account has no id of a webhook")),
+        }
     }
 
     /// Computes the id of a customer. PayPal has none before a payment method is stored.

@@ -14,6 +14,8 @@
 //! # }
 //! ```
 //!
+//! A webhook counts as signed if its signature is `{webhook id}|{transmission id}|{event id}`.
+//!
 //! A stored payment method whose id contains `declined`, `insufficient` or `expired` is declined when it is charged.
 
 mod orders;

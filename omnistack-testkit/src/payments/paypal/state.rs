@@ -179,6 +179,12 @@ impl PayPalState {
             ("GET", ["v1", "payments", "sale", id]) => found(self.sales.get(*id)),
             ("POST", ["v1", "payments", "sale", id, "refund"]) => self.refund_sale(id, body),
             ("GET", ["v1", "customer", "disputes", id]) => found(self.disputes.get(*id)),
+            ("POST", ["v1", "notifications", "verify-webhook-signature"]) => {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let parts = [&body["webhook_id"], &body["transmission_id"], &body["webhook_event"]["id"]].map(text);
+                let is_signed = body["transmission_sig"] == parts.join("|");
+                (200, json!({ "verification_status": if is_signed { "SUCCESS" } else { "FAILURE" } }))
+            }
             ("GET", ["v1", "reporting", "transactions"]) => self.transaction_list(&request.query),
             ("GET", ["v3", "vault", "payment-tokens"]) => self.token_list(&request.query),
             _ => refusal(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist."),
