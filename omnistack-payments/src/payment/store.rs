@@ -25,6 +25,10 @@ const ATTEMPT_COLUMNS: &str = "payment_id, number, service, reference, request_k
 const REFUND_COLUMNS: &str = "id, payment_id, attempt, reference, request_key, state, amount, reason,
     provider_refund_id, error_code, error_message, checks, created_at, updated_at";
 
+/// Largest number of attempts that an event is about. An id of a provider is that of one attempt; accounts of several
+/// tenants at test servers can have the same one.
+const MAX_ATTEMPTS_OF_EVENT: i64 = 20;
+
 /// Inserts a payment. Returns `false` if the tenant has one with the same key.
 pub(super) async fn insert_payment(tx: &mut Tx, row: &PaymentRow) -> Result<bool, db::Error> {
     let sql = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture,
@@ -276,8 +280,9 @@ pub(super) async fn attempts_at(
     reference: Option<&str>,
 ) -> Result<Vec<DueCheck>, db::Error> {
     let sql = "select tenant_id, payment_id, number from omni_payment_attempts
-        where service = $1 and environment = $2 and provider_payment_id = $3";
+        where service = $1 and environment = $2 and provider_payment_id = $3 limit $4";
     let select = tx.query(sql).bind(service.to_owned()).bind(environment.as_str()).bind(provider_id.to_owned());
+    let select = select.bind(MAX_ATTEMPTS_OF_EVENT);
     let found: Vec<DueCheck> = select.fetch_all().await?;
     let Some(reference) = reference.filter(|_| found.is_empty()) else { return Ok(found) };
     let sql = "select tenant_id, payment_id, number from omni_payment_attempts
