@@ -1,7 +1,8 @@
 //! The accounts of tenants at payment services: their credentials, sealed, and the environment that is in use.
 //!
 //! [`PaymentAccounts`] creates the provider of an account. Tenants store and check their credentials by the
-//! [routes](routes) under `/services`; their accounts send [webhooks]; a [job](reseal) seals them again after a change of `SECRET_KEYS`.
+//! [routes](routes) under `/services`; a [job](reseal) seals them again after a change of `SECRET_KEYS`. What the accounts
+//! send arrives as [webhooks].
 
 mod accounts;
 pub(crate) mod cache;

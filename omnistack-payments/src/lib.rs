@@ -39,8 +39,9 @@
 //! A [`PaymentService`] is a company at which an app or a tenant can have an account, and creates the provider of an
 //! account from its credentials: Stripe (feature `stripe`), PayPal (`paypal`), Razorpay (`razorpay`), and the built-in
 //! fake ([`FakeBank`]), which declines, delays, disputes and loses responses as real ones do. [`PaymentAccounts`] has
-//! the accounts of tenants, whose credentials are sealed, and which send webhooks to URLs of their own. [`PaymentRouter`] chooses among them by currency, country,
-//! payment method, amount, rules of the tenant, health and estimated fee.
+//! the accounts of tenants, whose credentials are sealed, and which send webhooks to URLs of their own.
+//! [`PaymentRouter`] chooses among them by currency, country, payment method, amount, rules of the tenant, health and
+//! estimated fee.
 //!
 //! # The ledger
 //!

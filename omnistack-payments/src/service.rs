@@ -77,8 +77,8 @@ pub trait PaymentService: fmt::Debug + Send + Sync + 'static {
         credentials: &Credentials,
     ) -> Result<Arc<dyn PaymentProvider>, InvalidCredentials>;
 
-    /// Returns the name of the source of webhooks that tenants' own accounts send, such as `stripe-account`. Its requests
-    /// are verified by [`PaymentProvider::verify_webhook`]. Returns `None` if there is none.
+    /// Returns the name of the source of webhooks that tenants' own accounts send, such as `stripe-account`. Its
+    /// requests are verified by [`PaymentProvider::verify_webhook`]. Returns `None` if there is none.
     fn account_source(&self) -> Option<&'static str> {
         None
     }

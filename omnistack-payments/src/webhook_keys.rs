@@ -30,7 +30,7 @@ pub(crate) fn secrets(credentials: &Credentials) -> Result<Vec<String>, InvalidC
     let is_empty = |secret: &String| secret.trim_start_matches("whsec_").is_empty();
     if secrets.len() > MAX_SECRETS || secrets.iter().any(is_empty) {
         let message = format!(
-            "it must have 1 to {MAX_SECRETS} secrets as the provider shows them, separated by commas, none of them empty"
+            "it has an empty secret, or more than {MAX_SECRETS}; enter what the provider shows, separated by commas"
         );
         return Err(InvalidCredentials { field: WEBHOOK_SECRET, message });
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use super::{
     CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
     NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, ProviderCheckout, ProviderCustomer,
-    ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
-    SubscriptionChange,
+    ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription,
+    StoredPaymentMethod, SubscriptionChange,
 };
 use crate::{
     data_environment::DataEnvironment,

@@ -137,9 +137,9 @@ pub struct ProviderSubscription {
 /// The time at which a change of a subscription takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeTime {
-    /// Now, and the difference is charged at once. The change takes effect when the payment succeeds. A provider without
-    /// [`ProviderFeature::ImmediateChange`](super::ProviderFeature::ImmediateChange) charges the new price from the next
-    /// period on, after the customer has confirmed the change on a page.
+    /// Now, and the difference is charged at once. The change takes effect when the payment succeeds. A provider
+    /// without [`ProviderFeature::ImmediateChange`](super::ProviderFeature::ImmediateChange) charges the new price from
+    /// the next period on, after the customer has confirmed the change on a page.
     Now {
         /// The time from which the difference is computed: that of the preview, so that the customer pays what was
         /// shown.

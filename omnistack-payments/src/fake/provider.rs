@@ -9,8 +9,8 @@ use omnistack_core::{
     payment::{
         CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, ProviderCheckout,
-        ProviderCustomer, ProviderDispute, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment, ProviderProfile,
-        ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
+        ProviderCustomer, ProviderDispute, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment,
+        ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
     webhook::{DataEnvironment, InboundWebhook, StandardHeaders, StandardSecret, WebhookRejection, WebhookRequest},
 };

@@ -81,11 +81,10 @@ impl PaymentService for FakeService {
             "unavailable" => AccountBehavior::Unreachable,
             _ => AccountBehavior::Works,
         };
-        let parsed = secrets(credentials)?.iter().map(|secret| StandardSecret::parse(secret)).collect::<Result<Vec<_>, _>>();
-        let webhook_secrets = parsed.map_err(|error| InvalidCredentials {
-            field: WEBHOOK_SECRET,
-            message: error.to_string(),
-        })?;
+        let texts = secrets(credentials)?;
+        let parsed: Result<Vec<_>, _> = texts.iter().map(|secret| StandardSecret::parse(secret)).collect();
+        let webhook_secrets = parsed
+            .map_err(|error| InvalidCredentials { field: WEBHOOK_SECRET, message: error.to_string() })?;
         let provider = FakeProvider::new(self.bank.clone(), self.name, environment).behaving(behavior);
         Ok(Arc::new(provider.with_webhook_secrets(webhook_secrets)))
     }

@@ -1,7 +1,7 @@
 //! Disputes: what payers have got back through their banks.
 //!
-//! A dispute is stored when an event of the provider names it, as the provider has it when it is asked. A lost one is in
-//! the ledger with its fee; if it is won later, its entries are taken back.
+//! A dispute is stored when an event of the provider names it, as the provider has it when it is asked. A lost one is
+//! in the ledger with its fee; if it is won later, its entries are taken back.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -102,7 +102,8 @@ impl PaymentLedger {
     }
 }
 
-/// Returns the index of the dispute that is reported, which is added if it is new. Returns `None` if it can't be stored.
+/// Returns the index of the dispute that is reported, which is added if it is new. Returns `None` if it can't be
+/// stored.
 fn place_of(payment: &mut StoredPayment, number: i32, reported: &ProviderDispute, now: Timestamp) -> Option<usize> {
     if let Some(known) = payment.disputes.iter().position(|dispute| dispute.provider_dispute_id == reported.id) {
         return Some(known);

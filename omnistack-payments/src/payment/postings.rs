@@ -1,7 +1,8 @@
 //! The double-entry ledger of payments.
 //!
 //! The balance of each account follows from what was captured, refunded, charged back and charged as a fee, so the
-//! entries of a change are the difference of the balances after it and before it. Each posting sums to zero in each currency.
+//! entries of a change are the difference of the balances after it and before it. Each posting sums to zero in each
+//! currency.
 
 use omnistack_core::{
     clock::Timestamp,

@@ -198,7 +198,7 @@ fn new_refund(payment: &StoredPayment, request: &RefundRequest, now: Timestamp) 
         return Err(Error::invalid([FieldError::new("amount", message)]));
     }
     if payment.refunds.len() >= MAX_REFUNDS {
-        let message = format!("the payment has {MAX_REFUNDS} refunds, the most of one; refund the rest at the provider");
+        let message = format!("the payment has {MAX_REFUNDS} refunds, the most of one; refund more at the provider");
         return Err(Error::conflict("PAYMENT_NOT_REFUNDABLE", message));
     }
     let mut refund = RefundRow::new(attempt, &request.key, amount, now);

@@ -32,8 +32,8 @@ const CONCURRENT_CHECKS: usize = 8;
 
 impl PaymentLedger {
     /// Asks the providers about all that has no final result: attempts, captures, cancellations, refunds and disputes.
-    /// Returns the payment afterwards. An attempt that its provider does not know is failed if it began a minute ago; before
-    /// that, its request can still arrive.
+    /// Returns the payment afterwards. An attempt that its provider does not know is failed if it began a minute ago;
+    /// before that, its request can still arrive.
     ///
     /// This also happens by itself, after events of the provider and in growing intervals.
     ///

@@ -32,7 +32,8 @@ const MAX_ATTEMPTS_OF_EVENT: i64 = 20;
 /// Inserts a payment. Returns `false` if the tenant has one with the same key.
 pub(super) async fn insert_payment(tx: &mut Tx, row: &PaymentRow) -> Result<bool, db::Error> {
     let sql = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture,
-        country, description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at)
+        country, description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at,
+        updated_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $15)
         on conflict (tenant_id, environment, request_key) do nothing";
     let insert = tx.query(sql).bind(row.id).bind(row.tenant_id).bind(row.environment.as_str());
@@ -116,10 +117,12 @@ pub(super) async fn update_refund(
 
 const LOCK_PAYMENT: Sql = Sql {
     postgres: "select id, tenant_id, environment, request_key, amount, currency, method, capture, country, description,
-        metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at from omni_payments
+        metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at
+        from omni_payments
         where tenant_id = $1 and id = $2 for update",
     sqlite: "select id, tenant_id, environment, request_key, amount, currency, method, capture, country, description,
-        metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at from omni_payments
+        metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at
+        from omni_payments
         where tenant_id = $1 and id = $2",
 };
 
@@ -207,8 +210,8 @@ pub(super) async fn newest(
     let refunds: Vec<RefundRow> = of_payments(tx, tenant, &rows, REFUND_COLUMNS, "omni_payment_refunds").await?;
     let columns = dispute_rows::COLUMNS;
     let disputes: Vec<DisputeRow> = of_payments(tx, tenant, &rows, columns, "omni_payment_disputes").await?;
-    let mut payments: Vec<_> =
-        rows.into_iter().map(|row| StoredPayment { row, attempts: vec![], refunds: vec![], disputes: vec![] }).collect();
+    let payment = |row| StoredPayment { row, attempts: Vec::new(), refunds: Vec::new(), disputes: Vec::new() };
+    let mut payments: Vec<_> = rows.into_iter().map(payment).collect();
     let index: HashMap<PaymentId, usize> =
         payments.iter().enumerate().map(|(index, payment)| (payment.row.id, index)).collect();
     for attempt in attempts {

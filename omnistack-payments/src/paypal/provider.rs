@@ -7,8 +7,8 @@ use omnistack_core::{
     payment::{
         CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
         NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderDispute,
-        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
-        SubscriptionChange,
+        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
+        StoredPaymentMethod, SubscriptionChange,
     },
     webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };

@@ -7,8 +7,8 @@ use omnistack_core::{
     payment::{
         CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentProvider, ProviderCheckout, ProviderCustomer,
-        ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
-        StoredPaymentMethod, SubscriptionChange,
+        ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
+        ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
     webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };

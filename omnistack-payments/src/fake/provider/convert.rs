@@ -4,8 +4,8 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderDispute, ProviderInvoice,
-        ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
+        CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderDispute,
+        ProviderInvoice, ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
         StoredPaymentMethod, SubscriptionItem,
     },
 };
