@@ -52,8 +52,8 @@ impl WebhookSource for AccountWebhooks {
         account.verify_webhook(request).await
     }
 
-    /// The id and the object are those of the account: an event of one tenant is no repetition of that of another, and
-    /// does not wait for it.
+    /// Describes the event. Its id and its object are those of the account: an event of a tenant is no repetition of that
+    /// of another tenant, and does not wait for it.
     fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
         let (tenant, environment) = account_in(request)?;
         let mut event = self.service.describe_webhook(request)?;
