@@ -152,10 +152,7 @@ impl Subscriptions {
     async fn has_other_in(&self, tx: &mut Tx, row: &StoredSubscription) -> Result<bool, Error> {
         let others = store::of_tenant(tx, row.tenant, row.external.environment).await?;
         Ok(others.iter().any(|other| {
-            other.id != row.id
-                && other.state.has_begun
-                && other.state.is_running()
-                && !other.state.is_duplicate
+            other.id != row.id && other.state.has_begun && other.state.is_running() && !other.state.is_duplicate
         }))
     }
 

@@ -211,6 +211,11 @@ impl Subscriptions {
                 at: change.row.state.renews_at,
                 action_url: changed.action_url.clone(),
             })),
+            // A provider that charges no difference waits for the customer, who confirms the change on its page.
+            Ok(changed) if changed.action_url.is_some() => {
+                let action_url = changed.action_url.clone();
+                Some(Some(FutureTerms { terms: change.terms.clone(), at: None, action_url }))
+            }
             // A change now replaces one at the end of the period.
             Ok(_) => Some(None),
             Err(_) => None,

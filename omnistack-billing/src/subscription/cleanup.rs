@@ -13,9 +13,7 @@ use omnistack_core::{
     identity::{Identity, TenantId},
     jobs::{Job, JobContext, JobError, NewJob},
     money::Money,
-    payment::{
-        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderPayment, ProviderRefund, RefundStatus,
-    },
+    payment::{NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderPayment, ProviderRefund, RefundStatus},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -140,7 +140,11 @@ impl Subscriptions {
         }
     }
 
-    pub(super) async fn get_row(&self, tenant: TenantId, id: SubscriptionId) -> Result<Option<StoredSubscription>, db::Error> {
+    pub(super) async fn get_row(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> Result<Option<StoredSubscription>, db::Error> {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let row = store::get(&mut tx, id).await?;
         tx.commit().await?;

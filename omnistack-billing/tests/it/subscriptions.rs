@@ -116,6 +116,7 @@ fn event(object: ProviderEventObject) -> ProviderEvent {
         reference: None,
         environment: DataEnvironment::Live,
         occurred_at: None,
+        account: None,
     }
 }
 

@@ -383,9 +383,11 @@ pub struct ProviderDispute {
     pub id: String,
     /// The payment.
     pub payment: Option<String>,
-    /// The amount.
+    /// The amount that the payer wants back; after a lost dispute, the amount that the payer has got.
     pub amount: Money,
-    /// Whether the dispute is decided, and then whether the app has won.
+    /// The fee that the provider has charged for the dispute so far, if it states one. It can be sent back to zero.
+    pub fee: Option<Money>,
+    /// Whether the dispute is decided, and then whether the app has won. A lost dispute can still be won later.
     pub won: Option<bool>,
 }
 

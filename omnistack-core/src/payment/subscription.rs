@@ -158,7 +158,9 @@ pub struct ProviderSubscription {
 /// The time at which a change of a subscription takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeTime {
-    /// Now, and the difference is charged at once. The change takes effect when the payment succeeds.
+    /// Now, and the difference is charged at once. The change takes effect when the payment succeeds. A provider
+    /// without [`ProviderFeature::ImmediateChange`](super::ProviderFeature::ImmediateChange) charges the new price from
+    /// the next period on, after the customer has confirmed the change on a page.
     Now {
         /// The time from which the difference is computed: that of the preview, so that the customer pays what was
         /// shown.
@@ -186,7 +188,8 @@ pub struct SubscriptionChange {
 /// The costs of a change of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangePreview {
-    /// The amount that is charged now. `None` if the provider charges nothing before the next period.
+    /// The amount that is charged now. `None` if the provider charges nothing before the next period, or does not state
+    /// the difference before it charges it: then the change takes effect now.
     pub due_now: Option<Money>,
     /// The amount of each further period.
     pub next: Option<Money>,

@@ -47,6 +47,27 @@ on_each_database! {
         assert!(revenue(&app).await.contains(&("expansion".to_owned(), 2_900, 9_900)));
     }
 
+    async fn an_upgrade_waits_for_the_customer_at_a_provider_that_charges_no_difference(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let page = "https://pay.example/confirm";
+        provider.edit(&id, |subscription| subscription.action_url = Some(page.to_owned()));
+        let shown = client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect(200).json();
+        assert_eq!((&shown["plan"], &shown["scheduled"]["plan"]), (&json!("pro"), &json!("team")));
+        assert_eq!((&shown["scheduled"]["action_url"], &shown["scheduled"]["at"]), (&json!(page), &Value::Null));
+        assert_eq!(projects(&app, &client).await, 10);
+        // The customer has confirmed it.
+        provider.edit(&id, |subscription| {
+            "team:9900:USD:month".clone_into(&mut subscription.items[0].price);
+            subscription.action_url = None;
+        });
+        notify(&app, &id).await;
+        let shown = subscription(&client).await;
+        assert_eq!((&shown["plan"], &shown["scheduled"]), (&json!("team"), &Value::Null));
+        assert_eq!(projects(&app, &client).await, 99);
+    }
+
     async fn a_provider_that_changes_before_the_payment_gives_nothing(database: TestDatabase) {
         let (app, provider) = start(database).await;
         let client = app.user();

@@ -449,7 +449,10 @@ impl PaymentProvider for ScriptedProvider {
             let declines = world.declines_changes;
             let subscription =
                 world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
-            if let ChangeTime::Now { proration_at } = change.when {
+            // With a page, nothing is changed before the customer confirms it there.
+            if let ChangeTime::Now { proration_at } = change.when
+                && subscription.action_url.is_none()
+            {
                 let mut item = subscription.items[0].clone();
                 (item.price, item.quantity) = (change.price.clone(), change.quantity);
                 if declines {
