@@ -2,7 +2,7 @@
 //!
 //! A draft has neither a number nor tax. [`finalize`] asks the [source of taxes](crate::tax), lets credits of the wallet
 //! pay, and takes the next number of the series in the transaction that stores the invoice, so that numbers have no gaps.
-//! What is wrong afterwards is corrected by a [credit note](credit_note), or the invoice is voided and keeps its number.
+//! A [credit note](credit_note) corrects a finalised invoice. An invoice that is voided keeps its number.
 //!
 //! The [arithmetic](amounts) follows EN 16931. The [job of billing periods](jobs) bills the plan and the usage of the
 //! ledger; usage that arrives later has a line in the next invoice.

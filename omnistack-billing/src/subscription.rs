@@ -4,8 +4,8 @@
 //! [ask](refresh) for the subscription, and its response decides. The state and everything that follows
 //! from it, such as the plan of the tenant, change in [one transaction](apply).
 //!
-//! What the app asks a provider for is stored before the call, with its idempotency key. A lost response is asked
-//! for again with the same key, or read by a [job](jobs).
+//! A request to a provider is stored before the call, with its idempotency key. If the response is lost, the request
+//! is repeated with the same key, or a [job](jobs) reads its result.
 
 mod admin;
 mod apply;

@@ -1,4 +1,4 @@
-//! What is stored with a finalised invoice and never changes.
+//! The snapshot of a finalised invoice: the seller, the customer and the taxes as they were. It never changes.
 
 use omnistack_core::money::{Currency, Money};
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ use crate::{
 /// The texts of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DocumentView {
-    /// Such as `Invoice INV-000017`.
+    /// The heading, such as `Invoice INV-000017`.
     pub(super) title: String,
     pub(super) seller: Vec<String>,
     pub(super) customer: Vec<String>,

@@ -1,7 +1,7 @@
 //! Changes of subscriptions by their tenants: another plan, seats, cancellation and its end.
 //!
-//! What the provider is asked for is stored before the call. If its answer is lost, the same request is made with the
-//! same idempotency key when the tenant tries again, or the state is read by a job.
+//! A request to the provider is stored before the call. If the response is lost, the request is repeated with the same
+//! idempotency key when the tenant tries again, or a job reads the state.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What tenants see of their accounts, and how they change them.
+//! The accounts of tenants as the API shows them, and their changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What the app learns about an attempt, applied to the payment: its state, the ledger and the counters.
+//! The result of an attempt, applied to the payment: its state, the ledger and the counters.
 
 use std::time::Duration;
 

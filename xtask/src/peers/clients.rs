@@ -45,6 +45,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     report.step("client of openapi-python-client", || {
         let mut generator = Command::new(setting.programs.join("openapi-python-client"));
         generator.args(["generate", "--path", "openapi.json", "--output-path", "generated", "--meta", "none"]);
+        generator.args(["--config", "openapi-python-client.yaml"]);
         // The generator formats its output with `ruff`, which it finds on the PATH.
         let path = host::env_var("PATH").unwrap_or_default();
         generator.env("PATH", format!("{}:{path}", setting.programs.display()));
@@ -60,9 +61,15 @@ fn workspace(packages: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(&folder).context(format_args!("removing {}", folder.display()))?;
     }
     fs::create_dir_all(&folder).context(format_args!("creating {}", folder.display()))?;
-    for name in
-        ["client.py", "hey-api.ts", "openapi-fetch.ts", "openapi-ts.config.mjs", "redocly.yaml", "tsconfig.json"]
-    {
+    for name in [
+        "client.py",
+        "hey-api.ts",
+        "openapi-fetch.ts",
+        "openapi-python-client.yaml",
+        "openapi-ts.config.mjs",
+        "redocly.yaml",
+        "tsconfig.json",
+    ] {
         let from = host::root().join("xtask/peers/clients").join(name);
         fs::copy(&from, folder.join(name)).context(format_args!("copying {}", from.display()))?;
     }

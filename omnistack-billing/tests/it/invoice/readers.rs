@@ -64,7 +64,7 @@ async fn invoices(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs Python with factur-x"]
+#[ignore = "a peer: `cargo xtask test --peers`"]
 async fn documents_are_read_by_other_programs() {
     let app = start(TestDatabase::sqlite()).await;
     let folder = DocumentFolder::create();

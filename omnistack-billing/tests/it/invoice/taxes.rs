@@ -1,4 +1,4 @@
-//! What the source of taxes is asked and told.
+//! Tests of the source of taxes: the questions that the app asks it, and the use of its answers.
 
 use std::{
     sync::{Arc, Mutex},
