@@ -82,7 +82,10 @@ pub use invoice::{
 pub use ledger::{Ledger, RejectReason, UsageOutcome};
 pub use meter::{Aggregation, LatePolicy, MAX_METER_NAME_BYTES, Meter};
 pub use module::Billing;
-pub use omnistack_core::money::{Currency, InvalidMoney, Money};
+pub use omnistack_core::{
+    money::{Currency, InvalidMoney, Money},
+    payment::TrialEndBehavior,
+};
 pub use period::{BillingAnchor, BillingInterval, BillingPeriod, IntervalUnit, InvalidInterval, PeriodSchedule};
 pub use plan::{PlanCatalogue, PlanCatalogueError, PlanDefinition, PlanPrice};
 pub use quantity::{MAX_METER_DECIMALS, Quantity, QuantityError};

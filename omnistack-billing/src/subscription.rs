@@ -13,9 +13,9 @@ mod cancel;
 mod change;
 mod checkout;
 mod checkout_store;
+mod cleanup;
 mod deletion;
 mod disputes;
-mod duplicate;
 mod errors;
 mod events;
 mod handle;
@@ -45,8 +45,8 @@ use omnistack_core::{
     module::{Mount, Registry},
 };
 
+use cleanup::CleanUpSubscription;
 use deletion::EndTenantSubscriptions;
-use duplicate::EndDuplicateSubscription;
 use handle::SubscriptionParts;
 use jobs::{AdvanceSubscriptions, ReconcileSubscriptions};
 use provider_events::ProviderEvents;
@@ -73,6 +73,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 public_url: public_url.clone(),
                 grace: settings.grace,
                 one_trial_per_user: settings.one_trial_per_user,
+                lost_dispute: settings.lost_dispute,
             }))
         })
         .subscribe("billing-provider-events", |ctx| Ok(ProviderEvents(ctx.get()?)))
@@ -80,7 +81,7 @@ pub(crate) fn register(registry: &mut Registry) {
             Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| EndTenantSubscriptions { tenant: gone.tenant }))
         })
         .forward_to_webhooks::<BillingSubscriptionUpdated>("subscription-updated")
-        .job::<EndDuplicateSubscription>(|ctx| ctx.get::<Subscriptions>())
+        .job::<CleanUpSubscription>(|ctx| ctx.get::<Subscriptions>())
         .job::<EndTenantSubscriptions>(|ctx| ctx.get::<Subscriptions>())
         .job::<AdvanceSubscriptions>(|ctx| ctx.get::<Subscriptions>())
         .cron(Cron::new("*/5 * * * *", AdvanceSubscriptions {}))

@@ -1,7 +1,8 @@
 //! The accounts of tenants at payment services: their credentials, sealed, and the environment that is in use.
 //!
 //! [`PaymentAccounts`] creates the provider of an account. Tenants store and check their credentials by the
-//! [routes](routes) under `/services`; a [job](reseal) seals them again after a change of `SECRET_KEYS`.
+//! [routes](routes) under `/services`; a [job](reseal) seals them again after a change of `SECRET_KEYS`. What the accounts
+//! send arrives as [webhooks].
 
 mod accounts;
 pub(crate) mod cache;
@@ -12,6 +13,7 @@ mod reseal;
 mod routes;
 mod sealed;
 mod store;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -30,11 +32,19 @@ use cache::MinuteCache;
 use last_use::LastUses;
 pub(crate) use model::AccountKey;
 use reseal::{CredentialKeys, ResealCredentials};
+use webhooks::AccountWebhooks;
+pub(crate) use webhooks::account_of;
 
 /// Registers the accounts of tenants, and their routes if the app authenticates callers. `services` are all services
 /// of the app.
 pub(crate) fn register(registry: &mut Registry, services: Vec<Arc<dyn PaymentService>>) {
     let clock = registry.clock();
+    for service in &services {
+        if let Some(source) = service.account_source() {
+            let service = Arc::clone(service);
+            registry.webhook_source(source, move |ctx| Ok(AccountWebhooks { service, accounts: ctx.get()? }));
+        }
+    }
     registry
         .require::<KeyRing>()
         .tenant_tables(["omni_payment_credentials", "omni_payment_services"])

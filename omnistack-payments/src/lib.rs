@@ -39,12 +39,14 @@
 //! A [`PaymentService`] is a company at which an app or a tenant can have an account, and creates the provider of an
 //! account from its credentials: Stripe (feature `stripe`), PayPal (`paypal`), Razorpay (`razorpay`), and the built-in
 //! fake ([`FakeBank`]), which declines, delays, disputes and loses responses as real ones do. [`PaymentAccounts`] has
-//! the accounts of tenants, whose credentials are sealed. [`PaymentRouter`] chooses among them by currency, country,
-//! payment method, amount, rules of the tenant, health and estimated fee.
+//! the accounts of tenants, whose credentials are sealed, and which send webhooks to URLs of their own.
+//! [`PaymentRouter`] chooses among them by currency, country, payment method, amount, rules of the tenant, health and
+//! estimated fee.
 //!
 //! # The ledger
 //!
-//! Each change of money has entries in a double-entry ledger that sum to zero in each currency. Data of tests and real
+//! Each change of money, lost disputes and fees included, has entries in a double-entry ledger that sum to zero in each
+//! currency. Data of tests and real
 //! data are never mixed.
 
 mod analytics;
@@ -63,15 +65,16 @@ mod service;
 mod settings;
 #[cfg(feature = "stripe")]
 mod stripe;
+mod webhook_keys;
 mod wire;
 
 pub use credentials::PaymentAccounts;
 pub use fake::{FakeBank, FakeFault, FakeProvider, FakeService};
 pub use module::Payments;
 pub use payment::{
-    AttemptState, MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentLedger, PaymentRefund,
-    PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState, ProviderChange, RefundProposal, RefundRequest,
-    RefundState,
+    AttemptState, DisputeState, MinorAmount, Payment, PaymentAttempt, PaymentDispute, PaymentDisputeId, PaymentFailure,
+    PaymentId, PaymentLedger, PaymentRefund, PaymentRefundId, PaymentRequest, PaymentRetry, PaymentState,
+    ProviderChange, RefundProposal, RefundRequest, RefundState,
 };
 #[cfg(feature = "paypal")]
 pub use paypal::PayPalService;

@@ -17,7 +17,8 @@ use crate::stripe::StripeService;
 use crate::{
     analytics, credentials,
     fake::{self, FakeService},
-    payment, router,
+    payment::{self, ServiceSources},
+    router,
     service::PaymentService,
     settings::{self, FAKE_SERVICE, PaymentConfig},
 };
@@ -93,10 +94,13 @@ impl Module for Payments {
             check_service(registry, Arc::clone(provider));
         }
         registry.provide(providers);
-        let names: Vec<&'static str> = services.iter().map(|service| service.name()).collect();
+        let sources = services
+            .iter()
+            .map(|service| ServiceSources { service: service.name(), accounts: service.account_source() })
+            .collect();
         credentials::register(registry, services);
         router::register(registry, &config.payments);
-        payment::register(registry, names);
+        payment::register(registry, sources);
         analytics::register(registry);
     }
 }

@@ -12,6 +12,8 @@
 mod apply;
 mod change;
 mod create;
+mod dispute;
+mod dispute_rows;
 mod failure;
 mod handle;
 mod machine;
@@ -35,29 +37,39 @@ use omnistack_core::{
 };
 
 pub use handle::PaymentLedger;
-pub use machine::{AttemptState, PaymentState, RefundState};
+pub use machine::{AttemptState, DisputeState, PaymentState, RefundState};
 pub use model::{
-    MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId, PaymentRequest,
-    PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
+    MinorAmount, Payment, PaymentAttempt, PaymentDispute, PaymentDisputeId, PaymentFailure, PaymentId, PaymentRefund,
+    PaymentRefundId, PaymentRequest, PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
 };
 pub(crate) use statistics::{day_of, no_api_key};
 
 use handle::LedgerParts;
 use resolve::{ResolvePayments, UpdatePayments};
-use webhooks::PublishProviderEvents;
+use webhooks::{PublishAccountEvents, PublishProviderEvents};
 
 /// Name of the subscriber that updates payments after events of providers.
 const UPDATE_PAYMENTS: &str = "payments.update_payments";
 /// Timeout of requests: longer than several providers may take one after another.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// A service whose webhooks are handled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServiceSources {
+    /// The name of the service, and of the source of the app's own account.
+    pub(crate) service: &'static str,
+    /// The name of the source of tenants' own accounts.
+    pub(crate) accounts: Option<&'static str>,
+}
+
 /// Registers payments, their job, and the handlers for the webhooks of these services. The routes exist if the app
 /// authenticates callers.
-pub(crate) fn register(registry: &mut Registry, services: impl IntoIterator<Item = &'static str>) {
+pub(crate) fn register(registry: &mut Registry, services: Vec<ServiceSources>) {
     let clock = registry.clock();
     registry
         .tenant_tables([
             "omni_payment_entries",
+            "omni_payment_disputes",
             "omni_payment_refunds",
             "omni_payment_attempts",
             "omni_payments",
@@ -94,9 +106,14 @@ pub(crate) fn register(registry: &mut Registry, services: impl IntoIterator<Item
                     |ctx| ctx.get::<PaymentLedger>(),
                 );
         });
-    for service in services {
+    for ServiceSources { service, accounts } in services {
         registry.webhook_handler(service, "*", |ctx| {
             Ok(PublishProviderEvents { providers: ctx.get()?, accounts: ctx.get()?, events: ctx.get()? })
         });
+        if let Some(source) = accounts {
+            registry.webhook_handler(source, "*", move |ctx| {
+                Ok(PublishAccountEvents { service, accounts: ctx.get()?, events: ctx.get()? })
+            });
+        }
     }
 }

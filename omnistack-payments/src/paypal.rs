@@ -16,12 +16,14 @@
 
 mod api;
 mod custom_id;
+mod disputes;
 mod events;
 mod fees;
 mod orders;
 mod provider;
 mod sales;
 mod subscriptions;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ use omnistack_core::{
     http::client::{Client, base_url},
     money::{Currency, Money},
     payment::{PaymentMethodKind, PaymentProvider, ProviderFeature, ProviderProfile},
+    webhook::{SourceEvent, WebhookRejection, WebhookRequest},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -71,6 +74,17 @@ const CURRENCIES: [Currency; 23] = [
     Currency::USD,
 ];
 
+/// The name of the source of webhooks of tenants' own accounts.
+const ACCOUNT_SOURCE: &str = "paypal-account";
+/// The name of the field of credentials with the id of the account's webhook.
+const WEBHOOK_ID: &str = "webhook_id";
+/// The fields of credentials.
+const FIELDS: &[CredentialField] = &[
+    CredentialField { name: "client_id", label: "Client ID", secret: false, required: true },
+    CredentialField { name: "client_secret", label: "Secret", secret: true, required: true },
+    CredentialField { name: WEBHOOK_ID, label: "ID of the webhook", secret: false, required: false },
+];
+
 /// PayPal, as the service `paypal`.
 #[derive(Clone, Debug)]
 pub struct PayPalService {
@@ -105,10 +119,7 @@ impl PaymentService for PayPalService {
     }
 
     fn fields(&self) -> &'static [CredentialField] {
-        &[
-            CredentialField { name: "client_id", label: "Client ID", secret: false },
-            CredentialField { name: "client_secret", label: "Secret", secret: true },
-        ]
+        FIELDS
     }
 
     fn connect(
@@ -123,7 +134,17 @@ impl PaymentService for PayPalService {
             DataEnvironment::Test => TEST_URL,
         });
         let api = PayPalApi::new(self.client.clone(), url, client_id, client_secret, self.clock.clone());
-        Ok(Arc::new(PayPalProvider::new(api, environment)))
+        let webhook_id = credentials.0.get(WEBHOOK_ID).map(|id| id.expose_secret().trim().to_owned());
+        let webhook_id = webhook_id.filter(|id| !id.is_empty());
+        Ok(Arc::new(PayPalProvider::new(api, environment, webhook_id)))
+    }
+
+    fn account_source(&self) -> Option<&'static str> {
+        Some(ACCOUNT_SOURCE)
+    }
+
+    fn describe_webhook(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        webhook::describe(request)
     }
 
     fn estimate_fee(&self, question: &FeeQuestion) -> Option<Money> {

@@ -12,7 +12,6 @@ use omnistack_core::{
     payment::PaymentError,
 };
 use reqwest::Response;
-use serde_json::Value;
 use uuid::Uuid;
 
 pub(crate) use self::object::ApiObject;
@@ -67,8 +66,8 @@ impl ProviderApi {
 }
 
 /// Adds a JSON body to a request.
-pub(crate) fn with_json(request: RequestBuilder, body: &Value) -> RequestBuilder {
-    request.header(header::CONTENT_TYPE, "application/json").body(body.to_string())
+pub(crate) fn with_json(request: RequestBuilder, body: &str) -> RequestBuilder {
+    request.header(header::CONTENT_TYPE, "application/json").body(body.to_owned())
 }
 
 /// Sends a request, and returns the whole response, whatever its status is.

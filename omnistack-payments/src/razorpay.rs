@@ -10,6 +10,7 @@
 
 mod api;
 mod callback;
+mod disputes;
 mod events;
 mod fees;
 mod links;
@@ -17,6 +18,7 @@ mod payments;
 mod provider;
 mod refunds;
 mod subscriptions;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -27,17 +29,30 @@ use omnistack_core::{
     http::client::{Client, base_url},
     money::Money,
     payment::{PaymentMethodKind, PaymentProvider, ProviderFeature, ProviderProfile},
+    webhook::{SourceEvent, WebhookRejection, WebhookRequest},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::callback::RazorpayCallback;
 use self::{api::RazorpayApi, provider::RazorpayProvider};
-use crate::service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService};
+use crate::{
+    service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService},
+    webhook_keys::{WebhookKeys, secret_field},
+};
 
 /// The name of the service and of its providers.
 const NAME: &str = "razorpay";
 /// The API of both environments: the key says which one it is of.
 const API_URL: &str = "https://api.razorpay.com";
+
+/// The name of the source of webhooks of tenants' own accounts.
+const ACCOUNT_SOURCE: &str = "razorpay-account";
+/// The fields of credentials.
+const FIELDS: &[CredentialField] = &[
+    CredentialField { name: "key_id", label: "Key id, rzp_…", secret: false, required: true },
+    CredentialField { name: "key_secret", label: "Key secret", secret: true, required: true },
+    secret_field("Secret of the webhook, which is not the key secret"),
+];
 
 /// Razorpay, as the service `razorpay`.
 #[derive(Clone, Debug)]
@@ -73,10 +88,7 @@ impl PaymentService for RazorpayService {
     }
 
     fn fields(&self) -> &'static [CredentialField] {
-        &[
-            CredentialField { name: "key_id", label: "Key id, rzp_…", secret: false },
-            CredentialField { name: "key_secret", label: "Key secret", secret: true },
-        ]
+        FIELDS
     }
 
     fn connect(
@@ -95,7 +107,15 @@ impl PaymentService for RazorpayService {
         }
         let key_secret = field(credentials, "key_secret")?.clone();
         let api = RazorpayApi::new(self.client.clone(), &self.url, key_id, key_secret, self.clock.clone());
-        Ok(Arc::new(RazorpayProvider::new(api, environment)))
+        Ok(Arc::new(RazorpayProvider::new(api, environment, WebhookKeys::read(credentials)?)))
+    }
+
+    fn account_source(&self) -> Option<&'static str> {
+        Some(ACCOUNT_SOURCE)
+    }
+
+    fn describe_webhook(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        webhook::describe(request)
     }
 
     fn estimate_fee(&self, question: &FeeQuestion) -> Option<Money> {
@@ -124,7 +144,9 @@ fn profile() -> ProviderProfile {
             ProviderFeature::ManualCapture,
             ProviderFeature::PartialRefund,
             ProviderFeature::Subscriptions,
+            ProviderFeature::ImmediateChange,
             ProviderFeature::PauseSubscription,
+            ProviderFeature::Coupons,
         ],
     }
 }

@@ -6,6 +6,7 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     money::Money,
     payment::{PaymentMethodKind, PaymentProvider, ProviderProfile},
+    webhook::{SourceEvent, WebhookRejection, WebhookRequest},
 };
 use secrecy::SecretString;
 
@@ -18,6 +19,8 @@ pub struct CredentialField {
     pub label: &'static str,
     /// Whether the value is never shown.
     pub secret: bool,
+    /// Whether an account can't be used without it.
+    pub required: bool,
 }
 
 /// The credentials of an account at a service, by the names of the [fields](CredentialField).
@@ -73,6 +76,22 @@ pub trait PaymentService: fmt::Debug + Send + Sync + 'static {
         environment: DataEnvironment,
         credentials: &Credentials,
     ) -> Result<Arc<dyn PaymentProvider>, InvalidCredentials>;
+
+    /// Returns the name of the source of webhooks that tenants' own accounts send, such as `stripe-account`. Its
+    /// requests are verified by [`PaymentProvider::verify_webhook`]. Returns `None` if there is none.
+    fn account_source(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Describes the event in a verified webhook of a tenant's own account. Its tenant and its environment are those of
+    /// the account.
+    ///
+    /// # Errors
+    /// Fails with [`WebhookRejection::Malformed`] if the body has no event.
+    fn describe_webhook(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        let _ = request;
+        Err(WebhookRejection::Malformed("the service has no webhooks".to_owned()))
+    }
 
     /// Estimates the fee of a payment by the public prices of the service. Returns `None` if there is no price for it.
     fn estimate_fee(&self, question: &FeeQuestion) -> Option<Money>;

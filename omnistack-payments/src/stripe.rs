@@ -26,6 +26,7 @@
 
 mod api;
 mod checkout;
+mod dispute;
 mod error;
 mod event;
 mod fees;
@@ -36,6 +37,7 @@ mod provider;
 mod service;
 mod subscription;
 mod subscription_change;
+mod webhook;
 
 pub use service::StripeService;
 

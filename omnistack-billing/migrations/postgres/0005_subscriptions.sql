@@ -31,6 +31,9 @@ create table omni_checkouts (
     -- The group whose trial the checkout begins. Null without a trial.
     trial_group text,
     trial_end timestamptz,
+    -- `pause`, `cancel` or `create_invoice` at the end of a trial that may begin without a payment method. Null if it
+    -- may not.
+    trial_without_card text,
     -- The code of a coupon at the provider.
     coupon text,
     success_url text not null,
@@ -90,8 +93,12 @@ create table omni_subscriptions (
     -- The recurring revenue of a month in minor units. Zero unless the subscription is paid.
     mrr bigint not null,
     currency text not null,
-    -- The end of a subscription that the app itself requires: `canceling`, `refunding`, `done` or `failed`.
+    -- The end of a subscription that the app itself requires: `canceling`, `refunding`, `done` or `failed`. The number of
+    -- failed attempts, the number of times that an operator has begun anew, and the last failure.
     cleanup text,
+    cleanup_attempts integer not null,
+    cleanup_round integer not null,
+    cleanup_error text,
     -- JSON: a change that the provider was asked for and has not answered yet.
     request text,
     -- The number of the change of this row.
@@ -109,6 +116,7 @@ create index omni_subscriptions_grace_until_idx on omni_subscriptions (grace_unt
     where grace_until is not null and entitled;
 create index omni_subscriptions_trial_end_idx on omni_subscriptions (trial_end) where status = 'trialing';
 create index omni_subscriptions_cleanup_idx on omni_subscriptions (updated_at) where cleanup in ('canceling', 'refunding');
+create index omni_subscriptions_failed_idx on omni_subscriptions (environment, id) where cleanup = 'failed';
 create index omni_subscriptions_request_idx on omni_subscriptions (updated_at) where request is not null;
 alter table omni_subscriptions enable row level security;
 alter table omni_subscriptions force row level security;

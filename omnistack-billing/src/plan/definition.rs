@@ -10,6 +10,7 @@ use omnistack_core::{
     http::Rate,
     identity::{Plan, PlanNeed},
     money::Money,
+    payment::TrialEndBehavior,
     usage::meters,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -92,7 +93,7 @@ pub struct PlanDefinition {
     /// Whether the price is that of one seat. The seats that a customer buys are the limit `team_members`.
     #[serde(default)]
     pub per_seat: bool,
-    /// The group of plans in which a customer has one trial and one subscription, such as `main`.
+    /// The group of plans in which a customer has one trial, and within which it can change its plan, such as `main`.
     #[serde(default = "default_group")]
     #[schema(examples("main"))]
     pub group: String,
@@ -104,6 +105,11 @@ pub struct PlanDefinition {
     pub yearly_provider_prices: BTreeMap<String, String>,
     /// The number of days for which a new customer need not pay.
     pub trial_days: u16,
+    /// What the provider does at the end of a trial that a customer has begun without a payment method. Null if the
+    /// checkout of a trial asks for a payment method.
+    #[serde(default)]
+    #[schema(required)]
+    pub trial_without_card: Option<TrialEndBehavior>,
     /// The included features, such as `sso`. `*` includes all.
     pub features: Vec<String>,
     /// The limits by the name of a meter or of a limited resource, such as `projects`: -1 is unlimited, 0 allows none.
@@ -136,6 +142,7 @@ impl PlanDefinition {
             provider_prices: BTreeMap::new(),
             yearly_provider_prices: BTreeMap::new(),
             trial_days: 0,
+            trial_without_card: None,
             features: Vec::new(),
             limits: BTreeMap::new(),
             soft_limits: Vec::new(),
@@ -175,7 +182,8 @@ impl PlanDefinition {
         self
     }
 
-    /// Sets the group of plans in which a customer has one trial and one subscription. Default: `main`.
+    /// Sets the group of plans in which a customer has one trial, and within which it can change its plan. Default:
+    /// `main`.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = group.into();
         self
@@ -197,6 +205,14 @@ impl PlanDefinition {
     /// Sets the number of days for which a new customer need not pay.
     pub fn trial_days(mut self, days: u16) -> Self {
         self.trial_days = days;
+        self
+    }
+
+    /// Lets a customer begin the trial without a payment method, and sets what happens at its end: the subscription is
+    /// paused, canceled, or billed, so that a payment is due. PayPal, Razorpay and app stores ask for a payment method
+    /// nevertheless.
+    pub fn trial_without_card(mut self, end: TrialEndBehavior) -> Self {
+        self.trial_without_card = Some(end);
         self
     }
 
@@ -279,6 +295,7 @@ impl PlanDefinition {
             provider_prices: _,
             yearly_provider_prices: _,
             trial_days,
+            trial_without_card: _,
             features,
             limits,
             soft_limits,

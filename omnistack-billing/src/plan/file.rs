@@ -6,6 +6,7 @@ use omnistack_core::{
     config::SettingValue as _,
     http::Rate,
     money::{InvalidMoney, Money},
+    payment::TrialEndBehavior,
 };
 use toml::{Table, Value};
 
@@ -30,6 +31,7 @@ const PLAN_FIELDS: &[&str] = &[
     "provider_prices",
     "yearly_provider_prices",
     "trial_days",
+    "trial_without_card",
     "features",
     "limits",
     "soft_limits",
@@ -171,6 +173,8 @@ fn read_plan(table: &Table, number: usize, problems: &mut FileProblems) -> PlanD
     if let Some(days) = problems.read(table, "trial_days", "a number from 0 to 65535", number_of) {
         plan.trial_days = days;
     }
+    let form = "`pause`, `cancel` or `create_invoice`";
+    plan.trial_without_card = problems.read(table, "trial_without_card", form, trial_end);
     plan.features = problems.read(table, "features", "a list of texts", texts).unwrap_or_default();
     plan = read_limits(table, plan, problems);
     for name in problems.read(table, "soft_limits", "a list of texts", texts).unwrap_or_default() {
@@ -279,6 +283,10 @@ fn size(text: &str) -> Option<i64> {
         _ => return None,
     };
     number.parse::<i64>().ok()?.checked_mul(factor)
+}
+
+fn trial_end(value: &Value) -> Option<TrialEndBehavior> {
+    TrialEndBehavior::from_name(value.as_str()?)
 }
 
 fn tables(value: &Value) -> Option<Vec<&Table>> {

@@ -48,6 +48,9 @@ impl PlanDefinition {
         if !is_name(&self.group) {
             report("group", format!("must be {NAME_FORM}"));
         }
+        if self.trial_without_card.is_some() && self.trial_days == 0 {
+            report("trial_without_card", "needs `trial_days`".to_owned());
+        }
         if let Some(yearly) = self.yearly_price {
             match self.price {
                 PlanPrice::Fixed { interval, .. } if interval == BillingInterval::YEAR => {

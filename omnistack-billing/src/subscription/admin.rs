@@ -19,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
+    cleanup::CleanupState,
     handle::Subscriptions,
     jobs::ReconcileSubscriptions,
     model::{Subscription, SubscriptionId},
@@ -27,7 +28,7 @@ use super::{
 
 /// Returns the routes under `/api/v1/admin/billing`.
 pub(super) fn api() -> Api<Subscriptions> {
-    Api::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(reconcile))
+    Api::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(retry_cleanup)).routes(routes!(reconcile))
 }
 
 #[derive(Debug, Deserialize, Validate, IntoParams)]
@@ -45,6 +46,9 @@ struct SubscriptionsQuery {
     #[garde(length(chars, max = 50))]
     #[param(max_length = 50)]
     plan: Option<String>,
+    /// Only subscriptions that the app ends itself, in this state. Those that have `failed` wait for an operator.
+    #[garde(skip)]
+    cleanup: Option<CleanupState>,
     /// The environment. Default: that whose subscriptions give tenants their plans.
     #[garde(skip)]
     environment: Option<DataEnvironment>,
@@ -66,9 +70,14 @@ struct AdminSubscription {
     subscription: Subscription,
     /// The id at the provider.
     external_id: String,
-    /// The state of the end that the app requires: `canceling`, `refunding`, `done` or `failed`.
+    /// The state of the end that the app requires: of a duplicate, or after a lost dispute. Null if it requires none.
     #[schema(required)]
-    cleanup: Option<String>,
+    cleanup: Option<CleanupState>,
+    /// The number of attempts of that end that have failed.
+    cleanup_attempts: i32,
+    /// The failure of the last attempt.
+    #[schema(required)]
+    cleanup_error: Option<String>,
     /// Whether the result of a change at the provider is not known yet.
     change_requested: bool,
 }
@@ -77,7 +86,15 @@ impl From<store::StoredSubscription> for AdminSubscription {
     fn from(row: store::StoredSubscription) -> Self {
         let subscription = (&row).into();
         let change_requested = row.request.is_some();
-        Self { subscription, external_id: row.external.id, cleanup: row.cleanup, change_requested }
+        let cleanup = row.cleanup;
+        Self {
+            subscription,
+            external_id: row.external.id,
+            cleanup: cleanup.as_ref().map(|cleanup| cleanup.state),
+            cleanup_attempts: cleanup.as_ref().map_or(0, |cleanup| cleanup.attempts),
+            cleanup_error: cleanup.and_then(|cleanup| cleanup.error),
+            change_requested,
+        }
     }
 }
 
@@ -90,9 +107,9 @@ async fn list(
     State(subscriptions): State<Subscriptions>,
     Query(query): Query<SubscriptionsQuery>,
 ) -> Result<Json<CursorPage<AdminSubscription>>, Error> {
-    let SubscriptionsQuery { tenant, status, plan, environment, limit, cursor } = query;
+    let SubscriptionsQuery { tenant, status, plan, cleanup, environment, limit, cursor } = query;
     let environment = environment.unwrap_or_else(|| subscriptions.environment());
-    let filter = SubscriptionFilter { tenant, status, plan, environment };
+    let filter = SubscriptionFilter { tenant, status, plan, environment, cleanup };
     let before = cursor
         .map(|text| text.parse::<SubscriptionId>())
         .transpose()
@@ -126,6 +143,24 @@ async fn get(
     let mut tx = subscriptions.0.db.all_tenants().begin_read().await?;
     let row = store::get(&mut tx, id).await?;
     tx.commit().await?;
+    Ok(Json(row.ok_or_else(no_such_subscription)?.into()))
+}
+
+/// Retry the end of a subscription
+///
+/// Begins the cancellation, and the refund of a duplicate, anew after all attempts have failed. A job makes them.
+#[utoipa::path(post, path = "/subscriptions/{id}/retry-cleanup", operation_id = "retry_subscription_cleanup",
+    params(("id" = String, Path, format = Uuid, description = "The id of the subscription.")), responses(
+    (status = 200, body = AdminSubscription),
+    (status = 404, body = ErrorEnvelope),
+    (status = 409, body = ErrorEnvelope, description = "`NOTHING_TO_RETRY`, `APP_STORE_SUBSCRIPTION`."),
+))]
+async fn retry_cleanup(
+    State(subscriptions): State<Subscriptions>,
+    caller: Identity,
+    Path(id): Path<SubscriptionId>,
+) -> Result<Json<AdminSubscription>, Error> {
+    let row = subscriptions.retry_cleanup(&caller, id).await?;
     Ok(Json(row.ok_or_else(no_such_subscription)?.into()))
 }
 

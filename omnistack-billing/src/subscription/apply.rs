@@ -8,13 +8,12 @@ use omnistack_core::{
     db::Tx,
     http::Error,
     identity::{TenantId, UserId},
-    jobs::NewJob,
 };
 use serde_json::json;
 
 use super::{
     checkout_store,
-    duplicate::EndDuplicateSubscription,
+    cleanup::{CleanUpSubscription, CleanupState, StoredCleanup},
     events::BillingSubscriptionUpdated,
     handle::{Subscriptions, is_app_store},
     machine::{SubscriptionEffect, SubscriptionFact, SubscriptionState, step},
@@ -90,16 +89,19 @@ impl Subscriptions {
         if !before.has_begun && after.has_begun && self.has_other_in(tx, &row).await? {
             let (duplicate, more) = step(&after, &SubscriptionFact::Duplicate, now, grace);
             // Nothing was bought in the end.
-            effects
-                .retain(|effect| !matches!(effect, SubscriptionEffect::Notice(_) | SubscriptionEffect::Revenue { .. }));
+            effects.retain(|effect| {
+                use SubscriptionEffect::{Notice, RecordTrial, Revenue};
+                !matches!(effect, Notice(_) | RecordTrial | Revenue { .. })
+            });
             let is_kept = |effect: &SubscriptionEffect| !matches!(effect, SubscriptionEffect::Revenue { .. });
             effects.extend(more.into_iter().filter(is_kept));
             after = duplicate;
         }
         row.state = after;
-        if effects.contains(&SubscriptionEffect::EndDuplicate) {
+        if effects.contains(&SubscriptionEffect::EndDuplicate) || effects.contains(&SubscriptionEffect::EndDisputed) {
             let can_end = !is_app_store(&row.external.provider);
-            row.cleanup = Some(if can_end { "canceling" } else { "failed" }.to_owned());
+            let state = if can_end { CleanupState::Canceling } else { CleanupState::Failed };
+            row.cleanup = Some(StoredCleanup::new(state));
         }
         store::save(tx, &row, now).await?;
         row.version += 1;
@@ -132,6 +134,7 @@ impl Subscriptions {
                 store::insert_change(tx, &change).await?;
             }
             SubscriptionEffect::EndDuplicate => self.end_duplicate_in(tx, row).await?,
+            SubscriptionEffect::EndDisputed => self.end_disputed_in(tx, row).await?,
             SubscriptionEffect::Notice(kind) => self.notify_in(tx, row, kind).await?,
         }
         Ok(())
@@ -145,16 +148,11 @@ impl Subscriptions {
         Ok(checkout_store::get(tx, id).await?.map(|checkout| checkout.created_by))
     }
 
-    /// Returns whether the tenant has another subscription of the plan group that runs.
+    /// Returns whether the tenant has another subscription that runs, of whichever group: a tenant has one.
     async fn has_other_in(&self, tx: &mut Tx, row: &StoredSubscription) -> Result<bool, Error> {
         let others = store::of_tenant(tx, row.tenant, row.external.environment).await?;
-        let group = &row.state.terms.group;
         Ok(others.iter().any(|other| {
-            other.id != row.id
-                && other.state.has_begun
-                && other.state.is_running()
-                && !other.state.is_duplicate
-                && other.state.terms.group == *group
+            other.id != row.id && other.state.has_begun && other.state.is_running() && !other.state.is_duplicate
         }))
     }
 
@@ -168,9 +166,26 @@ impl Subscriptions {
         let entry = AuditEntry::new("subscription.duplicate_found").for_tenant(tenant).resource("subscription", id);
         let entry = entry.details(json!({ "provider": provider, "external_id": row.external.id }));
         self.0.audit.record_in(tx, entry).await?;
-        if !is_app_store(provider) {
-            let job = NewJob::new(EndDuplicateSubscription { tenant, subscription: id }).unique(id.to_string());
-            self.0.jobs.enqueue_in(tx, job.tenant(tenant)).await?;
+        self.enqueue_cleanup_in(tx, row).await
+    }
+
+    /// Requests the end of a subscription whose payment is lost in a dispute. Tells the operators.
+    async fn end_disputed_in(&self, tx: &mut Tx, row: &StoredSubscription) -> Result<(), Error> {
+        let (id, tenant, provider) = (row.id, row.tenant, row.external.provider.as_str());
+        tracing::error!(
+            target: "omnistack::billing", %id, %tenant, provider,
+            "a dispute of a payment is lost; the subscription is canceled at the provider"
+        );
+        let entry = AuditEntry::new("subscription.cancel_requested").for_tenant(tenant).resource("subscription", id);
+        let details = json!({ "reason": "dispute_lost", "provider": provider, "external_id": row.external.id });
+        self.0.audit.record_in(tx, entry.details(details)).await?;
+        self.enqueue_cleanup_in(tx, row).await
+    }
+
+    async fn enqueue_cleanup_in(&self, tx: &mut Tx, row: &StoredSubscription) -> Result<(), Error> {
+        if !is_app_store(&row.external.provider) {
+            let job = CleanUpSubscription { tenant: row.tenant, subscription: row.id };
+            self.0.jobs.enqueue_in(tx, job.to_job()).await?;
         }
         Ok(())
     }

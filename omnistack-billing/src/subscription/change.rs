@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{
     checkout::{seats_to_buy, sold_at},
-    errors::{no_subscription, payment_due, payment_error, subscription_busy},
+    errors::{no_subscription, other_group, payment_due, payment_error, subscription_busy},
     handle::Subscriptions,
     machine::{FutureTerms, SubscriptionFact},
     model::Subscription,
@@ -86,8 +86,9 @@ impl Subscriptions {
     /// Returns the change to the wanted terms.
     ///
     /// # Errors
-    /// 409 `NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `PLAN_NOT_PER_SEAT`, `NOTHING_TO_CHANGE`, and `SEATS_IN_USE` if more seats
-    /// are in use; 404 for an unknown plan; 402 `BILLING_PAYMENT_DUE` for a change that costs more while a payment is due.
+    /// 409 `NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `SUBSCRIPTION_OF_OTHER_GROUP`, `PLAN_NOT_PER_SEAT`, `NOTHING_TO_CHANGE`,
+    /// and `SEATS_IN_USE` if more seats are in use; 404 for an unknown plan; 402 `BILLING_PAYMENT_DUE` for a change that
+    /// costs more while a payment is due.
     pub(super) async fn possible_change(
         &self,
         caller: &Identity,
@@ -98,8 +99,7 @@ impl Subscriptions {
         let current = &row.state.terms;
         let plan = self.wanted_plan(current, wanted.plan.as_deref()).await?;
         if plan.group != current.group {
-            let message = format!("the plan `{}` is of another group; buy it by a checkout", plan.key);
-            return Err(Error::conflict("PLAN_NOT_SOLD", message));
+            return Err(other_group(&current.plan));
         }
         let known: Option<BillingInterval> = current.interval.parse().ok();
         let same = known.filter(|interval| plan.sale_price(*interval).is_some());
@@ -211,6 +211,11 @@ impl Subscriptions {
                 at: change.row.state.renews_at,
                 action_url: changed.action_url.clone(),
             })),
+            // A provider that charges no difference waits for the customer, who confirms the change on its page.
+            Ok(changed) if changed.action_url.is_some() => {
+                let action_url = changed.action_url.clone();
+                Some(Some(FutureTerms { terms: change.terms.clone(), at: None, action_url }))
+            }
             // A change now replaces one at the end of the period.
             Ok(_) => Some(None),
             Err(_) => None,
@@ -247,6 +252,20 @@ impl Subscriptions {
         }
         let request = self.begin_request(caller, &row, &provider, RequestedAction::Resume).await?;
         let result = provider.resume_subscription(&row.external.id, &request.key).await;
+        self.end_request(&row, &provider, &request, result, None).await
+    }
+
+    /// Removes the coupon of the subscription of the caller's tenant, so that its next invoices are not reduced.
+    ///
+    /// # Errors
+    /// 409 `NO_SUBSCRIPTION`; 409 `NO_COUPON` if it has none; the errors of the provider.
+    pub(super) async fn remove_coupon(&self, caller: &Identity) -> Result<Subscription, Error> {
+        let (row, provider) = self.changeable(caller.require_tenant()?).await?;
+        if !row.state.discounted {
+            return Err(Error::conflict("NO_COUPON", "the subscription has no coupon; nothing was changed"));
+        }
+        let request = self.begin_request(caller, &row, &provider, RequestedAction::RemoveCoupon).await?;
+        let result = provider.remove_coupon(&row.external.id, &request.key).await;
         self.end_request(&row, &provider, &request, result, None).await
     }
 

@@ -8,14 +8,15 @@ use omnistack_core::{
     id::Id,
     identity::{Identity, TenantId},
     payment::{
-        CheckoutKind, NewCheckout, NewCustomer, PaymentError, PaymentProvider, ProviderCheckout, TrialEndBehavior,
+        CheckoutKind, NewCheckout, NewCustomer, PaymentError, PaymentProvider, ProviderCheckout, ProviderFeature,
+        TrialEndBehavior,
     },
 };
 use serde_json::json;
 
 use super::{
     checkout_store::{self, StoredCheckout},
-    errors::{no_provider, payment_due, payment_error},
+    errors::{no_coupons, no_provider, other_group, payment_due, payment_error},
     handle::Subscriptions,
     model::Checkout,
     store,
@@ -46,12 +47,16 @@ impl Subscriptions {
     ///
     /// # Errors
     /// 404 for an unknown plan; 409 `PLAN_NOT_SOLD` for one that can't be bought; 402 `BILLING_PAYMENT_DUE` and 409
-    /// `SUBSCRIPTION_EXISTS` if the tenant has a subscription of the group; the errors of the provider.
+    /// `SUBSCRIPTION_EXISTS` if the tenant has a subscription, or `SUBSCRIPTION_OF_OTHER_GROUP` if its plan is of another
+    /// group, or `COUPONS_NOT_SUPPORTED`; the errors of the provider.
     pub(super) async fn start_checkout(&self, caller: &Identity, purchase: PlanPurchase) -> Result<Checkout, Error> {
         let tenant = caller.require_tenant()?;
         let provider = self.provider(purchase.provider.as_deref())?;
         if provider.environment() != self.environment() {
             return Err(no_provider());
+        }
+        if purchase.coupon.is_some() && !provider.profile().features.contains(&ProviderFeature::Coupons) {
+            return Err(no_coupons(provider.as_ref()));
         }
         let plan = self.0.accounts.catalogue().get(&purchase.plan);
         let plan = plan.ok_or_else(|| Error::not_found(format!("the plan `{}`", purchase.plan.escape_debug())))?;
@@ -83,6 +88,7 @@ impl Subscriptions {
         let now = self.now();
         let has_trial = plan.trial_days > 0 && !self.has_used_trial(caller, tenant, &plan.group).await?;
         let trial_end = has_trial.then(|| now + Duration::from_hours(24 * u64::from(plan.trial_days)));
+        let trial_without_card = plan.trial_without_card.filter(|_| has_trial);
         let url = |path: &str| format!("{}{path}", self.0.public_url);
         Ok(StoredCheckout {
             id: Id::new(now),
@@ -95,6 +101,7 @@ impl Subscriptions {
             quantity: i64::try_from(quantity).unwrap_or(i64::MAX),
             trial_group: has_trial.then(|| plan.group.clone()),
             trial_end,
+            trial_without_card: trial_without_card.map(|end| end.as_str().to_owned()),
             coupon: purchase.coupon.clone(),
             success_url: url(&purchase.success_path),
             cancel_url: url(&purchase.cancel_path),
@@ -130,13 +137,16 @@ impl Subscriptions {
         let (tenant, environment, now) = (wanted.tenant_id, self.environment(), self.now());
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         let others = store::of_tenant(&mut tx, tenant, environment).await?;
-        let other = others.iter().find(|row| row.state.is_running() && row.state.terms.group == group);
-        if let Some(other) = other.filter(|row| !row.state.is_duplicate) {
-            let error = if other.state.is_payment_due() {
+        let other = others.iter().find(|row| row.state.is_running() && !row.state.is_duplicate);
+        if let Some(other) = other {
+            let (state, terms) = (&other.state, &other.state.terms);
+            let error = if terms.group != group {
+                other_group(&terms.plan)
+            } else if state.is_payment_due() {
                 payment_due()
             } else {
                 let message = "the tenant has a subscription; change its plan instead of buying a second one";
-                Error::conflict("SUBSCRIPTION_EXISTS", message).with_detail("plan", &other.state.terms.plan)
+                Error::conflict("SUBSCRIPTION_EXISTS", message).with_detail("plan", &terms.plan)
             };
             tx.rollback().await?;
             return Err(error);
@@ -289,7 +299,7 @@ fn new_checkout(checkout: &StoredCheckout, customer: String) -> NewCheckout {
             price: checkout.price.clone(),
             quantity: u64::try_from(checkout.quantity).unwrap_or(1),
             trial_end: checkout.trial_end,
-            trial_end_behavior: TrialEndBehavior::default(),
+            trial_end_behavior: checkout.trial_without_card.as_deref().and_then(TrialEndBehavior::from_name),
             coupon: checkout.coupon.clone(),
         },
         success_url: checkout.success_url.clone(),

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::model::CheckoutId;
 
 const COLUMNS: &str = "id, tenant_id, provider, plan, plan_version, period, price, quantity, trial_group, trial_end,
-    coupon, success_url, cancel_url, status, external_id, url, subscription, created_by, expires_at";
+    trial_without_card, coupon, success_url, cancel_url, status, external_id, url, subscription, created_by,
+    expires_at";
 
 /// A checkout as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -28,6 +29,8 @@ pub(super) struct StoredCheckout {
     pub(super) quantity: i64,
     pub(super) trial_group: Option<String>,
     pub(super) trial_end: Option<Timestamp>,
+    /// The behaviour at the end of a trial that may begin without a payment method.
+    pub(super) trial_without_card: Option<String>,
     pub(super) coupon: Option<String>,
     pub(super) success_url: String,
     pub(super) cancel_url: String,
@@ -44,8 +47,9 @@ impl StoredCheckout {
     /// Returns whether another checkout sells the same. A trial that was used meanwhile is not sold again.
     pub(super) fn sells_same_as(&self, other: &Self) -> bool {
         let has_trial = |one: &Self| one.trial_group.is_some();
-        (&self.provider, &self.price, self.quantity, &self.coupon, has_trial(self))
-            == (&other.provider, &other.price, other.quantity, &other.coupon, has_trial(other))
+        let same_trial = has_trial(self) == has_trial(other) && self.trial_without_card == other.trial_without_card;
+        let terms = |one: &Self| (one.provider.clone(), one.price.clone(), one.quantity, one.coupon.clone());
+        same_trial && terms(self) == terms(other)
     }
 }
 
@@ -58,14 +62,15 @@ pub(super) async fn insert(
 ) -> Result<bool, Error> {
     let sql = "insert into omni_checkouts (id, tenant_id, environment, provider, plan, plan_version, period, price,
         quantity, trial_group, trial_end, coupon, success_url, cancel_url, status, created_by, expires_at, created_at,
-        updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, $17)
+        updated_at, trial_without_card)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'creating', $15, $16, $17, $17, $18)
         on conflict (tenant_id, environment, plan) where status in ('creating', 'open') do nothing";
     let insert = tx.query(sql).bind(new.id).bind(new.tenant_id).bind(environment.as_str()).bind(new.provider.clone());
     let insert = insert.bind(new.plan.clone()).bind(new.plan_version).bind(new.period.clone());
     let insert = insert.bind(new.price.clone()).bind(new.quantity).bind(new.trial_group.clone()).bind(new.trial_end);
     let insert = insert.bind(new.coupon.clone()).bind(new.success_url.clone()).bind(new.cancel_url.clone());
-    let inserted = insert.bind(new.created_by).bind(new.expires_at).bind(now).execute().await?;
+    let insert = insert.bind(new.created_by).bind(new.expires_at).bind(now).bind(new.trial_without_card.clone());
+    let inserted = insert.execute().await?;
     Ok(inserted == 1)
 }
 

@@ -1,4 +1,5 @@
 //! Disputes: while a payment of a subscription is disputed, and after a lost dispute, the tenant does not have the plan.
+//! A lost dispute also ends the subscription, which the provider would go on billing.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::{
     errors::payment_error,
     handle::Subscriptions,
     machine::SubscriptionFact,
+    settings::LostDisputeAction,
     store::{self, ExternalKey, StoredSubscription},
 };
 
@@ -58,7 +60,10 @@ impl Subscriptions {
                 and status <> 'won'";
             let (open,): (i64,) = tx.query(sql).bind(row.tenant).bind(row.id).fetch_one().await?;
             let fact = SubscriptionFact::Disputes(u32::try_from(open).unwrap_or(u32::MAX));
-            Box::pin(self.apply_in(&mut tx, row, &fact)).await?;
+            let row = Box::pin(self.apply_in(&mut tx, row, &fact)).await?;
+            if dispute.won == Some(false) && self.0.lost_dispute == LostDisputeAction::Cancel {
+                Box::pin(self.apply_in(&mut tx, row, &SubscriptionFact::DisputeLost)).await?;
+            }
         }
         Ok(tx.commit().await?)
     }

@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     http::{Error, StatusCode},
-    payment::{DeclineReason, PaymentError},
+    payment::{DeclineReason, PaymentError, PaymentProvider},
 };
 
 /// Returns the error that a caller gets for that of a provider.
@@ -35,6 +35,12 @@ pub(super) fn payment_error(error: PaymentError) -> Error {
     }
 }
 
+/// Returns the error of a coupon at a provider that has none.
+pub(super) fn no_coupons(provider: &dyn PaymentProvider) -> Error {
+    let message = format!("{} has no coupons; leave `coupon` out", provider.profile().label);
+    Error::conflict("COUPONS_NOT_SUPPORTED", message)
+}
+
 /// Returns the error of an app without payment providers.
 pub(super) fn no_provider() -> Error {
     let message = "this app takes no payments; ask its operator to set up a payment provider";
@@ -47,10 +53,24 @@ pub(super) fn payment_due() -> Error {
     Error::new(StatusCode::PAYMENT_REQUIRED, "BILLING_PAYMENT_DUE", message)
 }
 
+/// Returns the error of a tenant that wants a plan of another group than that of its subscription.
+pub(super) fn other_group(plan: &str) -> Error {
+    let message = format!(
+        "the tenant has the plan `{plan}`, which is of another group; cancel it, and buy the new plan when it has ended"
+    );
+    Error::conflict("SUBSCRIPTION_OF_OTHER_GROUP", message).with_detail("plan", plan)
+}
+
 /// Returns the error of a tenant that has asked for another change, whose answer is awaited.
 pub(super) fn subscription_busy() -> Error {
     let message = "another change of the subscription is being made; try again in a minute";
     Error::conflict("SUBSCRIPTION_BUSY", message)
+}
+
+/// Returns the error of a subscription that the app can't change.
+pub(super) fn app_store_subscription() -> Error {
+    let message = "the subscription was bought in an app store; change it there";
+    Error::conflict("APP_STORE_SUBSCRIPTION", message)
 }
 
 /// Returns the error of a tenant without a subscription.

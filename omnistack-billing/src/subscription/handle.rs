@@ -16,8 +16,9 @@ use omnistack_core::{
 };
 
 use super::{
-    errors::{no_provider, no_subscription},
+    errors::{app_store_subscription, no_provider, no_subscription},
     model::Subscription,
+    settings::LostDisputeAction,
     store::{self, StoredSubscription},
 };
 use crate::{account::BillingAccounts, invoice::Invoices, wallet::Wallets};
@@ -58,6 +59,8 @@ pub(super) struct SubscriptionParts {
     pub(super) grace: Duration,
     /// Whether a user has one trial of a plan group, whatever the tenant is.
     pub(super) one_trial_per_user: bool,
+    /// The consequence of a lost dispute.
+    pub(super) lost_dispute: LostDisputeAction,
 }
 
 impl Subscriptions {
@@ -103,8 +106,7 @@ impl Subscriptions {
         let row = self.current_row(tenant).await?.filter(|row| row.state.is_running() && !row.state.is_duplicate);
         let row = row.ok_or_else(no_subscription)?;
         if is_app_store(&row.external.provider) {
-            let message = "the subscription was bought in an app store; change it there";
-            return Err(Error::conflict("APP_STORE_SUBSCRIPTION", message));
+            return Err(app_store_subscription());
         }
         let provider = self.provider(Some(&row.external.provider))?;
         if provider.environment() != row.external.environment {

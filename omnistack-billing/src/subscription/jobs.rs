@@ -8,14 +8,14 @@ use omnistack_core::{
     db,
     http::Error,
     identity::TenantId,
-    jobs::{Job, JobContext, JobError, NewJob},
+    jobs::{Job, JobContext, JobError},
     payment::PaymentError,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     checkout_store::{self, StoredCheckout},
-    duplicate::EndDuplicateSubscription,
+    cleanup::CleanUpSubscription,
     errors::payment_error,
     handle::{Subscriptions, is_app_store},
     machine::{SubscriptionFact, TRIAL_ENDING_NOTICE},
@@ -27,8 +27,8 @@ use super::{
 const ROWS_PER_SEARCH: i64 = 200;
 /// Time after which the result of a change is read from the provider.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-/// Time after which the job of a duplicate is enqueued again, if it has failed for good. It is shorter than the time
-/// between two reads of the subscription, which count as changes of it.
+/// Time after which the job that ends a subscription is enqueued again, if it has failed for good. It is shorter than the
+/// time between two reads of the subscription, which count as changes of it.
 const CLEANUP_TIMEOUT: Duration = Duration::from_hours(1);
 /// Time after which a subscription is read again although the provider has reported no change.
 const MAX_STATE_AGE: Duration = Duration::from_hours(24);
@@ -69,8 +69,8 @@ impl Job for AdvanceSubscriptions {
             }
         }
         for (tenant, id) in subscriptions.due(DueSearch::Unended, now - CLEANUP_TIMEOUT).await? {
-            let job = NewJob::new(EndDuplicateSubscription { tenant, subscription: id }).unique(id.to_string());
-            subscriptions.0.jobs.enqueue(job.tenant(tenant)).await?;
+            let job = CleanUpSubscription { tenant, subscription: id };
+            subscriptions.0.jobs.enqueue(job.to_job()).await?;
         }
         for checkout in subscriptions.due_checkouts(now).await? {
             if let Err(error) = subscriptions.end_due_checkout(&checkout, now).await {
@@ -140,7 +140,11 @@ impl Subscriptions {
         }
     }
 
-    async fn get_row(&self, tenant: TenantId, id: SubscriptionId) -> Result<Option<StoredSubscription>, db::Error> {
+    pub(super) async fn get_row(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> Result<Option<StoredSubscription>, db::Error> {
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let row = store::get(&mut tx, id).await?;
         tx.commit().await?;

@@ -51,6 +51,8 @@ pub(super) struct SubscriptionState {
     pub(super) cancel_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) collection_paused: bool,
+    /// Whether a coupon reduces the invoices.
+    pub(super) discounted: bool,
     pub(super) past_due_since: Option<Timestamp>,
     pub(super) failed_payments: u32,
     /// The time until which the tenant keeps the plan while a payment is due.
@@ -85,6 +87,7 @@ impl SubscriptionState {
             cancel_at: None,
             ended_at: None,
             collection_paused: false,
+            discounted: false,
             past_due_since: None,
             failed_payments: 0,
             grace_until: None,
@@ -154,6 +157,7 @@ pub(super) struct ProviderSnapshot {
     pub(super) cancel_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) collection_paused: bool,
+    pub(super) discounted: bool,
     pub(super) invoice: Option<LatestInvoice>,
     pub(super) version: Option<i64>,
     /// Whether a subscription of the provider can begin again after its end, as in app stores.
@@ -189,6 +193,8 @@ pub(super) enum SubscriptionFact {
     Gone,
     /// The number of disputes of its payments that the app has not won.
     Disputes(u32),
+    /// A dispute of a payment is lost, for which the subscription ends.
+    DisputeLost,
     /// A change takes effect at the end of the period, or none does any more.
     Scheduled(Option<FutureTerms>),
     /// Another subscription of the tenant was paid first.
@@ -212,6 +218,8 @@ pub(super) enum SubscriptionEffect {
     Revenue { before: i64, after: i64 },
     /// The subscription must be canceled at the provider, and its payment refunded.
     EndDuplicate,
+    /// The subscription must be canceled at the provider. The bank has taken its payment back.
+    EndDisputed,
     /// The owners get a mail.
     Notice(BillingNoticeKind),
 }
@@ -235,6 +243,12 @@ pub(super) fn step(
         }
         SubscriptionFact::Gone => end(&mut after, now),
         SubscriptionFact::Disputes(open) => after.disputes = *open,
+        SubscriptionFact::DisputeLost => {
+            // A duplicate is being ended already.
+            if !before.status.is_final() && !before.is_duplicate {
+                effects.push(SubscriptionEffect::EndDisputed);
+            }
+        }
         SubscriptionFact::Scheduled(change) => after.scheduled.clone_from(change),
         SubscriptionFact::Duplicate if before.is_duplicate => {}
         SubscriptionFact::Duplicate => {
@@ -274,6 +288,7 @@ fn read_snapshot(
     after.status = *status;
     (after.period, after.renews_at, after.cancel_at) = (*period, *renews_at, *cancel_at);
     (after.collection_paused, after.ended_at) = (snapshot.collection_paused, *ended_at);
+    after.discounted = snapshot.discounted;
     after.pending.clone_from(pending);
     after.provider_version = snapshot.version.or(before.provider_version);
     if *trial_end != before.trial_end {

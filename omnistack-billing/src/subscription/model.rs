@@ -97,6 +97,8 @@ pub struct Subscription {
     pub ended_at: Option<Timestamp>,
     /// Whether the provider collects no payments at present. The status does not change by this.
     pub collection_paused: bool,
+    /// Whether a coupon reduces the invoices.
+    pub discounted: bool,
     /// Whether a payment is due.
     pub payment_due: bool,
     /// The number of failed payments since a payment is due.
@@ -136,6 +138,7 @@ impl From<&StoredSubscription> for Subscription {
             cancel_at: state.cancel_at,
             ended_at: state.ended_at,
             collection_paused: state.collection_paused,
+            discounted: state.discounted,
             payment_due: state.is_payment_due(),
             failed_payments: state.failed_payments,
             grace_until: state.grace_until,

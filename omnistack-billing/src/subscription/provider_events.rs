@@ -30,7 +30,7 @@ impl Subscriber for ProviderEvents {
         let subscriptions = &self.0;
         let Some(provider) = subscriptions.0.providers.get(&event.provider) else { return Ok(()) };
         // An event of a tenant's own account, or of the other environment, is not about the app's customers.
-        if provider.environment() != event.environment {
+        if event.account.is_some() || provider.environment() != event.environment {
             return Ok(());
         }
         // Everything below is stored once, however often the event is delivered.

@@ -121,6 +121,7 @@ impl Subscriptions {
             Err(PaymentError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(payment_error(error)),
         };
+        self.note_returned_refund(provider, &read).await?;
         let key = ExternalKey {
             provider: provider.name().to_owned(),
             environment: provider.environment(),

@@ -33,6 +33,7 @@ pub(super) fn api() -> Api<Subscriptions> {
         .require(manage(), routes!(changes::seats))
         .require(manage(), routes!(ends::cancel))
         .require(manage(), routes!(ends::resume))
+        .require(manage(), routes!(ends::remove_coupon))
 }
 
 fn parse_interval(text: Option<&str>) -> Result<Option<BillingInterval>, Error> {

@@ -9,16 +9,18 @@ use omnistack_core::{
     usage::DataEnvironment,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
+    cleanup::{CleanupState, StoredCleanup},
     machine::SubscriptionState,
     model::{Subscription, SubscriptionId},
 };
 
-const COLUMNS: &str = "id, tenant_id, environment, provider, external_id, reference, customer, state, cleanup, request,
-    version, provider_created_at, checked_at, created_at";
+const COLUMNS: &str = "id, tenant_id, environment, provider, external_id, reference, customer, state, cleanup,
+    cleanup_attempts, cleanup_round, cleanup_error, request, version, provider_created_at, checked_at, created_at";
 
 /// The identity of a subscription at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(super) enum RequestedAction {
     Cancel { now: bool },
     /// The end of a planned cancellation or of a pause.
     Resume,
+    /// The removal of the coupon.
+    RemoveCoupon,
 }
 
 impl RequestedAction {
@@ -73,7 +77,7 @@ pub(super) struct StoredSubscription {
     pub(super) reference: Option<String>,
     pub(super) customer: Option<String>,
     pub(super) state: SubscriptionState,
-    pub(super) cleanup: Option<String>,
+    pub(super) cleanup: Option<StoredCleanup>,
     pub(super) request: Option<ChangeRequest>,
     /// Zero until the row is inserted.
     pub(super) version: i64,
@@ -93,6 +97,9 @@ struct SubscriptionRow {
     customer: Option<String>,
     state: String,
     cleanup: Option<String>,
+    cleanup_attempts: i32,
+    cleanup_round: i32,
+    cleanup_error: Option<String>,
     request: Option<String>,
     version: i64,
     provider_created_at: Timestamp,
@@ -104,6 +111,9 @@ impl SubscriptionRow {
     fn read(self) -> Result<StoredSubscription, Error> {
         let environment = self.environment.parse().map_err(|error| unreadable(Box::new(error)))?;
         let request = self.request.map(|text| serde_json::from_str(&text)).transpose();
+        let state = self.cleanup.map(|text| serde_json::from_value(Value::String(text))).transpose();
+        let state: Option<CleanupState> = state.map_err(|error| unreadable(Box::new(error)))?;
+        let (attempts, round, error) = (self.cleanup_attempts, self.cleanup_round, self.cleanup_error);
         Ok(StoredSubscription {
             id: self.id,
             tenant: self.tenant_id,
@@ -111,7 +121,7 @@ impl SubscriptionRow {
             reference: self.reference,
             customer: self.customer,
             state: serde_json::from_str(&self.state).map_err(|error| unreadable(Box::new(error)))?,
-            cleanup: self.cleanup,
+            cleanup: state.map(|state| StoredCleanup { state, attempts, round, error }),
             request: request.map_err(|error| unreadable(Box::new(error)))?,
             version: self.version,
             provider_created_at: self.provider_created_at,
@@ -188,9 +198,9 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
     let sql = "insert into omni_subscriptions (id, tenant_id, environment, provider, external_id, reference, customer,
         state, status, plan, plan_version, plan_group, period, quantity, period_start, period_end, trial_end, cancel_at,
         ended_at, past_due_since, failed_payments, grace_until, entitled, is_duplicate, mrr, currency, cleanup, request,
-        version, provider_created_at, checked_at, created_at, updated_at)
+        version, provider_created_at, checked_at, created_at, updated_at, cleanup_attempts, cleanup_round, cleanup_error)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-        $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
+        $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)
         on conflict (provider, environment, external_id) do update set reference = excluded.reference,
         customer = excluded.customer, state = excluded.state, status = excluded.status, plan = excluded.plan,
         plan_version = excluded.plan_version, plan_group = excluded.plan_group, period = excluded.period,
@@ -198,7 +208,9 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
         trial_end = excluded.trial_end, cancel_at = excluded.cancel_at, ended_at = excluded.ended_at,
         past_due_since = excluded.past_due_since, failed_payments = excluded.failed_payments,
         grace_until = excluded.grace_until, entitled = excluded.entitled, is_duplicate = excluded.is_duplicate,
-        mrr = excluded.mrr, currency = excluded.currency, cleanup = excluded.cleanup, request = excluded.request,
+        mrr = excluded.mrr, currency = excluded.currency, cleanup = excluded.cleanup,
+        cleanup_attempts = excluded.cleanup_attempts, cleanup_round = excluded.cleanup_round,
+        cleanup_error = excluded.cleanup_error, request = excluded.request,
         version = excluded.version, checked_at = excluded.checked_at, updated_at = excluded.updated_at";
     let insert = tx.query(sql).bind(*id).bind(*tenant).bind(external.environment.as_str());
     let insert = insert.bind(external.provider.clone()).bind(external.id.clone()).bind(reference.clone());
@@ -210,9 +222,13 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
     let insert = insert.bind(state.trial_end).bind(state.cancel_at).bind(state.ended_at).bind(state.past_due_since);
     let insert = insert.bind(i32::try_from(state.failed_payments).unwrap_or(i32::MAX)).bind(state.grace_until);
     let insert = insert.bind(state.entitled).bind(state.is_duplicate).bind(state.mrr());
-    let insert = insert.bind(terms.currency.clone()).bind(cleanup.clone());
+    let cleanup = cleanup.as_ref();
+    let insert = insert.bind(terms.currency.clone()).bind(cleanup.map(|cleanup| cleanup.state.as_str().to_owned()));
     let insert = insert.bind(request.as_ref().map(to_json).transpose()?).bind(row.version + 1);
     let insert = insert.bind(row.provider_created_at).bind(row.checked_at).bind(row.created_at).bind(now);
+    let insert = insert.bind(cleanup.map_or(0, |cleanup| cleanup.attempts));
+    let insert = insert.bind(cleanup.map_or(0, |cleanup| cleanup.round));
+    let insert = insert.bind(cleanup.and_then(|cleanup| cleanup.error.clone()));
     insert.execute().await.map(drop)
 }
 
@@ -262,7 +278,7 @@ pub(super) async fn list(
     before: Option<SubscriptionId>,
     limit: i64,
 ) -> Result<Vec<StoredSubscription>, Error> {
-    let SubscriptionFilter { tenant, status, plan, environment } = filter;
+    let SubscriptionFilter { tenant, status, plan, environment, cleanup } = filter;
     let mut conditions = vec!["environment = $1 and id < $2".to_owned()];
     let mut args = Arguments::new(tx.dialect());
     args.push(environment.as_str());
@@ -271,6 +287,10 @@ pub(super) async fn list(
         if let Some(value) = value {
             conditions.push(format!("{column} = ${}", args.push(value.to_owned())));
         }
+    }
+    if let Some(cleanup) = cleanup {
+        // As text, so that the index of those that have failed is used.
+        conditions.push(format!("cleanup = '{}'", cleanup.as_str()));
     }
     if let Some(tenant) = tenant {
         conditions.push(format!("tenant_id = ${}", args.push(*tenant)));
@@ -287,6 +307,7 @@ pub(super) struct SubscriptionFilter {
     pub(super) status: Option<ProviderSubscriptionStatus>,
     pub(super) plan: Option<String>,
     pub(super) environment: DataEnvironment,
+    pub(super) cleanup: Option<CleanupState>,
 }
 
 /// A change of the recurring revenue of a subscription.

@@ -4,6 +4,7 @@
 
 mod changes;
 mod checkouts;
+mod coupons;
 mod crash;
 mod dunning;
 mod duplicates;
@@ -15,7 +16,9 @@ mod provider;
 mod refunds;
 mod trials;
 
-use omnistack_billing::{Billing, BillingInterval, Money, PlanCatalogue, PlanDefinition, PlanPrice, Subscriptions};
+use omnistack_billing::{
+    Billing, BillingInterval, Money, PlanCatalogue, PlanDefinition, PlanPrice, Subscriptions, TrialEndBehavior,
+};
 use omnistack_core::{
     app::AppBuilder,
     async_trait,
@@ -66,7 +69,7 @@ fn monthly(key: &str, name: &str, amount: &str) -> PlanDefinition {
 }
 
 /// Returns the plans `free`, `pro` (29 a month, 290 a year), `team` (99 a month), `seats` (10 a month for each), and
-/// `trial` (49 a month, with a trial of 14 days), which is in another group.
+/// `trial` (49 a month, with a trial of 14 days), which is in another group, and `open`, whose trial needs no card.
 fn catalogue() -> PlanCatalogue {
     PlanCatalogue::new([
         PlanDefinition::new("free", "Free").limit("projects", 1).limit("team_members", 3),
@@ -74,6 +77,12 @@ fn catalogue() -> PlanCatalogue {
         monthly("team", "Team", "99.00").limit("projects", 99),
         monthly("seats", "Seats", "10.00").per_seat().limit("team_members", 1),
         monthly("trial", "Trial", "49.00").group("trials").trial_days(14).limit("projects", 5),
+        monthly("open", "Open", "49.00")
+            .group("open")
+            .trial_days(14)
+            .trial_without_card(TrialEndBehavior::Cancel)
+            .unlisted()
+            .limit("projects", 5),
         PlanDefinition::new("enterprise", "Enterprise").price(PlanPrice::Custom),
     ])
     .default_plan("free")
@@ -107,6 +116,7 @@ fn event(object: ProviderEventObject) -> ProviderEvent {
         reference: None,
         environment: DataEnvironment::Live,
         occurred_at: None,
+        account: None,
     }
 }
 

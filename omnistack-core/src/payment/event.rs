@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, data_environment::DataEnvironment, events::Event};
+use crate::{clock::Timestamp, data_environment::DataEnvironment, events::Event, identity::TenantId};
 
 /// The object that an event of a provider is about. The event is a trigger: the app asks the provider for the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,12 +74,20 @@ pub struct ProviderEvent {
     pub environment: DataEnvironment,
     /// When the event occurred.
     pub occurred_at: Option<Timestamp>,
+    /// The tenant whose own account has sent the event. `None` for an event that the app's own secret has verified. An
+    /// event of a tenant says nothing of other tenants, nor of what tenants pay to the app.
+    #[serde(default)]
+    pub account: Option<TenantId>,
 }
 
 impl Event for ProviderEvent {
     const NAME: &'static str = "payments.provider_event";
 
     fn key(&self) -> String {
-        format!("{}:{}", self.provider, self.object.root())
+        match self.account {
+            // No tenant holds the events of another up.
+            Some(account) => format!("{}:{account}:{}", self.provider, self.object.root()),
+            None => format!("{}:{}", self.provider, self.object.root()),
+        }
     }
 }

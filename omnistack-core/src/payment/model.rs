@@ -39,8 +39,9 @@ pub enum CheckoutKind {
         quantity: u64,
         /// The end of the trial, if there is one.
         trial_end: Option<Timestamp>,
-        /// The behaviour at the end of the trial if the customer has no payment method.
-        trial_end_behavior: TrialEndBehavior,
+        /// The behaviour at the end of a trial that the customer can begin without a payment method. `None` if the
+        /// checkout asks for one. Providers whose subscriptions always have a payment method ask for one.
+        trial_end_behavior: Option<TrialEndBehavior>,
         /// The code of a coupon at the provider.
         coupon: Option<String>,
     },
@@ -382,9 +383,11 @@ pub struct ProviderDispute {
     pub id: String,
     /// The payment.
     pub payment: Option<String>,
-    /// The amount.
+    /// The amount that the payer wants back; after a lost dispute, the amount that the payer has got.
     pub amount: Money,
-    /// Whether the dispute is decided, and then whether the app has won.
+    /// The fee that the provider has charged for the dispute so far, if it states one. It can be sent back to zero.
+    pub fee: Option<Money>,
+    /// Whether the dispute is decided, and then whether the app has won. A lost dispute can still be won later.
     pub won: Option<bool>,
 }
 

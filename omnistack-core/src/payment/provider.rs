@@ -5,13 +5,13 @@ use std::fmt;
 use super::{
     CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
     NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, ProviderCheckout, ProviderCustomer,
-    ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
-    SubscriptionChange,
+    ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription,
+    StoredPaymentMethod, SubscriptionChange,
 };
 use crate::{
     data_environment::DataEnvironment,
     money::{Currency, Money},
-    webhook::InboundWebhook,
+    webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
 use async_trait::async_trait;
 
@@ -33,6 +33,8 @@ pub enum ProviderFeature {
     Portal,
     /// Usage that the provider bills.
     MeterReports,
+    /// Coupons with which subscriptions begin.
+    Coupons,
 }
 
 /// The properties of a provider, for the choice between providers.
@@ -76,6 +78,15 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what an event of the provider is about. Returns `None` if the event is of no concern.
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent>;
+
+    /// Verifies a webhook that was sent to the address of this account, by the secret of the account's own webhook.
+    ///
+    /// # Errors
+    /// Fails with [`WebhookRejection::Unverified`] if the account has no such secret, or has not signed the webhook.
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        let _ = request;
+        Err(WebhookRejection::Unverified("the account has no secret for webhooks"))
+    }
 
     /// Creates a customer.
     ///
@@ -151,6 +162,16 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The errors of the port.
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError>;
+
+    /// Returns a dispute.
+    ///
+    /// # Errors
+    /// [`PaymentError::NotFound`] if there is none, and [`PaymentError::NotSupported`] if the provider can't be asked:
+    /// then lost disputes are not in the ledger of the module of payments.
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        let _ = id;
+        Err(PaymentError::NotSupported { provider: self.name(), operation: "reading disputes" })
+    }
 
     /// Returns the stored payment methods of a customer.
     ///
@@ -229,6 +250,16 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
     async fn resume_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
         let _ = (id, key);
         Err(no_subscriptions(self.name()))
+    }
+
+    /// Removes the coupons of a subscription, so that its next invoices are not reduced. A subscription without a coupon
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`PaymentError::NotSupported`] if the provider can't remove coupons.
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        let _ = (id, key);
+        Err(PaymentError::NotSupported { provider: self.name(), operation: "removing coupons" })
     }
 
     /// Pauses the collection of payments.

@@ -20,6 +20,25 @@ pub enum TrialEndBehavior {
     CreateInvoice,
 }
 
+impl TrialEndBehavior {
+    /// All behaviours.
+    const ALL: [Self; 3] = [Self::Pause, Self::Cancel, Self::CreateInvoice];
+
+    /// Returns the behaviour as it is stored, such as `create_invoice`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Cancel => "cancel",
+            Self::CreateInvoice => "create_invoice",
+        }
+    }
+
+    /// Returns the behaviour with a name as it is stored. Returns `None` if there is none.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|behavior| behavior.as_str() == name)
+    }
+}
+
 /// A subscription to create without a checkout, for a customer with a payment method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProviderSubscription {
@@ -126,6 +145,8 @@ pub struct ProviderSubscription {
     pub ended_at: Option<Timestamp>,
     /// Whether the collection of payments is paused; the status does not change then.
     pub collection_paused: bool,
+    /// Whether a coupon reduces the invoices.
+    pub discounted: bool,
     /// The newest invoice.
     pub latest_invoice: Option<String>,
     /// The provider's version of the object, if it has one: a later state has a greater one.
@@ -137,7 +158,9 @@ pub struct ProviderSubscription {
 /// The time at which a change of a subscription takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeTime {
-    /// Now, and the difference is charged at once. The change takes effect when the payment succeeds.
+    /// Now, and the difference is charged at once. The change takes effect when the payment succeeds. A provider
+    /// without [`ProviderFeature::ImmediateChange`](super::ProviderFeature::ImmediateChange) charges the new price from
+    /// the next period on, after the customer has confirmed the change on a page.
     Now {
         /// The time from which the difference is computed: that of the preview, so that the customer pays what was
         /// shown.
@@ -165,7 +188,8 @@ pub struct SubscriptionChange {
 /// The costs of a change of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangePreview {
-    /// The amount that is charged now. `None` if the provider charges nothing before the next period.
+    /// The amount that is charged now. `None` if the provider charges nothing before the next period, or does not state
+    /// the difference before it charges it: then the change takes effect now.
     pub due_now: Option<Money>,
     /// The amount of each further period.
     pub next: Option<Money>,

@@ -54,7 +54,7 @@ impl PaymentService for StubService {
     }
 
     fn fields(&self) -> &'static [CredentialField] {
-        &[CredentialField { name: "api_key", label: "Key", secret: true }]
+        &[CredentialField { name: "api_key", label: "Key", secret: true, required: true }]
     }
 
     fn connect(

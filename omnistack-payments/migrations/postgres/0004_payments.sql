@@ -19,6 +19,8 @@ create table omni_payments (
         'canceled', 'unknown', 'overpaid')),
     captured bigint not null,
     refunded bigint not null,
+    -- What payers have got back by lost disputes.
+    charged_back bigint not null,
     -- Increases with each change.
     version bigint not null,
     created_at timestamptz not null,
@@ -49,6 +51,8 @@ create table omni_payment_attempts (
     provider_payment_id text,
     captured bigint not null,
     refunded bigint not null,
+    -- What payers have got back by lost disputes.
+    charged_back bigint not null,
     fee bigint,
     fee_currency text,
     -- In the payment's currency, until the fee is known.
@@ -104,6 +108,28 @@ alter table omni_payment_refunds enable row level security;
 alter table omni_payment_refunds force row level security;
 create policy tenant on omni_payment_refunds using (omnistack_visible(tenant_id));
 
+-- A row is a dispute of an attempt: its payer demands the money back.
+create table omni_payment_disputes (
+    id uuid primary key,
+    payment_id uuid not null,
+    attempt integer not null,
+    tenant_id uuid not null,
+    environment text not null,
+    provider_dispute_id text not null,
+    state text not null check (state in ('open', 'lost', 'won')),
+    amount bigint not null,
+    currency text not null,
+    fee bigint,
+    fee_currency text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    unique (payment_id, provider_dispute_id)
+);
+create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id);
+alter table omni_payment_disputes enable row level security;
+alter table omni_payment_disputes force row level security;
+create policy tenant on omni_payment_disputes using (omnistack_visible(tenant_id));
+
 -- A row is an entry of the double-entry ledger. The entries of a posting sum to zero. Rows are only added.
 create table omni_payment_entries (
     id uuid primary key,
@@ -111,7 +137,7 @@ create table omni_payment_entries (
     environment text not null,
     payment_id uuid not null,
     posting_id uuid not null,
-    account text not null check (account in ('psp_clearing', 'fees', 'revenue', 'refunds', 'receivable')),
+    account text not null check (account in ('psp_clearing', 'fees', 'revenue', 'refunds', 'disputes', 'receivable')),
     -- Positive for a debit.
     amount bigint not null,
     currency text not null,
@@ -158,12 +184,14 @@ create table omni_payment_volumes (
     method text not null,
     -- Empty if it is not known.
     country text not null,
+    -- All zeros if no API key has asked.
+    api_key_id uuid not null,
     slot integer not null,
     payments bigint not null,
     captured bigint not null,
     -- Fees in the same currency; estimated until they are known.
     fees bigint not null,
-    primary key (tenant_id, environment, day, service, currency, method, country, slot)
+    primary key (tenant_id, environment, day, service, currency, method, country, api_key_id, slot)
 );
 alter table omni_payment_volumes enable row level security;
 alter table omni_payment_volumes force row level security;

@@ -19,6 +19,8 @@ create table omni_payments (
         'canceled', 'unknown', 'overpaid')),
     captured integer not null,
     refunded integer not null,
+    -- What payers have got back by lost disputes.
+    charged_back integer not null,
     -- Increases with each change.
     version integer not null,
     created_at text not null,
@@ -46,6 +48,8 @@ create table omni_payment_attempts (
     provider_payment_id text,
     captured integer not null,
     refunded integer not null,
+    -- What payers have got back by lost disputes.
+    charged_back integer not null,
     fee integer,
     fee_currency text,
     -- In the payment's currency, until the fee is known.
@@ -95,6 +99,25 @@ create table omni_payment_refunds (
 create index omni_payment_refunds_check_at_idx on omni_payment_refunds (check_at) where check_at is not null;
 create index omni_payment_refunds_tenant_id_idx on omni_payment_refunds (tenant_id);
 
+-- A row is a dispute of an attempt: its payer demands the money back.
+create table omni_payment_disputes (
+    id blob primary key not null,
+    payment_id blob not null,
+    attempt integer not null,
+    tenant_id blob not null,
+    environment text not null,
+    provider_dispute_id text not null,
+    state text not null check (state in ('open', 'lost', 'won')),
+    amount integer not null,
+    currency text not null,
+    fee integer,
+    fee_currency text,
+    created_at text not null,
+    updated_at text not null,
+    unique (payment_id, provider_dispute_id)
+) strict;
+create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id);
+
 -- A row is an entry of the double-entry ledger. The entries of a posting sum to zero. Rows are only added.
 create table omni_payment_entries (
     id blob primary key not null,
@@ -102,7 +125,7 @@ create table omni_payment_entries (
     environment text not null,
     payment_id blob not null,
     posting_id blob not null,
-    account text not null check (account in ('psp_clearing', 'fees', 'revenue', 'refunds', 'receivable')),
+    account text not null check (account in ('psp_clearing', 'fees', 'revenue', 'refunds', 'disputes', 'receivable')),
     -- Positive for a debit.
     amount integer not null,
     currency text not null,
@@ -143,10 +166,12 @@ create table omni_payment_volumes (
     method text not null,
     -- Empty if it is not known.
     country text not null,
+    -- All zeros if no API key has asked.
+    api_key_id blob not null,
     slot integer not null,
     payments integer not null,
     captured integer not null,
     -- Fees in the same currency; estimated until they are known.
     fees integer not null,
-    primary key (tenant_id, environment, day, service, currency, method, country, slot)
+    primary key (tenant_id, environment, day, service, currency, method, country, api_key_id, slot)
 ) strict;

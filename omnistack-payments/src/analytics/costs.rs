@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnistack_core::{
+    identity::ApiKeyId,
     money::{Currency, Money},
     payment::PaymentMethodKind,
 };
@@ -13,9 +14,9 @@ use utoipa::ToSchema;
 use super::{
     numbers::share,
     period::{DayRange, date},
-    queries::{DayVolume, VolumeRow},
+    queries::{DayVolume, KeyVolumeRow, VolumeRow},
 };
-use crate::router::RouteQuestion;
+use crate::{payment::no_api_key, router::RouteQuestion};
 
 /// The volume of a service in a currency. Amounts are in minor units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -48,6 +49,25 @@ pub(super) struct DayCosts {
     pub(super) captured: i64,
     /// The fees.
     pub(super) fees: i64,
+}
+
+/// The volume that an API key has caused in a currency. Amounts are in minor units.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct ApiKeyCosts {
+    /// The API key; `null` for payments without one.
+    #[schema(required, value_type = Option<String>, format = Uuid)]
+    pub(super) api_key_id: Option<ApiKeyId>,
+    /// The ISO 4217 code of the currency.
+    pub(super) currency: String,
+    /// The payments that have taken money.
+    pub(super) payments: i64,
+    /// The money that was taken.
+    pub(super) captured: i64,
+    /// The fees in this currency. Those that are not known yet are estimated.
+    pub(super) fees: i64,
+    /// The fees as a share of the money; `null` without money.
+    #[schema(required)]
+    pub(super) fee_rate: Option<f64>,
 }
 
 /// The volume of a month at the present rate. Amounts are in minor units.
@@ -92,6 +112,19 @@ pub(super) fn by_service(rows: &[VolumeRow]) -> Vec<ServiceCosts> {
         captured,
         fees,
         fee_rate: share(fees, captured),
+    });
+    costs.collect()
+}
+
+/// Returns the volume by API key and currency.
+pub(super) fn by_api_key(rows: Vec<KeyVolumeRow>) -> Vec<ApiKeyCosts> {
+    let costs = rows.into_iter().map(|row| ApiKeyCosts {
+        api_key_id: (row.api_key_id != no_api_key()).then_some(row.api_key_id),
+        currency: row.currency,
+        payments: row.payments,
+        captured: row.captured,
+        fees: row.fees,
+        fee_rate: share(row.fees, row.captured),
     });
     costs.collect()
 }

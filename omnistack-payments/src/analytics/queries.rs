@@ -5,8 +5,16 @@ use omnistack_core::{
     db::{Error, Tx},
     identity::{ApiKeyId, TenantId},
 };
+use sqlx::AssertSqlSafe;
 
 use super::period::DayRange;
+
+/// Largest number of errors in a report.
+const MAX_LISTED_ERRORS: i64 = 50;
+/// Largest number of API keys in a report.
+const MAX_LISTED_API_KEYS: i64 = 50;
+/// Largest number of costs by API key and currency in a report.
+const MAX_LISTED_KEY_COSTS: i64 = 100;
 
 /// The payments that a report is about.
 #[derive(Clone, Copy, Debug)]
@@ -45,22 +53,35 @@ pub(super) async fn calls_by_day(tx: &mut Tx, scope: ReportScope) -> Result<Vec<
     select.bind(scope.days.first).bind(scope.days.last).fetch_all().await
 }
 
-/// Returns the calls by API key and outcome.
-pub(super) async fn calls_by_api_key(tx: &mut Tx, scope: ReportScope) -> Result<Vec<(ApiKeyId, String, i64)>, Error> {
-    let sql = "select api_key_id, outcome, cast(sum(calls) as bigint) from omni_payment_days
+/// Returns the API keys with the most calls: each with its calls, and those that have succeeded.
+pub(super) async fn calls_by_api_key(tx: &mut Tx, scope: ReportScope) -> Result<Vec<(ApiKeyId, i64, i64)>, Error> {
+    let sql = "select api_key_id, cast(sum(calls) as bigint) as total,
+        cast(sum(case when outcome = 'success' then calls else 0 end) as bigint) from omni_payment_days
         where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4
-        group by api_key_id, outcome order by api_key_id";
+        group by api_key_id order by total desc, api_key_id limit $5";
     let select = tx.query(sql).bind(scope.tenant).bind(scope.environment.as_str());
-    select.bind(scope.days.first).bind(scope.days.last).fetch_all().await
+    select.bind(scope.days.first).bind(scope.days.last).bind(MAX_LISTED_API_KEYS).fetch_all().await
 }
 
-/// Returns the calls that have not succeeded by service and code, the most frequent first.
-pub(super) async fn errors(tx: &mut Tx, scope: ReportScope) -> Result<Vec<(String, String, String, i64)>, Error> {
-    let sql = "select service, outcome, code, cast(sum(calls) as bigint) as calls from omni_payment_days
-        where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4 and outcome <> 'success'
-        group by service, outcome, code order by calls desc, service, code";
-    let select = tx.query(sql).bind(scope.tenant).bind(scope.environment.as_str());
-    select.bind(scope.days.first).bind(scope.days.last).fetch_all().await
+/// Returns the calls that have not succeeded by service and code, the most frequent first: of one service, or of all.
+pub(super) async fn errors(
+    tx: &mut Tx,
+    scope: ReportScope,
+    service: Option<&str>,
+) -> Result<Vec<(String, String, String, i64)>, Error> {
+    let condition = if service.is_some() { "and service = $6" } else { "" };
+    let sql = format!(
+        "select service, outcome, code, cast(sum(calls) as bigint) as total from omni_payment_days
+         where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4 and outcome <> 'success' {condition}
+         group by service, outcome, code order by total desc, service, code limit $5"
+    );
+    let select = tx.query(AssertSqlSafe(sql)).bind(scope.tenant).bind(scope.environment.as_str());
+    let select = select.bind(scope.days.first).bind(scope.days.last).bind(MAX_LISTED_ERRORS);
+    let select = match service {
+        Some(service) => select.bind(service.to_owned()),
+        None => select,
+    };
+    select.fetch_all().await
 }
 
 /// The volume of a service.
@@ -96,4 +117,25 @@ pub(super) async fn volume_by_day(tx: &mut Tx, scope: ReportScope) -> Result<Vec
         group by day, currency order by day, currency";
     let select = tx.query(sql).bind(scope.tenant).bind(scope.environment.as_str());
     select.bind(scope.days.first).bind(scope.days.last).fetch_all().await
+}
+
+/// The volume that an API key has caused in a currency.
+#[derive(Clone, Debug, omnistack_core::db::FromRow)]
+pub(super) struct KeyVolumeRow {
+    /// All zeros for payments without one.
+    pub(super) api_key_id: ApiKeyId,
+    pub(super) currency: String,
+    pub(super) payments: i64,
+    pub(super) captured: i64,
+    pub(super) fees: i64,
+}
+
+/// Returns the volume by API key and currency, that of the most payments first.
+pub(super) async fn volume_by_api_key(tx: &mut Tx, scope: ReportScope) -> Result<Vec<KeyVolumeRow>, Error> {
+    let sql = "select api_key_id, currency, cast(sum(payments) as bigint) as payments,
+        cast(sum(captured) as bigint) as captured, cast(sum(fees) as bigint) as fees from omni_payment_volumes
+        where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4
+        group by api_key_id, currency order by sum(payments) desc, api_key_id, currency limit $5";
+    let select = tx.query(sql).bind(scope.tenant).bind(scope.environment.as_str());
+    select.bind(scope.days.first).bind(scope.days.last).bind(MAX_LISTED_KEY_COSTS).fetch_all().await
 }

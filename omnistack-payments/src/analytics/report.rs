@@ -13,17 +13,12 @@ use utoipa::ToSchema;
 
 use super::{
     PaymentReports, REPORT_TTL,
-    costs::{self, CostsElsewhere, DayCosts, ProjectedCosts, ServiceCosts},
+    costs::{self, ApiKeyCosts, CostsElsewhere, DayCosts, ProjectedCosts, ServiceCosts},
     numbers::{CallGroup, CallNumbers, share},
     period::{DayRange, PaymentPeriod, date},
     queries::{self, CallRow, ReportScope},
 };
 use crate::payment::no_api_key;
-
-/// Largest number of errors in a report.
-const MAX_LISTED_ERRORS: usize = 50;
-/// Largest number of API keys in a report.
-const MAX_LISTED_API_KEYS: usize = 50;
 
 /// The calls of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -138,6 +133,8 @@ pub(super) struct PaymentCosts {
     pub(super) environment: DataEnvironment,
     /// The costs by service and currency.
     pub(super) providers: Vec<ServiceCosts>,
+    /// The costs by API key and currency, that of the most payments first; at most 100.
+    pub(super) api_keys: Vec<ApiKeyCosts>,
     /// The costs by day and currency.
     pub(super) trend: Vec<DayCosts>,
     /// The costs of 30 days at the rate of the last 30 days, or of the period if it is shorter.
@@ -191,7 +188,7 @@ impl PaymentReports {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let calls = queries::calls(&mut tx, scope).await?;
             let by_day = queries::calls_by_day(&mut tx, scope).await?;
-            let errors = queries::errors(&mut tx, scope).await?;
+            let errors = queries::errors(&mut tx, scope, Some(service)).await?;
             let volume = queries::volume(&mut tx, scope).await?;
             tx.commit().await?;
             let own = by_day.iter().filter(|(of, ..)| of == service);
@@ -202,7 +199,7 @@ impl PaymentReports {
                 calls: CallNumbers::of(&groups(&calls, Some(service))),
                 volume: costs::by_service(&volume).into_iter().filter(|one| one.provider == service).collect(),
                 trend: trend(own.map(|(_, day, outcome, calls)| (*day, outcome.as_str(), *calls))),
-                errors: call_errors(&calls, errors, Some(service)),
+                errors: call_errors(&calls, errors),
             })
         })
         .await
@@ -217,10 +214,10 @@ impl PaymentReports {
         self.cached("errors", tenant, environment, period, move || async move {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let calls = queries::calls(&mut tx, scope).await?;
-            let errors = queries::errors(&mut tx, scope).await?;
+            let errors = queries::errors(&mut tx, scope, None).await?;
             tx.commit().await?;
             let providers = service_calls(&calls);
-            Ok(PaymentErrors { period, environment, providers, errors: call_errors(&calls, errors, None) })
+            Ok(PaymentErrors { period, environment, providers, errors: call_errors(&calls, errors) })
         })
         .await
     }
@@ -235,12 +232,14 @@ impl PaymentReports {
             let (mut tx, scope) = self.begin(tenant, environment, period).await?;
             let volume = queries::volume(&mut tx, scope).await?;
             let by_day = queries::volume_by_day(&mut tx, scope).await?;
+            let by_key = queries::volume_by_api_key(&mut tx, scope).await?;
             tx.commit().await?;
             let estimate = |service: &str, question: &_| self.router.estimate_fee(service, question);
             Ok(PaymentCosts {
                 period,
                 environment,
                 providers: costs::by_service(&volume),
+                api_keys: costs::by_api_key(by_key),
                 trend: costs::by_day(&by_day),
                 projected_month: costs::projected(scope.days, &by_day),
                 elsewhere: costs::elsewhere(&volume, &self.router.services(), estimate),
@@ -313,30 +312,18 @@ fn trend<'a>(rows: impl Iterator<Item = (i32, &'a str, i64)>) -> Vec<DayCalls> {
     days.collect()
 }
 
-fn api_key_calls(rows: Vec<(ApiKeyId, String, i64)>) -> Vec<ApiKeyCalls> {
-    let mut keys: BTreeMap<ApiKeyId, (i64, i64)> = BTreeMap::new();
-    for (key, outcome, calls) in rows {
-        let sum = keys.entry(key).or_default();
-        sum.0 += calls;
-        sum.1 += if outcome == "success" { calls } else { 0 };
-    }
-    let mut calls: Vec<_> = keys
-        .into_iter()
-        .map(|(key, (calls, succeeded))| ApiKeyCalls {
-            api_key_id: (key != no_api_key()).then_some(key),
-            calls,
-            success_rate: share(succeeded, calls),
-        })
-        .collect();
-    calls.sort_by_key(|one| std::cmp::Reverse(one.calls));
-    calls.truncate(MAX_LISTED_API_KEYS);
-    calls
+fn api_key_calls(rows: Vec<(ApiKeyId, i64, i64)>) -> Vec<ApiKeyCalls> {
+    let calls = rows.into_iter().map(|(key, calls, succeeded)| ApiKeyCalls {
+        api_key_id: (key != no_api_key()).then_some(key),
+        calls,
+        success_rate: share(succeeded, calls),
+    });
+    calls.collect()
 }
 
-fn call_errors(calls: &[CallRow], errors: Vec<(String, String, String, i64)>, service: Option<&str>) -> Vec<CallError> {
+fn call_errors(calls: &[CallRow], errors: Vec<(String, String, String, i64)>) -> Vec<CallError> {
     let total = |service: &str| -> i64 { calls.iter().filter(|row| row.service == service).map(|row| row.calls).sum() };
-    let own = errors.into_iter().filter(|(of, ..)| service.is_none_or(|service| of == service));
-    let errors = own.take(MAX_LISTED_ERRORS).map(|(provider, outcome, code, calls)| {
+    let errors = errors.into_iter().map(|(provider, outcome, code, calls)| {
         let rate = share(calls, total(&provider));
         CallError { provider, code, outcome, calls, rate }
     });

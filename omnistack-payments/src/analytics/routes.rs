@@ -93,8 +93,8 @@ async fn errors(
 
 /// Get the costs of payments
 ///
-/// The fees by service, the trend, the projected month, and what the same payments would have cost at other services by
-/// their public prices.
+/// The fees by service and by API key, the trend, the projected month, and what the same payments would have cost at
+/// other services by their public prices.
 #[utoipa::path(get, path = "/costs", operation_id = "get_payment_costs", params(PaymentReportQuery), responses(
     (status = 200, body = PaymentCosts),
     (status = 422, body = ErrorEnvelope)))]

@@ -74,11 +74,24 @@ impl PaymentAccounts {
         service: &str,
         environment: DataEnvironment,
     ) -> Result<Option<Arc<dyn PaymentProvider>>, Error> {
-        let provider = self.of_tenant(tenant).await?.provider(service, environment)?;
+        let provider = self.account(tenant, service, environment).await?;
         if provider.is_some() {
             self.note_use(tenant, service, environment);
         }
         Ok(provider)
+    }
+
+    /// Returns the provider of a tenant's account, without counting it as a use.
+    ///
+    /// # Errors
+    /// Fails as [`provider`](Self::provider) does.
+    pub(crate) async fn account(
+        &self,
+        tenant: TenantId,
+        service: &str,
+        environment: DataEnvironment,
+    ) -> Result<Option<Arc<dyn PaymentProvider>>, Error> {
+        self.of_tenant(tenant).await?.provider(service, environment)
     }
 
     /// Returns the names of the services whose accounts take payments of a tenant in this environment, sorted. A

@@ -44,6 +44,7 @@ impl PaymentAccounts {
                     name: field.name.to_owned(),
                     label: field.label.to_owned(),
                     secret: field.secret,
+                    required: field.required,
                 })
                 .collect(),
             environments: self.shown(tenant, service.name(), &accounts, &rows),

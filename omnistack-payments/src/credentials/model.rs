@@ -117,6 +117,8 @@ pub(super) struct PaymentCredentialField {
     pub(super) label: String,
     /// Whether the value must be hidden.
     pub(super) secret: bool,
+    /// Whether an account can't be used without it.
+    pub(super) required: bool,
 }
 
 /// The accounts of the tenant at a service.

@@ -18,6 +18,9 @@ use super::{
     objects::{FakeEvent, FakeKey, FakeObject, KeyResult},
 };
 
+/// Largest number of objects that a list of the fake has.
+const MAX_LISTED_OBJECTS: i64 = 1_000;
+
 /// An account at the fake.
 #[derive(Clone, Debug)]
 pub(super) struct FakeAccount {
@@ -104,21 +107,22 @@ impl FakeTx {
         self.find(id).await?.ok_or(PaymentError::NotFound { object: T::KIND })
     }
 
-    /// Returns the objects of the account with a reference, the oldest first.
+    /// Returns the newest objects of the account with a reference, the oldest of them first.
     pub(super) async fn with_reference<T: FakeObject>(&mut self, reference: &str) -> Result<Vec<T>, PaymentError> {
         let sql = "select body from omni_fake_objects where service = $1 and environment = $2 and kind = $3
-            and reference = $4 order by id";
+            and reference = $4 order by id desc limit $5";
         let found = self.tx.query(sql).bind(self.account.service.as_str()).bind(self.account.environment.as_str());
-        let found: Vec<(String,)> = found.bind(T::KIND).bind(reference).fetch_all().await.map_err(unavailable)?;
-        found.into_iter().map(|(body,)| serde_json::from_str(&body).map_err(unavailable)).collect()
+        let found = found.bind(T::KIND).bind(reference).bind(MAX_LISTED_OBJECTS);
+        let found: Vec<(String,)> = found.fetch_all().await.map_err(unavailable)?;
+        found.into_iter().rev().map(|(body,)| serde_json::from_str(&body).map_err(unavailable)).collect()
     }
 
-    /// Returns the objects that belong to an object, the oldest first.
+    /// Returns the newest objects that belong to an object, the oldest of them first.
     pub(super) async fn of_parent<T: FakeObject>(&mut self, parent: &str) -> Result<Vec<T>, PaymentError> {
-        let sql = "select body from omni_fake_objects where parent = $1 and kind = $2 order by id";
-        let found = self.tx.query(sql).bind(parent).bind(T::KIND);
+        let sql = "select body from omni_fake_objects where parent = $1 and kind = $2 order by id desc limit $3";
+        let found = self.tx.query(sql).bind(parent).bind(T::KIND).bind(MAX_LISTED_OBJECTS);
         let found: Vec<(String,)> = found.fetch_all().await.map_err(unavailable)?;
-        found.into_iter().map(|(body,)| serde_json::from_str(&body).map_err(unavailable)).collect()
+        found.into_iter().rev().map(|(body,)| serde_json::from_str(&body).map_err(unavailable)).collect()
     }
 
     /// Stores an object, and enqueues a job for the time at which it changes by itself.

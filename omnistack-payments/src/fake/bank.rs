@@ -186,7 +186,7 @@ impl FakeBank {
         Ok(id)
     }
 
-    /// Decides a dispute. If the app has lost, its payer has the money back.
+    /// Decides a dispute. If the app has lost, its payer has the money back; a lost dispute can be won later.
     ///
     /// # Errors
     /// [`PaymentError::Rejected`] if the dispute is decided.

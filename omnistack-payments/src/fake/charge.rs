@@ -327,22 +327,20 @@ impl FakeTx {
         Ok(dispute.id)
     }
 
-    /// Decides a dispute.
+    /// Decides a dispute. One that is lost can still be won.
     ///
     /// # Errors
     /// [`PaymentError::Rejected`] if it is decided.
     pub(super) async fn decide_dispute(&mut self, id: &str, won: bool) -> Result<(), PaymentError> {
         let mut dispute: FakeDispute = self.get(id).await?;
-        if dispute.won.is_some() {
+        if dispute.won == Some(true) || dispute.won == Some(won) {
             return Err(rejected("dispute_decided", "the dispute is decided"));
         }
         dispute.won = Some(won);
         self.put(&dispute).await?;
         let mut payment: FakePayment = self.get(&dispute.payment).await?;
-        if !won {
-            payment.is_charged_back = true;
-            self.put(&payment).await?;
-        }
+        payment.is_charged_back = !won;
+        self.put(&payment).await?;
         self.announce_dispute("dispute.closed", &dispute, payment.reference.as_deref()).await
     }
 

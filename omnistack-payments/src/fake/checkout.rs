@@ -168,7 +168,7 @@ impl FakeTx {
                     price,
                     quantity,
                     trial_end,
-                    trial_end_behavior,
+                    trial_end_behavior: trial_end_behavior.unwrap_or_default(),
                     coupon,
                 };
                 self.pay_subscription(&mut checkout, card, start).await?
@@ -184,6 +184,40 @@ impl FakeTx {
             self.complete_checkout(&mut checkout).await?;
         }
         Ok(Ok(CheckoutStep::Done(success_url)))
+    }
+
+    /// Begins the trial of an open checkout without a card. Returns the URL to which the customer returns.
+    ///
+    /// # Errors
+    /// [`PaymentError::Rejected`] if the checkout asks for a card, or is not open.
+    pub(super) async fn start_trial_without_card(&mut self, id: &str) -> Result<String, PaymentError> {
+        let mut checkout: FakeCheckout = self.get(id).await?;
+        if checkout.status != CheckoutStatus::Open || checkout.expires_at <= self.now {
+            return Err(rejected("checkout_not_open", "the checkout is not open; it can't be paid"));
+        }
+        let CheckoutSubject::Subscription {
+            price,
+            quantity,
+            trial_end: Some(trial_end),
+            trial_end_behavior: Some(trial_end_behavior),
+            coupon,
+        } = checkout.subject.clone()
+        else {
+            return Err(rejected("payment_method_missing", "the checkout asks for a card; choose one"));
+        };
+        let start = SubscriptionStart {
+            reference: checkout.reference.clone(),
+            customer: checkout.customer.clone(),
+            price,
+            quantity,
+            trial_end: Some(trial_end),
+            trial_end_behavior,
+            coupon,
+        };
+        let started = self.start_subscription(start).await?;
+        checkout.subscription = Some(started.id);
+        self.complete_checkout(&mut checkout).await?;
+        Ok(checkout.success_url)
     }
 
     /// Records the failed payment of a checkout, which stays open. Returns the error for the payer.

@@ -97,6 +97,7 @@ pub(super) fn provider_event(provider: &str, webhook: &InboundWebhook) -> Option
         reference: event.reference,
         environment: event.environment,
         occurred_at: Some(event.created),
+        account: None,
     })
 }
 
@@ -114,14 +115,19 @@ impl WebhookSource for FakeSource {
     }
 
     fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
-        let event: FakeEvent = request.json()?;
-        Ok(SourceEvent::new(event.id, event.kind)
-            .occurred_at(Some(event.created))
-            .environment(event.environment)
-            .object(Some(event.object.root())))
+        describe(request)
     }
 
     fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
         self.secret.sign_request(request)
     }
+}
+
+/// Describes the event in a request.
+pub(super) fn describe(request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+    let event: FakeEvent = request.json()?;
+    Ok(SourceEvent::new(event.id, event.kind)
+        .occurred_at(Some(event.created))
+        .environment(event.environment)
+        .object(Some(event.object.root())))
 }

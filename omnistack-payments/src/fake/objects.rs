@@ -86,7 +86,8 @@ pub(super) enum CheckoutSubject {
         price: String,
         quantity: u64,
         trial_end: Option<Timestamp>,
-        trial_end_behavior: TrialEndBehavior,
+        /// `None` if the page asks for a card.
+        trial_end_behavior: Option<TrialEndBehavior>,
         coupon: Option<String>,
     },
     Payment {

@@ -9,10 +9,10 @@ use omnistack_core::{
     payment::{
         CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, ProviderCheckout,
-        ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment, ProviderProfile,
-        ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
+        ProviderCustomer, ProviderDispute, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderPayment,
+        ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
-    webhook::{DataEnvironment, InboundWebhook},
+    webhook::{DataEnvironment, InboundWebhook, StandardHeaders, StandardSecret, WebhookRejection, WebhookRequest},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     payments::{lost_response, unreachable_provider},
 };
 use crate::wire::{WireForm, to_minor_units};
-use convert::{method_of, refund_of, subscription_of};
+use convert::{dispute_of, method_of, refund_of, subscription_of};
 
 /// The behaviour of an account, chosen by its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,15 +42,22 @@ pub struct FakeProvider {
     name: &'static str,
     environment: DataEnvironment,
     behavior: AccountBehavior,
+    /// The secrets of the account's own webhook.
+    webhook_secrets: Vec<StandardSecret>,
 }
 
 impl FakeProvider {
     pub(super) fn new(bank: FakeBank, name: &'static str, environment: DataEnvironment) -> Self {
-        Self { bank, name, environment, behavior: AccountBehavior::Works }
+        Self { bank, name, environment, behavior: AccountBehavior::Works, webhook_secrets: Vec::new() }
     }
 
     pub(super) fn behaving(mut self, behavior: AccountBehavior) -> Self {
         self.behavior = behavior;
+        self
+    }
+
+    pub(super) fn with_webhook_secrets(mut self, secrets: Vec<StandardSecret>) -> Self {
+        self.webhook_secrets = secrets;
         self
     }
 
@@ -156,6 +163,7 @@ pub(super) fn profile() -> ProviderProfile {
             ProviderFeature::PauseSubscription,
             ProviderFeature::Portal,
             ProviderFeature::MeterReports,
+            ProviderFeature::Coupons,
         ],
     }
 }
@@ -187,6 +195,10 @@ impl PaymentProvider for FakeProvider {
 
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent> {
         provider_event(self.name, webhook)
+    }
+
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        StandardHeaders::read(request.headers)?.verify(&self.webhook_secrets, request.body, request.now)
     }
 
     async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
@@ -248,6 +260,11 @@ impl PaymentProvider for FakeProvider {
 
     async fn payment(&self, id: &str) -> Result<ProviderPayment, PaymentError> {
         let call = async { Ok(self.payment_of(self.begin_read().await?.get(id).await?)) };
+        self.read(call).await
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        let call = async { Ok(dispute_of(self.begin_read().await?.get(id).await?)) };
         self.read(call).await
     }
 
@@ -367,6 +384,16 @@ impl PaymentProvider for FakeProvider {
         let call = async {
             let mut tx = self.begin().await?;
             let subscription = tx.resume_subscription(id, key).await?;
+            tx.commit().await?;
+            Ok(subscription_of(subscription))
+        };
+        self.change(call).await
+    }
+
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        let call = async {
+            let mut tx = self.begin().await?;
+            let subscription = tx.remove_coupon(id, key).await?;
             tx.commit().await?;
             Ok(subscription_of(subscription))
         };

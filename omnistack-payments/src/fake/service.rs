@@ -5,19 +5,32 @@ use std::sync::Arc;
 use omnistack_core::{
     money::Money,
     payment::{PaymentProvider, ProviderProfile},
-    webhook::DataEnvironment,
+    webhook::{DataEnvironment, SourceEvent, StandardSecret, WebhookRejection, WebhookRequest},
 };
 use secrecy::ExposeSecret as _;
 
 use super::{
     FakeBank, FakeProvider, NAME, charge,
+    delivery::describe,
     provider::{AccountBehavior, profile},
 };
-use crate::service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService};
+use crate::{
+    service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService},
+    webhook_keys::{WEBHOOK_SECRET, secret_field, secrets},
+};
 
 /// The fields of the credentials.
-const FIELDS: [CredentialField; 1] =
-    [CredentialField { name: "api_key", label: "Key, a text that begins with fake_test_ or fake_live_", secret: true }];
+const FIELDS: [CredentialField; 2] = [
+    CredentialField {
+        name: "api_key",
+        label: "Key, a text that begins with fake_test_ or fake_live_",
+        secret: true,
+        required: true,
+    },
+    secret_field("Secret of the webhook, whsec_…"),
+];
+/// The name of the source of webhooks of tenants' own accounts.
+const ACCOUNT_SOURCE: &str = "fake-account";
 
 /// The built-in fake as a payment service. Its key is a text such as `fake_test_1`. All accounts of an environment
 /// share one state. The keys `fake_test_unauthorized` and `fake_test_unavailable` are of accounts whose calls fail.
@@ -68,7 +81,20 @@ impl PaymentService for FakeService {
             "unavailable" => AccountBehavior::Unreachable,
             _ => AccountBehavior::Works,
         };
-        Ok(Arc::new(FakeProvider::new(self.bank.clone(), self.name, environment).behaving(behavior)))
+        let texts = secrets(credentials)?;
+        let parsed: Result<Vec<_>, _> = texts.iter().map(|secret| StandardSecret::parse(secret)).collect();
+        let webhook_secrets =
+            parsed.map_err(|error| InvalidCredentials { field: WEBHOOK_SECRET, message: error.to_string() })?;
+        let provider = FakeProvider::new(self.bank.clone(), self.name, environment).behaving(behavior);
+        Ok(Arc::new(provider.with_webhook_secrets(webhook_secrets)))
+    }
+
+    fn account_source(&self) -> Option<&'static str> {
+        (self.name == NAME).then_some(ACCOUNT_SOURCE)
+    }
+
+    fn describe_webhook(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        describe(request)
     }
 
     fn estimate_fee(&self, question: &FeeQuestion) -> Option<Money> {

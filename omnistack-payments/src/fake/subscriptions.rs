@@ -364,6 +364,21 @@ impl FakeTx {
         Ok(subscription)
     }
 
+    /// Removes the coupon, so that the next invoices are not reduced.
+    pub(super) async fn remove_coupon(&mut self, id: &str, key: &str) -> Result<FakeSubscription, PaymentError> {
+        let request = format!("remove_coupon {id}");
+        let mut subscription: FakeSubscription = self.get(id).await?;
+        if self.replay(key, &request).await?.is_some() {
+            return Ok(subscription);
+        }
+        subscription.check_open()?;
+        if subscription.coupon.take().is_some() {
+            self.save(&mut subscription).await?;
+        }
+        self.remember(key, &request, KeyResult::Object(subscription.id.clone())).await?;
+        Ok(subscription)
+    }
+
     /// Pauses the collection of payments.
     pub(super) async fn pause_subscription(&mut self, id: &str, key: &str) -> Result<FakeSubscription, PaymentError> {
         let request = format!("pause_subscription {id}");

@@ -64,13 +64,17 @@ pub(super) async fn apply(
     let Some(attempt) = payment.attempts.get_mut(index) else { return Ok(()) };
     let before = attempt.clone();
     observe(attempt, &payment.row.currency, observation, now);
-    let after = attempt.clone();
+    let charged_back = payment.charged_back(&payment.attempts[index]);
+    payment.attempts[index].charged_back = charged_back;
+    let after = payment.attempts[index].clone();
     store::update_attempt(tx, payment.row.tenant_id, &after, now).await?;
 
     payment.row.captured = payment.attempts.iter().map(|attempt| attempt.captured).sum();
     payment.row.refunded = payment.attempts.iter().map(|attempt| attempt.refunded).sum();
+    payment.row.charged_back = payment.attempts.iter().map(|attempt| attempt.charged_back).sum();
     let states = payment.states();
-    let status = payment_state(&states, payment.row.amount, payment.row.captured, payment.row.refunded);
+    let returned = payment.row.refunded + payment.row.charged_back;
+    let status = payment_state(&states, payment.row.amount, payment.row.captured, returned);
     payment.row.set_status(status);
     store::update_payment(tx, &mut payment.row, now).await?;
 

@@ -95,7 +95,7 @@ impl PaymentLedger {
             now,
         });
         let contact = PaymentContact { email: request.email, return_url: request.return_url };
-        let mut payment = StoredPayment { row, attempts: Vec::new(), refunds: Vec::new() };
+        let mut payment = StoredPayment { row, attempts: vec![], refunds: vec![], disputes: vec![] };
 
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if !store::insert_payment(&mut tx, &payment.row).await? {

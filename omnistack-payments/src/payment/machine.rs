@@ -323,5 +323,47 @@ impl RefundState {
     }
 }
 
+/// The state of a dispute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeState {
+    /// The bank of the payer decides.
+    Open,
+    /// The payer has the money back.
+    Lost,
+    /// The tenant keeps the money.
+    Won,
+}
+
+impl DisputeState {
+    /// Returns the state as it is stored and shown, such as `lost`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Lost => "lost",
+            Self::Won => "won",
+        }
+    }
+
+    /// Reads the state of a row.
+    pub(super) fn from_stored(text: &str) -> Self {
+        match text {
+            "lost" => Self::Lost,
+            "won" => Self::Won,
+            // The table allows no other state.
+            _ => Self::Open,
+        }
+    }
+
+    /// Returns the state after a report of the provider. Reports can come out of order, so a dispute that was decided
+    /// is not open again; but one that was lost can be won later.
+    pub(super) const fn after(self, reported: Self) -> Self {
+        match (self, reported) {
+            (decided, Self::Open) => decided,
+            (_, reported) => reported,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,14 @@ use omnistack_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::machine::{AttemptState, PaymentState, RefundState};
+use super::machine::{AttemptState, DisputeState, PaymentState, RefundState};
 
 /// The id of a payment.
 pub type PaymentId = Id<Payment>;
 /// The id of a refund.
 pub type PaymentRefundId = Id<PaymentRefund>;
+/// The id of a dispute.
+pub type PaymentDisputeId = Id<PaymentDispute>;
 
 /// A payment to take.
 ///
@@ -351,7 +353,9 @@ pub struct Payment {
     pub captured: i64,
     /// The amount that was sent back.
     pub refunded: i64,
-    /// The fees of the providers that are known so far, by currency.
+    /// The amount that payers have got back by lost disputes.
+    pub charged_back: i64,
+    /// The fees of the providers that are known so far, those of disputes too, by currency.
     pub fees: Vec<MinorAmount>,
     /// The kind of payment method.
     pub method: PaymentMethodKind,
@@ -384,6 +388,8 @@ pub struct Payment {
     pub attempts: Vec<PaymentAttempt>,
     /// The refunds, the oldest first.
     pub refunds: Vec<PaymentRefund>,
+    /// The disputes, the oldest first.
+    pub disputes: Vec<PaymentDispute>,
     /// The API key by which the payment was requested.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub api_key_id: Option<ApiKeyId>,
@@ -414,6 +420,8 @@ pub struct PaymentAttempt {
     pub captured: i64,
     /// The amount that was sent back.
     pub refunded: i64,
+    /// The amount that payers have got back by lost disputes.
+    pub charged_back: i64,
     /// The change at the service that has no result yet.
     #[schema(required)]
     pub pending_change: Option<ProviderChange>,
@@ -450,6 +458,32 @@ pub struct PaymentRefund {
     #[schema(required)]
     pub error: Option<PaymentFailure>,
     /// The time of the request.
+    pub created_at: Timestamp,
+    /// The time of the last change.
+    pub updated_at: Timestamp,
+}
+
+/// A dispute of a payment: the payer demands the money back, through the bank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct PaymentDispute {
+    /// The id.
+    #[schema(value_type = String, format = Uuid)]
+    pub id: PaymentDisputeId,
+    /// The number of the attempt whose money is demanded back.
+    pub attempt: i32,
+    /// The id of the dispute at the service.
+    pub provider_dispute_id: String,
+    /// The state.
+    pub status: DisputeState,
+    /// The amount in minor units of its currency.
+    pub amount: i64,
+    /// The ISO 4217 code of the currency, which is that of the payment.
+    pub currency: String,
+    /// The fee of the dispute, if the service has stated one.
+    #[schema(required)]
+    pub fee: Option<MinorAmount>,
+    /// The time at which it was first known.
     pub created_at: Timestamp,
     /// The time of the last change.
     pub updated_at: Timestamp,

@@ -1,7 +1,8 @@
 //! The double-entry ledger of payments.
 //!
-//! The balance of each account follows from what was captured, refunded and charged as a fee, so the entries of a
-//! change are the difference of the balances after it and before it. Each posting sums to zero in each currency.
+//! The balance of each account follows from what was captured, refunded, charged back and charged as a fee, so the
+//! entries of a change are the difference of the balances after it and before it. Each posting sums to zero in each
+//! currency.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -27,6 +28,8 @@ pub(super) enum LedgerAccount {
     Revenue,
     /// The refunds of payments.
     Refunds,
+    /// The money that payers have got back by lost disputes.
+    Disputes,
     /// The money that payers have paid too much, as a negative amount.
     Receivable,
 }
@@ -38,6 +41,7 @@ impl LedgerAccount {
             Self::Fees => "fees",
             Self::Revenue => "revenue",
             Self::Refunds => "refunds",
+            Self::Disputes => "disputes",
             Self::Receivable => "receivable",
         }
     }
@@ -50,21 +54,24 @@ pub(super) struct PaymentTotals {
     pub(super) amount: i64,
     pub(super) captured: i64,
     pub(super) refunded: i64,
+    pub(super) charged_back: i64,
 }
 
 impl PaymentTotals {
     /// Returns the balances of the accounts.
-    fn balances(self) -> [(LedgerAccount, i64); 4] {
-        let Self { amount, captured, refunded } = self;
+    fn balances(self) -> [(LedgerAccount, i64); 5] {
+        let Self { amount, captured, refunded, charged_back } = self;
         let sale = captured.min(amount);
         let surplus = captured - sale;
         // What was paid too much is sent back first.
         let surplus_refunded = refunded.min(surplus);
+        let surplus_charged_back = charged_back.min(surplus - surplus_refunded);
         [
-            (LedgerAccount::PspClearing, captured - refunded),
+            (LedgerAccount::PspClearing, captured - refunded - charged_back),
             (LedgerAccount::Revenue, -sale),
             (LedgerAccount::Refunds, refunded - surplus_refunded),
-            (LedgerAccount::Receivable, surplus_refunded - surplus),
+            (LedgerAccount::Disputes, charged_back - surplus_charged_back),
+            (LedgerAccount::Receivable, surplus_refunded + surplus_charged_back - surplus),
         ]
     }
 }
@@ -140,7 +147,7 @@ mod tests {
     ];
 
     fn totals(captured: i64, refunded: i64) -> PaymentTotals {
-        PaymentTotals { amount: 100, captured, refunded }
+        PaymentTotals { amount: 100, captured, refunded, charged_back: 0 }
     }
 
     #[test]
@@ -168,6 +175,18 @@ mod tests {
                 entries.iter().filter(|(of, ..)| *of == account).map(|(_, amount, _)| amount).sum()
             };
             assert_eq!(ACCOUNTS.map(balance), expected, "{path:?}");
+        }
+        // Of 200 that were paid for 100, a dispute takes the surplus first; the rest is a loss, until it is won.
+        let disputed = |charged_back| PaymentTotals { charged_back, ..totals(200, 30) };
+        for (charged_back, expected) in [(0, [170, 0, -70]), (70, [100, 0, 0]), (170, [0, 100, 0])] {
+            let entries = money_entries(totals(0, 0), disputed(charged_back), "EUR");
+            let balance = |account| -> i64 {
+                entries.iter().filter(|(of, ..)| *of == account).map(|(_, amount, _)| amount).sum()
+            };
+            let accounts = [LedgerAccount::PspClearing, LedgerAccount::Disputes, LedgerAccount::Receivable];
+            assert_eq!(accounts.map(balance), expected, "{charged_back}");
+            let back: i64 = money_entries(disputed(charged_back), totals(200, 30), "EUR").iter().map(|one| one.1).sum();
+            assert_eq!(back, 0);
         }
         assert!(fee_entries(0, "EUR").is_empty());
         assert_eq!(fee_entries(-3, "USD").iter().map(|(_, amount, _)| amount).sum::<i64>(), 0);

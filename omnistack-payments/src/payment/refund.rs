@@ -19,6 +19,8 @@ use super::{
     store,
 };
 
+/// Largest number of refunds of one payment, failed ones included. A provider lists as many at once.
+const MAX_REFUNDS: usize = 100;
 /// Largest length of a reason, in characters.
 const MAX_REASON_CHARS: usize = 500;
 
@@ -30,7 +32,8 @@ impl PaymentLedger {
     /// key is returned as it is, unless the provider could not be reached: then it is asked again.
     ///
     /// # Errors
-    /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_REFUNDABLE` if it has no money left; 422 for an amount
+    /// 404 if the tenant has no such payment; 409 `PAYMENT_NOT_REFUNDABLE` if it has no money left, or
+    /// 100 refunds; 422 for an amount
     /// that is not more than zero, or more than is left; and the errors of the provider.
     pub async fn refund(&self, tenant: TenantId, id: PaymentId, request: RefundRequest) -> Result<Payment, Error> {
         check_key(&request.key)?;
@@ -193,6 +196,10 @@ fn new_refund(payment: &StoredPayment, request: &RefundRequest, now: Timestamp) 
     if !(1..=refundable).contains(&amount) {
         let message = format!("must be at least 1 and at most {refundable}, which is left of the payment");
         return Err(Error::invalid([FieldError::new("amount", message)]));
+    }
+    if payment.refunds.len() >= MAX_REFUNDS {
+        let message = format!("the payment has {MAX_REFUNDS} refunds, the most of one; refund more at the provider");
+        return Err(Error::conflict("PAYMENT_NOT_REFUNDABLE", message));
     }
     let mut refund = RefundRow::new(attempt, &request.key, amount, now);
     refund.reason = request.reason.as_ref().map(|reason| reason.chars().take(MAX_REASON_CHARS).collect());

@@ -18,7 +18,7 @@ use super::{
     change::request_change,
     failure::{no_payment, not_asked},
     handle::PaymentLedger,
-    machine::{AttemptState, RefundState, SETTLE_TIME},
+    machine::{AttemptState, DisputeState, RefundState, SETTLE_TIME},
     model::{Payment, PaymentId, PaymentRefundId},
     refund::request_refund,
     rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
@@ -31,9 +31,9 @@ const CHECKS_PER_RUN: i64 = 500;
 const CONCURRENT_CHECKS: usize = 8;
 
 impl PaymentLedger {
-    /// Asks the providers about all that has no final result: attempts, captures, cancellations and refunds. Returns
-    /// the payment afterwards. An attempt that its provider does not know is failed if it began a minute ago; before
-    /// that, its request can still arrive.
+    /// Asks the providers about all that has no final result: attempts, captures, cancellations, refunds and disputes.
+    /// Returns the payment afterwards. An attempt that its provider does not know is failed if it began a minute ago;
+    /// before that, its request can still arrive.
     ///
     /// This also happens by itself, after events of the provider and in growing intervals.
     ///
@@ -50,6 +50,9 @@ impl PaymentLedger {
         }
         for refund in payment.refunds.iter().filter(|refund| refund.state().is_open()) {
             self.check_refund(&payment, refund).await?;
+        }
+        for dispute in payment.disputes.iter().filter(|dispute| dispute.state() == DisputeState::Open) {
+            self.check_dispute(tenant, id, dispute.attempt, &dispute.provider_dispute_id).await?;
         }
         self.get(tenant, id).await
     }
@@ -285,7 +288,7 @@ pub(super) struct UpdatePayments(pub(super) PaymentLedger);
 impl Subscriber for UpdatePayments {
     type Event = ProviderEvent;
 
-    /// Longer than three calls to a provider.
+    /// Longer than four calls to a provider.
     const TIMEOUT: Duration = Duration::from_secs(90);
 
     async fn handle(&self, event: ProviderEvent, _: &mut Delivery) -> Result<(), JobError> {
@@ -300,9 +303,16 @@ impl Subscriber for UpdatePayments {
         let found =
             store::attempts_at(&mut tx, &event.provider, event.environment, id, event.reference.as_deref()).await?;
         tx.commit().await?;
-        for (tenant, payment, number) in found {
+        // An event of a tenant's own account is about its own payments.
+        let is_own = |tenant: TenantId| event.account.is_none_or(|account| account == tenant);
+        for (tenant, payment, number) in found.into_iter().filter(|(tenant, ..)| is_own(*tenant)) {
             if !self.0.update_after_event(tenant, payment, number, id).await? {
                 return Err(JobError::retry("the provider could not be asked for the payment"));
+            }
+            if let ProviderEventObject::Dispute { id: dispute, .. } = &event.object
+                && !self.0.check_dispute(tenant, payment, number, dispute).await?
+            {
+                return Err(JobError::retry("the provider could not be asked for the dispute"));
             }
         }
         Ok(())

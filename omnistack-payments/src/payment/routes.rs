@@ -204,7 +204,7 @@ async fn list(
 
 /// Get a payment
 ///
-/// The payment has its attempts and refunds.
+/// The payment has its attempts, refunds and disputes.
 #[utoipa::path(get, path = "/{id}", operation_id = "get_payment", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Payment), (status = 404, body = ErrorEnvelope)))]
 async fn get(
@@ -291,7 +291,8 @@ struct NewRefundRequest {
     params(("id" = String, Path, format = Uuid)), responses(
     (status = 200, body = Payment),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, description = "`PAYMENT_NOT_REFUNDABLE`: the payment has no money left.", body = ErrorEnvelope),
+    (status = 409, description = "`PAYMENT_NOT_REFUNDABLE`: the payment has no money left, or too many \
+        refunds.", body = ErrorEnvelope),
     (status = 422, body = ErrorEnvelope),
     (status = 503, description = "`PAYMENT_PROVIDER_UNAVAILABLE`: nothing was changed.", body = ErrorEnvelope)))]
 async fn refund(

@@ -13,7 +13,8 @@ use omnistack_core::{
 use serde_json::Value;
 
 use super::{
-    machine::{AttemptState, PaymentState, RefundState, main_attempt},
+    dispute_rows::DisputeRow,
+    machine::{AttemptState, DisputeState, PaymentState, RefundState, main_attempt},
     model::{
         MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId,
         ProviderChange, RefundProposal,
@@ -42,6 +43,7 @@ pub(super) struct PaymentRow {
     pub(super) status: String,
     pub(super) captured: i64,
     pub(super) refunded: i64,
+    pub(super) charged_back: i64,
     pub(super) version: i64,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
@@ -81,6 +83,7 @@ impl PaymentRow {
             status: PaymentState::Created.as_str().to_owned(),
             captured: 0,
             refunded: 0,
+            charged_back: 0,
             version: 1,
             created_at: new.now,
             updated_at: new.now,
@@ -119,7 +122,12 @@ impl PaymentRow {
     }
 
     pub(super) fn totals(&self) -> PaymentTotals {
-        PaymentTotals { amount: self.amount, captured: self.captured, refunded: self.refunded }
+        PaymentTotals {
+            amount: self.amount,
+            captured: self.captured,
+            refunded: self.refunded,
+            charged_back: self.charged_back,
+        }
     }
 
     pub(super) fn scope(&self) -> PostingScope {
@@ -152,6 +160,7 @@ pub(super) struct AttemptRow {
     pub(super) provider_payment_id: Option<String>,
     pub(super) captured: i64,
     pub(super) refunded: i64,
+    pub(super) charged_back: i64,
     pub(super) fee: Option<i64>,
     pub(super) fee_currency: Option<String>,
     pub(super) fee_estimate: Option<i64>,
@@ -180,6 +189,7 @@ impl AttemptRow {
             provider_payment_id: None,
             captured: 0,
             refunded: 0,
+            charged_back: 0,
             fee: None,
             fee_currency: None,
             fee_estimate: None,
@@ -252,6 +262,7 @@ impl AttemptRow {
             forced: self.forced,
             captured: self.captured,
             refunded: self.refunded,
+            charged_back: self.charged_back,
             pending_change: self.pending_change(),
             error: self.failure(),
             started_at: self.started_at,
@@ -343,12 +354,13 @@ impl RefundRow {
     }
 }
 
-/// A payment with its attempts and refunds.
+/// A payment with its attempts, refunds and disputes.
 #[derive(Clone, Debug)]
 pub(super) struct StoredPayment {
     pub(super) row: PaymentRow,
     pub(super) attempts: Vec<AttemptRow>,
     pub(super) refunds: Vec<RefundRow>,
+    pub(super) disputes: Vec<DisputeRow>,
 }
 
 impl StoredPayment {
@@ -361,10 +373,22 @@ impl StoredPayment {
         self.attempts.iter().position(|attempt| attempt.number == number)
     }
 
+    /// Returns the amount that the payer of an attempt has got back by lost disputes.
+    pub(super) fn charged_back(&self, attempt: &AttemptRow) -> i64 {
+        let lost = self.disputes.iter().filter(|dispute| {
+            dispute.attempt == attempt.number
+                && dispute.state() == DisputeState::Lost
+                && dispute.currency == self.row.currency
+        });
+        let sum = lost.fold(0_i64, |sum, dispute| sum.saturating_add(dispute.amount));
+        // A provider that reports a lost dispute as a refund too has moved the money once.
+        sum.clamp(0, (attempt.captured - attempt.refunded).max(0))
+    }
+
     /// Returns the amount that an attempt has taken and that is not sent back, nor about to be.
     pub(super) fn refundable(&self, attempt: &AttemptRow) -> i64 {
         let open = self.refunds.iter().filter(|refund| refund.attempt == attempt.number && refund.state().is_open());
-        attempt.captured - attempt.refunded - open.map(|refund| refund.amount).sum::<i64>()
+        attempt.captured - attempt.refunded - attempt.charged_back - open.map(|refund| refund.amount).sum::<i64>()
     }
 
     /// Returns the refund that makes up for what was paid too much: of the last attempts that have taken money.
@@ -381,8 +405,10 @@ impl StoredPayment {
     pub(super) fn show(&self) -> Payment {
         let main = main_attempt(&self.states()).and_then(|index| self.attempts.get(index));
         let mut fees: BTreeMap<String, i64> = BTreeMap::new();
-        for attempt in &self.attempts {
-            if let (Some(fee), Some(currency)) = (attempt.fee, &attempt.fee_currency) {
+        let of_attempts = self.attempts.iter().map(|attempt| (attempt.fee, &attempt.fee_currency));
+        let of_disputes = self.disputes.iter().map(|dispute| (dispute.fee, &dispute.fee_currency));
+        for fee in of_attempts.chain(of_disputes) {
+            if let (Some(fee), Some(currency)) = fee {
                 *fees.entry(currency.clone()).or_default() += fee;
             }
         }
@@ -394,6 +420,7 @@ impl StoredPayment {
             currency: self.row.currency.clone(),
             captured: self.row.captured,
             refunded: self.row.refunded,
+            charged_back: self.row.charged_back,
             fees: fees.into_iter().map(|(currency, fee)| MinorAmount::new(fee, currency)).collect(),
             method: self.row.method(),
             capture: self.row.capture(),
@@ -407,6 +434,7 @@ impl StoredPayment {
             refund_proposal: self.proposal(),
             attempts: self.attempts.iter().map(AttemptRow::show).collect(),
             refunds: self.refunds.iter().map(RefundRow::show).collect(),
+            disputes: self.disputes.iter().map(DisputeRow::show).collect(),
             api_key_id: self.row.api_key_id,
             created_at: self.row.created_at,
             updated_at: self.row.updated_at,

@@ -123,15 +123,16 @@ pub(super) async fn add_volume(
     if change == VolumeChange::default() {
         return Ok(());
     }
-    let sql = "insert into omni_payment_volumes (tenant_id, environment, day, service, currency, method, country, slot,
-        payments, captured, fees) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        on conflict (tenant_id, environment, day, service, currency, method, country, slot)
+    let sql = "insert into omni_payment_volumes (tenant_id, environment, day, service, currency, method, country,
+        api_key_id, slot, payments, captured, fees) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        on conflict (tenant_id, environment, day, service, currency, method, country, api_key_id, slot)
         do update set payments = omni_payment_volumes.payments + excluded.payments,
             captured = omni_payment_volumes.captured + excluded.captured,
             fees = omni_payment_volumes.fees + excluded.fees";
     let insert = tx.query(sql).bind(payment.tenant_id).bind(payment.environment().as_str()).bind(day_of(now));
     let insert = insert.bind(service.to_owned()).bind(payment.currency.as_str()).bind(payment.method.as_str());
-    let insert = insert.bind(payment.country.clone().unwrap_or_default()).bind(slot_of(payment));
+    let insert = insert.bind(payment.country.clone().unwrap_or_default());
+    let insert = insert.bind(payment.api_key_id.unwrap_or(no_api_key())).bind(slot_of(payment));
     insert.bind(change.payments).bind(change.captured).bind(change.fees).execute().await.map(drop)
 }
 

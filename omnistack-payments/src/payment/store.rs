@@ -11,24 +11,30 @@ use omnistack_core::{
 use sqlx::AssertSqlSafe;
 
 use super::{
+    dispute_rows::{self, DisputeRow},
     machine::PaymentState,
     model::{PaymentId, PaymentRefundId},
     rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
 };
 
 const PAYMENT_COLUMNS: &str = "id, tenant_id, environment, request_key, amount, currency, method, capture, country,
-    description, metadata, api_key_id, status, captured, refunded, version, created_at, updated_at";
+    description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at";
 const ATTEMPT_COLUMNS: &str = "payment_id, number, service, reference, request_key, state, forced, provider_payment_id,
-    captured, refunded, fee, fee_currency, fee_estimate, action_url, error_code, error_message, pending_change,
-    pending_amount, started_at, ended_at, duration_ms, checks";
+    captured, refunded, charged_back, fee, fee_currency, fee_estimate, action_url, error_code, error_message,
+    pending_change, pending_amount, started_at, ended_at, duration_ms, checks";
 const REFUND_COLUMNS: &str = "id, payment_id, attempt, reference, request_key, state, amount, reason,
     provider_refund_id, error_code, error_message, checks, created_at, updated_at";
+
+/// Largest number of attempts that an event is about. An id of a provider is that of one attempt; accounts of several
+/// tenants at test servers can have the same one.
+const MAX_ATTEMPTS_OF_EVENT: i64 = 20;
 
 /// Inserts a payment. Returns `false` if the tenant has one with the same key.
 pub(super) async fn insert_payment(tx: &mut Tx, row: &PaymentRow) -> Result<bool, db::Error> {
     let sql = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture,
-        country, description, metadata, api_key_id, status, captured, refunded, version, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, $14, $15, $15)
+        country, description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at,
+        updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $15)
         on conflict (tenant_id, environment, request_key) do nothing";
     let insert = tx.query(sql).bind(row.id).bind(row.tenant_id).bind(row.environment.as_str());
     let insert = insert.bind(row.request_key.as_str()).bind(row.amount).bind(row.currency.as_str());
@@ -42,17 +48,18 @@ pub(super) async fn insert_payment(tx: &mut Tx, row: &PaymentRow) -> Result<bool
 pub(super) async fn update_payment(tx: &mut Tx, row: &mut PaymentRow, now: Timestamp) -> Result<(), db::Error> {
     row.version += 1;
     row.updated_at = now;
-    let sql = "update omni_payments set status = $3, captured = $4, refunded = $5, version = $6, updated_at = $7
-        where tenant_id = $1 and id = $2";
+    let sql = "update omni_payments set status = $3, captured = $4, refunded = $5, charged_back = $6, version = $7,
+        updated_at = $8 where tenant_id = $1 and id = $2";
     let update = tx.query(sql).bind(row.tenant_id).bind(row.id).bind(row.status.as_str()).bind(row.captured);
-    update.bind(row.refunded).bind(row.version).bind(row.updated_at).execute().await.map(drop)
+    let update = update.bind(row.refunded).bind(row.charged_back);
+    update.bind(row.version).bind(row.updated_at).execute().await.map(drop)
 }
 
 /// Inserts an attempt, about which the provider is asked if the process crashes.
 pub(super) async fn insert_attempt(tx: &mut Tx, payment: &PaymentRow, row: &AttemptRow) -> Result<(), db::Error> {
     let sql = "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference,
-        request_key, state, forced, captured, refunded, fee_estimate, started_at, check_at, checks)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10, $11, $12, 0)";
+        request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, $11, $12, 0)";
     let insert = tx.query(sql).bind(row.payment_id).bind(row.number).bind(payment.tenant_id);
     let insert = insert.bind(payment.environment.as_str()).bind(row.service.as_str()).bind(row.reference.as_str());
     let insert = insert.bind(row.request_key.clone()).bind(row.state.as_str()).bind(row.forced);
@@ -69,14 +76,15 @@ pub(super) async fn update_attempt(
 ) -> Result<(), db::Error> {
     let sql = "update omni_payment_attempts set state = $4, provider_payment_id = $5, captured = $6, refunded = $7,
         fee = $8, fee_currency = $9, action_url = $10, error_code = $11, error_message = $12, pending_change = $13,
-        pending_amount = $14, ended_at = $15, duration_ms = $16, check_at = $17, checks = $18
+        pending_amount = $14, ended_at = $15, duration_ms = $16, check_at = $17, checks = $18, charged_back = $19
         where tenant_id = $1 and payment_id = $2 and number = $3";
     let update = tx.query(sql).bind(tenant).bind(row.payment_id).bind(row.number).bind(row.state.as_str());
     let update = update.bind(row.provider_payment_id.clone()).bind(row.captured).bind(row.refunded).bind(row.fee);
     let update = update.bind(row.fee_currency.clone()).bind(row.action_url.clone());
     let update = update.bind(row.error_code.clone()).bind(row.error_message.clone());
     let update = update.bind(row.pending_change.clone()).bind(row.pending_amount).bind(row.ended_at);
-    update.bind(row.duration_ms).bind(row.check_at(now)).bind(row.checks).execute().await.map(drop)
+    let update = update.bind(row.duration_ms).bind(row.check_at(now)).bind(row.checks);
+    update.bind(row.charged_back).execute().await.map(drop)
 }
 
 /// Inserts a refund.
@@ -109,10 +117,12 @@ pub(super) async fn update_refund(
 
 const LOCK_PAYMENT: Sql = Sql {
     postgres: "select id, tenant_id, environment, request_key, amount, currency, method, capture, country, description,
-        metadata, api_key_id, status, captured, refunded, version, created_at, updated_at from omni_payments
+        metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at
+        from omni_payments
         where tenant_id = $1 and id = $2 for update",
     sqlite: "select id, tenant_id, environment, request_key, amount, currency, method, capture, country, description,
-        metadata, api_key_id, status, captured, refunded, version, created_at, updated_at from omni_payments
+        metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at
+        from omni_payments
         where tenant_id = $1 and id = $2",
 };
 
@@ -150,9 +160,12 @@ async fn complete(tx: &mut Tx, row: Option<PaymentRow>) -> Result<Option<StoredP
         "select {ATTEMPT_COLUMNS} from omni_payment_attempts where tenant_id = $1 and payment_id = $2 order by number"
     );
     let attempts = tx.query(AssertSqlSafe(sql)).bind(row.tenant_id).bind(row.id).fetch_all().await?;
-    // Without money there is no refund, so that most payments need one query less.
-    let refunds = if row.captured == 0 { Vec::new() } else { refunds(tx, &row).await? };
-    Ok(Some(StoredPayment { row, attempts, refunds }))
+    // Without money there is no refund and no dispute, so that most payments need fewer queries.
+    let (refunds, disputes) = match row.captured {
+        0 => (Vec::new(), Vec::new()),
+        _ => (refunds(tx, &row).await?, dispute_rows::all(tx, row.tenant_id, row.id).await?),
+    };
+    Ok(Some(StoredPayment { row, attempts, refunds, disputes }))
 }
 
 async fn refunds(tx: &mut Tx, payment: &PaymentRow) -> Result<Vec<RefundRow>, db::Error> {
@@ -195,8 +208,10 @@ pub(super) async fn newest(
     }
     let attempts: Vec<AttemptRow> = of_payments(tx, tenant, &rows, ATTEMPT_COLUMNS, "omni_payment_attempts").await?;
     let refunds: Vec<RefundRow> = of_payments(tx, tenant, &rows, REFUND_COLUMNS, "omni_payment_refunds").await?;
-    let mut payments: Vec<_> =
-        rows.into_iter().map(|row| StoredPayment { row, attempts: Vec::new(), refunds: Vec::new() }).collect();
+    let columns = dispute_rows::COLUMNS;
+    let disputes: Vec<DisputeRow> = of_payments(tx, tenant, &rows, columns, "omni_payment_disputes").await?;
+    let payment = |row| StoredPayment { row, attempts: Vec::new(), refunds: Vec::new(), disputes: Vec::new() };
+    let mut payments: Vec<_> = rows.into_iter().map(payment).collect();
     let index: HashMap<PaymentId, usize> =
         payments.iter().enumerate().map(|(index, payment)| (payment.row.id, index)).collect();
     for attempt in attempts {
@@ -209,9 +224,15 @@ pub(super) async fn newest(
             payment.refunds.push(refund);
         }
     }
+    for dispute in disputes {
+        if let Some(payment) = index.get(&dispute.payment_id).and_then(|index| payments.get_mut(*index)) {
+            payment.disputes.push(dispute);
+        }
+    }
     for payment in &mut payments {
         payment.attempts.sort_by_key(|attempt| attempt.number);
         payment.refunds.sort_by_key(|refund| refund.id);
+        payment.disputes.sort_by_key(|dispute| dispute.id);
     }
     Ok(payments)
 }
@@ -262,8 +283,9 @@ pub(super) async fn attempts_at(
     reference: Option<&str>,
 ) -> Result<Vec<DueCheck>, db::Error> {
     let sql = "select tenant_id, payment_id, number from omni_payment_attempts
-        where service = $1 and environment = $2 and provider_payment_id = $3";
+        where service = $1 and environment = $2 and provider_payment_id = $3 limit $4";
     let select = tx.query(sql).bind(service.to_owned()).bind(environment.as_str()).bind(provider_id.to_owned());
+    let select = select.bind(MAX_ATTEMPTS_OF_EVENT);
     let found: Vec<DueCheck> = select.fetch_all().await?;
     let Some(reference) = reference.filter(|_| found.is_empty()) else { return Ok(found) };
     let sql = "select tenant_id, payment_id, number from omni_payment_attempts

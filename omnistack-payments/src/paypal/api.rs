@@ -48,7 +48,7 @@ struct PayPalCall<'a> {
     method: &'a Method,
     path: &'a str,
     query: &'a [(&'a str, &'a str)],
-    body: Option<&'a Value>,
+    body: Option<&'a str>,
     key: Option<&'a str>,
     effect: CallEffect,
     /// The type of the object, for errors.
@@ -92,7 +92,8 @@ impl PayPalApi {
         object: &'static str,
     ) -> Result<ApiObject, PaymentError> {
         let effect = CallEffect::Changes;
-        let (body, key) = (Some(body), Some(key));
+        let text = body.to_string();
+        let (body, key) = (Some(text.as_str()), Some(key));
         self.call(PayPalCall { method: &Method::POST, path, query: &[], body, key, effect, object }).await
     }
 
@@ -104,8 +105,21 @@ impl PayPalApi {
         object: &'static str,
     ) -> Result<ApiObject, PaymentError> {
         let effect = CallEffect::Changes;
-        let body = Some(body);
+        let text = body.to_string();
+        let body = Some(text.as_str());
         self.call(PayPalCall { method: &Method::PATCH, path, query: &[], body, key: None, effect, object }).await
+    }
+
+    /// Asks a question in JSON, whose bytes are sent as they are.
+    pub(super) async fn post_text(
+        &self,
+        path: &str,
+        body: &str,
+        object: &'static str,
+    ) -> Result<ApiObject, PaymentError> {
+        let effect = CallEffect::Reads;
+        let body = Some(body);
+        self.call(PayPalCall { method: &Method::POST, path, query: &[], body, key: None, effect, object }).await
     }
 
     async fn call(&self, call: PayPalCall<'_>) -> Result<ApiObject, PaymentError> {

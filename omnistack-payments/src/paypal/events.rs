@@ -8,6 +8,7 @@ use omnistack_core::{
 use super::{
     NAME,
     custom_id::CustomId,
+    disputes,
     orders::refunded_capture,
     sales::{CAPTURE, SALE},
 };
@@ -28,6 +29,7 @@ pub(super) fn event(webhook: &InboundWebhook) -> Option<ProviderEvent> {
         // An event of the sandbox is kept apart, also if it arrives at the app's account for real money.
         environment: webhook.event.environment,
         occurred_at: webhook.event.occurred_at,
+        account: None,
     })
 }
 
@@ -58,15 +60,11 @@ fn object(kind: &str, resource: &ApiObject) -> Option<ProviderEventObject> {
             }
         }
         ("BILLING.SUBSCRIPTION" | "BILLING.SUBSCRIPTION.PAYMENT", _) => ProviderEventObject::Subscription(id()?),
-        ("CUSTOMER.DISPUTE", _) => {
-            let transaction = resource.text("/disputed_transactions/0/seller_transaction_id");
-            let outcome = resource.text("/dispute_outcome/outcome_code");
-            ProviderEventObject::Dispute {
-                id: resource.text("/dispute_id").or_else(id)?,
-                payment: transaction.map(|transaction| format!("{CAPTURE}{transaction}")),
-                won: outcome.map(|outcome| outcome != "RESOLVED_BUYER_FAVOUR" && outcome != "ACCEPTED"),
-            }
-        }
+        ("CUSTOMER.DISPUTE", _) => ProviderEventObject::Dispute {
+            id: resource.text("/dispute_id").or_else(id)?,
+            payment: disputes::payment_of(resource),
+            won: disputes::has_won(resource),
+        },
         ("VAULT.PAYMENT-TOKEN", _) => ProviderEventObject::Customer(resource.text("/customer/id")?),
         _ => return None,
     })

@@ -6,11 +6,11 @@ use omnistack_core::{
     money::Money,
     payment::{
         CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
-        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderEvent,
-        ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription, StoredPaymentMethod,
-        SubscriptionChange,
+        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderDispute,
+        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
+        StoredPaymentMethod, SubscriptionChange,
     },
-    webhook::InboundWebhook,
+    webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
 
 use super::{
@@ -33,11 +33,13 @@ use crate::{
 pub(super) struct PayPalProvider {
     api: PayPalApi,
     environment: DataEnvironment,
+    /// The id of the account's own webhook.
+    webhook_id: Option<String>,
 }
 
 impl PayPalProvider {
-    pub(super) fn new(api: PayPalApi, environment: DataEnvironment) -> Self {
-        Self { api, environment }
+    pub(super) fn new(api: PayPalApi, environment: DataEnvironment, webhook_id: Option<String>) -> Self {
+        Self { api, environment, webhook_id }
     }
 }
 
@@ -89,6 +91,13 @@ impl PaymentProvider for PayPalProvider {
 
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent> {
         events::event(webhook)
+    }
+
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        match &self.webhook_id {
+            Some(id) => self.api.verify_webhook(id, request).await,
+            None => Err(WebhookRejection::Unverified("the account has no id of a webhook")),
+        }
     }
 
     /// Computes the id of a customer. PayPal has none before a payment method is stored.
@@ -178,11 +187,14 @@ impl PaymentProvider for PayPalProvider {
     }
 
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
-        if payment.starts_with(SALE) {
-            let operation = "lists of the refunds of a subscription's payment";
-            return Err(PaymentError::NotSupported { provider: NAME, operation });
+        match payment.strip_prefix(SALE) {
+            Some(sale) => self.api.sale_refunds(sale).await,
+            None => self.api.order_refunds(payment).await,
         }
-        self.api.order_refunds(payment).await
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        self.api.dispute(id).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
@@ -201,7 +213,7 @@ impl PaymentProvider for PayPalProvider {
         self.api.preview_change(id, change).await
     }
 
-    /// Asks for a change at the end of the period. The customer approves it on the page of the answer.
+    /// Asks for a change. The customer approves it on the page of the answer.
     async fn change_subscription(
         &self,
         id: &str,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{
+    clock::Timestamp,
     crypto::Sha256,
     money::Money,
     payment::{
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::{
     api::{PayPalApi, of_used_reference},
     custom_id::CustomId,
-    orders::time_text,
+    orders::{sum, time_text},
 };
 use crate::{
     provider_api::{ApiObject, CallEffect, lost_response, path_id, reference_time},
@@ -38,6 +39,12 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(60 * 60);
 const SEARCH_PERIOD: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Largest number of pages of 500 transactions that a search reads.
 const MAX_SEARCH_PAGES: u32 = 20;
+/// Largest number of periods in which refunds of a sale are searched: PayPal refunds payments for 180 days.
+const MAX_REFUND_PERIODS: u32 = 7;
+/// Difference between the time of a refund and that of the change of its sale that is tolerated.
+const REFUND_TIME_TOLERANCE: Duration = Duration::from_secs(60);
+/// The code of transactions that are refunds of payments.
+const REFUND_CODE: &str = "T1107";
 
 impl PayPalApi {
     /// Returns a payment by the id of its capture, or of its sale.
@@ -62,10 +69,25 @@ impl PayPalApi {
     }
 
     /// Returns a payment of a subscription.
+    ///
+    /// # Errors
+    /// Fails with [`PaymentError::Unavailable`] while PayPal does not list the newest refund of a part.
     pub(super) async fn sale_payment(&self, sale: &str) -> Result<ProviderPayment, PaymentError> {
         let found = self.sale(sale).await?;
+        let payment = self.payment_of_sale(sale, &found)?;
+        let is_partly_refunded = found.text("/state").as_deref() == Some("partially_refunded");
+        // A sale states the sum of its refunds only in some accounts.
+        if !is_partly_refunded || sale_amount(&found, "/total_refunded_amount").is_some() {
+            return Ok(payment);
+        }
+        let changed_at = found.time("/update_time").unwrap_or(payment.created_at);
+        let refunded = self.refunded_part(sale, &payment, changed_at).await?;
+        Ok(ProviderPayment { refunded, ..payment })
+    }
+
+    fn payment_of_sale(&self, sale: &str, found: &ApiObject) -> Result<ProviderPayment, PaymentError> {
         let malformed = || lost_response(CallEffect::Reads, "the sale has not the documented form");
-        let amount = sale_amount(&found, "/amount").ok_or_else(malformed)?;
+        let amount = sale_amount(found, "/amount").ok_or_else(malformed)?;
         let state = found.text("/state");
         let (status, is_refunded) = match state.as_deref() {
             Some("completed" | "partially_refunded") => (PaymentStatus::Succeeded, false),
@@ -81,13 +103,12 @@ impl PayPalApi {
             status,
             amount,
             captured: if status == PaymentStatus::Succeeded { amount } else { nothing },
-            // A sale states the sum of partial refunds only in some accounts.
-            refunded: match sale_amount(&found, "/total_refunded_amount") {
+            refunded: match sale_amount(found, "/total_refunded_amount") {
                 _ if is_refunded => amount,
                 Some(refunded) => refunded,
                 None => nothing,
             },
-            fee: sale_amount(&found, "/transaction_fee"),
+            fee: sale_amount(found, "/transaction_fee"),
             action_url: None,
             failure: found.text("/reason_code").filter(|_| status == PaymentStatus::Failed),
             subscription: found.text("/billing_agreement_id"),
@@ -97,7 +118,7 @@ impl PayPalApi {
 
     /// Returns a payment of a subscription as the invoice of its period.
     pub(super) async fn sale_invoice(&self, sale: &str) -> Result<ProviderInvoice, PaymentError> {
-        let payment = self.sale_payment(sale).await?;
+        let payment = self.payment_of_sale(sale, &self.sale(sale).await?)?;
         let status = match payment.status {
             PaymentStatus::Succeeded => ProviderInvoiceStatus::Paid,
             PaymentStatus::Failed => ProviderInvoiceStatus::Uncollectible,
@@ -141,6 +162,95 @@ impl PayPalApi {
         })
     }
 
+    /// Returns the refunds of a subscription's payment, as far as PayPal lists them.
+    pub(super) async fn sale_refunds(&self, sale: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
+        let found = self.sale(sale).await?;
+        let created_at = found.time("/create_time").unwrap_or_else(|| self.now() - SEARCH_PERIOD);
+        let listed = self.listed_refunds(sale, created_at).await?;
+        Ok(listed.into_iter().map(|(_, refund)| refund).collect())
+    }
+
+    /// Returns the sum of the refunds of a payment that was refunded in part.
+    async fn refunded_part(
+        &self,
+        sale: &str,
+        payment: &ProviderPayment,
+        changed_at: Timestamp,
+    ) -> Result<Money, PaymentError> {
+        let listed = match self.listed_refunds(sale, payment.created_at).await {
+            Err(PaymentError::Unauthorized { message }) => {
+                tracing::warn!(
+                    target: "omnistack::payments", sale, error = message.as_str(),
+                    "a refund of a part is not counted: allow PayPal's app to search transactions",
+                );
+                return Ok(payment.refunded);
+            }
+            listed => listed?,
+        };
+        let newest = listed.iter().map(|(at, _)| *at).max();
+        // The sale was changed by its newest refund, which is listed hours later.
+        let is_complete = self.now() >= changed_at + SEARCH_DELAY
+            || newest.is_some_and(|newest| changed_at <= newest + REFUND_TIME_TOLERANCE);
+        let amounts = listed.iter().map(|(_, refund)| refund);
+        let amounts = amounts.filter(|refund| refund.status != RefundStatus::Failed).map(|refund| refund.amount);
+        let refunded = sum(payment.amount.currency(), amounts);
+        if !is_complete || refunded.minor() == 0 {
+            let message = "PayPal lists a refund of a part up to three hours after it was made".to_owned();
+            return Err(PaymentError::Unavailable { message, retry_after: None });
+        }
+        Ok(refunded)
+    }
+
+    /// Returns the refunds of a sale in the list of transactions, with their times.
+    async fn listed_refunds(
+        &self,
+        sale: &str,
+        created_at: Timestamp,
+    ) -> Result<Vec<(Timestamp, ProviderRefund)>, PaymentError> {
+        let latest = self.now() + CLOCK_TOLERANCE;
+        let mut start = created_at - CLOCK_TOLERANCE;
+        let mut refunds = Vec::new();
+        for _ in 0..MAX_REFUND_PERIODS {
+            let end = (start + SEARCH_PERIOD).min(latest);
+            for page in 1..=MAX_SEARCH_PAGES {
+                let found = self.transactions(start, end, page, Some(REFUND_CODE)).await?;
+                refunds.extend(found.list("/transaction_details").iter().filter_map(|one| refund_of_sale(one, sale)));
+                if i64::from(page) >= found.integer("/total_pages").unwrap_or(1) {
+                    break;
+                }
+            }
+            if end >= latest {
+                break;
+            }
+            start = end;
+        }
+        // A transaction at the border of two periods is in both.
+        refunds.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
+        refunds.dedup_by(|(_, one), (_, other)| one.id == other.id);
+        Ok(refunds)
+    }
+
+    /// Returns a page of the list of transactions.
+    async fn transactions(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+        page: u32,
+        code: Option<&str>,
+    ) -> Result<ApiObject, PaymentError> {
+        let (start, end, page) = (time_text(start), time_text(end), page.to_string());
+        let mut query = vec![
+            ("start_date", start.as_str()),
+            ("end_date", end.as_str()),
+            ("fields", "transaction_info"),
+            ("balance_affecting_records_only", "N"),
+            ("page_size", "500"),
+            ("page", page.as_str()),
+        ];
+        query.extend(code.map(|code| ("transaction_type", code)));
+        self.get("/v1/reporting/transactions", &query, "transaction").await
+    }
+
     async fn sale(&self, sale: &str) -> Result<ApiObject, PaymentError> {
         self.get(&format!("/v1/payments/sale/{}", path_id(sale, PAYMENT)?), &[], PAYMENT).await
     }
@@ -155,18 +265,8 @@ impl PayPalApi {
         let created_at = reference_time(reference);
         let start = created_at.map_or(now - SEARCH_PERIOD, |at| at - CLOCK_TOLERANCE);
         let end = (start + SEARCH_PERIOD).min(now + CLOCK_TOLERANCE);
-        let (start, end) = (time_text(start), time_text(end));
         for page in 1..=MAX_SEARCH_PAGES {
-            let page_number = page.to_string();
-            let query = [
-                ("start_date", start.as_str()),
-                ("end_date", end.as_str()),
-                ("fields", "transaction_info"),
-                ("balance_affecting_records_only", "N"),
-                ("page_size", "500"),
-                ("page", page_number.as_str()),
-            ];
-            let found = self.get("/v1/reporting/transactions", &query, "transaction").await?;
+            let found = self.transactions(start, end, page, None).await?;
             // A response without the list does not say that there is no payment.
             let missing = || lost_response(CallEffect::Reads, "the response has no list of transactions");
             let transactions = found.stated_list("/transaction_details").ok_or_else(missing)?;
@@ -248,6 +348,28 @@ fn sale_amount(sale: &ApiObject, pointer: &str) -> Option<Money> {
     let value = amount.text("/total").or_else(|| amount.text("/value"))?;
     let currency = amount.text("/currency").or_else(|| amount.text("/currency_code"))?;
     from_decimal(WireForm::PayPal, &value, &currency)
+}
+
+/// Returns a transaction that is a refund of a sale, with its time.
+fn refund_of_sale(transaction: &ApiObject, sale: &str) -> Option<(Timestamp, ProviderRefund)> {
+    let info = transaction.get("/transaction_info")?;
+    if info.text("/paypal_reference_id").as_deref() != Some(sale) {
+        return None;
+    }
+    // Money that leaves the account is negative.
+    let value = info.text("/transaction_amount/value")?;
+    let currency = info.text("/transaction_amount/currency_code")?;
+    let refund = ProviderRefund {
+        id: info.text("/transaction_id")?,
+        reference: info.text("/invoice_id"),
+        status: match info.text("/transaction_status").as_deref() {
+            Some("S") => RefundStatus::Succeeded,
+            Some("P") => RefundStatus::Pending,
+            _ => RefundStatus::Failed,
+        },
+        amount: from_decimal(WireForm::PayPal, value.trim_start_matches('-'), &currency)?,
+    };
+    Some((info.time("/transaction_initiation_date")?, refund))
 }
 
 /// Returns the id of a transaction that is the payment with this reference, and not a refund of it.

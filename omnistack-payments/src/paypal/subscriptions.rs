@@ -6,8 +6,8 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CancelTime, ChangePreview, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, PaymentError,
-        ProviderCheckout, ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange, SubscriptionItem,
+        CancelTime, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, PaymentError, ProviderCheckout,
+        ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange, SubscriptionItem,
     },
 };
 use serde_json::{Value, json};
@@ -155,16 +155,13 @@ impl PayPalApi {
         Ok(ChangePreview { due_now: None, next, proration_at: now, effective_at })
     }
 
-    /// Asks for a change at the end of the period. It takes effect only if the customer approves it on PayPal's page.
+    /// Asks for a change. It takes effect only if the customer approves it on PayPal's page, and PayPal charges nothing
+    /// for it before the next period, whenever it is wanted.
     pub(super) async fn change_subscription(
         &self,
         id: &str,
         change: &SubscriptionChange,
     ) -> Result<ProviderSubscription, PaymentError> {
-        if change.when != ChangeTime::PeriodEnd {
-            let operation = "changes of a subscription that are charged at once";
-            return Err(PaymentError::NotSupported { provider: NAME, operation });
-        }
         let mut body = json!({ "plan_id": change.price, "quantity": change.quantity.to_string() });
         if let Some(url) = &change.return_url {
             body["application_context"] = json!({
@@ -298,6 +295,7 @@ impl PayPalApi {
             trial_end: is_trial.then_some(start),
             cancel_at,
             ended_at,
+            discounted: false,
             collection_paused: is_suspended && cancel_at.is_none() && status == ProviderSubscriptionStatus::Active,
             latest_invoice: None,
             version: updated_at.map(Timestamp::as_micros),

@@ -77,7 +77,7 @@ impl RazorpayApi {
         let request = self.api.request(method, path, query);
         let request = request.basic_auth(&self.key_id, Some(self.key_secret.expose_secret()));
         let request = match body {
-            Some(body) => with_json(request, body),
+            Some(body) => with_json(request, &body.to_string()),
             None => request,
         };
         let response = send(request, effect).await?;

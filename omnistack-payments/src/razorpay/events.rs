@@ -24,6 +24,7 @@ pub(super) fn event(webhook: &InboundWebhook, environment: DataEnvironment) -> O
         reference: reference_of(&about),
         environment,
         occurred_at: webhook.event.occurred_at.or_else(|| body.seconds("/created_at")),
+        account: None,
     })
 }
 

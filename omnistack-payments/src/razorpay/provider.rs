@@ -7,10 +7,10 @@ use omnistack_core::{
     payment::{
         CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
         NewRefund, PaymentError, PaymentMethodSource, PaymentProvider, PaymentStatus, ProviderCheckout,
-        ProviderCustomer, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
-        ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
+        ProviderCustomer, ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile,
+        ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
-    webhook::InboundWebhook,
+    webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
 use serde_json::json;
 
@@ -21,8 +21,12 @@ use super::{
     links::NewLink,
     profile,
     subscriptions::is_subscription,
+    webhook,
 };
-use crate::provider_api::{CallEffect, lost_response};
+use crate::{
+    provider_api::{CallEffect, lost_response},
+    webhook_keys::WebhookKeys,
+};
 
 /// The beginning of the ids of payment links.
 const LINK_PREFIX: &str = "plink_";
@@ -34,11 +38,13 @@ const PAYMENT_PREFIX: &str = "pay_";
 pub(super) struct RazorpayProvider {
     api: RazorpayApi,
     environment: DataEnvironment,
+    /// The keys of the account's own webhook.
+    webhook_keys: WebhookKeys,
 }
 
 impl RazorpayProvider {
-    pub(super) fn new(api: RazorpayApi, environment: DataEnvironment) -> Self {
-        Self { api, environment }
+    pub(super) fn new(api: RazorpayApi, environment: DataEnvironment, webhook_keys: WebhookKeys) -> Self {
+        Self { api, environment, webhook_keys }
     }
 }
 
@@ -88,6 +94,10 @@ impl PaymentProvider for RazorpayProvider {
 
     /// Creates a customer. Razorpay returns the one with the same mail address, if there is one. That can be the
     /// customer of another tenant, whose payment methods are not for this one, so then it gets no mail address.
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        webhook::verify(&self.webhook_keys, request)
+    }
+
     async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
         for email in [new.email.as_deref(), None] {
             let mut body = json!({ "fail_existing": "0", "notes": notes(&new.reference, None)? });
@@ -197,6 +207,10 @@ impl PaymentProvider for RazorpayProvider {
 
     async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
         self.api.refunds(payment).await
+    }
+
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        self.api.dispute(id).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

@@ -199,7 +199,8 @@ impl RazorpayApi {
         Ok(object.and_then(|object| self.subscription_of(&object)))
     }
 
-    /// Returns what a change will cost. It is charged with the next period.
+    /// Returns what a change will cost. Of a change now, Razorpay computes the difference itself, and states it to no
+    /// caller before it charges it.
     pub(super) async fn preview_change(
         &self,
         id: &str,
@@ -214,25 +215,46 @@ impl RazorpayApi {
             Some(Money::new(minor, price.currency()))
         });
         let now = self.now();
-        let effective_at = subscription.period.map_or(now, |(_, end)| end);
+        let effective_at = match change.when {
+            ChangeTime::Now { .. } => now,
+            ChangeTime::PeriodEnd => subscription.period.map_or(now, |(_, end)| end),
+        };
         Ok(ChangePreview { due_now: None, next, proration_at: now, effective_at })
     }
 
-    /// Changes a subscription at the end of its period.
+    /// Changes a subscription, now or at the end of its period. For a change now, Razorpay charges the difference.
+    ///
+    /// # Errors
+    /// Fails with [`PaymentError::Rejected`] if the subscription is not paid by card: Razorpay changes no others.
     pub(super) async fn change_subscription(
         &self,
         id: &str,
         change: &SubscriptionChange,
     ) -> Result<ProviderSubscription, PaymentError> {
-        if change.when != ChangeTime::PeriodEnd {
-            // Razorpay computes the difference itself, and shows it to no caller before it is charged.
-            let operation = "changes of a subscription that are charged at once";
-            return Err(PaymentError::NotSupported { provider: NAME, operation });
+        let object = self.subscription_object(id).await?;
+        if let Some(method) = object.text("/payment_method").filter(|method| method != "card") {
+            let message = format!(
+                "Razorpay changes no subscription that is paid by {method}; cancel it at the end of its period, and \
+                 subscribe to the other plan"
+            );
+            return Err(PaymentError::Rejected { code: Some("payment_method_not_changeable".to_owned()), message });
+        }
+        let is_now = matches!(change.when, ChangeTime::Now { .. });
+        let has_scheduled_change = object.flag("/has_scheduled_changes") == Some(true);
+        let has_plan = object.text("/plan_id").as_ref() == Some(&change.price);
+        let has_terms = has_plan && quantity_of(&object) == change.quantity;
+        if is_now && has_scheduled_change {
+            // Otherwise the change now would be undone at the end of the period.
+            self.post(&subscription_path(id, "/cancel_scheduled_changes")?, &json!({}), SUBSCRIPTION).await?;
+        }
+        // Updates have no idempotency key: one whose response was lost is not made again.
+        if is_now && has_terms {
+            return self.subscription(id).await;
         }
         let body = json!({
             "plan_id": change.price,
             "quantity": change.quantity,
-            "schedule_change_at": "cycle_end",
+            "schedule_change_at": if is_now { "now" } else { "cycle_end" },
             "customer_notify": false,
         });
         self.patch(&subscription_path(id, "")?, &body, SUBSCRIPTION).await?;
@@ -372,6 +394,7 @@ impl RazorpayApi {
             cancel_at: current.map(|(_, end)| end).filter(|_| ends),
             ended_at: ended_at.filter(|_| status.is_final()),
             collection_paused,
+            discounted: object.text("/offer_id").is_some(),
             latest_invoice: None,
             version: None,
             created_at,

@@ -43,11 +43,13 @@ impl StripeApi {
                 form["mode"] = json!("subscription");
                 form["line_items"] = json!([{ "price": price, "quantity": quantity }]);
                 form["discounts"] = discounts(coupon.as_deref());
+                let without_card = trial_end.and(*trial_end_behavior);
+                form["payment_method_collection"] = json!(without_card.map(|_| "if_required"));
                 form["subscription_data"] = json!({
                     "metadata": metadata,
                     "billing_mode": { "type": "flexible" },
                     "trial_end": trial_end.map(|end| end.as_seconds()),
-                    "trial_settings": trial_end.map(|_| trial_settings(*trial_end_behavior)),
+                    "trial_settings": without_card.map(trial_settings),
                 });
             }
             CheckoutKind::Payment { amount, description } => {

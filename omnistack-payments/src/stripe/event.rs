@@ -7,7 +7,7 @@ use omnistack_core::{
 };
 use serde_json::Value;
 
-use super::{NAME, object::StripeObject};
+use super::{NAME, dispute::has_won, object::StripeObject};
 
 /// Returns what an event is about. Returns `None` if it is of no concern, or of a connected account.
 pub(super) fn event_of(body: &Value) -> Option<ProviderEvent> {
@@ -25,6 +25,7 @@ pub(super) fn event_of(body: &Value) -> Option<ProviderEvent> {
         // A field that is missing must not turn a test into real money.
         environment: if event.flag("/livemode") { DataEnvironment::Live } else { DataEnvironment::Test },
         occurred_at: event.time("/created"),
+        account: None,
     })
 }
 
@@ -33,15 +34,9 @@ fn object_of(kind: &str, object: StripeObject<'_>) -> Option<ProviderEventObject
     let at = |path| object.id_at(path).map(str::to_owned);
     Some(match kind {
         _ if kind.starts_with("checkout.session.") => ProviderEventObject::Checkout(id()?),
-        _ if kind.starts_with("charge.dispute.") => ProviderEventObject::Dispute {
-            id: id()?,
-            payment: at("/payment_intent"),
-            won: match object.text("/status") {
-                Some("won" | "warning_closed") => Some(true),
-                Some("lost") => Some(false),
-                _ => None,
-            },
-        },
+        _ if kind.starts_with("charge.dispute.") => {
+            ProviderEventObject::Dispute { id: id()?, payment: at("/payment_intent"), won: has_won(object) }
+        }
         "charge.refunded" => ProviderEventObject::Refund { payment: at("/payment_intent")?, refund: None },
         _ if kind.starts_with("refund.") || kind.starts_with("charge.refund.") => {
             ProviderEventObject::Refund { payment: at("/payment_intent")?, refund: Some(id()?) }

@@ -7,26 +7,31 @@ use omnistack_core::{
     payment::{
         CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentProvider, ProviderCheckout, ProviderCustomer,
-        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
-        StoredPaymentMethod, SubscriptionChange,
+        ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
+        ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
-    webhook::InboundWebhook,
+    webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
 use serde_json::json;
 
-use super::{NAME, api::StripeApi, event::event_of, service::profile};
-use crate::wire::{WireForm, to_minor_units};
+use super::{NAME, api::StripeApi, event::event_of, service::profile, webhook};
+use crate::{
+    webhook_keys::WebhookKeys,
+    wire::{WireForm, to_minor_units},
+};
 
 /// An account at Stripe, in one environment.
 #[derive(Debug)]
 pub(super) struct StripeProvider {
     api: StripeApi,
     environment: DataEnvironment,
+    /// The keys of the account's own webhook.
+    webhook_keys: WebhookKeys,
 }
 
 impl StripeProvider {
-    pub(super) const fn new(api: StripeApi, environment: DataEnvironment) -> Self {
-        Self { api, environment }
+    pub(super) const fn new(api: StripeApi, environment: DataEnvironment, webhook_keys: WebhookKeys) -> Self {
+        Self { api, environment, webhook_keys }
     }
 }
 
@@ -59,6 +64,10 @@ impl PaymentProvider for StripeProvider {
 
     fn event(&self, webhook: &InboundWebhook) -> Option<ProviderEvent> {
         event_of(&serde_json::from_slice(&webhook.body).ok()?)
+    }
+
+    async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
+        webhook::verify(&self.webhook_keys, request)
     }
 
     async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
@@ -109,6 +118,10 @@ impl PaymentProvider for StripeProvider {
         self.api.refunds(payment).await
     }
 
+    async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
+        self.api.dispute(id).await
+    }
+
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
         self.api.payment_methods(customer).await
     }
@@ -148,6 +161,10 @@ impl PaymentProvider for StripeProvider {
 
     async fn resume_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
         self.api.resume_subscription(id, key).await
+    }
+
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        self.api.remove_coupon(id, key).await
     }
 
     async fn pause_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {

@@ -8,17 +8,31 @@ use omnistack_core::{
     http::client::{Client, base_url},
     money::Money,
     payment::{PaymentMethodKind, PaymentProvider, ProviderFeature, ProviderProfile},
+    webhook::{SourceEvent, WebhookRejection, WebhookRequest},
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{NAME, api::StripeApi, fees, provider::StripeProvider};
-use crate::service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService};
+use super::{NAME, api::StripeApi, fees, provider::StripeProvider, webhook};
+use crate::{
+    service::{CredentialField, Credentials, FeeQuestion, InvalidCredentials, PaymentService},
+    webhook_keys::{WebhookKeys, secret_field},
+};
 
 const API_KEY: &str = "api_key";
 
-const FIELDS: &[CredentialField] =
-    &[CredentialField { name: API_KEY, label: "Secret key or restricted key, sk_… or rk_…", secret: true }];
+/// The name of the source of webhooks of tenants' own accounts.
+const ACCOUNT_SOURCE: &str = "stripe-account";
+
+const FIELDS: &[CredentialField] = &[
+    CredentialField {
+        name: API_KEY,
+        label: "Secret key or restricted key, sk_… or rk_…",
+        secret: true,
+        required: true,
+    },
+    secret_field("Signing secret of the webhook endpoint, whsec_…"),
+];
 
 /// Stripe.
 ///
@@ -77,7 +91,15 @@ impl PaymentService for StripeService {
             return Err(invalid(format!("it is of the {of_key} environment; expected a key of {environment}")));
         }
         let api = StripeApi::new(self.client.clone(), self.base.clone(), key.clone());
-        Ok(Arc::new(StripeProvider::new(api, environment)))
+        Ok(Arc::new(StripeProvider::new(api, environment, WebhookKeys::read(credentials)?)))
+    }
+
+    fn account_source(&self) -> Option<&'static str> {
+        Some(ACCOUNT_SOURCE)
+    }
+
+    fn describe_webhook(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+        webhook::describe(request)
     }
 
     fn estimate_fee(&self, question: &FeeQuestion) -> Option<Money> {
@@ -105,6 +127,7 @@ pub(super) fn profile() -> ProviderProfile {
             ProviderFeature::PauseSubscription,
             ProviderFeature::Portal,
             ProviderFeature::MeterReports,
+            ProviderFeature::Coupons,
         ],
     }
 }

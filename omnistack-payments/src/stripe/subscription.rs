@@ -134,6 +134,13 @@ impl StripeApi {
         self.post(SUBSCRIPTION, &path, form, Some(&format!("{key}:date"))).await?.read(subscription_of)
     }
 
+    /// Removes the coupons and promotion codes of a subscription.
+    pub(super) async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        // An empty value clears the list.
+        let form = json!({ "discounts": "" });
+        self.post(SUBSCRIPTION, &subscription_path(id)?, form, Some(key)).await?.read(subscription_of)
+    }
+
     /// Pauses the collection of payments. Invoices of the time until then are void.
     pub(super) async fn pause_subscription(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
         let form = json!({ "pause_collection": { "behavior": "void" } });
@@ -183,6 +190,8 @@ pub(super) fn subscription_of(subscription: StripeObject<'_>) -> Option<Provider
         cancel_at: subscription.time("/cancel_at").or(at_period_end),
         ended_at: subscription.time("/ended_at"),
         collection_paused: subscription.object("/pause_collection").is_some(),
+        // A list since API 2024-04-10, and one object before.
+        discounted: subscription.items("/discounts").next().is_some() || subscription.object("/discount").is_some(),
         latest_invoice: subscription.id_at("/latest_invoice").map(str::to_owned),
         // Stripe's objects have none.
         version: None,
@@ -308,6 +317,20 @@ mod tests {
         assert_eq!(two.period, Some((at(100), at(900))));
         assert_eq!(two.items.iter().map(|item| item.period.unwrap().1).min(), Some(at(400)));
         assert_eq!(two.items[1].quantity, 1);
+    }
+
+    #[test]
+    fn a_coupon_is_read_in_both_layouts() {
+        for (fields, expected) in [
+            (json!({}), false),
+            (json!({ "discounts": [] }), false),
+            (json!({ "discounts": ["di_1"] }), true),
+            (json!({ "discounts": [{ "id": "di_1", "source": { "coupon": "WELCOME" } }] }), true),
+            (json!({ "discount": null }), false),
+            (json!({ "discount": { "id": "di_1", "coupon": { "id": "WELCOME" } } }), true),
+        ] {
+            assert_eq!(read(fields.clone()).discounted, expected, "{fields}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod speed;
 
 use std::time::Duration;
 
+use omnistack_core::identity::ApiKeyId;
 use omnistack_payments::FakeFault;
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
@@ -62,6 +63,28 @@ on_each_database! {
         assert_eq!(elsewhere.len(), SERVICES.len());
         assert!(elsewhere.iter().all(|one| one["saved"] == 0), "{costs}");
         assert_eq!(costs["trend"][0]["captured"], 4_000);
+    }
+
+    async fn costs_are_known_by_api_key(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let key = ApiKeyId::new(app.clock().clock().now());
+        for (number, api_key) in [Some(key), Some(key), None].into_iter().enumerate() {
+            let request = tenant.request(&format!("payment {number}"), "tok_ok").api_key(api_key);
+            tenant.ledger.create(request).await.unwrap();
+        }
+        // Without money there are no costs.
+        tenant.ledger.create(tenant.request("declined", "tok_declined").api_key(key)).await.unwrap();
+        let costs = report(&tenant, "costs?period=7d").await;
+        let [most, others] = costs["api_keys"].as_array().unwrap().as_slice() else { panic!("{costs}") };
+        assert_eq!((&most["api_key_id"], &most["payments"]), (&json!(key), &json!(2)));
+        assert_eq!((&most["currency"], &most["captured"]), (&json!("USD"), &json!(2_000)));
+        assert_eq!((&others["api_key_id"], &others["captured"]), (&Value::Null, &json!(1_000)));
+        let fees = |one: &Value| one["fees"].as_i64().unwrap();
+        assert_eq!((fees(most), fees(most) + fees(others)), (2 * fees(others), fees(&costs["providers"][0])));
+        assert_eq!(most["fee_rate"], costs["providers"][0]["fee_rate"]);
+        let calls = report(&tenant, "overview?period=7d").await["api_keys"].clone();
+        assert_eq!(calls[0], json!({ "api_key_id": key, "calls": 3, "success_rate": 0.6667 }));
     }
 
     async fn reports_are_of_a_period_an_environment_and_a_tenant(database: TestDatabase) {

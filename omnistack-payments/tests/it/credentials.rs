@@ -70,7 +70,8 @@ on_each_database! {
         assert!(!list.text().contains("sesame"), "{}", list.text());
         let list = list.json();
         let acme = list.as_array().unwrap().iter().find(|service| service["name"] == "acme").unwrap().clone();
-        assert_eq!(acme["fields"], json!([{ "name": "api_key", "label": "Secret key", "secret": true }]));
+        let field = json!({ "name": "api_key", "label": "Secret key", "secret": true, "required": true });
+        assert_eq!(acme["fields"], json!([field]));
         assert_eq!(acme["environments"]["live"]["configured"], true);
 
         let text = sealed(&app, &owner).await;

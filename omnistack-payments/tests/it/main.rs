@@ -1,5 +1,6 @@
 //! Tests of payments.
 
+mod account_webhooks;
 mod analytics;
 mod app_accounts;
 mod credentials;

@@ -5,6 +5,7 @@
 mod attempts;
 mod changes;
 mod crash;
+mod disputes;
 mod events;
 mod properties;
 mod refunds;
@@ -127,7 +128,7 @@ impl<'a> TestTenant<'a> {
             group by posting_id, currency having sum(amount) <> 0";
         let unbalanced: Vec<(uuid::Uuid,)> = tx.query(sql).bind(self.id).fetch_all().await.unwrap();
         assert!(unbalanced.is_empty(), "{unbalanced:?}");
-        let sql = "select cast(coalesce(sum(captured - refunded), 0) as bigint) from omni_payments
+        let sql = "select cast(coalesce(sum(captured - refunded - charged_back), 0) as bigint) from omni_payments
             where tenant_id = $1";
         let (held,): (i64,) = tx.query(sql).bind(self.id).fetch_one().await.unwrap();
         let sql = "select cast(coalesce(sum(amount), 0) as bigint) from omni_payment_entries

@@ -17,7 +17,7 @@ use omnistack_core::{
         CaptureMode, NewPayment, PaymentError, PaymentMethodKind, PaymentMethodSource, PaymentProvider, ProviderEvent,
         ProviderEventObject,
     },
-    webhook::{InboundWebhook, SourceEvent, WebhookRequest},
+    webhook::{InboundWebhook, SourceEvent, WebhookRejection, WebhookRequest},
 };
 use omnistack_payments::{Credentials, FeeQuestion, PayPalService, PaymentService as _};
 use omnistack_testkit::{
@@ -222,6 +222,84 @@ async fn events_of_no_concern_and_disputes_are_told_apart() {
         assert_eq!(event.reference.as_deref(), Some("pay_1"));
         assert_eq!(event.environment, DataEnvironment::Test);
     }
+}
+
+#[tokio::test]
+async fn a_dispute_has_the_amount_that_was_sent_back() {
+    let test = PayPalTest::start().await;
+    let money = |value: &str| json!({ "currency_code": "USD", "value": value });
+    for (outcome, returned, won, amount) in [
+        (None, None, None, "10.00"),
+        (Some("RESOLVED_SELLER_FAVOUR"), Some("0.00"), Some(true), "10.00"),
+        (Some("RESOLVED_BUYER_FAVOUR"), Some("4.00"), Some(false), "4.00"),
+        (Some("ACCEPTED"), None, Some(false), "10.00"),
+    ] {
+        let mut dispute = json!({
+            "dispute_id": "PP-D-1", "dispute_amount": money("10.00"),
+            "disputed_transactions": [{ "seller_transaction_id": "7" }],
+        });
+        if let Some(outcome) = outcome {
+            dispute["dispute_outcome"] = json!({ "outcome_code": outcome });
+        }
+        if let Some(returned) = returned {
+            dispute["dispute_outcome"]["amount_refunded"] = money(returned);
+        }
+        test.server.add_dispute("PP-D-1", dispute);
+        let found = test.provider.dispute("PP-D-1").await.unwrap();
+        assert_eq!((found.won, found.payment.as_deref()), (won, Some("capture:7")), "{outcome:?}");
+        assert_eq!((found.amount, found.fee), (Money::parse(amount, "USD").unwrap(), None), "{outcome:?}");
+    }
+    assert!(matches!(test.provider.dispute("PP-D-2").await, Err(PaymentError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn an_account_asks_paypal_whether_it_has_sent_a_webhook() {
+    let test = PayPalTest::start().await;
+    let service = PayPalService::new(ClientSettings::default().client().unwrap(), test.clock.clock());
+    let service = service.api_url(&test.server.url()).unwrap();
+    let fields = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("webhook_id", "WH-OWN")];
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let account = service.connect(DataEnvironment::Test, &Credentials(fields)).unwrap();
+    let body = r#"{"id":"WH-1", "event_type":"PAYMENT.SALE.COMPLETED","resource":{"id":"7","note":"caf\u00e9"}}"#;
+    let now = test.clock.clock().now();
+    let headers = |signature: &str, time: &str| -> HeaderMap {
+        [
+            ("paypal-auth-algo", "SHA256withRSA"),
+            ("paypal-cert-url", "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-1"),
+            ("paypal-transmission-id", "t-1"),
+            ("paypal-transmission-sig", signature),
+            ("paypal-transmission-time", time),
+        ]
+        .into_iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+        .collect()
+    };
+    let time = "2030-01-01T00:00:00Z";
+    for (signature, time, body, is_sent) in [
+        ("WH-OWN|t-1|WH-1", time, body, true),
+        ("WH-OTHER|t-1|WH-1", time, body, false),
+        ("WH-OWN|t-1|WH-1", "2029-12-27T23:59:00Z", body, false),
+        ("WH-OWN|t-1|WH-1", "2030-01-01T00:06:00Z", body, false),
+        ("WH-OWN|t-1|WH-1", "now", body, false),
+        ("WH-OWN|t-1|WH-1", time, "[]", false),
+        ("WH-OWN|t-1|WH-1", time, "", false),
+    ] {
+        let headers = headers(signature, time);
+        let url = "https://app.example/api/v1/public/webhooks/paypal-account/tenant";
+        let request = WebhookRequest { url, headers: &headers, body: body.as_bytes(), now };
+        match account.verify_webhook(&request).await {
+            Ok(()) => assert!(is_sent, "{signature} {time} {body}"),
+            Err(error) => assert!(!is_sent && matches!(error, WebhookRejection::Unverified(_)), "{error}"),
+        }
+    }
+    let headers = headers("WH-OWN|t-1|WH-1", time);
+    let request = WebhookRequest { url: "", headers: &headers, body: body.as_bytes(), now };
+    // Without the id of its webhook, an account verifies none; and without PayPal it can't be known.
+    assert!(matches!(test.provider.verify_webhook(&request).await, Err(WebhookRejection::Unverified(_))));
+    test.server.fail_next("POST /v1/notifications/verify-webhook-signature", PayPalFault::LostResponse);
+    assert!(matches!(account.verify_webhook(&request).await, Err(WebhookRejection::Unavailable(_))));
+    let event = service.describe_webhook(&request).unwrap();
+    assert_eq!((event.id.as_str(), event.object.as_deref()), ("WH-1", Some("7")));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use http::HeaderMap;
 use omnistack_core::{
     clock::MockClock,
+    crypto::HmacKey,
     data_environment::DataEnvironment,
     http::client::ClientSettings,
     money::Money,
@@ -17,7 +18,7 @@ use omnistack_core::{
         CaptureMode, NewCustomer, NewPayment, PaymentError, PaymentMethodKind, PaymentMethodSource, PaymentProvider,
         PaymentStatus, ProviderEvent, ProviderEventObject,
     },
-    webhook::{InboundWebhook, SourceEvent, WebhookRequest},
+    webhook::{InboundWebhook, SourceEvent, WebhookRejection, WebhookRequest},
 };
 use omnistack_payments::{Credentials, PaymentService as _, RazorpayCallback, RazorpayService};
 use omnistack_testkit::{
@@ -102,6 +103,41 @@ fn new_payment(reference: &str, amount: &str, currency: &str) -> NewPayment {
         return_url: Some("https://app.example/return".to_owned()),
         metadata: BTreeMap::new(),
         idempotency_key: format!("{reference}:1"),
+    }
+}
+
+#[tokio::test]
+async fn an_account_verifies_its_webhooks_by_the_secret_of_its_webhook() {
+    let test = RazorpayTest::start().await;
+    let service = RazorpayService::new(ClientSettings::default().client().unwrap(), test.clock.clock());
+    let mut fields = credentials(KEY_ID, KEY_SECRET);
+    fields.0.insert("webhook_secret".to_owned(), "own".into());
+    let account = service.connect(DataEnvironment::Test, &fields).unwrap();
+    let body = r#"{"event":"subscription.charged","created_at":1893456000,
+        "payload":{"subscription":{"entity":{"id":"sub_1"}}}}"#;
+    let signature = |key: &str| HmacKey::new(key).unwrap().sign(body).to_hex();
+    let headers = |signature: &str| -> HeaderMap {
+        [("x-razorpay-signature", signature), ("x-razorpay-event-id", "evt_1")]
+            .into_iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    };
+    let (url, now) = ("https://app.example/api/v1/public/webhooks/razorpay-account/tenant", test.clock.clock().now());
+    // Neither the secret of the key nor that of another webhook signs for the account.
+    for (signature, is_own) in [
+        (signature("own"), true),
+        (signature("other"), false),
+        (signature(KEY_SECRET), false),
+        ("no hexadecimal".to_owned(), false),
+    ] {
+        let headers = headers(&signature);
+        let request = WebhookRequest { url, headers: &headers, body: body.as_bytes(), now };
+        let verified = account.verify_webhook(&request).await;
+        assert_eq!(verified.is_ok(), is_own, "{signature}");
+        assert!(is_own || matches!(verified, Err(WebhookRejection::Unverified(_))), "{signature}");
+        assert!(test.provider.verify_webhook(&request).await.is_err());
+        let event = service.describe_webhook(&request).unwrap();
+        assert_eq!((event.id.as_str(), event.object.as_deref()), ("evt_1", Some("sub_1")));
     }
 }
 

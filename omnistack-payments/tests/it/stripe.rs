@@ -7,6 +7,7 @@ mod outcomes;
 mod payments;
 mod peers;
 mod subscriptions;
+mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -77,7 +77,7 @@ impl PaymentService for TestService {
     }
 
     fn fields(&self) -> &'static [CredentialField] {
-        &[CredentialField { name: "api_key", label: "Secret key", secret: true }]
+        &[CredentialField { name: "api_key", label: "Secret key", secret: true, required: true }]
     }
 
     fn connect(

@@ -14,6 +14,8 @@
 //! # }
 //! ```
 //!
+//! A webhook counts as signed if its signature is `{webhook id}|{transmission id}|{event id}`.
+//!
 //! A stored payment method whose id contains `declined`, `insufficient` or `expired` is declined when it is charged.
 
 mod orders;
@@ -107,6 +109,11 @@ impl PayPalServer {
     /// Adds a monthly plan.
     pub fn add_plan(&self, id: &str, price: &str, currency: &str) {
         self.lock().add_plan(id, price, currency);
+    }
+
+    /// Adds a dispute, in the form of PayPal's API.
+    pub fn add_dispute(&self, id: &str, dispute: Value) {
+        self.lock().disputes.insert(id.to_owned(), dispute);
     }
 
     /// Stores a payment method of a customer. `source` is the payment source, such as `{"card": {…}}`.

@@ -109,6 +109,11 @@ impl RazorpayServer {
         self.lock().plans.insert(id.to_owned(), plan);
     }
 
+    /// Adds a dispute, in the form of Razorpay's API.
+    pub fn add_dispute(&self, id: &str, dispute: Value) {
+        self.lock().disputes.insert(id.to_owned(), dispute);
+    }
+
     /// Stores a payment method of a customer. `fields` are those of the token, such as `{"method": "card", …}`.
     pub fn add_token(&self, customer: &str, id: &str, fields: Value) {
         let mut token = fields;

@@ -117,6 +117,11 @@ impl StripeServer {
         self.lock().insert(price);
     }
 
+    /// Adds an object that no request creates, such as a dispute.
+    pub fn add_object(&self, object: Value) {
+        self.lock().insert(object);
+    }
+
     /// Lets the next request whose path contains `path` fail. Several calls add up, in their order.
     pub fn fail_next(&self, path: &str, fault: StripeFault) {
         self.lock().faults.push((path.to_owned(), fault));

@@ -24,6 +24,7 @@ fn a_plan_has_all_fields() {
         provider_prices = { stripe = "price_1", apple = "com.example.pro" }
         yearly_provider_prices = { stripe = "price_2" }
         trial_days = 14
+        trial_without_card = "cancel"
         features = ["sso", "export"]
         soft_limits = ["requests_per_month"]
         rate_limit = "600/minute burst 50"
@@ -51,6 +52,7 @@ fn a_plan_has_all_fields() {
         .provider_price("apple", "com.example.pro")
         .yearly_provider_price("stripe", "price_2")
         .trial_days(14)
+        .trial_without_card(TrialEndBehavior::Cancel)
         .feature("sso")
         .feature("export")
         .limit("projects", 10)
@@ -129,6 +131,9 @@ fn each_problem_names_the_plan_and_the_field() {
         ),
         ("trial_days = -1", "trial_days", "must be a number from 0 to 65535"),
         ("trial_days = 1.5", "trial_days", "must be a number from 0 to 65535"),
+        ("trial_without_card = true", "trial_without_card", "must be `pause`, `cancel` or `create_invoice`"),
+        ("trial_without_card = \"stop\"", "trial_without_card", "must be `pause`, `cancel` or `create_invoice`"),
+        ("trial_without_card = \"pause\"", "trial_without_card", "needs `trial_days`"),
         ("features = \"sso\"", "features", "must be a list of texts"),
         ("features = [\"sso\", 1]", "features", "must be a list of texts"),
         ("features = [\"\"]", "features", "has ``; a feature must be `*` or have 1 to 100 bytes"),

@@ -43,6 +43,7 @@ fn snapshot(status: Status) -> ProviderSnapshot {
         cancel_at: None,
         ended_at: None,
         collection_paused: false,
+        discounted: false,
         invoice: None,
         version: None,
         can_return: false,
@@ -252,4 +253,18 @@ fn each_paid_invoice_has_one_receipt() {
     assert_eq!(receipts(&effects), 0);
     paid.invoice = Some(invoice(ProviderInvoiceStatus::Paid, at(744)));
     assert_eq!(receipts(&read(&after, paid).1), 1);
+}
+
+#[test]
+fn a_lost_dispute_ends_what_can_still_be_billed() {
+    for from in ALL {
+        let before = state(from);
+        let (after, effects) = step(&before, &SubscriptionFact::DisputeLost, at(2), GRACE);
+        assert_eq!(after, before, "{from:?}");
+        assert_eq!(effects.contains(&SubscriptionEffect::EndDisputed), !from.is_final(), "{from:?}");
+    }
+    // A duplicate is being ended already.
+    let (duplicate, _) = step(&state(Status::Active), &SubscriptionFact::Duplicate, at(2), GRACE);
+    let (_, effects) = step(&duplicate, &SubscriptionFact::DisputeLost, at(2), GRACE);
+    assert!(!effects.contains(&SubscriptionEffect::EndDisputed));
 }

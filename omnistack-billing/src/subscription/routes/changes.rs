@@ -57,7 +57,8 @@ impl ChangePlan {
 /// The costs of a change.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PlanChangePreview {
-    /// The amount that is charged now; `null` if nothing is charged before the next period.
+    /// The amount that is charged now; `null` if nothing is charged before the next period, or if the provider does not
+    /// state the difference before it charges it: then `effective_at` is now.
     #[schema(required)]
     due_now: Option<Money>,
     /// The amount of each further period; `null` if the provider does not say it.
@@ -79,7 +80,8 @@ pub(super) struct PlanChangePreview {
     (status = 200, body = PlanChangePreview),
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`."),
     (status = 404, body = ErrorEnvelope, description = "There is no such plan."),
-    (status = 409, body = ErrorEnvelope, description = "`NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `NOTHING_TO_CHANGE`."),
+    (status = 409, body = ErrorEnvelope,
+        description = "`NO_SUBSCRIPTION`, `PLAN_NOT_SOLD`, `SUBSCRIPTION_OF_OTHER_GROUP`, `NOTHING_TO_CHANGE`."),
     (status = 422, body = ErrorEnvelope),
 ))]
 pub(super) async fn change_preview(
@@ -105,7 +107,8 @@ pub(super) async fn change_preview(
 
 /// Upgrade the plan
 ///
-/// The change takes effect when its payment succeeds. Until then it is `pending`.
+/// The change takes effect when its payment succeeds. Until then it is `pending`. At a provider that charges no
+/// difference, the change is `scheduled`, and takes effect when the customer confirms it on the page `action_url`.
 #[utoipa::path(post, path = "/upgrade", operation_id = "upgrade_plan", request_body = ChangePlan, responses(
     (status = 200, body = Subscription),
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`, `PAYMENT_DECLINED`."),

@@ -33,10 +33,11 @@ pub(super) struct StartCheckout {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     seats: Option<u64>,
-    /// The code of a coupon at the provider.
-    #[garde(length(chars, max = 100))]
+    /// The code of a coupon at the provider, if it has coupons: a coupon or a promotion code of Stripe, an offer of
+    /// Razorpay.
+    #[garde(length(chars, min = 1, max = 100))]
     #[serde(default)]
-    #[schema(max_length = 100)]
+    #[schema(min_length = 1, max_length = 100)]
     coupon: Option<String>,
     /// The name of the payment provider. Default: that of the app.
     #[garde(length(chars, max = 50))]
@@ -64,7 +65,8 @@ pub(super) struct StartCheckout {
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`."),
     (status = 404, body = ErrorEnvelope, description = "There is no such plan."),
     (status = 409, body = ErrorEnvelope,
-        description = "`SUBSCRIPTION_EXISTS`, `PLAN_NOT_SOLD`, `PLAN_NOT_PER_SEAT`, `SEATS_IN_USE`, `CHECKOUT_ENDED`."),
+        description = "`SUBSCRIPTION_EXISTS`, `SUBSCRIPTION_OF_OTHER_GROUP`, `PLAN_NOT_SOLD`, `PLAN_NOT_PER_SEAT`, \
+            `SEATS_IN_USE`, `COUPONS_NOT_SUPPORTED`, `CHECKOUT_ENDED`."),
     (status = 422, body = ErrorEnvelope),
     (status = 503, body = ErrorEnvelope, description = "`PAYMENT_UNKNOWN`, `PAYMENT_PROVIDER_UNAVAILABLE`."),
 ))]

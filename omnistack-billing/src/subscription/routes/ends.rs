@@ -1,4 +1,4 @@
-//! The routes of the end of a subscription.
+//! The routes of the end of a subscription, and of that of its coupon.
 
 use axum::extract::State;
 use garde::Validate;
@@ -54,4 +54,21 @@ pub(super) async fn resume(
 ) -> Result<Json<Subscription>, Error> {
     caller.deny_impersonation()?;
     Ok(Json(subscriptions.resume(&caller).await?))
+}
+
+/// Remove the coupon
+///
+/// The next invoices of the subscription are not reduced.
+#[utoipa::path(delete, path = "/coupon", operation_id = "remove_subscription_coupon", responses(
+    (status = 200, body = Subscription),
+    (status = 409, body = ErrorEnvelope,
+        description = "`NO_COUPON`, `NO_SUBSCRIPTION`, `PAYMENT_NOT_SUPPORTED`: the provider can't remove it."),
+    (status = 503, body = ErrorEnvelope, description = "`PAYMENT_UNKNOWN`: try again."),
+))]
+pub(super) async fn remove_coupon(
+    State(subscriptions): State<Subscriptions>,
+    caller: Identity,
+) -> Result<Json<Subscription>, Error> {
+    caller.deny_impersonation()?;
+    Ok(Json(subscriptions.remove_coupon(&caller).await?))
 }

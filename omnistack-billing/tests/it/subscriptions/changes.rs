@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use omnistack_core::payment::{
-    DeclineReason, PaymentError, ProviderEventObject, ProviderInvoiceStatus, ProviderSubscriptionStatus,
+use omnistack_core::{
+    billing_notice::{BillingNotice, BillingNoticeKind},
+    payment::{DeclineReason, PaymentError, ProviderEventObject, ProviderInvoiceStatus, ProviderSubscriptionStatus},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use super::{
     provider::{PERIOD, lost},
     revenue, send, start, start_with, subscribe, subscription,
 };
-use crate::accounts::Team;
+use crate::accounts::{Team, audited};
 
 on_each_database! {
     async fn an_upgrade_counts_when_it_is_paid(database: TestDatabase) {
@@ -44,6 +45,27 @@ on_each_database! {
             assert_eq!(projects(&app, &client).await, if is_paid { 99 } else { 10 });
         }
         assert!(revenue(&app).await.contains(&("expansion".to_owned(), 2_900, 9_900)));
+    }
+
+    async fn an_upgrade_waits_for_the_customer_at_a_provider_that_charges_no_difference(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let page = "https://pay.example/confirm";
+        provider.edit(&id, |subscription| subscription.action_url = Some(page.to_owned()));
+        let shown = client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect(200).json();
+        assert_eq!((&shown["plan"], &shown["scheduled"]["plan"]), (&json!("pro"), &json!("team")));
+        assert_eq!((&shown["scheduled"]["action_url"], &shown["scheduled"]["at"]), (&json!(page), &Value::Null));
+        assert_eq!(projects(&app, &client).await, 10);
+        // The customer has confirmed it.
+        provider.edit(&id, |subscription| {
+            "team:9900:USD:month".clone_into(&mut subscription.items[0].price);
+            subscription.action_url = None;
+        });
+        notify(&app, &id).await;
+        let shown = subscription(&client).await;
+        assert_eq!((&shown["plan"], &shown["scheduled"]), (&json!("team"), &Value::Null));
+        assert_eq!(projects(&app, &client).await, 99);
     }
 
     async fn a_provider_that_changes_before_the_payment_gives_nothing(database: TestDatabase) {
@@ -264,6 +286,52 @@ on_each_database! {
             // An old event does not open it again.
             send(&app, dispute(None)).await;
             assert_eq!(projects(&app, &client).await, if won { 10 } else { 1 });
+        }
+    }
+
+    async fn a_lost_dispute_ends_the_subscription(database: TestDatabase) {
+        use ProviderSubscriptionStatus::{Active, Canceled};
+        for (setting, expected) in [("cancel", Canceled), ("keep", Active)] {
+            let database = match database.dialect() {
+                omnistack_core::db::Dialect::Sqlite => TestDatabase::sqlite(),
+                omnistack_core::db::Dialect::Postgres => TestDatabase::postgres(),
+            };
+            let (app, provider) = start_with(database, |app| app.set("BILLING_LOST_DISPUTE", setting)).await;
+            let client = app.user();
+            let id = subscribe(&app, &provider, &client, "pro").await;
+            let mut receiver = app.events().subscribe::<BillingNotice>();
+            let payment = format!("pay_{}", id.trim_start_matches("sub_"));
+            let lost_dispute = ProviderEventObject::Dispute {
+                id: format!("dp_{payment}"),
+                payment: Some(payment.clone()),
+                won: Some(false),
+            };
+            // The first answer of the provider is lost, and the event arrives twice.
+            provider.fail_next(lost(), true);
+            send(&app, lost_dispute.clone()).await;
+            send(&app, lost_dispute).await;
+            for _ in 0..3 {
+                app.run_jobs().await;
+                app.clock().advance(Duration::from_secs(60));
+            }
+            assert_eq!(projects(&app, &client).await, 1);
+            assert_eq!(provider.world().subscriptions[&id].status, expected);
+            // The bank has taken the money back: nothing is refunded.
+            assert_eq!(provider.world().payments[&payment].refunded.minor(), 0);
+            let is_canceled = expected == Canceled;
+            assert_eq!(audited(&app, "subscription.dispute_lost").await.len(), 1);
+            assert_eq!(audited(&app, "subscription.cancel_requested").await.len(), usize::from(is_canceled));
+            let page = app.operator().get("/api/v1/admin/billing/subscriptions").await.expect(200).json();
+            let cleanup = if is_canceled { json!("done") } else { Value::Null };
+            assert_eq!((&page["items"][0]["status"], &page["items"][0]["cleanup"]), (&json!(expected), &cleanup));
+            let told = receiver.try_recv().ok().map(|notice| notice.kind.clone());
+            assert_eq!(told, is_canceled.then_some(BillingNoticeKind::SubscriptionEnded));
+            if is_canceled {
+                app.clock().advance(Duration::from_secs(1));
+                // The tenant can buy again.
+                subscribe(&app, &provider, &client, "pro").await;
+                assert_eq!(projects(&app, &client).await, 10);
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Processes that are killed by SIGKILL after each of their statements in turn, while they start a checkout and while
-//! they process an event of the provider: nothing is lost, and nothing counts twice.
+//! Processes that are killed by SIGKILL after each of their statements in turn, while they start a checkout, process
+//! the events of a purchase and of a renewal, and refund a duplicate: nothing is lost, and nothing counts twice.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -16,27 +16,27 @@ use omnistack_core::{
     db::{Dialect, QueryEvent, QueryObserver},
     http::StatusCode,
     identity::Permissions,
-    payment::ProviderEventObject,
+    payment::{ProviderEventObject, ProviderSubscriptionStatus},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 use tower::ServiceExt as _;
 
 use super::{
-    BILLING, billing, checkout, count, event,
-    provider::{ScriptedPayments, ScriptedProvider},
-    start, subscription,
+    BILLING, billing, checkout, count, event, notify, projects,
+    provider::{CALL, PERIOD, ScriptedPayments, ScriptedProvider},
+    send, start, subscription,
 };
 
 /// The variables by which a child gets the URL of the database, the time of its clock, the statement after which it is
-/// killed, and the checkout that is paid.
+/// killed, the plan, and the checkout that is paid: its reference, its customer, and the time of the payment.
 const URL: &str = "SUBSCRIPTION_CRASH_URL";
 const CLOCK: &str = "SUBSCRIPTION_CRASH_CLOCK";
 const STATEMENT: &str = "SUBSCRIPTION_CRASH_STATEMENT";
 const PLAN: &str = "SUBSCRIPTION_CRASH_PLAN";
 const PAID: &str = "SUBSCRIPTION_CRASH_PAID";
 
-/// Longer than the leases of events.
+/// Longer than the leases of events and jobs.
 const AFTER_THE_LEASES: Duration = Duration::from_secs(600);
 
 /// A query observer that kills its process at the end of the n-th statement.
@@ -94,15 +94,46 @@ async fn child_that_starts_a_checkout() {
 #[ignore = "a process of other tests here"]
 async fn child_that_processes_an_event() {
     let Some((app, provider, now)) = child().await else { return };
-    let text = variable(PAID).unwrap();
-    let (reference, customer) = text.split_once(' ').unwrap();
-    let paid = provider.restore(reference, customer, "pro:2900:USD:month", now);
-    provider.pay(&paid, now);
+    restore_paid(&provider, "pro:2900:USD:month", now);
     app.dispatcher().run_until_idle().await.unwrap();
 }
 
-/// Runs a child to its end. Returns whether it was killed.
-async fn run(app: &TestApp, child: &str, statement: usize, variables: &[(&str, &str)]) -> bool {
+/// Creates the subscription that the process that has started this one tells of. Returns its id.
+fn restore_paid(provider: &ScriptedProvider, price: &str, now: Timestamp) -> String {
+    let text = variable(PAID).unwrap();
+    let [reference, customer, paid_at]: [&str; 3] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let paid = provider.restore(reference, customer, price, now);
+    provider.pay(&paid, Timestamp::from_micros(paid_at.parse().unwrap()))
+}
+
+#[tokio::test]
+#[ignore = "a process of other tests here"]
+async fn child_that_processes_a_renewal() {
+    let Some((app, provider, now)) = child().await else { return };
+    let id = restore_paid(&provider, "pro:2900:USD:month", now);
+    provider.renew(&id, now, false);
+    provider.pay_newest(&id);
+    app.dispatcher().run_until_idle().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "a process of other tests here"]
+async fn child_that_refunds_a_duplicate() {
+    let Some((app, provider, now)) = child().await else { return };
+    restore_paid(&provider, "team:9900:USD:month", now);
+    provider.world().prints_calls = true;
+    app.runner().run_until_idle().await.unwrap();
+}
+
+/// The end of a child process.
+struct ChildEnd {
+    was_killed: bool,
+    /// The calls of the provider that took effect, with their idempotency keys.
+    calls: Vec<String>,
+}
+
+/// Runs a child to its end.
+async fn run(app: &TestApp, child: &str, statement: usize, variables: &[(&str, &str)]) -> ChildEnd {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("subscriptions::crash::{child}"), "--ignored", "--nocapture"]);
     command.env(URL, app.database().url()).env(STATEMENT, statement.to_string());
@@ -113,7 +144,16 @@ async fn run(app: &TestApp, child: &str, statement: usize, variables: &[(&str, &
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.signal() == Some(9) || status.success(), "{status}\n{stdout}\n{stderr}");
     wait_for_closed_sessions(app).await;
-    !status.success()
+    // The name of the test may be before the first one, in its line.
+    let calls = stdout.lines().filter_map(|line| line.split_once(CALL)).map(|(_, call)| call.to_owned());
+    ChildEnd { was_killed: !status.success(), calls: calls.collect() }
+}
+
+/// Returns the text by which a child restores a checkout that was paid.
+fn paid_text(provider: &ScriptedProvider, checkout: &str, paid_at: Timestamp) -> String {
+    let world = provider.world();
+    let new = &world.checkouts[checkout].0;
+    format!("{} {} {}", new.reference, new.customer, paid_at.as_micros())
 }
 
 /// Waits until PostgreSQL has ended the transactions of disconnected clients.
@@ -137,7 +177,8 @@ on_each_database! {
         let client = app.client_as(DevIdentity::identity().with_permissions(Permissions::all()));
         let mut deaths = 0;
         loop {
-            let was_killed = run(&app, "child_that_starts_a_checkout", deaths + 1, &[(PLAN, "pro")]).await;
+            let ChildEnd { was_killed, .. } =
+                run(&app, "child_that_starts_a_checkout", deaths + 1, &[(PLAN, "pro")]).await;
             assert!(count(&app, "select count(*) from omni_checkouts where status in ('creating', 'open')").await <= 1);
             let page = checkout(&client, json!({ "plan": "pro" })).await;
             let open = "select count(*) from omni_checkouts where status = 'open'";
@@ -166,15 +207,11 @@ on_each_database! {
             let client = app.user();
             let open = checkout(&client, json!({ "plan": "pro" })).await;
             let now = app.clock().clock().now();
-            let (reference, customer) = {
-                let world = provider.world();
-                let new = &world.checkouts[&open].0;
-                (new.reference.clone(), new.customer.clone())
-            };
+            let paid = paid_text(&provider, &open, now);
             let id = provider.pay(&open, now);
             app.events().publish(&event(ProviderEventObject::Subscription(id))).await.unwrap();
-            let paid = format!("{reference} {customer}");
-            let was_killed = run(&app, "child_that_processes_an_event", deaths + 1, &[(PAID, &paid)]).await;
+            let ChildEnd { was_killed, .. } =
+                run(&app, "child_that_processes_an_event", deaths + 1, &[(PAID, &paid)]).await;
             app.clock().advance(AFTER_THE_LEASES);
             app.run_events().await;
             app.run_jobs().await;
@@ -186,6 +223,100 @@ on_each_database! {
             let assigned = "select count(*) from omni_billing_accounts where plan = 'pro'";
             assert_eq!(count(&app, assigned).await, bought);
             if !was_killed {
+                break;
+            }
+        }
+        assert!(deaths >= 8, "{deaths}");
+    }
+
+    async fn a_renewal_that_is_processed_by_a_killed_process_counts_once(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let mut deaths = 0;
+        loop {
+            let client = app.user();
+            let open = checkout(&client, json!({ "plan": "pro" })).await;
+            let bought = app.clock().clock().now();
+            let paid = paid_text(&provider, &open, bought);
+            let id = provider.pay(&open, bought);
+            send(&app, ProviderEventObject::Checkout(open)).await;
+            app.clock().advance(PERIOD);
+            let renewed = app.clock().clock().now();
+            provider.renew(&id, renewed, false);
+            notify(&app, &id).await;
+            assert_eq!(subscription(&client).await["status"], "past_due");
+            provider.pay_newest(&id);
+            let invoice = provider.world().subscriptions[&id].latest_invoice.clone().unwrap();
+            let object = ProviderEventObject::Invoice { id: invoice, subscription: Some(id) };
+            app.events().publish(&event(object)).await.unwrap();
+            let ChildEnd { was_killed, .. } =
+                run(&app, "child_that_processes_a_renewal", deaths + 1, &[(PAID, &paid)]).await;
+            app.clock().advance(AFTER_THE_LEASES);
+            app.run_events().await;
+            app.run_jobs().await;
+            deaths += 1;
+            let shown = subscription(&client).await;
+            assert_eq!((&shown["status"], &shown["failed_payments"]), (&json!("active"), &json!(0)), "after {deaths}");
+            assert_eq!(shown["period_end"], json!(renewed + PERIOD), "after {deaths}");
+            assert_eq!(projects(&app, &client).await, 10, "after {deaths}");
+            let times = i64::try_from(deaths).unwrap();
+            assert_eq!(count(&app, "select count(*) from omni_subscriptions").await, times);
+            assert_eq!(count(&app, "select count(*) from omni_subscription_changes").await, times);
+            assert_eq!(count(&app, "select count(*) from omni_provider_invoices").await, times);
+            // Two receipts, and the notice of the failure.
+            let notices = "select count(*) from omni_events where name = 'billing.notice'";
+            assert_eq!(count(&app, notices).await, 3 * times, "after {deaths}");
+            if !was_killed {
+                break;
+            }
+        }
+        assert!(deaths >= 8, "{deaths}");
+    }
+
+    async fn a_duplicate_that_is_refunded_by_a_killed_process_is_refunded_once(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let mut deaths = 0;
+        loop {
+            let client = app.user();
+            let (first, second) =
+                (checkout(&client, json!({ "plan": "pro" })).await, checkout(&client, json!({ "plan": "team" })).await);
+            let now = app.clock().clock().now();
+            let (text, payment) = (paid_text(&provider, &second, now), format!("pay_{second}"));
+            provider.pay(&first, now);
+            let duplicate = provider.pay(&second, now);
+            for page in [first, second] {
+                send(&app, ProviderEventObject::Checkout(page)).await;
+            }
+            provider.world().calls.clear();
+            let end = run(&app, "child_that_refunds_a_duplicate", deaths + 1, &[(PAID, &text)]).await;
+            // The provider is the same for both processes.
+            for call in &end.calls {
+                let mut world = provider.world();
+                if call.starts_with("cancel_subscription") {
+                    world.subscriptions.get_mut(&duplicate).unwrap().status = ProviderSubscriptionStatus::Canceled;
+                } else {
+                    assert!(call.starts_with("refund_payment"), "{call}");
+                    let paid = world.payments.get_mut(&payment).unwrap();
+                    paid.refunded = paid.captured;
+                }
+            }
+            for _ in 0..3 {
+                app.clock().advance(AFTER_THE_LEASES);
+                app.run_jobs().await;
+            }
+            deaths += 1;
+            {
+                let world = provider.world();
+                assert_eq!(world.subscriptions[&duplicate].status, ProviderSubscriptionStatus::Canceled);
+                assert_eq!(world.payments[&payment].refunded.minor(), 9_900, "after {deaths}");
+                let calls = end.calls.iter().chain(&world.calls);
+                let refunds = calls.filter(|call| call.starts_with("refund_payment")).count();
+                assert_eq!(refunds, 1, "after {deaths}: {:?} {:?}", end.calls, world.calls);
+            }
+            let times = i64::try_from(deaths).unwrap();
+            let done = "select count(*) from omni_subscriptions where cleanup = 'done'";
+            assert_eq!(count(&app, done).await, times, "after {deaths}");
+            assert_eq!(projects(&app, &client).await, 10);
+            if !end.was_killed {
                 break;
             }
         }

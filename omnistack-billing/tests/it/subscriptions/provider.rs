@@ -16,7 +16,7 @@ use omnistack_core::{
         NewRefund, PaymentError, PaymentMethodKind, PaymentProvider, PaymentProviders, PaymentStatus, ProviderCheckout,
         ProviderCustomer, ProviderEvent, ProviderFeature, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment,
         ProviderProfile, ProviderRefund, ProviderSubscription, ProviderSubscriptionStatus, RefundStatus,
-        StoredPaymentMethod, SubscriptionChange, SubscriptionItem, TrialEndBehavior,
+        StoredPaymentMethod, SubscriptionChange, SubscriptionItem,
     },
     usage::DataEnvironment,
     webhook::InboundWebhook,
@@ -24,6 +24,9 @@ use omnistack_core::{
 
 /// The length of a period of the provider.
 pub(crate) const PERIOD: Duration = Duration::from_secs(31 * 86_400);
+
+/// The beginning of a printed call.
+pub(crate) const CALL: &str = "call of the provider: ";
 
 /// What the provider has stored.
 #[derive(Debug, Default)]
@@ -33,11 +36,21 @@ pub(crate) struct World {
     pub(crate) subscriptions: BTreeMap<String, ProviderSubscription>,
     pub(crate) invoices: BTreeMap<String, ProviderInvoice>,
     pub(crate) payments: BTreeMap<String, ProviderPayment>,
+    /// The refunds by payments.
+    pub(crate) refunds: BTreeMap<String, Vec<ProviderRefund>>,
     pub(crate) methods: Vec<StoredPaymentMethod>,
     /// The names of the calls that change something, with their idempotency keys.
     pub(crate) calls: Vec<String>,
     /// The errors of the next calls that change something. A call with an unknown outcome has taken effect if `true`.
     pub(crate) errors: VecDeque<(PaymentError, bool)>,
+    /// The number of the next reads of a subscription that fail.
+    pub(crate) failing_reads: u32,
+    /// Whether the calls that take effect are printed, for the process that has started this one.
+    pub(crate) prints_calls: bool,
+    /// Whether the provider has no coupons.
+    pub(crate) has_no_coupons: bool,
+    /// The error of all refunds.
+    pub(crate) refund_error: Option<PaymentError>,
     /// Whether the next change must be paid first.
     pub(crate) declines_changes: bool,
 }
@@ -81,7 +94,13 @@ impl ScriptedProvider {
         let mut world = self.world();
         world.calls.push(format!("{what} {key}"));
         match world.errors.pop_front() {
-            None => effect(&mut world),
+            None => {
+                let done = effect(&mut world)?;
+                if world.prints_calls {
+                    println!("{CALL}{what} {key}");
+                }
+                Ok(done)
+            }
             Some((error, false)) => Err(error),
             Some((error, true)) => {
                 effect(&mut world)?;
@@ -109,7 +128,9 @@ impl ScriptedProvider {
     pub(crate) fn complete(&self, checkout: &str, now: Timestamp, status: ProviderSubscriptionStatus) -> String {
         let mut world = self.world();
         let (new, open) = world.checkouts.get_mut(checkout).unwrap();
-        let CheckoutKind::Subscription { price, quantity, trial_end, .. } = &new.kind else { panic!("{new:?}") };
+        let CheckoutKind::Subscription { price, quantity, trial_end, coupon, .. } = &new.kind else {
+            panic!("{new:?}")
+        };
         let id = format!("sub_{checkout}");
         open.status = CheckoutStatus::Complete;
         (open.subscription, open.payment, open.url) = (Some(id.clone()), Some(format!("pay_{checkout}")), None);
@@ -130,6 +151,7 @@ impl ScriptedProvider {
             cancel_at: None,
             ended_at: None,
             collection_paused: false,
+            discounted: coupon.is_some(),
             latest_invoice: Some(format!("in_{checkout}")),
             version: None,
             created_at: now,
@@ -165,7 +187,7 @@ impl ScriptedProvider {
                 price: price.to_owned(),
                 quantity: 1,
                 trial_end: None,
-                trial_end_behavior: TrialEndBehavior::default(),
+                trial_end_behavior: None,
                 coupon: None,
             },
             success_url: String::new(),
@@ -199,7 +221,8 @@ impl ScriptedProvider {
     /// Bills a new period. The payment succeeds or fails.
     pub(crate) fn renew(&self, id: &str, now: Timestamp, is_paid: bool) {
         let mut world = self.world();
-        let number = world.invoices.len();
+        let is_of_subscription = |invoice: &&ProviderInvoice| invoice.subscription.as_deref() == Some(id);
+        let number = world.invoices.values().filter(is_of_subscription).count();
         let subscription = world.subscriptions.get_mut(id).unwrap();
         let invoice = format!("in_{id}_{number}");
         subscription.latest_invoice = Some(invoice.clone());
@@ -270,12 +293,16 @@ impl PaymentProvider for ScriptedProvider {
     }
 
     fn profile(&self) -> ProviderProfile {
+        let mut features = vec![ProviderFeature::Subscriptions, ProviderFeature::ImmediateChange];
+        if !self.world().has_no_coupons {
+            features.push(ProviderFeature::Coupons);
+        }
         ProviderProfile {
             label: "Scripted",
             methods: vec![PaymentMethodKind::Card],
             currencies: Vec::new(),
             countries: Vec::new(),
-            features: vec![ProviderFeature::Subscriptions, ProviderFeature::ImmediateChange],
+            features,
         }
     }
 
@@ -364,19 +391,24 @@ impl PaymentProvider for ScriptedProvider {
 
     async fn refund_payment(&self, id: &str, new: &NewRefund) -> Result<ProviderRefund, PaymentError> {
         self.call("refund_payment", &new.idempotency_key, |world| {
+            if let Some(error) = &world.refund_error {
+                return Err(error.clone());
+            }
             let payment = world.payments.get_mut(id).ok_or(PaymentError::NotFound { object: "payment" })?;
             payment.refunded = usd(payment.refunded.minor() + new.amount.minor());
-            Ok(ProviderRefund {
+            let refund = ProviderRefund {
                 id: format!("re_{}", new.reference),
                 reference: Some(new.reference.clone()),
                 status: RefundStatus::Succeeded,
                 amount: new.amount,
-            })
+            };
+            world.refunds.entry(id.to_owned()).or_default().push(refund.clone());
+            Ok(refund)
         })
     }
 
-    async fn refunds(&self, _: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
-        Ok(Vec::new())
+    async fn refunds(&self, payment: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
+        Ok(self.world().refunds.get(payment).cloned().unwrap_or_default())
     }
 
     async fn payment_methods(&self, _: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
@@ -384,7 +416,12 @@ impl PaymentProvider for ScriptedProvider {
     }
 
     async fn subscription(&self, id: &str) -> Result<ProviderSubscription, PaymentError> {
-        found(&self.world().subscriptions, id, "subscription")
+        let mut world = self.world();
+        if world.failing_reads > 0 {
+            world.failing_reads -= 1;
+            return Err(PaymentError::Unavailable { message: "down".to_owned(), retry_after: None });
+        }
+        found(&world.subscriptions, id, "subscription")
     }
 
     async fn find_subscription(&self, reference: &str) -> Result<Option<ProviderSubscription>, PaymentError> {
@@ -412,7 +449,10 @@ impl PaymentProvider for ScriptedProvider {
             let declines = world.declines_changes;
             let subscription =
                 world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
-            if let ChangeTime::Now { proration_at } = change.when {
+            // With a page, nothing is changed before the customer confirms it there.
+            if let ChangeTime::Now { proration_at } = change.when
+                && subscription.action_url.is_none()
+            {
                 let mut item = subscription.items[0].clone();
                 (item.price, item.quantity) = (change.price.clone(), change.quantity);
                 if declines {
@@ -459,6 +499,15 @@ impl PaymentProvider for ScriptedProvider {
             if subscription.status == ProviderSubscriptionStatus::Paused {
                 subscription.status = ProviderSubscriptionStatus::Active;
             }
+            Ok(subscription.clone())
+        })
+    }
+
+    async fn remove_coupon(&self, id: &str, key: &str) -> Result<ProviderSubscription, PaymentError> {
+        self.call("remove_coupon", key, |world| {
+            let subscription =
+                world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
+            subscription.discounted = false;
             Ok(subscription.clone())
         })
     }

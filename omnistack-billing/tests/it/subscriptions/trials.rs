@@ -7,7 +7,7 @@ use omnistack_core::{
     events::TenantDeleted,
     id::Id,
     identity::Identity,
-    payment::{ProviderEventObject, ProviderSubscriptionStatus},
+    payment::{CheckoutKind, ProviderEventObject, ProviderSubscriptionStatus, TrialEndBehavior},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
@@ -140,5 +140,38 @@ on_each_database! {
         let other = Identity::user(user).with_permissions(permissions).for_tenant(Id::from_uuid(Uuid::new_v4()));
         let page = app.client_as(other).post(format!("{BILLING}/checkout"), json!({ "plan": "trial" })).await;
         assert_eq!(page.expect(200).json()["trial_end"], Value::Null);
+    }
+
+    async fn a_trial_needs_no_card_if_the_plan_says_so(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app).await;
+        let client = app.user();
+        for (plan, expected) in [("trial", None), ("open", Some(TrialEndBehavior::Cancel)), ("pro", None)] {
+            let page = checkout(&client, json!({ "plan": plan })).await;
+            {
+                let world = provider.world();
+                let kind = &world.checkouts[&page].0.kind;
+                let CheckoutKind::Subscription { trial_end, trial_end_behavior, .. } = kind else { unreachable!() };
+                assert_eq!((trial_end.is_some(), trial_end_behavior), (plan != "pro", &expected), "{plan}");
+            }
+            // After a lost answer, the provider is asked for the same again.
+            let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+            let sql = "update omni_checkouts set status = 'creating', external_id = null, url = null";
+            tx.query(sql).execute().await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(checkout(&client, json!({ "plan": plan })).await, page);
+        }
+        let id = subscribe(&app, &provider, &client, "open").await;
+        assert_eq!(projects(&app, &client).await, 5);
+        app.clock().advance(DAY * 14);
+        provider.set_status(&id, ProviderSubscriptionStatus::Canceled);
+        notify(&app, &id).await;
+        assert_eq!((projects(&app, &client).await, &subscription(&client).await["status"]), (1, &json!("canceled")));
+        // The trial is used, so a payment method is needed.
+        app.clock().advance(Duration::from_secs(1));
+        let page = checkout(&client, json!({ "plan": "open" })).await;
+        let world = provider.world();
+        let kind = &world.checkouts[&page].0.kind;
+        let CheckoutKind::Subscription { trial_end, trial_end_behavior, .. } = kind else { unreachable!() };
+        assert_eq!((trial_end, trial_end_behavior), (&None, &None));
     }
 }

@@ -34,10 +34,14 @@ async fn checkout_page(bank: &FakeBank, id: &str, status: StatusCode, alert: &st
         };
         return Ok(page(StatusCode::GONE, "Checkout", message, &targets));
     }
+    let mut without_card = String::new();
     let (subject, label) = match &checkout.subject {
         CheckoutSubject::Payment { amount, description } => (escape(description), format!("Pay {amount}")),
         CheckoutSubject::PaymentMethod => ("Add a card for later payments.".into(), "Add the card".into()),
-        CheckoutSubject::Subscription { price, quantity, trial_end, coupon, .. } => {
+        CheckoutSubject::Subscription { price, quantity, trial_end, trial_end_behavior, coupon } => {
+            if trial_end.is_some() && trial_end_behavior.is_some() {
+                without_card = button("without_card", "Start the trial without a card");
+            }
             let terms = check_terms(price, *quantity, coupon.as_deref()).map_err(failed)?;
             let total = terms.total(*quantity, coupon.as_deref());
             let plan = price.split(':').next().unwrap_or_default();
@@ -51,7 +55,7 @@ async fn checkout_page(bank: &FakeBank, id: &str, status: StatusCode, alert: &st
         }
     };
     let body = format!(
-        "<p>{subject}</p>\n{alert}<form method=\"post\">\n{}<br>\n{}{}{}\n</form>",
+        "<p>{subject}</p>\n{alert}<form method=\"post\">\n{}<br>\n{}{without_card}{}{}\n</form>",
         card_field(),
         button("pay", &label),
         button("decline", "Decline"),
@@ -72,6 +76,11 @@ pub(super) async fn submit_checkout(
         Some("cancel") => {
             let checkout: FakeCheckout = tx.get(&id).await.map_err(failed)?;
             return see_other(&checkout.cancel_url);
+        }
+        Some("without_card") => {
+            let url = tx.start_trial_without_card(&id).await.map_err(failed)?;
+            tx.commit().await.map_err(failed)?;
+            return see_other(&url);
         }
         Some("decline") => DECLINED_CARD,
         _ => form.get("card").map_or("tok_ok", String::as_str),

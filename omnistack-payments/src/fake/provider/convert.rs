@@ -4,8 +4,8 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CardExpiry, CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderInvoice,
-        ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
+        CardExpiry, CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderDispute,
+        ProviderInvoice, ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
         StoredPaymentMethod, SubscriptionItem,
     },
 };
@@ -13,8 +13,11 @@ use omnistack_core::{
 use super::FakeProvider;
 use crate::fake::{
     card::TestCard,
-    objects::{FakeCheckout, FakeInvoice, FakeMethod, FakePayment, FakeRefund, FakeSubscription},
+    objects::{FakeCheckout, FakeDispute, FakeInvoice, FakeMethod, FakePayment, FakeRefund, FakeSubscription},
 };
+
+/// The fee of a lost dispute, in minor units of its currency.
+const DISPUTE_FEE_MINOR_UNITS: i64 = 1_500;
 
 impl FakeProvider {
     /// Returns a checkout with its page.
@@ -81,6 +84,18 @@ pub(super) fn refund_of(refund: FakeRefund) -> ProviderRefund {
     }
 }
 
+/// Returns a dispute with its fee, which is charged if it is lost, and sent back if it is won later.
+pub(super) fn dispute_of(dispute: FakeDispute) -> ProviderDispute {
+    let fee = dispute.won.map(|won| if won { 0 } else { DISPUTE_FEE_MINOR_UNITS });
+    ProviderDispute {
+        fee: fee.map(|minor| Money::new(minor, dispute.amount.currency())),
+        id: dispute.id,
+        payment: Some(dispute.payment),
+        amount: dispute.amount,
+        won: dispute.won,
+    }
+}
+
 pub(super) fn subscription_of(subscription: FakeSubscription) -> ProviderSubscription {
     let pending = subscription.pending.map(|pending| {
         let item = SubscriptionItem {
@@ -109,6 +124,7 @@ pub(super) fn subscription_of(subscription: FakeSubscription) -> ProviderSubscri
         cancel_at: subscription.cancel_at,
         ended_at: subscription.ended_at,
         collection_paused: subscription.collection_paused,
+        discounted: subscription.coupon.is_some(),
         latest_invoice: subscription.latest_invoice,
         version: Some(subscription.version),
         created_at: subscription.created_at,

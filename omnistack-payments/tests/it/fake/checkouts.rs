@@ -21,7 +21,7 @@ fn plan(trial_end: Option<Timestamp>) -> CheckoutKind {
         price: "pro:2900:USD:month".into(),
         quantity: 2,
         trial_end,
-        trial_end_behavior: TrialEndBehavior::Pause,
+        trial_end_behavior: None,
         coupon: None,
     }
 }
@@ -135,6 +135,44 @@ on_each_database! {
         fake.bank.pay_checkout(&checkout.id, "tok_ok").await.unwrap();
         let methods = fake.provider.payment_methods(&new.customer).await.unwrap();
         assert_eq!(methods.iter().map(|method| method.label.as_str()).collect::<Vec<_>>(), ["Test card …4242"]);
+    }
+
+    async fn a_trial_begins_without_a_card_if_the_plan_allows_it(database: TestDatabase) {
+        use ProviderSubscriptionStatus::{Canceled, PastDue, Paused, Trialing};
+        let fake = start(database).await;
+        let end = fake.app.clock().clock().now() + 14 * DAY;
+        let new = new_checkout(&fake, "card", plan(Some(end))).await;
+        let url = fake.provider.create_checkout(&new).await.unwrap().url.unwrap();
+        let page = fake.app.anonymous().get(path_of(&url)).await.expect_ok();
+        assert!(!page.text().contains("without a card"), "{}", page.text());
+        fake.submit(&url, &[("action", "without_card")]).await.expect_error(409, "FAKE_PAYMENTS_REJECTED");
+
+        let mut ended = Vec::new();
+        for (behavior, expected) in [
+            (TrialEndBehavior::Pause, Paused),
+            (TrialEndBehavior::Cancel, Canceled),
+            (TrialEndBehavior::CreateInvoice, PastDue),
+        ] {
+            let mut kind = plan(Some(end));
+            let CheckoutKind::Subscription { trial_end_behavior, .. } = &mut kind else { unreachable!() };
+            *trial_end_behavior = Some(behavior);
+            let new = new_checkout(&fake, behavior.as_str(), kind).await;
+            let url = fake.provider.create_checkout(&new).await.unwrap().url.unwrap();
+            let page = fake.app.anonymous().get(path_of(&url)).await.expect_ok();
+            assert!(page.text().contains("Start the trial without a card"), "{}", page.text());
+            let begun = fake.submit(&url, &[("action", "without_card")]).await.expect(303);
+            assert_eq!(begun.header("location"), Some(SUCCESS));
+            fake.submit(&url, &[("action", "without_card")]).await.expect_error(409, "FAKE_PAYMENTS_REJECTED");
+            let subscription = fake.provider.find_subscription(behavior.as_str()).await.unwrap().unwrap();
+            assert_eq!(subscription.status, Trialing);
+            assert!(fake.provider.payment_methods(&new.customer).await.unwrap().is_empty());
+            ended.push((subscription.id, expected));
+        }
+        fake.app.clock().advance(14 * DAY);
+        fake.bank.advance(end).await.unwrap();
+        for (id, expected) in ended {
+            assert_eq!(fake.provider.subscription(&id).await.unwrap().status, expected);
+        }
     }
 
     async fn customers_manage_their_cards_and_subscriptions_on_a_page(database: TestDatabase) {

@@ -3,8 +3,8 @@
 use omnistack_core::{
     clock::Timestamp,
     payment::{
-        CancelTime, ChangeTime, PaymentProvider as _, PaymentStatus, ProviderInvoiceStatus, ProviderSubscription,
-        ProviderSubscriptionStatus as Status, SubscriptionChange, TrialEndBehavior,
+        CancelTime, ChangeTime, PaymentError, PaymentProvider as _, PaymentStatus, ProviderInvoiceStatus,
+        ProviderSubscription, ProviderSubscriptionStatus as Status, SubscriptionChange, TrialEndBehavior,
     },
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
@@ -87,6 +87,27 @@ on_each_database! {
         assert_eq!(fake.provider.subscription(&first.id).await.unwrap().status, Status::Active);
         fake.advance(60 * DAY).await;
         assert_eq!(fake.provider.charges("tenant").await.unwrap(), 4);
+    }
+
+    async fn a_coupon_reduces_invoices_until_it_is_removed(database: TestDatabase) {
+        let fake = start(database).await;
+        let customer = fake.customer_with("tenant", "tok_ok").await;
+        let mut new = subscription("tenant", &customer, PRO);
+        new.coupon = Some("WELCOME:20".to_owned());
+        let reduced = fake.provider.create_subscription(&new).await.unwrap();
+        assert!(reduced.discounted);
+        fake.advance(31 * DAY).await;
+        for _ in 0..2 {
+            let plain = fake.provider.remove_coupon(&reduced.id, "remove").await.unwrap();
+            assert!(!plain.discounted);
+        }
+        fake.advance(31 * DAY).await;
+        let amounts: Vec<_> = invoices(&fake, &customer).await.into_iter().map(|(amount, _)| amount).collect();
+        assert_eq!(amounts, ["23.20", "23.20", "29.00"]);
+        new.reference = "other".to_owned();
+        new.idempotency_key = "other".to_owned();
+        new.coupon = Some("WELCOME".to_owned());
+        assert!(matches!(fake.provider.create_subscription(&new).await, Err(PaymentError::Rejected { .. })));
     }
 
     async fn trials_end_as_they_were_agreed(database: TestDatabase) {

@@ -40,6 +40,23 @@ on_each_database! {
         tenant.check_ledger().await;
     }
 
+    async fn a_payment_has_at_most_a_hundred_refunds(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let payment = tenant.pay("a", "tok_ok").await;
+        let refund = |number: i64| {
+            let request = RefundRequest::new(format!("refund {number}")).amount(1);
+            tenant.ledger.refund(tenant.id, payment.id, request)
+        };
+        for number in 1..=100 {
+            assert_eq!(refund(number).await.unwrap().refunded, number);
+        }
+        assert_eq!(refund(101).await.unwrap_err().code(), "PAYMENT_NOT_REFUNDABLE");
+        // An earlier one is still known by its key.
+        assert_eq!(refund(7).await.unwrap().refunded, 100);
+        tenant.check_ledger().await;
+    }
+
     async fn a_refund_whose_response_is_lost_is_made_once(database: TestDatabase) {
         let app = start(database).await;
         let tenant = TestTenant::new(&app).await;

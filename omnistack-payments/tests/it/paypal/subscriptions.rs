@@ -3,7 +3,7 @@
 
 use omnistack_core::payment::{
     CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, NewRefund, PaymentStatus, ProviderInvoiceStatus,
-    ProviderSubscriptionStatus, SubscriptionChange, TrialEndBehavior,
+    ProviderSubscriptionStatus, RefundStatus, SubscriptionChange, TrialEndBehavior,
 };
 
 use super::*;
@@ -20,7 +20,7 @@ fn checkout(test: &PayPalTest, reference: &str, trial: Option<Duration>) -> NewC
             price: "P-PRO".to_owned(),
             quantity: 2,
             trial_end: trial.map(|trial| now + trial),
-            trial_end_behavior: TrialEndBehavior::Pause,
+            trial_end_behavior: Some(TrialEndBehavior::Pause),
             coupon: None,
         },
         success_url: "https://app.example/ok".to_owned(),
@@ -87,6 +87,57 @@ async fn a_subscription_is_paid_by_sales_and_not_before_it_is_active() {
     assert!(matches!(test.provider.invoice("other").await, Err(PaymentError::NotFound { .. })));
 }
 
+/// A sale does not state the sum of its refunds, and PayPal lists them hours later.
+#[tokio::test]
+async fn a_payment_of_a_subscription_is_refunded_in_parts() {
+    let test = start().await;
+    subscribe(&test, "sub_1").await;
+    let sale = test.event("PAYMENT.SALE.COMPLETED").unwrap();
+    let ProviderEventObject::Invoice { id, .. } = &sale.object else { panic!("{sale:?}") };
+    let refund = |reference: &str, amount: &str| NewRefund {
+        reference: reference.to_owned(),
+        amount: Money::parse(amount, "USD").unwrap(),
+        reason: None,
+        idempotency_key: reference.to_owned(),
+    };
+    assert!(test.provider.refunds(id).await.unwrap().is_empty());
+    for (reference, amount, sum) in [("ref_1", "8.00", "8.00 USD"), ("ref_2", "10.50", "18.50 USD")] {
+        let new = refund(reference, amount);
+        let made = test.provider.refund_payment(id, &new).await.unwrap();
+        assert_eq!((made.status, made.amount), (RefundStatus::Succeeded, new.amount));
+        // The same key is the same refund.
+        assert_eq!(test.provider.refund_payment(id, &new).await.unwrap().id, made.id);
+        // The sum is not known before the newest refund is listed, so it must be asked for again.
+        assert!(matches!(test.provider.payment(id).await, Err(PaymentError::Unavailable { .. })), "{reference}");
+        assert_eq!(test.provider.invoice(id).await.unwrap().status, ProviderInvoiceStatus::Paid);
+        test.clock.advance(Duration::from_secs(3 * 60 * 60));
+        assert_eq!(test.provider.payment(id).await.unwrap().refunded.to_string(), sum);
+    }
+    let references: Vec<_> = test.provider.refunds(id).await.unwrap().into_iter().map(|one| one.reference).collect();
+    assert_eq!(references, [Some("ref_1".to_owned()), Some("ref_2".to_owned())]);
+    let error = test.provider.refund_payment(id, &refund("ref_3", "39.51")).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Rejected { .. }), "{error}");
+    // After the last part, the whole payment is refunded.
+    test.provider.refund_payment(id, &refund("ref_4", "39.50")).await.unwrap();
+    assert_eq!(test.provider.payment(id).await.unwrap().refunded.to_string(), "58.00 USD");
+}
+
+/// An app at PayPal may lack the permission to search transactions.
+#[tokio::test]
+async fn a_refund_of_a_part_is_not_counted_without_the_list_of_transactions() {
+    let test = start().await;
+    subscribe(&test, "sub_1").await;
+    let sale = test.event("PAYMENT.SALE.COMPLETED").unwrap();
+    let ProviderEventObject::Invoice { id, .. } = &sale.object else { panic!("{sale:?}") };
+    let amount = Money::parse("8.00", "USD").unwrap();
+    let key = "ref_1".to_owned();
+    let new = NewRefund { reference: key.clone(), amount, reason: None, idempotency_key: key };
+    test.provider.refund_payment(id, &new).await.unwrap();
+    let refusal = json!({ "name": "NOT_AUTHORIZED", "message": "Authorization failed" });
+    test.server.fail_next("GET /v1/reporting/transactions", PayPalFault::Response(403, refusal));
+    assert_eq!(test.provider.payment(id).await.unwrap().refunded.minor(), 0);
+}
+
 #[tokio::test]
 async fn a_trial_is_a_later_start() {
     let test = start().await;
@@ -133,18 +184,21 @@ async fn a_change_is_shown_for_the_next_period_and_waits_for_the_customer() {
     let preview = test.provider.preview_change(&id, &change(now)).await.unwrap();
     assert_eq!((preview.due_now, preview.effective_at), (None, end));
     assert_eq!(preview.next, Some(Money::parse("297.00", "USD").unwrap()));
-    let error = test.provider.change_subscription(&id, &change(now)).await.unwrap_err();
-    assert!(matches!(error, PaymentError::NotSupported { .. }), "{error}");
-
-    let changed = test.provider.change_subscription(&id, &change(ChangeTime::PeriodEnd)).await.unwrap();
-    let (item, _) = changed.pending_change.clone().unwrap();
-    assert_eq!((&*item.price, item.quantity, &*changed.items[0].price), ("P-MAX", 3, "P-PRO"));
-    assert_eq!(item.id, "P-MAX");
-    assert!(changed.action_url.as_deref().is_some_and(|url| url.starts_with("https://")), "{:?}", changed.action_url);
+    // An upgrade is the same: PayPal changes nothing without the customer, and charges no difference.
+    for when in [now, ChangeTime::PeriodEnd] {
+        let changed = test.provider.change_subscription(&id, &change(when)).await.unwrap();
+        let (item, _) = changed.pending_change.clone().unwrap();
+        assert_eq!((&*item.price, item.quantity, &*changed.items[0].price), ("P-MAX", 3, "P-PRO"));
+        assert_eq!(item.id, "P-MAX");
+        let page = changed.action_url.as_deref();
+        assert!(page.is_some_and(|url| url.starts_with("https://")), "{page:?}");
+    }
+    assert_eq!(test.server.charges("sub_1"), 1);
     test.server.approve_change(&id);
     let changed = test.provider.subscription(&id).await.unwrap();
     assert_eq!((&*changed.items[0].price, changed.items[0].quantity), ("P-MAX", 3));
     assert_eq!((changed.pending_change, changed.action_url), (None, None));
+    assert_eq!(test.server.charges("sub_1"), 1);
 }
 
 #[tokio::test]

@@ -258,6 +258,28 @@ async fn long_references_are_found_too() {
 }
 
 #[tokio::test]
+async fn a_dispute_has_the_amount_that_was_deducted() {
+    let test = RazorpayTest::start().await;
+    for (status, deducted, won, amount) in [
+        ("open", 0, None, "100.00"),
+        ("under_review", 0, None, "100.00"),
+        ("won", 0, Some(true), "100.00"),
+        ("lost", 4_000, Some(false), "40.00"),
+        ("closed", 0, Some(true), "100.00"),
+    ] {
+        let dispute = json!({
+            "id": "disp_1", "entity": "dispute", "payment_id": "pay_1", "amount": 10_000, "currency": "INR",
+            "amount_deducted": deducted, "status": status,
+        });
+        test.server.add_dispute("disp_1", dispute);
+        let found = test.provider.dispute("disp_1").await.unwrap();
+        assert_eq!((found.won, found.payment.as_deref()), (won, Some("pay_1")), "{status}");
+        assert_eq!((found.amount, found.fee), (Money::parse(amount, "INR").unwrap(), None), "{status}");
+    }
+    assert!(matches!(test.provider.dispute("disp_2").await, Err(PaymentError::NotFound { .. })));
+}
+
+#[tokio::test]
 async fn disputes_and_events_of_no_concern_are_told_apart() {
     let test = RazorpayTest::start().await;
     for (status, won) in [("open", None), ("won", Some(true)), ("lost", Some(false))] {

@@ -19,7 +19,7 @@ fn checkout(test: &RazorpayTest, reference: &str, trial: Option<Duration>) -> Ne
             price: "plan_pro".to_owned(),
             quantity: 2,
             trial_end: trial.map(|trial| now + trial),
-            trial_end_behavior: TrialEndBehavior::Pause,
+            trial_end_behavior: Some(TrialEndBehavior::Pause),
             coupon: Some("offer_1".to_owned()),
         },
         success_url: "https://app.example/ok".to_owned(),
@@ -156,13 +156,10 @@ async fn a_change_is_made_at_the_end_of_the_period() {
         return_url: None,
         idempotency_key: "change".to_owned(),
     };
-    let now = ChangeTime::Now { proration_at: test.clock.clock().now() };
     let (_, end) = test.provider.subscription(&id).await.unwrap().period.unwrap();
-    let preview = test.provider.preview_change(&id, &change(now)).await.unwrap();
+    let preview = test.provider.preview_change(&id, &change(ChangeTime::PeriodEnd)).await.unwrap();
     assert_eq!((preview.due_now, preview.effective_at), (None, end));
     assert_eq!(preview.next, Some(Money::parse("29700.00", "INR").unwrap()));
-    let error = test.provider.change_subscription(&id, &change(now)).await.unwrap_err();
-    assert!(matches!(error, PaymentError::NotSupported { .. }), "{error}");
 
     let changed = test.provider.change_subscription(&id, &change(ChangeTime::PeriodEnd)).await.unwrap();
     let (item, at) = changed.pending_change.unwrap();
@@ -171,6 +168,43 @@ async fn a_change_is_made_at_the_end_of_the_period() {
     test.server.charge(&id);
     let changed = test.provider.subscription(&id).await.unwrap();
     assert_eq!((&*changed.items[0].price, changed.pending_change), ("plan_max", None));
+}
+
+#[tokio::test]
+async fn a_change_is_made_now_once() {
+    let test = start().await;
+    let id = subscribe(&test, "sub_ref").await;
+    let change = |when| SubscriptionChange {
+        price: "plan_max".to_owned(),
+        quantity: 3,
+        when,
+        return_url: None,
+        idempotency_key: "change".to_owned(),
+    };
+    let at = test.clock.clock().now();
+    let now = ChangeTime::Now { proration_at: at };
+    let preview = test.provider.preview_change(&id, &change(now)).await.unwrap();
+    assert_eq!((preview.due_now, preview.effective_at), (None, at));
+    // A planned change would undo it at the end of the period.
+    test.provider.change_subscription(&id, &change(ChangeTime::PeriodEnd)).await.unwrap();
+    let updates = || test.server.requests().iter().filter(|request| request.method == "PATCH").count();
+    test.server.fail_next(&format!("PATCH /v1/subscriptions/{id}"), RazorpayFault::LostResponse);
+    let error = test.provider.change_subscription(&id, &change(now)).await.unwrap_err();
+    assert!(matches!(error, PaymentError::Unknown { .. }), "{error}");
+    let changed = test.provider.change_subscription(&id, &change(now)).await.unwrap();
+    assert_eq!((&*changed.items[0].price, changed.items[0].quantity), ("plan_max", 3));
+    assert_eq!((changed.pending_change, updates()), (None, 2));
+    let requests = test.server.requests();
+    let last = requests.iter().rfind(|request| request.method == "PATCH").unwrap();
+    assert_eq!(last.body["schedule_change_at"], "now");
+
+    // Only cards can be charged by another amount.
+    test.server.patch_subscription(&id, &json!({ "payment_method": "upi", "plan_id": "plan_pro" }));
+    for when in [now, ChangeTime::PeriodEnd] {
+        let error = test.provider.change_subscription(&id, &change(when)).await.unwrap_err();
+        assert!(error.to_string().contains("paid by upi"), "{error}");
+    }
+    assert_eq!(updates(), 2);
 }
 
 #[tokio::test]

@@ -4,12 +4,13 @@ use http::HeaderMap;
 use omnistack_core::{
     data_environment::DataEnvironment,
     payment::{
-        NewProviderSubscription, NewRefund, PaymentProvider, ProviderEvent, ProviderEventObject, TrialEndBehavior,
+        NewProviderSubscription, NewRefund, PaymentError, PaymentProvider, ProviderEvent, ProviderEventObject,
+        TrialEndBehavior,
     },
     webhook::{InboundWebhook, SourceEvent, WebhookRequest},
 };
 use omnistack_testkit::payments::stripe::in_old_layout;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{START, Stripe, payment, reference, usd};
 
@@ -59,6 +60,28 @@ async fn both_layouts_are_the_same_event() {
         }
     }
     assert_eq!(invoices, 4);
+}
+
+#[tokio::test]
+async fn a_dispute_has_its_amount_and_the_sum_of_its_fees() {
+    let stripe = Stripe::start().await;
+    for (status, fees, won, fee) in [
+        ("needs_response", vec![1_500], None, Some(usd(1_500))),
+        ("lost", vec![1_500], Some(false), Some(usd(1_500))),
+        ("won", vec![1_500, -1_500], Some(true), Some(usd(0))),
+        ("warning_closed", vec![], Some(true), None),
+    ] {
+        let transaction = |fee: &i64| json!({ "amount": -5_000, "fee": fee, "currency": "usd" });
+        let transactions: Vec<_> = fees.iter().map(transaction).collect();
+        stripe.server.add_object(json!({
+            "id": "du_1", "object": "dispute", "status": status, "amount": 5_000, "currency": "usd",
+            "payment_intent": "pi_1", "balance_transactions": transactions,
+        }));
+        let dispute = stripe.provider.dispute("du_1").await.unwrap();
+        assert_eq!((dispute.id.as_str(), dispute.payment.as_deref()), ("du_1", Some("pi_1")));
+        assert_eq!((dispute.amount, dispute.fee, dispute.won), (usd(5_000), fee, won), "{status}");
+    }
+    assert!(matches!(stripe.provider.dispute("du_2").await, Err(PaymentError::NotFound { .. })));
 }
 
 #[tokio::test]

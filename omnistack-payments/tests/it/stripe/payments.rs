@@ -207,7 +207,7 @@ async fn a_checkout_is_paid_or_expires() {
         price: "price_basic".to_owned(),
         quantity: 3,
         trial_end: None,
-        trial_end_behavior: TrialEndBehavior::Pause,
+        trial_end_behavior: None,
         coupon: None,
     };
     let open = stripe.provider.create_checkout(&checkout(1, plan.clone())).await.unwrap();
@@ -272,5 +272,37 @@ async fn amounts_have_the_units_of_stripe() {
                 assert_eq!(stripe.requests("/payment_intents"), before);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_trial_asks_for_a_card_unless_its_end_is_stated() {
+    let stripe = Stripe::start().await;
+    let customer = stripe.customer("t1").await;
+    let behaviors = [None, Some(TrialEndBehavior::Cancel), Some(TrialEndBehavior::CreateInvoice)];
+    for (number, behavior) in behaviors.into_iter().enumerate() {
+        let new = NewCheckout {
+            reference: format!("trial_{number}"),
+            customer: customer.clone(),
+            kind: CheckoutKind::Subscription {
+                price: "price_basic".to_owned(),
+                quantity: 1,
+                trial_end: Some(stripe.now() + Duration::from_secs(14 * 86_400)),
+                trial_end_behavior: behavior,
+                coupon: None,
+            },
+            success_url: "https://app.example.com/paid".to_owned(),
+            cancel_url: "https://app.example.com/plans".to_owned(),
+            expires_at: stripe.now() + Duration::from_secs(3600),
+            metadata: BTreeMap::new(),
+            idempotency_key: format!("trial-key-{number}"),
+        };
+        stripe.provider.create_checkout(&new).await.unwrap();
+        let requests = stripe.server.requests();
+        let form = &requests.last().unwrap().form;
+        let expected = behavior.map(TrialEndBehavior::as_str);
+        let settings = &form["subscription_data"]["trial_settings"]["end_behavior"]["missing_payment_method"];
+        assert_eq!(form["payment_method_collection"].as_str(), behavior.map(|_| "if_required"));
+        assert_eq!(settings.as_str(), expected);
     }
 }

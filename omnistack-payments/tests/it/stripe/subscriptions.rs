@@ -77,6 +77,21 @@ async fn a_subscription_is_paid_renewed_and_canceled() {
 }
 
 #[tokio::test]
+async fn a_coupon_is_given_and_removed() {
+    let stripe = Stripe::start().await;
+    let customer = stripe.customer_with_card("t1", "visa").await;
+    let plain = stripe.provider.create_subscription(&subscription("s1", &customer)).await.unwrap();
+    assert!(!plain.discounted);
+    let new = NewProviderSubscription { coupon: Some("WELCOME".to_owned()), ..subscription("s2", &customer) };
+    let reduced = stripe.provider.create_subscription(&new).await.unwrap();
+    assert!(reduced.discounted);
+    for _ in 0..2 {
+        assert!(!stripe.provider.remove_coupon(&reduced.id, "remove").await.unwrap().discounted);
+    }
+    assert!(!stripe.provider.subscription(&reduced.id).await.unwrap().discounted);
+}
+
+#[tokio::test]
 async fn a_lost_cancellation_is_seen() {
     let stripe = Stripe::start().await;
     let customer = stripe.customer_with_card("t1", "visa").await;

@@ -30,6 +30,7 @@ pub(super) struct PayPalState {
     /// Changes that wait for the approval of the subscriber.
     pub(super) revisions: BTreeMap<String, Value>,
     pub(super) sales: BTreeMap<String, Value>,
+    pub(super) disputes: BTreeMap<String, Value>,
     pub(super) tokens: Vec<Value>,
     /// Each transaction with the time at which it is listed.
     transactions: Vec<(Timestamp, Value)>,
@@ -53,6 +54,7 @@ impl PayPalState {
             subscriptions: BTreeMap::new(),
             revisions: BTreeMap::new(),
             sales: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             tokens: Vec::new(),
             transactions: Vec::new(),
             answers: BTreeMap::new(),
@@ -113,6 +115,16 @@ impl PayPalState {
         self.transactions.push((self.now() + LISTING_DELAY, transaction));
     }
 
+    /// Adds the transaction of a refund, which names the payment that it is of.
+    pub(super) fn list_refund(&mut self, id: &str, payment: &str, amount: &Value, invoice: &Value) {
+        let transaction = json!({ "transaction_info": {
+            "transaction_id": id, "transaction_event_code": "T1107", "transaction_status": "S",
+            "transaction_initiation_date": self.time(), "transaction_amount": amount, "invoice_id": invoice,
+            "paypal_reference_id": payment, "paypal_reference_id_type": "TXN",
+        }});
+        self.transactions.push((self.now() + LISTING_DELAY, transaction));
+    }
+
     pub(super) fn charges(&self, reference: &str) -> usize {
         let is_of = |custom: &Value| custom.as_str().is_some_and(|custom| custom.contains(reference));
         let captures = self.orders.values().flat_map(|order| list(&order["purchase_units"][0]["payments"]["captures"]));
@@ -166,6 +178,13 @@ impl PayPalState {
             ("POST", ["v1", "billing", "subscriptions", id, action]) => self.change_status(id, action, body),
             ("GET", ["v1", "payments", "sale", id]) => found(self.sales.get(*id)),
             ("POST", ["v1", "payments", "sale", id, "refund"]) => self.refund_sale(id, body),
+            ("GET", ["v1", "customer", "disputes", id]) => found(self.disputes.get(*id)),
+            ("POST", ["v1", "notifications", "verify-webhook-signature"]) => {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let parts = [&body["webhook_id"], &body["transmission_id"], &body["webhook_event"]["id"]].map(text);
+                let is_signed = body["transmission_sig"] == parts.join("|");
+                (200, json!({ "verification_status": if is_signed { "SUCCESS" } else { "FAILURE" } }))
+            }
             ("GET", ["v1", "reporting", "transactions"]) => self.transaction_list(&request.query),
             ("GET", ["v3", "vault", "payment-tokens"]) => self.token_list(&request.query),
             _ => refusal(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist."),
@@ -181,11 +200,16 @@ impl PayPalState {
             return refusal(400, "INVALID_REQUEST", "Date range is greater than 31 days");
         }
         let now = self.now();
+        let code = parameter(query, "transaction_type");
+        let is_wanted = |transaction: &&Value| {
+            code.is_none_or(|code| transaction["transaction_info"]["transaction_event_code"] == code)
+        };
         let listed: Vec<_> = self
             .transactions
             .iter()
             .filter(|(at, _)| *at <= now && *at - LISTING_DELAY >= start && *at - LISTING_DELAY <= end)
             .map(|(_, transaction)| transaction)
+            .filter(is_wanted)
             .collect();
         (200, json!({ "transaction_details": listed, "total_items": listed.len(), "total_pages": 1, "page": 1 }))
     }

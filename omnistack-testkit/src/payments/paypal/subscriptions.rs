@@ -204,15 +204,22 @@ impl PayPalState {
         };
         let amount = if body["amount"].is_null() { sale["amount"].clone() } else { body["amount"].clone() };
         let (wanted, whole) = (units(&amount["total"]), units(&sale["amount"]["total"]));
-        if wanted > whole || sale["state"] == "refunded" {
+        // A sale does not state the sum of its refunds.
+        let refunded = sale["refunded_units_of_test"].as_i64().unwrap_or(0) + wanted;
+        if refunded > whole {
             return refusal(422, "REFUND_EXCEEDED_TRANSACTION_AMOUNT", "The refund is larger than the sale.");
         }
-        sale["state"] = if wanted == whole { "refunded" } else { "partially_refunded" }.into();
+        sale["refunded_units_of_test"] = refunded.into();
+        sale["update_time"] = time.clone();
+        sale["state"] = if refunded == whole { "refunded" } else { "partially_refunded" }.into();
         let custom = sale["custom"].clone();
         let refund = json!({
             "id": refund_id, "sale_id": id, "state": "completed", "amount": amount, "custom": custom,
-            "invoice_number": body["invoice_number"], "create_time": time, "total_refunded_amount": amount,
+            "invoice_number": body["invoice_number"], "create_time": time,
         });
+        let value = format!("-{}", amount["total"].as_str().unwrap_or_default());
+        let listed = json!({ "currency_code": amount["currency"], "value": value });
+        self.list_refund(&refund_id, id, &listed, &body["invoice_number"]);
         self.publish("PAYMENT.SALE.REFUNDED", refund.clone());
         (201, refund)
     }

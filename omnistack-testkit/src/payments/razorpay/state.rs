@@ -20,6 +20,7 @@ pub(super) struct RazorpayState {
     pub(super) payments: BTreeMap<String, Value>,
     pub(super) links: BTreeMap<String, Value>,
     pub(super) refunds: BTreeMap<String, Value>,
+    pub(super) disputes: BTreeMap<String, Value>,
     pub(super) plans: BTreeMap<String, Value>,
     pub(super) subscriptions: BTreeMap<String, Value>,
     /// Changes of subscriptions at the end of the period.
@@ -41,6 +42,7 @@ impl RazorpayState {
             payments: BTreeMap::new(),
             links: BTreeMap::new(),
             refunds: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             plans: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             scheduled: BTreeMap::new(),
@@ -163,6 +165,7 @@ impl RazorpayState {
                 collection(self.invoices.values().rev().filter(is_wanted), query)
             }
             ("GET", ["invoices", id]) => found(self.invoices.get(*id)),
+            ("GET", ["disputes", id]) => found(self.disputes.get(*id)),
             _ => refusal(400, "NA", "The requested URL was not found on the server."),
         }
     }

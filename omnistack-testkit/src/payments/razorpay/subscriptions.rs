@@ -43,6 +43,9 @@ impl RazorpayState {
             self.scheduled.insert(id.to_owned(), change);
             return (200, answer);
         }
+        if subscription["has_scheduled_changes"] == true && !body["plan_id"].is_null() {
+            return refusal(400, "input_validation_failed", "Cancel the scheduled changes first");
+        }
         copy(body, subscription, &["plan_id", "quantity", "remaining_count"]);
         let paid = subscription["paid_count"].as_i64().unwrap_or(0);
         subscription["total_count"] = (paid + subscription["remaining_count"].as_i64().unwrap_or(0)).into();
@@ -58,6 +61,13 @@ impl RazorpayState {
         let at_end = body["cancel_at_cycle_end"] == true || body["cancel_at_cycle_end"] == 1;
         let status = subscription["status"].as_str().unwrap_or_default().to_owned();
         let kind = match (action, status.as_str()) {
+            ("cancel_scheduled_changes", _) => {
+                subscription["has_scheduled_changes"] = false.into();
+                subscription["change_scheduled_at"] = Value::Null;
+                let subscription = subscription.clone();
+                self.scheduled.remove(id);
+                return (200, subscription);
+            }
             ("cancel", "active") if at_end => {
                 subscription["charge_at"] = Value::Null;
                 subscription["end_at"] = subscription["current_end"].clone();

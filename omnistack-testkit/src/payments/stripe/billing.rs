@@ -34,7 +34,7 @@ impl StripeState {
             "cancel_at": null, "cancel_at_period_end": false, "canceled_at": null, "ended_at": null,
             "pause_collection": null, "pending_update": null, "latest_invoice": null, "schedule": null,
             "trial_end": trial_end, "billing_mode": { "type": "flexible" },
-            "trial_settings": object(form, "/trial_settings"),
+            "trial_settings": object(form, "/trial_settings"), "discounts": discount_ids(form),
             "default_payment_method": text(form, "/default_payment_method"),
         });
         self.insert(subscription);
@@ -168,6 +168,9 @@ impl StripeState {
         if form.get("cancel_at").is_some() {
             fields["cancel_at"] = json!(integer(form, "/cancel_at"));
         }
+        if form.get("discounts").is_some() {
+            fields["discounts"] = discount_ids(form);
+        }
         if let Some(pause) = form.get("pause_collection") {
             fields["pause_collection"] = if pause.is_object() { pause.clone() } else { Value::Null };
         }
@@ -289,6 +292,13 @@ impl StripeState {
         self.emit("subscription_schedule.released", &schedule);
         Ok(schedule)
     }
+}
+
+/// Returns the ids of the discounts that a form asks for. An empty text clears them.
+fn discount_ids(form: &Value) -> Value {
+    let asked = form.get("discounts").and_then(Value::as_array);
+    let coupons = asked.into_iter().flatten().filter_map(|discount| text(discount, "/coupon"));
+    coupons.map(|coupon| format!("di_{coupon}")).collect()
 }
 
 fn amount_of(price: &Value, quantity: i64) -> i64 {

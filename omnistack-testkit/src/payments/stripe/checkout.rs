@@ -83,6 +83,7 @@ impl StripeState {
                 let mut wanted = object(&form, "/subscription_data");
                 wanted["customer"] = session["customer"].clone();
                 wanted["items"] = json!([form["line_items"][0]]);
+                wanted["discounts"] = form["discounts"].clone();
                 wanted["default_payment_method"] = method;
                 let subscription = self.create_subscription(&wanted).unwrap_or_default();
                 fields["subscription"] = subscription["id"].clone();

@@ -38,6 +38,7 @@ impl StripeState {
             ("POST", ["payment_intents", id, "cancel"]) => self.cancel_intent(id),
             ("POST", ["refunds"]) => self.create_refund(form),
             ("GET", ["refunds"]) => Ok(self.list("refund", &[("payment_intent", text(form, "/payment_intent"))], form)),
+            ("GET", ["disputes", id]) => self.find("dispute", id),
             ("POST", ["checkout", "sessions"]) => self.create_session(form),
             ("GET", ["checkout", "sessions"]) => {
                 Ok(self.list("checkout.session", &[("payment_intent", text(form, "/payment_intent"))], form))
