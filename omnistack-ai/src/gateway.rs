@@ -82,7 +82,7 @@ impl AiGateway {
         let run = self.0.open(plan, &request, CallKind::Chat).await?;
         let engine = Arc::clone(&self.0);
         let work = move |presence: CallerPresence| -> Work<GatewayAnswer> {
-            Box::pin(async move { engine.complete(run, request, &presence).await })
+            Box::pin(async move { Box::pin(engine.complete(run, request, &presence)).await })
         };
         self.0.drains.run(work).await.unwrap_or_else(|error| Err(ended(error)))
     }

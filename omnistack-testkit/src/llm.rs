@@ -180,7 +180,10 @@ impl ScriptedUpstream {
 
 impl fmt::Debug for ScriptedUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScriptedUpstream").field("url", &self.url).field("log", &self.shared.log.borrow()).finish()
+        f.debug_struct("ScriptedUpstream")
+            .field("url", &self.url)
+            .field("log", &self.shared.log.borrow())
+            .finish_non_exhaustive()
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) const PLAIN: &str = "/api/v1/app/plain";
 struct PlainRoute(Arc<HttpProvider>);
 
 /// Ask without the gateway
-#[utoipa::path(post, path = "/", operation_id = "ask_plain", responses((status = 200)))]
+#[utoipa::path(post, path = "/", operation_id = "ask_plain", request_body = Value, responses((status = 200)))]
 async fn ask_plain(
     State(provider): State<Arc<HttpProvider>>,
     _caller: Identity,

@@ -62,7 +62,7 @@ impl LoadRequest {
         let streams = question != Question::Whole;
         let messages = format!(r#"[{{"role":"user","content":"Say {word}."}}]"#);
         let body = format!(r#"{{"model":"{model}","stream":{streams},"max_tokens":100,"messages":{messages}}}"#);
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\

@@ -56,11 +56,16 @@ pub(super) struct ClosedCall {
 
 #[derive(omnistack_core::db::FromRow)]
 struct ReservedRow {
-    reserved_in: String,
-    reserved_input: i64,
-    reserved_output: i64,
-    reserved_pico: Option<i64>,
-    reserved_credits: i64,
+    #[sqlx(rename = "reserved_in")]
+    windows: String,
+    #[sqlx(rename = "reserved_input")]
+    input: i64,
+    #[sqlx(rename = "reserved_output")]
+    output: i64,
+    #[sqlx(rename = "reserved_pico")]
+    pico: Option<i64>,
+    #[sqlx(rename = "reserved_credits")]
+    credits: i64,
 }
 
 /// A call whose process has ended.
@@ -118,12 +123,12 @@ pub(super) async fn insert_calls(tx: &mut Tx, calls: &[(&NewCall, Vec<BudgetWind
 /// Ends a call. Returns `None` if it was settled before.
 pub(super) async fn close_call(tx: &mut Tx, settlement: &CallSettlement) -> Result<Option<ClosedCall>, Error> {
     if let Some(row) = update_call(tx, settlement, CallStatus::Open).await? {
-        let tokens = row.reserved_input.saturating_add(row.reserved_output);
-        let reserved = UsedAmounts { tokens, requests: 1, pico: row.reserved_pico.unwrap_or(0) };
+        let tokens = row.input.saturating_add(row.output);
+        let reserved = UsedAmounts { tokens, requests: 1, pico: row.pico.unwrap_or(0) };
         return Ok(Some(ClosedCall {
-            reserved_in: serde_json::from_str(&row.reserved_in).unwrap_or_default(),
+            reserved_in: serde_json::from_str(&row.windows).unwrap_or_default(),
             reserved,
-            reserved_credits: row.reserved_credits,
+            reserved_credits: row.credits,
             was_lost: false,
             counted: UsedAmounts::default(),
         }));

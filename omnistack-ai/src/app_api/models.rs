@@ -48,8 +48,8 @@ impl From<&ModelInfo> for AiModel {
     fn from(info: &ModelInfo) -> Self {
         let price = |pico: i64| Cost::from_pico(pico.saturating_mul(TOKENS_PER_PRICE));
         Self {
-            id: info.id.to_string(),
-            provider: info.provider.to_string(),
+            id: info.id.clone(),
+            provider: info.provider.clone(),
             mode: match info.mode {
                 ModelMode::Chat => "chat",
                 ModelMode::Responses => "responses",

@@ -208,7 +208,7 @@ impl ModelCatalog {
                 return Resolved::Alias(offered);
             }
             let successor =
-                targets.iter().find_map(|target| self.successor(self.find(&target.provider, &target.model)?));
+                targets.iter().find_map(|target| Self::successor(self.find(&target.provider, &target.model)?));
             return Resolved::Retired { successor };
         }
         let mut models: Vec<&ModelInfo> = self.by_name(name).collect();
@@ -230,7 +230,7 @@ impl ModelCatalog {
         if models.is_empty() {
             return Resolved::Unknown;
         }
-        Resolved::Retired { successor: models.iter().find_map(|model| self.successor(model)) }
+        Resolved::Retired { successor: models.iter().find_map(|model| Self::successor(model)) }
     }
 
     /// Returns the models whose end is within so many days, or has passed, by their date.
@@ -249,7 +249,7 @@ impl ModelCatalog {
         targets.iter().filter(is_offered).cloned().collect()
     }
 
-    fn successor(&self, model: &ModelInfo) -> Option<ModelTarget> {
+    fn successor(model: &ModelInfo) -> Option<ModelTarget> {
         model.successor.as_deref().map(|successor| ModelTarget::new(&model.provider, successor))
     }
 }

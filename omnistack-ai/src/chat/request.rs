@@ -34,6 +34,7 @@ pub enum MediaSource {
 /// An image, a sound or a document in a message.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[expect(clippy::struct_field_names, reason = "`media_type` is the term of HTTP")]
 pub struct Media {
     /// The source.
     pub source: MediaSource,

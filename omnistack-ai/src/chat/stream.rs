@@ -115,10 +115,11 @@ impl StreamAssembler {
                 self.id.clone_from(id);
                 self.model.clone_from(model);
             }
-            ChatEvent::Text { index, delta } => match self.part(*index, || Part::text("")) {
-                Part::Text { text, .. } => text.push_str(delta),
-                _ => {}
-            },
+            ChatEvent::Text { index, delta } => {
+                if let Part::Text { text, .. } = self.part(*index, || Part::text("")) {
+                    text.push_str(delta);
+                }
+            }
             ChatEvent::Reasoning { index, delta } => {
                 if let Part::Reasoning { text, .. } = self.part(*index, empty_reasoning) {
                     text.push_str(delta);

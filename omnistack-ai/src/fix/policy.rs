@@ -81,7 +81,8 @@ pub(super) fn check_path_form(path: &str) -> Result<(), String> {
 
 /// Checks that a name can be that of a branch: git permits no empty and no relative part, and no white space.
 pub(super) fn check_branch_form(branch: &str) -> Result<(), String> {
-    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let is_lock = |part: &str| part.as_bytes().ends_with(b".lock");
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !is_lock(part);
     let is_plain = |letter: char| {
         !letter.is_control() && !letter.is_whitespace() && !"\\~^:?*[".contains(letter) && !is_deceptive(letter)
     };

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_model_sees_the_lines_around_the_finding() {
-        let file: String = (1..=20).map(|number| format!("line {number}\n")).collect();
+        let file = (1..=20).map(|number| format!("line {number}\n")).collect::<Vec<_>>().concat();
         let made = request("smart", &finding(), &file, 2);
         let text = made.messages[1].to_text();
         assert!(text.contains("File: a.rs\nFinding: unwrap (high), lines 5 to 6\nmay panic\n"), "{text}");

@@ -56,11 +56,11 @@ struct NewFixFinding {
     path: String,
     /// The first line of the finding, counted from 1.
     #[garde(range(min = 1, max = 10_000_000))]
-    #[schema(minimum = 1, maximum = 10000000)]
+    #[schema(minimum = 1, maximum = 10_000_000)]
     start_line: u32,
     /// The last line of the finding.
     #[garde(range(min = 1, max = 10_000_000))]
-    #[schema(minimum = 1, maximum = 10000000)]
+    #[schema(minimum = 1, maximum = 10_000_000)]
     end_line: u32,
     /// The rule that the code breaks, such as `rust/unwrap`.
     #[garde(length(chars, min = 1, max = 200))]
@@ -76,7 +76,7 @@ struct NewFixFinding {
     /// The whole file. If absent, it is read from the repository.
     #[garde(length(chars, max = 500_000))]
     #[serde(default)]
-    #[schema(max_length = 500000)]
+    #[schema(max_length = 500_000)]
     code: Option<String>,
 }
 

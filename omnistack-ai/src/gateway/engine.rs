@@ -93,7 +93,7 @@ impl Engine {
         let presence = CallerPresence::default();
         if self.guardrails.iter().any(|guardrail| guardrail.checks_output()) {
             // No part may reach the caller before the whole is checked.
-            let answer = self.complete(run, request, &presence).await?;
+            let answer = Box::pin(self.complete(run, request, &presence)).await?;
             return Ok(replay(answer.response, answer.call));
         }
         let (id, log) = (run.call.id, self.begin_log(&run.plan, &request).await);

@@ -79,9 +79,7 @@ impl LiveStream {
             if let Some(piece) = self.ready.pop_front() {
                 return Some((piece, self));
             }
-            if self.run.is_none() {
-                return None;
-            }
+            self.run.as_ref()?;
             let event = match self.upstream.events.pop_front() {
                 Some(event) => Ok(event),
                 None => self.read().await,

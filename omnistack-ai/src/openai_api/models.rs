@@ -55,10 +55,10 @@ struct ModelItem {
 impl From<&ModelInfo> for ModelItem {
     fn from(info: &ModelInfo) -> Self {
         Self {
-            id: info.id.to_string(),
+            id: info.id.clone(),
             object: "model",
             created: 0,
-            owned_by: info.provider.to_string(),
+            owned_by: info.provider.clone(),
             shutdown_date: info.retires_on.map(|day| day.to_string()),
         }
     }
@@ -76,7 +76,7 @@ pub(crate) fn is_available(gateway: &AiGateway, info: &ModelInfo) -> bool {
 async fn list_openai_models(State(api): State<OpenAiApi>) -> Json<ModelList> {
     let models = api.gateway.catalog().models().iter().filter(|info| is_available(&api.gateway, info));
     // Two providers can have a model of the same name.
-    let by_name: BTreeMap<String, ModelItem> = models.map(|info| (info.id.to_string(), info.into())).collect();
+    let by_name: BTreeMap<String, ModelItem> = models.map(|info| (info.id.clone(), info.into())).collect();
     Json(ModelList { object: "list", data: by_name.into_values().collect() })
 }
 

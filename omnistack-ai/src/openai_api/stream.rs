@@ -83,9 +83,20 @@ struct ChunkEncoder {
     /// The parts of the answer that are reasoning, with their texts so far. A provider verifies the signature with the
     /// whole text.
     reasoning: Vec<(usize, String)>,
-    has_ended: bool,
-    has_failed: bool,
-    is_closed: bool,
+    progress: Progress,
+}
+
+/// What of a stream has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Parts of the answer, or nothing.
+    Answer,
+    /// The reason for which the answer has ended.
+    Reason,
+    /// An error, after which nothing is sent.
+    Error,
+    /// The end of the stream.
+    End,
 }
 
 impl ChunkEncoder {
@@ -99,9 +110,7 @@ impl ChunkEncoder {
             service_tier: None,
             calls: Vec::new(),
             reasoning: Vec::new(),
-            has_ended: false,
-            has_failed: false,
-            is_closed: false,
+            progress: Progress::Answer,
         }
     }
 
@@ -144,7 +153,7 @@ impl ChunkEncoder {
                 String::new()
             }
             ChatEvent::End(stop) => {
-                self.has_ended = true;
+                self.progress = Progress::Reason;
                 let choice = json!({
                     "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(stop.unified),
                 });
@@ -157,20 +166,20 @@ impl ChunkEncoder {
 
     /// Returns the last frames: the tokens, if they are asked for, and the end of the stream.
     fn settled(&mut self, call: &CallSummary) -> String {
-        if self.has_failed || !self.has_ended {
+        if self.progress != Progress::Reason {
             return String::new();
         }
-        self.is_closed = true;
+        self.progress = Progress::End;
         let tokens = if self.include_usage { self.chunk(json!([]), Some(usage(&call.usage))) } else { String::new() };
         format!("{tokens}data: [DONE]\n\n")
     }
 
     /// Returns the frame of an error. Clients raise it, and no end follows.
     fn failed(&mut self, error: &LlmError) -> String {
-        if self.has_failed || self.is_closed {
+        if matches!(self.progress, Progress::Error | Progress::End) {
             return String::new();
         }
-        self.has_failed = true;
+        self.progress = Progress::Error;
         let response = provider_error(error);
         let (code, kind) = (error.code.as_deref(), error.error_type.as_deref());
         let mut details = json!({});
@@ -191,7 +200,7 @@ impl ChunkEncoder {
 
     /// Returns the frame of an answer that ends without its end.
     fn end(&mut self) -> String {
-        if self.has_failed || self.is_closed {
+        if matches!(self.progress, Progress::Error | Progress::End) {
             return String::new();
         }
         let kind = crate::error::LlmErrorKind::Interrupted;

@@ -102,7 +102,8 @@ const fn always() -> bool {
     true
 }
 
-fn is_variable_name(name: &str, _: &()) -> garde::Result {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context to rules by reference")]
+fn is_variable_name(name: &str, (): &()) -> garde::Result {
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     if begins && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Ok(());
@@ -254,7 +255,8 @@ pub enum PromptSelection {
 }
 
 /// Returns whether a text is a name of a prompt or of a label: letters in lower case, digits, `.`, `_` and `-`.
-pub(super) fn is_prompt_name(name: &str, _: &()) -> garde::Result {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context to rules by reference")]
+pub(super) fn is_prompt_name(name: &str, (): &()) -> garde::Result {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let begins = name.bytes().next().is_some_and(is_plain);
     if begins && name.bytes().all(|byte| is_plain(byte) || b"._-".contains(&byte)) {

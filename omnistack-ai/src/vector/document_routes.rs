@@ -53,7 +53,7 @@ struct AddVectorDocument {
     id: String,
     /// The text.
     #[garde(length(bytes, min = 1, max = MAX_DOCUMENT_BYTES))]
-    #[schema(min_length = 1, max_length = 8388608)]
+    #[schema(min_length = 1, max_length = 8_388_608)]
     text: String,
     /// The metadata of all its points. The fields `document` and `chunk` are added.
     #[garde(skip)]

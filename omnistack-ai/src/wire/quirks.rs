@@ -1,13 +1,6 @@
 //! The differences between providers whose API has the form of OpenAI's.
 
-use std::borrow::Cow;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use crate::chat::ReasoningEffort;
-
-/// The characters of a path segment that are encoded: all but the unreserved ones (RFC 3986, section 2.3).
-const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const ALL_EFFORTS: &[ReasoningEffort] = &[
     ReasoningEffort::None,
@@ -49,8 +42,6 @@ pub(crate) struct Quirks {
     pub(crate) efforts: &'static [ReasoningEffort],
     /// Fields of requests that are not accepted.
     pub(crate) unsupported_fields: &'static [&'static str],
-    /// The version of the API of Azure, whose paths contain the deployment.
-    pub(crate) azure_api_version: Option<Cow<'static, str>>,
 }
 
 impl Quirks {
@@ -69,7 +60,6 @@ impl Quirks {
         reasoning_field: None,
         efforts: ALL_EFFORTS,
         unsupported_fields: &[],
-        azure_api_version: None,
     };
 
     /// Groq.
@@ -95,30 +85,6 @@ impl Quirks {
         ..Self::OPENAI
     };
 
-    /// Returns those of OpenAI's models at Azure. The name of a model is that of its deployment.
-    pub(crate) fn azure(api_version: impl Into<Cow<'static, str>>) -> Self {
-        Self { azure_api_version: Some(api_version.into()), ..Self::OPENAI }
-    }
-
-    /// Returns the path of an operation on a model, such as `chat/completions`.
-    pub(crate) fn model_path(&self, operation: &str, model: &str) -> String {
-        match &self.azure_api_version {
-            Some(version) => {
-                let deployment = utf8_percent_encode(model, PATH_SEGMENT);
-                format!("/openai/deployments/{deployment}/{operation}?api-version={}", encoded(version))
-            }
-            None => format!("/{operation}"),
-        }
-    }
-
-    /// Returns the path of an operation that names the model only in its body, such as `responses`.
-    pub(crate) fn path(&self, operation: &str) -> String {
-        match &self.azure_api_version {
-            Some(version) => format!("/openai/{operation}?api-version={}", encoded(version)),
-            None => format!("/{operation}"),
-        }
-    }
-
     /// Returns the accepted effort of reasoning that is nearest to `effort`. Of two, it is the lower one.
     pub(crate) fn nearest_effort(&self, effort: ReasoningEffort) -> ReasoningEffort {
         let rank = |effort: &ReasoningEffort| ALL_EFFORTS.iter().position(|known| known == effort).unwrap_or(0);
@@ -128,27 +94,9 @@ impl Quirks {
     }
 }
 
-fn encoded(version: &str) -> String {
-    utf8_percent_encode(version, PATH_SEGMENT).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn azure_has_the_deployment_in_the_path() {
-        let azure = Quirks::azure("2026-05-01");
-        for (quirks, model, expected) in [
-            (&Quirks::OPENAI, "m", "/chat/completions"),
-            (&azure, "my-gpt.4_1", "/openai/deployments/my-gpt.4_1/chat/completions?api-version=2026-05-01"),
-            (&azure, "../a b?c", "/openai/deployments/..%2Fa%20b%3Fc/chat/completions?api-version=2026-05-01"),
-        ] {
-            assert_eq!(quirks.model_path("chat/completions", model), expected);
-        }
-        assert_eq!(azure.path("responses"), "/openai/responses?api-version=2026-05-01");
-        assert_eq!(Quirks::GROQ.path("responses"), "/responses");
-    }
 
     #[test]
     fn an_effort_that_is_not_offered_becomes_the_nearest() {

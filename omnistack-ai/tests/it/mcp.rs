@@ -194,7 +194,7 @@ on_each_database! {
         assert_eq!(first["structuredContent"]["calls"], json!(1));
         assert_eq!(first, again);
         let other = json!({ "planet": "Mars", "body": { "name": "Deimos" }, "idempotency_key": "k1" });
-        assert!(text(&call(&user, "addMoon", other).await).starts_with("4"));
+        assert!(text(&call(&user, "addMoon", other).await).starts_with('4'));
 
         // The operation permits five requests a minute, and four were sent.
         call(&user, "listPlanets", json!({})).await;

@@ -79,7 +79,7 @@ fn usage() -> TokenUsage {
 
 #[async_trait]
 impl LlmProvider for ScriptedProvider {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "fake"
     }
 

@@ -21,6 +21,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each set by a method")]
 pub struct Mount {
     pub(crate) audience: AccessLevel,
     path: String,

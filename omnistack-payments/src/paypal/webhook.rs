@@ -40,18 +40,16 @@ impl PayPalApi {
         // PayPal has signed the bytes of the body, so they are passed on as they are.
         let event = ApiObject::parse(request.body).and_then(|_| std::str::from_utf8(request.body).ok());
         let event = event.filter(|event| !event.is_empty()).ok_or(unverified("the body is no JSON object"))?;
-        let mut body = String::from("{");
-        for (name, value) in [
+        let fields = [
             ("auth_algo", header("paypal-auth-algo")?),
             ("cert_url", header("paypal-cert-url")?),
             ("transmission_id", header("paypal-transmission-id")?),
             ("transmission_sig", header("paypal-transmission-sig")?),
             ("transmission_time", time),
             ("webhook_id", webhook_id),
-        ] {
-            body.push_str(&format!("\"{name}\":{},", Value::from(value)));
-        }
-        body.push_str(&format!("\"webhook_event\":{event}}}"));
+        ];
+        let fields = fields.map(|(name, value)| format!("\"{name}\":{},", Value::from(value))).concat();
+        let body = format!("{{{fields}\"webhook_event\":{event}}}");
         match self.post_text("/v1/notifications/verify-webhook-signature", &body, "webhook").await {
             Ok(answer) if answer.text("/verification_status").as_deref() == Some("SUCCESS") => Ok(()),
             Ok(_) | Err(PaymentError::Rejected { .. } | PaymentError::NotFound { .. }) => {

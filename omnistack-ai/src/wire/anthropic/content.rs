@@ -1,7 +1,5 @@
 //! Messages as content blocks.
 
-use std::borrow::Cow;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +16,7 @@ const MAX_CACHE_BREAKPOINTS: usize = 4;
 /// The conversation in the form of the API.
 #[derive(Debug)]
 pub(super) struct Conversation<'a> {
-    provider: &'a Cow<'static, str>,
+    provider: &'a str,
     pub(super) system: Vec<Value>,
     pub(super) messages: Vec<Value>,
     /// The cache breakpoints that are left out, because there are too many. The last ones save the most.
@@ -27,7 +25,7 @@ pub(super) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     /// Encodes the messages of a request. The instructions are moved to the front, which is their only place.
-    pub(super) fn encode(provider: &'a Cow<'static, str>, request: &ChatRequest) -> Result<Self, LlmError> {
+    pub(super) fn encode(provider: &'a str, request: &ChatRequest) -> Result<Self, LlmError> {
         let parts = request.messages.iter().flat_map(|message| &message.parts);
         let breakpoints = parts.filter(|part| matches!(part, Part::Text { text, cache: Some(_) } if !is_blank(text)));
         let skipped_breakpoints = breakpoints.count().saturating_sub(MAX_CACHE_BREAKPOINTS);

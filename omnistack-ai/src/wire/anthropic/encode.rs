@@ -1,7 +1,5 @@
 //! Requests.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use super::content::Conversation;
@@ -26,11 +24,7 @@ const MAX_TEMPERATURE: f64 = 1.0;
 const ACCEPTED_FIELDS: [&str; 3] = ["cache_control", "thinking", "top_k"];
 
 /// Encodes a request.
-pub(super) fn encode(
-    provider: &Cow<'static, str>,
-    request: &ChatRequest,
-    stream: bool,
-) -> Result<WireRequest, LlmError> {
+pub(super) fn encode(provider: &str, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
     let mut warnings = Vec::new();
     let mut body = Map::new();
     let Conversation { mut system, messages, .. } = Conversation::encode(provider, request)?;
@@ -167,7 +161,7 @@ fn tool_choice(request: &ChatRequest) -> Option<Value> {
     Some(choice)
 }
 
-fn encode_tool(provider: &Cow<'static, str>, tool: &Tool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
+fn encode_tool(provider: &str, tool: &Tool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
     let translated =
         if tool.strict { translate(&tool.parameters, SchemaDialect::Anthropic) } else { Err(String::new()) };
     let is_strict = translated.is_ok();

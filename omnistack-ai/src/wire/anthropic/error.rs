@@ -1,6 +1,6 @@
 //! Errors of the Messages API.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use omnistack_core::clock::Timestamp;
@@ -22,7 +22,7 @@ const MAX_ID_CHARS: usize = 100;
 
 /// Decodes the response to a request that failed.
 pub(super) fn error_of_response(
-    provider: &Cow<'static, str>,
+    provider: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -38,7 +38,7 @@ pub(super) fn error_of_response(
 }
 
 /// Decodes an error inside a successful response.
-pub(super) fn error_in_answer(provider: &Cow<'static, str>, answer: &Value) -> LlmError {
+pub(super) fn error_in_answer(provider: &str, answer: &Value) -> LlmError {
     let mut error = openai_chat::error_in_answer(provider, answer);
     error.kind = match error.error_type.as_deref() {
         Some("authentication_error" | "permission_error") => LlmErrorKind::Unauthorized,

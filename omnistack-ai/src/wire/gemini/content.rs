@@ -1,6 +1,6 @@
 //! Messages as contents and parts.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Encodes the messages of a request. The instructions are moved to the front, which is their only place.
-    pub(super) fn encode(provider: &Cow<'static, str>, request: &ChatRequest) -> Result<Self, LlmError> {
+    pub(super) fn encode(provider: &str, request: &ChatRequest) -> Result<Self, LlmError> {
         let mut encoder = Encoder { provider, tools: HashMap::new() };
         let mut conversation = Self { system: Vec::new(), contents: Vec::new() };
         let mut last_role = None;
@@ -63,7 +63,7 @@ impl Conversation {
 }
 
 struct Encoder<'a> {
-    provider: &'a Cow<'static, str>,
+    provider: &'a str,
     /// The names of tools by the ids of their calls.
     tools: HashMap<&'a str, &'a str>,
 }
@@ -79,7 +79,7 @@ impl<'a> Encoder<'a> {
                 Part::Text { text, .. } | Part::Refusal(text) if text.is_empty() => {}
                 Part::Text { text, .. } | Part::Refusal(text) => parts.push(json!({"text": text})),
                 Part::Image(media) | Part::File(media) if message.role != Role::System => {
-                    parts.push(self.media(media)?)
+                    parts.push(self.media(media)?);
                 }
                 Part::ToolCall(call) if is_assistant => {
                     self.tools.insert(&call.id, &call.name);

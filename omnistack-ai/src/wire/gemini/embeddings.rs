@@ -1,7 +1,5 @@
 //! Embeddings.
 
-use std::borrow::Cow;
-
 use serde_json::{Value, json};
 
 use super::{encode::model_path, error::error_in_answer};
@@ -16,7 +14,7 @@ use crate::{
 };
 
 /// Encodes a request.
-pub(super) fn encode(provider: &Cow<'static, str>, request: &EmbeddingRequest) -> Result<WireRequest, LlmError> {
+pub(super) fn encode(provider: &str, request: &EmbeddingRequest) -> Result<WireRequest, LlmError> {
     if request.input.is_empty() {
         return Err(inexpressible(provider, "the request has no text: add at least one"));
     }
@@ -34,11 +32,7 @@ pub(super) fn encode(provider: &Cow<'static, str>, request: &EmbeddingRequest) -
 
 /// Decodes an answer. Fails if it does not have a vector of the same length for each text, or of another length than
 /// the request asks for.
-pub(super) fn decode(
-    provider: &Cow<'static, str>,
-    request: &EmbeddingRequest,
-    body: &[u8],
-) -> Result<Embeddings, LlmError> {
+pub(super) fn decode(provider: &str, request: &EmbeddingRequest, body: &[u8]) -> Result<Embeddings, LlmError> {
     let body: Value = serde_json::from_slice(body).map_err(|_| protocol_error(provider, "the answer is not JSON"))?;
     if body.get("error").is_some() || body.pointer("/0/error").is_some() {
         return Err(error_in_answer(provider, &body));

@@ -1,7 +1,5 @@
 //! Requests.
 
-use std::borrow::Cow;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
@@ -32,11 +30,7 @@ const GENERATION_FIELDS: [(&str, &str); 5] = [
 ];
 
 /// Encodes a request.
-pub(super) fn encode(
-    provider: &Cow<'static, str>,
-    request: &ChatRequest,
-    stream: bool,
-) -> Result<WireRequest, LlmError> {
+pub(super) fn encode(provider: &str, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
     let mut warnings = Vec::new();
     let mut config = Map::new();
     let Conversation { mut system, contents } = Conversation::encode(provider, request)?;
@@ -134,7 +128,7 @@ fn tool_choice(choice: &ToolChoice) -> Option<Value> {
     }
 }
 
-fn encode_tool(provider: &Cow<'static, str>, tool: &Tool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
+fn encode_tool(provider: &str, tool: &Tool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
     let mut encoded = json!({"name": tool.name});
     if !tool.description.is_empty() {
         encoded["description"] = json!(tool.description);

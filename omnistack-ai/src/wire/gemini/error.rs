@@ -1,7 +1,5 @@
 //! Errors of Gemini's API.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, StatusCode};
 use omnistack_core::clock::Timestamp;
 use serde_json::Value;
@@ -13,7 +11,7 @@ use crate::{
 
 /// Decodes the response to a request that failed.
 pub(super) fn error_of_response(
-    provider: &Cow<'static, str>,
+    provider: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -26,7 +24,7 @@ pub(super) fn error_of_response(
 }
 
 /// Decodes an error inside a successful response: the object with the field `error`.
-pub(super) fn error_in_answer(provider: &Cow<'static, str>, answer: &Value) -> LlmError {
+pub(super) fn error_in_answer(provider: &str, answer: &Value) -> LlmError {
     let mut error = openai_chat::error_in_answer(provider, answer);
     refine(&mut error, answer);
     error

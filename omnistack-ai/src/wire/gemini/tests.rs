@@ -1,3 +1,5 @@
+use std::slice;
+
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
@@ -210,7 +212,7 @@ fn failures_in_successful_responses_are_errors() {
         (json!({"error": {"code": 400, "message": "The input token count (9) exceeds"}}), LlmErrorKind::ContextLength),
         (json!("text"), LlmErrorKind::Protocol),
     ] {
-        let (_, error) = read(&codec(), &[body_of(&[body.clone()]).as_bytes()]);
+        let (_, error) = read(&codec(), &[body_of(slice::from_ref(&body)).as_bytes()]);
         assert_eq!(error.unwrap().kind, expected, "{body}");
         assert_eq!(codec().decode(body.to_string().as_bytes()).unwrap_err().kind, expected, "{body}");
     }

@@ -1,7 +1,5 @@
 //! Embeddings.
 
-use std::borrow::Cow;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -19,7 +17,7 @@ use crate::{
 
 /// Encodes a request.
 pub(crate) fn encode_embeddings(
-    provider: &Cow<'static, str>,
+    provider: &str,
     quirks: &Quirks,
     request: &EmbeddingRequest,
 ) -> Result<WireRequest, LlmError> {
@@ -36,13 +34,13 @@ pub(crate) fn encode_embeddings(
     if quirks.base64_embeddings {
         body["encoding_format"] = json!("base64");
     }
-    Ok(WireRequest { path: quirks.model_path("embeddings", &request.model), body, warnings: Vec::new() })
+    Ok(WireRequest { path: "/embeddings".into(), body, warnings: Vec::new() })
 }
 
 /// Decodes an answer, whose vectors are lists or Base64 of little-endian numbers. Fails if it does not have a vector
 /// of the same length for each text, or of another length than the request asks for.
 pub(crate) fn decode_embeddings(
-    provider: &Cow<'static, str>,
+    provider: &str,
     request: &EmbeddingRequest,
     body: &[u8],
 ) -> Result<Embeddings, LlmError> {
@@ -107,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{chat::TokenUsage, error::LlmErrorKind};
 
-    const PROVIDER: Cow<'static, str> = Cow::Borrowed("openai");
+    const PROVIDER: &str = "openai";
 
     fn request(count: usize, dimensions: Option<u32>) -> EmbeddingRequest {
         let mut request = EmbeddingRequest::new("m", vec!["text"; count]);
@@ -116,22 +114,22 @@ mod tests {
     }
 
     fn decode(request: &EmbeddingRequest, body: &Value) -> Result<Embeddings, LlmError> {
-        decode_embeddings(&PROVIDER, request, body.to_string().as_bytes())
+        decode_embeddings(PROVIDER, request, body.to_string().as_bytes())
     }
 
     #[test]
     fn vectors_are_asked_for_in_base64_where_it_is_known() {
         let mut with_all = request(2, Some(3));
         with_all.user = Some("u".to_owned());
-        let encoded = encode_embeddings(&PROVIDER, &Quirks::OPENAI, &with_all).unwrap();
+        let encoded = encode_embeddings(PROVIDER, &Quirks::OPENAI, &with_all).unwrap();
         assert_eq!(encoded.path, "/embeddings");
         let expected = json!({
             "model": "m", "input": ["text", "text"], "dimensions": 3, "user": "u", "encoding_format": "base64",
         });
         assert_eq!(encoded.body, expected);
-        let encoded = encode_embeddings(&PROVIDER, &Quirks::COMPATIBLE, &request(1, None)).unwrap();
+        let encoded = encode_embeddings(PROVIDER, &Quirks::COMPATIBLE, &request(1, None)).unwrap();
         assert_eq!(encoded.body, json!({"model": "m", "input": ["text"]}));
-        let error = encode_embeddings(&PROVIDER, &Quirks::OPENAI, &request(0, None)).unwrap_err();
+        let error = encode_embeddings(PROVIDER, &Quirks::OPENAI, &request(0, None)).unwrap_err();
         assert_eq!(error.kind, LlmErrorKind::InvalidRequest);
     }
 

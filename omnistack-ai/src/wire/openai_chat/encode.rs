@@ -1,7 +1,5 @@
 //! Requests for chat completions.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use super::{messages::encode_messages, schema::StrictSchema};
@@ -22,7 +20,7 @@ const MAX_NAME_CHARS: usize = 64;
 
 /// Encodes a request.
 pub(super) fn encode(
-    provider: &Cow<'static, str>,
+    provider: &str,
     quirks: &Quirks,
     request: &ChatRequest,
     stream: bool,
@@ -73,7 +71,7 @@ pub(super) fn encode(
             body.insert("stream_options".to_owned(), json!({"include_usage": true}));
         }
     }
-    Ok(WireRequest { path: quirks.model_path("chat/completions", &request.model), body: body.into(), warnings })
+    Ok(WireRequest { path: "/chat/completions".into(), body: body.into(), warnings })
 }
 
 /// Sets a field if it has a value.

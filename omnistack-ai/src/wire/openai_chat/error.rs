@@ -1,7 +1,5 @@
 //! Errors of APIs in OpenAI's form: as responses, and inside streams.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, StatusCode};
 use omnistack_core::clock::Timestamp;
 use serde_json::Value;
@@ -90,7 +88,7 @@ struct ErrorFields {
 
 /// Decodes the response to a request that failed.
 pub(crate) fn error_of_response(
-    provider: &Cow<'static, str>,
+    provider: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -110,7 +108,7 @@ pub(crate) fn error_of_response(
 }
 
 /// Decodes an error inside a successful response: the object itself, or one with the field `error`.
-pub(crate) fn error_in_answer(provider: &Cow<'static, str>, value: &Value) -> LlmError {
+pub(crate) fn error_in_answer(provider: &str, value: &Value) -> LlmError {
     let fields = ErrorFields::read(value);
     // Some servers repeat the status that the response should have had.
     let status = fields.code.as_ref().and_then(|code| code.parse().ok()).filter(|code| (400..600).contains(code));
@@ -118,18 +116,18 @@ pub(crate) fn error_in_answer(provider: &Cow<'static, str>, value: &Value) -> Ll
 }
 
 /// Returns the error of an answer that is not in the form of the API.
-pub(crate) fn protocol_error(provider: &Cow<'static, str>, message: &str) -> LlmError {
-    LlmError::new(LlmErrorKind::Protocol, provider.clone(), message)
+pub(crate) fn protocol_error(provider: &str, message: &str) -> LlmError {
+    LlmError::new(LlmErrorKind::Protocol, provider.to_owned(), message)
 }
 
 /// Returns the error of an answer that ended before it was complete.
-pub(crate) fn interrupted(provider: &Cow<'static, str>) -> LlmError {
-    LlmError::new(LlmErrorKind::Interrupted, provider.clone(), "the answer ended before it was complete")
+pub(crate) fn interrupted(provider: &str) -> LlmError {
+    LlmError::new(LlmErrorKind::Interrupted, provider.to_owned(), "the answer ended before it was complete")
 }
 
 /// Returns the error of a request that the API can't express.
-pub(crate) fn inexpressible(provider: &Cow<'static, str>, message: impl Into<String>) -> LlmError {
-    LlmError::new(LlmErrorKind::InvalidRequest, provider.clone(), message)
+pub(crate) fn inexpressible(provider: &str, message: impl Into<String>) -> LlmError {
+    LlmError::new(LlmErrorKind::InvalidRequest, provider.to_owned(), message)
 }
 
 impl ErrorFields {
@@ -164,7 +162,7 @@ impl ErrorFields {
         }
     }
 
-    fn into_error(self, provider: &Cow<'static, str>, status: Option<u16>) -> LlmError {
+    fn into_error(self, provider: &str, status: Option<u16>) -> LlmError {
         let kind = self.kind(status);
         let message = match (kind, status) {
             // Providers repeat parts of the key.
@@ -174,7 +172,7 @@ impl ErrorFields {
             _ => cut(&self.message, MAX_MESSAGE_CHARS),
         };
         let short = |text: String| cut(&text, MAX_CODE_CHARS);
-        let mut error = LlmError::new(kind, provider.clone(), message);
+        let mut error = LlmError::new(kind, provider.to_owned(), message);
         error.code = self.code.map(short);
         error.error_type = self.error_type.map(short);
         error.param = self.param.map(short);

@@ -1,7 +1,5 @@
 //! Images, sounds and files as APIs in OpenAI's form want them.
 
-use std::borrow::Cow;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -27,7 +25,7 @@ pub(crate) fn file_name(media: &Media) -> &str {
 }
 
 /// Encodes an image of chat completions.
-pub(super) fn image(provider: &Cow<'static, str>, media: &Media) -> Result<Value, LlmError> {
+pub(super) fn image(provider: &str, media: &Media) -> Result<Value, LlmError> {
     let url = match &media.source {
         MediaSource::Bytes(bytes) => data_url(media, bytes),
         MediaSource::Url(url) => url.clone(),
@@ -43,7 +41,7 @@ pub(super) fn image(provider: &Cow<'static, str>, media: &Media) -> Result<Value
 }
 
 /// Encodes a file or a sound of chat completions.
-pub(super) fn file(provider: &Cow<'static, str>, quirks: &Quirks, media: &Media) -> Result<Value, LlmError> {
+pub(super) fn file(provider: &str, quirks: &Quirks, media: &Media) -> Result<Value, LlmError> {
     if !quirks.accepts_files {
         return Err(inexpressible(provider, "the provider takes no files: send their text"));
     }

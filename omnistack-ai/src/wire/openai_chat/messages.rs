@@ -1,7 +1,5 @@
 //! Messages of chat completions.
 
-use std::borrow::Cow;
-
 use serde_json::{Value, json};
 
 use super::{
@@ -19,11 +17,7 @@ const MEDIA_FOLLOWS: &str = "The result is in the next message.";
 
 /// Encodes the conversation. Fails with [`LlmErrorKind::InvalidRequest`](crate::LlmErrorKind::InvalidRequest) if a
 /// message has a part that its role can't have.
-pub(super) fn encode_messages(
-    provider: &Cow<'static, str>,
-    quirks: &Quirks,
-    request: &ChatRequest,
-) -> Result<Value, LlmError> {
+pub(super) fn encode_messages(provider: &str, quirks: &Quirks, request: &ChatRequest) -> Result<Value, LlmError> {
     let mut encoder = Encoder { provider, quirks, messages: Vec::new(), media_of_results: Vec::new() };
     for message in &request.messages {
         encoder.message(message)?;
@@ -33,7 +27,7 @@ pub(super) fn encode_messages(
 }
 
 struct Encoder<'a> {
-    provider: &'a Cow<'static, str>,
+    provider: &'a str,
     quirks: &'a Quirks,
     messages: Vec<Value>,
     /// Media in the results of tools. They are sent in a message of the user after the last result, because results can

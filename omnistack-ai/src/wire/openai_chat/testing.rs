@@ -49,7 +49,7 @@ pub(in crate::wire) fn read_all(codec: &dyn Codec, body: &str) -> ChatResponse {
 
 /// Returns the events that a body consists of.
 pub(in crate::wire) fn body_of(events: &[Value]) -> String {
-    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+    events.iter().map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat()
 }
 
 /// Splits bytes at places that proptest chooses.

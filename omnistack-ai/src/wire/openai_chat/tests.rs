@@ -1,3 +1,5 @@
+use std::slice;
+
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
@@ -107,7 +109,7 @@ fn a_whole_answer_means_the_same() {
 #[test]
 fn a_stream_that_is_cut_is_interrupted_at_every_byte() {
     let body = rich_stream();
-    for quirks in [Quirks::OPENAI, Quirks::GROQ, Quirks::azure("v")] {
+    for quirks in [Quirks::OPENAI, Quirks::GROQ] {
         for cut in 0..body.len() {
             let (answer, error) = read(&codec(quirks.clone()), &[&body.as_bytes()[..cut]]);
             assert_eq!(error.map(|error| error.kind), Some(LlmErrorKind::Interrupted), "cut at {cut}");
@@ -198,7 +200,7 @@ fn errors_in_a_stream_are_errors() {
         (json!([]), LlmErrorKind::Protocol),
         (json!("text"), LlmErrorKind::Protocol),
     ] {
-        let (_, error) = read(&openai(), &[stream(&[chunk.clone()]).as_bytes()]);
+        let (_, error) = read(&openai(), &[stream(slice::from_ref(&chunk)).as_bytes()]);
         assert_eq!(error.unwrap().kind, kind, "{chunk} first");
         let (answer, error) = read(&openai(), &[stream(&[text.clone(), chunk.clone()]).as_bytes()]);
         assert_eq!(error.unwrap().kind, kind, "{chunk} after text");

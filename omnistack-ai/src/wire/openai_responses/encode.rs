@@ -1,7 +1,5 @@
 //! Requests for responses.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use super::items::encode_input;
@@ -38,7 +36,7 @@ const ENCRYPTED_REASONING: &str = "reasoning.encrypted_content";
 
 /// Encodes a request.
 pub(super) fn encode(
-    provider: &Cow<'static, str>,
+    provider: &str,
     quirks: &Quirks,
     request: &ChatRequest,
     stream: bool,
@@ -90,7 +88,7 @@ pub(super) fn encode(
     if stream {
         body.insert("stream".to_owned(), json!(true));
     }
-    Ok(WireRequest { path: quirks.path("responses"), body: body.into(), warnings })
+    Ok(WireRequest { path: "/responses".into(), body: body.into(), warnings })
 }
 
 fn encode_tool(quirks: &Quirks, tool: &Tool, warnings: &mut Vec<String>) -> Value {

@@ -1,6 +1,6 @@
 //! The conversation as items of Responses.
 
-use std::{borrow::Cow, mem};
+use std::mem;
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const REASONING_ID_PREFIX: &str = "rs_";
 
 /// Encodes the conversation. Fails with [`LlmErrorKind::InvalidRequest`](crate::LlmErrorKind::InvalidRequest) if a
 /// message has a part that its role can't have.
-pub(super) fn encode_input(provider: &Cow<'static, str>, request: &ChatRequest) -> Result<Value, LlmError> {
+pub(super) fn encode_input(provider: &str, request: &ChatRequest) -> Result<Value, LlmError> {
     let mut items = Vec::new();
     for message in &request.messages {
         encode_message(provider, message, &mut items)?;
@@ -24,7 +24,7 @@ pub(super) fn encode_input(provider: &Cow<'static, str>, request: &ChatRequest) 
 }
 
 /// Encodes a message as items in the order of its parts. Texts and media between other items are one item.
-fn encode_message(provider: &Cow<'static, str>, message: &Message, items: &mut Vec<Value>) -> Result<(), LlmError> {
+fn encode_message(provider: &str, message: &Message, items: &mut Vec<Value>) -> Result<(), LlmError> {
     let role = match message.role {
         Role::System => "system",
         Role::User | Role::Tool => "user",
@@ -73,7 +73,7 @@ fn flush(role: &str, content: &mut Vec<Value>, items: &mut Vec<Value>) {
     }
 }
 
-fn encode_content(provider: &Cow<'static, str>, part: &Part) -> Result<Value, LlmError> {
+fn encode_content(provider: &str, part: &Part) -> Result<Value, LlmError> {
     match part {
         Part::Text { text, .. } => Ok(json!({"type": "input_text", "text": text})),
         Part::Image(media) => Ok(encode_image(media)),
@@ -103,7 +103,7 @@ fn encode_file(media: &Media) -> Value {
     }
 }
 
-fn encode_result(provider: &Cow<'static, str>, result: &ToolResult) -> Result<Value, LlmError> {
+fn encode_result(provider: &str, result: &ToolResult) -> Result<Value, LlmError> {
     let is_text = result.parts.iter().all(|part| matches!(part, Part::Text { .. }));
     let output = if is_text {
         let texts = result.parts.iter().filter_map(|part| match part {

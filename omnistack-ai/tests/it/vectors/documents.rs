@@ -45,7 +45,8 @@ async fn count(client: &TestClient) -> u64 {
 
 /// Returns a text of paragraphs, each of which is a chunk of 100 characters or less.
 fn paragraphs(count: usize) -> String {
-    (0..count).map(|at| format!("Paragraph {at} is about a cat{}\n\n", " and so on".repeat(6))).collect()
+    let paragraph = |at| format!("Paragraph {at} is about a cat{}\n\n", " and so on".repeat(6));
+    (0..count).map(paragraph).collect::<Vec<_>>().concat()
 }
 
 on_each_database! {

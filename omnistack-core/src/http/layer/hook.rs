@@ -26,10 +26,6 @@ pub trait RequestHook: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns the response if the inner service is not to be called.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a response is moved once; a box would cost every early response an allocation"
-    )]
     fn request(&self, request: &mut Request) -> Result<Self::After, Response>;
 }
 

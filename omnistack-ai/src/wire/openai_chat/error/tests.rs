@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-const PROVIDER: Cow<'static, str> = Cow::Borrowed("openai");
+const PROVIDER: &str = "openai";
 
 fn now() -> Timestamp {
     "2026-11-28T12:00:00Z".parse().unwrap()
@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 
 fn response(status: u16, body: &str) -> LlmError {
     let status = StatusCode::from_u16(status).unwrap();
-    error_of_response(&PROVIDER, status, &HeaderMap::new(), body.as_bytes(), now())
+    error_of_response(PROVIDER, status, &HeaderMap::new(), body.as_bytes(), now())
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn errors_in_streams_have_a_kind_without_a_status() {
         (json!({"type": "error", "code": "invalid_base64_image", "message": "x"}), LlmErrorKind::InvalidRequest),
         (json!(null), LlmErrorKind::Failed),
     ] {
-        let decoded = error_in_answer(&PROVIDER, &error);
+        let decoded = error_in_answer(PROVIDER, &error);
         assert_eq!((decoded.kind, decoded.status), (kind, None), "{error}");
         assert!(!decoded.message.is_empty());
     }
@@ -92,7 +92,7 @@ fn fields_and_headers_are_kept() {
     headers.insert("x-request-id", HeaderValue::from_static("req_1"));
     headers.insert("retry-after", HeaderValue::from_static("1.5"));
     let error =
-        error_of_response(&PROVIDER, StatusCode::TOO_MANY_REQUESTS, &headers, body.to_string().as_bytes(), now());
+        error_of_response(PROVIDER, StatusCode::TOO_MANY_REQUESTS, &headers, body.to_string().as_bytes(), now());
     assert_eq!(error.message, "a b");
     assert_eq!(error.code.as_deref(), Some("rate_limit_exceeded"));
     assert_eq!(error.error_type.as_deref(), Some("tokens"));
@@ -101,7 +101,7 @@ fn fields_and_headers_are_kept() {
     assert_eq!(error.retry_after, Some(Duration::from_millis(1500)));
     // Waiting does not help.
     let body = json!({"error": {"message": "pay", "code": "insufficient_quota"}}).to_string();
-    let error = error_of_response(&PROVIDER, StatusCode::TOO_MANY_REQUESTS, &headers, body.as_bytes(), now());
+    let error = error_of_response(PROVIDER, StatusCode::TOO_MANY_REQUESTS, &headers, body.as_bytes(), now());
     assert_eq!(error.retry_after, None);
 }
 

@@ -77,8 +77,6 @@ fn quirks_change_what_is_sent() {
     let quirks = Quirks { accepts_stream_options: false, ..Quirks::COMPATIBLE };
     let request = codec(quirks).encode(&ChatRequest::new("m", []), true).unwrap();
     assert_eq!(request.body, json!({"model": "m", "messages": [], "stream": true}));
-    let azure = encode(Quirks::azure("2026-05-01"), &ChatRequest::new("my deployment", []));
-    assert_eq!(azure.path, "/openai/deployments/my%20deployment/chat/completions?api-version=2026-05-01");
     assert!(codec(Quirks::OPENAI).accepts_media_urls() && !codec(Quirks::COMPATIBLE).accepts_media_urls());
 }
 
