@@ -47,7 +47,7 @@ pub(crate) struct AnswerCache {
 #[derive(Clone, Debug)]
 pub(crate) struct MessageEmbedding {
     pub(crate) scope: Sha256,
-    /// Of length 1.
+    /// The direction of the embedding, as a vector of length 1.
     pub(crate) vector: Vec<f32>,
 }
 

@@ -330,11 +330,11 @@ struct FakeStream {
     open: OpenStream,
 }
 
-/// What follows the events of a stream.
+/// The end of a stream, after its events.
 enum FakeStreamEnd {
     Complete,
     Error(LlmError),
-    /// Nothing, after so many pieces.
+    /// Silence after this number of pieces.
     Stall(usize),
 }
 

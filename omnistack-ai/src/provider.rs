@@ -10,7 +10,7 @@ use crate::{
     error::LlmError,
 };
 
-/// What a model at a provider can do.
+/// The capabilities of a model at a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a list of independent abilities")]
 #[non_exhaustive]
@@ -103,7 +103,8 @@ pub trait LlmProvider: Debug + Send + Sync + 'static {
     /// Creates embeddings.
     ///
     /// # Errors
-    /// See [`LlmErrorKind`](crate::LlmErrorKind). The default returns [`LlmErrorKind::NotSupported`](crate::LlmErrorKind::NotSupported).
+    /// See [`LlmErrorKind`](crate::LlmErrorKind). The default returns
+    /// [`LlmErrorKind::NotSupported`](crate::LlmErrorKind::NotSupported).
     async fn embed(&self, request: &EmbeddingRequest, call: &Call) -> Result<Embeddings, LlmError> {
         let _ = (request, call);
         let name = self.name().to_owned();

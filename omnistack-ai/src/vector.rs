@@ -79,8 +79,8 @@ pub(crate) fn register(
         registry.report_problem(what, "correct AI_VECTOR_COLLECTION, or unset it");
     }
     let index = match index {
-        Some(index) => Some(Engine::Given(index)),
-        None => engine(registry, &settings),
+        Some(index) => Some(VectorIndexSource::Given(index)),
+        None => index_source(registry, &settings),
     };
     let Some(index) = index else { return };
     let clock = registry.clock();
@@ -95,8 +95,8 @@ pub(crate) fn register(
         ])
         .provide_from(move |ctx| {
             Ok(AppVectorIndex(match &index {
-                Engine::Given(index) => Arc::clone(index),
-                Engine::Database => {
+                VectorIndexSource::Given(index) => Arc::clone(index),
+                VectorIndexSource::Database => {
                     let index = DatabaseVectorIndex::new(&ctx.get::<Db>()?, index_clock.clone(), cache);
                     Arc::new(if uses_pgvector { index } else { index.without_pgvector() })
                 }
@@ -139,17 +139,21 @@ pub(crate) fn register(
     });
 }
 
-/// The engine that stores points.
-enum Engine {
+/// The source of the index that stores points.
+enum VectorIndexSource {
+    /// This index, of the app or of another engine.
     Given(Arc<dyn VectorIndex>),
+    /// The app's database.
     Database,
 }
 
 #[cfg(feature = "qdrant")]
-fn engine(registry: &mut Registry, settings: &VectorSettings) -> Option<Engine> {
+fn index_source(registry: &mut Registry, settings: &VectorSettings) -> Option<VectorIndexSource> {
     let qdrant = registry.config::<settings::QdrantSettings>()?;
     match (settings.engine, qdrant.url) {
-        (VectorEngine::Database | VectorEngine::Embedded, _) | (VectorEngine::Auto, None) => Some(Engine::Database),
+        (VectorEngine::Database | VectorEngine::Embedded, _) | (VectorEngine::Auto, None) => {
+            Some(VectorIndexSource::Database)
+        }
         (VectorEngine::Qdrant, None) => {
             registry.report_problem("AI_VECTOR_ENGINE is `qdrant` without QDRANT_URL", "set QDRANT_URL");
             None
@@ -157,7 +161,7 @@ fn engine(registry: &mut Registry, settings: &VectorSettings) -> Option<Engine> 
         (VectorEngine::Auto | VectorEngine::Qdrant, Some(url)) => {
             let client = registry.http_client()?;
             match QdrantIndex::new(client, &url, qdrant.api_key) {
-                Ok(index) => Some(Engine::Given(Arc::new(index))),
+                Ok(index) => Some(VectorIndexSource::Given(Arc::new(index))),
                 Err(error) => {
                     registry.report_problem(format!("QDRANT_URL is not accepted: {error}"), "correct QDRANT_URL");
                     None
@@ -168,7 +172,7 @@ fn engine(registry: &mut Registry, settings: &VectorSettings) -> Option<Engine> 
 }
 
 #[cfg(not(feature = "qdrant"))]
-fn engine(registry: &mut Registry, settings: &VectorSettings) -> Option<Engine> {
+fn index_source(registry: &mut Registry, settings: &VectorSettings) -> Option<VectorIndexSource> {
     if settings.engine == VectorEngine::Qdrant {
         registry.report_problem(
             "AI_VECTOR_ENGINE is `qdrant`, which this build does not have",
@@ -176,7 +180,7 @@ fn engine(registry: &mut Registry, settings: &VectorSettings) -> Option<Engine> 
         );
         return None;
     }
-    Some(Engine::Database)
+    Some(VectorIndexSource::Database)
 }
 
 /// Declares what plans limit.

@@ -83,7 +83,7 @@ struct UpstreamScript {
     log: watch::Sender<UpstreamLog>,
 }
 
-/// What a server has received.
+/// The requests that a server has received.
 #[derive(Clone, Debug, Default)]
 struct UpstreamLog {
     requests: Vec<ReceivedRequest>,

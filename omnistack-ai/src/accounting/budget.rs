@@ -20,7 +20,7 @@ pub enum AiBudgetMarker {}
 /// The id of a budget.
 pub type BudgetId = Id<AiBudgetMarker>;
 
-/// Whose use a budget limits.
+/// The scope of a budget: the calls that it limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -58,7 +58,7 @@ impl BudgetScope {
     }
 }
 
-/// What is used or reserved: tokens, requests, and pico-USD.
+/// The tokens, the requests and the pico-USD that are used or reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UsedAmounts {
     pub(crate) tokens: i64,
@@ -128,7 +128,7 @@ pub(crate) fn subjects(caller: &AiCaller) -> Vec<(BudgetScope, String)> {
     [Some((BudgetScope::Tenant, String::new())), user, key].into_iter().flatten().collect()
 }
 
-/// The key of a row of what is used of a budget.
+/// The key of a row with the used amounts of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BudgetUseKey {
     pub(crate) tenant: TenantId,
@@ -138,7 +138,7 @@ pub(crate) struct BudgetUseKey {
 /// The limits of a budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BudgetLimits {
-    /// `None` for the limits of the plan.
+    /// The id; `None` for the limits of the plan.
     pub(crate) id: Option<BudgetId>,
     pub(crate) tokens: Option<i64>,
     pub(crate) requests: Option<i64>,
@@ -147,7 +147,7 @@ pub(crate) struct BudgetLimits {
     pub(crate) is_hard: bool,
 }
 
-/// What is used of a budget, and reserved.
+/// The amounts of a budget that are used and reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BudgetUse {
     pub(crate) spent: UsedAmounts,

@@ -38,7 +38,7 @@ pub(crate) struct AiBudget {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     pub(crate) tenant_id: TenantId,
-    /// Whose use the budget limits.
+    /// The scope of the budget: the calls that it limits.
     pub(crate) scope: BudgetScope,
     /// The id of the user or of the API key; `null` for the budget of the tenant.
     #[schema(required)]

@@ -1,4 +1,4 @@
-//! What a call is at its start and at its end.
+//! A call at its start and at its end.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -164,10 +164,10 @@ impl CallOutcome {
     }
 }
 
-/// What is known about the tokens of a call at its end.
+/// The facts about the tokens of a call at its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownTokens {
-    /// What the provider has said.
+    /// The tokens that the provider has counted, if it has said them.
     pub(crate) said: Option<TokenUsage>,
     /// Whether a provider was asked.
     pub(crate) was_asked: bool,
@@ -180,8 +180,8 @@ pub(crate) struct KnownTokens {
 impl KnownTokens {
     /// Returns the tokens that count, and whether they are estimated.
     ///
-    /// What a provider says counts. It is only a lower limit of the output of a call that has not ended by itself,
-    /// because providers say the output last. An estimate is never larger than what was reserved.
+    /// The numbers of the provider count. They are only a lower limit of the output of a call that has not ended by
+    /// itself, because providers say the output last. An estimate is never larger than what was reserved.
     pub(crate) fn counted(&self, status: CallStatus) -> (TokenUsage, bool) {
         let estimated_output = self.output_bytes.div_ceil(BYTES_PER_TOKEN).min(self.reserved_output);
         let has_no_answer = status == CallStatus::Failed && self.output_bytes == 0;

@@ -66,7 +66,7 @@ struct BeginningCall<'a> {
     limits: Vec<(BudgetUseKey, BudgetLimits)>,
 }
 
-/// What is used of budgets, as the transaction has found and changed it.
+/// The used amounts of budgets, as the transaction has found and changed them.
 #[derive(Default)]
 struct LockedUses {
     uses: BTreeMap<BudgetUseKey, BudgetUse>,

@@ -37,7 +37,7 @@ pub struct OpenCall {
     is_settled: bool,
 }
 
-/// What a call has reserved, and for whom.
+/// The reservation of a call, and the caller it is for.
 #[derive(Clone, Debug)]
 pub(super) struct HeldCall {
     pub(super) caller: AiCaller,
@@ -50,7 +50,7 @@ pub(super) struct HeldCall {
     pub(super) reserved_cost: Option<Cost>,
 }
 
-/// What has arrived of the answer.
+/// The part of the answer that has arrived.
 #[derive(Clone, Copy, Debug, Default)]
 struct CallProgress {
     usage: Option<TokenUsage>,

@@ -48,7 +48,7 @@ impl LedgerOperation {
     }
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Debug)]
 pub(super) enum LedgerAnswer {
     /// The call is open, or it is refused or could not be stored. A caller that has left drops the call, which ends it.

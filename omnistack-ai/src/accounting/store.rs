@@ -42,12 +42,12 @@ const SELECT_EXPIRED: &str = "select id, tenant_id, environment, user_id, api_ke
     reserved_input, reserved_output, reserved_pico from omni_ai_calls where status = 'open' and expires_at <= $1
     order by expires_at limit $2";
 
-/// What a call that has ended had reserved, and what of it was counted before.
+/// The reservation of a call that has ended, and the amounts of the call that were counted before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClosedCall {
     pub(super) reserved_in: Vec<BudgetWindow>,
     pub(super) reserved: UsedAmounts,
-    /// Millionths of credits.
+    /// The reserved credits, in millionths.
     pub(super) reserved_credits: i64,
     /// Whether the call was settled as lost before.
     pub(super) was_lost: bool,

@@ -37,7 +37,7 @@ pub struct AiBudgetThresholdReached {
     /// The id of the budget.
     #[schema(value_type = String, format = Uuid)]
     pub budget: BudgetId,
-    /// Whose use the budget limits.
+    /// The scope of the budget: the calls that it limits.
     pub scope: BudgetScope,
     /// The id of the user or of the API key. Empty for the budget of the tenant.
     pub subject: String,

@@ -27,7 +27,7 @@ struct AiModel {
     id: String,
     /// The provider.
     provider: String,
-    /// What the model does: `chat`, `responses` or `embedding`.
+    /// The kind of API of the model: `chat`, `responses` or `embedding`.
     mode: &'static str,
     /// The price of a million tokens of input, in USD; `null` if it is not known. Long inputs and tokens in the
     /// provider's cache can have other prices.

@@ -1,4 +1,4 @@
-//! What callers ask the gateway for.
+//! The options of calls of the gateway.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ pub enum CachePolicy {
     Semantic(Duration),
 }
 
-/// How a call is made.
+/// The options of a call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallOptions {

@@ -18,7 +18,7 @@ const PICO_PER_NANO: i64 = 1_000;
 /// An amount of money in pico-USD, the unit in which each price of a token is a whole number: a price of 1 USD per
 /// million tokens is 1,000,000 pico-USD per token.
 ///
-/// As text and in JSON it is the exact amount in US dollars, such as `"0.000054"`.
+/// It is written in text and in JSON as the exact amount in US dollars, such as `"0.000054"`.
 ///
 /// ```
 /// use omnistack_ai::Cost;

@@ -66,7 +66,7 @@ enum Capability {
 /// The models and names of one or several files, by their keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CatalogContent {
-    /// By provider and name.
+    /// The models by provider and name.
     pub(super) models: BTreeMap<(String, String), ModelInfo>,
     /// The models that state neither their mode nor what they can do. A deployment has those of its base then.
     pub(super) without_kind: BTreeSet<(String, String)>,

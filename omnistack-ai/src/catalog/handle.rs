@@ -92,7 +92,7 @@ pub struct ModelCatalog(Arc<CatalogIndex>);
 
 #[derive(Debug, Default)]
 struct CatalogIndex {
-    /// What the files say, for [`ModelCatalog::with_overrides`].
+    /// The content of the files, for [`ModelCatalog::with_overrides`].
     content: CatalogContent,
     models: Vec<ModelInfo>,
     /// The place of a model in `models`, by its provider and its name.

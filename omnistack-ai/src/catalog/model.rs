@@ -51,7 +51,7 @@ impl fmt::Display for ModelTarget {
     }
 }
 
-/// What is known of a model: its limits, its prices, and how long its provider offers it.
+/// The facts about a model: its limits, its prices, and how long its provider offers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelInfo {
@@ -71,7 +71,7 @@ pub struct ModelInfo {
     pub retires_on: Option<Date>,
     /// The model at the same provider that takes its place.
     pub successor: Option<String>,
-    /// What it can do.
+    /// The capabilities.
     pub capabilities: ModelCapabilities,
     /// The model of which this is a deployment with another name. Prices and limits that the deployment does not state
     /// are those of this model, and so are the mode and the capabilities if it states neither.

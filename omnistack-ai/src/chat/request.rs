@@ -209,7 +209,7 @@ pub(crate) fn text_of(parts: &[Part]) -> String {
 pub struct Tool {
     /// The name.
     pub name: String,
-    /// What the tool does, for the model.
+    /// The description of the tool, by which the model decides when to call it.
     pub description: String,
     /// The JSON schema of the arguments.
     pub parameters: Value,
@@ -263,13 +263,13 @@ pub enum OutputFormat {
 pub enum ReasoningEffort {
     /// No reasoning.
     None,
-    /// As little as possible.
+    /// The least that the model offers.
     Minimal,
-    /// Little.
+    /// Little reasoning.
     Low,
-    /// The usual.
+    /// The usual reasoning.
     Medium,
-    /// Much.
+    /// Much reasoning.
     High,
     /// The most that the model offers.
     #[serde(rename = "xhigh")]
@@ -361,11 +361,11 @@ impl ChatRequest {
 /// The time limits of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallTimeouts {
-    /// Until the first part of the answer arrives.
+    /// The longest time until the first part of the answer arrives.
     pub first_byte: Duration,
-    /// Between two parts.
+    /// The longest time between two parts.
     pub idle: Duration,
-    /// For the whole call.
+    /// The longest time of the whole call.
     pub total: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What a fake answers.
+//! The answers of a fake.
 
 use std::collections::VecDeque;
 

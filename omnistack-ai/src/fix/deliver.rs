@@ -35,7 +35,7 @@ pub(super) struct DeliverFix {
     pub(super) fix: FixId,
 }
 
-/// What is delivered.
+/// The parts of a delivery: the fix, its approval, and the branch to which it is delivered.
 struct Delivery {
     status: FixStatus,
     proposal: FixProposal,

@@ -179,6 +179,6 @@ pub(crate) struct FixProgressMessage {
     pub(crate) status: FixStatus,
     /// The step, such as `proposed`: the kind of the event.
     pub(crate) step: &'static str,
-    /// Which event of the fix this is, counted from 1.
+    /// The number of the event in the fix, counted from 1.
     pub(crate) sequence: i64,
 }

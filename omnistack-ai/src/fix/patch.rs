@@ -12,8 +12,8 @@ const MAX_PATCH_BYTES: usize = 128 * 1024;
 /// Most hunks of a patch. The place of each is searched in the whole file.
 const MAX_HUNKS: usize = 200;
 
-/// How many times more lines than the policy permits a patch may write, because it may write some that it does not
-/// change. The comparison of the files takes time for each of them.
+/// Largest number of lines that a patch writes, as a multiple of the changed lines that the policy permits: a patch may
+/// write lines that it does not change. The comparison of the files takes time for each of them.
 const WRITTEN_LINES_FACTOR: usize = 4;
 
 /// A patch that applies and keeps to the policy.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 /// Longest path of a file, in characters.
 pub(super) const MAX_PATH_CHARS: usize = 500;
 
-/// What a patch may change, and which patches need no person.
+/// The limits of a patch, and the rule for patches that need no person.
 #[derive(Clone, Debug)]
 pub(super) struct FixPolicy {
     /// Most lines that a patch adds and removes together.

@@ -234,7 +234,7 @@ async fn ledger(
 
 /// Approve a fix
 ///
-/// Only a user can, in person. Needs `fixes:approve`.
+/// Only a user can approve a fix, in person. Needs `fixes:approve`.
 #[utoipa::path(post, path = "/{fix_id}/approve", operation_id = "approve_fix",
     params(("fix_id" = String, Path, format = Uuid, description = "The fix.")), responses(
     (status = 200, body = CodeFix),

@@ -1,4 +1,4 @@
-//! What callers do with findings and fixes.
+//! The operations of callers on findings and fixes.
 
 use std::sync::Arc;
 

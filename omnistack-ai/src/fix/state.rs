@@ -76,7 +76,7 @@ pub(crate) struct ModelSpend {
     pub(crate) call: String,
     pub(crate) provider: String,
     pub(crate) model: String,
-    /// In millionths of a millionth of a USD. `None` if the price of the model is not known.
+    /// The cost in millionths of a millionth of a USD. `None` if the price of the model is not known.
     pub(crate) cost_pico: Option<i64>,
 }
 

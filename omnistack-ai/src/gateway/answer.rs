@@ -1,4 +1,4 @@
-//! What the gateway returns.
+//! The answers of the gateway.
 
 use std::pin::Pin;
 

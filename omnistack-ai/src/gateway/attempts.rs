@@ -29,14 +29,14 @@ const MAX_EVENTS_BEFORE_CONTENT: usize = 1_000;
 /// Delay before the first retry. It doubles for each further one.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What is asked of a provider.
+/// A request to a provider.
 pub(super) enum UpstreamRequest {
     Complete(ChatRequest),
     Stream(ChatRequest),
     Embed(EmbeddingRequest),
 }
 
-/// What a provider answers.
+/// The answer of a provider.
 pub(super) enum UpstreamAnswer {
     Response(Box<ChatResponse>),
     Stream(UpstreamStream),

@@ -25,7 +25,7 @@ pub(super) struct CacheLookup {
     pub(super) embedding: Option<MessageEmbedding>,
 }
 
-/// Where an answer is to be stored.
+/// The key and the time to live of an answer that is to be stored.
 pub(super) struct AnswerToStore {
     tenant: TenantId,
     key: CacheKey,
@@ -34,7 +34,7 @@ pub(super) struct AnswerToStore {
 }
 
 impl CallPlan {
-    /// Returns where the answer is to be stored, or `None` if it is not cached.
+    /// Returns the key and the time to live of the answer, or `None` if it is not cached.
     pub(super) fn answer_to_store(&self, embedding: Option<MessageEmbedding>) -> Option<AnswerToStore> {
         let ttl = match self.options.cache {
             CachePolicy::Off => return None,

@@ -23,7 +23,7 @@ use crate::{
     router::RouteTarget,
 };
 
-/// What the policies have decided about a call.
+/// The decisions of the policies about a call.
 pub(super) struct CallPlan {
     pub(super) caller: AiCaller,
     pub(super) options: CallOptions,
@@ -55,7 +55,7 @@ pub(super) struct CallRun {
     pub(super) attempts: usize,
 }
 
-/// What is known of the tokens of an answer.
+/// The facts about the tokens of an answer.
 pub(super) struct AnsweredUsage<'a> {
     /// The model that has answered.
     pub(super) model: &'a str,

@@ -42,7 +42,7 @@ pub(super) struct Engine {
     pub(super) accounting: Accounting,
     pub(super) catalog: ModelCatalog,
     pub(super) providers: Vec<Arc<dyn LlmProvider>>,
-    /// In the order in which they check.
+    /// The guardrails, in the order in which they check.
     pub(super) guardrails: Vec<Arc<dyn Guardrail>>,
     pub(super) entitlements: Entitlements,
     pub(super) answers: AnswerCache,

@@ -40,7 +40,7 @@ pub(super) struct LiveStream {
     assembler: StreamAssembler,
     log: Option<PendingLog>,
     embedding: Option<MessageEmbedding>,
-    /// What the caller gets next.
+    /// The events that the caller gets next.
     ready: VecDeque<Result<GatewayEvent, LlmError>>,
 }
 

@@ -1,4 +1,4 @@
-//! What happens to a call before it reaches a provider: policies, the reservation of budgets, the wait for a route.
+//! The steps of a call before it reaches a provider: policies, the reservation of budgets, the wait for a route.
 
 use omnistack_core::http;
 
@@ -26,10 +26,10 @@ use crate::{
 
 /// The client that fetches images and files at URLs of callers.
 #[cfg(feature = "providers")]
-pub(super) type MediaClient = http::client::GuardedClient;
+pub(super) use omnistack_core::http::client::GuardedClient as MediaClient;
 /// The client that fetches images and files at URLs of callers. Without providers over HTTP there is none.
 #[cfg(not(feature = "providers"))]
-pub(super) type MediaClient = std::convert::Infallible;
+pub(super) use std::convert::Infallible as MediaClient;
 
 /// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

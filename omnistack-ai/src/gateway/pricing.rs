@@ -6,7 +6,7 @@ use crate::{
     router::RouteTarget,
 };
 
-/// What a call has spent. A call with a repair turn has two answers.
+/// The tokens and the cost of a call. A call with a repair turn has those of two answers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallSpend {
     pub(super) usage: TokenUsage,

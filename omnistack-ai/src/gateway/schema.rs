@@ -10,7 +10,7 @@ use crate::{
 const MAX_TOLD_PROBLEMS: usize = 10;
 /// Largest description of a problem that the model is told, in bytes.
 const MAX_TOLD_PROBLEM_BYTES: usize = 300;
-/// What the model is told before the problems.
+/// The instruction to the model that comes before the problems.
 const REPAIR_INSTRUCTIONS: &str =
     "The answer does not match the JSON schema. Answer again, with JSON that matches it and nothing else.";
 

@@ -1,4 +1,4 @@
-//! What differs between the providers besides their wire formats.
+//! The differences between the providers besides their wire formats.
 
 use std::borrow::Cow;
 

@@ -86,7 +86,7 @@ struct ChunkEncoder {
     progress: Progress,
 }
 
-/// What of a stream has been sent.
+/// The part of a stream that was sent last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     /// Parts of the answer, or nothing.

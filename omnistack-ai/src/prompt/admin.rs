@@ -51,7 +51,7 @@ struct PromptsQuery {
 
 /// List prompts
 ///
-/// By name.
+/// The prompts are in the order of their names.
 #[utoipa::path(get, path = "/", operation_id = "list_prompts", params(PromptsQuery), responses(
     (status = 200, body = CursorPage<PromptSummary>),
     (status = 422, body = ErrorEnvelope),
@@ -77,7 +77,7 @@ struct NewPrompt {
     #[garde(length(chars, min = 1, max = 100), custom(is_prompt_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[a-z0-9][a-z0-9._-]*$")]
     name: String,
-    /// What it is for.
+    /// The purpose of the prompt.
     #[garde(length(chars, max = 500))]
     #[serde(default)]
     #[schema(max_length = 500)]
@@ -93,7 +93,7 @@ struct NewPrompt {
 
 /// Create a prompt
 ///
-/// With its first version, which the label `production` stands for.
+/// The content becomes the first version, which the label `production` stands for.
 #[utoipa::path(post, path = "/", operation_id = "create_prompt", request_body = NewPrompt, responses(
     (status = 201, body = PromptDetails),
     (status = 409, body = ErrorEnvelope, description = "`ALREADY_EXISTS`: the name is taken."),
@@ -110,7 +110,7 @@ async fn create(
 
 /// Get a prompt
 ///
-/// With its labels and versions.
+/// The response has the labels and the versions of the prompt.
 #[utoipa::path(get, path = "/{name}", operation_id = "get_prompt", params(("name" = String, Path)), responses(
     (status = 200, body = PromptDetails),
     (status = 404, body = ErrorEnvelope),
@@ -123,7 +123,7 @@ async fn get(State(prompts): State<Prompts>, Path(name): Path<String>) -> Result
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PromptUpdate {
-    /// What it is for.
+    /// The purpose of the prompt.
     #[garde(length(chars, max = 500))]
     #[serde(default)]
     #[schema(max_length = 500)]
@@ -136,7 +136,7 @@ struct PromptUpdate {
 
 /// Change a prompt
 ///
-/// Its description, or who can use it. Overrides of tenants have no effect unless the access is `overridable`.
+/// The description and the access can change. Overrides of tenants have no effect unless the access is `overridable`.
 #[utoipa::path(patch, path = "/{name}", operation_id = "update_prompt", params(("name" = String, Path)),
     request_body = PromptUpdate, responses(
     (status = 200, body = PromptSummary),
@@ -154,7 +154,8 @@ async fn update(
 
 /// Delete a prompt
 ///
-/// With its versions, its labels and the overrides of tenants. The app's code that uses it fails afterwards.
+/// Its versions, its labels and the overrides of tenants are deleted, too. The app's code that uses the prompt fails
+/// afterwards.
 #[utoipa::path(delete, path = "/{name}", operation_id = "delete_prompt", params(("name" = String, Path)), responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
@@ -175,7 +176,7 @@ struct NewPromptVersion {
     /// The content.
     #[garde(dive)]
     content: PromptContent,
-    /// What has changed.
+    /// The changes since the version before.
     #[garde(length(chars, max = 500))]
     #[serde(default)]
     #[schema(max_length = 500)]
@@ -266,7 +267,7 @@ async fn delete_label(
 
 /// Roll back a label of a prompt
 ///
-/// To the versions before its last change. A second rollback undoes the first.
+/// The label stands for the versions before its last change again. A second rollback undoes the first.
 #[utoipa::path(post, path = "/{name}/labels/{label}/rollback", operation_id = "roll_back_prompt_label",
     params(("name" = String, Path), ("label" = String, Path)), responses(
     (status = 200, body = PromptLabel),

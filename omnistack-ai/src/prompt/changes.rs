@@ -86,7 +86,7 @@ impl Prompts {
         Ok(tx.commit().await?)
     }
 
-    /// Adds a version. Labels keep theirs.
+    /// Adds a version. Labels keep the versions that they stand for.
     ///
     /// # Errors
     /// 404 if there is no such prompt, 409 `TOO_MANY_PROMPT_VERSIONS`, 422 if the content can't be rendered.

@@ -82,7 +82,7 @@ pub struct PromptVariable {
     #[garde(length(chars, min = 1, max = 100), custom(is_variable_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$")]
     pub name: String,
-    /// What it is for.
+    /// The purpose of the variable.
     #[garde(length(chars, max = 500))]
     #[serde(default)]
     #[schema(max_length = 500)]
@@ -111,7 +111,7 @@ fn is_variable_name(name: &str, (): &()) -> garde::Result {
     Err(garde::Error::new("must consist of letters, digits and `_`, and not begin with a digit"))
 }
 
-/// The content of a prompt: what a version contains.
+/// The content of a version of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptContent {
@@ -146,7 +146,7 @@ pub struct PromptContent {
     pub output_schema: Option<Value>,
 }
 
-/// A version that a label stands for, and how often.
+/// A version that a label stands for, and its share of the tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedVersion {
@@ -170,7 +170,7 @@ const fn one() -> u32 {
 pub(crate) struct PromptSummary {
     /// The name.
     pub(super) name: String,
-    /// What it is for.
+    /// The purpose of the prompt.
     pub(super) description: String,
     /// The use of the prompt besides the app's own code.
     pub(super) access: PromptAccess,
@@ -187,7 +187,7 @@ pub(crate) struct PromptSummary {
 pub(crate) struct PromptVersionSummary {
     /// The number.
     pub(super) version: i64,
-    /// What has changed.
+    /// The changes since the version before.
     pub(super) note: String,
     /// The user who created it.
     #[schema(value_type = String, format = Uuid)]
@@ -245,10 +245,10 @@ pub(crate) struct PromptOverride {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PromptSelection {
-    /// That of the label `production`, or the tenant's override.
+    /// The version of the label `production`, or the tenant's override.
     #[default]
     Production,
-    /// That of a label, or the tenant's override.
+    /// The version of this label, or the tenant's override.
     Label(String),
     /// This version, whatever a tenant has overridden.
     Version(i64),

@@ -1,4 +1,4 @@
-//! What operators and tenants read of prompts.
+//! The prompts as operators and tenants read them.
 
 use omnistack_core::{clock::Timestamp, http::Error, identity::TenantId};
 
@@ -50,8 +50,8 @@ impl Prompts {
         Ok((prompt, own))
     }
 
-    /// Returns the usage of the versions of a prompt by calls that began in a period. Fails with 404 if there is no such
-    /// prompt.
+    /// Returns the usage of the versions of a prompt by calls that began in a period. Fails with 404 if there is no
+    /// such prompt.
     pub(super) async fn usage(
         &self,
         name: &str,

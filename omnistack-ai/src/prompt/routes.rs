@@ -50,7 +50,7 @@ struct SharedPromptsQuery {
 struct SharedPrompt {
     /// The name.
     name: String,
-    /// What it is for.
+    /// The purpose of the prompt.
     description: String,
     /// Whether the tenant can replace it.
     overridable: bool,
@@ -65,7 +65,7 @@ impl From<PromptSummary> for SharedPrompt {
 
 /// List the prompts that members of the tenant can use
 ///
-/// By name. Needs `ai:read`.
+/// The prompts are in the order of their names. Needs `ai:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_shared_prompts", params(SharedPromptsQuery), responses(
     (status = 200, body = CursorPage<SharedPrompt>),
     (status = 422, body = ErrorEnvelope),
@@ -83,7 +83,7 @@ async fn list(
     Ok(Json(CursorPage { items: items.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
-/// The override of a tenant, and what it replaces.
+/// The override of a tenant, and the content that it replaces.
 #[derive(Debug, Serialize, ToSchema)]
 struct PromptOverrideDetails {
     /// The content of the app's version that the tenant would get.
@@ -95,7 +95,8 @@ struct PromptOverrideDetails {
 
 /// Get the override of a prompt
 ///
-/// With the content that it replaces. Only of prompts that can be replaced. Needs `ai:manage`.
+/// The response has the content that the override replaces, too. Only prompts that can be replaced are found. Needs
+/// `ai:manage`.
 #[utoipa::path(get, path = "/{name}/override", operation_id = "get_prompt_override", params(("name" = String, Path)),
     responses(
     (status = 200, body = PromptOverrideDetails),

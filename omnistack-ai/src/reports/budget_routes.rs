@@ -122,7 +122,7 @@ const fn yes() -> bool {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewOwnBudget {
-    /// Whose use the budget limits: `tenant`, `user` or `key`.
+    /// The scope of the budget: `tenant`, `user` or `key`.
     #[garde(skip)]
     scope: BudgetScope,
     /// The id of the user or of the API key.
@@ -146,7 +146,7 @@ struct NewTenantBudget {
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     tenant: TenantId,
-    /// Whose use the budget limits: `tenant`, `user` or `key`.
+    /// The scope of the budget: `tenant`, `user` or `key`.
     #[garde(skip)]
     scope: BudgetScope,
     /// The id of the user or of the API key.
@@ -182,7 +182,7 @@ async fn list_own(
 
 /// Create a budget for language models
 ///
-/// What was used in the current period before counts. Needs `ai:manage`.
+/// The use in the current period before the creation counts. Needs `ai:manage`.
 #[utoipa::path(post, path = "/", operation_id = "create_ai_budget", request_body = NewOwnBudget, responses(
     (status = 201, body = AiBudget),
     (status = 409, body = ErrorEnvelope, description = "There is a budget of the same subject and period."),

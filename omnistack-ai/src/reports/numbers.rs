@@ -1,4 +1,4 @@
-//! What calls have used, added up.
+//! The sums of what calls have used.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -19,7 +19,7 @@ use crate::{
 /// Largest number of groups of a report.
 pub(super) const MAX_GROUPS: i64 = 1_000;
 
-/// What calls are grouped by.
+/// The property by which calls are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SpendGroup {
@@ -98,7 +98,7 @@ impl SpendScope {
     }
 }
 
-/// What calls have used. Calls that have not ended are not in it.
+/// The numbers, tokens and costs of calls. Calls that have not ended are not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct AiSpendNumbers {
     /// The number of calls.
@@ -136,13 +136,13 @@ impl AiSpendNumbers {
     }
 }
 
-/// What the calls of a group have used.
+/// The use by the calls of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct AiSpendItem {
     /// The name or the id of the group; `null` for calls without one, such as those that no user has made.
     #[schema(required)]
     group: Option<String>,
-    /// What its calls have used.
+    /// The use by its calls.
     usage: AiSpendNumbers,
 }
 

@@ -12,8 +12,8 @@ const MAX_SAMPLED_CALLS: i64 = 10_000;
 /// Largest number of kinds of errors in a report.
 const MAX_ERRORS: i64 = 50;
 
-/// How long calls took that a model has answered: of the newest 10,000 at most. Half of the calls took at most `p50`,
-/// and so on.
+/// The durations of calls that a model has answered, of the newest 10,000 at most. Half of the calls took at most
+/// `p50`, and so on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct AiLatencies {
     /// The number of calls.

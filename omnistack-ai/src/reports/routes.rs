@@ -49,7 +49,7 @@ struct AiUsageQuery {
     /// The time before which calls have started. Default: now. A period has at most 93 days.
     #[garde(skip)]
     until: Option<Timestamp>,
-    /// What calls are grouped by. Default: `model`.
+    /// The property by which calls are grouped. Default: `model`.
     #[garde(skip)]
     group_by: Option<SpendGroup>,
     /// Only calls of this environment.
@@ -65,18 +65,18 @@ struct AiUsageQuery {
     key: Option<ApiKeyId>,
 }
 
-/// What a tenant has used of language models in a period.
+/// The use of language models by a tenant in a period.
 #[derive(Debug, Serialize, ToSchema)]
 struct AiUsageReport {
     /// The start of the period.
     from: Timestamp,
     /// The end of the period.
     until: Timestamp,
-    /// What calls are grouped by.
+    /// The property by which calls are grouped.
     group_by: SpendGroup,
-    /// What all calls have used.
+    /// The use by all calls.
     total: AiSpendNumbers,
-    /// What the calls of each group have used, the groups with the largest costs first; days in their order.
+    /// The use by the calls of each group, the groups with the largest costs first; days in their order.
     items: Vec<AiSpendItem>,
     /// Whether there are more than 1,000 groups. The others are left out.
     is_truncated: bool,
@@ -117,7 +117,7 @@ struct AiSpendQuery {
     /// The time before which calls have started. Default: now. A period has at most 93 days.
     #[garde(skip)]
     until: Option<Timestamp>,
-    /// What calls are grouped by. Default: `model`.
+    /// The property by which calls are grouped. Default: `model`.
     #[garde(skip)]
     group_by: Option<SpendGroup>,
     /// Only calls of this environment.
@@ -129,24 +129,24 @@ struct AiSpendQuery {
     tenant: Option<TenantId>,
 }
 
-/// What an app has spent on language models in a period.
+/// The costs of language models for an app in a period.
 #[derive(Debug, Serialize, ToSchema)]
 struct AiSpendReport {
     /// The start of the period.
     from: Timestamp,
     /// The end of the period.
     until: Timestamp,
-    /// What calls are grouped by.
+    /// The property by which calls are grouped.
     group_by: SpendGroup,
-    /// What all calls have used.
+    /// The use by all calls.
     total: AiSpendNumbers,
-    /// What the calls of each group have used, the groups with the largest costs first; days in their order.
+    /// The use by the calls of each group, the groups with the largest costs first; days in their order.
     items: Vec<AiSpendItem>,
     /// Whether there are more than 1,000 groups. The others are left out.
     is_truncated: bool,
     /// The share of calls that the cache of answers has answered, from 0 to 1.
     cached_share: f64,
-    /// How long calls took.
+    /// The durations of calls.
     latencies: AiLatencies,
     /// The errors of calls, the most frequent first.
     errors: Vec<AiCallErrors>,

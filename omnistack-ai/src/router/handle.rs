@@ -45,7 +45,7 @@ pub struct RouteQuery<'a> {
     pub tenant: TenantId,
     /// The plan of the tenant.
     pub plan: &'a Plan,
-    /// How the call is made.
+    /// The options of the call.
     pub options: &'a CallOptions,
     /// The estimated number of tokens of the input.
     pub estimated_input: u64,
@@ -60,7 +60,7 @@ pub struct EmbeddingRouteQuery<'a> {
     pub tenant: TenantId,
     /// The plan of the tenant.
     pub plan: &'a Plan,
-    /// How the call is made.
+    /// The options of the call.
     pub options: &'a CallOptions,
     /// The estimated number of tokens of the input.
     pub estimated_input: u64,
@@ -74,7 +74,7 @@ pub struct RouteTarget {
     pub provider: Arc<dyn LlmProvider>,
     /// The name of the model at the provider.
     pub model: String,
-    /// What is known of the model.
+    /// The facts about the model. `None` if it is not in the catalog.
     pub info: Option<ModelInfo>,
     /// The reason for its place, such as `smart: place 1`.
     pub reason: String,
@@ -109,7 +109,7 @@ impl RoutedTargets {
 #[derive(Clone, Debug)]
 pub struct AiRouter(Arc<RouterState>);
 
-/// What a router is made of.
+/// The parts of a router.
 #[derive(Debug)]
 pub(super) struct RouterState {
     pub(super) directory: ModelDirectory,

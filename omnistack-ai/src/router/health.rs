@@ -50,9 +50,9 @@ struct HealthState {
     /// The number of consecutive failures after which a model is avoided.
     failures: u32,
     messages: Option<PubSub>,
-    /// By account. Only accounts of the app's providers are here.
+    /// The states by account, of the accounts of the app's providers only.
     accounts: Mutex<HashMap<String, AccountState>>,
-    /// By provider and model.
+    /// The states by provider and model.
     targets: Mutex<HashMap<(String, String), TargetState>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a request needs of a model. No I/O.
+//! The needs of a request: the capabilities that a model must have. No I/O.
 
 use super::candidate::Candidate;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     chat::{ChatRequest, Part},
 };
 
-/// What a request needs of a model.
+/// The capabilities that a model must have for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a list of independent abilities")]
 pub(super) struct RequestNeeds {
@@ -31,8 +31,8 @@ impl RequestNeeds {
         Self { chat: false, tools: false, images: false, embeddings: true }
     }
 
-    /// Returns the names of what a model lacks. A model that is not in the catalog is taken at the word of its provider,
-    /// and may offer embeddings.
+    /// Returns the names of the capabilities that a model lacks. A model that is not in the catalog is taken at the
+    /// word of its provider, and may offer embeddings.
     pub(super) fn missing(self, candidate: &Candidate) -> Vec<&'static str> {
         let known = candidate.info.as_ref();
         let able = known.map_or_else(|| candidate.provider.capabilities(&candidate.model), |info| info.capabilities);

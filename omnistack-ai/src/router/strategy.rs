@@ -13,16 +13,16 @@ use crate::catalog::Cost;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RouteStrategy {
-    /// As they are listed.
+    /// The order in which they are listed.
     #[default]
     Ordered,
     /// The lowest estimated cost first.
     Cheapest,
     /// The lowest measured latency first. Targets without a measurement come before all others.
     Fastest,
-    /// At random, by their weights.
+    /// A random order by their weights.
     Weighted,
-    /// By the difficulty of the request.
+    /// The weakest target that is strong enough for the difficulty of the request first.
     Complexity,
 }
 
@@ -64,7 +64,7 @@ impl SettingValue for RouteStrategy {
     }
 }
 
-/// What decides about the place of a target.
+/// The facts that decide about the place of a target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TargetFacts {
     pub(super) weight: u32,
@@ -81,7 +81,7 @@ pub(super) struct TargetFacts {
 pub(super) struct OrderSeed {
     /// The difficulty of the request.
     pub(super) complexity: Complexity,
-    /// Random, or the hash of the text that the caller's calls have in common.
+    /// A random number, or the hash of the text that the caller's calls have in common.
     pub(super) seed: u64,
     /// Whether the seed is such a hash.
     pub(super) is_sticky: bool,

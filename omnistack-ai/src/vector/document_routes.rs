@@ -26,7 +26,7 @@ pub(super) fn documents() -> Api<Vectors> {
 
 /// List documents
 ///
-/// In the order of their ids.
+/// The documents are in the order of their ids.
 #[utoipa::path(get, path = "/{collection}/documents", operation_id = "list_vector_documents",
     params(("collection" = String, Path, description = "The name of the collection."), VectorPageQuery), responses(
     (status = 200, body = CursorPage<VectorDocument>),
@@ -101,7 +101,7 @@ async fn add_document(
 
 /// Get a document
 ///
-/// With its progress and its cost, without its text.
+/// The response has the progress and the cost of the document, but not its text.
 #[utoipa::path(get, path = "/{collection}/documents/{id}", operation_id = "get_vector_document",
     params(
         ("collection" = String, Path, description = "The name of the collection."),

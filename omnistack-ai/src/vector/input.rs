@@ -1,4 +1,4 @@
-//! What callers of [`Vectors`](crate::Vectors) create, store and search.
+//! The collections, points and searches that callers give to [`Vectors`](crate::Vectors).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -80,7 +80,7 @@ pub struct VectorSearch {
     pub text: Option<String>,
     /// The vector that is sought, in place of that of the text.
     pub vector: Option<Vec<f32>>,
-    /// How the text is sought.
+    /// The way in which the text is sought.
     pub mode: VectorSearchMode,
     /// The conditions on the metadata.
     pub filter: MetadataFilter,
@@ -99,11 +99,11 @@ impl VectorSearch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VectorSearchMode {
-    /// By its meaning: the points with the nearest vectors.
+    /// The meaning of the text: the points with the nearest vectors are found.
     #[default]
     Meaning,
-    /// By its words: full-text search.
+    /// The words of the text: a full-text search.
     Words,
-    /// By both; the results are merged.
+    /// Both the meaning and the words; the results are merged.
     Hybrid,
 }

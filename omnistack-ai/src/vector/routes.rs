@@ -71,7 +71,7 @@ impl VectorPageQuery {
 
 /// List vector collections
 ///
-/// In the order of their names.
+/// The collections are in the order of their names.
 #[utoipa::path(get, path = "/", operation_id = "list_vector_collections", params(VectorPageQuery), responses(
     (status = 200, body = CursorPage<VectorCollection>),
     (status = 422, body = ErrorEnvelope),
@@ -321,7 +321,7 @@ struct SearchVectors {
     #[schema(min_items = 1, max_items = 4096)]
     #[serde(default)]
     vector: Option<Vec<f32>>,
-    /// How the text is sought: by its `meaning`, its `words`, or both (`hybrid`). Default: `meaning`.
+    /// The way in which the text is sought: by its `meaning`, its `words`, or both (`hybrid`). Default: `meaning`.
     #[garde(skip)]
     #[serde(default)]
     mode: VectorSearchMode,

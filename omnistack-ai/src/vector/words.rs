@@ -30,7 +30,7 @@ pub(crate) struct WordHits {
     pub(crate) id: String,
     /// The number of words of the text.
     length: u32,
-    /// How often each word of the search occurs.
+    /// The number of times that each word of the search occurs.
     counts: Vec<u32>,
 }
 

@@ -105,7 +105,7 @@ pub struct PlanDefinition {
     pub yearly_provider_prices: BTreeMap<String, String>,
     /// The number of days for which a new customer need not pay.
     pub trial_days: u16,
-    /// What the provider does at the end of a trial that a customer has begun without a payment method. Null if the
+    /// The action of the provider at the end of a trial that a customer has begun without a payment method. Null if the
     /// checkout of a trial asks for a payment method.
     #[serde(default)]
     #[schema(required)]
@@ -113,7 +113,7 @@ pub struct PlanDefinition {
     /// The included features, such as `sso`. `*` includes all.
     pub features: Vec<String>,
     /// The limits by the name of a meter or of a limited resource, such as `projects`: -1 is unlimited, 0 allows none.
-    /// What has no limit is unlimited.
+    /// Resources without a limit are unlimited.
     pub limits: BTreeMap<String, i64>,
     /// The names of limits that are reported and not enforced.
     pub soft_limits: Vec<String>,

@@ -29,7 +29,7 @@ pub(super) enum ScriptedStep {
     Gate(Gate),
 }
 
-/// What follows the last step.
+/// The end of a response, after its last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptedEnd {
     /// The end of the body. The connection stays open.

@@ -20,7 +20,7 @@ pub struct FakePullRequest {
     pub repository: String,
     /// The branch into which it is to be merged.
     pub into: String,
-    /// What was asked for.
+    /// The request that opened it.
     pub request: NewPullRequest,
 }
 

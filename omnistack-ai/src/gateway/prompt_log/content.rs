@@ -1,4 +1,4 @@
-//! What is logged of a call.
+//! The content of a call that is logged.
 
 use serde_json::{Value, json};
 

@@ -95,7 +95,7 @@ async fn list(
 
 /// Get a logged prompt
 ///
-/// With its texts. Needs `ai:manage`.
+/// The response has the texts. Needs `ai:manage`.
 #[utoipa::path(get, path = "/{id}", operation_id = "get_logged_prompt",
     params(("id" = String, Path, format = Uuid, description = "The id of the call.")), responses(
     (status = 200, body = PromptLogDetails),

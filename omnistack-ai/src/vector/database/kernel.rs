@@ -14,7 +14,7 @@ const ROW_LEVELS: f32 = 127.0;
 const QUERY_LEVELS: f32 = 4_095.0;
 /// Numbers that one step of the loops takes. Their sums are independent, so the compiler uses vector instructions.
 const LANES: usize = 32;
-/// What is added to bounds for the rounding of the computation itself.
+/// The amount that is added to bounds for the rounding of the computation itself.
 const ROUNDING: f32 = 1e-5;
 
 /// Vectors of one length, each after the other in memory.
@@ -23,7 +23,7 @@ pub(super) struct VectorBlock {
     dimensions: usize,
     exact: Vec<f32>,
     codes: Vec<i8>,
-    /// For each vector, the value of a step of its codes, and the length of what the rounding took away.
+    /// The value of a step of its codes for each vector, and the length of what the rounding took away.
     steps: Vec<(f32, f32)>,
 }
 

@@ -15,7 +15,7 @@ const MAX_CACHE_BREAKPOINTS: usize = 4;
 
 /// The conversation in the form of the API.
 #[derive(Debug)]
-pub(super) struct Conversation<'a> {
+pub(super) struct AnthropicConversation<'a> {
     provider: &'a str,
     pub(super) system: Vec<Value>,
     pub(super) messages: Vec<Value>,
@@ -23,7 +23,7 @@ pub(super) struct Conversation<'a> {
     skipped_breakpoints: usize,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> AnthropicConversation<'a> {
     /// Encodes the messages of a request. The instructions are moved to the front, which is their only place.
     pub(super) fn encode(provider: &'a str, request: &ChatRequest) -> Result<Self, LlmError> {
         let parts = request.messages.iter().flat_map(|message| &message.parts);

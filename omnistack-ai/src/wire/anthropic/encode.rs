@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::Conversation;
+use super::content::AnthropicConversation;
 use crate::{
     chat::{ChatRequest, OutputFormat, ReasoningEffort, Tool, ToolChoice},
     error::LlmError,
@@ -27,7 +27,7 @@ const ACCEPTED_FIELDS: [&str; 3] = ["cache_control", "thinking", "top_k"];
 pub(super) fn encode(provider: &str, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
     let mut warnings = Vec::new();
     let mut body = Map::new();
-    let Conversation { mut system, messages, .. } = Conversation::encode(provider, request)?;
+    let AnthropicConversation { mut system, messages, .. } = AnthropicConversation::encode(provider, request)?;
     let mut output_config = Map::new();
     match &request.output {
         OutputFormat::Text => {}

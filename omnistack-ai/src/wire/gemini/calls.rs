@@ -17,11 +17,12 @@ const MAX_CALLS_PER_ANSWER: usize = 512;
 pub(super) struct FunctionCalls {
     count: usize,
     /// The calls whose arguments go on, the latest last.
-    open: Vec<OpenCall>,
+    open: Vec<OpenFunctionCall>,
 }
 
+/// A tool call whose arguments go on.
 #[derive(Debug)]
-struct OpenCall {
+struct OpenFunctionCall {
     part: usize,
     /// The id that the provider sends, or an empty one.
     id: String,
@@ -107,12 +108,12 @@ impl FunctionCalls {
         };
         self.count += 1;
         events.push(ChatEvent::ToolCallStart { index, id: known_id, name: name.clone() });
-        self.open.push(OpenCall { part: index, id, name, arguments: PartialArguments::new() });
+        self.open.push(OpenFunctionCall { part: index, id, name, arguments: PartialArguments::new() });
         Ok(self.open.len() - 1)
     }
 }
 
-impl OpenCall {
+impl OpenFunctionCall {
     fn end(self, events: &mut Vec<ChatEvent>) {
         events.push(ChatEvent::ToolCallArguments { index: self.part, delta: self.arguments.finish() });
     }

@@ -24,16 +24,16 @@ const FILES_URL: &str = "https://generativelanguage.googleapis.com/v1beta/";
 
 /// The conversation in the form of the API.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct GeminiConversation {
     /// The parts of the instructions.
     pub(super) system: Vec<Value>,
     pub(super) contents: Vec<Value>,
 }
 
-impl Conversation {
+impl GeminiConversation {
     /// Encodes the messages of a request. The instructions are moved to the front, which is their only place.
     pub(super) fn encode(provider: &str, request: &ChatRequest) -> Result<Self, LlmError> {
-        let mut encoder = Encoder { provider, tools: HashMap::new() };
+        let mut encoder = PartEncoder { provider, tools: HashMap::new() };
         let mut conversation = Self { system: Vec::new(), contents: Vec::new() };
         let mut last_role = None;
         for message in &request.messages {
@@ -62,13 +62,14 @@ impl Conversation {
     }
 }
 
-struct Encoder<'a> {
+/// The encoder of the parts of messages.
+struct PartEncoder<'a> {
     provider: &'a str,
     /// The names of tools by the ids of their calls.
     tools: HashMap<&'a str, &'a str>,
 }
 
-impl<'a> Encoder<'a> {
+impl<'a> PartEncoder<'a> {
     fn parts(&mut self, message: &'a Message) -> Result<Vec<Value>, LlmError> {
         let is_assistant = message.role == Role::Assistant;
         let is_signed = |part: &Part| matches!(part, Part::ToolCall(call) if signature(call).is_some());

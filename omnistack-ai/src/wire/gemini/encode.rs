@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use super::content::Conversation;
+use super::content::GeminiConversation;
 use crate::{
     chat::{ChatRequest, OutputFormat, ReasoningEffort, Tool, ToolChoice},
     error::LlmError,
@@ -33,7 +33,7 @@ const GENERATION_FIELDS: [(&str, &str); 5] = [
 pub(super) fn encode(provider: &str, request: &ChatRequest, stream: bool) -> Result<WireRequest, LlmError> {
     let mut warnings = Vec::new();
     let mut config = Map::new();
-    let Conversation { mut system, contents } = Conversation::encode(provider, request)?;
+    let GeminiConversation { mut system, contents } = GeminiConversation::encode(provider, request)?;
     match &request.output {
         OutputFormat::Text => {}
         OutputFormat::JsonObject => set(&mut config, "responseMimeType", Some("application/json")),

@@ -18,7 +18,7 @@ const MEDIA_FOLLOWS: &str = "The result is in the next message.";
 /// Encodes the conversation. Fails with [`LlmErrorKind::InvalidRequest`](crate::LlmErrorKind::InvalidRequest) if a
 /// message has a part that its role can't have.
 pub(super) fn encode_messages(provider: &str, quirks: &Quirks, request: &ChatRequest) -> Result<Value, LlmError> {
-    let mut encoder = Encoder { provider, quirks, messages: Vec::new(), media_of_results: Vec::new() };
+    let mut encoder = MessageEncoder { provider, quirks, messages: Vec::new(), media_of_results: Vec::new() };
     for message in &request.messages {
         encoder.message(message)?;
     }
@@ -26,7 +26,8 @@ pub(super) fn encode_messages(provider: &str, quirks: &Quirks, request: &ChatReq
     Ok(encoder.messages.into())
 }
 
-struct Encoder<'a> {
+/// The encoder of the messages of a conversation.
+struct MessageEncoder<'a> {
     provider: &'a str,
     quirks: &'a Quirks,
     messages: Vec<Value>,
@@ -35,7 +36,7 @@ struct Encoder<'a> {
     media_of_results: Vec<Value>,
 }
 
-impl Encoder<'_> {
+impl MessageEncoder<'_> {
     fn message(&mut self, message: &Message) -> Result<(), LlmError> {
         let mut parts = Vec::new();
         let mut has_results = false;

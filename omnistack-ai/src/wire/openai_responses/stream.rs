@@ -23,7 +23,7 @@ const SUMMARY_SEPARATOR: &str = "\n\n";
 
 /// The place of a part in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum PartPlace {
     Text { item: u64, content: u64 },
     Refusal { item: u64, content: u64 },
     Reasoning { item: u64 },
@@ -33,7 +33,7 @@ enum Place {
 /// A part that has begun. Its number is its position.
 #[derive(Debug)]
 struct BegunPart {
-    place: Place,
+    place: PartPlace,
     /// The bytes that were received, by which events that repeat the whole are recognized.
     received: usize,
     /// The part of the summary that arrived last.
@@ -78,15 +78,15 @@ impl ResponseDecoder {
         let delta = text(event, "delta");
         match kind {
             "response.created" | "response.queued" | "response.in_progress" => self.start(event.get("response")),
-            "response.output_text.delta" => self.add(Place::Text { item, content }, delta)?,
-            "response.output_text.done" => self.complete(Place::Text { item, content }, text(event, "text"))?,
-            "response.refusal.delta" => self.add(Place::Refusal { item, content }, delta)?,
-            "response.refusal.done" => self.complete(Place::Refusal { item, content }, text(event, "refusal"))?,
+            "response.output_text.delta" => self.add(PartPlace::Text { item, content }, delta)?,
+            "response.output_text.done" => self.complete(PartPlace::Text { item, content }, text(event, "text"))?,
+            "response.refusal.delta" => self.add(PartPlace::Refusal { item, content }, delta)?,
+            "response.refusal.done" => self.complete(PartPlace::Refusal { item, content }, text(event, "refusal"))?,
             "response.reasoning_summary_text.delta" => self.add_summary(item, number(event, "summary_index"), delta)?,
             "response.reasoning_text.delta" => self.add_summary(item, content, delta)?,
             // Arguments before their call arrive again with the call.
-            "response.function_call_arguments.delta" if self.has_begun(Place::Call { item }) => {
-                self.add(Place::Call { item }, delta)?;
+            "response.function_call_arguments.delta" if self.has_begun(PartPlace::Call { item }) => {
+                self.add(PartPlace::Call { item }, delta)?;
             }
             "response.output_item.added" => self.item(item, event.get("item"), false)?,
             "response.output_item.done" => self.item(item, event.get("item"), true)?,
@@ -112,12 +112,12 @@ impl ResponseDecoder {
         }
     }
 
-    fn has_begun(&self, place: Place) -> bool {
+    fn has_begun(&self, place: PartPlace) -> bool {
         self.parts.iter().any(|part| part.place == place)
     }
 
     /// Returns the number of a part, which begins if it has not.
-    fn part(&mut self, place: Place) -> Result<usize, LlmError> {
+    fn part(&mut self, place: PartPlace) -> Result<usize, LlmError> {
         if let Some(index) = self.parts.iter().rposition(|part| part.place == place) {
             return Ok(index);
         }
@@ -129,7 +129,7 @@ impl ResponseDecoder {
         Ok(self.parts.len() - 1)
     }
 
-    fn add(&mut self, place: Place, delta: &str) -> Result<(), LlmError> {
+    fn add(&mut self, place: PartPlace, delta: &str) -> Result<(), LlmError> {
         if delta.is_empty() {
             return Ok(());
         }
@@ -138,10 +138,10 @@ impl ResponseDecoder {
         *received = received.saturating_add(delta.len());
         let delta = delta.to_owned();
         self.events.push(match place {
-            Place::Text { .. } => ChatEvent::Text { index, delta },
-            Place::Refusal { .. } => ChatEvent::Refusal { index, delta },
-            Place::Reasoning { .. } => ChatEvent::Reasoning { index, delta },
-            Place::Call { .. } => ChatEvent::ToolCallArguments { index, delta },
+            PartPlace::Text { .. } => ChatEvent::Text { index, delta },
+            PartPlace::Refusal { .. } => ChatEvent::Refusal { index, delta },
+            PartPlace::Reasoning { .. } => ChatEvent::Reasoning { index, delta },
+            PartPlace::Call { .. } => ChatEvent::ToolCallArguments { index, delta },
         });
         Ok(())
     }
@@ -150,7 +150,7 @@ impl ResponseDecoder {
         if delta.is_empty() {
             return Ok(());
         }
-        let place = Place::Reasoning { item };
+        let place = PartPlace::Reasoning { item };
         let index = self.part(place)?;
         let part = &mut self.parts[index];
         let is_next = part.received > 0 && part.summary != summary;
@@ -162,7 +162,7 @@ impl ResponseDecoder {
     }
 
     /// Adds what is missing of a part whose whole text is known.
-    fn complete(&mut self, place: Place, whole: &str) -> Result<(), LlmError> {
+    fn complete(&mut self, place: PartPlace, whole: &str) -> Result<(), LlmError> {
         let received = self.parts.iter().rfind(|part| part.place == place).map_or(0, |part| part.received);
         self.add(place, whole.get(received..).unwrap_or_default())
     }
@@ -174,8 +174,12 @@ impl ResponseDecoder {
             "message" if is_done => {
                 for (content, part) in (0..).zip(list(item, "content")) {
                     match text(part, "type") {
-                        "output_text" => self.complete(Place::Text { item: number, content }, text(part, "text"))?,
-                        "refusal" => self.complete(Place::Refusal { item: number, content }, text(part, "refusal"))?,
+                        "output_text" => {
+                            self.complete(PartPlace::Text { item: number, content }, text(part, "text"))?;
+                        }
+                        "refusal" => {
+                            self.complete(PartPlace::Refusal { item: number, content }, text(part, "refusal"))?;
+                        }
                         _ => {}
                     }
                 }
@@ -187,7 +191,7 @@ impl ResponseDecoder {
     }
 
     fn call(&mut self, item_number: u64, item: &Value, is_done: bool) -> Result<(), LlmError> {
-        let place = Place::Call { item: item_number };
+        let place = PartPlace::Call { item: item_number };
         let name = text(item, "name");
         if !self.has_begun(place) {
             if name.is_empty() {
@@ -207,7 +211,7 @@ impl ResponseDecoder {
     }
 
     fn reasoning(&mut self, number: u64, item: &Value) -> Result<(), LlmError> {
-        let place = Place::Reasoning { item: number };
+        let place = PartPlace::Reasoning { item: number };
         let texts = [list(item, "summary"), list(item, "content")];
         let texts = texts.into_iter().find(|texts| !texts.is_empty()).unwrap_or_default();
         let whole: Vec<&str> = texts.iter().map(|part| text(part, "text")).filter(|text| !text.is_empty()).collect();
@@ -250,9 +254,9 @@ impl ResponseDecoder {
             "cancelled" | "queued" | "in_progress" => return Err(interrupted(&self.provider)),
             status => (StopKind::Other, status),
         };
-        let has = |wanted: fn(&Place) -> bool| self.parts.iter().any(|part| wanted(&part.place));
-        let has_calls = has(|place| matches!(place, Place::Call { .. }));
-        let has_refusal = has(|place| matches!(place, Place::Refusal { .. }));
+        let has = |wanted: fn(&PartPlace) -> bool| self.parts.iter().any(|part| wanted(&part.place));
+        let has_calls = has(|place| matches!(place, PartPlace::Call { .. }));
+        let has_refusal = has(|place| matches!(place, PartPlace::Refusal { .. }));
         let raw = Some(raw.to_owned()).filter(|raw| !raw.is_empty());
         self.events.push(ChatEvent::End(StopReason::new(corrected(kind, has_calls, has_refusal), raw)));
         Ok(())

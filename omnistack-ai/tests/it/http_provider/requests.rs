@@ -1,4 +1,4 @@
-//! What is sent.
+//! Requests as they are sent.
 
 use omnistack_ai::{
     Call, ChatRequest, EmbeddingRequest, HttpProvider, LlmErrorKind, LlmProvider as _, Message, ProviderModel,
