@@ -64,7 +64,8 @@ impl EventReader {
             request_id: None,
             deadlines,
             phase: TimeoutPhase::FirstByte,
-            body,
+            // The end of the answer and the end of the body may both read on.
+            body: body.fuse().boxed(),
             parser: SseParser::new(MAX_EVENT_BYTES),
             decoder,
             warnings: Vec::new(),

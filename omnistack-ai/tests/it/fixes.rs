@@ -386,6 +386,7 @@ on_each_database! {
             model.answer(PATCH, confidence);
             app.run_jobs().await;
             assert_eq!(get(&user, &fix).await["status"], status);
+            app.clock().advance(Duration::from_secs(1));
         }
         let all = user.get(format!("/api/v1/app/fixes/result/{result}/all")).await.expect(200).json();
         let approved = &all["fixes"][1];

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use tokio::{sync::mpsc, time::advance};
+use tokio::{
+    sync::mpsc,
+    time::{advance, sleep},
+};
 
 use super::*;
 use crate::chat::{CallTimeouts, StopKind, StopReason};
@@ -55,7 +58,7 @@ fn end() -> ChatEvent {
     ChatEvent::End(StopReason::new(StopKind::Stop, None))
 }
 
-/// Waits for the next item while time passes and bytes arrive after it.
+/// Waits for the next item while time, which is paused, passes and bytes arrive after it.
 async fn next_after(
     events: &mut ChatStream,
     time: Duration,
@@ -63,7 +66,7 @@ async fn next_after(
     bytes: &str,
 ) -> Option<Result<ChatEvent, LlmErrorKind>> {
     let arrival = async {
-        advance(time).await;
+        sleep(time).await;
         // A stream that has ended takes no more bytes.
         let _ = sender.send(Ok(Bytes::copy_from_slice(bytes.as_bytes()))).await;
     };

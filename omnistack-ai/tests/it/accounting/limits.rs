@@ -160,7 +160,7 @@ on_each_database! {
         operator.delete(&admin_path).await.expect_error(404, "NOT_FOUND");
         account.client.delete(&own_path).await.expect(204);
         let reader = account.client.identity().unwrap().clone().with_permissions(Permissions::none());
-        app.client_as(reader).get(BUDGETS).await.expect_error(403, "FORBIDDEN");
+        app.client_as(reader).get(BUDGETS).await.expect_error(403, "PERMISSION_DENIED");
     }
 
     async fn a_budget_with_values_that_make_no_sense_is_refused(database: TestDatabase) {

@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use omnistack_ai::{CachePolicy, CallOptions, ChatRequest, Message};
+use omnistack_core::jobs::{Job, JobContext, JobError};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use serde::{Deserialize, Serialize};
 
 use super::{
     ROUTE, ask, gateway, options, read, start, tenant,
@@ -13,6 +16,20 @@ use super::{
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The job as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct Purge {}
+
+#[async_trait]
+impl Job for Purge {
+    const NAME: &'static str = "ai.purge_answers";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
 
 fn exact() -> CallOptions {
     options().cache(CachePolicy::Exact(HOUR))
@@ -50,6 +67,7 @@ on_each_database! {
         app.clock().advance(HOUR);
         assert_eq!(asked(caller, "a", exact()).await, ("answer 5".into(), false, 15), "its time is over");
         app.clock().advance(HOUR);
+        app.jobs().enqueue(Purge {}).await.unwrap();
         app.run_jobs().await;
         assert_eq!(answers(&app).await, 0);
     }
@@ -102,6 +120,7 @@ on_each_database! {
             app.clock().advance(Duration::from_secs(1));
         }
         app.clock().advance(HOUR);
+        app.jobs().enqueue(Purge {}).await.unwrap();
         app.run_jobs().await;
         assert_eq!(answers(&app).await, 2);
         assert!(gateway.complete(caller, ask("d"), day).await.unwrap().call.cached);

@@ -4,9 +4,14 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use omnistack_ai::{AiCaller, LlmErrorKind as K};
-use omnistack_core::http::Method;
+use omnistack_core::{
+    http::Method,
+    jobs::{Job, JobContext, JobError},
+};
 use omnistack_testkit::{TestClient, TestDatabase, on_each_database};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -15,6 +20,20 @@ use super::{
 };
 
 const LOG: &str = "/api/v1/app/ai/prompt-log";
+
+/// The job as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct Purge {}
+
+#[async_trait]
+impl Job for Purge {
+    const NAME: &'static str = "ai.purge_prompt_log";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
 
 fn caller(client: &TestClient) -> AiCaller {
     AiCaller::of_tenant(client.identity().and_then(|identity| identity.tenant).unwrap())
@@ -49,6 +68,7 @@ on_each_database! {
 
         app.clock().advance(Duration::from_secs(7 * 86_400));
         ada.get(&path).await.expect(404);
+        app.jobs().enqueue(Purge {}).await.unwrap();
         app.run_jobs().await;
         gateway.complete(caller(&ada), ask("fifth"), options()).await.unwrap();
         let cleared = ada.delete(LOG).await.expect(200).json();
