@@ -1,8 +1,9 @@
-//! Tests of the command `saas health`, the health check of a container.
+//! Tests of the command `saas health`, the health check of a container, and of the health of a worker.
 
 use std::{
-    net::SocketAddr,
-    process::{Command, Output},
+    io::{BufRead as _, BufReader},
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, Output, Stdio},
 };
 
 use omnistack::{
@@ -25,12 +26,10 @@ impl Module for Broken {
     }
 }
 
-async fn health(address: SocketAddr, args: &'static [&'static str]) -> Output {
-    let folder = std::env::temp_dir().join(format!("omnistack-health-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+/// Asks the app at an address, as a container does: with the settings of the server, and no others.
+async fn health(address: SocketAddr, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
-    // Without any other setting: a probe needs neither the database nor a secret.
-    command.current_dir(folder).arg("health").args(args).env("APP_ENV", "production");
+    command.current_dir(std::env::temp_dir()).arg("health").args(args).env("APP_ENV", "production");
     command.env("HOST", "0.0.0.0").env("PORT", address.port().to_string());
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
@@ -73,4 +72,38 @@ async fn a_failing_check_is_named() {
         shutdown.cancel();
     };
     tokio::join!(app.app().serve(server, shutdown.clone()), asking);
+}
+
+/// A worker that ends with the test.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_answers_for_its_health() {
+    let database = TestDatabase::sqlite();
+    let folder = std::env::temp_dir().join(format!("omnistack-worker-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
+    command.current_dir(&folder).arg("worker").env("WORKER_HEALTH_ADDRESS", address.to_string());
+    command.env("DATABASE_URL", database.url()).env("APP_ENV", "test").env("LOG_LEVEL", "error");
+    let mut worker = Worker(command.stdout(Stdio::piped()).spawn().unwrap());
+    let output = worker.0.stdout.take().unwrap();
+    let started = tokio::task::spawn_blocking(move || BufReader::new(output).lines().next());
+    let line = started.await.unwrap().unwrap().unwrap();
+    assert!(line.contains("runs background work"), "{line}");
+    let text = address.to_string();
+    for path in ["/health", "/health/ready"] {
+        let asked = health(address, &["--address", &text, "--path", path]).await;
+        assert!(asked.status.success(), "{path}: {asked:?}");
+    }
+    let other = error(&health(address, &["--path", "/openapi.json"]).await);
+    assert!(other.contains("responds with 404"), "{other}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
