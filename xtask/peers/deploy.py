@@ -297,7 +297,7 @@ def commands_of(root: Path, deploy: Path) -> set[str]:
     files = [path for path in deploy.rglob("*") if path.is_file() and path.suffix not in (".json", ".conf")]
     texts = [path.read_text() for path in files]
     lines = [line for text in texts for line in re.findall(rf"{PROGRAM} ([a-z].*)", text)]
-    lines += re.findall(r"^Exec\w+=/usr/local/bin/acme (.*)", "\n".join(texts), re.MULTILINE)
+    lines += re.findall(r"^Exec\w+=-?/usr/local/bin/acme (.*)", "\n".join(texts), re.MULTILINE)
     for page in (root / "docs/src").glob("*.md"):
         text = page.read_text()
         lines += re.findall(r"`acme ([a-z][^`]*)`", text)
