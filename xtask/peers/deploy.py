@@ -301,9 +301,9 @@ def commands_of(root: Path, deploy: Path) -> set[str]:
     for page in (root / "docs/src").glob("*.md"):
         text = page.read_text()
         lines += re.findall(r"`acme ([a-z][^`]*)`", text)
-        for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for block in re.findall(r"^ *```(?:sh|console)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
             block = block.replace("\\\n", " ")
-            lines += re.findall(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*acme ([a-z].*)", block, re.MULTILINE)
+            lines += re.findall(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )*acme ([a-z].*)", block, re.MULTILINE)
             lines += re.findall(rf"{PROGRAM} ([a-z].*)", block)
     # What follows belongs to the shell.
     return {re.split(r"\s+(?:[|>;&#]|&&)|[\"']\]?$", line)[0].rstrip(" …") for line in lines}
