@@ -61,6 +61,20 @@ fn files_below(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Returns the files in a folder, without its subfolders, sorted by name. Fails if the folder does not exist.
+pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).context(reading())? {
+        let path = entry.context(reading())?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Returns what a folder contains, sorted by name; nothing for a folder that does not exist.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {

@@ -216,7 +216,8 @@ fn cli() -> Command {
                 .about("Generates an app from templates/saas, builds it, starts it and sends it requests")
                 .long_about(
                     "Generates an app from templates/saas with cargo-generate, builds it with this checkout, starts \
-                     it on a free port and sends it HTTP requests. Also fails if the template is too long.",
+                     it on a free port and sends it HTTP requests. Also fails if the template is too long, or if its \
+                     files of deployments differ from those in deploy/.",
                 ),
         )
 }

@@ -5,6 +5,7 @@ mod aiosmtpd;
 mod browser;
 mod buckets;
 mod clients;
+mod deploy;
 mod grafana;
 mod invoices;
 mod logstash;
@@ -67,6 +68,11 @@ const PEERS: &[Peer] = &[
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },
     Peer { name: "logstash-pipeline-parser", ecosystem: PackageSet::Python, run: logstash::run },
+    Peer {
+        name: "hadolint, check-jsonschema, kubernetes-validate and zizmor",
+        ecosystem: PackageSet::Deploy,
+        run: deploy::run,
+    },
     Peer { name: "DuckDB", ecosystem: PackageSet::Python, run: usage::run },
     Peer { name: "OpenAI's, Anthropic's, Google's and Groq's clients", ecosystem: PackageSet::Ai, run: ai::run },
     Peer { name: "Chromium", ecosystem: PackageSet::Browser, run: browser::run },
@@ -93,6 +99,8 @@ enum PackageSet {
     Ai,
     /// A separate Python environment for the client generator.
     Client,
+    /// A separate Python environment for the validators of the files of deployments.
+    Deploy,
     Node,
     /// The types of Grafana's boards.
     Boards,
@@ -113,6 +121,7 @@ impl PackageSet {
             Self::Realtime => python::install(&python::REALTIME),
             Self::Ai => python::install(&python::AI),
             Self::Client => python::install(&python::CLIENTS),
+            Self::Deploy => python::install(&python::DEPLOY),
             Self::Node => node::install_common_packages(),
             Self::Boards => node::install_packages(&node::GRAFANA),
             Self::Browser => node::install_packages(&node::BROWSER),

@@ -99,7 +99,7 @@ fn find_or_install(what: &str, look: fn() -> Option<PathBuf>, packages: &[&str])
     Err(Failure::new(format!(
         "{what} was not found and can't be installed automatically. Install it with the system's packages (on \
          Debian and Ubuntu: `apt-get install {}`), or run servers in containers and set their URLs:\n\n    \
-         docker compose -f deploy/compose.yaml up -d\n    \
+         docker compose -f deploy/compose.yaml up -d postgres redis\n    \
          export {POSTGRES_URL}=postgres://omnistack:omnistack@127.0.0.1:5432/omnistack\n    \
          export {REDIS_URL}=redis://127.0.0.1:6379\n\n\
          These must be servers for tests only.",

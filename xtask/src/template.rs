@@ -1,4 +1,5 @@
-//! `cargo xtask template`: checks that an app generated from `templates/saas` builds, serves requests and is short.
+//! `cargo xtask template`: checks that an app generated from `templates/saas` builds, serves requests and is short, and
+//! that the template brings the files of `deploy` that its user picks.
 
 use std::{
     fs,
@@ -20,6 +21,11 @@ use crate::{
 /// by `cargo update`, while generated code must be fixed by hand.
 const MAX_LINES: usize = 149;
 
+/// The answers of a user who picks every way to deploy.
+const ALL_WAYS: [&str; 7] = ["docker", "fly", "railway", "render", "kubernetes", "systemd", "github"];
+/// The entries of `deploy` that the template does not bring: stacks for a checkout of OmniStack.
+const NOT_IN_TEMPLATE: [&str; 3] = ["compose.observability.yaml", "elk", "observability"];
+
 /// Generates an app, counts its lines, builds it, starts it and sends it requests. Fails at the first step that fails.
 pub(crate) fn run() -> Result {
     let mut report = Report::default();
@@ -32,7 +38,22 @@ fn steps(report: &mut Report) -> Result {
     // Outside the repository, because the new app is not part of its workspace.
     let folder = TempFolder::create("template")?;
     let app = folder.path().join("acme");
-    report.step("generate from templates/saas", || generate(folder.path()))?;
+    report.step("generate from templates/saas", || generate(folder.path(), true))?;
+    report.step_with_note("compare its files of deployments with deploy/", || {
+        let (ours, copies) = (host::root().join("deploy"), app.join("deploy"));
+        let count = compare(&ours, &copies, &NOT_IN_TEMPLATE)?;
+        Ok(((), format!("{count} files")))
+    })?;
+    report.step("generate without files of deployments", || {
+        let plain = TempFolder::create("template")?;
+        generate(plain.path(), false)?;
+        for name in ["deploy", ".github", "deny.toml"] {
+            if plain.path().join("acme").join(name).exists() {
+                return Err(Failure::new(format!("an app that is deployed in none of the ways has `{name}`")));
+            }
+        }
+        Ok(())
+    })?;
     report.step_with_note("count its lines of Rust", || {
         let lines = count_lines(&app.join("src"))?;
         if lines > MAX_LINES {
@@ -49,14 +70,60 @@ fn steps(report: &mut Report) -> Result {
     })
 }
 
-fn generate(destination: &Path) -> Result {
+/// Generates the app `acme`, with the files of all ways to deploy it, or of none.
+fn generate(destination: &Path, with_deployment: bool) -> Result {
     // By default, the template depends on the published version.
     let checkout = format!("omnistack_dependency=path = \"{}\"", host::root().join("omnistack").display());
     let mut generate = Tool::GENERATE.command()?;
     generate.args(["generate", "--path", "templates/saas", "--name", "acme", "--vcs", "none"]);
     generate.args(["--silent", "--define", &checkout, "--destination"]).arg(destination);
+    for way in ALL_WAYS {
+        generate.args(["--define", &format!("{way}={with_deployment}")]);
+    }
     // Sets the author, which cargo-generate would otherwise ask git for.
     command::run(generate.env("CARGO_NAME", "acme"))
+}
+
+/// Compares two folders, and returns the number of files. Fails with each file that only one of them has, and each
+/// that differs.
+fn compare(ours: &Path, copies: &Path, left_out: &[&str]) -> Result<usize> {
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    collect(ours, Path::new(""), left_out, &mut expected)?;
+    collect(copies, Path::new(""), &[], &mut found)?;
+    let mut wrong = Vec::new();
+    for path in expected.iter().chain(&found) {
+        let read = |folder: &Path| fs::read(folder.join(path)).ok();
+        if read(ours) != read(copies) && !wrong.contains(path) {
+            wrong.push(path.clone());
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(expected.len());
+    }
+    let names: Vec<_> = wrong.iter().map(|path| path.display().to_string()).collect();
+    Err(Failure::new(format!(
+        "these files of deploy/ and templates/saas/deploy/, where `{{{{project-name}}}}` stands for `acme`, differ: {}",
+        names.join(", ")
+    )))
+}
+
+/// Adds the paths of all files below a folder, relative to it.
+fn collect(root: &Path, folder: &Path, left_out: &[&str], paths: &mut Vec<PathBuf>) -> Result {
+    let absolute = root.join(folder);
+    let entries = fs::read_dir(&absolute).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    for entry in entries.context(format_args!("reading {}", absolute.display()))? {
+        let path = folder.join(entry.file_name());
+        if left_out.iter().any(|name| path == Path::new(name)) {
+            continue;
+        }
+        if root.join(&path).is_dir() {
+            collect(root, &path, left_out, paths)?;
+        } else {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(())
 }
 
 fn build(app: &Path) -> Result {

@@ -257,6 +257,10 @@ impl AppBuilder {
         log::install_to(&self.config, std::io::stdout(), layers.collect())
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(super) fn title(&self) -> (&str, &str) {
         (&self.title, &self.version)
     }

@@ -5,6 +5,7 @@ use clap::{Arg, ArgAction, Command};
 use super::{AppBuilder, commands};
 
 mod audit;
+mod health;
 mod jobs;
 mod webhooks;
 
@@ -12,6 +13,9 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let (title, version) = builder.title();
     let command = command(title.to_owned(), version.to_owned());
     let matches = command.get_matches();
+    if let Some(("health", matches)) = matches.subcommand() {
+        return health::run(builder.config(), matches).await;
+    }
     let _logging = builder.install_log();
     let app = builder.build()?;
     match matches.subcommand() {
@@ -52,6 +56,7 @@ fn command(title: String, version: String) -> Command {
                     .help("Prints the settings reference as Markdown"),
             ),
         )
+        .subcommand(health::command())
         .subcommand(audit::command())
         .subcommand(jobs::command())
         .subcommand(webhooks::command())

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use super::{App, Server, output::print_line, signal::shutdown_signal};
+use super::{App, Server, core_routes, output::print_line, signal::shutdown_signal};
 use crate::{RunError, ShutdownToken, config, module::Banner};
 
 /// Serves until SIGTERM or SIGINT.
@@ -23,14 +23,25 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
     Ok(())
 }
 
-/// Runs background work, without HTTP, until SIGTERM or SIGINT.
+/// Runs background work until SIGTERM or SIGINT, without HTTP but for the health routes.
 pub(super) async fn worker(app: App) -> crate::Result<()> {
     migrate_or_fail(&app).await?;
     app.start().await?;
+    let server = match app.http.worker_health_address {
+        None => None,
+        Some(address) => Some(Server::bind(address, app.server_settings()).await.map_err(|error| {
+            RunError::new(format!("can't listen on {address}: {error}; set WORKER_HEALTH_ADDRESS to another address"))
+        })?),
+    };
     _ = print_line(format_args!("{} runs background work; jobs: {:?}", app.title, app.runner));
     let shutdown = ShutdownToken::new();
     tokio::spawn(shut_down_on_signal(shutdown.clone()));
-    app.run_workers(shutdown).await;
+    let answering = async {
+        if let Some(server) = server {
+            server.run(core_routes::health_only(app.health.clone()), shutdown.clone()).await;
+        }
+    };
+    tokio::join!(app.run_workers(shutdown.clone()), answering);
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
     tracing::info!(target: "omnistack", "stopped");
     Ok(())

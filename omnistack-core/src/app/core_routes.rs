@@ -89,6 +89,11 @@ impl Module for CoreRoutes {
     }
 }
 
+/// Returns the routes of liveness and readiness alone, for a process that serves no others.
+pub(super) fn health_only(health: Health) -> Router {
+    Router::new().route("/health", get(live)).route("/health/ready", get(ready)).with_state(health)
+}
+
 /// Liveness of the process.
 #[derive(Serialize, ToSchema)]
 struct Liveness {

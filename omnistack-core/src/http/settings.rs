@@ -1,6 +1,9 @@
 //! Settings of the HTTP server.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use http::HeaderName;
@@ -15,6 +18,9 @@ crate::settings! {
         pub host: IpAddr = "HOST", default "127.0.0.1";
         /// Port to listen on. 0 selects a free port.
         pub port: u16 = "PORT", default "8080", range "0"..="65535";
+        /// Address on which `worker` answers `/health` and `/health/ready`, such as `0.0.0.0:8081`. Without it, a worker
+        /// can't be asked.
+        pub worker_health_address: Option<SocketAddr> = "WORKER_HEALTH_ADDRESS";
         /// Largest request body, unless the route sets another limit.
         pub body_limit: ByteSize = "HTTP_BODY_LIMIT", default "1MiB", range "1B"..="1GiB";
         /// Longest time from the last header of a request to the first byte of the response, unless the route sets

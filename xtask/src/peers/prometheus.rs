@@ -15,6 +15,7 @@ use crate::{
     clock::{self, Stopwatch},
     command,
     failure::{Context, Failure, Result},
+    files::files_in,
     folder::TempFolder,
     host,
     http::{self, Response},
@@ -63,7 +64,7 @@ fn check_files(python: &Path) -> Result {
     let deploy = host::root().join("deploy/observability");
     let config = copy_of_config(&folder, "token")?;
     command::run(Command::new("promtool").args(["check", "config"]).arg(config.join("prometheus.yml")))?;
-    command::run(Command::new("promtool").args(["test", "rules"]).args(files_of(&config.join("tests"))?))?;
+    command::run(Command::new("promtool").args(["test", "rules"]).args(files_in(&config.join("tests"))?))?;
     command::run(Command::new("amtool").arg("check-config").arg(deploy.join("alertmanager/alertmanager.yml")))?;
     command::run(boards(python).arg("files").arg(host::root()).arg(folder.path()))?;
     command::run(Command::new("promtool").args(["check", "rules"]).arg(folder.path().join("expressions.yml")))
@@ -158,27 +159,13 @@ fn copy_of_config(folder: &TempFolder, token: &str) -> Result<PathBuf> {
     for part in ["", "rules", "targets", "tests"] {
         let (from, to) = (from.join(part), to.join(part));
         fs::create_dir_all(&to).context(format_args!("creating {}", to.display()))?;
-        for file in files_of(&from)? {
+        for file in files_in(&from)? {
             let copy = to.join(file.file_name().unwrap_or_default());
             fs::copy(&file, &copy).context(format_args!("copying {}", file.display()))?;
         }
     }
     write(&to.join("metrics_token"), token)?;
     Ok(to)
-}
-
-/// Returns the files in a folder, without its subfolders, sorted by name.
-fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
-    let reading = || format!("reading {}", folder.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).context(reading())? {
-        let path = entry.context(reading())?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn write(path: &Path, text: &str) -> Result {

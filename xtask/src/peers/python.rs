@@ -81,6 +81,10 @@ pub(super) const CLIENTS: PythonPackages = PythonPackages {
     requirements: include_str!("../../peers/clients.txt"),
 };
 
+/// The validators of the files of deployments.
+pub(super) const DEPLOY: PythonPackages =
+    PythonPackages { folder: "deploy", file: "deploy.txt", requirements: include_str!("../../peers/deploy.txt") };
+
 /// Installs a set of packages in a new virtual environment and returns the folder of its programs. Fails if Python 3
 /// with venv is neither installed nor installable.
 pub(super) fn install(&PythonPackages { folder, file, requirements: wanted }: &PythonPackages) -> Result<PathBuf> {

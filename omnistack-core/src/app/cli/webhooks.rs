@@ -1,10 +1,6 @@
 //! The commands below `webhooks`.
 
-use std::{
-    io::Read as _,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::{io::Read as _, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
@@ -12,6 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
+use super::health::local_address;
 use crate::{
     RunError,
     app::{App, output::print_line},
@@ -105,19 +102,13 @@ async fn send(app: &App, sources: &WebhookSources, public_url: &PublicUrl, match
         }
     };
     headers.extend(signed);
-    let address = text("address").map_or_else(|| local_address(app), str::to_owned);
+    let address = text("address").map_or_else(|| local_address(&app.http).to_string(), str::to_owned);
     let response = timeout(RESPONSE_TIMEOUT, post(&address, &path, headers, body)).await;
     let (status, answer) = response.unwrap_or_else(|_| {
         Err(RunError::new(format!("no response from {address} within {RESPONSE_TIMEOUT:?}; check the app's log")))
     })?;
     print_line(format_args!("{status} {answer}"))?;
     if (200..300).contains(&status) { Ok(()) } else { Err(RunError::new("the app has not accepted the webhook")) }
-}
-
-/// Returns the address of the running app on this machine.
-fn local_address(app: &App) -> String {
-    let host = if app.http.host.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { app.http.host };
-    SocketAddr::new(host, app.http.port).to_string()
 }
 
 fn path(source: &str, tenant: Option<TenantId>) -> String {
