@@ -32,6 +32,7 @@ mod timeout;
 
 pub use api_version::ApiVersionLayer;
 pub use body_limit::BodyLimitLayer;
+pub(crate) use client_addr::peer_address;
 pub use client_addr::{ClientAddr, ClientAddrLayer, PeerAddr};
 pub use compression::CompressionLayer;
 pub use content_encoding::ContentEncodingLayer;
