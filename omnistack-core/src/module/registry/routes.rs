@@ -151,6 +151,11 @@ impl Registry {
         self
     }
 
+    /// Returns whether the app, or this module, leaves out the route of this module at a path, whatever its method.
+    pub fn is_left_out(&self, path: &str) -> bool {
+        self.route_changes.leaves_out(self.module, ANY_METHOD, path)
+    }
+
     /// Declares that something depends on a route: a page that calls it, a mail that links to it. If the app leaves the
     /// route out or moves it, and no other module serves its path, the build fails. The problem names `dependent` and
     /// shows `fix`.
