@@ -20,6 +20,7 @@ mod plans;
 mod queries;
 mod rate_limit;
 mod request_id;
+mod route_changes;
 mod security_headers;
 mod support;
 mod timeouts;

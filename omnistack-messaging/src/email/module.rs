@@ -93,11 +93,11 @@ type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + S
 pub struct Mail {
     provider: Option<Arc<dyn EmailProvider>>,
     templates: Vec<AddTemplate>,
-    sources: Vec<OwnSource>,
+    sources: Vec<TemplateReplacement>,
 }
 
-/// A source of the app for a template.
-struct OwnSource {
+/// A source with which the app replaces that of a template.
+struct TemplateReplacement {
     name: Cow<'static, str>,
     locale: Cow<'static, str>,
     source: Cow<'static, str>,
@@ -132,7 +132,7 @@ impl Mail {
         locale: impl Into<Cow<'static, str>>,
         source: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.sources.push(OwnSource { name: name.into(), locale: locale.into(), source: source.into() });
+        self.sources.push(TemplateReplacement { name: name.into(), locale: locale.into(), source: source.into() });
         self
     }
 
@@ -164,7 +164,7 @@ impl Mail {
                 }
             }
         }
-        for OwnSource { name, locale, source } in &self.sources {
+        for TemplateReplacement { name, locale, source } in &self.sources {
             match templates.clone().with_source(name, locale, source) {
                 Ok(more) => templates = more,
                 Err(error) => {
