@@ -19,6 +19,7 @@
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `docs-page` | yes | the page `/docs`, which shows the OpenAPI document |
 //! | `cli` | yes | the whole command line, with its help; without it, the commands `serve`, `worker`, `migrate`, `openapi`, `routes`, `config` and `doctor` |
+//! | `compression` | yes | compression of responses with gzip |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |

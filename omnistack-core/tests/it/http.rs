@@ -5,8 +5,10 @@
 mod bodies;
 mod build;
 mod client_addr;
+#[cfg(feature = "compression")]
 mod compression;
 mod cors;
+#[cfg(feature = "docs-page")]
 mod docs;
 mod errors;
 mod guarded_client;

@@ -261,6 +261,7 @@ async fn a_hook_is_a_layer() {
     assert!(!refused.headers().contains_key("marked"), "a rejected request skips the response part of the hook");
 }
 
+#[cfg(feature = "compression")]
 #[tokio::test]
 async fn the_whole_stack_stands_alone() {
     let clock = Clock::system();
