@@ -323,6 +323,7 @@ impl AppBuilder {
         log::install_to(&self.config, std::io::stdout(), layers.collect())
     }
 
+    #[cfg(feature = "cli")]
     pub(super) fn title(&self) -> (&str, &str) {
         (&self.title, &self.version)
     }

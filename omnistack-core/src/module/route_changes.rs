@@ -7,7 +7,7 @@ use super::Mount;
 /// The method of routes that the OpenAPI document leaves out: any.
 pub(crate) const ANY_METHOD: &str = "ANY";
 
-/// What to do about a pattern that can't be read.
+/// The fix of a pattern that can't be read.
 pub(crate) const PATTERN_FIX: &str =
     "write it as `/api/v1/app/rooms/{id}`, `DELETE /api/*/app/rooms/{id}` or `/api/*/app/rooms/**`";
 
@@ -151,7 +151,7 @@ pub(crate) enum RouteChange {
 }
 
 #[derive(Debug)]
-struct LeftOut {
+struct OmissionRule {
     module: String,
     pattern: RoutePattern,
     /// Whether the app, and not the module itself, leaves the routes out.
@@ -160,7 +160,7 @@ struct LeftOut {
 }
 
 #[derive(Debug)]
-struct Moved {
+struct MoveRule {
     module: String,
     rule: RouteMove,
     used: bool,
@@ -169,15 +169,15 @@ struct Moved {
 /// The changes of all modules' routes, and what became of them.
 #[derive(Debug, Default)]
 pub(crate) struct RouteChanges {
-    left_out: Vec<LeftOut>,
-    moved: Vec<Moved>,
+    left_out: Vec<OmissionRule>,
+    moved: Vec<MoveRule>,
     /// Method and path of the routes that are left out.
     gone: Vec<(String, String)>,
     /// Method, path and new path of the routes that are moved.
     elsewhere: Vec<(String, String, String)>,
 }
 
-/// What became of a route.
+/// The fate of a route that is not served.
 pub(crate) enum RouteFate<'a> {
     LeftOut,
     MovedTo(&'a str),
@@ -190,7 +190,7 @@ impl RouteChanges {
         match change {
             RouteChange::LeaveOut { module, pattern } => self.leave_out(module, &pattern, true),
             RouteChange::Move { module, from, to } => {
-                self.moved.push(Moved { module, rule: RouteMove::parse(&from, &to)?, used: false });
+                self.moved.push(MoveRule { module, rule: RouteMove::parse(&from, &to)?, used: false });
                 Ok(())
             }
         }
@@ -199,7 +199,7 @@ impl RouteChanges {
     /// Leaves out routes of a module.
     pub(crate) fn leave_out(&mut self, module: impl Into<String>, pattern: &str, by_app: bool) -> Result<(), String> {
         let pattern = RoutePattern::parse(pattern)?;
-        self.left_out.push(LeftOut { module: module.into(), pattern, by_app, used: false });
+        self.left_out.push(OmissionRule { module: module.into(), pattern, by_app, used: false });
         Ok(())
     }
 

@@ -109,11 +109,11 @@ impl Registry {
             );
             self.report_problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
         }
+        self.tables.extend(api.tables);
         if !is_left_out {
             self.routes.push(ModuleRoutes { module: self.module, mount, infos, wire });
+            self.add_schemas(api.schemas);
         }
-        self.tables.extend(api.tables);
-        self.add_schemas(api.schemas);
         self
     }
 
