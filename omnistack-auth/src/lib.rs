@@ -78,7 +78,7 @@ mod wiring;
 
 pub use error::{Error, ErrorKind};
 pub use federation::{issuer, social};
-pub use module::Auth;
+pub use module::{Auth, AuthRoutes};
 pub use pages::PageSettings;
 pub use session::signing;
 #[cfg(feature = "passkeys")]

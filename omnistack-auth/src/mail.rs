@@ -14,6 +14,7 @@
 
 pub(crate) mod billing_notice;
 pub(crate) mod invitation;
+mod notification;
 mod owners;
 pub(crate) mod usage_threshold;
 pub(crate) mod webhook_endpoint;
@@ -37,6 +38,7 @@ use omnistack_messaging::email::{
 use serde::{Deserialize, Serialize};
 
 use billing_notice::SubscriptionNotice;
+use notification::AccountNotification;
 use usage_threshold::UsageThresholdNotice;
 use webhook_endpoint::DisabledWebhookNotice;
 
@@ -281,7 +283,7 @@ impl AccountMailer {
                 Some(self.compose(
                     &email,
                     locale.as_deref(),
-                    &self.notification(title, [wanted, nothing], Some(action)),
+                    &self.notification("already_registered", title, [wanted, nothing], Some(action)),
                 )?)
             }
             AccountMail::Reset { email } => {
@@ -316,7 +318,7 @@ impl AccountMailer {
                 let warning =
                     "If that was not you, another person may control your account: contact us immediately.".to_owned();
                 let locale = store::lock(tx, user).await?.and_then(|account| account.locale);
-                Some(self.compose(&old, locale.as_deref(), &self.notification(title, [changed, warning], None))?)
+                Some(self.compose(&old, locale.as_deref(), &self.notification("email_changed", title, [changed, warning], None))?)
             }
             AccountMail::PasswordChanged { user } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -324,7 +326,7 @@ impl AccountMailer {
                 let changed = "Other devices were signed out.".to_owned();
                 let warning = "If that was not you, choose a new password immediately.".to_owned();
                 let action = ("Choose a new password", "forgot-password");
-                self.compose_to_account(&account, &self.notification(title, [changed, warning], Some(action)))?
+                self.compose_to_account(&account, &self.notification("password_changed", title, [changed, warning], Some(action)))?
             }
             AccountMail::IdentityChanged { user, issuer, linked } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -341,14 +343,14 @@ impl AccountMailer {
                     "If that was not you, sign in and check the identities that are linked with your account."
                         .to_owned();
                 let action = self.has_built_in_accounts.then_some(("Review your account", "security"));
-                self.compose_to_account(&account, &self.notification(title, [changed, warning], action))?
+                self.compose_to_account(&account, &self.notification("identity_changed", title, [changed, warning], action))?
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let ((title, happened), (warning, action)) = (change.message(product), change.advice());
                 self.compose_to_account(
                     &account,
-                    &self.notification(title, [happened, warning.to_owned()], Some(action)),
+                    &self.notification("second_factor_changed", title, [happened, warning.to_owned()], Some(action)),
                 )?
             }
             AccountMail::NewSignIn { user, user_agent, address, at } => {
@@ -373,7 +375,7 @@ impl AccountMailer {
                 let stay = "To keep it, sign in before then.".to_owned();
                 self.compose_to_account(
                     &account,
-                    &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))),
+                    &self.notification("deletion_scheduled", title, [when, stay], Some(("Sign in", "sign-in"))),
                 )?
             }
             AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
@@ -409,12 +411,13 @@ impl AccountMailer {
 
     fn notification<const N: usize>(
         &self,
+        occasion: &'static str,
         title: String,
         paragraphs: [String; N],
         action: Option<(&str, &str)>,
-    ) -> Notification {
+    ) -> AccountNotification {
         let action = action.map(|(label, page)| (self.page(page), label.to_owned()));
-        Notification { title, paragraphs: paragraphs.into(), action }
+        AccountNotification::new(occasion, Notification { title, paragraphs: paragraphs.into(), action })
     }
 
     async fn link(

@@ -1,9 +1,12 @@
 //! The auth module, which registers routes, jobs, migrations and the authenticator.
 
 mod accounts;
+mod optional_routes;
 mod teams;
 
-use std::sync::Arc;
+pub use optional_routes::AuthRoutes;
+
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -63,6 +66,8 @@ pub struct Auth {
     first_owner: InitialOperator,
     providers: Vec<Provider>,
     no_pages: bool,
+    own_pages: Vec<(String, Cow<'static, str>)>,
+    without: Vec<AuthRoutes>,
 }
 
 impl Auth {
@@ -126,6 +131,28 @@ impl Auth {
         self
     }
 
+    /// Serves this HTML document in place of a built-in page, such as `sign-in`. It has the same headers: a policy that
+    /// allows scripts and styles of this origin only. For a page with a handler of its own, leave the built-in page out,
+    /// `.without_routes("auth", "/auth/sign-in")` on the builder, and mount the page in a module of the app.
+    ///
+    /// ```
+    /// use omnistack_auth::Auth;
+    ///
+    /// let auth = Auth::built_in().page("error", "<!doctype html><title>Sorry</title><h1>You were not signed in.</h1>");
+    /// # let _ = auth;
+    /// ```
+    pub fn page(mut self, name: impl Into<String>, html: impl Into<Cow<'static, str>>) -> Self {
+        self.own_pages.push((name.into(), html.into()));
+        self
+    }
+
+    /// Leaves out routes. They respond with 404 and are not in the OpenAPI document; a module of the app may serve their
+    /// paths. For single routes, see [`AppBuilder::without_routes`](omnistack_core::app::AppBuilder::without_routes).
+    pub fn without(mut self, routes: AuthRoutes) -> Self {
+        self.without.push(routes);
+        self
+    }
+
     /// Returns the validated external issuers, reports problems with them, and registers their webhooks.
     fn check_issuers(&self, registry: &mut Registry) -> Vec<ValidatedIssuer> {
         let own = registry.public_url();
@@ -186,6 +213,9 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
+        for pattern in self.without.iter().flat_map(|routes| routes.patterns()) {
+            registry.leave_out_routes(pattern);
+        }
         registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts"]);
         // The limit of mails to one recipient is in the tables of mails, which exist without the module `Mail` too.
         register_mail_migrations(registry);

@@ -8,7 +8,8 @@
 //!
 //! Each page has the content security policy [`POLICY`]: no inline scripts or styles, no resources of other origins, no
 //! native form submission. An app with pages of its own switches these off with `AUTH_PAGES=false` or
-//! [`Auth::without_pages`](crate::Auth::without_pages) and serves the same paths.
+//! [`Auth::without_pages`](crate::Auth::without_pages) and serves the same paths. [`Auth::page`](crate::Auth::page) replaces
+//! one of them.
 
 mod render;
 
@@ -65,6 +66,8 @@ pub(crate) struct PageContext {
     pub(crate) passkeys: bool,
     /// Whether codes are sent by SMS.
     pub(crate) sms_codes: bool,
+    /// Whether users are invited to teams.
+    pub(crate) invitations: bool,
     /// The names of the providers.
     pub(crate) providers: Vec<String>,
     /// The path to go to after sign-in.
@@ -86,6 +89,17 @@ pub(crate) struct Pages(Arc<BTreeMap<&'static str, String>>);
 impl Pages {
     pub(crate) fn new(parts: &PageContext) -> Self {
         Self(Arc::new(render::render_all(parts)))
+    }
+
+    /// Returns the pages with this document in place of one of them, or `None` if there is no page of this name.
+    pub(crate) fn replace(mut self, name: &str, html: &str) -> Option<Self> {
+        html.clone_into(Arc::make_mut(&mut self.0).get_mut(name)?);
+        Some(self)
+    }
+
+    /// Returns the names of the pages.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
     }
 
     /// Returns a route for each page, and for the script and the stylesheet.

@@ -3,7 +3,8 @@
 //! An [`AppBuilder`] takes modules and asks each what it contributes ([`Registry`](crate::module::Registry)): routes under their mounts with
 //! the matching guards, layers by [`Slot`](crate::module::Slot), migrations, health checks, background services. It builds one [`App`]
 //! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
-//! `openapi`, `routes`, `config`, `health`, `audit`, `jobs` and `doctor`.
+//! `openapi`, `routes`, `config`, `health`, `audit`, `jobs` and `doctor`. Without the feature `cli`, it has no commands
+//! `audit`, `health`, `jobs` and `webhooks`, and no help.
 //!
 //! ```no_run
 //! use omnistack_core::{app::App, module::{Api, Module, Mount, Registry}};
@@ -34,6 +35,7 @@
 //! ```
 
 mod builder;
+#[cfg(feature = "cli")]
 mod cli;
 mod commands;
 mod connections;
@@ -46,6 +48,8 @@ mod malformed_request;
 mod middleware_stack;
 mod output;
 mod own_routes;
+#[cfg(not(feature = "cli"))]
+mod plain_cli;
 mod resolve;
 mod routing;
 mod serve;
@@ -71,7 +75,7 @@ use crate::{
     http::HttpSettings,
     identity::TenantId,
     jobs::Runner,
-    module::{BackgroundService, Banner, Context, Module, RouteInfo, spawn},
+    module::{BackgroundService, Banner, Context, Module, OpenApiPart, RouteInfo, spawn},
 };
 
 /// Time that all modules together have to stop.
@@ -92,7 +96,7 @@ pub struct App {
     title: String,
     version: String,
     openapi: Bytes,
-    routes: Vec<RouteInfo>,
+    routes: Arc<[RouteInfo]>,
     migrations: Vec<(&'static str, Migrations)>,
     services: Vec<BackgroundService>,
     runner: Runner,
@@ -128,6 +132,33 @@ impl App {
     /// Returns the OpenAPI 3.1 document, as the JSON that `/openapi.json` serves.
     pub fn openapi(&self) -> &[u8] {
         &self.openapi
+    }
+
+    /// Returns a part of the OpenAPI document, as the JSON that `/openapi/{part}.json` serves: `v1` has the routes of one
+    /// version, `app.v1` those of one access level.
+    ///
+    /// ```
+    /// # use omnistack_core::{app::App, config::Config};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> omnistack_core::Result<()> {
+    /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+    /// let app = App::builder(config).build()?;
+    /// assert!(String::from_utf8(app.openapi_part("public.v1")?)?.contains("/api/v1/public/health"));
+    /// assert!(app.openapi_part("guests.v1").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the app has no such part.
+    pub fn openapi_part(&self, part: &str) -> Result<Vec<u8>, BoxError> {
+        let parsed: OpenApiPart = part.parse()?;
+        let known = OpenApiPart::list(&self.routes);
+        if !known.contains(&parsed) {
+            let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+            return Err(format!("the OpenAPI document has no part `{part}`; its parts are {}", known.join(", ")).into());
+        }
+        Ok(parsed.of(&self.openapi, &self.routes)?)
     }
 
     /// Returns every route, sorted by path.

@@ -3,6 +3,7 @@
 mod ids;
 
 pub use ids::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
+pub use uuid::Uuid;
 
 use std::{borrow::Cow, cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
 
@@ -11,7 +12,6 @@ use utoipa::{
     ToSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
-use uuid::Uuid;
 
 use crate::{clock::Timestamp, schema::ComposeSchema};
 
@@ -42,6 +42,29 @@ impl<T> Id<T> {
     /// Wraps a UUID of any version, such as one from another system.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid, PhantomData)
+    }
+
+    /// Wraps a number of another system, such as the id of a user in a table of an existing app: the UUID has the number
+    /// in its last 64 bits and zeros before it. Such ids sort as their numbers do, and never equal an id of
+    /// [`new`](Self::new).
+    ///
+    /// ```
+    /// use omnistack_core::identity::UserId;
+    ///
+    /// let user = UserId::from_number(7);
+    /// assert_eq!(user.to_string(), "00000000-0000-0000-0000-000000000007");
+    /// assert_eq!(user.number(), Some(7));
+    /// ```
+    pub const fn from_number(number: u64) -> Self {
+        Self(Uuid::from_u64_pair(0, number), PhantomData)
+    }
+
+    /// Returns the number of an id that [`from_number`](Self::from_number) made. Returns `None` for other ids.
+    pub const fn number(self) -> Option<u64> {
+        match self.0.as_u64_pair() {
+            (0, number) => Some(number),
+            _ => None,
+        }
     }
 
     /// Returns the UUID.

@@ -45,6 +45,9 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `sqlite` | yes | SQLite, compiled in |
+//! | `docs-page` | yes | the page `/docs`, which shows the OpenAPI document |
+//! | `cli` | yes | the whole command line, with its help and the commands `audit`, `jobs` and `webhooks` |
+//! | `compression` | yes | compression of responses with gzip |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `http-client` | no | the client for calls to providers; feature crates turn it on |

@@ -18,6 +18,7 @@ mod openapi;
 mod problem;
 mod rate_limit;
 mod registry;
+mod route_changes;
 mod route_info;
 
 pub use agent_operation::{AGENT_TOOL_EXTENSION, AgentOperation};
@@ -38,8 +39,11 @@ pub(crate) use background_service::{BackgroundService, spawn};
 pub(crate) use banner::Banner;
 pub(crate) use declared_table::DeclaredTable;
 pub(crate) use mount::IdempotencyPolicy;
-pub(crate) use openapi::{for_version, version_of};
-pub(crate) use registry::ResolvedLayer;
+pub(crate) use openapi::{OpenApiPart, version_of};
+pub(crate) use registry::{RequiredRoute, ResolvedLayer};
+pub(crate) use route_changes::{
+    ANY_METHOD, PATTERN_FIX, RouteChange, RouteChanges, RouteFate, RouteMoves, RoutePattern,
+};
 
 use std::sync::Arc;
 

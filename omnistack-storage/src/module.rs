@@ -24,6 +24,7 @@ use crate::{
     },
     http,
     scan::SharedScanner,
+    signed_urls::SIGNED_URL_PATH,
 };
 
 /// The bytes that a multipart form may have in addition to its file.
@@ -134,6 +135,13 @@ impl Files {
         let settings: StorageSettings = registry.config()?;
         if matches!(settings.provider.as_str(), "local" | "memory") {
             registry.require_public_url("links to files");
+            for method in ["GET", "PUT"] {
+                registry.require_route(
+                    &format!("{method} {SIGNED_URL_PATH}/{{link}}"),
+                    "signed URLs of files lead to",
+                    "keep it where it is, or store the files in a bucket: set STORAGE_PROVIDER",
+                );
+            }
         }
         match settings.provider.as_str() {
             "local" => {

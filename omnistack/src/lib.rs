@@ -17,6 +17,9 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `sqlite` | yes | SQLite, compiled in |
+//! | `docs-page` | yes | the page `/docs`, which shows the OpenAPI document |
+//! | `cli` | yes | the whole command line, with its help; without it, the commands `serve`, `worker`, `migrate`, `openapi`, `routes`, `config` and `doctor` |
+//! | `compression` | yes | compression of responses with gzip |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
@@ -60,7 +63,7 @@
 //! | `Validate` | garde | needs a dependency on `garde`: it has no option for another path |
 //! | [`FromRow`](db::FromRow) | sqlx | needs a dependency on `sqlx`, without features: it has no option for another path |
 //!
-//! State the versions that OmniStack uses: garde 0.23, serde 1, sqlx 0.9, utoipa 6. A type that derives from another
+//! State the versions that OmniStack uses: axum 0.8, garde 0.23, serde 1, sqlx 0.9, utoipa 6, utoipa-axum 0.3, uuid 1. A type that derives from another
 //! version does not implement the trait that OmniStack requires.
 
 #[cfg(feature = "ai")]
@@ -88,7 +91,7 @@ pub use omnistack_realtime as realtime;
 pub use omnistack_storage as storage;
 #[cfg(feature = "webhooks")]
 pub use omnistack_webhooks as webhooks;
-pub use {garde, serde, sqlx, utoipa};
+pub use {garde, serde, sqlx, utoipa, uuid};
 
 /// The items that most files of an app need.
 pub mod prelude {

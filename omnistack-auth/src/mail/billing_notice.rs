@@ -11,7 +11,7 @@ use omnistack_core::{
 use omnistack_messaging::email::template::Notification;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountMail, AccountMailer, owners::mail_owners, printable};
+use super::{AccountMail, AccountMailer, notification::AccountNotification, owners::mail_owners, printable};
 use crate::Error;
 
 /// Name of the subscriber, which is stored with each delivery.
@@ -94,6 +94,7 @@ impl AccountMailer {
             ),
             _ => return Ok(None),
         };
-        self.compose_to_account(&account, &Notification { title, paragraphs, action: Some(link) })
+        let content = Notification { title, paragraphs, action: Some(link) };
+        self.compose_to_account(&account, &AccountNotification::new("subscription", content))
     }
 }

@@ -11,7 +11,7 @@ use omnistack_core::{
 use omnistack_messaging::email::template::Notification;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountMail, AccountMailer, owners::mail_owners, printable};
+use super::{AccountMail, AccountMailer, notification::AccountNotification, owners::mail_owners, printable};
 use crate::Error;
 
 /// Name of the subscriber, which is stored with each delivery.
@@ -73,6 +73,6 @@ impl AccountMailer {
             paragraphs: vec![usage, advice.to_owned()],
             action: Some((self.public_url.clone(), format!("Open {product}"))),
         };
-        self.compose_to_account(&account, &notification)
+        self.compose_to_account(&account, &AccountNotification::new("usage_threshold", notification))
     }
 }

@@ -15,6 +15,8 @@ use omnistack_messaging::email::MailSettings;
 #[cfg(feature = "sms")]
 use omnistack_messaging::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
 
+#[cfg(feature = "passkeys")]
+use super::AuthRoutes;
 use super::{Auth, BuiltInAccounts};
 #[cfg(feature = "passkeys")]
 use crate::{account::routes::passkeys::SignInIssuers, passkey::RelyingParty, settings::PasskeySettings};
@@ -34,6 +36,57 @@ use crate::{
 };
 #[cfg(feature = "sms")]
 use crate::{mfa::sms_codes, settings::SmsCodeSettings};
+
+/// The pages to which mails link.
+const LINKED_PAGES: [&str; 8] = [
+    "sign-in",
+    "verify-email",
+    "change-email",
+    "forgot-password",
+    "reset-password",
+    "magic-link",
+    "invitation",
+    "security",
+];
+
+/// The routes that each page calls, whatever the settings are.
+const CALLED_ROUTES: [(&str, &[&str]); 9] = [
+    ("sign-in", &["POST /api/v1/public/auth/login", "POST /api/v1/public/auth/mfa"]),
+    ("register", &["POST /api/v1/public/auth/register"]),
+    ("verify-email", &["POST /api/v1/public/auth/verify-email"]),
+    ("change-email", &["POST /api/v1/app/auth/email/confirm"]),
+    ("forgot-password", &["POST /api/v1/public/auth/forgot-password"]),
+    ("reset-password", &["POST /api/v1/public/auth/reset-password"]),
+    ("magic-link", &["POST /api/v1/public/auth/magic-link", "POST /api/v1/public/auth/magic-link/verify"]),
+    (
+        "invitation",
+        &[
+            "POST /api/v1/public/auth/invitation",
+            "POST /api/v1/public/auth/invitation/register",
+            "POST /api/v1/app/invitations/accept",
+        ],
+    ),
+    (
+        "security",
+        &[
+            "POST /api/v1/public/auth/refresh",
+            "POST /api/v1/public/auth/logout",
+            "GET /api/v1/app/users/me",
+            "DELETE /api/v1/app/users/me",
+            "GET /api/v1/app/auth/sessions",
+            "DELETE /api/v1/app/auth/sessions",
+            "DELETE /api/v1/app/auth/sessions/{id}",
+            "GET /api/v1/app/auth/mfa",
+            "POST /api/v1/app/auth/mfa/totp",
+            "POST /api/v1/app/auth/mfa/totp/confirm",
+            "DELETE /api/v1/app/auth/mfa/totp",
+            "POST /api/v1/app/auth/mfa/recovery-codes",
+            "POST /api/v1/app/auth/mfa/verify",
+            "POST /api/v1/app/auth/password",
+            "POST /api/v1/app/auth/email",
+        ],
+    ),
+];
 
 /// Returns the public routes: sign-in, registration, and links from emails.
 fn public() -> Api<Accounts> {
@@ -127,7 +180,7 @@ impl Auth {
         }
         if !built_in {
             let what = "signs in with an identity provider, but has no built-in accounts";
-            registry.report_problem(what, "start with `Auth::accounts()`");
+            registry.report_problem(what, "start with `Auth::built_in()`");
         }
         let mut checked: Vec<social::ValidatedProvider> = Vec::new();
         for provider in &providers {
@@ -151,6 +204,11 @@ impl Auth {
                 let SettingsClient(client) = ctx.get()?;
                 Ok(Social::new((accounts, linker), ctx.get()?, ctx.get()?, url.to_string(), checked.clone(), &client))
             })
+            .require_route(
+                "GET /api/v1/public/auth/oauth/{provider}/callback",
+                "identity providers send users back to",
+                "keep it, or remove the identity providers",
+            )
             .routes(oauth, federation::routes::social::api(), Context::get);
         register_v1_and_v2(
             registry,
@@ -185,10 +243,43 @@ impl Auth {
             min_password_lengths: (parts.settings.password_length, parts.settings.password_length_second_factor),
             passkeys,
             sms_codes: texts,
+            invitations: !registry.is_left_out("/api/v1/public/auth/invitation"),
             providers,
             after_sign_in: settings.after_sign_in,
         });
+        let pages = self.with_own_pages(registry, pages);
+        self.require_routes_of_pages(registry, &pages);
         registry.routes(Mount::root("/auth", AccessLevel::Public), pages.routes(), |_| Ok(pages));
+    }
+
+    /// Replaces pages by those of the app. Reports names that no page has.
+    fn with_own_pages(&self, registry: &mut Registry, pages: Pages) -> Pages {
+        self.own_pages.iter().fold(pages, |pages, (name, html)| match pages.clone().replace(name, html) {
+            Some(replaced) => replaced,
+            None => {
+                let known = pages.names().collect::<Vec<_>>().join(", ");
+                registry.report_problem(format!("has no page `{name}` to replace"), format!("use one of {known}"));
+                pages
+            }
+        })
+    }
+
+    /// Requires the routes that the built-in pages call, and the pages to which mails link.
+    fn require_routes_of_pages(&self, registry: &mut Registry, pages: &Pages) {
+        const FIX: &str = "keep it, or leave the pages out as well: `Auth::without_pages()`";
+        for name in pages.names() {
+            let path = format!("/auth/{name}");
+            if LINKED_PAGES.contains(&name) {
+                registry.require_route(&format!("GET {path}"), "mails link to", FIX);
+            }
+            let is_own = self.own_pages.iter().any(|(own, _)| own == name);
+            if is_own || registry.is_left_out(&path) {
+                continue;
+            }
+            for route in CALLED_ROUTES.iter().filter(|(page, _)| *page == name).flat_map(|(_, routes)| *routes) {
+                registry.require_route(route, format!("the page {path} calls"), FIX);
+            }
+        }
     }
 
     /// Returns the configuration of the built-in accounts, and reports problems with it. Returns `None` if it is
@@ -217,7 +308,7 @@ impl Auth {
             waiting: settings.password_hash_queue,
         };
         #[cfg(feature = "passkeys")]
-        let passkeys = relying_party(registry, &product);
+        let passkeys = relying_party(registry, &product).filter(|_| !self.without.contains(&AuthRoutes::Passkeys));
         #[cfg(feature = "sms")]
         let sms_codes = registry.config::<SmsCodeSettings>()?.codes;
         match Passwords::new(hashing) {

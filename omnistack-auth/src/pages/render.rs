@@ -33,8 +33,13 @@ const PAGES: [(&str, &str, &str); 11] = [
 
 /// Renders every page. Returns them by name.
 pub(super) fn render_all(parts: &PageContext) -> BTreeMap<&'static str, String> {
-    let there = PAGES.iter().filter(|(name, ..)| parts.registration || *name != "register");
-    there.map(|(name, title, source)| (*name, render_page(parts, name, title, source))).collect()
+    let is_served = |name: &str| match name {
+        "register" => parts.registration,
+        "invitation" => parts.invitations,
+        _ => true,
+    };
+    let served = PAGES.iter().filter(|(name, ..)| is_served(name));
+    served.map(|(name, title, source)| (*name, render_page(parts, name, title, source))).collect()
 }
 
 fn render_page(parts: &PageContext, name: &str, title: &str, source: &str) -> String {
@@ -151,6 +156,7 @@ mod tests {
             min_password_lengths: (15, 8),
             passkeys: true,
             sms_codes: true,
+            invitations: true,
             providers: vec!["google".into(), "x\"><b>".into()],
             after_sign_in: "/a?b=\"&c".into(),
         };
@@ -169,6 +175,7 @@ mod tests {
             min_password_lengths: (15, 8),
             passkeys: false,
             sms_codes: false,
+            invitations: true,
             providers: Vec::new(),
             after_sign_in: "/".into(),
         };

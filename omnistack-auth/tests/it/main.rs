@@ -6,6 +6,7 @@
 mod accounts;
 mod admin;
 mod api_keys;
+mod bending;
 mod gone;
 mod headers;
 mod in_person;

@@ -18,7 +18,7 @@ use crate::{
     identity::{AccessLevel, Authenticator, LimitedResources, PermissionCatalog},
     jobs::{JobSettings, Jobs, Runner},
     log::{self, LogGuard},
-    module::{Banner, BuildError, Context, Module, Problem, Registry, Slot},
+    module::{Banner, BuildError, Context, Module, PATTERN_FIX, Problem, Registry, RouteChange, RouteInfo, Slot},
 };
 
 /// Builder of an app from modules and settings, by [`build`](Self::build) or [`run`](Self::run).
@@ -32,6 +32,7 @@ pub struct AppBuilder {
     version: String,
     policies: Vec<VersionPolicy>,
     replaced: Vec<OverrideFn>,
+    route_changes: Vec<RouteChange>,
 }
 
 type OverrideFn = Box<dyn FnOnce(&mut Context) + Send>;
@@ -47,6 +48,7 @@ impl AppBuilder {
             version: "0.1.0".into(),
             policies: Vec::new(),
             replaced: Vec::new(),
+            route_changes: Vec::new(),
         }
     }
 
@@ -82,7 +84,59 @@ impl AppBuilder {
         self
     }
 
-    /// Uses this value instead of the value of its type that a module provides, for tests.
+    /// Leaves out routes of a module: they respond with 404 to all callers, need no values that no other route needs, and
+    /// are not in the OpenAPI document. A module of the app may mount its own handler at their path.
+    ///
+    /// `pattern` is a path as the command `routes` prints it, with the method before it if only routes of that method are
+    /// meant. `*` stands for one segment, and `**` at the end for the path and all paths below it. The module is the one
+    /// in the last column of `routes`; `core` has the pages `/docs/**`, `/openapi/**` and `/`.
+    ///
+    /// A pattern that matches no route is a problem of the build, and so is a route that is left out although something
+    /// depends on it, such as a page that calls it.
+    ///
+    /// ```
+    /// # use omnistack_core::{app::App, config::Config};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+    /// let app = App::builder(config).without_routes("core", "/api/*/public/health").build()?;
+    /// assert!(!app.routes().iter().any(|route| route.path.ends_with("/public/health")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn without_routes(mut self, module: impl Into<String>, pattern: impl Into<String>) -> Self {
+        self.route_changes.push(RouteChange::LeaveOut { module: module.into(), pattern: pattern.into() });
+        self
+    }
+
+    /// Serves routes of a module at another path: those at `from`, and all below it. Segments `*` and parameters in
+    /// `from` stand for any, and those in `to` keep them, in their order. The guards, the limits and the ids of the
+    /// operations stay the same. Something that depends on the old path is a problem of the build, as for
+    /// [`without_routes`](Self::without_routes).
+    ///
+    /// ```
+    /// # use omnistack_core::{app::App, config::Config};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+    /// let app = App::builder(config).move_routes("core", "/api/*/public/health", "/api/*/public/status").build()?;
+    /// assert!(app.routes().iter().any(|route| route.path == "/api/v1/public/status"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn move_routes(
+        mut self,
+        module: impl Into<String>,
+        from: impl Into<String>,
+        to: impl Into<String>,
+    ) -> Self {
+        self.route_changes.push(RouteChange::Move { module: module.into(), from: from.into(), to: to.into() });
+        self
+    }
+
+    /// Uses this value instead of the value of its type that a module provides: another provider behind a handle, such as
+    /// `.replace(Mailer::new(provider))`, or a fake in tests. A module that holds a value of its own, and does not take it
+    /// from the [`Context`], keeps it.
     pub fn replace<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.replaced.push(Box::new(move |ctx| ctx.insert(value)));
         self
@@ -99,7 +153,12 @@ impl AppBuilder {
     /// # Errors
     /// Fails with the error that ended the command. `main` returns it, so that it is printed in full.
     pub async fn run(self) -> crate::Result<()> {
-        super::cli::run(self).await
+        #[cfg(feature = "cli")]
+        use super::cli;
+        #[cfg(not(feature = "cli"))]
+        use super::plain_cli as cli;
+
+        cli::run(self).await
     }
 
     /// Builds the app. Does no I/O. Must be called within a Tokio runtime.
@@ -111,6 +170,11 @@ impl AppBuilder {
         // Read only to report their problems: their values are needed before the app exists.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<log::LogSettings>());
         registry.ctx.insert(registry.public_url());
+        for change in self.route_changes {
+            if let Err(what) = registry.route_changes.add(change) {
+                registry.report_problem(format!("a change of routes can't be read: {what}"), PATTERN_FIX);
+            }
+        }
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let tenants = registry.config::<TenantDatabaseSettings>();
@@ -160,6 +224,7 @@ impl AppBuilder {
             registry.problems.push(Problem::from_setting("core", &problem));
         }
         routing::conflicts(&mut registry);
+        routing::check_changes(&mut registry);
 
         let problems = !registry.problems.is_empty();
         let (Some(db_settings), Some(http), Some(jobs), Some(events), Some(db), false) =
@@ -167,12 +232,13 @@ impl AppBuilder {
         else {
             return Err(BuildError(registry.problems));
         };
-        let routes = routing::list(&registry);
+        let routes: Arc<[RouteInfo]> = routing::list(&registry).into();
         let description = std::mem::take(&mut registry.description);
         // Without a public address, the server is the host from which the document was loaded.
         let public_url = Some(registry.public_url()).filter(|url| *url != PublicUrl::default());
         let server = public_url.as_ref().map_or("/", PublicUrl::as_str);
-        let openapi = description.document(&self.title, &self.version, server);
+        let were_removed = registry.route_changes.removed_any();
+        let openapi = description.document(&self.title, &self.version, server, were_removed);
         let versions = description.versions();
         drop(description);
         let wired = ResolvedModules::new(&mut registry);
@@ -194,7 +260,7 @@ impl AppBuilder {
         };
         let exempt = routing::exempt_routes(&wired.routes);
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
-        let router = core_routes::add_documents(router, &openapi, &versions, &self.title, &routes);
+        let router = core_routes::add_pages(router, &openapi, &self.title, &routes);
         let router = router.fallback(no_such_route);
         let router = wired
             .layers
@@ -257,10 +323,12 @@ impl AppBuilder {
         log::install_to(&self.config, std::io::stdout(), layers.collect())
     }
 
+    #[cfg(feature = "cli")]
     pub(super) fn config(&self) -> &Config {
         &self.config
     }
 
+    #[cfg(feature = "cli")]
     pub(super) fn title(&self) -> (&str, &str) {
         (&self.title, &self.version)
     }

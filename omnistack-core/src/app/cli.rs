@@ -21,7 +21,9 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     match matches.subcommand() {
         Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
         Some(("worker", _)) => commands::worker(app).await,
-        Some(("openapi", _)) => commands::openapi(&app),
+        Some(("openapi", matches)) => {
+            commands::openapi(&app, matches.get_one::<String>("part").map(String::as_str))
+        }
         Some(("routes", _)) => commands::routes(&app),
         Some(("config", matches)) => commands::config(&app, matches.get_flag("reference")),
         Some(("audit", matches)) => audit::run(&app, matches).await,
@@ -46,8 +48,14 @@ fn command(title: String, version: String) -> Command {
                     .help("Lists pending and applied migrations without running them"),
             ),
         )
-        .subcommand(Command::new("openapi").about("Prints the OpenAPI document (OpenAPI 3.1, JSON)"))
-        .subcommand(Command::new("routes").about("Lists every route: method, path, access level, module"))
+        .subcommand(
+            Command::new("openapi").about("Prints the OpenAPI document (OpenAPI 3.1, JSON)").arg(
+                Arg::new("part")
+                    .long("part")
+                    .help("Prints only a part: `v1` is a version, `app.v1` the routes of an access level"),
+            ),
+        )
+        .subcommand(Command::new("routes").about("Lists every route: method, path, access level, permission, module"))
         .subcommand(
             Command::new("config").about("Lists every setting with its value and source; secrets are hidden").arg(
                 Arg::new("reference")

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use super::{App, Server, core_routes, output::print_line, signal::shutdown_signal};
-use crate::{RunError, ShutdownToken, config, module::Banner};
+use crate::{
+    RunError, ShutdownToken, config,
+    module::{Banner, RouteInfo},
+};
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn serve(app: App) -> crate::Result<()> {
@@ -90,9 +93,9 @@ fn startup_text(app: &App, address: SocketAddr) -> String {
     let shown =
         if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
     let base = format!("http://{shown}");
-    for (label, path) in
-        [("serves", ""), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")]
-    {
+    let is_served = |path: &str| path.is_empty() || app.routes.iter().any(|route| route.path == path);
+    let lines = [("serves", ""), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")];
+    for (label, path) in lines.into_iter().filter(|(_, path)| is_served(path)) {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
     }
@@ -165,9 +168,13 @@ async fn list_tenants(app: &App) -> crate::Result<()> {
     Ok(())
 }
 
-/// Prints the OpenAPI document.
-pub(super) fn openapi(app: &App) -> crate::Result<()> {
-    let mut document = serde_json::Deserializer::from_slice(app.openapi());
+/// Prints the OpenAPI document, or a part of it, such as `app.v1`.
+pub(super) fn openapi(app: &App, part: Option<&str>) -> crate::Result<()> {
+    let text = match part {
+        Some(part) => app.openapi_part(part)?,
+        None => app.openapi().to_vec(),
+    };
+    let mut document = serde_json::Deserializer::from_slice(&text);
     let mut pretty = serde_json::Serializer::pretty(Vec::new());
     serde_transcode::transcode(&mut document, &mut pretty).map_err(|error| RunError::new(error.to_string()))?;
     print_line(format_args!("{}", String::from_utf8_lossy(&pretty.into_inner())))?;
@@ -177,9 +184,19 @@ pub(super) fn openapi(app: &App) -> crate::Result<()> {
 /// Lists routes.
 pub(super) fn routes(app: &App) -> crate::Result<()> {
     let width = app.routes().iter().map(|route| route.path.len()).max().unwrap_or(0);
-    print_line(format_args!("{:<7} {:<width$}  {:<8} MODULE", "METHOD", "PATH", "AUDIENCE"))?;
+    let permissions = |route: &RouteInfo| match route.permissions.as_slice() {
+        [] => "-".to_owned(),
+        required => required.join(" "),
+    };
+    let second = app.routes().iter().map(|route| permissions(route).len()).max().unwrap_or(0).max("PERMISSION".len());
+    print_line(format_args!(
+        "{:<7} {:<width$}  {:<8} {:<second$} MODULE",
+        "METHOD", "PATH", "AUDIENCE", "PERMISSION"
+    ))?;
     for route in app.routes() {
-        print_line(format_args!("{:<7} {:<width$}  {:<8} {}", route.method, route.path, route.audience, route.module))?;
+        let RouteInfo { method, path, audience, module, .. } = route;
+        let required = permissions(route);
+        print_line(format_args!("{method:<7} {path:<width$}  {audience:<8} {required:<second$} {module}"))?;
     }
     Ok(())
 }

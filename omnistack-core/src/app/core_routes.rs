@@ -1,6 +1,6 @@
 //! The routes of every app: health, the OpenAPI document and its page.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -18,8 +18,8 @@ use super::docs;
 use crate::{
     db::{Db, DbSettings},
     health::{Health, HealthReport, HealthStatus},
-    http::{ApiVersion, Envelope, Error, Json, Meta},
-    module::{AccessLevel, Api, Module, Mount, Registry, RouteInfo, for_version},
+    http::{Envelope, Error, Json, Meta},
+    module::{AccessLevel, Api, Module, Mount, OpenApiPart, Registry, RouteInfo},
 };
 
 /// Module of the routes of every app, core's migrations and the checks of the database.
@@ -134,35 +134,55 @@ async fn health_v2(State(health): State<Health>, meta: Meta) -> Json<Envelope<He
     Json(meta.wrap(health.report().await))
 }
 
+/// The path of the OpenAPI document.
+pub(super) const DOCUMENT_PATH: &str = "/openapi.json";
+
 /// The response at `/`: the app's name and its entry points.
 #[derive(Clone, Serialize)]
 struct Index {
     name: String,
-    docs: &'static str,
-    openapi: &'static str,
-    health: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    docs: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openapi: Option<&'static str>,
+    /// The parts of the document: by version, and by access level and version.
+    documents: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'static str>,
 }
 
-/// Adds the OpenAPI document, the document of each version, and an index at `/` unless a module serves that path.
-pub(super) fn add_documents(
-    router: Router,
-    document: &Bytes,
-    versions: &BTreeSet<ApiVersion>,
-    title: &str,
-    routes: &[RouteInfo],
-) -> Router {
-    let whole = document.clone();
-    let mut router = router.route("/openapi.json", get(|| async { json(whole) }));
-    for version in versions.iter().copied() {
-        let document = document.clone();
-        let alone = async move || for_version(&document, version).map(json).map_err(Error::internal);
-        router = router.route(&format!("/openapi/{version}.json"), get(alone));
+/// Adds core's own pages, as far as the app has them: the OpenAPI document, its parts, the page that shows them, and an
+/// index at `/` unless a module serves that path.
+pub(super) fn add_pages(router: Router, document: &Bytes, title: &str, routes: &Arc<[RouteInfo]>) -> Router {
+    let is_listed = |path: &str| routes.iter().any(|route| route.path == path && route.module == "core");
+    let listed = |path: &'static str| Some(path).filter(|path| is_listed(path));
+    let mut router = router;
+    let mut documents = Vec::new();
+    if is_listed(DOCUMENT_PATH) {
+        let whole = document.clone();
+        router = router.route(DOCUMENT_PATH, get(|| async { json(whole) }));
+        documents.push(DOCUMENT_PATH.to_owned());
     }
-    if routes.iter().any(|route| route.path == "/" && route.module == "core") {
-        let index = Index { name: title.into(), docs: "/docs", openapi: "/openapi.json", health: "/health" };
+    for part in OpenApiPart::list(routes) {
+        let path = part.path();
+        if is_listed(&path) {
+            let (document, routes) = (document.clone(), routes.clone());
+            let alone = async move || part.of(&document, &routes).map(json).map_err(Error::internal);
+            router = router.route(&path, get(alone));
+            documents.push(path);
+        }
+    }
+    if is_listed("/") {
+        let index = Index {
+            name: title.into(),
+            docs: listed("/docs"),
+            openapi: listed(DOCUMENT_PATH),
+            documents: documents.iter().filter(|path| *path != DOCUMENT_PATH).cloned().collect(),
+            health: listed("/health"),
+        };
         router = router.route("/", get(|| async { Json(index) }));
     }
-    docs::add(router)
+    docs::add(router, documents, is_listed)
 }
 
 fn json(body: impl Into<Body>) -> impl IntoResponse {

@@ -1,51 +1,18 @@
-//! The API documentation page at `/docs`, without external resources.
+//! The API documentation page at `/docs`, with the feature `docs-page`.
 
-use std::sync::Arc;
+#[cfg(feature = "docs-page")]
+mod page;
 
-use axum::{
-    Router,
-    extract::Path,
-    response::{IntoResponse, Redirect, Response},
-    routing::get,
-};
-use http::{HeaderValue, header};
-use utoipa_swagger_ui::Config;
+#[cfg(feature = "docs-page")]
+pub(super) use page::add;
 
-use crate::http::Error;
+const ALL_PATHS: [&str; 3] = ["/docs", "/docs/", "/docs/{*file}"];
 
-/// Content security policy of the page. Scripts come from the app alone; the page sets inline styles and shows
-/// embedded images.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
-);
+/// The paths of the page. Without the feature, there are none.
+pub(super) const PATHS: &[&str] = if cfg!(feature = "docs-page") { &ALL_PATHS } else { &[] };
 
-/// Adds `/docs` and everything below it.
-pub(super) fn add(router: Router) -> Router {
-    let config = Config::new(["/openapi.json"])
-        .try_it_out_enabled(true)
-        .persist_authorization(true)
-        .display_request_duration(true);
-    let (config, index) = (Arc::new(config.clone()), Arc::new(config));
+/// Adds nothing: without the feature, there is no page.
+#[cfg(not(feature = "docs-page"))]
+pub(super) fn add(router: axum::Router, _: Vec<String>, _: impl Fn(&str) -> bool) -> axum::Router {
     router
-        .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
-        .route("/docs/", get(move || async move { asset("index.html", index) }))
-        .route("/docs/{*file}", get(move |Path(file): Path<String>| async move { asset(&file, config) }))
-}
-
-fn asset(file: &str, config: Arc<Config<'static>>) -> Response {
-    match utoipa_swagger_ui::serve(file, config) {
-        Ok(Some(file)) => {
-            let headers = [
-                (
-                    header::CONTENT_TYPE,
-                    HeaderValue::try_from(file.content_type).unwrap_or(HeaderValue::from_static("text/plain")),
-                ),
-                (header::CONTENT_SECURITY_POLICY, POLICY),
-                (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            ];
-            (headers, file.bytes.into_owned()).into_response()
-        }
-        Ok(None) => Error::not_found("this file of the API documentation").into_response(),
-        Err(error) => Error::internal(error.to_string()).into_response(),
-    }
 }

@@ -15,14 +15,15 @@ use tower::{
 };
 use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
 
+#[cfg(feature = "compression")]
+use crate::http::layer::{Compress, CompressionLayer};
 use crate::module::Registry;
 use crate::{
     error_event::ErrorReportLayer,
     http::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
-            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress, CompressionLayer, ErrorForms,
-            ErrorLayer, HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer,
+            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, ErrorForms, ErrorLayer, HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer,
             RouteLimitsService, SecurityHeadersLayer, SingletonHeadersLayer,
         },
     },
@@ -34,8 +35,11 @@ use crate::{
 /// and a panic in a route or a module's layer becomes an error with the same headers and the same route as any other.
 type Stack = HookService<Observe<HookService<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<WithCompression>, WithCompression>;
-type WithCompression =
-    Compress<HookService<WithRate, (ErrorReportLayer, ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>>;
+#[cfg(feature = "compression")]
+type WithCompression = Compress<WithErrors>;
+#[cfg(not(feature = "compression"))]
+type WithCompression = WithErrors;
+type WithErrors = HookService<WithRate, (ErrorReportLayer, ErrorLayer, SingletonHeadersLayer, ApiVersionLayer)>;
 type WithRate = Either<RateLimitService<Routes>, Routes>;
 type Routes = RouteLimitsService<CatchPanic<Router>>;
 
@@ -68,6 +72,7 @@ pub(crate) fn build_stack(
     let errors = ErrorLayer::new(clock.clone()).forms(registry.ctx.get::<ErrorForms>().unwrap_or_default());
     let steps = (reports, errors, singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
+    #[cfg(feature = "compression")]
     let service: WithCompression = CompressionLayer.layer(service);
     let service: WithCors = match cors(settings, registry) {
         Some(cors) => Either::Left(cors.layer(service)),

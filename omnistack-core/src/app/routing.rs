@@ -9,6 +9,7 @@ use axum::{Router, routing::MethodRouter};
 use matchit::InsertError;
 use tower::layer::util::Stack;
 
+use super::{core_routes, docs};
 use crate::{
     clock::Clock,
     http::{
@@ -18,8 +19,8 @@ use crate::{
     idempotency::IdempotencyLayer,
     identity::{AccessLevel, Authenticator, GuardLayer},
     module::{
-        Context, IdempotencyPolicy, Mount, Registry, ResolvedLayer, RouteInfo, RoutesWithoutPlanLimits, Slot,
-        version_of,
+        Context, IdempotencyPolicy, Mount, OpenApiPart, Problem, Registry, RequiredRoute, ResolvedLayer, RouteFate,
+        RouteInfo, RoutesWithoutPlanLimits, Slot,
     },
     rate_limit::{ExemptRoutes, RateLimitLayer},
 };
@@ -30,16 +31,48 @@ pub(super) struct ResolvedMount {
     pub(super) routers: Vec<(String, MethodRouter)>,
 }
 
+/// Returns all routes: those of the modules, and core's own pages.
 pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
-    let versions: BTreeSet<_> = list.iter().filter_map(|info| version_of(&info.path)).collect();
-    let index = (!list.iter().any(|info| info.path == "/")).then_some("/");
-    let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"].into_iter().chain(index).map(Into::into);
-    let pages: Vec<String> = pages.chain(versions.iter().map(|version| format!("/openapi/{version}.json"))).collect();
-    let page = |path| RouteInfo { path, method: "GET".into(), audience: AccessLevel::Public, module: "core" };
-    list.extend(pages.into_iter().map(page));
+    let kept = |path: &String| !registry.route_changes.leaves_out("core", "GET", path);
+    let pages: Vec<_> = pages(&list).into_iter().filter(kept).map(RouteInfo::page).collect();
+    list.extend(pages);
     list.sort();
     list
+}
+
+/// Returns the paths of the pages that core serves beside the routes of the modules.
+fn pages(routes: &[RouteInfo]) -> Vec<String> {
+    let index = (!routes.iter().any(|info| info.path == "/")).then_some("/");
+    let fixed = [core_routes::DOCUMENT_PATH].into_iter().chain(docs::PATHS.iter().copied()).chain(index);
+    let parts = OpenApiPart::list(routes).into_iter().map(OpenApiPart::path);
+    fixed.map(str::to_owned).chain(parts).collect()
+}
+
+/// Reports changes of routes that are about no route, and routes that are gone and on which something depends.
+pub(super) fn check_changes(registry: &mut Registry) {
+    let routes: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
+    for path in pages(&routes) {
+        registry.route_changes.record_page("core", &path);
+    }
+    // A module with a problem may have left out routes itself.
+    let is_sound = |module: &str| registry.problems.iter().all(|problem| ![module, "core"].contains(&problem.module));
+    let unused = registry.route_changes.unused().into_iter().filter(|(_, module)| is_sound(module));
+    let unused = unused.map(|(what, module)| format!("{what} of module `{module}`, which mounts no such route"));
+    for what in unused.collect::<Vec<_>>() {
+        registry.report_problem(what, "compare it with the list that the command `routes` prints without the change");
+    }
+    for RequiredRoute { module, pattern, dependent, fix } in std::mem::take(&mut registry.required_routes) {
+        if routes.iter().any(|route| pattern.is_served_by(&route.method, &route.path)) {
+            continue;
+        }
+        let fate = match registry.route_changes.fate(&pattern) {
+            RouteFate::LeftOut => "which the app leaves out".to_owned(),
+            RouteFate::MovedTo(path) => format!("which the app has moved to {path}"),
+            RouteFate::Unknown => "which no module mounts".to_owned(),
+        };
+        registry.problems.push(Problem { module, what: format!("{dependent} {}, {fate}", pattern.as_str()), fix });
+    }
 }
 
 /// Reports routes that conflict with each other or with core's own pages, by the rules of axum's matcher.
@@ -113,10 +146,18 @@ pub(super) fn without_plan_limits(registry: &Registry) -> RoutesWithoutPlanLimit
     RoutesWithoutPlanLimits::new(paths(|mount| !mount.plan_limits), paths(|mount| !mount.counted))
 }
 
-/// Returns the forms of errors that mounts set.
+/// Returns the forms of errors that mounts set, for their prefixes and for the paths of routes that the app has moved out
+/// of them.
 pub(super) fn error_forms(registry: &Registry) -> ErrorForms {
-    let mounts = registry.routes.iter().map(|routes| &routes.mount);
-    ErrorForms::new(mounts.filter_map(|mount| Some((mount.prefix(), mount.error_form?))))
+    let forms = registry.routes.iter().filter_map(|routes| Some((routes, routes.mount.error_form?)));
+    let all = forms.flat_map(|(routes, form)| {
+        let prefix = routes.mount.prefix();
+        let moved = routes.infos.iter().filter(|info| !info.path.starts_with(&prefix));
+        let moved = moved.filter_map(|info| info.path.split("/{").next().map(str::to_owned));
+        let moved: Vec<_> = moved.collect();
+        std::iter::once(prefix).chain(moved).map(move |path| (path, form))
+    });
+    ErrorForms::new(all)
 }
 
 /// The idempotency layers of the paths that read `Idempotency-Key`.

@@ -17,6 +17,7 @@
 mod api_version;
 mod body_limit;
 mod client_addr;
+#[cfg(feature = "compression")]
 mod compression;
 mod content_encoding;
 mod errors;
@@ -32,7 +33,9 @@ mod timeout;
 
 pub use api_version::ApiVersionLayer;
 pub use body_limit::BodyLimitLayer;
+pub(crate) use client_addr::peer_address;
 pub use client_addr::{ClientAddr, ClientAddrLayer, PeerAddr};
+#[cfg(feature = "compression")]
 pub use compression::CompressionLayer;
 pub use content_encoding::ContentEncodingLayer;
 pub use errors::ErrorLayer;
@@ -44,6 +47,7 @@ pub use security_headers::SecurityHeadersLayer;
 pub use singletons::SingletonHeadersLayer;
 pub use timeout::TimeoutLayer;
 
+#[cfg(feature = "compression")]
 pub(crate) use compression::Compress;
 pub(crate) use errors::{ErrorForms, no_such_route};
 pub(crate) use hook::{HookLayer, HookService, RequestHook, ResponseHook, step_layer};

@@ -3,7 +3,11 @@
 use http::Method;
 use utoipa::openapi::Paths;
 
-use super::{Mount, openapi::operations, route_info::method_name};
+use super::{
+    Mount,
+    openapi::operations,
+    route_info::{method_name, required_permissions},
+};
 use crate::identity::{AccessLevel, Identity, Require};
 
 /// The name of the extension with which a handler's description marks its operation as a tool of agents:
@@ -66,14 +70,11 @@ pub(super) fn marked_operations(mount: &Mount, paths: &Paths, require: Option<&R
                 continue;
             }
             let name = method_name(&method);
-            let action = if matches!(name, "GET" | "HEAD") { "read" } else { "write" };
-            let of_mount = mount.resource.iter().map(|resource| format!("{resource}:{action}"));
-            let of_route = require.and_then(Require::required_permission).map(str::to_owned);
             marked.push(AgentOperation {
                 method: Method::from_bytes(name.as_bytes()).unwrap_or_default(),
                 path: mount.join(path),
                 access_level: mount.access_level(),
-                permissions: of_mount.chain(of_route).collect(),
+                permissions: required_permissions(mount, name, require),
                 in_person: mount.in_person,
             });
         }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::MountRateLimit;
+use super::{MountRateLimit, RouteMoves};
 use crate::{
     http::{ApiVersion, ErrorForm},
     identity::AccessLevel,
@@ -43,6 +43,8 @@ pub struct Mount {
     pub(crate) in_person: bool,
     /// The form of errors, if a protocol fixes it.
     pub(crate) error_form: Option<ErrorForm>,
+    /// The paths at which the app serves routes in place of those that the module declares.
+    moves: RouteMoves,
 }
 
 /// The treatment of `Idempotency-Key` by a mount's POST and PATCH routes.
@@ -104,6 +106,7 @@ impl Mount {
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
             in_person: false,
             error_form: None,
+            moves: RouteMoves::default(),
         }
     }
 
@@ -228,8 +231,20 @@ impl Mount {
         }
     }
 
-    /// Returns the full path of a route.
+    /// Sets where the app serves the routes.
+    pub(super) fn moved(mut self, moves: RouteMoves) -> Self {
+        self.moves = moves;
+        self
+    }
+
+    /// Returns the full path of a route, where the app serves it.
     pub(crate) fn join(&self, path: &str) -> String {
+        let declared = self.declared(path);
+        self.moves.apply(&declared).unwrap_or(declared)
+    }
+
+    /// Returns the full path of a route, as its module declares it.
+    pub(crate) fn declared(&self, path: &str) -> String {
         let prefix = self.prefix();
         match (prefix.as_str(), path.strip_prefix('/').unwrap_or(path)) {
             ("", "") => "/".into(),

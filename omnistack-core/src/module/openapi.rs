@@ -2,13 +2,14 @@
 
 mod id;
 mod operation;
+mod part;
 mod response;
 mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
@@ -26,7 +27,8 @@ use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope, ProblemDetails};
 use crate::identity::AccessLevel;
 use crate::webhook_event::WebhookEvent;
 
-pub(crate) use operation::operations;
+pub(crate) use operation::{operations, retain_operations};
+pub(crate) use part::OpenApiPart;
 
 const BEARER: &str = "bearer";
 
@@ -47,7 +49,7 @@ pub(crate) struct OpenApiBuilder {
     paths: BTreeMap<String, PathEntry>,
     /// Schemas by name, with the module that added them first.
     schemas: BTreeMap<String, (&'static str, Box<RawValue>)>,
-    tags: BTreeSet<&'static str>,
+    tags: BTreeSet<String>,
     /// Method and path by operation id.
     ids: BTreeMap<String, String>,
     /// Security schemes by name, besides the bearer token.
@@ -75,12 +77,13 @@ impl OpenApiBuilder {
     /// Adds operations of a module. Returns those whose id another operation has: the id, with method and path of
     /// both.
     pub(crate) fn add(&mut self, module: &'static str, mount: &Mount, paths: Paths) -> Vec<(String, [String; 2])> {
-        self.tags.insert(module);
         let mut taken = Vec::new();
         for (path, item) in paths.paths {
             let full = mount.join(&path);
             let item = operation::describe_operations(item, module, mount, &path);
             taken.extend(self.claim_ids(&full, &item));
+            let tags = operations(&item).into_iter().flat_map(|(_, operation)| operation.tags.iter().flatten());
+            self.tags.extend(tags.cloned());
             let known = self.paths.entry(full).or_default();
             known.takes_parameters = matches!(mount.access_level(), AccessLevel::App | AccessLevel::Machine);
             known.operations.extend(
@@ -141,8 +144,9 @@ impl OpenApiBuilder {
         self.webhooks.insert(E::TYPE, webhook::request::<E>());
     }
 
-    /// Returns the OpenAPI 3.1 document of an app at `server`.
-    pub(crate) fn document(&self, title: &str, version: &str, server: &str) -> Bytes {
+    /// Returns the OpenAPI 3.1 document of an app at `server`. If the app has left routes out, it has only the schemas
+    /// that the others refer to.
+    pub(crate) fn document(&self, title: &str, version: &str, server: &str, routes_were_removed: bool) -> Bytes {
         let bearer = Http::builder()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("An access token of a user, or an API key."));
@@ -173,9 +177,11 @@ impl OpenApiBuilder {
                 parameters: &self.parameters,
                 security_schemes,
             },
-            tags: self.tags.iter().map(|tag| TagBuilder::new().name(*tag).build()).collect(),
+            tags: self.tags.iter().map(|tag| TagBuilder::new().name(tag).build()).collect(),
         };
-        serde_json::to_vec(&document).unwrap_or_default().into_boxed_slice().into()
+        let all = serde_json::to_vec(&document).unwrap_or_default();
+        let needed = if routes_were_removed { part::select(&all, |_, _| true, true).ok() } else { None };
+        needed.unwrap_or(all).into_boxed_slice().into()
     }
 
     /// Returns the API versions that have routes.
@@ -205,30 +211,6 @@ struct Components<'a> {
     responses: BTreeMap<&'a str, Response>,
     parameters: &'a BTreeMap<&'static str, Parameter>,
     security_schemes: BTreeMap<&'a str, &'a SecurityScheme>,
-}
-
-/// Returns the document of one version: without the routes of other versions.
-///
-/// It is built per request, since it is rarely requested and takes as much memory as the whole document.
-pub(crate) fn for_version(document: &[u8], version: ApiVersion) -> Result<Vec<u8>, serde_json::Error> {
-    let mut document: SerializedDocument<'_> = serde_json::from_slice(document)?;
-    document.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
-    serde_json::to_vec(&document)
-}
-
-/// A [`Document`] that has been serialized.
-#[derive(Serialize, Deserialize)]
-struct SerializedDocument<'a> {
-    #[serde(borrow)]
-    openapi: &'a RawValue,
-    info: &'a RawValue,
-    servers: &'a RawValue,
-    security: &'a RawValue,
-    paths: BTreeMap<String, &'a RawValue>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    webhooks: BTreeMap<String, &'a RawValue>,
-    components: &'a RawValue,
-    tags: &'a RawValue,
 }
 
 /// Serializes a value. Values of utoipa can always be serialized.

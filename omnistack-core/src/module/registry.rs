@@ -27,8 +27,8 @@ use axum::{
 use tower::{Layer, Service};
 
 use super::{
-    AgentOperation, BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteInfo,
-    openapi::OpenApiBuilder,
+    AgentOperation, BackgroundService, Banner, Context, DeclaredTable, MissingDependency, Mount, Problem, RouteChanges,
+    RouteInfo, RoutePattern, openapi::OpenApiBuilder,
 };
 use crate::{
     BoxError, ShutdownToken,
@@ -60,6 +60,14 @@ type Contribute = Box<dyn FnOnce(&Context) -> Result<(), MissingDependency> + Se
 /// Completes the registration of a module.
 type Completion = Box<dyn FnOnce(&mut Registry) + Send>;
 type WireService = Box<dyn FnOnce(&Context) -> Result<BackgroundService, MissingDependency> + Send>;
+
+/// A route on which something of a module depends.
+pub(crate) struct RequiredRoute {
+    pub(crate) module: &'static str,
+    pub(crate) pattern: RoutePattern,
+    pub(crate) dependent: String,
+    pub(crate) fix: String,
+}
 
 pub(crate) struct ModuleRoutes {
     pub(crate) module: &'static str,
@@ -102,6 +110,8 @@ pub struct Registry {
     version: String,
     pub(crate) ctx: Context,
     pub(crate) routes: Vec<ModuleRoutes>,
+    pub(crate) route_changes: RouteChanges,
+    pub(crate) required_routes: Vec<RequiredRoute>,
     pub(crate) description: OpenApiBuilder,
     /// Operations that agents may call as tools.
     pub(crate) agent_operations: Vec<AgentOperation>,
@@ -141,6 +151,8 @@ impl Registry {
             version,
             ctx: Context::default(),
             routes: Vec::new(),
+            route_changes: RouteChanges::default(),
+            required_routes: Vec::new(),
             description: OpenApiBuilder::new(),
             agent_operations: Vec::new(),
             permissions: BTreeSet::new(),

@@ -3,7 +3,10 @@
 use std::{fmt, net::IpAddr};
 
 use crate::{
-    http::{Request, layer::ClientAddr},
+    http::{
+        Request,
+        layer::{ClientAddr, peer_address},
+    },
     identity::{ApiKeyId, Identity, TenantId, UserId},
 };
 
@@ -33,7 +36,8 @@ pub(crate) enum RateLimitSubject {
 }
 
 impl RateLimitSubject {
-    pub(crate) fn of(by: RateLimitKey, request: &Request) -> Self {
+    /// Returns what a request is counted by. Returns `None` if that is the client's address, and the request has none.
+    pub(crate) fn of(by: RateLimitKey, request: &Request) -> Option<Self> {
         let identity = || request.extensions().get::<Identity>();
         let known = match by {
             RateLimitKey::Address => None,
@@ -44,7 +48,7 @@ impl RateLimitSubject {
             }
             RateLimitKey::Global => Some(Self::Everybody),
         };
-        known.unwrap_or_else(|| Self::Address(network(request)))
+        known.or_else(|| network(request).map(Self::Address))
     }
 }
 
@@ -61,10 +65,13 @@ impl fmt::Display for RateLimitSubject {
     }
 }
 
-fn network(request: &Request) -> IpAddr {
-    let address = request.extensions().get::<ClientAddr>().map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
-    match address {
+/// Returns the client's address, or the network of an IPv6 address. Without `ClientAddrLayer`, the client is the peer of
+/// the connection.
+fn network(request: &Request) -> Option<IpAddr> {
+    let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
+    let address = client.filter(|address| !address.is_unspecified()).or_else(|| peer_address(request))?;
+    Some(match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-    }
+    })
 }

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
+    sync::Once,
     task::{Context, Poll, ready},
 };
 
@@ -28,6 +29,32 @@ use crate::{
 /// Layer that limits the rate of requests, and rejects the rest with 429 `RATE_LIMIT_EXCEEDED` and `Retry-After`.
 /// Every response has `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), and with
 /// [`RateLimits::legacy_headers`] the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds).
+///
+/// The client's address is that of [`ClientAddrLayer`](crate::http::layer::ClientAddrLayer), or else of the peer of the
+/// connection, which axum adds with `into_make_service_with_connect_info`. A request that has neither passes: otherwise
+/// all clients would share one limit. The first one is logged as a warning.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
+/// use omnistack_core::{clock::Clock, http::Rate, rate_limit::{RateLimitKey, RateLimitLayer}};
+/// # use tower::ServiceExt as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limit = RateLimitLayer::new(Rate::per_minute(1), RateLimitKey::Address, Clock::system());
+/// let app = Router::new().route("/", get(|| async { "hello" })).layer(limit);
+/// // axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+///
+/// # let request = |peer: &str| -> Result<_, Box<dyn std::error::Error>> {
+/// #     Ok(Request::get("/").extension(ConnectInfo(peer.parse::<SocketAddr>()?)).body(Body::empty())?)
+/// # };
+/// for (peer, status) in [("192.0.2.1:50000", 200), ("192.0.2.1:50001", 429), ("192.0.2.2:50000", 200)] {
+///     assert_eq!(app.clone().oneshot(request(peer)?).await?.status(), status);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// If it counts in this process, it decides within the call, and its future is a named type and allocates nothing.
 /// Only a call to Redis is awaited, in a box.
@@ -119,7 +146,11 @@ where
         if layer.exempts(request.uri().path()) {
             return RateLimitFuture::Called { future: self.inner.call(request), tell: None };
         }
-        match layer.limiter.check(&RateLimitSubject::of(layer.by, &request), layer.cost).try_ready() {
+        let Some(subject) = RateLimitSubject::of(layer.by, &request) else {
+            warn_of_missing_address();
+            return RateLimitFuture::Called { future: self.inner.call(request), tell: None };
+        };
+        match layer.limiter.check(&subject, layer.cost).try_ready() {
             Ok(verdict) if verdict.allowed => {
                 RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.fields.headers(verdict)) }
             }
@@ -146,6 +177,18 @@ where
             }
         }
     }
+}
+
+/// Logs once that requests have no address by which they could be limited.
+fn warn_of_missing_address() {
+    static WARNING: Once = Once::new();
+    WARNING.call_once(|| {
+        tracing::warn!(
+            target: "omnistack",
+            "requests have no client address, so rate limits let them pass: serve with \
+             `into_make_service_with_connect_info::<SocketAddr>()`, or add `PeerAddr` to their extensions"
+        );
+    });
 }
 
 fn refusal(tell: RateLimitHeaders) -> Response {

@@ -5,8 +5,10 @@
 mod bodies;
 mod build;
 mod client_addr;
+#[cfg(feature = "compression")]
 mod compression;
 mod cors;
+#[cfg(feature = "docs-page")]
 mod docs;
 mod errors;
 mod guarded_client;
@@ -20,6 +22,7 @@ mod plans;
 mod queries;
 mod rate_limit;
 mod request_id;
+mod route_changes;
 mod security_headers;
 mod support;
 mod timeouts;

@@ -1,11 +1,11 @@
 //! The module [`Mail`].
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Address, ConsoleProvider, DevMailbox, EmailSettings, Mailer, Outbox, Suppressions,
+    Address, ConsoleProvider, DevMailbox, EmailProvider, EmailSettings, Mailer, Outbox, Suppressions,
     bounces::{self, WebhookKeys},
     dev_mailbox,
     settings::provide_mailer,
@@ -91,10 +91,51 @@ type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + S
 #[derive(Default)]
 #[must_use]
 pub struct Mail {
+    provider: Option<Arc<dyn EmailProvider>>,
     templates: Vec<AddTemplate>,
+    sources: Vec<TemplateReplacement>,
+}
+
+/// A source with which the app replaces that of a template.
+struct TemplateReplacement {
+    name: Cow<'static, str>,
+    locale: Cow<'static, str>,
+    source: Cow<'static, str>,
 }
 
 impl Mail {
+    /// Sends mail by this provider instead of the one that `EMAIL_PROVIDER` names.
+    pub fn provider(mut self, provider: impl EmailProvider) -> Self {
+        self.provider = Some(Arc::new(provider));
+        self
+    }
+
+    /// Replaces the source of a template for a locale, such as `verify` or `footer`. The names and values of the built-in
+    /// templates are in the book; `/dev/mailbox` shows them. Overrides of tenants still take precedence.
+    ///
+    /// `notification` is the template of many mails. `notification/password_changed` replaces its source for one of them:
+    /// see [`Template::occasion`].
+    ///
+    /// A name that no template has, and a source that does not render with the sample of its template, are problems of the
+    /// build.
+    ///
+    /// ```
+    /// use omnistack_messaging::email::Mail;
+    ///
+    /// let mail = Mail::default()
+    ///     .source("footer", "en", "Acme Ltd., 1 Main Street, Springfield")
+    ///     .source("notification/password_changed", "en", "subject: {{ title }}\n---\nWas that you?");
+    /// ```
+    pub fn source(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        locale: impl Into<Cow<'static, str>>,
+        source: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.sources.push(TemplateReplacement { name: name.into(), locale: locale.into(), source: source.into() });
+        self
+    }
+
     /// Adds a template, or replaces the sources of a built-in template with the same name. A source that does not
     /// render with the template's sample is reported when the app is built.
     pub fn template<T: Template + 'static>(mut self) -> Self {
@@ -123,13 +164,23 @@ impl Mail {
                 }
             }
         }
+        for TemplateReplacement { name, locale, source } in &self.sources {
+            match templates.clone().with_source(name, locale, source) {
+                Ok(more) => templates = more,
+                Err(error) => {
+                    let known: Vec<_> = templates.list().map(|(name, _)| name).collect();
+                    let fix = format!("correct the source, or its name: the templates are {}", known.join(", "));
+                    registry.report_problem(error.to_string(), fix);
+                }
+            }
+        }
         templates
     }
 }
 
 impl fmt::Debug for Mail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mail").field("templates", &self.templates.len()).finish()
+        f.debug_struct("Mail").field("templates", &self.templates.len()).finish_non_exhaustive()
     }
 }
 
@@ -175,7 +226,8 @@ impl Module for Mail {
         let keys = keys(registry, &settings);
         let clock = registry.clock();
         if let Some(provider) = registry.config::<EmailSettings>() {
-            registry.after_modules(move |registry| provide_mailer(registry, &provider));
+            let own = self.provider.clone();
+            registry.after_modules(move |registry| provide_mailer(registry, &provider, own));
         }
         registry.service_check("email", |ctx| {
             let mailer = ctx.get::<Mailer>()?;

@@ -99,13 +99,18 @@ impl SettingValue for EmailProviderName {
     }
 }
 
-/// Provides the [`Mailer`] that the settings describe, unless a module or a test provides its own.
-pub(super) fn provide_mailer(registry: &mut Registry, settings: &EmailSettings) {
+/// Provides the [`Mailer`] that the settings describe, with the app's own provider if it has one, unless a module or a
+/// test provides its own mailer.
+pub(super) fn provide_mailer(
+    registry: &mut Registry,
+    settings: &EmailSettings,
+    own: Option<Arc<dyn EmailProvider>>,
+) {
     if registry.provides::<Mailer>() {
         return;
     }
     if registry.environment().is_production() {
-        if settings.provider == EmailProviderName::Console {
+        if own.is_none() && settings.provider == EmailProviderName::Console {
             let what = "`EMAIL_PROVIDER` is `console`, which delivers no mail, and a module sends mail";
             registry.report_problem(what, "set EMAIL_PROVIDER to smtp, resend or sendgrid");
         }
@@ -114,8 +119,20 @@ pub(super) fn provide_mailer(registry: &mut Registry, settings: &EmailSettings) 
             registry.report_problem(what, "set EMAIL_FROM to an address the provider lets the app send from");
         }
     }
-    if let Some(mailer) = mailer(registry, settings) {
+    let mailer = match own {
+        Some(provider) => Some(with_settings(Mailer::new(provider), settings)),
+        None => mailer(registry, settings),
+    };
+    if let Some(mailer) = mailer {
         registry.provide(mailer);
+    }
+}
+
+fn with_settings(mailer: Mailer, settings: &EmailSettings) -> Mailer {
+    let mailer = mailer.max_size(settings.size_limit.as_u64());
+    match settings.from.clone() {
+        Some(from) => mailer.default_sender(from),
+        None => mailer,
     }
 }
 
@@ -127,11 +144,7 @@ fn mailer(registry: &mut Registry, settings: &EmailSettings) -> Option<Mailer> {
             Some(mailbox) => Mailer::default().with_provider(mailbox),
             None => Mailer::default(),
         };
-        let mailer = mailer.max_size(settings.size_limit.as_u64());
-        return Some(match settings.from.clone() {
-            Some(from) => mailer.default_sender(from),
-            None => mailer,
-        });
+        return Some(with_settings(mailer, settings));
     }
     let first = provider(registry, settings, settings.provider)?;
     let provider: Arc<dyn EmailProvider> = match settings.fallback {
@@ -143,11 +156,7 @@ fn mailer(registry: &mut Registry, settings: &EmailSettings) -> Option<Mailer> {
         }
         Some(second) => Arc::new(FailoverProvider::new(first, provider(registry, settings, second)?)),
     };
-    let mailer = Mailer::new(provider).max_size(settings.size_limit.as_u64());
-    Some(match settings.from.clone() {
-        Some(from) => mailer.default_sender(from),
-        None => mailer,
-    })
+    Some(with_settings(Mailer::new(provider), settings))
 }
 
 fn provider(

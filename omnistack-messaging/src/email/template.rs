@@ -119,6 +119,13 @@ pub trait Template: Serialize {
     /// The sources by locale, as `("de", include_str!("…"))`. One of them must be for [`FALLBACK_LOCALE`].
     const SOURCES: &'static [(&'static str, &'static str)];
 
+    /// Returns the occasion of the mail, if the template is one of several mails, such as `password_changed` for
+    /// `notification`. The app can replace the source for each occasion:
+    /// [`Mail::source`](super::Mail::source)`("notification/password_changed", …)`.
+    fn occasion(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns sample values, with which sources are checked and previewed. Every optional value should be present,
     /// so that every part of a source is rendered.
     fn sample() -> Self;
@@ -238,6 +245,17 @@ impl From<TemplateError> for omnistack_core::http::Error {
 struct TemplateEntry {
     sources: &'static [(&'static str, &'static str)],
     sample: fn() -> Value,
+    /// The sources with which the app replaces those of the template.
+    own: Vec<OwnSource>,
+}
+
+/// A source with which the app replaces the one of a template.
+#[derive(Clone)]
+struct OwnSource {
+    /// The occasion for which it is used, or `None` for all.
+    occasion: Option<String>,
+    locale: String,
+    text: String,
 }
 
 /// The app's templates. The handle is cheap to clone.
@@ -296,6 +314,42 @@ impl Templates {
         Ok(self)
     }
 
+    /// Replaces the source of a template for a locale. `name` is the name of the template, or `template/occasion` for one of
+    /// its mails: see [`Template::occasion`].
+    ///
+    /// ```
+    /// use omnistack_messaging::email::template::{Templates, Welcome};
+    ///
+    /// let templates = Templates::default().with_source("welcome", "en", "subject: Hi\n---\n{{ button(link, 'Begin') }}")?;
+    /// let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
+    /// assert_eq!(templates.render(&welcome, "en")?.subject, "Hi");
+    /// # Ok::<_, omnistack_messaging::email::template::TemplateError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns a [`TemplateError`] if there is no template of this name, or if the source does not render with its sample.
+    pub fn with_source(mut self, name: &str, locale: &str, source: &str) -> Result<Self, TemplateError> {
+        let (template, occasion) = match name.split_once('/') {
+            Some((template, occasion)) => (template, Some(occasion)),
+            None => (name, None),
+        };
+        self.check(template, locale, source)?;
+        if let Some(known) = Arc::make_mut(&mut self.entries).get_mut(template) {
+            known.own.retain(|own| own.locale != locale || own.occasion.as_deref() != occasion);
+            let (occasion, locale) = (occasion.map(str::to_owned), locale.to_owned());
+            known.own.push(OwnSource { occasion, locale, text: source.to_owned() });
+        }
+        Ok(self)
+    }
+
+    /// Returns the app's own sources of a template: those for the occasion come before those for all.
+    fn own_sources(&self, name: &str, occasion: Option<&str>) -> Vec<LocalizedSource<'_>> {
+        let Some(known) = self.entries.get(name) else { return Vec::new() };
+        let specific = known.own.iter().filter(|own| own.occasion.is_some() && own.occasion.as_deref() == occasion);
+        let general = known.own.iter().filter(|own| own.occasion.is_none());
+        specific.chain(general).map(|own| (own.locale.as_str(), own.text.as_str())).collect()
+    }
+
     /// Returns the name of every template and the locales of its sources, ordered by name.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
         self.entries.iter().map(|(name, known)| (*name, known.sources.iter().map(|(locale, _)| *locale).collect()))
@@ -308,7 +362,8 @@ impl Templates {
     /// Returns a [`TemplateError`] if the source can't be rendered with these values, such as a link that is not a
     /// URL or a list that is too long.
     pub fn render<T: Template>(&self, template: &T, locale: &str) -> Result<RenderedTemplate, TemplateError> {
-        self.render_with(T::NAME, T::SOURCES, Value::from(Serde(template)), locale, &[], &[])
+        let values = Value::from(Serde(template));
+        self.render_with((T::NAME, template.occasion()), T::SOURCES, values, locale, &[], &[])
     }
 
     /// Renders a template with its sample values.
@@ -319,7 +374,7 @@ impl Templates {
         let known = self.known(name)?;
         let footer = [(locale, FOOTER_PREVIEW)];
         let sources = if name == builtin::FOOTER { &footer } else { known.sources };
-        self.render_with(name, sources, (known.sample)(), locale, &[], &[])
+        self.render_with((name, None), sources, (known.sample)(), locale, &[], &[])
     }
 
     /// Checks a source by rendering it with the template's sample values. Returns the result as a preview.
@@ -333,7 +388,7 @@ impl Templates {
         let known = self.known(name)?;
         if name == builtin::FOOTER {
             return self.render_with(
-                name,
+                (name, None),
                 &[(locale, FOOTER_PREVIEW)],
                 (known.sample)(),
                 locale,
@@ -341,25 +396,28 @@ impl Templates {
                 &[(locale, source)],
             );
         }
-        self.render_with(name, &[], (known.sample)(), locale, &[(locale, source)], &[])
+        self.render_with((name, None), &[], (known.sample)(), locale, &[(locale, source)], &[])
     }
 
     fn known(&self, name: &str) -> Result<&TemplateEntry, TemplateError> {
         self.entries.get(name).ok_or_else(|| TemplateError::new(name, None, "there is no template of this name"))
     }
 
-    /// Renders a source. In each locale, the overrides in `own` and `own_footer` take precedence over the app's
-    /// sources.
+    /// Renders a source of a template, which may have an occasion. In each locale, the overrides in `own` and
+    /// `own_footer` take precedence over the app's sources, and these over those of the template.
     fn render_with(
         &self,
-        name: &str,
+        (name, occasion): (&str, Option<&str>),
         sources: &[LocalizedSource<'_>],
         values: Value,
         locale: &str,
         own: &[LocalizedSource<'_>],
         own_footer: &[LocalizedSource<'_>],
     ) -> Result<RenderedTemplate, TemplateError> {
-        let (used, source) = select_source(locale, own, sources)
+        // The footer alone is previewed with a body of its own.
+        let of_app = if name == builtin::FOOTER { Vec::new() } else { self.own_sources(name, occasion) };
+        let own: Vec<LocalizedSource<'_>> = own.iter().copied().chain(of_app).collect();
+        let (used, source) = select_source(locale, &own, sources)
             .ok_or_else(|| TemplateError::new(name, Some(locale), "there is no source for this locale"))?;
         let wrong = |what: String| TemplateError::new(name, Some(used), what);
         let parsed = TemplateSource::parse(source).map_err(wrong)?;
@@ -375,7 +433,9 @@ impl Templates {
         let body = engine.body(&parsed, &values).map_err(wrong)?;
 
         let shipped = self.known(builtin::FOOTER)?.sources;
-        let footer = select_source(locale, own_footer, shipped);
+        let of_app = self.own_sources(builtin::FOOTER, None);
+        let own_footer: Vec<LocalizedSource<'_>> = own_footer.iter().copied().chain(of_app).collect();
+        let footer = select_source(locale, &own_footer, shipped);
         let wrong_footer = |what: String| TemplateError::new(builtin::FOOTER, footer.map(|(locale, _)| locale), what);
         let footer = TemplateSource::parse(footer.map_or("", |(_, source)| source)).map_err(wrong_footer)?;
         let footer = engine.body(&footer, &Value::from(())).map_err(wrong_footer)?;
@@ -411,7 +471,7 @@ impl fmt::Debug for Templates {
 
 impl TemplateEntry {
     fn new<T: Template>() -> Self {
-        Self { sources: T::SOURCES, sample: || Value::from(Serde(T::sample())) }
+        Self { sources: T::SOURCES, sample: || Value::from(Serde(T::sample())), own: Vec::new() }
     }
 }
 

@@ -69,6 +69,38 @@ fn wrong(field: &str, message: &str) -> http::Error {
     http::Error::invalid([FieldError::new(field, message)])
 }
 
+impl FileService {
+    /// Stores the file of a request, for an upload route of the app's own: the body is the file, or a form with the single
+    /// field `file`, whose name counts if `new` has none. `Content-Type` is the media type, and an `Idempotency-Key` is
+    /// carried out once.
+    ///
+    /// The mount needs a larger [`body_limit`](omnistack_core::module::Mount::body_limit) than the 1 MiB of other routes,
+    /// [`without_idempotency`](omnistack_core::module::Mount::without_idempotency), because the layer would hold the file
+    /// in memory, and a longer timeout.
+    ///
+    /// ```
+    /// use axum::extract::{Request, State};
+    /// use omnistack_core::{http::{Error, Json}, identity::Identity};
+    /// use omnistack_storage::{File, FileService, NewFile};
+    ///
+    /// async fn upload_plan(
+    ///     State(files): State<FileService>,
+    ///     caller: Identity,
+    ///     request: Request,
+    /// ) -> Result<Json<File>, Error> {
+    ///     let stored = files.upload_request(&caller, NewFile::new("floor-plan.pdf"), request).await?;
+    ///     Ok(Json(stored.file))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails as [`upload`](Self::upload) does, and with 400 `MALFORMED_MULTIPART` or 422 `VALIDATION_FAILED` for a form
+    /// that is not such a form, 408 `UPLOAD_STALLED` if no bytes arrive for a while.
+    pub async fn upload_request(&self, caller: &Identity, new: NewFile, request: Request) -> Result<UploadResult, Error> {
+        store_request_body(self, caller, new, request).await
+    }
+}
+
 /// Stores the file of a request: the body, or the file in a form. Without a name in the query, a form's file has
 /// the name that the form gives.
 pub(super) async fn store_request_body(

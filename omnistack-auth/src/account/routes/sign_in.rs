@@ -2,7 +2,8 @@
 
 use ::http::StatusCode;
 use axum::{
-    extract::State,
+    body::HttpBody as _,
+    extract::{FromRequest, Request, State},
     response::{IntoResponse as _, Response},
 };
 use garde::Validate;
@@ -19,7 +20,10 @@ use utoipa_axum::routes;
 use crate::{
     account::{Accounts, MfaChallenge, SignInOutcome, client_info::AccountRequest},
     password::Password,
-    session::{TokenPair, cookies::SessionCookies},
+    session::{
+        TokenPair,
+        cookies::{self, SessionCookies},
+    },
 };
 
 /// Returns the routes, which are public.
@@ -249,17 +253,32 @@ impl Refresh {
     }
 }
 
+/// The extractor of [`Refresh`]. Without a body, a request with the refresh token's cookie has the mode `cookie`.
+struct RefreshBody(Refresh);
+
+impl<S: Send + Sync> FromRequest<S> for RefreshBody {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if request.body().is_end_stream() && cookies::refresh(request.headers()).is_some() {
+            return Ok(Self(Refresh { refresh_token: None, mode: TokenMode::Cookie }));
+        }
+        let Json(body) = Json::from_request(request, state).await?;
+        Ok(Self(body))
+    }
+}
+
 /// Refresh the tokens
 ///
 /// Exchanges a refresh token for the next pair of tokens. Each refresh token is valid once; the use of an old one
-/// revokes its session.
+/// revokes its session. A browser with the cookie may send no body.
 #[utoipa::path(post, path = "/refresh", operation_id = "refresh_session", request_body = Refresh, responses(
     (status = 200, description = "The next pair of tokens.", body = TokenBody),
     (status = 401, description = "The token is not valid, was used or has expired.")))]
 async fn refresh(
     State(accounts): State<Accounts>,
     request: AccountRequest,
-    Json(body): Json<Refresh>,
+    RefreshBody(body): RefreshBody,
 ) -> Result<Response, Error> {
     let tokens = accounts.sessions().refresh(body.token(&accounts, &request)?).await?;
     Ok(token_response(accounts.browser(), tokens, body.mode))
@@ -267,13 +286,14 @@ async fn refresh(
 
 /// Sign out
 ///
-/// Ends the session of a refresh token. The response to an unknown token is the same.
+/// Ends the session of a refresh token. The response to an unknown token is the same. A browser with the cookie may send
+/// no body.
 #[utoipa::path(post, path = "/logout", operation_id = "sign_out", request_body = Refresh,
     responses((status = 204, description = "The session is ended and its cookies are deleted.")))]
 async fn logout(
     State(accounts): State<Accounts>,
     request: AccountRequest,
-    Json(body): Json<Refresh>,
+    RefreshBody(body): RefreshBody,
 ) -> Result<Response, Error> {
     accounts.sessions().revoke_by_token(body.token(&accounts, &request)?).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();

@@ -70,6 +70,20 @@ on_each_database! {
         with(refresh(), &[OWN, ("cookie", &jar(&next))]).await.expect(401);
     }
 
+    async fn a_browser_refreshes_and_signs_out_without_a_body(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let signed_in = jar(&with(login(&post, "ada@example.com"), &[OWN]).await.expect(200));
+        let send = |path: &str| post.app.anonymous().request(Method::POST, format!("{PUBLIC}/{path}"));
+        // Without the cookie, a body is required; with it, the request must come from the app's own pages.
+        with(send("refresh"), &[OWN]).await.expect_error(415, "UNSUPPORTED_MEDIA_TYPE");
+        with(send("refresh"), &[("cookie", &signed_in)]).await.expect_error(403, "CROSS_SITE_REQUEST");
+        let next = jar(&with(send("refresh"), &[OWN, ("cookie", &signed_in)]).await.expect(200));
+        assert_ne!(next, signed_in);
+        with(send("logout"), &[OWN, ("cookie", &next)]).await.expect(204);
+        post.app.anonymous().get(ME).header("cookie", &next).await.expect(401);
+    }
+
     async fn only_the_apps_own_pages_change_anything_with_a_cookie(database: TestDatabase) {
         let post = start_with(database, |app| app.set("CORS_ORIGINS", "https://admin.example.com")).await;
         post.registered("ada@example.com").await;

@@ -65,14 +65,19 @@ impl RequestHook for ClientAddrLayer {
     type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {
-        let extensions = request.extensions();
-        let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
-        let peer = peer.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let peer = peer_address(request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let client = self.client(peer, request);
         request.extensions_mut().insert(ClientAddr(client));
         Ok(())
     }
+}
+
+/// Returns the address of the connection's peer, which this server or axum's adds. Returns `None` if neither does.
+pub(crate) fn peer_address(request: &Request) -> Option<IpAddr> {
+    let extensions = request.extensions();
+    let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
+    let peer = peer.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    peer.map(|peer| peer.ip().to_canonical())
 }
 
 /// Parses `1.2.3.4`, `1.2.3.4:567`, `::1` or `[::1]:567`.

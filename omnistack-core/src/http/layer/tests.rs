@@ -186,6 +186,35 @@ async fn a_rate_may_be_counted_by_cost_and_by_tenant() {
 }
 
 #[tokio::test]
+async fn without_another_layer_clients_are_counted_by_the_peer_of_their_connection() {
+    let clock = MockClock::at(Timestamp::default());
+    let router = hello().layer(RateLimitLayer::new(Rate::per_minute(1), RateLimitKey::Address, clock.clock()));
+    let from = |peer: &str| peer.parse::<SocketAddr>().unwrap();
+    let axum = |peer| http::Request::get("/").extension(ConnectInfo(from(peer)));
+    let own = |peer| http::Request::get("/").extension(PeerAddr(from(peer)));
+    for (request, status) in [
+        (axum("127.0.0.1:1"), 200),
+        (axum("127.0.0.1:2"), 429),
+        (own("127.0.0.1:3"), 429),
+        (axum("127.0.0.2:1"), 200),
+        (own("127.0.0.3:1"), 200),
+    ] {
+        assert_eq!(send(&router, request, Body::empty()).await.status(), status);
+    }
+    // Without an address, clients would share one limit.
+    let unknown = hello()
+        .layer(RateLimitLayer::new(Rate::per_minute(1), RateLimitKey::Address, clock.clock()))
+        .layer(ClientAddrLayer::default());
+    for router in [&router, &unknown] {
+        for _ in 0..3 {
+            let response = fetch(router, "/").await;
+            assert_eq!(response.status(), 200);
+            assert!(!response.headers().contains_key("ratelimit"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_guard_passes_a_failure_to_tell_on() {
     struct Away;
 
@@ -232,6 +261,7 @@ async fn a_hook_is_a_layer() {
     assert!(!refused.headers().contains_key("marked"), "a rejected request skips the response part of the hook");
 }
 
+#[cfg(feature = "compression")]
 #[tokio::test]
 async fn the_whole_stack_stands_alone() {
     let clock = Clock::system();

@@ -6,11 +6,15 @@ use crate::{http::ApiVersion, module::Mount};
 ///
 /// `name` is the handler's `operation_id`, or the name of its function. If it is a single word, it is the verb, and
 /// the resource comes from the path: `get` at `/projects/{id}` becomes `getProject`. The prefix of the mount is put
-/// in front (`adminGetProject`), and `V2` is appended in version 2.
+/// in front (`adminGetProject`), and `V2` is appended in version 2. A name with a capital letter is no name of a function:
+/// it is an id that the handler sets, and stays.
 pub(crate) fn operation_id(name: &str, mount: &Mount, path: &str) -> String {
+    if name.contains(char::is_uppercase) {
+        return name.to_owned();
+    }
     let version = mount.version.filter(|version| version.0 > 1);
     let name = version.map_or(name, |version| without_version(name, version));
-    let resource = if words(name).count() == 1 { resource(name, &mount.join(path)) } else { String::new() };
+    let resource = if words(name).count() == 1 { resource(name, &mount.declared(path)) } else { String::new() };
     let all = words(&mount.operation_prefix).chain(words(name)).chain(words(&resource)).collect::<Vec<_>>();
     let version = version.map(|version| format!("V{}", version.0)).unwrap_or_default();
     let words = all.iter().enumerate().map(|(at, word)| if at == 0 { lower_first(word) } else { upper_first(word) });
@@ -88,6 +92,7 @@ mod tests {
             ("get", app(), "/{id}/addresses/{address}", "getAddress"),
             ("get", app(), "/{id}/status", "getStatus"),
             ("get", app(), "/{id}/boxes/{box}", "getBox"),
+            ("getRoom", Mount::admin("/rooms").v2(), "/{id}", "getRoom"),
         ] {
             assert_eq!(operation_id(name, &mount, path), expected, "{name} at {}", mount.join(path));
         }

@@ -12,15 +12,17 @@ use crate::{
     module::{Mount, mount::IdempotencyPolicy},
 };
 
-/// Adds what applies to every operation: its id, the tag of its module, the errors, and for public routes that no
-/// authentication is needed.
+/// Adds what applies to every operation and the operation does not set itself: its id, the tag of its module, the errors,
+/// and for public routes that no authentication is needed.
 pub(crate) fn describe_operations(mut item: PathItem, module: &'static str, mount: &Mount, path: &str) -> PathItem {
     let audience = mount.access_level();
     for (method, operation) in operations_mut(&mut item) {
         let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
         operation.summary.get_or_insert_with(|| sentence(&name));
         operation.operation_id = Some(operation_id(&name, mount, path));
-        operation.tags = Some(vec![module.to_owned()]);
+        if operation.tags.as_ref().is_none_or(Vec::is_empty) {
+            operation.tags = Some(vec![module.to_owned()]);
+        }
         let responses = &mut operation.responses.responses;
         let mut error = |status: &str, description: &str| {
             responses.entry(status.into()).or_insert_with(|| match mount.error_form {
@@ -30,7 +32,7 @@ pub(crate) fn describe_operations(mut item: PathItem, module: &'static str, moun
         };
         error("default", "");
         if audience == AccessLevel::Public {
-            operation.security = Some(Vec::new());
+            operation.security.get_or_insert_default();
         } else {
             error("401", "The caller is not signed in.");
         }
@@ -94,6 +96,25 @@ pub(crate) fn operations(item: &PathItem) -> Vec<(HttpMethod, &Operation)> {
         (HttpMethod::Trace, &item.trace),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
+}
+
+/// Removes the operations that `keep` does not keep.
+pub(crate) fn retain_operations(item: &mut PathItem, mut keep: impl FnMut(&HttpMethod) -> bool) {
+    let all = [
+        (HttpMethod::Get, &mut item.get),
+        (HttpMethod::Put, &mut item.put),
+        (HttpMethod::Post, &mut item.post),
+        (HttpMethod::Delete, &mut item.delete),
+        (HttpMethod::Options, &mut item.options),
+        (HttpMethod::Head, &mut item.head),
+        (HttpMethod::Patch, &mut item.patch),
+        (HttpMethod::Trace, &mut item.trace),
+    ];
+    for (method, operation) in all {
+        if operation.is_some() && !keep(&method) {
+            *operation = None;
+        }
+    }
 }
 
 fn operations_mut(item: &mut PathItem) -> Vec<(HttpMethod, &mut Operation)> {

@@ -268,7 +268,82 @@ async fn what_is_described_answers_and_what_is_hidden_is_not_described() {
 #[tokio::test]
 async fn the_index_shows_the_way() {
     let index = document(&app().await.anonymous(), "/").await;
-    let expected =
-        serde_json::json!({"name": "Things", "docs": "/docs", "openapi": "/openapi.json", "health": "/health"});
+    let documents = [
+        "/openapi/v1.json",
+        "/openapi/public.v1.json",
+        "/openapi/app.v1.json",
+        "/openapi/admin.v1.json",
+        "/openapi/v2.json",
+        "/openapi/public.v2.json",
+        "/openapi/app.v2.json",
+    ];
+    let expected = serde_json::json!({
+        "name": "Things", "docs": "/docs", "openapi": "/openapi.json", "documents": documents, "health": "/health",
+    });
     assert_eq!(index, expected);
+}
+
+#[tokio::test]
+async fn each_access_level_of_a_version_is_described_alone() {
+    let app = app().await;
+    let client = app.anonymous();
+    let all = document(&client, "/openapi.json").await;
+    for (name, prefix) in [
+        ("app.v1", "/api/v1/app/"),
+        ("app.v2", "/api/v2/app/"),
+        ("admin.v1", "/api/v1/admin/"),
+        ("public.v1", "/api/v1/public/"),
+    ] {
+        let part = document(&client, &format!("/openapi/{name}.json")).await;
+        let paths: Vec<_> = part["paths"].as_object().unwrap().keys().collect();
+        assert!(paths.iter().any(|path| **path == format!("{prefix}things")), "{name}: {paths:?}");
+        // Routes without a version are in each document of their access level.
+        let is_own = |path: &str| path.starts_with(prefix) || (name == "public.v1" && path.starts_with("/health"));
+        assert!(paths.iter().all(|path| is_own(path)), "{name}: {paths:?}");
+        for path in paths {
+            assert_eq!(part["paths"][path], all["paths"][path], "{name} {path}");
+        }
+        // It has the schemas that it needs, and no others.
+        let schemas = part["components"]["schemas"].as_object().unwrap();
+        for (schema, is_needed) in [
+            ("Thing", true),
+            ("Inner", true),
+            ("ErrorBody", true),
+            ("Change", name != "public.v1"),
+            ("HealthReport", name == "public.v1"),
+        ] {
+            assert_eq!(schemas.contains_key(schema), is_needed, "{name}: {schema}");
+        }
+        let tags: Vec<_> = part["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+        assert_eq!(tags.contains(&"core"), name == "public.v1", "{name}");
+        let printed: Value = serde_json::from_slice(&app.app().openapi_part(name).unwrap()).unwrap();
+        assert_eq!(printed, part, "{name}");
+    }
+    client.get("/openapi/machine.v1.json").await.expect_error(404, "NOT_FOUND");
+    let error = app.app().openapi_part("machine.v1").unwrap_err().to_string();
+    assert!(error.contains("its parts are v1, public.v1, app.v1, admin.v1, v2"), "{error}");
+}
+
+/// Call a thing
+#[utoipa::path(post, path = "/call", operation_id = "callThing", tag = "calls", security(("key" = ["things"])),
+    responses((status = 204)))]
+async fn call() {}
+
+#[tokio::test]
+async fn what_an_operation_says_of_itself_stays() {
+    let api = || Api::new().routes(routes!(call)).routes(routes!(list));
+    let app = start(|app| {
+        let app = app.with(routes_of("open", Mount::public("/things").v2(), api()));
+        app.with(routes_of("closed", Mount::admin("/others"), Api::new().routes(routes!(list))))
+    });
+    let document = document(&app.await.anonymous(), "/openapi.json").await;
+    let said = &document["paths"]["/api/v2/public/things/call"]["post"];
+    assert_eq!((&said["operationId"], &said["tags"]), (&json!("callThing"), &json!(["calls"])));
+    assert_eq!(said["security"], json!([{ "key": ["things"] }]));
+    // An operation that says nothing is described by its mount and its module.
+    let other = &document["paths"]["/api/v2/public/things"]["get"];
+    assert_eq!((&other["operationId"], &other["tags"]), (&json!("listThingsV2"), &json!(["open"])));
+    assert_eq!(other["security"], json!([]));
+    let tags: Vec<_> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    assert!(tags.contains(&&json!("calls")) && tags.contains(&&json!("closed")), "{tags:?}");
 }

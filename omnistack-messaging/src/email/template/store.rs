@@ -215,7 +215,7 @@ impl TemplateOverrides {
         locale: &str,
     ) -> Result<RenderedTemplate, TemplateOverrideError> {
         // Serialized before the first `await`, because the values may not be `Send`.
-        let values = Value::from(Serde(template));
+        let (values, occasion) = (Value::from(Serde(template)), template.occasion());
         let rows = self.versions(tenant, T::NAME).await?;
         let of = |name: &str| {
             let rows = rows.iter().filter(move |(of, ..)| of == name);
@@ -223,7 +223,7 @@ impl TemplateOverrides {
         };
         let (own, footer) = (of(T::NAME), of(builtin::FOOTER));
         let render = |own: &[LocalizedSource<'_>], footer: &[LocalizedSource<'_>]| {
-            self.templates.render_with(T::NAME, T::SOURCES, values.clone(), locale, own, footer)
+            self.templates.render_with((T::NAME, occasion), T::SOURCES, values.clone(), locale, own, footer)
         };
         if rows.is_empty() {
             return Ok(render(&[], &[])?);
