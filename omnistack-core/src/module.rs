@@ -16,6 +16,7 @@ mod mount;
 mod open_routes;
 mod openapi;
 mod problem;
+mod providing_module;
 mod rate_limit;
 mod registry;
 mod route_info;
@@ -30,7 +31,7 @@ pub use registry::{Registry, Slot};
 pub use route_info::RouteInfo;
 
 pub use crate::{
-    context::{Context, MissingDependency},
+    context::{Context, ContextValues, MissingDependency},
     identity::AccessLevel,
 };
 
@@ -39,7 +40,7 @@ pub(crate) use banner::Banner;
 pub(crate) use declared_table::DeclaredTable;
 pub(crate) use mount::IdempotencyPolicy;
 pub(crate) use openapi::{for_version, version_of};
-pub(crate) use registry::ResolvedLayer;
+pub(crate) use registry::{MissingValues, ResolvedLayer};
 
 use std::sync::Arc;
 

@@ -3,7 +3,11 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use super::{App, Server, output::print_line, signal::shutdown_signal};
-use crate::{RunError, ShutdownToken, config, module::Banner};
+use crate::{
+    RunError, ShutdownToken,
+    config::{self, PublicUrl},
+    module::Banner,
+};
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn serve(app: App) -> crate::Result<()> {
@@ -84,6 +88,9 @@ fn startup_text(app: &App, address: SocketAddr) -> String {
     {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
+    }
+    if let Ok(public) = app.ctx.get::<PublicUrl>() {
+        banner.line("public URL", move || public.to_string());
     }
     let mut text = banner.render(&format!("{} {} ({})", app.title, app.version, app.environment()));
     text.push_str(&app.banner.render("embedded").replacen("\n  embedded\n", "", 1));

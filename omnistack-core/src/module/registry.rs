@@ -7,6 +7,7 @@ mod health;
 #[cfg(feature = "http-client")]
 mod http_client;
 mod limits;
+mod missing;
 mod routes;
 mod tables;
 mod values;
@@ -36,7 +37,10 @@ use crate::{
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
+    http::HttpSettings,
 };
+pub(crate) use missing::MissingValues;
+use missing::Requirement;
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +64,14 @@ type Contribute = Box<dyn FnOnce(&Context) -> Result<(), MissingDependency> + Se
 /// Completes the registration of a module.
 type Completion = Box<dyn FnOnce(&mut Registry) + Send>;
 type WireService = Box<dyn FnOnce(&Context) -> Result<BackgroundService, MissingDependency> + Send>;
+
+/// A value that is created from other provided values.
+struct ProvidedLater {
+    module: &'static str,
+    /// Name of its type, as the compiler writes it.
+    name: &'static str,
+    provide: ProvideFn,
+}
 
 pub(crate) struct ModuleRoutes {
     pub(crate) module: &'static str,
@@ -122,9 +134,10 @@ pub struct Registry {
     contributions: HashMap<TypeId, Box<dyn Any + Send>>,
     pub(crate) completions: Vec<(&'static str, Completion)>,
     pub(crate) providers: Vec<(TypeId, &'static str)>,
-    pub(crate) provided_later: Vec<(&'static str, ProvideFn)>,
-    /// Required types, and the problem to report if one is missing.
-    pub(crate) requirements: Vec<(TypeId, Problem)>,
+    provided_later: Vec<ProvidedLater>,
+    requirements: Vec<Requirement>,
+    /// Names of the modules that the app adds.
+    pub(crate) added: Vec<&'static str>,
     pub(crate) banner: Banner,
     /// Labels and texts that the command `doctor` prints.
     pub(crate) doctor_lines: Vec<(&'static str, String)>,
@@ -158,6 +171,7 @@ impl Registry {
             providers: Vec::new(),
             provided_later: Vec::new(),
             requirements: Vec::new(),
+            added: Vec::new(),
             banner: Banner::default(),
             doctor_lines: Vec::new(),
             problems: Vec::new(),
@@ -271,10 +285,16 @@ impl Registry {
         self.config.environment()
     }
 
-    /// Returns the address at which users reach the app. It is in the [`Context`] as well.
+    /// Returns the address at which users reach the app: `PUBLIC_URL`, or without it that of `HOST` and `PORT`. It is in
+    /// the [`Context`] as well.
     pub fn public_url(&self) -> PublicUrl {
-        // An invalid address was reported when the app's settings were read.
-        self.config.read_settings::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
+        // Invalid settings were reported when the app's settings were read.
+        let stated = self.config.read_settings::<AppSettings>().ok().and_then(|app| app.public_url);
+        let of_server = || {
+            let http = self.config.read_settings::<HttpSettings>().ok()?;
+            Some(PublicUrl::of_server(http.host, http.port))
+        };
+        stated.or_else(of_server).unwrap_or_default()
     }
 
     /// Requires in production that [`public_url`](Self::public_url) begins with `https://`. `what` names what needs
