@@ -241,6 +241,7 @@ impl AppBuilder {
             openapi,
             routes,
             migrations: registry.migrations,
+            unprotected: registry.unprotected,
             services: wired.services,
             runner,
             jobs_in_serve,

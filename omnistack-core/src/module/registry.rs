@@ -125,6 +125,8 @@ pub struct Registry {
     pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(crate) migrations: Vec<(&'static str, Migrations)>,
     tables: Vec<DeclaredTable>,
+    /// Tables with a column `tenant_id` that row-level security need not protect.
+    pub(crate) unprotected: Vec<&'static str>,
     pub(crate) checks:
         Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
     pub(crate) contributors: Vec<(&'static str, Contribute)>,
@@ -162,6 +164,7 @@ impl Registry {
             layers: Vec::new(),
             migrations: Vec::new(),
             tables: Vec::new(),
+            unprotected: Vec::new(),
             checks: Vec::new(),
             contributors: Vec::new(),
             services: Vec::new(),
