@@ -104,6 +104,8 @@ mod sent_mails;
 #[cfg(feature = "sms")]
 pub mod sms;
 pub mod smtp;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "storage")]
 pub mod storage;
 #[cfg(feature = "ai")]

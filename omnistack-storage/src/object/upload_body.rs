@@ -186,6 +186,12 @@ impl From<&'static str> for UploadBody {
     }
 }
 
+impl From<String> for UploadBody {
+    fn from(text: String) -> Self {
+        Self::from_bytes(text)
+    }
+}
+
 impl From<Vec<u8>> for UploadBody {
     fn from(bytes: Vec<u8>) -> Self {
         Self::from_bytes(bytes)
