@@ -58,7 +58,7 @@ impl TestDatabase {
     #[cfg(feature = "postgres")]
     #[track_caller]
     pub fn postgres() -> Self {
-        let (database, url) = PostgresDatabase::new();
+        let (database, url) = PostgresDatabase::on_test_server();
         Self { url, has_tenant_databases: false, kind: DatabaseBackend::Postgres(database) }
     }
 

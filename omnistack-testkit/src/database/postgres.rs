@@ -27,7 +27,7 @@ pub(super) struct PostgresDatabase {
 impl PostgresDatabase {
     /// Returns a database on the server of `TEST_DATABASE_URL`, and its URL.
     #[track_caller]
-    pub(super) fn new() -> (Self, String) {
+    pub(super) fn on_test_server() -> (Self, String) {
         let Some(url) = variable("TEST_DATABASE_URL") else {
             panic!(
                 "this test needs PostgreSQL: run `cargo xtask test`, or set TEST_DATABASE_URL to a role with CREATEDB"

@@ -128,11 +128,7 @@ impl Registry {
 }
 
 /// Returns whether the value `first` is created from `needed`, directly or by way of other values that can't be created.
-fn leads_to(
-    first: &'static str,
-    needed: &'static str,
-    waiting: &BTreeMap<&'static str, Vec<&'static str>>,
-) -> bool {
+fn leads_to(first: &'static str, needed: &'static str, waiting: &BTreeMap<&'static str, Vec<&'static str>>) -> bool {
     let mut reached = BTreeSet::from([first]);
     let mut next = vec![first];
     while let Some(name) = next.pop() {
