@@ -217,6 +217,8 @@ impl Module for Auth {
             registry.leave_out_routes(pattern);
         }
         registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts"]);
+        // A session belongs to a user, and its tenant is the one that the user has selected.
+        registry.unprotected_tables(["omni_sessions"]);
         // The limit of mails to one recipient is in the tables of mails, which exist without the module `Mail` too.
         register_mail_migrations(registry);
         registry.request_headers([tenant_selection::TENANT_HEADER, authenticate::API_KEY_HEADER]);

@@ -69,7 +69,9 @@ use bytes::Bytes;
 use crate::{
     BoxError, ShutdownToken,
     config::{Config, Environment},
-    db::{Db, DbSettings, Error as DbError, MigrationState, Migrations, OutboxRelay},
+    db::{
+        Db, DbSettings, Error as DbError, MigrationState, Migrations, OutboxRelay, UnprotectedTable, unprotected_tables,
+    },
     events::Dispatcher,
     health::Health,
     http::HttpSettings,
@@ -98,6 +100,8 @@ pub struct App {
     openapi: Bytes,
     routes: Arc<[RouteInfo]>,
     migrations: Vec<(&'static str, Migrations)>,
+    /// Tables that row-level security need not protect.
+    unprotected: Vec<&'static str>,
     services: Vec<BackgroundService>,
     runner: Runner,
     jobs_in_serve: bool,
@@ -242,6 +246,16 @@ impl App {
             states.extend(self.db.migration_states(module, migrations).await?);
         }
         Ok(states)
+    }
+
+    /// Returns the tables on PostgreSQL with a column `tenant_id` that row-level security does not protect, each with the
+    /// SQL that protects it, except those that modules
+    /// [declare](crate::module::Registry::unprotected_tables). Returns none on SQLite and with tenant databases.
+    ///
+    /// # Errors
+    /// Fails if the database can't be reached.
+    pub async fn unprotected_tables(&self) -> Result<Vec<UnprotectedTable>, DbError> {
+        unprotected_tables(&self.db, &self.unprotected).await
     }
 
     /// Starts every module. The migrations must have run.

@@ -48,6 +48,7 @@ mod pools;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod query;
+mod row_security;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -63,6 +64,8 @@ pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
 pub use pools::Dialect;
 pub use query::{IntoSql, Sql, SqlQuery};
+pub use row_security::UnprotectedTable;
+pub(crate) use row_security::unprotected_tables;
 pub use settings::DbSettings;
 /// Derives sqlx's trait `FromRow`, which reads a struct from a row by the names of its columns. The expansion names the
 /// crate `sqlx`, so a crate that uses this macro depends on `sqlx`; it needs no feature of it.

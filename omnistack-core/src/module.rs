@@ -16,6 +16,7 @@ mod mount;
 mod open_routes;
 mod openapi;
 mod problem;
+mod providing_module;
 mod rate_limit;
 mod registry;
 mod route_changes;
@@ -31,7 +32,7 @@ pub use registry::{Registry, Slot};
 pub use route_info::RouteInfo;
 
 pub use crate::{
-    context::{Context, MissingDependency},
+    context::{Context, ContextValues, MissingDependency},
     identity::AccessLevel,
 };
 
@@ -40,7 +41,7 @@ pub(crate) use banner::Banner;
 pub(crate) use declared_table::DeclaredTable;
 pub(crate) use mount::IdempotencyPolicy;
 pub(crate) use openapi::{OpenApiPart, version_of};
-pub(crate) use registry::{RequiredRoute, ResolvedLayer};
+pub(crate) use registry::{MissingValues, RequiredRoute, ResolvedLayer};
 pub(crate) use route_changes::{
     ANY_METHOD, PATTERN_FIX, RouteChange, RouteChanges, RouteFate, RouteMoves, RoutePattern,
 };

@@ -310,7 +310,7 @@ mod buckets {
         }
         Some(Box::new(move |ctx, _| {
             let storage = open(&settings, ctx.get::<Client>()?, ctx.get::<Clock>()?);
-            storage.map_err(|_| omnistack_core::module::MissingDependency("Storage"))
+            storage.map_err(|_| omnistack_core::module::MissingDependency::of::<Storage>())
         }))
     }
 

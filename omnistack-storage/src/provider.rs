@@ -47,7 +47,31 @@ const MAX_RETRY_TIME: Duration = Duration::from_secs(60);
 ///   whole call.
 /// - Deleting an object that does not exist succeeds.
 ///
-/// The macro `storage_conformance!` of `omnistack-testkit` tests an implementation against these rules.
+/// The macro `storage_conformance!` of `omnistack-testkit` tests these laws:
+///
+/// - `stored_object_is_read_back`: an object is read back byte for byte, and `head` returns its key, size, content
+///   type, an entity tag and, with the capability `checksum`, its SHA-256
+/// - `long_stream_is_stored`: a stream of unknown length is stored completely, and `put` returns the SHA-256 of its
+///   bytes
+/// - `put_replaces_object`: `put` under an existing key replaces the object, and its entity tag changes
+/// - `missing_object_is_not_found`: `get`, `head` and `copy` of an object that does not exist fail with `NotFound`,
+///   also if keys begin with its key; `delete` of it succeeds
+/// - `reads_ranges`: a range is read exactly, and ends with the object; an empty range, and one after the end, fail
+///   with `Range`
+/// - `lists_in_order`: a list has the objects whose keys begin with the prefix, in the byte order of the keys, after
+///   the given key, with their sizes, and says whether there are more
+/// - `copy_is_independent`: a copy has the bytes and the content type of the original and does not follow its changes;
+///   it replaces an existing object, and a copy onto itself changes nothing
+/// - `create_only_rejects_existing_object`: `create_only` fails with `Exists` if the object exists, and one of several
+///   uploads at once succeeds; without the capability, it fails with `Unsupported`
+/// - `failed_upload_stores_nothing`: an upload with another size or SHA-256 fails with `Mismatch`, one over its limit
+///   with `TooLarge`, and one whose stream fails with the error of the stream; it stores nothing and keeps the existing
+///   object
+/// - `dropped_upload_stores_nothing`: an upload whose future is dropped leaves no object
+/// - `replacement_is_atomic`: a read during a replacement returns the old or the new object, never a mixture
+/// - `capabilities_match_behaviour`: operations that `Capabilities` has work and the others fail with `Unsupported`, as
+///   do links that last no time or longer than `PresignRequest::MAX_EXPIRY`; `Debug` of a presigned request hides its
+///   signature
 ///
 /// ```
 /// use std::sync::Arc;

@@ -14,17 +14,14 @@ use omnistack_core::{
     app::{App, AppBuilder, Server, ServerSettings},
     clock::{MockClock, Timestamp},
     db::Db,
-    email::{Mailer, MemoryProvider},
     events::Events,
     http::Error,
     id::Id,
     identity::{Authenticate, Authenticator, Identity, Permissions, bearer_token},
     jobs::{Job, JobFilter, JobInfo, Jobs},
 };
-use omnistack_messaging::email::DevMailbox;
-use uuid::Uuid;
 
-use crate::{SentMails, TestClient, TestDatabase};
+use crate::{SentMails, TestClient, TestDatabase, mailbox::Mailbox, random::random_uuid};
 
 /// An app on a fresh database, migrated and started, for one test.
 ///
@@ -36,7 +33,9 @@ pub struct TestApp {
     app: App,
     clock: MockClock,
     callers: TestAuthenticator,
-    mailbox: DevMailbox,
+    mailbox: Mailbox,
+    /// The time until which schedules were checked.
+    crons_checked: Mutex<Timestamp>,
     // Declared last, so that the app's pools are dropped first.
     database: TestDatabase,
 }
@@ -46,7 +45,8 @@ impl TestApp {
     /// [`user`](Self::user), [`operator`](Self::operator) and [`client_as`](Self::client_as).
     ///
     /// # Panics
-    /// Panics if the app can't be built, migrated or started. The message lists every problem.
+    /// Panics if the app can't be built, migrated or started, and on PostgreSQL if a table with a `tenant_id` has no
+    /// row-level security. The message lists every problem, with what to do.
     pub async fn start(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
         let callers = TestAuthenticator::default();
         let made = callers.clone();
@@ -58,7 +58,7 @@ impl TestApp {
     /// and [`client_as`](Self::client_as).
     ///
     /// # Panics
-    /// Panics if the app can't be built, migrated or started.
+    /// Panics as [`start`](Self::start) does.
     pub async fn start_with_auth(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
         Self::run(database, TestAuthenticator::default(), assemble).await
     }
@@ -69,15 +69,9 @@ impl TestApp {
         assemble: impl FnOnce(AppBuilder) -> AppBuilder,
     ) -> Self {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
-        let mailbox = DevMailbox::new(MemoryProvider::default(), clock.clock());
-        let mailer = match "Test App <app@test.example>".parse() {
-            Ok(from) => Mailer::new(mailbox.clone()).default_sender(from),
-            Err(error) => panic!("{error}"),
-        };
-        let builder = App::builder(database.config_before_creation())
-            .clock(clock.clock())
-            .replace(mailer)
-            .replace(mailbox.clone());
+        let mailbox = Mailbox::new(clock.clock());
+        let builder = App::builder(database.config_before_creation()).clock(clock.clock());
+        let builder = mailbox.receive_from(builder);
         let app = match assemble(builder).build() {
             Ok(app) => app,
             Err(error) => panic!("{error}"),
@@ -86,10 +80,12 @@ impl TestApp {
         if let Err(error) = app.migrate().await {
             panic!("the migrations failed: {error}");
         }
+        expect_protected_tables(&app).await;
         if let Err(error) = app.start().await {
             panic!("{error}");
         }
-        Self { app, clock, callers, mailbox, database }
+        let crons_checked = Mutex::new(clock.clock().now());
+        Self { app, clock, callers, mailbox, crons_checked, database }
     }
 
     /// Returns the app's clock, which the test advances.
@@ -135,6 +131,36 @@ impl TestApp {
         }
     }
 
+    /// Enqueues the job of each schedule ([`Cron`](omnistack_core::jobs::Cron)) that was due since the start of the app, or
+    /// since the last call, and runs the jobs like [`run_jobs`](Self::run_jobs). A schedule that was due several times
+    /// enqueues one job, so advance the clock and call this function once for each time. Returns the number of attempts,
+    /// among them those of core and of other modules.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use omnistack_testkit::{TestApp, TestDatabase};
+    /// # #[tokio::main]
+    /// # async fn main() {
+    /// # let app = TestApp::start(TestDatabase::sqlite(), |app| app).await;
+    /// app.clock().advance(Duration::from_secs(24 * 60 * 60));
+    /// app.run_crons().await; // every nightly job has run once
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if the database fails.
+    pub async fn run_crons(&self) -> usize {
+        let now = self.clock.clock().now();
+        let checked = {
+            let mut checked = self.crons_checked.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *checked, now)
+        };
+        match self.app.runner().run_crons_since(checked).await {
+            Ok(attempts) => attempts,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Returns the app's events. Events are delivered only when the test calls [`run_events`](Self::run_events).
     ///
     /// # Panics
@@ -160,7 +186,7 @@ impl TestApp {
 
     /// Returns the mails sent so far. Mails in the outbox are sent by [`run_jobs`](Self::run_jobs).
     pub fn sent_mails(&self) -> SentMails {
-        SentMails::new(self.mailbox.mails().into_iter().map(|received| received.email).collect())
+        SentMails::new(self.mailbox.mails())
     }
 
     /// Returns the unfinished jobs of type `J` among the newest 100, oldest first.
@@ -188,13 +214,13 @@ impl TestApp {
 
     /// Returns a client for a new user with all permissions in a new tenant.
     pub fn user(&self) -> TestClient {
-        let user = Identity::user(Id::from_uuid(Uuid::new_v4())).with_permissions(Permissions::all());
-        self.client_as(user.for_tenant(Id::from_uuid(Uuid::new_v4())))
+        let user = Identity::user(Id::from_uuid(random_uuid())).with_permissions(Permissions::all());
+        self.client_as(user.for_tenant(Id::from_uuid(random_uuid())))
     }
 
     /// Returns a client for a new operator.
     pub fn operator(&self) -> TestClient {
-        self.client_as(Identity::user(Id::from_uuid(Uuid::new_v4())).into_operator())
+        self.client_as(Identity::user(Id::from_uuid(random_uuid())).into_operator())
     }
 
     /// Returns a client that sends `token` as its bearer token.
@@ -204,7 +230,7 @@ impl TestApp {
 
     /// Returns a client for `identity`.
     pub fn client_as(&self, identity: Identity) -> TestClient {
-        let token = Uuid::new_v4().simple().to_string();
+        let token = random_uuid().simple().to_string();
         self.callers.identities().insert(token.clone(), identity.clone());
         TestClient::new(self.app.service(), Some(token), Some(identity))
     }
@@ -226,6 +252,26 @@ impl TestApp {
     pub async fn listen_with_defaults(&self) -> RunningServer {
         self.listen(ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) }).await
     }
+}
+
+/// Panics if row-level security does not protect a table with a `tenant_id`: the second wall between tenants is missing,
+/// and no other test notices it.
+async fn expect_protected_tables(app: &App) {
+    let tables = match app.unprotected_tables().await {
+        Ok(tables) => tables,
+        Err(error) => panic!("{error}"),
+    };
+    if tables.is_empty() {
+        return;
+    }
+    let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+    let fixes: Vec<_> = tables.iter().map(|table| format!("    {}", table.fix)).collect();
+    panic!(
+        "tables with a `tenant_id`, but no enabled and forced row-level security: {}\n  fix: add to a migration for \
+         PostgreSQL:\n{}\n  or declare those that need none: `registry.unprotected_tables(…)`",
+        names.join(", "),
+        fixes.join("\n")
+    );
 }
 
 /// A test app that listens on a TCP port. Dropping it stops it from accepting connections.

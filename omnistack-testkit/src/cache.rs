@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+use omnistack_core::{clock::Clock, redis::Redis};
 use omnistack_core::{
     cache::Cache,
-    clock::{Clock, MockClock, Timestamp},
-    redis::Redis,
+    clock::{MockClock, Timestamp},
 };
-use uuid::Uuid;
 
-use crate::database::variable;
+#[cfg(feature = "redis")]
+use crate::{database::variable, random::random_uuid};
 
 /// An empty cache for one test, in the process or on the Redis server of `TEST_REDIS_URL`.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct TestCache {
 #[derive(Debug)]
 enum CacheBackend {
     InProcess { cache: Cache, clock: MockClock },
+    #[cfg(feature = "redis")]
     Redis { cache: Cache, prefix: String, url: String },
 }
 
@@ -34,11 +36,12 @@ impl TestCache {
     ///
     /// # Panics
     /// Panics if `TEST_REDIS_URL` is not set or can't be used.
+    #[cfg(feature = "redis")]
     pub fn redis() -> Self {
         let Some(url) = variable("TEST_REDIS_URL") else {
             panic!("this test needs Redis: run `cargo xtask test`, or set TEST_REDIS_URL to a server for tests");
         };
-        let prefix = format!("test-{}", Uuid::new_v4().simple());
+        let prefix = format!("test-{}", random_uuid().simple());
         let cache = connect(&url, &prefix).cache();
         Self { kind: CacheBackend::Redis { cache, prefix, url } }
     }
@@ -46,7 +49,9 @@ impl TestCache {
     /// Returns the cache.
     pub fn cache(&self) -> &Cache {
         match &self.kind {
-            CacheBackend::InProcess { cache, .. } | CacheBackend::Redis { cache, .. } => cache,
+            CacheBackend::InProcess { cache, .. } => cache,
+            #[cfg(feature = "redis")]
+            CacheBackend::Redis { cache, .. } => cache,
         }
     }
 
@@ -54,6 +59,7 @@ impl TestCache {
     pub fn replica(&self) -> Cache {
         match &self.kind {
             CacheBackend::InProcess { cache, .. } => cache.clone(),
+            #[cfg(feature = "redis")]
             CacheBackend::Redis { prefix, url, .. } => connect(url, prefix).cache(),
         }
     }
@@ -63,11 +69,13 @@ impl TestCache {
     pub async fn advance(&self, time: Duration) {
         match &self.kind {
             CacheBackend::InProcess { clock, .. } => clock.advance(time),
+            #[cfg(feature = "redis")]
             CacheBackend::Redis { .. } => tokio::time::sleep(time + Duration::from_millis(2)).await,
         }
     }
 }
 
+#[cfg(feature = "redis")]
 fn connect(url: &str, prefix: &str) -> Redis {
     match Redis::new(url, prefix, Duration::from_secs(10), Clock::system()) {
         Ok(redis) => redis,

@@ -1,12 +1,16 @@
 //! [`Client`], which calls the app in this process, and its requests and responses.
 
-use std::{fmt, future::IntoFuture, net::Ipv4Addr, pin::Pin};
+use std::{error::Error as StdError, fmt, future::IntoFuture, net::Ipv4Addr, pin::Pin};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use omnistack_core::{app::AppService, http::layer::PeerAddr, identity::Identity};
+use omnistack_core::{
+    app::AppService,
+    http::{Error, Response, layer::PeerAddr},
+    identity::Identity,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -138,12 +142,13 @@ impl IntoFuture for TestRequest {
         Box::pin(async move {
             let sent = format!("{} {}", self.request.method(), self.request.uri());
             let Ok(response) = self.service.oneshot(self.request).await;
+            let causes = causes(&response);
             let (parts, body) = response.into_parts();
             let body = match body.collect().await {
                 Ok(body) => body.to_bytes(),
                 Err(error) => panic!("{sent}: the response body failed: {error}"),
             };
-            TestResponse { sent, status: parts.status, headers: parts.headers, body }
+            TestResponse { sent, status: parts.status, headers: parts.headers, body, causes }
         })
     }
 }
@@ -158,21 +163,50 @@ pub struct TestResponse {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// What caused the error, the outermost first. The app logs it and does not send it.
+    causes: Vec<String>,
+}
+
+/// Returns the causes of an error response, the outermost first.
+fn causes(response: &Response) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Error::of_response(response).and_then(StdError::source);
+    while let Some(error) = next {
+        let text = error.to_string();
+        // Many errors repeat the text of their cause.
+        if !causes.last().is_some_and(|outer| outer.contains(&text)) {
+            causes.push(text);
+        }
+        next = error.source();
+    }
+    causes
 }
 
 impl TestResponse {
-    /// Asserts that the status is `status`.
+    /// Returns what caused an error, the outermost cause first: for a 500, the error that the handler returned, with its
+    /// sources, or the message of its panic. Clients never see it. It is empty if the error has no cause.
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// Returns the status, the body and the causes of an error, for the message of an assertion.
+    fn shown(&self) -> String {
+        let causes: String = self.causes.iter().map(|cause| format!("\n  caused by: {cause}")).collect();
+        format!("{}: {} {}{causes}", self.sent, self.status, self.text())
+    }
+
+    /// Asserts that the status is `status`. A failure shows the request, the body and the [causes](Self::causes).
     #[track_caller]
     pub fn expect(self, status: impl TryInto<StatusCode>) -> Self {
         let Ok(status) = status.try_into() else { panic!("`status` is not a status code") };
-        assert_eq!(self.status, status, "{}: {}", self.sent, self.text());
+        assert_eq!(self.status, status, "{}", self.shown());
         self
     }
 
     /// Asserts that the status is 2xx.
     #[track_caller]
     pub fn expect_ok(self) -> Self {
-        assert!(self.status.is_success(), "{}: {} {}", self.sent, self.status, self.text());
+        assert!(self.status.is_success(), "{}", self.shown());
         self
     }
 
@@ -184,8 +218,8 @@ impl TestResponse {
         assert_eq!(
             (self.status.as_u16(), body["error"]["code"].as_str()),
             (status, Some(code)),
-            "{}: {body}",
-            self.sent
+            "{}",
+            self.shown()
         );
         assert_eq!(body["error"]["request_id"].as_str(), self.header("x-request-id"), "{}: {body}", self.sent);
         assert!(
@@ -208,7 +242,7 @@ impl TestResponse {
     pub fn json_as<T: DeserializeOwned>(&self) -> T {
         match serde_json::from_slice(&self.body) {
             Ok(value) => value,
-            Err(error) => panic!("{}: {} {error}: {}", self.sent, self.status, self.text()),
+            Err(error) => panic!("{error}: {}", self.shown()),
         }
     }
 

@@ -1,20 +1,20 @@
 //! [`TestDatabase`], a database for one test.
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod template;
 
-use std::{
-    path::PathBuf,
-    str::FromStr as _,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::path::PathBuf;
 
 use omnistack_core::{
     clock::Clock,
     config::Config,
     db::{Db, Dialect, Migrations},
 };
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
-use uuid::Uuid;
+
+use crate::random::random_uuid;
+#[cfg(feature = "postgres")]
+use postgres::PostgresDatabase;
 
 /// Name of the file of a SQLite database.
 const SQLITE_FILE: &str = "test.db";
@@ -31,14 +31,15 @@ pub struct TestDatabase {
 #[derive(Debug)]
 enum DatabaseBackend {
     Sqlite { folder: PathBuf },
-    Postgres { server: Box<PgConnectOptions>, name: String, is_created: AtomicBool },
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresDatabase),
 }
 
 impl TestDatabase {
     /// Returns a SQLite database in a new temporary folder.
     #[track_caller]
     pub fn sqlite() -> Self {
-        let folder = std::env::temp_dir().join(format!("omnistack-test-{}", Uuid::new_v4()));
+        let folder = std::env::temp_dir().join(format!("omnistack-test-{}", random_uuid()));
         if let Err(error) = std::fs::create_dir_all(&folder) {
             panic!("can't create {}: {error}", folder.display());
         }
@@ -54,25 +55,11 @@ impl TestDatabase {
     /// # Panics
     /// Panics if `TEST_DATABASE_URL` is not set or can't be read. The first use panics if its role can't create a
     /// database.
+    #[cfg(feature = "postgres")]
     #[track_caller]
     pub fn postgres() -> Self {
-        let Some(url) = variable("TEST_DATABASE_URL") else {
-            panic!(
-                "this test needs PostgreSQL: run `cargo xtask test`, or set TEST_DATABASE_URL to a role with CREATEDB"
-            );
-        };
-        let server = match PgConnectOptions::from_str(&url) {
-            Ok(server) => server.disable_statement_logging(),
-            Err(error) => panic!("TEST_DATABASE_URL can't be read: {error}"),
-        };
-        let name = format!("omnistack_test_{:012x}", Uuid::new_v4().as_u128() & 0xffff_ffff_ffff);
-        let url = match (url.rfind('/'), url.find('?')) {
-            (Some(slash), Some(query)) => format!("{}/{name}{}", &url[..slash], &url[query..]),
-            (Some(slash), None) => format!("{}/{name}", &url[..slash]),
-            (None, _) => panic!("TEST_DATABASE_URL names no database"),
-        };
-        let (server, is_created) = (Box::new(server), AtomicBool::new(false));
-        Self { url, has_tenant_databases: false, kind: DatabaseBackend::Postgres { server, name, is_created } }
+        let (database, url) = PostgresDatabase::on_test_server();
+        Self { url, has_tenant_databases: false, kind: DatabaseBackend::Postgres(database) }
     }
 
     /// Gives each tenant a tenant database, by setting `TENANT_DATABASE_URL`. Dropping the test database deletes them
@@ -86,7 +73,8 @@ impl TestDatabase {
     pub fn tenant_url(&self) -> String {
         match &self.kind {
             DatabaseBackend::Sqlite { folder } => format!("sqlite:{}/tenants/{{tenant}}.db", folder.display()),
-            DatabaseBackend::Postgres { name, .. } => {
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(PostgresDatabase { name, .. }) => {
                 self.url.replacen(name.as_str(), &format!("{name}_{{tenant}}"), 1)
             }
         }
@@ -102,13 +90,10 @@ impl TestDatabase {
     /// Creates the database, unless it exists.
     #[track_caller]
     fn create(&self) {
-        if let DatabaseBackend::Postgres { server, name, is_created } = &self.kind
-            && !is_created.swap(true, Ordering::SeqCst)
-        {
-            let (server, sql) = (server.clone(), format!("create database {name}"));
-            if let Err(error) = run_to_end(async move { execute_on_server(&server, sql).await }) {
-                panic!("can't create a database on the server of TEST_DATABASE_URL: {error}");
-            }
+        match &self.kind {
+            DatabaseBackend::Sqlite { .. } => {}
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(database) => database.create(),
         }
     }
 
@@ -117,23 +102,17 @@ impl TestDatabase {
     pub(crate) async fn create_migrated(&self, migrations: &[(&'static str, Migrations)]) {
         match &self.kind {
             DatabaseBackend::Sqlite { folder } => template::copy_sqlite(&folder.join(SQLITE_FILE), migrations).await,
-            DatabaseBackend::Postgres { server, name, is_created } => {
-                if !is_created.load(Ordering::SeqCst) && template::copy_postgres(server, name, migrations).await {
-                    is_created.store(true, Ordering::SeqCst);
-                }
-                self.create();
-            }
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(database) => database.create_migrated(migrations).await,
         }
     }
 
-    /// Gives up the database without deleting it. Returns its name on the server.
+    /// Gives up the database without deleting it. Returns its name on the server, or `None` if it has no server.
+    #[cfg(feature = "postgres")]
     fn leave(self) -> Option<String> {
         match &self.kind {
             DatabaseBackend::Sqlite { .. } => None,
-            DatabaseBackend::Postgres { name, is_created, .. } => {
-                is_created.store(false, Ordering::SeqCst);
-                Some(name.clone())
-            }
+            DatabaseBackend::Postgres(database) => Some(database.leave()),
         }
     }
 
@@ -141,7 +120,8 @@ impl TestDatabase {
     pub fn dialect(&self) -> Dialect {
         match self.kind {
             DatabaseBackend::Sqlite { .. } => Dialect::Sqlite,
-            DatabaseBackend::Postgres { .. } => Dialect::Postgres,
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(_) => Dialect::Postgres,
         }
     }
 
@@ -179,51 +159,17 @@ impl TestDatabase {
     }
 }
 
-/// Drops the databases from a thread with its own runtime, since the test's runtime may have ended.
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         match &self.kind {
             DatabaseBackend::Sqlite { folder } => _ = std::fs::remove_dir_all(folder),
-            DatabaseBackend::Postgres { server, name, is_created } => {
-                if !is_created.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (server, name, tenants) = (server.clone(), name.clone(), self.has_tenant_databases);
-                _ = run_to_end(async move {
-                    if tenants {
-                        drop_tenants(&server, &name).await?;
-                    }
-                    execute_on_server(&server, format!("drop database {name} with (force)")).await
-                });
-            }
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(database) => database.delete(self.has_tenant_databases),
         }
     }
 }
 
-/// Runs a future on a thread with its own runtime, and waits for it.
-fn run_to_end(task: impl Future<Output = sqlx::Result<()>> + Send + 'static) -> sqlx::Result<()> {
-    let thread = std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(sqlx::Error::Io)?.block_on(task)
-    });
-    thread.join().unwrap_or(Err(sqlx::Error::WorkerCrashed))
-}
-
-async fn drop_tenants(server: &PgConnectOptions, name: &str) -> sqlx::Result<()> {
-    let mut connection = server.connect().await?;
-    let theirs = sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)");
-    let theirs: Vec<String> = theirs.bind(format!("{name}_")).fetch_all(&mut connection).await?;
-    for theirs in theirs {
-        connection.execute(AssertSqlSafe(format!("drop database if exists \"{theirs}\" with (force)"))).await?;
-    }
-    connection.close().await
-}
-
-async fn execute_on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
-    let mut connection = server.connect().await?;
-    connection.execute(AssertSqlSafe(sql)).await?;
-    connection.close().await
-}
-
+#[cfg(any(feature = "postgres", feature = "redis"))]
 #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment variables")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

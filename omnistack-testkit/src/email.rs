@@ -28,9 +28,44 @@
 use std::{any::Any, fmt};
 
 use omnistack_core::{
-    email::{Attachment, Email, EmailErrorKind, EmailProvider, InvalidEmail, MAX_EMAIL_BYTES, Unsubscribe},
+    email::{Attachment, Email, EmailError, EmailErrorKind, EmailProvider, InvalidEmail, MAX_EMAIL_BYTES, Unsubscribe},
     resilience::Outcome,
 };
+
+use crate::conformance::Contract;
+
+/// The laws of [`EmailProvider`], each with its requirement.
+pub const CONTRACT: Contract = Contract::new(
+    "EmailProvider",
+    &[
+        (
+            "sends_full_mail",
+            "a mail that uses every feature of `Email` is sent, and the receipt has the name of the provider",
+        ),
+        ("sends_minimal_mail", "a mail with only a recipient, a sender, a subject and a text or an HTML body is sent"),
+        (
+            "rejects_invalid_mail",
+            "a mail that is invalid or too large fails with `Invalid`, which names what is wrong, before the server \
+             is contacted",
+        ),
+        (
+            "temporary_error_is_retryable",
+            "a temporary refusal fails with `Unavailable` or `RateLimited`, is retryable, and is a known failure",
+        ),
+        (
+            "permanent_error_is_not_retryable",
+            "a permanent refusal fails with `Refused`, is not retryable, and is a known failure",
+        ),
+        (
+            "missing_response_is_unknown",
+            "a missing response ends in a timeout with `Unknown`, which is not retryable and whose outcome is unknown",
+        ),
+        (
+            "connection_failure_is_retryable",
+            "a failed connection fails with `Unavailable`, is retryable, and is a known failure",
+        ),
+    ],
+);
 
 /// A provider under test and the server it calls.
 pub struct EmailProviderUnderTest {
@@ -161,8 +196,7 @@ pub async fn rejects_invalid_mail(subject: EmailProviderUnderTest) {
             .await
             .err()
             .unwrap_or_else(|| panic!("{what}: the provider accepted an invalid mail"));
-        assert_eq!(error.kind(), EmailErrorKind::Invalid, "{what}: {error}");
-        assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{what}: {error}");
+        expect_error(&error, &[EmailErrorKind::Invalid], false, Outcome::Failed, what);
         assert!(
             error.invalid().is_some_and(|invalid: &InvalidEmail| !invalid.to_string().is_empty()),
             "{what}: {error}"
@@ -174,36 +208,42 @@ pub async fn rejects_invalid_mail(subject: EmailProviderUnderTest) {
 /// Tests that a temporary error is retryable and a known failure.
 pub async fn temporary_error_is_retryable(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert!(matches!(error.kind(), EmailErrorKind::Unavailable | EmailErrorKind::RateLimited), "{error}");
-    assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    let kinds = [EmailErrorKind::Unavailable, EmailErrorKind::RateLimited];
+    expect_error(&error, &kinds, true, Outcome::Failed, "a temporary refusal");
 }
 
 /// Tests that a permanent error is not retryable and a known failure.
 pub async fn permanent_error_is_not_retryable(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), EmailErrorKind::Refused, "{error}");
-    assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    expect_error(&error, &[EmailErrorKind::Refused], false, Outcome::Failed, "a permanent refusal");
 }
 
 /// Tests that a missing response ends in a timeout with an unknown outcome, which is not retryable.
 pub async fn missing_response_is_unknown(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), EmailErrorKind::Unknown, "{error}");
-    assert!(!error.is_retryable() && error.outcome() == Outcome::Unknown, "{error}");
+    expect_error(&error, &[EmailErrorKind::Unknown], false, Outcome::Unknown, "a missing response");
 }
 
 /// Tests that a failed connection is retryable and a known failure.
 pub async fn connection_failure_is_retryable(subject: EmailProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), EmailErrorKind::Unavailable, "{error}");
-    assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    expect_error(&error, &[EmailErrorKind::Unavailable], true, Outcome::Failed, "a failed connection");
 }
 
-async fn failure(subject: &EmailProviderUnderTest) -> omnistack_core::email::EmailError {
+async fn failure(subject: &EmailProviderUnderTest) -> EmailError {
     match subject.provider.send(&full_email()).await {
         Ok(sent) => panic!("the provider reported success: {sent:?}"),
         Err(error) => error,
     }
+}
+
+/// Asserts what an error says about the outcome.
+#[track_caller]
+fn expect_error(error: &EmailError, kinds: &[EmailErrorKind], is_retryable: bool, outcome: Outcome, what: &str) {
+    let kind = error.kind();
+    assert!(kinds.contains(&kind), "{what}: the kind is `{kind:?}`, which must be of {kinds:?}: {error}");
+    assert_eq!(error.is_retryable(), is_retryable, "{what}: whether it is retryable: {error}");
+    assert_eq!(error.outcome(), outcome, "{what}: what is known about the outcome: {error}");
 }
 
 /// Generates a test for each requirement of [`email`](crate::email), in a module with the name of the function that
@@ -242,7 +282,9 @@ macro_rules! email_conformance {
     (@law ($make:path) $law:ident($($day:expr)?)) => {
         #[tokio::test]
         async fn $law() {
-            $crate::email::$law($make($($day)?).await).await;
+            let subject = $make($($day)?).await;
+            let test = $crate::email::$law(subject);
+            $crate::conformance::check(&$crate::email::CONTRACT, stringify!($law), test).await;
         }
     };
 }

@@ -8,8 +8,8 @@
 //!   test, which the test can kill and freeze.
 //! - [`email_conformance!`] generates the tests that every [`EmailProvider`](omnistack_core::email::EmailProvider)
 //!   must pass. [`smtp`] is a mail server that records the mails it receives.
-//! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_messaging::sms::SmsProvider) must pass.
-//! - `storage_conformance!`, with the feature `storage`, generates the tests that every storage provider must pass.
+//! - `sms_conformance!`, `storage_conformance!` and `vector_conformance!` generate the tests that every SMS provider,
+//!   storage provider and vector engine must pass.
 //! - [`payments`] has wire fakes of payment providers.
 //! - [`llm`] has a mock provider of models, whose streams a test controls byte by byte.
 //! - [`mock_server`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
@@ -49,6 +49,20 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! State the features that the app has: then `cargo test` compiles none of its dependencies a second time.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `sqlite` | yes | tests on SQLite |
+//! | `postgres` | no | [`TestDatabase::postgres`], [`TestPostgres`], and the tests on PostgreSQL of [`on_each_database!`] |
+//! | `redis` | no | [`TestRedis`], and the tests on Redis of [`on_each_cache!`] |
+//! | `email` | no | the sent mails at `/dev/mailbox` of the test app |
+//! | `sms` | no | `sms_conformance!` |
+//! | `storage` | no | `storage_conformance!` |
+//! | `ai` | no | `vector_conformance!` |
+//!
 //! # Templates
 //!
 //! The tables of an app are created once, in a template, and copied for each test, which takes a tenth of the time of
@@ -74,16 +88,24 @@
 mod app;
 mod cache;
 mod client;
+pub mod conformance;
 mod database;
 pub mod email;
 pub mod llm;
+mod mailbox;
 pub mod mock_server;
 pub mod payments;
+#[cfg(feature = "postgres")]
 mod postgres;
+mod random;
+#[cfg(feature = "redis")]
 mod redis;
 mod sent_mails;
+#[cfg(feature = "sms")]
 pub mod sms;
 pub mod smtp;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "storage")]
 pub mod storage;
 #[cfg(feature = "ai")]
@@ -93,11 +115,14 @@ pub use app::TestApp;
 pub use cache::TestCache;
 pub use client::{TestClient, TestRequest, TestResponse};
 pub use database::TestDatabase;
+#[cfg(feature = "postgres")]
 pub use postgres::TestPostgres;
+#[cfg(feature = "redis")]
 pub use redis::{CommandMonitor, TestRedis};
 pub use sent_mails::SentMails;
 
-/// Generates two tests from one body, `name::sqlite` and `name::postgres`, each on a fresh [`TestDatabase`].
+/// Generates two tests from one body, `name::sqlite` and `name::postgres`, each on a fresh [`TestDatabase`]. There is a
+/// test for each database whose feature is on.
 ///
 /// ```
 /// use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -120,20 +145,25 @@ macro_rules! on_each_database {
 
             async fn body($database: $kind) $body
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                body($crate::TestDatabase::sqlite()).await;
+            $crate::__with_sqlite! {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    body($crate::TestDatabase::sqlite()).await;
+                }
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                body($crate::TestDatabase::postgres()).await;
+            $crate::__with_postgres! {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn postgres() {
+                    body($crate::TestDatabase::postgres()).await;
+                }
             }
         }
     )+};
 }
 
-/// Generates two tests from one body, `name::in_process` and `name::redis`, each on an empty [`TestCache`].
+/// Generates two tests from one body, `name::in_process` and `name::redis`, each on an empty [`TestCache`]. Without the
+/// feature `redis` there is only the first.
 ///
 /// ```
 /// use omnistack_testkit::{TestCache, on_each_cache};
@@ -164,10 +194,57 @@ macro_rules! on_each_cache {
                 body($crate::TestCache::in_process()).await;
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn redis() {
-                body($crate::TestCache::redis()).await;
+            $crate::__with_redis! {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn redis() {
+                    body($crate::TestCache::redis()).await;
+                }
             }
         }
     )+};
+}
+
+// The expansion of `on_each_database!` can't ask for a feature: it would be that of the crate with the test. So these macros
+// keep or drop their input by the features of this crate.
+
+#[cfg(feature = "sqlite")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_sqlite {
+    ($($input:tt)*) => { $($input)* };
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_sqlite {
+    ($($input:tt)*) => {};
+}
+
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_postgres {
+    ($($input:tt)*) => { $($input)* };
+}
+
+#[cfg(not(feature = "postgres"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_postgres {
+    ($($input:tt)*) => {};
+}
+
+#[cfg(feature = "redis")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_redis {
+    ($($input:tt)*) => { $($input)* };
+}
+
+#[cfg(not(feature = "redis"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_redis {
+    ($($input:tt)*) => {};
 }

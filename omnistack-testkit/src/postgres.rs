@@ -4,17 +4,13 @@ use std::{
     fmt::Display,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
-    process::Stdio,
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
-use tokio::{
-    process::{Child, Command},
-    time::{sleep, timeout},
-};
-use uuid::Uuid;
+use tokio::time::{sleep, timeout};
 
-use crate::database::variable;
+use crate::{database::variable, random::random_uuid};
 
 /// The longest duration of a start, including recovery after a crash.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,21 +42,24 @@ impl TestPostgres {
     /// # Panics
     /// Panics if `TEST_POSTGRES_BIN` is not set or the server doesn't start within 60 seconds.
     pub async fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", Uuid::new_v4()));
+        let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", random_uuid()));
         let password = folder.join("password");
         expect_ok(
             "creating its folder",
             std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&password, "secret")),
         );
         if let Some(user) = user() {
-            run(Command::new("chown").arg("-R").arg(user).arg(&folder)).await;
+            let mut chown = Command::new("chown");
+            chown.arg("-R").arg(user).arg(&folder);
+            run(chown).await;
         }
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let port = expect_ok("finding a free port", free).port();
         let mut server = Self { folder, port, process: None };
         let mut initdb = server.program("initdb");
         initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C", "--pwfile"]);
-        run(initdb.arg(password).arg("-D").arg(server.data())).await;
+        initdb.arg(password).arg("-D").arg(server.data());
+        run(initdb).await;
         server.restart().await;
         server
     }
@@ -75,10 +74,11 @@ impl TestPostgres {
     /// # Panics
     /// Panics if the server is not running.
     pub async fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
-        let id = process.id().map(|id| id.to_string()).unwrap_or_default();
-        run(Command::new("kill").args(["-INT", &id])).await;
-        expect_ok("waiting for its exit", process.wait().await);
+        let Some(process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
+        let mut kill = Command::new("kill");
+        kill.args(["-INT", &process.id().to_string()]);
+        run(kill).await;
+        expect_ok("waiting for its exit", wait(process).await);
     }
 
     /// Kills the server, as in a crash.
@@ -87,7 +87,8 @@ impl TestPostgres {
     /// Panics if the server is not running.
     pub async fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
-        expect_ok("killing it", process.kill().await);
+        expect_ok("killing it", process.kill());
+        expect_ok("waiting for its exit", wait(process).await);
     }
 
     /// Starts the server again and waits until it accepts connections.
@@ -112,12 +113,12 @@ impl TestPostgres {
                 let mut server = self.program("postgres");
                 server.arg("-D").arg(self.data()).arg("-k").arg(&self.folder).args(["-p", &port]);
                 server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=30"]);
-                server.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+                server.stdout(Stdio::null()).stderr(Stdio::null());
                 self.process = Some(expect_ok("starting it", server.spawn()));
             }
             let mut asking = self.program("pg_isready");
-            let asking = asking.args(["-q", "-h", "127.0.0.1", "-p", &port]);
-            if expect_ok("running pg_isready", asking.status().await).success() {
+            asking.args(["-q", "-h", "127.0.0.1", "-p", &port]);
+            if output(asking).await.status.success() {
                 return;
             }
             sleep(Duration::from_millis(20)).await;
@@ -152,7 +153,8 @@ impl TestPostgres {
 impl Drop for TestPostgres {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
-            _ = process.start_kill();
+            _ = process.kill();
+            _ = process.wait();
         }
         _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -162,9 +164,20 @@ fn user() -> Option<String> {
     variable("TEST_POSTGRES_USER")
 }
 
-async fn run(command: &mut Command) {
-    let output = expect_ok("starting a program", command.output().await);
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+async fn run(command: Command) {
+    let shown = format!("{command:?}");
+    let output = output(command).await;
+    assert!(output.status.success(), "{shown}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a program to its end. The feature `process` of `tokio` would be turned on in the app under test too.
+async fn output(mut command: Command) -> Output {
+    let output = expect_ok("running a program", tokio::task::spawn_blocking(move || command.output()).await);
+    expect_ok("running a program", output)
+}
+
+async fn wait(mut process: Child) -> std::io::Result<ExitStatus> {
+    expect_ok("waiting for its exit", tokio::task::spawn_blocking(move || process.wait()).await)
 }
 
 fn expect_ok<T, E: Display>(what: &str, result: Result<T, E>) -> T {

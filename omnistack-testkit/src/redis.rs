@@ -10,9 +10,8 @@ use std::{
 
 use omnistack_core::{clock::Clock, redis::Redis};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use uuid::Uuid;
 
-use crate::database::variable;
+use crate::{database::variable, random::random_uuid};
 
 /// The longest duration of a start, and the longest wait for a command in [`CommandMonitor::until`].
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,7 +42,7 @@ impl TestRedis {
     /// # Panics
     /// Panics if `TEST_REDIS_BIN` is not set or the server doesn't start within 20 seconds.
     pub async fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("omnistack-redis-{}", Uuid::new_v4()));
+        let folder = std::env::temp_dir().join(format!("omnistack-redis-{}", random_uuid()));
         if let Err(error) = std::fs::create_dir_all(&folder) {
             panic!("can't create {}: {error}", folder.display());
         }

@@ -23,6 +23,46 @@ use std::{any::Any, fmt};
 use omnistack_core::resilience::Outcome;
 use omnistack_messaging::sms::{MAX_SEGMENTS, SmsError, SmsErrorKind, SmsMessage, SmsProvider};
 
+use crate::conformance::Contract;
+
+/// The laws of [`SmsProvider`], each with its requirement.
+pub const CONTRACT: Contract = Contract::new(
+    "SmsProvider",
+    &[
+        (
+            "sends_messages",
+            "a message in any script, of up to `MAX_SEGMENTS` segments, is sent, and the receipt has the name of the \
+             provider",
+        ),
+        (
+            "rejects_invalid_message",
+            "an invalid message fails with `Invalid`, which names what is wrong, before the server is contacted",
+        ),
+        (
+            "temporary_error_is_retryable",
+            "a temporary refusal fails with `Unavailable` or `RateLimited`, is retryable, and is a known failure",
+        ),
+        (
+            "permanent_error_is_not_retryable",
+            "a permanent refusal fails with `Refused`, is not retryable, and is a known failure",
+        ),
+        (
+            "opt_out_is_reported",
+            "the refusal for a recipient who has opted out fails with `OptedOut`, is not retryable, and is a known \
+             failure",
+        ),
+        (
+            "missing_response_is_unknown",
+            "a missing or broken response ends with `Unknown`, which is not retryable and whose outcome is unknown, \
+             after a single request",
+        ),
+        (
+            "connection_failure_is_retryable",
+            "a failed connection fails with `Unavailable`, is retryable, and is a known failure",
+        ),
+    ],
+);
+
 /// A provider under test and the server it calls.
 pub struct SmsProviderUnderTest {
     /// The provider.
@@ -113,8 +153,7 @@ pub async fn rejects_invalid_message(subject: SmsProviderUnderTest) {
             .await
             .err()
             .unwrap_or_else(|| panic!("the provider accepted the invalid message {text:?}"));
-        assert_eq!(error.kind(), SmsErrorKind::Invalid, "{text:?}: {error}");
-        assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{text:?}: {error}");
+        expect_error(&error, &[SmsErrorKind::Invalid], false, Outcome::Failed, &format!("{text:?}"));
         assert!(error.invalid().is_some(), "{text:?}: {error}");
     }
     assert_eq!((subject.request_count)(), 0, "the provider contacted the server for an invalid message");
@@ -123,38 +162,34 @@ pub async fn rejects_invalid_message(subject: SmsProviderUnderTest) {
 /// Tests that a temporary error is retryable and a known failure.
 pub async fn temporary_error_is_retryable(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
-    assert!(matches!(error.kind(), SmsErrorKind::Unavailable | SmsErrorKind::RateLimited), "{error}");
-    assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    let kinds = [SmsErrorKind::Unavailable, SmsErrorKind::RateLimited];
+    expect_error(&error, &kinds, true, Outcome::Failed, "a temporary refusal");
 }
 
 /// Tests that a permanent error is not retryable and a known failure.
 pub async fn permanent_error_is_not_retryable(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), SmsErrorKind::Refused, "{error}");
-    assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    expect_error(&error, &[SmsErrorKind::Refused], false, Outcome::Failed, "a permanent refusal");
 }
 
 /// Tests that the rejection for a recipient who has opted out is [`SmsErrorKind::OptedOut`], which is not retryable.
 pub async fn opt_out_is_reported(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), SmsErrorKind::OptedOut, "{error}");
-    assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    expect_error(&error, &[SmsErrorKind::OptedOut], false, Outcome::Failed, "an opt-out");
 }
 
 /// Tests that a missing or broken response ends with an unknown outcome, which is not retryable, after a single
 /// request.
 pub async fn missing_response_is_unknown(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), SmsErrorKind::Unknown, "{error}");
-    assert!(!error.is_retryable() && error.outcome() == Outcome::Unknown, "{error}");
+    expect_error(&error, &[SmsErrorKind::Unknown], false, Outcome::Unknown, "a missing response");
     assert!((subject.request_count)() <= 1, "the message was sent more than once");
 }
 
 /// Tests that a failed connection is retryable and a known failure.
 pub async fn connection_failure_is_retryable(subject: SmsProviderUnderTest) {
     let error = failure(&subject).await;
-    assert_eq!(error.kind(), SmsErrorKind::Unavailable, "{error}");
-    assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
+    expect_error(&error, &[SmsErrorKind::Unavailable], true, Outcome::Failed, "a failed connection");
 }
 
 async fn failure(subject: &SmsProviderUnderTest) -> SmsError {
@@ -162,6 +197,15 @@ async fn failure(subject: &SmsProviderUnderTest) -> SmsError {
         Ok(sent) => panic!("the provider reported success: {sent:?}"),
         Err(error) => error,
     }
+}
+
+/// Asserts what an error says about the outcome.
+#[track_caller]
+fn expect_error(error: &SmsError, kinds: &[SmsErrorKind], is_retryable: bool, outcome: Outcome, what: &str) {
+    let kind = error.kind();
+    assert!(kinds.contains(&kind), "{what}: the kind is `{kind:?}`, which must be of {kinds:?}: {error}");
+    assert_eq!(error.is_retryable(), is_retryable, "{what}: whether it is retryable: {error}");
+    assert_eq!(error.outcome(), outcome, "{what}: what is known about the outcome: {error}");
 }
 
 /// Generates a test for each requirement of [`sms`](crate::sms), in a module with the name of the function that
@@ -200,7 +244,9 @@ macro_rules! sms_conformance {
     (@law ($make:path) $name:ident: $law:ident($($day:expr)?)) => {
         #[tokio::test]
         async fn $name() {
-            $crate::sms::$law($make($($day)?).await).await;
+            let subject = $make($($day)?).await;
+            let test = $crate::sms::$law(subject);
+            $crate::conformance::check(&$crate::sms::CONTRACT, stringify!($law), test).await;
         }
     };
 }

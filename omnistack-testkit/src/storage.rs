@@ -27,6 +27,62 @@ use omnistack_storage::{
     StorageProvider, UploadBody,
 };
 
+use crate::conformance::Contract;
+
+/// The laws of [`StorageProvider`], each with its requirement.
+pub const CONTRACT: Contract = Contract::new(
+    "StorageProvider",
+    &[
+        (
+            "stored_object_is_read_back",
+            "an object is read back byte for byte, and `head` returns its key, size, content type, an entity tag \
+             and, with the capability `checksum`, its SHA-256",
+        ),
+        (
+            "long_stream_is_stored",
+            "a stream of unknown length is stored completely, and `put` returns the SHA-256 of its bytes",
+        ),
+        ("put_replaces_object", "`put` under an existing key replaces the object, and its entity tag changes"),
+        (
+            "missing_object_is_not_found",
+            "`get`, `head` and `copy` of an object that does not exist fail with `NotFound`, also if keys begin with \
+             its key; `delete` of it succeeds",
+        ),
+        (
+            "reads_ranges",
+            "a range is read exactly, and ends with the object; an empty range, and one after the end, fail with \
+             `Range`",
+        ),
+        (
+            "lists_in_order",
+            "a list has the objects whose keys begin with the prefix, in the byte order of the keys, after the given \
+             key, with their sizes, and says whether there are more",
+        ),
+        (
+            "copy_is_independent",
+            "a copy has the bytes and the content type of the original and does not follow its changes; it replaces \
+             an existing object, and a copy onto itself changes nothing",
+        ),
+        (
+            "create_only_rejects_existing_object",
+            "`create_only` fails with `Exists` if the object exists, and one of several uploads at once succeeds; \
+             without the capability, it fails with `Unsupported`",
+        ),
+        (
+            "failed_upload_stores_nothing",
+            "an upload with another size or SHA-256 fails with `Mismatch`, one over its limit with `TooLarge`, and \
+             one whose stream fails with the error of the stream; it stores nothing and keeps the existing object",
+        ),
+        ("dropped_upload_stores_nothing", "an upload whose future is dropped leaves no object"),
+        ("replacement_is_atomic", "a read during a replacement returns the old or the new object, never a mixture"),
+        (
+            "capabilities_match_behaviour",
+            "operations that `Capabilities` has work and the others fail with `Unsupported`, as do links that last \
+             no time or longer than `PresignRequest::MAX_EXPIRY`; `Debug` of a presigned request hides its signature",
+        ),
+    ],
+);
+
 /// A provider under test and the server or folder it needs.
 pub struct StorageProviderUnderTest {
     /// The provider.
@@ -70,13 +126,13 @@ fn key(text: &str) -> ObjectKey {
 }
 
 fn expect_ok<T>(result: Result<T, Error>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
+    result.unwrap_or_else(|error| panic!("an operation that must succeed has failed: {error}"))
 }
 
 fn expect_error<T: fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, what: &str) {
     match result {
-        Ok(done) => panic!("{what}: {done:?}"),
-        Err(error) => assert_eq!(error.kind(), kind, "{what}: {error}"),
+        Ok(done) => panic!("{what}: it must fail with `{kind:?}`, and returned {done:?}"),
+        Err(error) => assert_eq!(error.kind(), kind, "{what}: it failed with another kind of error: {error}"),
     }
 }
 
@@ -113,14 +169,16 @@ pub async fn stored_object_is_read_back(subject: StorageProviderUnderTest) {
     ] {
         let options = PutOptions::content_type("text/x-test");
         let stored = expect_ok(provider.put(&key(name), UploadBody::from_bytes(bytes.clone()), &options).await);
-        assert_eq!((stored.size, stored.sha256), (bytes.len() as u64, Sha256::digest(&bytes)), "{name}");
-        assert_eq!(read(&subject, name, None).await, bytes, "{name}");
+        let (size, sha256) = (bytes.len() as u64, Sha256::digest(&bytes));
+        assert_eq!((stored.size, stored.sha256), (size, sha256), "size and SHA-256 that `put` of `{name}` returns");
+        assert!(read(&subject, name, None).await == bytes, "`get` of `{name}` returns other bytes than were stored");
         let info = expect_ok(provider.head(&key(name)).await);
-        assert_eq!((info.key.as_str(), info.size), (name, bytes.len() as u64));
-        assert_eq!(info.content_type.as_deref(), Some("text/x-test"), "{name}");
-        assert!(info.etag.is_some(), "{name}");
+        assert_eq!((info.key.as_str(), info.size), (name, size), "key and size that `head` of `{name}` returns");
+        let content_type = info.content_type.as_deref();
+        assert_eq!(content_type, Some("text/x-test"), "content type that `head` of `{name}` returns");
+        assert!(info.etag.is_some(), "`head` of `{name}` returns no entity tag (`ObjectMetadata::etag` is `None`)");
         if provider.capabilities().checksum {
-            assert_eq!(info.sha256, Some(stored.sha256), "{name}");
+            assert_eq!(info.sha256, Some(stored.sha256), "SHA-256 that `head` of `{name}` returns");
         }
     }
 }
@@ -132,19 +190,20 @@ pub async fn long_stream_is_stored(subject: StorageProviderUnderTest) {
     let whole: Bytes = (0..18).flat_map(|_| piece.to_vec()).collect::<Vec<_>>().into();
     let stored =
         subject.provider.put(&key("long"), UploadBody::from_stream(stream_of(all)), &PutOptions::default()).await;
-    assert_eq!(expect_ok(stored).sha256, Sha256::digest(&whole));
-    assert!(read(&subject, "long", None).await == whole, "other bytes came back");
+    assert_eq!(expect_ok(stored).sha256, Sha256::digest(&whole), "SHA-256 that `put` of a long stream returns");
+    assert!(read(&subject, "long", None).await == whole, "`get` returns other bytes than were stored");
     let middle = read(&subject, "long", Some(ByteRange::Bounded(8_388_600, 8_388_620))).await;
-    assert_eq!(middle, whole.slice(8_388_600..8_388_620));
+    assert_eq!(middle, whole.slice(8_388_600..8_388_620), "`get` of a range of a long object");
 }
 
-/// Tests that storing an object under an existing key put_replaces_object the object and changes its entity tag.
+/// Tests that storing an object under an existing key replaces the object and changes its entity tag.
 pub async fn put_replaces_object(subject: StorageProviderUnderTest) {
     put(&subject, "a", "one").await;
     let before = expect_ok(subject.provider.head(&key("a")).await).etag;
     put(&subject, "a", "another").await;
-    assert_eq!(read(&subject, "a", None).await, "another");
-    assert_ne!(expect_ok(subject.provider.head(&key("a")).await).etag, before);
+    assert_eq!(read(&subject, "a", None).await, "another", "`get` after a replacement");
+    let after = expect_ok(subject.provider.head(&key("a")).await).etag;
+    assert_ne!(after, before, "the entity tag is that of the object that was replaced");
 }
 
 /// Tests that reading or copying a missing object fails with [`ErrorKind::NotFound`], and that deleting it succeeds.
@@ -161,7 +220,8 @@ pub async fn missing_object_is_not_found(subject: StorageProviderUnderTest) {
     assert_eq!(read(&subject, "folder/a", None).await, "a");
     expect_ok(provider.delete(&key("folder/a")).await);
     expect_error(provider.head(&key("folder/a")).await, ErrorKind::NotFound, "deleted");
-    assert!(expect_ok(provider.list("", None, 10).await).objects.is_empty());
+    let left = expect_ok(provider.list("", None, 10).await).objects;
+    assert!(left.is_empty(), "`list` shows deleted objects: {left:?}");
 }
 
 /// Tests that ranges of an object are read correctly, and that an empty range or one after the end fails with
@@ -179,8 +239,9 @@ pub async fn reads_ranges(subject: StorageProviderUnderTest) {
         (ByteRange::Last(100), "0123456789", 0..10),
     ] {
         let object = expect_ok(subject.provider.get(&key("a"), Some(range)).await);
-        assert_eq!((object.range.clone(), object.info.size), (at, 10), "{range:?}");
-        assert_eq!(expect_ok(object.read_all(100).await), expected, "{range:?}");
+        let (found, size) = (object.range.clone(), object.info.size);
+        assert_eq!((found, size), (at, 10), "range and size of the whole object that `get` with {range:?} returns");
+        assert_eq!(expect_ok(object.read_all(100).await), expected, "bytes that `get` with {range:?} returns");
     }
     for (name, range) in [
         ("a", ByteRange::Bounded(10, 11)),
@@ -192,7 +253,7 @@ pub async fn reads_ranges(subject: StorageProviderUnderTest) {
         ("empty", ByteRange::Last(1)),
     ] {
         let result = subject.provider.get(&key(name), Some(range)).await;
-        expect_error(result, ErrorKind::Range, &format!("{name} {range:?}"));
+        expect_error(result, ErrorKind::Range, &format!("`get` of `{name}` with {range:?}"));
     }
 }
 
@@ -207,7 +268,9 @@ pub async fn lists_in_order(subject: StorageProviderUnderTest) {
         async move {
             let listing = expect_ok(provider.list(prefix, after.map(key).as_ref(), limit).await);
             let names: Vec<_> = listing.objects.iter().map(|info| info.key.to_string()).collect();
-            assert!(listing.objects.iter().all(|info| info.size == info.key.as_str().len() as u64));
+            for info in &listing.objects {
+                assert_eq!(info.size, info.key.as_str().len() as u64, "size of `{}` in a list", info.key);
+            }
             (names.join(" "), listing.has_more)
         }
     };
@@ -223,7 +286,8 @@ pub async fn lists_in_order(subject: StorageProviderUnderTest) {
         ("", Some("zz"), 2, "", false),
         ("nothing/", None, 10, "", false),
     ] {
-        assert_eq!(names_of(prefix, after, limit).await, (expected.to_owned(), more), "{prefix} {after:?} {limit}");
+        // The keys, and whether there are more.
+        assert_eq!(names_of(prefix, after, limit).await, (expected.to_owned(), more), "list {prefix:?} {after:?} {limit}");
     }
 }
 
@@ -234,13 +298,13 @@ pub async fn copy_is_independent(subject: StorageProviderUnderTest) {
     expect_ok(provider.put(&key("a b"), UploadBody::from_bytes("one"), &PutOptions::content_type("text/x-test")).await);
     expect_ok(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
     put(&subject, "a b", "two").await;
-    assert_eq!(read(&subject, "folder/Grüße", None).await, "one");
+    assert_eq!(read(&subject, "folder/Grüße", None).await, "one", "a copy after a change of the original");
     let info = expect_ok(provider.head(&key("folder/Grüße")).await);
-    assert_eq!(info.content_type.as_deref(), Some("text/x-test"));
+    assert_eq!(info.content_type.as_deref(), Some("text/x-test"), "content type of a copy");
     expect_ok(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
-    assert_eq!(read(&subject, "folder/Grüße", None).await, "two");
+    assert_eq!(read(&subject, "folder/Grüße", None).await, "two", "a copy onto an existing object");
     expect_ok(provider.copy(&key("a b"), &key("a b"), None).await);
-    assert_eq!(read(&subject, "a b", None).await, "two");
+    assert_eq!(read(&subject, "a b", None).await, "two", "a copy onto itself");
 }
 
 /// Tests that [`PutOptions::create_only`] fails with [`ErrorKind::Exists`] for an existing object, and that one of
@@ -249,19 +313,19 @@ pub async fn create_only_rejects_existing_object(subject: StorageProviderUnderTe
     let provider = &subject.provider;
     let options = PutOptions::default().create_only();
     if !provider.capabilities().create_only {
-        return expect_error(provider.put(&key("a"), "a".into(), &options).await, ErrorKind::Unsupported, "if absent");
+        return expect_error(provider.put(&key("a"), "a".into(), &options).await, ErrorKind::Unsupported, "`create_only`");
     }
     expect_ok(provider.put(&key("a"), "first".into(), &options).await);
-    expect_error(provider.put(&key("a"), "second".into(), &options).await, ErrorKind::Exists, "a second");
-    assert_eq!(read(&subject, "a", None).await, "first");
+    expect_error(provider.put(&key("a"), "second".into(), &options).await, ErrorKind::Exists, "`create_only` of an existing object");
+    assert_eq!(read(&subject, "a", None).await, "first", "the existing object was replaced");
     let race = (0..8).map(|at| {
         let options = &options;
         async move { provider.put(&key("race"), UploadBody::from_bytes(format!("from {at}")), options).await.is_ok() }
     });
     let won = futures_util::future::join_all(race).await;
-    assert_eq!(won.iter().filter(|won| **won).count(), 1, "{won:?}");
+    assert_eq!(won.iter().filter(|won| **won).count(), 1, "uploads that succeeded: {won:?}");
     let winner = won.iter().position(|won| *won).unwrap_or_default();
-    assert_eq!(read(&subject, "race", None).await, format!("from {winner}"));
+    assert_eq!(read(&subject, "race", None).await, format!("from {winner}"), "bytes of the upload that succeeded");
 }
 
 /// Tests that an upload with the wrong size or checksum, over its size limit, or with a failing stream stores nothing
@@ -274,20 +338,20 @@ pub async fn failed_upload_stores_nothing(subject: StorageProviderUnderTest) {
         let bytes = sample_bytes(length);
         let size = length as u64;
         let table: Vec<(&str, Box<dyn Fn() -> UploadBody + '_>, ErrorKind)> = vec![
-            ("fewer", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size + 1)), ErrorKind::Mismatch),
-            ("more", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size - 1)), ErrorKind::Mismatch),
+            ("fewer bytes than stated", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size + 1)), ErrorKind::Mismatch),
+            ("more bytes than stated", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size - 1)), ErrorKind::Mismatch),
             (
-                "others",
+                "bytes of another SHA-256",
                 Box::new(|| UploadBody::from_bytes(bytes.clone()).sha256(Sha256::digest("x"))),
                 ErrorKind::Mismatch,
             ),
             (
-                "too sample_bytes",
+                "more bytes than the limit",
                 Box::new(|| UploadBody::from_bytes(bytes.clone()).max_size(size - 1)),
                 ErrorKind::TooLarge,
             ),
             (
-                "broken off",
+                "a stream that fails",
                 Box::new(|| UploadBody::from_stream(stream_of(vec![Ok(bytes.clone()), Err(broken())]))),
                 ErrorKind::Interrupted,
             ),
@@ -296,13 +360,13 @@ pub async fn failed_upload_stores_nothing(subject: StorageProviderUnderTest) {
             for name in ["there", "new"] {
                 expect_error(provider.put(&key(name), upload(), &PutOptions::default()).await, kind, what);
             }
-            assert_eq!(read(&subject, "there", None).await, "before", "{what}");
+            assert_eq!(read(&subject, "there", None).await, "before", "{what}: the existing object was changed");
             expect_error(provider.head(&key("new")).await, ErrorKind::NotFound, what);
         }
     }
     let right = UploadBody::from_bytes("right").size(5).max_size(5).sha256(Sha256::digest("right"));
     expect_ok(provider.put(&key("new"), right, &PutOptions::default()).await);
-    assert_eq!(expect_ok(provider.list("", None, 10).await).objects.len(), 2);
+    assert_eq!(expect_ok(provider.list("", None, 10).await).objects.len(), 2, "objects after all uploads");
 }
 
 /// Tests that an upload whose future is dropped leaves no visible object.
@@ -315,10 +379,11 @@ pub async fn dropped_upload_stores_nothing(subject: StorageProviderUnderTest) {
         let (name, options) = (key("a"), PutOptions::default());
         let mut put = Box::pin(subject.provider.put(&name, UploadBody::from_stream(Box::pin(stream)), &options));
         let some = tokio::time::timeout(Duration::from_millis(300), poll_fn(|cx| put.as_mut().poll(cx))).await;
-        assert!(some.is_err(), "it ended: {some:?}");
+        assert!(some.is_err(), "`put` ended before its stream: {some:?}");
     }
-    expect_error(subject.provider.head(&key("a")).await, ErrorKind::NotFound, "dropped");
-    assert!(expect_ok(subject.provider.list("", None, 10).await).objects.is_empty());
+    expect_error(subject.provider.head(&key("a")).await, ErrorKind::NotFound, "`head` after a dropped upload");
+    let left = expect_ok(subject.provider.list("", None, 10).await).objects;
+    assert!(left.is_empty(), "`list` shows dropped uploads: {left:?}");
 }
 
 /// Tests that a read during a replacement returns the old or the new object, never a mixture.
@@ -336,7 +401,7 @@ pub async fn replacement_is_atomic(subject: StorageProviderUnderTest) {
             let size = object.info.size;
             let bytes = expect_ok(object.read_all(u64::MAX).await);
             assert!(bytes == one || bytes == two, "a mixture of {} bytes", bytes.len());
-            assert_eq!(bytes.len() as u64, size);
+            assert_eq!(bytes.len() as u64, size, "size that `get` returns, and that of the bytes");
         }
     };
     futures_util::future::join(writer, reader).await;
@@ -353,30 +418,34 @@ pub async fn capabilities_match_behaviour(subject: StorageProviderUnderTest) {
         request.method = method.clone();
         match provider.presign(&request).await {
             Ok(signed) => {
-                assert!(able && signed.method == method && signed.url.contains("://"), "{signed:?}");
-                assert!(!format!("{signed:?}").contains("ignature="), "{signed:?}");
+                assert!(able, "`Capabilities` has no presigned {method}, and `presign` returns {signed:?}");
+                assert!(signed.method == method && signed.url.contains("://"), "not a request of {method}: {signed:?}");
+                assert!(!format!("{signed:?}").contains("ignature="), "`Debug` shows the signature: {signed:?}");
             }
-            Err(error) => assert!(!able && error.kind() == ErrorKind::Unsupported, "{error}"),
+            Err(error) => {
+                assert!(!able, "`Capabilities` has presigned {method}, and `presign` fails: {error}");
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "`presign` of {method}: {error}");
+            }
         }
         for wrong in [Duration::ZERO, PresignRequest::MAX_EXPIRY + minute] {
             request.expires_in = wrong;
-            expect_error(provider.presign(&request).await, ErrorKind::Unsupported, "a link of another time");
+            expect_error(provider.presign(&request).await, ErrorKind::Unsupported, "`presign` for too short or too long a time");
         }
     }
     let form = provider.post_form(&PostPolicy::new(key("a"), 10, minute)).await;
-    assert_eq!(form.is_ok(), can.post_form, "{form:?}");
+    assert_eq!(form.is_ok(), can.post_form, "`Capabilities::post_form`, and `post_form`: {form:?}");
     let classed = provider.put(&key("b"), "b".into(), &PutOptions::default().storage_class(subject.class)).await;
-    assert_eq!(classed.is_ok(), can.storage_classes, "{classed:?}");
+    assert_eq!(classed.is_ok(), can.storage_classes, "`Capabilities::storage_classes`, and `put`: {classed:?}");
     if can.storage_classes {
         let class = expect_ok(provider.head(&key("b")).await).storage_class;
-        assert!(class.is_none_or(|class| class == subject.class));
+        assert!(class.as_ref().is_none_or(|class| class == subject.class), "`head` returns another class: {class:?}");
     }
     let changed = provider.copy(&key("a"), &key("a"), Some(subject.class)).await;
-    assert_eq!(changed.is_ok(), can.change_storage_class, "{changed:?}");
+    assert_eq!(changed.is_ok(), can.change_storage_class, "`Capabilities::change_storage_class`, and `copy`: {changed:?}");
     if !can.restore {
-        expect_error(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "restoring");
+        expect_error(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "`restore`");
     }
-    assert_eq!(read(&subject, "a", None).await, "a");
+    assert_eq!(read(&subject, "a", None).await, "a", "bytes after a change of the storage class");
 }
 
 /// Generates a test for each requirement of [`storage`](crate::storage), in a module with the name of the function
@@ -409,7 +478,9 @@ macro_rules! storage_conformance {
         #[tokio::test]
         $(#[$attribute])*
         async fn $law() {
-            $crate::storage::$law($make().await).await;
+            let subject = $make().await;
+            let test = $crate::storage::$law(subject);
+            $crate::conformance::check(&$crate::storage::CONTRACT, stringify!($law), test).await;
         }
     };
 }

@@ -19,10 +19,52 @@ use std::{any::Any, fmt};
 use omnistack_ai::{MetadataFilter, VectorError, VectorIndex, VectorMatch, VectorPoint, VectorQuery, VectorSpace};
 use omnistack_core::{id::Id, identity::TenantId};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
+
+use crate::{conformance::Contract, random::random_uuid};
 
 /// Dimensions of the vectors of most tests.
 const DIMENSIONS: u32 = 24;
+
+/// The laws of [`VectorIndex`], each with its requirement.
+pub const CONTRACT: Contract = Contract::new(
+    "VectorIndex",
+    &[
+        (
+            "points_are_read_back",
+            "`get` returns points with all their parts in the order of the ids, without those that do not exist, and \
+             `count` their number",
+        ),
+        ("upsert_replaces_points", "`upsert` replaces all parts of a point with the same id, also in later searches"),
+        (
+            "nearest_points_come_first",
+            "`search` returns the nearest points first, with their similarities, and misses at most 5 of 100",
+        ),
+        (
+            "filters_select_points",
+            "a filter selects points by their metadata, in a search for a vector as in one for words",
+        ),
+        (
+            "filtered_search_returns_all_results",
+            "`search` returns as many results as there are, however many nearer points other collections have or the \
+             filter excludes",
+        ),
+        (
+            "collections_are_isolated",
+            "neither another collection nor another tenant, which knows the id of the collection, sees points",
+        ),
+        ("deleted_points_are_not_found", "deleted points are not found, and ids that do not exist are ignored"),
+        (
+            "dropped_collection_is_gone",
+            "`drop_collection` deletes a collection with all its points, also if it is repeated, and `create` \
+             changes no existing collection",
+        ),
+        (
+            "words_find_points",
+            "a search for words finds texts in any case and script, and is merged with a search for a vector",
+        ),
+        ("changes_are_seen_by_replicas", "a change is seen by every replica at once"),
+    ],
+);
 
 /// An engine under test, another handle to the same data, and the server or database they need.
 pub struct VectorIndexUnderTest {
@@ -64,11 +106,11 @@ impl fmt::Debug for VectorIndexUnderTest {
 }
 
 fn expect_ok<T>(result: Result<T, VectorError>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
+    result.unwrap_or_else(|error| panic!("an operation that must succeed has failed: {error}"))
 }
 
 fn tenant() -> TenantId {
-    Id::from_uuid(Uuid::new_v4())
+    Id::from_uuid(random_uuid())
 }
 
 /// Creates a collection of a new tenant.
@@ -77,7 +119,7 @@ async fn collection(index: &dyn VectorIndex, dimensions: u32) -> VectorSpace {
 }
 
 async fn collection_of(index: &dyn VectorIndex, tenant: TenantId, dimensions: u32) -> VectorSpace {
-    let space = VectorSpace::new(tenant, Id::from_uuid(Uuid::new_v4()), dimensions);
+    let space = VectorSpace::new(tenant, Id::from_uuid(random_uuid()), dimensions);
     expect_ok(index.create(space).await);
     space
 }
@@ -146,9 +188,9 @@ pub async fn points_are_read_back(subject: VectorIndexUnderTest) {
     let bare = VectorPoint::new("b", vec![1.0, 0.0, 0.0]);
     store(index, space, &[full.clone(), bare.clone()]).await;
     let asked = ["b".to_owned(), "missing".to_owned(), full.id.clone()];
-    assert_eq!(expect_ok(index.get(space, &asked).await), [bare, full]);
-    assert_eq!(expect_ok(index.count(space).await), 2);
-    assert_eq!(expect_ok(index.count_of_tenant(space.tenant).await), 2);
+    assert_eq!(expect_ok(index.get(space, &asked).await), [bare, full], "points that `get` returns");
+    assert_eq!(expect_ok(index.count(space).await), 2, "number that `count` returns");
+    assert_eq!(expect_ok(index.count_of_tenant(space.tenant).await), 2, "number that `count_of_tenant` returns");
     expect_ok(index.check().await);
 }
 
@@ -162,13 +204,14 @@ pub async fn upsert_replaces_points(subject: VectorIndexUnderTest) {
 
     let new = VectorPoint::new("a", vec![0.0, -1.0]).text("new words").metadata(fields(&json!({ "v": 2 })));
     store(index, space, &[new.clone(), VectorPoint::new("c", vec![1.0, 0.0])]).await;
-    assert_eq!(expect_ok(index.get(space, &["a".to_owned()]).await), [new]);
-    assert_eq!(expect_ok(index.count(space).await), 3);
+    assert_eq!(expect_ok(index.get(space, &["a".to_owned()]).await), [new], "point after its replacement");
+    assert_eq!(expect_ok(index.count(space).await), 3, "number of points after a replacement");
     let found = expect_ok(index.search(space, &VectorQuery::nearest(vec![0.0, -1.0], 3)).await);
-    assert_eq!(ids(&found), ["a", "c", "b"]);
+    assert_eq!(ids(&found), ["a", "c", "b"], "order of a search after a replacement");
     assert_eq!((found[0].text.as_deref(), &found[0].metadata["v"]), (Some("new words"), &json!(2)));
     assert!((found[0].score - 1.0).abs() < 1e-5, "{found:?}");
-    assert!(expect_ok(index.search(space, &VectorQuery::words("old", 3)).await).is_empty());
+    let old = expect_ok(index.search(space, &VectorQuery::words("old", 3)).await);
+    assert!(old.is_empty(), "a search finds the words of a point that was replaced: {old:?}");
 }
 
 /// Tests that the nearest points come first, with their similarities, and that few are missed.
@@ -182,14 +225,14 @@ pub async fn nearest_points_come_first(subject: VectorIndexUnderTest) {
     for _ in 0..20 {
         let query = vectors.next(DIMENSIONS);
         let found = expect_ok(index.search(space, &VectorQuery::nearest(query.clone(), 10)).await);
-        assert!(found.is_sorted_by(|one, other| one.score >= other.score), "{found:?}");
+        assert!(found.is_sorted_by(|one, other| one.score >= other.score), "not in order of the scores: {found:?}");
         let best = exact(&points, &query, 10);
         right += ids(&found).iter().filter(|id| best.contains(id)).count();
         all += best.len();
     }
     assert!(right * 100 >= all * 95, "{right} of {all} nearest points were found");
     let everything = expect_ok(index.search(space, &VectorQuery::nearest(vectors.next(DIMENSIONS), 2_000)).await);
-    assert_eq!(everything.len(), 1_000);
+    assert_eq!(everything.len(), 1_000, "results of a search for more points than there are");
 }
 
 /// Tests that filters select points by their metadata.
@@ -247,11 +290,12 @@ pub async fn filtered_search_returns_all_results(subject: VectorIndexUnderTest) 
     let mut vectors = Vectors(3);
     for _ in 0..5 {
         let query = VectorQuery::nearest(vectors.next(DIMENSIONS), 10);
-        assert_eq!(expect_ok(index.search(small, &query).await).len(), 10);
+        let found = expect_ok(index.search(small, &query).await);
+        assert_eq!(found.len(), 10, "results in a small collection beside a large one");
         let rare = query.filter(filter(&json!({ "rare": true })));
         let found = expect_ok(index.search(large, &rare).await);
-        assert_eq!(found.len(), 10);
-        assert!(found.iter().all(|found| found.metadata["rare"] == true));
+        assert_eq!(found.len(), 10, "results with a filter that few points satisfy");
+        assert!(found.iter().all(|found| found.metadata["rare"] == true), "a result that does not satisfy the filter");
     }
 }
 
@@ -265,7 +309,8 @@ pub async fn collections_are_isolated(subject: VectorIndexUnderTest) {
     let everything = [VectorQuery::nearest(vec![1.0, 0.0], 10), VectorQuery::words("secret", 10)];
     for space in [other, foreign] {
         for query in &everything {
-            assert!(expect_ok(index.search(space, query).await).is_empty());
+            let found = expect_ok(index.search(space, query).await);
+            assert!(found.is_empty(), "a search finds a point of another collection: {found:?}");
         }
         assert!(expect_ok(index.get(space, &["a".to_owned()]).await).is_empty());
         expect_ok(index.delete(space, &["a".to_owned()]).await);
@@ -273,7 +318,8 @@ pub async fn collections_are_isolated(subject: VectorIndexUnderTest) {
     // The collection of another tenant, even by its id.
     let stolen = VectorSpace::new(foreign.tenant, one.collection, 2);
     for query in &everything {
-        assert!(index.search(stolen, query).await.map_or(true, |found| found.is_empty()));
+        let found = index.search(stolen, query).await.unwrap_or_default();
+        assert!(found.is_empty(), "a tenant finds a point of another by the id of its collection: {found:?}");
     }
     assert_eq!(ids(&expect_ok(index.search(one, &everything[0]).await)), ["a"]);
     assert_eq!(expect_ok(index.count_of_tenant(foreign.tenant).await), 0);
@@ -397,7 +443,9 @@ macro_rules! vector_conformance {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         $(#[$attribute])*
         async fn $law() {
-            $crate::vectors::$law($make().await).await;
+            let subject = $make().await;
+            let test = $crate::vectors::$law(subject);
+            $crate::conformance::check(&$crate::vectors::CONTRACT, stringify!($law), test).await;
         }
     };
 }

@@ -2,6 +2,7 @@
 //! that the template brings the files of `deploy` that its user picks.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -64,6 +65,7 @@ fn steps(report: &mut Report) -> Result {
         Ok(((), format!("{lines} lines")))
     })?;
     report.step("build it", || build(&app))?;
+    report.step("compare the features of its build and its tests", || compare_features(&app))?;
     report.step("send it requests", || {
         let app = App::start(&host::target().join("debug/acme"), &[])?;
         send_requests(&app).map_err(|failure| app.with_log(&failure))
@@ -140,6 +142,34 @@ fn build(app: &Path) -> Result {
     cargo(&["build"])
 }
 
+/// Fails if the tests of the app need a dependency with other features than its build, so that `cargo test` after
+/// `cargo build` compiles it, and all that depends on it, a second time.
+fn compare_features(app: &Path) -> Result {
+    let tree = |edges: &str| {
+        let mut cargo = command::cargo();
+        cargo.args(["tree", "--prefix", "none", "--format", "{p} {f}", "--edges", edges]).current_dir(app);
+        command::output_of(&mut cargo)
+    };
+    let again = compiled_again(&tree("normal,build")?, &tree("normal,build,dev")?);
+    if again.is_empty() {
+        return Ok(());
+    }
+    let names = again.join("\n  ");
+    Err(Failure::new(format!(
+        "the tests turn on features of these dependencies of the app, which Cargo compiles a second time: turn them on in \
+         the app, or not at all:\n  {names}"
+    )))
+}
+
+/// Returns the packages with their features that are in the tree of a build and not in that of the tests.
+fn compiled_again(build: &str, tests: &str) -> Vec<String> {
+    let packages = |tree: &str| -> BTreeSet<String> {
+        tree.lines().map(|line| line.trim_end_matches("(*)").trim().to_owned()).collect()
+    };
+    let (build, tests) = (packages(build), packages(tests));
+    build.difference(&tests).cloned().collect()
+}
+
 /// Sends the requests that the template's README shows. Fails if a response is not as expected.
 fn send_requests(app: &App) -> Result {
     const PROJECTS: &str = "/api/v1/app/projects";
@@ -174,4 +204,17 @@ fn count_lines(folder: &Path) -> Result<usize> {
         }
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compiled_again;
+
+    #[test]
+    fn packages_with_other_features_in_tests_are_compiled_again() {
+        let build = "acme v0.1.0\ntokio v1.54.1 net,time\nserde v1.0.0 default (*)\n\n";
+        let tests = "acme v0.1.0\nserde v1.0.0 default\ntokio v1.54.1 net,process,time\ntestkit v0.1.0 sqlite\n";
+        assert_eq!(compiled_again(build, tests), ["tokio v1.54.1 net,time"]);
+        assert!(compiled_again(build, build).is_empty());
+    }
 }

@@ -16,6 +16,25 @@ use super::{
 /// [`Vectors`](crate::Vectors). All vectors have the length 1, so the similarity of two is their scalar product. A
 /// point of one collection is never visible in another, and a call with another tenant than that of the collection
 /// finds nothing.
+///
+/// The macro `vector_conformance!` of `omnistack-testkit` tests these laws:
+///
+/// - `points_are_read_back`: `get` returns points with all their parts in the order of the ids, without those that do
+///   not exist, and `count` their number
+/// - `upsert_replaces_points`: `upsert` replaces all parts of a point with the same id, also in later searches
+/// - `nearest_points_come_first`: `search` returns the nearest points first, with their similarities, and misses at
+///   most 5 of 100
+/// - `filters_select_points`: a filter selects points by their metadata, in a search for a vector as in one for words
+/// - `filtered_search_returns_all_results`: `search` returns as many results as there are, however many nearer points
+///   other collections have or the filter excludes
+/// - `collections_are_isolated`: neither another collection nor another tenant, which knows the id of the collection,
+///   sees points
+/// - `deleted_points_are_not_found`: deleted points are not found, and ids that do not exist are ignored
+/// - `dropped_collection_is_gone`: `drop_collection` deletes a collection with all its points, also if it is repeated,
+///   and `create` changes no existing collection
+/// - `words_find_points`: a search for words finds texts in any case and script, and is merged with a search for a
+///   vector
+/// - `changes_are_seen_by_replicas`: a change is seen by every replica at once
 #[async_trait]
 pub trait VectorIndex: Debug + Send + Sync + 'static {
     /// Returns the name, such as `embedded`.

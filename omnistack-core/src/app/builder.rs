@@ -1,12 +1,11 @@
 //! The builder of an app.
 
-use std::{any::TypeId, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use super::{App, AppService, OwnRoutes, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
 use crate::{
     clock::Clock,
     config::{AppSettings, Config, PublicUrl},
-    crypto::KeyRing,
     dashboard::Dashboard,
     db::{Db, DbSettings, OutboxRelay, TenantDatabaseSettings},
     events::{Dispatcher, EventSettings, Events},
@@ -169,7 +168,6 @@ impl AppBuilder {
         let mut registry = Registry::new(self.config, self.clock, self.title.clone(), self.version.clone());
         // Read only to report their problems: their values are needed before the app exists.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<log::LogSettings>());
-        registry.ctx.insert(registry.public_url());
         for change in self.route_changes {
             if let Err(what) = registry.route_changes.add(change) {
                 registry.report_problem(format!("a change of routes can't be read: {what}"), PATTERN_FIX);
@@ -178,6 +176,7 @@ impl AppBuilder {
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let tenants = registry.config::<TenantDatabaseSettings>();
+        registry.ctx.insert(registry.public_url());
         let db = self.db.or_else(|| open_database(db_settings.as_ref()?, &mut registry));
         let db = db.map(|db| match (&db_settings, &tenants) {
             (Some(own), Some(tenants)) => with_tenant_databases(db, own, tenants, &mut registry),
@@ -199,6 +198,7 @@ impl AppBuilder {
         for module in defaults::modules(db.as_ref().zip(db_settings.as_ref())) {
             module.register(&mut registry);
         }
+        registry.added = self.modules.iter().map(|module| module.name()).collect();
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
@@ -213,38 +213,39 @@ impl AppBuilder {
             replace(&mut registry.ctx);
         }
         registry.complete();
-        registry.resolve_provided();
+        let mut missing = registry.resolve_provided();
         registry.ctx.insert(PermissionCatalog(registry.permissions.iter().cloned().collect()));
         let open = routing::without_plan_limits(&registry);
         registry.ctx.insert(open);
         let forms = routing::error_forms(&registry);
         registry.ctx.insert(forms);
-        report_missing_requirements(&mut registry);
         for problem in registry.config.problems() {
             registry.problems.push(Problem::from_setting("core", &problem));
         }
         routing::conflicts(&mut registry);
         routing::check_changes(&mut registry);
-
-        let problems = !registry.problems.is_empty();
-        let (Some(db_settings), Some(http), Some(jobs), Some(events), Some(db), false) =
-            (db_settings, http, jobs, events, db, problems)
+        let routes: Arc<[RouteInfo]> = routing::list(&registry).into();
+        let unguarded = routes_without_authenticator(&registry);
+        // Also after a problem, so that one build reports them all.
+        let wired = ResolvedModules::new(&mut registry, &mut missing);
+        let known = registry.problems.len();
+        registry.report_missing(missing);
+        if let Some(problem) = unguarded {
+            registry.problems.insert(known, problem);
+        }
+        let (Some(db_settings), Some(http), Some(jobs), Some(events), Some(db), true) =
+            (db_settings, http, jobs, events, db, registry.problems.is_empty())
         else {
             return Err(BuildError(registry.problems));
         };
-        let routes: Arc<[RouteInfo]> = routing::list(&registry).into();
         let description = std::mem::take(&mut registry.description);
         // Without a public address, the server is the host from which the document was loaded.
-        let public_url = Some(registry.public_url()).filter(|url| *url != PublicUrl::default());
+        let public_url = registry.config.read_settings::<AppSettings>().ok().and_then(|app| app.public_url);
         let server = public_url.as_ref().map_or("/", PublicUrl::as_str);
         let were_removed = registry.route_changes.removed_any();
         let openapi = description.document(&self.title, &self.version, server, were_removed);
         let versions = description.versions();
         drop(description);
-        let wired = ResolvedModules::new(&mut registry);
-        let (Some(wired), true) = (wired, registry.problems.is_empty()) else {
-            return Err(BuildError(registry.problems));
-        };
         for check in wired.checks {
             health.add(check);
         }
@@ -306,6 +307,7 @@ impl AppBuilder {
             openapi,
             routes,
             migrations: registry.migrations,
+            unprotected: registry.unprotected,
             services: wired.services,
             runner,
             jobs_in_serve,
@@ -353,24 +355,24 @@ fn with_tenant_databases(db: Db, own: &DbSettings, settings: &TenantDatabaseSett
     })
 }
 
-fn report_missing_requirements(registry: &mut Registry) {
-    let guarded = registry.routes.iter().find(|routes| routes.mount.access_level() != AccessLevel::Public);
-    if let Some(routes) = guarded.filter(|_| registry.ctx.get::<Authenticator>().is_err()) {
-        registry.problems.push(Problem {
-            module: routes.module,
-            what: format!(
-                "mounts routes for signed-in callers at {}, but no module authenticates callers",
-                routes.mount.prefix()
-            ),
-            fix: "add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing".into(),
-        });
+/// Returns a problem if routes are for signed-in callers, but no module authenticates callers. Their first module is
+/// named.
+fn routes_without_authenticator(registry: &Registry) -> Option<Problem> {
+    let mut routes = registry.routes.iter();
+    let routes = routes.find(|routes| routes.mount.access_level() != AccessLevel::Public)?;
+    // A module with problems may have left it out.
+    let is_reported = registry.added.contains(&"auth") && registry.problems.iter().any(|other| other.module == "auth");
+    if registry.provides::<Authenticator>() || is_reported {
+        return None;
     }
-    for (id, problem) in std::mem::take(&mut registry.requirements) {
-        // Without a database or keys, the problems already include their settings.
-        if !registry.ctx.has(id) && id != TypeId::of::<Db>() && id != TypeId::of::<KeyRing>() {
-            registry.problems.push(problem);
-        }
-    }
+    let prefix = routes.mount.prefix();
+    Some(Problem {
+        module: routes.module,
+        what: format!("mounts routes for signed-in callers at {prefix}, but no module authenticates callers"),
+        fix: "add a module that provides `Authenticator`: `.with(Auth::from_env())`, of the feature `auth`, or \
+              `.with(DevIdentity::default())` while developing"
+            .into(),
+    })
 }
 
 impl fmt::Debug for AppBuilder {

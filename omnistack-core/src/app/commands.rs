@@ -4,7 +4,9 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use super::{App, Server, core_routes, output::print_line, signal::shutdown_signal};
 use crate::{
-    RunError, ShutdownToken, config,
+    RunError, ShutdownToken,
+    config::{self, PublicUrl},
+    db::UnprotectedTable,
     module::{Banner, RouteInfo},
 };
 
@@ -98,6 +100,9 @@ fn startup_text(app: &App, address: SocketAddr) -> String {
     for (label, path) in lines.into_iter().filter(|(_, path)| is_served(path)) {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
+    }
+    if let Ok(public) = app.ctx.get::<PublicUrl>() {
+        banner.line("public URL", move || public.to_string());
     }
     let mut text = banner.render(&format!("{} {} ({})", app.title, app.version, app.environment()));
     text.push_str(&app.banner.render("embedded").replacen("\n  embedded\n", "", 1));
@@ -262,12 +267,10 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
             if let Some(warning) = row_security(app).await {
                 say(true, "isolation", warning)?;
             }
-            let unprotected = unprotected_tables(app).await;
-            if !unprotected.is_empty() {
-                let names = unprotected.join(", ");
-                let text = format!("tables with a `tenant_id`, but no enabled and forced row-level security: {names}");
-                let fix = "\n                     fix: `select omnistack_protect('TABLE');` in a migration";
-                say(false, "isolation", text + fix)?;
+            match app.unprotected_tables().await {
+                Err(error) => say(false, "isolation", error.to_string())?,
+                Ok(tables) if tables.is_empty() => {}
+                Ok(tables) => say(false, "isolation", unprotected_text(&tables))?,
             }
         }
     }
@@ -332,22 +335,17 @@ async fn row_security(app: &App) -> Option<String> {
     })
 }
 
-/// Returns the names of the tables on PostgreSQL whose rows belong to a tenant, but which lack an enabled, forced policy.
-/// With tenant databases the separate databases isolate tenants.
-async fn unprotected_tables(app: &App) -> Vec<String> {
-    if app.db.dialect() != crate::db::Dialect::Postgres || app.db.tenant_databases().is_some() {
-        return Vec::new();
-    }
-    // `tenant_databases` is core's own catalog.
-    let sql = "select it.oid::regclass::text from pg_class it
-         join pg_attribute col on col.attrelid = it.oid and col.attname = 'tenant_id' and col.attnotnull
-         where it.relkind in ('r', 'p') and not it.relispartition and it.relname <> 'omni_tenant_databases'
-           and it.relnamespace <> 'pg_catalog'::regnamespace and pg_table_is_visible(it.oid)
-           and not (it.relrowsecurity and it.relforcerowsecurity
-               and exists (select from pg_policy where polrelid = it.oid))
-         order by 1";
-    let rows: Vec<(String,)> = app.db.query(sql).fetch_all().await.unwrap_or_default();
-    rows.into_iter().map(|(name,)| name).collect()
+/// Returns what `doctor` prints about tables that row-level security does not protect.
+fn unprotected_text(tables: &[UnprotectedTable]) -> String {
+    const INDENT: &str = "\n                     ";
+    let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+    let fixes: Vec<_> = tables.iter().map(|table| format!("{INDENT}  {}", table.fix)).collect();
+    format!(
+        "tables with a `tenant_id`, but no enabled and forced row-level security: {}{INDENT}fix: add to a migration for \
+         PostgreSQL:{}{INDENT}or declare those that need none: `registry.unprotected_tables([…])`",
+        names.join(", "),
+        fixes.concat()
+    )
 }
 
 fn writable(folder: &std::path::Path) -> io::Result<()> {

@@ -44,6 +44,8 @@ impl Module for CoreRoutes {
         registry
             .migrations(crate::migrations!["0001_core"])
             .shared_migrations("idempotency", crate::idempotency::MIGRATIONS)
+            // The catalogue of tenant databases belongs to the app.
+            .unprotected_tables(["omni_tenant_databases"])
             .routes(
                 Mount::root("", AccessLevel::Public),
                 Api::new().routes(routes!(live)).routes(routes!(ready)),

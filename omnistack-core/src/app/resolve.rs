@@ -5,7 +5,7 @@ use crate::{
     events::{SubscriberHandler, SubscriberRegistrations},
     health::HealthCheck,
     jobs::{CronSpec, JobHandler, JobRegistrations, Queue},
-    module::{BackgroundService, MissingDependency, Problem, Registry, ResolvedLayer, Slot},
+    module::{BackgroundService, MissingDependency, MissingValues, Registry, ResolvedLayer, Slot},
     webhook::WebhookRegistrations,
 };
 
@@ -22,11 +22,12 @@ pub(crate) struct ResolvedModules {
 }
 
 impl ResolvedModules {
-    /// Resolves the contributions. Returns `None` if a value is missing, after reporting it.
-    pub(crate) fn new(registry: &mut Registry) -> Option<Self> {
+    /// Resolves the contributions. Adds what is missing to `all_missing`, and leaves out what can't be resolved.
+    pub(crate) fn new(registry: &mut Registry, all_missing: &mut Vec<MissingValues>) -> Self {
         let ctx = registry.ctx.clone();
-        let mut problems = Vec::new();
-        let mut keep = |module, missing: MissingDependency| problems.push(Problem::from_missing(module, missing));
+        let mut keep = |module, missing: MissingDependency| {
+            all_missing.push(MissingValues { module, missing, creates: None });
+        };
         let mut wired = Self {
             routes: Vec::new(),
             layers: Vec::new(),
@@ -74,7 +75,6 @@ impl ResolvedModules {
         (wired.queues, wired.crons) = (jobs.queues, jobs.crons);
         wired.subscribers = registry.take_contributions::<SubscriberRegistrations>().resolve(&ctx, &mut keep);
         registry.take_contributions::<WebhookRegistrations>().resolve(&ctx, keep);
-        registry.problems.extend(problems);
-        registry.problems.is_empty().then_some(wired)
+        wired
     }
 }

@@ -1,13 +1,17 @@
 //! The public address of the app.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use http::{Uri, uri::Scheme};
 
 use super::SettingValue;
 
 /// The address at which users reach the app, `PUBLIC_URL`. Links in emails and to files start with it. It has no
-/// path and no trailing slash: the app is served at the root of its host.
+/// path and no trailing slash: the app is served at the root of its host. Without `PUBLIC_URL`, the address is made of
+/// `HOST` and `PORT`.
 ///
 /// ```
 /// use omnistack_core::config::{SettingValue, PublicUrl};
@@ -27,6 +31,22 @@ pub struct PublicUrl {
 
 impl PublicUrl {
     pub(crate) const DEFAULT: &str = "http://127.0.0.1:8080";
+
+    /// Creates the address of a server on this machine, for an app without `PUBLIC_URL`. A server on all addresses is
+    /// reached at the local one. The default address takes the place of a free port, which is not known before the start.
+    pub(crate) fn of_server(host: IpAddr, port: u16) -> Self {
+        if port == 0 {
+            return Self::default();
+        }
+        let host = match host {
+            host if host.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            IpAddr::V4(host) => host.to_string(),
+            IpAddr::V6(host) => format!("[{host}]"),
+        };
+        // Browsers leave out the port of the scheme.
+        let text = if port == 80 { format!("http://{host}") } else { format!("http://{host}:{port}") };
+        Self { text, host }
+    }
 
     /// Returns the address without a trailing slash.
     pub fn as_str(&self) -> &str {
@@ -80,6 +100,22 @@ impl fmt::Display for PublicUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_on_this_machine_has_an_address() {
+        for (host, port, expected, name) in [
+            ("127.0.0.1", 8137, "http://127.0.0.1:8137", "127.0.0.1"),
+            ("0.0.0.0", 8137, "http://127.0.0.1:8137", "127.0.0.1"),
+            ("::", 8080, "http://127.0.0.1:8080", "127.0.0.1"),
+            ("::1", 8080, "http://[::1]:8080", "[::1]"),
+            ("192.0.2.7", 80, "http://192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7", 0, PublicUrl::DEFAULT, "127.0.0.1"),
+        ] {
+            let url = PublicUrl::of_server(host.parse().unwrap(), port);
+            assert_eq!((url.as_str(), url.host()), (expected, name), "{host} {port}");
+            assert_eq!(PublicUrl::parse(url.as_str()), Ok(url));
+        }
+    }
 
     #[test]
     fn addresses_and_what_is_none() {

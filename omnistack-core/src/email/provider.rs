@@ -15,6 +15,21 @@ use super::{Email, EmailError};
 /// - The error kind says what is certain: [`EmailErrorKind::Unavailable`](super::EmailErrorKind::Unavailable) only if the
 ///   mail was certainly not accepted, [`EmailErrorKind::Unknown`](super::EmailErrorKind::Unknown) whenever it may have been.
 ///
+/// The macro `email_conformance!` of `omnistack-testkit` tests these laws:
+///
+/// - `sends_full_mail`: a mail that uses every feature of `Email` is sent, and the receipt has the name of the provider
+/// - `sends_minimal_mail`: a mail with only a recipient, a sender, a subject and a text or an HTML body is sent
+/// - `rejects_invalid_mail`: a mail that is invalid or too large fails with `Invalid`, which names what is wrong,
+///   before the server is contacted
+/// - `temporary_error_is_retryable`: a temporary refusal fails with `Unavailable` or `RateLimited`, is retryable, and
+///   is a known failure
+/// - `permanent_error_is_not_retryable`: a permanent refusal fails with `Refused`, is not retryable, and is a known
+///   failure
+/// - `missing_response_is_unknown`: a missing response ends in a timeout with `Unknown`, which is not retryable and
+///   whose outcome is unknown
+/// - `connection_failure_is_retryable`: a failed connection fails with `Unavailable`, is retryable, and is a known
+///   failure
+///
 /// ```
 /// use omnistack_core::{async_trait, email::{Email, EmailError, EmailProvider, EmailErrorKind, Mailer, MemoryProvider, SentMail}};
 ///

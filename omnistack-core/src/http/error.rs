@@ -119,6 +119,23 @@ impl Error {
         self
     }
 
+    /// Returns the error that a response was made of, for layers and tests; its [`source`](StdError::source) is the cause
+    /// that is never sent. Returns `None` if the response was made of no `Error`, or has come over a connection.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    ///
+    /// use axum::response::IntoResponse as _;
+    /// use omnistack_core::http::Error;
+    ///
+    /// let response = Error::internal("the disk is full").into_response();
+    /// let error = Error::of_response(&response).unwrap();
+    /// assert_eq!(error.source().unwrap().to_string(), "the disk is full");
+    /// ```
+    pub fn of_response(response: &Response) -> Option<&Self> {
+        response.extensions().get::<RenderableError>().map(|RenderableError(error)| error.as_ref())
+    }
+
     /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.0.status

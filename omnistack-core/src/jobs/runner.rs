@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     BoxError, ShutdownToken,
+    clock::Timestamp,
     db::{Error, OutboxRelay},
     error_event::ErrorReporter,
     http::Rate,
@@ -120,7 +121,7 @@ impl Runner {
     }
 
     /// Takes over jobs with expired leases, judged by the clock alone, and runs all due jobs and the jobs they
-    /// enqueue until none is due. Ignores schedules. Returns the number of attempts. For tests and one-off
+    /// enqueue until none is due. Ignores schedules: see [`run_crons_since`](Self::run_crons_since). Returns the number of attempts. For tests and one-off
     /// commands.
     ///
     /// # Errors
@@ -149,6 +150,19 @@ impl Runner {
             attempts += finished.len();
             self.jobs.store.finish(&finished).await?;
         }
+    }
+
+    /// Enqueues the job of each schedule that was due after a moment and until now, and then runs what is due, like
+    /// [`run_until_idle`](Self::run_until_idle). A schedule that was due several times enqueues one job, as it does after
+    /// a pause of all workers. Returns the number of attempts.
+    ///
+    /// # Errors
+    /// The errors of the database.
+    pub async fn run_crons_since(&self, moment: Timestamp) -> Result<usize, Error> {
+        for cron in self.crons.iter() {
+            cron.tick(&self.jobs, moment).await?;
+        }
+        self.run_until_idle().await
     }
 
     /// Returns the schedules.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::MissingDependency;
 use crate::config::ConfigProblem;
 
 /// A problem that keeps the app from being built, and its fix.
@@ -24,11 +23,6 @@ impl Problem {
             format!("set {} in the environment, .env or omnistack.toml", problem.name)
         };
         Self { module, what: problem.to_string(), fix }
-    }
-
-    pub(crate) fn from_missing(module: &'static str, missing: MissingDependency) -> Self {
-        let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
-        Self { module, what: missing.to_string(), fix }
     }
 }
 

@@ -7,6 +7,7 @@ mod health;
 #[cfg(feature = "http-client")]
 mod http_client;
 mod limits;
+mod missing;
 mod routes;
 mod tables;
 mod values;
@@ -36,7 +37,10 @@ use crate::{
     config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
+    http::HttpSettings,
 };
+pub(crate) use missing::MissingValues;
+use missing::Requirement;
 
 /// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +71,14 @@ pub(crate) struct RequiredRoute {
     pub(crate) pattern: RoutePattern,
     pub(crate) dependent: String,
     pub(crate) fix: String,
+}
+
+/// A value that is created from other provided values.
+struct ProvidedLater {
+    module: &'static str,
+    /// Name of its type, as the compiler writes it.
+    name: &'static str,
+    provide: ProvideFn,
 }
 
 pub(crate) struct ModuleRoutes {
@@ -123,6 +135,8 @@ pub struct Registry {
     pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(crate) migrations: Vec<(&'static str, Migrations)>,
     tables: Vec<DeclaredTable>,
+    /// Tables with a column `tenant_id` that row-level security need not protect.
+    pub(crate) unprotected: Vec<&'static str>,
     pub(crate) checks:
         Vec<(&'static str, &'static str, Box<dyn FnOnce(&Context) -> Result<HealthCheck, MissingDependency> + Send>)>,
     pub(crate) contributors: Vec<(&'static str, Contribute)>,
@@ -132,9 +146,10 @@ pub struct Registry {
     contributions: HashMap<TypeId, Box<dyn Any + Send>>,
     pub(crate) completions: Vec<(&'static str, Completion)>,
     pub(crate) providers: Vec<(TypeId, &'static str)>,
-    pub(crate) provided_later: Vec<(&'static str, ProvideFn)>,
-    /// Required types, and the problem to report if one is missing.
-    pub(crate) requirements: Vec<(TypeId, Problem)>,
+    provided_later: Vec<ProvidedLater>,
+    requirements: Vec<Requirement>,
+    /// Names of the modules that the app adds.
+    pub(crate) added: Vec<&'static str>,
     pub(crate) banner: Banner,
     /// Labels and texts that the command `doctor` prints.
     pub(crate) doctor_lines: Vec<(&'static str, String)>,
@@ -161,6 +176,7 @@ impl Registry {
             layers: Vec::new(),
             migrations: Vec::new(),
             tables: Vec::new(),
+            unprotected: Vec::new(),
             checks: Vec::new(),
             contributors: Vec::new(),
             services: Vec::new(),
@@ -170,6 +186,7 @@ impl Registry {
             providers: Vec::new(),
             provided_later: Vec::new(),
             requirements: Vec::new(),
+            added: Vec::new(),
             banner: Banner::default(),
             doctor_lines: Vec::new(),
             problems: Vec::new(),
@@ -283,10 +300,16 @@ impl Registry {
         self.config.environment()
     }
 
-    /// Returns the address at which users reach the app. It is in the [`Context`] as well.
+    /// Returns the address at which users reach the app: `PUBLIC_URL`, or without it that of `HOST` and `PORT`. It is in
+    /// the [`Context`] as well.
     pub fn public_url(&self) -> PublicUrl {
-        // An invalid address was reported when the app's settings were read.
-        self.config.read_settings::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
+        // Invalid settings were reported when the app's settings were read.
+        let stated = self.config.read_settings::<AppSettings>().ok().and_then(|app| app.public_url);
+        let of_server = || {
+            let http = self.config.read_settings::<HttpSettings>().ok()?;
+            Some(PublicUrl::of_server(http.host, http.port))
+        };
+        stated.or_else(of_server).unwrap_or_default()
     }
 
     /// Requires in production that [`public_url`](Self::public_url) begins with `https://`. `what` names what needs

@@ -14,6 +14,23 @@ use super::{SmsError, SmsMessage};
 ///   the message was certainly not accepted, [`SmsErrorKind::Unknown`](super::SmsErrorKind::Unknown) whenever it
 ///   may have been.
 /// - An implementation does not retry.
+///
+/// The macro `sms_conformance!` of `omnistack-testkit` tests these laws:
+///
+/// - `sends_messages`: a message in any script, of up to `MAX_SEGMENTS` segments, is sent, and the receipt has the name
+///   of the provider
+/// - `rejects_invalid_message`: an invalid message fails with `Invalid`, which names what is wrong, before the server
+///   is contacted
+/// - `temporary_error_is_retryable`: a temporary refusal fails with `Unavailable` or `RateLimited`, is retryable, and
+///   is a known failure
+/// - `permanent_error_is_not_retryable`: a permanent refusal fails with `Refused`, is not retryable, and is a known
+///   failure
+/// - `opt_out_is_reported`: the refusal for a recipient who has opted out fails with `OptedOut`, is not retryable, and
+///   is a known failure
+/// - `missing_response_is_unknown`: a missing or broken response ends with `Unknown`, which is not retryable and whose
+///   outcome is unknown, after a single request
+/// - `connection_failure_is_retryable`: a failed connection fails with `Unavailable`, is retryable, and is a known
+///   failure
 #[async_trait]
 pub trait SmsProvider: fmt::Debug + Send + Sync + 'static {
     /// Returns the provider's name for logs and metrics, such as `twilio`. It is short and never changes.

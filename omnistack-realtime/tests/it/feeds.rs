@@ -130,7 +130,9 @@ const NOTES: &[Migration] = &[Migration {
     postgres: "create table notes (id uuid primary key, tenant_id uuid not null, created_at timestamptz not null,
         updated_at timestamptz not null, deleted_at timestamptz);
         create table drafts (id uuid primary key, tenant_id uuid not null, owner_id uuid not null,
-        created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz)",
+        created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz);
+        select omnistack_protect('notes');
+        select omnistack_protect('drafts')",
     sqlite: "create table notes (id blob primary key, tenant_id blob not null, created_at text not null,
         updated_at text not null, deleted_at text) strict;
         create table drafts (id blob primary key, tenant_id blob not null, owner_id blob not null,

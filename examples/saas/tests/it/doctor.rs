@@ -18,14 +18,23 @@ async fn tables_of_tenants_without_a_policy_are_named() {
     let said = doctor(app.database().url()).await;
     assert!(said.status.success(), "{said:?}");
     app.db().query("create table plans (tenant_id uuid not null)").execute().await.unwrap();
-    for sql in ["select 1", "alter table plans enable row level security", "create policy tenant on plans using (true)"]
-    {
+    for (sql, fix) in [
+        ("select 1", "select omnistack_protect('plans');"),
+        ("alter table plans enable row level security", "select omnistack_protect('plans');"),
+        ("create policy tenant on plans using (true)", "alter table plans force row level security;"),
+    ] {
         app.db().query(sql).execute().await.unwrap();
         let said = doctor(app.database().url()).await;
         assert!(!said.status.success(), "{sql}");
         let text = String::from_utf8(said.stdout).unwrap();
-        assert!(text.contains("row-level security: plans\n"), "{text}");
+        assert!(text.contains("row-level security: plans\n") && text.contains(fix), "{text}");
     }
     app.db().query("alter table plans force row level security").execute().await.unwrap();
+    assert!(doctor(app.database().url()).await.status.success());
+    // A table with rows of tenants and of the app is one too.
+    app.db().query("create table notices (tenant_id uuid)").execute().await.unwrap();
+    let text = String::from_utf8(doctor(app.database().url()).await.stdout).unwrap();
+    assert!(text.contains("row-level security: notices\n"), "{text}");
+    app.db().query("select omnistack_protect('notices')").execute().await.unwrap();
     assert!(doctor(app.database().url()).await.status.success());
 }

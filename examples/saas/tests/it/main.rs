@@ -11,6 +11,7 @@ mod health;
 mod jobs;
 mod lists;
 mod live;
+mod missing;
 mod money;
 mod openapi;
 mod pipe;

@@ -76,7 +76,7 @@ impl Registry {
         self.permissions.extend(permissions);
         let clock = self.clock();
         let wire: WireRoutes = Box::new(move |ctx| {
-            let state = state(ctx)?;
+            let state = state(ctx);
             let guarded = |(router, require): (MethodRouter<S>, Option<Require>)| {
                 let Some(require) = require else { return Ok(router) };
                 // The last layer is the outermost: the gate, then the caller, then the plan.
@@ -89,8 +89,14 @@ impl Registry {
                     None => Ok(router),
                 }
             };
-            let routers =
-                routers.into_iter().zip(requirements).map(guarded).collect::<Result<Vec<_>, MissingDependency>>()?;
+            let guarded: Vec<Result<_, MissingDependency>> =
+                routers.into_iter().zip(requirements).map(guarded).collect();
+            let of_routes = guarded.iter().filter_map(|router| router.as_ref().err());
+            let missing = state.as_ref().err().into_iter().chain(of_routes);
+            if let Some(missing) = MissingDependency::merge(missing) {
+                return Err(missing);
+            }
+            let (state, routers) = (state?, guarded.into_iter().collect::<Result<Vec<_>, _>>()?);
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
             // The last path takes the router itself; most routers have one path.

@@ -58,6 +58,20 @@ impl Registry {
         self
     }
 
+    /// Declares tables with a column `tenant_id` that have no policy of row-level security on purpose, such as a table
+    /// that only operators read. The command `doctor` and the test kit report every other one on PostgreSQL.
+    ///
+    /// ```
+    /// # use omnistack_core::module::Registry;
+    /// # fn register(registry: &mut Registry) {
+    /// registry.unprotected_tables(["imports"]);
+    /// # }
+    /// ```
+    pub fn unprotected_tables(&mut self, tables: impl IntoIterator<Item = &'static str>) -> &mut Self {
+        self.unprotected.extend(tables);
+        self
+    }
+
     /// Takes the tables that modules have declared.
     pub(crate) fn take_tables(&mut self) -> Vec<DeclaredTable> {
         std::mem::take(&mut self.tables)

@@ -2,8 +2,8 @@
 
 use std::any::{TypeId, type_name};
 
-use super::{ProvideFn, Registry};
-use crate::module::{Context, MissingDependency, Problem};
+use super::{MissingValues, ProvideFn, ProvidedLater, Registry, Requirement};
+use crate::module::{Context, MissingDependency, providing_module::public_name};
 
 impl Registry {
     /// Provides a value to all modules.
@@ -28,7 +28,8 @@ impl Registry {
             }
             Ok(())
         });
-        self.provided_later.push((self.module, provide));
+        let module = self.module;
+        self.provided_later.push(ProvidedLater { module, name: type_name::<T>(), provide });
         self
     }
 
@@ -36,31 +37,29 @@ impl Registry {
     fn claim_type<T: 'static>(&mut self) {
         let id = TypeId::of::<T>();
         if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
-            let what = format!("provides `{}`, which module `{other}` also provides", type_name::<T>());
+            let what =
+                format!("provides `{}`, which module `{other}` also provides", public_name(type_name::<T>()));
             self.report_problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
         }
         self.providers.push((id, self.module));
     }
 
-    /// Creates the values of [`provide_from`](Self::provide_from) in the order of their dependencies.
-    pub(crate) fn resolve_provided(&mut self) {
+    /// Creates the values of [`provide_from`](Self::provide_from) in the order of their dependencies. Returns what is
+    /// missing for those that can't be created.
+    pub(crate) fn resolve_provided(&mut self) -> Vec<MissingValues> {
         let mut waiting = std::mem::take(&mut self.provided_later);
         loop {
             let before = waiting.len();
-            let mut missing = Vec::new();
-            waiting.retain(|(module, provide)| match provide(&mut self.ctx) {
+            let mut all_missing = Vec::new();
+            waiting.retain(|later| match (later.provide)(&mut self.ctx) {
                 Ok(()) => false,
-                Err(what) => {
-                    missing.push((*module, what));
+                Err(missing) => {
+                    all_missing.push(MissingValues { module: later.module, missing, creates: Some(later.name) });
                     true
                 }
             });
             if waiting.is_empty() || waiting.len() == before {
-                // Without a database or keys, the problems already include their settings.
-                if self.problems.is_empty() {
-                    self.problems.extend(missing.into_iter().map(|(module, what)| Problem::from_missing(module, what)));
-                }
-                return;
+                return all_missing;
             }
         }
     }
@@ -81,20 +80,22 @@ impl Registry {
 
     /// Returns whether a module requires a `T`.
     pub fn requires<T: 'static>(&self) -> bool {
-        self.requirements.iter().any(|(id, _)| *id == TypeId::of::<T>())
+        self.requirements.iter().any(|requirement| requirement.id == TypeId::of::<T>())
     }
 
     /// Requires that a module provides a `T`. The build fails if none does.
     pub fn require<T: 'static>(&mut self) -> &mut Self {
-        let name = type_name::<T>();
-        let fix = format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`");
-        self.require_with_message::<T>(format!("needs `{name}`, which no module provides"), fix)
+        self.add_requirement::<T>(None)
     }
 
     /// Like [`require`](Self::require), with messages of the module: what is wrong without a `T`, and what to do.
     pub fn require_with_message<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
-        let problem = Problem { module: self.module, what: what.into(), fix: fix.into() };
-        self.requirements.push((TypeId::of::<T>(), problem));
+        self.add_requirement::<T>(Some((what.into(), fix.into())))
+    }
+
+    fn add_requirement<T: 'static>(&mut self, message: Option<(String, String)>) -> &mut Self {
+        let (id, name, module) = (TypeId::of::<T>(), type_name::<T>(), self.module);
+        self.requirements.push(Requirement { id, name, module, message });
         self
     }
 

@@ -7,11 +7,14 @@ mod schemas;
 use axum::routing::{get, post};
 use omnistack_core::{
     app::{App, AppBuilder, DevIdentity},
-    config::Config,
+    config::{Config, PublicUrl},
+    credits::CreditAccounts,
+    crypto::KeyRing,
     db::{Db, Migration},
-    identity::{AccessLevel, Authenticate, Authenticator, Identity},
+    identity::{AccessLevel, Authenticate, Authenticator, Identity, Require},
     module::{Api, Context, Mount, Slot},
 };
+use utoipa_axum::routes;
 
 use super::support::{InlineModule, module, routes};
 
@@ -129,7 +132,7 @@ async fn a_guarded_route_needs_somebody_who_knows_callers() {
 the app can't be built: 1 problem
 
   - test: mounts routes for signed-in callers at {at}, but no module authenticates callers
-      fix: add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing
+      fix: add a module that provides `Authenticator`: `.with(Auth::from_env())`, of the feature `auth`, or `.with(DevIdentity::default())` while developing
 "
         );
         refused(builder(&[]).with(routes(mount, hello())), &expected);
@@ -186,7 +189,7 @@ the app can't be built: 4 problems
       fix: remove one of the modules `billing` and `paypal`
   - billing: was added twice
       fix: remove one `.with(…)` of module `billing`
-  - dev-identity: provides `omnistack_core::identity::Authenticator`, which module `auth` also provides
+  - dev-identity: provides `omnistack::identity::Authenticator`, which module `auth` also provides
       fix: remove one of the modules `auth` and `dev-identity`
   - orders: needs `alloc::string::String`, which no module provides
       fix: add the module that provides `alloc::string::String`, or provide one with `registry.provide(…)`
@@ -196,19 +199,140 @@ the app can't be built: 4 problems
 
 #[tokio::test]
 async fn what_wiring_misses_is_named_wherever_it_is_missed() {
-    let hungry = module("orders", |registry| {
-        registry
-            .routes(Mount::public("/orders"), Api::<Payments>::new(), |ctx| ctx.get::<Payments>())
-            .layer(Slot::Route, |ctx| ctx.get::<Payments>().map(|_| tower::layer::util::Identity::new()))
-            .health("orders", |ctx| ctx.get::<Payments>().map(|_| || async { Ok(()) }))
-            .background_service("orders", |ctx| ctx.get::<Payments>().map(|_| |_| async { Ok(()) }));
+    let routes = module("routes", |registry| {
+        registry.routes(Mount::public("/orders"), Api::<Payments>::new(), |ctx| ctx.get::<Payments>());
     });
-    let error = builder(&[]).with(hungry).build().unwrap_err();
-    assert_eq!(error.0.len(), 4, "{error}");
+    let layer = module("layer", |registry| {
+        registry.layer(Slot::Route, |ctx| ctx.get::<Payments>().map(|_| tower::layer::util::Identity::new()));
+    });
+    let health = module("health", |registry| {
+        registry.health("orders", |ctx| ctx.get::<Payments>().map(|_| || async { Ok(()) }));
+    });
+    let service = module("service", |registry| {
+        registry.background_service("orders", |ctx| ctx.get::<Payments>().map(|_| |_| async { Ok(()) }));
+    });
+    let value = module("value", |registry| {
+        registry.provide_from(|ctx| ctx.get::<Payments>().map(|_| 7_u8));
+    });
+    // What is made of the value that can't be made, and a second use in one module, are no further problems.
+    let derived = module("derived", |registry| {
+        registry.provide_from(|ctx| ctx.get::<u8>().map(u16::from)).health("numbers", |ctx| {
+            ctx.get::<u16>().map(|_| || async { Ok(()) })
+        });
+    });
+    let error = builder(&[])
+        .with(routes)
+        .with(layer)
+        .with(health)
+        .with(service)
+        .with(value)
+        .with(derived)
+        .with(module("twice", |registry| {
+            for _ in 0..2 {
+                registry.count(|ctx| ctx.get::<Payments>().map(|_| || async { Ok(Vec::new()) }));
+            }
+        }))
+        .build()
+        .unwrap_err();
+    let mut modules: Vec<_> = error.0.iter().map(|problem| problem.module).collect();
+    modules.sort_unstable();
+    assert_eq!(modules, ["health", "layer", "routes", "service", "twice", "value"], "{error}");
     for problem in &error.0 {
-        assert_eq!(problem.module, "orders");
-        assert!(problem.what.starts_with("no module provides `") && problem.what.contains("Payments"), "{problem}");
+        assert!(problem.what.starts_with("needs `") && problem.what.contains("Payments"), "{problem}");
         assert!(problem.fix.starts_with("add the module that provides `"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_one_state_and_its_routes_miss_is_named_at_once() {
+    let shop = module("shop", |registry| {
+        let api = Api::<(Payments, String)>::new().require(Require::feature("shop"), routes!(hello_described));
+        registry.routes(Mount::app("/shop"), api, Context::get_all::<(Payments, String)>);
+    });
+    let mail = module("newsletter", |registry| {
+        registry.require::<Db>().require::<CreditAccounts>();
+    });
+    refused(
+        builder(&[("HTTP_TIMEOUT", "long")]).with(shop).with(mail),
+        "
+the app can't be built: 5 problems
+
+  - core: `HTTP_TIMEOUT` (from the program): `long` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms
+      fix: set HTTP_TIMEOUT in the environment, .env or omnistack.toml
+  - shop: mounts routes for signed-in callers at /api/v1/app/shop, but no module authenticates callers
+      fix: add a module that provides `Authenticator`: `.with(Auth::from_env())`, of the feature `auth`, or `.with(DevIdentity::default())` while developing
+  - newsletter: needs `omnistack::credits::CreditAccounts`, which no module provides
+      fix: add `.with(Billing::from_env())`, of the feature `billing`
+  - shop: needs `Payments`, which no module provides
+      fix: add the module that provides `Payments`, or provide one with `registry.provide(…)`
+  - shop: needs `alloc::string::String`, which no module provides
+      fix: add the module that provides `alloc::string::String`, or provide one with `registry.provide(…)`
+",
+    );
+}
+
+#[utoipa::path(get, path = "/", responses((status = 204)))]
+async fn hello_described() -> omnistack_core::http::StatusCode {
+    omnistack_core::http::StatusCode::NO_CONTENT
+}
+
+#[tokio::test]
+async fn values_that_are_made_of_each_other_are_named() {
+    let shop = module("shop", |registry| {
+        registry
+            .provide_from(|ctx| ctx.get::<u8>().map(u16::from))
+            .provide_from(|ctx| ctx.get::<u16>().map(|number| number.to_be_bytes()[1]));
+    });
+    refused(
+        builder(&[]).with(shop),
+        "
+the app can't be built: 2 problems
+
+  - shop: creates `u16` from `u8`, which is created from `u16`
+      fix: create one of them without the other
+  - shop: creates `u8` from `u16`, which is created from `u8`
+      fix: create one of them without the other
+",
+    );
+}
+
+#[tokio::test]
+async fn a_value_that_core_makes_on_demand_asks_to_be_required() {
+    let sealing = module("sealing", |registry| {
+        registry.health("keys", |ctx| ctx.get::<KeyRing>().map(|_| || async { Ok(()) }));
+    });
+    refused(
+        builder(&[]).with(sealing),
+        "
+the app can't be built: 1 problem
+
+  - sealing: needs `omnistack::crypto::KeyRing`, which no module provides
+      fix: call `registry.require::<KeyRing>()` in the module
+",
+    );
+    // Without keys, the setting is the only problem.
+    let sealing = module("sealing", |registry| {
+        registry.require::<KeyRing>().health("keys", |ctx| ctx.get::<KeyRing>().map(|_| || async { Ok(()) }));
+    });
+    let problems = builder(&[("SECRET_KEYS", "none")]).with(sealing).build().unwrap_err();
+    assert!(problems.0.len() == 1 && problems.0[0].module == "core", "{problems}");
+}
+
+#[tokio::test]
+async fn without_an_address_for_users_the_app_is_at_its_own() {
+    for (settings, expected) in [
+        (&[][..], "http://127.0.0.1:8080"),
+        (&[("PORT", "8137")][..], "http://127.0.0.1:8137"),
+        (&[("PORT", "8137"), ("HOST", "0.0.0.0")][..], "http://127.0.0.1:8137"),
+        (&[("PORT", "8137"), ("PUBLIC_URL", "https://app.example.com")][..], "https://app.example.com"),
+    ] {
+        let app = builder(settings).build().unwrap();
+        let url: PublicUrl = app.context().get().unwrap();
+        assert_eq!(url.as_str(), expected);
+        // A browser that has loaded the document from elsewhere calls that place.
+        let document: serde_json::Value = serde_json::from_slice(app.openapi()).unwrap();
+        let server = if expected.starts_with("https") { expected } else { "/" };
+        assert_eq!(document["servers"][0]["url"], server);
     }
 }
 
@@ -339,7 +463,7 @@ the app can't be built: 6 problems
   - billing: has no plan
       fix: call `.plans(…)`
   - test: mounts routes for signed-in callers at /api/v1/app, but no module authenticates callers
-      fix: add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing
+      fix: add a module that provides `Authenticator`: `.with(Auth::from_env())`, of the feature `auth`, or `.with(DevIdentity::default())` while developing
   - billing: needs `alloc::vec::Vec<u8>`, which no module provides
       fix: add the module that provides `alloc::vec::Vec<u8>`, or provide one with `registry.provide(…)`
 ");
