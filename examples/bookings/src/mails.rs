@@ -33,7 +33,7 @@ impl Template for BookingMail {
 // ANCHOR_END: template
 
 // ANCHOR: job
-/// What the mails of bookings need.
+/// The services that mails of bookings need.
 #[derive(Clone)]
 pub(crate) struct BookingMails {
     db: Db,
@@ -48,8 +48,8 @@ impl BookingMails {
     }
 }
 
-/// Sends the user of a booking a mail about it: when it was made or moved, or as a reminder. If the booking was moved
-/// again or deleted meanwhile, there is no mail.
+/// The job that sends the user of a booking a mail about it: when it was made or moved, or as a reminder. If the booking
+/// was moved again or deleted meanwhile, it sends none.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SendBookingMail {
     pub(crate) tenant: TenantId,

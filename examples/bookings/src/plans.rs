@@ -7,7 +7,7 @@ use omnistack::{
     prelude::*,
 };
 
-/// Limits each tenant to three rooms.
+/// The plan of every tenant, with at most three rooms.
 #[derive(Debug)]
 pub struct Plans;
 

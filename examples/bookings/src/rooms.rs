@@ -121,7 +121,7 @@ pub struct RoomChange {
     #[garde(inner(range(min = 1, max = 1_000)))]
     #[schema(minimum = 1, maximum = 1_000)]
     pub seats: Option<i64>,
-    /// The new price of an hour in EUR, up to 10,000.00. Bookings keep theirs.
+    /// The new price of an hour in EUR, up to 10,000.00. Bookings keep the price that they have.
     pub hourly_price: Option<Money>,
     // Not part of the request: `PUT /{id}/floor-plan` sets it.
     #[serde(skip)]
@@ -169,7 +169,7 @@ fn set_price(fields: &mut RowValues, price: Money) {
 // ANCHOR_END: room
 
 // ANCHOR: hooks
-/// Records changes of rooms in the audit log, and keeps rooms that are booked.
+/// The hooks of rooms: they record changes in the audit log, and keep rooms that are booked.
 struct RoomHooks {
     audit: AuditLog,
     clock: Clock,

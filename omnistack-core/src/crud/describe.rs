@@ -31,12 +31,10 @@ pub(super) fn paths<R: Resource>(verb: Verb) -> Paths {
             .response("422", error("A field is missing or invalid.")),
         Verb::Get => item_operation::<R>("get", &format!("Gets a {}.", R::NAME))
             .response("200", json("Found.", reference::<R>())),
-        Verb::Update => {
-            item_operation::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
-                .request_body(Some(body::<R::Update>()))
-                .response("200", json("The updated state.", reference::<R>()))
-                .response("409", error("A value that must be unique is already in use."))
-        }
+        Verb::Update => item_operation::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
+            .request_body(Some(body::<R::Update>()))
+            .response("200", json("The updated state.", reference::<R>()))
+            .response("409", error("A value that must be unique is already in use.")),
         Verb::Delete => {
             let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
             item_operation::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use super::{Resource, RowValues};
 use crate::{db::Tx, http::Error, identity::Identity};
 
-/// An app's own code that runs in the transactions in which rows of a resource change, for [`Crud::hooks`](super::Crud::hooks).
+/// An app's own code that runs in the transactions in which rows of a resource change, for
+/// [`Crud::hooks`](super::Crud::hooks).
 ///
 /// Each method does nothing unless it is implemented. If one returns an error, the transaction is rolled back and the
 /// caller gets the error. What a method writes with `tx`, such as a job, an event or an audit entry, is stored

@@ -165,7 +165,8 @@ impl<R: Resource> ListRequest<R> {
         let uri = self.uri.as_ref()?;
         let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let query = query.extend_pairs(pairs.filter(|(name, _)| name != "cursor")).append_pair("cursor", cursor).finish();
+        let query =
+            query.extend_pairs(pairs.filter(|(name, _)| name != "cursor")).append_pair("cursor", cursor).finish();
         HeaderValue::try_from(format!("<{}?{query}>; rel=\"next\"", uri.path())).ok()
     }
 

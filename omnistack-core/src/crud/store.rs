@@ -262,7 +262,8 @@ impl<R: Resource> Crud<R> {
         let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
         let (into, values) = (fields.columns.join(", "), numbers.join(", "));
         let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
-        let row: R = tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(map_database_error::<R>)?;
+        let row: R =
+            tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(map_database_error::<R>)?;
         if let Some((jobs, job)) = &self.on_create {
             let job = caller.tenant.into_iter().fold(job(&row), NewJob::tenant);
             jobs.enqueue_in(tx, job).await?;

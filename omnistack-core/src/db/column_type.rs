@@ -1,9 +1,9 @@
 //! Types of an app that are stored in a column as another type, on both databases.
 
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 /// The macro names it, so that its users need not depend on the same version.
 pub use ::sqlx;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use sqlx::error::BoxDynError;
 
 /// Lets a type of your own be the value of a column: in rows that derive `FromRow`, in

@@ -20,7 +20,7 @@ const TEN: &str = "2030-01-02T10:00:00Z";
 const ELEVEN: &str = "2030-01-02T11:00:00Z";
 const NOON: &str = "2030-01-02T12:00:00Z";
 
-/// Finds an address for each user.
+/// A directory with an address for each user.
 struct Directory;
 
 #[async_trait]
@@ -35,7 +35,8 @@ fn address(user: UserId) -> String {
 }
 
 async fn start(database: TestDatabase) -> TestApp {
-    let app = |app: AppBuilder| bookings::app(app).set("STORAGE_PROVIDER", "memory").replace(UserContacts::new(Directory));
+    let app =
+        |app: AppBuilder| bookings::app(app).set("STORAGE_PROVIDER", "memory").replace(UserContacts::new(Directory));
     TestApp::start(database, app).await
 }
 
@@ -60,7 +61,9 @@ async fn book(client: &TestClient, room: &str, starts_at: &str, ends_at: &str) -
 fn colleague(app: &TestApp, client: &TestClient, permissions: &[&'static str]) -> TestClient {
     let user = app.user().identity().unwrap().user;
     let permissions = Permissions::new(permissions.iter().copied()).unwrap();
-    app.client_as(Identity::user(user).with_permissions(permissions).for_tenant(client.identity().unwrap().tenant.unwrap()))
+    app.client_as(
+        Identity::user(user).with_permissions(permissions).for_tenant(client.identity().unwrap().tenant.unwrap()),
+    )
 }
 
 on_each_database! {
