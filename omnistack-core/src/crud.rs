@@ -68,6 +68,16 @@
 //!
 //! The rows of a deleted tenant are deleted by core, and soft-deleted rows after [`Resource::PURGE_AFTER`].
 //!
+//! # What differs for a resource
+//!
+//! - [`RowValues::refuse`] refuses a value with the name of its field, for rules that a type can't state.
+//! - [`ResourceHooks`] run in the transaction of a change: checks against other rows, further columns, jobs, audit
+//!   entries.
+//! - [`without`](crate::module::Api::without) leaves out the route of one [`Verb`], so that your own handler takes its
+//!   place. The other routes stay.
+//! - [`ListRequest`] and [`ListPage`] make a handler of your own a list with the same parameters, pages and `Link`
+//!   header.
+//!
 //! # Indexes
 //!
 //! A list stays fast with a million rows if the migration has an index for each order and filter the resource
@@ -118,22 +128,27 @@ mod column;
 mod cursor;
 mod describe;
 mod fields;
+mod hooks;
 mod list;
 mod listing;
 mod maintenance;
+mod page;
 mod plan_limit;
 mod resource;
 mod routes;
 mod search;
+mod statement;
 mod store;
 
 pub use changes::{ResourceChanged, RowChange};
 pub use column::{Column, ColumnType};
 pub use fields::RowValues;
+pub use hooks::ResourceHooks;
 pub use list::{DeletedFilter, ListRequest};
 pub use listing::SqlList;
 pub(crate) use maintenance::CrudModule;
+pub use page::ListPage;
 pub use resource::{Resource, Scope};
-pub use routes::routes;
+pub use routes::{Verb, routes};
 pub use search::Search;
 pub use store::Crud;

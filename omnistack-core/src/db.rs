@@ -40,6 +40,8 @@
 compile_error!("omnistack-core needs a database: enable the feature `sqlite` or `postgres`");
 
 mod bulk;
+#[doc(hidden)]
+pub mod column_type;
 mod error;
 mod group_commit;
 mod migrate;

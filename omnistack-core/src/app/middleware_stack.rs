@@ -69,7 +69,8 @@ pub(crate) fn build_stack(
     let service: WithRate = option_layer(rate).layer(route_limits.layer(CatchPanicLayer.layer(router)));
     let singletons = SingletonHeadersLayer::new(registry.headers.request.iter().cloned());
     let reports = ErrorReportLayer::new(clock.clone(), registry.ctx.get().ok());
-    let errors = ErrorLayer::new(clock.clone()).forms(registry.ctx.get::<ErrorForms>().unwrap_or_default());
+    let forms = registry.ctx.get::<ErrorForms>().unwrap_or_default();
+    let errors = ErrorLayer::new(clock.clone()).name_checks(!registry.environment().is_production()).forms(forms);
     let steps = (reports, errors, singletons, ApiVersionLayer::new(versions, policies));
     let service = HookLayer(steps).layer(service);
     #[cfg(feature = "compression")]

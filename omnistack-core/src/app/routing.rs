@@ -78,6 +78,8 @@ pub(super) fn check_changes(registry: &mut Registry) {
 /// Reports routes that conflict with each other or with core's own pages, by the rules of axum's matcher.
 pub(super) fn conflicts(registry: &mut Registry) {
     const OTHER_PATH_FIX: &str = "mount one of them at another path: `Mount::app(\"/another-path\")`";
+    const LEFT_OUT_FIX: &str = "mount one of them at another path, or leave one out: a resource's own route by \
+        `crud::routes::<Room>().without(Verb::Create)`";
     const PARAMETER_FIX: &str = "write a parameter as `{name}`, and the rest of a path as `{*name}`";
     let mut matcher = matchit::Router::new();
     let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
@@ -88,7 +90,8 @@ pub(super) fn conflicts(registry: &mut Registry) {
                 methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");
             if let Some((_, other)) = clash {
                 let what = format!("{} {} is also mounted by module `{other}`", info.method, info.path);
-                problems.push((info.module, what, OTHER_PATH_FIX));
+                let is_described = info.method != "ANY" && info.module != "core";
+                problems.push((info.module, what, if is_described { LEFT_OUT_FIX } else { OTHER_PATH_FIX }));
             }
             methods.push((info.method, info.module));
             continue;

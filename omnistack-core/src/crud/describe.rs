@@ -5,47 +5,56 @@ use utoipa::{
     openapi::{
         Array, Content, HttpMethod, KnownFormat, ObjectBuilder, Paths, Ref, RefOr, Required, ResponseBuilder, Schema,
         SchemaFormat,
-        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
         request_body::RequestBodyBuilder,
         schema::Type,
     },
 };
 
-use super::{ColumnType, Resource, list::MAX_FILTER_VALUES, resource::columns};
-use crate::http::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest};
+use super::{ColumnType, ListPage, Resource, Verb, list::MAX_FILTER_VALUES, resource::columns};
+use crate::{
+    http::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest},
+    schema::{ByName, ComposeSchema as _},
+};
 
-pub(super) fn collection<R: Resource>() -> Paths {
-    let list = operation(&format!("list_{}", R::TABLE), &format!("Lists {}.", R::TABLE))
-        .parameters(Some(list_parameters::<R>()))
-        .response("200", json("A page of the list.", Ref::from_schema_name(page_name::<R>()).into()))
-        .response("422", error("A parameter is unknown or of the wrong form."));
-    let create = operation(&format!("create_{}", R::NAME), &format!("Creates a {}.", R::NAME))
-        .request_body(Some(body::<R::Create>()))
-        .response("201", json("Created. `Location` has its URL.", reference::<R>()))
-        .response("409", error("A value that must be unique is already in use."))
-        .response("422", error("A field is missing or invalid."));
-    path("/", [(HttpMethod::Get, list.build()), (HttpMethod::Post, create.build())])
-}
-
-pub(super) fn item<R: Resource>() -> Paths {
-    let get =
-        item_operation::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("Found.", reference::<R>()));
-    let update = item_operation::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
-        .request_body(Some(body::<R::Update>()))
-        .response("200", json("The updated state.", reference::<R>()))
-        .response("409", error("A value that must be unique is already in use."));
-    let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
-    let delete = item_operation::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
-        .response("204", ResponseBuilder::new().description("Deleted."));
-    let operations = [(HttpMethod::Get, get), (HttpMethod::Patch, update), (HttpMethod::Delete, delete)];
-    path("/{id}", operations.map(|(method, operation)| (method, operation.build())))
-}
-
-pub(super) fn restore<R: Resource>() -> Paths {
-    let restore = item_operation::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
-        .response("200", json("The restored state.", reference::<R>()))
-        .response("409", error("A value that must be unique is already in use."));
-    path("/{id}/restore", [(HttpMethod::Post, restore.build())])
+/// Returns the description of the route of an operation.
+pub(super) fn paths<R: Resource>(verb: Verb) -> Paths {
+    let operation = match verb {
+        Verb::List => operation(&format!("list_{}", R::TABLE), &format!("Lists {}.", R::TABLE))
+            .parameters(Some(list_parameters::<R>()))
+            .response("200", json("A page of the list.", Ref::from_schema_name(page_name::<R>()).into()))
+            .response("422", error("A parameter is unknown or of the wrong form.")),
+        Verb::Create => operation(&format!("create_{}", R::NAME), &format!("Creates a {}.", R::NAME))
+            .request_body(Some(body::<R::Create>()))
+            .response("201", json("Created. `Location` has its URL.", reference::<R>()))
+            .response("409", error("A value that must be unique is already in use."))
+            .response("422", error("A field is missing or invalid.")),
+        Verb::Get => item_operation::<R>("get", &format!("Gets a {}.", R::NAME))
+            .response("200", json("Found.", reference::<R>())),
+        Verb::Update => item_operation::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
+            .request_body(Some(body::<R::Update>()))
+            .response("200", json("The updated state.", reference::<R>()))
+            .response("409", error("A value that must be unique is already in use.")),
+        Verb::Delete => {
+            let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
+            item_operation::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
+                .response("204", ResponseBuilder::new().description("Deleted."))
+        }
+        Verb::Restore => item_operation::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
+            .response("200", json("The restored state.", reference::<R>()))
+            .response("409", error("A value that must be unique is already in use.")),
+    };
+    let (path, method) = match verb {
+        Verb::List => ("/", HttpMethod::Get),
+        Verb::Create => ("/", HttpMethod::Post),
+        Verb::Get => ("/{id}", HttpMethod::Get),
+        Verb::Update => ("/{id}", HttpMethod::Patch),
+        Verb::Delete => ("/{id}", HttpMethod::Delete),
+        Verb::Restore => ("/{id}/restore", HttpMethod::Post),
+    };
+    let mut paths = Paths::new();
+    paths.paths.insert(path.into(), PathItem::new(method, operation.build()));
+    paths
 }
 
 /// Returns all schemas the routes refer to.
@@ -54,23 +63,13 @@ pub(super) fn schemas<R: Resource>() -> Vec<(String, RefOr<Schema>)> {
     add::<R>(&mut schemas);
     add::<R::Create>(&mut schemas);
     add::<R::Update>(&mut schemas);
-    schemas.push((page_name::<R>(), page_schema::<R>()));
+    schemas.push((page_name::<R>(), page_schema::<R>(Vec::new())));
     schemas
 }
 
 fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
     T::schemas(schemas);
     schemas.push((T::name().into(), T::schema()));
-}
-
-fn path(path: &str, operations: impl IntoIterator<Item = (HttpMethod, Operation)>) -> Paths {
-    let mut item = PathItem::default();
-    for (method, operation) in operations {
-        item.merge_operations(PathItem::new(method, operation));
-    }
-    let mut paths = Paths::new();
-    paths.paths.insert(path.into(), item);
-    paths
 }
 
 fn operation(id: &str, summary: &str) -> OperationBuilder {
@@ -91,7 +90,8 @@ fn item_operation<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
         .response("422", error("The id or a field is invalid."))
 }
 
-fn list_parameters<R: Resource>() -> Vec<Parameter> {
+/// Returns the query parameters of a list.
+pub(super) fn list_parameters<R: Resource>() -> Vec<Parameter> {
     let columns = columns::<R>();
     // The defaults are part of the descriptions: as schema defaults, clients would send those of cursor pages
     // together with those of numbered pages.
@@ -182,14 +182,15 @@ fn reference<T: ToSchema>() -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
 }
 
-/// Returns the name of the schema of a [`Page`](crate::http::Page).
+/// Returns the name of the schema of a [`ListPage`](super::ListPage), as utoipa composes it.
 fn page_name<R: Resource>() -> String {
-    format!("CursorPage_{}", R::name())
+    format!("{}_{}", ListPage::<R>::name(), R::name())
 }
 
-fn page_schema<R: Resource>() -> RefOr<Schema> {
+/// Returns the schema of a page. `items` are the schemas of its type parameter, as utoipa passes them.
+pub(super) fn page_schema<T: ToSchema>(items: Vec<RefOr<Schema>>) -> RefOr<Schema> {
     let page = ObjectBuilder::new()
-        .property("items", Array::new(reference::<R>()))
+        .property("items", Array::new(ByName::<T>::compose(items)))
         .required("items")
         .property("next_cursor", text().description(Some("Absent on the last page.")));
     let number = || ObjectBuilder::new().schema_type(Type::Integer);

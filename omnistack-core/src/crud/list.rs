@@ -1,8 +1,20 @@
 //! List requests: page, order, filters and search.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    marker::PhantomData,
+    sync::Arc,
+};
 
-use super::{Column, Resource, resource::columns};
+use axum::extract::{FromRequestParts, OriginalUri};
+use http::{HeaderValue, Uri, request::Parts};
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
+
+use super::{Column, Resource, cursor::ListCursor, describe::list_parameters, resource::columns};
 use crate::{
     db::Arguments,
     http::{Error, FieldError, PageRequest, check_url_text},
@@ -34,27 +46,52 @@ pub(super) struct ColumnFilter {
     values: Vec<String>,
 }
 
-/// A request for a list: its page, order, filters and search.
-#[derive(Clone, Debug)]
-pub struct ListRequest {
+/// A request for a list of a resource: its page, order, filters and search. It is an extractor that reads the query
+/// string, and describes the query parameters as `params(ListRequest<…>)` in `#[utoipa::path]`. A handler of your own
+/// answers it as the routes of the resource do:
+///
+/// ```
+/// use axum::extract::State;
+/// use omnistack_core::{crud::{Crud, ListPage, ListRequest, Resource}, http::Error, identity::Identity};
+///
+/// async fn list_books<Book: Resource>(
+///     State(books): State<Crud<Book>>,
+///     caller: Identity,
+///     request: ListRequest<Book>,
+/// ) -> Result<ListPage<Book>, Error> {
+///     let request = request.with_condition(|args| format!("author = ${}", args.push("Ende")));
+///     books.list(&caller, &request).await
+/// }
+/// ```
+///
+/// # Errors
+/// As an extractor it fails with 422 and a problem for each parameter that is unknown, repeated or invalid.
+pub struct ListRequest<R> {
     pub(super) page: PageRequest,
     pub(super) sort: Vec<SortKey>,
     pub(super) filters: Vec<ColumnFilter>,
     pub(super) search: Option<String>,
     pub(super) deleted: DeletedFilter,
+    conditions: Vec<ListCondition>,
+    /// The URL of the request, for the link to the next page.
+    uri: Option<Uri>,
+    resource: PhantomData<fn() -> R>,
 }
+
+/// Returns a condition on the rows of a list, and binds its values.
+type ListCondition = Arc<dyn Fn(&mut Arguments) -> String + Send + Sync>;
 
 const OPERATORS: [(&str, &str); 4] = [("_gte", ">="), ("_gt", ">"), ("_lte", "<="), ("_lt", "<")];
 /// Most keys of a sort.
 const MAX_SORT_KEYS: usize = 3;
 pub(super) const MAX_FILTER_VALUES: usize = 50;
 
-impl ListRequest {
+impl<R: Resource> ListRequest<R> {
     /// Parses a query string.
     ///
     /// # Errors
     /// 422 with a problem for each parameter that is unknown, repeated or invalid.
-    pub fn parse<R: Resource>(query: &str) -> Result<Self, Error> {
+    pub fn parse(query: &str) -> Result<Self, Error> {
         check_url_text(query)?;
         let columns = columns::<R>();
         let mut given = BTreeMap::new();
@@ -99,7 +136,38 @@ impl ListRequest {
         if !problems.is_empty() {
             return Err(Error::invalid(problems));
         }
-        Ok(Self { page, sort, filters, search, deleted })
+        let (conditions, uri, resource) = (Vec::new(), None, PhantomData);
+        Ok(Self { page, sort, filters, search, deleted, conditions, uri, resource })
+    }
+
+    /// Limits the list to rows that meet a condition in SQL, besides what the caller asks for. The text must come from
+    /// the program; values go into [`Arguments`]. The list stays fast with many rows if an
+    /// [index](super#indexes) has the columns of the condition.
+    #[must_use]
+    pub fn with_condition(mut self, condition: impl Fn(&mut Arguments) -> String + Send + Sync + 'static) -> Self {
+        self.conditions.push(Arc::new(condition));
+        self
+    }
+
+    /// Returns the position at which the list continues, or `None` at its start.
+    ///
+    /// # Errors
+    /// 422 if the cursor is invalid or belongs to a list with another sort.
+    pub(super) fn cursor(&self) -> Result<Option<ListCursor>, Error> {
+        match &self.page {
+            PageRequest::Cursor { cursor: Some(cursor), .. } => ListCursor::decode(cursor, &self.sort).map(Some),
+            PageRequest::Cursor { .. } | PageRequest::Numbered { .. } => Ok(None),
+        }
+    }
+
+    /// Returns the `Link` header of the next page (RFC 8288): the URL of the request with another cursor.
+    pub(super) fn next_link(&self, cursor: &str) -> Option<HeaderValue> {
+        let uri = self.uri.as_ref()?;
+        let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let query =
+            query.extend_pairs(pairs.filter(|(name, _)| name != "cursor")).append_pair("cursor", cursor).finish();
+        HeaderValue::try_from(format!("<{}?{query}>; rel=\"next\"", uri.path())).ok()
     }
 
     /// Returns the conditions of the filters and binds their values.
@@ -112,7 +180,53 @@ impl ListRequest {
             DeletedFilter::Only => conditions.push("deleted_at is not null".into()),
             _ => {}
         }
+        conditions.extend(self.conditions.iter().map(|condition| format!("({})", condition(args))));
         conditions
+    }
+}
+
+impl<R: Resource, S: Send + Sync> FromRequestParts<S> for ListRequest<R> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let mut request = Self::parse(parts.uri.query().unwrap_or_default())?;
+        let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(parts, state).await;
+        request.uri = Some(uri);
+        Ok(request)
+    }
+}
+
+impl<R: Resource> IntoParams for ListRequest<R> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        list_parameters::<R>()
+    }
+}
+
+impl<R> Clone for ListRequest<R> {
+    fn clone(&self) -> Self {
+        Self {
+            page: self.page.clone(),
+            sort: self.sort.clone(),
+            filters: self.filters.clone(),
+            search: self.search.clone(),
+            deleted: self.deleted,
+            conditions: self.conditions.clone(),
+            uri: self.uri.clone(),
+            resource: PhantomData,
+        }
+    }
+}
+
+impl<R> fmt::Debug for ListRequest<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { page, sort, filters, search, deleted, .. } = self;
+        f.debug_struct("ListRequest")
+            .field("page", page)
+            .field("sort", sort)
+            .field("filters", filters)
+            .field("search", search)
+            .field("deleted", deleted)
+            .finish_non_exhaustive()
     }
 }
 

@@ -46,10 +46,10 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     /// Returns the id of the row.
     fn id(&self) -> Id<Self>;
 
-    /// Sets the columns of a new row.
+    /// Sets the columns of a new row. It can [refuse](RowValues::refuse) fields.
     fn create(new: Self::Create, fields: &mut RowValues);
 
-    /// Sets the columns that an update changes.
+    /// Sets the columns that an update changes. It can [refuse](RowValues::refuse) fields.
     fn update(change: Self::Update, fields: &mut RowValues);
 }
 

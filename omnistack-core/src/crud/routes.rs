@@ -1,24 +1,40 @@
 //! The six routes of a resource.
 
 use axum::{
-    extract::{RawQuery, State},
+    extract::State,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete as delete_method, get, patch, post},
 };
-use http::{HeaderValue, StatusCode, Uri, header};
-use utoipa::openapi::Paths;
+use http::{HeaderValue, StatusCode, header};
 
-use super::{Crud, ListRequest, Resource, describe, maintenance::table_of};
+use super::{Crud, ListPage, ListRequest, Resource, describe, maintenance::table_of};
 use crate::{
-    http::{Error, Json, PageRequest, Path},
+    http::{Error, Json, Path},
     id::Id,
     idempotency::Idempotency,
     identity::Identity,
     module::Api,
 };
 
+/// An operation of a resource. Each has a route of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `GET /`.
+    List,
+    /// `POST /`.
+    Create,
+    /// `GET /{id}`.
+    Get,
+    /// `PATCH /{id}`.
+    Update,
+    /// `DELETE /{id}`.
+    Delete,
+    /// `POST /{id}/restore`, with soft delete.
+    Restore,
+}
+
 /// Creates the routes of a resource: `GET` and `POST /`, `GET`, `PATCH` and `DELETE /{id}`, and, with soft
-/// delete, `POST /{id}/restore`.
+/// delete, `POST /{id}/restore`. [`without`](Api::without) leaves one out.
 ///
 /// Mount them with [`Mount::app`](crate::module::Mount::app) or [`Mount::admin`](crate::module::Mount::admin), since
 /// the scope of the rows depends on the caller.
@@ -27,48 +43,53 @@ use crate::{
 /// [`Registry::tenant_tables`](crate::module::Registry::tenant_tables)), and soft-deleted rows after
 /// [`Resource::PURGE_AFTER`].
 pub fn routes<R: Resource>() -> Api<Crud<R>> {
-    let mut api = Api::new()
-        .table(table_of::<R>())
-        .routes(described::<R>(describe::collection::<R>(), get(list::<R>).post(create::<R>)))
-        .routes(described::<R>(describe::item::<R>(), get(get_one::<R>).patch(update::<R>).delete(delete::<R>)));
-    if R::SOFT_DELETE {
-        api = api.routes(described::<R>(describe::restore::<R>(), post(restore::<R>)));
-    }
-    api
+    let verbs = [Verb::List, Verb::Create, Verb::Get, Verb::Update, Verb::Delete];
+    let verbs = verbs.into_iter().chain(R::SOFT_DELETE.then_some(Verb::Restore));
+    let mut schemas = describe::schemas::<R>();
+    verbs.fold(Api::new().table(table_of::<R>()), |api, verb| {
+        api.routes((std::mem::take(&mut schemas), describe::paths::<R>(verb), router::<R>(verb)))
+    })
 }
 
-fn described<R: Resource>(
-    paths: Paths,
-    router: MethodRouter<Crud<R>>,
-) -> utoipa_axum::router::UtoipaMethodRouter<Crud<R>> {
-    (describe::schemas::<R>(), paths, router)
+impl<R: Resource> Api<Crud<R>> {
+    /// Leaves out the route of an operation of the resource, with its description. A handler of your own can take its
+    /// place, at the same path:
+    ///
+    /// ```
+    /// use omnistack_core::{crud::{self, Crud, Resource, Verb}, module::{Mount, Registry}};
+    ///
+    /// fn register<Room: Resource>(registry: &mut Registry) {
+    ///     let rooms = crud::routes::<Room>().without(Verb::Create);
+    ///     // Add handlers with the same state by `.routes(routes!(create_room))`, or mount others at the same path.
+    ///     registry.routes(Mount::app("/rooms"), rooms, Crud::from_ctx);
+    /// }
+    /// ```
+    ///
+    /// It leaves out routes of [`crud::routes`](routes()) only. Call it before [`enveloped`](Api::enveloped).
+    pub fn without(mut self, verb: Verb) -> Self {
+        let left_out = describe::paths::<R>(verb);
+        self.routes.retain(|(paths, ..)| *paths != left_out);
+        self
+    }
+}
+
+fn router<R: Resource>(verb: Verb) -> MethodRouter<Crud<R>> {
+    match verb {
+        Verb::List => get(list::<R>),
+        Verb::Create => post(create::<R>),
+        Verb::Get => get(get_one::<R>),
+        Verb::Update => patch(update::<R>),
+        Verb::Delete => delete_method(delete::<R>),
+        Verb::Restore => post(restore::<R>),
+    }
 }
 
 async fn list<R: Resource>(
     State(crud): State<Crud<R>>,
     caller: Identity,
-    uri: axum::extract::OriginalUri,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Error> {
-    let request = ListRequest::parse::<R>(query.as_deref().unwrap_or_default())?;
-    if let PageRequest::Numbered { .. } = request.page {
-        return Ok(Json(crud.list_page(&caller, &request).await?).into_response());
-    }
-    let page = crud.list(&caller, &request).await?;
-    let link = page.next_cursor.as_deref().and_then(|cursor| next_link(&uri.0, cursor));
-    let mut response = Json(page).into_response();
-    if let Some(link) = link {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
-}
-
-/// Returns the `Link` header of the next page (RFC 8288): the request's URL with another cursor.
-fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
-    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).filter(|(name, _)| name != "cursor");
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let query = query.extend_pairs(pairs).append_pair("cursor", cursor).finish();
-    HeaderValue::try_from(format!("<{}?{query}>; rel=\"next\"", uri.path())).ok()
+    request: ListRequest<R>,
+) -> Result<ListPage<R>, Error> {
+    crud.list(&caller, &request).await
 }
 
 async fn create<R: Resource>(

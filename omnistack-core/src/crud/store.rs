@@ -5,20 +5,19 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Column, ListRequest, Resource, ResourceChanged, RowChange, RowValues, Scope, Search, SqlList,
+    ListPage, ListRequest, Resource, ResourceChanged, ResourceHooks, RowChange, RowValues, Scope,
     changes::ChangeDestinations,
-    cursor::{ID, ListCursor, invalid_cursor},
-    list::SortKey,
+    cursor::ListCursor,
     plan_limit::PlanLimit,
-    resource::columns,
+    statement::{RowOwner, listing, map_database_error, names, not_found, order},
 };
 use crate::{
     clock::Clock,
-    db::{self, Arguments, Db, Tx},
+    db::{Arguments, Db, Dialect, Tx},
     events::Events,
-    http::{CursorPage, Error, FieldError, NumberedPage, PageRequest, StatusCode},
+    http::{CursorPage, Error, NumberedPage, PageRequest, StatusCode},
     id::Id,
-    identity::{Identity, Plan, TenantId, UserId},
+    identity::{Identity, Plan},
     jobs::{Job, Jobs, NewJob},
     module::{Context, MissingDependency},
     realtime::RealtimeChannel,
@@ -29,10 +28,11 @@ use crate::{
 /// Each method is one transaction. The `_in` methods use the caller's transaction, so that a job, an audit entry
 /// and a row are written together. They work in the tenant of that transaction, which must be the caller's: begin it
 /// with [`begin`](Self::begin) or [`Db::tenant`]. Any other transaction is an error with status 500.
-pub struct Crud<R> {
+pub struct Crud<R: Resource> {
     pub(super) db: Db,
     clock: Clock,
     on_create: Option<CreationJob<R>>,
+    hooks: Option<Arc<dyn ResourceHooks<R>>>,
     changes: ChangeDestinations,
     pub(super) plan_limit: Option<PlanLimit>,
     resource: PhantomData<fn() -> R>,
@@ -48,6 +48,7 @@ impl<R: Resource> Crud<R> {
             db,
             clock,
             on_create: None,
+            hooks: None,
             changes: ChangeDestinations::default(),
             plan_limit: None,
             resource: PhantomData,
@@ -67,6 +68,23 @@ impl<R: Resource> Crud<R> {
     #[must_use]
     pub fn enqueue_on_create<J: Job>(mut self, jobs: Jobs, job: impl Fn(&R) -> J + Send + Sync + 'static) -> Self {
         self.on_create = Some((jobs, Arc::new(move |row| NewJob::new(job(row)))));
+        self
+    }
+
+    /// Adds the app's own code to the transactions in which rows change: checks, further columns, jobs, audit entries.
+    /// Later calls replace the hooks.
+    ///
+    /// ```
+    /// # use omnistack_core::{crud::{Crud, Resource, ResourceHooks}, module::{Context, MissingDependency}};
+    /// # struct RoomHooks;
+    /// # impl<R: Resource> ResourceHooks<R> for RoomHooks {}
+    /// fn rooms<Room: Resource>(ctx: &Context) -> Result<Crud<Room>, MissingDependency> {
+    ///     Ok(Crud::from_ctx(ctx)?.hooks(RoomHooks))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn hooks(mut self, hooks: impl ResourceHooks<R>) -> Self {
+        self.hooks = Some(Arc::new(hooks));
         self
     }
 
@@ -111,35 +129,77 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`get`](Self::get).
     pub async fn get_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        self.find_in(tx, caller, id, "").await
+    }
+
+    /// Like [`get_in`](Self::get_in). On PostgreSQL it locks the row until the end of the transaction; on SQLite a
+    /// transaction that writes is the only one.
+    ///
+    /// # Errors
+    /// The errors of [`get`](Self::get).
+    pub async fn get_for_update_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        let lock = if tx.dialect() == Dialect::Postgres { " for update" } else { "" };
+        self.find_in(tx, caller, id, lock).await
+    }
+
+    async fn find_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, lock: &str) -> Result<R, Error> {
         let mut args = Arguments::new(tx.dialect());
         let mut conditions = RowOwner::of::<R>(tx, caller)?.conditions(&mut args);
         conditions.push(format!("id = ${}", args.push(id)));
         if R::SOFT_DELETE {
             conditions.push("deleted_at is null".into());
         }
-        let sql = format!("select {} from {} where {}", names::<R>(), R::TABLE, conditions.join(" and "));
+        let sql = format!("select {} from {} where {}{lock}", names::<R>(), R::TABLE, conditions.join(" and "));
         tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await?.ok_or_else(not_found::<R>)
     }
 
-    /// Returns a cursor page of the list.
+    /// Returns a page of the list: with a cursor or with a number, as the request asks for it.
     ///
     /// # Errors
-    /// 422 if the cursor is invalid, 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 500 if the
-    /// request is for a numbered page, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
-    /// database.
-    pub async fn list(&self, caller: &Identity, request: &ListRequest) -> Result<CursorPage<R>, Error> {
-        let PageRequest::Cursor { limit, cursor } = &request.page else {
-            return Err(Error::internal("`list` can't return a numbered page; use `numbered`"));
-        };
-        let cursor = cursor.as_deref().map(|cursor| ListCursor::decode(cursor, &request.sort)).transpose()?;
+    /// 422 if the cursor is invalid, 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 403
+    /// `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
+    pub async fn list(&self, caller: &Identity, request: &ListRequest<R>) -> Result<ListPage<R>, Error> {
+        // An invalid cursor needs no connection.
+        let cursor = request.cursor()?;
         let mut tx = self.read(caller).await?;
-        let order = order(&request.sort);
-        // One row more than requested shows whether there is a next page.
-        let owner = RowOwner::of::<R>(&tx, caller)?;
-        let listing = listing::<R>(owner, request, cursor.as_ref(), &order);
-        let mut items: Vec<R> = listing.first(&mut tx, &names::<R>(), limit + 1).await?;
+        let page = self.page_in(&mut tx, caller, request, cursor).await?;
         tx.commit().await?;
-        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+        Ok(page)
+    }
+
+    /// Like [`list`](Self::list), in the caller's transaction.
+    ///
+    /// # Errors
+    /// The errors of [`list`](Self::list).
+    pub async fn list_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        request: &ListRequest<R>,
+    ) -> Result<ListPage<R>, Error> {
+        self.page_in(tx, caller, request, request.cursor()?).await
+    }
+
+    async fn page_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        request: &ListRequest<R>,
+        cursor: Option<ListCursor>,
+    ) -> Result<ListPage<R>, Error> {
+        let order = order(&request.sort);
+        let owner = RowOwner::of::<R>(tx, caller)?;
+        let listing = listing::<R>(owner, request, cursor.as_ref(), &order);
+        let limit = match request.page {
+            PageRequest::Cursor { limit, .. } => limit,
+            PageRequest::Numbered { page, page_size } => {
+                let page: NumberedPage<R> = listing.page(tx, &names::<R>(), page, page_size).await?;
+                return Ok(page.into());
+            }
+        };
+        // One row more than requested shows whether there is a next page.
+        let mut items: Vec<R> = listing.first(tx, &names::<R>(), limit + 1).await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
         items.truncate(limit);
         let next_cursor = match items.last().filter(|_| more) {
@@ -154,33 +214,17 @@ impl<R: Resource> Crud<R> {
             }
             None => None,
         };
-        Ok(CursorPage { items, next_cursor })
-    }
-
-    /// Returns a numbered page of the list, with the total.
-    ///
-    /// # Errors
-    /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 500 if the request is for a cursor page,
-    /// 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
-    pub async fn list_page(&self, caller: &Identity, request: &ListRequest) -> Result<NumberedPage<R>, Error> {
-        let PageRequest::Numbered { page, page_size } = request.page else {
-            return Err(Error::internal("`numbered` can't return a cursor page; use `list`"));
-        };
-        let mut tx = self.read(caller).await?;
-        let order = order(&request.sort);
-        let owner = RowOwner::of::<R>(&tx, caller)?;
-        let listing = listing::<R>(owner, request, None, &order);
-        let page = listing.page(&mut tx, &names::<R>(), page, page_size).await?;
-        tx.commit().await?;
-        Ok(page)
+        let link = next_cursor.as_deref().and_then(|cursor| request.next_link(cursor));
+        Ok(ListPage::from(CursorPage { items, next_cursor }).with_link(link))
     }
 
     /// Creates a row and returns it.
     ///
     /// # Errors
     /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond the
-    /// [limit](Self::limited_by_plan) of the plan, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
-    /// database.
+    /// [limit](Self::limited_by_plan) of the plan, 422 `VALIDATION_FAILED` for a field that is
+    /// [refused](RowValues::refuse), 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
+    /// [hooks](Self::hooks) and the database.
     pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let plan = self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
@@ -201,7 +245,7 @@ impl<R: Resource> Crud<R> {
         &self,
         tx: &mut Tx,
         caller: &Identity,
-        new: R::Create,
+        mut new: R::Create,
         plan: Option<Arc<Plan>>,
     ) -> Result<R, Error> {
         let now = self.clock.now();
@@ -210,14 +254,22 @@ impl<R: Resource> Crud<R> {
         let mut fields = RowValues::new(tx.dialect());
         fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
         fields.set_if_some("tenant_id", owner.tenant).set_if_some("owner_id", owner.user);
+        if let Some(hooks) = &self.hooks {
+            hooks.before_create(tx, caller, &mut new, &mut fields).await?;
+        }
         R::create(new, &mut fields);
+        fields.check()?;
         let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
         let (into, values) = (fields.columns.join(", "), numbers.join(", "));
         let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
-        let row = tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(map_database_error::<R>)?;
+        let row: R =
+            tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(map_database_error::<R>)?;
         if let Some((jobs, job)) = &self.on_create {
             let job = caller.tenant.into_iter().fold(job(&row), NewJob::tenant);
             jobs.enqueue_in(tx, job).await?;
+        }
+        if let Some(hooks) = &self.hooks {
+            hooks.after_create(tx, caller, &row).await?;
         }
         self.publish(tx, caller, row.id(), RowChange::Created).await?;
         Ok(row)
@@ -227,7 +279,8 @@ impl<R: Resource> Crud<R> {
     ///
     /// # Errors
     /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be
-    /// unique is in use, and the errors of the database.
+    /// unique is in use, 422 `VALIDATION_FAILED` for a field that is [refused](RowValues::refuse), and the errors of the
+    /// [hooks](Self::hooks) and the database.
     pub async fn update(&self, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
         let mut tx = self.begin(caller).await?;
         let item = self.update_in(&mut tx, caller, id, change).await?;
@@ -239,14 +292,32 @@ impl<R: Resource> Crud<R> {
     ///
     /// # Errors
     /// The errors of [`update`](Self::update).
-    pub async fn update_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
+    pub async fn update_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        id: Id<R>,
+        mut change: R::Update,
+    ) -> Result<R, Error> {
         let mut fields = RowValues::new(tx.dialect());
+        let before = match &self.hooks {
+            Some(hooks) => {
+                let row = self.get_for_update_in(tx, caller, id).await?;
+                hooks.before_update(tx, caller, &row, &mut change, &mut fields).await?;
+                Some(row)
+            }
+            None => None,
+        };
         R::update(change, &mut fields);
+        fields.check()?;
         if fields.columns.is_empty() {
             return self.get_in(tx, caller, id).await;
         }
         fields.set("updated_at", self.clock.now());
         let row = self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await?;
+        if let (Some(hooks), Some(before)) = (&self.hooks, &before) {
+            hooks.after_update(tx, caller, before, &row).await?;
+        }
         self.publish(tx, caller, id, RowChange::Updated).await?;
         Ok(row)
     }
@@ -254,7 +325,8 @@ impl<R: Resource> Crud<R> {
     /// Deletes a row. With soft delete it can be restored.
     ///
     /// # Errors
-    /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
+    /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the [hooks](Self::hooks) and the
+    /// database.
     pub async fn delete(&self, caller: &Identity, id: Id<R>) -> Result<(), Error> {
         let mut tx = self.begin(caller).await?;
         self.delete_in(&mut tx, caller, id).await?;
@@ -266,19 +338,22 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// The errors of [`delete`](Self::delete).
     pub async fn delete_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<(), Error> {
-        if R::SOFT_DELETE {
+        let row = if R::SOFT_DELETE {
             let now = self.clock.now();
             let mut fields = RowValues::new(tx.dialect());
             fields.set("deleted_at", now).set("updated_at", now);
-            self.set(tx, caller, id, fields, Some("deleted_at is null")).await?;
+            self.set(tx, caller, id, fields, Some("deleted_at is null")).await?
         } else {
             let mut args = Arguments::new(tx.dialect());
             let mut conditions = RowOwner::of::<R>(tx, caller)?.conditions(&mut args);
             conditions.push(format!("id = ${}", args.push(id)));
-            let sql = format!("delete from {} where {}", R::TABLE, conditions.join(" and "));
-            if tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(map_database_error::<R>)? == 0 {
-                return Err(not_found::<R>());
-            }
+            let conditions = conditions.join(" and ");
+            let sql = format!("delete from {} where {conditions} returning {}", R::TABLE, names::<R>());
+            let row = tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await;
+            row.map_err(map_database_error::<R>)?.ok_or_else(not_found::<R>)?
+        };
+        if let Some(hooks) = &self.hooks {
+            hooks.after_delete(tx, caller, &row).await?;
         }
         self.publish(tx, caller, id, RowChange::Deleted).await
     }
@@ -288,7 +363,7 @@ impl<R: Resource> Crud<R> {
     /// # Errors
     /// 404 if the row does not exist or is outside the caller's scope, 403 `TENANT_REQUIRED` as for
     /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, 402 `PLAN_LIMIT_REACHED` beyond
-    /// the [limit](Self::limited_by_plan) of the plan, and the errors of the database.
+    /// the [limit](Self::limited_by_plan) of the plan, and the errors of the [hooks](Self::hooks) and the database.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let plan = self.load_plan(caller).await?;
         let mut tx = self.begin(caller).await?;
@@ -320,6 +395,9 @@ impl<R: Resource> Crud<R> {
                 let row = restored?;
                 // The row counts already.
                 self.check_restored_in(tx, plan).await?;
+                if let Some(hooks) = &self.hooks {
+                    hooks.after_restore(tx, caller, &row).await?;
+                }
                 self.publish(tx, caller, id, RowChange::Restored).await?;
                 Ok(row)
             }
@@ -348,7 +426,7 @@ impl<R: Resource> Crud<R> {
         fields: RowValues,
         only: Option<&str>,
     ) -> Result<R, Error> {
-        let RowValues { columns, mut args } = fields;
+        let RowValues { columns, mut args, .. } = fields;
         let set: Vec<_> = columns.iter().zip(1..).map(|(column, number)| format!("{column} = ${number}")).collect();
         let mut conditions = RowOwner::of::<R>(tx, caller)?.conditions(&mut args);
         conditions.push(format!("id = ${}", args.push(id)));
@@ -378,129 +456,13 @@ impl<R: Resource> Crud<R> {
     }
 }
 
-/// The tenant and the user that rows belong to, as the [`Scope`] requires.
-#[derive(Clone, Copy)]
-struct RowOwner {
-    tenant: Option<TenantId>,
-    user: Option<UserId>,
-}
-
-impl RowOwner {
-    /// Returns the tenant of the transaction and the caller as the owner of rows.
-    ///
-    /// # Errors
-    /// 403 `TENANT_REQUIRED` if the resource belongs to tenants and the caller has selected none; 500 if the
-    /// transaction is not one of the caller's tenant.
-    fn of<R: Resource>(tx: &Tx, caller: &Identity) -> Result<Self, Error> {
-        if R::SCOPE == Scope::Global {
-            return Ok(Self { tenant: None, user: None });
-        }
-        let tenant = caller.require_tenant()?;
-        if tx.tenant() != Some(tenant) {
-            let message = format!(
-                "the transaction for {} is not one of the caller's tenant {tenant}; begin it with `Crud::begin`",
-                R::TABLE
-            );
-            return Err(Error::internal(message));
-        }
-        Ok(Self { tenant: Some(tenant), user: (R::SCOPE == Scope::Owner).then_some(caller.user) })
-    }
-
-    /// Returns the conditions for the owner's rows. They are part of every statement, since SQLite has no row-level
-    /// security.
-    fn conditions(self, args: &mut Arguments) -> Vec<String> {
-        let tenant = self.tenant.map(|tenant| format!("tenant_id = ${}", args.push(tenant)));
-        let user = self.user.map(|user| format!("owner_id = ${}", args.push(user)));
-        tenant.into_iter().chain(user).collect()
-    }
-}
-
-fn names<R: Resource>() -> String {
-    columns::<R>().iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
-}
-
-fn listing<'a, R: Resource>(
-    owner: RowOwner,
-    request: &'a ListRequest,
-    cursor: Option<&'a ListCursor>,
-    order: &'a str,
-) -> SqlList<'a> {
-    let conditions = move |args: &mut Arguments| {
-        let mut conditions = owner.conditions(args);
-        conditions.extend(request.conditions(&columns::<R>(), args));
-        if let Some(cursor) = cursor {
-            conditions.push(after(cursor, &request.sort, args)?);
-        }
-        Ok(conditions)
-    };
-    let searched = R::COLUMNS.iter().filter(|column| column.searches).map(|column| column.name);
-    let search = request.search.as_deref().and_then(|text| Search::new(R::TABLE, searched, text));
-    let search = search.map(|search| owner.tenant.into_iter().fold(search, Search::in_tenant));
-    SqlList::new(R::TABLE, order, conditions).search(search)
-}
-
-/// Returns the sort keys with the id as the last one, which makes the order total. The id has the direction of
-/// the key before it.
-fn keys(sort: &[SortKey]) -> Vec<SortKey> {
-    let descending = sort.last().is_some_and(|key| key.descending);
-    sort.iter().copied().chain([SortKey { column: ID, descending }]).collect()
-}
-
-fn order(sort: &[SortKey]) -> String {
-    let key = |key: SortKey| format!("{}{}", key.column.name, if key.descending { " desc" } else { "" });
-    keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns the condition for the rows after a cursor. If all keys have the same direction it is a row comparison,
-/// which an index serves. Otherwise it is one alternative for each key, and a bound on the first key, from which
-/// the index is read.
-fn after(cursor: &ListCursor, sort: &[SortKey], args: &mut Arguments) -> Result<String, Error> {
-    let keys = keys(sort);
-    let mut numbers = Vec::new();
-    for (key, value) in keys.iter().zip(&cursor.k) {
-        numbers.push(key.column.kind.bind_json(value, args).ok_or_else(invalid_cursor)?);
-    }
-    let compare = |key: &SortKey| if key.descending { "<" } else { ">" };
-    if keys.iter().all(|key| key.descending == keys[0].descending) {
-        let columns: Vec<_> = keys.iter().map(|key| key.column.name).collect();
-        let values: Vec<_> = numbers.iter().map(|number| format!("${number}")).collect();
-        return Ok(format!("({}) {} ({})", columns.join(", "), compare(&keys[0]), values.join(", ")));
-    }
-    let alternatives: Vec<_> = (0..keys.len())
-        .map(|at| {
-            let equal = keys[..at].iter().zip(&numbers).map(|(key, number)| format!("{} = ${number}", key.column.name));
-            let beyond = format!("{} {} ${}", keys[at].column.name, compare(&keys[at]), numbers[at]);
-            format!("({})", equal.chain([beyond]).collect::<Vec<_>>().join(" and "))
-        })
-        .collect();
-    let bound = format!("{} {}= ${}", keys[0].column.name, compare(&keys[0]), numbers[0]);
-    Ok(format!("{bound} and ({})", alternatives.join(" or ")))
-}
-
-fn not_found<R: Resource>() -> Error {
-    Error::not_found(format_args!("this {}", R::NAME))
-}
-
-/// Converts a database error. A violated unique constraint becomes 409 `ALREADY_EXISTS` that names the columns.
-fn map_database_error<R: Resource>(error: db::Error) -> Error {
-    if error.kind() != db::ErrorKind::Unique {
-        return error.into();
-    }
-    let constraint = error.constraint().unwrap_or_default().to_owned();
-    let named = |column: &&Column| constraint.contains(&format!("_{}_", column.name));
-    let taken: Vec<_> =
-        R::COLUMNS.iter().filter(named).map(|column| FieldError::new(column.name, "is taken")).collect();
-    let error =
-        Error::conflict("ALREADY_EXISTS", format!("another {} with the same value exists", R::NAME)).with_source(error);
-    if taken.is_empty() { error } else { error.with_detail("fields", taken) }
-}
-
-impl<R> Clone for Crud<R> {
+impl<R: Resource> Clone for Crud<R> {
     fn clone(&self) -> Self {
         Self {
             db: self.db.clone(),
             clock: self.clock.clone(),
             on_create: self.on_create.clone(),
+            hooks: self.hooks.clone(),
             changes: self.changes.clone(),
             plan_limit: self.plan_limit.clone(),
             resource: PhantomData,

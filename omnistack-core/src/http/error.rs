@@ -42,6 +42,8 @@ struct Parts {
     message: Cow<'static, str>,
     details: Option<Value>,
     headers: HeaderMap,
+    /// The `check` constraint of the database that refused a value, if its name is known.
+    check: Option<Box<str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -49,7 +51,8 @@ impl Error {
     /// Creates an error with a custom code, in `UPPER_SNAKE_CASE`.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         let (code, message) = (code.into(), message.into());
-        Self(Box::new(Parts { status, code, message, details: None, headers: HeaderMap::new(), source: None }))
+        let headers = HeaderMap::new();
+        Self(Box::new(Parts { status, code, message, details: None, headers, check: None, source: None }))
     }
 
     /// Creates a 400 error: the request can't be read.
@@ -170,6 +173,18 @@ impl Error {
             details: parts.details.clone(),
             request_id: request_id.map(Into::into),
             timestamp: now,
+        }
+    }
+
+    /// Returns the error with the name of the `check` constraint that refused a value in `details`, if there is one: in
+    /// production, clients don't see it.
+    pub(crate) fn naming_check(self: Arc<Self>) -> Arc<Self> {
+        match &self.0.check {
+            Some(check) => {
+                let check = check.clone();
+                Arc::new(Self(self.0.clone()).with_detail("constraint", check))
+            }
+            None => self,
         }
     }
 
@@ -344,14 +359,16 @@ impl From<crypto::Error> for Error {
 
 impl From<db::Error> for Error {
     fn from(error: db::Error) -> Self {
-        from_database_error(error.kind(), error)
+        let check = violated_check(&error);
+        from_database_error(error.kind(), check, error)
     }
 }
 
 /// Converts the error for a caller that waited for a shared computation, which failed.
 impl From<Arc<db::Error>> for Error {
     fn from(error: Arc<db::Error>) -> Self {
-        from_database_error(error.kind(), error)
+        let check = violated_check(&error);
+        from_database_error(error.kind(), check, error)
     }
 }
 
@@ -374,9 +391,18 @@ impl From<cache::Error> for Error {
     }
 }
 
-fn from_database_error(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+/// Returns the name of the `check` constraint that refused a value.
+fn violated_check(error: &db::Error) -> Option<Box<str>> {
+    error.constraint().filter(|_| error.kind() == db::ErrorKind::Check).map(Into::into)
+}
+
+fn from_database_error(
+    kind: db::ErrorKind,
+    check: Option<Box<str>>,
+    error: impl Into<Box<dyn StdError + Send + Sync>>,
+) -> Error {
     use db::ErrorKind as K;
-    match kind {
+    let mut answer = match kind {
         K::NotFound => Error::not_found("the record"),
         K::Unique => Error::conflict("ALREADY_EXISTS", "a record with the same unique value exists"),
         K::ForeignKey => Error::conflict(
@@ -392,8 +418,9 @@ fn from_database_error(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + 
         K::Timeout => Error::unavailable("DATABASE_TIMEOUT", "the database took too long; try again"),
         K::Unavailable => Error::unavailable("DATABASE_UNAVAILABLE", "the database is not available; try again"),
         K::Schema | K::Configuration | K::Other => return Error::internal(error),
-    }
-    .with_source(error)
+    };
+    answer.0.check = check;
+    answer.with_source(error)
 }
 
 impl fmt::Display for Error {

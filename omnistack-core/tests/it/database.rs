@@ -17,6 +17,7 @@ mod lost_answers;
 pub(crate) mod maintenance;
 mod migrations;
 mod outage;
+mod own_code;
 mod queries;
 pub(crate) mod shelf;
 mod tenants;

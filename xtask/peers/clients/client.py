@@ -8,7 +8,7 @@ from generated import AuthenticatedClient, Client
 from generated.api.auth import sign_in
 from generated.api.files import download_file, list_files, upload_file
 from generated.api.projects import create_project, get_project, list_projects
-from generated.models import ApiError, FileUploadForm, NewProject, CursorPageProject, PasswordSignIn, Project, StoredFile, TokenBody
+from generated.models import ApiError, FileUploadForm, NewProject, ListPageProject, PasswordSignIn, Project, StoredFile, TokenBody
 from generated.types import File
 
 url = os.environ["CLIENT_URL"]
@@ -30,10 +30,10 @@ assert project.description is None
 
 # The client sends every default of the OpenAPI document.
 page = list_projects.sync(client=app)
-assert isinstance(page, CursorPageProject), page
+assert isinstance(page, ListPageProject), page
 assert any(item.id == project.id for item in page.items)
 page = list_projects.sync(client=app, name=["Made by openapi-python-client", "No such name"], created_at_gte=project.created_at)
-assert isinstance(page, CursorPageProject) and len(page.items) == 1, page
+assert isinstance(page, ListPageProject) and len(page.items) == 1, page
 
 content = b"A text file, sent as a form.\n"
 for body, name in [

@@ -199,7 +199,7 @@ async fn headers_that_say_who_calls_and_bytes_are_described() {
     let projects = &document["paths"]["/api/v1/app/projects"];
     assert_eq!(projects["parameters"], json!([{ "$ref": "#/components/parameters/TenantId" }]));
     let page = &projects["get"]["responses"]["200"]["content"]["application/json"]["schema"];
-    assert_eq!(page, &json!({ "$ref": "#/components/schemas/CursorPage_Project" }));
+    assert_eq!(page, &json!({ "$ref": "#/components/schemas/ListPage_Project" }));
     let upload = &document["paths"]["/api/v1/app/files"]["post"]["requestBody"]["content"];
     let bytes = json!({ "type": "string", "format": "binary" });
     assert_eq!(upload["application/octet-stream"]["schema"], bytes);

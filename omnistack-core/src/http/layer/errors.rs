@@ -25,6 +25,7 @@ use crate::{
 pub struct ErrorLayer {
     clock: Clock,
     forms: ErrorForms,
+    names_checks: bool,
 }
 
 /// The forms of errors that protocols fix, by path prefix. Cheap to clone.
@@ -50,7 +51,15 @@ impl ErrorForms {
 impl ErrorLayer {
     /// Creates a layer that takes the time of errors from `clock`.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, forms: ErrorForms::default() }
+        Self { clock, forms: ErrorForms::default(), names_checks: false }
+    }
+
+    /// Sets whether `details.constraint` names the `check` constraint of the database that refused a value. It is for
+    /// development and tests; the default is no.
+    #[must_use]
+    pub fn name_checks(mut self, names_checks: bool) -> Self {
+        self.names_checks = names_checks;
+        self
     }
 
     /// Renders the errors of some paths in the forms that protocols fix.
@@ -69,7 +78,7 @@ impl RequestHook for ErrorLayer {
         let id = request.extensions().get::<RequestId>().cloned();
         let form = self.forms.at(request.uri().path());
         let form = form.map_or_else(|| requested_format(request), ErrorFormat::Protocol);
-        Ok(RenderError { form, id, clock: self.clock.clone() })
+        Ok(RenderError { form, id, clock: self.clock.clone(), names_checks: self.names_checks })
     }
 }
 
@@ -79,6 +88,7 @@ pub struct RenderError {
     form: ErrorFormat,
     id: Option<RequestId>,
     clock: Clock,
+    names_checks: bool,
 }
 
 impl ResponseHook for RenderError {
@@ -92,6 +102,7 @@ impl ResponseHook for RenderError {
             None if is_unformatted(response) => Error::new(status, code(status), message(response)).into(),
             None => return,
         };
+        let error = if self.names_checks { error.naming_check() } else { error };
         let id = self.id.as_ref().map(RequestId::as_str);
         let rendered = error.render(self.form, id, Some(self.clock.now()));
         let (parts, body) = rendered.into_parts();

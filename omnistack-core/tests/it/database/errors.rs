@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
-use omnistack_core::db::{Db, Error, ErrorKind, Sql};
+use axum::{Router, body::Body, routing::get};
+use http_body_util::BodyExt as _;
+use omnistack_core::{
+    clock::Clock,
+    db::{Db, Error, ErrorKind, Sql},
+    http::layer::ErrorLayer,
+};
 use omnistack_testkit::{TestDatabase, TestPostgres, mock_server::ClosedPort, on_each_database};
+use serde_json::{Value, json};
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use super::{open, open_with};
 
@@ -25,6 +33,24 @@ on_each_database! {
         }
         for sql in ["insert into children values (7)", "delete from parents where code = 1"] {
             assert_eq!(db.query(sql).execute().await.unwrap_err().kind(), ErrorKind::ForeignKey, "{sql}");
+        }
+    }
+
+    async fn a_refused_check_is_named_only_where_the_layer_says_so(database: TestDatabase) {
+        let db = family(&database).await;
+        for (names_checks, details) in [(true, json!({"constraint": "parents_check_me_check"})), (false, Value::Null)] {
+            let db = db.clone();
+            let refused = || async move {
+                let insert = db.query("insert into parents values (2, 'Bob', -1)").execute().await;
+                insert.map(|_| ()).map_err(omnistack_core::http::Error::from)
+            };
+            let layer = ErrorLayer::new(Clock::system()).name_checks(names_checks);
+            let router: Router = Router::new().route("/", get(refused)).layer(layer);
+            let response = router.oneshot(http::Request::new(Body::empty())).await.unwrap();
+            assert_eq!(response.status().as_u16(), 422);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&body["error"]["code"], &body["error"]["details"]), (&json!("INVALID_VALUE"), &details));
         }
     }
 
@@ -183,7 +209,7 @@ async fn an_unreadable_url_is_a_setting_to_correct() {
     for url in ["mysql://localhost/app", "nonsense", "postgres://host:port/", ""] {
         let config = TestDatabase::sqlite().config().with("DATABASE_URL", url);
         let settings = omnistack_core::db::DbSettings { url: url.into(), ..config.read_settings().unwrap() };
-        let error = Db::open(&settings, omnistack_core::clock::Clock::system()).unwrap_err();
+        let error = Db::open(&settings, Clock::system()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}: {error}");
     }
 }
