@@ -7,6 +7,7 @@ mod buckets;
 mod clients;
 mod grafana;
 mod invoices;
+pub(crate) mod load;
 mod logstash;
 mod maildev;
 pub(crate) mod node;

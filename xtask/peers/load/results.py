@@ -60,11 +60,10 @@ class Results:
         while True:
             number += 1
             gevent.sleep(max(0, self.started + number * WINDOW - time.monotonic()))
-            self.write()
+            self.write(number * WINDOW)
 
-    def write(self):
-        """Writes the requests that were not written yet."""
-        second = round(self.passed())
+    def write(self, second):
+        """Writes the requests that were not written yet, as those of the window that ends at this second."""
         windows, self.windows = self.windows, defaultdict(Window)
         for kind, window in windows.items():
             line = {
