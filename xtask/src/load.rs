@@ -134,7 +134,8 @@ pub(crate) fn run(plan: &LoadPlan) -> Result {
     Err(app.with_log(&Failure::new(wrong.join("\n"))))
 }
 
-/// Sends the load and prints a table over time. Returns what Locust has recorded, and the memory of the app's processes.
+/// Sends the load and prints a table over time. Returns what Locust has recorded, and the memory of the app's
+/// processes.
 fn send(locust: &Path, plan: &LoadPlan, app: &Deployment) -> Result<(Vec<LoadWindow>, Vec<ProcessMemory>)> {
     let mut load = SupervisedCommand::new(locust, TempFolder::create("locust")?, "TERM");
     load.command

@@ -176,8 +176,8 @@ fn cli() -> Command {
             Command::new("load")
                 .about("Loads the example app with six kinds of users; fails if a limit is exceeded")
                 .long_about(
-                    "Builds examples/saas for release, starts it and loads it by Locust (PyPI), with six kinds of users: \
-                     browsers with a session, programs with an API key, uploaders, operators, senders of signed \
+                    "Builds examples/saas for release, starts it and loads it by Locust (PyPI), with six kinds of \
+                     users: browsers with a session, programs with an API key, uploaders, operators, senders of signed \
                      webhooks, and clients of realtime.\n\n\
                      smoke: a steady load for 3 minutes. Every minute must have 10,000 requests.\n\
                      spike: for 4 minutes, of 3,000 requests a minute. The users grow to ten times as many and return; \
@@ -185,7 +185,8 @@ fn cli() -> Command {
                      soak: as smoke for 30 minutes; the memory must not grow.\n\n\
                      Prints p50, p95, p99 and failures by kind of user, and the resident memory over time. Without \
                      options, the app runs on its embedded defaults in one process. PostgreSQL and Redis are temporary \
-                     servers, as for `test`; with both, two replicas and a worker run. Locust is installed under target/.",
+                     servers, as for `test`; with both, two replicas and a worker run. Locust is installed under \
+                     target/.",
                 )
                 .arg(
                     Arg::new("profile")

@@ -29,7 +29,7 @@ MAX_WAIT = 10
 
 
 def reason(response):
-    """Returns the code and the message of an error, which are the same for equal errors, or the start of another body."""
+    """Returns the code and the message of an error, which are the same for equal errors, or the start of the body."""
     try:
         error = response.json()["error"]
         return f"{error['code']}: {error['message']}"[:300]
@@ -213,7 +213,8 @@ class ApiKeyUser(ProjectsUser):
         elif step < 0.95:
             self.change_project()
         elif step < 0.97:
-            self.send("POST", PROJECTS, 401, name=f"{PROJECTS} (wrong key)", headers={"X-API-Key": "omni_live_wrong"}, json={})
+            wrong = {"X-API-Key": "omni_live_wrong"}
+            self.send("POST", PROJECTS, 401, name=f"{PROJECTS} (wrong key)", headers=wrong, json={})
         else:
             self.send("GET", "/api/v1/app/billing/plan", 200)
 

@@ -92,8 +92,8 @@ impl Deployment {
     }
 }
 
-/// Returns the limit of requests of one address. It is the default, except in a spike: the users with API keys then have
-/// one address together, whose limit is between what they send before the spike and what they send in it.
+/// Returns the limit of requests of one address. It is the default, except in a spike: the users with API keys then
+/// have one address together, whose limit is between what they send before the spike and what they send in it.
 fn rate_limit(plan: &LoadPlan) -> String {
     match plan.profile {
         LoadProfile::Smoke | LoadProfile::Soak => "6000/minute".to_owned(),

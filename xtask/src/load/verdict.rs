@@ -101,7 +101,8 @@ fn spike(limits: LoadLimits, seconds: u64, windows: &[LoadWindow]) -> Vec<String
     let mut wrong: Vec<String> = slow("all users before the spike", &before, limits.max_p99).into_iter().collect();
     let factor = (peak.requests as f64 / seconds_of_peak) / (before.requests.max(1) as f64 / seconds_before);
     if factor < MIN_SPIKE_FACTOR {
-        wrong.push(format!("the spike had {factor:.1} times the requests of before; it needs {MIN_SPIKE_FACTOR} times"));
+        let needed = format!("at least {MIN_SPIKE_FACTOR} are needed");
+        wrong.push(format!("the spike had {factor:.1} times the requests of before; {needed}"));
     }
     if peak.refused() == 0 {
         wrong.push("no request of the spike was refused, so no Retry-After was checked: raise --rate".to_owned());
