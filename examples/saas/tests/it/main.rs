@@ -15,4 +15,5 @@ mod openapi;
 mod pipe;
 mod plan_limits;
 mod projects;
+mod rollout;
 mod webhooks;
