@@ -19,8 +19,8 @@ RESULTS_FILE = os.environ["LOAD_RESULTS"]
 
 # Requests a second of one user.
 PACE = 2
-# Users of a normal load. They are a tenth more than the rate needs, because a user that arrives late, or waits for an
-# answer, sends less.
+# Users of a normal load. They are a tenth more than the rate needs, because a user that arrives late, or waits for a
+# response, sends less.
 USERS = max(12, round(RATE * 1.1 / 60 / PACE))
 # Users at most.
 PEAK_USERS = USERS * 10 if PROFILE == "spike" else USERS

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 const PASSWORD: &str = "correct horse battery staple 42";
 const PUBLIC: &str = "/api/v1/public/auth";
 
-/// A request that was not answered.
+/// A request without a response.
 #[derive(Debug)]
 pub(super) enum SendError {
     /// The replica does not listen, so the request was not sent. A balancer chooses another replica.
@@ -61,7 +61,7 @@ impl Call {
     }
 
     /// Sends the request to a replica.
-    pub(super) async fn send(&self, address: SocketAddr) -> Result<Answer, SendError> {
+    pub(super) async fn send(&self, address: SocketAddr) -> Result<FullResponse, SendError> {
         let stream = match TcpStream::connect(address).await {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(SendError::Refused),
@@ -77,7 +77,7 @@ impl Call {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| self.lost(error))?.to_bytes();
         connection.abort();
-        Ok(Answer { sent: self.title(), status: parts.status, headers: parts.headers, body })
+        Ok(FullResponse { sent: self.title(), status: parts.status, headers: parts.headers, body })
     }
 
     fn title(&self) -> String {
@@ -91,14 +91,14 @@ impl Call {
 
 /// A response, with its whole body.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct FullResponse {
     sent: String,
     pub(super) status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Answer {
+impl FullResponse {
     #[track_caller]
     pub(super) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{self}");
@@ -123,7 +123,7 @@ impl Answer {
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for FullResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} {}", self.sent, self.status, String::from_utf8_lossy(&self.body))
     }

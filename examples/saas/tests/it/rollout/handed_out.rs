@@ -8,7 +8,7 @@ use omnistack::{clock::Clock, webhook::StandardSecret};
 use serde_json::{Value, json};
 
 use super::{
-    client::{Answer, Call, sign_up_with_tokens, text},
+    client::{Call, FullResponse, sign_up_with_tokens, text},
     replica::{PUBLIC_URL, WEBHOOK_SECRET},
 };
 
@@ -103,7 +103,7 @@ impl HandedOut {
 }
 
 /// Sends a signed webhook.
-async fn receive(address: SocketAddr, (id, body): &(String, String)) -> Answer {
+async fn receive(address: SocketAddr, (id, body): &(String, String)) -> FullResponse {
     let now = Clock::system().now().as_seconds();
     let signature = StandardSecret::parse(WEBHOOK_SECRET).unwrap().sign(id, now, body.as_bytes());
     Call::upload("/api/v1/public/webhooks/standard", "application/json", body.clone())

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    client::{Answer, Call, SendError},
+    client::{Call, FullResponse, SendError},
     expect_soon,
     orders::{ORDERS, Release},
 };
@@ -64,7 +64,7 @@ impl Rotation {
 
     /// Sends a request to one of the replicas: to another one if it does not listen any more, and again if the app says
     /// so.
-    async fn send(&self, call: &Call) -> Result<Answer, String> {
+    async fn send(&self, call: &Call) -> Result<FullResponse, String> {
         loop {
             let target = self.pick();
             let in_rotation = target.in_rotation.read().await;
@@ -72,8 +72,8 @@ impl Rotation {
                 continue;
             }
             match call.send(target.address).await {
-                Ok(answer) if answer.is_put_off() => {}
-                Ok(answer) => return Ok(answer),
+                Ok(response) if response.is_put_off() => {}
+                Ok(response) => return Ok(response),
                 Err(SendError::Refused) => {}
                 Err(SendError::Lost(reason)) => return Err(reason),
             }
@@ -145,18 +145,18 @@ async fn client(
         let key = format!("order-{number}-{order}");
         let call = Call::post(ORDERS, &json!({ "key": key })).token(&token).header("idempotency-key", key.clone());
         match rotation.send(&call).await {
-            Ok(answer) if answer.status.as_u16() == 202 => {
-                let release = Release::named(answer.json()["release"].as_str().unwrap());
+            Ok(response) if response.status.as_u16() == 202 => {
+                let release = Release::named(response.json()["release"].as_str().unwrap());
                 report.orders.push((key, release));
                 accepted.send_modify(|count| *count += 1);
             }
-            Ok(answer) => report.failures.push(answer.to_string()),
+            Ok(response) => report.failures.push(response.to_string()),
             Err(reason) => report.failures.push(reason),
         }
         for path in ["/api/v1/app/users/me", "/api/v1/app/projects?limit=5", "/api/v1/app/orders/release"] {
             match rotation.send(&Call::get(path).token(&token)).await {
-                Ok(answer) if answer.status.as_u16() == 200 => {}
-                Ok(answer) => report.failures.push(answer.to_string()),
+                Ok(response) if response.status.as_u16() == 200 => {}
+                Ok(response) => report.failures.push(response.to_string()),
                 Err(reason) => report.failures.push(reason),
             }
         }
