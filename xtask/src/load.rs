@@ -149,7 +149,7 @@ fn send(locust: &Path, plan: &LoadPlan, app: &Deployment) -> Result<(Vec<LoadWin
         .env("LOAD_SECONDS", plan.length().as_secs().to_string());
     let load = load.start()?;
     let mut memory: Vec<ProcessMemory> =
-        app.memory().iter().map(|(name, _)| ProcessMemory { name, samples: Vec::new() }).collect();
+        app.memory().into_iter().map(|(name, _)| ProcessMemory { name, samples: Vec::new() }).collect();
     let names = memory.iter().map(|process| process.name).collect::<Vec<_>>().join(", ");
     println!("\n| minute | requests a minute | p50 ms | p95 ms | p99 ms | failed | refused | memory of {names} |");
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
