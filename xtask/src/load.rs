@@ -141,7 +141,7 @@ fn send(locust: &Path, plan: &LoadPlan, app: &Deployment) -> Result<(Vec<LoadWin
     load.command
         .arg("--locustfile")
         .arg(host::root().join("xtask/peers/load/locustfile.py"))
-        .args(["--headless", "--only-summary", "--stop-timeout", "30s", "--exit-code-on-error", "0"])
+        .args(["--headless", "--only-summary", "--stop-timeout", "30", "--exit-code-on-error", "0"])
         .envs([("PYTHONDONTWRITEBYTECODE", "1"), ("LOAD_PROFILE", plan.profile.name()), ("LOAD_RESULTS", RESULTS)])
         .envs([("LOAD_WEBHOOK_SECRET", deployment::WEBHOOK_SECRET), ("LOAD_OPERATOR_TOKEN", app.operator_token())])
         .env("LOAD_HOSTS", app.hosts())

@@ -11,6 +11,8 @@ mod replica;
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    process::Stdio,
     time::Duration,
 };
 
@@ -20,6 +22,10 @@ use omnistack::{
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
 
 use self::{
     client::Call,
@@ -48,7 +54,7 @@ async fn retire(mut replica: Replica, rotation: &Rotation, token: &str, order: &
     rotation.remove(address).await;
     replica.terminate();
     replica.wait_for(replica::STOPPING).await;
-    replica.wait_until_closed().await;
+    replica::wait_until_closed(address).await;
     assert!(!slow.is_finished(), "the request waits to be released");
     replica.release().await;
     expect_soon("the response of a request that was under way", slow).await.unwrap().unwrap().expect(202);
@@ -76,6 +82,44 @@ async fn wait_until_run(app: &App, job: &str, orders: usize) -> BTreeSet<String>
         }
     };
     expect_soon(job, look).await
+}
+
+#[tokio::test]
+async fn the_program_completes_a_request_after_sigterm_and_ends_well() {
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    let place = Place::new(TestDatabase::sqlite());
+    let mut process = place.program().stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let address = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some((_, address)) = line.split_once("http://") {
+                return address.trim().parse::<SocketAddr>().unwrap();
+            }
+        }
+        panic!("the program has ended")
+    };
+    let address = expect_soon("the address", address).await;
+
+    // The program asks for the body, so the request has reached its handler.
+    let body = r#"{"email":"ada@example.com","password":"not the password"}"#;
+    let head = format!(
+        "POST /api/v1/public/auth/login HTTP/1.1\r\nhost: app.example\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; CONTINUE.len()];
+    expect_soon("the request for the body", stream.read_exact(&mut asked)).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&asked), CONTINUE);
+
+    replica::terminate(&process);
+    replica::wait_until_closed(address).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    expect_soon("the response", stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 401 "), "{response}");
+    replica::wait_for_end(&mut process).await;
 }
 
 on_each_database! {

@@ -85,6 +85,14 @@ impl Place {
         assert!(ended.success(), "{ended}");
     }
 
+    /// Returns the command that serves by the program of the example, on a free port.
+    pub(super) fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
+        command.current_dir(&self.files).kill_on_drop(true);
+        command.envs(&self.settings).envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("LOG_LEVEL", "error")]);
+        command
+    }
+
     fn command(&self, release: Release, task: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "rollout::replica::child", "--ignored", "--nocapture"]);
@@ -195,23 +203,33 @@ impl Replica {
 
     /// Sends SIGTERM.
     pub(super) fn terminate(&self) {
-        let id = self.process.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    }
-
-    /// Waits until the replica accepts no more connections.
-    pub(super) async fn wait_until_closed(&self) {
-        let closed = async {
-            while TcpStream::connect(self.address).await.is_ok() {
-                tokio::task::yield_now().await;
-            }
-        };
-        expect_soon("the end of the listener", closed).await;
+        terminate(&self.process);
     }
 
     /// Waits until the process has ended well.
     pub(super) async fn wait_for_end(mut self) {
-        let ended = expect_soon("the end of a replica", self.process.wait()).await.unwrap();
-        assert!(ended.success(), "{ended}");
+        wait_for_end(&mut self.process).await;
     }
+}
+
+/// Sends SIGTERM.
+pub(super) fn terminate(process: &Child) {
+    let id = process.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+}
+
+/// Waits until a process has ended well.
+pub(super) async fn wait_for_end(process: &mut Child) {
+    let ended = expect_soon("the end of a process", process.wait()).await.unwrap();
+    assert!(ended.success(), "{ended}");
+}
+
+/// Waits until no process accepts connections at an address.
+pub(super) async fn wait_until_closed(address: SocketAddr) {
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    expect_soon("the end of the listener", closed).await;
 }
