@@ -37,6 +37,11 @@ impl App {
         &self.process
     }
 
+    /// Returns an access token of the first operator.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Returns the `Authorization` header line of the first operator.
     pub(crate) fn authorization(&self) -> String {
         format!("Authorization: Bearer {}", self.token)

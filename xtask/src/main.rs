@@ -19,11 +19,11 @@ mod folder;
 mod fuzz;
 mod host;
 mod http;
+mod load;
 mod models;
 mod peers;
 mod report;
 mod servers;
-mod soak;
 mod source;
 mod supervise;
 mod template;
@@ -35,7 +35,12 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::{bench::Benchmark, failure::Result, models::PriceMap};
+use crate::{
+    bench::Benchmark,
+    failure::Result,
+    load::{LoadPlan, LoadProfile},
+    models::PriceMap,
+};
 
 fn main() -> ExitCode {
     match dispatch(&cli().get_matches()) {
@@ -98,10 +103,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Benchmark::AI,
             ]),
         },
-        Some(("soak", matches)) => {
-            let number = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
-            soak::run(number("minutes"), number("rate"))
-        }
+        Some(("load", matches)) => load::run(&load_plan(matches)),
         Some(("fuzz", matches)) => {
             let only = matches.get_one::<String>("target").map(String::as_str);
             fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
@@ -171,10 +173,33 @@ fn cli() -> Command {
                 ),
         )
         .subcommand(
-            Command::new("soak")
-                .about("Runs two replicas and a worker of saas under a steady load; fails if memory grows or a request fails")
-                .arg(soak_number("minutes", "15", "How long"))
-                .arg(soak_number("rate", "200", "Requests a second")),
+            Command::new("load")
+                .about("Loads the example app with six kinds of users; fails if a limit is exceeded")
+                .long_about(
+                    "Builds examples/saas for release, starts it and loads it by Locust (PyPI), with six kinds of \
+                     users: browsers with a session, programs with an API key, uploaders, operators, senders of signed \
+                     webhooks, and clients of realtime.\n\n\
+                     smoke: a steady load for 3 minutes. Every minute must have 10,000 requests.\n\
+                     spike: for 4 minutes, of 3,000 requests a minute. The users grow to ten times as many and return; \
+                     some requests are refused, each with Retry-After, and p99 must return.\n\
+                     soak: as smoke for 30 minutes; the memory must not grow.\n\n\
+                     Prints p50, p95, p99 and failures by kind of user, and the resident memory over time. Without \
+                     options, the app runs on its embedded defaults in one process. PostgreSQL and Redis are temporary \
+                     servers, as for `test`; with both, two replicas and a worker run. Locust is installed under \
+                     target/.",
+                )
+                .arg(
+                    Arg::new("profile")
+                        .value_parser(["smoke", "spike", "soak"])
+                        .default_value("smoke")
+                        .help("The course of the load"),
+                )
+                .arg(Arg::new("postgres").long("postgres").action(ArgAction::SetTrue).help("Run the app on PostgreSQL"))
+                .arg(Arg::new("redis").long("redis").action(ArgAction::SetTrue).help("Run the app with Redis"))
+                .arg(load_number("minutes", 2, "How long; for all but soak, a few minutes are enough"))
+                .arg(load_number("rate", 600, "Requests a minute that must be sent; for spike, those before it"))
+                .arg(load_limit("max-errors", "PERCENT", "0", "The percentage of the requests that may fail"))
+                .arg(load_limit("max-p99", "MS", "1000", "The largest p99 of a kind of user, in milliseconds")),
         )
         .subcommand(
             Command::new("fuzz")
@@ -226,11 +251,20 @@ fn models_text(name: &'static str, value: &'static str, help: &'static str) -> A
     Arg::new(name).long(name).value_name(value).required(true).help(help)
 }
 
-fn soak_number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .value_name("N")
-        .default_value(default)
-        .value_parser(value_parser!(u64).range(1..))
-        .help(help)
+/// Returns the plan of the command `load`.
+fn load_plan(matches: &ArgMatches) -> LoadPlan {
+    let number = |name| matches.get_one::<u64>(name).copied();
+    let limit = |name| matches.get_one::<f64>(name).copied().unwrap_or_default();
+    let profile = matches.get_one::<String>("profile").and_then(|name| LoadProfile::named(name));
+    let profile = profile.unwrap_or(LoadProfile::Smoke);
+    LoadPlan::new(profile, (number("minutes"), number("rate")), (limit("max-errors"), limit("max-p99")))
+        .on_servers(matches.get_flag("postgres"), matches.get_flag("redis"))
+}
+
+fn load_number(name: &'static str, least: u64, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("N").value_parser(value_parser!(u64).range(least..)).help(help)
+}
+
+fn load_limit(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).default_value(default).value_parser(value_parser!(f64)).help(help)
 }

@@ -8,6 +8,7 @@ mod clients;
 mod deploy;
 mod grafana;
 mod invoices;
+pub(crate) mod load;
 mod logstash;
 mod maildev;
 pub(crate) mod node;

@@ -69,10 +69,10 @@ impl SupervisedProcess {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let why = match fs::read_to_string(self.folder.path().join("exited")) {
-                Ok(code) => format!("it exited with code {}", code.trim()),
-                Err(_) if watch.elapsed() > Duration::from_secs(30) => format!("not ready within 30 s: {failure}"),
-                Err(_) => {
+            let why = match self.exit_code() {
+                Some(code) => format!("it exited with code {code}"),
+                None if watch.elapsed() > Duration::from_secs(30) => format!("not ready within 30 s: {failure}"),
+                None => {
                     clock::pause_between_probes();
                     continue;
                 }
@@ -81,8 +81,25 @@ impl SupervisedProcess {
         }
     }
 
+    /// Returns the exit code of a program that has ended, or `None` while it runs.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        fs::read_to_string(self.folder.path().join("exited")).ok()?.trim().parse().ok()
+    }
+
+    /// Returns the path of a file in the program's folder, which is deleted with the process.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Returns the program's resident memory in MiB. Returns `None` after its end, and where the system has no `/proc`.
+    pub(crate) fn resident_memory(&self) -> Option<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.program()?)).ok()?;
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+        kibibytes.parse::<f64>().ok().map(|kibibytes| kibibytes / 1024.0)
+    }
+
     /// The program's process id, while it runs.
-    pub(crate) fn program(&self) -> Option<u32> {
+    fn program(&self) -> Option<u32> {
         // The shell's other child is the one that waits for the pipe to close, a shell too.
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.shell.id())).ok()?;
         let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -59,6 +59,10 @@ pub(super) const REALTIME: PythonPackages =
 pub(super) const AI: PythonPackages =
     PythonPackages { folder: "ai", file: "ai.txt", requirements: include_str!("../../peers/ai.txt") };
 
+/// The load tool Locust.
+pub(super) const LOAD: PythonPackages =
+    PythonPackages { folder: "load", file: "load.txt", requirements: include_str!("../../peers/load.txt") };
+
 /// A PostgreSQL server with pgvector.
 pub(super) const PGVECTOR: PythonPackages =
     PythonPackages { folder: "pgvector", file: "pgvector.txt", requirements: include_str!("../../peers/pgvector.txt") };

@@ -17,4 +17,5 @@ mod openapi;
 mod pipe;
 mod plan_limits;
 mod projects;
+mod rollout;
 mod webhooks;
