@@ -42,7 +42,7 @@ impl Module for CoreRoutes {
     fn register(&self, registry: &mut Registry) {
         let (db, url) = (self.db.clone(), self.url.clone());
         registry
-            .migrations(crate::migrations!["0001_core"])
+            .migrations(crate::db::CORE_MIGRATIONS)
             .shared_migrations("idempotency", crate::idempotency::MIGRATIONS)
             .routes(
                 Mount::root("", AccessLevel::Public),

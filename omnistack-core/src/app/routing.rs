@@ -30,10 +30,11 @@ pub(super) struct ResolvedMount {
     pub(super) routers: Vec<(String, MethodRouter)>,
 }
 
-pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
+/// Returns all routes. `has_index` is whether the app has a page at `/`, unless a module serves that path.
+pub(super) fn list(registry: &Registry, has_index: bool) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
     let versions: BTreeSet<_> = list.iter().filter_map(|info| version_of(&info.path)).collect();
-    let index = (!list.iter().any(|info| info.path == "/")).then_some("/");
+    let index = (has_index && !list.iter().any(|info| info.path == "/")).then_some("/");
     let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"].into_iter().chain(index).map(Into::into);
     let pages: Vec<String> = pages.chain(versions.iter().map(|version| format!("/openapi/{version}.json"))).collect();
     let page = |path| RouteInfo { path, method: "GET".into(), audience: AccessLevel::Public, module: "core" };
@@ -43,13 +44,13 @@ pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
 }
 
 /// Reports routes that conflict with each other or with core's own pages, by the rules of axum's matcher.
-pub(super) fn conflicts(registry: &mut Registry) {
+pub(super) fn conflicts(registry: &mut Registry, has_index: bool) {
     const OTHER_PATH_FIX: &str = "mount one of them at another path: `Mount::app(\"/another-path\")`";
     const PARAMETER_FIX: &str = "write a parameter as `{name}`, and the rest of a path as `{*name}`";
     let mut matcher = matchit::Router::new();
     let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
     let mut problems = Vec::new();
-    for info in list(registry) {
+    for info in list(registry, has_index) {
         if let Some(methods) = taken.get_mut(&info.path) {
             let clash =
                 methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");

@@ -44,6 +44,7 @@ pub use security_headers::SecurityHeadersLayer;
 pub use singletons::SingletonHeadersLayer;
 pub use timeout::TimeoutLayer;
 
+pub(crate) use api_version::UnversionedUri;
 pub(crate) use compression::Compress;
 pub(crate) use errors::{ErrorForms, no_such_route};
 pub(crate) use hook::{HookLayer, HookService, RequestHook, ResponseHook, step_layer};

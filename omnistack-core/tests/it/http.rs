@@ -9,6 +9,7 @@ mod compression;
 mod cors;
 mod docs;
 mod errors;
+mod existing_app;
 mod guarded_client;
 mod guards;
 mod health;
