@@ -10,7 +10,7 @@ use crate::{
 };
 use omnistack_core::{
     BoxError,
-    db::Db,
+    db::{Db, Migrations},
     events::Events,
     migrations,
     module::{Context, Module, Registry},
@@ -27,6 +27,17 @@ omnistack_core::settings! {
         pub exposure_sample: u32 = "FLAGS_EXPOSURE_SAMPLE", default "100", range "0"..="100";
     }
 }
+
+/// The defaults of the settings.
+impl Default for FlagSettings {
+    fn default() -> Self {
+        Self { poll: Duration::from_secs(10), exposure_window: Duration::from_secs(60 * 60), exposure_sample: 100 }
+    }
+}
+
+/// Migrations of the tables of flags, for use without an [`App`](omnistack_core::app::App), whose module includes them.
+/// Their history is `flags`: `db.migrate("flags", MIGRATIONS)`.
+pub const MIGRATIONS: Migrations = migrations!["0001_flags"];
 
 /// Module of feature flags: `.with(FeatureFlags::default())`.
 ///
@@ -69,7 +80,7 @@ impl Module for FeatureFlags {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_flags"]);
+        registry.migrations(MIGRATIONS);
         let Some(settings) = registry.config::<FlagSettings>() else { return };
         let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
         let clock = registry.clock();
@@ -110,5 +121,17 @@ impl Module for FeatureFlags {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         ctx.get::<Flags>()?.refresh().await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use omnistack_core::config::Config;
+
+    #[test]
+    fn the_defaults_are_those_of_the_reference() {
+        let read: FlagSettings = Config::from_pairs([("APP_ENV", "test")]).read_settings().unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", FlagSettings::default()));
     }
 }

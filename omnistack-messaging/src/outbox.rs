@@ -25,12 +25,17 @@ use std::{error::Error, time::Duration};
 use omnistack_core::{
     BoxError,
     clock::Clock,
-    db::{self, Db, Tx},
+    db::{self, Db, Migrations, Tx},
     jobs::{Cron, EnqueueError, Jobs, NewJob, Queue},
+    migrations,
     module::{Context, MissingDependency, Registry},
 };
 
 use crate::suppression::SuppressionList;
+
+/// Migrations of the tables of messages and suppressions, for use without an [`App`](omnistack_core::app::App), whose
+/// modules include them. Their history is `messaging`: `db.migrate("messaging", outbox::MIGRATIONS)`.
+pub const MIGRATIONS: Migrations = migrations!["0001_messages"];
 
 /// The reason why a message was not put into the outbox. `I` is the reason why a message of the channel is not valid.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,15 @@ impl<C: Channel> MessageOutbox<C> {
     /// Creates an outbox in this database, with the options of the channel.
     pub fn new(db: Db, clock: Clock, jobs: Jobs, options: C::Options) -> Self {
         Self { jobs, store: MessageStore::new(db, clock), options }
+    }
+
+    /// Returns the state of the jobs that send the messages of this outbox and delete old ones, for a program without an
+    /// [`App`](omnistack_core::app::App). Sending a message is retried for `give_up_after`; the state of a finished
+    /// message is kept for `keep`.
+    pub fn worker(&self, sender: C::Sender, give_up_after: Duration, keep: Duration) -> OutboxWorker<C> {
+        let store = self.store.clone();
+        let suppressions = SuppressionList::<C::Recipient>::new(store.db.clone(), store.clock.clone());
+        OutboxWorker { sender, store, suppressions, limits: OutboxLimits { give_up_after, keep } }
     }
 
     /// Returns the options of the channel.

@@ -18,13 +18,12 @@ use utoipa::ToSchema;
 use omnistack_core::{
     clock::{Clock, Timestamp},
     db::{self, Db, Tx},
-    migrations,
     module::Registry,
 };
 
 /// Adds the tables of messages and suppressions to the app.
 pub(crate) fn register_migrations(registry: &mut Registry) {
-    registry.shared_migrations("messaging", migrations!["0001_messages"]);
+    registry.shared_migrations("messaging", crate::outbox::MIGRATIONS);
 }
 
 /// A recipient of messages of one channel: an address or a telephone number.
