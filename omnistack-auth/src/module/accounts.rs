@@ -220,7 +220,7 @@ impl Auth {
         let passkeys = relying_party(registry, &product);
         #[cfg(feature = "sms")]
         let sms_codes = registry.config::<SmsCodeSettings>()?.codes;
-        match Passwords::new(hashing) {
+        match Passwords::new(hashing, self.importers.clone()) {
             Ok(passwords) => Some(AccountConfig {
                 settings,
                 product,
