@@ -77,6 +77,8 @@ pub use omnistack_flags as flags;
 pub use omnistack_messaging::contact;
 #[cfg(feature = "email")]
 pub use omnistack_messaging::email;
+#[cfg(any(feature = "email", feature = "sms"))]
+pub use omnistack_messaging::outbox;
 #[cfg(feature = "sms")]
 pub use omnistack_messaging::sms;
 #[cfg(feature = "observability")]

@@ -16,6 +16,7 @@ mod health;
 mod idempotency;
 mod layers;
 mod openapi;
+mod own_accounts;
 mod permissions;
 mod plans;
 mod queries;
