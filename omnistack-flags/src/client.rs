@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, broadcast::error::RecvError, watch};
 
 use crate::{
-    Evaluation, EvaluationContext, FlagChange, FlagDefinition, FlagError, FlagRecord, FlagSet, FlagSettings, Segment,
-    TenantOverride, TenantOverrideRecord, UnleashImport, change::ChangeRequest, context::AttributeReader, exposure::ExposureRecorder,
+    Evaluation, EvaluationContext, FlagChange, FlagDefinition, FlagError, FlagRecord, FlagSet, Segment, TenantOverride,
+    TenantOverrideRecord, UnleashImport, change::ChangeRequest, context::AttributeReader, exposure::ExposureRecorder,
     store::FlagStore,
 };
 use omnistack_core::{
@@ -22,6 +22,9 @@ use omnistack_core::{
 
 /// Topic on which replicas announce changes of flags; the message is the revision.
 const TOPIC: &str = "omnistack:flags";
+
+/// Interval at which flags outside an app are read again, in case no replica has announced a change.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Delay before flags are read again after reading them failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -101,7 +104,7 @@ impl Flags {
     /// ```
     /// use axum::{Router, routing::get};
     /// use omnistack_core::{audit::AuditLog, clock::Clock, db::{CORE_MIGRATIONS, Db}, pubsub::PubSub};
-    /// use omnistack_flags::{CallerFlags, FlagDefinition, FlagSettings, Flags, MIGRATIONS};
+    /// use omnistack_flags::{CallerFlags, FlagDefinition, Flags, MIGRATIONS};
     /// # use axum::{body::Body, http::Request};
     /// # use omnistack_core::{id::Id, identity::Identity};
     /// # use tower::ServiceExt as _;
@@ -116,7 +119,7 @@ impl Flags {
     /// db.migrate("core", CORE_MIGRATIONS).await?;
     /// db.migrate("flags", MIGRATIONS).await?;
     /// let log = AuditLog::to_database(clock.clone());
-    /// let flags = Flags::in_database(db, log, PubSub::default(), &FlagSettings::default(), clock.clone());
+    /// let flags = Flags::in_database(db, log, PubSub::default(), clock.clone());
     /// flags.refresh().await?;
     /// // In the background, for changes by other replicas: `tokio::spawn(flags.follow(shutdown))`.
     /// let app = Router::new().route("/", get(page)).with_state(flags.clone());
@@ -128,12 +131,12 @@ impl Flags {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn in_database(db: Db, log: AuditLog, publisher: PubSub, settings: &FlagSettings, clock: Clock) -> Self {
+    pub fn in_database(db: Db, log: AuditLog, publisher: PubSub, clock: Clock) -> Self {
         let parts = FlagsParts {
             store: Some(FlagStore { db, clock: clock.clone(), log }),
             publisher,
             clock,
-            poll: settings.poll,
+            poll: POLL_INTERVAL,
             entitlements: Entitlements::default(),
             environment: String::new(),
             attributes: None,

@@ -28,13 +28,6 @@ omnistack_core::settings! {
     }
 }
 
-/// The defaults of the settings.
-impl Default for FlagSettings {
-    fn default() -> Self {
-        Self { poll: Duration::from_secs(10), exposure_window: Duration::from_secs(60 * 60), exposure_sample: 100 }
-    }
-}
-
 /// Migrations of the tables of flags, for use without an [`App`](omnistack_core::app::App), whose module includes them.
 /// Their history is `flags`: `db.migrate("flags", MIGRATIONS)`.
 pub const MIGRATIONS: Migrations = migrations!["0001_flags"];
@@ -121,17 +114,5 @@ impl Module for FeatureFlags {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         ctx.get::<Flags>()?.refresh().await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use omnistack_core::config::Config;
-
-    #[test]
-    fn the_defaults_are_those_of_the_reference() {
-        let read: FlagSettings = Config::from_pairs([("APP_ENV", "test")]).read_settings().unwrap();
-        assert_eq!(format!("{read:?}"), format!("{:?}", FlagSettings::default()));
     }
 }

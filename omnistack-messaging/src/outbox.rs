@@ -20,22 +20,19 @@ pub use message::{MessageId, MessageInfo, MessageMarker, MessageState};
 pub(crate) use delivery_report::DeliveryReport;
 pub(crate) use store::MessageStore;
 
+pub use crate::suppression::MIGRATIONS;
+
 use std::{error::Error, time::Duration};
 
 use omnistack_core::{
     BoxError,
     clock::Clock,
-    db::{self, Db, Migrations, Tx},
+    db::{self, Db, Tx},
     jobs::{Cron, EnqueueError, Jobs, NewJob, Queue},
-    migrations,
     module::{Context, MissingDependency, Registry},
 };
 
 use crate::suppression::SuppressionList;
-
-/// Migrations of the tables of messages and suppressions, for use without an [`App`](omnistack_core::app::App), whose
-/// modules include them. Their history is `messaging`: `db.migrate("messaging", outbox::MIGRATIONS)`.
-pub const MIGRATIONS: Migrations = migrations!["0001_messages"];
 
 /// The reason why a message was not put into the outbox. `I` is the reason why a message of the channel is not valid.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use omnistack::{
         template::{Brand, TemplateOverrides, Templates},
     },
     events::Dispatcher,
-    flags::{self, CallerFlags, FlagSettings, Flags},
+    flags::{self, CallerFlags, Flags},
     http::{
         Rate, Response, StatusCode,
         layer::{ClientAddrLayer, ErrorLayer, RequestIdLayer},
@@ -56,15 +56,15 @@ impl Job for Brew {
 }
 // ANCHOR_END: job
 
-/// An order was placed.
+/// An item was ordered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct OrderPlaced {
+pub struct ItemOrdered {
     /// What was ordered.
     pub item: String,
 }
 
-impl Event for OrderPlaced {
-    const NAME: &'static str = "shop.order_placed";
+impl Event for ItemOrdered {
+    const NAME: &'static str = "shop.item_ordered";
 
     fn key(&self) -> String {
         self.item.clone()
@@ -76,9 +76,9 @@ struct CountItems;
 
 #[async_trait]
 impl Subscriber for CountItems {
-    type Event = OrderPlaced;
+    type Event = ItemOrdered;
 
-    async fn handle(&self, event: OrderPlaced, delivery: &mut Delivery) -> Result<(), JobError> {
+    async fn handle(&self, event: ItemOrdered, delivery: &mut Delivery) -> Result<(), JobError> {
         let count = "insert into popular_items (item, orders) values ($1, 1) \
                      on conflict (item) do update set orders = popular_items.orders + 1";
         delivery.tx().await?.query(count).bind(event.item).execute().await?;
@@ -143,8 +143,7 @@ impl Parts {
         let audit = AuditLog::to_database(clock.clone());
         let templates = TemplateOverrides::new(db.clone(), clock.clone(), Templates::new(Brand::new("Shop")));
         let outbox = Outbox::new(db.clone(), clock.clone(), jobs.clone(), templates);
-        let settings = FlagSettings::default();
-        let flags = Flags::in_database(db.clone(), audit.clone(), PubSub::default(), &settings, clock.clone());
+        let flags = Flags::in_database(db.clone(), audit.clone(), PubSub::default(), clock.clone());
         flags.refresh().await?;
 
         let worker = outbox.worker(mailer, MAIL_RETRIES, MAIL_KEPT);
@@ -207,7 +206,7 @@ async fn place_order(
     let mut tx = parts.db.begin().await?;
     let order = before::insert_order(lend(&mut tx)?, customer.id, &item).await.map_err(db::Error::from)?;
     parts.jobs.enqueue_in(&mut tx, Brew { order }).await?;
-    parts.events.publish_in(&mut tx, &OrderPlaced { item: item.clone() }).await?;
+    parts.events.publish_in(&mut tx, &ItemOrdered { item: item.clone() }).await?;
     let mail = Email::to(customer.email).subject("Your order").text(format!("We brew your {item}."));
     parts.outbox.send_in(&mut tx, &mail).await?;
     parts.audit.record_in(&mut tx, AuditEntry::new("order.placed").resource("order", order)).await?;

@@ -92,7 +92,7 @@ mod tests {
     /// Computed by the library of Better Auth.
     const SCRYPT: &str = "3f2a9d0c77b1e4c85566aa0102030405:354b8bee116a4e31289e41ada6742b20f064560163af40160539ecbb80dd241\
                           dcf09e5fe3e76fe1343afa19560cd652a7e6ceed6cd336b1077a8889f0ea0d331";
-    /// That of `café ﬁne` with the ligature.
+    /// The hash of `café ﬁne` with the ligature.
     const SCRYPT_LIGATURE: &str = "3f2a9d0c77b1e4c85566aa0102030405:c6daa232df2752b8f5e7e7d10004462b1bb11e0d04a91d8ace32568\
                                    e1682cb2273c991b3b8c728c295466ce24d9483ea6287b539e7bd3010f145e8cc8f407614";
 
