@@ -19,7 +19,7 @@ use omnistack::{
         layer::{ClientAddrLayer, ErrorLayer, RequestIdLayer},
     },
     idempotency::{self, IdempotencyLayer, IdempotencySettings},
-    identity::{AccessLevel, Authenticator, GuardLayer},
+    identity::{Authenticator, GuardLayer},
     jobs::Runner,
     outbox,
     prelude::*,

@@ -37,10 +37,10 @@ impl Module for Shop {
 
     fn register(&self, registry: &mut Registry) {
         let (pool, brewing) = (self.pool.clone(), self.pool.clone());
-        registry
-            .job::<Brew>(move |_| Ok(brewing))
-            .webhook_event::<OrderPlaced>()
-            .routes(Mount::app("/orders").permissions("orders"), Api::new().routes(routes!(list, place)), move |ctx| {
+        registry.job::<Brew>(move |_| Ok(brewing)).webhook_event::<OrderPlaced>().routes(
+            Mount::app("/orders").permissions("orders"),
+            Api::new().routes(routes!(list, place)),
+            move |ctx| {
                 Ok(ShopState {
                     pool,
                     db: ctx.get()?,
@@ -49,7 +49,8 @@ impl Module for Shop {
                     audit: ctx.get()?,
                     webhooks: ctx.get()?,
                 })
-            });
+            },
+        );
     }
 }
 // ANCHOR_END: module

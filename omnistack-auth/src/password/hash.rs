@@ -181,7 +181,8 @@ impl Passwords {
             let same = constant_time::verify_slices_are_equal(&hash, &kept.hash).is_ok();
             let good = hashed.is_ok() && same && somebody;
             let cost = |of: &Params| (of.m_cost(), of.t_cost(), of.p_cost());
-            let is_current = kept.algorithm == Algorithm::Argon2id && cost(kept.argon2.params()) == cost(argon2.params());
+            let is_current =
+                kept.algorithm == Algorithm::Argon2id && cost(kept.argon2.params()) == cost(argon2.params());
             Verification { valid: good, outdated: good && !is_current }
         })
         .await

@@ -5,11 +5,11 @@ use omnistack::{auth::users::Users, identity::UserId};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::PASSWORD;
+use super::{PASSWORD, shop};
 
 on_each_database! {
     async fn customers_keep_their_ids_their_passwords_and_their_orders(database: TestDatabase) {
-        let pool = super::shop(&database).await;
+        let pool = shop(&database).await;
         let app = TestApp::start_with_auth(database, |app| {
             with_accounts(app, &pool).set("AUTH_ARGON2_MEMORY", "64").set("AUTH_ARGON2_PASSES", "1")
         })

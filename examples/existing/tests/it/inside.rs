@@ -5,9 +5,11 @@ use omnistack::http::Method;
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
+use super::shop;
+
 on_each_database! {
     async fn old_and_new_routes_share_customers_orders_and_the_stack(database: TestDatabase) {
-        let pool = super::shop(&database).await;
+        let pool = shop(&database).await;
         let app = TestApp::start_with_auth(database, |app| with_own_sessions(app, &pool)).await;
         let ada = app.client_with_token("ada");
 
@@ -41,7 +43,7 @@ on_each_database! {
     }
 
     async fn an_order_that_fails_leaves_nothing(database: TestDatabase) {
-        let pool = super::shop(&database).await;
+        let pool = shop(&database).await;
         let app = TestApp::start_with_auth(database, |app| with_own_sessions(app, &pool)).await;
         app.db().query("alter table omni_messages rename to away").execute().await.unwrap();
         let ada = app.client_with_token("ada");

@@ -24,6 +24,8 @@ use omnistack::{
 use omnistack_testkit::{TestDatabase, on_each_database};
 use tower::ServiceExt as _;
 
+use super::shop;
+
 /// Sends a request from an address, and returns its status and its body.
 async fn send(app: &Router, request: Request<Body>, from: [u8; 4]) -> (StatusCode, String) {
     let mut request = request;
@@ -45,7 +47,7 @@ fn order(session: &str, key: &str) -> Request<Body> {
 
 on_each_database! {
     async fn an_order_is_one_transaction_with_all_that_follows(database: TestDatabase) {
-        let pool = super::shop(&database).await;
+        let pool = shop(&database).await;
         let sent = MemoryProvider::default();
         let mailer = Mailer::new(sent.clone()).default_sender("shop@example.com".parse().unwrap());
         let (parts, runner, dispatcher) = Parts::start(&pool, Clock::system(), mailer).await.unwrap();
@@ -71,7 +73,7 @@ on_each_database! {
     }
 
     async fn flags_and_rate_limits_need_no_builder(database: TestDatabase) {
-        let pool = super::shop(&database).await;
+        let pool = shop(&database).await;
         let mailer = Mailer::new(MemoryProvider::default());
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap()).clock();
         let (parts, ..) = Parts::start(&pool, clock.clone(), mailer).await.unwrap();

@@ -13,7 +13,8 @@ use super::*;
 /// The hashes of [`PASSWORD`] by Devise with a pepper, by Laravel, and by Better Auth.
 const DEVISE: &str = "$2a$04$abcdefghijklmnopqrstuukgtoiuQ8LN721.68970rKNjI12gQRA.";
 const LARAVEL: &str = "$2y$04$abcdefghijklmnopqrstuuqREtd3VJD2QVZbuFskFSLk6eRIrQoOS";
-const LARAVEL_ARGON2: &str = "$argon2id$v=19$m=65536,t=4,p=1$bGFyYXZlbC1zYWx0LTE2Yg$vKrT2gQZZhoJwlzciRTBIK4fdxo6lCeksSlIEwsJ/+8";
+const LARAVEL_ARGON2: &str =
+    "$argon2id$v=19$m=65536,t=4,p=1$bGFyYXZlbC1zYWx0LTE2Yg$vKrT2gQZZhoJwlzciRTBIK4fdxo6lCeksSlIEwsJ/+8";
 const BETTER_AUTH: &str = "3f2a9d0c77b1e4c85566aa0102030405:354b8bee116a4e31289e41ada6742b20f064560163af40160539ecbb80dd241\
                            dcf09e5fe3e76fe1343afa19560cd652a7e6ceed6cd336b1077a8889f0ea0d331";
 

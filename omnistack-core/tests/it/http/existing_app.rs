@@ -31,7 +31,10 @@ async fn planets() -> TestApp {
 fn shop() -> Router {
     Router::new()
         .route("/", get(|| async { "the shop" }))
-        .route("/api/orders/{id}", get(|Path(id): Path<u32>, path: MatchedPath| async move { format!("{id} {path:?}") }))
+        .route(
+            "/api/orders/{id}",
+            get(|Path(id): Path<u32>, path: MatchedPath| async move { format!("{id} {path:?}") }),
+        )
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page") })
 }
 

@@ -58,9 +58,11 @@ async fn start(database: TestDatabase, kind: IdKind) -> TestApp {
         app.with(module("people", move |registry| {
             let db = registry.provided::<Db>().unwrap();
             let me = |caller: Identity| async move { Json((caller.user, caller.tenant)) };
-            registry
-                .provide(Authenticator::new(OwnAccounts(db, kind)))
-                .routes(Mount::app("/me"), Api::new().hidden("/", axum::routing::get(me)), |_| Ok(()));
+            registry.provide(Authenticator::new(OwnAccounts(db, kind))).routes(
+                Mount::app("/me"),
+                Api::new().hidden("/", axum::routing::get(me)),
+                |_| Ok(()),
+            );
         }))
     })
     .await
