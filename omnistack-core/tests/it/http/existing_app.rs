@@ -92,7 +92,7 @@ async fn a_whole_router_is_served_inside_the_stack() {
         .route("/api/orders/{id}", get(order))
         .route("/orders", post(|body: String| async move { body }))
         .route("/broken", get(broken));
-    let app = start(|app| app.fallback(shop).set("HTTP_BODY_LIMIT", "1000")).await;
+    let app = start(|app| app.fallback(shop).set("HTTP_BODY_LIMIT", "1KiB")).await;
     let client = app.anonymous();
     let response = client.get("/").await.expect(200);
     assert_eq!(response.text(), "the shop");
