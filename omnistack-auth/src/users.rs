@@ -48,8 +48,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewUser {
-    /// The id, for a user who has one already; if `None`, a new one. See [`UserId::from_number`] for users whose ids are
-    /// numbers.
+    /// The id, for a user who has one already; if `None`, a new one. See
+    /// [`from_number`](omnistack_core::id::Id::from_number) for users whose ids are numbers.
     pub id: Option<UserId>,
     /// The email address; stored in its [normal form](Address::normalized).
     pub email: Option<String>,
