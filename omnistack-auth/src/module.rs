@@ -35,7 +35,7 @@ use crate::{
     },
     mail::{self, AccountMail, AccountMailer},
     maintenance::AuthMaintenance,
-    password::{BreachedPasswordCheck, PasswordCheck},
+    password::{BreachedPasswordCheck, HashImporters, PasswordCheck, PasswordHashImporter},
     request::tenant_selection,
     session::signing::SigningKeys,
     settings::{AuthSettings, IssuerSettings},
@@ -63,6 +63,7 @@ pub struct Auth {
     issuers: Vec<Issuer>,
     from_env: bool,
     breaches: BreachedPasswordCheck,
+    importers: HashImporters,
     first_owner: InitialOperator,
     providers: Vec<Provider>,
     no_pages: bool,
@@ -197,6 +198,13 @@ impl Auth {
     /// Adds a check of new passwords against breached ones.
     pub fn password_check(mut self, check: impl PasswordCheck) -> Self {
         self.breaches = BreachedPasswordCheck(Some(Arc::new(check)));
+        self
+    }
+
+    /// Adds an importer of password hashes that another system has computed: users who come from there sign in with
+    /// their password, and get a hash of this app then.
+    pub fn import_hashes(mut self, importer: impl PasswordHashImporter) -> Self {
+        self.importers.add(importer);
         self
     }
 }

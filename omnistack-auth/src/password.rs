@@ -28,10 +28,17 @@
 
 mod common_passwords;
 mod hash;
+mod import;
+#[cfg(feature = "password-import")]
+mod import_known;
 mod policy;
 
 pub(crate) use hash::Hashing;
 pub use hash::{Passwords, Verification};
+pub(crate) use import::HashImporters;
+pub use import::PasswordHashImporter;
+#[cfg(feature = "password-import")]
+pub use import_known::{BcryptImporter, ScryptImporter};
 pub use policy::MAX_PASSWORD_CHARS;
 pub(crate) use policy::{PasswordProblem, find_problem};
 

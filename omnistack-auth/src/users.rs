@@ -48,6 +48,9 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewUser {
+    /// The id, for a user who has one already; if `None`, a new one. See
+    /// [`from_number`](omnistack_core::id::Id::from_number) for users whose ids are numbers.
+    pub id: Option<UserId>,
     /// The email address; stored in its [normal form](Address::normalized).
     pub email: Option<String>,
     /// Whether the address is verified.
@@ -68,6 +71,23 @@ impl NewUser {
     /// Creates the data of a user with an email address, which is not verified.
     pub fn with_email(email: impl Into<String>) -> Self {
         Self { email: Some(email.into()), ..Self::default() }
+    }
+
+    /// Sets the stored password hash, for a user who comes from another system: a PHC string of Argon2, or a hash that
+    /// an importer of the app verifies.
+    ///
+    /// ```
+    /// use omnistack_auth::users::NewUser;
+    /// use omnistack_core::identity::UserId;
+    ///
+    /// let mut ada = NewUser::with_email("ada@example.com").with_password_hash("$2y$12$…");
+    /// ada.id = Some(UserId::from_number(7));
+    /// ada.email_verified = true;
+    /// ```
+    #[must_use]
+    pub fn with_password_hash(mut self, hash: impl Into<String>) -> Self {
+        self.password_hash = Some(hash.into());
+        self
     }
 }
 
@@ -153,7 +173,7 @@ impl Users {
     /// Those of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, new: NewUser) -> Result<CreatedUser, Error> {
         let now = self.clock.now();
-        let (id, own) = (UserId::new(now), TenantId::new(now));
+        let (id, own) = (new.id.unwrap_or_else(|| UserId::new(now)), TenantId::new(now));
         let email = new.email.as_deref().map(parse_email).transpose()?;
         let before_at = email.as_deref().and_then(|email| email.split('@').next()).unwrap_or("user");
         // Dots are replaced, so that the name made from `ada.lovelace@…` cannot be read as a host.

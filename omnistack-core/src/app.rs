@@ -34,6 +34,7 @@
 //! }
 //! ```
 
+mod beside;
 mod builder;
 #[cfg(feature = "cli")]
 mod cli;
@@ -128,9 +129,31 @@ impl App {
         self.edge.clone()
     }
 
-    /// Returns the whole app as an axum router, to be nested in another router.
+    /// Returns the routes of the app as an axum router, each within the app's middleware stack, to stand beside the
+    /// routes of another app: `existing.merge(app.router())`, or `existing.nest("/platform", app.router())`. The
+    /// fallback of the other app answers all other paths, and its `/` stays its own. To serve the app alone, use
+    /// [`service`](Self::service); to put the other app inside the stack, use [`AppBuilder::fallback`].
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// # use axum::{body::Body, http::{Request, StatusCode}};
+    /// # use omnistack_core::{app::App, config::Config};
+    /// # use tower::ServiceExt as _;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+    /// let shop = Router::new().route("/", get(|| async { "the shop" })).fallback(|| async { "no such page" });
+    /// let both = shop.merge(app.router());
+    /// # for (path, status) in [("/", 200), ("/health", 200), ("/nowhere", 200)] {
+    /// #     let response = both.clone().oneshot(Request::get(path).body(Body::empty())?).await?;
+    /// #     assert_eq!(response.status(), StatusCode::from_u16(status)?);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn router(&self) -> axum::Router {
-        axum::Router::new().fallback_service(self.service())
+        beside::router(&self.edge, &self.routes)
     }
 
     /// Returns the OpenAPI 3.1 document, as the JSON that `/openapi.json` serves.

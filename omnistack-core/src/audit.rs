@@ -27,6 +27,38 @@
 //! # }
 //! ```
 //!
+//! Without an [`App`](crate::app::App), in an axum app that was there before:
+//!
+//! ```
+//! use axum::{Router, extract::{Path, State}, http::StatusCode, routing::delete};
+//! use omnistack_core::{
+//!     audit::{AuditChain, AuditEntry, AuditLog, AuditStore}, clock::Clock, db::{CORE_MIGRATIONS, Db}, http::Error,
+//! };
+//! # use axum::{body::Body, http::Request};
+//! # use tower::ServiceExt as _;
+//!
+//! async fn cancel(State((db, log)): State<(Db, AuditLog)>, Path(order): Path<i64>) -> Result<StatusCode, Error> {
+//!     let mut tx = db.begin().await?;
+//!     // … delete the order …
+//!     log.record_in(&mut tx, AuditEntry::new("order.cancelled").resource("order", order)).await?;
+//!     tx.commit().await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> omnistack_core::Result<()> {
+//! let (db, clock) = (Db::memory()?, Clock::system());
+//! db.migrate("core", CORE_MIGRATIONS).await?;
+//! let (log, store) = (AuditLog::to_database(clock.clone()), AuditStore::new(db.clone(), clock));
+//! let app = Router::new().route("/orders/{id}", delete(cancel)).with_state((db, log));
+//!
+//! # let request = Request::delete("/orders/7").body(Body::empty())?;
+//! # assert_eq!(app.oneshot(request).await?.status(), StatusCode::NO_CONTENT);
+//! assert_eq!(store.verify(AuditChain::App).await?.entries, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Each tenant has a [`AuditChain`], and so has the app. The entries of a chain are numbered without gaps, and each
 //! holds the hash of the entry before it, so [`AuditStore::verify`] detects rows that were changed, deleted,
 //! added or moved, and the deletion of the last rows. Transactions that record in the same chain wait for each

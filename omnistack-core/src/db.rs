@@ -64,7 +64,7 @@ pub use group_commit::{GroupCommit, GroupCommitError, Submission};
 pub(crate) use migrate::version as migration_version;
 pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
-pub use pools::Dialect;
+pub use pools::{AppPools, Dialect};
 pub use query::{IntoSql, Sql, SqlQuery};
 pub use row_security::UnprotectedTable;
 pub(crate) use row_security::unprotected_tables;
@@ -87,6 +87,11 @@ use observe::Observers;
 use pools::Pools;
 use tx::TenantVisibility;
 
+/// The tables of jobs, events, the audit log and tenant databases, for use without an [`App`](crate::app::App), which
+/// includes them. Their history is `core`: `db.migrate("core", CORE_MIGRATIONS)`. Under another name they would run
+/// again when the database is used with an `App` later.
+pub const CORE_MIGRATIONS: Migrations = crate::migrations!["0001_core"];
+
 /// The app's database. Cheap to clone; all clones share the same pools.
 #[derive(Clone)]
 pub struct Db {
@@ -107,6 +112,35 @@ impl Db {
         let pools = Pools::open(settings)?;
         let observers = Arc::new(Observers::new(clock, pools.dialect(), settings.slow_query));
         Ok(Self { pools, observers, tenants: None, routed: false })
+    }
+
+    /// Uses the pools that an app has already, so that its own statements and those of OmniStack share connections,
+    /// and by [`Tx::postgres`] and [`Tx::sqlite`] also transactions. Does no I/O. The pools keep their options; of the
+    /// settings, only `DATABASE_STATEMENT_TIMEOUT` and `DATABASE_SLOW_QUERY` count.
+    ///
+    /// - PostgreSQL: workers of jobs and events each keep one connection of the pool to be notified. A connection whose
+    ///   response takes two seconds longer than `DATABASE_STATEMENT_TIMEOUT` is closed: set the same
+    ///   `statement_timeout` in the options of the pool, so that the server ends the statement first. The role must not
+    ///   be a superuser, for whom row-level security does not apply.
+    /// - SQLite: the options should have `journal_mode(SqliteJournalMode::Wal)`. See [`AppPools`] for a separate
+    ///   writer.
+    ///
+    /// ```
+    /// use omnistack_core::{clock::Clock, db::{CORE_MIGRATIONS, Db, DbSettings}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use sqlx::sqlite::SqlitePoolOptions;
+    /// # let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+    /// // `pool` is the pool of the app.
+    /// let db = Db::from_pools(pool, &DbSettings::default(), Clock::system());
+    /// db.migrate("core", CORE_MIGRATIONS).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_pools(pools: impl Into<AppPools>, settings: &DbSettings, clock: Clock) -> Self {
+        let pools = Pools::from_app(pools.into(), settings);
+        let observers = Arc::new(Observers::new(clock, pools.dialect(), settings.slow_query));
+        Self { pools, observers, tenants: None, routed: false }
     }
 
     /// Creates a private SQLite database in memory. It is deleted with its last clone.

@@ -80,7 +80,7 @@ mod subscriber;
 pub(crate) use adapters::topic_message;
 pub use adapters::{EnqueueJob, ForwardToTopic};
 pub use deletion::{TenantDeleted, UserDeleted};
-pub use dispatcher::Dispatcher;
+pub use dispatcher::{Dispatcher, DispatcherBuilder};
 pub use event::{Event, EventId};
 pub use handle::{Events, PublishError};
 pub use realtime::ForwardToRealtime;

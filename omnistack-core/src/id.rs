@@ -3,11 +3,13 @@
 mod ids;
 
 pub use ids::{ApiKeyId, ApiKeyMarker, SessionId, SessionMarker, TenantId, TenantMarker, UserId, UserMarker};
+/// The type of UUIDs, of the version that [`Id::from_uuid`] takes.
 pub use uuid::Uuid;
 
 use std::{borrow::Cow, cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use utoipa::{
     ToSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
@@ -44,34 +46,62 @@ impl<T> Id<T> {
         Self(uuid, PhantomData)
     }
 
-    /// Wraps a number of another system, such as the id of a user in a table of an existing app: the UUID has the number
-    /// in its last 64 bits and zeros before it. Such ids sort as their numbers do, and never equal an id of
-    /// [`new`](Self::new).
-    ///
-    /// ```
-    /// use omnistack_core::identity::UserId;
-    ///
-    /// let user = UserId::from_number(7);
-    /// assert_eq!(user.to_string(), "00000000-0000-0000-0000-000000000007");
-    /// assert_eq!(user.number(), Some(7));
-    /// ```
-    pub const fn from_number(number: u64) -> Self {
-        Self(Uuid::from_u64_pair(0, number), PhantomData)
-    }
-
-    /// Returns the number of an id that [`from_number`](Self::from_number) made. Returns `None` for other ids.
-    pub const fn number(self) -> Option<u64> {
-        match self.0.as_u64_pair() {
-            (0, number) => Some(number),
-            _ => None,
-        }
-    }
-
     /// Returns the UUID.
     pub const fn uuid(self) -> Uuid {
         self.0
     }
+
+    /// Returns the id for the number of a row in an existing table, such as a `bigserial`: a UUIDv8 (RFC 9562, section
+    /// 5.8) that holds the number. [`number`](Self::number) returns it again, so no column has to store the id. Ids of
+    /// numbers that are not negative sort as the numbers do.
+    ///
+    /// ```
+    /// use omnistack_core::identity::UserId;
+    ///
+    /// let id = UserId::from_number(7);
+    /// assert_eq!(id.to_string(), "00000000-0000-8000-8000-000000000007");
+    /// assert_eq!(id.number(), Some(7));
+    /// ```
+    pub const fn from_number(number: i64) -> Self {
+        let number = number.cast_unsigned();
+        Self(Uuid::from_u64_pair(NUMBER_HIGH | (number >> 62), VARIANT | (number & !(0b11 << 62))), PhantomData)
+    }
+
+    /// Returns the number that [`from_number`](Self::from_number) has put into the id. Returns `None` for other ids.
+    pub const fn number(self) -> Option<i64> {
+        let (high, low) = self.0.as_u64_pair();
+        if high & !0b11 != NUMBER_HIGH || low >> 62 != 0b10 {
+            return None;
+        }
+        Some((((high & 0b11) << 62) | (low & !(0b11 << 62))).cast_signed())
+    }
+
+    /// Returns the id for a text that identifies a row in an existing table, such as a nanoid or a cuid: a UUIDv8 made
+    /// of the SHA-256 of the text. The text can't be computed from it: to find the row again, store the id in a column.
+    /// For a UUID in text form, use [`str::parse`].
+    ///
+    /// ```
+    /// use omnistack_core::identity::UserId;
+    ///
+    /// let id = UserId::from_text("clx2k7p9a0000");
+    /// assert_eq!(id, UserId::from_text("clx2k7p9a0000"));
+    /// assert_ne!(id, UserId::from_text("clx2k7p9a0001"));
+    /// assert_eq!((id.uuid().get_version_num(), id.number()), (8, None));
+    /// ```
+    pub fn from_text(text: &str) -> Self {
+        let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        bytes[6] = 0x80 | (bytes[6] & 0x0f);
+        bytes[8] = 0x80 | (bytes[8] & 0x3f);
+        Self(Uuid::from_bytes(bytes), PhantomData)
+    }
 }
+
+/// The first half of an id made of a number, without the two highest bits of the number: version 8.
+const NUMBER_HIGH: u64 = 0x8000;
+/// The variant of RFC 9562, in the second half of an id.
+const VARIANT: u64 = 0b10 << 62;
 
 impl<T> Clone for Id<T> {
     fn clone(&self) -> Self {
@@ -150,5 +180,27 @@ impl<T> ComposeSchema for Id<T> {
 impl<T> ToSchema for Id<T> {
     fn name() -> Cow<'static, str> {
         "EntityId".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Order;
+
+    #[test]
+    fn a_number_comes_back_and_keeps_its_order() {
+        let numbers = [0, 1, 7, i64::MAX / 2, i64::MAX / 2 + 1, i64::MAX - 1, i64::MAX];
+        let ids: Vec<Id<Order>> = numbers.iter().copied().map(Id::from_number).collect();
+        assert!(ids.is_sorted());
+        for number in numbers.into_iter().chain([-1, i64::MIN]) {
+            let id: Id<Order> = Id::from_number(number);
+            assert_eq!(id.number(), Some(number));
+            assert_eq!((id.uuid().get_version_num(), id.uuid().get_variant()), (8, uuid::Variant::RFC4122));
+        }
+        for other in ["0190a7c8-0000-7000-8000-000000000001", "00000000-0000-0000-0000-000000000007"] {
+            assert_eq!(other.parse::<Id<Order>>().unwrap().number(), None);
+        }
     }
 }

@@ -75,7 +75,7 @@ pub use handle::{EnqueueError, Enqueued, Jobs};
 pub use job::{Job, JobError};
 pub use new_job::{MAX_PAYLOAD_BYTES, NewJob, Priority};
 pub use queue::Queue;
-pub use runner::Runner;
+pub use runner::{Runner, RunnerBuilder};
 pub use service::{JobRequest, JobService};
 pub use settings::JobSettings;
 pub use store::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};

@@ -12,8 +12,9 @@ use crate::{
 };
 use omnistack_core::{
     BoxError, ShutdownToken,
+    audit::AuditLog,
     clock::Clock,
-    db,
+    db::{self, Db},
     identity::{Entitlements, Identity, TenantId},
     metrics::FLAG_RELOADS,
     pubsub::PubSub,
@@ -21,6 +22,9 @@ use omnistack_core::{
 
 /// Topic on which replicas announce changes of flags; the message is the revision.
 const TOPIC: &str = "omnistack:flags";
+
+/// Interval at which flags outside an app are read again, in case no replica has announced a change.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Delay before flags are read again after reading them failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -90,6 +94,55 @@ impl Flags {
             recorder: ExposureRecorder::default(),
         };
         Self::new(parts, set)
+    }
+
+    /// Creates flags that are stored in this database, for a program without an [`App`](omnistack_core::app::App), such
+    /// as an axum app that was there before. The migrations of core and [`MIGRATIONS`](crate::MIGRATIONS) must have run
+    /// in it. All flags are off until [`refresh`](Self::refresh) or [`follow`](Self::follow) has read them. Changes are
+    /// recorded in `log`, and told to other replicas through `publisher`, if it reaches them. Exposures are not recorded.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use omnistack_core::{audit::AuditLog, clock::Clock, db::{CORE_MIGRATIONS, Db}, pubsub::PubSub};
+    /// use omnistack_flags::{CallerFlags, FlagDefinition, Flags, MIGRATIONS};
+    /// # use axum::{body::Body, http::Request};
+    /// # use omnistack_core::{id::Id, identity::Identity};
+    /// # use tower::ServiceExt as _;
+    ///
+    /// async fn page(flags: CallerFlags) -> &'static str {
+    ///     if flags.is_on("new-ui") { "the new page" } else { "the old page" }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> omnistack_core::Result<()> {
+    /// let (db, clock) = (Db::memory()?, Clock::system());
+    /// db.migrate("core", CORE_MIGRATIONS).await?;
+    /// db.migrate("flags", MIGRATIONS).await?;
+    /// let log = AuditLog::to_database(clock.clone());
+    /// let flags = Flags::in_database(db, log, PubSub::default(), clock.clone());
+    /// flags.refresh().await?;
+    /// // In the background, for changes by other replicas: `tokio::spawn(flags.follow(shutdown))`.
+    /// let app = Router::new().route("/", get(page)).with_state(flags.clone());
+    ///
+    /// let operator = Identity::user(Id::new(clock.now()));
+    /// flags.create(FlagDefinition::new("new-ui"), &operator).await?;
+    /// let response = app.oneshot(Request::get("/").body(Body::empty())?).await?;
+    /// assert_eq!(axum::body::to_bytes(response.into_body(), 100).await?, "the new page");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_database(db: Db, log: AuditLog, publisher: PubSub, clock: Clock) -> Self {
+        let parts = FlagsParts {
+            store: Some(FlagStore { db, clock: clock.clone(), log }),
+            publisher,
+            clock,
+            poll: POLL_INTERVAL,
+            entitlements: Entitlements::default(),
+            environment: String::new(),
+            attributes: None,
+            recorder: ExposureRecorder::default(),
+        };
+        Self::new(parts, FlagSet::default())
     }
 
     /// Returns whether a flag is on for a context; an unknown flag is off.

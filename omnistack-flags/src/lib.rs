@@ -72,7 +72,7 @@ pub use definition::{
 pub use error::FlagError;
 pub use exposure::FlagExposure;
 pub use gate::{FlagGate, flag, flag_gate};
-pub use module::{FeatureFlags, FlagSettings};
+pub use module::{FeatureFlags, FlagSettings, MIGRATIONS};
 #[cfg(feature = "openfeature")]
 pub use openfeature::OpenFeatureProvider;
 pub use set::{Evaluation, FlagSet, TenantOverride};

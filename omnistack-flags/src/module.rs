@@ -10,7 +10,7 @@ use crate::{
 };
 use omnistack_core::{
     BoxError,
-    db::Db,
+    db::{Db, Migrations},
     events::Events,
     migrations,
     module::{Context, Module, Registry},
@@ -27,6 +27,10 @@ omnistack_core::settings! {
         pub exposure_sample: u32 = "FLAGS_EXPOSURE_SAMPLE", default "100", range "0"..="100";
     }
 }
+
+/// Migrations of the tables of flags, for use without an [`App`](omnistack_core::app::App), whose module includes them.
+/// Their history is `flags`: `db.migrate("flags", MIGRATIONS)`.
+pub const MIGRATIONS: Migrations = migrations!["0001_flags"];
 
 /// Module of feature flags: `.with(FeatureFlags::default())`.
 ///
@@ -69,7 +73,7 @@ impl Module for FeatureFlags {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_flags"]);
+        registry.migrations(MIGRATIONS);
         let Some(settings) = registry.config::<FlagSettings>() else { return };
         let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
         let clock = registry.clock();

@@ -39,7 +39,7 @@ pub mod template;
 pub use bounces::EmailApi;
 pub use dev_mailbox::{DevMailbox, ReceivedMail};
 pub use failover::FailoverProvider;
-pub use module::{Mail, MailSettings, register_mail_migrations};
+pub use module::{MIGRATIONS, Mail, MailSettings, register_mail_migrations};
 pub use omnistack_core::email::*;
 pub use outbox::{EmailChannel, Outbox, OutboxError, PurgeMail, SendMail, Suppressions};
 pub use recipients::RecipientLimit;

@@ -20,6 +20,8 @@ pub use message::{MessageId, MessageInfo, MessageMarker, MessageState};
 pub(crate) use delivery_report::DeliveryReport;
 pub(crate) use store::MessageStore;
 
+pub use crate::suppression::MIGRATIONS;
+
 use std::{error::Error, time::Duration};
 
 use omnistack_core::{
@@ -83,6 +85,15 @@ impl<C: Channel> MessageOutbox<C> {
     /// Creates an outbox in this database, with the options of the channel.
     pub fn new(db: Db, clock: Clock, jobs: Jobs, options: C::Options) -> Self {
         Self { jobs, store: MessageStore::new(db, clock), options }
+    }
+
+    /// Returns the state of the jobs that send the messages of this outbox and delete old ones, for a program without an
+    /// [`App`](omnistack_core::app::App). Sending a message is retried for `give_up_after`; the state of a finished
+    /// message is kept for `keep`.
+    pub fn worker(&self, sender: C::Sender, give_up_after: Duration, keep: Duration) -> OutboxWorker<C> {
+        let store = self.store.clone();
+        let suppressions = SuppressionList::<C::Recipient>::new(store.db.clone(), store.clock.clone());
+        OutboxWorker { sender, store, suppressions, limits: OutboxLimits { give_up_after, keep } }
     }
 
     /// Returns the options of the channel.

@@ -17,15 +17,19 @@ use utoipa::ToSchema;
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
-    db::{self, Db, Tx},
+    db::{self, Db, Migrations, Tx},
     migrations,
     module::Registry,
 };
 
 /// Adds the tables of messages and suppressions to the app.
 pub(crate) fn register_migrations(registry: &mut Registry) {
-    registry.shared_migrations("messaging", migrations!["0001_messages"]);
+    registry.shared_migrations("messaging", MIGRATIONS);
 }
+
+/// Migrations of the tables of messages and suppressions, for use without an [`App`](omnistack_core::app::App), whose
+/// modules include them. Their history is `messaging`: `db.migrate("messaging", outbox::MIGRATIONS)`.
+pub const MIGRATIONS: Migrations = migrations!["0001_messages"];
 
 /// A recipient of messages of one channel: an address or a telephone number.
 pub trait Recipient: Clone + fmt::Debug + Send + Sync + 'static {

@@ -24,6 +24,7 @@
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
+//! | `password-import` | no | `auth`, and password hashes of Devise, Laravel and Better Auth: they are replaced at the next sign-in |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `contact` | no | `email`, and a contact form |
 //! | `sms` | no | text messages by Twilio; with `auth`, second factors by SMS |
@@ -79,6 +80,8 @@ pub use omnistack_flags as flags;
 pub use omnistack_messaging::contact;
 #[cfg(feature = "email")]
 pub use omnistack_messaging::email;
+#[cfg(any(feature = "email", feature = "sms"))]
+pub use omnistack_messaging::outbox;
 #[cfg(feature = "sms")]
 pub use omnistack_messaging::sms;
 #[cfg(feature = "observability")]

@@ -311,7 +311,7 @@ impl Auth {
         let passkeys = relying_party(registry, &product).filter(|_| !self.without.contains(&AuthRoutes::Passkeys));
         #[cfg(feature = "sms")]
         let sms_codes = registry.config::<SmsCodeSettings>()?.codes;
-        match Passwords::new(hashing) {
+        match Passwords::new(hashing, self.importers.clone()) {
             Ok(passwords) => Some(AccountConfig {
                 settings,
                 product,

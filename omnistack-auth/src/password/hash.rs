@@ -12,7 +12,7 @@ use omnistack_core::http;
 use secrecy::{ExposeSecret as _, zeroize::Zeroize as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Password;
+use super::{HashImporters, Password};
 use crate::Error;
 
 /// The cost of a hash, and the limits on concurrency.
@@ -59,6 +59,7 @@ struct PasswordsInner {
     /// One permit for each hash that runs or waits.
     queue: Arc<Semaphore>,
     memory: HashMemory,
+    importers: HashImporters,
 }
 
 /// The memory in which hashes are computed, reused and wiped after each hash: memory allocated for each hash, 19 MiB
@@ -122,16 +123,17 @@ impl HashMemory {
 pub struct Verification {
     /// Whether the password is right.
     pub valid: bool,
-    /// Whether the password is right and its stored hash has another cost than new hashes: store a new hash of it.
+    /// Whether the password is right and its stored hash has another cost or another form than new hashes: store a new
+    /// hash of it.
     pub outdated: bool,
 }
 
 impl Passwords {
-    /// Creates the service with a cost.
+    /// Creates the service with a cost, and importers for the hashes of other systems.
     ///
     /// # Errors
     /// Returns Argon2's message if the cost is invalid.
-    pub(crate) fn new(hashing: Hashing) -> Result<Self, String> {
+    pub(crate) fn new(hashing: Hashing, importers: HashImporters) -> Result<Self, String> {
         let params =
             Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
         let nobody = dummy_hash(&params);
@@ -142,6 +144,7 @@ impl Passwords {
             running: Arc::new(Semaphore::new(running)),
             queue: Arc::new(Semaphore::new(running.saturating_add(hashing.waiting).min(100_000))),
             memory: HashMemory::default(),
+            importers,
         })))
     }
 
@@ -159,21 +162,28 @@ impl Passwords {
         hashed.await?.map_err(|_| Error::invalid_key())
     }
 
-    /// Verifies a password against a stored hash. Takes the same time if there is no stored hash.
+    /// Verifies a password against a stored hash. Takes the same time if there is no stored hash. A hash that is not one
+    /// of Argon2 is verified by the app's [importers](super::PasswordHashImporter), and is outdated if it is right.
     ///
     /// # Errors
     /// 503 `PASSWORD_HASH_BUSY` if too many hashes are waiting.
     pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verification, Error> {
         let (password, somebody) = (password.clone(), kept.is_some());
         let kept = kept.unwrap_or(&self.0.nobody).to_owned();
+        let inner = Arc::clone(&self.0);
         self.run(move |argon2, memory| {
-            let Some(kept) = ParsedHash::read(&kept) else { return Verification { valid: false, outdated: false } };
+            let Some(kept) = ParsedHash::read(&kept) else {
+                let valid = somebody && inner.importers.verify(&password, &kept);
+                return Verification { valid, outdated: valid };
+            };
             let mut hash = vec![0; kept.hash.len()];
             let hashed = memory.hash(&kept.argon2, password.expose_secret().as_bytes(), &kept.salt, &mut hash);
             let same = constant_time::verify_slices_are_equal(&hash, &kept.hash).is_ok();
             let good = hashed.is_ok() && same && somebody;
             let cost = |of: &Params| (of.m_cost(), of.t_cost(), of.p_cost());
-            Verification { valid: good, outdated: good && cost(kept.argon2.params()) != cost(argon2.params()) }
+            let is_current =
+                kept.algorithm == Algorithm::Argon2id && cost(kept.argon2.params()) == cost(argon2.params());
+            Verification { valid: good, outdated: good && !is_current }
         })
         .await
     }
@@ -208,6 +218,7 @@ const HASH_BYTES: usize = 32;
 struct ParsedHash {
     /// Argon2 with the cost at which the hash was computed.
     argon2: Argon2<'static>,
+    algorithm: Algorithm,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
@@ -221,6 +232,7 @@ impl ParsedHash {
         let (salt, hash) = (read.salt?, read.hash?);
         Some(Self {
             argon2: Argon2::new(algorithm, version, params),
+            algorithm,
             salt: salt.as_ref().to_vec(),
             hash: hash.as_bytes().to_vec(),
         })
@@ -251,7 +263,23 @@ mod tests {
     use super::*;
 
     fn passwords(passes: u32) -> Passwords {
-        Passwords::new(Hashing { memory: 8, passes, lanes: 1, running: 1, waiting: 1 }).unwrap()
+        let hashing = Hashing { memory: 8, passes, lanes: 1, running: 1, waiting: 1 };
+        Passwords::new(hashing, HashImporters::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn hashes_of_argon2_by_other_systems_are_verified_and_outdated() {
+        let password = Password::new("correct horse battery").unwrap();
+        let other = Password::new("correct horse").unwrap();
+        for kept in [
+            // Laravel's default cost.
+            "$argon2id$v=19$m=65536,t=4,p=1$bGFyYXZlbC1zYWx0LTE2Yg$vKrT2gQZZhoJwlzciRTBIK4fdxo6lCeksSlIEwsJ/+8",
+            "$argon2i$v=19$m=1024,t=2,p=2$bGFyYXZlbC1zYWx0LTE2Yg$nlGn2Sjs/NROH9Lb4leQwJyUBMTi1tMbbSD4dlmCiec",
+        ] {
+            let verified = passwords(1).verify(&password, Some(kept)).await.unwrap();
+            assert_eq!(verified, Verification { valid: true, outdated: true }, "{kept}");
+            assert!(!passwords(1).verify(&other, Some(kept)).await.unwrap().valid, "{kept}");
+        }
     }
 
     #[tokio::test]

@@ -25,6 +25,8 @@ mod changes;
 mod deletion;
 mod ended;
 mod factors_meanwhile;
+#[cfg(feature = "password-import")]
+mod imported_hashes;
 mod links;
 mod lockout;
 mod memory;

@@ -2,7 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{App, AppService, OwnRoutes, core_routes, defaults, middleware_stack, resolve::ResolvedModules, routing};
+use axum::Router;
+
+use super::{
+    App, AppService, OwnRoutes, beside::FallbackRouter, core_routes, defaults, middleware_stack,
+    resolve::ResolvedModules, routing,
+};
 use crate::{
     clock::Clock,
     config::{AppSettings, Config, PublicUrl},
@@ -32,6 +37,7 @@ pub struct AppBuilder {
     policies: Vec<VersionPolicy>,
     replaced: Vec<OverrideFn>,
     route_changes: Vec<RouteChange>,
+    fallback: Option<Router>,
 }
 
 type OverrideFn = Box<dyn FnOnce(&mut Context) + Send>;
@@ -48,6 +54,7 @@ impl AppBuilder {
             policies: Vec::new(),
             replaced: Vec::new(),
             route_changes: Vec::new(),
+            fallback: None,
         }
     }
 
@@ -77,7 +84,37 @@ impl AppBuilder {
         self
     }
 
-    /// Uses this database instead of the one from `DATABASE_URL`.
+    /// Serves requests that match no route of the app by this router, within the app's middleware stack: for the routes
+    /// of an app that was there before. They get request ids, limits, compression, the form of errors and the log of the
+    /// app, and keep their own way to authenticate callers. The app has no page at `/` then.
+    ///
+    /// `HTTP_BODY_LIMIT`, `HTTP_TIMEOUT` and `HTTP_RATE_LIMIT` apply to them. A response with an error status and
+    /// without a body, or with plain text, becomes an error of the app.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use omnistack_core::{app::App, config::Config};
+    /// # use axum::{body::Body, http::Request};
+    /// # use tower::ServiceExt as _;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shop = Router::new().route("/orders/{id}", get(|| async { "an order" }));
+    /// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+    /// let app = App::builder(config).fallback(shop).build()?;
+    /// let response = app.service().oneshot(Request::get("/orders/7").body(Body::empty())?).await?;
+    /// assert_eq!(response.status(), 200);
+    /// assert!(response.headers().contains_key("x-request-id"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fallback(mut self, router: Router) -> Self {
+        self.fallback = Some(router);
+        self
+    }
+
+    /// Uses this database instead of the one from `DATABASE_URL`: one with other settings, or the pools of an app that
+    /// was there before, by [`Db::from_pools`].
     pub fn db(mut self, db: Db) -> Self {
         self.db = Some(db);
         self
@@ -177,10 +214,16 @@ impl AppBuilder {
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let tenants = registry.config::<TenantDatabaseSettings>();
         registry.ctx.insert(registry.public_url());
+        let passed = self.db.as_ref().map(Db::dialect);
         let db = self.db.or_else(|| open_database(db_settings.as_ref()?, &mut registry));
         let db = db.map(|db| match (&db_settings, &tenants) {
             (Some(own), Some(tenants)) => with_tenant_databases(db, own, tenants, &mut registry),
             _ => db,
+        });
+        // `DATABASE_URL` is not used then, so it is not shown, and its directory not created.
+        let db_settings = db_settings.map(|settings| match passed {
+            Some(dialect) => settings.passed_by_program(dialect),
+            None => settings,
         });
         let health = Health::new(registry.clock());
         registry.ctx.insert(registry.clock.clone());
@@ -222,9 +265,10 @@ impl AppBuilder {
         for problem in registry.config.problems() {
             registry.problems.push(Problem::from_setting("core", &problem));
         }
-        routing::conflicts(&mut registry);
-        routing::check_changes(&mut registry);
-        let routes: Arc<[RouteInfo]> = routing::list(&registry).into();
+        let has_index = self.fallback.is_none();
+        routing::conflicts(&mut registry, has_index);
+        routing::check_changes(&mut registry, has_index);
+        let routes: Arc<[RouteInfo]> = routing::list(&registry, has_index).into();
         let unguarded = routes_without_authenticator(&registry);
         // Also after a problem, so that one build reports them all.
         let wired = ResolvedModules::new(&mut registry, &mut missing);
@@ -262,7 +306,10 @@ impl AppBuilder {
         let exempt = routing::exempt_routes(&wired.routes);
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
         let router = core_routes::add_pages(router, &openapi, &self.title, &routes);
-        let router = router.fallback(no_such_route);
+        let router = match self.fallback {
+            Some(existing) => router.fallback_service(FallbackRouter(existing)),
+            None => router.fallback(no_such_route),
+        };
         let router = wired
             .layers
             .iter()

@@ -42,7 +42,7 @@ impl Module for CoreRoutes {
     fn register(&self, registry: &mut Registry) {
         let (db, url) = (self.db.clone(), self.url.clone());
         registry
-            .migrations(crate::migrations!["0001_core"])
+            .migrations(crate::db::CORE_MIGRATIONS)
             .shared_migrations("idempotency", crate::idempotency::MIGRATIONS)
             // The catalogue of tenant databases belongs to the app.
             .unprotected_tables(["omni_tenant_databases"])

@@ -31,28 +31,29 @@ pub(super) struct ResolvedMount {
     pub(super) routers: Vec<(String, MethodRouter)>,
 }
 
-/// Returns all routes: those of the modules, and core's own pages.
-pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
+/// Returns all routes: those of the modules, and core's own pages. `has_index` is whether the app has a page at `/`, unless
+/// a module serves that path.
+pub(super) fn list(registry: &Registry, has_index: bool) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
     let kept = |path: &String| !registry.route_changes.leaves_out("core", "GET", path);
-    let pages: Vec<_> = pages(&list).into_iter().filter(kept).map(RouteInfo::page).collect();
+    let pages: Vec<_> = pages(&list, has_index).into_iter().filter(kept).map(RouteInfo::page).collect();
     list.extend(pages);
     list.sort();
     list
 }
 
 /// Returns the paths of the pages that core serves beside the routes of the modules.
-fn pages(routes: &[RouteInfo]) -> Vec<String> {
-    let index = (!routes.iter().any(|info| info.path == "/")).then_some("/");
+fn pages(routes: &[RouteInfo], has_index: bool) -> Vec<String> {
+    let index = (has_index && !routes.iter().any(|info| info.path == "/")).then_some("/");
     let fixed = [core_routes::DOCUMENT_PATH].into_iter().chain(docs::PATHS.iter().copied()).chain(index);
     let parts = OpenApiPart::list(routes).into_iter().map(OpenApiPart::path);
     fixed.map(str::to_owned).chain(parts).collect()
 }
 
 /// Reports changes of routes that are about no route, and routes that are gone and on which something depends.
-pub(super) fn check_changes(registry: &mut Registry) {
+pub(super) fn check_changes(registry: &mut Registry, has_index: bool) {
     let routes: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
-    for path in pages(&routes) {
+    for path in pages(&routes, has_index) {
         registry.route_changes.record_page("core", &path);
     }
     // A module with a problem may have left out routes itself.
@@ -76,7 +77,7 @@ pub(super) fn check_changes(registry: &mut Registry) {
 }
 
 /// Reports routes that conflict with each other or with core's own pages, by the rules of axum's matcher.
-pub(super) fn conflicts(registry: &mut Registry) {
+pub(super) fn conflicts(registry: &mut Registry, has_index: bool) {
     const OTHER_PATH_FIX: &str = "mount one of them at another path: `Mount::app(\"/another-path\")`";
     const LEFT_OUT_FIX: &str = "mount one of them at another path, or leave one out: a resource's own route by \
         `crud::routes::<Room>().without(Verb::Create)`";
@@ -84,7 +85,7 @@ pub(super) fn conflicts(registry: &mut Registry) {
     let mut matcher = matchit::Router::new();
     let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
     let mut problems = Vec::new();
-    for info in list(registry) {
+    for info in list(registry, has_index) {
         if let Some(methods) = taken.get_mut(&info.path) {
             let clash =
                 methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");

@@ -13,7 +13,7 @@ use std::{
 
 use secrecy::ExposeSecret as _;
 #[cfg(feature = "postgres")]
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::postgres::{PgArguments, PgConnection, PgPool};
 #[cfg(feature = "sqlite")]
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqlitePool};
 
@@ -46,6 +46,56 @@ impl Dialect {
             Self::Postgres => format!("${number}").into(),
             Self::Sqlite => "?".into(),
         }
+    }
+}
+
+/// The pools of an app that was there before, for [`Db::from_pools`](super::Db::from_pools). They come from a `PgPool`
+/// or a `SqlitePool`; a SQLite database that is written often has a pool for its one writer.
+///
+/// ```
+/// use omnistack_core::db::AppPools;
+/// # use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sqlx::Error> {
+/// # let folder = std::env::temp_dir();
+/// let options = SqliteConnectOptions::new().filename(folder.join("shop.db")).journal_mode(SqliteJournalMode::Wal);
+/// let write = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+/// let read = SqlitePoolOptions::new().connect_lazy_with(options);
+/// let pools = AppPools::Sqlite { write, read };
+/// # let _ = pools;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AppPools {
+    /// The pool of a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(PgPool),
+    /// The pools of a SQLite database.
+    #[cfg(feature = "sqlite")]
+    Sqlite {
+        /// The pool for transactions that write. With one connection, writers wait for each other in the pool; with
+        /// more, they compete for SQLite's lock until its busy timeout.
+        write: SqlitePool,
+        /// The pool for statements that begin with `select`, and for reading transactions.
+        read: SqlitePool,
+    },
+}
+
+#[cfg(feature = "postgres")]
+impl From<PgPool> for AppPools {
+    fn from(pool: PgPool) -> Self {
+        Self::Postgres(pool)
+    }
+}
+
+/// Uses one pool for reading and writing.
+#[cfg(feature = "sqlite")]
+impl From<SqlitePool> for AppPools {
+    fn from(pool: SqlitePool) -> Self {
+        Self::Sqlite { write: pool.clone(), read: pool }
     }
 }
 
@@ -162,6 +212,18 @@ impl Pools {
         }
     }
 
+    /// Uses the pools of an app.
+    pub(crate) fn from_app(pools: AppPools, settings: &DbSettings) -> Self {
+        #[cfg(not(feature = "postgres"))]
+        let _ = settings;
+        match pools {
+            #[cfg(feature = "postgres")]
+            AppPools::Postgres(pool) => Self::Postgres(PgDatabase::from_pool(pool, settings)),
+            #[cfg(feature = "sqlite")]
+            AppPools::Sqlite { write, read } => Self::Sqlite(SqliteDatabase::from_pools(write, read)),
+        }
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             #[cfg(feature = "postgres")]
@@ -254,6 +316,30 @@ impl OpenTransaction {
         }
     }
 
+    /// Returns the connection to PostgreSQL. Returns `None` for SQLite, and if the connection was lost.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres(&mut self) -> Option<&mut PgConnection> {
+        match self {
+            Self::Postgres(lease) => lease.connection().ok(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => None,
+        }
+    }
+
+    /// Returns the connection to SQLite. Returns `None` for PostgreSQL.
+    #[cfg(feature = "sqlite")]
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unnecessary_wraps, reason = "none where there are two databases")
+    )]
+    pub(crate) fn sqlite(&mut self) -> Option<&mut SqliteConnection> {
+        match self {
+            Self::Sqlite(tx) => Some(tx),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// Limits the duration of statements until the transaction ends. Zero means no limit.
     pub(crate) async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<StatementTimeoutGuard, Error> {
         let limit = StatementTimeoutGuard::default();
@@ -282,7 +368,7 @@ impl OpenTransaction {
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(lease) => lease.end("commit").await?,
+            Self::Postgres(lease) => lease.commit().await?,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => tx.commit().await?,
         }
@@ -292,7 +378,7 @@ impl OpenTransaction {
     pub(crate) async fn rollback(self) -> Result<(), Error> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(lease) => lease.end("rollback").await?,
+            Self::Postgres(lease) => lease.rollback().await?,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => tx.rollback().await?,
         }

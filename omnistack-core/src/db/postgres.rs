@@ -11,8 +11,9 @@ use std::{io, time::Duration};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Postgres, SqlSafeStr, SqlStr,
     pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions},
+    postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgTransactionManager},
 };
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::{
     runtime::Handle,
     sync::mpsc,
@@ -85,6 +86,11 @@ impl PgDatabase {
         Ok(Self { pool, statement_timeout })
     }
 
+    /// Uses a pool that the app has opened.
+    pub(super) fn from_pool(pool: PgPool, settings: &DbSettings) -> Self {
+        Self { pool, statement_timeout: settings.statement_timeout }
+    }
+
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -96,13 +102,15 @@ impl PgDatabase {
         Ok(PgLease { connection: Some(connection), limit, is_in_transaction: false, is_broken: false })
     }
 
-    /// Begins a transaction and runs the SQL of `settings` in the same round trip.
+    /// Begins a transaction and runs the SQL of `settings` in the same round trip. sqlx counts the transaction, so
+    /// that `begin` on the connection that [`Tx::postgres`](super::Tx::postgres) lends is a savepoint.
     pub(super) async fn begin(&self, writes: bool, settings: &str) -> sqlx::Result<PgLease> {
         let begin = if writes { "begin" } else { "begin read only" };
+        let begin = AssertSqlSafe(format!("{begin};{settings}")).into_sql_str();
         let mut lease = self.acquire().await?;
         // Set before the response: if the caller is dropped while it waits, the transaction must be rolled back.
         lease.is_in_transaction = true;
-        lease.run(AssertSqlSafe(format!("{begin};{settings}"))).await?;
+        await_response!(lease, |connection| PgTransactionManager::begin(connection, Some(begin)))?;
         Ok(lease)
     }
 }
@@ -142,9 +150,16 @@ impl PgLease {
         result
     }
 
-    /// Ends the transaction with `commit` or `rollback`.
-    pub(super) async fn end(mut self, sql: &'static str) -> sqlx::Result<()> {
-        self.run(sql).await?;
+    /// Commits the transaction.
+    pub(super) async fn commit(mut self) -> sqlx::Result<()> {
+        await_response!(self, |connection| PgTransactionManager::commit(connection))?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Rolls the transaction back.
+    pub(super) async fn rollback(mut self) -> sqlx::Result<()> {
+        await_response!(self, |connection| roll_back(connection))?;
         self.is_in_transaction = false;
         Ok(())
     }
@@ -188,8 +203,8 @@ impl Drop for PgLease {
 async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bool) {
     let deadline = Instant::now() + RELEASE_TIMEOUT;
     if is_in_transaction {
-        let rollback = timeout_at(deadline, sqlx::raw_sql("rollback").execute(&mut *connection)).await;
-        if !matches!(rollback, Ok(Ok(_))) {
+        let rollback = timeout_at(deadline, roll_back(&mut connection)).await;
+        if !matches!(rollback, Ok(Ok(()))) {
             return close(connection);
         }
     }
@@ -198,6 +213,18 @@ async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bo
         tracing::warn!(target: "omnistack::db", limit = ?RELEASE_TIMEOUT,
             "a connection was closed because it was not ready in time after its statement was dropped");
     }
+}
+
+/// Rolls back the transaction of a connection, with its savepoints.
+async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()> {
+    // sqlx does not count a transaction whose `begin` was dropped before its response arrived.
+    if PgTransactionManager::get_transaction_depth(connection) == 0 {
+        return sqlx::raw_sql("rollback").execute(&mut *connection).await.map(drop);
+    }
+    while PgTransactionManager::get_transaction_depth(connection) > 0 {
+        PgTransactionManager::rollback(connection).await?;
+    }
+    Ok(())
 }
 
 /// Closes a connection without notifying the server. Its place in the pool is free at once.

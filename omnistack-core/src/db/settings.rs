@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
 
+use super::Dialect;
+
 crate::settings! {
     /// Database.
     pub struct DbSettings {
@@ -25,6 +27,20 @@ crate::settings! {
     }
 }
 
+/// The defaults of the settings.
+impl Default for DbSettings {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:data/omnistack.db".to_owned().into(),
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(25),
+            slow_query: Duration::from_millis(250),
+            synchronous: "full".into(),
+        }
+    }
+}
+
 impl DbSettings {
     /// Returns the folder of the SQLite file, or `None` for other databases and a database in memory.
     pub fn sqlite_folder(&self) -> Option<PathBuf> {
@@ -38,6 +54,11 @@ impl DbSettings {
                 if folder.as_os_str().is_empty() { ".".into() } else { folder.into() }
             },
         )
+    }
+
+    /// Replaces the URL by a text that says that the program has passed the database to the app.
+    pub(crate) fn passed_by_program(self, dialect: Dialect) -> Self {
+        Self { url: format!("passed by the program ({dialect:?})").into(), ..self }
     }
 
     /// Returns the URL without its password.
@@ -54,5 +75,18 @@ pub(super) fn without_password(url: &str) -> String {
             format!("{}{user}:…{}", &url[..scheme + 3], &url[at..])
         }
         _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_defaults_are_those_of_the_reference() {
+        let read: DbSettings = Config::from_pairs([("APP_ENV", "test")]).read_settings().unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", DbSettings::default()));
+        assert_eq!(read.url.expose_secret(), DbSettings::default().url.expose_secret());
     }
 }

@@ -71,6 +71,12 @@ impl SqliteDatabase {
         Ok(Self { read, write, path, opened: Arc::default() })
     }
 
+    /// Uses pools that the app has opened. A database in memory has a name that is no file, and so no identity.
+    pub(super) fn from_pools(write: SqlitePool, read: SqlitePool) -> Self {
+        let path = Some(Arc::from(write.connect_options().get_filename()));
+        Self { read, write, path, opened: Arc::default() }
+    }
+
     pub(super) async fn begin(&self, writes: bool) -> sqlx::Result<Transaction<'static, Sqlite>> {
         self.check_file().await?;
         if writes { self.write.begin_with("begin immediate").await } else { self.read.begin().await }

@@ -87,6 +87,52 @@ impl Tx {
         SqlQuery::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
     }
 
+    /// Lends the connection of a transaction in PostgreSQL, for statements of sqlx, such as those of `sqlx::query!`:
+    /// they share the transaction with [`query`](Self::query) and with the calls whose names end with `_in`, such as
+    /// [`Jobs::enqueue_in`](crate::jobs::Jobs::enqueue_in). Returns `None` on SQLite, and after the connection was lost.
+    ///
+    /// `begin` of sqlx is a savepoint here. End the transaction only with [`commit`](Self::commit) or
+    /// [`rollback`](Self::rollback), never by a statement `commit`. Observers don't see statements on the connection,
+    /// and they wait for responses without a limit.
+    ///
+    /// ```
+    /// use omnistack_core::{db::{self, Tx}, http::Error};
+    ///
+    /// async fn insert_order(tx: &mut Tx, item: &str) -> Result<(), Error> {
+    ///     let connection = tx.postgres().ok_or_else(|| Error::internal("the app runs on PostgreSQL"))?;
+    ///     let insert = sqlx::query("insert into orders (item) values ($1)").bind(item);
+    ///     insert.execute(connection).await.map_err(db::Error::from)?;
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&mut self) -> Option<&mut sqlx::PgConnection> {
+        self.open.postgres()
+    }
+
+    /// Lends the connection of a transaction in SQLite, as [`postgres`](Self::postgres) does. Returns `None` on
+    /// PostgreSQL.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use omnistack_core::db::Db;
+    /// # let db = Db::memory()?;
+    /// # db.query("create table orders (item text not null)").execute().await?;
+    /// let mut tx = db.begin().await?;
+    /// let connection = tx.sqlite().ok_or("the app runs on SQLite")?;
+    /// sqlx::query("insert into orders (item) values ($1)").bind("tea").execute(connection).await?;
+    /// tx.rollback().await?;
+    /// # let (left,): (i64,) = db.query("select count(*) from orders").fetch_one().await?;
+    /// # assert_eq!(left, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&mut self) -> Option<&mut sqlx::SqliteConnection> {
+        self.open.sqlite()
+    }
+
     /// Sets the statement timeout from now on, in place of `DATABASE_STATEMENT_TIMEOUT`: on PostgreSQL for each
     /// statement, on SQLite for all statements together. Zero means no limit. A statement that takes longer fails
     /// with [`ErrorKind::Timeout`]. Do not use a longer `set local statement_timeout` instead: the limit on the

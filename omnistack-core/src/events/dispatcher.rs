@@ -5,6 +5,9 @@
 //! at once.
 
 mod attempt;
+mod builder;
+
+pub use builder::DispatcherBuilder;
 
 use std::{
     collections::{BTreeMap, HashMap},

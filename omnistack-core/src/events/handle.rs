@@ -84,9 +84,17 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(db: Db, clock: Clock) -> Self {
+    /// Creates the events of a program without an [`App`](crate::app::App), in a database in which core's migrations
+    /// have run. Nothing is published until a [`Dispatcher`](super::Dispatcher) is built from this handle or a clone of
+    /// it, because an event is stored for the subscribers that the dispatcher knows.
+    pub fn new(db: Db, clock: Clock) -> Self {
         let (wake, listeners, subscriptions) = (Arc::default(), Arc::default(), Arc::default());
         Self { store: EventStore { db, clock }, wake, listeners, subscriptions }
+    }
+
+    /// Returns whether a dispatcher was built for these events.
+    pub(super) fn has_subscriptions(&self) -> bool {
+        self.subscriptions.get().is_some()
     }
 
     pub(crate) fn set_subscriptions(&self, subscriptions: Subscriptions) {

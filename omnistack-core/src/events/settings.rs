@@ -21,3 +21,23 @@ crate::settings! {
         pub keep: Duration = "EVENTS_KEEP", default "1d", range "0s"..="3650d";
     }
 }
+
+/// The defaults of the settings.
+impl Default for EventSettings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { serve: true, concurrency: 6, poll: seconds(1), drain: seconds(20), keep: seconds(24 * 60 * 60) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_defaults_are_those_of_the_reference() {
+        let read: EventSettings = Config::from_pairs([("APP_ENV", "test")]).read_settings().unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", EventSettings::default()));
+    }
+}

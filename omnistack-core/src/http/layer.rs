@@ -47,6 +47,7 @@ pub use security_headers::SecurityHeadersLayer;
 pub use singletons::SingletonHeadersLayer;
 pub use timeout::TimeoutLayer;
 
+pub(crate) use api_version::UnversionedUri;
 #[cfg(feature = "compression")]
 pub(crate) use compression::Compress;
 pub(crate) use errors::{ErrorForms, no_such_route};

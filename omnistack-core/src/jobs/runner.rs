@@ -4,6 +4,7 @@
 //! acknowledgements form batches: the busier the worker, the larger they are.
 
 mod attempt;
+mod builder;
 mod polling;
 mod stalled_leases;
 mod worker;
@@ -23,6 +24,7 @@ use crate::{
     realtime::RealtimePublisher,
 };
 pub(crate) use attempt::error_text;
+pub use builder::RunnerBuilder;
 pub(crate) use polling::{Outage, is_due};
 use worker::{MAX_BATCH, Worker};
 

@@ -23,3 +23,31 @@ crate::settings! {
         pub keep_dead: Duration = "JOBS_KEEP_DEAD", default "30d", range "0s"..="3650d";
     }
 }
+
+/// The defaults of the settings.
+impl Default for JobSettings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            serve: true,
+            concurrency: 50,
+            lease: seconds(30),
+            poll: seconds(1),
+            drain: seconds(20),
+            keep_done: seconds(24 * 60 * 60),
+            keep_dead: seconds(30 * 24 * 60 * 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_defaults_are_those_of_the_reference() {
+        let read: JobSettings = Config::from_pairs([("APP_ENV", "test")]).read_settings().unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", JobSettings::default()));
+    }
+}

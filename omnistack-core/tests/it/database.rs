@@ -9,6 +9,7 @@ mod cursors;
 mod deleted_file;
 mod disk_full;
 mod errors;
+mod existing_pools;
 mod filters;
 mod large;
 mod limits;

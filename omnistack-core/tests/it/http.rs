@@ -11,12 +11,14 @@ mod cors;
 #[cfg(feature = "docs-page")]
 mod docs;
 mod errors;
+mod existing_app;
 mod guarded_client;
 mod guards;
 mod health;
 mod idempotency;
 mod layers;
 mod openapi;
+mod own_accounts;
 mod permissions;
 mod plans;
 mod queries;

@@ -16,7 +16,7 @@ use crate::{
     suppression,
 };
 use omnistack_core::{
-    db::Db,
+    db::{Db, Migrations},
     jobs::Jobs,
     migrations,
     module::{AccessLevel, Module, Mount, Registry},
@@ -210,8 +210,13 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> WebhookKeys {
 /// Adds the tables of mail to the app, except those of the outbox. The module [`Mail`] does so itself; a module that uses
 /// [`RecipientLimit`](super::RecipientLimit) without it calls this function.
 pub fn register_mail_migrations(registry: &mut Registry) {
-    registry.shared_migrations("email", migrations!["0001_email"]);
+    registry.shared_migrations("email", MIGRATIONS);
 }
+
+/// Migrations of the tables of mail, except those of the outbox, for use without an
+/// [`App`](omnistack_core::app::App), whose modules include them. Their history is `email`:
+/// `db.migrate("email", email::MIGRATIONS)`.
+pub const MIGRATIONS: Migrations = migrations!["0001_email"];
 
 impl Module for Mail {
     fn name(&self) -> &'static str {

@@ -62,6 +62,55 @@ pub struct EmailChannel;
 /// # }
 /// ```
 ///
+/// Without an [`App`](omnistack_core::app::App), in an axum app that was there before:
+///
+/// ```
+/// use axum::{Router, extract::State, http::StatusCode, routing::post};
+/// use omnistack_core::{clock::Clock, db::{CORE_MIGRATIONS, Db}, http::Error, jobs::{Jobs, Runner}};
+/// use omnistack_messaging::{
+///     email::{self, Email, Mailer, MemoryProvider, Outbox, PurgeMail, SendMail},
+///     email::template::{Brand, TemplateOverrides, Templates},
+///     outbox,
+/// };
+/// use std::time::Duration;
+/// # use axum::{body::Body, http::Request};
+/// # use tower::ServiceExt as _;
+///
+/// async fn order(State((db, outbox)): State<(Db, Outbox)>, to: String) -> Result<StatusCode, Error> {
+///     let mut tx = db.begin().await?;
+///     // … insert the order …
+///     outbox.send_in(&mut tx, &Email::to(to).subject("Your order").text("It is on its way.")).await?;
+///     tx.commit().await?;
+///     Ok(StatusCode::ACCEPTED)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let (db, clock) = (Db::memory()?, Clock::system());
+/// for (history, tables) in
+///     [("core", CORE_MIGRATIONS), ("messaging", outbox::MIGRATIONS), ("email", email::MIGRATIONS)]
+/// {
+///     db.migrate(history, tables).await?;
+/// }
+/// let jobs = Jobs::new(db.clone(), clock.clone());
+/// let templates = TemplateOverrides::new(db.clone(), clock.clone(), Templates::new(Brand::new("Shop")));
+/// let outbox = Outbox::new(db.clone(), clock, jobs.clone(), templates);
+///
+/// // Another provider in production.
+/// let provider = MemoryProvider::default();
+/// let mailer = Mailer::new(provider.clone()).default_sender("shop@example.com".parse()?);
+/// let worker = outbox.worker(mailer, Duration::from_hours(72), Duration::from_hours(720));
+/// let runner = Runner::builder(jobs).job::<SendMail>(worker.clone()).job::<PurgeMail>(worker).build()?;
+/// let app = Router::new().route("/orders", post(order)).with_state((db, outbox));
+///
+/// # let request = Request::post("/orders").body(Body::from("ada@example.com"))?;
+/// # assert_eq!(app.oneshot(request).await?.status(), StatusCode::ACCEPTED);
+/// runner.run_until_idle().await?;
+/// assert_eq!(provider.sent().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Guarantees
 ///
 /// - **No committed mail is lost.** Sending is retried until a provider accepts the mail, a provider refuses it

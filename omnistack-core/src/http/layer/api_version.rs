@@ -59,6 +59,10 @@ impl ApiVersionLayer {
 
 step_layer!(ApiVersionLayer);
 
+/// The URI of a request that named no version, before the layer added one.
+#[derive(Clone, Debug)]
+pub(crate) struct UnversionedUri(pub(crate) Uri);
+
 impl RequestHook for ApiVersionLayer {
     type After = Option<VersionHeaders>;
 
@@ -71,7 +75,9 @@ impl RequestHook for ApiVersionLayer {
             Some(version) => version,
             None => {
                 let version = self.requested_version(request).map_err(Error::into_response)?;
-                *request.uri_mut() = with_version(request.uri(), rest, version);
+                let versioned = with_version(request.uri(), rest, version);
+                let unversioned = std::mem::replace(request.uri_mut(), versioned);
+                request.extensions_mut().insert(UnversionedUri(unversioned));
                 version
             }
         };
