@@ -47,8 +47,14 @@ mod observe;
 mod pools;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_hosts;
 mod query;
+#[cfg(feature = "postgres")]
+mod replica;
 mod settings;
+#[cfg(feature = "postgres")]
+mod slow_start;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tenants;
@@ -59,11 +65,14 @@ pub use bulk::BulkInsert;
 pub use error::{Error, ErrorKind};
 pub use group_commit::{GroupCommit, GroupCommitError, Submission};
 pub(crate) use migrate::version as migration_version;
-pub use migrate::{Migration, MigrationState, Migrations};
+pub use migrate::{
+    MigrateOptions, Migration, MigrationState, Migrations, PlannedMigration, PlannedStatement, RollbackGuide,
+    TableLock, TableLockMode,
+};
 pub use observe::{QueryEvent, QueryObserver};
 pub use pools::Dialect;
 pub use query::{IntoSql, Sql, SqlQuery};
-pub use settings::DbSettings;
+pub use settings::{DbSettings, SchemaName};
 /// Derives sqlx's trait `FromRow`, which reads a struct from a row by the names of its columns. The expansion names the
 /// crate `sqlx`, so a crate that uses this macro depends on `sqlx`; it needs no feature of it.
 pub use sqlx_macros::FromRow;
@@ -118,6 +127,11 @@ impl Db {
     /// Returns the SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         self.pools.dialect()
+    }
+
+    /// Returns the schema of `DATABASE_SCHEMA`, or `None` if it is not set or the database is SQLite.
+    pub fn schema(&self) -> Option<&str> {
+        self.pools.schema()
     }
 
     /// Creates a statement that runs outside a transaction.
@@ -221,6 +235,15 @@ impl Db {
         }
         self.pools.close().await;
     }
+}
+
+/// Runs the handler of a request, whose [`Db::begin_read`] and [`TenantScope::begin_read`] may begin on the standby of
+/// `DATABASE_REPLICA_URL`. Tasks that it spawns read from the database itself.
+pub(crate) async fn with_reads_from_replica<F: Future>(handler: F) -> F::Output {
+    #[cfg(feature = "postgres")]
+    return replica::with_permission(handler).await;
+    #[cfg(not(feature = "postgres"))]
+    handler.await
 }
 
 impl fmt::Debug for Db {
