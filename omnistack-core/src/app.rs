@@ -65,7 +65,7 @@ use bytes::Bytes;
 use crate::{
     BoxError, ShutdownToken,
     config::{Config, Environment},
-    db::{Db, DbSettings, Error as DbError, MigrationState, Migrations, OutboxRelay},
+    db::{Db, DbSettings, Error as DbError, MigrateOptions, MigrationState, Migrations, OutboxRelay, PlannedMigration},
     events::Dispatcher,
     health::Health,
     http::HttpSettings,
@@ -155,17 +155,33 @@ impl App {
         self.config.environment()
     }
 
-    /// Runs the pending migrations of every module. Returns those that ran, as `(module, name)`.
+    /// Runs the pending migrations of every module. Returns those that ran, as `(module, name)`. If several processes do so
+    /// at once, one runs them all, and the others wait for it.
     ///
     /// # Errors
-    /// Fails if the database can't be reached or a migration fails.
+    /// Fails if the database can't be reached or a migration fails. The error names the migration and its module.
     pub async fn migrate(&self) -> Result<Vec<(&'static str, &'static str)>, DbError> {
+        self.migrate_with(&MigrateOptions::new()).await
+    }
+
+    /// Runs pending migrations as [`migrate`](Self::migrate) does, as far as the options say.
+    ///
+    /// # Errors
+    /// Those of [`migrate`](Self::migrate); fails too if the options name a migration that does not exist, or refuse the
+    /// locks of a migration.
+    pub async fn migrate_with(&self, options: &MigrateOptions) -> Result<Vec<(&'static str, &'static str)>, DbError> {
         self.prepare_database().await?;
-        let mut ran = Vec::new();
-        for (module, migrations) in &self.migrations {
-            ran.extend(self.db.migrate(module, migrations).await?.into_iter().map(|name| (*module, name)));
-        }
-        Ok(ran)
+        self.db.migrate_all(&self.migrations, options).await
+    }
+
+    /// Returns what [`migrate_with`](Self::migrate_with) would do: the SQL, what it locks, and how to roll it back. Only
+    /// reads.
+    ///
+    /// # Errors
+    /// Fails if the database can't be reached, or if the options name a migration that does not exist.
+    pub async fn plan_migrations(&self, options: &MigrateOptions) -> Result<Vec<PlannedMigration>, DbError> {
+        self.prepare_database().await?;
+        self.db.plan_migrations(&self.migrations, options).await
     }
 
     /// Returns the migrations of every module, with the name of the module.

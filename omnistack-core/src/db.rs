@@ -72,6 +72,8 @@ pub use migrate::{
 pub use observe::{QueryEvent, QueryObserver};
 pub use pools::Dialect;
 pub use query::{IntoSql, Sql, SqlQuery};
+#[cfg(feature = "postgres")]
+pub(crate) use replica::with_reads_from_replica;
 pub use settings::{DbSettings, SchemaName};
 /// Derives sqlx's trait `FromRow`, which reads a struct from a row by the names of its columns. The expansion names the
 /// crate `sqlx`, so a crate that uses this macro depends on `sqlx`; it needs no feature of it.
@@ -237,12 +239,9 @@ impl Db {
     }
 }
 
-/// Runs the handler of a request, whose [`Db::begin_read`] and [`TenantScope::begin_read`] may begin on the standby of
-/// `DATABASE_REPLICA_URL`. Tasks that it spawns read from the database itself.
+/// Runs the handler of a request. Only PostgreSQL has standbys that it may read from.
+#[cfg(not(feature = "postgres"))]
 pub(crate) async fn with_reads_from_replica<F: Future>(handler: F) -> F::Output {
-    #[cfg(feature = "postgres")]
-    return replica::with_permission(handler).await;
-    #[cfg(not(feature = "postgres"))]
     handler.await
 }
 

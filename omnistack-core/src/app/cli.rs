@@ -6,6 +6,7 @@ use super::{AppBuilder, commands};
 
 mod audit;
 mod jobs;
+mod migrate;
 mod webhooks;
 
 pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
@@ -15,7 +16,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let _logging = builder.install_log();
     let app = builder.build()?;
     match matches.subcommand() {
-        Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
+        Some(("migrate", matches)) => migrate::run(&app, matches).await,
         Some(("worker", _)) => commands::worker(app).await,
         Some(("openapi", _)) => commands::openapi(&app),
         Some(("routes", _)) => commands::routes(&app),
@@ -34,14 +35,7 @@ fn command(title: String, version: String) -> Command {
         .about("Without a command, `serve` runs. Settings are read from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
         .subcommand(Command::new("worker").about("Runs jobs and other background work, without HTTP"))
-        .subcommand(
-            Command::new("migrate").about("Runs pending migrations").arg(
-                Arg::new("list")
-                    .long("list")
-                    .action(ArgAction::SetTrue)
-                    .help("Lists pending and applied migrations without running them"),
-            ),
-        )
+        .subcommand(migrate::command())
         .subcommand(Command::new("openapi").about("Prints the OpenAPI document (OpenAPI 3.1, JSON)"))
         .subcommand(Command::new("routes").about("Lists every route: method, path, access level, module"))
         .subcommand(

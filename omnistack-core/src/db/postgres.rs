@@ -177,7 +177,8 @@ impl PgDatabase {
     pub(super) async fn begin(&self, writes: bool, settings: &str) -> sqlx::Result<PgLease> {
         if !writes
             && let Some(standby) = &self.standby
-            && let Some(lease) = standby.begin(settings).await
+            // Boxed, because few transactions need its space.
+            && let Some(lease) = Box::pin(standby.begin(settings)).await
         {
             return Ok(lease);
         }

@@ -30,8 +30,10 @@ tokio::task_local! {
     static MAY_READ_STANDBY: ();
 }
 
-/// Runs the handler of a request with the permission to read from the standby of `DATABASE_REPLICA_URL`.
-pub(super) async fn with_permission<F: Future>(handler: F) -> F::Output {
+/// Runs the handler of a request, whose [`Db::begin_read`](super::Db::begin_read) and
+/// [`TenantScope::begin_read`](super::TenantScope::begin_read) may begin on the standby of `DATABASE_REPLICA_URL`. Tasks
+/// that it spawns read from the database itself.
+pub(crate) async fn with_reads_from_replica<F: Future>(handler: F) -> F::Output {
     MAY_READ_STANDBY.scope((), handler).await
 }
 

@@ -138,6 +138,7 @@ fn line_of(error: &sqlx::Error, script: &Script) -> Option<usize> {
         let before = script.sql.as_str().chars().take(position.saturating_sub(1));
         return Some(before.filter(|letter| *letter == '\n').count() + 1);
     }
+    #[cfg(not(feature = "postgres"))]
     let _ = (error, script);
     None
 }
