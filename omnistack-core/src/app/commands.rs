@@ -2,7 +2,9 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use super::{App, Server, output::print_line, signal::shutdown_signal};
+use super::{
+    App, Server, connections_budget::ConnectionsBudget, disk::FreeDisk, output::print_line, signal::shutdown_signal,
+};
 use crate::{RunError, ShutdownToken, config, module::Banner};
 
 /// Serves until SIGTERM or SIGINT.
@@ -166,6 +168,9 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
                     say(missing == 0 || !app.environment().is_production(), "migrations", text + fix)?;
                 }
             }
+            if let Ok(Some(budget)) = ConnectionsBudget::read(&app.db, &app.db_settings, &app.config).await {
+                say(budget.fits(), "connections", budget.text())?;
+            }
             say(true, "tenants", tenants(app).await)?;
             if let Some(warning) = row_security(app).await {
                 say(true, "isolation", warning)?;
@@ -181,7 +186,18 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     }
     if let Some(folder) = app.db_settings.sqlite_folder() {
         match writable(&folder) {
-            Ok(()) => say(true, "disk", format!("{} can be written", folder.display()))?,
+            Ok(()) => {
+                let free = FreeDisk::of(&folder).ok().flatten();
+                let text = free.map_or_else(String::new, |free| format!("; {}", free.text()));
+                let alarm = free.and_then(|free| free.alarm(app.db_settings.min_free_disk));
+                let fix = match &alarm {
+                    Some(alarm) => {
+                        format!("\n                     fix: {alarm}; make room, or lower DATABASE_MIN_FREE_DISK")
+                    }
+                    None => String::new(),
+                };
+                say(alarm.is_none(), "disk", format!("{} can be written{text}{fix}", folder.display()))?;
+            }
             Err(error) => say(
                 false,
                 "disk",
