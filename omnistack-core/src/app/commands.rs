@@ -188,15 +188,11 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
         match writable(&folder) {
             Ok(()) => {
                 let free = FreeDisk::of(&folder).ok().flatten();
-                let text = free.map_or_else(String::new, |free| format!("; {}", free.text()));
                 let alarm = free.and_then(|free| free.alarm(app.db_settings.min_free_disk));
-                let fix = match &alarm {
-                    Some(alarm) => {
-                        format!("\n                     fix: {alarm}; make room, or lower DATABASE_MIN_FREE_DISK")
-                    }
-                    None => String::new(),
-                };
-                say(alarm.is_none(), "disk", format!("{} can be written{text}{fix}", folder.display()))?;
+                let fix = alarm.as_ref().map_or_else(String::new, |alarm| {
+                    format!("; {alarm}\n                     fix: make room, or lower DATABASE_MIN_FREE_DISK")
+                });
+                say(alarm.is_none(), "disk", format!("{} can be written{fix}", folder.display()))?;
             }
             Err(error) => say(
                 false,

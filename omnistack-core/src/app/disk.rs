@@ -34,14 +34,6 @@ impl FreeDisk {
         let inodes = self.inodes.filter(|inodes| *inodes < min_percent)?;
         Some(format!("{inodes} % of the disk's inodes are free: it has too many files"))
     }
-
-    /// Returns what is free, as a line.
-    pub(super) fn text(self) -> String {
-        match self.inodes {
-            Some(inodes) => format!("{} % of its space and {inodes} % of its inodes are free", self.space),
-            None => format!("{} % of its space is free", self.space),
-        }
-    }
 }
 
 #[cfg(unix)]
