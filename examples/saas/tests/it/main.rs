@@ -10,6 +10,7 @@ mod doctor;
 mod jobs;
 mod lists;
 mod live;
+mod migrations;
 mod money;
 mod openapi;
 mod pipe;
