@@ -158,7 +158,7 @@ impl App {
     }
 
     /// Runs the pending migrations of every module. Returns those that ran, as `(module, name)`. If several processes do so
-    /// at once, one runs them all, and the others wait for it.
+    /// at once, the first runs them all, and the others wait for it.
     ///
     /// # Errors
     /// Fails if the database can't be reached or a migration fails. The error names the migration and its module.

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-/// How much of a disk is free, in percent.
+/// The free part of a disk, in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FreeDisk {
     space: u64,

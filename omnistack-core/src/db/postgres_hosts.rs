@@ -84,7 +84,7 @@ pub(super) struct PgHosts {
     /// The newest timeline that was seen. A server that was promoted has a newer one than the server that it replaces,
     /// so a primary that comes back beside it is recognised.
     timeline: AtomicU32,
-    /// When the host was changed. Older connections are closed.
+    /// The time of the last change of the host. Older connections are closed.
     changed: Mutex<Option<Instant>>,
     first_search: OnceCell<()>,
     search: tokio::sync::Mutex<()>,
@@ -152,7 +152,7 @@ impl PgHosts {
         }
     }
 
-    /// A server that does not tell its timeline has the timeline 0.
+    /// Returns whether a server with this timeline may be used. A server that does not tell its timeline has 0.
     fn accepts(&self, timeline: u32) -> bool {
         timeline == 0 || timeline >= self.timeline.load(Ordering::SeqCst)
     }

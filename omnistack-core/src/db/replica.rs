@@ -17,7 +17,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for the standby, after which the database itself is used.
 const STANDBY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Returns how old the standby's rows are, in seconds: 0 if it has replayed all that it receives, otherwise the age of its
+/// The age of the standby's rows in seconds: 0 if it has replayed all that it receives, otherwise the age of its
 /// last transaction. Null if it is not known.
 const LAG: &str = "select cast(case
         when not pg_is_in_recovery() then 0

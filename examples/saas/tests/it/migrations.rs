@@ -50,7 +50,7 @@ impl Replica {
     /// Waits until the replica serves, and requests its readiness.
     fn status_line(&mut self) -> String {
         let port = loop {
-            let line = self.lines.next().expect("the replica serves").unwrap();
+            let line = self.lines.next().unwrap().unwrap();
             let port = line.rsplit_once("127.0.0.1:").filter(|_| line.contains("serves"));
             if let Some((_, port)) = port {
                 break port.trim().parse::<u16>().unwrap();

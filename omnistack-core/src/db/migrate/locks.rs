@@ -3,7 +3,7 @@
 use super::statement::{Statement, Token};
 use crate::db::Dialect;
 
-/// What is locked while a statement of a migration runs, and until its transaction ends.
+/// The lock that a statement of a migration takes, and holds until its transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TableLockMode {

@@ -1,4 +1,4 @@
-//! What a run of migrations would do: the SQL, what it locks, and how to roll it back.
+//! Plans of migrations: the SQL, what it locks, and how to roll it back.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::db::{Db, Dialect, Error, ErrorKind};
 
-/// Returns the rows of a table and its partitions by PostgreSQL's estimate, or by the size of the file if the table was
-/// never analyzed.
+/// The rows of a table and its partitions by PostgreSQL's estimate, or by the size of the file if the table was never
+/// analyzed.
 const ESTIMATE_ROWS: &str = "select cast(coalesce(sum(case when c.reltuples < 0 then pg_relation_size(c.oid) / 100
         else c.reltuples end), 0) as bigint)
     from pg_class c where c.relkind in ('r', 'm')
         and (c.oid = to_regclass($1) or c.oid in (select relid from pg_partition_tree(to_regclass($1))))";
 
-/// Returns the rows of the largest table that is found without its schema.
+/// The rows of the largest table that is found without its schema.
 const LARGEST_TABLE: &str = "select cast(coalesce(max(case when c.reltuples < 0 then pg_relation_size(c.oid) / 100
         else c.reltuples end), 0) as bigint)
     from pg_class c where c.relkind in ('r', 'm') and pg_table_is_visible(c.oid)
@@ -37,7 +37,7 @@ pub struct PlannedMigration {
     pub in_transaction: bool,
     /// The statements, in order.
     pub statements: Vec<PlannedStatement>,
-    /// How to roll it back.
+    /// The guide to its rollback.
     pub rollback: RollbackGuide,
 }
 
@@ -47,7 +47,7 @@ pub struct PlannedMigration {
 pub struct PlannedStatement {
     /// The SQL.
     pub sql: &'static str,
-    /// What it locks. Tables that the same migration creates are not among them.
+    /// The locks that it takes. Tables that the same migration creates are not among them.
     pub locks: Vec<TableLock>,
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for TableLock {
     }
 }
 
-/// The words that a refusal shows for each lock.
+/// Returns the line of a refusal for a lock.
 pub(super) fn refusal(planned: &PlannedMigration, statement: &PlannedStatement, lock: &TableLock) -> String {
     format!("{}: `{}` locks {lock}", planned.full_name(), first_line(statement.sql))
 }

@@ -1,4 +1,4 @@
-//! How to roll back a migration: whether the previous build runs on the new schema, and the SQL that undoes it.
+//! Guides to the rollback of migrations: whether the previous build runs on the new schema, and the SQL that undoes it.
 
 use std::fmt;
 

@@ -12,7 +12,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 /// Attempts after which the log says again that another process holds the lock.
 const ATTEMPTS_BETWEEN_LOG_LINES: u32 = 100;
 
-/// A migration that has run, as `(module, name)`.
+/// The module and the name of a migration that has run.
 pub(super) type Ran = (&'static str, &'static str);
 
 impl Db {
