@@ -92,7 +92,7 @@ impl fmt::Display for PlannedMigration {
                 writeln!(f, "      locks {lock}")?;
             }
         }
-        self.rollback.fmt(f)
+        write!(f, "{}", self.rollback)
     }
 }
 

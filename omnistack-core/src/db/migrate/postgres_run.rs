@@ -34,13 +34,11 @@ impl Session {
         let mut connection = database.acquire_without_limit().await?;
         connection.close_on_drop();
         let lock_timeout = database.migration_lock_timeout();
-        // If this process is killed, the server notices within a second, ends what runs and releases the lock. A statement
-        // that waits for a lock lets others go first after `lock_timeout`.
-        let settings = format!(
-            "set statement_timeout = 0; set client_connection_check_interval = '1s'; set lock_timeout = {}",
-            lock_timeout.as_millis()
-        );
+        let settings = format!("set statement_timeout = 0; set lock_timeout = {}", lock_timeout.as_millis());
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await?;
+        // If this process is killed, the server notices within a second, ends what runs and releases the lock. Servers on
+        // some operating systems can't, and refuse the setting.
+        _ = connection.execute("set client_connection_check_interval = '1s'").await;
         for attempt in 0_u32.. {
             // Not `pg_advisory_lock`: a session that waits in a statement holds a snapshot, for which
             // `create index concurrently` of the process with the lock would wait.

@@ -180,7 +180,7 @@ async fn begin_on_sqlite(
 
 /// Waits a moment for the process that migrates, and says so in the log now and then.
 pub(super) async fn wait_for_other(attempt: u32) {
-    if attempt % ATTEMPTS_BETWEEN_LOG_LINES == 0 {
+    if attempt.is_multiple_of(ATTEMPTS_BETWEEN_LOG_LINES) {
         tracing::info!(target: "omnistack::db", "waits for another process that runs migrations");
     }
     tokio::time::sleep(LOCK_POLL).await;
