@@ -4,7 +4,7 @@
 //! the matching guards, layers by [`Slot`](crate::module::Slot), migrations, health checks, background services. It builds one [`App`]
 //! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
 //! `openapi`, `routes`, `config`, `health`, `audit`, `jobs` and `doctor`. Without the feature `cli`, it has no commands
-//! `audit`, `health`, `jobs` and `webhooks`, and no help.
+//! `audit`, `health`, `jobs` and `webhooks`, no help, and only the options `--list` and `--allow-lock` of `migrate`.
 //!
 //! ```no_run
 //! use omnistack_core::{app::App, module::{Api, Module, Mount, Registry}};
@@ -40,13 +40,16 @@ mod builder;
 mod cli;
 mod commands;
 mod connections;
+mod connections_budget;
 mod core_routes;
 mod defaults;
 mod dev_identity;
+mod disk;
 mod docs;
 mod host;
 mod malformed_request;
 mod middleware_stack;
+mod migrations;
 mod output;
 mod own_routes;
 #[cfg(not(feature = "cli"))]
@@ -71,7 +74,8 @@ use crate::{
     BoxError, ShutdownToken,
     config::{Config, Environment},
     db::{
-        Db, DbSettings, Error as DbError, MigrationState, Migrations, OutboxRelay, UnprotectedTable, unprotected_tables,
+        Db, DbSettings, Error as DbError, MigrateOptions, MigrationState, Migrations, OutboxRelay, PlannedMigration,
+        UnprotectedTable, unprotected_tables,
     },
     events::Dispatcher,
     health::Health,
@@ -213,17 +217,33 @@ impl App {
         self.config.environment()
     }
 
-    /// Runs the pending migrations of every module. Returns those that ran, as `(module, name)`.
+    /// Runs the pending migrations of every module. Returns those that ran, as `(module, name)`. If several processes do so
+    /// at once, the first runs them all, and the others wait for it.
     ///
     /// # Errors
-    /// Fails if the database can't be reached or a migration fails.
+    /// Fails if the database can't be reached or a migration fails. The error names the migration and its module.
     pub async fn migrate(&self) -> Result<Vec<(&'static str, &'static str)>, DbError> {
+        self.migrate_with(&MigrateOptions::new()).await
+    }
+
+    /// Runs pending migrations as [`migrate`](Self::migrate) does, as far as the options say.
+    ///
+    /// # Errors
+    /// Those of [`migrate`](Self::migrate); fails too if the options name a migration that does not exist, or refuse the
+    /// locks of a migration.
+    pub async fn migrate_with(&self, options: &MigrateOptions) -> Result<Vec<(&'static str, &'static str)>, DbError> {
         self.prepare_database().await?;
-        let mut ran = Vec::new();
-        for (module, migrations) in &self.migrations {
-            ran.extend(self.db.migrate(module, migrations).await?.into_iter().map(|name| (*module, name)));
-        }
-        Ok(ran)
+        self.db.migrate_all(&self.migrations, options).await
+    }
+
+    /// Returns what [`migrate_with`](Self::migrate_with) would do: the SQL, what it locks, and how to roll it back. Only
+    /// reads.
+    ///
+    /// # Errors
+    /// Fails if the database can't be reached, or if the options name a migration that does not exist.
+    pub async fn plan_migrations(&self, options: &MigrateOptions) -> Result<Vec<PlannedMigration>, DbError> {
+        self.prepare_database().await?;
+        self.db.plan_migrations(&self.migrations, options).await
     }
 
     /// Returns the migrations of every module, with the name of the module.

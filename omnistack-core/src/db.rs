@@ -49,9 +49,15 @@ mod observe;
 mod pools;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_hosts;
 mod query;
+#[cfg(feature = "postgres")]
+mod replica;
 mod row_security;
 mod settings;
+#[cfg(feature = "postgres")]
+mod slow_start;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tenants;
@@ -62,13 +68,18 @@ pub use bulk::BulkInsert;
 pub use error::{Error, ErrorKind};
 pub use group_commit::{GroupCommit, GroupCommitError, Submission};
 pub(crate) use migrate::version as migration_version;
-pub use migrate::{Migration, MigrationState, Migrations};
+pub use migrate::{
+    MigrateOptions, Migration, MigrationState, Migrations, PlannedMigration, PlannedStatement, RollbackGuide,
+    TableLock, TableLockMode,
+};
 pub use observe::{QueryEvent, QueryObserver};
 pub use pools::{AppPools, Dialect};
 pub use query::{IntoSql, Sql, SqlQuery};
+#[cfg(feature = "postgres")]
+pub(crate) use replica::with_reads_from_replica;
 pub use row_security::UnprotectedTable;
 pub(crate) use row_security::unprotected_tables;
-pub use settings::DbSettings;
+pub use settings::{DbSettings, SchemaName};
 /// Derives sqlx's trait `FromRow`, which reads a struct from a row by the names of its columns. The expansion names the
 /// crate `sqlx`, so a crate that uses this macro depends on `sqlx`; it needs no feature of it.
 pub use sqlx_macros::FromRow;
@@ -116,7 +127,8 @@ impl Db {
 
     /// Uses the pools that an app has already, so that its own statements and those of OmniStack share connections,
     /// and by [`Tx::postgres`] and [`Tx::sqlite`] also transactions. Does no I/O. The pools keep their options; of the
-    /// settings, only `DATABASE_STATEMENT_TIMEOUT` and `DATABASE_SLOW_QUERY` count.
+    /// settings, only `DATABASE_STATEMENT_TIMEOUT`, `DATABASE_SLOW_QUERY` and, for migrations,
+    /// `DATABASE_MIGRATION_LOCK_TIMEOUT` and `DATABASE_LARGE_TABLE` count.
     ///
     /// - PostgreSQL: workers of jobs and events each keep one connection of the pool to be notified. A connection whose
     ///   response takes two seconds longer than `DATABASE_STATEMENT_TIMEOUT` is closed: set the same
@@ -157,6 +169,11 @@ impl Db {
     /// Returns the SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         self.pools.dialect()
+    }
+
+    /// Returns the schema of `DATABASE_SCHEMA`, or `None` if it is not set or the database is SQLite.
+    pub fn schema(&self) -> Option<&str> {
+        self.pools.schema()
     }
 
     /// Creates a statement that runs outside a transaction.
@@ -260,6 +277,12 @@ impl Db {
         }
         self.pools.close().await;
     }
+}
+
+/// Runs the handler of a request. Only PostgreSQL has standbys that it may read from.
+#[cfg(not(feature = "postgres"))]
+pub(crate) async fn with_reads_from_replica<F: Future>(handler: F) -> F::Output {
+    handler.await
 }
 
 impl fmt::Debug for Db {

@@ -76,7 +76,9 @@ impl TestApp {
             Ok(app) => app,
             Err(error) => panic!("{error}"),
         };
-        database.create_migrated(app.migrations()).await;
+        // The tables of a template are in `public`, and those of an app with `DATABASE_SCHEMA` are not.
+        let of_template: &[_] = if app.db().schema().is_none() { app.migrations() } else { &[] };
+        database.create_migrated(of_template).await;
         if let Err(error) = app.migrate().await {
             panic!("the migrations failed: {error}");
         }

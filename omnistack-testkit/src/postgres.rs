@@ -14,6 +14,8 @@ use crate::{database::variable, random::random_uuid};
 
 /// The longest duration of a start, including recovery after a crash.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// The password of the superuser.
+const PASSWORD: &str = "secret";
 
 /// A PostgreSQL server for one test, on a free port of 127.0.0.1. Dropping it kills the server and deletes its files.
 ///
@@ -26,6 +28,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// server.restart().await; // on the same port, with all committed data
 /// server.kill().await; // as in a crash
 /// server.restart().await;
+///
+/// let standby = server.start_standby().await; // follows the server
+/// server.wait_for_standby_at_commits().await;
+/// server.kill().await;
+/// standby.promote().await; // has everything that was committed
 /// # }
 /// ```
 #[derive(Debug)]
@@ -42,20 +49,8 @@ impl TestPostgres {
     /// # Panics
     /// Panics if `TEST_POSTGRES_BIN` is not set or the server doesn't start within 60 seconds.
     pub async fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", random_uuid()));
-        let password = folder.join("password");
-        expect_ok(
-            "creating its folder",
-            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&password, "secret")),
-        );
-        if let Some(user) = user() {
-            let mut chown = Command::new("chown");
-            chown.arg("-R").arg(user).arg(&folder);
-            run(chown).await;
-        }
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = expect_ok("finding a free port", free).port();
-        let mut server = Self { folder, port, process: None };
+        let mut server = Self::new().await;
+        let password = server.folder.join("password");
         let mut initdb = server.program("initdb");
         initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C", "--pwfile"]);
         initdb.arg(password).arg("-D").arg(server.data());
@@ -64,9 +59,75 @@ impl TestPostgres {
         server
     }
 
+    /// Starts a standby that follows this server by streaming replication, a moment behind it.
+    ///
+    /// # Panics
+    /// Panics if this server is not running or the standby doesn't start within 60 seconds.
+    pub async fn start_standby(&self) -> Self {
+        let mut standby = Self::new().await;
+        let mut copy = standby.program("pg_basebackup");
+        copy.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-c", "fast", "-R", "-D"]);
+        copy.arg(standby.data()).env("PGPASSWORD", PASSWORD);
+        run(copy).await;
+        standby.restart().await;
+        standby
+    }
+
+    /// Makes each commit of this server wait until its standby has it. Waits until the standby is connected.
+    ///
+    /// # Panics
+    /// Panics if no standby is connected within 60 seconds.
+    pub async fn wait_for_standby_at_commits(&self) {
+        self.query("alter system set synchronous_standby_names = '*'").await;
+        self.query("select pg_reload_conf()").await;
+        let connected = async {
+            while self.query("select count(*) from pg_stat_replication where sync_state = 'sync'").await != "1" {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let connected = timeout(START_TIMEOUT, connected).await;
+        assert!(connected.is_ok(), "no standby was connected within {START_TIMEOUT:?}");
+    }
+
+    /// Promotes this standby to a server of its own, which accepts writes.
+    ///
+    /// # Panics
+    /// Panics if this is no running standby.
+    pub async fn promote(&self) {
+        assert_eq!(self.query("select pg_promote()").await, "t", "the standby was not promoted");
+    }
+
+    /// Creates the folder of a server, with the password of its superuser in a file.
+    async fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", random_uuid()));
+        let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join("password"), PASSWORD));
+        expect_ok("creating its folder", written);
+        if let Some(user) = user() {
+            let mut chown = Command::new("chown");
+            chown.arg("-R").arg(user).arg(&folder);
+            run(chown).await;
+        }
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let port = expect_ok("finding a free port", free).port();
+        Self { folder, port, process: None }
+    }
+
     /// Returns the `DATABASE_URL` of the superuser.
     pub fn url(&self) -> String {
-        format!("postgres://postgres:secret@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Returns the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs a statement as the superuser, and returns the first column of its rows.
+    async fn query(&self, sql: &str) -> String {
+        let mut psql = self.program("psql");
+        psql.args(["-X", "-q", "-t", "-A", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"]);
+        psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).env("PGPASSWORD", PASSWORD);
+        run(psql).await.trim().to_owned()
     }
 
     /// Shuts the server down in order, which ends every session at once (PostgreSQL's "fast" shutdown).
@@ -164,10 +225,12 @@ fn user() -> Option<String> {
     variable("TEST_POSTGRES_USER")
 }
 
-async fn run(command: Command) {
+/// Runs a program to its end, and returns its output.
+async fn run(command: Command) -> String {
     let shown = format!("{command:?}");
     let output = output(command).await;
     assert!(output.status.success(), "{shown}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Runs a program to its end. The feature `process` of `tokio` would be turned on in the app under test too.

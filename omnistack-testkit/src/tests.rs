@@ -215,3 +215,15 @@ async fn a_table_of_tenants_without_a_policy_fails_the_start() {
     }
     start(&["imports", "rooms", "bookings"]).await.unwrap();
 }
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn only_tables_in_the_schema_of_the_app_need_a_policy() {
+    let database = TestDatabase::postgres();
+    database.open_db().query("create table visits (tenant_id uuid)").execute().await.unwrap();
+    let app = TestApp::start(database, |app| app.set("DATABASE_SCHEMA", "acme")).await;
+    assert!(app.app().unprotected_tables().await.unwrap().is_empty());
+    app.db().query("create table plans (tenant_id uuid)").execute().await.unwrap();
+    let found = app.app().unprotected_tables().await.unwrap();
+    assert_eq!(found.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["plans"]);
+}

@@ -118,9 +118,7 @@ pub(crate) fn run(plan: &LoadPlan) -> Result {
     let locust = report.step_with_note("install Locust", || {
         peers::load::install_locust().map(|program| (program.clone(), program.display().to_string()))
     })?;
-    report.step("build examples/saas", || {
-        command::run(command::cargo().args(["build", "--release", "-p", "saas"]))
-    })?;
+    report.step("build examples/saas", || command::run(command::cargo().args(["build", "--release", "-p", "saas"])))?;
     let servers = (plan.postgres || plan.redis).then(|| Servers::start(&mut report, true)).transpose()?;
     let app = Deployment::start(&host::target().join("release/saas"), plan, servers)?;
     let (windows, memory) = send(&locust, plan, &app)?;

@@ -7,6 +7,7 @@ use super::{AppBuilder, commands};
 mod audit;
 mod health;
 mod jobs;
+mod migrate;
 mod webhooks;
 
 pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
@@ -19,11 +20,9 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let _logging = builder.install_log();
     let app = builder.build()?;
     match matches.subcommand() {
-        Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
+        Some(("migrate", matches)) => migrate::run(&app, matches).await,
         Some(("worker", _)) => commands::worker(app).await,
-        Some(("openapi", matches)) => {
-            commands::openapi(&app, matches.get_one::<String>("part").map(String::as_str))
-        }
+        Some(("openapi", matches)) => commands::openapi(&app, matches.get_one::<String>("part").map(String::as_str)),
         Some(("routes", _)) => commands::routes(&app),
         Some(("config", matches)) => commands::config(&app, matches.get_flag("reference")),
         Some(("audit", matches)) => audit::run(&app, matches).await,
@@ -40,14 +39,7 @@ fn command(title: String, version: String) -> Command {
         .about("Without a command, `serve` runs. Settings are read from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
         .subcommand(Command::new("worker").about("Runs jobs and other background work, without HTTP"))
-        .subcommand(
-            Command::new("migrate").about("Runs pending migrations").arg(
-                Arg::new("list")
-                    .long("list")
-                    .action(ArgAction::SetTrue)
-                    .help("Lists pending and applied migrations without running them"),
-            ),
-        )
+        .subcommand(migrate::command())
         .subcommand(
             Command::new("openapi").about("Prints the OpenAPI document (OpenAPI 3.1, JSON)").arg(
                 Arg::new("part")

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use super::{App, Server, core_routes, output::print_line, signal::shutdown_signal};
+use super::{
+    App, Server, connections_budget::ConnectionsBudget, core_routes, disk::FreeDisk, output::print_line,
+    signal::shutdown_signal,
+};
 use crate::{
     RunError, ShutdownToken,
     config::{self, PublicUrl},
@@ -109,70 +112,6 @@ fn startup_text(app: &App, address: SocketAddr) -> String {
     text
 }
 
-/// Runs or lists migrations.
-pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
-    if list {
-        for state in app.migration_states().await? {
-            print_line(format_args!(
-                "{:<8} {:<16} {}",
-                if state.applied { "applied" } else { "missing" },
-                state.module,
-                state.name
-            ))?;
-        }
-        return list_tenants(app).await;
-    }
-    let ran = app.migrate().await?;
-    for (module, name) in &ran {
-        print_line(format_args!("applied  {module:<16} {name}"))?;
-    }
-    if ran.is_empty() {
-        print_line(format_args!("nothing to do: the database is up to date"))?;
-    }
-    migrate_tenants(app).await
-}
-
-/// Migrates all tenant databases one after another, and reports failures at the end.
-async fn migrate_tenants(app: &App) -> crate::Result<()> {
-    let Some(databases) = app.db.tenant_databases() else { return Ok(()) };
-    let all = databases.all().await?;
-    let mut failed = Vec::new();
-    for (index, tenant) in all.iter().enumerate() {
-        let place = format!("[{}/{}]", index + 1, all.len());
-        match databases.migrate(*tenant).await {
-            Ok(0) => print_line(format_args!("{place} tenant {tenant}: up to date"))?,
-            Ok(ran) => print_line(format_args!("{place} tenant {tenant}: applied {ran}"))?,
-            Err(error) => {
-                print_line(format_args!("{place} tenant {tenant}: FAILED"))?;
-                failed.push(format!("tenant {tenant}: {error}"));
-            }
-        }
-    }
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let text =
-        format!("{} of {} tenant databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
-    Err(RunError::new(text))
-}
-
-/// Prints how many migrations each tenant database has and lacks.
-async fn list_tenants(app: &App) -> crate::Result<()> {
-    let Some(databases) = app.db.tenant_databases() else { return Ok(()) };
-    for tenant in databases.all().await? {
-        match databases.migration_states(tenant).await {
-            Ok(states) => {
-                let missing = states.iter().filter(|state| !state.applied).count();
-                let applied = states.len() - missing;
-                let state = if missing == 0 { "applied" } else { "missing" };
-                print_line(format_args!("{state:<8} tenant {tenant}: {applied} applied, {missing} missing"))?;
-            }
-            Err(error) => print_line(format_args!("failed   tenant {tenant}: {error}"))?,
-        }
-    }
-    Ok(())
-}
-
 /// Prints the OpenAPI document, or a part of it, such as `app.v1`.
 pub(super) fn openapi(app: &App, part: Option<&str>) -> crate::Result<()> {
     let text = match part {
@@ -194,10 +133,7 @@ pub(super) fn routes(app: &App) -> crate::Result<()> {
         required => required.join(" "),
     };
     let second = app.routes().iter().map(|route| permissions(route).len()).max().unwrap_or(0).max("PERMISSION".len());
-    print_line(format_args!(
-        "{:<7} {:<width$}  {:<8} {:<second$} MODULE",
-        "METHOD", "PATH", "AUDIENCE", "PERMISSION"
-    ))?;
+    print_line(format_args!("{:<7} {:<width$}  {:<8} {:<second$} MODULE", "METHOD", "PATH", "AUDIENCE", "PERMISSION"))?;
     for route in app.routes() {
         let RouteInfo { method, path, audience, module, .. } = route;
         let required = permissions(route);
@@ -263,6 +199,9 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
                     say(missing == 0 || !app.environment().is_production(), "migrations", text + fix)?;
                 }
             }
+            if let Ok(Some(budget)) = ConnectionsBudget::read(&app.db, &app.db_settings, &app.config).await {
+                say(budget.fits(), "connections", budget.text())?;
+            }
             say(true, "tenants", tenants(app).await)?;
             if let Some(warning) = row_security(app).await {
                 say(true, "isolation", warning)?;
@@ -276,7 +215,14 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     }
     if let Some(folder) = app.db_settings.sqlite_folder() {
         match writable(&folder) {
-            Ok(()) => say(true, "disk", format!("{} can be written", folder.display()))?,
+            Ok(()) => {
+                let free = FreeDisk::of(&folder).ok().flatten();
+                let alarm = free.and_then(|free| free.alarm(app.db_settings.min_free_disk));
+                let fix = alarm.as_ref().map_or_else(String::new, |alarm| {
+                    format!("; {alarm}\n                     fix: make room, or lower DATABASE_MIN_FREE_DISK")
+                });
+                say(alarm.is_none(), "disk", format!("{} can be written{fix}", folder.display()))?;
+            }
             Err(error) => say(
                 false,
                 "disk",

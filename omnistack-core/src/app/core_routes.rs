@@ -1,6 +1,6 @@
 //! The routes of every app: health, the OpenAPI document and its page.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -14,8 +14,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::docs;
+use super::{disk::FreeDisk, docs};
 use crate::{
+    BoxError,
     db::{Db, DbSettings},
     health::{Health, HealthReport, HealthStatus},
     http::{Envelope, Error, Json, Meta},
@@ -26,11 +27,16 @@ use crate::{
 pub(super) struct CoreRoutes {
     db: Db,
     url: String,
+    /// Folder of the SQLite file.
+    folder: Option<PathBuf>,
+    /// Percent of its disk that must be free.
+    min_free_disk: u32,
 }
 
 impl CoreRoutes {
     pub(super) fn new(db: &Db, settings: &DbSettings) -> Self {
-        Self { db: db.clone(), url: settings.display_url() }
+        let (folder, min_free_disk) = (settings.sqlite_folder(), settings.min_free_disk);
+        Self { db: db.clone(), url: settings.display_url(), folder, min_free_disk }
     }
 }
 
@@ -74,13 +80,10 @@ impl Module for CoreRoutes {
                 })
             });
         }
-        let writes = db.clone();
+        let (writes, folder, min_free_disk) = (db.clone(), self.folder.clone(), self.min_free_disk);
         // Reads still work: a replica with a read-only database must stay in service.
         registry.health_optional("database-writes", move |_| {
-            Ok(move || {
-                let db = writes.clone();
-                async move { Ok(db.check_writes().await?) }
-            })
+            Ok(move || check_writes(writes.clone(), folder.clone(), min_free_disk))
         });
         registry.health("database", move |_| {
             Ok(move || {
@@ -94,6 +97,17 @@ impl Module for CoreRoutes {
 /// Returns the routes of liveness and readiness alone, for a process that serves no others.
 pub(super) fn health_only(health: Health) -> Router {
     Router::new().route("/health", get(live)).route("/health/ready", get(ready)).with_state(health)
+}
+
+/// Fails if the database accepts no writes, or soon will not because the disk of its file is nearly full.
+async fn check_writes(db: Db, folder: Option<PathBuf>, min_free_disk: u32) -> Result<(), BoxError> {
+    db.check_writes().await?;
+    let Some(folder) = folder else { return Ok(()) };
+    let free = tokio::task::spawn_blocking(move || FreeDisk::of(&folder)).await??;
+    match free.and_then(|free| free.alarm(min_free_disk)) {
+        Some(alarm) => Err(alarm.into()),
+        None => Ok(()),
+    }
 }
 
 /// Liveness of the process.

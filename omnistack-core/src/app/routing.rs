@@ -5,13 +5,20 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::MethodRouter};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+    routing::MethodRouter,
+};
 use matchit::InsertError;
 use tower::layer::util::Stack;
 
 use super::{core_routes, docs};
 use crate::{
     clock::Clock,
+    db::with_reads_from_replica,
     http::{
         RateLimits,
         layer::{ErrorForms, RouteLimits},
@@ -221,6 +228,12 @@ pub(super) fn router(
                 };
                 layer.cost(costs.iter().rev().find(|(at, _)| *at == path).map_or(1, |(_, cost)| *cost))
             });
+            let is_list = !path.ends_with('}');
+            let router = if mount.reads_from_replica && is_list {
+                router.layer(middleware::from_fn(read_from_replica))
+            } else {
+                router
+            };
             let router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
             let guard = authenticator.clone().filter(|_| mount.audience != AccessLevel::Public);
             let guard = guard.map(|authenticator| {
@@ -234,6 +247,11 @@ pub(super) fn router(
         }
     }
     all
+}
+
+/// Lets a request that only reads do so from the standby of the database.
+async fn read_from_replica(request: Request, next: Next) -> Response {
+    if request.method().is_safe() { with_reads_from_replica(next.run(request)).await } else { next.run(request).await }
 }
 
 /// Puts the layers around a router: the caller is authenticated first, then counted, then the idempotency key is

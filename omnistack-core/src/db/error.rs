@@ -78,6 +78,17 @@ impl Error {
         Self(Box::new(ErrorDetails { kind, constraint: None, source }))
     }
 
+    /// Returns the error with a text before it and advice after it, for work that does not depend on migrations that have
+    /// run.
+    pub(crate) fn in_context(self, context: &str, advice: &str) -> Self {
+        let kind = match self.kind() {
+            ErrorKind::Schema => ErrorKind::Other,
+            kind => kind,
+        };
+        let ErrorDetails { constraint, source, .. } = *self.0;
+        Self(Box::new(ErrorDetails { kind, constraint, source: format!("{context}: {source}{advice}").into() }))
+    }
+
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -233,6 +233,16 @@ impl Pools {
         }
     }
 
+    /// Returns the schema of `DATABASE_SCHEMA`.
+    pub(crate) fn schema(&self) -> Option<&str> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.schema(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => None,
+        }
+    }
+
     #[cfg(feature = "postgres")]
     #[cfg_attr(
         not(feature = "sqlite"),
@@ -290,7 +300,7 @@ impl Pools {
     pub(crate) async fn close(&self) {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(database) => database.pool().close().await,
+            Self::Postgres(database) => database.close().await,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(database) => database.close().await,
         }

@@ -6,8 +6,9 @@
 //! response in that time is closed, and so is a connection that is not ready for the next statement
 //! [`RELEASE_LIMIT`] after its caller dropped it.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
+use secrecy::ExposeSecret as _;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Postgres, SqlSafeStr, SqlStr,
     pool::PoolConnection,
@@ -16,11 +17,17 @@ use sqlx::{
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::{
     runtime::Handle,
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{DbSettings, Error, Record, query::send};
+use super::{
+    DbSettings, Error, Record,
+    postgres_hosts::{self, PgHosts},
+    query::send,
+    replica::Replica,
+    slow_start::SlowStart,
+};
 
 /// Idle time after which a connection is tested before use: a restarted server then costs a reconnect instead of
 /// a failed request, and a busy pool has no extra cost.
@@ -32,6 +39,9 @@ const RESPONSE_GRACE: Duration = Duration::from_secs(2);
 /// Time that a dropped connection may take to finish: the rest of its statement, and the rollback of its
 /// transaction.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Wait for a connection after which another host of `DATABASE_URL` is looked for.
+const SEARCH_AFTER_WAIT: Duration = Duration::from_millis(300);
 
 /// Awaits the future that an expression creates from the connection of a [`PgLease`], within its limit.
 macro_rules! await_response {
@@ -51,60 +61,147 @@ pub(super) use await_response;
 pub(super) struct PgDatabase {
     pool: PgPool,
     statement_timeout: Duration,
+    migration_lock_timeout: Duration,
+    schema: Option<Arc<str>>,
+    /// `None` if the URL has one host.
+    hosts: Option<Arc<PgHosts>>,
+    standby: Option<Arc<Replica>>,
+    slow_start: Option<SlowStart>,
 }
 
 impl PgDatabase {
     pub(super) fn open(url: &str, settings: &DbSettings) -> Result<Self, Error> {
-        let options: PgConnectOptions = url.parse().map_err(Error::invalid_url)?;
-        let statement_timeout = settings.statement_timeout;
-        let timeout_ms = statement_timeout.as_millis().to_string();
-        let options = options
-            .application_name("omnistack")
-            .options([
-                ("statement_timeout", timeout_ms.as_str()),
-                ("idle_in_transaction_session_timeout", "60000"),
-                // For the server's socket: if the app's machine is gone, the server ends its session within a
-                // minute.
-                ("tcp_keepalives_idle", "30"),
-                ("tcp_keepalives_interval", "10"),
-                ("tcp_keepalives_count", "3"),
-                ("tcp_user_timeout", "30000"),
-            ])
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.max_connections)
-            .acquire_timeout(settings.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    // `false` closes the connection, and the pool opens another.
-                    Ok(meta.idle_for < TEST_AFTER_IDLE
-                        || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
-                })
-            })
-            .connect_lazy_with(options);
-        Ok(Self { pool, statement_timeout })
+        let mut database = Self::connect_lazily(postgres_hosts::parse(url)?, settings)?;
+        database.slow_start = SlowStart::new(settings.max_connections, settings.slow_start, settings.acquire_timeout);
+        if let Some(url) = &settings.replica_url {
+            let hosts = postgres_hosts::parse(url.expose_secret())?;
+            if hosts.len() > 1 {
+                return Err(Error::configuration("has a DATABASE_REPLICA_URL with several hosts: name one standby"));
+            }
+            let standby = Self::connect_lazily(hosts, settings)?;
+            database.standby = Some(Arc::new(Replica::new(standby, settings.replica_max_lag)));
+        }
+        Ok(database)
     }
 
-    /// Uses a pool that the app has opened.
+    /// Creates the pool of the host that accepts writes, or of the only one.
+    fn connect_lazily(hosts: Vec<PgConnectOptions>, settings: &DbSettings) -> Result<Self, Error> {
+        let schema: Option<Arc<str>> = settings.schema.as_ref().map(|schema| schema.as_str().into());
+        let all: Vec<_> = hosts.into_iter().map(|options| session(options, settings, schema.as_deref())).collect();
+        let Some(first) = all.first().cloned() else { return Err(Error::configuration("names no host")) };
+        let hosts = (all.len() > 1).then(|| Arc::new(PgHosts::new(all)));
+        let mut pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.acquire_timeout)
+            .test_before_acquire(false);
+        if let Some(hosts) = hosts.clone() {
+            pool = pool.after_connect(move |connection, _| {
+                let hosts = Arc::clone(&hosts);
+                Box::pin(async move { hosts.check(connection).await })
+            });
+        }
+        let own_hosts = hosts.clone();
+        let pool = pool
+            .before_acquire(move |connection, meta| {
+                let is_outdated = own_hosts.as_ref().is_some_and(|hosts| hosts.is_outdated(meta.age));
+                Box::pin(async move {
+                    // `false` closes the connection, and the pool opens another.
+                    Ok(!is_outdated
+                        && (meta.idle_for < TEST_AFTER_IDLE
+                            || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(())))))
+                })
+            })
+            .connect_lazy_with(first);
+        Ok(Self {
+            pool,
+            statement_timeout: settings.statement_timeout,
+            migration_lock_timeout: settings.migration_lock_timeout,
+            schema,
+            hosts,
+            standby: None,
+            slow_start: None,
+        })
+    }
+
+    /// Uses a pool that the app has opened. Its own options say where its connections go, and their `search_path`.
     pub(super) fn from_pool(pool: PgPool, settings: &DbSettings) -> Self {
-        Self { pool, statement_timeout: settings.statement_timeout }
+        Self {
+            pool,
+            statement_timeout: settings.statement_timeout,
+            migration_lock_timeout: settings.migration_lock_timeout,
+            schema: None,
+            hosts: None,
+            standby: None,
+            slow_start: None,
+        }
     }
 
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`.
-    pub(super) async fn acquire(&self) -> sqlx::Result<PgLease> {
-        let connection = self.pool.acquire().await?;
-        let limit = response_limit(self.statement_timeout);
-        Ok(PgLease { connection: Some(connection), limit, is_in_transaction: false, is_broken: false })
+    pub(super) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
-    /// Begins a transaction and runs the SQL of `settings` in the same round trip. sqlx counts the transaction, so
-    /// that `begin` on the connection that [`Tx::postgres`](super::Tx::postgres) lends is a savepoint.
+    pub(super) fn migration_lock_timeout(&self) -> Duration {
+        self.migration_lock_timeout
+    }
+
+    pub(super) async fn close(&self) {
+        if let Some(standby) = &self.standby {
+            standby.close().await;
+        }
+        self.pool.close().await;
+    }
+
+    /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`.
+    pub(super) async fn acquire(&self) -> sqlx::Result<PgLease> {
+        let permit = match &self.slow_start {
+            Some(slow_start) => Some(slow_start.acquire().await?),
+            None => None,
+        };
+        let connection = self.acquire_without_limit().await;
+        if let Some(slow_start) = &self.slow_start {
+            slow_start.record(connection.is_ok());
+        }
+        let (connection, limit) = (Some(connection?), response_limit(self.statement_timeout));
+        Ok(PgLease { connection, limit, is_in_transaction: false, is_broken: false, _permit: permit })
+    }
+
+    /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`, for statements that may take any time.
+    pub(super) async fn acquire_without_limit(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        let Some(hosts) = &self.hosts else { return self.pool.acquire().await };
+        hosts.search_first(&self.pool).await;
+        let mut acquiring = pin!(self.pool.acquire());
+        // The pool tries again until its timeout, and goes to another host as soon as one is found.
+        loop {
+            let acquired = timeout(SEARCH_AFTER_WAIT, &mut acquiring).await;
+            if !matches!(acquired, Ok(Ok(_))) {
+                hosts.spawn_search(&self.pool);
+            }
+            if let Ok(acquired) = acquired {
+                return acquired;
+            }
+        }
+    }
+
+    /// Begins a transaction and runs the SQL of `settings` in the same round trip. One that only reads begins on the
+    /// standby, if the request may read there. sqlx counts the transaction, so that `begin` on the connection that
+    /// [`Tx::postgres`](super::Tx::postgres) lends is a savepoint.
     pub(super) async fn begin(&self, writes: bool, settings: &str) -> sqlx::Result<PgLease> {
+        if !writes
+            && let Some(standby) = &self.standby
+            // Boxed, because few transactions need its space.
+            && let Some(lease) = Box::pin(standby.begin(settings)).await
+        {
+            return Ok(lease);
+        }
+        self.begin_here(writes, settings).await
+    }
+
+    /// Begins a transaction in this database, and not on its standby.
+    pub(super) async fn begin_here(&self, writes: bool, settings: &str) -> sqlx::Result<PgLease> {
         let begin = if writes { "begin" } else { "begin read only" };
         let begin = AssertSqlSafe(format!("{begin};{settings}")).into_sql_str();
         let mut lease = self.acquire().await?;
@@ -112,6 +209,28 @@ impl PgDatabase {
         lease.is_in_transaction = true;
         await_response!(lease, |connection| PgTransactionManager::begin(connection, Some(begin)))?;
         Ok(lease)
+    }
+}
+
+/// Returns the options of a host with the settings of a session.
+fn session(options: PgConnectOptions, settings: &DbSettings, schema: Option<&str>) -> PgConnectOptions {
+    let timeout_ms = settings.statement_timeout.as_millis().to_string();
+    let options = options
+        .application_name("omnistack")
+        .options([
+            ("statement_timeout", timeout_ms.as_str()),
+            ("idle_in_transaction_session_timeout", "60000"),
+            // For the server's socket: if the app's machine is gone, the server ends its session within a minute.
+            ("tcp_keepalives_idle", "30"),
+            ("tcp_keepalives_interval", "10"),
+            ("tcp_keepalives_count", "3"),
+            ("tcp_user_timeout", "30000"),
+        ])
+        .disable_statement_logging();
+    match schema {
+        // Tables of the app in `public` are found too.
+        Some(schema) => options.options([("search_path", format!("\"{schema}\",public"))]),
+        None => options,
     }
 }
 
@@ -128,6 +247,8 @@ pub(super) struct PgLease {
     is_in_transaction: bool,
     /// Whether a response did not arrive or could not be read: the next response may belong to another statement.
     is_broken: bool,
+    /// Its place in the slow start. It is free when the lease ends.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl PgLease {

@@ -24,7 +24,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Db, DbSettings, Error, ErrorKind, MigrationState, Migrations, Tx};
+use super::{Db, DbSettings, Error, ErrorKind, MigrateOptions, MigrationState, Migrations, Tx};
 use crate::id::TenantId;
 use catalog::CatalogState;
 use provision::Provisioner;
@@ -103,6 +103,8 @@ impl TenantDatabases {
         let mut database = own.clone();
         // One connection relays the outbox, besides that of a request.
         database.max_connections = settings.max_connections.max(2);
+        // The standby is that of the app's database.
+        database.replica_url = None;
         Ok(Some(Self(Arc::new(TenantDatabasesInner {
             app_database: main,
             provisioner: place,
@@ -166,8 +168,16 @@ impl TenantDatabases {
     /// # Errors
     /// The errors of the database.
     pub async fn migrate(&self, tenant: TenantId) -> Result<usize, Error> {
+        self.migrate_with(tenant, &MigrateOptions::new()).await
+    }
+
+    /// Runs the missing migrations as [`migrate`](Self::migrate) does, as the options say.
+    ///
+    /// # Errors
+    /// Those of [`Db::migrate_all`].
+    pub async fn migrate_with(&self, tenant: TenantId, options: &MigrateOptions) -> Result<usize, Error> {
         let visit = self.open_temporarily(tenant).await?;
-        let ran = self.migrate_in(visit.db()).await;
+        let ran = self.migrate_in(visit.db(), options).await;
         visit.end().await;
         ran
     }
@@ -190,12 +200,9 @@ impl TenantDatabases {
         failed.map_or(Ok(states), Err)
     }
 
-    async fn migrate_in(&self, db: &Db) -> Result<usize, Error> {
-        let mut ran = 0;
-        for (module, migrations) in self.0.migrations.get().into_iter().flatten() {
-            ran += db.migrate(module, migrations).await?.len();
-        }
-        Ok(ran)
+    async fn migrate_in(&self, db: &Db, options: &MigrateOptions) -> Result<usize, Error> {
+        let all = self.0.migrations.get().map_or(&[][..], Vec::as_slice);
+        Ok(db.migrate_all(all, options).await?.len())
     }
 
     /// Removes the databases of deleted tenants and returns their number.

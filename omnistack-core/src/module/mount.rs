@@ -41,6 +41,8 @@ pub struct Mount {
     /// Prefix of the operation ids.
     pub(crate) operation_prefix: Cow<'static, str>,
     pub(crate) in_person: bool,
+    /// Whether lists may be read from the standby of `DATABASE_REPLICA_URL`.
+    pub(crate) reads_from_replica: bool,
     /// The form of errors, if a protocol fixes it.
     pub(crate) error_form: Option<ErrorForm>,
     /// The paths at which the app serves routes in place of those that the module declares.
@@ -105,6 +107,7 @@ impl Mount {
             resource: None,
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
             in_person: false,
+            reads_from_replica: false,
             error_form: None,
             moves: RouteMoves::default(),
         }
@@ -195,6 +198,15 @@ impl Mount {
     /// is for mounts of signed-in callers and of operators.
     pub fn in_person(mut self) -> Self {
         self.in_person = true;
+        self
+    }
+
+    /// Reads lists from the standby of `DATABASE_REPLICA_URL`, whose rows can be `DATABASE_REPLICA_MAX_LAG` old. It applies
+    /// to GET routes that do not end with a path parameter, and there to
+    /// [`begin_read`](crate::db::TenantScope::begin_read), as the lists of resources do; other routes and writes use the
+    /// database itself. So do lists while the standby is away or too old, or if there is none.
+    pub fn reads_from_replica(mut self) -> Self {
+        self.reads_from_replica = true;
         self
     }
 

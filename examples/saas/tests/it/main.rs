@@ -11,6 +11,7 @@ mod health;
 mod jobs;
 mod lists;
 mod live;
+mod migrations;
 mod missing;
 mod money;
 mod openapi;

@@ -10,6 +10,7 @@ async fn a_command_ends_well_when_its_reader_has_ended() {
     let folder = std::env::temp_dir().join(format!("omnistack-pipe-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     for line in [
+        "migrate --plan",
         "migrate",
         "migrate --list",
         "routes",

@@ -16,7 +16,7 @@ use super::{
     lock, millis, tenant_deleted, unavailable,
 };
 use crate::{
-    db::{Db, DbSettings, Error, ErrorKind, pools::Pools},
+    db::{Db, DbSettings, Error, ErrorKind, MigrateOptions, pools::Pools},
     id::TenantId,
 };
 
@@ -159,7 +159,7 @@ impl TenantDatabases {
         let db = self.connect(tenant)?;
         let opened = async {
             db.ping().await.map_err(|error| map_missing(tenant, error))?;
-            self.migrate_in(&db).await?;
+            self.migrate_in(&db, &MigrateOptions::new()).await?;
             if !known && catalog::add(&self.0.app_database, tenant).await? == CatalogState::Deleted {
                 return Err(tenant_deleted(tenant));
             }

@@ -139,21 +139,18 @@ mod postgres {
     use std::time::Duration;
 
     use secrecy::{ExposeSecret as _, SecretString};
-    use sqlx::{
-        AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _,
-        postgres::{PgConnectOptions, PgConnection},
-    };
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
 
-    use crate::db::Error;
+    use crate::db::{Error, postgres_hosts};
 
     const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 
     pub(crate) async fn create(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
-        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::invalid_url)?;
+        let hosts = hosts(url)?;
+        let wanted = &hosts[0];
         let name = wanted.get_database().unwrap_or_default().to_owned();
         // The database may have been created by an administrator or by another process a moment ago.
-        let connecting = wanted.clone().disable_statement_logging();
-        if let Ok(Ok(connection)) = tokio::time::timeout(ADMIN_TIMEOUT, connecting.connect()).await {
+        if let Ok(Ok(connection)) = tokio::time::timeout(ADMIN_TIMEOUT, postgres_hosts::connect(&hosts)).await {
             return Ok(connection.close().await?);
         }
         let sql = format!("create database {} owner {}", quoted(&name), quoted(wanted.get_username()));
@@ -175,15 +172,20 @@ mod postgres {
     }
 
     pub(crate) async fn drop(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
-        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::invalid_url)?;
-        let name = quoted(wanted.get_database().unwrap_or_default());
+        let name = quoted(hosts(url)?[0].get_database().unwrap_or_default());
         Ok(run(admin, format!("drop database if exists {name} with (force)")).await?)
     }
 
+    /// Returns the options of the hosts of a URL, of which there is at least one.
+    fn hosts(url: &SecretString) -> Result<Vec<PgConnectOptions>, Error> {
+        let hosts = postgres_hosts::parse(url.expose_secret())?;
+        Ok(hosts.into_iter().map(|options| options.disable_statement_logging()).collect())
+    }
+
     async fn run(admin: &SecretString, sql: String) -> sqlx::Result<()> {
-        let options: PgConnectOptions = admin.expose_secret().parse()?;
+        let hosts = hosts(admin).map_err(|error| sqlx::Error::Configuration(Box::new(error)))?;
         let work = async {
-            let mut connection: PgConnection = options.disable_statement_logging().connect().await?;
+            let mut connection = postgres_hosts::connect(&hosts).await?;
             connection.execute(AssertSqlSafe(sql)).await?;
             connection.close().await
         };

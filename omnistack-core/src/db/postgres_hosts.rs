@@ -1,0 +1,208 @@
+//! Several PostgreSQL hosts in one URL, as in `postgres://app:…@db1,db2/acme`: finds the one that accepts writes, and
+//! finds it again after a failover.
+
+use std::{
+    cmp::Reverse,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    postgres::{PgConnectOptions, PgConnection, PgPool},
+};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep, timeout},
+};
+
+use super::Error;
+
+/// Time that a host has to say whether it accepts writes.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause between two searches while no host accepts writes.
+const SEARCH_PAUSE: Duration = Duration::from_millis(250);
+
+/// Returns the options of each host of a URL, in order.
+pub(super) fn parse(url: &str) -> Result<Vec<PgConnectOptions>, Error> {
+    let options = |url: &str| url.parse().map_err(Error::invalid_url);
+    let Some((scheme, rest)) = url.split_once("://") else { return Ok(vec![options(url)?]) };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    if !hosts.contains(',') {
+        return Ok(vec![options(url)?]);
+    }
+    let path = without_session_attributes(path)?;
+    hosts.split(',').map(|host| options(&format!("{scheme}://{user}{host}{path}"))).collect()
+}
+
+/// Returns the path and query of a URL without libpq's `target_session_attrs`: it is always the host that accepts writes.
+fn without_session_attributes(path: &str) -> Result<String, Error> {
+    let Some((path, query)) = path.split_once('?') else { return Ok(path.to_owned()) };
+    let mut kept = Vec::new();
+    for parameter in query.split('&') {
+        match parameter.strip_prefix("target_session_attrs=") {
+            None => kept.push(parameter),
+            Some("read-write" | "primary") => {}
+            Some(other) => {
+                return Err(Error::configuration(format!(
+                    "has `target_session_attrs={other}`: leave it out, the app always uses the host that accepts writes"
+                )));
+            }
+        }
+    }
+    Ok(if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) })
+}
+
+/// Connects to the host that accepts writes, or to the only one.
+pub(super) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnection> {
+    let mut failed = sqlx::Error::Io(not_writable());
+    for options in hosts {
+        match options.connect().await {
+            Ok(connection) if hosts.len() == 1 => return Ok(connection),
+            Ok(mut connection) => {
+                if timeline(&mut connection).await?.is_some() {
+                    return Ok(connection);
+                }
+                _ = connection.close().await;
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// The hosts of a pool, and which of them new connections go to.
+pub(super) struct PgHosts {
+    all: Vec<PgConnectOptions>,
+    current: AtomicUsize,
+    /// The newest timeline that was seen. A server that was promoted has a newer one than the server that it replaces,
+    /// so a primary that comes back beside it is recognised.
+    timeline: AtomicU32,
+    /// The time of the last change of the host. Older connections are closed.
+    changed: Mutex<Option<Instant>>,
+    first_search: OnceCell<()>,
+    search: tokio::sync::Mutex<()>,
+}
+
+impl PgHosts {
+    /// Creates the hosts of a pool that connects to the first one.
+    pub(super) fn new(all: Vec<PgConnectOptions>) -> Self {
+        Self {
+            all,
+            current: AtomicUsize::new(0),
+            timeline: AtomicU32::new(0),
+            changed: Mutex::default(),
+            first_search: OnceCell::new(),
+            search: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Searches before the first connection is used.
+    pub(super) async fn search_first(&self, pool: &PgPool) {
+        self.first_search.get_or_init(|| self.search(pool)).await;
+    }
+
+    /// Searches in the background.
+    pub(super) fn spawn_search(self: &Arc<Self>, pool: &PgPool) {
+        let (hosts, pool) = (Arc::clone(self), pool.clone());
+        tokio::spawn(async move { hosts.search(&pool).await });
+    }
+
+    /// Finds the host that accepts writes, and lets new connections go there. Does nothing while another search runs.
+    async fn search(&self, pool: &PgPool) {
+        let Ok(_searching) = self.search.try_lock() else { return };
+        let found = join_all(self.all.iter().map(probe)).await;
+        let current = self.current.load(Ordering::SeqCst);
+        let writable = found.iter().enumerate().filter_map(|(at, timeline)| Some((at, (*timeline)?)));
+        let best = writable.max_by_key(|(at, timeline)| (*timeline, *at == current, Reverse(*at)));
+        let Some((at, timeline)) = best.filter(|(_, timeline)| self.accepts(*timeline)) else {
+            sleep(SEARCH_PAUSE).await;
+            return;
+        };
+        self.timeline.fetch_max(timeline, Ordering::SeqCst);
+        if at != current {
+            self.current.store(at, Ordering::SeqCst);
+            pool.set_connect_options(self.all[at].clone());
+            *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            tracing::warn!(target: "omnistack::db", host = self.all[at].get_host(), port = self.all[at].get_port(),
+                "connects to another host of DATABASE_URL, which accepts writes");
+        }
+    }
+
+    /// Returns whether a connection of this age was opened before the host was changed.
+    pub(super) fn is_outdated(&self, age: Duration) -> bool {
+        let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.is_some_and(|changed| age > changed.elapsed())
+    }
+
+    /// Fails if the server of a new connection accepts no writes, or was replaced by a promoted one.
+    pub(super) async fn check(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        match timeline(connection).await? {
+            Some(timeline) if self.accepts(timeline) => {
+                self.timeline.fetch_max(timeline, Ordering::SeqCst);
+                Ok(())
+            }
+            _ => Err(sqlx::Error::Io(not_writable())),
+        }
+    }
+
+    /// Returns whether a server with this timeline may be used. A server that does not tell its timeline has 0.
+    fn accepts(&self, timeline: u32) -> bool {
+        timeline == 0 || timeline >= self.timeline.load(Ordering::SeqCst)
+    }
+}
+
+fn not_writable() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "no host of DATABASE_URL accepts writes")
+}
+
+/// Returns the timeline of a host that accepts writes.
+async fn probe(options: &PgConnectOptions) -> Option<u32> {
+    let probing = async {
+        let mut connection = options.connect().await?;
+        let timeline = timeline(&mut connection).await;
+        _ = connection.close().await;
+        timeline
+    };
+    timeout(PROBE_TIMEOUT, probing).await.ok()?.ok()?
+}
+
+/// Returns the timeline of a server that accepts writes, `None` of a standby, and 0 if the server does not tell it.
+async fn timeline(connection: &mut PgConnection) -> sqlx::Result<Option<u32>> {
+    let is_standby = sqlx::query_as("select pg_is_in_recovery()");
+    let (is_standby,): (bool,) = is_standby.fetch_one(&mut *connection).await?;
+    if is_standby {
+        return Ok(None);
+    }
+    let segment = sqlx::query_as("select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)");
+    let segment: sqlx::Result<(String,)> = segment.fetch_one(connection).await;
+    Ok(Some(segment.ok().and_then(|(timeline,)| u32::from_str_radix(&timeline, 16).ok()).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_have_several_hosts() {
+        for (url, expected) in [
+            ("postgres://app:p%40ss@db1/acme", vec![("db1", 5432)]),
+            ("postgres://app:secret@db1,db2:6432/acme?sslmode=disable", vec![("db1", 5432), ("db2", 6432)]),
+            ("postgresql://db1:1,[::1]:2/acme?target_session_attrs=read-write", vec![("db1", 1), ("[::1]", 2)]),
+        ] {
+            let all = parse(url).unwrap();
+            let hosts: Vec<_> = all.iter().map(|options| (options.get_host(), options.get_port())).collect();
+            assert_eq!(hosts, expected, "{url}");
+            assert!(all.iter().all(|options| options.get_database() == Some("acme")), "{url}");
+        }
+        for url in ["postgres://db1,db2:many/acme", "postgres://db1,db2/acme?target_session_attrs=standby"] {
+            assert!(parse(url).is_err(), "{url}");
+        }
+    }
+}
