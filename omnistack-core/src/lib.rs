@@ -19,6 +19,7 @@
 //! | [`health`] | readiness and liveness |
 //! | [`crypto`] | random tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | audit entries, in hash chains that show tampering |
+//! | [`backup`] | backups of the databases and files, verified, and their restore |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
 //! | [`credits`] | the port for prepaid credits; `omnistack-billing` implements it |
@@ -54,6 +55,7 @@ pub mod app;
 #[cfg(feature = "signed-data")]
 pub mod app_store;
 pub mod audit;
+pub mod backup;
 pub mod billing_notice;
 pub mod cache;
 pub mod clock;

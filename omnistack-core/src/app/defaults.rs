@@ -2,6 +2,7 @@
 
 use crate::{
     audit::{AuditLog, AuditModule},
+    backup::BackupModule,
     cache::{Cache, CacheSettings},
     config::Config,
     crud::CrudModule,
@@ -35,6 +36,7 @@ pub(super) fn modules(db: Option<(&Db, &DbSettings)>) -> Vec<Box<dyn Module>> {
         modules.push(Box::new(JobsModule));
         modules.push(Box::new(EventsModule));
         modules.push(Box::new(CrudModule));
+        modules.push(Box::new(BackupModule { db: db.clone(), database: settings.clone() }));
         modules.push(Box::new(InlineModule(db.clone())));
     }
     modules.push(Box::new(SharedState));
