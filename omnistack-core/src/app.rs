@@ -3,7 +3,7 @@
 //! An [`AppBuilder`] takes modules and asks each what it contributes ([`Registry`](crate::module::Registry)): routes under their mounts with
 //! the matching guards, layers by [`Slot`](crate::module::Slot), migrations, health checks, background services. It builds one [`App`]
 //! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
-//! `openapi`, `routes`, `config`, `audit`, `jobs` and `doctor`.
+//! `openapi`, `routes`, `config`, `audit`, `jobs`, `backup`, `restore`, `maintenance`, `seed` and `doctor`.
 //!
 //! ```no_run
 //! use omnistack_core::{app::App, module::{Api, Module, Mount, Registry}};

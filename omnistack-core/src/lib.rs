@@ -17,6 +17,7 @@
 //! | [`jobs`] | background jobs, stored in the database |
 //! | [`events`] | committed events, delivered in order to subscribers |
 //! | [`health`] | readiness and liveness |
+//! | [`maintenance`] | periods in which only operators are served |
 //! | [`crypto`] | random tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`backup`] | backups of the databases and files, verified, and their restore |
@@ -26,6 +27,7 @@
 //! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`billing_notice`] | the event of a notice to the owners of a tenant about its subscription |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
+//! | [`seed`] | rows for development, which the command `seed` creates |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`notification`] | the contract of notifications to users; `omnistack-realtime` stores and delivers them |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
@@ -76,6 +78,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod jobs;
 pub mod log;
+pub mod maintenance;
 pub mod metrics;
 pub mod module;
 pub mod money;
@@ -88,6 +91,7 @@ pub mod realtime;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+pub mod seed;
 pub mod text;
 pub mod trace;
 pub mod usage;

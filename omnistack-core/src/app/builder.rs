@@ -19,6 +19,8 @@ use crate::{
     jobs::{JobSettings, Jobs, Runner},
     log::{self, LogGuard},
     module::{Banner, BuildError, Context, Module, Problem, Registry, Slot},
+    seed::Seeds,
+    tenant_export::TenantExports,
 };
 
 /// Builder of an app from modules and settings, by [`build`](Self::build) or [`run`](Self::run).
@@ -125,6 +127,8 @@ impl AppBuilder {
         registry.ctx.insert(health.clone());
         registry.ctx.insert(Dashboard::default());
         registry.ctx.insert(LimitedResources::default());
+        registry.ctx.insert(Seeds::default());
+        registry.ctx.insert(TenantExports::default());
         let own_routes = OwnRoutes::default();
         registry.ctx.insert(own_routes.clone());
         if let Some(db) = &db {

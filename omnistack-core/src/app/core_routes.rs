@@ -42,15 +42,15 @@ impl Module for CoreRoutes {
     fn register(&self, registry: &mut Registry) {
         let (db, url) = (self.db.clone(), self.url.clone());
         registry
-            .migrations(crate::migrations!["0001_core"])
+            .migrations(crate::migrations!["0001_core", "0002_maintenance"])
             .shared_migrations("idempotency", crate::idempotency::MIGRATIONS)
             .routes(
-                Mount::root("", AccessLevel::Public),
+                Mount::root("", AccessLevel::Public).during_maintenance(),
                 Api::new().routes(routes!(live)).routes(routes!(ready)),
                 |ctx| ctx.get::<Health>(),
             )
-            .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
-            .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
+            .routes(Mount::public("/health").during_maintenance(), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
+            .routes(Mount::public("/health").v2().during_maintenance(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
             .banner("database", move || {
                 let grow = if url.starts_with("sqlite:") {
                     " (set DATABASE_URL=postgres://… to use PostgreSQL)"

@@ -41,6 +41,8 @@ pub struct Mount {
     /// Prefix of the operation ids.
     pub(crate) operation_prefix: Cow<'static, str>,
     pub(crate) in_person: bool,
+    /// Whether requests are served during maintenance.
+    pub(crate) during_maintenance: bool,
     /// The form of errors, if a protocol fixes it.
     pub(crate) error_form: Option<ErrorForm>,
 }
@@ -103,6 +105,7 @@ impl Mount {
             resource: None,
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
             in_person: false,
+            during_maintenance: false,
             error_form: None,
         }
     }
@@ -192,6 +195,13 @@ impl Mount {
     /// is for mounts of signed-in callers and of operators.
     pub fn in_person(mut self) -> Self {
         self.in_person = true;
+        self
+    }
+
+    /// Serves requests to these routes during [maintenance](crate::maintenance), which refuses all others but those of
+    /// operators: for what operators need to sign in, and for what monitors the app.
+    pub fn during_maintenance(mut self) -> Self {
+        self.during_maintenance = true;
         self
     }
 

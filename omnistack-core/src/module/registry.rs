@@ -8,6 +8,7 @@ mod health;
 mod http_client;
 mod limits;
 mod routes;
+mod seeds;
 mod tables;
 mod values;
 
