@@ -117,6 +117,7 @@ mod changes;
 mod column;
 mod cursor;
 mod describe;
+mod export;
 mod fields;
 mod list;
 mod listing;

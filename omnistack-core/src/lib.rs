@@ -33,6 +33,7 @@
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`realtime`] | the port for messages to connected clients; `omnistack-realtime` delivers them |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
+//! | [`tenant_export`] | the rows that modules hand out when a tenant asks for its data |
 //! | [`clock`], [`id`] | time and identifiers |
 //! | [`text`] | text with limits as types: validation, schema and column at once |
 //! | [`name`] | validation of the names that users give to themselves, teams and keys |
@@ -92,6 +93,7 @@ pub mod realtime;
 pub mod redis;
 pub mod resilience;
 pub mod seed;
+pub mod tenant_export;
 pub mod text;
 pub mod trace;
 pub mod usage;

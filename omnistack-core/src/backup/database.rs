@@ -33,7 +33,8 @@ const TABLES: Sql = Sql {
            and not starts_with(nspname::text, 'pg_') and not exists (select from pg_depend
                where classid = 'pg_class'::regclass and objid = pg_class.oid and deptype = 'e')
          order by 1, 2",
-    sqlite: "select '', name from sqlite_master where type = 'table' and substr(name, 1, 7) <> 'sqlite_' order by name",
+    sqlite: "select '', name from sqlite_master where type = 'table' and substr(name, 1, 7) <> 'sqlite_'
+         and sql not like 'create virtual table%' order by name",
 };
 
 const CHAIN_TABLE: &str = "omni_audit_chains";

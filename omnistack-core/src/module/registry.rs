@@ -10,6 +10,7 @@ mod limits;
 mod routes;
 mod seeds;
 mod tables;
+mod tenant_exports;
 mod values;
 
 use std::{
