@@ -6,7 +6,7 @@
 //! use omnistack_core::{async_trait, backup::Backups, jobs::{Cron, Job, JobContext, JobError}, module::Registry};
 //! use serde::{Deserialize, Serialize};
 //!
-//! #[derive(Serialize, Deserialize)]
+//! #[derive(Clone, Serialize, Deserialize)]
 //! struct BackUp {}
 //!
 //! #[async_trait]

@@ -27,6 +27,9 @@ use jobs::CreateExportArchive;
 /// Exports that a list has. Those of a tenant are created one after another, and are deleted after some days.
 const MAX_LISTED_EXPORTS: i64 = 100;
 
+/// The number of rows that are read from the database at a time.
+const ROWS_PER_BATCH: i64 = 200;
+
 /// The marker type of [`ExportId`].
 #[derive(Debug)]
 pub enum ExportMarker {}
@@ -167,6 +170,32 @@ impl ExportService {
             ExportState::Waiting | ExportState::Failed => None,
         };
         Ok((export, link))
+    }
+
+    /// Deletes the exports whose `EXPORTS_RETENTION` has passed, with their archives, and returns their number. A job runs
+    /// this every hour.
+    ///
+    /// # Errors
+    /// Errors of the database and of the provider. What was not deleted is deleted by the next run.
+    pub async fn delete_expired(&self) -> Result<usize, Error> {
+        let files = &self.0.files.0;
+        let mut deleted = 0;
+        loop {
+            // The exports of all tenants expire.
+            let mut tx = files.db.all_tenants().begin_read().await?;
+            let expired = store::list_expired(&mut tx, files.clock.now(), ROWS_PER_BATCH).await?;
+            tx.commit().await?;
+            if expired.is_empty() {
+                return Ok(deleted);
+            }
+            for export in &expired {
+                files.storage.delete(&export.key()?).await?;
+                let mut tx = files.db.tenant(export.tenant_id).begin().await?;
+                store::remove(&mut tx, export).await?;
+                tx.commit().await?;
+            }
+            deleted += expired.len();
+        }
     }
 
     async fn find(&self, tenant: TenantId, id: ExportId) -> Result<Option<TenantExport>, Error> {

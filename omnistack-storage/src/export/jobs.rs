@@ -13,9 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{ExportId, ExportService, ExportState, store};
 
-/// The number of rows that are read from the database at a time.
-const ROWS_PER_BATCH: i64 = 200;
-
 /// Creates the archive of an export.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CreateExportArchive {
@@ -106,22 +103,8 @@ impl Job for DeleteExpiredExports {
     type State = ExportService;
 
     async fn run(self, exports: &ExportService, _: &JobContext) -> Result<(), JobError> {
-        let files = &exports.0.files.0;
-        loop {
-            // The job acts for all tenants.
-            let mut tx = files.db.all_tenants().begin_read().await?;
-            let expired = store::list_expired(&mut tx, files.clock.now(), ROWS_PER_BATCH).await?;
-            tx.commit().await?;
-            if expired.is_empty() {
-                return Ok(());
-            }
-            for export in &expired {
-                files.storage.delete(&export.key()?).await?;
-                let mut tx = files.db.tenant(export.tenant_id).begin().await?;
-                store::remove(&mut tx, export).await?;
-                tx.commit().await?;
-            }
-        }
+        exports.delete_expired().await?;
+        Ok(())
     }
 }
 
