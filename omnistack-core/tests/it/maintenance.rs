@@ -1,5 +1,7 @@
 //! Tests of maintenance.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use omnistack_core::{
@@ -21,7 +23,7 @@ impl Module for Doors {
 
     fn register(&self, registry: &mut Registry) {
         registry
-            .routes(Mount::public("/door"), Api::new().routes(routes!(door)), |_| Ok(()))
+            .routes(Mount::public("/door").operation_prefix("public"), Api::new().routes(routes!(door)), |_| Ok(()))
             .routes(Mount::app("/door"), Api::new().routes(routes!(door)), |_| Ok(()))
             .routes(Mount::public("/window").during_maintenance(), Api::new().routes(routes!(window)), |_| Ok(()));
     }

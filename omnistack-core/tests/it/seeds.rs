@@ -1,5 +1,7 @@
 //! Tests of seeds.
 
+#![cfg(test)]
+
 use omnistack_core::{
     db::Db,
     module::{Module, Registry},

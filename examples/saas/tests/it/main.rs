@@ -12,6 +12,7 @@ mod lists;
 mod live;
 mod money;
 mod openapi;
+mod operations;
 mod pipe;
 mod plan_limits;
 mod projects;
