@@ -126,7 +126,10 @@ pub struct RestoreReport {
 impl fmt::Debug for Backups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<_> = self.0.parts.iter().map(|part| part.name()).collect();
-        f.debug_struct("Backups").field("parts", &parts).field("locations", &self.0.locations.keys()).finish_non_exhaustive()
+        f.debug_struct("Backups")
+            .field("parts", &parts)
+            .field("locations", &self.0.locations.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,7 +188,8 @@ impl Module for BackupModule {
         let keys = match settings.keys.as_ref().map(|keys| keys.expose_secret().parse::<KeyRing>()).transpose() {
             Ok(keys) => keys,
             Err(error) => {
-                let fix = "set it to `id:base64` with the output of `openssl rand -base64 32`, several separated by commas";
+                let fix =
+                    "set it to `id:base64` with the output of `openssl rand -base64 32`, several separated by commas";
                 registry.report_problem(format!("`BACKUP_KEYS`: {error}"), fix);
                 return;
             }

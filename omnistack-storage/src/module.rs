@@ -362,9 +362,7 @@ mod buckets {
             Ok(BucketLocation::new(move |provider, bucket| {
                 let settings = backup.bucket(&storage, provider, bucket);
                 open(&settings, client.client()?, clock.clone()).map_err(|error| match error {
-                    OpenError::Unknown => {
-                        format!("`{provider}` is not compiled in: enable its Cargo feature").into()
-                    }
+                    OpenError::Unknown => format!("`{provider}` is not compiled in: enable its Cargo feature").into(),
                     OpenError::Absent(name) => {
                         let name = name.replacen("STORAGE", "BACKUP_STORAGE", 1);
                         format!("`{name}` is not set, which the provider `{provider}` needs").into()

@@ -49,8 +49,12 @@ impl Module for CoreRoutes {
                 Api::new().routes(routes!(live)).routes(routes!(ready)),
                 |ctx| ctx.get::<Health>(),
             )
-            .routes(Mount::public("/health").during_maintenance(), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
-            .routes(Mount::public("/health").v2().during_maintenance(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
+            .routes(Mount::public("/health").during_maintenance(), Api::new().routes(routes!(health)), |ctx| {
+                ctx.get::<Health>()
+            })
+            .routes(Mount::public("/health").v2().during_maintenance(), Api::new().routes(routes!(health_v2)), |ctx| {
+                ctx.get::<Health>()
+            })
             .banner("database", move || {
                 let grow = if url.starts_with("sqlite:") {
                     " (set DATABASE_URL=postgres://… to use PostgreSQL)"

@@ -87,9 +87,9 @@ impl Module for MaintenanceState {
 
     fn register(&self, registry: &mut Registry) {
         let mode = MaintenanceMode::new(&self.0, registry.clock());
-        registry.provide(mode.clone()).background_service("maintenance", move |_| {
-            Ok(move |shutdown: ShutdownToken| mode.clone().run(shutdown))
-        });
+        registry
+            .provide(mode.clone())
+            .background_service("maintenance", move |_| Ok(move |shutdown: ShutdownToken| mode.clone().run(shutdown)));
     }
 }
 

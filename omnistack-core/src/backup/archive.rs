@@ -105,12 +105,15 @@ impl<'a> ArchiveReader<'a> {
     pub(super) fn open(source: impl Read + 'static, keys: Option<&KeyRing>, name: &'a str) -> Result<Self, Error> {
         let failure = Arc::new(OnceLock::new());
         let mut source = SourceReader { inner: source, failure: Arc::clone(&failure) };
-        let start = StreamStart::read(&mut source).map_err(|error| read_error(name, &failure, "its beginning", &error))?;
+        let start =
+            StreamStart::read(&mut source).map_err(|error| read_error(name, &failure, "its beginning", &error))?;
         let reader: Box<dyn Read> = match start {
             StreamStart::Plain(first) => Box::new(Cursor::new(first).chain(source)),
             StreamStart::Sealed(key) => {
                 let keys = keys.ok_or_else(|| {
-                    Error::refused(format!("the archive {name} is encrypted: set BACKUP_KEYS to the key that sealed it"))
+                    Error::refused(format!(
+                        "the archive {name} is encrypted: set BACKUP_KEYS to the key that sealed it"
+                    ))
                 })?;
                 let opened = OpeningReader::new(source, &key, keys, &seal_context());
                 Box::new(opened.map_err(|error| key_error(name, error))?)
@@ -231,7 +234,10 @@ fn key_error(name: &str, error: CryptoError) -> Error {
         CryptoError::UnknownKey(id) => {
             Error::refused(format!("the archive {name} was sealed with the key `{id}`: add that key to BACKUP_KEYS"))
         }
-        _ => Error::damaged(name, "its key can't be opened: it was changed, or BACKUP_KEYS has another key of the same id"),
+        _ => Error::damaged(
+            name,
+            "its key can't be opened: it was changed, or BACKUP_KEYS has another key of the same id",
+        ),
     }
 }
 

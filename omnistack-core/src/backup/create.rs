@@ -90,7 +90,8 @@ impl Backups {
         if !to.ends_with('/') {
             return to.to_owned();
         }
-        let plain = |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' };
+        let plain =
+            |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' };
         let name: String = self.0.app.chars().map(plain).collect();
         // Without colons, which some file systems do not allow.
         let at: String = self.0.clock.now().to_string().chars().take_while(|character| *character != '.').collect();

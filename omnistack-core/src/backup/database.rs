@@ -162,9 +162,7 @@ pub(super) async fn create_scratch(
     let _ = (folder, name);
     match dialect {
         #[cfg(feature = "postgres")]
-        Dialect::Postgres => {
-            Ok(DatabasePlace::new(&place.settings, postgres::create_scratch(&place.url, name).await?))
-        }
+        Dialect::Postgres => Ok(DatabasePlace::new(&place.settings, postgres::create_scratch(&place.url, name).await?)),
         #[cfg(feature = "sqlite")]
         Dialect::Sqlite => {
             let file = folder.join(format!("{name}.db"));

@@ -23,10 +23,7 @@ pub(super) enum ArchivePlace {
 
 impl ArchivePlace {
     /// Finds the place that a text names: a path, or a URL whose scheme a module has registered.
-    pub(super) fn find(
-        locations: &BTreeMap<&'static str, Arc<dyn BackupLocation>>,
-        text: &str,
-    ) -> Result<Self, Error> {
+    pub(super) fn find(locations: &BTreeMap<&'static str, Arc<dyn BackupLocation>>, text: &str) -> Result<Self, Error> {
         if let Some(path) = text.strip_prefix("file:") {
             return Ok(Self::File(Path::new(path.strip_prefix("//").unwrap_or(path)).to_owned()));
         }

@@ -95,7 +95,9 @@ impl ExportService {
                         let mut reader = SyncIoBridge::new_with_handle(StreamReader::new(body), handle.clone());
                         io::copy(&mut reader, zip)?;
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::Archived | ErrorKind::NotFound | ErrorKind::Other) => {
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Archived | ErrorKind::NotFound | ErrorKind::Other) =>
+                    {
                         left_out.push(json!({ "id": file.id, "name": file.name, "reason": error.kind().as_str() }));
                     }
                     Err(error) => return Err(error.into()),

@@ -39,7 +39,8 @@ impl Job for CreateExportArchive {
         };
         let inner = &exports.0;
         let mut tx = inner.files.0.db.tenant(self.tenant).begin().await?;
-        if store::finish(&mut tx, &export, state, size, inner.files.0.clock.now()).await? && state == ExportState::Ready {
+        if store::finish(&mut tx, &export, state, size, inner.files.0.clock.now()).await? && state == ExportState::Ready
+        {
             let entry = AuditEntry::new("tenant.exported").for_tenant(self.tenant).resource("export", export.id);
             inner.audit.record_in(&mut tx, entry).await?;
             inner.jobs.enqueue_in(&mut tx, MailExportLink { tenant: self.tenant, export: self.export }).await?;

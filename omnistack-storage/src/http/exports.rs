@@ -18,9 +18,7 @@ const MANAGE_EXPORTS: &str = "exports:manage";
 
 pub(crate) fn api() -> Api<ExportService> {
     let require = || Require::permission(MANAGE_EXPORTS);
-    Api::new()
-        .require(require(), routes!(list_exports, request_export))
-        .require(require(), routes!(get_export))
+    Api::new().require(require(), routes!(list_exports, request_export)).require(require(), routes!(get_export))
 }
 
 /// The newest exports of the tenant.

@@ -230,7 +230,10 @@ async fn a_damaged_archive_is_refused_by_name() {
         }
         // Nothing is restored from it.
         let target = TestDatabase::sqlite();
-        let app = app_at(target.config().with("BACKUP_KEYS", settings.first().map_or("", |(_, keys)| keys)), Memory::default());
+        let app = app_at(
+            target.config().with("BACKUP_KEYS", settings.first().map_or("", |(_, keys)| keys)),
+            Memory::default(),
+        );
         fs::write(&damaged, &changed).unwrap();
         assert_eq!(backups(&app).restore(&damaged).await.unwrap_err().kind(), ErrorKind::Damaged);
         assert!(!Path::new(target.url().trim_start_matches("sqlite:")).exists());

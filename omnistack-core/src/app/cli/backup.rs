@@ -93,7 +93,8 @@ fn print_skipped(skipped: &BTreeMap<String, String>) -> crate::Result<()> {
 
 /// Returns a number with a noun, of which the first word gets the plural.
 fn counted(count: usize, noun: &str) -> String {
-    let (first, rest) = noun.split_once(" of ").map_or((noun, String::new()), |(first, rest)| (first, format!(" of {rest}")));
+    let (first, rest) =
+        noun.split_once(" of ").map_or((noun, String::new()), |(first, rest)| (first, format!(" of {rest}")));
     match (count, first.strip_suffix('y')) {
         (1, _) => format!("1 {first}{rest}"),
         (_, Some(stem)) => format!("{count} {stem}ies{rest}"),

@@ -23,11 +23,9 @@ pub(super) fn command() -> Command {
             Command::new("on")
                 .about("Starts maintenance, or changes its end and message")
                 .arg(
-                    Arg::new("for")
-                        .long("for")
-                        .value_name("DURATION")
-                        .default_value("10m")
-                        .help("The time that it is expected to take, for `Retry-After`; it lasts until `maintenance off`"),
+                    Arg::new("for").long("for").value_name("DURATION").default_value("10m").help(
+                        "The time that it is expected to take, for `Retry-After`; it lasts until `maintenance off`",
+                    ),
                 )
                 .arg(
                     Arg::new("message")

@@ -47,16 +47,18 @@ pub(super) async fn copy(
 }
 
 /// Fills an empty database of a server of this major version from a file, in one transaction.
-pub(super) async fn fill(
-    url: &SecretString,
-    major: u32,
-    from: &Path,
-    settings: &BackupSettings,
-) -> Result<(), Error> {
+pub(super) async fn fill(url: &SecretString, major: u32, from: &Path, settings: &BackupSettings) -> Result<(), Error> {
     let tool = PostgresTool::find("pg_restore", major, settings.postgres_bin.as_deref()).await?;
     let mut command = tool.command();
     connect(&mut command, url);
-    command.args(["--no-owner", "--no-acl", "--no-comments", "--no-password", "--exit-on-error", "--single-transaction"]);
+    command.args([
+        "--no-owner",
+        "--no-acl",
+        "--no-comments",
+        "--no-password",
+        "--exit-on-error",
+        "--single-transaction",
+    ]);
     command.arg(from);
     run(command, "pg_restore").await
 }
