@@ -5,6 +5,7 @@
 //! without a membership gets 404, so a stranger does not learn that the tenant exists.
 
 pub(crate) mod custom_roles;
+pub(crate) mod export;
 pub mod invitation;
 pub(crate) mod members;
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]

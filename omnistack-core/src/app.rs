@@ -3,8 +3,9 @@
 //! An [`AppBuilder`] takes modules and asks each what it contributes ([`Registry`](crate::module::Registry)): routes under their mounts with
 //! the matching guards, layers by [`Slot`](crate::module::Slot), migrations, health checks, background services. It builds one [`App`]
 //! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
-//! `openapi`, `routes`, `config`, `health`, `audit`, `jobs` and `doctor`. Without the feature `cli`, it has no commands
-//! `audit`, `health`, `jobs` and `webhooks`, no help, and only the options `--list` and `--allow-lock` of `migrate`.
+//! `openapi`, `routes`, `config`, `health`, `audit`, `jobs`, `backup`, `restore`, `maintenance`, `seed` and `doctor`. Without
+//! the feature `cli`, it has no commands `audit`, `backup`, `health`, `jobs`, `maintenance`, `restore`, `seed` and
+//! `webhooks`, no help, and only the options `--list` and `--allow-lock` of `migrate`.
 //!
 //! ```no_run
 //! use omnistack_core::{app::App, module::{Api, Module, Mount, Registry}};

@@ -127,6 +127,7 @@ mod changes;
 mod column;
 mod cursor;
 mod describe;
+mod export;
 mod fields;
 mod hooks;
 mod list;

@@ -39,6 +39,7 @@ mod hmac;
 #[cfg(feature = "signed-data")]
 mod jws;
 mod key_ring;
+mod sealed_stream;
 mod settings;
 mod token;
 
@@ -51,6 +52,7 @@ pub use hmac::{HmacKey, Mac};
 #[cfg(feature = "signed-data")]
 pub use jws::UnverifiedJws;
 pub use key_ring::KeyRing;
+pub(crate) use sealed_stream::{OpeningReader, SealingWriter, StreamStart};
 pub use settings::SecretSettings;
 pub use token::Token;
 

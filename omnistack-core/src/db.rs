@@ -98,10 +98,10 @@ use observe::Observers;
 use pools::Pools;
 use tx::TenantVisibility;
 
-/// The tables of jobs, events, the audit log and tenant databases, for use without an [`App`](crate::app::App), which
+/// The tables of jobs, events, the audit log, maintenance and tenant databases, for use without an [`App`](crate::app::App), which
 /// includes them. Their history is `core`: `db.migrate("core", CORE_MIGRATIONS)`. Under another name they would run
 /// again when the database is used with an `App` later.
-pub const CORE_MIGRATIONS: Migrations = crate::migrations!["0001_core"];
+pub const CORE_MIGRATIONS: Migrations = crate::migrations!["0001_core", "0002_maintenance"];
 
 /// The app's database. Cheap to clone; all clones share the same pools.
 #[derive(Clone)]

@@ -17,19 +17,23 @@
 //! | [`jobs`] | background jobs, stored in the database |
 //! | [`events`] | committed events, delivered in order to subscribers |
 //! | [`health`] | readiness and liveness |
+//! | [`maintenance`] | periods in which only operators are served |
 //! | [`crypto`] | random tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | audit entries, in hash chains that show tampering |
+//! | [`backup`] | backups of the databases and files, verified, and their restore |
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
 //! | [`credits`] | the port for prepaid credits; `omnistack-billing` implements it |
 //! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`billing_notice`] | the event of a notice to the owners of a tenant about its subscription |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
+//! | [`seed`] | rows for development, which the command `seed` creates |
 //! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
 //! | [`notification`] | the contract of notifications to users; `omnistack-realtime` stores and delivers them |
 //! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
 //! | [`realtime`] | the port for messages to connected clients; `omnistack-realtime` delivers them |
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
+//! | [`tenant_export`] | the rows that modules hand out when a tenant asks for its data |
 //! | [`clock`], [`id`] | time and identifiers |
 //! | [`text`] | text with limits as types: validation, schema and column at once |
 //! | [`name`] | validation of the names that users give to themselves, teams and keys |
@@ -57,6 +61,7 @@ pub mod app;
 #[cfg(feature = "signed-data")]
 pub mod app_store;
 pub mod audit;
+pub mod backup;
 pub mod billing_notice;
 pub mod cache;
 pub mod clock;
@@ -77,6 +82,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod jobs;
 pub mod log;
+pub mod maintenance;
 pub mod metrics;
 pub mod module;
 pub mod money;
@@ -89,6 +95,8 @@ pub mod realtime;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+pub mod seed;
+pub mod tenant_export;
 pub mod text;
 pub mod trace;
 pub mod usage;

@@ -115,7 +115,7 @@ impl Observability {
                 let open = settings.token.is_some() || !registry.environment().is_production();
                 let access = if open { AccessLevel::Public } else { AccessLevel::Admin };
                 let state = MetricsState { source, token: settings.token };
-                registry.routes(Mount::root("/metrics", access), routes::api(), |_| Ok(state));
+                registry.routes(Mount::root("/metrics", access).during_maintenance(), routes::api(), |_| Ok(state));
             }
         }
     }

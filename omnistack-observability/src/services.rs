@@ -81,7 +81,9 @@ pub(crate) fn register(registry: &mut Registry) {
                 }
             })
         })
-        .routes(Mount::public("/status").rate_limit(STATUS_RATE), routes::public(), |ctx| ctx.get::<ServiceChecks>())
+        .routes(Mount::public("/status").rate_limit(STATUS_RATE).during_maintenance(), routes::public(), |ctx| {
+            ctx.get::<ServiceChecks>()
+        })
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {
                 return;

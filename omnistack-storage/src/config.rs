@@ -81,6 +81,42 @@ omnistack_core::settings! {
 }
 
 omnistack_core::settings! {
+    /// Exports of tenants.
+    ///
+    /// ```
+    /// use omnistack_core::config::Config;
+    /// use omnistack_storage::ExportSettings;
+    ///
+    /// let settings: ExportSettings = Config::from_pairs([("EXPORTS_RETENTION", "2d")]).read_settings()?;
+    /// assert_eq!(settings.retention.as_secs(), 2 * 24 * 60 * 60);
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
+    pub struct ExportSettings {
+        /// Time for which the archive of an export is kept, and for which the link in the mail is valid.
+        pub retention: Duration = "EXPORTS_RETENTION", default "7d", range "1h"..="7d";
+    }
+}
+
+omnistack_core::settings! {
+    /// Buckets of backups.
+    ///
+    /// The access to the buckets in the URLs of the commands `backup` and `restore`, such as `s3://bucket/name.tar`. A
+    /// setting that is absent has the value of the `STORAGE_…` setting of the same name.
+    pub struct BackupStorageSettings {
+        /// The region of the bucket, with `s3`.
+        pub region: Option<String> = "BACKUP_STORAGE_REGION";
+        /// The URL of the service, with `s3`, `gcs` or `azure`.
+        pub endpoint: Option<String> = "BACKUP_STORAGE_ENDPOINT";
+        /// The account, with `r2` and `azure`.
+        pub account: Option<String> = "BACKUP_STORAGE_ACCOUNT";
+        /// The access key id, with `s3` and `r2`. If it is set, `BACKUP_STORAGE_KEY` must be set too.
+        pub key_id: Option<String> = "BACKUP_STORAGE_KEY_ID";
+        /// The secret access key, the account key, or the JSON key of a service account.
+        pub key: Option<SecretString> = "BACKUP_STORAGE_KEY";
+    }
+}
+
+omnistack_core::settings! {
     /// Archived files.
     ///
     /// The rule that selects files to archive, and the archive they are moved to. Read by
@@ -146,6 +182,25 @@ omnistack_core::settings! {
         /// The largest number of thumbnails that are created at the same time; further requests wait for up to 15
         /// seconds.
         pub at_once: u32 = "FILES_THUMBNAILS_AT_ONCE", default "2", range "1"..="64";
+    }
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+impl BackupStorageSettings {
+    /// Returns the settings of the bucket of a provider, with those of the app's storage where these have none.
+    pub(crate) fn bucket(&self, storage: &StorageSettings, provider: &str, bucket: &str) -> StorageSettings {
+        let has_key = self.key_id.is_some() || self.key.is_some();
+        let (key_id, key) = if has_key { (&self.key_id, &self.key) } else { (&storage.key_id, &storage.key) };
+        StorageSettings {
+            provider: provider.to_owned(),
+            bucket: Some(bucket.to_owned()),
+            region: self.region.clone().unwrap_or_else(|| storage.region.clone()),
+            endpoint: self.endpoint.clone().or_else(|| storage.endpoint.clone()),
+            account: self.account.clone().or_else(|| storage.account.clone()),
+            key_id: key_id.clone(),
+            key: key.clone(),
+            ..storage.clone()
+        }
     }
 }
 

@@ -163,7 +163,7 @@ impl FileService {
         Ok(object)
     }
 
-    async fn open_object(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
+    pub(crate) async fn open_object(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
         if file.is_only_in_external_archive(self.0.clock.now()) {
             return Err(Error::new(ErrorKind::Archived, format!("the file `{}`", file.id)));
         }

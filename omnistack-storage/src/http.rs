@@ -2,6 +2,7 @@
 
 pub(crate) mod archival;
 mod direct_uploads;
+pub(crate) mod exports;
 pub(crate) mod files;
 pub(crate) mod signed_urls;
 #[cfg(feature = "thumbnails")]

@@ -40,6 +40,7 @@
 //! | [`UploadBody`], [`Object`] | the bytes of an object that is written and of one that is read |
 //! | [`UrlSigner`] | signed URLs that the app serves itself, for providers that have none |
 //! | [`Files`], [`FileService`] | the module for files of tenants, and its operations |
+//! | [`ExportService`] | exports of all data of a tenant |
 //! | [`Archival`], [`ArchiveRule`] | archives old files in cheaper storage, and restores them |
 //! | `Thumbnail` | a size of thumbnails, behind the feature `thumbnails` |
 //! | [`FileScanner`] | a check of each file before it can be read, such as a virus scanner |
@@ -54,9 +55,11 @@
 //! | `thumbnails` | no | thumbnails of PNG, JPEG, GIF and WebP images |
 
 mod archival;
+mod backup;
 mod config;
 mod content_disposition;
 mod error;
+mod export;
 mod files;
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
@@ -76,8 +79,9 @@ mod thumbnail;
 pub use archival::{Archival, ArchiveRule, ArchiveState, FileArchiveState, StorageClassUsage};
 #[cfg(feature = "thumbnails")]
 pub use config::ThumbnailSettings;
-pub use config::{ArchivalSettings, FileSettings, StorageSettings};
+pub use config::{ArchivalSettings, BackupStorageSettings, ExportSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
+pub use export::{ExportId, ExportMarker, ExportService, ExportState, TenantExport};
 pub use files::FileService;
 pub use key::{KeyError, ObjectKey};
 pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsage, UploadResult};

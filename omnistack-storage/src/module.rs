@@ -17,7 +17,12 @@ use omnistack_core::{
 use crate::{
     Archival, ArchiveRule, FileScanner, FileService, Local, Memory, Storage, StorageProvider, UrlSigner,
     archival::jobs::{ArchiveFiles, RestoreFromArchive},
-    config::{ArchivalSettings, FileSettings, StorageSettings},
+    backup::{OwnStorageLocation, StoredObjects},
+    config::{ArchivalSettings, ExportSettings, FileSettings, StorageSettings},
+    export::{
+        ExportService, ExportServiceInner,
+        jobs::{CreateExportArchive, DeleteExpiredExports, ExpireTenantExports, MailExportLink},
+    },
     files::{
         FileServiceInner,
         jobs::{CleanUpFiles, DeleteTenantFiles},
@@ -35,7 +40,7 @@ const SERVICE_CHECK_KEY: &str = "omnistack-service-check";
 /// The module for files of tenants: uploads, downloads, signed URLs, quotas, archival and thumbnails.
 ///
 /// It provides [`Storage`], [`FileService`], [`Archival`] and [`UrlSigner`] to other modules, adds the routes under
-/// `/api/v1/app/files`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
+/// `/api/v1/app/files`, `/api/v1/app/exports`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
 ///
 /// ```
 /// use std::time::Duration;
@@ -164,10 +169,11 @@ impl Module for Files {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files", "0002_exports"]);
         let Some(settings) = registry.config::<FileSettings>() else { return };
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(keys) = registry.config::<IdempotencySettings>() else { return };
+        let Some(exports) = registry.config::<ExportSettings>() else { return };
         let Some(make) = self.provider(registry) else { return };
         #[cfg(feature = "thumbnails")]
         let thumbnails = self.thumbnails(registry);
@@ -178,6 +184,11 @@ impl Module for Files {
         if !rules.is_empty() || archives.retention.is_some() || archive.is_some() {
             registry.cron(Cron::new("13 2 * * *", ArchiveFiles {}));
         }
+        if let Some(archive) = archive.clone() {
+            registry.backup_part(move |_| Ok(StoredObjects::new("archive", archive.clone())));
+        }
+        buckets::backup_location(registry);
+        let (app, version) = (registry.app_name().to_owned(), registry.app_version().to_owned());
         let scanner = self.scanner.clone();
         let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
         let idle = settings.upload_idle;
@@ -228,6 +239,30 @@ impl Module for Files {
                 Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| DeleteTenantFiles { tenant: gone.tenant }))
             })
             .job::<RestoreFromArchive>(Context::get)
+            .provide_from(move |ctx| {
+                Ok(ExportService(Arc::new(ExportServiceInner {
+                    files: ctx.get()?,
+                    rows: ctx.get()?,
+                    jobs: ctx.get()?,
+                    audit: ctx.get()?,
+                    mailer: ctx.get()?,
+                    contacts: ctx.get()?,
+                    app: app.clone(),
+                    version: version.clone(),
+                    retention: exports.retention,
+                })))
+            })
+            .job::<CreateExportArchive>(Context::get)
+            .job::<MailExportLink>(Context::get)
+            .job::<DeleteExpiredExports>(Context::get)
+            .job::<ExpireTenantExports>(Context::get)
+            .subscribe("forget-exports", |ctx| {
+                Ok(EnqueueJob::new(ctx.get()?, |gone: TenantDeleted| ExpireTenantExports { tenant: gone.tenant }))
+            })
+            .cron(Cron::new("41 * * * *", DeleteExpiredExports {}))
+            .routes(Mount::app("/exports").in_person(), http::exports::api(), Context::get)
+            .backup_part(|ctx| Ok(StoredObjects::new("files", ctx.get()?)))
+            .backup_location(&["storage"], |ctx| Ok(OwnStorageLocation(ctx.get()?)))
             .cron(Cron::new("47 * * * *", CleanUpFiles {}))
             .routes(taking, http::files::transfer_api(), Context::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Context::get)
@@ -263,6 +298,9 @@ mod buckets {
         registry.report_problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
         None
     }
+
+    /// Does nothing: no provider of buckets is compiled in.
+    pub(super) fn backup_location(_: &mut Registry) {}
 }
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary"))]
@@ -313,6 +351,39 @@ mod buckets {
             storage.map_err(|_| omnistack_core::module::MissingDependency::of::<Storage>())
         }))
     }
+
+    /// Adds the buckets as places for backups.
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    pub(super) fn backup_location(registry: &mut Registry) {
+        use crate::{backup::BucketLocation, config::BackupStorageSettings};
+
+        let (Some(storage), Some(backup), Some(client)) = (
+            registry.config::<StorageSettings>(),
+            registry.config::<BackupStorageSettings>(),
+            registry.config::<omnistack_core::http::client::ClientSettings>(),
+        ) else {
+            return;
+        };
+        registry.backup_location(&["s3", "r2", "gs", "azure"], move |ctx| {
+            let clock = ctx.get::<Clock>()?;
+            let (storage, backup, client) = (storage.clone(), backup.clone(), client.clone());
+            Ok(BucketLocation::new(move |provider, bucket| {
+                let settings = backup.bucket(&storage, provider, bucket);
+                open(&settings, client.client()?, clock.clone()).map_err(|error| match error {
+                    OpenError::Unknown => format!("`{provider}` is not compiled in: enable its Cargo feature").into(),
+                    OpenError::Absent(name) => {
+                        let name = name.replacen("STORAGE", "BACKUP_STORAGE", 1);
+                        format!("`{name}` is not set, which the provider `{provider}` needs").into()
+                    }
+                    OpenError::Refused(error) => error.into(),
+                })
+            }))
+        });
+    }
+
+    /// Does nothing: buckets of Cloudinary hold media only.
+    #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+    pub(super) fn backup_location(_: &mut Registry) {}
 
     #[derive(Debug)]
     enum OpenError {

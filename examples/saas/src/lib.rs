@@ -4,6 +4,8 @@ pub mod channels;
 pub mod live;
 pub mod plans;
 pub mod projects;
+pub mod reports;
+pub mod seeds;
 
 use live::Live;
 use omnistack::{
@@ -12,6 +14,8 @@ use omnistack::{
     storage::Files, webhooks::Webhooks,
 };
 use projects::Projects;
+use reports::Reports;
+use seeds::ExampleData;
 
 /// The settings that have another default in this app: who sells, and what the app invoices at the end of a billing
 /// period. That is the usage, because a payment provider bills the plan.
@@ -45,5 +49,7 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(Realtime::from_env().channels(channels::channels()))
         .with(Ai::from_env())
         .with(Projects)
+        .with(Reports::to("team@acme.example"))
+        .with(ExampleData)
         .with(Live)
 }

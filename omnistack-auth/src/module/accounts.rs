@@ -124,7 +124,11 @@ impl Auth {
             .provide(BuiltInAccounts)
             .security_scheme("cookie", cookies::security_scheme())
             .layer(Slot::Identity, |_| Ok(from_fn(cookies::vary_by_cookie)))
-            .routes(Mount::root("/.well-known", AccessLevel::Public), session::routes::api(), Context::get)
+            .routes(
+                Mount::root("/.well-known", AccessLevel::Public).during_maintenance(),
+                session::routes::api(),
+                Context::get,
+            )
             .routes(Mount::admin("/users").without_idempotency(), operator::routes::second_factors::api(), Context::get)
             .routes(
                 own_account_mount("/users/me").without_idempotency(),
@@ -137,7 +141,9 @@ impl Auth {
                 Context::get,
             );
         let invited = |ctx: &Context| Ok((ctx.get()?, ctx.get()?));
-        register_v1_and_v2(registry, &Mount::public("/auth").without_idempotency(), public, Context::get);
+        // Operators sign in during maintenance.
+        let sign_in = Mount::public("/auth").without_idempotency().during_maintenance();
+        register_v1_and_v2(registry, &sign_in, public, Context::get);
         register_v1_and_v2(
             registry,
             &Mount::public("/auth").without_idempotency(),
@@ -196,6 +202,7 @@ impl Auth {
         let names = checked.iter().map(|provider| provider.name().to_owned()).collect();
         // Each callback may cause a request to the provider.
         let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
+        let oauth = oauth.during_maintenance();
         registry
             .require::<SettingsClient>()
             .provide_from(move |ctx| {
@@ -249,7 +256,7 @@ impl Auth {
         });
         let pages = self.with_own_pages(registry, pages);
         self.require_routes_of_pages(registry, &pages);
-        registry.routes(Mount::root("/auth", AccessLevel::Public), pages.routes(), |_| Ok(pages));
+        registry.routes(Mount::root("/auth", AccessLevel::Public).during_maintenance(), pages.routes(), |_| Ok(pages));
     }
 
     /// Replaces pages by those of the app. Reports names that no page has.
@@ -348,7 +355,7 @@ fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty>
 #[cfg(feature = "passkeys")]
 pub(super) fn passkeys(registry: &mut Registry) {
     // Each started ceremony stores a row for five minutes.
-    let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
+    let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300)).during_maintenance();
     let app = |ctx: &Context| {
         let social: Option<Social> = ctx.get().ok();
         let offered: SignInIssuers = Arc::new(move |issuer| social.as_ref().is_some_and(|it| it.has_issuer(issuer)));
@@ -358,7 +365,7 @@ pub(super) fn passkeys(registry: &mut Registry) {
     register_v1_and_v2(registry, &with_body(public), account::routes::passkeys::public, Context::get);
     register_v1_and_v2(
         registry,
-        &with_body(Mount::public("/auth/mfa/passkey")),
+        &with_body(Mount::public("/auth/mfa/passkey").during_maintenance()),
         account::routes::passkeys::second_factor,
         Context::get,
     );
@@ -385,7 +392,7 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     }
     register_v1_and_v2(
         registry,
-        &Mount::public("/auth/mfa/sms").without_idempotency(),
+        &Mount::public("/auth/mfa/sms").without_idempotency().during_maintenance(),
         account::routes::sms_codes::second_factor,
         Context::get,
     );

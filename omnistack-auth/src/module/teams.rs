@@ -28,6 +28,7 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
     let tenants = Mount::app("/tenants").without_plan_limits();
     // Limits invitations, which send emails to strangers: enough to invite a team of ordinary size at once.
     let mails = Rate::new(100, Duration::from_secs(60 * 60));
+    tenant::export::register(registry);
     registry
         .permissions(role::MODULE_PERMISSIONS)
         .caller_parameter("TenantId", tenant_selection::tenant_parameter())

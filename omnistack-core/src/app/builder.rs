@@ -23,6 +23,8 @@ use crate::{
     jobs::{JobSettings, Jobs, Runner},
     log::{self, LogGuard},
     module::{Banner, BuildError, Context, Module, PATTERN_FIX, Problem, Registry, RouteChange, RouteInfo, Slot},
+    seed::Seeds,
+    tenant_export::TenantExports,
 };
 
 /// Builder of an app from modules and settings, by [`build`](Self::build) or [`run`](Self::run).
@@ -226,6 +228,8 @@ impl AppBuilder {
         registry.ctx.insert(health.clone());
         registry.ctx.insert(Dashboard::default());
         registry.ctx.insert(LimitedResources::default());
+        registry.ctx.insert(Seeds::default());
+        registry.ctx.insert(TenantExports::default());
         let own_routes = OwnRoutes::default();
         registry.ctx.insert(own_routes.clone());
         if let Some(db) = &db {

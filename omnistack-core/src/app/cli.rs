@@ -5,9 +5,12 @@ use clap::{Arg, ArgAction, Command};
 use super::{AppBuilder, commands};
 
 mod audit;
+mod backup;
 mod health;
 mod jobs;
+mod maintenance;
 mod migrate;
+mod seed;
 mod webhooks;
 
 pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
@@ -28,6 +31,10 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
         Some(("audit", matches)) => audit::run(&app, matches).await,
         Some(("jobs", matches)) => jobs::run(&app, matches).await,
         Some(("webhooks", matches)) => webhooks::run(&app, matches).await,
+        Some(("backup", matches)) => backup::create(&app, matches).await,
+        Some(("restore", matches)) => backup::restore(&app, matches).await,
+        Some(("maintenance", matches)) => maintenance::run(&app, matches).await,
+        Some(("seed", matches)) => seed::run(&app, matches).await,
         Some(("doctor", _)) => commands::doctor(&app).await,
         _ => commands::serve(app).await,
     }
@@ -60,5 +67,9 @@ fn command(title: String, version: String) -> Command {
         .subcommand(audit::command())
         .subcommand(jobs::command())
         .subcommand(webhooks::command())
+        .subcommand(backup::backup_command())
+        .subcommand(backup::restore_command())
+        .subcommand(maintenance::command())
+        .subcommand(seed::command())
         .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and prints what to fix"))
 }

@@ -53,12 +53,16 @@ impl Module for CoreRoutes {
             // The catalogue of tenant databases belongs to the app.
             .unprotected_tables(["omni_tenant_databases"])
             .routes(
-                Mount::root("", AccessLevel::Public),
+                Mount::root("", AccessLevel::Public).during_maintenance(),
                 Api::new().routes(routes!(live)).routes(routes!(ready)),
                 |ctx| ctx.get::<Health>(),
             )
-            .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
-            .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
+            .routes(Mount::public("/health").during_maintenance(), Api::new().routes(routes!(health)), |ctx| {
+                ctx.get::<Health>()
+            })
+            .routes(Mount::public("/health").v2().during_maintenance(), Api::new().routes(routes!(health_v2)), |ctx| {
+                ctx.get::<Health>()
+            })
             .banner("database", move || {
                 let grow = if url.starts_with("sqlite:") {
                     " (set DATABASE_URL=postgres://… to use PostgreSQL)"

@@ -1,7 +1,9 @@
 //! The modules that every app has.
 
 use crate::{
+    ShutdownToken,
     audit::{AuditLog, AuditModule},
+    backup::BackupModule,
     cache::{Cache, CacheSettings},
     config::Config,
     crud::CrudModule,
@@ -13,6 +15,7 @@ use crate::{
     idempotency::IdempotencyModule,
     identity::Entitlements,
     jobs::JobsModule,
+    maintenance::MaintenanceMode,
     module::{Module, Registry},
     notification::{NotificationKinds, Notifier},
     payment::PaymentProviders,
@@ -35,6 +38,8 @@ pub(super) fn modules(db: Option<(&Db, &DbSettings)>) -> Vec<Box<dyn Module>> {
         modules.push(Box::new(JobsModule));
         modules.push(Box::new(EventsModule));
         modules.push(Box::new(CrudModule));
+        modules.push(Box::new(MaintenanceState(db.clone())));
+        modules.push(Box::new(BackupModule { db: db.clone(), database: settings.clone() }));
         modules.push(Box::new(InlineModule(db.clone())));
     }
     modules.push(Box::new(SharedState));
@@ -69,6 +74,22 @@ impl Module for SharedState {
             let limits = limits.legacy_headers(http.is_some_and(|http| http.rate_limit_legacy));
             registry.provide_default(cache).provide_default(messages).provide_default(limits);
         });
+    }
+}
+
+/// The [`MaintenanceMode`], which is read every second while the app serves.
+struct MaintenanceState(Db);
+
+impl Module for MaintenanceState {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let mode = MaintenanceMode::new(&self.0, registry.clock());
+        registry
+            .provide(mode.clone())
+            .background_service("maintenance", move |_| Ok(move |shutdown: ShutdownToken| mode.clone().run(shutdown)));
     }
 }
 

@@ -13,7 +13,7 @@ use axum::{
     routing::MethodRouter,
 };
 use matchit::InsertError;
-use tower::layer::util::Stack;
+use tower::{layer::util::Stack, util::Either};
 
 use super::{core_routes, docs};
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     },
     idempotency::IdempotencyLayer,
     identity::{AccessLevel, Authenticator, GuardLayer},
+    maintenance::{MaintenanceLayer, MaintenanceMode},
     module::{
         Context, IdempotencyPolicy, Mount, OpenApiPart, Problem, Registry, RequiredRoute, ResolvedLayer, RouteFate,
         RouteInfo, RoutesWithoutPlanLimits, Slot,
@@ -204,6 +205,7 @@ pub(super) fn router(
     ctx: &Context,
 ) -> Router {
     let authenticator = ctx.get::<Authenticator>().ok();
+    let maintenance = ctx.get::<MaintenanceMode>().ok();
     let limits = ctx.get::<RateLimits>().unwrap_or_else(|_| RateLimits::in_process(clock.clone()));
     let mut prefixes: BTreeMap<String, usize> = BTreeMap::new();
     let in_slot = |router: MethodRouter, slot: Slot| {
@@ -235,14 +237,17 @@ pub(super) fn router(
                 router
             };
             let router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
+            let closed_by = maintenance.clone().filter(|_| !mount.during_maintenance);
             let guard = authenticator.clone().filter(|_| mount.audience != AccessLevel::Public);
             let guard = guard.map(|authenticator| {
                 let guard = GuardLayer::new(mount.audience, authenticator);
                 let guard = if mount.in_person { guard.in_person() } else { guard };
+                let guard = closed_by.clone().map_or(guard.clone(), |mode| guard.closed_by(mode));
                 mount.resource.as_deref().map_or(guard.clone(), |resource| guard.permissions(resource))
             });
             let key = keys.and_then(|keys| keys.layer_for(&mount, &path));
-            let router = with_layers(router, key, limit, guard);
+            let gate = guard.map(Either::Left).or_else(|| closed_by.map(|mode| Either::Right(mode.layer())));
+            let router = with_layers(router, key, limit, gate);
             all = all.route(&path, in_slot(router, Slot::Identity));
         }
     }
@@ -253,6 +258,8 @@ pub(super) fn router(
 async fn read_from_replica(request: Request, next: Next) -> Response {
     if request.method().is_safe() { with_reads_from_replica(next.run(request)).await } else { next.run(request).await }
 }
+/// The layer that decides whether a request is served: by its caller, or without one only by maintenance.
+type Gate = Either<GuardLayer, MaintenanceLayer>;
 
 /// Puts the layers around a router: the caller is authenticated first, then counted, then the idempotency key is
 /// read. Each layer of a router boxes everything inside it, so the layers are added as one.
@@ -260,16 +267,16 @@ fn with_layers(
     router: MethodRouter,
     key: Option<IdempotencyLayer>,
     limit: Option<RateLimitLayer>,
-    guard: Option<GuardLayer>,
+    gate: Option<Gate>,
 ) -> MethodRouter {
-    match (key, limit, guard) {
+    match (key, limit, gate) {
         (None, None, None) => router,
         (Some(key), None, None) => router.layer(key),
         (None, Some(limit), None) => router.layer(limit),
-        (None, None, Some(guard)) => router.layer(guard),
+        (None, None, Some(gate)) => router.layer(gate),
         (Some(key), Some(limit), None) => router.layer(Stack::new(key, limit)),
-        (Some(key), None, Some(guard)) => router.layer(Stack::new(key, guard)),
-        (None, Some(limit), Some(guard)) => router.layer(Stack::new(limit, guard)),
-        (Some(key), Some(limit), Some(guard)) => router.layer(Stack::new(Stack::new(key, limit), guard)),
+        (Some(key), None, Some(gate)) => router.layer(Stack::new(key, gate)),
+        (None, Some(limit), Some(gate)) => router.layer(Stack::new(limit, gate)),
+        (Some(key), Some(limit), Some(gate)) => router.layer(Stack::new(Stack::new(key, limit), gate)),
     }
 }

@@ -1,13 +1,16 @@
 //! Nightly deletion of old entries.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::{AuditSettings, AuditStore, Error, store::AuditReceiver};
 use crate::{
+    BoxError,
     clock::Timestamp,
+    identity::TenantId,
     jobs::{Cron, Job, JobContext, JobError, MissedTickBehavior},
     module::{Module, Registry},
 };
@@ -26,6 +29,13 @@ impl Module for AuditModule {
             if let Some(db) = registry.provided() {
                 registry.provide_default(AuditStore::new(db, registry.clock()));
             }
+            registry.tenant_export("audit", |ctx| {
+                let store = ctx.get::<AuditStore>()?;
+                Ok(move |tenant: TenantId| {
+                    let lines = store.export(tenant).map_err(BoxError::from);
+                    lines.and_then(|line| ready(serde_json::from_str(&line).map_err(BoxError::from))).boxed()
+                })
+            });
         });
         let Some(keep) = registry.config::<AuditSettings>().and_then(|settings| settings.retention) else { return };
         registry

@@ -44,6 +44,11 @@ impl Sha256 {
         bytes.try_into().ok().map(Self)
     }
 
+    /// Creates a hash from its 32 bytes.
+    pub(crate) const fn from_array(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

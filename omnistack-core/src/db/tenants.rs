@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use secrecy::SecretString;
 use tokio::sync::Notify;
 
 use super::{Db, DbSettings, Error, ErrorKind, MigrateOptions, MigrationState, Migrations, Tx};
@@ -147,6 +148,16 @@ impl TenantDatabases {
     /// Returns the URL template without its password: `postgres://app:…@host/app_{tenant}`.
     pub fn display_url(&self) -> String {
         self.0.provisioner.display_url()
+    }
+
+    /// Returns the URL of a tenant's database, for programs that copy databases.
+    pub(crate) fn url(&self, tenant: TenantId) -> SecretString {
+        self.0.provisioner.url(tenant)
+    }
+
+    /// Creates an empty database for a tenant, to be filled from a backup. Uses an existing one.
+    pub(crate) async fn create_empty(&self, tenant: TenantId) -> Result<(), Error> {
+        self.0.provisioner.create(tenant).await
     }
 
     /// Returns whether a tenant has a database.

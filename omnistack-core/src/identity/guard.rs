@@ -16,6 +16,7 @@ use super::{Authenticator, Identity, RequestOrigin, TenantId, UserId};
 use crate::{
     http::{Error, Request, Response},
     identity::AccessLevel,
+    maintenance::MaintenanceMode,
     metrics::AUTH_FAILURES,
     trace::{self, attribute},
 };
@@ -59,6 +60,7 @@ pub struct GuardLayer {
     authenticator: Authenticator,
     permissions: Option<Arc<RequiredPermissions>>,
     in_person: bool,
+    closed_by: Option<MaintenanceMode>,
 }
 
 /// The permissions for reading and for writing.
@@ -71,7 +73,7 @@ struct RequiredPermissions {
 impl GuardLayer {
     /// Creates a guard for an access level. A public guard does not require an identity.
     pub fn new(audience: AccessLevel, authenticator: Authenticator) -> Self {
-        Self { audience, authenticator, permissions: None, in_person: false }
+        Self { audience, authenticator, permissions: None, in_person: false, closed_by: None }
     }
 
     /// Requires `RESOURCE:read` for GET and HEAD and `RESOURCE:write` for all other methods.
@@ -88,6 +90,12 @@ impl GuardLayer {
     #[must_use]
     pub fn in_person(mut self) -> Self {
         self.in_person = true;
+        self
+    }
+
+    /// Refuses callers during maintenance, except operators, also while they impersonate a user.
+    pub(crate) fn closed_by(mut self, maintenance: MaintenanceMode) -> Self {
+        self.closed_by = Some(maintenance);
         self
     }
 }
@@ -124,7 +132,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let GuardLayer { audience, authenticator, permissions, in_person } = self.layer.clone();
+        let GuardLayer { audience, authenticator, permissions, in_person, closed_by } = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let identity = match authenticator.authenticate(&parts).await {
@@ -137,6 +145,10 @@ where
             let needed = permissions.as_deref().map(|needed| needed.for_method(&parts.method));
             match check_access(audience, identity, needed, in_person) {
                 Ok(Some(mut identity)) => {
+                    let is_operator = identity.operator || identity.impersonator.is_some();
+                    if let Some(error) = closed_by.filter(|_| !is_operator).and_then(|mode| mode.refusal()) {
+                        return Ok(error.into_response());
+                    }
                     identity.origin = RequestOrigin::from_request(&parts);
                     name_in_log_and_trace(&identity);
                     parts.extensions.insert(identity);

@@ -43,6 +43,8 @@ pub struct Mount {
     pub(crate) in_person: bool,
     /// Whether lists may be read from the standby of `DATABASE_REPLICA_URL`.
     pub(crate) reads_from_replica: bool,
+    /// Whether requests are served during maintenance.
+    pub(crate) during_maintenance: bool,
     /// The form of errors, if a protocol fixes it.
     pub(crate) error_form: Option<ErrorForm>,
     /// The paths at which the app serves routes in place of those that the module declares.
@@ -108,6 +110,7 @@ impl Mount {
             operation_prefix: if audience == AccessLevel::Admin { "admin" } else { "" }.into(),
             in_person: false,
             reads_from_replica: false,
+            during_maintenance: false,
             error_form: None,
             moves: RouteMoves::default(),
         }
@@ -207,6 +210,13 @@ impl Mount {
     /// database itself. So do lists while the standby is away or too old, or if there is none.
     pub fn reads_from_replica(mut self) -> Self {
         self.reads_from_replica = true;
+        self
+    }
+
+    /// Serves requests to these routes during [maintenance](crate::maintenance), which refuses all others but those of
+    /// operators: for what operators need to sign in, and for what monitors the app.
+    pub fn during_maintenance(mut self) -> Self {
+        self.during_maintenance = true;
         self
     }
 

@@ -9,7 +9,9 @@ mod http_client;
 mod limits;
 mod missing;
 mod routes;
+mod seeds;
 mod tables;
+mod tenant_exports;
 mod values;
 
 use std::{

@@ -11,6 +11,7 @@ use std::{
 use omnistack::{
     app::OwnRoutes,
     audit::{AuditLog, AuditStore},
+    backup::Backups,
     cache::Cache,
     config::{self, Config, PublicUrl},
     dashboard::Dashboard,
@@ -18,6 +19,7 @@ use omnistack::{
     health::Health,
     http::RateLimits,
     identity::{Entitlements, LimitedResources, PermissionCatalog},
+    maintenance::MaintenanceMode,
     metrics::ALL_METRICS,
     module::RoutesWithoutPlanLimits,
     notification::{NotificationKinds, Notifier},
@@ -25,6 +27,8 @@ use omnistack::{
     prelude::*,
     pubsub::PubSub,
     realtime::RealtimePublisher,
+    seed::Seeds,
+    tenant_export::TenantExports,
     usage::UsageSink,
     webhook::{WebhookCatalogue, WebhookInbox, WebhookPublisher, WebhookSources},
 };
@@ -185,6 +189,10 @@ async fn the_book_lists_the_values_that_context_always_has() {
         WebhookSources,
         WebhookCatalogue,
         NotificationKinds,
+        Backups,
+        MaintenanceMode,
+        Seeds,
+        TenantExports,
         OwnRoutes
     ];
     provided![

@@ -15,6 +15,7 @@ mod migrations;
 mod missing;
 mod money;
 mod openapi;
+mod operations;
 mod pipe;
 mod plan_limits;
 mod projects;

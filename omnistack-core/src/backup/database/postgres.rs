@@ -1,0 +1,215 @@
+//! PostgreSQL: `pg_dump` and `pg_restore` copy a database, under row-level security.
+//!
+//! The tables of tenants have row-level security that also applies to their owner. `pg_dump` therefore runs with
+//! `--enable-row-security` and with the setting that makes all rows visible. While tables are filled, their row-level
+//! security is not enabled yet.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
+use tokio::process::Command;
+
+use super::{inventory, postgres_tools::PostgresTool, quoted, server_major};
+use crate::{
+    backup::{BackupSettings, Error, manifest::Inventory},
+    db::{self, Db},
+};
+
+/// The setting that makes the rows of all tenants visible.
+const ALL_TENANTS: &str = "-c omnistack.tenant=*";
+
+/// Copies one state of the database into a file, and returns what is in it.
+pub(super) async fn copy(
+    db: &Db,
+    url: &SecretString,
+    into: &Path,
+    settings: &BackupSettings,
+) -> Result<Inventory, Error> {
+    let major = server_major(db).await?.unwrap_or_default();
+    let tool = PostgresTool::find("pg_dump", major, settings.postgres_bin.as_deref()).await?;
+    // The rows of all tenants belong to a backup. The transaction keeps the state that `pg_dump` copies, and that is
+    // counted here.
+    let mut tx = db.all_tenants().begin_read().await?;
+    tx.query("set transaction isolation level repeatable read").execute().await?;
+    tx.set_statement_timeout(Duration::ZERO).await?;
+    tx.query("set local idle_in_transaction_session_timeout = 0").execute().await?;
+    let (snapshot,): (String,) = tx.query("select pg_export_snapshot()").fetch_one().await?;
+    let mut command = tool.command();
+    connect(&mut command, url);
+    command.args(["--format=custom", "--enable-row-security", "--no-password"]);
+    command.arg(format!("--snapshot={snapshot}")).arg("--file").arg(into);
+    run(command, "pg_dump").await?;
+    let found = inventory(&mut tx).await?;
+    tx.commit().await?;
+    Ok(found)
+}
+
+/// Fills an empty database of a server of this major version from a file, in one transaction.
+pub(super) async fn fill(url: &SecretString, major: u32, from: &Path, settings: &BackupSettings) -> Result<(), Error> {
+    let tool = PostgresTool::find("pg_restore", major, settings.postgres_bin.as_deref()).await?;
+    let mut command = tool.command();
+    connect(&mut command, url);
+    command.args([
+        "--no-owner",
+        "--no-acl",
+        "--no-comments",
+        "--no-password",
+        "--exit-on-error",
+        "--single-transaction",
+    ]);
+    command.arg(from);
+    run(command, "pg_restore").await
+}
+
+/// Creates an empty database with this name on the server, and returns its URL.
+pub(super) async fn create_scratch(url: &SecretString, name: &str) -> Result<SecretString, Error> {
+    match execute(url, format!("create database {}", quoted(name))).await {
+        Ok(()) => Ok(with_database(url.expose_secret(), name).into()),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => Err(Error::refused(format!(
+            "the role of DATABASE_URL can't create a database for the check ({error}): run the check with a DATABASE_URL \
+             whose role has CREATEDB"
+        ))),
+        Err(error) => Err(db::Error::from(error).into()),
+    }
+}
+
+/// Removes a database of [`create_scratch`].
+pub(super) async fn drop_scratch(url: &SecretString, name: &str) -> Result<(), Error> {
+    let dropped = execute(url, format!("drop database if exists {} with (force)", quoted(name))).await;
+    Ok(dropped.map_err(db::Error::from)?)
+}
+
+async fn execute(url: &SecretString, sql: String) -> sqlx::Result<()> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    let mut connection = options.disable_statement_logging().connect().await?;
+    connection.execute(AssertSqlSafe(sql)).await?;
+    connection.close().await
+}
+
+/// Runs a program to its end. Fails with what it wrote to standard error.
+async fn run(mut command: Command, name: &str) -> Result<(), Error> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = command.output().await.map_err(|error| Error::failed(format!("{name} can't be started"), error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::failed(format!("{name} failed"), said.trim().to_owned()))
+}
+
+/// Sets the database of a program. The password is not in its arguments, which every user of the machine can read.
+fn connect(command: &mut Command, url: &SecretString) {
+    let LibpqUrl { url, password } = LibpqUrl::new(url.expose_secret());
+    command.arg("--dbname").arg(url);
+    if let Some(password) = password {
+        command.env("PGPASSWORD", password);
+    }
+}
+
+/// A URL as `libpq` reads it, without its password.
+struct LibpqUrl {
+    url: String,
+    password: Option<String>,
+}
+
+impl LibpqUrl {
+    /// Converts a URL as sqlx reads it: its names of parameters differ, and it has some that `libpq` refuses.
+    fn new(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let authority = &place[..place.find('/').unwrap_or(place.len())];
+        let (user, host) = authority.rsplit_once('@').map_or(("", place), |(user, _)| (user, &place[user.len() + 1..]));
+        let (user, password) = user.split_once(':').map_or((user, None), |(user, password)| (user, Some(password)));
+        let mut password = password.map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+        let mut options = String::new();
+        let mut query: Vec<(&str, String)> = form_urlencoded::parse(query.as_bytes())
+            .filter_map(|(name, value)| {
+                if let Some(setting) = name.strip_prefix("options[").and_then(|name| name.strip_suffix(']')) {
+                    options.push_str(&format!("-c {setting}={value} "));
+                    return None;
+                }
+                match name.as_ref() {
+                    "password" => password = Some(value.into_owned()),
+                    "options" => options.push_str(&format!("{value} ")),
+                    name => return Some((libpq_parameter(name)?, value.into_owned())),
+                }
+                None
+            })
+            .collect();
+        query.push(("options", options + ALL_TENANTS));
+        let query: Vec<String> = query
+            .into_iter()
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
+            .collect();
+        let at = if user.is_empty() { "" } else { "@" };
+        Self { url: format!("{scheme}://{user}{at}{host}?{}", query.join("&")), password }
+    }
+}
+
+/// Returns the name of a parameter for `libpq`, or `None` for one that only sqlx has.
+fn libpq_parameter(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "host" => "host",
+        "hostaddr" => "hostaddr",
+        "port" => "port",
+        "dbname" => "dbname",
+        "user" => "user",
+        "sslmode" | "ssl-mode" => "sslmode",
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => "sslrootcert",
+        "sslcert" | "ssl-cert" => "sslcert",
+        "sslkey" | "ssl-key" => "sslkey",
+        "application_name" => "application_name",
+        "target_session_attrs" => "target_session_attrs",
+        "connect_timeout" => "connect_timeout",
+        _ => return None,
+    })
+}
+
+/// Returns the URL with another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let start = place.find("://").map_or(0, |index| index + 3);
+    let end = place[start..].find('/').map_or(place.len(), |index| start + index);
+    // A parameter would override the path.
+    let query: Vec<&str> = query.split('&').filter(|part| !part.is_empty() && !part.starts_with("dbname=")).collect();
+    let question = if query.is_empty() { "" } else { "?" };
+    format!("{}/{name}{question}{}", &place[..end], query.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_for_libpq() {
+        for (url, expected, password) in [
+            (
+                "postgres://app:p%40ss@db.example:5433/shop?sslmode=require&statement-cache-capacity=10",
+                "postgres://app@db.example:5433/shop?sslmode=require&options=%2Dc%20omnistack%2Etenant%3D%2A",
+                Some("p@ss"),
+            ),
+            (
+                "postgres:///shop?host=/run/postgresql&password=x&options[search_path]=app",
+                "postgres:///shop?host=%2Frun%2Fpostgresql&options=%2Dc%20search%5Fpath%3Dapp%20%2Dc%20omnistack%2Etenant%3D%2A",
+                Some("x"),
+            ),
+            ("postgresql://db/shop", "postgresql://db/shop?options=%2Dc%20omnistack%2Etenant%3D%2A", None),
+        ] {
+            let converted = LibpqUrl::new(url);
+            assert_eq!((converted.url.as_str(), converted.password.as_deref()), (expected, password));
+        }
+    }
+
+    #[test]
+    fn urls_of_scratch_databases() {
+        for (url, expected) in [
+            ("postgres://app:x@db:5433/shop?sslmode=require", "postgres://app:x@db:5433/check?sslmode=require"),
+            ("postgres://app@db", "postgres://app@db/check"),
+            ("postgres:///shop?host=/run&dbname=shop", "postgres:///check?host=/run"),
+        ] {
+            assert_eq!(with_database(url, "check"), expected);
+        }
+    }
+}
