@@ -318,7 +318,11 @@ impl AccountMailer {
                 let warning =
                     "If that was not you, another person may control your account: contact us immediately.".to_owned();
                 let locale = store::lock(tx, user).await?.and_then(|account| account.locale);
-                Some(self.compose(&old, locale.as_deref(), &self.notification("email_changed", title, [changed, warning], None))?)
+                Some(self.compose(
+                    &old,
+                    locale.as_deref(),
+                    &self.notification("email_changed", title, [changed, warning], None),
+                )?)
             }
             AccountMail::PasswordChanged { user } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -326,7 +330,10 @@ impl AccountMailer {
                 let changed = "Other devices were signed out.".to_owned();
                 let warning = "If that was not you, choose a new password immediately.".to_owned();
                 let action = ("Choose a new password", "forgot-password");
-                self.compose_to_account(&account, &self.notification("password_changed", title, [changed, warning], Some(action)))?
+                self.compose_to_account(
+                    &account,
+                    &self.notification("password_changed", title, [changed, warning], Some(action)),
+                )?
             }
             AccountMail::IdentityChanged { user, issuer, linked } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -343,7 +350,10 @@ impl AccountMailer {
                     "If that was not you, sign in and check the identities that are linked with your account."
                         .to_owned();
                 let action = self.has_built_in_accounts.then_some(("Review your account", "security"));
-                self.compose_to_account(&account, &self.notification("identity_changed", title, [changed, warning], action))?
+                self.compose_to_account(
+                    &account,
+                    &self.notification("identity_changed", title, [changed, warning], action),
+                )?
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

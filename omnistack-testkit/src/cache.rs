@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "redis")]
-use omnistack_core::{clock::Clock, redis::Redis};
 use omnistack_core::{
     cache::Cache,
     clock::{MockClock, Timestamp},
 };
+#[cfg(feature = "redis")]
+use omnistack_core::{clock::Clock, redis::Redis};
 
 #[cfg(feature = "redis")]
 use crate::{database::variable, random::random_uuid};
@@ -20,9 +20,16 @@ pub struct TestCache {
 
 #[derive(Debug)]
 enum CacheBackend {
-    InProcess { cache: Cache, clock: MockClock },
+    InProcess {
+        cache: Cache,
+        clock: MockClock,
+    },
     #[cfg(feature = "redis")]
-    Redis { cache: Cache, prefix: String, url: String },
+    Redis {
+        cache: Cache,
+        prefix: String,
+        url: String,
+    },
 }
 
 impl TestCache {

@@ -215,12 +215,7 @@ impl TestResponse {
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
         let body = self.json();
-        assert_eq!(
-            (self.status.as_u16(), body["error"]["code"].as_str()),
-            (status, Some(code)),
-            "{}",
-            self.shown()
-        );
+        assert_eq!((self.status.as_u16(), body["error"]["code"].as_str()), (status, Some(code)), "{}", self.shown());
         assert_eq!(body["error"]["request_id"].as_str(), self.header("x-request-id"), "{}: {body}", self.sent);
         assert!(
             body["error"]["timestamp"].is_string() && body["error"]["message"].is_string(),

@@ -30,7 +30,9 @@ pub struct TestDatabase {
 
 #[derive(Debug)]
 enum DatabaseBackend {
-    Sqlite { folder: PathBuf },
+    Sqlite {
+        folder: PathBuf,
+    },
     #[cfg(feature = "postgres")]
     Postgres(PostgresDatabase),
 }

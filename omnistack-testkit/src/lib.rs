@@ -104,10 +104,10 @@ mod sent_mails;
 #[cfg(feature = "sms")]
 pub mod sms;
 pub mod smtp;
-#[cfg(test)]
-mod tests;
 #[cfg(feature = "storage")]
 pub mod storage;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "ai")]
 pub mod vectors;
 

@@ -287,7 +287,11 @@ pub async fn lists_in_order(subject: StorageProviderUnderTest) {
         ("nothing/", None, 10, "", false),
     ] {
         // The keys, and whether there are more.
-        assert_eq!(names_of(prefix, after, limit).await, (expected.to_owned(), more), "list {prefix:?} {after:?} {limit}");
+        assert_eq!(
+            names_of(prefix, after, limit).await,
+            (expected.to_owned(), more),
+            "list {prefix:?} {after:?} {limit}"
+        );
     }
 }
 
@@ -313,10 +317,18 @@ pub async fn create_only_rejects_existing_object(subject: StorageProviderUnderTe
     let provider = &subject.provider;
     let options = PutOptions::default().create_only();
     if !provider.capabilities().create_only {
-        return expect_error(provider.put(&key("a"), "a".into(), &options).await, ErrorKind::Unsupported, "`create_only`");
+        return expect_error(
+            provider.put(&key("a"), "a".into(), &options).await,
+            ErrorKind::Unsupported,
+            "`create_only`",
+        );
     }
     expect_ok(provider.put(&key("a"), "first".into(), &options).await);
-    expect_error(provider.put(&key("a"), "second".into(), &options).await, ErrorKind::Exists, "`create_only` of an existing object");
+    expect_error(
+        provider.put(&key("a"), "second".into(), &options).await,
+        ErrorKind::Exists,
+        "`create_only` of an existing object",
+    );
     assert_eq!(read(&subject, "a", None).await, "first", "the existing object was replaced");
     let race = (0..8).map(|at| {
         let options = &options;
@@ -338,8 +350,16 @@ pub async fn failed_upload_stores_nothing(subject: StorageProviderUnderTest) {
         let bytes = sample_bytes(length);
         let size = length as u64;
         let table: Vec<(&str, Box<dyn Fn() -> UploadBody + '_>, ErrorKind)> = vec![
-            ("fewer bytes than stated", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size + 1)), ErrorKind::Mismatch),
-            ("more bytes than stated", Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size - 1)), ErrorKind::Mismatch),
+            (
+                "fewer bytes than stated",
+                Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size + 1)),
+                ErrorKind::Mismatch,
+            ),
+            (
+                "more bytes than stated",
+                Box::new(|| UploadBody::from_bytes(bytes.clone()).size(size - 1)),
+                ErrorKind::Mismatch,
+            ),
             (
                 "bytes of another SHA-256",
                 Box::new(|| UploadBody::from_bytes(bytes.clone()).sha256(Sha256::digest("x"))),
@@ -429,7 +449,11 @@ pub async fn capabilities_match_behaviour(subject: StorageProviderUnderTest) {
         }
         for wrong in [Duration::ZERO, PresignRequest::MAX_EXPIRY + minute] {
             request.expires_in = wrong;
-            expect_error(provider.presign(&request).await, ErrorKind::Unsupported, "`presign` for too short or too long a time");
+            expect_error(
+                provider.presign(&request).await,
+                ErrorKind::Unsupported,
+                "`presign` for too short or too long a time",
+            );
         }
     }
     let form = provider.post_form(&PostPolicy::new(key("a"), 10, minute)).await;
@@ -441,7 +465,11 @@ pub async fn capabilities_match_behaviour(subject: StorageProviderUnderTest) {
         assert!(class.as_ref().is_none_or(|class| class == subject.class), "`head` returns another class: {class:?}");
     }
     let changed = provider.copy(&key("a"), &key("a"), Some(subject.class)).await;
-    assert_eq!(changed.is_ok(), can.change_storage_class, "`Capabilities::change_storage_class`, and `copy`: {changed:?}");
+    assert_eq!(
+        changed.is_ok(),
+        can.change_storage_class,
+        "`Capabilities::change_storage_class`, and `copy`: {changed:?}"
+    );
     if !can.restore {
         expect_error(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "`restore`");
     }

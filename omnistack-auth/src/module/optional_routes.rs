@@ -43,7 +43,11 @@ impl AuthRoutes {
             Self::CustomRoles => vec!["/api/*/app/teams/{id}/roles/**"],
             Self::ApiKeys => vec!["/api/*/app/api-keys/**"],
             Self::Passkeys => {
-                vec!["/api/*/public/auth/passkeys/**", "/api/*/app/auth/passkeys/**", "/api/*/public/auth/mfa/passkey/**"]
+                vec![
+                    "/api/*/public/auth/passkeys/**",
+                    "/api/*/app/auth/passkeys/**",
+                    "/api/*/public/auth/mfa/passkey/**",
+                ]
             }
             Self::Impersonation => IMPERSONATION.to_vec(),
             Self::Operators => {

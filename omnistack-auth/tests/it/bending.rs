@@ -86,9 +86,14 @@ async fn the_build_names_the_pages_that_call_a_route() {
     let gone = problems(|app| app.with(Auth::built_in()).without_routes("auth", "/auth/verify-email"));
     let expected = format!("auth: mails link to GET /auth/verify-email, which the app leaves out{FIX}");
     assert_eq!(gone, [expected]);
-    let moved = problems(|app| app.with(Auth::built_in()).move_routes("auth", "/api/v1/app/users/me", "/api/v1/app/me"));
+    let moved =
+        problems(|app| app.with(Auth::built_in()).move_routes("auth", "/api/v1/app/users/me", "/api/v1/app/me"));
     assert_eq!(moved.len(), 2, "{moved:?}");
-    assert!(moved[0].contains("the page /auth/security calls GET /api/v1/app/users/me, which the app has moved to /api/v1/app/me"));
+    assert!(
+        moved[0].contains(
+            "the page /auth/security calls GET /api/v1/app/users/me, which the app has moved to /api/v1/app/me"
+        )
+    );
 }
 
 #[tokio::test]

@@ -123,12 +123,7 @@ impl AppBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn move_routes(
-        mut self,
-        module: impl Into<String>,
-        from: impl Into<String>,
-        to: impl Into<String>,
-    ) -> Self {
+    pub fn move_routes(mut self, module: impl Into<String>, from: impl Into<String>, to: impl Into<String>) -> Self {
         self.route_changes.push(RouteChange::Move { module: module.into(), from: from.into(), to: to.into() });
         self
     }

@@ -21,9 +21,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     match matches.subcommand() {
         Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
         Some(("worker", _)) => commands::worker(app).await,
-        Some(("openapi", matches)) => {
-            commands::openapi(&app, matches.get_one::<String>("part").map(String::as_str))
-        }
+        Some(("openapi", matches)) => commands::openapi(&app, matches.get_one::<String>("part").map(String::as_str)),
         Some(("routes", _)) => commands::routes(&app),
         Some(("config", matches)) => commands::config(&app, matches.get_flag("reference")),
         Some(("audit", matches)) => audit::run(&app, matches).await,

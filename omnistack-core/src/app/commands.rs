@@ -194,10 +194,7 @@ pub(super) fn routes(app: &App) -> crate::Result<()> {
         required => required.join(" "),
     };
     let second = app.routes().iter().map(|route| permissions(route).len()).max().unwrap_or(0).max("PERMISSION".len());
-    print_line(format_args!(
-        "{:<7} {:<width$}  {:<8} {:<second$} MODULE",
-        "METHOD", "PATH", "AUDIENCE", "PERMISSION"
-    ))?;
+    print_line(format_args!("{:<7} {:<width$}  {:<8} {:<second$} MODULE", "METHOD", "PATH", "AUDIENCE", "PERMISSION"))?;
     for route in app.routes() {
         let RouteInfo { method, path, audience, module, .. } = route;
         let required = permissions(route);

@@ -23,8 +23,9 @@ use crate::{
     http::{
         ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
         layer::{
-            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, ErrorForms, ErrorLayer, HookLayer, HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer,
-            RouteLimitsService, SecurityHeadersLayer, SingletonHeadersLayer,
+            ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, ErrorForms, ErrorLayer, HookLayer,
+            HookService, Observe, ObserveLayer, RequestIdLayer, RouteLimitsLayer, RouteLimitsService,
+            SecurityHeadersLayer, SingletonHeadersLayer,
         },
     },
     rate_limit::{ExemptRoutes, RateLimitKey, RateLimitLayer, RateLimitService},

@@ -21,7 +21,9 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
         ["doctor"] => commands::doctor(&app).await,
         other => {
             let text = other.join(" ");
-            Err(RunError::new(format!("this program has no command `{text}`: build it with the feature `cli` for all commands")))
+            Err(RunError::new(format!(
+                "this program has no command `{text}`: build it with the feature `cli` for all commands"
+            )))
         }
     }
 }

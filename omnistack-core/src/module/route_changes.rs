@@ -255,7 +255,8 @@ impl RouteChanges {
     /// Returns the changes of the app that were about no route: what it said, and of which module.
     pub(crate) fn unused(&self) -> Vec<(String, &str)> {
         let left_out = self.left_out.iter().filter(|rule| rule.by_app && !rule.used);
-        let left_out = left_out.map(|rule| (format!("the app leaves out `{}`", rule.pattern.as_str()), rule.module.as_str()));
+        let left_out =
+            left_out.map(|rule| (format!("the app leaves out `{}`", rule.pattern.as_str()), rule.module.as_str()));
         let moved = self.moved.iter().filter(|moved| !moved.used);
         let moved = moved.map(|moved| (format!("the app moves `{}`", moved.rule.from.as_str()), moved.module.as_str()));
         left_out.chain(moved).collect()
@@ -292,7 +293,11 @@ mod tests {
             ("/", "GET", "/", true),
             ("/**", "GET", "/anything/below", true),
         ] {
-            assert_eq!(RoutePattern::parse(pattern).unwrap().matches(method, path), expected, "{pattern}: {method} {path}");
+            assert_eq!(
+                RoutePattern::parse(pattern).unwrap().matches(method, path),
+                expected,
+                "{pattern}: {method} {path}"
+            );
         }
         let any = RoutePattern::parse("POST /login").unwrap();
         assert!(any.is_served_by("ANY", "/login") && !any.is_served_by("GET", "/login"));

@@ -101,11 +101,7 @@ impl SettingValue for EmailProviderName {
 
 /// Provides the [`Mailer`] that the settings describe, with the app's own provider if it has one, unless a module or a
 /// test provides its own mailer.
-pub(super) fn provide_mailer(
-    registry: &mut Registry,
-    settings: &EmailSettings,
-    own: Option<Arc<dyn EmailProvider>>,
-) {
+pub(super) fn provide_mailer(registry: &mut Registry, settings: &EmailSettings, own: Option<Arc<dyn EmailProvider>>) {
     if registry.provides::<Mailer>() {
         return;
     }

@@ -96,7 +96,12 @@ impl FileService {
     /// # Errors
     /// Fails as [`upload`](Self::upload) does, and with 400 `MALFORMED_MULTIPART` or 422 `VALIDATION_FAILED` for a form
     /// that is not such a form, 408 `UPLOAD_STALLED` if no bytes arrive for a while.
-    pub async fn upload_request(&self, caller: &Identity, new: NewFile, request: Request) -> Result<UploadResult, Error> {
+    pub async fn upload_request(
+        &self,
+        caller: &Identity,
+        new: NewFile,
+        request: Request,
+    ) -> Result<UploadResult, Error> {
         store_request_body(self, caller, new, request).await
     }
 }

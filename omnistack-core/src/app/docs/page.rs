@@ -24,10 +24,8 @@ pub(in crate::app) fn add(router: Router, documents: Vec<String>, is_listed: imp
     if documents.is_empty() {
         return router;
     }
-    let config = Config::new(documents)
-        .try_it_out_enabled(true)
-        .persist_authorization(true)
-        .display_request_duration(true);
+    let config =
+        Config::new(documents).try_it_out_enabled(true).persist_authorization(true).display_request_duration(true);
     let (config, index) = (Arc::new(config.clone()), Arc::new(config));
     let [redirect, page, files] = super::ALL_PATHS;
     let all = [

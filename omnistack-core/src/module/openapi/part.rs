@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn references_are_found() {
-        let json = r##"{"a":{"$ref":"#/components/schemas/Room"},"b":[{"$ref":"#/components/responses/ApiError"}],"c":"#/"}"##;
+        let json =
+            r##"{"a":{"$ref":"#/components/schemas/Room"},"b":[{"$ref":"#/components/responses/ApiError"}],"c":"#/"}"##;
         assert_eq!(references(json).collect::<Vec<_>>(), [("schemas", "Room"), ("responses", "ApiError")]);
     }
 }

@@ -46,10 +46,8 @@ impl Registry {
     /// provides it has a problem, or because a value that it is created from is missing.
     pub(crate) fn report_missing(&mut self, missing: Vec<MissingValues>) {
         let troubled: BTreeSet<&'static str> = self.problems.iter().map(|problem| problem.module).collect();
-        let waiting: BTreeMap<&'static str, Vec<&'static str>> = missing
-            .iter()
-            .filter_map(|values| Some((values.creates?, values.missing.types().to_vec())))
-            .collect();
+        let waiting: BTreeMap<&'static str, Vec<&'static str>> =
+            missing.iter().filter_map(|values| Some((values.creates?, values.missing.types().to_vec()))).collect();
         let first = missing.iter().find_map(|values| Some((values.module, *values.missing.types().first()?)));
         let mut reported: BTreeSet<(&'static str, &'static str)> = BTreeSet::new();
         for requirement in std::mem::take(&mut self.requirements) {

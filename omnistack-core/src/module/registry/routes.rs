@@ -172,12 +172,7 @@ impl Registry {
     /// registry.require_route("POST /api/v1/public/rooms/search", "the page `/rooms` searches by", "keep the route");
     /// # }
     /// ```
-    pub fn require_route(
-        &mut self,
-        route: &str,
-        dependent: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> &mut Self {
+    pub fn require_route(&mut self, route: &str, dependent: impl Into<String>, fix: impl Into<String>) -> &mut Self {
         match RoutePattern::parse(route) {
             Ok(pattern) => {
                 let (dependent, fix) = (dependent.into(), fix.into());

@@ -37,8 +37,7 @@ impl Registry {
     fn claim_type<T: 'static>(&mut self) {
         let id = TypeId::of::<T>();
         if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
-            let what =
-                format!("provides `{}`, which module `{other}` also provides", public_name(type_name::<T>()));
+            let what = format!("provides `{}`, which module `{other}` also provides", public_name(type_name::<T>()));
             self.report_problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
         }
         self.providers.push((id, self.module));

@@ -216,9 +216,9 @@ async fn what_wiring_misses_is_named_wherever_it_is_missed() {
     });
     // What is made of the value that can't be made, and a second use in one module, are no further problems.
     let derived = module("derived", |registry| {
-        registry.provide_from(|ctx| ctx.get::<u8>().map(u16::from)).health("numbers", |ctx| {
-            ctx.get::<u16>().map(|_| || async { Ok(()) })
-        });
+        registry
+            .provide_from(|ctx| ctx.get::<u8>().map(u16::from))
+            .health("numbers", |ctx| ctx.get::<u16>().map(|_| || async { Ok(()) }));
     });
     let error = builder(&[])
         .with(routes)

@@ -72,7 +72,11 @@ fn rooms() -> InlineModule {
         registry
             .routes(Mount::app("/rooms").permissions("rooms").rate_limit(limit.clone()), api(), |_| Ok(()))
             .routes(Mount::app("/rooms").v2().permissions("rooms").rate_limit(limit), api(), |_| Ok(()))
-            .routes(Mount::admin("/rooms"), Api::<Unavailable>::new().hidden("/all", get(|| async { "all" })), Context::get);
+            .routes(
+                Mount::admin("/rooms"),
+                Api::<Unavailable>::new().hidden("/all", get(|| async { "all" })),
+                Context::get,
+            );
     })
 }
 
@@ -96,7 +100,8 @@ fn paths(app: &TestApp, method: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn a_route_that_is_left_out_does_not_exist() {
-    let app = app(|app| app.without_routes("rooms", "/api/*/app/rooms/{id}/**").without_routes("rooms", "/api/v2/**")).await;
+    let app =
+        app(|app| app.without_routes("rooms", "/api/*/app/rooms/{id}/**").without_routes("rooms", "/api/v2/**")).await;
     let user = app.user();
     user.get("/api/v1/app/rooms").await.expect(200);
     for path in ["/api/v1/app/rooms/1", "/api/v1/app/rooms/1/secret", "/api/v2/app/rooms", "/api/v1/admin/rooms/all"] {
@@ -106,7 +111,8 @@ async fn a_route_that_is_left_out_does_not_exist() {
     }
     assert_eq!(paths(&app, "GET"), BTreeSet::from(["/api/v1/app/rooms".to_owned()]));
     let document = app.anonymous().get("/openapi.json").await.expect(200).json();
-    let described: Vec<_> = document["paths"].as_object().unwrap().keys().filter(|path| path.contains("rooms")).collect();
+    let described: Vec<_> =
+        document["paths"].as_object().unwrap().keys().filter(|path| path.contains("rooms")).collect();
     assert_eq!(described, ["/api/v1/app/rooms"]);
     // Nothing refers to its schema.
     let schemas = document["components"]["schemas"].as_object().unwrap();
@@ -177,14 +183,22 @@ async fn changes_that_are_about_no_route_are_problems() {
             app.move_routes("rooms", "/api/v1/rooms", "/api/v1/spaces")
         }),
         [
-            format!("core: the app leaves out `/api/v1/app/room` of module `rooms`, which mounts no such route\n      fix: {COMPARE}"),
-            format!("core: the app leaves out `/api/v1/app/rooms` of module `spaces`, which mounts no such route\n      fix: {COMPARE}"),
-            format!("core: the app moves `/api/v1/rooms` of module `rooms`, which mounts no such route\n      fix: {COMPARE}"),
+            format!(
+                "core: the app leaves out `/api/v1/app/room` of module `rooms`, which mounts no such route\n      fix: {COMPARE}"
+            ),
+            format!(
+                "core: the app leaves out `/api/v1/app/rooms` of module `spaces`, which mounts no such route\n      fix: {COMPARE}"
+            ),
+            format!(
+                "core: the app moves `/api/v1/rooms` of module `rooms`, which mounts no such route\n      fix: {COMPARE}"
+            ),
         ]
     );
     assert_eq!(
         problems(|app| app.without_routes("rooms", "rooms")),
-        [format!("core: a change of routes can't be read: `rooms` is not a path that begins with `/`\n      fix: {WRITE}")]
+        [format!(
+            "core: a change of routes can't be read: `rooms` is not a path that begins with `/`\n      fix: {WRITE}"
+        )]
     );
     // A move to a path that another route has.
     let taken = problems(|app| app.move_routes("rooms", "/api/v1/app/rooms/page", "/api/v1/app/rooms"));
@@ -202,12 +216,12 @@ async fn the_build_names_what_depends_on_a_route() {
     let leave_out: fn(AppBuilder) -> AppBuilder = |app| app.without_routes("rooms", "/api/v1/app/rooms/{id}");
     let move_away: fn(AppBuilder) -> AppBuilder =
         |app| app.move_routes("rooms", "/api/v1/app/rooms", "/api/v1/app/spaces");
-    for (change, expected) in [
-        (leave_out, "which the app leaves out"),
-        (move_away, "which the app has moved to /api/v1/app/spaces/{id}"),
-    ] {
+    for (change, expected) in
+        [(leave_out, "which the app leaves out"), (move_away, "which the app has moved to /api/v1/app/spaces/{id}")]
+    {
         let found = problems(|app| change(app.with(board())));
-        let expected = format!("board: the page `/board` calls GET /api/v1/app/rooms/{{room}}, {expected}\n      fix: keep it");
+        let expected =
+            format!("board: the page `/board` calls GET /api/v1/app/rooms/{{room}}, {expected}\n      fix: keep it");
         assert_eq!(found, [expected]);
     }
     // The app serves the path itself.
