@@ -34,9 +34,13 @@ pub(super) struct ResolvedMount {
 /// Returns all routes: those of the modules, and core's own pages.
 pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
-    let kept = |path: &String| !registry.route_changes.leaves_out("core", "GET", path);
-    let pages: Vec<_> = pages(&list).into_iter().filter(kept).map(RouteInfo::page).collect();
-    list.extend(pages);
+    let mut pages = pages(&list);
+    pages.retain(|path| !registry.route_changes.leaves_out("core", "GET", path));
+    // The page of the documentation shows documents, and does not exist without one.
+    if !pages.iter().any(|path| path.starts_with("/openapi")) {
+        pages.retain(|path| !docs::PATHS.contains(&path.as_str()));
+    }
+    list.extend(pages.into_iter().map(RouteInfo::page));
     list.sort();
     list
 }
@@ -51,6 +55,7 @@ fn pages(routes: &[RouteInfo]) -> Vec<String> {
 
 /// Reports changes of routes that are about no route, and routes that are gone and on which something depends.
 pub(super) fn check_changes(registry: &mut Registry) {
+    registry.module = "core";
     let routes: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
     for path in pages(&routes) {
         registry.route_changes.record_page("core", &path);
