@@ -50,7 +50,7 @@
 //! |---|---|---|
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `docs-page` | yes | the page `/docs`, which shows the OpenAPI document |
-//! | `cli` | yes | the whole command line, with its help and the commands `audit`, `jobs` and `webhooks` |
+//! | `cli` | yes | the whole command line, with its help and the commands `audit`, `health`, `jobs` and `webhooks` |
 //! | `compression` | yes | compression of responses with gzip |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |

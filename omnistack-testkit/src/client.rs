@@ -191,8 +191,8 @@ impl TestResponse {
 
     /// Returns the status, the body and the causes of an error, for the message of an assertion.
     fn shown(&self) -> String {
-        let causes: String = self.causes.iter().map(|cause| format!("\n  caused by: {cause}")).collect();
-        format!("{}: {} {}{causes}", self.sent, self.status, self.text())
+        let causes: Vec<_> = self.causes.iter().map(|cause| format!("\n  caused by: {cause}")).collect();
+        format!("{}: {} {}{}", self.sent, self.status, self.text(), causes.concat())
     }
 
     /// Asserts that the status is `status`. A failure shows the request, the body and the [causes](Self::causes).

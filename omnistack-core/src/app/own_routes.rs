@@ -13,7 +13,7 @@ use super::AppService;
 use crate::{
     http::{
         Error, Request, Response,
-        layer::{PeerAddr, RequestId},
+        layer::{PeerAddr, RequestId, peer},
     },
     module::AgentOperation,
 };
@@ -121,8 +121,9 @@ impl OwnRoutes {
         {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }
-        if let Some(peer) = caller.extensions.get::<PeerAddr>() {
-            request.extensions_mut().insert(*peer);
+        // Without its address, rate limits would let the call pass.
+        if let Some(peer) = peer(&caller.extensions) {
+            request.extensions_mut().insert(PeerAddr(peer));
         }
         let Ok(response) = service.oneshot(request).await;
         Ok(response)

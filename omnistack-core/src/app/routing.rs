@@ -43,9 +43,13 @@ pub(super) struct ResolvedMount {
 /// a module serves that path.
 pub(super) fn list(registry: &Registry, has_index: bool) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
-    let kept = |path: &String| !registry.route_changes.leaves_out("core", "GET", path);
-    let pages: Vec<_> = pages(&list, has_index).into_iter().filter(kept).map(RouteInfo::page).collect();
-    list.extend(pages);
+    let mut pages = pages(&list, has_index);
+    pages.retain(|path| !registry.route_changes.leaves_out("core", "GET", path));
+    // The page of the documentation shows documents, and does not exist without one.
+    if !pages.iter().any(|path| path.starts_with("/openapi")) {
+        pages.retain(|path| !docs::PATHS.contains(&path.as_str()));
+    }
+    list.extend(pages.into_iter().map(RouteInfo::page));
     list.sort();
     list
 }
@@ -60,6 +64,7 @@ fn pages(routes: &[RouteInfo], has_index: bool) -> Vec<String> {
 
 /// Reports changes of routes that are about no route, and routes that are gone and on which something depends.
 pub(super) fn check_changes(registry: &mut Registry, has_index: bool) {
+    registry.module = "core";
     let routes: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
     for path in pages(&routes, has_index) {
         registry.route_changes.record_page("core", &path);

@@ -33,8 +33,8 @@ mod timeout;
 
 pub use api_version::ApiVersionLayer;
 pub use body_limit::BodyLimitLayer;
-pub(crate) use client_addr::peer_address;
 pub use client_addr::{ClientAddr, ClientAddrLayer, PeerAddr};
+pub(crate) use client_addr::{peer, peer_address};
 #[cfg(feature = "compression")]
 pub use compression::CompressionLayer;
 pub use content_encoding::ContentEncodingLayer;

@@ -263,7 +263,7 @@ impl<S: Send + Sync> FromRequest<S> for RefreshBody {
         if request.body().is_end_stream() && cookies::refresh(request.headers()).is_some() {
             return Ok(Self(Refresh { refresh_token: None, mode: TokenMode::Cookie }));
         }
-        let Json(body) = Json::from_request(request, state).await?;
+        let Json(body) = Json::<Refresh>::from_request(request, state).await?;
         Ok(Self(body))
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::extract::ConnectInfo;
-use http::HeaderName;
+use http::{Extensions, HeaderName};
 use ipnet::IpNet;
 
 use super::{RequestHook, step_layer};
@@ -72,12 +72,15 @@ impl RequestHook for ClientAddrLayer {
     }
 }
 
-/// Returns the address of the connection's peer, which this server or axum's adds. Returns `None` if neither does.
-pub(crate) fn peer_address(request: &Request) -> Option<IpAddr> {
-    let extensions = request.extensions();
+/// Returns the connection's peer, which this server or axum's adds to a request. Returns `None` if neither does.
+pub(crate) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
-    let peer = peer.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
-    peer.map(|peer| peer.ip().to_canonical())
+    peer.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
+}
+
+/// Returns the address of the connection's peer. Returns `None` if it is not known.
+pub(crate) fn peer_address(request: &Request) -> Option<IpAddr> {
+    peer(request.extensions()).map(|peer| peer.ip().to_canonical())
 }
 
 /// Parses `1.2.3.4`, `1.2.3.4:567`, `::1` or `[::1]:567`.

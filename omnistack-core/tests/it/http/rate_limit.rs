@@ -1,18 +1,27 @@
 //! Tests of rate limits.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use axum::routing::get;
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, State},
+    routing::get,
+};
+use http::request::Parts;
 use omnistack_core::{
-    app::App,
-    http::Rate,
+    app::{App, OwnRoutes},
+    http::{Error, Rate, Request, Response},
     id::Id,
     identity::Identity,
-    module::{Api, Mount, MountRateLimit},
+    module::{Api, Context, Mount, MountRateLimit},
     rate_limit::RateLimitKey,
 };
 use omnistack_testkit::{TestApp, TestDatabase, TestResponse};
 use serde_json::json;
+use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use super::support::{module, routes, start};
@@ -289,5 +298,28 @@ async fn costs_that_mean_nothing_are_problems() {
             (Err(problems), Some(expected)) => assert!(problems.contains(expected), "{problems}"),
             (built, expected) => panic!("{built:?}, not {expected:?}"),
         }
+    }
+}
+
+/// Calls a route of the app for the caller.
+async fn relay(State(own): State<OwnRoutes>, parts: Parts) -> Result<Response, Error> {
+    let request = http::Request::get("/api/v1/public/strict/hello").body(Body::empty()).map_err(Error::internal)?;
+    own.call(&parts, request).await
+}
+
+#[tokio::test]
+async fn calls_of_own_routes_are_counted_by_the_address_that_another_server_states() {
+    let relays =
+        module("relays", |registry| {
+            registry
+                .routes(Mount::public("/relay"), Api::<OwnRoutes>::new().hidden("/", get(relay)), Context::get)
+                .routes(Mount::public("/strict").rate_limit(Rate::per_minute(1)), hello(), |_| Ok(()));
+        });
+    let app = start(|app| app.with(relays)).await;
+    for (peer, status) in [("192.0.2.1:1", 200), ("192.0.2.1:2", 429), ("192.0.2.2:1", 200)] {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let request: Request =
+            http::Request::get("/api/v1/public/relay").extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        assert_eq!(app.app().service().oneshot(request).await.unwrap().status(), status, "{peer}");
     }
 }

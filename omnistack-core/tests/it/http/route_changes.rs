@@ -172,6 +172,17 @@ async fn cores_own_pages_are_left_out_too() {
     assert_eq!((&index["docs"], &index["documents"]), (&serde_json::Value::Null, &serde_json::json!([])));
 }
 
+#[cfg(feature = "docs-page")]
+#[tokio::test]
+async fn without_documents_there_is_no_page_that_shows_them() {
+    let without = |app: AppBuilder| app.without_routes("core", "/openapi.json").without_routes("core", "/openapi/**");
+    let app = start(without).await;
+    app.anonymous().get("/docs/").await.expect_error(404, "NOT_FOUND");
+    let index = app.anonymous().get("/").await.expect(200).json();
+    assert_eq!((&index["docs"], &index["openapi"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert!(!app.app().routes().iter().any(|route| route.path.starts_with("/docs")));
+}
+
 #[tokio::test]
 async fn changes_that_are_about_no_route_are_problems() {
     const COMPARE: &str = "compare it with the list that the command `routes` prints without the change";

@@ -108,7 +108,7 @@ fn a_value_is_text_whatever_it_holds() {
         {
             let source = format!("subject: Hello {{{{ name }}}}\n---\n{source}");
             let mail = templates
-                .render_with("any", &[], Value::from(Serde(&any)), "en", &[("en", &source)], &[])
+                .render_with(("any", None), &[], Value::from(Serde(&any)), "en", &[("en", &source)], &[])
                 .unwrap_or_else(|error| panic!("{source} {value}: {error}"));
             let tags = |html: &str| {
                 html.split('<')
@@ -118,8 +118,9 @@ fn a_value_is_text_whatever_it_holds() {
                     .collect::<Vec<_>>()
             };
             let plain = SampleTemplate { name: "plain".into(), ..SampleTemplate::sample() };
-            let calm =
-                templates.render_with("any", &[], Value::from(Serde(&plain)), "en", &[("en", &source)], &[]).unwrap();
+            let calm = templates
+                .render_with(("any", None), &[], Value::from(Serde(&plain)), "en", &[("en", &source)], &[])
+                .unwrap();
             assert_eq!(tags(&mail.html), tags(&calm.html), "{source} {value:?}: {}", mail.html);
             assert!(!mail.html.contains("href=\"https://evil"), "{}", mail.html);
             assert!(!mail.subject.chars().any(char::is_control), "{:?}", mail.subject);
@@ -128,7 +129,8 @@ fn a_value_is_text_whatever_it_holds() {
     }
     let any = SampleTemplate { name: "a\nb".into(), ..SampleTemplate::sample() };
     let source = "subject: x\n---\n> {{ name }}";
-    let mail = templates.render_with("any", &[], Value::from(Serde(&any)), "en", &[("en", source)], &[]).unwrap();
+    let mail =
+        templates.render_with(("any", None), &[], Value::from(Serde(&any)), "en", &[("en", source)], &[]).unwrap();
     assert!(mail.html.contains("a<br>b") && mail.text.starts_with("> a\n> b\n"), "{}", mail.text);
 }
 
@@ -222,7 +224,7 @@ fn the_nearest_locale_is_taken() {
 fn a_subject_is_one_line_that_is_not_too_long() {
     let any = SampleTemplate { name: "x".repeat(500), ..SampleTemplate::sample() };
     let source = ("en", "subject: {{ name }}\n---\nx");
-    let mail = templates().render_with("any", &[], Value::from(Serde(&any)), "en", &[source], &[]).unwrap();
+    let mail = templates().render_with(("any", None), &[], Value::from(Serde(&any)), "en", &[source], &[]).unwrap();
     assert_eq!(mail.subject.chars().count(), 200);
     assert!(mail.subject.ends_with('…'));
 }
