@@ -136,7 +136,8 @@ impl App {
 
     /// Returns the routes of the app as an axum router, each within the app's middleware stack, to stand beside the
     /// routes of another app: `existing.merge(app.router())`, or `existing.nest("/platform", app.router())`. The
-    /// fallback of the other app answers all other paths, and its `/` stays its own. To serve the app alone, use
+    /// fallback of the other app answers all other paths, and its `/` stays its own. So does a path under `/api` without a
+    /// version, which [`service`](Self::service) serves in the version that a header names. To serve the app alone, use
     /// [`service`](Self::service); to put the other app inside the stack, use [`AppBuilder::fallback`].
     ///
     /// ```

@@ -289,7 +289,7 @@ impl ResourceHooks<Booking> for BookingHooks {
 // ANCHOR: list
 /// List the bookings of a room
 #[utoipa::path(get, path = "/{id}/bookings", operation_id = "list_room_bookings",
-    params(("id" = Id<Room>, Path, description = "The room."), ListRequest<Booking>),
+    params(("id" = String, Path, format = Uuid, description = "The room."), ListRequest<Booking>),
     responses((status = 200, body = ListPage<Booking>)))]
 async fn list_room_bookings(
     State(bookings): State<Crud<Booking>>,

@@ -221,7 +221,7 @@ struct FloorPlan {
 
 /// Set the floor plan of a room
 #[utoipa::path(put, path = "/{id}/floor-plan", operation_id = "set_floor_plan", request_body = FloorPlan,
-    params(("id" = Id<Room>, Path, description = "The room.")), responses((status = 200, body = Room)))]
+    params(("id" = String, Path, format = Uuid, description = "The room.")), responses((status = 200, body = Room)))]
 async fn set_floor_plan(
     State((rooms, files)): State<(Crud<Room>, FileService)>,
     caller: Identity,

@@ -55,11 +55,13 @@ pub async fn import(users: &Users, pool: &Pool) -> Result<usize, BoxError> {
         new.id = Some(id);
         // The shop has verified the address.
         new.email_verified = true;
-        match users.create(new).await {
-            Ok(_) => imported += 1,
-            // Another replica that starts at the same time may have created it.
-            Err(error) if users.find(id).await?.is_none() => return Err(error.into()),
-            Err(_) => {}
+        let Err(error) = users.create(new).await else {
+            imported += 1;
+            continue;
+        };
+        // Another replica that starts at the same time may have created it.
+        if users.find(id).await?.is_none() {
+            return Err(error.into());
         }
     }
     Ok(imported)

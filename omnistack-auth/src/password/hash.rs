@@ -64,27 +64,33 @@ struct PasswordsInner {
 
 /// The memory in which hashes are computed, reused and wiped after each hash: memory allocated for each hash, 19 MiB
 /// at a time, would accumulate in the allocator. Holds one buffer for each hash that runs at the same time.
-#[derive(Default)]
-struct HashMemory(Mutex<Vec<Vec<Block>>>);
+struct HashMemory {
+    buffers: Mutex<Vec<Vec<Block>>>,
+    /// The size of the largest buffer that is kept, which is that of a new hash. One of another system may need much more.
+    most_blocks: usize,
+}
 
 impl HashMemory {
     /// Computes a hash of the length of `out`. Fails if Argon2 fails, for example if the salt or the output is too
     /// short.
     fn hash(&self, argon2: &Argon2<'_>, password: &[u8], salt: &[u8], out: &mut [u8]) -> argon2::Result<()> {
-        let mut blocks = self.kept().pop().unwrap_or_default();
         let needed = argon2.params().block_count();
+        let is_kept = needed <= self.most_blocks;
+        let mut blocks = if is_kept { self.kept().pop().unwrap_or_default() } else { Vec::new() };
         if blocks.len() < needed {
             // Allocates a new buffer, because growing the old one would copy its contents.
             blocks = vec![Block::new(); needed];
         }
         let hashed = argon2.hash_password_into_with_memory(password, salt, out, &mut blocks);
         blocks.iter_mut().zeroize();
-        self.kept().push(blocks);
+        if is_kept {
+            self.kept().push(blocks);
+        }
         hashed
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,13 +143,14 @@ impl Passwords {
         let params =
             Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
         let nobody = dummy_hash(&params);
+        let memory = HashMemory { buffers: Mutex::default(), most_blocks: params.block_count() };
         let running = hashing.running.clamp(1, 1024);
         Ok(Self(Arc::new(PasswordsInner {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             nobody,
             running: Arc::new(Semaphore::new(running)),
             queue: Arc::new(Semaphore::new(running.saturating_add(hashing.waiting).min(100_000))),
-            memory: HashMemory::default(),
+            memory,
             importers,
         })))
     }
@@ -162,8 +169,9 @@ impl Passwords {
         hashed.await?.map_err(|_| Error::invalid_key())
     }
 
-    /// Verifies a password against a stored hash. Takes the same time if there is no stored hash. A hash that is not one
-    /// of Argon2 is verified by the app's [importers](super::PasswordHashImporter), and is outdated if it is right.
+    /// Verifies a password against a stored hash. Takes the same time if there is no stored hash, or one that can't be
+    /// read. A hash that is not one of Argon2 is verified by the app's [importers](super::PasswordHashImporter), and is
+    /// outdated if it is right. A hash of Argon2 whose cost is too large to compute matches no password.
     ///
     /// # Errors
     /// 503 `PASSWORD_HASH_BUSY` if too many hashes are waiting.
@@ -172,14 +180,21 @@ impl Passwords {
         let kept = kept.unwrap_or(&self.0.nobody).to_owned();
         let inner = Arc::clone(&self.0);
         self.run(move |argon2, memory| {
-            let Some(kept) = ParsedHash::read(&kept) else {
-                let valid = somebody && inner.importers.verify(&password, &kept);
+            let read = ParsedHash::read(&kept).filter(|read| is_bearable(read.argon2.params(), argon2.params()));
+            if read.is_none()
+                && let Some(valid) = inner.importers.verify(&password, &kept)
+            {
                 return Verification { valid, outdated: valid };
+            }
+            // Otherwise the time of a response would tell an account with such a hash from none.
+            let is_readable = read.is_some();
+            let Some(kept) = read.or_else(|| ParsedHash::read(&inner.nobody)) else {
+                return Verification { valid: false, outdated: false };
             };
             let mut hash = vec![0; kept.hash.len()];
             let hashed = memory.hash(&kept.argon2, password.expose_secret().as_bytes(), &kept.salt, &mut hash);
             let same = constant_time::verify_slices_are_equal(&hash, &kept.hash).is_ok();
-            let good = hashed.is_ok() && same && somebody;
+            let good = hashed.is_ok() && same && somebody && is_readable;
             let cost = |of: &Params| (of.m_cost(), of.t_cost(), of.p_cost());
             let is_current =
                 kept.algorithm == Algorithm::Argon2id && cost(kept.argon2.params()) == cost(argon2.params());
@@ -239,6 +254,18 @@ impl ParsedHash {
     }
 }
 
+/// Most memory of a hash of another system, in KiB. Laravel uses 64 MiB.
+const MAX_FOREIGN_MEMORY_KIB: u32 = 1024 * 1024;
+/// Most memory in KiB, times the passes over it, of a hash of another system: a few seconds.
+const MAX_FOREIGN_WORK: u64 = 4 * 1024 * 1024;
+
+/// Returns whether a stored hash may be computed: one sign-in with a hash of a huge cost would use up the memory, or
+/// occupy a place for hours.
+fn is_bearable(stored: &Params, own: &Params) -> bool {
+    let work = |of: &Params| u64::from(of.m_cost()) * u64::from(of.t_cost());
+    stored.m_cost() <= own.m_cost().max(MAX_FOREIGN_MEMORY_KIB) && work(stored) <= work(own).max(MAX_FOREIGN_WORK)
+}
+
 /// Returns a PHC string that no password matches: its salt and its hash are random.
 fn dummy_hash(params: &Params) -> String {
     let (salt, hash): ([u8; 16], [u8; HASH_BYTES]) = (rand::random(), rand::random());
@@ -280,6 +307,30 @@ mod tests {
             assert_eq!(verified, Verification { valid: true, outdated: true }, "{kept}");
             assert!(!passwords(1).verify(&other, Some(kept)).await.unwrap().valid, "{kept}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_costly_hash_is_not_kept() {
+        let passwords = passwords(1);
+        let password = Password::new("correct horse battery").unwrap();
+        let kept = "$argon2i$v=19$m=1024,t=2,p=2$bGFyYXZlbC1zYWx0LTE2Yg$nlGn2Sjs/NROH9Lb4leQwJyUBMTi1tMbbSD4dlmCiec";
+        assert!(passwords.verify(&password, Some(kept)).await.unwrap().valid);
+        assert!(passwords.0.memory.kept().is_empty());
+        passwords.hash(&password).await.unwrap();
+        assert_eq!(passwords.0.memory.kept().iter().map(Vec::len).collect::<Vec<_>>(), [8]);
+    }
+
+    #[test]
+    fn a_stored_hash_has_a_limited_cost() {
+        let params = |memory, passes| Params::new(memory, passes, 1, None).unwrap();
+        let own = params(19_456, 2);
+        for (memory, passes, expected) in
+            [(65_536, 4, true), (1_048_576, 4, true), (1_048_577, 1, false), (1_048_576, 5, false), (8, 524_289, false)]
+        {
+            assert_eq!(is_bearable(&params(memory, passes), &own), expected, "m={memory}, t={passes}");
+        }
+        let (own, same) = (params(4_194_304, 10), params(4_194_304, 10));
+        assert!(is_bearable(&same, &own), "the app's own cost is always one");
     }
 
     #[tokio::test]

@@ -44,9 +44,9 @@ impl HashImporters {
         self.0.push(Arc::new(importer));
     }
 
-    /// Returns whether the password is that of the hash; `false` if no importer knows the form of the hash.
-    pub(super) fn verify(&self, password: &Password, hash: &str) -> bool {
-        self.0.iter().find_map(|importer| importer.verify(password, hash)).unwrap_or(false)
+    /// Returns whether the password is that of the hash, or `None` if no importer knows the form of the hash.
+    pub(super) fn verify(&self, password: &Password, hash: &str) -> Option<bool> {
+        self.0.iter().find_map(|importer| importer.verify(password, hash))
     }
 }
 

@@ -9,7 +9,8 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::{Password, PasswordHashImporter};
 
 /// Importer of bcrypt hashes (`$2a$`, `$2b$`, `$2y$`), as Devise, Laravel and many others store them. As in those
-/// systems, only the first 72 bytes of a password count, until its hash is replaced at the next sign-in.
+/// systems, only the first 72 bytes of a password count, until its hash is replaced at the next sign-in. A hash whose cost
+/// is above 16 matches no password.
 ///
 /// ```
 /// use omnistack_auth::password::{BcryptImporter, Password, PasswordHashImporter as _};
@@ -34,10 +35,17 @@ impl BcryptImporter {
     }
 }
 
+/// The largest cost of a bcrypt hash, which takes several seconds. Each further step takes twice as long, up to hours.
+const MAX_BCRYPT_COST: u32 = 16;
+
 impl PasswordHashImporter for BcryptImporter {
     fn verify(&self, password: &Password, hash: &str) -> Option<bool> {
         if !["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) {
             return None;
+        }
+        let cost = hash.get(4..6).and_then(|digits| digits.parse::<u32>().ok());
+        if cost.is_none_or(|cost| cost > MAX_BCRYPT_COST) {
+            return Some(false);
         }
         let pepper = self.pepper.as_ref().map_or("", |pepper| pepper.expose_secret());
         let peppered = Zeroizing::new(format!("{}{pepper}", password.expose_secret()));
@@ -134,7 +142,8 @@ mod tests {
             assert_eq!(plain.verify(&password(&"a".repeat(length)), long), Some(true), "{length}");
         }
         assert_eq!(plain.verify(&password(&"a".repeat(71)), long), Some(false));
-        for broken in ["$2a$", "$2a$99$x", "$2b$04$tooshort"] {
+        let costly = format!("$2b$31${HASH}");
+        for broken in ["$2a$", "$2a$99$x", "$2b$04$tooshort", costly.as_str()] {
             assert_eq!(plain.verify(&password("x"), broken), Some(false), "{broken}");
         }
     }

@@ -15,8 +15,8 @@ use crate::{
 /// The tenant and the user that rows belong to, as the [`Scope`] requires.
 #[derive(Clone, Copy)]
 pub(super) struct RowOwner {
-    tenant: Option<TenantId>,
-    user: Option<UserId>,
+    pub(super) tenant: Option<TenantId>,
+    pub(super) user: Option<UserId>,
 }
 
 impl RowOwner {

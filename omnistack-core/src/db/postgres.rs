@@ -166,7 +166,14 @@ impl PgDatabase {
             slow_start.record(connection.is_ok());
         }
         let (connection, limit) = (Some(connection?), response_limit(self.statement_timeout));
-        Ok(PgLease { connection, limit, is_in_transaction: false, is_broken: false, _permit: permit })
+        Ok(PgLease {
+            connection,
+            limit,
+            is_in_transaction: false,
+            has_begun: false,
+            is_broken: false,
+            _permit: permit,
+        })
     }
 
     /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`, for statements that may take any time.
@@ -208,6 +215,7 @@ impl PgDatabase {
         // Set before the response: if the caller is dropped while it waits, the transaction must be rolled back.
         lease.is_in_transaction = true;
         await_response!(lease, |connection| PgTransactionManager::begin(connection, Some(begin)))?;
+        lease.has_begun = true;
         Ok(lease)
     }
 }
@@ -245,6 +253,8 @@ pub(super) struct PgLease {
     connection: Option<PoolConnection<Postgres>>,
     limit: Option<Duration>,
     is_in_transaction: bool,
+    /// Whether `begin` had its response.
+    has_begun: bool,
     /// Whether a response did not arrive or could not be read: the next response may belong to another statement.
     is_broken: bool,
     /// Its place in the slow start. It is free when the lease ends.
@@ -252,10 +262,14 @@ pub(super) struct PgLease {
 }
 
 impl PgLease {
-    /// Returns the connection, or an error if it is broken.
+    /// Returns the connection, or an error if it is broken or its transaction has ended.
     pub(super) fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
+        // If `begin` on a lent connection is dropped before its response, sqlx does not roll back to a savepoint, but the
+        // whole transaction: further statements would not be part of one.
+        let depth = self.connection.as_deref().map(PgTransactionManager::get_transaction_depth);
+        let is_lost = self.is_broken || (self.has_begun && depth == Some(0));
         match &mut self.connection {
-            Some(connection) if !self.is_broken => Ok(connection),
+            Some(connection) if !is_lost => Ok(connection),
             _ => Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, "the connection was lost"))),
         }
     }
@@ -273,7 +287,7 @@ impl PgLease {
 
     /// Commits the transaction.
     pub(super) async fn commit(mut self) -> sqlx::Result<()> {
-        await_response!(self, |connection| PgTransactionManager::commit(connection))?;
+        await_response!(self, |connection| commit(connection))?;
         self.is_in_transaction = false;
         Ok(())
     }
@@ -334,6 +348,14 @@ async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bo
         tracing::warn!(target: "omnistack::db", limit = ?RELEASE_TIMEOUT,
             "a connection was closed because it was not ready in time after its statement was dropped");
     }
+}
+
+/// Commits the transaction of a connection, with savepoints that were neither released nor rolled back.
+async fn commit(connection: &mut PgConnection) -> sqlx::Result<()> {
+    while PgTransactionManager::get_transaction_depth(connection) > 0 {
+        PgTransactionManager::commit(connection).await?;
+    }
+    Ok(())
 }
 
 /// Rolls back the transaction of a connection, with its savepoints.

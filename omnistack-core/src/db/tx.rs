@@ -91,7 +91,8 @@ impl Tx {
     /// they share the transaction with [`query`](Self::query) and with the calls whose names end with `_in`, such as
     /// [`Jobs::enqueue_in`](crate::jobs::Jobs::enqueue_in). Returns `None` on SQLite, and after the connection was lost.
     ///
-    /// `begin` of sqlx is a savepoint here. End the transaction only with [`commit`](Self::commit) or
+    /// `begin` of sqlx is a savepoint here. If its future is dropped before it ends, sqlx rolls back the whole transaction,
+    /// and all further calls fail. End the transaction only with [`commit`](Self::commit) or
     /// [`rollback`](Self::rollback), never by a statement `commit`. Observers don't see statements on the connection,
     /// and they wait for responses without a limit.
     ///

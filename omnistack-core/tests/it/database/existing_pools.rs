@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use omnistack_core::{
     async_trait,
     audit::{AuditEntry, AuditLog, AuditStore},
@@ -198,6 +199,19 @@ async fn a_connection_returns_although_a_statement_on_it_was_dropped() {
         drop(tx);
         timeout(Duration::from_secs(20), db.begin()).await.unwrap().unwrap().commit().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_a_dropped_begin_has_ended_does_not_commit() {
+    let database = TestDatabase::postgres();
+    let db = db(&database).await;
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, "tea").await.unwrap();
+    assert!(tx.postgres().unwrap().begin().now_or_never().is_none());
+    assert!(tx.postgres().is_none());
+    tx.query(INSERT).bind("milk".to_owned()).execute().await.unwrap_err();
+    tx.commit().await.unwrap_err();
+    assert!(items(&db).await.is_empty());
 }
 
 #[tokio::test]

@@ -360,7 +360,7 @@ on_each_database! {
         assert_eq!((first.total(), rest.into_items()), (None, vec!["c".to_owned()]));
 
         let mut tx = seats.begin(identity).await.unwrap();
-        let all = seats.list_in(&mut tx, identity, &ListRequest::parse("").unwrap()).await.unwrap().into_items();
+        let all = seats.list_in(&mut tx, identity, &ListRequest::parse("sort=-name").unwrap()).await.unwrap().into_items();
         let locked = seats.get_for_update_in(&mut tx, identity, all[0].id).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!((all.len(), locked.name.as_str()), (3, "c"));
