@@ -68,7 +68,8 @@ impl Subscriptions {
         Ok(tx.commit().await?)
     }
 
-    /// Stores a dispute. A decided one stays as it is. Returns whether something has changed.
+    /// Stores a dispute. A decided one stays as it is, but a lost one can be won later. Returns whether something has
+    /// changed.
     async fn save_dispute_in(
         &self,
         tx: &mut Tx,
@@ -84,7 +85,8 @@ impl Subscriptions {
             payment, status, created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $8)
             on conflict (provider, environment, external_id) do update set status = excluded.status,
             updated_at = excluded.updated_at
-            where omni_billing_disputes.status = 'open' and excluded.status <> 'open'";
+            where (omni_billing_disputes.status = 'open' and excluded.status <> 'open')
+            or (omni_billing_disputes.status = 'lost' and excluded.status = 'won')";
         let insert = tx.query(sql).bind(row.external.provider.clone()).bind(row.external.environment.as_str());
         let insert = insert.bind(dispute.id.to_owned()).bind(row.tenant).bind(row.id);
         let insert = insert.bind(dispute.payment.map(str::to_owned)).bind(status).bind(self.now());

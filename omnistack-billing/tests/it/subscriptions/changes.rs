@@ -289,6 +289,19 @@ on_each_database! {
         }
     }
 
+    async fn a_lost_dispute_can_be_won_later(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app.set("BILLING_LOST_DISPUTE", "keep")).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let payment = format!("pay_{}", id.trim_start_matches("sub_"));
+        // The report that it is lost comes again, late.
+        for (won, expected) in [(false, 1), (true, 10), (false, 10)] {
+            let (id, payment) = ("dp_1".to_owned(), Some(payment.clone()));
+            send(&app, ProviderEventObject::Dispute { id, payment, won: Some(won) }).await;
+            assert_eq!(projects(&app, &client).await, expected, "{won}");
+        }
+    }
+
     async fn a_lost_dispute_ends_the_subscription(database: TestDatabase) {
         use ProviderSubscriptionStatus::{Active, Canceled};
         for (setting, expected) in [("cancel", Canceled), ("keep", Active)] {
