@@ -29,7 +29,7 @@ pub(super) struct ReportedDispute<'a> {
 
 impl Subscriptions {
     /// Stores a dispute of a payment of a subscription, and freezes the subscription, or releases it if the dispute is
-    /// won. A dispute of another payment is of no concern.
+    /// won. Of another payment, a lost dispute takes back the credits that it has bought.
     pub(super) async fn note_dispute(
         &self,
         provider: &Arc<dyn PaymentProvider>,
@@ -41,6 +41,9 @@ impl Subscriptions {
             Err(PaymentError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(payment_error(error)),
         };
+        if dispute.won == Some(false) {
+            self.take_back_disputed(provider.as_ref(), dispute.id, &read, payment).await?;
+        }
         let Some(subscription) = read.subscription else { return Ok(()) };
         let key = ExternalKey {
             provider: provider.name().to_owned(),
