@@ -284,7 +284,7 @@ struct DeleteVectorPoints {
     /// The ids.
     #[garde(length(min = 1, max = MAX_POINTS_PER_CALL))]
     #[schema(min_items = 1, max_items = 1000)]
-    ids: Vec<Text<1, MAX_POINT_ID_LENGTH>>,
+    ids: Vec<Text<1, 200>>,
 }
 
 /// Delete points
