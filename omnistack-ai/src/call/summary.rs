@@ -26,6 +26,7 @@ pub struct AttemptSummary {
     /// The reason for the choice, such as `cheapest of smart`.
     pub reason: String,
     /// The error, if the attempt failed: the name of its kind, such as `rate_limited`.
+    #[schema(required)]
     pub error: Option<Cow<'static, str>>,
     /// The time from the request to the first byte of the answer, or to the error, in milliseconds.
     pub duration_ms: u64,
@@ -49,6 +50,7 @@ pub struct CallSummary {
     /// Whether the tokens are estimated because the provider did not say them.
     pub usage_is_estimated: bool,
     /// The cost. `None` if the price of the model is not known.
+    #[schema(required)]
     pub cost: Option<Cost>,
     /// Whether the answer is from the cache.
     pub cached: bool,

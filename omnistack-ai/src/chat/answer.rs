@@ -36,6 +36,7 @@ pub struct StopReason {
     /// The kind.
     pub unified: StopKind,
     /// The provider's own text, such as `end_turn`.
+    #[schema(required)]
     pub raw: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query, StatusCode},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -281,9 +282,9 @@ async fn delete_point(
 #[serde(deny_unknown_fields)]
 struct DeleteVectorPoints {
     /// The ids.
-    #[garde(length(min = 1, max = MAX_POINTS_PER_CALL), inner(length(chars, max = MAX_POINT_ID_LENGTH)))]
+    #[garde(length(min = 1, max = MAX_POINTS_PER_CALL))]
     #[schema(min_items = 1, max_items = 1000)]
-    ids: Vec<String>,
+    ids: Vec<Text<1, 200>>,
 }
 
 /// Delete points
@@ -303,7 +304,8 @@ async fn delete_points(
     Path(collection): Path<String>,
     Json(body): Json<DeleteVectorPoints>,
 ) -> Result<StatusCode, Error> {
-    vectors.delete_points(caller.require_tenant()?, &collection, &body.ids).await?;
+    let ids: Vec<String> = body.ids.into_iter().map(String::from).collect();
+    vectors.delete_points(caller.require_tenant()?, &collection, &ids).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -211,7 +211,8 @@ impl Subscriptions {
                 at: change.row.state.renews_at,
                 action_url: changed.action_url.clone(),
             })),
-            // A provider that charges no difference waits for the customer, who confirms the change on its page.
+            // A provider that charges no difference waits for the customer, who confirms the change on its page. It is
+            // pending then, until a period is charged at its price.
             Ok(changed) if changed.action_url.is_some() => {
                 let action_url = changed.action_url.clone();
                 Some(Some(FutureTerms { terms: change.terms.clone(), at: None, action_url }))

@@ -336,7 +336,8 @@ impl Subscriptions {
         Ok(true)
     }
 
-    /// Sends back what was paid for a duplicate. There is nothing to send back for a trial.
+    /// Sends back what was paid for a duplicate. There is nothing to send back for a trial, nor with a coupon for the
+    /// whole price.
     async fn refund_duplicate(
         &self,
         row: &StoredSubscription,
@@ -344,7 +345,8 @@ impl Subscriptions {
         round: i32,
     ) -> Result<CleanupProgress, PaymentError> {
         let Some(payment) = self.payment_of_duplicate(row, provider).await? else {
-            return if row.state.receipt_invoice.is_none() && row.state.trial_end.is_some() {
+            let is_trial = row.state.receipt_invoice.is_none() && row.state.trial_end.is_some();
+            return if is_trial || costs_nothing(row, provider).await? {
                 Ok(CleanupProgress::Done)
             } else {
                 Err(PaymentError::NotFound { object: "payment" })
@@ -393,4 +395,10 @@ impl Subscriptions {
         }
         Ok(provider.find_payment(reference).await?.map(|found| found.id))
     }
+}
+
+/// Returns whether the invoice of a subscription is of nothing.
+async fn costs_nothing(row: &StoredSubscription, provider: &dyn PaymentProvider) -> Result<bool, PaymentError> {
+    let Some(invoice) = &row.state.latest_invoice else { return Ok(false) };
+    Ok(provider.invoice(invoice).await?.total.minor() == 0)
 }

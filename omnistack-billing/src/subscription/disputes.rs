@@ -29,7 +29,7 @@ pub(super) struct ReportedDispute<'a> {
 
 impl Subscriptions {
     /// Stores a dispute of a payment of a subscription, and freezes the subscription, or releases it if the dispute is
-    /// won. A dispute of another payment is of no concern.
+    /// won. Of another payment, a lost dispute takes back the credits that it has bought.
     pub(super) async fn note_dispute(
         &self,
         provider: &Arc<dyn PaymentProvider>,
@@ -41,6 +41,9 @@ impl Subscriptions {
             Err(PaymentError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(payment_error(error)),
         };
+        if dispute.won == Some(false) {
+            self.take_back_disputed(provider.as_ref(), dispute.id, &read, payment).await?;
+        }
         let Some(subscription) = read.subscription else { return Ok(()) };
         let key = ExternalKey {
             provider: provider.name().to_owned(),
@@ -68,7 +71,8 @@ impl Subscriptions {
         Ok(tx.commit().await?)
     }
 
-    /// Stores a dispute. A decided one stays as it is. Returns whether something has changed.
+    /// Stores a dispute. A decided one stays as it is, but a lost one can be won later. Returns whether something has
+    /// changed.
     async fn save_dispute_in(
         &self,
         tx: &mut Tx,
@@ -84,7 +88,8 @@ impl Subscriptions {
             payment, status, created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $8)
             on conflict (provider, environment, external_id) do update set status = excluded.status,
             updated_at = excluded.updated_at
-            where omni_billing_disputes.status = 'open' and excluded.status <> 'open'";
+            where (omni_billing_disputes.status = 'open' and excluded.status <> 'open')
+            or (omni_billing_disputes.status = 'lost' and excluded.status = 'won')";
         let insert = tx.query(sql).bind(row.external.provider.clone()).bind(row.external.environment.as_str());
         let insert = insert.bind(dispute.id.to_owned()).bind(row.tenant).bind(row.id);
         let insert = insert.bind(dispute.payment.map(str::to_owned)).bind(status).bind(self.now());

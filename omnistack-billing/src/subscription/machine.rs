@@ -162,12 +162,19 @@ pub(super) struct ProviderSnapshot {
     pub(super) version: Option<i64>,
     /// Whether a subscription of the provider can begin again after its end, as in app stores.
     pub(super) can_return: bool,
+    /// Whether the provider charges the price of a change from the next period on, and no difference now.
+    pub(super) charges_later: bool,
 }
 
 impl ProviderSnapshot {
     /// Returns whether the terms are paid, where they cost more than those before: a change whose payment has failed,
     /// or whose invoice is void, gives nothing.
     fn pays_for_change_of(&self, before: &SubscriptionState) -> bool {
+        if self.charges_later && self.status != Status::Trialing {
+            // A period that began after the change was charged at its price.
+            let start = |period: Option<(Timestamp, Timestamp)>| period.map(|(start, _)| start);
+            return start(self.period) > start(before.period);
+        }
         let Some(invoice) = &self.invoice else { return matches!(self.status, Status::Active | Status::Trialing) };
         if invoice.status == ProviderInvoiceStatus::Paid {
             return true;
@@ -313,7 +320,8 @@ fn read_terms(
     if let Some(terms) = &snapshot.terms {
         let costs_more = terms.mrr > before.terms.mrr && !terms.gives_same_as(&before.terms);
         if before.has_begun && costs_more && !snapshot.pays_for_change_of(before) {
-            after.pending = Some(FutureTerms { terms: terms.clone(), at: None, action_url: None });
+            let at = snapshot.renews_at.filter(|_| snapshot.charges_later);
+            after.pending = Some(FutureTerms { terms: terms.clone(), at, action_url: None });
         } else {
             after.terms = terms.clone();
             if before.has_begun && !terms.has_plan_of(&before.terms) && !snapshot.status.is_final() {
@@ -321,8 +329,10 @@ fn read_terms(
             }
         }
     }
-    let is_done = |change: &FutureTerms| change.terms.gives_same_as(&after.terms);
-    if after.scheduled.as_ref().is_some_and(is_done) {
+    // A provider that charges later has made a change when the customer has confirmed it.
+    let made = snapshot.terms.as_ref().filter(|_| snapshot.charges_later).unwrap_or(&after.terms);
+    let is_done = after.scheduled.as_ref().is_some_and(|change| change.terms.gives_same_as(made));
+    if is_done {
         after.scheduled = None;
     }
     after.has_begun |= after.is_running();

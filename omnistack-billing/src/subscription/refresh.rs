@@ -12,7 +12,7 @@ use omnistack_core::{
     http::Error,
     id::Id,
     identity::TenantId,
-    payment::{PaymentError, PaymentProvider, ProviderSubscription, SubscriptionItem},
+    payment::{PaymentError, PaymentProvider, ProviderFeature, ProviderSubscription, SubscriptionItem},
 };
 
 use super::{
@@ -129,6 +129,7 @@ impl Subscriptions {
                 invoice: None,
                 version: store.version,
                 can_return: true,
+                charges_later: false,
             };
             if let Applied::Stored(_) = self.apply(row, &SubscriptionFact::Provider(Box::new(snapshot))).await? {
                 return Ok(());
@@ -232,6 +233,7 @@ impl Subscriptions {
             invoice: invoice(provider, read.latest_invoice.as_deref()).await?,
             version: read.version,
             can_return: false,
+            charges_later: !provider.profile().features.contains(&ProviderFeature::ImmediateChange),
         };
         let snapshot =
             ProviderSnapshot { renews_at: snapshot.renews_at.or(read.period.map(|(_, end)| end)), ..snapshot };

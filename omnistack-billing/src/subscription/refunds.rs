@@ -128,10 +128,46 @@ impl Subscriptions {
             id: payment.to_owned(),
         };
         let Some(tenant) = self.tenant_of_payment(&key, &read).await? else { return Ok(()) };
+        self.store_refunds(&key, tenant, &read).await
+    }
+
+    /// Takes back the credits that were bought by a payment of which a dispute is lost: its payer has the money back.
+    /// `read` is the payment as the provider has it.
+    pub(super) async fn take_back_disputed(
+        &self,
+        provider: &dyn PaymentProvider,
+        dispute: &str,
+        read: &ProviderPayment,
+        payment: &str,
+    ) -> Result<(), Error> {
+        let key = ExternalKey {
+            provider: provider.name().to_owned(),
+            environment: provider.environment(),
+            id: payment.to_owned(),
+        };
+        // A provider does not say the tenant, so all are searched.
+        let mut tx = self.0.db.all_tenants().begin_read().await?;
+        let state = find(&mut tx, &key).await?;
+        tx.commit().await?;
+        let Some(state) = state else { return Ok(()) };
+        let (captured, currency) = (read.captured.minor(), read.captured.currency());
+        let lost = match provider.dispute(dispute).await {
+            Ok(found) if found.amount.currency() == currency => found.amount.minor(),
+            // Without an amount, it is the whole payment.
+            Ok(_) | Err(PaymentError::NotFound { .. } | PaymentError::NotSupported { .. }) => captured,
+            Err(error) => return Err(payment_error(error)),
+        };
+        let returned = read.refunded.minor().saturating_add(lost).min(captured);
+        let read = ProviderPayment { refunded: Money::new(returned, currency), ..read.clone() };
+        self.store_refunds(&key, state.tenant_id, &read).await
+    }
+
+    /// Stores what was sent back of a payment, and takes back the credits that were bought by it.
+    async fn store_refunds(&self, key: &ExternalKey, tenant: TenantId, read: &ProviderPayment) -> Result<(), Error> {
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         // The row of the tenant's account keeps two processes from storing the sums in the wrong order.
         self.0.accounts.lock_account_in(&mut tx, tenant).await?;
-        let state = note_refunds(&mut tx, &key, tenant, &read, self.now()).await?;
+        let state = note_refunds(&mut tx, key, tenant, read, self.now()).await?;
         self.take_back_in(&mut tx, key.environment, &state).await?;
         Ok(tx.commit().await?)
     }

@@ -478,7 +478,7 @@ pub struct PaymentDispute {
     pub status: DisputeState,
     /// The amount in minor units of its currency.
     pub amount: i64,
-    /// The ISO 4217 code of the currency, which is that of the payment.
+    /// The ISO 4217 code of the currency. A dispute in another currency than that of the payment is not in the ledger.
     pub currency: String,
     /// The fee of the dispute, if the service has stated one.
     #[schema(required)]

@@ -170,7 +170,8 @@ impl PayPalApi {
         Ok(listed.into_iter().map(|(_, refund)| refund).collect())
     }
 
-    /// Returns the sum of the refunds of a payment that was refunded in part.
+    /// Returns the sum of the refunds of a payment that was refunded in part. Returns what the payment states if PayPal
+    /// lists no refund in the end.
     async fn refunded_part(
         &self,
         sale: &str,
@@ -194,6 +195,14 @@ impl PayPalApi {
         let amounts = listed.iter().map(|(_, refund)| refund);
         let amounts = amounts.filter(|refund| refund.status != RefundStatus::Failed).map(|refund| refund.amount);
         let refunded = sum(payment.amount.currency(), amounts);
+        if refunded.minor() == 0 && self.now() >= changed_at + SEARCH_DELAY * 2 {
+            // A part that was sent back in another way, such as by a dispute, is never listed as a refund.
+            tracing::warn!(
+                target: "omnistack::payments", sale,
+                "a part of a payment was sent back, and PayPal lists no refund of it; it is not counted",
+            );
+            return Ok(payment.refunded);
+        }
         if !is_complete || refunded.minor() == 0 {
             let message = "PayPal lists a refund of a part up to three hours after it was made".to_owned();
             return Err(PaymentError::Unavailable { message, retry_after: None });
@@ -214,7 +223,10 @@ impl PayPalApi {
             let end = (start + SEARCH_PERIOD).min(latest);
             for page in 1..=MAX_SEARCH_PAGES {
                 let found = self.transactions(start, end, page, Some(REFUND_CODE)).await?;
-                refunds.extend(found.list("/transaction_details").iter().filter_map(|one| refund_of_sale(one, sale)));
+                // A response without the list does not say that there is no refund.
+                let missing = || lost_response(CallEffect::Reads, "the response has no list of transactions");
+                let transactions = found.stated_list("/transaction_details").ok_or_else(missing)?;
+                refunds.extend(transactions.iter().filter_map(|one| refund_of_sale(one, sale)));
                 if i64::from(page) >= found.integer("/total_pages").unwrap_or(1) {
                     break;
                 }

@@ -3,7 +3,7 @@
 use omnistack_core::payment::{PaymentError, ProviderDispute};
 
 use super::api::{RazorpayApi, amount_at};
-use crate::provider_api::{CallEffect, lost_response, path_id};
+use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id};
 
 /// The type of object in errors.
 const DISPUTE: &str = "dispute";
@@ -14,19 +14,23 @@ impl RazorpayApi {
         let found = self.get(&format!("/v1/disputes/{}", path_id(id, DISPUTE)?), &[], DISPUTE).await?;
         let malformed = || lost_response(CallEffect::Reads, "the dispute has not the documented form");
         let deducted = amount_at(&found, "/amount_deducted").filter(|amount| amount.minor() > 0);
-        let won = match found.text("/status").as_deref() {
-            Some("won") => Some(true),
-            Some("lost") => Some(false),
-            // A question of the bank, which has ended.
-            Some("closed") => Some(deducted.is_none()),
-            _ => None,
-        };
         Ok(ProviderDispute {
             id: found.text("/id").ok_or_else(malformed)?,
             payment: found.text("/payment_id"),
             amount: deducted.or_else(|| amount_at(&found, "/amount")).ok_or_else(malformed)?,
             fee: None,
-            won,
+            won: has_won(&found),
         })
+    }
+}
+
+/// Returns whether a dispute is decided, and then whether the app has won.
+pub(super) fn has_won(dispute: &ApiObject) -> Option<bool> {
+    match dispute.text("/status")?.as_str() {
+        "won" => Some(true),
+        "lost" => Some(false),
+        // A question of the bank, which has ended.
+        "closed" => Some(dispute.integer("/amount_deducted").unwrap_or(0) == 0),
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@ use omnistack_core::{
     webhook::InboundWebhook,
 };
 
-use super::{NAME, api::reference_of};
+use super::{NAME, api::reference_of, disputes::has_won};
 use crate::provider_api::ApiObject;
 
 /// Returns what an event is about. Returns `None` if the event is of no concern. Events don't state their environment:
@@ -32,11 +32,7 @@ pub(super) fn event(webhook: &InboundWebhook, environment: DataEnvironment) -> O
 fn object(kind: &str, entity: &dyn Fn(&str) -> Option<ApiObject>) -> Option<(ProviderEventObject, ApiObject)> {
     if kind.starts_with("payment.dispute.") {
         let (dispute, payment) = (entity("dispute")?, entity("payment"));
-        let won = match dispute.text("/status").as_deref() {
-            Some("won") => Some(true),
-            Some("lost") => Some(false),
-            _ => None,
-        };
+        let won = has_won(&dispute);
         let id = dispute.text("/id")?;
         let paid = payment.as_ref().and_then(payment_id).or_else(|| dispute.text("/payment_id"));
         return Some((ProviderEventObject::Dispute { id, payment: paid, won }, payment.unwrap_or(dispute)));

@@ -92,12 +92,12 @@ impl PaymentProvider for RazorpayProvider {
         events::event(webhook, self.environment)
     }
 
-    /// Creates a customer. Razorpay returns the one with the same mail address, if there is one. That can be the
-    /// customer of another tenant, whose payment methods are not for this one, so then it gets no mail address.
     async fn verify_webhook(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection> {
         webhook::verify(&self.webhook_keys, request)
     }
 
+    /// Creates a customer. Razorpay returns the one with the same mail address, if there is one. That can be the
+    /// customer of another tenant, whose payment methods are not for this one, so then it gets no mail address.
     async fn create_customer(&self, new: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
         for email in [new.email.as_deref(), None] {
             let mut body = json!({ "fail_existing": "0", "notes": notes(&new.reference, None)? });

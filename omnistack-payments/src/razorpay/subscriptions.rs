@@ -75,7 +75,18 @@ impl RazorpayApi {
     /// Returns a subscription as the checkout that has created it.
     pub(super) async fn authorised_checkout(&self, id: &str) -> Result<ProviderCheckout, PaymentError> {
         let found = self.subscription_object(id).await?;
-        self.checkout_of(&found).ok_or_else(|| malformed(CallEffect::Reads))
+        let checkout = self.checkout_of(&found).ok_or_else(|| malformed(CallEffect::Reads))?;
+        let is_paid = found.integer("/paid_count").is_some_and(|paid| paid > 0);
+        let payment = if is_paid { self.first_payment(id).await? } else { None };
+        Ok(ProviderCheckout { payment, ..checkout })
+    }
+
+    /// Returns the payment of the first period of a subscription.
+    async fn first_payment(&self, id: &str) -> Result<Option<String>, PaymentError> {
+        let count = PAGE_SIZE.to_string();
+        let found = self.get("/v1/invoices", &[("subscription_id", id), ("count", count.as_str())], "invoice").await?;
+        // The newest is first.
+        Ok(found.list("/items").iter().rev().find_map(|invoice| invoice.text("/payment_id")))
     }
 
     /// Closes the page of a subscription.

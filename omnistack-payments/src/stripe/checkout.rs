@@ -70,7 +70,13 @@ impl StripeApi {
     /// Returns a checkout.
     pub(super) async fn checkout(&self, id: &str) -> Result<ProviderCheckout, PaymentError> {
         let path = format!("/checkout/sessions/{}", id_segment(CHECKOUT, id)?);
-        self.get(CHECKOUT, &path, json!({})).await?.read(checkout_of)
+        let reply = self.get(CHECKOUT, &path, json!({})).await?;
+        let mut checkout = reply.read(checkout_of)?;
+        // The page of a subscription names the first invoice, and not its payment.
+        if let Some(invoice) = reply.object().id_at("/invoice").filter(|_| checkout.payment.is_none()) {
+            checkout.payment = self.payment_of_invoice(invoice).await?;
+        }
+        Ok(checkout)
     }
 
     /// Closes an open checkout.

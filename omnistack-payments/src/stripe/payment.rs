@@ -137,6 +137,15 @@ impl StripeApi {
         }
     }
 
+    /// Returns the payment of an invoice. Returns `None` if there is none, as for the invoice of a trial.
+    pub(super) async fn payment_of_invoice(&self, invoice: &str) -> Result<Option<String>, PaymentError> {
+        let query = json!({ "invoice": invoice, "limit": PAGE_SIZE });
+        let found = self.get("invoice", "/invoice_payments", query).await?;
+        let payments = found.object().items("/data").filter(|payment| payment.text("/status") != Some("canceled"));
+        let payment = payments.max_by_key(|payment| payment.text("/status") == Some("paid"));
+        Ok(payment.and_then(|payment| payment.id_at("/payment/payment_intent")).map(str::to_owned))
+    }
+
     /// Finds the payment with a reference. If there are several attempts, it returns the one that came furthest. A
     /// payment that was never confirmed is canceled, so that it can't take money later.
     pub(super) async fn find_payment(&self, reference: &str) -> Result<Option<ProviderPayment>, PaymentError> {

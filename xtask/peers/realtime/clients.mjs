@@ -47,6 +47,15 @@ class EventLog {
   }
 }
 
+// A browser runs a task for each message. ws and eventsource emit all messages that they have read in one tick, and
+// centrifuge-js 5.7 then delivers messages of different frames out of order. `allowSynchronousEvents: false` and this
+// class let them do as a browser does.
+class Events extends EventSource {
+  set onmessage(listener) {
+    super.onmessage = (event) => setImmediate(listener, event);
+  }
+}
+
 /** A client with its events, and its open sockets. */
 class Peer {
   log = new EventLog();
@@ -56,8 +65,8 @@ class Peer {
   constructor({ url, emulation, tokens }) {
     const { log, sockets } = this;
     class Socket extends WebSocket {
-      constructor(...parameters) {
-        super(...parameters);
+      constructor(url, protocols) {
+        super(url, protocols, { allowSynchronousEvents: false });
         sockets.add(this);
         this.on("close", () => sockets.delete(this));
       }
@@ -73,7 +82,7 @@ class Peer {
     this.client = new Centrifuge(endpoint, {
       getToken,
       websocket: Socket,
-      eventsource: EventSource,
+      eventsource: Events,
       fetch,
       emulationEndpoint: emulation,
       minReconnectDelay: 50,

@@ -59,15 +59,18 @@ on_each_database! {
         let app = TestApp::start_with_auth(database, saas::app).await;
         let (owner, robot) = owner_and_robot(&app, &["ai:write"]).await;
 
-        let refused = robot.post(CHAT, hello(FREE_TOKENS)).await.expect(402).json();
+        // A message counts as a token for four bytes.
+        let mut long = hello(100);
+        long["messages"][0]["content"] = "Hey ".repeat(usize::try_from(FREE_TOKENS).unwrap()).into();
+        let refused = robot.post(CHAT, long.clone()).await.expect(402).json();
         let error = &refused["error"];
         assert_eq!((&error["code"], &error["type"]), (&json!("ai_budget_exceeded"), &json!("insufficient_quota")));
         assert_eq!((&error["details"]["scope"], &error["details"]["limit"]), (&json!("plan"), &json!(FREE_TOKENS)));
-        let refused = owner.post(format!("{AI}/chat"), hello(FREE_TOKENS)).await;
+        let refused = owner.post(format!("{AI}/chat"), long).await;
         refused.expect_error(402, "AI_BUDGET_EXCEEDED");
 
         // Nothing of a refused call stays reserved.
-        robot.post(CHAT, hello(FREE_TOKENS / 2)).await.expect(200);
+        robot.post(CHAT, hello(FREE_TOKENS - 100)).await.expect(200);
     }
 
     async fn a_budget_of_the_team_is_kept(database: TestDatabase) {

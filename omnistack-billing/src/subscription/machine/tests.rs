@@ -47,6 +47,7 @@ fn snapshot(status: Status) -> ProviderSnapshot {
         invoice: None,
         version: None,
         can_return: false,
+        charges_later: false,
     }
 }
 
@@ -179,6 +180,38 @@ fn a_plan_is_given_when_it_is_paid() {
     cheaper.terms = Some(terms("starter", 900));
     cheaper.invoice = Some(invoice(Open, at(100)));
     assert_eq!(read(&before, cheaper).0.terms.plan, "starter");
+}
+
+#[test]
+fn a_change_that_is_charged_later_is_given_with_the_period_that_pays_for_it() {
+    let changed = |plan: &str, mrr: i64, start: u64| ProviderSnapshot {
+        terms: Some(terms(plan, mrr)),
+        period: Some((at(start), at(start + 744))),
+        renews_at: Some(at(start + 744)),
+        charges_later: true,
+        ..snapshot(Status::Active)
+    };
+    let change = Some(FutureTerms { terms: terms("team", 9_900), at: None, action_url: Some("page".to_owned()) });
+    let (asked, _) = step(&state(Status::Active), &SubscriptionFact::Scheduled(change), at(1), GRACE);
+    let (waits, _) = read(&asked, changed("pro", 2_900, 0));
+    assert_eq!(waits.scheduled, asked.scheduled);
+    let (confirmed, _) = read(&waits, changed("team", 9_900, 0));
+    let pending = confirmed.pending.as_ref().map(|change| (change.terms.plan.as_str(), change.at));
+    assert_eq!((confirmed.terms.plan.as_str(), pending), ("pro", Some(("team", Some(at(744))))));
+    assert_eq!((&confirmed.scheduled, confirmed.mrr()), (&None, 2_900));
+    // The same again, however often, gives nothing.
+    assert_eq!(read(&confirmed, changed("team", 9_900, 0)).0, confirmed);
+    let (paid, _) = read(&confirmed, changed("team", 9_900, 744));
+    assert_eq!((paid.terms.plan.as_str(), &paid.pending, paid.mrr()), ("team", &None, 9_900));
+    // Taken back before it is charged, it has given nothing.
+    let back = Some(FutureTerms { terms: terms("pro", 2_900), at: Some(at(744)), action_url: Some("page".to_owned()) });
+    let (asked, _) = step(&confirmed, &SubscriptionFact::Scheduled(back), at(1), GRACE);
+    assert!(read(&asked, changed("team", 9_900, 0)).0.scheduled.is_some());
+    let (left, _) = read(&asked, changed("pro", 2_900, 0));
+    assert_eq!((left.terms.plan.as_str(), left.pending, left.scheduled), ("pro", None, None));
+    // A trial costs nothing, whatever its plan is.
+    let trial = ProviderSnapshot { status: Status::Trialing, ..changed("team", 9_900, 0) };
+    assert_eq!(read(&state(Status::Trialing), trial).0.terms.plan, "team");
 }
 
 #[test]

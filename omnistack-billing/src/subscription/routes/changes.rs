@@ -68,7 +68,7 @@ pub(super) struct PlanChangePreview {
     proration_at: Timestamp,
     /// When the change takes effect.
     effective_at: Timestamp,
-    /// Whether it is an upgrade, which takes effect now.
+    /// Whether it is an upgrade, which takes effect now if the provider charges the difference.
     upgrade: bool,
 }
 
@@ -108,7 +108,8 @@ pub(super) async fn change_preview(
 /// Upgrade the plan
 ///
 /// The change takes effect when its payment succeeds. Until then it is `pending`. At a provider that charges no
-/// difference, the change is `scheduled`, and takes effect when the customer confirms it on the page `action_url`.
+/// difference, the change is `scheduled` until the customer confirms it on the page `action_url`, and then `pending`
+/// until the next period is charged.
 #[utoipa::path(post, path = "/upgrade", operation_id = "upgrade_plan", request_body = ChangePlan, responses(
     (status = 200, body = Subscription),
     (status = 402, body = ErrorEnvelope, description = "`BILLING_PAYMENT_DUE`, `PAYMENT_DECLINED`."),

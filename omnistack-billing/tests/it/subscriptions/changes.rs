@@ -51,6 +51,7 @@ on_each_database! {
         let (app, provider) = start(database).await;
         let client = app.user();
         let id = subscribe(&app, &provider, &client, "pro").await;
+        provider.world().charges_later = true;
         let page = "https://pay.example/confirm";
         provider.edit(&id, |subscription| subscription.action_url = Some(page.to_owned()));
         let shown = client.post(format!("{BILLING}/upgrade"), json!({ "plan": "team" })).await.expect(200).json();
@@ -64,7 +65,15 @@ on_each_database! {
         });
         notify(&app, &id).await;
         let shown = subscription(&client).await;
-        assert_eq!((&shown["plan"], &shown["scheduled"]), (&json!("team"), &Value::Null));
+        assert_eq!((&shown["plan"], &shown["scheduled"]), (&json!("pro"), &Value::Null));
+        // Nothing was charged for it yet.
+        assert_eq!((&shown["pending"]["plan"], &shown["pending"]["at"]), (&json!("team"), &shown["period_end"]));
+        assert_eq!(projects(&app, &client).await, 10);
+        app.clock().advance(PERIOD);
+        provider.renew(&id, app.clock().clock().now(), true);
+        notify(&app, &id).await;
+        let shown = subscription(&client).await;
+        assert_eq!((&shown["plan"], &shown["pending"]), (&json!("team"), &Value::Null));
         assert_eq!(projects(&app, &client).await, 99);
     }
 
@@ -286,6 +295,19 @@ on_each_database! {
             // An old event does not open it again.
             send(&app, dispute(None)).await;
             assert_eq!(projects(&app, &client).await, if won { 10 } else { 1 });
+        }
+    }
+
+    async fn a_lost_dispute_can_be_won_later(database: TestDatabase) {
+        let (app, provider) = start_with(database, |app| app.set("BILLING_LOST_DISPUTE", "keep")).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let payment = format!("pay_{}", id.trim_start_matches("sub_"));
+        // The report that it is lost comes again, late.
+        for (won, expected) in [(false, 1), (true, 10), (false, 10)] {
+            let (id, payment) = ("dp_1".to_owned(), Some(payment.clone()));
+            send(&app, ProviderEventObject::Dispute { id, payment, won: Some(won) }).await;
+            assert_eq!(projects(&app, &client).await, expected, "{won}");
         }
     }
 

@@ -92,6 +92,23 @@ on_each_database! {
         }
     }
 
+    async fn a_duplicate_that_costs_nothing_needs_no_refund(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let first = checkout(&client, json!({ "plan": "pro" })).await;
+        let page = checkout(&client, json!({ "plan": "team", "coupon": "FREE" })).await;
+        let now = app.clock().clock().now();
+        let (first, second) = (provider.pay(&first, now), provider.pay(&page, now));
+        provider.edit_invoice(&second, |invoice| (invoice.total, invoice.paid) = (usd(0), usd(0)));
+        provider.world().checkouts.get_mut(&page).unwrap().1.payment = None;
+        notify(&app, &first).await;
+        notify(&app, &second).await;
+        app.run_jobs().await;
+        let path = format!("/api/v1/admin/billing/subscriptions?tenant={}&cleanup=done", tenant_of(&client));
+        let ended = app.operator().get(path).await.expect(200).json();
+        assert_eq!((&ended["items"][0]["external_id"], &ended["items"][0]["cleanup_attempts"]), (&json!(second), &json!(0)));
+    }
+
     async fn a_duplicate_whose_job_has_failed_for_good_is_ended_by_another(database: TestDatabase) {
         let (app, provider) = start(database).await;
         let client = app.user();

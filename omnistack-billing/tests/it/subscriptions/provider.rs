@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) failing_reads: u32,
     /// Whether the calls that take effect are printed, for the process that has started this one.
     pub(crate) prints_calls: bool,
+    /// Whether the provider charges no difference for a change.
+    pub(crate) charges_later: bool,
     /// Whether the provider has no coupons.
     pub(crate) has_no_coupons: bool,
     /// The error of all refunds.
@@ -293,8 +295,12 @@ impl PaymentProvider for ScriptedProvider {
     }
 
     fn profile(&self) -> ProviderProfile {
-        let mut features = vec![ProviderFeature::Subscriptions, ProviderFeature::ImmediateChange];
-        if !self.world().has_no_coupons {
+        let world = self.world();
+        let mut features = vec![ProviderFeature::Subscriptions];
+        if !world.charges_later {
+            features.push(ProviderFeature::ImmediateChange);
+        }
+        if !world.has_no_coupons {
             features.push(ProviderFeature::Coupons);
         }
         ProviderProfile {

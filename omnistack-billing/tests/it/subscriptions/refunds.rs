@@ -59,6 +59,29 @@ on_each_database! {
         assert_eq!(left, Credits::ZERO);
     }
 
+    async fn credits_are_taken_back_after_a_lost_dispute(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        let payment = format!("pay_{}", id.trim_start_matches("sub_"));
+        // It is a payment for credits only.
+        provider.world().payments.get_mut(&payment).unwrap().subscription = None;
+        let tenant = tenant_of(&client);
+        let wallets: Wallets = app.app().context().get().unwrap();
+        let mut tx = app.db().app_database().tenant(tenant).begin().await.unwrap();
+        let grant = NewGrant::new(tenant, "payment/1", Credits::from(1_000));
+        let bought = CreditPayment::new("fake", payment.clone(), usd(2_900), grant);
+        handle(&app).grant_paid_credits_in(&mut tx, bought).await.unwrap();
+        wallets.use_in(&mut tx, UseCredits::new(tenant, "work", Credits::from(100))).await.unwrap();
+        tx.commit().await.unwrap();
+        for (won, balance) in [(None, 900), (Some(false), 0), (Some(false), 0)] {
+            let dispute = ProviderEventObject::Dispute { id: "dp_1".to_owned(), payment: Some(payment.clone()), won };
+            send(&app, dispute).await;
+            let left = wallets.balance(tenant, DataEnvironment::Live).await.unwrap().balance;
+            assert_eq!(left, Credits::from(balance), "{won:?}");
+        }
+    }
+
     async fn a_refund_that_is_reported_before_the_credits_counts(database: TestDatabase) {
         let (app, provider) = start(database).await;
         let client = app.user();

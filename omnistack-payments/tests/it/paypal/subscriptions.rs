@@ -138,6 +138,30 @@ async fn a_refund_of_a_part_is_not_counted_without_the_list_of_transactions() {
     assert_eq!(test.provider.payment(id).await.unwrap().refunded.minor(), 0);
 }
 
+/// A dispute can send a part back, which is no refund in the list of transactions.
+#[tokio::test]
+async fn a_part_that_is_never_listed_does_not_make_a_payment_unreadable() {
+    let test = start().await;
+    subscribe(&test, "sub_1").await;
+    let sale = test.event("PAYMENT.SALE.COMPLETED").unwrap();
+    let ProviderEventObject::Invoice { id, .. } = &sale.object else { panic!("{sale:?}") };
+    let amount = Money::parse("8.00", "USD").unwrap();
+    let key = "ref_1".to_owned();
+    let new = NewRefund { reference: key.clone(), amount, reason: None, idempotency_key: key };
+    test.provider.refund_payment(id, &new).await.unwrap();
+    let list = "GET /v1/reporting/transactions";
+    for (hours, body, expected) in [
+        (5, json!({ "transaction_details": [], "total_pages": 0 }), None),
+        (4, json!({}), None),
+        (0, json!({ "transaction_details": [], "total_pages": 0 }), Some(0)),
+    ] {
+        test.clock.advance(Duration::from_secs(hours * 60 * 60));
+        test.server.fail_next(list, PayPalFault::Response(200, body));
+        let refunded = test.provider.payment(id).await.ok().map(|payment| payment.refunded.minor());
+        assert_eq!(refunded, expected, "{hours}");
+    }
+}
+
 #[tokio::test]
 async fn a_trial_is_a_later_start() {
     let test = start().await;

@@ -282,7 +282,8 @@ async fn a_dispute_has_the_amount_that_was_deducted() {
 #[tokio::test]
 async fn disputes_and_events_of_no_concern_are_told_apart() {
     let test = RazorpayTest::start().await;
-    for (status, won) in [("open", None), ("won", Some(true)), ("lost", Some(false))] {
+    // A question of the bank is closed: the payment is not disputed any more.
+    for (status, won) in [("open", None), ("won", Some(true)), ("lost", Some(false)), ("closed", Some(true))] {
         let payment = json!({ "id": "pay_1", "order_id": "order_1", "notes": { "reference": "pay_ref" } });
         let event = json!({ "event": format!("payment.dispute.{status}"), "created_at": 1_893_456_000, "payload": {
             "payment": { "entity": payment }, "dispute": { "entity": { "id": "disp_1", "status": status } },

@@ -61,6 +61,10 @@ async fn a_subscription_is_authorised_and_charged() {
     test.server.authorise(&open.id);
     let complete = test.provider.checkout(&open.id).await.unwrap();
     assert_eq!((complete.status, complete.subscription), (CheckoutStatus::Complete, Some(open.id.clone())));
+    // By the first payment, a duplicate is refunded.
+    let first = complete.payment.unwrap();
+    let paid = test.provider.payment(&first).await.unwrap();
+    assert_eq!((paid.status, paid.captured.to_string()), (PaymentStatus::Succeeded, "5800.00 INR".to_owned()));
     let subscription = test.provider.subscription(&open.id).await.unwrap();
     assert_eq!(subscription.status, ProviderSubscriptionStatus::Active);
     assert_eq!((subscription.reference.as_deref(), &*subscription.customer), (Some("sub_ref"), "cust_tenant"));

@@ -219,6 +219,9 @@ async fn a_checkout_is_paid_or_expires() {
     assert!(stripe.server.complete_checkout(&open.id, "pm_card_visa"));
     let complete = stripe.provider.checkout(&open.id).await.unwrap();
     assert_eq!((complete.status, complete.url), (CheckoutStatus::Complete, None));
+    // The page names the payment of the first invoice, by which a duplicate is refunded.
+    let first = stripe.provider.payment(&complete.payment.unwrap()).await.unwrap();
+    assert_eq!((first.status, &first.subscription), (PaymentStatus::Succeeded, &complete.subscription));
     let subscription = stripe.provider.subscription(&complete.subscription.unwrap()).await.unwrap();
     assert_eq!(subscription.reference.as_deref(), Some("checkout_1"));
     assert_eq!((subscription.items[0].price.as_str(), subscription.items[0].quantity), ("price_basic", 3));

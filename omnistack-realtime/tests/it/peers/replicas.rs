@@ -57,8 +57,7 @@ async fn stock_clients_recover_from_the_death_of_a_replica_or_are_told() {
 
         // Too many are missed, and then the history is lost.
         for loss in ["messages", "history"] {
-            balancer.direct_to(None);
-            balancer.cut();
+            balancer.cut().await;
             match loss {
                 "messages" => stock.publish("publisher", "run:1", 1..=MORE_THAN_RECOVERED).await,
                 _ => assert_eq!(redis.command("FLUSHALL").unwrap(), "+OK"),

@@ -30,7 +30,7 @@ impl Balancer {
                 let target = *targets.borrow();
                 // The connection of a client is closed if there is no replica.
                 if let Some(target) = target {
-                    tokio::spawn(pass_on(client, target, accepting.subscribe()));
+                    tokio::spawn(pass_on(accepting.subscribe(), client, target));
                 }
             }
         });
@@ -42,14 +42,17 @@ impl Balancer {
         self.target.send_replace(target);
     }
 
-    /// Cuts all connections.
-    pub(crate) fn cut(&self) {
+    /// Sends new connections nowhere, cuts all others, and waits until they are closed.
+    pub(crate) async fn cut(&self) {
+        self.direct_to(None);
         self.cuts.send_replace(());
+        self.cuts.closed().await;
     }
 }
 
-/// Passes the bytes of a connection on until it ends or is cut.
-async fn pass_on(mut client: TcpStream, target: SocketAddr, mut cut: watch::Receiver<()>) {
+/// Passes the bytes of a connection on until it ends or is cut. `cut` is the first parameter, so that it is dropped after
+/// the connections: [`Balancer::cut`] waits for it.
+async fn pass_on(mut cut: watch::Receiver<()>, mut client: TcpStream, target: SocketAddr) {
     let Ok(mut replica) = TcpStream::connect(target).await else { return };
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut replica) => {}

@@ -87,6 +87,8 @@ impl StripeState {
                 wanted["default_payment_method"] = method;
                 let subscription = self.create_subscription(&wanted).unwrap_or_default();
                 fields["subscription"] = subscription["id"].clone();
+                // A page of a subscription has no payment.
+                fields["invoice"] = subscription["latest_invoice"].clone();
             }
             Some("payment") => {
                 let mut wanted = object(&form, "/payment_intent_data");

@@ -63,7 +63,8 @@ impl StripeState {
             ("GET", ["invoices", id]) => self.find("invoice", id),
             ("GET", ["invoice_payments"]) => {
                 let intent = text(form, "/payment/payment_intent");
-                Ok(self.list("invoice_payment", &[("payment_intent", intent)], form))
+                let filter = [("payment_intent", intent), ("invoice", text(form, "/invoice"))];
+                Ok(self.list("invoice_payment", &filter, form))
             }
             ("POST", ["billing", "meter_events"]) => self.create_meter_event(form),
             ("GET", ["events"]) => Ok(self.list("event", &[("type", text(form, "/type"))], form)),
