@@ -8,7 +8,7 @@ mod webhooks;
 use std::{fs, process::Command};
 
 use crate::{
-    command,
+    book, command,
     failure::{Context, Failure, Result},
     host,
     report::Report,
@@ -173,6 +173,8 @@ pub(crate) fn run(benches: &[Benchmark]) -> Result {
     let page = fs::read_to_string(&path).unwrap_or_else(|_| "# Benchmarks\n".to_owned());
     let page = fresh.iter().fold(page, |page, section| section.replace_in(&page));
     fs::write(&path, page).context(format_args!("writing {}", path.display()))?;
+    // The book shows the page.
+    book::write(&host::root())?;
     for section in &fresh {
         println!("\n{}", section.body.trim());
     }

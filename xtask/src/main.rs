@@ -9,6 +9,7 @@ mod app;
 mod apt;
 mod architecture;
 mod bench;
+mod book;
 mod ci;
 mod clock;
 mod command;
@@ -106,6 +107,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             let only = matches.get_one::<String>("target").map(String::as_str);
             fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
         }
+        Some(("book", _)) => book::write(&host::root()),
         Some(("template", _)) => template::run(),
         Some(("models", matches)) => {
             let text = |name| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
@@ -209,6 +211,16 @@ fn cli() -> Command {
                         .long("check")
                         .action(ArgAction::SetTrue)
                         .help("Only compare; fail if the file is not made of this map"),
+                ),
+        )
+        .subcommand(
+            Command::new("book")
+                .about("Writes the code that pages of the book and of the root show, and prints the pages that changed")
+                .long_about(
+                    "Writes the code that pages of the book and of the root show, and prints the pages that changed.\n\n\
+                     A page shows a file, or the lines between `ANCHOR: name` and `ANCHOR_END: name` in it, between the \
+                     lines `<!-- include PATH[:name] -->` and `<!-- end include -->`. The check \
+                     `cargo xtask ci --only book` fails if a page shows something else.",
                 ),
         )
         .subcommand(

@@ -40,15 +40,6 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     rest.split_once(end).unwrap_or_else(|| panic!("`{end}` is missing")).0.trim()
 }
 
-#[test]
-fn the_readme_shows_the_quickstart_as_it_compiles() {
-    let file = "examples/quickstart/src/main.rs";
-    let readme = read("README.md");
-    let shown = between(&readme, &format!("<!-- include {file} -->"), "<!-- end include -->");
-    let shown = shown.strip_prefix("```rust\n").and_then(|code| code.strip_suffix("```")).unwrap();
-    assert_eq!(shown, read(file));
-}
-
 #[tokio::test]
 async fn the_configuration_reference_is_generated() {
     let app = saas::app(App::builder(Config::default())).build().unwrap();
