@@ -84,8 +84,8 @@ fn refresh(root: &Path, page: &str) -> Result<String, Problem> {
         }
         fresh.push_str(line);
         let Some(shown) = shown_file(line) else { continue };
-        let end = lines.by_ref().map(|(_, line)| line).find(|line| line.trim_end() == END || shown_file(line).is_some());
-        let end = end.filter(|line| line.trim_end() == END);
+        let end = lines.by_ref().map(|(_, line)| line).find(|line| is_end(line) || shown_file(line).is_some());
+        let end = end.filter(|line| is_end(line));
         let end = end.ok_or_else(|| problem(format!("a line `{END}` must follow")))?;
         fresh.push_str(&block(root, shown).map_err(|failure| problem(failure.to_string()))?);
         fresh.push_str(end);
@@ -96,6 +96,10 @@ fn refresh(root: &Path, page: &str) -> Result<String, Problem> {
 /// Returns what follows `include` in a line that begins a shown file.
 fn shown_file(line: &str) -> Option<&str> {
     line.strip_prefix(BEGIN)?.trim_end().strip_suffix(END_OF_BEGIN)
+}
+
+fn is_end(line: &str) -> bool {
+    line.trim_end() == END
 }
 
 /// Returns the text for `path` or `path:anchor`: code in a fence, Markdown as it stands.

@@ -215,9 +215,9 @@ fn cli() -> Command {
         )
         .subcommand(
             Command::new("book")
-                .about("Writes the code that pages of the book and of the root show, and prints the pages that changed")
+                .about("Writes the code that the book and the pages of the root show")
                 .long_about(
-                    "Writes the code that pages of the book and of the root show, and prints the pages that changed.\n\n\
+                    "Writes the code that the book and the pages of the root show, and prints the pages that changed.\n\n\
                      A page shows a file, or the lines between `ANCHOR: name` and `ANCHOR_END: name` in it, between the \
                      lines `<!-- include PATH[:name] -->` and `<!-- end include -->`. The check \
                      `cargo xtask ci --only book` fails if a page shows something else.",

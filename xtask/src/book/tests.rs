@@ -3,7 +3,30 @@ use std::fs;
 use super::{Problem, check, refresh, write};
 use crate::folder::TempFolder;
 
-const CODE: &str = "//! A file.\n\nfn main() {\n    // ANCHOR: body\n    // ANCHOR: call\n    greet();\n    // ANCHOR_END: call\n\n    if true {\n        leave();\n    }\n    // ANCHOR_END: body\n}\n";
+const CODE: &str = "//! A file.
+
+fn main() {
+    // ANCHOR: body
+    // ANCHOR: call
+    greet();
+    // ANCHOR_END: call
+
+    if true {
+        leave();
+    }
+    // ANCHOR_END: body
+}
+";
+const WITHOUT_ANCHORS: &str = "//! A file.
+
+fn main() {
+    greet();
+
+    if true {
+        leave();
+    }
+}
+";
 
 fn folder() -> TempFolder {
     let folder = TempFolder::create("book").unwrap();
@@ -17,8 +40,9 @@ fn folder() -> TempFolder {
 #[test]
 fn files_and_parts_of_files_are_shown() {
     let folder = folder();
+    let whole = format!("```rust\n{WITHOUT_ANCHORS}```\n");
     for (shown, expected) in [
-        ("main.rs", "```rust\n//! A file.\n\nfn main() {\n    greet();\n\n    if true {\n        leave();\n    }\n}\n```\n"),
+        ("main.rs", whole.as_str()),
         ("main.rs:body", "```rust\ngreet();\n\nif true {\n    leave();\n}\n```\n"),
         ("main.rs:call", "```rust\ngreet();\n```\n"),
         ("page.md", "# A page\n\n```sh\nls\n```\n"),
