@@ -83,6 +83,7 @@ use pools::Pools;
 use tx::TenantVisibility;
 
 /// The app's database. Cheap to clone; all clones share the same pools.
+#[doc(alias("multi-tenant", "row-level security"))]
 #[derive(Clone)]
 pub struct Db {
     pools: Pools,

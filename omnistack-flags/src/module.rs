@@ -41,6 +41,7 @@ omnistack_core::settings! {
 ///     country.map(|country| vec![("country".into(), country.into())]).unwrap_or_default()
 /// });
 /// ```
+#[doc(alias = "feature toggle")]
 #[derive(Clone, Default)]
 #[must_use]
 pub struct FeatureFlags {

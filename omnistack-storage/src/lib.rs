@@ -53,6 +53,8 @@
 //! | `cloudinary` | no | Cloudinary, through its own API |
 //! | `thumbnails` | no | thumbnails of PNG, JPEG, GIF and WebP images |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod archival;
 mod config;
 mod content_disposition;

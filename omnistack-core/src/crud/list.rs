@@ -35,6 +35,7 @@ pub(super) struct ColumnFilter {
 }
 
 /// A request for a list: its page, order, filters and search.
+#[doc(alias = "pagination")]
 #[derive(Clone, Debug)]
 pub struct ListRequest {
     pub(super) page: PageRequest,

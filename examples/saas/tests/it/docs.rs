@@ -254,3 +254,75 @@ fn the_projects_module_has_fewer_lines_than_the_prose_says() {
         assert!(lines < said, "{page} says under {said} lines; projects.rs has {lines}");
     }
 }
+
+#[test]
+fn the_front_page_of_the_facade_lists_every_room() {
+    let facade = read("omnistack/src/lib.rs");
+    let front_page = facade.lines().filter_map(|line| line.strip_prefix("//! ")).collect::<Vec<_>>().join("\n");
+    let core = read("omnistack-core/src/lib.rs");
+    let of_core = core.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let of_features = facade.lines().filter(|line| line.starts_with("pub use omnistack_") && !line.contains('*'));
+    let of_features = of_features.filter_map(|line| line.trim_end_matches(';').rsplit([' ', ':']).next());
+    let is_missing = |room: &&str| !front_page.contains(&format!("[`{room}`]"));
+    let missing: Vec<_> = of_core.chain(of_features).filter(is_missing).collect();
+    assert!(missing.is_empty(), "add these rooms to the table in omnistack/src/lib.rs: {missing:?}");
+}
+
+/// Returns the version that a manifest states for a dependency, without its comparison operator.
+fn stated_version<'a>(manifest: &'a str, dependency: &str) -> Option<&'a str> {
+    let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{dependency} = ")))?;
+    Some(line.split('"').nth(1)?.trim_start_matches(['~', '=']))
+}
+
+#[test]
+fn the_versions_of_crates_in_the_docs_are_those_of_the_workspace() {
+    let (workspace, template) = (read("Cargo.toml"), read("templates/saas/Cargo.toml"));
+    let front_page = read("omnistack/src/lib.rs").replace("//! ", "").replace("//!", "");
+    let page = read("docs/src/modules.md");
+    let rows = rows(&front_page, "crate");
+    assert!(rows.len() > 5, "{rows:?}");
+    for row in rows {
+        let (name, version) = (row[0].trim_matches([' ', '|']), row[1]);
+        let stated = stated_version(&workspace, name).unwrap_or_default();
+        assert!(format!("{stated}.").starts_with(&format!("{version}.")), "{name}: {version} in the docs, {stated}");
+        assert!(page.contains(&format!("{name} {version}")), "modules.md has another version of {name} than {version}");
+        let of_template = stated_version(&template, name).unwrap_or(version);
+        assert_eq!(of_template, version, "{name} in the template");
+    }
+}
+
+/// Returns the names by which rustdoc finds items of the sources under `folder`, beside their own.
+fn add_aliases(folder: &Path, aliases: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            add_aliases(&path, aliases);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let attributes = text.lines().filter_map(|line| line.trim_start().strip_prefix("#[doc(alias"));
+        aliases.extend(attributes.flat_map(|names| names.split('"').skip(1).step_by(2)).map(str::to_owned));
+    }
+}
+
+#[test]
+fn the_api_documentation_is_found_by_the_usual_words() {
+    let mut aliases = BTreeSet::new();
+    for name in ["core", "auth", "webhooks"] {
+        let folder = format!("../../omnistack-{name}/src");
+        add_aliases(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut aliases);
+    }
+    for word in [
+        "CORS",
+        "CSRF",
+        "impersonation",
+        "multi-tenant",
+        "pagination",
+        "rate limit",
+        "refresh token",
+        "soft delete",
+        "webhook",
+    ] {
+        assert!(aliases.contains(word), "no item has #[doc(alias = \"{word}\")]");
+    }
+}
