@@ -225,11 +225,11 @@ fn cli() -> Command {
         )
         .subcommand(
             Command::new("template")
-                .about("Generates an app from templates/saas, builds it, starts it and sends it requests")
+                .about("Generates an app from templates/, builds it, sends it requests and runs its tests")
                 .long_about(
-                    "Generates an app from templates/saas with cargo-generate, builds it with this checkout, starts \
-                     it on a free port and sends it HTTP requests. Also fails if the template is too long, or if its \
-                     files of deployments differ from those in deploy/.",
+                    "Generates an app from templates/saas and a resource from templates/resource with cargo-generate, \
+                     builds it with this checkout, starts it on a free port, sends it HTTP requests and runs its tests. \
+                     Also fails if the template is too long, or if its files of deployments differ from those in deploy/.",
                 ),
         )
 }

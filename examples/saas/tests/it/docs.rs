@@ -77,6 +77,25 @@ fn the_template_is_the_example() {
     }
 }
 
+#[test]
+fn the_template_of_resources_has_the_tables_of_the_template() {
+    for database in ["postgres", "sqlite"] {
+        let lines = |path: String| -> Vec<String> {
+            let text = read(&path);
+            // Only one of them has a unique value.
+            let lines = text.lines().filter(|line| !line.contains("unique index") && !line.ends_with(['.', ':']));
+            lines.map(str::to_owned).collect()
+        };
+        let projects = lines(format!("templates/saas/migrations/{database}/0001_projects.sql"));
+        let resource = lines(format!("templates/resource/migrations/{database}/0001_{{{{crate_name}}}}.sql"));
+        let renamed = resource.iter().map(|line| {
+            let line = line.replace("{{crate_name}}", "projects");
+            line.replace("title       text", "name        text").replace("title", "name")
+        });
+        assert_eq!(renamed.collect::<Vec<_>>(), projects, "{database}");
+    }
+}
+
 /// Returns the rows of the tables whose first heading is `heading`, each as its cells.
 fn rows<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
     let head = format!("| {heading} |");
