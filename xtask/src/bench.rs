@@ -182,16 +182,18 @@ pub(crate) fn run(benches: &[Benchmark]) -> Result {
     Ok(())
 }
 
-/// A part of `docs/benchmarks.md` that a run replaces.
+/// A part of a page that a run replaces: in `docs/benchmarks.md`, or in a chapter with measured tables.
 #[derive(Debug, PartialEq)]
-struct PageSection {
-    name: String,
-    body: String,
+pub(crate) struct PageSection {
+    /// The name in its markers.
+    pub(crate) name: String,
+    /// The text between them.
+    pub(crate) body: String,
 }
 
 impl PageSection {
     /// Returns the page with the section of this name replaced by this one, or with this one appended.
-    fn replace_in(&self, page: &str) -> String {
+    pub(crate) fn replace_in(&self, page: &str) -> String {
         let (begin, end) = (format!("<!-- begin {} -->", self.name), format!("<!-- end {} -->", self.name));
         let section = format!("{begin}\n{}\n{end}", self.body.trim_matches('\n'));
         let old = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));

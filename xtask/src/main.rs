@@ -14,6 +14,7 @@ mod ci;
 mod clock;
 mod command;
 mod failure;
+mod features;
 mod files;
 mod finding;
 mod folder;
@@ -108,6 +109,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
         }
         Some(("book", _)) => book::write(&host::root()),
+        Some(("features", matches)) => features::run(matches.get_flag("builds")),
         Some(("template", _)) => template::run(),
         Some(("models", matches)) => {
             let text = |name| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
@@ -221,6 +223,16 @@ fn cli() -> Command {
                      A page shows a file, or the lines between `ANCHOR: name` and `ANCHOR_END: name` in it, between the \
                      lines `<!-- include PATH[:name] -->` and `<!-- end include -->`. The check \
                      `cargo xtask ci --only book` fails if a page shows something else.",
+                ),
+        )
+        .subcommand(
+            Command::new("features")
+                .about("Counts the crates that each feature of omnistack adds, and writes docs/src/picking-modules.md")
+                .arg(
+                    Arg::new("builds")
+                        .long("builds")
+                        .action(ArgAction::SetTrue)
+                        .help("Also build apps with some features from nothing, which takes an hour or more, and measure them"),
                 ),
         )
         .subcommand(
