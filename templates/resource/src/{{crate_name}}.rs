@@ -5,7 +5,7 @@
 
 use omnistack::prelude::*;
 
-/// Creates, lists, searches, changes, deletes and restores the {{crate_name}} of a tenant at `/api/v1/app/{{project-name}}`.
+/// The routes `/api/v1/app/{{project-name}}`: the {{crate_name}} of a tenant, with pages, search and soft delete.
 #[derive(Debug)]
 pub struct {{Module}};
 
