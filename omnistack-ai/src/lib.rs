@@ -43,6 +43,8 @@
 //! and Groq, and any other URL with the API of OpenAI; [`FakeLlm`] is the built-in fake. Models and their prices are data
 //! ([`ModelCatalog`]): no name of a model is in the code.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod accounting;
 mod app_api;
 mod cache;

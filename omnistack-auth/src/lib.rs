@@ -50,6 +50,8 @@
 //! - `request`: the identity and the tenant of a request;
 //! - `pages`, `wiring`, `maintenance`, `module`: the module itself.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod account;
 pub mod api_key;
 mod counts;
@@ -63,6 +65,7 @@ mod mfa;
 pub mod model;
 mod module;
 mod one_time_tokens;
+#[doc(alias = "impersonation")]
 pub mod operator;
 mod pages;
 #[cfg(feature = "passkeys")]

@@ -56,6 +56,7 @@ const MAX_WEBHOOK_BODY_BYTES: u64 = 256 * 1024;
 /// App::from_env().with(Auth::built_in()).run().await
 /// # }
 /// ```
+#[doc(alias("login", "OAuth", "RBAC", "SSO"))]
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Auth {

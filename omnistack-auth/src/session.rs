@@ -61,6 +61,7 @@ pub(crate) const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias("access token", "JWT", "refresh token"))]
 #[derive(Clone, Debug)]
 pub struct TokenPair {
     /// The access token, sent with each request as `Authorization: Bearer`.
@@ -157,6 +158,7 @@ impl NewSession {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias("cookie", "CSRF", "refresh token"))]
 #[derive(Clone)]
 pub struct Sessions {
     db: Db,
@@ -226,6 +228,7 @@ impl Sessions {
     /// 401 `REFRESH_TOKEN_INVALID` for an invalid token. Refresh token reuse, after the time set by
     /// `AUTH_REFRESH_GRACE`, also revokes the session, because another person may have the token (RFC 9700, section
     /// 4.14.2).
+    #[doc(alias = "refresh token")]
     pub async fn refresh(&self, token: &str) -> Result<TokenPair, Error> {
         let presented = PresentedRefreshToken::parse(token).ok_or_else(refused)?;
         self.access.keys().refresh().await;

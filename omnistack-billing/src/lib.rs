@@ -50,6 +50,8 @@
 //! [`Quotas`] holds a part of a limit before the work is done ([`Reservation`]), or uses it at once, exactly across
 //! replicas. [`Wallets`] has prepaid credits: grants with priorities and expiry, used in a fixed order.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod account;
 mod app_store;
 mod invoice;

@@ -31,6 +31,7 @@ use crate::{
 
 /// The module of plans, entitlements, usage and credits: `.with(Billing::from_env().plans(plans))`. See the
 /// [crate's documentation](crate).
+#[doc(alias = "subscription")]
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Billing {

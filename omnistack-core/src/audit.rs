@@ -157,6 +157,7 @@ pub trait AuditSink: Send + Sync + 'static {
 ///     Ok(tx.commit().await?)
 /// }
 /// ```
+#[doc(alias = "audit trail")]
 #[derive(Clone)]
 pub struct AuditLog {
     sink: Arc<dyn AuditSink>,

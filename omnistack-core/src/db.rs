@@ -104,6 +104,7 @@ use tx::TenantVisibility;
 pub const CORE_MIGRATIONS: Migrations = crate::migrations!["0001_core", "0002_maintenance"];
 
 /// The app's database. Cheap to clone; all clones share the same pools.
+#[doc(alias("multi-tenant", "row-level security"))]
 #[derive(Clone)]
 pub struct Db {
     pools: Pools,

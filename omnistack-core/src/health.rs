@@ -94,6 +94,7 @@ impl fmt::Debug for HealthCheck {
 }
 
 /// The app's checks and their last results. Cheap to clone.
+#[doc(alias("liveness", "readiness"))]
 #[derive(Clone)]
 pub struct Health {
     clock: Clock,

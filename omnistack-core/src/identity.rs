@@ -128,6 +128,7 @@ impl RequestOrigin {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "current user")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
@@ -195,6 +196,7 @@ impl Identity {
     }
 
     /// Sets the operator who impersonates the user.
+    #[doc(alias = "impersonation")]
     pub fn with_impersonator(mut self, actor: UserId) -> Self {
         self.impersonator = Some(actor);
         self

@@ -7,13 +7,13 @@
 //! | [`module`] | what a module implements and registers: the contract between an app and its modules |
 //! | [`app`] | the builder, the command line, the server |
 //! | [`config`] | typed settings that document themselves |
-//! | [`db`] | one database API for PostgreSQL and SQLite |
+//! | [`db`] | one database API for PostgreSQL and SQLite, transactions, the isolation of tenants |
 //! | [`cache`] | cached values, locks, and one computation of a value for all replicas |
-//! | [`crud`] | create, read, update, delete and list for a table, in under 100 lines |
-//! | [`http`] | errors, extractors, lists, layers |
+//! | [`crud`] | create, read, update, delete and list for a table, with pagination, search and soft delete, in under 100 lines |
+//! | [`http`] | errors, extractors, pagination, CORS, layers |
 //! | [`idempotency`] | the stored response for a request that the client retries |
 //! | [`rate_limit`] | the layer that limits the rate of requests |
-//! | [`identity`] | the authenticated caller and the tenant of a request |
+//! | [`identity`] | the authenticated caller, tenants, permissions, and the plans of tenants |
 //! | [`jobs`] | background jobs, stored in the database |
 //! | [`events`] | committed events, delivered in order to subscribers |
 //! | [`health`] | readiness and liveness |
@@ -56,6 +56,8 @@
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `http-client` | no | the client for calls to providers; feature crates turn it on |
 //! | `signed-data` | no | verification of what providers sign with certificates; feature crates turn it on |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod app;
 #[cfg(feature = "signed-data")]

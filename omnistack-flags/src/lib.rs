@@ -40,6 +40,8 @@
 //! switch `enabled`, its schedule, its prerequisites, its rules. Rollouts and variants are assigned with the
 //! hash of Unleash, bit for bit. [`UnleashImport`] reads flags of Unleash.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod bucket;
 mod caller;
 mod change;

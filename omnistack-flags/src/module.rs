@@ -45,6 +45,7 @@ pub const MIGRATIONS: Migrations = migrations!["0001_flags"];
 ///     country.map(|country| vec![("country".into(), country.into())]).unwrap_or_default()
 /// });
 /// ```
+#[doc(alias = "feature toggle")]
 #[derive(Clone, Default)]
 #[must_use]
 pub struct FeatureFlags {

@@ -20,6 +20,8 @@
 //! | `contact` | no | `email`, and a contact form |
 //! | `sms` | no | text messages |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "contact")]
 pub mod contact;
 #[cfg(feature = "email")]

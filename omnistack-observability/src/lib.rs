@@ -47,6 +47,8 @@
 //! read them at `/api/v1/admin/health`, and signed-in callers at `/api/v1/app/services/{name}/health`. The states alone are
 //! public, at `/api/v1/public/status`. A change of a state is the event [`ServiceStateChanged`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod counts;
 mod dashboard;
 mod database;

@@ -49,6 +49,8 @@
 //! currency. Data of tests and real
 //! data are never mixed.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod analytics;
 mod credentials;
 mod fake;

@@ -81,6 +81,8 @@
 //! gets new access tokens; its documentation has an example. Programs that only use the client need a feature of a
 //! database too, `sqlite` or `postgres`, which they don't use.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod admin;
 mod browser_client;
 mod channel;

@@ -28,6 +28,7 @@ use crate::{
 
 /// The module of messages to connected clients: `.with(Realtime::from_env().channels(channels))`. See the
 /// [crate's documentation](crate).
+#[doc(alias("SSE", "WebSocket"))]
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Realtime {

@@ -54,6 +54,8 @@
 //! | `cloudinary` | no | Cloudinary, through its own API |
 //! | `thumbnails` | no | thumbnails of PNG, JPEG, GIF and WebP images |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod archival;
 mod backup;
 mod config;

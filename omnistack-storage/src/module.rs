@@ -59,6 +59,7 @@ const SERVICE_CHECK_KEY: &str = "omnistack-service-check";
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias("attachment", "upload"))]
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Files {

@@ -40,6 +40,7 @@ use crate::{
 /// Beside the kinds that a method names, each call to a provider can fail with [`ErrorKind::Unavailable`] if the
 /// provider can't be reached, [`ErrorKind::Configuration`] if it refuses the credentials or has no such bucket,
 /// [`ErrorKind::InvalidKey`] if it does not accept the key, and [`ErrorKind::Other`].
+#[doc(alias("bucket", "S3"))]
 #[derive(Clone)]
 pub struct Storage(Arc<dyn StorageProvider>);
 

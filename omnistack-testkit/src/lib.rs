@@ -83,6 +83,7 @@
 //! | `TEST_REDIS_URL` | the URL of a Redis server | [`TestCache::redis`] |
 //! | `TEST_REDIS_BIN` | the path of `redis-server` | [`TestRedis`] |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test fails by a panic with a message")]
 
 mod app;

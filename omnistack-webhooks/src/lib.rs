@@ -57,6 +57,8 @@
 //! [`PaymentSucceeded`] and publishes them to the tenant that the webhook belongs to. A tenant's program then sees the
 //! same event from every provider.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod bridge;
 mod dashboard;
 #[doc(hidden)]

@@ -8,6 +8,7 @@ use omnistack_core::{
 use crate::{bridge, dashboard, inbox, outbound, sources};
 
 /// The module of webhooks: `.with(Webhooks::from_env())`. See the [crate's documentation](crate).
+#[doc(alias = "webhook")]
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Webhooks {}

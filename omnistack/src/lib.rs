@@ -51,21 +51,67 @@
 //! | `github` | no | `ai`, and fixes of code as pull requests on GitHub |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
 //! | `full` | no | all features but `openfeature` |
+//!
+//! # Rooms
+//!
+//! A room is a module of this crate. Everything of `omnistack-core` is here, and a room for each feature.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`app`] | the builder, the command line, the server |
+//! | [`module`] | the contract between an app and its modules: what a module registers, mounts, access levels |
+//! | [`prelude`] | the items that most files of an app need |
+//! | [`config`] | typed settings that document themselves |
+//! | [`crud`] | create, read, update, delete and list for a table: pagination, filters, search, soft delete |
+//! | [`db`] | SQL for PostgreSQL and SQLite, transactions, the isolation of tenants |
+//! | [`http`] | errors, extractors, pagination, CORS, layers, versions |
+//! | [`identity`] | callers, tenants, permissions, plans, what a route requires |
+//! | [`auth`] | accounts, sessions and their refresh tokens, second factors, teams, roles, API keys, impersonation |
+//! | [`jobs`] | background jobs and schedules, stored in the database |
+//! | [`events`] | events that commit with a transaction, delivered in order to subscribers |
+//! | [`webhook`], [`webhooks`] | the contract of webhooks; the inbox, and webhooks to tenants |
+//! | [`realtime`], [`notification`] | messages to connected clients; notifications of users |
+//! | [`email`], [`sms`], [`contact`] | mail with templates, text messages, a contact form |
+//! | [`storage`] | files in a directory or a bucket, uploads, signed URLs, thumbnails |
+//! | [`flags`] | feature flags |
+//! | [`billing`], [`usage`], [`credits`] | plans, subscriptions, invoices; amounts that tenants use; prepaid credits |
+//! | [`payments`], [`payment`], [`money`] | payments by many providers; their contract; amounts of money |
+//! | [`app_store`] | verification of what the App Store signs |
+//! | [`ai`] | models behind one door, prompts, vectors, fixes, tools of agents |
+//! | [`audit`] | audit entries, in hash chains that show tampering |
+//! | [`cache`], [`pubsub`] | cached values and locks; messages to all replicas |
+//! | [`idempotency`] | the stored response for a request that a client retries |
+//! | [`rate_limit`] | the layer that limits the requests of a caller |
+//! | [`resilience`] | retry, fallback and circuit breaker for calls to providers |
+//! | [`crypto`] | random tokens, signatures, sealed secrets |
+//! | [`observability`], [`metrics`], [`trace`], [`log`] | metrics, traces, error analytics, service health; their names and their contexts; the log |
+//! | [`health`] | readiness and liveness |
+//! | [`backup`], [`maintenance`], [`seed`] | backups and their restore; the pause of an app; rows for development |
+//! | [`tenant_export`] | what modules hand out of a tenant |
+//! | [`outbox`] | messages that commit with a transaction |
+//! | [`clock`], [`id`], [`text`], [`name`] | time, identifiers, text and names with limits as types |
+//! | [`usage_threshold`], [`billing_notice`], [`error_event`] | events about limits and subscriptions; the observer of errors |
+//! | [`dashboard`], [`data_environment`] | numbers that modules count; whether data is live or of a test |
+//! | [`redis`] | the connection to Redis, for modules that need more than the ports above |
+//!
+//! # Crates that you meet by name
+//!
+//! | crate | version | as | when an app needs a dependency of its own |
+//! |---|---|---|---|
+//! | axum | 0.8 | [`axum`], in the prelude | for features of axum such as `ws`; its types are those of `omnistack::axum` |
+//! | garde | 0.23 | [`garde`], in the prelude | for `#[derive(Validate)]`: it has no option for another path |
+//! | serde | 1 | [`serde`], in the prelude | for `#[derive(Serialize, Deserialize)]`, or write `#[serde(crate = "omnistack::serde")]` |
+//! | sqlx | 0.9 | [`sqlx`] | for `#[derive(FromRow)]`, without features: it has no option for another path |
+//! | utoipa | 6.0 | [`utoipa`], in the prelude | never in a module that imports the prelude |
+//! | utoipa-axum | 0.3 | [`utoipa_axum`], `routes!` in the prelude | never in a module that imports the prelude |
+//! | uuid | 1 | [`uuid`] | for features of uuid |
+//! | tokio | 1 | | for `#[tokio::main]`, with the features `macros` and `rt-multi-thread` |
+//!
+//! Derive macros expand to paths into their crates, which is why some need a dependency. State the versions of this
+//! table: a type that derives from another version does not implement the trait that OmniStack requires. A feature
+//! that an app adds to such a crate compiles it, and what depends on it, again.
 
-//! # Derive macros
-//!
-//! The [`prelude`] has the derive macros `Serialize`, `Deserialize`, `Validate`, `ToSchema` and `IntoParams`, in the
-//! versions that OmniStack uses. What they expand to names their crates:
-//!
-//! | derive | of | in a module that imports the prelude |
-//! |---|---|---|
-//! | `ToSchema`, `IntoParams`, `#[utoipa::path]` | utoipa | needs no dependency |
-//! | `Serialize`, `Deserialize` | serde | needs a dependency on `serde`, or `#[serde(crate = "omnistack::serde")]` |
-//! | `Validate` | garde | needs a dependency on `garde`: it has no option for another path |
-//! | [`FromRow`](db::FromRow) | sqlx | needs a dependency on `sqlx`, without features: it has no option for another path |
-//!
-//! State the versions that OmniStack uses: axum 0.8, garde 0.23, serde 1, sqlx 0.9, utoipa 6, utoipa-axum 0.3, uuid 1. A type that derives from another
-//! version does not implement the trait that OmniStack requires.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "ai")]
 pub use omnistack_ai as ai;
@@ -94,29 +140,36 @@ pub use omnistack_realtime as realtime;
 pub use omnistack_storage as storage;
 #[cfg(feature = "webhooks")]
 pub use omnistack_webhooks as webhooks;
+<<<<<<< HEAD
 pub use {garde, serde, sqlx, utoipa, uuid};
+=======
+pub use {axum, garde, serde, sqlx, utoipa, utoipa_axum, uuid};
+>>>>>>> next-docs
 
 /// The items that most files of an app need.
 pub mod prelude {
     pub use std::time::Duration;
 
-    // The derive macros expand to paths into their crates: see the crate's documentation.
+    // The macros expand to paths into their crates: see the crate's documentation.
+    pub use axum::{self, extract::State};
     pub use garde::{self, Validate};
     pub use serde::{self, Deserialize, Serialize};
     pub use utoipa::{self, IntoParams, ToSchema};
+    pub use utoipa_axum::routes;
 
     pub use omnistack_core::{
         app::{App, DevIdentity},
         async_trait,
+        audit::{AuditEntry, AuditLog},
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Resource, RowValues, Scope},
         db::{Db, FromRow, Tx},
         events::{Delivery, Event, Events, Subscriber},
-        http::{Error, Json, Meta, Patch, Path, Query},
+        http::{Error, Json, Meta, Patch, Path, Query, StatusCode},
         id::Id,
         idempotency::Idempotency,
-        identity::{AccessLevel, Identity, TenantId, UserId},
-        jobs::{Cron, Job, JobContext, JobError, Jobs},
+        identity::{AccessLevel, Entitlements, Identity, Require, TenantId, UserId},
+        jobs::{Cron, Job, JobContext, JobError, Jobs, NewJob},
         migrations,
         module::{Api, Context, MissingDependency, Module, Mount, Registry, Slot},
         text::{Name, Text},

@@ -8,7 +8,7 @@ mod webhooks;
 use std::{fs, process::Command};
 
 use crate::{
-    command,
+    book, command,
     failure::{Context, Failure, Result},
     host,
     report::Report,
@@ -173,6 +173,8 @@ pub(crate) fn run(benches: &[Benchmark]) -> Result {
     let page = fs::read_to_string(&path).unwrap_or_else(|_| "# Benchmarks\n".to_owned());
     let page = fresh.iter().fold(page, |page, section| section.replace_in(&page));
     fs::write(&path, page).context(format_args!("writing {}", path.display()))?;
+    // The book shows the page.
+    book::write(&host::root())?;
     for section in &fresh {
         println!("\n{}", section.body.trim());
     }
@@ -180,16 +182,18 @@ pub(crate) fn run(benches: &[Benchmark]) -> Result {
     Ok(())
 }
 
-/// A part of `docs/benchmarks.md` that a run replaces.
+/// A part of a page that a run replaces: in `docs/benchmarks.md`, or in a chapter with measured tables.
 #[derive(Debug, PartialEq)]
-struct PageSection {
-    name: String,
-    body: String,
+pub(crate) struct PageSection {
+    /// The name in its markers.
+    pub(crate) name: String,
+    /// The text between them.
+    pub(crate) body: String,
 }
 
 impl PageSection {
     /// Returns the page with the section of this name replaced by this one, or with this one appended.
-    fn replace_in(&self, page: &str) -> String {
+    pub(crate) fn replace_in(&self, page: &str) -> String {
         let (begin, end) = (format!("<!-- begin {} -->", self.name), format!("<!-- end {} -->", self.name));
         let section = format!("{begin}\n{}\n{end}", self.body.trim_matches('\n'));
         let old = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));

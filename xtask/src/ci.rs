@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use crate::{
-    architecture, command,
+    architecture, book, command,
     failure::{Failure, Result},
     host,
     report::Report,
@@ -24,7 +24,7 @@ const CHECKS: &[Check] = &[
     Check("hack", "each library with each feature alone, and with all", hack),
     Check("test", "the tests of `cargo xtask test`", || test::run(&[]).map(|()| "")),
     Check("doc", "the API documentation, warnings as errors", doc),
-    Check("book", "the book under docs/", book),
+    Check("book", "the book under docs/, and the code that pages show", book),
     Check("template", "the check of `cargo xtask template`", || template::run().map(|()| "")),
 ];
 
@@ -157,6 +157,7 @@ fn doc() -> Result<&'static str> {
 }
 
 fn book() -> Result<&'static str> {
+    book::check(&host::root())?;
     run_step(Tool::MDBOOK.command()?, "build docs")
 }
 

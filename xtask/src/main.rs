@@ -9,10 +9,12 @@ mod app;
 mod apt;
 mod architecture;
 mod bench;
+mod book;
 mod ci;
 mod clock;
 mod command;
 mod failure;
+mod features;
 mod files;
 mod finding;
 mod folder;
@@ -108,6 +110,8 @@ fn dispatch(matches: &ArgMatches) -> Result {
             let only = matches.get_one::<String>("target").map(String::as_str);
             fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
         }
+        Some(("book", _)) => book::write(&host::root()),
+        Some(("features", matches)) => features::run(matches.get_flag("builds")),
         Some(("template", _)) => template::run(),
         Some(("models", matches)) => {
             let text = |name| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
@@ -237,12 +241,32 @@ fn cli() -> Command {
                 ),
         )
         .subcommand(
-            Command::new("template")
-                .about("Generates an app from templates/saas, builds it, starts it and sends it requests")
+            Command::new("book")
+                .about("Writes the code that the book and the pages of the root show")
                 .long_about(
-                    "Generates an app from templates/saas with cargo-generate, builds it with this checkout, starts \
-                     it on a free port and sends it HTTP requests. Also fails if the template is too long, or if its \
-                     files of deployments differ from those in deploy/.",
+                    "Writes the code that the book and the pages of the root show, and prints the pages that changed.\n\n\
+                     A page shows a file, or the lines between `ANCHOR: name` and `ANCHOR_END: name` in it, between the \
+                     lines `<!-- include PATH[:name] -->` and `<!-- end include -->`. The check \
+                     `cargo xtask ci --only book` fails if a page shows something else.",
+                ),
+        )
+        .subcommand(
+            Command::new("features")
+                .about("Counts the crates that each feature of omnistack adds, and writes docs/src/picking-modules.md")
+                .arg(
+                    Arg::new("builds")
+                        .long("builds")
+                        .action(ArgAction::SetTrue)
+                        .help("Also build apps with some features from nothing, which takes an hour or more, and measure them"),
+                ),
+        )
+        .subcommand(
+            Command::new("template")
+                .about("Generates an app from templates/, builds it, sends it requests and runs its tests")
+                .long_about(
+                    "Generates an app from templates/saas and a resource from templates/resource with cargo-generate, \
+                     builds it with this checkout, starts it on a free port, sends it HTTP requests and runs its tests. \
+                     Also fails if the template is too long, or if its files of deployments differ from those in deploy/.",
                 ),
         )
 }

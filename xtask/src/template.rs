@@ -1,5 +1,6 @@
-//! `cargo xtask template`: checks that an app generated from `templates/saas` builds, serves requests and is short, and
-//! that the template brings the files of `deploy` that its user picks.
+//! `cargo xtask template`: checks that an app generated from `templates/saas`, with a resource generated from
+//! `templates/resource`, builds, passes its tests and serves requests, that the app is short, and that the template
+//! brings the files of `deploy` that its user picks.
 
 use std::{
     collections::BTreeSet,
@@ -64,17 +65,19 @@ fn steps(report: &mut Report) -> Result {
         }
         Ok(((), format!("{lines} lines")))
     })?;
+    report.step("add a resource from templates/resource", || add_resource(&app))?;
     report.step("build it", || build(&app))?;
     report.step("compare the features of its build and its tests", || compare_features(&app))?;
     report.step("send it requests", || {
         let app = App::start(&host::target().join("debug/acme"), &[])?;
         send_requests(&app).map_err(|failure| app.with_log(&failure))
-    })
+    })?;
+    report.step("run its tests", || cargo(&app, &["test"]))
 }
 
 /// Generates the app `acme`, with the files of all ways to deploy it, or of none.
 fn generate(destination: &Path, with_deployment: bool) -> Result {
-    // By default, the template depends on the published version.
+    // By default, the app depends on the repository on the network.
     let checkout = format!("omnistack_dependency=path = \"{}\"", host::root().join("omnistack").display());
     let mut generate = Tool::GENERATE.command()?;
     generate.args(["generate", "--path", "templates/saas", "--name", "acme", "--vcs", "none"]);
@@ -128,18 +131,41 @@ fn collect(root: &Path, folder: &Path, left_out: &[&str], paths: &mut Vec<PathBu
     Ok(())
 }
 
+/// Adds the resource `notes` to the app, and registers it as the template tells its user to.
+fn add_resource(app: &Path) -> Result {
+    let mut generate = Tool::GENERATE.command()?;
+    generate.args(["generate", "--init", "--silent", "--name", "notes", "--define", "one=note", "--path"]);
+    generate.arg(host::root().join("templates/resource")).current_dir(app);
+    command::run(generate.env("CARGO_NAME", "acme"))?;
+    for (file, before, line) in [
+        ("src/lib.rs", "pub mod projects;", "pub mod notes;"),
+        ("src/lib.rs", "        .with(projects::Projects)", "        .with(notes::Notes)"),
+        ("tests/it/main.rs", "use acme::app;", "mod notes;\n"),
+    ] {
+        let path = app.join(file);
+        let text = fs::read_to_string(&path).context(format_args!("reading {}", path.display()))?;
+        if !text.contains(before) {
+            return Err(Failure::new(format!("{file} of the template has no line `{before}`")));
+        }
+        let text = text.replacen(before, &format!("{line}\n{before}"), 1);
+        fs::write(&path, text).context(format_args!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn build(app: &Path) -> Result {
-    // With the versions, settings and target folder of this workspace, only the app itself is compiled.
+    // With the versions, settings and target folder of this workspace, few crates are compiled again.
     let lock = (host::root().join("Cargo.lock"), app.join("Cargo.lock"));
     fs::copy(&lock.0, &lock.1).context("copying Cargo.lock")?;
-    let cargo = |arguments: &[&str]| {
-        let mut cargo = command::cargo();
-        cargo.args(arguments).current_dir(app).env("CARGO_TARGET_DIR", host::target());
-        command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
-    };
     // Removes the app built by the previous run, which had another path.
-    cargo(&["clean", "--quiet", "--package", "acme"])?;
-    cargo(&["build"])
+    cargo(app, &["clean", "--quiet", "--package", "acme"])?;
+    cargo(app, &["build"])
+}
+
+fn cargo(app: &Path, arguments: &[&str]) -> Result {
+    let mut cargo = command::cargo();
+    cargo.args(arguments).current_dir(app).env("CARGO_TARGET_DIR", host::target());
+    command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
 }
 
 /// Fails if the tests of the app need a dependency with other features than its build, so that `cargo test` after
@@ -173,6 +199,7 @@ fn compiled_again(build: &str, tests: &str) -> Vec<String> {
 /// Sends the requests that the template's README shows. Fails if a response is not as expected.
 fn send_requests(app: &App) -> Result {
     const PROJECTS: &str = "/api/v1/app/projects";
+    const NOTES: &str = "/api/v1/app/notes";
     let signed_in = app.authorization();
     let ask = |method, path, headers: &[&str], body, status, contains: &str| {
         let answer: Response = http::request(app.port, method, path, headers, body)?;
@@ -187,7 +214,9 @@ fn send_requests(app: &App) -> Result {
     ask("GET", "/openapi.json", &[], "", 200, PROJECTS)?;
     ask("GET", PROJECTS, &[], "", 401, "\"error\"")?;
     ask("POST", PROJECTS, &[&signed_in], r#"{"name":"Northwind"}"#, 201, "Northwind")?;
-    ask("GET", PROJECTS, &[&signed_in], "", 200, "Northwind")
+    ask("GET", PROJECTS, &[&signed_in], "", 200, "Northwind")?;
+    ask("POST", NOTES, &[&signed_in], r#"{"title":"Call Ada"}"#, 201, "Call Ada")?;
+    ask("GET", NOTES, &[&signed_in], "", 200, "Call Ada")
 }
 
 /// Returns the number of lines of Rust in a folder, without blank lines and comments.

@@ -1,7 +1,6 @@
 //! A minimal app: one route, besides the health checks, the OpenAPI document and its pages.
 
 use omnistack::prelude::*;
-use utoipa_axum::routes;
 
 struct Hello;
 

@@ -66,6 +66,7 @@ pub(super) struct ColumnFilter {
 ///
 /// # Errors
 /// As an extractor it fails with 422 and a problem for each parameter that is unknown, repeated or invalid.
+#[doc(alias = "pagination")]
 pub struct ListRequest<R> {
     pub(super) page: PageRequest,
     pub(super) sort: Vec<SortKey>,

@@ -10,6 +10,7 @@ use super::{Column, RowValues};
 use crate::{db::Record, id::Id};
 
 /// The scope of a resource: the callers that share its rows.
+#[doc(alias = "multi-tenant")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All callers. No column.
@@ -23,6 +24,7 @@ pub enum Scope {
 /// A struct whose rows are stored in a table. See [`crud`](super) for an example.
 ///
 /// The struct's fields have the names of the columns, in Rust and in JSON.
+#[doc(alias("CRUD", "soft delete"))]
 pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     /// Name of one item, such as `project`; used in operation ids and messages.
     const NAME: &'static str;
@@ -31,6 +33,7 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     /// Scope of the rows.
     const SCOPE: Scope = Scope::Tenant;
     /// Whether a deleted row is kept and can be restored.
+    #[doc(alias = "soft delete")]
     const SOFT_DELETE: bool = true;
     /// Time after which a soft-deleted row is removed for good, by a nightly job of core. `None` keeps it forever.
     const PURGE_AFTER: Option<Duration> = None;

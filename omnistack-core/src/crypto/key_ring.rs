@@ -46,6 +46,7 @@ const MAX_KEY_ID_BYTES: usize = 32;
 /// assert!(resealed.starts_with("v1.2030.") && !both.needs_reseal(&resealed));
 /// # Ok::<_, omnistack_core::crypto::Error>(())
 /// ```
+#[doc(alias = "encryption at rest")]
 #[derive(Clone)]
 pub struct KeyRing(Arc<[SealingKey]>);
 

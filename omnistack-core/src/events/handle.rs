@@ -73,6 +73,7 @@ impl From<PublishError> for crate::http::Error {
 pub(crate) type Subscriptions = HashMap<&'static str, Vec<&'static str>>;
 
 /// The events of the app. Cheap to clone.
+#[doc(alias = "outbox")]
 #[derive(Clone)]
 pub struct Events {
     pub(super) store: EventStore,

@@ -16,6 +16,7 @@ use crate::config::SettingValue;
 /// assert!(CorsOrigin::parse("https://*.example.com").is_err());
 /// # Ok::<(), String>(())
 /// ```
+#[doc(alias = "CORS")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorsOrigin(String);
 

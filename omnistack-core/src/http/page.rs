@@ -13,6 +13,7 @@ pub const MAX_PAGE_SIZE: u32 = 100;
 pub const MAX_COUNTED_ROWS: u32 = 10_000;
 
 /// A page of a list that is continued by a cursor.
+#[doc(alias = "pagination")]
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CursorPage<T> {
     /// The items, in the requested order.
@@ -25,6 +26,7 @@ pub struct CursorPage<T> {
 }
 
 /// A page of a list, requested by number, with a total.
+#[doc(alias = "pagination")]
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NumberedPage<T> {
     /// The items of this page.
@@ -50,6 +52,7 @@ impl<T> NumberedPage<T> {
 }
 
 /// The requested part of a list: `limit` and `cursor`, or `page` and `page_size`.
+#[doc(alias = "pagination")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageRequest {
     /// The items after a cursor, or the first items.

@@ -38,6 +38,7 @@ use crate::config::SettingValue;
 /// assert_eq!(Rate::new(5, Duration::from_secs(3600)).burst(2).to_string(), "5/hour burst 2");
 /// assert_eq!(Rate::per_minute(100).sliding().to_string(), "100/minute sliding");
 /// ```
+#[doc(alias = "rate limit")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Requests per period.

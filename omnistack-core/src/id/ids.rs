@@ -80,6 +80,7 @@ pub type UserId = Id<UserMarker>;
 ///     Ok(count)
 /// }
 /// ```
+#[doc(alias("multi-tenant", "organization"))]
 pub type TenantId = Id<TenantMarker>;
 
 /// The id of a session: one sign-in of a user on one device.

@@ -45,6 +45,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "pricing plan")]
 #[async_trait]
 pub trait PlanSource: Send + Sync + 'static {
     /// Returns the current plan of a tenant.
@@ -107,6 +108,7 @@ pub struct PlanUpgrade {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "plan limit")]
 #[derive(Clone)]
 pub struct Entitlements(Arc<dyn PlanSource>);
 

@@ -18,6 +18,7 @@ pub enum MissedTickBehavior {
 }
 
 /// A schedule that enqueues a job at each tick, once for all replicas together.
+#[doc(alias = "schedule")]
 #[derive(Debug)]
 #[must_use]
 pub struct Cron {

@@ -81,6 +81,7 @@ impl From<EnqueueError> for crate::http::Error {
 }
 
 /// The job queue. Cheap to clone.
+#[doc(alias("background job", "queue"))]
 #[derive(Clone, Debug)]
 pub struct Jobs {
     pub(super) store: JobStore,

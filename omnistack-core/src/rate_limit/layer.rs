@@ -58,6 +58,7 @@ use crate::{
 ///
 /// If it counts in this process, it decides within the call, and its future is a named type and allocates nothing.
 /// Only a call to Redis is awaited, in a box.
+#[doc(alias("rate limit", "throttle"))]
 #[derive(Clone)]
 pub struct RateLimitLayer {
     limiter: SharedRateLimiter<RateLimitSubject>,

@@ -26,6 +26,7 @@ pub trait PublishWebhook: Send + Sync + 'static {
 
 /// The handle that publishes events to tenants. It is in the [`Context`](crate::module::Context) of every app. Cheap to
 /// clone.
+#[doc(alias = "webhook")]
 #[derive(Clone)]
 pub struct WebhookPublisher(Option<Arc<dyn PublishWebhook>>);
 

@@ -144,6 +144,7 @@ pub struct MissedWebhooks {
 }
 
 /// A provider that calls the app by webhook: how its requests are verified and described.
+#[doc(alias = "webhook")]
 #[async_trait]
 pub trait WebhookSource: Send + Sync + 'static {
     /// Verifies that the provider sent the request, and not long ago. An implementation compares signatures in constant

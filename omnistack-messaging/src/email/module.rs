@@ -88,6 +88,7 @@ type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + S
 ///
 /// let mail = Mail::default().template::<ReportReady>();
 /// ```
+#[doc(alias("email", "SMTP"))]
 #[derive(Default)]
 #[must_use]
 pub struct Mail {

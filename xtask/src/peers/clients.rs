@@ -1,5 +1,5 @@
 //! Client generators for the OpenAPI document: openapi-python-client, openapi-typescript with openapi-fetch, and
-//! @hey-api/openapi-ts; and Redocly's linter.
+//! @hey-api/openapi-ts; the calls of a page in the chapter "Frontends"; and Redocly's linter.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
         command::run(tool("openapi-typescript").args(["openapi.json", "--output", "openapi.d.ts"]))?;
         command::run(tool("openapi-ts").arg("--silent"))?;
         command::run(&mut tool("tsc"))?;
-        for script in ["openapi-fetch.js", "hey-api.js"] {
+        for script in ["openapi-fetch.js", "hey-api.js", "frontend-test.js"] {
             run_client(&app, Command::new("node").current_dir(&folder).arg(Path::new("built").join(script)))?;
         }
         Ok(())
@@ -63,6 +63,8 @@ fn workspace(packages: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&folder).context(format_args!("creating {}", folder.display()))?;
     for name in [
         "client.py",
+        "frontend-test.ts",
+        "frontend.ts",
         "hey-api.ts",
         "openapi-fetch.ts",
         "openapi-python-client.yaml",

@@ -44,15 +44,6 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     rest.split_once(end).unwrap_or_else(|| panic!("`{end}` is missing")).0.trim()
 }
 
-#[test]
-fn the_readme_shows_the_quickstart_as_it_compiles() {
-    let file = "examples/quickstart/src/main.rs";
-    let readme = read("README.md");
-    let shown = between(&readme, &format!("<!-- include {file} -->"), "<!-- end include -->");
-    let shown = shown.strip_prefix("```rust\n").and_then(|code| code.strip_suffix("```")).unwrap();
-    assert_eq!(shown, read(file));
-}
-
 #[tokio::test]
 async fn the_configuration_reference_is_generated() {
     let app = saas::app(App::builder(Config::default())).build().unwrap();
@@ -87,6 +78,25 @@ fn the_template_is_the_example() {
         // The first lines differ.
         let body = |folder: &str| read(&format!("{folder}/{file}")).split_once('\n').unwrap().1.to_owned();
         assert_eq!(body("templates/saas"), body("examples/saas"), "{file}");
+    }
+}
+
+#[test]
+fn the_template_of_resources_has_the_tables_of_the_template() {
+    for database in ["postgres", "sqlite"] {
+        let lines = |path: String| -> Vec<String> {
+            let text = read(&path);
+            // Only one of them has a unique value.
+            let lines = text.lines().filter(|line| !line.contains("unique index") && !line.ends_with(['.', ':']));
+            lines.map(str::to_owned).collect()
+        };
+        let projects = lines(format!("templates/saas/migrations/{database}/0001_projects.sql"));
+        let resource = lines(format!("templates/resource/migrations/{database}/0001_{{{{crate_name}}}}.sql"));
+        let renamed = resource.iter().map(|line| {
+            let line = line.replace("{{crate_name}}", "projects");
+            line.replace("title       text", "name        text").replace("title", "name")
+        });
+        assert_eq!(renamed.collect::<Vec<_>>(), projects, "{database}");
     }
 }
 
@@ -269,5 +279,77 @@ fn the_projects_module_has_fewer_lines_than_the_prose_says() {
         let numbers = text.split(" under ").filter_map(|rest| rest.split_once(" lines")?.0.parse::<usize>().ok());
         let said = numbers.last().unwrap_or_else(|| panic!("{page} says no number of lines"));
         assert!(lines < said, "{page} says under {said} lines; projects.rs has {lines}");
+    }
+}
+
+#[test]
+fn the_front_page_of_the_facade_lists_every_room() {
+    let facade = read("omnistack/src/lib.rs");
+    let front_page = facade.lines().filter_map(|line| line.strip_prefix("//! ")).collect::<Vec<_>>().join("\n");
+    let core = read("omnistack-core/src/lib.rs");
+    let of_core = core.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let of_features = facade.lines().filter(|line| line.starts_with("pub use omnistack_") && !line.contains('*'));
+    let of_features = of_features.filter_map(|line| line.trim_end_matches(';').rsplit([' ', ':']).next());
+    let is_missing = |room: &&str| !front_page.contains(&format!("[`{room}`]"));
+    let missing: Vec<_> = of_core.chain(of_features).filter(is_missing).collect();
+    assert!(missing.is_empty(), "add these rooms to the table in omnistack/src/lib.rs: {missing:?}");
+}
+
+/// Returns the version that a manifest states for a dependency, without its comparison operator.
+fn stated_version<'a>(manifest: &'a str, dependency: &str) -> Option<&'a str> {
+    let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{dependency} = ")))?;
+    Some(line.split('"').nth(1)?.trim_start_matches(['~', '=']))
+}
+
+#[test]
+fn the_versions_of_crates_in_the_docs_are_those_of_the_workspace() {
+    let (workspace, template) = (read("Cargo.toml"), read("templates/saas/Cargo.toml"));
+    let front_page = read("omnistack/src/lib.rs").replace("//! ", "").replace("//!", "");
+    let page = read("docs/src/modules.md");
+    let rows = rows(&front_page, "crate");
+    assert!(rows.len() > 5, "{rows:?}");
+    for row in rows {
+        let (name, version) = (row[0].trim_matches([' ', '|']), row[1]);
+        let stated = stated_version(&workspace, name).unwrap_or_default();
+        assert!(format!("{stated}.").starts_with(&format!("{version}.")), "{name}: {version} in the docs, {stated}");
+        assert!(page.contains(&format!("{name} {version}")), "modules.md has another version of {name} than {version}");
+        let of_template = stated_version(&template, name).unwrap_or(version);
+        assert_eq!(of_template, version, "{name} in the template");
+    }
+}
+
+/// Returns the names by which rustdoc finds items of the sources under `folder`, beside their own.
+fn add_aliases(folder: &Path, aliases: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            add_aliases(&path, aliases);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let attributes = text.lines().filter_map(|line| line.trim_start().strip_prefix("#[doc(alias"));
+        aliases.extend(attributes.flat_map(|names| names.split('"').skip(1).step_by(2)).map(str::to_owned));
+    }
+}
+
+#[test]
+fn the_api_documentation_is_found_by_the_usual_words() {
+    let mut aliases = BTreeSet::new();
+    for name in ["core", "auth", "webhooks"] {
+        let folder = format!("../../omnistack-{name}/src");
+        add_aliases(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut aliases);
+    }
+    for word in [
+        "CORS",
+        "CSRF",
+        "impersonation",
+        "multi-tenant",
+        "pagination",
+        "rate limit",
+        "refresh token",
+        "soft delete",
+        "webhook",
+    ] {
+        assert!(aliases.contains(word), "no item has #[doc(alias = \"{word}\")]");
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the app over its HTTP API.
 
+use {{crate_name}}::app;
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde_json::json;
 
@@ -7,7 +8,7 @@ const PROJECTS: &str = "/api/v1/app/projects";
 
 #[tokio::test]
 async fn a_tenant_sees_its_own_projects() {
-    let app = TestApp::start(TestDatabase::sqlite(), {{crate_name}}::app).await;
+    let app = TestApp::start(TestDatabase::sqlite(), app).await;
     let (alice, bob) = (app.user(), app.user());
 
     alice.post(PROJECTS, json!({"name": "Northwind"})).await.expect(201);
