@@ -141,7 +141,6 @@ pub use omnistack_storage as storage;
 #[cfg(feature = "webhooks")]
 pub use omnistack_webhooks as webhooks;
 <<<<<<< HEAD
-pub use {garde, serde, sqlx, utoipa, uuid};
 =======
 pub use {axum, garde, serde, sqlx, utoipa, utoipa_axum, uuid};
 >>>>>>> next-docs
