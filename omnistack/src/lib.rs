@@ -140,10 +140,7 @@ pub use omnistack_realtime as realtime;
 pub use omnistack_storage as storage;
 #[cfg(feature = "webhooks")]
 pub use omnistack_webhooks as webhooks;
-<<<<<<< HEAD
-=======
 pub use {axum, garde, serde, sqlx, utoipa, utoipa_axum, uuid};
->>>>>>> next-docs
 
 /// The items that most files of an app need.
 pub mod prelude {
