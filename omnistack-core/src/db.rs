@@ -50,7 +50,7 @@ mod pools;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
-mod postgres_hosts;
+pub(crate) mod postgres_hosts;
 mod query;
 #[cfg(feature = "postgres")]
 mod replica;

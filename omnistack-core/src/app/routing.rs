@@ -263,6 +263,7 @@ pub(super) fn router(
 async fn read_from_replica(request: Request, next: Next) -> Response {
     if request.method().is_safe() { with_reads_from_replica(next.run(request)).await } else { next.run(request).await }
 }
+
 /// The layer that decides whether a request is served: by its caller, or without one only by maintenance.
 type Gate = Either<GuardLayer, MaintenanceLayer>;
 

@@ -108,6 +108,13 @@ impl<'a> ArchiveReader<'a> {
         let start =
             StreamStart::read(&mut source).map_err(|error| read_error(name, &failure, "its beginning", &error))?;
         let reader: Box<dyn Read> = match start {
+            // A program that can write to the place of the archives, but has no key, must not choose what is restored.
+            StreamStart::Plain(first) if keys.is_some() && !first.is_empty() => {
+                return Err(Error::refused(format!(
+                    "the archive {name} is not encrypted, although BACKUP_KEYS is set, so it may be none of this app. To use \
+                     it all the same, unset BACKUP_KEYS"
+                )));
+            }
             StreamStart::Plain(first) => Box::new(Cursor::new(first).chain(source)),
             StreamStart::Sealed(key) => {
                 let keys = keys.ok_or_else(|| {
@@ -137,6 +144,10 @@ impl<'a> ArchiveReader<'a> {
         for entry in entries {
             let after = found.last().map_or("its beginning".into(), |(last, ..)| format!("after `{last}`"));
             let mut entry = entry.map_err(|error| broken(&after, &error))?;
+            // A sparse file of some bytes could be unpacked to any size. Archives have neither those nor links.
+            if !entry.header().entry_type().is_file() {
+                return Err(Error::damaged(name, format!("{after}: an entry is no plain file")));
+            }
             let size = entry.size();
             let path = entry.path().map_err(|error| broken(&after, &error))?.to_string_lossy().into_owned();
             match path.as_str() {
@@ -302,5 +313,46 @@ impl<R: Read> Read for SourceReader<R> {
             _ = self.failure.set(error.to_string());
         }
         read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::ErrorKind;
+
+    /// Returns the error of an archive with one entry of this type.
+    fn error_of(kind: tar::EntryType, keys: Option<&KeyRing>) -> Error {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(4);
+        builder.append_data(&mut header, "database.sqlite", b"rows".as_slice()).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        let walked = ArchiveReader::open(Cursor::new(bytes), keys, "night.tar").and_then(|archive| {
+            archive.walk(|_, _, content| io::copy(content, &mut io::sink()).map(drop).map_err(failed))
+        });
+        walked.unwrap_err()
+    }
+
+    fn failed(error: io::Error) -> Error {
+        Error::failed("the entry can't be read", error)
+    }
+
+    #[test]
+    fn entries_that_are_no_files_are_refused() {
+        for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::GNUSparse, tar::EntryType::Fifo] {
+            assert_eq!(error_of(kind, None).kind(), ErrorKind::Damaged, "{kind:?}");
+        }
+        let plain = error_of(tar::EntryType::Regular, None).to_string();
+        assert!(plain.contains("no manifest"), "{plain}");
+    }
+
+    #[test]
+    fn an_archive_that_is_not_sealed_is_refused_where_there_are_keys() {
+        let keys: KeyRing = KeyRing::new_key("2030").parse().unwrap();
+        let error = error_of(tar::EntryType::Regular, Some(&keys));
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("unset BACKUP_KEYS"), "{error}");
     }
 }

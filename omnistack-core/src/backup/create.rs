@@ -45,6 +45,7 @@ impl Backups {
     /// [`Error::Refused`] if the place, the programs of PostgreSQL or the settings don't allow it; [`Error::Failed`] and
     /// [`Error::Database`]. No archive remains then.
     pub async fn create(&self, to: &str) -> Result<BackupReport, Error> {
+        self.check_url()?;
         let now = self.0.clock.now();
         let place = ArchivePlace::find(&self.0.locations, &self.name_of_archive(to))?;
         let folder = TemporaryFolder::create(self.0.settings.directory.as_deref())?;
@@ -83,6 +84,17 @@ impl Backups {
             skipped: manifest.skipped,
             key: self.0.keys.as_ref().map(|keys| keys.primary().to_owned()),
         })
+    }
+
+    /// Fails if the URL of the database is not known.
+    pub(super) fn check_url(&self) -> Result<(), Error> {
+        if self.0.database.is_passed_by_program() {
+            return Err(Error::refused(
+                "the program passes its own database to the app, which does not know its URL: back it up and restore it with \
+                 the tools of the database, or let the app open it by DATABASE_URL",
+            ));
+        }
+        Ok(())
     }
 
     /// Returns the place of an archive, with a name if it has none.

@@ -46,6 +46,7 @@ impl Backups {
     /// can't be used here, [`Error::Differs`] if a restored database differs from the backup; [`Error::Failed`] and
     /// [`Error::Database`]. The restore can be repeated into empty databases.
     pub async fn restore(&self, from: &str) -> Result<RestoreReport, Error> {
+        self.check_url()?;
         let place = Arc::new(ArchivePlace::find(&self.0.locations, from)?);
         let folder = TemporaryFolder::create(self.0.settings.directory.as_deref())?;
         let VerifiedArchive { manifest, copies } = self.verify_archive(&place, &folder).await?;
@@ -80,6 +81,7 @@ impl Backups {
     /// [`Error::Damaged`] for an archive that is not whole, [`Error::Differs`] if a scratch database differs from the
     /// backup, [`Error::Refused`], [`Error::Failed`] and [`Error::Database`].
     pub async fn check(&self, from: &str) -> Result<RestoreReport, Error> {
+        self.check_url()?;
         let place = Arc::new(ArchivePlace::find(&self.0.locations, from)?);
         let folder = TemporaryFolder::create(self.0.settings.directory.as_deref())?;
         let VerifiedArchive { manifest, copies } = self.verify_archive(&place, &folder).await?;
@@ -181,10 +183,15 @@ impl Backups {
         let types: BTreeMap<_, _> = types.collect();
         let (backups, keys, name, handle) = (self.clone(), self.0.keys.clone(), place.to_string(), Handle::current());
         let work = move || backups.store_objects(source, keys.as_ref(), &name, &types, &handle);
-        join(spawn_blocking(work).await)
+        let again = join(spawn_blocking(work).await)?;
+        if again.entries == manifest.entries {
+            return Ok(());
+        }
+        let problem = "the archive was replaced by another one while its objects were restored".into();
+        Err(Error::Differs { archive: place.to_string(), problem })
     }
 
-    /// Stores the objects of an archive. Blocks.
+    /// Stores the objects of an archive, and returns its manifest. Blocks.
     fn store_objects(
         &self,
         source: Box<dyn Read + Send>,
@@ -192,9 +199,9 @@ impl Backups {
         name: &str,
         types: &BTreeMap<String, Option<String>>,
         handle: &Handle,
-    ) -> Result<(), Error> {
+    ) -> Result<Manifest, Error> {
         let archive = ArchiveReader::open(source, keys, name)?;
-        let walked = archive.walk(|entry, size, content| {
+        archive.walk(|entry, size, content| {
             let Some((part, key)) = self.part_of(entry).filter(|_| !is_database(entry)) else { return Ok(()) };
             let (sender, mut receiver) = mpsc::channel(MAX_WAITING_PIECES);
             let body = stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
@@ -207,8 +214,7 @@ impl Backups {
             let failed = |error: BoxError| Error::failed(format!("`{entry}` can't be stored"), error);
             stored.map_err(|error| failed(error.into()))?.map_err(failed)?;
             sent.map_err(|error| failed(error.into()))
-        });
-        walked.map(drop)
+        })
     }
 }
 

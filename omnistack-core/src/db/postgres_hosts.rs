@@ -25,12 +25,12 @@ use super::Error;
 
 /// Time that a host has to say whether it accepts writes.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause between two searches while no host accepts writes.
+/// Pause between two searches in the background.
 const SEARCH_PAUSE: Duration = Duration::from_millis(250);
 
 /// Returns the options of each host of a URL, in order.
-pub(super) fn parse(url: &str) -> Result<Vec<PgConnectOptions>, Error> {
-    let options = |url: &str| url.parse().map_err(Error::invalid_url);
+pub(crate) fn parse(url: &str) -> Result<Vec<PgConnectOptions>, Error> {
+    let options = |url: &str| url.parse::<PgConnectOptions>().map_err(Error::invalid_url);
     let Some((scheme, rest)) = url.split_once("://") else { return Ok(vec![options(url)?]) };
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
@@ -59,22 +59,17 @@ fn without_session_attributes(path: &str) -> Result<String, Error> {
     Ok(if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) })
 }
 
-/// Connects to the host that accepts writes, or to the only one.
-pub(super) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnection> {
-    let mut failed = sqlx::Error::Io(not_writable());
-    for options in hosts {
-        match options.connect().await {
-            Ok(connection) if hosts.len() == 1 => return Ok(connection),
-            Ok(mut connection) => {
-                if timeline(&mut connection).await?.is_some() {
-                    return Ok(connection);
-                }
-                _ = connection.close().await;
-            }
-            Err(error) => failed = error,
-        }
+/// Connects to the host that accepts writes, or to the only one. Of several, to the one that was promoted last.
+pub(crate) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnection> {
+    if let [only] = hosts {
+        return only.connect().await;
     }
-    Err(failed)
+    let found = join_all(hosts.iter().map(probe)).await;
+    let writable = hosts.iter().zip(found).filter_map(|(options, timeline)| Some((options, timeline?)));
+    match writable.rev().max_by_key(|(_, timeline)| *timeline) {
+        Some((options, _)) => options.connect().await,
+        None => Err(sqlx::Error::Io(not_writable())),
+    }
 }
 
 /// The hosts of a pool, and which of them new connections go to.
@@ -87,7 +82,8 @@ pub(super) struct PgHosts {
     /// The time of the last change of the host. Older connections are closed.
     changed: Mutex<Option<Instant>>,
     first_search: OnceCell<()>,
-    search: tokio::sync::Mutex<()>,
+    /// Locked while a search in the background runs, and for a pause after it.
+    searching: tokio::sync::Mutex<()>,
 }
 
 impl PgHosts {
@@ -99,7 +95,7 @@ impl PgHosts {
             timeline: AtomicU32::new(0),
             changed: Mutex::default(),
             first_search: OnceCell::new(),
-            search: tokio::sync::Mutex::default(),
+            searching: tokio::sync::Mutex::default(),
         }
     }
 
@@ -108,23 +104,24 @@ impl PgHosts {
         self.first_search.get_or_init(|| self.search(pool)).await;
     }
 
-    /// Searches in the background.
+    /// Searches in the background, unless another search runs or has just ended: callers also ask for it when the pool is
+    /// merely busy, and each search connects to every host.
     pub(super) fn spawn_search(self: &Arc<Self>, pool: &PgPool) {
         let (hosts, pool) = (Arc::clone(self), pool.clone());
-        tokio::spawn(async move { hosts.search(&pool).await });
+        tokio::spawn(async move {
+            let Ok(_searching) = hosts.searching.try_lock() else { return };
+            hosts.search(&pool).await;
+            sleep(SEARCH_PAUSE).await;
+        });
     }
 
-    /// Finds the host that accepts writes, and lets new connections go there. Does nothing while another search runs.
+    /// Finds the host that accepts writes, and lets new connections go there.
     async fn search(&self, pool: &PgPool) {
-        let Ok(_searching) = self.search.try_lock() else { return };
         let found = join_all(self.all.iter().map(probe)).await;
         let current = self.current.load(Ordering::SeqCst);
         let writable = found.iter().enumerate().filter_map(|(at, timeline)| Some((at, (*timeline)?)));
         let best = writable.max_by_key(|(at, timeline)| (*timeline, *at == current, Reverse(*at)));
-        let Some((at, timeline)) = best.filter(|(_, timeline)| self.accepts(*timeline)) else {
-            sleep(SEARCH_PAUSE).await;
-            return;
-        };
+        let Some((at, timeline)) = best.filter(|(_, timeline)| self.accepts(*timeline)) else { return };
         self.timeline.fetch_max(timeline, Ordering::SeqCst);
         if at != current {
             self.current.store(at, Ordering::SeqCst);

@@ -18,9 +18,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const STANDBY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The age of the standby's rows in seconds: 0 if it has replayed all that it receives, otherwise the age of its
-/// last transaction. Null if it is not known.
+/// last transaction. Null if it is not known, as of a server that was promoted: it may no longer follow the database.
 const LAG: &str = "select cast(case
-        when not pg_is_in_recovery() then 0
+        when not pg_is_in_recovery() then null
         when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
             and exists (select from pg_stat_wal_receiver where pid is not null) then 0
         else extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end as double precision)";

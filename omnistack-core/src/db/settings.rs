@@ -7,6 +7,8 @@ use secrecy::ExposeSecret;
 use super::Dialect;
 use crate::config::SettingValue;
 
+/// The beginning of the text in place of the URL of a database that the program has passed to the app.
+const PASSED_BY_PROGRAM: &str = "passed by the program";
 /// Most bytes of the name of a schema of PostgreSQL.
 const MAX_SCHEMA_NAME_BYTES: usize = 63;
 
@@ -119,7 +121,12 @@ impl DbSettings {
 
     /// Replaces the URL by a text that says that the program has passed the database to the app.
     pub(crate) fn passed_by_program(self, dialect: Dialect) -> Self {
-        Self { url: format!("passed by the program ({dialect:?})").into(), ..self }
+        Self { url: format!("{PASSED_BY_PROGRAM} ({dialect:?})").into(), ..self }
+    }
+
+    /// Returns whether the program has passed the database to the app, so that the URL is not known.
+    pub(crate) fn is_passed_by_program(&self) -> bool {
+        self.url.expose_secret().starts_with(PASSED_BY_PROGRAM)
     }
 
     /// Returns the URL without its password.

@@ -217,15 +217,21 @@ async fn a_damaged_archive_is_refused_by_name() {
         let mut changed = whole.clone();
         changed[20_000] ^= 1;
         let short = whole.len() - 3_000;
-        for (bytes, problem) in [
-            (changed.as_slice(), if settings.is_empty() { "database.sqlite" } else { "damaged.tar" }),
-            (&whole[..whole.len() / 2], "damaged.tar"),
-            (&whole[..short], "damaged.tar"),
-            (b"".as_slice(), "no manifest"),
-            (b"not an archive".as_slice(), "damaged.tar"),
+        // Whatever is not sealed is refused where there are keys.
+        let not_sealed = if settings.is_empty() { ErrorKind::Damaged } else { ErrorKind::Refused };
+        for (bytes, expected, problem) in [
+            (
+                changed.as_slice(),
+                ErrorKind::Damaged,
+                if settings.is_empty() { "database.sqlite" } else { "damaged.tar" },
+            ),
+            (&whole[..whole.len() / 2], ErrorKind::Damaged, "damaged.tar"),
+            (&whole[..short], ErrorKind::Damaged, "damaged.tar"),
+            (b"".as_slice(), ErrorKind::Damaged, "no manifest"),
+            (b"not an archive".as_slice(), not_sealed, "damaged.tar"),
         ] {
             let (kind, text) = check_of(shop.app(), &damaged, bytes).await;
-            assert_eq!(kind, ErrorKind::Damaged, "{text}");
+            assert_eq!(kind, expected, "{text}");
             assert!(text.contains("damaged.tar") && text.contains(problem), "{text}");
         }
         // Nothing is restored from it.
@@ -256,6 +262,14 @@ async fn an_encrypted_archive_needs_its_key() {
     let error = backups(&with(&new)).check(&archive).await.unwrap_err();
     assert!(error.to_string().contains("the key `2029`"), "{error}");
     backups(&with(&format!("{new},{old}"))).check(&archive).await.unwrap();
+
+    // An archive without a seal could be of anything that can write to its place.
+    let open = folder.file("open.tar");
+    let other = source(TestDatabase::sqlite(), &[]).await;
+    backups(other.app()).create(&open).await.unwrap();
+    let error = backups(&with(&old)).check(&open).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    backups(&with("")).check(&open).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,13 +8,13 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::process::Command;
 
 use super::{inventory, postgres_tools::PostgresTool, quoted, server_major};
 use crate::{
     backup::{BackupSettings, Error, manifest::Inventory},
-    db::{self, Db},
+    db::{self, Db, postgres_hosts},
 };
 
 /// The setting that makes the rows of all tenants visible.
@@ -65,7 +65,7 @@ pub(super) async fn fill(url: &SecretString, major: u32, from: &Path, settings: 
 
 /// Creates an empty database with this name on the server, and returns its URL.
 pub(super) async fn create_scratch(url: &SecretString, name: &str) -> Result<SecretString, Error> {
-    match execute(url, format!("create database {}", quoted(name))).await {
+    match execute(url, format!("create database {}", quoted(name))).await? {
         Ok(()) => Ok(with_database(url.expose_secret(), name).into()),
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => Err(Error::refused(format!(
             "the role of DATABASE_URL can't create a database for the check ({error}): run the check with a DATABASE_URL \
@@ -77,15 +77,20 @@ pub(super) async fn create_scratch(url: &SecretString, name: &str) -> Result<Sec
 
 /// Removes a database of [`create_scratch`].
 pub(super) async fn drop_scratch(url: &SecretString, name: &str) -> Result<(), Error> {
-    let dropped = execute(url, format!("drop database if exists {} with (force)", quoted(name))).await;
+    let dropped = execute(url, format!("drop database if exists {} with (force)", quoted(name))).await?;
     Ok(dropped.map_err(db::Error::from)?)
 }
 
-async fn execute(url: &SecretString, sql: String) -> sqlx::Result<()> {
-    let options: PgConnectOptions = url.expose_secret().parse()?;
-    let mut connection = options.disable_statement_logging().connect().await?;
-    connection.execute(AssertSqlSafe(sql)).await?;
-    connection.close().await
+/// Runs a statement on the host that accepts writes. The outer error is that of a URL that can't be read.
+async fn execute(url: &SecretString, sql: String) -> Result<sqlx::Result<()>, db::Error> {
+    let hosts = postgres_hosts::parse(url.expose_secret())?;
+    let hosts: Vec<_> = hosts.into_iter().map(|options| options.disable_statement_logging()).collect();
+    let run = async {
+        let mut connection = postgres_hosts::connect(&hosts).await?;
+        connection.execute(AssertSqlSafe(sql)).await?;
+        connection.close().await
+    };
+    Ok(run.await)
 }
 
 /// Runs a program to its end. Fails with what it wrote to standard error.
@@ -127,18 +132,23 @@ impl LibpqUrl {
         let mut query: Vec<(&str, String)> = form_urlencoded::parse(query.as_bytes())
             .filter_map(|(name, value)| {
                 if let Some(setting) = name.strip_prefix("options[").and_then(|name| name.strip_suffix(']')) {
-                    options.push_str(&format!("-c {setting}={value} "));
+                    options.extend(["-c ", setting, "=", &*value, " "]);
                     return None;
                 }
                 match name.as_ref() {
                     "password" => password = Some(value.into_owned()),
-                    "options" => options.push_str(&format!("{value} ")),
+                    "options" => options.extend([&*value, " "]),
                     name => return Some((libpq_parameter(name)?, value.into_owned())),
                 }
                 None
             })
             .collect();
         query.push(("options", options + ALL_TENANTS));
+        let has_several_hosts = host.split('/').next().is_some_and(|hosts| hosts.contains(','));
+        if has_several_hosts && query.iter().all(|(name, _)| *name != "target_session_attrs") {
+            // As the app does. Otherwise `libpq` uses the first host that responds, which may be a standby.
+            query.push(("target_session_attrs", "read-write".into()));
+        }
         let query: Vec<String> = query
             .into_iter()
             .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
@@ -196,6 +206,11 @@ mod tests {
                 Some("x"),
             ),
             ("postgresql://db/shop", "postgresql://db/shop?options=%2Dc%20omnistack%2Etenant%3D%2A", None),
+            (
+                "postgres://app:x@db1,db2:6432/shop",
+                "postgres://app@db1,db2:6432/shop?options=%2Dc%20omnistack%2Etenant%3D%2A&target_session_attrs=read%2Dwrite",
+                Some("x"),
+            ),
         ] {
             let converted = LibpqUrl::new(url);
             assert_eq!((converted.url.as_str(), converted.password.as_deref()), (expected, password));
@@ -207,6 +222,7 @@ mod tests {
         for (url, expected) in [
             ("postgres://app:x@db:5433/shop?sslmode=require", "postgres://app:x@db:5433/check?sslmode=require"),
             ("postgres://app@db", "postgres://app@db/check"),
+            ("postgres://app@db1,db2/shop", "postgres://app@db1,db2/check"),
             ("postgres:///shop?host=/run&dbname=shop", "postgres:///check?host=/run"),
         ] {
             assert_eq!(with_database(url, "check"), expected);

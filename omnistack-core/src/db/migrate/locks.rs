@@ -45,6 +45,11 @@ impl TableLockMode {
         }
     }
 
+    /// Returns whether requests of the app can wait for the lock, whichever rows of the table they need.
+    pub(super) const fn blocks_table(self) -> bool {
+        matches!(self, Self::Share | Self::ShareRowExclusive | Self::AccessExclusive)
+    }
+
     /// Returns whether requests of the app can wait for the lock.
     pub const fn blocks(self) -> bool {
         !matches!(self, Self::ShareUpdateExclusive)

@@ -31,13 +31,14 @@ pub(super) fn locks(tokens: &[Token<'_>]) -> Vec<StatementLock> {
             at.skip(&["table"]);
             moments(&names(at.rest()), Mode::AccessExclusive)
         }
-        Some("with") => match ["update", "delete"].iter().find_map(|change| past(at, change)) {
-            Some(mut change) => {
-                change.skip(&["from"]);
+        Some("with") => {
+            let changes = ["update", "delete", "merge"].into_iter().filter_map(|change| past(at, change));
+            let changed = changes.flat_map(|mut change| {
+                change.skip_any(&["from", "into"]);
                 changed_rows(change)
-            }
-            None => Vec::new(),
-        },
+            });
+            changed.collect()
+        }
         Some("select") => select(tokens),
         Some("lock") => {
             at.skip(&["table"]);
@@ -56,6 +57,21 @@ pub(super) fn locks(tokens: &[Token<'_>]) -> Vec<StatementLock> {
         ) => Vec::new(),
         _ => vec![StatementLock::any(Mode::AccessExclusive)],
     }
+}
+
+/// Returns the table whose rows a statement copies into another one. It locks neither of them so that requests wait, but
+/// takes as long as the table is large.
+pub(super) fn copied_table(tokens: &[Token<'_>]) -> Option<String> {
+    let is_copy = match tokens.first() {
+        Some(Token::Word(verb)) if verb == "create" => {
+            tokens.iter().take(4).any(|token| token.is_one_of(&["table", "materialized"]))
+        }
+        Some(first) => first.is_one_of(&["insert", "with"]),
+        None => false,
+    };
+    let mut from = past(past(Cursor::new(tokens), "select").filter(|_| is_copy)?, "from")?;
+    from.skip_any(&["only"]);
+    from.name()
 }
 
 fn past<'t, 'a>(mut at: Cursor<'t, 'a>, word: &str) -> Option<Cursor<'t, 'a>> {
@@ -133,6 +149,8 @@ fn drop_objects(mut at: Cursor<'_, '_>) -> Vec<StatementLock> {
             names(at.rest()).into_iter().map(of_index).collect()
         }
         Some("trigger" | "policy" | "rule") => moment_on(at, Mode::AccessExclusive),
+        // Drops the tables in it.
+        Some("schema" | "owned") => vec![StatementLock::any(Mode::AccessExclusive)],
         _ => Vec::new(),
     }
 }
@@ -172,7 +190,9 @@ fn alter_table(table: &str, action: &[Token<'_>]) -> Vec<StatementLock> {
         Some("alter") => {
             at.skip(&["column"]);
             _ = at.name();
-            if at.skip(&["type"]) || at.skip(&["set", "data", "type"]) || at.skip(&["set", "not", "null"]) {
+            let rewrites: [&[&str]; 4] =
+                [&["type"], &["set", "data", "type"], &["set", "not", "null"], &["set", "expression"]];
+            if rewrites.iter().any(|words| at.skip(words)) {
                 scan(Mode::AccessExclusive)
             } else if at.skip(&["set", "statistics"]) {
                 moment(Mode::ShareUpdateExclusive)
@@ -336,6 +356,12 @@ mod tests {
                 "with old as (select id from t) delete from t where id in (select id from old)",
                 &["t ROW EXCLUSIVE scan"],
             ),
+            (
+                "with a as (delete from t returning id) update u set n = 1 from a",
+                &["u ROW EXCLUSIVE scan", "t ROW EXCLUSIVE scan"],
+            ),
+            ("alter table t alter column n set expression as (m + 1)", &["t ACCESS EXCLUSIVE scan"]),
+            ("drop schema old cascade", &["any ACCESS EXCLUSIVE scan"]),
             ("insert into t select * from u", NONE),
             ("truncate table t", &["t ACCESS EXCLUSIVE moment"]),
             (
@@ -352,6 +378,21 @@ mod tests {
         ];
         for (sql, expected) in CASES {
             assert_eq!(locked(sql), *expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn copies_are_found() {
+        for (sql, table) in [
+            ("insert into t select * from u", Some("u")),
+            ("insert into t (n) values (1)", None),
+            ("create table t as select n from only public.u", Some("public.u")),
+            ("create materialized view v as select n from u", Some("u")),
+            ("create view v as select n from u", None),
+            ("with a as (select n from u) insert into t select n from a", Some("u")),
+            ("update t set n = (select n from u)", None),
+        ] {
+            assert_eq!(copied_table(&statements(sql)[0].tokens).as_deref(), table, "{sql}");
         }
     }
 }

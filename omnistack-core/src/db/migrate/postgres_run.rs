@@ -118,8 +118,8 @@ impl Session {
         self.connection.execute("set lock_timeout = 0").await?;
         let failed = |error| MigrateError::ExecuteMigration(error, script.version);
         for statement in statements(script.sql.as_str()) {
-            if let Some(index) = index_built_concurrently(&statement)
-                && self.is_built(&index).await.map_err(failed)?
+            if let Some((index, on)) = index_built_concurrently(&statement)
+                && self.is_built(&index, &on).await.map_err(failed)?
             {
                 continue;
             }
@@ -131,10 +131,12 @@ impl Session {
         Ok(())
     }
 
-    /// Returns whether an earlier run has built an index. Removes one that it left unfinished.
-    async fn is_built(&mut self, index: &str) -> sqlx::Result<bool> {
-        let find = sqlx::query_as("select indisvalid from pg_index where indexrelid = to_regclass($1)");
-        let found: Option<(bool,)> = find.bind(index).fetch_optional(&mut *self.connection).await?;
+    /// Returns whether an earlier run has built an index. Removes one that it left unfinished. An index of this name on
+    /// another table, such as one in `public` beside that of `DATABASE_SCHEMA`, is none of them.
+    async fn is_built(&mut self, index: &str, table: &str) -> sqlx::Result<bool> {
+        let sql = "select indisvalid from pg_index where indexrelid = to_regclass($1) and indrelid = to_regclass($2)";
+        let find = sqlx::query_as(sql).bind(index).bind(table);
+        let found: Option<(bool,)> = find.fetch_optional(&mut *self.connection).await?;
         match found {
             Some((true,)) => Ok(true),
             Some((false,)) => {
@@ -158,12 +160,15 @@ fn is_lock_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
-/// Returns the name of the index that a statement builds concurrently, if it has one.
-fn index_built_concurrently(statement: &Statement<'_>) -> Option<String> {
+/// Returns the name of the index that a statement builds concurrently, if it has one, and the name of its table.
+fn index_built_concurrently(statement: &Statement<'_>) -> Option<(String, String)> {
     let mut at = Cursor::new(&statement.tokens);
     at.skip(&["create"]).then_some(())?;
     at.skip_any(&["unique"]);
     at.skip(&["index", "concurrently"]).then_some(())?;
     at.skip(&["if", "not", "exists"]);
-    if at.rest().first().is_some_and(|token| token.is("on")) { None } else { at.name() }
+    let index = if at.rest().first().is_some_and(|token| token.is("on")) { return None } else { at.name()? };
+    at.skip(&["on"]).then_some(())?;
+    at.skip_any(&["only"]);
+    Some((index, at.name()?))
 }

@@ -111,7 +111,8 @@ fn failed(history: &History, script: &Script, error: MigrateError) -> Error {
         other => return in_module(history.module, other),
     };
     let mut text = format!("migration `{}/{}` failed", history.module, name_of(history, script));
-    if let Some(line) = line_of(&error, script) {
+    // Outside a transaction, the database counts the lines of a single statement.
+    if let Some(line) = line_of(&error, script).filter(|_| !script.no_tx) {
         text = format!("{text} at line {line}");
     }
     let advice = match &error {

@@ -142,10 +142,8 @@ fn quoted_length(text: &str, quote: char, has_escapes: bool) -> usize {
     while let Some((at, letter)) = letters.next() {
         if has_escapes && letter == '\\' {
             letters.next();
-        } else if letter == quote {
-            if letters.next_if(|(_, next)| *next == quote).is_none() {
-                return at + quote.len_utf8();
-            }
+        } else if letter == quote && letters.next_if(|(_, next)| *next == quote).is_none() {
+            return at + quote.len_utf8();
         }
     }
     text.len()
@@ -220,6 +218,16 @@ impl<'t, 'a> Cursor<'t, 'a> {
         let Some(at) = self.rest.iter().position(|token| token.is(word)) else { return false };
         self.rest = &self.rest[at + 1..];
         true
+    }
+
+    /// Reads `alter table … rename to …`, and returns the old and the new name of the table.
+    pub(super) fn renamed_table(mut self) -> Option<(String, String)> {
+        self.skip(&["alter", "table"]).then_some(())?;
+        self.skip(&["if", "exists"]);
+        self.skip_any(&["only"]);
+        let old = self.name()?;
+        self.skip(&["rename", "to"]).then_some(())?;
+        Some((old, self.name()?))
     }
 
     /// Reads a word.

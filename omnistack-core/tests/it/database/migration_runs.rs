@@ -16,6 +16,7 @@ const fn both(name: &'static str, sql: &'static str) -> Migration {
 
 const FIRST: Migration = both("0001_stars", "create table stars (name text not null, light bigint);");
 const INDEX: Migration = both("0002_index", "create index stars_name on stars (name);");
+const ONE: Migrations = &[FIRST];
 const STARS: Migrations = &[FIRST, INDEX];
 const MOONS: Migrations = &[both("0001_moons", "create table moons (name text not null)")];
 const ALL: &[(&str, Migrations)] = &[("stars", STARS), ("moons", MOONS)];
@@ -116,6 +117,26 @@ on_each_database! {
         assert_eq!(db.migrate_all(ALL, &told).await.unwrap().len(), 2);
     }
 
+    async fn names_and_keywords_do_not_hide_a_large_table(database: TestDatabase) {
+        const RENAMED: Migrations = &[
+            FIRST,
+            both("0002_suns", "alter table stars rename to suns;\ncreate index suns_name on suns (name);"),
+        ];
+        const KEYWORD: Migrations = &[
+            both("0001_order", "create table \"order\" (n bigint);"),
+            both("0002_index", "create index order_n on \"order\" (n);"),
+        ];
+        let db = database.open_db();
+        db.migrate("stars", &[FIRST]).await.unwrap();
+        fill(&db, 2000).await;
+        let options = MigrateOptions::new().refuse_long_locks(2000);
+        let error = db.migrate_all(&[("stars", RENAMED)], &options).await.unwrap_err().to_string();
+        assert!(error.contains("stars/0002_suns: `create index"), "{error}");
+
+        db.migrate("orders", &KEYWORD[..1]).await.unwrap();
+        assert_eq!(db.migrate_all(&[("orders", KEYWORD)], &options).await.unwrap(), [("orders", "0002_index")]);
+    }
+
     async fn a_run_that_is_killed_is_continued(database: TestDatabase) {
         let db = database.open_db();
         let mut held = None;
@@ -214,6 +235,56 @@ async fn an_index_is_built_outside_a_transaction_and_again_after_an_interruption
     db.query("delete from stars where light = 2").execute().await.unwrap();
     assert_eq!(db.migrate("stars", UNIQUE).await.unwrap(), ["0002_unique"]);
     assert_eq!(db.query(valid).fetch_one::<(i64,)>().await.unwrap(), (2,));
+}
+
+#[tokio::test]
+async fn an_index_of_another_table_is_not_taken_for_one_of_an_earlier_run() {
+    const CONCURRENT: Migrations =
+        &[FIRST, both("0002_light", "-- no-transaction\ncreate index concurrently stars_light on stars (light);")];
+    let database = TestDatabase::postgres();
+    let old = database.open_db();
+    old.query("create table stars (light bigint)").execute().await.unwrap();
+    old.query("create index stars_light on stars (light)").execute().await.unwrap();
+    let db = open_with(&database, [("DATABASE_SCHEMA", "acme")]);
+    assert_eq!(db.migrate("stars", CONCURRENT).await.unwrap(), ["0001_stars", "0002_light"]);
+    let built = "select count(*) from pg_indexes where indexname = 'stars_light' and schemaname = 'acme'";
+    assert_eq!(db.query(built).fetch_one::<(i64,)>().await.unwrap(), (1,));
+}
+
+#[tokio::test]
+async fn a_lock_of_a_moment_is_held_until_the_migration_ends() {
+    const SAFE: &str = "alter table stars validate constraint bright";
+    const VALIDATED: Migrations = &[
+        FIRST,
+        both(
+            "0002_bright",
+            "alter table stars add constraint bright check (light > 0) not valid;\n\
+             alter table stars validate constraint bright;",
+        ),
+    ];
+    const COPIED: Migrations = &[
+        FIRST,
+        both("0002_copy", "alter table moons add column light bigint;\ncreate table suns as select * from stars;"),
+    ];
+    const SEPARATE: Migrations = &[
+        FIRST,
+        both("0002_bright", "alter table stars add constraint bright check (light > 0) not valid"),
+        both("0003_valid", SAFE),
+    ];
+    let database = TestDatabase::postgres();
+    let db = database.open_db();
+    db.migrate_all(&[("stars", ONE), ("moons", MOONS)], &MigrateOptions::new()).await.unwrap();
+    fill(&db, 2000).await;
+    for (migrations, table) in [(VALIDATED, "stars"), (COPIED, "moons")] {
+        let planned = db.plan_migrations(&[("stars", migrations)], &MigrateOptions::new()).await.unwrap();
+        let long: Vec<_> = planned[0].long_locks(2000).map(|(_, lock)| lock.clone()).collect();
+        assert_eq!(long.len(), 1, "{planned:?}");
+        assert_eq!((long[0].table.as_deref(), long[0].meanwhile.as_deref()), (Some(table), Some("stars")));
+        assert_eq!(long[0].mode, TableLockMode::AccessExclusive);
+        assert!(planned[0].to_string().contains("while stars (about 2000 rows) is read or written"), "{}", planned[0]);
+    }
+    let options = MigrateOptions::new().refuse_long_locks(2000);
+    assert_eq!(db.migrate_all(&[("stars", SEPARATE)], &options).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
