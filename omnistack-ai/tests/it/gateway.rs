@@ -139,10 +139,10 @@ pub(crate) async fn amounts(app: &TestApp) -> Vec<(i64, i64, Option<i64>)> {
     rows
 }
 
-/// Returns the statuses of the calls in the ledger, in the order of the calls.
+/// Returns the statuses of the calls in the ledger, sorted: calls of the same time have no order.
 pub(crate) async fn ledger(app: &TestApp) -> Vec<String> {
     let mut tx = app.db().all_tenants().begin_read().await.unwrap();
-    let rows: Vec<(String,)> = tx.query("select status from omni_ai_calls order by id").fetch_all().await.unwrap();
+    let rows: Vec<(String,)> = tx.query("select status from omni_ai_calls order by status").fetch_all().await.unwrap();
     tx.commit().await.unwrap();
     rows.into_iter().map(|(status,)| status).collect()
 }

@@ -146,6 +146,7 @@ pub(super) struct LatestInvoice {
 
 /// The state of a subscription as the provider has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that the provider states independently")]
 pub(super) struct ProviderSnapshot {
     pub(super) status: Status,
     /// `None` if the price is of no plan: the terms stay.

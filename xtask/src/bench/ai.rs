@@ -12,6 +12,7 @@ const TENSORZERO_SCRIPT: &str = "BENCH_AI_TENSORZERO_SCRIPT";
 type Install = fn() -> Result<PathBuf>;
 
 /// Sets the programs of other gateways. The benchmark says which ones are missing, and this prints why.
+#[expect(clippy::unnecessary_wraps, reason = "the function of another benchmark fails")]
 pub(super) fn set_environment(bench: &mut Command) -> Result {
     let gateways: [(&str, Install); 3] = [
         ("BENCH_AI_LITELLM", ai::install_litellm),

@@ -142,6 +142,8 @@ on_each_database! {
         let changed = account.client.request(Method::PUT, &own_path).json(&limits).await.expect(200).json();
         assert_eq!((&changed["limit_tokens"], &changed["limit_cost"]), (&Value::Null, &json!("2.5")));
 
+        // Lists are in the order of creation.
+        app.clock().advance(Duration::from_secs(1));
         let new = json!({ "tenant": account.tenant, "scope": "tenant", "period": "day", "limits": { "limit_tokens": 5 } });
         let theirs = operator.post(ADMIN_BUDGETS, new).await.expect(201).json();
         let path = format!("{BUDGETS}/{}", theirs["id"].as_str().unwrap());
