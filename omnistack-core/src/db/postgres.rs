@@ -166,14 +166,7 @@ impl PgDatabase {
             slow_start.record(connection.is_ok());
         }
         let (connection, limit) = (Some(connection?), response_limit(self.statement_timeout));
-        Ok(PgLease {
-            connection,
-            limit,
-            is_in_transaction: false,
-            has_begun: false,
-            is_broken: false,
-            _permit: permit,
-        })
+        Ok(PgLease { connection, limit, is_in_transaction: false, has_begun: false, is_broken: false, _permit: permit })
     }
 
     /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`, for statements that may take any time.

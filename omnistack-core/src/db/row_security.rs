@@ -46,7 +46,8 @@ pub(crate) async fn unprotected_tables(db: &Db, exempt: &[&str]) -> Result<Vec<U
            and not (it.relrowsecurity and it.relforcerowsecurity
                and exists (select from pg_policy where polrelid = it.oid))
          order by 1";
-    let rows: Vec<(String, String, bool, bool, bool)> = db.query(sql).bind(db.schema()).fetch_all().await?;
+    let rows: Vec<(String, String, bool, bool, bool)> =
+        db.query(sql).bind(db.schema().map(str::to_owned)).fetch_all().await?;
     let rows = rows.into_iter().filter(|(_, short, ..)| !exempt.contains(&short.as_str()));
     let tables = rows.map(|(name, _, is_enabled, is_forced, has_policy)| {
         UnprotectedTable::new(name, is_enabled, is_forced, has_policy)
