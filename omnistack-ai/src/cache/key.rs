@@ -75,7 +75,7 @@ impl std::fmt::Debug for SemanticKey {
 
 impl CacheKey {
     /// Returns the key of a request, or `None` if its answer must not be cached: the caller does not ask for it, the
-    /// request has a field whose effect is not known, or it refers to content elsewhere, which can change.
+    /// request has a field that the gateway does not know, or it refers to a URL or a file, whose content can change.
     pub(crate) fn of(caller: &AiCaller, request: &ChatRequest, options: &CallOptions) -> Option<Self> {
         let semantic = match options.cache {
             CachePolicy::Off => return None,

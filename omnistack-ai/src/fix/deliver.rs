@@ -192,8 +192,8 @@ impl DeliverFix {
     }
 }
 
-/// Returns the title of a commit and a pull request. It mentions no account and closes no issue: code hosts obey words
-/// such as "Fix #7", and tenants have written the rule and the path.
+/// Returns the title of a commit and a pull request. Tenants choose the rule and the path, so the title is changed to
+/// mention no account and to close no issue, as a code host would do for words such as "Fix #7".
 fn title(rule: &str, path: &str) -> String {
     let mut title = String::new();
     for letter in format!("Fix {rule} in {path}").chars().take(MAX_TITLE_CHARS) {

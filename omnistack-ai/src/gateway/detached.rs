@@ -60,7 +60,7 @@ impl Drains {
     }
 }
 
-/// Decides what becomes of a task when its caller leaves.
+/// A guard that ends a task, or lets it complete, when its caller leaves.
 struct CallerGuard {
     task: AbortHandle,
     presence: CallerPresence,

@@ -29,8 +29,8 @@ impl CallDeadlines {
         self.total.saturating_duration_since(Instant::now())
     }
 
-    /// Waits for a part of the answer. The idle limit starts anew with each wait, so that the time for which the reader
-    /// of a stream does not read does not count.
+    /// Waits for a part of the answer. The idle limit starts anew with each wait. So the time between two reads of the
+    /// stream by its consumer is not counted.
     ///
     /// # Errors
     /// Fails with the limit that has passed.

@@ -51,7 +51,10 @@ impl Subscriptions {
     /// group, or `COUPONS_NOT_SUPPORTED`; the errors of the provider.
     pub(super) async fn start_checkout(&self, caller: &Identity, purchase: PlanPurchase) -> Result<Checkout, Error> {
         let tenant = caller.require_tenant()?;
-        let provider = self.provider(purchase.provider.as_deref())?;
+        let provider = self.provider(purchase.provider.as_deref()).map_err(|error| match &purchase.provider {
+            Some(_) => Error::invalid([FieldError::new("provider", "must be a payment provider of this app")]),
+            None => error,
+        })?;
         if provider.environment() != self.environment() {
             return Err(no_provider());
         }

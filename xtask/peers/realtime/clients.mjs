@@ -47,15 +47,6 @@ class EventLog {
   }
 }
 
-// A browser runs a task for each message. ws and eventsource emit all messages that they have read in one tick, and
-// centrifuge-js 5.7 then delivers messages of different frames out of order. `allowSynchronousEvents: false` and this
-// class let them do as a browser does.
-class Events extends EventSource {
-  set onmessage(listener) {
-    super.onmessage = (event) => setImmediate(listener, event);
-  }
-}
-
 /** A client with its events, and its open sockets. */
 class Peer {
   log = new EventLog();
@@ -66,6 +57,8 @@ class Peer {
     const { log, sockets } = this;
     class Socket extends WebSocket {
       constructor(url, protocols) {
+        // As a browser does, emits each message in a task of its own. With all that it has read in one tick,
+        // centrifuge-js 5.7 delivers messages of different frames out of order.
         super(url, protocols, { allowSynchronousEvents: false });
         sockets.add(this);
         this.on("close", () => sockets.delete(this));
@@ -82,7 +75,7 @@ class Peer {
     this.client = new Centrifuge(endpoint, {
       getToken,
       websocket: Socket,
-      eventsource: Events,
+      eventsource: EventSource,
       fetch,
       emulationEndpoint: emulation,
       minReconnectDelay: 50,

@@ -99,7 +99,8 @@ async fn each_chaos_is_an_error() {
     aimock.set_chaos(&json!({ "dropRate": 0 })).await;
     for (name, provider) in aimock.providers() {
         let error = answer(&provider, &ask("cut"), true).await.unwrap_err();
-        assert_eq!(error.kind, LlmErrorKind::Interrupted, "{name}: {error:?}");
+        // It may close the connection before the beginning of the answer has been sent.
+        assert!(gone.contains(&error.kind), "{name}: {error:?}");
     }
 }
 

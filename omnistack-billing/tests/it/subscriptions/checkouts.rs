@@ -158,7 +158,7 @@ async fn what_can_not_be_bought_is_refused() {
         (json!({ "plan": "enterprise" }), 409, "PLAN_NOT_SOLD"),
         (json!({ "plan": "team", "interval": "year" }), 409, "PLAN_NOT_SOLD"),
         (json!({ "plan": "pro", "seats": 2 }), 409, "PLAN_NOT_PER_SEAT"),
-        (json!({ "plan": "pro", "provider": "other" }), 503, "PAYMENTS_NOT_CONFIGURED"),
+        (json!({ "plan": "pro", "provider": "other" }), 422, "VALIDATION_FAILED"),
         (json!({ "plan": "pro", "interval": "fortnight" }), 422, "VALIDATION_FAILED"),
         (json!({ "plan": "seats", "seats": 0 }), 422, "VALIDATION_FAILED"),
         (json!({ "plan": "pro", "success_path": "https://evil.example" }), 422, "VALIDATION_FAILED"),

@@ -30,6 +30,7 @@ pub(crate) const CALL: &str = "call of the provider: ";
 
 /// What the provider has stored.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that tests set independently")]
 pub(crate) struct World {
     pub(crate) customers: BTreeMap<String, String>,
     pub(crate) checkouts: BTreeMap<String, (NewCheckout, ProviderCheckout)>,
