@@ -55,6 +55,7 @@ impl PageSettings {
 
 /// The settings the pages are rendered from.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct PageContext {
     /// The app's name.
     pub(crate) product: String,

@@ -52,7 +52,7 @@ fn main() {
     runtime.block_on(async {
         println!("<!-- begin usage -->\n\n### Usage\n");
         println!("The clients, the app and the database on the same cores; commits wait for the disk.\n");
-        ledger().await;
+        Box::pin(ledger()).await;
         println!("\nThe checks and counters of a request, in this process, least of {} runs.\n", in_memory::RUNS);
         in_memory::measure().await;
         println!("\nQuotas on PostgreSQL: limits of one tenant. Consumed for {} s.\n", quotas::CONSUME_TIME.as_secs());
@@ -66,8 +66,8 @@ async fn ledger() {
     let is_large = Config::from_env().get("BENCH_LARGE").is_some_and(|(value, _)| value == "1");
     let large_run = is_large.then_some(EVENTS_BEFORE_LARGE_RUN);
     let events_before: Vec<usize> = EVENTS_BEFORE.into_iter().chain(large_run).collect();
-    let sqlite = DatabaseResults::measure(Dialect::Sqlite, &events_before).await;
-    let postgres = DatabaseResults::measure(Dialect::Postgres, &events_before).await;
+    let sqlite = Box::pin(DatabaseResults::measure(Dialect::Sqlite, &events_before)).await;
+    let postgres = Box::pin(DatabaseResults::measure(Dialect::Postgres, &events_before)).await;
 
     println!(
         "Ingested: two clients, each sends its next batch of {} events of a random tenant after the response; {} batches",

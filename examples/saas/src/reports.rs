@@ -50,7 +50,7 @@ impl Module for Reports {
 }
 
 /// What the daily report reads, and to whom it goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ReportSources {
     to: &'static str,
     db: Db,

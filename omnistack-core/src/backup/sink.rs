@@ -146,7 +146,7 @@ impl Drop for StreamSink {
 /// A sink that may be sealed.
 pub(super) enum SealableSink {
     Plain(Sink),
-    Sealed(SealingWriter<Sink>),
+    Sealed(Box<SealingWriter<Sink>>),
 }
 
 impl SealableSink {

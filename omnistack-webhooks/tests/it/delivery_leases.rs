@@ -139,7 +139,7 @@ on_each_database! {
             tx.commit().await.unwrap();
             results.wait(1).await;
         };
-        work_until(&app, taken_over).await;
+        Box::pin(work_until(&app, taken_over)).await;
         let mut states = states(&app, &endpoint).await;
         states.sort_unstable();
         assert_eq!(states, ["delivered", "pending", "pending"], "the result is stored nevertheless");

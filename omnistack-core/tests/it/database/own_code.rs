@@ -111,7 +111,7 @@ impl ResourceHooks<Seat> for Protocol {
         new: &mut NewSeat,
         fields: &mut RowValues,
     ) -> Result<(), Error> {
-        new.name = new.name.trim().to_owned();
+        new.name = new.name.trim().into();
         fields.set("note", format!("for {} rows", new.last - new.first));
         Self::write(tx, caller, format!("before_create {}", new.name)).await
     }
