@@ -75,7 +75,7 @@ struct BackupsInner {
     locations: BTreeMap<&'static str, Arc<dyn BackupLocation>>,
 }
 
-/// What a backup contains.
+/// The contents of a backup.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BackupReport {
@@ -97,7 +97,7 @@ pub struct BackupReport {
     pub key: Option<String>,
 }
 
-/// What was restored, or could be restored, from a backup.
+/// The result of a restore, or of a check whether it would succeed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RestoreReport {

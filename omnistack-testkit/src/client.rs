@@ -163,7 +163,7 @@ pub struct TestResponse {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// What caused the error, the outermost first. The app logs it and does not send it.
+    /// The causes of the error, the outermost first. The app logs it and does not send it.
     causes: Vec<String>,
 }
 

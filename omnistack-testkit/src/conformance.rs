@@ -11,7 +11,7 @@ use std::{
     task::Poll,
 };
 
-/// What an implementation of a trait guarantees: its laws, each with its requirement.
+/// The guarantees of an implementation of a trait: its laws, each with its requirement.
 #[derive(Clone, Copy, Debug)]
 pub struct Contract {
     name: &'static str,

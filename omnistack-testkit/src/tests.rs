@@ -27,7 +27,7 @@ use crate::{TestApp, TestDatabase, conformance::panic_text};
 /// A module with handlers that fail, schedules, and a table of tenants.
 #[derive(Clone, Default)]
 struct Rooms {
-    /// How often the hourly and the daily job have run.
+    /// The number of runs of the hourly and of the daily job.
     runs: [Arc<AtomicUsize>; 2],
     migrations: &'static [Migration],
     unprotected: &'static [&'static str],

@@ -24,7 +24,7 @@ const BEGIN: &str = "<!-- include ";
 const END_OF_BEGIN: &str = " -->";
 /// The line after a shown file.
 const END: &str = "<!-- end include -->";
-/// What begins an include of mdBook, which only mdBook resolves.
+/// The beginning of an include of mdBook, which only mdBook resolves.
 const MDBOOK_INCLUDE: &str = "{{#include";
 /// The command that writes the pages.
 const COMMAND: &str = "cargo xtask book";

@@ -66,7 +66,7 @@ pub struct Customer {
 pub struct Order {
     /// The number of the order.
     pub id: i64,
-    /// What was ordered.
+    /// The ordered item.
     pub item: String,
     /// Whether it is ready.
     pub brewed: bool,

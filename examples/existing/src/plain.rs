@@ -59,7 +59,7 @@ impl Job for Brew {
 /// An item was ordered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ItemOrdered {
-    /// What was ordered.
+    /// The ordered item.
     pub item: String,
 }
 

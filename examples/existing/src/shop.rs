@@ -71,7 +71,7 @@ struct ShopState {
 pub struct OrderPlaced {
     /// The number of the order.
     pub order: i64,
-    /// What was ordered.
+    /// The ordered item.
     pub item: String,
 }
 
@@ -88,7 +88,7 @@ impl WebhookEvent for OrderPlaced {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewOrder {
-    /// What is ordered.
+    /// The ordered item.
     #[garde(length(chars, min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     item: String,
@@ -99,7 +99,7 @@ struct NewOrder {
 struct PlacedOrder {
     /// The number of the order.
     id: i64,
-    /// What was ordered.
+    /// The ordered item.
     item: String,
     /// Whether it is ready.
     brewed: bool,

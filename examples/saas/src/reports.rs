@@ -49,7 +49,7 @@ impl Module for Reports {
     }
 }
 
-/// What the daily report reads, and to whom it goes.
+/// The sources and the recipient of the daily report.
 #[derive(Clone, Debug)]
 pub struct ReportSources {
     to: &'static str,

@@ -265,7 +265,7 @@ async fn read_from_replica(request: Request, next: Next) -> Response {
 }
 
 /// The layer that decides whether a request is served: by its caller, or without one only by maintenance.
-type Gate = Either<GuardLayer, MaintenanceLayer>;
+type AccessGate = Either<GuardLayer, MaintenanceLayer>;
 
 /// Puts the layers around a router: the caller is authenticated first, then counted, then the idempotency key is
 /// read. Each layer of a router boxes everything inside it, so the layers are added as one.
@@ -273,7 +273,7 @@ fn with_layers(
     router: MethodRouter,
     key: Option<IdempotencyLayer>,
     limit: Option<RateLimitLayer>,
-    gate: Option<Gate>,
+    gate: Option<AccessGate>,
 ) -> MethodRouter {
     match (key, limit, gate) {
         (None, None, None) => router,

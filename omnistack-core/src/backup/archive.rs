@@ -42,7 +42,9 @@ impl ArchiveWriter {
             None => SealableSink::Plain(sink),
             Some(keys) => {
                 let writer = SealingWriter::new(sink, keys, &seal_context());
-                SealableSink::Sealed(Box::new(writer.map_err(|error| Error::failed("the archive can't be written", error))?))
+                SealableSink::Sealed(Box::new(
+                    writer.map_err(|error| Error::failed("the archive can't be written", error))?,
+                ))
             }
         };
         Ok(Self { tar: tar::Builder::new(sink), now, entries: Vec::new() })

@@ -50,7 +50,7 @@ pub enum Error {
 pub enum ErrorKind {
     /// The archive can't be used.
     Damaged,
-    /// What was restored is not what was backed up.
+    /// The restored data differ from those that were backed up.
     Differs,
     /// The caller has to change something first.
     Refused,

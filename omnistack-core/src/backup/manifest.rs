@@ -42,7 +42,7 @@ pub(super) struct DatabaseRecord {
     pub(super) inventory: Inventory,
 }
 
-/// What a database contains.
+/// The contents of a database, by which a restore is checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inventory {
     /// The number of rows of each table.

@@ -31,7 +31,10 @@ impl BackupContent {
 
 impl fmt::Debug for BackupContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BackupContent").field("size", &self.size).field("content_type", &self.content_type).finish_non_exhaustive()
+        f.debug_struct("BackupContent")
+            .field("size", &self.size)
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
     }
 }
 

@@ -89,9 +89,9 @@ fn first_keyword(sql: &str) -> &str {
 
 /// Records the span of a statement that has ended. Its values are not recorded.
 fn record_span(dialect: Dialect, sql: &str, elapsed: Duration, error: Option<&Error>) {
-    let span = Span::ended(SpanKind::Client, || Statement::of(sql).summary().into(), elapsed);
+    let span = Span::ended(SpanKind::Client, || ObservedStatement::of(sql).summary().into(), elapsed);
     if span.is_recording() {
-        let Statement { operation, table } = Statement::of(sql);
+        let ObservedStatement { operation, table } = ObservedStatement::of(sql);
         span.set(
             attribute::DB_SYSTEM_NAME,
             match dialect {
@@ -99,7 +99,7 @@ fn record_span(dialect: Dialect, sql: &str, elapsed: Duration, error: Option<&Er
                 Dialect::Sqlite => "sqlite",
             },
         );
-        span.set(attribute::DB_QUERY_SUMMARY, Statement::of(sql).summary());
+        span.set(attribute::DB_QUERY_SUMMARY, ObservedStatement::of(sql).summary());
         span.set(attribute::DB_OPERATION_NAME, operation);
         if let Some(table) = table {
             span.set(attribute::DB_COLLECTION_NAME, table.to_owned());
@@ -112,12 +112,12 @@ fn record_span(dialect: Dialect, sql: &str, elapsed: Duration, error: Option<&Er
 
 /// The operation and the first table of a statement. A statement that begins with `with` has the operation of its last
 /// part.
-struct Statement<'a> {
+struct ObservedStatement<'a> {
     operation: String,
     table: Option<&'a str>,
 }
 
-impl<'a> Statement<'a> {
+impl<'a> ObservedStatement<'a> {
     fn of(sql: &'a str) -> Self {
         let is_one_of =
             |word: &str, keywords: &[&str]| keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
@@ -169,7 +169,7 @@ mod tests {
             ("select(1)", "SELECT"),
             ("\n    update omni_users set name = $1", "UPDATE omni_users"),
         ] {
-            assert_eq!(Statement::of(sql).summary(), expected);
+            assert_eq!(ObservedStatement::of(sql).summary(), expected);
         }
     }
 }

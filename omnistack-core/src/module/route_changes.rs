@@ -103,7 +103,7 @@ impl RouteMove {
             return Err("routes are moved with all methods of their path; leave the method out".into());
         }
         if from.below || to.below {
-            return Err("routes are moved with all paths below theirs; leave `/**` out".into());
+            return Err("a route is moved with all paths below it; leave `/**` out".into());
         }
         let variables = |pattern: &RoutePattern| pattern.segments.iter().filter(|it| is_variable(it)).count();
         if variables(&from) != variables(&to) {

@@ -82,7 +82,7 @@ fn declarations(source: &Source) -> Vec<Declaration<'_>> {
             item = index + 1;
         } else if token.is_symbol(';') {
             item = index + 1;
-        } else if is_in_module && is_type_keyword(token) && !is_for_tests(&tokens[item..index]) {
+        } else if is_in_module && is_type_keyword(token) && !is_left_out(&tokens[item..index]) {
             let name = tokens.get(index + 1).and_then(|next| next.word().map(|name| (*next, name)));
             declarations.extend(name.map(|(token, name)| Declaration { source, token, name }));
         }
@@ -102,6 +102,13 @@ fn opens_module(item: &[&Token]) -> bool {
         _ => false,
     };
     opens && !is_for_tests(item)
+}
+
+/// Returns whether an attribute of `item` compiles it for tests only, or only without a feature: with the feature,
+/// another type has the name.
+fn is_left_out(item: &[&Token]) -> bool {
+    let has = |word| item.iter().any(|token| token.is_word(word));
+    is_for_tests(item) || (has("cfg") && has("not") && has("feature"))
 }
 
 /// Returns whether an attribute of `item` compiles it for tests only.

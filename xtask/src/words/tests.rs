@@ -174,6 +174,8 @@ fn types_declared_twice_in_a_crate_are_found() {
         ("#[cfg(test)]\nmod tests { struct Page; }", vec![]),
         ("#[cfg(all(test, feature = \"a\"))]\nstruct Page;", vec![]),
         ("#[cfg(not(test))]\nstruct Page;", vec![2]),
+        ("#[cfg(feature = \"a\")]\nstruct Page;", vec![2]),
+        ("#[cfg(not(feature = \"a\"))]\ntype Page = u8;", vec![]),
         ("macro_rules! a { () => { struct Page; } }", vec![]),
         ("// struct Page;\nconst A: &str = \"struct Page;\";", vec![]),
     ] {

@@ -1,6 +1,6 @@
 //! The locks that a statement takes, judged by its text. In doubt, a statement is taken for one that locks more.
 
-use super::statement::{Statement, Token};
+use super::statement::{SqlToken, Statement};
 use crate::db::Dialect;
 
 /// The lock that a statement of a migration takes, and holds until its transaction ends.
@@ -98,7 +98,7 @@ pub(super) fn locks(statement: &Statement<'_>, dialect: Dialect) -> Vec<Statemen
 }
 
 /// Returns the table names in a list such as `a, b cascade`.
-pub(super) fn names(tokens: &[Token<'_>]) -> Vec<String> {
+pub(super) fn names(tokens: &[SqlToken<'_>]) -> Vec<String> {
     let parts = super::statement::at_commas(tokens).into_iter();
     parts
         .filter_map(|part| {

@@ -58,11 +58,8 @@ impl MigrateOptions {
 
     /// Returns the histories up to the last migration to run.
     pub(super) fn histories(&self, modules: &[(&'static str, Migrations)]) -> Result<Vec<History>, Error> {
-        let history = |(module, migrations): &(&'static str, Migrations)| History {
-            module,
-            migrations,
-            count: migrations.len(),
-        };
+        let history =
+            |(module, migrations): &(&'static str, Migrations)| History { module, migrations, count: migrations.len() };
         let mut histories: Vec<_> = modules.iter().map(history).collect();
         for allowed in &self.allowed {
             find(&histories, allowed)?;

@@ -2,7 +2,7 @@
 
 use super::{
     locks::{LockTarget, StatementLock, TableLockMode as Mode, names},
-    statement::{Cursor, Token, at_commas},
+    statement::{Cursor, SqlToken, at_commas},
 };
 
 /// Functions after which the default of a new column is the same for every row, so that the table is not rewritten;
@@ -12,7 +12,7 @@ const STABLE_BEFORE_PARENTHESIS: &[&str] =
 /// Functions that lock no table.
 const FUNCTIONS_WITHOUT_LOCKS: &[&str] = &["setval", "set_config", "pg_sleep", "cast"];
 
-pub(super) fn locks(tokens: &[Token<'_>]) -> Vec<StatementLock> {
+pub(super) fn locks(tokens: &[SqlToken<'_>]) -> Vec<StatementLock> {
     let mut at = Cursor::new(tokens);
     match at.word() {
         Some("create") => create(at),
@@ -61,9 +61,9 @@ pub(super) fn locks(tokens: &[Token<'_>]) -> Vec<StatementLock> {
 
 /// Returns the table whose rows a statement copies into another one. It locks neither of them so that requests wait, but
 /// takes as long as the table is large.
-pub(super) fn copied_table(tokens: &[Token<'_>]) -> Option<String> {
+pub(super) fn copied_table(tokens: &[SqlToken<'_>]) -> Option<String> {
     let is_copy = match tokens.first() {
-        Some(Token::Word(verb)) if verb == "create" => {
+        Some(SqlToken::Word(verb)) if verb == "create" => {
             tokens.iter().take(4).any(|token| token.is_one_of(&["table", "materialized"]))
         }
         Some(first) => first.is_one_of(&["insert", "with"]),
@@ -94,7 +94,7 @@ fn moment_on(at: Cursor<'_, '_>, mode: Mode) -> Vec<StatementLock> {
 }
 
 /// Returns the locks on the tables that foreign keys refer to.
-fn references(tokens: &[Token<'_>]) -> Vec<StatementLock> {
+fn references(tokens: &[SqlToken<'_>]) -> Vec<StatementLock> {
     let mut at = Cursor::new(tokens);
     let mut all = Vec::new();
     while at.skip_past("references") {
@@ -180,7 +180,7 @@ fn alter(mut at: Cursor<'_, '_>) -> Vec<StatementLock> {
 }
 
 /// Returns the locks of one action of `alter table`.
-fn alter_table(table: &str, action: &[Token<'_>]) -> Vec<StatementLock> {
+fn alter_table(table: &str, action: &[SqlToken<'_>]) -> Vec<StatementLock> {
     let mut at = Cursor::new(action);
     let moment = |mode| vec![StatementLock::moment(table, mode)];
     let scan = |mode| vec![StatementLock::scan(table, mode)];
@@ -245,14 +245,14 @@ fn add(table: &str, mut at: Cursor<'_, '_>) -> Vec<StatementLock> {
 }
 
 /// Returns whether a default is one value for all rows.
-fn is_constant(expression: &[Token<'_>]) -> bool {
-    let stable = |before: Option<&Token<'_>>| before.is_some_and(|token| token.is_one_of(STABLE_BEFORE_PARENTHESIS));
+fn is_constant(expression: &[SqlToken<'_>]) -> bool {
+    let stable = |before: Option<&SqlToken<'_>>| before.is_some_and(|token| token.is_one_of(STABLE_BEFORE_PARENTHESIS));
     (0..expression.len())
         .filter(|at| expression[*at].is_symbol('('))
         .all(|at| stable(at.checked_sub(1).and_then(|before| expression.get(before))))
 }
 
-fn add_constraint(table: &str, constraint: &[Token<'_>]) -> Vec<StatementLock> {
+fn add_constraint(table: &str, constraint: &[SqlToken<'_>]) -> Vec<StatementLock> {
     let has = |words: [&str; 2]| constraint.windows(2).any(|pair| pair[0].is(words[0]) && pair[1].is(words[1]));
     let is = |word| constraint.first().is_some_and(|token| token.is(word));
     let (mode, scans) = if is("foreign") {
@@ -267,15 +267,15 @@ fn add_constraint(table: &str, constraint: &[Token<'_>]) -> Vec<StatementLock> {
 }
 
 /// Returns the locks of a `select`, which locks tables by the functions that it calls.
-fn select(tokens: &[Token<'_>]) -> Vec<StatementLock> {
+fn select(tokens: &[SqlToken<'_>]) -> Vec<StatementLock> {
     let mut all = Vec::new();
     for (at, pair) in tokens.windows(2).enumerate() {
-        let Token::Word(function) = &pair[0] else { continue };
+        let SqlToken::Word(function) = &pair[0] else { continue };
         if !pair[1].is_symbol('(') || FUNCTIONS_WITHOUT_LOCKS.contains(&function.as_str()) {
             continue;
         }
         let table = match tokens.get(at + 2) {
-            Some(Token::Text(table)) => Some(*table),
+            Some(SqlToken::Text(table)) => Some(*table),
             _ => None,
         };
         all.extend(match (function.as_str(), table) {

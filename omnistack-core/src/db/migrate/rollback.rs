@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::statement::{Cursor, Statement, Token, at_commas};
+use super::statement::{Cursor, SqlToken, Statement, at_commas};
 
 /// Start of a comment line in a migration with advice of its author for a rollback.
 const AUTHOR_COMMENT: &str = "-- rollback:";
@@ -106,7 +106,7 @@ impl RollbackGuide {
         }
     }
 
-    fn add_table_action(&mut self, statement: &Statement<'_>, table: &str, action: &[Token<'_>]) {
+    fn add_table_action(&mut self, statement: &Statement<'_>, table: &str, action: &[SqlToken<'_>]) {
         let mut at = Cursor::new(action);
         match at.word() {
             Some("add") => {

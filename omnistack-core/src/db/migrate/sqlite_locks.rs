@@ -3,10 +3,10 @@
 
 use super::{
     locks::{LockTarget, StatementLock, TableLockMode::Database, names},
-    statement::{Cursor, Token},
+    statement::{Cursor, SqlToken},
 };
 
-pub(super) fn locks(tokens: &[Token<'_>]) -> Vec<StatementLock> {
+pub(super) fn locks(tokens: &[SqlToken<'_>]) -> Vec<StatementLock> {
     let mut at = Cursor::new(tokens);
     match at.word() {
         Some("create") => create(at),

@@ -5,12 +5,12 @@
 pub(super) struct Statement<'a> {
     /// The text, without its semicolon and the comments before it.
     pub(super) text: &'a str,
-    pub(super) tokens: Vec<Token<'a>>,
+    pub(super) tokens: Vec<SqlToken<'a>>,
 }
 
 /// A part of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(super) enum SqlToken<'a> {
     /// A keyword, a name or a number, in lower case.
     Word(String),
     /// A quoted name, without its quotes.
@@ -21,7 +21,7 @@ pub(super) enum Token<'a> {
     Symbol(char),
 }
 
-impl Token<'_> {
+impl SqlToken<'_> {
     pub(super) fn is(&self, word: &str) -> bool {
         matches!(self, Self::Word(own) if own == word)
     }
@@ -69,7 +69,7 @@ pub(super) fn statements(sql: &str) -> Vec<Statement<'_>> {
 
 /// Returns whether a statement may contain statements between `begin` and `end`: triggers of SQLite, and functions whose
 /// body is not a text.
-fn has_blocks(tokens: &[Token<'_>]) -> bool {
+fn has_blocks(tokens: &[SqlToken<'_>]) -> bool {
     tokens.first().is_some_and(|first| first.is("create"))
         && tokens.iter().skip(1).take(4).any(|token| token.is_one_of(&["trigger", "function", "procedure"]))
 }
@@ -81,7 +81,7 @@ struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     /// Returns the next token and the place where it begins.
-    fn read(&mut self) -> Option<(usize, Token<'a>)> {
+    fn read(&mut self) -> Option<(usize, SqlToken<'a>)> {
         self.skip_space();
         let (start, rest) = (self.at, &self.sql[self.at..]);
         let first = rest.chars().next()?;
@@ -90,11 +90,11 @@ impl<'a> Lexer<'a> {
             '"' | '`' => {
                 let length = quoted_length(rest, first, false);
                 let name = rest[..length].trim_matches(first).replace(&format!("{first}{first}"), &first.to_string());
-                (length, Token::Name(name))
+                (length, SqlToken::Name(name))
             }
             '$' => match dollar_quoted_length(rest) {
                 Some(length) => text_token(rest, 0, length),
-                None => (1, Token::Symbol('$')),
+                None => (1, SqlToken::Symbol('$')),
             },
             _ if is_word_letter(first) => {
                 let length = rest.find(|letter| !is_word_letter(letter)).unwrap_or(rest.len());
@@ -102,10 +102,10 @@ impl<'a> Lexer<'a> {
                 if word.eq_ignore_ascii_case("e") && after.starts_with('\'') {
                     text_token(rest, length, length + quoted_length(after, '\'', true))
                 } else {
-                    (length, Token::Word(word.to_lowercase()))
+                    (length, SqlToken::Word(word.to_lowercase()))
                 }
             }
-            _ => (first.len_utf8(), Token::Symbol(first)),
+            _ => (first.len_utf8(), SqlToken::Symbol(first)),
         };
         self.at += length;
         Some((start, token))
@@ -128,8 +128,8 @@ impl<'a> Lexer<'a> {
 }
 
 /// Returns the token of a text that ends at `length`, with its quotes removed.
-fn text_token(rest: &str, start: usize, length: usize) -> (usize, Token<'_>) {
-    (length, Token::Text(rest[start..length].trim_matches('\'')))
+fn text_token(rest: &str, start: usize, length: usize) -> (usize, SqlToken<'_>) {
+    (length, SqlToken::Text(rest[start..length].trim_matches('\'')))
 }
 
 fn is_word_letter(letter: char) -> bool {
@@ -184,16 +184,16 @@ fn comment_length(text: &str) -> usize {
 /// A place among the tokens of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'t, 'a> {
-    rest: &'t [Token<'a>],
+    rest: &'t [SqlToken<'a>],
 }
 
 impl<'t, 'a> Cursor<'t, 'a> {
-    pub(super) fn new(tokens: &'t [Token<'a>]) -> Self {
+    pub(super) fn new(tokens: &'t [SqlToken<'a>]) -> Self {
         Self { rest: tokens }
     }
 
     /// Returns the tokens that are left.
-    pub(super) fn rest(&self) -> &'t [Token<'a>] {
+    pub(super) fn rest(&self) -> &'t [SqlToken<'a>] {
         self.rest
     }
 
@@ -232,7 +232,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// Reads a word.
     pub(super) fn word(&mut self) -> Option<&'t str> {
-        let Some(Token::Word(word)) = self.rest.first() else { return None };
+        let Some(SqlToken::Word(word)) = self.rest.first() else { return None };
         self.rest = &self.rest[1..];
         Some(word)
     }
@@ -249,10 +249,10 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     fn simple_name(&mut self) -> Option<String> {
         let name = match self.rest.first()? {
-            Token::Word(word) => word.clone(),
-            Token::Name(name) if is_plain(name) => name.clone(),
-            Token::Name(name) => format!("\"{}\"", name.replace('"', "\"\"")),
-            Token::Text(_) | Token::Symbol(_) => return None,
+            SqlToken::Word(word) => word.clone(),
+            SqlToken::Name(name) if is_plain(name) => name.clone(),
+            SqlToken::Name(name) => format!("\"{}\"", name.replace('"', "\"\"")),
+            SqlToken::Text(_) | SqlToken::Symbol(_) => return None,
         };
         self.rest = &self.rest[1..];
         Some(name)
@@ -266,9 +266,9 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Splits tokens at the commas that are in no parentheses.
-pub(super) fn at_commas<'t, 'a>(tokens: &'t [Token<'a>]) -> Vec<&'t [Token<'a>]> {
+pub(super) fn at_commas<'t, 'a>(tokens: &'t [SqlToken<'a>]) -> Vec<&'t [SqlToken<'a>]> {
     let mut depth = 0_i32;
-    let is_comma = |token: &Token<'_>| {
+    let is_comma = |token: &SqlToken<'_>| {
         depth += i32::from(token.is_symbol('(')) - i32::from(token.is_symbol(')'));
         depth == 0 && token.is_symbol(',')
     };
