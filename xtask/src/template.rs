@@ -66,7 +66,9 @@ fn build(app: &Path) -> Result {
     let cargo = |arguments: &[&str]| {
         let mut cargo = command::cargo();
         cargo.args(arguments).current_dir(app).env("CARGO_TARGET_DIR", host::target());
-        command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
+        // The variable is unset for a user, and with another value all dependencies would be compiled again.
+        let debug = host::env_var("CARGO_PROFILE_DEV_DEBUG").unwrap_or_else(|| "line-tables-only".to_owned());
+        command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", debug))
     };
     // Removes the app built by the previous run, which had another path.
     cargo(&["clean", "--quiet", "--package", "acme"])?;
