@@ -165,7 +165,9 @@ fn build(app: &Path) -> Result {
 fn cargo(app: &Path, arguments: &[&str]) -> Result {
     let mut cargo = command::cargo();
     cargo.args(arguments).current_dir(app).env("CARGO_TARGET_DIR", host::target());
-    command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
+    // The variable is unset for a user, and with another value all dependencies would be compiled again.
+    let debug = host::env_var("CARGO_PROFILE_DEV_DEBUG").unwrap_or_else(|| "line-tables-only".to_owned());
+    command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", debug))
 }
 
 /// Fails if the tests of the app need a dependency with other features than its build, so that `cargo test` after

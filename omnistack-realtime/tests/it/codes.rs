@@ -95,6 +95,7 @@ async fn a_sign_in_that_fails_is_told_and_ends_the_connection() {
         assert_eq!(client.closed().await, 3500);
 
         let mut idle = Client::open(address, SOCKET, &[]).await.unwrap();
+        idle.is_read().await;
         clock.advance(Duration::from_secs(6));
         assert_eq!(idle.closed().await, 3502);
 

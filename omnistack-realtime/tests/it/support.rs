@@ -211,6 +211,12 @@ impl Client {
         client
     }
 
+    /// Waits until the server reads from the connection. Its time limits began before.
+    pub(crate) async fn is_read(&mut self) {
+        self.socket.send(Message::Ping(tungstenite::Bytes::new())).await.unwrap();
+        while !matches!(self.raw().await, Message::Pong(_)) {}
+    }
+
     /// Sends a frame.
     pub(crate) async fn send(&mut self, frame: impl Into<String>) {
         self.socket.send(Message::text(frame.into())).await.unwrap();
