@@ -32,8 +32,8 @@
 //!
 //! # Channels
 //!
-//! A channel belongs to a tenant, to a user, to the operators, or to all users. It is private until a rule allows it: see [`Channels`]
-//! and [`ChannelRule`]. A client sees only the channels of its tenant, whatever name it sends.
+//! A channel belongs to a tenant, to a user, to the operators, or to all users. It is private until a rule allows it:
+//! see [`Channels`] and [`ChannelRule`]. A client sees only the channels of its tenant, whatever name it sends.
 //!
 //! | channel | subscribers |
 //! |---|---|
