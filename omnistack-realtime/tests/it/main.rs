@@ -4,6 +4,7 @@ mod admin;
 #[cfg(feature = "client")]
 mod client;
 mod codes;
+mod counters;
 mod events;
 mod feeds;
 mod isolation;
