@@ -1,6 +1,7 @@
 //! Tests of realtime through its public door: real sockets, real databases.
 
 mod admin;
+mod asyncapi;
 #[cfg(feature = "client")]
 mod client;
 mod codes;
