@@ -62,7 +62,8 @@ impl LiveUsage {
         }
     }
 
-    /// Publishes the usage of a tenant unless it is what was published before. Returns it if it is to be looked at again.
+    /// Publishes the usage of a tenant unless it is what was published before. Returns it if it is to be looked at
+    /// again.
     async fn publish(
         &self,
         (tenant, environment): (TenantId, DataEnvironment),

@@ -40,17 +40,17 @@ async fn metered(database: TestDatabase) -> TestApp {
 }
 
 /// Reports a page, with an id of its own.
-async fn report_page(client: &TestClient, environment: &str, id: u32) {
+async fn report_page(client: &TestClient, environment: &str, id: u64) {
     let event = json!({ "id": format!("page-{id}"), "meter": "pages", "quantity": 1 });
     let body = json!({ "environment": environment, "events": [event] });
     client.post("/api/v1/app/usage/events", body).await.expect(200);
 }
 
 /// Returns the pages in a message.
-fn pages(message: &Value) -> f64 {
+fn pages(message: &Value) -> u64 {
     let meters = message["meters"].as_array().unwrap();
     let pages = meters.iter().find(|meter| meter["meter"] == "pages").unwrap();
-    pages["used"].as_f64().unwrap()
+    pages["used"].as_u64().unwrap()
 }
 
 /// Does work while the background services of the app run.
@@ -65,7 +65,7 @@ async fn with_workers(app: &TestApp, work: impl Future<Output = ()>) {
 
 on_each_database! {
     async fn usage_reaches_its_tenant_and_changes_are_joined(database: TestDatabase) {
-        const PAGES: u32 = 20;
+        const PAGES: u64 = 20;
         let app = metered(database).await;
         let server = app.listen_with_defaults().await;
         let (ann, bob) = (app.user(), app.user());
@@ -78,20 +78,20 @@ on_each_database! {
                 report_page(&ann, "live", id).await;
             }
             let mut messages = Vec::new();
-            while messages.last() != Some(&f64::from(PAGES)) {
+            while messages.last() != Some(&PAGES) {
                 messages.push(pages(&live.message(CHANNEL).await));
             }
             assert!(messages.is_sorted() && messages.len() < 20, "{messages:?}");
             assert_eq!(of_other_tenant.waiting_messages().await, Vec::<Value>::new());
 
             let shown = ann.get("/api/v1/app/usage/current-period").await.expect(200).json();
-            assert_eq!(pages(&shown), f64::from(PAGES));
+            assert_eq!(pages(&shown), PAGES);
             // The newest message is kept for those who come later.
             let mut late = LiveClient::subscribed(server.address, &ann, CHANNEL).await;
             let history = late.command("history", json!({ "channel": CHANNEL, "limit": 1 })).await;
             let newest = &history["history"]["publications"][0]["data"];
             assert_eq!((&newest["plan"], &newest["environment"]), (&shown["plan"], &json!("live")));
-            assert_eq!(pages(newest), f64::from(PAGES));
+            assert_eq!(pages(newest), PAGES);
         })
         .await;
     }
