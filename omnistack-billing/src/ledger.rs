@@ -9,6 +9,7 @@ mod admin;
 mod aggregate;
 mod backfill;
 mod buffer;
+mod changed_usage;
 mod changes;
 mod deletion;
 mod event;
@@ -51,6 +52,7 @@ use crate::{
 use self::{
     backfill::CountUnmatched,
     buffer::UsageBuffer,
+    changed_usage::ChangedUsage,
     changes::ChangedWindows,
     deletion::DeleteTenantUsage,
     event::{EventPolicy, NewUsage},
@@ -88,6 +90,7 @@ struct LedgerInner {
     intake: Intake,
     buffer: UsageBuffer,
     changes: ChangedWindows,
+    changed_usage: ChangedUsage,
 }
 
 /// Parts of a [`Ledger`].
@@ -108,6 +111,7 @@ impl Ledger {
             intake: Intake::default(),
             buffer: UsageBuffer::default(),
             changes: ChangedWindows::new(db.clone(), clock.clone(), events, accounts.clone()),
+            changed_usage: ChangedUsage::default(),
             db,
             clock,
             meters,
@@ -178,6 +182,10 @@ impl Ledger {
 
     pub(crate) fn accounts(&self) -> &BillingAccounts {
         &self.0.accounts
+    }
+
+    pub(crate) fn changed_usage(&self) -> &ChangedUsage {
+        &self.0.changed_usage
     }
 
     pub(crate) fn settings(&self) -> &UsageSettings {

@@ -9,6 +9,7 @@ mod billing_usage;
 mod breakdown;
 mod current;
 mod dimensions;
+mod live;
 mod numbers;
 mod queries;
 mod range;
@@ -34,6 +35,7 @@ use crate::{
     ledger::Ledger,
     meter::{Meter, MeterSet},
 };
+use live::LiveUsage;
 use numbers::adds_up;
 use totals::{AddUpUsageTotals, RECENT_DAYS};
 
@@ -85,13 +87,20 @@ impl UsageReports {
     }
 }
 
-/// Registers the reports: their routes, which exist if the app authenticates callers, and the job that adds up the usage
-/// of all tenants.
+/// Registers the reports: their routes, which exist if the app authenticates callers, the job that adds up the usage of
+/// all tenants, and the messages to connected clients.
 pub(crate) fn register(registry: &mut Registry) {
     registry
         .job::<AddUpUsageTotals>(reports)
         .cron(Cron::new("*/5 * * * *", AddUpUsageTotals { days: Some(RECENT_DAYS) }))
         .cron(Cron::new("52 2 * * *", AddUpUsageTotals { days: None }))
+        .background_service("live usage", |ctx| {
+            let live = LiveUsage { reports: reports(ctx)?, realtime: ctx.get()? };
+            Ok(move |shutdown| {
+                let live = live.clone();
+                async move { live.run(shutdown).await }
+            })
+        })
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {
                 return;

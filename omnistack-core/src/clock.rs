@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 /// The app's clock: wall time for what is stored and shown, and monotonic time for durations.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -37,6 +39,7 @@ enum Source {
     Mock {
         now: Arc<AtomicI64>,
         began: i64,
+        moved: Arc<Notify>,
     },
 }
 
@@ -60,9 +63,26 @@ impl Clock {
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
             Source::System { started } => started.elapsed(),
-            Source::Mock { now, began } => {
+            Source::Mock { now, began, .. } => {
                 Duration::from_micros(u64::try_from(now.load(Ordering::SeqCst) - began).unwrap_or(0))
             }
+        }
+    }
+
+    /// Waits until a test has moved the clock of a [`MockClock`] since it showed this [`elapsed`](Self::elapsed) time.
+    /// With the system clock it waits for ever. A task that works at an interval waits for either, so that a test which
+    /// moves the clock does not wait for the interval.
+    pub async fn moved_since(&self, elapsed: Duration) {
+        let Source::Mock { moved, .. } = &self.0 else { return std::future::pending().await };
+        let mut next = std::pin::pin!(moved.notified());
+        loop {
+            // Before the look at the time, so that no move in between is missed.
+            next.as_mut().enable();
+            if self.elapsed() != elapsed {
+                return;
+            }
+            next.as_mut().await;
+            next.set(moved.notified());
         }
     }
 
@@ -82,27 +102,55 @@ impl Default for Clock {
 
 /// A clock for tests that moves only when the test moves it.
 #[derive(Clone, Debug)]
-pub struct MockClock(Clock, Arc<AtomicI64>);
+pub struct MockClock {
+    clock: Clock,
+    now: Arc<AtomicI64>,
+    moved: Arc<Notify>,
+}
 
 impl MockClock {
     /// Creates a clock that is stopped at `start`.
     pub fn at(start: Timestamp) -> Self {
-        let now = Arc::new(AtomicI64::new(start.as_micros()));
-        Self(Clock(Source::Mock { now: Arc::clone(&now), began: start.as_micros() }), now)
+        let (now, moved) = (Arc::new(AtomicI64::new(start.as_micros())), Arc::new(Notify::new()));
+        let source = Source::Mock { now: Arc::clone(&now), began: start.as_micros(), moved: Arc::clone(&moved) };
+        Self { clock: Clock(source), now, moved }
     }
 
     /// Returns the clock to pass to the code under test.
     pub fn clock(&self) -> Clock {
-        self.0.clone()
+        self.clock.clone()
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.1.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.now.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.moved.notify_waiters();
     }
 
     /// Sets the wall time, forward or backward.
     pub fn set(&self, now: Timestamp) {
-        self.1.store(now.as_micros(), Ordering::SeqCst);
+        self.now.store(now.as_micros(), Ordering::SeqCst);
+        self.moved.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_move_of_the_clock_is_noticed_before_and_during_the_wait() {
+        let mock = MockClock::at(Timestamp::from_micros(0));
+        let clock = mock.clock();
+        let seen = clock.elapsed();
+        let mut waiting = Box::pin(clock.moved_since(seen));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        mock.advance(Duration::from_secs(1));
+        waiting.await;
+        clock.moved_since(seen).await;
+        assert_eq!(clock.moved_since(clock.elapsed()).now_or_never(), None);
+        assert_eq!(Clock::system().moved_since(Duration::ZERO).now_or_never(), None);
     }
 }

@@ -16,8 +16,8 @@ use crate::{
 /// Maximum length of a channel's name in bytes.
 pub const MAX_CHANNEL_NAME_BYTES: usize = 255;
 
-/// The address of messages: a channel of a tenant, of a user, or of all clients. Channels of two tenants with the same
-/// name are two channels.
+/// The address of messages: a channel of a tenant, of a user, of the operators, or of all clients. Channels of two
+/// tenants with the same name are two channels.
 ///
 /// ```
 /// use omnistack_core::realtime::RealtimeChannel;
@@ -57,6 +57,11 @@ impl RealtimeChannel {
         Self { tenant: None, name: "broadcast".to_owned() }
     }
 
+    /// Returns the channel `operators`, which only the operators of the app can subscribe to.
+    pub fn operators() -> Self {
+        Self { tenant: None, name: "operators".to_owned() }
+    }
+
     /// Returns a channel of a tenant.
     ///
     /// # Errors
@@ -72,7 +77,7 @@ impl RealtimeChannel {
         &self.name
     }
 
-    /// Returns the tenant, or `None` for a channel of a user or of all clients.
+    /// Returns the tenant, or `None` for a channel of a user, of the operators, or of all clients.
     pub fn tenant_id(&self) -> Option<TenantId> {
         self.tenant
     }
@@ -128,6 +133,12 @@ pub trait PublishRealtime: Send + Sync + 'static {
     /// # Errors
     /// The errors of the database. The caller must roll back then.
     async fn publish_in(&self, tx: &mut Tx, message: RealtimeMessage) -> Result<(), db::Error>;
+
+    /// Returns whether clients may get the messages of a channel. What makes messages need not make those of other
+    /// channels. The default is true.
+    fn has_channel(&self, _: &RealtimeChannel) -> bool {
+        true
+    }
 }
 
 /// The handle that publishes messages to connected clients. It is in the [`Context`](crate::module::Context) of every
@@ -159,6 +170,12 @@ impl RealtimePublisher {
     /// Returns whether messages are delivered.
     pub const fn is_enabled(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Returns whether clients may get the messages of a channel: whether there is a module that delivers them, and it
+    /// has a rule for the channel. Ask before work that only makes a message.
+    pub fn has_channel(&self, channel: &RealtimeChannel) -> bool {
+        self.0.as_ref().is_some_and(|publisher| publisher.has_channel(channel))
     }
 
     /// Delivers a message now, in the order of the calls for a channel.

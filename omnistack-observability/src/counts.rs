@@ -19,8 +19,11 @@ use omnistack_core::{
     jobs::{Cron, Job, JobContext, JobError},
     metrics::{ALL_METRICS, Metric},
     module::Registry,
+    realtime::{RealtimeChannel, RealtimePublisher},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::dashboard::DashboardStats;
 
 /// Interval at which a process reads the stored numbers.
 const READ_INTERVAL: Duration = Duration::from_secs(20);
@@ -29,6 +32,8 @@ const RECOUNTED_DAYS: u64 = 2;
 /// Number of days whose daily numbers are kept.
 const KEPT_DAYS: u64 = 400;
 const DAY: Duration = Duration::from_hours(24);
+/// The type of the messages to operators.
+const DASHBOARD_MESSAGE: &str = "dashboard.counted";
 
 /// Registers the job that counts, and the service that sets the gauges.
 pub(crate) fn register(registry: &mut Registry) {
@@ -38,6 +43,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 db: ctx.get::<Db>()?.app_database(),
                 clock: ctx.get()?,
                 dashboard: ctx.get()?,
+                realtime: ctx.get()?,
                 set: Arc::default(),
             })
         })
@@ -65,8 +71,16 @@ pub struct Counts {
     db: Db,
     clock: Clock,
     dashboard: Dashboard,
+    realtime: RealtimePublisher,
     /// The gauges that were set, by name and labels.
     set: Arc<Mutex<HashSet<(String, String)>>>,
+}
+
+/// A message in the channel of operators.
+#[derive(Serialize)]
+struct DashboardMessage {
+    r#type: &'static str,
+    data: DashboardStats,
 }
 
 /// A stored number.
@@ -127,6 +141,22 @@ impl Counts {
             .execute()
             .await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Tells the operators who are connected the numbers. An error is only logged: the numbers are stored, and the next
+    /// count is told again.
+    async fn tell_operators(&self) {
+        let channel = RealtimeChannel::operators();
+        if !self.realtime.has_channel(&channel) {
+            return;
+        }
+        let told = async {
+            let data = DashboardStats::read(self).await?;
+            self.realtime.publish(channel, &DashboardMessage { r#type: DASHBOARD_MESSAGE, data }).await
+        };
+        if let Err(error) = told.await {
+            tracing::debug!(target: "omnistack::metrics", %error, "the numbers could not be sent to operators");
+        }
     }
 
     /// Returns the stored numbers.
@@ -209,6 +239,7 @@ impl Job for CountNumbers {
     async fn run(self, counts: &Counts, _: &JobContext) -> Result<(), JobError> {
         counts.count().await.map_err(JobError::retry)?;
         counts.set_gauges().await?;
+        counts.tell_operators().await;
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn register(registry: &mut Registry) {
 
 /// The numbers of an app.
 #[derive(Debug, Serialize, ToSchema)]
-struct DashboardStats {
+pub(crate) struct DashboardStats {
     /// When the numbers were counted. `null` before the first count, a minute after the first start.
     #[schema(required)]
     counted_at: Option<Timestamp>,
@@ -68,18 +68,28 @@ impl DashboardNumber {
     }
 }
 
+impl DashboardStats {
+    /// Returns the stored numbers.
+    pub(crate) async fn read(counts: &Counts) -> Result<Self, Error> {
+        let stored = counts.stored().await?;
+        let numbers: Vec<_> = stored.iter().filter_map(DashboardNumber::new).collect();
+        let users = numbers.iter().find(|number| number.is(&USERS)).map_or(0.0, |number| number.value);
+        let active = numbers.iter().filter(|number| number.is(&ACTIVE_USERS));
+        let active_users =
+            active.filter_map(|number| Some((number.labels.get("period")?.clone(), number.value))).collect();
+        let counted_at = stored.iter().map(|count| count.counted_at).max();
+        Ok(Self { counted_at, users, active_users, numbers })
+    }
+}
+
 /// Read the numbers of the app
 ///
-/// Users, tenants, sessions, waiting jobs, and what other modules count. They are counted once a minute.
+/// Users, tenants, sessions, waiting jobs, and what other modules count. They are counted once a minute. With the
+/// feature `realtime`, operators who are connected get them in the channel `operators` too, each time that they are
+/// counted.
 #[utoipa::path(get, path = "/stats", operation_id = "read_dashboard_stats", responses((status = 200, body = DashboardStats)))]
 async fn stats(State(counts): State<Counts>) -> Result<Json<DashboardStats>, Error> {
-    let stored = counts.stored().await?;
-    let numbers: Vec<_> = stored.iter().filter_map(DashboardNumber::new).collect();
-    let users = numbers.iter().find(|number| number.is(&USERS)).map_or(0.0, |number| number.value);
-    let active = numbers.iter().filter(|number| number.is(&ACTIVE_USERS));
-    let active_users = active.filter_map(|number| Some((number.labels.get("period")?.clone(), number.value))).collect();
-    let counted_at = stored.iter().map(|count| count.counted_at).max();
-    Ok(Json(DashboardStats { counted_at, users, active_users, numbers }))
+    Ok(Json(DashboardStats::read(&counts).await?))
 }
 
 /// Query parameters of the growth.

@@ -3,12 +3,14 @@
 //! | channel | messages |
 //! |---|---|
 //! | `usage` | a share of a limit of the plan is used |
+//! | `usage:live`, `usage:test` | the usage of the billing period, by `omnistack-billing` |
 //! | `webhooks` | an endpoint was disabled; `omnistack-webhooks` adds each attempt of a delivery |
 //! | `files` | a file was uploaded, by `omnistack-storage` |
 //! | `job:ID` | the progress of a job, by core |
 //! | `tenant` | a row of a resource has changed, by core, for resources that publish it |
 //!
-//! No client can subscribe to the first four until a rule of the app allows it, and nothing is kept until then.
+//! No client can subscribe to the channels before `tenant` until a rule of the app allows it, and nothing is kept until
+//! then. Operators get the numbers of the dashboard in the channel `operators`, by `omnistack-observability`.
 
 use omnistack_core::{
     events::Event,

@@ -1,5 +1,6 @@
 //! The hub: the connections of this process, their subscriptions, and the delivery of messages to them.
 
+mod caller_index;
 mod channels;
 mod connection;
 mod connections;

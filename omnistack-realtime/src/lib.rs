@@ -32,14 +32,15 @@
 //!
 //! # Channels
 //!
-//! A channel belongs to a tenant, to a user, or to all users. It is private until a rule allows it: see [`Channels`]
-//! and [`ChannelRule`]. A client sees only the channels of its tenant, whatever name it sends.
+//! A channel belongs to a tenant, to a user, to the operators, or to all users. It is private until a rule allows it:
+//! see [`Channels`] and [`ChannelRule`]. A client sees only the channels of its tenant, whatever name it sends.
 //!
 //! | channel | subscribers |
 //! |---|---|
 //! | `user:ID` | the user |
 //! | `tenant` | the members of the tenant |
 //! | `broadcast` | all signed-in users |
+//! | `operators` | the operators of the app |
 //! | `room:{id}` and others | as the rules of the app say |
 //!
 //! # Publishing
@@ -51,7 +52,7 @@
 //! event of a type, and [`Crud::publish_to_realtime`](omnistack_core::crud::Crud::publish_to_realtime) for each change
 //! of a row.
 //!
-//! Ready feeds, which the app allows by a rule:
+//! Ready feeds. The app allows all but the last one by a rule:
 //!
 //! | channel | messages |
 //! |---|---|
@@ -59,6 +60,8 @@
 //! | `files` | a file was uploaded |
 //! | `webhooks` | an attempt of a delivery, an endpoint that was disabled |
 //! | `usage` | a share of a limit of the plan is used |
+//! | `usage:{environment}` | the usage of the billing period, after each change, at most once a second |
+//! | `operators` | the numbers of the dashboard, each time that they are counted |
 //!
 //! # Delivery
 //!

@@ -14,7 +14,7 @@ use omnistack_core::{
     http::Error,
     jobs::JobError,
     module::Registry,
-    realtime::{PublishRealtime, RealtimeMessage, RealtimePublisher},
+    realtime::{PublishRealtime, RealtimeChannel, RealtimeMessage, RealtimePublisher},
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,10 @@ impl PublishRealtime for HubPublisher {
             Err(PublishError::Database(error)) => Err(error),
             Err(error) => Err(db::Error::new(db::ErrorKind::Other, error.into())),
         }
+    }
+
+    fn has_channel(&self, channel: &RealtimeChannel) -> bool {
+        self.hub.has_channel(channel)
     }
 }
 

@@ -154,9 +154,10 @@ impl Ledger {
         Ok(hashes)
     }
 
-    /// Adds what events have added to windows, and tells tenants of limits after the commit.
+    /// Adds what events have added to windows, and tells tenants of limits and of their usage after the commit.
     pub(super) async fn add(&self, tx: &mut Tx, delta: UsageDelta) -> Result<(), Error> {
         let changed = store::add(tx, delta, &self.0.meters).await?;
+        self.0.changed_usage.after_commit(tx, &changed);
         self.0.changes.after_commit(tx, changed);
         Ok(())
     }

@@ -98,6 +98,14 @@ pub(super) fn limit_of(entitled: &Entitled, name: &str) -> Option<u64> {
     entitled.definition.limits.get(name).and_then(|most| u64::try_from(*most).ok())
 }
 
+impl PeriodUsage {
+    /// Returns the usage without that of a meter.
+    pub(super) fn without(mut self, meter: &str) -> Self {
+        self.meters.retain(|shown| shown.meter != meter);
+        self
+    }
+}
+
 impl UsageReports {
     /// Returns the usage of the current billing period.
     pub(super) async fn current_period(&self, scope: UsageScope) -> Result<PeriodUsage, Error> {

@@ -56,8 +56,8 @@ impl JobContext {
     ///
     /// With the feature `realtime`, connected clients of the job's tenant see it in the channel `job:ID`, if a rule of
     /// the app lets them subscribe to it. They get `{"job", "state", "percent", "note"}`, with the state `running`:
-    /// each new percentage at once, and notes at most four times a second. A last message has the last note, and
-    /// the state in which the attempt has ended: `done`, `retry`, `snoozed` or `dead`.
+    /// each new percentage at once, and notes at most four times a second. A last message, after the result is stored,
+    /// has the last note, and the state in which the attempt has ended: `done`, `retry`, `snoozed` or `dead`.
     pub async fn progress(&self, percent: u8, note: &str) -> bool {
         let is_leased = self.store.progress(self.id, self.lease, percent, note).await.unwrap_or(true);
         if is_leased {

@@ -18,8 +18,8 @@ use crate::{
 /// Shortest time between two messages with the same percentage.
 const MIN_NOTE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The messages of one attempt in the channel `job:ID` of the job's tenant. Cheap to clone.
-#[derive(Clone)]
+/// The messages of one attempt in the channel `job:ID` of the job's tenant. The default sends none. Cheap to clone.
+#[derive(Clone, Default)]
 pub(super) struct ProgressFeed(Option<Arc<ProgressFeedInner>>);
 
 struct ProgressFeedInner {
@@ -75,7 +75,13 @@ impl ProgressFeed {
         feed.send("running", percent, note).await;
     }
 
-    /// Sends the state in which the attempt has ended, if it has reported progress.
+    /// Returns whether the attempt has reported progress, so that clients are to be told of its end.
+    pub(super) fn has_progress(&self) -> bool {
+        self.0.as_ref().is_some_and(|feed| feed.last().is_some())
+    }
+
+    /// Sends the state in which the attempt has ended, if it has reported progress. Call it after the result is stored:
+    /// a client that gets the message reads the result.
     pub(super) async fn end(&self, state: &'static str) {
         let Some(feed) = &self.0 else { return };
         let Some(SentProgress { percent, note, .. }) = feed.last().take() else { return };

@@ -24,6 +24,7 @@ use crate::{
     realtime::RealtimePublisher,
 };
 pub(crate) use attempt::error_text;
+use attempt::{ends_to_tell, tell_ends};
 pub use builder::RunnerBuilder;
 pub(crate) use polling::{Outage, is_due};
 use worker::{MAX_BATCH, Worker};
@@ -150,7 +151,8 @@ impl Runner {
                 return Ok(attempts);
             }
             attempts += finished.len();
-            self.jobs.store.finish(&finished).await?;
+            let lost = self.jobs.store.finish(&finished).await?;
+            tell_ends(ends_to_tell(&finished, &lost)).await;
         }
     }
 

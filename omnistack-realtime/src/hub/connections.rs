@@ -1,13 +1,13 @@
 //! The open connections of this process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
-use omnistack_core::identity::Identity;
+use omnistack_core::identity::{Identity, IdentityScope, TenantId, UserId};
 
-use super::{connection::Connection, limits::ConnectionCounts, lock};
+use super::{caller_index::CallerIndex, connection::Connection, limits::ConnectionCounts, lock};
 use crate::{protocol::CloseCode, settings::RealtimeSettings};
 
 /// The open connections, and their numbers by user, tenant and address.
@@ -19,6 +19,7 @@ struct ConnectionTable {
     by_number: HashMap<u64, Arc<Connection>>,
     /// The numbers of connections with emulation, by their session secrets.
     by_session: HashMap<String, u64>,
+    by_caller: CallerIndex,
     counts: ConnectionCounts,
     is_draining: bool,
 }
@@ -64,8 +65,42 @@ impl Connections {
         table.counts.release_address(connection.address);
         if let Some(caller) = caller {
             table.counts.release_caller(caller);
+            table.by_caller.remove(caller, connection.number);
         }
         table.is_draining
+    }
+
+    /// Makes a connection known as one of a caller, in place of the caller that it had. Call it with the state of the
+    /// connection locked, so that the index is that of the state.
+    pub(super) fn set_caller(&self, number: u64, former: Option<&Identity>, caller: &Identity) {
+        let mut table = lock(&self.0);
+        if let Some(former) = former {
+            table.by_caller.remove(former, number);
+        }
+        table.by_caller.insert(caller, number);
+    }
+
+    /// Returns the connections whose callers any of the scopes covers.
+    pub(super) fn covered(&self, scopes: &HashSet<IdentityScope>) -> Vec<Arc<Connection>> {
+        let table = lock(&self.0);
+        let mut numbers = BTreeSet::new();
+        for scope in scopes {
+            match table.by_caller.covered(*scope) {
+                Some(covered) => numbers.extend(covered),
+                None => return table.by_number.values().cloned().collect(),
+            }
+        }
+        table.of(numbers)
+    }
+
+    /// Returns the connections among which are those of a user in a tenant. `None` is any.
+    pub(super) fn candidates(&self, user: Option<UserId>, tenant: Option<TenantId>) -> Vec<Arc<Connection>> {
+        let table = lock(&self.0);
+        match (user, tenant) {
+            (Some(user), _) => table.of(table.by_caller.of_user(user)),
+            (None, Some(tenant)) => table.of(table.by_caller.of_tenant(tenant)),
+            (None, None) => table.by_number.values().cloned().collect(),
+        }
     }
 
     pub(super) fn get(&self, number: u64) -> Option<Arc<Connection>> {
@@ -94,5 +129,11 @@ impl Connections {
         let table = lock(&self.0);
         let (users, tenants) = table.counts.users_and_tenants();
         ConnectionTotals { connections: table.by_number.len(), users, tenants }
+    }
+}
+
+impl ConnectionTable {
+    fn of(&self, numbers: impl IntoIterator<Item = u64>) -> Vec<Arc<Connection>> {
+        numbers.into_iter().filter_map(|number| self.by_number.get(&number).cloned()).collect()
     }
 }

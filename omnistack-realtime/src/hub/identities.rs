@@ -42,12 +42,10 @@ impl Hub {
     /// Authenticates the callers again whom any of the scopes covers, or all of them.
     async fn identities_changed(&self, scopes: Option<&HashSet<IdentityScope>>) {
         self.0.identity_changes.fetch_add(1, Ordering::SeqCst);
-        let mut connections = self.0.connections.all();
-        if let Some(scopes) = scopes {
-            connections.retain(|connection| {
-                connection.caller().is_some_and(|caller| scopes.iter().any(|scope| scope.covers(&caller)))
-            });
-        }
+        let connections = match scopes {
+            Some(scopes) => self.0.connections.covered(scopes),
+            None => self.0.connections.all(),
+        };
         self.reauthenticate_all(connections, true).await;
     }
 
@@ -153,6 +151,7 @@ impl Hub {
                 // Channels, limits and usage are those of the tenant.
                 Some(CloseCode::ForceReconnect)
             } else {
+                self.0.connections.set_caller(connection.number, Some(&caller), &identity);
                 state.caller = Some(Arc::new(identity));
                 None
             }

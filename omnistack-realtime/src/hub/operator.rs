@@ -64,7 +64,7 @@ impl Hub {
 
     /// Returns the connections of this process that a filter selects, the oldest first, at most `limit`.
     pub(crate) fn connections(&self, filter: &ConnectionFilter, limit: usize) -> Vec<ConnectionInfo> {
-        let mut connections = self.0.connections.all();
+        let mut connections = self.0.connections.candidates(filter.user, filter.tenant);
         connections.sort_unstable_by_key(|connection| connection.number);
         connections.iter().filter(|connection| filter.selects(connection)).map(|c| c.info()).take(limit).collect()
     }
@@ -98,7 +98,8 @@ impl Hub {
         if filter == ConnectionFilter::default() {
             return;
         }
-        for connection in self.0.connections.all().iter().filter(|connection| filter.selects(connection)) {
+        let candidates = self.0.connections.candidates(filter.user, filter.tenant);
+        for connection in candidates.iter().filter(|connection| filter.selects(connection)) {
             connection.outbound.close(code);
         }
     }

@@ -50,8 +50,14 @@ impl Hub {
         let mut interval = tokio::time::interval(TICK_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut chores: Option<tokio::task::JoinHandle<()>> = None;
+        let mut attended = self.0.clock.elapsed();
         loop {
-            interval.tick().await;
+            tokio::select! {
+                _ = interval.tick() => {}
+                // Only a test moves the clock.
+                () = self.0.clock.moved_since(attended) => {}
+            }
+            attended = self.0.clock.elapsed();
             self.attend(self.now());
             // Pings go on while another service is slow.
             if chores.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {

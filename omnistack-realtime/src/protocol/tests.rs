@@ -1,3 +1,5 @@
+mod asyncapi;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json, value::RawValue};

@@ -47,8 +47,8 @@ on_each_database! {
         }
         let rules = stats["rules"].as_array().unwrap();
         let patterns: Vec<_> = rules.iter().map(|rule| rule["pattern"].as_str().unwrap()).collect();
-        assert_eq!(patterns, ["user:{id}", "tenant", "broadcast", "room:{id}"]);
-        assert_eq!((&rules[3]["presence"], &rules[3]["publish"]), (&json!(true), &json!("no client")));
+        assert_eq!(patterns, ["user:{id}", "tenant", "broadcast", "operators", "room:{id}"]);
+        assert_eq!((&rules[4]["presence"], &rules[4]["publish"]), (&json!(true), &json!("no client")));
 
         let identity = ann.identity().unwrap();
         let (user, tenant) = (identity.user, identity.tenant.unwrap());

@@ -3,11 +3,12 @@
 #![cfg(test)]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 use omnistack_core::{
+    ShutdownToken,
     app::AppBuilder,
     async_trait,
     clock::Timestamp,
@@ -17,7 +18,7 @@ use omnistack_core::{
     http::{Error, StatusCode},
     id::Id,
     identity::TenantId,
-    jobs::{Job, JobContext, JobError, NewJob},
+    jobs::{Job, JobContext, JobError, JobState, Jobs, NewJob},
     module::{Module, Mount, Registry},
     realtime::{PublishRealtime, RealtimeChannel, RealtimeMessage, RealtimePublisher},
     usage_threshold::UsageThresholdReached,
@@ -27,6 +28,10 @@ use omnistack_realtime::Channels;
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::timeout,
+};
 use utoipa::ToSchema;
 
 use crate::live::{LiveClient, app_with};
@@ -63,6 +68,31 @@ impl Recorder {
 
     fn add_to(&self, app: AppBuilder) -> AppBuilder {
         app.replace(RealtimePublisher::new(self.clone()))
+    }
+}
+
+/// A publisher that reads the state of a job when it is told of its end.
+#[derive(Clone)]
+struct EndWitness {
+    jobs: Arc<OnceLock<Jobs>>,
+    /// The state of each message, and the stored one.
+    seen: UnboundedSender<(String, JobState)>,
+}
+
+#[async_trait]
+impl PublishRealtime for EndWitness {
+    async fn publish(&self, message: RealtimeMessage) -> Result<(), Error> {
+        let told = message.data["state"].as_str().unwrap();
+        if told != "running" {
+            let id = message.data["job"].as_str().unwrap().parse().unwrap();
+            let (job, _) = self.jobs.get().unwrap().get(id).await.unwrap().unwrap();
+            self.seen.send((told.to_owned(), job.state)).unwrap();
+        }
+        Ok(())
+    }
+
+    async fn publish_in(&self, _: &mut Tx, _: RealtimeMessage) -> Result<(), db::Error> {
+        Ok(())
     }
 }
 
@@ -262,6 +292,34 @@ on_each_database! {
                 [message("running", 10, "begun"), message("running", 40, "half"), message(state, last, "400 rows")];
             assert_eq!(recorder.messages(), expected);
             assert!(recorder.sent.lock().unwrap().iter().all(|sent| sent.channel.tenant_id() == Some(tenant)));
+        }
+    }
+
+    async fn the_end_of_a_job_is_told_after_its_result_is_stored(database: TestDatabase) {
+        let (seen, mut ends) = unbounded_channel();
+        let witness = EndWitness { jobs: Arc::default(), seen };
+        let publisher = RealtimePublisher::new(witness.clone());
+        let app = TestApp::start(database, |app| app.replace(publisher).with(Notes)).await;
+        witness.jobs.set(app.jobs()).unwrap();
+        let tenant = new_tenant(&app);
+        for by_worker in [false, true] {
+            for (fails, told, stored) in [(false, "done", JobState::Done), (true, "dead", JobState::Dead)] {
+                let import = Import { steps: vec![(50, "half".to_owned())], fails };
+                app.jobs().enqueue(NewJob::new(import).tenant(tenant)).await.unwrap();
+                if by_worker {
+                    let shutdown = ShutdownToken::new();
+                    let end = async {
+                        let end = timeout(Duration::from_secs(20), ends.recv()).await;
+                        shutdown.cancel();
+                        end.expect("the end is told")
+                    };
+                    let ((), end) = tokio::join!(app.app().run_workers(shutdown.clone()), end);
+                    assert_eq!(end, Some((told.to_owned(), stored)));
+                } else {
+                    app.run_jobs().await;
+                    assert_eq!(ends.try_recv(), Ok((told.to_owned(), stored)));
+                }
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! Tests of realtime through its public door: real sockets, real databases.
 
 mod admin;
+mod asyncapi;
 #[cfg(feature = "client")]
 mod client;
 mod codes;
+mod counters;
 mod events;
 mod feeds;
 mod isolation;

@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::join_all};
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, field};
 
@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     error_event::{ErrorOrigin, ErrorReporter},
     jobs::{
-        JobContext, JobError, JobRequest,
+        JobContext, JobError, JobId, JobRequest,
         job::JobErrorKind,
         progress_feed::ProgressFeed,
         service::JobHandler,
@@ -56,7 +56,7 @@ pub(super) async fn attempt(
     let began = clock.elapsed();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
     let ended = tokio::time::timeout(timeout, span.run(run).instrument(log.clone())).await;
-    let finished = {
+    {
         let _attached = span.attach();
         let _entered = log.enter();
         let result = match ended {
@@ -79,10 +79,21 @@ pub(super) async fn attempt(
         }
         BACKGROUND_JOB_DURATION.histogram([waiting.name]).record(clock.elapsed().saturating_sub(began));
         BACKGROUND_JOBS.counter([waiting.name, outcome.as_str()]).increment(1);
-        FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
-    };
-    feed.end(finished.outcome.as_str()).await;
-    finished
+        FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome, feed }
+    }
+}
+
+/// Returns the ends of attempts of which clients are to be told, once the results are stored. `lost` are the jobs whose
+/// results were not stored.
+pub(super) fn ends_to_tell(finished: &[FinishedAttempt], lost: &[JobId]) -> Vec<(ProgressFeed, &'static str)> {
+    let ended = finished.iter().filter(|job| job.feed.has_progress() && !lost.contains(&job.id));
+    ended.map(|job| (job.feed.clone(), job.outcome.as_str())).collect()
+}
+
+/// Tells connected clients of the ends of attempts.
+pub(super) async fn tell_ends(ends: Vec<(ProgressFeed, &'static str)>) {
+    let told = ends.into_iter().map(|(feed, state)| async move { feed.end(state).await });
+    join_all(told).await;
 }
 
 fn outcome_of_error(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &Clock) -> AttemptResult {

@@ -19,6 +19,7 @@ use crate::{
     ShutdownToken,
     jobs::{
         BatchId, JobId,
+        progress_feed::ProgressFeed,
         store::{AttemptResult, FinishedAttempt, LeasedJob},
     },
 };
@@ -38,6 +39,8 @@ pub(super) struct Worker {
     /// Whether the last claim of each queue returned as many jobs as requested.
     backlog: Vec<bool>,
     finished: Vec<FinishedAttempt>,
+    /// The messages to clients about stored results.
+    telling: JoinSet<()>,
     /// Whether results are stored one by one, to find the one that can't be stored.
     one_by_one: bool,
     upkeep: Maintenance,
@@ -57,6 +60,7 @@ impl Worker {
             may_have_jobs: vec![true; lanes],
             backlog: vec![false; lanes],
             finished: Vec::new(),
+            telling: JoinSet::new(),
             one_by_one: false,
             upkeep: Maintenance::default(),
             outage: Outage::default(),
@@ -82,6 +86,7 @@ impl Worker {
                 && storing.is_none()
                 && self.running.is_empty()
                 && self.finished.is_empty()
+                && self.telling.is_empty()
             {
                 return;
             }
@@ -101,6 +106,7 @@ impl Worker {
                         self.record_result(job.ok());
                     }
                 }
+                Some(_) = self.telling.join_next() => {}
                 () = wake.notified(), if !self.shutting_down => self.may_have_jobs.fill(true),
                 () = sleep_until(poll), if keeping.is_none() && !self.shutting_down => {
                     self.may_have_jobs.fill(true);
@@ -175,6 +181,7 @@ impl Worker {
                     attempt,
                     batch,
                     outcome: AttemptResult::Cancelled,
+                    feed: ProgressFeed::default(),
                 });
             }
         }
@@ -214,6 +221,7 @@ impl ReleaseData {
     /// Releases the job with its due time unchanged and its attempt not counted.
     fn release(self, id: JobId, lease: i32) -> FinishedAttempt {
         let outcome = AttemptResult::Snooze { at: self.run_at };
-        FinishedAttempt { id, lease, attempt: self.attempt, batch: self.batch, outcome }
+        let Self { attempt, batch, .. } = self;
+        FinishedAttempt { id, lease, attempt, batch, outcome, feed: ProgressFeed::default() }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{JobStore, hex, json};
 use crate::{
     db::{Error, Sql, Tx},
-    jobs::{BatchId, JobId, new_job::JobRow},
+    jobs::{BatchId, JobId, new_job::JobRow, progress_feed::ProgressFeed},
 };
 
 /// The result of an attempt.
@@ -50,6 +50,8 @@ pub(in crate::jobs) struct FinishedAttempt {
     pub(in crate::jobs) attempt: i32,
     pub(in crate::jobs) batch: Option<BatchId>,
     pub(in crate::jobs) outcome: AttemptResult,
+    /// The feed that is told of the end after the result is stored.
+    pub(in crate::jobs) feed: ProgressFeed,
 }
 
 /// Jobs that another worker has taken over meanwhile. Their results were not stored.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     db::{Error, Sql},
-    jobs::{BatchId, JobId},
+    jobs::{BatchId, JobId, progress_feed::ProgressFeed},
 };
 
 /// Most rows that one statement changes, so that no other transaction waits long for it.
@@ -177,5 +177,6 @@ fn outcome_of_expired(job: Expired, now: i64, wait: &impl Fn(&str, u32, JobId) -
         let wait = wait(&job.name, job.attempt.unsigned_abs(), job.id);
         AttemptResult::Retry { at: now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)), error }
     };
-    FinishedAttempt { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+    let Expired { id, lease, attempt, batch, .. } = job;
+    FinishedAttempt { id, lease, attempt, batch, outcome, feed: ProgressFeed::default() }
 }

@@ -17,6 +17,7 @@ use crate::channel::{ChannelKey, ChannelOptions};
 /// The names of the built-in channels.
 const TENANT_CHANNEL: &str = "tenant";
 const BROADCAST_CHANNEL: &str = "broadcast";
+const OPERATORS_CHANNEL: &str = "operators";
 const USER_CHANNEL_PREFIX: &str = "user:";
 
 /// The largest size of a history.
@@ -28,13 +29,14 @@ const MAX_HISTORY_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The rules of an app's channels. The first rule whose pattern matches a name applies; a channel without a rule does
 /// not exist. Channels belong to the caller's tenant: clients of two tenants that subscribe to `room:1` are in two
-/// channels. Three kinds are built in:
+/// channels. Four kinds are built in:
 ///
 /// | channel | who may subscribe |
 /// |---|---|
 /// | `user:{id}` | the user with this id, in all tenants; no API key, and no operator who impersonates the user |
 /// | `tenant` | the members of the tenant |
 /// | `broadcast` | all signed-in users of all tenants |
+/// | `operators` | the operators of the app |
 ///
 /// Only the app publishes in these. Cheap to clone.
 ///
@@ -53,6 +55,7 @@ pub struct Channels {
     user: Arc<ChannelRule>,
     tenant: Arc<ChannelRule>,
     broadcast: Arc<ChannelRule>,
+    operators: Arc<ChannelRule>,
 }
 
 /// A channel that a rule matches. The caller may do in it only what [`check`](Self::check) allows.
@@ -103,6 +106,7 @@ impl Channels {
             user: built_in("user:{id}", "the user", is_user),
             tenant: built_in(TENANT_CHANNEL, "members of the tenant", |caller, _| caller.tenant.is_some()),
             broadcast: built_in(BROADCAST_CHANNEL, "signed-in users", |_, _| true),
+            operators: built_in(OPERATORS_CHANNEL, "operators", |caller, _| caller.operator),
         }
     }
 
@@ -128,6 +132,7 @@ impl Channels {
         let (channel, rule, id) = match name {
             TENANT_CHANNEL => (RealtimeChannel::tenant(caller.tenant?), &self.tenant, ""),
             BROADCAST_CHANNEL => (RealtimeChannel::broadcast(), &self.broadcast, ""),
+            OPERATORS_CHANNEL => (RealtimeChannel::operators(), &self.operators, ""),
             _ => match name.strip_prefix(USER_CHANNEL_PREFIX) {
                 Some(id) => (user_channel(name, id)?, &self.user, id),
                 None => {
@@ -152,6 +157,7 @@ impl Channels {
             (Some(_), TENANT_CHANNEL) => Some(&self.tenant),
             (Some(_), name) => self.app_rule(name).map(|(rule, _)| rule),
             (None, BROADCAST_CHANNEL) => Some(&self.broadcast),
+            (None, OPERATORS_CHANNEL) => Some(&self.operators),
             (None, _) => Some(&self.user),
         };
         rule.map(|rule| rule.options.clone())
@@ -159,7 +165,7 @@ impl Channels {
 
     /// Returns all rules in the order in which they apply.
     pub(crate) fn table(&self) -> Vec<ChannelTableRow> {
-        let built_in = [&self.user, &self.tenant, &self.broadcast];
+        let built_in = [&self.user, &self.tenant, &self.broadcast, &self.operators];
         built_in.into_iter().chain(&self.rules).map(|rule| rule.table_row()).collect()
     }
 
@@ -216,11 +222,12 @@ impl ChannelRule {
         let ChannelOptions { history_size, history_ttl, .. } = self.options;
         let is_history_allowed = history_size == 0
             || (history_size <= MAX_HISTORY_MESSAGES && (MIN_HISTORY_TTL..=MAX_HISTORY_TTL).contains(&history_ttl));
-        let is_built_in = [TENANT_CHANNEL, BROADCAST_CHANNEL].contains(&text.as_str())
+        let is_built_in = [TENANT_CHANNEL, BROADCAST_CHANNEL, OPERATORS_CHANNEL].contains(&text.as_str())
             || pattern.prefix().starts_with(USER_CHANNEL_PREFIX);
         if is_built_in {
             let what = format!("the channels of the rule `{text}` are built in");
-            Some(ChannelProblem { what, fix: "choose a name other than `user:…`, `tenant` and `broadcast`" })
+            let fix = "choose a name other than `user:…`, `tenant`, `broadcast` and `operators`";
+            Some(ChannelProblem { what, fix })
         } else if !is_history_allowed {
             let what = format!("the history of the channel rule `{text}` is too large, too long or too short");
             Some(ChannelProblem { what, fix: "keep at most 10,000 messages, for a second to 30 days" })

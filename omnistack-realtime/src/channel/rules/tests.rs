@@ -73,6 +73,7 @@ fn mistakes_in_rules_are_problems_of_the_build() {
         (ChannelRule::new("é{b}"), "the channel pattern `é{b}` is wrong: it can't match the name of a channel"),
         (ChannelRule::new("tenant"), "the channels of the rule `tenant` are built in"),
         (ChannelRule::new("broadcast"), "the channels of the rule `broadcast` are built in"),
+        (ChannelRule::new("operators"), "the channels of the rule `operators` are built in"),
         (ChannelRule::new("user:{id}"), "the channels of the rule `user:{id}` are built in"),
         (ChannelRule::new("user:admin"), "the channels of the rule `user:admin` are built in"),
         (
@@ -118,6 +119,7 @@ async fn built_in_channels_are_for_their_callers() {
     let channels = Channels::default();
     let (one, two, guest) = (member(1), member(2), Identity::user(user(1)));
     let (program, operator) = (member(1).into_service_account(), member(1).with_impersonator(user(2)));
+    let (staff, acting) = (guest.clone().into_operator(), guest.clone().with_impersonator(user(2)));
     let own = format!("user:{}", user(1));
     let upper = own.to_uppercase().replace("USER", "user");
     let simple = format!("user:{}", user(1).uuid().simple());
@@ -137,6 +139,11 @@ async fn built_in_channels_are_for_their_callers() {
         (&guest, "tenant", None),
         (&one, "broadcast", Some(true)),
         (&guest, "broadcast", Some(true)),
+        (&staff, "operators", Some(true)),
+        (&one, "operators", Some(false)),
+        (&guest, "operators", Some(false)),
+        (&program, "operators", Some(false)),
+        (&acting, "operators", Some(false)),
         (&one, "room:1", None),
         (&one, "", None),
         (&one, "Tenant", None),
@@ -163,6 +170,7 @@ fn channels_of_an_app_belong_to_the_tenant() {
         (&Identity::user(user(1)), "room:1", None),
         (&here, "tenant", of_tenant(1, "tenant")),
         (&here, "broadcast", Some("-/broadcast".to_owned())),
+        (&here, "operators", Some("-/operators".to_owned())),
         (&there, own.as_str(), Some(format!("-/{own}"))),
         (&here, "-/broadcast", None),
         (&here, "..", of_tenant(1, "..")),
@@ -286,6 +294,7 @@ fn options_are_those_of_the_rule_for_clients_and_the_app() {
         ("typing:1", RealtimeChannel::of_tenant(tenant(1), "typing:1").unwrap(), &typing),
         ("tenant", RealtimeChannel::tenant(tenant(1)), &default),
         ("broadcast", RealtimeChannel::broadcast(), &default),
+        ("operators", RealtimeChannel::operators(), &default),
         (own.as_str(), RealtimeChannel::user(user(1)), &default),
     ] {
         assert_eq!(channels.options_of(&channel).as_ref(), Some(expected), "{name}");
@@ -327,6 +336,7 @@ fn the_table_says_who_may_do_what() {
             built_in("user:{id}", "the user"),
             built_in("tenant", "members of the tenant"),
             built_in("broadcast", "signed-in users"),
+            built_in("operators", "operators"),
             json!({
                 "pattern": "room:{id}", "subscribe": "rule of the app", "publish": "lookup of the app",
                 "history_size": 9, "history_seconds": 86_400, "latest_value": false, "presence": true,

@@ -198,6 +198,7 @@ impl Hub {
         if state.phase == ConnectionPhase::Ended {
             return;
         }
+        self.0.connections.set_caller(connection.number, state.caller.as_deref(), &caller);
         state.caller = Some(caller);
         state.credential = Some(Arc::new(credential));
         state.deadlines.expiry = expiry;

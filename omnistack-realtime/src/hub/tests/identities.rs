@@ -1,6 +1,8 @@
 //! Changes of identities.
 
-use omnistack_core::identity::IdentityScope;
+use std::collections::HashSet;
+
+use omnistack_core::identity::{IdentityScope, SessionId};
 
 use super::{
     fake_engine::{FAKE_CHANNEL, FakeEngine},
@@ -40,6 +42,60 @@ async fn a_change_of_rights_reaches_open_connections() {
     assert_eq!(bob.messages(), [json!("for members"), json!("for all")]);
     let reply = alice.command("subscribe", json!({ "channel": "room:1" })).await;
     assert_eq!(reply["error"]["code"], 103);
+}
+
+/// Returns the ids of the connections that a change concerns, in their order.
+fn concerned(test: &TestHub, scope: IdentityScope) -> Vec<String> {
+    let connections = test.hub.0.connections.covered(&HashSet::from([scope]));
+    connections.iter().map(|connection| connection.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_change_finds_the_connections_that_it_concerns() {
+    let elsewhere: TenantId = "0190a7c8-0000-7000-8000-0000000000bb".parse().unwrap();
+    let [first, second]: [SessionId; 2] =
+        ["0190a7c8-0000-7000-8000-0000000000c1", "0190a7c8-0000-7000-8000-0000000000c2"].map(|id| id.parse().unwrap());
+    let [alice, bob]: [UserId; 2] = [ALICE, BOB].map(|id| id.parse().unwrap());
+    let of_alice = || member(ALICE, "rooms:*");
+    let test = TestHub::start(&[]);
+    test.users.set("first-session", Ok(of_alice().with_session(first)));
+    test.users.set("second-session", Ok(of_alice().with_session(second)));
+    test.users.set("bob-as-alice", Ok(of_alice().with_impersonator(bob)));
+    test.users.set("alice-elsewhere", Ok(Identity::user(alice).for_tenant(elsewhere)));
+    let _unauthenticated = test.open();
+    let mut clients = Vec::new();
+    for token in ["first-session", "bob-as-alice", "alice-elsewhere", "bob"] {
+        clients.push(test.connect(token).await);
+    }
+    let ids: Vec<String> = clients.iter().map(|client| client.session.client()).collect();
+    let of = |indexes: &[usize]| indexes.iter().map(|index| ids[*index].clone()).collect::<Vec<_>>();
+    for (scope, expected) in [
+        (IdentityScope::User(alice), of(&[0, 1, 2])),
+        (IdentityScope::User(bob), of(&[1, 3])),
+        (IdentityScope::Tenant(tenant()), of(&[0, 1, 3])),
+        (IdentityScope::Tenant(elsewhere), of(&[2])),
+        (IdentityScope::Session(first), of(&[0])),
+        (IdentityScope::Session(second), of(&[])),
+    ] {
+        assert_eq!(concerned(&test, scope), expected, "{scope}");
+    }
+
+    // A refresh and another authentication can change the session.
+    let reply = clients[0].command("refresh", json!({ "token": "second-session" })).await;
+    assert!(reply["refresh"].is_object(), "{reply}");
+    assert_eq!(concerned(&test, IdentityScope::Session(first)), of(&[]));
+    assert_eq!(concerned(&test, IdentityScope::Session(second)), of(&[0]));
+    test.users.set("second-session", Ok(of_alice().with_session(first)));
+    test.hub.identity_changed(IdentityScope::Session(second)).await;
+    assert_eq!(concerned(&test, IdentityScope::Session(second)), of(&[]));
+    assert_eq!(concerned(&test, IdentityScope::Session(first)), of(&[0]));
+
+    drop(clients.remove(1));
+    assert_eq!(concerned(&test, IdentityScope::User(bob)), of(&[3]));
+    clients.clear();
+    for scope in [IdentityScope::User(alice), IdentityScope::Tenant(tenant()), IdentityScope::Session(first)] {
+        assert_eq!(concerned(&test, scope), of(&[]), "{scope}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ use crate::{
     db::Error,
     jobs::{
         JobId,
-        runner::{ServedQueue, polling::Maintenance},
+        runner::{
+            ServedQueue,
+            attempt::{ends_to_tell, tell_ends},
+            polling::Maintenance,
+        },
         store::{FinishedAttempt, JobClaim, LeasedJob, LostLeases},
     },
 };
@@ -112,7 +116,12 @@ impl Worker {
                 self.may_have_jobs[lane] = true;
                 Some(error)
             }
-            DbResult::Stored(_, Ok(lost)) => {
+            DbResult::Stored(batch, Ok(lost)) => {
+                let ends = ends_to_tell(&batch, &lost);
+                if !ends.is_empty() {
+                    // The next results are not held up by clients.
+                    self.telling.spawn(tell_ends(ends));
+                }
                 for job in lost {
                     tracing::warn!(target: "omnistack::jobs", %job,
                         "ended after another worker took over its lease; not stored");

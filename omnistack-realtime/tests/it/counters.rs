@@ -1,0 +1,119 @@
+//! Tests of the counters: the usage of a tenant and the numbers of the dashboard as messages.
+
+#![cfg(test)]
+
+use omnistack_billing::{Billing, Meter};
+use omnistack_core::{
+    ShutdownToken,
+    dashboard::Count,
+    metrics::USERS,
+    module::{Module, Registry},
+};
+use omnistack_observability::{CountNumbers, Observability};
+use omnistack_realtime::{ChannelRule, Channels, Realtime};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
+use serde_json::{Value, json};
+
+use crate::live::LiveClient;
+
+const CHANNEL: &str = "usage:live";
+
+/// A module that counts twelve users.
+struct TwelveUsers;
+
+impl Module for TwelveUsers {
+    fn name(&self) -> &'static str {
+        "twelve-users"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.count(|_| Ok(|| async { Ok(vec![Count::new(&USERS, [], 12)]) }));
+    }
+}
+
+/// Starts an app that counts pages, and tells those who may read the usage.
+async fn metered(database: TestDatabase) -> TestApp {
+    let usage = ChannelRule::new("usage:{environment}").subscribe(|caller, _| caller.can("usage:read")).latest_value();
+    let billing = Billing::from_env().meter(Meter::sum("pages", "pages").reported_by_tenants());
+    let realtime = Realtime::from_env().channels(Channels::new().rule(usage));
+    TestApp::start(database, |app| app.with(billing).with(realtime).set("USAGE_COUNT_REQUESTS", "false")).await
+}
+
+/// Reports a page, with an id of its own.
+async fn report_page(client: &TestClient, environment: &str, id: u64) {
+    let event = json!({ "id": format!("page-{id}"), "meter": "pages", "quantity": 1 });
+    let body = json!({ "environment": environment, "events": [event] });
+    client.post("/api/v1/app/usage/events", body).await.expect(200);
+}
+
+/// Returns the pages in a message.
+fn pages(message: &Value) -> u64 {
+    let meters = message["meters"].as_array().unwrap();
+    let pages = meters.iter().find(|meter| meter["meter"] == "pages").unwrap();
+    pages["used"].as_u64().unwrap()
+}
+
+/// Does work while the background services of the app run.
+async fn with_workers(app: &TestApp, work: impl Future<Output = ()>) {
+    let shutdown = ShutdownToken::new();
+    let work = async {
+        work.await;
+        shutdown.cancel();
+    };
+    tokio::join!(app.app().run_workers(shutdown.clone()), work);
+}
+
+on_each_database! {
+    async fn usage_reaches_its_tenant_and_changes_are_joined(database: TestDatabase) {
+        const PAGES: u64 = 20;
+        let app = metered(database).await;
+        let server = app.listen_with_defaults().await;
+        let (ann, bob) = (app.user(), app.user());
+        with_workers(&app, async {
+            let mut live = LiveClient::subscribed(server.address, &ann, CHANNEL).await;
+            let mut of_other_tenant = LiveClient::subscribed(server.address, &bob, CHANNEL).await;
+            // Test data is in a channel of its own.
+            report_page(&ann, "test", 0).await;
+            for id in 1..=PAGES {
+                report_page(&ann, "live", id).await;
+            }
+            let mut messages = Vec::new();
+            while messages.last() != Some(&PAGES) {
+                messages.push(pages(&live.message(CHANNEL).await));
+            }
+            assert!(messages.is_sorted() && messages.len() < 20, "{messages:?}");
+            assert_eq!(of_other_tenant.waiting_messages().await, Vec::<Value>::new());
+
+            let shown = ann.get("/api/v1/app/usage/current-period").await.expect(200).json();
+            assert_eq!(pages(&shown), PAGES);
+            // The newest message is kept for those who come later.
+            let mut late = LiveClient::subscribed(server.address, &ann, CHANNEL).await;
+            let history = late.command("history", json!({ "channel": CHANNEL, "limit": 1 })).await;
+            let newest = &history["history"]["publications"][0]["data"];
+            assert_eq!((&newest["plan"], &newest["environment"]), (&shown["plan"], &json!("live")));
+            assert_eq!(pages(newest), PAGES);
+        })
+        .await;
+    }
+
+    async fn the_numbers_of_the_dashboard_reach_operators_only(database: TestDatabase) {
+        let app = TestApp::start(database, |app| {
+            app.with(Observability::from_env()).with(TwelveUsers).with(Realtime::from_env())
+        })
+        .await;
+        let server = app.listen_with_defaults().await;
+        let operator = app.operator();
+        let mut live = LiveClient::subscribed(server.address, &operator, "operators").await;
+        let mut of_user = LiveClient::connect(server.address, &app.user()).await;
+        let refused = of_user.command("subscribe", json!({ "channel": "operators" })).await;
+        assert_eq!(refused["error"]["code"], 103, "{refused}");
+
+        app.jobs().enqueue(CountNumbers {}).await.unwrap();
+        app.run_jobs().await;
+        let message = live.message("operators").await;
+        let stats = operator.get("/api/v1/admin/dashboard/stats").await.expect(200).json();
+        assert_eq!((&message["type"], &message["data"]["users"]), (&json!("dashboard.counted"), &json!(12.0)));
+        assert_eq!(message["data"], stats);
+        assert_eq!(of_user.waiting_messages().await, Vec::<Value>::new());
+    }
+}
