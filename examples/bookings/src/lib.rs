@@ -6,7 +6,7 @@ pub mod mails;
 pub mod plans;
 pub mod rooms;
 
-use omnistack::{app::AppBuilder, audit::AuditApi, auth::Auth, email::Mail, flags::FeatureFlags, storage::Files};
+use omnistack::{app::AppBuilder, auth::Auth, email::Mail, flags::FeatureFlags, storage::Files};
 
 /// Adds the app's modules to the builder. `main` and the tests call it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
@@ -16,7 +16,6 @@ pub fn app(builder: AppBuilder) -> AppBuilder {
         .with(Mail::default().template::<mails::BookingMail>())
         .with(Files::from_env())
         .with(FeatureFlags::default())
-        .with(AuditApi)
         .with(plans::Plans)
         .with(bookings::Bookings)
 }
