@@ -46,7 +46,7 @@ use crate::{
     embedding::{EmbeddingRequest, Embeddings},
     error::{LlmError, LlmErrorKind},
     provider::{Call, LlmProvider, ModelCapabilities, ProviderModel},
-    wire::WireRequest,
+    wire::{WireRequest, rate_limits},
 };
 
 use clients::ClientPool;
@@ -246,7 +246,11 @@ impl HttpProvider {
         deadlines: CallDeadlines,
     ) -> Result<Exchange, LlmError> {
         let url = address::url(&self.family, &self.base_url, model, &wire.path);
-        self.send(Method::POST, &url, Some(&wire.body), self.headers(accept, call)?, deadlines).await
+        let exchange = self.send(Method::POST, &url, Some(&wire.body), self.headers(accept, call)?, deadlines).await?;
+        if let Some(levels) = rate_limits(exchange.headers(), self.clock.now()) {
+            call.report_rate_limits(levels);
+        }
+        Ok(exchange)
     }
 
     fn headers(&self, accept: &'static str, call: &Call) -> Result<HeaderMap, LlmError> {

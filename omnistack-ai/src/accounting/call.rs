@@ -63,6 +63,9 @@ pub struct CallStart {
     pub estimated_input: u64,
     /// The number of tokens that are reserved for the output: the maximum of the request, or that of the model.
     pub reserved_output: u64,
+    /// The number of tokens that are reserved for a second turn, in case that the answer does not match the schema of the
+    /// request.
+    pub reserved_repair: u64,
     /// The largest cost of the call. `None` if the price is not known.
     pub reserved_cost: Option<Cost>,
     /// The prompt version.
@@ -81,6 +84,7 @@ impl CallStart {
             asked_model: asked_model.into(),
             estimated_input: 0,
             reserved_output: 0,
+            reserved_repair: 0,
             reserved_cost: None,
             prompt: None,
             purpose: None,

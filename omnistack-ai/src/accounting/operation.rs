@@ -74,9 +74,9 @@ pub(super) struct NewCall {
 impl NewCall {
     /// Returns what the call reserves.
     pub(super) fn reserved(&self) -> UsedAmounts {
-        let HeldCall { estimated_input, reserved_output, reserved_cost, .. } = &self.held;
+        let HeldCall { estimated_input, reserved_cost, .. } = &self.held;
         UsedAmounts {
-            tokens: to_i64(estimated_input.saturating_add(*reserved_output)),
+            tokens: to_i64(*estimated_input).saturating_add(self.held.reserved_beyond_input()),
             requests: 1,
             pico: reserved_cost.map_or(0, Cost::pico),
         }

@@ -110,7 +110,7 @@ pub(super) async fn insert_calls(tx: &mut Tx, calls: &[(&NewCall, Vec<BudgetWind
             args.push(held.started_at);
             args.push(new.expires_at);
             args.push(to_i64(held.estimated_input));
-            args.push(to_i64(held.reserved_output));
+            args.push(held.reserved_beyond_input());
             args.push(held.reserved_cost.map(Cost::pico));
             args.push(new.credits);
             // Keys of budgets are always JSON.

@@ -43,6 +43,8 @@ pub(super) struct CallRun {
     pub(super) plan: CallPlan,
     pub(super) call: OpenCall,
     pub(super) spend: CallSpend,
+    /// The tokens of output that one answer may have.
+    pub(super) turn_output: u64,
     /// The tokens of output that are reserved. An estimate is never more.
     pub(super) reserved_output: u64,
     pub(super) first_byte: Option<Duration>,
@@ -99,12 +101,14 @@ impl CallFailure {
 }
 
 impl CallRun {
-    pub(super) fn new(plan: CallPlan, call: OpenCall, reserved_output: u64) -> Self {
+    /// Creates a call that may have so many answers, each of so many tokens.
+    pub(super) fn new(plan: CallPlan, call: OpenCall, turn_output: u64, answers: u64) -> Self {
         Self {
             plan,
             call,
             spend: CallSpend::default(),
-            reserved_output,
+            turn_output,
+            reserved_output: turn_output.saturating_mul(answers),
             first_byte: None,
             provider: String::new(),
             model: String::new(),

@@ -91,8 +91,7 @@ impl Engine {
         request: ChatRequest,
     ) -> Result<GatewayStream, AiError> {
         let presence = CallerPresence::default();
-        if self.guardrails.iter().any(|guardrail| guardrail.checks_output()) {
-            // No part may reach the caller before the whole is checked.
+        if self.checks_output() {
             let answer = Box::pin(self.complete(run, request, &presence)).await?;
             return Ok(replay(answer.response, answer.call));
         }

@@ -21,7 +21,7 @@ use crate::{
     chat::{ChatRequest, ChatResponse, MediaSource, Part},
     embedding::EmbeddingRequest,
     media,
-    router::{EmbeddingRouteQuery, RouteQuery},
+    router::{EmbeddingRouteQuery, RouteQuery, RouteTarget},
 };
 
 /// The client that fetches images and files at URLs of callers.
@@ -88,19 +88,35 @@ impl Engine {
         })
     }
 
-    /// Reserves budgets for a call.
-    pub(super) async fn open(&self, plan: CallPlan, request: &ChatRequest, kind: CallKind) -> Result<CallRun, AiError> {
+    /// Reserves budgets for a call. With `may_repair`, an answer that does not match its schema gets a second turn, which
+    /// is reserved too.
+    pub(super) async fn open(
+        &self,
+        plan: CallPlan,
+        request: &ChatRequest,
+        kind: CallKind,
+        may_repair: bool,
+    ) -> Result<CallRun, AiError> {
         let output = match kind {
             CallKind::Chat => self.reserved_output(&plan, request),
             CallKind::Embeddings => 0,
         };
         let (input, tier) = (plan.estimated_input, request.service_tier.as_deref());
-        let costs = plan.targets.iter().filter_map(|target| largest_cost(target, input, output, tier));
+        let repair_input = (may_repair && plan.validator.is_some()).then(|| schema::repair_input(input, output));
+        let largest = |target: &RouteTarget| {
+            let cost = largest_cost(target, input, output, tier)?;
+            match repair_input {
+                Some(repair_input) => cost.checked_add(largest_cost(target, repair_input, output, tier)?),
+                None => Some(cost),
+            }
+        };
+        let costs = plan.targets.iter().filter_map(largest);
         let start = CallStart {
             caller: plan.caller,
             asked_model: plan.asked_model.clone(),
             estimated_input: input,
             reserved_output: output,
+            reserved_repair: repair_input.map_or(0, |repair_input| repair_input.saturating_add(output)),
             // A fallback to the most expensive target stays within the reservation.
             reserved_cost: costs.max_by_key(|cost| cost.pico()),
             prompt: plan.options.prompt.clone(),
@@ -108,7 +124,8 @@ impl Engine {
             total_timeout: plan.options.timeouts.total,
         };
         let call = self.accounting.open(start).await?;
-        Ok(CallRun::new(plan, call, output))
+        let answers = if repair_input.is_some() { 2 } else { 1 };
+        Ok(CallRun::new(plan, call, output, answers))
     }
 
     /// Returns the tokens of output to reserve: what the request or else the setting allows, and the models can answer.
@@ -151,6 +168,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a guardrail checks answers. Then no part of an answer is passed on before the whole is checked.
+    pub(super) fn checks_output(&self) -> bool {
+        self.guardrails.iter().any(|guardrail| guardrail.checks_output())
     }
 
     /// Checks an answer, which the guardrails may change.

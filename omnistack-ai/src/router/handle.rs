@@ -15,7 +15,7 @@ use super::{
     complexity::{Complexity, complexity_of},
     endings::{EndingModel, ending_models},
     error,
-    health::{Availability, ProviderHealth},
+    health::{Availability, HealthTrial, ProviderHealth},
     needs::RequestNeeds,
     strategy::{OrderSeed, RouteStrategy, TargetFacts, order},
 };
@@ -78,12 +78,14 @@ pub struct RouteTarget {
     pub info: Option<ModelInfo>,
     /// The reason for its place, such as `smart: place 1`.
     pub reason: String,
+    /// The trial of a target whose last calls failed. It is given back with the last clone of the target.
+    pub(super) trial: Option<Arc<HealthTrial>>,
 }
 
 impl RouteTarget {
     /// Creates a target.
     pub fn new(provider: Arc<dyn LlmProvider>, model: impl Into<String>) -> Self {
-        Self { provider, model: model.into(), info: None, reason: String::new() }
+        Self { provider, model: model.into(), info: None, reason: String::new(), trial: None }
     }
 }
 
@@ -139,7 +141,8 @@ impl AiRouter {
     }
 
     /// Returns the models that may answer a request, in the order in which they are tried. Those whose account at the
-    /// provider must wait are left out, and those whose last calls failed come last.
+    /// provider must wait are left out. Those whose rate limit is nearly used up come later, and those whose last calls
+    /// failed come last.
     ///
     /// # Errors
     /// | status | code | reason |
@@ -248,7 +251,8 @@ impl AiRouter {
             let why = if is_only { "the only target".to_owned() } else { why };
             (&list[place], format!("{asked}{replaced}: {why}"))
         });
-        Ok(self.by_health(reasoned.collect()))
+        let tokens = question.input.saturating_add(question.output);
+        Ok(self.by_health(reasoned.collect(), tokens))
     }
 
     /// Returns the candidates that the tenant may use and that are able to answer.
@@ -281,38 +285,46 @@ impl AiRouter {
         }
     }
 
-    /// Puts those last whose last calls failed, and leaves out those whose account must wait, unless all must.
-    fn by_health(&self, ordered: Vec<(&Candidate, String)>) -> RoutedTargets {
+    /// Puts those last whose last calls failed, before them those whose rate limit hardly has so many tokens left, and
+    /// leaves out those whose account must wait, unless all must.
+    fn by_health(&self, ordered: Vec<(&Candidate, String)>, tokens: u64) -> RoutedTargets {
         let health = &self.0.health;
-        let (mut ready, mut avoided, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ready, mut near_limit, mut avoided, mut waiting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut shortest: Option<Duration> = None;
         for (candidate, reason) in ordered {
             let provider = candidate.provider.as_ref();
-            let mut availability = health.availability(provider, &candidate.model, false);
-            if availability == Availability::Trial {
-                // Only a call that begins with this target finds out whether it works.
-                availability = if ready.is_empty() {
-                    health.availability(provider, &candidate.model, true)
-                } else {
-                    Availability::Avoided
-                };
-            }
-            let target = |reason| RouteTarget {
+            let target = |reason, trial| RouteTarget {
                 provider: Arc::clone(&candidate.provider),
                 model: candidate.model.clone(),
                 info: candidate.info.clone(),
                 reason,
+                trial,
             };
-            match availability {
-                Availability::Ready => ready.push(target(reason)),
-                Availability::Trial => ready.push(target(format!("{reason}; a trial after failures"))),
-                Availability::Avoided => avoided.push(target(format!("{reason}; last, because its last calls failed"))),
+            let last = |reason: String| target(format!("{reason}; last, because its last calls failed"), None);
+            match health.availability(provider, &candidate.model, tokens) {
+                Availability::Ready => ready.push(target(reason, None)),
+                Availability::Trial => {
+                    // Only a call that begins with this target finds out whether it works.
+                    let trial = if ready.is_empty() { health.take_trial(provider, &candidate.model) } else { None };
+                    match trial {
+                        Some(trial) => {
+                            ready.push(target(format!("{reason}; a trial after failures"), Some(Arc::new(trial))));
+                        }
+                        None => avoided.push(last(reason)),
+                    }
+                }
+                Availability::NearLimit => {
+                    let reason = format!("{reason}; later, because its rate limit is nearly used up");
+                    near_limit.push(target(reason, None));
+                }
+                Availability::Avoided => avoided.push(last(reason)),
                 Availability::Waiting(wait) => {
                     shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
-                    waiting.push(target(reason));
+                    waiting.push(target(reason, None));
                 }
             }
         }
+        ready.append(&mut near_limit);
         ready.append(&mut avoided);
         let wait = shortest.filter(|_| ready.is_empty());
         let mut targets = if wait.is_some() { waiting } else { ready };
